@@ -1,0 +1,3 @@
+#![doc = "tower-dspy"]
+#[cfg(feature = "test-util")]
+pub mod testing;
