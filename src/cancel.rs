@@ -1,0 +1,276 @@
+//! Cancellation that says why.
+//!
+//! Invariants:
+//! 1. A node's cause is written before its token fires, so whoever sees the token fire finds one.
+//! 2. The first cause wins and is never replaced: every reader of one node agrees.
+//! 3. A node without a cause of its own takes its nearest ancestor's; a plain token that fired
+//!    without one was the caller's doing.
+//! 4. Ancestors are asked for their cause, never whether they are cancelled: a parent's token may
+//!    read as live while its children's have already fired.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// Why a call was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Cause {
+    /// The caller asked, through its token or its [`Cancel`].
+    Caller = 1,
+    /// The client that was to get the answer went away.
+    ClientGone = 2,
+    /// The limit of one attempt passed.
+    Elapsed = 3,
+    /// The deadline of the whole call passed.
+    Deadline = 4,
+    /// The service is shutting down.
+    Shutdown = 5,
+    /// The future of the response was dropped.
+    Dropped = 6,
+}
+
+impl Cause {
+    fn from_u8(n: u8) -> Option<Self> {
+        Some(match n {
+            1 => Self::Caller,
+            2 => Self::ClientGone,
+            3 => Self::Elapsed,
+            4 => Self::Deadline,
+            5 => Self::Shutdown,
+            6 => Self::Dropped,
+            _ => return None,
+        })
+    }
+
+    /// The cause in a few lower-case words, as spans and logs name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::ClientGone => "client gone",
+            Self::Elapsed => "elapsed",
+            Self::Deadline => "deadline",
+            Self::Shutdown => "shutdown",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+struct Node {
+    parent: Option<Cancel>,
+    cause: AtomicU8,
+    token: CancellationToken,
+}
+
+/// A handle to one node of a tree of cancellations, each with its [`Cause`].
+///
+/// [`Cancel::none`], the default, is a node that nothing can cancel and that costs nothing. A plain
+/// [`CancellationToken`] is accepted wherever a `Cancel` is (`From`).
+///
+/// ```
+/// use tower_dspy::{Cancel, Cause};
+///
+/// let call = Cancel::new();
+/// let attempt = call.child();
+/// assert!(call.cancel(Cause::ClientGone));
+/// assert_eq!(attempt.cause(), Some(Cause::ClientGone));
+/// // The first cause stays.
+/// assert!(!call.cancel(Cause::Shutdown));
+/// assert_eq!(call.cause(), Some(Cause::ClientGone));
+/// ```
+#[derive(Clone, Default)]
+pub struct Cancel(Option<Arc<Node>>);
+
+impl Cancel {
+    /// A node that nothing can cancel; no allocation.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// A root that can be cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::node(None, CancellationToken::new())
+    }
+
+    /// A node below this one: cancelled with it, and cancellable alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        match &self.0 {
+            Some(node) => Self::node(Some(self.clone()), node.token.child_token()),
+            None => Self::new(),
+        }
+    }
+
+    fn node(parent: Option<Self>, token: CancellationToken) -> Self {
+        Self(Some(Arc::new(Node {
+            parent,
+            cause: AtomicU8::new(0),
+            token,
+        })))
+    }
+
+    /// Cancels this node and all below it. Returns whether this call decided the cause.
+    pub fn cancel(&self, cause: Cause) -> bool {
+        let Some(node) = &self.0 else { return false };
+        if node.token.is_cancelled() {
+            return false;
+        }
+        let decided = node
+            .cause
+            .compare_exchange(0, cause as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        node.token.cancel();
+        decided
+    }
+
+    /// Whether this node has been cancelled, by itself or from above.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|node| node.token.is_cancelled())
+    }
+
+    /// Why this node was cancelled; `None` while it is not.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        let node = self.0.as_ref()?;
+        if !node.token.is_cancelled() {
+            return None;
+        }
+        if let Some(own) = Cause::from_u8(node.cause.load(Ordering::Acquire)) {
+            return Some(own);
+        }
+        let mut inherited = Cause::Caller;
+        let mut above = node.parent.as_ref().and_then(|parent| parent.0.as_ref());
+        while let Some(parent) = above {
+            if let Some(cause) = Cause::from_u8(parent.cause.load(Ordering::Acquire)) {
+                inherited = cause;
+                break;
+            }
+            above = parent.parent.as_ref().and_then(|parent| parent.0.as_ref());
+        }
+        // Pinned by the first reader, so that a cause set above later changes nothing here.
+        match node
+            .cause
+            .compare_exchange(0, inherited as u8, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => Some(inherited),
+            Err(earlier) => Cause::from_u8(earlier),
+        }
+    }
+
+    /// The token of this node; `None` for [`Cancel::none`].
+    #[must_use]
+    pub fn token(&self) -> Option<&CancellationToken> {
+        self.0.as_ref().map(|node| &node.token)
+    }
+
+    /// Completes when the node is cancelled; `None` for [`Cancel::none`], which never is.
+    #[must_use]
+    pub fn cancelled_owned(&self) -> Option<WaitForCancellationFutureOwned> {
+        self.token().map(|token| token.clone().cancelled_owned())
+    }
+
+    /// Whether this node can be cancelled at all.
+    #[must_use]
+    pub const fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl From<CancellationToken> for Cancel {
+    fn from(token: CancellationToken) -> Self {
+        Self::node(None, token)
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0, self.cause()) {
+            (None, _) => f.write_str("Cancel(none)"),
+            (_, None) => f.write_str("Cancel(live)"),
+            (_, Some(cause)) => write!(f, "Cancel({cause})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_cancels_none() {
+        let none = Cancel::none();
+        assert!(!none.cancel(Cause::Caller));
+        assert!(!none.is_cancelled());
+        assert_eq!(none.cause(), None);
+    }
+
+    #[test]
+    fn a_plain_token_is_the_callers() {
+        let token = CancellationToken::new();
+        let call = Cancel::from(token.clone()).child();
+        token.cancel();
+        assert_eq!(call.cause(), Some(Cause::Caller));
+    }
+
+    #[test]
+    fn a_child_may_stop_alone_and_keeps_its_own_cause() {
+        let call = Cancel::new();
+        let attempt = call.child();
+        assert!(attempt.cancel(Cause::Elapsed));
+        assert!(!call.is_cancelled());
+        call.cancel(Cause::Deadline);
+        assert_eq!(attempt.cause(), Some(Cause::Elapsed));
+    }
+
+    #[test]
+    fn a_cause_is_pinned_by_its_first_reader() {
+        let token = CancellationToken::new();
+        let root = Cancel::from(token.clone());
+        let leaf = root.child().child();
+        token.cancel();
+        assert_eq!(leaf.cause(), Some(Cause::Caller));
+        assert!(!root.cancel(Cause::Shutdown));
+        assert_eq!(leaf.cause(), Some(Cause::Caller));
+    }
+
+    #[test]
+    fn racing_causes_have_one_winner() {
+        for _ in 0..500 {
+            let cancel = Cancel::new();
+            let child = cancel.child();
+            let barrier = std::sync::Barrier::new(2);
+            let race = |cause| {
+                barrier.wait();
+                (cause, cancel.cancel(cause), child.cause())
+            };
+            let results = std::thread::scope(|scope| {
+                let a = scope.spawn(|| race(Cause::Elapsed));
+                let b = scope.spawn(|| race(Cause::ClientGone));
+                [a.join(), b.join()].map(|joined| joined.expect("no panic in a racer"))
+            });
+            let winners: Vec<_> = results.iter().filter(|result| result.1).collect();
+            assert_eq!(winners.len(), 1);
+            assert_eq!(cancel.cause(), Some(winners[0].0));
+            assert_eq!(child.cause(), Some(winners[0].0));
+        }
+    }
+}

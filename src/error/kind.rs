@@ -1,0 +1,177 @@
+//! The sorts of failure that a layer, or a table of statuses, tells apart.
+
+use std::{error::Error as StdError, time::Duration};
+
+use tower::BoxError;
+
+use super::{Cancelled, Elapsed, Error};
+
+/// The sort of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// One attempt took too long; another may be quicker.
+    Elapsed,
+    /// The deadline of the whole call passed: there is no time for anything more.
+    Deadline,
+    /// The call was stopped because nobody wants its answer any more.
+    Cancelled,
+    /// The service takes no more calls because it is shutting down.
+    ShuttingDown,
+    /// There are too many calls.
+    Overloaded,
+    /// The inputs are wrong and stay wrong.
+    InvalidInput,
+    /// The program raised an exception.
+    Program,
+    /// The LM could not be reached, had no capacity, or failed on its side: worth another try.
+    LmUnavailable,
+    /// The LM refused the request, as for a wrong key: the same request will be refused again.
+    LmRejected,
+    /// What ran the call is gone.
+    Lost,
+    /// A failure that this crate knows nothing about.
+    Other,
+}
+
+impl ErrorKind {
+    /// The kind of `error`: that of the first among it and its sources which is one of this
+    /// crate's errors, or of tower's `Overloaded` and `Elapsed`; else [`Other`](Self::Other).
+    #[must_use]
+    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+        find(error, |error| error.kind()).unwrap_or(Self::Other)
+    }
+}
+
+/// An error that knows its sort.
+///
+/// There is no blanket implementation, so implement it for your own error type by asking
+/// [`ErrorKind::of`], or give a layer a function by its `classify` method.
+///
+/// ```
+/// use tower_dspy::{Classify, ErrorKind};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("could not answer")]
+/// struct MyError(#[from] tower_dspy::Elapsed);
+///
+/// impl Classify for MyError {
+///     fn kind(&self) -> ErrorKind {
+///         ErrorKind::of(self)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the error `{Self}` does not say its `ErrorKind`",
+    note = "implement `tower_dspy::Classify` for it with `ErrorKind::of(self)`, or give the layer a function with `.classify(..)`"
+)]
+pub trait Classify {
+    /// The sort of this failure.
+    fn kind(&self) -> ErrorKind;
+
+    /// How long whoever failed asked to be left alone, if it did.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl Classify for BoxError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::of(&**self)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        find(&**self, |error| error.retry_after()).flatten()
+    }
+}
+
+impl Classify for tower::load_shed::error::Overloaded {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Overloaded
+    }
+}
+
+impl Classify for tower::timeout::error::Elapsed {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Elapsed
+    }
+}
+
+#[cfg(feature = "tonic")]
+impl Classify for tonic::Status {
+    fn kind(&self) -> ErrorKind {
+        use tonic::Code;
+        if let Some(source) = StdError::source(self)
+            && let kind = ErrorKind::of(source)
+            && kind != ErrorKind::Other
+        {
+            return kind;
+        }
+        match self.code() {
+            Code::DeadlineExceeded => ErrorKind::Deadline,
+            Code::Cancelled => ErrorKind::Cancelled,
+            Code::ResourceExhausted => ErrorKind::Overloaded,
+            Code::InvalidArgument => ErrorKind::InvalidInput,
+            Code::Unavailable => ErrorKind::Lost,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+/// Looks through `error` and its sources for the first that knows its sort.
+fn find<T>(error: &(dyn StdError + 'static), read: impl FnOnce(&dyn Classify) -> T) -> Option<T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let known: Option<&dyn Classify> = if let Some(error) = error.downcast_ref::<Error>() {
+            Some(error)
+        } else if let Some(error) = error.downcast_ref::<Elapsed>() {
+            Some(error)
+        } else if let Some(error) = error.downcast_ref::<Cancelled>() {
+            Some(error)
+        } else if let Some(error) = error.downcast_ref::<tower::load_shed::error::Overloaded>() {
+            Some(error)
+        } else {
+            error
+                .downcast_ref::<tower::timeout::error::Elapsed>()
+                .map(|error| error as &dyn Classify)
+        };
+        if let Some(known) = known {
+            return Some(read(known));
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cause, Scope, Stage};
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("wrapped")]
+    struct Wrapped(#[source] BoxError);
+
+    fn attempt() -> Elapsed {
+        Elapsed::new(Scope::Attempt, Stage::Running, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_kind_is_found_through_wrappers() {
+        let error: BoxError = Box::new(Wrapped(Box::new(Wrapped(attempt().into()))));
+        assert_eq!(error.kind(), ErrorKind::Elapsed);
+
+        let error: BoxError = Box::new(Wrapped(Box::new(Error::from(Cancelled::new(
+            Cause::Shutdown,
+        )))));
+        assert_eq!(error.kind(), ErrorKind::ShuttingDown);
+    }
+
+    #[test]
+    fn towers_own_errors_are_known_and_strangers_are_other() {
+        let shed: BoxError = Box::new(tower::load_shed::error::Overloaded::new());
+        assert_eq!(shed.kind(), ErrorKind::Overloaded);
+        let stranger: BoxError = "no idea".into();
+        assert_eq!(stranger.kind(), ErrorKind::Other);
+    }
+}

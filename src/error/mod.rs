@@ -1,0 +1,63 @@
+//! Why a call has no answer.
+//!
+//! Time and cancellation raise the two small structs [`Elapsed`] and [`Cancelled`]. A layer asks of
+//! its inner service only that its error can be made from them (`From`), so a stack keeps the
+//! user's own error type, [`Error`], or [`BoxError`](tower::BoxError). Layers that decide by the
+//! sort of failure ask for [`Classify`].
+
+mod failures;
+mod kind;
+mod limits;
+
+pub use failures::{InvalidInput, LmError, Lost, Overloaded, ProgramError};
+pub use kind::{Classify, ErrorKind};
+pub use limits::{Cancelled, Elapsed, Scope, Stage};
+
+/// What a [`DspyService`](crate::DspyService) and the layers around it answer with when there is no
+/// prediction.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A limit passed.
+    #[error(transparent)]
+    Elapsed(#[from] Elapsed),
+    /// The call was stopped before it was done.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// The service has as many calls as it may have.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// The inputs do not fit the program's schema; nothing ran.
+    #[error(transparent)]
+    InvalidInput(#[from] InvalidInput),
+    /// The program raised a Python exception.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The LM failed, and the program passed that on.
+    #[error(transparent)]
+    Lm(#[from] LmError),
+    /// The interpreter that ran the call is gone.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Elapsed(error) => error.kind(),
+            Self::Cancelled(error) => error.kind(),
+            Self::Overloaded(_) => ErrorKind::Overloaded,
+            Self::InvalidInput(_) => ErrorKind::InvalidInput,
+            Self::Program(_) => ErrorKind::Program,
+            Self::Lm(error) => error.kind(),
+            Self::Lost(_) => ErrorKind::Lost,
+        }
+    }
+
+    fn retry_after(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Lm(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}

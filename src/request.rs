@@ -1,0 +1,209 @@
+//! What goes into a program and what comes out.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use crate::{CallContext, Cancel, Carrier, Deadline};
+
+/// The inputs of one prediction, with the context that it travels in.
+///
+/// Cloning is cheap, as a retry or a hedge does it for each attempt: the inputs are shared.
+///
+/// ```
+/// use serde_json::json;
+/// use std::time::Duration;
+/// use tower_dspy::{Deadline, PredictRequest};
+///
+/// let request = PredictRequest::new(json!({"question": "Why is the sky blue?"}))
+///     .with_deadline(Deadline::within(Duration::from_secs(10)));
+/// assert_eq!(request.inputs()["question"], "Why is the sky blue?");
+/// ```
+#[derive(Clone)]
+pub struct PredictRequest {
+    inputs: Arc<Value>,
+    context: CallContext,
+}
+
+impl PredictRequest {
+    /// A request with `inputs`, a JSON object of the program's input fields.
+    ///
+    /// What is no object, or does not fit the program's schema, is answered with
+    /// [`InvalidInput`](crate::InvalidInput) before anything runs.
+    pub fn new(inputs: impl Into<Value>) -> Self {
+        Self {
+            inputs: Arc::new(inputs.into()),
+            context: CallContext::new(),
+        }
+    }
+
+    /// A request whose inputs are the fields of a serializable struct.
+    ///
+    /// # Errors
+    /// Whatever the value's `Serialize` implementation reports.
+    pub fn from_fields<T: Serialize + ?Sized>(fields: &T) -> Result<Self, serde_json::Error> {
+        serde_json::to_value(fields).map(Self::new)
+    }
+
+    /// Makes the call end at `deadline`, unless it already ends earlier.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Deadline) -> Self {
+        self.context.limit(deadline);
+        self
+    }
+
+    /// Lets `cancel`, or a plain `CancellationToken`, stop the call.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: impl Into<Cancel>) -> Self {
+        self.context.cancel = cancel.into();
+        self
+    }
+
+    /// Puts the request into `context`, as when it arrived with one.
+    #[must_use]
+    pub fn with_context(mut self, context: CallContext) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The inputs.
+    #[must_use]
+    pub fn inputs(&self) -> &Value {
+        &self.inputs
+    }
+
+    /// The inputs and the context, apart.
+    #[must_use]
+    pub fn into_parts(self) -> (Arc<Value>, CallContext) {
+        (self.inputs, self.context)
+    }
+}
+
+impl Carrier for PredictRequest {
+    fn context(&self) -> Option<&CallContext> {
+        Some(&self.context)
+    }
+
+    fn context_mut(&mut self) -> &mut CallContext {
+        &mut self.context
+    }
+}
+
+/// Names the fields only: a prompt must not reach a log by accident.
+impl fmt::Debug for PredictRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PredictRequest")
+            .field("inputs", &FieldNames(&self.inputs))
+            .field("context", &self.context)
+            .finish()
+    }
+}
+
+/// The answer of a program.
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Prediction {
+    /// The program's output fields.
+    pub outputs: Map<String, Value>,
+    /// The tokens that the program's LM calls reported.
+    pub usage: Usage,
+    /// How many LM calls reported their usage.
+    pub lm_calls: u32,
+    /// From the moment the service was called to the answer.
+    pub elapsed: Duration,
+}
+
+impl Prediction {
+    /// An answer with these output fields, as a fallback or a test gives one.
+    #[must_use]
+    pub fn new(outputs: Map<String, Value>) -> Self {
+        Self {
+            outputs,
+            usage: Usage::default(),
+            lm_calls: 0,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// The output field `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.outputs.get(name)
+    }
+
+    /// The output fields as a struct.
+    ///
+    /// # Errors
+    /// If a field is missing or of another type.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(Value::Object(self.outputs.clone()))
+    }
+}
+
+/// Names the fields only, as with [`PredictRequest`].
+impl fmt::Debug for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prediction")
+            .field("outputs", &self.outputs.keys().collect::<Vec<_>>())
+            .field("usage", &self.usage)
+            .field("lm_calls", &self.lm_calls)
+            .field("elapsed", &self.elapsed)
+            .finish()
+    }
+}
+
+/// Tokens, as the LM provider counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    pub completion_tokens: u64,
+    /// The provider's total.
+    pub total_tokens: u64,
+}
+
+struct FieldNames<'a>(&'a Value);
+
+impl fmt::Debug for FieldNames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Object(fields) => f.debug_set().entries(fields.keys()).finish(),
+            _ => f.write_str("(not an object)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_prompt() {
+        let request = PredictRequest::new(json!({"question": "a secret"}));
+        let shown = format!("{request:?}");
+        assert!(
+            shown.contains("question") && !shown.contains("secret"),
+            "{shown}"
+        );
+
+        let outputs = json!({"answer": "a secret"});
+        let prediction = Prediction::new(outputs.as_object().cloned().unwrap_or_default());
+        let shown = format!("{prediction:?}");
+        assert!(
+            shown.contains("answer") && !shown.contains("secret"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn clones_share_their_inputs() {
+        let request = PredictRequest::new(json!({"question": "q"}));
+        let clone = request.clone();
+        assert!(Arc::ptr_eq(&request.inputs, &clone.inputs));
+    }
+}
