@@ -179,7 +179,8 @@ fn dspy_in(folders: &[PathBuf], venv: &Venv) -> Result<String, EnvError> {
             whole.then(|| version.to_owned())
         })
     });
-    let command = command::install_dspy(venv.path());
+    let has_pip = folders.iter().any(|folder| folder.join("pip").is_dir());
+    let command = command::install_dspy(venv.path(), has_pip);
     let Some(found) = found else {
         return Err(EnvError::DspyMissing {
             venv: venv.clone(),

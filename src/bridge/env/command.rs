@@ -17,12 +17,15 @@ pub(super) fn remake(venv: &Path, linked: &LinkedPython) -> String {
     with_dspy(venv, &format!("{} -m venv --clear", interpreter(linked)))
 }
 
-/// Installs DSPy into a venv that is otherwise fine.
-pub(super) fn install_dspy(venv: &Path) -> String {
-    format!(
-        "{} -m pip install '{DSPY_REQUIREMENT}'",
-        quote(&python(venv))
-    )
+/// Installs DSPy into a venv that is otherwise fine. Some makers of venvs leave pip out.
+pub(super) fn install_dspy(venv: &Path, has_pip: bool) -> String {
+    let python = quote(&python(venv));
+    let ensure_pip = if has_pip {
+        String::new()
+    } else {
+        format!("{python} -m ensurepip && ")
+    };
+    format!("{ensure_pip}{python} -m pip install '{DSPY_REQUIREMENT}'")
 }
 
 /// The second half of a creation, by hand: the last word is what marks the venv as finished.
@@ -64,7 +67,7 @@ pub(super) fn replace(path: &Path, linked: &LinkedPython) -> String {
 }
 
 fn with_dspy(venv: &Path, make: &str) -> String {
-    format!("{make} {} && {}", quote(venv), install_dspy(venv))
+    format!("{make} {} && {}", quote(venv), install_dspy(venv, true))
 }
 
 fn interpreter(linked: &LinkedPython) -> String {
