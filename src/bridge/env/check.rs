@@ -1,0 +1,200 @@
+//! Whether a venv fits: read from its files, with no interpreter started.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    EnvError, LinkedPython, PythonEnv, Venv, command,
+    create::{IN_PROGRESS, INSTALLED},
+    linked::numbers,
+};
+
+/// The file that makes a folder a venv.
+pub(super) const CONFIG: &str = "pyvenv.cfg";
+
+/// `DSPY_REQUIREMENT` in numbers: from the first, below the second.
+const DSPY_SUPPORTED: ([u32; 3], [u32; 3]) = ([3, 4, 1], [3, 5, 0]);
+
+pub(super) fn check(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, EnvError> {
+    let path = venv.path();
+    if path.join(IN_PROGRESS).exists() {
+        return Err(EnvError::Unfinished {
+            venv: venv.clone(),
+            command: command::remake(path, linked),
+        });
+    }
+    check_contents(venv, linked)
+}
+
+/// The same for a creation, which is itself the reason that the venv is not finished.
+pub(super) fn check_contents(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, EnvError> {
+    linked.require_supported()?;
+    let path = venv.path();
+    let config = Config::read(venv, linked)?;
+    if numbers(&config.version) != numbers(linked.version()) {
+        return Err(EnvError::OtherVersion {
+            venv: venv.clone(),
+            found: config.version,
+            linked: linked.version().to_owned(),
+            command: command::remake(path, linked),
+        });
+    }
+    if !is_home_of(&config.home, linked) {
+        return Err(EnvError::OtherInstallation {
+            venv: venv.clone(),
+            home: config.home,
+            linked: linked.base_prefix().to_owned(),
+            command: command::remake(path, linked),
+        });
+    }
+
+    let python = path.join("bin").join("python");
+    if !python.exists() {
+        return Err(EnvError::NoInterpreter {
+            venv: venv.clone(),
+            python,
+            command: command::remake(path, linked),
+        });
+    }
+
+    let lib = format!("lib/python{}", linked.short_version());
+    let site_packages = path.join(&lib).join("site-packages");
+    let mut folders = vec![site_packages.clone()];
+    if config.system_packages {
+        let base = linked.base_prefix();
+        folders.push(base.join("local").join(&lib).join("dist-packages"));
+        folders.push(base.join("lib/python3/dist-packages"));
+        folders.push(base.join(&lib).join("site-packages"));
+    }
+    let dspy_version = dspy_in(&folders, venv)?;
+    Ok(PythonEnv {
+        prefix: path.to_owned(),
+        python,
+        site_packages,
+        dspy_version,
+    })
+}
+
+/// Whether the venv at `path` was made by [`PythonEnv::create`], finished or not.
+pub(super) fn is_ours(path: &Path) -> bool {
+    path.join(IN_PROGRESS).exists() || path.join(INSTALLED).exists()
+}
+
+/// What `pyvenv.cfg` says.
+struct Config {
+    home: PathBuf,
+    version: String,
+    system_packages: bool,
+}
+
+impl Config {
+    fn read(venv: &Venv, linked: &LinkedPython) -> Result<Self, EnvError> {
+        let path = venv.path();
+        let not_a_venv = |reason: &str| EnvError::NotAVenv {
+            venv: venv.clone(),
+            reason: reason.to_owned(),
+            command: command::replace(path, linked),
+        };
+        // Through links: a link to nothing is as good as nothing.
+        if !path.exists() {
+            return Err(EnvError::Missing {
+                venv: venv.clone(),
+                command: command::make(path, linked),
+            });
+        }
+        if !path.is_dir() {
+            return Err(not_a_venv("it is not a folder"));
+        }
+        let file = path.join(CONFIG);
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(not_a_venv("it has no pyvenv.cfg"));
+            }
+            Err(source) => {
+                return Err(EnvError::Io {
+                    action: "read",
+                    path: file,
+                    source,
+                    command: command::remake(path, linked),
+                });
+            }
+        };
+
+        let value = |names: &[&str]| {
+            text.lines().find_map(|line| {
+                let (name, value) = line.split_once('=')?;
+                let named = names.iter().any(|n| name.trim().eq_ignore_ascii_case(n));
+                named.then(|| value.trim().to_owned())
+            })
+        };
+        let (Some(home), Some(version)) = (value(&["home"]), value(&["version", "version_info"]))
+        else {
+            return Err(not_a_venv(
+                "its pyvenv.cfg does not say which Python made it",
+            ));
+        };
+        Ok(Self {
+            home: home.into(),
+            version,
+            system_packages: value(&["include-system-site-packages"])
+                .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        })
+    }
+}
+
+/// Whether a venv's `home` is the linked installation.
+///
+/// One installation has many names: on Debian `/bin` is a link to `/usr/bin`, and other systems
+/// have a folder of links to the interpreters of several. So the folders are compared with all
+/// links followed, and then the interpreters in them.
+fn is_home_of(home: &Path, linked: &LinkedPython) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let bin = linked.base_prefix().join("bin");
+    if real(home).is_some_and(|home| Some(home) == real(&bin)) {
+        return true;
+    }
+    let name = format!("python{}", linked.short_version());
+    let Some(ours) = real(&bin.join(&name)).or_else(|| real(linked.interpreter())) else {
+        return false;
+    };
+    [name.as_str(), "python3", "python"]
+        .iter()
+        .any(|name| real(&home.join(name)).as_ref() == Some(&ours))
+}
+
+/// The version of the `dspy` that an import would find, by the name of its metadata's folder.
+fn dspy_in(folders: &[PathBuf], venv: &Venv) -> Result<String, EnvError> {
+    let found = folders.iter().find_map(|folder| {
+        fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+            let name = entry.file_name();
+            let version = name
+                .to_str()?
+                .strip_prefix("dspy-")?
+                .strip_suffix(".dist-info")?;
+            // An interrupted `pip uninstall` can leave the folder without its contents.
+            let whole = entry.path().join("METADATA").is_file();
+            whole.then(|| version.to_owned())
+        })
+    });
+    let has_pip = folders.iter().any(|folder| folder.join("pip").is_dir());
+    let command = command::install_dspy(venv.path(), has_pip);
+    let Some(found) = found else {
+        return Err(EnvError::DspyMissing {
+            venv: venv.clone(),
+            command,
+        });
+    };
+    let (from, below) = DSPY_SUPPORTED;
+    if numbers(&found).is_some_and(|version| from <= version && version < below) {
+        Ok(found)
+    } else {
+        Err(EnvError::DspyUnsupported {
+            venv: venv.clone(),
+            found,
+            command,
+        })
+    }
+}

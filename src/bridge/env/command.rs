@@ -1,0 +1,90 @@
+//! The commands that error messages tell the reader to run, with real paths.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    DSPY_REQUIREMENT, LinkedPython,
+    create::{IN_PROGRESS, INSTALLED},
+};
+
+/// Makes the venv and installs DSPy.
+pub(super) fn make(venv: &Path, linked: &LinkedPython) -> String {
+    with_dspy(venv, &format!("{} -m venv", interpreter(linked)))
+}
+
+/// Empties the venv first: what was made by another Python is of no use to this one.
+pub(super) fn remake(venv: &Path, linked: &LinkedPython) -> String {
+    with_dspy(venv, &format!("{} -m venv --clear", interpreter(linked)))
+}
+
+/// Installs DSPy into a venv that is otherwise fine. Some makers of venvs leave pip out.
+pub(super) fn install_dspy(venv: &Path, has_pip: bool) -> String {
+    let python = quote(&python(venv));
+    let ensure_pip = if has_pip {
+        String::new()
+    } else {
+        format!("{python} -m ensurepip && ")
+    };
+    format!("{ensure_pip}{python} -m pip install '{DSPY_REQUIREMENT}'")
+}
+
+/// The second half of a creation, by hand: the last word is what marks the venv as finished.
+pub(super) fn install_lock(venv: &Path) -> String {
+    let (part, installed) = (venv.join(IN_PROGRESS), venv.join(INSTALLED));
+    format!(
+        "{} -m pip install --require-hashes -r {part} && mv {part} {}",
+        quote(&python(venv)),
+        quote(&installed),
+        part = quote(&part),
+    )
+}
+
+/// Both halves of a creation, by hand.
+pub(super) fn make_and_install_lock(venv: &Path, linked: &LinkedPython) -> String {
+    format!(
+        "{} -m venv {} && {}",
+        interpreter(linked),
+        quote(venv),
+        install_lock(venv)
+    )
+}
+
+/// Where not even a thread could be had, so that nothing is known of the Python.
+pub(super) fn by_hand(venv: &Path) -> String {
+    with_dspy(venv, "python3 -m venv")
+}
+
+/// Moves what is in the way aside: it is not ours to delete.
+pub(super) fn replace(path: &Path, linked: &LinkedPython) -> String {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".old");
+    format!(
+        "mv {} {} && {}",
+        quote(path),
+        quote(Path::new(&aside)),
+        make(path, linked)
+    )
+}
+
+fn with_dspy(venv: &Path, make: &str) -> String {
+    format!("{make} {} && {}", quote(venv), install_dspy(venv, true))
+}
+
+fn interpreter(linked: &LinkedPython) -> String {
+    quote(linked.interpreter())
+}
+
+fn python(venv: &Path) -> PathBuf {
+    venv.join("bin").join("python")
+}
+
+/// Quotes a path for a shell, only where it has to be.
+pub(super) fn quote(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}

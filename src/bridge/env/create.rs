@@ -1,0 +1,270 @@
+//! Making a venv: once, whole, and by one process at a time.
+//!
+//! 1. A venv that this code did not make is never changed.
+//! 2. While a venv is being made, the packages to install lie in it as [`IN_PROGRESS`]. The last
+//!    act renames that file to [`INSTALLED`]. So an interrupted creation shows, and so does a
+//!    change of the lock since.
+//! 3. A lock beside the venv is held from the first change to the last. The commands that do the
+//!    work hold it too, as their standard input: if this process is killed, nobody else begins
+//!    while a `pip` that outlived it still writes.
+
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    fmt,
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    EnvError, LinkedPython, Origin, PythonEnv, REQUIREMENTS_LOCK, Venv, check, command,
+    step::{self, Step},
+};
+
+/// The packages that a creation is about to install, in the venv.
+pub(super) const IN_PROGRESS: &str = "tower-dspy.lock.part";
+/// The packages that a creation has installed, in the venv.
+pub(super) const INSTALLED: &str = "tower-dspy.lock";
+
+type Progress = Box<dyn FnMut(&str) + Send>;
+
+/// The making of a venv: see [`PythonEnv::create`].
+#[must_use = "nothing is made before `run` or `run_blocking`"]
+pub struct Create {
+    venv: Venv,
+    linked: Option<LinkedPython>,
+    requirements: Cow<'static, str>,
+    progress: Progress,
+}
+
+impl Create {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            venv: Venv::new(path, Origin::Explicit),
+            linked: None,
+            requirements: REQUIREMENTS_LOCK.into(),
+            progress: Box::new(|_| ()),
+        }
+    }
+
+    /// Calls `progress` with each line that says what is being done, `pip`'s own included.
+    pub fn progress(mut self, progress: impl FnMut(&str) + Send + 'static) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Makes the venv with this Python, not with the one of the build.
+    pub fn linked(mut self, linked: LinkedPython) -> Self {
+        self.linked = Some(linked);
+        self
+    }
+
+    /// Installs these packages, not the ones that come with the library: for programs which need
+    /// more than DSPy. It is the text of a requirements file with hashes, `dspy` among them.
+    pub fn requirements(mut self, lock: impl Into<Cow<'static, str>>) -> Self {
+        self.requirements = lock.into();
+        self
+    }
+
+    /// Makes the venv on a thread of its own, and waits for it.
+    ///
+    /// # Errors
+    /// As for [`run_blocking`](Self::run_blocking).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the work: the venv is made to its end. Another creation
+    /// of the same venv waits for that, and then finds it ready.
+    pub async fn run(self) -> Result<PythonEnv, EnvError> {
+        let path = self.venv.path().to_owned();
+        let failed = |reason: String, path: PathBuf| EnvError::CreateFailed {
+            step: "the thread that makes it",
+            reason,
+            output: String::new(),
+            command: command::by_hand(&path),
+            path,
+        };
+        let (done, outcome) = oneshot::channel();
+        let spawned = thread::Builder::new()
+            .name("tower-dspy-venv".to_owned())
+            .spawn(move || {
+                // Nobody may be left to hear it.
+                let _ = done.send(self.run_blocking());
+            });
+        if let Err(error) = spawned {
+            return Err(failed(format!("could not be started ({error})"), path));
+        }
+        outcome.await.unwrap_or_else(|_| {
+            let reason = "panicked, most likely in the progress callback";
+            Err(failed(reason.to_owned(), path))
+        })
+    }
+
+    /// Makes the venv on this thread: about half a minute.
+    ///
+    /// # Errors
+    /// When `python -m venv` or `pip` fails, when a file cannot be read or written, and when
+    /// something that this library did not make is in the way and does not fit: see
+    /// [`PythonEnv::check`].
+    pub fn run_blocking(mut self) -> Result<PythonEnv, EnvError> {
+        let linked = match self.linked.take() {
+            Some(linked) => linked,
+            None => LinkedPython::build_time()?,
+        };
+        linked.require_supported()?;
+        if let Some(env) = self.ready(&linked)? {
+            return Ok(env);
+        }
+        let lock = self.lock(&linked)?;
+        // Another process may have made it while this one waited.
+        if let Some(env) = self.ready(&linked)? {
+            return Ok(env);
+        }
+        self.make(&linked, &lock)
+    }
+
+    /// The venv, if nothing is left to do. An error is about one that is not ours to change.
+    fn ready(&self, linked: &LinkedPython) -> Result<Option<PythonEnv>, EnvError> {
+        let path = self.venv.path();
+        let checked = check::check(&self.venv, linked);
+        if check::is_ours(path) {
+            let installed = fs::read_to_string(path.join(INSTALLED)).ok();
+            let current = installed.is_some_and(|lock| lock == self.requirements);
+            return Ok(checked.ok().filter(|_| current));
+        }
+        match checked {
+            Ok(env) => Ok(Some(env)),
+            Err(EnvError::Missing { .. }) => Ok(None),
+            Err(EnvError::NotAVenv { .. }) if is_empty_folder(path) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn lock(&mut self, linked: &LinkedPython) -> Result<File, EnvError> {
+        let path = self.venv.path();
+        let mut name = path
+            .file_name()
+            .map_or_else(|| OsString::from("venv"), OsString::from);
+        name.push(".lock");
+        let lock = path.with_file_name(name);
+
+        let locked = (|| {
+            fs::create_dir_all(lock.parent().unwrap_or(path))?;
+            let file = File::options()
+                .create(true)
+                .read(true)
+                .append(true)
+                .open(&lock)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    (self.progress)(&format!(
+                        "waiting for another process that is making {}",
+                        path.display()
+                    ));
+                    file.lock()?;
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            Ok(file)
+        })();
+        locked.map_err(|source| EnvError::Lock {
+            lock,
+            source,
+            command: command::make(self.venv.path(), linked),
+        })
+    }
+
+    fn make(mut self, linked: &LinkedPython, lock: &File) -> Result<PythonEnv, EnvError> {
+        let path = self.venv.path();
+        // Packages that a user has added to a venv of ours outlive a change of the lock.
+        let update = check::check(&self.venv, linked).is_ok();
+        let part = path.join(IN_PROGRESS);
+        let io_error = |action, path: &Path| {
+            let (path, command) = (path.to_owned(), command::remake(self.venv.path(), linked));
+            move |source| EnvError::Io {
+                action,
+                path,
+                source,
+                command,
+            }
+        };
+
+        fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
+        fs::write(&part, self.requirements.as_bytes()).map_err(io_error("write", &part))?;
+        if !update {
+            clear(path).map_err(io_error("empty", path))?;
+            (self.progress)(&format!(
+                "making a venv at {} with {}",
+                path.display(),
+                linked.interpreter().display()
+            ));
+            step::run(
+                &Step {
+                    name: "`python -m venv`",
+                    program: linked.interpreter(),
+                    args: &["-m".as_ref(), "venv".as_ref(), path.as_os_str()],
+                    by_hand: &command::make_and_install_lock(path, linked),
+                    venv: path,
+                },
+                lock,
+                &mut self.progress,
+            )?;
+        }
+
+        (self.progress)("installing the locked packages");
+        step::run(
+            &Step {
+                name: "`pip install`",
+                program: &path.join("bin").join("python"),
+                args: &step::pip_args(&part),
+                by_hand: &command::install_lock(path),
+                venv: path,
+            },
+            lock,
+            &mut self.progress,
+        )?;
+
+        let env = check::check_contents(&self.venv, linked)?;
+        let installed = path.join(INSTALLED);
+        fs::rename(&part, &installed).map_err(io_error("write", &installed))?;
+        (self.progress)(&format!(
+            "{} is ready, with dspy {}",
+            path.display(),
+            env.dspy_version()
+        ));
+        Ok(env)
+    }
+}
+
+impl fmt::Debug for Create {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Create")
+            .field("venv", &self.venv)
+            .field("linked", &self.linked)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Removes what an earlier creation left, but for the file that says one is under way.
+fn clear(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name() == IN_PROGRESS {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Which venv: the order in which places are looked at.
+
+use std::{
+    env, fmt,
+    path::{Path, PathBuf, absolute},
+};
+
+use super::{EnvError, LinkedPython, PythonEnv, check, command};
+
+/// What in a process's surroundings says which venv it is to use.
+///
+/// An argument rather than a read of the process's environment, so that a test can describe
+/// its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// `$VIRTUAL_ENV`, which an activated venv sets.
+    pub virtual_env: Option<PathBuf>,
+    /// The working directory: a `.venv` is looked for in it and in the folders above it.
+    pub working_dir: Option<PathBuf>,
+    /// `$PYO3_PYTHON`, an interpreter.
+    pub pyo3_python: Option<PathBuf>,
+    /// The interpreter of the build.
+    pub build_python: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// The surroundings of this process, as they are now.
+    pub fn of_process() -> Self {
+        let set = |name| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        Self {
+            virtual_env: set("VIRTUAL_ENV"),
+            working_dir: env::current_dir().ok(),
+            pyo3_python: set("PYO3_PYTHON"),
+            build_python: option_env!("TOWER_DSPY_BUILD_PYTHON").map(PathBuf::from),
+        }
+    }
+}
+
+/// What led to a venv.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The caller named it.
+    Explicit,
+    /// `$VIRTUAL_ENV` named it.
+    VirtualEnv,
+    /// It is a `.venv` in the working directory or above it.
+    WorkingDir,
+    /// `$PYO3_PYTHON` is in it.
+    Pyo3Python,
+    /// The interpreter of the build is in it.
+    BuildPython,
+}
+
+/// A place that is, or should be, a venv, and what led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Venv {
+    path: PathBuf,
+    origin: Origin,
+}
+
+impl Venv {
+    pub(super) fn new(path: &Path, origin: Origin) -> Self {
+        // Python wants whole paths, and a reader may not know the working directory.
+        let path = absolute(path).unwrap_or_else(|_| path.to_owned());
+        // Without a slash at the end: the lock file's name is made from this one.
+        let path = path.components().collect();
+        Self { path, origin }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What led to it.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+impl fmt::Display for Venv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.path.display())?;
+        match self.origin {
+            Origin::Explicit | Origin::WorkingDir => Ok(()),
+            Origin::VirtualEnv => f.write_str(" (named by $VIRTUAL_ENV)"),
+            Origin::Pyo3Python => f.write_str(" (which $PYO3_PYTHON is in)"),
+            Origin::BuildPython => f.write_str(" (which this program was built with)"),
+        }
+    }
+}
+
+pub(super) fn find(
+    explicit: Option<&Path>,
+    around: &Surroundings,
+    linked: &LinkedPython,
+) -> Result<PythonEnv, EnvError> {
+    // Whoever named a venv wants that one: another in its place would be a surprise.
+    if let Some(path) = explicit {
+        return check::check(&Venv::new(path, Origin::Explicit), linked);
+    }
+    if let Some(path) = &around.virtual_env {
+        return check::check(&Venv::new(path, Origin::VirtualEnv), linked);
+    }
+
+    let mut first_misfit = None;
+    for venv in come_across(around) {
+        match check::check(&venv, linked) {
+            Ok(env) => return Ok(env),
+            Err(misfit) => {
+                first_misfit.get_or_insert(misfit);
+            }
+        }
+    }
+    Err(first_misfit.unwrap_or_else(|| {
+        let searched = around.working_dir.clone().unwrap_or_else(|| ".".into());
+        EnvError::NotFound {
+            command: command::make(&searched.join(".venv"), linked),
+            searched,
+        }
+    }))
+}
+
+/// The venvs that nobody named. What is not a venv at all is not among them: a `.venv` file of
+/// another tool is not this library's affair.
+fn come_across(around: &Surroundings) -> impl Iterator<Item = Venv> {
+    let above = around
+        .working_dir
+        .iter()
+        .flat_map(|dir| dir.ancestors())
+        .map(|dir| Venv::new(&dir.join(".venv"), Origin::WorkingDir));
+    let holding = |python: &Option<PathBuf>, origin| {
+        // Not resolved: a venv's interpreter is a link to one outside it.
+        let venv = python.as_deref()?.parent()?.parent()?;
+        Some(Venv::new(venv, origin))
+    };
+    above
+        .chain(holding(&around.pyo3_python, Origin::Pyo3Python))
+        .chain(holding(&around.build_python, Origin::BuildPython))
+        .filter(|venv| venv.path.join(check::CONFIG).is_file())
+}

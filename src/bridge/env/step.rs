@@ -1,0 +1,106 @@
+//! One command of a creation: run, listened to line by line, and held to its exit status.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsStr,
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+    process::{Command, ExitStatus},
+};
+
+use super::EnvError;
+
+/// How many of the last lines go into an error: a resolver's complaint fits.
+const LINES_KEPT: usize = 20;
+
+pub(super) struct Step<'a> {
+    pub(super) name: &'static str,
+    pub(super) program: &'a Path,
+    pub(super) args: &'a [&'a OsStr],
+    /// What a user runs to do this and the steps after it.
+    pub(super) by_hand: &'a str,
+    pub(super) venv: &'a Path,
+}
+
+pub(super) fn pip_args(requirements: &Path) -> [&OsStr; 9] {
+    [
+        "-m".as_ref(),
+        "pip".as_ref(),
+        "install".as_ref(),
+        "--no-input".as_ref(),
+        "--disable-pip-version-check".as_ref(),
+        "--progress-bar=off".as_ref(),
+        "--require-hashes".as_ref(),
+        "-r".as_ref(),
+        requirements.as_os_str(),
+    ]
+}
+
+/// Runs the command. It holds `lock` for as long as it lives, whatever becomes of this process.
+pub(super) fn run(
+    step: &Step<'_>,
+    lock: &File,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(), EnvError> {
+    let mut last = VecDeque::with_capacity(LINES_KEPT);
+    let reason = match listen(step, lock, &mut |line| {
+        progress(line);
+        if last.len() == LINES_KEPT {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+    }) {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => format!("ended with {status}"),
+        Err(error) => format!(
+            "could not be run with `{}` ({error})",
+            step.program.display()
+        ),
+    };
+    Err(EnvError::CreateFailed {
+        path: step.venv.to_owned(),
+        step: step.name,
+        reason,
+        output: Vec::from(last).join("\n"),
+        command: step.by_hand.to_owned(),
+    })
+}
+
+fn listen(step: &Step<'_>, lock: &File, heard: &mut dyn FnMut(&str)) -> io::Result<ExitStatus> {
+    // One pipe for both, so that the lines keep their order.
+    let (reader, writer) = io::pipe()?;
+    let mut child = {
+        let mut command = Command::new(step.program);
+        command
+            // Neither PYTHONHOME nor a package in the working directory may get in the way,
+            .arg("-I")
+            .args(step.args)
+            // nor a setting that would send the packages elsewhere.
+            .env_remove("PIP_TARGET")
+            .env_remove("PIP_PREFIX")
+            .env_remove("PIP_ROOT")
+            .env_remove("PIP_USER")
+            .stdin(lock.try_clone()?)
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        // The command is dropped here, and with it this side's ends of the pipe: else the
+        // reading below would never come to an end.
+        command.spawn()?
+    };
+
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    let read = loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) => break Ok(()),
+            Ok(_) => heard(String::from_utf8_lossy(&line).trim_end()),
+            Err(error) => break Err(error),
+        }
+    };
+    // The child is waited for even if it could not be listened to.
+    drop(reader);
+    let status = child.wait()?;
+    read.map(|()| status)
+}

@@ -1,0 +1,3 @@
+//! The way into Python: the venv it runs in, the host that owns it.
+
+pub mod env;
