@@ -48,6 +48,11 @@ pub struct CallContext {
     pub call_id: Option<CallId>,
     /// How many attempts came before this one: 0 for the first.
     pub attempt: u32,
+    /// A layer outside holds the call's future and ends it at `deadline`, with or without grace.
+    /// The service then signals its work at the deadline and leaves the end to that layer.
+    pub(crate) limit_kept: bool,
+    /// The same for `cancel`.
+    pub(crate) cancel_kept: bool,
 }
 
 impl CallContext {
@@ -59,6 +64,8 @@ impl CallContext {
             cancel: Cancel::none(),
             call_id: None,
             attempt: 0,
+            limit_kept: false,
+            cancel_kept: false,
         }
     }
 
@@ -72,7 +79,10 @@ impl CallContext {
         let merged = self
             .deadline
             .map_or(deadline, |outer| outer.earlier(deadline));
-        self.deadline = Some(merged);
+        if self.deadline != Some(merged) {
+            self.deadline = Some(merged);
+            self.limit_kept = false;
+        }
         merged
     }
 }

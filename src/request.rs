@@ -73,6 +73,12 @@ impl PredictRequest {
         &self.inputs
     }
 
+    /// The context.
+    #[cfg(feature = "python")]
+    pub(crate) fn context_ref(&self) -> &CallContext {
+        &self.context
+    }
+
     /// The inputs and the context, apart.
     #[must_use]
     pub fn into_parts(self) -> (Arc<Value>, CallContext) {

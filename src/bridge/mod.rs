@@ -1,3 +1,29 @@
-//! The way into Python: the venv it runs in, the host that owns it.
+//! The way into Python. The only place that names pyo3.
+//!
+//! One thread owns the interpreter and runs an asyncio loop. Everyone else reaches it through the
+//! [inbox](inbox) and gets owned values back, so no tokio thread ever waits for the GIL and no
+//! Python object leaves Python's threads.
 
 pub mod env;
+
+mod call;
+mod clock;
+mod convert;
+mod counters;
+mod embedded;
+mod fault;
+mod ffi;
+mod health;
+mod host;
+mod inbox;
+mod log;
+mod port;
+mod room;
+
+pub use embedded::{Embedded, StartError};
+pub use health::Health;
+pub use host::{Host, HostStats};
+
+pub(crate) use call::{Call, Outcome};
+pub(crate) use fault::{Fault, FaultKind, lost};
+pub(crate) use inbox::Held;

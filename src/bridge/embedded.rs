@@ -1,0 +1,250 @@
+//! Starting the interpreter inside this process, and the thread that owns it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use pyo3::prelude::*;
+use tokio::sync::{Mutex, oneshot, watch};
+
+use super::{
+    Fault, Host,
+    env::{EnvError, LinkedPython, PythonEnv},
+    ffi,
+    inbox::Inbox,
+    log,
+    port::{Drain, Port},
+    room,
+};
+
+/// The one host of this process, and what it was started with.
+static STARTED: Mutex<Option<(Embedded, Host)>> = Mutex::const_new(None);
+
+/// A host to be, from [`Host::embedded`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "nothing is started before `start`"]
+pub struct Embedded {
+    venv: Option<PathBuf>,
+    python_path: Vec<PathBuf>,
+    uvloop: bool,
+}
+
+impl Embedded {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// The venv that holds DSPy.
+    ///
+    /// Without it, the first of these is taken: `$VIRTUAL_ENV`, a `.venv` in the working directory
+    /// or above it, the venv of `$PYO3_PYTHON`, the venv this crate was built with.
+    pub fn venv(mut self, path: impl Into<PathBuf>) -> Self {
+        self.venv = Some(path.into());
+        self
+    }
+
+    /// Looks for programs in this folder too, before all others; may be given more than once.
+    pub fn python_path(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.python_path.push(folder.into());
+        self
+    }
+
+    /// Runs the loop on `uvloop`, which has to be installed in the venv.
+    pub fn uvloop(mut self, yes: bool) -> Self {
+        self.uvloop = yes;
+        self
+    }
+
+    /// Starts the interpreter, imports DSPy and makes one prediction on a canned answer, so that
+    /// the host that is returned is warm. Takes about a second.
+    ///
+    /// A second start in a process returns the first host, if it asks for the same.
+    ///
+    /// # Errors
+    /// If no venv fits, with the command that mends it; if the interpreter or DSPy does not start;
+    /// if this process has already started another host, or stopped its one.
+    pub async fn start(self) -> Result<Host, StartError> {
+        let mut started = STARTED.lock().await;
+        if let Some((earlier, host)) = &*started {
+            return match host.closed() {
+                Some(reason) => Err(StartError::Over {
+                    reason: reason.to_owned(),
+                }),
+                None if *earlier == self => Ok(host.clone()),
+                None => Err(StartError::Another),
+            };
+        }
+        let linked = LinkedPython::build_time()?.with_version(&ffi::linked_version());
+        let env = PythonEnv::find(self.venv.as_deref(), &linked)?;
+        let host = launch(self.clone(), env.python().to_path_buf()).await?;
+        *started = Some((self, host.clone()));
+        Ok(host)
+    }
+}
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No venv fits.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The interpreter did not start.
+    #[error("the Python interpreter did not start: {reason}")]
+    Interpreter {
+        /// What CPython, or the system, says.
+        reason: String,
+    },
+    /// DSPy, or Python's side of this crate, did not start.
+    #[error("DSPy did not start: {python_type}: {message}\n{traceback}")]
+    Python {
+        /// The exception's class.
+        python_type: String,
+        /// Its message.
+        message: String,
+        /// Its traceback.
+        traceback: String,
+    },
+    /// The process has a host that was started with other settings.
+    #[error(
+        "this process already runs an embedded host that was started with other settings; \
+         share that host, or start both with the same settings"
+    )]
+    Another,
+    /// The process had a host.
+    #[error(
+        "this process had its embedded host ({reason}); an interpreter cannot be started twice, \
+         so keep the host running as long as it is needed"
+    )]
+    Over {
+        /// What became of it.
+        reason: String,
+    },
+}
+
+async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError> {
+    let system = |error: std::io::Error| StartError::Interpreter {
+        reason: error.to_string(),
+    };
+    let inbox = Arc::new(Inbox::new().map_err(system)?);
+    let (ready, started) = oneshot::channel();
+    let (ending, ended) = watch::channel(false);
+    let host = Host::new(inbox.clone(), ended);
+    thread::Builder::new()
+        .name("tower-dspy-python".into())
+        .spawn(move || {
+            let _guard = Ending {
+                inbox: inbox.clone(),
+                ending,
+            };
+            own_interpreter(&embedded, &python, inbox, ready);
+        })
+        .map_err(system)?;
+    match started.await {
+        Ok(Ok(())) => Ok(host),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(StartError::Interpreter {
+            reason: "its thread ended".into(),
+        }),
+    }
+}
+
+/// Tells everyone that Python's thread is gone, however it went.
+struct Ending {
+    inbox: Arc<Inbox>,
+    ending: watch::Sender<bool>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.inbox.close("its thread ended");
+        self.ending.send_replace(true);
+    }
+}
+
+/// The life of Python's thread.
+fn own_interpreter(
+    embedded: &Embedded,
+    python: &Path,
+    inbox: Arc<Inbox>,
+    ready: oneshot::Sender<Result<(), StartError>>,
+) {
+    if let Err(reason) = ffi::initialize(python) {
+        let _ = ready.send(Err(StartError::Interpreter { reason }));
+        return;
+    }
+    Python::attach(|py| {
+        let lives = match set_up(py, embedded, inbox.clone()) {
+            Ok(lives) => lives,
+            Err(error) => {
+                let fault = Fault::of(py, &error);
+                let _ = ready.send(Err(StartError::Python {
+                    python_type: fault.python_type,
+                    message: fault.message,
+                    traceback: fault.traceback,
+                }));
+                return;
+            }
+        };
+        if ready.send(Ok(())).is_err() {
+            // Nobody waited for the start; the host is there for the next who asks.
+            tracing::debug!(target: "tower_dspy", "the host's first caller went away");
+        }
+        if let Err(error) = lives.run(&inbox) {
+            log::python_failed(&Fault::of(py, &error));
+        }
+    });
+}
+
+/// What Python's thread runs.
+struct Loop<'py> {
+    module: Bound<'py, PyModule>,
+    event_loop: Bound<'py, PyAny>,
+    port: Bound<'py, Port>,
+}
+
+fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyResult<Loop<'py>> {
+    room::install(py)?;
+    let startup = py.import("tower_dspy.startup")?;
+    startup.call_method0("before_import")?;
+    let path = py.import("sys")?.getattr("path")?;
+    for folder in embedded.python_path.iter().rev() {
+        path.call_method1("insert", (0, folder))?;
+    }
+    let fd = inbox.wake_fd();
+    let port = Bound::new(py, Port::new(inbox))?;
+    startup.call_method1("import_dspy", (port.getattr("log")?,))?;
+    let module = py.import("tower_dspy.loop")?;
+    let event_loop = module.call_method1("make", (embedded.uvloop,))?;
+    event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
+    let runner = py
+        .import("tower_dspy.runner")?
+        .getattr("Runner")?
+        .call1((&port, &event_loop))?;
+    let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
+    let drain = Drain::new(
+        port.clone().unbind(),
+        runner.unbind(),
+        pacer.unbind(),
+        event_loop.getattr("call_soon")?.unbind(),
+    );
+    event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
+    Ok(Loop {
+        module,
+        event_loop,
+        port,
+    })
+}
+
+impl Loop<'_> {
+    fn run(&self, inbox: &Inbox) -> PyResult<()> {
+        let stopped = self.port.getattr("is_stopped")?;
+        let ran = self.module.call_method1("run", (&self.event_loop, stopped));
+        inbox.close("it was stopped");
+        self.port.get().abandon();
+        self.module.call_method1("close", (&self.event_loop,))?;
+        ran.map(drop)
+    }
+}

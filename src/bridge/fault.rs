@@ -1,0 +1,151 @@
+//! A failure on Python's side as owned Rust data: a `PyErr` never leaves Python's thread.
+
+use std::{error::Error as StdError, time::Duration};
+
+use pyo3::{prelude::*, types::PyDict};
+use serde_json::Value;
+
+use crate::{Cancelled, Cause, Error, InvalidInput, LmError, Lost, ProgramError};
+
+/// What `faults.describe` says of an exception.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
+    pub(crate) python_type: String,
+    pub(crate) message: String,
+    pub(crate) traceback: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FaultKind {
+    /// The call ended because it was cancelled.
+    Cancelled,
+    /// An LM call failed, and the program let that through.
+    Lm {
+        status: Option<u16>,
+        retry_after: Option<Duration>,
+    },
+    /// An input does not fit its field's type.
+    InvalidInput { field: String, expected: String },
+    /// Another failure that Python's room names itself.
+    Named(String),
+    /// Any other exception.
+    Raised,
+}
+
+impl Fault {
+    /// Reads the dict of `faults.describe`.
+    pub(super) fn read(described: &Value) -> Self {
+        let text = |name: &str| {
+            let text = described.get(name).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let kind = match described.get("kind").and_then(Value::as_str) {
+            Some("cancelled") => FaultKind::Cancelled,
+            Some("lm") => FaultKind::Lm {
+                status: described
+                    .get("status")
+                    .and_then(Value::as_u64)
+                    .and_then(|status| u16::try_from(status).ok()),
+                retry_after: described
+                    .get("retry_after")
+                    .and_then(Value::as_f64)
+                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            },
+            Some("invalid_input") => FaultKind::InvalidInput {
+                field: text("field"),
+                expected: text("expected"),
+            },
+            None | Some("raised") => FaultKind::Raised,
+            Some(named) => FaultKind::Named(named.to_owned()),
+        };
+        Self {
+            kind,
+            python_type: text("type"),
+            message: text("message"),
+            traceback: text("traceback"),
+        }
+    }
+
+    /// Reads an exception that reached Rust.
+    pub(super) fn of(py: Python<'_>, error: &PyErr) -> Self {
+        let described = py
+            .import("tower_dspy.faults")
+            .and_then(|faults| faults.call_method1("describe", (error.value(py),)))
+            .and_then(|described| super::convert::from_python(&described));
+        match described {
+            Ok(described) => Self::read(&described),
+            // Before our own modules are there, or when Python has no memory left.
+            Err(_) => Self::new(
+                error.get_type(py).qualname().map_or_else(
+                    |_| "an exception".to_owned(),
+                    |name| name.to_string_lossy().into_owned(),
+                ),
+                error.value(py).str().map_or_else(
+                    |_| String::new(),
+                    |text| text.to_string_lossy().into_owned(),
+                ),
+            ),
+        }
+    }
+
+    /// The outcome of a call that was cancelled while it was queued.
+    pub(super) fn cancelled_before_start() -> Self {
+        Self {
+            kind: FaultKind::Cancelled,
+            ..Self::new("CancelledError", "cancelled before it was started")
+        }
+    }
+
+    /// A failure that Rust notices itself.
+    pub(super) fn new(python_type: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind: FaultKind::Raised,
+            python_type: python_type.into(),
+            message: message.into(),
+            traceback: String::new(),
+        }
+    }
+
+    /// The error of a call of `program` that ended so; `cause` tells why it was cancelled, if it
+    /// was.
+    pub(crate) fn into_error(self, program: &str, cause: Cause) -> Error {
+        match self.kind {
+            FaultKind::Cancelled => Cancelled::new(cause).into(),
+            FaultKind::Lm {
+                status,
+                retry_after,
+            } => LmError::new(short(&self.python_type), self.message, status, retry_after).into(),
+            FaultKind::InvalidInput { field, expected } => {
+                let expected = format!("{field}: {expected}");
+                InvalidInput::new(program, Some(&field), self.message, expected).into()
+            }
+            FaultKind::Named(_) | FaultKind::Raised => {
+                ProgramError::new(self.python_type, self.message, self.traceback).into()
+            }
+        }
+    }
+}
+
+/// `LMTransportError` of `dspy.utils.exceptions.LMTransportError`: the module is DSPy's own affair.
+fn short(python_type: &str) -> &str {
+    python_type.rsplit('.').next().unwrap_or(python_type)
+}
+
+/// Reads the outcome dict that a port hands over.
+pub(super) fn read_dict(described: &Bound<'_, PyDict>) -> Fault {
+    match super::convert::from_python(described.as_any()) {
+        Ok(described) => Fault::read(&described),
+        Err(error) => Fault::of(described.py(), &error),
+    }
+}
+
+/// The error of a call whose host went away.
+pub(crate) fn lost(reason: &str) -> Error {
+    Lost::new(reason).into()
+}
+
+const _: fn() = || {
+    fn owned<T: StdError + Send + Sync + 'static>() {}
+    owned::<Error>();
+};

@@ -1,0 +1,59 @@
+//! Whether the loop keeps up, judged from outside and without the GIL.
+
+use std::time::Duration;
+
+use super::inbox::Inbox;
+
+/// Three missed heartbeats of 20 ms.
+const LATE: Duration = Duration::from_millis(60);
+
+/// How the host is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// The interpreter starts, imports DSPy and makes its first, canned, prediction.
+    Starting,
+    /// The loop keeps up.
+    Ready,
+    /// The heartbeat is late, but calls still move: there is more work than one thread does.
+    Saturated,
+    /// The heartbeat is late and nothing moves: Python code blocks the loop, or holds the GIL.
+    Blocked {
+        /// The Python frame that blocks, where it is known.
+        frame: Option<String>,
+    },
+    /// The host has stopped; it takes no calls.
+    Lost,
+}
+
+impl Health {
+    pub(super) fn of(inbox: &Inbox) -> Self {
+        if inbox.closed().is_some() {
+            return Self::Lost;
+        }
+        Self::judge(inbox.counters.beat.age(), inbox.counters.crossing.age())
+    }
+
+    fn judge(beat: Duration, crossing: Duration) -> Self {
+        if beat < LATE {
+            Self::Ready
+        } else if crossing < LATE {
+            Self::Saturated
+        } else {
+            Self::Blocked { frame: None }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_heartbeat_is_saturation_while_calls_move_and_a_blockage_when_none_do() {
+        let (soon, late) = (Duration::from_millis(59), Duration::from_millis(60));
+        assert_eq!(Health::judge(soon, late), Health::Ready);
+        assert_eq!(Health::judge(late, soon), Health::Saturated);
+        assert_eq!(Health::judge(late, late), Health::Blocked { frame: None });
+    }
+}

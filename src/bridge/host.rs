@@ -1,0 +1,148 @@
+//! The handle to what runs Python.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Call, Fault, Health, Held,
+    call::CallState,
+    embedded::Embedded,
+    inbox::{self, Control, Inbox, Start},
+};
+use crate::CallId;
+
+/// What runs DSPy programs: an interpreter with an asyncio loop on a thread of its own.
+///
+/// A host is started once and cloned freely. Programs are loaded with [`load`](Self::load).
+///
+/// ```no_run
+/// use tower_dspy::{Host, Lm};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let host = Host::embedded().venv(".venv").start().await?;
+/// let lm = Lm::new("openai/gpt-4o-mini").key_env("OPENAI_API_KEY");
+/// let qa = host.load("my_pkg.qa:Program").lm(lm).max_in_flight(64).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Host {
+    inbox: Arc<Inbox>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Host {
+    /// A host inside this process. A process can have one.
+    pub fn embedded() -> Embedded {
+        Embedded::new()
+    }
+
+    pub(super) fn new(inbox: Arc<Inbox>, ended: watch::Receiver<bool>) -> Self {
+        Self { inbox, ended }
+    }
+
+    /// What the host has done and is doing.
+    #[must_use]
+    pub fn stats(&self) -> HostStats {
+        let counters = &self.inbox.counters;
+        // Read in this order a call can be missing from `running`, never counted twice.
+        let settled = counters.settled.get();
+        let never_started = counters.never_started.get();
+        let started = counters.started.get();
+        HostStats {
+            submitted: counters.submitted.get(),
+            queued: self.inbox.queued() as u64,
+            running: started.saturating_sub(settled.saturating_sub(never_started)),
+            settled,
+            orphans: counters.orphans.get(),
+            cancelled: counters.cancelled.get(),
+            strays: counters.strays.get(),
+            queue_age: self.inbox.queue_age(),
+        }
+    }
+
+    /// How the host is, judged by its heartbeat; takes no lock and no GIL.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health::of(&self.inbox)
+    }
+
+    /// Stops the host: calls from now on fail at once, those in flight are cancelled and have
+    /// `grace` to clean up. Returns when Python's thread has ended; what did not stop by then is
+    /// left to the end of the process and stays counted in [`HostStats::running`].
+    ///
+    /// An interpreter is started once in a process, so a stopped host cannot be started again.
+    pub async fn stop(&self, grace: Duration) -> HostStats {
+        self.inbox.stop(grace);
+        let mut ended = self.ended.clone();
+        // An error means that the thread is gone without saying so, which is an end as well.
+        let _ = ended.wait_for(|ended| *ended).await;
+        self.stats()
+    }
+
+    /// Sends a call on its way; `held` is dropped when all its work has ended.
+    pub(crate) fn submit(
+        &self,
+        call_id: CallId,
+        target: u64,
+        inputs: Arc<Value>,
+        remaining: Option<Duration>,
+        held: Held,
+    ) -> Call {
+        let (sender, outcome) = oneshot::channel();
+        let state = Arc::new(CallState::default());
+        let sequence = self.inbox.next_sequence();
+        self.inbox.counters.submitted.add(1);
+        self.inbox.push_start(Start {
+            call_id,
+            sequence,
+            target,
+            inputs,
+            remaining,
+            queued_at: inbox::now(),
+            state: state.clone(),
+            outcome: sender,
+            held,
+        });
+        Call::new(sequence, outcome, state, self.inbox.clone())
+    }
+
+    /// Asks Python's side to load what `spec` names.
+    pub(crate) async fn load_spec(&self, spec: Value) -> Option<Result<Value, Fault>> {
+        if self.inbox.closed().is_some() {
+            return None;
+        }
+        let (reply, loaded) = oneshot::channel();
+        self.inbox.push(Control::Load { spec, reply });
+        loaded.await.ok()
+    }
+
+    /// Why the host takes no calls; `None` while it does.
+    pub(crate) fn closed(&self) -> Option<&str> {
+        self.inbox.closed()
+    }
+}
+
+/// A reading of the host's counters. They are read one after the other, not at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostStats {
+    /// Calls ever handed to the host.
+    pub submitted: u64,
+    /// Calls that wait for their start.
+    pub queued: u64,
+    /// Calls that have started and whose work has not ended.
+    pub running: u64,
+    /// Calls whose work has ended, or never began.
+    pub settled: u64,
+    /// Calls whose caller has its outcome, or gave up, while their work goes on.
+    pub orphans: u64,
+    /// Calls that were signalled to stop.
+    pub cancelled: u64,
+    /// Tasks that calls had left behind.
+    pub strays: u64,
+    /// How long the oldest waiting call has waited; an upper bound within one burst.
+    pub queue_age: Duration,
+}

@@ -1,0 +1,208 @@
+//! The way from any thread to Python's: two lock-free queues and one wake-up a burst.
+//!
+//! Whoever pushes writes to the eventfd only if no wake-up is pending; the loop clears that flag
+//! before it drains, so a push after the clearing wakes it again.
+
+use std::{
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crossbeam_queue::SegQueue;
+use rustix::event::{EventfdFlags, eventfd};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{
+    call::{CallState, Outcome},
+    clock,
+    counters::Counters,
+    fault::Fault,
+};
+use crate::CallId;
+
+/// What travels with a call until all that it made has ended, such as a permit.
+pub(crate) type Held = Option<Box<dyn Send>>;
+
+/// A call that waits for its start.
+pub(super) struct Start {
+    pub(super) call_id: CallId,
+    pub(super) sequence: u64,
+    pub(super) target: u64,
+    pub(super) inputs: Arc<Value>,
+    pub(super) remaining: Option<Duration>,
+    pub(super) queued_at: Duration,
+    pub(super) state: Arc<CallState>,
+    pub(super) outcome: oneshot::Sender<Outcome>,
+    pub(super) held: Held,
+}
+
+/// All else that the loop is asked to do.
+pub(super) enum Control {
+    Cancel(u64),
+    Load {
+        spec: Value,
+        reply: oneshot::Sender<Result<Value, Fault>>,
+    },
+    Stop {
+        grace: Duration,
+    },
+}
+
+/// The two queues.
+pub(super) struct Inbox {
+    starts: SegQueue<Start>,
+    controls: SegQueue<Control>,
+    wake: OwnedFd,
+    wake_pending: AtomicBool,
+    /// No call is taken any more; those in flight may still be cancelled.
+    refusing: AtomicBool,
+    /// The loop is gone: nobody reads the queues.
+    gone: AtomicBool,
+    reason: OnceLock<String>,
+    sequence: AtomicU64,
+    pub(super) counters: Counters,
+}
+
+impl Inbox {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            starts: SegQueue::new(),
+            controls: SegQueue::new(),
+            wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+            wake_pending: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            reason: OnceLock::new(),
+            sequence: AtomicU64::new(1),
+            counters: Counters::default(),
+        })
+    }
+
+    /// A number for a start: attempts of one call share its id, and each is started for itself.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn push_start(&self, start: Start) {
+        if self.starts.is_empty() {
+            self.counters.queue_head.set(start.queued_at);
+        }
+        self.starts.push(start);
+        if self.refusing.load(Ordering::SeqCst) {
+            // The loop may have drained for the last time before this push.
+            self.discard_starts();
+        } else {
+            self.wake();
+        }
+    }
+
+    pub(super) fn push(&self, control: Control) {
+        self.controls.push(control);
+        if self.gone.load(Ordering::SeqCst) {
+            self.discard_controls();
+        } else {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if !self.wake_pending.swap(true, Ordering::SeqCst) {
+            // Fails only if the counter is full, and then the loop is about to wake anyway.
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// The loop has woken: pushes from now on wake it again.
+    pub(super) fn awake(&self) {
+        let mut count = [0; 8];
+        // Fails only if there was no wake-up, as in a turn that goes on with an earlier burst.
+        let _ = rustix::io::read(&self.wake, &mut count);
+        self.wake_pending.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn next_start(&self) -> Option<Start> {
+        let start = self.starts.pop()?;
+        self.counters.queue_head.set(start.queued_at);
+        Some(start)
+    }
+
+    pub(super) fn next_control(&self) -> Option<Control> {
+        self.controls.pop()
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// How long the oldest queued call has waited; an upper bound within one burst.
+    pub(super) fn queue_age(&self) -> Duration {
+        if self.starts.is_empty() {
+            Duration::ZERO
+        } else {
+            self.counters.queue_head.age()
+        }
+    }
+
+    /// Takes no calls any more and asks the loop to stop; what has started has `grace` to end.
+    pub(super) fn stop(&self, grace: Duration) {
+        self.refuse("it was stopped");
+        self.push(Control::Stop { grace });
+    }
+
+    /// The loop has ended: what waits is lost.
+    pub(super) fn close(&self, reason: &str) {
+        self.refuse(reason);
+        self.gone.store(true, Ordering::SeqCst);
+        self.discard_controls();
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.reason.get_or_init(|| reason.to_owned());
+        self.refusing.store(true, Ordering::SeqCst);
+        self.discard_starts();
+    }
+
+    /// Why no calls are taken any more; `None` while they are.
+    pub(super) fn closed(&self) -> Option<&str> {
+        if !self.refusing.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.reason.get().map(String::as_str)
+    }
+
+    /// Dropping a command fails whoever waits for it.
+    fn discard_starts(&self) {
+        while let Some(start) = self.starts.pop() {
+            self.counters.never_started.add(1);
+            drop(start.held);
+            start.state.settle(&self.counters);
+        }
+    }
+
+    fn discard_controls(&self) {
+        while self.controls.pop().is_some() {}
+    }
+
+    pub(super) fn wake_fd(&self) -> RawFd {
+        self.wake.as_raw_fd()
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox")
+            .field("queued", &self.queued())
+            .field("closed", &self.closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The moment of a push, for [`Start::queued_at`].
+pub(super) fn now() -> Duration {
+    clock::now()
+}

@@ -1,0 +1,26 @@
+//! What Python logs, as tracing events.
+//!
+//! DSPy's messages may repeat prompts, so they appear at debug level, whatever level they had.
+
+use super::fault::Fault;
+
+/// Hands a record of Python's `logging` on.
+pub(super) fn forward(level: u32, logger: &str, message: &str) {
+    let level = match level {
+        40.. => "error",
+        30..40 => "warning",
+        20..30 => "info",
+        _ => "debug",
+    };
+    tracing::debug!(target: "tower_dspy::python", level, logger, "{message}");
+}
+
+/// A failure in Python's room itself, which no call can be told of.
+pub(super) fn python_failed(fault: &Fault) {
+    tracing::error!(
+        target: "tower_dspy::python",
+        python_type = %fault.python_type,
+        "the runner failed; the traceback is at debug level"
+    );
+    tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
+}

@@ -1,0 +1,39 @@
+"""Imports the package from sources that the Rust binary carries."""
+
+from __future__ import annotations
+
+import sys
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from typing import Any
+
+
+class _Embedded(MetaPathFinder, InspectLoader):
+    """Finds and loads modules in a dict of sources; tracebacks show their lines."""
+
+    def __init__(self, sources: dict[str, str]) -> None:
+        self._sources = sources
+
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+        if name not in self._sources:
+            return None
+        return spec_from_loader(name, self, origin=self._origin(name))
+
+    def get_source(self, name: str) -> str:
+        return self._sources[name]
+
+    def get_code(self, name: str) -> Any:
+        return compile(self._sources[name], self._origin(name), "exec", dont_inherit=True)
+
+    def is_package(self, name: str) -> bool:
+        return name == "tower_dspy"
+
+    def _origin(self, name: str) -> str:
+        path = name.replace(".", "/")
+        return f"<tower-dspy>/{path}{'/__init__' if self.is_package(name) else ''}.py"
+
+
+def install(sources: dict[str, str]) -> None:
+    """Makes the sources importable, before any package of that name on the path."""
+    sys.meta_path.insert(0, _Embedded(sources))

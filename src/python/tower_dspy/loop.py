@@ -1,0 +1,75 @@
+"""The asyncio loop: made, kept alive and closed on the thread that owns the interpreter."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tower_dspy.executor import InlineExecutor, find_hops
+from tower_dspy.scope import SCOPE
+
+_log = logging.getLogger("tower_dspy")
+
+
+def make(use_uvloop: bool) -> asyncio.AbstractEventLoop:
+    """The loop, current on this thread, with our executor and our task factory."""
+    if use_uvloop:
+        import uvloop
+
+        loop = uvloop.new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    hops, missing = find_hops()
+    if missing:
+        _log.warning("this DSPy lacks %s: its thread hops stay on threads", ", ".join(missing))
+    loop.set_default_executor(InlineExecutor(hops))
+    loop.set_task_factory(_child_task)
+    return loop
+
+
+def run(loop: asyncio.AbstractEventLoop, stopping: Callable[[], bool]) -> None:
+    """Runs the loop until the port stops it, whatever a task raises through it.
+
+    `SystemExit` and `KeyboardInterrupt` in a task end `run_forever`; the other calls go on.
+    """
+    while True:
+        try:
+            loop.run_forever()
+        except BaseException as error:
+            _log.warning("a task raised %s through the loop, which goes on", type(error).__name__)
+        if stopping():
+            return
+
+
+def close(loop: asyncio.AbstractEventLoop) -> None:
+    """Closes the loop and does what the end of an interpreter would do.
+
+    The interpreter itself is never finalized: that aborts the process if a Python thread still
+    runs.
+    """
+    with contextlib.suppress(Exception):
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), 1.0))
+    with contextlib.suppress(Exception):
+        loop.close()
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _child_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **kwargs: Any
+) -> asyncio.Task:
+    task = asyncio.Task(coroutine, loop=loop, **kwargs)
+    context = kwargs.get("context")
+    scope = SCOPE.get() if context is None else context.get(SCOPE)
+    if scope is not None:
+        scope.adopt(task)
+    return task

@@ -1,0 +1,188 @@
+"""Programs: found by name, built once, called many times."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import types
+from typing import Any
+
+import dspy
+from dspy.utils.usage_tracker import UsageTracker
+from pydantic_core import to_jsonable_python
+
+from tower_dspy import lm as lms
+from tower_dspy import schema as schemas
+from tower_dspy import settings
+from tower_dspy.faults import HostError, ProgramExit
+
+
+class Program:
+    """A DSPy module, or an async function that uses some, ready to be called."""
+
+    def __init__(self, call: Any, schema: schemas.Schema, context: dict[str, Any]) -> None:
+        self._call = call
+        self._schema = schema
+        self._context = context
+
+    def describe(self) -> dict[str, Any]:
+        return self._schema.describe()
+
+    async def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = self._schema.convert(inputs)
+        tracker = UsageTracker()
+        with dspy.context(**self._context, usage_tracker=tracker):
+            try:
+                answer = await self._call(**inputs)
+            except (SystemExit, KeyboardInterrupt) as error:
+                # Either would tear down the loop, and with it every other call.
+                raise ProgramExit(f"the program ended itself: {error!r}") from error
+        return {"outputs": _outputs(answer), "usage": _usage(tracker)}
+
+
+def load(spec: dict[str, Any]) -> Program:
+    """The program of a load request; HostError says why there is none."""
+    target = spec["target"]
+    config = spec.get("lm")
+    with settings.captured() as changed:
+        found = _find(spec)
+        built = _build(found, target)
+        if spec.get("state") is not None:
+            _load_state(built, spec["state"], spec.get("trust_pickle", False))
+    if config:
+        changed["lm"] = lms.build(config)
+    elif changed.get("lm") is not None:
+        changed["lm"] = lms.take_over(changed["lm"], None, f"`{target}`, by dspy.configure,")
+    context = settings.for_calls(changed)
+    if not isinstance(built, dspy.Module):
+        return Program(built, schemas.of_function(built, target), context)
+    if not hasattr(type(built), "aforward"):
+        raise HostError(
+            "sync_only",
+            f"`{target}` has no `aforward`, so it cannot be cancelled; give {type(built).__name__} "
+            "an `async def aforward` that awaits its modules' `acall`",
+        )
+    if context.get("lm") is None and _needs_lm(built):
+        raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
+    lms.rebind(built, config)
+    return Program(built.acall, schemas.of_program(built, target), context)
+
+
+def load_function(spec: dict[str, Any]) -> Any:
+    """A plain async function that takes its inputs as keyword arguments."""
+    target = spec["target"]
+    found = _find(spec)
+    if not inspect.iscoroutinefunction(found):
+        raise HostError("not_a_program", f"`{target}` is not an async function")
+
+    def call(inputs: dict[str, Any]) -> Any:
+        return found(**inputs)
+
+    return call
+
+
+def _needs_lm(program: dspy.Module) -> bool:
+    return any(predictor.lm is None for predictor in program.predictors())
+
+
+def _find(spec: dict[str, Any]) -> Any:
+    target = spec["target"]
+    if spec.get("source") is not None:
+        module = types.ModuleType(spec["module"])
+        module.__file__ = f"<{target}>"
+        sys.modules[module.__name__] = module
+        exec(compile(spec["source"], module.__file__, "exec"), module.__dict__)
+        return _attribute(module, spec["attribute"], target)
+    if "->" in target:
+        try:
+            return dspy.Signature(target)
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise HostError("signature", f"`{target}` is not a signature: {error}") from error
+    name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Only the module asked for, or a package on its way: not one that it fails to import.
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise
+        raise HostError(
+            "not_found",
+            f"there is no module `{error.name}`; Python looks in {sys.path[:4]}: add its folder "
+            "with `python_path`, or install it into the venv",
+        ) from error
+    return _attribute(module, attribute, target)
+
+
+def _attribute(module: types.ModuleType, path: str, target: str) -> Any:
+    value: Any = module
+    for part in path.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError as error:
+            names = [name for name in vars(module) if not name.startswith("_")]
+            raise HostError(
+                "not_found", f"`{target}`: `{module.__name__}` has no `{path}`; it has {names[:20]}"
+            ) from error
+    return value
+
+
+def _build(found: Any, target: str) -> Any:
+    if isinstance(found, dspy.Module) or inspect.iscoroutinefunction(found):
+        return found
+    if isinstance(found, type):
+        if issubclass(found, dspy.Signature):
+            return dspy.Predict(found)
+        if not issubclass(found, dspy.Module):
+            raise HostError("not_a_program", f"`{target}` is a class, but no dspy.Module")
+    elif not callable(found):
+        raise HostError(
+            "not_a_program", f"`{target}` is a {type(found).__name__}, not a module or a factory"
+        )
+    built = found()
+    if not isinstance(built, dspy.Module):
+        raise HostError(
+            "not_a_program", f"`{target}` returned a {type(built).__name__}, not a dspy.Module"
+        )
+    return built
+
+
+def _load_state(program: Any, path: str, trust_pickle: bool) -> None:
+    if not isinstance(program, dspy.Module):
+        raise HostError("state", "a function has no state to load")
+    if not path.endswith(".json") and not trust_pickle:
+        raise HostError(
+            "state",
+            f"`{path}` is no .json file: a pickle can run any code, so it is loaded by "
+            "`state_from_trusted_pickle` only; save the state again with "
+            "`program.save('state.json')`",
+        )
+    try:
+        program.load(path, allow_pickle=trust_pickle)
+    except Exception as error:
+        raise HostError("state", f"the state `{path}` does not load: {error!r}") from error
+
+
+def _outputs(answer: Any) -> dict[str, Any]:
+    fields = answer.toDict() if isinstance(answer, dspy.Prediction) else answer
+    if not isinstance(fields, dict):
+        raise HostError(
+            "output",
+            f"the program returned a {type(answer).__name__}; return a dspy.Prediction or a dict",
+        )
+    try:
+        return to_jsonable_python(fields)
+    except Exception as error:
+        raise HostError("output", f"the program's answer is not JSON: {error}") from error
+
+
+def _usage(tracker: UsageTracker) -> dict[str, int]:
+    total = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "lm_calls": 0}
+    for entries in tracker.usage_data.values():
+        for entry in entries:
+            total["lm_calls"] += 1
+            for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+                value = entry.get(name)
+                if isinstance(value, int) and value > 0:
+                    total[name] += value
+    return total

@@ -1,0 +1,53 @@
+"""One call, as Python sees it: its limit, its task and the tasks that it made."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from contextvars import ContextVar
+
+SCOPE: ContextVar[Scope | None] = ContextVar("tower_dspy_scope", default=None)
+
+
+class Scope:
+    """The state of one call, from its start until all that it made has ended."""
+
+    __slots__ = ("call_id", "cancelled", "children", "closed", "deadline", "task")
+
+    def __init__(self, call_id: int, remaining: float | None) -> None:
+        self.call_id = call_id
+        self.deadline = None if remaining is None else time.monotonic() + remaining
+        self.cancelled = False
+        # No child task may start any more: the call has its outcome.
+        self.closed = False
+        self.task: asyncio.Task | None = None
+        # Made when the first child is, as most calls have none.
+        self.children: set[asyncio.Task] | None = None
+
+    def adopt(self, task: asyncio.Task) -> None:
+        """Counts a task that the call's code made as part of the call."""
+        if self.children is None:
+            self.children = set()
+        self.children.add(task)
+        task.add_done_callback(self.children.discard)
+        if self.closed:
+            task.cancel()
+
+
+def deadline() -> float | None:
+    """The call's deadline in seconds of `time.monotonic()`; None without a limit."""
+    scope = SCOPE.get()
+    return None if scope is None else scope.deadline
+
+
+def remaining() -> float:
+    """Seconds left until the call's deadline, never below 0; infinity without a limit."""
+    limit = deadline()
+    return math.inf if limit is None else max(0.0, limit - time.monotonic())
+
+
+def cancelled() -> bool:
+    """Whether the call has been cancelled: nobody waits for its answer any more."""
+    scope = SCOPE.get()
+    return scope is not None and scope.cancelled

@@ -1,0 +1,92 @@
+"""What must be so before the first program is loaded."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import Any
+
+
+def before_import() -> None:
+    """Settings that DSPy and its libraries read when they are imported."""
+    # Importing asyncio installs Python's handler for SIGINT; Rust owns that signal here.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Without it litellm, once imported, asks the network for prices, and hangs where there is none.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+
+def import_dspy(log: Any) -> str:
+    """Imports DSPy, quiet and without its cache on disk; returns its version."""
+    import dspy
+
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    dspy.disable_logging()
+    for name in ("dspy", "tower_dspy"):
+        logging.getLogger(name).addHandler(_ToRust(log))
+    logging.getLogger("tower_dspy").propagate = False
+    return dspy.__version__
+
+
+async def warm() -> None:
+    """One prediction on a canned answer, so that the first real one pays for no lazy import."""
+    import dspy
+    from dspy._vendor.lm15.transports import AsyncTransportResponse
+    from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
+    from dspy.lm15 import RouterConfig
+
+    class Canned:
+        def stream(self, _: Any) -> Any:
+            return self
+
+        async def __aenter__(self) -> AsyncTransportResponse:
+            async def chunks() -> Any:
+                yield _ANSWER
+
+            async def release(_: bool) -> None:
+                pass
+
+            return AsyncTransportResponse(
+                status=200,
+                reason="OK",
+                headers=[("content-type", "application/json")],
+                http_version="HTTP/1.1",
+                chunks=chunks(),
+                release=release,
+            )
+
+        async def __aexit__(self, *_: Any) -> None:
+            pass
+
+    keys = {"openai": "unused"}
+    lm = dspy.LM(
+        "openai/warm-up",
+        engine=LM15Engine(RouterConfig(api_keys=keys)),
+        async_engine=AsyncLM15Engine(RouterConfig(transport=Canned(), api_keys=keys)),
+        num_retries=0,
+        cache=False,
+    )
+    with dspy.context(lm=lm, disable_history=True, trace=None):
+        await dspy.Predict("question -> answer").acall(question="")
+
+
+_ANSWER = (
+    b'{"id":"1","object":"chat.completion","model":"warm-up","choices":[{"index":0,"message":'
+    b'{"role":"assistant","content":"[[ ## answer ## ]]\\nyes\\n\\n[[ ## completed ## ]]"},'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
+)
+
+
+class _ToRust(logging.Handler):
+    """Hands log records to the host, which decides where they go: they may hold prompts."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._log(record.levelno, record.name, record.getMessage())
+        except Exception:
+            self.handleError(record)

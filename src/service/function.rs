@@ -1,0 +1,81 @@
+//! A plain async Python function.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use serde_json::Value;
+
+use crate::{
+    CallId, Cause, Error, Host,
+    bridge::{self, Call},
+};
+
+/// An `async def` function behind the same bridge as a program, without DSPy: from
+/// [`Host::function`].
+///
+/// ```no_run
+/// use serde_json::json;
+/// use tower_dspy::Host;
+///
+/// # async fn example(host: Host) -> Result<(), Box<dyn std::error::Error>> {
+/// let echo = host.function("echo", Some("async def echo(x): return x")).await?;
+/// assert_eq!(echo.call(json!({"x": 1})).await?, json!(1));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Function {
+    host: Host,
+    target: u64,
+}
+
+impl Function {
+    pub(super) fn new(host: Host, target: u64) -> Self {
+        Self { host, target }
+    }
+
+    /// Calls the function with the fields of `arguments`, a JSON object, as keywords.
+    ///
+    /// # Errors
+    /// If the function raises, returns what JSON cannot hold, or the host is gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub fn call(&self, arguments: impl Into<Value>) -> FunctionFuture {
+        FunctionFuture {
+            call: self.host.submit(
+                CallId::next(),
+                self.target,
+                Arc::new(arguments.into()),
+                None,
+                None,
+            ),
+        }
+    }
+}
+
+/// The answer to come of a [`Function`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless polled"]
+pub struct FunctionFuture {
+    call: Call,
+}
+
+impl Future for FunctionFuture {
+    type Output = Result<Value, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.call)
+            .poll(cx)
+            .map(|outcome| match outcome {
+                Some(outcome) => {
+                    outcome.map_err(|fault| fault.into_error("function", Cause::Caller))
+                }
+                None => Err(bridge::lost(self.call.lost_because())),
+            })
+    }
+}

@@ -1,0 +1,272 @@
+//! The future of one prediction.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use serde_json::Value;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep_until},
+};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tracing::Span;
+
+use super::{program::Program, schema::into_fields};
+use crate::{
+    Cancel, Cancelled, Cause, Classify, Deadline, Elapsed, Error, PredictRequest, Prediction,
+    Scope, Stage, Usage,
+    bridge::{self, Call, Outcome},
+    drop_scope,
+};
+
+pin_project! {
+    /// The answer to come of a [`DspyService`](super::DspyService).
+    ///
+    /// # Cancel safety
+    /// Dropping it cancels the call: the work in Python is signalled once, its clean-up code runs
+    /// to its end, and until then the call is counted as in flight.
+    #[must_use = "a future does nothing unless polled"]
+    pub struct PredictFuture {
+        #[pin]
+        state: State,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State {
+        Refused { error: Option<Error> },
+        Running { #[pin] running: Running },
+        Done,
+    }
+}
+
+pin_project! {
+    struct Running {
+        call: Call,
+        program: Arc<Program>,
+        started: Instant,
+        span: Span,
+        cancel: Cancel,
+        #[pin]
+        cancelled: Option<WaitForCancellationFutureOwned>,
+        deadline: Option<Deadline>,
+        #[pin]
+        timer: Option<Sleep>,
+        // A layer outside ends this call when its limit passes; here it is only signalled.
+        limit_kept: bool,
+        cancel_kept: bool,
+        signalled: Option<Cause>,
+        resolved: bool,
+    }
+
+    impl PinnedDrop for Running {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if !*this.resolved {
+                let cause = this.signalled.unwrap_or_else(drop_scope::cause);
+                let _entered = this.span.enter();
+                tracing::debug!(target: "tower_dspy", %cause, "dropped; the work was told to stop");
+            }
+        }
+    }
+}
+
+impl PredictFuture {
+    pub(super) fn refused(error: Error) -> Self {
+        tracing::debug!(target: "tower_dspy", kind = ?error.kind(), "refused");
+        Self {
+            state: State::Refused { error: Some(error) },
+        }
+    }
+
+    pub(super) fn submit(
+        program: Arc<Program>,
+        request: PredictRequest,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let (inputs, mut context) = request.into_parts();
+        let call_id = context.id();
+        let started = Instant::now();
+        let remaining = context
+            .deadline
+            .map(|deadline| deadline.remaining_at(started));
+        let span = tracing::info_span!(
+            target: "tower_dspy",
+            "predict",
+            program = %program.name,
+            call_id = call_id.get(),
+            attempt = context.attempt,
+            time_left_ms = remaining.map(|left| left.as_millis() as u64),
+        );
+        let call = program.host.submit(
+            call_id,
+            program.target,
+            inputs,
+            remaining,
+            Some(Box::new(permit)),
+        );
+        // The node of this attempt: what stops the call stops it too.
+        let cancel = context.cancel.clone();
+        Self {
+            state: State::Running {
+                running: Running {
+                    call,
+                    program,
+                    started,
+                    span,
+                    cancelled: cancel.cancelled_owned(),
+                    cancel,
+                    deadline: context.deadline,
+                    timer: None,
+                    limit_kept: context.limit_kept,
+                    cancel_kept: context.cancel_kept,
+                    signalled: None,
+                    resolved: false,
+                },
+            },
+        }
+    }
+}
+
+impl Future for PredictFuture {
+    type Output = Result<Prediction, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        let result = match state.as_mut().project() {
+            StateProjection::Refused { error } => match error.take() {
+                Some(error) => Err(error),
+                None => return Poll::Pending,
+            },
+            StateProjection::Running { running } => ready!(running.poll(cx)),
+            StateProjection::Done => return Poll::Pending,
+        };
+        state.set(State::Done);
+        Poll::Ready(result)
+    }
+}
+
+impl Running {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Prediction, Error>> {
+        let mut this = self.project();
+        let _entered = this.span.enter();
+        // The answer first: what is ready wins the tie with the clock and with a cancel.
+        let result = match Pin::new(&mut *this.call).poll(cx) {
+            Poll::Ready(outcome) => {
+                let cause = this.signalled.unwrap_or(Cause::Caller);
+                let lost = || bridge::lost(this.call.lost_because());
+                outcome.map_or_else(
+                    || Err(lost()),
+                    |outcome| answer(outcome, &this.program.name, cause, *this.started),
+                )
+            }
+            Poll::Pending => {
+                let stopped =
+                    this.cancelled
+                        .as_mut()
+                        .as_pin_mut()
+                        .map_or(Poll::Pending, |cancelled| {
+                            if this.signalled.is_some() {
+                                return Poll::Pending;
+                            }
+                            cancelled.poll(cx)
+                        });
+                if stopped.is_ready() {
+                    let cause = this.cancel.cause().unwrap_or(Cause::Caller);
+                    *this.signalled = Some(cause);
+                    this.call.cancel();
+                    if !*this.cancel_kept {
+                        let error = Cancelled::new(cause).into();
+                        *this.resolved = true;
+                        report(&Err::<(), _>(&error), *this.started);
+                        return Poll::Ready(Err(error));
+                    }
+                }
+                let Some(deadline) = *this.deadline else {
+                    return Poll::Pending;
+                };
+                if this.timer.is_none() {
+                    this.timer.set(Some(sleep_until(deadline.instant())));
+                }
+                match this.timer.as_mut().as_pin_mut() {
+                    Some(timer) if this.signalled.is_none() => ready!(timer.poll(cx)),
+                    _ => return Poll::Pending,
+                }
+                *this.signalled = Some(Cause::Deadline);
+                this.call.cancel();
+                if *this.limit_kept {
+                    return Poll::Pending;
+                }
+                let limit = deadline.instant().saturating_duration_since(*this.started);
+                Err(Elapsed::new(Scope::Deadline, Stage::Running, limit).into())
+            }
+        };
+        *this.resolved = true;
+        report(&result.as_ref().map(|_| ()), *this.started);
+        Poll::Ready(result)
+    }
+}
+
+fn answer(
+    outcome: Outcome,
+    program: &str,
+    cause: Cause,
+    started: Instant,
+) -> Result<Prediction, Error> {
+    let mut value = outcome.map_err(|fault| fault.into_error(program, cause))?;
+    let mut prediction = Prediction::new(into_fields(value["outputs"].take()));
+    let usage = &value["usage"];
+    let count = |name: &str| usage.get(name).and_then(Value::as_u64).unwrap_or_default();
+    prediction.usage = Usage {
+        prompt_tokens: count("prompt_tokens"),
+        completion_tokens: count("completion_tokens"),
+        total_tokens: count("total_tokens"),
+    };
+    prediction.lm_calls = u32::try_from(count("lm_calls")).unwrap_or(u32::MAX);
+    prediction.elapsed = started.elapsed();
+    Ok(prediction)
+}
+
+/// The call's one terminal event: what an operator has to know at warn, the rest at debug.
+fn report(result: &Result<(), &Error>, started: Instant) {
+    let elapsed_ms = started.elapsed().as_millis() as u64;
+    match result {
+        Ok(()) => tracing::debug!(target: "tower_dspy", elapsed_ms, outcome = "completed"),
+        Err(Error::Program(error)) => tracing::warn!(
+            target: "tower_dspy",
+            elapsed_ms,
+            outcome = "failed",
+            python_type = error.python_type(),
+        ),
+        Err(Error::Lm(error)) => tracing::warn!(
+            target: "tower_dspy",
+            elapsed_ms,
+            outcome = "LM failed",
+            python_type = error.python_type(),
+            status = error.status(),
+        ),
+        Err(Error::Lost(error)) => {
+            tracing::error!(target: "tower_dspy", elapsed_ms, outcome = "lost", reason = error.reason());
+        }
+        Err(error) => {
+            tracing::debug!(target: "tower_dspy", elapsed_ms, outcome = ?error.kind());
+        }
+    }
+}
+
+impl std::fmt::Debug for PredictFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::Refused { .. } => "refused",
+            State::Running { .. } => "running",
+            State::Done => "done",
+        };
+        f.debug_tuple("PredictFuture").field(&state).finish()
+    }
+}

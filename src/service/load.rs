@@ -1,0 +1,262 @@
+//! Loading a program: what to load and how it is to be called.
+
+use std::{
+    future::{Future, IntoFuture},
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{DspyService, Function, Schema, program::Program};
+use crate::{
+    Host, Lm,
+    bridge::{Fault, FaultKind},
+};
+
+/// Calls that run at once, unless [`Load::max_in_flight`] says otherwise.
+const MAX_IN_FLIGHT: usize = 64;
+/// Calls that wait for their turn, unless [`Load::max_waiting`] says otherwise.
+const MAX_WAITING: usize = 1024;
+
+impl Host {
+    /// Loads a program and makes a service of it. Awaiting the returned [`Load`] does it.
+    ///
+    /// `target` is one of
+    /// - `package.module:attribute`: a `dspy.Module` class (called without arguments) or
+    ///   instance, a function that returns one, a `dspy.Signature`, or an `async def` function;
+    /// - a signature such as `question -> answer: str`, which becomes a `dspy.Predict`.
+    ///
+    /// The program must be async (have an `aforward`). What it configures by `dspy.configure`
+    /// while it is imported holds for it alone.
+    pub fn load(&self, target: impl Into<String>) -> Load {
+        Load::new(self.clone(), target.into(), None)
+    }
+
+    /// Loads a program from Python source, for tests and examples: `attribute` is looked up in it
+    /// as in a module.
+    pub fn load_source(&self, source: impl Into<String>, attribute: impl Into<String>) -> Load {
+        let attribute = attribute.into();
+        Load::new(
+            self.clone(),
+            format!("source:{attribute}"),
+            Some(Source {
+                code: source.into(),
+                attribute,
+            }),
+        )
+    }
+
+    /// Loads a plain `async def` function: no DSPy, no schema, JSON in and JSON out.
+    ///
+    /// `source` is its Python source; with `None`, `target` is `package.module:function`.
+    ///
+    /// # Errors
+    /// If there is no such function.
+    pub async fn function(
+        &self,
+        target: &str,
+        source: Option<&str>,
+    ) -> Result<Function, LoadError> {
+        let source = source.map(|code| Source {
+            code: code.to_owned(),
+            attribute: target.to_owned(),
+        });
+        let mut load = Load::new(self.clone(), target.to_owned(), source);
+        load.function = true;
+        let loaded = load.run().await?;
+        Ok(Function::new(self.clone(), loaded.id))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Source {
+    code: String,
+    attribute: String,
+}
+
+/// A program to be loaded, from [`Host::load`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is loaded before this is awaited"]
+pub struct Load {
+    host: Host,
+    target: String,
+    source: Option<Source>,
+    lm: Option<Lm>,
+    state: Option<PathBuf>,
+    trust_pickle: bool,
+    max_in_flight: usize,
+    max_waiting: usize,
+    function: bool,
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    id: u64,
+    #[serde(flatten)]
+    schema: Option<Schema>,
+}
+
+impl Load {
+    fn new(host: Host, target: String, source: Option<Source>) -> Self {
+        Self {
+            host,
+            target,
+            source,
+            lm: None,
+            state: None,
+            trust_pickle: false,
+            max_in_flight: MAX_IN_FLIGHT,
+            max_waiting: MAX_WAITING,
+            function: false,
+        }
+    }
+
+    /// The LM that the program calls.
+    ///
+    /// DSPy's own retries and its cache are off. A predictor with an LM of its own keeps that
+    /// LM's model, with this LM's address and key; one of another provider fails the loading.
+    pub fn lm(mut self, lm: Lm) -> Self {
+        self.lm = Some(lm);
+        self
+    }
+
+    /// Loads a state that `program.save("state.json")` wrote, such as an optimizer's result.
+    pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state = Some(path.into());
+        self
+    }
+
+    /// Loads a state from a pickle. **A pickle runs any code its author wishes**: give only files
+    /// that you trust as you trust your own program.
+    pub fn state_from_trusted_pickle(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state = Some(path.into());
+        self.trust_pickle = true;
+        self
+    }
+
+    /// How many calls of the program may be in flight at once: 64 unless said otherwise, at
+    /// least 1.
+    ///
+    /// A call is in flight until all its work in Python has ended, which may be after its caller
+    /// has its answer, or has given up.
+    pub fn max_in_flight(mut self, calls: usize) -> Self {
+        self.max_in_flight = calls.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How many more calls may wait for their turn before the service answers
+    /// [`Overloaded`](crate::Overloaded): 1024 unless said otherwise.
+    pub fn max_waiting(mut self, calls: usize) -> Self {
+        self.max_waiting = calls;
+        self
+    }
+
+    async fn run(&self) -> Result<Loaded, LoadError> {
+        let fail = |problem| LoadError {
+            target: self.target.clone(),
+            problem,
+            traceback: String::new(),
+        };
+        if self.source.is_none() && !self.target.contains("->") && !self.target.contains(':') {
+            return Err(fail(
+                "it is neither `package.module:attribute` nor a signature such as \
+                 `question -> answer`"
+                    .into(),
+            ));
+        }
+        let spec = self.spec().map_err(|variable| {
+            fail(format!(
+                "its LM's key is to come from ${variable}, which is not set; set it, or give the \
+                 key by `Lm::key`"
+            ))
+        })?;
+        match self.host.load_spec(spec).await {
+            Some(Ok(loaded)) => {
+                Loaded::deserialize(loaded).map_err(|error| fail(error.to_string()))
+            }
+            Some(Err(fault)) => Err(LoadError::new(&self.target, fault)),
+            None => {
+                let reason = self.host.closed().unwrap_or("it dropped the request");
+                Err(fail(format!("the Python host is gone ({reason})")))
+            }
+        }
+    }
+
+    fn spec(&self) -> Result<Value, String> {
+        static SOURCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let mut spec = Map::new();
+        spec.insert("target".into(), self.target.clone().into());
+        spec.insert("function".into(), self.function.into());
+        if let Some(source) = &self.source {
+            let n = SOURCES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            spec.insert("source".into(), source.code.clone().into());
+            spec.insert("attribute".into(), source.attribute.clone().into());
+            spec.insert("module".into(), format!("tower_dspy_source_{n}").into());
+        }
+        if let Some(lm) = &self.lm {
+            spec.insert("lm".into(), lm.config()?);
+        }
+        if let Some(state) = &self.state {
+            spec.insert("state".into(), json!(state));
+            spec.insert("trust_pickle".into(), self.trust_pickle.into());
+        }
+        Ok(Value::Object(spec))
+    }
+}
+
+impl IntoFuture for Load {
+    type Output = Result<DspyService, LoadError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let loaded = self.run().await?;
+            Ok(DspyService::new(Arc::new(Program::new(
+                self.host.clone(),
+                &self.target,
+                loaded.id,
+                loaded.schema.unwrap_or_default(),
+                self.max_in_flight,
+                self.max_waiting,
+            ))))
+        })
+    }
+}
+
+/// A program that could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("`{target}` was not loaded: {problem}")]
+pub struct LoadError {
+    target: String,
+    problem: String,
+    traceback: String,
+}
+
+impl LoadError {
+    fn new(target: &str, fault: Fault) -> Self {
+        let problem = match fault.kind {
+            FaultKind::Named(_) => fault.message,
+            _ => format!("{}: {}", fault.python_type, fault.message),
+        };
+        Self {
+            target: target.to_owned(),
+            problem,
+            traceback: fault.traceback,
+        }
+    }
+
+    /// What was to be loaded.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Python's traceback, where loading raised; else empty.
+    #[must_use]
+    pub fn traceback(&self) -> &str {
+        &self.traceback
+    }
+}

@@ -1,0 +1,16 @@
+//! A program as a tower service.
+
+mod dspy;
+mod function;
+mod future;
+mod load;
+mod program;
+mod schema;
+mod typed;
+
+pub use dspy::DspyService;
+pub use function::Function;
+pub use future::PredictFuture;
+pub use load::{Load, LoadError};
+pub use schema::{InputField, Schema};
+pub use typed::Typed;

@@ -1,0 +1,167 @@
+//! Inputs and outputs as structs.
+
+use std::{
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use serde::{Serialize, de::DeserializeOwned};
+use tower::Service;
+
+use crate::{Error, InvalidInput, PredictRequest, Prediction, ProgramError, WithContext};
+
+/// A service of structs around one of [`PredictRequest`], from
+/// [`DspyService::typed`](super::DspyService::typed).
+///
+/// It takes a [`WithContext<In>`], so that layers work around it as well as inside it.
+///
+/// ```no_run
+/// use serde::{Deserialize, Serialize};
+/// use tower::ServiceExt;
+/// use tower_dspy::{DspyService, WithContext};
+///
+/// #[derive(Serialize)]
+/// struct Question { question: String }
+/// #[derive(Deserialize)]
+/// struct Answer { answer: String }
+///
+/// # async fn example(qa: DspyService) -> Result<(), tower_dspy::Error> {
+/// let qa = qa.typed::<Question, Answer>();
+/// let question = Question { question: "Why?".into() };
+/// let Answer { answer } = qa.oneshot(WithContext::new(question)).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Typed<S, In, Out> {
+    inner: S,
+    types: PhantomData<fn(In) -> Out>,
+}
+
+impl<S, In, Out> Typed<S, In, Out> {
+    /// Structs around `inner`.
+    pub const fn new(inner: S) -> Self {
+        Self {
+            inner,
+            types: PhantomData,
+        }
+    }
+
+    /// The service inside.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The service inside.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Clone, In, Out> Clone for Typed<S, In, Out> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone())
+    }
+}
+
+impl<S: fmt::Debug, In, Out> fmt::Debug for Typed<S, In, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Typed").field(&self.inner).finish()
+    }
+}
+
+impl<S, In, Out> Service<WithContext<In>> for Typed<S, In, Out>
+where
+    S: Service<PredictRequest, Response = Prediction>,
+    S::Error: From<Error>,
+    In: Serialize,
+    Out: DeserializeOwned,
+{
+    type Response = Out;
+    type Error = S::Error;
+    type Future = TypedFuture<S::Future, Out>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: WithContext<In>) -> Self::Future {
+        let state = match PredictRequest::from_fields(&request.request) {
+            Ok(inputs) => State::Running {
+                inner: self.inner.call(inputs.with_context(request.context)),
+            },
+            Err(error) => State::Refused {
+                error: Some(
+                    InvalidInput::new(
+                        "the program",
+                        None,
+                        format!("the inputs cannot be written as JSON: {error}"),
+                        "a struct with its input fields",
+                    )
+                    .into(),
+                ),
+            },
+        };
+        TypedFuture {
+            state,
+            output: PhantomData,
+        }
+    }
+}
+
+pin_project! {
+    /// The answer to come of a [`Typed`] service.
+    #[must_use = "a future does nothing unless polled"]
+    pub struct TypedFuture<F, Out> {
+        #[pin]
+        state: State<F>,
+        output: PhantomData<fn() -> Out>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Running { #[pin] inner: F },
+        Refused { error: Option<Error> },
+    }
+}
+
+impl<F, E, Out> Future for TypedFuture<F, Out>
+where
+    F: Future<Output = Result<Prediction, E>>,
+    E: From<Error>,
+    Out: DeserializeOwned,
+{
+    type Output = Result<Out, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Running { inner } => {
+                let prediction = ready!(inner.poll(cx))?;
+                Poll::Ready(prediction.parse().map_err(|error| {
+                    let message = format!("the answer does not fit its struct: {error}");
+                    Error::from(ProgramError::new("answer", message, "")).into()
+                }))
+            }
+            StateProjection::Refused { error } => match error.take() {
+                Some(error) => Poll::Ready(Err(error.into())),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<F, Out> fmt::Debug for TypedFuture<F, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypedFuture").finish_non_exhaustive()
+    }
+}
