@@ -96,6 +96,8 @@ impl Out {
         bytes.truncate(self.left);
         self.left -= bytes.len();
         if let Some(trickle) = &mut self.trickle {
+            // Time spent elsewhere since the last write is not to be made up for.
+            trickle.restart();
             while !bytes.is_empty() {
                 trickle.tick().await;
                 send(&self.frames, bytes.split_to(1)).await;
@@ -119,7 +121,7 @@ async fn send(frames: &mpsc::Sender<Bytes>, bytes: Bytes) {
     let _ = frames.send(bytes).await;
 }
 
-/// A steady pace: what takes long once does not slow down the rest.
+/// A steady pace: a tick that comes late does not put off the next.
 #[derive(Debug)]
 pub(super) struct Ticks {
     each: Duration,

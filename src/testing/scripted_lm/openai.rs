@@ -55,10 +55,8 @@ impl ChatRequest {
 
     /// Whether the content has to be a JSON object.
     fn wants_json(&self) -> bool {
-        matches!(
-            self.body["response_format"]["type"].as_str(),
-            Some("json_object" | "json_schema")
-        )
+        let format = self.body["response_format"]["type"].as_str();
+        matches!(format, Some("json_object" | "json_schema")) || prompt::wants_json(&self.prompt())
     }
 
     pub(super) fn render(&self, fields: &[(String, String)]) -> String {
@@ -66,8 +64,11 @@ impl ChatRequest {
     }
 
     pub(super) fn echo(&self) -> String {
-        let last = self.messages().last().map(text).unwrap_or_default();
-        prompt::echo(&last, self.wants_json())
+        prompt::echo(&self.prompt(), self.wants_json())
+    }
+
+    fn prompt(&self) -> String {
+        self.messages().last().map(text).unwrap_or_default()
     }
 
     fn messages(&self) -> &[Value] {

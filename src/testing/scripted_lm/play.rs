@@ -55,8 +55,8 @@ async fn say(
     entry: Entry,
 ) -> Response<ReplyBody> {
     let answer = Completion::new(request, entry.n(), text);
+    let mut tokens = Tokens::new(reply);
     if request.streams() {
-        let mut tokens = Tokens::new(reply);
         let body = ReplyBody::new(reply, |mut out| async move {
             let written = stream(&answer, &mut tokens, &entry, &mut out).await;
             entry.answered();
@@ -64,7 +64,6 @@ async fn say(
         });
         return head(EVENTS, body);
     }
-    let mut tokens = Tokens::new(reply);
     if reply.trickle.is_none() {
         tokens.all(&answer, &entry).await;
         return whole(reply, JSON, answer.body(), entry);

@@ -18,13 +18,15 @@ pub(super) fn render(fields: &[(String, String)], json: bool) -> String {
     text + "[[ ## completed ## ]]"
 }
 
+/// Whether the prompt itself asks for a JSON object: `JSONAdapter` does, and sends no
+/// `response_format` to a model it does not know.
+pub(super) fn wants_json(prompt: &str) -> bool {
+    split(prompt).1.starts_with("Respond with a JSON object")
+}
+
 /// Answers a prompt with itself: each field it asks for says what its input was.
 pub(super) fn echo(prompt: &str, json: bool) -> String {
-    // The instruction is the last of its kind: the input before it may hold the same words.
-    let (input, instruction) = match prompt.rfind("Respond with") {
-        Some(at) => prompt.split_at(at),
-        None => (prompt, ""),
-    };
+    let (input, instruction) = split(prompt);
     let input = input.lines().filter(|line| marked(line).is_none());
     let input: Vec<&str> = input.flat_map(str::split_whitespace).collect();
     let text = format!("You said: {}", input.join(" "));
@@ -33,8 +35,16 @@ pub(super) fn echo(prompt: &str, json: bool) -> String {
         return text;
     }
     let fields: Vec<_> = names.into_iter().map(|name| (name, text.clone())).collect();
-    // `ChatAdapter` puts markers between the backticks, `JSONAdapter` bare names.
-    render(&fields, json || !instruction.contains("[[ ## "))
+    render(&fields, json)
+}
+
+/// Parts a prompt into its input and the instruction how to answer.
+fn split(prompt: &str) -> (&str, &str) {
+    // The last of its kind: the input before it may hold the same words.
+    match prompt.rfind("Respond with") {
+        Some(at) => prompt.split_at(at),
+        None => (prompt, ""),
+    }
 }
 
 /// The names of the output fields that an instruction asks for.
@@ -82,7 +92,8 @@ mod tests {
     fn an_echo_is_json_where_the_prompt_asks_for_json() {
         let prompt = "[[ ## question ## ]]\nHm?\n\nRespond with a JSON object in the following \
             order of fields: `answer`.";
-        assert_eq!(echo(prompt, false), r#"{"answer":"You said: Hm?"}"#);
+        assert!(wants_json(prompt) && !wants_json("ping"));
+        assert_eq!(echo(prompt, true), r#"{"answer":"You said: Hm?"}"#);
     }
 
     #[test]

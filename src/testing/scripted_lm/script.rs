@@ -79,7 +79,7 @@ impl Reply {
     }
 
     /// Answers these output fields, formatted as DSPy's `ChatAdapter` expects; as a JSON object
-    /// if the request asks for JSON by `response_format`.
+    /// if the request asks for one, as DSPy's `JSONAdapter` does.
     #[must_use]
     pub fn fields<N, T>(fields: impl IntoIterator<Item = (N, T)>) -> Self
     where

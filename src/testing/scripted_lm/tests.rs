@@ -215,7 +215,7 @@ async fn a_client_that_stops_reading_holds_the_stream_up_until_it_goes() {
         .await
         .expect(SEEN);
     drop(tcp);
-    let seen = lm.wait_for("unread", |r| gone(r)).await.expect(SEEN);
+    let seen = lm.wait_for("unread", gone).await.expect(SEEN);
     assert!(seen[0].tokens < 100_000, "{}", seen[0].tokens);
 }
 
@@ -245,6 +245,19 @@ async fn fields_are_json_if_json_is_asked_for() {
     let content = body["choices"][0]["message"]["content"].as_str().unwrap();
     let fields: Value = serde_json::from_str(content).unwrap();
     assert_eq!(fields, json!({"reasoning": "so", "answer": "x"}));
+}
+
+#[tokio::test]
+async fn fields_are_json_if_the_prompt_asks_for_json() {
+    let lm = shared().await;
+    lm.script("json-prompt", Reply::answer("x"));
+    let mut body = chat("json-prompt");
+    body["messages"][0]["content"] = json!("Respond with a JSON object: `answer`.");
+    let body: Value = post(lm, &body).await.unwrap().json().await.unwrap();
+    assert_eq!(
+        body["choices"][0]["message"]["content"],
+        r#"{"answer":"x"}"#
+    );
 }
 
 #[tokio::test]
@@ -438,6 +451,19 @@ async fn tokens_and_heads_are_never_early() {
         last += 10 * MS;
     }
     assert_eq!(seen[0].tokens, 3);
+}
+
+#[tokio::test]
+async fn bytes_are_never_early() {
+    let lm = shared().await;
+    // The bytes do not make up for the time that the token took.
+    let slow = Reply::content("x").drip(50 * MS).trickle(MS / 10);
+    lm.script("trickle-paced", slow);
+    let body = post(lm, &chat("trickle-paced")).await.unwrap().bytes();
+    let length = body.await.unwrap().len() as u32;
+    let seen = lm.wait_for("trickle-paced", answered).await.expect(SEEN);
+    let token = seen[0].token_times()[0];
+    assert!(seen[0].finished >= Some(token + length * MS / 10));
 }
 
 #[tokio::test]
