@@ -1,0 +1,49 @@
+//! A gate a test opens by hand, so that events have an order without sleeping.
+
+use tokio::sync::watch;
+
+/// Holds replies back until a test opens it.
+///
+/// Clones are the same gate. A gate opens once and stays open.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// Makes a gate that is shut.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            open: watch::Sender::new(false),
+        }
+    }
+
+    /// Lets through everyone who waits, now and later.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Whether the gate was opened.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
+    /// Waits until the gate is open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the gate as it is.
+    pub async fn wait(&self) {
+        let mut open = self.open.subscribe();
+        // `self` holds a sender, so the channel cannot close while this waits.
+        let _ = open.wait_for(|open| *open).await;
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,184 @@
+//! A scripted LM: a real HTTP server on loopback that speaks OpenAI's chat completions, does what
+//! a test tells it to, and records what happened to each request.
+//!
+//! A request's `model` chooses the behaviour, so that many tests share one server: each test
+//! scripts models of its own. A model without a script echoes at once.
+//!
+//! ```
+//! # use serde_json::json;
+//! # use tower_dspy::testing::scripted_lm::{Outcome, Reply, ScriptedLm};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let lm = ScriptedLm::start().await?;
+//! lm.script("flaky", [Reply::status(503), Reply::answer("Paris")]);
+//! lm.script("stuck", Reply::hang());
+//!
+//! let call = reqwest::Client::new()
+//!     .post(format!("{}/chat/completions", lm.base_url()))
+//!     .json(&json!({"model": "stuck", "messages": []}))
+//!     .send();
+//! tokio::select! {
+//!     _ = call => unreachable!("it never answers"),
+//!     // The call is dropped once the LM has it.
+//!     asked = lm.wait_for("stuck", |requests| requests.len() == 1) => asked?,
+//! };
+//! lm.wait_for("stuck", |requests| requests[0].outcome == Outcome::ClientGone).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The order of events is a test's to set: [`Gate`] holds a reply back or stops it in mid-answer
+//! until the test opens it, and [`ScriptedLm::wait_for`] returns when something was seen. Neither
+//! sleeps.
+//!
+//! The server also lists its models at `GET /v1/models`, and answers 404 to unknown paths and 400
+//! to bodies that are no chat completion request.
+
+mod body;
+mod gate;
+mod ledger;
+mod openai;
+mod play;
+mod prompt;
+mod record;
+mod script;
+mod server;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use gate::Gate;
+pub use record::{Outcome, RequestRecord, Summary};
+pub use script::{Reply, Script};
+pub use wait::NotSeen;
+
+use ledger::Ledger;
+use server::Server;
+
+/// A scripted LM at work. See the [module](self).
+///
+/// Dropping it stops it: its connections are closed, and its port refuses new ones.
+///
+/// It runs on a thread of its own, so a `static` may hold one for all the tests of a process.
+#[derive(Debug)]
+pub struct ScriptedLm {
+    base_url: String,
+    server: Server,
+    ledger: Arc<Ledger>,
+}
+
+impl ScriptedLm {
+    /// Starts a server on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it gives no thread or no socket.
+    pub async fn start() -> io::Result<Self> {
+        let ledger = Arc::new(Ledger::default());
+        let server = Server::start(Arc::clone(&ledger)).await?;
+        Ok(Self {
+            base_url: format!("http://{}/v1", server.address),
+            server,
+            ledger,
+        })
+    }
+
+    /// Stops the server, as dropping it does.
+    pub fn stop(self) {}
+
+    /// The URL to give to a client, like `http://127.0.0.1:41234/v1`.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Sets what a model does from its next request on.
+    pub fn script(&self, model: impl Into<String>, script: impl Into<Script>) {
+        self.ledger.script(model.into(), script.into());
+    }
+
+    /// The requests of a model so far, in the order they came in.
+    #[must_use]
+    pub fn requests(&self, model: &str) -> Vec<RequestRecord> {
+        self.ledger.requests(model)
+    }
+
+    /// Counts the requests of every model whose name starts with `prefix`; `""` is all of them.
+    #[must_use]
+    pub fn summary(&self, prefix: &str) -> Summary {
+        self.ledger.read(prefix, |records| Summary::of(records))
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.ledger.connections()
+    }
+
+    /// Waits until `seen` holds for the requests of a model, and returns them. It is asked now and
+    /// after each change: a request, a token, an answer, a client gone.
+    ///
+    /// The limit is 30 seconds of real time, whatever clock the caller's runtime has.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSeen`] when the limit has passed; it says what was seen instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn wait_for(
+        &self,
+        model: &str,
+        seen: impl FnMut(&[RequestRecord]) -> bool,
+    ) -> Result<Vec<RequestRecord>, NotSeen> {
+        self.wait_for_within(wait::LIMIT, model, seen).await
+    }
+
+    /// [Waits](Self::wait_for) with a limit of one's own.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSeen`] when the limit has passed; it says what was seen instead.
+    pub async fn wait_for_within(
+        &self,
+        limit: Duration,
+        model: &str,
+        mut seen: impl FnMut(&[RequestRecord]) -> bool,
+    ) -> Result<Vec<RequestRecord>, NotSeen> {
+        // `seen` runs on a copy: it may ask the LM other things.
+        let look = || Some(self.requests(model)).filter(|records| seen(records));
+        self.until(limit, look).await.ok_or_else(|| {
+            let saw = wait::list(&self.requests(model));
+            NotSeen::new(format_args!("the model `{model}`"), saw, limit)
+        })
+    }
+
+    /// Waits until `seen` holds for the number of open connections, and returns it. The limit is
+    /// 30 seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSeen`] when the limit has passed; it says what was seen instead.
+    pub async fn wait_for_connections(
+        &self,
+        mut seen: impl FnMut(usize) -> bool,
+    ) -> Result<usize, NotSeen> {
+        let look = || Some(self.connections()).filter(|&open| seen(open));
+        self.until(wait::LIMIT, look).await.ok_or_else(|| {
+            NotSeen::new(
+                "connections",
+                format_args!("{} open", self.connections()),
+                wait::LIMIT,
+            )
+        })
+    }
+
+    async fn until<T>(&self, limit: Duration, look: impl FnMut() -> Option<T>) -> Option<T> {
+        wait::until(self.ledger.changes(), &self.server.runtime, limit, look).await
+    }
+}

@@ -1,0 +1,184 @@
+//! What happened to each request, as a test reads it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The LM is still at work on it.
+    Running,
+    /// The whole reply was handed to the connection; a scripted error or cut counts as one.
+    Answered,
+    /// The client closed the connection first, and the LM stopped working.
+    ClientGone,
+}
+
+/// One request, as it stood when the record was read.
+///
+/// Times are of the real clock. They do not compare with those of a runtime whose time is paused.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RequestRecord {
+    /// Which request of its model this is, counted from 0.
+    pub n: usize,
+    /// The model it names.
+    pub model: String,
+    /// When its head was read.
+    pub arrived: Instant,
+    /// Its body.
+    pub body: Arc<Value>,
+    /// How far it has come.
+    pub outcome: Outcome,
+    /// When the client was seen to be gone, if it went before the reply was complete.
+    pub client_gone: Option<Instant>,
+    /// When the reply was complete.
+    pub finished: Option<Instant>,
+    /// How many tokens were produced so far.
+    pub tokens: usize,
+    token_times: Vec<Instant>,
+    authorization: Option<Secret>,
+}
+
+impl RequestRecord {
+    pub(super) fn new(n: usize, arrival: Arrival) -> Self {
+        Self {
+            n,
+            model: arrival.model,
+            arrived: arrival.at,
+            body: arrival.body,
+            outcome: Outcome::Running,
+            client_gone: None,
+            finished: None,
+            tokens: 0,
+            token_times: Vec::new(),
+            authorization: arrival.authorization,
+        }
+    }
+
+    pub(super) fn token(&mut self) {
+        self.tokens += 1;
+        self.token_times.push(Instant::now());
+    }
+
+    pub(super) fn answered(&mut self) {
+        self.outcome = Outcome::Answered;
+        self.finished = Some(Instant::now());
+    }
+
+    pub(super) fn gone(&mut self) {
+        self.outcome = Outcome::ClientGone;
+        self.client_gone = Some(Instant::now());
+    }
+
+    /// When each token was produced.
+    #[must_use]
+    pub fn token_times(&self) -> &[Instant] {
+        &self.token_times
+    }
+
+    /// How many tokens were produced after this moment: for nobody, if the caller gave up then.
+    #[must_use]
+    pub fn tokens_after(&self, moment: Instant) -> usize {
+        let up_to = self.token_times.partition_point(|&at| at <= moment);
+        self.token_times.len() - up_to
+    }
+
+    /// Whether the LM was at work at this moment: the request had come, and its reply was neither
+    /// complete nor broken off.
+    #[must_use]
+    pub fn running_at(&self, moment: Instant) -> bool {
+        self.arrived <= moment && self.ended().is_none_or(|end| end > moment)
+    }
+
+    /// When the work ended, in whichever way.
+    #[must_use]
+    pub fn ended(&self) -> Option<Instant> {
+        self.finished.or(self.client_gone)
+    }
+
+    /// Whether the request came with an `Authorization` header.
+    #[must_use]
+    pub fn has_authorization(&self) -> bool {
+        self.authorization.is_some()
+    }
+
+    /// The `Authorization` header, for a test that checks which key was sent. `Debug` does not
+    /// print it.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_ref().map(|secret| secret.0.as_str())
+    }
+}
+
+/// What is known of a request when it comes in.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) at: Instant,
+    pub(super) model: String,
+    pub(super) body: Arc<Value>,
+    pub(super) authorization: Option<Secret>,
+}
+
+/// A header that may hold a key.
+#[derive(Clone)]
+pub(super) struct Secret(pub(super) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// Many requests, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Requests that came in.
+    pub requests: usize,
+    /// Requests answered in full.
+    pub answered: usize,
+    /// Requests whose client went away first.
+    pub client_gone: usize,
+    /// Requests that the LM is still at work on.
+    pub running: usize,
+    /// Tokens produced for all of them.
+    pub tokens: usize,
+    /// Tokens produced for the clients that went away, up to then.
+    pub tokens_unread: usize,
+}
+
+impl Summary {
+    /// Counts these records.
+    #[must_use]
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a RequestRecord>) -> Self {
+        let mut sum = Self::default();
+        for record in records {
+            sum.requests += 1;
+            sum.tokens += record.tokens;
+            match record.outcome {
+                Outcome::Running => sum.running += 1,
+                Outcome::Answered => sum.answered += 1,
+                Outcome::ClientGone => {
+                    sum.client_gone += 1;
+                    sum.tokens_unread += record.tokens;
+                }
+            }
+        }
+        sum
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} requests: {} answered, {} whose client went away, {} running; {} tokens",
+            self.requests, self.answered, self.client_gone, self.running, self.tokens
+        )
+    }
+}

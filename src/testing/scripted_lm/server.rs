@@ -1,0 +1,179 @@
+//! The server: connections, routes, and the thread it all runs on.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{self, Handle};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::body::ReplyBody;
+use super::ledger::{Connected, Ledger};
+use super::openai::{self, ChatRequest};
+use super::play::play;
+use super::record::{Arrival, Secret};
+
+type AnyBody = Either<ReplyBody, Full<Bytes>>;
+
+/// A server at work. Dropping it stops it and waits until its socket is closed.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) runtime: Handle,
+    /// The thread ends when this is dropped.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a thread with a runtime of its own: the caller's runtime may end before the server,
+    /// which many tests share, and its clock may be paused.
+    pub(super) async fn start(ledger: Arc<Ledger>) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let (started, start) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("scripted-lm".to_owned())
+            .spawn(move || run(ledger, started, stopped))?;
+        let start = start.await.map_err(io::Error::other)?;
+        let (address, runtime) = start?;
+        Ok(Self {
+            address,
+            runtime,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It fails if the thread panicked, and then it has ended too.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    ledger: Arc<Ledger>,
+    started: oneshot::Sender<io::Result<(SocketAddr, Handle)>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let bound = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
+            Ok(listener) => listener.local_addr().map(|address| (listener, address)),
+            Err(error) => Err(error),
+        };
+        let (listener, address) = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        // If nobody waits for the start any more, `stopped` is ready too.
+        let _ = started.send(Ok((address, Handle::current())));
+        tokio::select! {
+            _ = stopped => {}
+            () = accept(listener, ledger) => {}
+        }
+    });
+}
+
+async fn accept(listener: TcpListener, ledger: Arc<Ledger>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connected = ledger.connect();
+                tokio::spawn(converse(stream, connected, Arc::clone(&ledger)));
+            }
+            // For example no file descriptor is left: connections have to close first.
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// Serves one connection until it ends.
+///
+/// While a reply is at work hyper reads on, sees the end of the stream at once and drops the
+/// work. A client that only shuts down its writing half counts as gone too. One that sends a
+/// second request before the first is answered is seen to be gone only when a write fails.
+async fn converse(stream: TcpStream, _connected: Connected, ledger: Arc<Ledger>) {
+    // Tokens are small, and are not to wait for each other.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let ledger = Arc::clone(&ledger);
+        async move { Ok::<_, Infallible>(route(request, ledger).await) }
+    });
+    // An error is a client gone or a cut, and both are recorded by then.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn route(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<AnyBody> {
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/v1/chat/completions") => chat(request, ledger).await,
+        (&Method::GET, "/v1/models") => full(StatusCode::OK, openai::models(&ledger.models())),
+        (method, path) => refuse(StatusCode::NOT_FOUND, &format!("no {method} {path} here")),
+    }
+}
+
+async fn chat(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<AnyBody> {
+    let at = Instant::now();
+    let (head, body) = request.into_parts();
+    let body = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let request = match ChatRequest::parse(&body) {
+        Ok(request) => request,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let (reply, entry) = ledger.arrive(Arrival {
+        at,
+        model: request.model.clone(),
+        body: Arc::clone(&request.body),
+        authorization: authorization(&head.headers),
+    });
+    play(reply, request, entry).await.map(Either::Left)
+}
+
+fn authorization(headers: &HeaderMap) -> Option<Secret> {
+    let value = headers.get(AUTHORIZATION)?;
+    let value = String::from_utf8_lossy(value.as_bytes());
+    Some(Secret(value.into_owned()))
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response<AnyBody> {
+    full(status, openai::error(why, status.as_u16()))
+}
+
+fn full(status: StatusCode, body: Bytes) -> Response<AnyBody> {
+    let mut response = Response::new(Either::Right(Full::new(body)));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,82 @@
+//! Waiting for something to happen, with a limit.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::RequestRecord;
+
+/// How long to wait unless told otherwise: far beyond what a busy machine needs.
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a test waited for did not happen in time.
+#[derive(Clone, Debug, Error)]
+#[error("waited {limit:?} in vain for {what}; saw {saw}")]
+pub struct NotSeen {
+    what: String,
+    saw: String,
+    limit: Duration,
+}
+
+impl NotSeen {
+    pub(super) fn new(what: impl fmt::Display, saw: impl fmt::Display, limit: Duration) -> Self {
+        Self {
+            what: what.to_string(),
+            saw: saw.to_string(),
+            limit,
+        }
+    }
+
+    /// How long the test waited.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+}
+
+/// Looks now and after each change, until there is something to see or the limit has passed.
+///
+/// The limit runs on the server's `clock`: the caller's may be paused.
+pub(super) async fn until<T>(
+    mut changes: watch::Receiver<()>,
+    clock: &Handle,
+    limit: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    // A set ends its task when it is dropped.
+    let mut timer = JoinSet::new();
+    // `sleep` takes the clock it is called on, hence the block.
+    timer.spawn_on(async move { sleep(limit).await }, clock);
+    loop {
+        changes.mark_unchanged();
+        if let Some(seen) = look() {
+            return Some(seen);
+        }
+        tokio::select! {
+            biased;
+            changed = changes.changed() => changed.ok()?,
+            _ = timer.join_next() => return look(),
+        }
+    }
+}
+
+/// Lists records in few words.
+pub(super) fn list(records: &[RequestRecord]) -> String {
+    const MOST: usize = 8;
+    if records.is_empty() {
+        return "no requests".to_owned();
+    }
+    let shown = records.iter().take(MOST);
+    let mut list: Vec<_> = shown
+        .map(|r| format!("#{} {:?} with {} tokens", r.n, r.outcome, r.tokens))
+        .collect();
+    if records.len() > MOST {
+        list.push(format!("and {} more", records.len() - MOST));
+    }
+    list.join(", ")
+}
