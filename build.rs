@@ -38,10 +38,10 @@ mod python {
         if std::env::var_os("DOCS_RS").is_none() {
             let found = python.version();
             if (found.major, found.minor) < (3, 11) {
-                refuse(executable, &format!("it is Python {found}"));
+                refuse(executable, &format!("is Python {found}"));
             }
             if !python.shared() {
-                refuse(executable, "it was built without a shared libpython");
+                refuse(executable, "was built without a shared libpython");
             }
         }
 
@@ -71,7 +71,7 @@ mod python {
 
     fn refuse(executable: &str, why: &str) {
         println!(
-            "cargo::error=tower-dspy needs Python 3.11 or newer with a shared libpython, but of \
+            "cargo::error=tower-dspy needs Python 3.11 or newer with a shared libpython, but \
              `{executable}` {why}. Name another one and build again: \
              PYO3_PYTHON=/path/to/python3.11 cargo build"
         );

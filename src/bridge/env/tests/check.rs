@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::symlink};
 
 use super::{Machine, assert_error, install_dspy, kind};
-use crate::bridge::env::{LinkedPython, PythonEnv};
+use crate::bridge::env::{EnvError, LinkedPython, PythonEnv};
 
 #[test]
 fn a_venv_that_fits_says_what_it_is() {
@@ -69,6 +69,18 @@ fn something_else_there() {
             &[reason, &command, "-m venv"],
         );
     }
+}
+
+#[test]
+fn a_config_that_cannot_be_read() {
+    let machine = Machine::new();
+    let venv = machine.path(".venv");
+    fs::create_dir_all(venv.join("pyvenv.cfg")).unwrap();
+    assert_error(
+        PythonEnv::check(&venv, &machine.linked),
+        kind!(Io),
+        &["could not read", "pyvenv.cfg", "-m venv --clear"],
+    );
 }
 
 #[test]
@@ -209,6 +221,15 @@ fn an_old_python() {
         PythonEnv::check(&venv, &linked),
         kind!(PythonTooOld),
         &["3.10.13", "bin/python3.10", "PYO3_PYTHON="],
+    );
+}
+
+#[test]
+fn a_build_that_knows_no_python() {
+    assert_error(
+        Err::<(), _>(EnvError::NoBuildPython),
+        kind!(NoBuildPython),
+        &["PYO3_PYTHON=/path/to/python3.11 cargo build"],
     );
 }
 
