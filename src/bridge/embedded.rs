@@ -214,22 +214,15 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
         path.call_method1("insert", (0, folder))?;
     }
     let fd = inbox.wake_fd();
-    let port = Bound::new(py, Port::new(inbox))?;
+    let port = Bound::new(py, Port::new(inbox.clone()))?;
     startup.call_method1("import_dspy", (port.getattr("log")?,))?;
     let module = py.import("tower_dspy.loop")?;
     let event_loop = module.call_method1("make", (embedded.uvloop,))?;
     event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
-    let runner = py
-        .import("tower_dspy.runner")?
-        .getattr("Runner")?
-        .call1((&port, &event_loop))?;
+    let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
+    let runner = runner.call1((&port, &event_loop))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
-    let drain = Drain::new(
-        port.clone().unbind(),
-        runner.unbind(),
-        pacer.unbind(),
-        event_loop.getattr("call_soon")?.unbind(),
-    );
+    let drain = Drain::new(inbox, &runner, pacer, &event_loop)?;
     event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
     Ok(Loop {
         module,
@@ -243,7 +236,6 @@ impl Loop<'_> {
         let stopped = self.port.getattr("is_stopped")?;
         let ran = self.module.call_method1("run", (&self.event_loop, stopped));
         inbox.close("it was stopped");
-        self.port.get().abandon();
         self.module.call_method1("close", (&self.event_loop,))?;
         ran.map(drop)
     }

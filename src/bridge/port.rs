@@ -1,11 +1,8 @@
 //! The embedded port: what Python's runner calls, and what wakes it.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use pyo3::{intern, prelude::*, types::PyDict};
@@ -20,19 +17,10 @@ use super::{
 };
 use crate::CallId;
 
-/// A call that has been started and is not settled.
-struct Pending {
-    call_id: CallId,
-    outcome: Option<oneshot::Sender<Outcome>>,
-    state: Arc<CallState>,
-    held: Held,
-}
-
-/// The port's Rust side. Called on Python's thread only.
+/// The port's own side, called by the runner on Python's thread.
 #[pyclass(frozen)]
 pub(super) struct Port {
     inbox: Arc<Inbox>,
-    pending: Mutex<HashMap<u64, Pending>>,
     stopped: AtomicBool,
 }
 
@@ -40,63 +28,13 @@ impl Port {
     pub(super) fn new(inbox: Arc<Inbox>) -> Self {
         Self {
             inbox,
-            pending: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
-    }
-
-    fn pending(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outcome(&self, sequence: u64, outcome: Outcome) {
-        let Some((sender, state)) = self.pending().get_mut(&sequence).and_then(|pending| {
-            let sender = pending.outcome.take()?;
-            Some((sender, pending.state.clone()))
-        }) else {
-            return;
-        };
-        state.outcome_out(&self.inbox.counters);
-        self.inbox.counters.crossing.touch();
-        // Fails if nobody waits any more, and then nothing is owed.
-        let _ = sender.send(outcome);
-    }
-
-    /// Gives up what Python never settled: the loop is gone.
-    pub(super) fn abandon(&self) {
-        self.pending().clear();
     }
 }
 
 #[pymethods]
 impl Port {
-    fn done(&self, sequence: u64, value: &Bound<'_, PyAny>) {
-        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        self.outcome(sequence, value);
-    }
-
-    fn failed(&self, sequence: u64, described: &Bound<'_, PyDict>) {
-        self.outcome(sequence, Err(fault::read_dict(described)));
-    }
-
-    fn settled(&self, sequence: u64, strays: Option<Vec<String>>) {
-        let Some(pending) = self.pending().remove(&sequence) else {
-            return;
-        };
-        if let Some(strays) = strays {
-            self.inbox.counters.strays.add(strays.len() as u64);
-            tracing::warn!(
-                target: "tower_dspy",
-                call_id = pending.call_id.get(),
-                tasks = strays.join(", "),
-                "the call left tasks behind; they were cancelled"
-            );
-        }
-        // What the call holds goes first: whoever sees it settled finds the permit free.
-        drop(pending.held);
-        pending.state.settle(&self.inbox.counters);
-    }
-
     fn beat(&self) {
         self.inbox.counters.beat.touch();
     }
@@ -115,85 +53,165 @@ impl Port {
     }
 }
 
+/// The port's side of one call that has been started.
+#[pyclass(frozen)]
+struct Pending {
+    call_id: CallId,
+    inbox: Arc<Inbox>,
+    state: Arc<CallState>,
+    parts: Mutex<Parts>,
+}
+
+/// What is given away, each once.
+struct Parts {
+    outcome: Option<oneshot::Sender<Outcome>>,
+    held: Held,
+}
+
+impl Pending {
+    fn parts<T>(&self, take: impl FnOnce(&mut Parts) -> T) -> T {
+        take(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn resolve(&self, outcome: Outcome) {
+        if let Some(sender) = self.parts(|parts| parts.outcome.take()) {
+            self.state.outcome_out(&self.inbox.counters);
+            // Fails if nobody waits any more, and then nothing is owed.
+            let _ = sender.send(outcome);
+        }
+    }
+
+    fn settle(&self) {
+        // What the call holds goes first: whoever sees it settled finds the permit free.
+        drop(self.parts(|parts| parts.held.take()));
+        self.state.settle(&self.inbox.counters);
+    }
+}
+
+#[pymethods]
+impl Pending {
+    fn done(&self, value: &Bound<'_, PyAny>) {
+        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
+        self.resolve(value);
+    }
+
+    fn failed(&self, described: &Bound<'_, PyDict>) {
+        self.resolve(Err(fault::read_dict(described)));
+    }
+
+    fn settled(&self, strays: Option<Vec<String>>) {
+        if let Some(strays) = strays {
+            self.inbox.counters.strays.add(strays.len() as u64);
+            tracing::warn!(
+                target: "tower_dspy",
+                call_id = self.call_id.get(),
+                tasks = strays.join(", "),
+                "the call left tasks behind; they were cancelled"
+            );
+        }
+        self.settle();
+    }
+
+    fn finished(&self, value: &Bound<'_, PyAny>) {
+        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
+        // Settled first: the caller that gets the answer finds its permit free.
+        self.settle();
+        self.resolve(value);
+    }
+
+    /// The loop ends: the caller learns that the host is gone, and the work stays counted.
+    fn abandon(&self) {
+        drop(self.parts(|parts| (parts.outcome.take(), parts.held.take())));
+        self.state.outcome_out(&self.inbox.counters);
+    }
+}
+
 /// Called by the loop when the inbox has something: hands it to the runner.
 #[pyclass(frozen)]
 pub(super) struct Drain {
-    port: Py<Port>,
-    runner: Py<PyAny>,
+    inbox: Arc<Inbox>,
+    cancel: Py<PyAny>,
+    load: Py<PyAny>,
+    start: Py<PyAny>,
+    stop: Py<PyAny>,
     pacer: Py<PyAny>,
     call_soon: Py<PyAny>,
 }
 
 impl Drain {
     pub(super) fn new(
-        port: Py<Port>,
-        runner: Py<PyAny>,
-        pacer: Py<PyAny>,
-        call_soon: Py<PyAny>,
-    ) -> Self {
-        Self {
-            port,
-            runner,
-            pacer,
-            call_soon,
-        }
+        inbox: Arc<Inbox>,
+        runner: &Bound<'_, PyAny>,
+        pacer: Bound<'_, PyAny>,
+        event_loop: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let method = |name: &str| runner.getattr(name).map(Bound::unbind);
+        Ok(Self {
+            inbox,
+            cancel: method("cancel")?,
+            load: method("load")?,
+            start: method("start")?,
+            stop: method("stop")?,
+            pacer: pacer.unbind(),
+            call_soon: event_loop.getattr("call_soon")?.unbind(),
+        })
     }
 
     fn control(&self, py: Python<'_>, control: Control) -> PyResult<()> {
-        let runner = self.runner.bind(py);
         match control {
-            Control::Cancel(call_id) => {
-                runner.call_method1(intern!(py, "cancel"), (call_id,))?;
+            Control::Cancel(sequence) => {
+                self.cancel.bind(py).call1((sequence,))?;
             }
             Control::Load { spec, reply } => {
                 let loaded = convert::to_dict(py, &spec)
-                    .and_then(|spec| runner.call_method1(intern!(py, "load"), (spec,)))
+                    .and_then(|spec| self.load.bind(py).call1((spec,)))
                     .and_then(|loaded| convert::from_python(&loaded))
                     .map_err(|error| Fault::of(py, &error));
                 // Whoever asked may have gone; the program stays loaded.
                 let _ = reply.send(loaded);
             }
             Control::Stop { grace } => {
-                runner.call_method1(intern!(py, "stop"), (grace.as_secs_f64(),))?;
+                self.stop.bind(py).call1((grace.as_secs_f64(),))?;
             }
         }
         Ok(())
     }
 
-    fn start(&self, py: Python<'_>, start: Start) {
-        let port = self.port.get();
-        let counters = &port.inbox.counters;
+    fn start(&self, py: Python<'_>, start: Start) -> PyResult<()> {
+        let counters = &self.inbox.counters;
         if start.state.is_cancelled() {
             counters.never_started.add(1);
             drop(start.held);
             start.state.settle(counters);
             let _ = start.outcome.send(Err(Fault::cancelled_before_start()));
-            return;
+            return Ok(());
         }
         counters.started.add(1);
-        let waited = super::inbox::now().saturating_sub(start.queued_at);
-        let remaining = start
-            .remaining
-            .map(|remaining| remaining.saturating_sub(waited).as_secs_f64());
-        port.pending().insert(
-            start.sequence,
+        let remaining = start.remaining.map(|remaining| {
+            let waited = super::inbox::now().saturating_sub(start.queued_at);
+            remaining.saturating_sub(waited).as_secs_f64()
+        });
+        let pending = Bound::new(
+            py,
             Pending {
                 call_id: start.call_id,
-                outcome: Some(start.outcome),
+                inbox: self.inbox.clone(),
                 state: start.state,
-                held: start.held,
+                parts: Mutex::new(Parts {
+                    outcome: Some(start.outcome),
+                    held: start.held,
+                }),
             },
-        );
+        )?;
         let begun = convert::to_dict(py, &start.inputs).and_then(|inputs| {
-            self.runner.bind(py).call_method1(
-                intern!(py, "start"),
-                (start.sequence, start.target, inputs, remaining),
-            )
+            let arguments = (start.sequence, &pending, start.target, inputs, remaining);
+            self.start.bind(py).call1(arguments)
         });
         if let Err(error) = begun {
-            port.outcome(start.sequence, Err(Fault::of(py, &error)));
-            port.settled(start.sequence, None);
+            pending.get().resolve(Err(Fault::of(py, &error)));
+            pending.get().settle();
         }
+        Ok(())
     }
 }
 
@@ -202,7 +220,7 @@ impl Drain {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        let inbox = &this.port.get().inbox;
+        let inbox = &this.inbox;
         inbox.awake();
         inbox.counters.crossing.touch();
         while let Some(control) = inbox.next_control() {
@@ -217,7 +235,7 @@ impl Drain {
         let allowance: usize = pacer.call_method0(intern!(py, "allowance"))?.extract()?;
         for _ in 0..allowance {
             match inbox.next_start() {
-                Some(start) => this.start(py, start),
+                Some(start) => this.start(py, start)?,
                 None => return Ok(()),
             }
         }

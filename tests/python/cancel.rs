@@ -8,7 +8,12 @@ use crate::support::{host, lm, lm_server};
 async fn an_answer_arrives() {
     let server = lm_server().await;
     server.script("answer", Reply::answer("Paris"));
-    let qa = host().await.load("question -> answer").lm(lm("answer").await).await.unwrap();
+    let qa = host()
+        .await
+        .load("question -> answer")
+        .lm(lm("answer").await)
+        .await
+        .unwrap();
     let answer = qa
         .oneshot(PredictRequest::new(json!({"question": "capital?"})))
         .await

@@ -22,10 +22,6 @@ class HostError(Exception):
         self.expected = expected
 
 
-class ProgramExit(Exception):
-    """The program called `sys.exit()`, which must end its call and not the loop."""
-
-
 def describe(error: BaseException) -> dict[str, Any]:
     """The failure as a dict of strings and numbers."""
     if isinstance(error, HostError):

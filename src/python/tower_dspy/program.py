@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 from tower_dspy import lm as lms
 from tower_dspy import schema as schemas
 from tower_dspy import settings
-from tower_dspy.faults import HostError, ProgramExit
+from tower_dspy.faults import HostError
 
 
 class Program:
@@ -33,11 +33,7 @@ class Program:
         inputs = self._schema.convert(inputs)
         tracker = UsageTracker()
         with dspy.context(**self._context, usage_tracker=tracker):
-            try:
-                answer = await self._call(**inputs)
-            except (SystemExit, KeyboardInterrupt) as error:
-                # Either would tear down the loop, and with it every other call.
-                raise ProgramExit(f"the program ended itself: {error!r}") from error
+            answer = await self._call(**inputs)
         return {"outputs": _outputs(answer), "usage": _usage(tracker)}
 
 

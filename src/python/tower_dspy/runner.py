@@ -1,13 +1,18 @@
 """Runs calls on one asyncio loop for a port.
 
 The runner knows nothing of how it is reached. A port (the embedded interpreter, or the socket of
-a worker process) calls `load`, `start`, `cancel` and `stop` on the loop's thread, and offers:
+a worker process) calls `load`, `start`, `cancel` and `stop` on the loop's thread. It offers
 
-    port.done(call_id, value)         the call's outcome is `value`
-    port.failed(call_id, fault)       its outcome is a failure, see faults.describe
-    port.settled(call_id, strays)     all that the call made has ended; names of forgotten tasks
-    port.beat()                       the loop is alive
-    port.stopped()                    nothing runs any more
+    port.beat()               the loop is alive
+    port.stopped()            nothing runs any more
+
+and hands over with each start its own side of the call:
+
+    call.done(value)          the outcome is `value`
+    call.failed(fault)        the outcome is a failure, see faults.describe
+    call.settled(strays)      all that the call made has ended; names of the tasks it left behind
+    call.finished(value)      done and settled at once
+    call.abandon()            the loop ends before the call did
 
 Invariants:
 1. Each started call gets exactly one outcome, and after it exactly one `settled`.
@@ -19,9 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from tower_dspy import faults, program
@@ -36,15 +39,15 @@ class Runner:
     def __init__(self, port: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._port = port
         self._loop = loop
-        self._context = contextvars.copy_context()
         self._scopes: dict[int, Scope] = {}
         self._targets: dict[int, Callable[[dict[str, Any]], Any]] = {}
-        self._stopping = False
+        self._stopping: asyncio.Task | None = None
         self._all_settled = asyncio.Event()
         self._beat()
 
     def load(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Loads a program or a function; raises what its import raises."""
+        SCOPE.set(None)  # a start before this in the same turn left its own
         target_id = len(self._targets) + 1
         if spec.get("function"):
             self._targets[target_id] = program.load_function(spec)
@@ -54,90 +57,107 @@ class Runner:
         return {"id": target_id, **loaded.describe()}
 
     def start(
-        self, call_id: int, target_id: int, inputs: dict[str, Any], remaining: float | None
+        self,
+        sequence: int,
+        call: Any,
+        target_id: int,
+        inputs: dict[str, Any],
+        remaining: float | None,
     ) -> None:
-        """Starts a call; its outcome comes through the port."""
-        scope = Scope(call_id, remaining)
-        context = self._context.copy()
-        context.run(SCOPE.set, scope)
-        try:
-            coroutine = self._targets[target_id](inputs)
-        except Exception as error:  # such as a wrong keyword of a plain function
-            self._port.failed(call_id, faults.describe(error))
-            self._port.settled(call_id, None)
-            return
+        """Starts a call."""
+        scope = Scope(sequence, call, remaining)
+        self._scopes[sequence] = scope
+        # The task copies this context, and so does each task that it makes. Setting the variable
+        # here costs less than copying a context first, and the next start sets it again.
+        SCOPE.set(scope)
         # Not through the loop's factory: the call's own task is not one of its children.
-        scope.task = task = asyncio.Task(coroutine, loop=self._loop, context=context)
-        self._scopes[call_id] = scope
-        task.add_done_callback(partial(self._done, scope))
+        scope.task = asyncio.Task(
+            self._serve(scope, self._targets[target_id], inputs), loop=self._loop
+        )
 
-    def cancel(self, call_id: int) -> None:
+    def cancel(self, sequence: int) -> None:
         """Signals a call to stop, once."""
-        scope = self._scopes.get(call_id)
-        if scope is not None and not scope.cancelled:
-            scope.cancelled = True
-            if scope.task is not None:
-                scope.task.cancel()
+        scope = self._scopes.get(sequence)
+        if scope is None or scope.cancelled:
+            return
+        scope.cancelled = True
+        task = scope.task
+        if task is not None:
+            task.cancel()
+            if not scope.begun:
+                # Its code will not run at all, and so cannot report.
+                task.add_done_callback(lambda _: self._never_began(scope))
 
     def stop(self, grace: float) -> None:
         """Cancels all calls, waits up to `grace` seconds for them, then stops the loop."""
-        if not self._stopping:
-            self._stopping = True
-            self._stop_task = asyncio.Task(self._stop(grace), loop=self._loop)
+        if self._stopping is None:
+            self._stopping = asyncio.Task(self._stop(grace), loop=self._loop)
 
-    def _done(self, scope: Scope, task: asyncio.Task) -> None:
-        scope.task = None
-        call_id = scope.call_id
+    async def _serve(self, scope: Scope, target: Callable[..., Any], inputs: dict) -> None:
+        # The outcome is reported from here and not by a callback: that saves a turn of the loop.
+        scope.begun = True
+        call = scope.call
         try:
-            value = task.result()
+            value = await target(inputs)
         except asyncio.CancelledError as error:
             fault = faults.describe(error)
             if not scope.cancelled:
                 # Nobody asked: the program awaited something that was cancelled.
                 fault["kind"] = "raised"
-            self._port.failed(call_id, fault)
+            call.failed(fault)
         except BaseException as error:
-            self._port.failed(call_id, faults.describe(error))
+            # SystemExit and KeyboardInterrupt too: raised further, they would end the loop.
+            call.failed(faults.describe(error))
         else:
-            self._port.done(call_id, value)
-        if scope.children:
-            self._end_strays(scope)
-        else:
-            scope.closed = True
-            self._settle(scope, None)
+            if scope.children is None:
+                del self._scopes[scope.sequence]
+                scope.closed = True
+                call.finished(value)
+                self._check_stopped()
+                return
+            call.done(value)
+        self._end_children(scope)
 
-    def _end_strays(self, scope: Scope) -> None:
+    def _never_began(self, scope: Scope) -> None:
+        scope.call.failed(faults.describe(asyncio.CancelledError()))
+        self._settle(scope, None)
+
+    def _end_children(self, scope: Scope) -> None:
+        """Cancels what the call left behind, and settles it when that has ended."""
         scope.closed = True
         strays = [child for child in scope.children or () if not child.done()]
         if not strays:
             self._settle(scope, None)
             return
-        names = [_name_of(child) for child in strays]
+        for stray in strays:
+            stray.cancel()
+        self._settle_after(strays, scope, [_name_of(stray) for stray in strays])
+
+    def _settle_after(self, strays: list[asyncio.Task], scope: Scope, names: list[str]) -> None:
         left = len(strays)
 
         def ended(_: asyncio.Task) -> None:
             nonlocal left
             left -= 1
-            if left == 0:
-                # One of them may have made another, which was cancelled as it was made.
-                self._settle_when_alone(scope, names)
+            if left:
+                return
+            # One of them may have made another, which was cancelled as it was made.
+            more = [child for child in scope.children or () if not child.done()]
+            if more:
+                self._settle_after(more, scope, [*names, *map(_name_of, more)])
+            else:
+                self._settle(scope, names)
 
-        for child in strays:
-            child.add_done_callback(ended)
-            child.cancel()
-
-    def _settle_when_alone(self, scope: Scope, names: list[str]) -> None:
-        rest = [child for child in scope.children or () if not child.done()]
-        if rest:
-            names.extend(_name_of(child) for child in rest)
-            rest[0].add_done_callback(lambda _: self._settle_when_alone(scope, names))
-        else:
-            self._settle(scope, names)
+        for stray in strays:
+            stray.add_done_callback(ended)
 
     def _settle(self, scope: Scope, strays: list[str] | None) -> None:
-        del self._scopes[scope.call_id]
-        self._port.settled(scope.call_id, strays)
-        if self._stopping and not self._scopes:
+        del self._scopes[scope.sequence]
+        scope.call.settled(strays)
+        self._check_stopped()
+
+    def _check_stopped(self) -> None:
+        if self._stopping is not None and not self._scopes:
             self._all_settled.set()
 
     def _beat(self) -> None:
@@ -145,12 +165,13 @@ class Runner:
         self._loop.call_later(HEARTBEAT, self._beat)
 
     async def _stop(self, grace: float) -> None:
-        for call_id in list(self._scopes):
-            self.cancel(call_id)
+        for sequence in list(self._scopes):
+            self.cancel(sequence)
         if self._scopes:
-            # What is left then is counted by the port, which still knows of it.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_settled.wait(), grace)
+        for scope in self._scopes.values():
+            scope.call.abandon()
         self._port.stopped()
         self._loop.stop()
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from contextvars import ContextVar
+from typing import Any
 
 SCOPE: ContextVar[Scope | None] = ContextVar("tower_dspy_scope", default=None)
 
@@ -13,15 +14,18 @@ SCOPE: ContextVar[Scope | None] = ContextVar("tower_dspy_scope", default=None)
 class Scope:
     """The state of one call, from its start until all that it made has ended."""
 
-    __slots__ = ("call_id", "cancelled", "children", "closed", "deadline", "task")
+    __slots__ = ("begun", "call", "cancelled", "children", "closed", "deadline", "sequence", "task")
 
-    def __init__(self, call_id: int, remaining: float | None) -> None:
-        self.call_id = call_id
+    def __init__(self, sequence: int, call: Any, remaining: float | None) -> None:
+        self.sequence = sequence
+        # The port's side of the call, see runner.py.
+        self.call = call
         self.deadline = None if remaining is None else time.monotonic() + remaining
-        self.cancelled = False
-        # No child task may start any more: the call has its outcome.
-        self.closed = False
         self.task: asyncio.Task | None = None
+        self.begun = False
+        self.cancelled = False
+        # The call has its outcome: no task of its own may go on.
+        self.closed = False
         # Made when the first child is, as most calls have none.
         self.children: set[asyncio.Task] | None = None
 
