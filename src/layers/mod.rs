@@ -1,1 +1,7 @@
 //! One file a layer.
+
+pub mod classify;
+pub mod retry;
+
+pub use classify::{ByClassify, ByFn, Classifier};
+pub use retry::{Backoff, Retry, RetryBudget, RetryLayer, RetryPolicy};
