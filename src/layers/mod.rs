@@ -1,6 +1,7 @@
 //! One file a layer.
 
 pub mod classify;
+mod guard;
 pub mod retry;
 
 pub use classify::{ByClassify, ByFn, Classifier};

@@ -1,0 +1,120 @@
+//! The alarm of the layers that limit time.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Alarm;
+use crate::{Cause, Deadline, Elapsed, Scope, Stage};
+
+/// One limit of one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    /// When it passes.
+    pub(crate) at: Deadline,
+    /// The name that its error gives it.
+    pub(crate) scope: Scope,
+    /// When the layer that enforces it got the call.
+    pub(crate) since: Instant,
+}
+
+impl Limit {
+    /// Whether it had passed when the layer got the call.
+    pub(crate) fn was_past(&self) -> bool {
+        self.at.instant() <= self.since
+    }
+
+    pub(crate) const fn cause(&self) -> Cause {
+        match self.scope {
+            Scope::Deadline => Cause::Deadline,
+            Scope::Attempt | Scope::Reserve => Cause::Elapsed,
+        }
+    }
+
+    pub(crate) fn elapsed(&self, stage: Stage) -> Elapsed {
+        Elapsed::new(self.scope, stage, self.at.remaining_at(self.since))
+    }
+}
+
+pin_project! {
+    /// Rings when a limit passes; never without one.
+    ///
+    /// Its timer is armed at the first poll, so a call that is answered at once costs none. Each
+    /// clock arms its own, whatever the limits around it: one that relied on an inner timer would
+    /// sleep for ever once a foreign layer drops the inner future.
+    pub(crate) struct Clock {
+        limit: Option<Limit>,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl Clock {
+    pub(crate) const fn new(limit: Option<Limit>) -> Self {
+        Self { limit, timer: None }
+    }
+}
+
+impl Alarm for Clock {
+    type Error = Elapsed;
+
+    fn at(&self) -> Option<Instant> {
+        self.limit.map(|limit| limit.at.instant())
+    }
+
+    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
+        let mut this = self.project();
+        let Some(limit) = *this.limit else {
+            return Poll::Pending;
+        };
+        ready!(poll_at(this.timer.as_mut(), limit.at.instant(), cx));
+        Poll::Ready(limit.cause())
+    }
+
+    fn set_timer(self: Pin<&mut Self>, at: Instant) {
+        self.project().timer.set(Some(sleep_until(at)));
+    }
+
+    fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project()
+            .timer
+            .as_pin_mut()
+            .map_or(Poll::Pending, |timer| poll_sleep(timer, cx))
+    }
+
+    fn error(&self, _: Cause, stage: Stage) -> Elapsed {
+        match &self.limit {
+            Some(limit) => limit.elapsed(stage),
+            // A clock without a limit never rings.
+            None => Elapsed::new(Scope::Deadline, stage, std::time::Duration::ZERO),
+        }
+    }
+}
+
+/// Polls `timer`, having armed it for `at` if it was not.
+fn poll_at(mut timer: Pin<&mut Option<Sleep>>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    if let Some(armed) = timer.as_mut().as_pin_mut() {
+        return poll_sleep(armed, cx);
+    }
+    timer.set(Some(sleep_until(at)));
+    timer
+        .as_pin_mut()
+        .map_or(Poll::Pending, |timer| timer.poll(cx))
+}
+
+/// Polls a timer that is armed already.
+pub(super) fn poll_sleep(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    if timer.as_mut().poll(cx).is_ready() {
+        return Poll::Ready(());
+    }
+    // A timer takes part in tokio's cooperative budget: work that uses it up at each poll would
+    // keep the timer pending for good.
+    if Instant::now() >= timer.deadline() {
+        return Poll::Ready(());
+    }
+    Poll::Pending
+}

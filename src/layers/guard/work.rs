@@ -1,0 +1,112 @@
+//! Work that can be dropped in place, before the future that holds it is dropped.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use crate::Stage;
+
+/// A future that knows how far it has come and can be dropped where it lies.
+pub(crate) trait Work: Future {
+    /// How far the call has come.
+    fn stage(&self) -> Stage;
+
+    /// Drops everything it holds; from then on it is pending for ever.
+    fn discard(self: Pin<&mut Self>);
+}
+
+pin_project! {
+    /// The future of a service that has taken the call.
+    #[project = SlotProj]
+    pub(crate) enum Slot<F> {
+        Live { #[pin] future: F },
+        Gone,
+    }
+}
+
+impl<F: Future> Future for Slot<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            SlotProj::Live { future } => future.poll(cx),
+            SlotProj::Gone => Poll::Pending,
+        }
+    }
+}
+
+impl<F: Future> Work for Slot<F> {
+    fn stage(&self) -> Stage {
+        Stage::Running
+    }
+
+    fn discard(mut self: Pin<&mut Self>) {
+        self.set(Self::Gone);
+    }
+}
+
+pin_project! {
+    /// Waits until a service of its own is ready, then calls it: readiness is part of the work.
+    ///
+    /// The service is dropped as soon as it has been called, as `tower::ServiceExt::oneshot` does
+    /// it, so that whatever readiness it could go on to reserve is free for others.
+    #[project = AdmitProj]
+    pub(crate) enum Admit<S, R>
+    where
+        S: Service<R>,
+    {
+        Waiting { service: S, request: Option<R> },
+        Running { #[pin] future: S::Future },
+        Gone,
+    }
+}
+
+impl<S: Service<R>, R> Admit<S, R> {
+    pub(crate) const fn new(service: S, request: R) -> Self {
+        Self::Waiting {
+            service,
+            request: Some(request),
+        }
+    }
+}
+
+impl<S: Service<R>, R> Future for Admit<S, R> {
+    type Output = Result<S::Response, S::Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                AdmitProj::Waiting { service, request } => {
+                    ready!(service.poll_ready(cx))?;
+                    // Taken once: the state changes right after.
+                    let Some(request) = request.take() else {
+                        return Poll::Pending;
+                    };
+                    let future = service.call(request);
+                    self.set(Self::Running { future });
+                }
+                AdmitProj::Running { future } => return future.poll(cx),
+                AdmitProj::Gone => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<S: Service<R>, R> Work for Admit<S, R> {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Waiting { .. } => Stage::Waiting,
+            Self::Running { .. } | Self::Gone => Stage::Running,
+        }
+    }
+
+    fn discard(mut self: Pin<&mut Self>) {
+        self.set(Self::Gone);
+    }
+}
