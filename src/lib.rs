@@ -17,5 +17,5 @@ pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
-pub use layers::{Backoff, Retry, RetryBudget, RetryLayer, RetryPolicy};
+pub use layers::{Backoff, Fallback, FallbackLayer, Retry, RetryBudget, RetryLayer, RetryPolicy};
 pub use request::{PredictRequest, Prediction, Usage};

@@ -1,0 +1,5 @@
+//! The layers, each against a service that follows a script, in paused time.
+
+mod budget;
+mod retry;
+mod script;
