@@ -12,6 +12,7 @@
 
 mod clock;
 mod enclosing;
+mod watch;
 mod work;
 
 use std::{
@@ -25,9 +26,10 @@ use tokio::time::Instant;
 
 pub(crate) use self::{
     clock::{Clock, Limit},
+    watch::Watch,
     work::{Admit, Slot, Work},
 };
-use crate::{CallContext, Cancel, Cause, Deadline, Stage, drop_scope};
+use crate::{CallContext, Cancel, Carrier, Cause, Deadline, Stage, drop_scope};
 
 /// What says that the work is to end.
 pub(crate) trait Alarm {
@@ -61,15 +63,16 @@ impl Grace {
     /// A grace of `length`, whose signal is a node that it puts below the context's own. `None`, and
     /// nothing is allocated, for a grace of zero: the work is dropped at once.
     pub(crate) fn below(length: Duration, context: &mut CallContext) -> Option<Self> {
-        (!length.is_zero()).then(|| {
-            context.cancel = context.cancel.child();
-            Self::on(length, context.cancel.clone())
-        })
+        if length.is_zero() {
+            return None;
+        }
+        context.cancel = context.cancel.child();
+        Self::on(length, context.cancel.clone())
     }
 
-    /// A grace of `length`, whose signal is `node` itself.
-    pub(crate) const fn on(length: Duration, node: Cancel) -> Self {
-        Self { length, node }
+    /// A grace of `length`, whose signal is `node` itself. `None` for a grace of zero, or if nothing can cancel it.
+    pub(crate) fn on(length: Duration, node: Cancel) -> Option<Self> {
+        (!length.is_zero() && node.is_some()).then_some(Self { length, node })
     }
 }
 
@@ -86,6 +89,14 @@ impl Tag {
             call: context.call_id.map(crate::CallId::get),
             attempt: context.attempt,
         }
+    }
+
+    pub(crate) fn of_request(request: &impl Carrier) -> Self {
+        const NONE: Tag = Tag {
+            call: None,
+            attempt: 0,
+        };
+        request.context().map_or(NONE, Self::of)
     }
 }
 

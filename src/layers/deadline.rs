@@ -1,0 +1,263 @@
+//! [`DeadlineLayer`]: the deadline of the whole call.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::guard::{Admit, Clock, Grace, Limit, Limited, Tag};
+use crate::{Carrier, Deadline, Elapsed, Scope};
+
+/// Ends the whole call at its deadline, the time it waits for the service included.
+///
+/// The deadline is the earlier of the layer's own limit, from when it got the call, and of the one
+/// that the request brought in its context; less the [reserve](Self::with_reserve). It travels
+/// inward in the context. A call that comes too late is answered with [`Elapsed`] and costs nothing
+/// more; one whose deadline passes is stopped: the inner future is dropped at once, with
+/// [`Cause::Deadline`](crate::Cause::Deadline) as the cause that [`drop_scope`](crate::drop_scope)
+/// tells. The error's [`stage`](Elapsed::stage) says which it was, and whether the service had
+/// taken the call yet. An answer that is ready at the very instant of the deadline wins.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_dspy::{Error, Scope, Stage, WithContext, layers::DeadlineLayer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let service = ServiceBuilder::new()
+///     .layer(DeadlineLayer::new(Duration::from_secs(10)))
+///     .concurrency_limit(1)
+///     .service_fn(|question: WithContext<&'static str>| async move {
+///         tokio::time::sleep(Duration::from_secs(60)).await;
+///         Ok::<_, Error>(question.request.len())
+///     });
+///
+/// let (first, second) = tokio::join!(
+///     service.clone().oneshot(WithContext::new("why?")),
+///     service.oneshot(WithContext::new("and why not?")),
+/// );
+/// let stage = |result: Result<usize, Error>| match result {
+///     Err(Error::Elapsed(elapsed)) if elapsed.scope() == Scope::Deadline => elapsed.stage(),
+///     other => panic!("{other:?}"),
+/// };
+/// assert_eq!(stage(first), Stage::Running);
+/// assert_eq!(stage(second), Stage::Waiting);
+/// # }
+/// ```
+///
+/// # What it demands of the inner service
+/// `Clone`, an error that can be made from [`Elapsed`], and a request that is a [`Carrier`].
+///
+/// The service is always ready: each call waits, within its deadline, for the readiness of a clone
+/// of its own. A clone is right here because the original is never polled, so it holds no readiness
+/// that could be left behind. It follows that what answers for readiness, such as tower's
+/// `LoadShed` and `ConcurrencyLimit`, belongs inside this layer: a load shed around it never sheds.
+///
+/// # Grace
+/// [`with_grace`](Self::with_grace) gives the work time to clean up: at the deadline the node in the
+/// request's context is cancelled, and the inner future is polled on until it is done or the grace
+/// has ended. The outcome is [`Elapsed`] either way, and comes that much later. Layers of this crate
+/// inside leave the end to this one. A call that still waits for the service gets no grace.
+/// Each call with a deadline then costs the allocations of a cancellation node.
+///
+/// # How it differs from tower's `Timeout`
+/// Tower's starts with the call and knows one limit. This one also limits the wait for readiness,
+/// honours a deadline that came with the request and hands it on, refuses what is late, and stops
+/// the work before it answers.
+///
+/// # Panics
+/// The future panics if it has to wait outside a tokio runtime with its timer enabled.
+///
+/// # Cancel safety
+/// Dropping the response future drops the inner service's clone, or its future, and does nothing
+/// else.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadlineLayer {
+    limit: Option<Duration>,
+    reserve: Duration,
+    grace: Duration,
+}
+
+impl DeadlineLayer {
+    /// Ends each call after `limit`, or at the deadline it came with if that is earlier.
+    #[must_use]
+    pub const fn new(limit: Duration) -> Self {
+        let mut layer = Self::from_context();
+        layer.limit = Some(limit);
+        layer
+    }
+
+    /// Ends each call at the deadline it came with; a call without one has no limit.
+    #[must_use]
+    pub const fn from_context() -> Self {
+        Self {
+            limit: None,
+            reserve: Duration::ZERO,
+            grace: Duration::ZERO,
+        }
+    }
+
+    /// Keeps `reserve` back for sending the answer: the work has to end that much earlier.
+    ///
+    /// A call with no more than the reserve left is refused.
+    #[must_use]
+    pub const fn with_reserve(mut self, reserve: Duration) -> Self {
+        self.reserve = reserve;
+        self
+    }
+
+    /// Lets the work clean up for as long as `grace` after the deadline passed. Zero is none.
+    #[must_use]
+    pub const fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The limit for the work of a call that arrives now with the deadline `inbound`.
+    fn limit(&self, inbound: Option<Deadline>) -> Option<Limit> {
+        if inbound.is_none() && self.limit.is_none() {
+            return None;
+        }
+        let since = Instant::now();
+        let own = self.limit.map(|limit| Deadline::at(since).later_by(limit));
+        let outer = match (inbound, own) {
+            (Some(inbound), Some(own)) => inbound.earlier(own),
+            (inbound, own) => inbound.or(own)?,
+        };
+        let at = if self.reserve.is_zero() {
+            outer
+        } else {
+            outer.earlier_by(self.reserve)
+        };
+        Some(Limit {
+            at,
+            scope: Scope::Deadline,
+            since,
+        })
+    }
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = DeadlineService<S>;
+
+    fn layer(&self, inner: S) -> DeadlineService<S> {
+        DeadlineService {
+            inner,
+            config: *self,
+        }
+    }
+}
+
+/// Ends the whole call at its deadline; see [`DeadlineLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct DeadlineService<S> {
+    inner: S,
+    config: DeadlineLayer,
+}
+
+impl<S> DeadlineService<S> {
+    /// Ends each call of `inner` after `limit`, or at the deadline it came with.
+    #[must_use]
+    pub const fn new(inner: S, limit: Duration) -> Self {
+        Self {
+            inner,
+            config: DeadlineLayer::new(limit),
+        }
+    }
+
+    /// The layer that makes this service; its options are there.
+    #[must_use]
+    pub const fn layer(limit: Duration) -> DeadlineLayer {
+        DeadlineLayer::new(limit)
+    }
+
+    /// The inner service, of which each call gets a clone.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R> Service<R> for DeadlineService<S>
+where
+    S: Service<R> + Clone,
+    S::Error: From<Elapsed>,
+    R: Carrier,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = DeadlineFuture<S, R>;
+
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: R) -> Self::Future {
+        let tag = Tag::of_request(&request);
+        let inbound = request.context().and_then(|context| context.deadline);
+        let limit = self.config.limit(inbound);
+        let clock = Clock::new(limit);
+        let mut grace = None;
+        if let Some(limit) = limit {
+            if limit.was_past() {
+                return DeadlineFuture {
+                    limited: Limited::refused(Admit::Gone, clock, limit.cause(), tag),
+                };
+            }
+            let context = request.context_mut();
+            context.deadline = Some(limit.at);
+            grace = Grace::below(self.config.grace, context);
+        }
+        let work = Admit::new(self.inner.clone(), request);
+        DeadlineFuture {
+            limited: Limited::new(work, clock, grace, tag),
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`DeadlineService`].
+    pub struct DeadlineFuture<S, R>
+    where
+        S: Service<R>,
+    {
+        #[pin]
+        limited: Limited<Admit<S, R>>,
+    }
+}
+
+impl<S, R> Future for DeadlineFuture<S, R>
+where
+    S: Service<R>,
+    S::Error: From<Elapsed>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().limited.poll(cx)
+    }
+}
+
+impl<S: Service<R>, R> fmt::Debug for DeadlineFuture<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadlineFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,211 @@
+//! [`TimeoutLayer`]: the limit of one attempt.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag};
+use crate::{Carrier, Deadline, Elapsed, Scope};
+
+/// Ends each attempt that takes longer than a limit.
+///
+/// The limit starts at `call`. It is merged with the deadline in the request's context, and the
+/// earlier of the two travels inward in the context, so nothing inside takes it for more. When it
+/// passes, the inner future is dropped at once, with [`Cause::Elapsed`](crate::Cause::Elapsed) as
+/// the cause that [`drop_scope`](crate::drop_scope) tells, and the call is answered with
+/// [`Elapsed`]: of [`Scope::Attempt`], or of [`Scope::Deadline`] if the deadline in the context was
+/// no later than the limit. A call whose deadline has already passed is answered so without
+/// calling the inner service. An answer that is ready at the very instant of the limit wins.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_dspy::{Error, Scope, WithContext, layers::TimeoutLayer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let service = ServiceBuilder::new()
+///     .layer(TimeoutLayer::new(Duration::from_secs(4)))
+///     .service_fn(|question: WithContext<&'static str>| async move {
+///         tokio::time::sleep(Duration::from_secs(60)).await;
+///         Ok::<_, Error>(question.request.len())
+///     });
+///
+/// let error = service.oneshot(WithContext::new("why?")).await.unwrap_err();
+/// assert!(matches!(error, Error::Elapsed(elapsed) if elapsed.scope() == Scope::Attempt));
+/// # }
+/// ```
+///
+/// # What it demands of the inner service
+/// An error that can be made from [`Elapsed`], such as [`Error`](crate::Error) or
+/// [`BoxError`](tower::BoxError), and a request that is a [`Carrier`].
+///
+/// # Grace
+/// [`with_grace`](Self::with_grace) gives the work time to clean up: when the limit passes, the node
+/// in the request's context is cancelled, and the inner future is polled on until it is done or the
+/// grace has ended. The outcome is [`Elapsed`] either way, and comes that much later. Limits around
+/// this one hold during the grace too. Each call then costs the allocations of a cancellation node.
+///
+/// # How it differs from tower's `Timeout`
+/// - The inner future, and the permits in it, go the moment the limit passes; tower's keeps them
+///   until the response future itself is dropped.
+/// - The error stays the inner service's own type.
+/// - It reads and tightens the deadline in the request.
+/// - As with tower's, waiting for the inner service to be ready is not limited: that happens in
+///   `poll_ready`, before there is a call. [`DeadlineLayer`](super::DeadlineLayer) limits it.
+///
+/// # Panics
+/// The future panics if it has to wait outside a tokio runtime with its timer enabled.
+///
+/// # Cancel safety
+/// Dropping the response future drops the inner one and does nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeoutLayer {
+    limit: Duration,
+    grace: Duration,
+}
+
+impl TimeoutLayer {
+    /// Limits each attempt to `limit`. `Duration::MAX` leaves only the request's own deadline.
+    #[must_use]
+    pub const fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            grace: Duration::ZERO,
+        }
+    }
+
+    /// Lets the work clean up for as long as `grace` after the limit passed. Zero is none.
+    #[must_use]
+    pub const fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+}
+
+impl<S> Layer<S> for TimeoutLayer {
+    type Service = Timeout<S>;
+
+    fn layer(&self, inner: S) -> Timeout<S> {
+        Timeout {
+            inner,
+            config: *self,
+        }
+    }
+}
+
+/// Ends each attempt that takes longer than a limit; see [`TimeoutLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Timeout<S> {
+    inner: S,
+    config: TimeoutLayer,
+}
+
+impl<S> Timeout<S> {
+    /// Limits each attempt of `inner` to `limit`.
+    #[must_use]
+    pub const fn new(inner: S, limit: Duration) -> Self {
+        Self {
+            inner,
+            config: TimeoutLayer::new(limit),
+        }
+    }
+
+    /// The layer that makes this service; its options are there.
+    #[must_use]
+    pub const fn layer(limit: Duration) -> TimeoutLayer {
+        TimeoutLayer::new(limit)
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R> Service<R> for Timeout<S>
+where
+    S: Service<R>,
+    S::Error: From<Elapsed>,
+    R: Carrier,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = TimeoutFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: R) -> Self::Future {
+        let since = Instant::now();
+        let own = Deadline::at(since).later_by(self.config.limit);
+        let context = request.context_mut();
+        let (at, scope) = match context.deadline {
+            Some(outer) if outer <= own => (outer, Scope::Deadline),
+            _ => (own, Scope::Attempt),
+        };
+        let limit = Limit { at, scope, since };
+        let tag = Tag::of(context);
+        // An attempt that is given no time at all is still polled once: what is ready wins.
+        if scope == Scope::Deadline && limit.was_past() {
+            let clock = Clock::new(Some(limit));
+            return TimeoutFuture {
+                limited: Limited::refused(Slot::Gone, clock, limit.cause(), tag),
+            };
+        }
+        context.deadline = Some(at);
+        let grace = Grace::below(self.config.grace, context);
+        let work = Slot::Live {
+            future: self.inner.call(request),
+        };
+        TimeoutFuture {
+            limited: Limited::new(work, Clock::new(Some(limit)), grace, tag),
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`Timeout`].
+    pub struct TimeoutFuture<F> {
+        #[pin]
+        limited: Limited<Slot<F>>,
+    }
+}
+
+impl<F, T, E> Future for TimeoutFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Elapsed>,
+{
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().limited.poll(cx)
+    }
+}
+
+impl<F> fmt::Debug for TimeoutFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutFuture").finish_non_exhaustive()
+    }
+}
