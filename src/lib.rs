@@ -1,5 +1,6 @@
 //! Run DSPy programs behind tower services. **Elapsed means stopped.**
 
+mod builder;
 mod cancel;
 mod context;
 mod deadline;
@@ -10,6 +11,7 @@ mod request;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+pub use builder::DspyServiceBuilderExt;
 pub use cancel::{Cancel, Cause};
 pub use context::{CallContext, CallId, Carrier, WithContext};
 pub use deadline::Deadline;

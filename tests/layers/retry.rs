@@ -12,6 +12,7 @@ use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
     Backoff, CallContext, Cancel, Cancelled, Cause, Classify, Deadline, Elapsed, Error, ErrorKind,
     LmError, ProgramError, Retry, RetryBudget, RetryLayer, RetryPolicy, Scope, Stage, WithContext,
+    layers::{CancelLayer, DeadlineLayer},
 };
 
 use crate::script::{Log, answer, busy, elapsed, request, too_slow};
@@ -302,6 +303,91 @@ async fn a_cancelled_call_is_not_tried_again() {
         .oneshot(request().with_cancel(cancel))
         .await;
     assert!(result.is_err());
+    assert_eq!(log.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_between_two_attempts_ends_the_call_at_once() {
+    let slow = || RetryLayer::new(3).with_backoff(Backoff::fixed(ms(30_000)));
+    let budget = RetryBudget::permille(0).with_reserve(1);
+    for grace in [ms(0), ms(60_000)] {
+        let log = Log::default();
+        let cancel = Cancel::new();
+        let start = Instant::now();
+        let call = ServiceBuilder::new()
+            .layer(CancelLayer::new().with_grace(grace))
+            .layer(slow().with_budget(budget.clone()))
+            .service(log.service(|_| ready(Err(too_slow()))))
+            .oneshot(request().with_cancel(cancel.clone()));
+        let (result, ()) = tokio::join!(call, async {
+            sleep(ms(1_000)).await;
+            assert_eq!(budget.available(), 9);
+            cancel.cancel(Cause::Caller);
+        });
+        assert_eq!(result.expect_err("cancelled").kind(), ErrorKind::Cancelled);
+        assert_eq!((log.len(), start.elapsed()), (1, ms(1_000)));
+        assert_eq!(budget.available(), 10);
+    }
+
+    // Without a layer that answers for the cancellation, the answer is the last attempt's.
+    let log = Log::default();
+    let cancel = Cancel::new();
+    let start = Instant::now();
+    let call = slow()
+        .layer(log.service(|_| ready(Err(too_slow()))))
+        .oneshot(request().with_cancel(cancel.clone()));
+    let (result, ()) = tokio::join!(call, async {
+        sleep(ms(1_000)).await;
+        cancel.cancel(Cause::Caller);
+    });
+    assert_eq!(result.expect_err("failed").kind(), ErrorKind::Elapsed);
+    assert_eq!((log.len(), start.elapsed()), (1, ms(1_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_grace_of_a_deadline_is_not_for_another_attempt() {
+    // The wait for readiness takes the retry past the deadline, into the grace.
+    let log = Log::default();
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(ms(1_000)).with_grace(ms(5_000)))
+        .layer(at_once(3))
+        .concurrency_limit(1)
+        .service(log.service(|n| async move {
+            sleep(if n == 0 { ms(10) } else { ms(1_500) }).await;
+            Err(too_slow())
+        }));
+    let start = Instant::now();
+    let first = service.clone().oneshot(request());
+    let second = async {
+        sleep(ms(5)).await;
+        service.oneshot(request()).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first.expect_err("late").kind(), ErrorKind::Deadline);
+    assert_eq!(second.expect_err("late").kind(), ErrorKind::Deadline);
+    // The first's attempt, and the second's, which held the permit at the deadline.
+    assert_eq!(log.len(), 2);
+    assert!(start.elapsed() <= ms(1_510));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_ready_too_late_is_not_called() {
+    let log = Log::default();
+    let semaphore = Arc::new(tokio::sync::Semaphore::new(1));
+    let permit = Arc::clone(&semaphore);
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(1).with_backoff(Backoff::fixed(ms(10))))
+        .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(
+            semaphore,
+        ))
+        .service(log.service(|_| ready(Err(too_slow()))));
+    let call = service.oneshot(request().with_deadline(Deadline::within(ms(100))));
+    let (result, ()) = tokio::join!(call, async {
+        let permit = permit.acquire().await.expect("open");
+        sleep(ms(100)).await;
+        drop(permit);
+    });
+    assert_eq!(result.expect_err("failed").kind(), ErrorKind::Elapsed);
     assert_eq!(log.len(), 1);
 }
 

@@ -26,7 +26,9 @@ impl Log {
     pub(crate) fn service<F, Fut>(
         &self,
         answer: F,
-    ) -> impl Service<PredictRequest, Response = Prediction, Error = Error, Future = Fut> + Clone
+    ) -> impl Service<PredictRequest, Response = Prediction, Error = Error, Future = Fut>
+    + Clone
+    + use<F, Fut>
     where
         F: Fn(usize) -> Fut + Clone,
         Fut: Future<Output = Result<Prediction, Error>>,

@@ -1,69 +1,4 @@
-//! Answer all the same, with something else.
-//!
-//! A call that failed is answered by a value, a closure or a second service, such as a cheaper
-//! model or a shorter program.
-//!
-//! ```
-//! use std::time::Duration;
-//! use serde_json::json;
-//! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_dspy::{Deadline, Error, FallbackLayer, PredictRequest, Prediction};
-//!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
-//! # async fn main() -> Result<(), Error> {
-//! let thorough = service_fn(|_: PredictRequest| async {
-//!     std::future::pending::<Result<Prediction, Error>>().await
-//! });
-//! let quick = service_fn(|_: PredictRequest| async {
-//!     Ok::<_, Error>(Prediction::new([("answer".into(), json!("42"))].into_iter().collect()))
-//! });
-//! let program = ServiceBuilder::new()
-//!     .layer(FallbackLayer::service(quick).with_reserve(Duration::from_secs(2)))
-//!     .service(thorough);
-//!
-//! // Stopped after 8 s, so that the fallback has 2 s.
-//! let request = PredictRequest::new(json!({"question": "..."}))
-//!     .with_deadline(Deadline::within(Duration::from_secs(10)));
-//! let answer = program.oneshot(request).await?;
-//! assert_eq!(answer.get("answer"), Some(&json!("42")));
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # When it answers
-//!
-//! On any failure but [`ErrorKind::Cancelled`] and [`ErrorKind::ShuttingDown`], for nobody waits
-//! any more, and [`ErrorKind::InvalidInput`], for wrong inputs stay wrong;
-//! [`on_kinds`](FallbackLayer::on_kinds) names others. Never when the call itself was cancelled.
-//! A second service is not called, and the first's error is returned, once the call's deadline has
-//! passed; a value or a closure still answers if the fallback is outside the deadline layer.
-//!
-//! If the fallback fails too, the caller gets the *fallback's* error: it is the last that happened,
-//! and a closure that wants the first to be seen returns it. The kind of the first is logged (at
-//! debug level).
-//!
-//! # The reserve
-//!
-//! A fallback that is asked when the deadline has passed comes too late. With
-//! [`with_reserve`](FallbackLayer::with_reserve) the first service gets an earlier deadline, which
-//! this layer enforces: the first is dropped, as by a timeout, and the fallback gets the original
-//! deadline. At most half of what is left is kept back.
-//!
-//! # What it demands
-//!
-//! The request is a [`Carrier`](crate::Carrier), and `Clone` unless the fallback is a value. The
-//! inner service is `Clone`, and its error `From<Elapsed>`. The layer is always ready: it waits
-//! for a clone of the inner service in its future, under the reserve's limit, because a service
-//! that is stuck must not keep the fallback from answering. So what sheds by readiness belongs
-//! inside. Its error implements [`Classify`](crate::Classify), or the layer is given
-//! [a function](FallbackLayer::classify).
-//!
-//! Put it inside the deadline and outside of retry: a fallback is for when retries are over.
-//!
-//! # Differences from tower
-//!
-//! tower has no fallback. Compared with `ServiceExt::or_else`, the fallback sees the request, has
-//! time left, and is not asked for calls that nobody wants.
+//! [`FallbackLayer`]: an answer all the same, from something else.
 
 mod answer;
 mod future;
@@ -87,7 +22,73 @@ use super::{
 };
 use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 
-/// Answers calls that failed with something else; see the [module](self).
+/// A call that failed is answered by a value, a closure or a second service, such as a cheaper
+/// model or a shorter program.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dspy::{Deadline, Error, FallbackLayer, PredictRequest, Prediction};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// let thorough = service_fn(|_: PredictRequest| async {
+///     std::future::pending::<Result<Prediction, Error>>().await
+/// });
+/// let quick = service_fn(|_: PredictRequest| async {
+///     Ok::<_, Error>(Prediction::new([("answer".into(), json!("42"))].into_iter().collect()))
+/// });
+/// let program = ServiceBuilder::new()
+///     .layer(FallbackLayer::service(quick).with_reserve(Duration::from_secs(2)))
+///     .service(thorough);
+///
+/// // Stopped after 8 s, so that the fallback has 2 s.
+/// let request = PredictRequest::new(json!({"question": "..."}))
+///     .with_deadline(Deadline::within(Duration::from_secs(10)));
+/// let answer = program.oneshot(request).await?;
+/// assert_eq!(answer.get("answer"), Some(&json!("42")));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # When it answers
+/// On any failure but [`ErrorKind::Cancelled`] and [`ErrorKind::ShuttingDown`], for nobody waits
+/// any more, and [`ErrorKind::InvalidInput`], for wrong inputs stay wrong;
+/// [`on_kinds`](FallbackLayer::on_kinds) names others. Never when the call itself was cancelled.
+/// A second service is not called, and the first's error is returned, once the call's deadline has
+/// passed; a value or a closure still answers if the fallback is outside the deadline layer.
+///
+/// If the fallback fails too, the caller gets the *fallback's* error: it is the last that happened,
+/// and a closure that wants the first to be seen returns it. The kind of the first is logged (at
+/// debug level).
+///
+/// # The reserve
+/// A fallback that is asked when the deadline has passed comes too late. With
+/// [`with_reserve`](FallbackLayer::with_reserve) the first service gets an earlier deadline, which
+/// this layer enforces: the first is dropped, as by a timeout, and the fallback gets the original
+/// deadline. At most half of what is left is kept back.
+///
+/// # What it demands of the inner service
+/// The request is a [`Carrier`](crate::Carrier), and `Clone` unless the fallback is a value. The
+/// inner service is `Clone`, and its error `From<Elapsed>`. The layer is always ready: it waits
+/// for a clone of the inner service in its future, under the reserve's limit, because a service
+/// that is stuck must not keep the fallback from answering. So what sheds by readiness belongs
+/// inside. Its error implements [`Classify`](crate::Classify), or the layer is given
+/// [a function](FallbackLayer::classify).
+///
+/// Put it inside the deadline and outside of retry: a fallback is for when retries are over.
+///
+/// # How it differs from tower's layers
+/// tower has no fallback. Compared with `ServiceExt::or_else`, the fallback sees the request, has
+/// time left, and is not asked for calls that nobody wants.
+///
+/// # Panics
+/// With a reserve, the future panics if it has to wait outside a tokio runtime with its timer
+/// enabled.
+///
+/// # Cancel safety
+/// Dropping the response future drops whichever of the two is at work.
 #[derive(Clone, Debug)]
 pub struct FallbackLayer<A, C = ByClassify> {
     answer: A,
@@ -214,7 +215,7 @@ impl<S, A: Clone, C: Clone> Layer<S> for FallbackLayer<A, C> {
     }
 }
 
-/// Answers calls that failed with something else; see the [module](self).
+/// Answers calls that failed with something else; see [`FallbackLayer`].
 #[derive(Clone, Debug)]
 pub struct Fallback<S, A, C = ByClassify> {
     inner: S,

@@ -1,65 +1,8 @@
-//! Try again, while that makes sense.
-//!
-//! An attempt that failed in a way that another may not, by default because it took too long or
-//! the LM was unavailable, is followed by another: after a [`Backoff`], under a [`RetryBudget`],
-//! within the call's deadline, never after a cancellation.
-//!
-//! ```
-//! use std::time::Duration;
-//! use serde_json::json;
-//! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_dspy::{Carrier, Error, LmError, PredictRequest, Prediction, RetryLayer};
-//!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
-//! # async fn main() -> Result<(), Error> {
-//! // The first attempt of each call finds no capacity.
-//! let program = service_fn(|request: PredictRequest| async move {
-//!     match request.context().map(|context| context.attempt) {
-//!         Some(0) => Err(LmError::new("LMRateLimitError", "slow down", Some(429), None).into()),
-//!         _ => Ok::<_, Error>(Prediction::new(Default::default())),
-//!     }
-//! });
-//! let program = ServiceBuilder::new()
-//!     .layer(RetryLayer::new(2).with_min_attempt(Duration::from_millis(500)))
-//!     .service(program);
-//! program.oneshot(PredictRequest::new(json!({"question": "..."}))).await?;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # What is retried
-//!
-//! [`ErrorKind::Elapsed`], one attempt took too long, and [`ErrorKind::LmUnavailable`], the LM
-//! could not be reached, had no capacity or failed on its side: DSPy's own retries and those of
-//! provider SDKs are off, so nothing else retries a 429 or a 503.
-//! [`on_kinds`](RetryLayer::on_kinds) names other kinds. [`ErrorKind::Deadline`],
-//! [`ErrorKind::Cancelled`] and [`ErrorKind::ShuttingDown`] are never retried, not even if named.
-//!
-//! # What ends the attempts
-//!
-//! The number of retries; the call's [deadline](crate::Deadline), if the wait would leave no more
-//! than [`with_min_attempt`](RetryLayer::with_min_attempt) of it; a cancelled call; a budget that
-//! is used up. The caller then gets the last attempt's error as it was, at once. A provider's
-//! Retry-After makes the wait longer, never shorter, and ends the attempts if it does not fit.
-//!
-//! # What it demands
-//!
-//! The request is a [`Carrier`] and `Clone`: cloned for each attempt but the last. The inner
-//! service is `Clone`, and is asked for readiness before each attempt. Its error implements
-//! [`Classify`](crate::Classify), or the layer is given [a function](RetryLayer::classify).
-//!
-//! Put it inside the deadline and the cancel layer, which end a call that waits for its next
-//! attempt, and outside the limit of one attempt. Have one retry layer: three that are nested, of
-//! three attempts each, are 27 attempts.
-//!
-//! # Differences from `tower::retry`
-//!
-//! The mechanism is [`tower::retry::Retry`]; what is added is the policy, which tower leaves to
-//! its users, and one call id for all attempts of a call. `TpsBudget` is paid when the decision is
-//! made, ours when the attempt is sent, and not at all if it never is.
+//! [`RetryLayer`]: another attempt, while that makes sense.
 
 mod backoff;
 mod budget;
+mod future;
 mod policy;
 
 use std::{
@@ -67,17 +10,81 @@ use std::{
     time::Duration,
 };
 
-use tower::{Layer, Service, retry::future::ResponseFuture};
+use tower::{Layer, Service, retry::Policy};
 
 pub use self::{
     backoff::Backoff,
     budget::RetryBudget,
+    future::RetryFuture,
     policy::{RetryPolicy, RetryWait},
 };
 use super::classify::{ByClassify, ByFn, Classifier, Kinds};
 use crate::{Carrier, ErrorKind};
 
-/// Retries failed attempts; see the [module](self).
+/// An attempt that failed in a way that another may not, by default because it took too long or
+/// the LM was unavailable, is followed by another: after a [`Backoff`], under a [`RetryBudget`],
+/// within the call's deadline, never after a cancellation.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dspy::{Carrier, Error, LmError, PredictRequest, Prediction, RetryLayer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// // The first attempt of each call finds no capacity.
+/// let program = service_fn(|request: PredictRequest| async move {
+///     match request.context().map(|context| context.attempt) {
+///         Some(0) => Err(LmError::new("LMRateLimitError", "slow down", Some(429), None).into()),
+///         _ => Ok::<_, Error>(Prediction::new(Default::default())),
+///     }
+/// });
+/// let program = ServiceBuilder::new()
+///     .layer(RetryLayer::new(2).with_min_attempt(Duration::from_millis(500)))
+///     .service(program);
+/// program.oneshot(PredictRequest::new(json!({"question": "..."}))).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What is retried
+/// [`ErrorKind::Elapsed`], one attempt took too long, and [`ErrorKind::LmUnavailable`], the LM
+/// could not be reached, had no capacity or failed on its side: DSPy's own retries and those of
+/// provider SDKs are off, so nothing else retries a 429 or a 503.
+/// [`on_kinds`](RetryLayer::on_kinds) names other kinds. [`ErrorKind::Deadline`],
+/// [`ErrorKind::Cancelled`] and [`ErrorKind::ShuttingDown`] are never retried, not even if named.
+///
+/// # What ends the attempts
+/// The number of retries; the call's [deadline](crate::Deadline), if the wait would leave no more
+/// than [`with_min_attempt`](RetryLayer::with_min_attempt) of it; a cancelled call; a budget that
+/// is used up. The caller then gets the last attempt's error as it was, at once. A provider's
+/// Retry-After makes the wait longer, never shorter, and ends the attempts if it does not fit.
+///
+/// # What it demands of the inner service
+/// The request is a [`Carrier`] and `Clone`: cloned for each attempt but the last. The inner
+/// service is `Clone`, and is asked for readiness before each attempt. Its error implements
+/// [`Classify`](crate::Classify), or the layer is given [a function](RetryLayer::classify).
+///
+/// Put it inside the deadline and the cancel layer, which end a call that waits for its next
+/// attempt, and outside the limit of one attempt. Have one retry layer: three that are nested, of
+/// three attempts each, are 27 attempts.
+///
+/// # How it differs from `tower::retry`
+/// - It comes with a policy, which tower leaves to its users: [`RetryPolicy`], a
+///   [`tower::retry::Policy`] that tower's own layer takes as well.
+/// - It is tower's mechanism, aware of cancellation: a call that is cancelled between two attempts
+///   is answered at once, with the last attempt's error, and makes no further one. tower's would
+///   wait and try again, also in the grace of a layer around it.
+/// - All attempts of a call have one call id.
+/// - `TpsBudget` is paid when the decision is made, ours when the attempt is sent, and not at all
+///   if it never is.
+///
+/// # Panics
+/// The future panics if it has to wait outside a tokio runtime with its timer enabled.
+///
+/// # Cancel safety
+/// Dropping the response future drops the attempt that runs, and nothing is sent any more.
 #[derive(Clone, Debug)]
 pub struct RetryLayer<C = ByClassify> {
     policy: RetryPolicy<C>,
@@ -152,8 +159,8 @@ impl<C> RetryLayer<C> {
         }
     }
 
-    /// The decisions of this layer, for a `tower::retry::RetryLayer`. All attempts have one call
-    /// id only if the request came with one.
+    /// The decisions of this layer, for a `tower::retry::RetryLayer`. That one does not see a
+    /// cancellation between two attempts, and gives them one call id only if the request had one.
     #[must_use]
     pub fn into_policy(self) -> RetryPolicy<C> {
         self.policy
@@ -168,10 +175,11 @@ impl<S, C: Clone> Layer<S> for RetryLayer<C> {
     }
 }
 
-/// Retries failed attempts; see the [module](self).
+/// Retries failed attempts; see [`RetryLayer`].
 #[derive(Clone, Debug)]
 pub struct Retry<S, C = ByClassify> {
-    inner: tower::retry::Retry<RetryPolicy<C>, S>,
+    inner: S,
+    policy: RetryPolicy<C>,
 }
 
 impl<S> Retry<S> {
@@ -185,30 +193,24 @@ impl<S> Retry<S> {
 impl<S, C> Retry<S, C> {
     /// Retries attempts at `inner` as `policy` decides.
     pub const fn new(inner: S, policy: RetryPolicy<C>) -> Self {
-        Self {
-            inner: tower::retry::Retry::new(policy, inner),
-        }
+        Self { inner, policy }
     }
 
     /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        self.inner.get_ref()
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
     }
 
     /// The inner service, to change it.
-    pub fn get_mut(&mut self) -> &mut S {
-        self.inner.get_mut()
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
     }
 
     /// The inner service, taken out.
     pub fn into_inner(self) -> S {
-        self.inner.into_inner()
+        self.inner
     }
 }
-
-/// The future of [`Retry`]: tower's. Dropping it drops the attempt that runs, and returns a retry
-/// that was not sent yet to the budget.
-pub type RetryFuture<S, C, R> = ResponseFuture<RetryPolicy<C>, S, R>;
 
 impl<S, C, R> Service<R> for Retry<S, C>
 where
@@ -225,8 +227,12 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        // A policy sees the first request by reference, too late to name the call.
+        // Before it is cloned, so that all attempts have the same.
         request.context_mut().id();
-        self.inner.call(request)
+        let mut policy = self.policy.clone();
+        let kept = Policy::<R, S::Response, S::Error>::clone_request(&mut policy, &request);
+        // The service that was ready takes the first attempt; its clone waits for itself.
+        let first = self.inner.call(request);
+        RetryFuture::new(first, self.inner.clone(), policy, kept)
     }
 }

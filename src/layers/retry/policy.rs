@@ -31,8 +31,8 @@ pub(super) const NEVER: Kinds = Kinds::of(&[
 /// Decides whether a failed attempt is followed by another, and when: a
 /// [`tower::retry::Policy`], for those who build on [`tower::retry::Retry`] themselves.
 ///
-/// Made by [`RetryLayer::into_policy`](super::RetryLayer::into_policy). A clone taken between
-/// calls, as tower takes one for each call, shares the budget.
+/// Made by [`RetryLayer::into_policy`](super::RetryLayer::into_policy). There is a clone for each
+/// call; all share the budget.
 pub struct RetryPolicy<C = ByClassify> {
     pub(super) retries: u32,
     pub(super) kinds: Kinds,
@@ -122,7 +122,7 @@ where
         Some(RetryWait::new(wait))
     }
 
-    /// tower calls this right before each attempt, the first included, when the inner service is
+    /// Called right before each attempt, the first included, when the inner service is
     /// ready: so this is where an attempt is paid for.
     fn clone_request(&mut self, request: &R) -> Option<R> {
         match self.reservation.take() {
