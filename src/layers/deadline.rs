@@ -162,6 +162,15 @@ pub struct DeadlineService<S> {
     config: DeadlineLayer,
 }
 
+// On `()`, so that `DeadlineService::layer` names no inner service.
+impl DeadlineService<()> {
+    /// The layer that makes this service; its options are there.
+    #[must_use]
+    pub const fn layer(limit: Duration) -> DeadlineLayer {
+        DeadlineLayer::new(limit)
+    }
+}
+
 impl<S> DeadlineService<S> {
     /// Ends each call of `inner` after `limit`, or at the deadline it came with.
     #[must_use]
@@ -170,12 +179,6 @@ impl<S> DeadlineService<S> {
             inner,
             config: DeadlineLayer::new(limit),
         }
-    }
-
-    /// The layer that makes this service; its options are there.
-    #[must_use]
-    pub const fn layer(limit: Duration) -> DeadlineLayer {
-        DeadlineLayer::new(limit)
     }
 
     /// The inner service, of which each call gets a clone.

@@ -108,6 +108,15 @@ pub struct Timeout<S> {
     config: TimeoutLayer,
 }
 
+// On `()`, so that `Timeout::layer` names no inner service.
+impl Timeout<()> {
+    /// The layer that makes this service; its options are there.
+    #[must_use]
+    pub const fn layer(limit: Duration) -> TimeoutLayer {
+        TimeoutLayer::new(limit)
+    }
+}
+
 impl<S> Timeout<S> {
     /// Limits each attempt of `inner` to `limit`.
     #[must_use]
@@ -116,12 +125,6 @@ impl<S> Timeout<S> {
             inner,
             config: TimeoutLayer::new(limit),
         }
-    }
-
-    /// The layer that makes this service; its options are there.
-    #[must_use]
-    pub const fn layer(limit: Duration) -> TimeoutLayer {
-        TimeoutLayer::new(limit)
     }
 
     /// The inner service.

@@ -1,0 +1,248 @@
+//! Limits within limits, and foreign layers between them.
+
+use std::{future::poll_fn, pin::pin, task::Poll};
+
+use tokio::time::{advance, sleep};
+use tokio_test::{assert_pending, assert_ready, task};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
+use tower_dspy::{
+    Cancel, Cause, Scope, Stage,
+    layers::{CancelLayer, DeadlineLayer, TimeoutLayer},
+};
+
+use super::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn the_tighter_of_deadline_and_attempt_limit_ends_the_work_in_either_order() {
+    for (deadline, attempt, scope, cause) in [
+        (9, 4, Scope::Attempt, Cause::Elapsed),
+        (4, 9, Scope::Deadline, Cause::Deadline),
+        (4, 4, Scope::Deadline, Cause::Deadline),
+    ] {
+        let record = Record::default();
+        let service = ServiceBuilder::new()
+            .layer(DeadlineLayer::new(secs(deadline)))
+            .layer(TimeoutLayer::new(secs(attempt)))
+            .service(record.answers(secs(60)));
+        let (took, result) = timed(service.oneshot(request())).await;
+        assert_eq!(took, secs(4));
+        assert_eq!(elapsed(result), (scope, Stage::Running, secs(4)));
+        assert_eq!(record.drops(), [cause]);
+    }
+    for (attempt, deadline, scope) in [(9, 4, Scope::Deadline), (4, 4, Scope::Deadline)] {
+        let record = Record::default();
+        let service = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(secs(attempt)))
+            .layer(DeadlineLayer::new(secs(deadline)))
+            .service(record.answers(secs(60)));
+        let (took, result) = timed(service.oneshot(request())).await;
+        assert_eq!(took, secs(4));
+        assert_eq!(elapsed(result).0, scope);
+        assert_eq!(record.drops().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_wins_a_tie_with_every_limit_at_once() {
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(4)).with_grace(secs(1)))
+        .layer(CancelLayer::new())
+        .layer(TimeoutLayer::new(secs(4)).with_grace(secs(1)))
+        .service(Record::default().answers(secs(4)));
+    assert_eq!(service.oneshot(request()).await.unwrap(), "answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_the_grace_of_an_attempt() {
+    let record = Record::default();
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(3)))
+        .layer(TimeoutLayer::new(secs(1)).with_grace(secs(9)))
+        .service(record.tidies(secs(60)));
+    let (took, result) = timed(service.oneshot(request())).await;
+    assert_eq!(took, secs(3));
+    assert_eq!(elapsed(result), (Scope::Deadline, Stage::Running, secs(3)));
+    // The signal was the attempt's, the end the deadline's.
+    assert_eq!(record.context().cancel.cause(), Some(Cause::Elapsed));
+    assert_eq!(record.drops(), [Cause::Deadline]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadlines_grace_bounds_that_of_an_attempt() {
+    let record = Record::default();
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(3)).with_grace(secs(2)))
+        .layer(TimeoutLayer::new(secs(1)).with_grace(secs(9)))
+        .service(record.tidies(secs(60)));
+    let (took, result) = timed(service.oneshot(request())).await;
+    assert_eq!(took, secs(5));
+    assert_eq!(elapsed(result).0, Scope::Deadline);
+    assert_eq!(record.drops(), [Cause::Deadline]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_layers_inside_leave_the_end_to_the_one_that_gives_the_grace() {
+    // Both limits pass at once, and the node of the call is cancelled with them; neither the
+    // attempt's limit nor the cancel layer, which have no grace, may take that of the deadline.
+    for attempt in [3, 60] {
+        let record = Record::default();
+        let service = ServiceBuilder::new()
+            .layer(DeadlineLayer::new(secs(3)).with_grace(secs(5)))
+            .layer(CancelLayer::new())
+            .layer(TimeoutLayer::new(secs(attempt)))
+            .service(record.tidies(secs(2)));
+        let mut request = request();
+        request.context.cancel = Cancel::new();
+        let (took, result) = timed(service.oneshot(request)).await;
+        assert_eq!(took, secs(5));
+        assert_eq!(elapsed(result), (Scope::Deadline, Stage::Running, secs(3)));
+        assert_eq!(record.context().cancel.cause(), Some(Cause::Deadline));
+        assert!(record.drops().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_inside_does_not_cut_the_grace_of_a_cancel() {
+    let record = Record::default();
+    let cancel = Cancel::new();
+    let service = ServiceBuilder::new()
+        .layer(CancelLayer::new().with_grace(secs(9)))
+        .layer(TimeoutLayer::new(secs(2)))
+        .service(record.tidies(secs(5)));
+    let mut request = request();
+    request.context.cancel = cancel.clone();
+    let mut call = task::spawn(service.oneshot(request));
+    assert_pending!(call.poll());
+    advance(secs(1)).await;
+    cancel.cancel(Cause::ClientGone);
+    let (took, result) = timed(call).await;
+    assert_eq!(took, secs(5));
+    assert_eq!(cancelled(result), Cause::ClientGone);
+    assert!(record.drops().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_before_the_cancels_grace_still_ends_the_work() {
+    let record = Record::default();
+    let service = ServiceBuilder::new()
+        .layer(CancelLayer::new().with_grace(secs(9)))
+        .layer(TimeoutLayer::new(secs(2)))
+        .service(record.answers(secs(60)));
+    let mut request = request();
+    request.context.cancel = Cancel::new();
+    let (took, result) = timed(service.oneshot(request)).await;
+    assert_eq!(took, secs(2));
+    assert_eq!(elapsed(result).0, Scope::Attempt);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_inside_a_grace_is_not_started_late() {
+    // The inner deadline layer still waits for readiness when the outer one's limit passes.
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(3)).with_grace(secs(5)))
+        .layer(DeadlineLayer::new(secs(60)))
+        .service(NeverReady);
+    let (took, result) = timed(service.oneshot(request())).await;
+    assert_eq!(took, secs(3));
+    assert_eq!(elapsed(result), (Scope::Deadline, Stage::Waiting, secs(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cause_of_an_outer_drop_reaches_the_innermost_work() {
+    let record = Record::default();
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(1)))
+        // Foreign, and without a limit of ours inside it.
+        .concurrency_limit(1)
+        .layer(CancelLayer::new())
+        .service(record.answers(secs(60)));
+    elapsed(service.oneshot(request()).await);
+    assert_eq!(record.drops(), [Cause::Deadline]);
+}
+
+/// Polls the inner future once, drops it, and then never answers.
+#[derive(Clone)]
+struct DropsAfterOnePoll<S>(S);
+
+impl<S> Service<Request> for DropsAfterOnePoll<S>
+where
+    S: Service<Request, Response = &'static str, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = &'static str;
+    type Error = BoxError;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<&'static str, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let inner = self.0.call(request);
+        Box::pin(async move {
+            {
+                let mut inner = pin!(inner);
+                poll_fn(|cx| {
+                    assert!(inner.as_mut().poll(cx).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+            }
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_layer_that_drops_an_attempt_does_not_hang_the_call() {
+    for grace in [0, 2] {
+        let service = ServiceBuilder::new()
+            .layer(DeadlineLayer::new(secs(3)).with_grace(secs(grace)))
+            .layer_fn(DropsAfterOnePoll)
+            .layer(TimeoutLayer::new(secs(1)))
+            .service(Record::default().answers(secs(60)));
+        let (took, result) = timed(service.oneshot(request())).await;
+        assert_eq!(took, secs(3 + grace));
+        assert_eq!(elapsed(result).0, Scope::Deadline);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_between_hides_the_grace_but_not_the_signal() {
+    // A buffer polls what is inside it in a task of its own.
+    let record = Record::default();
+    let inner = TimeoutLayer::new(secs(60)).layer(record.tidies(secs(2)));
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(3)).with_grace(secs(5)))
+        .buffer(1)
+        .service(inner);
+    let (took, result) = timed(service.oneshot(request())).await;
+    assert!(took >= secs(3) && took <= secs(8), "{took:?}");
+    assert_eq!(elapsed(result).0, Scope::Deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn selecting_between_two_calls_ends_each_by_its_own_limit() {
+    let service = |limit| {
+        TimeoutLayer::new(limit)
+            .layer(Record::default().answers(secs(60)))
+            .oneshot(request())
+    };
+    let (took, result) = timed(async {
+        tokio::select! {
+            result = service(secs(2)) => result,
+            result = service(secs(1)) => result,
+        }
+    })
+    .await;
+    assert_eq!(took, secs(1));
+    assert_eq!(elapsed(result).2, secs(1));
+    sleep(secs(5)).await;
+
+    // And polled by hand, from a task that is woken by nothing else.
+    let mut call = task::spawn(service(secs(1)));
+    assert_pending!(call.poll());
+    advance(secs(1)).await;
+    assert!(call.is_woken());
+    elapsed(assert_ready!(call.poll()));
+}
