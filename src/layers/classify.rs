@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{Classify, ErrorKind};
 
-/// Reads the [`ErrorKind`] of an error: [`ByClassify`], or [`ByFn`] after a layer's `.classify(..)`.
+/// Reads the [`ErrorKind`] of an error: [`ByClassify`], or [`ByFn`] after `.classify(..)`.
 ///
 /// It is a layer's type parameter rather than a bound on the error, so that a foreign error type
 /// needs no implementation of [`Classify`].

@@ -70,14 +70,16 @@ use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 /// deadline. At most half of what is left is kept back.
 ///
 /// # What it demands of the inner service
-/// The request is a [`Carrier`](crate::Carrier), and `Clone` unless the fallback is a value. The
-/// inner service is `Clone`, and its error `From<Elapsed>`. The layer is always ready: it waits
-/// for a clone of the inner service in its future, under the reserve's limit, because a service
-/// that is stuck must not keep the fallback from answering. So what sheds by readiness belongs
-/// inside. Its error implements [`Classify`](crate::Classify), or the layer is given
-/// [a function](FallbackLayer::classify).
+/// `Clone`, and an error that can be made from [`Elapsed`] and implements
+/// [`Classify`](crate::Classify), unless the layer is given [a function](FallbackLayer::classify).
+/// The request is a [`Carrier`], and `Clone` unless the fallback is a value.
 ///
-/// Put it inside the deadline and outside of retry: a fallback is for when retries are over.
+/// The service is always ready: each call waits for a clone of the inner service in its future,
+/// under the reserve's limit, because a service that is stuck must not keep the fallback from
+/// answering. So what answers for readiness, such as a load shed, belongs inside.
+///
+/// # Where it belongs
+/// Inside the deadline and outside of retry: a fallback is for when retries are over.
 ///
 /// # How it differs from tower's layers
 /// tower has no fallback. Compared with `ServiceExt::or_else`, the fallback sees the request, has

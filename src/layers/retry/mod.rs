@@ -62,11 +62,12 @@ use crate::{Carrier, ErrorKind};
 /// Retry-After makes the wait longer, never shorter, and ends the attempts if it does not fit.
 ///
 /// # What it demands of the inner service
-/// The request is a [`Carrier`] and `Clone`: cloned for each attempt but the last. The inner
-/// service is `Clone`, and is asked for readiness before each attempt. Its error implements
-/// [`Classify`](crate::Classify), or the layer is given [a function](RetryLayer::classify).
+/// `Clone`, and an error that implements [`Classify`](crate::Classify), unless the layer is given
+/// [a function](RetryLayer::classify). It is waited for until it is ready before each attempt. The
+/// request is a [`Carrier`], and `Clone`: it is cloned for each attempt but the last.
 ///
-/// Put it inside the deadline and the cancel layer, which end a call that waits for its next
+/// # Where it belongs
+/// Inside the deadline and the cancel layer, which end a call that waits for its next
 /// attempt, and outside the limit of one attempt. Have one retry layer: three that are nested, of
 /// three attempts each, are 27 attempts.
 ///

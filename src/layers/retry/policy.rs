@@ -108,22 +108,40 @@ where
         let call_id = context.id().get();
         let left = context.deadline.map(|deadline| deadline.remaining());
         let Some(wait) = self.wait(self.classify.retry_after(error), left) else {
-            tracing::debug!(target: "tower_dspy", call_id, ?kind, ?left, "no retry: too little time is left");
+            tracing::debug!(
+                target: "tower_dspy",
+                call_id,
+                ?kind,
+                ?left,
+                "no retry: too little time is left",
+            );
             return None;
         };
         let Some(reservation) = self.budget.reserve() else {
-            tracing::debug!(target: "tower_dspy", call_id, ?kind, "no retry: the retry budget is used up");
+            tracing::debug!(
+                target: "tower_dspy",
+                call_id,
+                ?kind,
+                "no retry: the retry budget is used up",
+            );
             return None;
         };
         self.reservation = Some(reservation);
         self.done += 1;
         context.attempt = context.attempt.saturating_add(1);
-        tracing::debug!(target: "tower_dspy", call_id, attempt = context.attempt, ?kind, backoff = ?wait, "the attempt failed; there will be another");
+        tracing::debug!(
+            target: "tower_dspy",
+            call_id,
+            attempt = context.attempt,
+            ?kind,
+            backoff = ?wait,
+            "the attempt failed; there will be another",
+        );
         Some(RetryWait::new(wait))
     }
 
-    /// Called right before each attempt, the first included, when the inner service is
-    /// ready: so this is where an attempt is paid for.
+    /// Called right before each attempt, the first included, when the inner service is ready: so
+    /// this is where an attempt is paid for.
     fn clone_request(&mut self, request: &R) -> Option<R> {
         match self.reservation.take() {
             Some(reservation) => reservation.spend(),
