@@ -482,6 +482,16 @@ async fn the_policy_serves_towers_own_layer() {
         .await
         .expect_err("each attempt fails");
     assert_eq!(log.len(), 3);
+
+    // What tower's future does not look at, the policy does.
+    let cancel = Cancel::new();
+    cancel.cancel(Cause::Caller);
+    tower::retry::RetryLayer::new(at_once(2).into_policy())
+        .layer(log.service(|_| ready(Err(too_slow()))))
+        .oneshot(request().with_cancel(cancel))
+        .await
+        .expect_err("the attempt fails");
+    assert_eq!(log.len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
