@@ -48,11 +48,9 @@ pub struct CallContext {
     pub call_id: Option<CallId>,
     /// How many attempts came before this one: 0 for the first.
     pub attempt: u32,
-    /// A layer outside holds the call's future and ends it at `deadline`, with or without grace.
-    /// The service then signals its work at the deadline and leaves the end to that layer.
+    /// A layer outside holds the call's future and ends it at `deadline`. The service signals its
+    /// work then, and leaves it to that layer to name the limit.
     pub(crate) limit_kept: bool,
-    /// The same for `cancel`.
-    pub(crate) cancel_kept: bool,
 }
 
 impl CallContext {
@@ -65,7 +63,6 @@ impl CallContext {
             call_id: None,
             attempt: 0,
             limit_kept: false,
-            cancel_kept: false,
         }
     }
 
@@ -83,6 +80,13 @@ impl CallContext {
             self.deadline = Some(merged);
             self.limit_kept = false;
         }
+        merged
+    }
+
+    /// The same for a layer that ends the call at the deadline in force itself.
+    pub(crate) fn keep_limit(&mut self, deadline: Deadline) -> Deadline {
+        let merged = self.limit(deadline);
+        self.limit_kept = true;
         merged
     }
 }

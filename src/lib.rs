@@ -2,6 +2,7 @@
 
 #[cfg(feature = "python")]
 pub mod bridge;
+mod builder;
 mod cancel;
 mod context;
 mod deadline;
@@ -21,6 +22,7 @@ pub use bridge::{
     Health, Host, HostStats, StartError,
     env::{EnvError, PythonEnv},
 };
+pub use builder::DspyServiceBuilderExt;
 pub use cancel::{Cancel, Cause};
 pub use context::{CallContext, CallId, Carrier, WithContext};
 pub use deadline::Deadline;
@@ -28,6 +30,7 @@ pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
+pub use layers::{Backoff, Fallback, FallbackLayer, Retry, RetryBudget, RetryLayer, RetryPolicy};
 #[cfg(feature = "python")]
 pub use lm::Lm;
 pub use request::{PredictRequest, Prediction, Usage};

@@ -225,7 +225,7 @@ where
                 };
             }
             let context = request.context_mut();
-            context.deadline = Some(limit.at);
+            context.keep_limit(limit.at);
             grace = Grace::below(self.config.grace, context);
         }
         let work = Admit::new(self.inner.clone(), request);

@@ -175,7 +175,7 @@ where
                 limited: Limited::refused(Slot::Gone, clock, limit.cause(), tag),
             };
         }
-        context.deadline = Some(at);
+        context.keep_limit(at);
         let grace = Grace::below(self.config.grace, context);
         let work = Slot::Live {
             future: self.inner.call(request),

@@ -22,6 +22,7 @@ use crate::{
     Scope, Stage, Usage,
     bridge::{self, Call, Outcome},
     drop_scope,
+    layers::guard::enclosing,
 };
 
 pin_project! {
@@ -47,6 +48,7 @@ pin_project! {
 }
 
 pin_project! {
+    #[project = RunningProjection]
     struct Running {
         call: Call,
         program: Arc<Program>,
@@ -60,7 +62,6 @@ pin_project! {
         timer: Option<Sleep>,
         // A layer outside ends this call when its limit passes; here it is only signalled.
         limit_kept: bool,
-        cancel_kept: bool,
         signalled: Option<Cause>,
         resolved: bool,
     }
@@ -125,7 +126,6 @@ impl PredictFuture {
                     deadline: context.deadline,
                     timer: None,
                     limit_kept: context.limit_kept,
-                    cancel_kept: context.cancel_kept,
                     signalled: None,
                     resolved: false,
                 },
@@ -155,7 +155,7 @@ impl Future for PredictFuture {
 impl Running {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Prediction, Error>> {
         let mut this = self.project();
-        let _entered = this.span.enter();
+        let _entered = this.span.clone().entered();
         // The answer first: what is ready wins the tie with the clock and with a cancel.
         let result = match Pin::new(&mut *this.call).poll(cx) {
             Poll::Ready(outcome) => {
@@ -166,50 +166,50 @@ impl Running {
                     |outcome| answer(outcome, &this.program.name, cause, *this.started),
                 )
             }
-            Poll::Pending => {
-                let stopped =
-                    this.cancelled
-                        .as_mut()
-                        .as_pin_mut()
-                        .map_or(Poll::Pending, |cancelled| {
-                            if this.signalled.is_some() {
-                                return Poll::Pending;
-                            }
-                            cancelled.poll(cx)
-                        });
-                if stopped.is_ready() {
-                    let cause = this.cancel.cause().unwrap_or(Cause::Caller);
-                    *this.signalled = Some(cause);
-                    this.call.cancel();
-                    if !*this.cancel_kept {
-                        let error = Cancelled::new(cause).into();
-                        *this.resolved = true;
-                        report(&Err::<(), _>(&error), *this.started);
-                        return Poll::Ready(Err(error));
-                    }
-                }
-                let Some(deadline) = *this.deadline else {
-                    return Poll::Pending;
-                };
-                if this.timer.is_none() {
-                    this.timer.set(Some(sleep_until(deadline.instant())));
-                }
-                match this.timer.as_mut().as_pin_mut() {
-                    Some(timer) if this.signalled.is_none() => ready!(timer.poll(cx)),
-                    _ => return Poll::Pending,
-                }
-                *this.signalled = Some(Cause::Deadline);
-                this.call.cancel();
-                if *this.limit_kept {
-                    return Poll::Pending;
-                }
-                let limit = deadline.instant().saturating_duration_since(*this.started);
-                Err(Elapsed::new(Scope::Deadline, Stage::Running, limit).into())
-            }
+            Poll::Pending => Err(ready!(this.poll_stop(cx))),
         };
         *this.resolved = true;
         report(&result.as_ref().map(|_| ()), *this.started);
         Poll::Ready(result)
+    }
+}
+
+impl RunningProjection<'_> {
+    /// Signals the work when the call is cancelled or its deadline has passed, once. Ready with the
+    /// error, unless a layer around this call sees to its end.
+    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if self.signalled.is_some() {
+            return Poll::Pending;
+        }
+        let cancelled = self.cancelled.as_mut().as_pin_mut();
+        if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
+            let cause = self.cancel.cause().unwrap_or(Cause::Caller);
+            self.signal(cause);
+            if enclosing::ends(Instant::now()) {
+                return Poll::Pending;
+            }
+            return Poll::Ready(Cancelled::new(cause).into());
+        }
+        let Some(deadline) = *self.deadline else {
+            return Poll::Pending;
+        };
+        if self.timer.is_none() {
+            self.timer.set(Some(sleep_until(deadline.instant())));
+        }
+        if let Some(timer) = self.timer.as_mut().as_pin_mut() {
+            ready!(timer.poll(cx));
+        }
+        self.signal(Cause::Deadline);
+        if *self.limit_kept {
+            return Poll::Pending;
+        }
+        let limit = deadline.remaining_at(*self.started);
+        Poll::Ready(Elapsed::new(Scope::Deadline, Stage::Running, limit).into())
+    }
+
+    fn signal(&mut self, cause: Cause) {
+        *self.signalled = Some(cause);
+        self.call.cancel();
     }
 }
 

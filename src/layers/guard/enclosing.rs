@@ -36,6 +36,6 @@ pub(super) fn with<T>(at: Option<Instant>, poll: impl FnOnce() -> T) -> T {
 }
 
 /// Whether an enclosing layer sees to the end of what is to end at `at`.
-pub(super) fn ends(at: Instant) -> bool {
+pub(crate) fn ends(at: Instant) -> bool {
     ENDS_AT.get().is_some_and(|ends| ends <= at)
 }

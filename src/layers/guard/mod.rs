@@ -11,7 +11,7 @@
 //! 5. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
 mod clock;
-mod enclosing;
+pub(crate) mod enclosing;
 mod watch;
 mod work;
 

@@ -1,0 +1,138 @@
+//! What answers in place of a call that failed.
+
+use std::{
+    fmt,
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use tower::{Service, util::Oneshot};
+
+use crate::Carrier;
+
+/// Answers in place of a call that failed: a [`Value`], a [closure](With), a
+/// [service](Through), or an implementation of your own, as one that looks into a cache.
+///
+/// It is cloned for each call, so a clone is to be cheap.
+pub trait Answer<R, T, E> {
+    /// What it needs of the request, kept while the first service has it.
+    type Kept;
+    /// The future of the answer.
+    type Future: Future<Output = Result<T, E>>;
+
+    /// Takes from `request`, in its original context, what [`answer`](Self::answer) will need.
+    fn keep(&self, request: &R) -> Self::Kept;
+
+    /// Answers in place of `error`, or gives it back if there is no sense in that.
+    ///
+    /// # Errors
+    /// The error it was given.
+    fn answer(self, error: E, kept: Self::Kept) -> Result<Self::Future, E>;
+}
+
+/// The same answer each time.
+pub struct Value<T>(Arc<T>);
+
+impl<T> Value<T> {
+    /// Answers with clones of `value`.
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<R, T: Clone, E> Answer<R, T, E> for Value<T> {
+    type Kept = ();
+    type Future = Ready<Result<T, E>>;
+
+    fn keep(&self, _: &R) {}
+
+    fn answer(self, _: E, (): ()) -> Result<Self::Future, E> {
+        Ok(ready(Ok(Arc::unwrap_or_clone(self.0))))
+    }
+}
+
+impl<T> Clone for Value<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// An answer may repeat a prompt, so it is not shown.
+impl<T> fmt::Debug for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Value(..)")
+    }
+}
+
+/// The answer of a closure.
+pub struct With<F>(Arc<F>);
+
+impl<F> With<F> {
+    /// Answers with what `f` makes of the error and the original request.
+    pub fn new(f: F) -> Self {
+        Self(Arc::new(f))
+    }
+}
+
+impl<R, T, E, F, Fut> Answer<R, T, E> for With<F>
+where
+    R: Clone,
+    F: Fn(E, R) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    type Kept = R;
+    type Future = Fut;
+
+    fn keep(&self, request: &R) -> R {
+        request.clone()
+    }
+
+    fn answer(self, error: E, request: R) -> Result<Fut, E> {
+        Ok((self.0)(error, request))
+    }
+}
+
+impl<F> Clone for With<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F> fmt::Debug for With<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("With(..)")
+    }
+}
+
+/// The answer of a second service, which is waited for until it is ready.
+#[derive(Clone, Debug)]
+pub struct Through<S>(S);
+
+impl<S> Through<S> {
+    /// Sends the original request to a clone of `service`.
+    pub const fn new(service: S) -> Self {
+        Self(service)
+    }
+}
+
+impl<R, S> Answer<R, S::Response, S::Error> for Through<S>
+where
+    R: Carrier + Clone,
+    S: Service<R>,
+{
+    type Kept = R;
+    type Future = Oneshot<S, R>;
+
+    fn keep(&self, request: &R) -> R {
+        request.clone()
+    }
+
+    fn answer(self, error: S::Error, request: R) -> Result<Self::Future, S::Error> {
+        let deadline = request.context().and_then(|context| context.deadline);
+        if deadline.is_some_and(|deadline| deadline.is_past()) {
+            // It would be refused there, with an error that says less.
+            return Err(error);
+        }
+        Ok(Oneshot::new(self.0, request))
+    }
+}

@@ -1,0 +1,311 @@
+//! [`FallbackLayer`]: an answer all the same, from something else.
+
+mod answer;
+mod future;
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use self::future::Second;
+pub use self::{
+    answer::{Answer, Through, Value, With},
+    future::FallbackFuture,
+};
+use super::{
+    classify::{ByClassify, ByFn, Classifier, Kinds},
+    guard::{Admit, Clock, Limit, Limited, Tag},
+};
+use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
+
+/// A call that failed is answered by a value, a closure or a second service, such as a cheaper
+/// model or a shorter program.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dspy::{Deadline, Error, FallbackLayer, PredictRequest, Prediction};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// let thorough = service_fn(|_: PredictRequest| async {
+///     std::future::pending::<Result<Prediction, Error>>().await
+/// });
+/// let quick = service_fn(|_: PredictRequest| async {
+///     Ok::<_, Error>(Prediction::new([("answer".into(), json!("42"))].into_iter().collect()))
+/// });
+/// let program = ServiceBuilder::new()
+///     .layer(FallbackLayer::service(quick).with_reserve(Duration::from_secs(2)))
+///     .service(thorough);
+///
+/// // Stopped after 8 s, so that the fallback has 2 s.
+/// let request = PredictRequest::new(json!({"question": "..."}))
+///     .with_deadline(Deadline::within(Duration::from_secs(10)));
+/// let answer = program.oneshot(request).await?;
+/// assert_eq!(answer.get("answer"), Some(&json!("42")));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # When it answers
+/// On any failure but [`ErrorKind::Cancelled`] and [`ErrorKind::ShuttingDown`], for nobody waits
+/// any more, and [`ErrorKind::InvalidInput`], for wrong inputs stay wrong;
+/// [`on_kinds`](FallbackLayer::on_kinds) names others. Never when the call itself was cancelled.
+/// A second service is not called, and the first's error is returned, once the call's deadline has
+/// passed; a value or a closure still answers if the fallback is outside the deadline layer.
+///
+/// If the fallback fails too, the caller gets the *fallback's* error: it is the last that happened,
+/// and a closure that wants the first to be seen returns it. The kind of the first is logged (at
+/// debug level).
+///
+/// # The reserve
+/// A fallback that is asked when the deadline has passed comes too late. With
+/// [`with_reserve`](FallbackLayer::with_reserve) the first service gets an earlier deadline, which
+/// this layer enforces: the first is dropped, as by a timeout, and the fallback gets the original
+/// deadline. At most half of what is left is kept back.
+///
+/// # What it demands of the inner service
+/// `Clone`, and an error that can be made from [`Elapsed`] and implements
+/// [`Classify`](crate::Classify), unless the layer is given [a function](FallbackLayer::classify).
+/// The request is a [`Carrier`], and `Clone` unless the fallback is a value.
+///
+/// The service is always ready: each call waits for a clone of the inner service in its future,
+/// under the reserve's limit, because a service that is stuck must not keep the fallback from
+/// answering. So what answers for readiness, such as a load shed, belongs inside.
+///
+/// # Where it belongs
+/// Inside the deadline and outside of retry: a fallback is for when retries are over.
+///
+/// # How it differs from tower's layers
+/// tower has no fallback. Compared with `ServiceExt::or_else`, the fallback sees the request, has
+/// time left, and is not asked for calls that nobody wants.
+///
+/// # Panics
+/// With a reserve, the future panics if it has to wait outside a tokio runtime with its timer
+/// enabled.
+///
+/// # Cancel safety
+/// Dropping the response future drops whichever of the two is at work.
+#[derive(Clone, Debug)]
+pub struct FallbackLayer<A, C = ByClassify> {
+    answer: A,
+    options: Options<C>,
+}
+
+#[derive(Clone, Debug)]
+struct Options<C> {
+    kinds: Kinds,
+    reserve: Duration,
+    classify: C,
+}
+
+impl Options<ByClassify> {
+    const DEFAULT: Self = Self {
+        kinds: Kinds::all_but(&[
+            ErrorKind::Cancelled,
+            ErrorKind::ShuttingDown,
+            ErrorKind::InvalidInput,
+        ]),
+        reserve: Duration::ZERO,
+        classify: ByClassify,
+    };
+}
+
+impl<A> FallbackLayer<A> {
+    /// Falls back to `answer`.
+    #[must_use]
+    pub const fn new(answer: A) -> Self {
+        Self {
+            answer,
+            options: Options::DEFAULT,
+        }
+    }
+}
+
+impl<T> FallbackLayer<Value<T>> {
+    /// Falls back to clones of `value`.
+    #[must_use]
+    pub fn value(value: T) -> Self {
+        Self::new(Value::new(value))
+    }
+}
+
+impl<F> FallbackLayer<With<F>> {
+    /// Falls back to the answer of `f`, which gets the error and the original request.
+    ///
+    /// ```
+    /// use tower_dspy::{Error, FallbackLayer, PredictRequest, Prediction};
+    ///
+    /// let layer = FallbackLayer::with(|error: Error, request: PredictRequest| async move {
+    ///     match request.inputs().get("draft") {
+    ///         Some(draft) => {
+    ///             let answer = [("answer".to_owned(), draft.clone())];
+    ///             Ok(Prediction::new(answer.into_iter().collect()))
+    ///         }
+    ///         None => Err(error),
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn with<E, R, T, Fut>(f: F) -> Self
+    where
+        F: Fn(E, R) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Self::new(With::new(f))
+    }
+}
+
+impl<S> FallbackLayer<Through<S>> {
+    /// Falls back to the answer of `service`, under the call's deadline.
+    #[must_use]
+    pub const fn service(service: S) -> Self {
+        Self::new(Through::new(service))
+    }
+}
+
+impl<A, C> FallbackLayer<A, C> {
+    /// Answers failures of these kinds, and no others.
+    #[must_use]
+    pub fn on_kinds(mut self, kinds: impl IntoIterator<Item = ErrorKind>) -> Self {
+        self.options.kinds = kinds.into_iter().collect();
+        self
+    }
+
+    /// Keeps `reserve` of the call's deadline for the fallback, but at most half of what is left
+    /// when the call comes. Zero, the default, keeps nothing; neither does a call without a
+    /// deadline.
+    #[must_use]
+    pub fn with_reserve(mut self, reserve: Duration) -> Self {
+        self.options.reserve = reserve;
+        self
+    }
+
+    /// Reads the kind of an error with `kind`, for errors that do not implement
+    /// [`Classify`](crate::Classify).
+    #[must_use]
+    pub fn classify<E, F>(self, kind: F) -> FallbackLayer<A, ByFn<F>>
+    where
+        F: Fn(&E) -> ErrorKind,
+    {
+        FallbackLayer {
+            answer: self.answer,
+            options: Options {
+                kinds: self.options.kinds,
+                reserve: self.options.reserve,
+                classify: ByFn(kind),
+            },
+        }
+    }
+}
+
+impl<S, A: Clone, C: Clone> Layer<S> for FallbackLayer<A, C> {
+    type Service = Fallback<S, A, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Fallback {
+            inner,
+            answer: self.answer.clone(),
+            options: self.options.clone(),
+        }
+    }
+}
+
+/// Answers calls that failed with something else; see [`FallbackLayer`].
+#[derive(Clone, Debug)]
+pub struct Fallback<S, A, C = ByClassify> {
+    inner: S,
+    answer: A,
+    options: Options<C>,
+}
+
+impl<S, A> Fallback<S, A> {
+    /// Asks `inner`, and `answer` if that fails.
+    pub const fn new(inner: S, answer: A) -> Self {
+        Self {
+            inner,
+            answer,
+            options: Options::DEFAULT,
+        }
+    }
+
+    /// A layer that falls back to `answer`.
+    #[must_use]
+    pub const fn layer(answer: A) -> FallbackLayer<A> {
+        FallbackLayer::new(answer)
+    }
+}
+
+impl<S, A, C> Fallback<S, A, C> {
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to change it.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service, taken out.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, A, C, R> Service<R> for Fallback<S, A, C>
+where
+    S: Service<R> + Clone,
+    S::Error: From<Elapsed>,
+    A: Answer<R, S::Response, S::Error> + Clone,
+    C: Classifier<S::Error> + Clone,
+    R: Carrier,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = FallbackFuture<S, A, C, R>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: R) -> Self::Future {
+        let call = request.context_mut().id();
+        let second = Second {
+            kept: self.answer.keep(&request),
+            answer: self.answer.clone(),
+        };
+        let context = request.context_mut();
+        let limit = reserve(context, self.options.reserve);
+        let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
+        let first = Admit::new(self.inner.clone(), request);
+        let first = Limited::new(first, Clock::new(limit), None, tag);
+        let Options {
+            kinds, classify, ..
+        } = self.options.clone();
+        FallbackFuture::new(first, second, kinds, classify, cancel, call)
+    }
+}
+
+/// Makes the deadline in `context` earlier by `reserve`, or by half of what is left.
+fn reserve(context: &mut CallContext, reserve: Duration) -> Option<Limit> {
+    let deadline = context.deadline.filter(|_| !reserve.is_zero())?;
+    let since = Instant::now();
+    let kept = reserve.min(deadline.remaining_at(since) / 2);
+    if kept.is_zero() {
+        // Nothing can be divided; whoever set the deadline enforces it.
+        return None;
+    }
+    let at = context.keep_limit(deadline.earlier_by(kept));
+    Some(Limit {
+        at,
+        scope: Scope::Reserve,
+        since,
+    })
+}

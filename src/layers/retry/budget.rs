@@ -1,0 +1,229 @@
+//! How many retries the traffic as a whole may cost.
+//!
+//! Invariants, in units of a thousandth of a retry, so that every whole permille is exact:
+//! 1. `available` = floor + what the last ttl deposited - what it spent - what is reserved now.
+//! 2. A reservation is taken out of `available` at once and is spent, in the slot of that moment,
+//!    only when it is committed. Given back, it leaves no trace: a deposit in its place would
+//!    outlive the withdrawal that it undoes.
+//! 3. Both happen under one lock: concurrent callers never overspend.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// One retry.
+const RETRY: i64 = 1000;
+/// A ttl is counted in this many slots, so a deposit lasts between 0.9 and 1 ttl.
+const SLOTS: usize = 10;
+
+/// Bounds the retries of all calls together, to a share of the requests and a small reserve.
+///
+/// A limit of retries a call does not protect a provider that is down: with two retries, everybody
+/// sends three times the usual. A budget does: each request deposits a share of a retry, each retry
+/// takes a whole one, and when nothing is left failures are passed on at once.
+///
+/// The scheme and the defaults are those of Finagle's `RetryBudget`: 20 % of the requests of the
+/// last 10 s, and a reserve of 10 retries a second (100 within those 10 s), so that a client with
+/// little traffic can retry at all. So `n` requests within the ttl cause at most
+/// `n * share + reserve` retries. The arithmetic is in integers and exact, where
+/// `tower::retry::budget::TpsBudget` rounds 40 % to 50 %.
+///
+/// Clones share one balance: hand the same budget to all that call one provider.
+///
+/// ```
+/// use tower_dspy::RetryBudget;
+///
+/// let budget = RetryBudget::permille(500).with_reserve(0);
+/// assert_eq!(budget.available(), 0);
+/// let shared = budget.clone();
+/// assert_eq!(shared.available(), budget.available());
+/// assert_eq!(RetryBudget::default().available(), 100);
+/// ```
+#[derive(Clone)]
+pub struct RetryBudget(Option<Arc<Bucket>>);
+
+struct Bucket {
+    config: Config,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy)]
+struct Config {
+    deposit: u32,
+    reserve_per_second: u32,
+    ttl: Duration,
+}
+
+struct State {
+    slots: [i64; SLOTS],
+    newest: usize,
+    /// When the newest slot began.
+    since: Instant,
+    reserved: i64,
+}
+
+impl RetryBudget {
+    /// A budget of `share` retries for each 1000 requests, at most 1 000 000; with the default
+    /// reserve and ttl.
+    #[must_use]
+    pub fn permille(share: u32) -> Self {
+        Self::new(Config {
+            deposit: share.min(1_000_000),
+            reserve_per_second: 10,
+            ttl: Duration::from_secs(10),
+        })
+    }
+
+    /// No bound but that of each call. For tests, and where another layer bounds the traffic.
+    #[must_use]
+    pub const fn unlimited() -> Self {
+        Self(None)
+    }
+
+    /// A new budget, with nothing deposited yet, that allows `per_second` retries a second
+    /// whatever the traffic. They are counted over the ttl, so a burst may use up all of them.
+    #[must_use]
+    pub fn with_reserve(self, per_second: u32) -> Self {
+        self.renew(|config| config.reserve_per_second = per_second)
+    }
+
+    /// A new budget, with nothing deposited yet, in which requests and retries count for `ttl`:
+    /// between 1 s and 60 s, and the nearer of the two if it is neither.
+    #[must_use]
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        let ttl = ttl.clamp(Duration::from_secs(1), Duration::from_secs(60));
+        self.renew(|config| config.ttl = ttl)
+    }
+
+    /// How many retries the budget would allow now; `u64::MAX` if it is unlimited.
+    #[must_use]
+    pub fn available(&self) -> u64 {
+        self.0.as_ref().map_or(u64::MAX, |bucket| {
+            u64::try_from(bucket.available(&bucket.now()) / RETRY).unwrap_or(0)
+        })
+    }
+
+    /// Counts a request, not its retries.
+    pub(super) fn deposit(&self) {
+        if let Some(bucket) = &self.0 {
+            let mut state = bucket.now();
+            let newest = state.newest;
+            let deposit = bucket.config.deposit.into();
+            state.slots[newest] = state.slots[newest].saturating_add(deposit);
+        }
+    }
+
+    /// Sets one retry aside, if there is one.
+    pub(super) fn reserve(&self) -> Option<Reservation> {
+        if let Some(bucket) = &self.0 {
+            let mut state = bucket.now();
+            if bucket.available(&state) < RETRY {
+                return None;
+            }
+            state.reserved += RETRY;
+        }
+        Some(Reservation(self.0.clone()))
+    }
+
+    fn new(config: Config) -> Self {
+        Self(Some(Arc::new(Bucket {
+            config,
+            state: Mutex::new(State {
+                slots: [0; SLOTS],
+                newest: 0,
+                since: Instant::now(),
+                reserved: 0,
+            }),
+        })))
+    }
+
+    fn renew(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Some(bucket) = self.0 else { return self };
+        let mut config = bucket.config;
+        change(&mut config);
+        Self::new(config)
+    }
+}
+
+/// 20 % of the requests of the last 10 s, and 10 a second.
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::permille(200)
+    }
+}
+
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(bucket) = &self.0 else {
+            return f.write_str("RetryBudget(unlimited)");
+        };
+        f.debug_struct("RetryBudget")
+            .field("permille", &bucket.config.deposit)
+            .field("reserve_per_second", &bucket.config.reserve_per_second)
+            .field("ttl", &bucket.config.ttl)
+            .field("available", &self.available())
+            .finish()
+    }
+}
+
+impl Bucket {
+    /// The state, with the slots that are older than the ttl emptied.
+    fn now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        let slot = self.config.ttl.as_nanos() / SLOTS as u128;
+        let age = Instant::now().saturating_duration_since(state.since);
+        let passed = age.as_nanos() / slot;
+        if passed > 0 {
+            for _ in 0..passed.min(SLOTS as u128) {
+                let oldest = (state.newest + 1) % SLOTS;
+                state.slots[oldest] = 0;
+                state.newest = oldest;
+            }
+            // Slots keep their rhythm: what is left over of the age belongs to the newest.
+            let rest = Duration::from_nanos((age.as_nanos() % slot) as u64);
+            state.since += age.saturating_sub(rest);
+        }
+        state
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; numbers have no broken state anyway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn available(&self, state: &State) -> i64 {
+        let millis = i64::try_from(self.config.ttl.as_millis()).unwrap_or(i64::MAX);
+        // Retries a second, times milliseconds: thousandths of a retry.
+        i64::from(self.config.reserve_per_second)
+            .saturating_mul(millis)
+            .saturating_add(state.slots.iter().fold(0, |sum, n| sum.saturating_add(*n)))
+            .saturating_sub(state.reserved)
+    }
+}
+
+/// One retry set aside: given back when dropped, unless it was [spent](Self::spend).
+pub(super) struct Reservation(Option<Arc<Bucket>>);
+
+impl Reservation {
+    /// The retry is being sent.
+    pub(super) fn spend(mut self) {
+        if let Some(bucket) = self.0.take() {
+            let mut state = bucket.now();
+            let newest = state.newest;
+            state.reserved -= RETRY;
+            state.slots[newest] = state.slots[newest].saturating_sub(RETRY);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(bucket) = &self.0 {
+            bucket.lock().reserved -= RETRY;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One attempt after the other.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tower::{Service, retry::Policy};
+
+use super::policy::{RetryPolicy, RetryWait};
+use crate::{Carrier, Deadline, layers::classify::Classifier};
+
+pin_project! {
+    /// The response future of [`Retry`](super::Retry).
+    ///
+    /// Dropping it drops the attempt that runs, and gives a retry that was not sent yet back to the
+    /// budget.
+    pub struct RetryFuture<S, C, R>
+    where
+        S: Service<R>,
+    {
+        #[pin]
+        state: State<S::Future, S::Error>,
+        service: S,
+        policy: RetryPolicy<C>,
+        request: Option<R>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, E> {
+        Attempt { #[pin] future: F },
+        // The last attempt's error is kept: it is the answer if there will be no further one.
+        Between {
+            #[pin]
+            wait: RetryWait,
+            waited: bool,
+            given_up: bool,
+            #[pin]
+            cancelled: Option<WaitForCancellationFutureOwned>,
+            error: Option<E>,
+        },
+    }
+}
+
+impl<S: Service<R>, C, R> RetryFuture<S, C, R> {
+    pub(super) const fn new(
+        first: S::Future,
+        service: S,
+        policy: RetryPolicy<C>,
+        request: Option<R>,
+    ) -> Self {
+        Self {
+            state: State::Attempt { future: first },
+            service,
+            policy,
+            request,
+        }
+    }
+}
+
+impl<S, C, R> Future for RetryFuture<S, C, R>
+where
+    S: Service<R>,
+    C: Classifier<S::Error>,
+    R: Carrier + Clone,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Attempt { future } => {
+                    let mut result = ready!(future.poll(cx));
+                    let Some(request) = this.request else {
+                        return Poll::Ready(result);
+                    };
+                    let Some(wait) = this.policy.retry(request, &mut result) else {
+                        return Poll::Ready(result);
+                    };
+                    let error = match result {
+                        Err(error) => Some(error),
+                        answer => return Poll::Ready(answer),
+                    };
+                    let context = request.context();
+                    let cancelled = context.and_then(|context| context.cancel.cancelled_owned());
+                    this.state.set(State::Between {
+                        wait,
+                        waited: false,
+                        given_up: false,
+                        cancelled,
+                        error,
+                    });
+                }
+                StateProj::Between {
+                    wait,
+                    waited,
+                    given_up,
+                    cancelled,
+                    error,
+                } => {
+                    if *given_up {
+                        return error
+                            .take()
+                            .map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                    }
+                    let cancelled = cancelled.as_pin_mut();
+                    *given_up = cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready());
+                    if !*given_up {
+                        if !*waited {
+                            ready!(wait.poll(cx));
+                            *waited = true;
+                        }
+                        ready!(this.service.poll_ready(cx))?;
+                        // It may have been ready too late.
+                        let context = this.request.as_ref().and_then(Carrier::context);
+                        let deadline = context.and_then(|context| context.deadline);
+                        *given_up = deadline.is_some_and(Deadline::is_past);
+                    }
+                    if *given_up {
+                        // The layer that ends the call is around this one and polls its work
+                        // first: an answer now would win the tie and hide what happened. If there
+                        // is none, the answer comes with the next poll.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    // Taken once: the state changes right after.
+                    let Some(request) = this.request.take() else {
+                        return Poll::Pending;
+                    };
+                    *this.request =
+                        Policy::<R, S::Response, S::Error>::clone_request(this.policy, &request);
+                    let future = this.service.call(request);
+                    this.state.set(State::Attempt { future });
+                }
+            }
+        }
+    }
+}
+
+impl<S: Service<R>, C, R> fmt::Debug for RetryFuture<S, C, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Attempt { .. } => "attempt",
+            State::Between { .. } => "between attempts",
+        };
+        f.debug_struct("RetryFuture")
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

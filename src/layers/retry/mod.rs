@@ -1,0 +1,239 @@
+//! [`RetryLayer`]: another attempt, while that makes sense.
+
+mod backoff;
+mod budget;
+mod future;
+mod policy;
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tower::{Layer, Service, retry::Policy};
+
+pub use self::{
+    backoff::Backoff,
+    budget::RetryBudget,
+    future::RetryFuture,
+    policy::{RetryPolicy, RetryWait},
+};
+use super::classify::{ByClassify, ByFn, Classifier, Kinds};
+use crate::{Carrier, ErrorKind};
+
+/// An attempt that failed in a way that another may not, by default because it took too long or
+/// the LM was unavailable, is followed by another: after a [`Backoff`], under a [`RetryBudget`],
+/// within the call's deadline, never after a cancellation.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dspy::{Carrier, Error, LmError, PredictRequest, Prediction, RetryLayer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// // The first attempt of each call finds no capacity.
+/// let program = service_fn(|request: PredictRequest| async move {
+///     match request.context().map(|context| context.attempt) {
+///         Some(0) => Err(LmError::new("LMRateLimitError", "slow down", Some(429), None).into()),
+///         _ => Ok::<_, Error>(Prediction::new(Default::default())),
+///     }
+/// });
+/// let program = ServiceBuilder::new()
+///     .layer(RetryLayer::new(2).with_min_attempt(Duration::from_millis(500)))
+///     .service(program);
+/// program.oneshot(PredictRequest::new(json!({"question": "..."}))).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What is retried
+/// [`ErrorKind::Elapsed`], one attempt took too long, and [`ErrorKind::LmUnavailable`], the LM
+/// could not be reached, had no capacity or failed on its side: DSPy's own retries and those of
+/// provider SDKs are off, so nothing else retries a 429 or a 503.
+/// [`on_kinds`](RetryLayer::on_kinds) names other kinds. [`ErrorKind::Deadline`],
+/// [`ErrorKind::Cancelled`] and [`ErrorKind::ShuttingDown`] are never retried, not even if named.
+///
+/// # What ends the attempts
+/// The number of retries; the call's [deadline](crate::Deadline), if the wait would leave no more
+/// than [`with_min_attempt`](RetryLayer::with_min_attempt) of it; a cancelled call; a budget that
+/// is used up. The caller then gets the last attempt's error as it was, at once. A provider's
+/// Retry-After makes the wait longer, never shorter, and ends the attempts if it does not fit.
+///
+/// # What it demands of the inner service
+/// `Clone`, and an error that implements [`Classify`](crate::Classify), unless the layer is given
+/// [a function](RetryLayer::classify). It is waited for until it is ready before each attempt. The
+/// request is a [`Carrier`], and `Clone`: it is cloned for each attempt but the last.
+///
+/// # Where it belongs
+/// Inside the deadline and the cancel layer, which end a call that waits for its next
+/// attempt, and outside the limit of one attempt. Have one retry layer: three that are nested, of
+/// three attempts each, are 27 attempts.
+///
+/// # How it differs from `tower::retry`
+/// - It comes with a policy, which tower leaves to its users: [`RetryPolicy`], a
+///   [`tower::retry::Policy`] that tower's own layer takes as well.
+/// - It is tower's mechanism, aware of cancellation: a call that is cancelled between two attempts
+///   is answered at once, with the last attempt's error, and makes no further one. tower's would
+///   wait and try again, also in the grace of a layer around it.
+/// - All attempts of a call have one call id.
+/// - `TpsBudget` is paid when the decision is made, ours when the attempt is sent, and not at all
+///   if it never is.
+///
+/// # Panics
+/// The future panics if it has to wait outside a tokio runtime with its timer enabled.
+///
+/// # Cancel safety
+/// Dropping the response future drops the attempt that runs, and nothing is sent any more.
+#[derive(Clone, Debug)]
+pub struct RetryLayer<C = ByClassify> {
+    policy: RetryPolicy<C>,
+}
+
+impl RetryLayer {
+    /// At most `retries` retries, so at most `retries + 1` attempts.
+    ///
+    /// With the default [`Backoff`] (exponential, 100 ms to 10 s, full jitter) and a default
+    /// [`RetryBudget`] of this layer's own, shared by its clones and by all services that it makes:
+    /// 20 % of the requests, and 100 retries in 10 s besides.
+    #[must_use]
+    pub fn new(retries: u32) -> Self {
+        Self {
+            policy: RetryPolicy::new(retries),
+        }
+    }
+}
+
+impl<C> RetryLayer<C> {
+    /// Waits like this before each retry.
+    #[must_use]
+    pub fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.policy.backoff = backoff;
+        self
+    }
+
+    /// Retries failures of these kinds, in place of [`ErrorKind::Elapsed`] and
+    /// [`ErrorKind::LmUnavailable`]. [`ErrorKind::Deadline`], [`ErrorKind::Cancelled`] and
+    /// [`ErrorKind::ShuttingDown`] are left out whether named or not.
+    #[must_use]
+    pub fn on_kinds(mut self, kinds: impl IntoIterator<Item = ErrorKind>) -> Self {
+        let kinds = kinds.into_iter().collect::<Kinds>();
+        self.policy.kinds = kinds.without(policy::NEVER);
+        self
+    }
+
+    /// Does not retry unless more than `needed` of the call's deadline is left after the wait.
+    /// Zero by default: something must be left.
+    #[must_use]
+    pub fn with_min_attempt(mut self, needed: Duration) -> Self {
+        self.policy.min_attempt = needed;
+        self
+    }
+
+    /// Takes retries from this budget, which other layers may share.
+    #[must_use]
+    pub fn with_budget(mut self, budget: RetryBudget) -> Self {
+        self.policy.budget = budget;
+        self
+    }
+
+    /// Reads the kind of an error with `kind`, for errors that do not implement
+    /// [`Classify`](crate::Classify). A function knows nothing of Retry-After.
+    ///
+    /// ```
+    /// use tower_dspy::{ErrorKind, RetryLayer};
+    ///
+    /// let layer = RetryLayer::new(1).classify(|error: &std::io::Error| match error.kind() {
+    ///     std::io::ErrorKind::TimedOut => ErrorKind::Elapsed,
+    ///     _ => ErrorKind::Other,
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn classify<E, F>(self, kind: F) -> RetryLayer<ByFn<F>>
+    where
+        F: Fn(&E) -> ErrorKind,
+    {
+        RetryLayer {
+            policy: self.policy.with_classify(ByFn(kind)),
+        }
+    }
+
+    /// The decisions of this layer, for a `tower::retry::RetryLayer`. That one does not see a
+    /// cancellation between two attempts, and gives them one call id only if the request had one.
+    #[must_use]
+    pub fn into_policy(self) -> RetryPolicy<C> {
+        self.policy
+    }
+}
+
+impl<S, C: Clone> Layer<S> for RetryLayer<C> {
+    type Service = Retry<S, C>;
+
+    fn layer(&self, inner: S) -> Retry<S, C> {
+        Retry::new(inner, self.policy.clone())
+    }
+}
+
+/// Retries failed attempts; see [`RetryLayer`].
+#[derive(Clone, Debug)]
+pub struct Retry<S, C = ByClassify> {
+    inner: S,
+    policy: RetryPolicy<C>,
+}
+
+impl<S> Retry<S> {
+    /// A layer for at most `retries` retries.
+    #[must_use]
+    pub fn layer(retries: u32) -> RetryLayer {
+        RetryLayer::new(retries)
+    }
+}
+
+impl<S, C> Retry<S, C> {
+    /// Retries attempts at `inner` as `policy` decides.
+    pub const fn new(inner: S, policy: RetryPolicy<C>) -> Self {
+        Self { inner, policy }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to change it.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service, taken out.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, C, R> Service<R> for Retry<S, C>
+where
+    S: Service<R> + Clone,
+    R: Carrier + Clone,
+    C: Classifier<S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = RetryFuture<S, C, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: R) -> Self::Future {
+        // Before it is cloned, so that all attempts have the same.
+        request.context_mut().id();
+        let mut policy = self.policy.clone();
+        let kept = Policy::<R, S::Response, S::Error>::clone_request(&mut policy, &request);
+        // The service that was ready takes the first attempt; its clone waits for itself.
+        let first = self.inner.call(request);
+        RetryFuture::new(first, self.inner.clone(), policy, kept)
+    }
+}

@@ -1,0 +1,212 @@
+//! The decision to try again.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+use tower::retry::Policy;
+
+use super::{
+    backoff::Backoff,
+    budget::{Reservation, RetryBudget},
+};
+use crate::{
+    Carrier, ErrorKind,
+    layers::classify::{ByClassify, Classifier, Kinds},
+};
+
+/// A retry cannot help these: there is no time, or nobody who wants the answer.
+pub(super) const NEVER: Kinds = Kinds::of(&[
+    ErrorKind::Deadline,
+    ErrorKind::Cancelled,
+    ErrorKind::ShuttingDown,
+]);
+
+/// Decides whether a failed attempt is followed by another, and when: a
+/// [`tower::retry::Policy`], for those who build on [`tower::retry::Retry`] themselves.
+///
+/// Made by [`RetryLayer::into_policy`](super::RetryLayer::into_policy). There is a clone for each
+/// call; all share the budget.
+pub struct RetryPolicy<C = ByClassify> {
+    pub(super) retries: u32,
+    pub(super) kinds: Kinds,
+    pub(super) backoff: Backoff,
+    pub(super) min_attempt: Duration,
+    pub(super) budget: RetryBudget,
+    pub(super) classify: C,
+    /// The retries of this call so far. Zero in the policy that all calls are cloned from.
+    done: u32,
+    /// What the next attempt will cost, between the decision and the attempt.
+    reservation: Option<Reservation>,
+}
+
+impl RetryPolicy {
+    pub(super) fn new(retries: u32) -> Self {
+        Self {
+            retries,
+            kinds: Kinds::of(&[ErrorKind::Elapsed, ErrorKind::LmUnavailable]),
+            backoff: Backoff::default(),
+            min_attempt: Duration::ZERO,
+            budget: RetryBudget::default(),
+            classify: ByClassify,
+            done: 0,
+            reservation: None,
+        }
+    }
+}
+
+impl<C> RetryPolicy<C> {
+    pub(super) fn with_classify<D>(self, classify: D) -> RetryPolicy<D> {
+        RetryPolicy {
+            retries: self.retries,
+            kinds: self.kinds,
+            backoff: self.backoff,
+            min_attempt: self.min_attempt,
+            budget: self.budget,
+            classify,
+            done: 0,
+            reservation: None,
+        }
+    }
+
+    /// The wait before the next attempt, if one fits into `left`.
+    fn wait(&self, retry_after: Option<Duration>, left: Option<Duration>) -> Option<Duration> {
+        let wait = self
+            .backoff
+            .wait(self.done)
+            .max(retry_after.unwrap_or_default());
+        match left {
+            Some(left) if left.saturating_sub(wait) <= self.min_attempt => None,
+            _ => Some(wait),
+        }
+    }
+}
+
+impl<R, T, E, C> Policy<R, T, E> for RetryPolicy<C>
+where
+    R: Carrier + Clone,
+    C: Classifier<E>,
+{
+    type Future = RetryWait;
+
+    fn retry(&mut self, request: &mut R, result: &mut Result<T, E>) -> Option<RetryWait> {
+        let error = result.as_ref().err()?;
+        let kind = self.classify.kind(error);
+        if self.done >= self.retries || !self.kinds.contains(kind) {
+            return None;
+        }
+        let context = request.context_mut();
+        if context.cancel.is_cancelled() {
+            return None;
+        }
+        let call_id = context.id().get();
+        let left = context.deadline.map(|deadline| deadline.remaining());
+        let Some(wait) = self.wait(self.classify.retry_after(error), left) else {
+            tracing::debug!(
+                target: "tower_dspy",
+                call_id,
+                ?kind,
+                ?left,
+                "no retry: too little time is left",
+            );
+            return None;
+        };
+        let Some(reservation) = self.budget.reserve() else {
+            tracing::debug!(
+                target: "tower_dspy",
+                call_id,
+                ?kind,
+                "no retry: the retry budget is used up",
+            );
+            return None;
+        };
+        self.reservation = Some(reservation);
+        self.done += 1;
+        context.attempt = context.attempt.saturating_add(1);
+        tracing::debug!(
+            target: "tower_dspy",
+            call_id,
+            attempt = context.attempt,
+            ?kind,
+            backoff = ?wait,
+            "the attempt failed; there will be another",
+        );
+        Some(RetryWait::new(wait))
+    }
+
+    /// Called right before each attempt, the first included, when the inner service is ready: so
+    /// this is where an attempt is paid for.
+    fn clone_request(&mut self, request: &R) -> Option<R> {
+        match self.reservation.take() {
+            Some(reservation) => reservation.spend(),
+            None => self.budget.deposit(),
+        }
+        // The last attempt needs no copy that a further one could use.
+        (self.done < self.retries).then(|| request.clone())
+    }
+}
+
+impl<C: Clone> Clone for RetryPolicy<C> {
+    fn clone(&self) -> Self {
+        Self {
+            retries: self.retries,
+            kinds: self.kinds,
+            backoff: self.backoff,
+            min_attempt: self.min_attempt,
+            budget: self.budget.clone(),
+            classify: self.classify.clone(),
+            done: self.done,
+            // A permit is never doubled.
+            reservation: None,
+        }
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for RetryPolicy<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryPolicy")
+            .field("retries", &self.retries)
+            .field("kinds", &self.kinds)
+            .field("backoff", &self.backoff)
+            .field("min_attempt", &self.min_attempt)
+            .field("budget", &self.budget)
+            .field("classify", &self.classify)
+            .field("done", &self.done)
+            .finish()
+    }
+}
+
+pin_project! {
+    /// The wait between two attempts.
+    #[derive(Debug)]
+    pub struct RetryWait {
+        #[pin]
+        sleep: Option<Sleep>,
+    }
+}
+
+impl RetryWait {
+    fn new(wait: Duration) -> Self {
+        // A timer rounds up to the next millisecond, also from zero.
+        Self {
+            sleep: (!wait.is_zero()).then(|| sleep(wait)),
+        }
+    }
+}
+
+impl Future for RetryWait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(sleep) = self.project().sleep.as_pin_mut() {
+            ready!(sleep.poll(cx));
+        }
+        Poll::Ready(())
+    }
+}
