@@ -67,6 +67,7 @@ pin_project! {
 }
 
 impl<S: Service<R>, R> Admit<S, R> {
+    #[inline]
     pub(crate) const fn new(service: S, request: R) -> Self {
         Self::Waiting {
             service,
