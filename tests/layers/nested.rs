@@ -250,6 +250,20 @@ async fn a_merged_limit_that_nothing_around_it_enforces_is_enforced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_stage_is_that_of_the_innermost_wait() {
+    let limits = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(2)))
+        .layer(CancelLayer::new())
+        .layer(TimeoutLayer::new(secs(5)))
+        .concurrency_limit(1)
+        .service(Record::default().answers(secs(60)));
+    let (first, second) =
+        tokio::join!(limits.clone().oneshot(request()), limits.oneshot(request()));
+    assert_eq!(elapsed(first), (Scope::Deadline, Stage::Running, secs(2)));
+    assert_eq!(elapsed(second), (Scope::Deadline, Stage::Waiting, secs(2)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_at_a_merged_limit_is_ended_by_the_outer_one() {
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::new(secs(2)))

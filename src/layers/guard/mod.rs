@@ -183,7 +183,8 @@ where
                 Phase::Watching => {
                     let grace = this.grace.is_some();
                     let end = this.alarm.at().map(|at| End { at, grace });
-                    let polled = enclosing::with(end, || this.work.as_mut().poll(cx));
+                    let (polled, waits) =
+                        work::observe(|| enclosing::with(end, || this.work.as_mut().poll(cx)));
                     if polled.is_ready() {
                         *this.phase = Phase::Done;
                         return polled;
@@ -206,7 +207,7 @@ where
                         // The work is told before anybody waits for it.
                         continue;
                     }
-                    (cause, stage)
+                    (cause, if waits { Stage::Waiting } else { stage })
                 }
                 Phase::Ending(cause) => {
                     let began = this.grace.as_ref().and_then(|grace| grace.began);
