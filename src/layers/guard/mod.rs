@@ -5,7 +5,7 @@
 //! 2. There is one outcome. Once the alarm rang it is the alarm's error, even if the work still
 //!    answers within the grace.
 //! 3. When the outcome is returned early, the work is gone already, dropped in a
-//!    [`drop_scope`](crate::drop_scope) that names the cause.
+//!    [`drop_scope`] that names the cause.
 //! 4. Work that waits for readiness gets no grace: nothing runs that could clean up, and what is
 //!    late must not start.
 //! 5. Of two guards that are to end the work at one instant the outer one does: see [`enclosing`].
