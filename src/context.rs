@@ -48,9 +48,6 @@ pub struct CallContext {
     pub call_id: Option<CallId>,
     /// How many attempts came before this one: 0 for the first.
     pub attempt: u32,
-    /// A layer outside holds the call's future and ends it at `deadline`. The service signals its
-    /// work then, and leaves it to that layer to name the limit.
-    pub(crate) limit_kept: bool,
 }
 
 impl CallContext {
@@ -62,7 +59,6 @@ impl CallContext {
             cancel: Cancel::none(),
             call_id: None,
             attempt: 0,
-            limit_kept: false,
         }
     }
 
@@ -76,17 +72,7 @@ impl CallContext {
         let merged = self
             .deadline
             .map_or(deadline, |outer| outer.earlier(deadline));
-        if self.deadline != Some(merged) {
-            self.deadline = Some(merged);
-            self.limit_kept = false;
-        }
-        merged
-    }
-
-    /// The same for a layer that ends the call at the deadline in force itself.
-    pub(crate) fn keep_limit(&mut self, deadline: Deadline) -> Deadline {
-        let merged = self.limit(deadline);
-        self.limit_kept = true;
+        self.deadline = Some(merged);
         merged
     }
 }

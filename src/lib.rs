@@ -30,7 +30,10 @@ pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
-pub use layers::{Backoff, Fallback, FallbackLayer, Retry, RetryBudget, RetryLayer, RetryPolicy};
+pub use layers::{
+    Backoff, CancelLayer, CancelService, DeadlineLayer, DeadlineService, Fallback, FallbackLayer,
+    Retry, RetryBudget, RetryLayer, RetryPolicy, Timeout, TimeoutLayer,
+};
 #[cfg(feature = "python")]
 pub use lm::Lm;
 pub use request::{PredictRequest, Prediction, Usage};

@@ -172,34 +172,35 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
         let tag = Tag::of_request(&request);
         let shared = &self.config.token;
-        let own = match request.context() {
+        let mut node = match request.context() {
             Some(context) => context.cancel.clone(),
             None => Cancel::none(),
         };
-        if let Some(cause) = own.cause().or_else(|| shared.cause()) {
-            return CancelFuture {
-                guard: Guard::refused(Admit::Gone, Watch::new(own, None), cause, tag),
-            };
-        }
-        let watch = if shared.is_some() {
-            // The call must not be able to cancel what it shares: it gets a node of its own.
-            let (node, also) = if own.is_some() {
-                (own.child(), Some(shared.clone()))
-            } else {
-                (shared.child(), None)
-            };
-            request.context_mut().cancel = node.clone();
-            Watch::new(node, also)
+        let mut also = None;
+        let mut grace = None;
+        let refused = node.cause().or_else(|| shared.cause());
+        let work = if refused.is_some() {
+            Admit::Gone
         } else {
-            Watch::new(own, None)
+            if shared.is_some() {
+                // The call must not be able to cancel what it shares: it gets a node of its own.
+                if node.is_some() {
+                    node = node.child();
+                    also = Some(shared.clone());
+                } else {
+                    node = shared.child();
+                }
+                request.context_mut().cancel = node.clone();
+            }
+            grace = Grace::on(self.config.grace, node.clone());
+            Admit::new(self.inner.clone(), request)
         };
-        let grace = Grace::on(self.config.grace, watch.node());
-        let work = Admit::new(self.inner.clone(), request);
         CancelFuture {
-            guard: Guard::new(work, watch, grace, tag),
+            guard: Guard::new(work, Watch::new(node, also), grace, tag).refusing(refused),
         }
     }
 }

@@ -64,8 +64,9 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// [`with_grace`](Self::with_grace) gives the work time to clean up: at the deadline the node in the
 /// request's context is cancelled, and the inner future is polled on until it is done or the grace
 /// has ended. The outcome is [`Elapsed`] either way, and comes that much later. Layers of this crate
-/// inside leave the end to this one. A call that still waits for the service gets no grace.
-/// Each call with a deadline then costs the allocations of a cancellation node.
+/// that are polled inside, in the same task, leave the end to this one. A call that still waits for
+/// the service gets no grace. Each call with a deadline then costs the allocations of a
+/// cancellation node.
 ///
 /// # How it differs from tower's `Timeout`
 /// Tower's starts with the call and knows one limit. This one also limits the wait for readiness,
@@ -120,8 +121,9 @@ impl DeadlineLayer {
         self
     }
 
-    /// The limit for the work of a call that arrives now with the deadline `inbound`.
-    fn limit(&self, inbound: Option<Deadline>) -> Option<Limit> {
+    /// The limit for the work of a call that arrives now with the deadline `inbound`, and whether
+    /// it is that deadline, and not one of this layer's making.
+    fn limit(&self, inbound: Option<Deadline>) -> Option<(Limit, bool)> {
         if inbound.is_none() && self.limit.is_none() {
             return None;
         }
@@ -136,11 +138,9 @@ impl DeadlineLayer {
         } else {
             outer.earlier_by(self.reserve)
         };
-        Some(Limit {
-            at,
-            scope: Scope::Deadline,
-            since,
-        })
+        let scope = Scope::Deadline;
+        let merged = Some(at) == inbound && inbound != own;
+        Some((Limit { at, scope, since }, merged))
     }
 }
 
@@ -212,25 +212,26 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
         let tag = Tag::of_request(&request);
         let inbound = request.context().and_then(|context| context.deadline);
-        let limit = self.config.limit(inbound);
-        let clock = Clock::new(limit);
+        let (limit, merged) = self.config.limit(inbound).unzip();
+        let refused = limit.filter(Limit::was_past).map(|limit| limit.cause());
         let mut grace = None;
-        if let Some(limit) = limit {
-            if limit.was_past() {
-                return DeadlineFuture {
-                    limited: Limited::refused(Admit::Gone, clock, limit.cause(), tag),
-                };
+        let work = if refused.is_some() {
+            Admit::Gone
+        } else {
+            if let Some(limit) = limit {
+                let context = request.context_mut();
+                context.deadline = Some(limit.at);
+                grace = Grace::below(self.config.grace, context);
             }
-            let context = request.context_mut();
-            context.keep_limit(limit.at);
-            grace = Grace::below(self.config.grace, context);
-        }
-        let work = Admit::new(self.inner.clone(), request);
+            Admit::new(self.inner.clone(), request)
+        };
+        let clock = Clock::new(limit).merged(merged.unwrap_or(false));
         DeadlineFuture {
-            limited: Limited::new(work, clock, grace, tag),
+            limited: Limited::new(work, clock, grace, tag).refusing(refused),
         }
     }
 }

@@ -21,7 +21,8 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// passes, the inner future is dropped at once, with [`Cause::Elapsed`](crate::Cause::Elapsed) as
 /// the cause that [`drop_scope`](crate::drop_scope) tells, and the call is answered with
 /// [`Elapsed`]: of [`Scope::Attempt`], or of [`Scope::Deadline`] if the deadline in the context was
-/// no later than the limit. A call whose deadline has already passed is answered so without
+/// no later than the limit. (Where a layer around this one enforces that deadline, the end is left
+/// to it, and the error gives its name.) A call whose deadline has already passed is answered so without
 /// calling the inner service. An answer that is ready at the very instant of the limit wins.
 ///
 /// ```
@@ -158,6 +159,7 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
         let since = Instant::now();
         let own = Deadline::at(since).later_by(self.config.limit);
@@ -169,19 +171,21 @@ where
         let limit = Limit { at, scope, since };
         let tag = Tag::of(context);
         // An attempt that is given no time at all is still polled once: what is ready wins.
-        if scope == Scope::Deadline && limit.was_past() {
-            let clock = Clock::new(Some(limit));
-            return TimeoutFuture {
-                limited: Limited::refused(Slot::Gone, clock, limit.cause(), tag),
-            };
-        }
-        context.keep_limit(at);
-        let grace = Grace::below(self.config.grace, context);
-        let work = Slot::Live {
-            future: self.inner.call(request),
+        let late = scope == Scope::Deadline && limit.was_past();
+        let mut grace = None;
+        let work = if late {
+            Slot::Gone
+        } else {
+            context.deadline = Some(at);
+            grace = Grace::below(self.config.grace, context);
+            Slot::Live {
+                future: self.inner.call(request),
+            }
         };
+        let refused = late.then(|| limit.cause());
+        let clock = Clock::new(Some(limit)).merged(scope == Scope::Deadline);
         TimeoutFuture {
-            limited: Limited::new(work, Clock::new(Some(limit)), grace, tag),
+            limited: Limited::new(work, clock, grace, tag).refusing(refused),
         }
     }
 }

@@ -60,8 +60,6 @@ pin_project! {
         deadline: Option<Deadline>,
         #[pin]
         timer: Option<Sleep>,
-        // A layer outside ends this call when its limit passes; here it is only signalled.
-        limit_kept: bool,
         signalled: Option<Cause>,
         resolved: bool,
     }
@@ -125,7 +123,6 @@ impl PredictFuture {
                     cancel,
                     deadline: context.deadline,
                     timer: None,
-                    limit_kept: context.limit_kept,
                     signalled: None,
                     resolved: false,
                 },
@@ -185,7 +182,7 @@ impl RunningProjection<'_> {
         if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
             let cause = self.cancel.cause().unwrap_or(Cause::Caller);
             self.signal(cause);
-            if enclosing::ends(Instant::now()) {
+            if enclosing::sees_to(Instant::now(), Stage::Running, false) {
                 return Poll::Pending;
             }
             return Poll::Ready(Cancelled::new(cause).into());
@@ -200,7 +197,8 @@ impl RunningProjection<'_> {
             ready!(timer.poll(cx));
         }
         self.signal(Cause::Deadline);
-        if *self.limit_kept {
+        // Whoever set the limit knows what it is called; without a layer it is the deadline.
+        if enclosing::sees_to(deadline.instant(), Stage::Running, true) {
             return Poll::Pending;
         }
         let limit = deadline.remaining_at(*self.started);

@@ -208,8 +208,74 @@ async fn a_foreign_layer_that_drops_an_attempt_does_not_hang_the_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_between_hides_the_grace_but_not_the_signal() {
-    // A buffer polls what is inside it in a task of its own.
+async fn a_limit_merged_with_one_around_it_keeps_that_ones_name() {
+    // Looser limits inside pass with the outer one, which ends the work and is named.
+    let record = Record::default();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(2)))
+        .layer(DeadlineLayer::new(secs(9)))
+        .layer(CancelLayer::new())
+        .layer(TimeoutLayer::new(secs(5)))
+        .layer(TimeoutLayer::new(secs(7)).with_grace(secs(60)))
+        .service(record.answers(secs(60)));
+    let (took, result) = timed(service.oneshot(due(secs(30)))).await;
+    assert_eq!(took, secs(2));
+    assert_eq!(elapsed(result), (Scope::Attempt, Stage::Running, secs(2)));
+    assert_eq!(record.drops(), [Cause::Elapsed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merged_limit_that_nothing_around_it_enforces_is_enforced() {
+    for limit in [secs(3), secs(9)] {
+        let service = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(secs(5)))
+            .layer(TimeoutLayer::new(limit))
+            .service(Record::default().answers(secs(60)));
+        let (took, result) = timed(service.oneshot(due(secs(2)))).await;
+        assert_eq!(took, secs(2));
+        assert_eq!(elapsed(result).0, Scope::Deadline);
+    }
+    // What a task between hides from the inner limit leaves it to act alone.
+    let inner = TimeoutLayer::new(secs(5)).layer(Record::default().answers(secs(60)));
+    let spawned = tower::service_fn(move |request: Request| {
+        let call = tokio::spawn(inner.clone().oneshot(request));
+        async move { call.await.map_err(BoxError::from)? }
+    });
+    let mut service = DeadlineLayer::new(secs(2))
+        .with_grace(secs(9))
+        .layer(spawned);
+    let (took, result) = timed(service.call(request())).await;
+    assert_eq!(took, secs(2));
+    assert_eq!(elapsed(result).0, Scope::Deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stage_is_that_of_the_innermost_wait() {
+    let limits = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(2)))
+        .layer(CancelLayer::new())
+        .layer(TimeoutLayer::new(secs(5)))
+        .concurrency_limit(1)
+        .service(Record::default().answers(secs(60)));
+    let (first, second) =
+        tokio::join!(limits.clone().oneshot(request()), limits.oneshot(request()));
+    assert_eq!(elapsed(first), (Scope::Deadline, Stage::Running, secs(2)));
+    assert_eq!(elapsed(second), (Scope::Deadline, Stage::Waiting, secs(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_at_a_merged_limit_is_ended_by_the_outer_one() {
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(2)))
+        .layer(DeadlineLayer::from_context())
+        .service(NeverReady);
+    let (took, result) = timed(service.oneshot(request())).await;
+    assert_eq!(took, secs(2));
+    assert_eq!(elapsed(result).0, Scope::Attempt);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_buffer_between_changes_nothing() {
     let record = Record::default();
     let inner = TimeoutLayer::new(secs(60)).layer(record.tidies(secs(2)));
     let service = ServiceBuilder::new()
@@ -217,8 +283,9 @@ async fn a_task_between_hides_the_grace_but_not_the_signal() {
         .buffer(1)
         .service(inner);
     let (took, result) = timed(service.oneshot(request())).await;
-    assert!(took >= secs(3) && took <= secs(8), "{took:?}");
+    assert_eq!(took, secs(5));
     assert_eq!(elapsed(result).0, Scope::Deadline);
+    assert!(record.drops().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -302,7 +302,7 @@ fn reserve(context: &mut CallContext, reserve: Duration) -> Option<Limit> {
         // Nothing can be divided; whoever set the deadline enforces it.
         return None;
     }
-    let at = context.keep_limit(deadline.earlier_by(kept));
+    let at = context.limit(deadline.earlier_by(kept));
     Some(Limit {
         at,
         scope: Scope::Reserve,

@@ -48,14 +48,27 @@ pin_project! {
     /// sleep for ever once a foreign layer drops the inner future.
     pub(crate) struct Clock {
         limit: Option<Limit>,
+        merged: bool,
         #[pin]
         timer: Option<Sleep>,
     }
 }
 
 impl Clock {
+    #[inline]
     pub(crate) const fn new(limit: Option<Limit>) -> Self {
-        Self { limit, timer: None }
+        Self {
+            limit,
+            merged: false,
+            timer: None,
+        }
+    }
+
+    /// Says whether the limit is the one that the request came with, and not an earlier one.
+    #[inline]
+    pub(crate) fn merged(mut self, merged: bool) -> Self {
+        self.merged = merged;
+        self
     }
 }
 
@@ -64,6 +77,10 @@ impl Alarm for Clock {
 
     fn at(&self) -> Option<Instant> {
         self.limit.map(|limit| limit.at.instant())
+    }
+
+    fn is_merged(&self) -> bool {
+        self.merged
     }
 
     fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {

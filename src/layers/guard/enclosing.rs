@@ -1,41 +1,66 @@
-//! When an enclosing layer is going to end what is being polled, with a grace.
+//! Which of the layers around each other ends the work, when more than one is to.
 //!
 //! The work is polled before the clock, so of two limits at one instant the inner one would always
-//! be first, and dropping at once it would take away the grace of the outer one: an attempt's
-//! limit, merged with the deadline, would end each last attempt so. A layer with a grace therefore
-//! says, around the poll of its work, from when on it will see to the end itself.
+//! be first; but it is the outer one that should end the work:
+//! - A limit that was merged with the one around it passes at the same instant. The outer layer
+//!   knows what that limit is called: an attempt within a fallback's reserve has not run into the
+//!   deadline, and an attempt within an attempt is still worth a retry.
+//! - What the inner layer drops at once can make no use of the grace of the outer one, and each
+//!   last attempt's limit is merged with the deadline.
 //!
-//! It is a thread-local because the layers between may be foreign. It never outlasts the poll, in
-//! which the enclosing layer goes on to arm or poll an alarm of its own: whoever leaves the end to
-//! it does not have to wake anybody.
+//! A layer therefore says, around the poll of its work, from when on it sees to the end itself, and
+//! inner ones leave it that. It is a thread-local because the layers between may be foreign. It
+//! lasts as long as the poll, in which the outer layer goes on to arm or poll an alarm of its own:
+//! whoever leaves the end to it does not have to wake anybody.
 
 use std::cell::Cell;
 
 use tokio::time::Instant;
 
-thread_local! {
-    static ENDS_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+use crate::Stage;
+
+/// When an enclosing layer ends what is being polled, and how.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    pub(super) at: Instant,
+    /// With a grace, not at once.
+    pub(super) grace: bool,
 }
 
-/// Runs `poll`; what it polls is ended with a grace from `at` on, or earlier if an enclosing layer
-/// already said so.
-pub(super) fn with<T>(at: Option<Instant>, poll: impl FnOnce() -> T) -> T {
-    struct Restore(Option<Instant>);
+thread_local! {
+    static END: Cell<Option<End>> = const { Cell::new(None) };
+}
+
+/// Runs `poll`, for a layer that sees to the `end` of what it polls unless an enclosing one does so
+/// no later.
+#[inline]
+pub(super) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
+    struct Restore(Option<End>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            ENDS_AT.set(self.0);
+            END.set(self.0);
         }
     }
-    let outer = ENDS_AT.get();
+    let Some(end) = end else { return poll() };
+    let outer = END.get();
+    if outer.is_some_and(|outer| outer.at <= end.at) {
+        return poll();
+    }
     let _restore = Restore(outer);
-    ENDS_AT.set(match (outer, at) {
-        (Some(outer), Some(at)) => Some(outer.min(at)),
-        (outer, at) => outer.or(at),
-    });
+    END.set(Some(end));
     poll()
 }
 
-/// Whether an enclosing layer sees to the end of what is to end at `at`.
-pub(crate) fn ends(at: Instant) -> bool {
-    ENDS_AT.get().is_some_and(|ends| ends <= at)
+/// Whether an enclosing layer sees to what is to end at `at` in `stage`; `merged` if that is the
+/// enclosing limit itself.
+pub(crate) fn sees_to(at: Instant, stage: Stage, merged: bool) -> bool {
+    END.get().is_some_and(|end| {
+        end.at <= at
+            && if end.grace {
+                // What waits has no use for a grace, and must not start in it.
+                stage == Stage::Running
+            } else {
+                merged
+            }
+    })
 }

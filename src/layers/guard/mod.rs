@@ -5,10 +5,11 @@
 //! 2. There is one outcome. Once the alarm rang it is the alarm's error, even if the work still
 //!    answers within the grace.
 //! 3. When the outcome is returned early, the work is gone already, dropped in a
-//!    [`drop_scope`](crate::drop_scope) that names the cause.
+//!    [`drop_scope`] that names the cause.
 //! 4. Work that waits for readiness gets no grace: nothing runs that could clean up, and what is
 //!    late must not start.
-//! 5. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
+//! 5. Of two guards that are to end the work at one instant the outer one does: see [`enclosing`].
+//! 6. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
 mod clock;
 pub(crate) mod enclosing;
@@ -24,12 +25,13 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use self::enclosing::End;
 pub(crate) use self::{
     clock::{Clock, Limit},
     watch::Watch,
     work::{Admit, Slot, Work},
 };
-use crate::{CallContext, Cancel, Carrier, Cause, Deadline, Stage, drop_scope};
+use crate::{CallContext, CallId, Cancel, Carrier, Cause, Deadline, Stage, drop_scope};
 
 /// What says that the work is to end.
 pub(crate) trait Alarm {
@@ -38,6 +40,9 @@ pub(crate) trait Alarm {
 
     /// The instant at which it is going to ring, if that is known.
     fn at(&self) -> Option<Instant>;
+
+    /// Whether it rings for a limit that an enclosing layer may have set.
+    fn is_merged(&self) -> bool;
 
     /// Ready once the work is to end, and from then on at each poll.
     fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause>;
@@ -53,16 +58,20 @@ pub(crate) trait Alarm {
 }
 
 /// How long the work may clean up, and the node in its context that tells it to.
+///
+/// Boxed wherever it is: few calls have one, and all would be larger.
 #[derive(Debug)]
 pub(crate) struct Grace {
     length: Duration,
     node: Cancel,
+    /// When the alarm rang.
+    began: Option<Instant>,
 }
 
 impl Grace {
     /// A grace of `length`, whose signal is a node that it puts below the context's own. `None`, and
     /// nothing is allocated, for a grace of zero: the work is dropped at once.
-    pub(crate) fn below(length: Duration, context: &mut CallContext) -> Option<Self> {
+    pub(crate) fn below(length: Duration, context: &mut CallContext) -> Option<Box<Self>> {
         if length.is_zero() {
             return None;
         }
@@ -70,23 +79,30 @@ impl Grace {
         Self::on(length, context.cancel.clone())
     }
 
-    /// A grace of `length`, whose signal is `node` itself. `None` for a grace of zero, or if nothing can cancel it.
-    pub(crate) fn on(length: Duration, node: Cancel) -> Option<Self> {
-        (!length.is_zero() && node.is_some()).then_some(Self { length, node })
+    /// A grace of `length`, whose signal is `node` itself. `None` for a grace of zero, or if
+    /// nothing can cancel the node.
+    pub(crate) fn on(length: Duration, node: Cancel) -> Option<Box<Self>> {
+        (!length.is_zero() && node.is_some()).then(|| {
+            Box::new(Self {
+                length,
+                node,
+                began: None,
+            })
+        })
     }
 }
 
 /// What a log line says about a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tag {
-    call: Option<u64>,
+    call: Option<CallId>,
     attempt: u32,
 }
 
 impl Tag {
     pub(crate) fn of(context: &CallContext) -> Self {
         Self {
-            call: context.call_id.map(crate::CallId::get),
+            call: context.call_id,
             attempt: context.attempt,
         }
     }
@@ -106,8 +122,8 @@ enum Phase {
     Refused(Cause),
     /// The work runs.
     Watching,
-    /// The alarm rang, at the instant; the work cleans up.
-    Ending(Cause, Instant),
+    /// The alarm rang; the work cleans up.
+    Ending(Cause),
     /// The outcome was returned.
     Done,
 }
@@ -119,7 +135,7 @@ pin_project! {
         work: W,
         #[pin]
         alarm: A,
-        grace: Option<Grace>,
+        grace: Option<Box<Grace>>,
         phase: Phase,
         tag: Tag,
     }
@@ -129,7 +145,9 @@ pin_project! {
 pub(crate) type Limited<W> = Guard<W, Clock>;
 
 impl<W, A> Guard<W, A> {
-    pub(crate) const fn new(work: W, alarm: A, grace: Option<Grace>, tag: Tag) -> Self {
+    /// Runs `work` until it is done or `alarm` rings.
+    #[inline]
+    pub(crate) const fn new(work: W, alarm: A, grace: Option<Box<Grace>>, tag: Tag) -> Self {
         Self {
             work,
             alarm,
@@ -139,15 +157,13 @@ impl<W, A> Guard<W, A> {
         }
     }
 
-    /// Answers with the error of `alarm` for `cause`; `gone` is work that holds nothing.
-    pub(crate) const fn refused(gone: W, alarm: A, cause: Cause, tag: Tag) -> Self {
-        Self {
-            work: gone,
-            alarm,
-            grace: None,
-            phase: Phase::Refused(cause),
-            tag,
+    /// Answers with the error of the alarm for a cause, if there is one: the work holds nothing.
+    #[inline]
+    pub(crate) fn refusing(mut self, cause: Option<Cause>) -> Self {
+        if let Some(cause) = cause {
+            self.phase = Phase::Refused(cause);
         }
+        self
     }
 }
 
@@ -165,35 +181,38 @@ where
         loop {
             let (cause, stage) = match *this.phase {
                 Phase::Watching => {
-                    let polled = match this.grace {
-                        None => this.work.as_mut().poll(cx),
-                        Some(_) => enclosing::with(this.alarm.at(), || this.work.as_mut().poll(cx)),
-                    };
+                    let grace = this.grace.is_some();
+                    let end = this.alarm.at().map(|at| End { at, grace });
+                    let (polled, waits) =
+                        work::observe(|| enclosing::with(end, || this.work.as_mut().poll(cx)));
                     if polled.is_ready() {
                         *this.phase = Phase::Done;
                         return polled;
                     }
                     let cause = ready!(this.alarm.as_mut().poll_ring(cx));
                     let stage = this.work.stage();
-                    if stage == Stage::Running {
-                        let at = this.alarm.at().unwrap_or_else(Instant::now);
-                        if enclosing::ends(at) {
-                            return Poll::Pending;
-                        }
-                        if let Some(grace) = &this.grace {
-                            let now = Instant::now();
-                            let end = Deadline::at(now).later_by(grace.length);
-                            this.alarm.as_mut().set_timer(end.instant());
-                            // Last before the work is polled again: the signal may wake this task.
-                            *this.phase = Phase::Ending(cause, now);
-                            grace.node.cancel(cause);
-                            continue;
-                        }
+                    let at = this.alarm.at().unwrap_or_else(Instant::now);
+                    if enclosing::sees_to(at, stage, this.alarm.is_merged()) {
+                        return Poll::Pending;
                     }
-                    (cause, stage)
+                    if stage == Stage::Running
+                        && let Some(grace) = this.grace
+                    {
+                        let now = Instant::now();
+                        grace.began = Some(now);
+                        let end = Deadline::at(now).later_by(grace.length);
+                        this.alarm.as_mut().set_timer(end.instant());
+                        *this.phase = Phase::Ending(cause);
+                        grace.node.cancel(cause);
+                        // The work is told before anybody waits for it.
+                        continue;
+                    }
+                    (cause, if waits { Stage::Waiting } else { stage })
                 }
-                Phase::Ending(cause, since) => {
-                    let done = enclosing::with(Some(since), || this.work.as_mut().poll(cx));
+                Phase::Ending(cause) => {
+                    let began = this.grace.as_ref().and_then(|grace| grace.began);
+                    let end = began.map(|at| End { at, grace: true });
+                    let done = enclosing::with(end, || this.work.as_mut().poll(cx));
                     if done.is_pending() {
                         ready!(this.alarm.as_mut().poll_timer(cx));
                     }
@@ -206,7 +225,7 @@ where
             let error = this.alarm.error(cause, stage);
             tracing::debug!(
                 target: "tower_dspy",
-                call_id = this.tag.call,
+                call_id = this.tag.call.map(CallId::get),
                 attempt = this.tag.attempt,
                 %cause,
                 ?error,

@@ -36,6 +36,7 @@ pin_project! {
 
 impl Watch {
     /// Rings when `node` is cancelled; or `shared`, which then cancels `node` too.
+    #[inline]
     pub(crate) const fn new(node: Cancel, shared: Option<Cancel>) -> Self {
         Self {
             node,
@@ -44,11 +45,6 @@ impl Watch {
             shared_bell: None,
         }
     }
-
-    /// The node of the call.
-    pub(crate) fn node(&self) -> Cancel {
-        self.node.clone()
-    }
 }
 
 impl Alarm for Watch {
@@ -56,6 +52,10 @@ impl Alarm for Watch {
 
     fn at(&self) -> Option<Instant> {
         None
+    }
+
+    fn is_merged(&self) -> bool {
+        false
     }
 
     fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {

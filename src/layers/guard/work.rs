@@ -1,6 +1,7 @@
 //! Work that can be dropped in place, before the future that holds it is dropped.
 
 use std::{
+    cell::Cell,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -17,6 +18,21 @@ pub(crate) trait Work: Future {
 
     /// Drops everything it holds; from then on it is pending for ever.
     fn discard(self: Pin<&mut Self>);
+}
+
+thread_local! {
+    static WAITS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `poll`, and tells whether the call within it still waits for a service.
+///
+/// The service of an outer layer may be always ready and have taken the call long ago, while
+/// further in, past layers that may be foreign, it waits.
+#[inline]
+pub(super) fn observe<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+    WAITS.set(false);
+    let polled = poll();
+    (polled, WAITS.get())
 }
 
 pin_project! {
@@ -67,6 +83,7 @@ pin_project! {
 }
 
 impl<S: Service<R>, R> Admit<S, R> {
+    #[inline]
     pub(crate) const fn new(service: S, request: R) -> Self {
         Self::Waiting {
             service,
@@ -83,7 +100,9 @@ impl<S: Service<R>, R> Future for Admit<S, R> {
         loop {
             match self.as_mut().project() {
                 AdmitProj::Waiting { service, request } => {
-                    ready!(service.poll_ready(cx))?;
+                    let ready = service.poll_ready(cx)?;
+                    WAITS.set(ready.is_pending());
+                    ready!(ready);
                     // Taken once: the state changes right after.
                     let Some(request) = request.take() else {
                         return Poll::Pending;
