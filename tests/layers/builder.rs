@@ -1,18 +1,14 @@
-use std::{
-    future::{pending, ready},
-    time::Duration,
-};
+use std::future::{pending, ready};
 
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{Cause, Classify, DspyServiceBuilderExt, Error, ErrorKind};
 
-use crate::script::{Log, answer, request, too_slow};
-
-const fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
+use crate::{
+    script::{Log, answer, request, too_slow},
+    support::secs,
+};
 
 #[tokio::test(start_paused = true)]
 async fn each_method_adds_its_layer() {
