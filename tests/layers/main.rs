@@ -1,12 +1,15 @@
 //! The layers, over mock services and under paused time.
 
+mod backoff;
 mod budget;
 mod builder;
 mod cancel;
 mod deadline;
 mod fallback;
 mod nested;
+mod reserve;
 mod retry;
+mod retry_ends;
 mod script;
 mod support;
 mod timeout;
