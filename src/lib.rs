@@ -93,3 +93,9 @@ pub use lm::Lm;
 pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
+
+/// The README's code compiles.
+#[cfg(all(doctest, feature = "python"))]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;
