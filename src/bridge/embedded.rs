@@ -212,7 +212,8 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     startup.call_method0("before_import")?;
     let path = py.import("sys")?.getattr("path")?;
     for folder in embedded.python_path.iter().rev() {
-        path.call_method1("insert", (0, folder))?;
+        // As a string: importlib looks into no `pathlib.Path`.
+        path.call_method1("insert", (0, folder.as_os_str()))?;
     }
     let fd = inbox.wake_fd();
     let port = Bound::new(py, Port::new(inbox.clone()))?;
