@@ -182,7 +182,7 @@ impl RunningProjection<'_> {
         if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
             let cause = self.cancel.cause().unwrap_or(Cause::Caller);
             self.signal(cause);
-            if enclosing::sees_to(Instant::now(), Stage::Running, false) {
+            if enclosing::sees_to_cancel(Stage::Running) {
                 return Poll::Pending;
             }
             return Poll::Ready(Cancelled::new(cause).into());
