@@ -76,11 +76,12 @@ impl<'a> Act<'a> {
         println!("   {line}");
     }
 
-    /// Claims that something is so.
-    pub(crate) fn check(&mut self, holds: bool, claim: impl Display) {
+    /// Claims that something is so, and says whether it is.
+    pub(crate) fn check(&mut self, holds: bool, claim: impl Display) -> bool {
         if !holds {
             self.wrong.push(format!("it is not so that {claim}"));
         }
+        holds
     }
 
     /// Claims that the LM does no more work for `model`, whose callers all had their outcomes by

@@ -237,8 +237,10 @@ pub(crate) fn left_after(records: &[RequestRecord], since: Instant) -> Option<Du
 pub(crate) fn time(duration: Duration) -> String {
     let ms = duration.as_secs_f64() * 1e3;
     match ms {
-        ..10.0 => format!("{ms:.1} ms"),
+        ..0.1 => format!("{:.0} µs", ms * 1e3),
+        0.1..10.0 => format!("{ms:.1} ms"),
         10.0..1000.0 => format!("{ms:.0} ms"),
+        _ if duration.subsec_millis() == 0 => format!("{} s", duration.as_secs()),
         _ => format!("{:.1} s", ms / 1e3),
     }
 }

@@ -28,7 +28,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let asked = caller.await?;
 
     act.say(format_args!(
-        "A token cancelled from another task: the caller has its outcome {} later.",
+        "A token is cancelled from another task: the caller has its outcome {} later.",
         time(asked.ended - cancelled)
     ));
     let by_caller = matches!(&asked.result, Err(Error::Cancelled(cancelled))
@@ -41,7 +41,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         let left = left_after(&records, cancelled);
         act.check(left.is_some(), "the LM saw the caller leave");
         act.say(format_args!(
-            "The LM saw its connection close {} after the token was cancelled.",
+            "The LM saw the connection close {} after the token was cancelled.",
             time(left.unwrap_or_default())
         ));
     }

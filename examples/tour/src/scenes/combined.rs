@@ -20,8 +20,8 @@ const FROM_CACHE: &str = "an earlier answer";
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
-    let limit = stage.short() / 2;
-    let batch = 10 * limit;
+    let limit = stage.short();
+    let batch = 8 * limit;
     let script = [
         // Answered at the second attempt.
         Reply::status(503),
@@ -69,16 +69,16 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         return Err("the batch was done before its deadline".into());
     };
     act.say(format_args!(
-        "deadline > cancel > fallback > retry > attempt timeout, {} for {QUESTIONS} questions:",
+        "deadline > cancel > fallback > retry > attempt timeout; {} for {QUESTIONS} questions:",
         time(batch)
     ));
     act.say(format_args!(
-        "{answered} answered, {from_cache} from the cache, {skipped} skipped; then {}.",
-        stopped.text()
+        "{answered} answered, {from_cache} from the cache, {skipped} too slow and skipped, the next \
+         stopped by the deadline."
     ));
     act.check(
         stopped.failure() == Some(ErrorKind::Deadline),
-        "the deadline stopped the loop",
+        format_args!("the deadline stopped the loop ({})", stopped.text()),
     );
     if let Some(records) = act.lm_let_go("combined", stopped.ended).await {
         act.check(
@@ -87,7 +87,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         );
         let most = 5 + 2 * (skipped + 1);
         act.say(format_args!(
-            "The LM was asked {} times: one owner of retries, no request left behind.",
+            "The LM was asked {} times, at most twice for a question.",
             records.len()
         ));
         act.check(

@@ -9,7 +9,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
-    stage::{SHORT, Trouble, ask, question, time},
+    stage::{LONG, SHORT, Trouble, ask, question, time},
 };
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
@@ -26,9 +26,9 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         .fallback_value(Prediction::new(value.into_iter().collect()))
         .attempt_timeout(limit)
         .service(large.clone());
-    let asked = ask(with_value, question(crate::stage::LONG)).await;
+    let asked = ask(with_value, question(LONG)).await;
     act.say(format_args!(
-        "The large model is stuck. A value instead, after {}: {}.",
+        "The large model is stuck. After {}, a value in its place: {}",
         time(asked.took),
         asked.text()
     ));
@@ -44,7 +44,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         .service(large);
     let asked = ask(with_service, question(SHORT)).await;
     act.say(format_args!(
-        "A smaller model instead, after {}: {}.",
+        "After {}, the answer of a smaller model: {}",
         time(asked.took),
         asked.text()
     ));

@@ -12,7 +12,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
-    stage::{LONG, SETTLE, Trouble, ask, left_after, time},
+    stage::{LONG, SETTLE, Trouble, ask, count, left_after, time},
 };
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
@@ -29,7 +29,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let waited = patient.cancel(act, &program).await?;
     let closed = patient.state(&state).await?;
     act.say(format_args!(
-        "Clean-up of {}, a grace of {}: the outcome comes after {}, Python's `finally` has run.",
+        "Clean-up takes {}, the grace is {}: the outcome comes after {}, with `finally` done.",
         time(patient.takes),
         time(patient.grace),
         time(waited)
@@ -46,13 +46,15 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         grace: Duration::from_millis(200),
     };
     let waited = hasty.cancel(act, &program).await?;
+    let at_outcome = Instant::now();
     let orphans = act.stage.host.stats().orphans;
     let (open, in_flight) = (hasty.state(&state).await?, program.in_flight());
     act.say(format_args!(
-        "Clean-up of {}, a grace of {}: the outcome comes after {}; the rest is counted (orphans: {orphans}).",
+        "Clean-up takes {}, the grace is {}: the outcome comes after {}, and {} is counted",
         time(hasty.takes),
         time(hasty.grace),
-        time(waited)
+        time(waited),
+        count(orphans as usize, "orphan")
     ));
     act.check(
         (hasty.grace..hasty.takes).contains(&waited),
@@ -64,6 +66,10 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     );
     // It still runs to its end.
     let ended = act.stage.python_idle(hasty.takes + 4 * SETTLE).await;
+    act.say(format_args!(
+        "until the clean-up is done, {} later.",
+        time(at_outcome.elapsed())
+    ));
     let closed = hasty.state(&state).await?;
     act.check(
         ended && closed == "closed",

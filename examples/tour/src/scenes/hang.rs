@@ -1,6 +1,6 @@
 //! An LM that never answers: the usual way, and ours.
 
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, ErrorKind,
@@ -64,17 +64,16 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             let left = left_after(&records, asked.ended);
             act.check(left.is_some(), "the LM saw the caller leave");
             act.say(format_args!(
-                "Ours gave up after {}; {} later the LM's connection is closed and Python is idle.",
+                "tower-dspy gave up after {}; {} later the connection is closed and Python is idle.",
                 time(asked.took),
                 time(left.unwrap_or_default().max(since))
             ));
         }
         None => act.say(format_args!(
-            "Ours gave up after {}; {} later Python is idle.",
+            "tower-dspy gave up after {}; {} later Python is idle.",
             time(asked.took),
             time(since)
         )),
     }
-    sleep(std::time::Duration::ZERO).await;
     Ok(())
 }

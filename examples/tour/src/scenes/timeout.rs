@@ -20,7 +20,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
 
     let asked = ask(service, question(LONG)).await;
     act.say(format_args!(
-        "An LM that takes long, and {} for it: stopped after {}.",
+        "A slow LM and a limit of {}: stopped after {}.",
         time(limit),
         time(asked.took)
     ));
@@ -33,7 +33,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         let left = left_after(&records, asked.ended);
         act.check(left.is_some(), "the LM saw the caller leave");
         act.say(format_args!(
-            "The LM saw its connection close {} later.",
+            "The LM saw the connection close {} later.",
             time(left.unwrap_or_default())
         ));
     }
