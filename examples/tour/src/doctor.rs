@@ -11,7 +11,7 @@ use tower_dspy::{
 
 use crate::{
     args::RealLm,
-    stage::{Stage, ask, question, start_host, time, venv_path},
+    stage::{Stage, ask, first_line, question, start_host, time, venv_path},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -130,7 +130,11 @@ async fn check_lm(checks: &mut Checks, host: Host, lm: Option<RealLm>) {
             let url = real.map_or_else(|| "the scripted LM".to_owned(), |lm| lm.url);
             checks.wrong(
                 "LM",
-                format_args!("{error}. {}", remedy(error, &url, asked.failure())),
+                format_args!(
+                    "{}. {}",
+                    first_line(error),
+                    remedy(error, &url, asked.failure())
+                ),
             );
         }
     }

@@ -14,7 +14,12 @@ mod scenes;
 mod stage;
 mod table;
 
-use std::{process::ExitCode, sync::OnceLock, time::Duration};
+use std::{
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use tower_dspy::{Host, PythonEnv};
 use tracing_subscriber::EnvFilter;
@@ -132,7 +137,8 @@ fn log() -> Result<(), lexopt::Error> {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
         .init();
     Ok(())
 }

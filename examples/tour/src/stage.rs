@@ -207,7 +207,7 @@ impl Asked {
                 Some(answer) => format!("\"{}\"", shortened(answer)),
                 None => "no answer".into(),
             },
-            Err(error) => error.to_string(),
+            Err(error) => first_line(error),
         }
     }
 }
@@ -248,6 +248,12 @@ pub(crate) fn time(duration: Duration) -> String {
 /// `n` things.
 pub(crate) fn count(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What an error says at first. DSPy goes on with advice for callers of its own.
+pub(crate) fn first_line(error: &Error) -> String {
+    let error = error.to_string();
+    error.lines().next().unwrap_or_default().trim().to_owned()
 }
 
 fn shortened(text: &str) -> String {

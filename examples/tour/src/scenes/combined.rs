@@ -21,7 +21,7 @@ const FROM_CACHE: &str = "an earlier answer";
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = stage.short();
-    let batch = 8 * limit;
+    let batch = 6 * limit;
     let script = [
         // Answered at the second attempt.
         Reply::status(503),

@@ -42,7 +42,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
 
     let hasty = Cleanup {
         notebook: "hasty",
-        takes: Duration::from_millis(1500),
+        takes: Duration::from_millis(1000),
         grace: Duration::from_millis(200),
     };
     let waited = hasty.cancel(act, &program).await?;

@@ -26,7 +26,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     ));
     act.check(
         asked.failure() == Some(ErrorKind::Elapsed),
-        "the call elapsed",
+        format_args!("the call elapsed ({})", asked.text()),
     );
     act.check(asked.took >= limit, "no limit passes early");
     if let Some(records) = act.lm_let_go("timeout", asked.ended).await {
