@@ -175,17 +175,24 @@ impl RunningProjection<'_> {
     /// Signals the work when the call is cancelled or its deadline has passed, once. Ready with the
     /// error, unless a layer around this call sees to its end.
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        if self.signalled.is_some() {
-            return Poll::Pending;
-        }
-        let cancelled = self.cancelled.as_mut().as_pin_mut();
-        if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
-            let cause = self.cancel.cause().unwrap_or(Cause::Caller);
-            self.signal(cause);
-            if enclosing::sees_to_cancel(Stage::Running) {
+        if let Some(cause) = *self.signalled {
+            // Told at the deadline, a layer is about to end the call and to say what passed. Told
+            // by a token, one may be giving the work its grace.
+            let kept = cause == Cause::Deadline && self.timer.is_some()
+                || enclosing::sees_to(Instant::now(), Stage::Running, false);
+            if kept {
                 return Poll::Pending;
             }
             return Poll::Ready(Cancelled::new(cause).into());
+        }
+        let cancelled = self.cancelled.as_mut().as_pin_mut();
+        if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
+            self.timer.set(None);
+            self.signal(self.cancel.cause().unwrap_or(Cause::Caller));
+            // A layer that watches the same token is polled after its work: an answer now would
+            // win the tie and take the grace away. If there is none, it comes with the next poll.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let Some(deadline) = *self.deadline else {
             return Poll::Pending;

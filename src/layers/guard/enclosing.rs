@@ -72,7 +72,7 @@ pub(super) fn watched<T>(graces: bool, poll: impl FnOnce() -> T) -> T {
 /// Whether an enclosing layer sees to the end of a call that was cancelled in `stage`.
 ///
 /// The work is polled first, so it may see the cancellation before the layer does.
-pub(crate) fn sees_to_cancel(stage: Stage) -> bool {
+pub(super) fn sees_to_cancel(stage: Stage) -> bool {
     stage == Stage::Running && WATCHED.get() || sees_to(Instant::now(), stage, false)
 }
 
