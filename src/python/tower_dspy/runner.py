@@ -100,11 +100,11 @@ class Runner:
         try:
             value = await target(inputs)
         except asyncio.CancelledError as error:
-            fault = faults.describe(error)
-            if not scope.cancelled:
+            if scope.cancelled:
+                call.failed(faults.CANCELLED)
+            else:
                 # Nobody asked: the program awaited something that was cancelled.
-                fault["kind"] = "raised"
-            call.failed(fault)
+                call.failed({**faults.describe(error), "kind": "raised"})
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: raised further, they would end the loop.
             call.failed(faults.describe(error))
@@ -119,7 +119,7 @@ class Runner:
         self._end_children(scope)
 
     def _never_began(self, scope: Scope) -> None:
-        scope.call.failed(faults.describe(asyncio.CancelledError()))
+        scope.call.failed(faults.CANCELLED)
         self._settle(scope, None)
 
     def _end_children(self, scope: Scope) -> None:
