@@ -14,6 +14,7 @@ use super::{
     env::{EnvError, LinkedPython, PythonEnv},
     ffi,
     inbox::Inbox,
+    linger::Linger,
     log,
     port::{Drain, Port},
     room,
@@ -217,8 +218,10 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     let port = Bound::new(py, Port::new(inbox.clone()))?;
     startup.call_method1("import_dspy", (port.getattr("log")?,))?;
     let module = py.import("tower_dspy.loop")?;
-    let event_loop = module.call_method1("make", (embedded.uvloop,))?;
+    let linger = Bound::new(py, Linger::new(inbox.clone()))?;
+    let event_loop = module.call_method1("make", (embedded.uvloop, linger))?;
     event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
+    startup.call_method0("calm_gc")?;
     let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
     let runner = runner.call1((&port, &event_loop))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;

@@ -125,6 +125,11 @@ impl Inbox {
         self.wake_pending.store(false, Ordering::SeqCst);
     }
 
+    /// Whether the loop has been woken and has not seen it yet.
+    pub(super) fn wakes(&self) -> bool {
+        self.wake_pending.load(Ordering::Acquire)
+    }
+
     pub(super) fn next_start(&self) -> Option<Start> {
         let start = self.starts.pop()?;
         self.counters.queue_head.set(start.queued_at);

@@ -1,7 +1,7 @@
 //! The way into Python. The only place that names pyo3.
 //!
 //! One thread owns the interpreter and runs an asyncio loop. Everyone else reaches it through the
-//! [inbox](inbox) and gets owned values back, so no tokio thread ever waits for the GIL and no
+//! `inbox` and gets owned values back, so no tokio thread ever waits for the GIL and no
 //! Python object leaves Python's threads.
 
 pub mod env;
@@ -16,6 +16,7 @@ mod ffi;
 mod health;
 mod host;
 mod inbox;
+mod linger;
 mod log;
 mod port;
 mod room;

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import selectors
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -16,14 +17,32 @@ from tower_dspy.scope import SCOPE
 _log = logging.getLogger("tower_dspy")
 
 
-def make(use_uvloop: bool) -> asyncio.AbstractEventLoop:
+class _Selector(selectors.DefaultSelector):
+    """Looks out for the port's next call for a moment before it sleeps; see linger.rs."""
+
+    def __init__(self, linger: Any) -> None:
+        super().__init__()
+        self._look_out = linger.look_out
+        self._woke = linger.woke
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return super().select(timeout)
+        if self._look_out():
+            return super().select(0)
+        events = super().select(timeout)
+        self._woke()
+        return events
+
+
+def make(use_uvloop: bool, linger: Any) -> asyncio.AbstractEventLoop:
     """The loop, current on this thread, with our executor and our task factory."""
     if use_uvloop:
         import uvloop
 
         loop = uvloop.new_event_loop()
     else:
-        loop = asyncio.new_event_loop()
+        loop = asyncio.SelectorEventLoop(_Selector(linger))
     asyncio.set_event_loop(loop)
     hops, missing = find_hops()
     if missing:

@@ -72,7 +72,9 @@ class Runner:
         SCOPE.set(scope)
         # Not through the loop's factory: the call's own task is not one of its children.
         scope.task = asyncio.Task(
-            self._serve(scope, self._targets[target_id], inputs), loop=self._loop
+            self._serve(scope, self._targets[target_id], inputs),
+            loop=self._loop,
+            name="tower-dspy-call",  # a name of its own would be formatted for each
         )
 
     def cancel(self, sequence: int) -> None:
@@ -97,9 +99,12 @@ class Runner:
         # The outcome is reported from here and not by a callback: that saves a turn of the loop.
         scope.begun = True
         call = scope.call
+        # `scope.task` is let go with the outcome: nothing is to be cancelled any more, and as the
+        # task's context holds the scope each call would leave a cycle to the collector.
         try:
             value = await target(inputs)
         except asyncio.CancelledError as error:
+            scope.task = None
             if scope.cancelled:
                 call.failed(faults.CANCELLED)
             else:
@@ -107,8 +112,10 @@ class Runner:
                 call.failed({**faults.describe(error), "kind": "raised"})
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: raised further, they would end the loop.
+            scope.task = None
             call.failed(faults.describe(error))
         else:
+            scope.task = None
             if scope.children is None:
                 del self._scopes[scope.sequence]
                 scope.closed = True
@@ -119,6 +126,7 @@ class Runner:
         self._end_children(scope)
 
     def _never_began(self, scope: Scope) -> None:
+        scope.task = None
         scope.call.failed(faults.CANCELLED)
         self._settle(scope, None)
 
