@@ -7,18 +7,18 @@ mod support;
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Durations, count, figure, host, until, works_left};
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 use tower_dspy::{
-    DspyService, Host, Lm, PredictRequest,
+    Host, Lm, PredictRequest,
     service::PredictFuture,
     testing::{ScriptedLm, scripted_lm::Reply},
 };
 
 const ROUNDS_1: usize = 300;
-const ROUNDS_64: usize = 30;
+const ROUNDS_64: usize = 120;
 
 #[tokio::main]
 async fn main() {
@@ -56,65 +56,63 @@ struct Bench {
 }
 
 impl Bench {
-    async fn rounds(&self, name: &str, calls: usize, rounds: usize) -> Durations {
+    /// Starts `calls` predictions and drops them once the LM works on all of them; `rounds` times.
+    async fn rounds(&self, model: &str, calls: usize, rounds: usize) -> Durations {
+        self.lm.script(model, Reply::hang());
+        let lm = Lm::new(format!("openai/{model}"))
+            .base_url(self.lm.base_url())
+            .key("unused");
+        let program = self.host.load("question -> answer").lm(lm);
+        let mut program = program.max_in_flight(calls).await.expect("a program");
+        let at_work = || self.lm.summary(model).running;
+
+        let mut dropped = Vec::with_capacity(rounds * calls);
+        for _ in 0..rounds {
+            let mut futures = Vec::with_capacity(calls);
+            for n in dropped.len()..dropped.len() + calls {
+                let request = PredictRequest::new(json!({"question": question(n)}));
+                let program = program.ready().await.expect("readiness");
+                let mut future = Box::pin(program.call(request));
+                assert!(is_pending(&mut future).await, "an answer of a mute LM");
+                futures.push(future);
+            }
+            assert!(until(|| at_work() == calls).await, "calls that do not come");
+            for future in futures {
+                dropped.push(Instant::now());
+                drop(future);
+            }
+            assert!(until(|| at_work() == 0).await, "calls that do not go");
+            works_left(&self.host).await;
+        }
+        self.durations(model, &dropped)
+    }
+
+    /// From when each call was dropped until the LM saw it go.
+    fn durations(&self, model: &str, dropped: &[Instant]) -> Durations {
+        let records = self.lm.requests(model);
+        assert_eq!(records.len(), dropped.len(), "requests, one a call");
         let mut durations = Durations::new();
-        for round in 0..rounds {
-            // A model for each round: its records are of this round alone.
-            let model = format!("{name}-{round:03}");
-            self.lm.script(&model, Reply::hang());
-            let lm = Lm::new(format!("openai/{model}"))
-                .base_url(self.lm.base_url())
-                .key("unused");
-            let program = self.host.load("question -> answer").lm(lm);
-            let program = program.max_in_flight(calls).await.expect("a program");
-            self.round(&model, program, calls, &mut durations).await;
+        let mut seen = vec![false; dropped.len()];
+        for record in records {
+            let n = number_of(&record.body);
+            assert!(!seen[n], "two requests of one call");
+            seen[n] = true;
+            durations.record(record.client_gone.expect("a client that went") - dropped[n]);
         }
         durations
     }
-
-    async fn round(
-        &self,
-        model: &str,
-        mut program: DspyService,
-        calls: usize,
-        durations: &mut Durations,
-    ) {
-        let mut futures = Vec::with_capacity(calls);
-        for n in 0..calls {
-            let request = PredictRequest::new(json!({"question": question(n)}));
-            let program = program.ready().await.expect("readiness");
-            let mut future = Box::pin(program.call(request));
-            assert!(is_pending(&mut future).await, "an answer of a mute LM");
-            futures.push(future);
-        }
-        let at_work = || self.lm.summary(model).running;
-        assert!(until(|| at_work() == calls).await, "calls that do not come");
-
-        let mut dropped = Vec::with_capacity(calls);
-        for future in futures {
-            dropped.push(Instant::now());
-            drop(future);
-        }
-        // What is still at work after the wait is counted at the end too.
-        until(|| at_work() == 0).await;
-        works_left(&self.host).await;
-        let records = self.lm.requests(model);
-        assert_eq!(records.len(), calls, "requests, one a call");
-        for (n, dropped) in dropped.into_iter().enumerate() {
-            let question = question(n);
-            let record = records
-                .iter()
-                .find(|record| record.body.to_string().contains(&question))
-                .expect("the call's request");
-            // One that is still at work has lasted until now at least.
-            durations.record(record.client_gone.unwrap_or_else(Instant::now) - dropped);
-        }
-    }
 }
 
-/// No question is a part of another.
 fn question(n: usize) -> String {
-    format!("What is number {n}?")
+    format!("What is call number {n}?")
+}
+
+/// Which call's question is in this request.
+fn number_of(body: &Value) -> usize {
+    let body = body.to_string();
+    let number = body.split("call number ").nth(1);
+    let number = number.and_then(|rest| rest.split('?').next());
+    number.and_then(|n| n.parse().ok()).expect("a question")
 }
 
 async fn is_pending(future: &mut Pin<Box<PredictFuture>>) -> bool {
