@@ -137,7 +137,8 @@ impl Bench {
         let clock = self.read_clock().await;
         assert!(
             all_run && Instant::now() + HOLD_BEFORE < first,
-            "the calls took longer than {LEAD:?} to start"
+            "the calls took longer than {LEAD:?} to start: {:?}",
+            self.host.stats()
         );
 
         let mut window = None;
@@ -156,7 +157,8 @@ impl Bench {
                 run.late.record(ended - deadline);
             }
         }
-        assert_eq!(works_left(&self.host).await, 0, "works that do not end");
+        let left = works_left(&self.host).await;
+        assert_eq!(left, 0, "works that do not end: {:?}", self.host.stats());
     }
 
     async fn read_clock(&self) -> Clock {
