@@ -104,12 +104,12 @@ class Runner:
         try:
             value = await target(inputs)
         except asyncio.CancelledError as error:
-            fault = faults.describe(error)
-            if not scope.cancelled:
-                # Nobody asked: the program awaited something that was cancelled.
-                fault["kind"] = "raised"
             scope.task = None
-            call.failed(fault)
+            if scope.cancelled:
+                call.failed(faults.CANCELLED)
+            else:
+                # Nobody asked: the program awaited something that was cancelled.
+                call.failed({**faults.describe(error), "kind": "raised"})
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: raised further, they would end the loop.
             scope.task = None
@@ -127,7 +127,7 @@ class Runner:
 
     def _never_began(self, scope: Scope) -> None:
         scope.task = None
-        scope.call.failed(faults.describe(asyncio.CancelledError()))
+        scope.call.failed(faults.CANCELLED)
         self._settle(scope, None)
 
     def _end_children(self, scope: Scope) -> None:
