@@ -8,7 +8,6 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,11 +18,9 @@ use tower::{BoxError, Service};
 use super::{
     LmBody, LmHttp, LmRequest, LmResponse,
     account::{LmOutcome, Record},
-    failure::LmFailure,
     handle::Shared,
     http::body,
     limits::{self, Timer},
-    redact::Redact,
     status::BadStatus,
 };
 use crate::{Cause, Deadline, drop_scope};
@@ -89,13 +86,13 @@ async fn exchange(
         Ok(answer) => answer,
         Err(error) => {
             record.finish(LmOutcome::Failed);
-            return Err(LmFailure::from_error(&error, &shared.redact).into());
+            return Err(shared.failure(&error).into());
         }
     };
     record.status(answer.status());
-    let answer = answer.map(|inner| body(ExchangeBody::new(inner, record, &shared)));
+    let answer = answer.map(|inner| body(ExchangeBody::new(inner, record, shared.clone())));
     if answer.status().is_client_error() || answer.status().is_server_error() {
-        return Err(BadStatus::read(answer, &shared.redact).await?.into());
+        return Err(BadStatus::read(answer, &shared.redact).await.into());
     }
     Ok(answer)
 }
@@ -105,25 +102,23 @@ struct ExchangeBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
     record: Record,
-    idle: Option<Duration>,
+    shared: Arc<Shared>,
     timer: Timer,
     /// When the present pause is too long.
     too_long: Option<Instant>,
-    redact: Redact,
 }
 
 impl ExchangeBody {
-    fn new(inner: LmBody, mut record: Record, shared: &Shared) -> Self {
+    fn new(inner: LmBody, mut record: Record, shared: Arc<Shared>) -> Self {
         if inner.is_end_stream() {
             record.finish(LmOutcome::Answered);
         }
         Self {
             inner: Some(inner),
             record,
-            idle: shared.limits.idle,
+            shared,
             timer: Timer::default(),
             too_long: None,
-            redact: shared.redact.clone(),
         }
     }
 
@@ -159,15 +154,14 @@ impl Body for ExchangeBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.end(LmOutcome::Failed);
-                let failure = LmFailure::from_error(&error, &this.redact);
-                Poll::Ready(Some(Err(failure.into())))
+                Poll::Ready(Some(Err(this.shared.failure(&error).into())))
             }
             Poll::Ready(None) => {
                 this.end(LmOutcome::Answered);
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let Some(limit) = this.idle else {
+                let Some(limit) = this.shared.limits.idle else {
                     return Poll::Pending;
                 };
                 let too_long = *this

@@ -2,8 +2,6 @@
 
 use std::{error::Error as StdError, io};
 
-use tower::BoxError;
-
 use super::redact::Redact;
 use crate::{Cancelled, Cause, Classify, Elapsed, ErrorKind, Scope};
 
@@ -41,12 +39,26 @@ impl LmFailureKind {
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
         sort(error).0
     }
+
+    const fn sort(self) -> ErrorKind {
+        match self {
+            Self::Connect | Self::Read | Self::Protocol => ErrorKind::LmUnavailable,
+            Self::ConnectTimeout
+            | Self::FirstByteTimeout
+            | Self::IdleTimeout
+            | Self::TotalTimeout => ErrorKind::Elapsed,
+            Self::Deadline => ErrorKind::Deadline,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Refused => ErrorKind::LmRejected,
+            Self::Other => ErrorKind::Other,
+        }
+    }
 }
 
 /// An LM call failed without an answer of the provider.
 ///
-/// Its message says what happened to which host, with neither key nor prompt: what the errors it
-/// was made of say is redacted and cut short, so it has no source.
+/// Its message says what happened, without the key: what the errors that it was made of say is
+/// redacted and cut short, so it has no source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct LmFailure {
@@ -56,37 +68,62 @@ pub struct LmFailure {
 }
 
 impl LmFailure {
-    pub(super) fn new(kind: LmFailureKind, sort: ErrorKind, message: impl Into<Box<str>>) -> Self {
+    /// A failure of this kind, as a mock in a test raises one.
+    pub fn new(kind: LmFailureKind, message: impl Into<Box<str>>) -> Self {
         Self {
             kind,
-            sort,
+            sort: kind.sort(),
             message: message.into(),
         }
     }
 
-    /// The failure that `error` is: one that it holds already, or else what it says.
-    pub(super) fn from_error(error: &BoxError, redact: &Redact) -> Self {
-        let mut next: Option<&(dyn StdError + 'static)> = Some(&**error);
+    /// The failure that `error` is, or holds among its sources; else one that says what they say.
+    ///
+    /// The errors of a [body](super::LmBody) become failures again by this.
+    #[must_use]
+    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+        Self::found(error)
+            .unwrap_or_else(|| Self::saying(error, Redact::default().error(error).into()))
+    }
+
+    /// The failure that is among `error` and its sources already.
+    pub(super) fn found(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut next = Some(error);
         while let Some(error) = next {
             if let Some(failure) = error.downcast_ref::<Self>() {
-                return failure.clone();
+                return Some(failure.clone());
             }
             next = error.source();
         }
-        let (kind, sort) = sort(&**error);
-        Self::new(kind, sort, redact.error(&**error))
+        None
+    }
+
+    /// The failure that `error` is, in these words.
+    pub(super) fn saying(error: &(dyn StdError + 'static), message: Box<str>) -> Self {
+        let (kind, sort) = sort(error);
+        Self {
+            kind,
+            sort,
+            message,
+        }
     }
 
     /// The call was stopped because of `cause`, or not even begun.
     pub(super) fn cancelled(cause: Cause, begun: bool) -> Self {
-        let sort = Cancelled::new(cause).kind();
-        if begun {
+        let (kind, message) = if begun {
             let message = format!("the LM call was stopped because its call was ended ({cause})");
-            Self::new(LmFailureKind::Cancelled, sort, message)
+            (LmFailureKind::Cancelled, message)
         } else {
             let message = format!("no LM call was made: its call had been ended ({cause})");
-            Self::new(LmFailureKind::Refused, sort, message)
-        }
+            (LmFailureKind::Refused, message)
+        };
+        Self::new(kind, message).sorted(Cancelled::new(cause).kind())
+    }
+
+    /// The failure as one of another sort than its kind mostly is.
+    pub(super) fn sorted(mut self, sort: ErrorKind) -> Self {
+        self.sort = sort;
+        self
     }
 
     /// In which way the call failed.
@@ -95,7 +132,7 @@ impl LmFailure {
         self.kind
     }
 
-    /// What happened; without key, prompt, or a provider's body.
+    /// What happened; without the key, or a provider's body.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -129,43 +166,41 @@ fn sort(error: &(dyn StdError + 'static)) -> Sorted {
 /// What `error` itself says, and whether that is for sure.
 fn known(error: &(dyn StdError + 'static)) -> Option<(Sorted, bool)> {
     use LmFailureKind as Kind;
-    let away = |kind| (kind, ErrorKind::LmUnavailable);
-    Some(if let Some(error) = error.downcast_ref::<LmFailure>() {
-        ((error.kind, error.sort), true)
-    } else if let Some(error) = error.downcast_ref::<Elapsed>() {
-        let kind = match error.scope() {
-            Scope::Deadline => Kind::Deadline,
-            Scope::Attempt | Scope::Reserve => Kind::TotalTimeout,
-        };
-        ((kind, error.kind()), true)
-    } else if let Some(error) = error.downcast_ref::<Cancelled>() {
-        ((Kind::Cancelled, error.kind()), true)
+    let (kind, sure) = if let Some(failure) = error.downcast_ref::<LmFailure>() {
+        return Some(((failure.kind, failure.sort), true));
+    } else if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
+        match elapsed.scope() {
+            Scope::Deadline => (Kind::Deadline, true),
+            Scope::Attempt | Scope::Reserve => (Kind::TotalTimeout, true),
+        }
+    } else if let Some(cancelled) = error.downcast_ref::<Cancelled>() {
+        return Some(((Kind::Cancelled, cancelled.kind()), true));
     } else if error.is::<tower::timeout::error::Elapsed>() {
-        ((Kind::TotalTimeout, ErrorKind::Elapsed), true)
+        (Kind::TotalTimeout, true)
     } else if error.is::<tower::load_shed::error::Overloaded>() {
-        ((Kind::Refused, ErrorKind::Overloaded), true)
+        return Some(((Kind::Refused, ErrorKind::Overloaded), true));
     } else if let Some(error) = error.downcast_ref::<reqwest::Error>() {
-        if error.is_connect() && error.is_timeout() {
-            ((Kind::ConnectTimeout, ErrorKind::Elapsed), true)
-        } else if error.is_connect() {
-            (away(Kind::Connect), true)
-        } else if error.is_builder() {
-            ((Kind::Other, ErrorKind::Other), true)
-        } else {
-            (away(Kind::Read), false)
+        match (error.is_connect(), error.is_timeout()) {
+            (true, true) => (Kind::ConnectTimeout, true),
+            (true, false) => (Kind::Connect, true),
+            // A client of the user's, with limits of its own.
+            (false, true) => (Kind::TotalTimeout, true),
+            (false, false) if error.is_builder() => (Kind::Other, true),
+            (false, false) => (Kind::Read, false),
         }
     } else if let Some(error) = error.downcast_ref::<hyper::Error>() {
-        let protocol = error.is_parse();
-        (
-            away(if protocol { Kind::Protocol } else { Kind::Read }),
-            protocol,
-        )
+        if error.is_parse() {
+            (Kind::Protocol, true)
+        } else {
+            (Kind::Read, false)
+        }
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
         match error.kind() {
-            io::ErrorKind::ConnectionRefused => (away(Kind::Connect), true),
-            _ => (away(Kind::Read), false),
+            io::ErrorKind::ConnectionRefused => (Kind::Connect, true),
+            _ => (Kind::Read, false),
         }
     } else {
         return None;
-    })
+    };
+    Some(((kind, kind.sort()), sure))
 }

@@ -37,6 +37,17 @@ pub(super) struct Shared {
     pub(super) redact: Redact,
 }
 
+impl Shared {
+    /// The failure that an error of the client or of a layer is.
+    pub(super) fn failure(&self, error: &BoxError) -> LmFailure {
+        LmFailure::found(&**error).unwrap_or_else(|| {
+            let said = self.redact.error(&**error);
+            let message = format!("the LM call to {} failed: {said}", self.lock.origin);
+            LmFailure::saying(&**error, message.into())
+        })
+    }
+}
+
 /// An [`Lm`] ready for use: its key found, its layers put together. Cloning it is cheap.
 ///
 /// A call goes, from the outside in, through
@@ -135,12 +146,12 @@ impl LmHandle {
                     body(CallBody {
                         inner: Some(inner),
                         stop,
-                        redact: shared.redact.clone(),
+                        shared,
                     })
                 })),
                 Ok(Err(error)) => match bad_status(&error) {
                     Some(bad) => Ok(bad.to_answer()),
-                    None => Err(stop.rename(LmFailure::from_error(&error, &shared.redact))),
+                    None => Err(stop.rename(shared.failure(&error))),
                 },
                 Err((cause, failure)) => {
                     drop_scope::with(cause, || drop(call));
@@ -179,7 +190,7 @@ struct CallBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
     stop: Stop,
-    redact: Redact,
+    shared: Arc<Shared>,
 }
 
 impl Body for CallBody {
@@ -198,8 +209,8 @@ impl Body for CallBody {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
                 this.inner = None;
-                let failure = LmFailure::from_error(&error, &this.redact);
-                Poll::Ready(Some(Err(this.stop.rename(failure))))
+                let failure = this.stop.rename(this.shared.failure(&error));
+                Poll::Ready(Some(Err(failure)))
             }
             Poll::Ready(None) => {
                 this.inner = None;

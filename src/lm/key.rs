@@ -13,7 +13,6 @@ use super::{
     LmRequest,
     failure::{LmFailure, LmFailureKind},
 };
-use crate::ErrorKind;
 
 /// What stands where the key is to be, in a header's value or in the URL's query.
 pub const PLACEHOLDER: &str = "TOWER-DSPY-KEY";
@@ -189,7 +188,6 @@ impl Lock {
         let to = to.map_or_else(|| "no absolute URL".to_owned(), |to| to.to_string());
         LmFailure::new(
             LmFailureKind::Refused,
-            ErrorKind::LmRejected,
             format!(
                 "no LM call was made: its key is for {}, and the request was to go to {to}; give \
                  the LM that base URL if it is the right one",
@@ -209,7 +207,6 @@ fn holds(value: &HeaderValue) -> bool {
 fn unsendable() -> LmFailure {
     LmFailure::new(
         LmFailureKind::Refused,
-        ErrorKind::LmRejected,
         "no LM call was made: the key cannot be put into the request, whose header or URL has \
          characters that HTTP does not allow",
     )

@@ -228,14 +228,12 @@ impl End {
         };
         let limit = at.remaining_at(now);
         if deadline && limit.is_zero() {
-            return Err(LmFailure::new(
-                LmFailureKind::Refused,
-                ErrorKind::Deadline,
-                format!(
-                    "no LM call was made: the deadline of its call, less a reserve of \
-                     {reserve:?}, had passed"
-                ),
-            ));
+            let message = format!(
+                "no LM call was made: the deadline of its call, less a reserve of {reserve:?}, \
+                 had passed"
+            );
+            let refused = LmFailure::new(LmFailureKind::Refused, message);
+            return Err(refused.sorted(ErrorKind::Deadline));
         }
         Ok(Self {
             at,
@@ -257,13 +255,11 @@ impl End {
         if self.deadline {
             LmFailure::new(
                 LmFailureKind::Deadline,
-                ErrorKind::Deadline,
                 format!("the deadline of its call passed during the LM call, which had {limit:?}"),
             )
         } else {
             LmFailure::new(
                 LmFailureKind::TotalTimeout,
-                ErrorKind::Elapsed,
                 format!("the LM call took longer than its limit of {limit:?}"),
             )
         }
@@ -274,7 +270,6 @@ impl End {
 pub(super) fn no_first_byte(limit: Duration) -> LmFailure {
     LmFailure::new(
         LmFailureKind::FirstByteTimeout,
-        ErrorKind::Elapsed,
         format!("the provider did not begin to answer within {limit:?}"),
     )
 }
@@ -283,7 +278,6 @@ pub(super) fn no_first_byte(limit: Duration) -> LmFailure {
 pub(super) fn idle(limit: Duration) -> LmFailure {
     LmFailure::new(
         LmFailureKind::IdleTimeout,
-        ErrorKind::Elapsed,
         format!("the provider's answer paused for longer than {limit:?}"),
     )
 }

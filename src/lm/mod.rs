@@ -33,6 +33,8 @@ mod limits;
 mod provider;
 mod redact;
 mod status;
+#[cfg(all(test, feature = "test-util"))]
+mod tests;
 mod usage;
 
 use std::{fmt, sync::Arc};

@@ -11,7 +11,6 @@ use http::{
     header::{CONTENT_LENGTH, RETRY_AFTER, TRANSFER_ENCODING},
 };
 use http_body_util::{BodyExt, Full};
-use tower::BoxError;
 
 use super::{LmResponse, http::body, redact::Redact};
 use crate::{Classify, ErrorKind, LmError};
@@ -33,14 +32,15 @@ pub struct BadStatus {
 }
 
 impl BadStatus {
-    /// Reads the answer to its end, which leaves its connection free for the next call.
-    pub(super) async fn read(answer: LmResponse, redact: &Redact) -> Result<Self, BoxError> {
+    /// Reads the answer to its end, which leaves its connection free for the next call. If it
+    /// breaks off, the status is still known, and says more than that it did.
+    pub(super) async fn read(answer: LmResponse, redact: &Redact) -> Self {
         let (head, mut reader) = answer.into_parts();
         let mut bytes = BytesMut::new();
         while bytes.len() < MOST
-            && let Some(frame) = reader.frame().await
+            && let Some(Ok(frame)) = reader.frame().await
         {
-            if let Ok(data) = frame?.into_data() {
+            if let Ok(data) = frame.into_data() {
                 bytes.extend_from_slice(&data);
             }
         }
@@ -50,12 +50,12 @@ impl BadStatus {
         headers.remove(CONTENT_LENGTH);
         let body = redact.body(bytes.freeze());
         headers.insert(CONTENT_LENGTH, body.len().into());
-        Ok(Self {
+        Self {
             status: head.status,
             version: head.version,
             headers,
             body,
-        })
+        }
     }
 
     /// The status.
