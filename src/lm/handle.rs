@@ -121,6 +121,9 @@ impl LmHandle {
     /// # Errors
     /// If no answer came. What was not sent at all is [`Refused`](super::LmFailureKind::Refused).
     ///
+    /// # Panics
+    /// The future panics if it has to wait outside a tokio runtime with its timer enabled.
+    ///
     /// # Cancel safety
     /// Dropping the future, or the body of the answer, ends the call: the default client closes
     /// its connection at once.

@@ -7,7 +7,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri, header::HOST};
 
 use super::{
     LmRequest,
@@ -139,6 +139,8 @@ impl Lock {
             if to.as_ref() != Some(&self.origin) {
                 return Err(self.elsewhere(to));
             }
+            // It could name another host behind the same address. The client sets the right one.
+            request.headers_mut().remove(HOST);
         }
         if in_headers {
             self.put_in_headers(request.headers_mut())?;
@@ -275,6 +277,16 @@ mod tests {
         // What needs no key may go anywhere.
         let mut sent = request("https://example.com/", "x", "y");
         openai.put(&mut sent).expect("nothing secret");
+    }
+
+    #[test]
+    fn a_key_goes_to_no_host_that_a_header_names() {
+        let openai = lock("https://api.openai.com/v1");
+        let mut sent = request("https://api.openai.com/v1", "host", "evil.example");
+        let placeholder = HeaderValue::from_static(PLACEHOLDER);
+        sent.headers_mut().insert("x-api-key", placeholder);
+        openai.put(&mut sent).expect("it is for this host");
+        assert!(!sent.headers().contains_key("host"));
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! # What a layer sees
 //! Requests with a placeholder for the key, and the context of the call. Answers of a status below
 //! 400; others are a [`BadStatus`], an error, and failures an [`LmFailure`]: both in a
-//! [`BoxError`](tower::BoxError), and both known to [`ErrorKind::of`](crate::ErrorKind::of).
+//! [`BoxError`], and both known to [`ErrorKind::of`](crate::ErrorKind::of).
 
 mod account;
 mod client;
@@ -96,6 +96,9 @@ struct Wrap(Arc<dyn Fn(LmHttp) -> LmHttp + Send + Sync>);
 
 impl Lm {
     /// The LM `model`, as DSPy names it: `provider/model`.
+    ///
+    /// Unless a key is given, it is that of the provider's usual variable, such as
+    /// `OPENAI_API_KEY`. A server with a [base URL](Self::base_url) gets it too, and may do without.
     pub fn new(model: impl Into<String>) -> Self {
         Self {
             model: model.into(),
@@ -194,7 +197,8 @@ impl Lm {
     }
 
     /// Finds the key and puts the layers together: what loading a program does with its LM, and
-    /// what a Rust program does that sends requests of its own.
+    /// what a Rust program does that sends requests of its own. The first time, it reads the
+    /// system's root certificates, which takes some milliseconds.
     ///
     /// # Errors
     /// If the key is missing or the URL is none, and for providers that want requests signed.

@@ -42,8 +42,12 @@ enum State {
     /// So many bytes of the key were seen.
     #[default]
     Outside,
-    /// In the rest of the key, before the object.
+    /// Behind these bytes, in the rest of the key.
     Key,
+    /// Behind the key, before the colon.
+    Named,
+    /// Behind the colon, before the object.
+    Colon,
     /// In the object, at this depth.
     Inside {
         depth: u32,
@@ -74,8 +78,7 @@ impl UsageReader {
                 if byte == KEY[self.matched] {
                     self.matched += 1;
                 } else {
-                    // The key begins with the only quote in it.
-                    self.matched = usize::from(byte == KEY[0]);
+                    self.restart(byte);
                 }
                 if self.matched == KEY.len() {
                     self.matched = 0;
@@ -83,6 +86,18 @@ impl UsageReader {
                 }
             }
             State::Key => match byte {
+                b'"' => self.state = State::Named,
+                b'a'..=b'z' | b'A'..=b'Z' => {}
+                // A text that begins with the word.
+                _ => self.restart(byte),
+            },
+            State::Named => match byte {
+                b':' => self.state = State::Colon,
+                b' ' | b'\n' | b'\r' | b'\t' => {}
+                // A text that is the word.
+                _ => self.restart(byte),
+            },
+            State::Colon => match byte {
                 b'{' => {
                     self.object.clear();
                     self.object.push(byte);
@@ -92,9 +107,9 @@ impl UsageReader {
                         escaped: false,
                     };
                 }
-                b'a'..=b'z' | b'A'..=b'Z' | b'"' | b':' | b' ' | b'\n' | b'\r' | b'\t' => {}
-                // Such as `"usage": null`, or a string of that name.
-                _ => self.state = State::Outside,
+                b' ' | b'\n' | b'\r' | b'\t' => {}
+                // Such as null, in all but the last event of a stream.
+                _ => self.restart(byte),
             },
             State::Inside {
                 depth,
@@ -120,6 +135,14 @@ impl UsageReader {
                 }
             }
         }
+    }
+}
+
+impl UsageReader {
+    /// Looks for the key from `byte` on, which may be its first: the only quote in it.
+    fn restart(&mut self, byte: u8) {
+        self.state = State::Outside;
+        self.matched = usize::from(byte == KEY[0]);
     }
 }
 
