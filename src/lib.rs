@@ -48,6 +48,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
+//! | `lm` (default, and with `python`) | [`Lm`]: LM calls through a tower HTTP stack |
 //! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
 //! | `test-util` | [`testing`]: a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
@@ -63,7 +64,7 @@ mod deadline;
 pub mod drop_scope;
 pub mod error;
 pub mod layers;
-#[cfg(feature = "python")]
+#[cfg(feature = "lm")]
 pub mod lm;
 mod request;
 #[cfg(feature = "python")]
@@ -88,7 +89,7 @@ pub use layers::{
     Backoff, CancelLayer, CancelService, DeadlineLayer, DeadlineService, Fallback, FallbackLayer,
     Retry, RetryBudget, RetryLayer, RetryPolicy, Timeout, TimeoutLayer,
 };
-#[cfg(feature = "python")]
+#[cfg(feature = "lm")]
 pub use lm::Lm;
 pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]

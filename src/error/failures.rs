@@ -171,7 +171,11 @@ impl LmError {
     }
 
     pub(crate) const fn kind(&self) -> ErrorKind {
-        match self.status {
+        Self::kind_of_status(self.status)
+    }
+
+    pub(crate) const fn kind_of_status(status: Option<u16>) -> ErrorKind {
+        match status {
             // 408, 409, 425 and 429 say "not now", as server errors do.
             None | Some(408 | 409 | 425 | 429 | 500..) => ErrorKind::LmUnavailable,
             Some(_) => ErrorKind::LmRejected,
