@@ -226,7 +226,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
     let runner = runner.call1((&port, &event_loop))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
-    let drain = Drain::new(inbox, &runner, pacer, &event_loop)?;
+    let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
     event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
     Ok(Loop {
         module,

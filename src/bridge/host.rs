@@ -14,7 +14,7 @@ use super::{
     embedded::Embedded,
     inbox::{self, Control, Inbox, Start},
 };
-use crate::CallId;
+use crate::{CallContext, Deadline, lm::LmHandle};
 
 /// What the loop has, after the grace of a stop, to close and to end its thread.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
@@ -98,18 +98,18 @@ impl Host {
     /// Sends a call on its way; `held` is dropped when all its work has ended.
     pub(crate) fn submit(
         &self,
-        call_id: CallId,
+        context: CallContext,
         target: u64,
         inputs: Arc<Value>,
-        remaining: Option<Duration>,
         held: Held,
     ) -> Call {
+        let remaining = context.deadline.map(Deadline::remaining);
         let (sender, outcome) = oneshot::channel();
         let state = Arc::new(CallState::default());
         let sequence = self.inbox.next_sequence();
         self.inbox.counters.submitted.add(1);
         self.inbox.push_start(Start {
-            call_id,
+            context,
             sequence,
             target,
             inputs,
@@ -130,6 +130,11 @@ impl Host {
         let (reply, loaded) = oneshot::channel();
         self.inbox.push(Control::Load { spec, reply });
         loaded.await.ok()
+    }
+
+    /// Makes an LM known to Python's side, by the id that is returned.
+    pub(crate) fn add_lm(&self, lm: LmHandle) -> usize {
+        self.inbox.add_lm(lm)
     }
 
     /// Why the host takes no calls; `None` while it does.

@@ -206,23 +206,14 @@ impl Lm {
         LmHandle::new(self)
     }
 
-    /// What Python's side builds the LM from; the name of the variable that is not set otherwise.
+    /// What Python's side builds the LM from. The key is not among it: Python has a placeholder.
     #[cfg(feature = "python")]
-    pub(crate) fn config(&self) -> Result<Value, String> {
-        let key = match &self.key {
-            Key::ProvidersOwn => None,
-            Key::Given(key) => Some(key.clone()),
-            Key::Env(variable) => match std::env::var(variable) {
-                Ok(key) if !key.is_empty() => Some(key),
-                _ => return Err(variable.clone()),
-            },
-        };
-        Ok(json!({
+    pub(crate) fn config(&self) -> Value {
+        json!({
             "model": self.model,
             "base_url": self.base_url,
-            "key": key,
             "options": self.options,
-        }))
+        })
     }
 }
 

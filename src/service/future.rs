@@ -103,15 +103,10 @@ impl PredictFuture {
             attempt = context.attempt,
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
-        let call = program.host.submit(
-            call_id,
-            program.target,
-            inputs,
-            remaining,
-            Some(Box::new(permit)),
-        );
-        // The node of this attempt: what stops the call stops it too.
         let cancel = context.cancel.clone();
+        let deadline = context.deadline;
+        let held = Some(Box::new(permit) as _);
+        let call = program.host.submit(context, program.target, inputs, held);
         Self {
             state: State::Running {
                 running: Running {
@@ -121,7 +116,7 @@ impl PredictFuture {
                     span,
                     cancelled: cancel.cancelled_owned(),
                     cancel,
-                    deadline: context.deadline,
+                    deadline,
                     timer: None,
                     signalled: None,
                     resolved: false,
@@ -156,7 +151,15 @@ impl Running {
         // The answer first: what is ready wins the tie with the clock and with a cancel.
         let result = match Pin::new(&mut *this.call).poll(cx) {
             Poll::Ready(outcome) => {
-                let cause = this.signalled.unwrap_or(Cause::Caller);
+                let cause = this.signalled.unwrap_or_else(|| {
+                    // Nobody else cancels what this call did not.
+                    let stopped = this.program.host.closed().is_some();
+                    if stopped {
+                        Cause::Shutdown
+                    } else {
+                        Cause::Caller
+                    }
+                });
                 let lost = || bridge::lost(this.call.lost_because());
                 outcome.map_or_else(
                     || Err(lost()),

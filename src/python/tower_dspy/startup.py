@@ -101,6 +101,6 @@ class _ToRust(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._log(record.levelno, record.name, record.getMessage())
+            self._log(record.levelno, record.name, self.format(record))
         except Exception:
             self.handleError(record)
