@@ -13,6 +13,7 @@ mod exits;
 mod inputs;
 mod lifecycle;
 mod limits;
+mod lm_calls;
 mod lm_errors;
 mod loading;
 mod logs;
