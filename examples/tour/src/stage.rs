@@ -15,7 +15,7 @@ use tower_dspy::{
     StartError,
     testing::{
         ScriptedLm,
-        scripted_lm::{RequestRecord, Script},
+        scripted_lm::{Reply, RequestRecord, Script},
     },
 };
 
@@ -34,11 +34,18 @@ pub(crate) const LONG: &str = "Tell the history of the lighthouse in three thous
 /// A question with a short answer.
 pub(crate) const SHORT: &str = "In one sentence, why is the sky blue?";
 
+/// The least that [`Stage::short`] is with the scripted LM.
+const SHORT_LIMIT: Duration = Duration::from_millis(300);
+
+/// The slowest pace that the limits go along with.
+const MOST_PACE: Duration = Duration::from_millis(200);
+
 /// Python and the LM.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) host: Host,
     lm: LmSide,
+    short: Duration,
     orphans: AtomicUsize,
 }
 
@@ -73,11 +80,32 @@ impl Stage {
             Some(real) => LmSide::Real(real),
             None => LmSide::Scripted(ScriptedLm::start().await?),
         };
-        Ok(Self {
+        let mut stage = Self {
             host,
             lm,
+            short: Duration::from_millis(50),
             orphans: AtomicUsize::new(0),
-        })
+        };
+        if stage.scripted().is_some() {
+            stage.short = SHORT_LIMIT.max(10 * stage.pace().await?);
+        }
+        Ok(stage)
+    }
+
+    /// How long this machine takes for an answer that comes at once. A call that ends before it
+    /// has reached the LM shows nothing, so limits leave a busy machine more time.
+    async fn pace(&self) -> Result<Duration, Trouble> {
+        let answerer = self.answerer("pace", Reply::answer("yes")).await?;
+        let mut slowest = Duration::ZERO;
+        for n in 0..4 {
+            let asked = ask(answerer.clone(), question(SHORT)).await;
+            asked.result?;
+            // The first one opens the connection.
+            if n > 0 {
+                slowest = slowest.max(asked.took);
+            }
+        }
+        Ok(slowest.min(MOST_PACE))
     }
 
     /// The scripted LM, whose records tell what it saw; `None` with a real one.
@@ -127,10 +155,7 @@ impl Stage {
 
     /// A limit that passes before the LM has answered [`LONG`].
     pub(crate) fn short(&self) -> Duration {
-        match &self.lm {
-            LmSide::Scripted(_) => Duration::from_millis(300),
-            LmSide::Real(_) => Duration::from_millis(50),
-        }
+        self.short
     }
 
     /// A limit that an answer to [`SHORT`] keeps with ease.

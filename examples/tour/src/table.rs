@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt,
@@ -15,8 +18,8 @@ use crate::{
 };
 
 const REQUESTS: usize = 8;
-const LIMIT: Duration = Duration::from_millis(400);
-const TOKEN: Duration = Duration::from_millis(40);
+/// The answer takes more than three times as long as its callers wait.
+const TOKENS_IN_LIMIT: u32 = 10;
 const WORDS: usize = 30;
 
 /// What the LM saw of one way.
@@ -37,13 +40,14 @@ pub(crate) async fn print(stage: &Stage) -> Result<bool, Trouble> {
         );
         return Ok(true);
     };
-    let naive = run_naive(stage, lm).await?;
-    let ours = run_ours(stage, lm).await?;
+    let limit = stage.short() * 4 / 3;
+    let naive = run_naive(stage, lm, limit).await?;
+    let ours = run_ours(stage, lm, limit).await?;
     stage.count_orphans(ours.went_on);
 
     println!(
         "What the LM saw of {REQUESTS} long questions that their callers gave up after {}\n",
-        time(LIMIT)
+        time(limit)
     );
     println!(
         "   {:<24}{:>10}{:>10}{:>20}",
@@ -69,24 +73,24 @@ pub(crate) async fn print(stage: &Stage) -> Result<bool, Trouble> {
     Ok(ours.went_on == 0)
 }
 
-fn slow() -> Reply {
-    Reply::answer(vec!["word"; WORDS].join(" ")).drip(TOKEN)
+fn slow(limit: Duration) -> Reply {
+    Reply::answer(vec!["word"; WORDS].join(" ")).drip(limit / TOKENS_IN_LIMIT)
 }
 
-async fn run_naive(stage: &Stage, lm: &ScriptedLm) -> Result<Seen, Trouble> {
-    let program = stage.answerer("table-naive", slow()).await?;
+async fn run_naive(stage: &Stage, lm: &ScriptedLm, limit: Duration) -> Result<Seen, Trouble> {
+    let program = stage.answerer("table-naive", slow(limit)).await?;
     let mut callers = JoinSet::new();
     for n in 0..REQUESTS {
-        let naive = ask_naively(program.clone(), question(&numbered(n)), LIMIT);
+        let naive = ask_naively(program.clone(), question(&numbered(n)), limit);
         callers.spawn(async move { (n, naive.await.ended) });
     }
     look(lm, "table-naive", callers).await
 }
 
-async fn run_ours(stage: &Stage, lm: &ScriptedLm) -> Result<Seen, Trouble> {
+async fn run_ours(stage: &Stage, lm: &ScriptedLm, limit: Duration) -> Result<Seen, Trouble> {
     let service = ServiceBuilder::new()
-        .attempt_timeout(LIMIT)
-        .service(stage.answerer("table-ours", slow()).await?);
+        .attempt_timeout(limit)
+        .service(stage.answerer("table-ours", slow(limit)).await?);
     let mut callers = JoinSet::new();
     for n in 0..REQUESTS {
         let ours = ask(service.clone(), question(&numbered(n)));
@@ -110,9 +114,13 @@ async fn look(
     while let Some(caller) = callers.join_next().await {
         gave_up.push(caller?);
     }
+    // What was given up on its way to the LM may never come there.
+    if let Some(last) = gave_up.iter().map(|(_, ended)| *ended).max() {
+        sleep_until(last + SETTLE).await;
+    }
     let records = lm
         .wait_for(model, |records| {
-            records.len() == REQUESTS && records.iter().all(|record| record.ended().is_some())
+            records.iter().all(|record| record.ended().is_some())
         })
         .await?;
     let mut seen = Seen {

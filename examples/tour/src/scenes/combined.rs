@@ -91,7 +91,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             records.len()
         ));
         act.check(
-            (5 + 2 * skipped..=most).contains(&records.len()),
+            records.len() <= most,
             format_args!("there were at most {}", count(most, "attempt")),
         );
     }

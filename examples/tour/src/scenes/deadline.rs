@@ -1,7 +1,5 @@
 //! Several operations under one deadline: each gets what the others left.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tower::ServiceBuilder;
 use tower_dspy::{
@@ -24,7 +22,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = 3 * stage.short();
     // Two steps fit, the third does not.
-    let reply = Reply::echo().delay(Duration::from_millis(350));
+    let reply = Reply::echo().delay(stage.short() * 7 / 6);
     let lm = stage.lm("deadline", reply);
     let mut steps = Vec::new();
     for (signature, takes, gives) in STEPS {
@@ -81,13 +79,12 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         format_args!("a late call is not started ({})", late.text()),
     );
     if let Some(records) = act.lm_let_go("deadline", stopped.ended).await {
-        // The deadline may also have passed between two steps.
-        let cut = stopped.result.as_ref().is_err_and(|error| !refused(error));
-        let asked = done.len() + usize::from(cut);
+        // The deadline may also pass between two steps.
+        let asked = records.len() - records.len().min(done.len());
         act.check(
-            records.len() == asked,
+            records.len() >= done.len() && asked <= 1,
             format_args!(
-                "the LM was asked {asked} times (it was {} times)",
+                "the LM was asked for the steps done and the one stopped ({} times)",
                 records.len()
             ),
         );
