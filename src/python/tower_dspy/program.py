@@ -44,11 +44,14 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
     """The program of a load request; HostError says why there is none."""
     target = spec["target"]
     config = spec.get("lm")
-    with settings.captured(target.partition(":")[0]) as changed:
+    with settings.imported(target.partition(":")[0]) as changed:
         found = _find(spec)
+    # A factory may read what its module configured, and configure more.
+    with dspy.context(**changed), settings.captured() as more:
         built = _build(found, target)
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False))
+    changed.update(more)
     if config:
         changed["lm"] = lms.build(port, config)
     elif changed.get("lm") is not None:
@@ -71,14 +74,19 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
 def load_function(spec: dict[str, Any]) -> Any:
     """A plain async function that takes its inputs as keyword arguments."""
     target = spec["target"]
-    found = _find(spec)
+    with settings.imported(target.partition(":")[0]) as changed:
+        found = _find(spec)
     if not inspect.iscoroutinefunction(found):
         raise HostError("not_a_program", f"`{target}` is not an async function")
 
     def call(inputs: dict[str, Any]) -> Any:
         return found(**inputs)
 
-    return call
+    async def configured(inputs: dict[str, Any]) -> Any:
+        with dspy.context(**changed):
+            return await found(**inputs)
+
+    return configured if changed else call
 
 
 def _needs_lm(program: dspy.Module) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,42 +15,60 @@ dspy_settings = importlib.import_module("dspy.dsp.utils.settings")
 _ALWAYS = {"trace": None, "disable_history": True, "track_usage": False}
 
 
-# No task and no thread is this owner, so `dspy.configure` is refused wherever a call runs.
-_NOBODY = object()
+# No thread's: whoever else calls `dspy.configure` is refused by DSPy.
+_NOBODY = -1
 
-# What a module configured when it was imported: it does so once, however often it is loaded.
-_of_modules: dict[str, dict[str, Any]] = {}
+# What was configured while each module was imported.
+_OF_MODULES: dict[str, dict[str, Any]] = {}
 
 
 @contextmanager
-def captured(module: str) -> Iterator[dict[str, Any]]:
+def captured() -> Iterator[dict[str, Any]]:
     """Yields a dict that holds, at the end, what the block changed by `dspy.configure`.
 
-    `module` is what the block imports; if it was imported before, the dict begins with what it
-    configured then. The global configuration is put back.
+    The global configuration is put back, so that the next program may call `dspy.configure` at
+    import as well. Outside such a block nobody may: a call would configure DSPy for all others.
     """
     config = dspy_settings.main_thread_config
     before = dict(config)
-    known = set(sys.modules)
-    changed: dict[str, Any] = dict(_of_modules.get(module, {}))
-    dspy_settings.config_owner_thread_id = None
-    dspy_settings.config_owner_async_task = None
+    changed: dict[str, Any] = {}
+    _own(None)
     try:
         yield changed
     finally:
         after = dict(config)
-        new = {
-            key: value
-            for key, value in after.items()
-            if key not in before or before[key] is not value
-        }
-        changed.update(new)
-        for name in set(sys.modules) - known:
-            _of_modules[name] = new
+        changed.update(
+            {
+                key: value
+                for key, value in after.items()
+                if key not in before or before[key] is not value
+            }
+        )
         config.clear()
         config.update(before)
-        dspy_settings.config_owner_thread_id = threading.get_ident()
-        dspy_settings.config_owner_async_task = _NOBODY
+        _own(_NOBODY)
+
+
+@contextmanager
+def imported(module: str) -> Iterator[dict[str, Any]]:
+    """As `captured`, for the import of a module, which runs its code the first time only.
+
+    What a module configures holds for each program of it, and of the modules that it imports.
+    """
+    known = set(sys.modules)
+    changed = dict(_OF_MODULES.get(module, {}))
+    try:
+        with captured() as now:
+            yield changed
+    finally:
+        changed.update(now)
+        for name in sys.modules.keys() - known:
+            _OF_MODULES[name] = now
+
+
+def _own(thread: int | None) -> None:
+    dspy_settings.config_owner_thread_id = thread
+    dspy_settings.config_owner_async_task = None
 
 
 def for_calls(changed: dict[str, Any]) -> dict[str, Any]:
