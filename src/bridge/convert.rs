@@ -10,12 +10,18 @@ use serde_json::{Map, Number, Value};
 /// Deeper values are refused: the recursion would end the process.
 const DEEPEST: usize = 128;
 
-/// The dict of a JSON object; an empty one for anything else.
-pub(super) fn to_dict<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyDict>> {
+/// The dict of a JSON object; an empty one for anything else. If there is none, the field at fault
+/// comes with the error.
+pub(super) fn to_dict<'py, 'v>(
+    py: Python<'py>,
+    value: &'v Value,
+) -> Result<Bound<'py, PyDict>, (&'v str, PyErr)> {
     let dict = PyDict::new(py);
     if let Value::Object(fields) = value {
         for (name, value) in fields {
-            dict.set_item(name, to_python_at(py, value, 1)?)?;
+            to_python_at(py, value, 1)
+                .and_then(|value| dict.set_item(name, value))
+                .map_err(|error| (&**name, error))?;
         }
     }
     Ok(dict)

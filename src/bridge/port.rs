@@ -220,6 +220,7 @@ impl Drain {
             }
             Control::Load { spec, reply } => {
                 let loaded = convert::to_dict(py, &spec)
+                    .map_err(|(_, error)| error)
                     .and_then(|spec| self.load.bind(py).call1((spec,)))
                     .and_then(|loaded| convert::from_python(&loaded))
                     .map_err(|error| Fault::of(py, &error));
@@ -259,13 +260,16 @@ impl Drain {
                 }),
             },
         )?;
-        let begun = convert::to_dict(py, &start.inputs).and_then(|inputs| {
-            let arguments = (start.sequence, &pending, start.target, inputs, remaining);
-            self.start.bind(py).call1(arguments)
-        });
-        if let Err(error) = begun {
-            pending.get().resolve(Err(Fault::of(py, &error)));
+        let begun = convert::to_dict(py, &start.inputs)
+            .map_err(|(field, error)| Fault::of_input(py, field, &error))
+            .and_then(|inputs| {
+                let arguments = (start.sequence, &pending, start.target, inputs, remaining);
+                let started = self.start.bind(py).call1(arguments);
+                started.map_err(|error| Fault::of(py, &error))
+            });
+        if let Err(fault) = begun {
             pending.get().settle();
+            pending.get().resolve(Err(fault));
         }
         Ok(())
     }
