@@ -33,7 +33,7 @@ async fn the_error_says_what_is_wrong_and_what_to_do() {
         ("shapes:unknown_annotation", "is not known"),
         ("shapes:sync_function", "TypeError"),
         ("shapes:needs_arguments", "TypeError"),
-        ("question ->", "is not a signature"),
+        ("question ->", "no output field"),
         ("question -> answer: no_such_type", "is not a signature"),
         ("-> answer ->", "is not a signature"),
         ("question -> 1answer", "is not a signature"),

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Deadline, Error, Lm, Prediction,
+    Deadline, Error, Prediction,
     layers::CancelLayer,
     testing::{
         ScriptedLm,
@@ -18,7 +18,7 @@ use tower_dspy::{
     },
 };
 
-use crate::support::{ask, call, eventually, host_alone, question};
+use crate::support::{ask, call, eventually, host_alone, lm, question};
 
 const CALLS: usize = 1000;
 const AT_ONCE: usize = 16;
@@ -26,8 +26,8 @@ const SEED: u64 = 0x5EED;
 
 #[tokio::test]
 async fn a_thousand_calls_given_up_at_random_leave_nothing_behind() {
-    // A server of its own: the others' connections are kept for their next calls.
-    let (host, lm) = (host_alone().await, ScriptedLm::start().await.unwrap());
+    // A server of its own, so that all its connections are this test's.
+    let (host, server) = (host_alone().await, ScriptedLm::start().await.unwrap());
     let reply = |n: u64| match n % 4 {
         0 => Reply::hang(),
         1 => Reply::answer("quick"),
@@ -35,11 +35,9 @@ async fn a_thousand_calls_given_up_at_random_leave_nothing_behind() {
         _ => Reply::answer("in bytes").trickle(Duration::from_micros(500)),
     };
     let script: Vec<_> = (0..CALLS as u64).map(reply).collect();
-    lm.script("storm", script);
-    let storm = Lm::new("openai/storm")
-        .base_url(lm.base_url())
-        .key("unused");
-    let qa = host.load("question -> answer").lm(storm).await.unwrap();
+    server.script("storm", script);
+    let lm = lm("storm").await.base_url(server.base_url());
+    let qa = host.load("question -> answer").lm(lm).await.unwrap();
     let with_grace = ServiceBuilder::new()
         .layer(CancelLayer::new().with_grace(Duration::from_millis(20)))
         .service(qa.clone());
@@ -118,7 +116,7 @@ async fn a_thousand_calls_given_up_at_random_leave_nothing_behind() {
         stats.settled - earlier.settled,
         stats.submitted - earlier.submitted
     );
-    let requests = lm
+    let requests = server
         .wait_for("storm", |all| all.iter().all(|r| r.ended().is_some()))
         .await
         .unwrap();
@@ -126,7 +124,8 @@ async fn a_thousand_calls_given_up_at_random_leave_nothing_behind() {
     let gone = requests.iter().filter(gone).count();
     assert!(gone > 0, "of {} requests none was given up", requests.len());
     // What is open still is kept for the next calls.
-    lm.wait_for_connections(|open| open <= AT_ONCE)
+    server
+        .wait_for_connections(|open| open <= AT_ONCE)
         .await
         .unwrap();
     assert_eq!(call(&host, "witness:tasks", json!({})).await, before);

@@ -61,7 +61,7 @@ async def surrogate():
 
 async def bottomless():
     value: list = []
-    for _ in range(500):
+    for _ in range(200):
         value = [value]
     return dspy.Prediction(value=value)
 
