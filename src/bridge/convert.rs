@@ -65,10 +65,7 @@ fn to_python_at<'py>(py: Python<'py>, value: &Value, depth: usize) -> PyResult<B
 fn from_python_at(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     check(depth)?;
     if let Ok(text) = object.cast::<PyString>() {
-        let text = text.to_str().map_err(|_| {
-            PyValueError::new_err("the text holds a lone surrogate, which is not JSON")
-        })?;
-        return Ok(Value::String(text.to_owned()));
+        return Ok(Value::String(text.to_str()?.to_owned()));
     }
     if object.is_none() {
         return Ok(Value::Null);

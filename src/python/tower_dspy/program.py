@@ -103,15 +103,9 @@ def _find(spec: dict[str, Any]) -> Any:
         return _attribute(module, spec["attribute"], target)
     if "->" in target:
         try:
-            signature = dspy.Signature(target)
+            return dspy.Signature(target)
         except (ValueError, SyntaxError, TypeError) as error:
             raise HostError("signature", f"`{target}` is not a signature: {error}") from error
-        if not signature.input_fields or not signature.output_fields:
-            raise HostError(
-                "signature",
-                f"`{target}` is not a signature: it needs a field on either side of the arrow",
-            )
-        return signature
     name, _, attribute = target.partition(":")
     try:
         module = importlib.import_module(name)
