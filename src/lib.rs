@@ -10,7 +10,7 @@
 //!   -> DspyService   checks the inputs, takes a permit                     mod service
 //!   -> bridge        a queue to the thread that owns the interpreter       mod bridge
 //!   -> program       your DSPy module, unchanged                           src/python
-//!   -> lm            the LM that it calls                                  mod lm
+//!   -> lm            each LM call, back in Rust: a tower HTTP stack        mod lm
 //! ```
 //!
 //! What travels with the request is its [`CallContext`]: [`Deadline`], [`Cancel`] with its
@@ -48,6 +48,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
+//! | `lm` (default, part of `python`) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `lm` (default, and with `python`) | [`Lm`]: LM calls through a tower HTTP stack |
 //! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
 //! | `test-util` | [`testing`]: a scripted LM over real HTTP; for tests only |
