@@ -5,7 +5,8 @@ use std::time::Duration;
 use tower::{ServiceBuilder, layer::util::Stack};
 
 use crate::layers::{
-    CancelLayer, DeadlineLayer, FallbackLayer, RetryLayer, TimeoutLayer,
+    CancelLayer, DeadlineLayer, FallbackLayer, RetryLayer, Shutdown, ShutdownLayer, TimeoutLayer,
+    TrackLayer, Tracker,
     fallback::{Through, Value},
 };
 
@@ -18,12 +19,15 @@ use crate::layers::{
 /// use std::time::Duration;
 /// use serde_json::json;
 /// use tower::{ServiceBuilder, ServiceExt};
-/// use tower_dspy::{DspyServiceBuilderExt, Error, PredictRequest, Prediction};
+/// use tower_dspy::{DspyServiceBuilderExt, Error, PredictRequest, Prediction, Shutdown, Tracker};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Error> {
 /// let sorry = Prediction::new([("answer".to_owned(), json!("no idea"))].into_iter().collect());
+/// let (shutdown, tracker) = (Shutdown::new(), Tracker::new());
 /// let program = ServiceBuilder::new()
+///     .shutdown(shutdown.clone())
+///     .tracked(tracker.clone())
 ///     .deadline(Duration::from_secs(10))
 ///     .cancellable()
 ///     .fallback_value(sorry)
@@ -36,12 +40,20 @@ use crate::layers::{
 ///
 /// let answer = program.oneshot(PredictRequest::new(json!({"question": "..."}))).await?;
 /// assert_eq!(answer.get("answer"), Some(&json!("no idea")));
+/// assert_eq!(tracker.counts().completed, 1);
+/// assert_eq!(shutdown.in_flight(), 0);
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// `ServiceBuilder`'s own `timeout` and `retry` are tower's, and stay what they are.
 pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
+    /// Lets calls through until `shutdown` begins, and ends those in flight: [`ShutdownLayer::new`].
+    fn shutdown(self, shutdown: Shutdown) -> ServiceBuilder<Stack<ShutdownLayer, L>>;
+
+    /// Shows each call in `tracker`, which can stop it: [`TrackLayer::new`].
+    fn tracked(self, tracker: Tracker) -> ServiceBuilder<Stack<TrackLayer, L>>;
+
     /// Ends the whole call after `limit`: [`DeadlineLayer::new`].
     fn deadline(self, limit: Duration) -> ServiceBuilder<Stack<DeadlineLayer, L>>;
 
@@ -63,6 +75,14 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
 }
 
 impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
+    fn shutdown(self, shutdown: Shutdown) -> ServiceBuilder<Stack<ShutdownLayer, L>> {
+        self.layer(ShutdownLayer::new(shutdown))
+    }
+
+    fn tracked(self, tracker: Tracker) -> ServiceBuilder<Stack<TrackLayer, L>> {
+        self.layer(TrackLayer::new(tracker))
+    }
+
     fn deadline(self, limit: Duration) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
         self.layer(DeadlineLayer::new(limit))
     }

@@ -87,8 +87,9 @@ pub use error::{
     ProgramError, Scope, Stage,
 };
 pub use layers::{
-    Backoff, CancelLayer, CancelService, DeadlineLayer, DeadlineService, Fallback, FallbackLayer,
-    Retry, RetryBudget, RetryLayer, RetryPolicy, Timeout, TimeoutLayer,
+    Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer, DeadlineService, Fallback,
+    FallbackLayer, Retry, RetryBudget, RetryLayer, RetryPolicy, Shutdown, ShutdownLayer,
+    ShutdownReport, ShutdownService, Timeout, TimeoutLayer, Track, TrackLayer, Tracker,
 };
 #[cfg(feature = "lm")]
 pub use lm::Lm;

@@ -5,6 +5,7 @@ use std::{error::Error as StdError, time::Duration};
 use tower::BoxError;
 
 use super::{Cancelled, Elapsed, Error};
+use crate::Cause;
 
 /// The sort of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +74,11 @@ pub trait Classify {
     fn retry_after(&self) -> Option<Duration> {
         None
     }
+
+    /// Why the call was cancelled, if that is the failure and it says so.
+    fn cancel_cause(&self) -> Option<Cause> {
+        None
+    }
 }
 
 impl Classify for BoxError {
@@ -82,6 +88,10 @@ impl Classify for BoxError {
 
     fn retry_after(&self) -> Option<Duration> {
         find(&**self, |error| error.retry_after()).flatten()
+    }
+
+    fn cancel_cause(&self) -> Option<Cause> {
+        find(&**self, |error| error.cancel_cause()).flatten()
     }
 }
 
@@ -161,7 +171,7 @@ fn of_an_lm<'a>(_: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cause, Scope, Stage};
+    use crate::{Scope, Stage};
 
     #[derive(Debug, thiserror::Error)]
     #[error("wrapped")]
@@ -180,6 +190,7 @@ mod tests {
             Cause::Shutdown,
         )))));
         assert_eq!(error.kind(), ErrorKind::ShuttingDown);
+        assert_eq!(error.cancel_cause(), Some(Cause::Shutdown));
     }
 
     #[test]

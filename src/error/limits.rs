@@ -142,4 +142,8 @@ impl Classify for Cancelled {
             _ => ErrorKind::Cancelled,
         }
     }
+
+    fn cancel_cause(&self) -> Option<Cause> {
+        Some(self.cause)
+    }
 }

@@ -60,4 +60,11 @@ impl Classify for Error {
             _ => None,
         }
     }
+
+    fn cancel_cause(&self) -> Option<crate::Cause> {
+        match self {
+            Self::Cancelled(error) => error.cancel_cause(),
+            _ => None,
+        }
+    }
 }

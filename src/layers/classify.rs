@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Classify, ErrorKind};
+use crate::{Cause, Classify, ErrorKind};
 
 /// Reads the [`ErrorKind`] of an error: [`ByClassify`], or [`ByFn`] after `.classify(..)`.
 ///
@@ -18,6 +18,11 @@ pub trait Classifier<E> {
 
     /// How long whoever failed asked to be left alone, if it did.
     fn retry_after(&self, error: &E) -> Option<Duration>;
+
+    /// Why the call was cancelled, if `error` is that and says so.
+    fn cancel_cause(&self, _: &E) -> Option<Cause> {
+        None
+    }
 }
 
 /// Asks the error itself, through [`Classify`].
@@ -31,6 +36,10 @@ impl<E: Classify> Classifier<E> for ByClassify {
 
     fn retry_after(&self, error: &E) -> Option<Duration> {
         error.retry_after()
+    }
+
+    fn cancel_cause(&self, error: &E) -> Option<Cause> {
+        error.cancel_cause()
     }
 }
 

@@ -6,11 +6,18 @@ mod deadline;
 pub mod fallback;
 pub(crate) mod guard;
 pub mod retry;
+pub mod shutdown;
 mod timeout;
+pub mod track;
 
 pub use cancel::{CancelFuture, CancelLayer, CancelService};
 pub use classify::{ByClassify, ByFn, Classifier};
 pub use deadline::{DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer};
 pub use retry::{Backoff, Retry, RetryBudget, RetryFuture, RetryLayer, RetryPolicy};
+pub use shutdown::{
+    HookOutcome, HookOutput, HookReport, Shutdown, ShutdownFuture, ShutdownLayer, ShutdownPhase,
+    ShutdownReport, ShutdownService,
+};
 pub use timeout::{Timeout, TimeoutFuture, TimeoutLayer};
+pub use track::{CallCounts, CallSnapshot, CallStatus, Track, TrackFuture, TrackLayer, Tracker};

@@ -21,10 +21,10 @@ use crate::Stage;
 
 /// When an enclosing layer ends what is being polled, and how.
 #[derive(Clone, Copy)]
-pub(super) struct End {
-    pub(super) at: Instant,
+pub(crate) struct End {
+    pub(crate) at: Instant,
     /// With a grace, not at once.
-    pub(super) grace: bool,
+    pub(crate) grace: bool,
 }
 
 thread_local! {
@@ -36,7 +36,7 @@ thread_local! {
 /// Runs `poll`, for a layer that sees to the `end` of what it polls unless an enclosing one does so
 /// no later.
 #[inline]
-pub(super) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
+pub(crate) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
     struct Restore(Option<End>);
     impl Drop for Restore {
         fn drop(&mut self) {

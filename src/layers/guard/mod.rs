@@ -29,7 +29,7 @@ use self::enclosing::End;
 pub(crate) use self::{
     clock::{Clock, Limit},
     watch::Watch,
-    work::{Admit, Slot, Work},
+    work::{Admit, Slot, Work, observe},
 };
 use crate::{CallContext, CallId, Cancel, Carrier, Cause, Deadline, Stage, drop_scope};
 

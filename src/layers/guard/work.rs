@@ -29,7 +29,7 @@ thread_local! {
 /// The service of an outer layer may be always ready and have taken the call long ago, while
 /// further in, past layers that may be foreign, it waits.
 #[inline]
-pub(super) fn observe<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+pub(crate) fn observe<T>(poll: impl FnOnce() -> T) -> (T, bool) {
     WAITS.set(false);
     let polled = poll();
     (polled, WAITS.get())

@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     Carrier, ErrorKind,
-    layers::classify::{ByClassify, Classifier, Kinds},
+    layers::{
+        classify::{ByClassify, Classifier, Kinds},
+        track::attempts,
+    },
 };
 
 /// A retry cannot help these: there is no time, or nobody who wants the answer.
@@ -143,6 +146,7 @@ where
     /// Called right before each attempt, the first included, when the inner service is ready: so
     /// this is where an attempt is paid for.
     fn clone_request(&mut self, request: &R) -> Option<R> {
+        attempts::note(self.done.saturating_add(1));
         match self.reservation.take() {
             Some(reservation) => reservation.spend(),
             None => self.budget.deposit(),

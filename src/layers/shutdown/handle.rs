@@ -1,0 +1,226 @@
+//! [`Shutdown`]: the handle, and the steps of a shutdown.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+
+use super::{
+    calls::Calls,
+    hook::{Hook, HookOutcome, HookOutput, HookReport},
+    report::{ShutdownPhase, ShutdownReport},
+};
+use crate::Deadline;
+
+/// How long the calls that are given up have to be dropped by the tasks that hold them.
+const LAST_POLL: Duration = Duration::from_millis(100);
+
+const HOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Ends all calls that go through one or more [`ShutdownLayer`](super::ShutdownLayer)s, then cleans
+/// up, and reports.
+///
+/// Clones are handles to the same shutdown. It goes one way: accepting, draining, cancelling, done.
+///
+/// A call is in flight from when it came until its future is done or dropped. The answer itself may
+/// go on, as the body of an HTTP response does; the server that sends it has to wait for that.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dspy::layers::{Shutdown, ShutdownPhase};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let shutdown = Shutdown::new();
+/// shutdown.hook("close the pool", || async { /* pool.close().await */ });
+/// shutdown.hook("flush the log", || async { Err::<(), _>("the disk is full") });
+///
+/// let report = shutdown.run(Duration::from_secs(20), Duration::from_secs(2)).await;
+/// assert_eq!(shutdown.phase(), ShutdownPhase::Done);
+/// let failed: Vec<_> = report.failed_hooks().map(|hook| &*hook.name).collect();
+/// assert_eq!(failed, ["flush the log"]);
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Shutdown {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    calls: Arc<Calls>,
+    /// Held by whoever runs the shutdown.
+    progress: Mutex<Progress>,
+}
+
+/// What has been done, kept so that a second `run` can go on where a dropped one stopped.
+#[derive(Default)]
+struct Progress {
+    /// When the drain ends, and how long the grace is.
+    limits: Option<(Deadline, Duration)>,
+    /// When the grace ends.
+    grace: Option<Deadline>,
+    hooks: Vec<HookReport>,
+    report: Option<ShutdownReport>,
+}
+
+impl Shutdown {
+    /// A shutdown that has not begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bounds each hook that is registered from now on. The default is 5 seconds.
+    #[must_use]
+    pub fn with_hook_limit(self, limit: Duration) -> Self {
+        self.shared.calls.lock().hook_limit = Some(limit);
+        self
+    }
+
+    /// Runs `hook` once no call is in flight any more, or the rest was abandoned.
+    ///
+    /// Hooks run one after the other, the last registered first, as what was set up later may need
+    /// what was there before. Each is dropped at its [limit](Self::with_hook_limit); an error, a
+    /// panic or a hook that took too long does not keep the others from running, and is in the
+    /// report. A hook that blocks its thread cannot be stopped.
+    ///
+    /// Returns `false`, and does not run the hook, if the shutdown is done.
+    pub fn hook<F, Fut>(&self, name: impl Into<Cow<'static, str>>, hook: F) -> bool
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output: HookOutput> + Send + 'static,
+    {
+        let name = name.into();
+        let mut state = self.shared.calls.lock();
+        if state.phase == ShutdownPhase::Done {
+            // Nor is the hook dropped under the lock.
+            drop(state);
+            return false;
+        }
+        let limit = state.hook_limit.unwrap_or(HOOK_LIMIT);
+        state.hooks.push(Hook::new(name, limit, hook));
+        true
+    }
+
+    /// Whether new calls are let through.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        self.phase() == ShutdownPhase::Accepting
+    }
+
+    /// How far the shutdown has come.
+    #[must_use]
+    pub fn phase(&self) -> ShutdownPhase {
+        self.shared.calls.lock().phase
+    }
+
+    /// How many calls are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.calls.lock().in_flight()
+    }
+
+    /// Shuts down, and tells what became of the calls.
+    ///
+    /// 1. New calls are refused. Those in flight have `drain` to end by themselves; if none is, or
+    ///    none is left, there is no wait.
+    /// 2. Then the node in the context of each is cancelled, with
+    ///    [`Cause::Shutdown`](crate::Cause::Shutdown), and they have `grace` to clean up. Those
+    ///    that wait for a service are ended at once, for they must not start any more.
+    /// 3. Then their futures are dropped. It is their own tasks that do it, when they are polled
+    ///    next, which has 100 ms to happen. A call whose future is not polled is abandoned; if it
+    ///    is polled later, it is dropped then.
+    /// 4. The [hooks](Self::hook) run.
+    ///
+    /// A second `run`, with whatever limits, waits for the report of the first.
+    ///
+    /// # Panics
+    /// The future panics if it has to wait, or has hooks to run, outside a tokio runtime with its
+    /// timer enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing back: no call is accepted any more, and those in flight go
+    /// on. Another `run` goes on where this one stopped, with the limits that it had set. A hook
+    /// that was running is dropped and is reported as interrupted.
+    pub async fn run(&self, drain: Duration, grace: Duration) -> ShutdownReport {
+        let calls = &self.shared.calls;
+        let begun = {
+            let mut state = calls.lock();
+            let accepting = state.phase == ShutdownPhase::Accepting;
+            if accepting {
+                state.phase = ShutdownPhase::Draining;
+            }
+            accepting.then(|| state.in_flight())
+        };
+        if let Some(in_flight) = begun {
+            tracing::info!(target: "tower_dspy", in_flight, ?drain, ?grace, "shutting down");
+        }
+
+        let mut progress = self.shared.progress.lock().await;
+        if let Some(report) = &progress.report {
+            return report.clone();
+        }
+        // The first run's, whoever goes on with it.
+        let (drain, grace) = *progress
+            .limits
+            .get_or_insert_with(|| (Deadline::within(drain), grace));
+        if !calls.wait_empty(drain).await {
+            let in_flight = calls.tell();
+            let grace = *progress.grace.get_or_insert_with(|| {
+                tracing::info!(target: "tower_dspy", in_flight, "cancelling the calls in flight");
+                Deadline::within(grace)
+            });
+            if !calls.wait_empty(grace).await {
+                calls.give_up.cancel();
+                calls.wait_empty(Deadline::within(LAST_POLL)).await;
+            }
+        }
+        loop {
+            let hook = {
+                let mut state = calls.lock();
+                let Some(hook) = state.hooks.pop() else {
+                    // Under the same lock, so that no hook comes in between and is lost.
+                    state.phase = ShutdownPhase::Done;
+                    let mut report = state.report.clone();
+                    report.abandoned = state.in_flight() as u64;
+                    drop(state);
+                    report.hooks = std::mem::take(&mut progress.hooks);
+                    progress.report = Some(report.clone());
+                    if report.is_clean() {
+                        tracing::info!(target: "tower_dspy", "shut down: {report}");
+                    } else {
+                        tracing::warn!(target: "tower_dspy", "shut down: {report}");
+                    }
+                    return report;
+                };
+                hook
+            };
+            // Written before it runs: it is what stays if this future is dropped meanwhile.
+            progress.hooks.push(HookReport {
+                name: hook.name.clone(),
+                outcome: HookOutcome::Interrupted,
+            });
+            let outcome = hook.run().await;
+            if let Some(last) = progress.hooks.last_mut() {
+                last.outcome = outcome;
+            }
+        }
+    }
+
+    pub(super) fn calls(&self) -> &Arc<Calls> {
+        &self.shared.calls
+    }
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (phase, in_flight) = {
+            let state = self.shared.calls.lock();
+            (state.phase, state.in_flight())
+        };
+        f.debug_struct("Shutdown")
+            .field("phase", &phase)
+            .field("in_flight", &in_flight)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,141 @@
+//! Clean-up at the end of a shutdown.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use tower::BoxError;
+
+type Outcome = Result<(), String>;
+type HookFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// A clean-up that has not run yet.
+pub(super) struct Hook {
+    pub(super) name: Cow<'static, str>,
+    limit: Duration,
+    start: Box<dyn FnOnce() -> HookFuture + Send>,
+}
+
+impl Hook {
+    pub(super) fn new<F, Fut>(name: Cow<'static, str>, limit: Duration, hook: F) -> Self
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output: HookOutput> + Send + 'static,
+    {
+        Self {
+            name,
+            limit,
+            start: Box::new(|| {
+                // Called only now: the closure may do something before it returns its future.
+                let future = hook();
+                Box::pin(async { future.await.outcome() })
+            }),
+        }
+    }
+
+    /// Runs the hook to its end or its limit. A panic in it must not keep the others from running.
+    pub(super) async fn run(self) -> HookOutcome {
+        let Ok(mut future) = catch_unwind(AssertUnwindSafe(self.start)) else {
+            return HookOutcome::Panicked;
+        };
+        let done = poll_fn(|cx| {
+            let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
+            match catch_unwind(poll) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),
+                Err(_) => Poll::Ready(None),
+            }
+        });
+        let outcome = match timeout(self.limit, done).await {
+            Ok(Some(Ok(()))) => HookOutcome::Completed,
+            Ok(Some(Err(error))) => HookOutcome::Failed { error },
+            Ok(None) => HookOutcome::Panicked,
+            Err(_) => HookOutcome::TimedOut { limit: self.limit },
+        };
+        match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            Ok(()) => outcome,
+            Err(_) => HookOutcome::Panicked,
+        }
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hook").field(&self.name).finish()
+    }
+}
+
+/// What a clean-up hook may return: nothing, or a `Result` whose error is reported.
+pub trait HookOutput: sealed::Sealed {
+    #[doc(hidden)]
+    fn outcome(self) -> Result<(), String>;
+}
+
+impl HookOutput for () {
+    fn outcome(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: Into<BoxError>> HookOutput for Result<(), E> {
+    fn outcome(self) -> Result<(), String> {
+        self.map_err(|error| error.into().to_string())
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl<E> Sealed for Result<(), E> {}
+}
+
+/// What became of one clean-up hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HookReport {
+    /// The name that it was registered with.
+    pub name: Cow<'static, str>,
+    /// How it ended.
+    pub outcome: HookOutcome,
+}
+
+/// How a clean-up hook ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HookOutcome {
+    /// It ran to its end.
+    Completed,
+    /// It returned an error.
+    Failed {
+        /// The error's message.
+        error: String,
+    },
+    /// It took longer than its limit and was dropped.
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It panicked.
+    Panicked,
+    /// The future of [`Shutdown::run`](super::Shutdown::run) was dropped while it ran.
+    Interrupted,
+}
+
+impl fmt::Display for HookOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::Failed { error } => write!(f, "failed: {error}"),
+            Self::TimedOut { limit } => write!(f, "took longer than {limit:?}"),
+            Self::Panicked => f.write_str("panicked"),
+            Self::Interrupted => f.write_str("was interrupted"),
+        }
+    }
+}

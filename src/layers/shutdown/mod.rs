@@ -1,0 +1,169 @@
+//! [`ShutdownLayer`]: ends the calls when the service ends.
+
+mod calls;
+mod future;
+mod handle;
+mod hook;
+mod report;
+
+use std::task::{Context, Poll};
+
+use tower::{Layer, Service};
+
+pub use self::{
+    future::ShutdownFuture,
+    handle::Shutdown,
+    hook::{HookOutcome, HookOutput, HookReport},
+    report::{ShutdownPhase, ShutdownReport},
+};
+use super::guard::Admit;
+use crate::{Cancelled, Carrier};
+
+/// Lets calls through until a [`Shutdown`] begins, and ends those that are in flight then.
+///
+/// A call is either accepted, and then in the shutdown's report, or answered with [`Cancelled`] of
+/// [`Cause::Shutdown`](crate::Cause::Shutdown) without calling the inner service. Each accepted call
+/// gets a cancellation node of its own, below the one in its context; [`Shutdown::run`] cancels it
+/// when the call has not ended in time. From then on the call is polled until it ends by itself,
+/// and its answer, if it still has one, is its answer: there is somebody who waits for it. What has
+/// not ended within the grace is dropped, with `Cause::Shutdown` as the cause that
+/// [`drop_scope`](crate::drop_scope) tells, and answered with [`Cancelled`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_dspy::{Classify, Error, ErrorKind, WithContext};
+/// use tower_dspy::layers::{Shutdown, ShutdownLayer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let shutdown = Shutdown::new();
+/// let service = ServiceBuilder::new()
+///     .layer(ShutdownLayer::new(shutdown.clone()))
+///     .service_fn(|seconds: WithContext<u64>| async move {
+///         tokio::time::sleep(Duration::from_secs(seconds.request)).await;
+///         Ok::<_, Error>("done")
+///     });
+///
+/// let short = tokio::spawn(service.clone().oneshot(WithContext::new(5)));
+/// let long = tokio::spawn(service.clone().oneshot(WithContext::new(60)));
+/// tokio::task::yield_now().await;
+///
+/// let report = shutdown.run(Duration::from_secs(20), Duration::from_secs(2)).await;
+/// assert_eq!(report.to_string(), "2 calls: 1 completed, 0 failed, 1 cancelled, 0 abandoned; 0 refused");
+///
+/// assert_eq!(short.await.unwrap().unwrap(), "done");
+/// assert_eq!(long.await.unwrap().unwrap_err().kind(), ErrorKind::ShuttingDown);
+/// let late = service.oneshot(WithContext::new(1)).await;
+/// assert_eq!(late.unwrap_err().kind(), ErrorKind::ShuttingDown);
+/// # }
+/// ```
+///
+/// # Where it belongs
+/// Outermost, but for what turns errors into responses: a call counts from when it arrives, so all
+/// that it may have to wait for is inside. For the same reason the service is always ready, and
+/// each call waits in its future for the readiness of a clone of its own; a call that still waits
+/// when the drain has ended is not let in any more.
+///
+/// # What it demands of the inner service
+/// `Clone`, an error that can be made from [`Cancelled`], and a request that is a [`Carrier`].
+///
+/// # Grace
+/// It is [`Shutdown::run`]'s, and for all calls. Layers of this crate that are polled inside, in the
+/// same task, leave the end of a call to this one while it lasts, so that a
+/// [`CancelLayer`](super::CancelLayer) inside does not cut it short; nor does a limit of time that
+/// passes within it, so a grace should be short. (A poll that is under way at
+/// the very moment when the calls are told to stop may miss that, and then ends its call at once.)
+///
+/// # How it differs from tower's layers and `tokio_util`'s `TaskTracker`
+/// Tower has none for this. A `TaskTracker` and a `CancellationToken` can be made to wait for tasks
+/// and to signal them; they do not refuse new calls without a gap, bound the waiting, stop what does
+/// not heed the signal, or tell what became of each. A server's own graceful shutdown, such as
+/// axum's, waits for connections, with no bound: run this one beside it, and it will end.
+///
+/// # Cancel safety
+/// Dropping the response future drops the inner service's clone, or its future, and counts the call
+/// as cancelled.
+#[derive(Clone, Debug)]
+pub struct ShutdownLayer {
+    shutdown: Shutdown,
+}
+
+impl ShutdownLayer {
+    /// Lets calls through until `shutdown` begins.
+    #[must_use]
+    pub const fn new(shutdown: Shutdown) -> Self {
+        Self { shutdown }
+    }
+}
+
+impl<S> Layer<S> for ShutdownLayer {
+    type Service = ShutdownService<S>;
+
+    fn layer(&self, inner: S) -> ShutdownService<S> {
+        ShutdownService::new(inner, self.shutdown.clone())
+    }
+}
+
+/// Lets calls through until a [`Shutdown`] begins; see [`ShutdownLayer`].
+#[derive(Clone, Debug)]
+pub struct ShutdownService<S> {
+    inner: S,
+    shutdown: Shutdown,
+}
+
+// On `()`, so that `ShutdownService::layer` names no inner service.
+impl ShutdownService<()> {
+    /// The layer that makes this service.
+    #[must_use]
+    pub const fn layer(shutdown: Shutdown) -> ShutdownLayer {
+        ShutdownLayer::new(shutdown)
+    }
+}
+
+impl<S> ShutdownService<S> {
+    /// Lets calls through to `inner` until `shutdown` begins.
+    #[must_use]
+    pub const fn new(inner: S, shutdown: Shutdown) -> Self {
+        Self { inner, shutdown }
+    }
+
+    /// The inner service, of which each call gets a clone.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R> Service<R> for ShutdownService<S>
+where
+    S: Service<R> + Clone,
+    S::Error: From<Cancelled>,
+    R: Carrier,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ShutdownFuture<S, R>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: R) -> Self::Future {
+        match self.shutdown.calls().admit(request.context_mut()) {
+            Some(ticket) => {
+                ShutdownFuture::admitted(Admit::new(self.inner.clone(), request), ticket)
+            }
+            None => ShutdownFuture::refused(),
+        }
+    }
+}

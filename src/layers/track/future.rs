@@ -1,0 +1,116 @@
+//! The future of a tracked call.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::{
+    attempts,
+    ticket::{End, Ticket},
+};
+use crate::{
+    ErrorKind, Stage,
+    layers::{
+        classify::Classifier,
+        guard::{Admit, Work, observe},
+    },
+};
+
+pin_project! {
+    /// The response future of [`Track`](super::Track).
+    pub struct TrackFuture<S, R, C>
+    where
+        S: Service<R>,
+    {
+        #[pin]
+        work: Admit<S, R>,
+        // After the work: a call has not left the tracker while it holds something.
+        ticket: Option<Ticket>,
+        // How many attempts an outer retry had made before.
+        before: u32,
+        classify: C,
+    }
+
+    impl<S, R, C> PinnedDrop for TrackFuture<S, R, C>
+    where
+        S: Service<R>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(ticket) = this.ticket {
+                let _entered = ticket.span.enter();
+                this.work.as_mut().discard();
+            }
+        }
+    }
+}
+
+impl<S: Service<R>, R, C> TrackFuture<S, R, C> {
+    pub(super) const fn new(work: Admit<S, R>, ticket: Ticket, before: u32, classify: C) -> Self {
+        Self {
+            work,
+            ticket: Some(ticket),
+            before,
+            classify,
+        }
+    }
+}
+
+impl<S, R, C> Future for TrackFuture<S, R, C>
+where
+    S: Service<R>,
+    C: Classifier<S::Error>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(ticket) = this.ticket else {
+            return Poll::Pending;
+        };
+        let entered = ticket.span.enter();
+        // So it stays if the poll, or the drop after it, panics.
+        ticket.end = End::Failed;
+        let ((polled, waits), seen) = attempts::observe(|| observe(|| this.work.as_mut().poll(cx)));
+        let runs = this.work.stage() == Stage::Running && !waits;
+        let Poll::Ready(result) = polled else {
+            drop(entered);
+            ticket.end = End::Dropped;
+            if runs {
+                ticket.runs(seen.max(this.before.saturating_add(1)));
+            }
+            return Poll::Pending;
+        };
+        this.work.as_mut().discard();
+        drop(entered);
+        if runs {
+            ticket.runs(seen.max(this.before.saturating_add(1)));
+        }
+        ticket.end = match &result {
+            Ok(_) => End::Completed,
+            Err(error) => end(this.classify, error),
+        };
+        *this.ticket = None;
+        Poll::Ready(result)
+    }
+}
+
+fn end<E>(classify: &impl Classifier<E>, error: &E) -> End {
+    match classify.kind(error) {
+        ErrorKind::Elapsed | ErrorKind::Deadline => End::TimedOut,
+        ErrorKind::Cancelled => End::Cancelled(classify.cancel_cause(error)),
+        ErrorKind::ShuttingDown => End::Cancelled(Some(crate::Cause::Shutdown)),
+        _ => End::Failed,
+    }
+}
+
+impl<S: Service<R>, R, C> fmt::Debug for TrackFuture<S, R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,276 @@
+//! [`TrackLayer`]: which calls are under way.
+
+pub(crate) mod attempts;
+mod future;
+mod snapshot;
+mod ticket;
+mod tracker;
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::time::Instant;
+use tower::{Layer, Service};
+use tracing::field::Empty;
+
+pub use self::{
+    future::TrackFuture,
+    snapshot::{CallCounts, CallSnapshot, CallStatus},
+    tracker::Tracker,
+};
+use self::{ticket::Ticket, tracker::Entry};
+use super::{
+    classify::{ByClassify, ByFn},
+    guard::Admit,
+};
+use crate::{Cancel, Carrier, ErrorKind};
+
+/// Enters each call in a [`Tracker`], which shows it and can stop it, and opens its span.
+///
+/// The request's context gets an id, if it has none yet, and a cancellation node of the call's own,
+/// below the one that it came with. Each call ends in the tracker with one status: completed; timed
+/// out, cancelled or failed, by the [`ErrorKind`] of its error; or, if its future is dropped, by the
+/// cause that [`drop_scope`](crate::drop_scope) tells.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_dspy::{Cause, Error, WithContext};
+/// use tower_dspy::layers::{CallStatus, CancelLayer, TrackLayer, Tracker};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let tracker = Tracker::new().with_history(100);
+/// let service = ServiceBuilder::new()
+///     .layer(TrackLayer::new(tracker.clone()).with_label("qa"))
+///     .layer(CancelLayer::new())
+///     .service_fn(|question: WithContext<&'static str>| async move {
+///         tokio::time::sleep(Duration::from_secs(60)).await;
+///         Ok::<_, Error>(question.request.len())
+///     });
+///
+/// let call = tokio::spawn(service.oneshot(WithContext::new("why?")));
+/// tokio::time::sleep(Duration::from_secs(1)).await;
+///
+/// let calls = tracker.calls();
+/// assert_eq!(calls[0].status, CallStatus::Running);
+/// assert_eq!(calls[0].elapsed, Duration::from_secs(1));
+///
+/// assert!(tracker.cancel(calls[0].id, Cause::Shutdown));
+/// tracker.wait_empty().await;
+/// let status = CallStatus::Cancelled { cause: Cause::Shutdown };
+/// assert_eq!(tracker.history()[0].status, status);
+/// # assert!(call.await.unwrap().is_err());
+/// # }
+/// ```
+///
+/// # Where it belongs
+/// Around all layers that make a call end, so that it sees the end, and inside shutdown. A
+/// deadline that is set further in is not seen, so the time left is that of the deadline the request
+/// came with. Inside a retry, each attempt is tracked as a call of its own, under the call's id.
+///
+/// A [`Tracker::cancel`] cancels the node in the request's context. What watches that node ends the
+/// call: a [`CancelLayer`](super::CancelLayer) inside, or the DSPy service itself. Work that does
+/// not look at it runs on.
+///
+/// # What it demands of the inner service
+/// `Clone`, an error that implements [`Classify`](crate::Classify), unless the layer is given
+/// [a function](TrackLayer::classify), and a request that is a [`Carrier`].
+///
+/// The service is always ready: each call waits in its future for a clone of the inner service, so
+/// that the wait is tracked and lies in the span.
+///
+/// # The span
+/// `call`, of target `tower_dspy` at level info: from the call to the end of its future, entered
+/// whenever the future is polled, and when it is dropped. Its fields are `call_id`, `label`,
+/// `time_left_ms` and, at the end, `attempts`, `outcome` and, of a cancelled call, `cause`. Nothing
+/// of the request is in it but its context.
+///
+/// # How it differs from `tokio_util`'s `TaskTracker`
+/// That one counts futures and can wait for them. This one also says what each is doing, how each
+/// ended, and can stop one or all; and it needs no closing before it is waited for.
+///
+/// # Cancel safety
+/// Dropping the response future drops the inner service's clone, or its future; then the call
+/// leaves the tracker.
+#[derive(Clone, Debug)]
+pub struct TrackLayer<C = ByClassify> {
+    tracker: Tracker,
+    options: Options<C>,
+}
+
+#[derive(Clone, Debug)]
+struct Options<C> {
+    label: Option<Arc<str>>,
+    observe_only: bool,
+    classify: C,
+}
+
+impl Options<ByClassify> {
+    const DEFAULT: Self = Self {
+        label: None,
+        observe_only: false,
+        classify: ByClassify,
+    };
+}
+
+impl TrackLayer {
+    /// Enters each call in `tracker`.
+    #[must_use]
+    pub const fn new(tracker: Tracker) -> Self {
+        Self {
+            tracker,
+            options: Options::DEFAULT,
+        }
+    }
+}
+
+impl<C> TrackLayer<C> {
+    /// Names the calls through this layer, as by the program that they ask.
+    #[must_use]
+    pub fn with_label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.options.label = Some(label.into());
+        self
+    }
+
+    /// Leaves the calls without a node of their own, which saves its allocations: the tracker can
+    /// show them, but not stop them.
+    #[must_use]
+    pub fn observe_only(mut self) -> Self {
+        self.options.observe_only = true;
+        self
+    }
+
+    /// Reads the kind of an error with `kind`, for errors that do not implement
+    /// [`Classify`](crate::Classify).
+    #[must_use]
+    pub fn classify<E, F>(self, kind: F) -> TrackLayer<ByFn<F>>
+    where
+        F: Fn(&E) -> ErrorKind,
+    {
+        TrackLayer {
+            tracker: self.tracker,
+            options: Options {
+                label: self.options.label,
+                observe_only: self.options.observe_only,
+                classify: ByFn(kind),
+            },
+        }
+    }
+}
+
+impl<S, C: Clone> Layer<S> for TrackLayer<C> {
+    type Service = Track<S, C>;
+
+    fn layer(&self, inner: S) -> Track<S, C> {
+        Track {
+            inner,
+            tracker: self.tracker.clone(),
+            options: self.options.clone(),
+        }
+    }
+}
+
+/// Enters each call in a [`Tracker`]; see [`TrackLayer`].
+#[derive(Clone, Debug)]
+pub struct Track<S, C = ByClassify> {
+    inner: S,
+    tracker: Tracker,
+    options: Options<C>,
+}
+
+// On `()`, so that `Track::layer` names no inner service.
+impl Track<()> {
+    /// The layer that makes this service; its options are there.
+    #[must_use]
+    pub const fn layer(tracker: Tracker) -> TrackLayer {
+        TrackLayer::new(tracker)
+    }
+}
+
+impl<S> Track<S> {
+    /// Enters each call of `inner` in `tracker`.
+    #[must_use]
+    pub const fn new(inner: S, tracker: Tracker) -> Self {
+        Self {
+            inner,
+            tracker,
+            options: Options::DEFAULT,
+        }
+    }
+}
+
+impl<S, C> Track<S, C> {
+    /// The inner service, of which each call gets a clone.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R, C> Service<R> for Track<S, C>
+where
+    S: Service<R> + Clone,
+    R: Carrier,
+    C: super::Classifier<S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = TrackFuture<S, R, C>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: R) -> Self::Future {
+        let since = Instant::now();
+        let Options {
+            label,
+            observe_only,
+            classify,
+        } = self.options.clone();
+        let context = request.context_mut();
+        let id = context.id();
+        let mut cancel = Cancel::none();
+        if !observe_only {
+            cancel = context.cancel.child();
+            context.cancel = cancel.clone();
+        }
+        let left = context
+            .deadline
+            .map(|deadline| deadline.remaining_at(since));
+        let span = tracing::info_span!(
+            target: "tower_dspy",
+            "call",
+            call_id = id.get(),
+            label = label.as_deref(),
+            time_left_ms = left.map(|left| left.as_millis() as u64),
+            attempts = Empty,
+            outcome = Empty,
+            cause = Empty,
+        );
+        let entry = Entry {
+            label,
+            since,
+            deadline: context.deadline,
+            cancel,
+            attempts: 0,
+        };
+        let before = context.attempt;
+        let key = self.tracker.enter(id, entry);
+        let ticket = Ticket::new(self.tracker.clone(), key, span);
+        let work = Admit::new(self.inner.clone(), request);
+        TrackFuture::new(work, ticket, before, classify)
+    }
+}

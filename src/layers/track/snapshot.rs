@@ -1,0 +1,109 @@
+//! What a tracker tells about its calls.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{CallId, Cause};
+
+/// How far a call has come, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallStatus {
+    /// It waits for a service to be ready.
+    Pending,
+    /// A service has taken it.
+    Running,
+    /// It was answered.
+    Completed,
+    /// It ended in an error, or in a panic.
+    Failed,
+    /// A limit of time ended it, one of its own or one of a layer around it.
+    TimedOut,
+    /// It was stopped before it was done.
+    Cancelled {
+        /// By whom, or by what.
+        cause: Cause,
+    },
+}
+
+impl CallStatus {
+    /// Whether the call is over. A status that is, is the last.
+    #[must_use]
+    pub const fn is_finished(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+
+    /// The status in one lower-case phrase, as spans and logs name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for CallStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled { cause } => write!(f, "cancelled ({cause})"),
+            status => f.write_str(status.as_str()),
+        }
+    }
+}
+
+/// One call, as it was when the tracker was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallSnapshot {
+    /// The call's id.
+    pub id: CallId,
+    /// The label of the layer that tracks it.
+    pub label: Option<Arc<str>>,
+    /// How far it has come.
+    pub status: CallStatus,
+    /// Why it was told to stop, if it was. It may still clean up, or be done before it noticed.
+    pub stopping: Option<Cause>,
+    /// How many attempts were begun, as far as this crate's retry made them; 0 while it waits.
+    pub attempts: u32,
+    /// How long it has taken so far; how long it took, once it is over.
+    pub elapsed: Duration,
+    /// What is left, or was left at its end, of the deadline that it came to the layer with.
+    pub time_left: Option<Duration>,
+}
+
+/// How many calls came, and what became of them.
+///
+/// At every moment `accepted` is [`live`](Self::live) `+ completed + failed + timed_out +
+/// cancelled`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallCounts {
+    /// All calls that came.
+    pub accepted: u64,
+    /// Those that wait for a service.
+    pub pending: u64,
+    /// Those that a service has taken.
+    pub running: u64,
+    /// Those that were answered.
+    pub completed: u64,
+    /// Those that ended in an error, or in a panic.
+    pub failed: u64,
+    /// Those that a limit of time ended.
+    pub timed_out: u64,
+    /// Those that were stopped for another reason.
+    pub cancelled: u64,
+    /// How many of `timed_out` and `cancelled` had their future dropped, and so got no answer.
+    pub dropped: u64,
+}
+
+impl CallCounts {
+    /// The calls that are not over.
+    #[must_use]
+    pub const fn live(&self) -> u64 {
+        self.pending + self.running
+    }
+}

@@ -1,0 +1,85 @@
+//! A call's place in its tracker.
+
+use tracing::Span;
+
+use super::{
+    snapshot::CallStatus,
+    tracker::{Key, Tracker},
+};
+use crate::{Cancel, Cause, drop_scope};
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    Completed,
+    Failed,
+    TimedOut,
+    /// By an error that may know its cause.
+    Cancelled(Option<Cause>),
+    /// Without an answer.
+    Dropped,
+}
+
+impl End {
+    /// The status of a call that ends so, and whose node is `node`.
+    pub(super) fn status(self, node: &Cancel) -> CallStatus {
+        let cause = match self {
+            Self::Completed => return CallStatus::Completed,
+            Self::Failed => return CallStatus::Failed,
+            Self::TimedOut => return CallStatus::TimedOut,
+            Self::Cancelled(cause) => cause.or_else(|| node.cause()).unwrap_or(Cause::Caller),
+            Self::Dropped => drop_scope::cause(),
+        };
+        match cause {
+            // A limit is a limit, whoever enforced it.
+            Cause::Elapsed | Cause::Deadline => CallStatus::TimedOut,
+            cause => CallStatus::Cancelled { cause },
+        }
+    }
+}
+
+/// A call's place in its tracker, held by the call's future. Dropping it makes the call leave.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    tracker: Tracker,
+    key: Key,
+    attempts: u32,
+    /// Covers all of the call.
+    pub(super) span: Span,
+    /// How the call ends if the ticket is dropped now.
+    pub(super) end: End,
+}
+
+impl Ticket {
+    /// The ticket of a call that was entered in `tracker`.
+    pub(super) const fn new(tracker: Tracker, key: Key, span: Span) -> Self {
+        Self {
+            tracker,
+            key,
+            attempts: 0,
+            span,
+            end: End::Dropped,
+        }
+    }
+
+    /// The call has been taken by a service, for its attempt number `attempts` at least.
+    pub(super) fn runs(&mut self, attempts: u32) {
+        if attempts > self.attempts {
+            self.attempts = attempts;
+            self.tracker.runs(self.key, attempts);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let Some(status) = self.tracker.leave(self.key, self.end) else {
+            return;
+        };
+        self.span.record("outcome", status.as_str());
+        if let CallStatus::Cancelled { cause } = status {
+            self.span.record("cause", cause.as_str());
+        }
+        self.span.record("attempts", self.attempts);
+    }
+}

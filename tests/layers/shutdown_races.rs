@@ -1,0 +1,142 @@
+//! No call is lost between being accepted and being refused.
+
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use tokio_test::{assert_ready, task};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_dspy::{
+    CancelLayer, Classify, Error, ErrorKind, WithContext,
+    layers::{CallStatus, Shutdown, ShutdownLayer, ShutdownService, TrackLayer, Tracker},
+};
+
+use super::support::*;
+
+/// The call and the shutdown begin at the same moment, on two threads.
+#[test]
+fn a_call_at_the_very_moment_is_either_in_the_report_or_refused() {
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..5_000 {
+        let shutdown = Shutdown::new();
+        let work = service_fn(async |_: Request| Ok::<_, BoxError>(()));
+        let mut service = ShutdownService::new(work, shutdown.clone());
+        let start = Barrier::new(2);
+        // Without a runtime: where there is nothing to wait for, nothing waits.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let (answer, report) = std::thread::scope(|scope| {
+            let call = scope.spawn(|| {
+                start.wait();
+                let mut call = task::spawn(service.call(request()));
+                assert_ready!(call.poll())
+            });
+            start.wait();
+            let report = runtime.block_on(shutdown.run(secs(60), secs(60)));
+            (call.join().unwrap(), report)
+        });
+        match answer {
+            Ok(()) => {
+                assert_eq!((report.accepted, report.completed), (1, 1));
+                accepted += 1;
+            }
+            Err(_) => {
+                assert_eq!(report.accepted, 0);
+                refused += 1;
+            }
+        }
+        assert_eq!(report.abandoned, 0);
+    }
+    assert_eq!(accepted + refused, 5_000);
+}
+
+/// Callers on all threads, until they are refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_callers_saw_is_what_the_report_says() {
+    for (drain, grace) in [(1_000, 0), (0, 1_000), (0, 0), (2, 2)] {
+        let shutdown = Shutdown::new();
+        let tracker = Tracker::new();
+        let seen: Arc<[AtomicU64; 3]> = Arc::default();
+        let service = ServiceBuilder::new()
+            .layer(ShutdownLayer::new(shutdown.clone()))
+            .layer(TrackLayer::new(tracker.clone()))
+            .layer(CancelLayer::new())
+            .service_fn(|micros: WithContext<u64>| async move {
+                sleep(Duration::from_micros(micros.request)).await;
+                if micros.request.is_multiple_of(7) {
+                    return Err(crate::script::busy(None));
+                }
+                Ok::<_, Error>(())
+            });
+        let mut callers = tokio::task::JoinSet::new();
+        for caller in 0..64 {
+            let (service, seen) = (service.clone(), seen.clone());
+            callers.spawn(async move {
+                for n in 0.. {
+                    let micros = (caller * 31 + n * 17) % 3_000;
+                    let result = service.clone().oneshot(WithContext::new(micros)).await;
+                    let outcome = match result.map_err(|error| error.kind()) {
+                        Ok(()) => 0,
+                        Err(ErrorKind::ShuttingDown) => 2,
+                        Err(_) => 1,
+                    };
+                    seen[outcome].fetch_add(1, Ordering::Relaxed);
+                    if outcome == 2 {
+                        break;
+                    }
+                }
+            });
+        }
+        sleep(millis(20)).await;
+        let limits = (millis(drain), millis(grace));
+        let (report, _) = tokio::join!(shutdown.run(limits.0, limits.1), callers.join_all());
+        let [completed, failed, stopped] = [0, 1, 2].map(|n| seen[n].load(Ordering::Relaxed));
+        assert_eq!(report.abandoned, 0, "{report}");
+        assert_eq!(report.completed, completed);
+        // What failed once it had been told to stop was cancelled, as far as a shutdown can tell.
+        let told = failed - report.failed;
+        assert!(told == 0 || report.cancelled >= told, "{report}");
+        // Each caller was stopped or refused, once.
+        assert_eq!(stopped, 64);
+        let cancelled = report.cancelled - told;
+        assert!(cancelled + report.refused <= 64, "{report}");
+        assert_eq!(report.accepted, completed + failed + cancelled);
+        // The tracker inside saw what was accepted, and agrees.
+        let counts = tracker.counts();
+        assert_eq!((counts.accepted, counts.live()), (report.accepted, 0));
+        assert_eq!((counts.completed, counts.failed), (completed, failed));
+        assert_eq!(counts.cancelled, cancelled);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tracker_inside_tells_that_it_was_the_shutdown() {
+    let shutdown = Shutdown::new();
+    let tracker = Tracker::new().with_history(9);
+    let service = ServiceBuilder::new()
+        .layer(ShutdownLayer::new(shutdown.clone()))
+        .layer(TrackLayer::new(tracker.clone()));
+    // One that heeds the signal, one that has to be dropped.
+    let heeds = CancelLayer::new().layer(Record::default().answers(secs(60)));
+    let heeds = tokio::spawn(service.clone().service(heeds).oneshot(request()));
+    let stuck = Record::default().answers(secs(60));
+    let stuck = tokio::spawn(service.service(stuck).oneshot(request()));
+    tokio::task::yield_now().await;
+    let report = shutdown.run(secs(1), secs(1)).await;
+    assert_eq!((report.accepted, report.cancelled), (2, 2));
+    for call in [heeds, stuck] {
+        call.await.unwrap().unwrap_err();
+    }
+    for call in tracker.history() {
+        let cause = tower_dspy::Cause::Shutdown;
+        assert_eq!(call.status, CallStatus::Cancelled { cause });
+        assert_eq!(call.stopping, Some(cause));
+    }
+}
