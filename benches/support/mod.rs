@@ -1,8 +1,12 @@
-//! What the benchmarks share.
+//! What the benchmarks of the bridge share.
+
+mod figures;
 
 use std::path::PathBuf;
 
 use tower_dspy::PythonEnv;
+
+pub(crate) use self::figures::{figure, median};
 
 /// The venv of the workspace, made if there is none.
 pub(crate) async fn venv() -> PathBuf {
@@ -13,15 +17,4 @@ pub(crate) async fn venv() -> PathBuf {
         .await
         .expect("a venv");
     env.prefix().to_path_buf()
-}
-
-/// Prints a figure the way all benchmarks do.
-pub(crate) fn figure(name: &str, value: f64, unit: &str) {
-    println!("figure {name} {value:.3} {unit}");
-}
-
-/// The middle of some values.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
