@@ -48,8 +48,8 @@ use crate::{Cancel, Cancelled, Carrier};
 ///
 /// # Where it belongs
 /// Around a retry and its backoff, or a cancel during the backoff is seen only once that has ended.
-/// For the same reason it covers the wait for readiness: the service is always ready, and each call
-/// waits, cancellable, for the readiness of a clone of its own.
+/// For the same reason it covers the wait for readiness: the service is always ready, and a call
+/// whose service is not takes it along and waits, cancellable, leaving a clone in its place.
 ///
 /// # What it demands of the inner service
 /// `Clone`, an error that can be made from [`Cancelled`], and a request that is a [`Carrier`].
@@ -70,7 +70,8 @@ use crate::{Cancel, Cancelled, Carrier};
 /// With a grace, the future panics if it has to wait outside a tokio runtime with its timer enabled.
 ///
 /// # Cancel safety
-/// Dropping the response future drops the inner service's clone, or its future, and cancels no node.
+/// Dropping the response future drops the inner service that it waits for, or its future, and
+/// cancels no node.
 #[derive(Clone, Debug, Default)]
 pub struct CancelLayer {
     token: Cancel,
@@ -141,7 +142,7 @@ impl<S> CancelService<S> {
         }
     }
 
-    /// The inner service, of which each call gets a clone.
+    /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
@@ -197,7 +198,7 @@ where
                 request.context_mut().cancel = node.clone();
             }
             grace = Grace::on(self.config.grace, node.clone());
-            Admit::new(self.inner.clone(), request)
+            Admit::start(&mut self.inner, request)
         };
         CancelFuture {
             guard: Guard::new(work, Watch::new(node, also), grace, tag).refusing(refused),

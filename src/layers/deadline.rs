@@ -55,9 +55,9 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// # What it demands of the inner service
 /// `Clone`, an error that can be made from [`Elapsed`], and a request that is a [`Carrier`].
 ///
-/// The service is always ready: each call waits, within its deadline, for the readiness of a clone
-/// of its own. A clone is right here because the original is never polled, so it holds no readiness
-/// that could be left behind. It follows that what answers for readiness, such as tower's
+/// The service is always ready: a call whose service is not ready yet takes it along, waits for it
+/// within its deadline, and leaves a clone in its place. So no service is left behind that holds a
+/// readiness or waits for one. It follows that what answers for readiness, such as tower's
 /// `LoadShed` and `ConcurrencyLimit`, belongs inside this layer: a load shed around it never sheds.
 ///
 /// # Grace
@@ -77,8 +77,8 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// The future panics if it has to wait outside a tokio runtime with its timer enabled.
 ///
 /// # Cancel safety
-/// Dropping the response future drops the inner service's clone, or its future, and does nothing
-/// else.
+/// Dropping the response future drops the inner service that it waits for, or its future, and does
+/// nothing else.
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineLayer {
     limit: Option<Duration>,
@@ -181,7 +181,7 @@ impl<S> DeadlineService<S> {
         }
     }
 
-    /// The inner service, of which each call gets a clone.
+    /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
@@ -227,7 +227,7 @@ where
                 context.deadline = Some(limit.at);
                 grace = Grace::below(self.config.grace, context);
             }
-            Admit::new(self.inner.clone(), request)
+            Admit::start(&mut self.inner, request)
         };
         let clock = Clock::new(limit).merged(merged.unwrap_or(false));
         DeadlineFuture {

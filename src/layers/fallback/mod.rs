@@ -74,9 +74,10 @@ use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 /// [`Classify`](crate::Classify), unless the layer is given [a function](FallbackLayer::classify).
 /// The request is a [`Carrier`], and `Clone` unless the fallback is a value.
 ///
-/// The service is always ready: each call waits for a clone of the inner service in its future,
-/// under the reserve's limit, because a service that is stuck must not keep the fallback from
-/// answering. So what answers for readiness, such as a load shed, belongs inside.
+/// The service is always ready: a call whose service is not ready yet takes it along, waits for it
+/// under the reserve's limit, and leaves a clone in its place, because a service that is stuck must
+/// not keep the fallback from answering. So what answers for readiness, such as a load shed, belongs
+/// inside.
 ///
 /// # Where it belongs
 /// Inside the deadline and outside of retry: a fallback is for when retries are over.
@@ -284,7 +285,7 @@ where
         let context = request.context_mut();
         let limit = reserve(context, self.options.reserve);
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
-        let first = Admit::new(self.inner.clone(), request);
+        let first = Admit::start(&mut self.inner, request);
         let first = Limited::new(first, Clock::new(limit), None, tag);
         let Options {
             kinds, classify, ..

@@ -2,8 +2,9 @@
 
 use std::{
     cell::Cell,
+    mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use pin_project_lite::pin_project;
@@ -78,6 +79,8 @@ pin_project! {
     {
         Waiting { service: S, request: Option<R> },
         Running { #[pin] future: S::Future },
+        // It had no readiness to give.
+        Failed { error: Option<S::Error> },
         Gone,
     }
 }
@@ -88,6 +91,33 @@ impl<S: Service<R>, R> Admit<S, R> {
         Self::Waiting {
             service,
             request: Some(request),
+        }
+    }
+
+    /// Calls `service` if it is ready now, and waits for it if it is not.
+    ///
+    /// A service that is ready needs no clone, and most are. One that is not goes into the future
+    /// and keeps the place that it may just have taken in a queue; a clone takes its place. So
+    /// `service` itself never holds a readiness, nor waits for one, after this.
+    #[inline]
+    pub(crate) fn start(service: &mut S, request: R) -> Self
+    where
+        S: Clone,
+    {
+        // Nobody needs to be woken: the future, if it has to wait, asks again at its first poll.
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Self::Running {
+                future: service.call(request),
+            },
+            Poll::Pending => {
+                let next = service.clone();
+                Self::new(mem::replace(service, next), request)
+            }
+            Poll::Ready(Err(error)) => {
+                // What has failed must not be asked again.
+                *service = service.clone();
+                Self::Failed { error: Some(error) }
+            }
         }
     }
 }
@@ -111,6 +141,11 @@ impl<S: Service<R>, R> Future for Admit<S, R> {
                     self.set(Self::Running { future });
                 }
                 AdmitProj::Running { future } => return future.poll(cx),
+                AdmitProj::Failed { error } => {
+                    return error
+                        .take()
+                        .map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
                 AdmitProj::Gone => return Poll::Pending,
             }
         }
@@ -120,7 +155,7 @@ impl<S: Service<R>, R> Future for Admit<S, R> {
 impl<S: Service<R>, R> Work for Admit<S, R> {
     fn stage(&self) -> Stage {
         match self {
-            Self::Waiting { .. } => Stage::Waiting,
+            Self::Waiting { .. } | Self::Failed { .. } => Stage::Waiting,
             Self::Running { .. } | Self::Gone => Stage::Running,
         }
     }
