@@ -8,10 +8,9 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Admit, Clock, Grace, Limit, Limited, Tag};
+use super::guard::{Admit, Clock, Grace, Limit, Limited, Tag, now};
 use crate::{Carrier, Deadline, Elapsed, Scope};
 
 /// Ends the whole call at its deadline, the time it waits for the service included.
@@ -123,11 +122,12 @@ impl DeadlineLayer {
 
     /// The limit for the work of a call that arrives now with the deadline `inbound`, and whether
     /// it is that deadline, and not one of this layer's making.
+    #[inline]
     fn limit(&self, inbound: Option<Deadline>) -> Option<(Limit, bool)> {
         if inbound.is_none() && self.limit.is_none() {
             return None;
         }
-        let since = Instant::now();
+        let since = now::now();
         let own = self.limit.map(|limit| Deadline::at(since).later_by(limit));
         let outer = match (inbound, own) {
             (Some(inbound), Some(own)) => inbound.earlier(own),
@@ -227,7 +227,11 @@ where
                 context.deadline = Some(limit.at);
                 grace = Grace::below(self.config.grace, context);
             }
-            Admit::start(&mut self.inner, request)
+            let start = || Admit::start(&mut self.inner, request);
+            match limit {
+                Some(limit) => now::hand_on(limit.since, start),
+                None => start(),
+            }
         };
         let clock = Clock::new(limit).merged(merged.unwrap_or(false));
         DeadlineFuture {

@@ -8,10 +8,9 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag};
+use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag, now};
 use crate::{Carrier, Deadline, Elapsed, Scope};
 
 /// Ends each attempt that takes longer than a limit.
@@ -161,7 +160,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
-        let since = Instant::now();
+        let since = now::take();
         let own = Deadline::at(since).later_by(self.config.limit);
         let context = request.context_mut();
         let (at, scope) = match context.deadline {

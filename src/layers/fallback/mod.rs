@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use self::future::Second;
@@ -18,7 +17,7 @@ pub use self::{
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
-    guard::{Admit, Clock, Limit, Limited, Tag},
+    guard::{Admit, Clock, Limit, Limited, Tag, now},
 };
 use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 
@@ -297,7 +296,7 @@ where
 /// Makes the deadline in `context` earlier by `reserve`, or by half of what is left.
 fn reserve(context: &mut CallContext, reserve: Duration) -> Option<Limit> {
     let deadline = context.deadline.filter(|_| !reserve.is_zero())?;
-    let since = Instant::now();
+    let since = now::now();
     let kept = reserve.min(deadline.remaining_at(since) / 2);
     if kept.is_zero() {
         // Nothing can be divided; whoever set the deadline enforces it.

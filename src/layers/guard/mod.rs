@@ -13,6 +13,7 @@
 
 mod clock;
 pub(crate) mod enclosing;
+pub(crate) mod now;
 mod watch;
 mod work;
 

@@ -15,6 +15,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::layers::guard::now;
+
 /// One retry.
 const RETRY: i64 = 1000;
 /// A ttl is counted in this many slots, so a deposit lasts between 0.9 and 1 ttl.
@@ -110,7 +112,7 @@ impl RetryBudget {
     /// Counts a request, not its retries.
     pub(super) fn deposit(&self) {
         if let Some(bucket) = &self.0 {
-            let mut state = bucket.now();
+            let mut state = bucket.at(now::now());
             let newest = state.newest;
             let deposit = bucket.config.deposit.into();
             state.slots[newest] = state.slots[newest].saturating_add(deposit);
@@ -171,11 +173,15 @@ impl fmt::Debug for RetryBudget {
 }
 
 impl Bucket {
-    /// The state, with the slots that are older than the ttl emptied.
     fn now(&self) -> MutexGuard<'_, State> {
+        self.at(Instant::now())
+    }
+
+    /// The state, with the slots that are older than the ttl emptied.
+    fn at(&self, now: Instant) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         let slot = self.config.ttl.as_nanos() / SLOTS as u128;
-        let age = Instant::now().saturating_duration_since(state.since);
+        let age = now.saturating_duration_since(state.since);
         let passed = age.as_nanos() / slot;
         if passed > 0 {
             for _ in 0..passed.min(SLOTS as u128) {
