@@ -181,27 +181,32 @@ where
             Some(context) => context.cancel.clone(),
             None => Cancel::none(),
         };
+        if let Some(cause) = node.cause().or_else(|| shared.cause()) {
+            return CancelFuture {
+                guard: Guard::new(Admit::Gone, Watch::new(node, None), None, tag)
+                    .refusing(Some(cause)),
+            };
+        }
         let mut also = None;
-        let mut grace = None;
-        let refused = node.cause().or_else(|| shared.cause());
-        let work = if refused.is_some() {
-            Admit::Gone
-        } else {
-            if shared.is_some() {
-                // The call must not be able to cancel what it shares: it gets a node of its own.
-                if node.is_some() {
-                    node = node.child();
-                    also = Some(shared.clone());
-                } else {
-                    node = shared.child();
-                }
-                request.context_mut().cancel = node.clone();
+        if shared.is_some() {
+            // The call must not be able to cancel what it shares: it gets a node of its own.
+            if node.is_some() {
+                node = node.child();
+                also = Some(shared.clone());
+            } else {
+                node = shared.child();
             }
-            grace = Grace::on(self.config.grace, node.clone());
-            Admit::start(&mut self.inner, request)
-        };
+            request.context_mut().cancel = node.clone();
+        }
+        let grace = Grace::on(self.config.grace, &node);
+        // As it stands here, in one expression, the future is made where it is going to lie.
         CancelFuture {
-            guard: Guard::new(work, Watch::new(node, also), grace, tag).refusing(refused),
+            guard: Guard::new(
+                Admit::start(&mut self.inner, request),
+                Watch::new(node, also),
+                grace,
+                tag,
+            ),
         }
     }
 }

@@ -217,25 +217,29 @@ where
         let tag = Tag::of_request(&request);
         let inbound = request.context().and_then(|context| context.deadline);
         let (limit, merged) = self.config.limit(inbound).unzip();
-        let refused = limit.filter(Limit::was_past).map(|limit| limit.cause());
-        let mut grace = None;
-        let work = if refused.is_some() {
-            Admit::Gone
-        } else {
-            if let Some(limit) = limit {
-                let context = request.context_mut();
-                context.deadline = Some(limit.at);
-                grace = Grace::below(self.config.grace, context);
-            }
-            let start = || Admit::start(&mut self.inner, request);
-            match limit {
-                Some(limit) => now::hand_on(limit.since, start),
-                None => start(),
-            }
-        };
         let clock = Clock::new(limit).merged(merged.unwrap_or(false));
+        let Some(limit) = limit else {
+            let work = Admit::start(&mut self.inner, request);
+            return DeadlineFuture {
+                limited: Limited::new(work, clock, None, tag),
+            };
+        };
+        if limit.was_past() {
+            return DeadlineFuture {
+                limited: Limited::new(Admit::Gone, clock, None, tag).refusing(Some(limit.cause())),
+            };
+        }
+        let context = request.context_mut();
+        context.deadline = Some(limit.at);
+        let grace = Grace::below(self.config.grace, context);
+        // As it stands here, in one expression, the future is made where it is going to lie.
         DeadlineFuture {
-            limited: Limited::new(work, clock, grace, tag).refusing(refused),
+            limited: Limited::new(
+                now::hand_on(limit.since, || Admit::start(&mut self.inner, request)),
+                clock,
+                grace,
+                tag,
+            ),
         }
     }
 }

@@ -169,22 +169,25 @@ where
         };
         let limit = Limit { at, scope, since };
         let tag = Tag::of(context);
-        // An attempt that is given no time at all is still polled once: what is ready wins.
-        let late = scope == Scope::Deadline && limit.was_past();
-        let mut grace = None;
-        let work = if late {
-            Slot::Gone
-        } else {
-            context.deadline = Some(at);
-            grace = Grace::below(self.config.grace, context);
-            Slot::Live {
-                future: self.inner.call(request),
-            }
-        };
-        let refused = late.then(|| limit.cause());
         let clock = Clock::new(Some(limit)).merged(scope == Scope::Deadline);
+        // An attempt that is given no time at all is still polled once: what is ready wins.
+        if scope == Scope::Deadline && limit.was_past() {
+            return TimeoutFuture {
+                limited: Limited::new(Slot::Gone, clock, None, tag).refusing(Some(limit.cause())),
+            };
+        }
+        context.deadline = Some(at);
+        let grace = Grace::below(self.config.grace, context);
+        // As it stands here, in one expression, the future is made where it is going to lie.
         TimeoutFuture {
-            limited: Limited::new(work, clock, grace, tag).refusing(refused),
+            limited: Limited::new(
+                Slot::Live {
+                    future: self.inner.call(request),
+                },
+                clock,
+                grace,
+                tag,
+            ),
         }
     }
 }

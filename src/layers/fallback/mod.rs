@@ -271,10 +271,12 @@ where
     type Error = S::Error;
     type Future = FallbackFuture<S, A, C, R>;
 
+    #[inline]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
         let call = request.context_mut().id();
         let second = Second {
@@ -284,16 +286,25 @@ where
         let context = request.context_mut();
         let limit = reserve(context, self.options.reserve);
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
-        let first = Admit::start(&mut self.inner, request);
-        let first = Limited::new(first, Clock::new(limit), None, tag);
-        let Options {
-            kinds, classify, ..
-        } = self.options.clone();
-        FallbackFuture::new(first, second, kinds, classify, cancel, call)
+        // As it stands here, in one expression, the future is made where it is going to lie.
+        FallbackFuture::new(
+            Limited::new(
+                Admit::start(&mut self.inner, request),
+                Clock::new(limit),
+                None,
+                tag,
+            ),
+            second,
+            self.options.kinds,
+            self.options.classify.clone(),
+            cancel,
+            call,
+        )
     }
 }
 
 /// Makes the deadline in `context` earlier by `reserve`, or by half of what is left.
+#[inline]
 fn reserve(context: &mut CallContext, reserve: Duration) -> Option<Limit> {
     let deadline = context.deadline.filter(|_| !reserve.is_zero())?;
     let since = now::now();

@@ -72,21 +72,23 @@ pub(crate) struct Grace {
 impl Grace {
     /// A grace of `length`, whose signal is a node that it puts below the context's own. `None`, and
     /// nothing is allocated, for a grace of zero: the work is dropped at once.
+    #[inline]
     pub(crate) fn below(length: Duration, context: &mut CallContext) -> Option<Box<Self>> {
         if length.is_zero() {
             return None;
         }
         context.cancel = context.cancel.child();
-        Self::on(length, context.cancel.clone())
+        Self::on(length, &context.cancel)
     }
 
     /// A grace of `length`, whose signal is `node` itself. `None` for a grace of zero, or if
     /// nothing can cancel the node.
-    pub(crate) fn on(length: Duration, node: Cancel) -> Option<Box<Self>> {
+    #[inline]
+    pub(crate) fn on(length: Duration, node: &Cancel) -> Option<Box<Self>> {
         (!length.is_zero() && node.is_some()).then(|| {
             Box::new(Self {
                 length,
-                node,
+                node: node.clone(),
                 began: None,
             })
         })

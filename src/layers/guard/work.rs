@@ -109,16 +109,28 @@ impl<S: Service<R>, R> Admit<S, R> {
             Poll::Ready(Ok(())) => Self::Running {
                 future: service.call(request),
             },
-            Poll::Pending => {
-                let next = service.clone();
-                Self::new(mem::replace(service, next), request)
-            }
-            Poll::Ready(Err(error)) => {
-                // What has failed must not be asked again.
-                *service = service.clone();
-                Self::Failed { error: Some(error) }
-            }
+            Poll::Ready(Err(error)) => Self::failed(service, error),
+            Poll::Pending => Self::wait(service, request),
         }
+    }
+
+    #[cold]
+    fn wait(service: &mut S, request: R) -> Self
+    where
+        S: Clone,
+    {
+        let next = service.clone();
+        Self::new(mem::replace(service, next), request)
+    }
+
+    #[cold]
+    fn failed(service: &mut S, error: S::Error) -> Self
+    where
+        S: Clone,
+    {
+        // What has failed must not be asked again.
+        *service = service.clone();
+        Self::Failed { error: Some(error) }
     }
 }
 

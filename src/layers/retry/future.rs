@@ -48,6 +48,7 @@ pin_project! {
 }
 
 impl<S: Service<R>, C, R> RetryFuture<S, C, R> {
+    #[inline]
     pub(super) const fn new(
         first: S::Future,
         service: S,
@@ -71,6 +72,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {

@@ -223,17 +223,18 @@ where
     type Error = S::Error;
     type Future = RetryFuture<S, C, R>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
         // Before it is cloned, so that all attempts have the same.
         request.context_mut().id();
         let mut policy = self.policy.clone();
         let kept = Policy::<R, S::Response, S::Error>::clone_request(&mut policy, &request);
         // The service that was ready takes the first attempt; its clone waits for itself.
-        let first = self.inner.call(request);
-        RetryFuture::new(first, self.inner.clone(), policy, kept)
+        RetryFuture::new(self.inner.call(request), self.inner.clone(), policy, kept)
     }
 }
