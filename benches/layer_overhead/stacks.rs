@@ -134,16 +134,17 @@ impl<E> Service<Request> for Inner<E> {
     }
 }
 
-/// Polls until it is done.
-#[inline]
-fn finish<T, E>(future: impl Future<Output = Result<T, E>>, cx: &mut Context<'_>) {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(answer) = future.as_mut().poll(cx) {
-            assert!(answer.is_ok());
-            return;
+/// Polls a future, where it is made, until it is done.
+macro_rules! finish {
+    ($future:expr, $cx:expr) => {
+        let mut future = pin!($future);
+        loop {
+            if let Poll::Ready(answer) = future.as_mut().poll($cx) {
+                assert!(answer.is_ok());
+                break;
+            }
         }
-    }
+    };
 }
 
 fn contender<S>(name: &'static str, mut service: S) -> Contender
@@ -155,7 +156,7 @@ where
         let cx = &mut Context::from_waker(Waker::noop());
         for _ in 0..n {
             assert!(matches!(service.poll_ready(cx), Poll::Ready(Ok(()))));
-            finish(service.call(black_box(&request).clone()), cx);
+            finish!(service.call(black_box(&request).clone()), cx);
         }
     });
     Contender { name, calls }
@@ -233,7 +234,7 @@ fn seatbelt(pending: bool) -> Contender {
     let calls = Box::new(move |n| {
         let cx = &mut Context::from_waker(Waker::noop());
         for _ in 0..n {
-            finish(service.execute(black_box(&request).clone()), cx);
+            finish!(service.execute(black_box(&request).clone()), cx);
         }
     });
     Contender {

@@ -199,14 +199,9 @@ where
             request.context_mut().cancel = node.clone();
         }
         let grace = Grace::on(self.config.grace, &node);
-        // As it stands here, in one expression, the future is made where it is going to lie.
+        let watch = || Watch::new(node, also);
         CancelFuture {
-            guard: Guard::new(
-                Admit::start(&mut self.inner, request),
-                Watch::new(node, also),
-                grace,
-                tag,
-            ),
+            guard: Guard::start(&mut self.inner, request, watch, grace, tag),
         }
     }
 }

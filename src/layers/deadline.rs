@@ -217,29 +217,26 @@ where
         let tag = Tag::of_request(&request);
         let inbound = request.context().and_then(|context| context.deadline);
         let (limit, merged) = self.config.limit(inbound).unzip();
-        let clock = Clock::new(limit).merged(merged.unwrap_or(false));
+        let merged = merged.unwrap_or(false);
+        let clock = || Clock::new(limit).merged(merged);
+        let service = &mut self.inner;
         let Some(limit) = limit else {
-            let work = Admit::start(&mut self.inner, request);
             return DeadlineFuture {
-                limited: Limited::new(work, clock, None, tag),
+                limited: Limited::start(service, request, clock, None, tag),
             };
         };
         if limit.was_past() {
             return DeadlineFuture {
-                limited: Limited::new(Admit::Gone, clock, None, tag).refusing(Some(limit.cause())),
+                limited: Limited::new(Admit::Gone, clock(), None, tag)
+                    .refusing(Some(limit.cause())),
             };
         }
         let context = request.context_mut();
         context.deadline = Some(limit.at);
         let grace = Grace::below(self.config.grace, context);
-        // As it stands here, in one expression, the future is made where it is going to lie.
+        let _handed_on = now::hand_on(limit.since);
         DeadlineFuture {
-            limited: Limited::new(
-                now::hand_on(limit.since, || Admit::start(&mut self.inner, request)),
-                clock,
-                grace,
-                tag,
-            ),
+            limited: Limited::start(service, request, clock, grace, tag),
         }
     }
 }

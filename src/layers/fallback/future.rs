@@ -56,7 +56,7 @@ where
     S: Service<R>,
     A: Answer<R, S::Response, S::Error>,
 {
-    #[inline]
+    #[inline(always)]
     pub(super) const fn new(
         first: Limited<Admit<S, R>>,
         second: Second<A, A::Kept>,

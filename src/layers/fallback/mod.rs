@@ -17,7 +17,7 @@ pub use self::{
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
-    guard::{Admit, Clock, Limit, Limited, Tag, now},
+    guard::{Clock, Limit, Limited, Tag, now},
 };
 use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 
@@ -286,14 +286,8 @@ where
         let context = request.context_mut();
         let limit = reserve(context, self.options.reserve);
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
-        // As it stands here, in one expression, the future is made where it is going to lie.
         FallbackFuture::new(
-            Limited::new(
-                Admit::start(&mut self.inner, request),
-                Clock::new(limit),
-                None,
-                tag,
-            ),
+            Limited::start(&mut self.inner, request, || Clock::new(limit), None, tag),
             second,
             self.options.kinds,
             self.options.classify.clone(),

@@ -19,12 +19,13 @@ mod work;
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
+use tower::Service;
 
 use self::enclosing::End;
 pub(crate) use self::{
@@ -167,6 +168,49 @@ impl<W, A> Guard<W, A> {
             self.phase = Phase::Refused(cause);
         }
         self
+    }
+}
+
+impl<S, R, A> Guard<Admit<S, R>, A>
+where
+    S: Service<R> + Clone,
+{
+    /// Runs a call of `service` until it is done or the alarm rings, its wait for readiness
+    /// included. A service that is ready is called at once.
+    ///
+    /// The future is large and is made where it is going to lie, so there is one expression for it
+    /// in each branch, and it is never moved from one to another.
+    #[inline(always)]
+    pub(crate) fn start(
+        service: &mut S,
+        request: R,
+        alarm: impl FnOnce() -> A,
+        grace: Option<Box<Grace>>,
+        tag: Tag,
+    ) -> Self {
+        // Nobody needs to be woken: the future, if it has to wait, asks again at its first poll.
+        let error = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                return Self {
+                    work: Admit::Running {
+                        future: service.call(request),
+                    },
+                    alarm: alarm(),
+                    grace,
+                    phase: Phase::Watching,
+                    tag,
+                };
+            }
+            Poll::Ready(Err(error)) => Some(error),
+            Poll::Pending => None,
+        };
+        Self {
+            work: Admit::unready(service, request, error),
+            alarm: alarm(),
+            grace,
+            phase: Phase::Watching,
+            tag,
+        }
     }
 }
 

@@ -28,16 +28,19 @@ pub(crate) fn take() -> Instant {
     NOW.take().unwrap_or_else(Instant::now)
 }
 
-/// Hands a call on that came at `now`.
+/// For as long as what it returns is held, a call is being handed on that came at `now`.
 #[inline]
-pub(crate) fn hand_on<T>(now: Instant, call: impl FnOnce() -> T) -> T {
-    struct Clear;
-    impl Drop for Clear {
-        fn drop(&mut self) {
-            NOW.set(None);
-        }
-    }
-    let _clear = Clear;
+pub(crate) fn hand_on(now: Instant) -> HandedOn {
     NOW.set(Some(now));
-    call()
+    HandedOn
+}
+
+#[must_use = "the reading is forgotten when this is dropped"]
+pub(crate) struct HandedOn;
+
+impl Drop for HandedOn {
+    #[inline]
+    fn drop(&mut self) {
+        NOW.set(None);
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     mem,
     pin::Pin,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use pin_project_lite::pin_project;
@@ -94,43 +94,23 @@ impl<S: Service<R>, R> Admit<S, R> {
         }
     }
 
-    /// Calls `service` if it is ready now, and waits for it if it is not.
+    /// What a call waits with whose service was asked whether it is ready, and was not.
     ///
     /// A service that is ready needs no clone, and most are. One that is not goes into the future
     /// and keeps the place that it may just have taken in a queue; a clone takes its place. So
     /// `service` itself never holds a readiness, nor waits for one, after this.
-    #[inline]
-    pub(crate) fn start(service: &mut S, request: R) -> Self
-    where
-        S: Clone,
-    {
-        // Nobody needs to be woken: the future, if it has to wait, asks again at its first poll.
-        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => Self::Running {
-                future: service.call(request),
-            },
-            Poll::Ready(Err(error)) => Self::failed(service, error),
-            Poll::Pending => Self::wait(service, request),
-        }
-    }
-
     #[cold]
-    fn wait(service: &mut S, request: R) -> Self
+    pub(super) fn unready(service: &mut S, request: R, error: Option<S::Error>) -> Self
     where
         S: Clone,
     {
         let next = service.clone();
-        Self::new(mem::replace(service, next), request)
-    }
-
-    #[cold]
-    fn failed(service: &mut S, error: S::Error) -> Self
-    where
-        S: Clone,
-    {
-        // What has failed must not be asked again.
-        *service = service.clone();
-        Self::Failed { error: Some(error) }
+        let service = mem::replace(service, next);
+        match error {
+            // What has failed must not be asked again.
+            Some(error) => Self::Failed { error: Some(error) },
+            None => Self::new(service, request),
+        }
     }
 }
 
