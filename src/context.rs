@@ -63,6 +63,7 @@ impl CallContext {
     }
 
     /// The call's id; the same for each attempt of a call.
+    #[inline]
     pub fn id(&mut self) -> CallId {
         *self.call_id.get_or_insert_with(CallId::next)
     }

@@ -53,18 +53,21 @@ impl Deadline {
     }
 
     /// What was, or will be, left at `now`; zero once the deadline has passed.
+    #[inline]
     #[must_use]
     pub fn remaining_at(self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
     }
 
     /// Whether the deadline has been reached.
+    #[inline]
     #[must_use]
     pub fn is_past(self) -> bool {
         self.0 <= Instant::now()
     }
 
     /// The earlier of the two: how an inner limit merges with an outer one.
+    #[inline]
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
         self.min(other)
@@ -73,6 +76,7 @@ impl Deadline {
     /// This deadline moved `reserve` earlier, as when time is kept back for sending the answer.
     ///
     /// A reserve past the clock's range gives a deadline that has passed.
+    #[inline]
     #[must_use]
     pub fn earlier_by(self, reserve: Duration) -> Self {
         let now = Instant::now();
@@ -80,6 +84,7 @@ impl Deadline {
     }
 
     /// This deadline moved `limit` later; about 30 years later where the clock's range ends.
+    #[inline]
     #[must_use]
     pub fn later_by(self, limit: Duration) -> Self {
         let far = || self.0.checked_add(FAR_FUTURE);

@@ -1,12 +1,16 @@
-//! What the benchmarks share.
+//! What the benchmarks of the bridge share.
 
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each benchmark uses a part of it")]
+
+mod figures;
 
 use std::{path::PathBuf, time::Duration};
 
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep};
 use tower_dspy::{Host, PythonEnv};
+
+pub(crate) use self::figures::{figure, median};
 
 /// The venv of the workspace, made if there is none.
 pub(crate) async fn venv() -> PathBuf {
@@ -28,20 +32,9 @@ pub(crate) async fn host() -> Host {
         .expect("a host")
 }
 
-/// Prints a figure the way all benchmarks do.
-pub(crate) fn figure(name: &str, value: f64, unit: &str) {
-    println!("figure {name} {value:.3} {unit}");
-}
-
 /// Prints a number of things.
 pub(crate) fn count(name: &str, value: u64) {
     println!("figure {name} {value} count");
-}
-
-/// The middle of some values.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Durations, of which percentiles are asked in milliseconds.

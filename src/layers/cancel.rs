@@ -48,8 +48,8 @@ use crate::{Cancel, Cancelled, Carrier};
 ///
 /// # Where it belongs
 /// Around a retry and its backoff, or a cancel during the backoff is seen only once that has ended.
-/// For the same reason it covers the wait for readiness: the service is always ready, and each call
-/// waits, cancellable, for the readiness of a clone of its own.
+/// For the same reason it covers the wait for readiness: the service is always ready, and a call
+/// whose service is not takes it along and waits, cancellable, leaving a clone in its place.
 ///
 /// # What it demands of the inner service
 /// `Clone`, an error that can be made from [`Cancelled`], and a request that is a [`Carrier`].
@@ -70,7 +70,8 @@ use crate::{Cancel, Cancelled, Carrier};
 /// With a grace, the future panics if it has to wait outside a tokio runtime with its timer enabled.
 ///
 /// # Cancel safety
-/// Dropping the response future drops the inner service's clone, or its future, and cancels no node.
+/// Dropping the response future drops the inner service that it waits for, or its future, and
+/// cancels no node.
 #[derive(Clone, Debug, Default)]
 pub struct CancelLayer {
     token: Cancel,
@@ -141,7 +142,7 @@ impl<S> CancelService<S> {
         }
     }
 
-    /// The inner service, of which each call gets a clone.
+    /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
@@ -180,27 +181,27 @@ where
             Some(context) => context.cancel.clone(),
             None => Cancel::none(),
         };
+        if let Some(cause) = node.cause().or_else(|| shared.cause()) {
+            return CancelFuture {
+                guard: Guard::new(Admit::Gone, Watch::new(node, None), None, tag)
+                    .refusing(Some(cause)),
+            };
+        }
         let mut also = None;
-        let mut grace = None;
-        let refused = node.cause().or_else(|| shared.cause());
-        let work = if refused.is_some() {
-            Admit::Gone
-        } else {
-            if shared.is_some() {
-                // The call must not be able to cancel what it shares: it gets a node of its own.
-                if node.is_some() {
-                    node = node.child();
-                    also = Some(shared.clone());
-                } else {
-                    node = shared.child();
-                }
-                request.context_mut().cancel = node.clone();
+        if shared.is_some() {
+            // The call must not be able to cancel what it shares: it gets a node of its own.
+            if node.is_some() {
+                node = node.child();
+                also = Some(shared.clone());
+            } else {
+                node = shared.child();
             }
-            grace = Grace::on(self.config.grace, node.clone());
-            Admit::new(self.inner.clone(), request)
-        };
+            request.context_mut().cancel = node.clone();
+        }
+        let grace = Grace::on(self.config.grace, &node);
+        let watch = || Watch::new(node, also);
         CancelFuture {
-            guard: Guard::new(work, Watch::new(node, also), grace, tag).refusing(refused),
+            guard: Guard::start(&mut self.inner, request, watch, grace, tag),
         }
     }
 }

@@ -8,10 +8,9 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Admit, Clock, Grace, Limit, Limited, Tag};
+use super::guard::{Admit, Clock, Grace, Limit, Limited, Tag, now};
 use crate::{Carrier, Deadline, Elapsed, Scope};
 
 /// Ends the whole call at its deadline, the time it waits for the service included.
@@ -55,9 +54,9 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// # What it demands of the inner service
 /// `Clone`, an error that can be made from [`Elapsed`], and a request that is a [`Carrier`].
 ///
-/// The service is always ready: each call waits, within its deadline, for the readiness of a clone
-/// of its own. A clone is right here because the original is never polled, so it holds no readiness
-/// that could be left behind. It follows that what answers for readiness, such as tower's
+/// The service is always ready: a call whose service is not ready yet takes it along, waits for it
+/// within its deadline, and leaves a clone in its place. So no service is left behind that holds a
+/// readiness or waits for one. It follows that what answers for readiness, such as tower's
 /// `LoadShed` and `ConcurrencyLimit`, belongs inside this layer: a load shed around it never sheds.
 ///
 /// # Grace
@@ -77,8 +76,8 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// The future panics if it has to wait outside a tokio runtime with its timer enabled.
 ///
 /// # Cancel safety
-/// Dropping the response future drops the inner service's clone, or its future, and does nothing
-/// else.
+/// Dropping the response future drops the inner service that it waits for, or its future, and does
+/// nothing else.
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineLayer {
     limit: Option<Duration>,
@@ -123,11 +122,12 @@ impl DeadlineLayer {
 
     /// The limit for the work of a call that arrives now with the deadline `inbound`, and whether
     /// it is that deadline, and not one of this layer's making.
+    #[inline]
     fn limit(&self, inbound: Option<Deadline>) -> Option<(Limit, bool)> {
         if inbound.is_none() && self.limit.is_none() {
             return None;
         }
-        let since = Instant::now();
+        let since = now::now();
         let own = self.limit.map(|limit| Deadline::at(since).later_by(limit));
         let outer = match (inbound, own) {
             (Some(inbound), Some(own)) => inbound.earlier(own),
@@ -181,7 +181,7 @@ impl<S> DeadlineService<S> {
         }
     }
 
-    /// The inner service, of which each call gets a clone.
+    /// The inner service.
     pub const fn get_ref(&self) -> &S {
         &self.inner
     }
@@ -217,21 +217,26 @@ where
         let tag = Tag::of_request(&request);
         let inbound = request.context().and_then(|context| context.deadline);
         let (limit, merged) = self.config.limit(inbound).unzip();
-        let refused = limit.filter(Limit::was_past).map(|limit| limit.cause());
-        let mut grace = None;
-        let work = if refused.is_some() {
-            Admit::Gone
-        } else {
-            if let Some(limit) = limit {
-                let context = request.context_mut();
-                context.deadline = Some(limit.at);
-                grace = Grace::below(self.config.grace, context);
-            }
-            Admit::new(self.inner.clone(), request)
+        let merged = merged.unwrap_or(false);
+        let clock = || Clock::new(limit).merged(merged);
+        let service = &mut self.inner;
+        let Some(limit) = limit else {
+            return DeadlineFuture {
+                limited: Limited::start(service, request, clock, None, tag),
+            };
         };
-        let clock = Clock::new(limit).merged(merged.unwrap_or(false));
+        if limit.was_past() {
+            return DeadlineFuture {
+                limited: Limited::new(Admit::Gone, clock(), None, tag)
+                    .refusing(Some(limit.cause())),
+            };
+        }
+        let context = request.context_mut();
+        context.deadline = Some(limit.at);
+        let grace = Grace::below(self.config.grace, context);
+        let _handed_on = now::hand_on(limit.since);
         DeadlineFuture {
-            limited: Limited::new(work, clock, grace, tag).refusing(refused),
+            limited: Limited::start(service, request, clock, grace, tag),
         }
     }
 }

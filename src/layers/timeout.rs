@@ -8,10 +8,9 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag};
+use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag, now};
 use crate::{Carrier, Deadline, Elapsed, Scope};
 
 /// Ends each attempt that takes longer than a limit.
@@ -161,7 +160,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
-        let since = Instant::now();
+        let since = now::take();
         let own = Deadline::at(since).later_by(self.config.limit);
         let context = request.context_mut();
         let (at, scope) = match context.deadline {
@@ -170,22 +169,25 @@ where
         };
         let limit = Limit { at, scope, since };
         let tag = Tag::of(context);
-        // An attempt that is given no time at all is still polled once: what is ready wins.
-        let late = scope == Scope::Deadline && limit.was_past();
-        let mut grace = None;
-        let work = if late {
-            Slot::Gone
-        } else {
-            context.deadline = Some(at);
-            grace = Grace::below(self.config.grace, context);
-            Slot::Live {
-                future: self.inner.call(request),
-            }
-        };
-        let refused = late.then(|| limit.cause());
         let clock = Clock::new(Some(limit)).merged(scope == Scope::Deadline);
+        // An attempt that is given no time at all is still polled once: what is ready wins.
+        if scope == Scope::Deadline && limit.was_past() {
+            return TimeoutFuture {
+                limited: Limited::new(Slot::Gone, clock, None, tag).refusing(Some(limit.cause())),
+            };
+        }
+        context.deadline = Some(at);
+        let grace = Grace::below(self.config.grace, context);
+        // As it stands here, in one expression, the future is made where it is going to lie.
         TimeoutFuture {
-            limited: Limited::new(work, clock, grace, tag).refusing(refused),
+            limited: Limited::new(
+                Slot::Live {
+                    future: self.inner.call(request),
+                },
+                clock,
+                grace,
+                tag,
+            ),
         }
     }
 }

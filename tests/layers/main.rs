@@ -7,6 +7,7 @@ mod cancel;
 mod deadline;
 mod fallback;
 mod nested;
+mod ready;
 mod reserve;
 mod retry;
 mod retry_ends;

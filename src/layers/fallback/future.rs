@@ -56,6 +56,7 @@ where
     S: Service<R>,
     A: Answer<R, S::Response, S::Error>,
 {
+    #[inline(always)]
     pub(super) const fn new(
         first: Limited<Admit<S, R>>,
         second: Second<A, A::Kept>,
@@ -84,6 +85,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use self::future::Second;
@@ -18,7 +17,7 @@ pub use self::{
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
-    guard::{Admit, Clock, Limit, Limited, Tag},
+    guard::{Clock, Limit, Limited, Tag, now},
 };
 use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 
@@ -74,9 +73,10 @@ use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 /// [`Classify`](crate::Classify), unless the layer is given [a function](FallbackLayer::classify).
 /// The request is a [`Carrier`], and `Clone` unless the fallback is a value.
 ///
-/// The service is always ready: each call waits for a clone of the inner service in its future,
-/// under the reserve's limit, because a service that is stuck must not keep the fallback from
-/// answering. So what answers for readiness, such as a load shed, belongs inside.
+/// The service is always ready: a call whose service is not ready yet takes it along, waits for it
+/// under the reserve's limit, and leaves a clone in its place, because a service that is stuck must
+/// not keep the fallback from answering. So what answers for readiness, such as a load shed, belongs
+/// inside.
 ///
 /// # Where it belongs
 /// Inside the deadline and outside of retry: a fallback is for when retries are over.
@@ -271,10 +271,12 @@ where
     type Error = S::Error;
     type Future = FallbackFuture<S, A, C, R>;
 
+    #[inline]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
         let call = request.context_mut().id();
         let second = Second {
@@ -284,19 +286,22 @@ where
         let context = request.context_mut();
         let limit = reserve(context, self.options.reserve);
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
-        let first = Admit::new(self.inner.clone(), request);
-        let first = Limited::new(first, Clock::new(limit), None, tag);
-        let Options {
-            kinds, classify, ..
-        } = self.options.clone();
-        FallbackFuture::new(first, second, kinds, classify, cancel, call)
+        FallbackFuture::new(
+            Limited::start(&mut self.inner, request, || Clock::new(limit), None, tag),
+            second,
+            self.options.kinds,
+            self.options.classify.clone(),
+            cancel,
+            call,
+        )
     }
 }
 
 /// Makes the deadline in `context` earlier by `reserve`, or by half of what is left.
+#[inline]
 fn reserve(context: &mut CallContext, reserve: Duration) -> Option<Limit> {
     let deadline = context.deadline.filter(|_| !reserve.is_zero())?;
-    let since = Instant::now();
+    let since = now::now();
     let kept = reserve.min(deadline.remaining_at(since) / 2);
     if kept.is_zero() {
         // Nothing can be divided; whoever set the deadline enforces it.

@@ -55,7 +55,7 @@ pin_project! {
 }
 
 impl Clock {
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn new(limit: Option<Limit>) -> Self {
         Self {
             limit,
@@ -65,7 +65,7 @@ impl Clock {
     }
 
     /// Says whether the limit is the one that the request came with, and not an earlier one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn merged(mut self, merged: bool) -> Self {
         self.merged = merged;
         self

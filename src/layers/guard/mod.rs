@@ -13,17 +13,19 @@
 
 mod clock;
 pub(crate) mod enclosing;
+pub(crate) mod now;
 mod watch;
 mod work;
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
+use tower::Service;
 
 use self::enclosing::End;
 pub(crate) use self::{
@@ -74,21 +76,23 @@ pub(crate) struct Grace {
 impl Grace {
     /// A grace of `length`, whose signal is a node that it puts below the context's own. `None`, and
     /// nothing is allocated, for a grace of zero: the work is dropped at once.
+    #[inline]
     pub(crate) fn below(length: Duration, context: &mut CallContext) -> Option<Box<Self>> {
         if length.is_zero() {
             return None;
         }
         context.cancel = context.cancel.child();
-        Self::on(length, context.cancel.clone())
+        Self::on(length, &context.cancel)
     }
 
     /// A grace of `length`, whose signal is `node` itself. `None` for a grace of zero, or if
     /// nothing can cancel the node.
-    pub(crate) fn on(length: Duration, node: Cancel) -> Option<Box<Self>> {
+    #[inline]
+    pub(crate) fn on(length: Duration, node: &Cancel) -> Option<Box<Self>> {
         (!length.is_zero() && node.is_some()).then(|| {
             Box::new(Self {
                 length,
-                node,
+                node: node.clone(),
                 began: None,
             })
         })
@@ -167,6 +171,49 @@ impl<W, A> Guard<W, A> {
             self.phase = Phase::Refused(cause);
         }
         self
+    }
+}
+
+impl<S, R, A> Guard<Admit<S, R>, A>
+where
+    S: Service<R> + Clone,
+{
+    /// Runs a call of `service` until it is done or the alarm rings, its wait for readiness
+    /// included. A service that is ready is called at once.
+    ///
+    /// The future is large and is made where it is going to lie, so there is one expression for it
+    /// in each branch, and it is never moved from one to another.
+    #[inline(always)]
+    pub(crate) fn start(
+        service: &mut S,
+        request: R,
+        alarm: impl FnOnce() -> A,
+        grace: Option<Box<Grace>>,
+        tag: Tag,
+    ) -> Self {
+        // Nobody needs to be woken: the future, if it has to wait, asks again at its first poll.
+        let error = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                return Self {
+                    work: Admit::Running {
+                        future: service.call(request),
+                    },
+                    alarm: alarm(),
+                    grace,
+                    phase: Phase::Watching,
+                    tag,
+                };
+            }
+            Poll::Ready(Err(error)) => Some(error),
+            Poll::Pending => None,
+        };
+        Self {
+            work: Admit::unready(service, request, error),
+            alarm: alarm(),
+            grace,
+            phase: Phase::Watching,
+            tag,
+        }
     }
 }
 

@@ -12,23 +12,19 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::{Alarm, clock::poll_sleep};
 use crate::{Cancel, Cancelled, Cause, Stage};
 
-pin_project! {
-    /// Rings when a call's node is cancelled, or a node shared by many calls.
-    pub(crate) struct Watch {
-        node: Cancel,
-        shared: Option<Cancel>,
-        #[pin]
-        bell: Bell,
-        // Rare enough to keep it from the size of every call.
-        shared_bell: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    }
+/// Rings when a call's node is cancelled, or a node shared by many calls.
+pub(crate) struct Watch {
+    node: Cancel,
+    shared: Option<Cancel>,
+    // Boxed, for few calls have one: it would make all of them half as large again.
+    bell: Option<Pin<Box<Bell>>>,
+    shared_bell: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 pin_project! {
     /// Waits for the node and, once that is cancelled, for the end of the grace: never for both.
     #[project = BellProj]
     enum Bell {
-        Unset,
         Node { #[pin] wait: WaitForCancellationFutureOwned },
         Grace { #[pin] timer: Sleep },
     }
@@ -41,7 +37,7 @@ impl Watch {
         Self {
             node,
             shared,
-            bell: Bell::Unset,
+            bell: None,
             shared_bell: None,
         }
     }
@@ -61,20 +57,23 @@ impl Alarm for Watch {
     }
 
     fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
-        let mut this = self.project();
-        if let BellProj::Unset = this.bell.as_mut().project() {
-            let Some(wait) = this.node.cancelled_owned() else {
-                return Poll::Pending;
-            };
-            this.bell.set(Bell::Node { wait });
-            let shared = this.shared.as_ref().and_then(Cancel::cancelled_owned);
-            *this.shared_bell = shared.map(Box::pin);
-        }
-        let mut rung = match this.bell.project() {
-            BellProj::Node { wait } => wait.poll(cx).is_ready(),
-            BellProj::Unset | BellProj::Grace { .. } => true,
+        let this = self.get_mut();
+        let bell = match &mut this.bell {
+            Some(bell) => bell,
+            bell => {
+                let Some(wait) = this.node.cancelled_owned() else {
+                    return Poll::Pending;
+                };
+                let shared = this.shared.as_ref().and_then(Cancel::cancelled_owned);
+                this.shared_bell = shared.map(Box::pin);
+                bell.insert(Box::pin(Bell::Node { wait }))
+            }
         };
-        if let Some(wait) = this.shared_bell
+        let mut rung = match bell.as_mut().project() {
+            BellProj::Node { wait } => wait.poll(cx).is_ready(),
+            BellProj::Grace { .. } => true,
+        };
+        if let Some(wait) = &mut this.shared_bell
             && wait.as_mut().poll(cx).is_ready()
         {
             let cause = this.shared.as_ref().and_then(Cancel::cause);
@@ -89,17 +88,24 @@ impl Alarm for Watch {
     }
 
     fn set_timer(self: Pin<&mut Self>, at: Instant) {
-        let mut this = self.project();
-        *this.shared_bell = None;
-        this.bell.set(Bell::Grace {
-            timer: sleep_until(at),
-        });
+        let this = self.get_mut();
+        this.shared_bell = None;
+        let timer = sleep_until(at);
+        match &mut this.bell {
+            Some(bell) => bell.set(Bell::Grace { timer }),
+            bell => *bell = Some(Box::pin(Bell::Grace { timer })),
+        }
     }
 
     fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.project().bell.project() {
-            BellProj::Grace { timer } => poll_sleep(timer, cx),
-            BellProj::Unset | BellProj::Node { .. } => Poll::Pending,
+        match self
+            .get_mut()
+            .bell
+            .as_mut()
+            .map(|bell| bell.as_mut().project())
+        {
+            Some(BellProj::Grace { timer }) => poll_sleep(timer, cx),
+            Some(BellProj::Node { .. }) | None => Poll::Pending,
         }
     }
 

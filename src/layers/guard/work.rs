@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -78,6 +79,8 @@ pin_project! {
     {
         Waiting { service: S, request: Option<R> },
         Running { #[pin] future: S::Future },
+        // It had no readiness to give.
+        Failed { error: Option<S::Error> },
         Gone,
     }
 }
@@ -88,6 +91,25 @@ impl<S: Service<R>, R> Admit<S, R> {
         Self::Waiting {
             service,
             request: Some(request),
+        }
+    }
+
+    /// What a call waits with whose service was asked whether it is ready, and was not.
+    ///
+    /// A service that is ready needs no clone, and most are. One that is not goes into the future
+    /// and keeps the place that it may just have taken in a queue; a clone takes its place. So
+    /// `service` itself never holds a readiness, nor waits for one, after this.
+    #[cold]
+    pub(super) fn unready(service: &mut S, request: R, error: Option<S::Error>) -> Self
+    where
+        S: Clone,
+    {
+        let next = service.clone();
+        let service = mem::replace(service, next);
+        match error {
+            // What has failed must not be asked again.
+            Some(error) => Self::Failed { error: Some(error) },
+            None => Self::new(service, request),
         }
     }
 }
@@ -111,6 +133,11 @@ impl<S: Service<R>, R> Future for Admit<S, R> {
                     self.set(Self::Running { future });
                 }
                 AdmitProj::Running { future } => return future.poll(cx),
+                AdmitProj::Failed { error } => {
+                    return error
+                        .take()
+                        .map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
                 AdmitProj::Gone => return Poll::Pending,
             }
         }
@@ -120,7 +147,7 @@ impl<S: Service<R>, R> Future for Admit<S, R> {
 impl<S: Service<R>, R> Work for Admit<S, R> {
     fn stage(&self) -> Stage {
         match self {
-            Self::Waiting { .. } => Stage::Waiting,
+            Self::Waiting { .. } | Self::Failed { .. } => Stage::Waiting,
             Self::Running { .. } | Self::Gone => Stage::Running,
         }
     }

@@ -6,17 +6,25 @@
 //!    only when it is committed. Given back, it leaves no trace: a deposit in its place would
 //!    outlive the withdrawal that it undoes.
 //! 3. Both happen under one lock: concurrent callers never overspend.
+//! 4. A deposit takes no lock while the newest slot lasts: it is added to `fresh`, which goes into
+//!    that slot before anybody reads the slots, or makes another one the newest.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
+use crate::layers::guard::now;
+
 /// One retry.
 const RETRY: i64 = 1000;
+const NANOS: u64 = 1_000_000_000;
 /// A ttl is counted in this many slots, so a deposit lasts between 0.9 and 1 ttl.
 const SLOTS: usize = 10;
 
@@ -48,6 +56,11 @@ pub struct RetryBudget(Option<Arc<Bucket>>);
 
 struct Bucket {
     config: Config,
+    made: Instant,
+    /// When the newest slot ends, in nanoseconds since the bucket was made.
+    slot_ends: AtomicU64,
+    /// What was deposited in the newest slot and does not lie in it yet.
+    fresh: AtomicI64,
     state: Mutex<State>,
 }
 
@@ -58,11 +71,19 @@ struct Config {
     ttl: Duration,
 }
 
+impl Config {
+    /// How long a slot lasts, in nanoseconds.
+    const fn slot(&self) -> u64 {
+        // A ttl is no more than a minute.
+        (self.ttl.as_nanos() / SLOTS as u128) as u64
+    }
+}
+
 struct State {
     slots: [i64; SLOTS],
     newest: usize,
-    /// When the newest slot began.
-    since: Instant,
+    /// When the newest slot began, in nanoseconds since the bucket was made.
+    since: u64,
     reserved: i64,
 }
 
@@ -108,12 +129,16 @@ impl RetryBudget {
     }
 
     /// Counts a request, not its retries.
+    #[inline]
     pub(super) fn deposit(&self) {
         if let Some(bucket) = &self.0 {
-            let mut state = bucket.now();
-            let newest = state.newest;
+            let now = now::now();
+            if bucket.age(now) >= bucket.slot_ends.load(Ordering::Relaxed) {
+                drop(bucket.at(now));
+            }
+            // A slot that ends between the two is no worse than a call that comes a moment later.
             let deposit = bucket.config.deposit.into();
-            state.slots[newest] = state.slots[newest].saturating_add(deposit);
+            bucket.fresh.fetch_add(deposit, Ordering::Relaxed);
         }
     }
 
@@ -130,12 +155,16 @@ impl RetryBudget {
     }
 
     fn new(config: Config) -> Self {
+        let made = Instant::now();
         Self(Some(Arc::new(Bucket {
             config,
+            made,
+            slot_ends: AtomicU64::new(config.slot()),
+            fresh: AtomicI64::new(0),
             state: Mutex::new(State {
                 slots: [0; SLOTS],
                 newest: 0,
-                since: Instant::now(),
+                since: 0,
                 reserved: 0,
             }),
         })))
@@ -171,23 +200,38 @@ impl fmt::Debug for RetryBudget {
 }
 
 impl Bucket {
-    /// The state, with the slots that are older than the ttl emptied.
     fn now(&self) -> MutexGuard<'_, State> {
+        self.at(Instant::now())
+    }
+
+    /// The state at `now`: what is fresh lies in its slot, and what is older than the ttl is gone.
+    fn at(&self, now: Instant) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        let slot = self.config.ttl.as_nanos() / SLOTS as u128;
-        let age = Instant::now().saturating_duration_since(state.since);
-        let passed = age.as_nanos() / slot;
+        let newest = state.newest;
+        let fresh = self.fresh.swap(0, Ordering::Relaxed);
+        state.slots[newest] = state.slots[newest].saturating_add(fresh);
+        let slot = self.config.slot();
+        let passed = self.age(now).saturating_sub(state.since) / slot;
         if passed > 0 {
-            for _ in 0..passed.min(SLOTS as u128) {
+            for _ in 0..passed.min(SLOTS as u64) {
                 let oldest = (state.newest + 1) % SLOTS;
                 state.slots[oldest] = 0;
                 state.newest = oldest;
             }
-            // Slots keep their rhythm: what is left over of the age belongs to the newest.
-            let rest = Duration::from_nanos((age.as_nanos() % slot) as u64);
-            state.since += age.saturating_sub(rest);
+            // Slots keep their rhythm, however late somebody looks.
+            state.since += passed * slot;
+            self.slot_ends.store(state.since + slot, Ordering::Relaxed);
         }
         state
+    }
+
+    /// How long ago the bucket was made, in nanoseconds: they last for 584 years.
+    #[inline]
+    fn age(&self, now: Instant) -> u64 {
+        let age = now.saturating_duration_since(self.made);
+        age.as_secs()
+            .saturating_mul(NANOS)
+            .saturating_add(age.subsec_nanos().into())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -34,20 +34,28 @@ pin_project! {
     #[project = StateProj]
     enum State<F, E> {
         Attempt { #[pin] future: F },
-        // The last attempt's error is kept: it is the answer if there will be no further one.
-        Between {
-            #[pin]
-            wait: RetryWait,
-            waited: bool,
-            given_up: bool,
-            #[pin]
-            cancelled: Option<WaitForCancellationFutureOwned>,
-            error: Option<E>,
-        },
+        // Boxed, for few calls come here: most would be larger than what they need.
+        Between { pause: Pin<Box<Pause<E>>> },
+    }
+}
+
+pin_project! {
+    /// The time between two attempts.
+    #[project = PauseProj]
+    struct Pause<E> {
+        #[pin]
+        wait: RetryWait,
+        waited: bool,
+        given_up: bool,
+        #[pin]
+        cancelled: Option<WaitForCancellationFutureOwned>,
+        // The last attempt's: it is the answer if there will be no further one.
+        error: Option<E>,
     }
 }
 
 impl<S: Service<R>, C, R> RetryFuture<S, C, R> {
+    #[inline(always)]
     pub(super) const fn new(
         first: S::Future,
         service: S,
@@ -71,6 +79,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
@@ -89,21 +98,23 @@ where
                     };
                     let context = request.context();
                     let cancelled = context.and_then(|context| context.cancel.cancelled_owned());
-                    this.state.set(State::Between {
+                    let pause = Box::pin(Pause {
                         wait,
                         waited: false,
                         given_up: false,
                         cancelled,
                         error,
                     });
+                    this.state.set(State::Between { pause });
                 }
-                StateProj::Between {
-                    wait,
-                    waited,
-                    given_up,
-                    cancelled,
-                    error,
-                } => {
+                StateProj::Between { pause } => {
+                    let PauseProj {
+                        wait,
+                        waited,
+                        given_up,
+                        cancelled,
+                        error,
+                    } = pause.as_mut().project();
                     if *given_up {
                         return error
                             .take()

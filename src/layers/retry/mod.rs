@@ -12,6 +12,7 @@ use std::{
 
 use tower::{Layer, Service, retry::Policy};
 
+use self::policy::Rules;
 pub use self::{
     backoff::Backoff,
     budget::RetryBudget,
@@ -88,7 +89,7 @@ use crate::{Carrier, ErrorKind};
 /// Dropping the response future drops the attempt that runs, and nothing is sent any more.
 #[derive(Clone, Debug)]
 pub struct RetryLayer<C = ByClassify> {
-    policy: RetryPolicy<C>,
+    rules: Rules<C>,
 }
 
 impl RetryLayer {
@@ -100,7 +101,7 @@ impl RetryLayer {
     #[must_use]
     pub fn new(retries: u32) -> Self {
         Self {
-            policy: RetryPolicy::new(retries),
+            rules: Rules::new(retries),
         }
     }
 }
@@ -109,7 +110,7 @@ impl<C> RetryLayer<C> {
     /// Waits like this before each retry.
     #[must_use]
     pub fn with_backoff(mut self, backoff: Backoff) -> Self {
-        self.policy.backoff = backoff;
+        self.rules.backoff = backoff;
         self
     }
 
@@ -119,7 +120,7 @@ impl<C> RetryLayer<C> {
     #[must_use]
     pub fn on_kinds(mut self, kinds: impl IntoIterator<Item = ErrorKind>) -> Self {
         let kinds = kinds.into_iter().collect::<Kinds>();
-        self.policy.kinds = kinds.without(policy::NEVER);
+        self.rules.kinds = kinds.without(policy::NEVER);
         self
     }
 
@@ -127,14 +128,14 @@ impl<C> RetryLayer<C> {
     /// Zero by default: something must be left.
     #[must_use]
     pub fn with_min_attempt(mut self, needed: Duration) -> Self {
-        self.policy.min_attempt = needed;
+        self.rules.min_attempt = needed;
         self
     }
 
     /// Takes retries from this budget, which other layers may share.
     #[must_use]
     pub fn with_budget(mut self, budget: RetryBudget) -> Self {
-        self.policy.budget = budget;
+        self.rules.budget = budget;
         self
     }
 
@@ -156,7 +157,7 @@ impl<C> RetryLayer<C> {
         F: Fn(&E) -> ErrorKind,
     {
         RetryLayer {
-            policy: self.policy.with_classify(ByFn(kind)),
+            rules: self.rules.with_classify(ByFn(kind)),
         }
     }
 
@@ -164,7 +165,7 @@ impl<C> RetryLayer<C> {
     /// cancellation between two attempts, and gives them one call id only if the request had one.
     #[must_use]
     pub fn into_policy(self) -> RetryPolicy<C> {
-        self.policy
+        RetryPolicy::new(self.rules)
     }
 }
 
@@ -172,7 +173,7 @@ impl<S, C: Clone> Layer<S> for RetryLayer<C> {
     type Service = Retry<S, C>;
 
     fn layer(&self, inner: S) -> Retry<S, C> {
-        Retry::new(inner, self.policy.clone())
+        Retry::new(inner, self.clone().into_policy())
     }
 }
 
@@ -223,17 +224,18 @@ where
     type Error = S::Error;
     type Future = RetryFuture<S, C, R>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: R) -> Self::Future {
         // Before it is cloned, so that all attempts have the same.
         request.context_mut().id();
         let mut policy = self.policy.clone();
         let kept = Policy::<R, S::Response, S::Error>::clone_request(&mut policy, &request);
         // The service that was ready takes the first attempt; its clone waits for itself.
-        let first = self.inner.call(request);
-        RetryFuture::new(first, self.inner.clone(), policy, kept)
+        RetryFuture::new(self.inner.call(request), self.inner.clone(), policy, kept)
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -37,19 +38,26 @@ pub(super) const NEVER: Kinds = Kinds::of(&[
 /// Made by [`RetryLayer::into_policy`](super::RetryLayer::into_policy). There is a clone for each
 /// call; all share the budget.
 pub struct RetryPolicy<C = ByClassify> {
-    pub(super) retries: u32,
-    pub(super) kinds: Kinds,
-    pub(super) backoff: Backoff,
-    pub(super) min_attempt: Duration,
-    pub(super) budget: RetryBudget,
-    pub(super) classify: C,
+    /// One for all calls: each has a clone of the policy in its future.
+    rules: Arc<Rules<C>>,
     /// The retries of this call so far. Zero in the policy that all calls are cloned from.
     done: u32,
     /// What the next attempt will cost, between the decision and the attempt.
     reservation: Option<Reservation>,
 }
 
-impl RetryPolicy {
+/// What holds for each call.
+#[derive(Clone, Debug)]
+pub(super) struct Rules<C> {
+    pub(super) retries: u32,
+    pub(super) kinds: Kinds,
+    pub(super) backoff: Backoff,
+    pub(super) min_attempt: Duration,
+    pub(super) budget: RetryBudget,
+    pub(super) classify: C,
+}
+
+impl Rules<ByClassify> {
     pub(super) fn new(retries: u32) -> Self {
         Self {
             retries,
@@ -58,35 +66,43 @@ impl RetryPolicy {
             min_attempt: Duration::ZERO,
             budget: RetryBudget::default(),
             classify: ByClassify,
-            done: 0,
-            reservation: None,
         }
     }
 }
 
-impl<C> RetryPolicy<C> {
-    pub(super) fn with_classify<D>(self, classify: D) -> RetryPolicy<D> {
-        RetryPolicy {
+impl<C> Rules<C> {
+    pub(super) fn with_classify<D>(self, classify: D) -> Rules<D> {
+        Rules {
             retries: self.retries,
             kinds: self.kinds,
             backoff: self.backoff,
             min_attempt: self.min_attempt,
             budget: self.budget,
             classify,
-            done: 0,
-            reservation: None,
         }
     }
 
-    /// The wait before the next attempt, if one fits into `left`.
-    fn wait(&self, retry_after: Option<Duration>, left: Option<Duration>) -> Option<Duration> {
-        let wait = self
-            .backoff
-            .wait(self.done)
-            .max(retry_after.unwrap_or_default());
+    /// The wait before the retry after `done` others, if one fits into `left`.
+    fn wait(
+        &self,
+        done: u32,
+        retry_after: Option<Duration>,
+        left: Option<Duration>,
+    ) -> Option<Duration> {
+        let wait = self.backoff.wait(done).max(retry_after.unwrap_or_default());
         match left {
             Some(left) if left.saturating_sub(wait) <= self.min_attempt => None,
             _ => Some(wait),
+        }
+    }
+}
+
+impl<C> RetryPolicy<C> {
+    pub(super) fn new(rules: Rules<C>) -> Self {
+        Self {
+            rules: Arc::new(rules),
+            done: 0,
+            reservation: None,
         }
     }
 }
@@ -98,10 +114,12 @@ where
 {
     type Future = RetryWait;
 
+    #[inline]
     fn retry(&mut self, request: &mut R, result: &mut Result<T, E>) -> Option<RetryWait> {
         let error = result.as_ref().err()?;
-        let kind = self.classify.kind(error);
-        if self.done >= self.retries || !self.kinds.contains(kind) {
+        let rules = &*self.rules;
+        let kind = rules.classify.kind(error);
+        if self.done >= rules.retries || !rules.kinds.contains(kind) {
             return None;
         }
         let context = request.context_mut();
@@ -110,7 +128,7 @@ where
         }
         let call_id = context.id().get();
         let left = context.deadline.map(|deadline| deadline.remaining());
-        let Some(wait) = self.wait(self.classify.retry_after(error), left) else {
+        let Some(wait) = rules.wait(self.done, rules.classify.retry_after(error), left) else {
             tracing::debug!(
                 target: "tower_dspy",
                 call_id,
@@ -120,7 +138,7 @@ where
             );
             return None;
         };
-        let Some(reservation) = self.budget.reserve() else {
+        let Some(reservation) = rules.budget.reserve() else {
             tracing::debug!(
                 target: "tower_dspy",
                 call_id,
@@ -145,26 +163,23 @@ where
 
     /// Called right before each attempt, the first included, when the inner service is ready: so
     /// this is where an attempt is paid for.
+    #[inline]
     fn clone_request(&mut self, request: &R) -> Option<R> {
         attempts::note(self.done.saturating_add(1));
         match self.reservation.take() {
             Some(reservation) => reservation.spend(),
-            None => self.budget.deposit(),
+            None => self.rules.budget.deposit(),
         }
         // The last attempt needs no copy that a further one could use.
-        (self.done < self.retries).then(|| request.clone())
+        (self.done < self.rules.retries).then(|| request.clone())
     }
 }
 
-impl<C: Clone> Clone for RetryPolicy<C> {
+impl<C> Clone for RetryPolicy<C> {
+    #[inline]
     fn clone(&self) -> Self {
         Self {
-            retries: self.retries,
-            kinds: self.kinds,
-            backoff: self.backoff,
-            min_attempt: self.min_attempt,
-            budget: self.budget.clone(),
-            classify: self.classify.clone(),
+            rules: Arc::clone(&self.rules),
             done: self.done,
             // A permit is never doubled.
             reservation: None,
@@ -175,12 +190,7 @@ impl<C: Clone> Clone for RetryPolicy<C> {
 impl<C: fmt::Debug> fmt::Debug for RetryPolicy<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryPolicy")
-            .field("retries", &self.retries)
-            .field("kinds", &self.kinds)
-            .field("backoff", &self.backoff)
-            .field("min_attempt", &self.min_attempt)
-            .field("budget", &self.budget)
-            .field("classify", &self.classify)
+            .field("rules", &self.rules)
             .field("done", &self.done)
             .finish()
     }

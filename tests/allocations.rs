@@ -1,0 +1,130 @@
+//! The layers allocate nothing for a call that needs nothing: one with a deadline and no token.
+
+#[path = "../benches/support/counting.rs"]
+mod counting;
+
+use std::{
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use counting::allocations;
+use tower::{Service, ServiceBuilder};
+use tower_dspy::{
+    CancelLayer, Carrier, Deadline, DeadlineLayer, Error, FallbackLayer, PredictRequest,
+    RetryLayer, TimeoutLayer, WithContext,
+};
+
+const CALLS: u64 = 100;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Answers at the poll after `pending` others.
+#[derive(Clone, Copy)]
+struct Answers {
+    pending: u32,
+}
+
+impl<R> Service<R> for Answers {
+    type Response = u32;
+    type Error = Error;
+    type Future = Self;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: R) -> Self {
+        *self
+    }
+}
+
+impl Future for Answers {
+    type Output = Result<u32, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.pending.checked_sub(1) {
+            Some(left) => {
+                self.pending = left;
+                Poll::Pending
+            }
+            None => Poll::Ready(Ok(42)),
+        }
+    }
+}
+
+fn call<R, S>(service: &mut S, request: R)
+where
+    S: Service<R, Response = u32, Error = Error>,
+{
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(cx).is_ready());
+    let mut future = pin!(service.call(request));
+    loop {
+        if let Poll::Ready(answer) = future.as_mut().poll(cx) {
+            assert!(matches!(answer, Ok(42)));
+            return;
+        }
+    }
+}
+
+fn allocations_of_calls<R, S>(mut service: S, request: &R) -> u64
+where
+    R: Clone,
+    S: Service<R, Response = u32, Error = Error>,
+{
+    // The first call of a thread or a service may set something up.
+    call(&mut service, request.clone());
+    allocations(|| {
+        for _ in 0..CALLS {
+            call(&mut service, request.clone());
+        }
+    })
+}
+
+fn assert_none<R: Carrier + Clone>(mut request: R) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let _entered = runtime.enter();
+    request.context_mut().limit(Deadline::within(HOUR));
+
+    for pending in [0, 1, 2] {
+        macro_rules! stack {
+            ($fallback:expr) => {
+                ServiceBuilder::new()
+                    .layer(DeadlineLayer::new(HOUR * 2))
+                    .layer(CancelLayer::new())
+                    .layer($fallback)
+                    .layer(RetryLayer::new(2))
+                    .layer(TimeoutLayer::new(HOUR / 2))
+                    .service(Answers { pending })
+            };
+        }
+        let with_value = stack!(FallbackLayer::value(7));
+        assert_eq!(allocations_of_calls(with_value, &request), 0, "{pending}");
+        let with_closure = stack!(FallbackLayer::with(|error: Error, _: R| async {
+            Err::<u32, _>(error)
+        }));
+        assert_eq!(allocations_of_calls(with_closure, &request), 0, "{pending}");
+        let with_reserve = stack!(FallbackLayer::value(7).with_reserve(HOUR / 4));
+        assert_eq!(allocations_of_calls(with_reserve, &request), 0, "{pending}");
+    }
+}
+
+#[test]
+fn a_prediction_request_costs_no_allocation() {
+    assert_none(PredictRequest::new(serde_json::json!({"question": "why?"})));
+}
+
+#[test]
+fn a_request_beside_its_context_costs_no_allocation() {
+    assert_none(WithContext::new(()));
+}
+
+/// Without which the others would prove nothing.
+#[test]
+fn allocations_are_counted() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(42)))), 1);
+}
