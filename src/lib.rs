@@ -1,5 +1,6 @@
 //! Run DSPy programs behind tower services. **Elapsed means stopped.**
 
+mod batch;
 #[cfg(feature = "python")]
 pub mod bridge;
 mod builder;
@@ -11,12 +12,15 @@ pub mod error;
 pub mod layers;
 #[cfg(feature = "python")]
 pub mod lm;
+pub mod patterns;
 mod request;
 #[cfg(feature = "python")]
 pub mod service;
+mod session;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+pub use batch::{Batch, predict_all};
 #[cfg(feature = "python")]
 pub use bridge::{
     Health, Host, HostStats, StartError,
@@ -39,3 +43,4 @@ pub use lm::Lm;
 pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
+pub use session::{Session, SessionLayer, SessionService};
