@@ -54,6 +54,7 @@
 //! # Panics
 //! All that limit time panic if they have to wait outside a tokio runtime with its timer enabled.
 
+mod alarm;
 mod config;
 mod error;
 mod executor;

@@ -72,22 +72,23 @@ impl CancellablePrediction {
     /// A prediction without limits, and with a token of its own.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            progress: Arc::new(Progress::new(Cancel::new())),
-            limit: None,
-            deadline: None,
-            grace: Duration::ZERO,
-            cleanups: Vec::new(),
-        }
+        Self::on(Cancel::new())
     }
 
     /// A prediction that `token`, a plain `CancellationToken` or a [`Cancel`], stops too; cancelling
     /// the prediction leaves it alone.
     #[must_use]
     pub fn with_token(token: impl Into<Cancel>) -> Self {
+        Self::on(token.into().child())
+    }
+
+    fn on(node: Cancel) -> Self {
         Self {
-            progress: Arc::new(Progress::new(token.into().child())),
-            ..Self::new()
+            progress: Arc::new(Progress::new(node)),
+            limit: None,
+            deadline: None,
+            grace: Duration::ZERO,
+            cleanups: Vec::new(),
         }
     }
 
@@ -192,6 +193,16 @@ impl CancellablePrediction {
 impl Default for CancellablePrediction {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// One that never started is over now.
+impl Drop for CancellablePrediction {
+    fn drop(&mut self) {
+        if !self.progress.status().is_final() {
+            self.progress.node.cancel(Cause::Dropped);
+            self.progress.finish(PredictionStatus::Cancelled);
+        }
     }
 }
 

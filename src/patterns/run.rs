@@ -17,11 +17,12 @@ use tokio::time::Instant;
 
 use super::{
     TimeoutError,
+    alarm::{Either, Rang},
     outcome::{Outcome, Settle, TimeoutResult},
 };
 use crate::{
     CallContext, CallId, Cancel, Cause, Deadline, Scope, drop_scope,
-    layers::guard::{Clock, Grace, Guard, Limit, Limited, Slot, Tag, Watch},
+    layers::guard::{Grace, Guard, Limit, Slot, Tag},
 };
 
 /// Whoever runs an operation: it sets the bounds, and hears of the end.
@@ -70,7 +71,7 @@ pub(super) fn is_late(limit: &Limit) -> bool {
     limit.scope == Scope::Deadline && limit.was_past()
 }
 
-type Watched<F> = Guard<Slot<Settle<F>>, Watch>;
+type Guarded<F> = Guard<Slot<Settle<F>>, Either>;
 
 pin_project! {
     /// Runs an operation for a host.
@@ -86,7 +87,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F> {
         Idle { operation: Option<F> },
-        Live { #[pin] guard: Limited<Slot<Watched<F>>> },
+        Live { #[pin] guard: Guarded<F> },
         Done,
     }
 }
@@ -133,7 +134,7 @@ where
     }
 }
 
-fn guard<F>(operation: F, bounds: Bounds) -> Limited<Slot<Watched<F>>>
+fn guard<F>(operation: F, bounds: Bounds) -> Guarded<F>
 where
     F: Future,
     F::Output: Outcome,
@@ -159,16 +160,11 @@ where
             future: Settle::new(operation),
         },
     };
-    // The clock is outside: in the grace that it gives, it cancels the node, and the inner guard
-    // leaves the end to it.
-    let signal = || Grace::on(grace, node.clone());
-    let (inner, outer) = (signal(), signal());
-    let watched = Guard::new(work, Watch::new(node, also), inner, tag).refusing(refused);
-    Limited::new(
-        Slot::Live { future: watched },
-        Clock::new(limit),
-        outer,
-        tag,
-    )
-    .refusing(late)
+    let rang = match (late, refused) {
+        (Some(_), _) => Some(Rang::Clock),
+        (None, refused) => refused.map(|_| Rang::Watch),
+    };
+    let grace = Grace::on(grace, node.clone());
+    let alarm = Either::new(node, also, limit, rang);
+    Guard::new(work, alarm, grace, tag).refusing(late.or(refused))
 }
