@@ -210,7 +210,8 @@ impl DeadlineExecutor {
         self.operations.idle().await;
     }
 
-    /// The same deadline and cancellation for calls of a service.
+    /// The same deadline and cancellation for calls of a service. Cancelling the session leaves the
+    /// executor alone.
     #[must_use]
     pub fn session(&self) -> Session {
         Session::until(self.deadline).with_cancel(self.node.clone())

@@ -59,6 +59,7 @@ mod config;
 mod error;
 mod executor;
 mod graceful;
+mod handle;
 mod limit;
 mod operations;
 mod outcome;
@@ -74,10 +75,11 @@ pub use self::{
     error::TimeoutError,
     executor::DeadlineExecutor,
     graceful::{CancellationReport, GracefulCancellationHandler},
+    handle::PredictionHandle,
     limit::{run_cancellable, timeout},
     operations::Operation,
     outcome::{Outcome, TimeoutResult, infallible},
-    prediction::{CancellablePrediction, PredictionHandle},
+    prediction::CancellablePrediction,
     retry::{escalate, retry_on_timeout},
     status::PredictionStatus,
 };

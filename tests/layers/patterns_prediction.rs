@@ -1,45 +1,17 @@
-use std::{
-    future::pending,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{future::pending, time::Duration};
 
 use tokio::time::{advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
 use tokio_util::sync::CancellationToken;
-use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tower::{BoxError, ServiceExt};
 use tower_dspy::{
-    Cancel, Cause, Deadline, Error, Scope, Stage, TimeoutLayer,
+    Cancel, Cause, Deadline, Scope, Stage,
     patterns::{
-        CancellablePrediction, PredictionStatus::*, TimeoutConfig, TimeoutError, run_cancellable,
-        timeout,
+        CancellablePrediction, PredictionStatus::*, TimeoutError, run_cancellable, timeout,
     },
 };
 
-use super::support::*;
-
-/// What clean-up code saw, in order.
-type Seen = Arc<Mutex<Vec<(&'static str, Cause)>>>;
-
-fn watched(prediction: CancellablePrediction) -> (CancellablePrediction, Seen) {
-    let seen = Seen::default();
-    let note = |name| {
-        let seen = seen.clone();
-        move |cause| seen.lock().unwrap().push((name, cause))
-    };
-    let prediction = prediction
-        .on_cancel(note("first"))
-        .on_cancel(note("second"));
-    (prediction, seen)
-}
-
-fn seen(seen: &Seen) -> Vec<(&'static str, Cause)> {
-    seen.lock().unwrap().clone()
-}
-
-fn both(cause: Cause) -> [(&'static str, Cause); 2] {
-    [("first", cause), ("second", cause)]
-}
+use super::{support::*, watched::*};
 
 #[tokio::test(start_paused = true)]
 async fn a_prediction_that_completes_says_so_and_needs_no_clean_up() {
@@ -66,17 +38,16 @@ async fn a_prediction_that_completes_says_so_and_needs_no_clean_up() {
 
 #[tokio::test(start_paused = true)]
 async fn each_end_has_its_status_and_its_cause() {
-    let cases: [(fn(CancellablePrediction) -> CancellablePrediction, _, _); 2] = [
-        (|p| p.with_timeout(secs(3)), Cause::Elapsed, Scope::Attempt),
-        (
-            |p| p.with_deadline(Deadline::within(secs(3))),
-            Cause::Deadline,
-            Scope::Deadline,
-        ),
-    ];
-    for (limit, cause, scope) in cases {
+    for (scope, cause) in [
+        (Scope::Attempt, Cause::Elapsed),
+        (Scope::Deadline, Cause::Deadline),
+    ] {
         let record = Record::default();
-        let (prediction, cleanups) = watched(limit(CancellablePrediction::new()));
+        let prediction = CancellablePrediction::new();
+        let (prediction, cleanups) = watched(match scope {
+            Scope::Deadline => prediction.with_deadline(Deadline::within(secs(3))),
+            _ => prediction.with_timeout(secs(3)),
+        });
         let handle = prediction.handle();
         let token = handle.token();
         let operation = record.answers(secs(60)).oneshot(request());
@@ -265,90 +236,6 @@ async fn a_grace_lets_the_operation_clean_up_and_changes_no_outcome() {
         assert_eq!(record.drops(), Vec::from_iter(dropped));
         assert_eq!(seen(&cleanups).len(), 2);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_gets_the_limits_the_token_and_the_id() {
-    let record = Record::default();
-    let prediction = CancellablePrediction::new().with_timeout(secs(9));
-    let handle = prediction.handle();
-    let deadline = Deadline::within(secs(9));
-    let result = prediction.call(record.answers(secs(1)), request()).await;
-    assert_eq!(result.unwrap(), "answer");
-    let context = record.context();
-    assert_eq!(context.deadline, Some(deadline));
-    assert_eq!(context.call_id, Some(handle.id()));
-    assert!(!context.cancel.is_cancelled());
-    handle.node().cancel(Cause::Caller);
-    assert!(context.cancel.is_cancelled());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_keeps_the_limits_that_the_request_brought() {
-    let record = Record::default();
-    let prediction = CancellablePrediction::new().with_timeout(secs(9));
-    let handle = prediction.handle();
-    let (took, result) = timed(prediction.call(record.answers(secs(60)), due(secs(4)))).await;
-    assert_eq!(took, secs(4));
-    assert!(matches!(result, Err(TimeoutError::Deadline(_))));
-    assert_eq!(handle.status(), TimedOut);
-
-    let record = Record::default();
-    let theirs = Cancel::new();
-    let mut request = request();
-    request.context.cancel = theirs.clone();
-    let prediction = CancellablePrediction::new();
-    let handle = prediction.handle();
-    let mut call = task::spawn(prediction.call(record.answers(secs(60)), request.clone()));
-    assert_pending!(call.poll());
-    theirs.cancel(Cause::ClientGone);
-    assert!(call.is_woken());
-    let error = assert_ready!(call.poll()).unwrap_err();
-    assert!(matches!(error, TimeoutError::Cancelled(e) if e.cause() == Cause::ClientGone));
-    assert_eq!(handle.status(), Cancelled);
-    assert_eq!(record.context().cancel.cause(), Some(Cause::ClientGone));
-
-    // And one that was cancelled when it came.
-    let prediction = CancellablePrediction::new();
-    let handle = prediction.handle();
-    let result = prediction.call(record.answers(secs(0)), request).await;
-    assert!(matches!(result, Err(TimeoutError::Cancelled(_))));
-    assert_eq!((handle.status(), record.calls()), (Cancelled, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_limit_of_the_services_own_is_a_time_out_too() {
-    let record = Record::default();
-    let service = TimeoutLayer::new(secs(2)).layer(record.answers(secs(60)));
-    let (prediction, cleanups) = watched(CancellablePrediction::new());
-    let handle = prediction.handle();
-    let result = prediction.call(service, request()).await;
-    assert!(matches!(result, Err(TimeoutError::Failed(_))));
-    assert_eq!(handle.status(), TimedOut);
-    assert_eq!(seen(&cleanups), both(Cause::Elapsed));
-
-    // Where both coincide, the prediction's own is named.
-    let service = TimeoutConfig::new().layer().layer(record.answers(secs(60)));
-    let prediction = CancellablePrediction::new().with_timeout(secs(2));
-    let result = prediction.call(service, request()).await;
-    assert!(
-        matches!(result, Err(TimeoutError::Elapsed(_))),
-        "{result:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_waits_for_readiness_within_its_limits() {
-    let prediction = CancellablePrediction::new().with_timeout(secs(2));
-    let handle = prediction.handle();
-    let (took, result) = timed(prediction.call(NeverReady, request())).await;
-    assert_eq!(took, secs(2));
-    assert!(matches!(result, Err(TimeoutError::Elapsed(_))));
-    assert_eq!(handle.status(), TimedOut);
-
-    let answers = service_fn(|_: Request| async { Ok::<_, Error>(1) });
-    let call = CancellablePrediction::default().call(answers, request());
-    assert_eq!(tokio::spawn(call).await.unwrap().unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]
