@@ -201,6 +201,18 @@ impl From<CancellationToken> for Cancel {
     }
 }
 
+impl From<&CancellationToken> for Cancel {
+    fn from(token: &CancellationToken) -> Self {
+        Self::from(token.clone())
+    }
+}
+
+impl From<&Cancel> for Cancel {
+    fn from(node: &Cancel) -> Self {
+        node.clone()
+    }
+}
+
 impl fmt::Debug for Cancel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.0, self.cause()) {

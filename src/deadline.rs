@@ -103,6 +103,18 @@ impl From<Instant> for Deadline {
     }
 }
 
+/// As far from now on tokio's clock as `instant` is on the system's: the two part when time is
+/// paused. An instant that has passed becomes now.
+#[expect(
+    clippy::disallowed_types,
+    reason = "what callers of `std` hold is converted here, and nowhere else"
+)]
+impl From<std::time::Instant> for Deadline {
+    fn from(instant: std::time::Instant) -> Self {
+        Self::within(instant.saturating_duration_since(std::time::Instant::now()))
+    }
+}
+
 impl fmt::Debug for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Deadline(in {:?})", self.remaining())

@@ -49,13 +49,13 @@
 //! |---|---|
 //! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
 //! | `lm` (default, part of `python`) | [`lm`]: LM calls as a tower HTTP stack |
-//! | `lm` (default, and with `python`) | [`Lm`]: LM calls through a tower HTTP stack |
 //! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
 //! | `test-util` | [`testing`]: a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
 //!
 //! Without default features the layers build with no Python, for any tower service.
 
+mod batch;
 #[cfg(feature = "python")]
 pub mod bridge;
 mod builder;
@@ -67,12 +67,15 @@ pub mod error;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
+pub mod patterns;
 mod request;
 #[cfg(feature = "python")]
 pub mod service;
+mod session;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+pub use batch::{Batch, predict_all};
 #[cfg(feature = "python")]
 pub use bridge::{
     Health, Host, HostStats, StartError,
@@ -96,6 +99,7 @@ pub use lm::Lm;
 pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
+pub use session::{Session, SessionLayer, SessionService};
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]

@@ -1,17 +1,26 @@
 //! The layers, over mock services and under paused time.
 
 mod backoff;
+mod batch;
 mod budget;
 mod builder;
 mod cancel;
 mod deadline;
 mod fallback;
 mod nested;
+mod patterns_call;
+mod patterns_config;
+mod patterns_executor;
+mod patterns_graceful;
+mod patterns_limit;
+mod patterns_prediction;
+mod patterns_race;
 mod ready;
 mod reserve;
 mod retry;
 mod retry_ends;
 mod script;
+mod session;
 mod shutdown;
 mod shutdown_races;
 mod support;
@@ -19,3 +28,4 @@ mod timeout;
 mod track;
 mod track_races;
 mod track_span;
+mod watched;

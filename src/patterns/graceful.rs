@@ -1,0 +1,308 @@
+//! [`GracefulCancellationHandler`]: an end that waits for the work.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    TimeoutError, infallible,
+    operations::{Entry, Operation, Operations},
+    outcome::{Outcome, TimeoutResult},
+    run::{Bounds, Host, Run},
+    timeout,
+};
+use crate::{Cancel, Cause};
+
+/// How long a clean-up handler may take unless it is told otherwise.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long to wait for operations that were cut short to be dropped: one poll of their tasks.
+const SETTLE: Duration = Duration::from_millis(100);
+
+type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Keeps count of what runs, and ends it in good order: asks, waits, stops what is left, cleans up,
+/// and reports.
+///
+/// Clones are the same handler.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dspy::patterns::GracefulCancellationHandler;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let handler = GracefulCancellationHandler::new();
+/// handler.on_cleanup(|| async { println!("closing the index") });
+///
+/// // One that listens to its token, and one that does not.
+/// let token = handler.child_token();
+/// tokio::spawn(handler.execute(async move {
+///     token.cancelled().await;
+///     tokio::time::sleep(Duration::from_secs(2)).await;
+/// }));
+/// tokio::spawn(handler.execute(std::future::pending::<()>()));
+/// tokio::task::yield_now().await;
+/// assert_eq!(handler.pending_operations().len(), 2);
+///
+/// let report = handler.cancel_gracefully(Duration::from_secs(5)).await;
+/// assert_eq!((report.ended, report.cut), (1, 1));
+/// assert!(report.abandoned.is_empty());
+/// assert_eq!(report.cleaned_up, 1);
+/// # }
+/// ```
+///
+/// # The end
+/// 1. All child tokens are cancelled, and operations that come later are refused.
+/// 2. Operations go on, until they are done or the grace has ended. Their answers stay their own: one
+///    that completes within the grace has completed.
+/// 3. What is left is cut: dropped, and answered with [`TimeoutError::Cancelled`].
+/// 4. The clean-up handlers run, one after the other, in the order in which they were added, each
+///    once and within [its limit](Self::with_cleanup_limit).
+#[derive(Clone)]
+pub struct GracefulCancellationHandler {
+    shared: Arc<Shared>,
+    cleanup_limit: Duration,
+}
+
+struct Shared {
+    /// Asks the operations to end.
+    ask: Cancel,
+    /// Ends them.
+    cut: Cancel,
+    operations: Arc<Operations>,
+    cleanups: Mutex<VecDeque<Cleanup>>,
+    /// Held by whoever runs them.
+    cleaning: tokio::sync::Mutex<()>,
+}
+
+impl GracefulCancellationHandler {
+    /// A handler with nothing to handle yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                ask: Cancel::new(),
+                cut: Cancel::new(),
+                operations: Arc::default(),
+                cleanups: Mutex::default(),
+                cleaning: tokio::sync::Mutex::default(),
+            }),
+            cleanup_limit: CLEANUP_LIMIT,
+        }
+    }
+
+    /// Drops a clean-up handler that takes longer than `limit`: 10 s by default.
+    #[must_use]
+    pub fn with_cleanup_limit(mut self, limit: Duration) -> Self {
+        self.cleanup_limit = limit;
+        self
+    }
+
+    /// A token that is cancelled when the end begins, and that can be cancelled alone.
+    #[must_use]
+    pub fn child_token(&self) -> CancellationToken {
+        self.child().token().cloned().unwrap_or_default()
+    }
+
+    /// The same as a node that knows its [`Cause`], for a request's context or a
+    /// [`Session`](crate::Session).
+    #[must_use]
+    pub fn child(&self) -> Cancel {
+        self.shared.ask.child()
+    }
+
+    /// Runs `cleanup` at the end. One that is added after the end is run by the next
+    /// [`cancel_gracefully`](Self::cancel_gracefully).
+    pub fn on_cleanup<F>(&self, cleanup: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let cleanup: Cleanup = Box::new(|| Box::pin(cleanup()));
+        self.cleanups().push_back(cleanup);
+    }
+
+    /// Runs `operation`, and counts it from its first poll until it is gone.
+    ///
+    /// # Errors
+    /// [`TimeoutError::Cancelled`] if the end had begun, or if it was not done when the grace ended;
+    /// [`TimeoutError::Failed`] with the operation's own error.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the operation.
+    pub fn execute<F>(
+        &self,
+        operation: F,
+    ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
+    where
+        F: IntoFuture,
+        F::Output: Outcome,
+    {
+        let host = Handling {
+            shared: self.shared.clone(),
+            entry: None,
+        };
+        Run::new(operation.into_future(), host)
+    }
+
+    /// The operations that run, oldest first.
+    #[must_use]
+    pub fn pending_operations(&self) -> Vec<Operation> {
+        self.shared.operations.running()
+    }
+
+    /// Whether the end has begun.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.ask.is_cancelled()
+    }
+
+    /// Asks the operations to end, because of `cause`, and refuses later ones, without waiting.
+    /// Returns whether this call decided the cause.
+    ///
+    /// [`cancel_gracefully`](Self::cancel_gracefully) goes on from there. By itself this stops
+    /// nothing that does not listen.
+    pub fn cancel(&self, cause: Cause) -> bool {
+        self.shared.ask.cancel(cause)
+    }
+
+    /// Ends all operations, within `grace` as far as they listen, runs the clean-up handlers, and
+    /// tells what happened. It returns as soon as nothing is left to wait for.
+    ///
+    /// The cause is [`Cause::Caller`], unless [`cancel`](Self::cancel) named another before. A second
+    /// call while the first waits may bring a shorter grace: the earliest end holds for both. Each
+    /// reports on what ran when it was called, and on the handlers that it ran itself.
+    ///
+    /// # Panics
+    /// If a clean-up handler panics; the ones after it are left to the next call.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the operations asked to end, but no longer cuts them; a clean-up
+    /// handler that was running is dropped, and those after it are left to the next call.
+    pub async fn cancel_gracefully(&self, grace: Duration) -> CancellationReport {
+        let start = Instant::now();
+        let Shared {
+            ask,
+            cut,
+            operations,
+            cleaning,
+            ..
+        } = &*self.shared;
+        ask.cancel(Cause::Caller);
+        let asked = operations.close();
+        let total = asked.len();
+        if timeout(grace, operations.idle()).await.is_err() {
+            cut.cancel(ask.cause().unwrap_or(Cause::Caller));
+            // What is not gone after that is not being polled, and cannot be stopped from here.
+            let _ = timeout(SETTLE, operations.idle()).await;
+        }
+        let (cut, abandoned) = operations.sort(asked);
+
+        let _cleaning = cleaning.lock().await;
+        let (mut cleaned_up, mut cleanups_cut) = (0, 0);
+        loop {
+            let next = self.cleanups().pop_front();
+            let Some(cleanup) = next else { break };
+            match timeout(self.cleanup_limit, infallible(cleanup())).await {
+                Ok(()) => cleaned_up += 1,
+                Err(_) => cleanups_cut += 1,
+            }
+        }
+        let report = CancellationReport {
+            ended: total.saturating_sub(cut + abandoned.len()),
+            cut,
+            abandoned,
+            cleaned_up,
+            cleanups_cut,
+            took: start.elapsed(),
+        };
+        tracing::debug!(target: "tower_dspy", ?report, "operations were ended");
+        report
+    }
+
+    fn cleanups(&self) -> MutexGuard<'_, VecDeque<Cleanup>> {
+        // Nothing panics while it holds the lock.
+        let cleanups = self.shared.cleanups.lock();
+        cleanups.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for GracefulCancellationHandler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for GracefulCancellationHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GracefulCancellationHandler")
+            .field("cancel", &self.shared.ask)
+            .field("pending", &self.pending_operations().len())
+            .field("cleanups", &self.cleanups().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How operations ended: see [`GracefulCancellationHandler::cancel_gracefully`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CancellationReport {
+    /// Operations that ended by themselves, or were dropped by their owners, within the grace.
+    pub ended: usize,
+    /// Operations that were stopped when the grace had ended.
+    pub cut: usize,
+    /// Operations that could not be stopped: their tasks do not poll them.
+    pub abandoned: Vec<Operation>,
+    /// Clean-up handlers that ran to their end.
+    pub cleaned_up: usize,
+    /// Clean-up handlers that were dropped at their limit.
+    pub cleanups_cut: usize,
+    /// How long all of it took.
+    pub took: Duration,
+}
+
+/// One operation of a handler.
+struct Handling {
+    shared: Arc<Shared>,
+    entry: Option<Entry>,
+}
+
+impl Host for Handling {
+    fn begin(&mut self) -> Bounds {
+        let Shared {
+            ask,
+            cut,
+            operations,
+            ..
+        } = &*self.shared;
+        self.entry = operations.enter();
+        // The list is closed after the node is cancelled: who is not let in finds a cause.
+        let refused = match self.entry {
+            Some(_) => ask.cause(),
+            None => Some(ask.cause().unwrap_or(Cause::Caller)),
+        };
+        Bounds {
+            node: cut.clone(),
+            refused,
+            call: self.entry.as_ref().map(Entry::id),
+            ..Bounds::default()
+        }
+    }
+
+    fn end<T, E>(&mut self, result: Result<T, TimeoutError<E>>) -> Result<T, TimeoutError<E>> {
+        if let (Err(TimeoutError::Cancelled(_)), Some(entry)) = (&result, &self.entry)
+            && self.shared.cut.is_cancelled()
+        {
+            entry.cut();
+        }
+        self.entry = None;
+        result
+    }
+}

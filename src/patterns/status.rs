@@ -1,0 +1,168 @@
+//! How far a prediction has come.
+
+use std::{fmt, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{CallId, Cancel, Cause};
+
+/// How far a prediction has come. The last four are final: exactly one of them is reached, and
+/// never left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PredictionStatus {
+    /// It was not started yet.
+    Pending,
+    /// It runs, or is being stopped.
+    Running,
+    /// It answered.
+    Completed,
+    /// It was cancelled, or its future was dropped.
+    Cancelled,
+    /// It ended with an error of its own, or panicked.
+    Failed,
+    /// A limit passed.
+    TimedOut,
+}
+
+impl PredictionStatus {
+    /// Whether nothing can change it any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+
+    /// The status in lower-case words, as logs name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+        }
+    }
+}
+
+impl fmt::Display for PredictionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a prediction and those who look at it share.
+///
+/// Each change of the status is made under the lock of the channel, from the status that it
+/// expects: so there is one final status, whatever races.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) id: CallId,
+    pub(super) node: Cancel,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    status: PredictionStatus,
+    since: Option<Instant>,
+    took: Duration,
+    /// What a failure that the service returned really was.
+    failed_as: Option<(PredictionStatus, Cause)>,
+}
+
+impl Progress {
+    pub(super) fn new(node: Cancel) -> Self {
+        Self {
+            id: CallId::next(),
+            node,
+            state: watch::Sender::new(State {
+                status: PredictionStatus::Pending,
+                since: None,
+                took: Duration::ZERO,
+                failed_as: None,
+            }),
+        }
+    }
+
+    /// Pending to running; false if it must not start.
+    pub(super) fn begin(&self, now: Instant) -> bool {
+        self.change(PredictionStatus::Pending, |state| {
+            state.status = PredictionStatus::Running;
+            state.since = Some(now);
+        })
+    }
+
+    /// From whatever is not final to `status`.
+    pub(super) fn finish(&self, status: PredictionStatus) {
+        self.state.send_if_modified(|state| {
+            let open = !state.status.is_final();
+            if open {
+                state.status = status;
+                state.took = state.since.map(|since| since.elapsed()).unwrap_or_default();
+            }
+            open
+        });
+    }
+
+    /// Says what a failure that is about to be returned really is.
+    pub(super) fn fails_as(&self, status: PredictionStatus, cause: Cause) {
+        self.state.send_if_modified(|state| {
+            state.failed_as = Some((status, cause));
+            false
+        });
+    }
+
+    pub(super) fn failed_as(&self) -> Option<(PredictionStatus, Cause)> {
+        self.state.borrow().failed_as
+    }
+
+    pub(super) fn status(&self) -> PredictionStatus {
+        let status = self.state.borrow().status;
+        if status != PredictionStatus::Pending || !self.node.is_cancelled() {
+            return status;
+        }
+        // Cancelled before it started: whoever says so first makes sure that it does not.
+        self.change(PredictionStatus::Pending, |state| {
+            state.status = PredictionStatus::Cancelled;
+        });
+        self.state.borrow().status
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        let state = *self.state.borrow();
+        match state.since {
+            Some(since) if !state.status.is_final() => since.elapsed(),
+            _ => state.took,
+        }
+    }
+
+    /// Waits for the final status.
+    pub(super) async fn ended(&self) -> PredictionStatus {
+        let mut changes = self.state.subscribe();
+        let pending = |state: &State| state.status == PredictionStatus::Pending;
+        if pending(&changes.borrow_and_update())
+            && let Some(cancelled) = self.node.cancelled_owned()
+        {
+            // A node that is cancelled makes it final, but does not say so by itself.
+            tokio::select! {
+                _ = changes.wait_for(|state| !pending(state)) => {}
+                () = cancelled => {}
+            }
+        }
+        self.status();
+        // The sender is alive, because `self` is.
+        let last = changes.wait_for(|state| state.status.is_final()).await;
+        last.map_or_else(|_| self.status(), |state| state.status)
+    }
+
+    fn change(&self, from: PredictionStatus, change: impl FnOnce(&mut State)) -> bool {
+        self.state.send_if_modified(|state| {
+            let expected = state.status == from;
+            if expected {
+                change(state);
+            }
+            expected
+        })
+    }
+}
