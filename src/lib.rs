@@ -31,7 +31,8 @@ pub use error::{
     ProgramError, Scope, Stage,
 };
 pub use layers::{
-    Backoff, CancelLayer, CancelService, DeadlineLayer, DeadlineService, Fallback, FallbackLayer,
+    Allot, AllotLayer, Backoff, CancelLayer, CancelService, DeadlineLayer, DeadlineService,
+    Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer, OutOfRange, Percentile,
     Retry, RetryBudget, RetryLayer, RetryPolicy, Timeout, TimeoutLayer,
 };
 #[cfg(feature = "python")]

@@ -29,10 +29,15 @@ thread_local! {
 /// The service of an outer layer may be always ready and have taken the call long ago, while
 /// further in, past layers that may be foreign, it waits.
 #[inline]
-pub(super) fn observe<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+pub(crate) fn observe<T>(poll: impl FnOnce() -> T) -> (T, bool) {
     WAITS.set(false);
     let polled = poll();
     (polled, WAITS.get())
+}
+
+/// Says whether the call waits, for a layer that polled several services for it.
+pub(crate) fn tell_waits(waits: bool) {
+    WAITS.set(waits);
 }
 
 pin_project! {

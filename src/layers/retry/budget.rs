@@ -108,7 +108,7 @@ impl RetryBudget {
     }
 
     /// Counts a request, not its retries.
-    pub(super) fn deposit(&self) {
+    pub(in crate::layers) fn deposit(&self) {
         if let Some(bucket) = &self.0 {
             let mut state = bucket.now();
             let newest = state.newest;
@@ -118,7 +118,7 @@ impl RetryBudget {
     }
 
     /// Sets one retry aside, if there is one.
-    pub(super) fn reserve(&self) -> Option<Reservation> {
+    pub(in crate::layers) fn reserve(&self) -> Option<Reservation> {
         if let Some(bucket) = &self.0 {
             let mut state = bucket.now();
             if bucket.available(&state) < RETRY {
@@ -206,11 +206,11 @@ impl Bucket {
 }
 
 /// One retry set aside: given back when dropped, unless it was [spent](Self::spend).
-pub(super) struct Reservation(Option<Arc<Bucket>>);
+pub(in crate::layers) struct Reservation(Option<Arc<Bucket>>);
 
 impl Reservation {
     /// The retry is being sent.
-    pub(super) fn spend(mut self) {
+    pub(in crate::layers) fn spend(mut self) {
         if let Some(bucket) = self.0.take() {
             let mut state = bucket.now();
             let newest = state.newest;
