@@ -16,7 +16,7 @@ use tower_dspy::{
 
 use super::{
     attempts::{Attempts, after, takes},
-    support::{Request, due, millis, request, secs, timed},
+    support::{Request, Strict, due, millis, request, secs, timed},
 };
 
 #[tokio::test(start_paused = true)]
@@ -82,6 +82,15 @@ async fn an_attempt_that_was_not_sent_is_not_paid_for() {
         .await
         .unwrap();
     assert_eq!(budget.available(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_is_made_by_a_clone_that_was_ready_itself() {
+    let layer = after(1_000);
+    let mut service = layer.layer(Strict::after(secs(3)));
+    service.get_mut().ready().await.unwrap();
+    let (took, result) = timed(service.oneshot(request())).await;
+    assert_eq!((took, result.unwrap()), (secs(3), "answer"));
 }
 
 #[tokio::test(start_paused = true)]

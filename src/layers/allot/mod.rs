@@ -1,18 +1,17 @@
 //! [`AllotLayer`]: a share of the time left for one step of a call.
 
+mod future;
 mod share;
 
 use std::{
-    fmt,
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+pub use self::future::AllotFuture;
 use self::share::Share;
 use super::{
     guard::{Admit, Clock, Grace, Limit, Limited, Tag},
@@ -180,12 +179,14 @@ impl AllotLayer {
 
     /// The limit of a step that begins now, and whether it is the deadline it came with.
     fn limit(&self, context: Option<&CallContext>) -> Option<(Limit, bool)> {
-        let since = Instant::now();
         let Some(outer) = context.and_then(|context| context.deadline) else {
-            let at = Deadline::at(since).later_by(self.default?);
+            let limit = self.default?;
+            let since = Instant::now();
+            let at = Deadline::at(since).later_by(limit);
             let scope = Scope::Share;
             return Some((Limit { at, scope, since }, false));
         };
+        let since = Instant::now();
         let left = outer.remaining_at(since);
         let own = self.share.of(left);
         let limit = if own < left {
@@ -297,38 +298,6 @@ where
             Admit::new(self.inner.clone(), request)
         };
         let clock = Clock::new(limit).merged(merged.unwrap_or(false));
-        AllotFuture {
-            limited: Limited::new(work, clock, grace, tag).refusing(refused),
-        }
-    }
-}
-
-pin_project! {
-    /// The response future of [`Allot`].
-    pub struct AllotFuture<S, R>
-    where
-        S: Service<R>,
-    {
-        #[pin]
-        limited: Limited<Admit<S, R>>,
-    }
-}
-
-impl<S, R> Future for AllotFuture<S, R>
-where
-    S: Service<R>,
-    S::Error: From<Elapsed>,
-{
-    type Output = Result<S::Response, S::Error>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().limited.poll(cx)
-    }
-}
-
-impl<S: Service<R>, R> fmt::Debug for AllotFuture<S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AllotFuture").finish_non_exhaustive()
+        AllotFuture::new(Limited::new(work, clock, grace, tag).refusing(refused))
     }
 }

@@ -7,8 +7,8 @@
 //! it no more than that. So such an attempt counts with the time it had. One that was stopped
 //! earlier says nothing about the percentile and is left out.
 //!
-//! It follows that percentiles above the one in question may come out too short, but that one does
-//! not.
+//! It follows that percentiles above the one in question may come out too short, but not that one:
+//! were it too short, more attempts than its share would outlive it and count with more than it.
 
 use std::time::Duration;
 
