@@ -9,9 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use pyo3::{prelude::*, types::PyDict};
 use serde_json::json;
-use support::{figure, median, venv};
+use support::{figure, host, median};
 use tokio::time::Instant;
-use tower_dspy::{Host, service::Function};
+use tower_dspy::service::Function;
 
 const ROUNDS: usize = 9;
 const ROUND: Duration = Duration::from_millis(400);
@@ -40,11 +40,7 @@ async def floor(clients, seconds):
 
 #[tokio::main]
 async fn main() {
-    let host = Host::embedded()
-        .venv(venv().await)
-        .start()
-        .await
-        .expect("a host");
+    let host = host().await;
     let echo = host.function("f", Some(ECHO)).await.expect("f");
     let floor = host.function("floor", Some(FLOOR)).await.expect("floor");
     let naive = Arc::new(Naive::start());

@@ -1,4 +1,59 @@
-//! Run DSPy programs behind tower services. **Elapsed means stopped.**
+//! DSPy programs as tower services that can be timed out, cancelled, retried and replaced.
+//! **Elapsed means stopped**: when a limit passes, the wait ends, and the Python work and its LM
+//! request end with it.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! a call
+//!   -> layers        deadline, cancel, fallback, retry, attempt timeout    mod layers
+//!   -> DspyService   checks the inputs, takes a permit                     mod service
+//!   -> bridge        a queue to the thread that owns the interpreter       mod bridge
+//!   -> program       your DSPy module, unchanged                           src/python
+//!   -> lm            the LM that it calls                                  mod lm
+//! ```
+//!
+//! What travels with the request is its [`CallContext`]: [`Deadline`], [`Cancel`] with its
+//! [`Cause`], id and attempt. A layer may only tighten it.
+//!
+//! # First steps
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use serde_json::json;
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_dspy::{DeadlineLayer, Host, Lm, PredictRequest, RetryLayer, TimeoutLayer};
+//!
+//! # async fn first() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = Host::embedded().venv(".venv").start().await?;
+//! let lm = Lm::new("openai/gpt-4o-mini").key_env("OPENAI_API_KEY");
+//! let qa = host.load("question -> answer").lm(lm).max_in_flight(64).await?;
+//!
+//! let qa = ServiceBuilder::new()
+//!     .layer(DeadlineLayer::new(Duration::from_secs(10)))
+//!     .layer(RetryLayer::new(2)) // at most 3 attempts
+//!     .layer(TimeoutLayer::new(Duration::from_secs(4)))
+//!     .service(qa);
+//!
+//! let request = PredictRequest::new(json!({"question": "Why is the sky blue?"}));
+//! let answer = qa.oneshot(request).await?; // dropping the future cancels the work
+//! println!("{:?}", answer.get("answer"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
+//! | `lm` (default, and with `python`) | [`Lm`]: LM calls through a tower HTTP stack |
+//! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
+//! | `test-util` | [`testing`]: a scripted LM over real HTTP; for tests only |
+//! | `full` | all but `test-util` |
+//!
+//! Without default features the layers build with no Python, for any tower service.
 
 #[cfg(feature = "python")]
 pub mod bridge;
@@ -9,7 +64,7 @@ mod deadline;
 pub mod drop_scope;
 pub mod error;
 pub mod layers;
-#[cfg(feature = "python")]
+#[cfg(feature = "lm")]
 pub mod lm;
 mod request;
 #[cfg(feature = "python")]
@@ -35,8 +90,14 @@ pub use layers::{
     Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer, OutOfRange, Percentile,
     Retry, RetryBudget, RetryLayer, RetryPolicy, Timeout, TimeoutLayer,
 };
-#[cfg(feature = "python")]
+#[cfg(feature = "lm")]
 pub use lm::Lm;
 pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
+
+/// The README's code compiles.
+#[cfg(all(doctest, feature = "python"))]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -4,17 +4,19 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
+        mpsc,
     },
     task::{Context, Poll},
 };
 
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::{
     counters::Counters,
+    exchange::Event,
     fault::Fault,
     inbox::{Control, Inbox},
 };
@@ -28,15 +30,34 @@ const SETTLED: u8 = 4;
 
 /// What both sides know of a call. Each step is taken once, whoever comes first.
 #[derive(Debug, Default)]
-pub(super) struct CallState(AtomicU8);
+pub(super) struct CallState {
+    steps: AtomicU8,
+    exchanges: Mutex<Exchanges>,
+}
+
+/// The LM exchanges of a call that are under way.
+#[derive(Debug, Default)]
+struct Exchanges {
+    closed: bool,
+    open: Vec<(u64, Abort)>,
+}
 
 impl CallState {
     fn set(&self, step: u8) -> u8 {
-        self.0.fetch_or(step, Ordering::AcqRel)
+        self.steps.fetch_or(step, Ordering::AcqRel)
+    }
+
+    fn has(&self, step: u8) -> bool {
+        self.steps.load(Ordering::Acquire) & step != 0
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire) & CANCEL_SENT != 0
+        self.has(CANCEL_SENT)
+    }
+
+    /// Whether the call may call no LM any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.has(CANCEL_SENT | OUTCOME_OUT)
     }
 
     /// The caller has its outcome, or has given up waiting: what still runs is an orphan.
@@ -54,6 +75,64 @@ impl CallState {
             if before & OUTCOME_OUT != 0 {
                 counters.orphans.down();
             }
+        }
+    }
+
+    fn exchanges(&self) -> MutexGuard<'_, Exchanges> {
+        self.exchanges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts an exchange, unless the call may not have one any more.
+    pub(super) fn begin_exchange(&self, id: u64, start: impl FnOnce() -> Abort) -> Option<Abort> {
+        // Under the lock, so that a cancel comes before all of this or after it.
+        let mut exchanges = self.exchanges();
+        if exchanges.closed {
+            return None;
+        }
+        let abort = start();
+        exchanges.open.push((id, abort.clone()));
+        Some(abort)
+    }
+
+    pub(super) fn exchange_ended(&self, id: u64) {
+        let mut exchanges = self.exchanges();
+        exchanges.open.retain(|(open, _)| *open != id);
+    }
+
+    /// Closes the connections of the call's exchanges. Python hears nothing of it.
+    fn close_exchanges(&self) {
+        let open = {
+            let mut exchanges = self.exchanges();
+            exchanges.closed = true;
+            std::mem::take(&mut exchanges.open)
+        };
+        for (_, abort) in open {
+            abort.now();
+        }
+    }
+}
+
+/// Ends an exchange.
+#[derive(Clone, Debug)]
+pub(super) struct Abort {
+    task: AbortHandle,
+    /// Of code on a thread that waits for an event.
+    waiting: Option<mpsc::Sender<Event>>,
+}
+
+impl Abort {
+    pub(super) fn new(task: AbortHandle, waiting: Option<mpsc::Sender<Event>>) -> Self {
+        Self { task, waiting }
+    }
+
+    /// Drops the exchange where it stands, which closes its connection.
+    pub(super) fn now(&self) {
+        self.task.abort();
+        if let Some(waiting) = &self.waiting {
+            // Fails if it does not wait any more.
+            let _ = waiting.send(Event::Cancelled);
         }
     }
 }
@@ -87,8 +166,12 @@ impl Call {
     }
 
     /// Signals the work to stop, the first time; it may take its time to clean up.
+    ///
+    /// The LM connections go first, and without a word: an error there would let a program that
+    /// catches exceptions pay for one more LM call before the signal reaches it.
     pub(crate) fn cancel(&self) {
         if self.state.set(CANCEL_SENT) & (CANCEL_SENT | SETTLED) == 0 {
+            self.state.close_exchanges();
             self.inbox.counters.cancelled.add(1);
             self.inbox.push(Control::Cancel(self.sequence));
         }

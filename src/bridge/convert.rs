@@ -10,12 +10,18 @@ use serde_json::{Map, Number, Value};
 /// Deeper values are refused: the recursion would end the process.
 const DEEPEST: usize = 128;
 
-/// The dict of a JSON object; an empty one for anything else.
-pub(super) fn to_dict<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyDict>> {
+/// The dict of a JSON object; an empty one for anything else. If there is none, the field at fault
+/// comes with the error.
+pub(super) fn to_dict<'py, 'v>(
+    py: Python<'py>,
+    value: &'v Value,
+) -> Result<Bound<'py, PyDict>, (&'v str, PyErr)> {
     let dict = PyDict::new(py);
     if let Value::Object(fields) = value {
         for (name, value) in fields {
-            dict.set_item(name, to_python_at(py, value, 1)?)?;
+            to_python_at(py, value, 1)
+                .and_then(|value| dict.set_item(name, value))
+                .map_err(|error| (&**name, error))?;
         }
     }
     Ok(dict)
@@ -59,7 +65,10 @@ fn to_python_at<'py>(py: Python<'py>, value: &Value, depth: usize) -> PyResult<B
 fn from_python_at(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     check(depth)?;
     if let Ok(text) = object.cast::<PyString>() {
-        return Ok(Value::String(text.to_str()?.to_owned()));
+        let text = text.to_str().map_err(|_| {
+            PyValueError::new_err("the text holds a lone surrogate, which is not JSON")
+        })?;
+        return Ok(Value::String(text.to_owned()));
     }
     if object.is_none() {
         return Ok(Value::Null);

@@ -212,7 +212,8 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     startup.call_method0("before_import")?;
     let path = py.import("sys")?.getattr("path")?;
     for folder in embedded.python_path.iter().rev() {
-        path.call_method1("insert", (0, folder))?;
+        // As a string: importlib looks into no `pathlib.Path`.
+        path.call_method1("insert", (0, folder.as_os_str()))?;
     }
     let fd = inbox.wake_fd();
     let port = Bound::new(py, Port::new(inbox.clone()))?;
@@ -225,7 +226,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
     let runner = runner.call1((&port, &event_loop))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
-    let drain = Drain::new(inbox, &runner, pacer, &event_loop)?;
+    let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
     event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
     Ok(Loop {
         module,

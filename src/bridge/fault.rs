@@ -89,6 +89,19 @@ impl Fault {
         }
     }
 
+    /// The outcome of a call whose input `field` has no Python value.
+    pub(super) fn of_input(py: Python<'_>, field: &str, error: &PyErr) -> Self {
+        let fault = Self::of(py, error);
+        Self {
+            message: format!("the input `{field}` cannot be taken: {}", fault.message),
+            kind: FaultKind::InvalidInput {
+                field: field.to_owned(),
+                expected: "what Python can hold".to_owned(),
+            },
+            ..fault
+        }
+    }
+
     /// The outcome of a call that was cancelled while it was queued.
     pub(super) fn cancelled_before_start() -> Self {
         Self {

@@ -26,7 +26,11 @@ pub(super) fn initialize(python: &Path) -> Result<(), String> {
     // else starts an interpreter, as the caller holds the process-wide start lock.
     unsafe {
         if ffi::Py_IsInitialized() != 0 {
-            return Err("this process already runs a Python interpreter that is not ours".into());
+            return Err(
+                "this process already runs a Python interpreter: one that is not ours, or one \
+                 that a start which failed had to leave behind"
+                    .into(),
+            );
         }
         let mut config = MaybeUninit::<ffi::PyConfig>::zeroed();
         ffi::PyConfig_InitPythonConfig(config.as_mut_ptr());

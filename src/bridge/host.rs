@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 use super::{
     Call, Fault, Health, Held,
@@ -11,7 +14,10 @@ use super::{
     embedded::Embedded,
     inbox::{self, Control, Inbox, Start},
 };
-use crate::CallId;
+use crate::{CallContext, Deadline, lm::LmHandle};
+
+/// What the loop has, after the grace of a stop, to close and to end its thread.
+const STOP_MARGIN: Duration = Duration::from_secs(1);
 
 /// What runs DSPy programs: an interpreter with an asyncio loop on a thread of its own.
 ///
@@ -70,33 +76,40 @@ impl Host {
     }
 
     /// Stops the host: calls from now on fail at once, those in flight are cancelled and have
-    /// `grace` to clean up. Returns when Python's thread has ended; what did not stop by then is
-    /// left to the end of the process and stays counted in [`HostStats::running`].
+    /// `grace` to clean up. Returns when Python's thread has ended.
+    ///
+    /// What does not stop by then is left to the end of the process and stays counted in
+    /// [`HostStats::running`]. Code that blocks the loop cannot be stopped from here, so the wait
+    /// ends a second after the grace at the latest.
     ///
     /// An interpreter is started once in a process, so a stopped host cannot be started again.
     pub async fn stop(&self, grace: Duration) -> HostStats {
         self.inbox.stop(grace);
         let mut ended = self.ended.clone();
-        // An error means that the thread is gone without saying so, which is an end as well.
-        let _ = ended.wait_for(|ended| *ended).await;
+        let limit = grace.saturating_add(STOP_MARGIN);
+        // A thread that is gone without saying so has ended as well.
+        let ended = timeout(limit, ended.wait_for(|ended| *ended)).await;
+        if ended.is_err() {
+            tracing::warn!(target: "tower_dspy", "Python code blocks the loop, which did not stop");
+        }
         self.stats()
     }
 
     /// Sends a call on its way; `held` is dropped when all its work has ended.
     pub(crate) fn submit(
         &self,
-        call_id: CallId,
+        context: CallContext,
         target: u64,
         inputs: Arc<Value>,
-        remaining: Option<Duration>,
         held: Held,
     ) -> Call {
+        let remaining = context.deadline.map(Deadline::remaining);
         let (sender, outcome) = oneshot::channel();
         let state = Arc::new(CallState::default());
         let sequence = self.inbox.next_sequence();
         self.inbox.counters.submitted.add(1);
         self.inbox.push_start(Start {
-            call_id,
+            context,
             sequence,
             target,
             inputs,
@@ -117,6 +130,11 @@ impl Host {
         let (reply, loaded) = oneshot::channel();
         self.inbox.push(Control::Load { spec, reply });
         loaded.await.ok()
+    }
+
+    /// Makes an LM known to Python's side, by the id that is returned.
+    pub(crate) fn add_lm(&self, lm: LmHandle) -> usize {
+        self.inbox.add_lm(lm)
     }
 
     /// Why the host takes no calls; `None` while it does.

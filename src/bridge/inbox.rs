@@ -1,4 +1,4 @@
-//! The way from any thread to Python's: two lock-free queues and one wake-up a burst.
+//! The way from any thread to Python's: lock-free queues and one wake-up a burst.
 //!
 //! Whoever pushes writes to the eventfd only if no wake-up is pending; the loop clears that flag
 //! before it drains, so a push after the clearing wakes it again.
@@ -6,7 +6,7 @@
 use std::{
     os::fd::{AsRawFd, OwnedFd, RawFd},
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,16 +21,17 @@ use super::{
     call::{CallState, Outcome},
     clock,
     counters::Counters,
+    exchange::Event,
     fault::Fault,
 };
-use crate::CallId;
+use crate::{CallContext, lm::LmHandle};
 
 /// What travels with a call until all that it made has ended, such as a permit.
 pub(crate) type Held = Option<Box<dyn Send>>;
 
 /// A call that waits for its start.
 pub(super) struct Start {
-    pub(super) call_id: CallId,
+    pub(super) context: CallContext,
     pub(super) sequence: u64,
     pub(super) target: u64,
     pub(super) inputs: Arc<Value>,
@@ -53,10 +54,11 @@ pub(super) enum Control {
     },
 }
 
-/// The two queues.
+/// The queues.
 pub(super) struct Inbox {
     starts: SegQueue<Start>,
     controls: SegQueue<Control>,
+    deliveries: SegQueue<(u64, Event)>,
     wake: OwnedFd,
     wake_pending: AtomicBool,
     /// No call is taken any more; those in flight may still be cancelled.
@@ -65,6 +67,7 @@ pub(super) struct Inbox {
     gone: AtomicBool,
     reason: OnceLock<String>,
     sequence: AtomicU64,
+    lms: RwLock<Vec<Arc<LmHandle>>>,
     pub(super) counters: Counters,
 }
 
@@ -73,14 +76,28 @@ impl Inbox {
         Ok(Self {
             starts: SegQueue::new(),
             controls: SegQueue::new(),
+            deliveries: SegQueue::new(),
             wake: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
             wake_pending: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             reason: OnceLock::new(),
             sequence: AtomicU64::new(1),
+            lms: RwLock::default(),
             counters: Counters::default(),
         })
+    }
+
+    /// Makes an LM known to Python, by the id that is returned.
+    pub(super) fn add_lm(&self, lm: LmHandle) -> usize {
+        let mut lms = self.lms.write().unwrap_or_else(PoisonError::into_inner);
+        lms.push(Arc::new(lm));
+        lms.len() - 1
+    }
+
+    pub(super) fn lm(&self, id: usize) -> Option<Arc<LmHandle>> {
+        let lms = self.lms.read().unwrap_or_else(PoisonError::into_inner);
+        lms.get(id).cloned()
     }
 
     /// A number for a start: attempts of one call share its id, and each is started for itself.
@@ -105,6 +122,16 @@ impl Inbox {
         self.controls.push(control);
         if self.gone.load(Ordering::SeqCst) {
             self.discard_controls();
+        } else {
+            self.wake();
+        }
+    }
+
+    /// Sends an event of an LM exchange to the code that waits for it on the loop.
+    pub(super) fn deliver(&self, exchange: u64, event: Event) {
+        self.deliveries.push((exchange, event));
+        if self.gone.load(Ordering::SeqCst) {
+            while self.deliveries.pop().is_some() {}
         } else {
             self.wake();
         }
@@ -138,6 +165,15 @@ impl Inbox {
 
     pub(super) fn next_control(&self) -> Option<Control> {
         self.controls.pop()
+    }
+
+    pub(super) fn next_delivery(&self) -> Option<(u64, Event)> {
+        self.deliveries.pop()
+    }
+
+    /// Whether something is left for the loop's next turn.
+    pub(super) fn has_more(&self) -> bool {
+        !self.starts.is_empty() || !self.deliveries.is_empty()
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -191,6 +227,7 @@ impl Inbox {
 
     fn discard_controls(&self) {
         while self.controls.pop().is_some() {}
+        while self.deliveries.pop().is_some() {}
     }
 
     pub(super) fn wake_fd(&self) -> RawFd {

@@ -11,6 +11,7 @@ mod clock;
 mod convert;
 mod counters;
 mod embedded;
+mod exchange;
 mod fault;
 mod ffi;
 mod health;
@@ -20,6 +21,7 @@ mod linger;
 mod log;
 mod port;
 mod room;
+mod runtime;
 
 pub use embedded::{Embedded, StartError};
 pub use health::Health;

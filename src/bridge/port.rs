@@ -5,22 +5,24 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use pyo3::{intern, prelude::*, types::PyDict};
+use pyo3::{exceptions::PyValueError, intern, prelude::*, types::PyDict};
 use tokio::sync::oneshot;
 
 use super::{
     call::{CallState, Outcome},
     convert,
+    exchange::{Exchange, Listeners, Opening},
     fault::{self, Fault},
     inbox::{Control, Held, Inbox, Start},
     log,
 };
-use crate::CallId;
+use crate::{CallContext, Lm};
 
 /// The port's own side, called by the runner on Python's thread.
 #[pyclass(frozen)]
 pub(super) struct Port {
     inbox: Arc<Inbox>,
+    listeners: Arc<Listeners>,
     stopped: AtomicBool,
 }
 
@@ -28,8 +30,13 @@ impl Port {
     pub(super) fn new(inbox: Arc<Inbox>) -> Self {
         Self {
             inbox,
+            listeners: Arc::default(),
             stopped: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn listeners(&self) -> Arc<Listeners> {
+        self.listeners.clone()
     }
 }
 
@@ -47,6 +54,47 @@ impl Port {
         self.stopped.load(Ordering::SeqCst)
     }
 
+    /// Begins an LM call; see transport.py.
+    fn open(
+        &self,
+        lm_id: usize,
+        call: Option<&Bound<'_, Pending>>,
+        request: &Bound<'_, PyAny>,
+        deliver: Option<Py<PyAny>>,
+    ) -> PyResult<Option<Exchange>> {
+        let lm = self.inbox.lm(lm_id);
+        let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
+        Opening {
+            inbox: &self.inbox,
+            listeners: &self.listeners,
+            lm,
+            call: call.map(|call| call.get().state.clone()),
+            context: call.map_or_else(CallContext::new, |call| call.get().context.clone()),
+            deliver,
+        }
+        .open(request)
+    }
+
+    /// Takes an LM over that a program brought along.
+    fn adopt_lm(
+        &self,
+        model: String,
+        base_url: Option<String>,
+        key: Option<String>,
+    ) -> PyResult<usize> {
+        let mut lm = Lm::new(model);
+        if let Some(base_url) = base_url {
+            lm = lm.base_url(base_url);
+        }
+        if let Some(key) = key {
+            lm = lm.key(key);
+        }
+        let lm = lm
+            .connect()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(self.inbox.add_lm(lm))
+    }
+
     #[staticmethod]
     fn log(level: u32, logger: &str, message: &str) {
         log::forward(level, logger, message);
@@ -56,7 +104,7 @@ impl Port {
 /// The port's side of one call that has been started.
 #[pyclass(frozen)]
 struct Pending {
-    call_id: CallId,
+    context: CallContext,
     inbox: Arc<Inbox>,
     state: Arc<CallState>,
     parts: Mutex<Parts>,
@@ -104,9 +152,9 @@ impl Pending {
             self.inbox.counters.strays.add(strays.len() as u64);
             tracing::warn!(
                 target: "tower_dspy",
-                call_id = self.call_id.get(),
+                call_id = self.context.call_id.map(crate::CallId::get),
                 tasks = strays.join(", "),
-                "the call left tasks behind; they were cancelled"
+                "the call left work behind, which was told to stop and has ended"
             );
         }
         self.settle();
@@ -117,6 +165,11 @@ impl Pending {
         // Settled first: the caller that gets the answer finds its permit free.
         self.settle();
         self.resolve(value);
+    }
+
+    /// Whether the call may call no LM any more.
+    fn is_over(&self) -> bool {
+        self.state.is_over()
     }
 
     /// The loop ends: the caller learns that the host is gone, and the work stays counted.
@@ -130,6 +183,7 @@ impl Pending {
 #[pyclass(frozen)]
 pub(super) struct Drain {
     inbox: Arc<Inbox>,
+    listeners: Arc<Listeners>,
     cancel: Py<PyAny>,
     load: Py<PyAny>,
     start: Py<PyAny>,
@@ -141,6 +195,7 @@ pub(super) struct Drain {
 impl Drain {
     pub(super) fn new(
         inbox: Arc<Inbox>,
+        port: &Port,
         runner: &Bound<'_, PyAny>,
         pacer: Bound<'_, PyAny>,
         event_loop: &Bound<'_, PyAny>,
@@ -148,6 +203,7 @@ impl Drain {
         let method = |name: &str| runner.getattr(name).map(Bound::unbind);
         Ok(Self {
             inbox,
+            listeners: port.listeners(),
             cancel: method("cancel")?,
             load: method("load")?,
             start: method("start")?,
@@ -164,6 +220,7 @@ impl Drain {
             }
             Control::Load { spec, reply } => {
                 let loaded = convert::to_dict(py, &spec)
+                    .map_err(|(_, error)| error)
                     .and_then(|spec| self.load.bind(py).call1((spec,)))
                     .and_then(|loaded| convert::from_python(&loaded))
                     .map_err(|error| Fault::of(py, &error));
@@ -194,7 +251,7 @@ impl Drain {
         let pending = Bound::new(
             py,
             Pending {
-                call_id: start.call_id,
+                context: start.context,
                 inbox: self.inbox.clone(),
                 state: start.state,
                 parts: Mutex::new(Parts {
@@ -203,13 +260,16 @@ impl Drain {
                 }),
             },
         )?;
-        let begun = convert::to_dict(py, &start.inputs).and_then(|inputs| {
-            let arguments = (start.sequence, &pending, start.target, inputs, remaining);
-            self.start.bind(py).call1(arguments)
-        });
-        if let Err(error) = begun {
-            pending.get().resolve(Err(Fault::of(py, &error)));
+        let begun = convert::to_dict(py, &start.inputs)
+            .map_err(|(field, error)| Fault::of_input(py, field, &error))
+            .and_then(|inputs| {
+                let arguments = (start.sequence, &pending, start.target, inputs, remaining);
+                let started = self.start.bind(py).call1(arguments);
+                started.map_err(|error| Fault::of(py, &error))
+            });
+        if let Err(fault) = begun {
             pending.get().settle();
+            pending.get().resolve(Err(fault));
         }
         Ok(())
     }
@@ -228,18 +288,22 @@ impl Drain {
                 log::python_failed(&Fault::of(py, &error));
             }
         }
-        if inbox.queued() == 0 {
+        if !inbox.has_more() {
             return Ok(());
         }
         let pacer = this.pacer.bind(py);
         let allowance: usize = pacer.call_method0(intern!(py, "allowance"))?.extract()?;
         for _ in 0..allowance {
-            match inbox.next_start() {
-                Some(start) => this.start(py, start)?,
-                None => return Ok(()),
+            // What has begun goes before what is to begin.
+            if let Some((exchange, event)) = inbox.next_delivery() {
+                this.listeners.deliver(py, exchange, event)?;
+            } else if let Some(start) = inbox.next_start() {
+                this.start(py, start)?;
+            } else {
+                return Ok(());
             }
         }
-        if inbox.queued() > 0 {
+        if inbox.has_more() {
             pacer.call_method0(intern!(py, "held_back"))?;
             this.call_soon.bind(py).call1((slf,))?;
         }

@@ -9,6 +9,10 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/__init__.py"),
     ),
     (
+        "tower_dspy.engine",
+        include_str!("../python/tower_dspy/engine.py"),
+    ),
+    (
         "tower_dspy.executor",
         include_str!("../python/tower_dspy/executor.py"),
     ),
@@ -44,6 +48,10 @@ const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy.settings",
         include_str!("../python/tower_dspy/settings.py"),
+    ),
+    (
+        "tower_dspy.transport",
+        include_str!("../python/tower_dspy/transport.py"),
     ),
     (
         "tower_dspy.startup",

@@ -171,9 +171,14 @@ impl LmError {
     }
 
     pub(crate) const fn kind(&self) -> ErrorKind {
-        match self.status {
-            // 408, 409, 425 and 429 say "not now", as server errors do.
-            None | Some(408 | 409 | 425 | 429 | 500..) => ErrorKind::LmUnavailable,
+        Self::kind_of_status(self.status)
+    }
+
+    pub(crate) const fn kind_of_status(status: Option<u16>) -> ErrorKind {
+        match status {
+            // 408, 409, 425 and 429 say "not now", as server errors do; an answer that is said to be
+            // one and cannot be read may come from whatever stands before the provider.
+            None | Some(..=399 | 408 | 409 | 425 | 429 | 500..) => ErrorKind::LmUnavailable,
             Some(_) => ErrorKind::LmRejected,
         }
     }

@@ -130,16 +130,31 @@ fn find<T>(error: &(dyn StdError + 'static), read: impl FnOnce(&dyn Classify) ->
             Some(error)
         } else if let Some(error) = error.downcast_ref::<tower::load_shed::error::Overloaded>() {
             Some(error)
+        } else if let Some(error) = error.downcast_ref::<tower::timeout::error::Elapsed>() {
+            Some(error)
         } else {
-            error
-                .downcast_ref::<tower::timeout::error::Elapsed>()
-                .map(|error| error as &dyn Classify)
+            of_an_lm(error)
         };
         if let Some(known) = known {
             return Some(read(known));
         }
         next = error.source();
     }
+    None
+}
+
+#[cfg(feature = "lm")]
+fn of_an_lm<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
+    use crate::lm::{BadStatus, LmFailure};
+    if let Some(error) = error.downcast_ref::<BadStatus>() {
+        return Some(error);
+    }
+    let failure = error.downcast_ref::<LmFailure>()?;
+    Some(failure)
+}
+
+#[cfg(not(feature = "lm"))]
+fn of_an_lm<'a>(_: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
     None
 }
 

@@ -1,10 +1,64 @@
-//! The LM that programs call.
+//! The LM that programs call, and the HTTP stack that each of its calls goes through.
+//!
+//! Python never opens a connection: each LM call of a program comes to Rust as an [`LmRequest`],
+//! and [`LmHandle::send`] answers it. So LM traffic is composed as all else is, of tower layers,
+//! and it ends when its call does: dropping it closes the connection.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::limit::GlobalConcurrencyLimitLayer;
+//! use tower_dspy::{Lm, RetryLayer, TimeoutLayer, lm::LmLimits};
+//!
+//! let lm = Lm::new("openai/gpt-4o-mini")
+//!     .key_env("OPENAI_API_KEY")
+//!     .limits(LmLimits::new().with_idle(Duration::from_secs(5)))
+//!     .layer(RetryLayer::new(2))                          // outermost: at most 3 attempts
+//!     .layer(TimeoutLayer::new(Duration::from_secs(20)))  // until the head of each answer
+//!     .layer(GlobalConcurrencyLimitLayer::new(32));       // over all that load this LM
+//! ```
+//!
+//! # What a layer sees
+//! Requests with a placeholder for the key, and the context of the call. Answers of a status below
+//! 400; others are a [`BadStatus`], an error, and failures an [`LmFailure`]: both in a
+//! [`BoxError`], and both known to [`ErrorKind::of`](crate::ErrorKind::of).
 
-use std::fmt;
+mod account;
+mod client;
+mod exchange;
+mod failure;
+mod handle;
+mod http;
+mod key;
+mod limits;
+mod provider;
+mod redact;
+mod status;
+#[cfg(all(test, feature = "test-util"))]
+mod tests;
+mod usage;
 
+use std::{fmt, sync::Arc};
+
+use ::http::Response;
+use bytes::Bytes;
+use http_body::Body;
 use serde_json::{Map, Value, json};
+use tower::{BoxError, Layer, Service};
 
-/// An LM by name, with where it is and with whose key.
+pub use self::{
+    account::{LmCall, LmLog, LmOutcome},
+    client::LmClient,
+    failure::{LmFailure, LmFailureKind},
+    handle::LmHandle,
+    http::{LmBody, LmHttp, LmRequest, LmResponse, body},
+    key::{PLACEHOLDER, SecretKey},
+    limits::LmLimits,
+    provider::LmConfigError,
+    status::BadStatus,
+};
+use self::{client::SharedClient, http::erase};
+
+/// An LM by name, with where it is, with whose key, and what its calls go through.
 ///
 /// ```
 /// use tower_dspy::Lm;
@@ -14,34 +68,52 @@ use serde_json::{Map, Value, json};
 /// // Keys are never shown.
 /// assert!(!format!("{local:?}").contains("unused"));
 /// ```
-#[derive(Clone, PartialEq)]
+///
+/// Clones, and all programs that are loaded with one LM, share its connections.
+#[derive(Clone)]
 pub struct Lm {
     model: String,
     base_url: Option<String>,
     key: Key,
     options: Map<String, Value>,
+    limits: LmLimits,
+    layers: Vec<Wrap>,
+    http: Option<LmHttp>,
+    client: SharedClient,
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 enum Key {
-    /// DSPy reads the provider's usual variable.
+    /// The provider's usual variable.
     ProvidersOwn,
     Env(String),
     Given(String),
 }
 
+/// A layer without its type.
+#[derive(Clone)]
+struct Wrap(Arc<dyn Fn(LmHttp) -> LmHttp + Send + Sync>);
+
 impl Lm {
     /// The LM `model`, as DSPy names it: `provider/model`.
+    ///
+    /// Unless a key is given, it is that of the provider's usual variable, such as
+    /// `OPENAI_API_KEY`. A server with a [base URL](Self::base_url) gets it too, and may do without.
     pub fn new(model: impl Into<String>) -> Self {
         Self {
             model: model.into(),
             base_url: None,
             key: Key::ProvidersOwn,
             options: Map::new(),
+            limits: LmLimits::new(),
+            layers: Vec::new(),
+            http: None,
+            client: SharedClient::default(),
         }
     }
 
-    /// Where the provider's API is, such as `http://127.0.0.1:8000/v1`.
+    /// Where the provider's API is, such as `http://127.0.0.1:8000/v1`. The key is then sent to
+    /// this scheme, host and port, and nowhere else.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into());
@@ -77,22 +149,71 @@ impl Lm {
         self
     }
 
-    /// What Python's side builds the LM from; the name of the variable that is not set otherwise.
-    pub(crate) fn config(&self) -> Result<Value, String> {
-        let key = match &self.key {
-            Key::ProvidersOwn => None,
-            Key::Given(key) => Some(key.clone()),
-            Key::Env(variable) => match std::env::var(variable) {
-                Ok(key) if !key.is_empty() => Some(key),
-                _ => return Err(variable.clone()),
-            },
-        };
-        Ok(json!({
+    /// How long a call may take, and its parts.
+    #[must_use]
+    pub fn limits(mut self, limits: LmLimits) -> Self {
+        self.limits = limits;
+        // The limit of connecting is the client's.
+        self.client = SharedClient::default();
+        self
+    }
+
+    /// Wraps the calls in a layer; the first that is given is the outermost.
+    ///
+    /// The layer's service must be `Clone`: around one that is not, such as tower's `RateLimit`,
+    /// put a `BufferLayer`. Each loading of a program makes a service of its own from the layer, so
+    /// what is to hold over all of them has to share its state, as `GlobalConcurrencyLimitLayer`
+    /// does.
+    #[must_use]
+    pub fn layer<L, B>(mut self, layer: L) -> Self
+    where
+        L: Layer<LmHttp> + Send + Sync + 'static,
+        L::Service: Service<LmRequest, Response = Response<B>> + Clone + Send + Sync + 'static,
+        <L::Service as Service<LmRequest>>::Error: Into<BoxError>,
+        <L::Service as Service<LmRequest>>::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let wrap = move |inner| erase(layer.layer(inner));
+        self.layers.push(Wrap(Arc::new(wrap)));
+        self
+    }
+
+    /// Sends the calls through `service`, in place of an [`LmClient`] with the default options.
+    ///
+    /// It sees the key. A service that follows redirects or retries on its own undoes what this
+    /// crate promises about both.
+    #[must_use]
+    pub fn http<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<LmRequest, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.http = Some(erase(service));
+        self
+    }
+
+    /// Finds the key and puts the layers together: what loading a program does with its LM, and
+    /// what a Rust program does that sends requests of its own. The first time, it reads the
+    /// system's root certificates, which takes some milliseconds.
+    ///
+    /// # Errors
+    /// If the key is missing or the URL is none, and for providers that want requests signed.
+    pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
+        LmHandle::new(self)
+    }
+
+    /// What Python's side builds the LM from. The key is not among it: Python has a placeholder.
+    #[cfg(feature = "python")]
+    pub(crate) fn config(&self) -> Value {
+        json!({
             "model": self.model,
             "base_url": self.base_url,
-            "key": key,
             "options": self.options,
-        }))
+        })
     }
 }
 
@@ -108,6 +229,9 @@ impl fmt::Debug for Lm {
             .field("base_url", &self.base_url)
             .field("key", &key)
             .field("options", &self.options)
+            .field("limits", &self.limits)
+            .field("layers", &self.layers.len())
+            .field("http", &self.http.as_ref().map(|_| "(given)"))
             .finish()
     }
 }

@@ -146,13 +146,15 @@ impl Service<PredictRequest> for DspyService {
     /// Never: a call without readiness answers [`Overloaded`].
     fn call(&mut self, request: PredictRequest) -> PredictFuture {
         let permit = match std::mem::replace(&mut self.turn, Turn::Idle) {
-            Turn::Ready(permit) => permit,
-            Turn::Idle | Turn::Waiting { .. } | Turn::Overloaded => {
-                let program = &self.program;
-                let overloaded =
-                    Overloaded::new(&program.name, program.max_in_flight, program.max_waiting);
-                return PredictFuture::refused(overloaded.into());
-            }
+            Turn::Ready(permit) => Some(permit),
+            // One may have come free since.
+            _ => self.program.permits.clone().try_acquire_owned().ok(),
+        };
+        let Some(permit) = permit else {
+            let program = &self.program;
+            let overloaded =
+                Overloaded::new(&program.name, program.max_in_flight, program.max_waiting);
+            return PredictFuture::refused(overloaded.into());
         };
         match self.admit(&request) {
             Ok(()) => PredictFuture::submit(self.program.clone(), request, permit),

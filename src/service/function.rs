@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    CallId, Cause, Error, Host,
+    CallContext, Cause, Error, Host,
     bridge::{self, Call},
 };
 
@@ -48,10 +48,9 @@ impl Function {
     pub fn call(&self, arguments: impl Into<Value>) -> FunctionFuture {
         FunctionFuture {
             call: self.host.submit(
-                CallId::next(),
+                CallContext::new(),
                 self.target,
                 Arc::new(arguments.into()),
-                None,
                 None,
             ),
         }

@@ -103,15 +103,10 @@ impl PredictFuture {
             attempt = context.attempt,
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
-        let call = program.host.submit(
-            call_id,
-            program.target,
-            inputs,
-            remaining,
-            Some(Box::new(permit)),
-        );
-        // The node of this attempt: what stops the call stops it too.
         let cancel = context.cancel.clone();
+        let deadline = context.deadline;
+        let held = Some(Box::new(permit) as _);
+        let call = program.host.submit(context, program.target, inputs, held);
         Self {
             state: State::Running {
                 running: Running {
@@ -121,7 +116,7 @@ impl PredictFuture {
                     span,
                     cancelled: cancel.cancelled_owned(),
                     cancel,
-                    deadline: context.deadline,
+                    deadline,
                     timer: None,
                     signalled: None,
                     resolved: false,
@@ -156,7 +151,15 @@ impl Running {
         // The answer first: what is ready wins the tie with the clock and with a cancel.
         let result = match Pin::new(&mut *this.call).poll(cx) {
             Poll::Ready(outcome) => {
-                let cause = this.signalled.unwrap_or(Cause::Caller);
+                let cause = this.signalled.unwrap_or_else(|| {
+                    // Nobody else cancels what this call did not.
+                    let stopped = this.program.host.closed().is_some();
+                    if stopped {
+                        Cause::Shutdown
+                    } else {
+                        Cause::Caller
+                    }
+                });
                 let lost = || bridge::lost(this.call.lost_because());
                 outcome.map_or_else(
                     || Err(lost()),
@@ -175,17 +178,24 @@ impl RunningProjection<'_> {
     /// Signals the work when the call is cancelled or its deadline has passed, once. Ready with the
     /// error, unless a layer around this call sees to its end.
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        if self.signalled.is_some() {
-            return Poll::Pending;
-        }
-        let cancelled = self.cancelled.as_mut().as_pin_mut();
-        if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
-            let cause = self.cancel.cause().unwrap_or(Cause::Caller);
-            self.signal(cause);
-            if enclosing::sees_to(Instant::now(), Stage::Running, false) {
+        if let Some(cause) = *self.signalled {
+            // Told at the deadline, a layer is about to end the call and to say what passed. Told
+            // by a token, one may be giving the work its grace.
+            let kept = cause == Cause::Deadline && self.timer.is_some()
+                || enclosing::sees_to(Instant::now(), Stage::Running, false);
+            if kept {
                 return Poll::Pending;
             }
             return Poll::Ready(Cancelled::new(cause).into());
+        }
+        let cancelled = self.cancelled.as_mut().as_pin_mut();
+        if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
+            self.timer.set(None);
+            self.signal(self.cancel.cause().unwrap_or(Cause::Caller));
+            // A layer that watches the same token is polled after its work: an answer now would
+            // win the tie and take the grace away. If there is none, it comes with the next poll.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let Some(deadline) = *self.deadline else {
             return Poll::Pending;

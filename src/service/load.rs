@@ -14,6 +14,7 @@ use super::{DspyService, Function, Schema, program::Program};
 use crate::{
     Host, Lm,
     bridge::{Fault, FaultKind},
+    lm::LmConfigError,
 };
 
 /// Calls that run at once, unless [`Load::max_in_flight`] says otherwise.
@@ -167,12 +168,7 @@ impl Load {
                     .into(),
             ));
         }
-        let spec = self.spec().map_err(|variable| {
-            fail(format!(
-                "its LM's key is to come from ${variable}, which is not set; set it, or give the \
-                 key by `Lm::key`"
-            ))
-        })?;
+        let spec = self.spec().map_err(|error| fail(error.to_string()))?;
         match self.host.load_spec(spec).await {
             Some(Ok(loaded)) => {
                 Loaded::deserialize(loaded).map_err(|error| fail(error.to_string()))
@@ -185,7 +181,7 @@ impl Load {
         }
     }
 
-    fn spec(&self) -> Result<Value, String> {
+    fn spec(&self) -> Result<Value, LmConfigError> {
         static SOURCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let mut spec = Map::new();
         spec.insert("target".into(), self.target.clone().into());
@@ -197,7 +193,10 @@ impl Load {
             spec.insert("module".into(), format!("tower_dspy_source_{n}").into());
         }
         if let Some(lm) = &self.lm {
-            spec.insert("lm".into(), lm.config()?);
+            let id = self.host.add_lm(lm.connect()?);
+            let mut config = lm.config();
+            config["id"] = id.into();
+            spec.insert("lm".into(), config);
         }
         if let Some(state) = &self.state {
             spec.insert("state".into(), json!(state));

@@ -49,6 +49,20 @@ enum JsonType {
     Unknown,
 }
 
+/// Deeper inputs are refused: making Python's values of them is recursive.
+const DEEPEST: usize = 100;
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match (value, levels.checked_sub(1)) {
+        (Value::Array(_) | Value::Object(_), None) => true,
+        (Value::Array(items), Some(levels)) => items.iter().any(|item| is_deeper(item, levels)),
+        (Value::Object(fields), Some(levels)) => {
+            fields.values().any(|value| is_deeper(value, levels))
+        }
+        _ => false,
+    }
+}
+
 impl Schema {
     /// Refuses inputs that do not fit, and names the field and what is expected.
     pub(super) fn check(&self, program: &str, inputs: &Value) -> Result<(), InvalidInput> {
@@ -66,6 +80,10 @@ impl Schema {
         }
         if let Some(name) = inputs.keys().find(|name| self.field(name).is_none()) {
             let problem = format!("there is no input `{name}`");
+            return refuse(Some(name), problem, self.describe());
+        }
+        if let Some((name, _)) = inputs.iter().find(|(_, value)| is_deeper(value, DEEPEST)) {
+            let problem = format!("the input `{name}` is nested deeper than {DEEPEST}");
             return refuse(Some(name), problem, self.describe());
         }
         for field in &self.inputs {

@@ -122,6 +122,25 @@ async fn a_limit_inside_does_not_cut_the_grace_of_a_cancel() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancel_layer_inside_leaves_the_end_to_the_one_that_gives_the_grace() {
+    let record = Record::default();
+    let cancel = Cancel::new();
+    let service = ServiceBuilder::new()
+        .layer(CancelLayer::new().with_grace(secs(9)))
+        .layer(CancelLayer::new())
+        .service(record.tidies(secs(5)));
+    let mut request = request();
+    request.context.cancel = cancel.clone();
+    let mut call = task::spawn(service.oneshot(request));
+    assert_pending!(call.poll());
+    cancel.cancel(Cause::ClientGone);
+    let (took, result) = timed(call).await;
+    assert_eq!(took, secs(5));
+    assert_eq!(cancelled(result), Cause::ClientGone);
+    assert!(record.drops().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_before_the_cancels_grace_still_ends_the_work() {
     let record = Record::default();
     let service = ServiceBuilder::new()

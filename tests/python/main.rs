@@ -1,6 +1,31 @@
 //! Real DSPy, a real HTTP server as the LM, a real clock.
+//!
+//! No test waits by sleeping: the order of events is set by gates, in the LM and in Python, and
+//! what is to happen is waited for until it does.
 
 mod support;
 
+mod blocked;
+mod blocker;
 mod cancel;
 mod errors;
+mod exits;
+mod inputs;
+mod lifecycle;
+mod limits;
+mod lm_calls;
+mod lm_errors;
+mod loading;
+mod logs;
+mod outputs;
+mod own_lm;
+mod refused_loads;
+mod scope;
+mod service;
+mod settings;
+mod signals;
+mod state;
+mod storm;
+mod strays;
+mod tenants;
+mod venv;

@@ -1,9 +1,25 @@
-//! One interpreter and one LM for the whole binary.
+//! One interpreter and one LM for the whole binary, and how to wait for what happens in them.
 
-use std::path::PathBuf;
+use std::{env, ops::Deref, path::PathBuf, process::Stdio, time::Duration};
 
-use tokio::sync::OnceCell;
-use tower_dspy::{Host, Lm, PythonEnv, testing::ScriptedLm};
+use serde_json::{Value, json};
+use tokio::{
+    process::Command,
+    sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::{Instant, sleep, timeout},
+};
+use tower_dspy::{DspyService, Host, Lm, PredictRequest, PythonEnv, testing::ScriptedLm};
+
+/// Far beyond what a busy machine needs.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Longer than any test takes: what has this limit is ended by something else.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// The programs of these tests.
+pub(crate) fn programs() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python/programs")
+}
 
 /// The venv of the workspace, made if there is none.
 pub(crate) async fn venv() -> PathBuf {
@@ -16,19 +32,58 @@ pub(crate) async fn venv() -> PathBuf {
     env.prefix().to_path_buf()
 }
 
-/// The process's host: `import dspy` is paid for once.
-pub(crate) async fn host() -> Host {
+/// Starts the process's host, or gets the one that is there: `import dspy` is paid for once.
+pub(crate) async fn start() -> Host {
     static HOST: OnceCell<Host> = OnceCell::const_new();
     let host = HOST.get_or_init(|| async {
-        let programs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python/programs");
         Host::embedded()
             .venv(venv().await)
-            .python_path(programs)
+            .python_path(programs())
             .start()
             .await
             .expect("a host")
     });
     host.await.clone()
+}
+
+/// The process's host, for the length of a test.
+#[derive(Debug)]
+pub(crate) struct TestHost {
+    host: Host,
+    _turn: Turn,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held, not read")]
+enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+static TURNS: RwLock<()> = RwLock::const_new(());
+
+/// The host, which other tests use at the same time.
+pub(crate) async fn host() -> TestHost {
+    let turn = Turn::Shared(TURNS.read().await);
+    let host = start().await;
+    TestHost { host, _turn: turn }
+}
+
+/// The host for one test alone: one that blocks the loop, or reads what the host counts.
+pub(crate) async fn host_alone() -> TestHost {
+    let turn = Turn::Alone(TURNS.write().await);
+    let host = start().await;
+    let quiet = || host.stats().running + host.stats().queued == 0;
+    eventually("the tests before to be over", quiet).await;
+    TestHost { host, _turn: turn }
+}
+
+impl Deref for TestHost {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
 }
 
 /// The LM server that all tests share; each test has a model of its own there.
@@ -43,4 +98,92 @@ pub(crate) async fn lm(model: &str) -> Lm {
     Lm::new(format!("openai/{model}"))
         .base_url(lm_server().await.base_url())
         .key("test-key")
+}
+
+/// The program `target` with the LM `model`.
+pub(crate) async fn load(host: &Host, target: &str, model: &str) -> DspyService {
+    let load = host.load(target).lm(lm(model).await);
+    load.await
+        .unwrap_or_else(|error| panic!("{error}\n{}", error.traceback()))
+}
+
+/// `question -> answer` with the LM `model`.
+pub(crate) async fn question(host: &Host, model: &str) -> DspyService {
+    load(host, "question -> answer", model).await
+}
+
+/// A request with a question, for `question -> answer`.
+pub(crate) fn ask(text: &str) -> PredictRequest {
+    PredictRequest::new(json!({"question": text}))
+}
+
+/// A request with a question and the name by which a test knows its call in Python.
+pub(crate) fn ask_as(key: &str) -> PredictRequest {
+    PredictRequest::new(json!({"key": key, "question": "?"}))
+}
+
+/// Calls a function of a module of these tests.
+pub(crate) async fn call(host: &Host, function: &str, arguments: Value) -> Value {
+    let function = host.function(function, None).await.expect("a function");
+    function.call(arguments).await.expect("an answer")
+}
+
+/// What the programs noted under `key`.
+pub(crate) async fn seen(host: &Host, key: &str) -> Vec<String> {
+    let seen = call(host, "witness:seen", json!({"key": key})).await;
+    serde_json::from_value(seen).expect("a list of strings")
+}
+
+/// Lets those through who wait at the gate `key`, in Python.
+pub(crate) async fn open(host: &Host, key: &str) {
+    call(host, "witness:open_gate", json!({"key": key})).await;
+}
+
+/// Waits until the programs noted these events under `key`, and no others.
+pub(crate) async fn eventually_seen(host: &Host, key: &str, events: &[&str]) {
+    let end = Instant::now() + LIMIT;
+    loop {
+        let seen = seen(host, key).await;
+        if seen == events {
+            return;
+        }
+        assert!(Instant::now() < end, "saw {seen:?} instead of {events:?}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until `holds` does.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Runs the test `name` again in a process of its own, and requires it to pass there.
+///
+/// `None` in that process, which is to go on; what it printed in the one that asked.
+pub(crate) async fn own_process(name: &str) -> Option<String> {
+    const ALONE: &str = "TOWER_DSPY_TEST_ALONE";
+    if env::var_os(ALONE).is_some_and(|alone| alone == name) {
+        return None;
+    }
+    let output = Command::new(env::current_exe().expect("a path"))
+        .args(["--exact", name, "--nocapture", "--include-ignored"])
+        .env(ALONE, name)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(2 * LIMIT, output).await;
+    let output = output.expect("an end in time").expect("a process");
+    let said = [&*output.stdout, b"\n", &*output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{}\n{said}", output.status);
+    // A name that is misspelt would run nothing, and pass.
+    assert!(
+        said.contains("test result: ok. 1 passed"),
+        "no test `{name}`"
+    );
+    Some(said)
 }

@@ -1,3 +1,144 @@
-//! The tour.
+//! Nine short scenes: what tower-dspy does to real DSPy programs.
+//!
+//! Run: `cargo run --release`
+//!
+//! It makes a venv with DSPy if there is none, starts Python inside this process and a scripted LM
+//! on loopback, and plays the scenes one after the other. Each looks at what really happened, on
+//! Python's side and on the LM's. `cargo run --release -- --help` tells the rest.
 
-fn main() {}
+mod act;
+mod args;
+mod doctor;
+mod naive;
+mod scenes;
+mod stage;
+mod table;
+
+use std::{
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use tower_dspy::{Host, PythonEnv};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    act::{Act, Verdict},
+    args::{Args, Command, RealLm, USAGE},
+    scenes::{cancel, combined, deadline, fallback, grace, hang, retry, session, timeout},
+    stage::{Stage, Trouble, start_host, venv_path},
+};
+
+/// Failures of programs are part of the play, so only what goes wrong with the host is shown.
+const LOG: &str = "warn,tower_dspy=error";
+
+/// The usual exit status of a process that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = match Args::parse(lexopt::Parser::from_env()).and_then(|args| log().map(|()| args)) {
+        Ok(args) => args,
+        Err(error) => {
+            eprintln!("{error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let host = OnceLock::new();
+    let started = |started: &Host| {
+        let _ = host.set(started.clone());
+    };
+    let outcome = tokio::select! {
+        outcome = run(args, started) => outcome,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("\ninterrupted");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    };
+    if let Some(host) = host.get() {
+        host.stop(Duration::from_secs(1)).await;
+    }
+    outcome.unwrap_or_else(|trouble| {
+        eprintln!("{trouble}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(args: Args, started: impl FnOnce(&Host)) -> Result<ExitCode, Trouble> {
+    let well = match args.command {
+        Command::Help => {
+            println!("{USAGE}");
+            true
+        }
+        Command::Doctor => doctor::run(args.lm, started).await,
+        Command::Tour => tour(args.lm, started).await?,
+    };
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn tour(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<bool, Trouble> {
+    let env = PythonEnv::create(venv_path())
+        .progress(|line| eprintln!("{line}"))
+        .run()
+        .await?;
+    let host = start_host(&env).await?;
+    started(&host);
+    let stage = &Stage::new(host, lm).await?;
+    println!("DSPy {} and {}\n", env.dspy_version(), stage.lm_name());
+
+    let verdicts = [
+        Act::play(stage, 1, "A simple timeout", timeout::play).await,
+        Act::play(stage, 2, "Cancellation with a token", cancel::play).await,
+        Act::play(
+            stage,
+            3,
+            "A deadline over several operations",
+            deadline::play,
+        )
+        .await,
+        Act::play(stage, 4, "A session around request limits", session::play).await,
+        Act::play(stage, 5, "Retry when an attempt elapses", retry::play).await,
+        Act::play(stage, 6, "Graceful cancellation", grace::play).await,
+        Act::play(stage, 7, "Recovery by fallback", fallback::play).await,
+        Act::play(stage, 8, "All patterns combined", combined::play).await,
+        Act::play(stage, 9, "An LM that hangs", hang::play).await,
+    ];
+    let compared = table::print(stage).await?;
+
+    let of = |verdict| verdicts.iter().filter(|of| **of == verdict).count();
+    let (ok, wrong) = (
+        of(Verdict::Ok) + of(Verdict::OkWithoutLm),
+        of(Verdict::Wrong),
+    );
+    if wrong > 0 {
+        println!("{wrong} of the scenes went wrong\n");
+    }
+    if !compared {
+        println!("the comparison went wrong: requests of ours went on\n");
+    }
+    println!("figure tour_scenes_ok {ok} count");
+    match stage.scripted() {
+        Some(_) => println!("figure tour_orphaned_lm_requests {} count", stage.orphans()),
+        None => println!("(what the LM saw was not checked, so there is no figure for it)"),
+    }
+    Ok(wrong == 0 && compared)
+}
+
+fn log() -> Result<(), lexopt::Error> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) => EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}"))?,
+        Err(_) => EnvFilter::new(LOG),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .init();
+    Ok(())
+}

@@ -75,6 +75,8 @@ impl Clock {
 impl Alarm for Clock {
     type Error = Elapsed;
 
+    const CANCELS: bool = false;
+
     fn at(&self) -> Option<Instant> {
         self.limit.map(|limit| limit.at.instant())
     }

@@ -29,6 +29,8 @@ pub(super) struct End {
 
 thread_local! {
     static END: Cell<Option<End>> = const { Cell::new(None) };
+    /// Whether an enclosing layer gives a grace once the call is cancelled. It cannot say when.
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `poll`, for a layer that sees to the `end` of what it polls unless an enclosing one does so
@@ -49,6 +51,29 @@ pub(super) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
     let _restore = Restore(outer);
     END.set(Some(end));
     poll()
+}
+
+/// Runs `poll`, for a layer that gives what it polls a grace once the call is cancelled.
+#[inline]
+pub(super) fn watched<T>(graces: bool, poll: impl FnOnce() -> T) -> T {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            WATCHED.set(false);
+        }
+    }
+    if !graces || WATCHED.replace(true) {
+        return poll();
+    }
+    let _restore = Restore;
+    poll()
+}
+
+/// Whether an enclosing layer sees to the end of a call that was cancelled in `stage`.
+///
+/// The work is polled first, so it may see the cancellation before the layer does.
+pub(super) fn sees_to_cancel(stage: Stage) -> bool {
+    stage == Stage::Running && WATCHED.get() || sees_to(Instant::now(), stage, false)
 }
 
 /// Whether an enclosing layer sees to what is to end at `at` in `stage`; `merged` if that is the

@@ -38,6 +38,9 @@ pub(crate) trait Alarm {
     /// What the call is answered with.
     type Error: std::fmt::Debug;
 
+    /// Whether it rings because the call was cancelled, and not because a limit passed.
+    const CANCELS: bool;
+
     /// The instant at which it is going to ring, if that is known.
     fn at(&self) -> Option<Instant>;
 
@@ -183,8 +186,11 @@ where
                 Phase::Watching => {
                     let grace = this.grace.is_some();
                     let end = this.alarm.at().map(|at| End { at, grace });
-                    let (polled, waits) =
-                        work::observe(|| enclosing::with(end, || this.work.as_mut().poll(cx)));
+                    let (polled, waits) = work::observe(|| {
+                        enclosing::watched(A::CANCELS && grace, || {
+                            enclosing::with(end, || this.work.as_mut().poll(cx))
+                        })
+                    });
                     if polled.is_ready() {
                         *this.phase = Phase::Done;
                         return polled;
@@ -192,7 +198,12 @@ where
                     let cause = ready!(this.alarm.as_mut().poll_ring(cx));
                     let stage = this.work.stage();
                     let at = this.alarm.at().unwrap_or_else(Instant::now);
-                    if enclosing::sees_to(at, stage, this.alarm.is_merged()) {
+                    let left_to_another = if A::CANCELS {
+                        enclosing::sees_to_cancel(stage)
+                    } else {
+                        enclosing::sees_to(at, stage, this.alarm.is_merged())
+                    };
+                    if left_to_another {
                         return Poll::Pending;
                     }
                     if stage == Stage::Running

@@ -50,6 +50,8 @@ impl Watch {
 impl Alarm for Watch {
     type Error = Cancelled;
 
+    const CANCELS: bool = true;
+
     fn at(&self) -> Option<Instant> {
         None
     }

@@ -10,6 +10,6 @@ A program may import it to ask about the call that it serves::
 Outside a call the limits read as "none".
 """
 
-from tower_dspy.scope import cancelled, deadline, remaining
+from tower_dspy.scope import Cancelled, cancelled, deadline, remaining
 
-__all__ = ["cancelled", "deadline", "remaining"]
+__all__ = ["Cancelled", "cancelled", "deadline", "remaining"]

@@ -49,6 +49,7 @@ def make(use_uvloop: bool, linger: Any) -> asyncio.AbstractEventLoop:
         _log.warning("this DSPy lacks %s: its thread hops stay on threads", ", ".join(missing))
     loop.set_default_executor(InlineExecutor(hops))
     loop.set_task_factory(_child_task)
+    loop.set_exception_handler(_unhandled)
     return loop
 
 
@@ -81,6 +82,12 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+
+
+def _unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody awaited failed. asyncio's own handler prints it, with whatever it holds."""
+    error = context.get("exception")
+    _log.warning("%s", context.get("message"), exc_info=error)
 
 
 def _child_task(

@@ -16,6 +16,7 @@ from tower_dspy import lm as lms
 from tower_dspy import schema as schemas
 from tower_dspy import settings
 from tower_dspy.faults import HostError
+from tower_dspy.scope import SCOPE
 
 
 class Program:
@@ -32,24 +33,29 @@ class Program:
     async def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._schema.convert(inputs)
         tracker = UsageTracker()
-        with dspy.context(**self._context, usage_tracker=tracker):
+        # In the settings too: DSPy carries them into threads, where a plain variable is lost.
+        scope = SCOPE.get()
+        with dspy.context(**self._context, usage_tracker=tracker, tower_dspy_scope=scope):
             answer = await self._call(**inputs)
         return {"outputs": _outputs(answer), "usage": _usage(tracker)}
 
 
-def load(spec: dict[str, Any]) -> Program:
+def load(port: Any, spec: dict[str, Any]) -> Program:
     """The program of a load request; HostError says why there is none."""
     target = spec["target"]
     config = spec.get("lm")
-    with settings.captured() as changed:
+    with settings.imported(target.partition(":")[0]) as changed:
         found = _find(spec)
+    # A factory may read what its module configured, and configure more.
+    with dspy.context(**changed), settings.captured() as more:
         built = _build(found, target)
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False))
+    changed.update(more)
     if config:
-        changed["lm"] = lms.build(config)
+        changed["lm"] = lms.build(port, config)
     elif changed.get("lm") is not None:
-        changed["lm"] = lms.take_over(changed["lm"], None, f"`{target}`, by dspy.configure,")
+        changed["lm"] = lms.take_over(port, changed["lm"], None, f"`{target}`, by dspy.configure,")
     context = settings.for_calls(changed)
     if not isinstance(built, dspy.Module):
         return Program(built, schemas.of_function(built, target), context)
@@ -61,21 +67,26 @@ def load(spec: dict[str, Any]) -> Program:
         )
     if context.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
-    lms.rebind(built, config)
+    lms.rebind(port, built, config)
     return Program(built.acall, schemas.of_program(built, target), context)
 
 
 def load_function(spec: dict[str, Any]) -> Any:
     """A plain async function that takes its inputs as keyword arguments."""
     target = spec["target"]
-    found = _find(spec)
+    with settings.imported(target.partition(":")[0]) as changed:
+        found = _find(spec)
     if not inspect.iscoroutinefunction(found):
         raise HostError("not_a_program", f"`{target}` is not an async function")
 
     def call(inputs: dict[str, Any]) -> Any:
         return found(**inputs)
 
-    return call
+    async def configured(inputs: dict[str, Any]) -> Any:
+        with dspy.context(**changed):
+            return await found(**inputs)
+
+    return configured if changed else call
 
 
 def _needs_lm(program: dspy.Module) -> bool:
@@ -92,9 +103,15 @@ def _find(spec: dict[str, Any]) -> Any:
         return _attribute(module, spec["attribute"], target)
     if "->" in target:
         try:
-            return dspy.Signature(target)
+            signature = dspy.Signature(target)
         except (ValueError, SyntaxError, TypeError) as error:
             raise HostError("signature", f"`{target}` is not a signature: {error}") from error
+        if not signature.input_fields or not signature.output_fields:
+            raise HostError(
+                "signature",
+                f"`{target}` is not a signature: it needs a field on either side of the arrow",
+            )
+        return signature
     name, _, attribute = target.partition(":")
     try:
         module = importlib.import_module(name)
@@ -160,16 +177,19 @@ def _load_state(program: Any, path: str, trust_pickle: bool) -> None:
 
 
 def _outputs(answer: Any) -> dict[str, Any]:
-    fields = answer.toDict() if isinstance(answer, dspy.Prediction) else answer
-    if not isinstance(fields, dict):
-        raise HostError(
-            "output",
-            f"the program returned a {type(answer).__name__}; return a dspy.Prediction or a dict",
-        )
     try:
-        return to_jsonable_python(fields)
+        fields = answer.toDict() if isinstance(answer, dspy.Prediction) else answer
+        if isinstance(fields, dict):
+            return to_jsonable_python(fields)
+    except RecursionError as error:
+        message = "the program's answer is not JSON: it is nested deeper than JSON may be"
+        raise HostError("output", message) from error
     except Exception as error:
         raise HostError("output", f"the program's answer is not JSON: {error}") from error
+    raise HostError(
+        "output",
+        f"the program returned a {type(answer).__name__}; return a dspy.Prediction or a dict",
+    )
 
 
 def _usage(tracker: UsageTracker) -> dict[str, int]:

@@ -10,14 +10,19 @@ and hands over with each start its own side of the call:
 
     call.done(value)          the outcome is `value`
     call.failed(fault)        the outcome is a failure, see faults.describe
-    call.settled(strays)      all that the call made has ended; names of the tasks it left behind
-    call.finished(value)      done and settled at once
+    call.settled(strays)      all that the call made has ended; names of what it left behind
+    call.finished(value)      settled and done at once
     call.abandon()            the loop ends before the call did
+    call.is_over()            whether it may call no LM any more
+
+LM calls go through the port as well, see transport.py.
 
 Invariants:
-1. Each started call gets exactly one outcome, and after it exactly one `settled`.
+1. Each started call gets exactly one outcome and exactly one `settled`: after the outcome if the
+   call left something behind, before it if not.
 2. `task.cancel()` is sent once for a call: a second one would cut its clean-up short.
-3. A call is settled when its task and every task made by its code have ended.
+3. A call is settled when its task, every task made by its code and every thread that these wait
+   for have ended.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tower_dspy import faults, program
+from tower_dspy.executor import ThreadOfCall
 from tower_dspy.scope import SCOPE, Scope
 
 HEARTBEAT = 0.020  # seconds
@@ -52,7 +58,7 @@ class Runner:
         if spec.get("function"):
             self._targets[target_id] = program.load_function(spec)
             return {"id": target_id}
-        loaded = program.load(spec)
+        loaded = program.load(self._port, spec)
         self._targets[target_id] = loaded
         return {"id": target_id, **loaded.describe()}
 
@@ -93,58 +99,60 @@ class Runner:
     def stop(self, grace: float) -> None:
         """Cancels all calls, waits up to `grace` seconds for them, then stops the loop."""
         if self._stopping is None:
+            SCOPE.set(None)  # else its own tasks would be part of the last call that was started
             self._stopping = asyncio.Task(self._stop(grace), loop=self._loop)
 
     async def _serve(self, scope: Scope, target: Callable[..., Any], inputs: dict) -> None:
         # The outcome is reported from here and not by a callback: that saves a turn of the loop.
         scope.begun = True
         call = scope.call
-        # `scope.task` is let go with the outcome: nothing is to be cancelled any more, and as the
-        # task's context holds the scope each call would leave a cycle to the collector.
+        fault = None
         try:
             value = await target(inputs)
         except asyncio.CancelledError as error:
-            fault = faults.describe(error)
-            if not scope.cancelled:
+            if scope.cancelled:
+                fault = faults.CANCELLED
+            else:
                 # Nobody asked: the program awaited something that was cancelled.
-                fault["kind"] = "raised"
-            scope.task = None
-            call.failed(fault)
+                fault = {**faults.describe(error), "kind": "raised"}
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: raised further, they would end the loop.
-            scope.task = None
-            call.failed(faults.describe(error))
+            fault = faults.describe(error)
+        # Nothing is to be cancelled any more, and as the task's context holds the scope each call
+        # would leave a cycle to the collector.
+        scope.task = None
+        scope.closed = True
+        strays = scope.children and [child for child in scope.children if not child.done()]
+        if strays:
+            if fault is None:
+                call.done(value)
+            else:
+                call.failed(fault)
+            self._end_strays(scope, strays)
+        elif fault is None:
+            del self._scopes[scope.sequence]
+            call.finished(value)
+            self._check_stopped()
         else:
-            scope.task = None
-            if scope.children is None:
-                del self._scopes[scope.sequence]
-                scope.closed = True
-                call.finished(value)
-                self._check_stopped()
-                return
-            call.done(value)
-        self._end_children(scope)
+            # Settled first: the caller that gets the outcome finds its permit free.
+            self._settle(scope, None)
+            call.failed(fault)
 
     def _never_began(self, scope: Scope) -> None:
         scope.task = None
-        scope.call.failed(faults.describe(asyncio.CancelledError()))
         self._settle(scope, None)
+        scope.call.failed(faults.CANCELLED)
 
-    def _end_children(self, scope: Scope) -> None:
+    def _end_strays(self, scope: Scope, strays: list[asyncio.Future]) -> None:
         """Cancels what the call left behind, and settles it when that has ended."""
-        scope.closed = True
-        strays = [child for child in scope.children or () if not child.done()]
-        if not strays:
-            self._settle(scope, None)
-            return
         for stray in strays:
             stray.cancel()
         self._settle_after(strays, scope, [_name_of(stray) for stray in strays])
 
-    def _settle_after(self, strays: list[asyncio.Task], scope: Scope, names: list[str]) -> None:
+    def _settle_after(self, strays: list[asyncio.Future], scope: Scope, names: list[str]) -> None:
         left = len(strays)
 
-        def ended(_: asyncio.Task) -> None:
+        def ended(_: asyncio.Future) -> None:
             nonlocal left
             left -= 1
             if left:
@@ -184,6 +192,8 @@ class Runner:
         self._loop.stop()
 
 
-def _name_of(task: asyncio.Task) -> str:
-    coroutine = task.get_coro()
-    return getattr(coroutine, "__qualname__", None) or task.get_name()
+def _name_of(child: asyncio.Future) -> str:
+    if isinstance(child, ThreadOfCall):
+        return child.name
+    coroutine = child.get_coro()
+    return getattr(coroutine, "__qualname__", None) or child.get_name()

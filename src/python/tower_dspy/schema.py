@@ -95,6 +95,8 @@ def of_function(function: Any, target: str) -> Schema:
 
 def of_signature(signature: Any) -> Schema:
     """The schema of a DSPy signature."""
+    if not signature.output_fields:
+        raise HostError("schema", "the program's signature has no output field, so nothing to ask")
     inputs = []
     for name, info in signature.input_fields.items():
         _refuse_privileged(name, "the program's signature")

@@ -1,4 +1,4 @@
-"""One call, as Python sees it: its limit, its task and the tasks that it made."""
+"""One call, as Python sees it: its limit, its task, and the tasks and threads that it made."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ from typing import Any
 SCOPE: ContextVar[Scope | None] = ContextVar("tower_dspy_scope", default=None)
 
 
+class Cancelled(BaseException):
+    """Ends code on a thread whose call was cancelled. No `except Exception` holds it up."""
+
+
 class Scope:
     """The state of one call, from its start until all that it made has ended."""
 
-    __slots__ = ("begun", "call", "cancelled", "children", "closed", "deadline", "sequence", "task")
+    __slots__ = (
+        "begun",
+        "call",
+        "cancelled",
+        "children",
+        "closed",
+        "deadline",
+        "sequence",
+        "task",
+        "was_blocked",
+    )
 
     def __init__(self, sequence: int, call: Any, remaining: float | None) -> None:
         self.sequence = sequence
@@ -26,17 +40,23 @@ class Scope:
         self.cancelled = False
         # The call has its outcome: no task of its own may go on.
         self.closed = False
+        # An LM call was refused already, see transport.blocked.
+        self.was_blocked = False
         # Made when the first child is, as most calls have none.
-        self.children: set[asyncio.Task] | None = None
+        self.children: set[asyncio.Future] | None = None
 
-    def adopt(self, task: asyncio.Task) -> None:
-        """Counts a task that the call's code made as part of the call."""
+    def is_over(self) -> bool:
+        """Whether the call may not call an LM any more. Rust knows it first."""
+        return self.cancelled or self.closed or self.call.is_over()
+
+    def adopt(self, child: asyncio.Future) -> None:
+        """Counts a task, or a thread, that the call's code made as part of the call."""
         if self.children is None:
             self.children = set()
-        self.children.add(task)
-        task.add_done_callback(self.children.discard)
+        self.children.add(child)
+        child.add_done_callback(self.children.discard)
         if self.closed:
-            task.cancel()
+            child.cancel()
 
 
 def deadline() -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,16 +15,24 @@ dspy_settings = importlib.import_module("dspy.dsp.utils.settings")
 _ALWAYS = {"trace": None, "disable_history": True, "track_usage": False}
 
 
+# No thread's: whoever else calls `dspy.configure` is refused by DSPy.
+_NOBODY = -1
+
+# What was configured while each module was imported.
+_OF_MODULES: dict[str, dict[str, Any]] = {}
+
+
 @contextmanager
 def captured() -> Iterator[dict[str, Any]]:
     """Yields a dict that holds, at the end, what the block changed by `dspy.configure`.
 
-    The global configuration is put back, and its ownership too, so that the next program may
-    call `dspy.configure` at import as well.
+    The global configuration is put back, so that the next program may call `dspy.configure` at
+    import as well. Outside such a block nobody may: a call would configure DSPy for all others.
     """
     config = dspy_settings.main_thread_config
     before = dict(config)
     changed: dict[str, Any] = {}
+    _own(None)
     try:
         yield changed
     finally:
@@ -37,8 +46,29 @@ def captured() -> Iterator[dict[str, Any]]:
         )
         config.clear()
         config.update(before)
-        dspy_settings.config_owner_thread_id = None
-        dspy_settings.config_owner_async_task = None
+        _own(_NOBODY)
+
+
+@contextmanager
+def imported(module: str) -> Iterator[dict[str, Any]]:
+    """As `captured`, for the import of a module, which runs its code the first time only.
+
+    What a module configures holds for each program of it, and of the modules that it imports.
+    """
+    known = set(sys.modules)
+    changed = dict(_OF_MODULES.get(module, {}))
+    try:
+        with captured() as now:
+            yield changed
+    finally:
+        changed.update(now)
+        for name in sys.modules.keys() - known:
+            _OF_MODULES[name] = now
+
+
+def _own(thread: int | None) -> None:
+    dspy_settings.config_owner_thread_id = thread
+    dspy_settings.config_owner_async_task = None
 
 
 def for_calls(changed: dict[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,11 @@ def import_dspy(log: Any) -> str:
 
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     dspy.disable_logging()
-    for name in ("dspy", "tower_dspy"):
-        logging.getLogger(name).addHandler(_ToRust(log))
-    logging.getLogger("tower_dspy").propagate = False
+    # Also what asyncio says of a failure that nobody took: it holds what the program was asked.
+    for name in ("dspy", "tower_dspy", "asyncio", "concurrent.futures"):
+        logger = logging.getLogger(name)
+        logger.addHandler(_ToRust(log))
+        logger.propagate = False
     return dspy.__version__
 
 
@@ -101,6 +103,6 @@ class _ToRust(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._log(record.levelno, record.name, record.getMessage())
+            self._log(record.levelno, record.name, self.format(record))
         except Exception:
             self.handleError(record)

@@ -1,0 +1,1 @@
+"""The programs of the tour: plain DSPy, with nothing in them about limits or about Rust."""

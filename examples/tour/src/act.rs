@@ -1,0 +1,114 @@
+//! A scene at play: what it tells and whether what it claims is so.
+
+use std::fmt::Display;
+
+use tokio::time::Instant;
+use tower_dspy::testing::scripted_lm::RequestRecord;
+
+use crate::stage::{SETTLE, Stage, Trouble, count};
+
+/// One scene's telling.
+#[derive(Debug)]
+pub(crate) struct Act<'a> {
+    pub(crate) stage: &'a Stage,
+    wrong: Vec<String>,
+}
+
+/// How a scene went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// All that it claims is so.
+    Ok,
+    /// All that could be looked at is so; what the LM saw is not known.
+    OkWithoutLm,
+    /// Something is not so.
+    Wrong,
+}
+
+impl<'a> Act<'a> {
+    /// Plays a scene to its end and prints it.
+    pub(crate) async fn play(
+        stage: &'a Stage,
+        number: usize,
+        title: &str,
+        scene: impl AsyncFnOnce(&mut Act<'a>) -> Result<(), Trouble>,
+    ) -> Verdict {
+        println!("{number}. {title}");
+        let mut act = Self {
+            stage,
+            wrong: Vec::new(),
+        };
+        match scene(&mut act).await {
+            Ok(()) => {
+                let idle = stage.python_idle(4 * SETTLE).await;
+                act.check(idle, "nothing is left running in Python");
+            }
+            Err(trouble) => act
+                .wrong
+                .push(format!("the scene could not be played: {trouble}")),
+        }
+        let verdict = act.verdict();
+        match verdict {
+            Verdict::Ok => println!("   ok\n"),
+            Verdict::OkWithoutLm => println!("   ok (LM side not checked)\n"),
+            Verdict::Wrong => {
+                for wrong in &act.wrong {
+                    println!("   WRONG: {wrong}");
+                }
+                println!();
+            }
+        }
+        verdict
+    }
+
+    fn verdict(&self) -> Verdict {
+        if !self.wrong.is_empty() {
+            Verdict::Wrong
+        } else if self.stage.scripted().is_none() {
+            Verdict::OkWithoutLm
+        } else {
+            Verdict::Ok
+        }
+    }
+
+    /// Tells what happens.
+    pub(crate) fn say(&self, line: impl Display) {
+        println!("   {line}");
+    }
+
+    /// Claims that something is so, and says whether it is.
+    pub(crate) fn check(&mut self, holds: bool, claim: impl Display) -> bool {
+        if !holds {
+            self.wrong.push(format!("it is not so that {claim}"));
+        }
+        holds
+    }
+
+    /// Claims that the LM does no more work for `model`, whose callers all had their outcomes by
+    /// `ended`. Returns what it saw, in the order it came; `None` with a real LM.
+    pub(crate) async fn lm_let_go(
+        &mut self,
+        model: &str,
+        ended: Instant,
+    ) -> Option<Vec<RequestRecord>> {
+        let lm = self.stage.scripted()?;
+        let settled = ended + SETTLE;
+        let left = settled.saturating_duration_since(Instant::now());
+        let all_ended =
+            |records: &[RequestRecord]| records.iter().all(|record| record.ended().is_some());
+        // Whether or not it came to that in time, the records tell.
+        let _ = lm.wait_for_within(left, model, all_ended).await;
+        let records = lm.requests(model);
+        let orphans = records.iter().filter(|record| record.running_at(settled));
+        let orphans = orphans.count();
+        self.stage.count_orphans(orphans);
+        self.check(
+            orphans == 0,
+            format_args!(
+                "the LM stopped with the caller ({} went on)",
+                count(orphans, "request")
+            ),
+        );
+        Some(records)
+    }
+}

@@ -1,0 +1,77 @@
+//! The command line.
+
+use lexopt::{Arg, Parser, ValueExt};
+
+pub(crate) const USAGE: &str = "\
+Usage: cargo run --release [-- [COMMAND] [OPTIONS]]
+
+Commands:
+  (none)          play the tour: nine scenes and a comparison
+  doctor          check Python, the venv, DSPy and the LM, and say what to do about it
+
+Options:
+  --lm URL        an LM that speaks OpenAI's chat completions, such as
+                  http://127.0.0.1:8000/v1, in place of the scripted one
+  --model NAME    its model; goes with --lm
+  --key-env VAR   the environment variable that holds its key
+  -h, --help      print this
+
+RUST_LOG=debug shows what happens inside, on stderr.";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) command: Command,
+    pub(crate) lm: Option<RealLm>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Tour,
+    Doctor,
+    Help,
+}
+
+/// An LM that the tour did not start.
+#[derive(Clone, Debug)]
+pub(crate) struct RealLm {
+    pub(crate) url: String,
+    pub(crate) model: String,
+    pub(crate) key_env: Option<String>,
+}
+
+impl Args {
+    /// Reads the arguments.
+    pub(crate) fn parse(mut parser: Parser) -> Result<Self, lexopt::Error> {
+        let mut command = Command::Tour;
+        let (mut url, mut model, mut key_env) = (None, None, None);
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Arg::Short('h') | Arg::Long("help") => {
+                    return Ok(Self {
+                        command: Command::Help,
+                        lm: None,
+                    });
+                }
+                Arg::Long("lm") => url = Some(parser.value()?.string()?),
+                Arg::Long("model") => model = Some(parser.value()?.string()?),
+                Arg::Long("key-env") => key_env = Some(parser.value()?.string()?),
+                Arg::Value(value) if value == "doctor" && command == Command::Tour => {
+                    command = Command::Doctor;
+                }
+                _ => return Err(arg.unexpected()),
+            }
+        }
+        let lm = match (url, model) {
+            (Some(url), Some(model)) => Some(RealLm {
+                url,
+                model,
+                key_env,
+            }),
+            (None, None) if key_env.is_none() => None,
+            (None, _) => return Err("--model and --key-env go with --lm".into()),
+            (Some(_), None) => return Err("--lm goes with --model".into()),
+        };
+        Ok(Self { command, lm })
+    }
+}

@@ -1,0 +1,157 @@
+//! Looks at everything the tour needs, and says what to do about what is wrong.
+
+use std::{fmt::Display, time::Duration};
+
+use serde_json::{Value, json};
+use tower::ServiceBuilder;
+use tower_dspy::{
+    DspyServiceBuilderExt, Error, ErrorKind, Host, PythonEnv, bridge::env::LinkedPython,
+    testing::scripted_lm::Reply,
+};
+
+use crate::{
+    args::RealLm,
+    stage::{Stage, ask, first_line, question, start_host, time, venv_path},
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The checks made so far.
+#[derive(Debug, Default)]
+struct Checks {
+    wrong: usize,
+}
+
+impl Checks {
+    fn ok(&self, what: &str, found: impl Display) {
+        println!("ok       {what:<12} {found}");
+    }
+
+    fn wrong(&mut self, what: &str, problem: impl Display) {
+        self.wrong += 1;
+        println!("wrong    {what:<12} {problem}");
+    }
+
+    fn skipped(&self, what: &str, why: &str) {
+        println!("skipped  {what:<12} {why}");
+    }
+
+    /// The value of a check, or its error as what is wrong.
+    fn take<T, E: Display>(&mut self, what: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.wrong(what, error)).ok()
+    }
+}
+
+/// Makes all checks; true if all is well. The host is handed to `started`, to be stopped.
+pub(crate) async fn run(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> bool {
+    let mut checks = Checks::default();
+    let host = check_python(&mut checks).await;
+    match host {
+        Some(host) => {
+            started(&host);
+            check_lm(&mut checks, host, lm).await;
+        }
+        None => checks.skipped("LM", "it is asked from Python"),
+    }
+    println!();
+    match checks.wrong {
+        0 => println!("all is well"),
+        n => println!("{n} wrong; mend the first and look again"),
+    }
+    checks.wrong == 0
+}
+
+async fn check_python(checks: &mut Checks) -> Option<Host> {
+    let linked = checks.take("Python", LinkedPython::build_time())?;
+    checks.ok(
+        "Python",
+        format_args!(
+            "{}, in {}",
+            linked.version(),
+            linked.base_prefix().display()
+        ),
+    );
+    let env = match PythonEnv::check(venv_path(), &linked) {
+        Ok(env) => env,
+        Err(error) => {
+            checks.wrong("venv", error);
+            println!(
+                "         {:<12} Or play the tour, which makes one: cargo run --release",
+                ""
+            );
+            return None;
+        }
+    };
+    checks.ok("venv", env.prefix().display());
+    checks.ok("DSPy", env.dspy_version());
+
+    let host = checks.take("host", start_host(&env).await)?;
+    let about = host.function("tour.doctor:about", None).await;
+    let about = checks.take("host", about)?;
+    let about = checks.take("host", about.call(json!({})).await)?;
+    let says = |name: &str| about.get(name).and_then(Value::as_str).unwrap_or("?");
+    let (python, dspy) = (says("python"), says("dspy"));
+    // What was read from files, against what runs.
+    if python == linked.version() && dspy == env.dspy_version() {
+        checks.ok(
+            "host",
+            format_args!("runs Python {python} with DSPy {dspy}"),
+        );
+    } else {
+        checks.wrong(
+            "host",
+            format_args!(
+                "it runs Python {python} with DSPy {dspy}, not the ones above: another libpython \
+                 was loaded. Unset LD_LIBRARY_PATH and PYTHONHOME, or build again: cargo clean"
+            ),
+        );
+    }
+    Some(host)
+}
+
+async fn check_lm(checks: &mut Checks, host: Host, lm: Option<RealLm>) {
+    let real = lm.clone();
+    let Some(stage) = checks.take("LM", Stage::new(host, lm).await) else {
+        return;
+    };
+    // A prediction, not only a connection: it shows that the model and the key are right too.
+    let answerer = stage.answerer("doctor", Reply::answer("yes")).await;
+    let Some(answerer) = checks.take("LM", answerer) else {
+        return;
+    };
+    let service = ServiceBuilder::new().deadline(LIMIT).service(answerer);
+    let asked = ask(service, question("Say yes.")).await;
+    match &asked.result {
+        Ok(_) => checks.ok(
+            "LM",
+            format_args!("{} answered in {}", stage.lm_name(), time(asked.took)),
+        ),
+        Err(error) => {
+            let url = real.map_or_else(|| "the scripted LM".to_owned(), |lm| lm.url);
+            checks.wrong(
+                "LM",
+                format_args!(
+                    "{}. {}",
+                    first_line(error),
+                    remedy(error, &url, asked.failure())
+                ),
+            );
+        }
+    }
+}
+
+/// What may help.
+fn remedy(error: &Error, url: &str, kind: Option<ErrorKind>) -> String {
+    let status = match error {
+        Error::Lm(lm) => lm.status(),
+        _ => None,
+    };
+    match (kind, status) {
+        (_, Some(401 | 403)) => "Give the key by --key-env VAR".into(),
+        (_, Some(404)) => format!("Check --model, and that {url} ends where the API begins (/v1)"),
+        (Some(ErrorKind::LmUnavailable), None) => format!("Is a server listening at {url}?"),
+        (Some(ErrorKind::LmUnavailable), _) => "Try again later".into(),
+        (Some(ErrorKind::Deadline), _) => format!("{url} did not answer; try again, or another LM"),
+        _ => "Check --lm and --model".into(),
+    }
+}

@@ -1,0 +1,133 @@
+//! Cancellation that lets Python clean up, but not for ever.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+use tower_dspy::{
+    CancelLayer, DspyService, Error, PredictRequest, service::Function, testing::scripted_lm::Reply,
+};
+
+use crate::{
+    act::Act,
+    stage::{LONG, SETTLE, Trouble, ask, count, left_after, time},
+};
+
+pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
+    let lm = act.stage.lm("grace", Reply::hang());
+    let host = &act.stage.host;
+    let program = host.load("tour.notebook:Research").lm(lm).await?;
+    let state = host.function("tour.notebook:state", None).await?;
+
+    let patient = Cleanup {
+        notebook: "patient",
+        takes: Duration::from_millis(200),
+        grace: Duration::from_secs(5),
+    };
+    let waited = patient.cancel(act, &program).await?;
+    let closed = patient.state(&state).await?;
+    act.say(format_args!(
+        "Clean-up takes {}, the grace is {}: the outcome comes after {}, with `finally` done.",
+        time(patient.takes),
+        time(patient.grace),
+        time(waited)
+    ));
+    act.check(waited >= patient.takes, "the grace waits for the clean-up");
+    act.check(
+        closed == "closed",
+        format_args!("the notebook was closed (it is {closed})"),
+    );
+
+    let hasty = Cleanup {
+        notebook: "hasty",
+        takes: Duration::from_millis(1000),
+        grace: Duration::from_millis(200),
+    };
+    let waited = hasty.cancel(act, &program).await?;
+    let at_outcome = Instant::now();
+    let orphans = act.stage.host.stats().orphans;
+    let (open, in_flight) = (hasty.state(&state).await?, program.in_flight());
+    act.say(format_args!(
+        "Clean-up takes {}, the grace is {}: the outcome comes after {}, and {} is counted",
+        time(hasty.takes),
+        time(hasty.grace),
+        time(waited),
+        count(orphans as usize, "orphan")
+    ));
+    act.check(
+        (hasty.grace..hasty.takes).contains(&waited),
+        "the grace is bounded",
+    );
+    act.check(
+        orphans == 1 && open == "open" && in_flight == 1,
+        format_args!("the clean-up is still counted ({orphans} orphans, {in_flight} in flight)"),
+    );
+    // It still runs to its end.
+    let ended = act.stage.python_idle(hasty.takes + 4 * SETTLE).await;
+    act.say(format_args!(
+        "until the clean-up is done, {} later.",
+        time(at_outcome.elapsed())
+    ));
+    let closed = hasty.state(&state).await?;
+    act.check(
+        ended && closed == "closed",
+        format_args!("the clean-up ran to its end (the notebook is {closed})"),
+    );
+    Ok(())
+}
+
+struct Cleanup {
+    notebook: &'static str,
+    takes: Duration,
+    grace: Duration,
+}
+
+impl Cleanup {
+    /// Cancels a call in mid-work; how long the caller then waited for its outcome.
+    async fn cancel(&self, act: &mut Act<'_>, program: &DspyService) -> Result<Duration, Trouble> {
+        let service = ServiceBuilder::new()
+            .layer(CancelLayer::new().with_grace(self.grace))
+            .service(program.clone());
+        let token = CancellationToken::new();
+        let request = PredictRequest::new(json!({
+            "question": LONG,
+            "notebook": self.notebook,
+            "closing": self.takes.as_secs_f64(),
+        }));
+        let seen = act
+            .stage
+            .scripted()
+            .map_or(0, |lm| lm.requests("grace").len());
+        let caller = tokio::spawn(ask(service, request.with_cancel(token.clone())));
+        match act.stage.scripted() {
+            Some(lm) => {
+                lm.wait_for("grace", |requests| requests.len() > seen)
+                    .await?;
+            }
+            None => tokio::time::sleep(act.stage.short()).await,
+        }
+        let cancelled = Instant::now();
+        token.cancel();
+        let asked = caller.await?;
+        act.check(
+            matches!(asked.result, Err(Error::Cancelled(_))),
+            format_args!("the call was cancelled ({})", asked.text()),
+        );
+        if let Some(records) = act.lm_let_go("grace", cancelled).await {
+            let left = left_after(&records, cancelled);
+            act.check(
+                left.is_some(),
+                "the LM's connection closes before the clean-up is over",
+            );
+        }
+        Ok(asked.ended - cancelled)
+    }
+
+    /// How Python says the notebook is.
+    async fn state(&self, state: &Function) -> Result<String, Trouble> {
+        let answer = state.call(json!({"notebook": self.notebook})).await?;
+        Ok(answer.as_str().unwrap_or("unknown").to_owned())
+    }
+}

@@ -1,0 +1,94 @@
+//! The client that sends LM calls, unless [`Lm::http`](crate::Lm::http) gives another.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tower::{BoxError, Service};
+
+use super::{LmRequest, LmResponse, http::body, provider::LmConfigError};
+
+/// An HTTP client as a tower service: HTTP/1.1, or HTTP/2 where TLS offers it, over a pool of
+/// connections, through the proxy that the environment names.
+///
+/// It follows no redirect, which would carry the key elsewhere, keeps no cookies, and never sends
+/// a request again of its own accord: retries belong to a [`RetryLayer`](crate::RetryLayer).
+///
+/// # Cancel safety
+/// Dropping the future, or the body of an answer before its end, closes the connection at once;
+/// with HTTP/2, resets the stream.
+#[derive(Clone, Debug)]
+pub struct LmClient(reqwest::Client);
+
+impl LmClient {
+    /// A client that gives up on a connection after `connect`; on none, if that is `None`.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up, as without any root certificate on the system.
+    pub fn new(connect: Option<Duration>) -> Result<Self, LmConfigError> {
+        let mut client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            // The last token of a stream is small, and is not to wait for more.
+            .tcp_nodelay(true);
+        if let Some(limit) = connect {
+            client = client.connect_timeout(limit);
+        }
+        let client = client.build().map_err(|error| LmConfigError::Client {
+            reason: super::redact::Redact::default().error(&error),
+        })?;
+        Ok(Self(client))
+    }
+
+    /// A client of your own, as for a private certificate authority. What it follows, keeps and
+    /// repeats is then yours to set.
+    #[must_use]
+    pub const fn from_reqwest(client: reqwest::Client) -> Self {
+        Self(client)
+    }
+}
+
+impl Service<LmRequest> for LmClient {
+    type Response = LmResponse;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<LmResponse, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: LmRequest) -> Self::Future {
+        let client = self.0.clone();
+        Box::pin(async move {
+            let request = reqwest::Request::try_from(request).map_err(quiet)?;
+            let answer = client.execute(request).await.map_err(quiet)?;
+            let (head, reader) = http::Response::<reqwest::Body>::from(answer).into_parts();
+            let reader = http_body_util::BodyExt::map_err(reader, quiet);
+            Ok(http::Response::from_parts(head, body(reader)))
+        })
+    }
+}
+
+/// The error without the URL, whose query may hold the key.
+fn quiet(error: reqwest::Error) -> BoxError {
+    error.without_url().into()
+}
+
+/// One client for all clones of an LM, made when it is first needed: they share its connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedClient(Arc<Mutex<Option<LmClient>>>);
+
+impl SharedClient {
+    pub(super) fn get(&self, connect: Option<Duration>) -> Result<LmClient, LmConfigError> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = &*slot {
+            return Ok(client.clone());
+        }
+        let client = LmClient::new(connect)?;
+        Ok(slot.insert(client).clone())
+    }
+}

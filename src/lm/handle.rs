@@ -1,0 +1,239 @@
+//! [`LmHandle`]: what LM calls are sent through.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tower::{BoxError, ServiceExt};
+
+use super::{
+    Lm, LmBody, LmHttp, LmLimits, LmRequest, LmResponse, Wrap,
+    account::{LmOutcome, Record},
+    exchange::Exchange,
+    failure::LmFailure,
+    http::{body, erase},
+    key::Lock,
+    limits::Stop,
+    provider::{self, LmConfigError},
+    redact::Redact,
+    status::BadStatus,
+};
+use crate::drop_scope;
+
+/// What all calls of one LM have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) provider: Arc<str>,
+    pub(super) model: Arc<str>,
+    base_url: Option<String>,
+    pub(super) limits: LmLimits,
+    pub(super) lock: Lock,
+    pub(super) redact: Redact,
+}
+
+impl Shared {
+    /// The failure that an error of the client or of a layer is.
+    pub(super) fn failure(&self, error: &BoxError) -> LmFailure {
+        LmFailure::found(&**error).unwrap_or_else(|| {
+            let said = self.redact.error(&**error);
+            let message = format!("the LM call to {} failed: {said}", self.lock.origin);
+            LmFailure::saying(&**error, message.into())
+        })
+    }
+}
+
+/// An [`Lm`] ready for use: its key found, its layers put together. Cloning it is cheap.
+///
+/// A call goes, from the outside in, through
+/// 1. the limits of the whole call, `total` and the deadline: they count the time in layers too;
+///    what is too late or cancelled is refused here;
+/// 2. the layers that the user gave, the first of them outermost: their attempts, and the waiting
+///    for their permits, are within the limits;
+/// 3. the exchange, once for each attempt: its record, the limits for the first byte and for a
+///    pause, and inside these the key, which so no layer sees;
+/// 4. the client.
+#[derive(Clone)]
+pub struct LmHandle {
+    shared: Arc<Shared>,
+    stack: LmHttp,
+}
+
+impl LmHandle {
+    pub(super) fn new(lm: &Lm) -> Result<Self, LmConfigError> {
+        let lock = provider::lock(lm)?;
+        let client = match &lm.http {
+            Some(http) => http.clone(),
+            None => erase(lm.client.get(lm.limits.connect)?),
+        };
+        let (provider, model) = provider::split(&lm.model);
+        let shared = Arc::new(Shared {
+            provider: provider.into(),
+            model: model.into(),
+            base_url: lm.base_url.clone(),
+            limits: lm.limits,
+            redact: Redact::new(lock.key.clone()),
+            lock,
+        });
+        let innermost = erase(Exchange::new(client, shared.clone()));
+        let stack = lm.layers.iter().rev().fold(innermost, |inner, wrap| {
+            let Wrap(wrap) = wrap;
+            wrap(inner)
+        });
+        Ok(Self { shared, stack })
+    }
+
+    /// The provider, as in the LM's name.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.shared.provider
+    }
+
+    /// The model, as the provider knows it.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.shared.model
+    }
+
+    /// Where the provider is, if that was configured.
+    #[must_use]
+    pub fn base_url(&self) -> Option<&str> {
+        self.shared.base_url.as_deref()
+    }
+
+    /// `text`, such as an error message that repeats what a provider said, without keys and cut to
+    /// a length that is fit for a log.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        self.shared.redact.text(text)
+    }
+
+    /// Sends one LM call. Its limits count from now; nothing is sent before the future is polled.
+    ///
+    /// An answer of any status is an answer. Where the body fails, its error is an [`LmFailure`]
+    /// as well.
+    ///
+    /// # Errors
+    /// If no answer came. What was not sent at all is [`Refused`](super::LmFailureKind::Refused).
+    ///
+    /// # Panics
+    /// The future panics if it has to wait outside a tokio runtime with its timer enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or the body of the answer, ends the call: the default client closes
+    /// its connection at once.
+    pub fn send(
+        &self,
+        mut request: LmRequest,
+    ) -> impl Future<Output = Result<LmResponse, LmFailure>> + Send + 'static {
+        let stop = Stop::of(&mut request, &self.shared.limits);
+        let Self { shared, stack } = self.clone();
+        async move {
+            let mut stop = stop.inspect_err(|_| {
+                Record::begin(&request, &shared.provider, &shared.model).finish(LmOutcome::Refused);
+            })?;
+            // Boxed, so that it can be dropped before the error is returned.
+            let mut call = Box::pin(stack.oneshot(request));
+            let done = tokio::select! {
+                biased;
+                done = &mut call => Ok(done),
+                end = poll_fn(|cx| stop.poll(cx)) => Err(end),
+            };
+            match done {
+                Ok(Ok(answer)) => Ok(answer.map(|inner| {
+                    body(CallBody {
+                        inner: Some(inner),
+                        stop,
+                        shared,
+                    })
+                })),
+                Ok(Err(error)) => match bad_status(&error) {
+                    Some(bad) => Ok(bad.to_answer()),
+                    None => Err(stop.rename(shared.failure(&error))),
+                },
+                Err((cause, failure)) => {
+                    drop_scope::with(cause, || drop(call));
+                    Err(failure)
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for LmHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LmHandle")
+            .field("provider", &self.shared.provider)
+            .field("model", &self.shared.model)
+            .field("origin", &self.shared.lock.origin)
+            .field("limits", &self.shared.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer that `error` was made of, however the layers have wrapped it.
+fn bad_status(error: &BoxError) -> Option<&BadStatus> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
+    while let Some(error) = next {
+        if let Some(bad) = error.downcast_ref() {
+            return Some(bad);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The body of an answer, within the limits of the whole call.
+struct CallBody {
+    /// Gone once it has ended.
+    inner: Option<LmBody>,
+    stop: Stop,
+    shared: Arc<Shared>,
+}
+
+impl Body for CallBody {
+    type Data = Bytes;
+    type Error = LmFailure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, LmFailure>>> {
+        let this = self.get_mut();
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Err(error))) => {
+                this.inner = None;
+                let failure = this.stop.rename(this.shared.failure(&error));
+                Poll::Ready(Some(Err(failure)))
+            }
+            Poll::Ready(None) => {
+                this.inner = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                let (cause, failure) = ready!(this.stop.poll(cx));
+                drop_scope::with(cause, || this.inner = None);
+                Poll::Ready(Some(Err(failure)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

@@ -1,0 +1,46 @@
+//! The HTTP types of an LM call, and how a service of any body type becomes one of them.
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+
+/// A request to an LM provider: its whole body, and in its extensions the
+/// [`CallContext`](crate::CallContext) of the call that it is made for.
+///
+/// It is `Clone` and a [`Carrier`](crate::Carrier), as retry and timeout layers need it.
+pub type LmRequest = http::Request<Bytes>;
+
+/// The body of a provider's answer, as it arrives.
+pub type LmBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A provider's answer, whatever its status.
+pub type LmResponse = http::Response<LmBody>;
+
+/// Any service that answers LM requests: what the layers of an [`Lm`](crate::Lm) are put around.
+pub type LmHttp = BoxCloneSyncService<LmRequest, LmResponse, BoxError>;
+
+/// Makes a body of any type the one that LM answers have.
+pub fn body<B>(body: B) -> LmBody
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// Forgets the types of a service.
+pub(super) fn erase<S, B>(service: S) -> LmHttp
+where
+    S: Service<LmRequest, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    BoxCloneSyncService::new(
+        service
+            .map_response(|answer: http::Response<B>| answer.map(body))
+            .map_err(Into::into),
+    )
+}

@@ -1,0 +1,283 @@
+//! The limits of time of an LM call: [`LmLimits`], and what keeps them.
+//!
+//! What is ready wins against the clock, and no timer is armed before there is something to wait
+//! for. What a limit ends is dropped at once, in a [`drop_scope`](crate::drop_scope) that names
+//! the cause, which closes its connection.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{
+    LmRequest,
+    failure::{LmFailure, LmFailureKind},
+};
+use crate::{Cancel, Carrier, Cause, Deadline, ErrorKind};
+
+/// How long an LM call may take, and its parts.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dspy::lm::{Lm, LmLimits};
+///
+/// let limits = LmLimits::new()
+///     .with_first_byte(Duration::from_secs(20))
+///     .with_idle(Duration::from_secs(5))
+///     .with_reserve(Duration::from_millis(50));
+/// let lm = Lm::new("openai/gpt-4o-mini").limits(limits);
+/// ```
+///
+/// `connect`, `first_byte` and `idle` hold for each exchange with the provider, so each attempt
+/// of a retry layer has them anew, and the wait for a concurrency limit does not count.
+/// `total` and the deadline hold for the LM call as the program sees it, layers included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LmLimits {
+    /// Until there is a connection, TLS included: 10 s by default. A service given by
+    /// [`Lm::http`](crate::Lm::http) has its own.
+    pub connect: Option<Duration>,
+    /// Until the head of the answer is there, from when the request is handed to the client:
+    /// `None` by default.
+    pub first_byte: Option<Duration>,
+    /// Between the head and the first piece of the body, and between any two pieces, while the
+    /// reader waits for one: `None` by default.
+    pub idle: Option<Duration>,
+    /// For all of it, the body included: `None` by default. The deadline of the program's call
+    /// holds anyway.
+    pub total: Option<Duration>,
+    /// What is kept back of the program's deadline, for the program to make something of the
+    /// answer, or of its absence: `None` by default.
+    pub reserve: Option<Duration>,
+}
+
+impl LmLimits {
+    /// The default limits.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            connect: Some(Duration::from_secs(10)),
+            first_byte: None,
+            idle: None,
+            total: None,
+            reserve: None,
+        }
+    }
+
+    /// Limits [`connect`](Self::connect).
+    #[must_use]
+    pub const fn with_connect(mut self, limit: Duration) -> Self {
+        self.connect = Some(limit);
+        self
+    }
+
+    /// Limits [`first_byte`](Self::first_byte).
+    #[must_use]
+    pub const fn with_first_byte(mut self, limit: Duration) -> Self {
+        self.first_byte = Some(limit);
+        self
+    }
+
+    /// Limits [`idle`](Self::idle).
+    #[must_use]
+    pub const fn with_idle(mut self, limit: Duration) -> Self {
+        self.idle = Some(limit);
+        self
+    }
+
+    /// Limits [`total`](Self::total).
+    #[must_use]
+    pub const fn with_total(mut self, limit: Duration) -> Self {
+        self.total = Some(limit);
+        self
+    }
+
+    /// Keeps [`reserve`](Self::reserve) back of the deadline.
+    #[must_use]
+    pub const fn with_reserve(mut self, reserve: Duration) -> Self {
+        self.reserve = Some(reserve);
+        self
+    }
+}
+
+impl Default for LmLimits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A timer that is moved far more often than it rings: moving it later is one assignment.
+#[derive(Debug, Default)]
+pub(super) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    /// Ready from `at` on.
+    pub(super) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() > at {
+            sleep.as_mut().reset(at);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= at {
+                return Poll::Ready(());
+            }
+            // It was set before `at` was moved.
+            sleep.as_mut().reset(at);
+        }
+    }
+}
+
+/// What ends an LM call from outside: its limit, or its context.
+#[derive(Debug)]
+pub(super) struct Stop {
+    end: Option<End>,
+    timer: Timer,
+    node: Cancel,
+    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct End {
+    at: Deadline,
+    limit: Duration,
+    /// Whether it is the deadline of the context, and not the limit of the call itself.
+    deadline: bool,
+}
+
+impl Stop {
+    /// What ends the call that `request` begins now; its context then says so to the layers.
+    ///
+    /// # Errors
+    /// If the call is to be refused: it is cancelled already, or has no time left.
+    pub(super) fn of(request: &mut LmRequest, limits: &LmLimits) -> Result<Self, LmFailure> {
+        let node = request
+            .context()
+            .map_or(Cancel::none(), |context| context.cancel.clone());
+        if let Some(cause) = node.cause() {
+            return Err(LmFailure::cancelled(cause, false));
+        }
+        let deadline = request.context().and_then(|context| context.deadline);
+        let end = if deadline.is_none() && limits.total.is_none() {
+            None
+        } else {
+            Some(End::of(deadline, limits)?)
+        };
+        if let Some(end) = end {
+            request.context_mut().limit(end.at);
+        }
+        Ok(Self {
+            end,
+            timer: Timer::default(),
+            node,
+            cancelled: None,
+        })
+    }
+
+    /// Ready once the call is to end, with the cause and the failure that it then is.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
+        if self.cancelled.is_none() {
+            self.cancelled = self.node.cancelled_owned().map(Box::pin);
+        }
+        if let Some(cancelled) = &mut self.cancelled
+            && cancelled.as_mut().poll(cx).is_ready()
+        {
+            let cause = self.node.cause().unwrap_or(Cause::Caller);
+            return Poll::Ready((cause, LmFailure::cancelled(cause, true)));
+        }
+        let Some(end) = self.end else {
+            return Poll::Pending;
+        };
+        ready!(self.timer.poll(end.at.instant(), cx));
+        Poll::Ready((end.cause(), end.failure()))
+    }
+
+    /// `failure`, or the call's own limit in its place where a layer inside noticed that first: to
+    /// the layer it is the deadline, as the context names no other.
+    pub(super) fn rename(&self, failure: LmFailure) -> LmFailure {
+        match self.end {
+            Some(end)
+                if failure.kind() == LmFailureKind::Deadline
+                    && !end.deadline
+                    && end.at.is_past() =>
+            {
+                end.failure()
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl End {
+    fn of(deadline: Option<Deadline>, limits: &LmLimits) -> Result<Self, LmFailure> {
+        let now = Instant::now();
+        let own = limits.total.map(|total| Deadline::at(now).later_by(total));
+        let reserve = limits.reserve.unwrap_or_default();
+        let outer = deadline.map(|deadline| deadline.earlier_by(reserve));
+        let (at, deadline) = match (outer, own) {
+            // Where both end at once, it is the deadline that is named.
+            (Some(outer), Some(own)) if own < outer => (own, false),
+            (Some(outer), _) => (outer, true),
+            (None, own) => (own.unwrap_or(Deadline::at(now)), false),
+        };
+        let limit = at.remaining_at(now);
+        if deadline && limit.is_zero() {
+            let message = format!(
+                "no LM call was made: the deadline of its call, less a reserve of {reserve:?}, \
+                 had passed"
+            );
+            let refused = LmFailure::new(LmFailureKind::Refused, message);
+            return Err(refused.sorted(ErrorKind::Deadline));
+        }
+        Ok(Self {
+            at,
+            limit,
+            deadline,
+        })
+    }
+
+    const fn cause(self) -> Cause {
+        if self.deadline {
+            Cause::Deadline
+        } else {
+            Cause::Elapsed
+        }
+    }
+
+    fn failure(self) -> LmFailure {
+        let limit = self.limit;
+        if self.deadline {
+            LmFailure::new(
+                LmFailureKind::Deadline,
+                format!("the deadline of its call passed during the LM call, which had {limit:?}"),
+            )
+        } else {
+            LmFailure::new(
+                LmFailureKind::TotalTimeout,
+                format!("the LM call took longer than its limit of {limit:?}"),
+            )
+        }
+    }
+}
+
+/// The failure of an exchange whose head did not come in time.
+pub(super) fn no_first_byte(limit: Duration) -> LmFailure {
+    LmFailure::new(
+        LmFailureKind::FirstByteTimeout,
+        format!("the provider did not begin to answer within {limit:?}"),
+    )
+}
+
+/// The failure of an exchange whose body paused for too long.
+pub(super) fn idle(limit: Duration) -> LmFailure {
+    LmFailure::new(
+        LmFailureKind::IdleTimeout,
+        format!("the provider's answer paused for longer than {limit:?}"),
+    )
+}

@@ -1,0 +1,254 @@
+//! What is known of the providers: where they are, and which variable holds their key.
+
+use http::Uri;
+
+use super::{
+    Key, Lm,
+    key::{BadKey, Lock, Origin, SecretKey},
+};
+
+/// A provider of LMs, by the name that DSPy has for it.
+struct Provider {
+    name: &'static str,
+    /// `None` if it is elsewhere for each customer.
+    url: Option<&'static str>,
+    /// Tried in this order; none for a server of one's own, which wants no key.
+    variables: &'static [&'static str],
+}
+
+const fn at(name: &'static str, url: &'static str, variables: &'static [&'static str]) -> Provider {
+    let url = Some(url);
+    Provider {
+        name,
+        url,
+        variables,
+    }
+}
+
+/// Those that DSPy's own client speaks to.
+const PROVIDERS: [Provider; 12] = [
+    at("openai", "https://api.openai.com/v1", &["OPENAI_API_KEY"]),
+    at(
+        "anthropic",
+        "https://api.anthropic.com/v1",
+        &["ANTHROPIC_API_KEY"],
+    ),
+    at(
+        "gemini",
+        "https://generativelanguage.googleapis.com/v1beta",
+        &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+    ),
+    at("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
+    at(
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        &["OPENROUTER_API_KEY"],
+    ),
+    at(
+        "deepseek",
+        "https://api.deepseek.com",
+        &["DEEPSEEK_API_KEY"],
+    ),
+    at("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
+    at(
+        "moonshot",
+        "https://api.moonshot.ai/v1",
+        &["MOONSHOTAI_API_KEY", "MOONSHOT_API_KEY"],
+    ),
+    at("ollama", "http://localhost:11434/v1", &[]),
+    at("ollama_chat", "http://localhost:11434/v1", &[]),
+    at("hosted_vllm", "http://localhost:8000/v1", &[]),
+    Provider {
+        name: "azure",
+        url: None,
+        variables: &["AZURE_OPENAI_API_KEY"],
+    },
+];
+
+/// Beginnings of the names of those that want each request signed, in place of a key.
+const SIGNED: [&str; 3] = ["bedrock", "vertex", "sagemaker"];
+
+/// Models by the beginning of their name, where it names no provider.
+const MODELS: [(&str, &str); 4] = [
+    ("claude-", "anthropic"),
+    ("gemini-", "gemini"),
+    ("gemma-", "gemini"),
+    ("grok-", "xai"),
+];
+
+/// Why an [`Lm`] cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LmConfigError {
+    /// The provider wants each request signed, which this crate does not do.
+    #[error(
+        "`{provider}` wants each request signed with credentials of its cloud, which tower-dspy \
+         does not do yet; use the provider's own API with a key, or a gateway that signs, by \
+         `Lm::base_url`"
+    )]
+    Signed {
+        /// The provider.
+        provider: String,
+    },
+    /// The variable that is to hold the key is not set, or is empty.
+    #[error(
+        "the key of `{model}` is to come from ${variable}, which is not set; set it, or give the \
+         key by `Lm::key`"
+    )]
+    NoKey {
+        /// The model.
+        model: String,
+        /// The variable, or the first of the provider's usual ones.
+        variable: String,
+    },
+    /// The key, which is not shown, cannot be sent.
+    #[error(
+        "the key of `{model}` is empty or has spaces or characters other than ASCII within; it \
+         cannot be sent, so check how it was set"
+    )]
+    BadKey {
+        /// The model.
+        model: String,
+    },
+    /// It is not known where the provider is.
+    #[error("it is not known where `{provider}` is; give its URL by `Lm::base_url`")]
+    NoAddress {
+        /// The provider.
+        provider: String,
+    },
+    /// The base URL is no absolute http or https URL.
+    #[error("the base URL `{url}` is no URL such as `https://host/v1`")]
+    BadUrl {
+        /// The URL.
+        url: String,
+    },
+    /// The HTTP client could not be made.
+    #[error("no HTTP client could be made: {reason}")]
+    Client {
+        /// What it says.
+        reason: String,
+    },
+}
+
+/// The provider of a model, and the model as the provider knows it.
+pub(super) fn split(model: &str) -> (&str, &str) {
+    if let Some((provider, model)) = model.split_once('/') {
+        return (provider, model);
+    }
+    let known = MODELS.iter().find(|(start, _)| model.starts_with(start));
+    (known.map_or("openai", |(_, provider)| provider), model)
+}
+
+/// The key of an LM and where it may go.
+pub(super) fn lock(lm: &Lm) -> Result<Lock, LmConfigError> {
+    let (name, _) = split(&lm.model);
+    let lower = name.to_ascii_lowercase();
+    if SIGNED.iter().any(|signed| lower.starts_with(signed)) {
+        return Err(LmConfigError::Signed {
+            provider: name.into(),
+        });
+    }
+    let known = PROVIDERS.iter().find(|provider| provider.name == lower);
+    let url = match (&lm.base_url, known.and_then(|known| known.url)) {
+        (Some(url), _) => url,
+        (None, Some(url)) => url,
+        (None, None) => {
+            return Err(LmConfigError::NoAddress {
+                provider: name.into(),
+            });
+        }
+    };
+    let uri = url.parse::<Uri>().ok();
+    // Credentials in a URL would show up wherever the URL does.
+    let uri = uri.filter(|uri| !uri.authority().is_some_and(|a| a.as_str().contains('@')));
+    let origin = uri.as_ref().and_then(Origin::of);
+    let origin = origin.ok_or_else(|| LmConfigError::BadUrl {
+        url: shown(url).into(),
+    })?;
+    let key = key(lm, known.map_or(&[], |known| known.variables))?;
+    Ok(Lock { key, origin })
+}
+
+fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
+    let model = || lm.model.clone();
+    let (key, variable) = match &lm.key {
+        Key::Given(key) => (Some(key.clone()), None),
+        Key::Env(variable) => (std::env::var(variable).ok(), Some(variable.as_str())),
+        Key::ProvidersOwn => {
+            let mut set = usual.iter().filter_map(|name| std::env::var(name).ok());
+            let key = set.find(|key| !key.trim().is_empty());
+            // A server of one's own, which is what a base URL mostly is, may want no key.
+            if key.is_none() && (usual.is_empty() || lm.base_url.is_some()) {
+                return Ok(None);
+            }
+            (key, usual.first().copied())
+        }
+    };
+    match (SecretKey::new(&key.unwrap_or_default()), variable) {
+        (Ok(key), _) => Ok(Some(key)),
+        (Err(BadKey::Empty), Some(variable)) => Err(LmConfigError::NoKey {
+            model: model(),
+            variable: variable.into(),
+        }),
+        (Err(_), _) => Err(LmConfigError::BadKey { model: model() }),
+    }
+}
+
+/// A URL without what comes before an `@`, and without its query: both may hold a key.
+fn shown(url: &str) -> &str {
+    let url = url.split('?').next().unwrap_or_default();
+    url.rsplit('@').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_names_its_provider() {
+        assert_eq!(split("openai/gpt-4o-mini"), ("openai", "gpt-4o-mini"));
+        assert_eq!(split("openrouter/a/b"), ("openrouter", "a/b"));
+        assert_eq!(split("claude-x"), ("anthropic", "claude-x"));
+        assert_eq!(split("gpt-4o"), ("openai", "gpt-4o"));
+    }
+
+    #[test]
+    fn signed_requests_are_refused_by_name() {
+        for model in ["bedrock/x", "vertex_ai/gemini-pro", "bedrock_converse/x"] {
+            let error = lock(&Lm::new(model).key("k")).expect_err("it wants signatures");
+            assert!(matches!(error, LmConfigError::Signed { .. }), "{error}");
+            let provider = model.split('/').next().unwrap_or_default();
+            assert!(error.to_string().contains(provider), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_missing_names_its_variable() {
+        let lm = Lm::new("openai/x").key_env("TOWER_DSPY_NO_SUCH_VARIABLE");
+        let error = lock(&lm).expect_err("it is not set");
+        assert!(
+            error.to_string().contains("$TOWER_DSPY_NO_SUCH_VARIABLE"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_provider_needs_an_address() {
+        let lm = Lm::new("mine/x").key("secret");
+        assert!(matches!(lock(&lm), Err(LmConfigError::NoAddress { .. })));
+        let lock = lock(&lm.base_url("http://127.0.0.1:9/v1")).expect("an address");
+        assert_eq!(lock.origin.to_string(), "http://127.0.0.1:9");
+    }
+
+    #[test]
+    fn a_bad_url_is_shown_without_its_secrets() {
+        for url in [
+            "https://me:secret@host/v1",
+            "host/v1?key=secret",
+            "ftp://host",
+        ] {
+            let error = lock(&Lm::new("openai/x").key("k").base_url(url)).expect_err("bad");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Keeps keys, and whole bodies, out of messages.
+
+use std::{error::Error, fmt::Write};
+
+use bytes::Bytes;
+
+use super::key::SecretKey;
+
+/// The most characters of a message that come from elsewhere.
+const MOST: usize = 500;
+/// What stands where a key was.
+const GONE: &str = "[redacted]";
+/// What looks like the beginning of a key: those of the providers, and what keys follow on.
+const SIGNS: [&str; 8] = [
+    "sk-",
+    "sk_",
+    "gsk_",
+    "xai-",
+    "AIza",
+    "bearer ",
+    "api-key: ",
+    "key=",
+];
+/// Fewer characters after a sign are no key.
+const SHORTEST: usize = 8;
+
+/// Redacts the key that it knows, and whatever looks like one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Redact {
+    key: Option<SecretKey>,
+}
+
+impl Redact {
+    pub(super) const fn new(key: Option<SecretKey>) -> Self {
+        Self { key }
+    }
+
+    /// `text` without keys, cut after 500 characters.
+    pub(super) fn text(&self, text: &str) -> String {
+        // Cut last: half a key is not recognised.
+        cut(&self.whole(text), MOST)
+    }
+
+    /// A provider's error without keys, at its full length: it is to be parsed.
+    pub(super) fn body(&self, body: Bytes) -> Bytes {
+        match std::str::from_utf8(&body) {
+            Ok(text) => self.whole(text).into(),
+            Err(_) => body,
+        }
+    }
+
+    fn whole(&self, text: &str) -> String {
+        match &self.key {
+            // Less than this is a stand-in such as "x", and would be found everywhere.
+            Some(key) if key.expose().len() >= 4 => {
+                let text = text.replace(key.expose(), GONE);
+                look_alikes(&text.replace(&key.in_query(), GONE))
+            }
+            _ => look_alikes(text),
+        }
+    }
+
+    /// What `error` and its sources say.
+    pub(super) fn error(&self, error: &(dyn Error + 'static)) -> String {
+        let mut said = error.to_string();
+        let mut next = error.source();
+        while let Some(source) = next {
+            let text = source.to_string();
+            // Some repeat their source.
+            if !said.contains(&text) {
+                let _ = write!(said, ": {text}");
+            }
+            next = source.source();
+        }
+        self.text(&said)
+    }
+}
+
+/// Replaces what follows on each sign of a key, and the sign if it is part of the key.
+fn look_alikes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut inside_word = false;
+    while let Some(first) = rest.chars().next() {
+        let sign = SIGNS.iter().find(|sign| {
+            let whole_word = sign.ends_with([' ', '=']) || !inside_word;
+            whole_word
+                && rest
+                    .get(..sign.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(sign))
+        });
+        if let Some(sign) = sign {
+            let tail = &rest[sign.len()..];
+            let length = tail.find(|c| !in_key(c)).unwrap_or(tail.len());
+            if length >= SHORTEST {
+                if sign.ends_with([' ', '=']) {
+                    out.push_str(&rest[..sign.len()]);
+                }
+                out.push_str(GONE);
+                rest = &tail[length..];
+                inside_word = true;
+                continue;
+            }
+        }
+        out.push(first);
+        inside_word = first.is_alphanumeric();
+        rest = &rest[first.len_utf8()..];
+    }
+    out
+}
+
+/// Stars too: providers repeat a wrong key with its middle hidden.
+fn in_key(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.~+/*%".contains(c)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redact() -> Redact {
+        Redact::new(SecretKey::new("my/secret+1").ok())
+    }
+
+    #[test]
+    fn the_key_goes_in_either_spelling() {
+        let said = redact().text("no such key: my/secret+1 (?k=my%2Fsecret%2B1)");
+        assert_eq!(said, "no such key: [redacted] (?k=[redacted])");
+    }
+
+    #[test]
+    fn what_looks_like_a_key_goes_too() {
+        for (text, shown) in [
+            ("wrong key: sk-proj-abc***def.", "wrong key: [redacted]"),
+            (
+                "Authorization: Bearer abcdefghij",
+                "Authorization: Bearer [redacted]",
+            ),
+            (
+                "/v1?key=AIzaSyABCDEFGH&alt=sse",
+                "/v1?key=[redacted]&alt=sse",
+            ),
+            ("x-api-key: abcdefghij;", "x-api-key: [redacted];"),
+            (
+                "a task-manager risk-averse disk-intensive",
+                "a task-manager risk-averse disk-intensive",
+            ),
+            ("bearer of news", "bearer of news"),
+        ] {
+            assert_eq!(redact().text(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = "ü".repeat(600);
+        let said = redact().text(&text);
+        assert_eq!(said, format!("{}...", "ü".repeat(500)));
+    }
+
+    #[test]
+    fn a_stand_in_for_a_key_is_not_looked_for() {
+        let redact = Redact::new(SecretKey::new("x").ok());
+        assert_eq!(redact.text("xxx"), "xxx");
+    }
+}

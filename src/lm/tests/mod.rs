@@ -1,0 +1,97 @@
+//! The stack as a whole: limits under paused time, and the wire against a real server.
+
+mod limits;
+mod stack;
+mod tls;
+mod wire;
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use serde_json::json;
+use tokio::time::{Sleep, sleep};
+use tower::BoxError;
+
+use super::*;
+use crate::{Carrier, Classify, Deadline, ErrorKind};
+
+const KEY: &str = "very-secret-key";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A request in OpenAI's dialect, as Python's side makes them.
+fn request(base: &str, model: &str, stream: bool) -> LmRequest {
+    let body = json!({
+        "model": model,
+        "messages": [{"role": "user", "content": "ping"}],
+        "stream": stream,
+        "stream_options": if stream { json!({"include_usage": true}) } else { json!(null) },
+    });
+    ::http::Request::post(format!("{base}/chat/completions"))
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {PLACEHOLDER}"))
+        .body(body.to_string().into())
+        .expect("a request")
+}
+
+fn with_log(mut request: LmRequest) -> (LmRequest, LmLog) {
+    let log = LmLog::default();
+    request.extensions_mut().insert(log.clone());
+    (request, log)
+}
+
+fn outcomes(log: &LmLog) -> Vec<LmOutcome> {
+    log.calls().iter().map(|call| call.outcome).collect()
+}
+
+/// The whole text of a body.
+async fn text(body: LmBody) -> Result<String, LmFailure> {
+    match body.collect().await {
+        Ok(body) => Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+        Err(error) => Err(LmFailure::of(&*error)),
+    }
+}
+
+/// Neither form of the error shows the key.
+fn shows_no_key(error: &LmFailure) {
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains(KEY), "{shown}");
+}
+
+/// A body that sends a piece after each of these waits.
+struct Pieces {
+    waits: Vec<Duration>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pieces {
+    fn after(waits: impl IntoIterator<Item = Duration>) -> Self {
+        let mut waits: Vec<_> = waits.into_iter().collect();
+        waits.reverse();
+        Self { waits, sleep: None }
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(&wait) = self.waits.last() else {
+            return Poll::Ready(None);
+        };
+        let timer = self.sleep.get_or_insert_with(|| Box::pin(sleep(wait)));
+        std::task::ready!(timer.as_mut().poll(cx));
+        self.sleep = None;
+        self.waits.pop();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+    }
+}

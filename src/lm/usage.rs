@@ -1,0 +1,190 @@
+//! Reads the tokens that a provider counted out of its answer, as the answer passes by.
+//!
+//! All dialects put them into an object under the key `usage` (`usageMetadata` for Gemini), in a
+//! whole answer and in the events of a stream. Within a text of the model the quotes around the
+//! word would be escaped, so the key is found without parsing the rest. Where there are several,
+//! as in Anthropic's streams, the last count of each sort holds.
+
+use serde_json::Value;
+
+const KEY: &[u8] = b"\"usage";
+/// A usage object is a few hundred bytes long.
+const MOST: usize = 8 * 1024;
+
+/// The three counts, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) prompt: Option<u64>,
+    pub(super) completion: Option<u64>,
+    total: Option<u64>,
+}
+
+impl Counts {
+    /// The provider's total, or else the sum of the two others.
+    pub(super) fn total(&self) -> Option<u64> {
+        self.total
+            .or_else(|| self.prompt?.checked_add(self.completion?))
+    }
+
+    fn update(&mut self, usage: &Value) {
+        let count = |names: &[&str]| names.iter().find_map(|name| usage.get(name)?.as_u64());
+        let prompt = count(&["prompt_tokens", "input_tokens", "promptTokenCount"]);
+        let completion = count(&["completion_tokens", "output_tokens", "candidatesTokenCount"]);
+        let total = count(&["total_tokens", "totalTokenCount"]);
+        self.prompt = prompt.or(self.prompt);
+        self.completion = completion.or(self.completion);
+        self.total = total.or(self.total);
+    }
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// So many bytes of the key were seen.
+    #[default]
+    Outside,
+    /// Behind these bytes, in the rest of the key.
+    Key,
+    /// Behind the key, before the colon.
+    Named,
+    /// Behind the colon, before the object.
+    Colon,
+    /// In the object, at this depth.
+    Inside {
+        depth: u32,
+        quoted: bool,
+        escaped: bool,
+    },
+}
+
+/// Reads an answer piece by piece, cut anywhere.
+#[derive(Debug, Default)]
+pub(super) struct UsageReader {
+    state: State,
+    matched: usize,
+    object: Vec<u8>,
+    pub(super) counts: Counts,
+}
+
+impl UsageReader {
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.step(byte);
+        }
+    }
+
+    fn step(&mut self, byte: u8) {
+        match &mut self.state {
+            State::Outside => {
+                if byte == KEY[self.matched] {
+                    self.matched += 1;
+                } else {
+                    self.restart(byte);
+                }
+                if self.matched == KEY.len() {
+                    self.matched = 0;
+                    self.state = State::Key;
+                }
+            }
+            State::Key => match byte {
+                b'"' => self.state = State::Named,
+                b'a'..=b'z' | b'A'..=b'Z' => {}
+                // A text that begins with the word.
+                _ => self.restart(byte),
+            },
+            State::Named => match byte {
+                b':' => self.state = State::Colon,
+                b' ' | b'\n' | b'\r' | b'\t' => {}
+                // A text that is the word.
+                _ => self.restart(byte),
+            },
+            State::Colon => match byte {
+                b'{' => {
+                    self.object.clear();
+                    self.object.push(byte);
+                    self.state = State::Inside {
+                        depth: 1,
+                        quoted: false,
+                        escaped: false,
+                    };
+                }
+                b' ' | b'\n' | b'\r' | b'\t' => {}
+                // Such as null, in all but the last event of a stream.
+                _ => self.restart(byte),
+            },
+            State::Inside {
+                depth,
+                quoted,
+                escaped,
+            } => {
+                self.object.push(byte);
+                match byte {
+                    _ if *escaped => *escaped = false,
+                    b'\\' if *quoted => *escaped = true,
+                    b'"' => *quoted = !*quoted,
+                    b'{' if !*quoted => *depth += 1,
+                    b'}' if !*quoted => *depth -= 1,
+                    _ => {}
+                }
+                if *depth == 0 {
+                    if let Ok(usage) = serde_json::from_slice(&self.object) {
+                        self.counts.update(&usage);
+                    }
+                    self.state = State::Outside;
+                } else if self.object.len() > MOST {
+                    self.state = State::Outside;
+                }
+            }
+        }
+    }
+}
+
+impl UsageReader {
+    /// Looks for the key from `byte` on, which may be its first: the only quote in it.
+    fn restart(&mut self, byte: u8) {
+        self.state = State::Outside;
+        self.matched = usize::from(byte == KEY[0]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(answer: &str) -> (Option<u64>, Option<u64>, Option<u64>) {
+        let mut whole = UsageReader::default();
+        whole.read(answer.as_bytes());
+        let mut bytewise = UsageReader::default();
+        for byte in answer.as_bytes() {
+            bytewise.read(&[*byte]);
+        }
+        assert_eq!(whole.counts, bytewise.counts);
+        let counts = whole.counts;
+        (counts.prompt, counts.completion, counts.total())
+    }
+
+    #[test]
+    fn each_dialect_is_read() {
+        let openai = r#"{"usage": {"prompt_tokens": 9, "completion_tokens": 12,
+            "total_tokens": 21, "prompt_tokens_details": {"cached_tokens": 3}}}"#;
+        assert_eq!(counts(openai), (Some(9), Some(12), Some(21)));
+        let gemini = r#"{"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":5,
+            "totalTokenCount":10,"x":"}"}}"#;
+        assert_eq!(counts(gemini), (Some(4), Some(5), Some(10)));
+        let anthropic = concat!(
+            "data: {\"message\":{\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\n\n",
+            "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":15}}\n\n",
+        );
+        assert_eq!(counts(anthropic), (Some(25), Some(15), Some(40)));
+    }
+
+    #[test]
+    fn the_models_words_are_no_usage() {
+        let text =
+            r#"{"content":"{\"usage\": {\"prompt_tokens\": 1}}","type":"usage","usage":null}"#;
+        assert_eq!(counts(text), (None, None, None));
+        assert_eq!(
+            counts(r#"{"usage": {"prompt_tokens": "#),
+            (None, None, None)
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! The start and the stop of a host. A process has one, so each test here has a process.
+
+use std::{fs, time::Duration};
+
+use serde_json::json;
+use tempfile::tempdir;
+use tower::{Service, ServiceExt};
+use tower_dspy::{Error, ErrorKind, Health, Host, PredictRequest, StartError};
+
+use crate::{
+    blocker::Blocker,
+    support::{
+        HOUR, ask, ask_as, eventually, lm_server, load, own_process, programs, question, seen,
+        start, venv,
+    },
+};
+use tower_dspy::{
+    Classify,
+    testing::scripted_lm::{Outcome, Reply},
+};
+
+#[tokio::test]
+async fn a_stop_cancels_what_runs_and_waits_for_its_clean_up() {
+    let name = "lifecycle::a_stop_cancels_what_runs_and_waits_for_its_clean_up";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let (host, lm) = (start().await, lm_server().await);
+    let marks = tempdir().unwrap();
+    lm.script("stopped", Reply::hang());
+    let mut program = load(&host, "cleanup:leaves_a_file", "stopped").await;
+    let mut calls = Vec::new();
+    for n in 0..3 {
+        let mark = marks.path().join(n.to_string());
+        let request = PredictRequest::new(json!({"key": mark, "question": "?"}));
+        calls.push(tokio::spawn(program.ready().await.unwrap().call(request)));
+    }
+    lm.wait_for("stopped", |all| all.len() == 3).await.unwrap();
+
+    let stats = host.stop(HOUR).await;
+    // All that is over before the stop is.
+    assert_eq!(fs::read_dir(marks.path()).unwrap().count(), 3);
+    assert_eq!((stats.running, stats.queued, stats.orphans), (0, 0, 0));
+    assert_eq!(program.in_flight(), 0);
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ShuttingDown, "{error}");
+    }
+    lm.wait_for("stopped", |all| {
+        all.iter().all(|r| r.outcome == Outcome::ClientGone)
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn after_a_stop_everything_fails_at_once_and_says_why() {
+    let name = "lifecycle::after_a_stop_everything_fails_at_once_and_says_why";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let host = start().await;
+    let qa = question(&host, "after").await;
+    let echo = host.function("inputs:echo", None).await.unwrap();
+    qa.clone().oneshot(ask("before")).await.unwrap();
+
+    host.stop(Duration::ZERO).await;
+    // A second one, and one of another handle, are no different.
+    host.stop(HOUR).await;
+    host.clone().stop(HOUR).await;
+
+    assert_eq!(host.health(), Health::Lost);
+    let error = qa.clone().oneshot(ask("after")).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Lost(lost) if lost.reason() == "it was stopped"),
+        "{error}"
+    );
+    assert_eq!(qa.in_flight(), 0);
+    let error = echo.call(json!({"value": 1})).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Lost);
+    let error = host.load("question -> answer").await.unwrap_err();
+    assert!(error.to_string().contains("it was stopped"), "{error}");
+    assert_eq!(lm_server().await.requests("after").len(), 1);
+
+    let again = Host::embedded().venv(venv().await).python_path(programs());
+    let error = again.start().await.unwrap_err();
+    assert!(matches!(error, StartError::Over { .. }), "{error}");
+    assert!(
+        error.to_string().contains("cannot be started twice"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_their_turn_are_lost_when_the_host_stops() {
+    let name = "lifecycle::calls_that_wait_for_their_turn_are_lost_when_the_host_stops";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let host = start().await;
+    let mut qa = question(&host, "queued").await;
+    let blocker = Blocker::new(&host, "asks:holds_the_gil").await;
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        calls.push(tokio::spawn(qa.ready().await.unwrap().call(ask("queued"))));
+    }
+    eventually("the queue", || host.stats().queued == 3).await;
+
+    let stopping = tokio::spawn({
+        let host = host.clone();
+        async move { host.stop(HOUR).await }
+    });
+    // They need not wait for the loop, which is blocked, nor for its end.
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+    }
+    assert!(!stopping.is_finished());
+    assert_eq!(qa.in_flight(), 0);
+
+    drop(blocker);
+    let stats = stopping.await.unwrap();
+    assert_eq!((stats.running, stats.queued), (0, 0));
+    assert_eq!(lm_server().await.requests("queued").len(), 0);
+}
+
+#[tokio::test]
+async fn a_stop_gives_up_on_what_does_not_end_and_says_so() {
+    let name = "lifecycle::a_stop_gives_up_on_what_does_not_end_and_says_so";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let (host, lm) = (start().await, lm_server().await);
+    lm.script("stuck", Reply::hang());
+    let program = load(&host, "cleanup:slow", "stuck").await;
+    let call = tokio::spawn(program.clone().oneshot(ask_as("stuck")));
+    lm.wait_for("stuck", |all| all.len() == 1).await.unwrap();
+
+    let stats = host.stop(Duration::from_millis(50)).await;
+    assert_eq!(stats.running, 1);
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+}
+
+#[tokio::test]
+async fn a_second_start_with_the_same_settings_gets_the_first_host() {
+    let name = "lifecycle::a_second_start_with_the_same_settings_gets_the_first_host";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let same = Host::embedded().venv(venv().await).python_path(programs());
+    let (first, second) = tokio::join!(same.clone().start(), same.clone().start());
+    let (first, second) = (first.unwrap(), second.unwrap());
+    question(&first, "shared")
+        .await
+        .oneshot(ask("?"))
+        .await
+        .unwrap();
+    assert_eq!(second.stats().submitted, 1);
+
+    let error = same.python_path("elsewhere").start().await.unwrap_err();
+    assert!(matches!(error, StartError::Another), "{error}");
+    // The first is none the worse for it.
+    assert_eq!(seen(&first, "nothing").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_host_outlives_the_runtime_that_started_it() {
+    let name = "lifecycle::a_host_outlives_the_runtime_that_started_it";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let elsewhere = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(start())
+    });
+    let host = elsewhere.join().unwrap();
+    question(&host, "outlives")
+        .await
+        .oneshot(ask("?"))
+        .await
+        .unwrap();
+}

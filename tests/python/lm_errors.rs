@@ -1,0 +1,110 @@
+//! What an LM does wrong. Nothing here retries, so each failure costs one request.
+
+use std::time::Duration;
+
+use tower::ServiceExt;
+use tower_dspy::{
+    Classify, Deadline, Error, ErrorKind, Lm, LmError,
+    testing::scripted_lm::{Outcome, Reply},
+};
+
+use crate::support::{ask, host, lm_server, question};
+
+/// The error of one call to a model that replies so, which must be one request.
+async fn failure(model: &str, reply: Reply) -> LmError {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script(model, reply);
+    let qa = question(&host, model).await;
+    let error = match qa.clone().oneshot(ask("?")).await {
+        Err(Error::Lm(error)) => error,
+        Err(other) => panic!("{other:?}: {other}"),
+        Ok(answer) => panic!("{:?}", answer.outputs),
+    };
+    assert_eq!(lm.requests(model).len(), 1, "{error}");
+    assert_eq!(qa.in_flight(), 0);
+    error
+}
+
+fn kind(error: &LmError) -> ErrorKind {
+    Error::from(error.clone()).kind()
+}
+
+#[tokio::test]
+async fn too_many_requests_say_when_to_come_again() {
+    let error = failure("429", Reply::status(429).retry_after(7)).await;
+    assert_eq!(error.status(), Some(429));
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    assert_eq!(error.python_type(), "LMRateLimitError");
+    assert_eq!(kind(&error), ErrorKind::LmUnavailable);
+    assert_eq!(
+        Error::from(error).retry_after(),
+        Some(Duration::from_secs(7))
+    );
+}
+
+#[tokio::test]
+async fn the_providers_own_failures_are_worth_another_try() {
+    for status in [500, 502, 503, 529] {
+        let error = failure(&format!("its {status}"), Reply::status(status)).await;
+        assert_eq!(error.status(), Some(status));
+        assert_eq!(error.retry_after(), None);
+        assert_eq!(kind(&error), ErrorKind::LmUnavailable);
+    }
+}
+
+#[tokio::test]
+async fn what_the_provider_refuses_it_will_refuse_again() {
+    for status in [400, 401, 403, 404] {
+        let error = failure(&format!("our {status}"), Reply::status(status)).await;
+        assert_eq!(error.status(), Some(status), "{error}");
+        assert_eq!(kind(&error), ErrorKind::LmRejected);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_worth_another_try() {
+    let error = failure("cut", Reply::cut(20)).await;
+    assert_eq!(error.status(), None);
+    assert_eq!(kind(&error), ErrorKind::LmUnavailable);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_json_is_worth_another_try() {
+    let error = failure("garbage", Reply::garbage()).await;
+    assert_eq!(kind(&error), ErrorKind::LmUnavailable, "{error}");
+}
+
+#[tokio::test]
+async fn an_lm_that_is_not_there_is_worth_another_try() {
+    let host = host().await;
+    // A port that was free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let nobody = Lm::new("openai/nobody")
+        .base_url(format!("http://{address}/v1"))
+        .key("test-key");
+    let qa = host.load("question -> answer").lm(nobody).await.unwrap();
+    let error = qa.oneshot(ask("?")).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Lm(error) if error.status().is_none()),
+        "{error}"
+    );
+    assert_eq!(error.kind(), ErrorKind::LmUnavailable);
+}
+
+#[tokio::test]
+async fn an_lm_that_hangs_runs_into_the_deadline_and_is_let_go() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("hangs", Reply::hang());
+    let qa = question(&host, "hangs").await;
+    let call = ask("?").with_deadline(Deadline::within(Duration::from_secs(2)));
+    let error = qa.oneshot(call).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+    lm.wait_for("hangs", |all| {
+        all.iter().all(|r| r.outcome == Outcome::ClientGone)
+    })
+    .await
+    .unwrap();
+    assert!(lm.requests("hangs").len() <= 1);
+}

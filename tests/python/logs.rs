@@ -1,0 +1,125 @@
+//! Keys and prompts reach no log at info level, nor the terminal.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tower::ServiceExt;
+use tower_dspy::{
+    Deadline, Error,
+    testing::scripted_lm::{Gate, Reply},
+};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+use crate::support::{ask, eventually, lm, lm_server, load, own_process, question, start};
+
+// Put together here, so that nothing but a leak can hold them.
+fn secrets() -> [String; 4] {
+    ["prompt", "key", "answer", "body"].map(|what| format!("SECRET-{what}-{}", 6 * 7))
+}
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn assert_none(secrets: &[String], text: &str) {
+    for secret in secrets {
+        assert!(!text.contains(secret), "`{secret}` is in:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn keys_prompts_and_answers_reach_no_log_at_info_and_no_terminal() {
+    let secrets = secrets();
+    let name = "logs::keys_prompts_and_answers_reach_no_log_at_info_and_no_terminal";
+    if let Some(said) = own_process(name).await {
+        assert_none(&secrets, &said);
+        return;
+    }
+    let captured = Captured::default();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new("info"))
+        .with_ansi(false)
+        .with_writer(captured.clone())
+        .init();
+    let [prompt, key, answer, body] = secrets.clone();
+    let (host, server) = (start().await, lm_server().await);
+    let lm = |model: &'static str| {
+        let key = key.clone();
+        async move { lm(model).await.key(key) }
+    };
+    let never = Gate::new();
+    server.script("logs-ok", Reply::answer(&answer));
+    server.script("logs-unreadable", Reply::content(&body));
+    server.script("logs-garbage", Reply::garbage());
+    server.script("logs-slow", Reply::answer(&answer).held_by(&never));
+    for status in [401, 429, 500] {
+        server.script(format!("logs-{status}"), Reply::status(status));
+    }
+
+    for (model, passes) in [
+        ("logs-ok", true),
+        ("logs-unreadable", false),
+        ("logs-garbage", false),
+        ("logs-401", false),
+        ("logs-429", false),
+        ("logs-500", false),
+    ] {
+        let qa = host
+            .load("question -> answer")
+            .lm(lm(model).await)
+            .await
+            .unwrap();
+        let result = qa.oneshot(ask(&prompt)).await;
+        assert_eq!(result.is_ok(), passes, "{model}");
+        if let Err(error) = result {
+            // Nor by way of an error that is logged as `{error:?}`.
+            assert_none(&secrets, &format!("{error:?}"));
+        }
+        assert!(!server.requests(model).is_empty());
+    }
+    let slow = host
+        .load("question -> answer")
+        .lm(lm("logs-slow").await)
+        .await
+        .unwrap();
+    let limited = ask(&prompt).with_deadline(Deadline::within(Duration::from_millis(300)));
+    let error = slow.oneshot(limited).await.unwrap_err();
+    assert!(matches!(error, Error::Elapsed(_)), "{error:?}");
+
+    let raises = load(&host, "asks:prompts_in_its_error", "unused").await;
+    raises.clone().oneshot(ask(&prompt)).await.unwrap_err();
+    // Mistyped, with the prompt as an unknown field.
+    let qa = question(&host, "unused").await;
+    let unknown = tower_dspy::PredictRequest::new(serde_json::json!({ prompt.clone(): 1 }));
+    qa.oneshot(unknown).await.unwrap_err();
+    eventually("the end of all", || host.stats().running == 0).await;
+    host.stop(Duration::from_secs(10)).await;
+
+    let logged = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        logged.contains("LM failed"),
+        "the log was not captured:\n{logged}"
+    );
+    assert_none(&secrets, &logged);
+}

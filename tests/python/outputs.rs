@@ -1,0 +1,71 @@
+//! What a program may answer.
+
+use serde_json::json;
+use tower::ServiceExt;
+use tower_dspy::{Error, PredictRequest, Prediction};
+
+use crate::support::{call, host, load};
+
+async fn answer(program: &str) -> Result<Prediction, Error> {
+    let host = host().await;
+    let program = load(&host, &format!("outputs:{program}"), "unused").await;
+    let answer = program
+        .clone()
+        .oneshot(PredictRequest::new(json!({})))
+        .await;
+    assert_eq!(program.in_flight(), 0);
+    answer
+}
+
+async fn refused(program: &str) -> String {
+    match answer(program).await {
+        Err(Error::Program(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn rich_answers_become_json() {
+    let outputs = answer("rich").await.unwrap().outputs;
+    let expected = json!({
+        "point": {"x": 1, "tags": ["a"]}, "day": "2024-02-29", "both": [1, 2.5], "some": {"k": null},
+    });
+    assert_eq!(json!(outputs), expected);
+    assert_eq!(
+        json!(answer("plain_dict").await.unwrap().outputs),
+        json!({"answer": 42})
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_prediction_is_refused() {
+    let error = refused("a_string").await;
+    assert!(
+        error.contains("returned a str") && error.contains("dspy.Prediction"),
+        "{error}"
+    );
+    let error = refused("nothing").await;
+    assert!(error.contains("returned a NoneType"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_json_cannot_hold_is_refused() {
+    for (program, said) in [
+        ("not_a_number", "JSON has no number for"),
+        ("infinite", "JSON has no number for"),
+        ("opaque", "is not JSON"),
+        ("huge_int", "OverflowError"),
+        ("surrogate", "surrogates not allowed"),
+        ("bottomless", "nested deeper"),
+        ("itself", "not JSON"),
+    ] {
+        let error = refused(program).await;
+        assert!(error.contains(said), "{program}: {error}");
+    }
+    // The host is none the worse for it.
+    let host = host().await;
+    assert_eq!(
+        call(&host, "inputs:echo", json!({"value": 1})).await,
+        json!({"value": 1})
+    );
+}

@@ -1,0 +1,72 @@
+"""Programs whose answers are hard to write as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import math
+
+import dspy
+from pydantic import BaseModel
+
+
+class Point(BaseModel):
+    x: int
+    tags: list[str]
+
+
+class Opaque:
+    pass
+
+
+async def rich():
+    return dspy.Prediction(
+        point=Point(x=1, tags=["a"]),
+        day=datetime.date(2024, 2, 29),
+        both=(1, 2.5),
+        some={"k": None},
+    )
+
+
+async def plain_dict():
+    return {"answer": 42}
+
+
+async def a_string():
+    return "42"
+
+
+async def nothing():
+    return None
+
+
+async def not_a_number():
+    return dspy.Prediction(score=math.nan)
+
+
+async def infinite():
+    return dspy.Prediction(score=[math.inf])
+
+
+async def opaque():
+    return dspy.Prediction(thing=Opaque())
+
+
+async def huge_int():
+    return dspy.Prediction(n=2**70)
+
+
+async def surrogate():
+    return dspy.Prediction(text="\ud800")
+
+
+async def bottomless():
+    value: list = []
+    for _ in range(200):
+        value = [value]
+    return dspy.Prediction(value=value)
+
+
+async def itself():
+    value: list = []
+    value.append(value)
+    return dspy.Prediction(value=value)

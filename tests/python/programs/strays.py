@@ -1,0 +1,48 @@
+"""Programs that leave tasks behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import dspy
+
+from witness import gate, note
+
+qa = dspy.Predict("question -> answer")
+
+
+async def background(key: str, name: str) -> None:
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        note(key, f"{name} cleaning")
+        await gate(key)
+        note(key, f"{name} cleaned")
+
+
+async def forgets(key: str):
+    """Answers, and forgets two tasks."""
+    for _ in range(2):
+        asyncio.create_task(background(key, "stray"))  # noqa: RUF006
+    await asyncio.sleep(0)
+    return {"answer": "done"}
+
+
+async def shields(key: str, question: str):
+    """Protects an LM call from its own cancellation."""
+    return await asyncio.shield(qa.acall(question=question))
+
+
+async def breeder(key: str) -> None:
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        note(key, "bred")
+        asyncio.create_task(background(key, "offspring"))  # noqa: RUF006
+
+
+async def breeds(key: str):
+    """Forgets a task that makes another when it is told to stop."""
+    asyncio.create_task(breeder(key))  # noqa: RUF006
+    await asyncio.sleep(0)
+    return {"answer": "done"}

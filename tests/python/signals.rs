@@ -1,0 +1,32 @@
+//! SIGINT is left to Rust.
+
+use tokio::process::Command;
+use tower::ServiceExt;
+
+use crate::support::{ask, own_process, question, start};
+
+#[tokio::test]
+async fn sigint_is_left_to_rust_and_the_loop_goes_on() {
+    if own_process("signals::sigint_is_left_to_rust_and_the_loop_goes_on")
+        .await
+        .is_some()
+    {
+        return;
+    }
+    // One handler from before Python, and one from after.
+    for _ in 0..2 {
+        let mut interrupts =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).unwrap();
+        let host = start().await;
+        let qa = question(&host, "signals").await;
+        let pid = std::process::id().to_string();
+        let kill = Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .await
+            .unwrap();
+        assert!(kill.success());
+        interrupts.recv().await.unwrap();
+        qa.oneshot(ask("still there?")).await.unwrap();
+    }
+}

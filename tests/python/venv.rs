@@ -1,0 +1,49 @@
+//! A venv that does not fit: the error gives the command to run.
+
+use std::{fs, os::unix::fs::symlink};
+
+use tempfile::tempdir;
+use tower_dspy::{EnvError, Host, StartError};
+
+use crate::support::{ask, own_process, question, start};
+use tower::ServiceExt;
+
+fn command(error: &StartError) -> String {
+    let text = error.to_string();
+    assert!(
+        text.contains("-m venv") || text.contains("-m pip"),
+        "{text}"
+    );
+    text
+}
+
+#[tokio::test]
+async fn a_venv_that_is_missing_or_does_not_match_gives_the_command_to_run() {
+    let name = "venv::a_venv_that_is_missing_or_does_not_match_gives_the_command_to_run";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let error = Host::embedded().venv(&missing).start().await.unwrap_err();
+    assert!(command(&error).contains(&*missing.to_string_lossy()));
+
+    let old = folder.path().join("old");
+    fs::create_dir_all(old.join("bin")).unwrap();
+    symlink("/bin/true", old.join("bin/python")).unwrap();
+    fs::write(old.join("pyvenv.cfg"), "home = /usr/bin\nversion = 3.8.1\n").unwrap();
+    let error = Host::embedded().venv(&old).start().await.unwrap_err();
+    assert!(command(&error).contains("3.8"), "{error}");
+    assert!(
+        matches!(error, StartError::Env(EnvError::OtherVersion { .. })),
+        "{error:?}"
+    );
+
+    // A start that failed before there was an interpreter spoils none that comes after.
+    let host = start().await;
+    question(&host, "after failed starts")
+        .await
+        .oneshot(ask("?"))
+        .await
+        .unwrap();
+}
