@@ -35,6 +35,8 @@ pub enum Cause {
     Shutdown = 5,
     /// The future of the response was dropped.
     Dropped = 6,
+    /// Another attempt at the same call answered first.
+    Superseded = 7,
 }
 
 impl Cause {
@@ -46,6 +48,7 @@ impl Cause {
             4 => Self::Deadline,
             5 => Self::Shutdown,
             6 => Self::Dropped,
+            7 => Self::Superseded,
             _ => return None,
         })
     }
@@ -60,6 +63,7 @@ impl Cause {
             Self::Deadline => "deadline",
             Self::Shutdown => "shutdown",
             Self::Dropped => "dropped",
+            Self::Superseded => "superseded",
         }
     }
 }

@@ -90,8 +90,9 @@ pub use error::{
     ProgramError, Scope, Stage,
 };
 pub use layers::{
-    Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer, DeadlineService, Fallback,
-    FallbackLayer, Retry, RetryBudget, RetryLayer, RetryPolicy, Shutdown, ShutdownLayer,
+    Allot, AllotLayer, Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer,
+    DeadlineService, Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer,
+    OutOfRange, Percentile, Retry, RetryBudget, RetryLayer, RetryPolicy, Shutdown, ShutdownLayer,
     ShutdownReport, ShutdownService, Timeout, TimeoutLayer, Track, TrackLayer, Tracker,
 };
 #[cfg(feature = "lm")]

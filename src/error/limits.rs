@@ -15,13 +15,15 @@ pub enum Scope {
     Deadline,
     /// What a layer left of the deadline to the work inside it, having kept a reserve for itself.
     Reserve,
+    /// The share of the time left that one step of a call was given.
+    Share,
 }
 
 /// How far the call had come when a limit passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// It was refused: the limit had already passed.
+    /// It was refused: the limit had already passed, or left less time than such calls take.
     BeforeStart,
     /// It waited for the service to be ready.
     Waiting,
@@ -74,9 +76,17 @@ impl fmt::Display for Elapsed {
             Scope::Attempt => "the limit of one attempt",
             Scope::Deadline => "the call's deadline",
             Scope::Reserve => "what a fallback's reserve had left of the deadline",
+            Scope::Share => "this step's share of the time left",
         };
         match self.stage {
-            Stage::BeforeStart => write!(f, "{what} had passed before the call was started"),
+            Stage::BeforeStart if self.limit.is_zero() => {
+                write!(f, "{what} had passed before the call was started")
+            }
+            Stage::BeforeStart => write!(
+                f,
+                "{what} ({:?}) is less than such calls take; the call was not started",
+                self.limit
+            ),
             Stage::Waiting => write!(
                 f,
                 "{what} ({:?}) passed while the call waited for the service",
@@ -94,7 +104,7 @@ impl std::error::Error for Elapsed {}
 impl Classify for Elapsed {
     fn kind(&self) -> ErrorKind {
         match self.scope {
-            Scope::Attempt | Scope::Reserve => ErrorKind::Elapsed,
+            Scope::Attempt | Scope::Reserve | Scope::Share => ErrorKind::Elapsed,
             Scope::Deadline => ErrorKind::Deadline,
         }
     }
@@ -129,6 +139,7 @@ impl fmt::Display for Cancelled {
             Cause::Deadline => "the call was cancelled: its deadline passed",
             Cause::Shutdown => "the service is shutting down",
             Cause::Dropped => "the call was cancelled: its future was dropped",
+            Cause::Superseded => "the attempt was cancelled: another one answered first",
         })
     }
 }

@@ -10,7 +10,10 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::guard::{Admit, Clock, Grace, Limit, Limited, Tag, now};
+use super::{
+    guard::{Admit, Clock, Grace, Limit, Limited, Tag, now},
+    latency::{Doomed, Latency, Percentile},
+};
 use crate::{Carrier, Deadline, Elapsed, Scope};
 
 /// Ends the whole call at its deadline, the time it waits for the service included.
@@ -67,6 +70,11 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// the service gets no grace. Each call with a deadline then costs the allocations of a
 /// cancellation node.
 ///
+/// # Calls that come too late
+/// With [`with_learnt`](Self::with_learnt) the layer counts and logs the calls that come with less
+/// time left than such calls take; [`refuse_doomed`](Self::refuse_doomed) answers them at once and
+/// saves their work.
+///
 /// # How it differs from tower's `Timeout`
 /// Tower's starts with the call and knows one limit. This one also limits the wait for readiness,
 /// honours a deadline that came with the request and hands it on, refuses what is late, and stops
@@ -78,11 +86,12 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// # Cancel safety
 /// Dropping the response future drops the inner service that it waits for, or its future, and does
 /// nothing else.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeadlineLayer {
     limit: Option<Duration>,
     reserve: Duration,
     grace: Duration,
+    doomed: Doomed,
 }
 
 impl DeadlineLayer {
@@ -101,6 +110,7 @@ impl DeadlineLayer {
             limit: None,
             reserve: Duration::ZERO,
             grace: Duration::ZERO,
+            doomed: Doomed::UNKNOWN,
         }
     }
 
@@ -118,6 +128,32 @@ impl DeadlineLayer {
     pub const fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
+    }
+
+    /// Counts and logs the calls that come with less time left than `percentile` of what `latency`
+    /// has learnt: something else has to fill it, as [`LearnLayer`](super::LearnLayer) and
+    /// [`HedgeLayer`](super::HedgeLayer) do.
+    #[must_use]
+    pub fn with_learnt(mut self, latency: Latency, percentile: Percentile) -> Self {
+        self.doomed.learn(latency, percentile);
+        self
+    }
+
+    /// Whether the calls that [`with_learnt`](Self::with_learnt) counts are refused, as
+    /// [`Stage::BeforeStart`](crate::Stage::BeforeStart) says. No, by default.
+    ///
+    /// Refused calls teach nothing, but what was learnt is forgotten with the window of the
+    /// [`Latency`]: a service that was slow for a while is tried again.
+    #[must_use]
+    pub const fn refuse_doomed(mut self, refuse: bool) -> Self {
+        self.doomed.refuse(refuse);
+        self
+    }
+
+    /// How many calls came with too little time, over all services that this layer made.
+    #[must_use]
+    pub fn doomed(&self) -> u64 {
+        self.doomed.seen()
     }
 
     /// The limit for the work of a call that arrives now with the deadline `inbound`, and whether
@@ -150,13 +186,13 @@ impl<S> Layer<S> for DeadlineLayer {
     fn layer(&self, inner: S) -> DeadlineService<S> {
         DeadlineService {
             inner,
-            config: *self,
+            config: self.clone(),
         }
     }
 }
 
 /// Ends the whole call at its deadline; see [`DeadlineLayer`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeadlineService<S> {
     inner: S,
     config: DeadlineLayer,
@@ -179,6 +215,12 @@ impl<S> DeadlineService<S> {
             inner,
             config: DeadlineLayer::new(limit),
         }
+    }
+
+    /// How many calls came with too little time; see [`DeadlineLayer::doomed`].
+    #[must_use]
+    pub fn doomed(&self) -> u64 {
+        self.config.doomed()
     }
 
     /// The inner service.
@@ -225,7 +267,7 @@ where
                 limited: Limited::start(service, request, clock, None, tag),
             };
         };
-        if limit.was_past() {
+        if self.config.doomed.refuses(&limit, tag) {
             return DeadlineFuture {
                 limited: Limited::new(Admit::Gone, clock(), None, tag)
                     .refusing(Some(limit.cause())),

@@ -171,7 +171,7 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Sorted, bool)> {
     } else if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
         match elapsed.scope() {
             Scope::Deadline => (Kind::Deadline, true),
-            Scope::Attempt | Scope::Reserve => (Kind::TotalTimeout, true),
+            Scope::Attempt | Scope::Reserve | Scope::Share => (Kind::TotalTimeout, true),
         }
     } else if let Some(cancelled) = error.downcast_ref::<Cancelled>() {
         return Some(((Kind::Cancelled, cancelled.kind()), true));

@@ -1,5 +1,7 @@
 //! The layers, over mock services and under paused time.
 
+mod allot;
+mod attempts;
 mod backoff;
 mod batch;
 mod budget;
@@ -7,6 +9,9 @@ mod builder;
 mod cancel;
 mod deadline;
 mod fallback;
+mod hedge;
+mod hedge_costs;
+mod latency;
 mod nested;
 mod patterns_call;
 mod patterns_config;

@@ -31,7 +31,7 @@ impl Limit {
     pub(crate) const fn cause(&self) -> Cause {
         match self.scope {
             Scope::Deadline => Cause::Deadline,
-            Scope::Attempt | Scope::Reserve => Cause::Elapsed,
+            Scope::Attempt | Scope::Reserve | Scope::Share => Cause::Elapsed,
         }
     }
 

@@ -31,7 +31,7 @@ use self::enclosing::End;
 pub(crate) use self::{
     clock::{Clock, Limit},
     watch::Watch,
-    work::{Admit, Slot, Work, observe},
+    work::{Admit, Slot, Work, observe, tell_waits},
 };
 use crate::{CallContext, CallId, Cancel, Carrier, Cause, Deadline, Stage, drop_scope};
 
@@ -102,8 +102,8 @@ impl Grace {
 /// What a log line says about a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tag {
-    call: Option<CallId>,
-    attempt: u32,
+    pub(super) call: Option<CallId>,
+    pub(super) attempt: u32,
 }
 
 impl Tag {

@@ -36,6 +36,11 @@ pub(crate) fn observe<T>(poll: impl FnOnce() -> T) -> (T, bool) {
     (polled, WAITS.get())
 }
 
+/// Says whether the call waits, for a layer that polled several services for it.
+pub(crate) fn tell_waits(waits: bool) {
+    WAITS.set(waits);
+}
+
 pin_project! {
     /// The future of a service that has taken the call.
     #[project = SlotProj]

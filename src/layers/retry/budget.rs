@@ -130,7 +130,7 @@ impl RetryBudget {
 
     /// Counts a request, not its retries.
     #[inline]
-    pub(super) fn deposit(&self) {
+    pub(in crate::layers) fn deposit(&self) {
         if let Some(bucket) = &self.0 {
             let now = now::now();
             if bucket.age(now) >= bucket.slot_ends.load(Ordering::Relaxed) {
@@ -143,7 +143,7 @@ impl RetryBudget {
     }
 
     /// Sets one retry aside, if there is one.
-    pub(super) fn reserve(&self) -> Option<Reservation> {
+    pub(in crate::layers) fn reserve(&self) -> Option<Reservation> {
         if let Some(bucket) = &self.0 {
             let mut state = bucket.now();
             if bucket.available(&state) < RETRY {
@@ -250,11 +250,11 @@ impl Bucket {
 }
 
 /// One retry set aside: given back when dropped, unless it was [spent](Self::spend).
-pub(super) struct Reservation(Option<Arc<Bucket>>);
+pub(in crate::layers) struct Reservation(Option<Arc<Bucket>>);
 
 impl Reservation {
     /// The retry is being sent.
-    pub(super) fn spend(mut self) {
+    pub(in crate::layers) fn spend(mut self) {
         if let Some(bucket) = self.0.take() {
             let mut state = bucket.now();
             let newest = state.newest;

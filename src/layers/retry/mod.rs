@@ -12,6 +12,7 @@ use std::{
 
 use tower::{Layer, Service, retry::Policy};
 
+pub(super) use self::budget::Reservation;
 use self::policy::Rules;
 pub use self::{
     backoff::Backoff,

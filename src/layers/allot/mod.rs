@@ -1,0 +1,303 @@
+//! [`AllotLayer`]: a share of the time left for one step of a call.
+
+mod future;
+mod share;
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+pub use self::future::AllotFuture;
+use self::share::Share;
+use super::{
+    guard::{Admit, Clock, Grace, Limit, Limited, Tag},
+    latency::{Doomed, Latency, OutOfRange, Percentile},
+};
+use crate::{CallContext, Carrier, Deadline, Elapsed, Scope};
+
+/// Gives one step of a call a share of the time that is left, and stops it when that has passed.
+///
+/// A call of several steps, such as retrieving, answering and checking the answer, has one deadline.
+/// Without shares its first step may use up all of it. Each step gets a layer of its own, whose
+/// share is of what is left when the step begins: time that an earlier step did not need goes to
+/// those after it, and the shares never exceed the deadline together.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_dspy::{AllotLayer, CallContext, Deadline, Error, Scope, WithContext};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Three steps, of which this is the first; it takes 60 s.
+/// let retrieve = ServiceBuilder::new()
+///     .layer(AllotLayer::even(3))
+///     .service_fn(|_: WithContext<&'static str>| async {
+///         tokio::time::sleep(Duration::from_secs(60)).await;
+///         Ok::<_, Error>("sources")
+///     });
+/// let answer = ServiceBuilder::new()
+///     .layer(AllotLayer::all_but(Duration::from_secs(1)))
+///     .service_fn(|_: WithContext<&'static str>| async {
+///         tokio::time::sleep(Duration::from_secs(5)).await;
+///         Ok::<_, Error>("answer")
+///     });
+///
+/// let mut call = WithContext::new("why?");
+/// call.context.limit(Deadline::within(Duration::from_secs(9)));
+/// // It is stopped after 3 of the 9 s, and the next step still has 5, and 1 is kept.
+/// let error = retrieve.oneshot(call.clone()).await.unwrap_err();
+/// assert!(matches!(error, Error::Elapsed(elapsed) if elapsed.scope() == Scope::Share));
+/// assert_eq!(answer.oneshot(call).await?, "answer");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What it does to a request
+/// The deadline in its context becomes the end of the share, which this layer enforces: the inner
+/// future is dropped at once, with [`Cause::Elapsed`](crate::Cause::Elapsed) as the cause that
+/// [`drop_scope`](crate::drop_scope) tells, and the step is answered with [`Elapsed`] of
+/// [`Scope::Share`]; or of [`Scope::Deadline`] if the share is all that is left. An answer that is
+/// ready at that very instant wins. A step for which nothing is left is refused without calling the
+/// inner service. A call without a deadline has no share either, unless
+/// [`with_default`](Self::with_default) gives it one.
+///
+/// # Steps that come too late
+/// With [`with_learnt`](Self::with_learnt) the layer counts and logs the steps whose share is less
+/// than such steps take; [`refuse_doomed`](Self::refuse_doomed) answers them at once, so that their
+/// work is saved and a fallback has the time.
+///
+/// # What it demands of the inner service
+/// `Clone`, an error that can be made from [`Elapsed`], and a request that is a [`Carrier`].
+///
+/// The service is always ready: each step waits, within its share, for the readiness of a clone of
+/// its own. So what answers for readiness, such as a load shed, belongs inside.
+///
+/// # How it differs from other limits
+/// tower has nothing of the kind. [`TimeoutLayer`](super::TimeoutLayer) has a fixed limit, whatever
+/// is left; [`FallbackLayer`](super::FallbackLayer)'s reserve keeps time for one particular second
+/// step.
+///
+/// # Panics
+/// The future panics if it has to wait outside a tokio runtime with its timer enabled.
+///
+/// # Cancel safety
+/// Dropping the response future drops the inner service's clone, or its future, and does nothing
+/// else.
+#[derive(Clone, Debug)]
+pub struct AllotLayer {
+    share: Share,
+    default: Option<Duration>,
+    grace: Duration,
+    doomed: Doomed,
+}
+
+impl AllotLayer {
+    /// An equal share for each of `steps` that are left, this one included. Zero, like one, gives
+    /// this step all that is left.
+    #[must_use]
+    pub const fn even(steps: u32) -> Self {
+        Self::new(Share::even(steps))
+    }
+
+    /// `fraction` of what is left. It is rounded to billionths.
+    ///
+    /// ```
+    /// use tower_dspy::AllotLayer;
+    ///
+    /// assert!(AllotLayer::fraction(0.3).is_ok());
+    /// let error = AllotLayer::fraction(30.0).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "a fraction of the time left is more than 0 and at most 1, as 0.3 is; got 30",
+    /// );
+    /// ```
+    ///
+    /// # Errors
+    /// Unless `fraction` is more than 0, in billionths too, and at most 1.
+    pub const fn fraction(fraction: f64) -> Result<Self, OutOfRange> {
+        match Share::fraction(fraction) {
+            Some(share) => Ok(Self::new(share)),
+            None => Err(OutOfRange::fraction(fraction)),
+        }
+    }
+
+    /// All that is left, but for `reserve`. A step with no more than the reserve left is refused.
+    #[must_use]
+    pub const fn all_but(reserve: Duration) -> Self {
+        Self::new(Share::all_but(reserve))
+    }
+
+    const fn new(share: Share) -> Self {
+        Self {
+            share,
+            default: None,
+            grace: Duration::ZERO,
+            doomed: Doomed::UNKNOWN,
+        }
+    }
+
+    /// Gives a step of a call without a deadline `limit`: not a share of it.
+    #[must_use]
+    pub const fn with_default(mut self, limit: Duration) -> Self {
+        self.default = Some(limit);
+        self
+    }
+
+    /// Lets the work clean up for as long as `grace` after its share passed. Zero is none.
+    #[must_use]
+    pub const fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Counts and logs the steps whose share is less than `percentile` of what `latency` has
+    /// learnt: something else has to fill it, as [`LearnLayer`](super::LearnLayer) does.
+    #[must_use]
+    pub fn with_learnt(mut self, latency: Latency, percentile: Percentile) -> Self {
+        self.doomed.learn(latency, percentile);
+        self
+    }
+
+    /// Whether the steps that [`with_learnt`](Self::with_learnt) counts are refused, as
+    /// [`Stage::BeforeStart`](crate::Stage::BeforeStart) says. No, by default.
+    #[must_use]
+    pub const fn refuse_doomed(mut self, refuse: bool) -> Self {
+        self.doomed.refuse(refuse);
+        self
+    }
+
+    /// How many steps came with too little time, over all services that this layer made.
+    #[must_use]
+    pub fn doomed(&self) -> u64 {
+        self.doomed.seen()
+    }
+
+    /// The limit of a step that begins now, and whether it is the deadline it came with.
+    fn limit(&self, context: Option<&CallContext>) -> Option<(Limit, bool)> {
+        let Some(outer) = context.and_then(|context| context.deadline) else {
+            let limit = self.default?;
+            let since = Instant::now();
+            let at = Deadline::at(since).later_by(limit);
+            let scope = Scope::Share;
+            return Some((Limit { at, scope, since }, false));
+        };
+        let since = Instant::now();
+        let left = outer.remaining_at(since);
+        let own = self.share.of(left);
+        let limit = if own < left {
+            let at = Deadline::at(since).later_by(own);
+            let scope = Scope::Share;
+            Limit { at, scope, since }
+        } else {
+            let scope = Scope::Deadline;
+            Limit {
+                at: outer,
+                scope,
+                since,
+            }
+        };
+        Some((limit, own >= left))
+    }
+}
+
+impl<S> Layer<S> for AllotLayer {
+    type Service = Allot<S>;
+
+    fn layer(&self, inner: S) -> Allot<S> {
+        Allot {
+            inner,
+            config: self.clone(),
+        }
+    }
+}
+
+/// Gives each call a share of the time left; see [`AllotLayer`].
+#[derive(Clone, Debug)]
+pub struct Allot<S> {
+    inner: S,
+    config: AllotLayer,
+}
+
+// On `()`, so that `Allot::layer` names no inner service.
+impl Allot<()> {
+    /// The layer that makes this service for one of `steps` that are left; its options, and its
+    /// other shares, are there.
+    #[must_use]
+    pub const fn layer(steps: u32) -> AllotLayer {
+        AllotLayer::even(steps)
+    }
+}
+
+impl<S> Allot<S> {
+    /// Gives each call of `inner` an equal share, of what is left, for one of `steps`.
+    #[must_use]
+    pub const fn new(inner: S, steps: u32) -> Self {
+        Self {
+            inner,
+            config: AllotLayer::even(steps),
+        }
+    }
+
+    /// How many steps came with too little time; see [`AllotLayer::doomed`].
+    #[must_use]
+    pub fn doomed(&self) -> u64 {
+        self.config.doomed()
+    }
+
+    /// The inner service, of which each call gets a clone.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R> Service<R> for Allot<S>
+where
+    S: Service<R> + Clone,
+    S::Error: From<Elapsed>,
+    R: Carrier,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = AllotFuture<S, R>;
+
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: R) -> Self::Future {
+        let tag = Tag::of_request(&request);
+        let (limit, merged) = self.config.limit(request.context()).unzip();
+        let refused = limit
+            .filter(|limit| self.config.doomed.refuses(limit, tag))
+            .map(|limit| limit.cause());
+        let mut grace = None;
+        let work = if refused.is_some() {
+            Admit::Gone
+        } else {
+            if let Some(limit) = limit {
+                let context = request.context_mut();
+                context.deadline = Some(limit.at);
+                grace = Grace::below(self.config.grace, context);
+            }
+            Admit::new(self.inner.clone(), request)
+        };
+        let clock = Clock::new(limit).merged(merged.unwrap_or(false));
+        AllotFuture::new(Limited::new(work, clock, grace, tag).refusing(refused))
+    }
+}

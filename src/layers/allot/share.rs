@@ -1,0 +1,49 @@
+//! How much of what is left one step gets: in whole nanoseconds, rounded down, never more than all.
+
+use std::time::Duration;
+
+const WHOLE: u32 = 1_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    Even(u32),
+    Billionths(u32),
+    AllBut(Duration),
+}
+
+impl Share {
+    pub(super) const fn even(steps: u32) -> Self {
+        Self::Even(if steps == 0 { 1 } else { steps })
+    }
+
+    pub(super) const fn fraction(fraction: f64) -> Option<Self> {
+        // Also false of what is not a number.
+        if !(fraction > 0.0 && fraction <= 1.0) {
+            return None;
+        }
+        match (fraction * WHOLE as f64 + 0.5) as u32 {
+            0 => None,
+            billionths => Some(Self::Billionths(billionths)),
+        }
+    }
+
+    pub(super) const fn all_but(reserve: Duration) -> Self {
+        Self::AllBut(reserve)
+    }
+
+    pub(super) fn of(self, left: Duration) -> Duration {
+        match self {
+            Self::Even(steps) => left / steps,
+            Self::Billionths(WHOLE) => left,
+            Self::Billionths(billionths) => {
+                let nanos = left.as_nanos().saturating_mul(billionths.into()) / u128::from(WHOLE);
+                // No more than went in, so the seconds fit.
+                Duration::new(
+                    u64::try_from(nanos / u128::from(WHOLE)).unwrap_or(u64::MAX),
+                    (nanos % u128::from(WHOLE)) as u32,
+                )
+            }
+            Self::AllBut(reserve) => left.saturating_sub(reserve),
+        }
+    }
+}

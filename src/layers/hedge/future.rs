@@ -1,0 +1,265 @@
+//! Two attempts at one call.
+//!
+//! Invariants:
+//! 1. The first attempt is polled before the second, and both before the clock: what is ready wins.
+//! 2. Nothing is asked of the second attempt's service before it is due, so a clone that waits for
+//!    its turn holds no readiness that others wait for.
+//! 3. What the second attempt costs is set aside when it is due and spent when its service has
+//!    taken it; dropped in between, it was never sent.
+//! 4. When an answer is handed out neither attempt is there any more.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower::Service;
+
+use super::plan::{Second, Terms};
+use crate::{
+    Cause, Deadline, ErrorKind, Stage, drop_scope,
+    layers::{
+        classify::{Classifier, Kinds},
+        guard::{Admit, Work, observe, tell_waits},
+        latency::Stopwatch,
+        retry::Reservation,
+    },
+};
+
+/// The other attempt would only say the same. Not so `ShuttingDown`: what runs may still be drained.
+const FINAL: Kinds = Kinds::of(&[
+    ErrorKind::InvalidInput,
+    ErrorKind::LmRejected,
+    ErrorKind::Cancelled,
+    ErrorKind::Deadline,
+]);
+
+type Answer<S, R> = Result<<S as Service<R>>::Response, <S as Service<R>>::Error>;
+
+/// How far an attempt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There is none (yet, or any more).
+    None,
+    /// It waits for its service.
+    Waiting,
+    /// Its service has taken it.
+    Sent,
+}
+
+pin_project! {
+    /// The response future of [`Hedge`](super::Hedge).
+    ///
+    /// Dropping it drops both attempts, and gives a second one that was not sent yet back to the
+    /// budget.
+    pub struct HedgeFuture<S, C, R>
+    where
+        S: Service<R>,
+    {
+        #[pin]
+        first: Admit<S, R>,
+        #[pin]
+        second: Admit<S, R>,
+        #[pin]
+        timer: Option<Sleep>,
+        first_is: State,
+        second_is: State,
+        // Until the second attempt is due.
+        planned: Option<Second<S, R>>,
+        reservation: Option<Reservation>,
+        terms: Terms,
+        stopwatch: Stopwatch,
+        classify: C,
+    }
+}
+
+impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
+    pub(super) fn new(
+        service: S,
+        request: R,
+        planned: Option<Second<S, R>>,
+        terms: Terms,
+        stopwatch: Stopwatch,
+        classify: C,
+    ) -> Self {
+        Self {
+            first: Admit::new(service, request),
+            second: Admit::Gone,
+            timer: None,
+            first_is: State::Waiting,
+            second_is: State::None,
+            planned,
+            reservation: None,
+            terms,
+            stopwatch,
+            classify,
+        }
+    }
+
+    /// Has the second attempt wait for its service, if it is due and may be sent.
+    fn poll_due(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        let mut this = self.project();
+        let (Some(planned), Some(started)) = (&*this.planned, this.stopwatch.started()) else {
+            return;
+        };
+        if this.timer.is_none() {
+            let due = Deadline::at(started).later_by(planned.delay);
+            this.timer.set(Some(sleep_until(due.instant())));
+        }
+        if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+            let due = timer.deadline();
+            // A first attempt that uses up tokio's cooperative budget would keep it pending.
+            if timer.poll(cx).is_pending() && Instant::now() < due {
+                return;
+            }
+        }
+        this.timer.set(None);
+        if let Some(planned) = this.planned.take()
+            && this.terms.hold()
+            && let Some(reservation) = this.terms.reserve()
+        {
+            *this.reservation = Some(reservation);
+            *this.second_is = State::Waiting;
+            this.second
+                .set(Admit::new(planned.service, planned.request));
+        }
+    }
+
+    fn drop_first(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.first_is = State::None;
+        this.stopwatch.stopped();
+        this.first.discard();
+    }
+
+    fn drop_second(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.second_is = State::None;
+        *this.planned = None;
+        *this.reservation = None;
+        this.second.discard();
+    }
+
+    /// Drops what is left of both attempts, because of `cause`.
+    fn end(mut self: Pin<&mut Self>, cause: Cause) {
+        drop_scope::with(cause, || {
+            self.as_mut().drop_first();
+            self.drop_second();
+        });
+    }
+}
+
+impl<S, C, R> HedgeFuture<S, C, R>
+where
+    S: Service<R>,
+    C: Classifier<S::Error>,
+{
+    fn poll_first(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
+        let mut this = self.as_mut().project();
+        // The time it waits for its service is not the attempt's.
+        let now = (*this.first_is == State::Waiting).then(Instant::now);
+        let (polled, waits) = observe(|| this.first.as_mut().poll(cx));
+        if let Some(now) = now
+            && !waits
+            && this.first.stage() == Stage::Running
+        {
+            this.stopwatch.start(now);
+            *this.first_is = State::Sent;
+        }
+        let error = match ready!(polled) {
+            Ok(response) => {
+                this.stopwatch.answered();
+                self.end(Cause::Superseded);
+                return Poll::Ready(Ok(response));
+            }
+            Err(error) => error,
+        };
+        let kind = this.classify.kind(&error);
+        this.stopwatch.failed(kind);
+        if *this.second_is == State::Sent && !FINAL.contains(kind) {
+            this.terms.log_failed("first", kind);
+            self.drop_first();
+            return Poll::Pending;
+        }
+        let cause = this.terms.cause_of(kind);
+        self.end(cause);
+        Poll::Ready(Err(error))
+    }
+
+    fn poll_second(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
+        let mut this = self.as_mut().project();
+        if *this.second_is == State::Waiting && !this.terms.hold() {
+            // It must not start late.
+            self.drop_second();
+            return Poll::Pending;
+        }
+        let (polled, waits) = observe(|| this.second.as_mut().poll(cx));
+        if *this.second_is == State::Waiting && !waits && this.second.stage() == Stage::Running {
+            *this.second_is = State::Sent;
+            if let Some(reservation) = this.reservation.take() {
+                reservation.spend();
+            }
+            this.terms.log_sent();
+        }
+        let error = match ready!(polled) {
+            Ok(response) => {
+                self.end(Cause::Superseded);
+                return Poll::Ready(Ok(response));
+            }
+            Err(error) => error,
+        };
+        let kind = this.classify.kind(&error);
+        let decides = *this.second_is == State::Sent && FINAL.contains(kind);
+        if *this.first_is != State::None && !decides {
+            this.terms.log_failed("second", kind);
+            self.drop_second();
+            return Poll::Pending;
+        }
+        let cause = this.terms.cause_of(kind);
+        self.end(cause);
+        Poll::Ready(Err(error))
+    }
+}
+
+impl<S, C, R> Future for HedgeFuture<S, C, R>
+where
+    S: Service<R>,
+    C: Classifier<S::Error>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut waits = true;
+        if self.first_is != State::None {
+            let (polled, first_waits) = observe(|| self.as_mut().poll_first(cx));
+            if polled.is_ready() {
+                return polled;
+            }
+            waits = first_waits;
+        }
+        self.as_mut().poll_due(cx);
+        if self.second_is != State::None {
+            let (polled, second_waits) = observe(|| self.as_mut().poll_second(cx));
+            if polled.is_ready() {
+                return polled;
+            }
+            waits &= second_waits;
+        }
+        // The call waits as long as neither of them has been taken.
+        tell_waits(waits);
+        Poll::Pending
+    }
+}
+
+impl<S: Service<R>, C, R> fmt::Debug for HedgeFuture<S, C, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HedgeFuture")
+            .field("first", &self.first_is)
+            .field("second", &self.second_is)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! [`LearnLayer`]: fills a [`Latency`].
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::{Latency, Percentile, Stopwatch};
+
+/// Learns how long the inner service takes to answer, from `call` on, for a layer that goes by it.
+///
+/// It changes nothing about a request. A failure teaches nothing. A call that was stopped, that is
+/// dropped, took longer than it ran: if it had run for no less than the percentile that is learnt,
+/// it counts with that time, else not at all. So the percentile that the layer is made with stays
+/// right where the slow calls are the ones that are stopped; those above it may come out too short.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_dspy::{Error, WithContext};
+/// use tower_dspy::layers::{DeadlineLayer, Latency, LearnLayer, Percentile};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// let latency = Latency::default();
+/// let service = ServiceBuilder::new()
+///     .layer(DeadlineLayer::new(Duration::from_secs(10)).with_learnt(latency.clone(), Percentile::P50))
+///     .layer(LearnLayer::new(latency.clone(), Percentile::P50))
+///     .service_fn(|question: WithContext<&'static str>| async move {
+///         tokio::time::sleep(Duration::from_secs(2)).await;
+///         Ok::<_, Error>(question.request.len())
+///     });
+/// service.oneshot(WithContext::new("why?")).await?;
+/// assert_eq!(latency.samples(), 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Where it belongs
+/// Inside the limits, so that they stop it and not the other way round. Not around, nor inside, a
+/// [`HedgeLayer`](crate::layers::HedgeLayer) with the same `Latency`, which learns by itself.
+///
+/// # Cancel safety
+/// Dropping the response future drops the inner one.
+#[derive(Clone, Debug)]
+pub struct LearnLayer {
+    latency: Latency,
+    percentile: Percentile,
+}
+
+impl LearnLayer {
+    /// Fills `latency`, of which `percentile` will be asked.
+    #[must_use]
+    pub const fn new(latency: Latency, percentile: Percentile) -> Self {
+        Self {
+            latency,
+            percentile,
+        }
+    }
+}
+
+impl<S> Layer<S> for LearnLayer {
+    type Service = Learn<S>;
+
+    fn layer(&self, inner: S) -> Learn<S> {
+        Learn {
+            inner,
+            config: self.clone(),
+        }
+    }
+}
+
+/// Learns how long its inner service takes; see [`LearnLayer`].
+#[derive(Clone, Debug)]
+pub struct Learn<S> {
+    inner: S,
+    config: LearnLayer,
+}
+
+// On `()`, so that `Learn::layer` names no inner service.
+impl Learn<()> {
+    /// The layer that makes this service.
+    #[must_use]
+    pub const fn layer(latency: Latency, percentile: Percentile) -> LearnLayer {
+        LearnLayer::new(latency, percentile)
+    }
+}
+
+impl<S> Learn<S> {
+    /// Fills `latency`, of which `percentile` will be asked, from the answers of `inner`.
+    #[must_use]
+    pub fn new(inner: S, latency: Latency, percentile: Percentile) -> Self {
+        LearnLayer::new(latency, percentile).layer(inner)
+    }
+
+    /// What is being filled.
+    pub const fn latency(&self) -> &Latency {
+        &self.config.latency
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Service<R>, R> Service<R> for Learn<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = LearnFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let LearnLayer {
+            latency,
+            percentile,
+        } = &self.config;
+        let floor = latency.percentile(*percentile);
+        let mut stopwatch = Stopwatch::new(Some(latency.clone()), floor);
+        stopwatch.start(Instant::now());
+        LearnFuture {
+            future: self.inner.call(request),
+            stopwatch,
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`Learn`].
+    pub struct LearnFuture<F> {
+        #[pin]
+        future: F,
+        stopwatch: Stopwatch,
+    }
+}
+
+impl<F, T, E> Future for LearnFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.future.poll(cx));
+        match result {
+            Ok(_) => this.stopwatch.answered(),
+            Err(_) => this.stopwatch.void(),
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<F> fmt::Debug for LearnFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LearnFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,252 @@
+//! [`Latency`]: how long a service takes, learnt from its answers.
+//!
+//! Invariants:
+//! 1. Each duration goes into both histograms. The older one is asked; after each half window it is
+//!    emptied and the two change places. So what is asked holds the last half to whole window, and
+//!    there is never a wait for a first window to fill.
+//! 2. A remembered percentile is asked for again once the histogram has grown by a sixteenth or has
+//!    changed places: what a call pays does not depend on how much was learnt.
+
+mod doomed;
+mod learn;
+mod percentile;
+mod stopwatch;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+use tokio::time::Instant;
+
+pub(super) use self::{doomed::Doomed, stopwatch::Stopwatch};
+pub use self::{
+    learn::{Learn, LearnFuture, LearnLayer},
+    percentile::{OutOfRange, Percentile},
+};
+
+/// The longest duration that is told apart, in microseconds.
+const LONGEST: u64 = 3_600_000_000;
+/// Two digits: within one percent, and 13 KB a histogram.
+const DIGITS: u8 = 2;
+/// As many percentiles as are asked of one `Latency` in turn without being worked out each time.
+const REMEMBERED: usize = 4;
+
+/// How long a service takes: the percentiles of what it took lately.
+///
+/// [`HedgeLayer`](super::HedgeLayer) fills one and goes by it, [`LearnLayer`] fills one for others,
+/// [`AllotLayer`](super::AllotLayer) and [`DeadlineLayer`](super::DeadlineLayer) can be told of one.
+/// Clones share what they learn, and may be used from any thread.
+///
+/// What it answers comes from the last half to whole window, and is at most one percent too long.
+/// Durations count from 1 us to 1 h; shorter ones as the one, longer ones as the other. It takes
+/// 27 KB, however much it learns, and nothing before the first duration.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_dspy::{Latency, Percentile};
+///
+/// let latency = Latency::default();
+/// for n in 1..=100 {
+///     latency.record(Duration::from_millis(n));
+/// }
+/// let p95 = latency.percentile(Percentile::P95).unwrap();
+/// assert!(p95 >= Duration::from_millis(95) && p95 < Duration::from_millis(96));
+/// // Not before it has seen enough.
+/// assert_eq!(Latency::default().percentile(Percentile::P95), None);
+/// ```
+#[derive(Clone)]
+pub struct Latency(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy)]
+struct Config {
+    half: Duration,
+    min_samples: u64,
+}
+
+struct State {
+    /// None before the first duration.
+    histograms: Option<Pair>,
+    /// When the two last changed places.
+    since: Instant,
+    remembered: [Option<Remembered>; REMEMBERED],
+    forget_next: usize,
+}
+
+struct Pair {
+    asked: Histogram<u32>,
+    younger: Histogram<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Remembered {
+    percentile: Percentile,
+    /// How many durations it was worked out from.
+    samples: u64,
+    value: Duration,
+}
+
+impl Latency {
+    /// Learns from the last `window`: between 2 s and a day, and the nearer of the two if it is
+    /// neither.
+    #[must_use]
+    pub fn new(window: Duration) -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let window = window.clamp(Duration::from_secs(2), DAY);
+        Self::of(Config {
+            half: window / 2,
+            min_samples: 20,
+        })
+    }
+
+    /// One that has learnt nothing yet and does not answer before `min` durations, 20 by default.
+    #[must_use]
+    pub fn with_min_samples(self, min: u64) -> Self {
+        Self::of(Config {
+            min_samples: min.max(1),
+            ..self.0.config
+        })
+    }
+
+    fn of(config: Config) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            state: Mutex::new(State {
+                histograms: None,
+                since: Instant::now(),
+                remembered: [None; REMEMBERED],
+                forget_next: 0,
+            }),
+        }))
+    }
+
+    /// Learns that an answer took `duration`.
+    pub fn record(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(LONGEST);
+        let mut state = self.0.now();
+        if state.histograms.is_none() {
+            state.histograms = Pair::new();
+        }
+        if let Some(pair) = &mut state.histograms {
+            pair.asked.saturating_record(micros.clamp(1, LONGEST));
+            pair.younger.saturating_record(micros.clamp(1, LONGEST));
+        }
+    }
+
+    /// The duration that the share `percentile` of the answers did not exceed; `None` while there
+    /// are too few of them.
+    ///
+    /// It may be a little behind: the newest few, at most a seventeenth of all, may not count yet.
+    #[must_use]
+    pub fn percentile(&self, percentile: Percentile) -> Option<Duration> {
+        let mut state = self.0.now();
+        let asked = &state.histograms.as_ref()?.asked;
+        let samples = asked.len();
+        if samples < self.0.config.min_samples {
+            return None;
+        }
+        let mut remembered = state.remembered.iter().flatten();
+        let known = remembered.find(|known| known.percentile == percentile);
+        if let Some(known) = known
+            && samples <= known.samples + known.samples / 16
+        {
+            return Some(known.value);
+        }
+        let value = Duration::from_micros(asked.value_at_quantile(percentile.get()));
+        state.remember(Remembered {
+            percentile,
+            samples,
+            value,
+        });
+        Some(value)
+    }
+
+    /// How many durations an answer is made from now.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        let state = self.0.now();
+        state.histograms.as_ref().map_or(0, |pair| pair.asked.len())
+    }
+}
+
+/// The last 60 s.
+impl Default for Latency {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(60))
+    }
+}
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Latency")
+            .field("window", &(self.0.config.half * 2))
+            .field("min_samples", &self.0.config.min_samples)
+            .field("samples", &self.samples())
+            .field("median", &self.percentile(Percentile::P50))
+            .finish()
+    }
+}
+
+impl Inner {
+    /// The state, with what is older than the window forgotten.
+    fn now(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; counts have no broken state anyway.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = Instant::now().saturating_duration_since(state.since);
+        if age >= self.half() {
+            state.turn(age.as_nanos() / self.half().as_nanos());
+            // Turns keep their rhythm: what is left over of the age belongs to the next.
+            let rest = (age.as_nanos() % self.half().as_nanos()) as u64;
+            state.since += age.saturating_sub(Duration::from_nanos(rest));
+        }
+        state
+    }
+
+    const fn half(&self) -> Duration {
+        self.config.half
+    }
+}
+
+impl State {
+    /// Lets `turns` half windows pass.
+    fn turn(&mut self, turns: u128) {
+        self.remembered = [None; REMEMBERED];
+        if let Some(Pair { asked, younger }) = &mut self.histograms {
+            asked.reset();
+            std::mem::swap(asked, younger);
+            if turns > 1 {
+                asked.reset();
+            }
+        }
+    }
+
+    fn remember(&mut self, new: Remembered) {
+        let same = self
+            .remembered
+            .iter()
+            .position(|known| known.is_none_or(|known| known.percentile == new.percentile));
+        let at = same.unwrap_or(self.forget_next);
+        if same.is_none() {
+            self.forget_next = (self.forget_next + 1) % REMEMBERED;
+        }
+        self.remembered[at] = Some(new);
+    }
+}
+
+impl Pair {
+    fn new() -> Option<Self> {
+        // The bounds are constant and valid; were they not, nothing would be learnt.
+        let histogram = || Histogram::new_with_bounds(1, LONGEST, DIGITS).ok();
+        Some(Self {
+            asked: histogram()?,
+            younger: histogram()?,
+        })
+    }
+}
