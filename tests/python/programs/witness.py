@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import threading
 
 _seen: dict[str, list[str]] = {}
 _gates: dict[str, asyncio.Event] = {}
+_thread_gates: dict[str, threading.Event] = {}
 
 # Where the LM of programs that bring their own is; set by the tests before they load those.
 lm_url = ""
@@ -21,6 +23,16 @@ def note(key: str, event: str) -> None:
 async def gate(key: str) -> None:
     """Waits until the test opens the gate."""
     await _gates.setdefault(key, asyncio.Event()).wait()
+
+
+def thread_gate(key: str) -> threading.Event:
+    """The gate of that name for threads."""
+    return _thread_gates.setdefault(key, threading.Event())
+
+
+def open_thread_gate(key: str) -> None:
+    """For the tests: lets through the threads that wait, now and later."""
+    thread_gate(key).set()
 
 
 async def seen(key: str) -> list[str]:

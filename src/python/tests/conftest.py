@@ -1,0 +1,128 @@
+"""The runner on the test's loop, with a port that writes down what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tower_dspy import settings
+from tower_dspy.executor import InlineExecutor, find_hops
+from tower_dspy.loop import _child_task
+from tower_dspy.runner import Runner
+
+OUTCOMES = ("done", "failed", "finished")
+ENDS = ("settled", "finished", "abandon")
+
+
+class FakeCall:
+    """The port's side of a call."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+
+    def done(self, value: Any) -> None:
+        self._tell("done", value)
+
+    def failed(self, fault: dict[str, Any]) -> None:
+        self._tell("failed", fault)
+
+    def settled(self, strays: list[str] | None) -> None:
+        self._tell("settled", strays)
+
+    def finished(self, value: Any) -> None:
+        self._tell("finished", value)
+
+    def abandon(self) -> None:
+        self._tell("abandon", None)
+
+    def is_over(self) -> bool:
+        return bool(self.named(*OUTCOMES))
+
+    def named(self, *names: str) -> list[Any]:
+        """What came with the events of these names."""
+        return [what for name, what in self.events if name in names]
+
+    @property
+    def outcome(self) -> Any:
+        (outcome,) = self.named(*OUTCOMES)
+        return outcome
+
+    async def until(self, *names: str) -> None:
+        """Waits for an event of one of these names."""
+        async with asyncio.timeout(30):
+            while not self.named(*names):
+                await asyncio.sleep(0)
+
+    async def ended(self) -> None:
+        """Waits for the end, and lets whatever else might happen happen."""
+        await self.until(*ENDS)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(self.named(*ENDS)) == 1, self.events
+        assert len(self.named(*OUTCOMES)) == 1, self.events
+
+    def _tell(self, name: str, what: Any) -> None:
+        self.events.append((name, what))
+
+
+class FakePort:
+    def __init__(self) -> None:
+        self.beats = 0
+        self.is_stopped = False
+
+    def beat(self) -> None:
+        self.beats += 1
+
+    def stopped(self) -> None:
+        self.is_stopped = True
+
+
+class Room:
+    """A runner at work."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.set_task_factory(_child_task)
+        loop.set_default_executor(InlineExecutor(find_hops()[0]))
+        self.port = FakePort()
+        self.runner = Runner(self.port, loop)
+        self._started = 0
+
+    def function(self, target: str) -> int:
+        """Loads a function; returns the id to start it by."""
+        return self._apart(self.runner.load, {"target": target, "function": True})["id"]
+
+    def start(self, target: int, remaining: float | None = None, **inputs: Any) -> FakeCall:
+        self._started += 1
+        call = FakeCall()
+        self._apart(self.runner.start, self._started, call, target, inputs, remaining)
+        return call
+
+    def cancel_last(self) -> None:
+        self._apart(self.runner.cancel, self._started)
+
+    @staticmethod
+    def _apart(function: Any, *args: Any) -> Any:
+        # As the port does: the scope that a start leaves behind is not the test's.
+        return contextvars.copy_context().run(function, *args)
+
+
+@pytest_asyncio.fixture
+async def room() -> Room:
+    return Room(asyncio.get_running_loop())
+
+
+@pytest.fixture
+def dspy_settings() -> Iterator[None]:
+    """Puts DSPy's configuration back."""
+    module = settings.dspy_settings
+    before = dict(module.main_thread_config)
+    module.config_owner_thread_id = module.config_owner_async_task = None
+    yield
+    module.main_thread_config.clear()
+    module.main_thread_config.update(before)
+    module.config_owner_thread_id = module.config_owner_async_task = None

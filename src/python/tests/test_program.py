@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import dspy
+import pytest
+
+import outputs
+from tower_dspy import program
+from tower_dspy.faults import HostError
+
+LM = {"id": 0, "model": "openai/x", "base_url": "http://127.0.0.1:1/v1"}
+# No program here has an LM of its own that the port would have to take over.
+PORT = None
+
+pytestmark = pytest.mark.usefixtures("dspy_settings")
+
+
+def load(target, **spec):
+    return program.load(PORT, {"target": target, "lm": LM, **spec})
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "shapes:factory",
+        "shapes:Ask",
+        "shapes:instance",
+        "shapes:Holder.nested",
+        "shapes:Question",
+        "shapes:function",
+        "question -> answer",
+    ],
+)
+def test_a_program_may_be_given_in_many_shapes(target):
+    described = load(target).describe()
+    assert [field["name"] for field in described["inputs"]] == ["question"]
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("no_such_module:X", "not_found"),
+        ("shapes:Missing", "not_found"),
+        ("shapes:number", "not_a_program"),
+        ("shapes:NotAModule", "not_a_program"),
+        ("shapes:SyncOnly", "sync_only"),
+        ("shapes:TwoWays", "schema"),
+        ("question -> answer: no_such_type", "signature"),
+    ],
+)
+def test_what_is_no_program_is_refused_by_kind(target, kind):
+    with pytest.raises(HostError) as caught:
+        load(target)
+    assert caught.value.kind == kind
+
+
+def test_what_an_import_raises_is_passed_on():
+    with pytest.raises(ModuleNotFoundError, match="no_such_library_at_all"):
+        load("broken_import:X")
+
+
+def test_a_program_may_be_given_as_source():
+    source = "async def f(x: int): return {'x': x}"
+    spec = {"source": source, "module": "given_source", "attribute": "f"}
+    assert load("source:f", **spec).describe()["inputs"][0]["expected"] == "int"
+
+
+def test_a_program_with_predictors_needs_an_lm():
+    with pytest.raises(HostError) as caught:
+        program.load(PORT, {"target": "question -> answer"})
+    assert caught.value.kind == "lm"
+    program.load(PORT, {"target": "outputs:rich"})
+
+
+def test_a_state_is_loaded_and_a_pickle_only_when_trusted(tmp_path):
+    own = dspy.Predict("question -> answer")
+    own.demos = [dspy.Example(question="q", answer="a").with_inputs("question")]
+    for name in ("state.json", "state.pkl"):
+        own.save(tmp_path / name)
+    load("question -> answer", state=str(tmp_path / "state.json"))
+    with pytest.raises(HostError, match="state_from_trusted_pickle"):
+        load("question -> answer", state=str(tmp_path / "state.pkl"))
+    load("question -> answer", state=str(tmp_path / "state.pkl"), trust_pickle=True)
+    with pytest.raises(HostError, match="does not load"):
+        load("question -> answer", state=str(tmp_path / "missing.json"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["a_string", "nothing", "opaque", "itself"], ids=lambda name: name)
+async def test_an_answer_that_is_not_json_is_refused(name):
+    with pytest.raises(HostError) as caught:
+        await load(f"outputs:{name}")({})
+    assert caught.value.kind == "output"
+
+
+@pytest.mark.asyncio
+async def test_a_rich_answer_becomes_plain_data():
+    answer = await load("outputs:rich")({})
+    assert answer["outputs"]["point"] == {"x": 1, "tags": ["a"]}
+    assert answer["usage"]["lm_calls"] == 0
+    assert outputs.Point(**answer["outputs"]["point"]).x == 1

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import witness
+from tower_dspy import loop as loops
+from tower_dspy.runner import HEARTBEAT
+
+pytestmark = pytest.mark.asyncio
+
+
+async def seen(key, *events):
+    async with asyncio.timeout(30):
+        while await witness.seen(key) != list(events):
+            await asyncio.sleep(0)
+
+
+async def test_an_answer_is_the_outcome_and_the_end_at_once(room):
+    call = room.start(room.function("inputs:echo"), value=[1, {"a": None}])
+    await call.ended()
+    assert call.events == [("finished", {"value": [1, {"a": None}]})]
+
+
+async def test_a_failure_is_settled_before_it_is_told(room):
+    call = room.start(room.function("raises:own"), key="x")
+    await call.ended()
+    assert [name for name, _ in call.events] == ["settled", "failed"]
+    assert call.outcome["type"] == "raises.NoAnswer"
+    assert call.named("settled") == [None]
+
+
+async def test_wrong_arguments_are_a_failure_of_the_call(room):
+    call = room.start(room.function("inputs:echo"), other=1)
+    await call.ended()
+    assert call.outcome["type"] == "TypeError"
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("raises:exits", "SystemExit"),
+        ("raises:interrupts", "KeyboardInterrupt"),
+        ("raises:group", "ExceptionGroup"),
+        ("raises:unasked", "asyncio.exceptions.CancelledError"),
+    ],
+)
+async def test_whatever_is_raised_is_a_failure_of_that_call_alone(room, target, kind):
+    call = room.start(room.function(target), key="x")
+    await call.ended()
+    assert (call.outcome["kind"], call.outcome["type"]) == ("raised", kind)
+
+
+async def test_a_cancel_is_sent_once_and_the_clean_up_runs_to_its_end(room):
+    call = room.start(room.function("cleanup_plain:slow"), key="runner-once")
+    await seen("runner-once", "running")
+    for _ in range(3):
+        room.cancel_last()
+    await seen("runner-once", "running", "cleaning")
+    room.cancel_last()
+    assert call.events == []
+    await witness.open_gate("runner-once")
+    await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    assert await witness.seen("runner-once") == ["running", "cleaning", "cleaned"]
+
+
+async def test_a_call_cancelled_before_it_began_never_runs(room):
+    call = room.start(room.function("cleanup_plain:slow"), key="runner-early")
+    room.cancel_last()
+    room.cancel_last()
+    await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    assert await witness.seen("runner-early") == []
+
+
+async def test_a_cancel_after_the_end_does_nothing(room):
+    call = room.start(room.function("inputs:echo"), value=1)
+    await call.ended()
+    room.cancel_last()
+    await asyncio.sleep(0)
+    assert len(call.events) == 1
+
+
+async def test_an_answer_after_a_cancel_is_still_one_outcome(room):
+    call = room.start(room.function("cleanup_plain:swallows"), key="runner-swallows")
+    await seen("runner-swallows", "running")
+    room.cancel_last()
+    await call.ended()
+    assert call.events == [("finished", {"answer": "nevertheless"})]
+
+
+async def test_strays_are_cancelled_named_and_waited_for(room):
+    call = room.start(room.function("strays:forgets"), key="runner-strays")
+    await call.until("done")
+    await seen("runner-strays", "stray cleaning", "stray cleaning")
+    assert call.named("settled") == []
+    await witness.open_gate("runner-strays")
+    await call.ended()
+    assert call.events[1:] == [("settled", ["background", "background"])]
+
+
+async def test_what_a_stray_makes_is_part_of_the_call(room):
+    call = room.start(room.function("strays:breeds"), key="runner-breeds")
+    await call.ended()
+    assert [name for name, _ in call.events] == ["done", "settled"]
+    assert await witness.seen("runner-breeds") == ["bred"]
+
+
+async def test_a_thread_is_part_of_its_call_until_it_ends(room):
+    call = room.start(room.function("cleanup_plain:in_a_thread"), key="runner-thread")
+    await seen("runner-thread", "running")
+    room.cancel_last()
+    await call.until("failed")
+    assert call.named("settled") == []
+    witness.open_thread_gate("runner-thread")
+    await call.ended()
+    assert call.named("settled") == [["thread of in_a_thread.<locals>.wait"]]
+    assert await witness.seen("runner-thread") == ["running", "thread ended"]
+
+
+async def test_a_thread_that_was_waited_for_is_no_stray(room):
+    witness.open_thread_gate("runner-waited")
+    call = room.start(room.function("cleanup_plain:in_a_thread"), key="runner-waited")
+    await call.ended()
+    assert [name for name, _ in call.events] == ["finished"]
+
+
+async def test_the_calls_of_one_turn_do_not_mix_their_tasks(room):
+    first = room.start(room.function("strays:forgets"), key="runner-first")
+    second = room.start(room.function("inputs:echo"), value=1)
+    await second.ended()
+    assert second.events == [("finished", {"value": 1})]
+    await witness.open_gate("runner-first")
+    await first.ended()
+
+
+async def test_the_loop_beats(room):
+    before = room.port.beats
+    async with asyncio.timeout(30):
+        while room.port.beats < before + 2:
+            await asyncio.sleep(HEARTBEAT)
+
+
+async def stop(room, grace):
+    """Stops the runner as the port does; the test's loop goes on."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    loop.stop = stopped.set
+    try:
+        room._apart(room.runner.stop, grace)
+        room._apart(room.runner.stop, grace)
+        async with asyncio.timeout(30):
+            await stopped.wait()
+    finally:
+        del loop.stop
+    assert room.port.is_stopped
+
+
+async def test_a_stop_without_calls_ends_at_once(room):
+    await stop(room, 3600)
+
+
+async def test_a_stop_cancels_the_calls_and_waits_for_their_end(room):
+    call = room.start(room.function("cleanup_plain:brief"), key="runner-stop")
+    await seen("runner-stop", "running")
+    await stop(room, 3600)
+    assert call.outcome["kind"] == "cancelled"
+    assert await witness.seen("runner-stop") == ["running", "cleaned"]
+
+
+async def test_a_stop_abandons_what_does_not_end_in_its_grace(room):
+    call = room.start(room.function("cleanup_plain:slow"), key="runner-stuck")
+    await seen("runner-stuck", "running")
+    await stop(room, 0.01)
+    assert call.events == [("abandon", None)]
+    await witness.open_gate("runner-stuck")
+
+
+async def test_the_loop_outlives_what_a_task_raises_through_it():
+    class Loop:
+        turns = 0
+
+        def run_forever(self):
+            self.turns += 1
+            if self.turns < 3:
+                raise SystemExit
+
+    loop = Loop()
+    loops.run(loop, lambda: loop.turns == 3)
+    assert loop.turns == 3

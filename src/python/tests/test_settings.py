@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import dspy
+import pytest
+
+from tower_dspy import program, settings
+
+pytestmark = pytest.mark.usefixtures("dspy_settings")
+
+
+def test_what_a_block_configures_is_captured_and_undone():
+    with settings.captured() as changed:
+        dspy.configure(flavour="x", num_threads=3)
+        assert dspy.settings.flavour == "x"
+    assert changed == {"flavour": "x", "num_threads": 3}
+    assert "flavour" not in dspy.settings
+    assert dspy.settings.num_threads != 3
+
+
+def test_it_is_undone_also_when_the_block_fails():
+    with pytest.raises(LookupError), settings.captured():
+        dspy.configure(flavour="x")
+        raise LookupError
+    assert "flavour" not in dspy.settings
+
+
+def test_outside_nobody_may_configure_and_the_next_block_may():
+    with settings.captured():
+        pass
+    with pytest.raises(RuntimeError):
+        dspy.configure(flavour="x")
+    with settings.captured() as changed:
+        dspy.configure(flavour="y")
+    assert changed == {"flavour": "y"}
+
+
+def test_the_globals_that_keep_prompts_stay_off():
+    context = settings.for_calls({"trace": [], "flavour": "x"})
+    assert context == {
+        "flavour": "x",
+        "trace": None,
+        "disable_history": True,
+        "track_usage": False,
+    }
+
+
+@pytest.mark.asyncio
+async def test_each_program_runs_in_what_its_module_configured():
+    first = program.load(None, {"target": "configures_a:settings"})
+    other = program.load(None, {"target": "configures_b:settings"})
+    # Imported before, so its code does not run again.
+    second = program.load(None, {"target": "configures_a:settings"})
+    function = program.load_function({"target": "configures_a:settings"})
+    for a in (first, second):
+        outputs = (await a({}))["outputs"]
+        assert outputs == {"flavour": "a", "adapter": "JSONAdapter"}
+    assert (await function({}))["flavour"] == "a"
+    outputs = (await other({}))["outputs"]
+    assert outputs == {"flavour": "b", "adapter": "NoneType"}

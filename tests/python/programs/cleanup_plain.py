@@ -1,0 +1,52 @@
+"""Functions that clean up after themselves, without DSPy."""
+
+from __future__ import annotations
+
+import asyncio
+
+from witness import gate, note, thread_gate
+
+
+async def slow(key: str):
+    """Cleans up for as long as the gate is shut, and notes a clean-up that is cut short."""
+    note(key, "running")
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        note(key, "cleaning")
+        try:
+            await gate(key)
+        except asyncio.CancelledError:
+            note(key, "cut short")
+            raise
+        note(key, "cleaned")
+
+
+async def brief(key: str):
+    """Cleans up in a few turns of the loop, with a task of its own."""
+    note(key, "running")
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await asyncio.wait_for(asyncio.sleep(0.01), 10)
+        note(key, "cleaned")
+
+
+async def swallows(key: str):
+    note(key, "running")
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        return {"answer": "nevertheless"}
+
+
+async def in_a_thread(key: str):
+    """Blocks a thread until the test opens its gate."""
+
+    def wait() -> None:
+        note(key, "running")
+        thread_gate(key).wait(30)
+        note(key, "thread ended")
+
+    await asyncio.to_thread(wait)
+    return {}
