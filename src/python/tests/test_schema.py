@@ -68,7 +68,7 @@ def test_rich_values_become_their_types():
         (Literal["a"], "b", "`x`"),
         (list[int], [1, "two"], "`x.1`"),
         (inputs.Person, {"name": "Ada", "home": {"street": "s", "number": "n"}}, "`x.home.number`"),
-        (dspy.Image, {"url": "/etc/passwd"}, "`x.url`"),
+        (dspy.Image, {"url": "/etc/passwd"}, "`x`"),
         (dspy.History, {"messages": [1]}, "`x.messages.0`"),
     ],
 )
@@ -112,7 +112,8 @@ def test_a_function_with_fields_that_cannot_be_given_is_refused(function, said):
         schema.of_function(function, "f")
 
 
-@pytest.mark.parametrize("name", sorted(schema.PRIVILEGED))
+# DSPy itself has no field called `signature`.
+@pytest.mark.parametrize("name", sorted(schema.PRIVILEGED - {"signature"}))
 def test_a_signature_with_a_reserved_input_is_refused(name):
     with pytest.raises(HostError, match=name):
         schema.of_signature(dspy.Signature(f"question, {name} -> answer"))
