@@ -101,8 +101,21 @@ impl CallState {
         exchanges.open.retain(|(open, _)| *open != id);
     }
 
+    /// The call is to stop. True for the first who says so, who has to tell Python.
+    ///
+    /// The LM connections go first, and without a word: an error there would let a program that
+    /// catches exceptions pay for one more LM call before the signal reaches it.
+    pub(super) fn cancel(&self, counters: &Counters) -> bool {
+        let first = self.set(CANCEL_SENT) & (CANCEL_SENT | SETTLED) == 0;
+        if first {
+            self.close_exchanges();
+            counters.cancelled.add(1);
+        }
+        first
+    }
+
     /// Closes the connections of the call's exchanges. Python hears nothing of it.
-    fn close_exchanges(&self) {
+    pub(super) fn close_exchanges(&self) {
         let open = {
             let mut exchanges = self.exchanges();
             exchanges.closed = true;
@@ -166,13 +179,8 @@ impl Call {
     }
 
     /// Signals the work to stop, the first time; it may take its time to clean up.
-    ///
-    /// The LM connections go first, and without a word: an error there would let a program that
-    /// catches exceptions pay for one more LM call before the signal reaches it.
     pub(crate) fn cancel(&self) {
-        if self.state.set(CANCEL_SENT) & (CANCEL_SENT | SETTLED) == 0 {
-            self.state.close_exchanges();
-            self.inbox.counters.cancelled.add(1);
+        if self.state.cancel(&self.inbox.counters) {
             self.inbox.push(Control::Cancel(self.sequence));
         }
     }

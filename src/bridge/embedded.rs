@@ -17,7 +17,7 @@ use super::{
     linger::Linger,
     log,
     port::{Drain, Port},
-    room,
+    room, runtime,
 };
 
 /// The one host of this process, and what it was started with.
@@ -67,6 +67,16 @@ impl Embedded {
     /// If no venv fits, with the command that mends it; if the interpreter or DSPy does not start;
     /// if this process has already started another host, or stopped its one.
     pub async fn start(self) -> Result<Host, StartError> {
+        let failed = |reason: String| StartError::Interpreter { reason };
+        // On a runtime of the process's own: a caller that gives up, or whose runtime ends, must
+        // not leave an interpreter behind that nobody can reach.
+        let starting = runtime::handle().map_err(failed)?.spawn(self.start_once());
+        starting
+            .await
+            .unwrap_or_else(|error| Err(failed(error.to_string())))
+    }
+
+    async fn start_once(self) -> Result<Host, StartError> {
         let mut started = STARTED.lock().await;
         if let Some((earlier, host)) = &*started {
             return match host.closed() {

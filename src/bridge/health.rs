@@ -11,7 +11,8 @@ const LATE: Duration = Duration::from_millis(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
-    /// The interpreter starts, imports DSPy and makes its first, canned, prediction.
+    /// The interpreter starts, imports DSPy and makes its first, canned, prediction. A host that
+    /// `start` has returned is past this.
     Starting,
     /// The loop keeps up.
     Ready,
@@ -19,7 +20,7 @@ pub enum Health {
     Saturated,
     /// The heartbeat is late and nothing moves: Python code blocks the loop, or holds the GIL.
     Blocked {
-        /// The Python frame that blocks, where it is known.
+        /// The Python frame that blocks, where it is known: not yet, for an embedded host.
         frame: Option<String>,
     },
     /// The host has stopped; it takes no calls.

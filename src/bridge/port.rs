@@ -124,6 +124,8 @@ impl Pending {
     fn resolve(&self, outcome: Outcome) {
         if let Some(sender) = self.parts(|parts| parts.outcome.take()) {
             self.state.outcome_out(&self.inbox.counters);
+            // What the call left behind asks for nobody: a thread that waits there is woken.
+            self.state.close_exchanges();
             // Fails if nobody waits any more, and then nothing is owed.
             let _ = sender.send(outcome);
         }
@@ -172,8 +174,14 @@ impl Pending {
         self.state.is_over()
     }
 
+    /// The call is to stop: Rust closes its LM connections before Python hears of it.
+    fn cancel(&self) {
+        self.state.cancel(&self.inbox.counters);
+    }
+
     /// The loop ends: the caller learns that the host is gone, and the work stays counted.
     fn abandon(&self) {
+        self.state.close_exchanges();
         drop(self.parts(|parts| (parts.outcome.take(), parts.held.take())));
         self.state.outcome_out(&self.inbox.counters);
     }
@@ -295,12 +303,16 @@ impl Drain {
         let allowance: usize = pacer.call_method0(intern!(py, "allowance"))?.extract()?;
         for _ in 0..allowance {
             // What has begun goes before what is to begin.
-            if let Some((exchange, event)) = inbox.next_delivery() {
-                this.listeners.deliver(py, exchange, event)?;
+            // A failure of one must not hold up the others.
+            let handed_over = if let Some((exchange, event)) = inbox.next_delivery() {
+                this.listeners.deliver(py, exchange, event)
             } else if let Some(start) = inbox.next_start() {
-                this.start(py, start)?;
+                this.start(py, start)
             } else {
                 return Ok(());
+            };
+            if let Err(error) = handed_over {
+                log::python_failed(&Fault::of(py, &error));
             }
         }
         if inbox.has_more() {

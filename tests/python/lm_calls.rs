@@ -205,3 +205,41 @@ async fn a_layer_that_refuses_costs_no_request() {
     assert!(error.to_string().contains("not today"), "{error}");
     assert_eq!(lm_server().await.requests("refused").len(), 0);
 }
+
+#[tokio::test]
+async fn a_cleanup_that_waits_for_a_child_task_sees_it_end() {
+    let host = host().await;
+    let model = "child";
+    let program = load(&host, "lm_calls:waits_for_its_child", model).await;
+    assert_eq!(
+        requests_of_a_dropped_call(program, model, ask("?")).await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_thread_that_still_asks_ends_with_the_answer() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("given-up-thread", Reply::hang());
+    let program = load(&host, "lm_calls:gives_up_on_a_thread", "given-up-thread").await;
+    let answer = program.clone().oneshot(ask("?")).await.unwrap();
+    assert_eq!(answer.outputs["answer"], "a guess");
+    server.wait_for("given-up-thread", all_gone).await.unwrap();
+    eventually("the thread's end", || program.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_program_may_run_a_loop_of_its_own_on_a_thread() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("own-loop", Reply::answer("from afar"));
+    let program = load(&host, "lm_calls:asks_on_a_loop_of_its_own", "own-loop").await;
+    let answer = program.oneshot(ask("?")).await.unwrap();
+    assert_eq!(answer.outputs["answer"], "from afar");
+
+    let model = "own-loop-dropped";
+    let program = load(&host, "lm_calls:asks_on_a_loop_of_its_own", model).await;
+    assert_eq!(
+        requests_of_a_dropped_call(program, model, ask("?")).await,
+        1
+    );
+}

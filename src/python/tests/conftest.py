@@ -40,6 +40,9 @@ class FakeCall:
     def abandon(self) -> None:
         self._tell("abandon", None)
 
+    def cancel(self) -> None:
+        """Rust would close the call's LM connections."""
+
     def is_over(self) -> bool:
         return bool(self.named(*OUTCOMES))
 

@@ -13,6 +13,7 @@ and hands over with each start its own side of the call:
     call.settled(strays)      all that the call made has ended; names of what it left behind
     call.finished(value)      settled and done at once
     call.abandon()            the loop ends before the call did
+    call.cancel()             it is to stop: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more
 
 LM calls go through the port as well, see transport.py.
@@ -89,9 +90,13 @@ class Runner:
         if scope is None or scope.cancelled:
             return
         scope.cancelled = True
+        scope.call.cancel()
         task = scope.task
         if task is not None:
             task.cancel()
+            # Its children wait for LMs whose connections are closed: the task may wait for them.
+            for exchange in tuple(scope.exchanges or ()):
+                exchange.interrupt()
             if not scope.begun:
                 # Its code will not run at all, and so cannot report.
                 task.add_done_callback(lambda _: self._never_began(scope))

@@ -25,6 +25,7 @@ class Scope:
         "children",
         "closed",
         "deadline",
+        "exchanges",
         "sequence",
         "task",
         "was_blocked",
@@ -42,6 +43,8 @@ class Scope:
         self.closed = False
         # An LM call was refused already, see transport.blocked.
         self.was_blocked = False
+        # The LM exchanges that tasks wait for; made with the first.
+        self.exchanges: set[Any] | None = None
         # Made when the first child is, as most calls have none.
         self.children: set[asyncio.Future] | None = None
 

@@ -53,10 +53,14 @@ def captured() -> Iterator[dict[str, Any]]:
 def imported(module: str) -> Iterator[dict[str, Any]]:
     """As `captured`, for the import of a module, which runs its code the first time only.
 
-    What a module configures holds for each program of it, and of the modules that it imports.
+    What a module configures holds for each program of it, and of the modules that it imports; what
+    a package configures, for the modules in it.
     """
     known = set(sys.modules)
-    changed = dict(_OF_MODULES.get(module, {}))
+    parts = module.split(".")
+    changed: dict[str, Any] = {}
+    for length in range(1, len(parts) + 1):
+        changed.update(_OF_MODULES.get(".".join(parts[:length]), {}))
     try:
         with captured() as now:
             yield changed

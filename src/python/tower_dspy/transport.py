@@ -20,6 +20,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -69,20 +70,39 @@ class _AsyncExchange:
         self._exchange: Any = None
         self._events: deque[tuple[Any, ...]] = deque()
         self._waiter: asyncio.Future | None = None
+        self._scope: Scope | None = None
+        self._interrupted = False
 
     def deliver(self, event: tuple[Any, ...]) -> None:
         self._events.append(event)
+        self._wake()
+
+    def interrupt(self) -> None:
+        """Ends the wait for an event: none will come, as the call was cancelled."""
+        self._interrupted = True
+        self._wake()
+
+    def _wake(self) -> None:
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is None:
+            return
+        loop = waiter.get_loop()
+        if loop is asyncio.get_running_loop():
+            _resolve(waiter)
+        else:
+            # Of a program that runs a loop of its own on a thread; it may be closed by now.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, waiter)
 
     async def _next(self) -> tuple[Any, ...]:
         while not self._events:
+            if self._interrupted:
+                raise asyncio.CancelledError("the call was cancelled while it waited for its LM")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         event = self._events.popleft()
         if event[0] == "failed":
-            self._exchange = None
+            self._ended()
             raise _failure(event[1], event[2])
         return event
 
@@ -94,6 +114,11 @@ class _AsyncExchange:
         )
         if self._exchange is None:
             await blocked(scope)
+        if scope is not None:
+            self._scope = scope
+            if scope.exchanges is None:
+                scope.exchanges = set()
+            scope.exchanges.add(self)
         try:
             event = await self._next()
         except BaseException:
@@ -101,7 +126,7 @@ class _AsyncExchange:
             self._abort()
             raise
         if event[0] == "full":
-            self._exchange = None
+            self._ended()
             chunks = _once(event[3])
         else:
             chunks = self._chunks()
@@ -121,7 +146,7 @@ class _AsyncExchange:
         while True:
             event = await self._next()
             if event[0] == "end":
-                self._exchange = None
+                self._ended()
                 return
             yield event[1]
 
@@ -129,9 +154,20 @@ class _AsyncExchange:
         self._abort()
 
     def _abort(self) -> None:
-        exchange, self._exchange = self._exchange, None
+        exchange = self._ended()
         if exchange is not None:
             exchange.abort()
+
+    def _ended(self) -> Any:
+        exchange, self._exchange = self._exchange, None
+        if self._scope is not None and self._scope.exchanges is not None:
+            self._scope.exchanges.discard(self)
+        return exchange
+
+
+def _resolve(waiter: asyncio.Future) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -79,3 +79,28 @@ async def streams(question: str):
         else:
             pieces += 1
     return {"answer": answer, "pieces": pieces}
+
+
+async def waits_for_its_child(question: str):
+    """Its clean-up waits for a task that waits for the LM."""
+    child = asyncio.create_task(_qa.acall(question=question))
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await child
+
+
+async def gives_up_on_a_thread(question: str):
+    """Answers without the thread that goes on asking."""
+    asking = asyncio.to_thread(_qa, question=question)
+    try:
+        return await asyncio.wait_for(asking, 0.05)
+    except TimeoutError:
+        return {"answer": "a guess"}
+
+
+async def asks_on_a_loop_of_its_own(question: str):
+    def ask():
+        return asyncio.run(_qa.acall(question=question))
+
+    return await asyncio.to_thread(ask)
