@@ -142,8 +142,8 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
     let inbox = Arc::new(Inbox::new().map_err(system)?);
     let (ready, started) = oneshot::channel();
     let (ending, ended) = watch::channel(false);
-    let host = Host::new(inbox.clone(), ended);
-    thread::Builder::new()
+    let shared = inbox.clone();
+    let thread = thread::Builder::new()
         .name("tower-dspy-python".into())
         .spawn(move || {
             let _guard = Ending {
@@ -153,6 +153,7 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
             own_interpreter(&embedded, &python, inbox, ready);
         })
         .map_err(system)?;
+    let host = Host::new(shared, ended, thread);
     match started.await {
         Ok(Ok(())) => Ok(host),
         Ok(Err(error)) => Err(error),

@@ -1,10 +1,11 @@
 //! The handle to what runs Python.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use serde_json::Value;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Mutex, oneshot, watch},
+    task::spawn_blocking,
     time::timeout,
 };
 
@@ -37,6 +38,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(1);
 pub struct Host {
     inbox: Arc<Inbox>,
     ended: watch::Receiver<bool>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Host {
@@ -45,8 +47,16 @@ impl Host {
         Embedded::new()
     }
 
-    pub(super) fn new(inbox: Arc<Inbox>, ended: watch::Receiver<bool>) -> Self {
-        Self { inbox, ended }
+    pub(super) fn new(
+        inbox: Arc<Inbox>,
+        ended: watch::Receiver<bool>,
+        thread: JoinHandle<()>,
+    ) -> Self {
+        Self {
+            inbox,
+            ended,
+            thread: Arc::new(Mutex::new(Some(thread))),
+        }
     }
 
     /// What the host has done and is doing.
@@ -87,8 +97,18 @@ impl Host {
         self.inbox.stop(grace);
         let mut ended = self.ended.clone();
         let limit = grace.saturating_add(STOP_MARGIN);
-        // A thread that is gone without saying so has ended as well.
-        let ended = timeout(limit, ended.wait_for(|ended| *ended)).await;
+        let ended = timeout(limit, async {
+            // A thread that is gone without saying so has ended as well.
+            let _ = ended.wait_for(|ended| *ended).await;
+            // What libraries keep for the thread is freed after that, as it ends. A process that
+            // exits meanwhile frees what they keep for all threads: OpenSSL, for one, would free
+            // it twice.
+            let mut thread = self.thread.lock().await;
+            if let Some(thread) = thread.take() {
+                let _ = spawn_blocking(|| thread.join()).await;
+            }
+        })
+        .await;
         if ended.is_err() {
             tracing::warn!(target: "tower_dspy", "Python code blocks the loop, which did not stop");
         }

@@ -4,14 +4,15 @@ use std::{fs, time::Duration};
 
 use serde_json::json;
 use tempfile::tempdir;
+use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 use tower_dspy::{Error, ErrorKind, Health, Host, PredictRequest, StartError};
 
 use crate::{
     blocker::Blocker,
     support::{
-        HOUR, ask, ask_as, eventually, lm_server, load, own_process, programs, question, seen,
-        start, venv,
+        HOUR, ask, ask_as, call, eventually, lm_server, load, own_process, programs, question,
+        seen, start, venv,
     },
 };
 use tower_dspy::{
@@ -180,4 +181,26 @@ async fn a_host_outlives_the_runtime_that_started_it() {
         .oneshot(ask("?"))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_returns_when_pythons_thread_is_gone_altogether() {
+    let name = "lifecycle::a_stop_returns_when_pythons_thread_is_gone_altogether";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let host = start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    call(&host, "thread_end:takes_its_time", json!({"port": port})).await;
+    let (peer, _) = listener.accept().await.unwrap();
+    let peer = peer.into_std().unwrap();
+
+    // Of two that wait, neither returns early; the look at the connection does not wait.
+    let stop = || async {
+        host.stop(HOUR).await;
+        let end = peer.peek(&mut [0]);
+        assert_eq!(end.expect("the end of the thread"), 0);
+    };
+    tokio::join!(stop(), stop());
 }
