@@ -42,14 +42,14 @@ async fn a_thousand_calls_given_up_at_random_leave_nothing_behind() {
         .layer(CancelLayer::new().with_grace(Duration::from_millis(20)))
         .service(qa.clone());
     // Given up at any moment of their lives, as long as those are on this machine.
-    let began = Instant::now();
-    question(&host, "an example")
-        .await
-        .oneshot(ask("?"))
-        .await
-        .unwrap();
-    let latest = began.elapsed() * 2 * AT_ONCE as u32;
-    let latest = latest.min(Duration::from_secs(1));
+    let example = question(&host, "an example").await;
+    let mut life = Duration::MAX;
+    for _ in 0..3 {
+        let began = Instant::now();
+        example.clone().oneshot(ask("?")).await.unwrap();
+        life = life.min(began.elapsed());
+    }
+    let latest = life * AT_ONCE as u32;
 
     let before = call(&host, "witness:tasks", json!({})).await;
     let earlier = host.stats();
