@@ -24,6 +24,8 @@ class FakeCall:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
+        # Rust cancelled it, and Python has not heard of that yet.
+        self.given_up = False
 
     def done(self, value: Any) -> None:
         self._tell("done", value)
@@ -44,7 +46,7 @@ class FakeCall:
         """Rust would close the call's LM connections."""
 
     def is_over(self) -> bool:
-        return bool(self.named(*OUTCOMES))
+        return self.given_up or bool(self.named(*OUTCOMES))
 
     def named(self, *names: str) -> list[Any]:
         """What came with the events of these names."""

@@ -91,6 +91,13 @@ async def test_an_answer_after_a_cancel_is_still_one_outcome(room):
     assert call.events == [("finished", {"answer": "nevertheless"})]
 
 
+async def test_a_call_that_ends_before_it_hears_of_its_cancel_is_cancelled(room):
+    call = room.start(room.function("raises:unasked"), key="x")
+    call.given_up = True
+    await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+
+
 async def test_strays_are_cancelled_named_and_waited_for(room):
     call = room.start(room.function("strays:forgets"), key="runner-strays")
     await call.until("done")

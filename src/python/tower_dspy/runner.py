@@ -115,7 +115,8 @@ class Runner:
         try:
             value = await target(inputs)
         except asyncio.CancelledError as error:
-            if scope.cancelled:
+            # Rust may have ended the call, and refused it an LM, before this loop hears of it.
+            if scope.is_over():
                 fault = faults.CANCELLED
             else:
                 # Nobody asked: the program awaited something that was cancelled.
