@@ -129,6 +129,7 @@ async fn a_thousand_calls_given_up_at_random_leave_nothing_behind() {
         .await
         .unwrap();
     assert_eq!(call(&host, "witness:tasks", json!({})).await, before);
+    server.script("storm", Reply::echo());
     qa.oneshot(ask("is all well?")).await.unwrap();
 }
 
