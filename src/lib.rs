@@ -72,6 +72,7 @@ mod request;
 #[cfg(feature = "python")]
 pub mod service;
 mod session;
+mod spent;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
@@ -101,6 +102,7 @@ pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
 pub use session::{Session, SessionLayer, SessionService};
+pub use spent::{LmCall, LmOutcome, Spent};
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]

@@ -68,3 +68,34 @@ impl Classify for Error {
         }
     }
 }
+
+impl Error {
+    /// What the call had spent until it ended; `None` if that is nothing: it did not run, or called
+    /// no LM, finished no step and left no partial answer.
+    #[must_use]
+    pub fn spent(&self) -> Option<&crate::Spent> {
+        match self {
+            Self::Elapsed(error) => error.spent(),
+            Self::Cancelled(error) => error.spent(),
+            Self::Program(error) => error.spent(),
+            Self::Lm(error) => error.spent(),
+            Self::Lost(error) => error.spent(),
+            Self::Overloaded(_) | Self::InvalidInput(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+
+    /// Every layer's answer is at least as large as its error, and is moved at each of them.
+    #[test]
+    fn errors_are_small() {
+        assert!(size_of::<Elapsed>() <= 24);
+        assert!(size_of::<Cancelled>() <= 16);
+        assert!(size_of::<Error>() <= 24);
+    }
+}

@@ -1,56 +1,11 @@
 //! What each exchange with a provider was and cost: [`LmCall`], kept in an [`LmLog`].
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use super::{LmRequest, usage::UsageReader};
-use crate::{Carrier, Cause, Usage, drop_scope};
-
-/// How an exchange with a provider ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LmOutcome {
-    /// The whole answer came, whatever its status.
-    Answered,
-    /// A limit of time, or the deadline, ended it.
-    Elapsed,
-    /// Nobody wanted the answer any more.
-    Cancelled,
-    /// It was not sent at all.
-    Refused,
-    /// It failed without an answer, or in the middle of one.
-    Failed,
-}
-
-/// One HTTP exchange with an LM provider. Each attempt of a retry layer is one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LmCall {
-    /// The provider, as in the LM's name.
-    pub provider: Arc<str>,
-    /// The model, as the provider knows it.
-    pub model: Arc<str>,
-    /// When it began, from when the log was made.
-    pub started: Duration,
-    /// How long it took, the body included.
-    pub duration: Duration,
-    /// The HTTP status, if the head of an answer came.
-    pub status: Option<u16>,
-    /// How many attempts of the same LM call came before.
-    pub attempt: u32,
-    /// How it ended.
-    pub outcome: LmOutcome,
-    /// Tokens of the prompt, if the provider told.
-    pub prompt_tokens: Option<u64>,
-    /// Tokens of the answer, if the provider told.
-    pub completion_tokens: Option<u64>,
-    /// All tokens, if the provider told.
-    pub total_tokens: Option<u64>,
-}
+use crate::{Carrier, Cause, LmCall, LmOutcome, Usage, drop_scope};
 
 /// Takes down the LM calls of whoever puts it into their requests' extensions.
 ///
@@ -152,16 +107,9 @@ impl Record {
                 log: log.clone(),
                 began,
                 call: LmCall {
-                    provider: provider.clone(),
-                    model: model.clone(),
                     started: began.saturating_duration_since(log.0.began),
-                    duration: Duration::ZERO,
-                    status: None,
                     attempt: request.context().map_or(0, |context| context.attempt),
-                    outcome: LmOutcome::Cancelled,
-                    prompt_tokens: None,
-                    completion_tokens: None,
-                    total_tokens: None,
+                    ..LmCall::new(provider.clone(), model.clone(), LmOutcome::Cancelled)
                 },
                 usage: UsageReader::default(),
             })
