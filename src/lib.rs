@@ -79,7 +79,7 @@ pub mod testing;
 pub use batch::{Batch, predict_all};
 #[cfg(feature = "python")]
 pub use bridge::{
-    Health, Host, HostStats, StartError,
+    Health, Host, HostStats, LmTotals, StartError,
     env::{EnvError, PythonEnv},
 };
 pub use builder::DspyServiceBuilderExt;

@@ -133,7 +133,11 @@ impl ProgramError {
     /// What the call had spent until then; `None` if that is nothing.
     #[must_use]
     pub fn spent(&self) -> Option<&Spent> {
-        self.0.spent.0.as_deref()
+        self.shared().map(|spent| &**spent)
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 }
 
@@ -190,7 +194,11 @@ impl LmError {
     /// What the call had spent until then; `None` if that is nothing.
     #[must_use]
     pub fn spent(&self) -> Option<&Spent> {
-        self.0.spent.0.as_deref()
+        self.shared().map(|spent| &**spent)
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 
     /// The class of DSPy's exception, such as `LMRateLimitError`.
@@ -289,7 +297,11 @@ impl Lost {
     /// What the call had spent until then; `None` if that is nothing, or went with the host.
     #[must_use]
     pub fn spent(&self) -> Option<&Spent> {
-        self.0.spent.0.as_deref()
+        self.shared().map(|spent| &**spent)
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 }
 

@@ -169,6 +169,10 @@ impl Classify for Elapsed {
             Scope::Deadline => ErrorKind::Deadline,
         }
     }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        self.spent.as_ref()
+    }
 }
 
 /// The call was stopped for a reason other than the clock.
@@ -250,6 +254,10 @@ impl Classify for Cancelled {
 
     fn cancel_cause(&self) -> Option<Cause> {
         Some(self.cause)
+    }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        self.spent.as_ref()
     }
 }
 

@@ -10,8 +10,13 @@ mod kind;
 mod limits;
 
 pub use failures::{InvalidInput, LmError, Lost, Overloaded, ProgramError};
+pub(crate) use kind::spent_of;
 pub use kind::{Classify, ErrorKind};
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
+
+use std::sync::Arc;
+
+use crate::Spent;
 
 /// What a [`DspyService`](crate::DspyService) and the layers around it answer with when there is no
 /// prediction.
@@ -67,20 +72,37 @@ impl Classify for Error {
             _ => None,
         }
     }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        match self {
+            Self::Elapsed(error) => Classify::spent(error),
+            Self::Cancelled(error) => Classify::spent(error),
+            Self::Program(error) => error.shared(),
+            Self::Lm(error) => error.shared(),
+            Self::Lost(error) => error.shared(),
+            Self::Overloaded(_) | Self::InvalidInput(_) => None,
+        }
+    }
 }
 
 impl Error {
     /// What the call had spent until it ended; `None` if that is nothing: it did not run, or called
     /// no LM, finished no step and left no partial answer.
     #[must_use]
-    pub fn spent(&self) -> Option<&crate::Spent> {
+    pub fn spent(&self) -> Option<&Spent> {
+        Classify::spent(self).map(|spent| &**spent)
+    }
+
+    /// The same, with what the call had spent.
+    #[cfg(feature = "python")]
+    pub(crate) fn with_spent(self, spent: Option<Arc<Spent>>) -> Self {
         match self {
-            Self::Elapsed(error) => error.spent(),
-            Self::Cancelled(error) => error.spent(),
-            Self::Program(error) => error.spent(),
-            Self::Lm(error) => error.spent(),
-            Self::Lost(error) => error.spent(),
-            Self::Overloaded(_) | Self::InvalidInput(_) => None,
+            Self::Elapsed(error) => error.with_spent(spent).into(),
+            Self::Cancelled(error) => error.with_spent(spent).into(),
+            Self::Program(error) => error.with_spent(spent).into(),
+            Self::Lm(error) => error.with_spent(spent).into(),
+            Self::Lost(error) => error.with_spent(spent).into(),
+            refused @ (Self::Overloaded(_) | Self::InvalidInput(_)) => refused,
         }
     }
 }

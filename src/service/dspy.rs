@@ -78,6 +78,16 @@ impl DspyService {
             .saturating_sub(self.program.permits.available_permits())
     }
 
+    /// How many LM calls this program made past the host, by an LM that it made itself while it ran.
+    ///
+    /// Such calls have neither the host's key, layers and limits nor a place in
+    /// [`Prediction::usage`]. In async code they end with a cancelled call as others do; on a thread
+    /// the one under way goes on to its end, and no further one begins.
+    #[must_use]
+    pub fn lm_calls_bypassed(&self) -> u64 {
+        self.program.counts.bypassed()
+    }
+
     /// The same service with the inputs and outputs as structs.
     #[must_use]
     pub fn typed<In, Out>(self) -> Typed<Self, In, Out> {

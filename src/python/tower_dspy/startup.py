@@ -18,9 +18,13 @@ def before_import() -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
-def import_dspy(log: Any) -> str:
-    """Imports DSPy, quiet and without its cache on disk; returns its version."""
+def import_dspy(log: Any) -> list[str]:
+    """Imports DSPy, quiet and without its cache on disk; returns what is weaker with this one."""
     import dspy
+
+    from tower_dspy import seam
+
+    weaker = seam.check(dspy.__version__)
 
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     dspy.disable_logging()
@@ -29,7 +33,10 @@ def import_dspy(log: Any) -> str:
         logger = logging.getLogger(name)
         logger.addHandler(_ToRust(log))
         logger.propagate = False
-    return dspy.__version__
+    from tower_dspy import steps
+
+    steps.watch()
+    return weaker
 
 
 async def warm() -> None:
