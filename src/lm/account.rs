@@ -35,19 +35,19 @@ impl LmLog {
     /// The calls that have ended, in the order in which they did.
     #[must_use]
     pub fn calls(&self) -> Vec<LmCall> {
-        self.0.account().read(|spent| spent.lm_calls.clone())
+        self.0.account().with(|spent| spent.lm_calls.clone())
     }
 
     /// How many calls have ended and were not kept.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.0.account().read(|spent| spent.lm_calls_not_kept)
+        self.0.account().with(|spent| spent.lm_calls_not_kept)
     }
 
     /// The tokens of all calls that have ended, also of those that were not kept.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.0.account().read(|spent| spent.usage)
+        self.0.account().with(|spent| spent.usage)
     }
 }
 

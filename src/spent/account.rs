@@ -1,7 +1,10 @@
 //! What a call spends, put down while it runs.
 //!
-//! A call has one account, which the first of its attempts opens that spends something. Later
-//! attempts get it through the context of their request, so an error tells of all of them.
+//! Invariants:
+//! 1. A call has one account, which the first of its attempts opens that spends something. Later
+//!    attempts get it through the context of their request, so an error tells of all of them.
+//! 2. Attempts that run beside each other may each have opened one. Where their readings meet, the
+//!    one becomes part of the other, for all who hold it: nothing is counted twice.
 
 use std::{
     fmt,
@@ -22,7 +25,14 @@ pub(crate) struct Account {
     /// How many LM calls it keeps.
     #[cfg(feature = "lm")]
     pub(super) most: usize,
-    state: Mutex<Spent>,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    spent: Spent,
+    /// The account that this one is part of, and that has what was spent.
+    part_of: Option<Arc<Account>>,
 }
 
 impl Account {
@@ -34,7 +44,7 @@ impl Account {
         Arc::new(Self {
             began,
             most,
-            state: Mutex::default(),
+            books: Mutex::default(),
         })
     }
 
@@ -45,13 +55,16 @@ impl Account {
             began: Instant::now(),
             #[cfg(feature = "lm")]
             most: Self::MOST,
-            state: Mutex::new(spent),
+            books: Mutex::new(Books {
+                spent,
+                part_of: None,
+            }),
         })
     }
 
     /// What was spent so far; `None` if that is nothing.
     pub(crate) fn spent(self: &Arc<Self>) -> Option<Arc<Spent>> {
-        let mut spent = self.lock().clone();
+        let mut spent = self.with(|spent| spent.clone());
         if spent.is_nothing() {
             return None;
         }
@@ -59,15 +72,53 @@ impl Account {
         Some(Arc::new(spent))
     }
 
-    /// Reads what was spent so far.
-    #[cfg(feature = "lm")]
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&Spent) -> T) -> T {
-        read(&self.lock())
+    /// Adds what was `spent` beside this account: all of another account, or by a service that has
+    /// none.
+    pub(super) fn take_over(self: &Arc<Self>, spent: &Spent) {
+        static TAKING_OVER: Mutex<()> = Mutex::new(());
+
+        let Some(other) = &spent.account else {
+            self.with(|mine| mine.add(spent, Self::MOST));
+            return;
+        };
+        // One after the other, or two could each become part of the other.
+        let _turn = TAKING_OVER.lock().unwrap_or_else(PoisonError::into_inner);
+        let (whole, part) = (self.whole(), other.whole());
+        if !Arc::ptr_eq(&whole, &part) {
+            let taken = {
+                let mut books = part.lock();
+                books.part_of = Some(whole.clone());
+                std::mem::take(&mut books.spent)
+            };
+            whole.with(|mine| mine.add(&taken, Self::MOST));
+        }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Spent> {
+    /// Whether both are, or are part of, one account.
+    pub(super) fn is_one_with(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        Arc::ptr_eq(self, other) || Arc::ptr_eq(&self.whole(), &other.whole())
+    }
+
+    fn whole(self: &Arc<Self>) -> Arc<Self> {
+        let part_of = self.lock().part_of.clone();
+        part_of.map_or_else(|| self.clone(), |account| account.whole())
+    }
+
+    /// Reads or writes what was spent so far.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Spent) -> T) -> T {
+        let mut books = self.lock();
+        match books.part_of.clone() {
+            None => f(&mut books.spent),
+            Some(account) => {
+                drop(books);
+                account.with(f)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
         // Nothing panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,19 +143,11 @@ impl Carried {
 
     /// Goes on with the account that an attempt `spent` from.
     pub(crate) fn follow(&mut self, spent: &Spent) {
-        self.0 = Some(match (self.0.take(), &spent.account) {
-            (None, Some(account)) => account.clone(),
-            (Some(mine), Some(account)) if Arc::ptr_eq(&mine, account) => mine,
-            (None, None) => Account::beginning_with(spent.clone()),
-            (Some(mine), _) => {
-                let later = Arc::new(spent.clone());
-                let both = match mine.spent() {
-                    Some(earlier) => Spent::of_both(earlier, later),
-                    None => later,
-                };
-                Account::beginning_with(Arc::unwrap_or_clone(both))
-            }
-        });
+        match (&self.0, &spent.account) {
+            (Some(mine), _) => mine.take_over(spent),
+            (None, Some(account)) => self.0 = Some(account.clone()),
+            (None, None) => self.0 = Some(Account::beginning_with(spent.clone())),
+        }
     }
 }
 
@@ -122,6 +165,6 @@ impl Drop for Carried {
 
 impl fmt::Debug for Carried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().map(|account| account.lock()).fmt(f)
+        self.0.as_ref().and_then(Account::spent).fmt(f)
     }
 }

@@ -115,13 +115,15 @@ impl Attempt {
         if let Some(totals) = &self.totals {
             totals.lm_call_ended(&call);
         }
-        let mut spent = self.account.lock();
-        spent.usage.add(call.usage());
-        if spent.lm_calls.len() < self.account.most {
-            spent.lm_calls.push(call);
-        } else {
-            spent.lm_calls_not_kept += 1;
-        }
+        let most = self.account.most;
+        self.account.with(|spent| {
+            spent.usage.add(call.usage());
+            if spent.lm_calls.len() < most {
+                spent.lm_calls.push(call);
+            } else {
+                spent.lm_calls_not_kept += 1;
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -137,7 +139,7 @@ impl Attempt {
         let mut state = self.lock();
         if !state.closed {
             state.partial = true;
-            self.account.lock().partial = Some(fields);
+            self.account.with(|spent| spent.partial = Some(fields));
         }
         !state.closed
     }
@@ -146,7 +148,8 @@ impl Attempt {
     pub(crate) fn stepped(&self) {
         let state = self.lock();
         if !state.closed {
-            self.account.lock().steps += 1;
+            self.account
+                .with(|spent| spent.steps = spent.steps.saturating_add(1));
         }
     }
 
@@ -154,7 +157,7 @@ impl Attempt {
     pub(crate) fn bypassed(&self) {
         let state = self.lock();
         if !state.closed {
-            self.account.lock().lm_calls_bypassed += 1;
+            self.account.with(|spent| spent.lm_calls_bypassed += 1);
         }
     }
 
@@ -206,7 +209,7 @@ mod tests {
                 .map(|call| (call.outcome, call.call_attempt))
                 .collect()
         };
-        account.read(calls)
+        account.with(|spent| calls(spent))
     }
 
     #[derive(Default)]
@@ -246,7 +249,7 @@ mod tests {
 
         let expected = [(LmOutcome::Answered, 1), (LmOutcome::Elapsed, 1)];
         assert_eq!(outcomes(attempt.account()), expected);
-        attempt.account().read(|spent| {
+        attempt.account().with(|spent| {
             assert_eq!((spent.steps, spent.lm_calls_bypassed), (0, 0));
             assert_eq!(
                 (spent.usage.total_tokens, spent.partial.is_some()),
@@ -266,10 +269,34 @@ mod tests {
             attempt.update(id, |call| call.total_tokens = Some(5));
             attempt.end(id, LmOutcome::Answered, 5);
         }
-        attempt.account().read(|spent| {
+        attempt.account().with(|spent| {
             let kept = (spent.lm_calls.len(), spent.lm_calls_not_kept);
             assert_eq!((kept, spent.usage.total_tokens), ((2, 1), 15));
         });
+    }
+
+    #[test]
+    fn accounts_that_met_are_one_for_all_who_hold_them() {
+        let spend = |account: &Arc<Account>| {
+            let attempt = Attempt::new(account.clone(), 0, None);
+            attempt.stepped();
+            attempt
+        };
+        let (one, other, third) = (account(), account(), account());
+        let attempts = [&one, &other, &third].map(spend);
+        for (mine, theirs) in [
+            (&one, &other),
+            (&other, &one),
+            (&third, &other),
+            (&one, &third),
+        ] {
+            mine.take_over(&theirs.spent().unwrap());
+            assert!(mine.is_one_with(theirs));
+        }
+        attempts[1].stepped();
+        for account in [one, other, third] {
+            assert_eq!(account.spent().map(|spent| spent.steps), Some(4));
+        }
     }
 
     #[test]

@@ -89,27 +89,34 @@ impl Spent {
             && self.usage == Usage::default()
     }
 
-    /// What both tell of. Two readings of one account tell of the same, the later of more.
+    /// What both tell of. Readings of one account tell of the same, the later of more.
     pub(crate) fn of_both(earlier: Arc<Self>, later: Arc<Self>) -> Arc<Self> {
-        if let (Some(one), Some(other)) = (&earlier.account, &later.account)
-            && Arc::ptr_eq(one, other)
-        {
-            return later;
-        }
-        let mut both = Arc::unwrap_or_clone(earlier);
-        both.usage.add(later.usage);
-        let room = Account::MOST.saturating_sub(both.lm_calls.len());
-        both.lm_calls
-            .extend(later.lm_calls.iter().take(room).cloned());
-        both.lm_calls
+        let (account, beside) = match (&earlier.account, &later.account) {
+            (Some(one), Some(other)) if one.is_one_with(other) => return later,
+            (Some(account), _) => (account, &later),
+            (None, Some(account)) => (account, &earlier),
+            (None, None) => {
+                let mut both = Arc::unwrap_or_clone(earlier);
+                both.add(&later, Account::MOST);
+                return Arc::new(both);
+            }
+        };
+        account.take_over(beside);
+        account.spent().unwrap_or(earlier)
+    }
+
+    fn add(&mut self, other: &Self, most: usize) {
+        self.usage.add(other.usage);
+        let room = most.saturating_sub(self.lm_calls.len());
+        let calls = other.lm_calls.iter().take(room);
+        self.lm_calls.extend(calls.cloned());
+        self.lm_calls
             .sort_by_key(|call| call.started + call.duration);
-        let beyond = later.lm_calls.len().saturating_sub(room) as u64;
-        both.lm_calls_not_kept += later.lm_calls_not_kept + beyond;
-        both.lm_calls_bypassed += later.lm_calls_bypassed;
-        both.partial = later.partial.clone().or(both.partial);
-        both.steps = both.steps.saturating_add(later.steps);
-        both.account = None;
-        Arc::new(both)
+        let beyond = other.lm_calls.len().saturating_sub(room) as u64;
+        self.lm_calls_not_kept += other.lm_calls_not_kept + beyond;
+        self.lm_calls_bypassed += other.lm_calls_bypassed;
+        self.partial = other.partial.clone().or_else(|| self.partial.take());
+        self.steps = self.steps.saturating_add(other.steps);
     }
 }
 
