@@ -3,7 +3,10 @@
 use std::{
     fmt,
     num::NonZeroU64,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{Cancel, Deadline, Spent, spent::account::Carried};
@@ -73,7 +76,7 @@ impl CallContext {
 
     /// Lets the attempt that is to follow go on with the account of the one that `spent` this, so
     /// that its answer or its error tells of both.
-    pub fn follow(&mut self, spent: &Spent) {
+    pub fn follow(&mut self, spent: &Arc<Spent>) {
         self.account.follow(spent);
     }
 

@@ -43,6 +43,11 @@
 //! # }
 //! ```
 //!
+//! # What a call cost
+//!
+//! A [`Prediction`] tells its LM calls and tokens. So does the error of a call that has no answer:
+//! [`Spent`], by [`Error::spent`], with the last partial answer that the program left.
+//!
 //! # Features
 //!
 //! | feature | what it adds |

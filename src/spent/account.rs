@@ -141,12 +141,13 @@ impl Carried {
         self.0.as_ref()
     }
 
-    /// Goes on with the account that an attempt `spent` from.
-    pub(crate) fn follow(&mut self, spent: &Spent) {
+    /// Goes on with the account that an attempt `spent` from, if it did.
+    pub(crate) fn follow<'a>(&mut self, spent: impl Into<Option<&'a Arc<Spent>>>) {
+        let Some(spent) = spent.into() else { return };
         match (&self.0, &spent.account) {
             (Some(mine), _) => mine.take_over(spent),
             (None, Some(account)) => self.0 = Some(account.clone()),
-            (None, None) => self.0 = Some(Account::beginning_with(spent.clone())),
+            (None, None) => self.0 = Some(Account::beginning_with(Spent::clone(spent))),
         }
     }
 }

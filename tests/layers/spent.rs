@@ -8,8 +8,8 @@ use std::sync::{
 use tokio::time::sleep;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Backoff, CancelLayer, Carrier, Cause, Classify, DeadlineLayer, FallbackLayer, HedgeLayer,
-    RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer, drop_scope,
+    Backoff, CancelLayer, Carrier, Cause, Classify, DeadlineLayer, Error, FallbackLayer,
+    HedgeLayer, ProgramError, RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer, drop_scope,
     patterns::{TimeoutError, timeout},
 };
 use tower_dspy::{Cancel, layers::AllotLayer};
@@ -153,6 +153,28 @@ async fn two_attempts_at_once_are_added_up() {
         .layer(HedgeLayer::after(secs(1)))
         .service(spends(1));
     assert_eq!(steps(stack, request()).await, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_attempts_the_one_that_failed_counts_too() {
+    // The first fails when the second has been sent; the second never answers.
+    let first = tower::service_fn(|request: Request| {
+        let attempt = request.context.attempt;
+        let work = (request, Spends((attempt > 0).then_some(1)));
+        async move {
+            sleep(secs(if attempt == 0 { 2 } else { 1000 })).await;
+            drop(work);
+            let mut spent = Spent::default();
+            spent.steps = 10;
+            let failed = ProgramError::new("ValueError", "no", "").with_spent(Arc::new(spent));
+            Err::<&str, BoxError>(Error::from(failed).into())
+        }
+    });
+    let stack = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(3)))
+        .layer(HedgeLayer::after(secs(1)))
+        .service(Mocked::new(first));
+    assert_eq!(steps(stack, request()).await, Some(11));
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ pub trait Answer<R, T, E> {
     fn keep(&self, request: &R) -> Self::Kept;
 
     /// Hears what the call that failed had spent, before it answers.
-    fn follow(&self, _kept: &mut Self::Kept, _spent: &Spent) {}
+    fn follow(&self, _kept: &mut Self::Kept, _spent: &Arc<Spent>) {}
 
     /// Answers in place of `error`, or gives it back if there is no sense in that.
     ///
@@ -130,7 +130,7 @@ where
         request.clone()
     }
 
-    fn follow(&self, request: &mut R, spent: &Spent) {
+    fn follow(&self, request: &mut R, spent: &Arc<Spent>) {
         request.context_mut().follow(spent);
     }
 
