@@ -193,8 +193,9 @@ impl Call {
         }
     }
 
-    /// Signals the work to stop, the first time; it may take its time to clean up.
-    pub(crate) fn cancel(&self) {
+    /// Signals the work to stop because of `cause`, the first time; it may take its time to clean up.
+    pub(crate) fn cancel(&self, cause: Cause) {
+        self.state.spending.stop(cause);
         if self.state.cancel(&self.inbox.counters) {
             self.inbox.push(Control::Cancel(self.sequence));
         }
@@ -211,7 +212,7 @@ impl Call {
     pub(crate) fn give_up(&mut self, cause: Cause) -> Option<Arc<Spent>> {
         self.resolved = true;
         self.state.outcome_out(&self.inbox.counters);
-        self.cancel();
+        self.cancel(cause);
         self.close(Err(cause))
     }
 

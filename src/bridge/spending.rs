@@ -88,11 +88,15 @@ impl Spending {
         }
     }
 
+    /// The LM calls are about to end, because of `cause`.
+    pub(super) fn stop(&self, cause: Cause) {
+        if let Some(Some(attempt)) = self.attempt.get() {
+            attempt.stop(outcome_of(cause));
+        }
+    }
+
     pub(super) fn close(&self, end: Result<(), Cause>, totals: &LmCounters) {
-        let outcome = match end {
-            Err(Cause::Elapsed | Cause::Deadline) => LmOutcome::Elapsed,
-            _ => LmOutcome::Cancelled,
-        };
+        let outcome = end.err().map_or(LmOutcome::Cancelled, outcome_of);
         let Some(attempt) = self.attempt.get_or_init(|| None) else {
             return;
         };
@@ -118,5 +122,13 @@ impl Spending {
 
     pub(super) fn carried(&self) -> Carried {
         Carried::new(self.account().cloned())
+    }
+}
+
+/// What an LM call has come to that ended because of `cause`.
+const fn outcome_of(cause: Cause) -> LmOutcome {
+    match cause {
+        Cause::Elapsed | Cause::Deadline => LmOutcome::Elapsed,
+        _ => LmOutcome::Cancelled,
     }
 }

@@ -226,7 +226,7 @@ impl RunningProjection<'_> {
 
     fn signal(&mut self, cause: Cause) {
         *self.signalled = Some(cause);
-        self.call.cancel();
+        self.call.cancel(cause);
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Attempt {
 #[derive(Default)]
 struct State {
     closed: bool,
+    /// What those that are dropped from now on have come to.
+    stopped: Option<LmOutcome>,
     next: u64,
     /// The LM calls that are under way.
     open: Vec<(u64, Instant, LmCall)>,
@@ -100,6 +102,10 @@ impl Attempt {
         let open = state.open.iter().position(|(open, ..)| *open == id);
         if let Some(open) = open {
             let (_, began, call) = state.open.swap_remove(open);
+            let outcome = match (outcome, state.stopped) {
+                (LmOutcome::Cancelled, Some(stopped)) => stopped,
+                (outcome, _) => outcome,
+            };
             self.put_down(&mut state, began, call, outcome);
         } else if outcome == LmOutcome::Answered
             && let Some(totals) = &self.totals
@@ -161,6 +167,12 @@ impl Attempt {
         }
     }
 
+    /// The LM calls that are under way are about to be dropped, which is `outcome` for them: where
+    /// that happens, it is not known why.
+    pub(crate) fn stop(&self, outcome: LmOutcome) {
+        self.lock().stopped.get_or_insert(outcome);
+    }
+
     /// The attempt is over, and `outcome` is that of the LM calls that are under way. `None` if it
     /// was closed before.
     pub(crate) fn close(&self, outcome: LmOutcome) -> Option<Closed> {
@@ -168,6 +180,7 @@ impl Attempt {
         if std::mem::replace(&mut state.closed, true) {
             return None;
         }
+        let outcome = state.stopped.unwrap_or(outcome);
         for (_, began, call) in std::mem::take(&mut state.open) {
             self.put_down(&mut state, began, call, outcome);
         }
@@ -259,6 +272,24 @@ mod tests {
         });
         let heard = [&heard.ended, &heard.late].map(|count| count.load(Ordering::Relaxed));
         assert_eq!(heard, [2, 7]);
+    }
+
+    #[test]
+    fn what_is_dropped_after_a_stop_ended_by_what_stopped_it() {
+        let attempt = Attempt::new(Account::new(Instant::now(), 9), 0, None);
+        let [dropped, answered, left] = [(); 3].map(|()| attempt.begin(call()));
+        attempt.stop(LmOutcome::Elapsed);
+        attempt.stop(LmOutcome::Cancelled);
+        attempt.end(dropped, LmOutcome::Cancelled, 0);
+        attempt.end(answered, LmOutcome::Answered, 0);
+        attempt.close(LmOutcome::Cancelled);
+        attempt.end(left, LmOutcome::Cancelled, 0);
+        let outcomes = outcomes(attempt.account()).into_iter();
+        let expected = [LmOutcome::Elapsed, LmOutcome::Answered, LmOutcome::Elapsed];
+        assert_eq!(
+            outcomes.map(|(outcome, _)| outcome).collect::<Vec<_>>(),
+            expected
+        );
     }
 
     #[test]

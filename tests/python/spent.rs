@@ -11,7 +11,9 @@ use tower_dspy::{
     testing::scripted_lm::{Gate, Reply, Script},
 };
 
-use crate::support::{HOUR, ask, ask_as, eventually, host, host_alone, lm_server, load, question};
+use crate::support::{
+    HOUR, ask, ask_as, eventually, host, host_alone, lm_server, load, own_process, question,
+};
 
 /// Long enough for an LM call to begin, on a busy machine as well.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -135,6 +137,38 @@ async fn what_came_within_the_grace_tells_what_it_cost() {
     let request = ask_as("spent-grace").with_cancel(token.clone());
     let spent = asked(stack, request, ("spent-grace", 1), async || token.cancel()).await;
     assert_eq!(outcomes(&spent), [LmOutcome::Cancelled]);
+}
+
+#[tokio::test]
+async fn an_lm_call_that_a_limit_with_grace_ends_has_elapsed() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("spent-graced", Reply::hang());
+    let program = load(&host, "cleanup:ask", "spent-graced").await;
+    let limit = TimeoutLayer::new(LIMIT).with_grace(HOUR);
+    let stack = ServiceBuilder::new().layer(limit).service(program);
+    let request = ask_as("spent-graced");
+    let spent = asked(stack, request, ("spent-graced", 1), async || ()).await;
+    assert_eq!(outcomes(&spent), [LmOutcome::Elapsed]);
+}
+
+#[tokio::test]
+async fn a_host_that_stops_tells_what_its_calls_had_spent() {
+    let name = "spent::a_host_that_stops_tells_what_its_calls_had_spent";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let (host, server) = (host().await, lm_server().await);
+    server.script(
+        "spent-stopped",
+        Script::new(Reply::answer("first")).then(Reply::hang()),
+    );
+    let program = load(&host, "asks:twice", "spent-stopped").await;
+    let stop = async || {
+        host.stop(LIMIT).await;
+    };
+    let spent = asked(program, ask("?"), ("spent-stopped", 2), stop).await;
+    let expected = [LmOutcome::Answered, LmOutcome::Cancelled];
+    assert_eq!((outcomes(&spent), spent.steps), (expected.to_vec(), 1));
 }
 
 #[tokio::test]
