@@ -142,6 +142,10 @@ async fn structs_go_in_and_come_out() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("verdict"), "{error}");
+    // The answer was paid for, though it cannot be used.
+    let spent = error.spent().unwrap();
+    assert_eq!(spent.lm_calls.len(), 1);
+    assert!(spent.usage.total_tokens > 0);
     assert_eq!(lm_server().await.requests("typed").len(), 2);
 }
 

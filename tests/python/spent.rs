@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// Long enough for an LM call to begin, on a busy machine as well.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(1);
 
 fn outcomes(spent: &Spent) -> Vec<LmOutcome> {
     spent.lm_calls.iter().map(|call| call.outcome).collect()
