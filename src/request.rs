@@ -113,7 +113,8 @@ pub struct Prediction {
     /// The program's output fields.
     pub outputs: Map<String, Value>,
     /// The tokens of all LM calls, also of those made on other threads, as in `dspy.Parallel`. After
-    /// a retry, those of the earlier attempts as well: it is what the answer cost.
+    /// a retry, those of the earlier attempts as well: it is what the answer cost, but for a hedged
+    /// attempt that lost.
     pub usage: Usage,
     /// The LM calls, in the order in which they ended: at most 256 of them.
     pub lm_calls: Vec<LmCall>,

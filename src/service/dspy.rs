@@ -97,7 +97,8 @@ impl DspyService {
     ///
     /// Such calls have neither the host's key, layers and limits nor a place in
     /// [`Prediction::usage`]. In async code they end with a cancelled call as others do; on a thread
-    /// the one under way goes on to its end, and no further one begins.
+    /// the one under way goes on to its end, and no further one begins. What asks a provider without
+    /// a `dspy.BaseLM`, such as an embedder or the provider's own SDK, is not seen.
     #[must_use]
     pub fn lm_calls_bypassed(&self) -> u64 {
         self.program.counts.bypassed()

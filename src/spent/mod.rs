@@ -22,7 +22,8 @@ use crate::Usage;
 /// The whole call. Where attempts follow each other, in a retry layer or as a fallback, each error
 /// tells of all attempts up to it, as far as the layer between can read the error before: not after
 /// `.classify(fn)`. Of two hedged attempts each error tells of its own; a layer that ends both tells
-/// of both.
+/// of both. A foreign layer that drops the call, such as tower's `Timeout`, does not ask; totals over
+/// all calls are in `HostStats`.
 ///
 /// LM calls that were under way when the call ended are among them, ended by that; their tokens are
 /// those that the provider had told until then, so what it bills may be more.

@@ -6,7 +6,7 @@ from pathlib import Path
 import dspy
 import pytest
 
-from tower_dspy import executor, seam
+from tower_dspy import executor, seam, startup, steps
 
 
 def test_this_dspy_has_all_that_is_needed():
@@ -45,6 +45,16 @@ def test_a_missing_thread_hop_is_slower_and_said_so(monkeypatch):
 )
 def test_another_version_is_said_to_be_one(version, fits):
     assert (seam.check(version) == []) == fits
+
+
+@pytest.mark.asyncio
+async def test_the_first_prediction_shows_whether_lm_calls_are_seen(monkeypatch):
+    for name in ("__call__", "acall"):
+        monkeypatch.setattr(dspy.BaseLM, name, getattr(dspy.BaseLM, name))
+    with pytest.raises(RuntimeError, match=r"BaseLM\.acall.*pip install"):
+        await startup.warm()
+    steps.watch()
+    await startup.warm()
 
 
 def test_the_version_is_that_of_the_lock():

@@ -70,6 +70,31 @@ def check(version: str) -> list[str]:
     return weaker
 
 
+class Witness:
+    """Stands for the port's side of a call in a prediction that is made to see what DSPy does."""
+
+    def __init__(self) -> None:
+        self._asked = self._answered = 0
+
+    def is_over(self) -> bool:
+        return False
+
+    def bypassed(self, _: str) -> None:
+        self._asked += 1
+
+    def stepped(self) -> None:
+        self._answered += 1
+
+    def confirm(self) -> None:
+        """Raises unless the one LM call of the prediction was seen, before and after."""
+        if (self._asked, self._answered) != (1, 1):
+            raise RuntimeError(
+                "this DSPy's predictors ask their LMs in another way than through "
+                "`dspy.BaseLM.acall`, where a call that has ended is stopped; install a version "
+                f"that this crate was made for: pip install '{MADE_FOR}'"
+            )
+
+
 def _has(module: str, name: str) -> bool:
     try:
         value: Any = importlib.import_module(module)

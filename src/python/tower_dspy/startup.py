@@ -40,11 +40,17 @@ def import_dspy(log: Any) -> list[str]:
 
 
 async def warm() -> None:
-    """One prediction on a canned answer, so that the first real one pays for no lazy import."""
+    """One prediction on a canned answer, so that the first real one pays for no lazy import.
+
+    It shows as well that LM calls are made where this package looks out for them.
+    """
     import dspy
     from dspy._vendor.lm15.transports import AsyncTransportResponse
     from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
     from dspy.lm15 import RouterConfig
+
+    from tower_dspy.scope import Scope
+    from tower_dspy.seam import Witness
 
     class Canned:
         def stream(self, _: Any) -> Any:
@@ -77,8 +83,11 @@ async def warm() -> None:
         num_retries=0,
         cache=False,
     )
-    with dspy.context(lm=lm, disable_history=True, trace=None):
+    witness = Witness()
+    scope = Scope(0, witness, None)
+    with dspy.context(lm=lm, disable_history=True, trace=None, tower_dspy_scope=scope):
         await dspy.Predict("question -> answer").acall(question="")
+    witness.confirm()
 
 
 def calm_gc() -> None:

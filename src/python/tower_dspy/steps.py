@@ -3,7 +3,8 @@
 An LM that a program makes while it runs has no engine of the host's, so that its calls go past the
 host: no key, layer, limit or count of tokens of the host's reaches them. They are counted, and the
 call of a program that was cancelled makes no further one; the one under way ends with its task, but
-on a thread it goes on to its end.
+on a thread it goes on to its end. What is no `dspy.BaseLM`, such as an embedder or a provider's own
+SDK, is not seen here.
 """
 
 from __future__ import annotations
