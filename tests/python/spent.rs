@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// Long enough for an LM call to begin, on a busy machine as well.
-const LIMIT: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(2);
 
 fn outcomes(spent: &Spent) -> Vec<LmOutcome> {
     spent.lm_calls.iter().map(|call| call.outcome).collect()
@@ -71,19 +71,25 @@ async fn an_answer_tells_of_each_lm_call_also_of_those_on_dspys_threads() {
 #[tokio::test]
 async fn the_deadline_tells_of_the_step_done_and_of_the_call_that_it_ended() {
     let (host, server) = (host().await, lm_server().await);
-    let script = || Script::new(Reply::answer("first")).then(Reply::hang());
-    for (model, layer) in [("spent-layer", true), ("spent-service", false)] {
-        server.script(model, script());
-        let program = load(&host, "asks:twice", model).await;
-        let spent = if layer {
-            let stack = DeadlineLayer::new(LIMIT);
-            let stack = ServiceBuilder::new().layer(stack).service(program);
-            asked(stack, ask("?"), (model, 2), async || ()).await
-        } else {
-            // The service itself, with no layer around it.
-            let request = ask("?").with_deadline(Deadline::within(LIMIT));
-            asked(program, request, (model, 2), async || ()).await
-        };
+    let models = ["spent-layer", "spent-service"];
+    for model in models {
+        server.script(
+            model,
+            Script::new(Reply::answer("first")).then(Reply::hang()),
+        );
+    }
+    let [layer, service] = models;
+    let by_layer = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(LIMIT))
+        .service(load(&host, "asks:twice", layer).await);
+    // The service itself ends it, with no layer around it.
+    let by_service = load(&host, "asks:twice", service).await;
+    let limited = ask("?").with_deadline(Deadline::within(LIMIT));
+    let (by_layer, by_service) = tokio::join!(
+        asked(by_layer, ask("?"), (layer, 2), async || ()),
+        asked(by_service, limited, (service, 2), async || ()),
+    );
+    for spent in [by_layer, by_service] {
         let expected = [LmOutcome::Answered, LmOutcome::Elapsed];
         assert_eq!((outcomes(&spent), spent.steps), (expected.to_vec(), 1));
         assert_eq!(
