@@ -43,6 +43,11 @@
 //! # }
 //! ```
 //!
+//! # What a call cost
+//!
+//! A [`Prediction`] tells its LM calls and tokens. So does the error of a call that has no answer:
+//! [`Spent`], by [`Error::spent`], with the last partial answer that the program left.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
@@ -72,13 +77,14 @@ mod request;
 #[cfg(feature = "python")]
 pub mod service;
 mod session;
+mod spent;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
 pub use batch::{Batch, predict_all};
 #[cfg(feature = "python")]
 pub use bridge::{
-    Health, Host, HostStats, StartError,
+    Health, Host, HostStats, LmTotals, StartError,
     env::{EnvError, PythonEnv},
 };
 pub use builder::DspyServiceBuilderExt;
@@ -101,6 +107,7 @@ pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
 pub use session::{Session, SessionLayer, SessionService};
+pub use spent::{LmCall, LmOutcome, Spent};
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]

@@ -31,6 +31,21 @@ use crate::{
 /// `max_waiting` calls waiting already it is ready at once, and the call answers
 /// [`Overloaded`]: an error from `poll_ready` would say that the service is dead.
 ///
+/// # What it tells
+/// A [`Prediction`] tells its LM calls and tokens, and so does the error of a call that ran, by
+/// [`Error::spent`]. The program can leave what it has so far, and ask about its limits:
+/// ```python
+/// import tower_dspy
+///
+/// tower_dspy.partial(answer=draft)  # on the error, if the call is stopped from now on
+/// tower_dspy.remaining()            # seconds until the deadline; None without one
+/// tower_dspy.deadline()             # on the clock of time.monotonic(); None without one
+/// tower_dspy.cancelled()            # whether nobody waits for the answer any more
+/// ```
+/// These work in the program's tasks and in threads that keep DSPy's settings or the context, as
+/// those of `dspy.Parallel` and `asyncio.to_thread` do. Where a program runs without a host they do
+/// nothing.
+///
 /// # Limits
 /// A deadline in the request's context is kept, and a cancelled context ends the call, also
 /// without a layer. Layers add the rest, and grace for clean-up.
@@ -76,6 +91,17 @@ impl DspyService {
         self.program
             .max_in_flight
             .saturating_sub(self.program.permits.available_permits())
+    }
+
+    /// How many LM calls this program made past the host, by an LM that it made itself while it ran.
+    ///
+    /// Such calls have neither the host's key, layers and limits nor a place in
+    /// [`Prediction::usage`]. In async code they end with a cancelled call as others do; on a thread
+    /// the one under way goes on to its end, and no further one begins. What asks a provider without
+    /// a `dspy.BaseLM`, such as an embedder or the provider's own SDK, is not seen.
+    #[must_use]
+    pub fn lm_calls_bypassed(&self) -> u64 {
+        self.program.counts.bypassed()
     }
 
     /// The same service with the inputs and outputs as structs.

@@ -8,7 +8,6 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use serde_json::Value;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep_until},
@@ -19,11 +18,14 @@ use tracing::Span;
 use super::{program::Program, schema::into_fields};
 use crate::{
     Cancel, Cancelled, Cause, Classify, Deadline, Elapsed, Error, PredictRequest, Prediction,
-    Scope, Stage, Usage,
+    Scope, Stage,
     bridge::{self, Call, Outcome},
     drop_scope,
     layers::guard::enclosing,
+    spent::account::Carried,
 };
+
+type Answer = Result<Prediction, Error>;
 
 pin_project! {
     /// The answer to come of a [`DspyService`](super::DspyService).
@@ -43,7 +45,8 @@ pin_project! {
     enum State {
         Refused { error: Option<Error> },
         Running { #[pin] running: Running },
-        Done,
+        // A layer that gave a grace drops the answer that came in it, and asks what it cost.
+        Done { spent: Carried },
     }
 }
 
@@ -70,6 +73,9 @@ pin_project! {
             if !*this.resolved {
                 let cause = this.signalled.unwrap_or_else(drop_scope::cause);
                 let _entered = this.span.enter();
+                if let Some(spent) = this.call.give_up(cause) {
+                    drop_scope::report(spent);
+                }
                 tracing::debug!(target: "tower_dspy", %cause, "dropped; the work was told to stop");
             }
         }
@@ -106,7 +112,9 @@ impl PredictFuture {
         let cancel = context.cancel.clone();
         let deadline = context.deadline;
         let held = Some(Box::new(permit) as _);
-        let call = program.host.submit(context, program.target, inputs, held);
+        let counts = Some(program.counts.clone());
+        let target = program.target;
+        let call = program.host.submit(context, target, inputs, held, counts);
         Self {
             state: State::Running {
                 running: Running {
@@ -131,21 +139,21 @@ impl Future for PredictFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        let result = match state.as_mut().project() {
+        let (result, spent) = match state.as_mut().project() {
             StateProjection::Refused { error } => match error.take() {
-                Some(error) => Err(error),
+                Some(error) => (Err(error), Carried::none()),
                 None => return Poll::Pending,
             },
             StateProjection::Running { running } => ready!(running.poll(cx)),
-            StateProjection::Done => return Poll::Pending,
+            StateProjection::Done { .. } => return Poll::Pending,
         };
-        state.set(State::Done);
+        state.set(State::Done { spent });
         Poll::Ready(result)
     }
 }
 
 impl Running {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Prediction, Error>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Answer, Carried)> {
         let mut this = self.project();
         let _entered = this.span.clone().entered();
         // The answer first: what is ready wins the tie with the clock and with a cancel.
@@ -169,8 +177,9 @@ impl Running {
             Poll::Pending => Err(ready!(this.poll_stop(cx))),
         };
         *this.resolved = true;
+        let result = account(&*this.call, result, this.signalled);
         report(&result.as_ref().map(|_| ()), *this.started);
-        Poll::Ready(result)
+        Poll::Ready((result, this.call.carried()))
     }
 }
 
@@ -217,7 +226,30 @@ impl RunningProjection<'_> {
 
     fn signal(&mut self, cause: Cause) {
         *self.signalled = Some(cause);
-        self.call.cancel();
+        self.call.cancel(cause);
+    }
+}
+
+/// Puts what the call spent beside its answer, or onto its error.
+fn account(call: &Call, result: Answer, signalled: &Option<Cause>) -> Answer {
+    match result {
+        Ok(mut prediction) => {
+            if let Some(spent) = call.close(Ok(())) {
+                let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+                prediction.lm_calls_not_kept = count(spent.lm_calls_not_kept);
+                prediction.lm_calls_bypassed = count(spent.lm_calls_bypassed);
+                prediction.usage = spent.usage;
+                prediction.lm_calls = Arc::unwrap_or_clone(spent).lm_calls;
+            }
+            Ok(prediction)
+        }
+        Err(error) => {
+            let cause = signalled.unwrap_or(match &error {
+                Error::Elapsed(_) => Cause::Deadline,
+                _ => Cause::Caller,
+            });
+            Err(error.with_spent(call.close(Err(cause))))
+        }
     }
 }
 
@@ -228,15 +260,7 @@ fn answer(
     started: Instant,
 ) -> Result<Prediction, Error> {
     let mut value = outcome.map_err(|fault| fault.into_error(program, cause))?;
-    let mut prediction = Prediction::new(into_fields(value["outputs"].take()));
-    let usage = &value["usage"];
-    let count = |name: &str| usage.get(name).and_then(Value::as_u64).unwrap_or_default();
-    prediction.usage = Usage {
-        prompt_tokens: count("prompt_tokens"),
-        completion_tokens: count("completion_tokens"),
-        total_tokens: count("total_tokens"),
-    };
-    prediction.lm_calls = u32::try_from(count("lm_calls")).unwrap_or(u32::MAX);
+    let mut prediction = Prediction::new(into_fields(value.take()));
     prediction.elapsed = started.elapsed();
     Ok(prediction)
 }
@@ -273,7 +297,7 @@ impl std::fmt::Debug for PredictFuture {
         let state = match &self.state {
             State::Refused { .. } => "refused",
             State::Running { .. } => "running",
-            State::Done => "done",
+            State::Done { .. } => "done",
         };
         f.debug_tuple("PredictFuture").field(&state).finish()
     }

@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::Semaphore;
 
 use super::Schema;
-use crate::Host;
+use crate::{Host, bridge::ProgramCounts};
 
 #[derive(Debug)]
 pub(super) struct Program {
@@ -19,6 +19,7 @@ pub(super) struct Program {
     pub(super) max_in_flight: usize,
     pub(super) max_waiting: usize,
     pub(super) permits: Arc<Semaphore>,
+    pub(super) counts: Arc<ProgramCounts>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -38,6 +39,7 @@ impl Program {
             schema,
             max_in_flight,
             max_waiting,
+            counts: Arc::new(ProgramCounts::new(name)),
             permits: Arc::new(Semaphore::new(max_in_flight)),
             waiting: Arc::default(),
         }

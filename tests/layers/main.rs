@@ -28,6 +28,7 @@ mod script;
 mod session;
 mod shutdown;
 mod shutdown_races;
+mod spent;
 mod support;
 mod timeout;
 mod track;

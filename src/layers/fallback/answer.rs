@@ -8,7 +8,7 @@ use std::{
 
 use tower::{Service, util::Oneshot};
 
-use crate::Carrier;
+use crate::{Carrier, Spent};
 
 /// Answers in place of a call that failed: a [`Value`], a [closure](With), a
 /// [service](Through), or an implementation of your own, as one that looks into a cache.
@@ -22,6 +22,9 @@ pub trait Answer<R, T, E> {
 
     /// Takes from `request`, in its original context, what [`answer`](Self::answer) will need.
     fn keep(&self, request: &R) -> Self::Kept;
+
+    /// Hears what the call that failed had spent, before it answers.
+    fn follow(&self, _kept: &mut Self::Kept, _spent: &Arc<Spent>) {}
 
     /// Answers in place of `error`, or gives it back if there is no sense in that.
     ///
@@ -125,6 +128,10 @@ where
 
     fn keep(&self, request: &R) -> R {
         request.clone()
+    }
+
+    fn follow(&self, request: &mut R, spent: &Arc<Spent>) {
+        request.context_mut().follow(spent);
     }
 
     fn answer(self, error: S::Error, request: R) -> Result<Self::Future, S::Error> {

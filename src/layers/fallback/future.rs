@@ -101,9 +101,12 @@ where
                 return Poll::Ready(Err(error));
             }
             // Taken once: either the state changes or this is the end.
-            let Some(second) = this.second.take() else {
+            let Some(mut second) = this.second.take() else {
                 return Poll::Ready(Err(error));
             };
+            if let Some(spent) = this.classify.spent(&error) {
+                second.answer.follow(&mut second.kept, spent);
+            }
             match second.answer.answer(error, second.kept) {
                 Ok(future) => {
                     tracing::debug!(

@@ -8,8 +8,8 @@ from typing import Any
 from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
 from dspy.lm15 import RouterConfig
 
-from tower_dspy.scope import Cancelled
-from tower_dspy.transport import AsyncTransport, SyncTransport, blocked, current_scope
+from tower_dspy.scope import Cancelled, Scope, current_scope
+from tower_dspy.transport import AsyncTransport, SyncTransport, blocked
 
 # What Python sends as the key; Rust puts the real one in its place.
 PLACEHOLDER = "TOWER-DSPY-KEY"
@@ -77,13 +77,26 @@ class GatedEngine(_Shared, LM15Engine):
         yield from super().stream(request)
 
 
+def is_of_host(lm: Any) -> bool:
+    """Whether the calls of an LM go through the host."""
+    return isinstance(getattr(lm, "engine", None), _Shared)
+
+
 async def _gate() -> None:
-    scope = current_scope()
+    await pass_or_park(current_scope())
+
+
+def _sync_gate() -> None:
+    pass_or_raise(current_scope())
+
+
+async def pass_or_park(scope: Scope | None) -> None:
+    """Lets a task of a call that is not over pass; see transport.blocked for all others."""
     if scope is not None and scope.is_over():
         await blocked(scope)
 
 
-def _sync_gate() -> None:
-    scope = current_scope()
+def pass_or_raise(scope: Scope | None) -> None:
+    """The same for a thread."""
     if scope is not None and scope.is_over():
         raise Cancelled("the call was cancelled: it makes no LM call any more")

@@ -44,9 +44,7 @@ def make(use_uvloop: bool, linger: Any) -> asyncio.AbstractEventLoop:
     else:
         loop = asyncio.SelectorEventLoop(_Selector(linger))
     asyncio.set_event_loop(loop)
-    hops, missing = find_hops()
-    if missing:
-        _log.warning("this DSPy lacks %s: its thread hops stay on threads", ", ".join(missing))
+    hops, _ = find_hops()  # what it lacks, seam.py has told of
     loop.set_default_executor(InlineExecutor(hops))
     loop.set_task_factory(_child_task)
     loop.set_exception_handler(_unhandled)

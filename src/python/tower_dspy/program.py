@@ -9,7 +9,6 @@ import types
 from typing import Any
 
 import dspy
-from dspy.utils.usage_tracker import UsageTracker
 from pydantic_core import to_jsonable_python
 
 from tower_dspy import lm as lms
@@ -32,12 +31,13 @@ class Program:
 
     async def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._schema.convert(inputs)
-        tracker = UsageTracker()
-        # In the settings too: DSPy carries them into threads, where a plain variable is lost.
         scope = SCOPE.get()
-        with dspy.context(**self._context, usage_tracker=tracker, tower_dspy_scope=scope):
+        if scope is not None:
+            scope.outputs = self._schema.outputs
+        # In the settings too: DSPy carries them into threads, where a plain variable is lost.
+        with dspy.context(**self._context, tower_dspy_scope=scope):
             answer = await self._call(**inputs)
-        return {"outputs": _outputs(answer), "usage": _usage(tracker)}
+        return _outputs(answer)
 
 
 def load(port: Any, spec: dict[str, Any]) -> Program:
@@ -184,15 +184,3 @@ def _outputs(answer: Any) -> dict[str, Any]:
         "output",
         f"the program returned a {type(answer).__name__}; return a dspy.Prediction or a dict",
     )
-
-
-def _usage(tracker: UsageTracker) -> dict[str, int]:
-    total = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "lm_calls": 0}
-    for entries in tracker.usage_data.values():
-        for entry in entries:
-            total["lm_calls"] += 1
-            for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-                value = entry.get(name)
-                if isinstance(value, int) and value > 0:
-                    total[name] += value
-    return total

@@ -25,10 +25,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import dspy
 from dspy._vendor.lm15 import transports
 
-from tower_dspy.scope import SCOPE, Cancelled, Scope
+from tower_dspy.scope import Cancelled, Scope, current_scope
 
 _ERRORS = {
     "connect": transports.ConnectError,
@@ -38,11 +37,6 @@ _ERRORS = {
     "write": transports.WriteError,
     "protocol": transports.ProtocolError,
 }
-
-
-def current_scope() -> Scope | None:
-    """The call that runs here; DSPy's settings carry it into its threads as well."""
-    return dspy.settings.get("tower_dspy_scope") or SCOPE.get()
 
 
 def _failure(kind: str, message: str) -> Exception:
