@@ -73,6 +73,12 @@ impl PredictRequest {
         &self.inputs
     }
 
+    /// The inputs, without a copy.
+    #[cfg(feature = "stale")]
+    pub(crate) fn shared_inputs(&self) -> Arc<Value> {
+        Arc::clone(&self.inputs)
+    }
+
     /// The context.
     #[cfg(feature = "python")]
     pub(crate) fn context_ref(&self) -> &CallContext {
@@ -118,6 +124,11 @@ pub struct Prediction {
     pub lm_calls: u32,
     /// From the moment the service was called to the answer.
     pub elapsed: Duration,
+    /// How old the answer is, if it is an earlier one that stands in for a call that failed, as
+    /// `layers::fallback::Stale` gives it; `None` if it is this call's own.
+    ///
+    /// What a stale answer cost was counted when it was made: its usage is zero.
+    pub stale_age: Option<Duration>,
 }
 
 impl Prediction {
@@ -129,6 +140,7 @@ impl Prediction {
             usage: Usage::default(),
             lm_calls: 0,
             elapsed: Duration::ZERO,
+            stale_age: None,
         }
     }
 
@@ -155,6 +167,7 @@ impl fmt::Debug for Prediction {
             .field("usage", &self.usage)
             .field("lm_calls", &self.lm_calls)
             .field("elapsed", &self.elapsed)
+            .field("stale_age", &self.stale_age)
             .finish()
     }
 }

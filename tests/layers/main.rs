@@ -28,6 +28,7 @@ mod script;
 mod session;
 mod shutdown;
 mod shutdown_races;
+mod stale;
 mod support;
 mod timeout;
 mod track;
