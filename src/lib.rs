@@ -73,6 +73,7 @@ mod request;
 #[cfg(feature = "python")]
 pub mod service;
 mod session;
+pub mod stack;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
@@ -102,6 +103,7 @@ pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
 pub use session::{Session, SessionLayer, SessionService};
+pub use stack::{StackConfig, StandardService, StandardStack};
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]
