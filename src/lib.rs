@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! a call
-//!   -> layers        deadline, cancel, fallback, retry, attempt timeout    mod layers
+//!   -> layers        shutdown, track, deadline, cancel, fallback, retry,   mod layers,
+//!                    hedge, attempt timeout                                in order: mod stack
 //!   -> DspyService   checks the inputs, takes a permit                     mod service
 //!   -> bridge        a queue to the thread that owns the interpreter       mod bridge
 //!   -> program       your DSPy module, unchanged                           src/python
@@ -42,6 +43,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`StandardStack`] is all layers in their order, as one; [`StackConfig`] reads it from a file.
 //!
 //! # Features
 //!
