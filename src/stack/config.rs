@@ -62,9 +62,18 @@ use super::{
 ///
 /// # Units and ranges
 /// A duration is text with a unit after each number: `ns`, `us`, `ms`, `s`, `m`, `h`, `d`; a number
-/// alone is refused. Unknown fields are refused too, by the format, which says where. Whether the
-/// values make sense is checked by [`layer`](Self::layer), whose error names the field by its path,
-/// the value, and what is allowed:
+/// alone is refused. Unknown fields are refused too, by the format, which says where.
+///
+/// ```
+/// use tower_dspy::StackConfig;
+///
+/// let read = serde_json::from_str::<StackConfig>(r#"{"deadline": "10 parsecs"}"#);
+/// let error = read.unwrap_err().to_string();
+/// assert!(error.starts_with("`deadline`: \"10 parsecs\" is no duration: unknown time unit"));
+/// ```
+///
+/// Whether the values make sense is checked by [`layer`](Self::layer), whose error names the field
+/// by its path, the value, and what is allowed:
 ///
 /// ```
 /// use tower_dspy::StackConfig;
@@ -85,19 +94,19 @@ use super::{
 pub struct StackConfig {
     /// The limit of the whole call, 1 ms to 1 day; `None`, in a file `false`, leaves the call the
     /// deadline that it brings. By default 30 s.
-    #[serde(with = "form::limit")]
+    #[serde(with = "form::deadline")]
     pub deadline: Option<Duration>,
     /// How much of the deadline is kept for sending the answer: less than the deadline. By default
     /// nothing.
-    #[serde(with = "form::duration")]
+    #[serde(with = "form::reserve")]
     pub reserve: Duration,
     /// The limit of one attempt, 1 ms to 1 day; `None`, in a file `false`, leaves it the deadline, as
     /// does one that is longer. By default 10 s.
-    #[serde(with = "form::limit")]
+    #[serde(with = "form::attempt_timeout")]
     pub attempt_timeout: Option<Duration>,
     /// How long work that is stopped, by whichever limit or by a cancellation, may clean up: up to
     /// 1 minute. By default it is dropped at once.
-    #[serde(with = "form::duration")]
+    #[serde(with = "form::grace")]
     pub grace: Duration,
     /// Retries; `None`, in a file `false`, does not retry.
     #[serde(with = "form::part")]

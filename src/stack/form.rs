@@ -1,5 +1,5 @@
 //! The forms of values in a configuration: durations as people write them, and parts that can be
-//! switched off.
+//! switched off. An error names the field, which not every format does by itself.
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
@@ -147,4 +147,39 @@ pub(super) mod part {
         }
         deserializer.deserialize_any(Visitor(PhantomData))
     }
+}
+
+macro_rules! fields {
+    ($($field:ident: $form:ident -> $type:ty, $name:literal;)*) => {$(
+        pub(super) mod $field {
+            use super::*;
+
+            pub(in crate::stack) use super::$form::serialize;
+
+            pub(in crate::stack) fn deserialize<'de, D: Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<$type, D::Error> {
+                super::$form::deserialize(deserializer)
+                    .map_err(|error| D::Error::custom(format_args!("`{}`: {error}", $name)))
+            }
+        }
+    )*};
+}
+
+fields! {
+    deadline: limit -> Option<Duration>, "deadline";
+    attempt_timeout: limit -> Option<Duration>, "attempt_timeout";
+    reserve: duration -> Duration, "reserve";
+    grace: duration -> Duration, "grace";
+    min_attempt: duration -> Duration, "min_attempt";
+    base: duration -> Duration, "base";
+    cap: duration -> Duration, "cap";
+    ttl: given -> Option<Duration>, "ttl";
+    after: given -> Option<Duration>, "after";
+    fallback_reserve: given -> Option<Duration>, "reserve";
+}
+
+#[cfg(feature = "stale")]
+fields! {
+    max_age: duration -> Duration, "max_age";
 }

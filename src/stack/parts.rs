@@ -23,10 +23,10 @@ pub struct HedgeConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percentile: Option<f64>,
     /// Sends it after this time in place of a percentile: 1 ms to 1 h.
-    #[serde(with = "form::given", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "form::after", skip_serializing_if = "Option::is_none")]
     pub after: Option<Duration>,
     /// Needs so much of the deadline, or sends none: up to 1 h, by default anything.
-    #[serde(with = "form::duration")]
+    #[serde(with = "form::min_attempt")]
     pub min_attempt: Duration,
     /// What they may cost altogether: by default 10 % of the requests of the last 10 s, and 1 a
     /// second.
@@ -85,7 +85,10 @@ pub struct FallbackConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<Vec<ErrorKind>>,
     /// How much of the deadline is kept for it: up to 1 day, and at most half of what is left.
-    #[serde(with = "form::given", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "form::fallback_reserve",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub reserve: Option<Duration>,
 }
 
@@ -139,7 +142,7 @@ impl FallbackConfig {
 #[non_exhaustive]
 pub struct StaleConfig {
     /// How old an answer may be: 1 ms to 365 days. By default 1 h.
-    #[serde(with = "form::duration")]
+    #[serde(with = "form::max_age")]
     pub max_age: Duration,
     /// How many questions' answers are kept: 1 to 10 000 000. By default 1000.
     pub capacity: u64,

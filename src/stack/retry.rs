@@ -38,7 +38,7 @@ pub struct RetryConfig {
     pub backoff: BackoffConfig,
     /// Needs so much of the deadline after the wait, or does not retry: up to 1 h, by default
     /// anything.
-    #[serde(with = "form::duration")]
+    #[serde(with = "form::min_attempt")]
     pub min_attempt: Duration,
     /// What they may cost altogether: by default 20 % of the requests of the last 10 s, and 10 a
     /// second.
@@ -106,10 +106,10 @@ pub struct BackoffConfig {
     /// How the waits grow.
     pub kind: BackoffKind,
     /// The first wait, and the step of a linear one: up to 1 h.
-    #[serde(with = "form::duration")]
+    #[serde(with = "form::base")]
     pub base: Duration,
     /// The longest wait: no less than the base, and up to 1 h. A fixed one has none.
-    #[serde(with = "form::duration")]
+    #[serde(with = "form::cap")]
     pub cap: Duration,
     /// Whether each wait is drawn from between zero and the formula's; by default those of an
     /// exponential backoff are, others not.
@@ -178,7 +178,7 @@ pub struct BudgetConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<u32>,
     /// How long a request counts: 1 s to 1 minute. By default 10 s.
-    #[serde(with = "form::given", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "form::ttl", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
 }
 

@@ -62,8 +62,20 @@ fn durations_are_written_with_their_unit() {
             error.contains(value) && error.contains("\"1500ms\""),
             "{error}"
         );
-        assert!(error.contains("deadline"), "{error}");
+        // The field is named by the error itself, whatever the format shows of the text.
+        assert!(error.contains("`deadline`: "), "{error}");
+        let json = format!("{{\"retry\": {{\"backoff\": {{\"cap\": {text}}}}}}}");
+        let error = serde_json::from_str::<StackConfig>(&json)
+            .expect_err(&json)
+            .to_string();
+        assert!(
+            error.contains("`cap`: ") && error.contains(value),
+            "{error}"
+        );
+        assert!(error.matches(" at line 1 column ").count() == 1, "{error}");
     }
+    let error = unread("fallback = { reserve = true }");
+    assert!(error.contains("`reserve`: invalid type"), "{error}");
     let error = unread("grace = 10");
     assert!(
         error.contains("integer `10`") && error.contains("\"10s\""),

@@ -1,7 +1,8 @@
 //! The patterns for plain futures, around predictions of real DSPy.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{
