@@ -25,6 +25,7 @@ mod scope;
 mod service;
 mod settings;
 mod signals;
+mod stack;
 mod state;
 mod storm;
 mod strays;
