@@ -68,7 +68,8 @@ type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 /// 1. All child tokens are cancelled, and operations that come later are refused.
 /// 2. Operations go on, until they are done or the grace has ended. Their answers stay their own: one
 ///    that completes within the grace has completed. A prediction, or a layer of this crate, that
-///    has the token within the operation does not give up at once, but waits for the clean-up.
+///    has the token within the operation does not give up at once, but waits for the clean-up; nor
+///    does a limit of time cut it short that passes meanwhile, so a grace should be short.
 /// 3. What is left is cut: dropped, and answered with [`TimeoutError::Cancelled`].
 /// 4. The clean-up handlers run, one after the other, in the order in which they were added, each
 ///    once and within [its limit](Self::with_cleanup_limit).

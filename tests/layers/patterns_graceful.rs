@@ -8,7 +8,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt};
 use tower_dspy::{
     CancelLayer, Cause, Session,
-    patterns::{GracefulCancellationHandler, TimeoutError},
+    patterns::{GracefulCancellationHandler, TimeoutError, timeout},
 };
 
 use super::support::*;
@@ -229,4 +229,20 @@ async fn all_sessions_end_with_their_handler() {
         other => panic!("{other:?}"),
     }
     assert_eq!(deaf.drops(), [Cause::Shutdown]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_passes_in_the_grace_leaves_the_end_to_the_handler_and_is_bounded_by_it() {
+    let record = Record::default();
+    let handler = GracefulCancellationHandler::new();
+    let limited = timeout(secs(1), record.answers(secs(60)).oneshot(request()));
+    let call = tokio::spawn(handler.execute(limited));
+    tokio::task::yield_now().await;
+    let (took, report) = timed(handler.cancel_gracefully(secs(3))).await;
+    assert_eq!((took, report.cut), (secs(3), 1));
+    assert!(matches!(
+        call.await.unwrap(),
+        Err(TimeoutError::Cancelled(_))
+    ));
+    assert_eq!(record.drops(), [Cause::Caller]);
 }

@@ -77,6 +77,11 @@ const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 /// answer that depends on something else, as on the tenant who asks, needs a key that has it:
 /// [`Stale::by`]. Have one `Stale` for each program. Clones share their answers.
 ///
+/// # Where it belongs
+/// Where fallbacks do, outside of what learns how long a service takes: an earlier answer takes no
+/// time. A typed service hands on the outputs only, so around one the age is seen
+/// if its answers are put into [`Aged`] there, and not if the fallback is within.
+///
 /// # What it costs
 /// A clone of each answer, and the memory of as many keys and answers as its
 /// [capacity](Stale::with_capacity) allows, 1000 by default: those asked for often stay longest
