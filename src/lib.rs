@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! a call
-//!   -> layers        deadline, cancel, fallback, retry, attempt timeout    mod layers
+//!   -> layers        shutdown, track, deadline, cancel, fallback, retry,   mod layers,
+//!                    hedge, attempt timeout                                in order: mod stack
 //!   -> DspyService   checks the inputs, takes a permit                     mod service
 //!   -> bridge        a queue to the thread that owns the interpreter       mod bridge
 //!   -> program       your DSPy module, unchanged                           src/python
@@ -43,6 +44,8 @@
 //! # }
 //! ```
 //!
+//! [`StandardStack`] is all layers in their order, as one; [`StackConfig`] reads it from a file.
+//!
 //! # What a call cost
 //!
 //! A [`Prediction`] tells its LM calls and tokens. So does the error of a call that has no answer:
@@ -54,6 +57,7 @@
 //! |---|---|
 //! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
 //! | `lm` (default, part of `python`) | [`lm`]: LM calls as a tower HTTP stack |
+//! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
 //! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
 //! | `test-util` | [`testing`]: a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
@@ -78,6 +82,7 @@ mod request;
 pub mod service;
 mod session;
 mod spent;
+pub mod stack;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
@@ -108,6 +113,7 @@ pub use request::{PredictRequest, Prediction, Usage};
 pub use service::{DspyService, LoadError};
 pub use session::{Session, SessionLayer, SessionService};
 pub use spent::{LmCall, LmOutcome, Spent};
+pub use stack::{StackConfig, StandardService, StandardStack};
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]

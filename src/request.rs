@@ -73,6 +73,12 @@ impl PredictRequest {
         &self.inputs
     }
 
+    /// The inputs, without a copy.
+    #[cfg(feature = "stale")]
+    pub(crate) fn shared_inputs(&self) -> Arc<Value> {
+        Arc::clone(&self.inputs)
+    }
+
     /// The context.
     #[cfg(feature = "python")]
     pub(crate) fn context_ref(&self) -> &CallContext {
@@ -125,6 +131,11 @@ pub struct Prediction {
     pub lm_calls_bypassed: u32,
     /// From the moment the service was called to the answer.
     pub elapsed: Duration,
+    /// How old the answer is, if it is an earlier one that stands in for a call that failed, as
+    /// `layers::fallback::Stale` gives it; `None` if it is this call's own.
+    ///
+    /// What a stale answer cost was counted when it was made: its usage is zero.
+    pub stale_age: Option<Duration>,
 }
 
 impl Prediction {
@@ -138,6 +149,7 @@ impl Prediction {
             lm_calls_not_kept: 0,
             lm_calls_bypassed: 0,
             elapsed: Duration::ZERO,
+            stale_age: None,
         }
     }
 
@@ -165,6 +177,7 @@ impl fmt::Debug for Prediction {
             .field("lm_calls", &self.lm_calls.len())
             .field("lm_calls_bypassed", &self.lm_calls_bypassed)
             .field("elapsed", &self.elapsed)
+            .field("stale_age", &self.stale_age)
             .finish_non_exhaustive()
     }
 }

@@ -7,8 +7,9 @@ use tower::BoxError;
 use super::{Cancelled, Elapsed, Error};
 use crate::{Cause, Spent};
 
-/// The sort of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The sort of a failure; in a configuration in snake case, as `"lm_unavailable"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// One attempt took too long; another may be quicker.

@@ -11,7 +11,8 @@ use tower::{Service, util::Oneshot};
 use crate::{Carrier, Spent};
 
 /// Answers in place of a call that failed: a [`Value`], a [closure](With), a
-/// [service](Through), or an implementation of your own, as one that looks into a cache.
+/// [service](Through), one [after the other](super::Or), with the feature `stale` the last good
+/// answer (`Stale`), or an implementation of your own.
 ///
 /// It is cloned for each call, so a clone is to be cheap.
 pub trait Answer<R, T, E> {
@@ -25,6 +26,11 @@ pub trait Answer<R, T, E> {
 
     /// Hears what the call that failed had spent, before it answers.
     fn follow(&self, _kept: &mut Self::Kept, _spent: &Arc<Spent>) {}
+
+    /// Looks at the answer of the first service, which is about to be returned, as a cache does.
+    /// By default nothing.
+    #[inline]
+    fn learn(&self, _kept: Self::Kept, _answer: &T) {}
 
     /// Answers in place of `error`, or gives it back if there is no sense in that.
     ///

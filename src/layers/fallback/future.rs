@@ -91,7 +91,12 @@ where
         loop {
             let error = match this.state.as_mut().project() {
                 StateProj::First { future } => match ready!(future.poll(cx)) {
-                    Ok(response) => return Poll::Ready(Ok(response)),
+                    Ok(response) => {
+                        if let Some(second) = this.second.take() {
+                            second.answer.learn(second.kept, &response);
+                        }
+                        return Poll::Ready(Ok(response));
+                    }
                     Err(error) => error,
                 },
                 StateProj::Second { future } => return future.poll(cx),
