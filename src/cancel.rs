@@ -8,15 +8,12 @@
 //! 4. Ancestors are asked for their cause, never whether they are cancelled: a parent's token may
 //!    read as live while its children's have already fired.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use crate::sync::{
+    CancellationToken, WaitForCancellationFutureOwned,
+    atomic::{AtomicU8, Ordering},
+};
 
 /// Why a call was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -64,6 +64,8 @@ mod context;
 mod deadline;
 pub mod drop_scope;
 pub mod error;
+#[cfg(any(feature = "python", feature = "test-util"))]
+mod innermost;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
@@ -72,6 +74,7 @@ mod request;
 #[cfg(feature = "python")]
 pub mod service;
 mod session;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 

@@ -17,8 +17,10 @@ pub struct Overloaded {
 }
 
 impl Overloaded {
-    #[cfg(feature = "python")]
-    pub(crate) fn new(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
+    /// `program` has `max_in_flight` calls in flight, and `max_waiting` more wait: what a mock in a
+    /// test answers then.
+    #[must_use]
+    pub fn new(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
         Self {
             program: program.into(),
             max_in_flight,
@@ -38,8 +40,9 @@ pub struct InvalidInput {
 }
 
 impl InvalidInput {
-    #[cfg(feature = "python")]
-    pub(crate) fn new(
+    /// A refusal as a mock in a test gives one: what is wrong, in which field if it is one, and
+    /// what `program` expects instead.
+    pub fn new(
         program: &str,
         field: Option<&str>,
         problem: impl Into<Box<str>>,
@@ -212,8 +215,8 @@ pub struct Lost {
 }
 
 impl Lost {
-    #[cfg(feature = "python")]
-    pub(crate) fn new(reason: impl Into<Box<str>>) -> Self {
+    /// The host is gone because of `reason`, as a mock in a test says.
+    pub fn new(reason: impl Into<Box<str>>) -> Self {
         Self {
             reason: reason.into(),
         }
