@@ -50,7 +50,7 @@
 //! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
 //! | `lm` (default, part of `python`) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
-//! | `test-util` | [`testing`]: a scripted LM over real HTTP; for tests only |
+//! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
 //!
 //! Without default features the layers build with no Python, for any tower service.

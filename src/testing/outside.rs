@@ -41,7 +41,9 @@ use std::{fmt, sync::mpsc};
 /// ```
 ///
 /// With real Python, begin before the host is started: whatever the test waits for there has to be
-/// waited for in real time.
+/// waited for in real time. And limit its calls to an hour or so: their LM calls are made by a
+/// runtime whose clock goes on, and which finds a deadline passed that is nearer than the real time
+/// since the test began.
 ///
 /// More than one may live at a time. Dropped in an async test's body, or by a task, it is gone
 /// before the runtime is; kept for longer, the runtime waits for it when it is dropped. Without

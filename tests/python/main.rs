@@ -19,6 +19,7 @@ mod loading;
 mod logs;
 mod outputs;
 mod own_lm;
+mod paused;
 mod refused_loads;
 mod scope;
 mod service;
