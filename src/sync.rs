@@ -2,4 +2,5 @@
 
 pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
 
+pub(crate) use tokio::sync::Notify;
 pub(crate) use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};

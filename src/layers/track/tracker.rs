@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     snapshot::{CallCounts, CallSnapshot, CallStatus},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     CallId, Cancel, Cause, Deadline,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, Notify, PoisonError},
 };
 
 /// The calls that go through one or more [`TrackLayer`](super::TrackLayer)s: which there are, how
