@@ -1,16 +1,19 @@
 //! How do I test my stack with paused time, and no Python?
 //!
-//! Run: `cargo test --example unit_test`
+//! Run: `cargo test --example unit_test`, or `cargo run --example unit_test`
 //!
 //! `MockDspy` stands where the program's service will. Time is paused, so a test of ten seconds
 //! takes none, and each instant in it is exact.
 
 use std::time::Duration;
 
-use tower::{BoxError, ServiceBuilder, util::BoxCloneSyncService};
+use serde_json::json;
+use tokio::time::Instant;
+use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_dspy::{
     Backoff, DeadlineLayer, Error, FallbackLayer, PredictRequest, Prediction, RetryLayer,
     TimeoutLayer,
+    testing::{MockDspy, mock::Reply},
 };
 
 type Answers = BoxCloneSyncService<PredictRequest, Prediction, Error>;
@@ -34,29 +37,28 @@ where
     BoxCloneSyncService::new(layers.service(program))
 }
 
-fn main() -> Result<(), BoxError> {
-    Err("this example is its tests: `cargo test --example unit_test`".into())
+/// The tests are below; this shows one of them at work.
+#[tokio::main(flavor = "current_thread", start_paused = true)]
+async fn main() -> Result<(), Error> {
+    let mock = MockDspy::from_fn(|_| Reply::hang());
+    let start = Instant::now();
+    let answer = stack(mock.clone()).oneshot(ask()).await?;
+    println!("{} (after {:?})", answer.outputs["answer"], start.elapsed());
+    println!("{} attempts were stopped", mock.stopped().len());
+    Ok(())
+}
+
+fn ask() -> PredictRequest {
+    PredictRequest::new(json!({"question": "The capital of France?"}))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use tokio::time::{Instant, advance};
+    use tokio::time::advance;
     use tokio_test::{assert_pending, task};
-    use tower::ServiceExt;
-    use tower_dspy::{
-        Cause, ErrorKind, LmError,
-        testing::{
-            MockDspy,
-            mock::{CallEnd, Reply},
-        },
-    };
+    use tower_dspy::{Cause, ErrorKind, LmError, testing::mock::CallEnd};
 
     use super::*;
-
-    fn ask() -> PredictRequest {
-        PredictRequest::new(json!({"question": "The capital of France?"}))
-    }
 
     #[tokio::test(start_paused = true)]
     async fn an_lm_that_stumbles_is_asked_again() {
