@@ -31,6 +31,7 @@ impl Permits {
         }
     }
 
+    #[cfg(feature = "python")]
     pub(crate) fn in_flight(&self) -> usize {
         self.max_in_flight
             .saturating_sub(self.free.available_permits())

@@ -8,7 +8,7 @@ use std::{fmt, sync::mpsc};
 /// knows nothing of work on other threads, as Python's is, or of another process: its callers seem
 /// idle, so the first timeout around them fires at once, whatever it is. This guard keeps a blocking
 /// task of the runtime busy, which is what stops the jumps. Time then moves by
-/// [`tokio::time::advance`] alone.
+/// `tokio::time::advance` alone.
 ///
 /// ```
 /// use std::time::Duration;
