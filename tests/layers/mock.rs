@@ -222,3 +222,22 @@ async fn a_reply_may_depend_on_the_question() {
     assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::Lost);
     assert_eq!(ask().await.unwrap().outputs["answer"], "Rayleigh");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_without_a_layer_does_not_wait_for_what_lingers() {
+    let mock = MockDspy::new([Reply::hang().lingers(secs(60))]);
+    let cancel = Cancel::new();
+    let call = mock.clone().oneshot(request().with_cancel(cancel.clone()));
+    let (took, (result, _)) = timed(async {
+        tokio::join!(call, async {
+            sleep(secs(1)).await;
+            cancel.cancel(Cause::ClientGone)
+        })
+    })
+    .await;
+    assert_eq!(took, secs(1));
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(mock.in_flight(), 1);
+    mock.wait_for(|calls| !calls[0].in_flight).await;
+    assert_eq!(mock.calls()[0].at.elapsed(), secs(61));
+}
