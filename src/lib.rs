@@ -59,7 +59,7 @@
 //! | `lm` (default, part of `python`) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
 //! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
-//! | `test-util` | [`testing`]: a scripted LM over real HTTP; for tests only |
+//! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
 //!
 //! Without default features the layers build with no Python, for any tower service.
@@ -73,6 +73,8 @@ mod context;
 mod deadline;
 pub mod drop_scope;
 pub mod error;
+#[cfg(any(feature = "python", feature = "test-util"))]
+mod innermost;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
@@ -83,6 +85,7 @@ pub mod service;
 mod session;
 mod spent;
 pub mod stack;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 

@@ -80,7 +80,7 @@ impl PredictRequest {
     }
 
     /// The context.
-    #[cfg(feature = "python")]
+    #[cfg(any(feature = "python", feature = "test-util"))]
     pub(crate) fn context_ref(&self) -> &CallContext {
         &self.context
     }

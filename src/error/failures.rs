@@ -22,8 +22,10 @@ struct OverloadedFields {
 }
 
 impl Overloaded {
-    #[cfg(feature = "python")]
-    pub(crate) fn new(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
+    /// `program` has `max_in_flight` calls in flight, and `max_waiting` more wait: what a mock in a
+    /// test answers then.
+    #[must_use]
+    pub fn new(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
         Self(Box::new(OverloadedFields {
             program: program.into(),
             max_in_flight,
@@ -46,8 +48,9 @@ struct InvalidInputFields {
 }
 
 impl InvalidInput {
-    #[cfg(feature = "python")]
-    pub(crate) fn new(
+    /// A refusal as a mock in a test gives one: what is wrong, in which field if it is one, and
+    /// what `program` expects instead.
+    pub fn new(
         program: &str,
         field: Option<&str>,
         problem: impl Into<Box<str>>,
@@ -273,8 +276,8 @@ struct LostFields {
 }
 
 impl Lost {
-    #[cfg(feature = "python")]
-    pub(crate) fn new(reason: impl Into<Box<str>>) -> Self {
+    /// The host is gone because of `reason`, as a mock in a test says.
+    pub fn new(reason: impl Into<Box<str>>) -> Self {
         Self(Box::new(LostFields {
             reason: reason.into(),
             spent: Beside(None),

@@ -8,20 +8,15 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep_until},
-};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Span;
 
 use super::{program::Program, schema::into_fields};
 use crate::{
-    Cancel, Cancelled, Cause, Classify, Deadline, Elapsed, Error, PredictRequest, Prediction,
-    Scope, Stage,
+    Cause, Classify, Error, PredictRequest, Prediction,
     bridge::{self, Call, Outcome},
     drop_scope,
-    layers::guard::enclosing,
+    innermost::Stop,
     spent::account::Carried,
 };
 
@@ -57,13 +52,8 @@ pin_project! {
         program: Arc<Program>,
         started: Instant,
         span: Span,
-        cancel: Cancel,
         #[pin]
-        cancelled: Option<WaitForCancellationFutureOwned>,
-        deadline: Option<Deadline>,
-        #[pin]
-        timer: Option<Sleep>,
-        signalled: Option<Cause>,
+        stop: Stop,
         resolved: bool,
     }
 
@@ -71,7 +61,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if !*this.resolved {
-                let cause = this.signalled.unwrap_or_else(drop_scope::cause);
+                let cause = this.stop.reason();
                 let _entered = this.span.enter();
                 if let Some(spent) = this.call.give_up(cause) {
                     drop_scope::report(spent);
@@ -109,8 +99,7 @@ impl PredictFuture {
             attempt = context.attempt,
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
-        let cancel = context.cancel.clone();
-        let deadline = context.deadline;
+        let stop = Stop::new(&context, started);
         let held = Some(Box::new(permit) as _);
         let counts = Some(program.counts.clone());
         let target = program.target;
@@ -122,11 +111,7 @@ impl PredictFuture {
                     program,
                     started,
                     span,
-                    cancelled: cancel.cancelled_owned(),
-                    cancel,
-                    deadline,
-                    timer: None,
-                    signalled: None,
+                    stop,
                     resolved: false,
                 },
             },
@@ -159,7 +144,7 @@ impl Running {
         // The answer first: what is ready wins the tie with the clock and with a cancel.
         let result = match Pin::new(&mut *this.call).poll(cx) {
             Poll::Ready(outcome) => {
-                let cause = this.signalled.unwrap_or_else(|| {
+                let cause = this.stop.signalled().unwrap_or_else(|| {
                     // Nobody else cancels what this call did not.
                     let stopped = this.program.host.closed().is_some();
                     if stopped {
@@ -174,64 +159,19 @@ impl Running {
                     |outcome| answer(outcome, &this.program.name, cause, *this.started),
                 )
             }
-            Poll::Pending => Err(ready!(this.poll_stop(cx))),
+            Poll::Pending => Err(ready!(
+                this.stop.as_mut().poll(cx, |cause| this.call.cancel(cause))
+            )),
         };
         *this.resolved = true;
-        let result = account(&*this.call, result, this.signalled);
+        let result = account(&*this.call, result, this.stop.signalled());
         report(&result.as_ref().map(|_| ()), *this.started);
         Poll::Ready((result, this.call.carried()))
     }
 }
 
-impl RunningProjection<'_> {
-    /// Signals the work when the call is cancelled or its deadline has passed, once. Ready with the
-    /// error, unless a layer around this call sees to its end.
-    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        if let Some(cause) = *self.signalled {
-            // Told at the deadline, a layer is about to end the call and to say what passed. Told
-            // by a token, one may be giving the work its grace.
-            let kept = cause == Cause::Deadline && self.timer.is_some()
-                || enclosing::sees_to(Instant::now(), Stage::Running, false);
-            if kept {
-                return Poll::Pending;
-            }
-            return Poll::Ready(Cancelled::new(cause).into());
-        }
-        let cancelled = self.cancelled.as_mut().as_pin_mut();
-        if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
-            self.timer.set(None);
-            self.signal(self.cancel.cause().unwrap_or(Cause::Caller));
-            // A layer that watches the same token is polled after its work: an answer now would
-            // win the tie and take the grace away. If there is none, it comes with the next poll.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let Some(deadline) = *self.deadline else {
-            return Poll::Pending;
-        };
-        if self.timer.is_none() {
-            self.timer.set(Some(sleep_until(deadline.instant())));
-        }
-        if let Some(timer) = self.timer.as_mut().as_pin_mut() {
-            ready!(timer.poll(cx));
-        }
-        self.signal(Cause::Deadline);
-        // Whoever set the limit knows what it is called; without a layer it is the deadline.
-        if enclosing::sees_to(deadline.instant(), Stage::Running, true) {
-            return Poll::Pending;
-        }
-        let limit = deadline.remaining_at(*self.started);
-        Poll::Ready(Elapsed::new(Scope::Deadline, Stage::Running, limit).into())
-    }
-
-    fn signal(&mut self, cause: Cause) {
-        *self.signalled = Some(cause);
-        self.call.cancel(cause);
-    }
-}
-
 /// Puts what the call spent beside its answer, or onto its error.
-fn account(call: &Call, result: Answer, signalled: &Option<Cause>) -> Answer {
+fn account(call: &Call, result: Answer, signalled: Option<Cause>) -> Answer {
     match result {
         Ok(mut prediction) => {
             if let Some(spent) = call.close(Ok(())) {

@@ -22,6 +22,7 @@ mod outputs;
 mod own_lm;
 mod partial;
 mod patterns;
+mod paused;
 mod refused_loads;
 mod scope;
 mod service;
