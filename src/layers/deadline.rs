@@ -254,7 +254,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let tag = Tag::of_request(&request);
         let inbound = request.context().and_then(|context| context.deadline);

@@ -189,7 +189,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let since = now::take();
         let own = Deadline::at(since).later_by(self.config.limit);

@@ -154,7 +154,7 @@ pub(crate) type Limited<W> = Guard<W, Clock>;
 
 impl<W, A> Guard<W, A> {
     /// Runs `work` until it is done or `alarm` rings.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn new(work: W, alarm: A, grace: Option<Box<Grace>>, tag: Tag) -> Self {
         Self {
             work,
@@ -209,7 +209,9 @@ where
             Poll::Pending => None,
         };
         Self {
-            work: Admit::unready(service, request, error),
+            work: Admit::Waiting {
+                queued: Admit::unready(service, request, error),
+            },
             alarm: alarm(),
             grace,
             phase: Phase::Watching,

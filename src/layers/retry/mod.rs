@@ -236,7 +236,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         // Before it is cloned, so that all attempts have the same.
         request.context_mut().id();
