@@ -158,7 +158,7 @@ impl DeadlineLayer {
 
     /// The limit for the work of a call that arrives now with the deadline `inbound`, and whether
     /// it is that deadline, and not one of this layer's making.
-    #[inline]
+    #[inline(always)]
     fn limit(&self, inbound: Option<Deadline>) -> Option<(Limit, bool)> {
         if inbound.is_none() && self.limit.is_none() {
             return None;

@@ -209,16 +209,8 @@ where
         }
         context.deadline = Some(at);
         let grace = Grace::below(self.config.grace, context);
-        // As it stands here, in one expression, the future is made where it is going to lie.
         TimeoutFuture {
-            limited: Limited::new(
-                Slot::Live {
-                    future: self.inner.call(request),
-                },
-                clock,
-                grace,
-                tag,
-            ),
+            limited: Limited::running(clock, grace, tag, || self.inner.call(request)),
         }
     }
 }

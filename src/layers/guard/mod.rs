@@ -166,12 +166,32 @@ impl<W, A> Guard<W, A> {
     }
 
     /// Answers with the error of the alarm for a cause, if there is one: the work holds nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn refusing(mut self, cause: Option<Cause>) -> Self {
         if let Some(cause) = cause {
             self.phase = Phase::Refused(cause);
         }
         self
+    }
+}
+
+impl<F, A> Guard<Slot<F>, A> {
+    /// Runs what `call` returns until it is done or `alarm` rings.
+    #[inline(always)]
+    pub(crate) fn running(
+        alarm: A,
+        grace: Option<Box<Grace>>,
+        tag: Tag,
+        call: impl FnOnce() -> F,
+    ) -> Self {
+        Self {
+            alarm,
+            grace,
+            phase: Phase::Watching,
+            tag,
+            // Last: what is made before something else has to be moved.
+            work: Slot::Live { future: call() },
+        }
     }
 }
 
@@ -195,27 +215,28 @@ where
         // Nobody needs to be woken: the future, if it has to wait, asks again at its first poll.
         let error = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {
+                let alarm = alarm();
                 return Self {
-                    work: Admit::Running {
-                        future: service.call(request),
-                    },
-                    alarm: alarm(),
+                    alarm,
                     grace,
                     phase: Phase::Watching,
                     tag,
+                    // Last: what is made before something else has to be moved.
+                    work: Admit::Running {
+                        future: service.call(request),
+                    },
                 };
             }
             Poll::Ready(Err(error)) => Some(error),
             Poll::Pending => None,
         };
+        let queued = Admit::unready(service, request, error);
         Self {
-            work: Admit::Waiting {
-                queued: Admit::unready(service, request, error),
-            },
             alarm: alarm(),
             grace,
             phase: Phase::Watching,
             tag,
+            work: Admit::Waiting { queued },
         }
     }
 }
