@@ -14,6 +14,7 @@
 mod clock;
 pub(crate) mod enclosing;
 pub(crate) mod now;
+mod timer;
 mod watch;
 mod work;
 
