@@ -91,12 +91,14 @@ impl Grace {
     /// nothing can cancel the node.
     #[inline]
     pub(crate) fn on(length: Duration, node: &Cancel) -> Option<Box<Self>> {
-        (!length.is_zero() && node.is_some()).then(|| {
-            Box::new(Self {
-                length,
-                node: node.clone(),
-                began: None,
-            })
+        (!length.is_zero() && node.is_some()).then(|| Self::boxed(length, node))
+    }
+
+    fn boxed(length: Duration, node: &Cancel) -> Box<Self> {
+        Box::new(Self {
+            length,
+            node: node.clone(),
+            began: None,
         })
     }
 }
