@@ -14,6 +14,7 @@ mod hedge;
 mod hedge_costs;
 mod latency;
 mod mock;
+mod model;
 mod nested;
 mod patterns_call;
 mod patterns_config;

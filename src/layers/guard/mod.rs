@@ -270,7 +270,12 @@ where
                         return polled;
                     }
                     let cause = ready!(this.alarm.as_mut().poll_ring(cx));
-                    let stage = this.work.stage();
+                    // Further in, a call may wait that this layer's service has taken long ago.
+                    let stage = if waits {
+                        Stage::Waiting
+                    } else {
+                        this.work.stage()
+                    };
                     let at = this.alarm.at().unwrap_or_else(Instant::now);
                     let left_to_another = if A::CANCELS {
                         enclosing::sees_to_cancel(stage)
@@ -292,7 +297,7 @@ where
                         // The work is told before anybody waits for it.
                         continue;
                     }
-                    (cause, if waits { Stage::Waiting } else { stage })
+                    (cause, stage)
                 }
                 Phase::Ending(cause) => {
                     let began = this.grace.as_ref().and_then(|grace| grace.began);
@@ -303,7 +308,18 @@ where
                     }
                     (cause, Stage::Running)
                 }
-                Phase::Refused(cause) => (cause, Stage::BeforeStart),
+                Phase::Refused(cause) => {
+                    let stage = Stage::BeforeStart;
+                    let enclosed = this.alarm.is_merged()
+                        && this
+                            .alarm
+                            .at()
+                            .is_some_and(|at| enclosing::sees_to(at, stage, true));
+                    if enclosed {
+                        return Poll::Pending;
+                    }
+                    (cause, stage)
+                }
                 Phase::Done => return Poll::Pending,
             };
             *this.phase = Phase::Done;
