@@ -158,6 +158,7 @@ async fn run(case: &Case) {
         cancel: case.cancel,
         attempts: &case.attempts,
         readiness: case.readiness,
+        later: !case.readiness.is_zero(),
     };
     let latest = latest(&case.layers, around);
     match &outcome {

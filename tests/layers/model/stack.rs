@@ -122,6 +122,8 @@ pub(crate) struct Around<'a> {
     pub(crate) cancel: Option<Duration>,
     pub(crate) attempts: &'a [Behaviour],
     pub(crate) readiness: Duration,
+    /// Whether the call may come some time after the deadline was set.
+    pub(crate) later: bool,
 }
 
 /// How long `layers` and what is inside may take to be ready.
@@ -154,25 +156,34 @@ fn latest_call(layers: &[Kind], around: Around<'_>) -> Option<Duration> {
             grace,
         } => {
             let limit = earlier(around.deadline, limit).map(|at| at.saturating_sub(reserve));
-            ended(latest(inside, limited(around, limit)), limit, grace)
+            ended(latest(inside, limited(around, limit)), limit, grace, around)
         }
         Kind::Attempt { limit, grace } => {
             let limit = earlier(around.deadline, Some(limit));
-            ended(latest_call(inside, limited(around, limit)), limit, grace)
+            ended(
+                latest_call(inside, limited(around, limit)),
+                limit,
+                grace,
+                around,
+            )
         }
-        Kind::Cancel { grace } => ended(latest(inside, around), around.cancel, grace),
+        Kind::Cancel { grace } => ended(latest(inside, around), around.cancel, grace, around),
         Kind::Fallback { reserve } => {
             let limit = around
                 .deadline
                 .filter(|_| !reserve.is_zero())
                 .map(|at| at - reserve.min(at / 2));
-            let around = limit.map_or(around, |limit| limited(around, Some(limit)));
-            ended(latest(inside, around), limit, Duration::ZERO)
+            let inner = limit.map_or(around, |limit| limited(around, Some(limit)));
+            ended(latest(inside, inner), limit, Duration::ZERO, around)
         }
         Kind::Retry { backoff, .. } => {
             let rounds = rounds(layer);
             let first = latest_call(inside, around)?;
-            let next = backoff + latest(inside, around)?;
+            let later = Around {
+                later: true,
+                ..around
+            };
+            let next = backoff + latest(inside, later)?;
             Some(first + next * (rounds - 1))
         }
     }
@@ -184,8 +195,15 @@ pub(crate) fn rings(limit: Duration) -> Duration {
 }
 
 /// When what lasts until `latest` is ended by a limit, if that is set.
-fn ended(latest: Option<Duration>, limit: Option<Duration>, grace: Duration) -> Option<Duration> {
+fn ended(
+    latest: Option<Duration>,
+    limit: Option<Duration>,
+    grace: Duration,
+    around: Around<'_>,
+) -> Option<Duration> {
     match (latest, limit) {
+        // Less may be left by then, and what would have been done in time gets the grace.
+        (Some(latest), Some(limit)) if latest < limit && around.later => Some(latest + grace),
         (Some(latest), Some(limit)) if latest < limit => Some(latest),
         (_, Some(limit)) => Some(rings(limit) + grace),
         (latest, None) => latest,
