@@ -30,7 +30,7 @@ impl CallId {
             static LAST: Cell<u64> = const { Cell::new(0) };
         }
         let mut last = LAST.get();
-        if last % ROW == 0 {
+        if last.is_multiple_of(ROW) {
             last = ROWS.fetch_add(ROW, Ordering::Relaxed);
         }
         let id = last + 1;
