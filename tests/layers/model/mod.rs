@@ -8,7 +8,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use proptest::{collection::vec, option, prelude::*};
 use tokio::time::{sleep, timeout};
 use tower::{Service, ServiceExt};
-use tower_dspy::{Cancel, Cause, Deadline, Error, Scope, Stage};
+use tower_dspy::{Cancel, Cause, Deadline, Error, Scope, Stage, Tracker};
 
 use self::{
     leaf::{Behaviour, End, Leaf, Ledger},
@@ -63,6 +63,7 @@ fn layer() -> impl Strategy<Value = Kind> {
             }
         ),
         (some_time(), extra()).prop_map(|(limit, grace)| Kind::Attempt { limit, grace }),
+        Just(Kind::Track),
     ]
 }
 
@@ -115,6 +116,7 @@ proptest! {
 
 async fn run(case: &Case) {
     let ledger = Ledger::new();
+    let tracker = Tracker::new();
     let mut service = build(
         &case.layers,
         Leaf {
@@ -124,6 +126,7 @@ async fn run(case: &Case) {
             waits: None,
             ready: false,
         },
+        &tracker,
     );
     let mut request = request();
     if let Some(deadline) = case.deadline {
@@ -152,6 +155,7 @@ async fn run(case: &Case) {
     let took = ledger.now();
     let works = ledger.works();
     assert!(works.iter().all(|work| work.end.is_some()), "{works:?}");
+    assert!(tracker.is_empty(), "{:?}", tracker.calls());
 
     let around = Around {
         deadline: case.deadline,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower::{Layer, util::BoxCloneSyncService};
 use tower_dspy::{
     Backoff, CancelLayer, DeadlineLayer, Error, FallbackLayer, RetryBudget, RetryLayer,
-    TimeoutLayer,
+    TimeoutLayer, TrackLayer, Tracker,
 };
 
 use super::leaf::{Behaviour, Leaf};
@@ -33,12 +33,13 @@ pub(crate) enum Kind {
         limit: Duration,
         grace: Duration,
     },
+    Track,
 }
 
 pub(crate) type Boxed = BoxCloneSyncService<Request, &'static str, Error>;
 
-/// The layers, outermost first, around `leaf`.
-pub(crate) fn build(layers: &[Kind], leaf: Leaf) -> Boxed {
+/// The layers, outermost first, around `leaf`; all that track share `tracker`.
+pub(crate) fn build(layers: &[Kind], leaf: Leaf, tracker: &Tracker) -> Boxed {
     layers.iter().rev().fold(
         BoxCloneSyncService::new(leaf),
         |inner, layer| match *layer {
@@ -76,6 +77,7 @@ pub(crate) fn build(layers: &[Kind], leaf: Leaf) -> Boxed {
             Kind::Attempt { limit, grace } => {
                 BoxCloneSyncService::new(TimeoutLayer::new(limit).with_grace(grace).layer(inner))
             }
+            Kind::Track => BoxCloneSyncService::new(TrackLayer::new(tracker.clone()).layer(inner)),
         },
     )
 }
@@ -110,7 +112,7 @@ pub(crate) fn longest_grace(layers: &[Kind]) -> Duration {
         Kind::Deadline { grace, .. } | Kind::Cancel { grace } | Kind::Attempt { grace, .. } => {
             grace
         }
-        Kind::Fallback { .. } | Kind::Retry { .. } => Duration::ZERO,
+        Kind::Fallback { .. } | Kind::Retry { .. } | Kind::Track => Duration::ZERO,
     });
     graces.max().unwrap_or_default()
 }
@@ -167,6 +169,7 @@ fn latest_call(layers: &[Kind], around: Around<'_>) -> Option<Duration> {
                 around,
             )
         }
+        Kind::Track => latest(inside, around),
         Kind::Cancel { grace } => ended(latest(inside, around), around.cancel, grace, around),
         Kind::Fallback { reserve } => {
             let limit = around
