@@ -197,7 +197,8 @@ impl Exchange {
         };
         let event = py.detach(|| {
             let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-            // The sender goes without a word only when the exchange was aborted.
+            // The sender, which is the exchange's alone, goes without a word only when that was
+            // aborted.
             events.recv().unwrap_or(Event::Cancelled)
         });
         event.into_python(py)
@@ -259,10 +260,6 @@ impl Opening<'_> {
         };
         let runtime = super::runtime::handle().map_err(PyValueError::new_err)?;
         let start = || {
-            let wake = match &sink {
-                Sink::Loop(..) => None,
-                Sink::Thread(sender) => Some(sender.clone()),
-            };
             let call = self.call.clone();
             let exchange = run(self.lm.clone(), request, sink.clone(), deadline);
             let task = runtime.spawn(async move {
@@ -271,7 +268,7 @@ impl Opening<'_> {
                     call.exchange_ended(id);
                 }
             });
-            Abort::new(task.abort_handle(), wake)
+            Abort::new(task.abort_handle())
         };
         // Listening first: an answer may come before `start` has returned.
         if let Some(deliver) = self.deliver {

@@ -34,4 +34,5 @@ mod state;
 mod storm;
 mod strays;
 mod tenants;
+mod traffic;
 mod venv;
