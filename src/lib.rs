@@ -70,7 +70,7 @@ pub mod bridge;
 mod builder;
 mod cancel;
 mod context;
-mod deadline;
+pub mod deadline;
 pub mod drop_scope;
 pub mod error;
 #[cfg(any(feature = "python", feature = "test-util"))]

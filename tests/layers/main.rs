@@ -43,3 +43,4 @@ mod track_races;
 mod track_span;
 mod traps;
 mod watched;
+mod wire;
