@@ -44,3 +44,4 @@ mod track_races;
 mod track_span;
 mod traps;
 mod watched;
+mod wire;
