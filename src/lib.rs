@@ -114,7 +114,7 @@ pub use layers::{
 };
 #[cfg(feature = "lm")]
 pub use lm::Lm;
-pub use request::{PredictRequest, Prediction, Usage};
+pub use request::{PredictRequest, Prediction, Tenant, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
 pub use session::{Session, SessionLayer, SessionService};

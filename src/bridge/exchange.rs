@@ -24,7 +24,7 @@ use super::{
     inbox::Inbox,
 };
 use crate::{
-    CallContext, Cancel, Deadline,
+    CallContext, Cancel, Deadline, Tenant,
     lm::{LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
     spent::{account::Account, attempt::Attempt},
 };
@@ -221,6 +221,7 @@ pub(super) struct Opening<'a> {
     pub(super) lm: Arc<LmHandle>,
     pub(super) call: Option<Arc<CallState>>,
     pub(super) context: CallContext,
+    pub(super) tenant: Option<Tenant>,
     pub(super) deliver: Option<Py<PyAny>>,
 }
 
@@ -250,6 +251,9 @@ impl Opening<'_> {
         request.extensions_mut().insert(LmLog::of(attempt));
         let deadline = context.deadline;
         request.extensions_mut().insert(context);
+        if let Some(tenant) = self.tenant {
+            request.extensions_mut().insert(tenant);
+        }
         let id = self.inbox.next_sequence();
         let (sink, events) = match &self.deliver {
             Some(_) => (Sink::Loop(self.inbox.clone(), id), None),

@@ -16,7 +16,7 @@ use super::{
     inbox::{self, Control, Inbox, Start},
     spending::Spending,
 };
-use crate::{CallContext, Deadline, lm::LmHandle};
+use crate::{CallContext, Deadline, lm::LmHandle, request::Route};
 
 /// What the loop has, after the grace of a stop, to close and to end its thread.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
@@ -110,6 +110,7 @@ impl Host {
         inputs: Arc<Value>,
         held: Held,
         program: Option<Arc<ProgramCounts>>,
+        route: Route,
     ) -> Call {
         let before = mem::take(&mut context.account);
         let spending = Spending::new(context.attempt, before, program);
@@ -120,6 +121,7 @@ impl Host {
         self.inbox.counters.submitted.add(1);
         self.inbox.push_start(Start {
             context,
+            route,
             sequence,
             target,
             inputs,

@@ -24,7 +24,7 @@ use super::{
     exchange::Event,
     fault::Fault,
 };
-use crate::{CallContext, lm::LmHandle};
+use crate::{CallContext, lm::LmHandle, request::Route};
 
 /// What travels with a call until all that it made has ended, such as a permit.
 pub(crate) type Held = Option<Box<dyn Send>>;
@@ -32,6 +32,7 @@ pub(crate) type Held = Option<Box<dyn Send>>;
 /// A call that waits for its start.
 pub(super) struct Start {
     pub(super) context: CallContext,
+    pub(super) route: Route,
     pub(super) sequence: u64,
     pub(super) target: u64,
     pub(super) inputs: Arc<Value>,

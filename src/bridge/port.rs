@@ -16,7 +16,7 @@ use super::{
     inbox::{Control, Held, Inbox, Start},
     log,
 };
-use crate::{CallContext, Lm};
+use crate::{CallContext, Lm, request::Route};
 
 /// The port's own side, called by the runner on Python's thread.
 #[pyclass(frozen)]
@@ -70,6 +70,7 @@ impl Port {
             lm,
             call: call.map(|call| call.get().state.clone()),
             context: call.map_or_else(CallContext::new, |call| call.get().context.clone()),
+            tenant: call.and_then(|call| call.get().route.tenant.clone()),
             deliver,
         }
         .open(request)
@@ -105,6 +106,7 @@ impl Port {
 #[pyclass(frozen)]
 struct Pending {
     context: CallContext,
+    route: Route,
     inbox: Arc<Inbox>,
     state: Arc<CallState>,
     parts: Mutex<Parts>,
@@ -189,6 +191,11 @@ impl Pending {
     fn bypassed(&self, lm: &str) {
         let spending = self.state.spending();
         spending.bypassed(lm, &self.inbox.lm_counters);
+    }
+
+    /// The name of the LM that the caller asked for.
+    fn lm(&self) -> Option<&str> {
+        self.route.lm.as_deref()
     }
 
     /// Whether the call may call no LM any more.
@@ -282,6 +289,7 @@ impl Drain {
             py,
             Pending {
                 context: start.context,
+                route: start.route,
                 inbox: self.inbox.clone(),
                 state: start.state,
                 parts: Mutex::new(Parts {

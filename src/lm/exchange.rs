@@ -8,6 +8,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use super::{
     account::Record,
     handle::Shared,
     http::body,
+    keyed::Keyed,
     limits::{self, Timer},
     status::BadStatus,
 };
@@ -62,10 +64,18 @@ async fn exchange(
 ) -> Result<LmResponse, BoxError> {
     // Before the call, so that it is dropped after it.
     let mut record = Record::begin(&request, &shared.provider, &shared.model);
-    if let Err(refused) = shared.lock.put(&mut request) {
-        record.finish(LmOutcome::Refused);
-        return Err(refused.into());
-    }
+    let keyed = match &shared.keys {
+        None => Ok(shared.keyed.clone()),
+        Some(keys) => keys.keyed(&request, &shared.keyed).map(Arc::new),
+    };
+    let put = keyed.and_then(|keyed| keyed.lock.put(&mut request).map(|()| keyed));
+    let keyed = match put {
+        Ok(keyed) => keyed,
+        Err(refused) => {
+            record.finish(LmOutcome::Refused);
+            return Err(refused.into());
+        }
+    };
     let mut sent = Box::pin(http.call(request));
     let answer = match shared.limits.first_byte {
         None => sent.await,
@@ -86,13 +96,13 @@ async fn exchange(
         Ok(answer) => answer,
         Err(error) => {
             record.finish(LmOutcome::Failed);
-            return Err(shared.failure(&error).into());
+            return Err(keyed.failure(&error).into());
         }
     };
     record.status(answer.status());
-    let answer = answer.map(|inner| body(ExchangeBody::new(inner, record, shared.clone())));
+    let answer = answer.map(|inner| body(ExchangeBody::new(inner, record, keyed.clone(), &shared)));
     if answer.status().is_client_error() || answer.status().is_server_error() {
-        return Err(BadStatus::read(answer, &shared.redact).await.into());
+        return Err(BadStatus::read(answer, &keyed.redact).await.into());
     }
     Ok(answer)
 }
@@ -102,21 +112,24 @@ struct ExchangeBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
     record: Record,
-    shared: Arc<Shared>,
+    keyed: Arc<Keyed>,
+    /// How long a pause may be.
+    idle: Option<Duration>,
     timer: Timer,
     /// When the present pause is too long.
     too_long: Option<Instant>,
 }
 
 impl ExchangeBody {
-    fn new(inner: LmBody, mut record: Record, shared: Arc<Shared>) -> Self {
+    fn new(inner: LmBody, mut record: Record, keyed: Arc<Keyed>, shared: &Shared) -> Self {
         if inner.is_end_stream() {
             record.finish(LmOutcome::Answered);
         }
         Self {
             inner: Some(inner),
             record,
-            shared,
+            keyed,
+            idle: shared.limits.idle,
             timer: Timer::default(),
             too_long: None,
         }
@@ -154,14 +167,14 @@ impl Body for ExchangeBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.end(LmOutcome::Failed);
-                Poll::Ready(Some(Err(this.shared.failure(&error).into())))
+                Poll::Ready(Some(Err(this.keyed.failure(&error).into())))
             }
             Poll::Ready(None) => {
                 this.end(LmOutcome::Answered);
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let Some(limit) = this.shared.limits.idle else {
+                let Some(limit) = this.idle else {
                     return Poll::Pending;
                 };
                 let too_long = *this

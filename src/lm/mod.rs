@@ -29,6 +29,7 @@ mod failure;
 mod handle;
 mod http;
 mod key;
+mod keyed;
 mod limits;
 mod provider;
 mod redact;
@@ -56,7 +57,8 @@ pub use self::{
     provider::LmConfigError,
     status::BadStatus,
 };
-use self::{client::SharedClient, http::erase};
+use self::{client::SharedClient, http::erase, keyed::KeyFn};
+use crate::Tenant;
 pub use crate::{LmCall, LmOutcome};
 
 /// An LM by name, with where it is, with whose key, and what its calls go through.
@@ -89,6 +91,17 @@ enum Key {
     ProvidersOwn,
     Env(String),
     Given(String),
+    /// Asked for with each request.
+    By(KeyFn),
+}
+
+impl Key {
+    fn function(&self) -> Option<KeyFn> {
+        match self {
+            Self::By(function) => Some(function.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// A layer without its type.
@@ -132,6 +145,29 @@ impl Lm {
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Key::Given(key.into());
+        self
+    }
+
+    /// Asks `key` for the key of each request, by the tenant that its call
+    /// [was made for](crate::PredictRequest::with_tenant), if it was. It has to answer at once, so
+    /// keep the keys in memory; a key that it answers anew is used from the next request on. With
+    /// `None` nothing is sent, and the LM call fails as
+    /// [`Refused`](LmFailureKind::Refused).
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use tower_dspy::{Lm, Tenant};
+    ///
+    /// let keys = HashMap::from([("acme".to_owned(), "acme's key".to_owned())]);
+    /// let lm = Lm::new("openai/gpt-4o-mini")
+    ///     .key_with(move |tenant: Option<&Tenant>| keys.get(tenant?.name()).cloned());
+    /// ```
+    #[must_use]
+    pub fn key_with(
+        mut self,
+        key: impl Fn(Option<&Tenant>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.key = Key::By(KeyFn::new(key));
         self
     }
 
@@ -224,6 +260,7 @@ impl fmt::Debug for Lm {
             Key::ProvidersOwn => "the provider's own variable",
             Key::Env(variable) => variable,
             Key::Given(_) => "(given)",
+            Key::By(_) => "(of each tenant)",
         };
         f.debug_struct("Lm")
             .field("model", &self.model)

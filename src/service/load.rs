@@ -82,6 +82,8 @@ pub struct Load {
     target: String,
     source: Option<Source>,
     lm: Option<Lm>,
+    lms: Vec<(String, Lm)>,
+    predictor_lms: Vec<(String, String)>,
     state: Option<PathBuf>,
     trust_pickle: bool,
     max_in_flight: usize,
@@ -103,6 +105,8 @@ impl Load {
             target,
             source,
             lm: None,
+            lms: Vec::new(),
+            predictor_lms: Vec::new(),
             state: None,
             trust_pickle: false,
             max_in_flight: MAX_IN_FLIGHT,
@@ -111,12 +115,62 @@ impl Load {
         }
     }
 
-    /// The LM that the program calls.
+    /// The LM that the program calls, unless a request [names another](Self::lms).
     ///
-    /// DSPy's own retries and its cache are off. A predictor with an LM of its own keeps that
-    /// LM's model, with this LM's address and key; one of another provider fails the loading.
+    /// DSPy's own retries and its cache are off. A predictor with an LM of its own, also one from
+    /// a state, keeps that LM's model and options, with the address and the key of an LM that the
+    /// program is loaded with: one of the same model, else this one if it is of the same provider,
+    /// else the first that is. If there is none, loading fails and names the predictor.
     pub fn lm(mut self, lm: Lm) -> Self {
         self.lm = Some(lm);
+        self
+    }
+
+    /// More LMs, by names that requests choose one by:
+    /// [`PredictRequest::with_lm`](crate::PredictRequest::with_lm). Each has a key, layers and
+    /// limits of its own. Without [`lm`](Self::lm) the first of them is the usual one. A later LM
+    /// replaces an earlier one of its name.
+    ///
+    /// ```no_run
+    /// use serde_json::json;
+    /// use tower::{Service, ServiceExt};
+    /// use tower_dspy::{FallbackLayer, Host, Lm, PredictRequest};
+    ///
+    /// # async fn example(host: Host) -> Result<(), Box<dyn std::error::Error>> {
+    /// let qa = host
+    ///     .load("my_pkg.qa:Program")
+    ///     .lms([
+    ///         ("smart", Lm::new("openai/gpt-4o").key_env("OPENAI_API_KEY")),
+    ///         ("cheap", Lm::new("anthropic/claude-3-5-haiku").key_env("ANTHROPIC_API_KEY")),
+    ///     ])
+    ///     .await?;
+    /// let request = PredictRequest::new(json!({"question": "..."})).with_lm("cheap");
+    /// qa.clone().oneshot(request).await?;
+    ///
+    /// // Where the smart one fails, or takes too long, the cheap one answers.
+    /// let cheap = qa.clone().map_request(|request: PredictRequest| request.with_lm("cheap"));
+    /// let qa = tower::ServiceBuilder::new()
+    ///     .layer(FallbackLayer::to_service(cheap))
+    ///     .service(qa);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lms<N: Into<String>>(mut self, lms: impl IntoIterator<Item = (N, Lm)>) -> Self {
+        for (name, lm) in lms {
+            let name = name.into();
+            match self.lms.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, earlier)) => *earlier = lm,
+                None => self.lms.push((name, lm)),
+            }
+        }
+        self
+    }
+
+    /// Gives one predictor of the program, such as `answer` or `steps[0].answer`, an LM of its own
+    /// by its name among [`lms`](Self::lms), in place of whatever it has. It then calls that LM
+    /// whichever a request chooses. Loading fails if there is no such predictor or no such LM.
+    pub fn predictor_lm(mut self, predictor: impl Into<String>, lm: impl Into<String>) -> Self {
+        self.predictor_lms.push((predictor.into(), lm.into()));
         self
     }
 
@@ -177,6 +231,14 @@ impl Load {
         }
     }
 
+    /// What Python's side builds an LM from.
+    fn config(&self, lm: &Lm) -> Result<Value, LmConfigError> {
+        let id = self.host.add_lm(lm.connect()?);
+        let mut config = lm.config();
+        config["id"] = id.into();
+        Ok(config)
+    }
+
     fn spec(&self) -> Result<Value, LmConfigError> {
         static SOURCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let mut spec = Map::new();
@@ -189,10 +251,19 @@ impl Load {
             spec.insert("module".into(), format!("tower_dspy_source_{n}").into());
         }
         if let Some(lm) = &self.lm {
-            let id = self.host.add_lm(lm.connect()?);
-            let mut config = lm.config();
-            config["id"] = id.into();
-            spec.insert("lm".into(), config);
+            spec.insert("lm".into(), self.config(lm)?);
+        }
+        if !self.lms.is_empty() {
+            let configs = self.lms.iter().map(|(name, lm)| {
+                let mut config = self.config(lm)?;
+                config["name"] = name.as_str().into();
+                Ok(config)
+            });
+            let configs = configs.collect::<Result<Vec<_>, LmConfigError>>()?;
+            spec.insert("lms".into(), configs.into());
+        }
+        if !self.predictor_lms.is_empty() {
+            spec.insert("predictor_lms".into(), json!(self.predictor_lms));
         }
         if let Some(state) = &self.state {
             spec.insert("state".into(), json!(state));
@@ -214,6 +285,7 @@ impl IntoFuture for Load {
                 &self.target,
                 loaded.id,
                 loaded.schema.unwrap_or_default(),
+                self.lms.into_iter().map(|(name, _)| name).collect(),
                 self.max_in_flight,
                 self.max_waiting,
             ))))

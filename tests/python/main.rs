@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod lm_calls;
 mod lm_errors;
+mod lms;
 mod loading;
 mod logs;
 mod outputs;

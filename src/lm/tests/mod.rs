@@ -1,5 +1,6 @@
 //! The stack as a whole: limits under paused time, and the wire against a real server.
 
+mod keys;
 mod limits;
 mod stack;
 mod tls;

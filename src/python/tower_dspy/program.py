@@ -21,10 +21,18 @@ from tower_dspy.scope import SCOPE
 class Program:
     """A DSPy module, or an async function that uses some, ready to be called."""
 
-    def __init__(self, call: Any, schema: schemas.Schema, context: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        call: Any,
+        schema: schemas.Schema,
+        context: dict[str, Any],
+        lms: dict[str, dspy.LM] | None = None,
+    ) -> None:
         self._call = call
         self._schema = schema
         self._context = context
+        # What each of the LMs that a call may choose changes in the context.
+        self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
 
     def describe(self) -> dict[str, Any]:
         return self._schema.describe()
@@ -34,8 +42,11 @@ class Program:
         scope = SCOPE.get()
         if scope is not None:
             scope.outputs = self._schema.outputs
+        context = self._context
+        if self._chosen and (name := scope.call.lm()) is not None:
+            context = {**context, **self._chosen[name]}
         # In the settings too: DSPy carries them into threads, where a plain variable is lost.
-        with dspy.context(**self._context, tower_dspy_scope=scope):
+        with dspy.context(**context, tower_dspy_scope=scope):
             answer = await self._call(**inputs)
         return _outputs(answer)
 
@@ -43,7 +54,7 @@ class Program:
 def load(port: Any, spec: dict[str, Any]) -> Program:
     """The program of a load request; HostError says why there is none."""
     target = spec["target"]
-    config = spec.get("lm")
+    configs = lms.configs(spec)
     with settings.imported(target.partition(":")[0]) as changed:
         found = _find(spec)
     # A factory may read what its module configured, and configure more.
@@ -52,13 +63,18 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False))
     changed.update(more)
-    if config:
-        changed["lm"] = lms.build(port, config)
+    named = {config["name"]: lms.build(port, config) for config in spec.get("lms", ())}
+    if spec.get("lm"):
+        changed["lm"] = lms.build(port, spec["lm"])
+    elif named:
+        changed["lm"] = next(iter(named.values()))
     elif changed.get("lm") is not None:
-        changed["lm"] = lms.take_over(port, changed["lm"], None, f"`{target}`, by dspy.configure,")
+        changed["lm"] = lms.take_over(port, changed["lm"], [], f"`{target}`, by dspy.configure,")
     context = settings.for_calls(changed)
     if not isinstance(built, dspy.Module):
-        return Program(built, schemas.of_function(built, target), context)
+        if spec.get("predictor_lms"):
+            raise HostError("predictor_lm", f"`{target}` is a function: it has no predictors")
+        return Program(built, schemas.of_function(built, target), context, named)
     if not hasattr(type(built), "aforward"):
         raise HostError(
             "sync_only",
@@ -67,8 +83,9 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
         )
     if context.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
-    lms.rebind(port, built, config)
-    return Program(built.acall, schemas.of_program(built, target), context)
+    lms.give(built, spec.get("predictor_lms", ()), named, target)
+    lms.rebind(port, built, configs)
+    return Program(built.acall, schemas.of_program(built, target), context, named)
 
 
 def load_function(spec: dict[str, Any]) -> Any:
