@@ -4,6 +4,7 @@ use std::{mem, sync::Arc, thread::JoinHandle, time::Duration};
 
 use serde_json::Value;
 use tokio::{
+    runtime::Handle,
     sync::{Mutex, oneshot, watch},
     task::spawn_blocking,
     time::timeout,
@@ -14,9 +15,11 @@ use super::{
     call::CallState,
     embedded::Embedded,
     inbox::{self, Control, Inbox, Start},
+    runtime,
     spending::Spending,
+    tool::Offered,
 };
-use crate::{CallContext, Deadline, lm::LmHandle, request::Route};
+use crate::{CallContext, Deadline, lm::LmHandle, request::Route, service::Tool};
 
 /// What the loop has, after the grace of a stop, to close and to end its thread.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
@@ -147,6 +150,16 @@ impl Host {
     /// Makes an LM known to Python's side, by the id that is returned.
     pub(crate) fn add_lm(&self, lm: LmHandle) -> usize {
         self.inbox.add_lm(lm)
+    }
+
+    /// Makes a tool known to Python's side, by the id that is returned. It runs on the caller's
+    /// runtime.
+    pub(crate) fn add_tool(&self, tool: Tool) -> Result<usize, String> {
+        let runtime = match Handle::try_current() {
+            Ok(callers) => callers,
+            Err(_) => runtime::handle()?.clone(),
+        };
+        Ok(self.inbox.add_tool(Offered { tool, runtime }))
     }
 
     /// Why the host takes no calls; `None` while it does.

@@ -23,6 +23,7 @@ use super::{
     counters::{Counters, LmCounters},
     exchange::Event,
     fault::Fault,
+    tool::Offered,
 };
 use crate::{CallContext, lm::LmHandle, request::Route};
 
@@ -69,6 +70,7 @@ pub(super) struct Inbox {
     reason: OnceLock<String>,
     sequence: AtomicU64,
     lms: RwLock<Vec<Arc<LmHandle>>>,
+    tools: RwLock<Vec<Arc<Offered>>>,
     // Of its own, because the account of a call adds to it and may outlive the call.
     pub(super) lm_counters: Arc<LmCounters>,
     pub(super) counters: Counters,
@@ -87,6 +89,7 @@ impl Inbox {
             reason: OnceLock::new(),
             sequence: AtomicU64::new(1),
             lms: RwLock::default(),
+            tools: RwLock::default(),
             lm_counters: Arc::default(),
             counters: Counters::default(),
         })
@@ -102,6 +105,18 @@ impl Inbox {
     pub(super) fn lm(&self, id: usize) -> Option<Arc<LmHandle>> {
         let lms = self.lms.read().unwrap_or_else(PoisonError::into_inner);
         lms.get(id).cloned()
+    }
+
+    /// Makes a tool known to Python, by the id that is returned.
+    pub(super) fn add_tool(&self, tool: Offered) -> usize {
+        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
+        tools.push(Arc::new(tool));
+        tools.len() - 1
+    }
+
+    pub(super) fn tool(&self, id: usize) -> Option<Arc<Offered>> {
+        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
+        tools.get(id).cloned()
     }
 
     /// A number for a start: attempts of one call share its id, and each is started for itself.

@@ -24,6 +24,7 @@ mod room;
 mod runtime;
 mod spending;
 mod stats;
+mod tool;
 
 pub use embedded::{Embedded, StartError};
 pub use health::Health;

@@ -16,7 +16,7 @@ use super::{
     inbox::{Control, Held, Inbox, Start},
     log,
 };
-use crate::{CallContext, Lm, request::Route};
+use crate::{CallContext, Lm, Tenant, request::Route, service::ToolCall};
 
 /// The port's own side, called by the runner on Python's thread.
 #[pyclass(frozen)]
@@ -37,6 +37,19 @@ impl Port {
 
     pub(super) fn listeners(&self) -> Arc<Listeners> {
         self.listeners.clone()
+    }
+
+    fn opening(
+        &self,
+        call: Option<&Bound<'_, Pending>>,
+        deliver: Option<Py<PyAny>>,
+    ) -> Opening<'_> {
+        Opening {
+            inbox: &self.inbox,
+            listeners: &self.listeners,
+            call: call.map(|call| call.get().state.clone()),
+            deliver,
+        }
     }
 }
 
@@ -64,16 +77,24 @@ impl Port {
     ) -> PyResult<Option<Exchange>> {
         let lm = self.inbox.lm(lm_id);
         let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
-        Opening {
-            inbox: &self.inbox,
-            listeners: &self.listeners,
-            lm,
-            call: call.map(|call| call.get().state.clone()),
-            context: call.map_or_else(CallContext::new, |call| call.get().context.clone()),
-            tenant: call.and_then(|call| call.get().route.tenant.clone()),
-            deliver,
-        }
-        .open(request)
+        let (context, tenant) = Pending::whose(call);
+        self.opening(call, deliver)
+            .lm_call(lm, request, context, tenant)
+    }
+
+    /// Begins the call of a tool; see toolbox.py.
+    fn call_tool(
+        &self,
+        tool_id: usize,
+        call: Option<&Bound<'_, Pending>>,
+        arguments: &Bound<'_, PyDict>,
+        deliver: Option<Py<PyAny>>,
+    ) -> PyResult<Option<Exchange>> {
+        let tool = self.inbox.tool(tool_id);
+        let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
+        let mut asked = ToolCall::new(convert::fields(arguments)?);
+        (asked.context, asked.tenant) = Pending::whose(call);
+        self.opening(call, deliver).tool_call(tool, asked)
     }
 
     /// Takes an LM over that a program brought along.
@@ -119,6 +140,14 @@ struct Parts {
 }
 
 impl Pending {
+    /// What an LM or a tool is to know of the call that it is called for, if it is for one.
+    fn whose(call: Option<&Bound<'_, Self>>) -> (CallContext, Option<Tenant>) {
+        call.map_or((CallContext::new(), None), |call| {
+            let this = call.get();
+            (this.context.clone(), this.route.tenant.clone())
+        })
+    }
+
     fn parts<T>(&self, take: impl FnOnce(&mut Parts) -> T) -> T {
         take(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,6 +1,7 @@
 //! Loading a program: what to load and how it is to be called.
 
 use std::{
+    collections::HashSet,
     future::{Future, IntoFuture},
     path::PathBuf,
     pin::Pin,
@@ -10,7 +11,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{DspyService, Function, Schema, program::Program};
+use super::{DspyService, Function, Schema, Tool, program::Program};
 use crate::{
     Host, Lm,
     bridge::{Fault, FaultKind},
@@ -84,6 +85,7 @@ pub struct Load {
     lm: Option<Lm>,
     lms: Vec<(String, Lm)>,
     predictor_lms: Vec<(String, String)>,
+    tools: Vec<Tool>,
     state: Option<PathBuf>,
     trust_pickle: bool,
     max_in_flight: usize,
@@ -107,6 +109,7 @@ impl Load {
             lm: None,
             lms: Vec::new(),
             predictor_lms: Vec::new(),
+            tools: Vec::new(),
             state: None,
             trust_pickle: false,
             max_in_flight: MAX_IN_FLIGHT,
@@ -174,6 +177,27 @@ impl Load {
         self
     }
 
+    /// Offers the program a [`Tool`], which it gets by `tower_dspy.tools()`. A signature becomes a
+    /// `dspy.ReAct` with the tools that it is loaded with.
+    ///
+    /// ```no_run
+    /// use serde_json::json;
+    /// use tower_dspy::{Host, Lm, Tool, ToolCall};
+    ///
+    /// # async fn example(host: Host, lm: Lm) -> Result<(), Box<dyn std::error::Error>> {
+    /// let weather = Tool::new("weather", "Tells today's weather.", |call: ToolCall| async move {
+    ///     Ok::<_, tower::BoxError>(format!("It is sunny in {}.", call.arguments["city"]))
+    /// });
+    /// let weather = weather.argument("city", json!({"type": "string"}));
+    /// let agent = host.load("question -> answer").lm(lm).tool(weather).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tool(mut self, tool: Tool) -> Self {
+        self.tools.push(tool);
+        self
+    }
+
     /// Loads a state that `program.save("state.json")` wrote, such as an optimizer's result.
     pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
         self.state = Some(path.into());
@@ -219,6 +243,7 @@ impl Load {
             ));
         }
         let spec = self.spec().map_err(|error| fail(error.to_string()))?;
+        let spec = self.with_tools(spec).map_err(fail)?;
         match self.host.load_spec(spec).await {
             Some(Ok(loaded)) => {
                 Loaded::deserialize(loaded).map_err(|error| fail(error.to_string()))
@@ -239,7 +264,21 @@ impl Load {
         Ok(config)
     }
 
-    fn spec(&self) -> Result<Value, LmConfigError> {
+    fn with_tools(&self, mut spec: Map<String, Value>) -> Result<Value, String> {
+        let mut names = HashSet::new();
+        let specs = self.tools.iter().map(|tool| {
+            tool.check()?;
+            if !names.insert(tool.name()) {
+                return Err(format!("there are two tools `{}`", tool.name()));
+            }
+            Ok(tool.spec(self.host.add_tool(tool.clone())?))
+        });
+        let specs = specs.collect::<Result<Vec<_>, _>>()?;
+        spec.insert("tools".into(), specs.into());
+        Ok(Value::Object(spec))
+    }
+
+    fn spec(&self) -> Result<Map<String, Value>, LmConfigError> {
         static SOURCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let mut spec = Map::new();
         spec.insert("target".into(), self.target.clone().into());
@@ -269,7 +308,7 @@ impl Load {
             spec.insert("state".into(), json!(state));
             spec.insert("trust_pickle".into(), self.trust_pickle.into());
         }
-        Ok(Value::Object(spec))
+        Ok(spec)
     }
 }
 

@@ -35,5 +35,6 @@ mod state;
 mod storm;
 mod strays;
 mod tenants;
+mod tools;
 mod traffic;
 mod venv;

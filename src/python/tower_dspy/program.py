@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from tower_dspy import lm as lms
 from tower_dspy import schema as schemas
-from tower_dspy import settings
+from tower_dspy import settings, toolbox
 from tower_dspy.faults import HostError
 from tower_dspy.scope import SCOPE
 
@@ -55,11 +55,16 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
     """The program of a load request; HostError says why there is none."""
     target = spec["target"]
     configs = lms.configs(spec)
-    with settings.imported(target.partition(":")[0]) as changed:
+    tools = toolbox.build(port, spec.get("tools", ()))
+    with (
+        dspy.context(tower_dspy_tools=tools),
+        settings.imported(target.partition(":")[0]) as changed,
+    ):
         found = _find(spec)
+    changed["tower_dspy_tools"] = tools
     # A factory may read what its module configured, and configure more.
     with dspy.context(**changed), settings.captured() as more:
-        built = _build(found, target)
+        built = _build(found, target, list(tools.values()))
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False))
     changed.update(more)
@@ -151,12 +156,12 @@ def _attribute(module: types.ModuleType, path: str, target: str) -> Any:
     return value
 
 
-def _build(found: Any, target: str) -> Any:
+def _build(found: Any, target: str, tools: list[dspy.Tool]) -> Any:
     if isinstance(found, dspy.Module) or inspect.iscoroutinefunction(found):
         return found
     if isinstance(found, type):
         if issubclass(found, dspy.Signature):
-            return dspy.Predict(found)
+            return dspy.ReAct(found, tools=tools) if tools else dspy.Predict(found)
         if not issubclass(found, dspy.Module):
             raise HostError("not_a_program", f"`{target}` is a class, but no dspy.Module")
     elif not callable(found):
