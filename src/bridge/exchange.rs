@@ -5,9 +5,8 @@
 //! for code on a thread, which waits without the GIL.
 
 use std::{
-    collections::HashMap,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -26,6 +25,7 @@ use super::{
     call::{Abort, CallState},
     convert,
     inbox::Inbox,
+    listeners::Listeners,
     tool::{self, Offered},
 };
 use crate::{
@@ -94,63 +94,15 @@ pub(super) struct Head {
     headers: HeaderMap,
 }
 
-/// The exchanges of code on the loop: who is to hear of their events. Touched on Python's threads
-/// only.
-#[derive(Default)]
-pub(super) struct Listeners(Mutex<HashMap<u64, Listener>>);
-
-struct Listener {
-    deliver: Py<PyAny>,
-    call: Option<Arc<CallState>>,
-}
-
-impl Listeners {
-    fn map(&self) -> MutexGuard<'_, HashMap<u64, Listener>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, id: u64, deliver: Py<PyAny>, call: Option<Arc<CallState>>) {
-        self.map().insert(id, Listener { deliver, call });
-    }
-
-    fn remove(&self, id: u64) {
-        self.map().remove(&id);
-    }
-
-    /// Hands an event to Python, unless the call was cancelled since it was sent.
-    pub(super) fn deliver(&self, py: Python<'_>, id: u64, event: Event) -> PyResult<()> {
-        let deliver = {
-            let mut map = self.map();
-            let Some(listener) = map.get(&id) else {
-                return Ok(());
-            };
-            if listener
-                .call
-                .as_ref()
-                .is_some_and(|call| call.is_cancelled())
-            {
-                return Ok(());
-            }
-            let deliver = listener.deliver.clone_ref(py);
-            if event.is_last() {
-                map.remove(&id);
-            }
-            deliver
-        };
-        deliver.bind(py).call1((event.into_python(py)?,))?;
-        Ok(())
-    }
-}
-
 impl Event {
-    const fn is_last(&self) -> bool {
+    pub(super) const fn is_last(&self) -> bool {
         matches!(
             self,
             Self::Full(..) | Self::End | Self::Value(_) | Self::Failed(_) | Self::Cancelled
         )
     }
 
-    fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+    pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
         let head = |head: &Head| -> Vec<(String, String)> {
             let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
             let headers = head.headers.iter();

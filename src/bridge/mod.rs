@@ -18,6 +18,7 @@ mod health;
 mod host;
 mod inbox;
 mod linger;
+mod listeners;
 mod log;
 mod port;
 mod room;

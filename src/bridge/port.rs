@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 use super::{
     call::{CallState, Outcome},
     convert,
-    exchange::{Exchange, Listeners, Opening},
+    exchange::{Exchange, Opening},
     fault::{self, Fault},
     inbox::{Control, Held, Inbox, Start},
+    listeners::Listeners,
     log,
 };
 use crate::{CallContext, Lm, Tenant, request::Route, service::ToolCall};

@@ -49,6 +49,7 @@ def one(port: FakePort) -> dspy.Tool:
     return toolbox.build(port, [SPEC])["search"]
 
 
+@pytest.mark.asyncio
 async def test_it_is_awaited_in_async_code_and_called_in_sync_code():
     port = FakePort("value", {"found": 1})
     assert await one(port).acall(query="x") == {"found": 1}
@@ -56,6 +57,7 @@ async def test_it_is_awaited_in_async_code_and_called_in_sync_code():
     assert port.calls == [(3, {"query": "x"}), (3, {"query": "x", "most": 2})]
 
 
+@pytest.mark.asyncio
 async def test_a_failure_is_an_exception_and_a_cancellation_is_not():
     port = FakePort("failed", "tool", "no index")
     with pytest.raises(tower_dspy.ToolError, match="no index"):
@@ -66,6 +68,7 @@ async def test_a_failure_is_an_exception_and_a_cancellation_is_not():
         await asyncio.to_thread(one(FakePort("cancelled")), query="x")
 
 
+@pytest.mark.asyncio
 async def test_arguments_are_checked_by_their_schemas_before_rust_hears_of_them():
     port = FakePort("value", None)
     for arguments in [{"query": 1}, {"query": "x", "other": 2}, {"query": "x", "most": "y"}]:
