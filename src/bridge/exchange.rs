@@ -20,6 +20,7 @@ use pyo3::{
 };
 use serde_json::Value;
 use tokio::{runtime::Handle, time::Instant};
+use tracing::Span;
 
 use super::{
     call::{Abort, CallState},
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     CallContext, Cancel, Deadline, Tenant,
-    lm::{LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
+    lm::{CallSpan, LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
     service::ToolCall,
     spent::{account::Account, attempt::Attempt},
 };
@@ -192,6 +193,13 @@ pub(super) struct Opening<'a> {
     pub(super) deliver: Option<Py<PyAny>>,
 }
 
+/// What an LM is to know of the call that it is called for.
+pub(super) struct CallOf {
+    pub(super) context: CallContext,
+    pub(super) tenant: Option<Tenant>,
+    pub(super) span: Span,
+}
+
 impl Opening<'_> {
     /// Sends the request of DSPy's transport on its way; `None` if the call may not call an LM
     /// any more.
@@ -199,10 +207,15 @@ impl Opening<'_> {
         self,
         lm: Arc<LmHandle>,
         request: &Bound<'_, PyAny>,
-        mut context: CallContext,
-        tenant: Option<Tenant>,
+        call: CallOf,
     ) -> PyResult<Option<Exchange>> {
         let mut request = read_request(request)?;
+        let CallOf {
+            mut context,
+            tenant,
+            span,
+        } = call;
+        request.extensions_mut().insert(CallSpan(span));
         // A cancel drops the exchange as a whole, and nothing is said of it.
         context.cancel = Cancel::none();
         // From here on it counts the attempts at the LM call.

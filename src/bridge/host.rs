@@ -9,6 +9,7 @@ use tokio::{
     task::spawn_blocking,
     time::timeout,
 };
+use tracing::Span;
 
 use super::{
     Call, Fault, Health, Held, HostStats, ProgramCounts,
@@ -19,7 +20,7 @@ use super::{
     spending::Spending,
     tool::Offered,
 };
-use crate::{CallContext, Deadline, lm::LmHandle, request::Route, service::Tool};
+use crate::{CallContext, Deadline, Lm, lm::LmConfigError, request::Route, service::Tool};
 
 /// What the loop has, after the grace of a stop, to close and to end its thread.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
@@ -125,6 +126,7 @@ impl Host {
         self.inbox.push_start(Start {
             context,
             route,
+            span: Span::current(),
             sequence,
             target,
             inputs,
@@ -148,8 +150,12 @@ impl Host {
     }
 
     /// Makes an LM known to Python's side, by the id that is returned.
-    pub(crate) fn add_lm(&self, lm: LmHandle) -> usize {
-        self.inbox.add_lm(lm)
+    pub(crate) fn add_lm(&self, lm: &Lm) -> Result<usize, LmConfigError> {
+        let runtime = runtime::handle().map_err(|reason| LmConfigError::Client { reason })?;
+        // Layers such as a buffer spawn what they need as they are made. It has to live as long as
+        // the host, not as the caller's runtime.
+        let _entered = runtime.enter();
+        Ok(self.inbox.add_lm(lm.connect()?))
     }
 
     /// Makes a tool known to Python's side, by the id that is returned. It runs on the caller's

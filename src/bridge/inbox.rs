@@ -16,6 +16,7 @@ use crossbeam_queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::{
     call::{CallState, Outcome},
@@ -34,6 +35,8 @@ pub(crate) type Held = Option<Box<dyn Send>>;
 pub(super) struct Start {
     pub(super) context: CallContext,
     pub(super) route: Route,
+    /// Of the service's call, for the spans of its LM calls.
+    pub(super) span: Span,
     pub(super) sequence: u64,
     pub(super) target: u64,
     pub(super) inputs: Arc<Value>,

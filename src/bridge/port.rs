@@ -7,11 +7,12 @@ use std::sync::{
 
 use pyo3::{exceptions::PyValueError, intern, prelude::*, types::PyDict};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::{
     call::{CallState, Outcome},
     convert,
-    exchange::{Exchange, Opening},
+    exchange::{CallOf, Exchange, Opening},
     fault::{self, Fault},
     inbox::{Control, Held, Inbox, Start},
     listeners::Listeners,
@@ -79,8 +80,13 @@ impl Port {
         let lm = self.inbox.lm(lm_id);
         let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
         let (context, tenant) = Pending::whose(call);
-        self.opening(call, deliver)
-            .lm_call(lm, request, context, tenant)
+        let span = call.map_or_else(Span::none, |call| call.get().span.clone());
+        let call_of = CallOf {
+            context,
+            tenant,
+            span,
+        };
+        self.opening(call, deliver).lm_call(lm, request, call_of)
     }
 
     /// Begins the call of a tool; see toolbox.py.
@@ -129,6 +135,7 @@ impl Port {
 struct Pending {
     context: CallContext,
     route: Route,
+    span: Span,
     inbox: Arc<Inbox>,
     state: Arc<CallState>,
     parts: Mutex<Parts>,
@@ -320,6 +327,7 @@ impl Drain {
             Pending {
                 context: start.context,
                 route: start.route,
+                span: start.span,
                 inbox: self.inbox.clone(),
                 state: start.state,
                 parts: Mutex::new(Parts {

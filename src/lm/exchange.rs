@@ -12,20 +12,22 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service};
+use tracing::{Instrument, Span, field};
 
 use super::{
     LmBody, LmHttp, LmRequest, LmResponse,
     account::Record,
     handle::Shared,
-    http::body,
+    http::{CallSpan, body},
     keyed::Keyed,
     limits::{self, Timer},
     status::BadStatus,
 };
-use crate::{Cause, Deadline, LmOutcome, drop_scope};
+use crate::{CallId, Carrier, Cause, Deadline, LmOutcome, drop_scope};
 
 /// Sends requests with the key, within the limits of an exchange, and takes them down.
 #[derive(Clone, Debug)]
@@ -63,7 +65,8 @@ async fn exchange(
     mut request: LmRequest,
 ) -> Result<LmResponse, BoxError> {
     // Before the call, so that it is dropped after it.
-    let mut record = Record::begin(&request, &shared.provider, &shared.model);
+    let record = Record::begin(&request, &shared.provider, &shared.model);
+    let mut record = Traced::begin(record, &request, &shared);
     let keyed = match &shared.keys {
         None => Ok(shared.keyed.clone()),
         Some(keys) => keys.keyed(&request, &shared.keyed).map(Arc::new),
@@ -76,7 +79,11 @@ async fn exchange(
             return Err(refused.into());
         }
     };
-    let mut sent = Box::pin(http.call(request));
+    let span = record.span.clone();
+    let mut sent = Box::pin(
+        span.in_scope(|| http.call(request))
+            .instrument(span.clone()),
+    );
     let answer = match shared.limits.first_byte {
         None => sent.await,
         Some(limit) => {
@@ -107,11 +114,51 @@ async fn exchange(
     Ok(answer)
 }
 
+/// The record of an exchange, and its span.
+struct Traced {
+    record: Record,
+    span: Span,
+}
+
+impl Traced {
+    fn begin(record: Record, request: &LmRequest, shared: &Shared) -> Self {
+        let call = request.extensions().get::<CallSpan>();
+        let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
+        let context = request.context();
+        let span = tracing::info_span!(
+            target: "tower_dspy",
+            parent: &parent,
+            "lm_call",
+            provider = &*shared.provider,
+            model = &*shared.model,
+            attempt = context.map_or(0, |context| context.attempt),
+            call_id = context.and_then(|context| context.call_id).map(CallId::get),
+            status = field::Empty,
+            outcome = field::Empty,
+        );
+        Self { record, span }
+    }
+
+    fn status(&mut self, status: StatusCode) {
+        self.span.record("status", status.as_u16());
+        self.record.status(status);
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        self.record.read(bytes);
+    }
+
+    fn finish(&mut self, outcome: LmOutcome) {
+        self.span.record("outcome", field::debug(outcome));
+        self.record.finish(outcome);
+    }
+}
+
 /// The body of an answer: records its end, and ends it when it pauses for too long.
 struct ExchangeBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
-    record: Record,
+    record: Traced,
     keyed: Arc<Keyed>,
     /// How long a pause may be.
     idle: Option<Duration>,
@@ -121,7 +168,7 @@ struct ExchangeBody {
 }
 
 impl ExchangeBody {
-    fn new(inner: LmBody, mut record: Record, keyed: Arc<Keyed>, shared: &Shared) -> Self {
+    fn new(inner: LmBody, mut record: Traced, keyed: Arc<Keyed>, shared: &Shared) -> Self {
         if inner.is_end_stream() {
             record.finish(LmOutcome::Answered);
         }

@@ -21,6 +21,7 @@
 //! Requests with a placeholder for the key, and the context of the call. Answers of a status below
 //! 400; others are a [`BadStatus`], an error, and failures an [`LmFailure`]: both in a
 //! [`BoxError`], and both known to [`ErrorKind::of`](crate::ErrorKind::of).
+#![doc = include_str!("stack.md")]
 
 mod account;
 mod client;
@@ -36,6 +37,7 @@ mod redact;
 mod status;
 #[cfg(all(test, feature = "test-util"))]
 mod tests;
+mod time_left;
 mod usage;
 
 use std::{fmt, sync::Arc};
@@ -46,6 +48,8 @@ use http_body::Body;
 use serde_json::{Map, Value, json};
 use tower::{BoxError, Layer, Service};
 
+#[cfg(feature = "python")]
+pub(crate) use self::http::CallSpan;
 pub use self::{
     account::LmLog,
     client::LmClient,
@@ -56,6 +60,7 @@ pub use self::{
     limits::LmLimits,
     provider::LmConfigError,
     status::BadStatus,
+    time_left::{TimeLeft, TimeLeftFuture, TimeLeftLayer},
 };
 use self::{client::SharedClient, http::erase, keyed::KeyFn};
 use crate::Tenant;

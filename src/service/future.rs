@@ -105,7 +105,8 @@ impl PredictFuture {
         let held = Some(Box::new(permit) as _);
         let counts = Some(program.counts.clone());
         let target = program.target;
-        let call = program.host.submit(context, target, inputs, held, counts, route);
+        let host = &program.host;
+        let call = span.in_scope(|| host.submit(context, target, inputs, held, counts, route));
         Self {
             state: State::Running {
                 running: Running {

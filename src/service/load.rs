@@ -258,7 +258,7 @@ impl Load {
 
     /// What Python's side builds an LM from.
     fn config(&self, lm: &Lm) -> Result<Value, LmConfigError> {
-        let id = self.host.add_lm(lm.connect()?);
+        let id = self.host.add_lm(lm)?;
         let mut config = lm.config();
         config["id"] = id.into();
         Ok(config)
