@@ -134,10 +134,10 @@ impl PredictRequest {
         &self.inputs
     }
 
-    /// The inputs, without a copy.
+    /// What is asked and for whom: two requests that agree in both may share an answer.
     #[cfg(feature = "stale")]
-    pub(crate) fn shared_inputs(&self) -> Arc<Value> {
-        Arc::clone(&self.inputs)
+    pub(crate) fn question(&self) -> (Arc<Value>, Option<Tenant>) {
+        (Arc::clone(&self.inputs), self.route.tenant.clone())
     }
 
     /// The name of the LM that was asked for; `None` for the program's usual one.

@@ -25,6 +25,7 @@ mod room;
 mod runtime;
 mod spending;
 mod stats;
+mod task_locals;
 mod tool;
 
 pub use embedded::{Embedded, StartError};

@@ -2,9 +2,12 @@
 
 use serde_json::json;
 use tower::ServiceExt;
-use tower_dspy::{Classify, Error, ErrorKind, Lm, Tenant};
+use tower_dspy::{Classify, Deadline, Error, ErrorKind, Lm, Tenant, lm::LmLimits};
 
-use crate::support::{ask, call, host, lm, lm_server};
+use crate::support::{HOUR, ask, call, host, lm, lm_server};
+
+/// A program that awaits its LM, and one whose threads wait for theirs.
+const PROGRAMS: [&str; 2] = ["question -> answer", "lm_calls:asks_on_a_thread"];
 
 #[tokio::test]
 async fn a_request_chooses_its_lm_and_that_lms_key() {
@@ -113,4 +116,37 @@ async fn each_tenant_of_a_program_pays_with_its_own_key() {
         keys,
         [Some("Bearer key-of-acme"), Some("Bearer key-of-globex")]
     );
+}
+
+#[tokio::test]
+async fn a_call_without_time_for_an_lm_sends_it_nothing() {
+    let (host, server) = (host().await, lm_server().await);
+    let limits = LmLimits::new().with_reserve(HOUR);
+    for (n, program) in PROGRAMS.into_iter().enumerate() {
+        let model = format!("lms-too-late-{n}");
+        let lm = lm(&model).await.limits(limits);
+        let qa = host.load(program).lm(lm).await.unwrap();
+        let request = ask("?").with_deadline(Deadline::within(HOUR / 2));
+        let error = qa.clone().oneshot(request).await.unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("no LM call was made"), "{message}");
+        assert!(server.requests(&model).is_empty());
+
+        let request = ask("?").with_deadline(Deadline::within(2 * HOUR));
+        qa.oneshot(request).await.unwrap();
+        assert_eq!(server.requests(&model).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_lms_stack_is_an_error_of_the_call() {
+    let host = host().await;
+    for program in PROGRAMS {
+        let lm = lm("lms-panics").await;
+        let lm = lm.key_with(|_| panic!("as the test asked it to"));
+        let qa = host.load(program).lm(lm).await.unwrap();
+        let error = qa.oneshot(ask("?")).await.unwrap_err();
+        assert!(matches!(error, Error::Lm(_)), "{error:?}");
+        assert!(error.to_string().contains("panicked"), "{error}");
+    }
 }

@@ -10,6 +10,7 @@ mod blocker;
 mod bypassed;
 mod cancel;
 mod errors;
+mod escape;
 mod exits;
 mod inputs;
 mod lifecycle;
