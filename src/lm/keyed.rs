@@ -40,7 +40,9 @@ impl Keyed {
 
 /// A function that names the key of a tenant.
 #[derive(Clone)]
-pub(super) struct KeyFn(Arc<dyn Fn(Option<&Tenant>) -> Option<String> + Send + Sync>);
+pub(super) struct KeyFn(Arc<Of>);
+
+type Of = dyn Fn(Option<&Tenant>) -> Option<String> + Send + Sync;
 
 impl KeyFn {
     pub(super) fn new(

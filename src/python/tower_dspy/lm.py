@@ -78,7 +78,10 @@ def take_over(port: Any, own: Any, configs: list[dict[str, Any]], owner: str) ->
         )
     if not configs:
         base_url = own.kwargs.get("api_base") or own.kwargs.get("base_url")
-        lm_id = port.adopt_lm(own.model, base_url, own.kwargs.get("api_key"))
+        try:
+            lm_id = port.adopt_lm(own.model, base_url, own.kwargs.get("api_key"))
+        except ValueError as error:
+            raise HostError("own_lm", f"{owner} has an LM of its own: {error}") from error
     elif (config := _like(own.model, configs)) is not None:
         lm_id, base_url = config["id"], config.get("base_url")
     else:
