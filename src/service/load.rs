@@ -153,7 +153,7 @@ impl Load {
     /// // Where the smart one fails, or takes too long, the cheap one answers.
     /// let cheap = qa.clone().map_request(|request: PredictRequest| request.with_lm("cheap"));
     /// let qa = tower::ServiceBuilder::new()
-    ///     .layer(FallbackLayer::to_service(cheap))
+    ///     .layer(FallbackLayer::service(cheap))
     ///     .service(qa);
     /// # Ok(())
     /// # }
