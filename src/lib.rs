@@ -114,9 +114,9 @@ pub use layers::{
 };
 #[cfg(feature = "lm")]
 pub use lm::Lm;
-pub use request::{PredictRequest, Prediction, Usage};
+pub use request::{PredictRequest, Prediction, Tenant, Usage};
 #[cfg(feature = "python")]
-pub use service::{DspyService, LoadError};
+pub use service::{DspyService, LoadError, Tool, ToolCall};
 pub use session::{Session, SessionLayer, SessionService};
 pub use spent::{LmCall, LmOutcome, Spent};
 pub use stack::{StackConfig, StandardService, StandardStack};

@@ -17,7 +17,7 @@ use super::{
     linger::Linger,
     log,
     port::{Drain, Port},
-    room, runtime,
+    room, runtime, task_locals,
 };
 
 /// The one host of this process, and what it was started with.
@@ -241,6 +241,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     let runner = runner.call1((&port, &event_loop))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
     let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
+    task_locals::set(&event_loop);
     event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
     Ok(Loop {
         module,

@@ -18,12 +18,15 @@ mod health;
 mod host;
 mod inbox;
 mod linger;
+mod listeners;
 mod log;
 mod port;
 mod room;
 mod runtime;
 mod spending;
 mod stats;
+mod task_locals;
+mod tool;
 
 pub use embedded::{Embedded, StartError};
 pub use health::Health;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Schema;
-use crate::{Host, bridge::ProgramCounts, innermost::Permits};
+use crate::{Host, InvalidInput, bridge::ProgramCounts, innermost::Permits};
 
 #[derive(Debug)]
 pub(super) struct Program {
@@ -11,6 +11,8 @@ pub(super) struct Program {
     pub(super) name: Box<str>,
     pub(super) target: u64,
     pub(super) schema: Schema,
+    /// The names that a request may choose an LM by.
+    lms: Vec<String>,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
 }
@@ -21,6 +23,7 @@ impl Program {
         name: &str,
         target: u64,
         schema: Schema,
+        lms: Vec<String>,
         max_in_flight: usize,
         max_waiting: usize,
     ) -> Self {
@@ -29,8 +32,24 @@ impl Program {
             name: name.into(),
             target,
             schema,
+            lms,
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
         }
+    }
+
+    /// Refuses the name of an LM that the program was not loaded with.
+    pub(super) fn check_lm(&self, lm: Option<&str>) -> Result<(), InvalidInput> {
+        let Some(asked) = lm else { return Ok(()) };
+        if self.lms.iter().any(|known| known == asked) {
+            return Ok(());
+        }
+        let problem = format!("there is no LM `{asked}`");
+        let expected = if self.lms.is_empty() {
+            "requests that choose none: it was loaded without `.lms(..)`".to_owned()
+        } else {
+            format!("one of the LMs `{}`", self.lms.join("`, `"))
+        };
+        Err(InvalidInput::new(&self.name, None, problem, expected))
     }
 }

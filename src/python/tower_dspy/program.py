@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from tower_dspy import lm as lms
 from tower_dspy import schema as schemas
-from tower_dspy import settings
+from tower_dspy import settings, toolbox
 from tower_dspy.faults import HostError
 from tower_dspy.scope import SCOPE
 
@@ -21,10 +21,18 @@ from tower_dspy.scope import SCOPE
 class Program:
     """A DSPy module, or an async function that uses some, ready to be called."""
 
-    def __init__(self, call: Any, schema: schemas.Schema, context: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        call: Any,
+        schema: schemas.Schema,
+        context: dict[str, Any],
+        lms: dict[str, dspy.LM] | None = None,
+    ) -> None:
         self._call = call
         self._schema = schema
         self._context = context
+        # What each of the LMs that a call may choose changes in the context.
+        self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
 
     def describe(self) -> dict[str, Any]:
         return self._schema.describe()
@@ -34,8 +42,11 @@ class Program:
         scope = SCOPE.get()
         if scope is not None:
             scope.outputs = self._schema.outputs
+        context = self._context
+        if self._chosen and (name := scope.call.lm()) is not None:
+            context = {**context, **self._chosen[name]}
         # In the settings too: DSPy carries them into threads, where a plain variable is lost.
-        with dspy.context(**self._context, tower_dspy_scope=scope):
+        with dspy.context(**context, tower_dspy_scope=scope):
             answer = await self._call(**inputs)
         return _outputs(answer)
 
@@ -43,22 +54,32 @@ class Program:
 def load(port: Any, spec: dict[str, Any]) -> Program:
     """The program of a load request; HostError says why there is none."""
     target = spec["target"]
-    config = spec.get("lm")
-    with settings.imported(target.partition(":")[0]) as changed:
+    configs = lms.configs(spec)
+    tools = toolbox.build(port, spec.get("tools", ()))
+    with (
+        dspy.context(tower_dspy_tools=tools),
+        settings.imported(target.partition(":")[0]) as changed,
+    ):
         found = _find(spec)
+    changed["tower_dspy_tools"] = tools
     # A factory may read what its module configured, and configure more.
     with dspy.context(**changed), settings.captured() as more:
-        built = _build(found, target)
+        built = _build(found, target, list(tools.values()))
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False))
     changed.update(more)
-    if config:
-        changed["lm"] = lms.build(port, config)
+    named = {config["name"]: lms.build(port, config) for config in spec.get("lms", ())}
+    if spec.get("lm"):
+        changed["lm"] = lms.build(port, spec["lm"])
+    elif named:
+        changed["lm"] = next(iter(named.values()))
     elif changed.get("lm") is not None:
-        changed["lm"] = lms.take_over(port, changed["lm"], None, f"`{target}`, by dspy.configure,")
+        changed["lm"] = lms.take_over(port, changed["lm"], [], f"`{target}`, by dspy.configure,")
     context = settings.for_calls(changed)
     if not isinstance(built, dspy.Module):
-        return Program(built, schemas.of_function(built, target), context)
+        if spec.get("predictor_lms"):
+            raise HostError("predictor_lm", f"`{target}` is a function: it has no predictors")
+        return Program(built, schemas.of_function(built, target), context, named)
     if not hasattr(type(built), "aforward"):
         raise HostError(
             "sync_only",
@@ -67,8 +88,9 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
         )
     if context.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
-    lms.rebind(port, built, config)
-    return Program(built.acall, schemas.of_program(built, target), context)
+    lms.give(built, spec.get("predictor_lms", ()), named, target)
+    lms.rebind(port, built, configs)
+    return Program(built.acall, schemas.of_program(built, target), context, named)
 
 
 def load_function(spec: dict[str, Any]) -> Any:
@@ -134,12 +156,12 @@ def _attribute(module: types.ModuleType, path: str, target: str) -> Any:
     return value
 
 
-def _build(found: Any, target: str) -> Any:
+def _build(found: Any, target: str, tools: list[dspy.Tool]) -> Any:
     if isinstance(found, dspy.Module) or inspect.iscoroutinefunction(found):
         return found
     if isinstance(found, type):
         if issubclass(found, dspy.Signature):
-            return dspy.Predict(found)
+            return dspy.ReAct(found, tools=tools) if tools else dspy.Predict(found)
         if not issubclass(found, dspy.Module):
             raise HostError("not_a_program", f"`{target}` is a class, but no dspy.Module")
     elif not callable(found):
