@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! axum / tonic / a plain call
-//!   -> inbound       errors as HTTP and gRPC statuses, below and above layers  mod inbound
+//!   -> inbound       the deadline from the wire, the client's disconnect;     mod inbound
+//!                    errors as HTTP and gRPC statuses
 //!   -> layers        shutdown, track, deadline, cancel, fallback, retry,   mod layers,
 //!                    hedge, attempt timeout                                in order: mod stack
 //!   -> DspyService   checks the inputs, takes a permit                     mod service
@@ -105,7 +106,7 @@ pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
-pub use inbound::Serve;
+pub use inbound::{InboundLayer, Serve};
 pub use layers::{
     Allot, AllotLayer, Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer,
     DeadlineService, Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer,
