@@ -81,6 +81,7 @@ mod innermost;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
+pub mod outbound;
 pub mod patterns;
 mod request;
 #[cfg(feature = "python")]
@@ -115,6 +116,7 @@ pub use layers::{
 };
 #[cfg(feature = "lm")]
 pub use lm::Lm;
+pub use outbound::OutboundLayer;
 pub use request::{PredictRequest, Prediction, Tenant, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError, Tool, ToolCall};

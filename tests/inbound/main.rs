@@ -4,5 +4,6 @@ mod client_gone;
 mod headers;
 mod in_axum;
 mod in_tonic;
+mod outbound;
 mod respond;
 mod support;
