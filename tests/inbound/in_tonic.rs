@@ -22,8 +22,8 @@ use tower::{
     timeout::TimeoutLayer as TowerTimeoutLayer,
 };
 use tower_dspy::{
-    CallContext, DeadlineLayer, DspyServiceBuilderExt, ErrorKind, Serve, Shutdown, ShutdownLayer,
-    TimeoutLayer, TrackLayer, Tracker,
+    CallContext, DeadlineLayer, DspyServiceBuilderExt, ErrorKind, InboundLayer, OutboundLayer,
+    Serve, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
 };
 use tower_http::trace::TraceLayer;
 
@@ -107,8 +107,17 @@ async fn channel(address: SocketAddr) -> Channel {
     endpoint.connect().await.unwrap()
 }
 
-/// Asks through any stack over a channel.
+/// Asks `text` through any stack over a channel.
 async fn ask<S, B>(service: S, text: &str) -> Result<String, Status>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error: Into<BoxError>>,
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    send(service, Request::new(words(text))).await
+}
+
+/// Sends a request through any stack over a channel.
+async fn send<S, B>(service: S, request: Request<Words>) -> Result<String, Status>
 where
     S: Service<http::Request<Body>, Response = http::Response<B>, Error: Into<BoxError>>,
     B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -118,7 +127,7 @@ where
     ready.map_err(|error| Status::from_error(error.into()))?;
     let path = PathAndQuery::from_static("/test.Echo/Ask");
     let codec = ProstCodec::<Words, Words>::default();
-    let answer = client.unary(Request::new(words(text)), path, codec).await?;
+    let answer = client.unary(request, path, codec).await?;
     Ok(answer.into_inner().text)
 }
 
@@ -209,4 +218,55 @@ async fn a_channel_below_our_layers_is_stopped_and_so_is_its_server() {
     // The stream was reset, and the server dropped the handler.
     assert_eq!(ends.next().await, End::Dropped);
     assert_eq!(tracker.counts().timed_out, 1);
+}
+
+/// The call of gRPC's interoperability tests that is named `timeout_on_sleeping_server`.
+#[tokio::test]
+async fn the_clients_timeout_stops_a_handler_that_sleeps() {
+    let mut ends = Ends::new();
+    // A tonic server keeps the client's limit too, and says CANCELLED; so ours is to be earlier.
+    let deadline = DeadlineLayer::from_context().with_reserve(Duration::from_millis(4_500));
+    let layers = ServiceBuilder::new()
+        .layer(InboundLayer::new())
+        .layer(Serve::new(deadline))
+        .into_inner();
+    let (_alive, address) = serve!(layers, ends);
+    let mut sleeping = Request::new(words("never"));
+    sleeping.set_timeout(secs(5));
+    let status = send(channel(address).await, sleeping).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(ends.next().await, End::Dropped);
+}
+
+/// The call of gRPC's interoperability tests that is named `cancel_after_begin`, with an answer
+/// that never comes.
+#[tokio::test]
+async fn a_client_that_gives_up_stops_the_handler() {
+    let mut ends = Ends::new();
+    let tracker = Tracker::new();
+    let layers = ServiceBuilder::new()
+        .layer(InboundLayer::new())
+        .layer(Serve::new(TrackLayer::new(tracker.clone())))
+        .into_inner();
+    let (_alive, address) = serve!(layers, ends);
+    let channel = channel(address).await;
+    let asked = tokio::spawn(async move { ask(channel, "never").await });
+    ends.begun().await;
+    asked.abort();
+    assert_eq!(ends.next().await, End::Dropped);
+    assert_eq!(tracker.counts().live(), 0);
+}
+
+/// What a client's stack has left travels to the handler of the next server.
+#[tokio::test]
+async fn the_time_left_travels_through_a_channel() {
+    let mut ends = Ends::new();
+    let (_alive, address) = serve!(InboundLayer::new(), ends);
+    let stack = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(SOON))
+        .layer(OutboundLayer::grpc())
+        .map_err(BoxError::from)
+        .service(channel(address).await);
+    assert_eq!(ask(stack, "left").await.unwrap(), "limited");
+    assert_eq!(ends.next().await, End::Done);
 }
