@@ -195,7 +195,7 @@ where
             Ok(left) => left,
             Err(refused) => {
                 let protocol = Protocol::of(request.headers());
-                let response = ErrorResponse::of(refused).into_response(protocol);
+                let response = ErrorResponse::of(refused).into_protocol(protocol);
                 return InboundFuture {
                     inner: None,
                     guard: None,

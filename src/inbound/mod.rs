@@ -5,6 +5,8 @@
 //! axum's `Router::layer` and tonic's `Server::layer`. Which error becomes which status is said
 //! once, in [`respond`].
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod client_gone;
 mod layer;
 pub mod respond;

@@ -219,6 +219,17 @@ impl ErrorResponse {
         }
     }
 
+    /// A request that was refused with `status` before there were inputs, because of `detail`.
+    #[cfg(feature = "axum")]
+    pub(super) fn refused(status: StatusCode, detail: impl Into<Box<str>>) -> Self {
+        Self {
+            status,
+            title: status.canonical_reason().unwrap_or("Bad Request"),
+            detail: detail.into(),
+            ..Self::of_kind(ErrorKind::InvalidInput)
+        }
+    }
+
     /// Repeats what the first among `error` and its sources says that is about the request itself.
     fn tell(&mut self, error: &(dyn StdError + 'static)) {
         let mut next = Some(error);
@@ -322,10 +333,9 @@ impl ErrorResponse {
         response
     }
 
-    /// As a request with these headers wants its answer: gRPC's if its `content-type` is
-    /// `application/grpc`, else HTTP's. (gRPC-Web counts as HTTP; put its translation outside.)
+    /// In the form of the protocol `to`.
     #[must_use]
-    pub fn into_response(self, to: Protocol) -> Response<Full<Bytes>> {
+    pub fn into_protocol(self, to: Protocol) -> Response<Full<Bytes>> {
         match to {
             Protocol::Http => self.into_http(),
             Protocol::Grpc => self.into_grpc(),
@@ -362,7 +372,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// gRPC if the `content-type` is `application/grpc`, with or without a suffix such as `+proto`
-    /// or a parameter; else HTTP.
+    /// or a parameter; else HTTP. gRPC-Web counts as HTTP: put its translation outside.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let rest = headers

@@ -5,5 +5,6 @@ mod headers;
 mod in_axum;
 mod in_tonic;
 mod outbound;
+mod predict;
 mod respond;
 mod support;
