@@ -9,10 +9,10 @@ use ::axum::{
     Json,
     extract::{FromRequestParts, rejection::JsonRejection},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, post},
+    routing::{MethodRouter, get, post},
 };
 use bytes::Bytes;
-use http::request::Parts;
+use http::{StatusCode, request::Parts};
 use http_body_util::Full;
 use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt};
@@ -87,4 +87,33 @@ where
                 .map_err(ErrorResponse::of)
         },
     )
+}
+
+/// Answers GET requests by 200 while `is_ready`, and by 503 while it is not: for `/readyz`.
+///
+/// Put it beside the layers, not below a [`ShutdownLayer`](crate::ShutdownLayer), which would count
+/// each probe as a call.
+///
+/// ```
+/// use axum::Router;
+/// use tower_dspy::{Shutdown, inbound::axum::readiness};
+///
+/// let shutdown = Shutdown::new();
+/// let accepting = shutdown.clone();
+/// let app: Router = Router::new().route("/readyz", readiness(move || accepting.is_accepting()));
+/// ```
+///
+/// With a host, ask for both: `accepting.is_accepting() && host.health() == Health::Ready`.
+pub fn readiness<F, T>(is_ready: F) -> MethodRouter<T>
+where
+    F: Fn() -> bool + Clone + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    get(move || async move {
+        if is_ready() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    })
 }

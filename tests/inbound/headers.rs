@@ -8,6 +8,8 @@ use tower_dspy::{CallContext, Deadline, DeadlineLayer, InboundLayer, Serve};
 
 use super::support::{End, Ends, body, header, json, secs};
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// Tells the time left that the handler sees.
 fn left(layer: InboundLayer) -> Router {
     let told = get(|Extension(context): Extension<CallContext>| async move {
@@ -29,7 +31,7 @@ fn with(headers: &[(&str, &str)]) -> Request<Body> {
 async fn the_shortest_time_left_counts() {
     let plain = InboundLayer::new;
     let capped = || plain().max(secs(30));
-    let facts: [(InboundLayer, &[(&str, &str)], &str); 10] = [
+    let facts: [(InboundLayer, Headers, &str); 10] = [
         (plain(), &[], "None"),
         (capped(), &[], "Some(30s)"),
         (capped(), &[("x-request-timeout", "1500ms")], "Some(1.5s)"),

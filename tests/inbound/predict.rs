@@ -7,7 +7,10 @@ use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
     Deadline, Error, ErrorKind, InboundLayer, InvalidInput, LmError, PredictRequest, Prediction,
-    inbound::axum::predict, layers::DeadlineLayer, testing::error_of,
+    Shutdown,
+    inbound::axum::{predict, readiness},
+    layers::DeadlineLayer,
+    testing::error_of,
 };
 
 use super::support::{header, json as read, secs};
@@ -96,4 +99,17 @@ async fn a_body_that_is_no_json_is_a_problem_too() {
     let response = app().oneshot(plain).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(read(response).await["kind"], "invalid_input");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_shuts_down_is_not_ready() {
+    let shutdown = Shutdown::new();
+    let accepting = shutdown.clone();
+    let app: Router = Router::new().route("/readyz", readiness(move || accepting.is_accepting()));
+    let probe = || Request::get("/readyz").body(Body::empty()).unwrap();
+    let response = app.clone().oneshot(probe()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    shutdown.run(secs(1), secs(1)).await;
+    let response = app.oneshot(probe()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
