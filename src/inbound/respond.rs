@@ -196,12 +196,18 @@ impl ErrorResponse {
     /// The response that `error` calls for.
     #[must_use]
     pub fn of<E: Classify + Into<BoxError>>(error: E) -> Self {
-        let mut response = Self::of_kind(error.kind());
-        response.retry_after = error.retry_after();
+        let mut response = Self::by(&error);
         if response.kind == ErrorKind::InvalidInput {
             response.tell(&*error.into());
         }
         response
+    }
+
+    fn by(error: &impl Classify) -> Self {
+        Self {
+            retry_after: error.retry_after(),
+            ..Self::of_kind(error.kind())
+        }
     }
 
     /// The response for a failure of which only the sort is known.
@@ -347,6 +353,19 @@ impl ErrorResponse {
 impl From<ErrorResponse> for tonic::Status {
     fn from(response: ErrorResponse) -> Self {
         Self::new(response.code.into(), response.detail)
+    }
+}
+
+/// By the [table](self). The error stays the status's source, for layers in this process; it is not
+/// sent.
+#[cfg(feature = "tonic")]
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        let mut response = ErrorResponse::by(&error);
+        response.tell(&error);
+        let mut status = Self::from(response);
+        status.set_source(std::sync::Arc::new(error));
+        status
     }
 }
 
