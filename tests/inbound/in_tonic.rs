@@ -3,17 +3,19 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
 use http::uri::PathAndQuery;
 use tokio::sync::oneshot;
 use tonic::{
     Code, Request, Response, Status,
     body::Body,
-    codegen::BoxFuture,
-    server::{NamedService, UnaryService},
+    codegen::{BoxFuture, BoxStream},
+    server::{NamedService, ServerStreamingService, UnaryService},
     transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tonic_prost::ProstCodec;
@@ -22,8 +24,8 @@ use tower::{
     timeout::TimeoutLayer as TowerTimeoutLayer,
 };
 use tower_dspy::{
-    CallContext, DeadlineLayer, DspyServiceBuilderExt, ErrorKind, InboundLayer, OutboundLayer,
-    Serve, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
+    CallContext, Cause, DeadlineLayer, DspyServiceBuilderExt, ErrorKind, InboundLayer,
+    OutboundLayer, Serve, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
 };
 use tower_http::trace::TraceLayer;
 
@@ -69,6 +71,26 @@ impl UnaryService<Words> for Echo {
     }
 }
 
+/// Sends one word, and then no other.
+impl ServerStreamingService<Words> for Echo {
+    type Response = Words;
+    type ResponseStream = BoxStream<Words>;
+    type Future = BoxFuture<Response<BoxStream<Words>>, Status>;
+
+    fn call(&mut self, _: Request<Words>) -> Self::Future {
+        let probe = self.0.begin();
+        Box::pin(async move {
+            let never = stream::once(async move {
+                let _probe = probe;
+                std::future::pending().await
+            });
+            let words = stream::iter([Ok(words("one"))]).chain(never);
+            let words: BoxStream<Words> = Box::pin(words);
+            Ok(Response::new(words))
+        })
+    }
+}
+
 impl Service<http::Request<Body>> for Echo {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -82,7 +104,10 @@ impl Service<http::Request<Body>> for Echo {
         let service = self.clone();
         Box::pin(async move {
             let mut grpc = tonic::server::Grpc::new(ProstCodec::default());
-            Ok(grpc.unary(service, request).await)
+            Ok(match request.uri().path() {
+                "/test.Echo/Drip" => grpc.server_streaming(service, request).await,
+                _ => grpc.unary(service, request).await,
+            })
         })
     }
 }
@@ -255,6 +280,37 @@ async fn a_client_that_gives_up_stops_the_handler() {
     asked.abort();
     assert_eq!(ends.next().await, End::Dropped);
     assert_eq!(tracker.counts().live(), 0);
+}
+
+/// The call of gRPC's interoperability tests that is named `cancel_after_first_response`: here the
+/// handler has answered, and it is the body that is stopped.
+#[tokio::test]
+async fn a_client_that_gives_up_in_the_middle_of_a_stream_stops_it() {
+    let mut ends = Ends::new();
+    let causes = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&causes);
+    let see = tower::util::MapRequestLayer::new(move |request: http::Request<Body>| {
+        let context = request.extensions().get::<CallContext>();
+        *seen.lock().unwrap() = context.map(|context| context.cancel.clone());
+        request
+    });
+    let layers = ServiceBuilder::new()
+        .layer(InboundLayer::new())
+        .layer(see)
+        .into_inner();
+    let (_alive, address) = serve!(layers, ends);
+    let mut client = tonic::client::Grpc::new(channel(address).await);
+    client.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/test.Echo/Drip");
+    let codec = ProstCodec::<Words, Words>::default();
+    let ask = client.server_streaming(Request::new(words("")), path, codec);
+    let mut answers = ask.await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap(), Some(words("one")));
+    let call = causes.lock().unwrap().clone().expect("a call");
+    assert_eq!(call.cause(), None);
+    drop(answers);
+    assert_eq!(ends.next().await, End::Dropped);
+    assert_eq!(call.cause(), Some(Cause::ClientGone));
 }
 
 /// What a client's stack has left travels to the handler of the next server.
