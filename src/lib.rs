@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! axum / tonic / a plain call
-//!   -> inbound       errors as HTTP and gRPC statuses, below and above layers  mod inbound
+//!   -> inbound       the deadline from the wire, the client's disconnect;     mod inbound
+//!                    errors as HTTP and gRPC statuses
 //!   -> layers        shutdown, track, deadline, cancel, fallback, retry,   mod layers,
 //!                    hedge, attempt timeout                                in order: mod stack
 //!   -> DspyService   checks the inputs, takes a permit                     mod service
@@ -59,7 +60,8 @@
 //! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
 //! | `lm` (default, part of `python`) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
-//! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
+//! | `axum` | `inbound::axum`: a program behind a route, [`CallContext`] as an extractor, [`Error`] as a response |
+//! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status, [`Error`] as a status |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
 //!
@@ -80,6 +82,7 @@ mod innermost;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
+pub mod outbound;
 pub mod patterns;
 mod request;
 #[cfg(feature = "python")]
@@ -105,7 +108,7 @@ pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
-pub use inbound::Serve;
+pub use inbound::{InboundLayer, Serve};
 pub use layers::{
     Allot, AllotLayer, Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer,
     DeadlineService, Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer,
@@ -114,6 +117,7 @@ pub use layers::{
 };
 #[cfg(feature = "lm")]
 pub use lm::Lm;
+pub use outbound::OutboundLayer;
 pub use request::{PredictRequest, Prediction, Tenant, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError, Tool, ToolCall};

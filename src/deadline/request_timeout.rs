@@ -42,7 +42,7 @@ const EXPECTED: &str = "seconds, such as `2` or `2.5`, or milliseconds, such as 
 pub struct RequestTimeout(Duration);
 
 impl RequestTimeout {
-    /// The usual name of the header.
+    /// The usual name of the header; [`InboundLayer`](crate::InboundLayer) reads any.
     pub const HEADER: http::HeaderName = http::HeaderName::from_static("x-request-timeout");
 
     /// The time left.

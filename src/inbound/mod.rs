@@ -1,11 +1,18 @@
 //! Where requests enter from axum and tonic, and where errors leave as statuses.
 //!
-//! The layers of this crate raise errors; a server wants responses. [`Serve`] stands between: our
-//! layers fit axum's `Router::layer` and tonic's `Server::layer` through it. Which error becomes
-//! which status is said once, in [`respond`].
+//! [`InboundLayer`] makes a request's context of its headers and its connection. The layers of this
+//! crate raise errors, where a server wants responses: [`Serve`] stands between, so that they fit
+//! axum's `Router::layer` and tonic's `Server::layer`. Which error becomes which status is said
+//! once, in [`respond`].
 
+#[cfg(feature = "axum")]
+pub mod axum;
+mod client_gone;
+mod layer;
 pub mod respond;
 mod serve;
 
-pub use respond::{ErrorResponse, GrpcCode};
+pub use client_gone::ClientBody;
+pub use layer::{Inbound, InboundBody, InboundFuture, InboundLayer};
+pub use respond::{ErrorResponse, GrpcCode, Protocol};
 pub use serve::{Lift, LiftFuture, Serve, Served, ServedBody, ServedFuture};

@@ -196,12 +196,18 @@ impl ErrorResponse {
     /// The response that `error` calls for.
     #[must_use]
     pub fn of<E: Classify + Into<BoxError>>(error: E) -> Self {
-        let mut response = Self::of_kind(error.kind());
-        response.retry_after = error.retry_after();
+        let mut response = Self::by(&error);
         if response.kind == ErrorKind::InvalidInput {
             response.tell(&*error.into());
         }
         response
+    }
+
+    fn by(error: &impl Classify) -> Self {
+        Self {
+            retry_after: error.retry_after(),
+            ..Self::of_kind(error.kind())
+        }
     }
 
     /// The response for a failure of which only the sort is known.
@@ -216,6 +222,17 @@ impl ErrorResponse {
             detail: row.detail.into(),
             field: None,
             retry_after: None,
+        }
+    }
+
+    /// A request that was refused with `status` before there were inputs, because of `detail`.
+    #[cfg(feature = "axum")]
+    pub(super) fn refused(status: StatusCode, detail: impl Into<Box<str>>) -> Self {
+        Self {
+            status,
+            title: status.canonical_reason().unwrap_or("Bad Request"),
+            detail: detail.into(),
+            ..Self::of_kind(ErrorKind::InvalidInput)
         }
     }
 
@@ -322,10 +339,9 @@ impl ErrorResponse {
         response
     }
 
-    /// As a request with these headers wants its answer: gRPC's if its `content-type` is
-    /// `application/grpc`, else HTTP's. (gRPC-Web counts as HTTP; put its translation outside.)
+    /// In the form of the protocol `to`.
     #[must_use]
-    pub fn into_response(self, to: Protocol) -> Response<Full<Bytes>> {
+    pub fn into_protocol(self, to: Protocol) -> Response<Full<Bytes>> {
         match to {
             Protocol::Http => self.into_http(),
             Protocol::Grpc => self.into_grpc(),
@@ -337,6 +353,19 @@ impl ErrorResponse {
 impl From<ErrorResponse> for tonic::Status {
     fn from(response: ErrorResponse) -> Self {
         Self::new(response.code.into(), response.detail)
+    }
+}
+
+/// By the [table](self). The error stays the status's source, for layers in this process; it is not
+/// sent.
+#[cfg(feature = "tonic")]
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        let mut response = ErrorResponse::by(&error);
+        response.tell(&error);
+        let mut status = Self::from(response);
+        status.set_source(std::sync::Arc::new(error));
+        status
     }
 }
 
@@ -362,7 +391,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// gRPC if the `content-type` is `application/grpc`, with or without a suffix such as `+proto`
-    /// or a parameter; else HTTP.
+    /// or a parameter; else HTTP. gRPC-Web counts as HTTP: put its translation outside.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let rest = headers

@@ -208,7 +208,7 @@ where
                 None => return Poll::Pending,
             },
         };
-        let response = answer.into_response(*this.protocol);
+        let response = answer.into_protocol(*this.protocol);
         Poll::Ready(Ok(response.map(Either::Right)))
     }
 }

@@ -3,17 +3,19 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
 use http::uri::PathAndQuery;
 use tokio::sync::oneshot;
 use tonic::{
     Code, Request, Response, Status,
     body::Body,
-    codegen::BoxFuture,
-    server::{NamedService, UnaryService},
+    codegen::{BoxFuture, BoxStream},
+    server::{NamedService, ServerStreamingService, UnaryService},
     transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tonic_prost::ProstCodec;
@@ -22,8 +24,8 @@ use tower::{
     timeout::TimeoutLayer as TowerTimeoutLayer,
 };
 use tower_dspy::{
-    CallContext, DeadlineLayer, DspyServiceBuilderExt, ErrorKind, Serve, Shutdown, ShutdownLayer,
-    TimeoutLayer, TrackLayer, Tracker,
+    CallContext, Cause, DeadlineLayer, DspyServiceBuilderExt, ErrorKind, InboundLayer,
+    OutboundLayer, Serve, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
 };
 use tower_http::trace::TraceLayer;
 
@@ -69,6 +71,26 @@ impl UnaryService<Words> for Echo {
     }
 }
 
+/// Sends one word, and then no other.
+impl ServerStreamingService<Words> for Echo {
+    type Response = Words;
+    type ResponseStream = BoxStream<Words>;
+    type Future = BoxFuture<Response<BoxStream<Words>>, Status>;
+
+    fn call(&mut self, _: Request<Words>) -> Self::Future {
+        let probe = self.0.begin();
+        Box::pin(async move {
+            let never = stream::once(async move {
+                let _probe = probe;
+                std::future::pending().await
+            });
+            let words = stream::iter([Ok(words("one"))]).chain(never);
+            let words: BoxStream<Words> = Box::pin(words);
+            Ok(Response::new(words))
+        })
+    }
+}
+
 impl Service<http::Request<Body>> for Echo {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -82,7 +104,10 @@ impl Service<http::Request<Body>> for Echo {
         let service = self.clone();
         Box::pin(async move {
             let mut grpc = tonic::server::Grpc::new(ProstCodec::default());
-            Ok(grpc.unary(service, request).await)
+            Ok(match request.uri().path() {
+                "/test.Echo/Drip" => grpc.server_streaming(service, request).await,
+                _ => grpc.unary(service, request).await,
+            })
         })
     }
 }
@@ -107,8 +132,17 @@ async fn channel(address: SocketAddr) -> Channel {
     endpoint.connect().await.unwrap()
 }
 
-/// Asks through any stack over a channel.
+/// Asks `text` through any stack over a channel.
 async fn ask<S, B>(service: S, text: &str) -> Result<String, Status>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error: Into<BoxError>>,
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    send(service, Request::new(words(text))).await
+}
+
+/// Sends a request through any stack over a channel.
+async fn send<S, B>(service: S, request: Request<Words>) -> Result<String, Status>
 where
     S: Service<http::Request<Body>, Response = http::Response<B>, Error: Into<BoxError>>,
     B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -118,7 +152,7 @@ where
     ready.map_err(|error| Status::from_error(error.into()))?;
     let path = PathAndQuery::from_static("/test.Echo/Ask");
     let codec = ProstCodec::<Words, Words>::default();
-    let answer = client.unary(Request::new(words(text)), path, codec).await?;
+    let answer = client.unary(request, path, codec).await?;
     Ok(answer.into_inner().text)
 }
 
@@ -209,4 +243,86 @@ async fn a_channel_below_our_layers_is_stopped_and_so_is_its_server() {
     // The stream was reset, and the server dropped the handler.
     assert_eq!(ends.next().await, End::Dropped);
     assert_eq!(tracker.counts().timed_out, 1);
+}
+
+/// The call of gRPC's interoperability tests that is named `timeout_on_sleeping_server`.
+#[tokio::test]
+async fn the_clients_timeout_stops_a_handler_that_sleeps() {
+    let mut ends = Ends::new();
+    // A tonic server keeps the client's limit too, and says CANCELLED; so ours is to be earlier.
+    let deadline = DeadlineLayer::from_context().with_reserve(Duration::from_millis(4_500));
+    let layers = ServiceBuilder::new()
+        .layer(InboundLayer::new())
+        .layer(Serve::new(deadline))
+        .into_inner();
+    let (_alive, address) = serve!(layers, ends);
+    let mut sleeping = Request::new(words("never"));
+    sleeping.set_timeout(secs(5));
+    let status = send(channel(address).await, sleeping).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(ends.next().await, End::Dropped);
+}
+
+/// The call of gRPC's interoperability tests that is named `cancel_after_begin`, with an answer
+/// that never comes.
+#[tokio::test]
+async fn a_client_that_gives_up_stops_the_handler() {
+    let mut ends = Ends::new();
+    let tracker = Tracker::new();
+    let layers = ServiceBuilder::new()
+        .layer(InboundLayer::new())
+        .layer(Serve::new(TrackLayer::new(tracker.clone())))
+        .into_inner();
+    let (_alive, address) = serve!(layers, ends);
+    let channel = channel(address).await;
+    let asked = tokio::spawn(async move { ask(channel, "never").await });
+    ends.begun().await;
+    asked.abort();
+    assert_eq!(ends.next().await, End::Dropped);
+    assert_eq!(tracker.counts().live(), 0);
+}
+
+/// The call of gRPC's interoperability tests that is named `cancel_after_first_response`: here the
+/// handler has answered, and it is the body that is stopped.
+#[tokio::test]
+async fn a_client_that_gives_up_in_the_middle_of_a_stream_stops_it() {
+    let mut ends = Ends::new();
+    let causes = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&causes);
+    let see = tower::util::MapRequestLayer::new(move |request: http::Request<Body>| {
+        let context = request.extensions().get::<CallContext>();
+        *seen.lock().unwrap() = context.map(|context| context.cancel.clone());
+        request
+    });
+    let layers = ServiceBuilder::new()
+        .layer(InboundLayer::new())
+        .layer(see)
+        .into_inner();
+    let (_alive, address) = serve!(layers, ends);
+    let mut client = tonic::client::Grpc::new(channel(address).await);
+    client.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/test.Echo/Drip");
+    let codec = ProstCodec::<Words, Words>::default();
+    let ask = client.server_streaming(Request::new(words("")), path, codec);
+    let mut answers = ask.await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap(), Some(words("one")));
+    let call = causes.lock().unwrap().clone().expect("a call");
+    assert_eq!(call.cause(), None);
+    drop(answers);
+    assert_eq!(ends.next().await, End::Dropped);
+    assert_eq!(call.cause(), Some(Cause::ClientGone));
+}
+
+/// What a client's stack has left travels to the handler of the next server.
+#[tokio::test]
+async fn the_time_left_travels_through_a_channel() {
+    let mut ends = Ends::new();
+    let (_alive, address) = serve!(InboundLayer::new(), ends);
+    let stack = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(SOON))
+        .layer(OutboundLayer::grpc())
+        .map_err(BoxError::from)
+        .service(channel(address).await);
+    assert_eq!(ask(stack, "left").await.unwrap(), "limited");
+    assert_eq!(ends.next().await, End::Done);
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Visitor, forward_to_deserialize_any};
 use serde_json::json;
 use tower::BoxError;
 use tower_dspy::{
-    Error, ErrorKind, InvalidInput, LmError, ProgramError,
+    Classify, Error, ErrorKind, InvalidInput, LmError, ProgramError,
     deadline::{GrpcTimeout, RequestTimeout},
     inbound::{ErrorResponse, GrpcCode, respond::Protocol},
     testing::error_of,
@@ -222,4 +222,23 @@ fn grpc_is_known_by_its_content_type() {
         assert_eq!(of(value), Protocol::Http, "{value}");
     }
     assert_eq!(Protocol::of(&HeaderMap::new()), Protocol::Http);
+}
+
+/// As the error of a handler, and seen by a layer around it.
+#[test]
+fn a_status_of_tonic_has_the_code_of_the_table_and_keeps_its_error() {
+    for (kind, _, code) in TABLE {
+        let Some(error) = error_of(kind) else {
+            continue;
+        };
+        let status = tonic::Status::from(error);
+        assert_eq!(status.code() as i32, code as i32, "{kind:?}");
+        assert_eq!(status.kind(), kind);
+    }
+    let input = InvalidInput::new("qa", None, "there is none", "a string");
+    let status = tonic::Status::from(Error::from(input));
+    assert_eq!(status.message(), "there is none; `qa` expects a string");
+    let program = ProgramError::new("ValueError", "the prompt", "");
+    let status = tonic::Status::from(Error::from(program));
+    assert_eq!(status.message(), "the program failed");
 }

@@ -1,11 +1,11 @@
 //! What a handler tells of its end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub(crate) const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -47,19 +47,36 @@ impl Drop for Probe {
 pub(crate) struct Ends {
     sender: mpsc::UnboundedSender<End>,
     receiver: mpsc::UnboundedReceiver<End>,
+    begun: Arc<Notify>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Probes(mpsc::UnboundedSender<End>);
+pub(crate) struct Probes {
+    ends: mpsc::UnboundedSender<End>,
+    begun: Arc<Notify>,
+}
 
 impl Ends {
     pub(crate) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { sender, receiver }
+        Self {
+            sender,
+            receiver,
+            begun: Arc::default(),
+        }
     }
 
     pub(crate) fn probes(&self) -> Probes {
-        Probes(self.sender.clone())
+        Probes {
+            ends: self.sender.clone(),
+            begun: Arc::clone(&self.begun),
+        }
+    }
+
+    /// Returns once a handler has begun.
+    pub(crate) async fn begun(&self) {
+        let begun = tokio::time::timeout(SOON, self.begun.notified()).await;
+        begun.expect("no handler began");
     }
 
     /// The next end that has come already.
@@ -76,8 +93,9 @@ impl Ends {
 
 impl Probes {
     pub(crate) fn begin(&self) -> Probe {
+        self.begun.notify_one();
         Probe {
-            ends: self.0.clone(),
+            ends: self.ends.clone(),
             done: false,
         }
     }

@@ -1,0 +1,119 @@
+//! A program behind a route of axum, and what handlers of your own need (feature `axum`).
+//!
+//! [`CallContext`] is an extractor, and [`Error`] and [`ErrorResponse`] are responses, of
+//! `application/problem+json` by the [table](super::respond). [`predict`] is the whole handler.
+
+use std::convert::Infallible;
+
+use ::axum::{
+    Json,
+    extract::{FromRequestParts, rejection::JsonRejection},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get, post},
+};
+use bytes::Bytes;
+use http::{StatusCode, request::Parts};
+use http_body_util::Full;
+use serde_json::Value;
+use tower::{BoxError, Service, ServiceExt};
+
+use super::ErrorResponse;
+use crate::{CallContext, Classify, Error, PredictRequest, Prediction};
+
+/// What [`InboundLayer`](crate::InboundLayer) and the layers after it made of the request; without
+/// them, a context without limits.
+impl<S: Sync> FromRequestParts<S> for CallContext {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+impl IntoResponse for ErrorResponse {
+    fn into_response(self) -> Response {
+        self.into_http()
+            .map(|body: Full<Bytes>| ::axum::body::Body::new(body))
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        IntoResponse::into_response(ErrorResponse::of(self))
+    }
+}
+
+/// Answers POST requests by `service`: a JSON object of the inputs in, one of the outputs out.
+///
+/// The call is given the request's [`CallContext`], and ends with it. What the service fails with
+/// is answered by the [table](super::respond), and a body that is no JSON with axum's status for
+/// that, in the same form.
+///
+/// ```
+/// use std::time::Duration;
+/// use axum::Router;
+/// use serde_json::json;
+/// use tower::ServiceBuilder;
+/// use tower_dspy::{
+///     DeadlineLayer, Error, InboundLayer, PredictRequest, Prediction, inbound::axum::predict,
+/// };
+///
+/// let qa = ServiceBuilder::new()
+///     .layer(DeadlineLayer::new(Duration::from_secs(10)))
+///     .service_fn(|_: PredictRequest| async {
+///         let outputs = [("answer".to_owned(), json!("Rayleigh scattering"))];
+///         Ok::<_, Error>(Prediction::new(outputs.into_iter().collect()))
+///     });
+/// let app: Router = Router::new()
+///     .route("/qa", predict(qa))
+///     .layer(InboundLayer::new().max(Duration::from_secs(30)));
+/// ```
+pub fn predict<S, T>(service: S) -> MethodRouter<T>
+where
+    S: Service<PredictRequest, Response = Prediction> + Clone + Send + Sync + 'static,
+    S::Error: Classify + Into<BoxError>,
+    S::Future: Send,
+    T: Clone + Send + Sync + 'static,
+{
+    // The body is read before the work begins: only then is a client that hangs up noticed.
+    post(
+        move |context: CallContext, inputs: Result<Json<Value>, JsonRejection>| async move {
+            let Json(inputs) = inputs
+                .map_err(|refused| ErrorResponse::refused(refused.status(), refused.body_text()))?;
+            let request = PredictRequest::new(inputs).with_context(context);
+            let answer = service.oneshot(request).await;
+            answer
+                .map(|prediction| Json(prediction.outputs))
+                .map_err(ErrorResponse::of)
+        },
+    )
+}
+
+/// Answers GET requests by 200 while `is_ready`, and by 503 while it is not: for `/readyz`.
+///
+/// Put it beside the layers, not below a [`ShutdownLayer`](crate::ShutdownLayer), which would count
+/// each probe as a call.
+///
+/// ```
+/// use axum::Router;
+/// use tower_dspy::{Shutdown, inbound::axum::readiness};
+///
+/// let shutdown = Shutdown::new();
+/// let accepting = shutdown.clone();
+/// let app: Router = Router::new().route("/readyz", readiness(move || accepting.is_accepting()));
+/// ```
+///
+/// With a host, ask for both: `accepting.is_accepting() && host.health() == Health::Ready`.
+pub fn readiness<F, T>(is_ready: F) -> MethodRouter<T>
+where
+    F: Fn() -> bool + Clone + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    get(move || async move {
+        if is_ready() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    })
+}

@@ -1,0 +1,269 @@
+//! [`InboundLayer`]: from a request's headers and its connection to a [`CallContext`].
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, Response};
+use http_body::Body;
+use http_body_util::{Either, Full};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::{
+    client_gone::{ClientBody, Guard},
+    respond::{ErrorResponse, Protocol},
+};
+use crate::{
+    Carrier, Deadline,
+    deadline::{GrpcTimeout, InvalidTimeout, RequestTimeout},
+};
+
+/// Puts a [`CallContext`](crate::CallContext) into each request: the time left as the client said
+/// it, and a node that is cancelled when the client goes away.
+///
+/// The time left is read from `grpc-timeout` ([`GrpcTimeout`]) and from a header of plain HTTP
+/// ([`RequestTimeout`]), and is no more than the server's own [`max`](Self::max). Of several the
+/// shortest counts, as does a deadline that is in the request's extensions already. A value that
+/// cannot be read is answered, with what was expected, by 400, or in gRPC `INVALID_ARGUMENT`; the
+/// service is not called.
+///
+/// ```
+/// use std::time::Duration;
+/// use axum::{Extension, Router, routing::get};
+/// use tower::ServiceBuilder;
+/// use tower_dspy::{CallContext, DeadlineLayer, InboundLayer, Serve};
+///
+/// let app: Router = Router::new()
+///     .route("/", get(|Extension(context): Extension<CallContext>| async move {
+///         format!("{:?} to go", context.deadline.map(|deadline| deadline.remaining()))
+///     }))
+///     .layer(
+///         ServiceBuilder::new()
+///             .layer(InboundLayer::new().max(Duration::from_secs(30)))
+///             .layer(Serve::new(DeadlineLayer::from_context())),
+///     );
+/// ```
+///
+/// # What it leaves to others
+/// It tells of limits and keeps none: a [`DeadlineLayer`](crate::DeadlineLayer) further in does,
+/// and so does a program that is given the context.
+///
+/// # When the client is gone
+/// Servers drop the future of a response whose client went away, and its body if that has begun. The
+/// node in the context is then cancelled with [`Cause::ClientGone`](crate::Cause::ClientGone),
+/// which is also what [`drop_scope`](crate::drop_scope) tells whoever is dropped. A body that was
+/// sent to its end cancels nothing. Work that the handler put on a task of its own is not dropped:
+/// let it watch the node.
+///
+/// hyper sees over HTTP/1 that a client is gone only while it reads from the connection, and so not
+/// before the request's body was read: let a handler take its body first (`Json`, `Bytes`), and
+/// work then.
+///
+/// # What it demands
+/// Requests and responses of [`http`]; any error. Each call costs the allocations of a node and of
+/// the request's extensions.
+#[derive(Clone, Debug)]
+pub struct InboundLayer {
+    header: HeaderName,
+    max: Option<Duration>,
+}
+
+impl InboundLayer {
+    /// Reads `grpc-timeout` and `x-request-timeout`; what they say is not capped.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            header: RequestTimeout::HEADER,
+            max: None,
+        }
+    }
+
+    /// Reads the header `name` in place of `x-request-timeout`.
+    ///
+    /// # Panics
+    /// If `name` is not a header's name in lower case, as `HeaderName::from_static` does: where the
+    /// layer is a constant, that is an error of the build.
+    #[must_use]
+    pub fn header(mut self, name: &'static str) -> Self {
+        self.header = HeaderName::from_static(name);
+        self
+    }
+
+    /// Gives no call more than `max`, whatever its client says or does not say.
+    #[must_use]
+    pub const fn max(mut self, max: Duration) -> Self {
+        self.max = Some(max);
+        self
+    }
+
+    /// The shortest time left that `headers` and the maximum allow.
+    fn left(&self, headers: &HeaderMap) -> Result<Option<Duration>, InvalidTimeout> {
+        let mut left = self.max;
+        let mut limit = |told: Duration| left = Some(left.map_or(told, |left| left.min(told)));
+        for value in headers.get_all(&GrpcTimeout::HEADER) {
+            limit(GrpcTimeout::try_from(value)?.duration());
+        }
+        for value in headers.get_all(&self.header) {
+            limit(RequestTimeout::try_from(value)?.duration());
+        }
+        Ok(left)
+    }
+}
+
+impl Default for InboundLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for InboundLayer {
+    type Service = Inbound<S>;
+
+    fn layer(&self, inner: S) -> Inbound<S> {
+        Inbound {
+            inner,
+            config: self.clone(),
+        }
+    }
+}
+
+/// Puts a context into each request; see [`InboundLayer`].
+#[derive(Clone, Debug)]
+pub struct Inbound<S> {
+    inner: S,
+    config: InboundLayer,
+}
+
+// On `()`, so that `Inbound::layer` names no inner service.
+impl Inbound<()> {
+    /// The layer that makes this service; its options are there.
+    #[must_use]
+    pub const fn layer() -> InboundLayer {
+        InboundLayer::new()
+    }
+}
+
+impl<S> Inbound<S> {
+    /// Puts a context into each request of `inner`.
+    #[must_use]
+    pub const fn new(inner: S) -> Self {
+        Self {
+            inner,
+            config: InboundLayer::new(),
+        }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+/// The body of what the service answered, or of the refusal of a request.
+pub type InboundBody<B> = Either<ClientBody<B>, Full<Bytes>>;
+
+impl<S, B, T> Service<Request<B>> for Inbound<S>
+where
+    S: Service<Request<B>, Response = Response<T>>,
+    T: Body,
+{
+    type Response = Response<InboundBody<T>>;
+    type Error = S::Error;
+    type Future = InboundFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let left = match self.config.left(request.headers()) {
+            Ok(left) => left,
+            Err(refused) => {
+                let protocol = Protocol::of(request.headers());
+                let response = ErrorResponse::of(refused).into_protocol(protocol);
+                return InboundFuture {
+                    inner: None,
+                    guard: None,
+                    refused: Some(response),
+                };
+            }
+        };
+        let context = request.context_mut();
+        if let Some(left) = left {
+            context.limit(Deadline::within(left));
+        }
+        let call = context.cancel.child();
+        context.cancel = call.clone();
+        InboundFuture {
+            guard: Some(Guard::new(call)),
+            inner: Some(self.inner.call(request)),
+            refused: None,
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`Inbound`].
+    pub struct InboundFuture<F> {
+        #[pin]
+        inner: Option<F>,
+        guard: Option<Guard>,
+        refused: Option<Response<Full<Bytes>>>,
+    }
+
+    impl<F> PinnedDrop for InboundFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(guard) = this.guard {
+                guard.dropping(|| this.inner.set(None));
+            }
+        }
+    }
+}
+
+impl<F, T, E> Future for InboundFuture<F>
+where
+    F: Future<Output = Result<Response<T>, E>>,
+    T: Body,
+{
+    type Output = Result<Response<InboundBody<T>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (Some(inner), Some(guard)) = (this.inner.as_pin_mut(), this.guard.as_mut()) else {
+            return match this.refused.take() {
+                Some(response) => Poll::Ready(Ok(response.map(Either::Right))),
+                // Polled again after it was ready.
+                None => Poll::Pending,
+            };
+        };
+        let answered = ready!(inner.poll(cx));
+        // What answered, or failed, is done; only a body may still be under way.
+        let guard = guard.hand_over();
+        Poll::Ready(
+            answered
+                .map(|response| response.map(|body| Either::Left(ClientBody::new(body, guard)))),
+        )
+    }
+}
+
+impl<F> fmt::Debug for InboundFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboundFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,231 @@
+//! [`OutboundLayer`]: the time left, told to the next server.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::{
+    Carrier, Elapsed, Scope, Stage,
+    deadline::{GrpcTimeout, RequestTimeout},
+};
+
+/// Tells the server that a request goes to how much time is left for it.
+///
+/// The deadline is that of the [`CallContext`](crate::CallContext) in the request's extensions. What
+/// is left of it, less a [reserve](Self::reserve), is written when the request is sent: as
+/// `grpc-timeout` ([`GrpcTimeout`]), or in a header of plain HTTP ([`RequestTimeout`]). A shorter
+/// time that is in the header already stays. A request without a deadline goes as it is. If nothing
+/// is left, nothing is sent, and the call is answered with [`Elapsed`] of [`Scope::Deadline`] before
+/// its start.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{Request, Response};
+/// use tower::{BoxError, ServiceBuilder, ServiceExt};
+/// use tower_dspy::{DeadlineLayer, OutboundLayer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), BoxError> {
+/// let client = ServiceBuilder::new()
+///     .layer(DeadlineLayer::new(Duration::from_secs(2)))
+///     .layer(OutboundLayer::http().reserve(Duration::from_millis(50)))
+///     .service_fn(|request: Request<()>| async move {
+///         assert_eq!(request.headers()["x-request-timeout"], "1950ms");
+///         Ok::<_, BoxError>(Response::new(()))
+///     });
+/// client.oneshot(Request::new(())).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # When the caller gives up
+/// Dropping the response future resets the stream (HTTP/2) or closes the connection (HTTP/1): that
+/// is the client's doing, and there is nothing for this layer to add. The server's half is
+/// [`InboundLayer`](crate::InboundLayer).
+///
+/// # What it demands of the inner service
+/// Requests of [`http`] and an error that can be made from [`Elapsed`]. Put it inside whatever sets
+/// or tightens the deadline, retry included, so that each attempt tells what is left for it.
+///
+/// # With tonic's `Channel`
+/// A channel keeps the `grpc-timeout` that it sends itself, and answers `CANCELLED` when it passes.
+/// With a reserve that is before the deadline of this call.
+#[derive(Clone, Debug)]
+pub struct OutboundLayer {
+    form: Form,
+    reserve: Duration,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Grpc,
+    Http(HeaderName),
+}
+
+impl OutboundLayer {
+    /// Writes `grpc-timeout`.
+    #[must_use]
+    pub const fn grpc() -> Self {
+        Self {
+            form: Form::Grpc,
+            reserve: Duration::ZERO,
+        }
+    }
+
+    /// Writes `x-request-timeout`.
+    #[must_use]
+    pub const fn http() -> Self {
+        Self {
+            form: Form::Http(RequestTimeout::HEADER),
+            reserve: Duration::ZERO,
+        }
+    }
+
+    /// Writes the header `name`, in the form of [`RequestTimeout`].
+    ///
+    /// # Panics
+    /// If `name` is not a header's name in lower case, as `HeaderName::from_static` does.
+    #[must_use]
+    pub fn header(name: &'static str) -> Self {
+        Self {
+            form: Form::Http(HeaderName::from_static(name)),
+            reserve: Duration::ZERO,
+        }
+    }
+
+    /// Keeps `reserve` back for the way there and back, so that the server gives up before this
+    /// side does, and its answer still arrives.
+    #[must_use]
+    pub const fn reserve(mut self, reserve: Duration) -> Self {
+        self.reserve = reserve;
+        self
+    }
+
+    fn write(&self, left: Duration, headers: &mut HeaderMap) {
+        let (name, there, ours) = match &self.form {
+            Form::Grpc => {
+                let name = GrpcTimeout::HEADER;
+                let there = headers.get(&name).map(GrpcTimeout::try_from);
+                let there = there.map(|there| there.map(GrpcTimeout::duration));
+                (name, there, GrpcTimeout::from(left).to_string())
+            }
+            Form::Http(name) => {
+                let there = headers.get(name).map(RequestTimeout::try_from);
+                let there = there.map(|there| there.map(RequestTimeout::duration));
+                (name.clone(), there, RequestTimeout::from(left).to_string())
+            }
+        };
+        // What cannot be read limits nothing, and the server would refuse it.
+        if matches!(there, Some(Ok(there)) if there <= left) {
+            return;
+        }
+        if let Ok(value) = HeaderValue::try_from(ours) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+impl<S> Layer<S> for OutboundLayer {
+    type Service = Outbound<S>;
+
+    fn layer(&self, inner: S) -> Outbound<S> {
+        Outbound::new(inner, self.clone())
+    }
+}
+
+/// Tells the next server how much time is left; see [`OutboundLayer`].
+#[derive(Clone, Debug)]
+pub struct Outbound<S> {
+    inner: S,
+    config: OutboundLayer,
+}
+
+impl<S> Outbound<S> {
+    /// Tells the server behind `inner` as `config` says.
+    #[must_use]
+    pub const fn new(inner: S, config: OutboundLayer) -> Self {
+        Self { inner, config }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, B> Service<Request<B>> for Outbound<S>
+where
+    S: Service<Request<B>>,
+    S::Error: From<Elapsed>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = OutboundFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(deadline) = request.context().and_then(|context| context.deadline) {
+            let left = deadline.remaining().saturating_sub(self.config.reserve);
+            if left.is_zero() {
+                return OutboundFuture { inner: None };
+            }
+            self.config.write(left, request.headers_mut());
+        }
+        OutboundFuture {
+            inner: Some(self.inner.call(request)),
+        }
+    }
+}
+
+pin_project! {
+    /// The response future of [`Outbound`].
+    pub struct OutboundFuture<F> {
+        // `None`: there was no time left.
+        #[pin]
+        inner: Option<F>,
+    }
+}
+
+impl<F, T, E> Future for OutboundFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Elapsed>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().inner.as_pin_mut() {
+            Some(inner) => inner.poll(cx),
+            None => {
+                let elapsed = Elapsed::new(Scope::Deadline, Stage::BeforeStart, Duration::ZERO);
+                Poll::Ready(Err(elapsed.into()))
+            }
+        }
+    }
+}
+
+impl<F> fmt::Debug for OutboundFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboundFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+//! A program behind a route: POST JSON in, prediction out.
+
+use axum::{Router, body::Body};
+use http::{Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_dspy::{
+    Deadline, Error, ErrorKind, InboundLayer, InvalidInput, LmError, PredictRequest, Prediction,
+    Shutdown,
+    inbound::axum::{predict, readiness},
+    layers::DeadlineLayer,
+    testing::error_of,
+};
+
+use super::support::{header, json as read, secs};
+
+/// Answers by what it is asked.
+fn app() -> Router {
+    let program = service_fn(|request: PredictRequest| async move {
+        let (inputs, context) = request.into_parts();
+        let answer = match inputs["question"].as_str() {
+            Some("left") => format!("{:?}", context.deadline.map(Deadline::remaining)),
+            Some("never") => std::future::pending().await,
+            Some("busy") => {
+                let wait = Some(secs(7));
+                return Err(LmError::new("LMRateLimitError", "", Some(429), wait).into());
+            }
+            Some("raise") => return Err(error_of(ErrorKind::Program).unwrap()),
+            Some(question) => format!("{question}!"),
+            None => {
+                let missing = "`question` is missing";
+                return Err(InvalidInput::new("qa", Some("question"), missing, "a string").into());
+            }
+        };
+        let outputs = [("answer".to_owned(), json!(answer))];
+        Ok::<_, Error>(Prediction::new(outputs.into_iter().collect()))
+    });
+    let program = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(10)))
+        .service(program);
+    Router::new()
+        .route("/qa", predict(program))
+        .layer(InboundLayer::new().max(secs(30)))
+}
+
+async fn post(body: impl Into<Body>) -> axum::response::Response {
+    let request = Request::post("/qa")
+        .header("content-type", "application/json")
+        .header("x-request-timeout", "4")
+        .body(body.into())
+        .unwrap();
+    app().oneshot(request).await.unwrap()
+}
+
+async fn ask(inputs: Value) -> axum::response::Response {
+    post(inputs.to_string()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_outputs_come_back_and_the_deadline_goes_in() {
+    let response = ask(json!({"question": "why"})).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(read(response).await, json!({"answer": "why!"}));
+    let response = ask(json!({"question": "left"})).await;
+    assert_eq!(read(response).await, json!({"answer": "Some(4s)"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_problems() {
+    let start = Instant::now();
+    let response = ask(json!({"question": "never"})).await;
+    assert_eq!(start.elapsed(), secs(4));
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+
+    let response = ask(json!({"question": "busy"})).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(header(response.headers(), "retry-after"), Some("7"));
+
+    let response = ask(json!({"question": "raise"})).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+
+    let response = ask(json!({})).await;
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(read(response).await["field"], "question");
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_is_a_problem_too() {
+    let response = post("{").await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let content = header(response.headers(), "content-type");
+    assert_eq!(content, Some("application/problem+json"));
+    let problem = read(response).await;
+    assert_eq!(problem["status"], 400);
+    assert_eq!(problem["title"], "Bad Request");
+
+    let plain = Request::post("/qa").body(Body::from("{}")).unwrap();
+    let response = app().oneshot(plain).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(read(response).await["kind"], "invalid_input");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_shuts_down_is_not_ready() {
+    let shutdown = Shutdown::new();
+    let accepting = shutdown.clone();
+    let app: Router = Router::new().route("/readyz", readiness(move || accepting.is_accepting()));
+    let probe = || Request::get("/readyz").body(Body::empty()).unwrap();
+    let response = app.clone().oneshot(probe()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    shutdown.run(secs(1), secs(1)).await;
+    let response = app.oneshot(probe()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
