@@ -141,6 +141,24 @@ async fn a_cancel_layer_inside_leaves_the_end_to_the_one_that_gives_the_grace() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancel_layer_inside_with_a_token_of_its_own_ends_the_work_itself() {
+    let record = Record::default();
+    let inner = Cancel::new();
+    let service = ServiceBuilder::new()
+        .layer(CancelLayer::new().with_grace(secs(9)))
+        .layer(CancelLayer::new().with_token(&inner))
+        .service(record.answers(secs(5)));
+    let mut request = request();
+    request.context.cancel = Cancel::new();
+    let mut call = task::spawn(service.oneshot(request));
+    assert_pending!(call.poll());
+    inner.cancel(Cause::ClientGone);
+    assert!(call.is_woken());
+    assert_eq!(cancelled(assert_ready!(call.poll())), Cause::ClientGone);
+    assert_eq!(record.drops(), [Cause::ClientGone]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_before_the_cancels_grace_still_ends_the_work() {
     let record = Record::default();
     let service = ServiceBuilder::new()

@@ -29,7 +29,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use self::enclosing::End;
+use self::enclosing::{End, Nodes};
 pub(crate) use self::{
     clock::{Clock, Limit},
     watch::Watch,
@@ -44,6 +44,12 @@ pub(crate) trait Alarm {
 
     /// Whether it rings because the call was cancelled, and not because a limit passed.
     const CANCELS: bool;
+
+    /// What it waits for, if only a cancellation rings it.
+    #[inline(always)]
+    fn nodes(&self) -> Option<Nodes> {
+        None
+    }
 
     /// The instant at which it is going to ring, if that is known.
     fn at(&self) -> Option<Instant>;
@@ -260,8 +266,9 @@ where
                 Phase::Watching => {
                     let grace = this.grace.is_some();
                     let end = this.alarm.at().map(|at| End { at, grace });
+                    let nodes = if grace { this.alarm.nodes() } else { None };
                     let (polled, waits) = work::observe(|| {
-                        enclosing::watched(A::CANCELS && grace, || {
+                        enclosing::watched(nodes, || {
                             enclosing::with(end, || this.work.as_mut().poll(cx))
                         })
                     });
