@@ -28,6 +28,8 @@ pub(crate) struct End {
     pub(crate) at: Instant,
     /// With a grace, not at once.
     pub(crate) grace: bool,
+    /// The grace has begun.
+    pub(crate) begun: bool,
 }
 
 thread_local! {
@@ -101,12 +103,7 @@ fn is_watched_and_cancelled() -> bool {
 /// enclosing limit itself.
 pub(crate) fn sees_to(at: Instant, stage: Stage, merged: bool) -> bool {
     END.get().is_some_and(|end| {
-        end.at <= at
-            && if end.grace {
-                // What waits has no use for a grace, and must not start in it.
-                stage == Stage::Running
-            } else {
-                merged
-            }
+        // What waits has no use for a grace, and must not start in it.
+        end.at <= at && (merged && !end.begun || end.grace && stage == Stage::Running)
     })
 }

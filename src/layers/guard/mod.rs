@@ -265,7 +265,8 @@ where
             let (cause, stage) = match *this.phase {
                 Phase::Watching => {
                     let grace = this.grace.is_some();
-                    let end = this.alarm.at().map(|at| End { at, grace });
+                    let begun = false;
+                    let end = this.alarm.at().map(|at| End { at, grace, begun });
                     let nodes = if grace { this.alarm.nodes() } else { None };
                     let (polled, waits) = work::observe(|| {
                         enclosing::watched(nodes, || {
@@ -308,7 +309,12 @@ where
                 }
                 Phase::Ending(cause) => {
                     let began = this.grace.as_ref().and_then(|grace| grace.began);
-                    let end = began.map(|at| End { at, grace: true });
+                    // A limit had passed when the alarm was heard, and inner ones with it.
+                    let end = this.alarm.at().or(began).map(|at| End {
+                        at,
+                        grace: true,
+                        begun: true,
+                    });
                     let done = enclosing::with(end, || this.work.as_mut().poll(cx));
                     if done.is_pending() {
                         ready!(this.alarm.as_mut().poll_timer(cx));
