@@ -301,7 +301,11 @@ impl<F: Future> Future for Graced<F> {
         let this = self.project();
         let since = this.shared.since.get();
         // What is polled within leaves the end to the handler, or it would drop what still cleans up.
-        let end = since.map(|&at| End { at, grace: true });
+        let end = since.map(|&at| End {
+            at,
+            grace: true,
+            begun: true,
+        });
         enclosing::with(end, || this.operation.poll(cx))
     }
 }

@@ -102,6 +102,23 @@ async fn the_layers_inside_leave_the_end_to_the_one_that_gives_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_is_heard_late_does_not_cut_the_grace_around_it() {
+    // As each is by a real clock: a timer fires in the millisecond after its instant.
+    let record = Record::default();
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(3)).with_grace(secs(5)))
+        .layer(TimeoutLayer::new(secs(60)))
+        .service(record.tidies(secs(2)));
+    let mut call = task::spawn(service.oneshot(request()));
+    assert_pending!(call.poll());
+    advance(millis(3_001)).await;
+    let (took, result) = timed(call).await;
+    assert_eq!(took, secs(2));
+    assert_eq!(elapsed(result), (Scope::Deadline, Stage::Running, secs(3)));
+    assert!(record.drops().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_inside_does_not_cut_the_grace_of_a_cancel() {
     let record = Record::default();
     let cancel = Cancel::new();
@@ -138,6 +155,24 @@ async fn a_cancel_layer_inside_leaves_the_end_to_the_one_that_gives_the_grace() 
     assert_eq!(took, secs(5));
     assert_eq!(cancelled(result), Cause::ClientGone);
     assert!(record.drops().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_layer_inside_with_a_token_of_its_own_ends_the_work_itself() {
+    let record = Record::default();
+    let inner = Cancel::new();
+    let service = ServiceBuilder::new()
+        .layer(CancelLayer::new().with_grace(secs(9)))
+        .layer(CancelLayer::new().with_token(&inner))
+        .service(record.answers(secs(5)));
+    let mut request = request();
+    request.context.cancel = Cancel::new();
+    let mut call = task::spawn(service.oneshot(request));
+    assert_pending!(call.poll());
+    inner.cancel(Cause::ClientGone);
+    assert!(call.is_woken());
+    assert_eq!(cancelled(assert_ready!(call.poll())), Cause::ClientGone);
+    assert_eq!(record.drops(), [Cause::ClientGone]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,10 +234,13 @@ async fn a_call_refused_at_the_limit_around_it_keeps_that_ones_name() {
             call.oneshot(request).await
         }
     });
-    let (took, result) = timed(TimeoutLayer::new(secs(3)).layer(late).oneshot(request())).await;
-    assert_eq!(took, secs(3));
-    // An attempt that may be worth another, and not the call's deadline.
-    assert_eq!(elapsed(result).0, Scope::Attempt);
+    for grace in [0, 5] {
+        let layer = TimeoutLayer::new(secs(3)).with_grace(secs(grace));
+        let (took, result) = timed(layer.layer(late.clone()).oneshot(request())).await;
+        assert_eq!(took, secs(3));
+        // An attempt that may be worth another, and not the call's deadline.
+        assert_eq!(elapsed(result).0, Scope::Attempt);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,13 +361,15 @@ async fn the_stage_is_that_of_the_innermost_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_at_a_merged_limit_is_ended_by_the_outer_one() {
-    let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(secs(2)))
-        .layer(DeadlineLayer::from_context())
-        .service(NeverReady);
-    let (took, result) = timed(service.oneshot(request())).await;
-    assert_eq!(took, secs(2));
-    assert_eq!(elapsed(result).0, Scope::Attempt);
+    for grace in [0, 5] {
+        let service = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(secs(2)).with_grace(secs(grace)))
+            .layer(DeadlineLayer::from_context())
+            .service(NeverReady);
+        let (took, result) = timed(service.oneshot(request())).await;
+        assert_eq!(took, secs(2));
+        assert_eq!(elapsed(result).0, Scope::Attempt);
+    }
 }
 
 #[tokio::test(start_paused = true)]

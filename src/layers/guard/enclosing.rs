@@ -17,7 +17,10 @@ use std::cell::Cell;
 
 use tokio::time::Instant;
 
-use crate::Stage;
+use crate::{Cancel, Stage};
+
+/// The nodes of which a layer that cancels waits for one.
+pub(super) type Nodes = [Cancel; 2];
 
 /// When an enclosing layer ends what is being polled, and how.
 #[derive(Clone, Copy)]
@@ -25,12 +28,15 @@ pub(crate) struct End {
     pub(crate) at: Instant,
     /// With a grace, not at once.
     pub(crate) grace: bool,
+    /// The grace has begun.
+    pub(crate) begun: bool,
 }
 
 thread_local! {
     static END: Cell<Option<End>> = const { Cell::new(None) };
-    /// Whether an enclosing layer gives a grace once the call is cancelled. It cannot say when.
-    static WATCHED: Cell<bool> = const { Cell::new(false) };
+    /// What the nearest enclosing layer waits for that gives a grace once the call is cancelled. It
+    /// cannot say when, but what is below a node further out is below this one too.
+    static WATCHED: Cell<Option<Nodes>> = const { Cell::new(None) };
 }
 
 /// Runs `poll`, for a layer that sees to the `end` of what it polls unless an enclosing one does so
@@ -54,39 +60,50 @@ pub(crate) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
     poll()
 }
 
-/// Runs `poll`, for a layer that gives what it polls a grace once the call is cancelled.
+/// Runs `poll`, for a layer that gives what it polls a grace once one of the `nodes` is cancelled.
 #[inline]
-pub(super) fn watched<T>(graces: bool, poll: impl FnOnce() -> T) -> T {
-    struct Restore;
+pub(super) fn watched<T>(nodes: Option<Nodes>, poll: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Nodes>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            WATCHED.set(false);
+            replace(self.0.take());
         }
     }
-    if !graces || WATCHED.replace(true) {
-        return poll();
-    }
-    let _restore = Restore;
+    let Some(nodes) = nodes else { return poll() };
+    let _restore = Restore(replace(Some(nodes)));
     poll()
+}
+
+fn replace(nodes: Option<Nodes>) -> Option<Nodes> {
+    // None any more at the end of a thread: then no layer gives way to another.
+    WATCHED
+        .try_with(|watched| watched.replace(nodes))
+        .ok()
+        .flatten()
 }
 
 /// Whether an enclosing layer sees to the end of a call that was cancelled in `stage`.
 ///
-/// The work is polled first, so it may see the cancellation before the layer does.
+/// The work is polled first, so it may see the cancellation before the layer does. One that the
+/// layer does not see, of a token that only an inner layer knows, is for the inner one to end.
 pub(super) fn sees_to_cancel(stage: Stage) -> bool {
-    stage == Stage::Running && WATCHED.get() || sees_to(Instant::now(), stage, false)
+    stage == Stage::Running && is_watched_and_cancelled() || sees_to(Instant::now(), stage, false)
+}
+
+fn is_watched_and_cancelled() -> bool {
+    let nodes = replace(None);
+    let cancelled = nodes
+        .as_ref()
+        .is_some_and(|nodes| nodes.iter().any(Cancel::is_cancelled));
+    replace(nodes);
+    cancelled
 }
 
 /// Whether an enclosing layer sees to what is to end at `at` in `stage`; `merged` if that is the
 /// enclosing limit itself.
 pub(crate) fn sees_to(at: Instant, stage: Stage, merged: bool) -> bool {
     END.get().is_some_and(|end| {
-        end.at <= at
-            && if end.grace {
-                // What waits has no use for a grace, and must not start in it.
-                stage == Stage::Running
-            } else {
-                merged
-            }
+        // What waits has no use for a grace, and must not start in it.
+        end.at <= at && (merged && !end.begun || end.grace && stage == Stage::Running)
     })
 }

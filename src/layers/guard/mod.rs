@@ -29,7 +29,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use self::enclosing::End;
+use self::enclosing::{End, Nodes};
 pub(crate) use self::{
     clock::{Clock, Limit},
     watch::Watch,
@@ -44,6 +44,12 @@ pub(crate) trait Alarm {
 
     /// Whether it rings because the call was cancelled, and not because a limit passed.
     const CANCELS: bool;
+
+    /// What it waits for, if only a cancellation rings it.
+    #[inline(always)]
+    fn nodes(&self) -> Option<Nodes> {
+        None
+    }
 
     /// The instant at which it is going to ring, if that is known.
     fn at(&self) -> Option<Instant>;
@@ -259,9 +265,11 @@ where
             let (cause, stage) = match *this.phase {
                 Phase::Watching => {
                     let grace = this.grace.is_some();
-                    let end = this.alarm.at().map(|at| End { at, grace });
+                    let begun = false;
+                    let end = this.alarm.at().map(|at| End { at, grace, begun });
+                    let nodes = if grace { this.alarm.nodes() } else { None };
                     let (polled, waits) = work::observe(|| {
-                        enclosing::watched(A::CANCELS && grace, || {
+                        enclosing::watched(nodes, || {
                             enclosing::with(end, || this.work.as_mut().poll(cx))
                         })
                     });
@@ -301,7 +309,12 @@ where
                 }
                 Phase::Ending(cause) => {
                     let began = this.grace.as_ref().and_then(|grace| grace.began);
-                    let end = began.map(|at| End { at, grace: true });
+                    // A limit had passed when the alarm was heard, and inner ones with it.
+                    let end = this.alarm.at().or(began).map(|at| End {
+                        at,
+                        grace: true,
+                        begun: true,
+                    });
                     let done = enclosing::with(end, || this.work.as_mut().poll(cx));
                     if done.is_pending() {
                         ready!(this.alarm.as_mut().poll_timer(cx));

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{Alarm, clock::poll_sleep};
+use super::{Alarm, clock::poll_sleep, enclosing::Nodes};
 use crate::{Cancel, Cancelled, Cause, Spent, Stage};
 
 /// Rings when a call's node is cancelled, or a node shared by many calls.
@@ -48,6 +48,11 @@ impl Alarm for Watch {
     type Error = Cancelled;
 
     const CANCELS: bool = true;
+
+    fn nodes(&self) -> Option<Nodes> {
+        let shared = self.shared.clone().unwrap_or_default();
+        Some([self.node.clone(), shared])
+    }
 
     fn at(&self) -> Option<Instant> {
         None

@@ -111,7 +111,11 @@ where
         };
         // Inner layers leave the end to this one from when the grace began, or they would drop what
         // could still clean up.
-        let ending = ticket.calls.told().map(|at| Ending { at, grace: true });
+        let ending = ticket.calls.told().map(|at| Ending {
+            at,
+            grace: true,
+            begun: true,
+        });
         // So it stays if the poll, or the drop after it, panics.
         ticket.end = End::Failed;
         let (polled, waits) = observe(|| enclosing::with(ending, || this.work.as_mut().poll(cx)));

@@ -1,5 +1,6 @@
 //! Any layers, in any order, with any limits, around work that does anything: what always holds.
 
+mod bounds;
 mod leaf;
 mod stack;
 
@@ -8,11 +9,12 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use proptest::{collection::vec, option, prelude::*};
 use tokio::time::{sleep, timeout};
 use tower::{Service, ServiceExt};
-use tower_dspy::{Cancel, Cause, Deadline, Error, Scope, Stage, Tracker};
+use tower_dspy::{Cancel, Cause, Deadline, Error, Scope, Stage};
 
 use self::{
-    leaf::{Behaviour, End, Leaf, Ledger},
-    stack::{Around, Kind, build, enforces, latest, longest_grace, most_attempts, rings},
+    bounds::{Around, enforces, latest, longest_grace, most_attempts, rings},
+    leaf::{Behaviour, End, Leaf, Ledger, Work},
+    stack::{Kind, Reports, Share, build},
 };
 use crate::support::{millis, request, secs};
 
@@ -63,7 +65,30 @@ fn layer() -> impl Strategy<Value = Kind> {
             }
         ),
         (some_time(), extra()).prop_map(|(limit, grace)| Kind::Attempt { limit, grace }),
+        (some_time(), option::weighted(0.3, 0..3_u32))
+            .prop_map(|(delay, budget)| Kind::Hedge { delay, budget }),
+        (share(), option::of(some_time()), extra()).prop_map(|(share, default, grace)| {
+            Kind::Allot {
+                share,
+                default,
+                grace,
+            }
+        }),
+        (option::of(some_time()), option::weighted(0.3, time()))
+            .prop_map(|(limit, over)| Kind::Session { limit, over }),
+        (time(), time(), extra()).prop_map(|(at, drain, grace)| Kind::Shutdown {
+            at,
+            drain,
+            grace
+        }),
         Just(Kind::Track),
+    ]
+}
+
+fn share() -> impl Strategy<Value = Share> {
+    prop_oneof![
+        (1..4_u32).prop_map(Share::Even),
+        time().prop_map(Share::AllBut)
     ]
 }
 
@@ -116,8 +141,7 @@ proptest! {
 
 async fn run(case: &Case) {
     let ledger = Ledger::new();
-    let tracker = Tracker::new();
-    let mut service = build(
+    let (mut service, reports) = build(
         &case.layers,
         Leaf {
             ledger: Arc::clone(&ledger),
@@ -126,7 +150,6 @@ async fn run(case: &Case) {
             waits: None,
             ready: false,
         },
-        &tracker,
     );
     let mut request = request();
     if let Some(deadline) = case.deadline {
@@ -155,7 +178,6 @@ async fn run(case: &Case) {
     let took = ledger.now();
     let works = ledger.works();
     assert!(works.iter().all(|work| work.end.is_some()), "{works:?}");
-    assert!(tracker.is_empty(), "{:?}", tracker.calls());
 
     let around = Around {
         deadline: case.deadline,
@@ -173,37 +195,69 @@ async fn run(case: &Case) {
         ),
     }
 
-    assert!(works.len() <= most_attempts(&case.layers), "{works:?}");
+    let most = most_attempts(&case.layers, took);
+    assert!(works.len() <= most, "more than {most}: {works:?}");
     for work in &works {
-        let (ended, end) = work.end.unwrap();
-        if enforces(&case.layers)
-            && let Some(limit) = work.limit.map(rings)
-        {
-            assert!(work.began <= limit, "{work:?} began too late");
-            let end = limit + longest_grace(&case.layers);
-            assert!(ended <= end, "{work:?} ran for too long");
-        }
-        match end {
-            End::Done => {}
-            End::Dropped(Cause::Elapsed | Cause::Deadline) => {
-                assert!(
-                    work.limit.is_some_and(|limit| limit <= ended),
-                    "{work:?} ended early"
-                );
-            }
-            End::Dropped(Cause::Caller) => {
-                assert!(
-                    case.cancel.is_some_and(|at| at <= ended),
-                    "{work:?} ended early"
-                );
-            }
-            End::Dropped(cause) => {
-                assert_eq!(
-                    (cause, outcome.is_none()),
-                    (Cause::Dropped, true),
-                    "{work:?}"
-                );
-            }
+        ended_for_a_reason(case, work, &works, outcome.is_none());
+    }
+    counted_once(reports).await;
+}
+
+/// Work ends by itself, or because of something that has happened by then.
+fn ended_for_a_reason(case: &Case, work: &Work, works: &[Work], dropped: bool) {
+    let (ended, end) = work.end.unwrap();
+    if enforces(&case.layers)
+        && let Some(limit) = work.limit.map(rings)
+    {
+        assert!(work.began <= limit, "{work:?} began too late");
+        let end = limit + longest_grace(&case.layers);
+        assert!(ended <= end, "{work:?} ran for too long");
+    }
+    let End::Dropped(cause) = end else { return };
+    let past = |work: &Work| work.limit.is_some_and(|limit| limit <= ended);
+    let hedged = case.has(|layer| matches!(layer, Kind::Hedge { .. }));
+    let allowed = match cause {
+        Cause::Elapsed => past(work),
+        // Of two attempts beside each other the one ends with the other's deadline.
+        Cause::Deadline => past(work) || hedged && works.iter().any(past),
+        Cause::Superseded => hedged,
+        Cause::Dropped => dropped,
+        cause => case.was_cancelled(cause, ended),
+    };
+    assert!(allowed, "{work:?} was ended without a reason");
+}
+
+/// Each call that a layer counts has left it, and with one status.
+async fn counted_once(reports: Reports) {
+    let counts = reports.tracker.counts();
+    let ended = counts.completed + counts.failed + counts.timed_out + counts.cancelled;
+    assert_eq!((counts.live(), counts.accepted), (0, ended), "{counts:?}");
+    for shutdown in reports.shutdowns {
+        let report = shutdown.await.unwrap();
+        let ended = report.completed + report.failed + report.cancelled;
+        let ends = (report.abandoned, report.accepted);
+        assert_eq!(ends, (0, ended), "{report}");
+    }
+}
+
+impl Case {
+    fn has(&self, layer: impl Fn(&Kind) -> bool) -> bool {
+        self.layers.iter().any(layer)
+    }
+
+    /// Whether what names this cause has happened at the latest `now`.
+    fn was_cancelled(&self, cause: Cause, now: Duration) -> bool {
+        match cause {
+            Cause::Caller => self.cancel.is_some_and(|at| at <= now),
+            Cause::ClientGone => self.has(|layer| match *layer {
+                Kind::Session { over, .. } => over.is_some_and(|at| at <= now),
+                _ => false,
+            }),
+            Cause::Shutdown => self.has(|layer| match *layer {
+                Kind::Shutdown { at, .. } => at <= now,
+                _ => false,
+            }),
+            _ => false,
         }
     }
 }
@@ -224,34 +278,39 @@ fn in_time(
                 elapsed.stage() == Stage::BeforeStart || elapsed.limit() <= took,
                 "{elapsed:?} after {took:?}"
             );
-            if elapsed.scope() != Scope::Reserve {
-                let least = least(case, elapsed.scope());
+            if let Some(least) = least(case, elapsed.scope()) {
                 assert!(least <= took, "{elapsed:?} after {took:?}, too early");
             }
         }
         Err(Error::Cancelled(cancelled)) => {
-            assert_eq!(cancelled.cause(), Cause::Caller);
-            assert!(case.cancel.is_some_and(|at| at <= took), "after {took:?}");
+            assert!(
+                case.was_cancelled(cancelled.cause(), took),
+                "{cancelled:?} after {took:?}"
+            );
         }
         _ => {}
     }
 }
 
-/// Before this, no limit of the name can have passed.
-fn least(case: &Case, scope: Scope) -> Duration {
+/// Before this, no limit of the name can have passed; `None` if there may be one of any length.
+fn least(case: &Case, scope: Scope) -> Option<Duration> {
+    let deadline = scope == Scope::Deadline;
+    // What a share leaves may be less than any limit; so may what is inside be told as its deadline.
+    let shares = case.has(|layer| matches!(layer, Kind::Allot { .. }));
+    if !matches!(scope, Scope::Attempt | Scope::Deadline) || deadline && shares {
+        return None;
+    }
     let limits = case.layers.iter().filter_map(|layer| match *layer {
         Kind::Attempt { limit, .. } => Some(limit),
-        Kind::Deadline { limit, .. } if scope == Scope::Deadline => limit,
+        Kind::Deadline { limit, .. } | Kind::Session { limit, .. } if deadline => limit,
         _ => None,
     });
-    let asked = case.deadline.filter(|_| scope == Scope::Deadline);
+    let asked = case.deadline.filter(|_| deadline);
     let least = limits.chain(asked).min().expect("a limit that passed");
     // An inner deadline may be what some attempt's limit, or a deadline, left of it.
     let reserves = case.layers.iter().map(|layer| match *layer {
-        Kind::Deadline { reserve, .. } | Kind::Fallback { reserve } if scope == Scope::Deadline => {
-            reserve
-        }
+        Kind::Deadline { reserve, .. } | Kind::Fallback { reserve } if deadline => reserve,
         _ => Duration::ZERO,
     });
-    least.saturating_sub(reserves.sum())
+    Some(least.saturating_sub(reserves.sum()))
 }

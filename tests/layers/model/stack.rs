@@ -1,14 +1,16 @@
-//! Stacks of layers in any order, and what can be said of each beforehand.
+//! Stacks of layers in any order.
 
 use std::time::Duration;
 
+use tokio::{task::JoinHandle, time::sleep};
 use tower::{Layer, util::BoxCloneSyncService};
 use tower_dspy::{
-    Backoff, CancelLayer, DeadlineLayer, Error, FallbackLayer, RetryBudget, RetryLayer,
-    TimeoutLayer, TrackLayer, Tracker,
+    AllotLayer, Backoff, CancelLayer, Cause, DeadlineLayer, Error, FallbackLayer, HedgeLayer,
+    RetryBudget, RetryLayer, Session, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
+    layers::{Shutdown, ShutdownReport},
 };
 
-use super::leaf::{Behaviour, Leaf};
+use super::leaf::Leaf;
 use crate::support::Request;
 
 #[derive(Clone, Copy, Debug)]
@@ -29,197 +31,146 @@ pub(crate) enum Kind {
         backoff: Duration,
         budget: Option<u32>,
     },
+    Hedge {
+        delay: Duration,
+        budget: Option<u32>,
+    },
     Attempt {
         limit: Duration,
+        grace: Duration,
+    },
+    Allot {
+        share: Share,
+        default: Option<Duration>,
+        grace: Duration,
+    },
+    Session {
+        limit: Option<Duration>,
+        /// When it is cancelled.
+        over: Option<Duration>,
+    },
+    Shutdown {
+        /// When it begins.
+        at: Duration,
+        drain: Duration,
         grace: Duration,
     },
     Track,
 }
 
+/// What a step gets of the time left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Share {
+    Even(u32),
+    AllBut(Duration),
+}
+
 pub(crate) type Boxed = BoxCloneSyncService<Request, &'static str, Error>;
 
-/// The layers, outermost first, around `leaf`; all that track share `tracker`.
-pub(crate) fn build(layers: &[Kind], leaf: Leaf, tracker: &Tracker) -> Boxed {
-    layers.iter().rev().fold(
-        BoxCloneSyncService::new(leaf),
-        |inner, layer| match *layer {
-            Kind::Deadline {
-                limit,
-                reserve,
-                grace,
-            } => {
-                let layer = limit.map_or(DeadlineLayer::from_context(), DeadlineLayer::new);
-                let layer = layer.with_reserve(reserve).with_grace(grace);
-                BoxCloneSyncService::new(layer.layer(inner))
-            }
-            Kind::Cancel { grace } => {
-                BoxCloneSyncService::new(CancelLayer::new().with_grace(grace).layer(inner))
-            }
-            Kind::Fallback { reserve } => {
-                let layer = FallbackLayer::value("fallback").with_reserve(reserve);
-                BoxCloneSyncService::new(layer.layer(inner))
-            }
-            Kind::Retry {
-                retries,
-                backoff,
-                budget,
-            } => {
-                let budget = budget.map_or(RetryBudget::unlimited(), |budget| {
-                    RetryBudget::permille(0)
-                        .with_reserve(budget)
-                        .with_ttl(Duration::from_secs(1))
-                });
-                let layer = RetryLayer::new(retries)
-                    .with_backoff(Backoff::fixed(backoff))
-                    .with_budget(budget);
-                BoxCloneSyncService::new(layer.layer(inner))
-            }
-            Kind::Attempt { limit, grace } => {
-                BoxCloneSyncService::new(TimeoutLayer::new(limit).with_grace(grace).layer(inner))
-            }
-            Kind::Track => BoxCloneSyncService::new(TrackLayer::new(tracker.clone()).layer(inner)),
-        },
-    )
+/// What the layers of a stack report to.
+pub(crate) struct Reports {
+    /// All that track share it.
+    pub(crate) tracker: Tracker,
+    pub(crate) shutdowns: Vec<JoinHandle<ShutdownReport>>,
 }
 
-/// How many attempts one call may cause.
-pub(crate) fn most_attempts(layers: &[Kind]) -> usize {
-    layers.iter().fold(1, |product, layer| match *layer {
-        Kind::Retry { .. } => product * rounds(layer) as usize,
-        _ => product,
-    })
-}
-
-fn rounds(layer: &Kind) -> u32 {
-    match *layer {
-        // A budget of its own lasts for a second, longer than any case, and for all calls.
-        Kind::Retry {
-            retries, budget, ..
-        } => 1 + retries.min(budget.unwrap_or(retries)),
-        _ => 1,
-    }
-}
-
-/// Whether a layer enforces the deadline that a request brings.
-pub(crate) fn enforces(layers: &[Kind]) -> bool {
-    layers
-        .iter()
-        .any(|layer| matches!(layer, Kind::Deadline { .. } | Kind::Attempt { .. }))
-}
-
-pub(crate) fn longest_grace(layers: &[Kind]) -> Duration {
-    let graces = layers.iter().map(|layer| match *layer {
-        Kind::Deadline { grace, .. } | Kind::Cancel { grace } | Kind::Attempt { grace, .. } => {
-            grace
-        }
-        Kind::Fallback { .. } | Kind::Retry { .. } | Kind::Track => Duration::ZERO,
-    });
-    graces.max().unwrap_or_default()
-}
-
-/// What surrounds a call, as far as it bounds it.
-#[derive(Clone, Copy)]
-pub(crate) struct Around<'a> {
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) cancel: Option<Duration>,
-    pub(crate) attempts: &'a [Behaviour],
-    pub(crate) readiness: Duration,
-    /// Whether the call may come some time after the deadline was set.
-    pub(crate) later: bool,
-}
-
-/// How long `layers` and what is inside may take to be ready.
-fn readiness(layers: &[Kind], around: Around<'_>) -> Duration {
-    match layers.first() {
-        Some(Kind::Attempt { .. } | Kind::Retry { .. }) => readiness(&layers[1..], around),
-        Some(_) => Duration::ZERO,
-        None => around.readiness,
-    }
-}
-
-/// How long a call may take, waiting for readiness included; `None` if nothing bounds it.
-pub(crate) fn latest(layers: &[Kind], around: Around<'_>) -> Option<Duration> {
-    Some(readiness(layers, around) + latest_call(layers, around)?)
-}
-
-/// Likewise, from `call` on.
-fn latest_call(layers: &[Kind], around: Around<'_>) -> Option<Duration> {
-    let Some((layer, inside)) = layers.split_first() else {
-        let lasts = around.attempts.iter().map(|behaviour| match *behaviour {
-            Behaviour::Answers(delay) | Behaviour::Fails(delay) => Some(delay),
-            Behaviour::Never | Behaviour::Tidies(_) => None,
-        });
-        return lasts.collect::<Option<Vec<_>>>()?.into_iter().max();
+/// The layers, outermost first, around `leaf`. What a layer times by itself begins now.
+pub(crate) fn build(layers: &[Kind], leaf: Leaf) -> (Boxed, Reports) {
+    let mut reports = Reports {
+        tracker: Tracker::new(),
+        shutdowns: Vec::new(),
     };
-    match *layer {
+    let stack = layers
+        .iter()
+        .rev()
+        .fold(BoxCloneSyncService::new(leaf), |inner, layer| {
+            wrap(*layer, inner, &mut reports)
+        });
+    (stack, reports)
+}
+
+fn wrap(layer: Kind, inner: Boxed, reports: &mut Reports) -> Boxed {
+    match layer {
         Kind::Deadline {
             limit,
             reserve,
             grace,
         } => {
-            let limit = earlier(around.deadline, limit).map(|at| at.saturating_sub(reserve));
-            ended(latest(inside, limited(around, limit)), limit, grace, around)
+            let layer = limit.map_or(DeadlineLayer::from_context(), DeadlineLayer::new);
+            let layer = layer.with_reserve(reserve).with_grace(grace);
+            BoxCloneSyncService::new(layer.layer(inner))
+        }
+        Kind::Cancel { grace } => {
+            BoxCloneSyncService::new(CancelLayer::new().with_grace(grace).layer(inner))
+        }
+        Kind::Fallback { reserve } => {
+            let layer = FallbackLayer::value("fallback").with_reserve(reserve);
+            BoxCloneSyncService::new(layer.layer(inner))
+        }
+        Kind::Retry {
+            retries,
+            backoff,
+            budget,
+        } => {
+            let layer = RetryLayer::new(retries)
+                .with_backoff(Backoff::fixed(backoff))
+                .with_budget(of(budget));
+            BoxCloneSyncService::new(layer.layer(inner))
+        }
+        Kind::Hedge { delay, budget } => {
+            let layer = HedgeLayer::after(delay).with_budget(of(budget));
+            BoxCloneSyncService::new(layer.layer(inner))
         }
         Kind::Attempt { limit, grace } => {
-            let limit = earlier(around.deadline, Some(limit));
-            ended(
-                latest_call(inside, limited(around, limit)),
-                limit,
-                grace,
-                around,
-            )
+            BoxCloneSyncService::new(TimeoutLayer::new(limit).with_grace(grace).layer(inner))
         }
-        Kind::Track => latest(inside, around),
-        Kind::Cancel { grace } => ended(latest(inside, around), around.cancel, grace, around),
-        Kind::Fallback { reserve } => {
-            let limit = around
-                .deadline
-                .filter(|_| !reserve.is_zero())
-                .map(|at| at - reserve.min(at / 2));
-            let inner = limit.map_or(around, |limit| limited(around, Some(limit)));
-            ended(latest(inside, inner), limit, Duration::ZERO, around)
-        }
-        Kind::Retry { backoff, .. } => {
-            let rounds = rounds(layer);
-            let first = latest_call(inside, around)?;
-            let later = Around {
-                later: true,
-                ..around
+        Kind::Allot {
+            share,
+            default,
+            grace,
+        } => {
+            let layer = match share {
+                Share::Even(steps) => AllotLayer::even(steps),
+                Share::AllBut(reserve) => AllotLayer::all_but(reserve),
             };
-            let next = backoff + latest(inside, later)?;
-            Some(first + next * (rounds - 1))
+            let layer = match default {
+                Some(limit) => layer.with_default(limit),
+                None => layer,
+            };
+            BoxCloneSyncService::new(layer.with_grace(grace).layer(inner))
+        }
+        Kind::Session { limit, over } => {
+            let session = limit.map_or_else(Session::new, Session::within);
+            if let Some(over) = over {
+                let session = session.clone();
+                tokio::spawn(async move {
+                    sleep(over).await;
+                    session.cancel(Cause::ClientGone);
+                });
+            }
+            BoxCloneSyncService::new(session.wrap(inner))
+        }
+        Kind::Shutdown { at, drain, grace } => {
+            let shutdown = Shutdown::new();
+            let layer = ShutdownLayer::new(shutdown.clone());
+            reports.shutdowns.push(tokio::spawn(async move {
+                sleep(at).await;
+                shutdown.run(drain, grace).await
+            }));
+            BoxCloneSyncService::new(layer.layer(inner))
+        }
+        Kind::Track => {
+            let layer = TrackLayer::new(reports.tracker.clone());
+            BoxCloneSyncService::new(layer.layer(inner))
         }
     }
 }
 
-/// When the timer of a limit rings: it counts whole milliseconds, and half of a reserve may be none.
-pub(crate) fn rings(limit: Duration) -> Duration {
-    Duration::from_millis(limit.as_micros().div_ceil(1000) as u64)
-}
-
-/// When what lasts until `latest` is ended by a limit, if that is set.
-fn ended(
-    latest: Option<Duration>,
-    limit: Option<Duration>,
-    grace: Duration,
-    around: Around<'_>,
-) -> Option<Duration> {
-    match (latest, limit) {
-        // Less may be left by then, and what would have been done in time gets the grace.
-        (Some(latest), Some(limit)) if latest < limit && around.later => Some(latest + grace),
-        (Some(latest), Some(limit)) if latest < limit => Some(latest),
-        (_, Some(limit)) => Some(rings(limit) + grace),
-        (latest, None) => latest,
-    }
-}
-
-fn limited(around: Around<'_>, deadline: Option<Duration>) -> Around<'_> {
-    Around { deadline, ..around }
-}
-
-fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+/// A budget of so many retries in a second, whatever the calls.
+fn of(budget: Option<u32>) -> RetryBudget {
+    budget.map_or(RetryBudget::unlimited(), |budget| {
+        RetryBudget::permille(0)
+            .with_reserve(budget)
+            .with_ttl(Duration::from_secs(1))
+    })
 }
