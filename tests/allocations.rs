@@ -10,10 +10,11 @@ use std::{
 };
 
 use counting::allocations;
-use tower::{Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder};
 use tower_dspy::{
     CallContext, CancelLayer, Carrier, Cause, Deadline, DeadlineLayer, Error, FallbackLayer,
-    PredictRequest, RetryLayer, TimeoutLayer, WithContext, drop_scope,
+    HedgeLayer, PredictRequest, RetryLayer, Shutdown, StandardStack, TimeoutLayer, Tracker,
+    WithContext, drop_scope,
 };
 
 const CALLS: u64 = 100;
@@ -121,6 +122,48 @@ fn a_prediction_request_costs_no_allocation() {
 #[test]
 fn a_request_beside_its_context_costs_no_allocation() {
     assert_none(WithContext::new(()));
+}
+
+/// What a stack with the deadline in the request allocates for a call that is ready at once, and
+/// for one that is pending once or twice.
+fn of_a_call<L>(stack: L) -> [u64; 3]
+where
+    L: Layer<Answers>,
+    L::Service: Service<WithContext<()>, Response = u32, Error = Error>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let _entered = runtime.enter();
+    let mut request = WithContext::new(());
+    request.context.limit(Deadline::within(HOUR));
+    [0, 1, 2].map(|pending| {
+        let allocated = allocations_of_calls(stack.layer(Answers { pending }), &request);
+        assert_eq!(allocated % CALLS, 0, "not the same for all calls");
+        allocated / CALLS
+    })
+}
+
+#[test]
+fn a_call_through_the_standard_stack_costs_no_allocation() {
+    assert_eq!(of_a_call(StandardStack::new()), [0; 3]);
+    let stack = StandardStack::new().with_fallback(FallbackLayer::value(7));
+    assert_eq!(of_a_call(stack.clone()), [0; 3]);
+    // A second attempt that may still come waits beside the first, in the same future.
+    let hedged = stack.with_hedge(HedgeLayer::after(Duration::from_secs(5)));
+    assert_eq!(of_a_call(hedged), [0; 3]);
+}
+
+/// A shutdown and a tracker can cancel each call by itself: that takes a node in the request, which
+/// is two allocations, and a wait for it once the call is pending.
+#[test]
+fn a_call_that_can_be_cancelled_from_outside_costs_its_node() {
+    let stopped = StandardStack::new().with_shutdown(Shutdown::new());
+    assert_eq!(of_a_call(stopped), [2, 3, 3]);
+    // And the place of a call that its span has to be around before a service is asked.
+    let tracked = StandardStack::new().with_tracker(Tracker::new());
+    assert_eq!(of_a_call(tracked), [3, 4, 4]);
 }
 
 /// What ends a call asks what it spent, and most spent nothing.
