@@ -16,6 +16,10 @@ pub(super) struct Counters {
     pub(super) strays: Count,
     /// Calls whose outcome is out while their work goes on.
     pub(super) orphans: Gauge,
+    /// Threads that were given up and still work.
+    pub(super) abandoned: Gauge,
+    /// Threads that took the place of an abandoned one.
+    pub(super) replaced: Count,
     /// Of the oldest queued call, about: when it was queued.
     pub(super) queue_head: Moment,
     /// The loop's heartbeat.

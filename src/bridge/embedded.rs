@@ -4,6 +4,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use pyo3::prelude::*;
@@ -23,18 +24,35 @@ use super::{
 /// The one host of this process, and what it was started with.
 static STARTED: Mutex<Option<(Embedded, Host)>> = Mutex::const_new(None);
 
+/// Threads for sync programs, unless [`Embedded::sync_threads`] says otherwise.
+const SYNC_THREADS: usize = 64;
+/// Abandoned threads at once, unless [`Embedded::max_abandoned`] says otherwise.
+const MAX_ABANDONED: usize = 16;
+/// Until a thread is given up, unless [`Embedded::thread_grace`] says otherwise.
+const THREAD_GRACE: Duration = Duration::from_secs(5);
+
 /// A host to be, from [`Host::embedded`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing is started before `start`"]
 pub struct Embedded {
     venv: Option<PathBuf>,
     python_path: Vec<PathBuf>,
     uvloop: bool,
+    sync_threads: usize,
+    max_abandoned: usize,
+    thread_grace: Duration,
 }
 
 impl Embedded {
     pub(super) fn new() -> Self {
-        Self::default()
+        Self {
+            venv: None,
+            python_path: Vec::new(),
+            uvloop: false,
+            sync_threads: SYNC_THREADS,
+            max_abandoned: MAX_ABANDONED,
+            thread_grace: THREAD_GRACE,
+        }
     }
 
     /// The venv that holds DSPy.
@@ -55,6 +73,36 @@ impl Embedded {
     /// Runs the loop on `uvloop`, which has to be installed in the venv.
     pub fn uvloop(mut self, yes: bool) -> Self {
         self.uvloop = yes;
+        self
+    }
+
+    /// How many threads the sync programs of the host share: 64 unless said otherwise, at least 1.
+    /// They are made as they are needed; a call beyond them waits for one, in flight.
+    pub fn sync_threads(mut self, threads: usize) -> Self {
+        self.sync_threads = threads.max(1);
+        self
+    }
+
+    /// How long a thread may take to end its work once that was told to stop, before it is given
+    /// up: 5 seconds unless said otherwise.
+    ///
+    /// It is told again then, and a moment later it is *abandoned*: another thread takes its
+    /// place, and its call stays in flight, with its permit, until it ends by itself. Python has
+    /// no way to end a thread. This bounds no caller's wait: that is what a layer's limit and its
+    /// grace are for.
+    pub fn thread_grace(mut self, grace: Duration) -> Self {
+        self.thread_grace = grace;
+        self
+    }
+
+    /// How many abandoned threads there may be at once, of sync programs, and as many of what
+    /// async programs hand to `asyncio.to_thread`: 16 unless said otherwise.
+    ///
+    /// With that many at work the host's health is [`Health::Exhausted`](super::Health::Exhausted)
+    /// and calls of sync programs answer [`Overloaded`](crate::Overloaded), until one of the
+    /// threads ends. A host that stays so has to be started anew, with its process.
+    pub fn max_abandoned(mut self, threads: usize) -> Self {
+        self.max_abandoned = threads;
         self
     }
 
@@ -139,7 +187,8 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
     let system = |error: std::io::Error| StartError::Interpreter {
         reason: error.to_string(),
     };
-    let inbox = Arc::new(Inbox::new().map_err(system)?);
+    let inbox = Inbox::new(embedded.max_abandoned).map_err(system)?;
+    let inbox = Arc::new(inbox);
     let (ready, started) = oneshot::channel();
     let (ending, ended) = watch::channel(false);
     let shared = inbox.clone();
@@ -231,11 +280,21 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     startup.call_method1("import_dspy", (port.getattr("log")?,))?;
     let module = py.import("tower_dspy.loop")?;
     let linger = Bound::new(py, Linger::new(inbox.clone()))?;
-    let event_loop = module.call_method1("make", (embedded.uvloop, linger))?;
+    let threads = (embedded.thread_grace.as_secs_f64(), embedded.max_abandoned);
+    let event_loop = module.call_method1("make", (embedded.uvloop, linger, &port, threads))?;
     event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
     startup.call_method0("calm_gc")?;
     let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
-    let runner = runner.call1((&port, &event_loop))?;
+    let pool = py.import("tower_dspy.pool")?.getattr("Pool")?;
+    let pool = pool.call1((
+        &port,
+        &event_loop,
+        "tower-dspy-sync",
+        embedded.sync_threads,
+        threads.0,
+        threads.1,
+    ))?;
+    let runner = runner.call1((&port, &event_loop, pool))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
     let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
     event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;

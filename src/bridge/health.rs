@@ -23,6 +23,13 @@ pub enum Health {
         /// The Python frame that blocks, where it is known: not yet, for an embedded host.
         frame: Option<String>,
     },
+    /// The loop keeps up, but as many threads as may be were given up while they work: sync
+    /// programs are refused until one of them ends. See
+    /// [`Embedded::max_abandoned`](super::Embedded::max_abandoned).
+    Exhausted {
+        /// How many.
+        abandoned: u64,
+    },
     /// The host has stopped; it takes no calls.
     Lost,
 }
@@ -32,7 +39,12 @@ impl Health {
         if inbox.closed().is_some() {
             return Self::Lost;
         }
-        Self::judge(inbox.counters.beat.age(), inbox.counters.crossing.age())
+        match Self::judge(inbox.counters.beat.age(), inbox.counters.crossing.age()) {
+            Self::Ready => inbox
+                .exhausted()
+                .map_or(Self::Ready, |abandoned| Self::Exhausted { abandoned }),
+            late => late,
+        }
     }
 
     fn judge(beat: Duration, crossing: Duration) -> Self {

@@ -75,6 +75,8 @@ impl Host {
             orphans: counters.orphans.get(),
             cancelled: counters.cancelled.get(),
             strays: counters.strays.get(),
+            abandoned: counters.abandoned.get(),
+            replaced: counters.replaced.get(),
             queue_age: self.inbox.queue_age(),
         }
     }
@@ -157,6 +159,11 @@ impl Host {
         self.inbox.add_lm(lm)
     }
 
+    /// How many threads are abandoned, if sync programs are refused for that.
+    pub(crate) fn exhausted(&self) -> Option<u64> {
+        self.inbox.exhausted()
+    }
+
     /// Why the host takes no calls; `None` while it does.
     pub(crate) fn closed(&self) -> Option<&str> {
         self.inbox.closed()
@@ -181,6 +188,11 @@ pub struct HostStats {
     pub cancelled: u64,
     /// Tasks that calls had left behind.
     pub strays: u64,
+    /// Threads that did not stop within their grace, were given up and still work; see
+    /// [`Embedded::max_abandoned`].
+    pub abandoned: u64,
+    /// Threads that took the place of an abandoned one.
+    pub replaced: u64,
     /// How long the oldest waiting call has waited; an upper bound within one burst.
     pub queue_age: Duration,
 }

@@ -68,12 +68,14 @@ pub(super) struct Inbox {
     reason: OnceLock<String>,
     sequence: AtomicU64,
     lms: RwLock<Vec<Arc<LmHandle>>>,
+    max_abandoned: usize,
     pub(super) counters: Counters,
 }
 
 impl Inbox {
-    pub(super) fn new() -> std::io::Result<Self> {
+    pub(super) fn new(max_abandoned: usize) -> std::io::Result<Self> {
         Ok(Self {
+            max_abandoned,
             starts: SegQueue::new(),
             controls: SegQueue::new(),
             deliveries: SegQueue::new(),
@@ -98,6 +100,12 @@ impl Inbox {
     pub(super) fn lm(&self, id: usize) -> Option<Arc<LmHandle>> {
         let lms = self.lms.read().unwrap_or_else(PoisonError::into_inner);
         lms.get(id).cloned()
+    }
+
+    /// How many threads are abandoned, if no more may be.
+    pub(super) fn exhausted(&self) -> Option<u64> {
+        let abandoned = self.counters.abandoned.get();
+        (abandoned > 0 && abandoned >= self.max_abandoned as u64).then_some(abandoned)
     }
 
     /// A number for a start: attempts of one call share its id, and each is started for itself.

@@ -46,6 +46,23 @@ impl Port {
         self.inbox.counters.beat.touch();
     }
 
+    /// A thread was abandoned; see pool.py.
+    fn gave_up(&self, replaced: bool) {
+        let counters = &self.inbox.counters;
+        counters.abandoned.up();
+        counters.replaced.add(replaced.into());
+        tracing::warn!(
+            target: "tower_dspy",
+            abandoned = counters.abandoned.get(),
+            replaced,
+            "a thread did not stop within its grace and was given up; its call stays in flight"
+        );
+    }
+
+    fn came_back(&self) {
+        self.inbox.counters.abandoned.down();
+    }
+
     fn stopped(&self) {
         self.stopped.store(true, Ordering::SeqCst);
     }

@@ -20,6 +20,10 @@ const MODULES: &[(&str, &str)] = &[
         "tower_dspy.faults",
         include_str!("../python/tower_dspy/faults.py"),
     ),
+    (
+        "tower_dspy.interrupt",
+        include_str!("../python/tower_dspy/interrupt.py"),
+    ),
     ("tower_dspy.lm", include_str!("../python/tower_dspy/lm.py")),
     (
         "tower_dspy.loop",
@@ -28,6 +32,10 @@ const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy.pacing",
         include_str!("../python/tower_dspy/pacing.py"),
+    ),
+    (
+        "tower_dspy.pool",
+        include_str!("../python/tower_dspy/pool.py"),
     ),
     (
         "tower_dspy.program",
@@ -48,6 +56,10 @@ const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy.settings",
         include_str!("../python/tower_dspy/settings.py"),
+    ),
+    (
+        "tower_dspy.steps",
+        include_str!("../python/tower_dspy/steps.py"),
     ),
     (
         "tower_dspy.transport",

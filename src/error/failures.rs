@@ -4,25 +4,38 @@ use std::{fmt, time::Duration};
 
 use super::ErrorKind;
 
-/// The service has as many calls as it may have, and as many waiting.
+/// The service has as many calls as it may have, and as many waiting; or its host has given up so
+/// many threads that sync programs are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{program}` already has {max_in_flight} calls in flight and {max_waiting} waiting; \
-     try again later, or raise `max_in_flight` or `max_waiting`"
-)]
+#[error("`{program}` {why}")]
 pub struct Overloaded {
     program: Box<str>,
-    max_in_flight: usize,
-    max_waiting: usize,
+    why: Box<str>,
 }
 
 impl Overloaded {
     #[cfg(feature = "python")]
-    pub(crate) fn new(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
+    pub(crate) fn full(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
+        let why = format!(
+            "already has {max_in_flight} calls in flight and {max_waiting} waiting; \
+             try again later, or raise `max_in_flight` or `max_waiting`"
+        );
         Self {
             program: program.into(),
-            max_in_flight,
-            max_waiting,
+            why: why.into(),
+        }
+    }
+
+    /// `threads` that do not stop were given up, and no more may be.
+    #[cfg(feature = "python")]
+    pub(crate) fn abandoned(program: &str, threads: u64) -> Self {
+        let why = format!(
+            "is sync and {threads} threads of the host's do not stop; try again later or \
+             elsewhere, start the process anew if that lasts, or raise `max_abandoned`"
+        );
+        Self {
+            program: program.into(),
+            why: why.into(),
         }
     }
 }

@@ -95,9 +95,14 @@ impl DspyService {
             let limit = std::time::Duration::ZERO;
             return Err(Elapsed::new(Scope::Deadline, Stage::BeforeStart, limit).into());
         }
-        match program.host.closed() {
-            Some(reason) => Err(bridge::lost(reason)),
-            None => Ok(()),
+        if let Some(reason) = program.host.closed() {
+            return Err(bridge::lost(reason));
+        }
+        match program.host.exhausted() {
+            Some(threads) if program.blocking => {
+                Err(Overloaded::abandoned(&program.name, threads).into())
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -153,7 +158,7 @@ impl Service<PredictRequest> for DspyService {
         let Some(permit) = permit else {
             let program = &self.program;
             let overloaded =
-                Overloaded::new(&program.name, program.max_in_flight, program.max_waiting);
+                Overloaded::full(&program.name, program.max_in_flight, program.max_waiting);
             return PredictFuture::refused(overloaded.into());
         };
         match self.admit(&request) {

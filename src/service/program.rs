@@ -18,6 +18,8 @@ pub(super) struct Program {
     pub(super) schema: Schema,
     pub(super) max_in_flight: usize,
     pub(super) max_waiting: usize,
+    /// It is sync: its calls take a thread each.
+    pub(super) blocking: bool,
     pub(super) permits: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
 }
@@ -28,6 +30,7 @@ impl Program {
         name: &str,
         target: u64,
         schema: Schema,
+        blocking: bool,
         max_in_flight: usize,
         max_waiting: usize,
     ) -> Self {
@@ -36,6 +39,7 @@ impl Program {
             name: name.into(),
             target,
             schema,
+            blocking,
             max_in_flight,
             max_waiting,
             permits: Arc::new(Semaphore::new(max_in_flight)),

@@ -27,5 +27,6 @@ mod signals;
 mod state;
 mod storm;
 mod strays;
+mod sync;
 mod tenants;
 mod venv;

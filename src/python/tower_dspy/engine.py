@@ -8,8 +8,8 @@ from typing import Any
 from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
 from dspy.lm15 import RouterConfig
 
-from tower_dspy.scope import Cancelled
-from tower_dspy.transport import AsyncTransport, SyncTransport, blocked, current_scope
+from tower_dspy.steps import current_scope, pass_gate
+from tower_dspy.transport import AsyncTransport, SyncTransport, blocked
 
 # What Python sends as the key; Rust puts the real one in its place.
 PLACEHOLDER = "TOWER-DSPY-KEY"
@@ -69,11 +69,11 @@ class GatedEngine(_Shared, LM15Engine):
     """The same for threads."""
 
     def complete(self, request: Any) -> Any:
-        _sync_gate()
+        pass_gate()
         return super().complete(request)
 
     def stream(self, request: Any) -> Iterator[Any]:
-        _sync_gate()
+        pass_gate()
         yield from super().stream(request)
 
 
@@ -81,9 +81,3 @@ async def _gate() -> None:
     scope = current_scope()
     if scope is not None and scope.is_over():
         await blocked(scope)
-
-
-def _sync_gate() -> None:
-    scope = current_scope()
-    if scope is not None and scope.is_over():
-        raise Cancelled("the call was cancelled: it makes no LM call any more")

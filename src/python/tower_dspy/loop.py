@@ -12,9 +12,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tower_dspy.executor import InlineExecutor, find_hops
+from tower_dspy.pool import Pool
 from tower_dspy.scope import SCOPE
 
 _log = logging.getLogger("tower_dspy")
+
+# For what async programs hand to `asyncio.to_thread`.
+USER_THREADS = 32
 
 
 class _Selector(selectors.DefaultSelector):
@@ -35,7 +39,9 @@ class _Selector(selectors.DefaultSelector):
         return events
 
 
-def make(use_uvloop: bool, linger: Any) -> asyncio.AbstractEventLoop:
+def make(
+    use_uvloop: bool, linger: Any, port: Any, threads: tuple[float, int]
+) -> asyncio.AbstractEventLoop:
     """The loop, current on this thread, with our executor and our task factory."""
     if use_uvloop:
         import uvloop
@@ -47,7 +53,8 @@ def make(use_uvloop: bool, linger: Any) -> asyncio.AbstractEventLoop:
     hops, missing = find_hops()
     if missing:
         _log.warning("this DSPy lacks %s: its thread hops stay on threads", ", ".join(missing))
-    loop.set_default_executor(InlineExecutor(hops))
+    pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *threads)
+    loop.set_default_executor(InlineExecutor(hops, pool))
     loop.set_task_factory(_child_task)
     loop.set_exception_handler(_unhandled)
     return loop

@@ -17,27 +17,47 @@ from tower_dspy import schema as schemas
 from tower_dspy import settings
 from tower_dspy.faults import HostError
 from tower_dspy.scope import SCOPE
+from tower_dspy.steps import GATE
 
 
 class Program:
     """A DSPy module, or an async function that uses some, ready to be called."""
 
-    def __init__(self, call: Any, schema: schemas.Schema, context: dict[str, Any]) -> None:
+    def __init__(
+        self, call: Any, schema: schemas.Schema, context: dict[str, Any], blocking: bool = False
+    ) -> None:
         self._call = call
         self._schema = schema
         self._context = context
+        # A sync program: it is run on a thread, and the runner does not await it.
+        self.blocking = blocking
+        if blocking:
+            callbacks = context.get("callbacks") or dspy.settings.get("callbacks", [])
+            self._context = {**context, "callbacks": [*callbacks, GATE]}
 
     def describe(self) -> dict[str, Any]:
-        return self._schema.describe()
+        return {**self._schema.describe(), "blocking": self.blocking}
+
+    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A call of a sync program."""
+        inputs = self._schema.convert(inputs)
+        tracker = UsageTracker()
+        with self._settings(tracker):
+            answer = self._call(**inputs)
+        return {"outputs": _outputs(answer), "usage": _usage(tracker)}
 
     async def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._schema.convert(inputs)
         tracker = UsageTracker()
-        # In the settings too: DSPy carries them into threads, where a plain variable is lost.
-        scope = SCOPE.get()
-        with dspy.context(**self._context, usage_tracker=tracker, tower_dspy_scope=scope):
+        with self._settings(tracker):
             answer = await self._call(**inputs)
         return {"outputs": _outputs(answer), "usage": _usage(tracker)}
+
+    def _settings(self, tracker: UsageTracker) -> Any:
+        # The scope in the settings too: DSPy carries them into threads, where a plain variable is
+        # lost. A trace that lives as long as the call: BestOfN and Refine add to it.
+        own = {"usage_tracker": tracker, "tower_dspy_scope": SCOPE.get(), "trace": []}
+        return dspy.context(**{**self._context, **own})
 
 
 def load(port: Any, spec: dict[str, Any]) -> Program:
@@ -59,16 +79,12 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
     context = settings.for_calls(changed)
     if not isinstance(built, dspy.Module):
         return Program(built, schemas.of_function(built, target), context)
-    if not hasattr(type(built), "aforward"):
-        raise HostError(
-            "sync_only",
-            f"`{target}` has no `aforward`, so it cannot be cancelled; give {type(built).__name__} "
-            "an `async def aforward` that awaits its modules' `acall`",
-        )
+    blocking = _is_blocking(built, target)
     if context.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
     lms.rebind(port, built, config)
-    return Program(built.acall, schemas.of_program(built, target), context)
+    schema = schemas.of_program(built, built.forward if blocking else built.aforward, target)
+    return Program(built if blocking else built.acall, schema, context, blocking)
 
 
 def load_function(spec: dict[str, Any]) -> Any:
@@ -87,6 +103,22 @@ def load_function(spec: dict[str, Any]) -> Any:
             return await found(**inputs)
 
     return configured if changed else call
+
+
+def _is_blocking(program: dspy.Module, target: str) -> bool:
+    """Whether a module is to be called by its `forward`: it has no `aforward` that is as new.
+
+    A class that overrides `forward` alone inherits an `aforward` that knows nothing of that.
+    """
+    for owner in type(program).__mro__:
+        if "aforward" in vars(owner):
+            return False
+        if "forward" in vars(owner) and owner is not dspy.Module:
+            return True
+    raise HostError(
+        "not_a_program",
+        f"`{target}` has neither `forward` nor `aforward`; give {type(program).__name__} one",
+    )
 
 
 def _needs_lm(program: dspy.Module) -> bool:

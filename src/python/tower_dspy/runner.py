@@ -4,6 +4,8 @@ The runner knows nothing of how it is reached. A port (the embedded interpreter,
 a worker process) calls `load`, `start`, `cancel` and `stop` on the loop's thread. It offers
 
     port.beat()               the loop is alive
+    port.gave_up(replaced)    a thread was abandoned, see pool.py
+    port.came_back()          an abandoned thread has ended
     port.stopped()            nothing runs any more
 
 and hands over with each start its own side of the call:
@@ -21,21 +23,24 @@ LM calls go through the port as well, see transport.py.
 Invariants:
 1. Each started call gets exactly one outcome and exactly one `settled`: after the outcome if the
    call left something behind, before it if not.
-2. `task.cancel()` is sent once for a call: a second one would cut its clean-up short.
-3. A call is settled when its task, every task made by its code and every thread that these wait
-   for have ended.
+2. A call is told to stop once, by `task.cancel()` or on its thread: a second time would cut its
+   clean-up short.
+3. A call is settled when its task or its job, every task made by its code and every thread that
+   these wait for have ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import Callable
 from typing import Any
 
 from tower_dspy import faults, program
 from tower_dspy.executor import ThreadOfCall
-from tower_dspy.scope import SCOPE, Scope
+from tower_dspy.pool import Job, Pool
+from tower_dspy.scope import SCOPE, Cancelled, Scope
 
 HEARTBEAT = 0.020  # seconds
 
@@ -43,11 +48,16 @@ HEARTBEAT = 0.020  # seconds
 class Runner:
     """The calls of one loop."""
 
-    def __init__(self, port: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, port: Any, loop: asyncio.AbstractEventLoop, pool: Pool | None = None
+    ) -> None:
         self._port = port
         self._loop = loop
+        self._pool = pool or Pool(port, loop, "tower-dspy-sync")
         self._scopes: dict[int, Scope] = {}
         self._targets: dict[int, Callable[[dict[str, Any]], Any]] = {}
+        # Those of them that are sync, and run on a thread of the pool.
+        self._blocking: set[int] = set()
         self._stopping: asyncio.Task | None = None
         self._all_settled = asyncio.Event()
         self._beat()
@@ -60,7 +70,11 @@ class Runner:
             self._targets[target_id] = program.load_function(spec)
             return {"id": target_id}
         loaded = program.load(self._port, spec)
-        self._targets[target_id] = loaded
+        if loaded.blocking:
+            self._blocking.add(target_id)
+            self._targets[target_id] = loaded.run
+        else:
+            self._targets[target_id] = loaded
         return {"id": target_id, **loaded.describe()}
 
     def start(
@@ -72,11 +86,14 @@ class Runner:
         remaining: float | None,
     ) -> None:
         """Starts a call."""
-        scope = Scope(sequence, call, remaining)
+        scope = Scope(sequence, call, remaining, target_id)
         self._scopes[sequence] = scope
         # The task copies this context, and so does each task that it makes. Setting the variable
         # here costs less than copying a context first, and the next start sets it again.
         SCOPE.set(scope)
+        if target_id in self._blocking:
+            self._start_on_a_thread(scope, self._targets[target_id], inputs)
+            return
         # Not through the loop's factory: the call's own task is not one of its children.
         scope.task = asyncio.Task(
             self._serve(scope, self._targets[target_id], inputs),
@@ -94,12 +111,20 @@ class Runner:
         task = scope.task
         if task is not None:
             task.cancel()
-            # Its children wait for LMs whose connections are closed: the task may wait for them.
-            for exchange in tuple(scope.exchanges or ()):
-                exchange.interrupt()
             if not scope.begun:
                 # Its code will not run at all, and so cannot report.
                 task.add_done_callback(lambda _: self._never_began(scope))
+        elif scope.job is not None:
+            self._pool.cancel(scope.job)
+        else:
+            return
+        # Its children wait for LMs whose connections are closed, or are threads: the call may wait
+        # for them.
+        for exchange in tuple(scope.exchanges or ()):
+            exchange.interrupt()
+        for child in tuple(scope.children or ()):
+            if isinstance(child, ThreadOfCall):
+                child.cancel()
 
     def stop(self, grace: float) -> None:
         """Cancels all calls, waits up to `grace` seconds for them, then stops the loop."""
@@ -110,25 +135,40 @@ class Runner:
     async def _serve(self, scope: Scope, target: Callable[..., Any], inputs: dict) -> None:
         # The outcome is reported from here and not by a callback: that saves a turn of the loop.
         scope.begun = True
-        call = scope.call
-        fault = None
+        value = fault = None
         try:
             value = await target(inputs)
-        except asyncio.CancelledError as error:
-            # Rust may have ended the call, and refused it an LM, before this loop hears of it.
-            if scope.is_over():
-                fault = faults.CANCELLED
-            else:
-                # Nobody asked: the program awaited something that was cancelled.
-                fault = {**faults.describe(error), "kind": "raised"}
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: raised further, they would end the loop.
-            fault = faults.describe(error)
+            fault = _fault(scope, error)
         # Nothing is to be cancelled any more, and as the task's context holds the scope each call
         # would leave a cycle to the collector.
         scope.task = None
+        self._conclude(scope, value, fault)
+
+    def _start_on_a_thread(
+        self, scope: Scope, target: Callable[..., Any], inputs: dict[str, Any]
+    ) -> None:
+        context = contextvars.copy_context()
+        fault: dict[str, Any] | None = None
+
+        def told(job: Job) -> None:
+            nonlocal fault
+            if job.error is not None:
+                fault = _fault(scope, job.error)
+
+        def ended(job: Job) -> None:
+            scope.job = None
+            self._conclude(scope, job.value, fault)
+
+        scope.job = Job(lambda: context.run(target, inputs), told, ended)
+        self._pool.submit(scope.job)
+
+    def _conclude(self, scope: Scope, value: Any, fault: dict[str, Any] | None) -> None:
+        """The call itself has ended; what it left behind is ended too."""
+        call = scope.call
         scope.closed = True
-        strays = scope.children and [child for child in scope.children if not child.done()]
+        strays = scope.children and [child for child in tuple(scope.children) if not child.done()]
         if strays:
             if fault is None:
                 call.done(value)
@@ -164,7 +204,7 @@ class Runner:
             if left:
                 return
             # One of them may have made another, which was cancelled as it was made.
-            more = [child for child in scope.children or () if not child.done()]
+            more = [child for child in tuple(scope.children or ()) if not child.done()]
             if more:
                 self._settle_after(more, scope, [*names, *map(_name_of, more)])
             else:
@@ -196,6 +236,22 @@ class Runner:
             scope.call.abandon()
         self._port.stopped()
         self._loop.stop()
+
+
+def _fault(scope: Scope, error: BaseException) -> dict[str, Any]:
+    """What a call failed of. Rust may have ended it before this loop hears of that."""
+    if not _is_cancellation(error):
+        return faults.describe(error)
+    if scope.is_over():
+        return faults.CANCELLED
+    # Nobody asked: the program awaited something that was cancelled.
+    return {**faults.describe(error), "kind": "raised"}
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancellation, error.exceptions))
+    return isinstance(error, asyncio.CancelledError | Cancelled)
 
 
 def _name_of(child: asyncio.Future) -> str:

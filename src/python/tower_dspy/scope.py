@@ -26,23 +26,32 @@ class Scope:
         "closed",
         "deadline",
         "exchanges",
+        "job",
+        "refusals",
         "sequence",
+        "target",
         "task",
         "was_blocked",
     )
 
-    def __init__(self, sequence: int, call: Any, remaining: float | None) -> None:
+    def __init__(self, sequence: int, call: Any, remaining: float | None, target: int = 0) -> None:
         self.sequence = sequence
+        # The program or function, by the runner's id.
+        self.target = target
         # The port's side of the call, see runner.py.
         self.call = call
         self.deadline = None if remaining is None else time.monotonic() + remaining
+        # An async program has a task, a sync one a job of a pool.
         self.task: asyncio.Task | None = None
+        self.job: Any = None
         self.begun = False
         self.cancelled = False
         # The call has its outcome: no task of its own may go on.
         self.closed = False
         # An LM call was refused already, see transport.blocked.
         self.was_blocked = False
+        # The same for threads: how often each was refused; made with the first.
+        self.refusals: dict[int, int] | None = None
         # The LM exchanges that tasks wait for; made with the first.
         self.exchanges: set[Any] | None = None
         # Made when the first child is, as most calls have none.
@@ -77,4 +86,4 @@ def remaining() -> float:
 def cancelled() -> bool:
     """Whether the call has been cancelled: nobody waits for its answer any more."""
     scope = SCOPE.get()
-    return scope is not None and scope.cancelled
+    return scope is not None and scope.is_over()

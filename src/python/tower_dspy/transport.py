@@ -25,10 +25,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import dspy
 from dspy._vendor.lm15 import transports
 
-from tower_dspy.scope import SCOPE, Cancelled, Scope
+from tower_dspy.scope import Scope
+from tower_dspy.steps import current_scope, refuse
 
 _ERRORS = {
     "connect": transports.ConnectError,
@@ -38,11 +38,6 @@ _ERRORS = {
     "write": transports.WriteError,
     "protocol": transports.ProtocolError,
 }
-
-
-def current_scope() -> Scope | None:
-    """The call that runs here; DSPy's settings carry it into its threads as well."""
-    return dspy.settings.get("tower_dspy_scope") or SCOPE.get()
 
 
 def _failure(kind: str, message: str) -> Exception:
@@ -200,9 +195,9 @@ class SyncTransport:
             self._lm_id, None if scope is None else scope.call, request, None
         )
         if exchange is None:
-            raise Cancelled("the call was cancelled: it makes no LM call any more")
+            refuse(scope, "the call was cancelled: it makes no LM call any more")
         try:
-            event = _wait(exchange)
+            event = _wait(exchange, scope)
         except BaseException:
             exchange.abort()
             raise
@@ -212,20 +207,20 @@ class SyncTransport:
             reason="",
             headers=event[2],
             http_version="HTTP/1.1",
-            chunks=iter((event[3],)) if full else _sync_chunks(exchange),
+            chunks=iter((event[3],)) if full else _sync_chunks(exchange, scope),
             release=lambda _: exchange.abort(),
         )
 
 
-def _wait(exchange: Any) -> tuple[Any, ...]:
+def _wait(exchange: Any, scope: Scope | None) -> tuple[Any, ...]:
     event = exchange.wait()
     if event[0] == "cancelled":
-        raise Cancelled("the call was cancelled while it waited for its LM")
+        refuse(scope, "the call was cancelled while it waited for its LM")
     if event[0] == "failed":
         raise _failure(event[1], event[2])
     return event
 
 
-def _sync_chunks(exchange: Any) -> Iterator[bytes]:
-    while (event := _wait(exchange))[0] != "end":
+def _sync_chunks(exchange: Any, scope: Scope | None) -> Iterator[bytes]:
+    while (event := _wait(exchange, scope))[0] != "end":
         yield event[1]
