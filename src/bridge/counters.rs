@@ -16,6 +16,8 @@ pub(super) struct Counters {
     pub(super) strays: Count,
     /// Calls whose outcome is out while their work goes on.
     pub(super) orphans: Gauge,
+    /// LM exchanges under way.
+    pub(super) in_lm_calls: Gauge,
     /// Threads that were given up and still work.
     pub(super) abandoned: Gauge,
     /// Threads that took the place of an abandoned one.

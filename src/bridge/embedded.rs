@@ -1,6 +1,7 @@
 //! Starting the interpreter inside this process, and the thread that owns it.
 
 use std::{
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -18,7 +19,7 @@ use super::{
     linger::Linger,
     log,
     port::{Drain, Port},
-    room, runtime,
+    room, runtime, watchdog,
 };
 
 /// The one host of this process, and what it was started with.
@@ -41,6 +42,7 @@ pub struct Embedded {
     sync_threads: usize,
     max_abandoned: usize,
     thread_grace: Duration,
+    watchdog: bool,
 }
 
 impl Embedded {
@@ -52,6 +54,7 @@ impl Embedded {
             sync_threads: SYNC_THREADS,
             max_abandoned: MAX_ABANDONED,
             thread_grace: THREAD_GRACE,
+            watchdog: true,
         }
     }
 
@@ -103,6 +106,17 @@ impl Embedded {
     /// threads ends. A host that stays so has to be started anew, with its process.
     pub fn max_abandoned(mut self, threads: usize) -> Self {
         self.max_abandoned = threads;
+        self
+    }
+
+    /// Whether a thread looks after the loop: yes, unless said otherwise.
+    ///
+    /// It names the frame that blocks the loop, in [`Health`](super::Health) and in a warning with
+    /// the program and the call, and it ends a call that blocks the loop in Python code and is
+    /// over already. It uses the one timer of Python's `faulthandler`, so turn it off for a
+    /// program that needs that timer for itself.
+    pub fn watchdog(mut self, yes: bool) -> Self {
+        self.watchdog = yes;
         self
     }
 
@@ -261,6 +275,7 @@ fn own_interpreter(
 
 /// What Python's thread runs.
 struct Loop<'py> {
+    watchdog: Option<(Bound<'py, PyAny>, OwnedFd)>,
     module: Bound<'py, PyModule>,
     event_loop: Bound<'py, PyAny>,
     port: Bound<'py, Port>,
@@ -296,13 +311,33 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     ))?;
     let runner = runner.call1((&port, &event_loop, pool))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
+    let watchdog = match embedded.watchdog {
+        true => Some(watch(py, &port, &runner, &event_loop, &inbox)?),
+        false => None,
+    };
     let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
     event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
     Ok(Loop {
+        watchdog,
         module,
         event_loop,
         port,
     })
+}
+
+/// Starts Python's watchdog, and ours for what C code keeps it from seeing.
+fn watch<'py>(
+    py: Python<'py>,
+    port: &Bound<'py, Port>,
+    runner: &Bound<'py, PyAny>,
+    event_loop: &Bound<'py, PyAny>,
+    inbox: &Arc<Inbox>,
+) -> PyResult<(Bound<'py, PyAny>, OwnedFd)> {
+    let (read, write) = watchdog::pipe()?;
+    watchdog::read_dumps(inbox.clone(), read)?;
+    let dog = py.import("tower_dspy.watchdog")?.getattr("Watchdog")?;
+    let dog = dog.call1((port, runner, event_loop, write.as_raw_fd()))?;
+    Ok((dog, write))
 }
 
 impl Loop<'_> {
@@ -310,6 +345,9 @@ impl Loop<'_> {
         let stopped = self.port.getattr("is_stopped")?;
         let ran = self.module.call_method1("run", (&self.event_loop, stopped));
         inbox.close("it was stopped");
+        if let Some((dog, _)) = &self.watchdog {
+            dog.call_method0("stop")?;
+        }
         self.module.call_method1("close", (&self.event_loop,))?;
         ran.map(drop)
     }

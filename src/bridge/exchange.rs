@@ -246,9 +246,11 @@ impl Opening<'_> {
                 Sink::Thread(sender) => Some(sender.clone()),
             };
             let call = self.call.clone();
+            let under_way = UnderWay::new(self.inbox.clone());
             let exchange = run(self.lm.clone(), request, sink.clone(), deadline);
             let task = runtime.spawn(async move {
                 exchange.await;
+                drop(under_way);
                 if let Some(call) = call {
                     call.exchange_ended(id);
                 }
@@ -274,6 +276,22 @@ impl Opening<'_> {
             abort,
             events,
         }))
+    }
+}
+
+/// Counts an exchange for as long as it lives, however that ends.
+struct UnderWay(Arc<Inbox>);
+
+impl UnderWay {
+    fn new(inbox: Arc<Inbox>) -> Self {
+        inbox.counters.in_lm_calls.up();
+        Self(inbox)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.counters.in_lm_calls.down();
     }
 }
 

@@ -75,6 +75,7 @@ impl Host {
             orphans: counters.orphans.get(),
             cancelled: counters.cancelled.get(),
             strays: counters.strays.get(),
+            in_lm_calls: counters.in_lm_calls.get(),
             abandoned: counters.abandoned.get(),
             replaced: counters.replaced.get(),
             queue_age: self.inbox.queue_age(),
@@ -188,6 +189,8 @@ pub struct HostStats {
     pub cancelled: u64,
     /// Tasks that calls had left behind.
     pub strays: u64,
+    /// LM calls under way: what a host that is healthy and slow waits for.
+    pub in_lm_calls: u64,
     /// Threads that did not stop within their grace, were given up and still work; see
     /// [`Embedded::max_abandoned`].
     pub abandoned: u64,

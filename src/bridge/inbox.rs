@@ -23,6 +23,7 @@ use super::{
     counters::Counters,
     exchange::Event,
     fault::Fault,
+    watchdog::Watch,
 };
 use crate::{CallContext, lm::LmHandle};
 
@@ -70,6 +71,7 @@ pub(super) struct Inbox {
     lms: RwLock<Vec<Arc<LmHandle>>>,
     max_abandoned: usize,
     pub(super) counters: Counters,
+    pub(super) watch: Watch,
 }
 
 impl Inbox {
@@ -87,6 +89,7 @@ impl Inbox {
             sequence: AtomicU64::new(1),
             lms: RwLock::default(),
             counters: Counters::default(),
+            watch: Watch::default(),
         })
     }
 

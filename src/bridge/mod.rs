@@ -10,6 +10,7 @@ mod call;
 mod clock;
 mod convert;
 mod counters;
+mod dump;
 mod embedded;
 mod exchange;
 mod fault;
@@ -22,6 +23,7 @@ mod log;
 mod port;
 mod room;
 mod runtime;
+mod watchdog;
 
 pub use embedded::{Embedded, StartError};
 pub use health::Health;

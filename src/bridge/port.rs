@@ -15,6 +15,7 @@ use super::{
     fault::{self, Fault},
     inbox::{Control, Held, Inbox, Start},
     log,
+    watchdog::Sight,
 };
 use crate::{CallContext, Lm};
 
@@ -44,6 +45,27 @@ impl Port {
 impl Port {
     fn beat(&self) {
         self.inbox.counters.beat.touch();
+    }
+
+    /// Python's watchdog thread gets the GIL.
+    fn pulse(&self) {
+        self.inbox.watch.pulse.touch();
+    }
+
+    /// What the loop is at, which is late; see watchdog.py.
+    fn blocked(
+        &self,
+        frames: Vec<String>,
+        program: Option<String>,
+        call: Option<&Bound<'_, Pending>>,
+    ) {
+        let call_id = call.and_then(|call| call.get().context.call_id);
+        self.inbox.saw(&Sight {
+            frames,
+            program,
+            call_id: call_id.map(crate::CallId::get),
+            gil_held: false,
+        });
     }
 
     /// A thread was abandoned; see pool.py.
@@ -79,6 +101,7 @@ impl Port {
         request: &Bound<'_, PyAny>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<Exchange>> {
+        self.inbox.counters.crossing.touch();
         let lm = self.inbox.lm(lm_id);
         let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
         Opening {
@@ -140,6 +163,7 @@ impl Pending {
 
     fn resolve(&self, outcome: Outcome) {
         if let Some(sender) = self.parts(|parts| parts.outcome.take()) {
+            self.inbox.counters.crossing.touch();
             self.state.outcome_out(&self.inbox.counters);
             // What the call left behind asks for nobody: a thread that waits there is woken.
             self.state.close_exchanges();

@@ -66,6 +66,10 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/transport.py"),
     ),
     (
+        "tower_dspy.watchdog",
+        include_str!("../python/tower_dspy/watchdog.py"),
+    ),
+    (
         "tower_dspy.startup",
         include_str!("../python/tower_dspy/startup.py"),
     ),

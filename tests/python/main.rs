@@ -30,3 +30,4 @@ mod strays;
 mod sync;
 mod tenants;
 mod venv;
+mod watchdog;

@@ -34,6 +34,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,9 @@ class Runner:
         self._loop = loop
         self._pool = pool or Pool(port, loop, "tower-dspy-sync")
         self._scopes: dict[int, Scope] = {}
+        self._names: dict[int, str] = {}
+        # The time of the last heartbeat.
+        self.beaten = time.monotonic()
         self._targets: dict[int, Callable[[dict[str, Any]], Any]] = {}
         # Those of them that are sync, and run on a thread of the pool.
         self._blocking: set[int] = set()
@@ -65,16 +69,15 @@ class Runner:
     def load(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Loads a program or a function; raises what its import raises."""
         SCOPE.set(None)  # a start before this in the same turn left its own
-        target_id = len(self._targets) + 1
+        target_id = len(self._names) + 1
+        self._names[target_id] = spec["target"]
         if spec.get("function"):
             self._targets[target_id] = program.load_function(spec)
             return {"id": target_id}
         loaded = program.load(self._port, spec)
         if loaded.blocking:
             self._blocking.add(target_id)
-            self._targets[target_id] = loaded.run
-        else:
-            self._targets[target_id] = loaded
+        self._targets[target_id] = loaded.entry(spec["target"])
         return {"id": target_id, **loaded.describe()}
 
     def start(
@@ -110,7 +113,8 @@ class Runner:
         scope.call.cancel()
         task = scope.task
         if task is not None:
-            task.cancel()
+            if task is not scope.broken:
+                task.cancel()
             if not scope.begun:
                 # Its code will not run at all, and so cannot report.
                 task.add_done_callback(lambda _: self._never_began(scope))
@@ -192,7 +196,8 @@ class Runner:
     def _end_strays(self, scope: Scope, strays: list[asyncio.Future]) -> None:
         """Cancels what the call left behind, and settles it when that has ended."""
         for stray in strays:
-            stray.cancel()
+            if stray is not scope.broken:
+                stray.cancel()
         self._settle_after(strays, scope, [_name_of(stray) for stray in strays])
 
     def _settle_after(self, strays: list[asyncio.Future], scope: Scope, names: list[str]) -> None:
@@ -222,7 +227,19 @@ class Runner:
         if self._stopping is not None and not self._scopes:
             self._all_settled.set()
 
+    def scope_of(self, task: asyncio.Task) -> Scope | None:
+        """The call that a task belongs to; for another thread to ask."""
+        for scope in list(self._scopes.values()):
+            if scope.task is task or task in (scope.children or ()):
+                return scope
+        return None
+
+    def name_of(self, scope: Scope) -> str:
+        """The program or function of a call."""
+        return self._names.get(scope.target, "")
+
     def _beat(self) -> None:
+        self.beaten = time.monotonic()
         self._port.beat()
         self._loop.call_later(HEARTBEAT, self._beat)
 

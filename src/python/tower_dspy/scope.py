@@ -20,6 +20,7 @@ class Scope:
 
     __slots__ = (
         "begun",
+        "broken",
         "call",
         "cancelled",
         "children",
@@ -45,6 +46,8 @@ class Scope:
         self.task: asyncio.Task | None = None
         self.job: Any = None
         self.begun = False
+        # The task in which the call's signal was raised, as the loop could not bring it.
+        self.broken: asyncio.Task | None = None
         self.cancelled = False
         # The call has its outcome: no task of its own may go on.
         self.closed = False

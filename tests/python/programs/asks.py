@@ -75,7 +75,16 @@ async def waits_in_a_thread(port: int):
     return {}
 
 
-async def holds_the_gil(port: int):
+async def blocks_the_loop(port: int, question: str = ""):
+    """Blocks the loop, and leaves the GIL to the other threads."""
+    import socket
+
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.recv(1)
+    return {}
+
+
+async def holds_the_gil(port: int, question: str = ""):
     from witness import hold_gil
 
     hold_gil(port)
