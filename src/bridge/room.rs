@@ -62,6 +62,10 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/steps.py"),
     ),
     (
+        "tower_dspy.threads",
+        include_str!("../python/tower_dspy/threads.py"),
+    ),
+    (
         "tower_dspy.transport",
         include_str!("../python/tower_dspy/transport.py"),
     ),

@@ -29,5 +29,6 @@ mod storm;
 mod strays;
 mod sync;
 mod tenants;
+mod threads;
 mod venv;
 mod watchdog;

@@ -50,15 +50,18 @@ class ThreadOfCall(asyncio.Future):
         super().__init__(loop=loop)
         self.name = name
         self._stop = stop
+        # Known at once, also where the loop has had no turn since.
+        self.over = False
 
     def cancel(self, msg: Any = None) -> bool:
         """Tells the thread to stop."""
-        if not self.done():
+        if not self.over:
             self._stop()
         return False
 
     def end(self) -> None:
         """For the thread: its work is over."""
+        self.over = True
         with contextlib.suppress(RuntimeError):  # the loop may be closed by then
             self.get_loop().call_soon_threadsafe(self._end)
 

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tower_dspy import threads
 from tower_dspy.executor import InlineExecutor, find_hops
 from tower_dspy.pool import Pool
 from tower_dspy.scope import SCOPE
 
 _log = logging.getLogger("tower_dspy")
+_startup_log = logging.getLogger("tower_dspy.startup")
 
 # For what async programs hand to `asyncio.to_thread`.
 USER_THREADS = 32
@@ -40,7 +42,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 def make(
-    use_uvloop: bool, linger: Any, port: Any, threads: tuple[float, int]
+    use_uvloop: bool, linger: Any, port: Any, patience: tuple[float, int]
 ) -> asyncio.AbstractEventLoop:
     """The loop, current on this thread, with our executor and our task factory."""
     if use_uvloop:
@@ -52,10 +54,13 @@ def make(
     asyncio.set_event_loop(loop)
     hops, missing = find_hops()
     if missing:
-        _log.warning("this DSPy lacks %s: its thread hops stay on threads", ", ".join(missing))
-    pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *threads)
+        _startup_log.warning(
+            "this DSPy lacks %s: its thread hops stay on threads", ", ".join(missing)
+        )
+    pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *patience)
     loop.set_default_executor(InlineExecutor(hops, pool))
     loop.set_task_factory(_child_task)
+    threads.install(loop)
     loop.set_exception_handler(_unhandled)
     return loop
 

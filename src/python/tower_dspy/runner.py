@@ -35,7 +35,7 @@ import asyncio
 import contextlib
 import contextvars
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tower_dspy import faults, program
@@ -172,7 +172,7 @@ class Runner:
         """The call itself has ended; what it left behind is ended too."""
         call = scope.call
         scope.closed = True
-        strays = scope.children and [child for child in tuple(scope.children) if not child.done()]
+        strays = scope.children and _at_work(scope.children)
         if strays:
             if fault is None:
                 call.done(value)
@@ -209,7 +209,7 @@ class Runner:
             if left:
                 return
             # One of them may have made another, which was cancelled as it was made.
-            more = [child for child in tuple(scope.children or ()) if not child.done()]
+            more = _at_work(scope.children or ())
             if more:
                 self._settle_after(more, scope, [*names, *map(_name_of, more)])
             else:
@@ -269,6 +269,15 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(map(_is_cancellation, error.exceptions))
     return isinstance(error, asyncio.CancelledError | Cancelled)
+
+
+def _at_work(children: Iterable[asyncio.Future]) -> list[asyncio.Future]:
+    # A copy, as threads may add to them meanwhile.
+    return [
+        child
+        for child in tuple(children)
+        if not (child.over if isinstance(child, ThreadOfCall) else child.done())
+    ]
 
 
 def _name_of(child: asyncio.Future) -> str:

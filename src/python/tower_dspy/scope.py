@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from contextvars import ContextVar
 from typing import Any
 
 SCOPE: ContextVar[Scope | None] = ContextVar("tower_dspy_scope", default=None)
+
+
+_FIRST_CHILD = threading.Lock()
 
 
 class Cancelled(BaseException):
@@ -67,7 +71,10 @@ class Scope:
     def adopt(self, child: asyncio.Future) -> None:
         """Counts a task, or a thread, that the call's code made as part of the call."""
         if self.children is None:
-            self.children = set()
+            # Threads make threads, too.
+            with _FIRST_CHILD:
+                if self.children is None:
+                    self.children = set()
         self.children.add(child)
         child.add_done_callback(self.children.discard)
         if self.closed:

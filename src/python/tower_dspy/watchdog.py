@@ -1,4 +1,4 @@
-"""Looks after the loop from a thread of its own: what blocks it is named, and ended where it may be.
+"""Looks after the loop from a thread of its own: names what blocks it, and ends it where it may.
 
 Rust judges by the loop's heartbeat whether it is blocked. This thread says by what, as long as it
 gets the GIL itself. It re-arms faulthandler's timer all the time: when C code holds the GIL, nobody
