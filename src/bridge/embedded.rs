@@ -32,6 +32,9 @@ const MAX_ABANDONED: usize = 16;
 /// Until a thread is given up, unless [`Embedded::thread_grace`] says otherwise.
 const THREAD_GRACE: Duration = Duration::from_secs(5);
 
+/// What Python's timers can hold.
+const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A host to be, from [`Host::embedded`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing is started before `start`"]
@@ -87,14 +90,17 @@ impl Embedded {
     }
 
     /// How long a thread may take to end its work once that was told to stop, before it is given
-    /// up: 5 seconds unless said otherwise.
+    /// up: 5 seconds unless said otherwise, a year at most.
     ///
-    /// It is told again then, and a moment later it is *abandoned*: another thread takes its
+    /// The same is how long a call that blocks the loop, and was told to stop, may clean up there
+    /// before it is told again.
+    ///
+    /// A thread is told again then, and a moment later it is *abandoned*: another thread takes its
     /// place, and its call stays in flight, with its permit, until it ends by itself. Python has
-    /// no way to end a thread. This bounds no caller's wait: that is what a layer's limit and its
+    /// no way to end one. This bounds no caller's wait: that is what a layer's limit and its
     /// grace are for.
     pub fn thread_grace(mut self, grace: Duration) -> Self {
-        self.thread_grace = grace;
+        self.thread_grace = grace.min(LONGEST_GRACE);
         self
     }
 
@@ -312,7 +318,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     let runner = runner.call1((&port, &event_loop, pool))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
     let watchdog = match embedded.watchdog {
-        true => Some(watch(py, &port, &runner, &event_loop, &inbox)?),
+        true => Some(watch(&port, &runner, &event_loop, &inbox, threads.0)?),
         false => None,
     };
     let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
@@ -327,16 +333,17 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
 
 /// Starts Python's watchdog, and ours for what C code keeps it from seeing.
 fn watch<'py>(
-    py: Python<'py>,
     port: &Bound<'py, Port>,
     runner: &Bound<'py, PyAny>,
     event_loop: &Bound<'py, PyAny>,
     inbox: &Arc<Inbox>,
+    grace: f64,
 ) -> PyResult<(Bound<'py, PyAny>, OwnedFd)> {
     let (read, write) = watchdog::pipe()?;
     watchdog::read_dumps(inbox.clone(), read)?;
-    let dog = py.import("tower_dspy.watchdog")?.getattr("Watchdog")?;
-    let dog = dog.call1((port, runner, event_loop, write.as_raw_fd()))?;
+    let module = port.py().import("tower_dspy.watchdog")?;
+    let dog = module.getattr("Watchdog")?;
+    let dog = dog.call1((port, runner, event_loop, write.as_raw_fd(), grace))?;
     Ok((dog, write))
 }
 

@@ -21,6 +21,10 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/faults.py"),
     ),
     (
+        "tower_dspy.forks",
+        include_str!("../python/tower_dspy/forks.py"),
+    ),
+    (
         "tower_dspy.interrupt",
         include_str!("../python/tower_dspy/interrupt.py"),
     ),

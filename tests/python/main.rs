@@ -17,6 +17,7 @@ mod lm_calls;
 mod lm_errors;
 mod loading;
 mod logs;
+mod nasty;
 mod outputs;
 mod own_lm;
 mod refused_loads;

@@ -84,7 +84,7 @@ async fn a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named() {
 #[tokio::test]
 async fn a_gil_held_on_a_thread_is_found_there() {
     let host = host_alone().await;
-    let blocker = Blocker::new(&host, "nasty:HoldsTheGil").await;
+    let blocker = Blocker::new(&host, "stuck:HoldsTheGil").await;
     eventually("the frame", || {
         frame(&host.health(), true).is_some_and(|frame| frame.ends_with(" hold_gil"))
     })
@@ -108,7 +108,7 @@ async fn a_loop_with_more_work_than_it_can_do_is_saturated_and_not_blocked() {
 #[tokio::test]
 async fn a_call_that_blocks_the_loop_in_python_is_ended_when_it_is_over() {
     let host = host_alone().await;
-    let program = load(&host, "nasty:spins", "unused").await;
+    let program = load(&host, "stuck:spins", "unused").await;
     let limited = keyed("spins").with_deadline(Deadline::within(BRIEF));
     let answer = program.clone().oneshot(limited).await;
     assert!(matches!(answer, Err(Error::Elapsed(_))), "{answer:?}");
@@ -143,7 +143,7 @@ async fn a_call_that_blocks_the_loop_and_is_still_wanted_is_left_alone() {
 #[tokio::test]
 async fn an_idle_loop_with_a_call_that_is_over_is_not_touched() {
     let host = host_alone().await;
-    let mut program = load(&host, "nasty:swallows_and_waits", "unused").await;
+    let mut program = load(&host, "stuck:swallows_and_waits", "unused").await;
     let running = tokio::spawn(program.ready().await.unwrap().call(keyed("idle")));
     eventually_seen(&host, "idle", &["waiting"]).await;
     running.abort();

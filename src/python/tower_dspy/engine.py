@@ -8,6 +8,7 @@ from typing import Any
 from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
 from dspy.lm15 import RouterConfig
 
+from tower_dspy.forks import leave_if_child
 from tower_dspy.steps import current_scope, pass_gate
 from tower_dspy.transport import AsyncTransport, SyncTransport, blocked
 
@@ -78,6 +79,7 @@ class GatedEngine(_Shared, LM15Engine):
 
 
 async def _gate() -> None:
+    leave_if_child()
     scope = current_scope()
     if scope is not None and scope.is_over():
         await blocked(scope)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from tower_dspy.interrupt import Stint
 from tower_dspy.pool import Job, Pool
 from tower_dspy.scope import SCOPE
 
@@ -46,10 +47,17 @@ def find_hops() -> tuple[frozenset[Any], list[str]]:
 class ThreadOfCall(asyncio.Future):
     """A thread at work for a call, beside the call's tasks. It ends when it does."""
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, stop: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        stint: Stint,
+        stop: Callable[[], Any] | None = None,
+    ) -> None:
         super().__init__(loop=loop)
         self.name = name
-        self._stop = stop
+        self._stint = stint
+        self._stop = stop or stint.interrupt
         # Known at once, also where the loop has had no turn since.
         self.over = False
 
@@ -58,6 +66,10 @@ class ThreadOfCall(asyncio.Future):
         if not self.over:
             self._stop()
         return False
+
+    def interrupt(self) -> None:
+        """The same, from another thread than the loop's."""
+        self._stint.interrupt()
 
     def end(self) -> None:
         """For the thread: its work is over."""
@@ -126,7 +138,7 @@ class InlineExecutor(ThreadPoolExecutor):
 
         job = Job(run, told)
         thread = ThreadOfCall(
-            name_of(function), asyncio.get_running_loop(), lambda: self._pool.cancel(job)
+            name_of(function), asyncio.get_running_loop(), job, lambda: self._pool.cancel(job)
         )
         self._pool.submit(job)
         scope.adopt(thread)

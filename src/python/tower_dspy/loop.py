@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tower_dspy import threads
+from tower_dspy import forks, threads
 from tower_dspy.executor import InlineExecutor, find_hops
+from tower_dspy.forks import leave_if_child
 from tower_dspy.pool import Pool
 from tower_dspy.scope import SCOPE
 
@@ -32,6 +33,7 @@ class _Selector(selectors.DefaultSelector):
         self._woke = linger.woke
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        leave_if_child()
         if timeout is not None and timeout <= 0:
             return super().select(timeout)
         if self._look_out():
@@ -61,6 +63,7 @@ def make(
     loop.set_default_executor(InlineExecutor(hops, pool))
     loop.set_task_factory(_child_task)
     threads.install(loop)
+    forks.install()
     loop.set_exception_handler(_unhandled)
     return loop
 

@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from tower_dspy.forks import leave_if_child
 from tower_dspy.interrupt import Stint
 from tower_dspy.scope import Cancelled
 
@@ -99,7 +100,7 @@ class Pool:
 
     def cancel(self, job: Job) -> None:
         """Tells a job to stop, once. One that has not begun never does."""
-        if job.over or job.cancelled:
+        if job.over or job.alarm is not None:
             return
         if job.worker is None:
             job.cancelled = True
@@ -158,6 +159,23 @@ class Pool:
                 self._begin(self._waiting.popleft())
 
 
+class _Thread(Thread):
+    """A daemon as it starts, so that no exit waits for it, and none once it runs.
+
+    Threads that a program makes inherit that, and are part of its call if they are no daemons.
+    """
+
+    _runs = False
+
+    @property
+    def daemon(self) -> bool:
+        return not self._runs
+
+    def run(self) -> None:
+        self._runs = True
+        super().run()
+
+
 class _Worker:
     """One thread."""
 
@@ -167,7 +185,7 @@ class _Worker:
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._pool = pool
         self.abandoned = self.replaced = False
-        Thread(target=self._work, name=name, daemon=True).start()
+        _Thread(target=self._work, name=name).start()
 
     def take(self, job: Job) -> None:
         job.worker = self
@@ -180,6 +198,7 @@ class _Worker:
         loop = self._pool.loop
         while (job := self._inbox.get()) is not None:
             job.run()
+            leave_if_child()
             job.tell()
             with contextlib.suppress(RuntimeError):  # the loop may be closed by then
                 loop.call_soon_threadsafe(self._pool.ended, self, job)

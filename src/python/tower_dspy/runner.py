@@ -40,6 +40,7 @@ from typing import Any
 
 from tower_dspy import faults, program
 from tower_dspy.executor import ThreadOfCall
+from tower_dspy.forks import leave_if_child
 from tower_dspy.pool import Job, Pool
 from tower_dspy.scope import SCOPE, Cancelled, Scope
 
@@ -148,6 +149,7 @@ class Runner:
         # Nothing is to be cancelled any more, and as the task's context holds the scope each call
         # would leave a cycle to the collector.
         scope.task = None
+        leave_if_child()
         self._conclude(scope, value, fault)
 
     def _start_on_a_thread(
@@ -239,6 +241,7 @@ class Runner:
         return self._names.get(scope.target, "")
 
     def _beat(self) -> None:
+        leave_if_child()
         self.beaten = time.monotonic()
         self._port.beat()
         self._loop.call_later(HEARTBEAT, self._beat)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from tower_dspy.forks import leave_if_child
 from tower_dspy.interrupt import spend_signal_here
 from tower_dspy.scope import SCOPE, Cancelled, Scope
 
@@ -45,6 +46,7 @@ def refuse(scope: Scope | None, message: str) -> NoReturn:
 
 def pass_gate() -> None:
     """Raises `Cancelled` if the call of this thread is over."""
+    leave_if_child()
     scope = current_scope()
     if scope is not None and scope.is_over():
         refuse(scope, "the call was cancelled: it takes no step any more")

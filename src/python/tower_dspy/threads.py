@@ -53,7 +53,7 @@ class _Counted:
     def __init__(self, loop: asyncio.AbstractEventLoop, function: Any, name: str) -> None:
         self.begun = False
         self.stint = Stint(function)
-        self.thread = ThreadOfCall(name, loop, self.stint.interrupt)
+        self.thread = ThreadOfCall(name, loop, self.stint)
 
     def run(self) -> Any:
         self.begun = True

@@ -7,7 +7,8 @@ code at such a time, so the frames stand still while they are read.
 
 A call that blocks the loop cannot hear that it is to stop. If it is over, and still the loop's
 current task from one look to the next, its exception is raised in it here; see interrupt.py. That
-is the one signal of the call: the loop does not send it again.
+is the one signal of the call: the loop does not send it again, and it is repeated here only after
+a grace, as is one that the loop has sent.
 
     port.pulse()                           this thread gets the GIL
     port.blocked(frames, program, call)    what the loop is doing, innermost frame first
@@ -24,6 +25,7 @@ import time
 from types import BuiltinFunctionType, FrameType
 from typing import Any
 
+from tower_dspy.executor import ThreadOfCall
 from tower_dspy.interrupt import raise_while
 from tower_dspy.pool import GRACE
 from tower_dspy.runner import Runner
@@ -63,9 +65,9 @@ class Watchdog:
         self._dumps = dumps
         self._grace = grace
         self._stopped = threading.Event()
-        # The task that the last look found, and when it may be told once more.
+        # The task that the last looks found, and since when, or since it was last told.
         self._seen: asyncio.Task | None = None
-        self._again = 0.0
+        self._since = 0.0
         threading.Thread(target=self._watch, name="tower-dspy-watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -97,17 +99,22 @@ class Watchdog:
             return  # it has nothing to do: the machine is what is late
         program = None if scope is None else self._runner.name_of(scope)
         self._port.blocked(frames, program, None if scope is None else scope.call)
-        if scope is not None and scope.is_over():
+        if task is not self._seen:
+            self._seen, self._since = task, time.monotonic()
+        elif scope is not None and scope.is_over():
             self._end(task, scope)
-        self._seen = task
 
     def _end(self, task: asyncio.Task, scope: Scope) -> None:
         now = time.monotonic()
-        if task is not self._seen or (task is scope.broken and now < self._again):
-            return
+        if (scope.cancelled or task is scope.broken) and now - self._since < self._grace:
+            return  # it has had its signal, and may be cleaning up
+        # It may be one of these that the loop is held up by.
+        for child in tuple(scope.children or ()):
+            if isinstance(child, ThreadOfCall):
+                child.interrupt()
         if raise_while(self._thread, asyncio.CancelledError, _current_task, self._loop, task):
             scope.broken = task
-            self._again = now + self._grace
+            self._since = now
 
 
 def _frames(frame: FrameType | None) -> list[str]:
