@@ -212,7 +212,8 @@ impl Pending {
 
     /// Whether the call may call no LM any more.
     fn is_over(&self) -> bool {
-        self.state.is_over()
+        // The loop may be held up by this very call, and not hear that the host stops.
+        self.state.is_over() || self.inbox.closed().is_some()
     }
 
     /// The call is to stop: Rust closes its LM connections before Python hears of it.

@@ -81,14 +81,11 @@ impl Watch {
 }
 
 impl Inbox {
-    /// Keeps what was seen of a block, and logs it once: twice if the call becomes known later.
+    /// Keeps what the loop was seen at, and logs it where that is a block: once, and once more if
+    /// the call becomes known later.
     pub(super) fn saw(&self, sight: &Sight) {
         let counters = &self.counters;
         let (beat, late) = (counters.beat.stamp(), counters.beat.age());
-        // The loop went on since, or only calls at a pace that one thread does not keep up with.
-        if late < LATE || counters.crossing.age() < LATE {
-            return;
-        }
         let watch = &self.watch;
         let mut found = watch.found();
         if watch.after_beat.swap(beat, Ordering::AcqRel) != beat {
@@ -96,7 +93,9 @@ impl Inbox {
         }
         found.frame = sight.frames.first().cloned().or(found.frame.take());
         let news = !found.logged || sight.call_id.is_some() && !found.logged_call;
-        if (late < WORTH_A_WARNING && !sight.gil_held) || !news {
+        let long = late >= WORTH_A_WARNING || sight.gil_held && late >= LATE;
+        // While calls move, the loop is not blocked: it has more to do than one thread can.
+        if !news || !long || counters.crossing.age() < LATE {
             return;
         }
         found.logged = true;
@@ -144,7 +143,9 @@ pub(super) fn read_dumps(inbox: Arc<Inbox>, dumps: OwnedFd) -> std::io::Result<(
                     continue;
                 }
                 let said = String::from_utf8_lossy(&text);
-                if let Some(culprit) = dump::culprit(&said) {
+                // Where the watchdog's thread only got no processor, it has the GIL again by now.
+                let held = inbox.watch.gil_held();
+                if let Some(culprit) = dump::culprit(&said).filter(|_| held) {
                     inbox.saw(&Sight {
                         frames: culprit.frames,
                         program: culprit.program,

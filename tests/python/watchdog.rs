@@ -10,7 +10,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 use tower_dspy::{
-    CallContext, Deadline, Error, Health, PredictRequest, testing::scripted_lm::Reply,
+    CallContext, Classify, Deadline, Error, ErrorKind, Health, PredictRequest,
+    testing::scripted_lm::Reply,
 };
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -153,6 +154,20 @@ async fn an_idle_loop_with_a_call_that_is_over_is_not_touched() {
     assert_eq!(seen(&host, "idle").await, ["waiting", "swallowed"]);
     crate::support::open(&host, "idle").await;
     eventually("its end", || program.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_stop_of_the_host_ends_a_call_that_blocks_the_loop() {
+    let name = "watchdog::a_stop_of_the_host_ends_a_call_that_blocks_the_loop";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let host = start().await;
+    let blocker = Blocker::new(&host, "nasty:Async.spins").await;
+    let stats = host.stop(Duration::from_secs(20)).await;
+    assert_eq!((stats.running, stats.orphans), (0, 0));
+    let error = blocker.call.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShuttingDown, "{error}");
 }
 
 #[derive(Clone, Default)]

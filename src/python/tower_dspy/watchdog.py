@@ -34,7 +34,7 @@ from tower_dspy.scope import Scope
 LATE = 0.060  # seconds without a heartbeat: three are missed
 _TICK = 0.020
 # Seconds between two re-arms of the timer, and until it dumps the frames if there is none.
-_REARM, _HELD = 0.040, 0.100
+_REARM, _HELD = 0.060, 0.120
 _FRAMES = 12
 # Where the loop is when no callback of anybody's runs.
 _IDLE = ("selectors.py:", "tower_dspy/loop.py:", "asyncio/base_events.py:", "asyncio/runners.py:")
