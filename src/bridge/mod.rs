@@ -3,6 +3,10 @@
 //! One thread owns the interpreter and runs an asyncio loop. Everyone else reaches it through the
 //! `inbox` and gets owned values back, so no tokio thread ever waits for the GIL and no
 //! Python object leaves Python's threads.
+//!
+//! Async programs run on that loop, sync ones on threads of Python's that [`Embedded`] bounds.
+//! Another looks after the loop: see [`Health`] for what it tells. What ends when a call does, and
+//! what only counts as in flight until it ends by itself, is a table in the README.
 
 pub mod env;
 
