@@ -82,9 +82,18 @@ class FakePort:
         self.abandoned = 0
         self.replaced = 0
         self.is_stopped = False
+        self.pulses = 0
+        # What the loop was seen at: frames, program, call.
+        self.sights: list[tuple[list[str], str | None, FakeCall | None]] = []
 
     def beat(self) -> None:
         self.beats += 1
+
+    def pulse(self) -> None:
+        self.pulses += 1
+
+    def blocked(self, frames: list[str], program: str | None, call: FakeCall | None) -> None:
+        self.sights.append((frames, program, call))
 
     def gave_up(self, replaced: bool) -> None:
         self.abandoned += 1
