@@ -25,6 +25,10 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/forks.py"),
     ),
     (
+        "tower_dspy.gate",
+        include_str!("../python/tower_dspy/gate.py"),
+    ),
+    (
         "tower_dspy.interrupt",
         include_str!("../python/tower_dspy/interrupt.py"),
     ),
@@ -60,10 +64,6 @@ const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy.settings",
         include_str!("../python/tower_dspy/settings.py"),
-    ),
-    (
-        "tower_dspy.steps",
-        include_str!("../python/tower_dspy/steps.py"),
     ),
     (
         "tower_dspy.threads",

@@ -9,7 +9,7 @@ from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
 from dspy.lm15 import RouterConfig
 
 from tower_dspy.forks import leave_if_child
-from tower_dspy.steps import current_scope, pass_gate
+from tower_dspy.gate import current_scope, pass_gate
 from tower_dspy.transport import AsyncTransport, SyncTransport, blocked
 
 # What Python sends as the key; Rust puts the real one in its place.

@@ -18,7 +18,7 @@ from tower_dspy import schema as schemas
 from tower_dspy import settings
 from tower_dspy.faults import HostError
 from tower_dspy.scope import SCOPE
-from tower_dspy.steps import GATE
+from tower_dspy.gate import GATE
 
 
 class Program:

@@ -28,7 +28,7 @@ from typing import Any
 from dspy._vendor.lm15 import transports
 
 from tower_dspy.scope import Scope
-from tower_dspy.steps import current_scope, refuse
+from tower_dspy.gate import current_scope, refuse
 
 _ERRORS = {
     "connect": transports.ConnectError,

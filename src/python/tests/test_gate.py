@@ -11,7 +11,7 @@ from conftest import FakeCall
 
 from tower_dspy.interrupt import Stint
 from tower_dspy.scope import Cancelled, Scope
-from tower_dspy.steps import GATE, pass_gate, refuse
+from tower_dspy.gate import GATE, pass_gate, refuse
 
 
 class Step(dspy.Module):
