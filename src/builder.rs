@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use tower::{ServiceBuilder, layer::util::Stack};
 
-use crate::layers::{
-    CancelLayer, DeadlineLayer, FallbackLayer, RetryLayer, Shutdown, ShutdownLayer, TimeoutLayer,
-    TrackLayer, Tracker,
-    fallback::{Through, Value},
+#[cfg(feature = "stale")]
+use crate::layers::fallback::StalePrediction;
+use crate::{
+    Session, SessionLayer, StandardStack,
+    layers::{
+        AllotLayer, CancelLayer, DeadlineLayer, FallbackLayer, HedgeLayer, Latency, LearnLayer,
+        Percentile, RetryLayer, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
+        fallback::{Through, Value, With},
+    },
 };
 
 /// Adds the layers of this crate to [`ServiceBuilder`], under names that leave its own free.
@@ -48,14 +53,26 @@ use crate::layers::{
 ///
 /// `ServiceBuilder`'s own `timeout` and `retry` are tower's, and stay what they are.
 pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
+    /// Puts all of the standard layers here, in their order.
+    fn standard_stack<F>(
+        self,
+        stack: StandardStack<F>,
+    ) -> ServiceBuilder<Stack<StandardStack<F>, L>>;
+
     /// Lets calls through until `shutdown` begins, and ends those in flight: [`ShutdownLayer::new`].
     fn shutdown(self, shutdown: Shutdown) -> ServiceBuilder<Stack<ShutdownLayer, L>>;
 
     /// Shows each call in `tracker`, which can stop it: [`TrackLayer::new`].
     fn tracked(self, tracker: Tracker) -> ServiceBuilder<Stack<TrackLayer, L>>;
 
+    /// Puts each call into `session`: [`SessionLayer::new`].
+    fn session(self, session: Session) -> ServiceBuilder<Stack<SessionLayer, L>>;
+
     /// Ends the whole call after `limit`: [`DeadlineLayer::new`].
     fn deadline(self, limit: Duration) -> ServiceBuilder<Stack<DeadlineLayer, L>>;
+
+    /// Ends the call at the deadline that it comes with: [`DeadlineLayer::from_context`].
+    fn deadline_from_context(self) -> ServiceBuilder<Stack<DeadlineLayer, L>>;
 
     /// Ends the call when it is cancelled: [`CancelLayer::new`].
     fn cancellable(self) -> ServiceBuilder<Stack<CancelLayer, L>>;
@@ -63,18 +80,63 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     /// Answers a call that failed with clones of `value`: [`FallbackLayer::value`].
     fn fallback_value<T>(self, value: T) -> ServiceBuilder<Stack<FallbackLayer<Value<T>>, L>>;
 
+    /// Answers a call that failed with what `f` makes of the error and the request:
+    /// [`FallbackLayer::with`].
+    fn fallback_with<F, E, R, T, Fut>(
+        self,
+        f: F,
+    ) -> ServiceBuilder<Stack<FallbackLayer<With<F>>, L>>
+    where
+        F: Fn(E, R) -> Fut,
+        Fut: Future<Output = Result<T, E>>;
+
     /// Sends a call that failed to `service`: [`FallbackLayer::service`].
     fn fallback_service<S>(self, service: S)
     -> ServiceBuilder<Stack<FallbackLayer<Through<S>>, L>>;
 
+    /// Answers a call that failed with the last good answer to the same inputs, up to `max_age` old:
+    /// [`FallbackLayer::stale`].
+    #[cfg(feature = "stale")]
+    fn fallback_stale(
+        self,
+        max_age: Duration,
+    ) -> ServiceBuilder<Stack<FallbackLayer<StalePrediction>, L>>;
+
     /// Tries again at most `retries` times: [`RetryLayer::new`].
     fn retries(self, retries: u32) -> ServiceBuilder<Stack<RetryLayer, L>>;
 
+    /// Sends a second attempt where the first is slower than the share `percentile` of them:
+    /// [`HedgeLayer::percentile`].
+    fn hedge(self, percentile: Percentile) -> ServiceBuilder<Stack<HedgeLayer, L>>;
+
+    /// Sends a second attempt after `delay`: [`HedgeLayer::after`].
+    fn hedge_after(self, delay: Duration) -> ServiceBuilder<Stack<HedgeLayer, L>>;
+
+    /// Gives the call an equal share of the time left for one of `steps`: [`AllotLayer::even`].
+    fn allot_even(self, steps: u32) -> ServiceBuilder<Stack<AllotLayer, L>>;
+
+    /// Gives the call the time left but for `reserve`: [`AllotLayer::all_but`].
+    fn allot_all_but(self, reserve: Duration) -> ServiceBuilder<Stack<AllotLayer, L>>;
+
     /// Ends one attempt after `limit`: [`TimeoutLayer::new`].
     fn attempt_timeout(self, limit: Duration) -> ServiceBuilder<Stack<TimeoutLayer, L>>;
+
+    /// Fills `latency`, of which `percentile` will be asked: [`LearnLayer::new`].
+    fn learn(
+        self,
+        latency: Latency,
+        percentile: Percentile,
+    ) -> ServiceBuilder<Stack<LearnLayer, L>>;
 }
 
 impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
+    fn standard_stack<F>(
+        self,
+        stack: StandardStack<F>,
+    ) -> ServiceBuilder<Stack<StandardStack<F>, L>> {
+        self.layer(stack)
+    }
+
     fn shutdown(self, shutdown: Shutdown) -> ServiceBuilder<Stack<ShutdownLayer, L>> {
         self.layer(ShutdownLayer::new(shutdown))
     }
@@ -83,8 +145,16 @@ impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
         self.layer(TrackLayer::new(tracker))
     }
 
+    fn session(self, session: Session) -> ServiceBuilder<Stack<SessionLayer, L>> {
+        self.layer(SessionLayer::new(session))
+    }
+
     fn deadline(self, limit: Duration) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
         self.layer(DeadlineLayer::new(limit))
+    }
+
+    fn deadline_from_context(self) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
+        self.layer(DeadlineLayer::from_context())
     }
 
     fn cancellable(self) -> ServiceBuilder<Stack<CancelLayer, L>> {
@@ -95,6 +165,17 @@ impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
         self.layer(FallbackLayer::value(value))
     }
 
+    fn fallback_with<F, E, R, T, Fut>(
+        self,
+        f: F,
+    ) -> ServiceBuilder<Stack<FallbackLayer<With<F>>, L>>
+    where
+        F: Fn(E, R) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.layer(FallbackLayer::with(f))
+    }
+
     fn fallback_service<S>(
         self,
         service: S,
@@ -102,12 +183,44 @@ impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
         self.layer(FallbackLayer::service(service))
     }
 
+    #[cfg(feature = "stale")]
+    fn fallback_stale(
+        self,
+        max_age: Duration,
+    ) -> ServiceBuilder<Stack<FallbackLayer<StalePrediction>, L>> {
+        self.layer(FallbackLayer::stale(max_age))
+    }
+
     fn retries(self, retries: u32) -> ServiceBuilder<Stack<RetryLayer, L>> {
         self.layer(RetryLayer::new(retries))
     }
 
+    fn hedge(self, percentile: Percentile) -> ServiceBuilder<Stack<HedgeLayer, L>> {
+        self.layer(HedgeLayer::percentile(percentile))
+    }
+
+    fn hedge_after(self, delay: Duration) -> ServiceBuilder<Stack<HedgeLayer, L>> {
+        self.layer(HedgeLayer::after(delay))
+    }
+
+    fn allot_even(self, steps: u32) -> ServiceBuilder<Stack<AllotLayer, L>> {
+        self.layer(AllotLayer::even(steps))
+    }
+
+    fn allot_all_but(self, reserve: Duration) -> ServiceBuilder<Stack<AllotLayer, L>> {
+        self.layer(AllotLayer::all_but(reserve))
+    }
+
     fn attempt_timeout(self, limit: Duration) -> ServiceBuilder<Stack<TimeoutLayer, L>> {
         self.layer(TimeoutLayer::new(limit))
+    }
+
+    fn learn(
+        self,
+        latency: Latency,
+        percentile: Percentile,
+    ) -> ServiceBuilder<Stack<LearnLayer, L>> {
+        self.layer(LearnLayer::new(latency, percentile))
     }
 }
 

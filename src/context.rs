@@ -3,10 +3,13 @@
 use std::{
     fmt,
     num::NonZeroU64,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use crate::{Cancel, Deadline};
+use crate::{Cancel, Deadline, Spent, spent::account::Carried};
 
 /// Names a call within this process, in spans, in errors and on the Python side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +51,8 @@ pub struct CallContext {
     pub call_id: Option<CallId>,
     /// How many attempts came before this one: 0 for the first.
     pub attempt: u32,
+    /// What the attempts before this one spent.
+    pub(crate) account: Carried,
 }
 
 impl CallContext {
@@ -59,6 +64,7 @@ impl CallContext {
             cancel: Cancel::none(),
             call_id: None,
             attempt: 0,
+            account: Carried::none(),
         }
     }
 
@@ -66,6 +72,12 @@ impl CallContext {
     #[inline]
     pub fn id(&mut self) -> CallId {
         *self.call_id.get_or_insert_with(CallId::next)
+    }
+
+    /// Lets the attempt that is to follow go on with the account of the one that `spent` this, so
+    /// that its answer or its error tells of both.
+    pub fn follow(&mut self, spent: &Arc<Spent>) {
+        self.account.follow(spent);
     }
 
     /// Makes the deadline `deadline` if that is earlier, and returns the deadline in force.

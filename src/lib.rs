@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! a call
-//!   -> layers        deadline, cancel, fallback, retry, attempt timeout    mod layers
+//!   -> layers        shutdown, track, deadline, cancel, fallback, retry,   mod layers,
+//!                    hedge, attempt timeout                                in order: mod stack
 //!   -> DspyService   checks the inputs, takes a permit                     mod service
 //!   -> bridge        a queue to the thread that owns the interpreter       mod bridge
 //!   -> program       your DSPy module, unchanged                           src/python
@@ -43,14 +44,22 @@
 //! # }
 //! ```
 //!
+//! [`StandardStack`] is all layers in their order, as one; [`StackConfig`] reads it from a file.
+//!
+//! # What a call cost
+//!
+//! A [`Prediction`] tells its LM calls and tokens. So does the error of a call that has no answer:
+//! [`Spent`], by [`Error::spent`], with the last partial answer that the program left.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
 //! | `lm` (default, part of `python`) | [`lm`]: LM calls as a tower HTTP stack |
+//! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
 //! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status |
-//! | `test-util` | [`testing`]: a scripted LM over real HTTP; for tests only |
+//! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
 //!
 //! Without default features the layers build with no Python, for any tower service.
@@ -64,6 +73,8 @@ mod context;
 mod deadline;
 pub mod drop_scope;
 pub mod error;
+#[cfg(any(feature = "python", feature = "test-util"))]
+mod innermost;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
@@ -72,13 +83,16 @@ mod request;
 #[cfg(feature = "python")]
 pub mod service;
 mod session;
+mod spent;
+pub mod stack;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
 pub use batch::{Batch, predict_all};
 #[cfg(feature = "python")]
 pub use bridge::{
-    Health, Host, HostStats, StartError,
+    Health, Host, HostStats, LmTotals, StartError,
     env::{EnvError, PythonEnv},
 };
 pub use builder::DspyServiceBuilderExt;
@@ -101,6 +115,8 @@ pub use request::{PredictRequest, Prediction, Usage};
 #[cfg(feature = "python")]
 pub use service::{DspyService, LoadError};
 pub use session::{Session, SessionLayer, SessionService};
+pub use spent::{LmCall, LmOutcome, Spent};
+pub use stack::{StackConfig, StandardService, StandardStack};
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{CallContext, Cancel, Carrier, Deadline};
+use crate::{CallContext, Cancel, Carrier, Deadline, LmCall};
 
 /// The inputs of one prediction, with the context that it travels in.
 ///
@@ -73,8 +73,14 @@ impl PredictRequest {
         &self.inputs
     }
 
+    /// The inputs, without a copy.
+    #[cfg(feature = "stale")]
+    pub(crate) fn shared_inputs(&self) -> Arc<Value> {
+        Arc::clone(&self.inputs)
+    }
+
     /// The context.
-    #[cfg(feature = "python")]
+    #[cfg(any(feature = "python", feature = "test-util"))]
     pub(crate) fn context_ref(&self) -> &CallContext {
         &self.context
     }
@@ -112,12 +118,24 @@ impl fmt::Debug for PredictRequest {
 pub struct Prediction {
     /// The program's output fields.
     pub outputs: Map<String, Value>,
-    /// The tokens that the program's LM calls reported.
+    /// The tokens of all LM calls, also of those made on other threads, as in `dspy.Parallel`. After
+    /// a retry, those of the earlier attempts as well: it is what the answer cost, but for a hedged
+    /// attempt that lost.
     pub usage: Usage,
-    /// How many LM calls reported their usage.
-    pub lm_calls: u32,
+    /// The LM calls, in the order in which they ended: at most 256 of them.
+    pub lm_calls: Vec<LmCall>,
+    /// How many LM calls there were beyond those in `lm_calls`.
+    pub lm_calls_not_kept: u32,
+    /// How many LM calls the program made past the host, by an LM that it made itself while it
+    /// ran. They are neither in `lm_calls` nor in `usage`.
+    pub lm_calls_bypassed: u32,
     /// From the moment the service was called to the answer.
     pub elapsed: Duration,
+    /// How old the answer is, if it is an earlier one that stands in for a call that failed, as
+    /// `layers::fallback::Stale` gives it; `None` if it is this call's own.
+    ///
+    /// What a stale answer cost was counted when it was made: its usage is zero.
+    pub stale_age: Option<Duration>,
 }
 
 impl Prediction {
@@ -127,8 +145,11 @@ impl Prediction {
         Self {
             outputs,
             usage: Usage::default(),
-            lm_calls: 0,
+            lm_calls: Vec::new(),
+            lm_calls_not_kept: 0,
+            lm_calls_bypassed: 0,
             elapsed: Duration::ZERO,
+            stale_age: None,
         }
     }
 
@@ -153,9 +174,11 @@ impl fmt::Debug for Prediction {
         f.debug_struct("Prediction")
             .field("outputs", &self.outputs.keys().collect::<Vec<_>>())
             .field("usage", &self.usage)
-            .field("lm_calls", &self.lm_calls)
+            .field("lm_calls", &self.lm_calls.len())
+            .field("lm_calls_bypassed", &self.lm_calls_bypassed)
             .field("elapsed", &self.elapsed)
-            .finish()
+            .field("stale_age", &self.stale_age)
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,6 +192,16 @@ pub struct Usage {
     pub completion_tokens: u64,
     /// The provider's total.
     pub total_tokens: u64,
+}
+
+impl Usage {
+    /// Adds the tokens of `other`.
+    pub fn add(&mut self, other: Self) {
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.prompt_tokens, other.prompt_tokens);
+        add(&mut self.completion_tokens, other.completion_tokens);
+        add(&mut self.total_tokens, other.total_tokens);
+    }
 }
 
 struct FieldNames<'a>(&'a Value);

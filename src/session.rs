@@ -150,9 +150,37 @@ impl Default for Session {
 /// Puts each call into a [`Session`]: it ends with the session, at the latest.
 ///
 /// A call's own deadline and cancellation still hold. It is a [`DeadlineLayer`] around a
-/// [`CancelLayer`]: the service is always ready, and each call waits, within the session, for a clone
-/// of the inner service, which has to be `Clone`, with an error that can be made from [`Elapsed`] and
-/// [`Cancelled`].
+/// [`CancelLayer`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_dspy::{Error, Scope, Session, SessionLayer, WithContext};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let session = Session::within(Duration::from_secs(60));
+/// let service = ServiceBuilder::new()
+///     .layer(SessionLayer::new(session.clone()))
+///     .service_fn(|seconds: WithContext<u64>| async move {
+///         tokio::time::sleep(Duration::from_secs(seconds.request)).await;
+///         Ok::<_, Error>("done")
+///     });
+///
+/// assert!(service.clone().oneshot(WithContext::new(40)).await.is_ok());
+/// let error = service.oneshot(WithContext::new(40)).await.unwrap_err();
+/// assert!(matches!(error, Error::Elapsed(elapsed) if elapsed.scope() == Scope::Deadline));
+/// assert!(session.is_over());
+/// # }
+/// ```
+///
+/// # What it demands of the inner service
+/// `Clone`, an error that can be made from [`Elapsed`] and [`Cancelled`], and a request that is a
+/// [`Carrier`]. The service is always ready: each call waits, within the session, for a clone of the
+/// inner service.
+///
+/// # How it differs from tower's layers
+/// tower has none for this: its `Timeout` begins anew with each call.
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     session: Session,

@@ -12,8 +12,8 @@ use std::{
 use counting::allocations;
 use tower::{Service, ServiceBuilder};
 use tower_dspy::{
-    CancelLayer, Carrier, Deadline, DeadlineLayer, Error, FallbackLayer, PredictRequest,
-    RetryLayer, TimeoutLayer, WithContext,
+    CallContext, CancelLayer, Carrier, Cause, Deadline, DeadlineLayer, Error, FallbackLayer,
+    PredictRequest, RetryLayer, TimeoutLayer, WithContext, drop_scope,
 };
 
 const CALLS: u64 = 100;
@@ -121,6 +121,19 @@ fn a_prediction_request_costs_no_allocation() {
 #[test]
 fn a_request_beside_its_context_costs_no_allocation() {
     assert_none(WithContext::new(()));
+}
+
+/// What ends a call asks what it spent, and most spent nothing.
+#[test]
+fn the_end_of_work_that_spent_nothing_costs_no_allocation() {
+    let end = || drop_scope::collect(Cause::Elapsed, || drop(CallContext::new()));
+    assert!(end().is_none());
+    let count = allocations(|| {
+        for _ in 0..CALLS {
+            assert!(end().is_none());
+        }
+    });
+    assert_eq!(count, 0);
 }
 
 /// Without which the others would prove nothing.

@@ -19,7 +19,9 @@ use super::{
     exchange::Event,
     fault::Fault,
     inbox::{Control, Inbox},
+    spending::Spending,
 };
+use crate::{Cause, Spent, drop_scope, spent::account::Carried};
 
 /// What a call came to.
 pub(crate) type Outcome = Result<Value, Fault>;
@@ -29,10 +31,11 @@ const OUTCOME_OUT: u8 = 2;
 const SETTLED: u8 = 4;
 
 /// What both sides know of a call. Each step is taken once, whoever comes first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CallState {
     steps: AtomicU8,
     exchanges: Mutex<Exchanges>,
+    spending: Spending,
 }
 
 /// The LM exchanges of a call that are under way.
@@ -43,6 +46,18 @@ struct Exchanges {
 }
 
 impl CallState {
+    pub(super) fn new(spending: Spending) -> Self {
+        Self {
+            steps: AtomicU8::new(0),
+            exchanges: Mutex::default(),
+            spending,
+        }
+    }
+
+    pub(super) const fn spending(&self) -> &Spending {
+        &self.spending
+    }
+
     fn set(&self, step: u8) -> u8 {
         self.steps.fetch_or(step, Ordering::AcqRel)
     }
@@ -178,11 +193,32 @@ impl Call {
         }
     }
 
-    /// Signals the work to stop, the first time; it may take its time to clean up.
-    pub(crate) fn cancel(&self) {
+    /// Signals the work to stop because of `cause`, the first time; it may take its time to clean up.
+    pub(crate) fn cancel(&self, cause: Cause) {
+        self.state.spending.stop(cause);
         if self.state.cancel(&self.inbox.counters) {
             self.inbox.push(Control::Cancel(self.sequence));
         }
+    }
+
+    /// The call is over, with an answer or because of `cause`: what it spent until now is what it
+    /// spent. `None` if that is nothing.
+    pub(crate) fn close(&self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
+        self.state.spending.close(end, &self.inbox.lm_counters);
+        self.state.spending.spent()
+    }
+
+    /// Nobody waits any more, because of `cause`. Returns as [`close`](Self::close).
+    pub(crate) fn give_up(&mut self, cause: Cause) -> Option<Arc<Spent>> {
+        self.resolved = true;
+        self.state.outcome_out(&self.inbox.counters);
+        self.cancel(cause);
+        self.close(Err(cause))
+    }
+
+    /// What is left when the call is over, to tell a layer that drops it later.
+    pub(crate) fn carried(&self) -> Carried {
+        self.state.spending.carried()
     }
 
     /// Why the host takes no calls any more.
@@ -206,8 +242,10 @@ impl Future for Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.resolved {
-            self.state.outcome_out(&self.inbox.counters);
-            self.cancel();
+            let spent = self.give_up(drop_scope::cause());
+            if let Some(spent) = spent {
+                drop_scope::report(spent);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::clock::Moment;
+use crate::{LmCall, LmOutcome, spent::attempt::Totals};
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -30,16 +31,55 @@ pub(super) struct Counters {
     pub(super) crossing: Moment,
 }
 
-/// Only ever goes up.
+/// What LM calls came to and cost, of all calls and of what calls none.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(super) struct LmCounters {
+    pub(super) answered: Count,
+    pub(super) elapsed: Count,
+    pub(super) cancelled: Count,
+    pub(super) refused: Count,
+    pub(super) failed: Count,
+    pub(super) bypassed: Count,
+    pub(super) prompt_tokens: Count,
+    pub(super) completion_tokens: Count,
+    pub(super) total_tokens: Count,
+    pub(super) late_tokens: Count,
+    pub(super) wasted_tokens: Count,
+    pub(super) partials: Count,
+}
 
-impl Count {
-    pub(super) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+impl Totals for LmCounters {
+    fn lm_call_ended(&self, call: &LmCall) {
+        let outcomes = match call.outcome {
+            LmOutcome::Answered => &self.answered,
+            LmOutcome::Elapsed => &self.elapsed,
+            LmOutcome::Cancelled => &self.cancelled,
+            LmOutcome::Refused => &self.refused,
+            LmOutcome::Failed => &self.failed,
+        };
+        outcomes.add(1);
+        let usage = call.usage();
+        self.prompt_tokens.add(usage.prompt_tokens);
+        self.completion_tokens.add(usage.completion_tokens);
+        self.total_tokens.add(usage.total_tokens);
     }
 
-    pub(super) fn get(&self) -> u64 {
+    fn answered_too_late(&self, tokens: u64) {
+        self.late_tokens.add(tokens);
+    }
+}
+
+/// Only ever goes up.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`; returns what it was before.
+    pub(crate) fn add(&self, n: u64) -> u64 {
+        self.0.fetch_add(n, Ordering::Relaxed)
+    }
+
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

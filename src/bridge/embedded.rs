@@ -298,7 +298,10 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     }
     let fd = inbox.wake_fd();
     let port = Bound::new(py, Port::new(inbox.clone()))?;
-    startup.call_method1("import_dspy", (port.getattr("log")?,))?;
+    let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
+    for weaker in weaker.extract::<Vec<String>>()? {
+        tracing::warn!(target: "tower_dspy", "{weaker}");
+    }
     let module = py.import("tower_dspy.loop")?;
     let linger = Bound::new(py, Linger::new(inbox.clone()))?;
     let threads = (embedded.thread_grace.as_secs_f64(), embedded.max_abandoned);

@@ -17,6 +17,7 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyTuple},
 };
+use tokio::time::Instant;
 
 use super::{
     call::{Abort, CallState},
@@ -24,7 +25,8 @@ use super::{
 };
 use crate::{
     CallContext, Cancel, Deadline,
-    lm::{LmFailure, LmFailureKind, LmHandle, LmRequest, LmResponse},
+    lm::{LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
+    spent::{account::Account, attempt::Attempt},
 };
 
 /// What Python hears of an exchange.
@@ -229,6 +231,22 @@ impl Opening<'_> {
         let mut context = self.context;
         // A cancel drops the exchange as a whole, and nothing is said of it.
         context.cancel = Cancel::none();
+        // From here on it counts the attempts at the LM call.
+        context.attempt = 0;
+        let totals = &self.inbox.lm_counters;
+        let attempt = match &self.call {
+            Some(call) => call.spending().attempt(totals).cloned(),
+            // Code that belongs to no call, such as a thread without its scope.
+            None => Some(Attempt::new(
+                Account::new(Instant::now(), 0),
+                0,
+                Some(totals.clone()),
+            )),
+        };
+        let Some(attempt) = attempt else {
+            return Ok(None);
+        };
+        request.extensions_mut().insert(LmLog::of(attempt));
         let deadline = context.deadline;
         request.extensions_mut().insert(context);
         let id = self.inbox.next_sequence();

@@ -1,6 +1,6 @@
 //! The handle to what runs Python.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{mem, sync::Arc, thread::JoinHandle, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -10,10 +10,11 @@ use tokio::{
 };
 
 use super::{
-    Call, Fault, Health, Held,
+    Call, Fault, Health, Held, HostStats, ProgramCounts,
     call::CallState,
     embedded::Embedded,
     inbox::{self, Control, Inbox, Start},
+    spending::Spending,
 };
 use crate::{CallContext, Deadline, lm::LmHandle};
 
@@ -62,24 +63,7 @@ impl Host {
     /// What the host has done and is doing.
     #[must_use]
     pub fn stats(&self) -> HostStats {
-        let counters = &self.inbox.counters;
-        // Read in this order a call can be missing from `running`, never counted twice.
-        let settled = counters.settled.get();
-        let never_started = counters.never_started.get();
-        let started = counters.started.get();
-        HostStats {
-            submitted: counters.submitted.get(),
-            queued: self.inbox.queued() as u64,
-            running: started.saturating_sub(settled.saturating_sub(never_started)),
-            settled,
-            orphans: counters.orphans.get(),
-            cancelled: counters.cancelled.get(),
-            strays: counters.strays.get(),
-            in_lm_calls: counters.in_lm_calls.get(),
-            abandoned: counters.abandoned.get(),
-            replaced: counters.replaced.get(),
-            queue_age: self.inbox.queue_age(),
-        }
+        HostStats::of(&self.inbox)
     }
 
     /// How the host is, judged by its heartbeat; takes no lock and no GIL.
@@ -121,14 +105,17 @@ impl Host {
     /// Sends a call on its way; `held` is dropped when all its work has ended.
     pub(crate) fn submit(
         &self,
-        context: CallContext,
+        mut context: CallContext,
         target: u64,
         inputs: Arc<Value>,
         held: Held,
+        program: Option<Arc<ProgramCounts>>,
     ) -> Call {
+        let before = mem::take(&mut context.account);
+        let spending = Spending::new(context.attempt, before, program);
         let remaining = context.deadline.map(Deadline::remaining);
         let (sender, outcome) = oneshot::channel();
-        let state = Arc::new(CallState::default());
+        let state = Arc::new(CallState::new(spending));
         let sequence = self.inbox.next_sequence();
         self.inbox.counters.submitted.add(1);
         self.inbox.push_start(Start {
@@ -169,33 +156,4 @@ impl Host {
     pub(crate) fn closed(&self) -> Option<&str> {
         self.inbox.closed()
     }
-}
-
-/// A reading of the host's counters. They are read one after the other, not at one instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HostStats {
-    /// Calls ever handed to the host.
-    pub submitted: u64,
-    /// Calls that wait for their start.
-    pub queued: u64,
-    /// Calls that have started and whose work has not ended.
-    pub running: u64,
-    /// Calls whose work has ended, or never began.
-    pub settled: u64,
-    /// Calls whose caller has its outcome, or gave up, while their work goes on.
-    pub orphans: u64,
-    /// Calls that were signalled to stop.
-    pub cancelled: u64,
-    /// Tasks that calls had left behind.
-    pub strays: u64,
-    /// LM calls under way: what a host that is healthy and slow waits for.
-    pub in_lm_calls: u64,
-    /// Threads that did not stop within their grace, were given up and still work; see
-    /// [`Embedded::max_abandoned`].
-    pub abandoned: u64,
-    /// Threads that took the place of an abandoned one.
-    pub replaced: u64,
-    /// How long the oldest waiting call has waited; an upper bound within one burst.
-    pub queue_age: Duration,
 }

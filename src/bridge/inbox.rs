@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::{
     call::{CallState, Outcome},
     clock,
-    counters::Counters,
+    counters::{Counters, LmCounters},
     exchange::Event,
     fault::Fault,
     watchdog::Watch,
@@ -70,6 +70,8 @@ pub(super) struct Inbox {
     sequence: AtomicU64,
     lms: RwLock<Vec<Arc<LmHandle>>>,
     max_abandoned: usize,
+    // Of its own, because the account of a call adds to it and may outlive the call.
+    pub(super) lm_counters: Arc<LmCounters>,
     pub(super) counters: Counters,
     pub(super) watch: Watch,
 }
@@ -88,6 +90,7 @@ impl Inbox {
             reason: OnceLock::new(),
             sequence: AtomicU64::new(1),
             lms: RwLock::default(),
+            lm_counters: Arc::default(),
             counters: Counters::default(),
             watch: Watch::default(),
         })

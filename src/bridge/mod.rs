@@ -27,12 +27,16 @@ mod log;
 mod port;
 mod room;
 mod runtime;
+mod spending;
+mod stats;
 mod watchdog;
 
 pub use embedded::{Embedded, StartError};
 pub use health::Health;
-pub use host::{Host, HostStats};
+pub use host::Host;
+pub use stats::{HostStats, LmTotals};
 
 pub(crate) use call::{Call, Outcome};
 pub(crate) use fault::{Fault, FaultKind, lost};
 pub(crate) use inbox::Held;
+pub(crate) use spending::ProgramCounts;

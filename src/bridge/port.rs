@@ -210,6 +210,28 @@ impl Pending {
         self.resolve(value);
     }
 
+    /// Keeps a partial answer; false if nobody waits for one any more.
+    fn partial(&self, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
+        let serde_json::Value::Object(fields) = convert::from_python(fields)? else {
+            return Ok(false);
+        };
+        let attempt = self.state.spending().attempt(&self.inbox.lm_counters);
+        Ok(attempt.is_some_and(|attempt| attempt.partial(fields)))
+    }
+
+    /// The program got an LM's answer.
+    fn stepped(&self) {
+        if let Some(attempt) = self.state.spending().attempt(&self.inbox.lm_counters) {
+            attempt.stepped();
+        }
+    }
+
+    /// The program calls an LM past the host.
+    fn bypassed(&self, lm: &str) {
+        let spending = self.state.spending();
+        spending.bypassed(lm, &self.inbox.lm_counters);
+    }
+
     /// Whether the call may call no LM any more.
     fn is_over(&self) -> bool {
         // The loop may be held up by this very call, and not hear that the host stops.

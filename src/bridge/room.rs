@@ -62,8 +62,16 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/scope.py"),
     ),
     (
+        "tower_dspy.seam",
+        include_str!("../python/tower_dspy/seam.py"),
+    ),
+    (
         "tower_dspy.settings",
         include_str!("../python/tower_dspy/settings.py"),
+    ),
+    (
+        "tower_dspy.steps",
+        include_str!("../python/tower_dspy/steps.py"),
     ),
     (
         "tower_dspy.threads",

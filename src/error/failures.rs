@@ -1,29 +1,32 @@
 //! The errors that the service raises: each says what happened, to what, and what to do.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::ErrorKind;
+use crate::Spent;
 
 /// The service has as many calls as it may have, and as many waiting; or its host has given up so
 /// many threads that sync programs are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{program}` {why}")]
-pub struct Overloaded {
+#[error("`{}` {}", .0.program, .0.why)]
+pub struct Overloaded(Box<OverloadedFields>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OverloadedFields {
     program: Box<str>,
     why: Box<str>,
 }
 
 impl Overloaded {
-    #[cfg(feature = "python")]
-    pub(crate) fn full(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
+    /// `program` has `max_in_flight` calls in flight, and `max_waiting` more wait: what a mock in a
+    /// test answers then.
+    #[must_use]
+    pub fn new(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
         let why = format!(
             "already has {max_in_flight} calls in flight and {max_waiting} waiting; \
              try again later, or raise `max_in_flight` or `max_waiting`"
         );
-        Self {
-            program: program.into(),
-            why: why.into(),
-        }
+        Self::saying(program, why)
     }
 
     /// `threads` that do not stop were given up, and no more may be.
@@ -33,17 +36,24 @@ impl Overloaded {
             "is sync and {threads} threads of the host's do not stop; try again later or \
              elsewhere, start the process anew if that lasts, or raise `max_abandoned`"
         );
-        Self {
+        Self::saying(program, why)
+    }
+
+    fn saying(program: &str, why: String) -> Self {
+        Self(Box::new(OverloadedFields {
             program: program.into(),
             why: why.into(),
-        }
+        }))
     }
 }
 
 /// The inputs do not fit the program's schema. Nothing ran and no LM was called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}; `{program}` expects {expected}")]
-pub struct InvalidInput {
+#[error("{}; `{}` expects {}", .0.problem, .0.program, .0.expected)]
+pub struct InvalidInput(Box<InvalidInputFields>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct InvalidInputFields {
     program: Box<str>,
     field: Option<Box<str>>,
     problem: Box<str>,
@@ -51,43 +61,49 @@ pub struct InvalidInput {
 }
 
 impl InvalidInput {
-    #[cfg(feature = "python")]
-    pub(crate) fn new(
+    /// A refusal as a mock in a test gives one: what is wrong, in which field if it is one, and
+    /// what `program` expects instead.
+    pub fn new(
         program: &str,
         field: Option<&str>,
         problem: impl Into<Box<str>>,
         expected: impl Into<Box<str>>,
     ) -> Self {
-        Self {
+        Self(Box::new(InvalidInputFields {
             program: program.into(),
             field: field.map(Into::into),
             problem: problem.into(),
             expected: expected.into(),
-        }
+        }))
     }
 
     /// The input field that is wrong; `None` if the inputs as a whole are.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
-        self.field.as_deref()
+        self.0.field.as_deref()
     }
 
     /// What the program expects instead.
     #[must_use]
     pub fn expected(&self) -> &str {
-        &self.expected
+        &self.0.expected
     }
 }
 
 /// A Python exception that the program raised.
 ///
-/// `Display` gives its type and message, which may repeat what the program was asked.
+/// `Display` gives its type and message, which may repeat what the program was asked. Two are
+/// equal when the exceptions are, whatever was [spent](Self::spent).
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the program raised {python_type}: {message}")]
-pub struct ProgramError {
+#[error("the program raised {}: {}", .0.python_type, .0.message)]
+pub struct ProgramError(Box<ProgramErrorFields>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct ProgramErrorFields {
     python_type: Box<str>,
     message: Box<str>,
     traceback: Box<str>,
+    spent: Beside,
 }
 
 impl ProgramError {
@@ -97,29 +113,47 @@ impl ProgramError {
         message: impl Into<Box<str>>,
         traceback: impl Into<Box<str>>,
     ) -> Self {
-        Self {
+        Self(Box::new(ProgramErrorFields {
             python_type: python_type.into(),
             message: message.into(),
             traceback: traceback.into(),
-        }
+            spent: Beside(None),
+        }))
+    }
+
+    /// The same, with what the call had spent.
+    #[must_use]
+    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
+        self.0.spent = Beside(spent.into());
+        self
     }
 
     /// The qualified name of the exception's class, such as `ValueError` or `my_pkg.NoAnswer`.
     #[must_use]
     pub fn python_type(&self) -> &str {
-        &self.python_type
+        &self.0.python_type
     }
 
     /// The exception's message.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The traceback as Python prints it, causes included.
     #[must_use]
     pub fn traceback(&self) -> &str {
-        &self.traceback
+        &self.0.traceback
+    }
+
+    /// What the call had spent until then; `None` if that is nothing.
+    #[must_use]
+    pub fn spent(&self) -> Option<&Spent> {
+        self.shared().map(|spent| &**spent)
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 }
 
@@ -127,19 +161,25 @@ impl ProgramError {
 impl fmt::Debug for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProgramError")
-            .field("python_type", &self.python_type)
+            .field("python_type", &self.0.python_type)
             .finish_non_exhaustive()
     }
 }
 
 /// The LM failed, as DSPy reported it.
+///
+/// Two are equal when the failures are, whatever was [spent](Self::spent).
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the LM call failed with {python_type}{}: {message}", Status(*.status))]
-pub struct LmError {
+#[error("the LM call failed with {}{}: {}", .0.python_type, Status(.0.status), .0.message)]
+pub struct LmError(Box<LmErrorFields>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct LmErrorFields {
     python_type: Box<str>,
     message: Box<str>,
     status: Option<u16>,
     retry_after: Option<Duration>,
+    spent: Beside,
 }
 
 impl LmError {
@@ -151,40 +191,58 @@ impl LmError {
         status: Option<u16>,
         retry_after: Option<Duration>,
     ) -> Self {
-        Self {
+        Self(Box::new(LmErrorFields {
             python_type: python_type.into(),
             message: message.into(),
             status,
             retry_after,
-        }
+            spent: Beside(None),
+        }))
+    }
+
+    /// The same, with what the call had spent.
+    #[must_use]
+    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
+        self.0.spent = Beside(spent.into());
+        self
+    }
+
+    /// What the call had spent until then; `None` if that is nothing.
+    #[must_use]
+    pub fn spent(&self) -> Option<&Spent> {
+        self.shared().map(|spent| &**spent)
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 
     /// The class of DSPy's exception, such as `LMRateLimitError`.
     #[must_use]
     pub fn python_type(&self) -> &str {
-        &self.python_type
+        &self.0.python_type
     }
 
     /// The exception's message.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The HTTP status; `None` if no answer came.
     #[must_use]
     pub const fn status(&self) -> Option<u16> {
-        self.status
+        self.0.status
     }
 
     /// How long the provider asked to be left alone.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.0.retry_after
     }
 
     pub(crate) const fn kind(&self) -> ErrorKind {
-        Self::kind_of_status(self.status)
+        Self::kind_of_status(self.0.status)
     }
 
     pub(crate) const fn kind_of_status(status: Option<u16>) -> ErrorKind {
@@ -201,9 +259,9 @@ impl LmError {
 impl fmt::Debug for LmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LmError")
-            .field("python_type", &self.python_type)
-            .field("status", &self.status)
-            .field("retry_after", &self.retry_after)
+            .field("python_type", &self.0.python_type)
+            .field("status", &self.0.status)
+            .field("retry_after", &self.0.retry_after)
             .finish_non_exhaustive()
     }
 }
@@ -218,23 +276,59 @@ impl fmt::Display for Status {
 }
 
 /// The interpreter that was to run the call, or ran it, is gone.
+///
+/// Two are equal when their reasons are, whatever was [spent](Self::spent).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the Python host is gone ({reason}); the call cannot be answered")]
-pub struct Lost {
+#[error("the Python host is gone ({}); the call cannot be answered", .0.reason)]
+pub struct Lost(Box<LostFields>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LostFields {
     reason: Box<str>,
+    spent: Beside,
 }
 
 impl Lost {
-    #[cfg(feature = "python")]
-    pub(crate) fn new(reason: impl Into<Box<str>>) -> Self {
-        Self {
+    /// The host is gone because of `reason`, as a mock in a test says.
+    pub fn new(reason: impl Into<Box<str>>) -> Self {
+        Self(Box::new(LostFields {
             reason: reason.into(),
-        }
+            spent: Beside(None),
+        }))
     }
 
     /// What became of the host.
     #[must_use]
     pub fn reason(&self) -> &str {
-        &self.reason
+        &self.0.reason
+    }
+
+    /// The same, with what the call had spent.
+    #[must_use]
+    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
+        self.0.spent = Beside(spent.into());
+        self
+    }
+
+    /// What the call had spent until then; `None` if that is nothing, or went with the host.
+    #[must_use]
+    pub fn spent(&self) -> Option<&Spent> {
+        self.shared().map(|spent| &**spent)
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 }
+
+/// What was spent, which makes no other failure of the one that it rides on.
+#[derive(Clone, Debug)]
+struct Beside(Option<Arc<Spent>>);
+
+impl PartialEq for Beside {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Beside {}

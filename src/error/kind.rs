@@ -1,14 +1,15 @@
 //! The sorts of failure that a layer, or a table of statuses, tells apart.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use tower::BoxError;
 
 use super::{Cancelled, Elapsed, Error};
-use crate::Cause;
+use crate::{Cause, Spent};
 
-/// The sort of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The sort of a failure; in a configuration in snake case, as `"lm_unavailable"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// One attempt took too long; another may be quicker.
@@ -79,6 +80,12 @@ pub trait Classify {
     fn cancel_cause(&self) -> Option<Cause> {
         None
     }
+
+    /// What the call had spent, if the failure tells: a retry or a fallback hands it on to the next
+    /// attempt.
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        None
+    }
 }
 
 impl Classify for BoxError {
@@ -93,6 +100,14 @@ impl Classify for BoxError {
     fn cancel_cause(&self) -> Option<Cause> {
         find(&**self, |error| error.cancel_cause()).flatten()
     }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        spent_of(&**self)
+    }
+}
+
+pub(crate) fn spent_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Arc<Spent>> {
+    find(error, |error| error.spent()).flatten()
 }
 
 impl Classify for tower::load_shed::error::Overloaded {
@@ -129,7 +144,10 @@ impl Classify for tonic::Status {
 }
 
 /// Looks through `error` and its sources for the first that knows its sort.
-fn find<T>(error: &(dyn StdError + 'static), read: impl FnOnce(&dyn Classify) -> T) -> Option<T> {
+fn find<'a, T>(
+    error: &'a (dyn StdError + 'static),
+    read: impl FnOnce(&'a dyn Classify) -> T,
+) -> Option<T> {
     let mut next = Some(error);
     while let Some(error) = next {
         let known: Option<&dyn Classify> = if let Some(error) = error.downcast_ref::<Error>() {

@@ -1,9 +1,9 @@
 //! The two errors that the layers raise themselves.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Classify, ErrorKind};
-use crate::Cause;
+use crate::{Cause, Spent};
 
 /// Which limit passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,22 +32,39 @@ pub enum Stage {
 }
 
 /// A limit passed, and what it limited was stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Two are equal when the same limit passed in the same stage, whatever was [spent](Self::spent).
+#[derive(Clone)]
 pub struct Elapsed {
+    // Nanoseconds: every layer's answer is as large as its error.
+    limit: u64,
+    spent: Option<Arc<Spent>>,
     scope: Scope,
     stage: Stage,
-    limit: Duration,
 }
 
 impl Elapsed {
     /// The limit `limit` of `scope` passed while the call was in `stage`.
     #[must_use]
     pub const fn new(scope: Scope, stage: Stage, limit: Duration) -> Self {
+        let nanos = limit.as_nanos();
         Self {
+            limit: if nanos < u64::MAX as u128 {
+                nanos as u64
+            } else {
+                u64::MAX
+            },
+            spent: None,
             scope,
             stage,
-            limit,
         }
+    }
+
+    /// The same, with what the call had spent.
+    #[must_use]
+    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
+        self.spent = spent.into();
+        self
     }
 
     /// Which limit passed.
@@ -63,10 +80,39 @@ impl Elapsed {
     }
 
     /// The time that the limit allowed, from when the layer that names it got the call. Zero if
-    /// the call arrived too late.
+    /// the call arrived too late; [`Duration::MAX`] for more than 584 years.
     #[must_use]
     pub const fn limit(&self) -> Duration {
-        self.limit
+        match self.limit {
+            u64::MAX => Duration::MAX,
+            nanos => Duration::from_nanos(nanos),
+        }
+    }
+
+    /// What the work that was stopped had spent; `None` if that is nothing, or nobody reported it.
+    #[must_use]
+    pub fn spent(&self) -> Option<&Spent> {
+        self.spent.as_deref()
+    }
+}
+
+impl PartialEq for Elapsed {
+    fn eq(&self, other: &Self) -> bool {
+        let limit = |elapsed: &Self| (elapsed.scope, elapsed.stage, elapsed.limit);
+        limit(self) == limit(other)
+    }
+}
+
+impl Eq for Elapsed {}
+
+impl fmt::Debug for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elapsed")
+            .field("scope", &self.scope)
+            .field("stage", &self.stage)
+            .field("limit", &self.limit())
+            .field("spent", &self.spent)
+            .finish()
     }
 }
 
@@ -78,24 +124,39 @@ impl fmt::Display for Elapsed {
             Scope::Reserve => "what a fallback's reserve had left of the deadline",
             Scope::Share => "this step's share of the time left",
         };
+        let limit = Readable(self.limit());
         match self.stage {
-            Stage::BeforeStart if self.limit.is_zero() => {
+            Stage::BeforeStart if self.limit == 0 => {
                 write!(f, "{what} had passed before the call was started")
             }
             Stage::BeforeStart => write!(
                 f,
-                "{what} ({:?}) is less than such calls take; the call was not started",
-                self.limit
+                "{what} ({limit}) is less than such calls take; the call was not started"
             ),
-            Stage::Waiting => write!(
-                f,
-                "{what} ({:?}) passed while the call waited for the service",
-                self.limit
-            ),
-            Stage::Running => {
-                write!(f, "{what} ({:?}) passed; the call was stopped", self.limit)
+            Stage::Waiting => {
+                write!(
+                    f,
+                    "{what} ({limit}) passed while the call waited for the service"
+                )
             }
+            Stage::Running => write!(f, "{what} ({limit}) passed; the call was stopped"),
         }
+    }
+}
+
+/// A duration to three digits: what was left of 4 s is measured, and reads as 3.999999123 s.
+struct Readable(Duration);
+
+impl fmt::Display for Readable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(nanos) = u64::try_from(self.0.as_nanos()) else {
+            return f.write_str("unlimited");
+        };
+        // Never coarser than whole seconds.
+        let digits = nanos.checked_ilog10().unwrap_or(0).saturating_sub(2).min(9);
+        let unit = 10_u64.pow(digits);
+        let rounded = nanos.saturating_add(unit / 2) / unit * unit;
+        write!(f, "{:?}", Duration::from_nanos(rounded))
     }
 }
 
@@ -108,25 +169,62 @@ impl Classify for Elapsed {
             Scope::Deadline => ErrorKind::Deadline,
         }
     }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        self.spent.as_ref()
+    }
 }
 
 /// The call was stopped for a reason other than the clock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Two are equal when their causes are, whatever was [spent](Self::spent).
+#[derive(Clone)]
 pub struct Cancelled {
     cause: Cause,
+    spent: Option<Arc<Spent>>,
 }
 
 impl Cancelled {
     /// Stopped because of `cause`.
     #[must_use]
     pub const fn new(cause: Cause) -> Self {
-        Self { cause }
+        Self { cause, spent: None }
+    }
+
+    /// The same, with what the call had spent.
+    #[must_use]
+    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
+        self.spent = spent.into();
+        self
     }
 
     /// Who stopped the call, or what.
     #[must_use]
     pub const fn cause(&self) -> Cause {
         self.cause
+    }
+
+    /// What the work that was stopped had spent; `None` if that is nothing, or nobody reported it.
+    #[must_use]
+    pub fn spent(&self) -> Option<&Spent> {
+        self.spent.as_deref()
+    }
+}
+
+impl PartialEq for Cancelled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cause == other.cause
+    }
+}
+
+impl Eq for Cancelled {}
+
+impl fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled")
+            .field("cause", &self.cause)
+            .field("spent", &self.spent)
+            .finish()
     }
 }
 
@@ -156,5 +254,58 @@ impl Classify for Cancelled {
 
     fn cancel_cause(&self) -> Option<Cause> {
         Some(self.cause)
+    }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        self.spent.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spent() -> Arc<Spent> {
+        Arc::new(Spent {
+            steps: 1,
+            ..Spent::default()
+        })
+    }
+
+    #[test]
+    fn the_limit_is_read_as_it_was_given_and_shown_to_three_digits() {
+        let rounded = [
+            (Duration::from_nanos(3_999_999_123), "4s"),
+            (Duration::from_nanos(3_995_000_000), "4s"),
+            (Duration::from_nanos(1_234_567_890), "1.23s"),
+            (Duration::from_nanos(12_345_678), "12.3ms"),
+            (Duration::from_nanos(999_999), "1ms"),
+            (Duration::from_millis(250), "250ms"),
+            (Duration::from_nanos(7), "7ns"),
+            (Duration::from_millis(86_399_600), "86400s"),
+            (Duration::MAX, "unlimited"),
+        ];
+        for (limit, shown) in rounded {
+            let elapsed = Elapsed::new(Scope::Attempt, Stage::Running, limit);
+            assert_eq!(elapsed.limit(), limit);
+            assert!(
+                elapsed.to_string().contains(&format!("({shown})")),
+                "{elapsed}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_spent_makes_no_other_error() {
+        let elapsed = Elapsed::new(Scope::Deadline, Stage::Running, Duration::from_secs(1));
+        let told = elapsed.clone().with_spent(spent());
+        assert_eq!(elapsed, told);
+        assert_eq!((elapsed.spent(), told.spent()), (None, Some(&*spent())));
+
+        let cancelled = Cancelled::new(Cause::Caller);
+        let told = cancelled.clone().with_spent(spent());
+        assert_eq!(cancelled, told);
+        assert_ne!(told, Cancelled::new(Cause::Shutdown).with_spent(spent()));
+        assert_eq!((cancelled.spent(), told.spent()), (None, Some(&*spent())));
     }
 }

@@ -10,8 +10,13 @@ mod kind;
 mod limits;
 
 pub use failures::{InvalidInput, LmError, Lost, Overloaded, ProgramError};
+pub(crate) use kind::spent_of;
 pub use kind::{Classify, ErrorKind};
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
+
+use std::sync::Arc;
+
+use crate::Spent;
 
 /// What a [`DspyService`](crate::DspyService) and the layers around it answer with when there is no
 /// prediction.
@@ -66,5 +71,53 @@ impl Classify for Error {
             Self::Cancelled(error) => error.cancel_cause(),
             _ => None,
         }
+    }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        match self {
+            Self::Elapsed(error) => Classify::spent(error),
+            Self::Cancelled(error) => Classify::spent(error),
+            Self::Program(error) => error.shared(),
+            Self::Lm(error) => error.shared(),
+            Self::Lost(error) => error.shared(),
+            Self::Overloaded(_) | Self::InvalidInput(_) => None,
+        }
+    }
+}
+
+impl Error {
+    /// What the call had spent until it ended; `None` if that is nothing: it did not run, or called
+    /// no LM, finished no step and left no partial answer.
+    #[must_use]
+    pub fn spent(&self) -> Option<&Spent> {
+        Classify::spent(self).map(|spent| &**spent)
+    }
+
+    /// The same, with what the call had spent.
+    #[cfg(feature = "python")]
+    pub(crate) fn with_spent(self, spent: Option<Arc<Spent>>) -> Self {
+        match self {
+            Self::Elapsed(error) => error.with_spent(spent).into(),
+            Self::Cancelled(error) => error.with_spent(spent).into(),
+            Self::Program(error) => error.with_spent(spent).into(),
+            Self::Lm(error) => error.with_spent(spent).into(),
+            Self::Lost(error) => error.with_spent(spent).into(),
+            refused @ (Self::Overloaded(_) | Self::InvalidInput(_)) => refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+
+    /// Every layer's answer is at least as large as its error, and is moved at each of them.
+    #[test]
+    fn errors_are_small() {
+        assert!(size_of::<Elapsed>() <= 24);
+        assert!(size_of::<Cancelled>() <= 16);
+        assert!(size_of::<Error>() <= 24);
     }
 }

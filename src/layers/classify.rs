@@ -1,8 +1,8 @@
 //! How a layer reads the sort of a failure, and which sorts it acts on.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{Cause, Classify, ErrorKind};
+use crate::{Cause, Classify, ErrorKind, Spent};
 
 /// Reads the [`ErrorKind`] of an error: [`ByClassify`], or [`ByFn`] after `.classify(..)`.
 ///
@@ -23,6 +23,11 @@ pub trait Classifier<E> {
     fn cancel_cause(&self, _: &E) -> Option<Cause> {
         None
     }
+
+    /// What the call had spent, if `error` tells.
+    fn spent<'e>(&self, _: &'e E) -> Option<&'e Arc<Spent>> {
+        None
+    }
 }
 
 /// Asks the error itself, through [`Classify`].
@@ -40,6 +45,10 @@ impl<E: Classify> Classifier<E> for ByClassify {
 
     fn cancel_cause(&self, error: &E) -> Option<Cause> {
         error.cancel_cause()
+    }
+
+    fn spent<'e>(&self, error: &'e E) -> Option<&'e Arc<Spent>> {
+        error.spent()
     }
 }
 

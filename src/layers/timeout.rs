@@ -43,6 +43,37 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// # }
 /// ```
 ///
+/// # A quick try, then a longer one
+/// Two limits around one service, the longer as the fallback of the shorter:
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dspy::{DeadlineLayer, Error, ErrorKind, FallbackLayer, TimeoutLayer, WithContext};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// let program = service_fn(|question: WithContext<&'static str>| async move {
+///     tokio::time::sleep(Duration::from_secs(12)).await;
+///     Ok::<_, Error>(question.request.len())
+/// });
+/// let longer = TimeoutLayer::new(Duration::from_secs(30));
+/// let longer = ServiceBuilder::new().layer(longer).service(program);
+/// let service = ServiceBuilder::new()
+///     .layer(DeadlineLayer::new(Duration::from_secs(60)))
+///     .layer(FallbackLayer::service(longer).on_kinds([ErrorKind::Elapsed]))
+///     .layer(TimeoutLayer::new(Duration::from_secs(5)))
+///     .service(program);
+///
+/// let start = tokio::time::Instant::now();
+/// assert_eq!(service.oneshot(WithContext::new("why?")).await?, 4);
+/// assert_eq!(start.elapsed(), Duration::from_secs(5 + 12));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// For plain futures there is [`escalate`](crate::patterns::escalate).
+///
 /// # What it demands of the inner service
 /// An error that can be made from [`Elapsed`], such as [`Error`](crate::Error) or
 /// [`BoxError`](tower::BoxError), and a request that is a [`Carrier`].

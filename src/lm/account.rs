@@ -1,133 +1,60 @@
-//! What each exchange with a provider was and cost: [`LmCall`], kept in an [`LmLog`].
+//! What each exchange with a provider was and cost: each [`LmCall`] goes into an [`LmLog`].
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{LmRequest, usage::UsageReader};
-use crate::{Carrier, Cause, Usage, drop_scope};
-
-/// How an exchange with a provider ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LmOutcome {
-    /// The whole answer came, whatever its status.
-    Answered,
-    /// A limit of time, or the deadline, ended it.
-    Elapsed,
-    /// Nobody wanted the answer any more.
-    Cancelled,
-    /// It was not sent at all.
-    Refused,
-    /// It failed without an answer, or in the middle of one.
-    Failed,
-}
-
-/// One HTTP exchange with an LM provider. Each attempt of a retry layer is one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LmCall {
-    /// The provider, as in the LM's name.
-    pub provider: Arc<str>,
-    /// The model, as the provider knows it.
-    pub model: Arc<str>,
-    /// When it began, from when the log was made.
-    pub started: Duration,
-    /// How long it took, the body included.
-    pub duration: Duration,
-    /// The HTTP status, if the head of an answer came.
-    pub status: Option<u16>,
-    /// How many attempts of the same LM call came before.
-    pub attempt: u32,
-    /// How it ended.
-    pub outcome: LmOutcome,
-    /// Tokens of the prompt, if the provider told.
-    pub prompt_tokens: Option<u64>,
-    /// Tokens of the answer, if the provider told.
-    pub completion_tokens: Option<u64>,
-    /// All tokens, if the provider told.
-    pub total_tokens: Option<u64>,
-}
+use super::{
+    LmRequest,
+    usage::{Counts, UsageReader},
+};
+use crate::{
+    Carrier, Cause, LmCall, LmOutcome, Usage, drop_scope,
+    spent::{account::Account, attempt::Attempt},
+};
 
 /// Takes down the LM calls of whoever puts it into their requests' extensions.
 ///
 /// Clones share one log. It keeps a bounded number of calls and [counts](Self::lost) the others.
 #[derive(Clone, Debug)]
-pub struct LmLog(Arc<Log>);
-
-#[derive(Debug)]
-struct Log {
-    began: Instant,
-    most: usize,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    calls: Vec<LmCall>,
-    lost: u64,
-}
+pub struct LmLog(Arc<Attempt>);
 
 impl LmLog {
     /// A log that keeps the first `most` calls.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Log {
-            began: Instant::now(),
-            most,
-            state: Mutex::default(),
-        }))
+        Self(Attempt::new(Account::new(Instant::now(), most), 0, None))
+    }
+
+    /// The log of an attempt of a program's call.
+    #[cfg(feature = "python")]
+    pub(crate) fn of(attempt: Arc<Attempt>) -> Self {
+        Self(attempt)
     }
 
     /// The calls that have ended, in the order in which they did.
     #[must_use]
     pub fn calls(&self) -> Vec<LmCall> {
-        self.lock().calls.clone()
+        self.0.account().with(|spent| spent.lm_calls.clone())
     }
 
     /// How many calls have ended and were not kept.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lock().lost
+        self.0.account().with(|spent| spent.lm_calls_not_kept)
     }
 
-    /// The tokens of all calls that were kept.
+    /// The tokens of all calls that have ended, also of those that were not kept.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let mut sum = Usage::default();
-        let add = |sum: &mut u64, tokens: Option<u64>| {
-            *sum = sum.saturating_add(tokens.unwrap_or_default());
-        };
-        for call in &self.lock().calls {
-            add(&mut sum.prompt_tokens, call.prompt_tokens);
-            add(&mut sum.completion_tokens, call.completion_tokens);
-            add(&mut sum.total_tokens, call.total_tokens);
-        }
-        sum
-    }
-
-    fn push(&self, call: LmCall) {
-        let mut state = self.lock();
-        if state.calls.len() < self.0.most {
-            state.calls.push(call);
-        } else {
-            state.lost += 1;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.account().with(|spent| spent.usage)
     }
 }
 
 /// Keeps the 256 first calls.
 impl Default for LmLog {
     fn default() -> Self {
-        Self::new(256)
+        Self::new(Account::MOST)
     }
 }
 
@@ -139,30 +66,21 @@ pub(super) struct Record(Option<Box<Live>>);
 #[derive(Debug)]
 struct Live {
     log: LmLog,
-    began: Instant,
-    call: LmCall,
+    id: u64,
     usage: UsageReader,
 }
 
 impl Record {
     pub(super) fn begin(request: &LmRequest, provider: &Arc<str>, model: &Arc<str>) -> Self {
         Self(request.extensions().get::<LmLog>().map(|log| {
-            let began = Instant::now();
+            let attempt = request.context().map_or(0, |context| context.attempt);
+            let id = log.0.begin(LmCall {
+                attempt,
+                ..LmCall::new(provider.clone(), model.clone(), LmOutcome::Cancelled)
+            });
             Box::new(Live {
                 log: log.clone(),
-                began,
-                call: LmCall {
-                    provider: provider.clone(),
-                    model: model.clone(),
-                    started: began.saturating_duration_since(log.0.began),
-                    duration: Duration::ZERO,
-                    status: None,
-                    attempt: request.context().map_or(0, |context| context.attempt),
-                    outcome: LmOutcome::Cancelled,
-                    prompt_tokens: None,
-                    completion_tokens: None,
-                    total_tokens: None,
-                },
+                id,
                 usage: UsageReader::default(),
             })
         }))
@@ -170,32 +88,34 @@ impl Record {
 
     pub(super) fn status(&mut self, status: http::StatusCode) {
         if let Some(live) = &mut self.0 {
-            live.call.status = Some(status.as_u16());
+            let status = Some(status.as_u16());
+            live.log.0.update(live.id, |call| call.status = status);
         }
     }
 
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        if let Some(live) = &mut self.0 {
-            live.usage.read(bytes);
+        let Some(live) = &mut self.0 else { return };
+        let before = live.usage.counts;
+        live.usage.read(bytes);
+        let counts = live.usage.counts;
+        if counts != before {
+            // At once: the call that this is made for may end before the exchange does.
+            live.log.0.update(live.id, |call| tell(call, counts));
         }
     }
 
     /// The exchange ended like this; what is said afterwards does not count.
     pub(super) fn finish(&mut self, outcome: LmOutcome) {
         let Some(live) = self.0.take() else { return };
-        let Live {
-            log,
-            began,
-            mut call,
-            usage,
-        } = *live;
-        call.duration = began.elapsed();
-        call.outcome = outcome;
-        call.prompt_tokens = usage.counts.prompt;
-        call.completion_tokens = usage.counts.completion;
-        call.total_tokens = usage.counts.total();
-        log.push(call);
+        let tokens = live.usage.counts.total().unwrap_or_default();
+        live.log.0.end(live.id, outcome, tokens);
     }
+}
+
+fn tell(call: &mut LmCall, counts: Counts) {
+    call.prompt_tokens = counts.prompt;
+    call.completion_tokens = counts.completion;
+    call.total_tokens = counts.total();
 }
 
 impl Drop for Record {

@@ -17,13 +17,13 @@ use tower::{BoxError, Service};
 
 use super::{
     LmBody, LmHttp, LmRequest, LmResponse,
-    account::{LmOutcome, Record},
+    account::Record,
     handle::Shared,
     http::body,
     limits::{self, Timer},
     status::BadStatus,
 };
-use crate::{Cause, Deadline, drop_scope};
+use crate::{Cause, Deadline, LmOutcome, drop_scope};
 
 /// Sends requests with the key, within the limits of an exchange, and takes them down.
 #[derive(Clone, Debug)]

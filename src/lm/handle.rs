@@ -14,7 +14,7 @@ use tower::{BoxError, ServiceExt};
 
 use super::{
     Lm, LmBody, LmHttp, LmLimits, LmRequest, LmResponse, Wrap,
-    account::{LmOutcome, Record},
+    account::Record,
     exchange::Exchange,
     failure::LmFailure,
     http::{body, erase},
@@ -24,7 +24,7 @@ use super::{
     redact::Redact,
     status::BadStatus,
 };
-use crate::drop_scope;
+use crate::{LmOutcome, drop_scope};
 
 /// What all calls of one LM have in common.
 #[derive(Debug)]

@@ -46,7 +46,7 @@ use serde_json::{Map, Value, json};
 use tower::{BoxError, Layer, Service};
 
 pub use self::{
-    account::{LmCall, LmLog, LmOutcome},
+    account::LmLog,
     client::LmClient,
     failure::{LmFailure, LmFailureKind},
     handle::LmHandle,
@@ -57,6 +57,7 @@ pub use self::{
     status::BadStatus,
 };
 use self::{client::SharedClient, http::erase};
+pub use crate::{LmCall, LmOutcome};
 
 /// An LM by name, with where it is, with whose key, and what its calls go through.
 ///

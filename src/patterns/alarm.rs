@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::TimeoutError;
 use crate::{
-    Cancel, Cancelled, Cause, Elapsed, Stage,
+    Cancel, Cancelled, Cause, Elapsed, Spent, Stage,
     layers::guard::{Alarm, Clock, Limit, Watch},
 };
 
@@ -97,10 +98,10 @@ impl Alarm for Either {
         self.project().clock.poll_timer(cx)
     }
 
-    fn error(&self, cause: Cause, stage: Stage) -> Ended {
+    fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Ended {
         match self.rang {
-            Some(Rang::Clock) => Ended::Elapsed(self.clock.error(cause, stage)),
-            _ => Ended::Cancelled(self.watch.error(cause, stage)),
+            Some(Rang::Clock) => Ended::Elapsed(self.clock.error(cause, stage, spent)),
+            _ => Ended::Cancelled(self.watch.error(cause, stage, spent)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Why a plain future has no answer.
 
-use std::{convert::Infallible, error::Error as StdError, fmt, time::Duration};
+use std::{convert::Infallible, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use crate::{Cancelled, Classify, Elapsed, ErrorKind, Scope};
+use crate::{Cancelled, Classify, Elapsed, ErrorKind, Scope, Spent};
 
 /// Why an operation has no answer: its limit passed, the deadline over it passed, it was cancelled,
 /// or it failed by itself.
@@ -145,6 +145,14 @@ impl<E: Classify> Classify for TimeoutError<E> {
         match self {
             Self::Failed(error) => error.retry_after(),
             _ => None,
+        }
+    }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        match self {
+            Self::Elapsed(elapsed) | Self::Deadline(elapsed) => Classify::spent(elapsed),
+            Self::Cancelled(cancelled) => Classify::spent(cancelled),
+            Self::Failed(error) => error.spent(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     outcome::{Outcome, TimeoutResult},
     run::{Bounds, Host, Run, tighter},
 };
-use crate::{Cancel, Cause, Deadline, Elapsed, Scope, Session, Stage};
+use crate::{Cancel, Cause, Classify, Deadline, Elapsed, Scope, Session, Stage};
 
 /// Runs many operations under one deadline, and stops them when it passes.
 ///
@@ -269,7 +269,9 @@ impl Host for Executing {
             {
                 let limit = self.since.map(|since| deadline.remaining_at(since));
                 let limit = limit.unwrap_or_default();
-                let elapsed = Elapsed::new(Scope::Deadline, Stage::Running, limit);
+                let spent = Classify::spent(&cancelled).cloned();
+                let elapsed =
+                    Elapsed::new(Scope::Deadline, Stage::Running, limit).with_spent(spent);
                 Err(TimeoutError::Deadline(elapsed))
             }
             result => result,

@@ -4,10 +4,12 @@ use std::{
     collections::VecDeque,
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +20,10 @@ use super::{
     run::{Bounds, Host, Run},
     timeout,
 };
-use crate::{Cancel, Cause};
+use crate::{
+    Cancel, Cause,
+    layers::guard::enclosing::{self, End},
+};
 
 /// How long a clean-up handler may take unless it is told otherwise.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
@@ -62,7 +67,9 @@ type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 /// # The end
 /// 1. All child tokens are cancelled, and operations that come later are refused.
 /// 2. Operations go on, until they are done or the grace has ended. Their answers stay their own: one
-///    that completes within the grace has completed.
+///    that completes within the grace has completed. A prediction, or a layer of this crate, that
+///    has the token within the operation does not give up at once, but waits for the clean-up; nor
+///    does a limit of time cut it short that passes meanwhile, so a grace should be short.
 /// 3. What is left is cut: dropped, and answered with [`TimeoutError::Cancelled`].
 /// 4. The clean-up handlers run, one after the other, in the order in which they were added, each
 ///    once and within [its limit](Self::with_cleanup_limit).
@@ -75,6 +82,8 @@ pub struct GracefulCancellationHandler {
 struct Shared {
     /// Asks the operations to end.
     ask: Cancel,
+    /// When their grace began.
+    since: OnceLock<Instant>,
     /// Ends them.
     cut: Cancel,
     operations: Arc<Operations>,
@@ -90,6 +99,7 @@ impl GracefulCancellationHandler {
         Self {
             shared: Arc::new(Shared {
                 ask: Cancel::new(),
+                since: OnceLock::new(),
                 cut: Cancel::new(),
                 operations: Arc::default(),
                 cleanups: Mutex::default(),
@@ -149,7 +159,11 @@ impl GracefulCancellationHandler {
             shared: self.shared.clone(),
             entry: None,
         };
-        Run::new(operation.into_future(), host)
+        let operation = Graced {
+            operation: operation.into_future(),
+            shared: self.shared.clone(),
+        };
+        Run::new(operation, host)
     }
 
     /// The operations that run, oldest first.
@@ -168,7 +182,7 @@ impl GracefulCancellationHandler {
     /// Returns whether this call decided the cause.
     ///
     /// [`cancel_gracefully`](Self::cancel_gracefully) goes on from there. By itself this stops
-    /// nothing that does not listen.
+    /// nothing that does not listen, and gives what does listen no grace.
     pub fn cancel(&self, cause: Cause) -> bool {
         self.shared.ask.cancel(cause)
     }
@@ -190,11 +204,14 @@ impl GracefulCancellationHandler {
         let start = Instant::now();
         let Shared {
             ask,
+            since,
             cut,
             operations,
             cleaning,
             ..
         } = &*self.shared;
+        // Before the token: who hears of that finds out that there is a grace.
+        since.get_or_init(|| start);
         ask.cancel(Cause::Caller);
         let asked = operations.close();
         let total = asked.len();
@@ -266,6 +283,27 @@ pub struct CancellationReport {
     pub cleanups_cut: usize,
     /// How long all of it took.
     pub took: Duration,
+}
+
+pin_project! {
+    /// An operation that has a grace once the end has begun.
+    struct Graced<F> {
+        #[pin]
+        operation: F,
+        shared: Arc<Shared>,
+    }
+}
+
+impl<F: Future> Future for Graced<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let since = this.shared.since.get();
+        // What is polled within leaves the end to the handler, or it would drop what still cleans up.
+        let end = since.map(|&at| End { at, grace: true });
+        enclosing::with(end, || this.operation.poll(cx))
+    }
 }
 
 /// One operation of a handler.

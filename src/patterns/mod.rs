@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | one limit | [`timeout`] | [`TimeoutLayer`](crate::TimeoutLayer) |
 //! | another try when it was too short | [`retry_on_timeout`], [`escalate`] | [`RetryLayer`](crate::RetryLayer) |
+//! | another answer, when there is none in time | `match` on [`TimeoutError`] | [`FallbackLayer`](crate::FallbackLayer), with the last good answer too |
 //! | limits, retries and backoff in one place | [`TimeoutConfig`] | [`TimeoutConfig::layer`] |
 //! | one deadline over many operations | [`DeadlineExecutor`] | [`DeadlineLayer`](crate::DeadlineLayer), [`Session`](crate::Session) |
 //! | a token | [`run_cancellable`], [`run_with_cancellation`] | [`CancelLayer`](crate::CancelLayer) |

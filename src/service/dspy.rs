@@ -1,21 +1,16 @@
 //! The innermost service: one program.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
-use super::{
-    PredictFuture, Schema, Typed,
-    program::{Program, Waiting},
-};
+use super::{PredictFuture, Schema, Typed, program::Program};
 use crate::{
-    Cancelled, Elapsed, Error, Overloaded, PredictRequest, Prediction, Scope, Stage, bridge,
+    Error, Overloaded, PredictRequest, Prediction, bridge,
+    innermost::{Stop, Turn},
 };
 
 /// A DSPy program as a [`tower::Service`], from [`Host::load`](crate::Host::load).
@@ -29,7 +24,22 @@ use crate::{
 /// `poll_ready` waits for one of `max_in_flight` permits. The permit moves into the work and comes
 /// back when that has really ended: after a timeout, not before the Python work stopped. With
 /// `max_waiting` calls waiting already it is ready at once, and the call answers
-/// [`Overloaded`]: an error from `poll_ready` would say that the service is dead.
+/// [`Overloaded`](crate::Overloaded): an error from `poll_ready` would say that the service is dead.
+///
+/// # What it tells
+/// A [`Prediction`] tells its LM calls and tokens, and so does the error of a call that ran, by
+/// [`Error::spent`]. The program can leave what it has so far, and ask about its limits:
+/// ```python
+/// import tower_dspy
+///
+/// tower_dspy.partial(answer=draft)  # on the error, if the call is stopped from now on
+/// tower_dspy.remaining()            # seconds until the deadline; None without one
+/// tower_dspy.deadline()             # on the clock of time.monotonic(); None without one
+/// tower_dspy.cancelled()            # whether nobody waits for the answer any more
+/// ```
+/// These work in the program's tasks and in threads that keep DSPy's settings or the context, as
+/// those of `dspy.Parallel` and `asyncio.to_thread` do. Where a program runs without a host they do
+/// nothing.
 ///
 /// # Limits
 /// A deadline in the request's context is kept, and a cancelled context ends the call, also
@@ -39,16 +49,6 @@ pub struct DspyService {
     program: Arc<Program>,
     turn: Turn,
 }
-
-/// Where the service stands between `poll_ready` and `call`.
-enum Turn {
-    Idle,
-    Waiting { acquire: Acquire, _place: Waiting },
-    Ready(OwnedSemaphorePermit),
-    Overloaded,
-}
-
-type Acquire = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send + Sync>>;
 
 impl DspyService {
     pub(super) fn new(program: Arc<Program>) -> Self {
@@ -73,9 +73,18 @@ impl DspyService {
     /// How many calls of this program are in flight: their work has not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.program
-            .max_in_flight
-            .saturating_sub(self.program.permits.available_permits())
+        self.program.permits.in_flight()
+    }
+
+    /// How many LM calls this program made past the host, by an LM that it made itself while it ran.
+    ///
+    /// Such calls have neither the host's key, layers and limits nor a place in
+    /// [`Prediction::usage`]. In async code they end with a cancelled call as others do; on a thread
+    /// the one under way goes on to its end, and no further one begins. What asks a provider without
+    /// a `dspy.BaseLM`, such as an embedder or the provider's own SDK, is not seen.
+    #[must_use]
+    pub fn lm_calls_bypassed(&self) -> u64 {
+        self.program.counts.bypassed()
     }
 
     /// The same service with the inputs and outputs as structs.
@@ -87,13 +96,8 @@ impl DspyService {
     fn admit(&self, request: &PredictRequest) -> Result<(), Error> {
         let program = &*self.program;
         program.schema.check(&program.name, request.inputs())?;
-        let context = request.context_ref();
-        if let Some(cause) = context.cancel.cause() {
-            return Err(Cancelled::new(cause).into());
-        }
-        if context.deadline.is_some_and(|deadline| deadline.is_past()) {
-            let limit = std::time::Duration::ZERO;
-            return Err(Elapsed::new(Scope::Deadline, Stage::BeforeStart, limit).into());
+        if let Some(error) = Stop::refuse(request.context_ref()) {
+            return Err(error);
         }
         if let Some(reason) = program.host.closed() {
             return Err(bridge::lost(reason));
@@ -120,65 +124,19 @@ impl Service<PredictRequest> for DspyService {
     type Future = PredictFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            match &mut self.turn {
-                Turn::Ready(_) | Turn::Overloaded => return Poll::Ready(Ok(())),
-                Turn::Waiting { acquire, .. } => match acquire.as_mut().poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    // The semaphore is never closed; if it were, the call would say so.
-                    Poll::Ready(permit) => {
-                        self.turn = permit.map_or(Turn::Overloaded, Turn::Ready);
-                    }
-                },
-                Turn::Idle => {
-                    let permits = &self.program.permits;
-                    self.turn = match permits.clone().try_acquire_owned() {
-                        Ok(permit) => Turn::Ready(permit),
-                        Err(_) => match self.program.wait() {
-                            Some(place) => Turn::Waiting {
-                                acquire: acquire(permits.clone()),
-                                _place: place,
-                            },
-                            None => Turn::Overloaded,
-                        },
-                    };
-                }
-            }
-        }
+        self.turn.poll(&self.program.permits, cx).map(Ok)
     }
 
     /// # Panics
-    /// Never: a call without readiness answers [`Overloaded`].
+    /// Never: a call without readiness answers [`Overloaded`](crate::Overloaded).
     fn call(&mut self, request: PredictRequest) -> PredictFuture {
-        let permit = match std::mem::replace(&mut self.turn, Turn::Idle) {
-            Turn::Ready(permit) => Some(permit),
-            // One may have come free since.
-            _ => self.program.permits.clone().try_acquire_owned().ok(),
-        };
-        let Some(permit) = permit else {
-            let program = &self.program;
-            let overloaded =
-                Overloaded::full(&program.name, program.max_in_flight, program.max_waiting);
-            return PredictFuture::refused(overloaded.into());
+        let program = &self.program;
+        let Some(permit) = self.turn.take(&program.permits) else {
+            return PredictFuture::refused(program.permits.overloaded(&program.name).into());
         };
         match self.admit(&request) {
             Ok(()) => PredictFuture::submit(self.program.clone(), request, permit),
             Err(error) => PredictFuture::refused(error),
         }
-    }
-}
-
-fn acquire(permits: Arc<Semaphore>) -> Acquire {
-    Box::pin(async move { permits.acquire_owned().await.ok() })
-}
-
-impl std::fmt::Debug for Turn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Idle => "Idle",
-            Self::Waiting { .. } => "Waiting",
-            Self::Ready(_) => "Ready",
-            Self::Overloaded => "Overloaded",
-        })
     }
 }

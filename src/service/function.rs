@@ -52,6 +52,7 @@ impl Function {
                 self.target,
                 Arc::new(arguments.into()),
                 None,
+                None,
             ),
         }
     }
@@ -68,13 +69,18 @@ impl Future for FunctionFuture {
     type Output = Result<Value, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.call)
-            .poll(cx)
-            .map(|outcome| match outcome {
+        Pin::new(&mut self.call).poll(cx).map(|outcome| {
+            let result = match outcome {
                 Some(outcome) => {
                     outcome.map_err(|fault| fault.into_error("function", Cause::Caller))
                 }
                 None => Err(bridge::lost(self.call.lost_because())),
-            })
+            };
+            let spent = self.call.close(match &result {
+                Ok(_) => Ok(()),
+                Err(_) => Err(Cause::Caller),
+            });
+            result.map_err(|error| error.with_spent(spent))
+        })
     }
 }

@@ -8,22 +8,19 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use serde_json::Value;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep_until},
-};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Span;
 
 use super::{program::Program, schema::into_fields};
 use crate::{
-    Cancel, Cancelled, Cause, Classify, Deadline, Elapsed, Error, PredictRequest, Prediction,
-    Scope, Stage, Usage,
+    Cause, Classify, Error, PredictRequest, Prediction,
     bridge::{self, Call, Outcome},
     drop_scope,
-    layers::guard::enclosing,
+    innermost::Stop,
+    spent::account::Carried,
 };
+
+type Answer = Result<Prediction, Error>;
 
 pin_project! {
     /// The answer to come of a [`DspyService`](super::DspyService).
@@ -43,7 +40,8 @@ pin_project! {
     enum State {
         Refused { error: Option<Error> },
         Running { #[pin] running: Running },
-        Done,
+        // A layer that gave a grace drops the answer that came in it, and asks what it cost.
+        Done { spent: Carried },
     }
 }
 
@@ -54,13 +52,8 @@ pin_project! {
         program: Arc<Program>,
         started: Instant,
         span: Span,
-        cancel: Cancel,
         #[pin]
-        cancelled: Option<WaitForCancellationFutureOwned>,
-        deadline: Option<Deadline>,
-        #[pin]
-        timer: Option<Sleep>,
-        signalled: Option<Cause>,
+        stop: Stop,
         resolved: bool,
     }
 
@@ -68,8 +61,11 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if !*this.resolved {
-                let cause = this.signalled.unwrap_or_else(drop_scope::cause);
+                let cause = this.stop.reason();
                 let _entered = this.span.enter();
+                if let Some(spent) = this.call.give_up(cause) {
+                    drop_scope::report(spent);
+                }
                 tracing::debug!(target: "tower_dspy", %cause, "dropped; the work was told to stop");
             }
         }
@@ -103,10 +99,11 @@ impl PredictFuture {
             attempt = context.attempt,
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
-        let cancel = context.cancel.clone();
-        let deadline = context.deadline;
+        let stop = Stop::new(&context, started);
         let held = Some(Box::new(permit) as _);
-        let call = program.host.submit(context, program.target, inputs, held);
+        let counts = Some(program.counts.clone());
+        let target = program.target;
+        let call = program.host.submit(context, target, inputs, held, counts);
         Self {
             state: State::Running {
                 running: Running {
@@ -114,11 +111,7 @@ impl PredictFuture {
                     program,
                     started,
                     span,
-                    cancelled: cancel.cancelled_owned(),
-                    cancel,
-                    deadline,
-                    timer: None,
-                    signalled: None,
+                    stop,
                     resolved: false,
                 },
             },
@@ -131,27 +124,27 @@ impl Future for PredictFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        let result = match state.as_mut().project() {
+        let (result, spent) = match state.as_mut().project() {
             StateProjection::Refused { error } => match error.take() {
-                Some(error) => Err(error),
+                Some(error) => (Err(error), Carried::none()),
                 None => return Poll::Pending,
             },
             StateProjection::Running { running } => ready!(running.poll(cx)),
-            StateProjection::Done => return Poll::Pending,
+            StateProjection::Done { .. } => return Poll::Pending,
         };
-        state.set(State::Done);
+        state.set(State::Done { spent });
         Poll::Ready(result)
     }
 }
 
 impl Running {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Prediction, Error>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Answer, Carried)> {
         let mut this = self.project();
         let _entered = this.span.clone().entered();
         // The answer first: what is ready wins the tie with the clock and with a cancel.
         let result = match Pin::new(&mut *this.call).poll(cx) {
             Poll::Ready(outcome) => {
-                let cause = this.signalled.unwrap_or_else(|| {
+                let cause = this.stop.signalled().unwrap_or_else(|| {
                     // Nobody else cancels what this call did not.
                     let stopped = this.program.host.closed().is_some();
                     if stopped {
@@ -166,58 +159,37 @@ impl Running {
                     |outcome| answer(outcome, &this.program.name, cause, *this.started),
                 )
             }
-            Poll::Pending => Err(ready!(this.poll_stop(cx))),
+            Poll::Pending => Err(ready!(
+                this.stop.as_mut().poll(cx, |cause| this.call.cancel(cause))
+            )),
         };
         *this.resolved = true;
+        let result = account(&*this.call, result, this.stop.signalled());
         report(&result.as_ref().map(|_| ()), *this.started);
-        Poll::Ready(result)
+        Poll::Ready((result, this.call.carried()))
     }
 }
 
-impl RunningProjection<'_> {
-    /// Signals the work when the call is cancelled or its deadline has passed, once. Ready with the
-    /// error, unless a layer around this call sees to its end.
-    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        if let Some(cause) = *self.signalled {
-            // Told at the deadline, a layer is about to end the call and to say what passed. Told
-            // by a token, one may be giving the work its grace.
-            let kept = cause == Cause::Deadline && self.timer.is_some()
-                || enclosing::sees_to(Instant::now(), Stage::Running, false);
-            if kept {
-                return Poll::Pending;
+/// Puts what the call spent beside its answer, or onto its error.
+fn account(call: &Call, result: Answer, signalled: Option<Cause>) -> Answer {
+    match result {
+        Ok(mut prediction) => {
+            if let Some(spent) = call.close(Ok(())) {
+                let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+                prediction.lm_calls_not_kept = count(spent.lm_calls_not_kept);
+                prediction.lm_calls_bypassed = count(spent.lm_calls_bypassed);
+                prediction.usage = spent.usage;
+                prediction.lm_calls = Arc::unwrap_or_clone(spent).lm_calls;
             }
-            return Poll::Ready(Cancelled::new(cause).into());
+            Ok(prediction)
         }
-        let cancelled = self.cancelled.as_mut().as_pin_mut();
-        if cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
-            self.timer.set(None);
-            self.signal(self.cancel.cause().unwrap_or(Cause::Caller));
-            // A layer that watches the same token is polled after its work: an answer now would
-            // win the tie and take the grace away. If there is none, it comes with the next poll.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        Err(error) => {
+            let cause = signalled.unwrap_or(match &error {
+                Error::Elapsed(_) => Cause::Deadline,
+                _ => Cause::Caller,
+            });
+            Err(error.with_spent(call.close(Err(cause))))
         }
-        let Some(deadline) = *self.deadline else {
-            return Poll::Pending;
-        };
-        if self.timer.is_none() {
-            self.timer.set(Some(sleep_until(deadline.instant())));
-        }
-        if let Some(timer) = self.timer.as_mut().as_pin_mut() {
-            ready!(timer.poll(cx));
-        }
-        self.signal(Cause::Deadline);
-        // Whoever set the limit knows what it is called; without a layer it is the deadline.
-        if enclosing::sees_to(deadline.instant(), Stage::Running, true) {
-            return Poll::Pending;
-        }
-        let limit = deadline.remaining_at(*self.started);
-        Poll::Ready(Elapsed::new(Scope::Deadline, Stage::Running, limit).into())
-    }
-
-    fn signal(&mut self, cause: Cause) {
-        *self.signalled = Some(cause);
-        self.call.cancel();
     }
 }
 
@@ -228,15 +200,7 @@ fn answer(
     started: Instant,
 ) -> Result<Prediction, Error> {
     let mut value = outcome.map_err(|fault| fault.into_error(program, cause))?;
-    let mut prediction = Prediction::new(into_fields(value["outputs"].take()));
-    let usage = &value["usage"];
-    let count = |name: &str| usage.get(name).and_then(Value::as_u64).unwrap_or_default();
-    prediction.usage = Usage {
-        prompt_tokens: count("prompt_tokens"),
-        completion_tokens: count("completion_tokens"),
-        total_tokens: count("total_tokens"),
-    };
-    prediction.lm_calls = u32::try_from(count("lm_calls")).unwrap_or(u32::MAX);
+    let mut prediction = Prediction::new(into_fields(value.take()));
     prediction.elapsed = started.elapsed();
     Ok(prediction)
 }
@@ -273,7 +237,7 @@ impl std::fmt::Debug for PredictFuture {
         let state = match &self.state {
             State::Refused { .. } => "refused",
             State::Running { .. } => "running",
-            State::Done => "done",
+            State::Done { .. } => "done",
         };
         f.debug_tuple("PredictFuture").field(&state).finish()
     }

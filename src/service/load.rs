@@ -14,13 +14,9 @@ use super::{DspyService, Function, Schema, program::Program};
 use crate::{
     Host, Lm,
     bridge::{Fault, FaultKind},
+    innermost::{MAX_IN_FLIGHT, MAX_WAITING},
     lm::LmConfigError,
 };
-
-/// Calls that run at once, unless [`Load::max_in_flight`] says otherwise.
-const MAX_IN_FLIGHT: usize = 64;
-/// Calls that wait for their turn, unless [`Load::max_waiting`] says otherwise.
-const MAX_WAITING: usize = 1024;
 
 impl Host {
     /// Loads a program and makes a service of it. Awaiting the returned [`Load`] does it.

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     marker::PhantomData,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +13,7 @@ use pin_project_lite::pin_project;
 use serde::{Serialize, de::DeserializeOwned};
 use tower::Service;
 
-use crate::{Error, InvalidInput, PredictRequest, Prediction, ProgramError, WithContext};
+use crate::{Error, InvalidInput, PredictRequest, Prediction, ProgramError, Spent, WithContext};
 
 /// A service of structs around one of [`PredictRequest`], from
 /// [`DspyService::typed`](super::DspyService::typed).
@@ -149,7 +150,8 @@ where
                 let prediction = ready!(inner.poll(cx))?;
                 Poll::Ready(prediction.parse().map_err(|error| {
                     let message = format!("the answer does not fit its struct: {error}");
-                    Error::from(ProgramError::new("answer", message, "")).into()
+                    let error = ProgramError::new("answer", message, "");
+                    Error::from(error.with_spent(cost_of(prediction))).into()
                 }))
             }
             StateProjection::Refused { error } => match error.take() {
@@ -158,6 +160,18 @@ where
             },
         }
     }
+}
+
+/// What an answer that cannot be used has cost.
+fn cost_of(prediction: Prediction) -> Option<Arc<Spent>> {
+    let spent = Spent {
+        usage: prediction.usage,
+        lm_calls: prediction.lm_calls,
+        lm_calls_not_kept: prediction.lm_calls_not_kept.into(),
+        lm_calls_bypassed: prediction.lm_calls_bypassed.into(),
+        ..Spent::default()
+    };
+    (!spent.is_nothing()).then(|| Arc::new(spent))
 }
 
 impl<F, Out> fmt::Debug for TypedFuture<F, Out> {

@@ -1,5 +1,19 @@
-//! What a test needs: a scripted LM.
+//! What a test needs: a mock of the DSPy service, a guard for paused time, a scripted LM.
+//!
+//! | the test is about | use | clock |
+//! |---|---|---|
+//! | your stack: limits, retries, fallbacks, what a caller is told | [`MockDspy`] | paused |
+//! | your stack around something that works on another thread | [`MockDspy`] or it, and [`OutsideWork`] | paused |
+//! | your programs, and what reaches the LM | [`ScriptedLm`] | real |
+//!
+//! [`error_of`] makes an [`Error`](crate::Error) of any kind.
 
+mod errors;
+pub mod mock;
+mod outside;
 pub mod scripted_lm;
 
+pub use errors::error_of;
+pub use mock::MockDspy;
+pub use outside::OutsideWork;
 pub use scripted_lm::ScriptedLm;

@@ -9,7 +9,11 @@ use std::{
 
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{
+    Layer, Service, ServiceExt,
+    retry::budget::{Budget, TpsBudget},
+    service_fn,
+};
 use tower_dspy::{Backoff, Error, Retry, RetryBudget, RetryLayer, WithContext};
 use tower_test::mock;
 
@@ -47,7 +51,7 @@ async fn attempts(retries: u32, budget: &RetryBudget, calls: usize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_ratio_is_exact_to_the_last_retry() {
+async fn trap_13_every_ratio_is_exact_to_the_last_retry() {
     for permille in [
         1, 100, 200, 300, 333, 400, 500, 600, 700, 800, 900, 999, 1000, 1500,
     ] {
@@ -57,6 +61,13 @@ async fn every_ratio_is_exact_to_the_last_retry() {
     }
     let none = RetryBudget::permille(0).with_reserve(0);
     assert_eq!(attempts(3, &none, 10_000).await, 10_000);
+
+    // tower's budget makes 50 % of 40 %, and 100 % of 60 %.
+    for (ratio, retries) in [(0.4, 5_000), (0.6, 10_000)] {
+        let towers = TpsBudget::new(SECOND * 10, 0, ratio);
+        (0..10_000).for_each(|_| towers.deposit());
+        assert_eq!((0..20_000).filter(|_| towers.withdraw()).count(), retries);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,24 +112,76 @@ async fn clones_of_a_layer_and_its_services_share_one_budget() {
     assert_eq!(count.load(Ordering::Relaxed), 4);
 }
 
+/// Three services, one behind the other, each with a retry of its own, before one that fails half
+/// of what it gets, or all.
 #[tokio::test(start_paused = true)]
-async fn three_nested_retries_stay_near_one_call_each() {
-    let nested = |budget: fn() -> RetryBudget| async move {
-        let count = Arc::default();
-        let service = failing(&count);
-        let service = retry(2, &budget()).layer(service);
-        let service = retry(2, &budget()).layer(service);
-        let service = retry(2, &budget()).layer(service);
-        for _ in 0..1_000 {
+async fn a_storm_of_three_nested_callers_is_bounded_by_each_ones_budget() {
+    const CALLS: usize = 10_000;
+    let storm = |budget: fn() -> RetryBudget, one_fails_in: usize| async move {
+        let counts: [Arc<AtomicUsize>; 3] = Default::default();
+        // What each level sends on, and what the innermost is sent.
+        let counted = |level: usize| {
+            let count = counts[level].clone();
+            move |request: WithContext<()>| {
+                count.fetch_add(1, Ordering::Relaxed);
+                request
+            }
+        };
+        let n = AtomicUsize::new(0);
+        let last = Arc::new(move || {
+            n.fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(one_fails_in)
+        });
+        let service = tower::ServiceBuilder::new()
+            .layer(retry(2, &budget()))
+            .map_request(counted(0))
+            .layer(retry(2, &budget()))
+            .map_request(counted(1))
+            .layer(retry(2, &budget()))
+            .map_request(counted(2))
+            .service_fn(move |_: WithContext<()>| {
+                ready(if last() { Err(too_slow()) } else { Ok(()) })
+            });
+        let mut answered = 0;
+        for _ in 0..CALLS {
             let call = service.clone().oneshot(WithContext::new(()));
-            call.await.expect_err("each attempt fails");
+            answered += usize::from(call.await.is_ok());
         }
-        count.load(Ordering::Relaxed)
+        let sent = counts.map(|count| count.load(Ordering::Relaxed));
+        (sent, answered)
     };
-    assert_eq!(nested(RetryBudget::unlimited).await, 27_000);
-    // 1000 * 1.2^3, for each layer adds a fifth of what it gets.
-    let bounded = || RetryBudget::permille(200).with_reserve(0);
-    assert_eq!(nested(bounded).await, 1_728);
+    let (sent, answered) = storm(RetryBudget::unlimited, 1).await;
+    assert_eq!((sent, answered), ([3, 9, 27].map(|n| n * CALLS), 0));
+
+    for one_fails_in in [1, 2] {
+        for (reserve, budget) in [
+            (
+                0,
+                (|| RetryBudget::permille(200).with_reserve(0)) as fn() -> _,
+            ),
+            (100, RetryBudget::default),
+        ] {
+            let (sent, answered) = storm(budget, one_fails_in).await;
+            let mut came = CALLS;
+            for sent in sent {
+                // Each sends at most a fifth more than came to it, and its reserve.
+                assert!(
+                    sent >= came && sent <= came + came / 5 + reserve,
+                    "{sent} of {came}"
+                );
+                came = sent;
+            }
+            if one_fails_in == 1 {
+                assert_eq!(answered, 0);
+                if reserve == 0 {
+                    // All that is allowed is used: 1.2^3.
+                    assert_eq!(sent, [12_000, 14_400, 17_280]);
+                }
+            } else {
+                assert!(answered > CALLS / 2, "{answered}");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +245,7 @@ async fn fail_once(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_is_never_sent_is_given_back() {
+async fn trap_12_a_retry_that_is_never_sent_is_given_back() {
     let budget = RetryBudget::permille(0).with_reserve(1).with_ttl(SECOND);
     let layer = RetryLayer::new(1)
         .with_backoff(Backoff::fixed(SECOND / 10))

@@ -1,9 +1,15 @@
-use std::future::{pending, ready};
+use std::{
+    future::{pending, ready},
+    time::Duration,
+};
 
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
-use tower_dspy::{Cause, Classify, DspyServiceBuilderExt, Error, ErrorKind};
+use tower_dspy::{
+    Cause, Classify, Deadline, DspyServiceBuilderExt, Error, ErrorKind, Latency, Percentile,
+    PredictRequest, Prediction, Session, Shutdown, StandardStack, Tracker,
+};
 
 use crate::{
     script::{Log, answer, request, too_slow},
@@ -92,4 +98,107 @@ async fn the_methods_stand_beside_towers_own() {
     // Two attempts of 4 s, and a wait of at most 100 ms between them.
     assert_eq!(log.len(), 2);
     assert!((secs(8)..=millis(8_101)).contains(&start.elapsed()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newer_methods_add_theirs() {
+    let stuck = || Log::default().service(|_| pending());
+    let start = Instant::now();
+    async fn took(
+        call: impl Future<Output = Result<Prediction, Error>>,
+    ) -> (Result<Prediction, ErrorKind>, Duration) {
+        let start = Instant::now();
+        let result = call.await;
+        (result.map_err(|error| error.kind()), start.elapsed())
+    }
+
+    let session = Session::within(secs(3));
+    let service = ServiceBuilder::new().session(session).service(stuck());
+    let call = took(service.oneshot(request())).await;
+    assert_eq!(call, (Err(ErrorKind::Deadline), secs(3)));
+
+    let due = || request().with_deadline(Deadline::within(secs(9)));
+    let stuck_service = stuck();
+    for (service, at) in [
+        (
+            ServiceBuilder::new()
+                .allot_even(3)
+                .service(stuck_service.clone()),
+            3,
+        ),
+        (
+            ServiceBuilder::new()
+                .allot_all_but(secs(2))
+                .service(stuck_service.clone()),
+            7,
+        ),
+    ] {
+        let call = took(service.oneshot(due())).await;
+        assert_eq!(call, (Err(ErrorKind::Elapsed), secs(at)));
+    }
+    let service = ServiceBuilder::new()
+        .deadline_from_context()
+        .service(stuck());
+    let call = took(service.oneshot(due())).await;
+    assert_eq!(call, (Err(ErrorKind::Deadline), secs(9)));
+    assert_eq!(start.elapsed(), secs(3 + 3 + 7 + 9));
+
+    let late_then_quick = |n| async move {
+        if n == 0 {
+            pending::<()>().await;
+        }
+        Ok(answer("second"))
+    };
+    let log = Log::default();
+    let service = ServiceBuilder::new()
+        .hedge_after(secs(2))
+        .service(log.service(late_then_quick));
+    let call = took(service.oneshot(request())).await;
+    assert_eq!(call, (Ok(answer("second")), secs(2)));
+
+    let latency = Latency::default();
+    let service = ServiceBuilder::new()
+        .hedge(Percentile::P95)
+        .learn(latency.clone(), Percentile::P95)
+        .service(Log::default().service(|_| ready(Ok(answer("quick")))));
+    assert!(service.oneshot(request()).await.is_ok());
+    assert_eq!(latency.samples(), 1);
+
+    let once = Log::default().service(|n| {
+        ready(if n == 0 {
+            Ok(answer("first"))
+        } else {
+            Err(too_slow())
+        })
+    });
+    let service = ServiceBuilder::new()
+        .fallback_with(|_: Error, _: PredictRequest| ready(Ok(answer("closure"))))
+        .fallback_stale(secs(60))
+        .service(once);
+    for age in [None, Some(secs(0))] {
+        let prediction = service
+            .clone()
+            .oneshot(request())
+            .await
+            .expect("the first's");
+        assert_eq!(
+            (prediction.get("answer"), prediction.stale_age),
+            (answer("first").get("answer"), age)
+        );
+    }
+    tokio::time::advance(secs(61)).await;
+    let result = service.oneshot(request()).await;
+    assert_eq!(result.expect("the closure's"), answer("closure"));
+
+    let (shutdown, tracker) = (Shutdown::new(), Tracker::new());
+    let service = ServiceBuilder::new()
+        .shutdown(shutdown.clone())
+        .tracked(tracker.clone())
+        .standard_stack(StandardStack::new())
+        .service(Log::default().service(|_| ready(Ok(answer("quick")))));
+    assert!(service.clone().oneshot(request()).await.is_ok());
+    assert_eq!(tracker.counts().completed, 1);
+    shutdown.run(secs(0), secs(0)).await;
+    let refused = service.oneshot(request()).await.expect_err("refused");
+    assert_eq!(refused.kind(), ErrorKind::ShuttingDown);
 }

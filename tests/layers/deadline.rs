@@ -29,14 +29,6 @@ async fn an_answer_at_the_instant_of_the_deadline_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_for_readiness_is_limited() {
-    let service = DeadlineService::new(NeverReady, secs(1));
-    let (took, result) = timed(service.oneshot(request())).await;
-    assert_eq!(took, secs(1));
-    assert_eq!(elapsed(result), (Scope::Deadline, Stage::Waiting, secs(1)));
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_clone_that_waits_is_gone_when_the_error_is_returned() {
     let (mut service, mut handle) =
         mock::spawn_layer::<Request, &str, _>(DeadlineLayer::new(secs(1)));
@@ -208,21 +200,6 @@ async fn a_permit_is_free_the_moment_the_deadline_has_passed() {
     // `first` is still alive.
     assert_eq!(limited.oneshot(due(secs(1))).await.unwrap(), "answer");
     drop(first);
-}
-
-#[tokio::test(start_paused = true)]
-async fn load_shed_inside_sheds_at_once() {
-    let service = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(secs(9)))
-        .load_shed()
-        .service(NeverReady);
-    let (took, result) = timed(service.oneshot(request())).await;
-    assert_eq!(took, Duration::ZERO);
-    assert!(
-        result
-            .unwrap_err()
-            .is::<tower::load_shed::error::Overloaded>()
-    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -213,7 +213,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_foreign_layer_that_drops_an_attempt_does_not_hang_the_call() {
+async fn a_foreign_layer_that_drops_an_attempt_after_one_poll_does_not_hang_the_call() {
     for grace in [0, 2] {
         let service = ServiceBuilder::new()
             .layer(DeadlineLayer::new(secs(3)).with_grace(secs(grace)))

@@ -5,10 +5,10 @@ use std::{
 
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 use tower_dspy::{
-    Cause, Session,
-    patterns::{GracefulCancellationHandler, TimeoutError},
+    CancelLayer, Cause, Session,
+    patterns::{GracefulCancellationHandler, TimeoutError, timeout},
 };
 
 use super::support::*;
@@ -42,6 +42,31 @@ async fn the_grace_waits_for_the_work_and_no_longer() {
     // Who ends within the grace keeps the answer.
     assert_eq!(quick.await.unwrap(), Ok("tidied"));
     assert_eq!(slow.await.unwrap(), Ok("tidied"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_inside_leave_the_end_to_the_handler() {
+    for (grace, took, ended, cut) in [(60, 2, 1, 0), (1, 1, 0, 1)] {
+        let record = Record::default();
+        let handler = GracefulCancellationHandler::new();
+        // By itself, the layer drops its work as soon as the token is cancelled.
+        let service = CancelLayer::new().layer(record.tidies(secs(2)));
+        let mut request = request();
+        request.context.cancel = handler.child();
+        let call = tokio::spawn(handler.execute(service.oneshot(request)));
+        tokio::task::yield_now().await;
+
+        let (waited, report) = timed(handler.cancel_gracefully(secs(grace))).await;
+        assert_eq!(waited, secs(took));
+        assert_eq!((report.ended, report.cut), (ended, cut));
+        match call.await.unwrap() {
+            Ok(answer) => assert_eq!((answer, cut), ("tidied", 0)),
+            Err(error) => {
+                assert!(matches!(error, TimeoutError::Cancelled(_)), "{error:?}");
+                assert_eq!(record.drops(), [Cause::Caller]);
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,24 +200,49 @@ async fn dropping_the_end_midway_leaves_the_rest_to_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn all_sessions_end_with_their_handler() {
-    let record = Record::default();
+    let (tidy, deaf) = (Record::default(), Record::default());
+    let in_a_session = |handler: &GracefulCancellationHandler, work: Mocked| {
+        let session = Session::within(secs(60)).with_cancel(handler.child());
+        let call = session.wrap(work).oneshot(request());
+        tokio::spawn(handler.execute(call))
+    };
     let handler = GracefulCancellationHandler::new();
-    let calls: Vec<_> = (0..3)
-        .map(|_| {
-            let session = Session::within(secs(60)).with_cancel(handler.child());
-            let call = session.wrap(record.answers(secs(30))).oneshot(request());
-            tokio::spawn(handler.execute(call))
-        })
-        .collect();
+    let tidied = [(); 3].map(|()| in_a_session(&handler, tidy.tidies(secs(2))));
     tokio::task::yield_now().await;
     handler.cancel(Cause::Shutdown);
     let (took, report) = timed(handler.cancel_gracefully(secs(9))).await;
-    assert_eq!(took, secs(0));
-    assert_eq!((report.ended, report.cut), (3, 0));
-    for call in calls {
-        let error = call.await.unwrap().unwrap_err();
-        let error = error.into_failed().map(Err::<(), _>).unwrap();
-        assert_eq!(cancelled(error), Cause::Shutdown);
+    assert_eq!((took, report.ended, report.cut), (secs(2), 3, 0));
+    for call in tidied {
+        assert_eq!(call.await.unwrap().unwrap(), "tidied");
     }
-    assert_eq!(record.drops(), [Cause::Shutdown; 3]);
+    assert_eq!(tidy.drops(), []);
+
+    // One that does not listen has the whole grace, as it would without a session.
+    let handler = GracefulCancellationHandler::new();
+    let call = in_a_session(&handler, deaf.answers(secs(30)));
+    tokio::task::yield_now().await;
+    handler.cancel(Cause::Shutdown);
+    let (took, report) = timed(handler.cancel_gracefully(secs(9))).await;
+    assert_eq!((took, report.ended, report.cut), (secs(9), 0, 1));
+    match call.await.unwrap() {
+        Err(TimeoutError::Cancelled(cancelled)) => assert_eq!(cancelled.cause(), Cause::Shutdown),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(deaf.drops(), [Cause::Shutdown]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_passes_in_the_grace_leaves_the_end_to_the_handler_and_is_bounded_by_it() {
+    let record = Record::default();
+    let handler = GracefulCancellationHandler::new();
+    let limited = timeout(secs(1), record.answers(secs(60)).oneshot(request()));
+    let call = tokio::spawn(handler.execute(limited));
+    tokio::task::yield_now().await;
+    let (took, report) = timed(handler.cancel_gracefully(secs(3))).await;
+    assert_eq!((took, report.cut), (secs(3), 1));
+    assert!(matches!(
+        call.await.unwrap(),
+        Err(TimeoutError::Cancelled(_))
+    ));
+    assert_eq!(record.drops(), [Cause::Caller]);
 }

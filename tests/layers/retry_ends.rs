@@ -99,7 +99,7 @@ async fn a_cancelled_call_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_between_two_attempts_ends_the_call_at_once() {
+async fn a_cancel_during_backoff_ends_the_call_at_once() {
     let slow = || RetryLayer::new(3).with_backoff(Backoff::fixed(ms(30_000)));
     let budget = RetryBudget::permille(0).with_reserve(1);
     for grace in [ms(0), ms(60_000)] {

@@ -98,7 +98,7 @@ async fn an_answer_tells_what_it_cost() {
     let host = host().await;
     let program = load(&host, "asks:twice", "usage").await;
     let answer = program.oneshot(ask("one two three")).await.unwrap();
-    assert_eq!(answer.lm_calls, 2);
+    assert_eq!(answer.lm_calls.len(), 2);
     let usage = answer.usage;
     assert!(usage.prompt_tokens > 0 && usage.completion_tokens > 0);
     assert_eq!(
@@ -115,7 +115,8 @@ async fn a_program_may_answer_without_its_lm() {
     let program = load(&host, "asks:forgives", "forgiven").await;
     let answer = program.oneshot(ask("?")).await.unwrap();
     assert!(answer.outputs["answer"].as_str().unwrap().starts_with("LM"));
-    assert_eq!((answer.lm_calls, answer.usage.total_tokens), (0, 0));
+    let statuses: Vec<_> = answer.lm_calls.iter().map(|call| call.status).collect();
+    assert_eq!((statuses, answer.usage.total_tokens), (vec![Some(500)], 0));
 }
 
 #[tokio::test]
@@ -141,6 +142,10 @@ async fn structs_go_in_and_come_out() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("verdict"), "{error}");
+    // The answer was paid for, though it cannot be used.
+    let spent = error.spent().unwrap();
+    assert_eq!(spent.lm_calls.len(), 1);
+    assert!(spent.usage.total_tokens > 0);
     assert_eq!(lm_server().await.requests("typed").len(), 2);
 }
 

@@ -45,13 +45,16 @@ async fn modules_without_aforward_run_and_answer() {
             .await;
         let answer = answer.unwrap_or_else(|error| panic!("{program}: {error}"));
         assert_eq!(answer.outputs["answer"], "You said: hello", "{program}");
-        assert_eq!((answer.lm_calls, answer.usage.total_tokens > 0), (1, true));
+        assert_eq!(
+            (answer.lm_calls.len(), answer.usage.total_tokens > 0),
+            (1, true)
+        );
     }
     let before = lm.requests("sync").len();
     let answer = load(&host, "sync:best_of", "sync")
         .await
         .oneshot(ask("hello"));
-    assert_eq!(answer.await.unwrap().lm_calls, 3);
+    assert_eq!(answer.await.unwrap().lm_calls.len(), 3);
     assert_eq!(lm.requests("sync").len(), before + 3);
     // It overrides `forward` alone: what it inherits as `aforward` is not it.
     let answer = load(&host, "shapes:Overrides", "sync")
@@ -66,6 +69,8 @@ async fn modules_without_aforward_run_and_answer() {
     let answer = answer.oneshot(request).await.unwrap();
     let expected: Vec<_> = (0..4).map(|n| format!("You said: n {n}")).collect();
     assert_eq!(answer.outputs["answers"], json!(expected));
+    // Those of its threads are its own, too.
+    assert_eq!(answer.lm_calls.len(), 4);
 }
 
 #[tokio::test]

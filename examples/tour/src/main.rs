@@ -1,4 +1,4 @@
-//! Nine short scenes: what tower-dspy does to real DSPy programs.
+//! Eleven short scenes: what tower-dspy does to real DSPy programs.
 //!
 //! Run: `cargo run --release`
 //!
@@ -27,7 +27,9 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     act::{Act, Verdict},
     args::{Args, Command, RealLm, USAGE},
-    scenes::{cancel, combined, deadline, fallback, grace, hang, retry, session, timeout},
+    scenes::{
+        batch, cancel, combined, deadline, fallback, grace, hang, retry, session, stale, timeout,
+    },
     stage::{Stage, Trouble, start_host, venv_path},
 };
 
@@ -106,8 +108,10 @@ async fn tour(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<bool, T
         Act::play(stage, 5, "Retry when an attempt elapses", retry::play).await,
         Act::play(stage, 6, "Graceful cancellation", grace::play).await,
         Act::play(stage, 7, "Recovery by fallback", fallback::play).await,
-        Act::play(stage, 8, "All patterns combined", combined::play).await,
-        Act::play(stage, 9, "An LM that hangs", hang::play).await,
+        Act::play(stage, 8, "The last good answer, with its age", stale::play).await,
+        Act::play(stage, 9, "A batch under one deadline", batch::play).await,
+        Act::play(stage, 10, "All patterns combined", combined::play).await,
+        Act::play(stage, 11, "An LM that hangs", hang::play).await,
     ];
     let compared = table::print(stage).await?;
 

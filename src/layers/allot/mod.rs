@@ -97,11 +97,17 @@ pub struct AllotLayer {
 }
 
 impl AllotLayer {
+    /// The same as [`even`](Self::even).
+    #[must_use]
+    pub const fn new(steps: u32) -> Self {
+        Self::even(steps)
+    }
+
     /// An equal share for each of `steps` that are left, this one included. Zero, like one, gives
     /// this step all that is left.
     #[must_use]
     pub const fn even(steps: u32) -> Self {
-        Self::new(Share::even(steps))
+        Self::of(Share::even(steps))
     }
 
     /// `fraction` of what is left. It is rounded to billionths.
@@ -121,7 +127,7 @@ impl AllotLayer {
     /// Unless `fraction` is more than 0, in billionths too, and at most 1.
     pub const fn fraction(fraction: f64) -> Result<Self, OutOfRange> {
         match Share::fraction(fraction) {
-            Some(share) => Ok(Self::new(share)),
+            Some(share) => Ok(Self::of(share)),
             None => Err(OutOfRange::fraction(fraction)),
         }
     }
@@ -129,10 +135,10 @@ impl AllotLayer {
     /// All that is left, but for `reserve`. A step with no more than the reserve left is refused.
     #[must_use]
     pub const fn all_but(reserve: Duration) -> Self {
-        Self::new(Share::all_but(reserve))
+        Self::of(Share::all_but(reserve))
     }
 
-    const fn new(share: Share) -> Self {
+    const fn of(share: Share) -> Self {
         Self {
             share,
             default: None,

@@ -8,10 +8,11 @@ use std::{
 
 use tower::{Service, util::Oneshot};
 
-use crate::Carrier;
+use crate::{Carrier, Spent};
 
 /// Answers in place of a call that failed: a [`Value`], a [closure](With), a
-/// [service](Through), or an implementation of your own, as one that looks into a cache.
+/// [service](Through), one [after the other](super::Or), with the feature `stale` the last good
+/// answer (`Stale`), or an implementation of your own.
 ///
 /// It is cloned for each call, so a clone is to be cheap.
 pub trait Answer<R, T, E> {
@@ -22,6 +23,14 @@ pub trait Answer<R, T, E> {
 
     /// Takes from `request`, in its original context, what [`answer`](Self::answer) will need.
     fn keep(&self, request: &R) -> Self::Kept;
+
+    /// Hears what the call that failed had spent, before it answers.
+    fn follow(&self, _kept: &mut Self::Kept, _spent: &Arc<Spent>) {}
+
+    /// Looks at the answer of the first service, which is about to be returned, as a cache does.
+    /// By default nothing.
+    #[inline]
+    fn learn(&self, _kept: Self::Kept, _answer: &T) {}
 
     /// Answers in place of `error`, or gives it back if there is no sense in that.
     ///
@@ -125,6 +134,10 @@ where
 
     fn keep(&self, request: &R) -> R {
         request.clone()
+    }
+
+    fn follow(&self, request: &mut R, spent: &Arc<Spent>) {
+        request.context_mut().follow(spent);
     }
 
     fn answer(self, error: S::Error, request: R) -> Result<Self::Future, S::Error> {

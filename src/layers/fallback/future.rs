@@ -91,7 +91,12 @@ where
         loop {
             let error = match this.state.as_mut().project() {
                 StateProj::First { future } => match ready!(future.poll(cx)) {
-                    Ok(response) => return Poll::Ready(Ok(response)),
+                    Ok(response) => {
+                        if let Some(second) = this.second.take() {
+                            second.answer.learn(second.kept, &response);
+                        }
+                        return Poll::Ready(Ok(response));
+                    }
                     Err(error) => error,
                 },
                 StateProj::Second { future } => return future.poll(cx),
@@ -101,9 +106,12 @@ where
                 return Poll::Ready(Err(error));
             }
             // Taken once: either the state changes or this is the end.
-            let Some(second) = this.second.take() else {
+            let Some(mut second) = this.second.take() else {
                 return Poll::Ready(Err(error));
             };
+            if let Some(spent) = this.classify.spent(&error) {
+                second.answer.follow(&mut second.kept, spent);
+            }
             match second.answer.answer(error, second.kept) {
                 Ok(future) => {
                     tracing::debug!(

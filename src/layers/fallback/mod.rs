@@ -1,7 +1,10 @@
 //! [`FallbackLayer`]: an answer all the same, from something else.
 
 mod answer;
+mod chain;
 mod future;
+#[cfg(feature = "stale")]
+mod stale;
 
 use std::{
     task::{Context, Poll},
@@ -11,8 +14,11 @@ use std::{
 use tower::{Layer, Service};
 
 use self::future::Second;
+#[cfg(feature = "stale")]
+pub use self::stale::{Aged, Stale, StalePrediction, Staleness};
 pub use self::{
     answer::{Answer, Through, Value, With},
+    chain::{Or, OrFuture},
     future::FallbackFuture,
 };
 use super::{
@@ -22,7 +28,7 @@ use super::{
 use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 
 /// A call that failed is answered by a value, a closure or a second service, such as a cheaper
-/// model or a shorter program.
+/// model or a shorter program, by the last good answer, or by the first of these that can.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,6 +67,35 @@ use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
 /// If the fallback fails too, the caller gets the *fallback's* error: it is the last that happened,
 /// and a closure that wants the first to be seen returns it. The kind of the first is logged (at
 /// debug level).
+///
+/// # A chain of fallbacks
+/// [`or`](FallbackLayer::or) adds another fallback behind the first. The last good answer is
+/// `Stale`, with the feature `stale`; it says how old it is.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_dspy::{Error, FallbackLayer, LmError, PredictRequest, Prediction};
+/// use tower_dspy::layers::fallback::{Stale, Value};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// let down = || Err::<Prediction, _>(Error::from(LmError::new("LMServerError", "down", Some(503), None)));
+/// let large = service_fn(move |_: PredictRequest| std::future::ready(down()));
+/// let small = service_fn(move |_: PredictRequest| std::future::ready(down()));
+/// let sorry = Prediction::new([("answer".into(), json!("no idea"))].into_iter().collect());
+///
+/// let fallback = FallbackLayer::service(small)                     // another model,
+///     .or(Stale::predictions(Duration::from_secs(3600)))           // else an earlier answer,
+///     .or(Value::new(sorry));                                      // else this.
+/// let program = ServiceBuilder::new().layer(fallback).service(large);
+///
+/// let answer = program.oneshot(PredictRequest::new(json!({"question": "..."}))).await?;
+/// assert_eq!(answer.get("answer"), Some(&json!("no idea")));
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # The reserve
 /// A fallback that is asked when the deadline has passed comes too late. With
@@ -170,7 +205,29 @@ impl<S> FallbackLayer<Through<S>> {
     }
 }
 
+#[cfg(feature = "stale")]
+impl FallbackLayer<StalePrediction> {
+    /// Falls back to the last good answer to the same inputs, if it is no older than `max_age`.
+    #[must_use]
+    pub fn stale(max_age: Duration) -> Self {
+        Self::new(Stale::predictions(max_age))
+    }
+}
+
 impl<A, C> FallbackLayer<A, C> {
+    /// Falls back to `next` where the fallback so far fails too, whatever with, unless the call has
+    /// been cancelled.
+    ///
+    /// The kinds of [`on_kinds`](Self::on_kinds) are those of the service's own failures: they say
+    /// whether there is a fallback at all. The reserve is for the whole chain.
+    #[must_use]
+    pub fn or<B>(self, next: B) -> FallbackLayer<Or<A, B>, C> {
+        FallbackLayer {
+            answer: Or::new(self.answer, next),
+            options: self.options,
+        }
+    }
+
     /// Answers failures of these kinds, and no others.
     #[must_use]
     pub fn on_kinds(mut self, kinds: impl IntoIterator<Item = ErrorKind>) -> Self {
@@ -225,6 +282,15 @@ pub struct Fallback<S, A, C = ByClassify> {
     options: Options<C>,
 }
 
+// On `()`, so that `Fallback::layer` names no inner service.
+impl<A> Fallback<(), A> {
+    /// A layer that falls back to `answer`.
+    #[must_use]
+    pub const fn layer(answer: A) -> FallbackLayer<A> {
+        FallbackLayer::new(answer)
+    }
+}
+
 impl<S, A> Fallback<S, A> {
     /// Asks `inner`, and `answer` if that fails.
     pub const fn new(inner: S, answer: A) -> Self {
@@ -233,12 +299,6 @@ impl<S, A> Fallback<S, A> {
             answer,
             options: Options::DEFAULT,
         }
-    }
-
-    /// A layer that falls back to `answer`.
-    #[must_use]
-    pub const fn layer(answer: A) -> FallbackLayer<A> {
-        FallbackLayer::new(answer)
     }
 }
 

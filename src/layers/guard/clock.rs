@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -9,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Alarm;
-use crate::{Cause, Deadline, Elapsed, Scope, Stage};
+use crate::{Cause, Deadline, Elapsed, Scope, Spent, Stage};
 
 /// One limit of one call.
 #[derive(Clone, Copy, Debug)]
@@ -105,12 +106,13 @@ impl Alarm for Clock {
             .map_or(Poll::Pending, |timer| poll_sleep(timer, cx))
     }
 
-    fn error(&self, _: Cause, stage: Stage) -> Elapsed {
-        match &self.limit {
+    fn error(&self, _: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Elapsed {
+        let elapsed = match &self.limit {
             Some(limit) => limit.elapsed(stage),
             // A clock without a limit never rings.
             None => Elapsed::new(Scope::Deadline, stage, std::time::Duration::ZERO),
-        }
+        };
+        elapsed.with_spent(spent)
     }
 }
 

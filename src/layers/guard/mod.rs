@@ -19,6 +19,7 @@ mod work;
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -33,7 +34,7 @@ pub(crate) use self::{
     watch::Watch,
     work::{Admit, Slot, Work, observe, tell_waits},
 };
-use crate::{CallContext, CallId, Cancel, Carrier, Cause, Deadline, Stage, drop_scope};
+use crate::{CallContext, CallId, Cancel, Carrier, Cause, Deadline, Spent, Stage, drop_scope};
 
 /// What says that the work is to end.
 pub(crate) trait Alarm {
@@ -58,8 +59,8 @@ pub(crate) trait Alarm {
     /// Ready when the grace has ended.
     fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// The error for work that ended in `stage`, because of `cause`.
-    fn error(&self, cause: Cause, stage: Stage) -> Self::Error;
+    /// The error for work that ended in `stage`, because of `cause`, and had `spent` this.
+    fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Self::Error;
 }
 
 /// How long the work may clean up, and the node in its context that tells it to.
@@ -280,7 +281,8 @@ where
                 Phase::Done => return Poll::Pending,
             };
             *this.phase = Phase::Done;
-            let error = this.alarm.error(cause, stage);
+            let spent = drop_scope::collect(cause, || this.work.discard());
+            let error = this.alarm.error(cause, stage, spent);
             tracing::debug!(
                 target: "tower_dspy",
                 call_id = this.tag.call.map(CallId::get),
@@ -289,7 +291,6 @@ where
                 ?error,
                 "a layer ended the call",
             );
-            drop_scope::with(cause, || this.work.discard());
             return Poll::Ready(Err(error.into()));
         }
     }

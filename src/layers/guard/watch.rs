@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -10,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Alarm, clock::poll_sleep};
-use crate::{Cancel, Cancelled, Cause, Stage};
+use crate::{Cancel, Cancelled, Cause, Spent, Stage};
 
 /// Rings when a call's node is cancelled, or a node shared by many calls.
 pub(crate) struct Watch {
@@ -109,7 +110,7 @@ impl Alarm for Watch {
         }
     }
 
-    fn error(&self, cause: Cause, _: Stage) -> Cancelled {
-        Cancelled::new(cause)
+    fn error(&self, cause: Cause, _: Stage, spent: Option<Arc<Spent>>) -> Cancelled {
+        Cancelled::new(cause).with_spent(spent)
     }
 }

@@ -28,6 +28,7 @@ use crate::{
         latency::Stopwatch,
         retry::Reservation,
     },
+    spent::account::Carried,
 };
 
 /// The other attempt would only say the same. Not so `ShuttingDown`: what runs may still be drained.
@@ -74,6 +75,8 @@ pin_project! {
         terms: Terms,
         stopwatch: Stopwatch,
         classify: C,
+        // What the attempt spent that failed while the other went on.
+        failed: Carried,
     }
 }
 
@@ -97,6 +100,7 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
             terms,
             stopwatch,
             classify,
+            failed: Carried::none(),
         }
     }
 
@@ -180,6 +184,7 @@ where
         };
         let kind = this.classify.kind(&error);
         this.stopwatch.failed(kind);
+        this.failed.follow(this.classify.spent(&error));
         if *this.second_is == State::Sent && !FINAL.contains(kind) {
             this.terms.log_failed("first", kind);
             self.drop_first();
@@ -213,6 +218,7 @@ where
             Err(error) => error,
         };
         let kind = this.classify.kind(&error);
+        this.failed.follow(this.classify.spent(&error));
         let decides = *this.second_is == State::Sent && FINAL.contains(kind);
         if *this.first_is != State::None && !decides {
             this.terms.log_failed("second", kind);

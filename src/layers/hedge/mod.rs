@@ -128,10 +128,16 @@ struct Config<C> {
 }
 
 impl HedgeLayer {
+    /// The same as [`percentile`](Self::percentile).
+    #[must_use]
+    pub fn new(percentile: Percentile) -> Self {
+        Self::percentile(percentile)
+    }
+
     /// A second attempt after `delay`.
     #[must_use]
     pub fn after(delay: Duration) -> Self {
-        Self::new(When::After(delay), None)
+        Self::at(When::After(delay), None)
     }
 
     /// A second attempt when the share `percentile` of the first attempts would have been answered.
@@ -140,10 +146,10 @@ impl HedgeLayer {
     /// all services that it makes. [`Percentile::P95`] is the usual one.
     #[must_use]
     pub fn percentile(percentile: Percentile) -> Self {
-        Self::new(When::At(percentile), Some(Latency::default()))
+        Self::at(When::At(percentile), Some(Latency::default()))
     }
 
-    fn new(when: When, latency: Option<Latency>) -> Self {
+    fn at(when: When, latency: Option<Latency>) -> Self {
         Self {
             config: Config {
                 when,

@@ -45,6 +45,12 @@ use super::{Latency, Percentile, Stopwatch};
 /// Inside the limits, so that they stop it and not the other way round. Not around, nor inside, a
 /// [`HedgeLayer`](crate::layers::HedgeLayer) with the same `Latency`, which learns by itself.
 ///
+/// # What it demands of the inner service
+/// Nothing: any request, any answer, any error.
+///
+/// # How it differs from tower's layers
+/// tower has none for this; its `hedge` has a histogram within, which nothing else can be told of.
+///
 /// # Cancel safety
 /// Dropping the response future drops the inner one.
 #[derive(Clone, Debug)]

@@ -9,18 +9,17 @@
 //! 4. A deposit takes no lock while the newest slot lasts: it is added to `fresh`, which goes into
 //!    that slot before anybody reads the slots, or makes another one the newest.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::layers::guard::now;
+use crate::{
+    layers::guard::now,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
 
 /// One retry.
 const RETRY: i64 = 1000;

@@ -23,6 +23,11 @@ pub use self::{
 use super::classify::{ByClassify, ByFn, Classifier, Kinds};
 use crate::{Carrier, ErrorKind};
 
+/// Whether failures of this kind are left alone even where a layer is told to retry them.
+pub(crate) const fn is_never_retried(kind: ErrorKind) -> bool {
+    policy::NEVER.contains(kind)
+}
+
 /// An attempt that failed in a way that another may not, by default because it took too long or
 /// the LM was unavailable, is followed by another: after a [`Backoff`], under a [`RetryBudget`],
 /// within the call's deadline, never after a cancellation.
@@ -185,7 +190,8 @@ pub struct Retry<S, C = ByClassify> {
     policy: RetryPolicy<C>,
 }
 
-impl<S> Retry<S> {
+// On `()`, so that `Retry::layer` names no inner service.
+impl Retry<()> {
     /// A layer for at most `retries` retries.
     #[must_use]
     pub fn layer(retries: u32) -> RetryLayer {

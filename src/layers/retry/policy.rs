@@ -150,6 +150,9 @@ where
         self.reservation = Some(reservation);
         self.done += 1;
         context.attempt = context.attempt.saturating_add(1);
+        if let Some(spent) = rules.classify.spent(error) {
+            context.follow(spent);
+        }
         tracing::debug!(
             target: "tower_dspy",
             call_id,

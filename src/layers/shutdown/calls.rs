@@ -11,7 +11,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -19,13 +19,15 @@ use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     hook::Hook,
     report::{ShutdownPhase, ShutdownReport},
 };
-use crate::{CallContext, Cancel, Cause, Deadline};
+use crate::{
+    CallContext, Cancel, Cause, Deadline,
+    sync::{CancellationToken, Mutex, MutexGuard, PoisonError},
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Calls {

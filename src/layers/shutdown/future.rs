@@ -130,8 +130,8 @@ where
                 let waits = waits || this.work.stage() == Stage::Waiting;
                 ready!(this.bell.as_mut().poll(&ticket.calls, waits, cx));
                 tracing::debug!(target: "tower_dspy", waits, "the shutdown ended a call");
-                drop_scope::with(Cause::Shutdown, || this.work.as_mut().discard());
-                Err(Cancelled::new(Cause::Shutdown).into())
+                let spent = drop_scope::collect(Cause::Shutdown, || this.work.as_mut().discard());
+                Err(Cancelled::new(Cause::Shutdown).with_spent(spent).into())
             }
         };
         // What is done listens to no bell.

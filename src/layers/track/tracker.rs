@@ -10,16 +10,19 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt, mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     snapshot::{CallCounts, CallSnapshot, CallStatus},
     ticket::End,
 };
-use crate::{CallId, Cancel, Cause, Deadline};
+use crate::{
+    CallId, Cancel, Cause, Deadline,
+    sync::{Mutex, MutexGuard, Notify, PoisonError},
+};
 
 /// The calls that go through one or more [`TrackLayer`](super::TrackLayer)s: which there are, how
 /// far they have come, and a handle to stop them.

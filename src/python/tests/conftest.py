@@ -49,6 +49,17 @@ class FakeCall:
     def is_over(self) -> bool:
         return self.given_up or bool(self.named(*OUTCOMES))
 
+    def partial(self, fields: dict[str, Any]) -> bool:
+        if not self.is_over():
+            self._tell("partial", fields)
+        return not self.is_over()
+
+    def stepped(self) -> None:
+        self._tell("stepped", None)
+
+    def bypassed(self, lm: str) -> None:
+        self._tell("bypassed", lm)
+
     def named(self, *names: str) -> list[Any]:
         """What came with the events of these names."""
         return [what for name, what in self.events if name in names]

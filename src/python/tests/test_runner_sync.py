@@ -21,7 +21,7 @@ async def test_an_answer_is_the_outcome_and_the_end_at_once(room):
     call = room.start(room.program("sync:Says"), key="sync-says", remaining=9.0)
     await call.ended()
     assert [name for name, _ in call.events] == ["finished"]
-    assert call.outcome["outputs"] == {"limited": True, "over": False}
+    assert call.outcome == {"limited": True, "over": False}
     assert await witness.seen("sync-says") == ["sync"]
 
 
@@ -61,7 +61,7 @@ async def test_what_swallows_everything_is_settled_when_its_thread_has_ended(roo
     witness.open_thread_gate("runner-stubborn")
     await call.ended()
     assert (room.port.abandoned, room.port.replaced) == (0, 1)
-    assert call.outcome["outputs"] == {"answer": "nevertheless"}
+    assert call.outcome == {"answer": "nevertheless"}
 
 
 async def test_a_stop_tells_threads_too(room):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import dspy
+import pydantic
 import pytest
+from conftest import FakeCall
 
 import tower_dspy
 from tower_dspy.scope import SCOPE, Scope
@@ -14,8 +17,9 @@ pytestmark = pytest.mark.asyncio
 
 async def test_outside_a_call_there_is_no_limit():
     assert tower_dspy.deadline() is None
-    assert tower_dspy.remaining() == math.inf
+    assert tower_dspy.remaining() is None
     assert tower_dspy.cancelled() is False
+    assert tower_dspy.partial(answer="goes nowhere", extra=object()) is False
 
 
 async def test_a_call_knows_its_limit_in_threads_and_tasks_too():
@@ -31,6 +35,55 @@ async def test_a_call_knows_its_limit_in_threads_and_tasks_too():
         assert 99 < await asyncio.create_task(inner()) <= 100
     finally:
         SCOPE.reset(token)
+
+
+@pytest.fixture
+def call():
+    """A call of a program that answers with one field."""
+    call = FakeCall()
+    scope = Scope(1, call, None)
+    scope.outputs = ["answer"]
+    token = SCOPE.set(scope)
+    yield call
+    SCOPE.reset(token)
+
+
+class Point(pydantic.BaseModel):
+    x: int
+
+
+async def test_a_partial_answer_is_plain_data_at_once(call):
+    point = Point(x=1)
+    assert tower_dspy.partial(answer=[point]) is True
+    point.x = 2
+    assert call.named("partial") == [{"answer": [{"x": 1}]}]
+
+
+async def test_a_partial_answer_of_other_fields_or_of_no_json_is_refused(call):
+    with pytest.raises(ValueError, match=r"no output field.*'reply'.*'answer'"):
+        tower_dspy.partial(reply="?")
+    with pytest.raises(ValueError, match="not JSON"):
+        tower_dspy.partial(answer=object())
+    assert call.events == []
+
+
+async def test_a_partial_answer_that_nobody_waits_for_goes_nowhere(call):
+    call.given_up = True
+    assert tower_dspy.partial(answer="late") is False
+    assert tower_dspy.cancelled() is True
+
+
+async def test_a_thread_that_keeps_dspys_settings_alone_is_part_of_the_call(call):
+    scope = SCOPE.get()
+
+    def ask() -> bool:
+        assert SCOPE.get() is None
+        with dspy.context(tower_dspy_scope=scope):
+            return tower_dspy.partial(answer="from a thread")
+
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(ask).result() is True
+    assert call.named("partial") == [{"answer": "from a thread"}]
 
 
 async def test_what_is_left_is_never_below_zero():

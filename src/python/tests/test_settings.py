@@ -52,8 +52,8 @@ async def test_each_program_runs_in_what_its_module_configured():
     second = program.load(None, {"target": "configures_a:settings"})
     function = program.load_function({"target": "configures_a:settings"})
     for a in (first, second):
-        outputs = (await a({}))["outputs"]
+        outputs = await a({})
         assert outputs == {"flavour": "a", "adapter": "JSONAdapter"}
     assert (await function({}))["flavour"] == "a"
-    outputs = (await other({}))["outputs"]
+    outputs = await other({})
     assert outputs == {"flavour": "b", "adapter": "NoneType"}

@@ -1,15 +1,21 @@
 """Python's room of tower-dspy: what runs DSPy programs for a Rust service.
 
-A program may import it to ask about the call that it serves::
+A program may import it to ask about the call that it serves, and to leave what it has so far::
 
     import tower_dspy
 
-    if tower_dspy.remaining() < 2.0:
+    tower_dspy.partial(answer=draft)
+    left = tower_dspy.remaining()
+    if left is not None and left < 2.0:
         ...  # take the short way
 
-Outside a call the limits read as "none".
+Each works in the program's tasks, in the threads of `dspy.Parallel` and in all others that keep
+DSPy's settings or the context. Outside a call, as in a notebook or a test that runs the program
+without a host, all of them may be called and do nothing: there is no limit, nothing is cancelled
+and a partial answer goes nowhere. There the package comes from the crate's `src/python` folder, on
+`PYTHONPATH`; inside a host it is always there.
 """
 
-from tower_dspy.scope import Cancelled, cancelled, deadline, remaining
+from tower_dspy.scope import Cancelled, cancelled, deadline, partial, remaining
 
-__all__ = ["Cancelled", "cancelled", "deadline", "remaining"]
+__all__ = ["Cancelled", "cancelled", "deadline", "partial", "remaining"]

@@ -9,7 +9,8 @@ from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
 from dspy.lm15 import RouterConfig
 
 from tower_dspy.forks import leave_if_child
-from tower_dspy.gate import current_scope, pass_gate
+from tower_dspy.gate import pass_or_raise
+from tower_dspy.scope import Scope, current_scope
 from tower_dspy.transport import AsyncTransport, SyncTransport, blocked
 
 # What Python sends as the key; Rust puts the real one in its place.
@@ -70,16 +71,25 @@ class GatedEngine(_Shared, LM15Engine):
     """The same for threads."""
 
     def complete(self, request: Any) -> Any:
-        pass_gate()
+        pass_or_raise(current_scope())
         return super().complete(request)
 
     def stream(self, request: Any) -> Iterator[Any]:
-        pass_gate()
+        pass_or_raise(current_scope())
         yield from super().stream(request)
 
 
+def is_of_host(lm: Any) -> bool:
+    """Whether the calls of an LM go through the host."""
+    return isinstance(getattr(lm, "engine", None), _Shared)
+
+
 async def _gate() -> None:
+    await pass_or_park(current_scope())
+
+
+async def pass_or_park(scope: Scope | None) -> None:
+    """Lets a task of a call that is not over pass; see transport.blocked for all others."""
     leave_if_child()
-    scope = current_scope()
     if scope is not None and scope.is_over():
         await blocked(scope)

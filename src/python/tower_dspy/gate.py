@@ -10,20 +10,14 @@ import threading
 import time
 from typing import Any, NoReturn
 
-import dspy
 from dspy.utils.callback import BaseCallback
 
 from tower_dspy.forks import leave_if_child
 from tower_dspy.interrupt import spend_signal_here
-from tower_dspy.scope import SCOPE, Cancelled, Scope
+from tower_dspy.scope import Cancelled, Scope, current_scope
 
 # Seconds that a thread waits at its second refusal, twice that at the next, up to the longest.
 _FIRST_WAIT, _LONGEST_WAIT = 0.010, 1.0
-
-
-def current_scope() -> Scope | None:
-    """The call that runs here; DSPy's settings carry it into its threads as well."""
-    return dspy.settings.get("tower_dspy_scope") or SCOPE.get()
 
 
 def refuse(scope: Scope | None, message: str) -> NoReturn:
@@ -44,10 +38,9 @@ def refuse(scope: Scope | None, message: str) -> NoReturn:
     raise Cancelled(message)
 
 
-def pass_gate() -> None:
-    """Raises `Cancelled` if the call of this thread is over."""
+def pass_or_raise(scope: Scope | None) -> None:
+    """Lets a thread of a call that is not over pass."""
     leave_if_child()
-    scope = current_scope()
     if scope is not None and scope.is_over():
         refuse(scope, "the call was cancelled: it takes no step any more")
 
@@ -56,16 +49,16 @@ class StepGate(BaseCallback):
     """The gate as a callback of DSPy's, which lets a BaseException through."""
 
     def on_module_start(self, **_: Any) -> None:
-        pass_gate()
+        pass_or_raise(current_scope())
 
     def on_lm_start(self, **_: Any) -> None:
-        pass_gate()
+        pass_or_raise(current_scope())
 
     def on_tool_start(self, **_: Any) -> None:
-        pass_gate()
+        pass_or_raise(current_scope())
 
     def on_adapter_format_start(self, **_: Any) -> None:
-        pass_gate()
+        pass_or_raise(current_scope())
 
 
 GATE = StepGate()

@@ -18,7 +18,6 @@ from tower_dspy.pool import Pool
 from tower_dspy.scope import SCOPE
 
 _log = logging.getLogger("tower_dspy")
-_startup_log = logging.getLogger("tower_dspy.startup")
 
 # For what async programs hand to `asyncio.to_thread`.
 USER_THREADS = 32
@@ -54,11 +53,7 @@ def make(
     else:
         loop = asyncio.SelectorEventLoop(_Selector(linger))
     asyncio.set_event_loop(loop)
-    hops, missing = find_hops()
-    if missing:
-        _startup_log.warning(
-            "this DSPy lacks %s: its thread hops stay on threads", ", ".join(missing)
-        )
+    hops, _ = find_hops()  # what it lacks, seam.py has told of
     pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *patience)
     loop.set_default_executor(InlineExecutor(hops, pool))
     loop.set_task_factory(_child_task)

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import dspy
-from dspy.utils.usage_tracker import UsageTracker
 from pydantic_core import to_jsonable_python
 
 from tower_dspy import lm as lms
 from tower_dspy import schema as schemas
 from tower_dspy import settings
 from tower_dspy.faults import HostError
-from tower_dspy.scope import SCOPE
 from tower_dspy.gate import GATE
+from tower_dspy.scope import SCOPE
 
 
 class Program:
@@ -49,23 +48,23 @@ class Program:
     def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A call of a sync program."""
         inputs = self._schema.convert(inputs)
-        tracker = UsageTracker()
-        with self._settings(tracker):
+        with self._settings():
             answer = self._call(**inputs)
-        return {"outputs": _outputs(answer), "usage": _usage(tracker)}
+        return _outputs(answer)
 
     async def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._schema.convert(inputs)
-        tracker = UsageTracker()
-        with self._settings(tracker):
+        with self._settings():
             answer = await self._call(**inputs)
-        return {"outputs": _outputs(answer), "usage": _usage(tracker)}
+        return _outputs(answer)
 
-    def _settings(self, tracker: UsageTracker) -> Any:
-        # The scope in the settings too: DSPy carries them into threads, where a plain variable is
-        # lost. A trace that lives as long as the call: BestOfN and Refine add to it.
-        own = {"usage_tracker": tracker, "tower_dspy_scope": SCOPE.get(), "trace": []}
-        return dspy.context(**{**self._context, **own})
+    def _settings(self) -> Any:
+        scope = SCOPE.get()
+        if scope is not None:
+            scope.outputs = self._schema.outputs
+        # In the settings too: DSPy carries them into threads, where a plain variable is lost. The
+        # trace lives as long as the call: BestOfN and Refine add to it.
+        return dspy.context(**{**self._context, "tower_dspy_scope": scope, "trace": []})
 
 
 def load(port: Any, spec: dict[str, Any]) -> Program:
@@ -91,7 +90,9 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
     if context.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
     lms.rebind(port, built, config)
-    schema = schemas.of_program(built, built.forward if blocking else built.aforward, target)
+    # From the class: DSPy warns where a module's own is asked for.
+    forward = type(built).forward if blocking else type(built).aforward
+    schema = schemas.of_program(built, forward.__get__(built), target)
     return Program(built if blocking else built.acall, schema, context, blocking)
 
 
@@ -224,15 +225,3 @@ def _outputs(answer: Any) -> dict[str, Any]:
         "output",
         f"the program returned a {type(answer).__name__}; return a dspy.Prediction or a dict",
     )
-
-
-def _usage(tracker: UsageTracker) -> dict[str, int]:
-    total = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "lm_calls": 0}
-    for entries in tracker.usage_data.values():
-        for entry in entries:
-            total["lm_calls"] += 1
-            for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-                value = entry.get(name)
-                if isinstance(value, int) and value > 0:
-                    total[name] += value
-    return total

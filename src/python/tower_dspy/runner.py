@@ -17,6 +17,9 @@ and hands over with each start its own side of the call:
     call.abandon()            the loop ends before the call did
     call.cancel()             it is to stop: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more
+    call.partial(fields)      a partial answer; false if nobody waits for one any more
+    call.stepped()            the program got an LM's answer
+    call.bypassed(lm)         the program asks an LM that is not the host's, see steps.py
 
 LM calls go through the port as well, see transport.py.
 

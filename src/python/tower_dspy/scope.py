@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import sys
 import threading
 import time
 from contextvars import ContextVar
@@ -32,6 +32,7 @@ class Scope:
         "deadline",
         "exchanges",
         "job",
+        "outputs",
         "refusals",
         "sequence",
         "target",
@@ -59,6 +60,8 @@ class Scope:
         self.was_blocked = False
         # The same for threads: how often each was refused; made with the first.
         self.refusals: dict[int, int] | None = None
+        # The names of the program's output fields, where they are known.
+        self.outputs: list[str] | None = None
         # The LM exchanges that tasks wait for; made with the first.
         self.exchanges: set[Any] | None = None
         # Made when the first child is, as most calls have none.
@@ -81,19 +84,54 @@ class Scope:
             child.cancel()
 
 
+def current_scope() -> Scope | None:
+    """The call that runs here; DSPy's settings carry it into its threads as well."""
+    dspy = sys.modules.get("dspy")
+    scope = None if dspy is None else dspy.settings.get("tower_dspy_scope")
+    return scope or SCOPE.get()
+
+
 def deadline() -> float | None:
     """The call's deadline in seconds of `time.monotonic()`; None without a limit."""
-    scope = SCOPE.get()
+    scope = current_scope()
     return None if scope is None else scope.deadline
 
 
-def remaining() -> float:
-    """Seconds left until the call's deadline, never below 0; infinity without a limit."""
+def remaining() -> float | None:
+    """Seconds left until the call's deadline, never below 0; None without a limit."""
     limit = deadline()
-    return math.inf if limit is None else max(0.0, limit - time.monotonic())
+    return None if limit is None else max(0.0, limit - time.monotonic())
 
 
 def cancelled() -> bool:
-    """Whether the call has been cancelled: nobody waits for its answer any more."""
-    scope = SCOPE.get()
+    """Whether the call has been cancelled: nobody waits for its answer any more.
+
+    Known at once, also while the code that asks holds the loop up.
+    """
+    scope = current_scope()
     return scope is not None and scope.is_over()
+
+
+def partial(**fields: Any) -> bool:
+    """Leaves what the program has of its answer, for a caller that will get no more than that.
+
+    The fields are serialised at once, and replace those of the call before as a whole. Whoever
+    stops the call finds them on the error (`Error::spent`), even while this program blocks. False
+    if nobody waits for them any more, or there is no host.
+
+    Raises:
+        ValueError: a field is not one of the program's output fields, or its value is not JSON.
+    """
+    scope = current_scope()
+    if scope is None:
+        return False
+    known = scope.outputs
+    unknown = [] if known is None else [name for name in fields if name not in known]
+    if unknown:
+        raise ValueError(f"the program has no output field {unknown}; it has {known}")
+    from pydantic_core import to_jsonable_python
+
+    try:
+        return scope.call.partial(to_jsonable_python(fields))
+    except Exception as error:
+        raise ValueError(f"the partial answer is not JSON: {error}") from error

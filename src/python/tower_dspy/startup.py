@@ -18,9 +18,13 @@ def before_import() -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
-def import_dspy(log: Any) -> str:
-    """Imports DSPy, quiet and without its cache on disk; returns its version."""
+def import_dspy(log: Any) -> list[str]:
+    """Imports DSPy, quiet and without its cache on disk; returns what is weaker with this one."""
     import dspy
+
+    from tower_dspy import seam
+
+    weaker = seam.check(dspy.__version__)
 
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     dspy.disable_logging()
@@ -29,15 +33,24 @@ def import_dspy(log: Any) -> str:
         logger = logging.getLogger(name)
         logger.addHandler(_ToRust(log))
         logger.propagate = False
-    return dspy.__version__
+    from tower_dspy import steps
+
+    steps.watch()
+    return weaker
 
 
 async def warm() -> None:
-    """One prediction on a canned answer, so that the first real one pays for no lazy import."""
+    """One prediction on a canned answer, so that the first real one pays for no lazy import.
+
+    It shows as well that LM calls are made where this package looks out for them.
+    """
     import dspy
     from dspy._vendor.lm15.transports import AsyncTransportResponse
     from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
     from dspy.lm15 import RouterConfig
+
+    from tower_dspy.scope import Scope
+    from tower_dspy.seam import Witness
 
     class Canned:
         def stream(self, _: Any) -> Any:
@@ -70,8 +83,11 @@ async def warm() -> None:
         num_retries=0,
         cache=False,
     )
-    with dspy.context(lm=lm, disable_history=True, trace=None):
+    witness = Witness()
+    scope = Scope(0, witness, None)
+    with dspy.context(lm=lm, disable_history=True, trace=None, tower_dspy_scope=scope):
         await dspy.Predict("question -> answer").acall(question="")
+    witness.confirm()
 
 
 def calm_gc() -> None:

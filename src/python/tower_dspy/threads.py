@@ -24,8 +24,7 @@ from typing import Any
 
 from tower_dspy.executor import InlineExecutor, ThreadOfCall, name_of
 from tower_dspy.interrupt import Stint
-from tower_dspy.scope import SCOPE, Cancelled
-from tower_dspy.gate import current_scope
+from tower_dspy.scope import SCOPE, Cancelled, current_scope
 
 _log = logging.getLogger("tower_dspy.startup")
 

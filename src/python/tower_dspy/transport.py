@@ -27,8 +27,8 @@ from typing import Any
 
 from dspy._vendor.lm15 import transports
 
-from tower_dspy.scope import Scope
-from tower_dspy.gate import current_scope, refuse
+from tower_dspy.gate import refuse
+from tower_dspy.scope import Scope, current_scope
 
 _ERRORS = {
     "connect": transports.ConnectError,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 
 import dspy
@@ -41,8 +40,8 @@ async def limits():
     in_thread = await asyncio.to_thread(tower_dspy.remaining)
     return {
         "deadline_in": None if deadline is None else deadline - time.monotonic(),
-        "remaining": None if math.isinf(left) else left,
-        "in_thread": None if math.isinf(in_thread) else in_thread,
+        "remaining": left,
+        "in_thread": in_thread,
         "cancelled": tower_dspy.cancelled(),
     }
 

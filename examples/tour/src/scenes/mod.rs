@@ -1,5 +1,6 @@
 //! One file a scene, in the order of the tour.
 
+pub(crate) mod batch;
 pub(crate) mod cancel;
 pub(crate) mod combined;
 pub(crate) mod deadline;
@@ -8,4 +9,5 @@ pub(crate) mod grace;
 pub(crate) mod hang;
 pub(crate) mod retry;
 pub(crate) mod session;
+pub(crate) mod stale;
 pub(crate) mod timeout;

@@ -1,0 +1,82 @@
+//! A batch under one deadline: what is finished comes, the rest says why not, and nothing goes on.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tower_dspy::{
+    Deadline, Error, Scope, Stage, predict_all,
+    testing::scripted_lm::{Outcome, Reply},
+};
+
+use crate::{
+    act::Act,
+    stage::{LONG, SETTLE, SHORT, Trouble, question, time},
+};
+
+const QUESTIONS: usize = 12;
+const AT_ONCE: usize = 3;
+/// The LM answers so many and is stuck with all others.
+const ANSWERED: usize = 6;
+
+pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
+    let stage = act.stage;
+    let limit = 4 * stage.short();
+    let mut script = vec![Reply::answer("yes").delay(Duration::from_millis(20)); ANSWERED];
+    script.push(Reply::hang());
+    let program = stage.answerer("batch", script).await?;
+    // A real LM answers the short ones and is too slow for the others.
+    let questions = (0..QUESTIONS).map(|n| question(if n < ANSWERED { SHORT } else { LONG }));
+
+    let deadline = Deadline::within(limit);
+    let mut batch = predict_all(program, questions, deadline).with_concurrency(AT_ONCE);
+    let (mut answered, mut stopped, mut refused, mut others) = (0, 0, 0, 0);
+    while let Some((_, result)) = batch.next().await {
+        match result {
+            Ok(_) => answered += 1,
+            Err(Error::Elapsed(elapsed)) if elapsed.scope() == Scope::Deadline => {
+                match elapsed.stage() {
+                    Stage::BeforeStart => refused += 1,
+                    _ => stopped += 1,
+                }
+            }
+            Err(_) => others += 1,
+        }
+    }
+    let ended = Instant::now();
+    act.say(format_args!(
+        "{QUESTIONS} questions, {AT_ONCE} at a time, under a deadline of {}:",
+        time(limit)
+    ));
+    act.say(format_args!(
+        "{answered} answered, {stopped} stopped at the deadline, {refused} never begun; each said so."
+    ));
+    act.check(
+        answered + stopped + refused == QUESTIONS && others == 0,
+        format_args!("each had an answer or the deadline's error ({others} others)"),
+    );
+    act.check(
+        ended.saturating_duration_since(deadline.instant()) <= SETTLE,
+        "the batch kept its deadline",
+    );
+    if act.lm_let_go("batch", ended).await.is_some() {
+        // Also what would come later, were there anything that went on.
+        sleep_until(ended + SETTLE).await;
+        let records = stage.scripted().map(|lm| lm.requests("batch"));
+        let records = records.unwrap_or_default();
+        let of = |outcome| records.iter().filter(|of| of.outcome == outcome).count();
+        let (complete, gone) = (of(Outcome::Answered), of(Outcome::ClientGone));
+        act.say(format_args!(
+            "The LM saw {} requests: {complete} answered, {gone} broken off, none after that.",
+            records.len()
+        ));
+        act.check(
+            (answered, stopped, refused) == (ANSWERED, AT_ONCE, QUESTIONS - ANSWERED - AT_ONCE),
+            "the LM's answers came, what it was stuck with was stopped, and no more was begun",
+        );
+        act.check(
+            (complete, gone, records.len()) == (ANSWERED, AT_ONCE, ANSWERED + AT_ONCE),
+            "the LM's records say the same",
+        );
+    }
+    Ok(())
+}

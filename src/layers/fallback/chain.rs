@@ -1,0 +1,147 @@
+//! [`Or`]: one fallback after the other.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use super::Answer;
+use crate::{Cancel, Carrier, Spent};
+
+/// A fallback, and another if that fails too; see [`FallbackLayer::or`](super::FallbackLayer::or).
+///
+/// The second is asked whatever the failure of the first was, but not for a call that has been
+/// cancelled. Both see the request in its original context, and both learn from the answers of the
+/// service that they stand in for, and from nothing else.
+#[derive(Clone, Debug)]
+pub struct Or<A, B> {
+    first: A,
+    next: B,
+}
+
+impl<A, B> Or<A, B> {
+    /// `first`, and `next` if that fails.
+    pub const fn new(first: A, next: B) -> Self {
+        Self { first, next }
+    }
+}
+
+impl<R, T, E, A, B> Answer<R, T, E> for Or<A, B>
+where
+    R: Carrier,
+    A: Answer<R, T, E>,
+    B: Answer<R, T, E>,
+{
+    type Kept = (A::Kept, B::Kept, Cancel);
+    type Future = OrFuture<R, T, E, A, B>;
+
+    fn keep(&self, request: &R) -> Self::Kept {
+        let cancel = request.context().map(|context| context.cancel.clone());
+        (
+            self.first.keep(request),
+            self.next.keep(request),
+            cancel.unwrap_or_default(),
+        )
+    }
+
+    /// Both go on with the account of the service that they stand in for. What the first spent is
+    /// not on the account of the second: an error of any type does not tell.
+    fn follow(&self, (first, next, _): &mut Self::Kept, spent: &Arc<Spent>) {
+        self.first.follow(first, spent);
+        self.next.follow(next, spent);
+    }
+
+    fn learn(&self, (first, next, _): Self::Kept, answer: &T) {
+        self.first.learn(first, answer);
+        self.next.learn(next, answer);
+    }
+
+    fn answer(self, error: E, (first, next, cancel): Self::Kept) -> Result<Self::Future, E> {
+        let state = match self.first.answer(error, first) {
+            Ok(future) => State::First {
+                future,
+                next: Some((self.next, next)),
+                cancel,
+            },
+            Err(error) => State::Next {
+                future: self.next.answer(error, next)?,
+            },
+        };
+        Ok(OrFuture { state })
+    }
+}
+
+pin_project! {
+    /// The future of [`Or`].
+    pub struct OrFuture<R, T, E, A, B>
+    where
+        A: Answer<R, T, E>,
+        B: Answer<R, T, E>,
+    {
+        #[pin]
+        state: State<A::Future, B::Future, (B, B::Kept)>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, G, N> {
+        First { #[pin] future: F, next: Option<N>, cancel: Cancel },
+        Next { #[pin] future: G },
+    }
+}
+
+impl<R, T, E, A, B> Future for OrFuture<R, T, E, A, B>
+where
+    A: Answer<R, T, E>,
+    B: Answer<R, T, E>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::First {
+                    future,
+                    next,
+                    cancel,
+                } => {
+                    let error = match ready!(future.poll(cx)) {
+                        Err(error) if !cancel.is_cancelled() => error,
+                        result => return Poll::Ready(result),
+                    };
+                    // Taken once: either the state changes or this is the end.
+                    let Some((next, kept)) = next.take() else {
+                        return Poll::Ready(Err(error));
+                    };
+                    match next.answer(error, kept) {
+                        Ok(future) => state.set(State::Next { future }),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+                StateProj::Next { future } => return future.poll(cx),
+            }
+        }
+    }
+}
+
+impl<R, T, E, A, B> fmt::Debug for OrFuture<R, T, E, A, B>
+where
+    A: Answer<R, T, E>,
+    B: Answer<R, T, E>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::First { .. } => "first",
+            State::Next { .. } => "next",
+        };
+        f.debug_struct("OrFuture")
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

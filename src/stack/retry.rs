@@ -1,0 +1,209 @@
+//! The configurations of retries: when, how soon, and how many altogether.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ConfigError,
+    check::{HOUR, Place},
+    form,
+};
+use crate::{Backoff, ErrorKind, RetryBudget, RetryLayer, layers::retry::is_never_retried};
+
+/// The configuration of a [`RetryLayer`].
+///
+/// ```
+/// use tower_dspy::stack::RetryConfig;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config: RetryConfig = serde_json::from_str(
+///     r#"{"retries": 1, "backoff": {"kind": "fixed", "base": "250ms"}}"#,
+/// )?;
+/// let layer = config.layer()?;
+/// # let _ = layer;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct RetryConfig {
+    /// At most so many retries, 0 to 10: one less than the attempts. By default 2.
+    pub retries: u32,
+    /// The kinds of failures that are retried, one at least: by default `elapsed` and
+    /// `lm_unavailable`. `deadline`, `cancelled` and `shutting_down` cannot be.
+    pub on: Vec<ErrorKind>,
+    /// The wait before each.
+    pub backoff: BackoffConfig,
+    /// Needs so much of the deadline after the wait, or does not retry: up to 1 h, by default
+    /// anything.
+    #[serde(with = "form::min_attempt")]
+    pub min_attempt: Duration,
+    /// What they may cost altogether: by default 20 % of the requests of the last 10 s, and 10 a
+    /// second.
+    pub budget: BudgetConfig,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            retries: 2,
+            on: vec![ErrorKind::Elapsed, ErrorKind::LmUnavailable],
+            backoff: BackoffConfig::default(),
+            min_attempt: Duration::ZERO,
+            budget: BudgetConfig::default(),
+        }
+    }
+}
+
+impl RetryConfig {
+    /// The layer of this configuration, with a budget of its own.
+    ///
+    /// # Errors
+    /// If a value is out of its range, or does not go with another.
+    pub fn layer(&self) -> Result<RetryLayer, ConfigError> {
+        self.check(&Place::ROOT)?;
+        Ok(self.build())
+    }
+
+    pub(super) fn check(&self, place: &Place<'_>) -> Result<(), ConfigError> {
+        place.of("retries").number(self.retries, 0..=10)?;
+        let on = place.of("on");
+        on.kinds(&self.on)?;
+        if let Some(never) = self.on.iter().find(|kind| is_never_retried(**kind)) {
+            let allowed =
+                "without `deadline`, `cancelled` and `shutting_down`, which no retry helps";
+            let named = serde_json::to_string(&[never]).unwrap_or_default();
+            return Err(on.refuse(named, allowed));
+        }
+        self.backoff.check(&place.of("backoff"))?;
+        let min_attempt = Duration::ZERO..=HOUR;
+        place
+            .of("min_attempt")
+            .duration(self.min_attempt, min_attempt)?;
+        self.budget.check(&place.of("budget"))
+    }
+
+    pub(super) fn build(&self) -> RetryLayer {
+        RetryLayer::new(self.retries)
+            .on_kinds(self.on.iter().copied())
+            .with_backoff(self.backoff.build())
+            .with_min_attempt(self.min_attempt)
+            .with_budget(self.budget.build(RetryConfig::BUDGET))
+    }
+
+    const BUDGET: (f64, u32) = (20.0, 10);
+}
+
+/// The configuration of a [`Backoff`], whose formulas say what its numbers mean.
+///
+/// By default exponential from 100 ms to 10 s, with full jitter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct BackoffConfig {
+    /// How the waits grow.
+    pub kind: BackoffKind,
+    /// The first wait, and the step of a linear one: up to 1 h.
+    #[serde(with = "form::base")]
+    pub base: Duration,
+    /// The longest wait: no less than the base, and up to 1 h. A fixed one has none.
+    #[serde(with = "form::cap")]
+    pub cap: Duration,
+    /// Whether each wait is drawn from between zero and the formula's; by default those of an
+    /// exponential backoff are, others not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<bool>,
+}
+
+/// How the waits of a [`BackoffConfig`] grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BackoffKind {
+    /// Not at all.
+    Fixed,
+    /// By the base.
+    Linear,
+    /// To the double.
+    Exponential,
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        Self {
+            kind: BackoffKind::Exponential,
+            base: Duration::from_millis(100),
+            cap: Duration::from_secs(10),
+            jitter: None,
+        }
+    }
+}
+
+impl BackoffConfig {
+    fn check(&self, place: &Place<'_>) -> Result<(), ConfigError> {
+        place
+            .of("base")
+            .duration(self.base, Duration::ZERO..=HOUR)?;
+        if self.kind != BackoffKind::Fixed {
+            place.of("cap").duration(self.cap, self.base..=HOUR)?;
+        }
+        Ok(())
+    }
+
+    fn build(&self) -> Backoff {
+        let backoff = match self.kind {
+            BackoffKind::Fixed => Backoff::fixed(self.base),
+            BackoffKind::Linear => Backoff::linear(self.base, self.cap),
+            BackoffKind::Exponential => Backoff::exponential(self.base, self.cap),
+        };
+        match self.jitter {
+            Some(true) => backoff.full_jitter(),
+            Some(false) => backoff.without_jitter(),
+            None => backoff,
+        }
+    }
+}
+
+/// The configuration of a [`RetryBudget`]. What is not given is as the layer has it by default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct BudgetConfig {
+    /// The share of the requests, 0 to 100, in steps of 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// So many a second besides, 0 to 1000, whatever the traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<u32>,
+    /// How long a request counts: 1 s to 1 minute. By default 10 s.
+    #[serde(with = "form::ttl", skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Duration>,
+}
+
+impl BudgetConfig {
+    pub(super) fn check(&self, place: &Place<'_>) -> Result<(), ConfigError> {
+        if let Some(percent) = self.percent {
+            place.of("percent").number(percent, 0.0..=100.0)?;
+        }
+        if let Some(per_second) = self.per_second {
+            place.of("per_second").number(per_second, 0..=1_000)?;
+        }
+        if let Some(ttl) = self.ttl {
+            let range = Duration::from_secs(1)..=Duration::from_secs(60);
+            place.of("ttl").duration(ttl, range)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn build(&self, (percent, per_second): (f64, u32)) -> RetryBudget {
+        let permille = self.percent.unwrap_or(percent) * 10.0;
+        let budget = RetryBudget::permille(permille.round() as u32)
+            .with_reserve(self.per_second.unwrap_or(per_second));
+        match self.ttl {
+            Some(ttl) => budget.with_ttl(ttl),
+            None => budget,
+        }
+    }
+}

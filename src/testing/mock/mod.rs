@@ -1,0 +1,389 @@
+//! [`MockDspy`]: the DSPy service without Python, for tests under paused time.
+
+mod future;
+mod record;
+mod reply;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tower::Service;
+
+use self::record::{Ledger, Running};
+pub use self::{
+    future::MockFuture,
+    record::{CallEnd, CallRecord},
+    reply::Reply,
+};
+use crate::{
+    Cause, Classify, Error, InvalidInput, PredictRequest, Prediction,
+    innermost::{MAX_IN_FLIGHT, MAX_WAITING, Permits, Stop, Turn},
+};
+
+type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
+
+/// Stands for a `DspyService` in a test: plays a script, and records what it was asked, what was
+/// stopped, by what cause, and what is still in flight.
+///
+/// It is ready, refuses, stops and ends as the real one does, by the same code: it waits for one of
+/// [`max_in_flight`](Self::with_max_in_flight) permits, which is held until the *work* has ended; it
+/// keeps the deadline and the cancellation in the request's context; dropping its future cancels the
+/// call. Only the work itself is not there.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use tokio::time::Instant;
+/// use tower::{ServiceBuilder, ServiceExt};
+/// use tower_dspy::{Cause, ErrorKind, PredictRequest, RetryLayer, TimeoutLayer};
+/// use tower_dspy::testing::{MockDspy, mock::Reply};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let mock = MockDspy::new([
+///     Reply::hang(),
+///     Reply::fail(ErrorKind::LmUnavailable),
+///     Reply::answer(json!({"answer": "Paris"})).after(Duration::from_secs(1)),
+/// ]);
+/// let stack = ServiceBuilder::new()
+///     .layer(RetryLayer::new(2))
+///     .layer(TimeoutLayer::new(Duration::from_secs(4)))
+///     .service(mock.clone());
+///
+/// let request = PredictRequest::new(json!({"question": "The capital of France?"}));
+/// let answer = stack.oneshot(request).await.unwrap();
+/// assert_eq!(answer.outputs["answer"], "Paris");
+///
+/// let calls = mock.calls();
+/// assert_eq!(calls.len(), 3);
+/// assert_eq!(calls[0].time_left, Some(Duration::from_secs(4)));
+/// assert_eq!(calls[2].attempt, 2);
+/// assert_eq!(mock.stopped(), [Cause::Elapsed]);
+/// assert_eq!(mock.in_flight(), 0);
+/// # }
+/// ```
+///
+/// Polled by hand, with `tokio-test`, step by step:
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use tokio::time::advance;
+/// use tokio_test::{assert_pending, assert_ready_err, task};
+/// use tower::ServiceExt;
+/// use tower_dspy::{Classify, DeadlineService, ErrorKind, PredictRequest};
+/// use tower_dspy::testing::{MockDspy, mock::Reply};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let mock = MockDspy::new([Reply::hang()]);
+/// let stack = DeadlineService::new(mock.clone(), Duration::from_secs(2));
+/// let mut call = task::spawn(stack.oneshot(PredictRequest::new(json!({}))));
+/// assert_pending!(call.poll());
+/// assert_eq!(mock.in_flight(), 1);
+///
+/// advance(Duration::from_secs(2)).await;
+/// assert!(call.is_woken());
+/// assert_eq!(assert_ready_err!(call.poll()).kind(), ErrorKind::Deadline);
+/// assert_eq!(mock.in_flight(), 0);
+/// # }
+/// ```
+///
+/// And with `tower-test`, where a layer of your own stands around the mock:
+///
+/// ```
+/// use serde_json::json;
+/// use tokio_test::{assert_pending, assert_ready_ok};
+/// use tower_dspy::{PredictRequest, testing::{MockDspy, mock::Reply}};
+/// use tower_test::mock::Spawn;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let mock = MockDspy::new([Reply::answer("Paris")]);
+/// let busy = mock.busy();
+/// let mut service = Spawn::new(mock);
+/// assert_pending!(service.poll_ready());
+/// drop(busy);
+/// assert!(service.is_woken());
+/// assert_ready_ok!(service.poll_ready());
+/// let answer = service.call(PredictRequest::new(json!({}))).await.unwrap();
+/// assert_eq!(answer.outputs["answer"], "Paris");
+/// # }
+/// ```
+///
+/// # Clones
+/// They share the script, the record and the permits, as the clones of a program's service do.
+///
+/// # Panics
+/// A call that comes when the script has ended panics and says so. An error would not do: a layer
+/// might retry it, or answer for it, and the test pass.
+#[derive(Debug)]
+pub struct MockDspy {
+    shared: Arc<Shared>,
+    permits: Arc<Permits>,
+    limits: (usize, usize),
+    fields: Option<Arc<[Box<str>]>>,
+    turn: Turn,
+}
+
+#[derive(Default)]
+struct Shared {
+    script: Mutex<Script>,
+    ledger: Arc<Ledger>,
+}
+
+#[derive(Default)]
+struct Script {
+    replies: VecDeque<Reply>,
+    played: usize,
+    then: Option<Arc<Then>>,
+}
+
+impl MockDspy {
+    /// A mock that plays these replies, one a call, in the order in which calls come.
+    pub fn new<R: Into<Reply>>(replies: impl IntoIterator<Item = R>) -> Self {
+        let mock = Self::of(None);
+        for reply in replies {
+            mock.push(reply);
+        }
+        mock
+    }
+
+    /// A mock whose replies are made by `reply`, from what was asked.
+    pub fn from_fn(reply: impl Fn(&CallRecord) -> Reply + Send + Sync + 'static) -> Self {
+        Self::of(Some(Arc::new(reply)))
+    }
+
+    fn of(then: Option<Arc<Then>>) -> Self {
+        let script = Mutex::new(Script {
+            then,
+            ..Script::default()
+        });
+        Self {
+            shared: Arc::new(Shared {
+                script,
+                ledger: Arc::default(),
+            }),
+            permits: Arc::new(Permits::new(MAX_IN_FLIGHT, MAX_WAITING)),
+            limits: (MAX_IN_FLIGHT, MAX_WAITING),
+            fields: None,
+            turn: Turn::Idle,
+        }
+    }
+
+    /// As `Load::max_in_flight`: so many calls at once, from 1; the default is 64. Set it before
+    /// there are clones.
+    #[must_use]
+    pub fn with_max_in_flight(mut self, calls: usize) -> Self {
+        self.limits.0 = calls;
+        self.limited()
+    }
+
+    /// As `Load::max_waiting`: so many more wait for a permit; the default is 1024. Set it before
+    /// there are clones.
+    #[must_use]
+    pub fn with_max_waiting(mut self, calls: usize) -> Self {
+        self.limits.1 = calls;
+        self.limited()
+    }
+
+    fn limited(mut self) -> Self {
+        self.permits = Arc::new(Permits::new(self.limits.0, self.limits.1));
+        self
+    }
+
+    /// The names of the input fields, all required. Inputs with others are refused, as those that
+    /// are no object always are. The default is any.
+    #[must_use]
+    pub fn with_inputs<N: Into<Box<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.fields = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Appends a reply to the script. With [`from_fn`](Self::from_fn) it comes before what the
+    /// function makes.
+    pub fn push(&self, reply: impl Into<Reply>) {
+        self.shared.script().replies.push_back(reply.into());
+    }
+
+    /// How many replies of the script were not asked for.
+    #[must_use]
+    pub fn replies_left(&self) -> usize {
+        self.shared.script().replies.len()
+    }
+
+    /// All calls so far, in the order in which they came.
+    #[must_use]
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.shared.ledger.calls()
+    }
+
+    /// Why calls were stopped or dropped before their reply, in the order in which they came.
+    #[must_use]
+    pub fn stopped(&self) -> Vec<Cause> {
+        self.shared.ledger.read(|calls| {
+            let ends = calls.iter().filter_map(|call| call.end);
+            ends.filter_map(|end| match end {
+                CallEnd::Stopped(cause) => Some(cause),
+                _ => None,
+            })
+            .collect()
+        })
+    }
+
+    /// How many calls' work has not ended, whether anybody waits for it or not.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared
+            .ledger
+            .read(|calls| calls.iter().filter(|call| call.in_flight).count())
+    }
+
+    /// Waits until the record looks so: that a call has come, say, or that all work has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does nothing.
+    pub async fn wait_for(&self, seen: impl Fn(&[CallRecord]) -> bool) {
+        self.shared.ledger.wait_for(seen).await;
+    }
+
+    /// Takes all permits that are free, as the calls of others would: until the guard is dropped
+    /// the service is not ready, and with too many waiting it answers
+    /// [`Overloaded`](crate::Overloaded).
+    pub fn busy(&self) -> Busy {
+        Busy {
+            permits: std::iter::from_fn(|| self.permits.try_acquire()).collect(),
+        }
+    }
+
+    /// [Busy](Self::busy) for so long.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn busy_for(&self, time: Duration) {
+        let busy = self.busy();
+        tokio::spawn(async move {
+            sleep(time).await;
+            drop(busy);
+        });
+    }
+
+    fn admit(&self, request: &PredictRequest) -> Result<(), Error> {
+        let refuse = |field: Option<&str>, problem: String| {
+            let expected = self
+                .fields
+                .as_ref()
+                .map_or_else(|| "a JSON object".to_owned(), |names| names.join(", "));
+            Err(InvalidInput::new("mock", field, problem, expected).into())
+        };
+        let Some(inputs) = request.inputs().as_object() else {
+            return refuse(None, "the inputs are not a JSON object".into());
+        };
+        if let Some(names) = &self.fields {
+            if let Some(name) = inputs
+                .keys()
+                .find(|name| !names.iter().any(|n| **n == ***name))
+            {
+                return refuse(Some(name), format!("there is no input `{name}`"));
+            }
+            if let Some(name) = names.iter().find(|name| !inputs.contains_key(&***name)) {
+                return refuse(Some(name), format!("the input `{name}` is missing"));
+            }
+        }
+        Stop::refuse(request.context_ref()).map_or(Ok(()), Err)
+    }
+
+    fn refuse(&self, mut record: CallRecord, error: Error) -> MockFuture {
+        record.end = Some(CallEnd::Refused(error.kind()));
+        self.shared.ledger.add(record);
+        MockFuture::refused(error)
+    }
+}
+
+impl Shared {
+    fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self, record: &CallRecord) -> Reply {
+        let mut script = self.script();
+        script.played += 1;
+        if let Some(reply) = script.replies.pop_front() {
+            return reply;
+        }
+        let (played, then) = (script.played, script.then.clone());
+        // Neither the test's code nor a panic under the lock.
+        drop(script);
+        match then {
+            Some(then) => then(record),
+            None => panic!(
+                "the script of the mock has ended: this is call {played} (attempt {}, inputs {}), \
+                 and there were {} replies; give `MockDspy::new` one more, or `push` it",
+                record.attempt,
+                record.inputs,
+                played - 1,
+            ),
+        }
+    }
+}
+
+/// A clone waits for a permit of its own.
+impl Clone for MockDspy {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            permits: self.permits.clone(),
+            limits: self.limits,
+            fields: self.fields.clone(),
+            turn: Turn::Idle,
+        }
+    }
+}
+
+impl Service<PredictRequest> for MockDspy {
+    type Response = Prediction;
+    type Error = Error;
+    type Future = MockFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.turn.poll(&self.permits, cx).map(Ok)
+    }
+
+    fn call(&mut self, mut request: PredictRequest) -> MockFuture {
+        let record = {
+            let inputs = request.inputs().clone();
+            CallRecord::new(inputs, crate::Carrier::context_mut(&mut request))
+        };
+        let Some(permit) = self.turn.take(&self.permits) else {
+            return self.refuse(record, self.permits.overloaded("mock").into());
+        };
+        if let Err(error) = self.admit(&request) {
+            return self.refuse(record, error);
+        }
+        let reply = self.shared.next(&record);
+        let running = Running::begin(self.shared.ledger.clone(), record, permit);
+        MockFuture::start(request.context_ref(), reply, running)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("replies_left", &self.script().replies.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a [`MockDspy`] from being ready; see [`MockDspy::busy`].
+#[derive(Debug)]
+#[must_use = "the permits come back when this is dropped"]
+pub struct Busy {
+    #[expect(dead_code, reason = "held, not read")]
+    permits: Vec<OwnedSemaphorePermit>,
+}

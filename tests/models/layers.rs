@@ -1,0 +1,132 @@
+//! What the calls of a layer share: the retry budget, the tracker.
+
+use loom::thread;
+
+use self::{
+    budget::RetryBudget,
+    ticket::End,
+    tracker::{Entry, Tracker},
+};
+use crate::{CallId, Cancel, Cause};
+
+#[path = "../../src/layers/retry/budget.rs"]
+mod budget;
+#[path = "../../src/layers/track/snapshot.rs"]
+mod snapshot;
+#[path = "../../src/layers/track/ticket.rs"]
+mod ticket;
+#[path = "../../src/layers/track/tracker.rs"]
+mod tracker;
+
+mod guard {
+    pub(crate) mod now {
+        pub(crate) fn now() -> tokio::time::Instant {
+            tokio::time::Instant::now()
+        }
+    }
+}
+
+/// Far longer than a model runs: no slot of the budget ends meanwhile.
+const TTL: std::time::Duration = std::time::Duration::from_secs(60);
+
+#[test]
+fn no_deposit_is_lost_and_none_is_spent_twice() {
+    loom::model(|| {
+        let budget = RetryBudget::permille(1000).with_reserve(0).with_ttl(TTL);
+        let shared = budget.clone();
+        // Each deposits a whole retry before it takes one: so each gets one.
+        let other = thread::spawn(move || {
+            shared.deposit();
+            shared.reserve().expect("what was deposited").spend();
+        });
+        budget.deposit();
+        budget.reserve().expect("what was deposited").spend();
+        other.join().unwrap();
+        assert_eq!(budget.available(), 0);
+        assert!(budget.reserve().is_none());
+    });
+}
+
+#[test]
+fn the_last_retry_goes_to_one_and_comes_back_if_it_is_not_sent() {
+    loom::model(|| {
+        let budget = RetryBudget::permille(1000).with_reserve(0).with_ttl(TTL);
+        budget.deposit();
+        let shared = budget.clone();
+        let other = thread::spawn(move || {
+            let reserved = shared.reserve();
+            let got = reserved.is_some();
+            // Not sent.
+            drop(reserved);
+            got
+        });
+        let sent = budget.reserve().map(|reserved| reserved.spend()).is_some();
+        let other = other.join().unwrap();
+        assert!(sent || other);
+        assert_eq!(budget.available(), u64::from(!sent));
+    });
+}
+
+#[test]
+fn the_last_retry_is_sent_once() {
+    loom::model(|| {
+        let budget = RetryBudget::permille(1000).with_reserve(0).with_ttl(TTL);
+        budget.deposit();
+        let shared = budget.clone();
+        let send =
+            |budget: RetryBudget| budget.reserve().map(|reserved| reserved.spend()).is_some();
+        let other = thread::spawn(move || send(shared));
+        assert!(send(budget) ^ other.join().unwrap());
+    });
+}
+
+fn entry(cancel: &Cancel) -> Entry {
+    Entry {
+        label: None,
+        since: tokio::time::Instant::now(),
+        deadline: None,
+        cancel: cancel.clone(),
+        attempts: 0,
+    }
+}
+
+/// Done and dropped at once, while somebody stops all and somebody counts.
+#[test]
+fn a_call_has_one_terminal_status() {
+    loom::model(|| {
+        let tracker = Tracker::new().with_history(4);
+        let node = Cancel::new();
+        let key = tracker.enter(CallId::next(), entry(&node));
+        let others = tracker.clone();
+        let other = thread::spawn(move || {
+            others.runs(key, 1);
+            others.leave(key, End::Dropped)
+        });
+        tracker.cancel_all(Cause::Shutdown);
+        let counts = tracker.counts();
+        let ended = counts.completed + counts.cancelled;
+        assert_eq!(counts.accepted, counts.live() + ended);
+        let mine = tracker.leave(key, End::Completed);
+        let others = other.join().unwrap();
+        assert!(mine.is_some() ^ others.is_some());
+        let counts = tracker.counts();
+        assert_eq!((counts.live(), counts.completed + counts.cancelled), (0, 1));
+        let history = tracker.history();
+        assert_eq!(history.len(), 1);
+        assert_eq!(Some(history[0].status), mine.or(others));
+    });
+}
+
+/// If it missed the end of the last call it would wait for ever, which loom reports.
+#[test]
+fn waiting_for_emptiness_misses_no_end() {
+    loom::model(|| {
+        let tracker = Tracker::new();
+        let key = tracker.enter(CallId::next(), entry(&Cancel::none()));
+        let others = tracker.clone();
+        let call = thread::spawn(move || others.leave(key, End::Completed));
+        loom::future::block_on(tracker.wait_empty());
+        assert!(tracker.is_empty());
+        call.join().unwrap();
+    });
+}

@@ -1,0 +1,41 @@
+//! The pieces that threads share, under every interleaving that loom finds.
+//!
+//! The files of the library are compiled once more here, over loom's atomics and locks instead of
+//! those of std (`crate::sync`), so no build of its own with a flag is needed. A model that fails
+//! prints the first interleaving that breaks an assertion; one that waits for ever is a deadlock.
+//!
+//! What comes from tokio is not explored within: its `Notify` acts in one step (`notify.rs`). The
+//! token is modelled in `token.rs`.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the library's files, of which the models use a part"
+)]
+
+#[path = "../../src/cancel.rs"]
+mod cancel;
+mod cancels;
+mod layers;
+mod notify;
+#[path = "../../src/innermost/places.rs"]
+mod places;
+mod token;
+mod waits;
+
+pub(crate) use cancel::{Cancel, Cause};
+pub(crate) use tower_dspy::{CallId, Deadline};
+
+mod sync {
+    pub(crate) use std::sync::PoisonError;
+
+    pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
+
+    pub(crate) use super::notify::Notify;
+    pub(crate) use super::token::{CancellationToken, WaitForCancellationFutureOwned};
+}
+
+mod drop_scope {
+    pub(crate) fn cause() -> crate::Cause {
+        crate::Cause::Dropped
+    }
+}

@@ -1,0 +1,34 @@
+//! tokio's `Notify`, with a point before each step at which another thread may come first.
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::futures::Notified;
+
+pub(crate) struct Notify {
+    steps: AtomicUsize,
+    inner: tokio::sync::Notify,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self {
+            steps: AtomicUsize::new(0),
+            inner: tokio::sync::Notify::new(),
+        }
+    }
+}
+
+impl Notify {
+    pub(crate) fn notified(&self) -> Notified<'_> {
+        self.step();
+        self.inner.notified()
+    }
+
+    pub(crate) fn notify_waiters(&self) {
+        self.step();
+        self.inner.notify_waiters();
+    }
+
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::SeqCst);
+    }
+}

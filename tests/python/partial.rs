@@ -1,0 +1,101 @@
+//! Partial answers: in a slot of Rust's as soon as the program leaves them.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_dspy::{Deadline, Error, PredictRequest, TimeoutLayer, testing::scripted_lm::Reply};
+
+use crate::support::{ask, ask_as, eventually_seen, host, host_alone, lm_server, load, seen};
+
+fn partial(error: &Error) -> Option<&Map<String, Value>> {
+    error.spent()?.partial.as_ref()
+}
+
+/// The outcome of `target` when it is cancelled as it waits for its LM.
+async fn cancelled(target: &str, model: &str, request: PredictRequest) -> Error {
+    let (host, server) = (host().await, lm_server().await);
+    server.script(model, Reply::hang());
+    let program = load(&host, target, model).await;
+    let token = CancellationToken::new();
+    let call = tokio::spawn(program.oneshot(request.with_cancel(token.clone())));
+    server.wait_for(model, |all| all.len() == 1).await.unwrap();
+    token.cancel();
+    call.await.unwrap().unwrap_err()
+}
+
+#[tokio::test]
+async fn the_last_one_wins_whole() {
+    let error = cancelled("spends:Drafts", "drafts", ask("?")).await;
+    assert!(matches!(error, Error::Cancelled(_)));
+    assert_eq!(json!(partial(&error)), json!({"answer": "a draft"}));
+}
+
+#[tokio::test]
+async fn an_answer_needs_none() {
+    let host = host().await;
+    let program = load(&host, "spends:Drafts", "drafts-answered").await;
+    let answer = program.oneshot(ask("?")).await.unwrap();
+    assert_eq!(json!(answer.outputs), json!({"answer": "You said: ?"}));
+}
+
+#[tokio::test]
+async fn it_is_there_while_its_program_holds_the_gil() {
+    let host = host_alone().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let program = load(&host, "spends:drafts_and_blocks", "unused").await;
+    let request = PredictRequest::new(json!({"port": port}));
+    let limit = TimeoutLayer::new(Duration::from_secs(1));
+    let stack = ServiceBuilder::new().layer(limit).service(program.clone());
+    let (error, peer) = tokio::join!(stack.oneshot(request), listener.accept());
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Elapsed(_)));
+    let draft = json!({"answer": "before the block", "sources": [1, {"page": null}]});
+    assert_eq!(json!(partial(&error)), draft);
+    // It blocks still.
+    assert_eq!(program.in_flight(), 1);
+    drop(peer);
+}
+
+#[tokio::test]
+async fn it_comes_from_sync_code_on_dspys_threads_too() {
+    let request = ask("Q").with_deadline(Deadline::within(Duration::from_secs(3600)));
+    let error = cancelled("spends:drafts_in_parallel", "drafts-parallel", request).await;
+    assert_eq!(json!(partial(&error)), json!({"answer": "Q, in parallel"}));
+
+    let host = host().await;
+    let program = load(&host, "spends:drafts_in_parallel", "drafts-limit").await;
+    let request = ask("Q").with_deadline(Deadline::within(Duration::from_secs(3600)));
+    program.oneshot(request).await.unwrap();
+    eventually_seen(&host, "sync", &["limit: True"]).await;
+}
+
+#[tokio::test]
+async fn what_comes_after_the_end_is_not_kept() {
+    let error = cancelled(
+        "spends:drafts_too_late",
+        "drafts-late",
+        ask_as("drafts-late"),
+    )
+    .await;
+    assert_eq!(partial(&error), None);
+    let host = host().await;
+    eventually_seen(&host, "drafts-late", &["kept: False"]).await;
+    assert_eq!(seen(&host, "drafts-late").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_field_that_the_program_does_not_have_is_refused_by_name() {
+    let host = host().await;
+    let program = load(&host, "spends:Misnames", "drafts-misnamed").await;
+    let error = program.oneshot(ask("?")).await.unwrap_err();
+    let Error::Program(error) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(error.python_type(), "ValueError");
+    assert!(error.message().contains("['reply']"), "{error}");
+    assert!(error.message().contains("['answer']"), "{error}");
+}

@@ -1,0 +1,121 @@
+"""Programs that leave partial answers, and that ask LMs past the host."""
+
+from __future__ import annotations
+
+import asyncio
+
+import dspy
+
+import tower_dspy
+import witness
+from witness import note
+
+qa = dspy.Predict("question -> answer")
+
+
+class Drafts(dspy.Module):
+    """Leaves a draft before it asks; its signature says what it answers with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qa = dspy.Predict("question -> answer")
+
+    async def aforward(self, **inputs):
+        tower_dspy.partial(answer="a first draft")
+        tower_dspy.partial(answer="a draft")
+        return await self.qa.acall(**inputs)
+
+
+class Misnames(Drafts):
+    async def aforward(self, **inputs):
+        tower_dspy.partial(reply="?")
+        return await super().aforward(**inputs)
+
+
+async def drafts_and_blocks(port: int):
+    """Leaves a draft and holds the GIL."""
+    tower_dspy.partial(answer="before the block", sources=[1, {"page": None}])
+    witness.hold_gil(port)
+    return {"answer": "after it"}
+
+
+class Sync(dspy.Module):
+    """A sync module, as `dspy.Parallel` runs many on its threads."""
+
+    def forward(self, question: str):
+        tower_dspy.partial(answer=f"{question}, in parallel")
+        answer = qa(question=question)
+        note("sync", f"limit: {tower_dspy.remaining() is not None}")
+        return answer
+
+
+async def drafts_in_parallel(question: str):
+    example = dspy.Example(question=question).with_inputs("question")
+    parallel = dspy.Parallel(num_threads=2, disable_progress_bar=True)
+    await asyncio.to_thread(parallel, [(Sync(), example)])
+    return {"answer": "done"}
+
+
+async def drafts_too_late(key: str, question: str):
+    """Goes on after its end."""
+    try:
+        await qa.acall(question=question)
+    except asyncio.CancelledError:
+        note(key, f"kept: {tower_dspy.partial(answer='too late')}")
+    return {"answer": "nevertheless"}
+
+
+async def drafts_and_fails(question: str):
+    answer = await qa.acall(question=question)
+    tower_dspy.partial(answer=answer.answer)
+    raise LookupError("nothing of use")
+
+
+async def asks_four(question: str):
+    """One of them on the loop, three on DSPy's threads."""
+    first = await qa.acall(question=question)
+    examples = [dspy.Example(question=f"{question} {n}").with_inputs("question") for n in range(3)]
+    parallel = dspy.Parallel(num_threads=3, disable_progress_bar=True)
+    await asyncio.to_thread(parallel, [(qa, example) for example in examples])
+    return first
+
+
+def _own(model: str) -> dspy.LM:
+    return dspy.LM(
+        f"openai/{model}", api_base=witness.lm_url, api_key="own", num_retries=0, cache=False
+    )
+
+
+async def bypasses(question: str, model: str):
+    """Makes its LM while it runs, and asks that one and the host's."""
+    with dspy.context(lm=_own(model)):
+        answer = await qa.acall(question=question)
+    await qa.acall(question=question)
+    return answer
+
+
+async def bypasses_whatever_happens(question: str, model: str, times: int):
+    """Asks its own LM again and again; nothing that is raised ends it."""
+    with dspy.context(lm=_own(model)):
+        for _ in range(times):
+            try:
+                await qa.acall(question=question)
+            except BaseException as error:
+                note(model, type(error).__name__)
+    return {"answer": "done"}
+
+
+async def bypasses_on_a_thread(question: str, model: str):
+    """The same on a thread, where nothing ends the call under way."""
+
+    def ask():
+        with dspy.context(lm=_own(model)):
+            try:
+                qa(question=question)
+                qa(question=question)
+            except BaseException as error:
+                note(model, type(error).__name__)
+                raise
+
+    await asyncio.to_thread(ask)
+    return {"answer": "done"}

@@ -1,0 +1,278 @@
+//! What a call cost, on its answer or on its error.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_dspy::{
+    Backoff, CancelLayer, Deadline, DeadlineLayer, Error, FallbackLayer, LmOutcome, PredictRequest,
+    Prediction, RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer,
+    testing::scripted_lm::{Gate, Reply, Script},
+};
+
+use crate::support::{
+    HOUR, ask, ask_as, eventually, host, host_alone, lm_server, load, own_process, question,
+};
+
+/// Long enough for an LM call to begin, on a busy machine as well.
+const LIMIT: Duration = Duration::from_secs(2);
+
+fn outcomes(spent: &Spent) -> Vec<LmOutcome> {
+    spent.lm_calls.iter().map(|call| call.outcome).collect()
+}
+
+/// Calls `service`, and does `then` once the LM has been asked `times` times.
+async fn asked<S>(
+    service: S,
+    request: PredictRequest,
+    (model, times): (&str, usize),
+    then: impl AsyncFnOnce(),
+) -> Spent
+where
+    S: Service<PredictRequest, Response = Prediction, Error = Error>,
+{
+    let then = async {
+        let server = lm_server().await;
+        let asked = server.wait_for(model, |all| all.len() == times).await;
+        asked.unwrap();
+        then().await;
+    };
+    let (answer, ()) = tokio::join!(service.oneshot(request), then);
+    let error = answer.expect_err("it has no answer");
+    error.spent().expect("the cost of an LM call").clone()
+}
+
+#[tokio::test]
+async fn an_answer_tells_of_each_lm_call_also_of_those_on_dspys_threads() {
+    let host = host().await;
+    let program = load(&host, "spends:asks_four", "four").await;
+    let answer = program.oneshot(ask("one two three")).await.unwrap();
+    assert_eq!(answer.lm_calls.len(), 4);
+    let mut total = 0;
+    for call in &answer.lm_calls {
+        assert_eq!((&*call.provider, &*call.model), ("openai", "four"));
+        assert_eq!(
+            (call.outcome, call.status),
+            (LmOutcome::Answered, Some(200))
+        );
+        assert_eq!((call.attempt, call.call_attempt), (0, 0));
+        assert!(call.duration > Duration::ZERO && call.duration <= answer.elapsed);
+        assert!(call.started + call.duration <= answer.elapsed);
+        let parts = call.prompt_tokens.unwrap() + call.completion_tokens.unwrap();
+        assert_eq!(call.total_tokens, Some(parts));
+        total += parts;
+    }
+    assert!(total > 0);
+    assert_eq!(answer.usage.total_tokens, total);
+    assert_eq!((answer.lm_calls_not_kept, answer.lm_calls_bypassed), (0, 0));
+}
+
+#[tokio::test]
+async fn the_deadline_tells_of_the_step_done_and_of_the_call_that_it_ended() {
+    let (host, server) = (host().await, lm_server().await);
+    let models = ["spent-layer", "spent-service"];
+    for model in models {
+        server.script(
+            model,
+            Script::new(Reply::answer("first")).then(Reply::hang()),
+        );
+    }
+    let [layer, service] = models;
+    let by_layer = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(LIMIT))
+        .service(load(&host, "asks:twice", layer).await);
+    // The service itself ends it, with no layer around it.
+    let by_service = load(&host, "asks:twice", service).await;
+    let limited = ask("?").with_deadline(Deadline::within(LIMIT));
+    let (by_layer, by_service) = tokio::join!(
+        asked(by_layer, ask("?"), (layer, 2), async || ()),
+        asked(by_service, limited, (service, 2), async || ()),
+    );
+    for spent in [by_layer, by_service] {
+        let expected = [LmOutcome::Answered, LmOutcome::Elapsed];
+        assert_eq!((outcomes(&spent), spent.steps), (expected.to_vec(), 1));
+        assert_eq!(
+            Some(spent.usage.total_tokens),
+            spent.lm_calls[0].total_tokens
+        );
+        assert!(spent.usage.total_tokens > 0);
+        assert_eq!(spent.lm_calls[1].status, None);
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_and_a_shutdown_tell_too() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("spent-cancel", Reply::hang());
+    let qa = question(&host, "spent-cancel").await;
+
+    for (n, layer) in [(1, true), (2, false)] {
+        let token = CancellationToken::new();
+        let request = ask("?").with_cancel(token.clone());
+        let when = ("spent-cancel", n);
+        let spent = if layer {
+            let stack = ServiceBuilder::new().layer(CancelLayer::new());
+            let stack = stack.service(qa.clone());
+            asked(stack, request, when, async || token.cancel()).await
+        } else {
+            asked(qa.clone(), request, when, async || token.cancel()).await
+        };
+        assert_eq!(outcomes(&spent), [LmOutcome::Cancelled]);
+    }
+
+    let shutdown = Shutdown::new();
+    let layer = ShutdownLayer::new(shutdown.clone());
+    let stack = ServiceBuilder::new().layer(layer).service(qa);
+    let stop = async || {
+        shutdown.run(Duration::ZERO, Duration::ZERO).await;
+    };
+    let spent = asked(stack, ask("?"), ("spent-cancel", 3), stop).await;
+    assert_eq!(outcomes(&spent), [LmOutcome::Cancelled]);
+}
+
+#[tokio::test]
+async fn what_came_within_the_grace_tells_what_it_cost() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("spent-grace", Reply::hang());
+    // It answers all the same, and the answer is not handed out.
+    let program = load(&host, "cleanup:asks_again", "spent-grace").await;
+    let cancel = CancelLayer::new().with_grace(HOUR);
+    let stack = ServiceBuilder::new().layer(cancel).service(program);
+    let token = CancellationToken::new();
+    let request = ask_as("spent-grace").with_cancel(token.clone());
+    let spent = asked(stack, request, ("spent-grace", 1), async || token.cancel()).await;
+    assert_eq!(outcomes(&spent), [LmOutcome::Cancelled]);
+}
+
+#[tokio::test]
+async fn an_lm_call_that_a_limit_with_grace_ends_has_elapsed() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("spent-graced", Reply::hang());
+    let program = load(&host, "cleanup:ask", "spent-graced").await;
+    let limit = TimeoutLayer::new(LIMIT).with_grace(HOUR);
+    let stack = ServiceBuilder::new().layer(limit).service(program);
+    let request = ask_as("spent-graced");
+    let spent = asked(stack, request, ("spent-graced", 1), async || ()).await;
+    assert_eq!(outcomes(&spent), [LmOutcome::Elapsed]);
+}
+
+#[tokio::test]
+async fn a_host_that_stops_tells_what_its_calls_had_spent() {
+    let name = "spent::a_host_that_stops_tells_what_its_calls_had_spent";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let (host, server) = (host().await, lm_server().await);
+    server.script(
+        "spent-stopped",
+        Script::new(Reply::answer("first")).then(Reply::hang()),
+    );
+    let program = load(&host, "asks:twice", "spent-stopped").await;
+    let stop = async || {
+        host.stop(LIMIT).await;
+    };
+    let spent = asked(program, ask("?"), ("spent-stopped", 2), stop).await;
+    let expected = [LmOutcome::Answered, LmOutcome::Cancelled];
+    assert_eq!((outcomes(&spent), spent.steps), (expected.to_vec(), 1));
+}
+
+#[tokio::test]
+async fn a_retry_tells_of_all_attempts() {
+    let (host, server) = (host().await, lm_server().await);
+    let retry = || {
+        ServiceBuilder::new()
+            .layer(RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO)))
+            .layer(TimeoutLayer::new(LIMIT))
+    };
+    let script = Script::new(Reply::hang()).then(Reply::status(503));
+    server.script("spent-retried", script.then(Reply::answer("at last")));
+    let qa = question(&host, "spent-retried").await;
+    let answer = retry().service(qa).oneshot(ask("?")).await.unwrap();
+    let calls = answer.lm_calls.iter();
+    let calls: Vec<_> = calls
+        .map(|call| (call.call_attempt, call.outcome, call.status))
+        .collect();
+    let expected = [
+        (0, LmOutcome::Elapsed, None),
+        (1, LmOutcome::Answered, Some(503)),
+        (2, LmOutcome::Answered, Some(200)),
+    ];
+    assert_eq!(calls, expected);
+
+    server.script("spent-failed", Reply::status(503));
+    let qa = question(&host, "spent-failed").await;
+    let error = retry().service(qa).oneshot(ask("?")).await.unwrap_err();
+    assert!(matches!(error, Error::Lm(_)), "{error:?}");
+    assert_eq!(outcomes(error.spent().unwrap()), [LmOutcome::Answered; 3]);
+}
+
+#[tokio::test]
+async fn a_fallback_tells_of_the_first_service_too() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("spent-dear", Reply::status(503));
+    let dear = question(&host, "spent-dear").await;
+    let cheap = question(&host, "spent-cheap").await;
+    let fallback = FallbackLayer::service(cheap);
+    let stack = ServiceBuilder::new().layer(fallback).service(dear);
+    let answer = stack.oneshot(ask("?")).await.unwrap();
+    let models = answer.lm_calls.iter().map(|call| &*call.model);
+    assert_eq!(models.collect::<Vec<_>>(), ["spent-dear", "spent-cheap"]);
+}
+
+#[tokio::test]
+async fn a_program_that_fails_tells_what_it_cost_and_what_it_had() {
+    let host = host().await;
+    let program = load(&host, "spends:drafts_and_fails", "spent-raised").await;
+    let error = program.oneshot(ask("?")).await.unwrap_err();
+    assert!(matches!(error, Error::Program(_)), "{error:?}");
+    let spent = error.spent().unwrap();
+    assert_eq!(
+        (outcomes(spent), spent.steps),
+        (vec![LmOutcome::Answered], 1)
+    );
+    let partial = spent.partial.as_ref().unwrap();
+    assert_eq!(partial["answer"], "You said: ?");
+    assert!(!format!("{error:?}").contains("You said"));
+
+    let qa = question(&host, "spent-nothing").await;
+    let error = qa
+        .oneshot(PredictRequest::new(json!({})))
+        .await
+        .unwrap_err();
+    assert!(error.spent().is_none());
+}
+
+#[tokio::test]
+async fn the_host_adds_up_what_its_calls_came_to() {
+    let (host, server) = (host_alone().await, lm_server().await);
+    let before = host.stats();
+    let gate = Gate::new();
+    let answered = Script::new(Reply::answer("one")).then(Reply::status(500));
+    server.script("totals", answered.then(Reply::answer("two").held_by(&gate)));
+    let qa = question(&host, "totals").await;
+    let answer = qa.clone().oneshot(ask("?")).await.unwrap();
+    qa.clone().oneshot(ask("?")).await.unwrap_err();
+    let call = tokio::spawn(qa.oneshot(ask("?")));
+    server
+        .wait_for("totals", |all| all.len() == 3)
+        .await
+        .unwrap();
+    call.abort();
+    eventually("the call's end", || host.stats().running == 0).await;
+
+    let program = load(&host, "spends:drafts_and_fails", "totals-wasted").await;
+    let wasted = program.oneshot(ask("?")).await.unwrap_err();
+    let wasted = wasted.spent().unwrap().usage.total_tokens;
+
+    let now = host.stats();
+    let lm = |read: fn(&tower_dspy::LmTotals) -> u64| read(&now.lm) - read(&before.lm);
+    assert_eq!(lm(|lm| lm.answered), 3);
+    assert_eq!(lm(|lm| lm.cancelled), 1);
+    assert_eq!(lm(|lm| lm.elapsed + lm.refused + lm.failed), 0);
+    let used = answer.usage.total_tokens + wasted;
+    assert_eq!(lm(|lm| lm.usage.total_tokens), used);
+    assert_eq!(lm(|lm| lm.wasted_tokens), wasted);
+    assert_eq!((lm(|lm| lm.late_tokens), lm(|lm| lm.partials)), (0, 1));
+    assert_eq!(now.cancelled - before.cancelled, 1);
+}
