@@ -1,8 +1,11 @@
 //! What the host counts. Each is a plain atomic: reading them takes no lock and no GIL.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering},
+};
 
-use super::clock::Moment;
+use super::{clock::Moment, inbox::Inbox};
 use crate::{LmCall, LmOutcome, spent::attempt::Totals};
 
 #[derive(Debug, Default)]
@@ -29,6 +32,22 @@ pub(super) struct Counters {
     pub(super) beat: Moment,
     /// The last time a command or an outcome crossed between Rust and Python.
     pub(super) crossing: Moment,
+}
+
+/// Counts an LM exchange for as long as it lives, however that ends.
+pub(super) struct UnderWay(Arc<Inbox>);
+
+impl UnderWay {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+        inbox.counters.in_lm_calls.up();
+        Self(inbox)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.counters.in_lm_calls.down();
+    }
 }
 
 /// What LM calls came to and cost, of all calls and of what calls none.

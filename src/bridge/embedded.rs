@@ -1,25 +1,15 @@
-//! Starting the interpreter inside this process, and the thread that owns it.
+//! A host inside this process: what it is started with, and its start.
 
-use std::{
-    os::fd::{AsRawFd, OwnedFd},
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
-use pyo3::prelude::*;
 use tokio::sync::{Mutex, oneshot, watch};
 
 use super::{
-    Fault, Host,
+    Host,
     env::{EnvError, LinkedPython, PythonEnv},
     ffi,
     inbox::Inbox,
-    linger::Linger,
-    log,
-    port::{Drain, Port},
-    room, runtime, watchdog,
+    interpreter, runtime,
 };
 
 /// The one host of this process, and what it was started with.
@@ -40,12 +30,12 @@ const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 #[must_use = "nothing is started before `start`"]
 pub struct Embedded {
     venv: Option<PathBuf>,
-    python_path: Vec<PathBuf>,
-    uvloop: bool,
-    sync_threads: usize,
-    max_abandoned: usize,
-    thread_grace: Duration,
-    watchdog: bool,
+    pub(super) python_path: Vec<PathBuf>,
+    pub(super) uvloop: bool,
+    pub(super) sync_threads: usize,
+    pub(super) max_abandoned: usize,
+    pub(super) thread_grace: Duration,
+    pub(super) watchdog: bool,
 }
 
 impl Embedded {
@@ -219,7 +209,7 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
                 inbox: inbox.clone(),
                 ending,
             };
-            own_interpreter(&embedded, &python, inbox, ready);
+            interpreter::own(&embedded, &python, inbox, ready);
         })
         .map_err(system)?;
     let host = Host::new(shared, ended, thread);
@@ -242,123 +232,5 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.inbox.close("its thread ended");
         self.ending.send_replace(true);
-    }
-}
-
-/// The life of Python's thread.
-fn own_interpreter(
-    embedded: &Embedded,
-    python: &Path,
-    inbox: Arc<Inbox>,
-    ready: oneshot::Sender<Result<(), StartError>>,
-) {
-    if let Err(reason) = ffi::initialize(python) {
-        let _ = ready.send(Err(StartError::Interpreter { reason }));
-        return;
-    }
-    Python::attach(|py| {
-        let lives = match set_up(py, embedded, inbox.clone()) {
-            Ok(lives) => lives,
-            Err(error) => {
-                let fault = Fault::of(py, &error);
-                let _ = ready.send(Err(StartError::Python {
-                    python_type: fault.python_type,
-                    message: fault.message,
-                    traceback: fault.traceback,
-                }));
-                return;
-            }
-        };
-        if ready.send(Ok(())).is_err() {
-            // Nobody waited for the start; the host is there for the next who asks.
-            tracing::debug!(target: "tower_dspy", "the host's first caller went away");
-        }
-        if let Err(error) = lives.run(&inbox) {
-            log::python_failed(&Fault::of(py, &error));
-        }
-    });
-}
-
-/// What Python's thread runs.
-struct Loop<'py> {
-    watchdog: Option<(Bound<'py, PyAny>, OwnedFd)>,
-    module: Bound<'py, PyModule>,
-    event_loop: Bound<'py, PyAny>,
-    port: Bound<'py, Port>,
-}
-
-fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyResult<Loop<'py>> {
-    room::install(py)?;
-    let startup = py.import("tower_dspy.startup")?;
-    startup.call_method0("before_import")?;
-    let path = py.import("sys")?.getattr("path")?;
-    for folder in embedded.python_path.iter().rev() {
-        // As a string: importlib looks into no `pathlib.Path`.
-        path.call_method1("insert", (0, folder.as_os_str()))?;
-    }
-    let fd = inbox.wake_fd();
-    let port = Bound::new(py, Port::new(inbox.clone()))?;
-    let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
-    for weaker in weaker.extract::<Vec<String>>()? {
-        tracing::warn!(target: "tower_dspy", "{weaker}");
-    }
-    let module = py.import("tower_dspy.loop")?;
-    let linger = Bound::new(py, Linger::new(inbox.clone()))?;
-    let threads = (embedded.thread_grace.as_secs_f64(), embedded.max_abandoned);
-    let event_loop = module.call_method1("make", (embedded.uvloop, linger, &port, threads))?;
-    event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
-    startup.call_method0("calm_gc")?;
-    let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
-    let pool = py.import("tower_dspy.pool")?.getattr("Pool")?;
-    let pool = pool.call1((
-        &port,
-        &event_loop,
-        "tower-dspy-sync",
-        embedded.sync_threads,
-        threads.0,
-        threads.1,
-    ))?;
-    let runner = runner.call1((&port, &event_loop, pool))?;
-    let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
-    let watchdog = match embedded.watchdog {
-        true => Some(watch(&port, &runner, &event_loop, &inbox, threads.0)?),
-        false => None,
-    };
-    let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
-    event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
-    Ok(Loop {
-        watchdog,
-        module,
-        event_loop,
-        port,
-    })
-}
-
-/// Starts Python's watchdog, and ours for what C code keeps it from seeing.
-fn watch<'py>(
-    port: &Bound<'py, Port>,
-    runner: &Bound<'py, PyAny>,
-    event_loop: &Bound<'py, PyAny>,
-    inbox: &Arc<Inbox>,
-    grace: f64,
-) -> PyResult<(Bound<'py, PyAny>, OwnedFd)> {
-    let (read, write) = watchdog::pipe()?;
-    watchdog::read_dumps(inbox.clone(), read)?;
-    let module = port.py().import("tower_dspy.watchdog")?;
-    let dog = module.getattr("Watchdog")?;
-    let dog = dog.call1((port, runner, event_loop, write.as_raw_fd(), grace))?;
-    Ok((dog, write))
-}
-
-impl Loop<'_> {
-    fn run(&self, inbox: &Inbox) -> PyResult<()> {
-        let stopped = self.port.getattr("is_stopped")?;
-        let ran = self.module.call_method1("run", (&self.event_loop, stopped));
-        inbox.close("it was stopped");
-        if let Some((dog, _)) = &self.watchdog {
-            dog.call_method0("stop")?;
-        }
-        self.module.call_method1("close", (&self.event_loop,))?;
-        ran.map(drop)
     }
 }

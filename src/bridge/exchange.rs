@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::{
     call::{Abort, CallState},
+    counters::UnderWay,
     inbox::Inbox,
 };
 use crate::{
@@ -294,22 +295,6 @@ impl Opening<'_> {
             abort,
             events,
         }))
-    }
-}
-
-/// Counts an exchange for as long as it lives, however that ends.
-struct UnderWay(Arc<Inbox>);
-
-impl UnderWay {
-    fn new(inbox: Arc<Inbox>) -> Self {
-        inbox.counters.in_lm_calls.up();
-        Self(inbox)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.counters.in_lm_calls.down();
     }
 }
 

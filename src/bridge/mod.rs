@@ -22,6 +22,7 @@ mod ffi;
 mod health;
 mod host;
 mod inbox;
+mod interpreter;
 mod linger;
 mod log;
 mod port;
