@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 use tower::{Service, ServiceExt};
 use tower_dspy::{
     Classify, Deadline, DspyService, Error, ErrorKind, Health, Host, PredictRequest, Prediction,
@@ -236,4 +239,50 @@ async fn sys_exit_in_a_sync_program_is_the_failure_of_that_call() {
         other => panic!("{other:?}"),
     }
     assert_eq!(exits.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn calls_given_up_at_random_leave_nothing_behind_and_hurt_no_other() {
+    const CALLS: usize = 300;
+    let (host, server) = (host_alone().await, lm_server().await);
+    let replies = (0..CALLS).map(|n| match n % 3 {
+        0 => Reply::hang(),
+        1 => Reply::answer("quick"),
+        _ => Reply::answer("one two three").drip(Duration::from_millis(2)),
+    });
+    server.script("sync-storm", replies.collect::<Vec<_>>());
+    let program = load(&host, "sync:Retries", "sync-storm").await;
+    let wanted = load(&host, "sync:Says", "unused").await;
+    let busy = load(&host, "sync:Busy", "unused").await;
+    let mut random = fastrand::Rng::with_seed(0x5EED);
+    let mut given_up = JoinSet::new();
+    for n in 0..CALLS {
+        let (call, request) = if n % 4 == 0 {
+            (busy.clone(), keyed("sync-storm"))
+        } else {
+            (program.clone(), ask("?"))
+        };
+        let after = Duration::from_micros(random.u64(0..20_000));
+        given_up.spawn(async move {
+            // Errors as well: what is given up may have come to anything.
+            let _ = timeout(after, call.oneshot(request)).await;
+        });
+        // On the same threads as the others, and never hit by what is meant for those.
+        wanted.clone().oneshot(keyed("sync-wanted")).await.unwrap();
+        if given_up.len() == 16 {
+            given_up.join_next().await.unwrap().unwrap();
+        }
+    }
+    while let Some(ended) = given_up.join_next().await {
+        ended.unwrap();
+    }
+    eventually("all ends", || host.stats().running == 0).await;
+    let stats = host.stats();
+    assert_eq!(
+        (stats.orphans, stats.abandoned, stats.in_lm_calls),
+        (0, 0, 0)
+    );
+    assert_eq!((program.in_flight(), busy.in_flight()), (0, 0));
+    server.script("sync-storm", Reply::echo());
+    program.oneshot(ask("is all well?")).await.unwrap();
 }
