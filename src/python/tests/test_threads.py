@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +13,7 @@ from anyio import to_thread
 
 import witness
 from tower_dspy import threads
+from tower_dspy.interrupt import Stint
 
 pytestmark = pytest.mark.asyncio
 
@@ -96,6 +98,36 @@ async def test_outside_a_call_nothing_is_changed(counted):
         assert pool.submit(lambda: 7).result() == 7
     assert await to_thread.run_sync(lambda: 7) == 7
     assert ran == [True]
+
+
+async def test_what_stops_a_thread_never_hits_one_that_it_is_starting(counted):
+    born, ran = [], []
+
+    def start_many() -> None:
+        while True:
+            thread = threading.Thread(target=lambda: ran.append(True), daemon=True)
+            born.append(thread)
+            thread.start()
+            thread.join()
+
+    for _ in range(200):
+        begun = len(born)
+        stint = Stint(start_many)
+        outer = threading.Thread(target=stint.run, daemon=True)
+        outer.start()
+        async with asyncio.timeout(30):
+            while len(born) < begun + 2:
+                await asyncio.sleep(0)
+        stint.interrupt()
+        outer.join(0.1)
+        # A signal that arrives in a destructor, such as those of dead threads, is lost.
+        end = time.monotonic() + 30
+        while outer.is_alive() and time.monotonic() < end:
+            stint.insist()
+            outer.join(0.001)
+        assert not outer.is_alive(), "it waits for a thread that was killed at its birth"
+    # The last one of a stint may be one that was not started any more.
+    assert len(born) - len(ran) <= 200
 
 
 async def test_an_anyio_without_that_name_is_told(monkeypatch, counted, caplog):

@@ -8,7 +8,9 @@ runs between them, so the GIL stays here and the other thread where it is.
 Invariants:
 1. A stint is open to interruption only while its function runs; what was raised too late to reach
    it is taken back before the thread goes on.
-2. One signal is sent for a stint. Whoever ends it otherwise, such as an LM call that was refused,
+2. Nothing is raised in a thread that is starting another: before Python 3.12 the newborn goes by the
+   name of the thread that makes it until it runs, and would be hit in its place.
+3. One signal is sent for a stint. Whoever ends it otherwise, such as an LM call that was refused,
    has used that signal up, so its clean-up is not cut short.
 """
 
@@ -20,7 +22,7 @@ import sys
 import threading
 from collections.abc import Callable
 from itertools import compress, starmap
-from operator import attrgetter, is_
+from operator import and_, attrgetter, is_, not_
 from typing import Any
 
 from tower_dspy.scope import Cancelled
@@ -34,6 +36,8 @@ _forget_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
 )
 
 _here = threading.local()
+# The threads that are starting another one.
+_starting: set[int] = set()
 _signal_of = attrgetter("_signal")
 _running_of = attrgetter("_running")
 
@@ -48,6 +52,8 @@ def raise_while(
         gc.disable()
     try:
         there = map(is_, map(read, (of,)), (expected,))
+        alone = map(not_, map(_starting.__contains__, (thread,)))
+        there = map(and_, there, alone)
         return bool(sum(starmap(_raise_in, compress(((thread, error),), there))))
     finally:
         if collects:
@@ -57,7 +63,16 @@ def raise_while(
 class Stint:
     """One piece of work on one thread."""
 
-    __slots__ = ("_running", "_signal", "_thread", "cancelled", "error", "function", "value")
+    __slots__ = (
+        "_owed",
+        "_running",
+        "_signal",
+        "_thread",
+        "cancelled",
+        "error",
+        "function",
+        "value",
+    )
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.function = function
@@ -67,6 +82,8 @@ class Stint:
         self.cancelled = False
         self._thread = 0
         self._running = False
+        # It was to be told again while it could not be reached.
+        self._owed = False
         # Whether the one signal may be sent.
         self._signal = False
 
@@ -103,11 +120,33 @@ class Stint:
 
     def insist(self) -> bool:
         """Raises `Cancelled` in the function, whatever was sent before."""
-        return raise_while(self._thread, Cancelled, _running_of, self, True)
+        sent = raise_while(self._thread, Cancelled, _running_of, self, True)
+        self._owed = not sent
+        return sent
+
+    def pay(self) -> None:
+        """Raises here what could not be raised from elsewhere, if anything."""
+        if self._running and (self._owed or (self.cancelled and self._signal)):
+            self._owed = False
+            self.spend_signal()
+            raise Cancelled
 
     def spend_signal(self) -> None:
         """Another way of ending the function is being taken."""
         self._signal = False
+
+
+def start_thread(start: Callable[[threading.Thread], None], thread: threading.Thread) -> None:
+    """Starts a thread, during which nothing is raised in this one."""
+    here = threading.get_ident()
+    try:
+        _starting.add(here)
+        start(thread)
+    finally:
+        _starting.discard(here)
+    stint = getattr(_here, "stint", None)
+    if stint is not None:
+        stint.pay()
 
 
 def spend_signal_here() -> None:

@@ -23,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from tower_dspy.executor import InlineExecutor, ThreadOfCall, name_of
-from tower_dspy.interrupt import Stint
+from tower_dspy.interrupt import Stint, start_thread
 from tower_dspy.scope import SCOPE, Cancelled, current_scope
 
 _log = logging.getLogger("tower_dspy.startup")
@@ -96,23 +96,23 @@ def _wrap_threads(loop: asyncio.AbstractEventLoop) -> None:
     def counted(self: threading.Thread) -> None:
         scope = current_scope()
         if scope is None or self.daemon or not _is_own(self):
-            return start(self)
+            return start_thread(start, self)
         work = _Counted(loop, self.run, f"thread `{self.name}`")
 
         def run() -> None:
             SCOPE.set(scope)
-            del self.run
+            del self.run  # it refers to the thread, which would be left to the collector
             # Nobody need hear of that end, as of a task that is cancelled.
             with contextlib.suppress(Cancelled):
                 work.run()
 
         self.run = run
-        try:
-            start(self)
-        except BaseException:
-            del self.run
-            raise
         scope.adopt(work.thread)
+        try:
+            start_thread(start, self)
+        except BaseException:
+            work.give_up()
+            raise
         return None
 
     threading.Thread.start = counted
