@@ -8,8 +8,8 @@ runs between them, so the GIL stays here and the other thread where it is.
 Invariants:
 1. A stint is open to interruption only while its function runs; what was raised too late to reach
    it is taken back before the thread goes on.
-2. Nothing is raised in a thread that is starting another: before Python 3.12 the newborn goes by the
-   name of the thread that makes it until it runs, and would be hit in its place.
+2. Nothing is raised in a thread that is starting another: before Python 3.12 the newborn goes by
+   the name of the thread that makes it until it runs, and would be hit in its place.
 3. One signal is sent for a stint. Whoever ends it otherwise, such as an LM call that was refused,
    has used that signal up, so its clean-up is not cut short.
 """
