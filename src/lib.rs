@@ -5,7 +5,8 @@
 //! # The way of a request
 //!
 //! ```text
-//! a call
+//! axum / tonic / a plain call
+//!   -> inbound       errors as HTTP and gRPC statuses, below and above layers  mod inbound
 //!   -> layers        shutdown, track, deadline, cancel, fallback, retry,   mod layers,
 //!                    hedge, attempt timeout                                in order: mod stack
 //!   -> DspyService   checks the inputs, takes a permit                     mod service
@@ -70,9 +71,10 @@ pub mod bridge;
 mod builder;
 mod cancel;
 mod context;
-mod deadline;
+pub mod deadline;
 pub mod drop_scope;
 pub mod error;
+pub mod inbound;
 #[cfg(any(feature = "python", feature = "test-util"))]
 mod innermost;
 pub mod layers;
@@ -103,6 +105,7 @@ pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
+pub use inbound::Serve;
 pub use layers::{
     Allot, AllotLayer, Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer,
     DeadlineService, Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer,
@@ -111,9 +114,9 @@ pub use layers::{
 };
 #[cfg(feature = "lm")]
 pub use lm::Lm;
-pub use request::{PredictRequest, Prediction, Usage};
+pub use request::{PredictRequest, Prediction, Tenant, Usage};
 #[cfg(feature = "python")]
-pub use service::{DspyService, LoadError};
+pub use service::{DspyService, LoadError, Tool, ToolCall};
 pub use session::{Session, SessionLayer, SessionService};
 pub use spent::{LmCall, LmOutcome, Spent};
 pub use stack::{StackConfig, StandardService, StandardStack};

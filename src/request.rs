@@ -24,6 +24,40 @@ use crate::{CallContext, Cancel, Carrier, Deadline, LmCall};
 pub struct PredictRequest {
     inputs: Arc<Value>,
     context: CallContext,
+    route: Route,
+}
+
+/// Which LM a call's LM calls go to, and on whose behalf.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) lm: Option<Arc<str>>,
+    pub(crate) tenant: Option<Tenant>,
+}
+
+/// Whom a call is made for: a customer of yours with a key, or a budget, of its own.
+///
+/// It is in the extensions of each [LM request](crate::lm::LmRequest) of the call, for
+/// [`Lm::key_with`](crate::Lm::key_with) and for layers, such as a limit for each tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tenant(Arc<str>);
+
+impl Tenant {
+    /// The tenant of this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl PredictRequest {
@@ -35,6 +69,7 @@ impl PredictRequest {
         Self {
             inputs: Arc::new(inputs.into()),
             context: CallContext::new(),
+            route: Route::default(),
         }
     }
 
@@ -60,6 +95,32 @@ impl PredictRequest {
         self
     }
 
+    /// Has the program call the LM that was loaded under this name, in place of its usual one: see
+    /// [`Load::lms`](crate::service::Load::lms). A predictor with an LM of its own keeps that.
+    ///
+    /// A name that the program was not loaded with is answered with
+    /// [`InvalidInput`](crate::InvalidInput) before anything runs.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use tower_dspy::PredictRequest;
+    ///
+    /// let request = PredictRequest::new(json!({"question": "..."})).with_lm("cheap");
+    /// assert_eq!(request.lm(), Some("cheap"));
+    /// ```
+    #[must_use]
+    pub fn with_lm(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.route.lm = Some(name.into());
+        self
+    }
+
+    /// Says whom the call is made for.
+    #[must_use]
+    pub fn with_tenant(mut self, tenant: Tenant) -> Self {
+        self.route.tenant = Some(tenant);
+        self
+    }
+
     /// Puts the request into `context`, as when it arrived with one.
     #[must_use]
     pub fn with_context(mut self, context: CallContext) -> Self {
@@ -73,10 +134,28 @@ impl PredictRequest {
         &self.inputs
     }
 
-    /// The inputs, without a copy.
+    /// What is asked and for whom: two requests that agree in both may share an answer.
     #[cfg(feature = "stale")]
-    pub(crate) fn shared_inputs(&self) -> Arc<Value> {
-        Arc::clone(&self.inputs)
+    pub(crate) fn question(&self) -> (Arc<Value>, Option<Tenant>) {
+        (Arc::clone(&self.inputs), self.route.tenant.clone())
+    }
+
+    /// The name of the LM that was asked for; `None` for the program's usual one.
+    #[must_use]
+    pub fn lm(&self) -> Option<&str> {
+        self.route.lm.as_deref()
+    }
+
+    /// Whom the call is made for, if that was said.
+    #[must_use]
+    pub const fn tenant(&self) -> Option<&Tenant> {
+        self.route.tenant.as_ref()
+    }
+
+    /// The LM's name and the tenant.
+    #[cfg(feature = "python")]
+    pub(crate) fn route(&self) -> Route {
+        self.route.clone()
     }
 
     /// The context.
@@ -108,6 +187,8 @@ impl fmt::Debug for PredictRequest {
         f.debug_struct("PredictRequest")
             .field("inputs", &FieldNames(&self.inputs))
             .field("context", &self.context)
+            .field("lm", &self.route.lm)
+            .field("tenant", &self.route.tenant)
             .finish()
     }
 }

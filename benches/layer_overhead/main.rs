@@ -92,7 +92,7 @@ fn report(name: &str, mut contenders: Vec<Contender>, rounds: usize) {
             "ns",
         );
     }
-    for peer in ["tower", "tower_resilience", "seatbelt"] {
+    for peer in ["tower", "tower_resilience", "seatbelt", "seatbelt_layered"] {
         let theirs = &nanos[of(peer).expect("a contender")];
         let ratios = theirs
             .iter()

@@ -48,7 +48,8 @@ pub(crate) fn contenders(pending: bool) -> Vec<Contender> {
                 .service(Inner::<BoxError>::new(pending)),
         ),
         contender("tower_resilience", tower_resilience(pending)),
-        seatbelt(pending),
+        contender("seatbelt", seatbelt(pending)),
+        seatbelt_layered(pending),
         contender(
             "tower_dspy",
             ServiceBuilder::new()
@@ -209,27 +210,44 @@ fn tower_resilience(pending: bool) -> impl Service<Request, Response = u64> {
         .service(Inner::<Failed>::new(pending))
 }
 
-fn seatbelt(pending: bool) -> Contender {
-    type Out = Result<u64, Failed>;
-    let clock = tick::Clock::new_tokio();
-    let context = ResilienceContext::<Request, Out>::new(&clock);
-    let service = (
-        fallback::Fallback::layer("fallback", &context)
-            .should_fallback(|out: &Out| out.is_err())
-            .fallback_output(Ok(7)),
-        retry::Retry::layer("retry", &context)
-            .clone_input()
-            .max_retry_attempts(2)
-            .recovery_with(|out: &Out, _| match out {
-                Ok(_) => RecoveryInfo::never(),
-                Err(_) => RecoveryInfo::retry(),
-            }),
-        timeout::Timeout::layer("timeout", &context)
-            .timeout_error(|_| Failed)
-            .timeout(ATTEMPT),
-        Execute::new(move |request| Answer::<Failed>::to(request, pending)),
-    )
-        .into_service();
+/// Its layers, as tower takes them and as its own `layered::Service`, which is no tower service.
+macro_rules! seatbelt {
+    ($context:expr) => {
+        (
+            fallback::Fallback::layer("fallback", $context)
+                .should_fallback(|out: &Out| out.is_err())
+                .fallback_output(Ok(7)),
+            retry::Retry::layer("retry", $context)
+                .clone_input()
+                .max_retry_attempts(2)
+                .recovery_with(|out: &Out, _| match out {
+                    Ok(_) => RecoveryInfo::never(),
+                    Err(_) => RecoveryInfo::retry(),
+                }),
+            timeout::Timeout::layer("timeout", $context)
+                .timeout_error(|_| Failed)
+                .timeout(ATTEMPT),
+        )
+    };
+}
+
+type Out = Result<u64, Failed>;
+
+fn seatbelt(pending: bool) -> impl Service<Request, Response = u64> {
+    let context = ResilienceContext::<Request, Out>::new(tick::Clock::new_tokio());
+    let (fallback, retry, timeout) = seatbelt!(&context);
+    ServiceBuilder::new()
+        .layer(fallback)
+        .layer(retry)
+        .layer(timeout)
+        .service(Inner::<Failed>::new(pending))
+}
+
+fn seatbelt_layered(pending: bool) -> Contender {
+    let context = ResilienceContext::<Request, Out>::new(tick::Clock::new_tokio());
+    let (fallback, retry, timeout) = seatbelt!(&context);
+    let inner = Execute::new(move |request| Answer::<Failed>::to(request, pending));
+    let service = (fallback, retry, timeout, inner).into_service();
     let request = request();
     let calls = Box::new(move |n| {
         let cx = &mut Context::from_waker(Waker::noop());
@@ -238,7 +256,7 @@ fn seatbelt(pending: bool) -> Contender {
         }
     });
     Contender {
-        name: "seatbelt",
+        name: "seatbelt_layered",
         calls,
     }
 }

@@ -6,7 +6,6 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
-        mpsc,
     },
     task::{Context, Poll},
 };
@@ -16,7 +15,6 @@ use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::{
     counters::Counters,
-    exchange::Event,
     fault::Fault,
     inbox::{Control, Inbox},
     spending::Spending,
@@ -144,24 +142,18 @@ impl CallState {
 
 /// Ends an exchange.
 #[derive(Clone, Debug)]
-pub(super) struct Abort {
-    task: AbortHandle,
-    /// Of code on a thread that waits for an event.
-    waiting: Option<mpsc::Sender<Event>>,
-}
+pub(super) struct Abort(AbortHandle);
 
 impl Abort {
-    pub(super) fn new(task: AbortHandle, waiting: Option<mpsc::Sender<Event>>) -> Self {
-        Self { task, waiting }
+    pub(super) const fn new(task: AbortHandle) -> Self {
+        Self(task)
     }
 
-    /// Drops the exchange where it stands, which closes its connection.
+    /// Drops the exchange where it stands, which closes its connection. That is done on the LM
+    /// runtime, as is waking a thread that waits for an event: hundreds of calls may end at one
+    /// moment, and each of their callers would wait for those that are woken before.
     pub(super) fn now(&self) {
-        self.task.abort();
-        if let Some(waiting) = &self.waiting {
-            // Fails if it does not wait any more.
-            let _ = waiting.send(Event::Cancelled);
-        }
+        self.0.abort();
     }
 }
 

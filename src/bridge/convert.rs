@@ -33,6 +33,19 @@ pub(super) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     from_python_at(object, 0)
 }
 
+/// A JSON value as a Python object.
+pub(super) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    to_python_at(py, value, 0)
+}
+
+/// The JSON object of a dict.
+pub(super) fn fields(dict: &Bound<'_, PyDict>) -> PyResult<Map<String, Value>> {
+    match from_python(dict)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(Map::new()),
+    }
+}
+
 fn to_python_at<'py>(py: Python<'py>, value: &Value, depth: usize) -> PyResult<Bound<'py, PyAny>> {
     check(depth)?;
     Ok(match value {

@@ -5,11 +5,12 @@
 //! for code on a thread, which waits without the GIL.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError, mpsc},
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use pyo3::{
@@ -17,16 +18,22 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyTuple},
 };
-use tokio::time::Instant;
+use serde_json::Value;
+use tokio::{runtime::Handle, time::Instant};
+use tracing::Span;
 
 use super::{
     call::{Abort, CallState},
+    convert,
     counters::UnderWay,
     inbox::Inbox,
+    listeners::Listeners,
+    tool::{self, Offered},
 };
 use crate::{
-    CallContext, Cancel, Deadline,
-    lm::{LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
+    CallContext, Cancel, Deadline, Tenant,
+    lm::{CallSpan, LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
+    service::ToolCall,
     spent::{account::Account, attempt::Attempt},
 };
 
@@ -39,6 +46,8 @@ pub(super) enum Event {
     Head(Head),
     Chunk(Bytes),
     End,
+    /// What a tool answered.
+    Value(Value),
     Failed(Failure),
     Cancelled,
 }
@@ -48,6 +57,9 @@ pub(super) enum Event {
 pub(super) enum Failure {
     Lm(LmFailure),
     Body(String),
+    Tool(String),
+    /// A layer of the user's, or a key function.
+    Panicked,
 }
 
 impl Failure {
@@ -56,6 +68,12 @@ impl Failure {
         let failure = match self {
             Self::Lm(failure) => failure,
             Self::Body(message) => return ("protocol", message.clone()),
+            Self::Tool(message) => return ("tool", message.clone()),
+            Self::Panicked => {
+                let message =
+                    "the LM call failed: a layer of the LM, or its key function, panicked";
+                return ("other", message.into());
+            }
         };
         let kind = match failure.kind() {
             LmFailureKind::Connect => "connect",
@@ -78,63 +96,15 @@ pub(super) struct Head {
     headers: HeaderMap,
 }
 
-/// The exchanges of code on the loop: who is to hear of their events. Touched on Python's threads
-/// only.
-#[derive(Default)]
-pub(super) struct Listeners(Mutex<HashMap<u64, Listener>>);
-
-struct Listener {
-    deliver: Py<PyAny>,
-    call: Option<Arc<CallState>>,
-}
-
-impl Listeners {
-    fn map(&self) -> MutexGuard<'_, HashMap<u64, Listener>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, id: u64, deliver: Py<PyAny>, call: Option<Arc<CallState>>) {
-        self.map().insert(id, Listener { deliver, call });
-    }
-
-    fn remove(&self, id: u64) {
-        self.map().remove(&id);
-    }
-
-    /// Hands an event to Python, unless the call was cancelled since it was sent.
-    pub(super) fn deliver(&self, py: Python<'_>, id: u64, event: Event) -> PyResult<()> {
-        let deliver = {
-            let mut map = self.map();
-            let Some(listener) = map.get(&id) else {
-                return Ok(());
-            };
-            if listener
-                .call
-                .as_ref()
-                .is_some_and(|call| call.is_cancelled())
-            {
-                return Ok(());
-            }
-            let deliver = listener.deliver.clone_ref(py);
-            if event.is_last() {
-                map.remove(&id);
-            }
-            deliver
-        };
-        deliver.bind(py).call1((event.into_python(py)?,))?;
-        Ok(())
-    }
-}
-
 impl Event {
-    const fn is_last(&self) -> bool {
+    pub(super) const fn is_last(&self) -> bool {
         matches!(
             self,
-            Self::Full(..) | Self::End | Self::Failed(_) | Self::Cancelled
+            Self::Full(..) | Self::End | Self::Value(_) | Self::Failed(_) | Self::Cancelled
         )
     }
 
-    fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+    pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
         let head = |head: &Head| -> Vec<(String, String)> {
             let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
             let headers = head.headers.iter();
@@ -149,6 +119,7 @@ impl Event {
             Self::Head(parts) => ("head", parts.status, head(&parts)).into_pyobject(py),
             Self::Chunk(bytes) => ("chunk", PyBytes::new(py, &bytes)).into_pyobject(py),
             Self::End => ("end",).into_pyobject(py),
+            Self::Value(value) => ("value", convert::to_python(py, &value)?).into_pyobject(py),
             Self::Failed(failure) => {
                 let (kind, message) = failure.describe();
                 ("failed", kind, message).into_pyobject(py)
@@ -198,7 +169,8 @@ impl Exchange {
         };
         let event = py.detach(|| {
             let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-            // The sender goes without a word only when the exchange was aborted.
+            // The sender, which is the exchange's alone, goes without a word only when that was
+            // aborted.
             events.recv().unwrap_or(Event::Cancelled)
         });
         event.into_python(py)
@@ -218,18 +190,33 @@ impl Exchange {
 pub(super) struct Opening<'a> {
     pub(super) inbox: &'a Arc<Inbox>,
     pub(super) listeners: &'a Arc<Listeners>,
-    pub(super) lm: Arc<LmHandle>,
     pub(super) call: Option<Arc<CallState>>,
-    pub(super) context: CallContext,
     pub(super) deliver: Option<Py<PyAny>>,
+}
+
+/// What an LM is to know of the call that it is called for.
+pub(super) struct CallOf {
+    pub(super) context: CallContext,
+    pub(super) tenant: Option<Tenant>,
+    pub(super) span: Span,
 }
 
 impl Opening<'_> {
     /// Sends the request of DSPy's transport on its way; `None` if the call may not call an LM
     /// any more.
-    pub(super) fn open(self, request: &Bound<'_, PyAny>) -> PyResult<Option<Exchange>> {
+    pub(super) fn lm_call(
+        self,
+        lm: Arc<LmHandle>,
+        request: &Bound<'_, PyAny>,
+        call: CallOf,
+    ) -> PyResult<Option<Exchange>> {
         let mut request = read_request(request)?;
-        let mut context = self.context;
+        let CallOf {
+            mut context,
+            tenant,
+            span,
+        } = call;
+        request.extensions_mut().insert(CallSpan(span));
         // A cancel drops the exchange as a whole, and nothing is said of it.
         context.cancel = Cancel::none();
         // From here on it counts the attempts at the LM call.
@@ -250,6 +237,31 @@ impl Opening<'_> {
         request.extensions_mut().insert(LmLog::of(attempt));
         let deadline = context.deadline;
         request.extensions_mut().insert(context);
+        if let Some(tenant) = tenant {
+            request.extensions_mut().insert(tenant);
+        }
+        let under_way = UnderWay::new(self.inbox.clone());
+        self.start(|sink| async move {
+            let end = run(lm, request, sink, deadline).await;
+            drop(under_way);
+            end
+        })
+    }
+
+    /// Calls a tool of the user's; `None` if the call may not any more.
+    pub(super) fn tool_call(
+        self,
+        tool: Arc<Offered>,
+        call: ToolCall,
+    ) -> PyResult<Option<Exchange>> {
+        self.start(|_| tool::run(tool, call))
+    }
+
+    /// Starts `work` on the host's runtime, unless the call is over. Its output is the last event.
+    fn start<W>(self, work: impl FnOnce(Sink) -> W) -> PyResult<Option<Exchange>>
+    where
+        W: Future<Output = Event> + Send + 'static,
+    {
         let id = self.inbox.next_sequence();
         let (sink, events) = match &self.deliver {
             Some(_) => (Sink::Loop(self.inbox.clone(), id), None),
@@ -258,23 +270,20 @@ impl Opening<'_> {
                 (Sink::Thread(sender), Some(Mutex::new(events)))
             }
         };
-        let runtime = super::runtime::handle().map_err(PyValueError::new_err)?;
+        let runtime: &Handle = super::runtime::handle().map_err(PyValueError::new_err)?;
         let start = || {
-            let wake = match &sink {
-                Sink::Loop(..) => None,
-                Sink::Thread(sender) => Some(sender.clone()),
-            };
             let call = self.call.clone();
-            let under_way = UnderWay::new(self.inbox.clone());
-            let exchange = run(self.lm.clone(), request, sink.clone(), deadline);
+            // Whoever waits is told of a panic too: else it would wait for ever.
+            let work = AssertUnwindSafe(work(sink.clone())).catch_unwind();
+            let sink = sink.clone();
             let task = runtime.spawn(async move {
-                exchange.await;
-                drop(under_way);
+                let end = work.await;
+                sink.send(end.unwrap_or(Event::Failed(Failure::Panicked)));
                 if let Some(call) = call {
                     call.exchange_ended(id);
                 }
             });
-            Abort::new(task.abort_handle(), wake)
+            Abort::new(task.abort_handle())
         };
         // Listening first: an answer may come before `start` has returned.
         if let Some(deliver) = self.deliver {
@@ -323,7 +332,12 @@ fn read_request(request: &Bound<'_, PyAny>) -> PyResult<LmRequest> {
 }
 
 /// The exchange itself, on the LM runtime.
-async fn run(lm: Arc<LmHandle>, request: LmRequest, sink: Sink, deadline: Option<Deadline>) {
+async fn run(
+    lm: Arc<LmHandle>,
+    request: LmRequest,
+    sink: Sink,
+    deadline: Option<Deadline>,
+) -> Event {
     let end = match lm.send(request).await {
         Ok(response) => read(response, &sink).await,
         Err(failure) => Event::Failed(Failure::Lm(failure)),
@@ -334,7 +348,7 @@ async fn run(lm: Arc<LmHandle>, request: LmRequest, sink: Sink, deadline: Option
     if over {
         std::future::pending::<()>().await;
     }
-    sink.send(end);
+    end
 }
 
 /// The longest answer that is held as a whole.

@@ -4,19 +4,23 @@ use std::{mem, sync::Arc, thread::JoinHandle, time::Duration};
 
 use serde_json::Value;
 use tokio::{
+    runtime::Handle,
     sync::{Mutex, oneshot, watch},
     task::spawn_blocking,
     time::timeout,
 };
+use tracing::Span;
 
 use super::{
     Call, Fault, Health, Held, HostStats, ProgramCounts,
     call::CallState,
     embedded::Embedded,
     inbox::{self, Control, Inbox, Start},
+    runtime,
     spending::Spending,
+    tool::Offered,
 };
-use crate::{CallContext, Deadline, lm::LmHandle};
+use crate::{CallContext, Deadline, Lm, lm::LmConfigError, request::Route, service::Tool};
 
 /// What the loop has, after the grace of a stop, to close and to end its thread.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
@@ -110,6 +114,7 @@ impl Host {
         inputs: Arc<Value>,
         held: Held,
         program: Option<Arc<ProgramCounts>>,
+        route: Route,
     ) -> Call {
         let before = mem::take(&mut context.account);
         let spending = Spending::new(context.attempt, before, program);
@@ -120,6 +125,8 @@ impl Host {
         self.inbox.counters.submitted.add(1);
         self.inbox.push_start(Start {
             context,
+            route,
+            span: Span::current(),
             sequence,
             target,
             inputs,
@@ -143,8 +150,22 @@ impl Host {
     }
 
     /// Makes an LM known to Python's side, by the id that is returned.
-    pub(crate) fn add_lm(&self, lm: LmHandle) -> usize {
-        self.inbox.add_lm(lm)
+    pub(crate) fn add_lm(&self, lm: &Lm) -> Result<usize, LmConfigError> {
+        let runtime = runtime::handle().map_err(|reason| LmConfigError::Client { reason })?;
+        // Layers such as a buffer spawn what they need as they are made. It has to live as long as
+        // the host, not as the caller's runtime.
+        let _entered = runtime.enter();
+        Ok(self.inbox.add_lm(lm.connect()?))
+    }
+
+    /// Makes a tool known to Python's side, by the id that is returned. It runs on the caller's
+    /// runtime.
+    pub(crate) fn add_tool(&self, tool: Tool) -> Result<usize, String> {
+        let runtime = match Handle::try_current() {
+            Ok(callers) => callers,
+            Err(_) => runtime::handle()?.clone(),
+        };
+        Ok(self.inbox.add_tool(Offered { tool, runtime }))
     }
 
     /// How many threads are abandoned, if sync programs are refused for that.

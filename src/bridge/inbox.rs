@@ -16,6 +16,7 @@ use crossbeam_queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::{
     call::{CallState, Outcome},
@@ -23,9 +24,10 @@ use super::{
     counters::{Counters, LmCounters},
     exchange::Event,
     fault::Fault,
+    tool::Offered,
     watchdog::Watch,
 };
-use crate::{CallContext, lm::LmHandle};
+use crate::{CallContext, lm::LmHandle, request::Route};
 
 /// What travels with a call until all that it made has ended, such as a permit.
 pub(crate) type Held = Option<Box<dyn Send>>;
@@ -33,6 +35,9 @@ pub(crate) type Held = Option<Box<dyn Send>>;
 /// A call that waits for its start.
 pub(super) struct Start {
     pub(super) context: CallContext,
+    pub(super) route: Route,
+    /// Of the service's call, for the spans of its LM calls.
+    pub(super) span: Span,
     pub(super) sequence: u64,
     pub(super) target: u64,
     pub(super) inputs: Arc<Value>,
@@ -70,6 +75,7 @@ pub(super) struct Inbox {
     sequence: AtomicU64,
     lms: RwLock<Vec<Arc<LmHandle>>>,
     max_abandoned: usize,
+    tools: RwLock<Vec<Arc<Offered>>>,
     // Of its own, because the account of a call adds to it and may outlive the call.
     pub(super) lm_counters: Arc<LmCounters>,
     pub(super) counters: Counters,
@@ -90,6 +96,7 @@ impl Inbox {
             reason: OnceLock::new(),
             sequence: AtomicU64::new(1),
             lms: RwLock::default(),
+            tools: RwLock::default(),
             lm_counters: Arc::default(),
             counters: Counters::default(),
             watch: Watch::default(),
@@ -112,6 +119,18 @@ impl Inbox {
     pub(super) fn exhausted(&self) -> Option<u64> {
         let abandoned = self.counters.abandoned.get();
         (abandoned > 0 && abandoned >= self.max_abandoned as u64).then_some(abandoned)
+    }
+
+    /// Makes a tool known to Python, by the id that is returned.
+    pub(super) fn add_tool(&self, tool: Offered) -> usize {
+        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
+        tools.push(Arc::new(tool));
+        tools.len() - 1
+    }
+
+    pub(super) fn tool(&self, id: usize) -> Option<Arc<Offered>> {
+        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
+        tools.get(id).cloned()
     }
 
     /// A number for a start: attempts of one call share its id, and each is started for itself.

@@ -17,7 +17,7 @@ use super::{
     linger::Linger,
     log,
     port::{Drain, Port},
-    room, watchdog,
+    room, task_locals, watchdog,
 };
 
 /// The life of Python's thread.
@@ -100,6 +100,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
         false => None,
     };
     let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
+    task_locals::set(&event_loop);
     event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
     Ok(Loop {
         watchdog,

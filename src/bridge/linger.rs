@@ -2,8 +2,9 @@
 //!
 //! Waking a thread that sleeps costs tens of microseconds where its processor has gone idle: more
 //! than a short call itself. When the last calls came that close after each other, the loop looks
-//! out for the next one, without the GIL, before it sleeps. When they did not, or the look-outs
-//! were in vain, it sleeps at once, so a host that waits for LMs spends nothing on this.
+//! out for the next one, without the GIL, before it sleeps. When they did not, when the look-outs
+//! were in vain, or while a call is under way that waits for something else, as for its LM, it
+//! sleeps at once, so a host that waits for LMs spends nothing on this.
 
 use std::{
     sync::{
@@ -46,6 +47,12 @@ impl Linger {
         }
     }
 
+    /// Whether the next thing to come is a new call. Those under way wait for something slower.
+    fn idle(&self) -> bool {
+        let counters = &self.inbox.counters;
+        counters.settled.get() == counters.submitted.get()
+    }
+
     fn wait(&self) -> bool {
         let began = clock::now();
         loop {
@@ -67,7 +74,7 @@ impl Linger {
     /// Whether something came; if not, the loop is about to sleep.
     fn look_out(&self, py: Python<'_>) -> bool {
         let in_vain = self.in_vain.load(Ordering::Relaxed);
-        if !self.alone && in_vain < IN_VAIN {
+        if !self.alone && in_vain < IN_VAIN && self.idle() {
             if py.detach(|| self.wait()) {
                 self.in_vain.store(0, Ordering::Relaxed);
                 return true;

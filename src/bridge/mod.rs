@@ -24,12 +24,15 @@ mod host;
 mod inbox;
 mod interpreter;
 mod linger;
+mod listeners;
 mod log;
 mod port;
 mod room;
 mod runtime;
 mod spending;
 mod stats;
+mod task_locals;
+mod tool;
 mod watchdog;
 
 pub use embedded::{Embedded, StartError};

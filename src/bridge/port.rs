@@ -7,17 +7,19 @@ use std::sync::{
 
 use pyo3::{exceptions::PyValueError, intern, prelude::*, types::PyDict};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::{
     call::{CallState, Outcome},
     convert,
-    exchange::{Exchange, Listeners, Opening},
+    exchange::{CallOf, Exchange, Opening},
     fault::{self, Fault},
     inbox::{Control, Held, Inbox, Start},
+    listeners::Listeners,
     log,
     watchdog::Sight,
 };
-use crate::{CallContext, Lm};
+use crate::{CallContext, Lm, Tenant, request::Route, service::ToolCall};
 
 /// The port's own side, called by the runner on Python's thread.
 #[pyclass(frozen)]
@@ -38,6 +40,19 @@ impl Port {
 
     pub(super) fn listeners(&self) -> Arc<Listeners> {
         self.listeners.clone()
+    }
+
+    fn opening(
+        &self,
+        call: Option<&Bound<'_, Pending>>,
+        deliver: Option<Py<PyAny>>,
+    ) -> Opening<'_> {
+        Opening {
+            inbox: &self.inbox,
+            listeners: &self.listeners,
+            call: call.map(|call| call.get().state.clone()),
+            deliver,
+        }
     }
 }
 
@@ -104,15 +119,29 @@ impl Port {
         self.inbox.counters.crossing.touch();
         let lm = self.inbox.lm(lm_id);
         let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
-        Opening {
-            inbox: &self.inbox,
-            listeners: &self.listeners,
-            lm,
-            call: call.map(|call| call.get().state.clone()),
-            context: call.map_or_else(CallContext::new, |call| call.get().context.clone()),
-            deliver,
-        }
-        .open(request)
+        let (context, tenant) = Pending::whose(call);
+        let span = call.map_or_else(Span::none, |call| call.get().span.clone());
+        let call_of = CallOf {
+            context,
+            tenant,
+            span,
+        };
+        self.opening(call, deliver).lm_call(lm, request, call_of)
+    }
+
+    /// Begins the call of a tool; see toolbox.py.
+    fn call_tool(
+        &self,
+        tool_id: usize,
+        call: Option<&Bound<'_, Pending>>,
+        arguments: &Bound<'_, PyDict>,
+        deliver: Option<Py<PyAny>>,
+    ) -> PyResult<Option<Exchange>> {
+        let tool = self.inbox.tool(tool_id);
+        let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
+        let mut asked = ToolCall::new(convert::fields(arguments)?);
+        (asked.context, asked.tenant) = Pending::whose(call);
+        self.opening(call, deliver).tool_call(tool, asked)
     }
 
     /// Takes an LM over that a program brought along.
@@ -145,6 +174,8 @@ impl Port {
 #[pyclass(frozen)]
 struct Pending {
     context: CallContext,
+    route: Route,
+    span: Span,
     inbox: Arc<Inbox>,
     state: Arc<CallState>,
     parts: Mutex<Parts>,
@@ -157,6 +188,14 @@ struct Parts {
 }
 
 impl Pending {
+    /// What an LM or a tool is to know of the call that it is called for, if it is for one.
+    fn whose(call: Option<&Bound<'_, Self>>) -> (CallContext, Option<Tenant>) {
+        call.map_or((CallContext::new(), None), |call| {
+            let this = call.get();
+            (this.context.clone(), this.route.tenant.clone())
+        })
+    }
+
     fn parts<T>(&self, take: impl FnOnce(&mut Parts) -> T) -> T {
         take(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -230,6 +269,11 @@ impl Pending {
     fn bypassed(&self, lm: &str) {
         let spending = self.state.spending();
         spending.bypassed(lm, &self.inbox.lm_counters);
+    }
+
+    /// The name of the LM that the caller asked for.
+    fn lm(&self) -> Option<&str> {
+        self.route.lm.as_deref()
     }
 
     /// Whether the call may call no LM any more.
@@ -324,6 +368,8 @@ impl Drain {
             py,
             Pending {
                 context: start.context,
+                route: start.route,
+                span: start.span,
                 inbox: self.inbox.clone(),
                 state: start.state,
                 parts: Mutex::new(Parts {

@@ -78,6 +78,10 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/threads.py"),
     ),
     (
+        "tower_dspy.toolbox",
+        include_str!("../python/tower_dspy/toolbox.py"),
+    ),
+    (
         "tower_dspy.transport",
         include_str!("../python/tower_dspy/transport.py"),
     ),

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::ErrorKind;
+use super::{Classify, ErrorKind};
 use crate::Spent;
 
 /// The service has as many calls as it may have, and as many waiting; or its host has given up so
@@ -47,6 +47,12 @@ impl Overloaded {
     }
 }
 
+impl Classify for Overloaded {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Overloaded
+    }
+}
+
 /// The inputs do not fit the program's schema. Nothing ran and no LM was called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}; `{}` expects {}", .0.problem, .0.program, .0.expected)]
@@ -87,6 +93,12 @@ impl InvalidInput {
     #[must_use]
     pub fn expected(&self) -> &str {
         &self.0.expected
+    }
+}
+
+impl Classify for InvalidInput {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
     }
 }
 
@@ -154,6 +166,16 @@ impl ProgramError {
 
     pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
         self.0.spent.0.as_ref()
+    }
+}
+
+impl Classify for ProgramError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Program
+    }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        self.shared()
     }
 }
 
@@ -241,10 +263,6 @@ impl LmError {
         self.0.retry_after
     }
 
-    pub(crate) const fn kind(&self) -> ErrorKind {
-        Self::kind_of_status(self.0.status)
-    }
-
     pub(crate) const fn kind_of_status(status: Option<u16>) -> ErrorKind {
         match status {
             // 408, 409, 425 and 429 say "not now", as server errors do; an answer that is said to be
@@ -252,6 +270,20 @@ impl LmError {
             None | Some(..=399 | 408 | 409 | 425 | 429 | 500..) => ErrorKind::LmUnavailable,
             Some(_) => ErrorKind::LmRejected,
         }
+    }
+}
+
+impl Classify for LmError {
+    fn kind(&self) -> ErrorKind {
+        Self::kind_of_status(self.0.status)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        self.shared()
     }
 }
 
@@ -318,6 +350,16 @@ impl Lost {
 
     pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
         self.0.spent.0.as_ref()
+    }
+}
+
+impl Classify for Lost {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Lost
+    }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        self.shared()
     }
 }
 

@@ -4,8 +4,8 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use tower::BoxError;
 
-use super::{Cancelled, Elapsed, Error};
-use crate::{Cause, Spent};
+use super::{Cancelled, Elapsed, Error, InvalidInput, LmError, Lost, Overloaded, ProgramError};
+use crate::{Cause, Spent, deadline::InvalidTimeout};
 
 /// The sort of a failure; in a configuration in snake case, as `"lm_unavailable"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -110,6 +110,13 @@ pub(crate) fn spent_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Ar
     find(error, |error| error.spent()).flatten()
 }
 
+/// A time left that cannot be read is an input that is wrong and stays wrong.
+impl Classify for InvalidTimeout {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+}
+
 impl Classify for tower::load_shed::error::Overloaded {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Overloaded
@@ -150,19 +157,18 @@ fn find<'a, T>(
 ) -> Option<T> {
     let mut next = Some(error);
     while let Some(error) = next {
-        let known: Option<&dyn Classify> = if let Some(error) = error.downcast_ref::<Error>() {
-            Some(error)
-        } else if let Some(error) = error.downcast_ref::<Elapsed>() {
-            Some(error)
-        } else if let Some(error) = error.downcast_ref::<Cancelled>() {
-            Some(error)
-        } else if let Some(error) = error.downcast_ref::<tower::load_shed::error::Overloaded>() {
-            Some(error)
-        } else if let Some(error) = error.downcast_ref::<tower::timeout::error::Elapsed>() {
-            Some(error)
-        } else {
-            of_an_lm(error)
-        };
+        let known = known::<Error>(error)
+            .or_else(|| known::<Elapsed>(error))
+            .or_else(|| known::<Cancelled>(error))
+            .or_else(|| known::<Overloaded>(error))
+            .or_else(|| known::<InvalidInput>(error))
+            .or_else(|| known::<InvalidTimeout>(error))
+            .or_else(|| known::<ProgramError>(error))
+            .or_else(|| known::<LmError>(error))
+            .or_else(|| known::<Lost>(error))
+            .or_else(|| known::<tower::load_shed::error::Overloaded>(error))
+            .or_else(|| known::<tower::timeout::error::Elapsed>(error))
+            .or_else(|| of_an_lm(error));
         if let Some(known) = known {
             return Some(read(known));
         }
@@ -171,14 +177,17 @@ fn find<'a, T>(
     None
 }
 
+fn known<'a, E: Classify + StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a dyn Classify> {
+    let error = error.downcast_ref::<E>()?;
+    Some(error)
+}
+
 #[cfg(feature = "lm")]
 fn of_an_lm<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
     use crate::lm::{BadStatus, LmFailure};
-    if let Some(error) = error.downcast_ref::<BadStatus>() {
-        return Some(error);
-    }
-    let failure = error.downcast_ref::<LmFailure>()?;
-    Some(failure)
+    known::<BadStatus>(error).or_else(|| known::<LmFailure>(error))
 }
 
 #[cfg(not(feature = "lm"))]
@@ -209,6 +218,39 @@ mod tests {
         )))));
         assert_eq!(error.kind(), ErrorKind::ShuttingDown);
         assert_eq!(error.cancel_cause(), Some(Cause::Shutdown));
+    }
+
+    #[test]
+    fn each_failure_is_known_also_bare_in_a_box() {
+        let bare: [(BoxError, ErrorKind); 5] = [
+            (Box::new(Overloaded::new("qa", 1, 0)), ErrorKind::Overloaded),
+            (
+                Box::new(InvalidInput::new("qa", None, "there is none", "an object")),
+                ErrorKind::InvalidInput,
+            ),
+            (
+                Box::new(ProgramError::new("ValueError", "no", "")),
+                ErrorKind::Program,
+            ),
+            (
+                Box::new(LmError::new("LMAuthError", "no", Some(401), None)),
+                ErrorKind::LmRejected,
+            ),
+            (Box::new(Lost::new("it exited")), ErrorKind::Lost),
+        ];
+        for (error, kind) in bare {
+            assert_eq!(error.kind(), kind, "{error}");
+            let wrapped: BoxError = Box::new(Wrapped(error));
+            assert_eq!(wrapped.kind(), kind, "{wrapped}");
+        }
+        let wait = Duration::from_secs(3);
+        let busy: BoxError = Box::new(LmError::new(
+            "LMRateLimitError",
+            "no",
+            Some(429),
+            Some(wait),
+        ));
+        assert_eq!(busy.retry_after(), Some(wait));
     }
 
     #[test]

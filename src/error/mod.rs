@@ -51,11 +51,11 @@ impl Classify for Error {
         match self {
             Self::Elapsed(error) => error.kind(),
             Self::Cancelled(error) => error.kind(),
-            Self::Overloaded(_) => ErrorKind::Overloaded,
-            Self::InvalidInput(_) => ErrorKind::InvalidInput,
-            Self::Program(_) => ErrorKind::Program,
+            Self::Overloaded(error) => error.kind(),
+            Self::InvalidInput(error) => error.kind(),
+            Self::Program(error) => error.kind(),
             Self::Lm(error) => error.kind(),
-            Self::Lost(_) => ErrorKind::Lost,
+            Self::Lost(error) => error.kind(),
         }
     }
 

@@ -158,7 +158,7 @@ impl DeadlineLayer {
 
     /// The limit for the work of a call that arrives now with the deadline `inbound`, and whether
     /// it is that deadline, and not one of this layer's making.
-    #[inline]
+    #[inline(always)]
     fn limit(&self, inbound: Option<Deadline>) -> Option<(Limit, bool)> {
         if inbound.is_none() && self.limit.is_none() {
             return None;
@@ -254,7 +254,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let tag = Tag::of_request(&request);
         let inbound = request.context().and_then(|context| context.deadline);

@@ -189,7 +189,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let since = now::take();
         let own = Deadline::at(since).later_by(self.config.limit);
@@ -209,16 +209,8 @@ where
         }
         context.deadline = Some(at);
         let grace = Grace::below(self.config.grace, context);
-        // As it stands here, in one expression, the future is made where it is going to lie.
         TimeoutFuture {
-            limited: Limited::new(
-                Slot::Live {
-                    future: self.inner.call(request),
-                },
-                clock,
-                grace,
-                tag,
-            ),
+            limited: Limited::running(clock, grace, tag, || self.inner.call(request)),
         }
     }
 }

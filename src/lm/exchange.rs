@@ -8,22 +8,26 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service};
+use tracing::{Instrument, Span, field};
 
 use super::{
     LmBody, LmHttp, LmRequest, LmResponse,
     account::Record,
     handle::Shared,
-    http::body,
+    http::{CallSpan, body},
+    keyed::Keyed,
     limits::{self, Timer},
     status::BadStatus,
 };
-use crate::{Cause, Deadline, LmOutcome, drop_scope};
+use crate::{CallId, Carrier, Cause, Deadline, LmOutcome, drop_scope};
 
 /// Sends requests with the key, within the limits of an exchange, and takes them down.
 #[derive(Clone, Debug)]
@@ -61,12 +65,25 @@ async fn exchange(
     mut request: LmRequest,
 ) -> Result<LmResponse, BoxError> {
     // Before the call, so that it is dropped after it.
-    let mut record = Record::begin(&request, &shared.provider, &shared.model);
-    if let Err(refused) = shared.lock.put(&mut request) {
-        record.finish(LmOutcome::Refused);
-        return Err(refused.into());
-    }
-    let mut sent = Box::pin(http.call(request));
+    let record = Record::begin(&request, &shared.provider, &shared.model);
+    let mut record = Traced::begin(record, &request, &shared);
+    let keyed = match &shared.keys {
+        None => Ok(shared.keyed.clone()),
+        Some(keys) => keys.keyed(&request, &shared.keyed).map(Arc::new),
+    };
+    let put = keyed.and_then(|keyed| keyed.lock.put(&mut request).map(|()| keyed));
+    let keyed = match put {
+        Ok(keyed) => keyed,
+        Err(refused) => {
+            record.finish(LmOutcome::Refused);
+            return Err(refused.into());
+        }
+    };
+    let span = record.span.clone();
+    let mut sent = Box::pin(
+        span.in_scope(|| http.call(request))
+            .instrument(span.clone()),
+    );
     let answer = match shared.limits.first_byte {
         None => sent.await,
         Some(limit) => {
@@ -86,37 +103,80 @@ async fn exchange(
         Ok(answer) => answer,
         Err(error) => {
             record.finish(LmOutcome::Failed);
-            return Err(shared.failure(&error).into());
+            return Err(keyed.failure(&error).into());
         }
     };
     record.status(answer.status());
-    let answer = answer.map(|inner| body(ExchangeBody::new(inner, record, shared.clone())));
+    let answer = answer.map(|inner| body(ExchangeBody::new(inner, record, keyed.clone(), &shared)));
     if answer.status().is_client_error() || answer.status().is_server_error() {
-        return Err(BadStatus::read(answer, &shared.redact).await.into());
+        return Err(BadStatus::read(answer, &keyed.redact).await.into());
     }
     Ok(answer)
+}
+
+/// The record of an exchange, and its span.
+struct Traced {
+    record: Record,
+    span: Span,
+}
+
+impl Traced {
+    fn begin(record: Record, request: &LmRequest, shared: &Shared) -> Self {
+        let call = request.extensions().get::<CallSpan>();
+        let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
+        let context = request.context();
+        let span = tracing::info_span!(
+            target: "tower_dspy",
+            parent: &parent,
+            "lm_call",
+            provider = &*shared.provider,
+            model = &*shared.model,
+            attempt = context.map_or(0, |context| context.attempt),
+            call_id = context.and_then(|context| context.call_id).map(CallId::get),
+            status = field::Empty,
+            outcome = field::Empty,
+        );
+        Self { record, span }
+    }
+
+    fn status(&mut self, status: StatusCode) {
+        self.span.record("status", status.as_u16());
+        self.record.status(status);
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        self.record.read(bytes);
+    }
+
+    fn finish(&mut self, outcome: LmOutcome) {
+        self.span.record("outcome", field::debug(outcome));
+        self.record.finish(outcome);
+    }
 }
 
 /// The body of an answer: records its end, and ends it when it pauses for too long.
 struct ExchangeBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
-    record: Record,
-    shared: Arc<Shared>,
+    record: Traced,
+    keyed: Arc<Keyed>,
+    /// How long a pause may be.
+    idle: Option<Duration>,
     timer: Timer,
     /// When the present pause is too long.
     too_long: Option<Instant>,
 }
 
 impl ExchangeBody {
-    fn new(inner: LmBody, mut record: Record, shared: Arc<Shared>) -> Self {
+    fn new(inner: LmBody, mut record: Traced, keyed: Arc<Keyed>, shared: &Shared) -> Self {
         if inner.is_end_stream() {
             record.finish(LmOutcome::Answered);
         }
         Self {
             inner: Some(inner),
             record,
-            shared,
+            keyed,
+            idle: shared.limits.idle,
             timer: Timer::default(),
             too_long: None,
         }
@@ -154,14 +214,14 @@ impl Body for ExchangeBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.end(LmOutcome::Failed);
-                Poll::Ready(Some(Err(this.shared.failure(&error).into())))
+                Poll::Ready(Some(Err(this.keyed.failure(&error).into())))
             }
             Poll::Ready(None) => {
                 this.end(LmOutcome::Answered);
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let Some(limit) = this.shared.limits.idle else {
+                let Some(limit) = this.idle else {
                     return Poll::Pending;
                 };
                 let too_long = *this

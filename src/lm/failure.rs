@@ -120,8 +120,10 @@ impl LmFailure {
         Self::new(kind, message).sorted(Cancelled::new(cause).kind())
     }
 
-    /// The failure as one of another sort than its kind mostly is.
-    pub(super) fn sorted(mut self, sort: ErrorKind) -> Self {
+    /// The failure as one of another [`ErrorKind`] than its kind mostly is, as a layer of yours
+    /// makes one. A refused call, for example, is [`ErrorKind::LmRejected`] unless said otherwise.
+    #[must_use]
+    pub fn sorted(mut self, sort: ErrorKind) -> Self {
         self.sort = sort;
         self
     }

@@ -18,10 +18,9 @@ use super::{
     exchange::Exchange,
     failure::LmFailure,
     http::{body, erase},
-    key::Lock,
+    keyed::{KeyFn, Keyed},
     limits::Stop,
     provider::{self, LmConfigError},
-    redact::Redact,
     status::BadStatus,
 };
 use crate::{LmOutcome, drop_scope};
@@ -33,19 +32,8 @@ pub(super) struct Shared {
     pub(super) model: Arc<str>,
     base_url: Option<String>,
     pub(super) limits: LmLimits,
-    pub(super) lock: Lock,
-    pub(super) redact: Redact,
-}
-
-impl Shared {
-    /// The failure that an error of the client or of a layer is.
-    pub(super) fn failure(&self, error: &BoxError) -> LmFailure {
-        LmFailure::found(&**error).unwrap_or_else(|| {
-            let said = self.redact.error(&**error);
-            let message = format!("the LM call to {} failed: {said}", self.lock.origin);
-            LmFailure::saying(&**error, message.into())
-        })
-    }
+    pub(super) keyed: Arc<Keyed>,
+    pub(super) keys: Option<KeyFn>,
 }
 
 /// An [`Lm`] ready for use: its key found, its layers put together. Cloning it is cheap.
@@ -77,8 +65,8 @@ impl LmHandle {
             model: model.into(),
             base_url: lm.base_url.clone(),
             limits: lm.limits,
-            redact: Redact::new(lock.key.clone()),
-            lock,
+            keyed: Arc::new(Keyed::new(lock)),
+            keys: lm.key.function(),
         });
         let innermost = erase(Exchange::new(client, shared.clone()));
         let stack = lm.layers.iter().rev().fold(innermost, |inner, wrap| {
@@ -110,7 +98,7 @@ impl LmHandle {
     /// a length that is fit for a log.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
-        self.shared.redact.text(text)
+        self.shared.keyed.redact.text(text)
     }
 
     /// Sends one LM call. Its limits count from now; nothing is sent before the future is polled.
@@ -154,7 +142,7 @@ impl LmHandle {
                 })),
                 Ok(Err(error)) => match bad_status(&error) {
                     Some(bad) => Ok(bad.to_answer()),
-                    None => Err(stop.rename(shared.failure(&error))),
+                    None => Err(stop.rename(shared.keyed.failure(&error))),
                 },
                 Err((cause, failure)) => {
                     drop_scope::with(cause, || drop(call));
@@ -170,7 +158,7 @@ impl fmt::Debug for LmHandle {
         f.debug_struct("LmHandle")
             .field("provider", &self.shared.provider)
             .field("model", &self.shared.model)
-            .field("origin", &self.shared.lock.origin)
+            .field("origin", &self.shared.keyed.lock.origin)
             .field("limits", &self.shared.limits)
             .finish_non_exhaustive()
     }
@@ -212,7 +200,7 @@ impl Body for CallBody {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
                 this.inner = None;
-                let failure = this.stop.rename(this.shared.failure(&error));
+                let failure = this.stop.rename(this.shared.keyed.failure(&error));
                 Poll::Ready(Some(Err(failure)))
             }
             Poll::Ready(None) => {

@@ -29,6 +29,10 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
+/// The span of the program's call, among the extensions of its requests.
+#[derive(Clone, Debug)]
+pub(crate) struct CallSpan(pub(crate) tracing::Span);
+
 /// Forgets the types of a service.
 pub(super) fn erase<S, B>(service: S) -> LmHttp
 where

@@ -21,6 +21,7 @@
 //! Requests with a placeholder for the key, and the context of the call. Answers of a status below
 //! 400; others are a [`BadStatus`], an error, and failures an [`LmFailure`]: both in a
 //! [`BoxError`], and both known to [`ErrorKind::of`](crate::ErrorKind::of).
+#![doc = include_str!("stack.md")]
 
 mod account;
 mod client;
@@ -29,12 +30,14 @@ mod failure;
 mod handle;
 mod http;
 mod key;
+mod keyed;
 mod limits;
 mod provider;
 mod redact;
 mod status;
 #[cfg(all(test, feature = "test-util"))]
 mod tests;
+mod time_left;
 mod usage;
 
 use std::{fmt, sync::Arc};
@@ -45,6 +48,8 @@ use http_body::Body;
 use serde_json::{Map, Value, json};
 use tower::{BoxError, Layer, Service};
 
+#[cfg(feature = "python")]
+pub(crate) use self::http::CallSpan;
 pub use self::{
     account::LmLog,
     client::LmClient,
@@ -55,8 +60,10 @@ pub use self::{
     limits::LmLimits,
     provider::LmConfigError,
     status::BadStatus,
+    time_left::{TimeLeft, TimeLeftFuture, TimeLeftLayer},
 };
-use self::{client::SharedClient, http::erase};
+use self::{client::SharedClient, http::erase, keyed::KeyFn};
+use crate::Tenant;
 pub use crate::{LmCall, LmOutcome};
 
 /// An LM by name, with where it is, with whose key, and what its calls go through.
@@ -89,6 +96,17 @@ enum Key {
     ProvidersOwn,
     Env(String),
     Given(String),
+    /// Asked for with each request.
+    By(KeyFn),
+}
+
+impl Key {
+    fn function(&self) -> Option<KeyFn> {
+        match self {
+            Self::By(function) => Some(function.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// A layer without its type.
@@ -132,6 +150,29 @@ impl Lm {
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Key::Given(key.into());
+        self
+    }
+
+    /// Asks `key` for the key of each request, by the tenant that its call
+    /// [was made for](crate::PredictRequest::with_tenant), if it was. It has to answer at once, so
+    /// keep the keys in memory; a key that it answers anew is used from the next request on. With
+    /// `None` nothing is sent, and the LM call fails as
+    /// [`Refused`](LmFailureKind::Refused).
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use tower_dspy::{Lm, Tenant};
+    ///
+    /// let keys = HashMap::from([("acme".to_owned(), "acme's key".to_owned())]);
+    /// let lm = Lm::new("openai/gpt-4o-mini")
+    ///     .key_with(move |tenant: Option<&Tenant>| keys.get(tenant?.name()).cloned());
+    /// ```
+    #[must_use]
+    pub fn key_with(
+        mut self,
+        key: impl Fn(Option<&Tenant>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.key = Key::By(KeyFn::new(key));
         self
     }
 
@@ -224,6 +265,7 @@ impl fmt::Debug for Lm {
             Key::ProvidersOwn => "the provider's own variable",
             Key::Env(variable) => variable,
             Key::Given(_) => "(given)",
+            Key::By(_) => "(of each tenant)",
         };
         f.debug_struct("Lm")
             .field("model", &self.model)

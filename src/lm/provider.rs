@@ -173,6 +173,7 @@ fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
     let model = || lm.model.clone();
     let (key, variable) = match &lm.key {
         Key::Given(key) => (Some(key.clone()), None),
+        Key::By(_) => return Ok(None),
         Key::Env(variable) => (std::env::var(variable).ok(), Some(variable.as_str())),
         Key::ProvidersOwn => {
             let mut set = usual.iter().filter_map(|name| std::env::var(name).ok());

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     CallContext, Cause, Error, Host,
     bridge::{self, Call},
+    request::Route,
 };
 
 /// An `async def` function behind the same bridge as a program, without DSPy: from
@@ -53,6 +54,7 @@ impl Function {
                 Arc::new(arguments.into()),
                 None,
                 None,
+                Route::default(),
             ),
         }
     }

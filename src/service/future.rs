@@ -85,6 +85,7 @@ impl PredictFuture {
         request: PredictRequest,
         permit: OwnedSemaphorePermit,
     ) -> Self {
+        let route = request.route();
         let (inputs, mut context) = request.into_parts();
         let call_id = context.id();
         let started = Instant::now();
@@ -97,13 +98,15 @@ impl PredictFuture {
             program = %program.name,
             call_id = call_id.get(),
             attempt = context.attempt,
+            lm = route.lm.as_deref(),
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
         let stop = Stop::new(&context, started);
         let held = Some(Box::new(permit) as _);
         let counts = Some(program.counts.clone());
         let target = program.target;
-        let call = program.host.submit(context, target, inputs, held, counts);
+        let host = &program.host;
+        let call = span.in_scope(|| host.submit(context, target, inputs, held, counts, route));
         Self {
             state: State::Running {
                 running: Running {

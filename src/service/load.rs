@@ -1,6 +1,7 @@
 //! Loading a program: what to load and how it is to be called.
 
 use std::{
+    collections::HashSet,
     future::{Future, IntoFuture},
     path::PathBuf,
     pin::Pin,
@@ -10,7 +11,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{DspyService, Function, Schema, program::Program};
+use super::{DspyService, Function, Schema, Tool, program::Program};
 use crate::{
     Host, Lm,
     bridge::{Fault, FaultKind},
@@ -84,6 +85,9 @@ pub struct Load {
     target: String,
     source: Option<Source>,
     lm: Option<Lm>,
+    lms: Vec<(String, Lm)>,
+    predictor_lms: Vec<(String, String)>,
+    tools: Vec<Tool>,
     state: Option<PathBuf>,
     trust_pickle: bool,
     max_in_flight: usize,
@@ -107,6 +111,9 @@ impl Load {
             target,
             source,
             lm: None,
+            lms: Vec::new(),
+            predictor_lms: Vec::new(),
+            tools: Vec::new(),
             state: None,
             trust_pickle: false,
             max_in_flight: MAX_IN_FLIGHT,
@@ -115,12 +122,83 @@ impl Load {
         }
     }
 
-    /// The LM that the program calls.
+    /// The LM that the program calls, unless a request [names another](Self::lms).
     ///
-    /// DSPy's own retries and its cache are off. A predictor with an LM of its own keeps that
-    /// LM's model, with this LM's address and key; one of another provider fails the loading.
+    /// DSPy's own retries and its cache are off. A predictor with an LM of its own, also one from
+    /// a state, keeps that LM's model and options, with the address and the key of an LM that the
+    /// program is loaded with: one of the same model, else this one if it is of the same provider,
+    /// else the first that is. If there is none, loading fails and names the predictor.
     pub fn lm(mut self, lm: Lm) -> Self {
         self.lm = Some(lm);
+        self
+    }
+
+    /// More LMs, by names that requests choose one by:
+    /// [`PredictRequest::with_lm`](crate::PredictRequest::with_lm). Each has a key, layers and
+    /// limits of its own. Without [`lm`](Self::lm) the first of them is the usual one. A later LM
+    /// replaces an earlier one of its name.
+    ///
+    /// ```no_run
+    /// use serde_json::json;
+    /// use tower::{Service, ServiceExt};
+    /// use tower_dspy::{FallbackLayer, Host, Lm, PredictRequest};
+    ///
+    /// # async fn example(host: Host) -> Result<(), Box<dyn std::error::Error>> {
+    /// let qa = host
+    ///     .load("my_pkg.qa:Program")
+    ///     .lms([
+    ///         ("smart", Lm::new("openai/gpt-4o").key_env("OPENAI_API_KEY")),
+    ///         ("cheap", Lm::new("anthropic/claude-3-5-haiku").key_env("ANTHROPIC_API_KEY")),
+    ///     ])
+    ///     .await?;
+    /// let request = PredictRequest::new(json!({"question": "..."})).with_lm("cheap");
+    /// qa.clone().oneshot(request).await?;
+    ///
+    /// // Where the smart one fails, or takes too long, the cheap one answers.
+    /// let cheap = qa.clone().map_request(|request: PredictRequest| request.with_lm("cheap"));
+    /// let qa = tower::ServiceBuilder::new()
+    ///     .layer(FallbackLayer::service(cheap))
+    ///     .service(qa);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lms<N: Into<String>>(mut self, lms: impl IntoIterator<Item = (N, Lm)>) -> Self {
+        for (name, lm) in lms {
+            let name = name.into();
+            match self.lms.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, earlier)) => *earlier = lm,
+                None => self.lms.push((name, lm)),
+            }
+        }
+        self
+    }
+
+    /// Gives one predictor of the program, such as `answer` or `steps[0].answer`, an LM of its own
+    /// by its name among [`lms`](Self::lms), in place of whatever it has. It then calls that LM
+    /// whichever a request chooses. Loading fails if there is no such predictor or no such LM.
+    pub fn predictor_lm(mut self, predictor: impl Into<String>, lm: impl Into<String>) -> Self {
+        self.predictor_lms.push((predictor.into(), lm.into()));
+        self
+    }
+
+    /// Offers the program a [`Tool`], which it gets by `tower_dspy.tools()`. A signature becomes a
+    /// `dspy.ReAct` with the tools that it is loaded with.
+    ///
+    /// ```no_run
+    /// use serde_json::json;
+    /// use tower_dspy::{Host, Lm, Tool, ToolCall};
+    ///
+    /// # async fn example(host: Host, lm: Lm) -> Result<(), Box<dyn std::error::Error>> {
+    /// let weather = Tool::new("weather", "Tells today's weather.", |call: ToolCall| async move {
+    ///     Ok::<_, tower::BoxError>(format!("It is sunny in {}.", call.arguments["city"]))
+    /// });
+    /// let weather = weather.argument("city", json!({"type": "string"}));
+    /// let agent = host.load("question -> answer").lm(lm).tool(weather).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tool(mut self, tool: Tool) -> Self {
+        self.tools.push(tool);
         self
     }
 
@@ -169,6 +247,7 @@ impl Load {
             ));
         }
         let spec = self.spec().map_err(|error| fail(error.to_string()))?;
+        let spec = self.with_tools(spec).map_err(fail)?;
         match self.host.load_spec(spec).await {
             Some(Ok(loaded)) => {
                 Loaded::deserialize(loaded).map_err(|error| fail(error.to_string()))
@@ -181,7 +260,29 @@ impl Load {
         }
     }
 
-    fn spec(&self) -> Result<Value, LmConfigError> {
+    /// What Python's side builds an LM from.
+    fn config(&self, lm: &Lm) -> Result<Value, LmConfigError> {
+        let id = self.host.add_lm(lm)?;
+        let mut config = lm.config();
+        config["id"] = id.into();
+        Ok(config)
+    }
+
+    fn with_tools(&self, mut spec: Map<String, Value>) -> Result<Value, String> {
+        let mut names = HashSet::new();
+        let specs = self.tools.iter().map(|tool| {
+            tool.check()?;
+            if !names.insert(tool.name()) {
+                return Err(format!("there are two tools `{}`", tool.name()));
+            }
+            Ok(tool.spec(self.host.add_tool(tool.clone())?))
+        });
+        let specs = specs.collect::<Result<Vec<_>, _>>()?;
+        spec.insert("tools".into(), specs.into());
+        Ok(Value::Object(spec))
+    }
+
+    fn spec(&self) -> Result<Map<String, Value>, LmConfigError> {
         static SOURCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let mut spec = Map::new();
         spec.insert("target".into(), self.target.clone().into());
@@ -193,16 +294,25 @@ impl Load {
             spec.insert("module".into(), format!("tower_dspy_source_{n}").into());
         }
         if let Some(lm) = &self.lm {
-            let id = self.host.add_lm(lm.connect()?);
-            let mut config = lm.config();
-            config["id"] = id.into();
-            spec.insert("lm".into(), config);
+            spec.insert("lm".into(), self.config(lm)?);
+        }
+        if !self.lms.is_empty() {
+            let configs = self.lms.iter().map(|(name, lm)| {
+                let mut config = self.config(lm)?;
+                config["name"] = name.as_str().into();
+                Ok(config)
+            });
+            let configs = configs.collect::<Result<Vec<_>, LmConfigError>>()?;
+            spec.insert("lms".into(), configs.into());
+        }
+        if !self.predictor_lms.is_empty() {
+            spec.insert("predictor_lms".into(), json!(self.predictor_lms));
         }
         if let Some(state) = &self.state {
             spec.insert("state".into(), json!(state));
             spec.insert("trust_pickle".into(), self.trust_pickle.into());
         }
-        Ok(Value::Object(spec))
+        Ok(spec)
     }
 }
 
@@ -219,6 +329,7 @@ impl IntoFuture for Load {
                 loaded.id,
                 loaded.schema.unwrap_or_default(),
                 loaded.blocking,
+                self.lms.into_iter().map(|(name, _)| name).collect(),
                 self.max_in_flight,
                 self.max_waiting,
             ))))

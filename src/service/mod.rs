@@ -6,6 +6,7 @@ mod future;
 mod load;
 mod program;
 mod schema;
+mod tool;
 mod typed;
 
 pub use dspy::DspyService;
@@ -13,4 +14,5 @@ pub use function::Function;
 pub use future::PredictFuture;
 pub use load::{Load, LoadError};
 pub use schema::{InputField, Schema};
+pub use tool::{Tool, ToolCall};
 pub use typed::Typed;

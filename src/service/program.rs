@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Schema;
-use crate::{Host, bridge::ProgramCounts, innermost::Permits};
+use crate::{Host, InvalidInput, bridge::ProgramCounts, innermost::Permits};
 
 #[derive(Debug)]
 pub(super) struct Program {
@@ -13,6 +13,8 @@ pub(super) struct Program {
     pub(super) schema: Schema,
     /// It is sync: its calls take a thread each.
     pub(super) blocking: bool,
+    /// The names that a request may choose an LM by.
+    lms: Vec<String>,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
 }
@@ -24,6 +26,7 @@ impl Program {
         target: u64,
         schema: Schema,
         blocking: bool,
+        lms: Vec<String>,
         max_in_flight: usize,
         max_waiting: usize,
     ) -> Self {
@@ -33,8 +36,24 @@ impl Program {
             target,
             schema,
             blocking,
+            lms,
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
         }
+    }
+
+    /// Refuses the name of an LM that the program was not loaded with.
+    pub(super) fn check_lm(&self, lm: Option<&str>) -> Result<(), InvalidInput> {
+        let Some(asked) = lm else { return Ok(()) };
+        if self.lms.iter().any(|known| known == asked) {
+            return Ok(());
+        }
+        let problem = format!("there is no LM `{asked}`");
+        let expected = if self.lms.is_empty() {
+            "requests that choose none: it was loaded without `.lms(..)`".to_owned()
+        } else {
+            format!("one of the LMs `{}`", self.lms.join("`, `"))
+        };
+        Err(InvalidInput::new(&self.name, None, problem, expected))
     }
 }

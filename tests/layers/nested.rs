@@ -167,6 +167,45 @@ async fn a_call_that_waits_inside_a_grace_is_not_started_late() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_further_in_gets_no_grace_either() {
+    // The layer between has taken the call, and its own service is not ready for it until the
+    // grace; there it must not start.
+    let record = Record::default();
+    let cancel = Cancel::new();
+    let busy = ServiceBuilder::new()
+        .concurrency_limit(1)
+        .service(record.answers(secs(4)));
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(secs(3)).with_grace(secs(9)))
+        .layer(CancelLayer::new())
+        .service(busy.clone());
+    let mut first = task::spawn(busy.oneshot(request()));
+    assert_pending!(first.poll());
+    let mut second = request();
+    second.context.cancel = cancel;
+    let (took, (_, result)) = timed(async { tokio::join!(first, service.oneshot(second)) }).await;
+    assert_eq!(took, secs(4));
+    assert_eq!(elapsed(result), (Scope::Attempt, Stage::Waiting, secs(3)));
+    assert_eq!(record.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_refused_at_the_limit_around_it_keeps_that_ones_name() {
+    let inner = TimeoutLayer::new(secs(9)).layer(Record::default().answers(secs(1)));
+    let late = tower::service_fn(move |request: Request| {
+        let call = inner.clone();
+        async move {
+            sleep(secs(3)).await;
+            call.oneshot(request).await
+        }
+    });
+    let (took, result) = timed(TimeoutLayer::new(secs(3)).layer(late).oneshot(request())).await;
+    assert_eq!(took, secs(3));
+    // An attempt that may be worth another, and not the call's deadline.
+    assert_eq!(elapsed(result).0, Scope::Attempt);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_cause_of_an_outer_drop_reaches_the_innermost_work() {
     let record = Record::default();
     let service = ServiceBuilder::new()

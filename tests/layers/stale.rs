@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{advance, sleep};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancel, Cause, Classify, Error, ErrorKind, FallbackLayer, PredictRequest, Prediction,
+    Cancel, Cause, Classify, Error, ErrorKind, FallbackLayer, PredictRequest, Prediction, Tenant,
     WithContext,
     layers::{
         DeadlineLayer,
@@ -311,4 +311,21 @@ async fn neither_questions_nor_answers_are_shown() {
     let shown = format!("{layer:?}");
     assert!(shown.contains("max_age: 60s"), "{shown}");
     assert!(!shown.contains("sesame"), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenants_answer_is_no_others() {
+    let (up, mut program) = up_or_down(FallbackLayer::new(stale()));
+    let of = |tenant: Option<&str>| match tenant {
+        Some(name) => request().with_tenant(Tenant::new(name)),
+        None => request(),
+    };
+    told(program.ready().await.unwrap().call(of(Some("a"))).await);
+    up.store(false, Ordering::SeqCst);
+    for tenant in [Some("b"), None] {
+        let result = program.ready().await.unwrap().call(of(tenant)).await;
+        assert!(result.is_err(), "{tenant:?}");
+    }
+    let result = program.ready().await.unwrap().call(of(Some("a"))).await;
+    assert_eq!(told(result).1, Some(0));
 }

@@ -58,3 +58,14 @@ async fn one_that_is_no_dspy_lm_is_refused_by_name() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn one_that_wants_signed_requests_is_refused_by_name() {
+    let (host, _) = prepared().await;
+    let error = host.load("own_lm:signed").await.unwrap_err().to_string();
+    assert!(error.contains("the predictor `qa`"), "{error}");
+    assert!(
+        error.contains("`bedrock` wants each request signed"),
+        "{error}"
+    );
+}

@@ -292,18 +292,16 @@ where
         let refused = limit
             .filter(|limit| self.config.doomed.refuses(limit, tag))
             .map(|limit| limit.cause());
-        let mut grace = None;
-        let work = if refused.is_some() {
-            Admit::Gone
-        } else {
-            if let Some(limit) = limit {
-                let context = request.context_mut();
-                context.deadline = Some(limit.at);
-                grace = Grace::below(self.config.grace, context);
-            }
-            Admit::new(self.inner.clone(), request)
-        };
-        let clock = Clock::new(limit).merged(merged.unwrap_or(false));
-        AllotFuture::new(Limited::new(work, clock, grace, tag).refusing(refused))
+        let clock = || Clock::new(limit).merged(merged.unwrap_or(false));
+        if refused.is_some() {
+            let limited = Limited::new(Admit::Gone, clock(), None, tag);
+            return AllotFuture::new(limited.refusing(refused));
+        }
+        let grace = limit.and_then(|limit| {
+            let context = request.context_mut();
+            context.deadline = Some(limit.at);
+            Grace::below(self.config.grace, context)
+        });
+        AllotFuture::new(Limited::start(&mut self.inner, request, clock, grace, tag))
     }
 }

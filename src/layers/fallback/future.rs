@@ -58,12 +58,12 @@ where
 {
     #[inline(always)]
     pub(super) const fn new(
-        first: Limited<Admit<S, R>>,
         second: Second<A, A::Kept>,
         kinds: Kinds,
         classify: C,
         cancel: Cancel,
         call: CallId,
+        first: Limited<Admit<S, R>>,
     ) -> Self {
         Self {
             state: State::First { future: first },

@@ -336,7 +336,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let call = request.context_mut().id();
         let second = Second {
@@ -346,13 +346,14 @@ where
         let context = request.context_mut();
         let limit = reserve(context, self.options.reserve);
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
+        let classify = self.options.classify.clone();
         FallbackFuture::new(
-            Limited::start(&mut self.inner, request, || Clock::new(limit), None, tag),
             second,
             self.options.kinds,
-            self.options.classify.clone(),
+            classify,
             cancel,
             call,
+            Limited::start(&mut self.inner, request, || Clock::new(limit), None, tag),
         )
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Answer;
-use crate::{PredictRequest, Prediction};
+use crate::{PredictRequest, Prediction, Tenant};
 
 /// Requests whose answers are kept unless it is told otherwise.
 const CAPACITY: u64 = 1_000;
@@ -73,9 +73,9 @@ const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 /// ```
 ///
 /// # Which questions are the same
-/// For [`predictions`](Stale::predictions), those with equal inputs; whole, not by a digest. An
-/// answer that depends on something else, as on the tenant who asks, needs a key that has it:
-/// [`Stale::by`]. Have one `Stale` for each program. Clones share their answers.
+/// For [`predictions`](Stale::predictions), those with equal inputs of one [`Tenant`]; whole, not
+/// by a digest. An answer that depends on something else, as on the time of day, needs a key that
+/// has it: [`Stale::by`]. Have one `Stale` for each program. Clones share their answers.
 ///
 /// # Where it belongs
 /// Where fallbacks do, outside of what learns how long a service takes: an earlier answer takes no
@@ -94,8 +94,11 @@ pub struct Stale<F, K, T> {
     capacity: u64,
 }
 
-/// The last good answers of a program, by its inputs.
-pub type StalePrediction = Stale<fn(&PredictRequest) -> Arc<Value>, Arc<Value>, Prediction>;
+/// The last good answers of a program, by its inputs and the tenant.
+pub type StalePrediction = Stale<fn(&PredictRequest) -> Question, Question, Prediction>;
+
+/// The inputs of a request, and its tenant.
+type Question = (Arc<Value>, Option<Tenant>);
 
 struct Entry<T> {
     answer: T,
@@ -103,10 +106,10 @@ struct Entry<T> {
 }
 
 impl StalePrediction {
-    /// Keeps predictions by the inputs of their requests, each for `max_age`.
+    /// Keeps predictions by the inputs and the tenant of their requests, each for `max_age`.
     #[must_use]
     pub fn predictions(max_age: Duration) -> Self {
-        Self::with_key(max_age, PredictRequest::shared_inputs)
+        Self::with_key(max_age, PredictRequest::question)
     }
 }
 

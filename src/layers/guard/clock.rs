@@ -6,10 +6,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep};
 
-use super::Alarm;
+use super::{Alarm, timer::Timer};
 use crate::{Cause, Deadline, Elapsed, Scope, Spent, Stage};
 
 /// One limit of one call.
@@ -41,18 +40,15 @@ impl Limit {
     }
 }
 
-pin_project! {
-    /// Rings when a limit passes; never without one.
-    ///
-    /// Its timer is armed at the first poll, so a call that is answered at once costs none. Each
-    /// clock arms its own, whatever the limits around it: one that relied on an inner timer would
-    /// sleep for ever once a foreign layer drops the inner future.
-    pub(crate) struct Clock {
-        limit: Option<Limit>,
-        merged: bool,
-        #[pin]
-        timer: Option<Sleep>,
-    }
+/// Rings when a limit passes; never without one.
+///
+/// Its timer is armed at the first poll, so a call that is answered at once costs none. Each clock
+/// arms its own, whatever the limits around it: one that relied on an inner timer would sleep for
+/// ever once a foreign layer drops the inner future.
+pub(crate) struct Clock {
+    limit: Option<Limit>,
+    merged: bool,
+    timer: Option<Timer>,
 }
 
 impl Clock {
@@ -87,23 +83,26 @@ impl Alarm for Clock {
     }
 
     fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
-        let mut this = self.project();
-        let Some(limit) = *this.limit else {
+        let this = self.get_mut();
+        let Some(limit) = this.limit else {
             return Poll::Pending;
         };
-        ready!(poll_at(this.timer.as_mut(), limit.at.instant(), cx));
+        ready!(match &mut this.timer {
+            Some(timer) => timer.poll_again(cx),
+            timer => timer.insert(Timer::armed(limit.at.instant())).poll(cx),
+        });
         Poll::Ready(limit.cause())
     }
 
     fn set_timer(self: Pin<&mut Self>, at: Instant) {
-        self.project().timer.set(Some(sleep_until(at)));
+        self.get_mut().timer = Some(Timer::armed(at));
     }
 
     fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project()
-            .timer
-            .as_pin_mut()
-            .map_or(Poll::Pending, |timer| poll_sleep(timer, cx))
+        match &mut self.get_mut().timer {
+            Some(timer) => timer.poll_again(cx),
+            None => Poll::Pending,
+        }
     }
 
     fn error(&self, _: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Elapsed {
@@ -114,17 +113,6 @@ impl Alarm for Clock {
         };
         elapsed.with_spent(spent)
     }
-}
-
-/// Polls `timer`, having armed it for `at` if it was not.
-fn poll_at(mut timer: Pin<&mut Option<Sleep>>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-    if let Some(armed) = timer.as_mut().as_pin_mut() {
-        return poll_sleep(armed, cx);
-    }
-    timer.set(Some(sleep_until(at)));
-    timer
-        .as_pin_mut()
-        .map_or(Poll::Pending, |timer| timer.poll(cx))
 }
 
 /// Polls a timer that is armed already.

@@ -39,6 +39,7 @@ thread_local! {
 pub(crate) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
     struct Restore(Option<End>);
     impl Drop for Restore {
+        #[inline]
         fn drop(&mut self) {
             END.set(self.0);
         }

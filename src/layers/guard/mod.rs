@@ -14,6 +14,7 @@
 mod clock;
 pub(crate) mod enclosing;
 pub(crate) mod now;
+mod timer;
 mod watch;
 mod work;
 
@@ -90,12 +91,14 @@ impl Grace {
     /// nothing can cancel the node.
     #[inline]
     pub(crate) fn on(length: Duration, node: &Cancel) -> Option<Box<Self>> {
-        (!length.is_zero() && node.is_some()).then(|| {
-            Box::new(Self {
-                length,
-                node: node.clone(),
-                began: None,
-            })
+        (!length.is_zero() && node.is_some()).then(|| Self::boxed(length, node))
+    }
+
+    fn boxed(length: Duration, node: &Cancel) -> Box<Self> {
+        Box::new(Self {
+            length,
+            node: node.clone(),
+            began: None,
         })
     }
 }
@@ -154,7 +157,7 @@ pub(crate) type Limited<W> = Guard<W, Clock>;
 
 impl<W, A> Guard<W, A> {
     /// Runs `work` until it is done or `alarm` rings.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn new(work: W, alarm: A, grace: Option<Box<Grace>>, tag: Tag) -> Self {
         Self {
             work,
@@ -166,12 +169,32 @@ impl<W, A> Guard<W, A> {
     }
 
     /// Answers with the error of the alarm for a cause, if there is one: the work holds nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn refusing(mut self, cause: Option<Cause>) -> Self {
         if let Some(cause) = cause {
             self.phase = Phase::Refused(cause);
         }
         self
+    }
+}
+
+impl<F, A> Guard<Slot<F>, A> {
+    /// Runs what `call` returns until it is done or `alarm` rings.
+    #[inline(always)]
+    pub(crate) fn running(
+        alarm: A,
+        grace: Option<Box<Grace>>,
+        tag: Tag,
+        call: impl FnOnce() -> F,
+    ) -> Self {
+        Self {
+            alarm,
+            grace,
+            phase: Phase::Watching,
+            tag,
+            // Last: what is made before something else has to be moved.
+            work: Slot::Live { future: call() },
+        }
     }
 }
 
@@ -195,25 +218,28 @@ where
         // Nobody needs to be woken: the future, if it has to wait, asks again at its first poll.
         let error = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {
+                let alarm = alarm();
                 return Self {
-                    work: Admit::Running {
-                        future: service.call(request),
-                    },
-                    alarm: alarm(),
+                    alarm,
                     grace,
                     phase: Phase::Watching,
                     tag,
+                    // Last: what is made before something else has to be moved.
+                    work: Admit::Running {
+                        future: service.call(request),
+                    },
                 };
             }
             Poll::Ready(Err(error)) => Some(error),
             Poll::Pending => None,
         };
+        let queued = Admit::unready(service, request, error);
         Self {
-            work: Admit::unready(service, request, error),
             alarm: alarm(),
             grace,
             phase: Phase::Watching,
             tag,
+            work: Admit::Waiting { queued },
         }
     }
 }
@@ -244,7 +270,12 @@ where
                         return polled;
                     }
                     let cause = ready!(this.alarm.as_mut().poll_ring(cx));
-                    let stage = this.work.stage();
+                    // Further in, a call may wait that this layer's service has taken long ago.
+                    let stage = if waits {
+                        Stage::Waiting
+                    } else {
+                        this.work.stage()
+                    };
                     let at = this.alarm.at().unwrap_or_else(Instant::now);
                     let left_to_another = if A::CANCELS {
                         enclosing::sees_to_cancel(stage)
@@ -266,7 +297,7 @@ where
                         // The work is told before anybody waits for it.
                         continue;
                     }
-                    (cause, if waits { Stage::Waiting } else { stage })
+                    (cause, stage)
                 }
                 Phase::Ending(cause) => {
                     let began = this.grace.as_ref().and_then(|grace| grace.began);
@@ -277,7 +308,18 @@ where
                     }
                     (cause, Stage::Running)
                 }
-                Phase::Refused(cause) => (cause, Stage::BeforeStart),
+                Phase::Refused(cause) => {
+                    let stage = Stage::BeforeStart;
+                    let enclosed = this.alarm.is_merged()
+                        && this
+                            .alarm
+                            .at()
+                            .is_some_and(|at| enclosing::sees_to(at, stage, true));
+                    if enclosed {
+                        return Poll::Pending;
+                    }
+                    (cause, stage)
+                }
                 Phase::Done => return Poll::Pending,
             };
             *this.phase = Phase::Done;

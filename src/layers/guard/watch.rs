@@ -33,7 +33,7 @@ pin_project! {
 
 impl Watch {
     /// Rings when `node` is cancelled; or `shared`, which then cancels `node` too.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn new(node: Cancel, shared: Option<Cancel>) -> Self {
         Self {
             node,

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     mem,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use pin_project_lite::pin_project;
@@ -82,20 +82,55 @@ pin_project! {
     where
         S: Service<R>,
     {
-        Waiting { service: S, request: Option<R> },
+        // Boxed, for few calls wait. Were it here, each move of a call that does not wait would
+        // have to carry it: a future is moved once a layer before it is polled.
+        Waiting { queued: Box<Queued<S, R, S::Error>> },
         Running { #[pin] future: S::Future },
-        // It had no readiness to give.
-        Failed { error: Option<S::Error> },
         Gone,
     }
 }
 
+/// A call that is not with its service yet.
+pub(crate) enum Queued<S, R, E> {
+    Waits {
+        service: S,
+        request: Option<R>,
+    },
+    /// The service had no readiness to give.
+    Failed {
+        error: Option<E>,
+    },
+}
+
 impl<S: Service<R>, R> Admit<S, R> {
-    #[inline]
-    pub(crate) const fn new(service: S, request: R) -> Self {
+    /// A call that asks its service nothing before it is polled.
+    pub(crate) fn new(service: S, request: R) -> Self {
         Self::Waiting {
-            service,
-            request: Some(request),
+            queued: Box::new(Queued::Waits {
+                service,
+                request: Some(request),
+            }),
+        }
+    }
+
+    /// A call of `service`, made at once if that is ready.
+    #[inline(always)]
+    pub(crate) fn start(service: &mut S, request: R) -> Self
+    where
+        S: Clone,
+    {
+        // Nobody needs to be woken: a call that has to wait asks again at its first poll.
+        let error = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                return Self::Running {
+                    future: service.call(request),
+                };
+            }
+            Poll::Ready(Err(error)) => Some(error),
+            Poll::Pending => None,
+        };
+        Self::Waiting {
+            queued: Self::unready(service, request, error),
         }
     }
 
@@ -105,17 +140,24 @@ impl<S: Service<R>, R> Admit<S, R> {
     /// and keeps the place that it may just have taken in a queue; a clone takes its place. So
     /// `service` itself never holds a readiness, nor waits for one, after this.
     #[cold]
-    pub(super) fn unready(service: &mut S, request: R, error: Option<S::Error>) -> Self
+    pub(super) fn unready(
+        service: &mut S,
+        request: R,
+        error: Option<S::Error>,
+    ) -> Box<Queued<S, R, S::Error>>
     where
         S: Clone,
     {
         let next = service.clone();
         let service = mem::replace(service, next);
-        match error {
+        Box::new(match error {
             // What has failed must not be asked again.
-            Some(error) => Self::Failed { error: Some(error) },
-            None => Self::new(service, request),
-        }
+            Some(error) => Queued::Failed { error: Some(error) },
+            None => Queued::Waits {
+                service,
+                request: Some(request),
+            },
+        })
     }
 }
 
@@ -126,23 +168,25 @@ impl<S: Service<R>, R> Future for Admit<S, R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match self.as_mut().project() {
-                AdmitProj::Waiting { service, request } => {
-                    let ready = service.poll_ready(cx)?;
-                    WAITS.set(ready.is_pending());
-                    ready!(ready);
-                    // Taken once: the state changes right after.
-                    let Some(request) = request.take() else {
-                        return Poll::Pending;
-                    };
-                    let future = service.call(request);
-                    self.set(Self::Running { future });
-                }
                 AdmitProj::Running { future } => return future.poll(cx),
-                AdmitProj::Failed { error } => {
-                    return error
-                        .take()
-                        .map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
-                }
+                AdmitProj::Waiting { queued } => match &mut **queued {
+                    Queued::Waits { service, request } => {
+                        let ready = service.poll_ready(cx)?;
+                        WAITS.set(ready.is_pending());
+                        ready!(ready);
+                        // Taken once: the state changes right after.
+                        let Some(request) = request.take() else {
+                            return Poll::Pending;
+                        };
+                        let future = service.call(request);
+                        self.set(Self::Running { future });
+                    }
+                    Queued::Failed { error } => {
+                        return error
+                            .take()
+                            .map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                    }
+                },
                 AdmitProj::Gone => return Poll::Pending,
             }
         }
@@ -152,7 +196,7 @@ impl<S: Service<R>, R> Future for Admit<S, R> {
 impl<S: Service<R>, R> Work for Admit<S, R> {
     fn stage(&self) -> Stage {
         match self {
-            Self::Waiting { .. } | Self::Failed { .. } => Stage::Waiting,
+            Self::Waiting { .. } => Stage::Waiting,
             Self::Running { .. } | Self::Gone => Stage::Running,
         }
     }

@@ -82,15 +82,14 @@ pin_project! {
 
 impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
     pub(super) fn new(
-        service: S,
-        request: R,
+        first: Admit<S, R>,
         planned: Option<Second<S, R>>,
         terms: Terms,
         stopwatch: Stopwatch,
         classify: C,
     ) -> Self {
         Self {
-            first: Admit::new(service, request),
+            first,
             second: Admit::Gone,
             timer: None,
             first_is: State::Waiting,

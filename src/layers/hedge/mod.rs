@@ -14,6 +14,7 @@ pub use self::future::HedgeFuture;
 use self::plan::{Terms, When};
 use super::{
     classify::{ByClassify, ByFn, Classifier},
+    guard::Admit,
     latency::{Latency, Percentile, Stopwatch},
     retry::RetryBudget,
 };
@@ -306,7 +307,7 @@ where
         let second = delay
             .filter(|delay| terms.leave_time_after(*delay))
             .map(|delay| plan::Second::new(delay, self.inner.clone(), &request));
-        let first = self.inner.clone();
-        HedgeFuture::new(first, request, second, terms, stopwatch, classify.clone())
+        let first = Admit::start(&mut self.inner, request);
+        HedgeFuture::new(first, second, terms, stopwatch, classify.clone())
     }
 }

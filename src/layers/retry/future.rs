@@ -57,16 +57,16 @@ pin_project! {
 impl<S: Service<R>, C, R> RetryFuture<S, C, R> {
     #[inline(always)]
     pub(super) const fn new(
-        first: S::Future,
         service: S,
         policy: RetryPolicy<C>,
         request: Option<R>,
+        first: S::Future,
     ) -> Self {
         Self {
-            state: State::Attempt { future: first },
             service,
             policy,
             request,
+            state: State::Attempt { future: first },
         }
     }
 }

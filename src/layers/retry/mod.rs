@@ -236,13 +236,14 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         // Before it is cloned, so that all attempts have the same.
         request.context_mut().id();
         let mut policy = self.policy.clone();
         let kept = Policy::<R, S::Response, S::Error>::clone_request(&mut policy, &request);
         // The service that was ready takes the first attempt; its clone waits for itself.
-        RetryFuture::new(self.inner.call(request), self.inner.clone(), policy, kept)
+        let later = self.inner.clone();
+        RetryFuture::new(later, policy, kept, self.inner.call(request))
     }
 }

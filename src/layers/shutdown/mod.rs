@@ -161,7 +161,7 @@ where
     fn call(&mut self, mut request: R) -> Self::Future {
         match self.shutdown.calls().admit(request.context_mut()) {
             Some(ticket) => {
-                ShutdownFuture::admitted(Admit::new(self.inner.clone(), request), ticket)
+                ShutdownFuture::admitted(Admit::start(&mut self.inner, request), ticket)
             }
             None => ShutdownFuture::refused(),
         }

@@ -270,6 +270,7 @@ where
         let before = context.attempt;
         let key = self.tracker.enter(id, entry);
         let ticket = Ticket::new(self.tracker.clone(), key, span);
+        // Not asked before its first poll: all that its service does lies in the span.
         let work = Admit::new(self.inner.clone(), request);
         TrackFuture::new(work, ticket, before, classify)
     }

@@ -1,7 +1,10 @@
 //! The stack as a whole: limits under paused time, and the wire against a real server.
 
+mod compose;
+mod keys;
 mod limits;
 mod stack;
+mod time_left;
 mod tls;
 mod wire;
 

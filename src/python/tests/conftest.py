@@ -46,6 +46,9 @@ class FakeCall:
     def cancel(self) -> None:
         """Rust would close the call's LM connections."""
 
+    def lm(self) -> str | None:
+        return None
+
     def is_over(self) -> bool:
         return self.given_up or bool(self.named(*OUTCOMES))
 

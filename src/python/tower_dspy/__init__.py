@@ -17,5 +17,6 @@ and a partial answer goes nowhere. There the package comes from the crate's `src
 """
 
 from tower_dspy.scope import Cancelled, cancelled, deadline, partial, remaining
+from tower_dspy.toolbox import ToolError, tools
 
-__all__ = ["Cancelled", "cancelled", "deadline", "partial", "remaining"]
+__all__ = ["Cancelled", "ToolError", "cancelled", "deadline", "partial", "remaining", "tools"]

@@ -40,6 +40,11 @@ def pair(port: Any, lm_id: int, model: str, base_url: str | None) -> dict[str, A
     }
 
 
+def is_ours(lm: Any) -> bool:
+    """Whether an LM's calls go through the host already."""
+    return isinstance(getattr(lm, "engine", None), _Shared)
+
+
 class _Shared:
     """An engine belongs to the host: copies of a program share it, and states leave it out."""
 

@@ -27,22 +27,48 @@ def build(port: Any, config: dict[str, Any]) -> dspy.LM:
         raise HostError("lm", f"the LM `{config['model']}` is not usable: {error}") from error
 
 
-def rebind(port: Any, program: Any, config: dict[str, Any] | None) -> None:
+def configs(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The configurations of all LMs of a load request, the program's usual one first."""
+    usual = spec.get("lm")
+    return ([usual] if usual else []) + list(spec.get("lms", ()))
+
+
+def give(program: Any, choices: Any, named: dict[str, dspy.LM], target: str) -> None:
+    """Gives predictors the LMs that the load request names for them."""
+    predictors = dict(program.named_predictors())
+    for predictor, lm in choices:
+        if predictor not in predictors:
+            raise HostError(
+                "predictor_lm",
+                f"`{target}` has no predictor `{predictor}`; it has {list(predictors)}",
+            )
+        if lm not in named:
+            raise HostError(
+                "predictor_lm",
+                f"the predictor `{predictor}` is to have the LM `{lm}`, and there is none of that "
+                f"name in `.lms(..)`: there are {list(named)}",
+            )
+        predictors[predictor].lm = named[lm]
+
+
+def rebind(port: Any, program: Any, configs: list[dict[str, Any]]) -> None:
     """Takes the predictors' own LMs over.
 
     An LM of a predictor's own, also one from a JSON state, is used instead of the one that the
     host gives.
     """
     for name, predictor in program.named_predictors():
-        if predictor.lm is not None:
-            predictor.lm = take_over(port, predictor.lm, config, f"the predictor `{name}`")
+        own = predictor.lm
+        if own is not None and not engine.is_ours(own):
+            predictor.lm = take_over(port, own, configs, f"the predictor `{name}`")
 
 
-def take_over(port: Any, own: Any, config: dict[str, Any] | None, owner: str) -> dspy.LM:
+def take_over(port: Any, own: Any, configs: list[dict[str, Any]], owner: str) -> dspy.LM:
     """An LM of the program's own under the host's rules.
 
     It keeps its model and its sampling options; retries and cache are turned off, and its calls go
-    through the host's HTTP: with the host's key and base URL, or its own if the host has none.
+    through the host's HTTP: with the key and base URL of the host's LM that is like it, or its own
+    if the host has none at all.
     """
     if not isinstance(own, dspy.LM) or own.engine not in ("auto", "lm15"):
         raise HostError(
@@ -50,17 +76,21 @@ def take_over(port: Any, own: Any, config: dict[str, Any] | None, owner: str) ->
             f"{owner} has an LM of its own ({type(own).__name__}) that the host cannot take over; "
             "remove it, or make it a plain dspy.LM",
         )
-    if config is None:
+    if not configs:
         base_url = own.kwargs.get("api_base") or own.kwargs.get("base_url")
-        lm_id = port.adopt_lm(own.model, base_url, own.kwargs.get("api_key"))
-    elif _provider(config["model"]) == _provider(own.model):
+        try:
+            lm_id = port.adopt_lm(own.model, base_url, own.kwargs.get("api_key"))
+        except ValueError as error:
+            raise HostError("own_lm", f"{owner} has an LM of its own: {error}") from error
+    elif (config := _like(own.model, configs)) is not None:
         lm_id, base_url = config["id"], config.get("base_url")
     else:
+        models = ", ".join(f"`{config['model']}`" for config in configs)
         raise HostError(
             "own_lm",
             f"{owner} has an LM of its own, `{own.model}`, of another provider than the host's "
-            f"`{config['model']}`, so no key or base URL is known for it; remove it, or load the "
-            "program with an LM of that provider",
+            f"{models}, so no key or base URL is known for it; remove it, or load the program with "
+            "an LM of that provider as well, by `.lms(..)`",
         )
     try:
         return own.copy(
@@ -73,6 +103,14 @@ def take_over(port: Any, own: Any, config: dict[str, Any] | None, owner: str) ->
         raise HostError(
             "own_lm", f"{owner} has an LM of its own, `{own.model}`, that cannot be used: {error}"
         ) from error
+
+
+def _like(model: str, configs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The configuration for the same model, else the first for the same provider."""
+    same_model = (config for config in configs if config["model"] == model)
+    provider = _provider(model)
+    same_provider = (config for config in configs if _provider(config["model"]) == provider)
+    return next(same_model, None) or next(same_provider, None)
 
 
 def _provider(model: str) -> str:

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from tower_dspy import lm as lms
 from tower_dspy import schema as schemas
-from tower_dspy import settings
+from tower_dspy import settings, toolbox
 from tower_dspy.faults import HostError
 from tower_dspy.gate import GATE
 from tower_dspy.scope import SCOPE
@@ -24,7 +24,12 @@ class Program:
     """A DSPy module, or an async function that uses some, ready to be called."""
 
     def __init__(
-        self, call: Any, schema: schemas.Schema, context: dict[str, Any], blocking: bool = False
+        self,
+        call: Any,
+        schema: schemas.Schema,
+        context: dict[str, Any],
+        lms: dict[str, dspy.LM] | None = None,
+        blocking: bool = False,
     ) -> None:
         self._call = call
         self._schema = schema
@@ -34,6 +39,8 @@ class Program:
         if blocking:
             callbacks = context.get("callbacks") or dspy.settings.get("callbacks", [])
             self._context = {**context, "callbacks": [*callbacks, GATE]}
+        # What each of the LMs that a call may choose changes in the context.
+        self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
 
     def describe(self) -> dict[str, Any]:
         return {**self._schema.describe(), "blocking": self.blocking}
@@ -64,36 +71,50 @@ class Program:
             scope.outputs = self._schema.outputs
         # In the settings too: DSPy carries them into threads, where a plain variable is lost. The
         # trace lives as long as the call: BestOfN and Refine add to it.
-        return dspy.context(**{**self._context, "tower_dspy_scope": scope, "trace": []})
+        own = {"tower_dspy_scope": scope, "trace": []}
+        if self._chosen and (name := scope.call.lm()) is not None:
+            own = {**own, **self._chosen[name]}
+        return dspy.context(**{**self._context, **own})
 
 
 def load(port: Any, spec: dict[str, Any]) -> Program:
     """The program of a load request; HostError says why there is none."""
     target = spec["target"]
-    config = spec.get("lm")
-    with settings.imported(target.partition(":")[0]) as changed:
+    configs = lms.configs(spec)
+    tools = toolbox.build(port, spec.get("tools", ()))
+    with (
+        dspy.context(tower_dspy_tools=tools),
+        settings.imported(target.partition(":")[0]) as changed,
+    ):
         found = _find(spec)
+    changed["tower_dspy_tools"] = tools
     # A factory may read what its module configured, and configure more.
     with dspy.context(**changed), settings.captured() as more:
-        built = _build(found, target)
+        built = _build(found, target, list(tools.values()))
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False))
     changed.update(more)
-    if config:
-        changed["lm"] = lms.build(port, config)
+    named = {config["name"]: lms.build(port, config) for config in spec.get("lms", ())}
+    if spec.get("lm"):
+        changed["lm"] = lms.build(port, spec["lm"])
+    elif named:
+        changed["lm"] = next(iter(named.values()))
     elif changed.get("lm") is not None:
-        changed["lm"] = lms.take_over(port, changed["lm"], None, f"`{target}`, by dspy.configure,")
+        changed["lm"] = lms.take_over(port, changed["lm"], [], f"`{target}`, by dspy.configure,")
     context = settings.for_calls(changed)
     if not isinstance(built, dspy.Module):
-        return Program(built, schemas.of_function(built, target), context)
+        if spec.get("predictor_lms"):
+            raise HostError("predictor_lm", f"`{target}` is a function: it has no predictors")
+        return Program(built, schemas.of_function(built, target), context, named)
     blocking = _is_blocking(built, target)
     if context.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
-    lms.rebind(port, built, config)
+    lms.give(built, spec.get("predictor_lms", ()), named, target)
+    lms.rebind(port, built, configs)
     # From the class: DSPy warns where a module's own is asked for.
     forward = type(built).forward if blocking else type(built).aforward
     schema = schemas.of_program(built, forward.__get__(built), target)
-    return Program(built if blocking else built.acall, schema, context, blocking)
+    return Program(built if blocking else built.acall, schema, context, named, blocking)
 
 
 def load_function(spec: dict[str, Any]) -> Any:
@@ -175,12 +196,12 @@ def _attribute(module: types.ModuleType, path: str, target: str) -> Any:
     return value
 
 
-def _build(found: Any, target: str) -> Any:
+def _build(found: Any, target: str, tools: list[dspy.Tool]) -> Any:
     if isinstance(found, dspy.Module) or inspect.iscoroutinefunction(found):
         return found
     if isinstance(found, type):
         if issubclass(found, dspy.Signature):
-            return dspy.Predict(found)
+            return dspy.ReAct(found, tools=tools) if tools else dspy.Predict(found)
         if not issubclass(found, dspy.Module):
             raise HostError("not_a_program", f"`{target}` is a class, but no dspy.Module")
     elif not callable(found):

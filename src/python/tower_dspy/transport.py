@@ -29,6 +29,7 @@ from dspy._vendor.lm15 import transports
 
 from tower_dspy.gate import refuse
 from tower_dspy.scope import Scope, current_scope
+from tower_dspy.toolbox import ToolError
 
 _ERRORS = {
     "connect": transports.ConnectError,
@@ -40,7 +41,7 @@ _ERRORS = {
 }
 
 
-def _failure(kind: str, message: str) -> Exception:
+def _lm_failure(kind: str, message: str) -> Exception:
     return _ERRORS.get(kind, transports.TransportError)(message)
 
 
@@ -57,6 +58,8 @@ class AsyncTransport:
 
 class _AsyncExchange:
     """One exchange; its events arrive by `deliver`, called on the loop's thread."""
+
+    _failure = staticmethod(_lm_failure)
 
     def __init__(self, port: Any, lm_id: int, request: transports.TransportRequest) -> None:
         self._port = port
@@ -98,15 +101,17 @@ class _AsyncExchange:
         event = self._events.popleft()
         if event[0] == "failed":
             self._ended()
-            raise _failure(event[1], event[2])
+            raise self._failure(event[1], event[2])
         return event
 
-    async def __aenter__(self) -> transports.AsyncTransportResponse:
-        scope = current_scope()
+    def _open(self, call: Any) -> Any:
         request, self._request = self._request, None
-        self._exchange = self._port.open(
-            self._lm_id, None if scope is None else scope.call, request, self.deliver
-        )
+        return self._port.open(self._lm_id, call, request, self.deliver)
+
+    async def _first(self) -> tuple[Any, ...]:
+        """Opens the exchange and waits for its first event."""
+        scope = current_scope()
+        self._exchange = self._open(None if scope is None else scope.call)
         if self._exchange is None:
             await blocked(scope)
         if scope is not None:
@@ -115,11 +120,14 @@ class _AsyncExchange:
                 scope.exchanges = set()
             scope.exchanges.add(self)
         try:
-            event = await self._next()
+            return await self._next()
         except BaseException:
             # `__aexit__` is not called for an entry that failed.
             self._abort()
             raise
+
+    async def __aenter__(self) -> transports.AsyncTransportResponse:
+        event = await self._first()
         if event[0] == "full":
             self._ended()
             chunks = _once(event[3])
@@ -217,10 +225,46 @@ def _wait(exchange: Any, scope: Scope | None) -> tuple[Any, ...]:
     if event[0] == "cancelled":
         refuse(scope, "the call was cancelled while it waited for its LM")
     if event[0] == "failed":
-        raise _failure(event[1], event[2])
+        raise _lm_failure(event[1], event[2])
     return event
 
 
 def _sync_chunks(exchange: Any, scope: Scope | None) -> Iterator[bytes]:
     while (event := _wait(exchange, scope))[0] != "end":
         yield event[1]
+
+
+def _tool_failure(_: str, message: str) -> Exception:
+    return ToolError(message)
+
+
+class ToolExchange(_AsyncExchange):
+    """A call of a Rust tool by code on the loop, or on a loop of its own; see toolbox.py."""
+
+    _failure = staticmethod(_tool_failure)
+
+    def _open(self, call: Any) -> Any:
+        return self._port.call_tool(self._lm_id, call, self._request, self.deliver)
+
+    async def answer(self) -> Any:
+        event = await self._first()
+        self._ended()
+        return event[1]
+
+
+def call_tool(port: Any, tool_id: int, arguments: dict[str, Any]) -> Any:
+    """The same for threads."""
+    scope = current_scope()
+    exchange = port.call_tool(tool_id, None if scope is None else scope.call, arguments, None)
+    if exchange is None:
+        refuse(scope, "the call was cancelled: it calls no tool any more")
+    try:
+        event = exchange.wait()
+    except BaseException:
+        exchange.abort()
+        raise
+    if event[0] == "cancelled":
+        refuse(scope, "the call was cancelled while it waited for a tool")
+    if event[0] == "failed":
+        raise ToolError(event[2])
+    return event[1]

@@ -25,7 +25,19 @@ struct Model {
     script: Script,
     /// Requests since the script was set.
     scripted: usize,
+    /// Requests whose records are gone.
+    forgotten: usize,
     records: Vec<RequestRecord>,
+}
+
+impl Model {
+    fn requests(&self) -> usize {
+        self.forgotten + self.records.len()
+    }
+
+    fn record(&mut self, n: usize) -> Option<&mut RequestRecord> {
+        self.records.get_mut(n.checked_sub(self.forgotten)?)
+    }
 }
 
 impl Ledger {
@@ -60,7 +72,7 @@ impl Ledger {
             let model = state.models.entry(name.clone()).or_default();
             let reply = model.script.reply(model.scripted);
             model.scripted += 1;
-            let n = model.records.len();
+            let n = model.requests();
             model.records.push(RequestRecord::new(n, arrival));
             (reply, n)
         });
@@ -86,6 +98,15 @@ impl Ledger {
         let state = self.state();
         let model = state.models.get(model);
         model.map(|model| model.records.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn forget(&self, model: &str) {
+        self.change(|state| {
+            if let Some(model) = state.models.get_mut(model) {
+                model.forgotten = model.requests();
+                model.records = Vec::new();
+            }
+        });
     }
 
     /// Reads the records of every model whose name starts with `prefix`.
@@ -131,7 +152,7 @@ impl Entry {
     fn edit(&self, edit: impl FnOnce(&mut RequestRecord)) {
         self.ledger.change(|state| {
             let model = state.models.get_mut(&self.model);
-            if let Some(record) = model.and_then(|model| model.records.get_mut(self.n)) {
+            if let Some(record) = model.and_then(|model| model.record(self.n)) {
                 edit(record);
             }
         });

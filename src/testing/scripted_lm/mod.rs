@@ -1,5 +1,8 @@
-//! A scripted LM: a real HTTP server on loopback that speaks OpenAI's chat completions, does what
-//! a test tells it to, and records what happened to each request.
+//! A scripted LM: a real HTTP server on loopback that speaks OpenAI's chat completions, Anthropic's
+//! messages and Gemini's `generateContent`, does what a test tells it to, and records what happened
+//! to each request.
+//!
+//! The path of a request says whose API it speaks, so one base URL serves all three.
 //!
 //! A request's `model` chooses the behaviour, so that many tests share one server: each test
 //! scripts models of its own. A model without a script echoes at once.
@@ -32,19 +35,24 @@
 //! sleeps.
 //!
 //! The server also lists its models at `GET /v1/models`, and answers 404 to unknown paths and 400
-//! to bodies that are no chat completion request.
+//! to bodies that are no request of their API.
 
+mod anthropic;
 mod body;
+mod completion;
 mod gate;
+mod gemini;
 mod ledger;
 mod openai;
 mod play;
 mod prompt;
 mod record;
+mod request;
 mod script;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod wait;
 
 use std::io;
@@ -79,9 +87,26 @@ impl ScriptedLm {
     /// What the system says when it gives no thread or no socket.
     pub async fn start() -> io::Result<Self> {
         let ledger = Arc::new(Ledger::default());
-        let server = Server::start(Arc::clone(&ledger)).await?;
+        let server = Server::start(Arc::clone(&ledger), None).await?;
         Ok(Self {
             base_url: format!("http://{}/v1", server.address),
+            server,
+            ledger,
+        })
+    }
+
+    /// Starts a server that speaks TLS as `localhost`, with this certificate and its key: both in
+    /// DER, the key as PKCS #8.
+    ///
+    /// # Errors
+    ///
+    /// If the two do not fit together, and as [`start`](Self::start).
+    pub async fn start_tls(certificate: &[u8], key: &[u8]) -> io::Result<Self> {
+        let tls = tls::acceptor(certificate, key)?;
+        let ledger = Arc::new(Ledger::default());
+        let server = Server::start(Arc::clone(&ledger), Some(tls)).await?;
+        Ok(Self {
+            base_url: format!("https://localhost:{}/v1", server.address.port()),
             server,
             ledger,
         })
@@ -105,6 +130,12 @@ impl ScriptedLm {
     #[must_use]
     pub fn requests(&self, model: &str) -> Vec<RequestRecord> {
         self.ledger.requests(model)
+    }
+
+    /// Drops the records of a model so far, whose prompts would fill the memory of a long run. Its
+    /// requests are counted on, and what becomes of those that are under way is not recorded.
+    pub fn forget(&self, model: &str) {
+        self.ledger.forget(model);
     }
 
     /// Counts the requests of every model whose name starts with `prefix`; `""` is all of them.

@@ -9,8 +9,9 @@ use http::{HeaderValue, Response};
 use tokio::time::sleep;
 
 use super::body::{Cut, Out, ReplyBody, Ticks};
+use super::completion::{self, Completion};
 use super::ledger::Entry;
-use super::openai::{self, ChatRequest, Completion};
+use super::request::ChatRequest;
 use super::script::Says;
 use super::{Gate, Reply};
 
@@ -32,12 +33,12 @@ pub(super) async fn play(reply: Reply, request: ChatRequest, entry: Entry) -> Re
         Says::Fields(fields) => say(&reply, &request, request.render(fields), entry).await,
         Says::Content(text) => say(&reply, &request, text.clone(), entry).await,
         Says::Status(code) => {
-            let body = openai::error("the script says so", code.as_u16());
+            let body = completion::error(request.dialect, "the script says so", code.as_u16());
             let mut response = whole(&reply, JSON, body, entry);
             *response.status_mut() = *code;
             response
         }
-        Says::Garbage if request.streams() => whole(&reply, EVENTS, GARBAGE_EVENT, entry),
+        Says::Garbage if request.streams => whole(&reply, EVENTS, GARBAGE_EVENT, entry),
         Says::Garbage => whole(&reply, JSON, GARBAGE, entry),
         Says::Hang => std::future::pending().await,
     };
@@ -56,7 +57,7 @@ async fn say(
 ) -> Response<ReplyBody> {
     let answer = Completion::new(request, entry.n(), text);
     let mut tokens = Tokens::new(reply);
-    if request.streams() {
+    if request.streams {
         let body = ReplyBody::new(reply, |mut out| async move {
             let written = stream(&answer, &mut tokens, &entry, &mut out).await;
             entry.answered();
@@ -91,11 +92,7 @@ async fn stream(
         out.write(answer.token(token)).await?;
     }
     tokens.end().await;
-    out.write(answer.closing()).await?;
-    if let Some(usage) = answer.closing_usage() {
-        out.write(usage).await?;
-    }
-    out.write(openai::DONE).await
+    out.write(answer.closing()).await
 }
 
 /// A response whose whole body is known.

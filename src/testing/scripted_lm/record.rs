@@ -101,14 +101,15 @@ impl RequestRecord {
         self.finished.or(self.client_gone)
     }
 
-    /// Whether the request came with an `Authorization` header.
+    /// Whether the request came with the header that its provider wants a key in.
     #[must_use]
     pub fn has_authorization(&self) -> bool {
         self.authorization.is_some()
     }
 
-    /// The `Authorization` header, for a test that checks which key was sent. `Debug` does not
-    /// print it.
+    /// The header that holds the key, for a test that checks which one was sent: OpenAI's
+    /// `Authorization`, Anthropic's `x-api-key`, Gemini's `x-goog-api-key`. `Debug` does not print
+    /// it.
     #[must_use]
     pub fn authorization(&self) -> Option<&str> {
         self.authorization.as_ref().map(|secret| secret.0.as_str())

@@ -8,23 +8,26 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
 
 use super::body::ReplyBody;
+use super::completion;
 use super::ledger::{Connected, Ledger};
-use super::openai::{self, ChatRequest};
 use super::play::play;
 use super::record::{Arrival, Secret};
+use super::request::{ChatRequest, Dialect, Endpoint};
 
 type AnyBody = Either<ReplyBody, Full<Bytes>>;
 
@@ -41,12 +44,12 @@ pub(super) struct Server {
 impl Server {
     /// Starts a thread with a runtime of its own: the caller's runtime may end before the server,
     /// which many tests share, and its clock may be paused.
-    pub(super) async fn start(ledger: Arc<Ledger>) -> io::Result<Self> {
+    pub(super) async fn start(ledger: Arc<Ledger>, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (started, start) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("scripted-lm".to_owned())
-            .spawn(move || run(ledger, started, stopped))?;
+            .spawn(move || run(ledger, tls, started, stopped))?;
         let start = start.await.map_err(io::Error::other)?;
         let (address, runtime) = start?;
         Ok(Self {
@@ -70,6 +73,7 @@ impl Drop for Server {
 
 fn run(
     ledger: Arc<Ledger>,
+    tls: Option<TlsAcceptor>,
     started: oneshot::Sender<io::Result<(SocketAddr, Handle)>>,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -96,17 +100,30 @@ fn run(
         let _ = started.send(Ok((address, Handle::current())));
         tokio::select! {
             _ = stopped => {}
-            () = accept(listener, ledger) => {}
+            () = accept(listener, ledger, tls) => {}
         }
     });
 }
 
-async fn accept(listener: TcpListener, ledger: Arc<Ledger>) {
+async fn accept(listener: TcpListener, ledger: Arc<Ledger>, tls: Option<TlsAcceptor>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                // Tokens are small, and are not to wait for each other.
+                let _ = stream.set_nodelay(true);
                 let connected = ledger.connect();
-                tokio::spawn(converse(stream, connected, Arc::clone(&ledger)));
+                let (ledger, tls) = (Arc::clone(&ledger), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => converse(stream, connected, ledger).await,
+                        // A client that does not trust the certificate goes away.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                converse(stream, connected, ledger).await;
+                            }
+                        }
+                    }
+                });
             }
             // For example no file descriptor is left: connections have to close first.
             Err(_) => sleep(Duration::from_millis(10)).await,
@@ -119,9 +136,10 @@ async fn accept(listener: TcpListener, ledger: Arc<Ledger>) {
 /// While a reply is at work hyper reads on, sees the end of the stream at once and drops the
 /// work. A client that only shuts down its writing half counts as gone too. One that sends a
 /// second request before the first is answered is seen to be gone only when a write fails.
-async fn converse(stream: TcpStream, _connected: Connected, ledger: Arc<Ledger>) {
-    // Tokens are small, and are not to wait for each other.
-    let _ = stream.set_nodelay(true);
+async fn converse<S>(stream: S, _connected: Connected, ledger: Arc<Ledger>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(|request| {
         let ledger = Arc::clone(&ledger);
         async move { Ok::<_, Infallible>(route(request, ledger).await) }
@@ -133,41 +151,47 @@ async fn converse(stream: TcpStream, _connected: Connected, ledger: Arc<Ledger>)
 }
 
 async fn route(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<AnyBody> {
-    match (request.method(), request.uri().path()) {
-        (&Method::POST, "/v1/chat/completions") => chat(request, ledger).await,
-        (&Method::GET, "/v1/models") => full(StatusCode::OK, openai::models(&ledger.models())),
-        (method, path) => refuse(StatusCode::NOT_FOUND, &format!("no {method} {path} here")),
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let below = path.strip_prefix("/v1");
+    if method == Method::POST
+        && let Some(endpoint) = below.and_then(Endpoint::at)
+    {
+        return chat(&endpoint, request, ledger).await;
     }
+    if method == Method::GET && below == Some("/models") {
+        return full(StatusCode::OK, completion::models(&ledger.models()));
+    }
+    let why = format!("no {method} {path} here");
+    refuse(Dialect::OpenAi, StatusCode::NOT_FOUND, &why)
 }
 
-async fn chat(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<AnyBody> {
+async fn chat(
+    endpoint: &Endpoint<'_>,
+    request: Request<Incoming>,
+    ledger: Arc<Ledger>,
+) -> Response<AnyBody> {
     let at = Instant::now();
+    let bad = |why: &str| refuse(endpoint.dialect, StatusCode::BAD_REQUEST, why);
     let (head, body) = request.into_parts();
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return bad(&error.to_string()),
     };
-    let request = match ChatRequest::parse(&body) {
+    let request = match ChatRequest::parse(endpoint, &body) {
         Ok(request) => request,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return bad(&error.to_string()),
     };
     let (reply, entry) = ledger.arrive(Arrival {
         at,
         model: request.model.clone(),
         body: Arc::clone(&request.body),
-        authorization: authorization(&head.headers),
+        authorization: endpoint.dialect.credential(&head.headers).map(Secret),
     });
     play(reply, request, entry).await.map(Either::Left)
 }
 
-fn authorization(headers: &HeaderMap) -> Option<Secret> {
-    let value = headers.get(AUTHORIZATION)?;
-    let value = String::from_utf8_lossy(value.as_bytes());
-    Some(Secret(value.into_owned()))
-}
-
-fn refuse(status: StatusCode, why: &str) -> Response<AnyBody> {
-    full(status, openai::error(why, status.as_u16()))
+fn refuse(dialect: Dialect, status: StatusCode, why: &str) -> Response<AnyBody> {
+    full(status, completion::error(dialect, why, status.as_u16()))
 }
 
 fn full(status: StatusCode, body: Bytes) -> Response<AnyBody> {

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use super::*;
 
+mod dialects;
+
 const HOUR: Duration = Duration::from_secs(3600);
 const MS: Duration = Duration::from_millis(1);
 

@@ -49,6 +49,13 @@ class Plain(dspy.Module):
         return await self.qa.acall(question=question)
 
 
+def signed() -> Plain:
+    """An LM whose requests want signing, of a program that is loaded without one."""
+    program = Plain()
+    program.qa.lm = _own("bedrock/claude")
+    return program
+
+
 async def save(path: str, lm: str | None = None) -> None:
     """For the tests: saves a state of `Plain` with a demo, and with an LM if one is named."""
     program = Plain()

@@ -1,4 +1,15 @@
-//! The instant after which nobody waits for an answer.
+//! The instant after which nobody waits for an answer, and how it is told to others.
+//!
+//! Clocks differ, so what crosses a wire is the time left: as gRPC's `grpc-timeout`
+//! ([`GrpcTimeout`]), or in a header of plain HTTP ([`RequestTimeout`]).
+
+mod grpc_timeout;
+mod request_timeout;
+mod wire;
+
+pub use grpc_timeout::GrpcTimeout;
+pub use request_timeout::RequestTimeout;
+pub use wire::{InvalidTimeout, TimeoutProblem};
 
 use std::{fmt, time::Duration};
 

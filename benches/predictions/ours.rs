@@ -1,0 +1,48 @@
+//! Our side: the same words on stdin and stdout as `sides.py`.
+
+use std::{env, io};
+
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+use tower::ServiceExt;
+use tower_dspy::{DspyService, Host, Lm, PredictRequest};
+
+/// The clock of the process, all threads: the one that the other sides read.
+const CLOCK: &str = "
+import time
+
+async def cpu(): return time.process_time()
+";
+
+pub(crate) async fn run(host: &Host) {
+    let url = env::var("TOWER_DSPY_BENCH_URL").expect("the LM's URL");
+    let lm = Lm::new("openai/bench").base_url(url).key("unused");
+    let load = host.load("question -> answer").lm(lm).max_in_flight(1024);
+    let program = load.await.expect("a program");
+    let clock = host.function("cpu", Some(CLOCK)).await.expect("a clock");
+    let now = async || {
+        let now = clock.call(json!({})).await.expect("a time");
+        now.as_f64().expect("a number")
+    };
+    println!("ready");
+    for line in io::stdin().lines() {
+        let line = line.expect("a line");
+        let (many, at_once) = line.split_once(' ').expect("two numbers");
+        let [many, at_once] = [many, at_once].map(|n| n.parse().expect("a number"));
+        let began = now().await;
+        predictions(&program, many, at_once).await;
+        println!("{}", now().await - began);
+    }
+}
+
+async fn predictions(program: &DspyService, many: usize, at_once: usize) {
+    let calls = stream::iter(0..many).map(|n| {
+        let question = format!("What is {n}?");
+        program
+            .clone()
+            .oneshot(PredictRequest::new(json!({"question": question})))
+    });
+    let answers = calls.buffer_unordered(at_once);
+    let well = answers.filter(|answer| std::future::ready(answer.is_ok()));
+    assert_eq!(well.count().await, many, "predictions that failed");
+}

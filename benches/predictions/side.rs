@@ -1,0 +1,70 @@
+//! A process that is told how many predictions to make, and answers what CPU time they took.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+pub(crate) struct Side {
+    child: Child,
+    told: ChildStdin,
+    says: BufReader<ChildStdout>,
+}
+
+impl Side {
+    /// This program again, as another part of the bench.
+    pub(crate) fn ourselves(part: &str, url: &str) -> Self {
+        let mut command = Command::new(env::current_exe().expect("a path"));
+        command
+            .env("TOWER_DSPY_BENCH_PART", part)
+            .env("TOWER_DSPY_BENCH_URL", url);
+        let mut side = Self::start(command);
+        if part != "server" {
+            assert_eq!(side.line(), "ready");
+        }
+        side
+    }
+
+    /// A side of `sides.py`.
+    pub(crate) fn python(venv: &Path, side: &str, url: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/predictions/sides.py");
+        let mut command = Command::new(venv.join("bin/python"));
+        command.args([&script, Path::new(side), Path::new(url)]);
+        let mut side = Self::start(command);
+        assert_eq!(side.line(), "ready");
+        side
+    }
+
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("a process");
+        let told = child.stdin.take().expect("its stdin");
+        let says = BufReader::new(child.stdout.take().expect("its stdout"));
+        Self { child, told, says }
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.told, "{line}").expect("a process that listens");
+    }
+
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
+    }
+
+    /// Makes predictions; the CPU seconds that they took.
+    pub(crate) fn cpu(&mut self, predictions: usize, at_once: usize) -> f64 {
+        self.say(&format!("{predictions} {at_once}"));
+        self.line().parse().expect("seconds")
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

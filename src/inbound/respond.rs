@@ -1,0 +1,376 @@
+//! The one table of outward statuses: which failure is which HTTP status and which gRPC code.
+//!
+//! | [`ErrorKind`] | HTTP | gRPC |
+//! |---|---|---|
+//! | `Elapsed`, `Deadline` | 504 Gateway Timeout | `DEADLINE_EXCEEDED` |
+//! | `Cancelled` | 499 Client Closed Request | `CANCELLED` |
+//! | `ShuttingDown` | 503 Service Unavailable | `UNAVAILABLE` |
+//! | `Overloaded` | 503 Service Unavailable | `RESOURCE_EXHAUSTED` |
+//! | `InvalidInput` | 422 Unprocessable Content; 400 Bad Request for a timeout that cannot be read | `INVALID_ARGUMENT` |
+//! | `Program` | 500 Internal Server Error | `UNKNOWN` |
+//! | `LmUnavailable` | 503 Service Unavailable | `UNAVAILABLE` |
+//! | `LmRejected` | 502 Bad Gateway | `INTERNAL` |
+//! | `Lost` | 503 Service Unavailable | `UNAVAILABLE` |
+//! | `Other` | 500 Internal Server Error | `UNKNOWN` |
+//!
+//! Whether another try may help is told by the status, for clients that know nothing else: 503 and
+//! `UNAVAILABLE` say so, with `Retry-After` where the failure named a time; 500 and 502 do not.
+
+use std::{error::Error as StdError, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::Serialize;
+use tower::BoxError;
+
+use crate::{Classify, Error, ErrorKind, InvalidInput, deadline::InvalidTimeout};
+
+/// The media type of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What gRPC wants encoded in a message: all but printable ASCII, and the percent sign.
+const IN_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+
+/// A gRPC status code, of those that the table uses.
+///
+/// With the feature `tonic` it turns into a `tonic::Code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum GrpcCode {
+    /// The call was cancelled.
+    Cancelled = 1,
+    /// The code that gRPC's own servers give when an application raises.
+    Unknown = 2,
+    /// The request is wrong, and stays wrong.
+    InvalidArgument = 3,
+    /// The time ran out.
+    DeadlineExceeded = 4,
+    /// There is no room for the call.
+    ResourceExhausted = 8,
+    /// Something inside is broken.
+    Internal = 13,
+    /// The service cannot answer now; another try may help.
+    Unavailable = 14,
+}
+
+#[cfg(feature = "tonic")]
+impl From<GrpcCode> for tonic::Code {
+    fn from(code: GrpcCode) -> Self {
+        Self::from_i32(code as i32)
+    }
+}
+
+/// One row of the table.
+struct Row {
+    status: u16,
+    /// The status in words, as RFC 9457 wants its `title`.
+    title: &'static str,
+    code: GrpcCode,
+    /// What a client is told; never what the program, the LM or a stranger said, which may repeat
+    /// a prompt.
+    detail: &'static str,
+}
+
+/// The table. A kind without a row does not compile.
+const fn row(kind: ErrorKind) -> Row {
+    match kind {
+        // 408 would say that the client was slow to send its request, and lets it repeat any. 504
+        // is what a gateway says whose upstream was too slow, which a program and its LM are.
+        ErrorKind::Elapsed => Row {
+            status: 504,
+            title: "Gateway Timeout",
+            code: GrpcCode::DeadlineExceeded,
+            detail: "the work took longer than its limit, and was stopped",
+        },
+        // tonic answers CANCELLED here, and UNKNOWN for tower's own error; the specification asks
+        // for DEADLINE_EXCEEDED.
+        ErrorKind::Deadline => Row {
+            status: 504,
+            title: "Gateway Timeout",
+            code: GrpcCode::DeadlineExceeded,
+            detail: "the request's deadline passed, and the work was stopped",
+        },
+        // Not registered, but what nginx made the log's word for it. Mostly nobody is left to
+        // read it.
+        ErrorKind::Cancelled => Row {
+            status: 499,
+            title: "Client Closed Request",
+            code: GrpcCode::Cancelled,
+            detail: "the call was cancelled, and the work was stopped",
+        },
+        // Nothing was begun, so gRPC clients may try at once, elsewhere.
+        ErrorKind::ShuttingDown => Row {
+            status: 503,
+            title: "Service Unavailable",
+            code: GrpcCode::Unavailable,
+            detail: "this server is shutting down; try another",
+        },
+        // 429 would say that this client asks too often, which nobody has counted. For gRPC,
+        // UNAVAILABLE would have clients try again at once, which is no help against overload.
+        ErrorKind::Overloaded => Row {
+            status: 503,
+            title: "Service Unavailable",
+            code: GrpcCode::ResourceExhausted,
+            detail: "there are too many calls; try again later",
+        },
+        // The syntax was understood, or there would be no inputs; 400 is for what was not.
+        ErrorKind::InvalidInput => Row {
+            status: 422,
+            title: "Unprocessable Content",
+            code: GrpcCode::InvalidArgument,
+            detail: "the inputs do not fit the program",
+        },
+        // UNKNOWN is the code of gRPC's own servers for an application that raises.
+        ErrorKind::Program => Row {
+            status: 500,
+            title: "Internal Server Error",
+            code: GrpcCode::Unknown,
+            detail: "the program failed",
+        },
+        // 502 would fit as well, but only 503 means "for now" and takes a Retry-After. A proxy that
+        // ejects servers by their statuses makes no difference between the two (for Envoy's outlier
+        // detection 502, 503 and 504 are all gateway failures), so what shows that this server is
+        // well is its readiness, not this row.
+        ErrorKind::LmUnavailable => Row {
+            status: 503,
+            title: "Service Unavailable",
+            code: GrpcCode::Unavailable,
+            detail: "the language model cannot be reached or has no capacity; try again later",
+        },
+        // As for a wrong key: this server's fault, not the client's, and no better at the next try.
+        ErrorKind::LmRejected => Row {
+            status: 502,
+            title: "Bad Gateway",
+            code: GrpcCode::Internal,
+            detail: "the language model refused this server's request",
+        },
+        // Another server, or this one when it has been started again.
+        ErrorKind::Lost => Row {
+            status: 503,
+            title: "Service Unavailable",
+            code: GrpcCode::Unavailable,
+            detail: "what ran the call is gone; try again",
+        },
+        ErrorKind::Other => Row {
+            status: 500,
+            title: "Internal Server Error",
+            code: GrpcCode::Unknown,
+            detail: "the server failed",
+        },
+    }
+}
+
+/// A failure as its client is to see it: by the [table](self).
+///
+/// ```
+/// use http::StatusCode;
+/// use tower_dspy::{Cancelled, Cause, Error, inbound::{ErrorResponse, GrpcCode}};
+///
+/// let error = Error::from(Cancelled::new(Cause::Shutdown));
+/// let response = ErrorResponse::of(error);
+/// assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+/// assert_eq!(response.grpc_code(), GrpcCode::Unavailable);
+/// ```
+///
+/// What the program, the LM or an unknown error said stays here: it may repeat a prompt. Log the
+/// error before you turn it into a response. Only what is wrong with the client's own request is
+/// told, by [`InvalidInput`] and [`InvalidTimeout`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorResponse {
+    kind: ErrorKind,
+    status: StatusCode,
+    title: &'static str,
+    code: GrpcCode,
+    detail: Box<str>,
+    field: Option<Box<str>>,
+    retry_after: Option<Duration>,
+}
+
+impl ErrorResponse {
+    /// The response that `error` calls for.
+    #[must_use]
+    pub fn of<E: Classify + Into<BoxError>>(error: E) -> Self {
+        let mut response = Self::of_kind(error.kind());
+        response.retry_after = error.retry_after();
+        if response.kind == ErrorKind::InvalidInput {
+            response.tell(&*error.into());
+        }
+        response
+    }
+
+    /// The response for a failure of which only the sort is known.
+    #[must_use]
+    pub fn of_kind(kind: ErrorKind) -> Self {
+        let row = row(kind);
+        Self {
+            kind,
+            status: StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            title: row.title,
+            code: row.code,
+            detail: row.detail.into(),
+            field: None,
+            retry_after: None,
+        }
+    }
+
+    /// Repeats what the first among `error` and its sources says that is about the request itself.
+    fn tell(&mut self, error: &(dyn StdError + 'static)) {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let input = match error.downcast_ref::<Error>() {
+                Some(Error::InvalidInput(input)) => Some(input),
+                _ => error.downcast_ref::<InvalidInput>(),
+            };
+            if let Some(input) = input {
+                self.detail = input.to_string().into();
+                self.field = input.field().map(Into::into);
+                return;
+            }
+            if let Some(timeout) = error.downcast_ref::<InvalidTimeout>() {
+                self.misunderstood(timeout);
+                return;
+            }
+            next = error.source();
+        }
+    }
+
+    /// A time left that cannot be read is a request that was not understood.
+    fn misunderstood(&mut self, timeout: &InvalidTimeout) {
+        self.status = StatusCode::BAD_REQUEST;
+        self.title = "Bad Request";
+        self.detail = timeout.to_string().into();
+    }
+
+    /// The sort of the failure.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The gRPC code.
+    #[must_use]
+    pub const fn grpc_code(&self) -> GrpcCode {
+        self.code
+    }
+
+    /// What the client is told.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// After what time another try makes sense, if the failure said.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// For plain HTTP: the status, `Retry-After` in whole seconds, rounded up, and a body of
+    /// `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with the
+    /// members `title`, `status`, `detail` and `kind`, and `field` where one input is wrong.
+    #[must_use]
+    pub fn into_http(self) -> Response<Full<Bytes>> {
+        let problem = Problem {
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            kind: self.kind,
+            field: self.field.as_deref(),
+        };
+        // Strings and a number: there is nothing in it that cannot be written.
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        if let Some(wait) = self.retry_after {
+            let secs = wait
+                .as_secs()
+                .saturating_add(u64::from(wait.subsec_nanos() > 0));
+            headers.insert(header::RETRY_AFTER, secs.into());
+        }
+        response
+    }
+
+    /// For gRPC: 200, `grpc-status` and `grpc-message` in the head, and no body ("trailers only").
+    ///
+    /// A known [`retry_after`](Self::retry_after) is not told: gRPC has `grpc-retry-pushback-ms`
+    /// for it, which makes clients with a retry policy try again also after codes that it leaves
+    /// out.
+    #[must_use]
+    pub fn into_grpc(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, GRPC);
+        headers.insert(GRPC_STATUS, HeaderValue::from(self.code as u16));
+        let message = utf8_percent_encode(&self.detail, IN_MESSAGE).to_string();
+        if let Ok(message) = HeaderValue::try_from(message) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        response
+    }
+
+    /// As a request with these headers wants its answer: gRPC's if its `content-type` is
+    /// `application/grpc`, else HTTP's. (gRPC-Web counts as HTTP; put its translation outside.)
+    #[must_use]
+    pub fn into_response(self, to: Protocol) -> Response<Full<Bytes>> {
+        match to {
+            Protocol::Http => self.into_http(),
+            Protocol::Grpc => self.into_grpc(),
+        }
+    }
+}
+
+#[cfg(feature = "tonic")]
+impl From<ErrorResponse> for tonic::Status {
+    fn from(response: ErrorResponse) -> Self {
+        Self::new(response.code.into(), response.detail)
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    kind: ErrorKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+/// In which of the two protocols a request came, and wants its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Plain HTTP.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+impl Protocol {
+    /// gRPC if the `content-type` is `application/grpc`, with or without a suffix such as `+proto`
+    /// or a parameter; else HTTP.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let rest = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+        match rest {
+            Some([] | [b'+' | b';' | b' ', ..]) => Self::Grpc,
+            _ => Self::Http,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+use std::sync::{Arc, Mutex};
+
+use tower::service_fn;
+
+use super::*;
+
+const URL: &str = "http://lm/v1";
+
+/// An LM that takes down the authorization of each request, and answers with it as an error.
+fn lm(seen: &Arc<Mutex<Vec<String>>>) -> Lm {
+    let seen = seen.clone();
+    Lm::new("openai/x")
+        .base_url(URL)
+        .http(service_fn(move |request: LmRequest| {
+            let sent = request.headers()["authorization"].to_str();
+            let sent = sent.expect("text").to_owned();
+            seen.lock().expect("a lock").push(sent.clone());
+            let body = http_body_util::Full::from(format!("no such key: {sent}"));
+            let answer = Response::builder().status(401).body(body);
+            std::future::ready(answer)
+        }))
+}
+
+fn of_tenant(name: Option<&str>) -> LmRequest {
+    let mut request = request(URL, "x", false);
+    if let Some(name) = name {
+        request.extensions_mut().insert(Tenant::new(name));
+    }
+    request
+}
+
+#[tokio::test]
+async fn each_tenant_has_its_key_and_no_answer_shows_it() {
+    let seen = Arc::default();
+    let lm = lm(&seen).key_with(|tenant| Some(format!("{KEY}-of-{}", tenant?.name())));
+    let lm = lm.connect().expect("it is complete");
+    for tenant in ["acme", "globex"] {
+        let answer = lm.send(of_tenant(Some(tenant))).await.expect("an answer");
+        let body = text(answer.into_body()).await.expect("a body");
+        assert_eq!(body, "no such key: Bearer [redacted]");
+    }
+    let seen = seen.lock().expect("a lock").clone();
+    let keys = ["acme", "globex"].map(|tenant| format!("Bearer {KEY}-of-{tenant}"));
+    assert_eq!(seen, keys);
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_sent() {
+    let seen = Arc::default();
+    let lm = lm(&seen).key_with(|tenant| match tenant?.name() {
+        "blank" => Some(" ".into()),
+        "bad" => Some(format!("{KEY} {KEY}")),
+        _ => None,
+    });
+    let lm = lm.connect().expect("it is complete");
+    for (tenant, said) in [
+        (None, "a call without a tenant"),
+        (Some("unknown"), "the tenant `unknown`"),
+        (Some("blank"), "the tenant `blank`"),
+        (Some("bad"), "the tenant `bad`"),
+    ] {
+        let error = lm.send(of_tenant(tenant)).await.expect_err("no key");
+        assert_eq!(error.kind(), LmFailureKind::Refused);
+        assert!(error.message().contains(said), "{error}");
+        shows_no_key(&error);
+    }
+    assert!(seen.lock().expect("a lock").is_empty());
+}

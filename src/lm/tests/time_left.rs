@@ -1,0 +1,79 @@
+use std::sync::{Arc, Mutex};
+
+use tower::service_fn;
+
+use super::*;
+use crate::{Backoff, RetryLayer};
+
+const URL: &str = "http://lm/v1";
+const HEADER: ::http::HeaderName = ::http::HeaderName::from_static("x-time-left");
+
+/// An LM that takes down the header of each request, and fails.
+fn lm() -> (Lm, Arc<Mutex<Vec<Option<String>>>>) {
+    let seen: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+    let log = seen.clone();
+    let lm =
+        Lm::new("openai/x")
+            .base_url(URL)
+            .key(KEY)
+            .http(service_fn(move |request: LmRequest| {
+                let value = request.headers().get(HEADER);
+                let value = value.map(|value| value.to_str().expect("text").to_owned());
+                log.lock().expect("a lock").push(value);
+                let answer = Response::builder().status(503);
+                std::future::ready(answer.body(http_body_util::Full::default()))
+            }));
+    (lm, seen)
+}
+
+fn within(limit: Option<Duration>) -> LmRequest {
+    let mut request = request(URL, "x", false);
+    request
+        .headers_mut()
+        .insert(HEADER, "old".parse().expect("a value"));
+    if let Some(limit) = limit {
+        request.context_mut().limit(Deadline::within(limit));
+    }
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_tells_what_is_left_less_the_reserve() {
+    let (lm, seen) = lm();
+    let retries = RetryLayer::new(2).with_backoff(Backoff::fixed(SECOND));
+    let reserve = Duration::from_micros(500_500);
+    let lm = lm.layer(retries);
+    let lm = lm.layer(TimeLeftLayer::new(HEADER).with_reserve(reserve));
+    let lm = lm.connect().expect("it is complete");
+    lm.send(within(Some(4 * SECOND))).await.expect("an answer");
+    let seen = seen.lock().expect("a lock");
+    // Rounded down.
+    let told = ["3499ms", "2499ms", "1499ms"].map(|left| Some(left.to_owned()));
+    assert_eq!(*seen, told);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_the_whole_call_counts_and_no_limit_says_nothing() {
+    let (lm, seen) = lm();
+    let layer = TimeLeftLayer::new(HEADER).in_plain_millis();
+    let lm = lm.layer(layer);
+    let unlimited = lm.connect().expect("it is complete");
+    unlimited.send(within(None)).await.expect("an answer");
+    let lm = lm.limits(LmLimits::new().with_total(3 * SECOND));
+    let limited = lm.connect().expect("it is complete");
+    limited.send(within(None)).await.expect("an answer");
+    let seen = seen.lock().expect("a lock");
+    assert_eq!(*seen, [Some("old".to_owned()), Some("3000".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_more_than_the_reserve_is_not_sent() {
+    let (lm, seen) = lm();
+    let lm = lm.layer(RetryLayer::new(2));
+    let lm = lm.layer(TimeLeftLayer::new(HEADER).with_reserve(2 * SECOND));
+    let lm = lm.connect().expect("it is complete");
+    let error = lm.send(within(Some(2 * SECOND))).await;
+    let error = error.expect_err("too late");
+    assert_eq!(Classify::kind(&error), ErrorKind::Deadline);
+    assert!(seen.lock().expect("a lock").is_empty());
+}
