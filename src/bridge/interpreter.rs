@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 
 use super::{
     Fault,
+    drain::Drain,
     embedded::{Embedded, StartError},
     ffi,
     inbox::Inbox,
     linger::Linger,
     log,
-    port::{Drain, Port},
+    port::Port,
     room, task_locals, watchdog,
 };
 

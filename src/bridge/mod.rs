@@ -14,6 +14,7 @@ mod call;
 mod clock;
 mod convert;
 mod counters;
+mod drain;
 mod dump;
 mod embedded;
 mod exchange;

@@ -323,16 +323,18 @@ impl IntoFuture for Load {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let loaded = self.run().await?;
-            Ok(DspyService::new(Arc::new(Program::new(
-                self.host.clone(),
-                &self.target,
-                loaded.id,
-                loaded.schema.unwrap_or_default(),
-                loaded.blocking,
-                self.lms.into_iter().map(|(name, _)| name).collect(),
-                self.max_in_flight,
-                self.max_waiting,
-            ))))
+            Ok(DspyService::new(Arc::new(
+                Program::new(
+                    self.host.clone(),
+                    &self.target,
+                    loaded.id,
+                    loaded.schema.unwrap_or_default(),
+                    self.lms.into_iter().map(|(name, _)| name).collect(),
+                    self.max_in_flight,
+                    self.max_waiting,
+                )
+                .blocking(loaded.blocking),
+            )))
         })
     }
 }

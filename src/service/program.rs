@@ -25,7 +25,6 @@ impl Program {
         name: &str,
         target: u64,
         schema: Schema,
-        blocking: bool,
         lms: Vec<String>,
         max_in_flight: usize,
         max_waiting: usize,
@@ -35,11 +34,17 @@ impl Program {
             name: name.into(),
             target,
             schema,
-            blocking,
+            blocking: false,
             lms,
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
         }
+    }
+
+    /// The same, as a sync program or as an async one.
+    pub(super) fn blocking(mut self, yes: bool) -> Self {
+        self.blocking = yes;
+        self
     }
 
     /// Refuses the name of an LM that the program was not loaded with.
