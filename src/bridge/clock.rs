@@ -36,6 +36,11 @@ impl Moment {
         self.0.store(micros, Ordering::Relaxed);
     }
 
+    /// The moment itself, to tell it from the next one. Zero before the first.
+    pub(super) fn stamp(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     pub(super) fn age(&self) -> Duration {
         now().saturating_sub(Duration::from_micros(self.0.load(Ordering::Relaxed)))
     }

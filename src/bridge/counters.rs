@@ -1,8 +1,11 @@
 //! What the host counts. Each is a plain atomic: reading them takes no lock and no GIL.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering},
+};
 
-use super::clock::Moment;
+use super::{clock::Moment, inbox::Inbox};
 use crate::{LmCall, LmOutcome, spent::attempt::Totals};
 
 #[derive(Debug, Default)]
@@ -17,12 +20,34 @@ pub(super) struct Counters {
     pub(super) strays: Count,
     /// Calls whose outcome is out while their work goes on.
     pub(super) orphans: Gauge,
+    /// LM exchanges under way.
+    pub(super) in_lm_calls: Gauge,
+    /// Threads that were given up and still work.
+    pub(super) abandoned: Gauge,
+    /// Threads that took the place of an abandoned one.
+    pub(super) replaced: Count,
     /// Of the oldest queued call, about: when it was queued.
     pub(super) queue_head: Moment,
     /// The loop's heartbeat.
     pub(super) beat: Moment,
     /// The last time a command or an outcome crossed between Rust and Python.
     pub(super) crossing: Moment,
+}
+
+/// Counts an LM exchange for as long as it lives, however that ends.
+pub(super) struct UnderWay(Arc<Inbox>);
+
+impl UnderWay {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+        inbox.counters.in_lm_calls.up();
+        Self(inbox)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.counters.in_lm_calls.down();
+    }
 }
 
 /// What LM calls came to and cost, of all calls and of what calls none.

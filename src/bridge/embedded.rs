@@ -1,40 +1,54 @@
-//! Starting the interpreter inside this process, and the thread that owns it.
+//! A host inside this process: what it is started with, and its start.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread,
-};
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
-use pyo3::prelude::*;
 use tokio::sync::{Mutex, oneshot, watch};
 
 use super::{
-    Fault, Host,
+    Host,
     env::{EnvError, LinkedPython, PythonEnv},
     ffi,
     inbox::Inbox,
-    linger::Linger,
-    log,
-    port::{Drain, Port},
-    room, runtime, task_locals,
+    interpreter, runtime,
 };
 
 /// The one host of this process, and what it was started with.
 static STARTED: Mutex<Option<(Embedded, Host)>> = Mutex::const_new(None);
 
+/// Threads for sync programs, unless [`Embedded::sync_threads`] says otherwise.
+const SYNC_THREADS: usize = 64;
+/// Abandoned threads at once, unless [`Embedded::max_abandoned`] says otherwise.
+const MAX_ABANDONED: usize = 16;
+/// Until a thread is given up, unless [`Embedded::thread_grace`] says otherwise.
+const THREAD_GRACE: Duration = Duration::from_secs(5);
+
+/// What Python's timers can hold.
+const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A host to be, from [`Host::embedded`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing is started before `start`"]
 pub struct Embedded {
     venv: Option<PathBuf>,
-    python_path: Vec<PathBuf>,
-    uvloop: bool,
+    pub(super) python_path: Vec<PathBuf>,
+    pub(super) uvloop: bool,
+    pub(super) sync_threads: usize,
+    pub(super) max_abandoned: usize,
+    pub(super) thread_grace: Duration,
+    pub(super) watchdog: bool,
 }
 
 impl Embedded {
     pub(super) fn new() -> Self {
-        Self::default()
+        Self {
+            venv: None,
+            python_path: Vec::new(),
+            uvloop: false,
+            sync_threads: SYNC_THREADS,
+            max_abandoned: MAX_ABANDONED,
+            thread_grace: THREAD_GRACE,
+            watchdog: true,
+        }
     }
 
     /// The venv that holds DSPy.
@@ -55,6 +69,50 @@ impl Embedded {
     /// Runs the loop on `uvloop`, which has to be installed in the venv.
     pub fn uvloop(mut self, yes: bool) -> Self {
         self.uvloop = yes;
+        self
+    }
+
+    /// How many threads the sync programs of the host share: 64 unless said otherwise, at least 1.
+    /// They are made as they are needed; a call beyond them waits for one, in flight.
+    pub fn sync_threads(mut self, threads: usize) -> Self {
+        self.sync_threads = threads.max(1);
+        self
+    }
+
+    /// How long a thread may take to end its work once that was told to stop, before it is given
+    /// up: 5 seconds unless said otherwise, a year at most.
+    ///
+    /// The same is how long a call that blocks the loop, and was told to stop, may clean up there
+    /// before it is told again.
+    ///
+    /// A thread is told again then, and a moment later it is *abandoned*: another thread takes its
+    /// place, and its call stays in flight, with its permit, until it ends by itself. Python has
+    /// no way to end one. This bounds no caller's wait: that is what a layer's limit and its
+    /// grace are for.
+    pub fn thread_grace(mut self, grace: Duration) -> Self {
+        self.thread_grace = grace.min(LONGEST_GRACE);
+        self
+    }
+
+    /// How many abandoned threads there may be at once, of sync programs, and as many of what
+    /// async programs hand to `asyncio.to_thread`: 16 unless said otherwise.
+    ///
+    /// With that many at work the host's health is [`Health::Exhausted`](super::Health::Exhausted)
+    /// and calls of sync programs answer [`Overloaded`](crate::Overloaded), until one of the
+    /// threads ends. A host that stays so has to be started anew, with its process.
+    pub fn max_abandoned(mut self, threads: usize) -> Self {
+        self.max_abandoned = threads;
+        self
+    }
+
+    /// Whether a thread looks after the loop: yes, unless said otherwise.
+    ///
+    /// It names the frame that blocks the loop, in [`Health`](super::Health) and in a warning with
+    /// the program and the call, and it ends a call that blocks the loop in Python code and is
+    /// over already. It uses the one timer of Python's `faulthandler`, so turn it off for a
+    /// program that needs that timer for itself.
+    pub fn watchdog(mut self, yes: bool) -> Self {
+        self.watchdog = yes;
         self
     }
 
@@ -139,7 +197,8 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
     let system = |error: std::io::Error| StartError::Interpreter {
         reason: error.to_string(),
     };
-    let inbox = Arc::new(Inbox::new().map_err(system)?);
+    let inbox = Inbox::new(embedded.max_abandoned).map_err(system)?;
+    let inbox = Arc::new(inbox);
     let (ready, started) = oneshot::channel();
     let (ending, ended) = watch::channel(false);
     let shared = inbox.clone();
@@ -150,7 +209,7 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
                 inbox: inbox.clone(),
                 ending,
             };
-            own_interpreter(&embedded, &python, inbox, ready);
+            interpreter::own(&embedded, &python, inbox, ready);
         })
         .map_err(system)?;
     let host = Host::new(shared, ended, thread);
@@ -173,89 +232,5 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.inbox.close("its thread ended");
         self.ending.send_replace(true);
-    }
-}
-
-/// The life of Python's thread.
-fn own_interpreter(
-    embedded: &Embedded,
-    python: &Path,
-    inbox: Arc<Inbox>,
-    ready: oneshot::Sender<Result<(), StartError>>,
-) {
-    if let Err(reason) = ffi::initialize(python) {
-        let _ = ready.send(Err(StartError::Interpreter { reason }));
-        return;
-    }
-    Python::attach(|py| {
-        let lives = match set_up(py, embedded, inbox.clone()) {
-            Ok(lives) => lives,
-            Err(error) => {
-                let fault = Fault::of(py, &error);
-                let _ = ready.send(Err(StartError::Python {
-                    python_type: fault.python_type,
-                    message: fault.message,
-                    traceback: fault.traceback,
-                }));
-                return;
-            }
-        };
-        if ready.send(Ok(())).is_err() {
-            // Nobody waited for the start; the host is there for the next who asks.
-            tracing::debug!(target: "tower_dspy", "the host's first caller went away");
-        }
-        if let Err(error) = lives.run(&inbox) {
-            log::python_failed(&Fault::of(py, &error));
-        }
-    });
-}
-
-/// What Python's thread runs.
-struct Loop<'py> {
-    module: Bound<'py, PyModule>,
-    event_loop: Bound<'py, PyAny>,
-    port: Bound<'py, Port>,
-}
-
-fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyResult<Loop<'py>> {
-    room::install(py)?;
-    let startup = py.import("tower_dspy.startup")?;
-    startup.call_method0("before_import")?;
-    let path = py.import("sys")?.getattr("path")?;
-    for folder in embedded.python_path.iter().rev() {
-        // As a string: importlib looks into no `pathlib.Path`.
-        path.call_method1("insert", (0, folder.as_os_str()))?;
-    }
-    let fd = inbox.wake_fd();
-    let port = Bound::new(py, Port::new(inbox.clone()))?;
-    let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
-    for weaker in weaker.extract::<Vec<String>>()? {
-        tracing::warn!(target: "tower_dspy", "{weaker}");
-    }
-    let module = py.import("tower_dspy.loop")?;
-    let linger = Bound::new(py, Linger::new(inbox.clone()))?;
-    let event_loop = module.call_method1("make", (embedded.uvloop, linger))?;
-    event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
-    startup.call_method0("calm_gc")?;
-    let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
-    let runner = runner.call1((&port, &event_loop))?;
-    let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
-    let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
-    task_locals::set(&event_loop);
-    event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
-    Ok(Loop {
-        module,
-        event_loop,
-        port,
-    })
-}
-
-impl Loop<'_> {
-    fn run(&self, inbox: &Inbox) -> PyResult<()> {
-        let stopped = self.port.getattr("is_stopped")?;
-        let ran = self.module.call_method1("run", (&self.event_loop, stopped));
-        inbox.close("it was stopped");
-        self.module.call_method1("close", (&self.event_loop,))?;
-        ran.map(drop)
     }
 }

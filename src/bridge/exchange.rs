@@ -25,6 +25,7 @@ use tracing::Span;
 use super::{
     call::{Abort, CallState},
     convert,
+    counters::UnderWay,
     inbox::Inbox,
     listeners::Listeners,
     tool::{self, Offered},
@@ -239,7 +240,12 @@ impl Opening<'_> {
         if let Some(tenant) = tenant {
             request.extensions_mut().insert(tenant);
         }
-        self.start(|sink| run(lm, request, sink, deadline))
+        let under_way = UnderWay::new(self.inbox.clone());
+        self.start(|sink| async move {
+            let end = run(lm, request, sink, deadline).await;
+            drop(under_way);
+            end
+        })
     }
 
     /// Calls a tool of the user's; `None` if the call may not any more.

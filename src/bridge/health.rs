@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::inbox::Inbox;
 
 /// Three missed heartbeats of 20 ms.
-const LATE: Duration = Duration::from_millis(60);
+pub(super) const LATE: Duration = Duration::from_millis(60);
 
 /// How the host is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,22 @@ pub enum Health {
     /// The heartbeat is late, but calls still move: there is more work than one thread does.
     Saturated,
     /// The heartbeat is late and nothing moves: Python code blocks the loop, or holds the GIL.
+    #[non_exhaustive]
     Blocked {
-        /// The Python frame that blocks, where it is known: not yet, for an embedded host.
+        /// The innermost Python frame of what blocks, as `file:line function`. `None` at first: it
+        /// is found within about 100 ms, and only with the host's
+        /// [watchdog](super::Embedded::watchdog).
         frame: Option<String>,
+        /// Nobody gets the GIL: C code holds it, and no thread runs Python code, sync programs
+        /// included. Else the other threads go on.
+        gil_held: bool,
+    },
+    /// The loop keeps up, but as many threads as may be were given up while they work: sync
+    /// programs are refused until one of them ends. See
+    /// [`Embedded::max_abandoned`](super::Embedded::max_abandoned).
+    Exhausted {
+        /// How many.
+        abandoned: u64,
     },
     /// The host has stopped; it takes no calls.
     Lost,
@@ -32,8 +45,25 @@ impl Health {
         if inbox.closed().is_some() {
             return Self::Lost;
         }
-        Self::judge(inbox.counters.beat.age(), inbox.counters.crossing.age())
+        let counters = &inbox.counters;
+        // Read before its age: a heartbeat in between must not give its successor an old frame.
+        let beat = counters.beat.stamp();
+        match Self::judge(counters.beat.age(), counters.crossing.age()) {
+            Self::Blocked { .. } => Self::Blocked {
+                frame: inbox.watch.frame(beat),
+                gil_held: inbox.watch.gil_held(),
+            },
+            Self::Ready => inbox
+                .exhausted()
+                .map_or(Self::Ready, |abandoned| Self::Exhausted { abandoned }),
+            late => late,
+        }
     }
+
+    const BLOCKED: Self = Self::Blocked {
+        frame: None,
+        gil_held: false,
+    };
 
     fn judge(beat: Duration, crossing: Duration) -> Self {
         if beat < LATE {
@@ -41,7 +71,7 @@ impl Health {
         } else if crossing < LATE {
             Self::Saturated
         } else {
-            Self::Blocked { frame: None }
+            Self::BLOCKED
         }
     }
 }
@@ -55,6 +85,6 @@ mod tests {
         let (soon, late) = (Duration::from_millis(59), Duration::from_millis(60));
         assert_eq!(Health::judge(soon, late), Health::Ready);
         assert_eq!(Health::judge(late, soon), Health::Saturated);
-        assert_eq!(Health::judge(late, late), Health::Blocked { frame: None });
+        assert_eq!(Health::judge(late, late), Health::BLOCKED);
     }
 }

@@ -168,6 +168,11 @@ impl Host {
         Ok(self.inbox.add_tool(Offered { tool, runtime }))
     }
 
+    /// How many threads are abandoned, if sync programs are refused for that.
+    pub(crate) fn exhausted(&self) -> Option<u64> {
+        self.inbox.exhausted()
+    }
+
     /// Why the host takes no calls; `None` while it does.
     pub(crate) fn closed(&self) -> Option<&str> {
         self.inbox.closed()

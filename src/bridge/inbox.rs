@@ -25,6 +25,7 @@ use super::{
     exchange::Event,
     fault::Fault,
     tool::Offered,
+    watchdog::Watch,
 };
 use crate::{CallContext, lm::LmHandle, request::Route};
 
@@ -73,15 +74,18 @@ pub(super) struct Inbox {
     reason: OnceLock<String>,
     sequence: AtomicU64,
     lms: RwLock<Vec<Arc<LmHandle>>>,
+    max_abandoned: usize,
     tools: RwLock<Vec<Arc<Offered>>>,
     // Of its own, because the account of a call adds to it and may outlive the call.
     pub(super) lm_counters: Arc<LmCounters>,
     pub(super) counters: Counters,
+    pub(super) watch: Watch,
 }
 
 impl Inbox {
-    pub(super) fn new() -> std::io::Result<Self> {
+    pub(super) fn new(max_abandoned: usize) -> std::io::Result<Self> {
         Ok(Self {
+            max_abandoned,
             starts: SegQueue::new(),
             controls: SegQueue::new(),
             deliveries: SegQueue::new(),
@@ -95,6 +99,7 @@ impl Inbox {
             tools: RwLock::default(),
             lm_counters: Arc::default(),
             counters: Counters::default(),
+            watch: Watch::default(),
         })
     }
 
@@ -108,6 +113,12 @@ impl Inbox {
     pub(super) fn lm(&self, id: usize) -> Option<Arc<LmHandle>> {
         let lms = self.lms.read().unwrap_or_else(PoisonError::into_inner);
         lms.get(id).cloned()
+    }
+
+    /// How many threads are abandoned, if no more may be.
+    pub(super) fn exhausted(&self) -> Option<u64> {
+        let abandoned = self.counters.abandoned.get();
+        (abandoned > 0 && abandoned >= self.max_abandoned as u64).then_some(abandoned)
     }
 
     /// Makes a tool known to Python, by the id that is returned.

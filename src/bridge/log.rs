@@ -4,8 +4,15 @@
 
 use super::fault::Fault;
 
+/// Of the room's start, before any program: what this host has to do without.
+const STARTUP: &str = "tower_dspy.startup";
+
 /// Hands a record of Python's `logging` on.
 pub(super) fn forward(level: u32, logger: &str, message: &str) {
+    if logger == STARTUP && level >= 30 {
+        tracing::warn!(target: "tower_dspy::python", "{message}");
+        return;
+    }
     let level = match level {
         40.. => "error",
         30..40 => "warning",

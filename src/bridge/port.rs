@@ -1,11 +1,11 @@
-//! The embedded port: what Python's runner calls, and what wakes it.
+//! The embedded port: what Python's runner calls.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
-use pyo3::{exceptions::PyValueError, intern, prelude::*, types::PyDict};
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use tokio::sync::oneshot;
 use tracing::Span;
 
@@ -14,9 +14,10 @@ use super::{
     convert,
     exchange::{CallOf, Exchange, Opening},
     fault::{self, Fault},
-    inbox::{Control, Held, Inbox, Start},
+    inbox::{Held, Inbox},
     listeners::Listeners,
     log,
+    watchdog::Sight,
 };
 use crate::{CallContext, Lm, Tenant, request::Route, service::ToolCall};
 
@@ -61,6 +62,44 @@ impl Port {
         self.inbox.counters.beat.touch();
     }
 
+    /// Python's watchdog thread gets the GIL.
+    fn pulse(&self) {
+        self.inbox.watch.pulse.touch();
+    }
+
+    /// What the loop is at, which is late; see watchdog.py.
+    fn blocked(
+        &self,
+        frames: Vec<String>,
+        program: Option<String>,
+        call: Option<&Bound<'_, Pending>>,
+    ) {
+        let call_id = call.and_then(|call| call.get().context.call_id);
+        self.inbox.saw(&Sight {
+            frames,
+            program,
+            call_id: call_id.map(crate::CallId::get),
+            gil_held: false,
+        });
+    }
+
+    /// A thread was abandoned; see pool.py.
+    fn gave_up(&self, replaced: bool) {
+        let counters = &self.inbox.counters;
+        counters.abandoned.up();
+        counters.replaced.add(replaced.into());
+        tracing::warn!(
+            target: "tower_dspy",
+            abandoned = counters.abandoned.get(),
+            replaced,
+            "a thread did not stop within its grace and was given up; its call stays in flight"
+        );
+    }
+
+    fn came_back(&self) {
+        self.inbox.counters.abandoned.down();
+    }
+
     fn stopped(&self) {
         self.stopped.store(true, Ordering::SeqCst);
     }
@@ -77,6 +116,7 @@ impl Port {
         request: &Bound<'_, PyAny>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<Exchange>> {
+        self.inbox.counters.crossing.touch();
         let lm = self.inbox.lm(lm_id);
         let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
         let (context, tenant) = Pending::whose(call);
@@ -132,19 +172,19 @@ impl Port {
 
 /// The port's side of one call that has been started.
 #[pyclass(frozen)]
-struct Pending {
-    context: CallContext,
-    route: Route,
-    span: Span,
-    inbox: Arc<Inbox>,
-    state: Arc<CallState>,
-    parts: Mutex<Parts>,
+pub(super) struct Pending {
+    pub(super) context: CallContext,
+    pub(super) route: Route,
+    pub(super) span: Span,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) state: Arc<CallState>,
+    pub(super) parts: Mutex<Parts>,
 }
 
 /// What is given away, each once.
-struct Parts {
-    outcome: Option<oneshot::Sender<Outcome>>,
-    held: Held,
+pub(super) struct Parts {
+    pub(super) outcome: Option<oneshot::Sender<Outcome>>,
+    pub(super) held: Held,
 }
 
 impl Pending {
@@ -160,8 +200,9 @@ impl Pending {
         take(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn resolve(&self, outcome: Outcome) {
+    pub(super) fn resolve(&self, outcome: Outcome) {
         if let Some(sender) = self.parts(|parts| parts.outcome.take()) {
+            self.inbox.counters.crossing.touch();
             self.state.outcome_out(&self.inbox.counters);
             // What the call left behind asks for nobody: a thread that waits there is woken.
             self.state.close_exchanges();
@@ -170,7 +211,7 @@ impl Pending {
         }
     }
 
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         // What the call holds goes first: whoever sees it settled finds the permit free.
         drop(self.parts(|parts| parts.held.take()));
         self.state.settle(&self.inbox.counters);
@@ -237,7 +278,8 @@ impl Pending {
 
     /// Whether the call may call no LM any more.
     fn is_over(&self) -> bool {
-        self.state.is_over()
+        // The loop may be held up by this very call, and not hear that the host stops.
+        self.state.is_over() || self.inbox.closed().is_some()
     }
 
     /// The call is to stop: Rust closes its LM connections before Python hears of it.
@@ -250,143 +292,5 @@ impl Pending {
         self.state.close_exchanges();
         drop(self.parts(|parts| (parts.outcome.take(), parts.held.take())));
         self.state.outcome_out(&self.inbox.counters);
-    }
-}
-
-/// Called by the loop when the inbox has something: hands it to the runner.
-#[pyclass(frozen)]
-pub(super) struct Drain {
-    inbox: Arc<Inbox>,
-    listeners: Arc<Listeners>,
-    cancel: Py<PyAny>,
-    load: Py<PyAny>,
-    start: Py<PyAny>,
-    stop: Py<PyAny>,
-    pacer: Py<PyAny>,
-    call_soon: Py<PyAny>,
-}
-
-impl Drain {
-    pub(super) fn new(
-        inbox: Arc<Inbox>,
-        port: &Port,
-        runner: &Bound<'_, PyAny>,
-        pacer: Bound<'_, PyAny>,
-        event_loop: &Bound<'_, PyAny>,
-    ) -> PyResult<Self> {
-        let method = |name: &str| runner.getattr(name).map(Bound::unbind);
-        Ok(Self {
-            inbox,
-            listeners: port.listeners(),
-            cancel: method("cancel")?,
-            load: method("load")?,
-            start: method("start")?,
-            stop: method("stop")?,
-            pacer: pacer.unbind(),
-            call_soon: event_loop.getattr("call_soon")?.unbind(),
-        })
-    }
-
-    fn control(&self, py: Python<'_>, control: Control) -> PyResult<()> {
-        match control {
-            Control::Cancel(sequence) => {
-                self.cancel.bind(py).call1((sequence,))?;
-            }
-            Control::Load { spec, reply } => {
-                let loaded = convert::to_dict(py, &spec)
-                    .map_err(|(_, error)| error)
-                    .and_then(|spec| self.load.bind(py).call1((spec,)))
-                    .and_then(|loaded| convert::from_python(&loaded))
-                    .map_err(|error| Fault::of(py, &error));
-                // Whoever asked may have gone; the program stays loaded.
-                let _ = reply.send(loaded);
-            }
-            Control::Stop { grace } => {
-                self.stop.bind(py).call1((grace.as_secs_f64(),))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn start(&self, py: Python<'_>, start: Start) -> PyResult<()> {
-        let counters = &self.inbox.counters;
-        if start.state.is_cancelled() {
-            counters.never_started.add(1);
-            drop(start.held);
-            start.state.settle(counters);
-            let _ = start.outcome.send(Err(Fault::cancelled_before_start()));
-            return Ok(());
-        }
-        counters.started.add(1);
-        let remaining = start.remaining.map(|remaining| {
-            let waited = super::inbox::now().saturating_sub(start.queued_at);
-            remaining.saturating_sub(waited).as_secs_f64()
-        });
-        let pending = Bound::new(
-            py,
-            Pending {
-                context: start.context,
-                route: start.route,
-                span: start.span,
-                inbox: self.inbox.clone(),
-                state: start.state,
-                parts: Mutex::new(Parts {
-                    outcome: Some(start.outcome),
-                    held: start.held,
-                }),
-            },
-        )?;
-        let begun = convert::to_dict(py, &start.inputs)
-            .map_err(|(field, error)| Fault::of_input(py, field, &error))
-            .and_then(|inputs| {
-                let arguments = (start.sequence, &pending, start.target, inputs, remaining);
-                let started = self.start.bind(py).call1(arguments);
-                started.map_err(|error| Fault::of(py, &error))
-            });
-        if let Err(fault) = begun {
-            pending.get().settle();
-            pending.get().resolve(Err(fault));
-        }
-        Ok(())
-    }
-}
-
-#[pymethods]
-impl Drain {
-    fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let this = slf.get();
-        let inbox = &this.inbox;
-        inbox.awake();
-        inbox.counters.crossing.touch();
-        while let Some(control) = inbox.next_control() {
-            if let Err(error) = this.control(py, control) {
-                log::python_failed(&Fault::of(py, &error));
-            }
-        }
-        if !inbox.has_more() {
-            return Ok(());
-        }
-        let pacer = this.pacer.bind(py);
-        let allowance: usize = pacer.call_method0(intern!(py, "allowance"))?.extract()?;
-        for _ in 0..allowance {
-            // What has begun goes before what is to begin.
-            // A failure of one must not hold up the others.
-            let handed_over = if let Some((exchange, event)) = inbox.next_delivery() {
-                this.listeners.deliver(py, exchange, event)
-            } else if let Some(start) = inbox.next_start() {
-                this.start(py, start)
-            } else {
-                return Ok(());
-            };
-            if let Err(error) = handed_over {
-                log::python_failed(&Fault::of(py, &error));
-            }
-        }
-        if inbox.has_more() {
-            pacer.call_method0(intern!(py, "held_back"))?;
-            this.call_soon.bind(py).call1((slf,))?;
-        }
-        Ok(())
     }
 }

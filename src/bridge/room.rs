@@ -20,6 +20,18 @@ const MODULES: &[(&str, &str)] = &[
         "tower_dspy.faults",
         include_str!("../python/tower_dspy/faults.py"),
     ),
+    (
+        "tower_dspy.forks",
+        include_str!("../python/tower_dspy/forks.py"),
+    ),
+    (
+        "tower_dspy.gate",
+        include_str!("../python/tower_dspy/gate.py"),
+    ),
+    (
+        "tower_dspy.interrupt",
+        include_str!("../python/tower_dspy/interrupt.py"),
+    ),
     ("tower_dspy.lm", include_str!("../python/tower_dspy/lm.py")),
     (
         "tower_dspy.loop",
@@ -28,6 +40,10 @@ const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy.pacing",
         include_str!("../python/tower_dspy/pacing.py"),
+    ),
+    (
+        "tower_dspy.pool",
+        include_str!("../python/tower_dspy/pool.py"),
     ),
     (
         "tower_dspy.program",
@@ -58,12 +74,20 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/steps.py"),
     ),
     (
+        "tower_dspy.threads",
+        include_str!("../python/tower_dspy/threads.py"),
+    ),
+    (
         "tower_dspy.toolbox",
         include_str!("../python/tower_dspy/toolbox.py"),
     ),
     (
         "tower_dspy.transport",
         include_str!("../python/tower_dspy/transport.py"),
+    ),
+    (
+        "tower_dspy.watchdog",
+        include_str!("../python/tower_dspy/watchdog.py"),
     ),
     (
         "tower_dspy.startup",

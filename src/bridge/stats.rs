@@ -21,8 +21,15 @@ pub struct HostStats {
     pub orphans: u64,
     /// Calls that were signalled to stop.
     pub cancelled: u64,
-    /// Tasks that calls had left behind.
+    /// Tasks and threads that calls had left behind.
     pub strays: u64,
+    /// LM calls under way: what a host that is healthy and slow waits for.
+    pub in_lm_calls: u64,
+    /// Threads that did not stop within their grace, were given up and still work; see
+    /// [`Embedded::max_abandoned`](super::Embedded::max_abandoned).
+    pub abandoned: u64,
+    /// Threads that took the place of an abandoned one.
+    pub replaced: u64,
     /// How long the oldest waiting call has waited; an upper bound within one burst.
     pub queue_age: Duration,
     /// What the LM calls came to and cost.
@@ -71,6 +78,9 @@ impl HostStats {
             orphans: counters.orphans.get(),
             cancelled: counters.cancelled.get(),
             strays: counters.strays.get(),
+            in_lm_calls: counters.in_lm_calls.get(),
+            abandoned: counters.abandoned.get(),
+            replaced: counters.replaced.get(),
             queue_age: inbox.queue_age(),
             lm: LmTotals::of(&inbox.lm_counters),
         }

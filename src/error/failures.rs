@@ -5,20 +5,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{Classify, ErrorKind};
 use crate::Spent;
 
-/// The service has as many calls as it may have, and as many waiting.
+/// The service has as many calls as it may have, and as many waiting; or its host has given up so
+/// many threads that sync programs are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{}` already has {} calls in flight and {} waiting; \
-     try again later, or raise `max_in_flight` or `max_waiting`",
-    .0.program, .0.max_in_flight, .0.max_waiting
-)]
+#[error("`{}` {}", .0.program, .0.why)]
 pub struct Overloaded(Box<OverloadedFields>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OverloadedFields {
     program: Box<str>,
-    max_in_flight: usize,
-    max_waiting: usize,
+    why: Box<str>,
 }
 
 impl Overloaded {
@@ -26,10 +22,27 @@ impl Overloaded {
     /// test answers then.
     #[must_use]
     pub fn new(program: &str, max_in_flight: usize, max_waiting: usize) -> Self {
+        let why = format!(
+            "already has {max_in_flight} calls in flight and {max_waiting} waiting; \
+             try again later, or raise `max_in_flight` or `max_waiting`"
+        );
+        Self::saying(program, why)
+    }
+
+    /// `threads` that do not stop were given up, and no more may be.
+    #[cfg(feature = "python")]
+    pub(crate) fn abandoned(program: &str, threads: u64) -> Self {
+        let why = format!(
+            "is sync and {threads} threads of the host's do not stop; try again later or \
+             elsewhere, start the process anew if that lasts, or raise `max_abandoned`"
+        );
+        Self::saying(program, why)
+    }
+
+    fn saying(program: &str, why: String) -> Self {
         Self(Box::new(OverloadedFields {
             program: program.into(),
-            max_in_flight,
-            max_waiting,
+            why: why.into(),
         }))
     }
 }

@@ -9,7 +9,7 @@ use tower::Service;
 
 use super::{PredictFuture, Schema, Typed, program::Program};
 use crate::{
-    Error, PredictRequest, Prediction, bridge,
+    Error, Overloaded, PredictRequest, Prediction, bridge,
     innermost::{Stop, Turn},
 };
 
@@ -100,9 +100,14 @@ impl DspyService {
         if let Some(error) = Stop::refuse(request.context_ref()) {
             return Err(error);
         }
-        match program.host.closed() {
-            Some(reason) => Err(bridge::lost(reason)),
-            None => Ok(()),
+        if let Some(reason) = program.host.closed() {
+            return Err(bridge::lost(reason));
+        }
+        match program.host.exhausted() {
+            Some(threads) if program.blocking => {
+                Err(Overloaded::abandoned(&program.name, threads).into())
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -27,8 +27,10 @@ impl Host {
     ///   instance, a function that returns one, a `dspy.Signature`, or an `async def` function;
     /// - a signature such as `question -> answer: str`, which becomes a `dspy.Predict`.
     ///
-    /// The program must be async (have an `aforward`). What it configures by `dspy.configure`
-    /// while it is imported holds for it alone.
+    /// A module with an `aforward` runs on the host's loop. One with a `forward` alone, such as
+    /// `dspy.BestOfN`, or with a `forward` that is newer than the `aforward` it inherits, runs on
+    /// a thread of its own; see [`Embedded::sync_threads`](crate::bridge::Embedded::sync_threads).
+    /// What a program configures by `dspy.configure` while it is imported holds for it alone.
     pub fn load(&self, target: impl Into<String>) -> Load {
         Load::new(self.clone(), target.into(), None)
     }
@@ -96,6 +98,8 @@ pub struct Load {
 #[derive(Deserialize)]
 struct Loaded {
     id: u64,
+    #[serde(default)]
+    blocking: bool,
     #[serde(flatten)]
     schema: Option<Schema>,
 }
@@ -319,15 +323,18 @@ impl IntoFuture for Load {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let loaded = self.run().await?;
-            Ok(DspyService::new(Arc::new(Program::new(
-                self.host.clone(),
-                &self.target,
-                loaded.id,
-                loaded.schema.unwrap_or_default(),
-                self.lms.into_iter().map(|(name, _)| name).collect(),
-                self.max_in_flight,
-                self.max_waiting,
-            ))))
+            Ok(DspyService::new(Arc::new(
+                Program::new(
+                    self.host.clone(),
+                    &self.target,
+                    loaded.id,
+                    loaded.schema.unwrap_or_default(),
+                    self.lms.into_iter().map(|(name, _)| name).collect(),
+                    self.max_in_flight,
+                    self.max_waiting,
+                )
+                .blocking(loaded.blocking),
+            )))
         })
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct Program {
     pub(super) name: Box<str>,
     pub(super) target: u64,
     pub(super) schema: Schema,
+    /// It is sync: its calls take a thread each.
+    pub(super) blocking: bool,
     /// The names that a request may choose an LM by.
     lms: Vec<String>,
     pub(super) permits: Permits,
@@ -32,10 +34,17 @@ impl Program {
             name: name.into(),
             target,
             schema,
+            blocking: false,
             lms,
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
         }
+    }
+
+    /// The same, as a sync program or as an async one.
+    pub(super) fn blocking(mut self, yes: bool) -> Self {
+        self.blocking = yes;
+        self
     }
 
     /// Refuses the name of an LM that the program was not loaded with.

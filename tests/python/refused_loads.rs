@@ -25,7 +25,7 @@ async fn the_error_says_what_is_wrong_and_what_to_do() {
         ("shapes:", "has no ``"),
         ("shapes:number", "is a int, not a module"),
         ("shapes:NotAModule", "is a class, but no dspy.Module"),
-        ("shapes:SyncOnly", "has no `aforward`"),
+        ("shapes:NoWay", "has neither `forward` nor `aforward`"),
         ("shapes:TwoWays", "has 2 predictors"),
         ("shapes:privileged", "input field `config`"),
         ("shapes:PrivilegedField", "input field `demos`"),

@@ -1,6 +1,12 @@
 //! One interpreter and one LM for the whole binary, and how to wait for what happens in them.
 
-use std::{env, ops::Deref, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    env,
+    ops::Deref,
+    path::PathBuf,
+    process::{ExitStatus, Output, Stdio},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -165,6 +171,24 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 ///
 /// `None` in that process, which is to go on; what it printed in the one that asked.
 pub(crate) async fn own_process(name: &str) -> Option<String> {
+    let output = again(name).await?;
+    let said = [&*output.stdout, b"\n", &*output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{}\n{said}", output.status);
+    // A name that is misspelt would run nothing, and pass.
+    assert!(
+        said.contains("test result: ok. 1 passed"),
+        "no test `{name}`"
+    );
+    Some(said)
+}
+
+/// The same for a test that ends its process: how that ended, to the one that asked.
+pub(crate) async fn dies(name: &str) -> Option<ExitStatus> {
+    again(name).await.map(|output| output.status)
+}
+
+async fn again(name: &str) -> Option<Output> {
     const ALONE: &str = "TOWER_DSPY_TEST_ALONE";
     if env::var_os(ALONE).is_some_and(|alone| alone == name) {
         return None;
@@ -176,14 +200,5 @@ pub(crate) async fn own_process(name: &str) -> Option<String> {
         .kill_on_drop(true)
         .output();
     let output = timeout(2 * LIMIT, output).await;
-    let output = output.expect("an end in time").expect("a process");
-    let said = [&*output.stdout, b"\n", &*output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{}\n{said}", output.status);
-    // A name that is misspelt would run nothing, and pass.
-    assert!(
-        said.contains("test result: ok. 1 passed"),
-        "no test `{name}`"
-    );
-    Some(said)
+    Some(output.expect("an end in time").expect("a process"))
 }

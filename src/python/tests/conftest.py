@@ -13,6 +13,7 @@ import pytest_asyncio
 from tower_dspy import settings
 from tower_dspy.executor import InlineExecutor, find_hops
 from tower_dspy.loop import _child_task
+from tower_dspy.pool import Pool
 from tower_dspy.runner import Runner
 
 OUTCOMES = ("done", "failed", "finished")
@@ -92,10 +93,28 @@ class FakeCall:
 class FakePort:
     def __init__(self) -> None:
         self.beats = 0
+        self.abandoned = 0
+        self.replaced = 0
         self.is_stopped = False
+        self.pulses = 0
+        # What the loop was seen at: frames, program, call.
+        self.sights: list[tuple[list[str], str | None, FakeCall | None]] = []
 
     def beat(self) -> None:
         self.beats += 1
+
+    def pulse(self) -> None:
+        self.pulses += 1
+
+    def blocked(self, frames: list[str], program: str | None, call: FakeCall | None) -> None:
+        self.sights.append((frames, program, call))
+
+    def gave_up(self, replaced: bool) -> None:
+        self.abandoned += 1
+        self.replaced += replaced
+
+    def came_back(self) -> None:
+        self.abandoned -= 1
 
     def stopped(self) -> None:
         self.is_stopped = True
@@ -106,14 +125,20 @@ class Room:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.set_task_factory(_child_task)
-        loop.set_default_executor(InlineExecutor(find_hops()[0]))
         self.port = FakePort()
-        self.runner = Runner(self.port, loop)
+        user = Pool(self.port, loop, "user", size=4)
+        loop.set_default_executor(InlineExecutor(find_hops()[0], user))
+        self.pool = Pool(self.port, loop, "sync", size=2, grace=0.05, most_abandoned=1)
+        self.runner = Runner(self.port, loop, self.pool)
         self._started = 0
 
     def function(self, target: str) -> int:
         """Loads a function; returns the id to start it by."""
         return self._apart(self.runner.load, {"target": target, "function": True})["id"]
+
+    def program(self, target: str) -> int:
+        """Loads a program that needs no LM; returns the id to start it by."""
+        return self._apart(self.runner.load, {"target": target})["id"]
 
     def start(self, target: int, remaining: float | None = None, **inputs: Any) -> FakeCall:
         self._started += 1

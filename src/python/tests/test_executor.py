@@ -4,9 +4,12 @@ import asyncio
 import threading
 
 import pytest
+from conftest import FakePort
 
 from tower_dspy import executor
 from tower_dspy.executor import InlineExecutor, find_hops
+from tower_dspy.pool import Pool
+from tower_dspy.scope import SCOPE, Scope
 
 pytestmark = pytest.mark.asyncio
 
@@ -21,7 +24,9 @@ class Client:
 
 
 def use(*hops) -> None:
-    asyncio.get_running_loop().set_default_executor(InlineExecutor(frozenset(hops)))
+    loop = asyncio.get_running_loop()
+    pool = Pool(FakePort(), loop, "user", size=1)
+    loop.set_default_executor(InlineExecutor(frozenset(hops), pool))
 
 
 async def test_this_dspy_has_all_the_hops():
@@ -67,8 +72,8 @@ async def test_a_callable_that_has_no_hash_gets_a_thread():
 
 
 async def test_hops_find_no_blocked_thread_in_their_way():
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(InlineExecutor(frozenset({here}), max_workers=1))
+    use(here)
+    token = SCOPE.set(Scope(1, None, None))
     gate = threading.Event()
     blocked = asyncio.create_task(asyncio.to_thread(gate.wait, 30))
     await asyncio.sleep(0)
@@ -76,3 +81,4 @@ async def test_hops_find_no_blocked_thread_in_their_way():
     assert not blocked.done()
     gate.set()
     assert await blocked
+    SCOPE.reset(token)

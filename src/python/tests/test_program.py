@@ -42,7 +42,7 @@ def test_a_program_may_be_given_in_many_shapes(target):
         ("shapes:Missing", "not_found"),
         ("shapes:number", "not_a_program"),
         ("shapes:NotAModule", "not_a_program"),
-        ("shapes:SyncOnly", "sync_only"),
+        ("shapes:NoWay", "not_a_program"),
         ("shapes:TwoWays", "schema"),
         ("question -> answer: no_such_type", "signature"),
     ],
@@ -51,6 +51,24 @@ def test_what_is_no_program_is_refused_by_kind(target, kind):
     with pytest.raises(HostError) as caught:
         load(target)
     assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("target", "blocking"),
+    [
+        ("shapes:SyncOnly", True),
+        ("shapes:Overrides", True),
+        ("shapes:best_of", True),
+        ("shapes:OneWay", False),
+        ("question -> answer", False),
+    ],
+)
+def test_a_program_is_sync_where_its_forward_is_newer_than_its_aforward(target, blocking):
+    program = load(target)
+    assert program.blocking is blocking
+    described = program.describe()
+    assert [field["name"] for field in described["inputs"]] == ["question"]
+    assert described["blocking"] is blocking
 
 
 def test_what_an_import_raises_is_passed_on():

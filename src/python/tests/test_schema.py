@@ -86,16 +86,19 @@ def test_a_signature_tells_inputs_and_outputs():
 
 
 def test_a_module_tells_its_parameters_or_its_predictors_fields():
-    named = schema.of_program(inputs.Defaults(), "d")
+    def of(program):
+        return schema.of_program(program, program.aforward, "p")
+
+    named = of(inputs.Defaults())
     assert [(field.name, field.required) for field in named.inputs] == [
         ("question", True),
         ("style", False),
     ]
-    hidden = schema.of_program(shapes.OneWay(), "o")
+    hidden = of(shapes.OneWay())
     assert [field.name for field in hidden.inputs] == ["question"]
-    thought = schema.of_program(dspy.ChainOfThought("question -> answer"), "c")
+    thought = of(dspy.ChainOfThought("question -> answer"))
     assert thought.outputs == ["reasoning", "answer"]
-    react = schema.of_program(dspy.ReAct("question -> answer", tools=[]), "r")
+    react = of(dspy.ReAct("question -> answer", tools=[]))
     assert [field.name for field in react.inputs] == ["question"]
 
 

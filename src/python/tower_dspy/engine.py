@@ -8,7 +8,9 @@ from typing import Any
 from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
 from dspy.lm15 import RouterConfig
 
-from tower_dspy.scope import Cancelled, Scope, current_scope
+from tower_dspy.forks import leave_if_child
+from tower_dspy.gate import pass_or_raise
+from tower_dspy.scope import Scope, current_scope
 from tower_dspy.transport import AsyncTransport, SyncTransport, blocked
 
 # What Python sends as the key; Rust puts the real one in its place.
@@ -74,11 +76,11 @@ class GatedEngine(_Shared, LM15Engine):
     """The same for threads."""
 
     def complete(self, request: Any) -> Any:
-        _sync_gate()
+        pass_or_raise(current_scope())
         return super().complete(request)
 
     def stream(self, request: Any) -> Iterator[Any]:
-        _sync_gate()
+        pass_or_raise(current_scope())
         yield from super().stream(request)
 
 
@@ -91,17 +93,8 @@ async def _gate() -> None:
     await pass_or_park(current_scope())
 
 
-def _sync_gate() -> None:
-    pass_or_raise(current_scope())
-
-
 async def pass_or_park(scope: Scope | None) -> None:
     """Lets a task of a call that is not over pass; see transport.blocked for all others."""
+    leave_if_child()
     if scope is not None and scope.is_over():
         await blocked(scope)
-
-
-def pass_or_raise(scope: Scope | None) -> None:
-    """The same for a thread."""
-    if scope is not None and scope.is_over():
-        raise Cancelled("the call was cancelled: it makes no LM call any more")

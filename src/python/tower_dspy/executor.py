@@ -3,18 +3,21 @@
 DSPy's async path hops to a thread several times for each LM call, for work that takes
 microseconds. On a shared pool those hops cost more than the work, and a few blocking functions of
 a user's program would starve every LM call. Here DSPy's own hops run inline and only the user's
-functions get threads. Those cannot be stopped, so each counts as part of its call until it ends.
+functions get threads. Each counts as part of its call until it ends, and is stopped with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from tower_dspy.interrupt import Stint
+from tower_dspy.pool import Job, Pool
 from tower_dspy.scope import SCOPE
 
 # Private names of DSPy 3.4, as (module, qualified name). Each only computes.
@@ -42,32 +45,57 @@ def find_hops() -> tuple[frozenset[Any], list[str]]:
 
 
 class ThreadOfCall(asyncio.Future):
-    """A thread at work for a call, beside the call's tasks. Nothing ends it but itself."""
+    """A thread at work for a call, beside the call's tasks. It ends when it does."""
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        stint: Stint,
+        stop: Callable[[], Any] | None = None,
+    ) -> None:
         super().__init__(loop=loop)
         self.name = name
+        self._stint = stint
+        self._stop = stop or stint.interrupt
+        # Known at once, also where the loop has had no turn since.
+        self.over = False
 
     def cancel(self, msg: Any = None) -> bool:
+        """Tells the thread to stop."""
+        if not self.over:
+            self._stop()
         return False
 
-    def follow(self, work: Future) -> None:
-        """Ends with the work of a thread, which says so on the thread."""
-        loop = self.get_loop()
+    def interrupt(self) -> None:
+        """The same, from another thread than the loop's."""
+        self._stint.interrupt()
 
-        def ended(_: Future) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop may be closed by then
-                loop.call_soon_threadsafe(self.set_result, None)
+    def end(self) -> None:
+        """For the thread: its work is over."""
+        self.over = True
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by then
+            self.get_loop().call_soon_threadsafe(self._end)
 
-        work.add_done_callback(ended)
+    def _end(self) -> None:
+        if not self.done():
+            self.set_result(None)
+
+
+def name_of(function: Any) -> str:
+    """What a thread that runs `function` is called in logs."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return f"thread of {getattr(function, '__qualname__', type(function).__name__)}"
 
 
 class InlineExecutor(ThreadPoolExecutor):
-    """Runs DSPy's hops at once on the loop's thread, and everything else on threads."""
+    """Runs DSPy's hops at once on the loop's thread, and a call's own functions in a pool."""
 
-    def __init__(self, hops: frozenset[Any], max_workers: int | None = None) -> None:
-        super().__init__(max_workers=max_workers, thread_name_prefix="tower-dspy-user")
+    def __init__(self, hops: frozenset[Any], pool: Pool) -> None:
+        super().__init__(thread_name_prefix="tower-dspy-other")
         self._hops = hops
+        self._pool = pool
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         # asyncio.to_thread submits partial(context.run, function, ...).
@@ -87,12 +115,31 @@ class InlineExecutor(ThreadPoolExecutor):
         return future
 
     def _on_a_thread(self, function: Any, fn: Callable[..., Any], *args: Any, **kw: Any) -> Future:
-        work = super().submit(fn, *args, **kw)
         scope = SCOPE.get()
-        if scope is not None:
-            name = f"thread of {getattr(function, '__qualname__', type(function).__name__)}"
-            thread = ThreadOfCall(name, asyncio.get_running_loop())
-            # Before anybody else follows the work: whoever awaits it finds the thread ended.
-            thread.follow(work)
-            scope.adopt(thread)
+        if scope is None:
+            return super().submit(fn, *args, **kw)
+        work: Future = Future()
+
+        def run() -> Any:
+            # As a thread pool does: what was cancelled before it began does not begin.
+            return fn(*args, **kw) if work.set_running_or_notify_cancel() else None
+
+        def told(job: Job) -> None:
+            # Before anybody else hears of it: whoever awaits the work finds the thread ended.
+            thread.end()
+            if work.cancelled():
+                return
+            if not work.running():  # the job was told to stop before it began
+                work.set_running_or_notify_cancel()
+            if job.error is not None:
+                work.set_exception(job.error)
+            else:
+                work.set_result(job.value)
+
+        job = Job(run, told)
+        thread = ThreadOfCall(
+            name_of(function), asyncio.get_running_loop(), job, lambda: self._pool.cancel(job)
+        )
+        self._pool.submit(job)
+        scope.adopt(thread)
         return work

@@ -11,10 +11,16 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tower_dspy import forks, threads
 from tower_dspy.executor import InlineExecutor, find_hops
+from tower_dspy.forks import leave_if_child
+from tower_dspy.pool import Pool
 from tower_dspy.scope import SCOPE
 
 _log = logging.getLogger("tower_dspy")
+
+# For what async programs hand to `asyncio.to_thread`.
+USER_THREADS = 32
 
 
 class _Selector(selectors.DefaultSelector):
@@ -26,6 +32,7 @@ class _Selector(selectors.DefaultSelector):
         self._woke = linger.woke
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        leave_if_child()
         if timeout is not None and timeout <= 0:
             return super().select(timeout)
         if self._look_out():
@@ -35,7 +42,9 @@ class _Selector(selectors.DefaultSelector):
         return events
 
 
-def make(use_uvloop: bool, linger: Any) -> asyncio.AbstractEventLoop:
+def make(
+    use_uvloop: bool, linger: Any, port: Any, patience: tuple[float, int]
+) -> asyncio.AbstractEventLoop:
     """The loop, current on this thread, with our executor and our task factory."""
     if use_uvloop:
         import uvloop
@@ -45,8 +54,11 @@ def make(use_uvloop: bool, linger: Any) -> asyncio.AbstractEventLoop:
         loop = asyncio.SelectorEventLoop(_Selector(linger))
     asyncio.set_event_loop(loop)
     hops, _ = find_hops()  # what it lacks, seam.py has told of
-    loop.set_default_executor(InlineExecutor(hops))
+    pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *patience)
+    loop.set_default_executor(InlineExecutor(hops, pool))
     loop.set_task_factory(_child_task)
+    threads.install(loop)
+    forks.install()
     loop.set_exception_handler(_unhandled)
     return loop
 

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import dspy
@@ -15,6 +16,7 @@ from tower_dspy import lm as lms
 from tower_dspy import schema as schemas
 from tower_dspy import settings, toolbox
 from tower_dspy.faults import HostError
+from tower_dspy.gate import GATE
 from tower_dspy.scope import SCOPE
 
 
@@ -27,28 +29,52 @@ class Program:
         schema: schemas.Schema,
         context: dict[str, Any],
         lms: dict[str, dspy.LM] | None = None,
+        blocking: bool = False,
     ) -> None:
         self._call = call
         self._schema = schema
         self._context = context
+        # A sync program: it is run on a thread, and the runner does not await it.
+        self.blocking = blocking
+        if blocking:
+            callbacks = context.get("callbacks") or dspy.settings.get("callbacks", [])
+            self._context = {**context, "callbacks": [*callbacks, GATE]}
         # What each of the LMs that a call may choose changes in the context.
         self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
 
     def describe(self) -> dict[str, Any]:
-        return self._schema.describe()
+        return {**self._schema.describe(), "blocking": self.blocking}
+
+    def entry(self, target: str) -> Callable[[dict[str, Any]], Any]:
+        """How the runner calls this: under a name that tells, in a dump, whose the frames are."""
+        function = type(self).run if self.blocking else type(self).__call__
+        name = f"program {target}"
+        code = function.__code__.replace(co_name=name, co_qualname=name)
+        return types.MethodType(types.FunctionType(code, function.__globals__, name), self)
+
+    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A call of a sync program."""
+        inputs = self._schema.convert(inputs)
+        with self._settings():
+            answer = self._call(**inputs)
+        return _outputs(answer)
 
     async def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = self._schema.convert(inputs)
+        with self._settings():
+            answer = await self._call(**inputs)
+        return _outputs(answer)
+
+    def _settings(self) -> Any:
         scope = SCOPE.get()
         if scope is not None:
             scope.outputs = self._schema.outputs
-        context = self._context
+        # In the settings too: DSPy carries them into threads, where a plain variable is lost. The
+        # trace lives as long as the call: BestOfN and Refine add to it.
+        own = {"tower_dspy_scope": scope, "trace": []}
         if self._chosen and (name := scope.call.lm()) is not None:
-            context = {**context, **self._chosen[name]}
-        # In the settings too: DSPy carries them into threads, where a plain variable is lost.
-        with dspy.context(**context, tower_dspy_scope=scope):
-            answer = await self._call(**inputs)
-        return _outputs(answer)
+            own = {**own, **self._chosen[name]}
+        return dspy.context(**{**self._context, **own})
 
 
 def load(port: Any, spec: dict[str, Any]) -> Program:
@@ -80,17 +106,15 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
         if spec.get("predictor_lms"):
             raise HostError("predictor_lm", f"`{target}` is a function: it has no predictors")
         return Program(built, schemas.of_function(built, target), context, named)
-    if not hasattr(type(built), "aforward"):
-        raise HostError(
-            "sync_only",
-            f"`{target}` has no `aforward`, so it cannot be cancelled; give {type(built).__name__} "
-            "an `async def aforward` that awaits its modules' `acall`",
-        )
+    blocking = _is_blocking(built, target)
     if context.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
     lms.give(built, spec.get("predictor_lms", ()), named, target)
     lms.rebind(port, built, configs)
-    return Program(built.acall, schemas.of_program(built, target), context, named)
+    # From the class: DSPy warns where a module's own is asked for.
+    forward = type(built).forward if blocking else type(built).aforward
+    schema = schemas.of_program(built, forward.__get__(built), target)
+    return Program(built if blocking else built.acall, schema, context, named, blocking)
 
 
 def load_function(spec: dict[str, Any]) -> Any:
@@ -109,6 +133,22 @@ def load_function(spec: dict[str, Any]) -> Any:
             return await found(**inputs)
 
     return configured if changed else call
+
+
+def _is_blocking(program: dspy.Module, target: str) -> bool:
+    """Whether a module is to be called by its `forward`: it has no `aforward` that is as new.
+
+    A class that overrides `forward` alone inherits an `aforward` that knows nothing of that.
+    """
+    for owner in type(program).__mro__:
+        if "aforward" in vars(owner):
+            return False
+        if "forward" in vars(owner) and owner is not dspy.Module:
+            return True
+    raise HostError(
+        "not_a_program",
+        f"`{target}` has neither `forward` nor `aforward`; give {type(program).__name__} one",
+    )
 
 
 def _needs_lm(program: dspy.Module) -> bool:

@@ -4,6 +4,8 @@ The runner knows nothing of how it is reached. A port (the embedded interpreter,
 a worker process) calls `load`, `start`, `cancel` and `stop` on the loop's thread. It offers
 
     port.beat()               the loop is alive
+    port.gave_up(replaced)    a thread was abandoned, see pool.py
+    port.came_back()          an abandoned thread has ended
     port.stopped()            nothing runs any more
 
 and hands over with each start its own side of the call:
@@ -24,21 +26,26 @@ LM calls go through the port as well, see transport.py.
 Invariants:
 1. Each started call gets exactly one outcome and exactly one `settled`: after the outcome if the
    call left something behind, before it if not.
-2. `task.cancel()` is sent once for a call: a second one would cut its clean-up short.
-3. A call is settled when its task, every task made by its code and every thread that these wait
-   for have ended.
+2. A call is told to stop once, by `task.cancel()` or on its thread: a second time would cut its
+   clean-up short.
+3. A call is settled when its task or its job, every task made by its code and every thread that
+   these wait for have ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import contextvars
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tower_dspy import faults, program
 from tower_dspy.executor import ThreadOfCall
-from tower_dspy.scope import SCOPE, Scope
+from tower_dspy.forks import leave_if_child
+from tower_dspy.pool import Job, Pool
+from tower_dspy.scope import SCOPE, Cancelled, Scope
 
 HEARTBEAT = 0.020  # seconds
 
@@ -46,11 +53,19 @@ HEARTBEAT = 0.020  # seconds
 class Runner:
     """The calls of one loop."""
 
-    def __init__(self, port: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, port: Any, loop: asyncio.AbstractEventLoop, pool: Pool | None = None
+    ) -> None:
         self._port = port
         self._loop = loop
+        self._pool = pool or Pool(port, loop, "tower-dspy-sync")
         self._scopes: dict[int, Scope] = {}
+        self._names: dict[int, str] = {}
+        # The time of the last heartbeat.
+        self.beaten = time.monotonic()
         self._targets: dict[int, Callable[[dict[str, Any]], Any]] = {}
+        # Those of them that are sync, and run on a thread of the pool.
+        self._blocking: set[int] = set()
         self._stopping: asyncio.Task | None = None
         self._all_settled = asyncio.Event()
         self._beat()
@@ -58,12 +73,15 @@ class Runner:
     def load(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Loads a program or a function; raises what its import raises."""
         SCOPE.set(None)  # a start before this in the same turn left its own
-        target_id = len(self._targets) + 1
+        target_id = len(self._names) + 1
+        self._names[target_id] = spec["target"]
         if spec.get("function"):
             self._targets[target_id] = program.load_function(spec)
             return {"id": target_id}
         loaded = program.load(self._port, spec)
-        self._targets[target_id] = loaded
+        if loaded.blocking:
+            self._blocking.add(target_id)
+        self._targets[target_id] = loaded.entry(spec["target"])
         return {"id": target_id, **loaded.describe()}
 
     def start(
@@ -75,11 +93,14 @@ class Runner:
         remaining: float | None,
     ) -> None:
         """Starts a call."""
-        scope = Scope(sequence, call, remaining)
+        scope = Scope(sequence, call, remaining, target_id)
         self._scopes[sequence] = scope
         # The task copies this context, and so does each task that it makes. Setting the variable
         # here costs less than copying a context first, and the next start sets it again.
         SCOPE.set(scope)
+        if target_id in self._blocking:
+            self._start_on_a_thread(scope, self._targets[target_id], inputs)
+            return
         # Not through the loop's factory: the call's own task is not one of its children.
         scope.task = asyncio.Task(
             self._serve(scope, self._targets[target_id], inputs),
@@ -96,13 +117,22 @@ class Runner:
         scope.call.cancel()
         task = scope.task
         if task is not None:
-            task.cancel()
-            # Its children wait for LMs whose connections are closed: the task may wait for them.
-            for exchange in tuple(scope.exchanges or ()):
-                exchange.interrupt()
+            if task is not scope.broken:
+                task.cancel()
             if not scope.begun:
                 # Its code will not run at all, and so cannot report.
                 task.add_done_callback(lambda _: self._never_began(scope))
+        elif scope.job is not None:
+            self._pool.cancel(scope.job)
+        else:
+            return
+        # Its children wait for LMs whose connections are closed, or are threads: the call may wait
+        # for them.
+        for exchange in tuple(scope.exchanges or ()):
+            exchange.interrupt()
+        for child in tuple(scope.children or ()):
+            if isinstance(child, ThreadOfCall):
+                child.cancel()
 
     def stop(self, grace: float) -> None:
         """Cancels all calls, waits up to `grace` seconds for them, then stops the loop."""
@@ -113,25 +143,41 @@ class Runner:
     async def _serve(self, scope: Scope, target: Callable[..., Any], inputs: dict) -> None:
         # The outcome is reported from here and not by a callback: that saves a turn of the loop.
         scope.begun = True
-        call = scope.call
-        fault = None
+        value = fault = None
         try:
             value = await target(inputs)
-        except asyncio.CancelledError as error:
-            # Rust may have ended the call, and refused it an LM, before this loop hears of it.
-            if scope.is_over():
-                fault = faults.CANCELLED
-            else:
-                # Nobody asked: the program awaited something that was cancelled.
-                fault = {**faults.describe(error), "kind": "raised"}
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: raised further, they would end the loop.
-            fault = faults.describe(error)
+            fault = _fault(scope, error)
         # Nothing is to be cancelled any more, and as the task's context holds the scope each call
         # would leave a cycle to the collector.
         scope.task = None
+        leave_if_child()
+        self._conclude(scope, value, fault)
+
+    def _start_on_a_thread(
+        self, scope: Scope, target: Callable[..., Any], inputs: dict[str, Any]
+    ) -> None:
+        context = contextvars.copy_context()
+        fault: dict[str, Any] | None = None
+
+        def told(job: Job) -> None:
+            nonlocal fault
+            if job.error is not None:
+                fault = _fault(scope, job.error)
+
+        def ended(job: Job) -> None:
+            scope.job = None
+            self._conclude(scope, job.value, fault)
+
+        scope.job = Job(lambda: context.run(target, inputs), told, ended)
+        self._pool.submit(scope.job)
+
+    def _conclude(self, scope: Scope, value: Any, fault: dict[str, Any] | None) -> None:
+        """The call itself has ended; what it left behind is ended too."""
+        call = scope.call
         scope.closed = True
-        strays = scope.children and [child for child in scope.children if not child.done()]
+        strays = scope.children and _at_work(scope.children)
         if strays:
             if fault is None:
                 call.done(value)
@@ -155,7 +201,8 @@ class Runner:
     def _end_strays(self, scope: Scope, strays: list[asyncio.Future]) -> None:
         """Cancels what the call left behind, and settles it when that has ended."""
         for stray in strays:
-            stray.cancel()
+            if stray is not scope.broken:
+                stray.cancel()
         self._settle_after(strays, scope, [_name_of(stray) for stray in strays])
 
     def _settle_after(self, strays: list[asyncio.Future], scope: Scope, names: list[str]) -> None:
@@ -167,7 +214,7 @@ class Runner:
             if left:
                 return
             # One of them may have made another, which was cancelled as it was made.
-            more = [child for child in scope.children or () if not child.done()]
+            more = _at_work(scope.children or ())
             if more:
                 self._settle_after(more, scope, [*names, *map(_name_of, more)])
             else:
@@ -185,7 +232,20 @@ class Runner:
         if self._stopping is not None and not self._scopes:
             self._all_settled.set()
 
+    def scope_of(self, task: asyncio.Task) -> Scope | None:
+        """The call that a task belongs to; for another thread to ask."""
+        for scope in list(self._scopes.values()):
+            if scope.task is task or task in (scope.children or ()):
+                return scope
+        return None
+
+    def name_of(self, scope: Scope) -> str:
+        """The program or function of a call."""
+        return self._names.get(scope.target, "")
+
     def _beat(self) -> None:
+        leave_if_child()
+        self.beaten = time.monotonic()
         self._port.beat()
         self._loop.call_later(HEARTBEAT, self._beat)
 
@@ -199,6 +259,31 @@ class Runner:
             scope.call.abandon()
         self._port.stopped()
         self._loop.stop()
+
+
+def _fault(scope: Scope, error: BaseException) -> dict[str, Any]:
+    """What a call failed of. Rust may have ended it before this loop hears of that."""
+    if not _is_cancellation(error):
+        return faults.describe(error)
+    if scope.is_over():
+        return faults.CANCELLED
+    # Nobody asked: the program awaited something that was cancelled.
+    return {**faults.describe(error), "kind": "raised"}
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancellation, error.exceptions))
+    return isinstance(error, asyncio.CancelledError | Cancelled)
+
+
+def _at_work(children: Iterable[asyncio.Future]) -> list[asyncio.Future]:
+    # A copy, as threads may add to them meanwhile.
+    return [
+        child
+        for child in tuple(children)
+        if not (child.over if isinstance(child, ThreadOfCall) else child.done())
+    ]
 
 
 def _name_of(child: asyncio.Future) -> str:

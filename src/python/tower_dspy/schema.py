@@ -67,9 +67,9 @@ class Schema:
         return inputs
 
 
-def of_program(program: dspy.Module, target: str) -> Schema:
-    """The schema of a module: its `aforward` parameters, or its signature's fields."""
-    parameters = _named_parameters(program.aforward, target)
+def of_program(program: dspy.Module, forward: Any, target: str) -> Schema:
+    """The schema of a module: the parameters of `forward`, or its signature's fields."""
+    parameters = _named_parameters(forward, target)
     if parameters is not None:
         return Schema(_from_parameters(parameters, target), None)
     signature = getattr(program, "signature", None)
@@ -79,7 +79,7 @@ def of_program(program: dspy.Module, target: str) -> Schema:
             raise HostError(
                 "schema",
                 f"`{target}` takes `**kwargs` and has {len(predictors)} predictors, so its input "
-                "fields are not known; give its `aforward` named parameters",
+                f"fields are not known; give its `{forward.__name__}` named parameters",
             )
         signature = predictors[0].signature
     return of_signature(signature)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from contextvars import ContextVar
 from typing import Any
 
 SCOPE: ContextVar[Scope | None] = ContextVar("tower_dspy_scope", default=None)
+
+
+_FIRST_CHILD = threading.Lock()
 
 
 class Cancelled(BaseException):
@@ -20,30 +24,42 @@ class Scope:
 
     __slots__ = (
         "begun",
+        "broken",
         "call",
         "cancelled",
         "children",
         "closed",
         "deadline",
         "exchanges",
+        "job",
         "outputs",
+        "refusals",
         "sequence",
+        "target",
         "task",
         "was_blocked",
     )
 
-    def __init__(self, sequence: int, call: Any, remaining: float | None) -> None:
+    def __init__(self, sequence: int, call: Any, remaining: float | None, target: int = 0) -> None:
         self.sequence = sequence
+        # The program or function, by the runner's id.
+        self.target = target
         # The port's side of the call, see runner.py.
         self.call = call
         self.deadline = None if remaining is None else time.monotonic() + remaining
+        # An async program has a task, a sync one a job of a pool.
         self.task: asyncio.Task | None = None
+        self.job: Any = None
         self.begun = False
+        # The task in which the call's signal was raised, as the loop could not bring it.
+        self.broken: asyncio.Task | None = None
         self.cancelled = False
         # The call has its outcome: no task of its own may go on.
         self.closed = False
         # An LM call was refused already, see transport.blocked.
         self.was_blocked = False
+        # The same for threads: how often each was refused; made with the first.
+        self.refusals: dict[int, int] | None = None
         # The names of the program's output fields, where they are known.
         self.outputs: list[str] | None = None
         # The LM exchanges that tasks wait for; made with the first.
@@ -58,7 +74,10 @@ class Scope:
     def adopt(self, child: asyncio.Future) -> None:
         """Counts a task, or a thread, that the call's code made as part of the call."""
         if self.children is None:
-            self.children = set()
+            # Threads make threads, too.
+            with _FIRST_CHILD:
+                if self.children is None:
+                    self.children = set()
         self.children.add(child)
         child.add_done_callback(self.children.discard)
         if self.closed:

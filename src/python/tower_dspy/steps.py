@@ -14,7 +14,8 @@ from typing import Any
 
 import dspy
 
-from tower_dspy.engine import is_of_host, pass_or_park, pass_or_raise
+from tower_dspy.engine import is_of_host, pass_or_park
+from tower_dspy.gate import pass_or_raise
 from tower_dspy.scope import current_scope
 
 

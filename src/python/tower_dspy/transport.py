@@ -27,7 +27,8 @@ from typing import Any
 
 from dspy._vendor.lm15 import transports
 
-from tower_dspy.scope import Cancelled, Scope, current_scope
+from tower_dspy.gate import refuse
+from tower_dspy.scope import Scope, current_scope
 from tower_dspy.toolbox import ToolError
 
 _ERRORS = {
@@ -202,9 +203,9 @@ class SyncTransport:
             self._lm_id, None if scope is None else scope.call, request, None
         )
         if exchange is None:
-            raise Cancelled("the call was cancelled: it makes no LM call any more")
+            refuse(scope, "the call was cancelled: it makes no LM call any more")
         try:
-            event = _wait(exchange)
+            event = _wait(exchange, scope)
         except BaseException:
             exchange.abort()
             raise
@@ -214,22 +215,22 @@ class SyncTransport:
             reason="",
             headers=event[2],
             http_version="HTTP/1.1",
-            chunks=iter((event[3],)) if full else _sync_chunks(exchange),
+            chunks=iter((event[3],)) if full else _sync_chunks(exchange, scope),
             release=lambda _: exchange.abort(),
         )
 
 
-def _wait(exchange: Any) -> tuple[Any, ...]:
+def _wait(exchange: Any, scope: Scope | None) -> tuple[Any, ...]:
     event = exchange.wait()
     if event[0] == "cancelled":
-        raise Cancelled("the call was cancelled while it waited for its LM")
+        refuse(scope, "the call was cancelled while it waited for its LM")
     if event[0] == "failed":
         raise _lm_failure(event[1], event[2])
     return event
 
 
-def _sync_chunks(exchange: Any) -> Iterator[bytes]:
-    while (event := _wait(exchange))[0] != "end":
+def _sync_chunks(exchange: Any, scope: Scope | None) -> Iterator[bytes]:
+    while (event := _wait(exchange, scope))[0] != "end":
         yield event[1]
 
 
@@ -256,14 +257,14 @@ def call_tool(port: Any, tool_id: int, arguments: dict[str, Any]) -> Any:
     scope = current_scope()
     exchange = port.call_tool(tool_id, None if scope is None else scope.call, arguments, None)
     if exchange is None:
-        raise Cancelled("the call was cancelled: it calls no tool any more")
+        refuse(scope, "the call was cancelled: it calls no tool any more")
     try:
         event = exchange.wait()
     except BaseException:
         exchange.abort()
         raise
     if event[0] == "cancelled":
-        raise Cancelled("the call was cancelled while it waited for a tool")
+        refuse(scope, "the call was cancelled while it waited for a tool")
     if event[0] == "failed":
         raise ToolError(event[2])
     return event[1]

@@ -67,6 +67,10 @@ async def waits_in_a_thread(port: int):
     def wait() -> None:
         import socket
 
+        from tower_dspy.interrupt import spend_signal_here
+
+        # Else it might be stopped on its way into the wait, which is what the tests are about.
+        spend_signal_here()
         with socket.create_connection(("127.0.0.1", port)) as peer:
             peer.recv(1)
 
@@ -74,7 +78,16 @@ async def waits_in_a_thread(port: int):
     return {}
 
 
-async def holds_the_gil(port: int):
+async def blocks_the_loop(port: int, question: str = ""):
+    """Blocks the loop, and leaves the GIL to the other threads."""
+    import socket
+
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.recv(1)
+    return {}
+
+
+async def holds_the_gil(port: int, question: str = ""):
     from witness import hold_gil
 
     hold_gil(port)

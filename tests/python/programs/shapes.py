@@ -45,6 +45,27 @@ class SyncOnly(dspy.Module):
         return self.qa(question=question)
 
 
+class NoWay(dspy.Module):
+    """Has no way to be called."""
+
+
+class Overrides(dspy.ChainOfThought):
+    """Inherits an `aforward` that knows nothing of its own `forward`."""
+
+    def __init__(self) -> None:
+        super().__init__("question -> answer")
+
+    def forward(self, question: str):
+        return {"answer": f"overridden: {super().forward(question=question).answer}"}
+
+
+def best_of():
+    """One of DSPy's modules that are sync only."""
+    return dspy.BestOfN(
+        dspy.Predict("question -> answer"), N=3, reward_fn=lambda _, made: 1.0, threshold=1.0
+    )
+
+
 class TwoWays(dspy.Module):
     """Hides its fields behind `**kwargs`, and has two predictors to take them from."""
 

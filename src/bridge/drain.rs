@@ -1,0 +1,152 @@
+//! What wakes the loop: hands to Python's runner what the inbox has.
+
+use std::sync::{Arc, Mutex};
+
+use pyo3::{intern, prelude::*};
+
+use super::{
+    convert,
+    fault::Fault,
+    inbox::{Control, Inbox, Start},
+    listeners::Listeners,
+    log,
+    port::{Parts, Pending, Port},
+};
+
+/// Called by the loop when the inbox has something: hands it to the runner.
+#[pyclass(frozen)]
+pub(super) struct Drain {
+    inbox: Arc<Inbox>,
+    listeners: Arc<Listeners>,
+    cancel: Py<PyAny>,
+    load: Py<PyAny>,
+    start: Py<PyAny>,
+    stop: Py<PyAny>,
+    pacer: Py<PyAny>,
+    call_soon: Py<PyAny>,
+}
+
+impl Drain {
+    pub(super) fn new(
+        inbox: Arc<Inbox>,
+        port: &Port,
+        runner: &Bound<'_, PyAny>,
+        pacer: Bound<'_, PyAny>,
+        event_loop: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let method = |name: &str| runner.getattr(name).map(Bound::unbind);
+        Ok(Self {
+            inbox,
+            listeners: port.listeners(),
+            cancel: method("cancel")?,
+            load: method("load")?,
+            start: method("start")?,
+            stop: method("stop")?,
+            pacer: pacer.unbind(),
+            call_soon: event_loop.getattr("call_soon")?.unbind(),
+        })
+    }
+
+    fn control(&self, py: Python<'_>, control: Control) -> PyResult<()> {
+        match control {
+            Control::Cancel(sequence) => {
+                self.cancel.bind(py).call1((sequence,))?;
+            }
+            Control::Load { spec, reply } => {
+                let loaded = convert::to_dict(py, &spec)
+                    .map_err(|(_, error)| error)
+                    .and_then(|spec| self.load.bind(py).call1((spec,)))
+                    .and_then(|loaded| convert::from_python(&loaded))
+                    .map_err(|error| Fault::of(py, &error));
+                // Whoever asked may have gone; the program stays loaded.
+                let _ = reply.send(loaded);
+            }
+            Control::Stop { grace } => {
+                self.stop.bind(py).call1((grace.as_secs_f64(),))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, py: Python<'_>, start: Start) -> PyResult<()> {
+        let counters = &self.inbox.counters;
+        if start.state.is_cancelled() {
+            counters.never_started.add(1);
+            drop(start.held);
+            start.state.settle(counters);
+            let _ = start.outcome.send(Err(Fault::cancelled_before_start()));
+            return Ok(());
+        }
+        counters.started.add(1);
+        let remaining = start.remaining.map(|remaining| {
+            let waited = super::inbox::now().saturating_sub(start.queued_at);
+            remaining.saturating_sub(waited).as_secs_f64()
+        });
+        let pending = Bound::new(
+            py,
+            Pending {
+                context: start.context,
+                route: start.route,
+                span: start.span,
+                inbox: self.inbox.clone(),
+                state: start.state,
+                parts: Mutex::new(Parts {
+                    outcome: Some(start.outcome),
+                    held: start.held,
+                }),
+            },
+        )?;
+        let begun = convert::to_dict(py, &start.inputs)
+            .map_err(|(field, error)| Fault::of_input(py, field, &error))
+            .and_then(|inputs| {
+                let arguments = (start.sequence, &pending, start.target, inputs, remaining);
+                let started = self.start.bind(py).call1(arguments);
+                started.map_err(|error| Fault::of(py, &error))
+            });
+        if let Err(fault) = begun {
+            pending.get().settle();
+            pending.get().resolve(Err(fault));
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Drain {
+    fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        let inbox = &this.inbox;
+        inbox.awake();
+        inbox.counters.crossing.touch();
+        while let Some(control) = inbox.next_control() {
+            if let Err(error) = this.control(py, control) {
+                log::python_failed(&Fault::of(py, &error));
+            }
+        }
+        if !inbox.has_more() {
+            return Ok(());
+        }
+        let pacer = this.pacer.bind(py);
+        let allowance: usize = pacer.call_method0(intern!(py, "allowance"))?.extract()?;
+        for _ in 0..allowance {
+            // What has begun goes before what is to begin.
+            // A failure of one must not hold up the others.
+            let handed_over = if let Some((exchange, event)) = inbox.next_delivery() {
+                this.listeners.deliver(py, exchange, event)
+            } else if let Some(start) = inbox.next_start() {
+                this.start(py, start)
+            } else {
+                return Ok(());
+            };
+            if let Err(error) = handed_over {
+                log::python_failed(&Fault::of(py, &error));
+            }
+        }
+        if inbox.has_more() {
+            pacer.call_method0(intern!(py, "held_back"))?;
+            this.call_soon.bind(py).call1((slf,))?;
+        }
+        Ok(())
+    }
+}

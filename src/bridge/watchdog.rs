@@ -1,0 +1,172 @@
+//! What blocks the loop, or holds the GIL, named from outside.
+//!
+//! Two tell of it. Python's watchdog thread (watchdog.py) looks at the loop's frames while it gets
+//! the GIL. When C code holds that, faulthandler dumps all threads' frames into a pipe, which a
+//! thread of ours reads. Neither is waited for by anybody: they leave what they found here, and
+//! [`Health`](super::Health) and the log have it.
+
+use std::{
+    io::Read,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pipe::{PipeFlags, pipe_with},
+};
+
+use super::{clock::Moment, dump, health::LATE, inbox::Inbox};
+
+/// From when on a block is worth a line in the log.
+const WORTH_A_WARNING: Duration = Duration::from_millis(100);
+/// The pieces of one dump come closer to each other than this.
+const BETWEEN_PIECES: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
+/// Frames that a line in the log holds.
+const FRAMES: usize = 8;
+
+/// What is known of the block that is under way, if one is.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Python's watchdog thread got the GIL.
+    pub(super) pulse: Moment,
+    /// The heartbeat that the finding follows: with the next one it is over.
+    after_beat: AtomicU64,
+    found: Mutex<Finding>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Finding {
+    frame: Option<String>,
+    /// The log has it: without a call's id, or with one.
+    logged: bool,
+    logged_call: bool,
+}
+
+/// What was seen of a block.
+#[derive(Debug)]
+pub(super) struct Sight {
+    /// `file:line function`, innermost first.
+    pub(super) frames: Vec<String>,
+    pub(super) program: Option<String>,
+    pub(super) call_id: Option<u64>,
+    pub(super) gil_held: bool,
+}
+
+impl Watch {
+    fn found(&self) -> MutexGuard<'_, Finding> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody else gets the GIL; false where no watchdog runs.
+    pub(super) fn gil_held(&self) -> bool {
+        self.pulse.stamp() > 0 && self.pulse.age() >= LATE
+    }
+
+    /// The innermost frame of the block that began after the heartbeat at `beat`.
+    pub(super) fn frame(&self, beat: u64) -> Option<String> {
+        if self.after_beat.load(Ordering::Acquire) != beat {
+            return None;
+        }
+        self.found().frame.clone()
+    }
+}
+
+impl Inbox {
+    /// Keeps what the loop was seen at, and logs it where that is a block: once, and once more if
+    /// the call becomes known later.
+    pub(super) fn saw(&self, sight: &Sight) {
+        let counters = &self.counters;
+        let (beat, late) = (counters.beat.stamp(), counters.beat.age());
+        let watch = &self.watch;
+        let mut found = watch.found();
+        if watch.after_beat.swap(beat, Ordering::AcqRel) != beat {
+            *found = Finding::default();
+        }
+        found.frame = sight.frames.first().cloned().or(found.frame.take());
+        let news = !found.logged || sight.call_id.is_some() && !found.logged_call;
+        let long = late >= WORTH_A_WARNING || sight.gil_held && late >= LATE;
+        // While calls move, the loop is not blocked: it has more to do than one thread can.
+        if !news || !long || counters.crossing.age() < LATE {
+            return;
+        }
+        found.logged = true;
+        found.logged_call = sight.call_id.is_some();
+        drop(found);
+        tracing::warn!(
+            target: "tower_dspy",
+            program = sight.program,
+            call_id = sight.call_id,
+            frame = sight.frames.first(),
+            stack = shown(&sight.frames),
+            gil_held = sight.gil_held,
+            blocked_ms = late.as_millis() as u64,
+            "Python code blocks the loop: no call goes on meanwhile"
+        );
+    }
+}
+
+fn shown(frames: &[String]) -> String {
+    let most = frames.len().min(FRAMES);
+    frames[..most].join(" < ")
+}
+
+/// The pipe for faulthandler's dumps: Python writes, and never waits for us.
+pub(super) fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    Ok((read, write))
+}
+
+/// Reads the dumps on a thread of its own, until the other end of the pipe is closed.
+pub(super) fn read_dumps(inbox: Arc<Inbox>, dumps: OwnedFd) -> std::io::Result<()> {
+    thread::Builder::new()
+        .name("tower-dspy-watch".into())
+        .spawn(move || {
+            let mut dumps = std::fs::File::from(dumps);
+            let mut text = Vec::new();
+            while wait(&dumps, None) {
+                match dumps.read_to_end(&mut text) {
+                    // The end of the pipe: the host is gone.
+                    Ok(_) => return,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+                if wait(&dumps, Some(&BETWEEN_PIECES)) {
+                    continue;
+                }
+                let said = String::from_utf8_lossy(&text);
+                // Where the watchdog's thread only got no processor, it has the GIL again by now.
+                let held = inbox.watch.gil_held();
+                if let Some(culprit) = dump::culprit(&said).filter(|_| held) {
+                    inbox.saw(&Sight {
+                        frames: culprit.frames,
+                        program: culprit.program,
+                        call_id: None,
+                        gil_held: true,
+                    });
+                }
+                text.clear();
+            }
+        })?;
+    Ok(())
+}
+
+/// Waits until there is something to read; false if there was nothing in time.
+fn wait(file: &std::fs::File, limit: Option<&Timespec>) -> bool {
+    let mut fds = [PollFd::new(file, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, limit) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+"""Threads that a program makes by itself, as part of its call."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import pytest_asyncio
+from anyio import to_thread
+
+import witness
+from tower_dspy import threads
+from tower_dspy.interrupt import Stint
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def counted(monkeypatch, room):
+    """A room where threads are counted; what is wrapped for that is put back."""
+    for owner, name in (
+        (ThreadPoolExecutor, "submit"),
+        (threading.Thread, "start"),
+        (to_thread, "run_sync"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    threads.install(asyncio.get_running_loop())
+    return room
+
+
+async def seen(key, *events):
+    async with asyncio.timeout(30):
+        while await witness.seen(key) != list(events):
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("way", ["anyio", "pool", "thread"])
+async def test_a_thread_that_is_left_behind_is_stopped_named_and_waited_for(counted, way):
+    key = f"left-{way}"
+    call = counted.start(counted.function(f"threads:leaves_{way}"), key=key)
+    await call.until("done", "finished")
+    assert call.named("settled") == []
+    await seen(key, "running")
+    witness.open_thread_gate(key)
+    await call.ended()
+    (names,) = call.named("settled")
+    assert any(name.startswith("thread ") for name in names), names
+    # Its wait could not be broken, and it went no further.
+    assert await witness.seen(key) == ["running"]
+
+
+@pytest.mark.parametrize("way", ["anyio", "pool", "thread"])
+async def test_a_thread_that_is_busy_ends_with_its_call(counted, way):
+    key = f"busy-{way}"
+    call = counted.start(counted.function(f"threads:busy_{way}"), key=key)
+    await seen(key, "running")
+    counted.cancel_last()
+    await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    assert await witness.seen(key) == ["running", "cleaned"]
+
+
+@pytest.mark.parametrize("way", ["anyio", "pool", "thread"])
+async def test_threads_that_were_waited_for_are_no_strays(counted, way):
+    call = counted.start(counted.function(f"threads:uses_{way}"), key="used")
+    await call.ended()
+    assert [name for name, _ in call.events] == ["finished"]
+    assert call.outcome == {"answer": 7}
+
+
+async def test_daemon_threads_and_those_of_pools_are_not_waited_for(counted):
+    call = counted.start(counted.function("threads:starts_a_daemon"), key="daemon")
+    await call.ended()
+    assert [name for name, _ in call.events] == ["finished"]
+    await seen("daemon", "running")
+    witness.open_thread_gate("daemon")
+    await seen("daemon", "running", "waited")
+
+
+async def test_a_pools_work_that_never_began_holds_nothing_up(counted):
+    call = counted.start(counted.function("threads:overfills_a_pool"), key="overfull")
+    await seen("overfull", "running")
+    counted.cancel_last()
+    witness.open_thread_gate("overfull")
+    await call.ended()
+    assert await witness.seen("overfull") == ["running"]
+
+
+async def test_outside_a_call_nothing_is_changed(counted):
+    ran = []
+    thread = threading.Thread(target=lambda: ran.append(True))
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(lambda: 7).result() == 7
+    assert await to_thread.run_sync(lambda: 7) == 7
+    assert ran == [True]
+
+
+async def test_what_stops_a_thread_never_hits_one_that_it_is_starting(counted):
+    born, ran = [], []
+
+    def start_many() -> None:
+        while True:
+            thread = threading.Thread(target=lambda: ran.append(True), daemon=True)
+            born.append(thread)
+            thread.start()
+            thread.join()
+
+    for _ in range(200):
+        begun = len(born)
+        stint = Stint(start_many)
+        outer = threading.Thread(target=stint.run, daemon=True)
+        outer.start()
+        async with asyncio.timeout(30):
+            while len(born) < begun + 2:
+                await asyncio.sleep(0)
+        stint.interrupt()
+        outer.join(0.1)
+        # A signal that arrives in a destructor, such as those of dead threads, is lost.
+        end = time.monotonic() + 30
+        while outer.is_alive() and time.monotonic() < end:
+            stint.insist()
+            outer.join(0.001)
+        assert not outer.is_alive(), "it waits for a thread that was killed at its birth"
+    # The last one of a stint may be one that was not started any more.
+    assert len(born) - len(ran) <= 200
+
+
+async def test_an_anyio_without_that_name_is_told(monkeypatch, counted, caplog):
+    monkeypatch.delattr(to_thread, "run_sync")
+    threads.install(asyncio.get_running_loop())
+    assert "its threads are not seen" in caplog.text

@@ -1,0 +1,110 @@
+"""The watchdog on the test's loop, which the programs of these tests hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+
+import pytest
+import pytest_asyncio
+
+import witness
+from tower_dspy.watchdog import Watchdog
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def watched(room):
+    """A room with a watchdog, and its pipe for dumps."""
+    room.dumps, write = os.pipe()
+    os.set_blocking(room.dumps, False)
+    loop = asyncio.get_running_loop()
+    dog = Watchdog(room.port, room.runner, loop, write, grace=0.2)
+    async with asyncio.timeout(30):
+        while not room.port.pulses:
+            await asyncio.sleep(0.001)
+    yield room
+    dog.stop()
+    os.close(write)
+    os.close(room.dumps)
+
+
+def give_up_later(call, seconds: float) -> None:
+    """Rust cancels the call, of which a loop that is held up does not hear."""
+
+    def later() -> None:
+        time.sleep(seconds)
+        call.given_up = True
+
+    threading.Thread(target=later, daemon=True).start()
+
+
+async def test_what_blocks_the_loop_is_named_with_its_program_and_call(watched):
+    target = watched.function("blockers:blocks")
+    call = watched.start(target, seconds=0.5)
+    await call.ended()
+    frames, program, seen = watched.port.sights[-1]
+    assert frames[0].endswith(" blocks") and "blockers.py:" in frames[0]
+    assert (program, seen) == ("blockers:blocks", call)
+
+
+async def test_a_call_that_spins_is_ended_when_it_is_over_and_is_told_once(watched):
+    call = watched.start(watched.function("stuck:spins"), key="dog-spins")
+    give_up_later(call, 0.1)
+    await call.until("failed", "finished")
+    # What the loop would have been told meanwhile, had it listened.
+    watched.cancel_last()
+    await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    assert await witness.seen("dog-spins") == ["spinning", "cleaning", "cleaned"]
+
+
+async def test_a_cancel_that_comes_after_the_exception_does_not_cut_the_clean_up(watched):
+    call = watched.start(watched.function("blockers:spins_and_waits"), key="dog-waits")
+    give_up_later(call, 0.1)
+    async with asyncio.timeout(30):
+        while "cleaning" not in await witness.seen("dog-waits"):
+            await asyncio.sleep(0.001)
+    watched.cancel_last()
+    await witness.open_gate("dog-waits")
+    await call.ended()
+    assert await witness.seen("dog-waits") == ["cleaning", "cleaned"]
+
+
+async def test_a_call_that_swallows_that_is_told_again_after_the_grace(watched):
+    call = watched.start(watched.function("blockers:swallows"), key="dog-swallows", times=2)
+    give_up_later(call, 0.1)
+    began = time.monotonic()
+    await call.ended()
+    assert await witness.seen("dog-swallows") == ["swallowed", "swallowed"]
+    assert time.monotonic() - began >= 0.2
+
+
+async def test_a_child_task_that_spins_is_what_is_ended(watched):
+    call = watched.start(watched.function("blockers:child_spins"), key="dog-child")
+    give_up_later(call, 0.1)
+    await call.ended()
+    assert await witness.seen("dog-child") == ["child ended"]
+
+
+async def test_a_call_that_is_wanted_and_a_loop_that_idles_are_left_alone(watched):
+    wanted = watched.start(watched.function("blockers:blocks"), seconds=0.3)
+    await wanted.ended()
+    assert wanted.events == [("finished", {"blocked": True})]
+    idle = watched.start(watched.function("cleanup_plain:slow"), key="dog-idle")
+    idle.given_up = True
+    await asyncio.sleep(0.3)
+    assert idle.events == []
+    watched.cancel_last()
+    await witness.open_gate("dog-idle")
+    await idle.ended()
+
+
+async def test_where_c_code_holds_the_gil_the_frames_are_dumped(watched):
+    call = watched.start(watched.function("blockers:holds_the_gil"), seconds=0.5)
+    await call.ended()
+    dump = os.read(watched.dumps, 1 << 16).decode()
+    assert "in holds_the_gil" in dump, dump

@@ -1,0 +1,250 @@
+//! What holds the loop up is told apart, named, and ended where it may be.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::net::TcpListener;
+use tower::{Service, ServiceExt};
+use tower_dspy::{
+    CallContext, Classify, Deadline, Error, ErrorKind, Health, PredictRequest,
+    testing::scripted_lm::Reply,
+};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+use crate::{
+    blocker::Blocker,
+    support::{
+        ask, call, eventually, eventually_seen, host_alone, lm_server, load, own_process, question,
+        seen, start,
+    },
+};
+
+const BRIEF: Duration = Duration::from_millis(200);
+
+fn keyed(key: &str) -> PredictRequest {
+    PredictRequest::new(json!({"key": key}))
+}
+
+/// The frame that blocks the loop, once it is known.
+fn frame(health: &Health, gil: bool) -> Option<&str> {
+    match health {
+        Health::Blocked {
+            frame: Some(frame),
+            gil_held,
+            ..
+        } if *gil_held == gil => Some(frame),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_slow_lm_is_no_ill_health() {
+    let (host, lm) = (host_alone().await, lm_server().await);
+    lm.script("health-slow", Reply::hang());
+    let qa = question(&host, "health-slow").await;
+    let calls: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(qa.clone().oneshot(ask("?"))))
+        .collect();
+    lm.wait_for("health-slow", |all| all.len() == 3)
+        .await
+        .unwrap();
+    eventually("a healthy host", || host.health() == Health::Ready).await;
+    assert_eq!((host.stats().in_lm_calls, host.stats().running), (3, 3));
+    for call in calls {
+        call.abort();
+    }
+    eventually("their ends", || host.stats().in_lm_calls == 0).await;
+}
+
+#[tokio::test]
+async fn a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named() {
+    let host = host_alone().await;
+    let blocker = Blocker::new(&host, "asks:blocks_the_loop").await;
+    eventually("the frame", || {
+        frame(&host.health(), false)
+            .is_some_and(|frame| frame.contains("asks.py:") && frame.ends_with(" blocks_the_loop"))
+    })
+    .await;
+    blocker.release().await;
+    eventually("a healthy host", || host.health() == Health::Ready).await;
+
+    let blocker = Blocker::new(&host, "asks:holds_the_gil").await;
+    eventually("the frame", || {
+        frame(&host.health(), true)
+            .is_some_and(|frame| frame.contains("witness.py:") && frame.ends_with(" hold_gil"))
+    })
+    .await;
+    blocker.release().await;
+    eventually("a healthy host", || host.health() == Health::Ready).await;
+}
+
+#[tokio::test]
+async fn a_gil_held_on_a_thread_is_found_there() {
+    let host = host_alone().await;
+    let blocker = Blocker::new(&host, "stuck:HoldsTheGil").await;
+    eventually("the frame", || {
+        frame(&host.health(), true).is_some_and(|frame| frame.ends_with(" hold_gil"))
+    })
+    .await;
+    blocker.release().await;
+    eventually("a healthy host", || host.health() == Health::Ready).await;
+}
+
+#[tokio::test]
+async fn a_loop_with_more_work_than_it_can_do_is_saturated_and_not_blocked() {
+    let (host, lm) = (host_alone().await, lm_server().await);
+    lm.script("saturated", Reply::answer("x"));
+    let program = load(&host, "asks:abreast", "saturated").await;
+    let request = PredictRequest::new(json!({"question": "?", "times": 600}));
+    let asking = tokio::spawn(program.oneshot(request));
+    eventually("saturation", || host.health() == Health::Saturated).await;
+    asking.await.unwrap().unwrap();
+    eventually("a healthy host", || host.health() == Health::Ready).await;
+}
+
+#[tokio::test]
+async fn a_call_that_blocks_the_loop_in_python_is_ended_when_it_is_over() {
+    let host = host_alone().await;
+    let program = load(&host, "stuck:spins", "unused").await;
+    let limited = keyed("spins").with_deadline(Deadline::within(BRIEF));
+    let answer = program.clone().oneshot(limited).await;
+    assert!(matches!(answer, Err(Error::Elapsed(_))), "{answer:?}");
+    eventually("its permit", || program.in_flight() == 0).await;
+    eventually("a healthy host", || host.health() == Health::Ready).await;
+    // One signal: what it awaits in its clean-up is not cut short.
+    assert_eq!(
+        seen(&host, "spins").await,
+        ["spinning", "cleaning", "cleaned"]
+    );
+    assert_eq!(host.stats().orphans, 0);
+}
+
+#[tokio::test]
+async fn a_call_that_blocks_the_loop_and_is_still_wanted_is_left_alone() {
+    let (host, lm) = (host_alone().await, lm_server().await);
+    lm.script("wanted", Reply::hang());
+    let qa = question(&host, "wanted").await;
+    let other = tokio::spawn(qa.oneshot(ask("?")));
+    lm.wait_for("wanted", |all| all.len() == 1).await.unwrap();
+    let blocker = Blocker::new(&host, "asks:blocks_the_loop").await;
+    eventually("the frame", || frame(&host.health(), false).is_some()).await;
+    // That another call is over is no reason.
+    other.abort();
+    eventually("the cancel", || host.stats().cancelled > 0).await;
+    tokio::time::sleep(BRIEF).await;
+    assert!(!blocker.call.is_finished());
+    blocker.release().await;
+    eventually("all ends", || host.stats().running == 0).await;
+}
+
+#[tokio::test]
+async fn an_idle_loop_with_a_call_that_is_over_is_not_touched() {
+    let host = host_alone().await;
+    let mut program = load(&host, "stuck:swallows_and_waits", "unused").await;
+    let running = tokio::spawn(program.ready().await.unwrap().call(keyed("idle")));
+    eventually_seen(&host, "idle", &["waiting"]).await;
+    running.abort();
+    eventually_seen(&host, "idle", &["waiting", "swallowed"]).await;
+    // Many looks of the watchdog later, the loop still answers.
+    tokio::time::sleep(2 * BRIEF).await;
+    assert_eq!(seen(&host, "idle").await, ["waiting", "swallowed"]);
+    crate::support::open(&host, "idle").await;
+    eventually("its end", || program.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_stop_of_the_host_ends_a_call_that_blocks_the_loop() {
+    let name = "watchdog::a_stop_of_the_host_ends_a_call_that_blocks_the_loop";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let host = start().await;
+    let blocker = Blocker::new(&host, "nasty:Async.spins").await;
+    let stats = host.stop(Duration::from_secs(20)).await;
+    assert_eq!((stats.running, stats.orphans), (0, 0));
+    let error = blocker.call.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShuttingDown, "{error}");
+}
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// Lines that tell of a block, in this one of its kinds.
+    fn warnings(&self, gil_held: bool) -> Vec<String> {
+        let kind = format!("gil_held={gil_held}");
+        let text = self.text();
+        let lines = text.lines().filter(|line| line.contains(&kind));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_asked() {
+    let name =
+        "watchdog::a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_asked";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let captured = Captured::default();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new("warn"))
+        .with_ansi(false)
+        .with_writer(captured.clone())
+        .init();
+    let host = start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for (program, gil_held) in [
+        ("asks:blocks_the_loop", false),
+        ("asks:holds_the_gil", true),
+    ] {
+        let service = load(&host, program, "unused").await;
+        let mut context = CallContext::new();
+        let id = context.id();
+        let inputs = json!({"port": port, "question": "a SECRET"});
+        let request = PredictRequest::new(inputs).with_context(context);
+        let blocking = tokio::spawn(service.oneshot(request));
+        let (peer, _) = listener.accept().await.unwrap();
+        eventually("a warning", || !captured.warnings(gil_held).is_empty()).await;
+        drop(peer);
+        blocking.await.unwrap().unwrap();
+        let [line] = &captured.warnings(gil_held)[..] else {
+            panic!("{}", captured.text());
+        };
+        assert!(line.contains(&format!("program=\"{program}\"")), "{line}");
+        assert!(line.contains(".py:"), "{line}");
+        // With the GIL held nobody can ask which call it is.
+        let told = line.contains(&format!("call_id={}", id.get()));
+        assert!(told || gil_held, "{line}");
+        assert!(!line.contains("SECRET"), "{line}");
+    }
+    call(&host, "inputs:echo", json!({"value": 1})).await;
+}
