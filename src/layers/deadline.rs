@@ -256,8 +256,13 @@ where
 
     #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
-        let tag = Tag::of_request(&request);
         let inbound = request.context().and_then(|context| context.deadline);
+        if inbound.is_some() || self.config.limit.is_some() {
+            // Before the clock is read: what was written just before the request moves on would
+            // have to be waited for.
+            request.context_mut().id();
+        }
+        let tag = Tag::of_request(&request);
         let (limit, merged) = self.config.limit(inbound).unzip();
         let merged = merged.unwrap_or(false);
         let clock = || Clock::new(limit).merged(merged);
@@ -274,7 +279,9 @@ where
             };
         }
         let context = request.context_mut();
-        context.deadline = Some(limit.at);
+        if !merged {
+            context.deadline = Some(limit.at);
+        }
         let grace = Grace::below(self.config.grace, context);
         let _handed_on = now::hand_on(limit.since);
         DeadlineFuture {

@@ -344,7 +344,10 @@ where
             answer: self.answer.clone(),
         };
         let context = request.context_mut();
-        let limit = reserve(context, self.options.reserve);
+        let limit = match self.options.reserve {
+            Duration::ZERO => None,
+            kept => reserve(context, kept),
+        };
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
         let classify = self.options.classify.clone();
         FallbackFuture::new(
@@ -359,9 +362,8 @@ where
 }
 
 /// Makes the deadline in `context` earlier by `reserve`, or by half of what is left.
-#[inline]
 fn reserve(context: &mut CallContext, reserve: Duration) -> Option<Limit> {
-    let deadline = context.deadline.filter(|_| !reserve.is_zero())?;
+    let deadline = context.deadline?;
     let since = now::now();
     let kept = reserve.min(deadline.remaining_at(since) / 2);
     if kept.is_zero() {

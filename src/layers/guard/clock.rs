@@ -48,7 +48,7 @@ impl Limit {
 pub(crate) struct Clock {
     limit: Option<Limit>,
     merged: bool,
-    timer: Option<Timer>,
+    timer: Timer,
 }
 
 impl Clock {
@@ -57,7 +57,7 @@ impl Clock {
         Self {
             limit,
             merged: false,
-            timer: None,
+            timer: Timer::UNARMED,
         }
     }
 
@@ -87,22 +87,21 @@ impl Alarm for Clock {
         let Some(limit) = this.limit else {
             return Poll::Pending;
         };
-        ready!(match &mut this.timer {
-            Some(timer) => timer.poll_again(cx),
-            timer => timer.insert(Timer::armed(limit.at.instant())).poll(cx),
+        ready!(if this.timer.is_armed() {
+            this.timer.poll_again(cx)
+        } else {
+            this.timer = Timer::armed(limit.at.instant());
+            this.timer.poll(cx)
         });
         Poll::Ready(limit.cause())
     }
 
     fn set_timer(self: Pin<&mut Self>, at: Instant) {
-        self.get_mut().timer = Some(Timer::armed(at));
+        self.get_mut().timer = Timer::armed(at);
     }
 
     fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.get_mut().timer {
-            Some(timer) => timer.poll_again(cx),
-            None => Poll::Pending,
-        }
+        self.get_mut().timer.poll_again(cx)
     }
 
     fn error(&self, _: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Elapsed {

@@ -154,7 +154,9 @@ pin_project! {
         alarm: A,
         grace: Option<Box<Grace>>,
         phase: Phase,
-        tag: Tag,
+        // The parts of its tag, for together they would take more room.
+        call: Option<CallId>,
+        attempt: u32,
     }
 }
 
@@ -170,7 +172,8 @@ impl<W, A> Guard<W, A> {
             alarm,
             grace,
             phase: Phase::Watching,
-            tag,
+            call: tag.call,
+            attempt: tag.attempt,
         }
     }
 
@@ -197,7 +200,8 @@ impl<F, A> Guard<Slot<F>, A> {
             alarm,
             grace,
             phase: Phase::Watching,
-            tag,
+            call: tag.call,
+            attempt: tag.attempt,
             // Last: what is made before something else has to be moved.
             work: Slot::Live { future: call() },
         }
@@ -229,7 +233,8 @@ where
                     alarm,
                     grace,
                     phase: Phase::Watching,
-                    tag,
+                    call: tag.call,
+                    attempt: tag.attempt,
                     // Last: what is made before something else has to be moved.
                     work: Admit::Running {
                         future: service.call(request),
@@ -244,7 +249,8 @@ where
             alarm: alarm(),
             grace,
             phase: Phase::Watching,
-            tag,
+            call: tag.call,
+            attempt: tag.attempt,
             work: Admit::Waiting { queued },
         }
     }
@@ -340,8 +346,8 @@ where
             let error = this.alarm.error(cause, stage, spent);
             tracing::debug!(
                 target: "tower_dspy",
-                call_id = this.tag.call.map(CallId::get),
-                attempt = this.tag.attempt,
+                call_id = this.call.map(CallId::get),
+                attempt = *this.attempt,
                 %cause,
                 ?error,
                 "a layer ended the call",

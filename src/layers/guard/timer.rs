@@ -22,10 +22,16 @@ thread_local! {
     static ROOMS: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A timer that is armed; dropping it disarms it.
+/// A timer that may be armed; dropping it disarms it.
 pub(super) struct Timer(Option<Room>);
 
 impl Timer {
+    pub(super) const UNARMED: Self = Self(None);
+
+    pub(super) const fn is_armed(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(super) fn armed(at: Instant) -> Self {
         let kept = ROOMS.try_with(|rooms| rooms.try_borrow_mut().ok()?.pop());
         // No room at all at the end of a thread: then this is the usual allocation.
