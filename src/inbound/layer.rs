@@ -16,7 +16,8 @@ use tower::{Layer, Service};
 
 use super::{
     client_gone::{ClientBody, Guard},
-    respond::{ErrorResponse, Protocol},
+    protocol::Protocol,
+    respond::ErrorResponse,
 };
 use crate::{
     Carrier, Deadline,

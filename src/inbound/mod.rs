@@ -9,10 +9,12 @@
 pub mod axum;
 mod client_gone;
 mod layer;
+mod protocol;
 pub mod respond;
 mod serve;
 
 pub use client_gone::ClientBody;
 pub use layer::{Inbound, InboundBody, InboundFuture, InboundLayer};
-pub use respond::{ErrorResponse, GrpcCode, Protocol};
+pub use protocol::Protocol;
+pub use respond::{ErrorResponse, GrpcCode};
 pub use serve::{Lift, LiftFuture, Serve, Served, ServedBody, ServedFuture};

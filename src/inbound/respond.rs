@@ -19,12 +19,13 @@
 use std::{error::Error as StdError, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use tower::BoxError;
 
+use super::Protocol;
 use crate::{Classify, Error, ErrorKind, InvalidInput, deadline::InvalidTimeout};
 
 /// The media type of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
@@ -377,29 +378,4 @@ struct Problem<'a> {
     kind: ErrorKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
-}
-
-/// In which of the two protocols a request came, and wants its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// Plain HTTP.
-    Http,
-    /// gRPC.
-    Grpc,
-}
-
-impl Protocol {
-    /// gRPC if the `content-type` is `application/grpc`, with or without a suffix such as `+proto`
-    /// or a parameter; else HTTP. gRPC-Web counts as HTTP: put its translation outside.
-    #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        let rest = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
-        match rest {
-            Some([] | [b'+' | b';' | b' ', ..]) => Self::Grpc,
-            _ => Self::Http,
-        }
-    }
 }

@@ -13,7 +13,7 @@ use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tower::{BoxError, Layer, Service};
 
-use super::respond::{ErrorResponse, Protocol};
+use super::{Protocol, respond::ErrorResponse};
 use crate::Classify;
 
 /// Puts layers whose errors are ours around a service that has none, and answers for them.

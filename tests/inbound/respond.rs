@@ -9,7 +9,7 @@ use tower::BoxError;
 use tower_dspy::{
     Classify, Error, ErrorKind, InvalidInput, LmError, ProgramError,
     deadline::{GrpcTimeout, RequestTimeout},
-    inbound::{ErrorResponse, GrpcCode, respond::Protocol},
+    inbound::{ErrorResponse, GrpcCode, Protocol},
     testing::error_of,
 };
 
