@@ -45,7 +45,7 @@ pub(crate) trait Alarm {
     /// Whether it rings because the call was cancelled, and not because a limit passed.
     const CANCELS: bool;
 
-    /// What it waits for, if only a cancellation rings it.
+    /// What it waits for, if a cancellation rings it.
     #[inline(always)]
     fn nodes(&self) -> Option<Nodes> {
         None
@@ -309,8 +309,9 @@ where
                 }
                 Phase::Ending(cause) => {
                     let began = this.grace.as_ref().and_then(|grace| grace.began);
-                    // A limit had passed when the alarm was heard, and inner ones with it.
-                    let end = this.alarm.at().or(began).map(|at| End {
+                    // A limit passes before its alarm is heard, and merged ones inside with it.
+                    let since = began.into_iter().chain(this.alarm.at()).min();
+                    let end = since.map(|at| End {
                         at,
                         grace: true,
                         begun: true,
