@@ -204,6 +204,20 @@ async fn a_panic_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_cancelled_and_too_late_was_cancelled() {
+    let deadline = Deadline::within(secs(1));
+    let prediction = CancellablePrediction::new().with_deadline(deadline);
+    let handle = prediction.handle();
+    handle.cancel();
+    assert_eq!(handle.status(), Cancelled);
+    advance(secs(2)).await;
+    let result = prediction.execute(async { Ok::<_, BoxError>("answer") });
+    // As its status said already.
+    assert!(matches!(result.await, Err(TimeoutError::Cancelled(_))));
+    assert_eq!(handle.status(), Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancel_layer_within_leaves_the_prediction_its_grace() {
     for limit in [None, Some(secs(60))] {
         let record = Record::default();
