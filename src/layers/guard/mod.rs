@@ -324,12 +324,10 @@ where
                 }
                 Phase::Refused(cause) => {
                     let stage = Stage::BeforeStart;
-                    let enclosed = this.alarm.is_merged()
-                        && this
-                            .alarm
-                            .at()
-                            .is_some_and(|at| enclosing::sees_to(at, stage, true));
-                    if enclosed {
+                    // What is refused before its limit, as it has no chance, is so at once.
+                    let passed = this.alarm.at().filter(|at| *at <= Instant::now());
+                    let merged = this.alarm.is_merged();
+                    if merged && passed.is_some_and(|at| enclosing::sees_to(at, stage, true)) {
                         return Poll::Pending;
                     }
                     (cause, stage)
