@@ -181,6 +181,14 @@ impl Default for Session {
 ///
 /// # How it differs from tower's layers
 /// tower has none for this: its `Timeout` begins anew with each call.
+///
+/// # Panics
+/// In a session with a deadline, the future panics if it has to wait outside a tokio runtime with its
+/// timer enabled.
+///
+/// # Cancel safety
+/// Dropping the response future drops the inner service that it waits for, or its future, and leaves
+/// the session alone.
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     session: Session,

@@ -67,8 +67,13 @@ use crate::{Carrier, Deadline, Elapsed, Scope};
 /// request's context is cancelled, and the inner future is polled on until it is done or the grace
 /// has ended. The outcome is [`Elapsed`] either way, and comes that much later. Layers of this crate
 /// that are polled inside, in the same task, leave the end to this one. A call that still waits for
-/// the service gets no grace. Each call with a deadline then costs the allocations of a
-/// cancellation node.
+/// the service gets no grace; nor does one that makes several calls in one task, as by `join!`, while
+/// one of them waits. Each call with a deadline then costs the allocations of a cancellation node.
+///
+/// # When the limit begins
+/// With the call. Of layers around each other the outermost reads the clock for all that get the
+/// call within its own `call`; so a service between them whose `call` works for long, and not its
+/// future, takes that time of the limits inside it.
 ///
 /// # Calls that come too late
 /// With [`with_learnt`](Self::with_learnt) the layer counts and logs the calls that come with less

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::TimeoutError;
 use crate::{
     Cancel, Cancelled, Cause, Elapsed, Spent, Stage,
-    layers::guard::{Alarm, Clock, Limit, Watch},
+    layers::guard::{Alarm, Clock, Limit, Watch, enclosing::Nodes},
 };
 
 pin_project! {
@@ -64,6 +64,10 @@ impl Alarm for Either {
 
     // It rings for a limit as well, and only a cancellation could be left to a layer around it.
     const CANCELS: bool = false;
+
+    fn nodes(&self) -> Option<Nodes> {
+        self.watch.nodes()
+    }
 
     fn at(&self) -> Option<Instant> {
         match self.rang {

@@ -283,9 +283,11 @@ impl Host for Predicting {
         let also = self.also.take();
         let cancelled = || progress.node.cause();
         let mut refused = cancelled().or_else(|| also.as_ref().and_then(Cancel::cause));
-        if refused.is_none() && !limit.as_ref().is_some_and(is_late) {
-            self.began = progress.begin(since);
-            if !self.began {
+        if refused.is_none() {
+            // Also one that is too late: from then on nobody sees it as cancelled.
+            let first = progress.begin(since);
+            self.began = first && !limit.as_ref().is_some_and(is_late);
+            if !first {
                 // Somebody has seen that it was cancelled; so it does not start.
                 refused = Some(cancelled().unwrap_or(Cause::Caller));
             }

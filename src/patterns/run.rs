@@ -151,7 +151,8 @@ where
     context.call_id = call;
     let tag = Tag::of(&context);
     let late = limit.filter(is_late).map(|limit| limit.cause());
-    let work = match late.or(refused) {
+    let ended = refused.or(late);
+    let work = match ended {
         Some(cause) => {
             drop_scope::with(cause, || drop(operation));
             Slot::Gone
@@ -160,11 +161,11 @@ where
             future: Settle::new(operation),
         },
     };
-    let rang = match (late, refused) {
-        (Some(_), _) => Some(Rang::Clock),
-        (None, refused) => refused.map(|_| Rang::Watch),
+    let rang = match refused {
+        Some(_) => Some(Rang::Watch),
+        None => late.map(|_| Rang::Clock),
     };
     let grace = Grace::on(grace, &node);
     let alarm = Either::new(node, also, limit, rang);
-    Guard::new(work, alarm, grace, tag).refusing(late.or(refused))
+    Guard::new(work, alarm, grace, tag).refusing(ended)
 }

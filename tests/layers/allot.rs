@@ -239,6 +239,23 @@ async fn the_deadline_layer_knows_doomed_calls_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_doomed_call_is_refused_at_once_within_a_layer_that_set_its_limit() {
+    let refuse = DeadlineLayer::from_context()
+        .with_learnt(learnt(), Percentile::P50)
+        .refuse_doomed(true);
+    let record = Record::default();
+    let service = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(4)))
+        .layer(refuse)
+        .service(record.answers(secs(1)));
+    let (took, result) = timed(service.oneshot(request())).await;
+    assert_eq!(took, Duration::ZERO);
+    let expected = (Scope::Deadline, Stage::BeforeStart, secs(4));
+    assert_eq!(elapsed(result), expected);
+    assert_eq!(record.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_refused_is_tried_again_once_the_slow_time_is_forgotten() {
     let service = AllotLayer::even(1)
         .with_learnt(learnt(), Percentile::P50)

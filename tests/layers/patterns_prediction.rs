@@ -5,7 +5,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, ServiceExt};
 use tower_dspy::{
-    Cancel, Cause, Deadline, Scope, Stage,
+    Cancel, CancelLayer, Cause, Deadline, Scope, Stage,
     patterns::{
         CancellablePrediction, PredictionStatus::*, TimeoutError, run_cancellable, timeout,
     },
@@ -201,6 +201,41 @@ async fn a_panic_is_a_failure() {
     assert!(call.await.unwrap_err().is_panic());
     assert_eq!(handle.ended().await, Failed);
     assert_eq!(seen(&cleanups), both(Cause::Dropped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_cancelled_and_too_late_was_cancelled() {
+    let deadline = Deadline::within(secs(1));
+    let prediction = CancellablePrediction::new().with_deadline(deadline);
+    let handle = prediction.handle();
+    handle.cancel();
+    assert_eq!(handle.status(), Cancelled);
+    advance(secs(2)).await;
+    let result = prediction.execute(async { Ok::<_, BoxError>("answer") });
+    // As its status said already.
+    assert!(matches!(result.await, Err(TimeoutError::Cancelled(_))));
+    assert_eq!(handle.status(), Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_layer_within_leaves_the_prediction_its_grace() {
+    for limit in [None, Some(secs(60))] {
+        let record = Record::default();
+        let service = tower::Layer::layer(&CancelLayer::new(), record.tidies(secs(2)));
+        let mut prediction = CancellablePrediction::new().with_grace(secs(5));
+        if let Some(limit) = limit {
+            prediction = prediction.with_timeout(limit);
+        }
+        let handle = prediction.handle();
+        let mut call = task::spawn(prediction.call(service, request()));
+        assert_pending!(call.poll());
+        handle.cancel();
+        let (took, result) = timed(call).await;
+        assert_eq!(took, secs(2));
+        assert!(matches!(result, Err(TimeoutError::Cancelled(_))));
+        assert_eq!(handle.status(), Cancelled);
+        assert!(record.drops().is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]

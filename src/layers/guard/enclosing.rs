@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::{Cancel, Stage};
 
 /// The nodes of which a layer that cancels waits for one.
-pub(super) type Nodes = [Cancel; 2];
+pub(crate) type Nodes = [Cancel; 2];
 
 /// When an enclosing layer ends what is being polled, and how.
 #[derive(Clone, Copy)]

@@ -45,7 +45,7 @@ pub(crate) trait Alarm {
     /// Whether it rings because the call was cancelled, and not because a limit passed.
     const CANCELS: bool;
 
-    /// What it waits for, if only a cancellation rings it.
+    /// What it waits for, if a cancellation rings it.
     #[inline(always)]
     fn nodes(&self) -> Option<Nodes> {
         None
@@ -315,8 +315,9 @@ where
                 }
                 Phase::Ending(cause) => {
                     let began = this.grace.as_ref().and_then(|grace| grace.began);
-                    // A limit had passed when the alarm was heard, and inner ones with it.
-                    let end = this.alarm.at().or(began).map(|at| End {
+                    // A limit passes before its alarm is heard, and merged ones inside with it.
+                    let since = began.into_iter().chain(this.alarm.at()).min();
+                    let end = since.map(|at| End {
                         at,
                         grace: true,
                         begun: true,
@@ -329,12 +330,10 @@ where
                 }
                 Phase::Refused(cause) => {
                     let stage = Stage::BeforeStart;
-                    let enclosed = this.alarm.is_merged()
-                        && this
-                            .alarm
-                            .at()
-                            .is_some_and(|at| enclosing::sees_to(at, stage, true));
-                    if enclosed {
+                    // What is refused before its limit, as it has no chance, is so at once.
+                    let passed = this.alarm.at().filter(|at| *at <= Instant::now());
+                    let merged = this.alarm.is_merged();
+                    if merged && passed.is_some_and(|at| enclosing::sees_to(at, stage, true)) {
                         return Poll::Pending;
                     }
                     (cause, stage)
