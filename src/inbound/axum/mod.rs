@@ -1,7 +1,13 @@
 //! A program behind a route of axum, and what handlers of your own need (feature `axum`).
 //!
 //! [`CallContext`] is an extractor, and [`Error`] and [`ErrorResponse`] are responses, of
-//! `application/problem+json` by the [table](super::respond). [`predict`] is the whole handler.
+//! `application/problem+json` by the [table](super::respond). [`predict`] is the whole handler, and
+//! [`serve`] a server that ends in bounded time.
+
+#[cfg(feature = "python")]
+mod host;
+mod serve;
+mod shutdown;
 
 use std::convert::Infallible;
 
@@ -17,6 +23,10 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt};
 
+pub use self::{
+    serve::{ServeReport, serve},
+    shutdown::GracefulShutdown,
+};
 use super::ErrorResponse;
 use crate::{CallContext, Classify, Error, PredictRequest, Prediction};
 
@@ -103,7 +113,7 @@ where
 /// let app: Router = Router::new().route("/readyz", readiness(move || accepting.is_accepting()));
 /// ```
 ///
-/// With a host, ask for both: `accepting.is_accepting() && host.health() == Health::Ready`.
+/// A host has one of its own, `Host::readiness` (feature `python`).
 pub fn readiness<F, T>(is_ready: F) -> MethodRouter<T>
 where
     F: Fn() -> bool + Clone + Send + Sync + 'static,
@@ -116,4 +126,13 @@ where
             StatusCode::SERVICE_UNAVAILABLE
         }
     })
+}
+
+/// Answers by 200, for `/livez`: that the process runs, whatever its load and however its host is.
+///
+/// A process that is only busy, or whose program blocks, is not to be killed for it: that is what
+/// [`readiness`] is for.
+#[expect(clippy::unused_async, reason = "axum's handlers are async")]
+pub async fn liveness() -> StatusCode {
+    StatusCode::OK
 }
