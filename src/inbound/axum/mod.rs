@@ -6,6 +6,7 @@
 
 #[cfg(feature = "python")]
 mod host;
+mod prediction;
 mod serve;
 mod shutdown;
 
@@ -53,11 +54,12 @@ impl IntoResponse for Error {
     }
 }
 
-/// Answers POST requests by `service`: a JSON object of the inputs in, one of the outputs out.
+/// Answers POST requests by `service`: a JSON object of the inputs in, the [`Prediction`] out:
+/// `{"outputs": {"answer": ".."}, "usage": {"total_tokens": 57, ..}, "lm_calls": 1, ..}`.
 ///
 /// The call is given the request's [`CallContext`], and ends with it. What the service fails with
-/// is answered by the [table](super::respond), and a body that is no JSON with axum's status for
-/// that, in the same form.
+/// is answered by the [table](super::respond), and a body that is no JSON, or larger than axum's
+/// `DefaultBodyLimit` (2 MB, unless you set another), with axum's status for that, in the same form.
 ///
 /// ```
 /// use std::time::Duration;
@@ -91,10 +93,7 @@ where
             let Json(inputs) = inputs
                 .map_err(|refused| ErrorResponse::refused(refused.status(), refused.body_text()))?;
             let request = PredictRequest::new(inputs).with_context(context);
-            let answer = service.oneshot(request).await;
-            answer
-                .map(|prediction| Json(prediction.outputs))
-                .map_err(ErrorResponse::of)
+            service.oneshot(request).await.map_err(ErrorResponse::of)
         },
     )
 }
