@@ -10,15 +10,12 @@
 
 use std::{error::Error, time::Duration};
 
-use axum::Router;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use axum::{Router, routing::get};
+use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
-    DspyServiceBuilderExt, Health, Host, InboundLayer, Lm, PythonEnv, Shutdown,
-    inbound::axum::{predict, readiness},
+    DspyServiceBuilderExt, Host, InboundLayer, Lm, PythonEnv,
+    inbound::axum::{liveness, predict, serve},
     testing::{ScriptedLm, scripted_lm::Reply},
 };
 
@@ -41,35 +38,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .max_in_flight(64)
         .await?;
 
-    let shutdown = Shutdown::new();
     let qa = ServiceBuilder::new()
-        .shutdown(shutdown.clone())
         .deadline(Duration::from_secs(10))
         .retries(2)
         .attempt_timeout(Duration::from_secs(4))
         .service(qa);
 
-    let (accepting, health) = (shutdown.clone(), host.clone());
-    let is_ready = move || accepting.is_accepting() && health.health() == Health::Ready;
     let app = Router::new()
         .route("/qa", predict(qa)) // a client that hangs up cancels its call
-        .route("/readyz", readiness(is_ready))
+        .route("/livez", get(liveness))
+        .route("/readyz", get(host.readiness()))
         .layer(InboundLayer::new().max(Duration::from_secs(30)));
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        terminate.recv().await;
-        // Not ready from now on, and new calls are answered 503. Those in flight have 20 s to end,
-        // and when they are cancelled 2 s to clean up. Then connections are closed.
-        let report = shutdown
-            .run(Duration::from_secs(20), Duration::from_secs(2))
-            .await;
-        eprintln!("{report:?}");
-    };
     let listener = TcpListener::bind("127.0.0.1:8080").await?;
     eprintln!("http://{}", listener.local_addr()?);
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await?;
+    // Until SIGTERM or Ctrl-C. Not ready from then on; what is in flight has 20 s to end, and when it
+    // is cancelled 2 s to clean up. Then connections are closed and the host is stopped.
+    let report = serve(listener, app, host.shutdown(Duration::from_secs(20))).await?;
+    eprintln!("{report}");
     Ok(())
 }

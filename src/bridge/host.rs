@@ -44,6 +44,9 @@ pub struct Host {
     inbox: Arc<Inbox>,
     ended: watch::Receiver<bool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// Of the servers that end with it.
+    #[cfg(feature = "axum")]
+    shutdown: crate::Shutdown,
 }
 
 impl Host {
@@ -61,6 +64,8 @@ impl Host {
             inbox,
             ended,
             thread: Arc::new(Mutex::new(Some(thread))),
+            #[cfg(feature = "axum")]
+            shutdown: crate::Shutdown::new(),
         }
     }
 
@@ -104,6 +109,11 @@ impl Host {
             tracing::warn!(target: "tower_dspy", "Python code blocks the loop, which did not stop");
         }
         self.stats()
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) const fn shutdown_handle(&self) -> &crate::Shutdown {
+        &self.shutdown
     }
 
     /// Sends a call on its way; `held` is dropped when all its work has ended.

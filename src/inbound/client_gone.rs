@@ -35,8 +35,14 @@ impl Guard {
     pub(super) fn dropping(&mut self, drop: impl FnOnce()) {
         match self.0.take() {
             Some(call) => {
-                call.cancel(Cause::ClientGone);
-                drop_scope::with(Cause::ClientGone, drop);
+                // A server that drops the call says nothing. A layer outside this one that ends it
+                // says why, and its client is still there.
+                let cause = match drop_scope::cause() {
+                    Cause::Dropped => Cause::ClientGone,
+                    told => told,
+                };
+                call.cancel(cause);
+                drop_scope::with(cause, drop);
             }
             None => drop(),
         }

@@ -216,3 +216,22 @@ async fn a_node_in_the_extensions_is_the_parent_of_the_calls() {
         (Cause::ClientGone, Some(Cause::Shutdown))
     );
 }
+
+#[tokio::test]
+async fn whoever_drops_a_call_and_says_why_is_believed() {
+    let mut room = Room::new();
+    let request = Request::post("/wait").body(Body::empty()).unwrap();
+    let call = tokio::spawn(room.app.clone().oneshot(request));
+    room.begun().await;
+    call.abort();
+    assert_eq!(
+        room.told().await,
+        (Cause::ClientGone, Some(Cause::ClientGone))
+    );
+
+    let request = Request::post("/wait").body(Body::empty()).unwrap();
+    let mut call = Box::pin(room.app.clone().oneshot(request));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop_scope::with(Cause::Deadline, || drop(call));
+    assert_eq!(room.told().await, (Cause::Deadline, Some(Cause::Deadline)));
+}

@@ -7,4 +7,5 @@ mod in_tonic;
 mod outbound;
 mod predict;
 mod respond;
+mod serve;
 mod support;

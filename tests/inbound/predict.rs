@@ -1,13 +1,15 @@
 //! A program behind a route: POST JSON in, prediction out.
 
+use std::time::Duration;
+
 use axum::{Router, body::Body};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Deadline, Error, ErrorKind, InboundLayer, InvalidInput, LmError, PredictRequest, Prediction,
-    Shutdown,
+    Deadline, Error, ErrorKind, InboundLayer, InvalidInput, LmCall, LmError, LmOutcome,
+    PredictRequest, Prediction, Shutdown,
     inbound::axum::{predict, readiness},
     layers::DeadlineLayer,
     testing::error_of,
@@ -34,7 +36,18 @@ fn app() -> Router {
             }
         };
         let outputs = [("answer".to_owned(), json!(answer))];
-        Ok::<_, Error>(Prediction::new(outputs.into_iter().collect()))
+        let mut prediction = Prediction::new(outputs.into_iter().collect());
+        if inputs["question"] == "why" {
+            prediction.usage.prompt_tokens = 9;
+            prediction.usage.completion_tokens = 2;
+            prediction.usage.total_tokens = 11;
+            prediction.lm_calls = vec![LmCall::new("openai", "small", LmOutcome::Answered)];
+            prediction.lm_calls_not_kept = 2;
+            prediction.lm_calls_bypassed = 1;
+            prediction.elapsed = Duration::from_millis(1500);
+            prediction.stale_age = Some(secs(60));
+        }
+        Ok::<_, Error>(prediction)
     });
     let program = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(10)))
@@ -61,9 +74,22 @@ async fn ask(inputs: Value) -> axum::response::Response {
 async fn the_outputs_come_back_and_the_deadline_goes_in() {
     let response = ask(json!({"question": "why"})).await;
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(read(response).await, json!({"answer": "why!"}));
+    assert_eq!(
+        read(response).await,
+        json!({
+            "outputs": {"answer": "why!"},
+            "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
+            "lm_calls": 3,
+            "lm_calls_bypassed": 1,
+            "elapsed_ms": 1500,
+            "stale_age_ms": 60000,
+        })
+    );
     let response = ask(json!({"question": "left"})).await;
-    assert_eq!(read(response).await, json!({"answer": "Some(4s)"}));
+    let prediction = read(response).await;
+    assert_eq!(prediction["outputs"], json!({"answer": "Some(4s)"}));
+    assert_eq!(prediction["lm_calls"], 0);
+    assert_eq!(prediction.get("stale_age_ms"), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,6 +120,11 @@ async fn a_body_that_is_no_json_is_a_problem_too() {
     let problem = read(response).await;
     assert_eq!(problem["status"], 400);
     assert_eq!(problem["title"], "Bad Request");
+
+    let large = "x".repeat(3 << 20);
+    let response = ask(json!({"question": large})).await;
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(read(response).await["status"], 413);
 
     let plain = Request::post("/qa").body(Body::from("{}")).unwrap();
     let response = app().oneshot(plain).await.unwrap();

@@ -1,7 +1,14 @@
 //! A program behind a route of axum, and what handlers of your own need (feature `axum`).
 //!
 //! [`CallContext`] is an extractor, and [`Error`] and [`ErrorResponse`] are responses, of
-//! `application/problem+json` by the [table](super::respond). [`predict`] is the whole handler.
+//! `application/problem+json` by the [table](super::respond). [`predict`] is the whole handler, and
+//! [`serve`] a server that ends in bounded time.
+
+#[cfg(feature = "python")]
+mod host;
+mod prediction;
+mod serve;
+mod shutdown;
 
 use std::convert::Infallible;
 
@@ -17,6 +24,10 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt};
 
+pub use self::{
+    serve::{ServeReport, serve},
+    shutdown::GracefulShutdown,
+};
 use super::ErrorResponse;
 use crate::{CallContext, Classify, Error, PredictRequest, Prediction};
 
@@ -43,11 +54,12 @@ impl IntoResponse for Error {
     }
 }
 
-/// Answers POST requests by `service`: a JSON object of the inputs in, one of the outputs out.
+/// Answers POST requests by `service`: a JSON object of the inputs in, the [`Prediction`] out:
+/// `{"outputs": {"answer": ".."}, "usage": {"total_tokens": 57, ..}, "lm_calls": 1, ..}`.
 ///
 /// The call is given the request's [`CallContext`], and ends with it. What the service fails with
-/// is answered by the [table](super::respond), and a body that is no JSON with axum's status for
-/// that, in the same form.
+/// is answered by the [table](super::respond), and a body that is no JSON, or larger than axum's
+/// `DefaultBodyLimit` (2 MB, unless you set another), with axum's status for that, in the same form.
 ///
 /// ```
 /// use std::time::Duration;
@@ -81,10 +93,7 @@ where
             let Json(inputs) = inputs
                 .map_err(|refused| ErrorResponse::refused(refused.status(), refused.body_text()))?;
             let request = PredictRequest::new(inputs).with_context(context);
-            let answer = service.oneshot(request).await;
-            answer
-                .map(|prediction| Json(prediction.outputs))
-                .map_err(ErrorResponse::of)
+            service.oneshot(request).await.map_err(ErrorResponse::of)
         },
     )
 }
@@ -103,7 +112,7 @@ where
 /// let app: Router = Router::new().route("/readyz", readiness(move || accepting.is_accepting()));
 /// ```
 ///
-/// With a host, ask for both: `accepting.is_accepting() && host.health() == Health::Ready`.
+/// A host has one of its own, `Host::readiness` (feature `python`).
 pub fn readiness<F, T>(is_ready: F) -> MethodRouter<T>
 where
     F: Fn() -> bool + Clone + Send + Sync + 'static,
@@ -116,4 +125,13 @@ where
             StatusCode::SERVICE_UNAVAILABLE
         }
     })
+}
+
+/// Answers by 200, for `/livez`: that the process runs, whatever its load and however its host is.
+///
+/// A process that is only busy, or whose program blocks, is not to be killed for it: that is what
+/// [`readiness`] is for.
+#[expect(clippy::unused_async, reason = "axum's handlers are async")]
+pub async fn liveness() -> StatusCode {
+    StatusCode::OK
 }

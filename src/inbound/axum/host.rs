@@ -1,0 +1,95 @@
+//! What a host gives a server: its readiness, and its end.
+
+use std::{future::Ready, time::Duration};
+
+use http::StatusCode;
+
+use super::GracefulShutdown;
+use crate::{Health, Host};
+
+impl Host {
+    /// A handler for `/readyz`: 200 while the host takes calls and gets on with them, else 503; the
+    /// body is one word that says why.
+    ///
+    /// | | |
+    /// |---|---|
+    /// | `ready`, `saturated` | 200 |
+    /// | `starting`, `blocked`, `lost`, `stopping` | 503 |
+    ///
+    /// A host that is [`Saturated`](Health::Saturated) stays in: it still answers, and to take it
+    /// out would saturate the others. `stopping` is said from when a server of this host
+    /// [shuts down](Self::shutdown). It takes no lock that Python holds, and no GIL.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use axum::{Router, routing::get};
+    /// use tokio::net::TcpListener;
+    /// use tower_dspy::{Host, inbound::axum::{liveness, serve}};
+    ///
+    /// # async fn example(host: Host) -> std::io::Result<()> {
+    /// let app = Router::new()
+    ///     .route("/livez", get(liveness))
+    ///     .route("/readyz", get(host.readiness()));
+    /// let listener = TcpListener::bind("127.0.0.1:8080").await?;
+    /// serve(listener, app, host.shutdown(Duration::from_secs(20))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn readiness(
+        &self,
+    ) -> impl Fn() -> Ready<(StatusCode, &'static str)> + Clone + Send + Sync + 'static + use<>
+    {
+        let host = self.clone();
+        move || {
+            let accepting = host.shutdown_handle().is_accepting();
+            std::future::ready(said(accepting, &host.health()))
+        }
+    }
+
+    /// Ends a server at SIGTERM or Ctrl-C, and this host after it; for
+    /// [`serve`](crate::inbound::axum::serve).
+    ///
+    /// Requests in flight have `drain` to end by themselves. Then they are cancelled and have the
+    /// [grace](GracefulShutdown::grace) to clean up, before the host is [stopped](Self::stop). From
+    /// signal to end it takes at most the drain, two such graces and a second or so, with the time
+    /// of the hooks if there are any.
+    #[must_use]
+    pub fn shutdown(&self, drain: Duration) -> GracefulShutdown {
+        let host = self.clone();
+        GracefulShutdown::new(self.shutdown_handle().clone(), drain).last(move |grace| async move {
+            host.stop(grace).await;
+        })
+    }
+}
+
+const fn said(accepting: bool, health: &Health) -> (StatusCode, &'static str) {
+    match health {
+        Health::Lost => (StatusCode::SERVICE_UNAVAILABLE, "lost"),
+        _ if !accepting => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        Health::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        Health::Ready => (StatusCode::OK, "ready"),
+        Health::Saturated => (StatusCode::OK, "saturated"),
+        Health::Blocked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "blocked"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_answers_is_ready_and_what_does_not_is_not() {
+        let blocked = Health::Blocked { frame: None };
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(said(true, &Health::Ready), (StatusCode::OK, "ready"));
+        assert_eq!(
+            said(true, &Health::Saturated),
+            (StatusCode::OK, "saturated")
+        );
+        assert_eq!(said(true, &Health::Starting), (unavailable, "starting"));
+        assert_eq!(said(true, &blocked), (unavailable, "blocked"));
+        assert_eq!(said(true, &Health::Lost), (unavailable, "lost"));
+        assert_eq!(said(false, &Health::Ready), (unavailable, "stopping"));
+        assert_eq!(said(false, &blocked), (unavailable, "stopping"));
+    }
+}
