@@ -115,6 +115,9 @@ async fn trap_14_readiness_the_call_its_polls_and_its_drop_lie_in_one_span() {
     let _default = tracing_subscriber::registry()
         .with(fields.clone())
         .set_default();
+    // While a process has only one subscriber, tracing asks the thread that comes to a span first
+    // whether anybody listens, and remembers its answer: another test's thread would say no.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let read = |name| fields.0.lock().unwrap().get(name).cloned();
 
     let mut service = Track::new(Inside { polls: 0 }, Tracker::new());
