@@ -70,6 +70,7 @@ const fn said(accepting: bool, health: &Health) -> (StatusCode, &'static str) {
         Health::Ready => (StatusCode::OK, "ready"),
         Health::Saturated => (StatusCode::OK, "saturated"),
         Health::Blocked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "blocked"),
+        Health::Exhausted { .. } => (StatusCode::SERVICE_UNAVAILABLE, "exhausted"),
     }
 }
 
@@ -79,7 +80,11 @@ mod tests {
 
     #[test]
     fn what_answers_is_ready_and_what_does_not_is_not() {
-        let blocked = Health::Blocked { frame: None };
+        let blocked = Health::Blocked {
+            frame: None,
+            gil_held: false,
+        };
+        let exhausted = Health::Exhausted { abandoned: 16 };
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         assert_eq!(said(true, &Health::Ready), (StatusCode::OK, "ready"));
         assert_eq!(
@@ -88,6 +93,7 @@ mod tests {
         );
         assert_eq!(said(true, &Health::Starting), (unavailable, "starting"));
         assert_eq!(said(true, &blocked), (unavailable, "blocked"));
+        assert_eq!(said(true, &exhausted), (unavailable, "exhausted"));
         assert_eq!(said(true, &Health::Lost), (unavailable, "lost"));
         assert_eq!(said(false, &Health::Ready), (unavailable, "stopping"));
         assert_eq!(said(false, &blocked), (unavailable, "stopping"));
