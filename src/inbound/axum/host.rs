@@ -14,7 +14,7 @@ impl Host {
     /// | | |
     /// |---|---|
     /// | `ready`, `saturated` | 200 |
-    /// | `starting`, `blocked`, `lost`, `stopping` | 503 |
+    /// | `starting`, `blocked`, `exhausted`, `lost`, `stopping` | 503 |
     ///
     /// A host that is [`Saturated`](Health::Saturated) stays in: it still answers, and to take it
     /// out would saturate the others. `stopping` is said from when a server of this host
