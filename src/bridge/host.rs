@@ -11,10 +11,11 @@ use tokio::{
 };
 use tracing::Span;
 
+#[cfg(feature = "python")]
+use super::Embedded;
 use super::{
     Call, Fault, Health, Held, HostStats, ProgramCounts,
     call::CallState,
-    embedded::Embedded,
     inbox::{self, Control, Inbox, Start},
     runtime,
     spending::Spending,
@@ -51,6 +52,7 @@ pub struct Host {
 
 impl Host {
     /// A host inside this process. A process can have one.
+    #[cfg(feature = "python")]
     pub fn embedded() -> Embedded {
         Embedded::new()
     }

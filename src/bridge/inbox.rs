@@ -48,6 +48,29 @@ pub(super) struct Start {
     pub(super) held: Held,
 }
 
+impl Start {
+    /// Counts the start; `None` if the call was cancelled while it waited, and ends here.
+    pub(super) fn begin(self, counters: &Counters) -> Option<Self> {
+        if !self.state.is_cancelled() {
+            counters.started.add(1);
+            return Some(self);
+        }
+        counters.never_started.add(1);
+        drop(self.held);
+        self.state.settle(counters);
+        // Fails if nobody waits any more, and then nothing is owed.
+        let _ = self.outcome.send(Err(Fault::cancelled_before_start()));
+        None
+    }
+
+    /// What is left until the call's deadline, if it has one.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        let waited = now().saturating_sub(self.queued_at);
+        self.remaining
+            .map(|remaining| remaining.saturating_sub(waited))
+    }
+}
+
 /// All else that the loop is asked to do.
 pub(super) enum Control {
     Cancel(u64),

@@ -1,9 +1,7 @@
 //! Python's room, carried inside the binary.
 
-use pyo3::{prelude::*, types::PyDict};
-
 /// Module name and source, as `import` is to find them.
-const MODULES: &[(&str, &str)] = &[
+pub(super) const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy",
         include_str!("../python/tower_dspy/__init__.py"),
@@ -95,18 +93,5 @@ const MODULES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Lets `import tower_dspy` find the sources in this binary, before any on the path.
-pub(super) fn install(py: Python<'_>) -> PyResult<()> {
-    let sources = PyDict::new(py);
-    for (name, source) in MODULES {
-        sources.set_item(*name, *source)?;
-    }
-    let bootstrap = PyModule::from_code(
-        py,
-        &std::ffi::CString::new(include_str!("../python/tower_dspy/bootstrap.py"))?,
-        c"<tower-dspy>/tower_dspy/bootstrap.py",
-        c"tower_dspy_bootstrap",
-    )?;
-    bootstrap.call_method1("install", (sources,))?;
-    Ok(())
-}
+/// Makes the modules importable; see bootstrap.py.
+pub(super) const BOOTSTRAP: &str = include_str!("../python/tower_dspy/bootstrap.py");
