@@ -101,6 +101,8 @@ pub use bridge::{
     Health, Host, HostStats, LmTotals, StartError,
     env::{EnvError, PythonEnv},
 };
+#[cfg(feature = "workers")]
+pub use bridge::{WorkerProcess, WorkerState, WorkerStats, Workers};
 pub use builder::DspyServiceBuilderExt;
 pub use cancel::{Cancel, Cause};
 pub use context::{CallContext, CallId, Carrier, WithContext};

@@ -112,8 +112,8 @@ fn watch<'py>(
     inbox: &Arc<Inbox>,
     grace: f64,
 ) -> PyResult<(Bound<'py, PyAny>, OwnedFd)> {
-    let (read, write) = watchdog::pipe()?;
-    watchdog::read_dumps(inbox.clone(), read)?;
+    let (read, write) = dumps::pipe()?;
+    dumps::read_dumps(inbox.clone(), read)?;
     let module = port.py().import("tower_dspy.watchdog")?;
     let dog = module.getattr("Watchdog")?;
     let dog = dog.call1((port, runner, event_loop, write.as_raw_fd(), grace))?;

@@ -13,7 +13,6 @@ pub mod env;
 mod call;
 mod clock;
 mod counters;
-mod dump;
 mod exchange;
 mod fault;
 mod health;
@@ -35,6 +34,10 @@ mod convert;
 #[cfg(feature = "python")]
 mod drain;
 #[cfg(feature = "python")]
+mod dump;
+#[cfg(feature = "python")]
+mod dumps;
+#[cfg(feature = "python")]
 mod embedded;
 #[cfg(feature = "python")]
 mod ffi;
@@ -55,12 +58,18 @@ mod raised;
 #[cfg(feature = "python")]
 mod task_locals;
 
+// Port 2: worker processes.
+#[cfg(feature = "workers")]
+mod workers;
+
 #[cfg(feature = "python")]
 pub use embedded::Embedded;
 pub use health::Health;
 pub use host::Host;
 pub use start_error::StartError;
 pub use stats::{HostStats, LmTotals};
+#[cfg(feature = "workers")]
+pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
 
 pub(crate) use call::{Call, Outcome};
 pub(crate) use fault::{Fault, FaultKind, lost};

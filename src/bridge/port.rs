@@ -80,15 +80,7 @@ impl Port {
 
     /// A thread was abandoned; see pool.py.
     fn gave_up(&self, replaced: bool) {
-        let counters = &self.inbox.counters;
-        counters.abandoned.up();
-        counters.replaced.add(replaced.into());
-        tracing::warn!(
-            target: "tower_dspy",
-            abandoned = counters.abandoned.get(),
-            replaced,
-            "a thread did not stop within its grace and was given up; its call stays in flight"
-        );
+        self.inbox.gave_up(replaced);
     }
 
     fn came_back(&self) {

@@ -19,6 +19,10 @@ pub(super) const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/faults.py"),
     ),
     (
+        "tower_dspy.frames",
+        include_str!("../python/tower_dspy/frames.py"),
+    ),
+    (
         "tower_dspy.forks",
         include_str!("../python/tower_dspy/forks.py"),
     ),
@@ -86,6 +90,10 @@ pub(super) const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy.watchdog",
         include_str!("../python/tower_dspy/watchdog.py"),
+    ),
+    (
+        "tower_dspy.worker",
+        include_str!("../python/tower_dspy/worker.py"),
     ),
     (
         "tower_dspy.startup",
