@@ -274,7 +274,7 @@ async fn a_host_that_stops_cancels_what_runs() {
     let answer = call.await.unwrap();
     assert!(matches!(answer, Err(Error::Cancelled(_))), "{answer:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "cleaned");
-    std::fs::remove_file(path).unwrap();
+    std::fs::remove_file(&path).unwrap();
     let late = program.oneshot(ask_as(key)).await;
     assert!(matches!(late, Err(Error::Lost(_))), "{late:?}");
 }
