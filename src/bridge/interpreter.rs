@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use super::{
-    Fault, drain::Drain, embedded::Embedded, ffi, inbox::Inbox, install, linger::Linger, log,
-    port::Port, start_error::StartError, task_locals, watchdog,
+    Fault, drain::Drain, dumps, embedded::Embedded, ffi, inbox::Inbox, install, linger::Linger,
+    log, port::Port, start_error::StartError, task_locals,
 };
 
 /// The life of Python's thread.

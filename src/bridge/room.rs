@@ -76,6 +76,10 @@ pub(super) const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/steps.py"),
     ),
     (
+        "tower_dspy.tails",
+        include_str!("../python/tower_dspy/tails.py"),
+    ),
+    (
         "tower_dspy.threads",
         include_str!("../python/tower_dspy/threads.py"),
     ),

@@ -62,13 +62,18 @@ impl Pool {
     /// A worker answered a loading.
     pub(super) fn loaded(&mut self, id: u64, load: u64, result: Loaded) {
         let Some(pending) = self.loads.pending.get_mut(&load) else {
-            // Of one that takes another's place. Programs that all others have are not for it to
-            // refuse: it would have calls fail that any other answers.
+            // Of one that takes another's place: it serves the other programs.
             if let (Err(fault), Some(worker)) = (result, self.workers.get_mut(&id))
                 && self.loads.specs.contains_key(&load)
             {
+                tracing::error!(
+                    target: "tower_dspy",
+                    pid = worker.process.pid,
+                    python_type = %fault.python_type,
+                    "a worker could not load a program that others could"
+                );
                 tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
-                worker.kill("it was killed: it could not load a program that others could");
+                worker.lacks.insert(load, fault);
             }
             self.ready_if_loaded(id);
             return;
@@ -119,7 +124,9 @@ impl Pool {
             return;
         };
         let specs = &self.loads.specs;
-        let has_all = specs.keys().all(|load| worker.targets.contains_key(load));
+        let has_all = specs
+            .keys()
+            .all(|load| worker.targets.contains_key(load) || worker.lacks.contains_key(load));
         if worker.up && worker.state == WorkerState::Starting && has_all {
             worker.state = WorkerState::Ready;
             worker.ready_since = clock::now();

@@ -26,7 +26,7 @@ use crate::{
     bridge::{
         clock,
         exchange::Event,
-        inbox::{Control, Inbox},
+        inbox::{Control, Inbox, Start},
         running::Running,
     },
 };
@@ -138,34 +138,36 @@ impl Pool {
         while let Some((id, event)) = self.inbox.next_delivery() {
             self.deliver(id, event);
         }
-        while self.next_worker().is_some() {
+        while self.takes_calls() {
             let Some(start) = self.inbox.next_start() else {
                 return;
             };
-            // The choice anew for each: one that was cancelled takes no place.
-            let Some(start) = start.begin(&self.inbox.counters) else {
-                continue;
-            };
-            if let Some(id) = self.next_worker()
-                && let Some(worker) = self.workers.get_mut(&id)
-            {
-                self.inbox.counters.crossing.touch();
-                let (call, inbox) = (start.sequence, self.inbox.clone());
-                worker.take(start, |start| Running::new(inbox, start));
-                if worker.calls.contains_key(&call) {
-                    self.calls.insert(call, id);
-                }
+            if let Some(start) = start.begin(&self.inbox.counters) {
+                self.start(start);
             }
         }
     }
 
-    /// The worker that the next call goes to: the one with the fewest, a blocked one last.
-    fn next_worker(&self) -> Option<u64> {
-        let ready = |(_, worker): &(&u64, &Worker)| worker.state == WorkerState::Ready;
-        let workers = self.workers.iter().filter(ready);
-        workers
-            .min_by_key(|(_, worker)| worker.load())
-            .map(|(id, _)| *id)
+    fn takes_calls(&self) -> bool {
+        let ready = |worker: &Worker| worker.state == WorkerState::Ready;
+        self.workers.values().any(ready)
+    }
+
+    /// Hands a call to the worker with the fewest: a blocked one comes last, after it only those
+    /// that lack the program.
+    fn start(&mut self, start: Start) {
+        let ready = |(_, worker): &(&u64, &mut Worker)| worker.state == WorkerState::Ready;
+        let workers = self.workers.iter_mut().filter(ready);
+        let Some((&id, worker)) = workers.min_by_key(|(_, worker)| worker.load(start.target))
+        else {
+            return;
+        };
+        self.inbox.counters.crossing.touch();
+        let (call, inbox) = (start.sequence, self.inbox.clone());
+        worker.take(start, |start| Running::new(inbox, start));
+        if worker.calls.contains_key(&call) {
+            self.calls.insert(call, id);
+        }
     }
 
     fn cancel(&mut self, call: u64) {

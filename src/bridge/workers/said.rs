@@ -85,14 +85,17 @@ impl Pool {
             FromWorker::Loaded { load, target } => {
                 let result = match worker.no_lm.take() {
                     None => wire::value(tail),
-                    Some(reason) => Err(super::named("lm", &reason)),
+                    Some(reason) => Err(super::named("own_lm", &reason)),
                 };
                 worker.targets.insert(load, target);
                 self.loaded(id, load, result);
             }
             FromWorker::NotLoaded { load, fault } => {
-                worker.no_lm = None;
-                self.loaded(id, load, Err(Fault::read(&fault)));
+                let fault = match worker.no_lm.take() {
+                    None => Fault::read(&fault),
+                    Some(reason) => super::named("own_lm", &reason),
+                };
+                self.loaded(id, load, Err(fault));
             }
             FromWorker::AdoptLm {
                 lm,

@@ -10,6 +10,7 @@ use crate::{
     bridge::{
         call::{Abort, CallState},
         clock,
+        fault::Fault,
         inbox::Start,
         running::Running,
     },
@@ -62,6 +63,8 @@ pub(super) struct Worker {
     pub(super) verdict: Option<String>,
     /// Its own numbers of the programs.
     pub(super) targets: HashMap<u64, u64>,
+    /// The programs that it could not load, though others could.
+    pub(super) lacks: HashMap<u64, Fault>,
     pub(super) calls: HashMap<u64, InFlight>,
     /// By its own numbers.
     pub(super) exchanges: HashMap<u64, Exchange>,
@@ -89,6 +92,7 @@ impl Worker {
             up: false,
             verdict: None,
             targets: HashMap::new(),
+            lacks: HashMap::new(),
             calls: HashMap::new(),
             exchanges: HashMap::new(),
             lms: HashMap::new(),
@@ -131,9 +135,10 @@ impl Worker {
         self.calls.values().all(|call| call.owed_since.is_some())
     }
 
-    /// What to rank workers by: the least is given the next call.
-    pub(super) fn load(&self) -> (bool, usize) {
-        (self.is_blocked(), self.calls.len())
+    /// What to rank workers by for a call of a program: the least is given it.
+    pub(super) fn load(&self, program: u64) -> (bool, bool, usize) {
+        let lacks = !self.targets.contains_key(&program);
+        (lacks, self.is_blocked(), self.calls.len())
     }
 
     /// Hands a call over that has begun.
@@ -142,6 +147,11 @@ impl Worker {
         let remaining = start.time_left().map(|left| left.as_secs_f64());
         let target = self.targets.get(&start.target).copied();
         let lm = start.route.lm.clone();
+        let lacking = target.is_none().then(|| {
+            let fault = self.lacks.get(&start.target);
+            let reason = fault.map_or("none of that name", |fault| &fault.message);
+            super::fault(&format!("it could not load the program: {reason}"))
+        });
         let running = running(start);
         let inputs = serde_json::to_vec(&*inputs);
         match (target, inputs) {
@@ -161,8 +171,12 @@ impl Worker {
                 };
                 self.calls.insert(call, in_flight);
             }
-            (None, _) => running.finished(Err(super::fault("it has no such program"))),
             (_, Err(error)) => running.finished(Err(super::fault(&error.to_string()))),
+            (None, _) => {
+                if let Some(lacking) = lacking {
+                    running.finished(Err(lacking));
+                }
+            }
         }
     }
 

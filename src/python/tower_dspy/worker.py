@@ -23,6 +23,7 @@ from tower_dspy import faults, pool, startup
 from tower_dspy import loop as loops
 from tower_dspy.frames import Frames
 from tower_dspy.pacing import Pacer
+from tower_dspy.tails import to_json
 
 _PR_SET_PDEATHSIG = 1
 _LAST = ("full", "end", "value", "failed", "cancelled")
@@ -70,7 +71,7 @@ class Call:
         return self.over
 
     def partial(self, fields: dict[str, Any]) -> bool:
-        tail = _to_json(fields)
+        tail = to_json(fields)
         if self.is_over():
             return False
         self._port.frames.send("partial", {"call": self.sequence}, tail)
@@ -94,7 +95,7 @@ class Call:
     def _outcome(self, name: str, value: Any) -> None:
         self.end()
         try:
-            tail = _to_json(value)
+            tail = to_json(value)
         except Exception as error:
             if name == "finished":
                 self.settled(None)
@@ -187,7 +188,7 @@ class Port:
     def call_tool(
         self, tool_id: int, call: Call | None, arguments: dict[str, Any], deliver: Any
     ) -> Exchange | None:
-        return self._begin("call_tool", call, {"tool": tool_id}, _to_json(arguments), deliver)
+        return self._begin("call_tool", call, {"tool": tool_id}, to_json(arguments), deliver)
 
     def _begin(
         self, name: str, call: Call | None, body: dict[str, Any], tail: bytes, deliver: Any
@@ -285,7 +286,7 @@ class Port:
         except BaseException as error:  # what its import raises, SystemExit included
             self.frames.send("not_loaded", {"load": number, "fault": faults.describe(error)})
         else:
-            self.frames.send("loaded", {"load": number, "target": loaded["id"]}, _to_json(loaded))
+            self.frames.send("loaded", {"load": number, "target": loaded["id"]}, to_json(loaded))
 
     def _start(self, call: Call, body: dict[str, Any], inputs: bytes) -> None:
         if call.over:
@@ -355,7 +356,3 @@ def _event(body: dict[str, Any], tail: bytes) -> tuple[Any, ...]:
         return (what, json.loads(tail))
     head = (what, body["status"], [(name, value) for name, value in body["headers"]])
     return (*head, tail) if what == "full" else head
-
-
-def _to_json(value: Any) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
