@@ -160,7 +160,59 @@ async fn hang(target: &str, model: &str) {
 
 #[tokio::test]
 async fn a_loop_that_never_ends_is_killed_with_its_worker() {
-    hang("ends:spins", "w-spins").await;
+    hang("ends:spins_on", "w-spins-on").await;
+}
+
+#[tokio::test]
+async fn a_loop_that_can_be_broken_costs_no_worker() {
+    lm_server().await.script("w-spins", Reply::echo());
+    let workers = workers(1).await.start().await;
+    let host = workers.expect("a worker");
+    let qa = question(&host, "w-spins").await;
+    let spins = load(&host, "ends:spins", "w-spins").await;
+    let (call, _peer) = running(&spins).await;
+    call.abort();
+    eventually("its permit", || spins.in_flight() == 0).await;
+    recovered(&host, 1, 0, &qa).await;
+    stop(host).await;
+}
+
+/// Calls while workers are killed at random: each has its answer, and it is right or says `Lost`.
+#[tokio::test]
+async fn no_call_is_lost_silently() {
+    lm_server().await.script("w-storm", Reply::echo());
+    let host = start(2).await;
+    let qa = question(&host, "w-storm").await;
+    let (mut answered, mut lost) = (0, 0);
+    for round in 0..10 {
+        let ask = |n| {
+            let (qa, text) = (qa.clone(), format!("{round} {n}"));
+            tokio::spawn(async move { (qa.oneshot(ask(&text)).await, text) })
+        };
+        let calls: Vec<_> = (0..16).map(ask).collect();
+        // Wherever they are by now.
+        for _ in 0..round * 3 {
+            tokio::task::yield_now().await;
+        }
+        let there = pids(&host);
+        kill(there[round % there.len()]);
+        for call in calls {
+            match call.await.unwrap() {
+                (Ok(answer), text) => {
+                    assert_eq!(answer.outputs["answer"], format!("You said: {text}"));
+                    answered += 1;
+                }
+                (Err(Error::Lost(_)), _) => lost += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        let full = || host.worker_stats().unwrap().ready() == 2;
+        eventually("the pool at full strength", full).await;
+    }
+    assert_eq!(answered + lost, 160);
+    assert_eq!(host.worker_stats().unwrap().calls_lost, lost);
+    assert_eq!(qa.in_flight(), 0);
+    stop(host).await;
 }
 
 #[tokio::test]

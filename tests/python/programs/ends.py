@@ -25,6 +25,15 @@ async def spins(port: int):
             pass
 
 
+async def spins_on(port: int):
+    """The same, whatever is raised in it."""
+    with _tell(port):
+        while True:
+            with contextlib.suppress(BaseException):
+                while True:
+                    pass
+
+
 async def ignores_sigterm(port: int):
     signal.signal(signal.SIGTERM, lambda *_: None)
     with _tell(port):
