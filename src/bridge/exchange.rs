@@ -163,7 +163,7 @@ impl CallOf {
     }
 
     /// The call of a tool with these arguments.
-    pub(super) fn to_tool(self, arguments: Map<String, Value>) -> ToolCall {
+    pub(super) fn into_tool(self, arguments: Map<String, Value>) -> ToolCall {
         let mut asked = ToolCall::new(arguments);
         (asked.context, asked.tenant) = (self.context, self.tenant);
         asked

@@ -1,6 +1,9 @@
 //! The way into Python. The only place that names pyo3, and that by feature `python` only.
 //!
-//! One thread owns the interpreter and runs an asyncio loop. Everyone else reaches it through the
+//! There are two ports to one runner, `src/python/tower_dspy/runner.py`: the interpreter in this
+//! process, and worker processes, by feature `workers`. The service cannot tell them apart.
+//!
+//! In this process, one thread owns the interpreter and runs an asyncio loop. Everyone else reaches it through the
 //! `inbox` and gets owned values back, so no tokio thread ever waits for the GIL and no
 //! Python object leaves Python's threads.
 //!

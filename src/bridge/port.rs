@@ -123,7 +123,7 @@ impl Port {
         let tool = self.inbox.tool(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
         let asked = CallOf::of(call.map(|call| &call.get().0));
-        let asked = asked.to_tool(convert::fields(arguments)?);
+        let asked = asked.into_tool(convert::fields(arguments)?);
         self.opener(call, deliver)
             .open(|opening| opening.tool_call(tool, asked))
     }

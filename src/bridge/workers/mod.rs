@@ -29,14 +29,6 @@ pub(super) use stats::Roster;
 
 use super::fault::{Fault, FaultKind};
 
-/// A failure of what Python's room calls `kind`.
-fn named(kind: &str, message: &str) -> Fault {
-    Fault {
-        kind: FaultKind::Named(kind.to_owned()),
-        ..Fault::new("", message)
-    }
-}
-
 /// The outcome of a call whose worker could not do its part.
 fn fault(reason: &str) -> Fault {
     Fault {

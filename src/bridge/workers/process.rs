@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -223,6 +224,10 @@ async fn attend(
         let broken = loop {
             let said = match read.next().await {
                 None => break HUNG_UP.to_owned(),
+                // It ended with something of ours unread.
+                Some(Err(error)) if error.kind() == ErrorKind::ConnectionReset => {
+                    break HUNG_UP.to_owned();
+                }
                 Some(Err(error)) => break error.to_string(),
                 Some(Ok(frame)) => FromWorker::read(frame.freeze()),
             };

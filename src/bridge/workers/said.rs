@@ -83,31 +83,24 @@ impl Pool {
                 message,
             } => log::forward(level, &logger, &message),
             FromWorker::Loaded { load, target } => {
-                let result = match worker.no_lm.take() {
-                    None => wire::value(tail),
-                    Some(reason) => Err(super::named("own_lm", &reason)),
-                };
                 worker.targets.insert(load, target);
-                self.loaded(id, load, result);
+                self.loaded(id, load, wire::value(tail));
             }
             FromWorker::NotLoaded { load, fault } => {
-                let fault = match worker.no_lm.take() {
-                    None => Fault::read(&fault),
-                    Some(reason) => super::named("own_lm", &reason),
-                };
-                self.loaded(id, load, Err(fault));
+                self.loaded(id, load, Err(Fault::read(&fault)));
             }
             FromWorker::AdoptLm {
                 lm,
                 model,
                 base_url,
                 key,
-            } => match exchange::adopt(model, base_url, key.map(|key| key.0)) {
-                Ok(handle) => {
-                    worker.lms.insert(lm, Arc::new(handle));
-                }
-                Err(reason) => worker.no_lm = Some(reason),
-            },
+            } => {
+                let adopted = exchange::adopt(model, base_url, key.map(|key| key.0));
+                let error = adopted
+                    .map(|handle| worker.lms.insert(lm, Arc::new(handle)))
+                    .err();
+                worker.process.say(&ToWorker::Adopted { lm, error }, &[]);
+            }
             FromWorker::Open {
                 exchange,
                 lm,
@@ -138,7 +131,7 @@ impl Pool {
                     let Value::Object(arguments) = arguments? else {
                         return Err("the arguments of a tool are no object".to_owned());
                     };
-                    opening.tool_call(tool, call.to_tool(arguments))
+                    opening.tool_call(tool, call.into_tool(arguments))
                 });
             }
             FromWorker::Abort { exchange } => {

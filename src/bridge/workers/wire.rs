@@ -45,6 +45,11 @@ pub(super) enum ToWorker<'a> {
         #[serde(flatten)]
         event: EventHeader,
     },
+    /// What became of an LM that a program brought along.
+    Adopted {
+        lm: i64,
+        error: Option<String>,
+    },
     Stop {
         grace: f64,
     },

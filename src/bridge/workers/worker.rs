@@ -70,8 +70,6 @@ pub(super) struct Worker {
     pub(super) exchanges: HashMap<u64, Exchange>,
     /// LMs that its programs brought along, by its own numbers.
     pub(super) lms: HashMap<i64, Arc<LmHandle>>,
-    /// Why an LM could not be taken over, for the loading that asked for it.
-    pub(super) no_lm: Option<String>,
     /// Threads that were given up and still work.
     pub(super) abandoned: u32,
     pub(super) ready_since: Duration,
@@ -96,7 +94,6 @@ impl Worker {
             calls: HashMap::new(),
             exchanges: HashMap::new(),
             lms: HashMap::new(),
-            no_lm: None,
             abandoned: 0,
             ready_since: Duration::ZERO,
             beat: Duration::ZERO,

@@ -10,7 +10,9 @@ import math
 import re
 from typing import Any
 
-_DEEPEST = 128
+# What Rust reads, and how many brackets it takes at least to nest too deep.
+_DEEPEST = 126
+_MANY = 100
 _FROM, _TO = -(1 << 63), 1 << 64
 # As long as the shortest integer that may be too great.
 _LONG = re.compile(rb"\d{19}")
@@ -24,7 +26,7 @@ def to_json(value: Any) -> bytes:
         _refuse(value, 0)
         raise
     tail = text.encode()
-    if _LONG.search(tail):
+    if _LONG.search(tail) or tail.count(b"[") + tail.count(b"{") > _MANY:
         _refuse(value, 0)
     return tail
 

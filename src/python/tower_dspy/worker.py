@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import queue
+import select
 import signal
 import socket
 import sys
@@ -132,6 +133,7 @@ class Port:
         self._exchange_numbers = itertools.count(1)
         # Below zero: those of the host count up from there.
         self._lm_numbers = itertools.count(-1, -1)
+        self._adopted: dict[int, str | None] = {}
         self._controls: deque[tuple[str, Any]] = deque()
         self._starts: deque[tuple[Call, Any, bytes]] = deque()
         self._events: deque[tuple[int, tuple[Any, ...]]] = deque()
@@ -172,8 +174,16 @@ class Port:
     def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> int:
         number = next(self._lm_numbers)
         body = {"lm": number, "model": model, "base_url": base_url, "key": key}
-        # If the host cannot use it, the loading of the program fails.
         self.frames.send("adopt_lm", body)
+        # Loading holds the loop up anyway.
+        coming = select.poll()
+        coming.register(self.frames, select.POLLIN)
+        while number not in self._adopted:
+            coming.poll()
+            self.look()
+        error = self._adopted.pop(number)
+        if error is not None:
+            raise ValueError(error)
         return number
 
     def open(self, lm_id: int, call: Call | None, request: Any, deliver: Any) -> Exchange | None:
@@ -230,6 +240,8 @@ class Port:
             if name == "start":
                 call = self.calls[body["call"]] = Call(self, body["call"], body["lm"])
                 self._starts.append((call, body, tail))
+            elif name == "adopted":
+                self._adopted[body["lm"]] = body["error"]
             elif name == "event":
                 self._take_event(body["exchange"], _event(body, tail))
             else:
