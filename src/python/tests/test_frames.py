@@ -71,7 +71,7 @@ def test_values_are_json_or_refused() -> None:
     value = {"a": [1, 2.5, None, True, "ü"], "b": (1 << 64) - 1}
     assert to_json(value) == '{"a":[1,2.5,null,true,"ü"],"b":18446744073709551615}'.encode()
     deep: list = []
-    for _ in range(126):
+    for _ in range(130):
         deep = [deep]
     for refused, error, said in [
         (deep, ValueError, "nested deeper"),
