@@ -35,9 +35,9 @@ const SYNC_THREADS: usize = 64;
 ///
 /// # How it differs from [`Host::embedded`]
 /// The programs run in child processes, so that as many of them compute at once as there are
-/// workers, and what cannot be stopped in one is stopped with its process. A call costs some
-/// hundred microseconds more. A process may have several such hosts, needs no libpython, and may
-/// start another after one was stopped. LM calls are made by this process all the same: limits,
+/// workers, and what cannot be stopped in one is stopped with its process. A call costs more: all
+/// that crosses is written to a socket and read again. A process may have several such hosts, needs
+/// no libpython, and may start another after one was stopped. LM calls are made by this process all the same: limits,
 /// layers, keys and counts hold for all workers together.
 ///
 /// Each program is loaded in each worker; what it keeps in memory, each has for itself.
