@@ -58,7 +58,8 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
-//! | `lm` (default, part of `python`) | [`lm`]: LM calls as a tower HTTP stack |
+//! | `workers` | [`Host::workers`](Host): programs in worker processes; needs no libpython |
+//! | `lm` (default, part of both) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
 //! | `axum` | `inbound::axum`: a program behind a route, [`CallContext`] as an extractor, [`Error`] as a response, readiness, a server that ends in bounded time |
 //! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status, [`Error`] as a status |
@@ -68,7 +69,7 @@
 //! Without default features the layers build with no Python, for any tower service.
 
 mod batch;
-#[cfg(feature = "python")]
+#[cfg(feature = "_host")]
 pub mod bridge;
 mod builder;
 mod cancel;
@@ -77,7 +78,7 @@ pub mod deadline;
 pub mod drop_scope;
 pub mod error;
 pub mod inbound;
-#[cfg(any(feature = "python", feature = "test-util"))]
+#[cfg(any(feature = "_host", feature = "test-util"))]
 mod innermost;
 pub mod layers;
 #[cfg(feature = "lm")]
@@ -85,7 +86,7 @@ pub mod lm;
 pub mod outbound;
 pub mod patterns;
 mod request;
-#[cfg(feature = "python")]
+#[cfg(feature = "_host")]
 pub mod service;
 mod session;
 mod spent;
@@ -95,11 +96,13 @@ mod sync;
 pub mod testing;
 
 pub use batch::{Batch, predict_all};
-#[cfg(feature = "python")]
+#[cfg(feature = "_host")]
 pub use bridge::{
     Health, Host, HostStats, LmTotals, StartError,
     env::{EnvError, PythonEnv},
 };
+#[cfg(feature = "workers")]
+pub use bridge::{WorkerProcess, WorkerState, WorkerStats, Workers};
 pub use builder::DspyServiceBuilderExt;
 pub use cancel::{Cancel, Cause};
 pub use context::{CallContext, CallId, Carrier, WithContext};
@@ -119,7 +122,7 @@ pub use layers::{
 pub use lm::Lm;
 pub use outbound::OutboundLayer;
 pub use request::{PredictRequest, Prediction, Tenant, Usage};
-#[cfg(feature = "python")]
+#[cfg(feature = "_host")]
 pub use service::{DspyService, LoadError, Tool, ToolCall};
 pub use session::{Session, SessionLayer, SessionService};
 pub use spent::{LmCall, LmOutcome, Spent};

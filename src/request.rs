@@ -153,13 +153,13 @@ impl PredictRequest {
     }
 
     /// The LM's name and the tenant.
-    #[cfg(feature = "python")]
+    #[cfg(feature = "_host")]
     pub(crate) fn route(&self) -> Route {
         self.route.clone()
     }
 
     /// The context.
-    #[cfg(any(feature = "python", feature = "test-util"))]
+    #[cfg(any(feature = "_host", feature = "test-util"))]
     pub(crate) fn context_ref(&self) -> &CallContext {
         &self.context
     }

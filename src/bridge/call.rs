@@ -69,6 +69,7 @@ impl CallState {
     }
 
     /// Whether the call may call no LM any more.
+    #[cfg(feature = "python")]
     pub(super) fn is_over(&self) -> bool {
         self.has(CANCEL_SENT | OUTCOME_OUT)
     }

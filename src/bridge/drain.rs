@@ -1,6 +1,6 @@
 //! What wakes the loop: hands to Python's runner what the inbox has.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pyo3::{intern, prelude::*};
 
@@ -10,7 +10,8 @@ use super::{
     inbox::{Control, Inbox, Start},
     listeners::Listeners,
     log,
-    port::{Parts, Pending, Port},
+    port::{Pending, Port},
+    running::Running,
 };
 
 /// Called by the loop when the inbox has something: hands it to the runner.
@@ -69,43 +70,22 @@ impl Drain {
     }
 
     fn start(&self, py: Python<'_>, start: Start) -> PyResult<()> {
-        let counters = &self.inbox.counters;
-        if start.state.is_cancelled() {
-            counters.never_started.add(1);
-            drop(start.held);
-            start.state.settle(counters);
-            let _ = start.outcome.send(Err(Fault::cancelled_before_start()));
+        let Some(start) = start.begin(&self.inbox.counters) else {
             return Ok(());
-        }
-        counters.started.add(1);
-        let remaining = start.remaining.map(|remaining| {
-            let waited = super::inbox::now().saturating_sub(start.queued_at);
-            remaining.saturating_sub(waited).as_secs_f64()
-        });
-        let pending = Bound::new(
-            py,
-            Pending {
-                context: start.context,
-                route: start.route,
-                span: start.span,
-                inbox: self.inbox.clone(),
-                state: start.state,
-                parts: Mutex::new(Parts {
-                    outcome: Some(start.outcome),
-                    held: start.held,
-                }),
-            },
-        )?;
-        let begun = convert::to_dict(py, &start.inputs)
+        };
+        let (sequence, target) = (start.sequence, start.target);
+        let remaining = start.time_left().map(|left| left.as_secs_f64());
+        let inputs = start.inputs.clone();
+        let pending = Bound::new(py, Pending(Running::new(self.inbox.clone(), start)))?;
+        let begun = convert::to_dict(py, &inputs)
             .map_err(|(field, error)| Fault::of_input(py, field, &error))
             .and_then(|inputs| {
-                let arguments = (start.sequence, &pending, start.target, inputs, remaining);
+                let arguments = (sequence, &pending, target, inputs, remaining);
                 let started = self.start.bind(py).call1(arguments);
                 started.map_err(|error| Fault::of(py, &error))
             });
         if let Err(fault) = begun {
-            pending.get().settle();
-            pending.get().resolve(Err(fault));
+            pending.get().0.finished(Err(fault));
         }
         Ok(())
     }

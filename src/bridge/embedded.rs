@@ -6,10 +6,11 @@ use tokio::sync::{Mutex, oneshot, watch};
 
 use super::{
     Host,
-    env::{EnvError, LinkedPython, PythonEnv},
+    env::{LinkedPython, PythonEnv},
     ffi,
     inbox::Inbox,
     interpreter, runtime,
+    start_error::StartError,
 };
 
 /// The one host of this process, and what it was started with.
@@ -151,46 +152,6 @@ impl Embedded {
         *started = Some((self, host.clone()));
         Ok(host)
     }
-}
-
-/// Why there is no host.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// No venv fits.
-    #[error(transparent)]
-    Env(#[from] EnvError),
-    /// The interpreter did not start.
-    #[error("the Python interpreter did not start: {reason}")]
-    Interpreter {
-        /// What CPython, or the system, says.
-        reason: String,
-    },
-    /// DSPy, or Python's side of this crate, did not start.
-    #[error("DSPy did not start: {python_type}: {message}\n{traceback}")]
-    Python {
-        /// The exception's class.
-        python_type: String,
-        /// Its message.
-        message: String,
-        /// Its traceback.
-        traceback: String,
-    },
-    /// The process has a host that was started with other settings.
-    #[error(
-        "this process already runs an embedded host that was started with other settings; \
-         share that host, or start both with the same settings"
-    )]
-    Another,
-    /// The process had a host.
-    #[error(
-        "this process had its embedded host ({reason}); an interpreter cannot be started twice, \
-         so keep the host running as long as it is needed"
-    )]
-    Over {
-        /// What became of it.
-        reason: String,
-    },
 }
 
 async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError> {

@@ -2,36 +2,29 @@
 //!
 //! Python's side is `transport.py`, which says what an event is. The exchange runs on the host's
 //! LM runtime; its events come back through the inbox for code on the loop, and through a channel
-//! for code on a thread, which waits without the GIL.
+//! for code on a thread of this process. How a port hands them to Python is the port's affair.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError, mpsc},
-};
+#[cfg(feature = "python")]
+use std::sync::mpsc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::BodyExt;
-use pyo3::{
-    exceptions::PyValueError,
-    prelude::*,
-    types::{PyBytes, PyTuple},
-};
-use serde_json::Value;
-use tokio::{runtime::Handle, time::Instant};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
     call::{Abort, CallState},
-    convert,
     counters::UnderWay,
     inbox::Inbox,
-    listeners::Listeners,
+    running::Running,
     tool::{self, Offered},
 };
 use crate::{
-    CallContext, Cancel, Deadline, Tenant,
+    CallContext, Cancel, Deadline, Lm, Tenant,
     lm::{CallSpan, LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
     service::ToolCall,
     spent::{account::Account, attempt::Attempt},
@@ -49,6 +42,8 @@ pub(super) enum Event {
     /// What a tool answered.
     Value(Value),
     Failed(Failure),
+    /// For code on a thread: it was aborted.
+    #[cfg(feature = "python")]
     Cancelled,
 }
 
@@ -64,7 +59,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// The kind of error that DSPy is to see, in the words of `transport.py`, and its message.
-    fn describe(&self) -> (&'static str, String) {
+    pub(super) fn describe(&self) -> (&'static str, String) {
         let failure = match self {
             Self::Lm(failure) => failure,
             Self::Body(message) => return ("protocol", message.clone()),
@@ -92,47 +87,32 @@ impl Failure {
 
 #[derive(Debug)]
 pub(super) struct Head {
-    status: u16,
+    pub(super) status: u16,
     headers: HeaderMap,
+}
+
+impl Head {
+    /// The headers as text, as DSPy wants them.
+    pub(super) fn headers(&self) -> Vec<(String, String)> {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = self.headers.iter();
+        headers
+            .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+            .collect()
+    }
 }
 
 impl Event {
     pub(super) const fn is_last(&self) -> bool {
-        matches!(
-            self,
-            Self::Full(..) | Self::End | Self::Value(_) | Self::Failed(_) | Self::Cancelled
-        )
-    }
-
-    pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-        let head = |head: &Head| -> Vec<(String, String)> {
-            let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-            let headers = head.headers.iter();
-            headers
-                .map(|(name, value)| (name.as_str().to_owned(), text(value)))
-                .collect()
-        };
-        match self {
-            Self::Full(parts, body) => {
-                ("full", parts.status, head(&parts), PyBytes::new(py, &body)).into_pyobject(py)
-            }
-            Self::Head(parts) => ("head", parts.status, head(&parts)).into_pyobject(py),
-            Self::Chunk(bytes) => ("chunk", PyBytes::new(py, &bytes)).into_pyobject(py),
-            Self::End => ("end",).into_pyobject(py),
-            Self::Value(value) => ("value", convert::to_python(py, &value)?).into_pyobject(py),
-            Self::Failed(failure) => {
-                let (kind, message) = failure.describe();
-                ("failed", kind, message).into_pyobject(py)
-            }
-            Self::Cancelled => ("cancelled",).into_pyobject(py),
-        }
+        !matches!(self, Self::Head(_) | Self::Chunk(_))
     }
 }
 
 /// Where the events of an exchange go.
 #[derive(Clone)]
-enum Sink {
+pub(super) enum Sink {
     Loop(Arc<Inbox>, u64),
+    #[cfg(feature = "python")]
     Thread(mpsc::Sender<Event>),
 }
 
@@ -141,6 +121,7 @@ impl Sink {
     fn send(&self, event: Event) {
         match self {
             Self::Loop(inbox, id) => inbox.deliver(*id, event),
+            #[cfg(feature = "python")]
             Self::Thread(sender) => {
                 let _ = sender.send(event);
             }
@@ -148,50 +129,13 @@ impl Sink {
     }
 }
 
-/// The port's side of one exchange.
-#[pyclass(frozen)]
-pub(super) struct Exchange {
-    id: u64,
-    listeners: Arc<Listeners>,
-    call: Option<Arc<CallState>>,
-    abort: Abort,
-    events: Option<Mutex<mpsc::Receiver<Event>>>,
-}
-
-#[pymethods]
-impl Exchange {
-    /// The next event, for code on a thread.
-    fn wait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let Some(events) = &self.events else {
-            return Err(PyValueError::new_err(
-                "an exchange of the loop's delivers its events",
-            ));
-        };
-        let event = py.detach(|| {
-            let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-            // The sender, which is the exchange's alone, goes without a word only when that was
-            // aborted.
-            events.recv().unwrap_or(Event::Cancelled)
-        });
-        event.into_python(py)
-    }
-
-    /// Nobody reads on: the connection closes.
-    fn abort(&self) {
-        self.listeners.remove(self.id);
-        self.abort.now();
-        if let Some(call) = &self.call {
-            call.exchange_ended(self.id);
-        }
-    }
-}
-
 /// What an exchange needs of the port that opens it.
 pub(super) struct Opening<'a> {
     pub(super) inbox: &'a Arc<Inbox>,
-    pub(super) listeners: &'a Arc<Listeners>,
     pub(super) call: Option<Arc<CallState>>,
-    pub(super) deliver: Option<Py<PyAny>>,
+    /// Its number, and where its events go: before the start has returned, even.
+    pub(super) id: u64,
+    pub(super) sink: Sink,
 }
 
 /// What an LM is to know of the call that it is called for.
@@ -201,16 +145,40 @@ pub(super) struct CallOf {
     pub(super) span: Span,
 }
 
+impl CallOf {
+    /// Of a call, or of code that belongs to none.
+    pub(super) fn of(call: Option<&Running>) -> Self {
+        match call {
+            Some(call) => Self {
+                context: call.context.clone(),
+                tenant: call.route.tenant.clone(),
+                span: call.span.clone(),
+            },
+            None => Self {
+                context: CallContext::new(),
+                tenant: None,
+                span: Span::none(),
+            },
+        }
+    }
+
+    /// The call of a tool with these arguments.
+    pub(super) fn into_tool(self, arguments: Map<String, Value>) -> ToolCall {
+        let mut asked = ToolCall::new(arguments);
+        (asked.context, asked.tenant) = (self.context, self.tenant);
+        asked
+    }
+}
+
 impl Opening<'_> {
     /// Sends the request of DSPy's transport on its way; `None` if the call may not call an LM
     /// any more.
     pub(super) fn lm_call(
         self,
         lm: Arc<LmHandle>,
-        request: &Bound<'_, PyAny>,
+        mut request: LmRequest,
         call: CallOf,
-    ) -> PyResult<Option<Exchange>> {
-        let mut request = read_request(request)?;
+    ) -> Result<Option<Abort>, String> {
         let CallOf {
             mut context,
             tenant,
@@ -253,29 +221,21 @@ impl Opening<'_> {
         self,
         tool: Arc<Offered>,
         call: ToolCall,
-    ) -> PyResult<Option<Exchange>> {
+    ) -> Result<Option<Abort>, String> {
         self.start(|_| tool::run(tool, call))
     }
 
     /// Starts `work` on the host's runtime, unless the call is over. Its output is the last event.
-    fn start<W>(self, work: impl FnOnce(Sink) -> W) -> PyResult<Option<Exchange>>
+    fn start<W>(self, work: impl FnOnce(Sink) -> W) -> Result<Option<Abort>, String>
     where
         W: Future<Output = Event> + Send + 'static,
     {
-        let id = self.inbox.next_sequence();
-        let (sink, events) = match &self.deliver {
-            Some(_) => (Sink::Loop(self.inbox.clone(), id), None),
-            None => {
-                let (sender, events) = mpsc::channel();
-                (Sink::Thread(sender), Some(Mutex::new(events)))
-            }
-        };
-        let runtime: &Handle = super::runtime::handle().map_err(PyValueError::new_err)?;
+        let Self { id, sink, .. } = self;
+        let runtime = super::runtime::handle()?;
+        let call = self.call.clone();
         let start = || {
-            let call = self.call.clone();
             // Whoever waits is told of a panic too: else it would wait for ever.
             let work = AssertUnwindSafe(work(sink.clone())).catch_unwind();
-            let sink = sink.clone();
             let task = runtime.spawn(async move {
                 let end = work.await;
                 sink.send(end.unwrap_or(Event::Failed(Failure::Panicked)));
@@ -285,47 +245,45 @@ impl Opening<'_> {
             });
             Abort::new(task.abort_handle())
         };
-        // Listening first: an answer may come before `start` has returned.
-        if let Some(deliver) = self.deliver {
-            self.listeners.add(id, deliver, self.call.clone());
-        }
-        let abort = match &self.call {
+        Ok(match &self.call {
             Some(call) => call.begin_exchange(id, start),
             None => Some(start()),
-        };
-        let Some(abort) = abort else {
-            self.listeners.remove(id);
-            return Ok(None);
-        };
-        Ok(Some(Exchange {
-            id,
-            listeners: self.listeners.clone(),
-            call: self.call,
-            abort,
-            events,
-        }))
+        })
     }
 }
 
-/// DSPy's `TransportRequest` as a request of Rust's.
-fn read_request(request: &Bound<'_, PyAny>) -> PyResult<LmRequest> {
-    let invalid = |error: http::Error| PyValueError::new_err(error.to_string());
-    let method: String = request.getattr("method")?.extract()?;
-    let url: String = request.getattr("url")?.extract()?;
-    let headers: Vec<(String, String)> = request.getattr("headers")?.extract()?;
-    let body: Vec<u8> = request.getattr("body")?.extract()?;
-    let method = Method::from_bytes(method.as_bytes())
-        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+/// The LM that a program brought along, taken over.
+pub(super) fn adopt(
+    model: String,
+    base_url: Option<String>,
+    key: Option<String>,
+) -> Result<LmHandle, String> {
+    let mut lm = Lm::new(model);
+    if let Some(base_url) = base_url {
+        lm = lm.base_url(base_url);
+    }
+    if let Some(key) = key {
+        lm = lm.key(key);
+    }
+    lm.connect().map_err(|error| error.to_string())
+}
+
+/// The parts of DSPy's `TransportRequest` as a request of Rust's.
+pub(super) fn request(
+    method: &str,
+    url: &str,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+) -> Result<LmRequest, String> {
+    let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
     let mut sent = Request::builder()
         .method(method)
         .uri(url)
-        .body(Bytes::from(body))
-        .map_err(invalid)?;
+        .body(body)
+        .map_err(|error| error.to_string())?;
     for (name, value) in headers {
-        let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let value = HeaderValue::from_str(&value)
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+        let value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
         sent.headers_mut().append(name, value);
     }
     Ok(sent)

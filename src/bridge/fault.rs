@@ -2,7 +2,6 @@
 
 use std::{error::Error as StdError, time::Duration};
 
-use pyo3::{prelude::*, types::PyDict};
 use serde_json::Value;
 
 use crate::{Cancelled, Cause, Error, InvalidInput, LmError, Lost, ProgramError};
@@ -27,6 +26,8 @@ pub(crate) enum FaultKind {
     },
     /// An input does not fit its field's type.
     InvalidInput { field: String, expected: String },
+    /// The process that ran the call is gone.
+    Lost,
     /// Another failure that Python's room names itself.
     Named(String),
     /// Any other exception.
@@ -67,41 +68,6 @@ impl Fault {
         }
     }
 
-    /// Reads an exception that reached Rust.
-    pub(super) fn of(py: Python<'_>, error: &PyErr) -> Self {
-        let described = py
-            .import("tower_dspy.faults")
-            .and_then(|faults| faults.call_method1("describe", (error.value(py),)))
-            .and_then(|described| super::convert::from_python(&described));
-        match described {
-            Ok(described) => Self::read(&described),
-            // Before our own modules are there, or when Python has no memory left.
-            Err(_) => Self::new(
-                error.get_type(py).qualname().map_or_else(
-                    |_| "an exception".to_owned(),
-                    |name| name.to_string_lossy().into_owned(),
-                ),
-                error.value(py).str().map_or_else(
-                    |_| String::new(),
-                    |text| text.to_string_lossy().into_owned(),
-                ),
-            ),
-        }
-    }
-
-    /// The outcome of a call whose input `field` has no Python value.
-    pub(super) fn of_input(py: Python<'_>, field: &str, error: &PyErr) -> Self {
-        let fault = Self::of(py, error);
-        Self {
-            message: format!("the input `{field}` cannot be taken: {}", fault.message),
-            kind: FaultKind::InvalidInput {
-                field: field.to_owned(),
-                expected: "what Python can hold".to_owned(),
-            },
-            ..fault
-        }
-    }
-
     /// The outcome of a call that was cancelled while it was queued.
     pub(super) fn cancelled_before_start() -> Self {
         Self {
@@ -133,6 +99,7 @@ impl Fault {
                 let expected = format!("{field}: {expected}");
                 InvalidInput::new(program, Some(&field), self.message, expected).into()
             }
+            FaultKind::Lost => lost(&self.message),
             FaultKind::Named(_) | FaultKind::Raised => {
                 ProgramError::new(self.python_type, self.message, self.traceback).into()
             }
@@ -143,14 +110,6 @@ impl Fault {
 /// `LMTransportError` of `dspy.utils.exceptions.LMTransportError`: the module is DSPy's own affair.
 fn short(python_type: &str) -> &str {
     python_type.rsplit('.').next().unwrap_or(python_type)
-}
-
-/// Reads the outcome dict that a port hands over.
-pub(super) fn read_dict(described: &Bound<'_, PyDict>) -> Fault {
-    match super::convert::from_python(described.as_any()) {
-        Ok(described) => Fault::read(&described),
-        Err(error) => Fault::of(described.py(), &error),
-    }
 }
 
 /// The error of a call whose host went away.

@@ -11,10 +11,13 @@ use tokio::{
 };
 use tracing::Span;
 
+#[cfg(feature = "python")]
+use super::Embedded;
+#[cfg(feature = "workers")]
+use super::workers::{Roster, WorkerStats, Workers};
 use super::{
     Call, Fault, Health, Held, HostStats, ProgramCounts,
     call::CallState,
-    embedded::Embedded,
     inbox::{self, Control, Inbox, Start},
     runtime,
     spending::Spending,
@@ -47,12 +50,22 @@ pub struct Host {
     /// Of the servers that end with it.
     #[cfg(feature = "axum")]
     shutdown: crate::Shutdown,
+    /// Of a host with worker processes, which end with the last that could use them.
+    #[cfg(feature = "workers")]
+    roster: Option<Arc<Roster>>,
 }
 
 impl Host {
     /// A host inside this process. A process can have one.
+    #[cfg(feature = "python")]
     pub fn embedded() -> Embedded {
         Embedded::new()
+    }
+
+    /// A host with as many worker processes; at least one.
+    #[cfg(feature = "workers")]
+    pub fn workers(workers: usize) -> Workers {
+        Workers::new(workers)
     }
 
     pub(super) fn new(
@@ -66,7 +79,29 @@ impl Host {
             thread: Arc::new(Mutex::new(Some(thread))),
             #[cfg(feature = "axum")]
             shutdown: crate::Shutdown::new(),
+            #[cfg(feature = "workers")]
+            roster: None,
         }
+    }
+
+    #[cfg(feature = "workers")]
+    pub(super) fn of_workers(
+        inbox: Arc<Inbox>,
+        ended: watch::Receiver<bool>,
+        thread: JoinHandle<()>,
+        roster: Roster,
+    ) -> Self {
+        Self {
+            roster: Some(Arc::new(roster)),
+            ..Self::new(inbox, ended, thread)
+        }
+    }
+
+    /// How the worker processes are; `None` for a host that has none.
+    #[cfg(feature = "workers")]
+    #[must_use]
+    pub fn worker_stats(&self) -> Option<WorkerStats> {
+        self.roster.as_ref().map(|roster| roster.stats())
     }
 
     /// What the host has done and is doing.

@@ -4,7 +4,7 @@
 //! before it drains, so a push after the clearing wakes it again.
 
 use std::{
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::OwnedFd,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -46,6 +46,29 @@ pub(super) struct Start {
     pub(super) state: Arc<CallState>,
     pub(super) outcome: oneshot::Sender<Outcome>,
     pub(super) held: Held,
+}
+
+impl Start {
+    /// Counts the start; `None` if the call was cancelled while it waited, and ends here.
+    pub(super) fn begin(self, counters: &Counters) -> Option<Self> {
+        if !self.state.is_cancelled() {
+            counters.started.add(1);
+            return Some(self);
+        }
+        counters.never_started.add(1);
+        drop(self.held);
+        self.state.settle(counters);
+        // Fails if nobody waits any more, and then nothing is owed.
+        let _ = self.outcome.send(Err(Fault::cancelled_before_start()));
+        None
+    }
+
+    /// What is left until the call's deadline, if it has one.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        let waited = now().saturating_sub(self.queued_at);
+        self.remaining
+            .map(|remaining| remaining.saturating_sub(waited))
+    }
 }
 
 /// All else that the loop is asked to do.
@@ -121,6 +144,19 @@ impl Inbox {
         (abandoned > 0 && abandoned >= self.max_abandoned as u64).then_some(abandoned)
     }
 
+    /// A thread was given up, and maybe replaced.
+    pub(super) fn gave_up(&self, replaced: bool) {
+        let counters = &self.counters;
+        counters.abandoned.up();
+        counters.replaced.add(replaced.into());
+        tracing::warn!(
+            target: "tower_dspy",
+            abandoned = counters.abandoned.get(),
+            replaced,
+            "a thread did not stop within its grace and was given up; its call stays in flight"
+        );
+    }
+
     /// Makes a tool known to Python, by the id that is returned.
     pub(super) fn add_tool(&self, tool: Offered) -> usize {
         let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
@@ -186,6 +222,7 @@ impl Inbox {
     }
 
     /// Whether the loop has been woken and has not seen it yet.
+    #[cfg(feature = "python")]
     pub(super) fn wakes(&self) -> bool {
         self.wake_pending.load(Ordering::Acquire)
     }
@@ -205,6 +242,7 @@ impl Inbox {
     }
 
     /// Whether something is left for the loop's next turn.
+    #[cfg(feature = "python")]
     pub(super) fn has_more(&self) -> bool {
         !self.starts.is_empty() || !self.deliveries.is_empty()
     }
@@ -263,8 +301,15 @@ impl Inbox {
         while self.deliveries.pop().is_some() {}
     }
 
-    pub(super) fn wake_fd(&self) -> RawFd {
-        self.wake.as_raw_fd()
+    /// What turns readable when the inbox has something, for a runtime to watch.
+    #[cfg(feature = "workers")]
+    pub(super) fn wake_handle(&self) -> std::io::Result<OwnedFd> {
+        self.wake.try_clone()
+    }
+
+    #[cfg(feature = "python")]
+    pub(super) fn wake_fd(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.wake)
     }
 }
 

@@ -10,15 +10,8 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use super::{
-    Fault,
-    drain::Drain,
-    embedded::{Embedded, StartError},
-    ffi,
-    inbox::Inbox,
-    linger::Linger,
-    log,
-    port::Port,
-    room, task_locals, watchdog,
+    Fault, drain::Drain, dumps, embedded::Embedded, ffi, inbox::Inbox, install, linger::Linger,
+    log, port::Port, start_error::StartError, task_locals,
 };
 
 /// The life of Python's thread.
@@ -64,7 +57,7 @@ struct Loop<'py> {
 }
 
 fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyResult<Loop<'py>> {
-    room::install(py)?;
+    install::install(py)?;
     let startup = py.import("tower_dspy.startup")?;
     startup.call_method0("before_import")?;
     let path = py.import("sys")?.getattr("path")?;
@@ -119,8 +112,8 @@ fn watch<'py>(
     inbox: &Arc<Inbox>,
     grace: f64,
 ) -> PyResult<(Bound<'py, PyAny>, OwnedFd)> {
-    let (read, write) = watchdog::pipe()?;
-    watchdog::read_dumps(inbox.clone(), read)?;
+    let (read, write) = dumps::pipe()?;
+    dumps::read_dumps(inbox.clone(), read)?;
     let module = port.py().import("tower_dspy.watchdog")?;
     let dog = module.getattr("Watchdog")?;
     let dog = dog.call1((port, runner, event_loop, write.as_raw_fd(), grace))?;

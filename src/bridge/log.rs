@@ -2,6 +2,7 @@
 //!
 //! DSPy's messages may repeat prompts, so they appear at debug level, whatever level they had.
 
+#[cfg(feature = "python")]
 use super::fault::Fault;
 
 /// Of the room's start, before any program: what this host has to do without.
@@ -23,6 +24,7 @@ pub(super) fn forward(level: u32, logger: &str, message: &str) {
 }
 
 /// A failure in Python's room itself, which no call can be told of.
+#[cfg(feature = "python")]
 pub(super) fn python_failed(fault: &Fault) {
     tracing::error!(
         target: "tower_dspy::python",

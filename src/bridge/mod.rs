@@ -1,6 +1,9 @@
-//! The way into Python. The only place that names pyo3.
+//! The way into Python. The only place that names pyo3, and that by feature `python` only.
 //!
-//! One thread owns the interpreter and runs an asyncio loop. Everyone else reaches it through the
+//! There are two ports to one runner, `src/python/tower_dspy/runner.py`: the interpreter in this
+//! process, and worker processes, by feature `workers`. The service cannot tell them apart.
+//!
+//! In this process, one thread owns the interpreter and runs an asyncio loop. Everyone else reaches it through the
 //! `inbox` and gets owned values back, so no tokio thread ever waits for the GIL and no
 //! Python object leaves Python's threads.
 //!
@@ -12,34 +15,64 @@ pub mod env;
 
 mod call;
 mod clock;
-mod convert;
 mod counters;
-mod drain;
-mod dump;
-mod embedded;
 mod exchange;
 mod fault;
-mod ffi;
 mod health;
 mod host;
 mod inbox;
-mod interpreter;
-mod linger;
-mod listeners;
 mod log;
-mod port;
 mod room;
+mod running;
 mod runtime;
 mod spending;
+mod start_error;
 mod stats;
-mod task_locals;
 mod tool;
 mod watchdog;
 
-pub use embedded::{Embedded, StartError};
+// Port 1: the interpreter in this process.
+#[cfg(feature = "python")]
+mod convert;
+#[cfg(feature = "python")]
+mod drain;
+#[cfg(feature = "python")]
+mod dump;
+#[cfg(feature = "python")]
+mod dumps;
+#[cfg(feature = "python")]
+mod embedded;
+#[cfg(feature = "python")]
+mod ffi;
+#[cfg(feature = "python")]
+mod install;
+#[cfg(feature = "python")]
+mod interpreter;
+#[cfg(feature = "python")]
+mod linger;
+#[cfg(feature = "python")]
+mod listeners;
+#[cfg(feature = "python")]
+mod opener;
+#[cfg(feature = "python")]
+mod port;
+#[cfg(feature = "python")]
+mod raised;
+#[cfg(feature = "python")]
+mod task_locals;
+
+// Port 2: worker processes.
+#[cfg(feature = "workers")]
+mod workers;
+
+#[cfg(feature = "python")]
+pub use embedded::Embedded;
 pub use health::Health;
 pub use host::Host;
+pub use start_error::StartError;
 pub use stats::{HostStats, LmTotals};
+#[cfg(feature = "workers")]
+pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
 
 pub(crate) use call::{Call, Outcome};
 pub(crate) use fault::{Fault, FaultKind, lost};

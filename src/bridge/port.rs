@@ -1,25 +1,24 @@
 //! The embedded port: what Python's runner calls.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
-use tokio::sync::oneshot;
-use tracing::Span;
 
 use super::{
-    call::{CallState, Outcome},
     convert,
-    exchange::{CallOf, Exchange, Opening},
-    fault::{self, Fault},
-    inbox::{Held, Inbox},
+    exchange::{CallOf, adopt},
+    fault::Fault,
+    inbox::Inbox,
     listeners::Listeners,
     log,
+    opener::{self, Exchange, Opener},
+    raised,
+    running::Running,
     watchdog::Sight,
 };
-use crate::{CallContext, Lm, Tenant, request::Route, service::ToolCall};
 
 /// The port's own side, called by the runner on Python's thread.
 #[pyclass(frozen)]
@@ -42,15 +41,11 @@ impl Port {
         self.listeners.clone()
     }
 
-    fn opening(
-        &self,
-        call: Option<&Bound<'_, Pending>>,
-        deliver: Option<Py<PyAny>>,
-    ) -> Opening<'_> {
-        Opening {
+    fn opener(&self, call: Option<&Bound<'_, Pending>>, deliver: Option<Py<PyAny>>) -> Opener<'_> {
+        Opener {
             inbox: &self.inbox,
             listeners: &self.listeners,
-            call: call.map(|call| call.get().state.clone()),
+            call: call.map(|call| call.get().0.state.clone()),
             deliver,
         }
     }
@@ -74,7 +69,7 @@ impl Port {
         program: Option<String>,
         call: Option<&Bound<'_, Pending>>,
     ) {
-        let call_id = call.and_then(|call| call.get().context.call_id);
+        let call_id = call.and_then(|call| call.get().0.context.call_id);
         self.inbox.saw(&Sight {
             frames,
             program,
@@ -85,15 +80,7 @@ impl Port {
 
     /// A thread was abandoned; see pool.py.
     fn gave_up(&self, replaced: bool) {
-        let counters = &self.inbox.counters;
-        counters.abandoned.up();
-        counters.replaced.add(replaced.into());
-        tracing::warn!(
-            target: "tower_dspy",
-            abandoned = counters.abandoned.get(),
-            replaced,
-            "a thread did not stop within its grace and was given up; its call stays in flight"
-        );
+        self.inbox.gave_up(replaced);
     }
 
     fn came_back(&self) {
@@ -119,14 +106,10 @@ impl Port {
         self.inbox.counters.crossing.touch();
         let lm = self.inbox.lm(lm_id);
         let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
-        let (context, tenant) = Pending::whose(call);
-        let span = call.map_or_else(Span::none, |call| call.get().span.clone());
-        let call_of = CallOf {
-            context,
-            tenant,
-            span,
-        };
-        self.opening(call, deliver).lm_call(lm, request, call_of)
+        let request = opener::read_request(request)?;
+        let call_of = CallOf::of(call.map(|call| &call.get().0));
+        self.opener(call, deliver)
+            .open(|opening| opening.lm_call(lm, request, call_of))
     }
 
     /// Begins the call of a tool; see toolbox.py.
@@ -139,9 +122,10 @@ impl Port {
     ) -> PyResult<Option<Exchange>> {
         let tool = self.inbox.tool(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
-        let mut asked = ToolCall::new(convert::fields(arguments)?);
-        (asked.context, asked.tenant) = Pending::whose(call);
-        self.opening(call, deliver).tool_call(tool, asked)
+        let asked = CallOf::of(call.map(|call| &call.get().0));
+        let asked = asked.into_tool(convert::fields(arguments)?);
+        self.opener(call, deliver)
+            .open(|opening| opening.tool_call(tool, asked))
     }
 
     /// Takes an LM over that a program brought along.
@@ -151,16 +135,7 @@ impl Port {
         base_url: Option<String>,
         key: Option<String>,
     ) -> PyResult<usize> {
-        let mut lm = Lm::new(model);
-        if let Some(base_url) = base_url {
-            lm = lm.base_url(base_url);
-        }
-        if let Some(key) = key {
-            lm = lm.key(key);
-        }
-        let lm = lm
-            .connect()
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let lm = adopt(model, base_url, key).map_err(PyValueError::new_err)?;
         Ok(self.inbox.add_lm(lm))
     }
 
@@ -172,125 +147,60 @@ impl Port {
 
 /// The port's side of one call that has been started.
 #[pyclass(frozen)]
-pub(super) struct Pending {
-    pub(super) context: CallContext,
-    pub(super) route: Route,
-    pub(super) span: Span,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) state: Arc<CallState>,
-    pub(super) parts: Mutex<Parts>,
-}
-
-/// What is given away, each once.
-pub(super) struct Parts {
-    pub(super) outcome: Option<oneshot::Sender<Outcome>>,
-    pub(super) held: Held,
-}
-
-impl Pending {
-    /// What an LM or a tool is to know of the call that it is called for, if it is for one.
-    fn whose(call: Option<&Bound<'_, Self>>) -> (CallContext, Option<Tenant>) {
-        call.map_or((CallContext::new(), None), |call| {
-            let this = call.get();
-            (this.context.clone(), this.route.tenant.clone())
-        })
-    }
-
-    fn parts<T>(&self, take: impl FnOnce(&mut Parts) -> T) -> T {
-        take(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn resolve(&self, outcome: Outcome) {
-        if let Some(sender) = self.parts(|parts| parts.outcome.take()) {
-            self.inbox.counters.crossing.touch();
-            self.state.outcome_out(&self.inbox.counters);
-            // What the call left behind asks for nobody: a thread that waits there is woken.
-            self.state.close_exchanges();
-            // Fails if nobody waits any more, and then nothing is owed.
-            let _ = sender.send(outcome);
-        }
-    }
-
-    pub(super) fn settle(&self) {
-        // What the call holds goes first: whoever sees it settled finds the permit free.
-        drop(self.parts(|parts| parts.held.take()));
-        self.state.settle(&self.inbox.counters);
-    }
-}
+pub(super) struct Pending(pub(super) Running);
 
 #[pymethods]
 impl Pending {
     fn done(&self, value: &Bound<'_, PyAny>) {
         let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        self.resolve(value);
+        self.0.resolve(value);
     }
 
     fn failed(&self, described: &Bound<'_, PyDict>) {
-        self.resolve(Err(fault::read_dict(described)));
+        self.0.resolve(Err(raised::read_dict(described)));
     }
 
     fn settled(&self, strays: Option<Vec<String>>) {
-        if let Some(strays) = strays {
-            self.inbox.counters.strays.add(strays.len() as u64);
-            tracing::warn!(
-                target: "tower_dspy",
-                call_id = self.context.call_id.map(crate::CallId::get),
-                tasks = strays.join(", "),
-                "the call left work behind, which was told to stop and has ended"
-            );
-        }
-        self.settle();
+        self.0.settled(strays.as_deref());
     }
 
     fn finished(&self, value: &Bound<'_, PyAny>) {
         let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        // Settled first: the caller that gets the answer finds its permit free.
-        self.settle();
-        self.resolve(value);
+        self.0.finished(value);
     }
 
     /// Keeps a partial answer; false if nobody waits for one any more.
     fn partial(&self, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
-        let serde_json::Value::Object(fields) = convert::from_python(fields)? else {
-            return Ok(false);
-        };
-        let attempt = self.state.spending().attempt(&self.inbox.lm_counters);
-        Ok(attempt.is_some_and(|attempt| attempt.partial(fields)))
+        Ok(self.0.partial(convert::from_python(fields)?))
     }
 
     /// The program got an LM's answer.
     fn stepped(&self) {
-        if let Some(attempt) = self.state.spending().attempt(&self.inbox.lm_counters) {
-            attempt.stepped();
-        }
+        self.0.stepped();
     }
 
     /// The program calls an LM past the host.
     fn bypassed(&self, lm: &str) {
-        let spending = self.state.spending();
-        spending.bypassed(lm, &self.inbox.lm_counters);
+        self.0.bypassed(lm);
     }
 
     /// The name of the LM that the caller asked for.
     fn lm(&self) -> Option<&str> {
-        self.route.lm.as_deref()
+        self.0.route.lm.as_deref()
     }
 
     /// Whether the call may call no LM any more.
     fn is_over(&self) -> bool {
         // The loop may be held up by this very call, and not hear that the host stops.
-        self.state.is_over() || self.inbox.closed().is_some()
+        self.0.state.is_over() || self.0.inbox.closed().is_some()
     }
 
     /// The call is to stop: Rust closes its LM connections before Python hears of it.
     fn cancel(&self) {
-        self.state.cancel(&self.inbox.counters);
+        self.0.state.cancel(&self.0.inbox.counters);
     }
 
-    /// The loop ends: the caller learns that the host is gone, and the work stays counted.
     fn abandon(&self) {
-        self.state.close_exchanges();
-        drop(self.parts(|parts| (parts.outcome.take(), parts.held.take())));
-        self.state.outcome_out(&self.inbox.counters);
+        self.0.abandon();
     }
 }

@@ -1,9 +1,7 @@
 //! Python's room, carried inside the binary.
 
-use pyo3::{prelude::*, types::PyDict};
-
 /// Module name and source, as `import` is to find them.
-const MODULES: &[(&str, &str)] = &[
+pub(super) const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy",
         include_str!("../python/tower_dspy/__init__.py"),
@@ -19,6 +17,10 @@ const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy.faults",
         include_str!("../python/tower_dspy/faults.py"),
+    ),
+    (
+        "tower_dspy.frames",
+        include_str!("../python/tower_dspy/frames.py"),
     ),
     (
         "tower_dspy.forks",
@@ -74,6 +76,10 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/steps.py"),
     ),
     (
+        "tower_dspy.tails",
+        include_str!("../python/tower_dspy/tails.py"),
+    ),
+    (
         "tower_dspy.threads",
         include_str!("../python/tower_dspy/threads.py"),
     ),
@@ -90,23 +96,14 @@ const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/watchdog.py"),
     ),
     (
+        "tower_dspy.worker",
+        include_str!("../python/tower_dspy/worker.py"),
+    ),
+    (
         "tower_dspy.startup",
         include_str!("../python/tower_dspy/startup.py"),
     ),
 ];
 
-/// Lets `import tower_dspy` find the sources in this binary, before any on the path.
-pub(super) fn install(py: Python<'_>) -> PyResult<()> {
-    let sources = PyDict::new(py);
-    for (name, source) in MODULES {
-        sources.set_item(*name, *source)?;
-    }
-    let bootstrap = PyModule::from_code(
-        py,
-        &std::ffi::CString::new(include_str!("../python/tower_dspy/bootstrap.py"))?,
-        c"<tower-dspy>/tower_dspy/bootstrap.py",
-        c"tower_dspy_bootstrap",
-    )?;
-    bootstrap.call_method1("install", (sources,))?;
-    Ok(())
-}
+/// Makes the modules importable; see bootstrap.py.
+pub(super) const BOOTSTRAP: &str = include_str!("../python/tower_dspy/bootstrap.py");

@@ -30,7 +30,7 @@ impl Overloaded {
     }
 
     /// `threads` that do not stop were given up, and no more may be.
-    #[cfg(feature = "python")]
+    #[cfg(feature = "_host")]
     pub(crate) fn abandoned(program: &str, threads: u64) -> Self {
         let why = format!(
             "is sync and {threads} threads of the host's do not stop; try again later or \

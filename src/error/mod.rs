@@ -94,7 +94,7 @@ impl Error {
     }
 
     /// The same, with what the call had spent.
-    #[cfg(feature = "python")]
+    #[cfg(feature = "_host")]
     pub(crate) fn with_spent(self, spent: Option<Arc<Spent>>) -> Self {
         match self {
             Self::Elapsed(error) => error.with_spent(spent).into(),

@@ -31,7 +31,7 @@ impl Permits {
         }
     }
 
-    #[cfg(feature = "python")]
+    #[cfg(feature = "_host")]
     pub(crate) fn in_flight(&self) -> usize {
         self.max_in_flight
             .saturating_sub(self.free.available_permits())

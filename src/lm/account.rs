@@ -27,7 +27,7 @@ impl LmLog {
     }
 
     /// The log of an attempt of a program's call.
-    #[cfg(feature = "python")]
+    #[cfg(feature = "_host")]
     pub(crate) fn of(attempt: Arc<Attempt>) -> Self {
         Self(attempt)
     }

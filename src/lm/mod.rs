@@ -48,7 +48,7 @@ use http_body::Body;
 use serde_json::{Map, Value, json};
 use tower::{BoxError, Layer, Service};
 
-#[cfg(feature = "python")]
+#[cfg(feature = "_host")]
 pub(crate) use self::http::CallSpan;
 pub use self::{
     account::LmLog,
@@ -249,7 +249,7 @@ impl Lm {
     }
 
     /// What Python's side builds the LM from. The key is not among it: Python has a placeholder.
-    #[cfg(feature = "python")]
+    #[cfg(feature = "_host")]
     pub(crate) fn config(&self) -> Value {
         json!({
             "model": self.model,

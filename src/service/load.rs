@@ -351,7 +351,7 @@ pub struct LoadError {
 impl LoadError {
     fn new(target: &str, fault: Fault) -> Self {
         let problem = match fault.kind {
-            FaultKind::Named(_) => fault.message,
+            FaultKind::Named(_) | FaultKind::Lost => fault.message,
             _ => format!("{}: {}", fault.python_type, fault.message),
         };
         Self {

@@ -131,12 +131,12 @@ impl Carried {
         Self(None)
     }
 
-    #[cfg(any(feature = "python", all(feature = "lm", test)))]
+    #[cfg(any(feature = "_host", all(feature = "lm", test)))]
     pub(crate) const fn new(account: Option<Arc<Account>>) -> Self {
         Self(account)
     }
 
-    #[cfg(feature = "python")]
+    #[cfg(feature = "_host")]
     pub(crate) const fn get(&self) -> Option<&Arc<Account>> {
         self.0.as_ref()
     }

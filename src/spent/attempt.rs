@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-#[cfg(any(feature = "python", test))]
+#[cfg(any(feature = "_host", test))]
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -44,12 +44,12 @@ struct State {
     open: Vec<(u64, Instant, LmCall)>,
     /// What this attempt spent of what its account holds.
     usage: Usage,
-    #[cfg(any(feature = "python", test))]
+    #[cfg(any(feature = "_host", test))]
     partial: bool,
 }
 
 /// What an attempt had come to when it was closed.
-#[cfg(any(feature = "python", test))]
+#[cfg(any(feature = "_host", test))]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Closed {
     pub(crate) tokens: u64,
@@ -138,7 +138,7 @@ impl Attempt {
 }
 
 /// What the bridge tells of the program.
-#[cfg(any(feature = "python", test))]
+#[cfg(any(feature = "_host", test))]
 impl Attempt {
     /// The program gives a partial answer; false if nobody waits for one any more.
     pub(crate) fn partial(&self, fields: Map<String, Value>) -> bool {

@@ -43,3 +43,5 @@ mod tools;
 mod traffic;
 mod venv;
 mod watchdog;
+mod workers;
+mod workers_end;

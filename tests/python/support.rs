@@ -42,14 +42,20 @@ pub(crate) async fn venv() -> PathBuf {
 pub(crate) async fn start() -> Host {
     static HOST: OnceCell<Host> = OnceCell::const_new();
     let host = HOST.get_or_init(|| async {
-        Host::embedded()
-            .venv(venv().await)
-            .python_path(programs())
-            .start()
-            .await
-            .expect("a host")
+        let venv = venv().await;
+        if in_a_worker() {
+            let workers = Host::workers(1).venv(venv).python_path(programs());
+            return workers.start().await.expect("a worker");
+        }
+        let embedded = Host::embedded().venv(venv).python_path(programs());
+        embedded.start().await.expect("a host")
     });
     host.await.clone()
+}
+
+/// Whether all is to run in a worker process instead: both are to do the same.
+pub(crate) fn in_a_worker() -> bool {
+    env::var_os("TOWER_DSPY_TEST_WORKER").is_some()
 }
 
 /// The process's host, for the length of a test.

@@ -82,6 +82,20 @@ pub(super) fn is_ours(path: &Path) -> bool {
     path.join(IN_PROGRESS).exists() || path.join(INSTALLED).exists()
 }
 
+/// The Python that a venv was made by; where that is not known, the one of the build, or else
+/// whichever `python3` is.
+pub(super) fn own_python(venv: &Venv) -> LinkedPython {
+    let other = LinkedPython::build_time()
+        .unwrap_or_else(|_| LinkedPython::new("3.11.0", "/usr").with_interpreter("python3"));
+    match Config::read(venv, &other) {
+        Ok(Config { home, version, .. }) => match home.parent() {
+            Some(prefix) => LinkedPython::new(&version, prefix),
+            None => other,
+        },
+        Err(_) => other,
+    }
+}
+
 /// What `pyvenv.cfg` says.
 struct Config {
     home: PathBuf,

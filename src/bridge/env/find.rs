@@ -100,17 +100,34 @@ pub(super) fn find(
     around: &Surroundings,
     linked: &LinkedPython,
 ) -> Result<PythonEnv, EnvError> {
+    choose(explicit, around, |_| linked.clone())
+}
+
+/// The same where each venv's own Python runs it.
+pub(super) fn find_standalone(
+    explicit: Option<&Path>,
+    around: &Surroundings,
+) -> Result<PythonEnv, EnvError> {
+    choose(explicit, around, check::own_python)
+}
+
+fn choose(
+    explicit: Option<&Path>,
+    around: &Surroundings,
+    linked: impl Fn(&Venv) -> LinkedPython,
+) -> Result<PythonEnv, EnvError> {
+    let check = |venv: &Venv| check::check(venv, &linked(venv));
     // Whoever named a venv wants that one: another in its place would be a surprise.
     if let Some(path) = explicit {
-        return check::check(&Venv::new(path, Origin::Explicit), linked);
+        return check(&Venv::new(path, Origin::Explicit));
     }
     if let Some(path) = &around.virtual_env {
-        return check::check(&Venv::new(path, Origin::VirtualEnv), linked);
+        return check(&Venv::new(path, Origin::VirtualEnv));
     }
 
     let mut first_misfit = None;
     for venv in come_across(around) {
-        match check::check(&venv, linked) {
+        match check(&venv) {
             Ok(env) => return Ok(env),
             Err(misfit) => {
                 first_misfit.get_or_insert(misfit);
@@ -119,8 +136,9 @@ pub(super) fn find(
     }
     Err(first_misfit.unwrap_or_else(|| {
         let searched = around.working_dir.clone().unwrap_or_else(|| ".".into());
+        let venv = Venv::new(&searched.join(".venv"), Origin::WorkingDir);
         EnvError::NotFound {
-            command: command::make(&searched.join(".venv"), linked),
+            command: command::make(venv.path(), &linked(&venv)),
             searched,
         }
     }))

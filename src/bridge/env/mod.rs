@@ -85,6 +85,15 @@ impl PythonEnv {
         find::find(explicit, surroundings, linked)
     }
 
+    /// Finds this process's venv, as [`find`](Self::find) does, for a Python of its own process:
+    /// which installation made it does not matter.
+    ///
+    /// # Errors
+    /// As for [`find`](Self::find).
+    pub fn find_standalone(explicit: Option<&Path>) -> Result<Self, EnvError> {
+        find::find_standalone(explicit, &Surroundings::of_process())
+    }
+
     /// Checks the venv at `path`, without starting an interpreter.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! `application/problem+json` by the [table](super::respond). [`predict`] is the whole handler, and
 //! [`serve`] a server that ends in bounded time.
 
-#[cfg(feature = "python")]
+#[cfg(feature = "_host")]
 mod host;
 mod prediction;
 mod serve;

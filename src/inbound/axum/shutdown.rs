@@ -55,7 +55,7 @@ impl GracefulShutdown {
     }
 
     /// Runs `last` when all else is done; it is told the grace.
-    #[cfg(feature = "python")]
+    #[cfg(feature = "_host")]
     pub(super) fn last<F, Fut>(mut self, last: F) -> Self
     where
         F: FnOnce(Duration) -> Fut + Send + 'static,

@@ -51,7 +51,7 @@ def make(
 
         loop = uvloop.new_event_loop()
     else:
-        loop = asyncio.SelectorEventLoop(_Selector(linger))
+        loop = asyncio.SelectorEventLoop(None if linger is None else _Selector(linger))
     asyncio.set_event_loop(loop)
     hops, _ = find_hops()  # what it lacks, seam.py has told of
     pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *patience)

@@ -233,6 +233,8 @@ fn a_build_that_knows_no_python() {
     );
 }
 
+// A build without pyo3 links to no Python, and so knows none.
+#[cfg(feature = "python")]
 #[test]
 fn the_python_of_the_build_is_known() {
     let linked = LinkedPython::build_time().unwrap();

@@ -1,0 +1,137 @@
+//! Programs, loaded in every worker: those that are there, and each that takes a lost one's place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{WorkerState, fault, pool::Pool, wire::ToWorker};
+use crate::bridge::{clock, fault::Fault};
+
+type Loaded = Result<Value, Fault>;
+
+/// What was loaded, and what is being loaded, by the pool's numbers.
+#[derive(Default)]
+pub(super) struct Loads {
+    last: u64,
+    specs: BTreeMap<u64, Value>,
+    pending: BTreeMap<u64, Pending>,
+}
+
+/// A loading that not all workers have answered.
+struct Pending {
+    reply: oneshot::Sender<Loaded>,
+    waiting_for: BTreeSet<u64>,
+    /// Of the first worker that answered, or of the first that failed.
+    result: Option<Loaded>,
+}
+
+impl Pool {
+    /// Loads a program in every worker. Those that start load it before they take a call.
+    pub(super) fn load(&mut self, spec: Value, reply: oneshot::Sender<Loaded>) {
+        self.loads.last += 1;
+        let load = self.loads.last;
+        let mut waiting_for = BTreeSet::new();
+        for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.up) {
+            let spec = &spec;
+            worker.process.say(&ToWorker::Load { load, spec }, &[]);
+            waiting_for.insert(*id);
+        }
+        self.loads.specs.insert(load, spec);
+        let pending = Pending {
+            reply,
+            waiting_for,
+            result: None,
+        };
+        self.loads.pending.insert(load, pending);
+    }
+
+    /// Loads all programs in a worker that has just come up.
+    pub(super) fn load_all(&mut self, id: u64) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            for (&load, spec) in &self.loads.specs {
+                worker.process.say(&ToWorker::Load { load, spec }, &[]);
+                if let Some(pending) = self.loads.pending.get_mut(&load) {
+                    pending.waiting_for.insert(id);
+                }
+            }
+        }
+        self.ready_if_loaded(id);
+    }
+
+    /// A worker answered a loading.
+    pub(super) fn loaded(&mut self, id: u64, load: u64, result: Loaded) {
+        let Some(pending) = self.loads.pending.get_mut(&load) else {
+            // Of one that takes another's place: it serves the other programs.
+            if let (Err(fault), Some(worker)) = (result, self.workers.get_mut(&id))
+                && self.loads.specs.contains_key(&load)
+            {
+                tracing::error!(
+                    target: "tower_dspy",
+                    pid = worker.process.pid,
+                    python_type = %fault.python_type,
+                    "a worker could not load a program that others could"
+                );
+                tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
+                worker.lacks.insert(load, fault);
+            }
+            self.ready_if_loaded(id);
+            return;
+        };
+        pending.waiting_for.remove(&id);
+        if result.is_err() || pending.result.is_none() {
+            pending.result = Some(result);
+        }
+        self.conclude(load);
+        self.ready_if_loaded(id);
+    }
+
+    /// A worker has ended: it answers no loading.
+    pub(super) fn not_loaded(&mut self, id: u64, reason: &str) {
+        let waits = |(_, pending): &(&u64, &Pending)| pending.waiting_for.contains(&id);
+        let pending = self.loads.pending.iter().filter(waits);
+        let loads: Vec<u64> = pending.map(|(load, _)| *load).collect();
+        for load in loads {
+            // Not for the next worker to end of as well.
+            self.loaded(id, load, Err(fault(reason)));
+        }
+    }
+
+    fn conclude(&mut self, load: u64) {
+        let failed = |pending: &Pending| matches!(pending.result, Some(Err(_)));
+        let over = |pending: &Pending| pending.waiting_for.is_empty() || failed(pending);
+        if !self.loads.pending.get(&load).is_some_and(over) {
+            return;
+        }
+        let Some(pending) = self.loads.pending.remove(&load) else {
+            return;
+        };
+        if failed(&pending) {
+            self.loads.specs.remove(&load);
+        }
+        if let Some(mut result) = pending.result {
+            if let Ok(Value::Object(program)) = &mut result {
+                program.insert("id".into(), load.into());
+            }
+            // Whoever asked may have gone; the program stays loaded.
+            let _ = pending.reply.send(result);
+        }
+    }
+
+    /// A worker that has all programs takes calls.
+    fn ready_if_loaded(&mut self, id: u64) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let specs = &self.loads.specs;
+        let has_all = specs
+            .keys()
+            .all(|load| worker.targets.contains_key(load) || worker.lacks.contains_key(load));
+        if worker.up && worker.state == WorkerState::Starting && has_all {
+            worker.state = WorkerState::Ready;
+            worker.ready_since = clock::now();
+            self.publish();
+            self.started_if_full();
+        }
+    }
+}

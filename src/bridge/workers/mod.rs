@@ -1,0 +1,38 @@
+//! Port 2: programs in worker processes.
+//!
+//! A pool keeps N child processes of the venv's own Python. Each runs the same runner as the
+//! embedded interpreter does, and is reached by frames on a socket. One thread of this process, the
+//! pool's, drains the host's inbox and hears all workers, so that nothing here is locked. LM calls
+//! come back to this process, with its layers, limits and keys.
+//!
+//! Invariants:
+//! 1. A call is in one worker, from its start until it is settled; a worker that ends settles all
+//!    that it had, and each of them has an outcome.
+//! 2. What ends a call closes its LM connections here, before its worker hears of it.
+//! 3. A worker ends with this process, and all that it started ends with it.
+
+mod ends;
+mod loads;
+mod pool;
+mod process;
+mod said;
+mod start;
+mod stats;
+mod wire;
+mod worker;
+
+pub use start::Workers;
+pub use stats::{WorkerProcess, WorkerStats};
+pub use worker::WorkerState;
+
+pub(super) use stats::Roster;
+
+use super::fault::{Fault, FaultKind};
+
+/// The outcome of a call whose worker could not do its part.
+fn fault(reason: &str) -> Fault {
+    Fault {
+        kind: FaultKind::Lost,
+        ..Fault::new("", format!("the worker failed: {reason}"))
+    }
+}

@@ -1,0 +1,275 @@
+//! What the pool does when a worker says something.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{
+    pool::Pool,
+    wire::{self, EventHeader, FromWorker, ToWorker},
+    worker::Exchange,
+};
+use crate::{
+    CallId, StartError,
+    bridge::{
+        call::Abort,
+        exchange::{self, CallOf, Opening, Sink},
+        fault::Fault,
+        log,
+        watchdog::Sight,
+    },
+};
+
+impl Pool {
+    pub(super) fn said(&mut self, id: u64, said: FromWorker, tail: &Bytes) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        // What its loop says of no call says nothing of whether calls go on.
+        let of_none = matches!(
+            said,
+            FromWorker::Beat | FromWorker::Blocked { .. } | FromWorker::Log { .. }
+        );
+        if !of_none {
+            self.inbox.counters.crossing.touch();
+        }
+        match said {
+            FromWorker::Ready { weaker } => {
+                for weaker in weaker {
+                    tracing::warn!(target: "tower_dspy", "{weaker}");
+                }
+                worker.up = true;
+                worker.beat();
+                self.load_all(id);
+            }
+            FromWorker::Unusable { fault } => {
+                let fault = Fault::read(&fault);
+                self.not_started(StartError::Python {
+                    python_type: fault.python_type,
+                    message: fault.message,
+                    traceback: fault.traceback,
+                });
+            }
+            FromWorker::Beat => {
+                worker.beat();
+                self.inbox.counters.beat.touch();
+            }
+            FromWorker::Blocked {
+                frames,
+                program,
+                call,
+            } => {
+                let call = call.and_then(|call| worker.calls.get(&call));
+                let call_id = call.and_then(|call| call.running.context.call_id);
+                self.inbox.saw(&Sight {
+                    frames,
+                    program,
+                    call_id: call_id.map(CallId::get),
+                    gil_held: false,
+                });
+            }
+            FromWorker::GaveUp { replaced } => {
+                worker.abandoned += 1;
+                self.inbox.gave_up(replaced);
+            }
+            FromWorker::CameBack => {
+                worker.abandoned = worker.abandoned.saturating_sub(1);
+                self.inbox.counters.abandoned.down();
+            }
+            FromWorker::Log {
+                level,
+                logger,
+                message,
+            } => log::forward(level, &logger, &message),
+            FromWorker::Loaded { load, target } => {
+                worker.targets.insert(load, target);
+                self.loaded(id, load, wire::value(tail));
+            }
+            FromWorker::NotLoaded { load, fault } => {
+                self.loaded(id, load, Err(Fault::read(&fault)));
+            }
+            FromWorker::AdoptLm {
+                lm,
+                model,
+                base_url,
+                key,
+            } => {
+                let adopted = exchange::adopt(model, base_url, key.map(|key| key.0));
+                let error = adopted
+                    .map(|handle| worker.lms.insert(lm, Arc::new(handle)))
+                    .err();
+                worker.process.say(&ToWorker::Adopted { lm, error }, &[]);
+            }
+            FromWorker::Open {
+                exchange,
+                lm,
+                call,
+                method,
+                url,
+                headers,
+            } => {
+                let request = exchange::request(&method, &url, headers, tail.clone());
+                let lm = match usize::try_from(lm) {
+                    Ok(lm) => self.inbox.lm(lm),
+                    Err(_) => worker.lms.get(&lm).cloned(),
+                };
+                self.begin(id, exchange, call, |opening, call| {
+                    let lm = lm.ok_or("the host knows no such LM")?;
+                    opening.lm_call(lm, request?, call)
+                });
+            }
+            FromWorker::CallTool {
+                exchange,
+                tool,
+                call,
+            } => {
+                let tool = self.inbox.tool(tool);
+                let arguments = wire::value(tail).map_err(|fault| fault.message);
+                self.begin(id, exchange, call, |opening, call| {
+                    let tool = tool.ok_or("the host knows no such tool")?;
+                    let Value::Object(arguments) = arguments? else {
+                        return Err("the arguments of a tool are no object".to_owned());
+                    };
+                    opening.tool_call(tool, call.into_tool(arguments))
+                });
+            }
+            FromWorker::Abort { exchange } => {
+                if let Some(open) = worker.exchanges.remove(&exchange) {
+                    self.exchanges.remove(&open.id);
+                    open.abort.now();
+                    if let Some(call) = open.call {
+                        call.exchange_ended(open.id);
+                    }
+                }
+            }
+            FromWorker::Done { call } => {
+                if let Some(in_flight) = worker.calls.get(&call) {
+                    in_flight.running.resolve(wire::value(tail));
+                    self.resolved(id, call);
+                }
+            }
+            FromWorker::Failed { call, fault } => {
+                if let Some(in_flight) = worker.calls.get(&call) {
+                    in_flight.running.resolve(Err(Fault::read(&fault)));
+                    self.resolved(id, call);
+                }
+            }
+            FromWorker::Finished { call } => {
+                if let Some(in_flight) = worker.calls.remove(&call) {
+                    self.calls.remove(&call);
+                    in_flight.running.finished(wire::value(tail));
+                }
+            }
+            FromWorker::Settled { call, strays } => {
+                if let Some(in_flight) = worker.calls.get_mut(&call) {
+                    in_flight.running.settled(strays.as_deref());
+                    in_flight.settled = true;
+                    if in_flight.resolved {
+                        self.forget(id, call);
+                    }
+                }
+            }
+            FromWorker::Abandoned { call } => {
+                if let Some(in_flight) = worker.calls.get(&call) {
+                    in_flight.running.abandon();
+                }
+            }
+            FromWorker::Cancelled { call } => {
+                if let Some(in_flight) = worker.calls.get(&call) {
+                    in_flight.running.state.cancel(&self.inbox.counters);
+                    worker.owes_end_of(call);
+                }
+            }
+            FromWorker::Partial { call } => {
+                if let (Some(in_flight), Ok(fields)) = (worker.calls.get(&call), wire::value(tail))
+                {
+                    in_flight.running.partial(fields);
+                }
+            }
+            FromWorker::Stepped { call } => {
+                if let Some(in_flight) = worker.calls.get(&call) {
+                    in_flight.running.stepped();
+                }
+            }
+            FromWorker::Bypassed { call, lm } => {
+                if let Some(in_flight) = worker.calls.get(&call) {
+                    in_flight.running.bypassed(&lm);
+                }
+            }
+        }
+    }
+
+    /// The outcome of a call is out.
+    fn resolved(&mut self, id: u64, call: u64) {
+        let worker = self.workers.get_mut(&id);
+        let in_flight = worker.and_then(|worker| worker.calls.get_mut(&call));
+        if let Some(in_flight) = in_flight {
+            in_flight.resolved = true;
+            if in_flight.settled {
+                self.forget(id, call);
+            } else if let Some(worker) = self.workers.get_mut(&id) {
+                // What goes on was left behind, and told to stop.
+                worker.owes_end_of(call);
+            }
+        }
+    }
+
+    /// A call with its outcome and its end is no affair of a worker's any more.
+    fn forget(&mut self, id: u64, call: u64) {
+        self.calls.remove(&call);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.calls.remove(&call);
+        }
+    }
+
+    /// Begins an exchange for a worker.
+    fn begin(
+        &mut self,
+        id: u64,
+        exchange: u64,
+        call: Option<u64>,
+        begin: impl FnOnce(Opening<'_>, CallOf) -> Result<Option<Abort>, String>,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let running = match call {
+            None => None,
+            Some(call) => match worker.calls.get(&call) {
+                // It has ended, as far as the host knows: nobody waits for an answer.
+                None => return,
+                in_flight => in_flight.map(|call| &call.running),
+            },
+        };
+        let state = running.map(|running| running.state.clone());
+        let number = self.inbox.next_sequence();
+        let opening = Opening {
+            inbox: &self.inbox,
+            call: state.clone(),
+            id: number,
+            sink: Sink::Loop(self.inbox.clone(), number),
+        };
+        match begin(opening, CallOf::of(running)) {
+            Ok(Some(abort)) => {
+                self.exchanges.insert(number, (id, exchange));
+                let open = Exchange {
+                    id: number,
+                    abort,
+                    call: state,
+                };
+                worker.exchanges.insert(exchange, open);
+            }
+            // The call is over, and its worker is about to hear of it: that says all.
+            Ok(None) => {}
+            Err(message) => {
+                let event = EventHeader::Failed {
+                    kind: "other",
+                    message,
+                };
+                let event = ToWorker::Event { exchange, event };
+                worker.process.say(&event, &[]);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One worker as the pool knows it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use super::{
+    process::{Process, Settings, Told},
+    wire::ToWorker,
+};
+use crate::{
+    bridge::{
+        call::{Abort, CallState},
+        clock,
+        fault::Fault,
+        inbox::Start,
+        running::Running,
+    },
+    lm::LmHandle,
+};
+
+/// Three missed heartbeats of 20 ms.
+const LATE: Duration = Duration::from_millis(60);
+
+/// How far a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It starts, imports DSPy and loads the programs.
+    Starting,
+    /// It takes calls.
+    Ready,
+    /// It takes no more calls, and ends when those that it has do: work that was told to stop does
+    /// not.
+    Retiring,
+    /// It was told to end, or killed.
+    Ending,
+}
+
+/// A call in a worker.
+pub(super) struct InFlight {
+    pub(super) running: Running,
+    /// It has its outcome.
+    pub(super) resolved: bool,
+    /// All its work has ended.
+    pub(super) settled: bool,
+    /// Since when it is to have ended, and has not.
+    pub(super) owed_since: Option<Duration>,
+}
+
+/// An LM exchange of a worker's.
+pub(super) struct Exchange {
+    /// By its number in the host.
+    pub(super) id: u64,
+    pub(super) abort: Abort,
+    pub(super) call: Option<Arc<CallState>>,
+}
+
+pub(super) struct Worker {
+    pub(super) process: Process,
+    pub(super) state: WorkerState,
+    /// It has said that it is ready: programs may be loaded.
+    pub(super) up: bool,
+    /// Why it was killed, if it was.
+    pub(super) verdict: Option<String>,
+    /// Its own numbers of the programs.
+    pub(super) targets: HashMap<u64, u64>,
+    /// The programs that it could not load, though others could.
+    pub(super) lacks: HashMap<u64, Fault>,
+    pub(super) calls: HashMap<u64, InFlight>,
+    /// By its own numbers.
+    pub(super) exchanges: HashMap<u64, Exchange>,
+    /// LMs that its programs brought along, by its own numbers.
+    pub(super) lms: HashMap<i64, Arc<LmHandle>>,
+    /// Threads that were given up and still work.
+    pub(super) abandoned: u32,
+    pub(super) ready_since: Duration,
+    beat: Duration,
+    /// How often in a row a look found it late.
+    late_looks: u32,
+}
+
+impl Worker {
+    pub(super) fn start(
+        settings: &Settings,
+        id: u64,
+        tell: &tokio::sync::mpsc::Sender<(u64, Told)>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            process: Process::start(settings, id, tell)?,
+            state: WorkerState::Starting,
+            up: false,
+            verdict: None,
+            targets: HashMap::new(),
+            lacks: HashMap::new(),
+            calls: HashMap::new(),
+            exchanges: HashMap::new(),
+            lms: HashMap::new(),
+            abandoned: 0,
+            ready_since: Duration::ZERO,
+            beat: Duration::ZERO,
+            late_looks: 0,
+        })
+    }
+
+    pub(super) fn beat(&mut self) {
+        self.beat = clock::now();
+        self.late_looks = 0;
+    }
+
+    /// Looks at the heartbeat, as often as it should beat. What is late at one look may be this
+    /// process's own delay.
+    pub(super) fn look(&mut self) {
+        if self.up && clock::now().saturating_sub(self.beat) > LATE {
+            self.late_looks += 1;
+        } else {
+            self.late_looks = 0;
+        }
+    }
+
+    /// Its loop does not run.
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.late_looks > 1
+    }
+
+    /// For how long a call of it is to have ended, and has not: the longest.
+    pub(super) fn owes(&self) -> Option<Duration> {
+        let since = self.calls.values().filter_map(|call| call.owed_since).min();
+        since.map(|since| clock::now().saturating_sub(since))
+    }
+
+    /// Whether all that it still has was told to stop.
+    pub(super) fn has_only_owed(&self) -> bool {
+        self.calls.values().all(|call| call.owed_since.is_some())
+    }
+
+    /// What to rank workers by for a call of a program: the least is given it.
+    pub(super) fn load(&self, program: u64) -> (bool, bool, usize) {
+        let lacks = !self.targets.contains_key(&program);
+        (lacks, self.is_blocked(), self.calls.len())
+    }
+
+    /// Hands a call over that has begun.
+    pub(super) fn take(&mut self, start: Start, running: impl FnOnce(Start) -> Running) {
+        let (call, inputs) = (start.sequence, start.inputs.clone());
+        let remaining = start.time_left().map(|left| left.as_secs_f64());
+        let target = self.targets.get(&start.target).copied();
+        let lm = start.route.lm.clone();
+        let lacking = target.is_none().then(|| {
+            let fault = self.lacks.get(&start.target);
+            let reason = fault.map_or("none of that name", |fault| &fault.message);
+            super::fault(&format!("it could not load the program: {reason}"))
+        });
+        let running = running(start);
+        let inputs = serde_json::to_vec(&*inputs);
+        match (target, inputs) {
+            (Some(target), Ok(inputs)) => {
+                let start = ToWorker::Start {
+                    call,
+                    target,
+                    remaining,
+                    lm: lm.as_deref(),
+                };
+                self.process.say(&start, &inputs);
+                let in_flight = InFlight {
+                    running,
+                    resolved: false,
+                    settled: false,
+                    owed_since: None,
+                };
+                self.calls.insert(call, in_flight);
+            }
+            (_, Err(error)) => running.finished(Err(super::fault(&error.to_string()))),
+            (None, _) => {
+                if let Some(lacking) = lacking {
+                    running.finished(Err(lacking));
+                }
+            }
+        }
+    }
+
+    /// The call is to end from now on.
+    pub(super) fn owes_end_of(&mut self, call: u64) {
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.owed_since.get_or_insert_with(clock::now);
+        }
+    }
+
+    /// Ends the process, because of `verdict`.
+    pub(super) fn kill(&mut self, verdict: impl Into<String>) {
+        self.state = WorkerState::Ending;
+        self.verdict.get_or_insert_with(|| verdict.into());
+        self.process.kill();
+    }
+}

@@ -1,0 +1,85 @@
+"""Frames on a socket, as both ends see them."""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tower_dspy.frames import Frames
+from tower_dspy.tails import to_json
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Frames, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    frames = Frames(ours)
+    yield frames, theirs
+    theirs.close()
+    frames.close()
+
+
+def test_what_one_sends_the_other_receives(ends: tuple[Frames, socket.socket]) -> None:
+    frames, theirs = ends
+    other = Frames(theirs)
+    frames.send("beat")
+    frames.send("done", {"call": 7}, b"[1]\0")
+    assert list(other.receive()) == [("beat", None, b""), ("done", {"call": 7}, b"[1]\0")]
+    assert list(other.receive()) == []
+
+
+def test_a_frame_that_comes_in_pieces_is_one(ends: tuple[Frames, socket.socket]) -> None:
+    frames, theirs = ends
+    ours, sent = socket.socketpair()
+    with ours, sent:
+        Frames(ours).send("start", {"call": 1}, b"x" * 10)
+        whole = sent.recv(1000)
+    for byte in whole[:-1]:
+        theirs.send(bytes([byte]))
+        assert list(frames.receive()) == []
+    theirs.send(whole[-1:])
+    assert list(frames.receive()) == [("start", {"call": 1}, b"x" * 10)]
+
+
+def test_a_long_frame_waits_for_its_reader(ends: tuple[Frames, socket.socket]) -> None:
+    frames, theirs = ends
+    other = Frames(theirs)
+    tail = b"x" * (8 << 20)
+    thread = threading.Thread(target=frames.send, args=("done", None, tail))
+    thread.start()
+    received: list[bytes] = []
+    while not received:
+        received = [tail for _, _, tail in other.receive()]
+    thread.join()
+    assert received == [tail]
+
+
+def test_a_closed_end_says_and_hears_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    frames = Frames(ours)
+    frames.close()
+    frames.send("beat")
+    assert list(frames.receive()) == []
+    assert theirs.recv(1) == b""
+    theirs.close()
+
+
+def test_values_are_json_or_refused() -> None:
+    value = {"a": [1, 2.5, None, True, "ü"], "b": (1 << 64) - 1}
+    assert to_json(value) == '{"a":[1,2.5,null,true,"ü"],"b":18446744073709551615}'.encode()
+    deep: list = []
+    for _ in range(130):
+        deep = [deep]
+    for refused, error, said in [
+        (deep, ValueError, "nested deeper"),
+        (math.nan, ValueError, "JSON has no number for nan"),
+        ([math.inf], ValueError, "JSON has no number for inf"),
+        (1 << 64, OverflowError, "64 bits"),
+        ({"k": object()}, TypeError, "JSON has no value for a object"),
+        ("\ud800", UnicodeEncodeError, "surrogates not allowed"),
+    ]:
+        with pytest.raises(error, match=said):
+            to_json(refused)

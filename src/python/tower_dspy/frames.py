@@ -1,0 +1,91 @@
+"""Frames on the socket between a host and one of its worker processes.
+
+A frame is its length, the length of its header, the header (a JSON object with one key, which
+names what the frame says) and a tail of raw bytes; the lengths are 4 bytes each, the greater one
+first, and the first does not count itself. The names and what comes with them are in wire.rs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_LENGTHS = struct.Struct("!II")
+_AT_ONCE = 1 << 18
+
+
+class Frames:
+    """Both ways of a socket. Any thread may send; any may read, one at a time.
+
+    A worker without its host has nobody to work for: it ends at once.
+    """
+
+    def __init__(self, taken: socket.socket) -> None:
+        self._socket = taken
+        self._sending = threading.Lock()
+        self._reading = threading.Lock()
+        self._received = bytearray()
+        self._closed = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Closes this process's end, and nobody else's. Nothing is sent or received from now on."""
+        self._closed = True
+        os.close(self._socket.detach())
+
+    def send(self, name: str, body: Any = None, tail: bytes = b"") -> None:
+        if self._closed:
+            return
+        header = json.dumps({name: body}, separators=(",", ":")).encode()
+        lengths = _LENGTHS.pack(4 + len(header) + len(tail), len(header))
+        with self._sending:
+            try:
+                # It waits while the host is slow to read, which keeps what is sent bounded.
+                self._socket.sendall(b"".join((lengths, header, tail)))
+            except OSError:
+                os._exit(1)
+
+    def receive(self) -> Iterator[tuple[str, Any, bytes]]:
+        """What is there by now. Nothing if another thread is just reading."""
+        if self._closed or not self._reading.acquire(blocking=False):
+            return
+        try:
+            while self._fill():
+                pass
+            yield from self._whole()
+        finally:
+            self._reading.release()
+
+    def _fill(self) -> bool:
+        data = b""
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            try:
+                data = self._socket.recv(_AT_ONCE, socket.MSG_DONTWAIT)
+            except ConnectionError:
+                os._exit(1)
+            if not data:
+                os._exit(1)
+        self._received += data
+        return len(data) == _AT_ONCE
+
+    def _whole(self) -> Iterator[tuple[str, Any, bytes]]:
+        received = self._received
+        at = 0
+        while len(received) - at >= _LENGTHS.size:
+            length, header = _LENGTHS.unpack_from(received, at)
+            end = at + 4 + length
+            if len(received) < end:
+                break
+            begin = at + _LENGTHS.size
+            ((name, body),) = json.loads(received[begin : begin + header]).items()
+            yield name, body, bytes(received[begin + header : end])
+            at = end
+        del received[:at]
