@@ -37,6 +37,7 @@ pub struct Embedded {
     pub(super) max_abandoned: usize,
     pub(super) thread_grace: Duration,
     pub(super) watchdog: bool,
+    pub(super) dump_held_gil: bool,
 }
 
 impl Embedded {
@@ -49,6 +50,7 @@ impl Embedded {
             max_abandoned: MAX_ABANDONED,
             thread_grace: THREAD_GRACE,
             watchdog: true,
+            dump_held_gil: false,
         }
     }
 
@@ -110,10 +112,21 @@ impl Embedded {
     ///
     /// It names the frame that blocks the loop, in [`Health`](super::Health) and in a warning with
     /// the program and the call, and it ends a call that blocks the loop in Python code and is
-    /// over already. It uses the one timer of Python's `faulthandler`, so turn it off for a
-    /// program that needs that timer for itself.
+    /// over already.
     pub fn watchdog(mut self, yes: bool) -> Self {
         self.watchdog = yes;
+        self
+    }
+
+    /// Whether the watchdog names the frame also while C code holds the GIL: no, unless said
+    /// otherwise. That the GIL is held is told in any case.
+    ///
+    /// For the hunt after such a program, not for production: Python's `faulthandler`, whose one
+    /// timer it uses, then reads the frames of all threads without the GIL. If the machine is so
+    /// busy that the watchdog's thread gets no turn for 120 ms while other threads run Python code,
+    /// it reads what changes meanwhile, and the process may crash.
+    pub fn dump_held_gil(mut self, yes: bool) -> Self {
+        self.dump_held_gil = yes;
         self
     }
 

@@ -50,7 +50,7 @@ pub(super) fn own(
 
 /// What Python's thread runs.
 struct Loop<'py> {
-    watchdog: Option<(Bound<'py, PyAny>, OwnedFd)>,
+    watchdog: Option<(Bound<'py, PyAny>, Option<OwnedFd>)>,
     module: Bound<'py, PyModule>,
     event_loop: Bound<'py, PyAny>,
     port: Bound<'py, Port>,
@@ -90,7 +90,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     let runner = runner.call1((&port, &event_loop, pool))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
     let watchdog = match embedded.watchdog {
-        true => Some(watch(&port, &runner, &event_loop, &inbox, threads.0)?),
+        true => Some(watch(&port, &runner, &event_loop, &inbox, embedded)?),
         false => None,
     };
     let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
@@ -110,13 +110,20 @@ fn watch<'py>(
     runner: &Bound<'py, PyAny>,
     event_loop: &Bound<'py, PyAny>,
     inbox: &Arc<Inbox>,
-    grace: f64,
-) -> PyResult<(Bound<'py, PyAny>, OwnedFd)> {
-    let (read, write) = dumps::pipe()?;
-    dumps::read_dumps(inbox.clone(), read)?;
+    settings: &Embedded,
+) -> PyResult<(Bound<'py, PyAny>, Option<OwnedFd>)> {
+    let write = if settings.dump_held_gil {
+        let (read, write) = dumps::pipe()?;
+        dumps::read_dumps(inbox.clone(), read)?;
+        Some(write)
+    } else {
+        None
+    };
+    let dumps = write.as_ref().map(AsRawFd::as_raw_fd);
+    let grace = settings.thread_grace.as_secs_f64();
     let module = port.py().import("tower_dspy.watchdog")?;
     let dog = module.getattr("Watchdog")?;
-    let dog = dog.call1((port, runner, event_loop, write.as_raw_fd(), grace))?;
+    let dog = dog.call1((port, runner, event_loop, dumps, grace))?;
     Ok((dog, write))
 }
 

@@ -38,6 +38,9 @@ pub(crate) async fn venv() -> PathBuf {
     env.prefix().to_path_buf()
 }
 
+/// Set in a process that runs one test.
+const ALONE: &str = "TOWER_DSPY_TEST_ALONE";
+
 /// Starts the process's host, or gets the one that is there: `import dspy` is paid for once.
 pub(crate) async fn start() -> Host {
     static HOST: OnceCell<Host> = OnceCell::const_new();
@@ -48,6 +51,8 @@ pub(crate) async fn start() -> Host {
             return workers.start().await.expect("a worker");
         }
         let embedded = Host::embedded().venv(venv).python_path(programs());
+        // Among the threads of other tests it might crash them all.
+        let embedded = embedded.dump_held_gil(env::var_os(ALONE).is_some());
         embedded.start().await.expect("a host")
     });
     host.await.clone()
@@ -195,7 +200,6 @@ pub(crate) async fn dies(name: &str) -> Option<ExitStatus> {
 }
 
 async fn again(name: &str) -> Option<Output> {
-    const ALONE: &str = "TOWER_DSPY_TEST_ALONE";
     if env::var_os(ALONE).is_some_and(|alone| alone == name) {
         return None;
     }

@@ -32,6 +32,17 @@ async def watched(room):
     os.close(room.dumps)
 
 
+async def test_frames_are_read_without_the_gil_only_where_asked_for(room, monkeypatch):
+    armed = []
+    monkeypatch.setattr("faulthandler.dump_traceback_later", lambda *_, **__: armed.append(1))
+    dog = Watchdog(room.port, room.runner, asyncio.get_running_loop(), None, grace=0.2)
+    async with asyncio.timeout(30):
+        while room.port.pulses < 6:
+            await asyncio.sleep(0.001)
+    dog.stop()
+    assert not armed
+
+
 def give_up_later(call, seconds: float) -> None:
     """Rust cancels the call, of which a loop that is held up does not hear."""
 

@@ -1,9 +1,11 @@
 """Looks after the loop from a thread of its own: names what blocks it, and ends it where it may.
 
 Rust judges by the loop's heartbeat whether it is blocked. This thread says by what, as long as it
-gets the GIL itself. It re-arms faulthandler's timer all the time: when C code holds the GIL, nobody
-does, and the dump that then goes into a pipe of Rust's names the frame. No other thread runs Python
-code at such a time, so the frames stand still while they are read.
+gets the GIL itself. If a pipe of Rust's is given, it re-arms faulthandler's timer all the time:
+when C code holds the GIL, nobody does, and the dump that then goes into the pipe names the frame.
+No other thread runs Python code at such a time, so the frames stand still while they are read. But
+a thread that is only starved does not re-arm it either, while others run: reading their frames has
+crashed the process. So that is for whoever asks for it.
 
 A call that blocks the loop cannot hear that it is to stop. If it is over, and still the loop's
 current task from one look to the next, its exception is raised in it here; see interrupt.py. That
@@ -55,7 +57,7 @@ class Watchdog:
         port: Any,
         runner: Runner,
         loop: asyncio.AbstractEventLoop,
-        dumps: int,
+        dumps: int | None,
         grace: float = GRACE,
     ) -> None:
         self._port = port
@@ -73,14 +75,14 @@ class Watchdog:
     def stop(self) -> None:
         """Ends the watch."""
         self._stopped.set()
-        faulthandler.cancel_dump_traceback_later()
+        self._disarm()
 
     def _watch(self) -> None:
         armed = 0.0
         while not self._stopped.wait(_TICK):
             self._port.pulse()
             now = time.monotonic()
-            if now - armed >= _REARM:
+            if self._dumps is not None and now - armed >= _REARM:
                 faulthandler.dump_traceback_later(_HELD, repeat=True, file=self._dumps)
                 armed = now
             if now - self._runner.beaten < LATE:
@@ -89,7 +91,11 @@ class Watchdog:
                 # What is looked at goes on meanwhile, and may be gone.
                 with contextlib.suppress(Exception):
                     self._look()
-        faulthandler.cancel_dump_traceback_later()
+        self._disarm()
+
+    def _disarm(self) -> None:
+        if self._dumps is not None:
+            faulthandler.cancel_dump_traceback_later()
 
     def _look(self) -> None:
         task = _current_task(self._loop)

@@ -339,10 +339,9 @@ def run(taken: socket.socket, hello: dict[str, Any]) -> None:
     frames.send("ready", {"weaker": weaker})
     port.serve(runner, loop)
     # What holds the GIL, it cannot name; the host sees that by the heartbeat.
-    with open(os.devnull, "wb") as dumps:
-        watchdog = Watchdog(port, runner, loop, dumps.fileno())
-        loops.run(loop, port.is_stopped)
-        watchdog.stop()
+    watchdog = Watchdog(port, runner, loop, None)
+    loops.run(loop, port.is_stopped)
+    watchdog.stop()
     loops.close(loop)
     # Not by the end of the interpreter: it would wait for the program's threads.
     os._exit(0)
