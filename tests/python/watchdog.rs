@@ -110,9 +110,14 @@ async fn a_loop_with_more_work_than_it_can_do_is_saturated_and_not_blocked() {
     lm.script("saturated", Reply::answer("x"));
     let program = load(&host, "asks:abreast", "saturated").await;
     let request = PredictRequest::new(json!({"question": "?", "times": 600}));
-    let asking = tokio::spawn(program.oneshot(request));
+    // Again and again: a machine that is quick enough is done before anybody looks.
+    let asking = tokio::spawn(async move {
+        loop {
+            program.clone().oneshot(request.clone()).await.unwrap();
+        }
+    });
     eventually("saturation", || host.health() == Health::Saturated).await;
-    asking.await.unwrap().unwrap();
+    asking.abort();
     eventually("a healthy host", || host.health() == Health::Ready).await;
 }
 
