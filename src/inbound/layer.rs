@@ -87,8 +87,7 @@ impl InboundLayer {
     /// Reads the header `name` in place of `x-request-timeout`.
     ///
     /// # Panics
-    /// If `name` is not a header's name in lower case, as `HeaderName::from_static` does: where the
-    /// layer is a constant, that is an error of the build.
+    /// If `name` is not a header's name in lower case, as `HeaderName::from_static` does.
     #[must_use]
     pub fn header(mut self, name: &'static str) -> Self {
         self.header = HeaderName::from_static(name);
