@@ -1,10 +1,5 @@
 //! LMs that a program makes while it runs: their calls go past the host, and that is said.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -15,10 +10,10 @@ use tower_dspy::{
         scripted_lm::{Gate, Outcome, Reply, RequestRecord},
     },
 };
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::support::{
-    TestHost, call, eventually, eventually_seen, host, lm_server, load, own_process,
+use crate::{
+    captured::Captured,
+    support::{TestHost, call, eventually, eventually_seen, host, lm_server, load, own_process},
 };
 
 async fn prepared() -> (TestHost, &'static ScriptedLm) {
@@ -31,40 +26,13 @@ fn all_gone(requests: &[RequestRecord]) -> bool {
     !requests.is_empty() && requests.iter().all(|r| r.outcome == Outcome::ClientGone)
 }
 
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn they_are_counted_and_said_once_for_each_program() {
     let name = "bypassed::they_are_counted_and_said_once_for_each_program";
     if own_process(name).await.is_some() {
         return;
     }
-    let captured = Captured::default();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new("warn"))
-        .with_ansi(false)
-        .with_writer(captured.clone())
-        .init();
+    let captured = Captured::from("warn");
     let (host, server) = prepared().await;
     let program = load(&host, "spends:bypasses", "by-host").await;
     let request = PredictRequest::new(json!({"question": "?", "model": "by-own"}));
@@ -85,7 +53,7 @@ async fn they_are_counted_and_said_once_for_each_program() {
         Some("Bearer own")
     );
 
-    let said = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let said = captured.text();
     let said: Vec<_> = said.lines().collect();
     assert_eq!(said.len(), 1, "{said:?}");
     for part in [

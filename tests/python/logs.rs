@@ -1,45 +1,21 @@
 //! Keys and prompts reach no log at info level, nor the terminal.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tower::ServiceExt;
 use tower_dspy::{
     Deadline, Error,
     testing::scripted_lm::{Gate, Reply},
 };
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::support::{ask, eventually, lm, lm_server, load, own_process, question, start};
+use crate::{
+    captured::Captured,
+    support::{ask, eventually, lm, lm_server, load, own_process, question, start},
+};
 
 // Put together here, so that nothing but a leak can hold them.
 fn secrets() -> [String; 4] {
     ["prompt", "key", "answer", "body"].map(|what| format!("SECRET-{what}-{}", 6 * 7))
-}
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
 }
 
 fn assert_none(secrets: &[String], text: &str) {
@@ -56,12 +32,7 @@ async fn keys_prompts_and_answers_reach_no_log_at_info_and_no_terminal() {
         assert_none(&secrets, &said);
         return;
     }
-    let captured = Captured::default();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new("info"))
-        .with_ansi(false)
-        .with_writer(captured.clone())
-        .init();
+    let captured = Captured::from("info");
     let [prompt, key, answer, body] = secrets.clone();
     let (host, server) = (start().await, lm_server().await);
     let lm = |model: &'static str| {
@@ -116,7 +87,7 @@ async fn keys_prompts_and_answers_reach_no_log_at_info_and_no_terminal() {
     eventually("the end of all", || host.stats().running == 0).await;
     host.stop(Duration::from_secs(10)).await;
 
-    let logged = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let logged = captured.text();
     assert!(
         logged.contains("LM failed"),
         "the log was not captured:\n{logged}"

@@ -9,6 +9,7 @@ mod blocked;
 mod blocker;
 mod bypassed;
 mod cancel;
+mod captured;
 mod errors;
 mod escape;
 mod exits;

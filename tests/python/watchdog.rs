@@ -1,10 +1,6 @@
 //! What holds the loop up is told apart, named, and ended where it may be.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -13,10 +9,10 @@ use tower_dspy::{
     CallContext, Classify, Deadline, Error, ErrorKind, Health, PredictRequest,
     testing::scripted_lm::Reply,
 };
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::{
     blocker::Blocker,
+    captured::Captured,
     support::{
         ask, call, eventually, eventually_seen, host_alone, lm_server, load, own_process, question,
         seen, start,
@@ -185,40 +181,12 @@ async fn a_stop_of_the_host_ends_a_call_that_blocks_the_loop() {
     assert_eq!(error.kind(), ErrorKind::ShuttingDown, "{error}");
 }
 
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-
-    /// Lines that tell of a block, in this one of its kinds.
-    fn warnings(&self, gil_held: bool) -> Vec<String> {
-        let kind = format!("gil_held={gil_held}");
-        let text = self.text();
-        let lines = text.lines().filter(|line| line.contains(&kind));
-        lines.map(str::to_owned).collect()
-    }
-}
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// Lines that tell of a block, in this one of its kinds.
+fn warnings(captured: &Captured, gil_held: bool) -> Vec<String> {
+    let kind = format!("gil_held={gil_held}");
+    let text = captured.text();
+    let lines = text.lines().filter(|line| line.contains(&kind));
+    lines.map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -228,12 +196,7 @@ async fn a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_ask
     if own_process(name).await.is_some() {
         return;
     }
-    let captured = Captured::default();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new("warn"))
-        .with_ansi(false)
-        .with_writer(captured.clone())
-        .init();
+    let captured = Captured::from("warn");
     let host = start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -248,10 +211,10 @@ async fn a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_ask
         let request = PredictRequest::new(inputs).with_context(context);
         let blocking = tokio::spawn(service.oneshot(request));
         let (peer, _) = listener.accept().await.unwrap();
-        eventually("a warning", || !captured.warnings(gil_held).is_empty()).await;
+        eventually("a warning", || !warnings(&captured, gil_held).is_empty()).await;
         drop(peer);
         blocking.await.unwrap().unwrap();
-        let [line] = &captured.warnings(gil_held)[..] else {
+        let [line] = &warnings(&captured, gil_held)[..] else {
             panic!("{}", captured.text());
         };
         assert!(line.contains(&format!("program=\"{program}\"")), "{line}");
