@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{Deadline, Error, PredictRequest, TimeoutLayer, testing::scripted_lm::Reply};
 
-use crate::support::{ask, ask_as, eventually_seen, host, host_alone, lm_server, load, seen};
+use crate::support::{ask, ask_as, eventually_seen, host, host_alone, lm_server, load, open, seen};
 
 fn partial(error: &Error) -> Option<&Map<String, Value>> {
     error.spent()?.partial.as_ref()
@@ -83,6 +83,7 @@ async fn what_comes_after_the_end_is_not_kept() {
     .await;
     assert_eq!(partial(&error), None);
     let host = host().await;
+    open(&host, "drafts-late").await;
     eventually_seen(&host, "drafts-late", &["kept: False"]).await;
     assert_eq!(seen(&host, "drafts-late").await.len(), 1);
 }

@@ -8,7 +8,7 @@ import dspy
 
 import tower_dspy
 import witness
-from witness import note
+from witness import gate, note
 
 qa = dspy.Predict("question -> answer")
 
@@ -57,10 +57,11 @@ async def drafts_in_parallel(question: str):
 
 
 async def drafts_too_late(key: str, question: str):
-    """Goes on after its end."""
+    """Goes on after its end, once its caller has been told of it."""
     try:
         await qa.acall(question=question)
     except asyncio.CancelledError:
+        await gate(key)
         note(key, f"kept: {tower_dspy.partial(answer='too late')}")
     return {"answer": "nevertheless"}
 
