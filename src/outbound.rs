@@ -90,12 +90,17 @@ impl OutboundLayer {
 
     /// Writes the header `name`, in the form of [`RequestTimeout`].
     ///
-    /// # Panics
-    /// If `name` is not a header's name in lower case, as `HeaderName::from_static` does.
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_dspy::OutboundLayer;
+    ///
+    /// const LIMIT: HeaderName = HeaderName::from_static("x-my-limit"); // checked when it is compiled
+    /// let layer = OutboundLayer::header(LIMIT);
+    /// ```
     #[must_use]
-    pub fn header(name: &'static str) -> Self {
+    pub const fn header(name: HeaderName) -> Self {
         Self {
-            form: Form::Http(HeaderName::from_static(name)),
+            form: Form::Http(name),
             reserve: Duration::ZERO,
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use super::{
     respond::ErrorResponse,
 };
 use crate::{
-    Carrier, Deadline,
+    Carrier, Deadline, ErrorKind,
     deadline::{GrpcTimeout, InvalidTimeout, RequestTimeout},
 };
 
@@ -68,9 +69,14 @@ use crate::{
 /// # What it demands
 /// Requests and responses of [`http`]; any error. Each call costs the allocations of a node and of
 /// the request's extensions.
+///
+/// # A wrong name of a header
+/// [`header`](Self::header) takes what is to become a [`HeaderName`]. What cannot become one is no
+/// panic: the layer logs it, and answers every request by 500 with what is wrong, so that it is seen
+/// with the first. To know sooner, give it a `HeaderName`.
 #[derive(Clone, Debug)]
 pub struct InboundLayer {
-    header: HeaderName,
+    header: Result<HeaderName, NoHeader>,
     max: Option<Duration>,
 }
 
@@ -79,18 +85,34 @@ impl InboundLayer {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            header: RequestTimeout::HEADER,
+            header: Ok(RequestTimeout::HEADER),
             max: None,
         }
     }
 
     /// Reads the header `name` in place of `x-request-timeout`.
     ///
-    /// # Panics
-    /// If `name` is not a header's name in lower case, as `HeaderName::from_static` does.
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_dspy::InboundLayer;
+    ///
+    /// const LIMIT: HeaderName = HeaderName::from_static("x-my-limit"); // checked when it is compiled
+    /// let layer = InboundLayer::new().header(LIMIT);
+    /// let layer = InboundLayer::new().header("X-My-Limit"); // checked here
+    /// ```
+    ///
+    /// With a name that is none, the layer [refuses](Self#a-wrong-name-of-a-header) all requests.
     #[must_use]
-    pub fn header(mut self, name: &'static str) -> Self {
-        self.header = HeaderName::from_static(name);
+    pub fn header<N>(mut self, name: N) -> Self
+    where
+        N: TryInto<HeaderName> + fmt::Display,
+    {
+        let told = name.to_string();
+        self.header = name.try_into().map_err(|_| {
+            let wrong = NoHeader(told.into());
+            tracing::error!(target: "tower_dspy", "all requests will be refused: {wrong}");
+            wrong
+        });
         self
     }
 
@@ -102,16 +124,37 @@ impl InboundLayer {
     }
 
     /// The shortest time left that `headers` and the maximum allow.
-    fn left(&self, headers: &HeaderMap) -> Result<Option<Duration>, InvalidTimeout> {
+    fn left(&self, headers: &HeaderMap) -> Result<Option<Duration>, ErrorResponse> {
+        let header = self.header.as_ref().map_err(NoHeader::response)?;
+        self.told(header, headers).map_err(ErrorResponse::of)
+    }
+
+    fn told(
+        &self,
+        header: &HeaderName,
+        headers: &HeaderMap,
+    ) -> Result<Option<Duration>, InvalidTimeout> {
         let mut left = self.max;
         let mut limit = |told: Duration| left = Some(left.map_or(told, |left| left.min(told)));
         for value in headers.get_all(&GrpcTimeout::HEADER) {
             limit(GrpcTimeout::try_from(value)?.duration());
         }
-        for value in headers.get_all(&self.header) {
+        for value in headers.get_all(header) {
             limit(RequestTimeout::try_from(value)?.duration());
         }
         Ok(left)
+    }
+}
+
+/// What an [`InboundLayer`] was given for the name of a header.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("InboundLayer::header was given {0:?}, which is no name of a header")]
+struct NoHeader(Arc<str>);
+
+impl NoHeader {
+    /// The server's fault, and no secret.
+    fn response(&self) -> ErrorResponse {
+        ErrorResponse::of_kind(ErrorKind::Other).saying(self)
     }
 }
 
@@ -195,7 +238,7 @@ where
             Ok(left) => left,
             Err(refused) => {
                 let protocol = Protocol::of(request.headers());
-                let response = ErrorResponse::of(refused).into_protocol(protocol);
+                let response = refused.into_protocol(protocol);
                 return InboundFuture {
                     inner: None,
                     guard: None,

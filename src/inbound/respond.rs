@@ -2,7 +2,7 @@
 //!
 //! | [`ErrorKind`] | HTTP | gRPC |
 //! |---|---|---|
-//! | `Elapsed`, `Deadline` | 504 Gateway Timeout | `DEADLINE_EXCEEDED` |
+//! | `Elapsed`, `Deadline` | 504 Gateway Timeout; 408 Request Timeout if it passed before the request's body had come | `DEADLINE_EXCEEDED` |
 //! | `Cancelled` | 499 Client Closed Request | `CANCELLED` |
 //! | `ShuttingDown` | 503 Service Unavailable | `UNAVAILABLE` |
 //! | `Overloaded` | 503 Service Unavailable | `RESOURCE_EXHAUSTED` |
@@ -16,7 +16,7 @@
 //! Whether another try may help is told by the status, for clients that know nothing else: 503 and
 //! `UNAVAILABLE` say so, with `Retry-After` where the failure named a time; 500 and 502 do not.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -226,6 +226,14 @@ impl ErrorResponse {
         }
     }
 
+    /// The same, but for what its client is told.
+    pub(super) fn saying(self, detail: impl fmt::Display) -> Self {
+        Self {
+            detail: detail.to_string().into(),
+            ..self
+        }
+    }
+
     /// A request that was refused with `status` before there were inputs, because of `detail`.
     #[cfg(feature = "axum")]
     pub(super) fn refused(status: StatusCode, detail: impl Into<Box<str>>) -> Self {
@@ -234,6 +242,18 @@ impl ErrorResponse {
             title: status.canonical_reason().unwrap_or("Bad Request"),
             detail: detail.into(),
             ..Self::of_kind(ErrorKind::InvalidInput)
+        }
+    }
+
+    /// A request whose body had not come by its deadline: nothing was begun, and the client may
+    /// repeat it.
+    #[cfg(feature = "axum")]
+    pub(super) fn slow_body() -> Self {
+        Self {
+            status: StatusCode::REQUEST_TIMEOUT,
+            title: "Request Timeout",
+            detail: "the deadline passed before the request's body had come".into(),
+            ..Self::of_kind(ErrorKind::Deadline)
         }
     }
 

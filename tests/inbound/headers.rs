@@ -61,6 +61,39 @@ async fn the_shortest_time_left_counts() {
     }
 }
 
+#[tokio::test]
+async fn a_wrong_name_of_a_header_is_told_with_each_answer_and_is_no_panic() {
+    let ends = Ends::new();
+    let probes = ends.probes();
+    for wrong in ["x my limit", "", "x-limit\r\n", "x-límit"] {
+        let probes = probes.clone();
+        let app = Router::new()
+            .route("/", get(move || async move { probes.begin().done() }))
+            .layer(InboundLayer::new().header(wrong));
+        for _ in 0..2 {
+            let response = app.clone().oneshot(with(&[])).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let problem = json(response).await;
+            let detail = problem["detail"].as_str().unwrap();
+            let told = format!("InboundLayer::header was given {wrong:?}");
+            assert!(detail.starts_with(&told), "{detail}");
+        }
+        let grpc = with(&[("content-type", "application/grpc")]);
+        let response = app.oneshot(grpc).await.unwrap();
+        assert_eq!(header(response.headers(), "grpc-status"), Some("2"));
+    }
+    let mut ends = ends;
+    assert_eq!(ends.seen(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_name_of_a_header_may_be_in_any_case() {
+    let layer = InboundLayer::new().header("X-My-Limit".to_owned());
+    let app = left(layer);
+    let response = app.oneshot(with(&[("x-my-limit", "5")])).await.unwrap();
+    assert_eq!(body(response).await, "Some(5s)");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_in_the_extensions_is_not_moved_later() {
     let mut request = with(&[("x-request-timeout", "9")]);

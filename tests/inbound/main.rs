@@ -2,10 +2,17 @@
 
 mod client_gone;
 mod headers;
+mod hostile;
+mod http2;
 mod in_axum;
 mod in_tonic;
+mod many;
 mod outbound;
+mod own_process;
 mod predict;
+mod raw;
 mod respond;
 mod serve;
+mod served;
+mod sigterm;
 mod support;

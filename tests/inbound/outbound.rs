@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
     Carrier, Deadline, Elapsed, OutboundLayer, RetryLayer, Scope, Stage, TimeoutLayer,
@@ -43,7 +43,11 @@ async fn what_is_left_less_the_reserve_is_told() {
             "x-request-timeout",
             "1950ms",
         ),
-        (OutboundLayer::header("x-my-limit"), "x-my-limit", "2000ms"),
+        (
+            OutboundLayer::header(HeaderName::from_static("x-my-limit")),
+            "x-my-limit",
+            "2000ms",
+        ),
     ];
     for (layer, name, value) in facts {
         let response = echo(layer).oneshot(due(secs(2))).await.unwrap();

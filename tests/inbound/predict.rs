@@ -135,8 +135,8 @@ async fn a_body_that_is_no_json_is_a_problem_too() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_shuts_down_is_not_ready() {
     let shutdown = Shutdown::new();
-    let accepting = shutdown.clone();
-    let app: Router = Router::new().route("/readyz", readiness(move || accepting.is_accepting()));
+    let ready = shutdown.clone();
+    let app: Router = Router::new().route("/readyz", readiness(move || ready.is_ready()));
     let probe = || Request::get("/readyz").body(Body::empty()).unwrap();
     let response = app.clone().oneshot(probe()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);

@@ -11,110 +11,18 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
 use tower_dspy::{
     CallContext, Cancel, Cause, InboundLayer, Shutdown,
-    inbound::axum::{GracefulShutdown, ServeReport, liveness, predict, readiness, serve},
+    inbound::axum::{GracefulShutdown, readiness},
     testing::{MockDspy, mock::Reply},
 };
 
-use super::support::{SOON, secs};
-
-/// Longer than any test: what has to wait for it would be late.
-const LONG: Duration = secs(3600);
-const SHORT: Duration = Duration::from_millis(50);
-
-struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<ServeReport>,
-}
-
-impl Server {
-    async fn start(app: Router, drain: Duration, grace: Duration) -> Self {
-        Self::with(Shutdown::new(), app, drain, grace).await
-    }
-
-    async fn with(shutdown: Shutdown, app: Router, drain: Duration, grace: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let until = GracefulShutdown::new(shutdown, drain)
-            .grace(grace)
-            .on(async move { drop(stopped.await) });
-        let served = tokio::spawn(async move { serve(listener, app, until).await.unwrap() });
-        Self {
-            address,
-            stop: Some(stop),
-            served,
-        }
-    }
-
-    fn stop(&mut self) {
-        drop(self.stop.take());
-    }
-
-    async fn report(self) -> ServeReport {
-        let served = tokio::time::timeout(SOON, self.served).await;
-        served.expect("the server did not end").unwrap()
-    }
-
-    async fn send(&self, bytes: &str) -> TcpStream {
-        let mut client = TcpStream::connect(self.address).await.unwrap();
-        client.write_all(bytes.as_bytes()).await.unwrap();
-        client
-    }
-
-    async fn ask(&self) -> TcpStream {
-        self.send(
-            "POST /qa HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\
-             content-length: 15\r\n\r\n{\"question\":\"\"}",
-        )
-        .await
-    }
-}
-
-/// All that comes until the server closes.
-async fn rest(mut client: TcpStream) -> String {
-    let mut bytes = Vec::new();
-    let read = tokio::time::timeout(SOON, client.read_to_end(&mut bytes)).await;
-    // A connection that is cut may be reset.
-    let _ = read.expect("the server did not close");
-    String::from_utf8(bytes).unwrap()
-}
-
-/// What comes until `end` has.
-async fn until(client: &mut TcpStream, end: &str) -> String {
-    let mut seen = String::new();
-    while !seen.ends_with(end) {
-        let byte = tokio::time::timeout(SOON, client.read_u8()).await;
-        seen.push(char::from(byte.expect("more was to come").unwrap()));
-    }
-    seen
-}
-
-fn program(mock: &MockDspy) -> Router {
-    Router::new()
-        .route("/qa", predict(mock.clone()))
-        .route("/livez", get(liveness))
-        .layer(InboundLayer::new())
-}
-
-async fn in_flight(mock: &MockDspy, calls: usize) {
-    let begun = async {
-        while mock.in_flight() != calls {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(SOON, begun)
-        .await
-        .expect("no call began");
-}
+use super::{
+    raw::ASK,
+    served::{LONG, SHORT, Server, in_flight, program, rest, until},
+    support::SOON,
+};
 
 #[tokio::test]
 async fn what_ends_in_the_drain_is_answered_and_idle_connections_hold_up_nothing() {
@@ -245,13 +153,13 @@ async fn a_server_that_is_dropped_closes_its_connections() {
 #[tokio::test]
 async fn statuses_and_the_peer_s_address_are_those_of_axum_s_own_server() {
     let shutdown = Shutdown::new();
-    let accepting = shutdown.clone();
+    let ready = shutdown.clone();
     let whence = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
     let fails = || async { axum::http::StatusCode::BAD_GATEWAY };
     let app = Router::new()
         .route("/whence", get(whence))
         .route("/fails", post(fails))
-        .route("/readyz", readiness(move || accepting.is_accepting()));
+        .route("/readyz", readiness(move || ready.is_ready()));
     let mut server = Server::with(shutdown, app, LONG, LONG).await;
     let url = |path: &str| format!("http://{}{path}", server.address);
     let client = reqwest::Client::new();
@@ -265,4 +173,52 @@ async fn statuses_and_the_peer_s_address_are_those_of_axum_s_own_server() {
     server.stop();
     let report = server.report().await.requests;
     assert_eq!((report.completed, report.failed), (2, 1));
+}
+
+#[tokio::test]
+async fn in_the_delay_it_is_not_ready_and_serves_whoever_comes() {
+    let mock = MockDspy::from_fn(|_| Reply::answer(json!({"answer": "blue"})));
+    let shutdown = Shutdown::new();
+    let ready = shutdown.clone();
+    let app = program(&mock).route("/readyz", readiness(move || ready.is_ready()));
+    let ends = GracefulShutdown::new(shutdown, LONG).delay(LONG);
+    let mut server = Server::until(ends, app, LONG).await;
+    let mut kept = server.ask().await;
+    let answered = until(&mut kept, "\r\n\r\n").await;
+    assert!(!answered.contains("connection: close"), "{answered}");
+    server.stop();
+
+    let probe = "GET /readyz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    let unready = async {
+        while !rest(server.send(probe).await)
+            .await
+            .starts_with("HTTP/1.1 503")
+        {}
+    };
+    tokio::time::timeout(SOON, unready)
+        .await
+        .expect("it stays ready");
+    // A new connection, and one from before; both are told to come no more.
+    kept.write_all(ASK.as_bytes()).await.unwrap();
+    for asked in [server.ask().await, kept] {
+        let answer = rest(asked).await;
+        assert!(answer.contains("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    assert!(!server.served.is_finished());
+    server.served.abort();
+}
+
+#[tokio::test]
+async fn after_the_delay_the_listener_is_closed_and_the_drain_begins() {
+    let mock = MockDspy::new([Reply::hang()]);
+    let ends = GracefulShutdown::new(Shutdown::new(), SHORT).delay(SHORT);
+    let mut server = Server::until(ends, program(&mock), LONG).await;
+    let address = server.address;
+    let asked = server.ask().await;
+    in_flight(&mock, 1).await;
+    server.stop();
+    assert!(rest(asked).await.starts_with("HTTP/1.1 503"));
+    assert_eq!(server.report().await.requests.cancelled, 1);
+    assert!(TcpStream::connect(address).await.is_err());
 }

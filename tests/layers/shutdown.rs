@@ -9,7 +9,7 @@ use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancel, CancelLayer, Cause, DeadlineLayer,
+    Cancel, CancelLayer, Cause, Classify, DeadlineLayer, Error, ErrorKind, WithContext,
     layers::{
         HookOutcome, Shutdown, ShutdownLayer, ShutdownPhase, ShutdownReport, ShutdownService,
         TimeoutLayer,
@@ -30,6 +30,27 @@ fn figures(report: &ShutdownReport) -> ([u64; 5], u64) {
         report.abandoned,
     ];
     (figures, report.refused)
+}
+
+#[tokio::test]
+async fn an_announced_shutdown_is_not_ready_and_lets_calls_through() {
+    let shutdown = Shutdown::new();
+    assert!(shutdown.is_ready() && shutdown.is_accepting());
+    shutdown.announce();
+    assert_eq!(shutdown.phase(), ShutdownPhase::Announced);
+    assert!(!shutdown.is_ready() && shutdown.is_accepting());
+    let service = ServiceBuilder::new()
+        .layer(ShutdownLayer::new(shutdown.clone()))
+        .service_fn(|_: WithContext<()>| async { Ok::<_, Error>(()) });
+    service.clone().oneshot(WithContext::new(())).await.unwrap();
+
+    let report = shutdown.run(Duration::ZERO, Duration::ZERO).await;
+    assert_eq!((report.accepted, report.refused), (1, 0));
+    // It goes one way.
+    shutdown.announce();
+    assert_eq!(shutdown.phase(), ShutdownPhase::Done);
+    let refused = service.oneshot(WithContext::new(())).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ShuttingDown);
 }
 
 #[tokio::test(start_paused = true)]

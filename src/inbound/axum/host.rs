@@ -17,8 +17,8 @@ impl Host {
     /// | `starting`, `blocked`, `exhausted`, `lost`, `stopping` | 503 |
     ///
     /// A host that is [`Saturated`](Health::Saturated) stays in: it still answers, and to take it
-    /// out would saturate the others. `stopping` is said from when a server of this host
-    /// [shuts down](Self::shutdown). It takes no lock that Python holds, and no GIL.
+    /// out would saturate the others. `stopping` is said from the signal on that
+    /// [ends](Self::shutdown) a server of this host. It takes no lock that Python holds, and no GIL.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -41,8 +41,8 @@ impl Host {
     {
         let host = self.clone();
         move || {
-            let accepting = host.shutdown_handle().is_accepting();
-            std::future::ready(said(accepting, &host.health()))
+            let welcome = host.shutdown_handle().is_ready();
+            std::future::ready(said(welcome, &host.health()))
         }
     }
 
@@ -51,8 +51,8 @@ impl Host {
     ///
     /// Requests in flight have `drain` to end by themselves. Then they are cancelled and have the
     /// [grace](GracefulShutdown::grace) to clean up, before the host is [stopped](Self::stop). From
-    /// signal to end it takes at most the drain, two such graces and a second or so, with the time
-    /// of the hooks if there are any.
+    /// signal to end it takes at most the [delay](GracefulShutdown::delay), the drain, two such
+    /// graces and a second or so, with the time of the hooks if there are any.
     #[must_use]
     pub fn shutdown(&self, drain: Duration) -> GracefulShutdown {
         let host = self.clone();
@@ -62,10 +62,10 @@ impl Host {
     }
 }
 
-const fn said(accepting: bool, health: &Health) -> (StatusCode, &'static str) {
+const fn said(welcome: bool, health: &Health) -> (StatusCode, &'static str) {
     match health {
         Health::Lost => (StatusCode::SERVICE_UNAVAILABLE, "lost"),
-        _ if !accepting => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        _ if !welcome => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         Health::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         Health::Ready => (StatusCode::OK, "ready"),
         Health::Saturated => (StatusCode::OK, "saturated"),

@@ -4,17 +4,20 @@
 //! `application/problem+json` by the [table](super::respond). [`predict`] is the whole handler, and
 //! [`serve`] a server that ends in bounded time.
 
+mod connections;
 #[cfg(feature = "_host")]
 mod host;
 mod prediction;
+mod report;
 mod serve;
 mod shutdown;
+mod socket;
 
 use std::convert::Infallible;
 
 use ::axum::{
     Json,
-    extract::{FromRequestParts, rejection::JsonRejection},
+    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
@@ -22,14 +25,16 @@ use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use http_body_util::Full;
 use serde_json::Value;
+use tokio::time::{error::Elapsed, timeout_at};
 use tower::{BoxError, Service, ServiceExt};
 
 pub use self::{
-    serve::{ServeReport, serve},
+    report::ServeReport,
+    serve::{Server, serve},
     shutdown::GracefulShutdown,
 };
 use super::ErrorResponse;
-use crate::{CallContext, Classify, Error, PredictRequest, Prediction};
+use crate::{CallContext, Cancelled, Cause, Classify, Error, PredictRequest, Prediction};
 
 /// What [`InboundLayer`](crate::InboundLayer) and the layers after it made of the request; without
 /// them, a context without limits.
@@ -57,8 +62,9 @@ impl IntoResponse for Error {
 /// Answers POST requests by `service`: a JSON object of the inputs in, the [`Prediction`] out:
 /// `{"outputs": {"answer": ".."}, "usage": {"total_tokens": 57, ..}, "lm_calls": 1, ..}`.
 ///
-/// The call is given the request's [`CallContext`], and ends with it. What the service fails with
-/// is answered by the [table](super::respond), and a body that is no JSON, or larger than axum's
+/// The call is given the request's [`CallContext`], and ends with it; a body that has not come by
+/// its deadline is answered by 408, and the service is not called. What the service fails with is
+/// answered by the [table](super::respond), and a body that is no JSON, or larger than axum's
 /// `DefaultBodyLimit` (2 MB, unless you set another), with axum's status for that, in the same form.
 ///
 /// ```
@@ -88,14 +94,41 @@ where
     T: Clone + Send + Sync + 'static,
 {
     // The body is read before the work begins: only then is a client that hangs up noticed.
-    post(
-        move |context: CallContext, inputs: Result<Json<Value>, JsonRejection>| async move {
-            let Json(inputs) = inputs
-                .map_err(|refused| ErrorResponse::refused(refused.status(), refused.body_text()))?;
-            let request = PredictRequest::new(inputs).with_context(context);
-            service.oneshot(request).await.map_err(ErrorResponse::of)
-        },
-    )
+    post(move |context: CallContext, request: Request| async move {
+        let inputs = inputs(&context, request).await?;
+        let request = PredictRequest::new(inputs).with_context(context);
+        service.oneshot(request).await.map_err(ErrorResponse::of)
+    })
+}
+
+/// The body of `request`, if it comes before the call has to end.
+async fn inputs(context: &CallContext, request: Request) -> Result<Value, ErrorResponse> {
+    let reading = async {
+        let reading = Json::from_request(request, &());
+        match context.deadline {
+            Some(deadline) => timeout_at(deadline.instant(), reading).await,
+            None => Ok(reading.await),
+        }
+    };
+    let cancelled = async {
+        match context.cancel.cancelled_owned() {
+            Some(cancelled) => cancelled.await,
+            None => std::future::pending().await,
+        }
+    };
+    let read: Result<_, Elapsed> = tokio::select! {
+        biased;
+        read = reading => read,
+        () = cancelled => {
+            let cause = context.cancel.cause().unwrap_or(Cause::Caller);
+            return Err(ErrorResponse::of(Error::from(Cancelled::new(cause))));
+        }
+    };
+    let read = read.map_err(|_| ErrorResponse::slow_body())?;
+    let refused =
+        |refused: JsonRejection| ErrorResponse::refused(refused.status(), refused.body_text());
+    let Json(inputs) = read.map_err(refused)?;
+    Ok(inputs)
 }
 
 /// Answers GET requests by 200 while `is_ready`, and by 503 while it is not: for `/readyz`.
@@ -108,8 +141,8 @@ where
 /// use tower_dspy::{Shutdown, inbound::axum::readiness};
 ///
 /// let shutdown = Shutdown::new();
-/// let accepting = shutdown.clone();
-/// let app: Router = Router::new().route("/readyz", readiness(move || accepting.is_accepting()));
+/// let ready = shutdown.clone();
+/// let app: Router = Router::new().route("/readyz", readiness(move || ready.is_ready()));
 /// ```
 ///
 /// A host has one of its own, `Host::readiness` (feature `python`).

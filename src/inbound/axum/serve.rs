@@ -1,48 +1,57 @@
 //! [`serve`]: a server whose end is bounded.
 
-use std::{convert::Infallible, fmt, future::Future, io, time::Duration};
+use std::{
+    future::{Future, IntoFuture},
+    io,
+    pin::Pin,
+    time::Duration,
+};
 
-use ::axum::{
-    Router,
-    body::Body,
-    extract::ConnectInfo,
-    response::{IntoResponse, Response},
-    serve::Listener,
+use ::axum::{Router, serve::Listener};
+use tokio::{
+    task::yield_now,
+    time::{sleep, timeout},
 };
-use http::Request;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
-use tokio::time::{sleep, timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::{ServiceExt, service_fn, util::MapResult};
 
 use super::{
-    super::ErrorResponse,
+    connections::Connections,
+    report::ServeReport,
     shutdown::{GracefulShutdown, termination},
 };
-use crate::{
-    Cancel, Cancelled, Carrier, Cause, Deadline, drop_scope,
-    layers::{ShutdownPhase, ShutdownReport, ShutdownService},
-};
+use crate::{Cause, Deadline, layers::ShutdownPhase};
 
 /// How long connections that are cut have to be dropped by the tasks that hold them.
 const LAST_POLL: Duration = Duration::from_millis(100);
+
+/// How long an open connection is still read from when no new one is taken: a request that is on
+/// its way would find it closed, and its client could not tell whether it was begun.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// As long as the runtime needs to hear of connections that wait.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// More than nginx keeps an idle connection to a server behind it, and load balancers in the cloud,
+/// which mostly say 60 s: whoever closes an idle connection first must not be the server.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Serves `app` on `listener` until `until` is told to end, and then ends within its bounds.
 ///
 /// At the signal, SIGTERM or Ctrl-C unless it is [another](GracefulShutdown::on):
 ///
-/// 1. The listener is closed, a host's [readiness](crate::Host::readiness) answers 503, idle
-///    connections are closed, and new requests on the others are answered 503. What is in flight has
-///    the drain to end by itself.
-/// 2. Then the node in the context of each request that is left, streamed bodies included, is
-///    cancelled with [`Cause::Shutdown`], and there is the [grace](GracefulShutdown::grace) to
-///    clean up.
-/// 3. Then what is left is dropped, and every connection is closed, whatever its client does.
-/// 4. The hooks of the [`Shutdown`](crate::Shutdown) run, and the host is stopped.
+/// 1. A host's [readiness](crate::Host::readiness) answers 503. Requests are served, and new
+///    connections taken, for the [delay](GracefulShutdown::delay) that load balancers need to see
+///    it; none unless you set one. Clients of HTTP/1 are told with each answer to use another
+///    connection from now on.
+/// 2. The connections that wait to be taken are, and the listener is closed. Clients of HTTP/2 are
+///    told by GOAWAY which of their requests are answered. What is in flight has the drain to end
+///    by itself; in its first 250 ms, requests that were on their way on open connections are
+///    served too. Then idle connections are closed, and requests that come on the others are
+///    answered 503.
+/// 3. At the end of the drain the node in the context of each request that is left, streamed bodies
+///    included, is cancelled with [`Cause::Shutdown`], and there is the
+///    [grace](GracefulShutdown::grace) to clean up.
+/// 4. Then what is left is dropped, and every connection is closed, whatever its client does.
+/// 5. The hooks of the [`Shutdown`](crate::Shutdown) run, and the host is stopped.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -64,12 +73,19 @@ const LAST_POLL: Duration = Duration::from_millis(100);
 ///
 /// Each request has a context whose node this server can cancel, with an
 /// [`InboundLayer`](crate::InboundLayer) or without; and the peer's address, for axum's
-/// [`ConnectInfo`]. HTTP/1 and HTTP/2 are served, and upgrades; a connection that was upgraded is
-/// its handler's.
+/// [`ConnectInfo`](::axum::extract::ConnectInfo). HTTP/1 and HTTP/2 are served, and upgrades; a
+/// connection that was upgraded is its handler's.
 ///
 /// # How it differs from `axum::serve`
 /// axum's graceful shutdown waits for each connection without a bound: one client that sends its
-/// body slowly, or reads its answer slowly, keeps the process alive.
+/// body slowly, or reads its answer slowly, keeps the process alive. It closes idle connections at
+/// once, with the request that may be on its way there. And it gives a client all the time in the
+/// world to send the head of its request; see [`Server::head_timeout`].
+///
+/// # What a load balancer has to do
+/// A listener cannot be closed without breaking off who is just connecting. So take the server out
+/// of the balancer first: by a [delay](GracefulShutdown::delay) that is longer than its probes
+/// need, or by a `preStop` of Kubernetes that sleeps as long.
 ///
 /// # Errors
 /// If no handler can be set for the signals. Connections that fail, and a listener that does for a
@@ -81,17 +97,68 @@ const LAST_POLL: Duration = Duration::from_millis(100);
 /// # Cancel safety
 /// Dropping the future closes the listener and all connections, cancels the requests with
 /// [`Cause::Shutdown`], and leaves the host as it is.
-pub async fn serve<L>(
-    mut listener: L,
+pub const fn serve<L>(listener: L, app: Router, until: GracefulShutdown) -> Server<L> {
+    Server {
+        listener,
+        app,
+        until,
+        head_timeout: HEAD_TIMEOUT,
+    }
+}
+
+/// A server that runs once it is awaited; from [`serve`].
+#[derive(Debug)]
+#[must_use = "a server serves while it is awaited"]
+pub struct Server<L> {
+    listener: L,
     app: Router,
     until: GracefulShutdown,
-) -> io::Result<ServeReport>
+    head_timeout: Duration,
+}
+
+impl<L> Server<L> {
+    /// Closes a connection over HTTP/1 on which no head of a request has come for `limit`, be it
+    /// new, idle, or slow on purpose; and one over HTTP/2 whose client has not even answered a ping
+    /// for so long. The default is 75 s.
+    ///
+    /// Let it be more than a load balancer in front keeps its idle connections, or some of its
+    /// requests will find theirs closed.
+    ///
+    /// What comes after the head is not limited by it: [`predict`](super::predict) takes no longer
+    /// for the body than the request's deadline allows.
+    pub const fn head_timeout(mut self, limit: Duration) -> Self {
+        self.head_timeout = limit;
+        self
+    }
+}
+
+impl<L> IntoFuture for Server<L>
 where
     L: Listener,
     L::Addr: Clone + Send + Sync + 'static,
 {
+    type Output = io::Result<ServeReport>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(run(self))
+    }
+}
+
+async fn run<L>(server: Server<L>) -> io::Result<ServeReport>
+where
+    L: Listener,
+    L::Addr: Clone + Send + Sync + 'static,
+{
+    let Server {
+        mut listener,
+        app,
+        until,
+        head_timeout,
+    } = server;
     let GracefulShutdown {
         shutdown,
+        delay,
         drain,
         grace,
         signal,
@@ -101,59 +168,28 @@ where
         Some(signal) => signal,
         None => termination()?,
     };
-    let open = Open::default();
-    let app = ShutdownService::new(MapResult::new(app, judge), shutdown.clone());
-    loop {
-        let (io, peer) = tokio::select! {
-            biased;
-            () = &mut signal => break,
-            accepted = listener.accept() => accepted,
-        };
-        let root = open.root.clone();
-        let app = app.clone();
-        let service = service_fn(move |request: Request<_>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer.clone()));
-            // A node of each request's own: many would wait in one.
-            request.context_mut().cancel = root.child();
-            let call = app.clone().oneshot(request);
-            async move { Ok::<_, Infallible>(call.await.unwrap_or_else(answer)) }
-        });
-        let (closing, cut) = (open.closing.clone(), open.cut.clone());
-        open.connections.spawn(async move {
-            let mut builder = Builder::new(TokioExecutor::new());
-            // For WebSockets over HTTP/2, as axum's own server.
-            builder.http2().enable_connect_protocol();
-            let service = TowerToHyperService::new(service);
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
-            let mut connection = Box::pin(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => Some(ended),
-                () = closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = connection.as_mut() => Some(ended),
-                        () = cut.cancelled() => None,
-                    }
-                }
-                () = cut.cancelled() => None,
-            };
-            match ended {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::debug!(target: "tower_dspy", %error, "a connection failed");
-                }
-                // What is still under way here has not lost its client.
-                None => drop_scope::with(Cause::Shutdown, || drop(connection)),
-            }
-        });
+    let open = Connections::new(app, shutdown.clone(), head_timeout);
+    take(&mut listener, &open, signal.as_mut()).await;
+
+    shutdown.announce();
+    open.leaving.cancel();
+    if !delay.is_zero() {
+        tracing::info!(target: "tower_dspy", ?delay, "not ready any more, still serving");
+        take(&mut listener, &open, sleep(delay)).await;
     }
+    // Those that lie in the listener's queue would be reset with it. The limit is for clients that
+    // never cease to connect.
+    take(&mut listener, &open, sleep(LOOK)).await;
+    let _ = timeout(LINGER, take_waiting(&mut listener, &open)).await;
     drop(listener);
-    open.closing.cancel();
-    open.connections.close();
+
     let draining = Deadline::within(drain);
+    open.closing.cancel();
+    open.tasks.close();
+    within(Deadline::within(LINGER.min(drain)), open.tasks.wait()).await;
+    open.idle.cancel();
     let streams = async {
-        if within(draining, open.connections.wait()).await {
+        if within(draining, open.tasks.wait()).await {
             return 0;
         }
         // Layers further in are to see first that a grace has begun, or they end their calls.
@@ -161,15 +197,16 @@ where
             sleep(Duration::from_millis(1)).await;
         }
         open.root.cancel(Cause::Shutdown);
-        if within(Deadline::within(grace), open.connections.wait()).await {
+        if within(Deadline::within(grace), open.tasks.wait()).await {
             return 0;
         }
-        let connections_cut = open.connections.len();
+        let connections_cut = open.tasks.len();
         open.cut.cancel();
-        within(Deadline::within(LAST_POLL), open.connections.wait()).await;
+        within(Deadline::within(LAST_POLL), open.tasks.wait()).await;
         connections_cut
     };
-    let (requests, connections_cut) = tokio::join!(shutdown.run(drain, grace), streams);
+    let draining = shutdown.run(draining.remaining(), grace);
+    let (requests, connections_cut) = tokio::join!(draining, streams);
     if let Some(last) = last {
         last(grace).await;
     }
@@ -179,99 +216,44 @@ where
     })
 }
 
-async fn within(deadline: Deadline, work: impl Future<Output = ()>) -> bool {
-    timeout(deadline.remaining(), work).await.is_ok()
-}
-
-/// The connections of a server, which end with it.
-struct Open {
-    connections: TaskTracker,
-    /// Above the node of each request.
-    root: Cancel,
-    closing: CancellationToken,
-    cut: CancellationToken,
-}
-
-impl Default for Open {
-    fn default() -> Self {
-        Self {
-            connections: TaskTracker::new(),
-            root: Cancel::new(),
-            closing: CancellationToken::new(),
-            cut: CancellationToken::new(),
+/// Takes connections until `until`.
+async fn take<L>(listener: &mut L, open: &Connections, until: impl Future<Output = ()>)
+where
+    L: Listener,
+    L::Addr: Clone + Send + Sync + 'static,
+{
+    let mut until = std::pin::pin!(until);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut until => return,
+            (io, peer) = listener.accept() => open.serve(io, peer),
         }
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.root.cancel(Cause::Shutdown);
-        self.cut.cancel();
+/// Takes connections until none waits.
+async fn take_waiting<L>(listener: &mut L, open: &Connections)
+where
+    L: Listener,
+    L::Addr: Clone + Send + Sync + 'static,
+{
+    loop {
+        tokio::select! {
+            biased;
+            (io, peer) = listener.accept() => open.serve(io, peer),
+            () = looked() => return,
+        }
     }
 }
 
-/// How a request ended that is not counted as completed.
-enum Ended {
-    Failed(Box<Response>),
-    Cancelled(Cancelled),
-}
-
-impl From<Cancelled> for Ended {
-    fn from(cancelled: Cancelled) -> Self {
-        Self::Cancelled(cancelled)
+/// What the system has to tell by now is known to the runtime when this returns.
+async fn looked() {
+    for _ in 0..3 {
+        yield_now().await;
     }
 }
 
-impl From<Infallible> for Ended {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}
-
-fn judge(answered: Result<Response, Infallible>) -> Result<Response, Ended> {
-    let response = answered.unwrap_or_else(|never| match never {});
-    // 499 is what the table says to a call that was cancelled.
-    if response.status().is_server_error() || response.status().as_u16() == 499 {
-        Err(Ended::Failed(Box::new(response)))
-    } else {
-        Ok(response)
-    }
-}
-
-fn answer(ended: Ended) -> Response {
-    match ended {
-        Ended::Failed(response) => *response,
-        Ended::Cancelled(cancelled) => IntoResponse::into_response(ErrorResponse::of(cancelled)),
-    }
-}
-
-/// What a server's end came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ServeReport {
-    /// What became of the requests, probes included. Those that were answered with a status of 5xx
-    /// or 499 count as failed, or as cancelled if that was after the shutdown told them to stop.
-    pub requests: ShutdownReport,
-    /// How many connections were closed before they were done: their clients had not sent all of
-    /// their requests, or not received all of their answers.
-    pub connections_cut: usize,
-}
-
-impl ServeReport {
-    /// Whether nothing was left behind or broken off: no request was abandoned, no hook failed and
-    /// no connection was cut.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.requests.is_clean() && self.connections_cut == 0
-    }
-}
-
-impl fmt::Display for ServeReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}; {} connections cut",
-            self.requests, self.connections_cut
-        )
-    }
+async fn within(deadline: Deadline, work: impl Future<Output = ()>) -> bool {
+    timeout(deadline.remaining(), work).await.is_ok()
 }

@@ -15,6 +15,7 @@ pub(super) type Last = Box<dyn FnOnce(Duration) -> Signal + Send>;
 /// With a host, [`Host::shutdown`](crate::Host::shutdown) makes it.
 pub struct GracefulShutdown {
     pub(super) shutdown: Shutdown,
+    pub(super) delay: Duration,
     pub(super) drain: Duration,
     pub(super) grace: Duration,
     /// `None` for the process's own.
@@ -32,11 +33,37 @@ impl GracefulShutdown {
     pub fn new(shutdown: Shutdown, drain: Duration) -> Self {
         Self {
             shutdown,
+            delay: Duration::ZERO,
             drain,
             grace: GRACE,
             signal: None,
             last: None,
         }
+    }
+
+    /// Says "not ready" for `delay` before the server takes no more connections, and serves all that
+    /// comes meanwhile. The default is none.
+    ///
+    /// A load balancer goes on sending until it has seen that the server is not ready, and what
+    /// comes to a closed listener is an error to somebody. So let it be the time that its probes
+    /// need to notice, and a little more: with a readiness probe each 2 s that may fail twice, 5 s.
+    ///
+    /// # With Kubernetes
+    /// It tells its endpoints at about the time when it sends SIGTERM, without waiting for them, so
+    /// some seconds are needed there whatever the probes. Either here, or by a `preStop` hook that
+    /// sleeps, in which case none is needed here:
+    /// ```yaml
+    /// terminationGracePeriodSeconds: 35  # more than delay + drain + 2 graces + 1 s
+    /// containers:
+    ///   - name: qa
+    ///     readinessProbe: {httpGet: {path: /readyz, port: 8080}, periodSeconds: 2, failureThreshold: 2}
+    ///     livenessProbe: {httpGet: {path: /livez, port: 8080}}
+    ///     lifecycle: {preStop: {sleep: {seconds: 5}}}
+    /// ```
+    #[must_use]
+    pub const fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
     }
 
     /// What is cancelled at the end of the drain has `grace` to clean up, and a host as much again
@@ -70,6 +97,7 @@ impl fmt::Debug for GracefulShutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GracefulShutdown")
             .field("shutdown", &self.shutdown)
+            .field("delay", &self.delay)
             .field("drain", &self.drain)
             .field("grace", &self.grace)
             .finish_non_exhaustive()

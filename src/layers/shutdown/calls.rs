@@ -69,7 +69,7 @@ impl Calls {
         let node = context.cancel.child();
         let number = {
             let mut state = self.lock();
-            if state.phase != ShutdownPhase::Accepting {
+            if !state.phase.is_accepting() {
                 state.report.refused += 1;
                 return None;
             }

@@ -19,7 +19,8 @@ const HOOK_LIMIT: Duration = Duration::from_secs(5);
 /// Ends all calls that go through one or more [`ShutdownLayer`](super::ShutdownLayer)s, then cleans
 /// up, and reports.
 ///
-/// Clones are handles to the same shutdown. It goes one way: accepting, draining, cancelling, done.
+/// Clones are handles to the same shutdown. It goes one way: accepting, announced (or not),
+/// draining, cancelling, done.
 ///
 /// A call is in flight from when it came until its future is done or dropped. The answer itself may
 /// go on, as the body of an HTTP response does; the server that sends it has to wait for that.
@@ -102,10 +103,26 @@ impl Shutdown {
         true
     }
 
+    /// Says that the end is near: from now on [`is_ready`](Self::is_ready) is false, so that whoever
+    /// sends calls here sends them elsewhere. Those that come are let through until
+    /// [`run`](Self::run), which may follow without this.
+    pub fn announce(&self) {
+        let mut state = self.shared.calls.lock();
+        if state.phase == ShutdownPhase::Accepting {
+            state.phase = ShutdownPhase::Announced;
+        }
+    }
+
+    /// Whether calls are welcome: for a readiness probe.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.phase() == ShutdownPhase::Accepting
+    }
+
     /// Whether new calls are let through.
     #[must_use]
     pub fn is_accepting(&self) -> bool {
-        self.phase() == ShutdownPhase::Accepting
+        self.phase().is_accepting()
     }
 
     /// How far the shutdown has come.
@@ -146,7 +163,7 @@ impl Shutdown {
         let calls = &self.shared.calls;
         let begun = {
             let mut state = calls.lock();
-            let accepting = state.phase == ShutdownPhase::Accepting;
+            let accepting = state.phase.is_accepting();
             if accepting {
                 state.phase = ShutdownPhase::Draining;
             }

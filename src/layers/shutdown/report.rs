@@ -11,12 +11,20 @@ pub enum ShutdownPhase {
     /// Calls are let through.
     #[default]
     Accepting,
+    /// The end is [announced](super::Shutdown::announce); calls are still let through.
+    Announced,
     /// New calls are refused; those in flight go on.
     Draining,
     /// The calls still in flight have been told to stop, or are being dropped.
     Cancelling,
     /// The report is made.
     Done,
+}
+
+impl ShutdownPhase {
+    pub(super) const fn is_accepting(self) -> bool {
+        matches!(self, Self::Accepting | Self::Announced)
+    }
 }
 
 /// What became of all calls and clean-up hooks.

@@ -1,0 +1,76 @@
+//! From a client's hanging up until the LM's server has seen its own client go.
+
+use tokio::time::Instant;
+use tower_dspy::testing::scripted_lm::Reply;
+
+use crate::{
+    client::Connection,
+    room::{CLIENTS, Room, Server},
+    support::{Durations, until, works_left},
+};
+
+const ROUNDS_ONE: usize = 300;
+const ROUNDS_MANY: usize = 40;
+
+pub(crate) struct Gone {
+    pub(crate) one: Durations,
+    pub(crate) many: Durations,
+}
+
+pub(crate) async fn measure(room: &Room) -> Gone {
+    // Not measured: the first connections, the first cancellations.
+    rounds(room, "gone-warm-up", CLIENTS, 2).await;
+    Gone {
+        one: rounds(room, "gone-one", 1, ROUNDS_ONE).await,
+        many: rounds(room, "gone-many", CLIENTS, ROUNDS_MANY).await,
+    }
+}
+
+async fn rounds(room: &Room, model: &str, clients: usize, rounds: usize) -> Durations {
+    let program = room.program(model, Reply::hang()).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let until_stopped = |until: tower_dspy::inbound::axum::GracefulShutdown| {
+        until.on(async move { drop(stopped.await) })
+    };
+    let server = Server::start(0, program, until_stopped, |_| {});
+    let address = server.address;
+    let at_work = || room.lm.summary(model).running;
+
+    let mut hung_up = Vec::with_capacity(rounds * clients);
+    for _ in 0..rounds {
+        let mut calls = Vec::with_capacity(clients);
+        for n in hung_up.len()..hung_up.len() + clients {
+            let mut client = Connection::open(address).await.expect("a server");
+            calls.push(tokio::spawn(async move {
+                let came = client.ask(&format!("What is call number {n}?")).await;
+                panic!("an answer of a mute LM: {came:?}");
+            }));
+        }
+        assert!(
+            until(|| at_work() == clients).await,
+            "calls that do not come"
+        );
+        for call in &calls {
+            // The socket is closed by its task, on a thread that is free now.
+            hung_up.push(Instant::now());
+            call.abort();
+        }
+        assert!(until(|| at_work() == 0).await, "calls that do not go");
+        works_left(&room.host).await;
+    }
+    drop(stop);
+    server.end().await;
+
+    let records = room.lm.requests(model);
+    assert_eq!(records.len(), hung_up.len(), "requests, one a call");
+    let mut durations = Durations::new();
+    for record in records {
+        let body = record.body.to_string();
+        let number = body.split("call number ").nth(1);
+        let number = number.and_then(|rest| rest.split('?').next());
+        let n: usize = number.and_then(|n| n.parse().ok()).expect("a question");
+        durations.record(record.client_gone.expect("a client that went") - hung_up[n]);
+    }
+    room.lm.forget(model);
+    durations
+}

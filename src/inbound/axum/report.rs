@@ -1,0 +1,36 @@
+//! [`ServeReport`]: what a server's end came to.
+
+use std::fmt;
+
+use crate::layers::ShutdownReport;
+
+/// What a server's end came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServeReport {
+    /// What became of the requests, probes included. Those that were answered with a status of 5xx
+    /// or 499 count as failed, or as cancelled if that was after the shutdown told them to stop.
+    pub requests: ShutdownReport,
+    /// How many connections were closed before they were done: their clients had not sent all of
+    /// their requests, or not received all of their answers.
+    pub connections_cut: usize,
+}
+
+impl ServeReport {
+    /// Whether nothing was left behind or broken off: no request was abandoned, no hook failed and
+    /// no connection was cut.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.requests.is_clean() && self.connections_cut == 0
+    }
+}
+
+impl fmt::Display for ServeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}; {} connections cut",
+            self.requests, self.connections_cut
+        )
+    }
+}
