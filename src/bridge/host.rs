@@ -104,6 +104,15 @@ impl Host {
         self.roster.as_ref().map(|roster| roster.stats())
     }
 
+    /// Whether the programs run in this process.
+    #[cfg(feature = "python")]
+    pub(super) const fn is_embedded(&self) -> bool {
+        #[cfg(feature = "workers")]
+        return self.roster.is_none();
+        #[cfg(not(feature = "workers"))]
+        true
+    }
+
     /// What the host has done and is doing.
     #[must_use]
     pub fn stats(&self) -> HostStats {

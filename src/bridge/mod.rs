@@ -71,6 +71,8 @@ pub use health::Health;
 pub use host::Host;
 pub use start_error::StartError;
 pub use stats::{HostStats, LmTotals};
+#[cfg(feature = "python")]
+pub use task_locals::NoLoop;
 #[cfg(feature = "workers")]
 pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
 

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use pyo3::prelude::*;
 use pyo3_async_runtimes::TaskLocals;
 
 use super::Host;
@@ -51,14 +51,27 @@ impl Host {
     ///   `init_with_runtime`, called before, gives it another.
     ///
     /// # Errors
-    /// `RuntimeError` if the host has stopped: its loop runs no more, and whatever waits for it
-    /// would for ever.
-    pub fn task_locals(&self) -> PyResult<TaskLocals> {
+    /// If the host has stopped: its loop runs no more, and whatever waits for it would for ever. If
+    /// its loops are those of worker processes.
+    pub fn task_locals(&self) -> Result<TaskLocals, NoLoop> {
         if let Some(reason) = self.closed() {
-            let message = format!("the Python host is gone ({reason})");
-            return Err(PyRuntimeError::new_err(message));
+            return Err(NoLoop(format!("the Python host is gone ({reason})")));
+        }
+        if !self.is_embedded() {
+            return Err(NoLoop(
+                "the host's loops are in worker processes; a loop in this one is that of \
+                 `Host::embedded()`"
+                    .into(),
+            ));
         }
         let locals = LOCALS.get().cloned();
-        locals.ok_or_else(|| PyRuntimeError::new_err("the Python host has not started"))
+        locals.ok_or_else(|| NoLoop("the Python host has not started".into()))
     }
 }
+
+/// There is no loop of the host's in this process.
+///
+/// No `PyErr`, which needs an interpreter to be shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoLoop(String);

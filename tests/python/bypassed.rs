@@ -54,7 +54,12 @@ async fn they_are_counted_and_said_once_for_each_program() {
     );
 
     let said = captured.text();
-    let said: Vec<_> = said.lines().collect();
+    // A busy machine may have the loop held up besides: the first LM of a process reads DSPy's list
+    // of models.
+    let of_it = said
+        .lines()
+        .filter(|line| !line.contains("blocks the loop"));
+    let said: Vec<_> = of_it.collect();
     assert_eq!(said.len(), 1, "{said:?}");
     for part in [
         "WARN",

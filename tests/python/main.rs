@@ -22,6 +22,7 @@ mod lms;
 mod loading;
 mod logs;
 mod nasty;
+mod nasty_workers;
 mod outputs;
 mod own_lm;
 mod partial;

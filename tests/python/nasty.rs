@@ -1,8 +1,9 @@
-//! Programs that nobody would write on purpose (programs/nasty.py), and what must hold of each:
-//! its caller has its answer in time, and then it ends, or is counted for as long as it cannot be
-//! ended. This is the README's table of what stops when, program by program.
+//! Programs that nobody would write on purpose (programs/nasty.py), and what must hold of each, in
+//! each way to run one: its caller has its answer in time, and then it ends, or is counted for as
+//! long as it cannot be ended. This is the README's table of what stops when, program by program.
+//! What is written of worker processes is held to in nasty_workers.rs.
 
-use std::time::Duration;
+use std::{env, os::unix::process::ExitStatusExt, time::Duration};
 
 use serde_json::json;
 use tokio::{
@@ -11,9 +12,9 @@ use tokio::{
     time::timeout,
 };
 use tower::ServiceExt;
-use tower_dspy::{Deadline, Error, Health, Host, PredictRequest, Prediction};
+use tower_dspy::{Deadline, DspyService, Error, Health, Host, PredictRequest, Prediction};
 
-use crate::support::{ask, dies, eventually, host_alone, load, own_process, question, start};
+use crate::support::{again, ask, eventually, host_alone, load, question, start};
 
 /// The limit of a call that does not end by itself.
 const BRIEF: Duration = Duration::from_millis(200);
@@ -22,7 +23,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// What must hold of a program.
 #[derive(Clone, Copy, Debug)]
-enum Must {
+pub(crate) enum Must {
     /// It answers.
     Answer,
     /// Its call fails with this Python exception, and no other call does.
@@ -31,53 +32,135 @@ enum Must {
     End(&'static [&'static str]),
     /// It says this, is not ended, and is counted until the test releases it.
     Stay(&'static [&'static str]),
+    /// It is not ended, and is counted for longer than a test waits.
+    Outlast,
+    /// It ends the process, with this status or by this signal.
+    Die(Option<i32>, Option<i32>),
     /// It cannot be written so.
     NotBe,
 }
-use Must::{Answer, End, Fail, NotBe, Stay};
+use Must::{Answer, Die, End, Fail, NotBe, Outlast, Stay};
 
-/// A program, what must hold of it on the loop, and on a thread.
-const PROGRAMS: &[(&str, Must, Must)] = &[
-    ("answers", Answer, Answer),
+/// What must hold of it in a worker process, on the loop and on a thread there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InWorker {
+    /// The same, and the worker works on.
+    Keep,
+    /// The worker is killed once the grace is over.
+    Kill,
+    /// The worker ends, and the call's error says how.
+    Lose(&'static str),
+}
+use InWorker::{Keep, Kill, Lose};
+
+/// A program, and what must hold of it on the loop, on a thread, and in a worker.
+pub(crate) type Row = (&'static str, Must, Must, InWorker);
+
+pub(crate) const PROGRAMS: &[Row] = &[
+    ("answers", Answer, Answer, Keep),
     // Nothing breaks C code off. Its exception waits for it: no line after it runs.
-    ("sleeps", End(&[]), End(&[])),
-    ("waits_in_c", Stay(&[]), Stay(&[])),
-    ("holds_the_gil", Stay(&[]), Stay(&[])),
-    ("matches_forever", End(&[]), End(&[])),
+    ("sleeps", End(&[]), End(&[]), Keep),
+    ("waits_in_c", Stay(&[]), Stay(&[]), Kill),
+    ("holds_the_gil", Stay(&[]), Stay(&[]), Kill),
+    ("matches_forever", End(&[]), End(&[]), Keep),
     // Python code is broken off; its clean-up runs to the end, also where it takes its time.
-    ("spins", End(&["cleaned"]), End(&["cleaned"])),
-    ("sleeps_in_finally", End(&["cleaned"]), End(&["cleaned"])),
-    ("computes_in_finally", End(&["cleaned"]), NotBe),
-    ("catches_exceptions", End(&[]), End(&[])),
-    // Whoever catches everything goes on. On the loop nobody else does: only a worker process
-    // could be killed.
-    ("swallows_all", Stay(&["swallowed"]), Stay(&["swallowed"])),
-    ("shields", End(&["cleaned"]), NotBe),
-    ("swallows_cancel", Stay(&["swallowed"]), NotBe),
+    ("spins", End(&["cleaned"]), End(&["cleaned"]), Keep),
+    (
+        "sleeps_in_finally",
+        End(&["cleaned"]),
+        End(&["cleaned"]),
+        Keep,
+    ),
+    ("computes_in_finally", End(&["cleaned"]), NotBe, Keep),
+    ("catches_exceptions", End(&[]), End(&[]), Keep),
+    // Whoever catches everything goes on. On the loop nobody else does.
+    (
+        "swallows_all",
+        Stay(&["swallowed"]),
+        Stay(&["swallowed"]),
+        Kill,
+    ),
+    ("shields", End(&["cleaned"]), NotBe, Keep),
+    ("swallows_cancel", Stay(&["swallowed"]), NotBe, Kill),
     // Its one signal was its cancellation: the loop is held up until it is told once more.
-    ("swallows_and_spins", End(&["swallowed", "cleaned"]), NotBe),
-    ("leaves_a_busy_thread", End(&["cleaned"]), End(&["cleaned"])),
+    (
+        "swallows_and_spins",
+        End(&["swallowed", "cleaned"]),
+        NotBe,
+        Keep,
+    ),
+    (
+        "leaves_a_busy_thread",
+        End(&["cleaned"]),
+        End(&["cleaned"]),
+        Keep,
+    ),
     // On the loop the join is what cannot be broken off, but the thread is ended and with it that.
-    ("joins_a_busy_thread", End(&["cleaned"]), End(&["cleaned"])),
-    ("exits", Fail("SystemExit"), Fail("SystemExit")),
-    ("recurses", Fail("RecursionError"), Fail("RecursionError")),
+    (
+        "joins_a_busy_thread",
+        End(&["cleaned"]),
+        End(&["cleaned"]),
+        Keep,
+    ),
+    ("exits", Fail("SystemExit"), Fail("SystemExit"), Keep),
+    (
+        "recurses",
+        Fail("RecursionError"),
+        Fail("RecursionError"),
+        Keep,
+    ),
     (
         "recurses_in_c",
         Fail("RecursionError"),
         Fail("RecursionError"),
+        Keep,
     ),
-    ("stops_the_loop", Answer, Fail("RuntimeError")),
-    ("runs_a_loop", Fail("RuntimeError"), Answer),
+    ("stops_the_loop", Answer, Fail("RuntimeError"), Keep),
+    ("runs_a_loop", Fail("RuntimeError"), Answer, Keep),
+];
+
+/// Those that are given a process of their own, also where they run in it.
+pub(crate) const APART: &[Row] = &[
+    // The child is no second host.
+    ("forks", Answer, Answer, Keep),
+    ("forks_and_waits", Answer, NotBe, Keep),
+    // What is printed goes where the process prints; a worker's goes to the log.
+    ("prints_megabytes", Answer, Answer, Keep),
+    ("allocates", Fail("MemoryError"), Fail("MemoryError"), Keep),
+    ("sleeps_a_minute", Outlast, Outlast, Kill),
+    // Nothing in a process keeps these out.
+    (
+        "ends_the_process",
+        Die(Some(7), None),
+        Die(Some(7), None),
+        Lose("exit status: 7"),
+    ),
+    (
+        "kills_the_process",
+        Die(None, Some(9)),
+        Die(None, Some(9)),
+        Lose("signal: 9 (SIGKILL)"),
+    ),
+    (
+        "crashes",
+        Die(None, Some(11)),
+        Die(None, Some(11)),
+        Lose("signal: 11 (SIGSEGV)"),
+    ),
 ];
 
 /// One call of a program, and the program's side of the connection.
-struct Run {
-    answer: Result<Prediction, Error>,
+pub(crate) struct Run {
+    pub(crate) answer: Result<Prediction, Error>,
     peer: BufReader<TcpStream>,
 }
 
 impl Run {
-    async fn new(program: &tower_dspy::DspyService, limit: Duration) -> Self {
+    pub(crate) async fn new(program: &DspyService, must: Must) -> Self {
+        let limit = match must {
+            End(_) | Stay(_) | Outlast => BRIEF,
+            Answer | Fail(_) | Die(..) | NotBe => LONG,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let request = PredictRequest::new(json!({"port": port}));
@@ -90,6 +173,22 @@ impl Run {
         Self {
             answer,
             peer: BufReader::new(peer),
+        }
+    }
+
+    /// Its answer is what it must be, and it says what it must say.
+    pub(crate) async fn holds(&mut self, name: &str, must: Must) {
+        match (must, &self.answer) {
+            (Answer, Ok(_)) => {}
+            (Fail(expected), Err(Error::Program(error))) => {
+                assert_eq!(error.python_type(), expected, "{name}");
+            }
+            // It has to be stopped also where it left something behind and answered.
+            (End(said), Ok(_) | Err(Error::Elapsed(_))) | (Stay(said), Err(Error::Elapsed(_))) => {
+                self.hears(name, said).await
+            }
+            (Outlast, Err(Error::Elapsed(_))) => {}
+            _ => panic!("{name} must {must:?}: {:?}", self.answer),
         }
     }
 
@@ -106,34 +205,20 @@ impl Run {
 }
 
 async fn check(host: &Host, name: &str, must: Must) {
-    let limit = match must {
-        Answer | Fail(_) => LONG,
-        End(_) | Stay(_) => BRIEF,
-        NotBe => return,
-    };
+    if let NotBe = must {
+        return;
+    }
     let program = load(host, name, "nasty").await;
-    let mut run = Run::new(&program, limit).await;
-    let answer = &run.answer;
-    match (must, answer) {
-        (Answer, Ok(_)) => {}
-        (Fail(expected), Err(Error::Program(error))) => {
-            assert_eq!(error.python_type(), expected, "{name}");
-        }
-        // It has to be stopped also where it left something behind and answered.
-        (End(said), Ok(_) | Err(Error::Elapsed(_))) => run.hears(name, said).await,
-        (Stay(said), Err(Error::Elapsed(_))) => {
-            run.hears(name, said).await;
-            assert_eq!(
-                (program.in_flight(), host.stats().orphans),
-                (1, 1),
-                "{name}"
-            );
-        }
-        _ => panic!("{name} must {must:?}: {answer:?}"),
+    let mut run = Run::new(&program, must).await;
+    run.holds(name, must).await;
+    if let Stay(_) | Outlast = must {
+        let counted = (program.in_flight(), host.stats().orphans);
+        assert_eq!(counted, (1, 1), "{name}");
     }
-    if let Stay(_) = must {
-        drop(run);
+    if let Outlast = must {
+        return;
     }
+    drop(run);
     eventually(name, || program.in_flight() == 0).await;
     eventually(name, || host.health() == Health::Ready).await;
     assert_eq!(host.stats().orphans, 0, "{name}");
@@ -148,7 +233,7 @@ async fn check(host: &Host, name: &str, must: Must) {
 #[tokio::test]
 async fn what_must_hold_of_each_on_the_loop() {
     let host = host_alone().await;
-    for (name, on_loop, _) in PROGRAMS {
+    for (name, on_loop, ..) in PROGRAMS {
         check(&host, &format!("nasty:Async.{name}"), *on_loop).await;
     }
 }
@@ -156,82 +241,49 @@ async fn what_must_hold_of_each_on_the_loop() {
 #[tokio::test]
 async fn what_must_hold_of_each_on_a_thread() {
     let host = host_alone().await;
-    for (name, _, on_thread) in PROGRAMS {
+    for (name, _, on_thread, _) in PROGRAMS {
         check(&host, &format!("nasty:Sync.{name}"), *on_thread).await;
     }
 }
 
-#[tokio::test]
-async fn a_process_that_a_program_forks_is_no_second_host() {
-    let name = "nasty::a_process_that_a_program_forks_is_no_second_host";
-    if own_process(name).await.is_some() {
-        return;
-    }
-    let host = start().await;
-    for name in ["Async.forks", "Sync.forks", "Async.forks_and_waits"] {
-        check(&host, &format!("nasty:{name}"), Answer).await;
-    }
-}
+/// Which of those apart a process of its own is to run.
+const PROGRAM: &str = "TOWER_DSPY_TEST_PROGRAM";
 
 #[tokio::test]
-async fn megabytes_of_prints_are_the_programs_own_affair() {
-    let name = "nasty::megabytes_of_prints_are_the_programs_own_affair";
-    if let Some(said) = own_process(name).await {
-        assert!(said.len() > 16 << 20, "{} bytes", said.len());
-        return;
-    }
-    let host = start().await;
-    for name in ["Async.prints_megabytes", "Sync.prints_megabytes"] {
-        check(&host, &format!("nasty:{name}"), Answer).await;
-    }
-}
-
-/// What nothing in a process can keep out: a program that ends it. Only a process of its own would.
-async fn takes_the_process_along(test: &str, program: &str) -> Option<(Option<i32>, Option<i32>)> {
-    let name = format!("nasty::{test}");
-    if let Some(status) = dies(&name).await {
-        use std::os::unix::process::ExitStatusExt;
-        return Some((status.code(), status.signal()));
-    }
-    let host = start().await;
-    check(&host, program, Answer).await;
-    None
-}
-
-#[tokio::test]
-async fn an_exit_past_python_takes_the_process_along() {
-    let test = "an_exit_past_python_takes_the_process_along";
-    if let Some(status) = takes_the_process_along(test, "nasty:Sync.ends_the_process").await {
-        assert_eq!(status, (Some(7), None));
-    }
-}
-
-#[tokio::test]
-async fn a_kill_takes_the_process_along() {
-    let test = "a_kill_takes_the_process_along";
-    if let Some(status) = takes_the_process_along(test, "nasty:Sync.kills_the_process").await {
-        assert_eq!(status, (None, Some(9)));
-    }
-}
-
-#[tokio::test]
-async fn a_crash_takes_the_process_along() {
-    let test = "a_crash_takes_the_process_along";
-    if let Some(status) = takes_the_process_along(test, "nasty:Async.crashes").await {
-        assert_eq!(status, (None, Some(11)));
+async fn what_must_hold_of_each_in_a_process_of_its_own() {
+    let test = "nasty::what_must_hold_of_each_in_a_process_of_its_own";
+    let each = APART.iter().flat_map(|(name, on_loop, on_thread, _)| {
+        let on_loop = (format!("nasty:Async.{name}"), *on_loop);
+        [on_loop, (format!("nasty:Sync.{name}"), *on_thread)]
+    });
+    for (name, must) in each.filter(|(_, must)| !matches!(must, NotBe)) {
+        let Some(output) = again(test, &[(PROGRAM, &name)]).await else {
+            // This is that process.
+            if env::var(PROGRAM).is_ok_and(|program| program == name) {
+                return check(&start().await, &name, must).await;
+            }
+            continue;
+        };
+        let status = (output.status.code(), output.status.signal());
+        let said = String::from_utf8_lossy(&output.stderr);
+        let expected = match must {
+            Die(code, signal) => (code, signal),
+            _ => (Some(0), None),
+        };
+        assert_eq!(status, expected, "{name}: {said}");
+        let printed = &output.stdout;
+        // A name that is misspelt would run nothing, and pass.
+        let ran = String::from_utf8_lossy(printed).contains("test result: ok. 1 passed");
+        assert!(ran || matches!(must, Die(..)), "{name}");
+        if name.ends_with("prints_megabytes") {
+            assert!(printed.len() > 8 << 20, "{} bytes", printed.len());
+        }
     }
 }
 
 #[tokio::test]
 async fn each_program_of_the_corpus_has_its_entry() {
     let source = include_str!("programs/nasty.py");
-    let apart = [
-        "forks",
-        "forks_and_waits",
-        "prints_megabytes",
-        "ends_the_process",
-    ];
-    let apart = [&apart[..], &["kills_the_process", "crashes"]].concat();
     let programs = source.lines().filter_map(|line| {
         let rest = line.strip_prefix("async ").unwrap_or(line);
         let (name, rest) = rest.strip_prefix("def ")?.split_once('(')?;
@@ -239,9 +291,9 @@ async fn each_program_of_the_corpus_has_its_entry() {
     });
     let mut count = 0;
     for name in programs {
-        let listed = PROGRAMS.iter().any(|(listed, ..)| *listed == name);
-        assert!(listed || apart.contains(&name), "{name}");
+        let mut listed = PROGRAMS.iter().chain(APART);
+        assert!(listed.any(|(listed, ..)| *listed == name), "{name}");
         count += 1;
     }
-    assert_eq!(count, PROGRAMS.len() + apart.len());
+    assert_eq!(count, PROGRAMS.len() + APART.len());
 }

@@ -4,7 +4,7 @@ use std::{
     env,
     ops::Deref,
     path::PathBuf,
-    process::{ExitStatus, Output, Stdio},
+    process::{Output, Stdio},
     time::Duration,
 };
 
@@ -48,6 +48,9 @@ pub(crate) async fn start() -> Host {
         let venv = venv().await;
         if in_a_worker() {
             let workers = Host::workers(1).venv(venv).python_path(programs());
+            // The one process holds what the tests set up in it. That it is killed where it should
+            // be is for tests with workers of their own.
+            let workers = workers.kill_after(HOUR).retire_after(HOUR);
             return workers.start().await.expect("a worker");
         }
         let embedded = Host::embedded().venv(venv).python_path(programs());
@@ -58,9 +61,10 @@ pub(crate) async fn start() -> Host {
     host.await.clone()
 }
 
-/// Whether all is to run in a worker process instead: both are to do the same.
-pub(crate) fn in_a_worker() -> bool {
-    env::var_os("TOWER_DSPY_TEST_WORKER").is_some()
+/// Whether the programs run in a worker process, as in the suite's second binary: both hosts are to
+/// do the same.
+pub(crate) const fn in_a_worker() -> bool {
+    matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"workers")
 }
 
 /// The process's host, for the length of a test.
@@ -182,7 +186,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 ///
 /// `None` in that process, which is to go on; what it printed in the one that asked.
 pub(crate) async fn own_process(name: &str) -> Option<String> {
-    let output = again(name).await?;
+    let output = again(name, &[]).await?;
     let said = [&*output.stdout, b"\n", &*output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(output.status.success(), "{}\n{said}", output.status);
@@ -194,21 +198,19 @@ pub(crate) async fn own_process(name: &str) -> Option<String> {
     Some(said)
 }
 
-/// The same for a test that ends its process: how that ended, to the one that asked.
-pub(crate) async fn dies(name: &str) -> Option<ExitStatus> {
-    again(name).await.map(|output| output.status)
-}
-
-async fn again(name: &str) -> Option<Output> {
+/// The same for a test that may end its process, which is given these variables.
+pub(crate) async fn again(name: &str, variables: &[(&str, &str)]) -> Option<Output> {
     if env::var_os(ALONE).is_some_and(|alone| alone == name) {
         return None;
     }
     let output = Command::new(env::current_exe().expect("a path"))
         .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(ALONE, name)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = timeout(2 * LIMIT, output).await;
+    // For those as well that start many workers, one after the other.
+    let output = timeout(10 * LIMIT, output).await;
     Some(output.expect("an end in time").expect("a process"))
 }

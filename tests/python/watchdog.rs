@@ -14,8 +14,8 @@ use crate::{
     blocker::Blocker,
     captured::Captured,
     support::{
-        ask, call, eventually, eventually_seen, host_alone, lm_server, load, own_process, question,
-        seen, start,
+        ask, call, eventually, eventually_seen, host_alone, in_a_worker, lm_server, load,
+        own_process, question, seen, start,
     },
 };
 
@@ -23,6 +23,16 @@ const BRIEF: Duration = Duration::from_millis(200);
 
 fn keyed(key: &str) -> PredictRequest {
     PredictRequest::new(json!({"key": key}))
+}
+
+/// Whether the GIL shows as held, and by a frame that ends so. In a worker nobody but Python's code
+/// can name the frame, and that does not run then.
+fn held_by(health: &Health, function: &str) -> bool {
+    if in_a_worker() {
+        let held = |gil_held: &bool, frame: &Option<String>| *gil_held && frame.is_none();
+        return matches!(health, Health::Blocked { frame, gil_held, .. } if held(gil_held, frame));
+    }
+    frame(health, true).is_some_and(|frame| frame.ends_with(function))
 }
 
 /// The frame that blocks the loop, once it is known.
@@ -73,11 +83,7 @@ async fn a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named() {
     eventually("a healthy host", || host.health() == Health::Ready).await;
 
     let blocker = Blocker::new(&host, "asks:holds_the_gil").await;
-    eventually("the frame", || {
-        frame(&host.health(), true)
-            .is_some_and(|frame| frame.contains("witness.py:") && frame.ends_with(" hold_gil"))
-    })
-    .await;
+    eventually("the frame", || held_by(&host.health(), " hold_gil")).await;
     blocker.release().await;
     eventually("a healthy host", || host.health() == Health::Ready).await;
 }
@@ -92,10 +98,7 @@ async fn a_gil_held_on_a_thread_is_found_there() {
     }
     let host = host_alone().await;
     let blocker = Blocker::new(&host, "stuck:HoldsTheGil").await;
-    eventually("the frame", || {
-        frame(&host.health(), true).is_some_and(|frame| frame.ends_with(" hold_gil"))
-    })
-    .await;
+    eventually("the frame", || held_by(&host.health(), " hold_gil")).await;
     blocker.release().await;
     eventually("a healthy host", || host.health() == Health::Ready).await;
 }
@@ -211,6 +214,14 @@ async fn a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_ask
         let request = PredictRequest::new(inputs).with_context(context);
         let blocking = tokio::spawn(service.oneshot(request));
         let (peer, _) = listener.accept().await.unwrap();
+        if gil_held && in_a_worker() {
+            // With no frame there is nothing to warn of that the health does not say.
+            eventually("the held GIL", || held_by(&host.health(), "")).await;
+            drop(peer);
+            blocking.await.unwrap().unwrap();
+            assert_eq!(warnings(&captured, gil_held), Vec::<String>::new());
+            continue;
+        }
         eventually("a warning", || !warnings(&captured, gil_held).is_empty()).await;
         drop(peer);
         blocking.await.unwrap().unwrap();

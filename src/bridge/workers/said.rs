@@ -29,7 +29,10 @@ impl Pool {
         // What its loop says of no call says nothing of whether calls go on.
         let of_none = matches!(
             said,
-            FromWorker::Beat | FromWorker::Blocked { .. } | FromWorker::Log { .. }
+            FromWorker::Beat
+                | FromWorker::Pulse
+                | FromWorker::Blocked { .. }
+                | FromWorker::Log { .. }
         );
         if !of_none {
             self.inbox.counters.crossing.touch();
@@ -54,7 +57,9 @@ impl Pool {
             FromWorker::Beat => {
                 worker.beat();
                 self.inbox.counters.beat.touch();
+                self.inbox.watch.pulse.touch();
             }
+            FromWorker::Pulse => self.inbox.watch.pulse.touch(),
             FromWorker::Blocked {
                 frames,
                 program,

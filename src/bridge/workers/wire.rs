@@ -137,6 +137,8 @@ pub(super) enum FromWorker {
         fault: Value,
     },
     Beat,
+    /// Its loop is late, but Python code runs.
+    Pulse,
     /// Python code blocks the loop; the innermost frame comes first.
     Blocked {
         frames: Vec<String>,

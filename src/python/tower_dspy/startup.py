@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import threading
 from typing import Any
 
 
@@ -36,7 +37,19 @@ def import_dspy(log: Any) -> list[str]:
     from tower_dspy import steps
 
     steps.watch()
+    lock_progress_bars()
     return weaker
+
+
+def lock_progress_bars() -> None:
+    """Gives tqdm, and with it `dspy.Parallel`, a lock that an ended thread gives back.
+
+    Its own is taken and given back by Python code, and the first use makes it: a thread that is
+    ended in there would keep it, and every later `dspy.Parallel` of the process wait for ever.
+    """
+    import tqdm
+
+    tqdm.tqdm.set_lock(threading.RLock())
 
 
 async def warm() -> None:

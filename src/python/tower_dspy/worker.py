@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from typing import Any
 
@@ -27,6 +28,8 @@ from tower_dspy.pacing import Pacer
 from tower_dspy.tails import to_json
 
 _PR_SET_PDEATHSIG = 1
+# Seconds without a heartbeat: one is missed.
+_MISSED = 0.030
 _LAST = ("full", "end", "value", "failed", "cancelled")
 
 
@@ -139,6 +142,7 @@ class Port:
         self._events: deque[tuple[int, tuple[Any, ...]]] = deque()
         self._pacer = Pacer()
         self._stopped = False
+        self._beaten = time.monotonic()
 
     def serve(self, runner: Any, loop: asyncio.AbstractEventLoop) -> None:
         """Hands over to the runner what comes, from now on."""
@@ -147,10 +151,13 @@ class Port:
         loop.add_reader(self.frames.fileno(), self._readable)
 
     def beat(self) -> None:
+        self._beaten = time.monotonic()
         self.frames.send("beat")
 
     def pulse(self) -> None:
-        """Nobody asks: a worker whose GIL is held shows by its heartbeat."""
+        # A heartbeat says as much.
+        if time.monotonic() - self._beaten > _MISSED:
+            self.frames.send("pulse")
 
     def blocked(self, frames: list[str], program: str | None, call: Call | None) -> None:
         sequence = None if call is None else call.sequence

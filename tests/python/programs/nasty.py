@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -52,6 +53,12 @@ def sleeps(port: int) -> None:
     peer = Peer(port)
     time.sleep(0.6)
     peer.say("woke")
+
+
+def sleeps_a_minute(port: int) -> None:
+    """Longer than anybody waits."""
+    Peer(port)
+    time.sleep(60)
 
 
 def waits_in_c(port: int) -> None:
@@ -161,6 +168,19 @@ def joins_a_busy_thread(port: int) -> None:
     _busy_thread(Peer(port)).join()
 
 
+def allocates(port: int) -> None:
+    """Two gigabytes, where there is one."""
+    Peer(port)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as pages:
+        taken = int(pages.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (1 << 30), before[1]))
+    try:
+        bytearray(2 << 30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 def prints_megabytes(port: int) -> None:
     Peer(port)
     for _ in range(8):
@@ -188,16 +208,19 @@ def runs_a_loop(port: int) -> None:
 
 
 def ends_the_process(port: int) -> None:
+    Peer(port)
     os._exit(7)
 
 
 def kills_the_process(port: int) -> None:
+    Peer(port)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def crashes(port: int) -> None:
     import ctypes
 
+    Peer(port)
     ctypes.string_at(0)
 
 
