@@ -41,27 +41,29 @@ thread_local! {
 
 /// Runs `poll`, for a layer that sees to the `end` of what it polls unless an enclosing one does so
 /// no later.
-#[inline]
+#[inline(always)]
 pub(crate) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
     struct Restore(Option<End>);
     impl Drop for Restore {
-        #[inline]
+        #[inline(always)]
         fn drop(&mut self) {
             END.set(self.0);
         }
     }
-    let Some(end) = end else { return poll() };
-    let outer = END.get();
-    if outer.is_some_and(|outer| outer.at <= end.at) {
-        return poll();
-    }
-    let _restore = Restore(outer);
-    END.set(Some(end));
+    // `poll` is called in one place, or each layer would be compiled once more for each around it.
+    let _restore = end.and_then(|end| {
+        let outer = END.get();
+        if outer.is_some_and(|outer| outer.at <= end.at) {
+            return None;
+        }
+        END.set(Some(end));
+        Some(Restore(outer))
+    });
     poll()
 }
 
 /// Runs `poll`, for a layer that gives what it polls a grace once one of the `nodes` is cancelled.
-#[inline]
+#[inline(always)]
 pub(super) fn watched<T>(nodes: Option<Nodes>, poll: impl FnOnce() -> T) -> T {
     struct Restore(Option<Nodes>);
     impl Drop for Restore {
@@ -69,8 +71,7 @@ pub(super) fn watched<T>(nodes: Option<Nodes>, poll: impl FnOnce() -> T) -> T {
             replace(self.0.take());
         }
     }
-    let Some(nodes) = nodes else { return poll() };
-    let _restore = Restore(replace(Some(nodes)));
+    let _restore = nodes.map(|nodes| Restore(replace(Some(nodes))));
     poll()
 }
 

@@ -31,9 +31,20 @@ thread_local! {
 /// further in, past layers that may be foreign, it waits.
 #[inline]
 pub(crate) fn observe<T>(poll: impl FnOnce() -> T) -> (T, bool) {
-    WAITS.set(false);
+    starts_to_observe();
     let polled = poll();
-    (polled, WAITS.get())
+    (polled, waits())
+}
+
+/// As [`observe`], in two: before the poll this one, and after it [`waits`].
+#[inline]
+pub(super) fn starts_to_observe() {
+    WAITS.set(false);
+}
+
+#[inline]
+pub(super) fn waits() -> bool {
+    WAITS.get()
 }
 
 /// Says whether the call waits, for a layer that polled several services for it.
@@ -53,7 +64,7 @@ pin_project! {
 impl<F: Future> Future for Slot<F> {
     type Output = F::Output;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project() {
             SlotProj::Live { future } => future.poll(cx),
@@ -164,8 +175,21 @@ impl<S: Service<R>, R> Admit<S, R> {
 impl<S: Service<R>, R> Future for Admit<S, R> {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let AdmitProj::Running { future } = self.as_mut().project() {
+            return future.poll(cx);
+        }
+        self.poll_waiting(cx)
+    }
+}
+
+impl<S: Service<R>, R> Admit<S, R> {
+    #[inline(never)]
+    fn poll_waiting(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
         loop {
             match self.as_mut().project() {
                 AdmitProj::Running { future } => return future.poll(cx),
