@@ -14,7 +14,7 @@ use crate::{
     CallId, Cancel, Elapsed,
     layers::{
         classify::{Classifier, Kinds},
-        guard::{Admit, Limited},
+        guard::{Admit, Limited, aside},
     },
 };
 
@@ -87,19 +87,17 @@ where
         let this = self.as_mut().project();
         let polled = match this.state.project() {
             StateProj::First { future } => future.poll(cx),
-            StateProj::Second { future } => return future.poll(cx),
+            StateProj::Second { future } => return aside(|| future.poll(cx)),
         };
         match polled {
-            Poll::Ready(Err(error)) => self.fall_back(error, cx),
-            // As it is: an answer that is taken out and put in again is moved twice.
-            polled => {
-                if let Poll::Ready(Ok(response)) = &polled
-                    && let (Some(answer), Some(kept)) = (this.answer, this.kept.take())
-                {
-                    answer.learn(kept, response);
+            Poll::Ready(Ok(response)) => {
+                if let (Some(answer), Some(kept)) = (this.answer, this.kept.take()) {
+                    answer.learn(kept, &response);
                 }
-                polled
+                Poll::Ready(Ok(response))
             }
+            Poll::Ready(Err(error)) => aside(|| self.fall_back(error, cx)),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -111,7 +109,6 @@ where
     A: Answer<R, S::Response, S::Error>,
     C: Classifier<S::Error>,
 {
-    #[inline(never)]
     fn fall_back(
         self: Pin<&mut Self>,
         error: S::Error,

@@ -41,29 +41,36 @@ thread_local! {
 
 /// Runs `poll`, for a layer that sees to the `end` of what it polls unless an enclosing one does so
 /// no later.
-#[inline(always)]
 pub(crate) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
-    struct Restore(Option<End>);
-    impl Drop for Restore {
-        #[inline(always)]
-        fn drop(&mut self) {
-            END.set(self.0);
-        }
-    }
-    // `poll` is called in one place, or each layer would be compiled once more for each around it.
-    let _restore = end.and_then(|end| {
-        let outer = END.get();
-        if outer.is_some_and(|outer| outer.at <= end.at) {
-            return None;
-        }
-        END.set(Some(end));
-        Some(Restore(outer))
-    });
+    let _seeing = see_to(end);
     poll()
 }
 
-/// Runs `poll`, for a layer that gives what it polls a grace once one of the `nodes` is cancelled.
+/// As [`with`], for as long as what it returns is held.
 #[inline(always)]
+pub(crate) fn see_to(end: Option<End>) -> Option<SeeingTo> {
+    let end = end?;
+    let outer = END.get();
+    if outer.is_some_and(|outer| outer.at <= end.at) {
+        return None;
+    }
+    END.set(Some(end));
+    Some(SeeingTo { outer })
+}
+
+#[must_use = "the end is forgotten when this is dropped"]
+pub(crate) struct SeeingTo {
+    outer: Option<End>,
+}
+
+impl Drop for SeeingTo {
+    #[inline(always)]
+    fn drop(&mut self) {
+        END.set(self.outer);
+    }
+}
+
+/// Runs `poll`, for a layer that gives what it polls a grace once one of the `nodes` is cancelled.
 pub(super) fn watched<T>(nodes: Option<Nodes>, poll: impl FnOnce() -> T) -> T {
     struct Restore(Option<Nodes>);
     impl Drop for Restore {

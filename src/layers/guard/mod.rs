@@ -11,9 +11,11 @@
 //! 5. Of two guards that are to end the work at one instant the outer one does: see [`enclosing`].
 //! 6. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
+mod aside;
 mod clock;
 pub(crate) mod enclosing;
 pub(crate) mod now;
+mod poll;
 mod timer;
 mod watch;
 mod work;
@@ -21,7 +23,7 @@ mod work;
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -29,13 +31,14 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use self::enclosing::{End, Nodes};
+use self::enclosing::Nodes;
 pub(crate) use self::{
+    aside::aside,
     clock::{Clock, Limit},
     watch::Watch,
     work::{Admit, Slot, Work, observe, tell_waits},
 };
-use crate::{CallContext, CallId, Cancel, Carrier, Cause, Deadline, Spent, Stage, drop_scope};
+use crate::{CallContext, CallId, Cancel, Carrier, Cause, Spent, Stage};
 
 /// What says that the work is to end.
 pub(crate) trait Alarm {
@@ -256,131 +259,5 @@ where
             attempt: tag.attempt,
             work: Admit::Waiting { queued },
         }
-    }
-}
-
-impl<W, A, T, E> Future for Guard<W, A>
-where
-    W: Work<Output = Result<T, E>>,
-    A: Alarm,
-    E: From<A::Error>,
-{
-    type Output = Result<T, E>;
-
-    // Inlined, with all that can take long out of it: then the answer of a call that is ready goes
-    // through the layers in registers, and not through memory once a layer.
-    #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !matches!(self.phase, Phase::Watching) {
-            return self.poll_end(cx);
-        }
-        match self.as_mut().poll_work(cx) {
-            Poll::Pending if self.alarm.may_ring() => self.poll_end(cx),
-            polled => polled,
-        }
-    }
-}
-
-impl<W, A, T, E> Guard<W, A>
-where
-    W: Work<Output = Result<T, E>>,
-    A: Alarm,
-    E: From<A::Error>,
-{
-    /// Polls the work while nothing has rung.
-    #[inline(always)]
-    fn poll_work(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let this = self.project();
-        let grace = this.grace.is_some();
-        let begun = false;
-        let end = this.alarm.at().map(|at| End { at, grace, begun });
-        let nodes = if grace { this.alarm.nodes() } else { None };
-        work::starts_to_observe();
-        let polled = enclosing::watched(nodes, || enclosing::with(end, || this.work.poll(cx)));
-        if polled.is_ready() {
-            *this.phase = Phase::Done;
-        }
-        polled
-    }
-
-    /// Polls the alarm, after the work, and ends the work once it has rung.
-    #[inline(never)]
-    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let mut this = self.as_mut().project();
-        if matches!(this.phase, Phase::Watching) {
-            let waits = work::waits();
-            let cause = ready!(this.alarm.as_mut().poll_ring(cx));
-            // Further in, a call may wait that this layer's service has taken long ago.
-            let stage = if waits {
-                Stage::Waiting
-            } else {
-                this.work.stage()
-            };
-            let at = this.alarm.at().unwrap_or_else(Instant::now);
-            let left_to_another = if A::CANCELS {
-                enclosing::sees_to_cancel(stage)
-            } else {
-                enclosing::sees_to(at, stage, this.alarm.is_merged())
-            };
-            if left_to_another {
-                return Poll::Pending;
-            }
-            let grace = this.grace.as_mut().filter(|_| stage == Stage::Running);
-            let Some(grace) = grace else {
-                return self.end(cause, stage);
-            };
-            let now = Instant::now();
-            grace.began = Some(now);
-            let end = Deadline::at(now).later_by(grace.length);
-            this.alarm.as_mut().set_timer(end.instant());
-            *this.phase = Phase::Ending(cause);
-            grace.node.cancel(cause);
-            // The work is told before anybody waits for it.
-        }
-        match *this.phase {
-            Phase::Ending(cause) => {
-                let began = this.grace.as_ref().and_then(|grace| grace.began);
-                // A limit passes before its alarm is heard, and merged ones inside with it.
-                let since = began.into_iter().chain(this.alarm.at()).min();
-                let end = since.map(|at| End {
-                    at,
-                    grace: true,
-                    begun: true,
-                });
-                let done = enclosing::with(end, || this.work.as_mut().poll(cx));
-                if done.is_pending() {
-                    ready!(this.alarm.as_mut().poll_timer(cx));
-                }
-                self.end(cause, Stage::Running)
-            }
-            Phase::Refused(cause) => {
-                let stage = Stage::BeforeStart;
-                // What is refused before its limit, as it has no chance, is so at once.
-                let passed = this.alarm.at().filter(|at| *at <= Instant::now());
-                let merged = this.alarm.is_merged();
-                if merged && passed.is_some_and(|at| enclosing::sees_to(at, stage, true)) {
-                    return Poll::Pending;
-                }
-                self.end(cause, stage)
-            }
-            Phase::Watching | Phase::Done => Poll::Pending,
-        }
-    }
-
-    /// Drops the work, because of `cause`, and answers in its place.
-    fn end(self: Pin<&mut Self>, cause: Cause, stage: Stage) -> Poll<Result<T, E>> {
-        let this = self.project();
-        *this.phase = Phase::Done;
-        let spent = drop_scope::collect(cause, || this.work.discard());
-        let error = this.alarm.error(cause, stage, spent);
-        tracing::debug!(
-            target: "tower_dspy",
-            call_id = this.call.map(CallId::get),
-            attempt = *this.attempt,
-            %cause,
-            ?error,
-            "a layer ended the call",
-        );
-        Poll::Ready(Err(error.into()))
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use super::aside;
 use crate::Stage;
 
 /// A future that knows how far it has come and can be dropped where it lies.
@@ -180,12 +181,11 @@ impl<S: Service<R>, R> Future for Admit<S, R> {
         if let AdmitProj::Running { future } = self.as_mut().project() {
             return future.poll(cx);
         }
-        self.poll_waiting(cx)
+        aside(|| self.poll_waiting(cx))
     }
 }
 
 impl<S: Service<R>, R> Admit<S, R> {
-    #[inline(never)]
     fn poll_waiting(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -11,7 +11,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower::{Service, retry::Policy};
 
 use super::policy::{RetryPolicy, RetryWait};
-use crate::{Carrier, Deadline, layers::classify::Classifier};
+use crate::{
+    Carrier, Deadline,
+    layers::{classify::Classifier, guard::aside},
+};
 
 pin_project! {
     /// The response future of [`Retry`](super::Retry).
@@ -84,11 +87,12 @@ where
         let this = self.as_mut().project();
         let polled = match this.state.project() {
             StateProj::Attempt { future } => future.poll(cx),
-            StateProj::Between { .. } => return self.poll_later(None, cx),
+            StateProj::Between { .. } => return aside(|| self.poll_later(None, cx)),
         };
         match polled {
-            Poll::Ready(Err(error)) if this.request.is_some() => self.poll_later(Some(error), cx),
-            polled => polled,
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(error)) => aside(|| self.poll_later(Some(error), cx)),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -100,7 +104,6 @@ where
     R: Carrier + Clone,
 {
     /// Goes on after an attempt that `failed`, or between two.
-    #[inline(never)]
     fn poll_later(
         mut self: Pin<&mut Self>,
         mut failed: Option<S::Error>,
