@@ -65,6 +65,10 @@ impl Alarm for Either {
     // It rings for a limit as well, and only a cancellation could be left to a layer around it.
     const CANCELS: bool = false;
 
+    fn may_ring(&self) -> bool {
+        self.watch.may_ring() || self.clock.may_ring()
+    }
+
     fn nodes(&self) -> Option<Nodes> {
         self.watch.nodes()
     }

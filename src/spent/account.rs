@@ -153,14 +153,22 @@ impl Carried {
 }
 
 impl Drop for Carried {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if let Some(account) = &self.0
-            && drop_scope::is_active()
-            && let Some(spent) = account.spent()
-        {
-            drop_scope::report(spent);
+        if let Some(account) = self.0.take() {
+            report(account);
         }
+    }
+}
+
+// Out of line and by value, so that requests without an account, which are many, need not lie in
+// memory for the sake of their drop.
+#[inline(never)]
+fn report(account: Arc<Account>) {
+    if drop_scope::is_active()
+        && let Some(spent) = account.spent()
+    {
+        drop_scope::report(spent);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
@@ -14,7 +14,7 @@ use crate::{
     CallId, Cancel, Elapsed,
     layers::{
         classify::{Classifier, Kinds},
-        guard::{Admit, Limited},
+        guard::{Admit, Limited, aside},
     },
 };
 
@@ -29,7 +29,8 @@ pin_project! {
     {
         #[pin]
         state: State<Limited<Admit<S, R>>, A::Future>,
-        second: Option<Second<A, A::Kept>>,
+        answer: Option<A>,
+        kept: Option<A::Kept>,
         kinds: Kinds,
         classify: C,
         cancel: Cancel,
@@ -45,12 +46,6 @@ pin_project! {
     }
 }
 
-/// The fallback, and what it needs of the request.
-pub(super) struct Second<A, K> {
-    pub(super) answer: A,
-    pub(super) kept: K,
-}
-
 impl<S, A, C, R> FallbackFuture<S, A, C, R>
 where
     S: Service<R>,
@@ -58,7 +53,8 @@ where
 {
     #[inline(always)]
     pub(super) const fn new(
-        second: Second<A, A::Kept>,
+        answer: A,
+        kept: A::Kept,
         kinds: Kinds,
         classify: C,
         cancel: Cancel,
@@ -67,7 +63,8 @@ where
     ) -> Self {
         Self {
             state: State::First { future: first },
-            second: Some(second),
+            answer: Some(answer),
+            kept: Some(kept),
             kinds,
             classify,
             cancel,
@@ -85,45 +82,65 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let error = match this.state.as_mut().project() {
-                StateProj::First { future } => match ready!(future.poll(cx)) {
-                    Ok(response) => {
-                        if let Some(second) = this.second.take() {
-                            second.answer.learn(second.kept, &response);
-                        }
-                        return Poll::Ready(Ok(response));
-                    }
-                    Err(error) => error,
-                },
-                StateProj::Second { future } => return future.poll(cx),
-            };
-            let kind = this.classify.kind(&error);
-            if !this.kinds.contains(kind) || this.cancel.is_cancelled() {
-                return Poll::Ready(Err(error));
-            }
-            // Taken once: either the state changes or this is the end.
-            let Some(mut second) = this.second.take() else {
-                return Poll::Ready(Err(error));
-            };
-            if let Some(spent) = this.classify.spent(&error) {
-                second.answer.follow(&mut second.kept, spent);
-            }
-            match second.answer.answer(error, second.kept) {
-                Ok(future) => {
-                    tracing::debug!(
-                        target: "tower_dspy",
-                        call_id = this.call.get(),
-                        ?kind,
-                        "the call failed; its fallback answers",
-                    );
-                    this.state.set(State::Second { future });
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let polled = match this.state.project() {
+            StateProj::First { future } => future.poll(cx),
+            StateProj::Second { future } => return aside(|| future.poll(cx)),
+        };
+        match polled {
+            Poll::Ready(Ok(response)) => {
+                if let (Some(answer), Some(kept)) = (this.answer, this.kept.take()) {
+                    answer.learn(kept, &response);
                 }
-                Err(error) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(response))
             }
+            Poll::Ready(Err(error)) => aside(|| self.fall_back(error, cx)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S, A, C, R> FallbackFuture<S, A, C, R>
+where
+    S: Service<R>,
+    S::Error: From<Elapsed>,
+    A: Answer<R, S::Response, S::Error>,
+    C: Classifier<S::Error>,
+{
+    fn fall_back(
+        self: Pin<&mut Self>,
+        error: S::Error,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
+        let mut this = self.project();
+        let kind = this.classify.kind(&error);
+        if !this.kinds.contains(kind) || this.cancel.is_cancelled() {
+            return Poll::Ready(Err(error));
+        }
+        // Taken once: either the state changes or this is the end.
+        let (Some(answer), Some(mut kept)) = (this.answer.take(), this.kept.take()) else {
+            return Poll::Ready(Err(error));
+        };
+        if let Some(spent) = this.classify.spent(&error) {
+            answer.follow(&mut kept, spent);
+        }
+        match answer.answer(error, kept) {
+            Ok(future) => {
+                tracing::debug!(
+                    target: "tower_dspy",
+                    call_id = this.call.get(),
+                    ?kind,
+                    "the call failed; its fallback answers",
+                );
+                this.state.set(State::Second { future });
+            }
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+        match this.state.project() {
+            StateProj::Second { future } => future.poll(cx),
+            StateProj::First { .. } => Poll::Pending,
         }
     }
 }

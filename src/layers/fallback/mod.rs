@@ -13,7 +13,6 @@ use std::{
 
 use tower::{Layer, Service};
 
-use self::future::Second;
 #[cfg(feature = "stale")]
 pub use self::stale::{Aged, Stale, StalePrediction, Staleness};
 pub use self::{
@@ -339,10 +338,7 @@ where
     #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let call = request.context_mut().id();
-        let second = Second {
-            kept: self.answer.keep(&request),
-            answer: self.answer.clone(),
-        };
+        let kept = self.answer.keep(&request);
         let context = request.context_mut();
         let limit = match self.options.reserve {
             Duration::ZERO => None,
@@ -351,7 +347,8 @@ where
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
         let classify = self.options.classify.clone();
         FallbackFuture::new(
-            second,
+            self.answer.clone(),
+            kept,
             self.options.kinds,
             classify,
             cancel,

@@ -74,6 +74,12 @@ impl Alarm for Clock {
 
     const CANCELS: bool = false;
 
+    #[inline(always)]
+    fn may_ring(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    #[inline(always)]
     fn at(&self) -> Option<Instant> {
         self.limit.map(|limit| limit.at.instant())
     }

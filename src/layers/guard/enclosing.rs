@@ -41,27 +41,36 @@ thread_local! {
 
 /// Runs `poll`, for a layer that sees to the `end` of what it polls unless an enclosing one does so
 /// no later.
-#[inline]
 pub(crate) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
-    struct Restore(Option<End>);
-    impl Drop for Restore {
-        #[inline]
-        fn drop(&mut self) {
-            END.set(self.0);
-        }
-    }
-    let Some(end) = end else { return poll() };
-    let outer = END.get();
-    if outer.is_some_and(|outer| outer.at <= end.at) {
-        return poll();
-    }
-    let _restore = Restore(outer);
-    END.set(Some(end));
+    let _seeing = see_to(end);
     poll()
 }
 
+/// As [`with`], for as long as what it returns is held.
+#[inline(always)]
+pub(crate) fn see_to(end: Option<End>) -> Option<SeeingTo> {
+    let end = end?;
+    let outer = END.get();
+    if outer.is_some_and(|outer| outer.at <= end.at) {
+        return None;
+    }
+    END.set(Some(end));
+    Some(SeeingTo { outer })
+}
+
+#[must_use = "the end is forgotten when this is dropped"]
+pub(crate) struct SeeingTo {
+    outer: Option<End>,
+}
+
+impl Drop for SeeingTo {
+    #[inline(always)]
+    fn drop(&mut self) {
+        END.set(self.outer);
+    }
+}
+
 /// Runs `poll`, for a layer that gives what it polls a grace once one of the `nodes` is cancelled.
-#[inline]
 pub(super) fn watched<T>(nodes: Option<Nodes>, poll: impl FnOnce() -> T) -> T {
     struct Restore(Option<Nodes>);
     impl Drop for Restore {
@@ -69,8 +78,7 @@ pub(super) fn watched<T>(nodes: Option<Nodes>, poll: impl FnOnce() -> T) -> T {
             replace(self.0.take());
         }
     }
-    let Some(nodes) = nodes else { return poll() };
-    let _restore = Restore(replace(Some(nodes)));
+    let _restore = nodes.map(|nodes| Restore(replace(Some(nodes))));
     poll()
 }
 

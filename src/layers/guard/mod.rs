@@ -11,9 +11,11 @@
 //! 5. Of two guards that are to end the work at one instant the outer one does: see [`enclosing`].
 //! 6. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
+mod aside;
 mod clock;
 pub(crate) mod enclosing;
 pub(crate) mod now;
+mod poll;
 mod timer;
 mod watch;
 mod work;
@@ -21,7 +23,7 @@ mod work;
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -29,13 +31,14 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use self::enclosing::{End, Nodes};
+use self::enclosing::Nodes;
 pub(crate) use self::{
+    aside::aside,
     clock::{Clock, Limit},
     watch::Watch,
     work::{Admit, Slot, Work, observe, tell_waits},
 };
-use crate::{CallContext, CallId, Cancel, Carrier, Cause, Deadline, Spent, Stage, drop_scope};
+use crate::{CallContext, CallId, Cancel, Carrier, Cause, Spent, Stage};
 
 /// What says that the work is to end.
 pub(crate) trait Alarm {
@@ -44,6 +47,9 @@ pub(crate) trait Alarm {
 
     /// Whether it rings because the call was cancelled, and not because a limit passed.
     const CANCELS: bool;
+
+    /// Whether it may ever ring.
+    fn may_ring(&self) -> bool;
 
     /// What it waits for, if a cancellation rings it.
     #[inline(always)]
@@ -252,106 +258,6 @@ where
             call: tag.call,
             attempt: tag.attempt,
             work: Admit::Waiting { queued },
-        }
-    }
-}
-
-impl<W, A, T, E> Future for Guard<W, A>
-where
-    W: Work<Output = Result<T, E>>,
-    A: Alarm,
-    E: From<A::Error>,
-{
-    type Output = Result<T, E>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let (cause, stage) = match *this.phase {
-                Phase::Watching => {
-                    let grace = this.grace.is_some();
-                    let begun = false;
-                    let end = this.alarm.at().map(|at| End { at, grace, begun });
-                    let nodes = if grace { this.alarm.nodes() } else { None };
-                    let (polled, waits) = work::observe(|| {
-                        enclosing::watched(nodes, || {
-                            enclosing::with(end, || this.work.as_mut().poll(cx))
-                        })
-                    });
-                    if polled.is_ready() {
-                        *this.phase = Phase::Done;
-                        return polled;
-                    }
-                    let cause = ready!(this.alarm.as_mut().poll_ring(cx));
-                    // Further in, a call may wait that this layer's service has taken long ago.
-                    let stage = if waits {
-                        Stage::Waiting
-                    } else {
-                        this.work.stage()
-                    };
-                    let at = this.alarm.at().unwrap_or_else(Instant::now);
-                    let left_to_another = if A::CANCELS {
-                        enclosing::sees_to_cancel(stage)
-                    } else {
-                        enclosing::sees_to(at, stage, this.alarm.is_merged())
-                    };
-                    if left_to_another {
-                        return Poll::Pending;
-                    }
-                    if stage == Stage::Running
-                        && let Some(grace) = this.grace
-                    {
-                        let now = Instant::now();
-                        grace.began = Some(now);
-                        let end = Deadline::at(now).later_by(grace.length);
-                        this.alarm.as_mut().set_timer(end.instant());
-                        *this.phase = Phase::Ending(cause);
-                        grace.node.cancel(cause);
-                        // The work is told before anybody waits for it.
-                        continue;
-                    }
-                    (cause, stage)
-                }
-                Phase::Ending(cause) => {
-                    let began = this.grace.as_ref().and_then(|grace| grace.began);
-                    // A limit passes before its alarm is heard, and merged ones inside with it.
-                    let since = began.into_iter().chain(this.alarm.at()).min();
-                    let end = since.map(|at| End {
-                        at,
-                        grace: true,
-                        begun: true,
-                    });
-                    let done = enclosing::with(end, || this.work.as_mut().poll(cx));
-                    if done.is_pending() {
-                        ready!(this.alarm.as_mut().poll_timer(cx));
-                    }
-                    (cause, Stage::Running)
-                }
-                Phase::Refused(cause) => {
-                    let stage = Stage::BeforeStart;
-                    // What is refused before its limit, as it has no chance, is so at once.
-                    let passed = this.alarm.at().filter(|at| *at <= Instant::now());
-                    let merged = this.alarm.is_merged();
-                    if merged && passed.is_some_and(|at| enclosing::sees_to(at, stage, true)) {
-                        return Poll::Pending;
-                    }
-                    (cause, stage)
-                }
-                Phase::Done => return Poll::Pending,
-            };
-            *this.phase = Phase::Done;
-            let spent = drop_scope::collect(cause, || this.work.discard());
-            let error = this.alarm.error(cause, stage, spent);
-            tracing::debug!(
-                target: "tower_dspy",
-                call_id = this.call.map(CallId::get),
-                attempt = *this.attempt,
-                %cause,
-                ?error,
-                "a layer ended the call",
-            );
-            return Poll::Ready(Err(error.into()));
         }
     }
 }

@@ -57,18 +57,24 @@ impl Timer {
 }
 
 impl Drop for Timer {
+    #[inline(always)]
     fn drop(&mut self) {
-        let Some(mut room) = self.0.take() else {
-            return;
-        };
-        // First, and outside of the borrow: it wakes up nobody, but locks the driver.
-        room.set(None);
-        let _ = ROOMS.try_with(|rooms| {
-            if let Ok(mut rooms) = rooms.try_borrow_mut()
-                && rooms.len() < KEPT
-            {
-                rooms.push(room);
-            }
-        });
+        if let Some(room) = self.0.take() {
+            give_back(room);
+        }
     }
+}
+
+/// Disarms the timer, and keeps its room.
+#[inline(never)]
+fn give_back(mut room: Room) {
+    // First, and outside of the borrow: it wakes up nobody, but locks the driver.
+    room.set(None);
+    let _ = ROOMS.try_with(|rooms| {
+        if let Ok(mut rooms) = rooms.try_borrow_mut()
+            && rooms.len() < KEPT
+        {
+            rooms.push(room);
+        }
+    });
 }

@@ -49,11 +49,17 @@ impl Alarm for Watch {
 
     const CANCELS: bool = true;
 
+    #[inline(always)]
+    fn may_ring(&self) -> bool {
+        self.node.is_some()
+    }
+
     fn nodes(&self) -> Option<Nodes> {
         let shared = self.shared.clone().unwrap_or_default();
         Some([self.node.clone(), shared])
     }
 
+    #[inline(always)]
     fn at(&self) -> Option<Instant> {
         None
     }

@@ -10,6 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use super::aside;
 use crate::Stage;
 
 /// A future that knows how far it has come and can be dropped where it lies.
@@ -31,9 +32,20 @@ thread_local! {
 /// further in, past layers that may be foreign, it waits.
 #[inline]
 pub(crate) fn observe<T>(poll: impl FnOnce() -> T) -> (T, bool) {
-    WAITS.set(false);
+    starts_to_observe();
     let polled = poll();
-    (polled, WAITS.get())
+    (polled, waits())
+}
+
+/// As [`observe`], in two: before the poll this one, and after it [`waits`].
+#[inline]
+pub(super) fn starts_to_observe() {
+    WAITS.set(false);
+}
+
+#[inline]
+pub(super) fn waits() -> bool {
+    WAITS.get()
 }
 
 /// Says whether the call waits, for a layer that polled several services for it.
@@ -53,7 +65,7 @@ pin_project! {
 impl<F: Future> Future for Slot<F> {
     type Output = F::Output;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project() {
             SlotProj::Live { future } => future.poll(cx),
@@ -164,8 +176,20 @@ impl<S: Service<R>, R> Admit<S, R> {
 impl<S: Service<R>, R> Future for Admit<S, R> {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let AdmitProj::Running { future } = self.as_mut().project() {
+            return future.poll(cx);
+        }
+        aside(|| self.poll_waiting(cx))
+    }
+}
+
+impl<S: Service<R>, R> Admit<S, R> {
+    fn poll_waiting(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
         loop {
             match self.as_mut().project() {
                 AdmitProj::Running { future } => return future.poll(cx),

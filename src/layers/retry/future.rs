@@ -11,7 +11,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower::{Service, retry::Policy};
 
 use super::policy::{RetryPolicy, RetryWait};
-use crate::{Carrier, Deadline, layers::classify::Classifier};
+use crate::{
+    Carrier, Deadline,
+    layers::{classify::Classifier, guard::aside},
+};
 
 pin_project! {
     /// The response future of [`Retry`](super::Retry).
@@ -79,78 +82,122 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let polled = match this.state.project() {
+            StateProj::Attempt { future } => future.poll(cx),
+            StateProj::Between { .. } => return aside(|| self.poll_later(None, cx)),
+        };
+        match polled {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(error)) => aside(|| self.poll_later(Some(error), cx)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S, C, R> RetryFuture<S, C, R>
+where
+    S: Service<R>,
+    C: Classifier<S::Error>,
+    R: Carrier + Clone,
+{
+    /// Goes on after an attempt that `failed`, or between two.
+    fn poll_later(
+        mut self: Pin<&mut Self>,
+        mut failed: Option<S::Error>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
         loop {
-            match this.state.as_mut().project() {
-                StateProj::Attempt { future } => {
-                    let mut result = ready!(future.poll(cx));
-                    let Some(request) = this.request else {
-                        return Poll::Ready(result);
-                    };
-                    let Some(wait) = this.policy.retry(request, &mut result) else {
-                        return Poll::Ready(result);
-                    };
-                    let error = match result {
-                        Err(error) => Some(error),
-                        answer => return Poll::Ready(answer),
-                    };
-                    let context = request.context();
-                    let cancelled = context.and_then(|context| context.cancel.cancelled_owned());
-                    let pause = Box::pin(Pause {
-                        wait,
-                        waited: false,
-                        given_up: false,
-                        cancelled,
-                        error,
-                    });
-                    this.state.set(State::Between { pause });
-                }
-                StateProj::Between { pause } => {
-                    let PauseProj {
-                        wait,
-                        waited,
-                        given_up,
-                        cancelled,
-                        error,
-                    } = pause.as_mut().project();
-                    if *given_up {
-                        return error
-                            .take()
-                            .map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
-                    }
-                    let cancelled = cancelled.as_pin_mut();
-                    *given_up = cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready());
-                    if !*given_up {
-                        if !*waited {
-                            ready!(wait.poll(cx));
-                            *waited = true;
-                        }
-                        ready!(this.service.poll_ready(cx))?;
-                        // It may have been ready too late.
-                        let context = this.request.as_ref().and_then(Carrier::context);
-                        let deadline = context.and_then(|context| context.deadline);
-                        *given_up = deadline.is_some_and(Deadline::is_past);
-                    }
-                    if *given_up {
-                        // The layer that ends the call is around this one and polls its work
-                        // first: an answer now would win the tie and hide what happened. If there
-                        // is none, the answer comes with the next poll.
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    // Taken once: the state changes right after.
-                    let Some(request) = this.request.take() else {
-                        return Poll::Pending;
-                    };
-                    *this.request =
-                        Policy::<R, S::Response, S::Error>::clone_request(this.policy, &request);
-                    let future = this.service.call(request);
-                    this.state.set(State::Attempt { future });
-                }
+            if let Some(error) = failed.take()
+                && let Some(error) = self.as_mut().pause(error)
+            {
+                return Poll::Ready(Err(error));
+            }
+            ready!(self.as_mut().poll_pause(cx))?;
+            let this = self.as_mut().project();
+            let polled = match this.state.project() {
+                StateProj::Attempt { future } => future.poll(cx),
+                StateProj::Between { .. } => Poll::Pending,
+            };
+            match polled {
+                Poll::Ready(Err(error)) => failed = Some(error),
+                polled => return polled,
             }
         }
+    }
+
+    /// Prepares for another attempt, or gives the error back if there is to be none.
+    fn pause(self: Pin<&mut Self>, error: S::Error) -> Option<S::Error> {
+        let mut this = self.project();
+        let Some(request) = this.request else {
+            return Some(error);
+        };
+        let mut result = Err(error);
+        let wait = Policy::<R, S::Response, S::Error>::retry(this.policy, request, &mut result);
+        let Some(wait) = wait else {
+            return result.err();
+        };
+        let context = request.context();
+        let cancelled = context.and_then(|context| context.cancel.cancelled_owned());
+        let pause = Box::pin(Pause {
+            wait,
+            waited: false,
+            given_up: false,
+            cancelled,
+            error: result.err(),
+        });
+        this.state.set(State::Between { pause });
+        None
+    }
+
+    /// Ready when the next attempt has begun, and with the last one's error if there will be none.
+    fn poll_pause(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let mut this = self.project();
+        let StateProj::Between { pause } = this.state.as_mut().project() else {
+            return Poll::Ready(Ok(()));
+        };
+        let PauseProj {
+            wait,
+            waited,
+            given_up,
+            cancelled,
+            error,
+        } = pause.as_mut().project();
+        if *given_up {
+            return error
+                .take()
+                .map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+        }
+        let cancelled = cancelled.as_pin_mut();
+        *given_up = cancelled.is_some_and(|cancelled| cancelled.poll(cx).is_ready());
+        if !*given_up {
+            if !*waited {
+                ready!(wait.poll(cx));
+                *waited = true;
+            }
+            ready!(this.service.poll_ready(cx))?;
+            // It may have been ready too late.
+            let context = this.request.as_ref().and_then(Carrier::context);
+            let deadline = context.and_then(|context| context.deadline);
+            *given_up = deadline.is_some_and(Deadline::is_past);
+        }
+        if *given_up {
+            // The layer that ends the call is around this one and polls its work first: an answer
+            // now would win the tie and hide what happened. If there is none, the answer comes
+            // with the next poll.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // Taken once: the state changes right after.
+        let Some(request) = this.request.take() else {
+            return Poll::Pending;
+        };
+        *this.request = Policy::<R, S::Response, S::Error>::clone_request(this.policy, &request);
+        let future = this.service.call(request);
+        this.state.set(State::Attempt { future });
+        Poll::Ready(Ok(()))
     }
 }
 
