@@ -25,6 +25,7 @@
 
 mod account;
 mod client;
+mod departure;
 mod exchange;
 mod failure;
 mod handle;
@@ -48,8 +49,6 @@ use http_body::Body;
 use serde_json::{Map, Value, json};
 use tower::{BoxError, Layer, Service};
 
-#[cfg(feature = "_host")]
-pub(crate) use self::http::CallSpan;
 pub use self::{
     account::LmLog,
     client::LmClient,
@@ -63,6 +62,11 @@ pub use self::{
     time_left::{TimeLeft, TimeLeftFuture, TimeLeftLayer},
 };
 use self::{client::SharedClient, http::erase, keyed::KeyFn};
+#[cfg(feature = "_host")]
+pub(crate) use self::{
+    departure::{CallOver, MadeFor},
+    http::CallSpan,
+};
 use crate::Tenant;
 pub use crate::{LmCall, LmOutcome};
 

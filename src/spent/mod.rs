@@ -182,6 +182,10 @@ pub struct LmCall {
     /// When it began, from when the call that it was made for was handed to Python; in a
     /// [log](crate::lm::LmLog) of one's own, from when that was made.
     pub started: Duration,
+    /// When a connection took the request, on the clock of `started`. `None` where none did: before
+    /// that the provider knows of nothing, and bills nothing. A service of your own, by
+    /// [`Lm::http`](crate::Lm::http), does not tell.
+    pub sent: Option<Duration>,
     /// How long it took, the body included.
     pub duration: Duration,
     /// The HTTP status, if the head of an answer came.
@@ -212,6 +216,7 @@ impl LmCall {
             provider: provider.into(),
             model: model.into(),
             started: Duration::ZERO,
+            sent: None,
             duration: Duration::ZERO,
             status: None,
             attempt: 0,

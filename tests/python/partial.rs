@@ -48,7 +48,8 @@ async fn it_is_there_while_its_program_holds_the_gil() {
     let port = listener.local_addr().unwrap().port();
     let program = load(&host, "spends:drafts_and_blocks", "unused").await;
     let request = PredictRequest::new(json!({"port": port}));
-    let limit = TimeoutLayer::new(Duration::from_secs(1));
+    // Long enough for it to leave its draft and to block, on a busy machine as well.
+    let limit = TimeoutLayer::new(Duration::from_secs(2));
     let stack = ServiceBuilder::new().layer(limit).service(program.clone());
     let (error, peer) = tokio::join!(stack.oneshot(request), listener.accept());
     let error = error.unwrap_err();
