@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::Schema;
-use crate::{Host, InvalidInput, bridge::ProgramCounts, innermost::Permits};
+use crate::{
+    Host,
+    bridge::ProgramCounts,
+    innermost::{LmNames, Permits},
+};
 
 #[derive(Debug)]
 pub(super) struct Program {
@@ -14,7 +18,7 @@ pub(super) struct Program {
     /// It is sync: its calls take a thread each.
     pub(super) blocking: bool,
     /// The names that a request may choose an LM by.
-    lms: Vec<String>,
+    pub(super) lms: LmNames,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
 }
@@ -25,7 +29,7 @@ impl Program {
         name: &str,
         target: u64,
         schema: Schema,
-        lms: Vec<String>,
+        lms: LmNames,
         max_in_flight: usize,
         max_waiting: usize,
     ) -> Self {
@@ -45,20 +49,5 @@ impl Program {
     pub(super) fn blocking(mut self, yes: bool) -> Self {
         self.blocking = yes;
         self
-    }
-
-    /// Refuses the name of an LM that the program was not loaded with.
-    pub(super) fn check_lm(&self, lm: Option<&str>) -> Result<(), InvalidInput> {
-        let Some(asked) = lm else { return Ok(()) };
-        if self.lms.iter().any(|known| known == asked) {
-            return Ok(());
-        }
-        let problem = format!("there is no LM `{asked}`");
-        let expected = if self.lms.is_empty() {
-            "requests that choose none: it was loaded without `.lms(..)`".to_owned()
-        } else {
-            format!("one of the LMs `{}`", self.lms.join("`, `"))
-        };
-        Err(InvalidInput::new(&self.name, None, problem, expected))
     }
 }
