@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Schema;
 use crate::{
     Host,
-    bridge::ProgramCounts,
+    bridge::{Leases, ProgramCounts},
     innermost::{LmNames, Permits},
 };
 
@@ -21,6 +21,8 @@ pub(super) struct Program {
     pub(super) lms: LmNames,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
+    /// Held by the calls in flight as well: their work may go on when all services are gone.
+    pub(super) leases: Option<Arc<Leases>>,
 }
 
 impl Program {
@@ -42,7 +44,14 @@ impl Program {
             lms,
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
+            leases: None,
         }
+    }
+
+    /// The same, with what it is loaded with.
+    pub(super) fn holding(mut self, leases: Arc<Leases>) -> Self {
+        self.leases = Some(leases);
+        self
     }
 
     /// The same, as a sync program or as an async one.

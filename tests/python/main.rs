@@ -29,6 +29,7 @@ mod partial;
 mod patterns;
 mod paused;
 mod refused_loads;
+mod reloads;
 mod scope;
 mod service;
 mod settings;
