@@ -90,14 +90,20 @@ async fn what_comes_after_the_end_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_field_that_the_program_does_not_have_is_refused_by_name() {
+async fn what_the_signature_does_not_have_is_refused_by_name() {
     let host = host().await;
-    let program = load(&host, "spends:Misnames", "drafts-misnamed").await;
-    let error = program.oneshot(ask("?")).await.unwrap_err();
-    let Error::Program(error) = error else {
-        panic!("{error:?}")
-    };
-    assert_eq!(error.python_type(), "ValueError");
-    assert!(error.message().contains("['reply']"), "{error}");
-    assert!(error.message().contains("['answer']"), "{error}");
+    for (target, said) in [
+        ("Misnames", ["['reply']", "['answer']"]),
+        ("Mistypes", ["`answer` does not fit", "type str"]),
+    ] {
+        let program = load(&host, &format!("spends:{target}"), "drafts-misfit").await;
+        let error = program.oneshot(ask("?")).await.unwrap_err();
+        let Error::Program(error) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(error.python_type(), "ValueError");
+        for said in said {
+            assert!(error.message().contains(said), "{error}");
+        }
+    }
 }
