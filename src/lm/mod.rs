@@ -49,6 +49,8 @@ use http_body::Body;
 use serde_json::{Map, Value, json};
 use tower::{BoxError, Layer, Service};
 
+#[cfg(feature = "workers")]
+pub(crate) use self::provider::key_variables;
 pub use self::{
     account::LmLog,
     client::LmClient,

@@ -46,5 +46,6 @@ mod tools;
 mod traffic;
 mod venv;
 mod watchdog;
+mod worker_keys;
 mod workers;
 mod workers_end;
