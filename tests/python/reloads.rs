@@ -110,7 +110,7 @@ async fn a_loading_that_fails_or_that_nobody_waits_for_leaves_nothing() {
     failed.await.expect_err("there is none");
     let given_up = host.load("reloads:Counted").lm(lm);
     // While the loop is held up, nothing is loaded.
-    let blocker = Blocker::new(&host, "asks:holds_the_gil").await;
+    let blocker = Blocker::new(&host, "asks:blocks_the_loop").await;
     let mut given_up = Box::pin(given_up.into_future());
     assert!(futures_util::poll!(&mut given_up).is_pending());
     drop(given_up);
