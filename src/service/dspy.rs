@@ -96,7 +96,7 @@ impl DspyService {
     fn admit(&self, request: &PredictRequest) -> Result<(), Error> {
         let program = &*self.program;
         program.schema.check(&program.name, request.inputs())?;
-        program.check_lm(request.lm())?;
+        program.lms.check(&program.name, request.lm())?;
         if let Some(error) = Stop::refuse(request.context_ref()) {
             return Err(error);
         }

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::Schema;
-use crate::{Host, InvalidInput, bridge::ProgramCounts, innermost::Permits};
+use crate::{
+    Host,
+    bridge::{Leases, ProgramCounts},
+    innermost::{LmNames, Permits},
+};
 
 #[derive(Debug)]
 pub(super) struct Program {
@@ -14,9 +18,11 @@ pub(super) struct Program {
     /// It is sync: its calls take a thread each.
     pub(super) blocking: bool,
     /// The names that a request may choose an LM by.
-    lms: Vec<String>,
+    pub(super) lms: LmNames,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
+    /// Held by the calls in flight as well: their work may go on when all services are gone.
+    pub(super) leases: Option<Arc<Leases>>,
 }
 
 impl Program {
@@ -25,7 +31,7 @@ impl Program {
         name: &str,
         target: u64,
         schema: Schema,
-        lms: Vec<String>,
+        lms: LmNames,
         max_in_flight: usize,
         max_waiting: usize,
     ) -> Self {
@@ -38,27 +44,19 @@ impl Program {
             lms,
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
+            leases: None,
         }
+    }
+
+    /// The same, with what it is loaded with.
+    pub(super) fn holding(mut self, leases: Arc<Leases>) -> Self {
+        self.leases = Some(leases);
+        self
     }
 
     /// The same, as a sync program or as an async one.
     pub(super) fn blocking(mut self, yes: bool) -> Self {
         self.blocking = yes;
         self
-    }
-
-    /// Refuses the name of an LM that the program was not loaded with.
-    pub(super) fn check_lm(&self, lm: Option<&str>) -> Result<(), InvalidInput> {
-        let Some(asked) = lm else { return Ok(()) };
-        if self.lms.iter().any(|known| known == asked) {
-            return Ok(());
-        }
-        let problem = format!("there is no LM `{asked}`");
-        let expected = if self.lms.is_empty() {
-            "requests that choose none: it was loaded without `.lms(..)`".to_owned()
-        } else {
-            format!("one of the LMs `{}`", self.lms.join("`, `"))
-        };
-        Err(InvalidInput::new(&self.name, None, problem, expected))
     }
 }

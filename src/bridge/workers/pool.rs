@@ -131,7 +131,12 @@ impl Pool {
         while let Some(control) = self.inbox.next_control() {
             match control {
                 Control::Cancel(call) => self.cancel(call),
-                Control::Load { spec, reply } => self.load(spec, reply),
+                Control::Load {
+                    spec,
+                    leases,
+                    reply,
+                } => self.load(spec, leases, reply),
+                Control::Unload(load) => self.unload(load),
                 Control::Stop { grace } => self.stop(grace),
             }
         }

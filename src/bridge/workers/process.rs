@@ -27,7 +27,10 @@ use tokio::{
 use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::wire::{self, FromWorker, Hello, ToWorker};
-use crate::bridge::room::{BOOTSTRAP, MODULES};
+use crate::{
+    bridge::room::{BOOTSTRAP, MODULES},
+    lm::key_variables,
+};
 
 /// What runs first in a worker.
 const LAUNCH: &str = include_str!("../../python/tower_dspy/launch.py");
@@ -47,6 +50,7 @@ pub(super) struct Settings {
     pub(super) python_path: Vec<PathBuf>,
     pub(super) uvloop: bool,
     pub(super) sync_threads: usize,
+    pub(super) passed_keys: Vec<String>,
 }
 
 /// What there is to hear of a worker.
@@ -80,7 +84,7 @@ impl Process {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
         let (read, write) = UnixStream::from_std(ours)?.into_split();
-        let mut child = command(&settings.python, theirs.into()).spawn()?;
+        let mut child = command(&settings.python, theirs.into(), &settings.passed_keys).spawn()?;
         let pid = child
             .id()
             .ok_or_else(|| std::io::Error::other("it ended at once"))?;
@@ -141,7 +145,7 @@ impl Process {
     }
 }
 
-fn command(python: &Path, socket: OwnedFd) -> Command {
+fn command(python: &Path, socket: OwnedFd, passed_keys: &[String]) -> Command {
     let mut command = Command::new(python);
     command
         // -P: neither the working directory nor a folder of ours comes before the venv.
@@ -153,6 +157,11 @@ fn command(python: &Path, socket: OwnedFd) -> Command {
         // Of its own: what a terminal sends on Ctrl-C is the host's to decide about.
         .process_group(0)
         .kill_on_drop(true);
+    // The keys of LMs stay with the host, which puts them into the requests.
+    let passed = |name: &str| passed_keys.iter().any(|passed| passed == name);
+    for variable in key_variables().filter(|name| !passed(name)) {
+        command.env_remove(variable);
+    }
     command
 }
 
