@@ -67,8 +67,8 @@ impl Host {
     > {
         let host = self.clone();
         crate::inbound::tonic::health(self.shutdown_handle(), move || {
-            let accepting = host.shutdown_handle().is_accepting();
-            said(accepting, &host.health()).0 == StatusCode::OK
+            let welcome = host.shutdown_handle().is_ready();
+            said(welcome, &host.health()).0 == StatusCode::OK
         })
     }
 

@@ -15,12 +15,12 @@ use crate::{Shutdown, proto::v1::predict_server::SERVICE_NAME};
 /// How soon those who watch hear of a change.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Answers `grpc.health.v1.Health`: `SERVING` while `is_ready` and `shutdown` has not begun, else
-/// `NOT_SERVING`.
+/// Answers `grpc.health.v1.Health`: `SERVING` while `is_ready` and `shutdown` is neither
+/// [announced](Shutdown::announce) nor has begun, else `NOT_SERVING`.
 ///
 /// The status is that of the server, `""`, and of `tower_dspy.v1.Predict`. It is looked up for each
-/// `Check`; those who `Watch` hear of a change within 50 ms, and their stream ends with the
-/// `NOT_SERVING` of a shutdown, so that it holds up no server that drains.
+/// `Check`; those who `Watch` hear of a change within 50 ms, and their stream ends when the shutdown
+/// begins, so that it holds up no server that drains.
 ///
 /// ```
 /// use tower_dspy::{Shutdown, inbound::tonic::health};
@@ -53,7 +53,7 @@ impl<F: Fn() -> bool> Readiness<F> {
         if !service.is_empty() && service != SERVICE_NAME {
             return None;
         }
-        let ready = self.shutdown.is_accepting() && (self.is_ready)();
+        let ready = self.shutdown.is_ready() && (self.is_ready)();
         Some(if ready {
             ServingStatus::Serving
         } else {
