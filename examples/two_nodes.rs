@@ -34,7 +34,7 @@ type End = JoinHandle<std::io::Result<ServeReport>>;
 async fn start(address: SocketAddr) -> Result<Node, BoxError> {
     let calls = AtomicUsize::new(0);
     let program = MockDspy::from_fn(move |_| {
-        let slow = calls.fetch_add(1, Relaxed) % 50 == 0; // now and then an answer takes long
+        let slow = calls.fetch_add(1, Relaxed).is_multiple_of(50); // now and then an answer takes long
         Reply::answer("blue").after(Duration::from_millis(if slow { 300 } else { 10 }))
     });
     let shutdown = Shutdown::new();

@@ -9,12 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ::axum::{
-    Router,
-    body::Body,
-    extract::ConnectInfo,
-    response::Response,
-};
+use ::axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
