@@ -13,6 +13,7 @@ mod captured;
 mod errors;
 mod escape;
 mod exits;
+mod grpc;
 mod inputs;
 mod lifecycle;
 mod limits;
