@@ -21,7 +21,7 @@ use axum::{Router, routing::get};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
-    DspyServiceBuilderExt, Host, InboundLayer, Lm,
+    DspyServiceBuilderExt, ErrorKind, Host, InboundLayer, Lm, RetryLayer,
     inbound::axum::{liveness, predict, serve},
     testing::{ScriptedLm, scripted_lm::Reply},
 };
@@ -55,7 +55,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let qa = host.load("question -> answer").lm(lm).max_in_flight(64);
     let qa = ServiceBuilder::new()
         .deadline(Duration::from_secs(10))
-        .retries(2) // also of a call whose worker was lost
+        // The default, and calls whose worker was lost with another call. Not for a program that may
+        // itself be what ends workers.
+        .layer(RetryLayer::new(2).on_kinds([
+            ErrorKind::Elapsed,
+            ErrorKind::LmUnavailable,
+            ErrorKind::Lost,
+        ]))
         .service(qa.await?);
     let stuck = ServiceBuilder::new()
         .deadline(Duration::from_secs(1))

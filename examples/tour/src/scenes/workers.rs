@@ -29,7 +29,11 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let lm = stage.lm("workers", Reply::answer("Rayleigh scattering"));
     // Who was in the process that ends has lost its answer, and asks again.
     let others = ServiceBuilder::new()
-        .layer(RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::from_millis(50))))
+        .layer(
+            RetryLayer::new(2)
+                .on_kinds([ErrorKind::Lost])
+                .with_backoff(Backoff::fixed(Duration::from_millis(50))),
+        )
         .service(host.load("tour.answer:Answer").lm(lm).await?);
     let stuck = ServiceBuilder::new()
         .deadline(limit)
