@@ -121,9 +121,10 @@ impl Embedded {
     /// Whether the frame is named also while C code holds the GIL: yes, unless said otherwise. That
     /// the GIL is held is told in any case.
     ///
-    /// For it the process is copied, at most once a second while that lasts, and the copy looks at
-    /// the threads' frames: those of the first hundred. It takes about a millisecond for every
-    /// 50 MB that the process holds, and no memory but what is written to meanwhile.
+    /// For it the process is copied, as by a fork, and the copy looks at the frames of its threads,
+    /// a hundred of them at most. That is once for each time that the GIL is held so, or once a
+    /// second until it is of use, and not where the process has more than 512 MiB in memory: a copy
+    /// takes some milliseconds for each 100 MiB, and other threads may have to wait for it.
     pub fn dump_held_gil(mut self, yes: bool) -> Self {
         self.dump_held_gil = yes;
         self
