@@ -348,7 +348,7 @@ def run(taken: socket.socket, hello: dict[str, Any]) -> None:
     frames.send("ready", {"weaker": weaker})
     port.serve(runner, loop)
     # What holds the GIL, it cannot name; the host sees that by the heartbeat.
-    watchdog = Watchdog(port, runner, loop, None)
+    watchdog = Watchdog(port, runner, loop)
     loops.run(loop, port.is_stopped)
     watchdog.stop()
     loops.close(loop)
