@@ -7,6 +7,7 @@ mod http2;
 mod in_axum;
 mod in_tonic;
 mod many;
+mod openapi;
 mod outbound;
 mod own_process;
 mod predict;
