@@ -1,6 +1,7 @@
 //! Our layers in servers: axum, tonic, and in one stack with tower's and tower-http's layers.
 
 mod client_gone;
+mod dockerfile;
 mod headers;
 mod hostile;
 mod http2;
