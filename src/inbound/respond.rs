@@ -269,8 +269,7 @@ impl ErrorResponse {
         }
     }
 
-    /// A request whose body had not come by its deadline: nothing was begun, and the client may
-    /// repeat it.
+    /// A request whose body had not come by its deadline: nothing was begun.
     #[cfg(feature = "axum")]
     pub(super) fn slow_body() -> Self {
         Self {

@@ -33,6 +33,7 @@ mod refused_loads;
 mod reloads;
 mod scope;
 mod service;
+mod serving;
 mod settings;
 mod signals;
 mod spent;
