@@ -8,7 +8,7 @@ use tower_dspy::{
     testing::scripted_lm::{Outcome, Reply},
 };
 
-use crate::support::{ask, host, lm_server, question};
+use crate::support::{ask, host, lm_server, nowhere, question};
 
 /// The error of one call to a model that replies so, which must be one request.
 async fn failure(model: &str, reply: Reply) -> LmError {
@@ -77,13 +77,8 @@ async fn an_answer_that_is_not_json_is_worth_another_try() {
 #[tokio::test]
 async fn an_lm_that_is_not_there_is_worth_another_try() {
     let host = host().await;
-    // A port that was free a moment ago.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let nobody = Lm::new("openai/nobody")
-        .base_url(format!("http://{address}/v1"))
-        .key("test-key");
+    let (_bound, url) = nowhere();
+    let nobody = Lm::new("openai/nobody").base_url(url).key("test-key");
     let qa = host.load("question -> answer").lm(nobody).await.unwrap();
     let error = qa.oneshot(ask("?")).await.unwrap_err();
     assert!(

@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{
+    net::TcpSocket,
     process::Command,
     sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Instant, sleep, timeout},
@@ -110,6 +111,15 @@ pub(crate) async fn lm_server() -> &'static ScriptedLm {
     static LM: OnceCell<ScriptedLm> = OnceCell::const_new();
     LM.get_or_init(|| async { ScriptedLm::start().await.expect("an LM server") })
         .await
+}
+
+/// Where nobody listens, for as long as the socket is held: bound, and given to nobody else.
+pub(crate) fn nowhere() -> (TcpSocket, String) {
+    let bound = TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    bound.bind(any).expect("a port");
+    let url = format!("http://{}/v1", bound.local_addr().expect("an address"));
+    (bound, url)
 }
 
 /// The LM `model` of that server, as a program is given it.

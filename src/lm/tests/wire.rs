@@ -1,6 +1,6 @@
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
 };
 
 use super::*;
@@ -177,10 +177,11 @@ async fn a_body_that_is_cut_is_a_read_error() {
 
 #[tokio::test]
 async fn what_goes_wrong_before_an_answer_is_told_apart() {
-    let closed = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        format!("http://{}/v1", listener.local_addr().expect("an address"))
-    };
+    // Bound and not listening: nobody else can be given the port meanwhile.
+    let bound = TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    bound.bind(any).expect("a port");
+    let closed = format!("http://{}/v1", bound.local_addr().expect("an address"));
     for (base, kind) in [
         (closed, LmFailureKind::Connect),
         (says(b"").await, LmFailureKind::Read),

@@ -110,17 +110,18 @@ class Runner:
         remaining: float | None,
     ) -> None:
         """Starts a call."""
+        target = self._targets[target_id]
         scope = Scope(sequence, call, remaining, target_id)
         self._scopes[sequence] = scope
         # The task copies this context, and so does each task that it makes. Setting the variable
         # here costs less than copying a context first, and the next start sets it again.
         SCOPE.set(scope)
         if target_id in self._blocking:
-            self._start_on_a_thread(scope, self._targets[target_id], inputs)
+            self._start_on_a_thread(scope, target, inputs)
             return
         # Not through the loop's factory: the call's own task is not one of its children.
         scope.task = asyncio.Task(
-            self._serve(scope, self._targets[target_id], inputs),
+            self._serve(scope, target, inputs),
             loop=self._loop,
             name="tower-dspy-call",  # a name of its own would be formatted for each
         )

@@ -1,8 +1,8 @@
 //! One case: a program, a dialect and a fault, and what must hold whatever they are.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{net::TcpSocket, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, util::MapRequestLayer};
 use tower_dspy::{
@@ -15,7 +15,7 @@ use tower_dspy::{
 };
 
 use super::table::{End, Fault, Program, script};
-use crate::support::{ask, eventually};
+use crate::support::{ask, eventually, nowhere};
 
 /// Of a case that is to run into it. One that does not get to the LM's fault in that time, as on a
 /// busy machine, is run again with the next.
@@ -50,7 +50,7 @@ pub(super) struct Room<'a> {
     server: &'a ScriptedLm,
     client: LmClient,
     /// Where nobody listens.
-    nowhere: String,
+    nowhere: (TcpSocket, String),
 }
 
 impl<'a> Room<'a> {
@@ -62,12 +62,11 @@ impl<'a> Room<'a> {
             .pool_max_idle_per_host(0)
             .build()
             .expect("a client");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
         Self {
             host,
             server,
             client: LmClient::from_reqwest(client),
-            nowhere: format!("http://{}/v1", free.expect("a port")),
+            nowhere: nowhere(),
         }
     }
 
@@ -107,7 +106,7 @@ impl<'a> Room<'a> {
         let base_url = if fault.reply.is_some() {
             server.base_url()
         } else {
-            &self.nowhere
+            &self.nowhere.1
         };
         let retry = RetryLayer::new(1).with_backoff(Backoff::fixed(Duration::from_millis(10)));
         // Takes down what is sent also when the call that it is sent for has ended.
