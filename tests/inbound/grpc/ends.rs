@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
     CancelLayer, Cause, Classify, Error, ErrorKind, Stage,
     inbound::tonic::Programs,
-    outbound::tonic::never_began,
+    outbound::tonic::{ProgramClient, never_began},
     testing::{MockDspy, mock::Reply},
 };
 
@@ -82,6 +84,31 @@ async fn a_server_that_dies_may_have_begun() {
     let error = asked.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
     assert_eq!(never_began(&error), ErrorKind::Other);
+}
+
+/// What a server resets without having looked at it never began; any other reset tells nothing.
+#[tokio::test]
+async fn a_stream_that_is_refused_never_began() {
+    for (reason, kind) in [
+        (h2::Reason::REFUSED_STREAM, ErrorKind::Lost),
+        (h2::Reason::CANCEL, ErrorKind::Other),
+        (h2::Reason::INTERNAL_ERROR, ErrorKind::Other),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap()));
+        let client = ProgramClient::new("qa", endpoint.unwrap().connect_lazy());
+        let server = tokio::spawn(async move {
+            let (io, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(io).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                respond.send_reset(reason);
+            }
+        });
+        let error = client.oneshot(why()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost, "{reason:?}: {error}");
+        assert_eq!(never_began(&error), kind, "{reason:?}: {error}");
+        server.abort();
+    }
 }
 
 #[tokio::test]
