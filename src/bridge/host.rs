@@ -119,9 +119,14 @@ impl Host {
         HostStats::of(&self.inbox)
     }
 
-    /// How the host is, judged by its heartbeat; takes no lock and no GIL.
+    /// How the host is, judged by its heartbeat, without the GIL. One with worker processes is as
+    /// the best of those that take calls: how each is, its [stats](Self::worker_stats) tell.
     #[must_use]
     pub fn health(&self) -> Health {
+        #[cfg(feature = "workers")]
+        if let Some(roster) = &self.roster {
+            return roster.health();
+        }
         Health::of(&self.inbox)
     }
 

@@ -47,3 +47,4 @@ mod venv;
 mod watchdog;
 mod workers;
 mod workers_end;
+mod workers_fork;

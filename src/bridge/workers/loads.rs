@@ -68,7 +68,7 @@ impl Pool {
             {
                 tracing::error!(
                     target: "tower_dspy",
-                    pid = worker.process.pid,
+                    pid = worker.process.pid(),
                     python_type = %fault.python_type,
                     "a worker could not load a program that others could"
                 );

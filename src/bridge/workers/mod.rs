@@ -11,8 +11,11 @@
 //! 2. What ends a call closes its LM connections here, before its worker hears of it.
 //! 3. A worker ends with this process, and all that it started ends with it.
 
+mod births;
 mod ends;
+mod launch;
 mod loads;
+mod output;
 mod pool;
 mod process;
 mod said;
@@ -20,6 +23,7 @@ mod start;
 mod stats;
 mod wire;
 mod worker;
+mod zygote;
 
 pub use start::Workers;
 pub use stats::{WorkerProcess, WorkerStats};
@@ -27,7 +31,25 @@ pub use worker::WorkerState;
 
 pub(super) use stats::Roster;
 
+use bytes::Bytes;
+
 use super::fault::{Fault, FaultKind};
+
+/// What there is to hear of a process: of a worker, or of a zygote.
+enum Told {
+    /// It is there: it has a process id.
+    Begun,
+    Said(wire::FromWorker, Bytes),
+    /// It said what cannot be understood, or hung up.
+    Broken(String),
+    /// It can fork workers; what is weaker with this DSPy.
+    Warm(Vec<String>),
+    CannotFork(String),
+    /// DSPy cannot be imported.
+    Unusable(Fault),
+    /// The process has ended. Nothing comes after this.
+    Ended(String),
+}
 
 /// The outcome of a call whose worker could not do its part.
 fn fault(reason: &str) -> Fault {

@@ -11,9 +11,10 @@ use super::{
     worker::Exchange,
 };
 use crate::{
-    CallId, StartError,
+    CallId,
     bridge::{
         call::Abort,
+        clock,
         exchange::{self, CallOf, Opening, Sink},
         fault::Fault,
         log,
@@ -35,6 +36,7 @@ impl Pool {
                 | FromWorker::Log { .. }
         );
         if !of_none {
+            worker.crossing = clock::now();
             self.inbox.counters.crossing.touch();
         }
         match said {
@@ -46,14 +48,7 @@ impl Pool {
                 worker.beat();
                 self.load_all(id);
             }
-            FromWorker::Unusable { fault } => {
-                let fault = Fault::read(&fault);
-                self.not_started(StartError::Python {
-                    python_type: fault.python_type,
-                    message: fault.message,
-                    traceback: fault.traceback,
-                });
-            }
+            FromWorker::Unusable { fault } => self.unusable(Fault::read(&fault)),
             FromWorker::Beat => {
                 worker.beat();
                 self.inbox.counters.beat.touch();
@@ -67,6 +62,7 @@ impl Pool {
             } => {
                 let call = call.and_then(|call| worker.calls.get(&call));
                 let call_id = call.and_then(|call| call.running.context.call_id);
+                worker.frame = frames.first().cloned();
                 self.inbox.saw(&Sight {
                     frames,
                     program,

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use super::{
+    launch::Settings,
     pool::{Limits, Pool},
-    process::Settings,
     stats::{Counts, Roster},
 };
 use crate::{
@@ -54,6 +54,7 @@ pub struct Workers {
     sync_threads: usize,
     kill_after: Duration,
     retire_after: Duration,
+    fork: bool,
 }
 
 impl Workers {
@@ -66,6 +67,7 @@ impl Workers {
             sync_threads: SYNC_THREADS,
             kill_after: Duration::from_secs(1),
             retire_after: Duration::from_secs(10),
+            fork: true,
         }
     }
 
@@ -113,7 +115,23 @@ impl Workers {
         self
     }
 
-    /// Starts the workers. Each imports DSPy and makes one prediction on a canned answer, so that
+    /// Whether workers are forked from a process that has imported DSPy: yes, unless said otherwise.
+    ///
+    /// A worker that takes another's place is then there within some 10 ms, and what DSPy's
+    /// modules take in memory is there once for all workers. That process, the *zygote*, has one
+    /// thread, runs no program and makes no connection. When it ends, the workers do: their calls
+    /// answer [`Lost`](crate::Lost), and all start anew.
+    ///
+    /// Without it each worker is started by itself, and imports DSPy by itself, which takes about
+    /// a second of a core. That is also what is done, with a warning, where importing DSPy leaves
+    /// a thread behind, as something that is installed beside it may: a process with threads cannot
+    /// be forked safely.
+    pub fn fork(mut self, yes: bool) -> Self {
+        self.fork = yes;
+        self
+    }
+
+    /// Starts the workers. DSPy is imported and makes one prediction on a canned answer, so that
     /// the host that is returned is warm. Takes about a second.
     ///
     /// # Errors
@@ -131,6 +149,7 @@ impl Workers {
             python_path: self.python_path,
             uvloop: self.uvloop,
             sync_threads: self.sync_threads,
+            fork: self.fork,
         };
         let limits = Limits {
             kill_after: self.kill_after,

@@ -2,11 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{
-    process::{Process, Settings, Told},
-    wire::ToWorker,
-};
+use super::{WorkerProcess, process::Process, wire::ToWorker};
 use crate::{
+    Health,
     bridge::{
         call::{Abort, CallState},
         clock,
@@ -73,19 +71,21 @@ pub(super) struct Worker {
     /// Threads that were given up and still work.
     pub(super) abandoned: u32,
     pub(super) ready_since: Duration,
+    /// Calls that it was ever given.
+    pub(super) given: u64,
     beat: Duration,
+    /// When it last said something of a call.
+    pub(super) crossing: Duration,
+    /// The innermost frame of what blocks it, if that was told since its last beat.
+    pub(super) frame: Option<String>,
     /// How often in a row a look found it late.
     late_looks: u32,
 }
 
 impl Worker {
-    pub(super) fn start(
-        settings: &Settings,
-        id: u64,
-        tell: &tokio::sync::mpsc::Sender<(u64, Told)>,
-    ) -> std::io::Result<Self> {
-        Ok(Self {
-            process: Process::start(settings, id, tell)?,
+    pub(super) fn new(process: Process) -> Self {
+        Self {
+            process,
             state: WorkerState::Starting,
             up: false,
             verdict: None,
@@ -96,14 +96,18 @@ impl Worker {
             lms: HashMap::new(),
             abandoned: 0,
             ready_since: Duration::ZERO,
+            given: 0,
             beat: Duration::ZERO,
+            crossing: Duration::ZERO,
+            frame: None,
             late_looks: 0,
-        })
+        }
     }
 
     pub(super) fn beat(&mut self) {
         self.beat = clock::now();
         self.late_looks = 0;
+        self.frame = None;
     }
 
     /// Looks at the heartbeat, as often as it should beat. What is late at one look may be this
@@ -119,6 +123,30 @@ impl Worker {
     /// Its loop does not run.
     pub(super) const fn is_blocked(&self) -> bool {
         self.late_looks > 1
+    }
+
+    fn health(&self) -> Health {
+        match self.state {
+            WorkerState::Starting => Health::Starting,
+            WorkerState::Ending => Health::Lost,
+            _ if !self.is_blocked() => Health::Ready,
+            _ if clock::now().saturating_sub(self.crossing) < LATE => Health::Saturated,
+            _ => Health::Blocked {
+                frame: self.frame.clone(),
+                gil_held: false,
+            },
+        }
+    }
+
+    /// What others are told of it, once it is there.
+    pub(super) fn told(&self) -> Option<WorkerProcess> {
+        Some(WorkerProcess {
+            pid: self.process.pid()?,
+            state: self.state,
+            health: self.health(),
+            in_flight: self.calls.len(),
+            calls: self.given,
+        })
     }
 
     /// For how long a call of it is to have ended, and has not: the longest.
@@ -160,6 +188,7 @@ impl Worker {
                     lm: lm.as_deref(),
                 };
                 self.process.say(&start, &inputs);
+                self.given += 1;
                 let in_flight = InFlight {
                     running,
                     resolved: false,

@@ -89,3 +89,13 @@ class Frames:
             yield name, body, bytes(received[begin + header : end])
             at = end
         del received[:at]
+
+
+class Log:
+    """Hands log records to whoever is at the other end of the frames."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+
+    def __call__(self, level: int, logger: str, message: str) -> None:
+        self.frames.send("log", {"level": level, "logger": logger, "message": message})
