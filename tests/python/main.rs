@@ -48,3 +48,4 @@ mod watchdog;
 mod workers;
 mod workers_end;
 mod workers_fork;
+mod workers_wear;

@@ -17,7 +17,8 @@ impl Pool {
         let working =
             |worker: &&Worker| matches!(worker.state, WorkerState::Starting | WorkerState::Ready);
         let mut there = self.workers.values().filter(working).count();
-        while there < self.wanted && self.restart_at <= now {
+        let wanted = self.wanted_now();
+        while there < wanted && self.restart_at <= now {
             match self.begin_worker() {
                 Ok(true) => there += 1,
                 // Once there is a zygote.

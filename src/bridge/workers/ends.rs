@@ -76,6 +76,12 @@ impl Pool {
             self.publish();
             return;
         }
+        if worker.is_dismissed() {
+            self.counts.recycled.add(1);
+            self.excuse(id);
+            self.publish();
+            return;
+        }
         self.counts.lost.add(1);
         tracing::warn!(target: "tower_dspy", pid, %why, calls = lost, "a worker is lost");
         self.not_loaded(id, &reason);

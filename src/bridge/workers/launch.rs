@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub(super) python_path: Vec<PathBuf>,
     pub(super) uvloop: bool,
     pub(super) sync_threads: usize,
+    pub(super) memory_limit: Option<u64>,
     /// From a zygote, rather than each by itself.
     pub(super) fork: bool,
 }
@@ -39,6 +40,7 @@ impl Settings {
             python_path: &self.python_path,
             uvloop: self.uvloop,
             sync_threads: self.sync_threads,
+            memory_limit: self.memory_limit,
             parent: std::process::id(),
         }
     }

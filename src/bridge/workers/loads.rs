@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{WorkerState, fault, pool::Pool, wire::ToWorker};
+use super::{WorkerState, fault, pool::Pool, wire::ToWorker, worker::Worker};
 use crate::bridge::{clock, fault::Fault};
 
 type Loaded = Result<Value, Fault>;
@@ -32,7 +32,10 @@ impl Pool {
         self.loads.last += 1;
         let load = self.loads.last;
         let mut waiting_for = BTreeSet::new();
-        for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.up) {
+        let stays = |worker: &Worker| {
+            worker.up && matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
+        };
+        for (id, worker) in self.workers.iter().filter(|(_, worker)| stays(worker)) {
             let spec = &spec;
             worker.process.say(&ToWorker::Load { load, spec }, &[]);
             waiting_for.insert(*id);
@@ -97,6 +100,15 @@ impl Pool {
         }
     }
 
+    /// A worker was to end: what it did not answer, the others do.
+    pub(super) fn excuse(&mut self, id: u64) {
+        let pending = self.loads.pending.iter_mut();
+        let waited = pending.filter_map(|(load, p)| p.waiting_for.remove(&id).then_some(*load));
+        for load in waited.collect::<Vec<_>>() {
+            self.conclude(load);
+        }
+    }
+
     fn conclude(&mut self, load: u64) {
         let failed = |pending: &Pending| matches!(pending.result, Some(Err(_)));
         let over = |pending: &Pending| pending.waiting_for.is_empty() || failed(pending);
@@ -130,6 +142,7 @@ impl Pool {
         if worker.up && worker.state == WorkerState::Starting && has_all {
             worker.state = WorkerState::Ready;
             worker.ready_since = clock::now();
+            self.relieve();
             self.publish();
             self.started_if_full();
         }

@@ -21,6 +21,7 @@ mod process;
 mod said;
 mod start;
 mod stats;
+mod wear;
 mod wire;
 mod worker;
 mod zygote;

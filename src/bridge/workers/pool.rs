@@ -18,6 +18,7 @@ use super::{
     launch::Settings,
     loads::Loads,
     stats::{Counts, Published},
+    wear::Wear,
     wire::{EventHeader, ToWorker},
     worker::Worker,
     zygote::Zygote,
@@ -52,6 +53,7 @@ pub(super) struct Pool {
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
+    pub(super) wear: Wear,
     pub(super) counts: Arc<Counts>,
     /// How many workers there are to be.
     pub(super) wanted: usize,
@@ -79,7 +81,7 @@ impl Pool {
     pub(super) fn new(
         inbox: Arc<Inbox>,
         settings: Settings,
-        limits: Limits,
+        (limits, wear): (Limits, Wear),
         wanted: usize,
         counts: Arc<Counts>,
         started: oneshot::Sender<Result<(), StartError>>,
@@ -89,6 +91,7 @@ impl Pool {
             inbox,
             settings,
             limits,
+            wear,
             counts,
             wanted,
             workers: BTreeMap::new(),
@@ -259,14 +262,21 @@ impl Pool {
             } else if owes > self.limits.retire_after && worker.state == WorkerState::Ready {
                 worker.state = WorkerState::Retiring;
             }
-            if worker.state == WorkerState::Retiring && worker.has_only_owed() {
-                if !worker.calls.is_empty() {
+            if worker.state == WorkerState::Retiring {
+                if worker.calls.is_empty() {
+                    worker.dismiss();
+                } else if owes > self.limits.retire_after && worker.has_only_owed() {
                     self.counts.killed.add(1);
+                    worker.kill("it was killed: work that was told to stop did not");
                 }
-                worker.kill("it was killed: work that was told to stop did not");
+            }
+            if worker.lingers(STOP_MARGIN) {
+                worker.process.kill();
             }
         }
+        self.look_for_wear();
         self.fill(now);
+        self.relieve();
         self.publish();
     }
 

@@ -25,6 +25,8 @@ pub struct WorkerStats {
     pub killed: u64,
     /// Workers ever lost: killed, or ended by themselves. Those that were to end are not counted.
     pub lost: u64,
+    /// Workers that were replaced by fresh ones and ended when they had no more calls.
+    pub recycled: u64,
     /// Calls that lost their worker, each answered with [`Lost`](crate::Lost), or as cancelled if
     /// it was.
     pub calls_lost: u64,
@@ -67,6 +69,7 @@ pub(super) struct Counts {
     published: Mutex<Published>,
     pub(super) killed: Count,
     pub(super) lost: Count,
+    pub(super) recycled: Count,
     pub(super) calls_lost: Count,
 }
 
@@ -103,6 +106,7 @@ impl Roster {
             failed_starts,
             killed: counts.killed.get(),
             lost: counts.lost.get(),
+            recycled: counts.recycled.get(),
             calls_lost: counts.calls_lost.get(),
         }
     }

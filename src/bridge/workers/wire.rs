@@ -65,6 +65,8 @@ pub(super) struct Hello<'a> {
     pub(super) python_path: &'a [std::path::PathBuf],
     pub(super) uvloop: bool,
     pub(super) sync_threads: usize,
+    /// In bytes, of each worker.
+    pub(super) memory_limit: Option<u64>,
     pub(super) parent: u32,
 }
 

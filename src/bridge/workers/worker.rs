@@ -57,6 +57,10 @@ pub(super) struct Worker {
     pub(super) state: WorkerState,
     /// It has said that it is ready: programs may be loaded.
     pub(super) up: bool,
+    /// It has served long enough, and another is to take its place.
+    pub(super) worn: bool,
+    /// Since when it is to end by itself, having no calls.
+    dismissed: Option<Duration>,
     /// Why it was killed, if it was.
     pub(super) verdict: Option<String>,
     /// Its own numbers of the programs.
@@ -78,7 +82,8 @@ pub(super) struct Worker {
     pub(super) crossing: Duration,
     /// The innermost frame of what blocks it, if that was told since its last beat.
     pub(super) frame: Option<String>,
-    /// How often in a row a look found it late.
+    /// How often it was looked at, and how often in a row it was found late.
+    pub(super) looks: u32,
     late_looks: u32,
 }
 
@@ -88,6 +93,8 @@ impl Worker {
             process,
             state: WorkerState::Starting,
             up: false,
+            worn: false,
+            dismissed: None,
             verdict: None,
             targets: HashMap::new(),
             lacks: HashMap::new(),
@@ -100,6 +107,7 @@ impl Worker {
             beat: Duration::ZERO,
             crossing: Duration::ZERO,
             frame: None,
+            looks: 0,
             late_looks: 0,
         }
     }
@@ -113,6 +121,7 @@ impl Worker {
     /// Looks at the heartbeat, as often as it should beat. What is late at one look may be this
     /// process's own delay.
     pub(super) fn look(&mut self) {
+        self.looks = self.looks.wrapping_add(1);
         if self.up && clock::now().saturating_sub(self.beat) > LATE {
             self.late_looks += 1;
         } else {
@@ -161,9 +170,9 @@ impl Worker {
     }
 
     /// What to rank workers by for a call of a program: the least is given it.
-    pub(super) fn load(&self, program: u64) -> (bool, bool, usize) {
+    pub(super) fn load(&self, program: u64) -> (bool, bool, bool, usize) {
         let lacks = !self.targets.contains_key(&program);
-        (lacks, self.is_blocked(), self.calls.len())
+        (lacks, self.is_blocked(), self.worn, self.calls.len())
     }
 
     /// Hands a call over that has begun.
@@ -211,6 +220,23 @@ impl Worker {
         if let Some(call) = self.calls.get_mut(&call) {
             call.owed_since.get_or_insert_with(clock::now);
         }
+    }
+
+    /// Has it end by itself: it has no calls, and gets none.
+    pub(super) fn dismiss(&mut self) {
+        self.state = WorkerState::Ending;
+        self.dismissed = Some(clock::now());
+        self.process.say(&ToWorker::Stop { grace: 0.0 }, &[]);
+    }
+
+    pub(super) const fn is_dismissed(&self) -> bool {
+        self.dismissed.is_some()
+    }
+
+    /// It was to end by itself, longer ago than `patience`.
+    pub(super) fn lingers(&self, patience: Duration) -> bool {
+        let since = self.dismissed;
+        since.is_some_and(|since| clock::now().saturating_sub(since) > patience)
     }
 
     /// Ends the process, because of `verdict`.

@@ -104,7 +104,7 @@ async def warm() -> None:
 
 
 def warm_alone() -> None:
-    """The same on a loop of its own, of which nothing is left: neither a thread nor a descriptor."""
+    """The same on a loop of its own, of which neither a thread nor a descriptor is left."""
     import asyncio
 
     from tower_dspy.executor import InlineExecutor, find_hops

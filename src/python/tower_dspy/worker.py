@@ -48,6 +48,7 @@ def serve(frames: Frames, hello: dict[str, Any], weaker: list[str]) -> NoReturn:
         from tower_dspy.runner import Runner
         from tower_dspy.watchdog import Watchdog
 
+        system.limit_memory(hello["memory_limit"])
         threads = hello["sync_threads"]
         loop = loops.make(hello["uvloop"], None, port, (pool.GRACE, threads))
         workers = pool.Pool(port, loop, "tower-dspy-sync", threads, pool.GRACE, threads)

@@ -157,7 +157,7 @@ def run(control: socket.socket, hello: dict[str, Any]) -> NoReturn:
 
 def _import_the_rest(with_uvloop: bool) -> None:
     """What a worker imports as it begins."""
-    import anyio.to_thread
+    import anyio.to_thread  # noqa: F401
 
     import tower_dspy.runner
     import tower_dspy.watchdog  # noqa: F401
