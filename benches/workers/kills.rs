@@ -14,7 +14,7 @@ use tower_dspy::{DspyService, Error, Host};
 
 use crate::{
     LIMIT, ask, question,
-    support::{count, figure},
+    support::{count, figure, until},
     workers,
 };
 
@@ -47,7 +47,10 @@ pub(crate) async fn measure() -> Kills {
         .map(|client| tokio::spawn(drive(qa.clone(), client, stopping.clone())))
         .collect();
     for _ in 0..KILLS {
-        // At any moment of a worker's life: as it starts, loads, works and dies of another kill.
+        // Under load, so somebody has to be at work; and at any moment of the other's life: as it
+        // starts, loads, works and dies of another kill.
+        let works = || host.worker_stats().is_some_and(|stats| stats.ready() > 0);
+        assert!(until(works).await, "a pool that does not recover");
         sleep(Duration::from_micros(fastrand::u64(0..60_000))).await;
         kill_one(&host).await;
     }

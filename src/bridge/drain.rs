@@ -62,6 +62,9 @@ impl Drain {
                 // Whoever asked may have gone; the program stays loaded.
                 let _ = reply.send(loaded);
             }
+            // For worker processes alone: `Host::replace_spec` sends it to no other host.
+            #[cfg(feature = "workers")]
+            Control::Replace { reply, .. } => drop(reply),
             Control::Stop { grace } => {
                 self.stop.bind(py).call1((grace.as_secs_f64(),))?;
             }

@@ -208,6 +208,38 @@ impl Host {
         loaded.await.ok()
     }
 
+    /// Has what `spec` names loaded in place of `target`; an error of text if the host cannot.
+    #[cfg(feature = "workers")]
+    pub(crate) async fn replace_spec(
+        &self,
+        target: u64,
+        spec: Value,
+    ) -> Result<Option<Result<Value, Fault>>, &'static str> {
+        if self.roster.is_none() {
+            return Err(
+                "this host is embedded, and an interpreter imports a module once: a program is \
+                 replaced in worker processes, by `Host::workers`; here it can be loaded as \
+                 another service",
+            );
+        }
+        if self.inbox.closed().is_some() {
+            return Ok(None);
+        }
+        let (reply, replaced) = oneshot::channel();
+        self.inbox.push(Control::Replace {
+            target,
+            spec,
+            reply,
+        });
+        Ok(replaced.await.ok())
+    }
+
+    /// Whether both are handles to one host.
+    #[cfg(feature = "workers")]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inbox, &other.inbox)
+    }
+
     /// Makes an LM known to Python's side, by the id that is returned.
     pub(crate) fn add_lm(&self, lm: &Lm) -> Result<usize, LmConfigError> {
         let runtime = runtime::handle().map_err(|reason| LmConfigError::Client { reason })?;

@@ -78,6 +78,13 @@ pub(super) enum Control {
         spec: Value,
         reply: oneshot::Sender<Result<Value, Fault>>,
     },
+    /// Loads it in place of `target`, in new worker processes.
+    #[cfg(feature = "workers")]
+    Replace {
+        target: u64,
+        spec: Value,
+        reply: oneshot::Sender<Result<Value, Fault>>,
+    },
     Stop {
         grace: Duration,
     },

@@ -46,7 +46,7 @@ use crate::{
 /// without a layer. Layers add the rest, and grace for clean-up.
 #[derive(Debug)]
 pub struct DspyService {
-    program: Arc<Program>,
+    pub(super) program: Arc<Program>,
     turn: Turn,
 }
 

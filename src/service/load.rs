@@ -96,7 +96,7 @@ pub struct Load {
 }
 
 #[derive(Deserialize)]
-struct Loaded {
+pub(super) struct Loaded {
     id: u64,
     #[serde(default)]
     blocking: bool,
@@ -234,29 +234,41 @@ impl Load {
     }
 
     async fn run(&self) -> Result<Loaded, LoadError> {
-        let fail = |problem| LoadError {
-            target: self.target.clone(),
-            problem,
-            traceback: String::new(),
-        };
+        let spec = self.request()?;
+        self.read(self.host.load_spec(spec).await)
+    }
+
+    /// What Python's side is asked to load.
+    pub(super) fn request(&self) -> Result<Value, LoadError> {
         if self.source.is_none() && !self.target.contains("->") && !self.target.contains(':') {
-            return Err(fail(
+            return Err(self.fail(
                 "it is neither `package.module:attribute` nor a signature such as \
-                 `question -> answer`"
-                    .into(),
+                 `question -> answer`",
             ));
         }
-        let spec = self.spec().map_err(|error| fail(error.to_string()))?;
-        let spec = self.with_tools(spec).map_err(fail)?;
-        match self.host.load_spec(spec).await {
+        let spec = self.spec().map_err(|error| self.fail(error.to_string()))?;
+        self.with_tools(spec).map_err(|problem| self.fail(problem))
+    }
+
+    /// What Python's side answered, if it did.
+    pub(super) fn read(&self, answer: Option<Result<Value, Fault>>) -> Result<Loaded, LoadError> {
+        match answer {
             Some(Ok(loaded)) => {
-                Loaded::deserialize(loaded).map_err(|error| fail(error.to_string()))
+                Loaded::deserialize(loaded).map_err(|error| self.fail(error.to_string()))
             }
             Some(Err(fault)) => Err(LoadError::new(&self.target, fault)),
             None => {
                 let reason = self.host.closed().unwrap_or("it dropped the request");
-                Err(fail(format!("the Python host is gone ({reason})")))
+                Err(self.fail(format!("the Python host is gone ({reason})")))
             }
+        }
+    }
+
+    pub(super) fn fail(&self, problem: impl Into<String>) -> LoadError {
+        LoadError {
+            target: self.target.clone(),
+            problem: problem.into(),
+            traceback: String::new(),
         }
     }
 
@@ -280,6 +292,15 @@ impl Load {
         let specs = specs.collect::<Result<Vec<_>, _>>()?;
         spec.insert("tools".into(), specs.into());
         Ok(Value::Object(spec))
+    }
+
+    #[cfg(feature = "workers")]
+    pub(super) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn names_of_lms(&self) -> Vec<String> {
+        self.lms.iter().map(|(name, _)| name.clone()).collect()
     }
 
     fn spec(&self) -> Result<Map<String, Value>, LmConfigError> {
@@ -329,7 +350,7 @@ impl IntoFuture for Load {
                     &self.target,
                     loaded.id,
                     loaded.schema.unwrap_or_default(),
-                    self.lms.into_iter().map(|(name, _)| name).collect(),
+                    self.names_of_lms(),
                     self.max_in_flight,
                     self.max_waiting,
                 )

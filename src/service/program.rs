@@ -1,6 +1,6 @@
 //! A loaded program, shared by the clones of its service.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Schema;
 use crate::{Host, InvalidInput, bridge::ProgramCounts, innermost::Permits};
@@ -14,7 +14,7 @@ pub(super) struct Program {
     /// It is sync: its calls take a thread each.
     pub(super) blocking: bool,
     /// The names that a request may choose an LM by.
-    lms: Vec<String>,
+    lms: RwLock<Vec<String>>,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
 }
@@ -35,7 +35,7 @@ impl Program {
             target,
             schema,
             blocking: false,
-            lms,
+            lms: RwLock::new(lms),
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
         }
@@ -47,17 +47,24 @@ impl Program {
         self
     }
 
+    /// It was replaced, and may be called with these LMs.
+    #[cfg(feature = "workers")]
+    pub(super) fn serve_lms(&self, lms: Vec<String>) {
+        *self.lms.write().unwrap_or_else(PoisonError::into_inner) = lms;
+    }
+
     /// Refuses the name of an LM that the program was not loaded with.
     pub(super) fn check_lm(&self, lm: Option<&str>) -> Result<(), InvalidInput> {
         let Some(asked) = lm else { return Ok(()) };
-        if self.lms.iter().any(|known| known == asked) {
+        let lms = self.lms.read().unwrap_or_else(PoisonError::into_inner);
+        if lms.iter().any(|known| known == asked) {
             return Ok(());
         }
         let problem = format!("there is no LM `{asked}`");
-        let expected = if self.lms.is_empty() {
+        let expected = if lms.is_empty() {
             "requests that choose none: it was loaded without `.lms(..)`".to_owned()
         } else {
-            format!("one of the LMs `{}`", self.lms.join("`, `"))
+            format!("one of the LMs `{}`", lms.join("`, `"))
         };
         Err(InvalidInput::new(&self.name, None, problem, expected))
     }

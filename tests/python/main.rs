@@ -48,4 +48,5 @@ mod watchdog;
 mod workers;
 mod workers_end;
 mod workers_fork;
+mod workers_replace;
 mod workers_wear;

@@ -14,13 +14,25 @@ impl Pool {
         if self.stop_at.is_some() {
             return;
         }
-        let working =
-            |worker: &&Worker| matches!(worker.state, WorkerState::Starting | WorkerState::Ready);
-        let mut there = self.workers.values().filter(working).count();
-        let wanted = self.wanted_now();
-        while there < wanted && self.restart_at <= now {
-            match self.begin_worker() {
-                Ok(true) => there += 1,
+        let next = self.generation + 1;
+        let replacing = self.replacements.current.is_some();
+        for (generation, wanted) in [
+            (self.generation, self.wanted_now()),
+            (next, if replacing { self.wanted } else { 0 }),
+        ] {
+            let working = |worker: &&Worker| {
+                worker.generation == generation
+                    && matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
+            };
+            let there = self.workers.values().filter(working).count();
+            self.begin_workers(wanted.saturating_sub(there), generation, now);
+        }
+    }
+
+    fn begin_workers(&mut self, mut missing: usize, generation: u64, now: Duration) {
+        while missing > 0 && self.restart_at <= now {
+            match self.begin_worker(generation) {
+                Ok(true) => missing -= 1,
                 // Once there is a zygote.
                 Ok(false) => return,
                 Err(error) => self.not_started(StartError::Interpreter {
@@ -31,7 +43,7 @@ impl Pool {
     }
 
     /// Starts a worker; false if there is no zygote to fork it from yet.
-    fn begin_worker(&mut self) -> io::Result<bool> {
+    fn begin_worker(&mut self, generation: u64) -> io::Result<bool> {
         let id = self.next_process;
         let process = match &self.zygote {
             _ if !self.settings.fork => Process::spawn(&self.settings, id, &self.tell)?,
@@ -44,7 +56,7 @@ impl Pool {
             }
         };
         self.next_process += 1;
-        self.workers.insert(id, Worker::new(process));
+        self.workers.insert(id, Worker::new(process, generation));
         Ok(true)
     }
 

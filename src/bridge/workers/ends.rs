@@ -77,7 +77,9 @@ impl Pool {
             return;
         }
         if worker.is_dismissed() {
-            self.counts.recycled.add(1);
+            // Others never came to work.
+            let served = worker.ready_since != Duration::ZERO;
+            self.counts.recycled.add(served.into());
             self.excuse(id);
             self.publish();
             return;
@@ -85,7 +87,9 @@ impl Pool {
         self.counts.lost.add(1);
         tracing::warn!(target: "tower_dspy", pid, %why, calls = lost, "a worker is lost");
         self.not_loaded(id, &reason);
-        if self.started.is_some() {
+        if worker.generation > self.generation {
+            self.replacement_failed(fault(&reason));
+        } else if self.started.is_some() {
             let said = worker.process.last_words();
             self.not_started(StartError::Interpreter {
                 reason: format!("{reason}{said}"),

@@ -15,7 +15,42 @@ type Loaded = Result<Value, Fault>;
 pub(super) struct Loads {
     last: u64,
     specs: BTreeMap<u64, Value>,
+    /// The fields of each, as they were told when it was first loaded.
+    fields: BTreeMap<u64, [Value; 2]>,
     pending: BTreeMap<u64, Pending>,
+}
+
+impl Loads {
+    pub(super) fn knows(&self, load: u64) -> bool {
+        self.specs.contains_key(&load)
+    }
+
+    /// Whether a worker has loaded them all, or failed to.
+    pub(super) fn has_all(&self, worker: &Worker) -> bool {
+        let mut specs = self.specs.keys();
+        specs.all(|load| worker.targets.contains_key(load) || worker.lacks.contains_key(load))
+    }
+
+    /// What a replacement has other fields for, if it does.
+    pub(super) fn differs(&self, load: u64, told: &Value) -> Option<String> {
+        let before = self.fields.get(&load)?;
+        let now = fields(told);
+        (*before != now).then(|| {
+            format!(
+                "it takes or gives other fields: before {} -> {}, now {} -> {}; load it as \
+                 another service",
+                before[0], before[1], now[0], now[1],
+            )
+        })
+    }
+
+    pub(super) fn replace(&mut self, load: u64, spec: Value) {
+        self.specs.insert(load, spec);
+    }
+}
+
+fn fields(told: &Value) -> [Value; 2] {
+    ["inputs", "outputs"].map(|name| told.get(name).cloned().unwrap_or_default())
 }
 
 /// A loading that not all workers have answered.
@@ -52,7 +87,10 @@ impl Pool {
     /// Loads all programs in a worker that has just come up.
     pub(super) fn load_all(&mut self, id: u64) {
         if let Some(worker) = self.workers.get_mut(&id) {
+            let new = worker.generation > self.generation;
             for (&load, spec) in &self.loads.specs {
+                let replaced = self.replacements.spec(load).filter(|_| new);
+                let spec = replaced.unwrap_or(spec);
                 worker.process.say(&ToWorker::Load { load, spec }, &[]);
                 if let Some(pending) = self.loads.pending.get_mut(&load) {
                     pending.waiting_for.insert(id);
@@ -65,6 +103,9 @@ impl Pool {
     /// A worker answered a loading.
     pub(super) fn loaded(&mut self, id: u64, load: u64, result: Loaded) {
         let Some(pending) = self.loads.pending.get_mut(&load) else {
+            if self.is_new(id) {
+                return self.new_one_loaded(load, result);
+            }
             // Of one that takes another's place: it serves the other programs.
             if let (Err(fault), Some(worker)) = (result, self.workers.get_mut(&id))
                 && self.loads.specs.contains_key(&load)
@@ -122,6 +163,9 @@ impl Pool {
             self.loads.specs.remove(&load);
         }
         if let Some(mut result) = pending.result {
+            if let Ok(told) = &result {
+                self.loads.fields.insert(load, fields(told));
+            }
             if let Ok(Value::Object(program)) = &mut result {
                 program.insert("id".into(), load.into());
             }
@@ -132,13 +176,13 @@ impl Pool {
 
     /// A worker that has all programs takes calls.
     fn ready_if_loaded(&mut self, id: u64) {
+        if self.is_new(id) {
+            return self.swap_if_loaded();
+        }
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        let specs = &self.loads.specs;
-        let has_all = specs
-            .keys()
-            .all(|load| worker.targets.contains_key(load) || worker.lacks.contains_key(load));
+        let has_all = self.loads.has_all(worker);
         if worker.up && worker.state == WorkerState::Starting && has_all {
             worker.state = WorkerState::Ready;
             worker.ready_since = clock::now();

@@ -18,6 +18,7 @@ mod loads;
 mod output;
 mod pool;
 mod process;
+mod replace;
 mod said;
 mod start;
 mod stats;

@@ -17,6 +17,7 @@ use super::{
     Told, WorkerState,
     launch::Settings,
     loads::Loads,
+    replace::Replacements,
     stats::{Counts, Published},
     wear::Wear,
     wire::{EventHeader, ToWorker},
@@ -60,7 +61,10 @@ pub(super) struct Pool {
     pub(super) workers: BTreeMap<u64, Worker>,
     /// What workers are forked from, unless each is started by itself.
     pub(super) zygote: Option<Zygote>,
+    /// Of the workers that calls go to.
+    pub(super) generation: u64,
     pub(super) loads: Loads,
+    pub(super) replacements: Replacements,
     /// The worker of each call, and of each LM exchange its worker's number for it.
     pub(super) calls: HashMap<u64, u64>,
     pub(super) exchanges: HashMap<u64, (u64, u64)>,
@@ -96,7 +100,9 @@ impl Pool {
             wanted,
             workers: BTreeMap::new(),
             zygote: None,
+            generation: 0,
             loads: Loads::default(),
+            replacements: Replacements::default(),
             calls: HashMap::new(),
             exchanges: HashMap::new(),
             started: Some(started),
@@ -146,6 +152,11 @@ impl Pool {
             match control {
                 Control::Cancel(call) => self.cancel(call),
                 Control::Load { spec, reply } => self.load(spec, reply),
+                Control::Replace {
+                    target,
+                    spec,
+                    reply,
+                } => self.replace(target, spec, reply),
                 Control::Stop { grace } => self.stop(grace),
             }
         }
@@ -225,6 +236,7 @@ impl Pool {
             .saturating_add(grace)
             .saturating_add(STOP_MARGIN);
         self.stop_at.get_or_insert(at);
+        self.replacements.forget();
         for worker in self.workers.values_mut() {
             for call in worker.calls.values() {
                 call.running.state.cancel(&self.inbox.counters);

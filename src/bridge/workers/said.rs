@@ -48,6 +48,9 @@ impl Pool {
                 worker.beat();
                 self.load_all(id);
             }
+            FromWorker::Unusable { fault } if worker.generation > self.generation => {
+                self.replacement_failed(Fault::read(&fault));
+            }
             FromWorker::Unusable { fault } => self.unusable(Fault::read(&fault)),
             FromWorker::Beat => {
                 worker.beat();

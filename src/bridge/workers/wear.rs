@@ -51,6 +51,9 @@ fn resident(pid: u32) -> Option<u64> {
 impl Pool {
     /// Finds those that have served long enough.
     pub(super) fn look_for_wear(&mut self) {
+        if self.replacements.current.is_some() {
+            return; // all are about to be replaced
+        }
         let ready = |worker: &&mut Worker| worker.state == WorkerState::Ready && !worker.worn;
         for worker in self.workers.values_mut().filter(ready) {
             if let Some(why) = self.wear.of(worker) {

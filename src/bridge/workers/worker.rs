@@ -54,6 +54,8 @@ pub(super) struct Exchange {
 
 pub(super) struct Worker {
     pub(super) process: Process,
+    /// Which replacement of a program it came with; see `replace.rs`.
+    pub(super) generation: u64,
     pub(super) state: WorkerState,
     /// It has said that it is ready: programs may be loaded.
     pub(super) up: bool,
@@ -88,9 +90,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(process: Process) -> Self {
+    pub(super) fn new(process: Process, generation: u64) -> Self {
         Self {
             process,
+            generation,
             state: WorkerState::Starting,
             up: false,
             worn: false,
@@ -227,6 +230,13 @@ impl Worker {
         self.state = WorkerState::Ending;
         self.dismissed = Some(clock::now());
         self.process.say(&ToWorker::Stop { grace: 0.0 }, &[]);
+    }
+
+    /// Ends it before it has come to work: nobody needs it.
+    pub(super) fn discard(&mut self) {
+        self.state = WorkerState::Ending;
+        self.dismissed.get_or_insert_with(clock::now);
+        self.process.kill();
     }
 
     pub(super) const fn is_dismissed(&self) -> bool {

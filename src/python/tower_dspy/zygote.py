@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import importlib
 import os
 import random
 import select
@@ -121,6 +122,7 @@ class _Zygote:
         for watch in self._living:
             os.close(watch)
         _reseed()
+        importlib.invalidate_caches()  # what has come into the folders since is to be found
         frames = Frames(socket.socket(fileno=taken))
         self._log.frames = frames
         worker.serve(frames, self._hello, [])
