@@ -11,7 +11,7 @@ use tower_dspy::{
 };
 
 use crate::{
-    support::{ask, dies, eventually, lm_server, question},
+    support::{again, ask, eventually, lm_server, question},
     workers::{is_there, stop, workers},
 };
 
@@ -146,8 +146,8 @@ async fn a_zygote_that_hangs_is_replaced() {
 async fn all_that_was_started_ends_with_a_process_that_is_killed() {
     let name = "workers_fork::all_that_was_started_ends_with_a_process_that_is_killed";
     let told = |asker| std::env::temp_dir().join(format!("tower-dspy-killed-{asker}"));
-    if let Some(status) = dies(name).await {
-        assert!(!status.success());
+    if let Some(output) = again(name, &[]).await {
+        assert!(!output.status.success());
         let told = told(std::process::id());
         let pids = fs::read_to_string(&told).unwrap();
         let pids: Vec<u32> = pids.lines().map(|pid| pid.parse().unwrap()).collect();

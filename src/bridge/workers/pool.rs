@@ -187,7 +187,7 @@ impl Pool {
         else {
             return;
         };
-        self.inbox.counters.crossing.touch();
+        worker.crossing.touch();
         let (call, inbox) = (start.sequence, self.inbox.clone());
         worker.take(start, |start| Running::new(inbox, start));
         if worker.calls.contains_key(&call) {

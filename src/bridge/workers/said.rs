@@ -14,7 +14,6 @@ use crate::{
     CallId,
     bridge::{
         call::Abort,
-        clock,
         exchange::{self, CallOf, Opening, Sink},
         fault::Fault,
         log,
@@ -36,8 +35,7 @@ impl Pool {
                 | FromWorker::Log { .. }
         );
         if !of_none {
-            worker.crossing = clock::now();
-            self.inbox.counters.crossing.touch();
+            worker.crossing.touch();
         }
         match said {
             FromWorker::Ready { weaker } => {
@@ -54,10 +52,8 @@ impl Pool {
             FromWorker::Unusable { fault } => self.unusable(Fault::read(&fault)),
             FromWorker::Beat => {
                 worker.beat();
-                self.inbox.counters.beat.touch();
-                self.inbox.watch.pulse.touch();
             }
-            FromWorker::Pulse => self.inbox.watch.pulse.touch(),
+            FromWorker::Pulse => worker.watch.pulse.touch(),
             FromWorker::Blocked {
                 frames,
                 program,
@@ -65,13 +61,13 @@ impl Pool {
             } => {
                 let call = call.and_then(|call| worker.calls.get(&call));
                 let call_id = call.and_then(|call| call.running.context.call_id);
-                worker.frame = frames.first().cloned();
-                self.inbox.saw(&Sight {
+                let sight = Sight {
                     frames,
                     program,
                     call_id: call_id.map(CallId::get),
                     gil_held: false,
-                });
+                };
+                worker.watch.saw(&sight, &worker.beat, &worker.crossing);
             }
             FromWorker::GaveUp { replaced } => {
                 worker.abandoned += 1;

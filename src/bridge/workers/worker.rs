@@ -7,16 +7,15 @@ use crate::{
     Health,
     bridge::{
         call::{Abort, CallState},
-        clock,
+        clock::{self, Moment},
         fault::Fault,
+        health::LATE,
         inbox::Start,
         running::Running,
+        watchdog::Watch,
     },
     lm::LmHandle,
 };
-
-/// Three missed heartbeats of 20 ms.
-const LATE: Duration = Duration::from_millis(60);
 
 /// How far a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +78,11 @@ pub(super) struct Worker {
     pub(super) ready_since: Duration,
     /// Calls that it was ever given.
     pub(super) given: u64,
-    beat: Duration,
-    /// When it last said something of a call.
-    pub(super) crossing: Duration,
-    /// The innermost frame of what blocks it, if that was told since its last beat.
-    pub(super) frame: Option<String>,
+    pub(super) beat: Moment,
+    /// When it last was given a call, or said something of one.
+    pub(super) crossing: Moment,
+    /// What its loop was seen at.
+    pub(super) watch: Watch,
     /// How often it was looked at, and how often in a row it was found late.
     pub(super) looks: u32,
     late_looks: u32,
@@ -107,25 +106,25 @@ impl Worker {
             abandoned: 0,
             ready_since: Duration::ZERO,
             given: 0,
-            beat: Duration::ZERO,
-            crossing: Duration::ZERO,
-            frame: None,
+            beat: Moment::default(),
+            crossing: Moment::default(),
+            watch: Watch::default(),
             looks: 0,
             late_looks: 0,
         }
     }
 
     pub(super) fn beat(&mut self) {
-        self.beat = clock::now();
+        self.beat.touch();
+        self.watch.pulse.touch();
         self.late_looks = 0;
-        self.frame = None;
     }
 
     /// Looks at the heartbeat, as often as it should beat. What is late at one look may be this
     /// process's own delay.
     pub(super) fn look(&mut self) {
         self.looks = self.looks.wrapping_add(1);
-        if self.up && clock::now().saturating_sub(self.beat) > LATE {
+        if self.up && self.beat.age() > LATE {
             self.late_looks += 1;
         } else {
             self.late_looks = 0;
@@ -141,12 +140,9 @@ impl Worker {
         match self.state {
             WorkerState::Starting => Health::Starting,
             WorkerState::Ending => Health::Lost,
+            // What is late at one look may be this process's own delay.
             _ if !self.is_blocked() => Health::Ready,
-            _ if clock::now().saturating_sub(self.crossing) < LATE => Health::Saturated,
-            _ => Health::Blocked {
-                frame: self.frame.clone(),
-                gil_held: false,
-            },
+            _ => Health::of_loop(&self.beat, &self.crossing, &self.watch),
         }
     }
 
