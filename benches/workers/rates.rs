@@ -1,6 +1,6 @@
 //! Predictions a second and the time of one: embedded, with one worker, and with two.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use tokio::time::Instant;
 use tower::ServiceExt;
@@ -22,6 +22,7 @@ const IN_TURN: usize = 400;
 pub(crate) struct Rates {
     embedded: Vec<f64>,
     two: Vec<f64>,
+    cpu: Vec<[f64; 3]>,
     alone_embedded: Durations,
     alone_worker: Durations,
 }
@@ -40,19 +41,28 @@ pub(crate) async fn measure() -> Rates {
     let mut rates = Rates {
         embedded: vec![],
         two: vec![],
+        cpu: vec![],
         alone_embedded: Durations::new(),
         alone_worker: Durations::new(),
     };
     for round in 0..=ROUNDS {
+        let [before, _] = cpu(&two);
         let embedded = rate(in_process).await;
-        let two = rate(of_two).await;
+        let [between, theirs] = cpu(&two);
+        let with_two = rate(of_two).await;
+        let [after, theirs_after] = cpu(&two);
         let alone = [in_turn(in_process).await, in_turn(of_one).await];
         // The first round warms up.
         if round == 0 {
             continue;
         }
+        rates.cpu.push([
+            (between - before) / embedded,
+            (after - between) / with_two,
+            (theirs_after - theirs) / with_two,
+        ]);
         rates.embedded.push(embedded);
-        rates.two.push(two);
+        rates.two.push(with_two);
         let [embedded, worker] = alone;
         embedded
             .iter()
@@ -65,6 +75,26 @@ pub(crate) async fn measure() -> Rates {
         host.stop(Duration::from_secs(5)).await;
     }
     rates
+}
+
+/// CPU seconds that this process and its workers have taken.
+fn cpu(host: &Host) -> [f64; 2] {
+    let processes = host.worker_stats().expect("workers").processes;
+    let workers = processes
+        .iter()
+        .map(|process| taken(&process.pid.to_string()));
+    [taken("self"), workers.sum()]
+}
+
+fn taken(pid: &str) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    // Behind its name, which may hold anything: user and system time, in hundredths of a second.
+    let (_, stat) = stat.rsplit_once(')').expect("a name");
+    let times = stat.split_whitespace().skip(11).take(2);
+    times
+        .map(|time| time.parse::<f64>().expect("a number"))
+        .sum::<f64>()
+        / 100.0
 }
 
 /// Predictions a second, by clients that each wait for their answer.
@@ -124,6 +154,14 @@ impl Rates {
             "1/s",
         );
         figure("workers2_predictions", median(self.two.clone()), "1/s");
+        // CPU time a prediction: what else runs on the machine tells in the rates, and not in these.
+        for (n, name) in ["inprocess", "workers2_host", "workers2_workers"]
+            .into_iter()
+            .enumerate()
+        {
+            let cpu = self.cpu.iter().map(|cpu| cpu[n] / ROUND.as_secs_f64());
+            figure(&format!("cpu_{name}"), 1e3 * median(cpu.collect()), "ms");
+        }
         for (name, took) in [
             ("embedded", &self.alone_embedded),
             ("worker", &self.alone_worker),

@@ -11,7 +11,7 @@ use tower_dspy::{
 };
 
 use crate::{
-    support::{again, ask, eventually, lm_server, question},
+    support::{again, ask, eventually, lm_server, question, venv},
     workers::{is_there, stop, workers},
 };
 
@@ -77,6 +77,41 @@ async fn workers_can_do_without_a_zygote() {
     let own = host.function("own", Some(OWN)).await.unwrap();
     let own = own.call(json!({})).await.unwrap();
     assert_eq!(own["parent"], std::process::id());
+    stop(host).await;
+}
+
+/// What is installed beside DSPy may start a thread as it is imported: the lock that this holds, or
+/// any other, would stay locked in a forked worker for ever.
+#[tokio::test]
+async fn a_process_with_threads_is_not_forked() {
+    lm_server().await.script("w-threads", Reply::echo());
+    let folder = tempfile::tempdir().unwrap();
+    let shadow = "
+import importlib, sys, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+folder = sys.path.pop(0)
+del sys.modules['tqdm']
+importlib.import_module('tqdm')
+sys.path.insert(0, folder)
+";
+    fs::write(folder.path().join("tqdm.py"), shadow).unwrap();
+    let workers = Host::workers(1)
+        .venv(venv().await)
+        .python_path(folder.path());
+    let host = workers.start().await.unwrap();
+    let own = host.function("own", Some(OWN)).await.unwrap();
+    let own = own.call(json!({})).await.unwrap();
+    assert_eq!(own["parent"], std::process::id());
+    let qa = question(&host, "w-threads").await;
+    qa.clone().oneshot(ask("?")).await.unwrap();
+    eventually("the end of the zygote", || zygote(&host).is_none()).await;
+    kill(host.worker_stats().unwrap().processes[0].pid);
+    let up = || host.worker_stats().unwrap().ready() == 1;
+    eventually("another worker", || {
+        up() && host.worker_stats().unwrap().lost == 1
+    })
+    .await;
+    qa.oneshot(ask("?")).await.unwrap();
     stop(host).await;
 }
 

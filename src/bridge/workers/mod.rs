@@ -5,6 +5,15 @@
 //! pool's, drains the host's inbox and hears all workers, so that nothing here is locked. LM calls
 //! come back to this process, with its layers, limits and keys.
 //!
+//! # Who gets a call
+//! The worker with the fewest, of those that have the program and are neither blocked nor about to
+//! be replaced; the rank is [`worker::Worker::load`]. It is not tower's `Balance`, although each
+//! worker could be a service with a `Load`: that draws two at random and takes the better one,
+//! which is for many endpoints whose load is a guess, and asks for readiness before it knows the
+//! request, so that a worker without this one program would have to count as not ready for any.
+//! Here the pool's thread holds all calls of all workers anyway, to hand cancels and LM events to
+//! the one that has the call: the count is at hand, exact, and of a few.
+//!
 //! Invariants:
 //! 1. A call is in one worker, from its start until it is settled; a worker that ends settles all
 //!    that it had, and each of them has an outcome.

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import select
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -23,6 +24,8 @@ from tower_dspy.tails import to_json
 
 # Seconds without a heartbeat: one is missed.
 _MISSED = 0.030
+# Seconds for which what was looked at is known: each look is a call of the system.
+_FRESH = 0.001
 _LAST = ("full", "end", "value", "failed", "cancelled")
 
 
@@ -42,12 +45,16 @@ class Port:
         self._events: deque[tuple[int, tuple[Any, ...]]] = deque()
         self._pacer = Pacer()
         self._stopped = False
-        self._beaten = time.monotonic()
+        # The loop's thread, and whether it is about to send what it holds.
+        self._thread = 0
+        self._telling = False
+        self._beaten = self._looked = time.monotonic()
 
     def serve(self, runner: Any, loop: asyncio.AbstractEventLoop) -> None:
         """Hands over to the runner what comes, from now on."""
         self._runner = runner
         self._loop = loop
+        self._thread = threading.get_ident()
         loop.add_reader(self.frames.fileno(), self._readable)
 
     def beat(self) -> None:
@@ -55,6 +62,8 @@ class Port:
         self.frames.send("beat")
 
     def pulse(self) -> None:
+        # The loop may be held up in the turn in which it was to tell something.
+        self.frames.flush()
         # A heartbeat says as much.
         if time.monotonic() - self._beaten > _MISSED:
             self.frames.send("pulse")
@@ -84,7 +93,7 @@ class Port:
         coming.register(self.frames, select.POLLIN)
         while number not in self._adopted:
             coming.poll()
-            self.look()
+            self._take_in()
         error = self._adopted.pop(number)
         if error is not None:
             raise ValueError(error)
@@ -118,8 +127,26 @@ class Port:
                 exchange.events.put(("cancelled",))
         body["exchange"] = number
         body["call"] = None if call is None else call.sequence
-        self.frames.send(name, body, tail)
+        # A thread that waits for it may be the loop's.
+        send = self.frames.send if deliver is None else self.tell
+        send(name, body, tail)
         return exchange
+
+    def tell(self, name: str, body: dict[str, Any], tail: bytes = b"") -> None:
+        """Sends a frame of a call. Those of one turn of the loop go together: each time that
+        something is sent, the host wakes, and takes a core from whoever computes there.
+        """
+        if threading.get_ident() != self._thread:
+            self.frames.send(name, body, tail)
+            return
+        self.frames.hold(name, body, tail)
+        if not self._telling:
+            self._telling = True
+            self._loop.call_soon(self._told)
+
+    def _told(self) -> None:
+        self._telling = False
+        self.frames.flush()
 
     def forget(self, number: int) -> Exchange | None:
         exchange = self._exchanges.pop(number, None)
@@ -129,6 +156,10 @@ class Port:
 
     def look(self) -> None:
         """Notices what has come, for code that may be holding the loop up."""
+        if time.monotonic() - self._looked >= _FRESH:
+            self._take_in()
+
+    def _take_in(self) -> None:
         if self._receive():
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
                 self._loop.call_soon_threadsafe(self._hand_over)
@@ -139,6 +170,7 @@ class Port:
 
     def _receive(self) -> bool:
         some = False
+        self._looked = time.monotonic()
         for name, body, tail in self.frames.receive():
             some = True
             if name == "start":

@@ -37,11 +37,11 @@ class Call:
 
     def failed(self, fault: dict[str, Any]) -> None:
         self.end()
-        self._port.frames.send("failed", {"call": self.sequence, "fault": fault})
+        self._port.tell("failed", {"call": self.sequence, "fault": fault})
 
     def settled(self, strays: list[str] | None) -> None:
         self._port.calls.pop(self.sequence, None)
-        self._port.frames.send("settled", {"call": self.sequence, "strays": strays})
+        self._port.tell("settled", {"call": self.sequence, "strays": strays})
 
     def abandon(self) -> None:
         self.end()
@@ -65,7 +65,7 @@ class Call:
         return True
 
     def stepped(self) -> None:
-        self._port.frames.send("stepped", {"call": self.sequence})
+        self._port.tell("stepped", {"call": self.sequence})
 
     def bypassed(self, lm: str) -> None:
         self._port.frames.send("bypassed", {"call": self.sequence, "lm": lm})
@@ -88,7 +88,7 @@ class Call:
                 self.settled(None)
             self.failed(faults.describe(error))
         else:
-            self._port.frames.send(name, {"call": self.sequence}, tail)
+            self._port.tell(name, {"call": self.sequence}, tail)
 
 
 class Exchange:

@@ -61,6 +61,7 @@ def serve(frames: Frames, hello: dict[str, Any], weaker: list[str]) -> NoReturn:
     # What holds the GIL, it cannot name; the host sees that by the heartbeat.
     watchdog = Watchdog(port, runner, loop, None)
     loops.run(loop, port.is_stopped)
+    frames.flush()
     watchdog.stop()
     loops.close(loop)
     # Not by the end of the interpreter: it would wait for the program's threads.
