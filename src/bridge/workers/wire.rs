@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_key_is_not_printed() {
         let said = r#"{"adopt_lm":{"lm":-1,"model":"m","base_url":null,"key":"sk-1"}}"#;
-        let (said, _) = read(frame(said, b"")).unwrap();
+        let (said, _) = read::<FromWorker>(frame(said, b"")).unwrap();
         assert!(!format!("{said:?}").contains("sk-1"));
     }
 }
