@@ -94,6 +94,11 @@ impl CallContext {
         self.account.follow(spent);
     }
 
+    /// Opens the account now, for attempts whose errors do not tell what they spent.
+    pub(crate) fn open_account(&mut self) {
+        self.account.open();
+    }
+
     /// Makes the deadline `deadline` if that is earlier, and returns the deadline in force.
     pub fn limit(&mut self, deadline: Deadline) -> Deadline {
         let merged = self

@@ -1,11 +1,11 @@
-"""Three LM calls, one after the other: on the loop, and as a sync module on a thread."""
+"""Three LM calls, one after the other: on the loop, as a sync module, and by `asyncify`."""
 
 import dspy
 
 _qa = dspy.Predict("question -> answer")
 
 
-async def tasks(question: str):
+async def on_the_loop(question: str):
     for _ in range(3):
         question = (await _qa.acall(question=question)).answer
     return {"answer": question}
@@ -17,7 +17,18 @@ def _three(question: str):
     return {"answer": question}
 
 
-async def threads(question: str):
+class Sync(dspy.Module):
+    """Has no `aforward`, so the host runs it on a thread of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.qa = _qa
+
+    def forward(self, question: str):
+        return dspy.Prediction(**_three(question))
+
+
+async def by_asyncify(question: str):
     # A thread for each: with the default of 8 the others would wait for one.
     with dspy.context(async_max_workers=200):
         return await dspy.asyncify(_three)(question=question)

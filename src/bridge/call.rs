@@ -19,7 +19,7 @@ use super::{
     inbox::{Control, Inbox},
     spending::Spending,
 };
-use crate::{Cause, Spent, drop_scope, spent::account::Carried};
+use crate::{Cause, Spent, drop_scope, lm::MadeFor, spent::account::Carried};
 
 /// What a call came to.
 pub(crate) type Outcome = Result<Value, Fault>;
@@ -69,7 +69,6 @@ impl CallState {
     }
 
     /// Whether the call may call no LM any more.
-    #[cfg(feature = "python")]
     pub(super) fn is_over(&self) -> bool {
         self.has(CANCEL_SENT | OUTCOME_OUT)
     }
@@ -138,6 +137,12 @@ impl CallState {
         for (_, abort) in open {
             abort.now();
         }
+    }
+}
+
+impl MadeFor for CallState {
+    fn is_over(&self) -> bool {
+        Self::is_over(self)
     }
 }
 

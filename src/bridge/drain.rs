@@ -1,6 +1,6 @@
 //! What wakes the loop: hands to Python's runner what the inbox has.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::{intern, prelude::*};
 
@@ -11,6 +11,7 @@ use super::{
     listeners::Listeners,
     log,
     port::{Pending, Port},
+    registry::Numbered,
     running::Running,
 };
 
@@ -19,8 +20,10 @@ use super::{
 pub(super) struct Drain {
     inbox: Arc<Inbox>,
     listeners: Arc<Listeners>,
+    adopted: Arc<Mutex<Vec<usize>>>,
     cancel: Py<PyAny>,
     load: Py<PyAny>,
+    unload: Py<PyAny>,
     start: Py<PyAny>,
     stop: Py<PyAny>,
     pacer: Py<PyAny>,
@@ -39,8 +42,10 @@ impl Drain {
         Ok(Self {
             inbox,
             listeners: port.listeners(),
+            adopted: port.adopted(),
             cancel: method("cancel")?,
             load: method("load")?,
+            unload: method("unload")?,
             start: method("start")?,
             stop: method("stop")?,
             pacer: pacer.unbind(),
@@ -53,18 +58,30 @@ impl Drain {
             Control::Cancel(sequence) => {
                 self.cancel.bind(py).call1((sequence,))?;
             }
-            Control::Load { spec, reply } => {
+            Control::Load {
+                spec,
+                mut leases,
+                reply,
+            } => {
                 let loaded = convert::to_dict(py, &spec)
                     .map_err(|(_, error)| error)
                     .and_then(|spec| self.load.bind(py).call1((spec,)))
                     .and_then(|loaded| convert::from_python(&loaded))
                     .map_err(|error| Fault::of(py, &error));
-                // Whoever asked may have gone; the program stays loaded.
+                let adopted = self.adopted.lock();
+                for id in adopted.unwrap_or_else(PoisonError::into_inner).drain(..) {
+                    leases.hold(Numbered::Lm(id));
+                }
+                let loaded = loaded.map(|loaded| leases.with_program(loaded));
+                // If whoever asked has gone, the program goes as well.
                 let _ = reply.send(loaded);
             }
             // For worker processes alone: `Host::replace_spec` sends it to no other host.
             #[cfg(feature = "workers")]
             Control::Replace { reply, .. } => drop(reply),
+            Control::Unload(target) => {
+                self.unload.bind(py).call1((target,))?;
+            }
             Control::Stop { grace } => {
                 self.stop.bind(py).call1((grace.as_secs_f64(),))?;
             }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     CallContext, Cancel, Deadline, Lm, Tenant,
-    lm::{CallSpan, LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
+    lm::{CallOver, CallSpan, LmFailure, LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse},
     service::ToolCall,
     spent::{account::Account, attempt::Attempt},
 };
@@ -185,8 +185,12 @@ impl Opening<'_> {
             span,
         } = call;
         request.extensions_mut().insert(CallSpan(span));
-        // A cancel drops the exchange as a whole, and nothing is said of it.
+        // A cancel drops the exchange as a whole, and nothing is said of it; what is about to leave
+        // asks the call itself.
         context.cancel = Cancel::none();
+        if let Some(call) = &self.call {
+            request.extensions_mut().insert(CallOver(call.clone()));
+        }
         // From here on it counts the attempts at the LM call.
         context.attempt = 0;
         let totals = &self.inbox.lm_counters;
@@ -209,8 +213,10 @@ impl Opening<'_> {
             request.extensions_mut().insert(tenant);
         }
         let under_way = UnderWay::new(self.inbox.clone());
+        let call = self.call.clone();
         self.start(|sink| async move {
-            let end = run(lm, request, sink, deadline).await;
+            let over = || deadline.is_some_and(Deadline::is_past) || is_over(call.as_deref());
+            let end = run(lm, request, sink, over).await;
             drop(under_way);
             end
         })
@@ -290,23 +296,21 @@ pub(super) fn request(
 }
 
 /// The exchange itself, on the LM runtime.
-async fn run(
-    lm: Arc<LmHandle>,
-    request: LmRequest,
-    sink: Sink,
-    deadline: Option<Deadline>,
-) -> Event {
+async fn run(lm: Arc<LmHandle>, request: LmRequest, sink: Sink, over: impl Fn() -> bool) -> Event {
     let end = match lm.send(request).await {
         Ok(response) => read(response, &sink).await,
         Err(failure) => Event::Failed(Failure::Lm(failure)),
     };
-    // Past the call's own deadline it is about to be signalled, which says all there is to say:
-    // an error now would let a program that catches exceptions go on for a moment.
-    let over = matches!(&end, Event::Failed(_)) && deadline.is_some_and(Deadline::is_past);
-    if over {
+    // Cancelled, or past its own deadline, the call is about to be signalled, which says all there
+    // is to say: an error now would let a program that catches exceptions go on for a moment.
+    if matches!(&end, Event::Failed(_)) && over() {
         std::future::pending::<()>().await;
     }
     end
+}
+
+fn is_over(call: Option<&CallState>) -> bool {
+    call.is_some_and(CallState::is_over)
 }
 
 /// The longest answer that is held as a whole.

@@ -16,9 +16,10 @@ use super::Embedded;
 #[cfg(feature = "workers")]
 use super::workers::{Roster, WorkerStats, Workers};
 use super::{
-    Call, Fault, Health, Held, HostStats, ProgramCounts,
+    Call, Health, Held, HostStats, Leases, Loaded, ProgramCounts,
     call::CallState,
     inbox::{self, Control, Inbox, Start},
+    registry::Numbered,
     runtime,
     spending::Spending,
     tool::Offered,
@@ -198,23 +199,30 @@ impl Host {
         Call::new(sequence, outcome, state, self.inbox.clone())
     }
 
-    /// Asks Python's side to load what `spec` names.
-    pub(crate) async fn load_spec(&self, spec: Value) -> Option<Result<Value, Fault>> {
+    /// Asks Python's side to load what `spec` names, with what the `leases` hold.
+    pub(crate) async fn load_spec(&self, spec: Value, leases: Leases) -> Option<Loaded> {
         if self.inbox.closed().is_some() {
             return None;
         }
         let (reply, loaded) = oneshot::channel();
-        self.inbox.push(Control::Load { spec, reply });
+        self.inbox.push(Control::Load {
+            spec,
+            leases,
+            reply,
+        });
         loaded.await.ok()
     }
 
-    /// Has what `spec` names loaded in place of `target`; an error of text if the host cannot.
+    /// Has what `spec` names loaded in place of `target`, with what the `leases` hold; an error of
+    /// text if the host cannot.
     #[cfg(feature = "workers")]
     pub(crate) async fn replace_spec(
         &self,
         target: u64,
         spec: Value,
-    ) -> Result<Option<Result<Value, Fault>>, &'static str> {
+        leases: Leases,
+        taken_over: impl FnOnce(Leases) + Send + 'static,
+    ) -> Result<Option<Result<(), super::Fault>>, &'static str> {
         if self.roster.is_none() {
             return Err(
                 "this host is embedded, and an interpreter imports a module once: a program is \
@@ -229,6 +237,8 @@ impl Host {
         self.inbox.push(Control::Replace {
             target,
             spec,
+            leases,
+            taken_over: Box::new(taken_over),
             reply,
         });
         Ok(replaced.await.ok())
@@ -240,23 +250,32 @@ impl Host {
         Arc::ptr_eq(&self.inbox, &other.inbox)
     }
 
-    /// Makes an LM known to Python's side, by the id that is returned.
-    pub(crate) fn add_lm(&self, lm: &Lm) -> Result<usize, LmConfigError> {
+    /// What a program that is about to be loaded holds; nothing yet.
+    pub(crate) fn leases(&self) -> Leases {
+        Leases::new(self.inbox.clone())
+    }
+
+    /// Makes an LM known to Python's side, by the id that is returned, while the `leases` are held.
+    pub(crate) fn add_lm(&self, lm: &Lm, leases: &mut Leases) -> Result<usize, LmConfigError> {
         let runtime = runtime::handle().map_err(|reason| LmConfigError::Client { reason })?;
         // Layers such as a buffer spawn what they need as they are made. It has to live as long as
         // the host, not as the caller's runtime.
         let _entered = runtime.enter();
-        Ok(self.inbox.add_lm(lm.connect()?))
+        let id = self.inbox.lms.add(lm.connect()?);
+        leases.hold(Numbered::Lm(id));
+        Ok(id)
     }
 
-    /// Makes a tool known to Python's side, by the id that is returned. It runs on the caller's
-    /// runtime.
-    pub(crate) fn add_tool(&self, tool: Tool) -> Result<usize, String> {
+    /// Makes a tool known to Python's side, by the id that is returned, while the `leases` are
+    /// held. It runs on the caller's runtime.
+    pub(crate) fn add_tool(&self, tool: Tool, leases: &mut Leases) -> Result<usize, String> {
         let runtime = match Handle::try_current() {
             Ok(callers) => callers,
             Err(_) => runtime::handle()?.clone(),
         };
-        Ok(self.inbox.add_tool(Offered { tool, runtime }))
+        let id = self.inbox.tools.add(Offered { tool, runtime });
+        leases.hold(Numbered::Tool(id));
+        Ok(id)
     }
 
     /// How many threads are abandoned, if sync programs are refused for that.

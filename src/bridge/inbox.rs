@@ -6,7 +6,7 @@
 use std::{
     os::fd::OwnedFd,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -24,6 +24,7 @@ use super::{
     counters::{Counters, LmCounters},
     exchange::Event,
     fault::Fault,
+    registry::{Leases, Registry},
     tool::Offered,
     watchdog::Watch,
 };
@@ -71,20 +72,29 @@ impl Start {
     }
 }
 
+/// What came of a loading.
+pub(crate) type Loaded = Result<(Value, Leases), Fault>;
+
 /// All else that the loop is asked to do.
 pub(super) enum Control {
     Cancel(u64),
     Load {
         spec: Value,
-        reply: oneshot::Sender<Result<Value, Fault>>,
+        leases: Leases,
+        reply: oneshot::Sender<Loaded>,
     },
     /// Loads it in place of `target`, in new worker processes.
     #[cfg(feature = "workers")]
     Replace {
         target: u64,
         spec: Value,
-        reply: oneshot::Sender<Result<Value, Fault>>,
+        leases: Leases,
+        /// Told in the moment in which the new one takes over.
+        taken_over: Box<dyn FnOnce(Leases) + Send>,
+        reply: oneshot::Sender<Result<(), Fault>>,
     },
+    /// Nobody calls a program or a function any more.
+    Unload(u64),
     Stop {
         grace: Duration,
     },
@@ -103,9 +113,9 @@ pub(super) struct Inbox {
     gone: AtomicBool,
     reason: OnceLock<String>,
     sequence: AtomicU64,
-    lms: RwLock<Vec<Arc<LmHandle>>>,
     max_abandoned: usize,
-    tools: RwLock<Vec<Arc<Offered>>>,
+    pub(super) lms: Registry<LmHandle>,
+    pub(super) tools: Registry<Offered>,
     // Of its own, because the account of a call adds to it and may outlive the call.
     pub(super) lm_counters: Arc<LmCounters>,
     pub(super) counters: Counters,
@@ -125,24 +135,12 @@ impl Inbox {
             gone: AtomicBool::new(false),
             reason: OnceLock::new(),
             sequence: AtomicU64::new(1),
-            lms: RwLock::default(),
-            tools: RwLock::default(),
+            lms: Registry::default(),
+            tools: Registry::default(),
             lm_counters: Arc::default(),
             counters: Counters::default(),
             watch: Watch::default(),
         })
-    }
-
-    /// Makes an LM known to Python, by the id that is returned.
-    pub(super) fn add_lm(&self, lm: LmHandle) -> usize {
-        let mut lms = self.lms.write().unwrap_or_else(PoisonError::into_inner);
-        lms.push(Arc::new(lm));
-        lms.len() - 1
-    }
-
-    pub(super) fn lm(&self, id: usize) -> Option<Arc<LmHandle>> {
-        let lms = self.lms.read().unwrap_or_else(PoisonError::into_inner);
-        lms.get(id).cloned()
     }
 
     /// How many threads are abandoned, if no more may be.
@@ -162,18 +160,6 @@ impl Inbox {
             replaced,
             "a thread did not stop within its grace and was given up; its call stays in flight"
         );
-    }
-
-    /// Makes a tool known to Python, by the id that is returned.
-    pub(super) fn add_tool(&self, tool: Offered) -> usize {
-        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
-        tools.push(Arc::new(tool));
-        tools.len() - 1
-    }
-
-    pub(super) fn tool(&self, id: usize) -> Option<Arc<Offered>> {
-        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
-        tools.get(id).cloned()
     }
 
     /// A number for a start: attempts of one call share its id, and each is started for itself.

@@ -22,6 +22,7 @@ mod health;
 mod host;
 mod inbox;
 mod log;
+mod registry;
 mod room;
 mod running;
 mod runtime;
@@ -78,5 +79,6 @@ pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
 
 pub(crate) use call::{Call, Outcome};
 pub(crate) use fault::{Fault, FaultKind, lost};
-pub(crate) use inbox::Held;
+pub(crate) use inbox::{Held, Loaded};
+pub(crate) use registry::Leases;
 pub(crate) use spending::ProgramCounts;

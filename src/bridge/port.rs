@@ -1,7 +1,7 @@
 //! The embedded port: what Python's runner calls.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -25,6 +25,8 @@ use super::{
 pub(super) struct Port {
     inbox: Arc<Inbox>,
     listeners: Arc<Listeners>,
+    /// LMs that the program brought along that is being loaded: one at a time is.
+    adopted: Arc<Mutex<Vec<usize>>>,
     stopped: AtomicBool,
 }
 
@@ -33,8 +35,13 @@ impl Port {
         Self {
             inbox,
             listeners: Arc::default(),
+            adopted: Arc::default(),
             stopped: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn adopted(&self) -> Arc<Mutex<Vec<usize>>> {
+        self.adopted.clone()
     }
 
     pub(super) fn listeners(&self) -> Arc<Listeners> {
@@ -104,7 +111,7 @@ impl Port {
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<Exchange>> {
         self.inbox.counters.crossing.touch();
-        let lm = self.inbox.lm(lm_id);
+        let lm = self.inbox.lms.get(lm_id);
         let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
         let request = opener::read_request(request)?;
         let call_of = CallOf::of(call.map(|call| &call.get().0));
@@ -120,7 +127,7 @@ impl Port {
         arguments: &Bound<'_, PyDict>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<Exchange>> {
-        let tool = self.inbox.tool(tool_id);
+        let tool = self.inbox.tools.get(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
         let asked = CallOf::of(call.map(|call| &call.get().0));
         let asked = asked.into_tool(convert::fields(arguments)?);
@@ -136,7 +143,12 @@ impl Port {
         key: Option<String>,
     ) -> PyResult<usize> {
         let lm = adopt(model, base_url, key).map_err(PyValueError::new_err)?;
-        Ok(self.inbox.add_lm(lm))
+        let id = self.inbox.lms.add(lm);
+        self.adopted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(id);
+        Ok(id)
     }
 
     #[staticmethod]

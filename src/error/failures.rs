@@ -177,6 +177,10 @@ impl Classify for ProgramError {
     fn spent(&self) -> Option<&Arc<Spent>> {
         self.shared()
     }
+
+    fn set_spent(&mut self, spent: Arc<Spent>) {
+        self.0.spent = Beside(Some(spent));
+    }
 }
 
 /// Leaves the message and the traceback to those who ask for them.
@@ -285,6 +289,10 @@ impl Classify for LmError {
     fn spent(&self) -> Option<&Arc<Spent>> {
         self.shared()
     }
+
+    fn set_spent(&mut self, spent: Arc<Spent>) {
+        self.0.spent = Beside(Some(spent));
+    }
 }
 
 /// Leaves the message, which may repeat the provider's body, to those who ask for it.
@@ -360,6 +368,10 @@ impl Classify for Lost {
 
     fn spent(&self) -> Option<&Arc<Spent>> {
         self.shared()
+    }
+
+    fn set_spent(&mut self, spent: Arc<Spent>) {
+        self.0.spent = Beside(Some(spent));
     }
 }
 

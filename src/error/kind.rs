@@ -86,6 +86,10 @@ pub trait Classify {
     fn spent(&self) -> Option<&Arc<Spent>> {
         None
     }
+
+    /// Puts `spent` in place of what the failure tells: what this attempt and one beside it have
+    /// spent. Does nothing if it is a failure that does not tell.
+    fn set_spent(&mut self, _spent: Arc<Spent>) {}
 }
 
 impl Classify for BoxError {
@@ -103,6 +107,23 @@ impl Classify for BoxError {
 
     fn spent(&self) -> Option<&Arc<Spent>> {
         spent_of(&**self)
+    }
+
+    /// Of the error in the box itself, not of a source of it.
+    fn set_spent(&mut self, spent: Arc<Spent>) {
+        if let Some(error) = self.downcast_mut::<Error>() {
+            error.set_spent(spent);
+        } else if let Some(error) = self.downcast_mut::<Elapsed>() {
+            error.set_spent(spent);
+        } else if let Some(error) = self.downcast_mut::<Cancelled>() {
+            error.set_spent(spent);
+        } else if let Some(error) = self.downcast_mut::<ProgramError>() {
+            error.set_spent(spent);
+        } else if let Some(error) = self.downcast_mut::<LmError>() {
+            error.set_spent(spent);
+        } else if let Some(error) = self.downcast_mut::<Lost>() {
+            error.set_spent(spent);
+        }
     }
 }
 

@@ -173,6 +173,10 @@ impl Classify for Elapsed {
     fn spent(&self) -> Option<&Arc<Spent>> {
         self.spent.as_ref()
     }
+
+    fn set_spent(&mut self, spent: Arc<Spent>) {
+        self.spent = Some(spent);
+    }
 }
 
 /// The call was stopped for a reason other than the clock.
@@ -258,6 +262,10 @@ impl Classify for Cancelled {
 
     fn spent(&self) -> Option<&Arc<Spent>> {
         self.spent.as_ref()
+    }
+
+    fn set_spent(&mut self, spent: Arc<Spent>) {
+        self.spent = Some(spent);
     }
 }
 

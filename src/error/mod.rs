@@ -83,6 +83,17 @@ impl Classify for Error {
             Self::Overloaded(_) | Self::InvalidInput(_) => None,
         }
     }
+
+    fn set_spent(&mut self, spent: Arc<Spent>) {
+        match self {
+            Self::Elapsed(error) => error.set_spent(spent),
+            Self::Cancelled(error) => error.set_spent(spent),
+            Self::Program(error) => error.set_spent(spent),
+            Self::Lm(error) => error.set_spent(spent),
+            Self::Lost(error) => error.set_spent(spent),
+            Self::Overloaded(_) | Self::InvalidInput(_) => {}
+        }
+    }
 }
 
 impl Error {

@@ -28,6 +28,15 @@ pub trait Classifier<E> {
     fn spent<'e>(&self, _: &'e E) -> Option<&'e Arc<Spent>> {
         None
     }
+
+    /// Puts what several attempts have spent into `error`, if it is one that tells.
+    fn set_spent(&self, _: &mut E, _: Arc<Spent>) {}
+
+    /// Whether [`spent`](Self::spent) can tell at all. Where it cannot, attempts have one account
+    /// from the first on, which costs an allocation.
+    fn sees_spent(&self) -> bool {
+        true
+    }
 }
 
 /// Asks the error itself, through [`Classify`].
@@ -50,6 +59,10 @@ impl<E: Classify> Classifier<E> for ByClassify {
     fn spent<'e>(&self, error: &'e E) -> Option<&'e Arc<Spent>> {
         error.spent()
     }
+
+    fn set_spent(&self, error: &mut E, spent: Arc<Spent>) {
+        error.set_spent(spent);
+    }
 }
 
 /// Asks a function, which knows nothing of Retry-After.
@@ -63,6 +76,10 @@ impl<E, F: Fn(&E) -> ErrorKind> Classifier<E> for ByFn<F> {
 
     fn retry_after(&self, _: &E) -> Option<Duration> {
         None
+    }
+
+    fn sees_spent(&self) -> bool {
+        false
     }
 }
 

@@ -86,6 +86,12 @@ impl Record {
         }))
     }
 
+    /// What puts down that the request has been sent.
+    pub(super) fn sent(&self) -> Option<Sent> {
+        let Live { log, id, .. } = self.0.as_deref()?;
+        Some(Sent(log.clone(), *id))
+    }
+
     pub(super) fn status(&mut self, status: http::StatusCode) {
         if let Some(live) = &mut self.0 {
             let status = Some(status.as_u16());
@@ -109,6 +115,16 @@ impl Record {
         let Some(live) = self.0.take() else { return };
         let tokens = live.usage.counts.total().unwrap_or_default();
         live.log.0.end(live.id, outcome, tokens);
+    }
+}
+
+/// Among the extensions of a request that a client is handed: whom to tell as it is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Sent(LmLog, u64);
+
+impl Sent {
+    pub(super) fn now(&self) {
+        self.0.0.sent(self.1);
     }
 }
 

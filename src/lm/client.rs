@@ -9,13 +9,22 @@ use std::{
 
 use tower::{BoxError, Service};
 
-use super::{LmRequest, LmResponse, http::body, provider::LmConfigError};
+use super::{
+    LmRequest, LmResponse,
+    departure::{Departing, Departure},
+    http::body,
+    provider::LmConfigError,
+};
 
 /// An HTTP client as a tower service: HTTP/1.1, or HTTP/2 where TLS offers it, over a pool of
 /// connections, through the proxy that the environment names.
 ///
 /// It follows no redirect, which would carry the key elsewhere, keeps no cookies, and never sends
 /// a request again of its own accord: retries belong to a [`RetryLayer`](crate::RetryLayer).
+///
+/// It looks once more at the request's context as its connection is about to write it: what is
+/// cancelled, or past its deadline, by then is not sent, and its connection closes without a byte of
+/// it. (Over HTTP/2 the head may have left; the request is then broken off without its body.)
 ///
 /// # Cancel safety
 /// Dropping the future, or the body of an answer before its end, closes the connection at once;
@@ -64,6 +73,11 @@ impl Service<LmRequest> for LmClient {
     fn call(&mut self, request: LmRequest) -> Self::Future {
         let client = self.0.clone();
         Box::pin(async move {
+            let departure = Departure::of(&request);
+            let request = request.map(|body| match body.is_empty() {
+                true => reqwest::Body::from(body),
+                false => reqwest::Body::wrap(Departing::new(body, departure)),
+            });
             let request = reqwest::Request::try_from(request).map_err(quiet)?;
             let answer = client.execute(request).await.map_err(quiet)?;
             let (head, reader) = http::Response::<reqwest::Body>::from(answer).into_parts();

@@ -19,8 +19,9 @@ use tower::{BoxError, Service};
 use tracing::{Instrument, Span, field};
 
 use super::{
-    LmBody, LmHttp, LmRequest, LmResponse,
+    LmBody, LmFailureKind, LmHttp, LmRequest, LmResponse,
     account::Record,
+    departure::Departure,
     handle::Shared,
     http::{CallSpan, body},
     keyed::Keyed,
@@ -79,6 +80,16 @@ async fn exchange(
             return Err(refused.into());
         }
     };
+    if let Some(sent) = record.record.sent() {
+        request.extensions_mut().insert(sent);
+    }
+    // Layers may have used up the time, and the poll that is late for a limit comes here first.
+    let departure = Departure::of(&request);
+    if let Some(refusal) = departure.refusal() {
+        record.finish(LmOutcome::Refused);
+        departure.left_to_layers().await;
+        return Err(refusal.into());
+    }
     let span = record.span.clone();
     let mut sent = Box::pin(
         span.in_scope(|| http.call(request))
@@ -102,8 +113,14 @@ async fn exchange(
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            record.finish(LmOutcome::Failed);
-            return Err(keyed.failure(&error).into());
+            let failure = keyed.failure(&error);
+            if failure.kind() == LmFailureKind::Refused {
+                record.finish(LmOutcome::Refused);
+                departure.left_to_layers().await;
+            } else {
+                record.finish(LmOutcome::Failed);
+            }
+            return Err(failure.into());
         }
     };
     record.status(answer.status());

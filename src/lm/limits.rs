@@ -198,17 +198,16 @@ impl Stop {
         Poll::Ready((end.cause(), end.failure()))
     }
 
-    /// `failure`, or the call's own limit in its place where a layer inside noticed that first: to
-    /// the layer it is the deadline, as the context names no other.
+    /// `failure`, or the call's own limit in its place where a layer inside noticed that first, or
+    /// the innermost kept a request back for it. To a layer any limit is the deadline: the context
+    /// names no other.
     pub(super) fn rename(&self, failure: LmFailure) -> LmFailure {
-        match self.end {
-            Some(end)
-                if failure.kind() == LmFailureKind::Deadline
-                    && !end.deadline
-                    && end.at.is_past() =>
-            {
-                end.failure()
-            }
+        let Some(end) = self.end.filter(|end| end.at.is_past()) else {
+            return failure;
+        };
+        match failure.kind() {
+            LmFailureKind::Deadline if !end.deadline => end.failure(),
+            LmFailureKind::Refused if failure.is_late() => end.failure(),
             _ => failure,
         }
     }

@@ -25,6 +25,7 @@
 
 mod account;
 mod client;
+mod departure;
 mod exchange;
 mod failure;
 mod handle;
@@ -48,8 +49,8 @@ use http_body::Body;
 use serde_json::{Map, Value, json};
 use tower::{BoxError, Layer, Service};
 
-#[cfg(feature = "_host")]
-pub(crate) use self::http::CallSpan;
+#[cfg(feature = "workers")]
+pub(crate) use self::provider::key_variables;
 pub use self::{
     account::LmLog,
     client::LmClient,
@@ -63,6 +64,11 @@ pub use self::{
     time_left::{TimeLeft, TimeLeftFuture, TimeLeftLayer},
 };
 use self::{client::SharedClient, http::erase, keyed::KeyFn};
+#[cfg(feature = "_host")]
+pub(crate) use self::{
+    departure::{CallOver, MadeFor},
+    http::CallSpan,
+};
 use crate::Tenant;
 pub use crate::{LmCall, LmOutcome};
 

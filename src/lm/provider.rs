@@ -65,6 +65,14 @@ const PROVIDERS: [Provider; 12] = [
     },
 ];
 
+/// The variables that hold keys of providers.
+#[cfg(feature = "workers")]
+pub(crate) fn key_variables() -> impl Iterator<Item = &'static str> {
+    PROVIDERS
+        .iter()
+        .flat_map(|provider| provider.variables.iter().copied())
+}
+
 /// Beginnings of the names of those that want each request signed, in place of a key.
 const SIGNED: [&str; 3] = ["bedrock", "vertex", "sagemaker"];
 

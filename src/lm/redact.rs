@@ -3,6 +3,7 @@
 use std::{error::Error, fmt::Write};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 
 use super::key::SecretKey;
 
@@ -41,11 +42,28 @@ impl Redact {
         cut(&self.whole(text), MOST)
     }
 
-    /// A provider's error without keys, at its full length: it is to be parsed.
-    pub(super) fn body(&self, body: Bytes) -> Bytes {
-        match std::str::from_utf8(&body) {
-            Ok(text) => self.whole(text).into(),
-            Err(_) => body,
+    /// A provider's error without keys, of at most `most` bytes: it is to be parsed. What is no
+    /// UTF-8 in it is replaced, as a key may stand beside it.
+    pub(super) fn body(&self, body: &[u8], most: usize) -> Bytes {
+        let mut text = self.whole(&String::from_utf8_lossy(body));
+        // Cut last: half a key is not recognised.
+        let mut end = most.min(text.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.into()
+    }
+
+    /// The headers of a provider's error without keys.
+    pub(super) fn headers(&self, headers: &mut HeaderMap) {
+        for value in headers.values_mut() {
+            let said = String::from_utf8_lossy(value.as_bytes());
+            let shown = self.whole(&said);
+            if shown != said {
+                // What is left of a header, with ASCII put in, is a header.
+                *value = HeaderValue::try_from(shown).unwrap_or(HeaderValue::from_static(GONE));
+            }
         }
     }
 
@@ -156,6 +174,31 @@ mod tests {
         ] {
             assert_eq!(redact().text(text), shown);
         }
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_or_too_long_hides_no_key() {
+        let body = [b"\xff no such key: my/secret+1 ".as_slice(), &[0xfc]].concat();
+        let shown = redact().body(&body, 1000);
+        assert_eq!(shown, "\u{fffd} no such key: [redacted] \u{fffd}");
+        // The key lies across the end.
+        let shown = redact().body("no such key: my/secret+1".as_bytes(), 18);
+        assert_eq!(shown, "no such key: [reda");
+        assert_eq!(redact().body("ü".as_bytes(), 1), "");
+    }
+
+    #[test]
+    fn headers_of_an_error_hide_the_key() {
+        let mut headers = HeaderMap::new();
+        let said = HeaderValue::from_static("Bearer error=\"no such key: my/secret+1\"");
+        headers.insert("www-authenticate", said);
+        headers.insert("retry-after", HeaderValue::from_static("7"));
+        redact().headers(&mut headers);
+        assert_eq!(
+            headers["www-authenticate"],
+            "Bearer error=\"no such key: [redacted]\""
+        );
+        assert_eq!(headers["retry-after"], "7");
     }
 
     #[test]

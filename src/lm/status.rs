@@ -11,12 +11,17 @@ use http::{
     header::{CONTENT_LENGTH, RETRY_AFTER, TRANSFER_ENCODING},
 };
 use http_body_util::{BodyExt, Full};
+use tokio::time::timeout;
 
 use super::{LmResponse, http::body, redact::Redact};
-use crate::{Classify, ErrorKind, LmError};
+use crate::{Cause, Classify, ErrorKind, LmError, drop_scope};
 
 /// The most of an error's body that is kept.
 const MOST: usize = 64 * 1024;
+/// More of it is read, so that no key is cut in two before it is looked for.
+const BEYOND: usize = 4 * 1024;
+/// How long the body of an error is waited for: its status is known, and a retry waits for this.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// A provider answered with a status of 400 or more.
 ///
@@ -33,22 +38,29 @@ pub struct BadStatus {
 
 impl BadStatus {
     /// Reads the answer to its end, which leaves its connection free for the next call. If it
-    /// breaks off, the status is still known, and says more than that it did.
+    /// breaks off, or does not end soon, the status is still known, and says more than that.
     pub(super) async fn read(answer: LmResponse, redact: &Redact) -> Self {
         let (head, mut reader) = answer.into_parts();
         let mut bytes = BytesMut::new();
-        while bytes.len() < MOST
-            && let Some(Ok(frame)) = reader.frame().await
-        {
-            if let Ok(data) = frame.into_data() {
-                bytes.extend_from_slice(&data);
+        let read = async {
+            while bytes.len() < MOST + BEYOND
+                && let Some(Ok(frame)) = reader.frame().await
+            {
+                if let Ok(data) = frame.into_data() {
+                    bytes.extend_from_slice(&data);
+                }
             }
+        };
+        // What has come by then is kept.
+        if timeout(LONGEST, read).await.is_err() {
+            drop_scope::with(Cause::Elapsed, || drop(reader));
         }
-        bytes.truncate(MOST);
+        bytes.truncate(MOST + BEYOND);
         let mut headers = head.headers;
+        redact.headers(&mut headers);
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
-        let body = redact.body(bytes.freeze());
+        let body = redact.body(&bytes, MOST);
         headers.insert(CONTENT_LENGTH, body.len().into());
         Self {
             status: head.status,

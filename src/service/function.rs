@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     CallContext, Cause, Error, Host,
-    bridge::{self, Call},
+    bridge::{self, Call, Leases},
     request::Route,
 };
 
@@ -32,11 +32,16 @@ use crate::{
 pub struct Function {
     host: Host,
     target: u64,
+    leases: Arc<Leases>,
 }
 
 impl Function {
-    pub(super) fn new(host: Host, target: u64) -> Self {
-        Self { host, target }
+    pub(super) fn new(host: Host, target: u64, leases: Arc<Leases>) -> Self {
+        Self {
+            host,
+            target,
+            leases,
+        }
     }
 
     /// Calls the function with the fields of `arguments`, a JSON object, as keywords.
@@ -52,7 +57,7 @@ impl Function {
                 CallContext::new(),
                 self.target,
                 Arc::new(arguments.into()),
-                None,
+                Some(Box::new(self.leases.clone())),
                 None,
                 Route::default(),
             ),

@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 use super::{DspyService, Function, Schema, Tool, program::Program};
 use crate::{
     Host, Lm,
-    bridge::{Fault, FaultKind},
-    innermost::{MAX_IN_FLIGHT, MAX_WAITING},
+    bridge::{Fault, FaultKind, Leases},
+    innermost::{LmNames, MAX_IN_FLIGHT, MAX_WAITING},
     lm::LmConfigError,
 };
 
@@ -31,6 +31,10 @@ impl Host {
     /// `dspy.BestOfN`, or with a `forward` that is newer than the `aforward` it inherits, runs on
     /// a thread of its own; see [`Embedded::sync_threads`](crate::bridge::Embedded::sync_threads).
     /// What a program configures by `dspy.configure` while it is imported holds for it alone.
+    ///
+    /// A program may be loaded as often as you like, for one request even: with the last clone of
+    /// its service and the last of its calls that is in flight, the host forgets it, its LMs and its
+    /// tools. The Python module that it comes from stays imported.
     pub fn load(&self, target: impl Into<String>) -> Load {
         Load::new(self.clone(), target.into(), None)
     }
@@ -66,8 +70,8 @@ impl Host {
         });
         let mut load = Load::new(self.clone(), target.to_owned(), source);
         load.function = true;
-        let loaded = load.run().await?;
-        Ok(Function::new(self.clone(), loaded.id))
+        let (loaded, leases) = load.run().await?;
+        Ok(Function::new(self.clone(), loaded.id, leases))
     }
 }
 
@@ -96,7 +100,7 @@ pub struct Load {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Loaded {
+struct Loaded {
     id: u64,
     #[serde(default)]
     blocking: bool,
@@ -233,29 +237,34 @@ impl Load {
         self
     }
 
-    async fn run(&self) -> Result<Loaded, LoadError> {
-        let spec = self.request()?;
-        self.read(self.host.load_spec(spec).await)
+    async fn run(&self) -> Result<(Loaded, Arc<Leases>), LoadError> {
+        let (spec, leases) = self.request()?;
+        let (loaded, leases) = self.answered(self.host.load_spec(spec, leases).await)?;
+        match Loaded::deserialize(loaded) {
+            Ok(loaded) => Ok((loaded, Arc::new(leases))),
+            Err(error) => Err(self.fail(error.to_string())),
+        }
     }
 
-    /// What Python's side is asked to load.
-    pub(super) fn request(&self) -> Result<Value, LoadError> {
+    /// What Python's side is asked to load, with what that holds.
+    pub(super) fn request(&self) -> Result<(Value, Leases), LoadError> {
         if self.source.is_none() && !self.target.contains("->") && !self.target.contains(':') {
             return Err(self.fail(
                 "it is neither `package.module:attribute` nor a signature such as \
                  `question -> answer`",
             ));
         }
-        let spec = self.spec().map_err(|error| self.fail(error.to_string()))?;
-        self.with_tools(spec).map_err(|problem| self.fail(problem))
+        let mut leases = self.host.leases();
+        let spec = self.spec(&mut leases);
+        let spec = spec.map_err(|error| self.fail(error.to_string()))?;
+        let spec = self.with_tools(spec, &mut leases);
+        Ok((spec.map_err(|problem| self.fail(problem))?, leases))
     }
 
     /// What Python's side answered, if it did.
-    pub(super) fn read(&self, answer: Option<Result<Value, Fault>>) -> Result<Loaded, LoadError> {
+    pub(super) fn answered<T>(&self, answer: Option<Result<T, Fault>>) -> Result<T, LoadError> {
         match answer {
-            Some(Ok(loaded)) => {
-                Loaded::deserialize(loaded).map_err(|error| self.fail(error.to_string()))
-            }
+            Some(Ok(answer)) => Ok(answer),
             Some(Err(fault)) => Err(LoadError::new(&self.target, fault)),
             None => {
                 let reason = self.host.closed().unwrap_or("it dropped the request");
@@ -273,21 +282,25 @@ impl Load {
     }
 
     /// What Python's side builds an LM from.
-    fn config(&self, lm: &Lm) -> Result<Value, LmConfigError> {
-        let id = self.host.add_lm(lm)?;
+    fn config(&self, lm: &Lm, leases: &mut Leases) -> Result<Value, LmConfigError> {
+        let id = self.host.add_lm(lm, leases)?;
         let mut config = lm.config();
         config["id"] = id.into();
         Ok(config)
     }
 
-    fn with_tools(&self, mut spec: Map<String, Value>) -> Result<Value, String> {
+    fn with_tools(
+        &self,
+        mut spec: Map<String, Value>,
+        leases: &mut Leases,
+    ) -> Result<Value, String> {
         let mut names = HashSet::new();
         let specs = self.tools.iter().map(|tool| {
             tool.check()?;
             if !names.insert(tool.name()) {
                 return Err(format!("there are two tools `{}`", tool.name()));
             }
-            Ok(tool.spec(self.host.add_tool(tool.clone())?))
+            Ok(tool.spec(self.host.add_tool(tool.clone(), leases)?))
         });
         let specs = specs.collect::<Result<Vec<_>, _>>()?;
         spec.insert("tools".into(), specs.into());
@@ -299,11 +312,11 @@ impl Load {
         &self.host
     }
 
-    pub(super) fn names_of_lms(&self) -> Vec<String> {
-        self.lms.iter().map(|(name, _)| name.clone()).collect()
+    pub(super) fn names_of_lms(&self) -> LmNames {
+        self.lms.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    fn spec(&self) -> Result<Map<String, Value>, LmConfigError> {
+    fn spec(&self, leases: &mut Leases) -> Result<Map<String, Value>, LmConfigError> {
         static SOURCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let mut spec = Map::new();
         spec.insert("target".into(), self.target.clone().into());
@@ -315,11 +328,11 @@ impl Load {
             spec.insert("module".into(), format!("tower_dspy_source_{n}").into());
         }
         if let Some(lm) = &self.lm {
-            spec.insert("lm".into(), self.config(lm)?);
+            spec.insert("lm".into(), self.config(lm, leases)?);
         }
         if !self.lms.is_empty() {
             let configs = self.lms.iter().map(|(name, lm)| {
-                let mut config = self.config(lm)?;
+                let mut config = self.config(lm, leases)?;
                 config["name"] = name.as_str().into();
                 Ok(config)
             });
@@ -343,7 +356,7 @@ impl IntoFuture for Load {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let loaded = self.run().await?;
+            let (loaded, leases) = self.run().await?;
             Ok(DspyService::new(Arc::new(
                 Program::new(
                     self.host.clone(),
@@ -354,7 +367,8 @@ impl IntoFuture for Load {
                     self.max_in_flight,
                     self.max_waiting,
                 )
-                .blocking(loaded.blocking),
+                .blocking(loaded.blocking)
+                .holding(leases),
             )))
         })
     }

@@ -1,9 +1,13 @@
 //! A loaded program, shared by the clones of its service.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Schema;
-use crate::{Host, InvalidInput, bridge::ProgramCounts, innermost::Permits};
+use crate::{
+    Host, InvalidInput,
+    bridge::{Leases, ProgramCounts},
+    innermost::{LmNames, Permits},
+};
 
 #[derive(Debug)]
 pub(super) struct Program {
@@ -13,10 +17,17 @@ pub(super) struct Program {
     pub(super) schema: Schema,
     /// It is sync: its calls take a thread each.
     pub(super) blocking: bool,
-    /// The names that a request may choose an LM by.
-    lms: RwLock<Vec<String>>,
+    served: RwLock<Served>,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
+}
+
+/// What is another's once the program is replaced.
+#[derive(Debug)]
+struct Served {
+    /// The names that a request may choose an LM by.
+    lms: LmNames,
+    leases: Option<Arc<Leases>>,
 }
 
 impl Program {
@@ -25,7 +36,7 @@ impl Program {
         name: &str,
         target: u64,
         schema: Schema,
-        lms: Vec<String>,
+        lms: LmNames,
         max_in_flight: usize,
         max_waiting: usize,
     ) -> Self {
@@ -35,37 +46,56 @@ impl Program {
             target,
             schema,
             blocking: false,
-            lms: RwLock::new(lms),
+            served: RwLock::new(Served { lms, leases: None }),
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
         }
+    }
+
+    /// The same, with what it is loaded with.
+    pub(super) fn holding(self, leases: Arc<Leases>) -> Self {
+        self.write().leases = Some(leases);
+        self
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Served> {
+        self.served.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Served> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses the name of an LM that the program was not loaded with.
+    pub(super) fn check_lm(&self, asked: Option<&str>) -> Result<(), InvalidInput> {
+        self.read().lms.check(&self.name, asked)
+    }
+
+    /// Held by the calls in flight as well: their work may go on when all services are gone.
+    pub(super) fn leases(&self) -> Option<Arc<Leases>> {
+        self.read().leases.clone()
+    }
+
+    /// Another has taken over, with these leases and LMs.
+    #[cfg(feature = "workers")]
+    pub(super) fn replaced(&self, mut leases: Leases, lms: LmNames) {
+        let mut served = self.write();
+        let before = served.leases.take();
+        if let Some(program) = before.as_ref().and_then(|before| before.without_program()) {
+            leases.hold_program(program);
+        }
+        *served = Served {
+            lms,
+            leases: Some(Arc::new(leases)),
+        };
+        drop(served);
+        // LMs and tools are the user's: what they do as they are dropped holds nobody up.
+        drop(before);
     }
 
     /// The same, as a sync program or as an async one.
     pub(super) fn blocking(mut self, yes: bool) -> Self {
         self.blocking = yes;
         self
-    }
-
-    /// It was replaced, and may be called with these LMs.
-    #[cfg(feature = "workers")]
-    pub(super) fn serve_lms(&self, lms: Vec<String>) {
-        *self.lms.write().unwrap_or_else(PoisonError::into_inner) = lms;
-    }
-
-    /// Refuses the name of an LM that the program was not loaded with.
-    pub(super) fn check_lm(&self, lm: Option<&str>) -> Result<(), InvalidInput> {
-        let Some(asked) = lm else { return Ok(()) };
-        let lms = self.lms.read().unwrap_or_else(PoisonError::into_inner);
-        if lms.iter().any(|known| known == asked) {
-            return Ok(());
-        }
-        let problem = format!("there is no LM `{asked}`");
-        let expected = if lms.is_empty() {
-            "requests that choose none: it was loaded without `.lms(..)`".to_owned()
-        } else {
-            format!("one of the LMs `{}`", lms.join("`, `"))
-        };
-        Err(InvalidInput::new(&self.name, None, problem, expected))
     }
 }

@@ -46,10 +46,13 @@ impl DspyService {
         if !program.host.is(load.host()) {
             return Err(load.fail("it is to replace a program of another host"));
         }
-        let spec = load.request()?;
-        let replaced = program.host.replace_spec(program.target, spec).await;
-        load.read(replaced.map_err(|problem| load.fail(problem))?)?;
-        program.serve_lms(load.names_of_lms());
-        Ok(())
+        let (spec, leases) = load.request()?;
+        let (taken, lms) = (self.program.clone(), load.names_of_lms());
+        let taken_over = move |leases| taken.replaced(leases, lms);
+        let replaced = program
+            .host
+            .replace_spec(program.target, spec, leases, taken_over)
+            .await;
+        load.answered(replaced.map_err(|problem| load.fail(problem))?)
     }
 }

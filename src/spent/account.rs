@@ -48,7 +48,7 @@ impl Account {
         })
     }
 
-    /// One that begins with what was `spent`, by a service that has no account of its own.
+    /// One that begins with, by a service that has no account of its own.
     fn beginning_with(spent: Spent) -> Arc<Self> {
         Arc::new(Self {
             #[cfg(feature = "lm")]
@@ -139,6 +139,22 @@ impl Carried {
     #[cfg(feature = "_host")]
     pub(crate) const fn get(&self) -> Option<&Arc<Account>> {
         self.0.as_ref()
+    }
+
+    /// Opens an account, if there is none.
+    pub(crate) fn open(&mut self) {
+        self.0
+            .get_or_insert_with(|| Account::beginning_with(Spent::default()));
+    }
+
+    /// Whether there is an account.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What was spent so far; `None` if that is nothing.
+    pub(crate) fn spent(&self) -> Option<Arc<Spent>> {
+        self.0.as_ref().and_then(Account::spent)
     }
 
     /// Goes on with the account that an attempt `spent` from, if it did.

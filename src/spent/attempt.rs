@@ -96,6 +96,14 @@ impl Attempt {
         }
     }
 
+    /// The request of an LM call leaves.
+    pub(crate) fn sent(&self, id: u64) {
+        let now = self.account.began.elapsed();
+        self.update(id, |call| {
+            call.sent.get_or_insert(now);
+        });
+    }
+
     /// An LM call has ended.
     pub(crate) fn end(&self, id: u64, outcome: LmOutcome, tokens: u64) {
         let mut state = self.lock();

@@ -20,10 +20,13 @@ use crate::Usage;
 ///
 /// # What it covers
 /// The whole call. Where attempts follow each other, in a retry layer or as a fallback, each error
-/// tells of all attempts up to it, as far as the layer between can read the error before: not after
-/// `.classify(fn)`. Of two hedged attempts each error tells of its own; a layer that ends both tells
-/// of both. A foreign layer that drops the call, such as tower's `Timeout`, does not ask; totals over
-/// all calls are in `HostStats`.
+/// tells of all attempts up to it; of two hedged attempts the error that comes out tells of both. A
+/// foreign layer that drops the call, such as tower's `Timeout`, does not ask; totals over all calls
+/// are in `HostStats`.
+///
+/// After `.classify(fn)` a layer knows nothing of its errors. Its attempts then share one account
+/// from the first on, which a `DspyService` puts what it spends into; what another service alone put
+/// onto its errors is not added up.
 ///
 /// LM calls that were under way when the call ended are among them, ended by that; their tokens are
 /// those that the provider had told until then, so what it bills may be more.
@@ -182,6 +185,10 @@ pub struct LmCall {
     /// When it began, from when the call that it was made for was handed to Python; in a
     /// [log](crate::lm::LmLog) of one's own, from when that was made.
     pub started: Duration,
+    /// When a connection took the request, on the clock of `started`. `None` where none did: before
+    /// that the provider knows of nothing, and bills nothing. A service of your own, by
+    /// [`Lm::http`](crate::Lm::http), does not tell.
+    pub sent: Option<Duration>,
     /// How long it took, the body included.
     pub duration: Duration,
     /// The HTTP status, if the head of an answer came.
@@ -212,6 +219,7 @@ impl LmCall {
             provider: provider.into(),
             model: model.into(),
             started: Duration::ZERO,
+            sent: None,
             duration: Duration::ZERO,
             status: None,
             attempt: 0,

@@ -5,8 +5,8 @@ use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, assert_ready_err, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Cancel, CancelLayer, Cause, Classify, Deadline, DeadlineLayer, Error, ErrorKind, Scope, Stage,
-    TimeoutLayer, drop_scope,
+    Cancel, CancelLayer, Cause, Classify, Deadline, DeadlineLayer, Error, ErrorKind,
+    PredictRequest, Scope, Stage, TimeoutLayer, drop_scope,
     testing::{
         MockDspy, error_of,
         mock::{CallEnd, Reply},
@@ -240,4 +240,27 @@ async fn a_cancel_without_a_layer_does_not_wait_for_what_lingers() {
     assert_eq!(mock.in_flight(), 1);
     mock.wait_for(|calls| !calls[0].in_flight).await;
     assert_eq!(mock.calls()[0].at.elapsed(), secs(61));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_lm_is_known_by_the_names_that_it_was_given() {
+    let mock = MockDspy::new([answer("a"), answer("b")]);
+    let named = mock.clone().with_lms(["smart", "cheap"]);
+    let request = |lm: &str| PredictRequest::new(json!({})).with_lm(lm);
+    for (mock, lm, said) in [
+        (&mock, "smart", "it was loaded without `.lms(..)`"),
+        (&named, "dear", "one of the LMs `smart`, `cheap`"),
+    ] {
+        let error = mock.clone().oneshot(request(lm)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let message = error.to_string();
+        assert!(
+            message.contains(&format!("there is no LM `{lm}`")),
+            "{message}"
+        );
+        assert!(message.contains(said), "{message}");
+    }
+    assert_eq!(mock.replies_left(), 2);
+    named.clone().oneshot(request("cheap")).await.unwrap();
+    named.oneshot(PredictRequest::new(json!({}))).await.unwrap();
 }

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
     Backoff, CancelLayer, Carrier, Cause, Classify, DeadlineLayer, Error, FallbackLayer,
-    HedgeLayer, ProgramError, RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer, drop_scope,
+    HedgeLayer, LmError, ProgramError, RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer,
+    drop_scope,
     patterns::{TimeoutError, timeout},
 };
 use tower_dspy::{Cancel, layers::AllotLayer};
@@ -175,6 +176,40 @@ async fn of_two_attempts_the_one_that_failed_counts_too() {
         .layer(HedgeLayer::after(secs(1)))
         .service(Mocked::new(first));
     assert_eq!(steps(stack, request()).await, Some(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_attempts_that_both_fail_the_last_error_tells_of_both() {
+    for (first, second) in [(2, 3), (4, 1)] {
+        let fails = tower::service_fn(move |request: Request| async move {
+            let attempt = request.context.attempt;
+            sleep(secs(if attempt == 0 { first } else { second })).await;
+            let mut spent = Spent::default();
+            spent.steps = if attempt == 0 { 1 } else { 10 };
+            let failed = ProgramError::new("ValueError", "no", "").with_spent(Arc::new(spent));
+            Err::<&str, BoxError>(Error::from(failed).into())
+        });
+        let hedge = HedgeLayer::after(secs(1)).layer_of(Mocked::new(fails));
+        assert_eq!(steps(hedge, request()).await, Some(11));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_attempts_the_one_that_a_final_failure_ends_counts_too() {
+    let fails = tower::service_fn(move |request: Request| {
+        let attempt = request.context.attempt;
+        let work = (request, Spends((attempt > 0).then_some(10)));
+        async move {
+            sleep(secs(if attempt == 0 { 2 } else { 1000 })).await;
+            drop(work);
+            let mut spent = Spent::default();
+            spent.steps = 1;
+            let refused = LmError::new("LMAuthError", "no", Some(401), None);
+            Err::<&str, BoxError>(refused.with_spent(Arc::new(spent)).into())
+        }
+    });
+    let hedge = HedgeLayer::after(secs(1)).layer_of(Mocked::new(fails));
+    assert_eq!(steps(hedge, request()).await, Some(11));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,8 @@ use tower_dspy::{
 
 use crate::support::{ask, call, eventually, host, lm, lm_server};
 
-const BRIEF: Duration = Duration::from_millis(40);
+/// Enough for a call to begin, on a busy machine as well.
+const BRIEF: Duration = Duration::from_millis(400);
 
 fn poll_ready(service: &mut DspyService) -> Poll<Result<(), Error>> {
     service.poll_ready(&mut Context::from_waker(Waker::noop()))

@@ -172,7 +172,8 @@ async fn layers_see_each_lm_call_with_the_context_of_its_prediction() {
 async fn an_lm_has_limits_of_its_own() {
     let (host, server) = (host().await, lm_server().await);
     server.script("limited", Reply::hang());
-    let limits = LmLimits::new().with_first_byte(Duration::from_millis(50));
+    // Long enough for the request to come there, on a busy machine as well.
+    let limits = LmLimits::new().with_first_byte(Duration::from_secs(1));
     let lm = lm("limited").await.limits(limits);
     let qa = host.load("question -> answer").lm(lm).await.unwrap();
     let error = qa.oneshot(ask("?")).await.unwrap_err();

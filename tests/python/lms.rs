@@ -6,8 +6,12 @@ use tower_dspy::{Classify, Deadline, Error, ErrorKind, Lm, Tenant, lm::LmLimits}
 
 use crate::support::{HOUR, ask, call, host, lm, lm_server};
 
-/// A program that awaits its LM, and one whose threads wait for theirs.
-const PROGRAMS: [&str; 2] = ["question -> answer", "lm_calls:asks_on_a_thread"];
+/// A program that awaits its LM, one whose threads wait for theirs, and a sync one.
+const PROGRAMS: [&str; 3] = [
+    "question -> answer",
+    "lm_calls:asks_on_a_thread",
+    "shapes:SyncOnly",
+];
 
 #[tokio::test]
 async fn a_request_chooses_its_lm_and_that_lms_key() {

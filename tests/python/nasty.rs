@@ -9,16 +9,18 @@ use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{Deadline, DspyService, Error, Health, Host, PredictRequest, Prediction};
 
 use crate::support::{again, ask, eventually, host_alone, load, question, start};
 
-/// The limit of a call that does not end by itself.
+/// Until a call that does not end by itself is given up, from when it has begun: it is to be in the
+/// midst of what it does, of which Rust cannot hear.
 const BRIEF: Duration = Duration::from_millis(200);
-/// The limit of one that does, and of what is waited for.
+/// The limit of a call that ends by itself, and of what is waited for.
 const LONG: Duration = Duration::from_secs(30);
 
 /// What must hold of a program.
@@ -157,19 +159,20 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn new(program: &DspyService, must: Must) -> Self {
-        let limit = match must {
-            End(_) | Stay(_) | Outlast => BRIEF,
-            Answer | Fail(_) | Die(..) | NotBe => LONG,
-        };
+        let ends = matches!(must, Answer | Fail(_) | Die(..) | NotBe);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let request = PredictRequest::new(json!({"port": port}));
-        let request = request.with_deadline(Deadline::within(limit));
-        let (answer, accepted) = tokio::join!(
-            program.clone().oneshot(request),
-            timeout(LONG, listener.accept())
-        );
-        let (peer, _) = accepted.expect("the program to begin").unwrap();
+        let (limit, token) = (Deadline::within(LONG), CancellationToken::new());
+        let request = request.with_deadline(limit).with_cancel(token.clone());
+        let (answer, peer) = tokio::join!(program.clone().oneshot(request), async {
+            let accepted = timeout(LONG, listener.accept()).await;
+            if !ends {
+                sleep(BRIEF).await;
+                token.cancel();
+            }
+            accepted.expect("the program to begin").unwrap().0
+        });
         Self {
             answer,
             peer: BufReader::new(peer),
@@ -184,10 +187,9 @@ impl Run {
                 assert_eq!(error.python_type(), expected, "{name}");
             }
             // It has to be stopped also where it left something behind and answered.
-            (End(said), Ok(_) | Err(Error::Elapsed(_))) | (Stay(said), Err(Error::Elapsed(_))) => {
-                self.hears(name, said).await
-            }
-            (Outlast, Err(Error::Elapsed(_))) => {}
+            (End(said), Ok(_) | Err(Error::Cancelled(_)))
+            | (Stay(said), Err(Error::Cancelled(_))) => self.hears(name, said).await,
+            (Outlast, Err(Error::Cancelled(_))) => {}
             _ => panic!("{name} must {must:?}: {:?}", self.answer),
         }
     }

@@ -48,7 +48,8 @@ async fn it_is_there_while_its_program_holds_the_gil() {
     let port = listener.local_addr().unwrap().port();
     let program = load(&host, "spends:drafts_and_blocks", "unused").await;
     let request = PredictRequest::new(json!({"port": port}));
-    let limit = TimeoutLayer::new(Duration::from_secs(1));
+    // Long enough for it to leave its draft and to block, on a busy machine as well.
+    let limit = TimeoutLayer::new(Duration::from_secs(2));
     let stack = ServiceBuilder::new().layer(limit).service(program.clone());
     let (error, peer) = tokio::join!(stack.oneshot(request), listener.accept());
     let error = error.unwrap_err();
@@ -89,14 +90,20 @@ async fn what_comes_after_the_end_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_field_that_the_program_does_not_have_is_refused_by_name() {
+async fn what_the_signature_does_not_have_is_refused_by_name() {
     let host = host().await;
-    let program = load(&host, "spends:Misnames", "drafts-misnamed").await;
-    let error = program.oneshot(ask("?")).await.unwrap_err();
-    let Error::Program(error) = error else {
-        panic!("{error:?}")
-    };
-    assert_eq!(error.python_type(), "ValueError");
-    assert!(error.message().contains("['reply']"), "{error}");
-    assert!(error.message().contains("['answer']"), "{error}");
+    for (target, said) in [
+        ("Misnames", ["['reply']", "['answer']"]),
+        ("Mistypes", ["`answer` does not fit", "type str"]),
+    ] {
+        let program = load(&host, &format!("spends:{target}"), "drafts-misfit").await;
+        let error = program.oneshot(ask("?")).await.unwrap_err();
+        let Error::Program(error) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(error.python_type(), "ValueError");
+        for said in said {
+            assert!(error.message().contains(said), "{error}");
+        }
+    }
 }

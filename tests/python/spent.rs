@@ -6,8 +6,9 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Backoff, CancelLayer, Deadline, DeadlineLayer, Error, FallbackLayer, LmOutcome, PredictRequest,
-    Prediction, RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer,
+    Backoff, CancelLayer, Classify, Deadline, DeadlineLayer, Error, FallbackLayer, HedgeLayer,
+    LmOutcome, PredictRequest, Prediction, RetryLayer, Shutdown, ShutdownLayer, Spent,
+    TimeoutLayer,
     testing::scripted_lm::{Gate, Reply, Script},
 };
 
@@ -205,6 +206,53 @@ async fn a_retry_tells_of_all_attempts() {
     let error = retry().service(qa).oneshot(ask("?")).await.unwrap_err();
     assert!(matches!(error, Error::Lm(_)), "{error:?}");
     assert_eq!(outcomes(error.spent().unwrap()), [LmOutcome::Answered; 3]);
+}
+
+#[tokio::test]
+async fn attempts_are_added_up_too_where_a_function_sorts_the_errors() {
+    let (host, server) = (host().await, lm_server().await);
+    let retry = RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO));
+    let retry = retry.classify(|error: &Error| error.kind());
+    let failed = Script::new(Reply::status(503)).then(Reply::status(503));
+    server.script("spent-sorted", failed.then(Reply::answer("at last")));
+    let qa = question(&host, "spent-sorted").await;
+    let stack = ServiceBuilder::new().layer(retry).service(qa);
+    let answer = stack.oneshot(ask("?")).await.unwrap();
+    let attempts = answer.lm_calls.iter().map(|call| call.call_attempt);
+    assert_eq!(attempts.collect::<Vec<_>>(), [0, 1, 2]);
+
+    server.script("spent-sorted-dear", Reply::status(503));
+    let dear = question(&host, "spent-sorted-dear").await;
+    let cheap = question(&host, "spent-sorted-cheap").await;
+    let fallback = FallbackLayer::service(cheap).classify(|error: &Error| error.kind());
+    let stack = ServiceBuilder::new().layer(fallback).service(dear);
+    let answer = stack.oneshot(ask("?")).await.unwrap();
+    let models = answer.lm_calls.iter().map(|call| &*call.model);
+    let expected = ["spent-sorted-dear", "spent-sorted-cheap"];
+    assert_eq!(models.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn of_two_attempts_at_once_that_both_fail_the_error_tells_of_both() {
+    let (host, server) = (host().await, lm_server().await);
+    let gate = Gate::new();
+    server.script("spent-hedged", Reply::status(503).held_by(&gate));
+    let qa = question(&host, "spent-hedged").await;
+    let hedge = HedgeLayer::after(Duration::from_millis(1));
+    let stack = ServiceBuilder::new()
+        .layer(hedge.clone())
+        .service(qa.clone());
+    let both = async || gate.open();
+    let spent = asked(stack, ask("?"), ("spent-hedged", 2), both).await;
+    assert_eq!(outcomes(&spent), [LmOutcome::Answered; 2]);
+
+    let gate = Gate::new();
+    server.script("spent-hedged", Reply::status(503).held_by(&gate));
+    let hedge = hedge.classify(|error: &Error| error.kind());
+    let stack = ServiceBuilder::new().layer(hedge).service(qa);
+    let both = async || gate.open();
+    let spent = asked(stack, ask("?"), ("spent-hedged", 4), both).await;
+    assert_eq!(outcomes(&spent), [LmOutcome::Answered; 2]);
 }
 
 #[tokio::test]

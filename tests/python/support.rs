@@ -186,7 +186,12 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 ///
 /// `None` in that process, which is to go on; what it printed in the one that asked.
 pub(crate) async fn own_process(name: &str) -> Option<String> {
-    let output = again(name, &[]).await?;
+    own_process_with(name, &[]).await
+}
+
+/// The same with these variables.
+pub(crate) async fn own_process_with(name: &str, variables: &[(&str, &str)]) -> Option<String> {
+    let output = again(name, variables).await?;
     let said = [&*output.stdout, b"\n", &*output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(output.status.success(), "{}\n{said}", output.status);

@@ -18,7 +18,16 @@ use tower_dspy::{
 
 use crate::support::{HOUR, ask, eventually, eventually_seen, host, lm, lm_server};
 
-const WAYS: [&str; 3] = ["task", "thread", "loop of its own"];
+/// In an async program, and as a sync program.
+const WAYS: [&str; 4] = ["task", "thread", "loop of its own", "sync"];
+
+fn user(way: &str) -> &'static str {
+    if way == "sync" {
+        "tools:Use"
+    } else {
+        "tools:use"
+    }
+}
 
 fn text() -> Value {
     json!({"type": "string", "description": "any"})
@@ -128,9 +137,9 @@ async fn it_answers_in_each_way_on_the_callers_runtime_with_the_calls_context() 
         note.lock().unwrap().push(context);
         async move { Ok::<_, BoxError>(json!([call.arguments["text"], 1, null])) }
     });
-    let program = program(&host, "tools:use", probe).await;
     let deadline = Deadline::within(HOUR);
     for way in WAYS {
+        let program = program(&host, user(way), probe.clone()).await;
         let request = using("tools-ways", way, way).with_deadline(deadline);
         let request = request.with_tenant(Tenant::new("acme"));
         let answer = program.clone().oneshot(request).await.unwrap();
@@ -139,7 +148,7 @@ async fn it_answers_in_each_way_on_the_callers_runtime_with_the_calls_context() 
     let seen = seen.lock().unwrap();
     let acme = Some(Tenant::new("acme"));
     let expected = (Handle::current().id(), Some(deadline), acme);
-    assert_eq!(*seen, vec![expected; 3]);
+    assert_eq!(*seen, vec![expected; WAYS.len()]);
 }
 
 #[tokio::test]
@@ -148,7 +157,7 @@ async fn a_cancelled_call_drops_it() {
     for way in WAYS {
         let key = format!("tools-cancel-{way}");
         let (tool, mut events) = hanging();
-        let program = program(&host, "tools:use", tool).await;
+        let program = program(&host, user(way), tool).await;
         let mut calls = JoinSet::new();
         calls.spawn(program.clone().oneshot(using(&key, way, "?")));
         assert_eq!(next(&mut events).await, "started");
@@ -159,6 +168,7 @@ async fn a_cancelled_call_drops_it() {
         eventually("the work to end", || program.in_flight() == 0).await;
     }
     eventually_seen(&host, "tools-cancel-task", &["CancelledError"]).await;
+    eventually_seen(&host, "tools-cancel-sync", &["Cancelled"]).await;
 }
 
 #[tokio::test]
@@ -166,7 +176,7 @@ async fn a_deadline_that_passes_drops_it() {
     let host = host().await;
     for way in WAYS {
         let (tool, mut events) = hanging();
-        let program = program(&host, "tools:use", tool).await;
+        let program = program(&host, user(way), tool).await;
         // It must have started by then, on a machine that is busy with other tests.
         let deadline = Deadline::within(Duration::from_secs(3));
         let request = using("tools-deadline", way, "?").with_deadline(deadline);
@@ -183,24 +193,27 @@ async fn a_deadline_that_passes_drops_it() {
 #[tokio::test]
 async fn a_cancelled_call_starts_no_tool_any_more() {
     let host = host().await;
-    let started = Arc::new(AtomicU32::new(0));
-    let (gate, opened) = (Arc::new(tokio::sync::Notify::new()), started.clone());
-    let there = gate.clone();
-    let probe = Tool::new("probe", "Hangs.", move |_: ToolCall| {
-        opened.fetch_add(1, Ordering::SeqCst);
-        there.notify_one();
-        std::future::pending::<Result<(), BoxError>>()
-    });
-    let program = program(&host, "tools:again", probe).await;
-    let request = PredictRequest::new(json!({"key": "tools-again"}));
-    let mut calls = JoinSet::new();
-    calls.spawn(program.clone().oneshot(request));
-    gate.notified().await;
-    drop(calls);
-    // The second call of the tool is refused as it begins.
-    eventually_seen(&host, "tools-again", &["cancelled", "cancelled"]).await;
-    eventually("the work to end", || program.in_flight() == 0).await;
-    assert_eq!(started.load(Ordering::SeqCst), 1);
+    for (target, error) in [("again", "cancelled"), ("Again", "Cancelled")] {
+        let started = Arc::new(AtomicU32::new(0));
+        let (gate, opened) = (Arc::new(tokio::sync::Notify::new()), started.clone());
+        let there = gate.clone();
+        let probe = Tool::new("probe", "Hangs.", move |_: ToolCall| {
+            opened.fetch_add(1, Ordering::SeqCst);
+            there.notify_one();
+            std::future::pending::<Result<(), BoxError>>()
+        });
+        let program = program(&host, &format!("tools:{target}"), probe).await;
+        let key = format!("tools-{target}");
+        let request = PredictRequest::new(json!({"key": key}));
+        let mut calls = JoinSet::new();
+        calls.spawn(program.clone().oneshot(request));
+        gate.notified().await;
+        drop(calls);
+        // The second call of the tool is refused as it begins.
+        eventually_seen(&host, &key, &[error, error]).await;
+        eventually("the work to end", || program.in_flight() == 0).await;
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+    }
 }
 
 #[tokio::test]
@@ -216,8 +229,8 @@ async fn its_errors_and_panics_are_errors_in_python() {
         }
         Err::<(), _>(NoIndex(std::io::Error::other("disk gone")))
     });
-    let program = program(&host, "tools:use", probe).await;
     for way in WAYS {
+        let program = program(&host, user(way), probe.clone()).await;
         let failed = async |text: &str| {
             let request = using("tools-errors", way, text);
             let answer = program.clone().oneshot(request).await.unwrap();
@@ -227,10 +240,13 @@ async fn its_errors_and_panics_are_errors_in_python() {
         let said = failed("panic").await;
         assert_eq!(said, "the tool `probe` panicked");
     }
-    let request = using("tools-errors", "without arguments", "?");
-    let answer = program.oneshot(request).await.unwrap();
-    let said = answer.outputs["failed"].as_str().unwrap();
-    assert!(said.contains("`text` is missing"), "{said}");
+    for target in ["tools:use", "tools:Use"] {
+        let program = program(&host, target, probe.clone()).await;
+        let request = using("tools-errors", "without arguments", "?");
+        let answer = program.oneshot(request).await.unwrap();
+        let said = answer.outputs["failed"].as_str().unwrap();
+        assert!(said.contains("`text` is missing"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -124,7 +124,8 @@ async fn a_loop_with_more_work_than_it_can_do_is_saturated_and_not_blocked() {
 async fn a_call_that_blocks_the_loop_in_python_is_ended_when_it_is_over() {
     let host = host_alone().await;
     let program = load(&host, "stuck:spins", "unused").await;
-    let limited = keyed("spins").with_deadline(Deadline::within(BRIEF));
+    // Long enough for it to begin, on a busy machine as well.
+    let limited = keyed("spins").with_deadline(Deadline::within(5 * BRIEF));
     let answer = program.clone().oneshot(limited).await;
     assert!(matches!(answer, Err(Error::Elapsed(_))), "{answer:?}");
     eventually("its permit", || program.in_flight() == 0).await;

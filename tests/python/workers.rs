@@ -122,7 +122,8 @@ async fn a_deadline_stops_the_lm_request() {
     let host = one("w-deadline", Reply::hang()).await;
     let qa = question(&host, "w-deadline").await;
     let limited = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(Duration::from_millis(200)))
+        // Long enough for its LM call to begin, on a busy machine as well.
+        .layer(DeadlineLayer::new(Duration::from_secs(2)))
         .service(qa.clone());
     match limited.oneshot(ask("?")).await {
         Err(Error::Elapsed(elapsed)) => {

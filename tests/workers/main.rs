@@ -50,6 +50,8 @@ mod patterns;
 mod paused;
 #[path = "../python/refused_loads.rs"]
 mod refused_loads;
+#[path = "../python/reloads.rs"]
+mod reloads;
 #[path = "../python/scope.rs"]
 mod scope;
 #[path = "../python/service.rs"]

@@ -14,7 +14,10 @@ use tokio::{
 };
 
 use super::wire::Hello;
-use crate::bridge::room::{BOOTSTRAP, MODULES};
+use crate::{
+    bridge::room::{BOOTSTRAP, MODULES},
+    lm::key_variables,
+};
 
 /// What runs first.
 const LAUNCH: &str = include_str!("../../python/tower_dspy/launch.py");
@@ -26,6 +29,8 @@ pub(super) struct Settings {
     pub(super) python_path: Vec<PathBuf>,
     pub(super) uvloop: bool,
     pub(super) sync_threads: usize,
+    /// Variables with providers' keys that workers get all the same.
+    pub(super) passed_keys: Vec<String>,
     pub(super) memory_limit: Option<u64>,
     /// From a zygote, rather than each by itself.
     pub(super) fork: bool,
@@ -68,6 +73,11 @@ fn command(settings: &Settings, socket: OwnedFd) -> Command {
         // Of its own: what a terminal sends on Ctrl-C is the host's to decide about.
         .process_group(0)
         .kill_on_drop(true);
+    // The keys of LMs stay with the host, which puts them into the requests.
+    let passed = |name: &str| settings.passed_keys.iter().any(|passed| passed == name);
+    for variable in key_variables().filter(|name| !passed(name)) {
+        command.env_remove(variable);
+    }
     command
 }
 

@@ -6,9 +6,10 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{WorkerState, fault, pool::Pool, wire::ToWorker, worker::Worker};
-use crate::bridge::{clock, fault::Fault};
+use crate::bridge::{Leases, Loaded, clock, fault::Fault};
 
-type Loaded = Result<Value, Fault>;
+/// What a worker answers.
+type Answer = Result<Value, Fault>;
 
 /// What was loaded, and what is being loaded, by the pool's numbers.
 #[derive(Default)]
@@ -21,10 +22,6 @@ pub(super) struct Loads {
 }
 
 impl Loads {
-    pub(super) fn knows(&self, load: u64) -> bool {
-        self.specs.contains_key(&load)
-    }
-
     /// Whether a worker has loaded them all, or failed to.
     pub(super) fn has_all(&self, worker: &Worker) -> bool {
         let mut specs = self.specs.keys();
@@ -56,14 +53,22 @@ fn fields(told: &Value) -> [Value; 2] {
 /// A loading that not all workers have answered.
 struct Pending {
     reply: oneshot::Sender<Loaded>,
+    leases: Leases,
     waiting_for: BTreeSet<u64>,
     /// Of the first worker that answered, or of the first that failed.
-    result: Option<Loaded>,
+    result: Option<Answer>,
+}
+
+impl Loads {
+    /// Whether a program is loaded, or to be.
+    pub(super) fn has(&self, load: u64) -> bool {
+        self.specs.contains_key(&load)
+    }
 }
 
 impl Pool {
     /// Loads a program in every worker. Those that start load it before they take a call.
-    pub(super) fn load(&mut self, spec: Value, reply: oneshot::Sender<Loaded>) {
+    pub(super) fn load(&mut self, spec: Value, leases: Leases, reply: oneshot::Sender<Loaded>) {
         self.loads.last += 1;
         let load = self.loads.last;
         let mut waiting_for = BTreeSet::new();
@@ -78,6 +83,7 @@ impl Pool {
         self.loads.specs.insert(load, spec);
         let pending = Pending {
             reply,
+            leases,
             waiting_for,
             result: None,
         };
@@ -101,7 +107,7 @@ impl Pool {
     }
 
     /// A worker answered a loading.
-    pub(super) fn loaded(&mut self, id: u64, load: u64, result: Loaded) {
+    pub(super) fn loaded(&mut self, id: u64, load: u64, result: Answer) {
         let Some(pending) = self.loads.pending.get_mut(&load) else {
             if self.is_new(id) {
                 return self.new_one_loaded(load, result);
@@ -169,8 +175,26 @@ impl Pool {
             if let Ok(Value::Object(program)) = &mut result {
                 program.insert("id".into(), load.into());
             }
-            // Whoever asked may have gone; the program stays loaded.
-            let _ = pending.reply.send(result);
+            let loaded = result.map(|loaded| pending.leases.with_program(loaded));
+            // If whoever asked has gone, the program goes as well.
+            let _ = pending.reply.send(loaded);
+        }
+    }
+
+    /// Nobody calls a program any more.
+    pub(super) fn unload(&mut self, load: u64) {
+        self.loads.specs.remove(&load);
+        self.loads.fields.remove(&load);
+        // Those that are about to end may still have calls of it.
+        let stays = |worker: &&mut Worker| worker.state != WorkerState::Retiring;
+        for worker in self.workers.values_mut().filter(stays) {
+            worker.lacks.remove(&load);
+            for lm in worker.adopted.remove(&load).unwrap_or_default() {
+                worker.lms.remove(&lm);
+            }
+            if let Some(target) = worker.targets.remove(&load) {
+                worker.process.say(&ToWorker::Unload { target }, &[]);
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
     Told, WorkerState,
     launch::Settings,
     loads::Loads,
-    replace::Replacements,
+    replace::{Replacement, Replacements},
     stats::{Counts, Published},
     wear::Wear,
     wire::{EventHeader, ToWorker},
@@ -151,12 +151,19 @@ impl Pool {
         while let Some(control) = self.inbox.next_control() {
             match control {
                 Control::Cancel(call) => self.cancel(call),
-                Control::Load { spec, reply } => self.load(spec, reply),
                 Control::Replace {
                     target,
                     spec,
+                    leases,
+                    taken_over,
                     reply,
-                } => self.replace(target, spec, reply),
+                } => self.replace(Replacement::new(target, spec, leases, taken_over, reply)),
+                Control::Load {
+                    spec,
+                    leases,
+                    reply,
+                } => self.load(spec, leases, reply),
+                Control::Unload(load) => self.unload(load),
                 Control::Stop { grace } => self.stop(grace),
             }
         }

@@ -15,17 +15,35 @@ use tokio::sync::oneshot;
 
 use super::{WorkerState, fault, pool::Pool};
 use crate::bridge::{
-    clock,
+    Leases, clock,
     fault::{Fault, FaultKind},
 };
 
 /// A program that is to be replaced.
 pub(super) struct Replacement {
-    pub(super) target: u64,
-    pub(super) spec: Value,
-    pub(super) reply: oneshot::Sender<Result<Value, Fault>>,
-    /// What the first of the new workers told of it.
-    told: Option<Value>,
+    target: u64,
+    spec: Value,
+    leases: Leases,
+    taken_over: Box<dyn FnOnce(Leases) + Send>,
+    reply: oneshot::Sender<Result<(), Fault>>,
+}
+
+impl Replacement {
+    pub(super) const fn new(
+        target: u64,
+        spec: Value,
+        leases: Leases,
+        taken_over: Box<dyn FnOnce(Leases) + Send>,
+        reply: oneshot::Sender<Result<(), Fault>>,
+    ) -> Self {
+        Self {
+            target,
+            spec,
+            leases,
+            taken_over,
+            reply,
+        }
+    }
 }
 
 /// The one that is under way, and those that wait for its end.
@@ -49,19 +67,8 @@ impl Replacements {
 }
 
 impl Pool {
-    pub(super) fn replace(
-        &mut self,
-        target: u64,
-        spec: Value,
-        reply: oneshot::Sender<Result<Value, Fault>>,
-    ) {
-        let told = None;
-        self.replacements.waiting.push_back(Replacement {
-            target,
-            spec,
-            reply,
-            told,
-        });
+    pub(super) fn replace(&mut self, replacement: Replacement) {
+        self.replacements.waiting.push_back(replacement);
         self.next_replacement();
     }
 
@@ -70,7 +77,7 @@ impl Pool {
             let Some(next) = self.replacements.waiting.pop_front() else {
                 return;
             };
-            if self.loads.knows(next.target) {
+            if self.loads.has(next.target) {
                 self.replacements.current = Some(next);
                 self.fill(clock::now());
             } else {
@@ -92,17 +99,13 @@ impl Pool {
             Ok(told) => told,
             Err(fault) => return self.replacement_failed(fault),
         };
-        let Some(current) = &mut self.replacements.current else {
-            return;
-        };
-        if current.target == load {
-            if let Some(other) = self.loads.differs(load, &told) {
-                return self.replacement_failed(Fault {
-                    kind: FaultKind::Named("schema".into()),
-                    ..Fault::new("", other)
-                });
-            }
-            current.told.get_or_insert(told);
+        if self.replacements.spec(load).is_some()
+            && let Some(other) = self.loads.differs(load, &told)
+        {
+            return self.replacement_failed(Fault {
+                kind: FaultKind::Named("schema".into()),
+                ..Fault::new("", other)
+            });
         }
         self.swap_if_loaded();
     }
@@ -120,12 +123,12 @@ impl Pool {
         let Some(current) = self.replacements.current.take() else {
             return;
         };
-        if current.reply.is_closed() {
+        // Nothing comes between the answer and the rest: what is asked from now on waits here.
+        if current.reply.send(Ok(())).is_err() {
             // Whoever asked has given up.
-            self.replacements.current = Some(current);
-            return self.replacement_failed(fault("nobody waits for it"));
+            return self.end_new_ones();
         }
-        let mut told = current.told.unwrap_or_default();
+        (current.taken_over)(current.leases);
         self.loads.replace(current.target, current.spec);
         self.generation = next;
         let mut gone = vec![];
@@ -147,18 +150,18 @@ impl Pool {
             self.excuse(id);
         }
         self.publish();
-        if let Value::Object(told) = &mut told {
-            told.insert("id".into(), current.target.into());
-        }
-        let _ = current.reply.send(Ok(told));
         self.next_replacement();
     }
 
     /// The workers that serve go on to.
     pub(super) fn replacement_failed(&mut self, fault: Fault) {
-        let Some(current) = self.replacements.current.take() else {
-            return;
-        };
+        if let Some(current) = self.replacements.current.take() {
+            let _ = current.reply.send(Err(fault));
+            self.end_new_ones();
+        }
+    }
+
+    fn end_new_ones(&mut self) {
         let mut gone = vec![];
         for (id, worker) in &mut self.workers {
             if worker.generation > self.generation {
@@ -169,7 +172,6 @@ impl Pool {
         for id in gone {
             self.excuse(id);
         }
-        let _ = current.reply.send(Err(fault));
         self.next_replacement();
     }
 }

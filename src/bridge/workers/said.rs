@@ -1,6 +1,6 @@
 //! What the pool does when a worker says something.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -83,10 +83,21 @@ impl Pool {
                 message,
             } => log::forward(level, &logger, &message),
             FromWorker::Loaded { load, target } => {
-                worker.targets.insert(load, target);
+                let adopted = mem::take(&mut worker.adopting);
+                if self.loads.has(load) {
+                    worker.targets.insert(load, target);
+                    worker.adopted.insert(load, adopted);
+                } else {
+                    // Unloaded meanwhile, or another worker could not load it.
+                    worker.lms.retain(|lm, _| !adopted.contains(lm));
+                    worker.process.say(&ToWorker::Unload { target }, &[]);
+                }
                 self.loaded(id, load, wire::value(tail));
             }
             FromWorker::NotLoaded { load, fault } => {
+                for lm in mem::take(&mut worker.adopting) {
+                    worker.lms.remove(&lm);
+                }
                 self.loaded(id, load, Err(Fault::read(&fault)));
             }
             FromWorker::AdoptLm {
@@ -96,9 +107,9 @@ impl Pool {
                 key,
             } => {
                 let adopted = exchange::adopt(model, base_url, key.map(|key| key.0));
-                let error = adopted
-                    .map(|handle| worker.lms.insert(lm, Arc::new(handle)))
-                    .err();
+                let adopted = adopted.map(|handle| worker.lms.insert(lm, Arc::new(handle)));
+                worker.adopting.push(lm);
+                let error = adopted.err();
                 worker.process.say(&ToWorker::Adopted { lm, error }, &[]);
             }
             FromWorker::Open {
@@ -111,7 +122,7 @@ impl Pool {
             } => {
                 let request = exchange::request(&method, &url, headers, tail.clone());
                 let lm = match usize::try_from(lm) {
-                    Ok(lm) => self.inbox.lm(lm),
+                    Ok(lm) => self.inbox.lms.get(lm),
                     Err(_) => worker.lms.get(&lm).cloned(),
                 };
                 self.begin(id, exchange, call, |opening, call| {
@@ -124,7 +135,7 @@ impl Pool {
                 tool,
                 call,
             } => {
-                let tool = self.inbox.tool(tool);
+                let tool = self.inbox.tools.get(tool);
                 let arguments = wire::value(tail).map_err(|fault| fault.message);
                 self.begin(id, exchange, call, |opening, call| {
                     let tool = tool.ok_or("the host knows no such tool")?;

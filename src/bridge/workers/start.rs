@@ -53,6 +53,7 @@ pub struct Workers {
     python_path: Vec<PathBuf>,
     uvloop: bool,
     sync_threads: usize,
+    passed_keys: Vec<String>,
     kill_after: Duration,
     retire_after: Duration,
     fork: bool,
@@ -68,6 +69,7 @@ impl Workers {
             python_path: Vec::new(),
             uvloop: false,
             sync_threads: SYNC_THREADS,
+            passed_keys: Vec::new(),
             kill_after: Duration::from_secs(1),
             retire_after: Duration::from_secs(10),
             fork: true,
@@ -101,6 +103,18 @@ impl Workers {
     /// They are made as they are needed; a call beyond them waits for one, in flight.
     pub fn sync_threads(mut self, threads: usize) -> Self {
         self.sync_threads = threads.max(1);
+        self
+    }
+
+    /// Leaves this variable of the environment to the workers, although it holds a provider's key.
+    /// May be given more than once.
+    ///
+    /// A worker is started without the variables that providers' keys are usually in, such as
+    /// `OPENAI_API_KEY`: an [`Lm`](crate::Lm) takes its key in this process, and what runs in a
+    /// worker cannot give it away. A program that asks a provider past its LM, as an embedder does,
+    /// needs the key itself.
+    pub fn pass_key(mut self, variable: impl Into<String>) -> Self {
+        self.passed_keys.push(variable.into());
         self
     }
 
@@ -193,6 +207,7 @@ impl Workers {
             sync_threads: self.sync_threads,
             memory_limit: self.memory_limit,
             fork: self.fork,
+            passed_keys: self.passed_keys.clone(),
         };
         let wear = self.wear;
         let limits = Limits {

@@ -29,6 +29,10 @@ pub(super) enum ToWorker<'a> {
         load: u64,
         spec: &'a Value,
     },
+    /// By the worker's own number.
+    Unload {
+        target: u64,
+    },
     /// The inputs are the tail.
     Start {
         call: u64,

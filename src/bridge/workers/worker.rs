@@ -73,6 +73,9 @@ pub(super) struct Worker {
     pub(super) exchanges: HashMap<u64, Exchange>,
     /// LMs that its programs brought along, by its own numbers.
     pub(super) lms: HashMap<i64, Arc<LmHandle>>,
+    /// Those of the program that is being loaded, and those of each that is.
+    pub(super) adopting: Vec<i64>,
+    pub(super) adopted: HashMap<u64, Vec<i64>>,
     /// Threads that were given up and still work.
     pub(super) abandoned: u32,
     pub(super) ready_since: Duration,
@@ -103,6 +106,8 @@ impl Worker {
             calls: HashMap::new(),
             exchanges: HashMap::new(),
             lms: HashMap::new(),
+            adopting: Vec::new(),
+            adopted: HashMap::new(),
             abandoned: 0,
             ready_since: Duration::ZERO,
             given: 0,

@@ -337,7 +337,11 @@ where
 
     #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
-        let call = request.context_mut().id();
+        let context = request.context_mut();
+        let call = context.id();
+        if !self.options.classify.sees_spent() {
+            context.open_account();
+        }
         let kept = self.answer.keep(&request);
         let context = request.context_mut();
         let limit = match self.options.reserve {

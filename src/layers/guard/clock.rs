@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
-use super::{Alarm, timer::Timer};
+use super::{Alarm, lend, timer::Timer};
 use crate::{Cause, Deadline, Elapsed, Scope, Spent, Stage};
 
 /// One limit of one call.
@@ -42,12 +42,13 @@ impl Limit {
 
 /// Rings when a limit passes; never without one.
 ///
-/// Its timer is armed at the first poll, so a call that is answered at once costs none. Each clock
-/// arms its own, whatever the limits around it: one that relied on an inner timer would sleep for
-/// ever once a foreign layer drops the inner future.
+/// Its timer is armed at the first poll, so a call that is answered at once costs none; and not at
+/// all if a limit around it [lends](lend) its own.
 pub(crate) struct Clock {
     limit: Option<Limit>,
     merged: bool,
+    /// Has left it to a limit around it to wake the task.
+    asked: bool,
     timer: Timer,
 }
 
@@ -57,6 +58,7 @@ impl Clock {
         Self {
             limit,
             merged: false,
+            asked: false,
             timer: Timer::UNARMED,
         }
     }
@@ -71,6 +73,8 @@ impl Clock {
 
 impl Alarm for Clock {
     type Error = Elapsed;
+
+    const LENDS: bool = true;
 
     const CANCELS: bool = false;
 
@@ -88,17 +92,36 @@ impl Alarm for Clock {
         self.merged
     }
 
-    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
+    fn poll_ring(
+        self: Pin<&mut Self>,
+        asked: Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Cause> {
         let this = self.get_mut();
         let Some(limit) = this.limit else {
             return Poll::Pending;
         };
-        ready!(if this.timer.is_armed() {
-            this.timer.poll_again(cx)
-        } else {
-            this.timer = Timer::armed(limit.at.instant());
-            this.timer.poll(cx)
-        });
+        let at = limit.at.instant();
+        if !this.timer.is_armed() {
+            if this.asked && at <= Instant::now() {
+                return Poll::Ready(limit.cause());
+            }
+            if lend::ask(at, cx) {
+                this.asked = true;
+                return Poll::Pending;
+            }
+        }
+        match asked.filter(|asked| *asked < at) {
+            None => ready!(this.timer.poll_until(at, cx)),
+            Some(asked) => {
+                ready!(this.timer.poll_until(asked, cx));
+                if Instant::now() < at {
+                    // Who asked has not read the clock since.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
         Poll::Ready(limit.cause())
     }
 
@@ -107,7 +130,7 @@ impl Alarm for Clock {
     }
 
     fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.get_mut().timer.poll_again(cx)
+        self.get_mut().timer.poll(cx)
     }
 
     fn error(&self, _: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Elapsed {

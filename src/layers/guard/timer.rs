@@ -13,6 +13,8 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::clock::poll_sleep;
+
 /// As many as a thread may keep: 32 KiB.
 const KEPT: usize = 256;
 
@@ -40,15 +42,32 @@ impl Timer {
         Self(Some(room))
     }
 
-    /// Ready once the instant has come.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sleep().map_or(Poll::Pending, |sleep| sleep.poll(cx))
+    /// Ready once `at` has come. The task is woken then; before it, too, if the timer was armed for
+    /// an earlier instant.
+    pub(super) fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(mut sleep) = self.sleep() else {
+            *self = Self::armed(at);
+            // What has come already is seen by the timer itself.
+            return self.sleep().map_or(Poll::Pending, |sleep| sleep.poll(cx));
+        };
+        if at < sleep.deadline() {
+            sleep.as_mut().reset(at);
+        }
+        let is_earlier = sleep.deadline() < at;
+        if poll_sleep(sleep.as_mut(), cx).is_pending() {
+            return Poll::Pending;
+        }
+        if is_earlier {
+            sleep.as_mut().reset(at);
+            return sleep.poll(cx);
+        }
+        Poll::Ready(())
     }
 
-    /// As [`poll`](Self::poll), for a timer that was polled before.
-    pub(super) fn poll_again(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready once the instant has come that it was armed for.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.sleep()
-            .map_or(Poll::Pending, |sleep| super::clock::poll_sleep(sleep, cx))
+            .map_or(Poll::Pending, |sleep| poll_sleep(sleep, cx))
     }
 
     fn sleep(&mut self) -> Option<Pin<&mut Sleep>> {

@@ -147,12 +147,10 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
         this.second.discard();
     }
 
-    /// Drops what is left of both attempts, because of `cause`.
-    fn end(mut self: Pin<&mut Self>, cause: Cause) {
-        drop_scope::with(cause, || {
-            self.as_mut().drop_first();
-            self.drop_second();
-        });
+    /// Drops what is left of both attempts.
+    fn drop_both(mut self: Pin<&mut Self>) {
+        self.as_mut().drop_first();
+        self.drop_second();
     }
 }
 
@@ -161,6 +159,21 @@ where
     S: Service<R>,
     C: Classifier<S::Error>,
 {
+    /// Fails with `error`, which then tells what both attempts spent.
+    fn fail(mut self: Pin<&mut Self>, kind: ErrorKind, mut error: S::Error) -> Answer<S, R> {
+        let cause = self.terms.cause_of(kind);
+        let other = drop_scope::collect(cause, || self.as_mut().drop_both());
+        let this = self.project();
+        if this.failed.is_open() || other.is_some() {
+            this.failed.follow(this.classify.spent(&error));
+            this.failed.follow(other.as_ref());
+            if let Some(both) = this.failed.spent() {
+                this.classify.set_spent(&mut error, both);
+            }
+        }
+        Err(error)
+    }
+
     fn poll_first(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
         let mut this = self.as_mut().project();
         // The time it waits for its service is not the attempt's.
@@ -176,22 +189,20 @@ where
         let error = match ready!(polled) {
             Ok(response) => {
                 this.stopwatch.answered();
-                self.end(Cause::Superseded);
+                drop_scope::with(Cause::Superseded, || self.drop_both());
                 return Poll::Ready(Ok(response));
             }
             Err(error) => error,
         };
         let kind = this.classify.kind(&error);
         this.stopwatch.failed(kind);
-        this.failed.follow(this.classify.spent(&error));
         if *this.second_is == State::Sent && !FINAL.contains(kind) {
+            this.failed.follow(this.classify.spent(&error));
             this.terms.log_failed("first", kind);
             self.drop_first();
             return Poll::Pending;
         }
-        let cause = this.terms.cause_of(kind);
-        self.end(cause);
-        Poll::Ready(Err(error))
+        Poll::Ready(self.fail(kind, error))
     }
 
     fn poll_second(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
@@ -211,22 +222,20 @@ where
         }
         let error = match ready!(polled) {
             Ok(response) => {
-                self.end(Cause::Superseded);
+                drop_scope::with(Cause::Superseded, || self.drop_both());
                 return Poll::Ready(Ok(response));
             }
             Err(error) => error,
         };
         let kind = this.classify.kind(&error);
-        this.failed.follow(this.classify.spent(&error));
         let decides = *this.second_is == State::Sent && FINAL.contains(kind);
         if *this.first_is != State::None && !decides {
+            this.failed.follow(this.classify.spent(&error));
             this.terms.log_failed("second", kind);
             self.drop_second();
             return Poll::Pending;
         }
-        let cause = this.terms.cause_of(kind);
-        self.end(cause);
-        Poll::Ready(Err(error))
+        Poll::Ready(self.fail(kind, error))
     }
 }
 

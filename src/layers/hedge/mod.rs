@@ -297,6 +297,9 @@ where
         budget.deposit();
         // Before it is cloned, so that both attempts have the same.
         request.context_mut().id();
+        if !classify.sees_spent() {
+            request.context_mut().open_account();
+        }
         let delay = when.delay(latency.as_ref());
         let stopwatch = Stopwatch::new(latency.clone(), delay);
         let terms = Terms::new(

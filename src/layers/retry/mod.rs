@@ -239,7 +239,11 @@ where
     #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         // Before it is cloned, so that all attempts have the same.
-        request.context_mut().id();
+        let context = request.context_mut();
+        context.id();
+        if !self.policy.sees_spent::<S::Error>() {
+            context.open_account();
+        }
         let mut policy = self.policy.clone();
         let kept = Policy::<R, S::Response, S::Error>::clone_request(&mut policy, &request);
         // The service that was ready takes the first attempt; its clone waits for itself.

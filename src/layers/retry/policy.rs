@@ -105,6 +105,14 @@ impl<C> RetryPolicy<C> {
             reservation: None,
         }
     }
+
+    #[inline]
+    pub(super) fn sees_spent<E>(&self) -> bool
+    where
+        C: Classifier<E>,
+    {
+        self.rules.classify.sees_spent()
+    }
 }
 
 impl<R, T, E, C> Policy<R, T, E> for RetryPolicy<C>

@@ -205,3 +205,23 @@ async fn any_duration_is_a_limit() {
         .expect_err("all is kept back");
     assert_eq!(error.kind(), LmFailureKind::Refused);
 }
+
+/// Without any limit of the LM's own: a retry layer waits for it, and the status is known.
+#[tokio::test(start_paused = true)]
+async fn the_body_of_an_error_is_not_waited_for_for_ever() {
+    let service = service_fn(|_: LmRequest| {
+        let pieces = Pieces::after([SECOND, 60_000 * SECOND]);
+        let answer = Response::builder().status(503).body(pieces);
+        std::future::ready(answer)
+    });
+    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
+    let lm = lm.connect().expect("it is complete");
+    let (request, log) = with_log(ask());
+    let began = Instant::now();
+    let answer = lm.send(request).await.expect("an answer");
+    assert_eq!(began.elapsed(), 5 * SECOND);
+    assert_eq!(answer.status(), 503);
+    assert_eq!(text(answer.into_body()).await.as_deref(), Ok("x"));
+    assert_eq!(outcomes(&log), [LmOutcome::Elapsed]);
+    assert_eq!(log.calls()[0].status, Some(503));
+}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import sys
 
 import pytest
 
@@ -21,6 +23,30 @@ async def test_an_answer_is_the_outcome_and_the_end_at_once(room):
     call = room.start(room.function("inputs:echo"), value=[1, {"a": None}])
     await call.ended()
     assert call.events == [("finished", {"value": [1, {"a": None}]})]
+
+
+async def test_a_program_that_is_unloaded_is_forgotten_and_its_call_goes_on(room):
+    target = room.function("cleanup_plain:slow")
+    call = room.start(target, key="runner-unloaded")
+    await seen("runner-unloaded", "running")
+    room.runner.unload(target)
+    with pytest.raises(KeyError):
+        room.start(target, key="runner-unloaded")
+    # Numbers are not given again: a call of the one would reach the other.
+    assert room.function("inputs:echo") > target
+    room.runner.cancel(1)
+    await witness.open_gate("runner-unloaded")
+    await call.ended()
+    assert await witness.seen("runner-unloaded") == ["running", "cleaning", "cleaned"]
+
+
+async def test_the_module_of_a_source_goes_with_its_program(room):
+    spec = {"source": "async def f(): return 1", "module": "of_a_source", "attribute": "f"}
+    spec = {**spec, "target": "source:f", "function": True}
+    target = contextvars.copy_context().run(room.runner.load, spec)["id"]
+    assert "of_a_source" in sys.modules
+    room.runner.unload(target)
+    assert "of_a_source" not in sys.modules
 
 
 async def test_a_failure_is_settled_before_it_is_told(room):

@@ -82,7 +82,7 @@ def test_a_misfit_is_named_by_its_place(annotation, value, place):
 def test_a_signature_tells_inputs_and_outputs():
     told = schema.of_signature(dspy.Signature("question, k: int -> answer, score: float"))
     assert [field.name for field in told.inputs] == ["question", "k"]
-    assert told.outputs == ["answer", "score"]
+    assert list(told.outputs) == ["answer", "score"]
 
 
 def test_a_module_tells_its_parameters_or_its_predictors_fields():
@@ -97,7 +97,7 @@ def test_a_module_tells_its_parameters_or_its_predictors_fields():
     hidden = of(shapes.OneWay())
     assert [field.name for field in hidden.inputs] == ["question"]
     thought = of(dspy.ChainOfThought("question -> answer"))
-    assert thought.outputs == ["reasoning", "answer"]
+    assert list(thought.outputs) == ["reasoning", "answer"]
     react = of(dspy.ReAct("question -> answer", tools=[]))
     assert [field.name for field in react.inputs] == ["question"]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import dspy
 import pydantic
@@ -10,6 +11,7 @@ import pytest
 from conftest import FakeCall
 
 import tower_dspy
+from tower_dspy.schema import Output
 from tower_dspy.scope import SCOPE, Scope
 
 pytestmark = pytest.mark.asyncio
@@ -39,10 +41,10 @@ async def test_a_call_knows_its_limit_in_threads_and_tasks_too():
 
 @pytest.fixture
 def call():
-    """A call of a program that answers with one field."""
+    """A call of a program that answers with these fields."""
     call = FakeCall()
     scope = Scope(1, call, None)
-    scope.outputs = ["answer"]
+    scope.outputs = {"answer": Output(Any), "title": Output(str), "scores": Output(list[float])}
     token = SCOPE.set(scope)
     yield call
     SCOPE.reset(token)
@@ -65,6 +67,24 @@ async def test_a_partial_answer_of_other_fields_or_of_no_json_is_refused(call):
     with pytest.raises(ValueError, match="not JSON"):
         tower_dspy.partial(answer=object())
     assert call.events == []
+
+
+async def test_a_partial_answer_of_other_types_than_the_signatures_is_refused(call):
+    with pytest.raises(ValueError, match=r"`title` does not fit: .*string; .* type str$"):
+        tower_dspy.partial(answer="so", title=3)
+    with pytest.raises(ValueError, match=r"`scores` does not fit: .* at `1`; .* list\[float\]$"):
+        tower_dspy.partial(scores=[1, "high"])
+    assert call.events == []
+    assert tower_dspy.partial(title="T", scores=[1, 0.5]) is True
+    assert call.named("partial") == [{"title": "T", "scores": [1, 0.5]}]
+
+
+async def test_a_type_that_pydantic_does_not_know_takes_any_value(call):
+    class Opaque:
+        pass
+
+    SCOPE.get().outputs["opaque"] = Output(Opaque)
+    assert tower_dspy.partial(opaque="anything") is True
 
 
 async def test_a_partial_answer_that_nobody_waits_for_goes_nowhere(call):

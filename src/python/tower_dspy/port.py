@@ -204,6 +204,8 @@ class Port:
                 self._runner.cancel(body["call"])
             elif name == "load":
                 self._load(body["load"], body["spec"])
+            elif name == "unload":
+                self._runner.unload(body["target"])
             elif name == "stop":
                 self._runner.stop(body["grace"])
         if not (self._events or self._starts):

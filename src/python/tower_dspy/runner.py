@@ -1,7 +1,8 @@
 """Runs calls on one asyncio loop for a port.
 
 The runner knows nothing of how it is reached. A port (the embedded interpreter, or the socket of
-a worker process) calls `load`, `start`, `cancel` and `stop` on the loop's thread. It offers
+a worker process) calls `load`, `unload`, `start`, `cancel` and `stop` on the loop's thread. It
+offers
 
     port.beat()               the loop is alive
     port.gave_up(replaced)    a thread was abandoned, see pool.py
@@ -37,6 +38,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -60,7 +63,10 @@ class Runner:
         self._loop = loop
         self._pool = pool or Pool(port, loop, "tower-dspy-sync")
         self._scopes: dict[int, Scope] = {}
+        self._numbers = itertools.count(1)
         self._names: dict[int, str] = {}
+        # Modules of programs that were given as source.
+        self._sources: dict[int, str] = {}
         # The time of the last heartbeat.
         self.beaten = time.monotonic()
         self._targets: dict[int, Callable[[dict[str, Any]], Any]] = {}
@@ -73,16 +79,27 @@ class Runner:
     def load(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Loads a program or a function; raises what its import raises."""
         SCOPE.set(None)  # a start before this in the same turn left its own
-        target_id = len(self._names) + 1
-        self._names[target_id] = spec["target"]
+        target_id = next(self._numbers)
         if spec.get("function"):
             self._targets[target_id] = program.load_function(spec)
-            return {"id": target_id}
-        loaded = program.load(self._port, spec)
-        if loaded.blocking:
-            self._blocking.add(target_id)
-        self._targets[target_id] = loaded.entry(spec["target"])
-        return {"id": target_id, **loaded.describe()}
+            described = {}
+        else:
+            loaded = program.load(self._port, spec)
+            if loaded.blocking:
+                self._blocking.add(target_id)
+            self._targets[target_id] = loaded.entry(spec["target"])
+            described = loaded.describe()
+        self._names[target_id] = spec["target"]
+        if spec.get("source") is not None:
+            self._sources[target_id] = spec["module"]
+        return {"id": target_id, **described}
+
+    def unload(self, target_id: int) -> None:
+        """Forgets a program that nobody calls any more; a module that was imported stays."""
+        self._targets.pop(target_id, None)
+        self._names.pop(target_id, None)
+        self._blocking.discard(target_id)
+        sys.modules.pop(self._sources.pop(target_id, ""), None)
 
     def start(
         self,

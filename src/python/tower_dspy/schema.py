@@ -38,16 +38,40 @@ class Field:
         }
 
 
+class Output:
+    """One output field, of which a partial answer may have a value."""
+
+    def __init__(self, annotation: Any) -> None:
+        self._expected = _type_name(annotation)
+        try:
+            self._adapter = TypeAdapter(annotation)
+        except Exception:
+            self._adapter = None  # pydantic does not know the type: any value may fit
+
+    def misfit(self, value: Any) -> str | None:
+        """What is wrong with a value; None if it fits."""
+        if self._adapter is None:
+            return None
+        try:
+            self._adapter.validate_python(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = "".join(f" at `{part}`" for part in first["loc"])
+            return f"{first['msg']}{place}; it is to be of the type {self._expected}"
+        return None
+
+
 class Schema:
     """What a program takes and, where its signature says so, what it gives."""
 
-    def __init__(self, inputs: list[Field], outputs: list[str] | None) -> None:
+    def __init__(self, inputs: list[Field], outputs: dict[str, Output] | None) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self._rich = [field for field in inputs if field.adapter is not None]
 
     def describe(self) -> dict[str, Any]:
-        return {"inputs": [field.describe() for field in self.inputs], "outputs": self.outputs}
+        outputs = None if self.outputs is None else list(self.outputs)
+        return {"inputs": [field.describe() for field in self.inputs], "outputs": outputs}
 
     def convert(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs with each rich field as its own type; refuses what does not fit."""
@@ -101,7 +125,8 @@ def of_signature(signature: Any) -> Schema:
     for name, info in signature.input_fields.items():
         _refuse_privileged(name, "the program's signature")
         inputs.append(Field(name, info.annotation, info.default is PydanticUndefined))
-    return Schema(inputs, list(signature.output_fields))
+    fields = signature.output_fields.items()
+    return Schema(inputs, {name: Output(info.annotation) for name, info in fields})
 
 
 def _named_parameters(function: Any, target: str) -> list[inspect.Parameter] | None:

@@ -60,8 +60,8 @@ class Scope:
         self.was_blocked = False
         # The same for threads: how often each was refused; made with the first.
         self.refusals: dict[int, int] | None = None
-        # The names of the program's output fields, where they are known.
-        self.outputs: list[str] | None = None
+        # The program's output fields by name, where they are known, see schema.Output.
+        self.outputs: dict[str, Any] | None = None
         # The LM exchanges that tasks wait for; made with the first.
         self.exchanges: set[Any] | None = None
         # Made when the first child is, as most calls have none.
@@ -120,15 +120,20 @@ def partial(**fields: Any) -> bool:
     if nobody waits for them any more, or there is no host.
 
     Raises:
-        ValueError: a field is not one of the program's output fields, or its value is not JSON.
+        ValueError: a field is not one of the program's output fields, or its value does not fit
+            the type that the signature gives it, or is not JSON.
     """
     scope = current_scope()
     if scope is None:
         return False
     known = scope.outputs
-    unknown = [] if known is None else [name for name in fields if name not in known]
-    if unknown:
-        raise ValueError(f"the program has no output field {unknown}; it has {known}")
+    if known is not None:
+        unknown = [name for name in fields if name not in known]
+        if unknown:
+            raise ValueError(f"the program has no output field {unknown}; it has {list(known)}")
+        for name, value in fields.items():
+            if (misfit := known[name].misfit(value)) is not None:
+                raise ValueError(f"the partial answer's `{name}` does not fit: {misfit}")
     from pydantic_core import to_jsonable_python
 
     try:

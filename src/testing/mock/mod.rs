@@ -23,7 +23,7 @@ pub use self::{
 };
 use crate::{
     Cause, Classify, Error, InvalidInput, PredictRequest, Prediction,
-    innermost::{MAX_IN_FLIGHT, MAX_WAITING, Permits, Stop, Turn},
+    innermost::{LmNames, MAX_IN_FLIGHT, MAX_WAITING, Permits, Stop, Turn},
 };
 
 type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
@@ -129,6 +129,7 @@ pub struct MockDspy {
     permits: Arc<Permits>,
     limits: (usize, usize),
     fields: Option<Arc<[Box<str>]>>,
+    lms: Arc<LmNames>,
     turn: Turn,
 }
 
@@ -173,6 +174,7 @@ impl MockDspy {
             permits: Arc::new(Permits::new(MAX_IN_FLIGHT, MAX_WAITING)),
             limits: (MAX_IN_FLIGHT, MAX_WAITING),
             fields: None,
+            lms: Arc::default(),
             turn: Turn::Idle,
         }
     }
@@ -203,6 +205,14 @@ impl MockDspy {
     #[must_use]
     pub fn with_inputs<N: Into<Box<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.fields = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// As `Load::lms`: the names of the LMs that a request may choose one by. Without it, one that
+    /// names any is refused.
+    #[must_use]
+    pub fn with_lms<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.lms = Arc::new(names.into_iter().collect());
         self
     }
 
@@ -296,6 +306,7 @@ impl MockDspy {
                 return refuse(Some(name), format!("the input `{name}` is missing"));
             }
         }
+        self.lms.check("mock", request.lm())?;
         Stop::refuse(request.context_ref()).map_or(Ok(()), Err)
     }
 
@@ -341,6 +352,7 @@ impl Clone for MockDspy {
             permits: self.permits.clone(),
             limits: self.limits,
             fields: self.fields.clone(),
+            lms: self.lms.clone(),
             turn: Turn::Idle,
         }
     }

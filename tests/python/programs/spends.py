@@ -32,6 +32,12 @@ class Misnames(Drafts):
         return await super().aforward(**inputs)
 
 
+class Mistypes(Drafts):
+    async def aforward(self, **inputs):
+        tower_dspy.partial(answer=["a", "list"])
+        return await super().aforward(**inputs)
+
+
 async def drafts_and_blocks(port: int):
     """Leaves a draft and holds the GIL."""
     tower_dspy.partial(answer="before the block", sources=[1, {"page": None}])

@@ -41,6 +41,23 @@ async def use(key: str, way: str, text: str) -> dict:
     return {"answer": answer}
 
 
+class Use(dspy.Module):
+    """The same as a sync program: the tool is called on the thread that this runs on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        (self.tool,) = tower_dspy.tools("probe")
+
+    def forward(self, key: str, way: str, text: str):
+        try:
+            return {"answer": self.tool(text=text) if way == "sync" else self.tool()}
+        except tower_dspy.ToolError as error:
+            return {"failed": str(error)}
+        except BaseException as error:
+            witness.note(key, type(error).__name__)
+            raise
+
+
 async def _later(tool: dspy.Tool, text: str):
     return await tool.acall(text=text)
 
@@ -54,6 +71,22 @@ async def again(key: str) -> dict:
         except asyncio.CancelledError:
             witness.note(key, "cancelled")
     return {}
+
+
+class Again(dspy.Module):
+    """The same as a sync program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        (self.tool,) = tower_dspy.tools("probe")
+
+    def forward(self, key: str):
+        for _ in range(2):
+            try:
+                self.tool(text=key)
+            except BaseException as error:
+                witness.note(key, type(error).__name__)
+        return {}
 
 
 async def missing() -> dict:

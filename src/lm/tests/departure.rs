@@ -1,0 +1,168 @@
+//! What has ended before its request leaves is not sent, whoever was slow.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::poll;
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout},
+};
+use tower::{Service, ServiceExt, layer::layer_fn, service_fn};
+
+use super::{
+    super::departure::{CallOver, MadeFor},
+    *,
+};
+use crate::{Cancel, Cause, TimeoutLayer, testing::ScriptedLm};
+
+const URL: &str = "http://lm/v1";
+
+/// An LM of a layer that takes a second for each request, around `outer`; counts what is sent.
+fn slow(limits: LmLimits) -> (Lm, Arc<AtomicUsize>) {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let service = service_fn(move |_: LmRequest| {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Ok::<_, Infallible>(Response::new(Pieces::after([]))))
+    });
+    let lm = Lm::new("openai/x").base_url(URL).key(KEY).limits(limits);
+    (lm.http(service), sent)
+}
+
+/// A layer that keeps each request for a second.
+fn keeps(lm: Lm) -> LmHandle {
+    let layer = layer_fn(|inner: LmHttp| {
+        service_fn(move |request: LmRequest| {
+            let mut inner = inner.clone();
+            async move {
+                sleep(SECOND).await;
+                inner.ready().await?.call(request).await
+            }
+        })
+    });
+    lm.layer(layer).connect().expect("it is complete")
+}
+
+/// The failure of a request that a layer kept until its limit passed.
+async fn kept(lm: LmHandle, mut request: LmRequest, deadline: Option<Duration>) -> LmFailureKind {
+    if let Some(limit) = deadline {
+        request.context_mut().limit(Deadline::within(limit));
+    }
+    let (request, log) = with_log(request);
+    let began = Instant::now();
+    let failure = lm.send(request).await.expect_err("it is late");
+    assert_eq!(began.elapsed(), SECOND);
+    assert_eq!(outcomes(&log), [LmOutcome::Refused]);
+    failure.kind()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_layer_keeps_until_its_limit_is_not_sent_and_the_limit_is_named() {
+    let ask = || request(URL, "x", false);
+    let (lm, sent) = slow(LmLimits::new());
+    let kind = kept(keeps(lm.clone()), ask(), Some(SECOND)).await;
+    assert_eq!(kind, LmFailureKind::Deadline);
+    // The limit of an attempt, which a layer keeps; were it the deadline, nobody would try again.
+    let attempt = lm.layer(TimeoutLayer::new(SECOND));
+    let kind = kept(keeps(attempt), ask(), None).await;
+    assert_eq!(kind, LmFailureKind::TotalTimeout);
+    assert_eq!(sent.load(Ordering::Relaxed), 0);
+
+    let (lm, sent) = slow(LmLimits::new().with_total(SECOND));
+    let kind = kept(keeps(lm), ask(), None).await;
+    assert_eq!(kind, LmFailureKind::TotalTimeout);
+    assert_eq!(sent.load(Ordering::Relaxed), 0);
+}
+
+/// A call that a test ends.
+#[derive(Default)]
+struct Call(AtomicBool);
+
+impl MadeFor for Call {
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What may end a request between the poll that hands it to its connection and that one's own.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    Deadline,
+    Cancel,
+    Call,
+}
+
+#[tokio::test]
+async fn what_ends_before_its_connection_has_a_turn_is_not_written() {
+    let server = ScriptedLm::start().await.expect("a server");
+    let lm = Lm::new("openai/x").base_url(server.base_url()).key(KEY);
+    let lm = lm.connect().expect("it is complete");
+    let ask = |model: &str| request(server.base_url(), model, false);
+    for end in [Ends::Deadline, Ends::Cancel, Ends::Call] {
+        // There is a connection that waits for the next request.
+        let first = lm.send(ask("first")).await.expect("an answer");
+        text(first.into_body()).await.expect("a body");
+
+        let (mut late, log) = with_log(ask("late"));
+        let (node, call) = (Cancel::new(), Arc::new(Call::default()));
+        let deadline = Deadline::within(Duration::from_millis(200));
+        match end {
+            Ends::Deadline => drop(late.context_mut().limit(deadline)),
+            Ends::Cancel => late.context_mut().cancel = node.clone(),
+            Ends::Call => drop(late.extensions_mut().insert(CallOver(call.clone()))),
+        }
+        let mut sending = Box::pin(lm.send(late));
+        // It is with the connection, whose task is next on this runtime's only thread.
+        assert!(poll!(&mut sending).is_pending(), "{end:?}");
+        match end {
+            Ends::Deadline => while !deadline.is_past() {},
+            Ends::Cancel => drop(node.cancel(Cause::ClientGone)),
+            Ends::Call => call.0.store(true, Ordering::Relaxed),
+        }
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        let failure = sending.await.expect_err("it was not sent");
+        let kind = match end {
+            Ends::Deadline => LmFailureKind::Deadline,
+            Ends::Cancel | Ends::Call => LmFailureKind::Refused,
+        };
+        assert_eq!(failure.kind(), kind, "{end:?}: {failure}");
+        let call = &log.calls()[0];
+        assert_eq!(
+            (call.outcome, call.sent),
+            (LmOutcome::Refused, None),
+            "{end:?}"
+        );
+        // Its connection is closed, and no byte of it has come.
+        let closed = server.wait_for_connections(|open| open == 0);
+        closed.await.expect("a closed connection");
+        assert!(server.requests("late").is_empty(), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_moment_at_which_a_request_leaves_is_told() {
+    let server = ScriptedLm::start().await.expect("a server");
+    let lm = Lm::new("openai/x").base_url(server.base_url()).key(KEY);
+    let lm = lm.connect().expect("it is complete");
+    let (request, log) = with_log(request(server.base_url(), "sent", false));
+    let answer = timeout(30 * SECOND, lm.send(request))
+        .await
+        .expect("in time");
+    text(answer.expect("an answer").into_body())
+        .await
+        .expect("a body");
+    let call = &log.calls()[0];
+    let sent = call.sent.expect("it was sent");
+    assert!(
+        call.started <= sent && sent <= call.started + call.duration,
+        "{call:?}"
+    );
+}

@@ -1,0 +1,90 @@
+//! Keys of LMs stay in the host's process: a worker never has one.
+
+use serde_json::json;
+use tower::ServiceExt;
+use tower_dspy::{Host, Lm, testing::scripted_lm::Reply};
+
+use crate::{
+    support::{ask, lm, lm_server, own_process_with},
+    workers::{stop, workers},
+};
+
+/// What the only worker finds of these in its memory, its environment and its arguments.
+async fn look_for<const N: usize>(host: &Host, texts: [&str; N]) -> serde_json::Value {
+    let looks = host.function("memory:holds", None).await.unwrap();
+    // Or it would find what it was asked for.
+    let halves = texts.map(|text| text.split_at(text.len() / 2));
+    let halves = json!({"halves": halves.to_vec()});
+    looks.call(halves).await.unwrap()
+}
+
+/// The worker's own look at its memory: a key that was there once would most likely be there still.
+#[tokio::test]
+async fn no_key_is_ever_in_a_workers_memory_environment_or_arguments() {
+    // Put together here, so that nothing but a leak can hold them.
+    let [given, of_tenant] = ["given", "tenant"].map(|what| format!("sk-{what}-{}", 6 * 7 * 1009));
+    let server = lm_server().await;
+    server.script("w-keys", Reply::echo());
+    let host = workers(1).await.start().await.expect("a worker");
+    let by_tenant = of_tenant.clone();
+    let lms = [
+        ("given", lm("w-keys").await.key(&given)),
+        (
+            "tenants",
+            lm("w-keys")
+                .await
+                .key_with(move |_| Some(by_tenant.clone())),
+        ),
+    ];
+    let qa = host.load("question -> answer").lms(lms).await.unwrap();
+    for name in ["given", "tenants"] {
+        let request = ask("a question that is remembered").with_lm(name);
+        qa.clone().oneshot(request).await.unwrap();
+    }
+    // A provider's refusal, too, which may repeat the key.
+    server.script("w-keys", Reply::status(401));
+    qa.oneshot(ask("?")).await.unwrap_err();
+    let sent: Vec<_> = server.requests("w-keys");
+    let sent: Vec<_> = sent.iter().map(|sent| sent.authorization()).collect();
+    let bearers = [&given, &of_tenant, &given].map(|key| format!("Bearer {key}"));
+    assert_eq!(sent, bearers.each_ref().map(|key| Some(&**key)));
+
+    // The last is there for sure: the search is worth something.
+    let found = look_for(&host, [&given, &of_tenant, tower_dspy::lm::PLACEHOLDER]).await;
+    assert_eq!(found["in_memory"][0], 0, "{found}");
+    assert_eq!(found["in_memory"][1], 0, "{found}");
+    assert!(found["in_memory"][2].as_u64() > Some(0), "{found}");
+    assert_eq!(found["shown"], json!([0, 0, 0]), "{found}");
+    stop(host).await;
+}
+
+#[tokio::test]
+async fn a_workers_environment_has_no_providers_key_unless_it_is_passed() {
+    let name = "worker_keys::a_workers_environment_has_no_providers_key_unless_it_is_passed";
+    let env = [
+        ("OPENAI_API_KEY", "sk-of-openai"),
+        ("XAI_API_KEY", "xai-passed"),
+    ];
+    if own_process_with(name, &env).await.is_some() {
+        return;
+    }
+    let host = workers(1)
+        .await
+        .pass_key("XAI_API_KEY")
+        .start()
+        .await
+        .unwrap();
+    let model = "w-env";
+    lm_server().await.script(model, Reply::echo());
+    // The key is the one of the variable all the same.
+    let lm = Lm::new(format!("openai/{model}")).base_url(lm_server().await.base_url());
+    let qa = host.load("question -> answer").lm(lm).await.unwrap();
+    qa.oneshot(ask("?")).await.unwrap();
+    let sent = lm_server().await.requests(model);
+    assert_eq!(sent[0].authorization(), Some("Bearer sk-of-openai"));
+    let found = look_for(&host, ["sk-of-openai", "xai-passed"]).await;
+    assert_eq!(found["in_memory"][0], 0, "{found}");
+    assert_eq!(found["shown"][0], 0, "{found}");
+    assert!(found["shown"][1].as_u64() > Some(0), "{found}");
+    stop(host).await;
+}
