@@ -273,7 +273,8 @@ async fn a_pool_that_cannot_come_up_waits_between_its_starts() {
     let crashes = format!(
         "import os, pathlib\nif pathlib.Path({path:?}).exists(): os._exit(5)\nasync def f(): pass"
     );
-    host.function("f", Some(&crashes)).await.unwrap();
+    // Loaded for as long as somebody may call it.
+    let loaded = host.function("f", Some(&crashes)).await.unwrap();
     fs::write(&path, "").unwrap();
     kill(host.worker_stats().unwrap().processes[0].pid);
     let failed = || host.worker_stats().unwrap().failed_starts;
@@ -288,5 +289,6 @@ async fn a_pool_that_cannot_come_up_waits_between_its_starts() {
         host.worker_stats().unwrap().processes[..],
         [ref one] if one.state == WorkerState::Ready
     ));
+    drop(loaded);
     stop(host).await;
 }
