@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, Host, InboundLayer, Lm, PythonEnv,
-    inbound::axum::{liveness, predict, serve},
+    inbound::axum::{Programs, liveness, serve},
     testing::{ScriptedLm, scripted_lm::Reply},
 };
 
@@ -38,22 +38,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .max_in_flight(64)
         .await?;
 
+    let schema = qa.schema().clone();
     let qa = ServiceBuilder::new()
         .deadline(Duration::from_secs(10))
         .retries(2)
         .attempt_timeout(Duration::from_secs(4))
         .service(qa);
 
-    let app = Router::new()
-        .route("/qa", predict(qa)) // a client that hangs up cancels its call
+    // Each program is a POST route, and a client that hangs up cancels its call. What programs take,
+    // give and fail with is told at /openapi.json.
+    let app: Router = Programs::new("questions", env!("CARGO_PKG_VERSION"))
+        .program("/qa", &schema, qa)
+        .into_router()
         .route("/livez", get(liveness))
         .route("/readyz", get(host.readiness()))
         .layer(InboundLayer::new().max(Duration::from_secs(30)));
 
-    let listener = TcpListener::bind("127.0.0.1:8080").await?;
+    // In a container: 0.0.0.0:8080.
+    let address = std::env::var("ADDRESS").unwrap_or("127.0.0.1:8080".to_owned());
+    let listener = TcpListener::bind(address).await?;
     eprintln!("http://{}", listener.local_addr()?);
     // Until SIGTERM or Ctrl-C. Not ready from then on; what is in flight has 20 s to end, and when it
-    // is cancelled 2 s to clean up. Then connections are closed and the host is stopped.
+    // is cancelled 2 s to clean up. Then connections are closed and the host is stopped. Behind a load
+    // balancer, add `.delay(Duration::from_secs(5))`: it has to see first that this is not ready.
     let report = serve(listener, app, host.shutdown(Duration::from_secs(20))).await?;
     eprintln!("{report}");
     Ok(())

@@ -62,7 +62,8 @@
 //! | `lm` (default, part of both) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
 //! | `axum` | `inbound::axum`: a program behind a route, [`CallContext`] as an extractor, [`Error`] as a response, readiness, a server that ends in bounded time |
-//! | `tonic` | [`Carrier`] and [`Classify`] for tonic's request and status, [`Error`] as a status |
+//! | `openapi` | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
+//! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
 //!
@@ -78,13 +79,15 @@ pub mod deadline;
 pub mod drop_scope;
 pub mod error;
 pub mod inbound;
-#[cfg(any(feature = "_host", feature = "test-util"))]
+#[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
 mod innermost;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
 pub mod outbound;
 pub mod patterns;
+#[cfg(feature = "tonic")]
+pub mod proto;
 mod request;
 #[cfg(feature = "_host")]
 pub mod service;

@@ -50,7 +50,7 @@ impl Embedded {
             max_abandoned: MAX_ABANDONED,
             thread_grace: THREAD_GRACE,
             watchdog: true,
-            dump_held_gil: false,
+            dump_held_gil: true,
         }
     }
 
@@ -118,13 +118,13 @@ impl Embedded {
         self
     }
 
-    /// Whether the watchdog names the frame also while C code holds the GIL: no, unless said
-    /// otherwise. That the GIL is held is told in any case.
+    /// Whether the frame is named also while C code holds the GIL: yes, unless said otherwise. That
+    /// the GIL is held is told in any case.
     ///
-    /// For the hunt after such a program, not for production: Python's `faulthandler`, whose one
-    /// timer it uses, then reads the frames of all threads without the GIL. If the machine is so
-    /// busy that the watchdog's thread gets no turn for 120 ms while other threads run Python code,
-    /// it reads what changes meanwhile, and the process may crash.
+    /// For it the process is copied, as by a fork, and the copy looks at the frames of its threads,
+    /// a hundred of them at most. That is once for each time that the GIL is held so, or once a
+    /// second until it is of use, and not where the process has more than 512 MiB in memory: a copy
+    /// takes some milliseconds for each 100 MiB, and other threads may have to wait for it.
     pub fn dump_held_gil(mut self, yes: bool) -> Self {
         self.dump_held_gil = yes;
         self

@@ -23,8 +23,8 @@ pub enum Health {
     Blocked {
         /// The innermost Python frame of what blocks, as `file:line function`. `None` at first: it
         /// is found within about 100 ms, and only with the host's
-        /// [watchdog](super::Embedded::watchdog); while C code holds the GIL, only if it is
-        /// [asked for](super::Embedded::dump_held_gil).
+        /// [watchdog](super::Embedded::watchdog). While C code holds the GIL, in this process only,
+        /// and [unless it is not wanted](super::Embedded::dump_held_gil).
         frame: Option<String>,
         /// Nobody gets the GIL: C code holds it, and no thread runs Python code, sync programs
         /// included. Else the other threads go on.

@@ -1,12 +1,8 @@
 //! The thread that owns the interpreter, and what lives on it.
 
-use std::{
-    os::fd::{AsRawFd, OwnedFd},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::IntoPyDict};
 use tokio::sync::oneshot;
 
 use super::{
@@ -50,7 +46,7 @@ pub(super) fn own(
 
 /// What Python's thread runs.
 struct Loop<'py> {
-    watchdog: Option<(Bound<'py, PyAny>, Option<OwnedFd>)>,
+    watchdog: Option<Bound<'py, PyAny>>,
     module: Bound<'py, PyModule>,
     event_loop: Bound<'py, PyAny>,
     port: Bound<'py, Port>,
@@ -111,20 +107,17 @@ fn watch<'py>(
     event_loop: &Bound<'py, PyAny>,
     inbox: &Arc<Inbox>,
     settings: &Embedded,
-) -> PyResult<(Bound<'py, PyAny>, Option<OwnedFd>)> {
-    let write = if settings.dump_held_gil {
-        let (read, write) = dumps::pipe()?;
-        dumps::read_dumps(inbox.clone(), read)?;
-        Some(write)
-    } else {
-        None
-    };
-    let dumps = write.as_ref().map(AsRawFd::as_raw_fd);
-    let grace = settings.thread_grace.as_secs_f64();
-    let module = port.py().import("tower_dspy.watchdog")?;
-    let dog = module.getattr("Watchdog")?;
-    let dog = dog.call1((port, runner, event_loop, dumps, grace))?;
-    Ok((dog, write))
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = port.py();
+    if settings.dump_held_gil
+        && let Err(error) = dumps::watch(py, inbox.clone())
+    {
+        // As where the kernel knows no such file: the host does without.
+        tracing::warn!(target: "tower_dspy", %error, "what holds the GIL will not be named");
+    }
+    let grace = [("grace", settings.thread_grace.as_secs_f64())].into_py_dict(py)?;
+    let dog = py.import("tower_dspy.watchdog")?.getattr("Watchdog")?;
+    dog.call((port, runner, event_loop), Some(&grace))
 }
 
 impl Loop<'_> {
@@ -132,7 +125,7 @@ impl Loop<'_> {
         let stopped = self.port.getattr("is_stopped")?;
         let ran = self.module.call_method1("run", (&self.event_loop, stopped));
         inbox.close("it was stopped");
-        if let Some((dog, _)) = &self.watchdog {
+        if let Some(dog) = &self.watchdog {
             dog.call_method0("stop")?;
         }
         self.module.call_method1("close", (&self.event_loop,))?;

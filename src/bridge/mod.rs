@@ -60,6 +60,8 @@ mod port;
 #[cfg(feature = "python")]
 mod raised;
 #[cfg(feature = "python")]
+mod snapshot;
+#[cfg(feature = "python")]
 mod task_locals;
 
 // Port 2: worker processes.

@@ -15,6 +15,7 @@ pub struct Overloaded(Box<OverloadedFields>);
 struct OverloadedFields {
     program: Box<str>,
     why: Box<str>,
+    retry_after: Option<Duration>,
 }
 
 impl Overloaded {
@@ -39,17 +40,45 @@ impl Overloaded {
         Self::saying(program, why)
     }
 
+    /// The server of `program` has too many calls.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn remote(program: &str) -> Self {
+        Self::saying(program, "has too many calls on its server".into())
+    }
+
     fn saying(program: &str, why: String) -> Self {
         Self(Box::new(OverloadedFields {
             program: program.into(),
             why: why.into(),
+            retry_after: None,
         }))
+    }
+
+    /// The same, with the time after which another try makes sense.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: impl Into<Option<Duration>>) -> Self {
+        self.0.retry_after = wait.into();
+        self
+    }
+
+    /// After what time another try makes sense, if that is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 }
 
 impl Classify for Overloaded {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Overloaded
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    fn may_have_started(&self) -> bool {
+        false
     }
 }
 
@@ -89,6 +118,12 @@ impl InvalidInput {
         self.0.field.as_deref()
     }
 
+    /// What is wrong.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.0.problem
+    }
+
     /// What the program expects instead.
     #[must_use]
     pub fn expected(&self) -> &str {
@@ -99,6 +134,10 @@ impl InvalidInput {
 impl Classify for InvalidInput {
     fn kind(&self) -> ErrorKind {
         ErrorKind::InvalidInput
+    }
+
+    fn may_have_started(&self) -> bool {
+        false
     }
 }
 
@@ -315,69 +354,9 @@ impl fmt::Display for Status {
     }
 }
 
-/// The interpreter that was to run the call, or ran it, is gone.
-///
-/// Two are equal when their reasons are, whatever was [spent](Self::spent).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the Python host is gone ({}); the call cannot be answered", .0.reason)]
-pub struct Lost(Box<LostFields>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct LostFields {
-    reason: Box<str>,
-    spent: Beside,
-}
-
-impl Lost {
-    /// The host is gone because of `reason`, as a mock in a test says.
-    pub fn new(reason: impl Into<Box<str>>) -> Self {
-        Self(Box::new(LostFields {
-            reason: reason.into(),
-            spent: Beside(None),
-        }))
-    }
-
-    /// What became of the host.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.0.reason
-    }
-
-    /// The same, with what the call had spent.
-    #[must_use]
-    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
-        self.0.spent = Beside(spent.into());
-        self
-    }
-
-    /// What the call had spent until then; `None` if that is nothing, or went with the host.
-    #[must_use]
-    pub fn spent(&self) -> Option<&Spent> {
-        self.shared().map(|spent| &**spent)
-    }
-
-    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
-        self.0.spent.0.as_ref()
-    }
-}
-
-impl Classify for Lost {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Lost
-    }
-
-    fn spent(&self) -> Option<&Arc<Spent>> {
-        self.shared()
-    }
-
-    fn set_spent(&mut self, spent: Arc<Spent>) {
-        self.0.spent = Beside(Some(spent));
-    }
-}
-
 /// What was spent, which makes no other failure of the one that it rides on.
 #[derive(Clone, Debug)]
-struct Beside(Option<Arc<Spent>>);
+pub(super) struct Beside(pub(super) Option<Arc<Spent>>);
 
 impl PartialEq for Beside {
     fn eq(&self, _: &Self) -> bool {

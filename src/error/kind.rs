@@ -81,6 +81,12 @@ pub trait Classify {
         None
     }
 
+    /// Whether the work may have begun: `false` only if it surely did not, so that another try, also
+    /// elsewhere, repeats nothing.
+    fn may_have_started(&self) -> bool {
+        true
+    }
+
     /// What the call had spent, if the failure tells: a retry or a fallback hands it on to the next
     /// attempt.
     fn spent(&self) -> Option<&Arc<Spent>> {
@@ -103,6 +109,10 @@ impl Classify for BoxError {
 
     fn cancel_cause(&self) -> Option<Cause> {
         find(&**self, |error| error.cancel_cause()).flatten()
+    }
+
+    fn may_have_started(&self) -> bool {
+        find(&**self, |error| error.may_have_started()).unwrap_or(true)
     }
 
     fn spent(&self) -> Option<&Arc<Spent>> {
@@ -136,11 +146,19 @@ impl Classify for InvalidTimeout {
     fn kind(&self) -> ErrorKind {
         ErrorKind::InvalidInput
     }
+
+    fn may_have_started(&self) -> bool {
+        false
+    }
 }
 
 impl Classify for tower::load_shed::error::Overloaded {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Overloaded
+    }
+
+    fn may_have_started(&self) -> bool {
+        false
     }
 }
 
@@ -150,29 +168,8 @@ impl Classify for tower::timeout::error::Elapsed {
     }
 }
 
-#[cfg(feature = "tonic")]
-impl Classify for tonic::Status {
-    fn kind(&self) -> ErrorKind {
-        use tonic::Code;
-        if let Some(source) = StdError::source(self)
-            && let kind = ErrorKind::of(source)
-            && kind != ErrorKind::Other
-        {
-            return kind;
-        }
-        match self.code() {
-            Code::DeadlineExceeded => ErrorKind::Deadline,
-            Code::Cancelled => ErrorKind::Cancelled,
-            Code::ResourceExhausted => ErrorKind::Overloaded,
-            Code::InvalidArgument => ErrorKind::InvalidInput,
-            Code::Unavailable => ErrorKind::Lost,
-            _ => ErrorKind::Other,
-        }
-    }
-}
-
 /// Looks through `error` and its sources for the first that knows its sort.
-fn find<'a, T>(
+pub(crate) fn find<'a, T>(
     error: &'a (dyn StdError + 'static),
     read: impl FnOnce(&'a dyn Classify) -> T,
 ) -> Option<T> {

@@ -170,6 +170,10 @@ impl Classify for Elapsed {
         }
     }
 
+    fn may_have_started(&self) -> bool {
+        self.stage == Stage::Running
+    }
+
     fn spent(&self) -> Option<&Arc<Spent>> {
         self.spent.as_ref()
     }
@@ -181,10 +185,12 @@ impl Classify for Elapsed {
 
 /// The call was stopped for a reason other than the clock.
 ///
-/// Two are equal when their causes are, whatever was [spent](Self::spent).
+/// Two are equal when their causes are, whatever was [spent](Self::spent), and in whatever
+/// [stage](Self::stage).
 #[derive(Clone)]
 pub struct Cancelled {
     cause: Cause,
+    stage: Stage,
     spent: Option<Arc<Spent>>,
 }
 
@@ -192,7 +198,25 @@ impl Cancelled {
     /// Stopped because of `cause`.
     #[must_use]
     pub const fn new(cause: Cause) -> Self {
-        Self { cause, spent: None }
+        Self {
+            cause,
+            stage: Stage::Running,
+            spent: None,
+        }
+    }
+
+    /// The same, for a call that had come so far: [`Stage::BeforeStart`] if it surely never began.
+    /// [`new`](Self::new) says [`Stage::Running`].
+    #[must_use]
+    pub const fn with_stage(mut self, stage: Stage) -> Self {
+        self.stage = stage;
+        self
+    }
+
+    /// How far the call had come, as far as that is known.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// The same, with what the call had spent.
@@ -227,6 +251,7 @@ impl fmt::Debug for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cancelled")
             .field("cause", &self.cause)
+            .field("stage", &self.stage)
             .field("spent", &self.spent)
             .finish()
     }
@@ -258,6 +283,10 @@ impl Classify for Cancelled {
 
     fn cancel_cause(&self) -> Option<Cause> {
         Some(self.cause)
+    }
+
+    fn may_have_started(&self) -> bool {
+        self.stage == Stage::Running
     }
 
     fn spent(&self) -> Option<&Arc<Spent>> {

@@ -8,11 +8,17 @@
 mod failures;
 mod kind;
 mod limits;
+mod lost;
+#[cfg(feature = "tonic")]
+mod status;
 
-pub use failures::{InvalidInput, LmError, Lost, Overloaded, ProgramError};
+pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
+#[cfg(feature = "tonic")]
+pub(crate) use kind::find;
 pub(crate) use kind::spent_of;
 pub use kind::{Classify, ErrorKind};
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
+pub use lost::Lost;
 
 use std::sync::Arc;
 
@@ -62,7 +68,19 @@ impl Classify for Error {
     fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
             Self::Lm(error) => error.retry_after(),
+            Self::Overloaded(error) => error.retry_after(),
             _ => None,
+        }
+    }
+
+    fn may_have_started(&self) -> bool {
+        match self {
+            Self::Elapsed(error) => error.may_have_started(),
+            Self::Cancelled(error) => error.may_have_started(),
+            Self::Overloaded(error) => error.may_have_started(),
+            Self::InvalidInput(error) => error.may_have_started(),
+            Self::Lost(error) => error.may_have_started(),
+            Self::Program(_) | Self::Lm(_) => true,
         }
     }
 
@@ -105,7 +123,7 @@ impl Error {
     }
 
     /// The same, with what the call had spent.
-    #[cfg(feature = "_host")]
+    #[cfg(any(feature = "_host", feature = "tonic"))]
     pub(crate) fn with_spent(self, spent: Option<Arc<Spent>>) -> Self {
         match self {
             Self::Elapsed(error) => error.with_spent(spent).into(),

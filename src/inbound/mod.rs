@@ -8,12 +8,17 @@
 #[cfg(feature = "axum")]
 pub mod axum;
 mod client_gone;
+mod grpc;
 mod layer;
 mod protocol;
 pub mod respond;
 mod serve;
+#[cfg(feature = "tonic")]
+pub mod tonic;
 
 pub use client_gone::ClientBody;
+#[cfg(feature = "tonic")]
+pub(crate) use grpc::cut;
 pub use layer::{Inbound, InboundBody, InboundFuture, InboundLayer};
 pub use protocol::Protocol;
 pub use respond::{ErrorResponse, GrpcCode};

@@ -6,7 +6,7 @@
 //! | `Cancelled` | 499 Client Closed Request | `CANCELLED` |
 //! | `ShuttingDown` | 503 Service Unavailable | `UNAVAILABLE` |
 //! | `Overloaded` | 503 Service Unavailable | `RESOURCE_EXHAUSTED` |
-//! | `InvalidInput` | 422 Unprocessable Content; 400 Bad Request for a timeout that cannot be read | `INVALID_ARGUMENT` |
+//! | `InvalidInput` | 422 Unprocessable Content; 400 Bad Request for a timeout that cannot be read; 404 Not Found for a program that is not there, `NOT_FOUND` | `INVALID_ARGUMENT` |
 //! | `Program` | 500 Internal Server Error | `UNKNOWN` |
 //! | `LmUnavailable` | 503 Service Unavailable | `UNAVAILABLE` |
 //! | `LmRejected` | 502 Bad Gateway | `INTERNAL` |
@@ -19,9 +19,8 @@
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use tower::BoxError;
 
@@ -30,12 +29,6 @@ use crate::{Classify, Error, ErrorKind, InvalidInput, deadline::InvalidTimeout};
 
 /// The media type of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// What gRPC wants encoded in a message: all but printable ASCII, and the percent sign.
-const IN_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// A gRPC status code, of those that the table uses.
 ///
@@ -52,6 +45,8 @@ pub enum GrpcCode {
     InvalidArgument = 3,
     /// The time ran out.
     DeadlineExceeded = 4,
+    /// There is nothing of that name.
+    NotFound = 5,
     /// There is no room for the call.
     ResourceExhausted = 8,
     /// Something inside is broken.
@@ -184,13 +179,16 @@ const fn row(kind: ErrorKind) -> Row {
 /// told, by [`InvalidInput`] and [`InvalidTimeout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorResponse {
-    kind: ErrorKind,
+    pub(super) kind: ErrorKind,
     status: StatusCode,
     title: &'static str,
-    code: GrpcCode,
-    detail: Box<str>,
-    field: Option<Box<str>>,
-    retry_after: Option<Duration>,
+    pub(super) code: GrpcCode,
+    pub(super) detail: Box<str>,
+    pub(super) field: Option<Box<str>>,
+    pub(super) retry_after: Option<Duration>,
+    /// What else gRPC's details say.
+    #[cfg(feature = "tonic")]
+    pub(super) facts: crate::proto::Facts,
 }
 
 impl ErrorResponse {
@@ -198,9 +196,16 @@ impl ErrorResponse {
     #[must_use]
     pub fn of<E: Classify + Into<BoxError>>(error: E) -> Self {
         let mut response = Self::by(&error);
-        if response.kind == ErrorKind::InvalidInput {
+        if cfg!(feature = "tonic") || response.kind == ErrorKind::InvalidInput {
             response.tell(&*error.into());
         }
+        response
+    }
+
+    #[cfg(feature = "tonic")]
+    pub(super) fn by_ref(error: &Error) -> Self {
+        let mut response = Self::by(error);
+        response.tell(error);
         response
     }
 
@@ -223,6 +228,25 @@ impl ErrorResponse {
             detail: row.detail.into(),
             field: None,
             retry_after: None,
+            #[cfg(feature = "tonic")]
+            facts: crate::proto::Facts::default(),
+        }
+    }
+
+    /// There is no program of the name `asked`.
+    #[cfg(feature = "tonic")]
+    pub(super) fn no_program(asked: &str, known: &[&str]) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            title: "Not Found",
+            code: GrpcCode::NotFound,
+            detail: format!(
+                "there is no program `{asked}`; there are: {}",
+                known.join(", ")
+            )
+            .into(),
+            field: Some("program".into()),
+            ..Self::of_kind(ErrorKind::InvalidInput)
         }
     }
 
@@ -245,8 +269,7 @@ impl ErrorResponse {
         }
     }
 
-    /// A request whose body had not come by its deadline: nothing was begun, and the client may
-    /// repeat it.
+    /// A request whose body had not come by its deadline: nothing was begun.
     #[cfg(feature = "axum")]
     pub(super) fn slow_body() -> Self {
         Self {
@@ -257,8 +280,13 @@ impl ErrorResponse {
         }
     }
 
-    /// Repeats what the first among `error` and its sources says that is about the request itself.
+    /// Repeats what the first among `error` and its sources says that is about the request itself,
+    /// and what is told of every failure.
     fn tell(&mut self, error: &(dyn StdError + 'static)) {
+        #[cfg(feature = "tonic")]
+        {
+            self.facts = crate::proto::Facts::of(error);
+        }
         let mut next = Some(error);
         while let Some(error) = next {
             let input = match error.downcast_ref::<Error>() {
@@ -342,24 +370,6 @@ impl ErrorResponse {
         response
     }
 
-    /// For gRPC: 200, `grpc-status` and `grpc-message` in the head, and no body ("trailers only").
-    ///
-    /// A known [`retry_after`](Self::retry_after) is not told: gRPC has `grpc-retry-pushback-ms`
-    /// for it, which makes clients with a retry policy try again also after codes that it leaves
-    /// out.
-    #[must_use]
-    pub fn into_grpc(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, GRPC);
-        headers.insert(GRPC_STATUS, HeaderValue::from(self.code as u16));
-        let message = utf8_percent_encode(&self.detail, IN_MESSAGE).to_string();
-        if let Ok(message) = HeaderValue::try_from(message) {
-            headers.insert(GRPC_MESSAGE, message);
-        }
-        response
-    }
-
     /// In the form of the protocol `to`.
     #[must_use]
     pub fn into_protocol(self, to: Protocol) -> Response<Full<Bytes>> {
@@ -367,26 +377,6 @@ impl ErrorResponse {
             Protocol::Http => self.into_http(),
             Protocol::Grpc => self.into_grpc(),
         }
-    }
-}
-
-#[cfg(feature = "tonic")]
-impl From<ErrorResponse> for tonic::Status {
-    fn from(response: ErrorResponse) -> Self {
-        Self::new(response.code.into(), response.detail)
-    }
-}
-
-/// By the [table](self). The error stays the status's source, for layers in this process; it is not
-/// sent.
-#[cfg(feature = "tonic")]
-impl From<Error> for tonic::Status {
-    fn from(error: Error) -> Self {
-        let mut response = ErrorResponse::by(&error);
-        response.tell(&error);
-        let mut status = Self::from(response);
-        status.set_source(std::sync::Arc::new(error));
-        status
     }
 }
 

@@ -33,7 +33,8 @@ impl Stop {
     /// The error for a call that is to end before it has started.
     pub(crate) fn refuse(context: &CallContext) -> Option<Error> {
         if let Some(cause) = context.cancel.cause() {
-            return Some(Cancelled::new(cause).into());
+            let refused = Cancelled::new(cause).with_stage(Stage::BeforeStart);
+            return Some(refused.into());
         }
         let past = context.deadline.is_some_and(Deadline::is_past);
         past.then(|| {
@@ -58,6 +59,7 @@ impl Stop {
     }
 
     /// Why the work was told to stop, if it was.
+    #[cfg(any(feature = "_host", feature = "test-util"))]
     pub(crate) fn signalled(&self) -> Option<Cause> {
         self.signalled
     }

@@ -15,6 +15,8 @@ pub use dspy::DspyService;
 pub use function::Function;
 pub use future::PredictFuture;
 pub use load::{Load, LoadError};
+#[cfg(feature = "openapi")]
+pub(crate) use schema::JsonType;
 pub use schema::{InputField, Schema};
 pub use tool::{Tool, ToolCall};
 pub use typed::Typed;

@@ -17,6 +17,9 @@ pub struct Schema {
     /// The names of the output fields; `None` where only running the program tells.
     #[serde(default)]
     pub outputs: Option<Vec<String>>,
+    /// The JSON types of each, in the same order.
+    #[serde(default)]
+    output_types: Option<Vec<Option<Vec<JsonType>>>>,
 }
 
 /// One input field.
@@ -30,12 +33,17 @@ pub struct InputField {
     /// Its Python type, as a reader would write it.
     pub expected: String,
     /// The JSON types it may have; `None` if any.
-    types: Option<Vec<JsonType>>,
+    pub(crate) types: Option<Vec<JsonType>>,
 }
 
+/// The name of an output field and the JSON types that it may have; `None` if any.
+#[cfg(feature = "openapi")]
+pub(crate) type OutputField<'a> = (&'a str, Option<&'a [JsonType]>);
+
+/// A type that JSON knows, and one that DSPy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum JsonType {
+pub(crate) enum JsonType {
     Null,
     Boolean,
     Integer,
@@ -101,6 +109,27 @@ impl Schema {
             }
         }
         Ok(())
+    }
+
+    /// The output fields, if they are known.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn typed_outputs(&self) -> Option<Vec<OutputField<'_>>> {
+        let types = self.output_types.as_deref().unwrap_or_default();
+        let typed = |(n, name)| {
+            let types: Option<&Option<Vec<JsonType>>> = types.get(n);
+            (
+                String::as_str(name),
+                types.and_then(|types| types.as_deref()),
+            )
+        };
+        Some(
+            self.outputs
+                .as_ref()?
+                .iter()
+                .enumerate()
+                .map(typed)
+                .collect(),
+        )
     }
 
     fn field(&self, name: &str) -> Option<&InputField> {

@@ -33,7 +33,6 @@ async fn a_c_call_that_holds_the_gil_delays_no_deadline_and_shows_in_the_health(
     eventually("a healthy host", || host.health() == Health::Ready).await;
 
     let blocker = Blocker::new(&host, "asks:holds_the_gil").await;
-    // That its frame is named too, where that is asked for, is tested beside the watchdog.
     let blocked = |health| matches!(health, Health::Blocked { gil_held: true, .. });
     eventually("the held GIL to show", || blocked(host.health())).await;
     // A call that Python does not even see, and one that waits for the LM.

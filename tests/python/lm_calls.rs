@@ -16,7 +16,7 @@ use tower_dspy::{
     testing::scripted_lm::{Outcome, Reply, RequestRecord},
 };
 
-use crate::support::{ask, eventually, host, lm, lm_server, load, own_process};
+use crate::support::{ask, ask_as, eventually, host, lm, lm_server, load, open, own_process};
 
 fn question(text: &str, times: usize) -> PredictRequest {
     PredictRequest::new(json!({"question": text, "times": times}))
@@ -223,7 +223,11 @@ async fn a_thread_that_still_asks_ends_with_the_answer() {
     let (host, server) = (host().await, lm_server().await);
     server.script("given-up-thread", Reply::hang());
     let program = load(&host, "lm_calls:gives_up_on_a_thread", "given-up-thread").await;
-    let answer = program.clone().oneshot(ask("?")).await.unwrap();
+    let call = tokio::spawn(program.clone().oneshot(ask_as("given-up-thread")));
+    let asked = server.wait_for("given-up-thread", |all| all.len() == 1);
+    asked.await.unwrap();
+    open(&host, "given-up-thread").await;
+    let answer = call.await.unwrap().unwrap();
     assert_eq!(answer.outputs["answer"], "a guess");
     server.wait_for("given-up-thread", all_gone).await.unwrap();
     eventually("the thread's end", || program.in_flight() == 0).await;

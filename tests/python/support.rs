@@ -54,8 +54,6 @@ pub(crate) async fn start() -> Host {
             return workers.start().await.expect("a worker");
         }
         let embedded = Host::embedded().venv(venv).python_path(programs());
-        // Among the threads of other tests it might crash them all.
-        let embedded = embedded.dump_held_gil(env::var_os(ALONE).is_some());
         embedded.start().await.expect("a host")
     });
     host.await.clone()

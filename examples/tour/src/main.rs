@@ -1,4 +1,4 @@
-//! Eleven short scenes: what tower-dspy does to real DSPy programs.
+//! Twelve short scenes: what tower-dspy does to real DSPy programs.
 //!
 //! Run: `cargo run --release`
 //!
@@ -29,6 +29,7 @@ use crate::{
     args::{Args, Command, RealLm, USAGE},
     scenes::{
         batch, cancel, combined, deadline, fallback, grace, hang, retry, session, stale, timeout,
+        workers,
     },
     stage::{Stage, Trouble, start_host, venv_path},
 };
@@ -112,6 +113,7 @@ async fn tour(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<bool, T
         Act::play(stage, 9, "A batch under one deadline", batch::play).await,
         Act::play(stage, 10, "All patterns combined", combined::play).await,
         Act::play(stage, 11, "An LM that hangs", hang::play).await,
+        Act::play(stage, 12, "What only a process can stop", workers::play).await,
     ];
     let compared = table::print(stage).await?;
 

@@ -64,11 +64,14 @@ pub(crate) fn venv_path() -> PathBuf {
         .join(".venv")
 }
 
+/// The tour's programs.
+pub(crate) const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs");
+
 /// Starts Python in `env`, with the tour's programs in reach.
 pub(crate) async fn start_host(env: &PythonEnv) -> Result<Host, StartError> {
     Host::embedded()
         .venv(env.prefix())
-        .python_path(concat!(env!("CARGO_MANIFEST_DIR"), "/programs"))
+        .python_path(PROGRAMS)
         .start()
         .await
 }

@@ -9,12 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ::axum::{
-    Router,
-    body::Body,
-    extract::ConnectInfo,
-    response::{IntoResponse, Response},
-};
+use ::axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -29,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{ServiceExt, service_fn, util::MapResult};
 
 use super::{
-    super::ErrorResponse,
+    super::{ErrorResponse, Protocol},
     socket::{Heard, Socket},
 };
 use crate::{Cancel, Cancelled, Carrier, Cause, Shutdown, ShutdownService, drop_scope};
@@ -99,9 +94,10 @@ impl Connections {
             request.extensions_mut().insert(ConnectInfo(peer.clone()));
             // A node of each request's own: many would wait in one.
             request.context_mut().cancel = root.child();
+            let protocol = Protocol::of(request.headers());
             let (call, leaving) = (app.clone().oneshot(request), leaving.clone());
             async move {
-                let mut response = call.await.unwrap_or_else(answer);
+                let mut response = call.await.unwrap_or_else(|ended| answer(ended, protocol));
                 if leaving.is_cancelled() {
                     say_close(version, &mut response);
                 }
@@ -191,16 +187,26 @@ impl From<Infallible> for Ended {
 fn judge(answered: Result<Response, Infallible>) -> Result<Response, Ended> {
     let response = answered.unwrap_or_else(|never| match never {});
     // 499 is what the table says to a call that was cancelled.
-    if response.status().is_server_error() || response.status().as_u16() == 499 {
+    let failed = response.status().is_server_error() || response.status().as_u16() == 499;
+    if failed || failed_in_grpc(&response) {
         Err(Ended::Failed(Box::new(response)))
     } else {
         Ok(response)
     }
 }
 
-fn answer(ended: Ended) -> Response {
+/// Whether a gRPC status in the head says the same: none that lays the fault at the client's door.
+fn failed_in_grpc(response: &Response) -> bool {
+    let code = response.headers().get("grpc-status");
+    let code = code.and_then(|code| code.to_str().ok()?.parse::<u8>().ok());
+    matches!(code, Some(1 | 2 | 4 | 8 | 10 | 13..=15))
+}
+
+fn answer(ended: Ended, protocol: Protocol) -> Response {
     match ended {
         Ended::Failed(response) => *response,
-        Ended::Cancelled(cancelled) => IntoResponse::into_response(ErrorResponse::of(cancelled)),
+        Ended::Cancelled(cancelled) => ErrorResponse::of(cancelled)
+            .into_protocol(protocol)
+            .map(Body::new),
     }
 }

@@ -46,6 +46,32 @@ impl Host {
         }
     }
 
+    /// gRPC's health service for this host (feature `tonic`): `SERVING` where
+    /// [`readiness`](Self::readiness) answers 200, else `NOT_SERVING`.
+    ///
+    /// ```no_run
+    /// use tonic::service::Routes;
+    /// use tower_dspy::{DspyService, Host, inbound::tonic::Programs};
+    ///
+    /// # fn example(host: Host, qa: DspyService) {
+    /// let routes = Routes::new(Programs::new().program("qa", qa).into_service())
+    ///     .add_service(host.grpc_health());
+    /// # let _ = routes;
+    /// # }
+    /// ```
+    #[cfg(feature = "tonic")]
+    pub fn grpc_health(
+        &self,
+    ) -> tonic_health::pb::health_server::HealthServer<
+        crate::inbound::tonic::Readiness<impl Fn() -> bool + Clone + Send + Sync + 'static + use<>>,
+    > {
+        let host = self.clone();
+        crate::inbound::tonic::health(self.shutdown_handle(), move || {
+            let welcome = host.shutdown_handle().is_ready();
+            said(welcome, &host.health()).0 == StatusCode::OK
+        })
+    }
+
     /// Ends a server at SIGTERM or Ctrl-C, and this host after it; for
     /// [`serve`](crate::inbound::axum::serve).
     ///

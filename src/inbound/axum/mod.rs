@@ -7,6 +7,8 @@
 mod connections;
 #[cfg(feature = "_host")]
 mod host;
+#[cfg(all(feature = "openapi", feature = "_host"))]
+mod openapi;
 mod prediction;
 mod report;
 mod serve;
@@ -28,6 +30,8 @@ use serde_json::Value;
 use tokio::time::{error::Elapsed, timeout_at};
 use tower::{BoxError, Service, ServiceExt};
 
+#[cfg(all(feature = "openapi", feature = "_host"))]
+pub use self::openapi::Programs;
 pub use self::{
     report::ServeReport,
     serve::{Server, serve},

@@ -9,7 +9,8 @@ use crate::layers::ShutdownReport;
 #[non_exhaustive]
 pub struct ServeReport {
     /// What became of the requests, probes included. Those that were answered with a status of 5xx
-    /// or 499 count as failed, or as cancelled if that was after the shutdown told them to stop.
+    /// or 499, or with a gRPC status that says as much, count as failed, or as cancelled if that
+    /// was after the shutdown told them to stop.
     pub requests: ShutdownReport,
     /// How many connections were closed before they were done: their clients had not sent all of
     /// their requests, or not received all of their answers.

@@ -104,7 +104,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if mem::take(this.refused) {
-            return Poll::Ready(Err(Cancelled::new(Cause::Shutdown).into()));
+            let refused = Cancelled::new(Cause::Shutdown).with_stage(Stage::BeforeStart);
+            return Poll::Ready(Err(refused.into()));
         }
         let Some(ticket) = this.ticket else {
             return Poll::Pending;

@@ -83,6 +83,11 @@ def test_a_signature_tells_inputs_and_outputs():
     told = schema.of_signature(dspy.Signature("question, k: int -> answer, score: float"))
     assert [field.name for field in told.inputs] == ["question", "k"]
     assert list(told.outputs) == ["answer", "score"]
+    assert told.describe()["output_types"] == [["string"], ["number"]]
+    told = schema.of_signature(
+        dspy.Signature("question -> ok: Optional[bool], tags: list[str], more: dict")
+    )
+    assert told.describe()["output_types"] == [["boolean", "null"], ["array"], ["object"]]
 
 
 def test_a_module_tells_its_parameters_or_its_predictors_fields():

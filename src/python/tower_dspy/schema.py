@@ -39,9 +39,10 @@ class Field:
 
 
 class Output:
-    """One output field, of which a partial answer may have a value."""
+    """One output field: the JSON types that it may have, and what fits it in a partial answer."""
 
     def __init__(self, annotation: Any) -> None:
+        self.types = ["string"] if annotation is str else _json_types(annotation)
         self._expected = _type_name(annotation)
         try:
             self._adapter = TypeAdapter(annotation)
@@ -70,8 +71,11 @@ class Schema:
         self._rich = [field for field in inputs if field.adapter is not None]
 
     def describe(self) -> dict[str, Any]:
-        outputs = None if self.outputs is None else list(self.outputs)
-        return {"inputs": [field.describe() for field in self.inputs], "outputs": outputs}
+        told: dict[str, Any] = {"inputs": [field.describe() for field in self.inputs]}
+        if self.outputs is not None:
+            told["outputs"] = list(self.outputs)
+            told["output_types"] = [field.types for field in self.outputs.values()]
+        return told
 
     def convert(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs with each rich field as its own type; refuses what does not fit."""

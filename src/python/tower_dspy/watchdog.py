@@ -1,11 +1,7 @@
 """Looks after the loop from a thread of its own: names what blocks it, and ends it where it may.
 
 Rust judges by the loop's heartbeat whether it is blocked. This thread says by what, as long as it
-gets the GIL itself. If a pipe of Rust's is given, it re-arms faulthandler's timer all the time:
-when C code holds the GIL, nobody does, and the dump that then goes into the pipe names the frame.
-No other thread runs Python code at such a time, so the frames stand still while they are read. But
-a thread that is only starved does not re-arm it either, while others run: reading their frames has
-crashed the process. So that is for whoever asks for it.
+gets the GIL itself; what holds that in C code, Rust finds out alone.
 
 A call that blocks the loop cannot hear that it is to stop. If it is over, and still the loop's
 current task from one look to the next, its exception is raised in it here; see interrupt.py. That
@@ -20,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
 import sys
 import threading
 import time
@@ -35,8 +30,6 @@ from tower_dspy.scope import Scope
 
 LATE = 0.060  # seconds without a heartbeat: three are missed
 _TICK = 0.020
-# Seconds between two re-arms of the timer, and until it dumps the frames if there is none.
-_REARM, _HELD = 0.060, 0.120
 _FRAMES = 12
 # Where the loop is when no callback of anybody's runs.
 _IDLE = ("selectors.py:", "tower_dspy/loop.py:", "asyncio/base_events.py:", "asyncio/runners.py:")
@@ -57,14 +50,13 @@ class Watchdog:
         port: Any,
         runner: Runner,
         loop: asyncio.AbstractEventLoop,
-        dumps: int | None,
+        *,
         grace: float = GRACE,
     ) -> None:
         self._port = port
         self._runner = runner
         self._loop = loop
         self._thread = threading.get_ident()
-        self._dumps = dumps
         self._grace = grace
         self._stopped = threading.Event()
         # The task that the last looks found, and since when, or since it was last told.
@@ -75,27 +67,16 @@ class Watchdog:
     def stop(self) -> None:
         """Ends the watch."""
         self._stopped.set()
-        self._disarm()
 
     def _watch(self) -> None:
-        armed = 0.0
         while not self._stopped.wait(_TICK):
             self._port.pulse()
-            now = time.monotonic()
-            if self._dumps is not None and now - armed >= _REARM:
-                faulthandler.dump_traceback_later(_HELD, repeat=True, file=self._dumps)
-                armed = now
-            if now - self._runner.beaten < LATE:
+            if time.monotonic() - self._runner.beaten < LATE:
                 self._seen = None
             else:
                 # What is looked at goes on meanwhile, and may be gone.
                 with contextlib.suppress(Exception):
                     self._look()
-        self._disarm()
-
-    def _disarm(self) -> None:
-        if self._dumps is not None:
-            faulthandler.cancel_dump_traceback_later()
 
     def _look(self) -> None:
         task = _current_task(self._loop)

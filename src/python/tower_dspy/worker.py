@@ -59,7 +59,7 @@ def serve(frames: Frames, hello: dict[str, Any], weaker: list[str]) -> NoReturn:
     frames.send("ready", {"weaker": weaker})
     port.serve(runner, loop)
     # What holds the GIL, it cannot name; the host sees that by the heartbeat.
-    watchdog = Watchdog(port, runner, loop, None)
+    watchdog = Watchdog(port, runner, loop)
     loops.run(loop, port.is_stopped)
     frames.flush()
     watchdog.stop()

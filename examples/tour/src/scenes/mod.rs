@@ -11,3 +11,4 @@ pub(crate) mod retry;
 pub(crate) mod session;
 pub(crate) mod stale;
 pub(crate) mod timeout;
+pub(crate) mod workers;

@@ -1,4 +1,7 @@
-//! [`OutboundLayer`]: the time left, told to the next server.
+//! [`OutboundLayer`]: the time left, told to the next server; and programs that are on one.
+
+#[cfg(feature = "tonic")]
+pub mod tonic;
 
 use std::{
     fmt,

@@ -1,0 +1,99 @@
+//! [`Lost`]: what ran the call is gone.
+
+use std::sync::Arc;
+
+use super::{Classify, ErrorKind, Stage, failures::Beside};
+use crate::Spent;
+
+/// The interpreter that was to run the call, or ran it, is gone; or the server that did cannot be
+/// reached.
+///
+/// Two are equal when their reasons and stages are, whatever was [spent](Self::spent).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} ({}); the call cannot be answered", .0.what, .0.reason)]
+pub struct Lost(Box<LostFields>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LostFields {
+    what: &'static str,
+    reason: Box<str>,
+    stage: Stage,
+    spent: Beside,
+}
+
+impl Lost {
+    /// The host is gone because of `reason`, as a mock in a test says.
+    pub fn new(reason: impl Into<Box<str>>) -> Self {
+        Self::saying("the Python host is gone", reason.into())
+    }
+
+    /// The server that was to answer cannot, because of `reason`.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn server(reason: impl Into<Box<str>>) -> Self {
+        Self::saying("the server is gone", reason.into())
+    }
+
+    fn saying(what: &'static str, reason: Box<str>) -> Self {
+        Self(Box::new(LostFields {
+            what,
+            reason,
+            stage: Stage::Running,
+            spent: Beside(None),
+        }))
+    }
+
+    /// The same, for a call that had come so far: [`Stage::BeforeStart`] if it surely never began,
+    /// and can be made elsewhere at no further cost. [`new`](Self::new) says [`Stage::Running`].
+    #[must_use]
+    pub fn with_stage(mut self, stage: Stage) -> Self {
+        self.0.stage = stage;
+        self
+    }
+
+    /// How far the call had come, as far as that is known.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        self.0.stage
+    }
+
+    /// What became of the host, or of the server.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// The same, with what the call had spent.
+    #[must_use]
+    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
+        self.0.spent = Beside(spent.into());
+        self
+    }
+
+    /// What the call had spent until then; `None` if that is nothing, or went with the host.
+    #[must_use]
+    pub fn spent(&self) -> Option<&Spent> {
+        self.shared().map(|spent| &**spent)
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
+    }
+}
+
+impl Classify for Lost {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Lost
+    }
+
+    fn may_have_started(&self) -> bool {
+        self.0.stage == Stage::Running
+    }
+
+    fn spent(&self) -> Option<&Arc<Spent>> {
+        self.shared()
+    }
+
+    fn set_spent(&mut self, spent: Arc<Spent>) {
+        self.0.spent = Beside(Some(spent));
+    }
+}

@@ -1,0 +1,118 @@
+//! What may come in place of a prediction, as the document tells it.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use utoipa::openapi::{
+    Content, Header, Object, ObjectBuilder, Ref, Response, ResponseBuilder, Type,
+};
+
+use crate::{ErrorKind, inbound::ErrorResponse};
+
+/// The name of the schema of failures.
+pub(super) const PROBLEM: &str = "Problem";
+
+/// All kinds of failure, for a document of what may come.
+const KINDS: [ErrorKind; 11] = [
+    ErrorKind::Elapsed,
+    ErrorKind::Deadline,
+    ErrorKind::Cancelled,
+    ErrorKind::ShuttingDown,
+    ErrorKind::Overloaded,
+    ErrorKind::InvalidInput,
+    ErrorKind::Program,
+    ErrorKind::LmUnavailable,
+    ErrorKind::LmRejected,
+    ErrorKind::Lost,
+    ErrorKind::Other,
+];
+
+/// What `predict` answers to requests that are wrong before there are inputs.
+fn of_requests() -> [ErrorResponse; 4] {
+    let refused = |status, detail: &str| ErrorResponse::refused(status, detail);
+    [
+        refused(
+            StatusCode::BAD_REQUEST,
+            "the body is no JSON, or the timeout cannot be read",
+        ),
+        refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+        refused(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body is not said to be JSON",
+        ),
+        ErrorResponse::slow_body(),
+    ]
+}
+
+pub(super) fn by_status() -> BTreeMap<String, Response> {
+    let mut details = BTreeMap::<StatusCode, Vec<String>>::new();
+    let by_kind = KINDS.map(ErrorResponse::of_kind);
+    for failure in by_kind.into_iter().chain(of_requests()) {
+        let told = details.entry(failure.status()).or_default();
+        let detail = failure.detail().to_owned();
+        if !told.contains(&detail) {
+            told.push(detail);
+        }
+    }
+    let failure = |(status, details): (StatusCode, Vec<String>)| {
+        let response = ResponseBuilder::new()
+            .description(details.join("; or "))
+            .content(
+                "application/problem+json",
+                Content::new(Some(Ref::from_schema_name(PROBLEM))),
+            );
+        let response = if status == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = Object::with_type(Type::Integer);
+            response.header("Retry-After", Header::new(seconds))
+        } else {
+            response
+        };
+        (status.as_str().to_owned(), response.build())
+    };
+    details.into_iter().map(failure).collect()
+}
+
+pub(super) fn problem() -> ObjectBuilder {
+    let string = || ObjectBuilder::new().schema_type(Type::String);
+    let kinds = KINDS.map(|kind| serde_json::json!(kind));
+    ObjectBuilder::new()
+        .description(Some("A failure, by RFC 9457."))
+        .property("title", string())
+        .property("status", Object::with_type(Type::Integer))
+        .property("detail", string())
+        .property("kind", string().enum_values(Some(kinds)))
+        .property(
+            "field",
+            string().description(Some("The input that is wrong, where it is one.")),
+        )
+        .required("title")
+        .required("status")
+        .required("detail")
+        .required("kind")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_that_are_told_are_all_there_are() {
+        for (n, kind) in KINDS.into_iter().enumerate() {
+            // A kind more does not compile here until it has its place.
+            let place = match kind {
+                ErrorKind::Elapsed => 0,
+                ErrorKind::Deadline => 1,
+                ErrorKind::Cancelled => 2,
+                ErrorKind::ShuttingDown => 3,
+                ErrorKind::Overloaded => 4,
+                ErrorKind::InvalidInput => 5,
+                ErrorKind::Program => 6,
+                ErrorKind::LmUnavailable => 7,
+                ErrorKind::LmRejected => 8,
+                ErrorKind::Lost => 9,
+                ErrorKind::Other => 10,
+            };
+            assert_eq!(n, place, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! [`Programs`]: programs behind a route each, and the OpenAPI document of them.
+
+mod failures;
+
+use ::axum::{Json, Router, routing::get};
+use http::HeaderName;
+use tower::{BoxError, Service};
+use utoipa::openapi::{
+    Content, HttpMethod, Info, Object, ObjectBuilder, OpenApi, OpenApiBuilder, Paths, Ref, RefOr,
+    Required, ResponseBuilder, Schema as JsonSchema, Type,
+    path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
+    request_body::RequestBodyBuilder,
+    schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ComponentsBuilder, SchemaType},
+};
+
+use super::predict;
+use crate::{
+    Classify, PredictRequest, Prediction,
+    deadline::RequestTimeout,
+    service::{InputField, JsonType, Schema},
+};
+
+const USAGE: &str = "Usage";
+
+/// Programs behind routes, each as [`predict`] serves it, and `GET /openapi.json`, which tells what
+/// they take, what they give, and how they fail (feature `openapi`).
+///
+/// The document is made of the fields and types that DSPy knows of each program, and of the
+/// [table](crate::inbound::respond) of statuses.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use axum::Router;
+/// use tower::ServiceBuilder;
+/// use tower_dspy::{DeadlineLayer, Host, InboundLayer, inbound::axum::Programs};
+///
+/// # async fn example(host: Host) -> Result<(), Box<dyn std::error::Error>> {
+/// let qa = host.load("question, k: int -> answer, sources: list[str]").await?;
+/// let schema = qa.schema().clone();
+/// let qa = ServiceBuilder::new()
+///     .layer(DeadlineLayer::new(Duration::from_secs(10)))
+///     .service(qa);
+///
+/// let app: Router = Programs::new("questions", env!("CARGO_PKG_VERSION"))
+///     .program("/qa", &schema, qa)
+///     .into_router()
+///     .layer(InboundLayer::new().max(Duration::from_secs(30)));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With documents of your own, made by utoipa, [`openapi`](Self::openapi) goes into
+/// `OpenApi::merge`.
+#[derive(Debug)]
+#[must_use = "it becomes a router by `into_router`"]
+pub struct Programs<T = ()> {
+    info: Info,
+    paths: Paths,
+    header: HeaderName,
+    router: Router<T>,
+}
+
+impl<T: Clone + Send + Sync + 'static> Programs<T> {
+    /// None yet; the document will have this title, and say that the API is of this version.
+    pub fn new(title: impl Into<String>, version: impl Into<String>) -> Self {
+        Self {
+            info: Info::new(title.into(), version.into()),
+            paths: Paths::new(),
+            header: RequestTimeout::HEADER,
+            router: Router::new(),
+        }
+    }
+
+    /// The header by which a client says how long it waits, if
+    /// [`InboundLayer::header`](crate::InboundLayer::header) is given another than
+    /// `x-request-timeout`; for the programs that are added from now on.
+    pub fn timeout_header(mut self, name: HeaderName) -> Self {
+        self.header = name;
+        self
+    }
+
+    /// Serves POST requests to `path` by `service`, a program with this schema.
+    ///
+    /// # Panics
+    /// If the path is there already, or does not begin with a slash: as axum's `Router::route`.
+    pub fn program<S>(mut self, path: &str, schema: &Schema, service: S) -> Self
+    where
+        S: Service<PredictRequest, Response = Prediction> + Clone + Send + Sync + 'static,
+        S::Error: Classify + Into<BoxError>,
+        S::Future: Send,
+    {
+        let operation = OperationBuilder::new()
+            .operation_id(Some(path.trim_matches('/').replace('/', "_")))
+            .parameter(timeout(&self.header))
+            .request_body(Some(
+                RequestBodyBuilder::new()
+                    .required(Some(Required::True))
+                    .content("application/json", Content::new(Some(inputs(schema))))
+                    .build(),
+            ))
+            .response(
+                "200",
+                ResponseBuilder::new()
+                    .description("The program's prediction")
+                    .content("application/json", Content::new(Some(prediction(schema)))),
+            );
+        let operation = failures::by_status()
+            .into_iter()
+            .fold(operation, |operation, (status, failure)| {
+                operation.response(status, failure)
+            });
+        self.paths
+            .add_path_operation(path, vec![HttpMethod::Post], operation);
+        self.router = self.router.route(path, predict(service));
+        self
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn openapi(&self) -> OpenApi {
+        OpenApiBuilder::new()
+            .info(self.info.clone())
+            .paths(self.paths.clone())
+            .components(Some(
+                ComponentsBuilder::new()
+                    .schema(failures::PROBLEM, failures::problem())
+                    .schema(USAGE, usage())
+                    .build(),
+            ))
+            .build()
+    }
+
+    /// The routes of the programs, and that of the document.
+    pub fn into_router(self) -> Router<T> {
+        let document = self.openapi();
+        let told = move || std::future::ready(Json(document.clone()));
+        self.router.route("/openapi.json", get(told))
+    }
+}
+
+fn timeout(header: &HeaderName) -> Parameter {
+    ParameterBuilder::new()
+        .name(header.as_str())
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "How long the client waits: seconds, as `2` or `2.5`, or with a unit, as `1500ms`. \
+             When that has passed the work is stopped.",
+        ))
+        .schema(Some(Object::with_type(Type::String)))
+        .build()
+}
+
+/// What a request's body is.
+fn inputs(schema: &Schema) -> ObjectBuilder {
+    let fields =
+        ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    schema.inputs.iter().fold(fields, |fields, field| {
+        let fields = if field.required {
+            fields.required(&field.name)
+        } else {
+            fields
+        };
+        fields.property(&field.name, input(field))
+    })
+}
+
+fn input(field: &InputField) -> RefOr<JsonSchema> {
+    typed(field.types.as_deref(), Some(&field.expected))
+}
+
+/// What an answer's body is.
+fn prediction(schema: &Schema) -> ObjectBuilder {
+    let outputs = match schema.typed_outputs() {
+        None => ObjectBuilder::new()
+            .description(Some("The program's own: only running it tells its fields.")),
+        Some(typed_outputs) => typed_outputs
+            .into_iter()
+            .fold(ObjectBuilder::new(), |outputs, (name, types)| {
+                outputs.property(name, typed(types, None)).required(name)
+            }),
+    };
+    let count = || {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+    };
+    ObjectBuilder::new()
+        .property("outputs", outputs)
+        .property("usage", Ref::from_schema_name(USAGE))
+        .property(
+            "lm_calls",
+            count().description(Some("How many LM calls there were.")),
+        )
+        .property(
+            "lm_calls_bypassed",
+            count().description(Some("How many more went past the server.")),
+        )
+        .property("elapsed_ms", count())
+        .property(
+            "stale_age_ms",
+            count().description(Some("The age of an earlier answer that stands in for one.")),
+        )
+        .required("outputs")
+        .required("usage")
+        .required("lm_calls")
+        .required("lm_calls_bypassed")
+        .required("elapsed_ms")
+}
+
+fn usage() -> ObjectBuilder {
+    let tokens = || {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+    };
+    ObjectBuilder::new()
+        .description(Some("The tokens of all LM calls."))
+        .property("prompt_tokens", tokens())
+        .property("completion_tokens", tokens())
+        .property("total_tokens", tokens())
+        .required("prompt_tokens")
+        .required("completion_tokens")
+        .required("total_tokens")
+}
+
+/// A value of one of these types; of any if none are known.
+fn typed(types: Option<&[JsonType]>, python: Option<&str>) -> RefOr<JsonSchema> {
+    match types {
+        Some([one]) => plain(*one, python),
+        Some(several) if !several.is_empty() => several
+            .iter()
+            .fold(AnyOfBuilder::new(), |any, one| any.item(plain(*one, None)))
+            .description(python)
+            .into(),
+        _ => any(python),
+    }
+}
+
+fn any(python: Option<&str>) -> RefOr<JsonSchema> {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .description(python)
+        .into()
+}
+
+fn plain(one: JsonType, python: Option<&str>) -> RefOr<JsonSchema> {
+    let of = |kind: Type| ObjectBuilder::new().schema_type(kind).description(python);
+    let list = |items: RefOr<JsonSchema>| ArrayBuilder::new().items(items).description(python);
+    match one {
+        JsonType::Null => of(Type::Null).into(),
+        JsonType::Boolean => of(Type::Boolean).into(),
+        JsonType::Integer => of(Type::Integer).into(),
+        JsonType::Number => of(Type::Number).into(),
+        JsonType::String => of(Type::String).into(),
+        JsonType::Object => of(Type::Object).into(),
+        JsonType::StringArray => list(Object::with_type(Type::String).into()).into(),
+        JsonType::Array => list(any(None)).into(),
+        JsonType::Unknown => any(python),
+    }
+}

@@ -1,0 +1,101 @@
+//! An [`ErrorResponse`] in gRPC's terms.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, header};
+use http_body_util::Full;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::ErrorResponse;
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What gRPC wants encoded in a message: all but printable ASCII, and the percent sign.
+const IN_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+
+/// A text is told to so many bytes: a status travels in headers, which have little room.
+const LONGEST: usize = 1024;
+
+impl ErrorResponse {
+    /// For gRPC: 200, `grpc-status` and `grpc-message` in the head, and no body ("trailers only").
+    ///
+    /// With the feature `tonic` there are details in `grpc-status-details-bin`: an
+    /// `google.rpc.ErrorInfo` of the domain `tower-dspy`, whose reason is the [kind](Self::kind) in
+    /// upper case; `RetryInfo` with a known [`retry_after`](Self::retry_after); and `BadRequest` with
+    /// the field that is wrong. `grpc-retry-pushback-ms` is not set: it makes clients with a retry
+    /// policy try again also after codes that the policy leaves out.
+    #[must_use]
+    pub fn into_grpc(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, GRPC);
+        headers.insert(GRPC_STATUS, HeaderValue::from(self.code as u16));
+        let message = utf8_percent_encode(&cut(&self.detail), IN_MESSAGE).to_string();
+        if let Ok(message) = HeaderValue::try_from(message) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        #[cfg(feature = "tonic")]
+        tonic::add_details(self, headers);
+        response
+    }
+}
+
+/// At most [`LONGEST`] bytes of `text`.
+pub(crate) fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST {
+        return text.into();
+    }
+    let room = LONGEST - '…'.len_utf8();
+    let end = (0..=room).rev().find(|end| text.is_char_boundary(*end));
+    format!("{}…", &text[..end.unwrap_or(0)]).into()
+}
+
+#[cfg(feature = "tonic")]
+mod tonic {
+    use std::sync::Arc;
+
+    use ::tonic::{
+        Status,
+        metadata::{Binary, MetadataValue},
+    };
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use crate::{Error, inbound::ErrorResponse, proto};
+
+    const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+    pub(super) fn add_details(response: ErrorResponse, headers: &mut HeaderMap) {
+        let status = Status::from(response);
+        let details = MetadataValue::<Binary>::from_bytes(status.details());
+        if let Ok(details) = HeaderValue::from_bytes(details.as_encoded_bytes()) {
+            headers.insert(DETAILS, details);
+        }
+    }
+
+    /// With the details of [`into_grpc`](ErrorResponse::into_grpc).
+    impl From<ErrorResponse> for Status {
+        fn from(response: ErrorResponse) -> Self {
+            proto::status(
+                response.code.into(),
+                response.kind,
+                &response.detail,
+                response.field.as_deref(),
+                response.retry_after,
+                response.facts,
+            )
+        }
+    }
+
+    /// By the [table](crate::inbound::respond). The error stays the status's source, for layers in
+    /// this process; it is not sent.
+    impl From<Error> for Status {
+        fn from(error: Error) -> Self {
+            let mut status = Self::from(ErrorResponse::by_ref(&error));
+            status.set_source(Arc::new(error));
+            status
+        }
+    }
+}

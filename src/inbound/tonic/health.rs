@@ -1,0 +1,122 @@
+//! gRPC's health service, by the readiness of a server.
+
+use std::{fmt, pin::Pin, time::Duration};
+
+use ::tonic::{Request, Response, Status, async_trait};
+use futures_util::{Stream, stream};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
+    health_server::{Health, HealthServer},
+};
+
+use crate::{Shutdown, proto::v1::predict_server::SERVICE_NAME};
+
+/// How soon those who watch hear of a change.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Answers `grpc.health.v1.Health`: `SERVING` while `is_ready` and `shutdown` is neither
+/// [announced](Shutdown::announce) nor has begun, else `NOT_SERVING`.
+///
+/// The status is that of the server, `""`, and of `tower_dspy.v1.Predict`. It is looked up for each
+/// `Check`; those who `Watch` hear of a change within 50 ms, and their stream ends when the shutdown
+/// begins, so that it holds up no server that drains.
+///
+/// ```
+/// use tower_dspy::{Shutdown, inbound::tonic::health};
+///
+/// let shutdown = Shutdown::new();
+/// let service = health(&shutdown, || true);
+/// # let _ = service;
+/// ```
+///
+/// A host has one of its own, `Host::grpc_health` (feature `python` or `workers`).
+pub fn health<F>(shutdown: &Shutdown, is_ready: F) -> HealthServer<Readiness<F>>
+where
+    F: Fn() -> bool + Clone + Send + Sync + 'static,
+{
+    HealthServer::new(Readiness {
+        shutdown: shutdown.clone(),
+        is_ready,
+    })
+}
+
+/// The health of a server; see [`health`].
+#[derive(Clone)]
+pub struct Readiness<F> {
+    shutdown: Shutdown,
+    is_ready: F,
+}
+
+impl<F: Fn() -> bool> Readiness<F> {
+    fn of(&self, service: &str) -> Option<ServingStatus> {
+        if !service.is_empty() && service != SERVICE_NAME {
+            return None;
+        }
+        let ready = self.shutdown.is_ready() && (self.is_ready)();
+        Some(if ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        })
+    }
+}
+
+fn told(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+#[async_trait]
+impl<F> Health for Readiness<F>
+where
+    F: Fn() -> bool + Clone + Send + Sync + 'static,
+{
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let status = self.of(&request.get_ref().service);
+        let status = status.ok_or_else(|| Status::not_found("there is no service of this name"))?;
+        Ok(Response::new(told(status)))
+    }
+
+    type WatchStream =
+        Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send + 'static>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let service = request.into_inner().service;
+        let states = stream::unfold((self.clone(), None), move |(readiness, before)| {
+            let service = service.clone();
+            async move {
+                loop {
+                    // Read before the status: the last one that is told is that of the end.
+                    let ends = !readiness.shutdown.is_accepting();
+                    let status = readiness
+                        .of(&service)
+                        .unwrap_or(ServingStatus::ServiceUnknown);
+                    if before != Some(status) {
+                        return Some((Ok(told(status)), (readiness, Some(status))));
+                    }
+                    if ends {
+                        return None;
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(states)))
+    }
+}
+
+impl<F> fmt::Debug for Readiness<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness")
+            .field("shutdown", &self.shutdown)
+            .finish_non_exhaustive()
+    }
+}

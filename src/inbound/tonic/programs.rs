@@ -1,0 +1,195 @@
+//! [`Programs`]: programs behind the gRPC service.
+
+use std::{collections::BTreeMap, fmt};
+
+use ::tonic::{Request, Response, Status, async_trait};
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+
+use crate::{
+    CallContext, Classify, Error, ErrorKind, InvalidInput, PredictRequest, Prediction, Tenant,
+    inbound::ErrorResponse,
+    proto::{
+        self,
+        v1::{self, predict_server},
+    },
+};
+
+type Program = BoxCloneSyncService<PredictRequest, Prediction, ErrorResponse>;
+
+/// Answers the gRPC service [`Predict`](predict_server::Predict) by programs, each of a name.
+///
+/// A program is any service of [`PredictRequest`]: a whole stack, with the limits, retries and
+/// fallbacks that its calls are to have.
+///
+/// ```
+/// use std::time::Duration;
+/// use axum::{Router, routing::get};
+/// use serde_json::json;
+/// use tonic::service::Routes;
+/// use tower::ServiceBuilder;
+/// use tower_dspy::{
+///     DeadlineLayer, Error, InboundLayer, PredictRequest, Prediction,
+///     inbound::{axum::liveness, tonic::Programs},
+/// };
+///
+/// let qa = ServiceBuilder::new()
+///     .layer(DeadlineLayer::new(Duration::from_secs(10)))
+///     .service_fn(|_: PredictRequest| async {
+///         let outputs = [("answer".to_owned(), json!("Rayleigh scattering"))];
+///         Ok::<_, Error>(Prediction::new(outputs.into_iter().collect()))
+///     });
+/// let app: Router = Routes::new(Programs::new().program("qa", qa).into_service())
+///     .into_axum_router()
+///     .route("/livez", get(liveness)) // plain HTTP may go to the same port
+///     .layer(InboundLayer::new().max(Duration::from_secs(30)));
+/// ```
+///
+/// # The context
+/// The call is given the [`CallContext`] that an [`InboundLayer`](crate::InboundLayer) made: the time
+/// left by `grpc-timeout`, and a node that is cancelled when the client resets the stream or goes
+/// away. Without that layer the call has no deadline, and is dropped when its client goes.
+///
+/// # What it answers
+/// Failures are statuses by [the table](crate::inbound::respond), with details. A name that no program
+/// has is `NOT_FOUND`. Outputs that `google.protobuf.Struct` cannot hold exactly, see
+/// [`to_struct`](proto::to_struct), are `UNKNOWN`, as a program that raises is, and the message tells
+/// which output: declare such an output as a `str`.
+///
+/// # What clients may choose
+/// The program and its inputs. The LM, and the tenant, only if you [say](Self::accept_lm)
+/// [so](Self::accept_tenant): both may cost somebody else's money. A [`Tenant`] in the request's
+/// extensions, from a layer of yours that knows who asks, is always taken, and goes before the
+/// client's word.
+#[derive(Clone, Default)]
+pub struct Programs {
+    programs: BTreeMap<Box<str>, Program>,
+    accept_lm: bool,
+    accept_tenant: bool,
+}
+
+impl Programs {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a program, in the place of one of the same name. Requests that name none go to the only
+    /// one, if there is only one.
+    #[must_use]
+    pub fn program<S>(mut self, name: impl Into<Box<str>>, service: S) -> Self
+    where
+        S: Service<PredictRequest, Response = Prediction> + Clone + Send + Sync + 'static,
+        S::Error: Classify + Into<BoxError>,
+        S::Future: Send,
+    {
+        let program = BoxCloneSyncService::new(service.map_err(ErrorResponse::of));
+        self.programs.insert(name.into(), program);
+        self
+    }
+
+    /// Lets clients name the LM that a program calls, of those it was loaded with.
+    #[must_use]
+    pub const fn accept_lm(mut self) -> Self {
+        self.accept_lm = true;
+        self
+    }
+
+    /// Believes clients whom they call for.
+    #[must_use]
+    pub const fn accept_tenant(mut self) -> Self {
+        self.accept_tenant = true;
+        self
+    }
+
+    /// The service, for tonic's `Routes` or its `Server`; how large messages may be is set there.
+    #[must_use]
+    pub fn into_service(self) -> predict_server::PredictServer<Self> {
+        predict_server::PredictServer::new(self)
+    }
+
+    fn find(&self, name: &str) -> Result<&Program, ErrorResponse> {
+        let mut all = self.programs.values();
+        let program = match (all.next(), all.next()) {
+            (Some(only), None) if name.is_empty() => Some(only),
+            _ => self.programs.get(name),
+        };
+        program.ok_or_else(|| self.none(name))
+    }
+
+    fn none(&self, asked: &str) -> ErrorResponse {
+        let known: Vec<_> = self.programs.keys().map(|name| &**name).collect();
+        ErrorResponse::no_program(asked, &known)
+    }
+
+    fn read(
+        &self,
+        message: v1::PredictRequest,
+        context: CallContext,
+        tenant: Option<Tenant>,
+    ) -> Result<PredictRequest, ErrorResponse> {
+        let name = message.program;
+        let refuse = |field: &str, problem: String, expected: &str| {
+            let refused = InvalidInput::new(&name, Some(field), problem, expected);
+            ErrorResponse::of(Error::from(refused))
+        };
+        let inputs = proto::from_struct(message.inputs.unwrap_or_default());
+        let inputs = inputs.map_err(|error| {
+            let field = error.field().unwrap_or_default();
+            refuse(field, error.to_string(), "what JSON has")
+        })?;
+        let mut request = PredictRequest::new(inputs).with_context(context);
+        if !message.lm.is_empty() {
+            if !self.accept_lm {
+                let problem = "this server does not let its clients choose the LM";
+                return Err(refuse("lm", problem.into(), "none"));
+            }
+            request = request.with_lm(message.lm);
+        }
+        if let Some(tenant) = tenant {
+            request = request.with_tenant(tenant);
+        } else if !message.tenant.is_empty() {
+            if !self.accept_tenant {
+                let problem = "this server does not believe its clients whom they call for";
+                return Err(refuse("tenant", problem.into(), "none"));
+            }
+            request = request.with_tenant(Tenant::new(message.tenant));
+        }
+        Ok(request)
+    }
+
+    async fn answer(
+        &self,
+        request: Request<v1::PredictRequest>,
+    ) -> Result<v1::PredictResponse, ErrorResponse> {
+        let (_, mut extensions, message) = request.into_parts();
+        let program = self.find(&message.program)?.clone();
+        let context = extensions.remove::<CallContext>().unwrap_or_default();
+        let request = self.read(message, context, extensions.remove::<Tenant>())?;
+        let prediction = program.oneshot(request).await?;
+        proto::to_response(&prediction).map_err(|error| {
+            let output = format_args!("the output {error}");
+            ErrorResponse::of_kind(ErrorKind::Program).saying(output)
+        })
+    }
+}
+
+#[async_trait]
+impl predict_server::Predict for Programs {
+    async fn predict(
+        &self,
+        request: Request<v1::PredictRequest>,
+    ) -> Result<Response<v1::PredictResponse>, Status> {
+        Ok(Response::new(self.answer(request).await?))
+    }
+}
+
+impl fmt::Debug for Programs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Programs")
+            .field("programs", &self.programs.keys())
+            .field("accept_lm", &self.accept_lm)
+            .field("accept_tenant", &self.accept_tenant)
+            .finish()
+    }
+}

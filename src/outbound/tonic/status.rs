@@ -1,0 +1,239 @@
+//! What a status means to the one who called.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use ::tonic::{Code, ConnectError, Status, TimeoutExpired};
+use tokio::time::Instant;
+use tower::BoxError;
+
+use crate::{
+    Cancelled, Cause, Deadline, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
+    ProgramError, Scope, Stage,
+    proto::{self, StructError, Told},
+};
+
+/// A call that was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) program: Arc<str>,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) reserve: Duration,
+    pub(super) began: Instant,
+}
+
+impl Sent {
+    /// The error of a call that was answered by `status`.
+    pub(super) fn error(&self, status: Status) -> Error {
+        if let Some(source) = status.source() {
+            return self.broken(source);
+        }
+        match Told::by(&status) {
+            Some(told) => self.told(&told, &status).with_spent(told.spent()),
+            None => self.by_code(&status),
+        }
+    }
+
+    /// An answer that came, and is none.
+    pub(super) fn unreadable(&self, error: &StructError) -> Error {
+        self.failed(&format!("the output {error}"))
+    }
+
+    /// The call did not get to an answer of the server's.
+    fn broken(&self, source: &(dyn StdError + 'static)) -> Error {
+        let mut next = Some(source);
+        while let Some(error) = next {
+            if let Some(error) = ours(error) {
+                return error;
+            }
+            if error.is::<TimeoutExpired>() {
+                return self.passed();
+            }
+            next = error.source();
+        }
+        match ErrorKind::of(source) {
+            ErrorKind::Overloaded => Overloaded::remote(&self.program).into(),
+            ErrorKind::Elapsed => {
+                Elapsed::new(Scope::Attempt, Stage::Running, self.began.elapsed()).into()
+            }
+            _ => lost(source).into(),
+        }
+    }
+
+    /// A server of this crate's says what it was.
+    fn told(&self, told: &Told, status: &Status) -> Error {
+        let wait = proto::retry_after(status);
+        let message = status.message();
+        match told.kind {
+            ErrorKind::Elapsed | ErrorKind::Deadline if self.is_past() => self.passed(),
+            ErrorKind::Elapsed | ErrorKind::Deadline => {
+                // This call has time left: the server's own limit was that of an attempt.
+                let scope = match told.scope() {
+                    Some(scope) if scope != Scope::Deadline => scope,
+                    _ => Scope::Attempt,
+                };
+                let limit = told.limit().unwrap_or_else(|| self.began.elapsed());
+                Elapsed::new(scope, told.stage(), limit).into()
+            }
+            ErrorKind::Cancelled => {
+                let cause = told.cause().unwrap_or(Cause::Caller);
+                Cancelled::new(cause).with_stage(told.stage()).into()
+            }
+            // Another process: to this one, its end is the end of a server.
+            ErrorKind::ShuttingDown | ErrorKind::Lost => {
+                Lost::server(message).with_stage(told.stage()).into()
+            }
+            ErrorKind::Overloaded => {
+                let refused = Overloaded::remote(&self.program);
+                refused.with_retry_after(wait).into()
+            }
+            ErrorKind::InvalidInput => {
+                let problem = told.fact("problem").unwrap_or(message);
+                let expected = told.fact("expected").unwrap_or("something else");
+                self.invalid(told.field.as_deref(), problem, expected)
+            }
+            ErrorKind::LmUnavailable => {
+                let status = told.lm_status();
+                LmError::new("LMError", message, status, wait).into()
+            }
+            ErrorKind::LmRejected => {
+                // Any that says so.
+                let status = told.lm_status().or(Some(400));
+                LmError::new("LMError", message, status, wait).into()
+            }
+            ErrorKind::Program | ErrorKind::Other => self.failed(message),
+        }
+    }
+
+    fn by_code(&self, status: &Status) -> Error {
+        let message = status.message();
+        match status.code() {
+            // A server that keeps the client's limit may say the one or the other.
+            Code::DeadlineExceeded | Code::Cancelled if self.is_past() => self.passed(),
+            Code::DeadlineExceeded => {
+                Elapsed::new(Scope::Attempt, Stage::Running, self.began.elapsed()).into()
+            }
+            Code::Cancelled => Lost::server(said("it cancelled the call", message)).into(),
+            Code::Unavailable => Lost::server(said("it is not available", message)).into(),
+            Code::ResourceExhausted => {
+                let refused = Overloaded::remote(&self.program);
+                refused.with_retry_after(proto::retry_after(status)).into()
+            }
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unauthenticated => {
+                let problem = format!("the server refused it ({:?}): {message}", status.code());
+                self.invalid(None, &problem, "a request that its server takes")
+            }
+            _ => self.failed(message),
+        }
+    }
+
+    fn is_past(&self) -> bool {
+        let left = self.deadline.map(Deadline::remaining);
+        left.is_some_and(|left| left <= self.reserve)
+    }
+
+    fn passed(&self) -> Error {
+        let limit = self
+            .deadline
+            .map(|deadline| deadline.remaining_at(self.began));
+        Elapsed::new(Scope::Deadline, Stage::Running, limit.unwrap_or_default()).into()
+    }
+
+    fn invalid(&self, field: Option<&str>, problem: &str, expected: &str) -> Error {
+        InvalidInput::new(&self.program, field, problem, expected).into()
+    }
+
+    fn failed(&self, message: &str) -> Error {
+        let message = format!("on the server of `{}`: {message}", self.program);
+        ProgramError::new("Exception", message, "").into()
+    }
+}
+
+/// The transport has failed for good, and took no call.
+pub(super) fn unsent(error: BoxError) -> Error {
+    let known = ours(&*error);
+    known.unwrap_or_else(|| lost(&*error).with_stage(Stage::BeforeStart).into())
+}
+
+/// An error that a layer around the transport made.
+fn ours(error: &(dyn StdError + 'static)) -> Option<Error> {
+    fn of<E>(error: &(dyn StdError + 'static)) -> Option<Error>
+    where
+        E: StdError + Clone + Into<Error> + 'static,
+    {
+        error.downcast_ref::<E>().cloned().map(Into::into)
+    }
+    let error: &(dyn StdError + 'static) = match error.downcast_ref::<Error>() {
+        Some(Error::Elapsed(error)) => error,
+        Some(Error::Cancelled(error)) => error,
+        Some(Error::Overloaded(error)) => error,
+        Some(Error::InvalidInput(error)) => error,
+        Some(Error::Program(error)) => error,
+        Some(Error::Lm(error)) => error,
+        Some(Error::Lost(error)) => error,
+        None => error,
+    };
+    of::<Elapsed>(error)
+        .or_else(|| of::<Cancelled>(error))
+        .or_else(|| of::<Overloaded>(error))
+        .or_else(|| of::<InvalidInput>(error))
+        .or_else(|| of::<ProgramError>(error))
+        .or_else(|| of::<LmError>(error))
+        .or_else(|| of::<Lost>(error))
+}
+
+fn lost(source: &(dyn StdError + 'static)) -> Lost {
+    let stage = if never_sent(source) {
+        Stage::BeforeStart
+    } else {
+        Stage::Running
+    };
+    // The outermost says only that it is the transport.
+    let mut innermost = source;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    let reason = match innermost.to_string() {
+        inner if inner == source.to_string() => inner,
+        inner => format!("{source}: {inner}"),
+    };
+    Lost::server(reason).with_stage(stage)
+}
+
+/// Whether the server surely did not begin with the call.
+fn never_sent(source: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(source);
+    while let Some(error) = next {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_canceled()
+        {
+            // The connection was closed with the request still in its queue.
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            // The server said of this stream, or of all after the last one it takes, that it did
+            // not look at it.
+            let gone = error.is_go_away() && error.is_remote();
+            return error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || gone && error.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn said(what: &str, message: &str) -> String {
+    match message {
+        "" => what.to_owned(),
+        message => format!("{what}: {message}"),
+    }
+}

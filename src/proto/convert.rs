@@ -1,0 +1,47 @@
+//! A [`Prediction`] as a message, and back.
+
+use std::time::Duration;
+
+use super::{
+    json::{StructError, from_struct, to_struct},
+    v1,
+};
+use crate::{Prediction, Usage};
+
+pub(crate) fn to_response(prediction: &Prediction) -> Result<v1::PredictResponse, StructError> {
+    let usage = prediction.usage;
+    let lm_calls = u64::try_from(prediction.lm_calls.len()).unwrap_or(u64::MAX);
+    Ok(v1::PredictResponse {
+        outputs: Some(to_struct(&prediction.outputs)?),
+        usage: Some(v1::Usage {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            total_tokens: usage.total_tokens,
+        }),
+        lm_calls: lm_calls.saturating_add(prediction.lm_calls_not_kept.into()),
+        lm_calls_bypassed: prediction.lm_calls_bypassed.into(),
+        elapsed: prost_types::Duration::try_from(prediction.elapsed).ok(),
+        stale_age: prediction
+            .stale_age
+            .and_then(|age| prost_types::Duration::try_from(age).ok()),
+    })
+}
+
+/// The LM calls come as their number.
+pub(crate) fn from_response(response: v1::PredictResponse) -> Result<Prediction, StructError> {
+    let mut prediction = Prediction::new(from_struct(response.outputs.unwrap_or_default())?);
+    if let Some(usage) = response.usage {
+        prediction.usage = Usage {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            total_tokens: usage.total_tokens,
+        };
+    }
+    let count = |calls| u32::try_from(calls).unwrap_or(u32::MAX);
+    prediction.lm_calls_not_kept = count(response.lm_calls);
+    prediction.lm_calls_bypassed = count(response.lm_calls_bypassed);
+    let duration = |told: Option<prost_types::Duration>| Duration::try_from(told?).ok();
+    prediction.elapsed = duration(response.elapsed).unwrap_or_default();
+    prediction.stale_age = duration(response.stale_age);
+    Ok(prediction)
+}

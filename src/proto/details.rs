@@ -1,0 +1,255 @@
+//! What a status says beyond its code: `google.rpc` details, written and read.
+
+use std::{collections::HashMap, error::Error as StdError, sync::Arc, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    Cancelled, Cause, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Spent, Stage,
+    error::find, inbound::cut,
+};
+
+/// Who the reasons are by.
+const DOMAIN: &str = "tower-dspy";
+
+/// The metadata of an `ErrorInfo`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts(Vec<(&'static str, String)>);
+
+impl Facts {
+    /// What the first among `error` and its sources tells that is one of this crate's.
+    pub(crate) fn of(error: &(dyn StdError + 'static)) -> Self {
+        let mut facts = Self::default();
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if facts.read(error) {
+                break;
+            }
+            next = error.source();
+        }
+        if let Some(spent) = find(error, |error| error.spent()).flatten() {
+            facts.spent(spent);
+        }
+        facts
+    }
+
+    fn read(&mut self, error: &(dyn StdError + 'static)) -> bool {
+        match error.downcast_ref::<Error>() {
+            Some(Error::Elapsed(error)) => return self.read(error),
+            Some(Error::Cancelled(error)) => return self.read(error),
+            Some(Error::InvalidInput(error)) => return self.read(error),
+            Some(Error::Lm(error)) => return self.read(error),
+            Some(Error::Lost(error)) => return self.read(error),
+            Some(Error::Overloaded(_) | Error::Program(_)) => return true,
+            None => {}
+        }
+        if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
+            self.add("scope", scope(elapsed.scope()));
+            self.add("stage", stage(elapsed.stage()));
+            self.add("limit_ms", elapsed.limit().as_millis().to_string());
+        } else if let Some(cancelled) = error.downcast_ref::<Cancelled>() {
+            self.add("cause", cause(cancelled.cause()));
+            self.add("stage", stage(cancelled.stage()));
+        } else if let Some(input) = error.downcast_ref::<InvalidInput>() {
+            self.add("problem", cut(input.problem()));
+            self.add("expected", cut(input.expected()));
+        } else if let Some(lm) = error.downcast_ref::<LmError>() {
+            if let Some(status) = lm.status() {
+                self.add("lm_status", status.to_string());
+            }
+        } else if let Some(lost) = error.downcast_ref::<Lost>() {
+            self.add("stage", stage(lost.stage()));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn spent(&mut self, spent: &Spent) {
+        let calls = (spent.lm_calls.len() as u64).saturating_add(spent.lm_calls_not_kept);
+        let counts = [
+            ("prompt_tokens", spent.usage.prompt_tokens),
+            ("completion_tokens", spent.usage.completion_tokens),
+            ("total_tokens", spent.usage.total_tokens),
+            ("lm_calls", calls),
+            ("lm_calls_bypassed", spent.lm_calls_bypassed),
+            ("steps", spent.steps.into()),
+        ];
+        for (name, count) in counts {
+            if count > 0 {
+                self.add(name, count.to_string());
+            }
+        }
+    }
+
+    fn add(&mut self, name: &'static str, value: impl Into<String>) {
+        self.0.push((name, value.into()));
+    }
+}
+
+/// A status with the details that say what it is about.
+pub(crate) fn status(
+    code: Code,
+    kind: ErrorKind,
+    detail: &str,
+    field: Option<&str>,
+    retry_after: Option<Duration>,
+    facts: Facts,
+) -> Status {
+    let facts = facts.0.into_iter();
+    let facts: HashMap<_, _> = facts.map(|(name, fact)| (name.to_owned(), fact)).collect();
+    let mut details = ErrorDetails::with_error_info(reason(kind), DOMAIN, facts);
+    if retry_after.is_some() {
+        details.set_retry_info(retry_after);
+    }
+    let detail = cut(detail);
+    if kind == ErrorKind::InvalidInput {
+        details.add_bad_request_violation(field.unwrap_or_default(), &*detail);
+    }
+    Status::with_error_details(code, detail, details)
+}
+
+/// What a server of this crate's said of a failure.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) kind: ErrorKind,
+    pub(crate) field: Option<String>,
+    facts: HashMap<String, String>,
+}
+
+impl Told {
+    pub(crate) fn by(status: &Status) -> Option<Self> {
+        if status.details().is_empty() {
+            return None;
+        }
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.domain == DOMAIN)?;
+        let kind = KINDS.iter().find(|(_, reason)| *reason == info.reason)?.0;
+        let violation = details
+            .bad_request()
+            .and_then(|bad| bad.field_violations.first());
+        let field = violation.map(|violation| violation.field.clone());
+        Some(Self {
+            kind,
+            field: field.filter(|field| !field.is_empty()),
+            facts: info.metadata.clone(),
+        })
+    }
+
+    pub(crate) fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.get(name).map(String::as_str)
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.fact(name)?.parse().ok()
+    }
+
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        let all = [
+            Scope::Attempt,
+            Scope::Deadline,
+            Scope::Reserve,
+            Scope::Share,
+        ];
+        let told = self.fact("scope")?;
+        all.into_iter().find(|one| scope(*one) == told)
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        let all = [Stage::BeforeStart, Stage::Waiting];
+        let told = self.fact("stage").unwrap_or_default();
+        let told = all.into_iter().find(|one| stage(*one) == told);
+        told.unwrap_or(Stage::Running)
+    }
+
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.number("limit_ms").map(Duration::from_millis)
+    }
+
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        let told = self.fact("cause")?;
+        let all = [
+            Cause::Caller,
+            Cause::ClientGone,
+            Cause::Elapsed,
+            Cause::Deadline,
+            Cause::Shutdown,
+            Cause::Dropped,
+            Cause::Superseded,
+        ];
+        all.into_iter().find(|one| cause(*one) == told)
+    }
+
+    pub(crate) fn lm_status(&self) -> Option<u16> {
+        self.number("lm_status")
+    }
+
+    /// What the call had spent on its server, the LM calls only by their number.
+    pub(crate) fn spent(&self) -> Option<Arc<Spent>> {
+        let mut spent = Spent::default();
+        let count = |name| self.number(name).unwrap_or_default();
+        spent.usage.prompt_tokens = count("prompt_tokens");
+        spent.usage.completion_tokens = count("completion_tokens");
+        spent.usage.total_tokens = count("total_tokens");
+        spent.lm_calls_not_kept = count("lm_calls");
+        spent.lm_calls_bypassed = count("lm_calls_bypassed");
+        spent.steps = self.number("steps").unwrap_or_default();
+        (!spent.is_nothing()).then(|| Arc::new(spent))
+    }
+}
+
+pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
+    if status.details().is_empty() {
+        return None;
+    }
+    status.get_details_retry_info()?.retry_delay
+}
+
+const KINDS: [(ErrorKind, &str); 11] = [
+    (ErrorKind::Elapsed, "ELAPSED"),
+    (ErrorKind::Deadline, "DEADLINE"),
+    (ErrorKind::Cancelled, "CANCELLED"),
+    (ErrorKind::ShuttingDown, "SHUTTING_DOWN"),
+    (ErrorKind::Overloaded, "OVERLOADED"),
+    (ErrorKind::InvalidInput, "INVALID_INPUT"),
+    (ErrorKind::Program, "PROGRAM"),
+    (ErrorKind::LmUnavailable, "LM_UNAVAILABLE"),
+    (ErrorKind::LmRejected, "LM_REJECTED"),
+    (ErrorKind::Lost, "LOST"),
+    (ErrorKind::Other, "OTHER"),
+];
+
+fn reason(kind: ErrorKind) -> &'static str {
+    let known = KINDS.iter().find(|(known, _)| *known == kind);
+    known.map_or("OTHER", |(_, reason)| reason)
+}
+
+const fn scope(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Attempt => "attempt",
+        Scope::Deadline => "deadline",
+        Scope::Reserve => "reserve",
+        Scope::Share => "share",
+    }
+}
+
+const fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::BeforeStart => "before_start",
+        Stage::Waiting => "waiting",
+        Stage::Running => "running",
+    }
+}
+
+const fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Caller => "caller",
+        Cause::ClientGone => "client_gone",
+        Cause::Elapsed => "elapsed",
+        Cause::Deadline => "deadline",
+        Cause::Shutdown => "shutdown",
+        Cause::Dropped => "dropped",
+        Cause::Superseded => "superseded",
+    }
+}

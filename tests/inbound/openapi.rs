@@ -1,0 +1,138 @@
+//! The OpenAPI document of programs behind routes.
+
+use std::collections::BTreeMap;
+
+use axum::{Router, body::Body};
+use http::{HeaderName, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use tower_dspy::{
+    ErrorKind,
+    inbound::{ErrorResponse, axum::Programs},
+    service::Schema,
+    testing::{MockDspy, error_of, mock::Reply},
+};
+use utoipa::openapi::OpenApi;
+
+use super::support::json as read;
+
+fn schema() -> Schema {
+    serde_json::from_value(json!({
+        "inputs": [
+            {"name": "question", "required": true, "expected": "str",
+             "types": ["string", "string_array"]},
+            {"name": "k", "required": false, "expected": "int", "types": ["integer"]},
+            {"name": "more", "required": false, "expected": "any JSON value", "types": null},
+        ],
+        "outputs": ["answer", "score", "note"],
+        "output_types": [["string"], ["number"], ["null", "string"]],
+    }))
+    .unwrap()
+}
+
+fn programs(mock: &MockDspy) -> Programs {
+    let raw: Schema = serde_json::from_value(json!({"inputs": [], "outputs": null})).unwrap();
+    Programs::new("questions", "1.2.3")
+        .program("/qa", &schema(), mock.clone())
+        .timeout_header(HeaderName::from_static("x-my-limit"))
+        .program("/a/raw", &raw, mock.clone())
+}
+
+async fn get(app: &Router, path: &str) -> Value {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    read(response).await
+}
+
+#[tokio::test]
+async fn the_document_tells_what_programs_take_and_give() {
+    let mock = MockDspy::new([Reply::answer(json!({"answer": "so"}))]);
+    let app = programs(&mock).into_router();
+    let document = get(&app, "/openapi.json").await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    assert_eq!(document["info"]["title"], "questions");
+    assert_eq!(document["info"]["version"], "1.2.3");
+
+    let qa = &document["paths"]["/qa"]["post"];
+    assert_eq!(qa["operationId"], "qa");
+    let limit = &qa["parameters"][0];
+    assert_eq!(limit["name"], "x-request-timeout");
+    assert_eq!(
+        (&limit["in"], &limit["required"]),
+        (&json!("header"), &json!(false))
+    );
+    let inputs = &qa["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(qa["requestBody"]["required"], true);
+    assert_eq!(inputs["required"], json!(["question"]));
+    assert_eq!(inputs["additionalProperties"], false);
+    assert_eq!(
+        inputs["properties"]["question"]["anyOf"],
+        json!([{"type": "string"}, {"type": "array", "items": {"type": "string"}}])
+    );
+    assert_eq!(
+        inputs["properties"]["k"],
+        json!({"type": "integer", "description": "int"})
+    );
+    assert_eq!(
+        inputs["properties"]["more"],
+        json!({"description": "any JSON value"})
+    );
+    let answer = &qa["responses"]["200"]["content"]["application/json"]["schema"];
+    let outputs = &answer["properties"]["outputs"];
+    assert_eq!(outputs["required"], json!(["answer", "score", "note"]));
+    assert_eq!(outputs["properties"]["score"], json!({"type": "number"}));
+
+    let raw = &document["paths"]["/a/raw"]["post"];
+    assert_eq!(raw["operationId"], "a_raw");
+    assert_eq!(raw["parameters"][0]["name"], "x-my-limit");
+    let answer = &raw["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(answer["properties"]["outputs"]["type"], "object");
+
+    let request = Request::post("/qa").header("content-type", "application/json");
+    let request = request.body(Body::from("{\"question\":\"?\"}")).unwrap();
+    let response = app.oneshot(request).await.unwrap();
+    assert_eq!(read(response).await["outputs"]["answer"], "so");
+}
+
+#[tokio::test]
+async fn what_reads_openapi_reads_all_of_what_was_written() {
+    // utoipa writes a schema that says nothing, for any value, and does not read it.
+    let mut typed = schema();
+    typed.inputs.retain(|field| field.name != "more");
+    let mock = MockDspy::new([Reply::hang()]);
+    let programs = Programs::new("questions", "1").program("/qa", &typed, mock);
+    let document = get(&programs.into_router(), "/openapi.json").await;
+    let read: OpenApi = serde_json::from_value(document.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), document);
+}
+
+#[tokio::test]
+async fn every_status_that_can_come_is_in_the_document() {
+    let app = programs(&MockDspy::new([Reply::hang()])).into_router();
+    let document = get(&app, "/openapi.json").await;
+    let responses = &document["paths"]["/qa"]["post"]["responses"];
+    let told: BTreeMap<String, Value> = serde_json::from_value(responses.clone()).unwrap();
+    let statuses: Vec<_> = told.keys().map(String::as_str).collect();
+    assert_eq!(
+        statuses,
+        [
+            "200", "400", "408", "413", "415", "422", "499", "500", "502", "503", "504"
+        ]
+    );
+    let kinds = &document["components"]["schemas"]["Problem"]["properties"]["kind"]["enum"];
+    let kinds: Vec<ErrorKind> = serde_json::from_value(kinds.clone()).unwrap();
+    assert_eq!(kinds.len(), 11);
+    for kind in kinds {
+        let response = match error_of(kind) {
+            Some(error) => ErrorResponse::of(error),
+            None => ErrorResponse::of_kind(kind),
+        };
+        let told = &told[response.status().as_str()];
+        assert_eq!(
+            told["content"]["application/problem+json"]["schema"]["$ref"],
+            "#/components/schemas/Problem"
+        );
+    }
+    assert!(told["503"]["headers"]["Retry-After"].is_object());
+}

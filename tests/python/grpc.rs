@@ -1,0 +1,114 @@
+//! A program of real DSPy on a server, called over gRPC: what ends here stops there.
+
+use serde_json::json;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::{
+    service::Routes,
+    transport::{Channel, Endpoint},
+};
+use tower::{ServiceBuilder, ServiceExt};
+use tower_dspy::{
+    Classify, Deadline, DspyService, DspyServiceBuilderExt, Error, ErrorKind, Host, InboundLayer,
+    PredictRequest, Shutdown,
+    inbound::tonic::{GracefulShutdown, Programs, ServeReport, serve},
+    outbound::tonic::ProgramClient,
+    testing::scripted_lm::{Outcome, Reply},
+};
+
+use crate::support::{HOUR, ask, eventually, host, lm_server, question};
+
+struct Server {
+    qa: DspyService,
+    client: ProgramClient<Channel>,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<ServeReport>>,
+}
+
+impl Server {
+    async fn start(host: &Host, model: &str) -> Self {
+        let qa = question(host, model).await;
+        let stack = ServiceBuilder::new().deadline(HOUR).service(qa.clone());
+        let programs = Programs::new().program("qa", stack).into_service();
+        let app = Routes::new(programs)
+            .add_service(host.grpc_health())
+            .into_axum_router()
+            .layer(InboundLayer::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        // The host is that of other tests too.
+        let until =
+            GracefulShutdown::new(Shutdown::new(), HOUR).on(async move { drop(stopped.await) });
+        let served = tokio::spawn(serve(listener, app, until).into_future());
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let client = ProgramClient::new("qa", channel.connect_lazy());
+        Self {
+            qa,
+            client,
+            stop,
+            served,
+        }
+    }
+
+    async fn end(self) -> ServeReport {
+        eventually("its permits", || self.qa.in_flight() == 0).await;
+        drop((self.stop, self.client));
+        self.served.await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn an_answer_crosses_with_what_it_cost() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("grpc", Reply::answer("Paris"));
+    let server = Server::start(&host, "grpc").await;
+    let answer = server.client.clone().oneshot(ask("the capital?")).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.outputs["answer"], "Paris");
+    assert!(answer.usage.total_tokens > 0);
+    assert_eq!(answer.lm_calls_not_kept, 1);
+
+    let nothing = PredictRequest::new(json!({}));
+    let refused = server.client.clone().oneshot(nothing).await;
+    let Err(Error::InvalidInput(refused)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.field(), Some("question"));
+    let report = server.end().await;
+    assert_eq!(report.requests.completed, 2, "{report}");
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test]
+async fn a_caller_who_gives_up_stops_the_lm_call_on_the_server() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("grpc-gone", Reply::hang());
+    let server = Server::start(&host, "grpc-gone").await;
+    let asked = tokio::spawn(server.client.clone().oneshot(ask("for ever?")));
+    let requests = || lm.requests("grpc-gone");
+    eventually("the LM call", || requests().len() == 1).await;
+    asked.abort();
+    let gone = || requests()[0].outcome == Outcome::ClientGone;
+    eventually("the LM call to be stopped", gone).await;
+    assert_eq!(server.end().await.requests.cancelled, 1);
+}
+
+#[tokio::test]
+async fn the_caller_s_deadline_stops_the_lm_call_on_the_server() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("grpc-late", Reply::hang());
+    let server = Server::start(&host, "grpc-late").await;
+    let seconds = std::time::Duration::from_secs(3);
+    // The server's part of the hour.
+    let client = server.client.clone().reserve(HOUR - seconds);
+    let request = ask("for ever?").with_deadline(Deadline::within(HOUR));
+    let error = client.oneshot(request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
+    let requests = || lm.requests("grpc-late");
+    let gone = || requests().len() == 1 && requests()[0].outcome == Outcome::ClientGone;
+    eventually("the LM call to be stopped", gone).await;
+    // It tells what it was in the middle of.
+    let spent = error.spent().expect("one LM call");
+    assert_eq!(spent.lm_calls_not_kept, 1);
+    assert_eq!(server.end().await.requests.failed, 1);
+}
