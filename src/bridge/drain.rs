@@ -76,6 +76,9 @@ impl Drain {
                 // If whoever asked has gone, the program goes as well.
                 let _ = reply.send(loaded);
             }
+            // For worker processes alone: `Host::replace_spec` sends it to no other host.
+            #[cfg(feature = "workers")]
+            Control::Replace { reply, .. } => drop(reply),
             Control::Unload(target) => {
                 self.unload.bind(py).call1((target,))?;
             }

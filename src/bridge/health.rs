@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::inbox::Inbox;
+use super::{clock::Moment, inbox::Inbox, watchdog::Watch};
 
 /// Three missed heartbeats of 20 ms.
 pub(super) const LATE: Duration = Duration::from_millis(60);
@@ -47,17 +47,24 @@ impl Health {
             return Self::Lost;
         }
         let counters = &inbox.counters;
-        // Read before its age: a heartbeat in between must not give its successor an old frame.
-        let beat = counters.beat.stamp();
-        match Self::judge(counters.beat.age(), counters.crossing.age()) {
-            Self::Blocked { .. } => Self::Blocked {
-                frame: inbox.watch.frame(beat),
-                gil_held: inbox.watch.gil_held(),
-            },
+        match Self::of_loop(&counters.beat, &counters.crossing, &inbox.watch) {
             Self::Ready => inbox
                 .exhausted()
                 .map_or(Self::Ready, |abandoned| Self::Exhausted { abandoned }),
             late => late,
+        }
+    }
+
+    /// How a loop is by itself.
+    pub(super) fn of_loop(beat: &Moment, crossing: &Moment, watch: &Watch) -> Self {
+        // Read before its age: a heartbeat in between must not give its successor an old frame.
+        let last = beat.stamp();
+        match Self::judge(beat.age(), crossing.age()) {
+            Self::Blocked { .. } => Self::Blocked {
+                frame: watch.frame(last),
+                gil_held: watch.gil_held(),
+            },
+            other => other,
         }
     }
 

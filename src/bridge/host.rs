@@ -120,9 +120,14 @@ impl Host {
         HostStats::of(&self.inbox)
     }
 
-    /// How the host is, judged by its heartbeat; takes no lock and no GIL.
+    /// How the host is, judged by its heartbeat, without the GIL. One with worker processes is as
+    /// the best of those that take calls: how each is, its [stats](Self::worker_stats) tell.
     #[must_use]
     pub fn health(&self) -> Health {
+        #[cfg(feature = "workers")]
+        if let Some(roster) = &self.roster {
+            return roster.health();
+        }
         Health::of(&self.inbox)
     }
 
@@ -206,6 +211,43 @@ impl Host {
             reply,
         });
         loaded.await.ok()
+    }
+
+    /// Has what `spec` names loaded in place of `target`, with what the `leases` hold; an error of
+    /// text if the host cannot.
+    #[cfg(feature = "workers")]
+    pub(crate) async fn replace_spec(
+        &self,
+        target: u64,
+        spec: Value,
+        leases: Leases,
+        taken_over: impl FnOnce(Leases) + Send + 'static,
+    ) -> Result<Option<Result<(), super::Fault>>, &'static str> {
+        if self.roster.is_none() {
+            return Err(
+                "this host is embedded, and an interpreter imports a module once: a program is \
+                 replaced in worker processes, by `Host::workers`; here it can be loaded as \
+                 another service",
+            );
+        }
+        if self.inbox.closed().is_some() {
+            return Ok(None);
+        }
+        let (reply, replaced) = oneshot::channel();
+        self.inbox.push(Control::Replace {
+            target,
+            spec,
+            leases,
+            taken_over: Box::new(taken_over),
+            reply,
+        });
+        Ok(replaced.await.ok())
+    }
+
+    /// Whether both are handles to one host.
+    #[cfg(feature = "workers")]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inbox, &other.inbox)
     }
 
     /// What a program that is about to be loaded holds; nothing yet.

@@ -83,6 +83,16 @@ pub(super) enum Control {
         leases: Leases,
         reply: oneshot::Sender<Loaded>,
     },
+    /// Loads it in place of `target`, in new worker processes.
+    #[cfg(feature = "workers")]
+    Replace {
+        target: u64,
+        spec: Value,
+        leases: Leases,
+        /// Told in the moment in which the new one takes over.
+        taken_over: Box<dyn FnOnce(Leases) + Send>,
+        reply: oneshot::Sender<Result<(), Fault>>,
+    },
     /// Nobody calls a program or a function any more.
     Unload(u64),
     Stop {

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -66,17 +66,18 @@ pub(super) enum Numbered {
 /// dropped.
 pub(crate) struct Leases {
     inbox: Arc<Inbox>,
-    held: Vec<Numbered>,
+    held: Mutex<Vec<Numbered>>,
 }
 
 impl Leases {
     pub(super) const fn new(inbox: Arc<Inbox>) -> Self {
-        let held = Vec::new();
+        let held = Mutex::new(Vec::new());
         Self { inbox, held }
     }
 
     pub(super) fn hold(&mut self, number: Numbered) {
-        self.held.push(number);
+        let held = self.held.get_mut();
+        held.unwrap_or_else(PoisonError::into_inner).push(number);
     }
 
     /// The answer to a loading, with all that its program has while it is held.
@@ -88,9 +89,29 @@ impl Leases {
     }
 }
 
+#[cfg(feature = "workers")]
+impl Leases {
+    /// Lets go of the program itself, which others hold from now on.
+    pub(crate) fn without_program(&self) -> Option<Program> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_program = |number: &Numbered| matches!(number, Numbered::Target(_));
+        let at = held.iter().position(is_program)?;
+        Some(Program(held.swap_remove(at)))
+    }
+
+    pub(crate) fn hold_program(&mut self, program: Program) {
+        self.hold(program.0);
+    }
+}
+
+/// A program that is handed from some leases to others.
+#[cfg(feature = "workers")]
+pub(crate) struct Program(Numbered);
+
 impl Drop for Leases {
     fn drop(&mut self) {
-        for number in self.held.drain(..) {
+        let held = self.held.get_mut();
+        for number in held.unwrap_or_else(PoisonError::into_inner).drain(..) {
             match number {
                 Numbered::Lm(id) => self.inbox.lms.remove(id),
                 Numbered::Tool(id) => self.inbox.tools.remove(id),

@@ -48,8 +48,16 @@ pub(super) const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/pool.py"),
     ),
     (
+        "tower_dspy.port",
+        include_str!("../python/tower_dspy/port.py"),
+    ),
+    (
         "tower_dspy.program",
         include_str!("../python/tower_dspy/program.py"),
+    ),
+    (
+        "tower_dspy.remote",
+        include_str!("../python/tower_dspy/remote.py"),
     ),
     (
         "tower_dspy.runner",
@@ -76,6 +84,10 @@ pub(super) const MODULES: &[(&str, &str)] = &[
         include_str!("../python/tower_dspy/steps.py"),
     ),
     (
+        "tower_dspy.system",
+        include_str!("../python/tower_dspy/system.py"),
+    ),
+    (
         "tower_dspy.tails",
         include_str!("../python/tower_dspy/tails.py"),
     ),
@@ -98,6 +110,10 @@ pub(super) const MODULES: &[(&str, &str)] = &[
     (
         "tower_dspy.worker",
         include_str!("../python/tower_dspy/worker.py"),
+    ),
+    (
+        "tower_dspy.zygote",
+        include_str!("../python/tower_dspy/zygote.py"),
     ),
     (
         "tower_dspy.startup",

@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use super::{clock::Moment, health::LATE, inbox::Inbox};
+#[cfg(feature = "python")]
+use super::inbox::Inbox;
+use super::{clock::Moment, health::LATE};
 
 /// From when on a block is worth a line in the log.
 const WORTH_A_WARNING: Duration = Duration::from_millis(100);
@@ -65,24 +67,20 @@ impl Watch {
         }
         self.found().frame.clone()
     }
-}
 
-impl Inbox {
-    /// Keeps what the loop was seen at, and logs it where that is a block: once, and once more if
-    /// the call becomes known later.
-    pub(super) fn saw(&self, sight: &Sight) {
-        let counters = &self.counters;
-        let (beat, late) = (counters.beat.stamp(), counters.beat.age());
-        let watch = &self.watch;
-        let mut found = watch.found();
-        if watch.after_beat.swap(beat, Ordering::AcqRel) != beat {
+    /// Keeps what the loop was seen at, which beats and lets calls cross, and logs it where that is
+    /// a block: once, and once more if the call becomes known later.
+    pub(super) fn saw(&self, sight: &Sight, beat: &Moment, crossing: &Moment) {
+        let (beat, late) = (beat.stamp(), beat.age());
+        let mut found = self.found();
+        if self.after_beat.swap(beat, Ordering::AcqRel) != beat {
             *found = Finding::default();
         }
         found.frame = sight.frames.first().cloned().or(found.frame.take());
         let news = !found.logged || sight.call_id.is_some() && !found.logged_call;
         let long = late >= WORTH_A_WARNING || sight.gil_held && late >= LATE;
         // While calls move, the loop is not blocked: it has more to do than one thread can.
-        if !news || !long || counters.crossing.age() < LATE {
+        if !news || !long || crossing.age() < LATE {
             return;
         }
         found.logged = true;
@@ -98,6 +96,15 @@ impl Inbox {
             blocked_ms = late.as_millis() as u64,
             "Python code blocks the loop: no call goes on meanwhile"
         );
+    }
+}
+
+#[cfg(feature = "python")]
+impl Inbox {
+    /// The same, of the one loop of this process.
+    pub(super) fn saw(&self, sight: &Sight) {
+        let counters = &self.counters;
+        self.watch.saw(sight, &counters.beat, &counters.crossing);
     }
 }
 

@@ -46,7 +46,7 @@ use crate::{
 /// without a layer. Layers add the rest, and grace for clean-up.
 #[derive(Debug)]
 pub struct DspyService {
-    program: Arc<Program>,
+    pub(super) program: Arc<Program>,
     turn: Turn,
 }
 
@@ -96,7 +96,7 @@ impl DspyService {
     fn admit(&self, request: &PredictRequest) -> Result<(), Error> {
         let program = &*self.program;
         program.schema.check(&program.name, request.inputs())?;
-        program.lms.check(&program.name, request.lm())?;
+        program.check_lm(request.lm())?;
         if let Some(error) = Stop::refuse(request.context_ref()) {
             return Err(error);
         }

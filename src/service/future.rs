@@ -102,7 +102,7 @@ impl PredictFuture {
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
         let stop = Stop::new(&context, started);
-        let held = Some(Box::new((permit, program.leases.clone())) as _);
+        let held = Some(Box::new((permit, program.leases())) as _);
         let counts = Some(program.counts.clone());
         let target = program.target;
         let host = &program.host;

@@ -15,7 +15,7 @@ use super::{DspyService, Function, Schema, Tool, program::Program};
 use crate::{
     Host, Lm,
     bridge::{Fault, FaultKind, Leases},
-    innermost::{MAX_IN_FLIGHT, MAX_WAITING},
+    innermost::{LmNames, MAX_IN_FLIGHT, MAX_WAITING},
     lm::LmConfigError,
 };
 
@@ -238,32 +238,46 @@ impl Load {
     }
 
     async fn run(&self) -> Result<(Loaded, Arc<Leases>), LoadError> {
-        let fail = |problem| LoadError {
-            target: self.target.clone(),
-            problem,
-            traceback: String::new(),
-        };
+        let (spec, leases) = self.request()?;
+        let (loaded, leases) = self.answered(self.host.load_spec(spec, leases).await)?;
+        match Loaded::deserialize(loaded) {
+            Ok(loaded) => Ok((loaded, Arc::new(leases))),
+            Err(error) => Err(self.fail(error.to_string())),
+        }
+    }
+
+    /// What Python's side is asked to load, with what that holds.
+    pub(super) fn request(&self) -> Result<(Value, Leases), LoadError> {
         if self.source.is_none() && !self.target.contains("->") && !self.target.contains(':') {
-            return Err(fail(
+            return Err(self.fail(
                 "it is neither `package.module:attribute` nor a signature such as \
-                 `question -> answer`"
-                    .into(),
+                 `question -> answer`",
             ));
         }
         let mut leases = self.host.leases();
         let spec = self.spec(&mut leases);
-        let spec = spec.map_err(|error| fail(error.to_string()))?;
-        let spec = self.with_tools(spec, &mut leases).map_err(fail)?;
-        match self.host.load_spec(spec, leases).await {
-            Some(Ok((loaded, leases))) => match Loaded::deserialize(loaded) {
-                Ok(loaded) => Ok((loaded, Arc::new(leases))),
-                Err(error) => Err(fail(error.to_string())),
-            },
+        let spec = spec.map_err(|error| self.fail(error.to_string()))?;
+        let spec = self.with_tools(spec, &mut leases);
+        Ok((spec.map_err(|problem| self.fail(problem))?, leases))
+    }
+
+    /// What Python's side answered, if it did.
+    pub(super) fn answered<T>(&self, answer: Option<Result<T, Fault>>) -> Result<T, LoadError> {
+        match answer {
+            Some(Ok(answer)) => Ok(answer),
             Some(Err(fault)) => Err(LoadError::new(&self.target, fault)),
             None => {
                 let reason = self.host.closed().unwrap_or("it dropped the request");
-                Err(fail(format!("the Python host is gone ({reason})")))
+                Err(self.fail(format!("the Python host is gone ({reason})")))
             }
+        }
+    }
+
+    pub(super) fn fail(&self, problem: impl Into<String>) -> LoadError {
+        LoadError {
+            target: self.target.clone(),
+            problem: problem.into(),
+            traceback: String::new(),
         }
     }
 
@@ -291,6 +305,15 @@ impl Load {
         let specs = specs.collect::<Result<Vec<_>, _>>()?;
         spec.insert("tools".into(), specs.into());
         Ok(Value::Object(spec))
+    }
+
+    #[cfg(feature = "workers")]
+    pub(super) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn names_of_lms(&self) -> LmNames {
+        self.lms.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     fn spec(&self, leases: &mut Leases) -> Result<Map<String, Value>, LmConfigError> {
@@ -340,7 +363,7 @@ impl IntoFuture for Load {
                     &self.target,
                     loaded.id,
                     loaded.schema.unwrap_or_default(),
-                    self.lms.into_iter().map(|(name, _)| name).collect(),
+                    self.names_of_lms(),
                     self.max_in_flight,
                     self.max_waiting,
                 )

@@ -5,6 +5,8 @@ mod function;
 mod future;
 mod load;
 mod program;
+#[cfg(feature = "workers")]
+mod replace;
 mod schema;
 mod tool;
 mod typed;

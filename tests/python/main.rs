@@ -51,3 +51,6 @@ mod watchdog;
 mod worker_keys;
 mod workers;
 mod workers_end;
+mod workers_fork;
+mod workers_replace;
+mod workers_wear;

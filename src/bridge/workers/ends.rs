@@ -3,9 +3,9 @@
 use std::{mem, time::Duration};
 
 use super::{
-    WorkerState, fault,
+    Told, WorkerState, fault,
     pool::Pool,
-    process::Told,
+    process::HUNG_UP,
     worker::{InFlight, Worker},
 };
 use crate::{
@@ -25,29 +25,40 @@ const LONG_ENOUGH: Duration = Duration::from_secs(5);
 impl Pool {
     pub(super) fn hear(&mut self, id: u64, told: Told) {
         match told {
+            Told::Begun => self.publish(),
+            Told::Warm(weaker) => self.warm(&weaker),
+            Told::CannotFork(reason) => self.cannot_fork(&reason),
+            Told::Unusable(fault) => self.unusable(fault),
             Told::Said(said, tail) => self.said(id, said, &tail),
             Told::Broken(how) => {
                 // Mostly because it has ended, and that is about to be told.
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.state = WorkerState::Ending;
-                    if how != super::process::HUNG_UP {
+                    if how != HUNG_UP {
                         worker.verdict.get_or_insert(how);
                     }
                     worker.process.kill();
+                    self.fill(clock::now());
+                    self.publish();
                 }
             }
             Told::Ended(how) => {
                 if let Some(worker) = self.workers.remove(&id) {
                     self.ended(id, worker, &how);
+                } else if self.zygote.as_ref().is_some_and(|zygote| zygote.id == id) {
+                    self.zygote_ended(&how);
                 }
             }
         }
     }
 
     fn ended(&mut self, id: u64, mut worker: Worker, how: &str) {
-        let pid = worker.process.pid;
+        let pid = worker.process.pid();
         let why = worker.verdict.take().unwrap_or_else(|| how.to_owned());
-        let reason = format!("the worker process {pid} is gone: {why}");
+        let reason = match pid {
+            Some(pid) => format!("the worker process {pid} is gone: {why}"),
+            None => format!("a worker process was not started: {why}"),
+        };
         for open in mem::take(&mut worker.exchanges).into_values() {
             self.exchanges.remove(&open.id);
             open.abort.now();
@@ -65,10 +76,20 @@ impl Pool {
             self.publish();
             return;
         }
+        if worker.is_dismissed() {
+            // Others never came to work.
+            let served = worker.ready_since != Duration::ZERO;
+            self.counts.recycled.add(served.into());
+            self.excuse(id);
+            self.publish();
+            return;
+        }
         self.counts.lost.add(1);
         tracing::warn!(target: "tower_dspy", pid, %why, calls = lost, "a worker is lost");
         self.not_loaded(id, &reason);
-        if self.started.is_some() {
+        if worker.generation > self.generation {
+            self.replacement_failed(fault(&reason));
+        } else if self.started.is_some() {
             let said = worker.process.last_words();
             self.not_started(StartError::Interpreter {
                 reason: format!("{reason}{said}"),
@@ -81,6 +102,7 @@ impl Pool {
         } else {
             self.failures = 0;
         }
+        self.fill(clock::now());
         self.publish();
     }
 
@@ -102,7 +124,7 @@ impl Pool {
         running.finished(Err(fault));
     }
 
-    fn pause(&mut self) {
+    pub(super) fn pause(&mut self) {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16));
         self.failures += 1;
         self.restart_at = clock::now() + pause.min(LONGEST_PAUSE);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{WorkerState, fault, pool::Pool, wire::ToWorker};
+use super::{WorkerState, fault, pool::Pool, wire::ToWorker, worker::Worker};
 use crate::bridge::{Leases, Loaded, clock, fault::Fault};
 
 /// What a worker answers.
@@ -16,7 +16,38 @@ type Answer = Result<Value, Fault>;
 pub(super) struct Loads {
     last: u64,
     specs: BTreeMap<u64, Value>,
+    /// The fields of each, as they were told when it was first loaded.
+    fields: BTreeMap<u64, [Value; 2]>,
     pending: BTreeMap<u64, Pending>,
+}
+
+impl Loads {
+    /// Whether a worker has loaded them all, or failed to.
+    pub(super) fn has_all(&self, worker: &Worker) -> bool {
+        let mut specs = self.specs.keys();
+        specs.all(|load| worker.targets.contains_key(load) || worker.lacks.contains_key(load))
+    }
+
+    /// What a replacement has other fields for, if it does.
+    pub(super) fn differs(&self, load: u64, told: &Value) -> Option<String> {
+        let before = self.fields.get(&load)?;
+        let now = fields(told);
+        (*before != now).then(|| {
+            format!(
+                "it takes or gives other fields: before {} -> {}, now {} -> {}; load it as \
+                 another service",
+                before[0], before[1], now[0], now[1],
+            )
+        })
+    }
+
+    pub(super) fn replace(&mut self, load: u64, spec: Value) {
+        self.specs.insert(load, spec);
+    }
+}
+
+fn fields(told: &Value) -> [Value; 2] {
+    ["inputs", "outputs"].map(|name| told.get(name).cloned().unwrap_or_default())
 }
 
 /// A loading that not all workers have answered.
@@ -41,7 +72,10 @@ impl Pool {
         self.loads.last += 1;
         let load = self.loads.last;
         let mut waiting_for = BTreeSet::new();
-        for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.up) {
+        let stays = |worker: &Worker| {
+            worker.up && matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
+        };
+        for (id, worker) in self.workers.iter().filter(|(_, worker)| stays(worker)) {
             let spec = &spec;
             worker.process.say(&ToWorker::Load { load, spec }, &[]);
             waiting_for.insert(*id);
@@ -59,7 +93,10 @@ impl Pool {
     /// Loads all programs in a worker that has just come up.
     pub(super) fn load_all(&mut self, id: u64) {
         if let Some(worker) = self.workers.get_mut(&id) {
+            let new = worker.generation > self.generation;
             for (&load, spec) in &self.loads.specs {
+                let replaced = self.replacements.spec(load).filter(|_| new);
+                let spec = replaced.unwrap_or(spec);
                 worker.process.say(&ToWorker::Load { load, spec }, &[]);
                 if let Some(pending) = self.loads.pending.get_mut(&load) {
                     pending.waiting_for.insert(id);
@@ -72,13 +109,16 @@ impl Pool {
     /// A worker answered a loading.
     pub(super) fn loaded(&mut self, id: u64, load: u64, result: Answer) {
         let Some(pending) = self.loads.pending.get_mut(&load) else {
+            if self.is_new(id) {
+                return self.new_one_loaded(load, result);
+            }
             // Of one that takes another's place: it serves the other programs.
             if let (Err(fault), Some(worker)) = (result, self.workers.get_mut(&id))
                 && self.loads.specs.contains_key(&load)
             {
                 tracing::error!(
                     target: "tower_dspy",
-                    pid = worker.process.pid,
+                    pid = worker.process.pid(),
                     python_type = %fault.python_type,
                     "a worker could not load a program that others could"
                 );
@@ -107,6 +147,15 @@ impl Pool {
         }
     }
 
+    /// A worker was to end: what it did not answer, the others do.
+    pub(super) fn excuse(&mut self, id: u64) {
+        let pending = self.loads.pending.iter_mut();
+        let waited = pending.filter_map(|(load, p)| p.waiting_for.remove(&id).then_some(*load));
+        for load in waited.collect::<Vec<_>>() {
+            self.conclude(load);
+        }
+    }
+
     fn conclude(&mut self, load: u64) {
         let failed = |pending: &Pending| matches!(pending.result, Some(Err(_)));
         let over = |pending: &Pending| pending.waiting_for.is_empty() || failed(pending);
@@ -120,6 +169,9 @@ impl Pool {
             self.loads.specs.remove(&load);
         }
         if let Some(mut result) = pending.result {
+            if let Ok(told) = &result {
+                self.loads.fields.insert(load, fields(told));
+            }
             if let Ok(Value::Object(program)) = &mut result {
                 program.insert("id".into(), load.into());
             }
@@ -132,7 +184,10 @@ impl Pool {
     /// Nobody calls a program any more.
     pub(super) fn unload(&mut self, load: u64) {
         self.loads.specs.remove(&load);
-        for worker in self.workers.values_mut() {
+        self.loads.fields.remove(&load);
+        // Those that are about to end may still have calls of it.
+        let stays = |worker: &&mut Worker| worker.state != WorkerState::Retiring;
+        for worker in self.workers.values_mut().filter(stays) {
             worker.lacks.remove(&load);
             for lm in worker.adopted.remove(&load).unwrap_or_default() {
                 worker.lms.remove(&lm);
@@ -145,16 +200,17 @@ impl Pool {
 
     /// A worker that has all programs takes calls.
     fn ready_if_loaded(&mut self, id: u64) {
+        if self.is_new(id) {
+            return self.swap_if_loaded();
+        }
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        let specs = &self.loads.specs;
-        let has_all = specs
-            .keys()
-            .all(|load| worker.targets.contains_key(load) || worker.lacks.contains_key(load));
+        let has_all = self.loads.has_all(worker);
         if worker.up && worker.state == WorkerState::Starting && has_all {
             worker.state = WorkerState::Ready;
             worker.ready_since = clock::now();
+            self.relieve();
             self.publish();
             self.started_if_full();
         }

@@ -14,12 +14,15 @@ use tokio::{
 };
 
 use super::{
-    WorkerProcess, WorkerState,
+    Told, WorkerState,
+    launch::Settings,
     loads::Loads,
-    process::{Settings, Told},
-    stats::Counts,
+    replace::{Replacement, Replacements},
+    stats::{Counts, Published},
+    wear::Wear,
     wire::{EventHeader, ToWorker},
     worker::Worker,
+    zygote::Zygote,
 };
 use crate::{
     StartError,
@@ -51,11 +54,17 @@ pub(super) struct Pool {
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
+    pub(super) wear: Wear,
     pub(super) counts: Arc<Counts>,
     /// How many workers there are to be.
     pub(super) wanted: usize,
     pub(super) workers: BTreeMap<u64, Worker>,
+    /// What workers are forked from, unless each is started by itself.
+    pub(super) zygote: Option<Zygote>,
+    /// Of the workers that calls go to.
+    pub(super) generation: u64,
     pub(super) loads: Loads,
+    pub(super) replacements: Replacements,
     /// The worker of each call, and of each LM exchange its worker's number for it.
     pub(super) calls: HashMap<u64, u64>,
     pub(super) exchanges: HashMap<u64, (u64, u64)>,
@@ -66,8 +75,9 @@ pub(super) struct Pool {
     pub(super) restart_at: Duration,
     /// When those that are left are killed, once the pool is to stop.
     pub(super) stop_at: Option<Duration>,
-    next_worker: u64,
-    tell: mpsc::Sender<(u64, Told)>,
+    /// Of the next process, worker or zygote.
+    pub(super) next_process: u64,
+    pub(super) tell: mpsc::Sender<(u64, Told)>,
     told: Option<mpsc::Receiver<(u64, Told)>>,
 }
 
@@ -75,7 +85,7 @@ impl Pool {
     pub(super) fn new(
         inbox: Arc<Inbox>,
         settings: Settings,
-        limits: Limits,
+        (limits, wear): (Limits, Wear),
         wanted: usize,
         counts: Arc<Counts>,
         started: oneshot::Sender<Result<(), StartError>>,
@@ -85,17 +95,21 @@ impl Pool {
             inbox,
             settings,
             limits,
+            wear,
             counts,
             wanted,
             workers: BTreeMap::new(),
+            zygote: None,
+            generation: 0,
             loads: Loads::default(),
+            replacements: Replacements::default(),
             calls: HashMap::new(),
             exchanges: HashMap::new(),
             started: Some(started),
             failures: 0,
             restart_at: Duration::ZERO,
             stop_at: None,
-            next_worker: 0,
+            next_process: 0,
             tell,
             told: Some(told),
         }
@@ -110,7 +124,7 @@ impl Pool {
         let wake = Receiver::from_owned_fd_unchecked(self.inbox.wake_handle()?)?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while self.stop_at.is_none() || !self.workers.is_empty() {
+        while self.stop_at.is_none() || !self.workers.is_empty() || self.zygote.is_some() {
             tokio::select! {
                 // What workers have said comes before the look at how long they were silent.
                 biased;
@@ -123,6 +137,12 @@ impl Pool {
                 _ = tick.tick() => self.tick(),
             }
             self.drain();
+            if self.stop_at.is_some()
+                && self.workers.is_empty()
+                && let Some(zygote) = &self.zygote
+            {
+                zygote.end();
+            }
         }
         Ok(())
     }
@@ -131,6 +151,13 @@ impl Pool {
         while let Some(control) = self.inbox.next_control() {
             match control {
                 Control::Cancel(call) => self.cancel(call),
+                Control::Replace {
+                    target,
+                    spec,
+                    leases,
+                    taken_over,
+                    reply,
+                } => self.replace(Replacement::new(target, spec, leases, taken_over, reply)),
                 Control::Load {
                     spec,
                     leases,
@@ -167,7 +194,7 @@ impl Pool {
         else {
             return;
         };
-        self.inbox.counters.crossing.touch();
+        worker.crossing.touch();
         let (call, inbox) = (start.sequence, self.inbox.clone());
         worker.take(start, |start| Running::new(inbox, start));
         if worker.calls.contains_key(&call) {
@@ -216,6 +243,7 @@ impl Pool {
             .saturating_add(grace)
             .saturating_add(STOP_MARGIN);
         self.stop_at.get_or_insert(at);
+        self.replacements.forget();
         for worker in self.workers.values_mut() {
             for call in worker.calls.values() {
                 call.running.state.cancel(&self.inbox.counters);
@@ -242,7 +270,6 @@ impl Pool {
         if self.stop_at.is_some() {
             return;
         }
-        let mut changed = false;
         for worker in self.workers.values_mut() {
             worker.look();
             let owes = worker.owes().unwrap_or_default();
@@ -250,56 +277,34 @@ impl Pool {
                 if worker.state != WorkerState::Ending {
                     self.counts.killed.add(1);
                     worker.kill("it was killed: work that was told to stop held it up");
-                    changed = true;
                 }
             } else if owes > self.limits.retire_after && worker.state == WorkerState::Ready {
                 worker.state = WorkerState::Retiring;
-                changed = true;
             }
-            if worker.state == WorkerState::Retiring && worker.has_only_owed() {
-                if !worker.calls.is_empty() {
+            if worker.state == WorkerState::Retiring {
+                if worker.calls.is_empty() {
+                    worker.dismiss();
+                } else if owes > self.limits.retire_after && worker.has_only_owed() {
                     self.counts.killed.add(1);
+                    worker.kill("it was killed: work that was told to stop did not");
                 }
-                worker.kill("it was killed: work that was told to stop did not");
-                changed = true;
+            }
+            if worker.lingers(STOP_MARGIN) {
+                worker.process.kill();
             }
         }
-        changed |= self.fill(now);
-        if changed {
-            self.publish();
-        }
-    }
-
-    /// Starts workers until there are as many as there are to be.
-    fn fill(&mut self, now: Duration) -> bool {
-        let working =
-            |worker: &&Worker| matches!(worker.state, WorkerState::Starting | WorkerState::Ready);
-        let mut there = self.workers.values().filter(working).count();
-        let mut changed = false;
-        while there < self.wanted && self.restart_at <= now {
-            changed = true;
-            let id = self.next_worker;
-            self.next_worker += 1;
-            match Worker::start(&self.settings, id, &self.tell) {
-                Ok(worker) => {
-                    self.workers.insert(id, worker);
-                    there += 1;
-                }
-                Err(error) => self.not_started(StartError::Interpreter {
-                    reason: format!("`{}`: {error}", self.settings.python.display()),
-                }),
-            }
-        }
-        changed
+        self.look_for_wear();
+        self.fill(now);
+        self.relieve();
+        self.publish();
     }
 
     /// Tells others how the workers are.
     pub(super) fn publish(&self) {
-        let process = |worker: &Worker| WorkerProcess {
-            pid: worker.process.pid,
-            state: worker.state,
-        };
-        self.counts
-            .publish(self.workers.values().map(process).collect());
+        self.counts.publish(Published {
+            processes: self.workers.values().filter_map(Worker::told).collect(),
+            zygote: self.zygote.as_ref().and_then(|zygote| zygote.pid),
+            failed_starts: self.failures,
+        });
     }
 }

@@ -11,7 +11,7 @@ use super::{
     worker::Exchange,
 };
 use crate::{
-    CallId, StartError,
+    CallId,
     bridge::{
         call::Abort,
         exchange::{self, CallOf, Opening, Sink},
@@ -35,7 +35,7 @@ impl Pool {
                 | FromWorker::Log { .. }
         );
         if !of_none {
-            self.inbox.counters.crossing.touch();
+            worker.crossing.touch();
         }
         match said {
             FromWorker::Ready { weaker } => {
@@ -46,20 +46,14 @@ impl Pool {
                 worker.beat();
                 self.load_all(id);
             }
-            FromWorker::Unusable { fault } => {
-                let fault = Fault::read(&fault);
-                self.not_started(StartError::Python {
-                    python_type: fault.python_type,
-                    message: fault.message,
-                    traceback: fault.traceback,
-                });
+            FromWorker::Unusable { fault } if worker.generation > self.generation => {
+                self.replacement_failed(Fault::read(&fault));
             }
+            FromWorker::Unusable { fault } => self.unusable(Fault::read(&fault)),
             FromWorker::Beat => {
                 worker.beat();
-                self.inbox.counters.beat.touch();
-                self.inbox.watch.pulse.touch();
             }
-            FromWorker::Pulse => self.inbox.watch.pulse.touch(),
+            FromWorker::Pulse => worker.watch.pulse.touch(),
             FromWorker::Blocked {
                 frames,
                 program,
@@ -67,12 +61,13 @@ impl Pool {
             } => {
                 let call = call.and_then(|call| worker.calls.get(&call));
                 let call_id = call.and_then(|call| call.running.context.call_id);
-                self.inbox.saw(&Sight {
+                let sight = Sight {
                     frames,
                     program,
                     call_id: call_id.map(CallId::get),
                     gil_held: false,
-                });
+                };
+                worker.watch.saw(&sight, &worker.beat, &worker.crossing);
             }
             FromWorker::GaveUp { replaced } => {
                 worker.abandoned += 1;

@@ -8,9 +8,10 @@ use tokio::{
 };
 
 use super::{
+    launch::Settings,
     pool::{Limits, Pool},
-    process::Settings,
     stats::{Counts, Roster},
+    wear::Wear,
 };
 use crate::{
     Host, StartError,
@@ -55,6 +56,9 @@ pub struct Workers {
     passed_keys: Vec<String>,
     kill_after: Duration,
     retire_after: Duration,
+    fork: bool,
+    memory_limit: Option<u64>,
+    wear: Wear,
 }
 
 impl Workers {
@@ -68,6 +72,9 @@ impl Workers {
             passed_keys: Vec::new(),
             kill_after: Duration::from_secs(1),
             retire_after: Duration::from_secs(10),
+            fork: true,
+            memory_limit: None,
+            wear: Wear::default(),
         }
     }
 
@@ -127,7 +134,60 @@ impl Workers {
         self
     }
 
-    /// Starts the workers. Each imports DSPy and makes one prediction on a canned answer, so that
+    /// Replaces a worker that takes more memory than this, in bytes of resident memory as `ps` and
+    /// `top` tell it; unlimited unless said otherwise. What DSPy takes is part of it, some 70 MiB.
+    ///
+    /// Looked at about every 200 ms, once the worker has had a call. Another worker is started and
+    /// takes over the next calls; the old one ends when those that it has do. So it is no bound:
+    /// that is [`memory_limit`](Self::memory_limit).
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.wear.max_memory = Some(bytes);
+        self
+    }
+
+    /// Replaces a worker, in the same way, once it was given as many calls; unlimited unless said
+    /// otherwise, at least 1. It gets some more until the other one is there.
+    pub fn max_calls(mut self, calls: u64) -> Self {
+        self.wear.max_calls = Some(calls.max(1));
+        self
+    }
+
+    /// Replaces a worker, in the same way, once it has served as long; unlimited unless said
+    /// otherwise.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.wear.max_age = Some(age);
+        self
+    }
+
+    /// The most memory of its own that a worker can get, in bytes; unlimited unless said otherwise.
+    ///
+    /// The system refuses more (`RLIMIT_DATA`, also for what the worker starts): Python raises
+    /// `MemoryError`, which fails the call that asked, and code that does not expect it may crash,
+    /// which costs the worker. What is mapped and writable counts, used or not: some 60 MiB before
+    /// the first program is loaded, and 8 MiB for the stack of each thread. A worker does not start
+    /// with less than it takes by itself.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Whether workers are forked from a process that has imported DSPy: yes, unless said otherwise.
+    ///
+    /// A worker that takes another's place is then there within some 10 ms, and what DSPy's
+    /// modules take in memory is there once for all workers. That process, the *zygote*, has one
+    /// thread, runs no program and makes no connection. When it ends, the workers do: their calls
+    /// answer [`Lost`](crate::Lost), and all start anew.
+    ///
+    /// Without it each worker is started by itself, and imports DSPy by itself, which takes about
+    /// a second of a core. That is also what is done, with a warning, where importing DSPy leaves
+    /// a thread behind, as something that is installed beside it may: a process with threads cannot
+    /// be forked safely.
+    pub fn fork(mut self, yes: bool) -> Self {
+        self.fork = yes;
+        self
+    }
+
+    /// Starts the workers. DSPy is imported and makes one prediction on a canned answer, so that
     /// the host that is returned is warm. Takes about a second.
     ///
     /// # Errors
@@ -145,8 +205,11 @@ impl Workers {
             python_path: self.python_path,
             uvloop: self.uvloop,
             sync_threads: self.sync_threads,
+            memory_limit: self.memory_limit,
+            fork: self.fork,
             passed_keys: self.passed_keys.clone(),
         };
+        let wear = self.wear;
         let limits = Limits {
             kill_after: self.kill_after,
             retire_after: self.retire_after,
@@ -167,7 +230,7 @@ impl Workers {
                     inbox: inbox.clone(),
                     ending,
                 };
-                let pool = Pool::new(inbox, settings, limits, self.workers, counts, ready);
+                let pool = Pool::new(inbox, settings, (limits, wear), self.workers, counts, ready);
                 let runtime = Builder::new_current_thread().enable_all().build();
                 if let Err(error) = runtime.and_then(|runtime| runtime.block_on(pool.run())) {
                     tracing::error!(target: "tower_dspy", %error, "the pool of workers failed");

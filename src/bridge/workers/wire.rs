@@ -5,7 +5,7 @@
 //! failure and nobody else's.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio_util::codec::LengthDelimitedCodec;
 
@@ -62,11 +62,15 @@ pub(super) enum ToWorker<'a> {
 /// What a worker needs to become one.
 #[derive(Debug, Serialize)]
 pub(super) struct Hello<'a> {
+    /// It is to fork workers, rather than be one.
+    pub(super) zygote: bool,
     pub(super) bootstrap: &'a str,
     pub(super) modules: serde_json::Map<String, Value>,
     pub(super) python_path: &'a [std::path::PathBuf],
     pub(super) uvloop: bool,
     pub(super) sync_threads: usize,
+    /// In bytes, of each worker.
+    pub(super) memory_limit: Option<u64>,
     pub(super) parent: u32,
 }
 
@@ -117,17 +121,15 @@ impl EventHeader {
     }
 }
 
-impl ToWorker<'_> {
-    /// The frame without its own length, which the codec puts before it.
-    pub(super) fn frame(&self, tail: &[u8]) -> serde_json::Result<Bytes> {
-        let header = serde_json::to_vec(self)?;
-        let mut frame = BytesMut::with_capacity(4 + header.len() + tail.len());
-        // Longer ones do not pass the codec.
-        frame.put_u32(u32::try_from(header.len()).unwrap_or(u32::MAX));
-        frame.put_slice(&header);
-        frame.put_slice(tail);
-        Ok(frame.freeze())
-    }
+/// The frame without its own length, which the codec puts before it.
+pub(super) fn frame(what: &impl Serialize, tail: &[u8]) -> serde_json::Result<Bytes> {
+    let header = serde_json::to_vec(what)?;
+    let mut frame = BytesMut::with_capacity(4 + header.len() + tail.len());
+    // Longer ones do not pass the codec.
+    frame.put_u32(u32::try_from(header.len()).unwrap_or(u32::MAX));
+    frame.put_slice(&header);
+    frame.put_slice(tail);
+    Ok(frame.freeze())
 }
 
 /// What a worker says.
@@ -238,20 +240,18 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl FromWorker {
-    /// Reads a frame that the codec has taken the length off.
-    pub(super) fn read(mut frame: Bytes) -> Result<(Self, Bytes), String> {
-        if frame.len() < 4 {
-            return Err("a frame without a header".into());
-        }
-        let length = frame.get_u32() as usize;
-        if frame.len() < length {
-            return Err("a frame that is shorter than its header".into());
-        }
-        let header = frame.split_to(length);
-        let header = serde_json::from_slice(&header).map_err(|error| error.to_string())?;
-        Ok((header, frame))
+/// Reads a frame that the codec has taken the length off.
+pub(super) fn read<T: DeserializeOwned>(mut frame: Bytes) -> Result<(T, Bytes), String> {
+    if frame.len() < 4 {
+        return Err("a frame without a header".into());
     }
+    let length = frame.get_u32() as usize;
+    if frame.len() < length {
+        return Err("a frame that is shorter than its header".into());
+    }
+    let header = frame.split_to(length);
+    let header = serde_json::from_slice(&header).map_err(|error| error.to_string())?;
+    Ok((header, frame))
 }
 
 /// A value of the user's, from a tail.
@@ -273,10 +273,10 @@ mod tests {
 
     #[test]
     fn what_a_worker_says_is_read_with_its_tail() {
-        let (said, tail) = FromWorker::read(frame(r#"{"beat":null}"#, b"")).unwrap();
+        let (said, tail) = read(frame(r#"{"beat":null}"#, b"")).unwrap();
         assert!(matches!(said, FromWorker::Beat));
         assert!(tail.is_empty());
-        let (said, tail) = FromWorker::read(frame(r#"{"done":{"call":7}}"#, b"[1]")).unwrap();
+        let (said, tail) = read(frame(r#"{"done":{"call":7}}"#, b"[1]")).unwrap();
         assert!(matches!(said, FromWorker::Done { call: 7 }));
         assert_eq!(value(&tail), Ok(json!([1])));
     }
@@ -286,7 +286,7 @@ mod tests {
         let short = frame("{}", b"").slice(..3);
         let cut = frame(r#"{"beat":null}"#, b"").slice(..8);
         for wrong in [short, cut, frame("{}", b""), frame(r#"{"hm":1}"#, b"")] {
-            assert!(FromWorker::read(wrong).is_err());
+            assert!(read::<FromWorker>(wrong).is_err());
         }
     }
 
@@ -296,15 +296,15 @@ mod tests {
             exchange: 3,
             event: EventHeader::Chunk,
         };
-        let frame = said.frame(b"abc").unwrap();
+        let written = super::frame(&said, b"abc").unwrap();
         let header = r#"{"event":{"exchange":3,"what":"chunk"}}"#;
-        assert_eq!(frame, super::tests::frame(header, b"abc"));
+        assert_eq!(written, frame(header, b"abc"));
     }
 
     #[test]
     fn a_key_is_not_printed() {
         let said = r#"{"adopt_lm":{"lm":-1,"model":"m","base_url":null,"key":"sk-1"}}"#;
-        let (said, _) = FromWorker::read(frame(said, b"")).unwrap();
+        let (said, _) = read::<FromWorker>(frame(said, b"")).unwrap();
         assert!(!format!("{said:?}").contains("sk-1"));
     }
 }

@@ -2,23 +2,20 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{
-    process::{Process, Settings, Told},
-    wire::ToWorker,
-};
+use super::{WorkerProcess, process::Process, wire::ToWorker};
 use crate::{
+    Health,
     bridge::{
         call::{Abort, CallState},
-        clock,
+        clock::{self, Moment},
         fault::Fault,
+        health::LATE,
         inbox::Start,
         running::Running,
+        watchdog::Watch,
     },
     lm::LmHandle,
 };
-
-/// Three missed heartbeats of 20 ms.
-const LATE: Duration = Duration::from_millis(60);
 
 /// How far a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +53,15 @@ pub(super) struct Exchange {
 
 pub(super) struct Worker {
     pub(super) process: Process,
+    /// Which replacement of a program it came with; see `replace.rs`.
+    pub(super) generation: u64,
     pub(super) state: WorkerState,
     /// It has said that it is ready: programs may be loaded.
     pub(super) up: bool,
+    /// It has served long enough, and another is to take its place.
+    pub(super) worn: bool,
+    /// Since when it is to end by itself, having no calls.
+    dismissed: Option<Duration>,
     /// Why it was killed, if it was.
     pub(super) verdict: Option<String>,
     /// Its own numbers of the programs.
@@ -76,21 +79,27 @@ pub(super) struct Worker {
     /// Threads that were given up and still work.
     pub(super) abandoned: u32,
     pub(super) ready_since: Duration,
-    beat: Duration,
-    /// How often in a row a look found it late.
+    /// Calls that it was ever given.
+    pub(super) given: u64,
+    pub(super) beat: Moment,
+    /// When it last was given a call, or said something of one.
+    pub(super) crossing: Moment,
+    /// What its loop was seen at.
+    pub(super) watch: Watch,
+    /// How often it was looked at, and how often in a row it was found late.
+    pub(super) looks: u32,
     late_looks: u32,
 }
 
 impl Worker {
-    pub(super) fn start(
-        settings: &Settings,
-        id: u64,
-        tell: &tokio::sync::mpsc::Sender<(u64, Told)>,
-    ) -> std::io::Result<Self> {
-        Ok(Self {
-            process: Process::start(settings, id, tell)?,
+    pub(super) fn new(process: Process, generation: u64) -> Self {
+        Self {
+            process,
+            generation,
             state: WorkerState::Starting,
             up: false,
+            worn: false,
+            dismissed: None,
             verdict: None,
             targets: HashMap::new(),
             lacks: HashMap::new(),
@@ -101,20 +110,26 @@ impl Worker {
             adopted: HashMap::new(),
             abandoned: 0,
             ready_since: Duration::ZERO,
-            beat: Duration::ZERO,
+            given: 0,
+            beat: Moment::default(),
+            crossing: Moment::default(),
+            watch: Watch::default(),
+            looks: 0,
             late_looks: 0,
-        })
+        }
     }
 
     pub(super) fn beat(&mut self) {
-        self.beat = clock::now();
+        self.beat.touch();
+        self.watch.pulse.touch();
         self.late_looks = 0;
     }
 
     /// Looks at the heartbeat, as often as it should beat. What is late at one look may be this
     /// process's own delay.
     pub(super) fn look(&mut self) {
-        if self.up && clock::now().saturating_sub(self.beat) > LATE {
+        self.looks = self.looks.wrapping_add(1);
+        if self.up && self.beat.age() > LATE {
             self.late_looks += 1;
         } else {
             self.late_looks = 0;
@@ -124,6 +139,27 @@ impl Worker {
     /// Its loop does not run.
     pub(super) const fn is_blocked(&self) -> bool {
         self.late_looks > 1
+    }
+
+    fn health(&self) -> Health {
+        match self.state {
+            WorkerState::Starting => Health::Starting,
+            WorkerState::Ending => Health::Lost,
+            // What is late at one look may be this process's own delay.
+            _ if !self.is_blocked() => Health::Ready,
+            _ => Health::of_loop(&self.beat, &self.crossing, &self.watch),
+        }
+    }
+
+    /// What others are told of it, once it is there.
+    pub(super) fn told(&self) -> Option<WorkerProcess> {
+        Some(WorkerProcess {
+            pid: self.process.pid()?,
+            state: self.state,
+            health: self.health(),
+            in_flight: self.calls.len(),
+            calls: self.given,
+        })
     }
 
     /// For how long a call of it is to have ended, and has not: the longest.
@@ -138,9 +174,9 @@ impl Worker {
     }
 
     /// What to rank workers by for a call of a program: the least is given it.
-    pub(super) fn load(&self, program: u64) -> (bool, bool, usize) {
+    pub(super) fn load(&self, program: u64) -> (bool, bool, bool, usize) {
         let lacks = !self.targets.contains_key(&program);
-        (lacks, self.is_blocked(), self.calls.len())
+        (lacks, self.is_blocked(), self.worn, self.calls.len())
     }
 
     /// Hands a call over that has begun.
@@ -165,6 +201,7 @@ impl Worker {
                     lm: lm.as_deref(),
                 };
                 self.process.say(&start, &inputs);
+                self.given += 1;
                 let in_flight = InFlight {
                     running,
                     resolved: false,
@@ -187,6 +224,30 @@ impl Worker {
         if let Some(call) = self.calls.get_mut(&call) {
             call.owed_since.get_or_insert_with(clock::now);
         }
+    }
+
+    /// Has it end by itself: it has no calls, and gets none.
+    pub(super) fn dismiss(&mut self) {
+        self.state = WorkerState::Ending;
+        self.dismissed = Some(clock::now());
+        self.process.say(&ToWorker::Stop { grace: 0.0 }, &[]);
+    }
+
+    /// Ends it before it has come to work: nobody needs it.
+    pub(super) fn discard(&mut self) {
+        self.state = WorkerState::Ending;
+        self.dismissed.get_or_insert_with(clock::now);
+        self.process.kill();
+    }
+
+    pub(super) const fn is_dismissed(&self) -> bool {
+        self.dismissed.is_some()
+    }
+
+    /// It was to end by itself, longer ago than `patience`.
+    pub(super) fn lingers(&self, patience: Duration) -> bool {
+        let since = self.dismissed;
+        since.is_some_and(|since| clock::now().saturating_sub(since) > patience)
     }
 
     /// Ends the process, because of `verdict`.

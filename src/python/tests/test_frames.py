@@ -31,6 +31,21 @@ def test_what_one_sends_the_other_receives(ends: tuple[Frames, socket.socket]) -
     assert list(other.receive()) == []
 
 
+def test_what_is_held_goes_before_the_next_frame(ends: tuple[Frames, socket.socket]) -> None:
+    frames, theirs = ends
+    other = Frames(theirs)
+    frames.hold("stepped", {"call": 1})
+    frames.hold("stepped", {"call": 2})
+    assert list(other.receive()) == []
+    frames.send("beat")
+    names = [name for name, _, _ in other.receive()]
+    assert names == ["stepped", "stepped", "beat"]
+    frames.hold("done", {"call": 3}, b"[1]")
+    frames.flush()
+    frames.flush()
+    assert list(other.receive()) == [("done", {"call": 3}, b"[1]")]
+
+
 def test_a_frame_that_comes_in_pieces_is_one(ends: tuple[Frames, socket.socket]) -> None:
     frames, theirs = ends
     ours, sent = socket.socketpair()

@@ -31,6 +31,8 @@ class Frames:
         self._sending = threading.Lock()
         self._reading = threading.Lock()
         self._received = bytearray()
+        # What goes with the next frame.
+        self._held: list[bytes] = []
         self._closed = False
 
     def fileno(self) -> int:
@@ -44,14 +46,34 @@ class Frames:
     def send(self, name: str, body: Any = None, tail: bytes = b"") -> None:
         if self._closed:
             return
-        header = json.dumps({name: body}, separators=(",", ":")).encode()
-        lengths = _LENGTHS.pack(4 + len(header) + len(tail), len(header))
+        frame = _frame(name, body, tail)
         with self._sending:
-            try:
-                # It waits while the host is slow to read, which keeps what is sent bounded.
-                self._socket.sendall(b"".join((lengths, header, tail)))
-            except OSError:
-                os._exit(1)
+            self._held.append(frame)
+            self._flush()
+
+    def hold(self, name: str, body: Any = None, tail: bytes = b"") -> None:
+        """Sends a frame with the next one, or when somebody says `flush`, which has to be soon."""
+        if self._closed:
+            return
+        frame = _frame(name, body, tail)
+        with self._sending:
+            self._held.append(frame)
+
+    def flush(self) -> None:
+        """Sends what is held."""
+        if self._held and not self._closed:
+            with self._sending:
+                self._flush()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        if not held:
+            return
+        try:
+            # It waits while the host is slow to read, which keeps what is sent bounded.
+            self._socket.sendall(b"".join(held))
+        except OSError:
+            os._exit(1)
 
     def receive(self) -> Iterator[tuple[str, Any, bytes]]:
         """What is there by now. Nothing if another thread is just reading."""
@@ -89,3 +111,18 @@ class Frames:
             yield name, body, bytes(received[begin + header : end])
             at = end
         del received[:at]
+
+
+def _frame(name: str, body: Any, tail: bytes) -> bytes:
+    header = json.dumps({name: body}, separators=(",", ":")).encode()
+    return b"".join((_LENGTHS.pack(4 + len(header) + len(tail), len(header)), header, tail))
+
+
+class Log:
+    """Hands log records to whoever is at the other end of the frames."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+
+    def __call__(self, level: int, logger: str, message: str) -> None:
+        self.frames.send("log", {"level": level, "logger": logger, "message": message})

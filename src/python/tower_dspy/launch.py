@@ -1,7 +1,7 @@
-"""The first lines of a worker process, given to Python by `-c`.
+"""The first lines of a worker process or of a zygote, given to Python by `-c`.
 
 Its stdin is the socket to the host. The first frame on it carries the sources of this package, so
-that nothing has to be installed in the venv, and what the worker is to be like.
+that nothing has to be installed in the venv, and what the process is to be like.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def launch() -> None:
     name = "<tower-dspy>/tower_dspy/bootstrap.py"
     exec(compile(hello["bootstrap"], name, "exec"), bootstrap.__dict__)
     bootstrap.install(hello["modules"])
-    from tower_dspy import worker
+    from tower_dspy import worker, zygote
 
-    worker.run(taken, hello)
+    life = zygote if hello["zygote"] else worker
+    life.run(taken, hello)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,19 @@ async def warm() -> None:
     witness.confirm()
 
 
+def warm_alone() -> None:
+    """The same on a loop of its own, of which neither a thread nor a descriptor is left."""
+    import asyncio
+
+    from tower_dspy.executor import InlineExecutor, find_hops
+
+    hops, _ = find_hops()
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as own:
+        # No pool: the warm-up hands nothing but DSPy's hops to threads.
+        own.get_loop().set_default_executor(InlineExecutor(hops, None))
+        own.run(warm())
+
+
 def calm_gc() -> None:
     """Takes what was imported out of the collector's sight, and lets it run less often.
 

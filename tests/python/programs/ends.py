@@ -58,3 +58,7 @@ async def descriptors() -> list[str]:
         with contextlib.suppress(OSError):  # the folder's own
             names.append(os.readlink(f"/proc/self/fd/{name}"))
     return names
+
+
+async def allocates_much() -> int:
+    return len(bytearray(2 << 30))

@@ -1,0 +1,77 @@
+//! What Python code prints: taken down line by line, so that no pipe of a child's ever fills.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+
+/// The longest line that is kept whole, in bytes.
+const LONGEST_LINE: u64 = 8 << 10;
+/// How many of the last lines are kept.
+const LINES: usize = 20;
+
+/// The id of a process, once it has one.
+pub(super) type Pid = Arc<OnceLock<u32>>;
+
+/// The last lines that a process wrote.
+#[derive(Clone, Default)]
+pub(super) struct LastLines(Arc<Mutex<VecDeque<String>>>);
+
+impl LastLines {
+    fn push(&self, line: &str) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
+    }
+
+    pub(super) fn told(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|line| format!("\n  {line}")).collect()
+    }
+}
+
+/// Takes both streams of a process down, until nobody holds them open any more.
+pub(super) fn follow(
+    pid: &Pid,
+    stdout: Option<impl AsyncRead + Unpin + Send + 'static>,
+    stderr: Option<impl AsyncRead + Unpin + Send + 'static>,
+) -> LastLines {
+    let last = LastLines::default();
+    if let Some(pipe) = stdout {
+        tokio::spawn(take_down(pipe, pid.clone(), "stdout", None));
+    }
+    if let Some(pipe) = stderr {
+        tokio::spawn(take_down(pipe, pid.clone(), "stderr", Some(last.clone())));
+    }
+    last
+}
+
+/// It may repeat prompts, so it goes to the log at debug level.
+async fn take_down(
+    pipe: impl AsyncRead + Unpin,
+    pid: Pid,
+    stream: &'static str,
+    keep: Option<LastLines>,
+) {
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut some = (&mut pipe).take(LONGEST_LINE);
+        match some.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                let text = text.trim_end();
+                tracing::debug!(target: "tower_dspy::python", pid = pid.get(), stream, "{text}");
+                if let Some(keep) = &keep {
+                    keep.push(text);
+                }
+            }
+        }
+    }
+}
