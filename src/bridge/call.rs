@@ -84,10 +84,11 @@ impl CallState {
     pub(super) fn settle(&self, counters: &Counters) {
         let before = self.set(SETTLED);
         if before & SETTLED == 0 {
-            counters.settled.add(1);
+            // Whoever sees that none runs sees no orphan.
             if before & OUTCOME_OUT != 0 {
                 counters.orphans.down();
             }
+            counters.settled.add(1);
         }
     }
 

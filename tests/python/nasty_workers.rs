@@ -97,7 +97,7 @@ async fn check(host: &Host, qa: &DspyService, name: &str, must: Must, in_worker:
     };
     eventually(name, after).await;
     eventually(name, || host.health() == Health::Ready).await;
-    assert_eq!(host.stats().orphans, 0, "{name}");
+    eventually(name, || host.stats().orphans == 0).await;
     let (answered, lost) = others.end().await;
     assert!(answered > 0, "{name}");
     assert!(lost == 0 || loses.0 > 0, "{name}: {lost} lost");

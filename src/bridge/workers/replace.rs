@@ -123,8 +123,7 @@ impl Pool {
         let Some(current) = self.replacements.current.take() else {
             return;
         };
-        // Nothing comes between the answer and the rest: what is asked from now on waits here.
-        if current.reply.send(Ok(())).is_err() {
+        if current.reply.is_closed() {
             // Whoever asked has given up.
             return self.end_new_ones();
         }
@@ -150,6 +149,8 @@ impl Pool {
             self.excuse(id);
         }
         self.publish();
+        // Last: whoever hears it is served by the new program, and may name its LMs.
+        let _ = current.reply.send(Ok(()));
         self.next_replacement();
     }
 
