@@ -29,6 +29,7 @@ mod own_lm;
 mod partial;
 mod patterns;
 mod paused;
+mod queue;
 mod refused_loads;
 mod reloads;
 mod scope;

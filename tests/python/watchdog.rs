@@ -108,7 +108,7 @@ async fn a_loop_with_more_work_than_it_can_do_is_saturated_and_not_blocked() {
     let (host, lm) = (host_alone().await, lm_server().await);
     lm.script("saturated", Reply::answer("x"));
     let program = load(&host, "asks:abreast", "saturated").await;
-    let request = PredictRequest::new(json!({"question": "?", "times": 600}));
+    let request = PredictRequest::new(json!({"question": "?", "times": 3000}));
     // Again and again: a machine that is quick enough is done before anybody looks.
     let asking = tokio::spawn(async move {
         loop {
