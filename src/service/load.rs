@@ -11,10 +11,10 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{DspyService, Function, Schema, Tool, program::Program};
+use super::{DspyService, Function, LoadError, Schema, Tool, program::Program};
 use crate::{
     Host, Lm,
-    bridge::{Fault, FaultKind, Leases},
+    bridge::{Fault, Leases},
     innermost::{LmNames, MAX_IN_FLIGHT, MAX_WAITING},
     lm::LmConfigError,
 };
@@ -371,40 +371,5 @@ impl IntoFuture for Load {
                 .holding(leases),
             )))
         })
-    }
-}
-
-/// A program that could not be loaded.
-#[derive(Debug, thiserror::Error)]
-#[error("`{target}` was not loaded: {problem}")]
-pub struct LoadError {
-    target: String,
-    problem: String,
-    traceback: String,
-}
-
-impl LoadError {
-    fn new(target: &str, fault: Fault) -> Self {
-        let problem = match fault.kind {
-            FaultKind::Named(_) | FaultKind::Lost => fault.message,
-            _ => format!("{}: {}", fault.python_type, fault.message),
-        };
-        Self {
-            target: target.to_owned(),
-            problem,
-            traceback: fault.traceback,
-        }
-    }
-
-    /// What was to be loaded.
-    #[must_use]
-    pub fn target(&self) -> &str {
-        &self.target
-    }
-
-    /// Python's traceback, where loading raised; else empty.
-    #[must_use]
-    pub fn traceback(&self) -> &str {
-        &self.traceback
     }
 }

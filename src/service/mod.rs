@@ -4,6 +4,7 @@ mod dspy;
 mod function;
 mod future;
 mod load;
+mod load_error;
 mod program;
 #[cfg(feature = "workers")]
 mod replace;
@@ -14,7 +15,8 @@ mod typed;
 pub use dspy::DspyService;
 pub use function::Function;
 pub use future::PredictFuture;
-pub use load::{Load, LoadError};
+pub use load::Load;
+pub use load_error::LoadError;
 #[cfg(feature = "openapi")]
 pub(crate) use schema::JsonType;
 pub use schema::{InputField, Schema};
