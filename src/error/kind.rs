@@ -37,6 +37,21 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Each of them, in the order of their declaration.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Elapsed,
+        Self::Deadline,
+        Self::Cancelled,
+        Self::ShuttingDown,
+        Self::Overloaded,
+        Self::InvalidInput,
+        Self::Program,
+        Self::LmUnavailable,
+        Self::LmRejected,
+        Self::Lost,
+        Self::Other,
+    ];
+
     /// The kind of `error`: that of the first among it and its sources which is one of this
     /// crate's errors, or of tower's `Overloaded` and `Elapsed`; else [`Other`](Self::Other).
     #[must_use]

@@ -127,21 +127,12 @@ impl FromIterator<ErrorKind> for Kinds {
 
 impl fmt::Debug for Kinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALL: [ErrorKind; 11] = [
-            ErrorKind::Elapsed,
-            ErrorKind::Deadline,
-            ErrorKind::Cancelled,
-            ErrorKind::ShuttingDown,
-            ErrorKind::Overloaded,
-            ErrorKind::InvalidInput,
-            ErrorKind::Program,
-            ErrorKind::LmUnavailable,
-            ErrorKind::LmRejected,
-            ErrorKind::Lost,
-            ErrorKind::Other,
-        ];
         f.debug_set()
-            .entries(ALL.into_iter().filter(|kind| self.contains(*kind)))
+            .entries(
+                ErrorKind::ALL
+                    .into_iter()
+                    .filter(|kind| self.contains(*kind)),
+            )
             .finish()
     }
 }

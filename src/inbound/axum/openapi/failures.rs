@@ -12,21 +12,6 @@ use crate::{ErrorKind, inbound::ErrorResponse};
 /// The name of the schema of failures.
 pub(super) const PROBLEM: &str = "Problem";
 
-/// All kinds of failure, for a document of what may come.
-const KINDS: [ErrorKind; 11] = [
-    ErrorKind::Elapsed,
-    ErrorKind::Deadline,
-    ErrorKind::Cancelled,
-    ErrorKind::ShuttingDown,
-    ErrorKind::Overloaded,
-    ErrorKind::InvalidInput,
-    ErrorKind::Program,
-    ErrorKind::LmUnavailable,
-    ErrorKind::LmRejected,
-    ErrorKind::Lost,
-    ErrorKind::Other,
-];
-
 /// What `predict` answers to requests that are wrong before there are inputs.
 fn of_requests() -> [ErrorResponse; 4] {
     let refused = |status, detail: &str| ErrorResponse::refused(status, detail);
@@ -46,7 +31,7 @@ fn of_requests() -> [ErrorResponse; 4] {
 
 pub(super) fn by_status() -> BTreeMap<String, Response> {
     let mut details = BTreeMap::<StatusCode, Vec<String>>::new();
-    let by_kind = KINDS.map(ErrorResponse::of_kind);
+    let by_kind = ErrorKind::ALL.map(ErrorResponse::of_kind);
     for failure in by_kind.into_iter().chain(of_requests()) {
         let told = details.entry(failure.status()).or_default();
         let detail = failure.detail().to_owned();
@@ -74,7 +59,7 @@ pub(super) fn by_status() -> BTreeMap<String, Response> {
 
 pub(super) fn problem() -> ObjectBuilder {
     let string = || ObjectBuilder::new().schema_type(Type::String);
-    let kinds = KINDS.map(|kind| serde_json::json!(kind));
+    let kinds = ErrorKind::ALL.map(|kind| serde_json::json!(kind));
     ObjectBuilder::new()
         .description(Some("A failure, by RFC 9457."))
         .property("title", string())
@@ -97,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_kinds_that_are_told_are_all_there_are() {
-        for (n, kind) in KINDS.into_iter().enumerate() {
+        for (n, kind) in ErrorKind::ALL.into_iter().enumerate() {
             // A kind more does not compile here until it has its place.
             let place = match kind {
                 ErrorKind::Elapsed => 0,
