@@ -1,4 +1,4 @@
-//! CPU time a prediction: through this crate, through DSPy alone with its own HTTP client, through
+//! CPU time a prediction: through this crate, through DSPy alone at its default engine, through
 //! DSPy with litellm, and through DSPy with a canned answer in place of HTTP, which is the floor.
 //!
 //! All four run `dspy.Predict("question -> answer")` on its async path, without cache and retries,

@@ -62,7 +62,7 @@ def lm_of(side: str, url: str) -> dspy.LM:
             async_engine=AsyncLM15Engine(RouterConfig(transport=Canned(), api_keys=keys)),
             **rules,
         )
-    engine = {"native": "lm15", "litellm": "litellm"}[side]
+    engine = {"native": "auto", "litellm": "litellm"}[side]
     return dspy.LM("openai/bench", engine=engine, api_base=url, api_key="unused", **rules)
 
 

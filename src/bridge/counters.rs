@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{clock::Moment, inbox::Inbox};
-use crate::{LmCall, LmOutcome, spent::attempt::Totals};
+use crate::{LmCall, LmOutcome, Usage, spent::attempt::Totals};
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -20,6 +20,8 @@ pub(super) struct Counters {
     pub(super) strays: Count,
     /// Calls whose outcome is out while their work goes on.
     pub(super) orphans: Gauge,
+    /// HTTP requests of programs that are no LM calls.
+    pub(super) http_requests: Count,
     /// LM exchanges under way.
     pub(super) in_lm_calls: Gauge,
     /// Threads that were given up and still work.
@@ -77,7 +79,10 @@ impl Totals for LmCounters {
             LmOutcome::Failed => &self.failed,
         };
         outcomes.add(1);
-        let usage = call.usage();
+        self.counted_by_dspy(call.usage());
+    }
+
+    fn counted_by_dspy(&self, usage: Usage) {
         self.prompt_tokens.add(usage.prompt_tokens);
         self.completion_tokens.add(usage.completion_tokens);
         self.total_tokens.add(usage.total_tokens);

@@ -19,7 +19,7 @@ const WAITS: &[&str] = &[
     "/queue.py",
     "tower_dspy/loop.py",
     "tower_dspy/pool.py",
-    "tower_dspy/transport.py",
+    "tower_dspy/exchange.py",
     "tower_dspy/watchdog.py",
 ];
 /// In the frames of the loop's thread only.
@@ -89,7 +89,7 @@ Thread 0x00007f0e5d7fa6c0 (most recent call first):
   File "<tower-dspy>/tower_dspy/watchdog.py", line 80 in _watch
 
 Thread 0x00007f0e5dffb6c0 [tower-dspy-sync-0] (most recent call first):
-  File "<tower-dspy>/tower_dspy/transport.py", line 215 in _wait
+  File "<tower-dspy>/tower_dspy/exchange.py", line 215 in _wait
   File "/venv/dspy/primitives/module.py", line 84 in __call__
   File "<tower-dspy>/tower_dspy/program.py", line 40 in program waits:Program
 
@@ -112,7 +112,7 @@ Thread 0x00007f0e6e5226c0 (most recent call first):
     fn a_thread_of_a_pool_is_found_where_the_loop_sleeps() {
         let dump = DUMP
             .replace("/app/programs/slow.py", "/usr/lib/python3.11/selectors.py")
-            .replace("tower_dspy/transport.py", "/app/other.py");
+            .replace("tower_dspy/exchange.py", "/app/other.py");
         let culprit = culprit(&dump).unwrap();
         assert!(culprit.frames[0].ends_with("/app/other.py:215 _wait"));
         assert_eq!(culprit.program.as_deref(), Some("waits:Program"));

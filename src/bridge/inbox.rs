@@ -24,6 +24,7 @@ use super::{
     counters::{Counters, LmCounters},
     exchange::Event,
     fault::Fault,
+    http::Unnamed,
     registry::{Leases, Registry},
     tool::Offered,
     watchdog::Watch,
@@ -116,6 +117,7 @@ pub(super) struct Inbox {
     max_abandoned: usize,
     pub(super) lms: Registry<LmHandle>,
     pub(super) tools: Registry<Offered>,
+    pub(super) unnamed: Unnamed,
     // Of its own, because the account of a call adds to it and may outlive the call.
     pub(super) lm_counters: Arc<LmCounters>,
     pub(super) counters: Counters,
@@ -137,6 +139,7 @@ impl Inbox {
             sequence: AtomicU64::new(1),
             lms: Registry::default(),
             tools: Registry::default(),
+            unnamed: Unnamed::default(),
             lm_counters: Arc::default(),
             counters: Counters::default(),
             watch: Watch::default(),

@@ -20,6 +20,7 @@ mod exchange;
 mod fault;
 mod health;
 mod host;
+mod http;
 mod inbox;
 mod log;
 mod registry;

@@ -14,7 +14,8 @@ use pyo3::{
 use super::{
     call::{Abort, CallState},
     convert,
-    exchange::{self, Event, Opening, Sink},
+    exchange::{Event, Opening, Sink},
+    http,
     inbox::Inbox,
     listeners::Listeners,
 };
@@ -130,11 +131,11 @@ impl Opener<'_> {
     }
 }
 
-/// DSPy's `TransportRequest` as a request of Rust's.
+/// A request of Python's as one of Rust's.
 pub(super) fn read_request(request: &Bound<'_, PyAny>) -> PyResult<LmRequest> {
     let method: String = request.getattr("method")?.extract()?;
     let url: String = request.getattr("url")?.extract()?;
     let headers: Vec<(String, String)> = request.getattr("headers")?.extract()?;
     let body: Vec<u8> = request.getattr("body")?.extract()?;
-    exchange::request(&method, &url, headers, body.into()).map_err(PyValueError::new_err)
+    http::request(&method, &url, headers, body.into()).map_err(PyValueError::new_err)
 }

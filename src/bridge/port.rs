@@ -1,16 +1,20 @@
 //! The embedded port: what Python's runner calls.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 
 use super::{
     convert,
-    exchange::{CallOf, adopt},
+    exchange::CallOf,
     fault::Fault,
+    http::{self, Outgoing, Route},
     inbox::Inbox,
     listeners::Listeners,
     log,
@@ -102,21 +106,29 @@ impl Port {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Begins an LM call; see transport.py.
+    /// Sends an HTTP request; see exchange.py.
     fn open(
         &self,
-        lm_id: usize,
+        route: Option<(Vec<i64>, String)>,
+        timeout: Option<f64>,
         call: Option<&Bound<'_, Pending>>,
         request: &Bound<'_, PyAny>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<Exchange>> {
         self.inbox.counters.crossing.touch();
-        let lm = self.inbox.lms.get(lm_id);
-        let lm = lm.ok_or_else(|| PyValueError::new_err("the host knows no such LM"))?;
-        let request = opener::read_request(request)?;
+        let outgoing = Outgoing {
+            route: route.map(|(lms, model)| Route(lms, model)),
+            timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            request: opener::read_request(request)?,
+        };
         let call_of = CallOf::of(call.map(|call| &call.get().0));
+        let find = |lm| {
+            usize::try_from(lm)
+                .ok()
+                .and_then(|lm| self.inbox.lms.get(lm))
+        };
         self.opener(call, deliver)
-            .open(|opening| opening.lm_call(lm, request, call_of))
+            .open(|opening| opening.http(outgoing, find, call_of))
     }
 
     /// Begins the call of a tool; see toolbox.py.
@@ -141,14 +153,15 @@ impl Port {
         model: String,
         base_url: Option<String>,
         key: Option<String>,
-    ) -> PyResult<usize> {
-        let lm = adopt(model, base_url, key).map_err(PyValueError::new_err)?;
+    ) -> PyResult<(usize, bool)> {
+        let adopted = http::adopt(model, base_url, key);
+        let (lm, keyed) = adopted.map_err(PyValueError::new_err)?;
         let id = self.inbox.lms.add(lm);
         self.adopted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(id);
-        Ok(id)
+        Ok((id, keyed))
     }
 
     #[staticmethod]
@@ -186,9 +199,9 @@ impl Pending {
         Ok(self.0.partial(convert::from_python(fields)?))
     }
 
-    /// The program got an LM's answer.
-    fn stepped(&self) {
-        self.0.stepped();
+    /// The program got an answer of `model`, with these tokens as DSPy reads them.
+    fn stepped(&self, model: &str, counts: Option<(u64, u64, u64)>) {
+        self.0.stepped(model, counts);
     }
 
     /// The program calls an LM past the host.

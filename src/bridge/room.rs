@@ -1,125 +1,53 @@
 //! Python's room, carried inside the binary.
 
-/// Module name and source, as `import` is to find them.
-pub(super) const MODULES: &[(&str, &str)] = &[
-    (
-        "tower_dspy",
-        include_str!("../python/tower_dspy/__init__.py"),
-    ),
-    (
-        "tower_dspy.engine",
-        include_str!("../python/tower_dspy/engine.py"),
-    ),
-    (
-        "tower_dspy.executor",
-        include_str!("../python/tower_dspy/executor.py"),
-    ),
-    (
-        "tower_dspy.faults",
-        include_str!("../python/tower_dspy/faults.py"),
-    ),
-    (
-        "tower_dspy.frames",
-        include_str!("../python/tower_dspy/frames.py"),
-    ),
-    (
-        "tower_dspy.forks",
-        include_str!("../python/tower_dspy/forks.py"),
-    ),
-    (
-        "tower_dspy.gate",
-        include_str!("../python/tower_dspy/gate.py"),
-    ),
-    (
-        "tower_dspy.interrupt",
-        include_str!("../python/tower_dspy/interrupt.py"),
-    ),
-    ("tower_dspy.lm", include_str!("../python/tower_dspy/lm.py")),
-    (
-        "tower_dspy.loop",
-        include_str!("../python/tower_dspy/loop.py"),
-    ),
-    (
-        "tower_dspy.pacing",
-        include_str!("../python/tower_dspy/pacing.py"),
-    ),
-    (
-        "tower_dspy.pool",
-        include_str!("../python/tower_dspy/pool.py"),
-    ),
-    (
-        "tower_dspy.port",
-        include_str!("../python/tower_dspy/port.py"),
-    ),
-    (
-        "tower_dspy.program",
-        include_str!("../python/tower_dspy/program.py"),
-    ),
-    (
-        "tower_dspy.remote",
-        include_str!("../python/tower_dspy/remote.py"),
-    ),
-    (
-        "tower_dspy.runner",
-        include_str!("../python/tower_dspy/runner.py"),
-    ),
-    (
-        "tower_dspy.schema",
-        include_str!("../python/tower_dspy/schema.py"),
-    ),
-    (
-        "tower_dspy.scope",
-        include_str!("../python/tower_dspy/scope.py"),
-    ),
-    (
-        "tower_dspy.seam",
-        include_str!("../python/tower_dspy/seam.py"),
-    ),
-    (
-        "tower_dspy.settings",
-        include_str!("../python/tower_dspy/settings.py"),
-    ),
-    (
-        "tower_dspy.steps",
-        include_str!("../python/tower_dspy/steps.py"),
-    ),
-    (
-        "tower_dspy.system",
-        include_str!("../python/tower_dspy/system.py"),
-    ),
-    (
-        "tower_dspy.tails",
-        include_str!("../python/tower_dspy/tails.py"),
-    ),
-    (
-        "tower_dspy.threads",
-        include_str!("../python/tower_dspy/threads.py"),
-    ),
-    (
-        "tower_dspy.toolbox",
-        include_str!("../python/tower_dspy/toolbox.py"),
-    ),
-    (
-        "tower_dspy.transport",
-        include_str!("../python/tower_dspy/transport.py"),
-    ),
-    (
-        "tower_dspy.watchdog",
-        include_str!("../python/tower_dspy/watchdog.py"),
-    ),
-    (
-        "tower_dspy.worker",
-        include_str!("../python/tower_dspy/worker.py"),
-    ),
-    (
-        "tower_dspy.zygote",
-        include_str!("../python/tower_dspy/zygote.py"),
-    ),
-    (
-        "tower_dspy.startup",
-        include_str!("../python/tower_dspy/startup.py"),
-    ),
-];
+/// The modules' names and files, as `import` is to find them.
+macro_rules! modules {
+    ($($name:literal: $file:literal,)*) => {
+        &[$(($name, include_str!(concat!("../python/tower_dspy/", $file)))),*]
+    };
+}
+
+/// Module name and source.
+pub(super) const MODULES: &[(&str, &str)] = modules! {
+    "tower_dspy": "__init__.py",
+    "tower_dspy.exchange": "exchange.py",
+    "tower_dspy.executor": "executor.py",
+    "tower_dspy.faults": "faults.py",
+    "tower_dspy.forks": "forks.py",
+    "tower_dspy.frames": "frames.py",
+    "tower_dspy.gate": "gate.py",
+    "tower_dspy.interrupt": "interrupt.py",
+    "tower_dspy.lm": "lm.py",
+    "tower_dspy.lm_call": "lm_call.py",
+    "tower_dspy.loop": "loop.py",
+    "tower_dspy.pacing": "pacing.py",
+    "tower_dspy.patches": "patches/__init__.py",
+    "tower_dspy.patches.history": "patches/history.py",
+    "tower_dspy.patches.httpx": "patches/httpx.py",
+    "tower_dspy.patches.litellm": "patches/litellm.py",
+    "tower_dspy.patches.lm": "patches/lm.py",
+    "tower_dspy.patches.lm15": "patches/lm15.py",
+    "tower_dspy.patches.replace": "patches/replace.py",
+    "tower_dspy.patches.selection": "patches/selection.py",
+    "tower_dspy.pool": "pool.py",
+    "tower_dspy.port": "port.py",
+    "tower_dspy.program": "program.py",
+    "tower_dspy.remote": "remote.py",
+    "tower_dspy.runner": "runner.py",
+    "tower_dspy.schema": "schema.py",
+    "tower_dspy.scope": "scope.py",
+    "tower_dspy.seam": "seam.py",
+    "tower_dspy.settings": "settings.py",
+    "tower_dspy.startup": "startup.py",
+    "tower_dspy.system": "system.py",
+    "tower_dspy.tails": "tails.py",
+    "tower_dspy.threads": "threads.py",
+    "tower_dspy.tool_call": "tool_call.py",
+    "tower_dspy.toolbox": "toolbox.py",
+    "tower_dspy.watchdog": "watchdog.py",
+    "tower_dspy.worker": "worker.py",
+    "tower_dspy.zygote": "zygote.py",
+};
 
 /// Makes the modules importable; see bootstrap.py.
 pub(super) const BOOTSTRAP: &str = include_str!("../python/tower_dspy/bootstrap.py");

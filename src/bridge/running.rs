@@ -10,7 +10,7 @@ use super::{
     call::{CallState, Outcome},
     inbox::{Held, Inbox, Start},
 };
-use crate::{CallContext, CallId, request::Route};
+use crate::{CallContext, CallId, Usage, request::Route};
 
 /// The Rust side of one call that has been started, whichever port it went through.
 pub(super) struct Running {
@@ -98,10 +98,16 @@ impl Running {
         attempt.is_some_and(|attempt| attempt.partial(fields))
     }
 
-    /// The program got an LM's answer.
-    pub(super) fn stepped(&self) {
+    /// The program got an answer of `model`, with these tokens of the prompt, of the completion and
+    /// in all, as DSPy reads them.
+    pub(super) fn stepped(&self, model: &str, counts: Option<(u64, u64, u64)>) {
         if let Some(attempt) = self.state.spending().attempt(&self.inbox.lm_counters) {
-            attempt.stepped();
+            let usage = counts.map(|(prompt_tokens, completion_tokens, total_tokens)| Usage {
+                prompt_tokens,
+                completion_tokens,
+                total_tokens,
+            });
+            attempt.stepped(model, usage);
         }
     }
 

@@ -80,10 +80,10 @@ impl Spending {
                 target: "tower_dspy",
                 program = &*program.name,
                 lm,
-                "the program calls an LM that it made itself while it ran, past the host: without \
-                 the host's key, layers, limits and count of tokens, and on a thread such a call \
-                 goes on after a cancel. Give the program its LM by `.lm(..)`, or make it in \
-                 `__init__`. Said once for a program; later calls are counted"
+                "an LM call of the program went past the host: without its key, layers, limits and \
+                 count of tokens, and on a thread such a call goes on after a cancel. Carried are \
+                 the calls of `dspy.LM`, with DSPy's own engines, and those by httpx. Said once \
+                 for a program; later calls are counted"
             );
         }
     }

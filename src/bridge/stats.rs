@@ -25,6 +25,9 @@ pub struct HostStats {
     pub strays: u64,
     /// LM calls under way: what a host that is healthy and slow waits for.
     pub in_lm_calls: u64,
+    /// HTTP requests of programs that were no LM calls, and went through the host with the deadline
+    /// of their call.
+    pub http_requests: u64,
     /// Threads that did not stop within their grace, were given up and still work; see
     /// [`Embedded::max_abandoned`](super::Embedded::max_abandoned).
     pub abandoned: u64,
@@ -50,7 +53,8 @@ pub struct LmTotals {
     pub refused: u64,
     /// Exchanges that failed without an answer, or in the middle of one.
     pub failed: u64,
-    /// LM calls that programs made past the host; they are in none of the other numbers.
+    /// LM calls that programs made past the host, by LMs that are no `dspy.LM` and clients other than
+    /// httpx; they are in none of the other numbers.
     pub bypassed: u64,
     /// Tokens used, as far as the providers told while their call was still waited for.
     pub usage: Usage,
@@ -79,6 +83,7 @@ impl HostStats {
             cancelled: counters.cancelled.get(),
             strays: counters.strays.get(),
             in_lm_calls: counters.in_lm_calls.get(),
+            http_requests: counters.http_requests.get(),
             abandoned: counters.abandoned.get(),
             replaced: counters.replaced.get(),
             queue_age: inbox.queue_age(),

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     LmRequest,
+    http::Asked,
     usage::{Counts, UsageReader},
 };
 use crate::{
@@ -74,9 +75,16 @@ impl Record {
     pub(super) fn begin(request: &LmRequest, provider: &Arc<str>, model: &Arc<str>) -> Self {
         Self(request.extensions().get::<LmLog>().map(|log| {
             let attempt = request.context().map_or(0, |context| context.attempt);
+            let (provider, model) = match request.extensions().get() {
+                Some(Asked(_)) => {
+                    let (provider, model) = Asked::names(request, provider, model);
+                    (provider.into(), model.into())
+                }
+                None => (provider.clone(), model.clone()),
+            };
             let id = log.0.begin(LmCall {
                 attempt,
-                ..LmCall::new(provider.clone(), model.clone(), LmOutcome::Cancelled)
+                ..LmCall::new(provider, model, LmOutcome::Cancelled)
             });
             Box::new(Live {
                 log: log.clone(),

@@ -23,7 +23,8 @@ use super::{
     account::Record,
     departure::Departure,
     handle::Shared,
-    http::{CallSpan, body},
+    http::{Asked, CallSpan, ReadTimeout, body},
+    key::Origin,
     keyed::Keyed,
     limits::{self, Timer},
     status::BadStatus,
@@ -68,6 +69,9 @@ async fn exchange(
     // Before the call, so that it is dropped after it.
     let record = Record::begin(&request, &shared.provider, &shared.model);
     let mut record = Traced::begin(record, &request, &shared);
+    let to = Origin::of(request.uri());
+    let timeout = request.extensions().get().map(|ReadTimeout(limit)| *limit);
+    let earlier = |own: Option<Duration>| own.into_iter().chain(timeout).min();
     let keyed = match &shared.keys {
         None => Ok(shared.keyed.clone()),
         Some(keys) => keys.keyed(&request, &shared.keyed).map(Arc::new),
@@ -95,7 +99,7 @@ async fn exchange(
         span.in_scope(|| http.call(request))
             .instrument(span.clone()),
     );
-    let answer = match shared.limits.first_byte {
+    let answer = match earlier(shared.limits.first_byte) {
         None => sent.await,
         Some(limit) => {
             let late = pin!(sleep(limit));
@@ -113,7 +117,7 @@ async fn exchange(
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            let failure = keyed.failure(&error);
+            let failure = keyed.failure(&error, to.as_ref());
             if failure.kind() == LmFailureKind::Refused {
                 record.finish(LmOutcome::Refused);
                 departure.left_to_layers().await;
@@ -124,7 +128,9 @@ async fn exchange(
         }
     };
     record.status(answer.status());
-    let answer = answer.map(|inner| body(ExchangeBody::new(inner, record, keyed.clone(), &shared)));
+    let idle = earlier(shared.limits.idle);
+    let answer =
+        answer.map(|inner| body(ExchangeBody::new(inner, record, keyed.clone(), to, idle)));
     if answer.status().is_client_error() || answer.status().is_server_error() {
         return Err(BadStatus::read(answer, &keyed.redact).await.into());
     }
@@ -142,12 +148,13 @@ impl Traced {
         let call = request.extensions().get::<CallSpan>();
         let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
         let context = request.context();
+        let (provider, model) = Asked::names(request, &shared.provider, &shared.model);
         let span = tracing::info_span!(
             target: "tower_dspy",
             parent: &parent,
             "lm_call",
-            provider = &*shared.provider,
-            model = &*shared.model,
+            provider,
+            model,
             attempt = context.map_or(0, |context| context.attempt),
             call_id = context.and_then(|context| context.call_id).map(CallId::get),
             status = field::Empty,
@@ -177,6 +184,7 @@ struct ExchangeBody {
     inner: Option<LmBody>,
     record: Traced,
     keyed: Arc<Keyed>,
+    to: Option<Origin>,
     /// How long a pause may be.
     idle: Option<Duration>,
     timer: Timer,
@@ -185,7 +193,13 @@ struct ExchangeBody {
 }
 
 impl ExchangeBody {
-    fn new(inner: LmBody, mut record: Traced, keyed: Arc<Keyed>, shared: &Shared) -> Self {
+    fn new(
+        inner: LmBody,
+        mut record: Traced,
+        keyed: Arc<Keyed>,
+        to: Option<Origin>,
+        idle: Option<Duration>,
+    ) -> Self {
         if inner.is_end_stream() {
             record.finish(LmOutcome::Answered);
         }
@@ -193,7 +207,8 @@ impl ExchangeBody {
             inner: Some(inner),
             record,
             keyed,
-            idle: shared.limits.idle,
+            to,
+            idle,
             timer: Timer::default(),
             too_long: None,
         }
@@ -231,7 +246,8 @@ impl Body for ExchangeBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.end(LmOutcome::Failed);
-                Poll::Ready(Some(Err(this.keyed.failure(&error).into())))
+                let failure = this.keyed.failure(&error, this.to.as_ref());
+                Poll::Ready(Some(Err(failure.into())))
             }
             Poll::Ready(None) => {
                 this.end(LmOutcome::Answered);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tower::{BoxError, ServiceExt};
 
+use super::key::{Lock, Origin};
 use super::{
     Lm, LmBody, LmHttp, LmLimits, LmRequest, LmResponse, Wrap,
     account::Record,
@@ -54,7 +55,10 @@ pub struct LmHandle {
 
 impl LmHandle {
     pub(super) fn new(lm: &Lm) -> Result<Self, LmConfigError> {
-        let lock = provider::lock(lm)?;
+        Self::with_lock(lm, provider::lock(lm)?)
+    }
+
+    fn with_lock(lm: &Lm, lock: Lock) -> Result<Self, LmConfigError> {
         let client = match &lm.http {
             Some(http) => http.clone(),
             None => erase(lm.client.get(lm.limits.connect)?),
@@ -74,6 +78,29 @@ impl LmHandle {
             wrap(inner)
         });
         Ok(Self { shared, stack })
+    }
+
+    /// What carries the calls of LMs that are none of the host's: with the key that they have.
+    #[cfg(feature = "_host")]
+    pub(crate) fn of_no_lm() -> Result<Self, LmConfigError> {
+        let lock = Lock {
+            key: None,
+            origin: None,
+        };
+        Self::with_lock(&Lm::new(""), lock)
+    }
+
+    /// The address that the LM's key is for, if one is known.
+    #[cfg(feature = "_host")]
+    pub(crate) fn is_at(&self, uri: &http::Uri) -> bool {
+        let origin = &self.shared.keyed.lock.origin;
+        origin.is_some() && *origin == Origin::of(uri)
+    }
+
+    /// Whether this is the LM that DSPy calls `name`.
+    #[cfg(feature = "_host")]
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        provider::split(name) == (&*self.shared.provider, &*self.shared.model)
     }
 
     /// The provider, as in the LM's name.
@@ -121,6 +148,7 @@ impl LmHandle {
     ) -> impl Future<Output = Result<LmResponse, LmFailure>> + Send + 'static {
         let stop = Stop::of(&mut request, &self.shared.limits);
         let Self { shared, stack } = self.clone();
+        let to = Origin::of(request.uri());
         async move {
             let mut stop = stop.inspect_err(|_| {
                 Record::begin(&request, &shared.provider, &shared.model).finish(LmOutcome::Refused);
@@ -137,12 +165,13 @@ impl LmHandle {
                     body(CallBody {
                         inner: Some(inner),
                         stop,
+                        to,
                         shared,
                     })
                 })),
                 Ok(Err(error)) => match bad_status(&error) {
                     Some(bad) => Ok(bad.to_answer()),
-                    None => Err(stop.rename(shared.keyed.failure(&error))),
+                    None => Err(stop.rename(shared.keyed.failure(&error, to.as_ref()))),
                 },
                 Err((cause, failure)) => {
                     drop_scope::with(cause, || drop(call));
@@ -181,6 +210,7 @@ struct CallBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
     stop: Stop,
+    to: Option<Origin>,
     shared: Arc<Shared>,
 }
 
@@ -200,7 +230,8 @@ impl Body for CallBody {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
                 this.inner = None;
-                let failure = this.stop.rename(this.shared.keyed.failure(&error));
+                let failure = this.shared.keyed.failure(&error, this.to.as_ref());
+                let failure = this.stop.rename(failure);
                 Poll::Ready(Some(Err(failure)))
             }
             Poll::Ready(None) => {

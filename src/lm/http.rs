@@ -33,6 +33,27 @@ where
 #[derive(Clone, Debug)]
 pub(crate) struct CallSpan(pub(crate) tracing::Span);
 
+/// The model of an LM call by DSPy's name, among the extensions of its requests, where it is not the
+/// LM's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked(pub(crate) std::sync::Arc<str>);
+
+impl Asked {
+    /// The provider and the model that `request` asks: these, unless it says others.
+    pub(super) fn names<'a>(
+        request: &'a LmRequest,
+        provider: &'a str,
+        model: &'a str,
+    ) -> (&'a str, &'a str) {
+        let asked = request.extensions().get();
+        asked.map_or((provider, model), |Self(name)| super::provider::split(name))
+    }
+}
+
+/// How long the program waits for the next byte of an answer, among the extensions of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadTimeout(pub(crate) std::time::Duration);
+
 /// Forgets the types of a service.
 pub(super) fn erase<S, B>(service: S) -> LmHttp
 where

@@ -14,8 +14,41 @@ use super::{
     failure::{LmFailure, LmFailureKind},
 };
 
-/// What stands where the key is to be, in a header's value or in the URL's query.
+/// What stands where the key is to be, in a header's value or in the URL's query. What programs send
+/// has the number of the LM behind it, as in `TOWER-DSPY-KEY-7`.
 pub const PLACEHOLDER: &str = "TOWER-DSPY-KEY";
+
+/// The placeholder that a request has.
+#[cfg(feature = "_host")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placeholder {
+    /// Of the LM with this number.
+    Of(i64),
+    /// Of any LM at the address that the request goes to.
+    Any,
+}
+
+#[cfg(feature = "_host")]
+impl Placeholder {
+    /// The first one in the headers or in the query of `request`.
+    pub(crate) fn in_request(request: &LmRequest) -> Option<Self> {
+        let headers = request.headers().values().map(HeaderValue::as_bytes);
+        let query = request.uri().query().map(str::as_bytes);
+        headers.chain(query).find_map(|text| {
+            let at = position(text)?;
+            let number = number(&text[at + PLACEHOLDER.len()..]);
+            Some(
+                match str::from_utf8(number)
+                    .ok()
+                    .and_then(|n| n.get(1..)?.parse().ok())
+                {
+                    Some(number) => Self::Of(number),
+                    None => Self::Any,
+                },
+            )
+        })
+    }
+}
 
 /// Headers that a key travels in; their values are marked as sensitive.
 const HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
@@ -120,7 +153,8 @@ impl fmt::Debug for Origin {
 pub(super) struct Lock {
     /// `None` for a server that wants none: the placeholder is taken out.
     pub(super) key: Option<SecretKey>,
-    pub(super) origin: Origin,
+    /// `None` where the provider's address is not known: then no request has a placeholder.
+    pub(super) origin: Option<Origin>,
 }
 
 impl Lock {
@@ -136,7 +170,7 @@ impl Lock {
         let in_headers = request.headers().values().any(holds);
         if in_query || in_headers {
             let to = Origin::of(request.uri());
-            if to.as_ref() != Some(&self.origin) {
+            if to.is_none() || to != self.origin {
                 return Err(self.elsewhere(to));
             }
             // It could name another host behind the same address. The client sets the right one.
@@ -170,7 +204,7 @@ impl Lock {
             if holds(value) {
                 // It holds the placeholder, which is ASCII; the rest need not be.
                 let text = value.to_str().map_err(|_| unsendable())?;
-                let text = text.replace(PLACEHOLDER, key.expose());
+                let text = filled(text, key.expose());
                 *value = HeaderValue::try_from(text).map_err(|_| unsendable())?;
                 value.set_sensitive(true);
             }
@@ -180,30 +214,60 @@ impl Lock {
 
     fn put_in_query(&self, uri: &Uri) -> Option<Uri> {
         let key = self.key.as_ref().map(SecretKey::in_query);
-        let query = uri.query()?.replace(PLACEHOLDER, &key.unwrap_or_default());
+        let query = filled(uri.query()?, &key.unwrap_or_default());
         let mut parts = uri.clone().into_parts();
         parts.path_and_query = Some(format!("{}?{query}", uri.path()).parse().ok()?);
         Uri::from_parts(parts).ok()
     }
 
     fn elsewhere(&self, to: Option<Origin>) -> LmFailure {
-        let to = to.map_or_else(|| "no absolute URL".to_owned(), |to| to.to_string());
+        let name = |origin: Option<&Origin>, none: &str| {
+            origin.map_or_else(|| none.to_owned(), ToString::to_string)
+        };
+        let of = name(self.origin.as_ref(), "no address that is known");
+        let to = name(to.as_ref(), "no absolute URL");
         LmFailure::new(
             LmFailureKind::Refused,
             format!(
-                "no LM call was made: its key is for {}, and the request was to go to {to}; give \
-                 the LM that base URL if it is the right one",
-                self.origin
+                "no LM call was made: its key is for {of}, and the request was to go to {to}; give \
+                 the LM that base URL if it is the right one"
             ),
         )
     }
 }
 
 fn holds(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    bytes
-        .windows(PLACEHOLDER.len())
-        .any(|window| window == PLACEHOLDER.as_bytes())
+    position(value.as_bytes()).is_some()
+}
+
+fn position(text: &[u8]) -> Option<usize> {
+    let mut windows = text.windows(PLACEHOLDER.len());
+    windows.position(|window| window == PLACEHOLDER.as_bytes())
+}
+
+/// The hyphen and the number with which `text`, which follows on a placeholder, goes on; empty if
+/// it does not.
+fn number(text: &[u8]) -> &[u8] {
+    let [b'-', rest @ ..] = text else {
+        return &[];
+    };
+    let sign = usize::from(rest.starts_with(b"-"));
+    let digits = rest[sign..].iter().take_while(|byte| byte.is_ascii_digit());
+    match digits.count() {
+        0 => &[],
+        digits => &text[..1 + sign + digits],
+    }
+}
+
+/// `text` with `key` in the place of each placeholder.
+fn filled(text: &str, key: &str) -> String {
+    let mut parts = text.split(PLACEHOLDER);
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        filled.push_str(key);
+        filled.push_str(&part[number(part.as_bytes()).len()..]);
+    }
+    filled
 }
 
 fn unsendable() -> LmFailure {
@@ -225,7 +289,7 @@ mod tests {
     fn lock(url: &'static str) -> Lock {
         Lock {
             key: Some(SecretKey::new(KEY).expect("a key")),
-            origin: Origin::of(&Uri::from_static(url)).expect("an origin"),
+            origin: Some(Origin::of(&Uri::from_static(url)).expect("an origin")),
         }
     }
 
@@ -255,6 +319,51 @@ mod tests {
         let mut sent = request(&url, "x", "y");
         gemini.put(&mut sent).expect("it is for this host");
         assert_eq!(sent.uri().query(), Some("alt=sse&key=a%2Fsecret%2B1"));
+    }
+
+    #[test]
+    fn the_number_of_an_lm_goes_with_its_placeholder() {
+        let openai = lock("https://api.openai.com/v1");
+        for (value, sent_as) in [
+            (format!("Bearer {PLACEHOLDER}-7"), format!("Bearer {KEY}")),
+            (
+                format!("Bearer {PLACEHOLDER}--12 x"),
+                format!("Bearer {KEY} x"),
+            ),
+            (format!("{PLACEHOLDER}-x"), format!("{KEY}-x")),
+            (
+                format!("{PLACEHOLDER}-1,{PLACEHOLDER}"),
+                format!("{KEY},{KEY}"),
+            ),
+        ] {
+            let mut sent = request("https://api.openai.com/v1/x", "authorization", &value);
+            openai.put(&mut sent).expect("it is for this host");
+            assert_eq!(sent.headers()["authorization"], sent_as);
+        }
+    }
+
+    #[cfg(feature = "_host")]
+    #[test]
+    fn a_request_tells_whose_placeholder_it_has() {
+        let of =
+            |url: &str, header: &str| Placeholder::in_request(&request(url, "x-api-key", header));
+        let plain = "http://localhost/v1";
+        assert_eq!(of(plain, "a key"), None);
+        assert_eq!(of(plain, PLACEHOLDER), Some(Placeholder::Any));
+        assert_eq!(
+            of(plain, &format!("{PLACEHOLDER}-x")),
+            Some(Placeholder::Any)
+        );
+        assert_eq!(
+            of(plain, &format!("Bearer {PLACEHOLDER}-71")),
+            Some(Placeholder::Of(71))
+        );
+        assert_eq!(
+            of(plain, &format!("{PLACEHOLDER}--3")),
+            Some(Placeholder::Of(-3))
+        );
+        let url = format!("{plain}?key={PLACEHOLDER}-4&alt=sse");
+        assert_eq!(of(&url, "x"), Some(Placeholder::Of(4)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tower::BoxError;
 use super::{
     LmRequest,
     failure::{LmFailure, LmFailureKind},
-    key::{Lock, SecretKey},
+    key::{Lock, Origin, SecretKey},
     redact::Redact,
 };
 use crate::Tenant;
@@ -28,11 +28,12 @@ impl Keyed {
         }
     }
 
-    /// The failure that an error of the client or of a layer is.
-    pub(super) fn failure(&self, error: &BoxError) -> LmFailure {
+    /// The failure that an error of the client or of a layer is, of a request that went `to` there.
+    pub(super) fn failure(&self, error: &BoxError, to: Option<&Origin>) -> LmFailure {
         LmFailure::found(&**error).unwrap_or_else(|| {
             let said = self.redact.error(&**error);
-            let message = format!("the LM call to {} failed: {said}", self.lock.origin);
+            let to = to.map_or_else(|| "no address".to_owned(), ToString::to_string);
+            let message = format!("the LM call to {to} failed: {said}");
             LmFailure::saying(&**error, message.into())
         })
     }

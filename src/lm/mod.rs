@@ -67,7 +67,8 @@ use self::{client::SharedClient, http::erase, keyed::KeyFn};
 #[cfg(feature = "_host")]
 pub(crate) use self::{
     departure::{CallOver, MadeFor},
-    http::CallSpan,
+    http::{Asked, CallSpan, ReadTimeout},
+    key::Placeholder,
 };
 use crate::Tenant;
 pub use crate::{LmCall, LmOutcome};
@@ -197,6 +198,28 @@ impl Lm {
         self
     }
 
+    /// An option of `dspy.LM`, such as `reasoning_effort`, `extra_body` or `model_type`; a later one
+    /// replaces an earlier one of its name.
+    ///
+    /// DSPy's `timeout`, in seconds, becomes a limit of each wait for the provider's next byte, beside
+    /// those of [`limits`](Self::limits). What is known to [`base_url`](Self::base_url) and to
+    /// [`key`](Self::key) is not given here, and retries and DSPy's cache are off in any case:
+    /// `api_key`, `api_base`, `base_url`, `model`, `cache`, `num_retries` and engine objects are
+    /// refused when a program is loaded.
+    ///
+    /// ```
+    /// use tower_dspy::Lm;
+    ///
+    /// let lm = Lm::new("openai/gpt-5-mini")
+    ///     .option("model_type", "responses")
+    ///     .option("reasoning_effort", "low");
+    /// ```
+    #[must_use]
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.options.insert(name.into(), value.into());
+        self
+    }
+
     /// How long a call may take, and its parts.
     #[must_use]
     pub fn limits(mut self, limits: LmLimits) -> Self {
@@ -249,9 +272,15 @@ impl Lm {
     /// system's root certificates, which takes some milliseconds.
     ///
     /// # Errors
-    /// If the key is missing or the URL is none, and for providers that want requests signed.
+    /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given.
     pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
         LmHandle::new(self)
+    }
+
+    /// Whether Python has a placeholder for the key.
+    #[cfg(feature = "_host")]
+    pub(crate) fn is_keyed(&self) -> bool {
+        provider::is_keyed(self)
     }
 
     /// What Python's side builds the LM from. The key is not among it: Python has a placeholder.
@@ -261,6 +290,7 @@ impl Lm {
             "model": self.model,
             "base_url": self.base_url,
             "options": self.options,
+            "keyed": self.is_keyed(),
         })
     }
 }

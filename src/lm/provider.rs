@@ -25,8 +25,8 @@ const fn at(name: &'static str, url: &'static str, variables: &'static [&'static
     }
 }
 
-/// Those that DSPy's own client speaks to.
-const PROVIDERS: [Provider; 12] = [
+/// Those that DSPy's own client speaks to, and the commonest that litellm does.
+const PROVIDERS: [Provider; 16] = [
     at("openai", "https://api.openai.com/v1", &["OPENAI_API_KEY"]),
     at(
         "anthropic",
@@ -58,6 +58,26 @@ const PROVIDERS: [Provider; 12] = [
     at("ollama", "http://localhost:11434/v1", &[]),
     at("ollama_chat", "http://localhost:11434/v1", &[]),
     at("hosted_vllm", "http://localhost:8000/v1", &[]),
+    at("mistral", "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"]),
+    at(
+        "together_ai",
+        "https://api.together.ai/v1",
+        &[
+            "TOGETHERAI_API_KEY",
+            "TOGETHER_API_KEY",
+            "TOGETHER_AI_API_KEY",
+        ],
+    ),
+    at(
+        "fireworks_ai",
+        "https://api.fireworks.ai/inference/v1",
+        &["FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"],
+    ),
+    at(
+        "perplexity",
+        "https://api.perplexity.ai",
+        &["PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"],
+    ),
     Provider {
         name: "azure",
         url: None,
@@ -73,8 +93,21 @@ pub(crate) fn key_variables() -> impl Iterator<Item = &'static str> {
         .flat_map(|provider| provider.variables.iter().copied())
 }
 
-/// Beginnings of the names of those that want each request signed, in place of a key.
+/// Beginnings of the names of those whose requests DSPy's side signs, with credentials of their
+/// cloud that it finds itself, unless they are given a key.
 const SIGNED: [&str; 3] = ["bedrock", "vertex", "sagemaker"];
+
+/// Options of `dspy.LM` that are the host's to give.
+const OURS: [&str; 8] = [
+    "api_base",
+    "api_key",
+    "async_engine",
+    "base_url",
+    "cache",
+    "model",
+    "num_retries",
+    "provider",
+];
 
 /// Models by the beginning of their name, where it names no provider.
 const MODELS: [(&str, &str); 4] = [
@@ -88,15 +121,15 @@ const MODELS: [(&str, &str); 4] = [
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LmConfigError {
-    /// The provider wants each request signed, which this crate does not do.
-    #[error(
-        "`{provider}` wants each request signed with credentials of its cloud, which tower-dspy \
-         does not do yet; use the provider's own API with a key, or a gateway that signs, by \
-         `Lm::base_url`"
-    )]
-    Signed {
-        /// The provider.
-        provider: String,
+    /// An option of `dspy.LM` that is given in another way.
+    #[error("`{option}` of `{model}` is not to be given by `Lm::option`: {instead}")]
+    Option {
+        /// The model.
+        model: String,
+        /// The option.
+        option: String,
+        /// What to do instead.
+        instead: &'static str,
     },
     /// The variable that is to hold the key is not set, or is empty.
     #[error(
@@ -147,20 +180,33 @@ pub(super) fn split(model: &str) -> (&str, &str) {
     (known.map_or("openai", |(_, provider)| provider), model)
 }
 
+/// Whether Python is to have a placeholder for the LM's key. Credentials of a cloud are looked for
+/// where there is none.
+#[cfg(feature = "_host")]
+pub(super) fn is_keyed(lm: &Lm) -> bool {
+    !(is_signed(&lm.model) && matches!(lm.key, Key::ProvidersOwn))
+}
+
+fn is_signed(model: &str) -> bool {
+    let provider = split(model).0.to_ascii_lowercase();
+    SIGNED.iter().any(|signed| provider.starts_with(signed))
+}
+
 /// The key of an LM and where it may go.
 pub(super) fn lock(lm: &Lm) -> Result<Lock, LmConfigError> {
+    check_options(lm)?;
     let (name, _) = split(&lm.model);
     let lower = name.to_ascii_lowercase();
-    if SIGNED.iter().any(|signed| lower.starts_with(signed)) {
-        return Err(LmConfigError::Signed {
-            provider: name.into(),
-        });
-    }
     let known = PROVIDERS.iter().find(|provider| provider.name == lower);
-    let url = match (&lm.base_url, known.and_then(|known| known.url)) {
-        (Some(url), _) => url,
-        (None, Some(url)) => url,
-        (None, None) => {
+    let set = base_url_of_environment(name);
+    let url = lm.base_url.as_deref().or(set.as_deref());
+    let url = match url.or(known.and_then(|known| known.url)) {
+        Some(url) => url,
+        None if is_signed(&lm.model) && matches!(lm.key, Key::ProvidersOwn) => {
+            let (key, origin) = (None, None);
+            return Ok(Lock { key, origin });
+        }
+        None => {
             return Err(LmConfigError::NoAddress {
                 provider: name.into(),
             });
@@ -174,12 +220,43 @@ pub(super) fn lock(lm: &Lm) -> Result<Lock, LmConfigError> {
         url: shown(url).into(),
     })?;
     let key = key(lm, known.map_or(&[], |known| known.variables))?;
+    let origin = Some(origin);
     Ok(Lock { key, origin })
+}
+
+/// What DSPy, and with it litellm, takes for the provider's address where none is given.
+fn base_url_of_environment(provider: &str) -> Option<String> {
+    let prefix = provider.to_ascii_uppercase();
+    let variables = ["API_BASE", "BASE_URL"].map(|name| format!("{prefix}_{name}"));
+    let mut set = variables.iter().filter_map(|name| std::env::var(name).ok());
+    set.find(|url| !url.is_empty())
+}
+
+fn check_options(lm: &Lm) -> Result<(), LmConfigError> {
+    let mut options = lm.options.keys();
+    let Some(option) = options.find(|option| OURS.contains(&option.as_str())) else {
+        return Ok(());
+    };
+    let instead = match option.as_str() {
+        "api_key" => "give the key by `Lm::key`, `Lm::key_env` or `Lm::key_with`",
+        "api_base" | "base_url" => "give the address by `Lm::base_url`",
+        "model" => "give the model to `Lm::new`",
+        "num_retries" => "put a `RetryLayer` around the LM by `Lm::layer`",
+        "cache" => "a host does not cache what LMs answer; put a caching layer around the LM",
+        _ => "it is a Python object, which a host cannot carry",
+    };
+    Err(LmConfigError::Option {
+        model: lm.model.clone(),
+        option: option.clone(),
+        instead,
+    })
 }
 
 fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
     let model = || lm.model.clone();
     let (key, variable) = match &lm.key {
+        // As for a server of one's own, in DSPy's words.
+        Key::Given(key) if key.is_empty() => return Ok(None),
         Key::Given(key) => (Some(key.clone()), None),
         Key::By(_) => return Ok(None),
         Key::Env(variable) => (std::env::var(variable).ok(), Some(variable.as_str())),
@@ -222,13 +299,33 @@ mod tests {
     }
 
     #[test]
-    fn signed_requests_are_refused_by_name() {
+    fn what_the_cloud_has_credentials_for_needs_no_key_and_no_address() {
         for model in ["bedrock/x", "vertex_ai/gemini-pro", "bedrock_converse/x"] {
-            let error = lock(&Lm::new(model).key("k")).expect_err("it wants signatures");
-            assert!(matches!(error, LmConfigError::Signed { .. }), "{error}");
-            let provider = model.split('/').next().unwrap_or_default();
-            assert!(error.to_string().contains(provider), "{error}");
+            let found = lock(&Lm::new(model)).expect("it is complete");
+            assert!(found.key.is_none() && found.origin.is_none());
+            // A key goes nowhere but to an address that is known.
+            let error = lock(&Lm::new(model).key("k")).expect_err("no address");
+            assert!(matches!(error, LmConfigError::NoAddress { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn options_that_are_given_in_another_way_are_refused_by_name() {
+        for option in OURS {
+            let lm = Lm::new("openai/x").key("k").option(option, "value");
+            let error = lock(&lm).expect_err("it is ours").to_string();
+            assert!(error.contains(option), "{error}");
+        }
+        let lm = Lm::new("openai/x")
+            .key("k")
+            .option("reasoning_effort", "low");
+        lock(&lm).expect("it is DSPy's");
+    }
+
+    #[test]
+    fn an_empty_key_is_none() {
+        let lm = Lm::new("ollama_chat/x").key("");
+        assert!(lock(&lm).expect("it is complete").key.is_none());
     }
 
     #[test]
@@ -246,7 +343,8 @@ mod tests {
         let lm = Lm::new("mine/x").key("secret");
         assert!(matches!(lock(&lm), Err(LmConfigError::NoAddress { .. })));
         let lock = lock(&lm.base_url("http://127.0.0.1:9/v1")).expect("an address");
-        assert_eq!(lock.origin.to_string(), "http://127.0.0.1:9");
+        let origin = lock.origin.map(|origin| origin.to_string());
+        assert_eq!(origin.as_deref(), Some("http://127.0.0.1:9"));
     }
 
     #[test]

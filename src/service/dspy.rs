@@ -76,12 +76,13 @@ impl DspyService {
         self.program.permits.in_flight()
     }
 
-    /// How many LM calls this program made past the host, by an LM that it made itself while it ran.
+    /// How many LM calls this program made past the host: by a `dspy.BaseLM` of its own kind, or a
+    /// custom engine, with another client than httpx.
     ///
     /// Such calls have neither the host's key, layers and limits nor a place in
     /// [`Prediction::usage`]. In async code they end with a cancelled call as others do; on a thread
-    /// the one under way goes on to its end, and no further one begins. What asks a provider without
-    /// a `dspy.BaseLM`, such as an embedder or the provider's own SDK, is not seen.
+    /// the one under way goes on to its end, and no further one begins. A provider that is asked with
+    /// neither a `dspy.BaseLM` nor httpx is not seen.
     #[must_use]
     pub fn lm_calls_bypassed(&self) -> u64 {
         self.program.counts.bypassed()

@@ -94,6 +94,7 @@ pub struct Load {
     tools: Vec<Tool>,
     state: Option<PathBuf>,
     trust_pickle: bool,
+    keeps_httpx: bool,
     max_in_flight: usize,
     max_waiting: usize,
     function: bool,
@@ -120,6 +121,7 @@ impl Load {
             tools: Vec::new(),
             state: None,
             trust_pickle: false,
+            keeps_httpx: false,
             max_in_flight: MAX_IN_FLIGHT,
             max_waiting: MAX_WAITING,
             function: false,
@@ -217,6 +219,15 @@ impl Load {
     pub fn state_from_trusted_pickle(mut self, path: impl Into<PathBuf>) -> Self {
         self.state = Some(path.into());
         self.trust_pickle = true;
+        self
+    }
+
+    /// Leaves the program's requests by httpx that are no LM calls to httpx, as without a host.
+    ///
+    /// Else they go through the host: with the deadline of their call, and ended with it, on threads
+    /// as well. LM calls, and embeddings, go through it in any case.
+    pub fn keep_httpx(mut self) -> Self {
+        self.keeps_httpx = true;
         self
     }
 
@@ -342,6 +353,7 @@ impl Load {
         if !self.predictor_lms.is_empty() {
             spec.insert("predictor_lms".into(), json!(self.predictor_lms));
         }
+        spec.insert("carries_http".into(), (!self.keeps_httpx).into());
         if let Some(state) = &self.state {
             spec.insert("state".into(), json!(state));
             spec.insert("trust_pickle".into(), self.trust_pickle.into());

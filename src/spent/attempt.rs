@@ -22,6 +22,9 @@ pub(crate) trait Totals: Send + Sync {
     /// An LM call has ended; or a limit, or the end of the call that it was made for, ended it.
     fn lm_call_ended(&self, call: &LmCall);
 
+    /// DSPy found tokens in the answer to an LM call that has ended, and nobody else did.
+    fn counted_by_dspy(&self, usage: Usage);
+
     /// The answer to an LM call has come, with these tokens, when nobody waited for it any more.
     fn answered_too_late(&self, tokens: u64);
 }
@@ -158,12 +161,34 @@ impl Attempt {
         !state.closed
     }
 
-    /// The program has an LM's answer.
-    pub(crate) fn stepped(&self) {
-        let state = self.lock();
-        if !state.closed {
-            self.account
-                .with(|spent| spent.steps = spent.steps.saturating_add(1));
+    /// The program has an answer of `model`, which DSPy calls so, and `usage` is DSPy's reading of
+    /// it. That counts for the last of the model's exchanges in whose answer no tokens were found.
+    pub(crate) fn stepped(&self, model: &str, usage: Option<Usage>) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        let number = self.number;
+        let counted = self.account.with(|spent| {
+            spent.steps = spent.steps.saturating_add(1);
+            let usage = usage?;
+            let call = spent.lm_calls.iter_mut().rev().find(|call| {
+                call.call_attempt == number
+                    && call.outcome == LmOutcome::Answered
+                    && call.total_tokens.is_none()
+                    && model.ends_with(&*call.model)
+            })?;
+            call.prompt_tokens = Some(usage.prompt_tokens);
+            call.completion_tokens = Some(usage.completion_tokens);
+            call.total_tokens = Some(usage.total_tokens);
+            spent.usage.add(usage);
+            Some(usage)
+        });
+        if let Some(usage) = counted {
+            state.usage.add(usage);
+            if let Some(totals) = &self.totals {
+                totals.counted_by_dspy(usage);
+            }
         }
     }
 
@@ -244,6 +269,10 @@ mod tests {
             self.ended.fetch_add(1, Ordering::Relaxed);
         }
 
+        fn counted_by_dspy(&self, usage: Usage) {
+            self.ended.fetch_add(usage.total_tokens, Ordering::Relaxed);
+        }
+
         fn answered_too_late(&self, tokens: u64) {
             self.late.fetch_add(tokens, Ordering::Relaxed);
         }
@@ -265,7 +294,7 @@ mod tests {
         attempt.end(second, LmOutcome::Answered, 7);
         attempt.end(attempt.begin(call()), LmOutcome::Failed, 0);
         assert!(!attempt.partial(Map::new()));
-        attempt.stepped();
+        attempt.stepped("m", None);
         attempt.bypassed();
 
         let expected = [(LmOutcome::Answered, 1), (LmOutcome::Elapsed, 1)];
@@ -318,7 +347,7 @@ mod tests {
     fn accounts_that_met_are_one_for_all_who_hold_them() {
         let spend = |account: &Arc<Account>| {
             let attempt = Attempt::new(account.clone(), 0, None);
-            attempt.stepped();
+            attempt.stepped("m", None);
             attempt
         };
         let (one, other, third) = (account(), account(), account());
@@ -332,7 +361,7 @@ mod tests {
             mine.take_over(&theirs.spent().unwrap());
             assert!(mine.is_one_with(theirs));
         }
-        attempts[1].stepped();
+        attempts[1].stepped("m", None);
         for account in [one, other, third] {
             assert_eq!(account.spent().map(|spent| spent.steps), Some(4));
         }

@@ -53,8 +53,8 @@ pub struct Spent {
     pub lm_calls: Vec<LmCall>,
     /// How many LM calls there were beyond those in `lm_calls`.
     pub lm_calls_not_kept: u64,
-    /// How many LM calls the program made past the host, by an LM that it made itself while it
-    /// ran. They are neither in `lm_calls` nor in `usage`.
+    /// How many LM calls the program made past the host, by a client that it does not carry. They are
+    /// neither in `lm_calls` nor in `usage`.
     pub lm_calls_bypassed: u64,
     /// The last partial answer that the program gave, whole; fields of its outputs.
     pub partial: Option<Map<String, Value>>,

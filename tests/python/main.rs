@@ -22,6 +22,7 @@ mod lm_errors;
 mod lms;
 mod loading;
 mod logs;
+mod made_inside;
 mod nasty;
 mod nasty_workers;
 mod outputs;

@@ -60,12 +60,13 @@ async fn one_that_is_no_dspy_lm_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn one_that_wants_signed_requests_is_refused_by_name() {
-    let (host, _) = prepared().await;
-    let error = host.load("own_lm:signed").await.unwrap_err().to_string();
-    assert!(error.contains("the predictor `qa`"), "{error}");
-    assert!(
-        error.contains("`bedrock` wants each request signed"),
-        "{error}"
-    );
+async fn one_of_a_provider_that_dspy_leaves_to_litellm_is_taken_over_as_well() {
+    let (host, server) = prepared().await;
+    let program = host.load("own_lm:by_litellm").await.unwrap();
+    let answer = program.oneshot(ask("?")).await.unwrap();
+    let calls = answer.lm_calls.iter();
+    let calls: Vec<_> = calls.map(|call| (&*call.provider, &*call.model)).collect();
+    assert_eq!(calls, [("mistral", "own-litellm")]);
+    let request = &server.requests("own-litellm")[0];
+    assert_eq!(request.authorization(), Some("Bearer own-key"));
 }

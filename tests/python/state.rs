@@ -73,6 +73,25 @@ async fn an_lm_in_a_state_is_taken_over_like_any_other() {
 }
 
 #[tokio::test]
+async fn the_address_of_an_lm_in_a_state_is_not_lost_in_silence() {
+    let (host, folder) = (host().await, tempdir().unwrap());
+    let server = lm_server().await;
+    let state = folder.path().join("state.json");
+    save(&host, &state, Some("openai/state-address")).await;
+    let load = host.load("own_lm:Plain").state(&state);
+    let error = load.await.unwrap_err().to_string();
+    for part in [
+        "`openai/state-address`",
+        "`qa`",
+        server.base_url(),
+        "`.lm(..)`",
+    ] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+    assert!(server.requests("state-address").is_empty());
+}
+
+#[tokio::test]
 async fn a_state_that_does_not_fit_is_refused() {
     let (host, folder) = (host().await, tempdir().unwrap());
     let state = folder.path().join("state.json");

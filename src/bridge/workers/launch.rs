@@ -16,7 +16,7 @@ use tokio::{
 use super::wire::Hello;
 use crate::{
     bridge::room::{BOOTSTRAP, MODULES},
-    lm::key_variables,
+    lm::{PLACEHOLDER, key_variables},
 };
 
 /// What runs first.
@@ -76,7 +76,12 @@ fn command(settings: &Settings, socket: OwnedFd) -> Command {
     // The keys of LMs stay with the host, which puts them into the requests.
     let passed = |name: &str| settings.passed_keys.iter().any(|passed| passed == name);
     for variable in key_variables().filter(|name| !passed(name)) {
-        command.env_remove(variable);
+        if std::env::var_os(variable).is_some_and(|key| !key.is_empty()) {
+            // For what a program makes itself: the host has a key for the address that it asks.
+            command.env(variable, PLACEHOLDER);
+        } else {
+            command.env_remove(variable);
+        }
     }
     command
 }

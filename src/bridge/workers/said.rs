@@ -1,6 +1,6 @@
 //! What the pool does when a worker says something.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -14,8 +14,9 @@ use crate::{
     CallId,
     bridge::{
         call::Abort,
-        exchange::{self, CallOf, Opening, Sink},
+        exchange::{CallOf, Opening, Sink},
         fault::Fault,
+        http::{self, Outgoing},
         log,
         watchdog::Sight,
     },
@@ -106,28 +107,44 @@ impl Pool {
                 base_url,
                 key,
             } => {
-                let adopted = exchange::adopt(model, base_url, key.map(|key| key.0));
-                let adopted = adopted.map(|handle| worker.lms.insert(lm, Arc::new(handle)));
+                let adopted = http::adopt(model, base_url, key.map(|key| key.0));
+                let adopted = adopted.map(|(handle, keyed)| {
+                    worker.lms.insert(lm, Arc::new(handle));
+                    keyed
+                });
                 worker.adopting.push(lm);
-                let error = adopted.err();
-                worker.process.say(&ToWorker::Adopted { lm, error }, &[]);
+                let (keyed, error) = match adopted {
+                    Ok(keyed) => (keyed, None),
+                    Err(error) => (false, Some(error)),
+                };
+                let told = ToWorker::Adopted { lm, keyed, error };
+                worker.process.say(&told, &[]);
             }
             FromWorker::Open {
                 exchange,
-                lm,
+                route,
+                timeout,
                 call,
                 method,
                 url,
                 headers,
             } => {
-                let request = exchange::request(&method, &url, headers, tail.clone());
-                let lm = match usize::try_from(lm) {
-                    Ok(lm) => self.inbox.lms.get(lm),
-                    Err(_) => worker.lms.get(&lm).cloned(),
+                let request = http::request(&method, &url, headers, tail.clone());
+                // Those that its programs brought along have numbers of the worker's, below zero.
+                let brought = worker.lms.clone();
+                let inbox = self.inbox.clone();
+                let find = |lm| match usize::try_from(lm) {
+                    Ok(lm) => inbox.lms.get(lm),
+                    Err(_) => brought.get(&lm).cloned(),
                 };
+                let timeout = timeout.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
                 self.begin(id, exchange, call, |opening, call| {
-                    let lm = lm.ok_or("the host knows no such LM")?;
-                    opening.lm_call(lm, request?, call)
+                    let outgoing = Outgoing {
+                        route,
+                        timeout,
+                        request: request?,
+                    };
+                    opening.http(outgoing, find, call)
                 });
             }
             FromWorker::CallTool {
@@ -198,9 +215,13 @@ impl Pool {
                     in_flight.running.partial(fields);
                 }
             }
-            FromWorker::Stepped { call } => {
+            FromWorker::Stepped {
+                call,
+                model,
+                counts,
+            } => {
                 if let Some(in_flight) = worker.calls.get(&call) {
-                    in_flight.running.stepped();
+                    in_flight.running.stepped(&model, counts);
                 }
             }
             FromWorker::Bypassed { call, lm } => {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::bridge::{exchange::Event, fault::Fault};
+use crate::bridge::{exchange::Event, fault::Fault, http::Route};
 
 /// No frame is longer: an answer of an LM, which is bounded itself, and its head fit in.
 const LONGEST: usize = 80 << 20;
@@ -52,6 +52,8 @@ pub(super) enum ToWorker<'a> {
     /// What became of an LM that a program brought along.
     Adopted {
         lm: i64,
+        /// Whether the host has its key from now on.
+        keyed: bool,
         error: Option<String>,
     },
     Stop {
@@ -179,7 +181,10 @@ pub(super) enum FromWorker {
     /// The body is the tail.
     Open {
         exchange: u64,
-        lm: i64,
+        /// `None` for a request that is no LM call.
+        route: Option<Route>,
+        /// In seconds, for the next byte.
+        timeout: Option<f64>,
         call: Option<u64>,
         method: String,
         url: String,
@@ -222,6 +227,8 @@ pub(super) enum FromWorker {
     },
     Stepped {
         call: u64,
+        model: String,
+        counts: Option<(u64, u64, u64)>,
     },
     Bypassed {
         call: u64,

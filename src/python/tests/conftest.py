@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 from collections.abc import Iterator
 from typing import Any
 
+import dspy
 import pytest
 import pytest_asyncio
 
-from tower_dspy import settings
+from tower_dspy import exchange, patches, settings, startup
 from tower_dspy.executor import InlineExecutor, find_hops
 from tower_dspy.loop import _child_task
 from tower_dspy.pool import Pool
 from tower_dspy.runner import Runner
+from tower_dspy.scope import SCOPE, Scope
 
 OUTCOMES = ("done", "failed", "finished")
 ENDS = ("settled", "finished", "abandon")
@@ -57,8 +60,8 @@ class FakeCall:
             self._tell("partial", fields)
         return not self.is_over()
 
-    def stepped(self) -> None:
-        self._tell("stepped", None)
+    def stepped(self, model: str, counts: tuple[int, int, int] | None) -> None:
+        self._tell("stepped", (model, counts))
 
     def bypassed(self, lm: str) -> None:
         self._tell("bypassed", lm)
@@ -88,6 +91,81 @@ class FakeCall:
 
     def _tell(self, name: str, what: Any) -> None:
         self.events.append((name, what))
+
+
+class HttpPort:
+    """The host's side of HTTP requests: notes them, and answers each with the same events."""
+
+    def __init__(self, *events: tuple[Any, ...]) -> None:
+        self.events = events
+        # The calls may send no request any more.
+        self.closed = False
+        # Route, timeout and request of each.
+        self.sent: list[tuple[Any, float | None, Any]] = []
+        self.aborted = 0
+
+    def answer(self, body: dict[str, Any], status: int = 200) -> None:
+        headers = [("content-type", "application/json")]
+        self.events = (("full", status, headers, json.dumps(body).encode()),)
+
+    def open(self, route: Any, timeout: Any, _call: Any, request: Any, deliver: Any) -> Any:
+        if self.closed:
+            return None
+        self.sent.append((route, timeout, request))
+        for event in self.events if deliver is not None else ():
+            asyncio.get_running_loop().call_soon(deliver, event)
+        return HttpExchange(self, self.events)
+
+
+class HttpExchange:
+    def __init__(self, port: HttpPort, events: tuple[tuple[Any, ...], ...]) -> None:
+        self._port = port
+        self._events = iter(events)
+
+    def wait(self) -> tuple[Any, ...]:
+        return next(self._events)
+
+    def abort(self) -> None:
+        self._port.aborted += 1
+
+
+def chat(text: str) -> dict[str, Any]:
+    """An answer of OpenAI's chat completions."""
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+    }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patched() -> None:
+    """As in a host: once, for the life of the process."""
+    startup.before_import()
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    patches.install()
+
+
+@pytest.fixture
+def http() -> HttpPort:
+    """Where requests go; each is answered with `yes` in the field `answer`."""
+    port = HttpPort()
+    port.answer(chat("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"))
+    exchange.connect(port)
+    return port
+
+
+@pytest.fixture
+def call() -> Iterator[FakeCall]:
+    """The call that the test's code belongs to."""
+    call = FakeCall()
+    token = SCOPE.set(Scope(1, call, None))
+    yield call
+    SCOPE.reset(token)
 
 
 class FakePort:

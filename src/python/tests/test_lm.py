@@ -1,23 +1,27 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import dspy
 import pytest
+from conftest import HttpPort
 
-from tower_dspy import engine, lm
+from tower_dspy import lm
 from tower_dspy.faults import HostError
+from tower_dspy.lm_call import HOST_ID, placeholder
 
-HOST = {"id": 7, "model": "openai/host", "base_url": "http://host/v1"}
+HOST = {"id": 7, "model": "openai/host", "base_url": "http://host/v1", "keyed": True}
 
 
 class FakePort:
-    def __init__(self) -> None:
+    def __init__(self, keyed: bool = True) -> None:
         self.adopted: list[tuple[str | None, ...]] = []
+        self._keyed = keyed
 
-    def adopt_lm(self, *lm: str | None) -> int:
+    def adopt_lm(self, *lm: str | None) -> tuple[int, bool]:
         self.adopted.append(lm)
-        return 11
+        return 11, self._keyed
 
 
 def own(model="openai/own", **kwargs) -> dspy.LM:
@@ -25,18 +29,31 @@ def own(model="openai/own", **kwargs) -> dspy.LM:
     return dspy.LM(model, **kwargs)
 
 
+def connection(lm: dspy.LM) -> tuple[str | None, str | None]:
+    return lm.kwargs.get("api_key"), lm.kwargs.get("api_base")
+
+
 def test_the_hosts_lm_neither_retries_nor_caches_and_has_a_placeholder():
-    built = lm.build(FakePort(), {**HOST, "options": {"temperature": 0.5}})
+    built = lm.build({**HOST, "options": {"temperature": 0.5}})
     assert (built.num_retries, built.cache) == (0, False)
     assert built.kwargs["temperature"] == 0.5
-    for side in (built._engine_spec, built._async_engine_spec):
-        assert set(side.config.api_keys.values()) == {engine.PLACEHOLDER}
-        assert set(side.config.base_urls.values()) == {"http://host/v1"}
+    assert connection(built) == ("TOWER-DSPY-KEY-7", "http://host/v1")
 
 
-def test_a_name_that_makes_no_lm_is_refused():
-    with pytest.raises(HostError) as caught:
-        lm.build(FakePort(), {**HOST, "model": ""})
+def test_dspy_keeps_its_own_engine_and_what_it_knows_of_the_model():
+    built = lm.build({**HOST, "model": "openai/gpt-4o-mini", "options": {"timeout": 30}})
+    assert built.engine == "auto"
+    assert built.supports_function_calling and built.supports_response_schema
+    assert "response_format" in built.supported_params
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("", "model must be"), ("opnai/x", "did you mean `openai`"), ("OpenAI/x", "`openai`")],
+)
+def test_a_name_that_makes_no_lm_is_refused(model, said):
+    with pytest.raises(HostError, match=said) as caught:
+        lm.build({**HOST, "model": model})
     assert caught.value.kind == "lm"
 
 
@@ -44,28 +61,34 @@ def test_an_lm_of_a_predictors_own_is_taken_over():
     port, program = FakePort(), dspy.Predict("question -> answer")
     lm.rebind(port, program, [HOST])
     assert program.lm is None
-    program.lm = own(temperature=0.25)
+    program.lm = own(temperature=0.25, timeout=9, extra_headers={"x-title": "app"})
     lm.rebind(port, program, [HOST])
     taken = program.lm
     assert (taken.num_retries, taken.cache) == (0, False)
     assert (taken.model, taken.kwargs["temperature"]) == ("openai/own", 0.25)
-    assert taken.kwargs.get("api_key") is None
-    assert isinstance(taken.engine, engine.GatedEngine)
+    assert (taken.kwargs["timeout"], taken.kwargs["extra_headers"]) == (9, {"x-title": "app"})
+    assert connection(taken) == (placeholder(7), "http://host/v1")
     assert port.adopted == []
 
 
-def test_without_an_lm_of_the_hosts_its_address_and_key_move_to_the_host():
+def test_without_an_lm_of_the_hosts_its_key_moves_to_the_host():
     port = FakePort()
     taken = lm.take_over(port, own(api_base="http://own/v1"), [], "it")
     assert port.adopted == [("openai/own", "http://own/v1", "own-key")]
-    assert (taken.num_retries, taken.kwargs.get("api_base")) == (0, None)
-    assert taken.kwargs.get("api_key") is None
+    assert taken.num_retries == 0
+    assert connection(taken) == (placeholder(11), "http://own/v1")
+
+
+def test_it_keeps_its_key_where_only_dspy_knows_the_address():
+    taken = lm.take_over(FakePort(keyed=False), own("cohere/command"), [], "it")
+    assert connection(taken) == ("own-key", None)
+    assert getattr(taken, HOST_ID) == 11
 
 
 @pytest.mark.parametrize(
     "lm_of_its_own",
-    [own("anthropic/claude"), "openai/own", own(engine="litellm")],
-    ids=["another provider", "no LM", "another client"],
+    [own("anthropic/claude"), "openai/own", dspy.utils.DummyLM([])],
+    ids=["another provider", "no LM", "another kind of LM"],
 )
 def test_one_that_cannot_be_taken_over_is_refused_with_its_owner(lm_of_its_own):
     with pytest.raises(HostError, match="the predictor `x`") as caught:
@@ -73,26 +96,29 @@ def test_one_that_cannot_be_taken_over_is_refused_with_its_owner(lm_of_its_own):
     assert caught.value.kind == "own_lm"
 
 
-def test_copies_of_a_program_share_the_engine_and_states_leave_it_out():
+def test_copies_of_a_program_are_of_the_same_lm_and_states_leave_the_key_out():
     program = dspy.ChainOfThought("question -> answer")
-    program.set_lm(lm.build(FakePort(), HOST))
-    copied = program.deepcopy()
-    assert copied.predict.lm.engine is program.predict.lm.engine
-    assert copy.deepcopy(program.predict.lm).engine is program.predict.lm.engine
-    assert "http://host" not in str(program.dump_state())
+    program.set_lm(lm.build(HOST))
+    for copied in (program.deepcopy().predict.lm, copy.deepcopy(program.predict.lm)):
+        assert getattr(copied, HOST_ID) == 7
+    assert "TOWER-DSPY-KEY" not in str(program.dump_state())
 
 
 def test_an_lm_of_its_own_gets_the_key_of_the_lm_that_is_most_like_it():
-    hosts = [HOST, {"id": 8, "model": "openai/own"}, {"id": 9, "model": "anthropic/claude"}]
+    hosts = [
+        HOST,
+        {"id": 8, "model": "openai/own", "keyed": True},
+        {"id": 9, "model": "anthropic/claude", "keyed": True},
+    ]
     for model, lm_id in [("openai/own", 8), ("openai/x", 7), ("anthropic/y", 9)]:
         taken = lm.take_over(FakePort(), own(model), hosts, "it")
-        assert taken.engine.config.transport._lm_id == lm_id
+        assert taken.kwargs["api_key"] == placeholder(lm_id)
 
 
 def test_a_predictor_gets_the_lm_that_is_named_for_it():
     program = dspy.ChainOfThought("question -> answer")
     program.predict.lm = own("anthropic/claude")
-    named = {"cheap": lm.build(FakePort(), HOST)}
+    named = {"cheap": lm.build(HOST)}
     lm.give(program, [["predict", "cheap"]], named, "target")
     # It replaces an LM that could not be taken over, and stays as it is.
     lm.rebind(FakePort(), program, [HOST])
@@ -100,3 +126,45 @@ def test_a_predictor_gets_the_lm_that_is_named_for_it():
     for choice, said in [(["other", "cheap"], "predict"), (["predict", "dear"], "cheap")]:
         with pytest.raises(HostError, match=said):
             lm.give(program, [choice], named, "target")
+
+
+def test_a_state_that_would_lose_its_lms_address_is_refused(tmp_path):
+    program = dspy.ChainOfThought("question -> answer")
+    program.predict.lm = own(api_base="http://own/v1")
+    path = tmp_path / "state.json"
+    program.save(path)
+    with pytest.raises(HostError, match=r"`openai/own` of `predict`.*http://own/v1") as caught:
+        lm.refuse_lost_address(str(path))
+    assert caught.value.kind == "state"
+    program.predict.lm = own()
+    program.save(path)
+    lm.refuse_lost_address(str(path))
+    path.write_text(json.dumps(["no state"]))
+    lm.refuse_lost_address(str(path))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({"model_type": "responses"}, {"path": "/v1/responses"}),
+        ({"extra_body": {"top_k": 5}}, {"top_k": 5}),
+        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+        ({"extra_headers": {"X-Title": "app"}}, {"x-title": "app"}),
+        ({"organization": "org"}, {"openai-organization": "org"}),
+    ],
+    ids=lambda value: next(iter(value)),
+)
+async def test_options_reach_the_provider(http: HttpPort, call, options, sent):
+    if options.get("model_type") == "responses":
+        text = {"type": "output_text", "text": "yes", "annotations": []}
+        message = {"type": "message", "role": "assistant", "content": [text]}
+        answer = {"id": "r", "object": "response", "status": "completed", "model": "m"}
+        http.answer({**answer, "output": [message]})
+    built = lm.build({**HOST, "options": options})
+    await built.acall("a question")
+    ((_, _, request),) = http.sent
+    headers = {name.lower(): value for name, value in request.headers}
+    path = request.url.removeprefix("http://host")
+    found = {**headers, **json.loads(bytes(request.body)), "path": path}
+    assert {name: found.get(name) for name in sent} == sent

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import inspect
 import tomllib
 from pathlib import Path
 
 import dspy
 import pytest
+from dspy._vendor.lm15 import transports
 
-from tower_dspy import executor, seam, startup, steps
+from tower_dspy import executor, seam, startup
 
 
 def test_this_dspy_has_all_that_is_needed():
@@ -33,7 +35,8 @@ def test_a_missing_thread_hop_is_slower_and_said_so(monkeypatch):
 @pytest.mark.parametrize(
     ("version", "fits"),
     [
-        ("3.4.0", False),
+        ("3.3.1", False),
+        ("3.4.0", True),
         ("3.4.1", True),
         ("3.4.12", True),
         ("3.4.1rc2", True),
@@ -48,13 +51,49 @@ def test_another_version_is_said_to_be_one(version, fits):
 
 
 @pytest.mark.asyncio
-async def test_the_first_prediction_shows_whether_lm_calls_are_seen(monkeypatch):
-    for name in ("__call__", "acall"):
-        monkeypatch.setattr(dspy.BaseLM, name, getattr(dspy.BaseLM, name))
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(dspy.BaseLM, "acall"), (transports, "StdlibAsyncTransport")],
+    ids=["calls", "requests"],
+)
+async def test_the_first_prediction_shows_whether_lm_calls_are_seen(monkeypatch, owner, name):
+    await startup.warm()
+    before = {
+        "acall": inspect.unwrap(dspy.BaseLM.acall),
+        "StdlibAsyncTransport": Unseen,
+    }
+    monkeypatch.setattr(owner, name, before[name])
     with pytest.raises(RuntimeError, match=r"BaseLM\.acall.*pip install"):
         await startup.warm()
-    steps.watch()
-    await startup.warm()
+
+
+class Unseen:
+    """Answers by itself, as a client that DSPy would choose instead."""
+
+    def __init__(self, **_):
+        pass
+
+    def stream(self, _):
+        return self
+
+    async def __aenter__(self):
+        async def chunks():
+            yield startup._ANSWER
+
+        async def release(_):
+            pass
+
+        return transports.AsyncTransportResponse(
+            status=200,
+            reason="",
+            headers=[("content-type", "application/json")],
+            http_version="HTTP/1.1",
+            chunks=chunks(),
+            release=release,
+        )
+
+    async def __aexit__(self, *_):
+        pass
 
 
 def test_the_version_is_that_of_the_lock():

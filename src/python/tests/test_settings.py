@@ -34,16 +34,6 @@ def test_outside_nobody_may_configure_and_the_next_block_may():
     assert changed == {"flavour": "y"}
 
 
-def test_the_globals_that_keep_prompts_stay_off():
-    context = settings.for_calls({"trace": [], "flavour": "x"})
-    assert context == {
-        "flavour": "x",
-        "trace": None,
-        "disable_history": True,
-        "track_usage": False,
-    }
-
-
 @pytest.mark.asyncio
 async def test_each_program_runs_in_what_its_module_configured():
     first = program.load(None, {"target": "configures_a:settings"})

@@ -27,7 +27,7 @@ class _Embedded(MetaPathFinder, InspectLoader):
         return compile(self._sources[name], self._origin(name), "exec", dont_inherit=True)
 
     def is_package(self, name: str) -> bool:
-        return name == "tower_dspy"
+        return any(known.startswith(f"{name}.") for known in self._sources)
 
     def _origin(self, name: str) -> str:
         path = name.replace(".", "/")

@@ -23,6 +23,7 @@ from tower_dspy.scope import SCOPE
 # Private names of DSPy 3.4, as (module, qualified name). Each only computes.
 _HOPS = (
     ("dspy.clients.execution", "prepare"),
+    ("dspy.clients.execution", "_price_legacy"),
     ("dspy.clients.execution", "_price_result"),
     ("dspy.clients.capabilities", "capabilities"),
     ("dspy.clients.engines.lm15_engine", "AsyncLM15Engine._target"),

@@ -1,36 +1,51 @@
-"""The LM that a program calls: DSPy's own, over the host's HTTP, with its retries off."""
+"""The LMs of a program: DSPy's own, with the host's keys in the place of theirs.
+
+DSPy chooses the engine of each, as it does without a host; the host has the transports, see
+patches/lm15.py and httpx.py.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
 from typing import Any
 
 import dspy
+from dspy.clients.backend_selection import select_backend
 
-from tower_dspy import engine
 from tower_dspy.faults import HostError
+from tower_dspy.lm_call import HOST_ID, placeholder
 
-# Settings of a connection that a predictor's own LM may carry, and that move to the host.
-_MOVED = ("api_key", "api_base", "base_url")
+_ADDRESSES = ("api_base", "base_url")
 
 
-def build(port: Any, config: dict[str, Any]) -> dspy.LM:
+def build(config: dict[str, Any]) -> dspy.LM:
     """The LM of a host's configuration."""
+    options = dict(config.get("options", {}))
+    if config["keyed"]:
+        options["api_key"] = placeholder(config["id"])
+    if config.get("base_url"):
+        options["api_base"] = config["base_url"]
     try:
-        return dspy.LM(
-            config["model"],
-            cache=False,
-            num_retries=0,
-            **engine.pair(port, config["id"], config["model"], config.get("base_url")),
-            **config.get("options", {}),
-        )
+        lm = dspy.LM(config["model"], cache=False, num_retries=0, **options)
+        _prepare(lm)
+    except HostError:
+        raise
     except Exception as error:
         raise HostError("lm", f"the LM `{config['model']}` is not usable: {error}") from error
+    return _number(lm, config["id"])
 
 
 def configs(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """The configurations of all LMs of a load request, the program's usual one first."""
     usual = spec.get("lm")
     return ([usual] if usual else []) + list(spec.get("lms", ()))
+
+
+def ids(*lms: Any) -> tuple[int, ...]:
+    """The host's numbers of these LMs, each once."""
+    numbers = (getattr(lm, HOST_ID, None) for lm in lms)
+    return tuple(dict.fromkeys(number for number in numbers if number is not None))
 
 
 def give(program: Any, choices: Any, named: dict[str, dspy.LM], target: str) -> None:
@@ -59,31 +74,28 @@ def rebind(port: Any, program: Any, configs: list[dict[str, Any]]) -> None:
     """
     for name, predictor in program.named_predictors():
         own = predictor.lm
-        if own is not None and not engine.is_ours(own):
+        if own is not None and getattr(own, HOST_ID, None) is None:
             predictor.lm = take_over(port, own, configs, f"the predictor `{name}`")
 
 
 def take_over(port: Any, own: Any, configs: list[dict[str, Any]], owner: str) -> dspy.LM:
     """An LM of the program's own under the host's rules.
 
-    It keeps its model and its sampling options; retries and cache are turned off, and its calls go
-    through the host's HTTP: with the key and base URL of the host's LM that is like it, or its own
-    if the host has none at all.
+    It keeps its model, its options and its engine; retries and cache are turned off, and its calls
+    have the key and the base URL of the host's LM that is like it, or its own, which the host then
+    keeps, if the host has none at all.
     """
-    if not isinstance(own, dspy.LM) or own.engine not in ("auto", "lm15"):
+    if not isinstance(own, dspy.LM) or not isinstance(own.engine, str):
         raise HostError(
             "own_lm",
             f"{owner} has an LM of its own ({type(own).__name__}) that the host cannot take over; "
             "remove it, or make it a plain dspy.LM",
         )
     if not configs:
-        base_url = own.kwargs.get("api_base") or own.kwargs.get("base_url")
-        try:
-            lm_id = port.adopt_lm(own.model, base_url, own.kwargs.get("api_key"))
-        except ValueError as error:
-            raise HostError("own_lm", f"{owner} has an LM of its own: {error}") from error
+        lm_id, base_url, key = _adopted(port, own, owner)
     elif (config := _like(own.model, configs)) is not None:
         lm_id, base_url = config["id"], config.get("base_url")
+        key = placeholder(lm_id) if config["keyed"] else None
     else:
         models = ", ".join(f"`{config['model']}`" for config in configs)
         raise HostError(
@@ -93,16 +105,77 @@ def take_over(port: Any, own: Any, configs: list[dict[str, Any]], owner: str) ->
             "an LM of that provider as well, by `.lms(..)`",
         )
     try:
-        return own.copy(
-            num_retries=0,
-            cache=False,
-            **engine.pair(port, lm_id, own.model, base_url),
-            **{name: None for name in _MOVED if own.kwargs.get(name) is not None},
-        )
+        taken = own.copy(num_retries=0, cache=False)
+        for name in (*_ADDRESSES, "api_key"):
+            taken.kwargs.pop(name, None)
+        connection = {"api_base": base_url, "api_key": key}
+        taken.kwargs.update({name: value for name, value in connection.items() if value})
+        _prepare(taken)
+    except HostError:
+        raise
     except Exception as error:
         raise HostError(
             "own_lm", f"{owner} has an LM of its own, `{own.model}`, that cannot be used: {error}"
         ) from error
+    return _number(taken, lm_id)
+
+
+def refuse_lost_address(path: str) -> None:
+    """Refuses a JSON state whose LMs had addresses, as DSPy leaves those out when it loads it.
+
+    Their prompts would go to the provider's public address.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            state = json.load(file)
+    except (OSError, ValueError):
+        return  # loading it says what is wrong
+    for name, part in state.items() if isinstance(state, dict) else ():
+        lm = part.get("lm") if isinstance(part, dict) else None
+        for key in _ADDRESSES if isinstance(lm, dict) else ():
+            if lm.get(key):
+                raise HostError(
+                    "state",
+                    f"in the state `{path}` the LM `{lm.get('model')}` of `{name}` has the address "
+                    f"`{lm[key]}`, which DSPy leaves out when it loads a state: its prompts would "
+                    "go to the provider's public address. Load the program with that LM and its "
+                    "`base_url`, by `.lm(..)`",
+                )
+
+
+def _adopted(port: Any, own: dspy.LM, owner: str) -> tuple[int, str | None, str | None]:
+    """The number, the address and the key of an LM that the host knows from now on."""
+    base_url = next((own.kwargs[name] for name in _ADDRESSES if own.kwargs.get(name)), None)
+    key = own.kwargs.get("api_key")
+    try:
+        lm_id, keyed = port.adopt_lm(own.model, base_url, key)
+    except ValueError as error:
+        raise HostError("own_lm", f"{owner} has an LM of its own: {error}") from error
+    return lm_id, base_url, placeholder(lm_id) if keyed else key
+
+
+def _number(lm: dspy.LM, lm_id: int) -> dspy.LM:
+    setattr(lm, HOST_ID, lm_id)
+    return lm
+
+
+def _prepare(lm: dspy.LM) -> None:
+    """Has what the first call of an LM would import imported now; refuses an unknown provider."""
+    if select_backend(lm).native:
+        return
+    from dspy.clients._litellm import get_litellm
+
+    litellm = get_litellm(feature="dspy.LM")
+    provider, separator, _ = lm.model.partition("/")
+    known = {str(getattr(name, "value", name)) for name in litellm.provider_list}
+    if separator and provider not in known and "custom_llm_provider" not in lm.kwargs:
+        close = difflib.get_close_matches(provider.lower(), known, n=1)
+        raise HostError(
+            "lm",
+            f"the LM `{lm.model}` is not usable: DSPy and litellm know no provider `{provider}`"
+            + (f"; did you mean `{close[0]}`?" if close else "")
+            + ". A server with OpenAI's API is `openai/<model>` with a `base_url`",
+        )
 
 
 def _like(model: str, configs: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ class Port:
         self._exchange_numbers = itertools.count(1)
         # Below zero: those of the host count up from there.
         self._lm_numbers = itertools.count(-1, -1)
-        self._adopted: dict[int, str | None] = {}
+        self._adopted: dict[int, tuple[str | None, bool]] = {}
         self._controls: deque[tuple[str, Any]] = deque()
         self._starts: deque[tuple[Call, Any, bytes]] = deque()
         self._events: deque[tuple[int, tuple[Any, ...]]] = deque()
@@ -84,7 +84,7 @@ class Port:
     def is_stopped(self) -> bool:
         return self._stopped
 
-    def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> int:
+    def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> tuple[int, bool]:
         number = next(self._lm_numbers)
         body = {"lm": number, "model": model, "base_url": base_url, "key": key}
         self.frames.send("adopt_lm", body)
@@ -94,14 +94,22 @@ class Port:
         while number not in self._adopted:
             coming.poll()
             self._take_in()
-        error = self._adopted.pop(number)
+        error, keyed = self._adopted.pop(number)
         if error is not None:
             raise ValueError(error)
-        return number
+        return number, keyed
 
-    def open(self, lm_id: int, call: Call | None, request: Any, deliver: Any) -> Exchange | None:
+    def open(
+        self,
+        route: tuple[list[int], str] | None,
+        timeout: float | None,
+        call: Call | None,
+        request: Any,
+        deliver: Any,
+    ) -> Exchange | None:
         body = {
-            "lm": lm_id,
+            "route": route,
+            "timeout": timeout,
             "method": request.method,
             "url": request.url,
             "headers": list(request.headers),
@@ -177,7 +185,7 @@ class Port:
                 call = self.calls[body["call"]] = Call(self, body["call"], body["lm"])
                 self._starts.append((call, body, tail))
             elif name == "adopted":
-                self._adopted[body["lm"]] = body["error"]
+                self._adopted[body["lm"]] = body["error"], body["keyed"]
             elif name == "event":
                 self._take_event(body["exchange"], _event(body, tail))
             else:

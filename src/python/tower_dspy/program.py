@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from pydantic_core import to_jsonable_python
 
-from tower_dspy import lm as lms
+from tower_dspy import lm as host_lms
 from tower_dspy import schema as schemas
 from tower_dspy import settings, toolbox
 from tower_dspy.faults import HostError
@@ -30,6 +30,7 @@ class Program:
         context: dict[str, Any],
         lms: dict[str, dspy.LM] | None = None,
         blocking: bool = False,
+        carries_http: bool = True,
     ) -> None:
         self._call = call
         self._schema = schema
@@ -39,8 +40,17 @@ class Program:
         if blocking:
             callbacks = context.get("callbacks") or dspy.settings.get("callbacks", [])
             self._context = {**context, "callbacks": [*callbacks, GATE]}
+        self._carries_http = carries_http
         # What each of the LMs that a call may choose changes in the context.
         self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
+        usual = context.get("lm")
+        others = self._chosen.values()
+        # The host's numbers of the LMs, the one that is asked first.
+        self._ids = host_lms.ids(usual, *(chosen["lm"] for chosen in others))
+        self._ids_of = {
+            name: host_lms.ids(chosen["lm"], usual, *(other["lm"] for other in others))
+            for name, chosen in self._chosen.items()
+        }
 
     def describe(self) -> dict[str, Any]:
         return {**self._schema.describe(), "blocking": self.blocking}
@@ -67,12 +77,16 @@ class Program:
 
     def _settings(self) -> Any:
         scope = SCOPE.get()
+        name = None
         if scope is not None:
+            name = scope.call.lm() if self._chosen else None
             scope.outputs = self._schema.outputs
+            scope.lms = self._ids if name is None else self._ids_of[name]
+            scope.carries_http = self._carries_http
         # In the settings too: DSPy carries them into threads, where a plain variable is lost. The
         # trace lives as long as the call: BestOfN and Refine add to it.
         own = {"tower_dspy_scope": scope, "trace": []}
-        if self._chosen and (name := scope.call.lm()) is not None:
+        if name is not None:
             own = {**own, **self._chosen[name]}
         return dspy.context(**{**self._context, **own})
 
@@ -80,7 +94,7 @@ class Program:
 def load(port: Any, spec: dict[str, Any]) -> Program:
     """The program of a load request; HostError says why there is none."""
     target = spec["target"]
-    configs = lms.configs(spec)
+    configs = host_lms.configs(spec)
     tools = toolbox.build(port, spec.get("tools", ()))
     with (
         dspy.context(tower_dspy_tools=tools),
@@ -92,29 +106,32 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
     with dspy.context(**changed), settings.captured() as more:
         built = _build(found, target, list(tools.values()))
         if spec.get("state") is not None:
-            _load_state(built, spec["state"], spec.get("trust_pickle", False))
+            _load_state(built, spec["state"], spec.get("trust_pickle", False), bool(configs))
     changed.update(more)
-    named = {config["name"]: lms.build(port, config) for config in spec.get("lms", ())}
+    named = {config["name"]: host_lms.build(config) for config in spec.get("lms", ())}
     if spec.get("lm"):
-        changed["lm"] = lms.build(port, spec["lm"])
+        changed["lm"] = host_lms.build(spec["lm"])
     elif named:
         changed["lm"] = next(iter(named.values()))
     elif changed.get("lm") is not None:
-        changed["lm"] = lms.take_over(port, changed["lm"], [], f"`{target}`, by dspy.configure,")
-    context = settings.for_calls(changed)
+        owner = f"`{target}`, by dspy.configure,"
+        changed["lm"] = host_lms.take_over(port, changed["lm"], [], owner)
+    carries_http = spec.get("carries_http", True)
     if not isinstance(built, dspy.Module):
         if spec.get("predictor_lms"):
             raise HostError("predictor_lm", f"`{target}` is a function: it has no predictors")
-        return Program(built, schemas.of_function(built, target), context, named)
+        schema = schemas.of_function(built, target)
+        return Program(built, schema, changed, named, carries_http=carries_http)
     blocking = _is_blocking(built, target)
-    if context.get("lm") is None and _needs_lm(built):
+    if changed.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
-    lms.give(built, spec.get("predictor_lms", ()), named, target)
-    lms.rebind(port, built, configs)
+    host_lms.give(built, spec.get("predictor_lms", ()), named, target)
+    host_lms.rebind(port, built, configs)
     # From the class: DSPy warns where a module's own is asked for.
     forward = type(built).forward if blocking else type(built).aforward
     schema = schemas.of_program(built, forward.__get__(built), target)
-    return Program(built if blocking else built.acall, schema, context, named, blocking)
+    call = built if blocking else built.acall
+    return Program(call, schema, changed, named, blocking, carries_http)
 
 
 def load_function(spec: dict[str, Any]) -> Any:
@@ -216,7 +233,7 @@ def _build(found: Any, target: str, tools: list[dspy.Tool]) -> Any:
     return built
 
 
-def _load_state(program: Any, path: str, trust_pickle: bool) -> None:
+def _load_state(program: Any, path: str, trust_pickle: bool, has_lm: bool) -> None:
     if not isinstance(program, dspy.Module):
         raise HostError("state", "a function has no state to load")
     if not path.endswith(".json") and not trust_pickle:
@@ -226,6 +243,8 @@ def _load_state(program: Any, path: str, trust_pickle: bool) -> None:
             "`state_from_trusted_pickle` only; save the state again with "
             "`program.save('state.json')`",
         )
+    if not has_lm:
+        host_lms.refuse_lost_address(path)
     try:
         program.load(path, allow_pickle=trust_pickle)
     except Exception as error:

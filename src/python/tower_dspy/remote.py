@@ -64,8 +64,8 @@ class Call:
         self._port.frames.send("partial", {"call": self.sequence}, tail)
         return True
 
-    def stepped(self) -> None:
-        self._port.tell("stepped", {"call": self.sequence})
+    def stepped(self, model: str, counts: tuple[int, int, int] | None) -> None:
+        self._port.tell("stepped", {"call": self.sequence, "model": model, "counts": counts})
 
     def bypassed(self, lm: str) -> None:
         self._port.frames.send("bypassed", {"call": self.sequence, "lm": lm})
@@ -92,7 +92,7 @@ class Call:
 
 
 class Exchange:
-    """The port's side of one LM exchange, see transport.py."""
+    """The port's side of one LM exchange, see exchange.py."""
 
     def __init__(self, port: Port, number: int, call: Call | None, deliver: Any) -> None:
         self._port = port

@@ -19,10 +19,10 @@ and hands over with each start its own side of the call:
     call.cancel()             it is to stop: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more
     call.partial(fields)      a partial answer; false if nobody waits for one any more
-    call.stepped()            the program got an LM's answer
-    call.bypassed(lm)         the program asks an LM that is not the host's, see steps.py
+    call.stepped(model, counts)   an LM answered, with these tokens as DSPy reads them
+    call.bypassed(lm)         an LM answered past the host, see patches/lm.py
 
-LM calls go through the port as well, see transport.py.
+HTTP requests go through the port as well, see exchange.py.
 
 Invariants:
 1. Each started call gets exactly one outcome and exactly one `settled`: after the outcome if the

@@ -6,8 +6,11 @@ import asyncio
 import sys
 import threading
 import time
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from typing import Any
+
+from tower_dspy.lm_call import CURRENT
 
 SCOPE: ContextVar[Scope | None] = ContextVar("tower_dspy_scope", default=None)
 
@@ -27,11 +30,14 @@ class Scope:
         "broken",
         "call",
         "cancelled",
+        "carries_http",
         "children",
         "closed",
         "deadline",
         "exchanges",
+        "history",
         "job",
+        "lms",
         "outputs",
         "refusals",
         "sequence",
@@ -62,7 +68,13 @@ class Scope:
         self.refusals: dict[int, int] | None = None
         # The program's output fields by name, where they are known, see schema.Output.
         self.outputs: dict[str, Any] | None = None
-        # The LM exchanges that tasks wait for; made with the first.
+        # The host's numbers of the program's LMs, the one that the caller asked for first.
+        self.lms: tuple[int, ...] = ()
+        # Whether requests by httpx that are no LM calls go through the host as well.
+        self.carries_http = True
+        # What it asked its LMs, see patches/history.py; made with the first question.
+        self.history: Any = None
+        # The HTTP exchanges that tasks wait for; made with the first.
         self.exchanges: set[Any] | None = None
         # Made when the first child is, as most calls have none.
         self.children: set[asyncio.Future] | None = None
@@ -89,6 +101,21 @@ def current_scope() -> Scope | None:
     dspy = sys.modules.get("dspy")
     scope = None if dspy is None else dspy.settings.get("tower_dspy_scope")
     return scope or SCOPE.get()
+
+
+def outside(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a function whose work, and what it leaves behind, belongs to no call."""
+
+    def run() -> Any:
+        SCOPE.set(None)
+        CURRENT.set(None)
+        settings = sys.modules.get("dspy.dsp.utils.settings")
+        if settings is not None:
+            overrides = settings.thread_local_overrides
+            overrides.set(type(overrides.get())({**overrides.get(), "tower_dspy_scope": None}))
+        return function(*args, **kwargs)
+
+    return copy_context().run(run)
 
 
 def deadline() -> float | None:

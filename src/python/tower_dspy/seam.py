@@ -8,11 +8,11 @@ from typing import Any
 from tower_dspy.executor import find_hops
 
 # As in pyproject.toml.
-MADE_FOR = "dspy>=3.4.1,<3.5"
-_FROM, _TO = (3, 4, 1), (3, 5)
+MADE_FOR = "dspy>=3.4.0,<3.5"
+_FROM, _TO = (3, 4, 0), (3, 5)
 
 # Without these nothing would work, or work unnoticed in another way, as by LM calls that go past
-# the host. As (module, names in it).
+# the host. As (module, names in it); the modules of patches/ say what each is for.
 _NEEDED = (
     (
         "dspy._vendor.lm15.transports",
@@ -23,26 +23,44 @@ _NEEDED = (
             "ProtocolError",
             "ReadError",
             "ReadTimeout",
+            "StdlibAsyncTransport.stream",
+            "StdlibTransport.stream",
             "TransportError",
             "TransportResponse",
             "WriteError",
         ),
     ),
+    ("dspy._vendor.lm15.providers.base", ("StdlibTransport",)),
+    ("dspy._vendor.lm15.providers.async_base", ("StdlibAsyncTransport",)),
+    ("dspy._vendor.lm15.router", ("AsyncLMRouter._shared_transport", "LMRouter._shared_transport")),
+    ("dspy.clients.backend_selection", ("CLIENT_KEYS",)),
+    ("dspy.clients.capabilities", ("model_info", "resolve", "select_backend")),
+    ("dspy.clients.costs", ("model_info",)),
     (
-        "dspy.clients.engines.lm15_engine",
+        "dspy.clients.embedding",
         (
-            "AsyncLM15Engine.complete",
-            "AsyncLM15Engine.stream",
-            "LM15Engine.complete",
-            "LM15Engine.resolve",
-            "LM15Engine.stream",
+            "_acompute_embeddings",
+            "_cached_acompute_embeddings",
+            "_cached_compute_embeddings",
+            "_compute_embeddings",
         ),
     ),
-    ("dspy.lm15", ("RouterConfig",)),
-    ("dspy", ("BaseLM.__call__", "BaseLM.acall", "LM.engine")),
+    ("dspy.clients.engines.lm15_engine", ("_Routing.plan",)),
+    ("dspy.clients.execution", ("_retryable", "finalize", "select_backend")),
+    (
+        "dspy.clients.base_lm",
+        ("GLOBAL_HISTORY", "pretty_print_history", "record_history"),
+    ),
+    ("dspy.clients._litellm", ("get_litellm",)),
+    ("dspy", ("BaseLM.__call__", "BaseLM.acall", "Embedder.acall", "LM.engine")),
     (
         "dspy.dsp.utils.settings",
-        ("config_owner_async_task", "config_owner_thread_id", "main_thread_config"),
+        (
+            "config_owner_async_task",
+            "config_owner_thread_id",
+            "main_thread_config",
+            "thread_local_overrides",
+        ),
     ),
     ("dspy.utils.exceptions", ("LMError",)),
 )
@@ -70,28 +88,37 @@ def check(version: str) -> list[str]:
     return weaker
 
 
-class Witness:
-    """Stands for the port's side of a call in a prediction that is made to see what DSPy does."""
+class Probe:
+    """The port and its side of a call, for one prediction that shows what this DSPy does."""
 
-    def __init__(self) -> None:
-        self._asked = self._answered = 0
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._requests = self._answers = 0
+
+    def open(self, _route: Any, _timeout: Any, _call: Any, _request: Any, deliver: Any) -> Probe:
+        self._requests += 1
+        deliver(("full", 200, [("content-type", "application/json")], self._answer))
+        return self
+
+    def abort(self) -> None:
+        pass
 
     def is_over(self) -> bool:
         return False
 
     def bypassed(self, _: str) -> None:
-        self._asked += 1
+        pass
 
-    def stepped(self) -> None:
-        self._answered += 1
+    def stepped(self, *_: Any) -> None:
+        self._answers += 1
 
     def confirm(self) -> None:
-        """Raises unless the one LM call of the prediction was seen, before and after."""
-        if (self._asked, self._answered) != (1, 1):
+        """Raises unless the one LM call of the prediction was seen, in between and at its end."""
+        if (self._requests, self._answers) != (1, 1):
             raise RuntimeError(
                 "this DSPy's predictors ask their LMs in another way than through "
-                "`dspy.BaseLM.acall`, where a call that has ended is stopped; install a version "
-                f"that this crate was made for: pip install '{MADE_FOR}'"
+                "`dspy.BaseLM.acall` and lm15's transports, where a call that has ended is "
+                f"stopped; install a version that this crate was made for: pip install '{MADE_FOR}'"
             )
 
 

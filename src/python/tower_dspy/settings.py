@@ -11,9 +11,6 @@ from typing import Any
 # Its package exports an object of the same name, which hides the module from `import`.
 dspy_settings = importlib.import_module("dspy.dsp.utils.settings")
 
-# Kept for the life of a process that serves: DSPy's global lists of prompts stay off.
-_ALWAYS = {"trace": None, "disable_history": True, "track_usage": False}
-
 
 # No thread's: whoever else calls `dspy.configure` is refused by DSPy.
 _NOBODY = -1
@@ -73,8 +70,3 @@ def imported(module: str) -> Iterator[dict[str, Any]]:
 def _own(thread: int | None) -> None:
     dspy_settings.config_owner_thread_id = thread
     dspy_settings.config_owner_async_task = None
-
-
-def for_calls(changed: dict[str, Any]) -> dict[str, Any]:
-    """The settings in which each call of a program runs."""
-    return {**changed, **_ALWAYS}

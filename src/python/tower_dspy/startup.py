@@ -23,7 +23,7 @@ def import_dspy(log: Any) -> list[str]:
     """Imports DSPy, quiet and without its cache on disk; returns what is weaker with this one."""
     import dspy
 
-    from tower_dspy import seam
+    from tower_dspy import patches, seam
 
     weaker = seam.check(dspy.__version__)
 
@@ -34,9 +34,7 @@ def import_dspy(log: Any) -> list[str]:
         logger = logging.getLogger(name)
         logger.addHandler(_ToRust(log))
         logger.propagate = False
-    from tower_dspy import steps
-
-    steps.watch()
+    patches.install()
     lock_progress_bars()
     return weaker
 
@@ -58,49 +56,18 @@ async def warm() -> None:
     It shows as well that LM calls are made where this package looks out for them.
     """
     import dspy
-    from dspy._vendor.lm15.transports import AsyncTransportResponse
-    from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
-    from dspy.lm15 import RouterConfig
 
+    from tower_dspy import exchange
     from tower_dspy.scope import Scope
-    from tower_dspy.seam import Witness
+    from tower_dspy.seam import Probe
 
-    class Canned:
-        def stream(self, _: Any) -> Any:
-            return self
-
-        async def __aenter__(self) -> AsyncTransportResponse:
-            async def chunks() -> Any:
-                yield _ANSWER
-
-            async def release(_: bool) -> None:
-                pass
-
-            return AsyncTransportResponse(
-                status=200,
-                reason="OK",
-                headers=[("content-type", "application/json")],
-                http_version="HTTP/1.1",
-                chunks=chunks(),
-                release=release,
-            )
-
-        async def __aexit__(self, *_: Any) -> None:
-            pass
-
-    keys = {"openai": "unused"}
-    lm = dspy.LM(
-        "openai/warm-up",
-        engine=LM15Engine(RouterConfig(api_keys=keys)),
-        async_engine=AsyncLM15Engine(RouterConfig(transport=Canned(), api_keys=keys)),
-        num_retries=0,
-        cache=False,
-    )
-    witness = Witness()
-    scope = Scope(0, witness, None)
-    with dspy.context(lm=lm, disable_history=True, trace=None, tower_dspy_scope=scope):
+    probe = Probe(_ANSWER)
+    exchange.connect(probe)
+    lm = dspy.LM("openai/warm-up", api_key="unused", engine="lm15", num_retries=0, cache=False)
+    scope = Scope(0, probe, None)
+    with dspy.context(lm=lm, trace=None, tower_dspy_scope=scope):
         await dspy.Predict("question -> answer").acall(question="")
-    witness.confirm()
+    probe.confirm()
 
 
 def warm_alone() -> None:

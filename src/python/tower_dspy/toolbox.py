@@ -4,7 +4,7 @@ The port's side of one call of a tool is
 
     port.call_tool(tool_id, call, arguments, deliver)
 
-which returns an exchange, as an LM call does (see transport.py), or None if the call may not make
+which returns an exchange, as an LM call does (see exchange.py), or None if the call may not make
 any. Its one event is `("value", value)`, `("failed", kind, message)` or `("cancelled",)`.
 """
 
@@ -71,10 +71,10 @@ class _Function:
         return self
 
     def __call__(self, **arguments: Any) -> Any:
-        from tower_dspy import transport
+        from tower_dspy import tool_call
 
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return transport.call_tool(self._port, self._id, arguments)
-        return transport.ToolExchange(self._port, self._id, arguments).answer()
+            return tool_call.call_tool(self._port, self._id, arguments)
+        return tool_call.ToolExchange(self._port, self._id, arguments).value()

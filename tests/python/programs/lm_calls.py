@@ -55,13 +55,16 @@ async def asks_in_parallel(question: str, times: int):
 async def looks_for_keys():
     """All that a program can see of its LM's connection."""
     lm = dspy.settings.lm
-    engine = lm.engine
+    await _qa.acall(question="What is the key?")
+    (engine,) = lm._engine_store.values()
     return {
         "seen": [
             str(vars(lm)),
             str(lm.kwargs),
+            str(lm.history),
             str(vars(engine)),
             str(engine.config.api_keys),
+            *(str(provider.api_key) for provider in engine._providers.values()),
             str(dict(os.environ)) if "TEST_LEAK_ENV" in os.environ else "",
         ]
     }

@@ -49,10 +49,10 @@ class Plain(dspy.Module):
         return await self.qa.acall(question=question)
 
 
-def signed() -> Plain:
-    """An LM whose requests want signing, of a program that is loaded without one."""
+def by_litellm() -> Plain:
+    """An LM that DSPy's own client does not speak to, of a program that is loaded without one."""
     program = Plain()
-    program.qa.lm = _own("bedrock/claude")
+    program.qa.lm = _own("mistral/own-litellm")
     return program
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import urllib.request
+from types import SimpleNamespace
 
 import dspy
 
@@ -88,12 +91,10 @@ async def asks_four(question: str):
 
 
 def _own(model: str) -> dspy.LM:
-    return dspy.LM(
-        f"openai/{model}", api_base=witness.lm_url, api_key="own", num_retries=0, cache=False
-    )
+    return dspy.LM(f"openai/{model}", api_base=witness.lm_url, api_key="own")
 
 
-async def bypasses(question: str, model: str):
+async def makes_its_lm(question: str, model: str):
     """Makes its LM while it runs, and asks that one and the host's."""
     with dspy.context(lm=_own(model)):
         answer = await qa.acall(question=question)
@@ -101,7 +102,7 @@ async def bypasses(question: str, model: str):
     return answer
 
 
-async def bypasses_whatever_happens(question: str, model: str, times: int):
+async def makes_its_lm_whatever_happens(question: str, model: str, times: int):
     """Asks its own LM again and again; nothing that is raised ends it."""
     with dspy.context(lm=_own(model)):
         for _ in range(times):
@@ -112,8 +113,8 @@ async def bypasses_whatever_happens(question: str, model: str, times: int):
     return {"answer": "done"}
 
 
-async def bypasses_on_a_thread(question: str, model: str):
-    """The same on a thread, where nothing ends the call under way."""
+async def makes_its_lm_on_a_thread(question: str, model: str):
+    """The same on a thread."""
 
     def ask():
         with dspy.context(lm=_own(model)):
@@ -126,3 +127,36 @@ async def bypasses_on_a_thread(question: str, model: str):
 
     await asyncio.to_thread(ask)
     return {"answer": "done"}
+
+
+class Past(dspy.BaseLM):
+    """Asks by a client that the host does not carry."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model=model)
+
+    def forward(self, prompt=None, messages=None, **_):
+        body = json.dumps({"model": self.model, "messages": messages}).encode()
+        request = urllib.request.Request(
+            f"{witness.lm_url}/chat/completions", body, {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return litellm_like(json.load(answer))
+
+    async def aforward(self, prompt=None, messages=None, **_):
+        return await asyncio.to_thread(self.forward, prompt, messages)
+
+
+def litellm_like(answer):
+    """What `dspy.BaseLM` reads: attributes, and a usage that is a dict."""
+    read = json.loads(json.dumps(answer), object_hook=lambda fields: SimpleNamespace(**fields))
+    read.usage = answer["usage"]
+    return read
+
+
+async def bypasses(question: str, model: str):
+    """Asks an LM that goes past the host, and the host's."""
+    with dspy.context(lm=Past(model)):
+        answer = await qa.acall(question=question)
+    await qa.acall(question=question)
+    return answer

@@ -1,0 +1,76 @@
+"""What a call sees of its history, and what is left of it."""
+
+from __future__ import annotations
+
+import io
+
+import dspy
+import pytest
+from conftest import FakeCall, HttpPort
+
+from tower_dspy.patches import history
+from tower_dspy.scope import SCOPE, Scope
+
+pytestmark = pytest.mark.usefixtures("http")
+
+
+@pytest.fixture
+def lm() -> dspy.LM:
+    return dspy.LM("openai/own", api_key="k", api_base="http://own/v1", cache=False)
+
+
+@pytest.fixture
+def qa() -> dspy.Predict:
+    return dspy.Predict("question -> answer")
+
+
+def test_a_call_sees_what_it_asked_and_no_other_does(lm: dspy.LM, qa: dspy.Predict):
+    for question in ("first", "second"):
+        token = SCOPE.set(Scope(1, FakeCall(), None))
+        with dspy.context(lm=lm):
+            qa(question=question)
+        assert len(lm.history) == len(qa.history) == 1
+        assert question in str(lm.history[-1]["messages"])
+        assert lm.history[-1]["usage"]["total_tokens"] == 8
+        shown = io.StringIO()
+        dspy.inspect_history(file=shown)
+        assert question in shown.getvalue()
+        SCOPE.reset(token)
+    assert lm.history == qa.history == []
+
+
+def test_it_is_bounded_and_off_where_the_program_says_so(
+    http: HttpPort, call: FakeCall, lm: dspy.LM, qa: dspy.Predict, monkeypatch
+):
+    monkeypatch.setattr(history, "_MOST", 3)
+    with dspy.context(lm=lm):
+        with dspy.context(disable_history=True):
+            qa(question="unseen")
+        assert lm.history == []
+        for n in range(5):
+            qa(question=f"question {n}")
+    assert len(lm.history) == 3
+    assert "question 4" in str(lm.history[-1]["messages"])
+    with dspy.context(lm=lm, max_history_size=1):
+        qa(question="last")
+    assert len(lm.history) == 1
+
+
+def test_a_program_may_keep_what_it_likes_under_that_name(call: FakeCall, lm: dspy.LM):
+    class Chat(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.history = dspy.History(messages=[{"question": "a", "answer": "b"}])
+
+    chat = Chat()
+    assert chat.history.messages[0]["question"] == "a"
+    chat.history = ["mine"]
+    assert chat.history == ["mine"]
+
+
+def test_a_copy_begins_with_an_empty_history(call: FakeCall, lm: dspy.LM, qa: dspy.Predict):
+    with dspy.context(lm=lm):
+        qa(question="?")
+    assert len(lm.history) == 1
+    assert lm.copy().history == []
+    assert qa.deepcopy().history == []

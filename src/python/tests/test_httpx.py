@@ -1,0 +1,182 @@
+"""Requests by httpx in a call: through the host, as LM calls where they are."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import logging
+import threading
+
+import dspy
+import httpx
+import pytest
+from conftest import FakeCall, HttpPort, chat
+
+from tower_dspy import lm
+from tower_dspy.scope import SCOPE, Cancelled
+
+pytestmark = pytest.mark.asyncio
+
+HOST = {"id": 7, "model": "mistral/m", "base_url": "http://host/v1", "keyed": True}
+
+
+async def ask(its_lm: dspy.LM) -> str:
+    with dspy.context(lm=its_lm):
+        return (await dspy.Predict("question -> answer").acall(question="?")).answer
+
+
+def ask_sync(its_lm: dspy.LM) -> str:
+    with dspy.context(lm=its_lm):
+        return dspy.Predict("question -> answer")(question="?").answer
+
+
+@pytest.fixture
+def real_server():
+    """A server that httpx reaches by itself."""
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("content-length", "4")
+            self.end_headers()
+            self.wfile.write(b"real")
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+async def test_what_dspy_gives_to_litellm_is_an_lm_call(http: HttpPort, call: FakeCall):
+    SCOPE.get().lms = (7,)
+    its_lm = lm.build(HOST)
+    assert await ask(its_lm) == "yes"
+    assert ask_sync(its_lm) == "yes"
+    assert len(http.sent) == 2
+    for route, _, request in http.sent:
+        assert route == ([7], "mistral/m")
+        assert ("authorization", "Bearer TOWER-DSPY-KEY-7") in [
+            (name.lower(), value) for name, value in request.headers
+        ]
+    assert call.named("stepped") == [("mistral/m", (3, 5, 8))] * 2
+    assert call.named("bypassed") == []
+
+
+async def test_litellm_retries_nothing_and_its_logging_is_no_work_of_the_call(
+    http: HttpPort, call: FakeCall
+):
+    http.answer({"error": {"message": "busy"}}, status=503)
+    its_lm = lm.build(HOST)
+    for _ in range(2):
+        with pytest.raises(dspy.utils.exceptions.LMError):
+            await ask(its_lm)
+        with pytest.raises(dspy.utils.exceptions.LMError):
+            ask_sync(its_lm)
+    assert len(http.sent) == 4
+    assert not SCOPE.get().children
+
+
+async def test_an_sdks_call_is_an_lm_call_with_the_model_in_its_body(
+    http: HttpPort, call: FakeCall
+):
+    import openai
+
+    SCOPE.get().lms = (7, 8)
+    http.answer(chat("yes"))
+    messages = [{"role": "user", "content": "?"}]
+    client = openai.AsyncOpenAI(api_key="own", base_url="http://own/v1", max_retries=0)
+    answer = await client.chat.completions.create(model="own-model", messages=messages)
+    assert answer.choices[0].message.content == "yes"
+    client = openai.OpenAI(api_key="own", base_url="http://own/v1", max_retries=0)
+    client.chat.completions.create(model="own-model", messages=messages)
+    assert [route for route, _, _ in http.sent] == [([7, 8], "own-model")] * 2
+
+
+async def test_other_requests_are_carried_unless_the_program_keeps_them(
+    http: HttpPort, call: FakeCall, real_server: str
+):
+    http.events = (("full", 200, [("x", "y")], b"carried"),)
+    async with httpx.AsyncClient(timeout=3) as client:
+        answer = await client.get(f"{real_server}/page")
+        assert (answer.text, answer.headers["x"]) == ("carried", "y")
+    with httpx.Client() as client:
+        assert client.post(f"{real_server}/page", content=b"body").text == "carried"
+    (route, timeout, first), (_, _, second) = http.sent
+    assert (route, timeout, first.method, first.url) == (None, 3, "GET", f"{real_server}/page")
+    assert second.body == b"body"
+    names = [name.lower() for name, _ in second.headers]
+    assert "host" not in names and "content-length" not in names
+
+    SCOPE.get().carries_http = False
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(real_server)).text == "real"
+
+
+async def test_outside_a_call_httpx_is_as_it_was(http: HttpPort, real_server: str):
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(real_server)).text == "real"
+    assert httpx.get(real_server).text == "real"
+    assert http.sent == []
+
+
+async def test_a_stream_comes_piece_by_piece_and_is_aborted_where_it_is_left(
+    http: HttpPort, call: FakeCall
+):
+    head = ("head", 200, [("content-type", "text/event-stream")])
+    http.events = (head, ("chunk", b"one "), ("chunk", b"two"), ("end",))
+    async with httpx.AsyncClient() as client, client.stream("GET", "http://host/sse") as answer:
+        assert [part async for part in answer.aiter_raw()] == [b"one ", b"two"]
+    with httpx.Client() as client, client.stream("GET", "http://host/sse") as answer:
+        assert next(answer.iter_raw()) == b"one "
+        before = http.aborted
+    assert http.aborted > before
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("connect", httpx.ConnectError),
+        ("connect_timeout", httpx.ConnectTimeout),
+        ("read", httpx.ReadError),
+        ("read_timeout", httpx.ReadTimeout),
+        ("protocol", httpx.RemoteProtocolError),
+        ("other", httpx.TransportError),
+    ],
+)
+async def test_failures_are_httpxs_own(http: HttpPort, call: FakeCall, kind, error):
+    http.events = (("failed", kind, "what happened"),)
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(error, match="what happened") as caught:
+            await client.get("http://host/")
+    assert caught.value.request.url.host == "host"
+    with httpx.Client() as client, pytest.raises(error):
+        client.get("http://host/")
+
+
+async def test_a_call_that_is_over_sends_nothing(http: HttpPort, call: FakeCall):
+    http.closed = True
+    with httpx.Client() as client, pytest.raises(Cancelled):
+        client.get("http://host/")
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(asyncio.CancelledError):
+            await client.get("http://host/")
+
+
+async def test_connections_that_the_host_cannot_make_are_httpxs_and_told_of(
+    http: HttpPort, call: FakeCall, real_server: str, caplog
+):
+    transport = httpx.HTTPTransport(local_address="127.0.0.1")
+    caplog.set_level(logging.WARNING, "tower_dspy.startup")
+    with httpx.Client(transport=transport) as client:
+        assert client.get(real_server).text == "real"
+        assert client.get(real_server).text == "real"
+        (said,) = caplog.messages
+        assert "127.0.0.1" in said and "a local address" in said
+        client.post(f"{real_server}/v1/chat/completions", json={"model": "m"})
+    assert http.sent == []
+    assert call.named("bypassed") == ["127.0.0.1, by httpx with a local address"]

@@ -1,0 +1,97 @@
+"""LM calls as steps of a program: refused once its call is over, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import dspy
+import pytest
+from conftest import FakeCall, HttpPort
+from dspy.utils import DummyLM
+
+from tower_dspy import lm
+from tower_dspy.scope import Cancelled
+
+pytestmark = pytest.mark.asyncio
+
+HOST = {"id": 7, "model": "openai/host", "base_url": "http://host/v1", "keyed": True}
+
+
+def own() -> dspy.LM:
+    return dspy.LM("openai/own", api_key="own-key", api_base="http://own/v1", cache=True)
+
+
+async def ask(its_lm: dspy.BaseLM) -> dspy.Prediction:
+    with dspy.context(lm=its_lm):
+        return await dspy.Predict("question -> answer").acall(question="?")
+
+
+def ask_sync(its_lm: dspy.BaseLM) -> dspy.Prediction:
+    with dspy.context(lm=its_lm):
+        return dspy.Predict("question -> answer")(question="?")
+
+
+async def test_outside_a_call_nothing_is_told(http: HttpPort):
+    assert (await ask(own())).answer == "yes"
+    assert ask_sync(own()).answer == "yes"
+    assert len(http.sent) == 2
+
+
+async def test_an_answer_is_a_step_with_the_tokens_that_dspy_read(http: HttpPort, call: FakeCall):
+    for its_lm in (lm.build(HOST), own()):
+        await ask(its_lm)
+        ask_sync(its_lm)
+    counts = (3, 5, 8)
+    steps = [("openai/host", counts)] * 2 + [("openai/own", counts)] * 2
+    assert call.events == [("stepped", step) for step in steps]
+
+
+async def test_a_request_tells_its_lm_and_its_model(http: HttpPort, call: FakeCall):
+    await ask(lm.build(HOST))
+    ask_sync(own())
+    routes = [route for route, _, _ in http.sent]
+    assert routes == [([7], "openai/host"), ([], "openai/own")]
+
+
+async def test_an_lm_that_asks_nobody_through_the_host_is_told_of(http: HttpPort, call: FakeCall):
+    await ask(DummyLM([{"answer": "yes"}]))
+    ask_sync(DummyLM([{"answer": "yes"}]))
+    assert call.named("bypassed") == ["DummyLM(dummy)"] * 2
+    assert len(call.named("stepped")) == 2
+
+
+async def test_dspy_retries_nothing(http: HttpPort, call: FakeCall):
+    http.answer({"error": {"message": "busy"}}, status=503)
+    assert own().num_retries == 3
+    with pytest.raises(dspy.utils.exceptions.LMError):
+        await ask(own())
+    with pytest.raises(dspy.utils.exceptions.LMError):
+        ask_sync(own())
+    assert len(http.sent) == 2 and call.events == []
+
+
+@pytest.mark.parametrize("known_to_rust_alone", [True, False])
+async def test_in_a_call_that_is_over_no_lm_is_asked(
+    http: HttpPort, call: FakeCall, known_to_rust_alone: bool
+):
+    http.closed = known_to_rust_alone
+    call.given_up = not known_to_rust_alone
+    with pytest.raises(Cancelled):
+        ask_sync(own())
+    with pytest.raises(asyncio.CancelledError):
+        await ask(own())
+    # Who swallows that, is parked.
+    parked = asyncio.create_task(ask(own()))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not parked.done()
+    parked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await parked
+    assert http.sent == [] and call.events == []
+
+
+async def test_the_timeout_of_an_lm_goes_with_its_requests(http: HttpPort, call: FakeCall):
+    await ask(dspy.LM("openai/own", api_key="k", api_base="http://own/v1", timeout=30))
+    await ask(own())
+    assert [timeout for _, timeout, _ in http.sent] == [30.0, None]

@@ -1,0 +1,223 @@
+"""httpx's two transports within a call, carried by Rust.
+
+What DSPy hands to litellm goes through here, and so do embedders, the SDKs of providers and all
+else that a program asks by httpx. Within a call a request has the call's deadline and ends with it.
+An LM call has the limits, the key and the account of its LM besides. Outside a call nothing
+changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from tower_dspy.exchange import AsyncExchange, SyncExchange
+from tower_dspy.lm_call import CURRENT
+from tower_dspy.patches.replace import replace, when_imported
+from tower_dspy.scope import current_scope
+
+_log = logging.getLogger("tower_dspy.startup")
+
+# Paths of the APIs that providers' SDKs ask, where no LM of DSPy's does.
+_LM_PATHS = (
+    "/chat/completions",
+    "/completions",
+    "/responses",
+    "/messages",
+    "/embeddings",
+    ":generateContent",
+    ":streamGenerateContent",
+    ":embedContent",
+    "/converse",
+    "/converse-stream",
+    "/invoke",
+    "/invoke-with-response-stream",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+)
+
+# Set on a transport that Rust cannot stand for: why.
+_OWN = "_tower_dspy_own"
+
+
+def install() -> None:
+    """Replaces the transports' methods as soon as httpx is imported."""
+    when_imported("httpx", _replace)
+
+
+def _replace(httpx: ModuleType) -> None:
+    errors = {
+        "connect": httpx.ConnectError,
+        "connect_timeout": httpx.ConnectTimeout,
+        "read": httpx.ReadError,
+        "read_timeout": httpx.ReadTimeout,
+        "write": httpx.WriteError,
+        "protocol": httpx.RemoteProtocolError,
+    }
+
+    def failing(request: Any) -> Callable[[str, str], Exception]:
+        def failure(kind: str, message: str) -> Exception:
+            return errors.get(kind, httpx.TransportError)(message, request=request)
+
+        return failure
+
+    class SyncBody(httpx.SyncByteStream):
+        def __init__(self, chunks: Iterator[bytes], opened: SyncExchange) -> None:
+            self._chunks = chunks
+            self._opened = opened
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield from self._chunks
+
+        def close(self) -> None:
+            self._opened.abort()
+
+    class AsyncBody(httpx.AsyncByteStream):
+        def __init__(self, chunks: AsyncIterator[bytes], opened: AsyncExchange) -> None:
+            self._chunks = chunks
+            self._opened = opened
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for chunk in self._chunks:
+                yield chunk
+
+        async def aclose(self) -> None:
+            self._opened.abort()
+
+    def response(status: int, headers: Any, body: bytes | None, stream: Any) -> Any:
+        if stream is None:
+            # A body that is there already; httpx reads it like any other.
+            stream = httpx.ByteStream(body)
+        return httpx.Response(status, headers=headers, stream=stream)
+
+    def handle(original: Any) -> Any:
+        @functools.wraps(original)
+        def handle_request(self: Any, request: Any) -> Any:
+            if not _is_carried(self, request):
+                return original(self, request)
+            outgoing = _Outgoing(request, b"".join(request.stream))
+            failure = failing(request)
+            opened = SyncExchange(outgoing, outgoing.timeout, failure, outgoing.model)
+            status, headers, chunks = opened.answer()
+            if isinstance(chunks, bytes):
+                return response(status, headers, chunks, None)
+            return response(status, headers, None, SyncBody(chunks, opened))
+
+        return handle_request
+
+    def handle_async(original: Any) -> Any:
+        @functools.wraps(original)
+        async def handle_async_request(self: Any, request: Any) -> Any:
+            if not _is_carried(self, request):
+                return await original(self, request)
+            outgoing = _Outgoing(request, b"".join([part async for part in request.stream]))
+            failure = failing(request)
+            opened = AsyncExchange(outgoing, outgoing.timeout, failure, outgoing.model)
+            status, headers, chunks = await opened.answer()
+            if isinstance(chunks, bytes):
+                return response(status, headers, chunks, None)
+            return response(status, headers, None, AsyncBody(chunks, opened))
+
+        return handle_async_request
+
+    for transport in (httpx.HTTPTransport, httpx.AsyncHTTPTransport):
+        replace(transport, "__init__", _noting_what_is_own)
+    replace(httpx.HTTPTransport, "handle_request", handle)
+    replace(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
+
+
+def _noting_what_is_own(init: Any) -> Any:
+    """Keeps why a transport's connections are none that Rust could make."""
+
+    @functools.wraps(init)
+    def __init__(
+        self: Any,
+        verify: Any = True,
+        cert: Any = None,
+        *args: Any,
+        proxy: Any = None,
+        uds: str | None = None,
+        local_address: str | None = None,
+        **options: Any,
+    ) -> None:
+        init(
+            self, verify, cert, *args, proxy=proxy, uds=uds, local_address=local_address, **options
+        )
+        unverified = isinstance(verify, ssl.SSLContext) and verify.verify_mode == ssl.CERT_NONE
+        for reason, own in (
+            ("a client certificate", cert is not None),
+            ("a Unix socket", uds is not None),
+            ("a local address", local_address is not None),
+            ("no check of certificates", verify is False or unverified),
+            ("a proxy of its own", proxy is not None and not _is_of_environment(proxy)),
+        ):
+            if own:
+                setattr(self, _OWN, reason)
+
+    return __init__
+
+
+def _is_of_environment(proxy: Any) -> bool:
+    """Whether Rust's client takes the same proxy from the environment."""
+    url = str(getattr(proxy, "url", proxy)).rstrip("/")
+    return url in {known.rstrip("/") for known in urllib.request.getproxies().values()}
+
+
+def _is_carried(transport: Any, request: Any) -> bool:
+    """Whether a request goes through Rust; a call's request that does not is told of."""
+    scope = current_scope()
+    if scope is None or request.url.scheme not in ("http", "https"):
+        return False
+    lm_call = CURRENT.get()
+    asks_an_lm = lm_call is not None or _asks_an_lm(request)
+    if not (asks_an_lm or scope.carries_http):
+        return False
+    reason = getattr(transport, _OWN, None)
+    if reason is None:
+        return True
+    if lm_call is None and asks_an_lm:
+        scope.call.bypassed(f"{request.url.host}, by httpx with {reason}")
+    elif lm_call is None:
+        _tell_once(request.url.host, reason)
+    return False
+
+
+@functools.cache
+def _tell_once(host: str, reason: str) -> None:
+    _log.warning(
+        "requests to %s go past the host, without the deadline of their call: httpx makes their "
+        "connections with %s",
+        host,
+        reason,
+    )
+
+
+def _asks_an_lm(request: Any) -> bool:
+    return request.method == "POST" and request.url.path.endswith(_LM_PATHS)
+
+
+class _Outgoing:
+    """An httpx request in the words of the exchange."""
+
+    __slots__ = ("body", "headers", "method", "model", "timeout", "url")
+
+    def __init__(self, request: Any, body: bytes) -> None:
+        self.method = request.method
+        self.url = str(request.url)
+        # Rust's client writes these itself, for the body that it sends.
+        skipped = (b"host", b"content-length", b"transfer-encoding", b"connection")
+        self.headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in request.headers.raw
+            if name.lower() not in skipped
+        ]
+        self.body = body
+        self.timeout = request.extensions.get("timeout", {}).get("read")
+        # The model of an SDK's call is in its body.
+        self.model = "" if _asks_an_lm(request) else None

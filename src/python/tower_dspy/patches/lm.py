@@ -1,0 +1,123 @@
+"""LM calls and embeddings, known as such from where DSPy begins them to their answer.
+
+Each is a step of the program: none begins once its call is over, and its answer is counted. The
+HTTP requests in between carry its model and its LM, see lm_call.py. An answer for which no request
+went through the host came past it: from an LM of another kind, or by a client that is not carried.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import dspy
+from dspy.clients import embedding, execution
+
+from tower_dspy.exchange import blocked
+from tower_dspy.forks import leave_if_child
+from tower_dspy.gate import pass_or_raise
+from tower_dspy.lm_call import CURRENT, HOST_ID, LmCall
+from tower_dspy.patches.replace import replace
+from tower_dspy.scope import Scope, current_scope
+
+
+def install() -> None:
+    """Makes the changes."""
+    replace(dspy.BaseLM, "__call__", _sync)
+    replace(dspy.BaseLM, "acall", _async)
+    replace(dspy.Embedder, "__call__", _sync)
+    replace(dspy.Embedder, "acall", _async)
+    replace(execution, "finalize", _with_usage)
+    # The host's retry layers retry, within the deadline and their budget.
+    replace(execution, "_retryable", lambda _: _never)
+    # DSPy keeps embeddings in its cache, which is off.
+    embedding._cached_compute_embeddings = embedding._compute_embeddings
+    embedding._cached_acompute_embeddings = embedding._acompute_embeddings
+
+
+def _sync(ask: Any) -> Any:
+    @functools.wraps(ask)
+    def __call__(lm: Any, *args: Any, **kwargs: Any) -> Any:
+        scope = current_scope()
+        if scope is None:
+            return ask(lm, *args, **kwargs)
+        pass_or_raise(scope)
+        lm_call = _begin(lm)
+        token = CURRENT.set(lm_call)
+        try:
+            answer = ask(lm, *args, **kwargs)
+        finally:
+            CURRENT.reset(token)
+        _answered(scope, lm, lm_call)
+        return answer
+
+    return __call__
+
+
+def _async(ask: Any) -> Any:
+    @functools.wraps(ask)
+    async def acall(lm: Any, *args: Any, **kwargs: Any) -> Any:
+        scope = current_scope()
+        if scope is None:
+            return await ask(lm, *args, **kwargs)
+        await _pass_or_park(scope)
+        lm_call = _begin(lm)
+        token = CURRENT.set(lm_call)
+        try:
+            answer = await ask(lm, *args, **kwargs)
+        finally:
+            CURRENT.reset(token)
+        _answered(scope, lm, lm_call)
+        return answer
+
+    return acall
+
+
+async def _pass_or_park(scope: Scope) -> None:
+    """Lets a task of a call that is not over pass; see exchange.blocked for all others."""
+    leave_if_child()
+    if scope.is_over():
+        await blocked(scope)
+
+
+def _begin(lm: Any) -> LmCall:
+    model = getattr(lm, "model", "")
+    return LmCall(model if isinstance(model, str) else "", getattr(lm, HOST_ID, None))
+
+
+def _answered(scope: Scope, lm: Any, lm_call: LmCall) -> None:
+    if lm_call.exchanges == 0 and not _computes_here(lm):
+        scope.call.bypassed(f"{type(lm).__name__}({lm_call.model})")
+    scope.call.stepped(lm_call.model, _counts(lm_call.usage))
+
+
+def _computes_here(lm: Any) -> bool:
+    """An embedder may be a function of the program's."""
+    return isinstance(lm, dspy.Embedder) and not isinstance(lm.model, str)
+
+
+def _counts(usage: dict[str, Any]) -> tuple[int, int, int] | None:
+    """Tokens of the prompt and the completion, and their total, as DSPy read them."""
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    if not any(isinstance(count, int | float) for count in counts):
+        return None
+    prompt, completion, total = (
+        int(count) if isinstance(count, int | float) and 0 <= count < 1 << 53 else 0
+        for count in counts
+    )
+    return prompt, completion, total or prompt + completion
+
+
+def _with_usage(finalize: Any) -> Any:
+    @functools.wraps(finalize)
+    def with_usage(lm: Any, call: Any, result: Any) -> Any:
+        lm_call = CURRENT.get()
+        if lm_call is not None:
+            lm_call.usage = result.usage or {}
+        return finalize(lm, call, result)
+
+    return with_usage
+
+
+def _never(*_: Any) -> bool:
+    return False

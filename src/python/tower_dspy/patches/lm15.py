@@ -1,0 +1,104 @@
+"""The transports of DSPy's bundled HTTP client, carried by Rust.
+
+DSPy's engines build a provider's request and read its answer; between the two lm15 makes a
+transport, in one place each for sync and async code. With these in their place the engines, and so
+capabilities, dialects and options, stay DSPy's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from dspy._vendor.lm15 import transports
+from dspy._vendor.lm15.providers import async_base, base
+
+from tower_dspy.exchange import AsyncExchange, SyncExchange
+
+_ERRORS = {
+    "connect": transports.ConnectError,
+    "connect_timeout": transports.ConnectTimeout,
+    "read": transports.ReadError,
+    "read_timeout": transports.ReadTimeout,
+    "write": transports.WriteError,
+    "protocol": transports.ProtocolError,
+}
+
+
+def install() -> None:
+    """Has lm15 make these transports from now on."""
+    for module in (transports, base):
+        module.StdlibTransport = SyncTransport
+    for module in (transports, async_base):
+        module.StdlibAsyncTransport = AsyncTransport
+
+
+def failure(kind: str, message: str) -> Exception:
+    """What lm15's own transport would raise."""
+    return _ERRORS.get(kind, transports.TransportError)(message)
+
+
+class _Transport:
+    """Takes the options of the transport that it stands for. Rust keeps the connections."""
+
+    def __init__(self, *, read_timeout: float | None = None, **_: Any) -> None:
+        self._read_timeout = read_timeout
+
+    def copy(self) -> _Transport:
+        return self
+
+    def _timeout(self, request: transports.TransportRequest) -> float | None:
+        return self._read_timeout if request.read_timeout is None else request.read_timeout
+
+
+class AsyncTransport(_Transport):
+    """For the loop's thread, and for loops of a program's own."""
+
+    def stream(self, request: transports.TransportRequest) -> _AsyncResponse:
+        return _AsyncResponse(request, self._timeout(request), failure)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _AsyncResponse(AsyncExchange):
+    async def __aenter__(self) -> transports.AsyncTransportResponse:
+        status, headers, chunks = await self.answer()
+        return transports.AsyncTransportResponse(
+            status=status,
+            reason="",
+            headers=headers,
+            http_version="HTTP/1.1",
+            chunks=_once(chunks) if isinstance(chunks, bytes) else chunks,
+            release=self._release,
+        )
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.abort()
+
+    async def _release(self, _: bool) -> None:
+        self.abort()
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+class SyncTransport(_Transport):
+    """For threads, such as those of `dspy.Parallel` and of sync tools."""
+
+    def stream(self, request: transports.TransportRequest) -> transports.TransportResponse:
+        opened = SyncExchange(request, self._timeout(request), failure)
+        status, headers, chunks = opened.answer()
+        body: Iterator[bytes] = iter((chunks,)) if isinstance(chunks, bytes) else chunks
+        return transports.TransportResponse(
+            status=status,
+            reason="",
+            headers=headers,
+            http_version="HTTP/1.1",
+            chunks=body,
+            release=lambda _: opened.abort(),
+        )
+
+    def close(self) -> None:
+        pass
