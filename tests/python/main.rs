@@ -14,6 +14,7 @@ mod errors;
 mod escape;
 mod exits;
 mod grpc;
+mod http;
 mod inputs;
 mod lifecycle;
 mod limits;

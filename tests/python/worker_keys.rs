@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use tower::ServiceExt;
-use tower_dspy::{Host, Lm, testing::scripted_lm::Reply};
+use tower_dspy::{Host, Lm, PredictRequest, testing::scripted_lm::Reply};
 
 use crate::{
-    support::{ask, lm, lm_server, own_process_with},
+    support::{ask, call, lm, lm_server, own_process_with},
     workers::{stop, workers},
 };
 
@@ -86,5 +86,26 @@ async fn a_workers_environment_has_no_providers_key_unless_it_is_passed() {
     assert_eq!(found["in_memory"][0], 0, "{found}");
     assert_eq!(found["shown"][0], 0, "{found}");
     assert!(found["shown"][1].as_u64() > Some(0), "{found}");
+    stop(host).await;
+}
+
+/// A worker has no key of a provider's: what looks for one finds what stands for it.
+#[tokio::test]
+async fn in_a_worker_an_sdk_finds_what_stands_for_the_key() {
+    let name = "worker_keys::in_a_worker_an_sdk_finds_what_stands_for_the_key";
+    let env = [("OPENAI_API_KEY", "sk-of-the-environment")];
+    if own_process_with(name, &env).await.is_some() {
+        return;
+    }
+    let (host, server) = (workers(1).await.start().await.unwrap(), lm_server().await);
+    call(&host, "witness:use_lm", json!({"url": server.base_url()})).await;
+    let lm = Lm::new("openai/http-usual").base_url(server.base_url());
+    let target = "http_requests:asks_with_what_the_environment_has";
+    let program = host.load(target).lm(lm).await.unwrap();
+    let request = PredictRequest::new(json!({"model": "http-sdk-env"}));
+    let answer = program.oneshot(request).await.unwrap();
+    assert!(answer.outputs["text"] != serde_json::Value::Null);
+    let sent = &server.requests("http-sdk-env")[0];
+    assert_eq!(sent.authorization(), Some("Bearer sk-of-the-environment"));
     stop(host).await;
 }

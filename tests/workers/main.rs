@@ -22,6 +22,8 @@ mod errors;
 mod escape;
 #[path = "../python/exits.rs"]
 mod exits;
+#[path = "../python/http.rs"]
+mod http;
 #[path = "../python/inputs.rs"]
 mod inputs;
 #[path = "../python/lifecycle.rs"]
@@ -38,6 +40,8 @@ mod lms;
 mod loading;
 #[path = "../python/logs.rs"]
 mod logs;
+#[path = "../python/made_inside.rs"]
+mod made_inside;
 #[path = "../python/outputs.rs"]
 mod outputs;
 #[path = "../python/own_lm.rs"]

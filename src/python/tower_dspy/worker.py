@@ -11,7 +11,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from tower_dspy import exchange, faults, pool, startup, system
+from tower_dspy import faults, pool, startup, system
 from tower_dspy import loop as loops
 from tower_dspy.frames import Frames, Log
 from tower_dspy.port import Port
@@ -44,11 +44,13 @@ def serve(frames: Frames, hello: dict[str, Any], weaker: list[str]) -> NoReturn:
     # A child that the program forks must not keep the socket open when this process is gone.
     os.register_at_fork(after_in_child=frames.close)
     port = Port(frames)
-    exchange.connect(port)
     try:
+        # Not before `prepare`: they import DSPy.
+        from tower_dspy import exchange
         from tower_dspy.runner import Runner
         from tower_dspy.watchdog import Watchdog
 
+        exchange.connect(port)
         system.limit_memory(hello["memory_limit"])
         threads = hello["sync_threads"]
         loop = loops.make(hello["uvloop"], None, port, (pool.GRACE, threads))
