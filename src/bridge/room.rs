@@ -17,6 +17,8 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
     "tower_dspy.frames": "frames.py",
     "tower_dspy.gate": "gate.py",
     "tower_dspy.interrupt": "interrupt.py",
+    "tower_dspy.json_types": "json_types.py",
+    "tower_dspy.jsonable": "jsonable.py",
     "tower_dspy.lm": "lm.py",
     "tower_dspy.lm_call": "lm_call.py",
     "tower_dspy.loop": "loop.py",

@@ -32,7 +32,7 @@ pub struct InputField {
     pub required: bool,
     /// Its Python type, as a reader would write it.
     pub expected: String,
-    /// The JSON types it may have; `None` if any.
+    /// The JSON types it may have; `None` where Python alone can judge the value.
     pub(crate) types: Option<Vec<JsonType>>,
 }
 

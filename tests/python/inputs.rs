@@ -161,6 +161,85 @@ async fn histories_and_images_are_judged_by_their_own_types() {
 }
 
 #[tokio::test]
+async fn texts_reach_the_types_that_are_made_of_texts() {
+    let (host, lm) = (host().await, lm_server().await);
+    let reads = load(&host, "inputs:Reads", "reads").await;
+    let inputs = json!({"code": "x = 1", "reasoning": "because"});
+    for (field, value) in [
+        ("code", json!({"text": "x"})),
+        ("code", json!(1)),
+        ("reasoning", json!(["because"])),
+    ] {
+        let mut inputs = inputs.clone();
+        inputs[field] = value;
+        assert_eq!(refused(&reads, inputs).await.field(), Some(field));
+    }
+    assert_eq!(lm.requests("reads").len(), 0);
+    reads.oneshot(PredictRequest::new(inputs)).await.unwrap();
+    let body = lm.requests("reads")[0].body.to_string();
+    assert!(body.contains("x = 1") && body.contains("because"), "{body}");
+
+    let media = load(&host, "inputs:media", "unused").await;
+    let inputs = json!({
+        "audio": "data:audio/wav;base64,eA==", "file": {"filename": "f"}, "document": "text",
+    });
+    for (field, value) in [
+        ("audio", json!("/etc/passwd")),
+        ("file", json!("/etc/passwd")),
+        ("document", json!(5)),
+    ] {
+        let mut inputs = inputs.clone();
+        inputs[field] = value;
+        assert_eq!(refused(&media, inputs).await.field(), Some(field));
+    }
+    let answer = media.oneshot(PredictRequest::new(inputs)).await.unwrap();
+    let expected = json!({"audio": "eA==", "file": "f", "document": "text"});
+    assert_eq!(json!(answer.outputs), expected);
+}
+
+#[tokio::test]
+async fn validators_see_a_value_before_its_type_is_checked() {
+    let host = host().await;
+    let tags = load(&host, "inputs:tags_of", "unused").await;
+    for value in [json!("a,b"), json!({"names": ["a", "b"]})] {
+        let request = PredictRequest::new(json!({"tags": value}));
+        let answer = tags.clone().oneshot(request).await.unwrap();
+        assert_eq!(json!(answer.outputs), json!({"names": ["a", "b"]}));
+    }
+    let error = refused(&tags, json!({"tags": 1})).await;
+    assert_eq!(error.field(), Some("tags"));
+}
+
+#[tokio::test]
+async fn a_strict_model_takes_the_json_form_of_its_types() {
+    let host = host().await;
+    let visited = load(&host, "inputs:visited", "unused").await;
+    let visit = json!({"day": "2024-02-29T12:00:00", "mood": "calm", "span": [1, 2]});
+    let request = PredictRequest::new(json!({"visit": visit}));
+    let answer = visited.clone().oneshot(request).await.unwrap();
+    assert_eq!(json!(answer.outputs), json!({"hour": 12, "span": "(1, 2)"}));
+    let visit = json!({"day": "2024-02-29T12:00:00", "mood": "calm", "span": ["1", 2]});
+    let error = refused(&visited, json!({"visit": visit})).await;
+    assert!(error.to_string().contains("visit.span.0"), "{error}");
+}
+
+#[tokio::test]
+async fn annotations_for_type_checkers_alone_take_any_value() {
+    let host = host().await;
+    let program = load(&host, "inputs:ForTypeCheckers", "type checkers").await;
+    let inputs = json!({"question": "?", "context": {"any": ["thing"]}});
+    program.oneshot(PredictRequest::new(inputs)).await.unwrap();
+
+    let function = load(&host, "inputs:for_type_checkers", "unused").await;
+    let error = refused(&function, json!({"value": 1, "size": "two"})).await;
+    assert_eq!(error.field(), Some("size"));
+    let inputs = json!({"value": [1, null], "size": 2});
+    let request = PredictRequest::new(inputs.clone());
+    let answer = function.oneshot(request).await.unwrap();
+    assert_eq!(json!(answer.outputs), inputs);
+}
+
+#[tokio::test]
 async fn rich_inputs_arrive_as_their_types() {
     let host = host().await;
     let program = load(&host, "inputs:types_of", "unused").await;

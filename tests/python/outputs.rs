@@ -38,6 +38,17 @@ async fn rich_answers_become_json() {
 }
 
 #[tokio::test]
+async fn types_of_dspy_become_objects_with_their_fields() {
+    let picture = json!({"url": "https://example.com/cat.png"});
+    let expected = json!({
+        "one": picture, "many": [{"k": picture}], "page": {"picture": picture}, "code": "x",
+    });
+    assert_eq!(json!(answer("pictures").await.unwrap().outputs), expected);
+    let expected = json!({"n": 3, "many": [3]});
+    assert_eq!(json!(answer("scalars").await.unwrap().outputs), expected);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_prediction_is_refused() {
     let error = refused("a_string").await;
     assert!(
@@ -51,9 +62,12 @@ async fn an_answer_that_is_no_prediction_is_refused() {
 #[tokio::test]
 async fn an_answer_that_json_cannot_hold_is_refused() {
     for (program, said) in [
-        ("not_a_number", "JSON has no number for"),
-        ("infinite", "JSON has no number for"),
-        ("opaque", "is not JSON"),
+        ("not_a_number", "JSON has no number for nan, at `score`"),
+        ("infinite", "JSON has no number for inf, at `score.1`"),
+        (
+            "opaque",
+            "is not JSON: `thing`: JSON has no value for a Opaque",
+        ),
         ("huge_int", "OverflowError"),
         ("surrogate", "surrogates not allowed"),
         ("bottomless", "nested deeper"),

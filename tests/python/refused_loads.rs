@@ -30,7 +30,6 @@ async fn the_error_says_what_is_wrong_and_what_to_do() {
         ("shapes:privileged", "input field `config`"),
         ("shapes:PrivilegedField", "input field `demos`"),
         ("shapes:positional", "by position only"),
-        ("shapes:unknown_annotation", "is not known"),
         ("shapes:sync_function", "TypeError"),
         ("shapes:needs_arguments", "TypeError"),
         ("question ->", "no output field"),

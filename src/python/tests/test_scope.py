@@ -79,6 +79,27 @@ async def test_a_partial_answer_of_other_types_than_the_signatures_is_refused(ca
     assert call.named("partial") == [{"title": "T", "scores": [1, 0.5]}]
 
 
+async def test_a_partial_answer_has_types_of_dspy_and_numbers_of_numpy_as_plain_data(call):
+    class Scores:
+        dtype = "float64"
+
+        def tolist(self) -> list[float]:
+            return [0.5, 1.0]
+
+    SCOPE.get().outputs["picture"] = Output(dspy.Image)
+    picture = dspy.Image(url="https://example.com/cat.png")
+    assert tower_dspy.partial(answer=[picture], picture=picture, scores=Scores()) is True
+    as_data = {"url": "https://example.com/cat.png"}
+    (partial,) = call.named("partial")
+    assert partial == {"answer": [as_data], "picture": as_data, "scores": [0.5, 1.0]}
+
+
+async def test_a_number_that_json_does_not_have_is_named_by_its_place(call):
+    with pytest.raises(ValueError, match=r"nan, at `scores\.1`"):
+        tower_dspy.partial(scores=[1.0, float("nan")])
+    assert call.events == []
+
+
 async def test_a_type_that_pydantic_does_not_know_takes_any_value(call):
     class Opaque:
         pass

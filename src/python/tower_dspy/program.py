@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import dspy
-from pydantic_core import to_jsonable_python
 
 from tower_dspy import lm as host_lms
 from tower_dspy import schema as schemas
 from tower_dspy import settings, toolbox
 from tower_dspy.faults import HostError
 from tower_dspy.gate import GATE
+from tower_dspy.jsonable import to_json_data
 from tower_dspy.scope import SCOPE
 
 
@@ -252,16 +252,15 @@ def _load_state(program: Any, path: str, trust_pickle: bool, has_lm: bool) -> No
 
 
 def _outputs(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dspy.Prediction | dict):
+        raise HostError(
+            "output",
+            f"the program returned a {type(answer).__name__}; return a dspy.Prediction or a dict",
+        )
     try:
-        fields = answer.toDict() if isinstance(answer, dspy.Prediction) else answer
-        if isinstance(fields, dict):
-            return to_jsonable_python(fields)
+        return to_json_data(answer)
     except RecursionError as error:
         message = "the program's answer is not JSON: it is nested deeper than JSON may be"
         raise HostError("output", message) from error
     except Exception as error:
         raise HostError("output", f"the program's answer is not JSON: {error}") from error
-    raise HostError(
-        "output",
-        f"the program returned a {type(answer).__name__}; return a dspy.Prediction or a dict",
-    )

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import logging
+import sys
+import types
+import typing
 from typing import Any
 
 import dspy
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticUndefined, to_json
 
+from tower_dspy import json_types
 from tower_dspy.faults import HostError
+
+_log = logging.getLogger("tower_dspy")
 
 # As inputs they would replace the program's own settings, its LM's address included.
 PRIVILEGED = frozenset({"config", "signature", "demos", "lm"})
 
-_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_PLAIN = frozenset({str, int, float, bool})
 
 
 class Field:
@@ -23,11 +31,19 @@ class Field:
     def __init__(self, name: str, annotation: Any, required: bool) -> None:
         self.name = name
         self.required = required
+        adapter = _adapter(annotation)
+        if adapter is None and annotation is not Any:
+            _log.warning("no type is known for the field `%s`: it takes any JSON value", name)
+            annotation = Any
         self.expected = _type_name(annotation)
-        self.types = _json_types(annotation)
+        if annotation is str:
+            # DSPy lets a list of passages stand for a text, as in "context, question -> answer".
+            self.types = ["string", "string_array"]
+        else:
+            self.types = adapter and json_types.of_input(adapter.core_schema)
         # Plain JSON types need no conversion once Rust has checked them.
-        plain = annotation is Any or annotation in _JSON_TYPES
-        self.adapter = None if plain else TypeAdapter(annotation)
+        plain = annotation is Any or annotation in _PLAIN
+        self.adapter = None if plain else adapter
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -37,29 +53,44 @@ class Field:
             "types": self.types,
         }
 
+    def read(self, value: Any) -> Any:
+        """The value of the field's type that a JSON value stands for; raises if there is none."""
+        try:
+            # As JSON, and not as Python's values: a strict type takes its JSON form there alone.
+            return self.adapter.validate_json(to_json(value))
+        except NotImplementedError:  # of a type that has no JSON form at all
+            return self.adapter.validate_python(value)
+
 
 class Output:
     """One output field: the JSON types that it may have, and what fits it in a partial answer."""
 
     def __init__(self, annotation: Any) -> None:
-        self.types = ["string"] if annotation is str else _json_types(annotation)
         self._expected = _type_name(annotation)
-        try:
-            self._adapter = TypeAdapter(annotation)
-        except Exception:
-            self._adapter = None  # pydantic does not know the type: any value may fit
+        self._adapter = _adapter(annotation)
+        self.types = self._adapter and json_types.of_output(self._adapter.core_schema)
 
-    def misfit(self, value: Any) -> str | None:
-        """What is wrong with a value; None if it fits."""
+    def misfit(self, value: Any, data: Any) -> str | None:
+        """What is wrong with a value, which is `data` as JSON; None if it fits as either."""
         if self._adapter is None:
             return None
         try:
             self._adapter.validate_python(value)
         except ValidationError as error:
+            if self._fits_as_json(data):
+                return None
             first = error.errors(include_url=False, include_input=False)[0]
             place = "".join(f" at `{part}`" for part in first["loc"])
             return f"{first['msg']}{place}; it is to be of the type {self._expected}"
         return None
+
+    def _fits_as_json(self, data: Any) -> bool:
+        """Whether a value fits that is of another type until it is JSON, as numpy's are."""
+        try:
+            self._adapter.validate_json(to_json(data))
+        except Exception:
+            return False
+        return True
 
 
 class Schema:
@@ -81,18 +112,20 @@ class Schema:
         """The inputs with each rich field as its own type; refuses what does not fit."""
         for field in self._rich:
             if field.name in inputs:
-                try:
-                    inputs[field.name] = field.adapter.validate_python(inputs[field.name])
-                except ValidationError as error:
-                    first = error.errors(include_url=False, include_input=False)[0]
-                    place = ".".join(str(part) for part in (field.name, *first["loc"]))
-                    raise HostError(
-                        "invalid_input",
-                        f"the input `{place}` does not fit: {first['msg']}",
-                        field.name,
-                        field.expected,
-                    ) from None
+                inputs[field.name] = _read(field, inputs[field.name])
         return inputs
+
+
+def _read(field: Field, value: Any) -> Any:
+    try:
+        return field.read(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place, problem = ".".join(str(part) for part in (field.name, *first["loc"])), first["msg"]
+    except Exception as error:  # of a validator or an `__init__` that did not foresee the value
+        place, problem = field.name, f"{type(error).__name__}: {error}"
+    message = f"the input `{place}` does not fit: {problem}"
+    raise HostError("invalid_input", message, field.name, field.expected)
 
 
 def of_program(program: dspy.Module, forward: Any, target: str) -> Schema:
@@ -134,14 +167,48 @@ def of_signature(signature: Any) -> Schema:
 
 
 def _named_parameters(function: Any, target: str) -> list[inspect.Parameter] | None:
-    try:
-        signature = inspect.signature(function, eval_str=True)
-    except NameError as error:
-        raise HostError("schema", f"an annotation of `{target}` is not known: {error}") from error
-    parameters = list(signature.parameters.values())
+    parameters = list(_signature(function).parameters.values())
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return [parameter for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+    known = _globals(function)
+    return [
+        parameter.replace(annotation=_resolve(parameter, known, target))
+        for parameter in parameters
+        if parameter.kind is not parameter.VAR_POSITIONAL
+    ]
+
+
+def _signature(function: Any) -> inspect.Signature:
+    """The signature with its annotations as they are written."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+def _globals(function: Any) -> dict[str, Any]:
+    function = inspect.unwrap(function)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    return getattr(function, "__globals__", {})
+
+
+def _resolve(parameter: inspect.Parameter, known: dict[str, Any], target: str) -> Any:
+    """The type that a parameter's annotation names; any, if that is not to be found out.
+
+    A name that is imported for type checkers alone does not exist while the program runs.
+    """
+    name, annotation = parameter.name, parameter.annotation
+    if annotation is parameter.empty:
+        return Any
+    holder = types.SimpleNamespace(__annotations__={name: annotation})
+    try:
+        return typing.get_type_hints(holder, known, include_extras=True)[name]
+    except Exception as error:
+        message = "the annotation of `%s` in `%s` is not known, so it takes any JSON value: %s"
+        _log.warning(message, name, target, error)
+        return Any
 
 
 def _from_parameters(parameters: list[inspect.Parameter], target: str) -> list[Field]:
@@ -155,8 +222,7 @@ def _from_parameters(parameters: list[inspect.Parameter], target: str) -> list[F
             raise HostError(
                 "schema", f"`{target}` takes `{parameter.name}` by position only; drop the `/`"
             )
-        annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
-        fields.append(Field(parameter.name, annotation, required))
+        fields.append(Field(parameter.name, parameter.annotation, required))
     return fields
 
 
@@ -181,32 +247,12 @@ def _type_name(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-def _json_types(annotation: Any) -> list[str] | None:
-    """The JSON types that a value of `annotation` may have; None where any may do."""
-    if annotation is Any:
-        return None
-    if annotation is str:
-        # DSPy lets a list of passages stand for a text, as in "context, question -> answer".
-        return ["string", "string_array"]
-    if annotation in _JSON_TYPES:
-        return [_JSON_TYPES[annotation]]
+def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    """What validates values of a type; None if pydantic does not know the type."""
     try:
-        schema = TypeAdapter(annotation).json_schema()
+        adapter = TypeAdapter(annotation)
+        # A model with names that were not known when it was made is completed here, or fails.
+        adapter.rebuild(raise_errors=True)
     except Exception:
-        return None  # pydantic itself judges the value, before the program starts
-    return _types_of(schema, schema.get("$defs", {}))
-
-
-def _types_of(schema: dict[str, Any], definitions: dict[str, Any]) -> list[str] | None:
-    if "$ref" in schema:
-        return _types_of(definitions.get(schema["$ref"].rsplit("/", 1)[-1], {}), definitions)
-    for union in ("anyOf", "oneOf"):
-        if union in schema:
-            parts = [_types_of(part, definitions) for part in schema[union]]
-            if any(part is None for part in parts):
-                return None
-            return sorted({name for part in parts for name in part})
-    kind = schema.get("type")
-    if isinstance(kind, str):
-        return [kind]
-    return kind if isinstance(kind, list) else None
+        return None
+    return adapter

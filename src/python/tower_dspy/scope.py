@@ -154,16 +154,18 @@ def partial(**fields: Any) -> bool:
     if scope is None:
         return False
     known = scope.outputs
-    if known is not None:
-        unknown = [name for name in fields if name not in known]
-        if unknown:
-            raise ValueError(f"the program has no output field {unknown}; it has {list(known)}")
-        for name, value in fields.items():
-            if (misfit := known[name].misfit(value)) is not None:
-                raise ValueError(f"the partial answer's `{name}` does not fit: {misfit}")
-    from pydantic_core import to_jsonable_python
+    if known is not None and (unknown := [name for name in fields if name not in known]):
+        raise ValueError(f"the program has no output field {unknown}; it has {list(known)}")
+    from tower_dspy.jsonable import to_json_data
 
     try:
-        return scope.call.partial(to_jsonable_python(fields))
+        data = to_json_data(fields)
+    except Exception as error:
+        raise ValueError(f"the partial answer is not JSON: {error}") from error
+    for name, value in fields.items() if known is not None else ():
+        if (misfit := known[name].misfit(value, data[name])) is not None:
+            raise ValueError(f"the partial answer's `{name}` does not fit: {misfit}")
+    try:
+        return scope.call.partial(data)
     except Exception as error:
         raise ValueError(f"the partial answer is not JSON: {error}") from error

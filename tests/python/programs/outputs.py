@@ -31,6 +31,30 @@ async def plain_dict():
     return {"answer": 42}
 
 
+class Page(BaseModel):
+    picture: dspy.Image
+
+
+class Scalar:
+    """A number of numpy's kind."""
+
+    dtype = "int64"
+
+    def item(self) -> int:
+        return 3
+
+
+async def pictures():
+    picture = dspy.Image(url="https://example.com/cat.png")
+    return dspy.Prediction(
+        one=picture, many=[{"k": picture}], page=Page(picture=picture), code=dspy.Code(code="x")
+    )
+
+
+async def scalars():
+    return {"n": Scalar(), "many": [Scalar()]}
+
+
 async def a_string():
     return "42"
 
@@ -44,7 +68,7 @@ async def not_a_number():
 
 
 async def infinite():
-    return dspy.Prediction(score=[math.inf])
+    return dspy.Prediction(score=[1.0, math.inf])
 
 
 async def opaque():

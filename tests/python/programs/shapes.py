@@ -102,10 +102,6 @@ async def positional(question: str, /):
     return {}
 
 
-async def unknown_annotation(question: Missing):  # noqa: F821
-    return {}
-
-
 def sync_function(question: str):
     return {"answer": question}
 

@@ -1,0 +1,144 @@
+"""The JSON types of a Python type, read from pydantic's core schema.
+
+A JSON schema does not serve here: it describes a type, not what the validators that run before it
+accept. Only kinds of schema whose JSON form is certain have types; for all others any JSON value
+may do, and pydantic judges the value itself.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from dspy.adapters.types.base_type import Type
+
+from tower_dspy.jsonable import is_text
+
+# The JSON types by kind of core schema.
+_INPUTS = {
+    "bool": ["boolean"],
+    "bytes": ["string"],
+    "dataclass-args": ["object"],
+    "date": ["string"],
+    "datetime": ["number", "string"],
+    "decimal": ["number", "string"],
+    "dict": ["object"],
+    "float": ["number"],
+    "frozenset": ["array"],
+    "generator": ["array"],
+    "int": ["integer"],
+    "list": ["array"],
+    "model-fields": ["object"],
+    "none": ["null"],
+    "set": ["array"],
+    "str": ["string"],
+    "time": ["number", "string"],
+    "timedelta": ["number", "string"],
+    "tuple": ["array"],
+    "typed-dict": ["object"],
+    "url": ["string"],
+    "uuid": ["string"],
+}
+_OUTPUTS = {
+    **_INPUTS,
+    "datetime": ["string"],
+    "decimal": ["string"],
+    "time": ["string"],
+    "timedelta": ["string"],
+}
+
+# Where a kind of schema keeps the one that a JSON value meets.
+_INNER = {
+    "custom-error": "schema",
+    "dataclass": "schema",
+    "default": "schema",
+    "function-after": "schema",
+    "json-or-python": "json_schema",
+    "lax-or-strict": "lax_schema",
+    "model": "schema",
+}
+
+# Their function sees the value first, and may accept anything.
+_VALIDATED_BEFORE = ("function-before", "function-wrap")
+
+_OF_LITERALS = {str: "string", int: "integer", bool: "boolean", type(None): "null"}
+
+
+def of_input(schema: Any) -> list[str] | None:
+    """The JSON types that may become a value of this core schema; None if any may."""
+    return _Reader(_INPUTS, serialized=False).read(schema)
+
+
+def of_output(schema: Any) -> list[str] | None:
+    """The JSON types that a value of this core schema may become; None if they are not known."""
+    return _Reader(_OUTPUTS, serialized=True).read(schema)
+
+
+class _Reader:
+    def __init__(self, kinds: dict[str, list[str]], serialized: bool) -> None:
+        self._kinds = kinds
+        self._serialized = serialized
+        self._definitions: dict[str, Any] = {}
+
+    def read(self, schema: Any) -> list[str] | None:
+        kind = schema["type"]
+        if kind in self._kinds:
+            return self._kinds[kind]
+        if kind == "definitions":
+            self._definitions.update((part["ref"], part) for part in schema["definitions"])
+            return self.read(schema["schema"])
+        if kind == "definition-ref":
+            found = self._definitions.get(schema["schema_ref"])
+            return None if found is None else self.read(found)
+        if kind == "nullable":
+            return _union([["null"], self.read(schema["schema"])])
+        if kind == "union":
+            choices = [part[0] if isinstance(part, tuple) else part for part in schema["choices"]]
+            return _union([self.read(choice) for choice in choices])
+        if kind == "tagged-union":
+            return _union([self.read(choice) for choice in schema["choices"].values()])
+        if kind == "literal":
+            return _of_values(schema["expected"])
+        if kind == "enum":
+            return self._of_enum(schema)
+        if kind == "model" and self._serialized and "serialization" in schema:
+            return self._of_serializer(schema)
+        if kind in _INNER or (self._serialized and kind in _VALIDATED_BEFORE):
+            return self.read(schema[_INNER.get(kind, "schema")])
+        return None
+
+    def _of_enum(self, schema: Any) -> list[str] | None:
+        if not self._serialized and _takes_others(schema["cls"]):
+            return None
+        return _of_values(schema["members"])
+
+    def _of_serializer(self, schema: Any) -> list[str] | None:
+        cls = schema["cls"]
+        if issubclass(cls, Type):
+            if is_text(cls):
+                return ["string"]
+            if cls.serialize_model is Type.serialize_model:
+                return ["object"]
+        returned = schema["serialization"].get("return_schema")
+        return None if returned is None else self.read(returned)
+
+
+def _takes_others(cls: Any) -> bool:
+    """Whether an enum makes members of values that are not theirs."""
+    return cls._missing_.__func__ is not enum.Enum._missing_.__func__
+
+
+def _of_values(values: list[Any]) -> list[str] | None:
+    plain = [value.value if isinstance(value, enum.Enum) else value for value in values]
+    types = {_OF_LITERALS.get(type(value)) for value in plain}
+    name = types.pop() if len(types) == 1 else None
+    return None if name is None else [name]
+
+
+def _union(parts: list[list[str] | None]) -> list[str] | None:
+    names: set[str] = set()
+    for part in parts:
+        if part is None:
+            return None
+        names.update(part)
+    return sorted(names)
