@@ -34,6 +34,7 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
     "tower_dspy.pool": "pool.py",
     "tower_dspy.port": "port.py",
     "tower_dspy.program": "program.py",
+    "tower_dspy.progress": "progress.py",
     "tower_dspy.remote": "remote.py",
     "tower_dspy.runner": "runner.py",
     "tower_dspy.schema": "schema.py",

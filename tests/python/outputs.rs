@@ -4,7 +4,7 @@ use serde_json::json;
 use tower::ServiceExt;
 use tower_dspy::{Error, PredictRequest, Prediction};
 
-use crate::support::{call, host, load};
+use crate::support::{call, host, load, own_process};
 
 async fn answer(program: &str) -> Result<Prediction, Error> {
     let host = host().await;
@@ -82,4 +82,14 @@ async fn an_answer_that_json_cannot_hold_is_refused() {
         call(&host, "inputs:echo", json!({"value": 1})).await,
         json!({"value": 1})
     );
+}
+
+#[tokio::test]
+async fn dspy_prints_no_progress_bars() {
+    if let Some(said) = own_process("outputs::dspy_prints_no_progress_bars").await {
+        assert!(!said.contains("2/2") && !said.contains("it/s"), "{said}");
+        return;
+    }
+    let outputs = answer("in_parallel").await.unwrap().outputs;
+    assert_eq!(json!(outputs), json!({"answers": ["?", "?"]}));
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import math
 
@@ -53,6 +54,17 @@ async def pictures():
 
 async def scalars():
     return {"n": Scalar(), "many": [Scalar()]}
+
+
+class Echo(dspy.Module):
+    def forward(self, question: str):
+        return dspy.Prediction(answer=question)
+
+
+async def in_parallel():
+    example = dspy.Example(question="?").with_inputs("question")
+    answers = await asyncio.to_thread(dspy.Parallel(num_threads=2), [(Echo(), example)] * 2)
+    return {"answers": [answer.answer for answer in answers]}
 
 
 async def a_string():
