@@ -21,6 +21,7 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
     "tower_dspy.jsonable": "jsonable.py",
     "tower_dspy.lm": "lm.py",
     "tower_dspy.lm_call": "lm_call.py",
+    "tower_dspy.local": "local.py",
     "tower_dspy.loop": "loop.py",
     "tower_dspy.pacing": "pacing.py",
     "tower_dspy.patches": "patches/__init__.py",

@@ -1,6 +1,6 @@
-"""Python's room of tower-dspy: what runs DSPy programs for a Rust service.
+"""What a DSPy program may ask about the call that it serves.
 
-A program may import it to ask about the call that it serves, and to leave what it has so far::
+A program may leave what it has so far, and take a shorter way when time is short::
 
     import tower_dspy
 
@@ -10,13 +10,28 @@ A program may import it to ask about the call that it serves, and to leave what 
         ...  # take the short way
 
 Each works in the program's tasks, in the threads of `dspy.Parallel` and in all others that keep
-DSPy's settings or the context. Outside a call, as in a notebook or a test that runs the program
-without a host, all of them may be called and do nothing: there is no limit, nothing is cancelled
-and a partial answer goes nowhere. There the package comes from the crate's `src/python` folder, on
-`PYTHONPATH`; inside a host it is always there.
+DSPy's settings or the context. Inside a host the package is always there, and needs no
+installation. Elsewhere, as in a notebook or a test, `pip install tower-dspy` brings it: outside a
+call there is no limit, nothing is cancelled and a partial answer goes nowhere; inside `local` there
+is a call to develop with::
+
+    with tower_dspy.local(timeout=10, tools=[search]) as call:
+        answer = program(question="?")
+    assert call.partial == {"answer": "a draft"}
 """
 
+from tower_dspy.local import LocalCall, local
 from tower_dspy.scope import Cancelled, cancelled, deadline, partial, remaining
 from tower_dspy.toolbox import ToolError, tools
 
-__all__ = ["Cancelled", "ToolError", "cancelled", "deadline", "partial", "remaining", "tools"]
+__all__ = [
+    "Cancelled",
+    "LocalCall",
+    "ToolError",
+    "cancelled",
+    "deadline",
+    "local",
+    "partial",
+    "remaining",
+    "tools",
+]

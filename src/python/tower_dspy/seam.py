@@ -78,7 +78,10 @@ def check(version: str) -> list[str]:
         )
     weaker = []
     if not _FROM <= _numbers(version) < _TO:
-        weaker.append(f"DSPy {version} is not a version that this crate was made for ({MADE_FOR})")
+        weaker.append(
+            f"DSPy {version} is not a version that this crate was made for; install one: "
+            f"pip install '{MADE_FOR}'"
+        )
     slow = find_hops()[1]
     if slow:
         weaker.append(
