@@ -5,7 +5,8 @@ use std::{fmt::Display, time::Duration};
 use serde_json::{Value, json};
 use tower::ServiceBuilder;
 use tower_dspy::{
-    DspyServiceBuilderExt, Error, ErrorKind, Host, PythonEnv, bridge::env::LinkedPython,
+    DspyServiceBuilderExt, Error, ErrorKind, Host, PythonEnv,
+    bridge::env::{DSPY_REQUIREMENT, LinkedPython},
     testing::scripted_lm::Reply,
 };
 
@@ -82,8 +83,12 @@ async fn check_python(checks: &mut Checks) -> Option<Host> {
             return None;
         }
     };
-    checks.ok("venv", env.prefix().display());
-    checks.ok("DSPy", env.dspy_version());
+    let of_patch = of_another_patch(env.python_version(), linked.version());
+    checks.ok("venv", format_args!("{}{of_patch}", env.prefix().display()));
+    checks.ok(
+        "DSPy",
+        format_args!("{}, of {DSPY_REQUIREMENT}", env.dspy_version()),
+    );
 
     let host = checks.take("host", start_host(&env).await)?;
     let about = host.function("tour.doctor:about", None).await;
@@ -92,10 +97,11 @@ async fn check_python(checks: &mut Checks) -> Option<Host> {
     let says = |name: &str| about.get(name).and_then(Value::as_str).unwrap_or("?");
     let (python, dspy) = (says("python"), says("dspy"));
     // What was read from files, against what runs.
-    if python == linked.version() && dspy == env.dspy_version() {
+    if feature(python) == feature(linked.version()) && dspy == env.dspy_version() {
+        let of_patch = of_another_patch(linked.version(), python);
         checks.ok(
             "host",
-            format_args!("runs Python {python} with DSPy {dspy}"),
+            format_args!("runs Python {python} with DSPy {dspy}{of_patch}"),
         );
     } else {
         checks.wrong(
@@ -107,6 +113,21 @@ async fn check_python(checks: &mut Checks) -> Option<Host> {
         );
     }
     Some(host)
+}
+
+/// A Python's version without its patch release, which fits all others of the same.
+fn feature(version: &str) -> Option<(&str, &str)> {
+    let (major, rest) = version.split_once('.')?;
+    Some((major, rest.split('.').next()?))
+}
+
+/// What is said of something made by Python `made` that runs on `runs`.
+fn of_another_patch(made: &str, runs: &str) -> String {
+    // Some makers of venvs write `3.11.7.final.0`.
+    if made.split('.').take(3).eq(runs.split('.').take(3)) {
+        return String::new();
+    }
+    format!(" (made by Python {made}, runs on {runs}: patch releases of one version fit)")
 }
 
 async fn check_lm(checks: &mut Checks, host: Host, lm: Option<RealLm>) {
@@ -153,5 +174,20 @@ fn remedy(error: &Error, url: &str, kind: Option<ErrorKind>) -> String {
         (Some(ErrorKind::LmUnavailable), _) => "Try again later".into(),
         (Some(ErrorKind::Deadline), _) => format!("{url} did not answer; try again, or another LM"),
         _ => "Check --lm and --model".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_releases_are_of_one_version_and_said_to_differ() {
+        assert_eq!(feature("3.11.6"), feature("3.11.7.final.0"));
+        assert_ne!(feature("3.11.6"), feature("3.12.6"));
+        assert_ne!(feature("3.1.16"), feature("3.11.6"));
+        assert_eq!(of_another_patch("3.11.7.final.0", "3.11.7"), "");
+        let said = of_another_patch("3.11.6", "3.11.7");
+        assert!(said.contains("3.11.6") && said.contains("3.11.7"), "{said}");
     }
 }

@@ -8,14 +8,12 @@ use std::{
 use super::{
     EnvError, LinkedPython, PythonEnv, Venv, command,
     create::{IN_PROGRESS, INSTALLED},
+    dspy,
     linked::numbers,
 };
 
 /// The file that makes a folder a venv.
 pub(super) const CONFIG: &str = "pyvenv.cfg";
-
-/// `DSPY_REQUIREMENT` in numbers: from the first, below the second.
-const DSPY_SUPPORTED: ([u32; 3], [u32; 3]) = ([3, 4, 1], [3, 5, 0]);
 
 pub(super) fn check(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, EnvError> {
     let path = venv.path();
@@ -33,7 +31,9 @@ pub(super) fn check_contents(venv: &Venv, linked: &LinkedPython) -> Result<Pytho
     linked.require_supported()?;
     let path = venv.path();
     let config = Config::read(venv, linked)?;
-    if numbers(&config.version) != numbers(linked.version()) {
+    // Patch releases of one Python fit each other.
+    let feature = |version| numbers(version).map(|[major, minor, _]| (major, minor));
+    if feature(&config.version) != feature(linked.version()) {
         return Err(EnvError::OtherVersion {
             venv: venv.clone(),
             found: config.version,
@@ -68,11 +68,12 @@ pub(super) fn check_contents(venv: &Venv, linked: &LinkedPython) -> Result<Pytho
         folders.push(base.join("lib/python3/dist-packages"));
         folders.push(base.join(&lib).join("site-packages"));
     }
-    let dspy_version = dspy_in(&folders, venv)?;
+    let dspy_version = dspy::check(&folders, venv)?;
     Ok(PythonEnv {
         prefix: path.to_owned(),
         python,
         site_packages,
+        python_version: config.version,
         dspy_version,
     })
 }
@@ -177,38 +178,4 @@ fn is_home_of(home: &Path, linked: &LinkedPython) -> bool {
     [name.as_str(), "python3", "python"]
         .iter()
         .any(|name| real(&home.join(name)).as_ref() == Some(&ours))
-}
-
-/// The version of the `dspy` that an import would find, by the name of its metadata's folder.
-fn dspy_in(folders: &[PathBuf], venv: &Venv) -> Result<String, EnvError> {
-    let found = folders.iter().find_map(|folder| {
-        fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
-            let name = entry.file_name();
-            let version = name
-                .to_str()?
-                .strip_prefix("dspy-")?
-                .strip_suffix(".dist-info")?;
-            // An interrupted `pip uninstall` can leave the folder without its contents.
-            let whole = entry.path().join("METADATA").is_file();
-            whole.then(|| version.to_owned())
-        })
-    });
-    let has_pip = folders.iter().any(|folder| folder.join("pip").is_dir());
-    let command = command::install_dspy(venv.path(), has_pip);
-    let Some(found) = found else {
-        return Err(EnvError::DspyMissing {
-            venv: venv.clone(),
-            command,
-        });
-    };
-    let (from, below) = DSPY_SUPPORTED;
-    if numbers(&found).is_some_and(|version| from <= version && version < below) {
-        Ok(found)
-    } else {
-        Err(EnvError::DspyUnsupported {
-            venv: venv.clone(),
-            found,
-            command,
-        })
-    }
 }

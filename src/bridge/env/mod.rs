@@ -1,7 +1,7 @@
 //! The Python environment that programs run in: found, checked, and made on request.
 //!
-//! An embedded interpreter and a venv must fit each other exactly. A venv made from another
-//! installation of the same Python 3.11 fails at the first `import`, with a message about a
+//! An embedded interpreter and a venv must be of one installation; its patch release may have
+//! changed since. A venv made from another installation of the same Python 3.11 fails at the first `import`, with a message about a
 //! missing symbol. So a venv is checked here, by reading files, before any Python starts, and
 //! what does not fit is an [`EnvError`] that ends with the command to run.
 //!
@@ -27,6 +27,7 @@
 mod check;
 mod command;
 mod create;
+mod dspy;
 mod error;
 mod find;
 mod linked;
@@ -42,7 +43,7 @@ pub use find::{Origin, Surroundings, Venv};
 pub use linked::LinkedPython;
 
 /// The `dspy` that this version of the library works with, as pip reads it.
-pub const DSPY_REQUIREMENT: &str = "dspy>=3.4.1,<3.5";
+pub const DSPY_REQUIREMENT: &str = "dspy>=3.4.0,<3.5";
 
 /// The packages of a venv that [`PythonEnv::create`] makes, each with its hashes.
 pub const REQUIREMENTS_LOCK: &str = include_str!("../../python/requirements.lock");
@@ -55,6 +56,7 @@ pub struct PythonEnv {
     prefix: PathBuf,
     python: PathBuf,
     site_packages: PathBuf,
+    python_version: String,
     dspy_version: String,
 }
 
@@ -124,6 +126,14 @@ impl PythonEnv {
     /// The folder that the venv's packages are in.
     pub fn site_packages(&self) -> &Path {
         &self.site_packages
+    }
+
+    /// The version of the Python that made the venv, as `pyvenv.cfg` has it.
+    ///
+    /// Its last number may be another than the linked Python's: patch releases fit each other, and
+    /// an update of the system changes the one alone.
+    pub fn python_version(&self) -> &str {
+        &self.python_version
     }
 
     /// The version of `dspy`, such as `3.4.1`.

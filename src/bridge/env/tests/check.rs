@@ -1,6 +1,6 @@
 use std::{fs, os::unix::fs::symlink};
 
-use super::{Machine, assert_error, install_dspy, kind};
+use super::{Machine, assert_error, install_dspy, kind, unpack_dspy};
 use crate::bridge::env::{EnvError, LinkedPython, PythonEnv};
 
 #[test]
@@ -36,7 +36,7 @@ fn nothing_there() {
     let machine = Machine::new();
     let venv = machine.path("my project/.venv");
     let command = format!(
-        "{} -m venv '{venv}' && '{venv}/bin/python' -m pip install 'dspy>=3.4.1,<3.5'",
+        "{} -m venv '{venv}' && '{venv}/bin/python' -m pip install 'dspy>=3.4.0,<3.5'",
         machine.linked.interpreter().display(),
         venv = venv.display(),
     );
@@ -87,7 +87,7 @@ fn a_config_that_cannot_be_read() {
 fn another_version() {
     let machine = Machine::new();
     let venv = machine.venv(".venv");
-    for version in ["3.11.2", "3.12.7", "3.1.17"] {
+    for version in ["3.12.7", "3.10.7", "3.1.17", "4.11.7", "unknown"] {
         machine.write_config(&venv, &machine.base("bin"), &format!("version = {version}"));
         let command = format!(
             "{} -m venv --clear {}",
@@ -99,6 +99,17 @@ fn another_version() {
             kind!(OtherVersion),
             &[version, "3.11.7", &command],
         );
+    }
+}
+
+#[test]
+fn a_patch_release_of_the_same_installation() {
+    let machine = Machine::new();
+    let venv = machine.venv(".venv");
+    for version in ["3.11.6", "3.11.15", "3.11.0rc1"] {
+        machine.write_config(&venv, &machine.base("bin"), &format!("version = {version}"));
+        let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+        assert_eq!(env.python_version(), version);
     }
 }
 
@@ -158,7 +169,7 @@ fn no_dspy() {
     fs::remove_file(info.join("METADATA")).unwrap();
     fs::create_dir(info.with_file_name("dspy_extras-3.4.1.dist-info")).unwrap();
     let python = format!("{}/bin/python", venv.display());
-    let install = format!("{python} -m pip install 'dspy>=3.4.1,<3.5'");
+    let install = format!("{python} -m pip install 'dspy>=3.4.0,<3.5'");
     assert_error(
         PythonEnv::check(&venv, &machine.linked),
         kind!(DspyMissing),
@@ -170,6 +181,44 @@ fn no_dspy() {
         kind!(DspyMissing),
         &[&format!("Install it: {install}")],
     );
+}
+
+#[test]
+fn the_version_is_the_one_that_an_import_reports() {
+    let machine = Machine::new();
+    for (package, left_over) in [("3.4.0", "3.3.0"), ("3.4.1", "9.9"), ("3.4.2", "3.4.1")] {
+        let venv = machine.venv(package);
+        unpack_dspy(&venv, package);
+        let info = install_dspy(&venv, left_over);
+        fs::write(info.join("RECORD"), "dspy/__init__.py,,0\n").unwrap();
+        let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+        assert_eq!(env.dspy_version(), package);
+    }
+    let venv = machine.venv(".venv");
+    unpack_dspy(&venv, "3.3.0");
+    assert_error(
+        PythonEnv::check(&venv, &machine.linked),
+        kind!(DspyUnsupported),
+        &["3.3.0", "pip install 'dspy>=3.4.0,<3.5'"],
+    );
+}
+
+#[test]
+fn where_the_package_does_not_say_its_version_its_own_metadata_does() {
+    let machine = Machine::new();
+    let venv = machine.venv(".venv");
+    unpack_dspy(&venv, "");
+    // The record of the package, beside one of an installation elsewhere and half a folder.
+    let info = install_dspy(&venv, "3.4.3");
+    fs::write(info.join("RECORD"), "dspy/__init__.py,,0\n").unwrap();
+    let bare = install_dspy(&venv, "3.4.4");
+    fs::remove_file(bare.join("RECORD")).unwrap();
+    let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+    assert_eq!(env.dspy_version(), "3.4.3");
+    // With the package gone, its record is a leftover.
+    fs::remove_dir_all(info.with_file_name("dspy")).unwrap();
+    let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+    assert_eq!(env.dspy_version(), "3.4.1");
 }
 
 #[test]
@@ -189,7 +238,8 @@ fn dspy_of_the_base_installation_counts_where_the_venv_lets_it_in() {
 fn an_unsupported_dspy() {
     let machine = Machine::new();
     for (version, fits) in [
-        ("3.4.0", false),
+        ("3.3.9", false),
+        ("3.4.0", true),
         ("3.4.1", true),
         ("3.4.12", true),
         ("3.5.0b1", false),
@@ -206,7 +256,7 @@ fn an_unsupported_dspy() {
             assert_error(
                 checked,
                 kind!(DspyUnsupported),
-                &[version, "pip install 'dspy>=3.4.1,<3.5'"],
+                &[version, "pip install 'dspy>=3.4.0,<3.5'"],
             );
         }
     }

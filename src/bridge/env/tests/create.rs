@@ -183,7 +183,7 @@ fn a_venv_of_ours_that_no_longer_fits_is_made_again() {
     let machine = Machine::new();
     let venv = machine.path(".venv");
     create(&machine, &venv).run_blocking().unwrap();
-    machine.write_config(&venv, &machine.base("bin"), "version = 3.11.2");
+    machine.write_config(&venv, &machine.base("bin"), "version = 3.10.13");
     create(&machine, &venv).run_blocking().unwrap();
     assert_eq!(machine.calls(), ["venv", "pip", "venv", "pip"]);
 }

@@ -31,6 +31,7 @@ pip)
     rm -rf "$(dirname "$lock")"/lib/python3.11/site-packages/dspy-*
     mkdir -p "$info"
     echo "Name: dspy" >"$info/METADATA"
+    echo "__editable__.dspy.pth,," >"$info/RECORD"
     echo "Successfully installed dspy-$dspy"
     ;;
 *)

@@ -66,12 +66,26 @@ impl Machine {
     }
 }
 
+/// What an installation that is kept elsewhere leaves in the venv, as by `pip install -e`.
 fn install_dspy(venv: &Path, version: &str) -> PathBuf {
     let site = venv.join("lib/python3.11/site-packages");
     let info = site.join(format!("dspy-{version}.dist-info"));
     fs::create_dir_all(&info).unwrap();
     fs::write(info.join("METADATA"), "Name: dspy\n").unwrap();
+    fs::write(info.join("RECORD"), "__editable__.dspy.pth,,\n").unwrap();
     info
+}
+
+/// The package itself, which says its version as DSPy's does.
+fn unpack_dspy(venv: &Path, version: &str) {
+    let package = venv.join("lib/python3.11/site-packages/dspy");
+    fs::create_dir_all(&package).unwrap();
+    fs::write(package.join("__init__.py"), "").unwrap();
+    let text = format!(
+        "#replace_package_name_marker\n__name__=\"dspy\"\n#replace_package_version_marker\n\
+         __version__=\"{version}\"\n__description__=\"DSPy\"\n"
+    );
+    fs::write(package.join("__metadata__.py"), text).unwrap();
 }
 
 /// Written by another process. If this one had it open for writing, a child that another test
