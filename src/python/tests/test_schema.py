@@ -45,6 +45,7 @@ class Split(pydantic.BaseModel):
 
 Java = dspy.Code["java"]
 Rounded = Annotated[int, pydantic.BeforeValidator(float), pydantic.BeforeValidator(round)]
+Described = Annotated[int, {"unit": "cm"}]
 Wrapped = Annotated[int, pydantic.WrapValidator(lambda value, inner: inner(len(value)))]
 Length = Annotated[int, pydantic.PlainValidator(len)]
 
@@ -112,11 +113,16 @@ STRICT = {
         (Size, ["object"], "Size"),
         (Opaque, None, "any JSON value"),
         (list["Missing"], None, "any JSON value"),  # noqa: F821
+        (["no type"], None, "any JSON value"),
     ],
 )
 def test_the_json_types_of_an_annotation(annotation, types, expected):
     field = Field("x", annotation, True)
     assert (field.types, field.expected) == (types, expected)
+
+
+def test_metadata_that_cannot_be_hashed_changes_nothing():
+    assert Field("x", Described, True).types == ["integer"]
 
 
 def test_plain_types_cost_no_conversion():

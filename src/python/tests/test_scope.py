@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import dspy
 import pydantic
@@ -98,6 +98,12 @@ async def test_a_number_that_json_does_not_have_is_named_by_its_place(call):
     with pytest.raises(ValueError, match=r"nan, at `scores\.1`"):
         tower_dspy.partial(scores=[1.0, float("nan")])
     assert call.events == []
+
+
+async def test_a_validator_that_fails_on_a_partial_answer_names_the_field(call):
+    SCOPE.get().outputs["length"] = Output(Annotated[int, pydantic.PlainValidator(len)])
+    with pytest.raises(ValueError, match=r"`length` does not fit: TypeError"):
+        tower_dspy.partial(length=5)
 
 
 async def test_a_type_that_pydantic_does_not_know_takes_any_value(call):

@@ -22,7 +22,8 @@ _log = logging.getLogger("tower_dspy")
 # As inputs they would replace the program's own settings, its LM's address included.
 PRIVILEGED = frozenset({"config", "signature", "demos", "lm"})
 
-_PLAIN = frozenset({str, int, float, bool})
+# A tuple: not every annotation can be hashed.
+_PLAIN = (str, int, float, bool)
 
 
 class Field:
@@ -76,12 +77,12 @@ class Output:
             return None
         try:
             self._adapter.validate_python(value)
-        except ValidationError as error:
+        except Exception as error:
             if self._fits_as_json(data):
                 return None
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = "".join(f" at `{part}`" for part in first["loc"])
-            return f"{first['msg']}{place}; it is to be of the type {self._expected}"
+            way, problem = _problem(error)
+            place = "".join(f" at `{part}`" for part in way)
+            return f"{problem}{place}; it is to be of the type {self._expected}"
         return None
 
     def _fits_as_json(self, data: Any) -> bool:
@@ -119,13 +120,20 @@ class Schema:
 def _read(field: Field, value: Any) -> Any:
     try:
         return field.read(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place, problem = ".".join(str(part) for part in (field.name, *first["loc"])), first["msg"]
-    except Exception as error:  # of a validator or an `__init__` that did not foresee the value
-        place, problem = field.name, f"{type(error).__name__}: {error}"
-    message = f"the input `{place}` does not fit: {problem}"
+    except Exception as error:
+        way, problem = _problem(error)
+        place = ".".join(map(str, (field.name, *way)))
+        message = f"the input `{place}` does not fit: {problem}"
     raise HostError("invalid_input", message, field.name, field.expected)
+
+
+def _problem(error: Exception) -> tuple[tuple[Any, ...], str]:
+    """Where in a value the first problem is, and what it is."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return first["loc"], first["msg"]
+    # Of a validator or an `__init__` that did not foresee the value.
+    return (), f"{type(error).__name__}: {error}"
 
 
 def of_program(program: dspy.Module, forward: Any, target: str) -> Schema:

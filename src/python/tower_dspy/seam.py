@@ -63,6 +63,8 @@ _NEEDED = (
         ),
     ),
     ("dspy.utils.exceptions", ("LMError",)),
+    ("dspy.adapters.types.base_type", ("Type.serialize_model",)),
+    ("dspy.utils.parallelizer", ("ParallelExecutor.execute",)),
 )
 
 
