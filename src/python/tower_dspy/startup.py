@@ -23,7 +23,7 @@ def import_dspy(log: Any) -> list[str]:
     """Imports DSPy, quiet and without its cache on disk; returns what is weaker with this one."""
     import dspy
 
-    from tower_dspy import patches, progress, seam
+    from tower_dspy import patches, seam
 
     weaker = seam.check(dspy.__version__)
 
@@ -35,7 +35,6 @@ def import_dspy(log: Any) -> list[str]:
         logger.addHandler(_ToRust(log))
         logger.propagate = False
     patches.install()
-    progress.hide()
     lock_progress_bars()
     return weaker
 

@@ -7,6 +7,7 @@
 | `lm` | `BaseLM`, `Embedder`, DSPy's retries | each LM call is a step, and the host retries |
 | `selection` | backend selection, planning, prices | computed once for an LM, not once a call |
 | `history` | `record_history`, `history` | a call sees its own, bounded, and no other's |
+| `progress` | DSPy's progress bars | a server's output has no use for them |
 | `litellm` | its logging, its HTTP client | logging is work of no call; aiohttp is not carried |
 
 `selection` saves 1 ms of each prediction; the others cost some microseconds an LM call.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 def install() -> None:
     """Makes the changes."""
-    from tower_dspy.patches import history, httpx, litellm, lm, lm15, selection
+    from tower_dspy.patches import history, httpx, litellm, lm, lm15, progress, selection
 
-    for patch in (lm15, httpx, litellm, lm, selection, history):
+    for patch in (lm15, httpx, litellm, lm, selection, history, progress):
         patch.install()
