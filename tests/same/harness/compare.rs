@@ -1,0 +1,54 @@
+//! Where two JSON values differ.
+
+use serde_json::Value;
+
+/// The places where `hosted` is not `plain`, at most a few.
+pub(super) fn differences(plain: &Value, hosted: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("", plain, hosted, &mut found);
+    const MOST: usize = 6;
+    if found.len() > MOST {
+        let more = found.len() - MOST;
+        found.truncate(MOST);
+        found.push(format!("and {more} more"));
+    }
+    found
+}
+
+fn compare(place: &str, plain: &Value, hosted: &Value, found: &mut Vec<String>) {
+    match (plain, hosted) {
+        (Value::Object(plain), Value::Object(hosted)) => {
+            for (name, value) in plain {
+                let place = format!("{place}/{name}");
+                match hosted.get(name) {
+                    Some(other) => compare(&place, value, other, found),
+                    None => found.push(format!("{place}: plain {}, host none", short(value))),
+                }
+            }
+            for (name, value) in hosted {
+                if !plain.contains_key(name) {
+                    found.push(format!("{place}/{name}: plain none, host {}", short(value)));
+                }
+            }
+        }
+        (Value::Array(plain), Value::Array(hosted)) if plain.len() == hosted.len() => {
+            for (n, (plain, hosted)) in plain.iter().zip(hosted).enumerate() {
+                compare(&format!("{place}/{n}"), plain, hosted, found);
+            }
+        }
+        _ if plain == hosted => {}
+        _ => {
+            let (plain, hosted) = (short(plain), short(hosted));
+            found.push(format!("{place}: plain {plain}, host {hosted}"));
+        }
+    }
+}
+
+fn short(value: &Value) -> String {
+    let mut text = value.to_string();
+    if text.len() > 160 {
+        text.truncate(text.floor_char_boundary(160));
+        text.push_str("..");
+    }
+    text
+}

@@ -1,0 +1,183 @@
+//! What a run found: the rows, and where the host differs from plain DSPy.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::{
+    Outcome, Row, compare,
+    hosted::{Hosted, Side},
+    modules,
+    plain::Run,
+    server::{Seen, Server},
+};
+
+/// The comparison of all rows on all sides.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    rows: Vec<Compared>,
+}
+
+#[derive(Debug)]
+struct Compared {
+    name: String,
+    reason: Option<String>,
+    /// One for each side that ran the row.
+    sides: Vec<SideCompared>,
+}
+
+#[derive(Debug)]
+struct SideCompared {
+    side: &'static str,
+    requests: Vec<String>,
+    outcome: Vec<String>,
+    /// Tokens that the server told of and the host did not count.
+    usage: Option<String>,
+    /// Requests that came past the host.
+    past_host: usize,
+}
+
+impl SideCompared {
+    fn differs(&self) -> bool {
+        !self.requests.is_empty()
+            || !self.outcome.is_empty()
+            || self.usage.is_some()
+            || self.past_host > 0
+    }
+}
+
+impl Report {
+    pub(super) fn compared(
+        &mut self,
+        row: &Row,
+        side: Side,
+        plain: &Run,
+        hosted: &Hosted,
+        server: &Server,
+    ) {
+        let requests = |side| {
+            let seen = server.seen(side, &row.name);
+            modules::neutral(&requests(seen, row.concurrent), server, side, row)
+        };
+        let outcome = |side, outcome| modules::neutral(&value(outcome), server, side, row);
+        let seen = server.seen(side.name(), &row.name).len();
+        let told = server.told(side.name(), &row.name);
+        let counted = (hosted.usage.prompt_tokens, hosted.usage.completion_tokens);
+        let compared = SideCompared {
+            side: side.name(),
+            requests: compare::differences(&requests(plain.side()), &requests(side.name())),
+            outcome: match (&plain.outcome, &hosted.outcome) {
+                // In which words a program is refused is each side's own.
+                (Outcome::NotLoaded(_), Outcome::NotLoaded(_)) => vec![],
+                (expected, hosted) => compare::differences(
+                    &outcome(plain.side(), expected),
+                    &outcome(side.name(), hosted),
+                ),
+            },
+            usage: ((told.prompt, told.completion) != counted)
+                .then(|| format!("the server told {told:?}, the host counted {counted:?}")),
+            past_host: seen.saturating_sub(hosted.lm_calls),
+        };
+        match self.rows.iter_mut().find(|known| known.name == row.name) {
+            Some(known) => known.sides.push(compared),
+            None => self.rows.push(Compared {
+                name: row.name.clone(),
+                reason: row.differs.clone(),
+                sides: vec![compared],
+            }),
+        }
+    }
+
+    /// What is not as it should be, a line for each row.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let wrong = self.rows.iter().filter_map(|row| {
+            let differs = row.sides.iter().any(SideCompared::differs);
+            match (&row.reason, differs) {
+                (None, true) => Some(format!("{} differs for no stated reason", row.name)),
+                (Some(_), false) => Some(format!("{} does not differ any more", row.name)),
+                _ => None,
+            }
+        });
+        wrong.collect()
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Rows whose requests differ on a side, for no stated reason.
+    pub(crate) fn requests_differ(&self) -> usize {
+        self.unreasoned(|side| !side.requests.is_empty())
+    }
+
+    /// Rows whose outcome differs on a side, for no stated reason.
+    pub(crate) fn outcomes_differ(&self) -> usize {
+        self.unreasoned(|side| !side.outcome.is_empty() || side.usage.is_some())
+    }
+
+    /// Requests that reached the server and that the host did not count.
+    pub(crate) fn past_host(&self) -> usize {
+        let sides = self.rows.iter().flat_map(|row| &row.sides);
+        sides.map(|side| side.past_host).sum()
+    }
+
+    fn unreasoned(&self, wrong: impl Fn(&SideCompared) -> bool) -> usize {
+        let rows = self.rows.iter().filter(|row| row.reason.is_none());
+        rows.filter(|row| row.sides.iter().any(&wrong)).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for row in &self.rows {
+            let sides: Vec<_> = row.sides.iter().filter(|side| side.differs()).collect();
+            match &row.reason {
+                _ if sides.is_empty() => writeln!(f, "same     {}", row.name)?,
+                None => writeln!(f, "DIFFERS  {}", row.name)?,
+                Some(reason) => writeln!(f, "differs  {}: {reason}", row.name)?,
+            }
+            for side in sides {
+                let name = side.side;
+                for difference in &side.requests {
+                    writeln!(f, "           {name}: requests{difference}")?;
+                }
+                for difference in &side.outcome {
+                    writeln!(f, "           {name}: outcome{difference}")?;
+                }
+                if let Some(difference) = &side.usage {
+                    writeln!(f, "           {name}: usage: {difference}")?;
+                }
+                if side.past_host > 0 {
+                    writeln!(f, "           {name}: past the host: {}", side.past_host)?;
+                }
+            }
+        }
+        write!(
+            f,
+            "{} rows, {} with other requests, {} with another outcome, {} requests past the host",
+            self.rows(),
+            self.requests_differ(),
+            self.outcomes_differ(),
+            self.past_host()
+        )
+    }
+}
+
+/// The requests as one value; those of a concurrent program in an order of their own.
+fn requests(seen: Vec<Seen>, concurrent: bool) -> Value {
+    let mut requests: Vec<_> = seen.iter().map(Seen::to_value).collect();
+    if concurrent {
+        requests.sort_by_key(Value::to_string);
+    }
+    requests.into()
+}
+
+fn value(outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Outputs(outputs) => json!({"outputs": outputs}),
+        Outcome::Error(failure) => json!({"error": {
+            "type": failure.class, "status": failure.status, "retry_after": failure.retry_after,
+        }}),
+        Outcome::NotLoaded(problem) => json!({"not_loaded": problem}),
+    }
+}
