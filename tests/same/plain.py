@@ -90,7 +90,7 @@ def outcome(loop: Any, program: Any, form: str, inputs: dict[str, Any]) -> dict[
             answer = loop.run_until_complete(asyncio.wait_for(function(**inputs), 60))
         else:
             answer = function(**inputs)
-        fields = answer.toDict() if isinstance(answer, dspy.Prediction) else answer
+        fields = dict(answer.items()) if isinstance(answer, dspy.Prediction) else answer
         return {"outputs": to_json(fields)}
     except Exception as error:
         return {

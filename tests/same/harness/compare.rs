@@ -1,6 +1,6 @@
 //! Where two JSON values differ.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The places where `hosted` is not `plain`, at most a few.
 pub(super) fn differences(plain: &Value, hosted: &Value) -> Vec<String> {
@@ -37,11 +37,25 @@ fn compare(place: &str, plain: &Value, hosted: &Value, found: &mut Vec<String>) 
             }
         }
         _ if plain == hosted => {}
+        (Value::String(plain), Value::String(hosted)) => {
+            let (plain, hosted) = part(plain, hosted);
+            let (plain, hosted) = (short(&json!(plain)), short(&json!(hosted)));
+            found.push(format!("{place}: plain {plain}, host {hosted}"));
+        }
         _ => {
             let (plain, hosted) = (short(plain), short(hosted));
             found.push(format!("{place}: plain {plain}, host {hosted}"));
         }
     }
+}
+
+/// Two texts from a little before the place where they part.
+fn part<'a>(plain: &'a str, hosted: &'a str) -> (&'a str, &'a str) {
+    let same = plain.bytes().zip(hosted.bytes());
+    let same = same.take_while(|(one, other)| one == other).count();
+    let start = same.saturating_sub(30);
+    let from = |text: &'a str| &text[text.floor_char_boundary(start)..];
+    (from(plain), from(hosted))
 }
 
 fn short(value: &Value) -> String {

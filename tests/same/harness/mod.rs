@@ -37,6 +37,17 @@ struct Failure {
     message: String,
 }
 
+impl Failure {
+    /// Whether both are the same to a caller. A pause until a date depends on when it is read.
+    fn is_as(&self, other: &Self) -> bool {
+        let pauses = match (self.retry_after, other.retry_after) {
+            (Some(one), Some(other)) => (one - other).abs() <= one * 1e-6,
+            (one, other) => one == other,
+        };
+        self.class == other.class && self.status == other.status && pauses
+    }
+}
+
 /// Whether a program is called by its `aforward` or by its `forward`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,6 +63,11 @@ pub(crate) async fn run(only: &str) -> Report {
     let packages = packages::installed().await;
     let modules = Modules::write(&rows, &server);
     let plain = plain::run(&rows, &server, &packages, &modules).await;
+    for run in &plain {
+        if let Outcome::NotLoaded(problem) = &run.outcome {
+            panic!("plain Python does not load `{}`: {problem}", run.row);
+        }
+    }
     let mut report = Report::default();
     let hosts = hosted::Hosts::start(&packages, &modules).await;
     for row in &rows {

@@ -68,6 +68,16 @@ pub(super) async fn run(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
+    // A saved LM that has no address would be sent to a provider.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["_API_KEY", "_API_BASE", "_BASE_URL"]
+            .iter()
+            .any(|ending| name.ends_with(ending))
+        {
+            command.env_remove(&*name);
+        }
+    }
     // What a program says on stderr is for a look at the plain side.
     if env::var_os("SAME_PLAIN").is_none() {
         command.stderr(Stdio::null());

@@ -69,6 +69,9 @@ impl Report {
             outcome: match (&plain.outcome, &hosted.outcome) {
                 // In which words a program is refused is each side's own.
                 (Outcome::NotLoaded(_), Outcome::NotLoaded(_)) => vec![],
+                (Outcome::Error(expected), Outcome::Error(hosted)) if expected.is_as(hosted) => {
+                    vec![]
+                }
                 (expected, hosted) => compare::differences(
                     &outcome(plain.side(), expected),
                     &outcome(side.name(), hosted),
@@ -136,20 +139,8 @@ impl fmt::Display for Report {
                 None => writeln!(f, "DIFFERS  {}", row.name)?,
                 Some(reason) => writeln!(f, "differs  {}: {reason}", row.name)?,
             }
-            for side in sides {
-                let name = side.side;
-                for difference in &side.requests {
-                    writeln!(f, "           {name}: requests{difference}")?;
-                }
-                for difference in &side.outcome {
-                    writeln!(f, "           {name}: outcome{difference}")?;
-                }
-                if let Some(difference) = &side.usage {
-                    writeln!(f, "           {name}: usage: {difference}")?;
-                }
-                if side.past_host > 0 {
-                    writeln!(f, "           {name}: past the host: {}", side.past_host)?;
-                }
+            for (difference, sides) in by_difference(&sides) {
+                writeln!(f, "           {}: {difference}", sides.join(", "))?;
             }
         }
         write!(
@@ -161,6 +152,24 @@ impl fmt::Display for Report {
             self.past_host()
         )
     }
+}
+
+/// Each difference once, with the sides that have it.
+fn by_difference(sides: &[&SideCompared]) -> Vec<(String, Vec<&'static str>)> {
+    let mut grouped: Vec<(String, Vec<&'static str>)> = Vec::new();
+    for side in sides {
+        let requests = side.requests.iter().map(|at| format!("requests{at}"));
+        let outcome = side.outcome.iter().map(|at| format!("outcome{at}"));
+        let usage = side.usage.iter().map(|usage| format!("usage: {usage}"));
+        let past = (side.past_host > 0).then(|| format!("past the host: {}", side.past_host));
+        for difference in requests.chain(outcome).chain(usage).chain(past) {
+            match grouped.iter_mut().find(|(known, _)| *known == difference) {
+                Some((_, sides)) => sides.push(side.side),
+                None => grouped.push((difference, vec![side.side])),
+            }
+        }
+    }
+    grouped
 }
 
 /// The requests as one value; those of a concurrent program in an order of their own.

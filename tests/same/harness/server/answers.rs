@@ -41,7 +41,7 @@ const fn told(dialect: Dialect, number: u64) -> Told {
     Told {
         prompt: 10 + number,
         completion: match dialect {
-            Dialect::Embeddings => 0,
+            Dialect::Embeddings | Dialect::OllamaEmbed => 0,
             _ => 100 + number,
         },
     }
@@ -118,6 +118,11 @@ fn success(dialect: Dialect, path: &str, asked: &Value, reply: &Reply, number: u
             "done_reason": "stop", "response": text,
             "prompt_eval_count": prompt, "eval_count": completion,
         }),
+        Dialect::OllamaEmbed => {
+            let vectors = embeddings(&asked["input"]).into_iter();
+            let vectors: Vec<_> = vectors.map(|vector| vector["embedding"].clone()).collect();
+            json!({"model": model, "embeddings": vectors, "prompt_eval_count": prompt})
+        }
         Dialect::CohereChat => json!({
             "id": format!("cohere-{number}"), "finish_reason": "COMPLETE",
             "generation_id": "g", "text": text,
@@ -252,15 +257,30 @@ fn failure(dialect: Dialect, status: u16) -> Value {
     let message = format!("scripted failure {status}");
     match dialect {
         Dialect::Anthropic => json!({
-            "type": "error", "error": {"type": "api_error", "message": message},
+            "type": "error", "error": {"type": anthropic_error(status), "message": message},
         }),
         Dialect::Gemini => json!({
             "error": {"code": status, "message": message, "status": "UNKNOWN"},
         }),
         Dialect::BedrockConverse => json!({"message": message}),
-        Dialect::OllamaChat | Dialect::OllamaGenerate => json!({"error": message}),
+        Dialect::OllamaChat | Dialect::OllamaGenerate | Dialect::OllamaEmbed => {
+            json!({"error": message})
+        }
         _ => json!({
             "error": {"message": message, "type": "scripted", "param": null, "code": null},
         }),
+    }
+}
+
+const fn anthropic_error(status: u16) -> &'static str {
+    match status {
+        400 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        529 => "overloaded_error",
+        _ => "api_error",
     }
 }

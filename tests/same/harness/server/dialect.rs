@@ -11,6 +11,7 @@ pub(super) enum Dialect {
     BedrockConverse,
     OllamaChat,
     OllamaGenerate,
+    OllamaEmbed,
     CohereChat,
     Unknown,
 }
@@ -28,6 +29,7 @@ impl Dialect {
             _ if ends(":generateContent") => Self::Gemini,
             _ if ends("converse") => Self::BedrockConverse,
             _ if ends("api/chat") => Self::OllamaChat,
+            _ if ends("api/embed") => Self::OllamaEmbed,
             _ if ends("api/generate") => Self::OllamaGenerate,
             _ if ends("v2/chat") || ends("v1/chat") => Self::CohereChat,
             _ => Self::Unknown,

@@ -13,6 +13,7 @@ use std::{
     io,
     net::Ipv4Addr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::{
@@ -21,8 +22,8 @@ use axum::{
     extract::{Request, State},
     http::{Response, StatusCode},
 };
-use futures_util::stream;
-use tokio::net::TcpListener;
+use futures_util::{StreamExt, stream};
+use tokio::{net::TcpListener, time::sleep};
 
 pub(super) use self::seen::Seen;
 use self::{answers::Answer, dialect::Dialect};
@@ -145,8 +146,11 @@ fn respond(answer: Answer, reply: &Reply) -> Response<Body> {
     }
     let body = if reply.cut {
         let half = answer.body[..answer.body.len() / 2].to_owned();
-        let broken = io::Error::other("the reply is cut");
-        Body::from_stream(stream::iter([Ok(half), Err(broken)]))
+        Body::from_stream(stream::iter([Ok(half)]).chain(stream::once(async {
+            // For the head and the first half to be on their way.
+            sleep(Duration::from_millis(50)).await;
+            Err(io::Error::other("the reply is cut"))
+        })))
     } else {
         Body::from(answer.body)
     };
