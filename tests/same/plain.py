@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 import dspy
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
@@ -130,12 +130,12 @@ def typed(program: Any, form: str, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> Any:
-    """The answer as JSON. A `dspy.Type` is its fields, not the text that it is in a prompt."""
+    """The answer as JSON. An image or the like is its fields, not the text that it is in a prompt."""
     if isinstance(value, dict):
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
         return [to_json(item) for item in value]
-    if isinstance(value, BaseModel):
+    if isinstance(value, dspy.Type) and isinstance(value.format(), list):
         return {name: to_json(getattr(value, name)) for name in type(value).model_fields}
     return to_jsonable_python(value)
 

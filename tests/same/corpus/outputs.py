@@ -122,3 +122,8 @@ class Raw(dspy.Module):
             customer=Customer(name="Ann", born=date(2000, 1, 2), level=Level.HIGH),
             nested={"list": [1, 2.5, None, True], "when": date(2024, 2, 29)},
         )
+
+
+async def floats(values: list[float]) -> dict:
+    """Numbers to the last bit, which a text of theirs shows."""
+    return {"values": values, "texts": [repr(value) for value in values]}
