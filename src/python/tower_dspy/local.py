@@ -13,10 +13,13 @@ from tower_dspy.tails import to_json
 
 
 class LocalCall:
-    """The caller's side of a local call."""
+    """The caller's side of a local call.
+
+    Attributes:
+        partial: What the program has left by `partial()`; None before it has.
+    """
 
     def __init__(self) -> None:
-        #: What the program has left by `partial()`; None before it has.
         self.partial: dict[str, Any] | None = None
         self._cancelled = False
 
