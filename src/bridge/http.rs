@@ -206,8 +206,8 @@ fn lm_of(
     }
 }
 
-/// The LM that a program brought along, taken over, and whether the host has its key from now on. It
-/// keeps its key where only DSPy knows the provider's address.
+/// The LM that a program brought along, taken over, and whether the host has its key from now on.
+/// Where it has none, as only DSPy knows the provider's address or key, Python keeps what it has.
 pub(super) fn adopt(
     model: String,
     base_url: Option<String>,
@@ -221,7 +221,10 @@ pub(super) fn adopt(
         lm = lm.key(key);
     }
     match lm.connect() {
-        Ok(handle) => Ok((handle, lm.is_keyed())),
+        Ok(handle) => {
+            let keyed = lm.is_keyed() && handle.has_key();
+            Ok((handle, keyed))
+        }
         Err(LmConfigError::NoAddress { .. }) => {
             let handle = LmHandle::of_no_lm().map_err(|error| error.to_string())?;
             Ok((handle, false))

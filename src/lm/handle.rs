@@ -97,6 +97,12 @@ impl LmHandle {
         origin.is_some() && *origin == Origin::of(uri)
     }
 
+    /// Whether there is a key to put into requests.
+    #[cfg(feature = "_host")]
+    pub(crate) fn has_key(&self) -> bool {
+        self.shared.keyed.lock.key.is_some()
+    }
+
     /// Whether this is the LM that DSPy calls `name`.
     #[cfg(feature = "_host")]
     pub(crate) fn is_named(&self, name: &str) -> bool {

@@ -8,6 +8,7 @@ import dspy
 import pytest
 from conftest import FakeCall, HttpPort
 
+from tower_dspy import lm as host_lms
 from tower_dspy.patches import history
 from tower_dspy.scope import SCOPE, Scope
 
@@ -74,3 +75,19 @@ def test_a_copy_begins_with_an_empty_history(call: FakeCall, lm: dspy.LM, qa: ds
     assert len(lm.history) == 1
     assert lm.copy().history == []
     assert qa.deepcopy().history == []
+
+
+def test_an_lm_that_was_taken_over_shows_what_the_one_in_its_place_asked(
+    call: FakeCall, lm: dspy.LM, qa: dspy.Predict
+):
+    class Port:
+        def adopt_lm(self, *_):
+            return 7, True
+
+    taken = host_lms.take_over(Port(), lm, [], "it")
+    SCOPE.get().stand_ins = host_lms.stand_ins(qa, taken)
+    with dspy.context(lm=taken):
+        qa(question="?")
+    assert len(lm.history) == len(taken.history) == 1
+    assert lm.copy().history == taken.copy().history == []
+    assert len(lm.history) == 1

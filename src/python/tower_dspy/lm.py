@@ -14,7 +14,7 @@ import dspy
 from dspy.clients.backend_selection import select_backend
 
 from tower_dspy.faults import HostError
-from tower_dspy.lm_call import HOST_ID, placeholder
+from tower_dspy.lm_call import HOST_ID, TAKEN_FROM, placeholder
 
 _ADDRESSES = ("api_base", "base_url")
 
@@ -117,7 +117,17 @@ def take_over(port: Any, own: Any, configs: list[dict[str, Any]], owner: str) ->
         raise HostError(
             "own_lm", f"{owner} has an LM of its own, `{own.model}`, that cannot be used: {error}"
         ) from error
+    setattr(taken, TAKEN_FROM, own)
     return _number(taken, lm_id)
+
+
+def stand_ins(program: Any, usual: Any) -> dict[int, dspy.LM]:
+    """What was taken over, by the ids of the program's own LMs, which it may have kept."""
+    predictors = program.predictors() if isinstance(program, dspy.Module) else ()
+    lms = (usual, *(predictor.lm for predictor in predictors))
+    return {
+        id(lm.__dict__[TAKEN_FROM]): lm for lm in lms if TAKEN_FROM in getattr(lm, "__dict__", ())
+    }
 
 
 def refuse_lost_address(path: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 # Where the host's number of an LM stands among the LM's attributes; its copies have it too.
 HOST_ID = "_tower_dspy_lm"
+# The same for the LM of the program that it was made of.
+TAKEN_FROM = "_tower_dspy_taken_from"
 
 CURRENT: ContextVar[LmCall | None] = ContextVar("tower_dspy_lm_call", default=None)
 

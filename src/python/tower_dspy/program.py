@@ -31,6 +31,7 @@ class Program:
         lms: dict[str, dspy.LM] | None = None,
         blocking: bool = False,
         carries_http: bool = True,
+        stand_ins: dict[int, dspy.LM] | None = None,
     ) -> None:
         self._call = call
         self._schema = schema
@@ -41,6 +42,7 @@ class Program:
             callbacks = context.get("callbacks") or dspy.settings.get("callbacks", [])
             self._context = {**context, "callbacks": [*callbacks, GATE]}
         self._carries_http = carries_http
+        self._stand_ins = stand_ins or {}
         # What each of the LMs that a call may choose changes in the context.
         self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
         usual = context.get("lm")
@@ -83,6 +85,7 @@ class Program:
             scope.outputs = self._schema.outputs
             scope.lms = self._ids if name is None else self._ids_of[name]
             scope.carries_http = self._carries_http
+            scope.stand_ins = self._stand_ins
         # In the settings too: DSPy carries them into threads, where a plain variable is lost. The
         # trace lives as long as the call: BestOfN and Refine add to it.
         own = {"tower_dspy_scope": scope, "trace": []}
@@ -121,7 +124,8 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
         if spec.get("predictor_lms"):
             raise HostError("predictor_lm", f"`{target}` is a function: it has no predictors")
         schema = schemas.of_function(built, target)
-        return Program(built, schema, changed, named, carries_http=carries_http)
+        stand_ins = host_lms.stand_ins(built, changed.get("lm"))
+        return Program(built, schema, changed, named, False, carries_http, stand_ins)
     blocking = _is_blocking(built, target)
     if changed.get("lm") is None and _needs_lm(built):
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
@@ -131,7 +135,8 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
     forward = type(built).forward if blocking else type(built).aforward
     schema = schemas.of_program(built, forward.__get__(built), target)
     call = built if blocking else built.acall
-    return Program(call, schema, changed, named, blocking, carries_http)
+    stand_ins = host_lms.stand_ins(built, changed.get("lm"))
+    return Program(call, schema, changed, named, blocking, carries_http, stand_ins)
 
 
 def load_function(spec: dict[str, Any]) -> Any:

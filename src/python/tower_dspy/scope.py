@@ -41,6 +41,7 @@ class Scope:
         "outputs",
         "refusals",
         "sequence",
+        "stand_ins",
         "target",
         "task",
         "was_blocked",
@@ -72,6 +73,8 @@ class Scope:
         self.lms: tuple[int, ...] = ()
         # Whether requests by httpx that are no LM calls go through the host as well.
         self.carries_http = True
+        # The LMs that are asked in the place of the program's own, by the ids of those.
+        self.stand_ins: dict[int, Any] = {}
         # What it asked its LMs, see patches/history.py; made with the first question.
         self.history: Any = None
         # The HTTP exchanges that tasks wait for; made with the first.

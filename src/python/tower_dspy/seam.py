@@ -43,6 +43,7 @@ _NEEDED = (
             "_cached_acompute_embeddings",
             "_cached_compute_embeddings",
             "_compute_embeddings",
+            "_get_litellm",
         ),
     ),
     ("dspy.clients.engines.lm15_engine", ("_Routing.plan",)),

@@ -48,7 +48,8 @@ def _history(owner: Any) -> Any:
     if scope is None or own != []:
         # A program may keep what it likes under this name.
         return own
-    return _of_call(scope).of(owner)
+    # An LM that a program made, and the host took over, is asked through another object.
+    return _of_call(scope).of(scope.stand_ins.get(id(owner), owner))
 
 
 def _set_history(owner: Any, value: Any) -> None:

@@ -30,6 +30,7 @@ def install() -> None:
     replace(execution, "finalize", _with_usage)
     # The host's retry layers retry, within the deadline and their budget.
     replace(execution, "_retryable", lambda _: _never)
+    replace(embedding, "_get_litellm", _with_usage_of_embeddings)
     # DSPy keeps embeddings in its cache, which is off.
     embedding._cached_compute_embeddings = embedding._compute_embeddings
     embedding._cached_acompute_embeddings = embedding._acompute_embeddings
@@ -117,6 +118,33 @@ def _with_usage(finalize: Any) -> Any:
         return finalize(lm, call, result)
 
     return with_usage
+
+
+def _with_usage_of_embeddings(get_litellm: Any) -> Any:
+    return lambda: _Embeds(get_litellm())
+
+
+class _Embeds:
+    """litellm, for embeddings: the tokens of an answer are kept."""
+
+    def __init__(self, litellm: Any) -> None:
+        self._litellm = litellm
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._litellm, name)
+
+    def embedding(self, *args: Any, **kwargs: Any) -> Any:
+        return _counted(self._litellm.embedding(*args, **kwargs))
+
+    async def aembedding(self, *args: Any, **kwargs: Any) -> Any:
+        return _counted(await self._litellm.aembedding(*args, **kwargs))
+
+
+def _counted(answer: Any) -> Any:
+    lm_call, usage = CURRENT.get(), getattr(answer, "usage", None)
+    if lm_call is not None and usage is not None:
+        lm_call.usage = dict(usage)
+    return answer
 
 
 def _never(*_: Any) -> bool:

@@ -7,6 +7,7 @@ capabilities, dialects and options, stay DSPy's own.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -41,21 +42,39 @@ def failure(kind: str, message: str) -> Exception:
 class _Transport:
     """Takes the options of the transport that it stands for. Rust keeps the connections."""
 
-    def __init__(self, *, read_timeout: float | None = None, **_: Any) -> None:
+    def __init__(
+        self,
+        *,
+        read_timeout: float | None = None,
+        user_agent: str = "lm15/stdlib",
+        **_: Any,
+    ) -> None:
         self._read_timeout = read_timeout
+        # What the other transport writes where the engine does not.
+        self._headers = {
+            "user-agent": user_agent,
+            "accept": "*/*",
+            "accept-encoding": "identity",
+        }
 
     def copy(self) -> _Transport:
         return self
 
-    def _timeout(self, request: transports.TransportRequest) -> float | None:
-        return self._read_timeout if request.read_timeout is None else request.read_timeout
+    def _outgoing(self, request: transports.TransportRequest) -> tuple[Any, float | None]:
+        """The request as it is sent, and how long its next byte is waited for."""
+        given = {name.lower() for name, _ in request.headers}
+        usual = [item for item in self._headers.items() if item[0] not in given]
+        if usual:
+            request = dataclasses.replace(request, headers=[*usual, *request.headers])
+        limit = self._read_timeout if request.read_timeout is None else request.read_timeout
+        return request, limit
 
 
 class AsyncTransport(_Transport):
     """For the loop's thread, and for loops of a program's own."""
 
     def stream(self, request: transports.TransportRequest) -> _AsyncResponse:
-        return _AsyncResponse(request, self._timeout(request), failure)
+        return _AsyncResponse(*self._outgoing(request), failure)
 
     async def aclose(self) -> None:
         pass
@@ -88,7 +107,7 @@ class SyncTransport(_Transport):
     """For threads, such as those of `dspy.Parallel` and of sync tools."""
 
     def stream(self, request: transports.TransportRequest) -> transports.TransportResponse:
-        opened = SyncExchange(request, self._timeout(request), failure)
+        opened = SyncExchange(*self._outgoing(request), failure)
         status, headers, chunks = opened.answer()
         body: Iterator[bytes] = iter((chunks,)) if isinstance(chunks, bytes) else chunks
         return transports.TransportResponse(
