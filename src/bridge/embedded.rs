@@ -32,7 +32,6 @@ const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Embedded {
     venv: Option<PathBuf>,
     pub(super) python_path: Vec<PathBuf>,
-    pub(super) uvloop: bool,
     pub(super) sync_threads: usize,
     pub(super) max_abandoned: usize,
     pub(super) thread_grace: Duration,
@@ -45,7 +44,6 @@ impl Embedded {
         Self {
             venv: None,
             python_path: Vec::new(),
-            uvloop: false,
             sync_threads: SYNC_THREADS,
             max_abandoned: MAX_ABANDONED,
             thread_grace: THREAD_GRACE,
@@ -66,12 +64,6 @@ impl Embedded {
     /// Looks for programs in this folder too, before all others; may be given more than once.
     pub fn python_path(mut self, folder: impl Into<PathBuf>) -> Self {
         self.python_path.push(folder.into());
-        self
-    }
-
-    /// Runs the loop on `uvloop`, which has to be installed in the venv.
-    pub fn uvloop(mut self, yes: bool) -> Self {
-        self.uvloop = yes;
         self
     }
 

@@ -70,7 +70,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     let module = py.import("tower_dspy.loop")?;
     let linger = Bound::new(py, Linger::new(inbox.clone()))?;
     let threads = (embedded.thread_grace.as_secs_f64(), embedded.max_abandoned);
-    let event_loop = module.call_method1("make", (embedded.uvloop, linger, &port, threads))?;
+    let event_loop = module.call_method1("make", (linger, &port, threads))?;
     event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
     py.import("tower_dspy.exchange")?
         .call_method1("connect", (&port,))?;

@@ -27,7 +27,6 @@ const LAUNCH: &str = include_str!("../../python/tower_dspy/launch.py");
 pub(super) struct Settings {
     pub(super) python: PathBuf,
     pub(super) python_path: Vec<PathBuf>,
-    pub(super) uvloop: bool,
     pub(super) sync_threads: usize,
     /// Variables with providers' keys that workers get all the same.
     pub(super) passed_keys: Vec<String>,
@@ -43,7 +42,6 @@ impl Settings {
             bootstrap: BOOTSTRAP,
             modules: modules(),
             python_path: &self.python_path,
-            uvloop: self.uvloop,
             sync_threads: self.sync_threads,
             memory_limit: self.memory_limit,
             parent: std::process::id(),

@@ -51,7 +51,6 @@ pub struct Workers {
     workers: usize,
     venv: Option<PathBuf>,
     python_path: Vec<PathBuf>,
-    uvloop: bool,
     sync_threads: usize,
     passed_keys: Vec<String>,
     kill_after: Duration,
@@ -67,7 +66,6 @@ impl Workers {
             workers: workers.max(1),
             venv: None,
             python_path: Vec::new(),
-            uvloop: false,
             sync_threads: SYNC_THREADS,
             passed_keys: Vec::new(),
             kill_after: Duration::from_secs(1),
@@ -90,12 +88,6 @@ impl Workers {
     /// Looks for programs in this folder too, before all others; may be given more than once.
     pub fn python_path(mut self, folder: impl Into<PathBuf>) -> Self {
         self.python_path.push(folder.into());
-        self
-    }
-
-    /// Runs the loops on `uvloop`, which has to be installed in the venv.
-    pub fn uvloop(mut self, yes: bool) -> Self {
-        self.uvloop = yes;
         self
     }
 
@@ -203,7 +195,6 @@ impl Workers {
         let settings = Settings {
             python: env.python().to_path_buf(),
             python_path: self.python_path,
-            uvloop: self.uvloop,
             sync_threads: self.sync_threads,
             memory_limit: self.memory_limit,
             fork: self.fork,

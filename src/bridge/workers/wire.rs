@@ -69,7 +69,6 @@ pub(super) struct Hello<'a> {
     pub(super) bootstrap: &'a str,
     pub(super) modules: serde_json::Map<String, Value>,
     pub(super) python_path: &'a [std::path::PathBuf],
-    pub(super) uvloop: bool,
     pub(super) sync_threads: usize,
     /// In bytes, of each worker.
     pub(super) memory_limit: Option<u64>,

@@ -42,16 +42,9 @@ class _Selector(selectors.DefaultSelector):
         return events
 
 
-def make(
-    use_uvloop: bool, linger: Any, port: Any, patience: tuple[float, int]
-) -> asyncio.AbstractEventLoop:
+def make(linger: Any, port: Any, patience: tuple[float, int]) -> asyncio.AbstractEventLoop:
     """The loop, current on this thread, with our executor and our task factory."""
-    if use_uvloop:
-        import uvloop
-
-        loop = uvloop.new_event_loop()
-    else:
-        loop = asyncio.SelectorEventLoop(None if linger is None else _Selector(linger))
+    loop = asyncio.SelectorEventLoop(None if linger is None else _Selector(linger))
     asyncio.set_event_loop(loop)
     hops, _ = find_hops()  # what it lacks, seam.py has told of
     pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *patience)

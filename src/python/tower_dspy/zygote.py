@@ -145,7 +145,7 @@ def run(control: socket.socket, hello: dict[str, Any]) -> NoReturn:
     log = Log(orders)
     try:
         weaker = worker.prepare(hello, log)
-        _import_the_rest(hello["uvloop"])
+        _import_the_rest()
     except BaseException as error:
         orders.send("unusable", {"fault": faults.describe(error)})
         os._exit(1)
@@ -157,15 +157,12 @@ def run(control: socket.socket, hello: dict[str, Any]) -> NoReturn:
     _Zygote(orders, log, hello).run()
 
 
-def _import_the_rest(with_uvloop: bool) -> None:
+def _import_the_rest() -> None:
     """What a worker imports as it begins."""
     import anyio.to_thread  # noqa: F401
 
     import tower_dspy.runner
     import tower_dspy.watchdog  # noqa: F401
-
-    if with_uvloop:
-        import uvloop  # noqa: F401
 
 
 def _why_not() -> str | None:
