@@ -56,6 +56,8 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     install::install(py)?;
     let startup = py.import("tower_dspy.startup")?;
     startup.call_method0("before_import")?;
+    let signals = py.import("tower_dspy.patches.signals")?;
+    signals.call_method0("install")?;
     let path = py.import("sys")?.getattr("path")?;
     for folder in embedded.python_path.iter().rev() {
         // As a string: importlib looks into no `pathlib.Path`.
@@ -86,6 +88,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
         threads.1,
     ))?;
     let runner = runner.call1((&port, &event_loop, pool))?;
+    signals.call_method1("name_programs", (runner.getattr("name_now")?,))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
     let watchdog = match embedded.watchdog {
         true => Some(watch(&port, &runner, &event_loop, &inbox, embedded)?),

@@ -5,12 +5,13 @@
 #[cfg(feature = "python")]
 use super::fault::Fault;
 
-/// Of the room's start, before any program: what this host has to do without.
-const STARTUP: &str = "tower_dspy.startup";
+/// The loggers whose warnings are this crate's own and hold no prompt: what this host has to do
+/// without, and what a program does to the process's signals.
+const OWN: [&str; 2] = ["tower_dspy.startup", "tower_dspy.signals"];
 
 /// Hands a record of Python's `logging` on.
 pub(super) fn forward(level: u32, logger: &str, message: &str) {
-    if logger == STARTUP && level >= 30 {
+    if OWN.contains(&logger) && level >= 30 {
         tracing::warn!(target: "tower_dspy::python", "{message}");
         return;
     }

@@ -33,6 +33,7 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
     "tower_dspy.patches.progress": "patches/progress.py",
     "tower_dspy.patches.replace": "patches/replace.py",
     "tower_dspy.patches.selection": "patches/selection.py",
+    "tower_dspy.patches.signals": "patches/signals.py",
     "tower_dspy.pool": "pool.py",
     "tower_dspy.port": "port.py",
     "tower_dspy.program": "program.py",

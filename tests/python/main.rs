@@ -14,6 +14,7 @@ mod errors;
 mod escape;
 mod exits;
 mod grpc;
+mod handlers;
 mod http;
 mod inputs;
 mod lifecycle;

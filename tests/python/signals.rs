@@ -19,17 +19,17 @@ async fn sigint_is_left_to_rust_and_the_loop_goes_on() {
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).unwrap();
         let host = start().await;
         let qa = question(&host, "signals").await;
-        let pid = std::process::id().to_string();
-        let kill = Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .await
-            .unwrap();
-        assert!(kill.success());
+        signal_self("-INT").await;
         interrupts.recv().await.unwrap();
         qa.oneshot(ask("still there?")).await.unwrap();
     }
     assert_eq!(real_time_signals(), 0);
+}
+
+pub(crate) async fn signal_self(signal: &str) {
+    let pid = std::process::id().to_string();
+    let kill = Command::new("kill").args([signal, &pid]).status();
+    assert!(kill.await.unwrap().success());
 }
 
 /// Those that the process has handlers for, but for the two that the C library keeps for itself.

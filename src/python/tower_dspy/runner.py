@@ -48,7 +48,7 @@ from tower_dspy import faults, program
 from tower_dspy.executor import ThreadOfCall
 from tower_dspy.forks import leave_if_child
 from tower_dspy.pool import Job, Pool
-from tower_dspy.scope import SCOPE, Cancelled, Scope
+from tower_dspy.scope import SCOPE, Cancelled, Scope, current_scope
 
 HEARTBEAT = 0.020  # seconds
 
@@ -65,6 +65,7 @@ class Runner:
         self._scopes: dict[int, Scope] = {}
         self._numbers = itertools.count(1)
         self._names: dict[int, str] = {}
+        self._loading: str | None = None
         # Modules of programs that were given as source.
         self._sources: dict[int, str] = {}
         # The time of the last heartbeat.
@@ -80,15 +81,19 @@ class Runner:
         """Loads a program or a function; raises what its import raises."""
         SCOPE.set(None)  # a start before this in the same turn left its own
         target_id = next(self._numbers)
-        if spec.get("function"):
-            self._targets[target_id] = program.load_function(spec)
-            described = {}
-        else:
-            loaded = program.load(self._port, spec)
-            if loaded.blocking:
-                self._blocking.add(target_id)
-            self._targets[target_id] = loaded.entry(spec["target"])
-            described = loaded.describe()
+        self._loading = spec["target"]
+        try:
+            if spec.get("function"):
+                self._targets[target_id] = program.load_function(spec)
+                described = {}
+            else:
+                loaded = program.load(self._port, spec)
+                if loaded.blocking:
+                    self._blocking.add(target_id)
+                self._targets[target_id] = loaded.entry(spec["target"])
+                described = loaded.describe()
+        finally:
+            self._loading = None
         self._names[target_id] = spec["target"]
         if spec.get("source") is not None:
             self._sources[target_id] = spec["module"]
@@ -260,6 +265,11 @@ class Runner:
     def name_of(self, scope: Scope) -> str:
         """The program or function of a call."""
         return self._names.get(scope.target, "")
+
+    def name_now(self) -> str | None:
+        """The program that runs or is loaded here; for code that it calls to ask."""
+        scope = current_scope()
+        return self._loading if scope is None else self.name_of(scope)
 
     def _beat(self) -> None:
         leave_if_child()

@@ -8,11 +8,12 @@
 | `selection` | backend selection, planning, prices | computed once for an LM, not once a call |
 | `history` | `record_history`, `history` | a call sees its own, bounded, and no other's |
 | `progress` | DSPy's progress bars | a server's output has no use for them |
+| `signals` | `signal.signal` and the like, embedded | the process's handlers stay its own |
 | `litellm` | its logging, its HTTP client | logging is work of no call; aiohttp is not carried |
 
 `selection` saves 1 ms of each prediction; the others cost some microseconds an LM call.
 
-None is undone: a process has one host, for its life. Outside a call `httpx` is as it was. The names
+`signals` comes first of all, from startup.py. None is undone: a process has one host, for its life. Outside a call `httpx` is as it was. The names
 that the patches need are checked before any is replaced, see seam.py.
 """
 
