@@ -43,7 +43,7 @@ _handlers: dict[int, Any] = {}
 _registered: set[int] = set()
 _warned: set[str] = set()
 _in_child = False
-_name_program: Callable[[], str | None] = lambda: None
+_name_program: Callable[[], str | None] | None = None
 
 
 def install() -> None:
@@ -128,7 +128,7 @@ def _of_the_process(signalnum: Any) -> int | None:
 
 
 def _warn(number: int) -> None:
-    program = _name_program() or "code that belongs to no call"
+    program = (_name_program and _name_program()) or "code that belongs to no call"
     if program in _warned:
         return
     _warned.add(program)
@@ -143,7 +143,7 @@ def _forked() -> None:
     global _in_child
     _in_child = True
     for number in _caught() | _handlers.keys():
-        if _FIRST_REAL_TIME > number and number not in _PROGRAMS:
+        if number < _FIRST_REAL_TIME and number not in _PROGRAMS:
             with contextlib.suppress(OSError, ValueError):
                 _signal(number, _handlers.get(number, signal.SIG_DFL))
 
