@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Mutex, oneshot, watch};
 
 use super::{
@@ -22,6 +23,9 @@ const SYNC_THREADS: usize = 64;
 const MAX_ABANDONED: usize = 16;
 /// Until a thread is given up, unless [`Embedded::thread_grace`] says otherwise.
 const THREAD_GRACE: Duration = Duration::from_secs(5);
+
+/// What Linux gives a main thread, unless it is told otherwise.
+const LEAST_STACK: usize = 8 << 20;
 
 /// What Python's timers can hold.
 const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -170,6 +174,7 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
     let shared = inbox.clone();
     let thread = thread::Builder::new()
         .name("tower-dspy-python".into())
+        .stack_size(stack_size())
         .spawn(move || {
             let _guard = Ending {
                 inbox: inbox.clone(),
@@ -186,6 +191,14 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
             reason: "its thread ended".into(),
         }),
     }
+}
+
+/// The stack that the main thread of `python` would have: programs that raise the recursion limit
+/// count on it, and one that overflows ends the process.
+fn stack_size() -> usize {
+    let limit = getrlimit(Resource::Stack).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    limit.unwrap_or(LEAST_STACK).max(LEAST_STACK)
 }
 
 /// Tells everyone that Python's thread is gone, however it went.

@@ -10,6 +10,7 @@ macro_rules! modules {
 /// Module name and source.
 pub(super) const MODULES: &[(&str, &str)] = modules! {
     "tower_dspy": "__init__.py",
+    "tower_dspy.children": "children.py",
     "tower_dspy.exchange": "exchange.py",
     "tower_dspy.executor": "executor.py",
     "tower_dspy.faults": "faults.py",

@@ -10,6 +10,8 @@ mod blocker;
 mod bypassed;
 mod cancel;
 mod captured;
+mod children;
+mod deep;
 mod errors;
 mod escape;
 mod exits;

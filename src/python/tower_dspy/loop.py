@@ -6,12 +6,14 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import resource
 import selectors
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tower_dspy import forks, threads
+from tower_dspy import children, forks, threads
 from tower_dspy.executor import InlineExecutor, find_hops
 from tower_dspy.forks import leave_if_child
 from tower_dspy.pool import Pool
@@ -21,6 +23,8 @@ _log = logging.getLogger("tower_dspy")
 
 # For what async programs hand to `asyncio.to_thread`.
 USER_THREADS = 32
+# What Linux gives a main thread, unless it is told otherwise.
+_STACK = 8 << 20
 
 
 class _Selector(selectors.DefaultSelector):
@@ -46,6 +50,9 @@ def make(linger: Any, port: Any, patience: tuple[float, int]) -> asyncio.Abstrac
     """The loop, current on this thread, with our executor and our task factory."""
     loop = asyncio.SelectorEventLoop(None if linger is None else _Selector(linger))
     asyncio.set_event_loop(loop)
+    if resource.getrlimit(resource.RLIMIT_STACK)[0] == resource.RLIM_INFINITY:
+        # The C library then gives threads a quarter of it; a sync program runs on one.
+        threading.stack_size(_STACK)
     hops, _ = find_hops()  # what it lacks, seam.py has told of
     pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *patience)
     loop.set_default_executor(InlineExecutor(hops, pool))
@@ -76,8 +83,14 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
     The interpreter itself is never finalized: that aborts the process if a Python thread still
     runs.
     """
+    # Beside the generators: together they are to fit into the margin of a stop.
+    ending = threading.Thread(target=children.end, daemon=True)
+    with contextlib.suppress(Exception):
+        ending.start()
     with contextlib.suppress(Exception):
         loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), 1.0))
+    with contextlib.suppress(Exception):
+        ending.join()
     with contextlib.suppress(Exception):
         loop.close()
     with contextlib.suppress(Exception):

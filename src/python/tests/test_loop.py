@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+
+def test_threads_have_the_stack_of_a_main_thread_where_that_has_no_limit():
+    soft_and_hard = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    if resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY:
+        pytest.skip("the stack's hard limit is not to be raised here")
+    code = """
+import threading
+import deep
+from conftest import FakePort
+from tower_dspy import loop
+
+loop.make(None, FakePort(), (1.0, 1))
+thread = threading.Thread(target=lambda: print(deep._descend(10_000)["answer"]))
+thread.start()
+thread.join()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path}\n{code}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, soft_and_hard),
+    )
+    assert done.stdout.split() == ["bottom"], done.stderr
