@@ -197,7 +197,8 @@ impl fmt::Debug for PredictRequest {
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Prediction {
-    /// The program's output fields.
+    /// The program's output fields. Half of a surrogate pair, which an LM's answer that was cut
+    /// short may end with, is U+FFFD in them, as it is in messages and log records.
     pub outputs: Map<String, Value>,
     /// The tokens of all LM calls, also of those made on other threads, as in `dspy.Parallel`. After
     /// a retry, those of the earlier attempts as well: it is what the answer cost, but for a hedged

@@ -7,6 +7,8 @@ use pyo3::{
 };
 use serde_json::{Map, Number, Value};
 
+use super::text;
+
 /// Deeper values are refused: the recursion would end the process.
 const DEEPEST: usize = 128;
 
@@ -28,7 +30,7 @@ pub(super) fn to_dict<'py, 'v>(
 }
 
 /// The JSON value of a Python object made of dicts, lists, tuples, strings, numbers, booleans and
-/// None.
+/// None. What is no Unicode in a string is replaced, see [`text`].
 pub(super) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     from_python_at(object, 0)
 }
@@ -78,7 +80,7 @@ fn to_python_at<'py>(py: Python<'py>, value: &Value, depth: usize) -> PyResult<B
 fn from_python_at(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     check(depth)?;
     if let Ok(text) = object.cast::<PyString>() {
-        return Ok(Value::String(text.to_str()?.to_owned()));
+        return text::read(text).map(Value::String);
     }
     if object.is_none() {
         return Ok(Value::Null);
@@ -107,10 +109,7 @@ fn from_python_at(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
             let name = name.cast::<PyString>().map_err(|_| {
                 PyTypeError::new_err(format!("the key {name} of a JSON object is no string"))
             })?;
-            fields.insert(
-                name.to_str()?.to_owned(),
-                from_python_at(&value, depth + 1)?,
-            );
+            fields.insert(text::read(name)?, from_python_at(&value, depth + 1)?);
         }
         return Ok(Value::Object(fields));
     }

@@ -64,6 +64,8 @@ mod raised;
 mod snapshot;
 #[cfg(feature = "python")]
 mod task_locals;
+#[cfg(feature = "python")]
+mod text;
 
 // Port 2: worker processes.
 #[cfg(feature = "workers")]

@@ -21,6 +21,7 @@ use super::{
     opener::{self, Exchange, Opener},
     raised,
     running::Running,
+    text::Text,
     watchdog::Sight,
 };
 
@@ -74,16 +75,11 @@ impl Port {
     }
 
     /// What the loop is at, which is late; see watchdog.py.
-    fn blocked(
-        &self,
-        frames: Vec<String>,
-        program: Option<String>,
-        call: Option<&Bound<'_, Pending>>,
-    ) {
+    fn blocked(&self, frames: Vec<Text>, program: Option<Text>, call: Option<&Bound<'_, Pending>>) {
         let call_id = call.and_then(|call| call.get().0.context.call_id);
         self.inbox.saw(&Sight {
-            frames,
-            program,
+            frames: frames.into_iter().map(|Text(frame)| frame).collect(),
+            program: program.map(|Text(program)| program),
             call_id: call_id.map(crate::CallId::get),
             gil_held: false,
         });
@@ -165,8 +161,8 @@ impl Port {
     }
 
     #[staticmethod]
-    fn log(level: u32, logger: &str, message: &str) {
-        log::forward(level, logger, message);
+    fn log(level: u32, logger: Text, message: Text) {
+        log::forward(level, &logger.0, &message.0);
     }
 }
 
@@ -185,7 +181,9 @@ impl Pending {
         self.0.resolve(Err(raised::read_dict(described)));
     }
 
-    fn settled(&self, strays: Option<Vec<String>>) {
+    fn settled(&self, strays: Option<Vec<Text>>) {
+        let strays =
+            strays.map(|names| names.into_iter().map(|Text(name)| name).collect::<Vec<_>>());
         self.0.settled(strays.as_deref());
     }
 
@@ -205,8 +203,8 @@ impl Pending {
     }
 
     /// The program calls an LM past the host.
-    fn bypassed(&self, lm: &str) {
-        self.0.bypassed(lm);
+    fn bypassed(&self, lm: Text) {
+        self.0.bypassed(&lm.0);
     }
 
     /// The name of the LM that the caller asked for.

@@ -1,10 +1,14 @@
 //! Exceptions of the interpreter in this process as owned Rust data.
 
-use pyo3::{prelude::*, types::PyDict};
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyString},
+};
 
 use super::{
     convert,
     fault::{Fault, FaultKind},
+    text,
 };
 
 impl Fault {
@@ -18,14 +22,8 @@ impl Fault {
             Ok(described) => Self::read(&described),
             // Before our own modules are there, or when Python has no memory left.
             Err(_) => Self::new(
-                error.get_type(py).qualname().map_or_else(
-                    |_| "an exception".to_owned(),
-                    |name| name.to_string_lossy().into_owned(),
-                ),
-                error.value(py).str().map_or_else(
-                    |_| String::new(),
-                    |text| text.to_string_lossy().into_owned(),
-                ),
+                read(error.get_type(py).qualname()).unwrap_or_else(|| "an exception".into()),
+                read(error.value(py).str()).unwrap_or_default(),
             ),
         }
     }
@@ -50,4 +48,8 @@ pub(super) fn read_dict(described: &Bound<'_, PyDict>) -> Fault {
         Ok(described) => Fault::read(&described),
         Err(error) => Fault::of(described.py(), &error),
     }
+}
+
+fn read(text: PyResult<Bound<'_, PyString>>) -> Option<String> {
+    text.and_then(|text| text::read(&text)).ok()
 }

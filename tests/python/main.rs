@@ -47,6 +47,7 @@ mod stack;
 mod state;
 mod storm;
 mod strays;
+mod surrogates;
 mod sync;
 mod tenants;
 mod threads;

@@ -74,6 +74,8 @@ mod state;
 mod storm;
 #[path = "../python/strays.rs"]
 mod strays;
+#[path = "../python/surrogates.rs"]
+mod surrogates;
 #[path = "../python/sync.rs"]
 mod sync;
 #[path = "../python/tenants.rs"]

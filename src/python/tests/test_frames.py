@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tower_dspy.frames import Frames
+from tower_dspy.frames import Frames, to_utf8
 from tower_dspy.tails import to_json
 
 
@@ -94,7 +94,31 @@ def test_values_are_json_or_refused() -> None:
         ([math.inf], ValueError, "JSON has no number for inf"),
         (1 << 64, OverflowError, "64 bits"),
         ({"k": object()}, TypeError, "JSON has no value for a object"),
-        ("\ud800", UnicodeEncodeError, "surrogates not allowed"),
     ]:
         with pytest.raises(error, match=said):
             to_json(refused)
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("plain", "plain"),
+        ("gr\u00fcn \U0001f600", "gr\u00fcn \U0001f600"),
+        ("cut \ud83d", "cut \ufffd"),
+        ("\ude00 late", "\ufffd late"),
+        ("\ud83d\ud83d", "\ufffd\ufffd"),
+        ("halves \ud83d\ude00", "halves \U0001f600"),
+        ("caf\udce9.py", "caf\ufffd.py"),
+    ],
+)
+def test_text_that_leaves_is_utf8(text: str, sent: str) -> None:
+    assert to_utf8(text).decode() == sent
+
+
+def test_a_lone_surrogate_leaves_no_frame_unreadable(ends: tuple[Frames, socket.socket]) -> None:
+    frames, theirs = ends
+    half = "\ud83d"
+    frames.send("failed", {"message": half, half: [half]}, to_json({"answer": half, half: 1}))
+    data = theirs.recv(1000)
+    assert b"\\u" not in data
+    assert data.count("\ufffd".encode()) == 5

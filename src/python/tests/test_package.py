@@ -12,7 +12,7 @@ import dspy
 import pytest
 
 FOLDER = Path(__file__).parent.parent
-PUBLIC = ["__init__", "jsonable", "lm_call", "local", "scope", "tails", "toolbox"]
+PUBLIC = ["__init__", "jsonable", "lm_call", "local", "scope", "tails", "toolbox", "utf8"]
 
 PROGRAM = """
 import json

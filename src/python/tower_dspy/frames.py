@@ -16,6 +16,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from tower_dspy.utf8 import to_utf8
+
 _LENGTHS = struct.Struct("!II")
 _AT_ONCE = 1 << 18
 
@@ -114,7 +116,8 @@ class Frames:
 
 
 def _frame(name: str, body: Any, tail: bytes) -> bytes:
-    header = json.dumps({name: body}, separators=(",", ":")).encode()
+    # With escapes in it, a lone surrogate would be ASCII, and found by Rust.
+    header = to_utf8(json.dumps({name: body}, ensure_ascii=False, separators=(",", ":")))
     return b"".join((_LENGTHS.pack(4 + len(header) + len(tail), len(header)), header, tail))
 
 

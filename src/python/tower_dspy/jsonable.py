@@ -11,6 +11,8 @@ from dspy import Code, Prediction, Reasoning, Tool
 from dspy.adapters.types.base_type import Type
 from pydantic_core import to_jsonable_python
 
+from tower_dspy.utf8 import to_utf8
+
 # Set while this module serialises. Elsewhere DSPy makes prompts of its types.
 _AS_FIELDS: ContextVar[bool] = ContextVar("tower_dspy_as_fields", default=False)
 
@@ -29,7 +31,7 @@ def to_json_data(value: Prediction | dict[str, Any]) -> dict[str, Any]:
         # A model's fields under their own names, whether a Prediction holds it or a dict.
         fields = Prediction(value).toDict()
         try:
-            data = to_jsonable_python(fields, fallback=_plain)
+            data = _dump(fields)
         except RecursionError:
             raise
         except Exception as error:
@@ -41,6 +43,25 @@ def to_json_data(value: Prediction | dict[str, Any]) -> dict[str, Any]:
         place = ".".join(map(str, reversed(keys)))
         raise ValueError(f"JSON has no number for {number}, at `{place}`; use None instead")
     return data
+
+
+def _dump(fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return to_jsonable_python(fields, fallback=_plain)
+    except UnicodeEncodeError:
+        # It takes lone surrogates in values, but not in the keys of a dict.
+        return to_jsonable_python(_with_valid_keys(fields), fallback=_plain)
+
+
+def _with_valid_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            to_utf8(key).decode() if isinstance(key, str) else key: _with_valid_keys(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_with_valid_keys(item) for item in value]
+    return value
 
 
 def is_text(cls: type) -> bool:

@@ -1,6 +1,7 @@
 """Values of programs as JSON for the tails of frames.
 
-What JSON, or Rust, cannot hold is refused, in the words of convert.rs.
+What JSON, or Rust, cannot hold is refused, in the words of convert.rs. A lone surrogate is replaced
+instead: half an emoji is not worth an answer.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import json
 import math
 import re
 from typing import Any
+
+from tower_dspy.utf8 import to_utf8
 
 # What Rust reads, and how many brackets it takes at least to nest too deep.
 _DEEPEST = 126
@@ -25,7 +28,7 @@ def to_json(value: Any) -> bytes:
     except (ValueError, TypeError, RecursionError):
         _refuse(value, 0)
         raise
-    tail = text.encode()
+    tail = to_utf8(text)
     if _LONG.search(tail) or tail.count(b"[") + tail.count(b"{") > _MANY:
         _refuse(value, 0)
     return tail

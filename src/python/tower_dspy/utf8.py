@@ -1,0 +1,17 @@
+"""Text that leaves this process, as valid UTF-8.
+
+Rust's strings hold no lone surrogates, and its JSON reader ends a worker that sends one. Python's
+strings may: half an emoji of an LM that was cut short, a file name that is no UTF-8. So `to_utf8`
+makes the bytes of all text that leaves this process. In an embedded host text.rs does the same.
+"""
+
+from __future__ import annotations
+
+
+def to_utf8(text: str) -> bytes:
+    """The text as UTF-8, with U+FFFD in place of each lone surrogate."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # By way of UTF-16, in which two halves that stand together are one character.
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()

@@ -1,0 +1,138 @@
+//! Text that Python can hold and UTF-8 cannot, on its way to Rust: each lone surrogate is replaced,
+//! and neither the call nor its host fails of it.
+
+use http_body_util::Full;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tower::{BoxError, ServiceExt, service_fn};
+use tower_dspy::{
+    Classify, DspyService, Error, ErrorKind, Host, Lm, PredictRequest, Tool, ToolCall,
+    lm::LmRequest, testing::scripted_lm::Reply,
+};
+
+use crate::{
+    captured::Captured,
+    support::{ask, eventually, host, lm_server, load, own_process, start},
+};
+
+/// What each of the programs says, as Rust has it.
+const REPLACED: &str = "half \u{fffd}";
+
+/// An LM that answers with this status and body.
+fn says(status: u16, body: &'static str) -> Lm {
+    Lm::new("openai/x")
+        .base_url("http://lm/v1")
+        .key("test-key")
+        .http(service_fn(move |_: LmRequest| async move {
+            let answer = http::Response::builder().status(status);
+            let answer = answer.header("content-type", "application/json");
+            Ok::<_, BoxError>(answer.body(Full::from(body))?)
+        }))
+}
+
+async fn of(host: &Host, function: &str) -> DspyService {
+    load(host, &format!("surrogates:{function}"), "unused").await
+}
+
+fn keyed() -> PredictRequest {
+    PredictRequest::new(json!({"key": "?"}))
+}
+
+#[tokio::test]
+async fn an_exceptions_message_arrives_and_the_host_goes_on() {
+    let host = host().await;
+    let program = of(&host, "raises").await;
+    let error = program.clone().oneshot(keyed()).await;
+    let Err(Error::Program(error)) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(error.python_type(), "ValueError");
+    assert_eq!(error.message(), REPLACED);
+    assert!(error.traceback().contains("raise ValueError(HALF)"));
+    let error = program.oneshot(keyed()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Program, "{error}");
+}
+
+#[tokio::test]
+async fn an_answers_values_and_names_arrive() {
+    let host = host().await;
+    let answer = of(&host, "answers").await.oneshot(keyed()).await.unwrap();
+    // Two halves side by side are whole.
+    let expected = json!({"answer": REPLACED, REPLACED: [REPLACED, "\u{1f600}"]});
+    assert_eq!(json!(answer.outputs), expected);
+}
+
+#[tokio::test]
+async fn half_a_character_of_an_lm_costs_no_answer() {
+    let host = host().await;
+    let half = r#"{"id": "1", "object": "chat.completion", "model": "x", "choices": [{"index": 0,
+        "message": {"role": "assistant", "content":
+        "[[ ## answer ## ]]\nhalf \ud83d\n\n[[ ## completed ## ]]"}, "finish_reason": "stop"}]}"#;
+    let load = host.load("question -> answer").lm(says(200, half));
+    let answer = load.await.unwrap().oneshot(ask("?")).await.unwrap();
+    assert_eq!(answer.outputs["answer"], REPLACED);
+}
+
+#[tokio::test]
+async fn half_a_character_in_a_providers_error_hides_no_status() {
+    let host = host().await;
+    let lm = says(503, r#"{"error": {"message": "half \ud83d"}}"#);
+    let qa = host.load("question -> answer").lm(lm).await.unwrap();
+    let error = qa.oneshot(ask("?")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LmUnavailable, "{error}");
+    let Error::Lm(error) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(error.status(), Some(503));
+    assert!(error.message().contains(REPLACED), "{error}");
+}
+
+#[tokio::test]
+async fn a_partial_answer_arrives() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("surrogates", Reply::hang());
+    let drafts = load(&host, "surrogates:Drafts", "surrogates").await;
+    let token = CancellationToken::new();
+    let call = tokio::spawn(drafts.oneshot(ask("?").with_cancel(token.clone())));
+    let asked = server.wait_for("surrogates", |all| all.len() == 1).await;
+    asked.unwrap();
+    token.cancel();
+    let error = call.await.unwrap().unwrap_err();
+    let partial = error.spent().and_then(|spent| spent.partial.as_ref());
+    assert_eq!(json!(partial), json!({"answer": REPLACED}));
+}
+
+#[tokio::test]
+async fn the_arguments_of_a_tool_arrive() {
+    let host = host().await;
+    let echo = Tool::new("echo", "Repeats a text.", |call: ToolCall| async move {
+        Ok::<_, BoxError>(call.arguments["text"].clone())
+    });
+    let echo = echo.argument("text", json!({"type": "string"}));
+    let load = host.load("surrogates:WithTool").tool(echo);
+    let answer = load.await.unwrap().oneshot(ask("?")).await.unwrap();
+    assert_eq!(answer.outputs["answer"], REPLACED);
+}
+
+#[tokio::test]
+async fn a_task_that_is_left_behind_is_named() {
+    let host = host().await;
+    let program = of(&host, "leaves_a_task").await;
+    program.clone().oneshot(keyed()).await.unwrap();
+    eventually("the end of the task", || program.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_log_record_arrives() {
+    if own_process("surrogates::a_log_record_arrives")
+        .await
+        .is_some()
+    {
+        return;
+    }
+    let captured = Captured::from("debug");
+    let host = start().await;
+    of(&host, "logs").await.oneshot(keyed()).await.unwrap();
+    let logged = format!("logged {REPLACED}");
+    eventually("the record", || captured.text().contains(&logged)).await;
+}
