@@ -23,6 +23,8 @@ pub(crate) enum FaultKind {
     Lm {
         status: Option<u16>,
         retry_after: Option<Duration>,
+        /// Not worth another try, whatever the status.
+        rejected: bool,
     },
     /// An input does not fit its field's type.
     InvalidInput { field: String, expected: String },
@@ -52,6 +54,7 @@ impl Fault {
                     .get("retry_after")
                     .and_then(Value::as_f64)
                     .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+                rejected: described.get("rejected") == Some(&Value::Bool(true)),
             },
             Some("invalid_input") => FaultKind::InvalidInput {
                 field: text("field"),
@@ -94,7 +97,16 @@ impl Fault {
             FaultKind::Lm {
                 status,
                 retry_after,
-            } => LmError::new(short(&self.python_type), self.message, status, retry_after).into(),
+                rejected,
+            } => {
+                let python_type = short(&self.python_type);
+                let error = LmError::new(python_type, self.message, status, retry_after);
+                if rejected {
+                    error.into_rejected().into()
+                } else {
+                    error.into()
+                }
+            }
             FaultKind::InvalidInput { field, expected } => {
                 let expected = format!("{field}: {expected}");
                 InvalidInput::new(program, Some(&field), self.message, expected).into()
@@ -108,8 +120,12 @@ impl Fault {
 }
 
 /// `LMTransportError` of `dspy.utils.exceptions.LMTransportError`: the module is DSPy's own affair.
+/// That of an exception of the program's own is not.
 fn short(python_type: &str) -> &str {
-    python_type.rsplit('.').next().unwrap_or(python_type)
+    match python_type.strip_prefix("dspy.") {
+        Some(path) => path.rsplit('.').next().unwrap_or(path),
+        None => python_type,
+    }
 }
 
 /// The error of a call whose host went away.

@@ -231,7 +231,8 @@ impl fmt::Debug for ProgramError {
     }
 }
 
-/// The LM failed, as DSPy reported it.
+/// The LM failed, as DSPy reported it; also where the program let that failure out as the cause of an
+/// exception of its own, or among others in a group.
 ///
 /// Two are equal when the failures are, whatever was [spent](Self::spent).
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -244,6 +245,7 @@ struct LmErrorFields {
     message: Box<str>,
     status: Option<u16>,
     retry_after: Option<Duration>,
+    rejected: bool,
     spent: Beside,
 }
 
@@ -261,8 +263,17 @@ impl LmError {
             message: message.into(),
             status,
             retry_after,
+            rejected: false,
             spent: Beside(None),
         }))
+    }
+
+    /// The same as one that is not worth another try, whatever its status says: a quota that is used
+    /// up comes as a 429 as well, and what DSPy itself refuses has no status.
+    #[must_use]
+    pub fn into_rejected(mut self) -> Self {
+        self.0.rejected = true;
+        self
     }
 
     /// The same, with what the call had spent.
@@ -282,7 +293,8 @@ impl LmError {
         self.0.spent.0.as_ref()
     }
 
-    /// The class of DSPy's exception, such as `LMRateLimitError`.
+    /// The class of DSPy's exception, such as `LMRateLimitError`; or the qualified name of that of
+    /// the program's, if it wrapped the failure.
     #[must_use]
     pub fn python_type(&self) -> &str {
         &self.0.python_type
@@ -318,6 +330,9 @@ impl LmError {
 
 impl Classify for LmError {
     fn kind(&self) -> ErrorKind {
+        if self.0.rejected {
+            return ErrorKind::LmRejected;
+        }
         Self::kind_of_status(self.0.status)
     }
 

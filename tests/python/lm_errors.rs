@@ -8,7 +8,7 @@ use tower_dspy::{
     testing::scripted_lm::{Outcome, Reply},
 };
 
-use crate::support::{ask, host, lm_server, nowhere, question};
+use crate::support::{ask, host, lm_server, load, nowhere, question};
 
 /// The error of one call to a model that replies so, which must be one request.
 async fn failure(model: &str, reply: Reply) -> LmError {
@@ -23,6 +23,14 @@ async fn failure(model: &str, reply: Reply) -> LmError {
     assert_eq!(lm.requests(model).len(), 1, "{error}");
     assert_eq!(qa.in_flight(), 0);
     error
+}
+
+/// The error of one call of `target` whose LM replies so, each time.
+async fn failure_of(target: &str, model: &str, reply: Reply) -> Error {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script(model, reply);
+    let program = load(&host, target, model).await;
+    program.oneshot(ask("?")).await.unwrap_err()
 }
 
 fn kind(error: &LmError) -> ErrorKind {
@@ -102,4 +110,37 @@ async fn an_lm_that_hangs_runs_into_the_deadline_and_is_let_go() {
     .await
     .unwrap();
     assert!(lm.requests("hangs").len() <= 1);
+}
+
+#[tokio::test]
+async fn an_lms_failure_is_one_however_the_program_has_wrapped_it() {
+    for (target, python_type) in [
+        ("Together", "ExceptionGroup"),
+        ("Caused", "wraps.Unanswered"),
+        ("InParallel", "Exception"),
+        ("InBatch", "Exception"),
+    ] {
+        let target = format!("wraps:{target}");
+        for (status, expected) in [
+            (429, ErrorKind::LmUnavailable),
+            (401, ErrorKind::LmRejected),
+        ] {
+            let reply = Reply::status(status).retry_after(7);
+            let error = failure_of(&target, &format!("{target} {status}"), reply).await;
+            assert_eq!(error.kind(), expected, "{target}: {error}");
+            let Error::Lm(error) = error else {
+                panic!("{target}: {error:?}");
+            };
+            assert_eq!(error.status(), Some(status), "{target}");
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+            // Its own words are what the program's author looks for.
+            assert_eq!(error.python_type(), python_type, "{target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_program_while_it_handles_the_lms_is_its_own() {
+    let error = failure_of("wraps:Beside", "beside", Reply::status(429)).await;
+    assert_eq!(error.kind(), ErrorKind::Program, "{error}");
 }

@@ -96,9 +96,9 @@ impl Sent {
                 LmError::new("LMError", message, status, wait).into()
             }
             ErrorKind::LmRejected => {
-                // Any that says so.
-                let status = told.lm_status().or(Some(400));
-                LmError::new("LMError", message, status, wait).into()
+                let status = told.lm_status();
+                let error = LmError::new("LMError", message, status, wait);
+                error.into_rejected().into()
             }
             ErrorKind::Program | ErrorKind::Other => self.failed(message),
         }

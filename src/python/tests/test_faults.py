@@ -3,7 +3,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from dspy.utils.exceptions import LMError, LMRateLimitError
+from dspy.utils.exceptions import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMConfigurationError,
+    LMError,
+    LMRateLimitError,
+    LMServerError,
+    LMTransportError,
+)
 
 import raises
 from tower_dspy.faults import HostError, describe
@@ -67,3 +76,70 @@ def test_advice_that_makes_no_sense_is_left_out(after):
 @pytest.mark.parametrize("status", [None, 0, 7000, "429"])
 def test_a_status_that_is_none_is_left_out(status):
     assert describe(lm_error(status=status))["status"] is None
+
+
+def caused(error: BaseException, cause: BaseException | None) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+BUSY = lm_error(status=429, retry_after=7)
+BUSIER = lm_error(status=503, retry_after=9)
+REFUSED = lm_error(status=401)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "after"),
+    [
+        (ExceptionGroup("two", [BUSY, BUSIER]), 503, 9.0),
+        (ExceptionGroup("two", [BUSY, lm_error(status=500)]), 429, 7.0),
+        (ExceptionGroup("two", [BUSY, REFUSED]), 401, None),
+        (ExceptionGroup("nested", [ExceptionGroup("one", [BUSY])]), 429, 7.0),
+        (caused(RuntimeError("no answer"), BUSY), 429, 7.0),
+        (caused(RuntimeError("no answer"), caused(KeyError(), BUSY)), 429, 7.0),
+        (caused(RuntimeError("none"), ExceptionGroup("two", [BUSY, BUSY])), 429, 7.0),
+        (ExceptionGroup("two", [caused(RuntimeError(), BUSY), BUSIER]), 503, 9.0),
+    ],
+)
+def test_an_lms_failure_is_found_in_groups_and_causes(
+    error: BaseException, status: int, after: float | None
+) -> None:
+    fault = describe(error)
+    assert (fault["kind"], fault["status"], fault["retry_after"]) == ("lm", status, after)
+    assert (fault["type"], fault["message"]) == (type(error).__qualname__, str(error))
+
+
+def test_what_is_not_the_lms_alone_is_the_programs() -> None:
+    own = ExceptionGroup("mixed", [BUSY, ValueError("a bug")])
+    beside = KeyError("a bug")
+    beside.__context__ = BUSY
+    around = RuntimeError("in circles")
+    around.__cause__ = caused(ValueError(), around)
+    for error in (own, beside, around, caused(ValueError(), KeyError())):
+        assert describe(error)["kind"] == "raised"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "rejected"),
+    [
+        (BUSY, 429, False),
+        (REFUSED, 401, True),
+        (LMTransportError("no connection"), None, False),
+        (LMConfigurationError("no such option"), None, True),
+        (LMAuthError("no key"), None, True),
+        (ContextWindowExceededError(), None, True),
+        # A quota that is used up: its status alone would ask for another try.
+        (LMBillingError("pay first", status=429), 429, True),
+        (LMRateLimitError("m", status=429, provider_code="billing_hard_limit_reached"), 429, True),
+        # In the body of a 200.
+        (LMServerError("busy", provider_code="429"), 429, False),
+        (LMServerError("pay first", provider_code="402"), 402, True),
+        (LMServerError("busy", provider_code="1305"), None, False),
+        (LMServerError("busy", provider_code="overloaded"), None, False),
+    ],
+)
+def test_what_is_not_worth_another_try_is_rejected(
+    error: LMError, status: int | None, rejected: bool
+) -> None:
+    fault = describe(error)
+    assert (fault["status"], fault["rejected"]) == (status, rejected)

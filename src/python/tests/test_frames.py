@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tower_dspy.frames import Frames, to_utf8
+from tower_dspy.frames import Frames
 from tower_dspy.tails import to_json
+from tower_dspy.utf8 import to_utf8
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ def describe(error: BaseException) -> dict[str, Any]:
         fault = {"kind": error.kind, "field": error.field, "expected": error.expected}
     elif isinstance(error, asyncio.CancelledError):
         fault = {"kind": "cancelled"}
-    elif (lm := _lm_failure(error)) is not None:
-        fault = {"kind": "lm", **lm}
+    elif failures := _lm_failures(error):
+        fault = {"kind": "lm", **_whole(failures)}
     else:
         fault = {"kind": "raised"}
     kind = type(error)
@@ -58,28 +58,73 @@ def _traceback(error: BaseException) -> str:
         return f"(its traceback could not be read: {type(failed).__name__})"
 
 
-def _lm_failure(error: BaseException) -> dict[str, Any] | None:
+def _lm_failures(error: BaseException, depth: int = 0) -> list[Any]:
+    """The failures of LMs that `error` is made of; none if anything else has a part in it.
+
+    Those in groups, as of a TaskGroup, and those that were named as the cause, by `from`. A mere
+    `__context__` does not count: any bug in an `except` block has one.
+    """
     from dspy.utils.exceptions import LMError
 
-    if not isinstance(error, LMError):
-        return None
+    if isinstance(error, LMError):
+        return [error]
+    if depth > _DEEPEST:  # causes may go round in circles
+        return []
+    if isinstance(error, BaseExceptionGroup):
+        parts = [_lm_failures(part, depth + 1) for part in error.exceptions]
+        return [failure for part in parts for failure in part] if all(parts) else []
+    return [] if error.__cause__ is None else _lm_failures(error.__cause__, depth + 1)
+
+
+def _whole(failures: list[Any]) -> dict[str, Any]:
+    """What Rust is told of all of them: another try is worth as much as for the worst of them."""
+    told = [_lm_failure(failure) for failure in failures]
+    rejected = [failure for failure in told if failure["rejected"]]
+    return rejected[0] if rejected else max(told, key=lambda failure: failure["retry_after"] or 0.0)
+
+
+def _lm_failure(error: Any) -> dict[str, Any]:
     after = getattr(error, "retry_after", None)
     if not isinstance(after, int | float) or not 0 <= after <= _LONGEST_RETRY_AFTER:
         after = None
-    status = getattr(error, "status", None)
-    if not isinstance(status, int) or not 100 <= status <= 999:
-        status = None
-    if status is None and type(error).__name__ in _REFUSED:
-        status = 400
-    return {"status": status, "retry_after": None if after is None else float(after)}
-
-
-# Raised before any HTTP answer, and no better at a second try.
-_REFUSED = frozenset(
-    {
-        "LMConfigurationError",
-        "LMNotConfiguredError",
-        "LMUnsupportedFeatureError",
-        "LMInvalidRequestError",
+    status = _status(error)
+    return {
+        "status": status,
+        "retry_after": None if after is None else float(after),
+        "rejected": _is_rejected(error, status),
     }
-)
+
+
+def _status(error: Any) -> int | None:
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and 100 <= status <= 999:
+        return status
+    # Gateways answer 200 and put the status that they mean into the body.
+    code = str(getattr(error, "provider_code", None))
+    return int(code) if code in _STATUSES else None
+
+
+def _is_rejected(error: Any, status: int | None) -> bool:
+    """Whether a second try is no better."""
+    from dspy.utils import exceptions as lm
+
+    # A quota that is used up comes with the status of one that will be free again.
+    code = getattr(error, "provider_code", None)
+    if isinstance(error, lm.LMBillingError) or code == "billing_hard_limit_reached":
+        return True
+    if status is not None:
+        return 400 <= status < 500 and status not in _NOT_NOW
+    return isinstance(
+        error,
+        lm.LMConfigurationError
+        | lm.LMUnsupportedFeatureError
+        | lm.LMInvalidRequestError
+        | lm.LMAuthError
+        | lm.LMCollectionLimitError,
+    )
+
+
+_DEEPEST = 50
+_STATUSES = frozenset(map(str, range(400, 600)))
+# Statuses that say "not now", as kind_of_status in failures.rs has them.
+_NOT_NOW = frozenset({408, 409, 425, 429})

@@ -7,7 +7,7 @@
 | `lm` | `BaseLM`, `Embedder`, DSPy's retries | each LM call is a step, and the host retries |
 | `selection` | backend selection, planning, prices | computed once for an LM, not once a call |
 | `history` | `record_history`, `history` | a call sees its own, bounded, and no other's |
-| `progress` | DSPy's progress bars | a server's output has no use for them |
+| `parallel` | `dspy.Parallel` and its kin | no progress bars, and failures name their causes |
 | `signals` | `signal.signal` and the like, embedded | the process's handlers stay its own |
 | `litellm` | its logging, its HTTP client | logging is work of no call; aiohttp is not carried |
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 def install() -> None:
     """Makes the changes."""
-    from tower_dspy.patches import history, httpx, litellm, lm, lm15, progress, selection
+    from tower_dspy.patches import history, httpx, litellm, lm, lm15, parallel, selection
 
-    for patch in (lm15, httpx, litellm, lm, selection, history, progress):
+    for patch in (lm15, httpx, litellm, lm, selection, history, parallel):
         patch.install()

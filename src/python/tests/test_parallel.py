@@ -1,11 +1,37 @@
+"""`dspy.Parallel` names what it fails of, and shows no bars."""
+
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import dspy
 import pytest
 import tqdm
 from dspy.utils.parallelizer import ParallelExecutor
+
+
+class Fails(dspy.Module):
+    def forward(self, n: int) -> Any:
+        if n % 2:
+            raise ValueError(f"no {n}")
+        return n
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_causes_of_its_failure_are_named(threads: int) -> None:
+    run = dspy.Parallel(num_threads=threads, max_errors=2, disable_progress_bar=True)
+    pairs = [(Fails(), {"n": n}) for n in (1, 3)]
+    with pytest.raises(Exception, match="due to errors") as raised:
+        run(pairs)
+    causes = raised.value.__cause__
+    assert isinstance(causes, ExceptionGroup)
+    assert sorted(map(str, causes.exceptions)) == ["no 1", "no 3"]
+
+
+def test_errors_that_it_bears_are_none() -> None:
+    run = dspy.Parallel(num_threads=2, max_errors=2, disable_progress_bar=True)
+    assert run([(Fails(), {"n": n}) for n in (0, 1, 2)]) == [0, None, 2]
 
 
 class Echo(dspy.Module):
