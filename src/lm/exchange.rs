@@ -22,6 +22,7 @@ use super::{
     LmBody, LmFailureKind, LmHttp, LmRequest, LmResponse,
     account::Record,
     departure::Departure,
+    encoding,
     handle::Shared,
     http::{Asked, CallSpan, ReadTimeout, body},
     key::Origin,
@@ -128,6 +129,13 @@ async fn exchange(
         }
     };
     record.status(answer.status());
+    let answer = match encoding::decode(answer) {
+        Ok(answer) => answer,
+        Err(failure) => {
+            record.finish(LmOutcome::Failed);
+            return Err(failure.into());
+        }
+    };
     let idle = earlier(shared.limits.idle);
     let answer =
         answer.map(|inner| body(ExchangeBody::new(inner, record, keyed.clone(), to, idle)));

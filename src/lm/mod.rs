@@ -26,6 +26,7 @@
 mod account;
 mod client;
 mod departure;
+mod encoding;
 mod exchange;
 mod failure;
 mod handle;

@@ -2,6 +2,7 @@
 
 mod compose;
 mod departure;
+mod encoding;
 mod keys;
 mod limits;
 mod stack;
