@@ -22,7 +22,7 @@ use super::{
     LmBody, LmFailureKind, LmHttp, LmRequest, LmResponse,
     account::Record,
     departure::Departure,
-    encoding,
+    encoding, error_body,
     handle::Shared,
     http::{Asked, CallSpan, ReadTimeout, body},
     key::Origin,
@@ -142,7 +142,7 @@ async fn exchange(
     if answer.status().is_client_error() || answer.status().is_server_error() {
         return Err(BadStatus::read(answer, &keyed.redact).await.into());
     }
-    Ok(answer)
+    Ok(error_body::look(answer, &keyed.redact).await?)
 }
 
 /// The record of an exchange, and its span.

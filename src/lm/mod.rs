@@ -27,6 +27,7 @@ mod account;
 mod client;
 mod departure;
 mod encoding;
+mod error_body;
 mod exchange;
 mod failure;
 mod handle;

@@ -9,11 +9,12 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, StatusCode, Version,
     header::{CONTENT_LENGTH, RETRY_AFTER, TRANSFER_ENCODING},
+    response::Parts,
 };
 use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 
-use super::{LmResponse, http::body, redact::Redact};
+use super::{LmResponse, error_body::ErrorBody, http::body, redact::Redact};
 use crate::{Cause, Classify, ErrorKind, LmError, drop_scope};
 
 /// The most of an error's body that is kept.
@@ -23,17 +24,22 @@ const BEYOND: usize = 4 * 1024;
 /// How long the body of an error is waited for: its status is known, and a retry waits for this.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A provider answered with a status of 400 or more.
+/// A provider answered with a status of 400 or more, be it in the body of a 200, as gateways do that
+/// have begun their answer before they know.
 ///
 /// To the layers around the HTTP client such an answer is an error, so that a retry or a fallback
 /// layer acts on a 429 or a 503 and finds its Retry-After. If it is still the outcome outside all
-/// layers, it becomes the provider's answer again, for DSPy to read.
+/// layers, it becomes the provider's answer again, for DSPy to read; with a Retry-After where only
+/// its body asks for one.
 #[derive(Clone)]
 pub struct BadStatus {
     status: StatusCode,
+    /// Of the answer's head.
+    answered: StatusCode,
     version: Version,
     headers: HeaderMap,
     body: Bytes,
+    says: ErrorBody,
 }
 
 impl BadStatus {
@@ -56,21 +62,29 @@ impl BadStatus {
             drop_scope::with(Cause::Elapsed, || drop(reader));
         }
         bytes.truncate(MOST + BEYOND);
+        let status = head.status;
+        Self::in_body(head, status, &bytes, redact)
+    }
+
+    /// An answer whose body says that it is an error of this status.
+    pub(super) fn in_body(head: Parts, status: StatusCode, bytes: &[u8], redact: &Redact) -> Self {
         let mut headers = head.headers;
         redact.headers(&mut headers);
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
-        let body = redact.body(&bytes, MOST);
+        let body = redact.body(bytes, MOST);
         headers.insert(CONTENT_LENGTH, body.len().into());
         Self {
-            status: head.status,
+            status,
+            answered: head.status,
             version: head.version,
             headers,
+            says: ErrorBody::of(&body),
             body,
         }
     }
 
-    /// The status.
+    /// The status, or the one that the body of a 200 says.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
@@ -85,19 +99,21 @@ impl BadStatus {
     /// The answer that it was.
     pub(super) fn to_answer(&self) -> LmResponse {
         let mut answer = http::Response::new(body(Full::new(self.body.clone())));
-        *answer.status_mut() = self.status;
+        *answer.status_mut() = self.answered;
         *answer.version_mut() = self.version;
         *answer.headers_mut() = self.headers.clone();
+        // DSPy does not look into bodies for it, and layers around the program go by what DSPy says.
+        if self.in_headers().is_none()
+            && let Some(wait) = self.says.retry_after
+        {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         answer
     }
-}
 
-impl Classify for BadStatus {
-    fn kind(&self) -> ErrorKind {
-        LmError::kind_of_status(Some(self.status.as_u16()))
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
+    /// The wait that the headers ask for.
+    fn in_headers(&self) -> Option<Duration> {
         let text = |name| self.headers.get(name)?.to_str().ok();
         // The first is OpenAI's, and finer.
         if let Some(millis) = text("retry-after-ms").and_then(|millis| millis.trim().parse().ok()) {
@@ -110,6 +126,19 @@ impl Classify for BadStatus {
         let at = httpdate::parse_http_date(after).ok()?;
         // A date that has passed asks for no wait.
         Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+}
+
+impl Classify for BadStatus {
+    fn kind(&self) -> ErrorKind {
+        if self.says.used_up {
+            return ErrorKind::LmRejected;
+        }
+        LmError::kind_of_status(Some(self.status.as_u16()))
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.in_headers().or(self.says.retry_after)
     }
 }
 
@@ -141,9 +170,11 @@ mod tests {
         });
         BadStatus {
             status: StatusCode::TOO_MANY_REQUESTS,
+            answered: StatusCode::TOO_MANY_REQUESTS,
             version: Version::HTTP_11,
             headers: headers.collect(),
             body: Bytes::new(),
+            says: ErrorBody::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use tower_dspy::{
     testing::scripted_lm::{Outcome, Reply},
 };
 
-use crate::support::{ask, host, lm_server, load, nowhere, question};
+use crate::support::{ask, host, lm_server, lm_that_says, load, nowhere, question};
 
 /// The error of one call to a model that replies so, which must be one request.
 async fn failure(model: &str, reply: Reply) -> LmError {
@@ -143,4 +143,60 @@ async fn an_lms_failure_is_one_however_the_program_has_wrapped_it() {
 async fn a_failure_of_the_program_while_it_handles_the_lms_is_its_own() {
     let error = failure_of("wraps:Beside", "beside", Reply::status(429)).await;
     assert_eq!(error.kind(), ErrorKind::Program, "{error}");
+}
+
+/// The error of a call to an LM that answers so.
+async fn failure_that_says(status: u16, json: &'static str) -> LmError {
+    let load = host().await.load("question -> answer");
+    let qa = load.lm(lm_that_says(status, json)).await.unwrap();
+    match qa.oneshot(ask("?")).await {
+        Err(Error::Lm(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_not_worth_another_try() {
+    for json in [
+        r#"{"error":{"message":"m","code":"insufficient_quota","type":"insufficient_quota"}}"#,
+        r#"{"error":{"message":"m","code":"billing_hard_limit_reached"}}"#,
+    ] {
+        let error = failure_that_says(429, json).await;
+        assert_eq!(error.status(), Some(429), "{error}");
+        assert_eq!(kind(&error), ErrorKind::LmRejected, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_only_the_body_asks_for_is_told() {
+    let later = r#"{"error":{"code":429,"message":"m","details":[
+        {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34s"}]}}"#;
+    let error = failure_that_says(429, later).await;
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(34)));
+    assert_eq!(kind(&error), ErrorKind::LmUnavailable, "{error}");
+}
+
+#[tokio::test]
+async fn an_error_in_the_body_of_a_200_has_the_status_that_it_says() {
+    for (json, status, expected) in [
+        (
+            r#"{"error":{"code":429,"message":"m"}}"#,
+            429,
+            ErrorKind::LmUnavailable,
+        ),
+        (
+            r#"{"error":{"code":402,"message":"m"}}"#,
+            402,
+            ErrorKind::LmRejected,
+        ),
+        (
+            r#"{"error":{"code":400,"message":"m"}}"#,
+            400,
+            ErrorKind::LmRejected,
+        ),
+    ] {
+        let error = failure_that_says(200, json).await;
+        assert_eq!(error.status(), Some(status), "{error}");
+        assert_eq!(kind(&error), expected, "{error}");
+    }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpSocket,
@@ -15,7 +16,10 @@ use tokio::{
     sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Instant, sleep, timeout},
 };
-use tower_dspy::{DspyService, Host, Lm, PredictRequest, PythonEnv, testing::ScriptedLm};
+use tower::{BoxError, service_fn};
+use tower_dspy::{
+    DspyService, Host, Lm, PredictRequest, PythonEnv, lm::LmRequest, testing::ScriptedLm,
+};
 
 /// Far beyond what a busy machine needs.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -127,6 +131,18 @@ pub(crate) async fn lm(model: &str) -> Lm {
     Lm::new(format!("openai/{model}"))
         .base_url(lm_server().await.base_url())
         .key("test-key")
+}
+
+/// An LM that answers each request with this status and JSON.
+pub(crate) fn lm_that_says(status: u16, json: &'static str) -> Lm {
+    Lm::new("openai/x")
+        .base_url("http://lm/v1")
+        .key("test-key")
+        .http(service_fn(move |_: LmRequest| async move {
+            let answer = http::Response::builder().status(status);
+            let answer = answer.header("content-type", "application/json");
+            Ok::<_, BoxError>(answer.body(Full::from(json))?)
+        }))
 }
 
 /// The program `target` with the LM `model`.

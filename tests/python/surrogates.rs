@@ -1,34 +1,21 @@
 //! Text that Python can hold and UTF-8 cannot, on its way to Rust: each lone surrogate is replaced,
 //! and neither the call nor its host fails of it.
 
-use http_body_util::Full;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tower::{BoxError, ServiceExt, service_fn};
+use tower::{BoxError, ServiceExt};
 use tower_dspy::{
-    Classify, DspyService, Error, ErrorKind, Host, Lm, PredictRequest, Tool, ToolCall,
-    lm::LmRequest, testing::scripted_lm::Reply,
+    Classify, DspyService, Error, ErrorKind, Host, PredictRequest, Tool, ToolCall,
+    testing::scripted_lm::Reply,
 };
 
 use crate::{
     captured::Captured,
-    support::{ask, eventually, host, lm_server, load, own_process, start},
+    support::{ask, eventually, host, lm_server, lm_that_says, load, own_process, start},
 };
 
 /// What each of the programs says, as Rust has it.
 const REPLACED: &str = "half \u{fffd}";
-
-/// An LM that answers with this status and body.
-fn says(status: u16, body: &'static str) -> Lm {
-    Lm::new("openai/x")
-        .base_url("http://lm/v1")
-        .key("test-key")
-        .http(service_fn(move |_: LmRequest| async move {
-            let answer = http::Response::builder().status(status);
-            let answer = answer.header("content-type", "application/json");
-            Ok::<_, BoxError>(answer.body(Full::from(body))?)
-        }))
-}
 
 async fn of(host: &Host, function: &str) -> DspyService {
     load(host, &format!("surrogates:{function}"), "unused").await
@@ -68,7 +55,7 @@ async fn half_a_character_of_an_lm_costs_no_answer() {
     let half = r#"{"id": "1", "object": "chat.completion", "model": "x", "choices": [{"index": 0,
         "message": {"role": "assistant", "content":
         "[[ ## answer ## ]]\nhalf \ud83d\n\n[[ ## completed ## ]]"}, "finish_reason": "stop"}]}"#;
-    let load = host.load("question -> answer").lm(says(200, half));
+    let load = host.load("question -> answer").lm(lm_that_says(200, half));
     let answer = load.await.unwrap().oneshot(ask("?")).await.unwrap();
     assert_eq!(answer.outputs["answer"], REPLACED);
 }
@@ -76,7 +63,7 @@ async fn half_a_character_of_an_lm_costs_no_answer() {
 #[tokio::test]
 async fn half_a_character_in_a_providers_error_hides_no_status() {
     let host = host().await;
-    let lm = says(503, r#"{"error": {"message": "half \ud83d"}}"#);
+    let lm = lm_that_says(503, r#"{"error": {"message": "half \ud83d"}}"#);
     let qa = host.load("question -> answer").lm(lm).await.unwrap();
     let error = qa.oneshot(ask("?")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LmUnavailable, "{error}");

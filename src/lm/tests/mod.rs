@@ -3,6 +3,7 @@
 mod compose;
 mod departure;
 mod encoding;
+mod error_body;
 mod keys;
 mod limits;
 mod stack;

@@ -1,0 +1,246 @@
+//! What the body of a provider's error says beyond its status.
+//!
+//! Some providers tell only there that a quota is used up, how long to wait, or even that the answer
+//! is an error at all: gateways that have begun a 200 before they know.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::BoxError;
+
+use super::{LmBody, LmResponse, http::body, redact::Redact, status::BadStatus};
+
+/// No error is longer, and no padding before one.
+const MOST: usize = 64 * 1024;
+/// How far into the body `"error"` is looked for.
+const NEAR: usize = 1024;
+
+/// Codes and types of a quota that is used up. They come with a 429 too, and waiting does not help.
+const USED_UP: [&str; 4] = [
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "exceeded_current_quota_error",
+    "1113",
+];
+
+/// What an error's body says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct ErrorBody {
+    /// The status that it says this is.
+    pub(super) status: Option<StatusCode>,
+    /// After how long another try makes sense.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) used_up: bool,
+}
+
+impl ErrorBody {
+    pub(super) fn of(body: &[u8]) -> Self {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        // Google's streams are lists.
+        let error = body.get(0).unwrap_or(&body).get("error");
+        let error = error
+            .filter(|error| error.is_object())
+            .unwrap_or(&Value::Null);
+        let text = |name| match error.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => String::new(),
+        };
+        let (code, kind) = (text("code"), text("type"));
+        let status = code.parse().ok().filter(|code| (400..600).contains(code));
+        // `google.rpc.RetryInfo`.
+        let details = error.get("details").and_then(Value::as_array);
+        let delay = details.and_then(|details| {
+            let mut delays = details.iter().filter_map(|detail| detail.get("retryDelay"));
+            delays.next()?.as_str()?.strip_suffix('s')?.parse().ok()
+        });
+        Self {
+            status: status.and_then(|code| StatusCode::from_u16(code).ok()),
+            retry_after: delay.and_then(|delay| Duration::try_from_secs_f64(delay).ok()),
+            used_up: USED_UP.iter().any(|name| [&*code, &*kind].contains(name)),
+        }
+    }
+}
+
+/// The answer, if its body is not an error after all.
+///
+/// Only JSON is looked into, and it is read to its end only where it begins as an error does: nothing
+/// is held back of a stream of events, or of an answer.
+pub(super) async fn look(answer: LmResponse, redact: &Redact) -> Result<LmResponse, BadStatus> {
+    if !is_json(answer.headers()) {
+        return Ok(answer);
+    }
+    let (head, rest) = answer.into_parts();
+    let mut begun = Begun {
+        read: VecDeque::new(),
+        rest,
+    };
+    let mut text = BytesMut::new();
+    while text.trim_ascii_start().is_empty() && begun.more(&mut text).await {}
+    if begins_as_error(&text) {
+        while begun.more(&mut text).await {}
+        let error = ErrorBody::of(&text);
+        if let Some(status) = error.status {
+            return Err(BadStatus::in_body(head, status, &text, redact));
+        }
+    }
+    Ok(LmResponse::from_parts(head, body(begun)))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+    kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with(b"application/json"))
+}
+
+/// Whether an object that is called `error` comes soon. In a text of the model the quotes would be
+/// escaped.
+fn begins_as_error(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let text = &text[..text.len().min(NEAR)];
+    let name = b"\"error\"";
+    let found = text.windows(name.len()).position(|part| part == name);
+    let after = found.and_then(|at| {
+        text[at + name.len()..]
+            .trim_ascii_start()
+            .strip_prefix(b":")
+    });
+    after.is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))
+}
+
+/// A body of which some has been read.
+struct Begun {
+    read: VecDeque<Result<Frame<Bytes>, BoxError>>,
+    rest: LmBody,
+}
+
+impl Begun {
+    /// Reads on; false at the end, where it breaks, and where it is too long.
+    async fn more(&mut self, text: &mut BytesMut) -> bool {
+        if text.len() > MOST {
+            return false;
+        }
+        let Some(frame) = self.rest.frame().await else {
+            return false;
+        };
+        let ok = frame.is_ok();
+        if let Ok(Some(data)) = frame.as_ref().map(Frame::data_ref) {
+            text.extend_from_slice(data);
+        }
+        self.read.push_back(frame);
+        ok
+    }
+}
+
+impl Body for Begun {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.read.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.read.is_empty() {
+            self.rest.size_hint()
+        } else {
+            SizeHint::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> ErrorBody {
+        ErrorBody::of(body.as_bytes())
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_is_told_from_one_that_is_not() {
+        for body in [
+            r#"{"error":{"code":"insufficient_quota","type":"insufficient_quota"}}"#,
+            r#"{"error":{"code":null,"type":"insufficient_quota"}}"#,
+            r#"{"error":{"code":"billing_hard_limit_reached","message":"m"}}"#,
+        ] {
+            assert!(read(body).used_up, "{body}");
+        }
+        for body in [
+            r#"{"error":{"code":"rate_limit_exceeded","message":"insufficient_quota"}}"#,
+            r#"{"error":"insufficient_quota"}"#,
+            "insufficient_quota",
+            "",
+        ] {
+            assert_eq!(read(body), ErrorBody::default(), "{body}");
+        }
+    }
+
+    #[test]
+    fn googles_delay_is_read() {
+        let body = |delay: &str| {
+            format!(
+                r#"{{"error":{{"code":429,"details":[{{"@type":"x/google.rpc.Help"}},
+                    {{"@type":"x/google.rpc.RetryInfo","retryDelay":"{delay}"}}]}}}}"#
+            )
+        };
+        for (delay, seconds) in [("34s", Some(34.0)), ("0.5s", Some(0.5)), ("0s", Some(0.0))] {
+            let expected = seconds.map(Duration::from_secs_f64);
+            assert_eq!(read(&body(delay)).retry_after, expected);
+            assert_eq!(read(&format!("[{}]", body(delay))).retry_after, expected);
+        }
+        for nonsense in ["34", "s", "-1s", "NaNs", "1e300s", ""] {
+            assert_eq!(read(&body(nonsense)).retry_after, None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_one_of_an_error() {
+        for (code, status) in [
+            ("429", Some(429)),
+            ("\"402\"", Some(402)),
+            ("200", None),
+            ("1305", None),
+            ("4e2", None),
+            ("-429", None),
+        ] {
+            let body = format!(r#"{{"error":{{"code":{code}}}}}"#);
+            let status = status.map(|status| StatusCode::from_u16(status).expect("a status"));
+            assert_eq!(read(&body).status, status, "{code}");
+        }
+    }
+
+    #[test]
+    fn only_an_object_near_the_beginning_is_an_error() {
+        for (text, is) in [
+            (r#"{"error":{"code":429}}"#, true),
+            ("\n  \n{ \"id\": 1, \"error\" : {", true),
+            (r#"{"error":null,"output":[]}"#, false),
+            (r#"{"content":"{\"error\":{\"code\":429}}"}"#, false),
+            (r#"{"error":"a text"}"#, false),
+            ("", false),
+        ] {
+            assert_eq!(begins_as_error(text.as_bytes()), is, "{text}");
+        }
+        let far = format!("{}\"error\":{{", " x".repeat(NEAR));
+        assert!(!begins_as_error(far.as_bytes()));
+    }
+}

@@ -1,0 +1,168 @@
+//! Errors that only a body tells of, as layers around the LM and its program see them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use http_body_util::{Full, StreamBody};
+use tower::service_fn;
+
+use super::*;
+use crate::{Backoff, RetryLayer};
+
+const URL: &str = "http://lm/v1";
+const GOOD: &str = r#"{"choices":[]}"#;
+
+/// Answers with these, and then with the last of them; counts.
+fn says(answers: &'static [(u16, &'static str)]) -> (LmHandle, Arc<AtomicU32>) {
+    let sent = Arc::new(AtomicU32::new(0));
+    let count = sent.clone();
+    let service = service_fn(move |_: LmRequest| {
+        let n = count.fetch_add(1, Ordering::Relaxed) as usize;
+        let (status, body) = answers[n.min(answers.len() - 1)];
+        async move {
+            let answer = Response::builder().status(status);
+            let answer = answer.header("content-type", "application/json; charset=utf-8");
+            Ok::<_, BoxError>(answer.body(Full::<Bytes>::from(body))?)
+        }
+    });
+    let retry = RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO));
+    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
+    let lm = lm.layer(retry).connect().expect("it is complete");
+    (lm, sent)
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_asked_for_once() {
+    let used_up = r#"{"error":{"message":"m","type":"insufficient_quota"}}"#;
+    let billing = r#"{"error":{"message":"m","code":"billing_hard_limit_reached"}}"#;
+    for (lm, sent) in [
+        says(Box::leak(Box::new([(429, used_up)]))),
+        says(Box::leak(Box::new([(429, billing)]))),
+        says(&[(402, "{}")]),
+    ] {
+        let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
+        assert!([402, 429].contains(&answer.status().as_u16()));
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_a_body_asks_for_is_kept() {
+    const LATER: &str = r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[
+        {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"33.2s"}]}}"#;
+    let (lm, sent) = says(&[(429, LATER), (200, GOOD)]);
+    let began = tokio::time::Instant::now();
+    let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
+    assert_eq!(
+        (answer.status().as_u16(), sent.load(Ordering::Relaxed)),
+        (200, 2)
+    );
+    assert_eq!(began.elapsed(), Duration::from_millis(33_200));
+
+    let (lm, sent) = says(&[(429, LATER)]);
+    let mut request = request(URL, "x", false);
+    request.context_mut().limit(Deadline::within(5 * SECOND));
+    let answer = lm.send(request).await.expect("an answer");
+    assert_eq!(
+        (answer.status().as_u16(), sent.load(Ordering::Relaxed)),
+        (429, 1)
+    );
+    // For what reads headers alone.
+    assert_eq!(answer.headers()["retry-after"], "34");
+    assert_eq!(text(answer.into_body()).await.as_deref(), Ok(LATER));
+}
+
+#[tokio::test]
+async fn an_error_in_the_body_of_a_200_is_tried_again_as_its_status_is() {
+    const BUSY: &str = r#"
+
+        {"error":{"code":429,"message":"slow down"},"user_id":"u"}"#;
+    let (lm, sent) = says(&[(200, BUSY), (200, BUSY), (200, GOOD)]);
+    let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
+    assert_eq!(sent.load(Ordering::Relaxed), 3);
+    assert_eq!(text(answer.into_body()).await.as_deref(), Ok(GOOD));
+
+    // What is left is the answer that it was.
+    let (lm, sent) = says(&[(200, BUSY)]);
+    let (request, log) = with_log(request(URL, "x", false));
+    let answer = lm.send(request).await.expect("an answer");
+    assert_eq!(
+        (answer.status().as_u16(), sent.load(Ordering::Relaxed)),
+        (200, 3)
+    );
+    assert_eq!(text(answer.into_body()).await.as_deref(), Ok(BUSY));
+    assert_eq!(outcomes(&log), [LmOutcome::Answered; 3]);
+}
+
+#[tokio::test]
+async fn an_error_in_the_body_of_a_200_that_is_ours_is_asked_for_once() {
+    for (lm, sent) in [
+        says(&[(200, r#"{"error":{"code":400,"message":"m"}}"#)]),
+        says(&[(200, r#"{"error":{"code":402,"message":"m"}}"#)]),
+        says(&[(200, r#"{"error":{"code":429,"type":"insufficient_quota"}}"#)]),
+    ] {
+        let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_error_passes_as_it_is() {
+    for body in [
+        r#"{"error":null,"output":[]}"#,
+        r#"{"error":{"code":200}}"#,
+        r#"{"content":"{\"error\":{\"code\":429}}"}"#,
+        r#"{"error":{"#,
+        "",
+        " ",
+    ] {
+        let (lm, sent) = says(Box::leak(Box::new([(200, body)])));
+        let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
+        assert_eq!(text(answer.into_body()).await.as_deref(), Ok(body));
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+    }
+}
+
+/// An answer of this type that begins like that and then breaks off.
+fn breaks(kind: &'static str, begins: &'static [&'static str]) -> LmHandle {
+    let service = service_fn(move |_: LmRequest| async move {
+        let pieces = begins
+            .iter()
+            .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))));
+        let frames = pieces.chain([Err(BoxError::from("broken"))]);
+        let frames = StreamBody::new(futures_util::stream::iter(frames));
+        Ok::<_, BoxError>(
+            Response::builder()
+                .header("content-type", kind)
+                .body(frames)?,
+        )
+    });
+    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
+    lm.connect().expect("it is complete")
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_has_begun_all_the_same() {
+    for begins in [
+        &[][..],
+        &[" "],
+        &["{\"error\":{", "\"code\":429"],
+        &["{\"id\":1", "}"],
+    ] {
+        for kind in ["application/json", "text/event-stream"] {
+            let lm = breaks(kind, begins);
+            let (request, log) = with_log(request(URL, "x", false));
+            let mut body = lm.send(request).await.expect("a head").into_body();
+            for piece in begins {
+                let frame = body.frame().await.expect("a piece").expect("a piece");
+                assert_eq!(frame.into_data().expect("data"), piece);
+            }
+            let end = body.frame().await.expect("an end");
+            assert!(end.is_err());
+            assert_eq!(outcomes(&log), [LmOutcome::Failed]);
+        }
+    }
+}
