@@ -27,7 +27,7 @@ impl Counts {
     }
 
     fn update(&mut self, usage: &Value) {
-        let count = |names: &[&str]| names.iter().find_map(|name| usage.get(name)?.as_u64());
+        let count = |names: &[&str]| names.iter().find_map(|name| count(usage.get(name)?));
         let prompt = count(&["prompt_tokens", "input_tokens", "promptTokenCount"]);
         let completion = count(&["completion_tokens", "output_tokens", "candidatesTokenCount"]);
         let total = count(&["total_tokens", "totalTokenCount"]);
@@ -35,6 +35,17 @@ impl Counts {
         self.completion = completion.or(self.completion);
         self.total = total.or(self.total);
     }
+}
+
+/// A count of tokens; some write it as a fraction. `None` for what no answer can have cost: added up,
+/// it would hide all others.
+fn count(value: &Value) -> Option<u64> {
+    const MOST: u64 = 1 << 53;
+    let whole = value.as_u64().or_else(|| {
+        let count = value.as_f64().filter(|count| *count >= 0.0)?;
+        Some(count as u64)
+    });
+    whole.filter(|count| *count <= MOST)
 }
 
 #[derive(Debug, Default)]
@@ -175,6 +186,32 @@ mod tests {
             "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":15}}\n\n",
         );
         assert_eq!(counts(anthropic), (Some(25), Some(15), Some(40)));
+    }
+
+    #[test]
+    fn a_count_may_be_written_as_a_fraction() {
+        let counted = r#"{"usage": {"prompt_tokens": 9.0, "completion_tokens": 1.2e1}}"#;
+        assert_eq!(counts(counted), (Some(9), Some(12), Some(21)));
+    }
+
+    #[test]
+    fn what_no_answer_can_have_cost_is_no_count() {
+        for absurd in [
+            "18446744073709551615",
+            "9007199254740993",
+            "1e300",
+            "-1",
+            "-0.5",
+            "\"9\"",
+            "null",
+            "NaN",
+        ] {
+            let counted =
+                format!(r#"{{"usage": {{"prompt_tokens": {absurd}, "input_tokens": 7}}}}"#);
+            // What is no JSON at all is not read.
+            let expected = (absurd != "NaN").then_some(7);
+            assert_eq!(counts(&counted), (expected, None, None), "{absurd}");
+        }
     }
 
     #[test]
