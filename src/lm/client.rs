@@ -14,6 +14,7 @@ use super::{
     departure::{Departing, Departure},
     http::body,
     provider::LmConfigError,
+    proxy,
 };
 
 /// An HTTP client as a tower service: HTTP/1.1, or HTTP/2 where TLS offers it, over a pool of
@@ -36,7 +37,9 @@ impl LmClient {
     /// A client that gives up on a connection after `connect`; on none, if that is `None`.
     ///
     /// # Errors
-    /// If TLS cannot be set up, as without any root certificate on the system.
+    /// If TLS cannot be set up, as without any root certificate on the system; and if one of the
+    /// variables `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` that it goes by names no proxy that it
+    /// can use: those of HTTP and of SOCKS.
     pub fn new(connect: Option<Duration>) -> Result<Self, LmConfigError> {
         let mut client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -46,6 +49,9 @@ impl LmClient {
             .tcp_nodelay(true);
         if let Some(limit) = connect {
             client = client.connect_timeout(limit);
+        }
+        if !proxy::any()? {
+            client = client.no_proxy();
         }
         let client = client.build().map_err(|error| LmConfigError::Client {
             reason: super::redact::Redact::default().error(&error),

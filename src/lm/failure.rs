@@ -27,7 +27,7 @@ pub enum LmFailureKind {
     Refused,
     /// The connection ended, or broke, before the answer was complete.
     Read,
-    /// What came was no HTTP.
+    /// What came was no HTTP, or not encoded as its head says.
     Protocol,
     /// A failure that this crate knows nothing about.
     Other,

@@ -36,6 +36,7 @@ mod key;
 mod keyed;
 mod limits;
 mod provider;
+mod proxy;
 mod redact;
 mod status;
 #[cfg(all(test, feature = "test-util"))]

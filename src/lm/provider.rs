@@ -163,6 +163,35 @@ pub enum LmConfigError {
         /// The URL.
         url: String,
     },
+    /// The base URL holds credentials.
+    #[error(
+        "the base URL of `{host}` holds credentials, which would show up wherever the URL does; \
+         take them out, and give the key by `Lm::key` or `Lm::key_env`"
+    )]
+    UrlCredentials {
+        /// What comes after them.
+        host: String,
+    },
+    /// The base URL has a query.
+    #[error(
+        "the base URL `{url}` has a query, behind which no path can follow; leave it out, and add \
+         it to each request by a layer, `Lm::layer`"
+    )]
+    UrlQuery {
+        /// The URL without it.
+        url: String,
+    },
+    /// A variable names a proxy that cannot be used.
+    #[error(
+        "the proxy in ${variable} cannot be used: {problem}; set it to a URL such as \
+         `http://host:3128` or `socks5h://host:1080`, or unset it"
+    )]
+    Proxy {
+        /// The variable.
+        variable: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The HTTP client could not be made.
     #[error("no HTTP client could be made: {reason}")]
     Client {
@@ -213,12 +242,19 @@ pub(super) fn lock(lm: &Lm) -> Result<Lock, LmConfigError> {
         }
     };
     let uri = url.parse::<Uri>().ok();
-    // Credentials in a URL would show up wherever the URL does.
-    let uri = uri.filter(|uri| !uri.authority().is_some_and(|a| a.as_str().contains('@')));
     let origin = uri.as_ref().and_then(Origin::of);
-    let origin = origin.ok_or_else(|| LmConfigError::BadUrl {
-        url: shown(url).into(),
-    })?;
+    let (Some(uri), Some(origin)) = (uri, origin) else {
+        let url = shown(url).into();
+        return Err(LmConfigError::BadUrl { url });
+    };
+    if uri.authority().is_some_and(|at| at.as_str().contains('@')) {
+        let host = shown(url).into();
+        return Err(LmConfigError::UrlCredentials { host });
+    }
+    if uri.query().is_some() {
+        let url = shown(url).into();
+        return Err(LmConfigError::UrlQuery { url });
+    }
     let key = key(lm, known.map_or(&[], |known| known.variables))?;
     let origin = Some(origin);
     Ok(Lock { key, origin })
@@ -345,6 +381,20 @@ mod tests {
         let lock = lock(&lm.base_url("http://127.0.0.1:9/v1")).expect("an address");
         let origin = lock.origin.map(|origin| origin.to_string());
         assert_eq!(origin.as_deref(), Some("http://127.0.0.1:9"));
+    }
+
+    #[test]
+    fn what_a_url_may_not_have_is_named() {
+        let error = |url: &str| {
+            let lm = Lm::new("openai/x").key("k").base_url(url);
+            lock(&lm).expect_err("it has more than it may").to_string()
+        };
+        let credentials = error("https://me:secret@host/v1");
+        assert!(credentials.contains("credentials"), "{credentials}");
+        assert!(!credentials.contains("secret"), "{credentials}");
+        let query = error("https://host/v1?api-version=secret");
+        assert!(query.contains("`https://host/v1` has a query"), "{query}");
+        assert!(!query.contains("secret"), "{query}");
     }
 
     #[test]

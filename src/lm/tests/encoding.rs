@@ -66,7 +66,7 @@ async fn what_was_compressed_unasked_is_read() {
         ("gzip", [gzip(&ANSWER[..20]), gzip(&ANSWER[20..])].concat()),
         ("deflate", zlib(ANSWER)),
         ("deflate", raw(ANSWER)),
-        ("identity, deflate, gzip", gzip(&zlib(ANSWER))),
+        ("identity, deflate, gzip", gzip(zlib(ANSWER))),
     ];
     for (encoding, bytes) in encodings {
         for at_once in [1, 7, 10_000] {
@@ -129,7 +129,7 @@ async fn an_error_that_was_compressed_is_read() {
 
 #[tokio::test]
 async fn what_cannot_be_decoded_is_said_so() {
-    let mut broken = gzip(&ANSWER.repeat(100));
+    let mut broken = gzip(ANSWER.repeat(100));
     let middle = broken.len() / 2;
     broken[middle] ^= 0xff;
     let mut broken_zlib = zlib(ANSWER);

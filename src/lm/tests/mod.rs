@@ -6,6 +6,7 @@ mod encoding;
 mod error_body;
 mod keys;
 mod limits;
+mod proxy;
 mod stack;
 mod time_left;
 mod tls;
