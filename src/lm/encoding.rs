@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status, write::MultiGzDecoder};
 use http::{
-    HeaderMap,
+    HeaderMap, HeaderValue,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
 };
 use http_body::{Body, Frame};
@@ -28,14 +28,24 @@ use super::{
 /// How much is decoded at once: it may become a thousand times as much.
 const PIECE: usize = 4 * 1024;
 
-/// The answer without its content codings.
+/// The answer without its content codings. One that the request asked for, by its `accept-encoding`,
+/// and that is not known here is left to who asked.
 ///
 /// # Errors
 /// If it has one that is not known, and its status does not say more than its body would.
-pub(super) fn decode(answer: LmResponse) -> Result<LmResponse, LmFailure> {
+pub(super) fn decode(
+    answer: LmResponse,
+    asked: Option<&HeaderValue>,
+) -> Result<LmResponse, LmFailure> {
+    let asks_for = |coding: &str| {
+        let asked = asked.map(HeaderValue::as_bytes).unwrap_or_default();
+        let mut codings = asked.split(|byte| matches!(byte, b',' | b';' | b' '));
+        codings.any(|asked| asked.eq_ignore_ascii_case(coding.as_bytes()))
+    };
     let codings = match codings(answer.headers()) {
         Ok(codings) => codings,
         Err(_) if answer.status().as_u16() >= 400 => return Ok(answer),
+        Err(unknown) if asks_for(&unknown) => return Ok(answer),
         Err(unknown) => {
             let message = format!(
                 "the answer is encoded as `{unknown}`, which no request asks for; `gzip` and \

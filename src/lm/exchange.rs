@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, header::ACCEPT_ENCODING};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service};
@@ -71,6 +71,7 @@ async fn exchange(
     let record = Record::begin(&request, &shared.provider, &shared.model);
     let mut record = Traced::begin(record, &request, &shared);
     let to = Origin::of(request.uri());
+    let asked = request.headers().get(ACCEPT_ENCODING).cloned();
     let timeout = request.extensions().get().map(|ReadTimeout(limit)| *limit);
     let earlier = |own: Option<Duration>| own.into_iter().chain(timeout).min();
     let keyed = match &shared.keys {
@@ -129,7 +130,7 @@ async fn exchange(
         }
     };
     record.status(answer.status());
-    let answer = match encoding::decode(answer) {
+    let answer = match encoding::decode(answer, asked.as_ref()) {
         Ok(answer) => answer,
         Err(failure) => {
             record.finish(LmOutcome::Failed);
