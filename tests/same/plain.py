@@ -130,7 +130,7 @@ def typed(program: Any, form: str, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> Any:
-    """The answer as JSON. An image or the like is its fields, not the text that it is in a prompt."""
+    """The answer as JSON. An image is its fields, not the text that stands for it in a prompt."""
     if isinstance(value, dict):
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):

@@ -9,9 +9,14 @@ qa = dspy.Predict("question -> answer")
 
 
 def asks(model: str, **options):
-    predict = dspy.Predict("question -> answer")
-    predict.set_lm(dspy.LM(model, **{**LM, **options}))
-    return predict
+    """A factory of a predictor with an LM of its own."""
+
+    def program() -> dspy.Predict:
+        predict = dspy.Predict("question -> answer")
+        predict.set_lm(dspy.LM(model, **{**LM, **options}))
+        return predict
+
+    return program
 
 
 anthropic = asks("anthropic/claude-sonnet-4-5")
@@ -55,7 +60,7 @@ class Handles(dspy.Module):
 class HandlesLitellm(Handles):
     def __init__(self):
         super().__init__()
-        self.predict = litellm
+        self.predict = litellm()
 
 
 class Falls(dspy.Module):

@@ -44,7 +44,7 @@ class WithSources(dspy.Signature):
 
 
 class Complexity(dspy.Signature):
-    code: dspy.Code["python"] = dspy.InputField()
+    code: dspy.Code["python"] = dspy.InputField()  # noqa: F821
     result: str = dspy.OutputField()
 
 

@@ -3,12 +3,16 @@
 import dspy
 
 
-def asks(model: str = "openai/gpt-4o-mini", signature="question -> answer", **options):
-    """A predictor with an LM of its own."""
-    options = {"api_key": "sk-option", "api_base": "http://lm.test/v1", **options}
-    predict = dspy.Predict(signature)
-    predict.set_lm(dspy.LM(model, **options))
-    return predict
+def asks(model: str = "openai/gpt-4o-mini", **options):
+    """A factory of a predictor with an LM of its own."""
+
+    def program() -> dspy.Predict:
+        predict = dspy.Predict("question -> answer")
+        address = {"api_key": "sk-option", "api_base": "http://lm.test/v1"}
+        predict.set_lm(dspy.LM(model, **{**address, **options}))
+        return predict
+
+    return program
 
 
 temperature = asks(temperature=0.3)
@@ -90,7 +94,7 @@ class PerCall(dspy.Module):
 
     def __init__(self):
         super().__init__()
-        self.predict = asks(temperature=0.1)
+        self.predict = asks(temperature=0.1)()
 
     async def aforward(self, question: str):
         return await self.predict.acall(
@@ -98,5 +102,7 @@ class PerCall(dspy.Module):
         )
 
 
-per_predictor = asks()
-per_predictor.update_config(temperature=0.4, max_tokens=33)
+def per_predictor() -> dspy.Predict:
+    predict = asks()()
+    predict.update_config(temperature=0.4, max_tokens=33)
+    return predict

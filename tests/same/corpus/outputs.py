@@ -65,7 +65,7 @@ class Write(dspy.Signature):
     """Write a program."""
 
     question: str = dspy.InputField()
-    code: dspy.Code["java"] = dspy.OutputField()
+    code: dspy.Code["java"] = dspy.OutputField()  # noqa: F821
 
 
 class Pick(dspy.Signature):

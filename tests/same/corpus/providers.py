@@ -16,10 +16,16 @@ ADDRESS = "http://lm.test"
 
 
 def asks(model: str, path: str = "/v1", **options):
-    predict = dspy.Predict("question -> answer")
-    options = {"api_key": "sk-provider", "api_base": ADDRESS + path, **options}
-    predict.set_lm(dspy.LM(model, temperature=0.5, max_tokens=64, **options))
-    return predict
+    """A factory of a predictor with an LM of its own."""
+
+    def program() -> dspy.Predict:
+        predict = dspy.Predict("question -> answer")
+        address = {"api_key": "sk-provider", "api_base": ADDRESS + path}
+        own = {**address, "temperature": 0.5, "max_tokens": 64, **options}
+        predict.set_lm(dspy.LM(model, **own))
+        return predict
+
+    return program
 
 
 openai = asks("openai/gpt-4o-mini")

@@ -36,6 +36,10 @@ fn compare(place: &str, plain: &Value, hosted: &Value, found: &mut Vec<String>) 
                 compare(&format!("{place}/{n}"), plain, hosted, found);
             }
         }
+        (Value::Array(plain), Value::Array(hosted)) => {
+            let (plain, hosted) = (plain.len(), hosted.len());
+            found.push(format!("{place}: plain {plain}, host {hosted} of them"));
+        }
         _ if plain == hosted => {}
         (Value::String(plain), Value::String(hosted)) => {
             let (plain, hosted) = part(plain, hosted);

@@ -27,8 +27,6 @@ pub(super) enum Side {
 }
 
 impl Side {
-    pub(super) const ALL: [Self; 3] = [Self::Loop, Self::Threads, Self::Worker];
-
     /// As in the paths of its requests.
     pub(super) const fn name(self) -> &'static str {
         match self {

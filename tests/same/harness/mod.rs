@@ -73,13 +73,15 @@ pub(crate) async fn run(only: &str) -> Report {
     for row in &rows {
         let runs: Vec<_> = plain.iter().filter(|run| run.row == row.name).collect();
         let natural = plain::natural(&runs);
-        for side in Side::ALL {
+        let run = async |side: Side| {
             let form = side.form(natural.form);
-            let Some(expected) = runs.iter().find(|run| run.form == form) else {
-                continue;
-            };
-            let wrapped = form != natural.form;
-            let hosted = hosts.run(side, row, &server, wrapped).await;
+            let expected = runs.iter().find(|run| run.form == form)?;
+            let hosted = hosts.run(side, row, &server, form != natural.form).await;
+            Some((side, expected, hosted))
+        };
+        let embedded = async { [run(Side::Loop).await, run(Side::Threads).await] };
+        let (embedded, worker) = tokio::join!(embedded, run(Side::Worker));
+        for (side, expected, hosted) in embedded.into_iter().chain([worker]).flatten() {
             report.compared(row, side, expected, &hosted, &server);
         }
     }
