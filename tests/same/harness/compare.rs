@@ -55,18 +55,24 @@ fn compare(place: &str, plain: &Value, hosted: &Value, found: &mut Vec<String>) 
 
 /// Two texts from a little before the place where they part.
 fn part<'a>(plain: &'a str, hosted: &'a str) -> (&'a str, &'a str) {
-    let same = plain.bytes().zip(hosted.bytes());
-    let same = same.take_while(|(one, other)| one == other).count();
-    let start = same.saturating_sub(30);
-    let from = |text: &'a str| &text[text.floor_char_boundary(start)..];
-    (from(plain), from(hosted))
+    const BEFORE: usize = 30;
+    let both = plain.chars().zip(hosted.chars());
+    let same = both.take_while(|(one, other)| one == other).count();
+    let start = plain.char_indices().nth(same.saturating_sub(BEFORE));
+    // What they have in common is as long in both.
+    let start = start.map_or(0, |(start, _)| start);
+    (&plain[start..], &hosted[start..])
 }
 
 fn short(value: &Value) -> String {
-    let mut text = value.to_string();
-    if text.len() > 160 {
-        text.truncate(text.floor_char_boundary(160));
-        text.push_str("..");
+    clipped(&value.to_string(), 160)
+}
+
+/// The first `most` characters of a text.
+pub(super) fn clipped(text: &str, most: usize) -> String {
+    let mut short: String = text.chars().take(most).collect();
+    if short.len() < text.len() {
+        short.push_str("..");
     }
-    text
+    short
 }

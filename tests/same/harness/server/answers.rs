@@ -2,8 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Dialect, Told, prompt};
-use crate::harness::corpus::{Reply, ToolCall};
+use super::{
+    Dialect, Told,
+    contents::{blocks, choice, choices, embeddings, output, parts},
+    events::events,
+    failures::failure,
+    prompt,
+};
+use crate::harness::corpus::Reply;
 
 /// An answer's body and the tokens that it tells of.
 #[derive(Debug)]
@@ -131,156 +137,5 @@ fn success(dialect: Dialect, path: &str, asked: &Value, reply: &Reply, number: u
             "meta": {"billed_units": {"input_tokens": prompt, "output_tokens": completion}},
         }),
         Dialect::Unknown => json!({"error": {"message": format!("no such path: {path}")}}),
-    }
-}
-
-/// As many as the request asks for.
-fn choices(asked: &Value, choice: impl Fn(u64) -> Value) -> Value {
-    (0..asked["n"].as_u64().unwrap_or(1)).map(choice).collect()
-}
-
-fn choice(asked: &Value, number: u64, text: &str, reply: &Reply) -> Value {
-    let mut message = json!({"role": "assistant", "content": text});
-    if let Some(reasoning) = &reply.reasoning {
-        message["reasoning_content"] = json!(reasoning);
-    }
-    if !reply.tool_calls.is_empty() {
-        if text.is_empty() {
-            message["content"] = Value::Null;
-        }
-        let calls = reply.tool_calls.iter().enumerate().map(|(n, call)| {
-            json!({"id": format!("call-{n}"), "type": "function", "function": {
-                "name": call.name, "arguments": arguments(call),
-            }})
-        });
-        message["tool_calls"] = calls.collect();
-    }
-    let end = if reply.tool_calls.is_empty() {
-        "stop"
-    } else {
-        "tool_calls"
-    };
-    let mut choice = json!({"index": number, "finish_reason": end, "message": message});
-    if asked["logprobs"] == true {
-        let token = json!({"token": "an", "logprob": -0.5, "bytes": [97, 110], "top_logprobs": []});
-        choice["logprobs"] = json!({"content": [token]});
-    }
-    choice
-}
-
-/// The items of a response of OpenAI's Responses API.
-fn output(text: &str, reply: &Reply) -> Vec<Value> {
-    let mut items = Vec::new();
-    if let Some(reasoning) = &reply.reasoning {
-        items.push(json!({"type": "reasoning", "id": "rs-0", "summary": [
-            {"type": "summary_text", "text": reasoning},
-        ]}));
-    }
-    if !text.is_empty() {
-        items.push(json!({
-            "type": "message", "id": "item-0", "role": "assistant", "status": "completed",
-            "content": [{"type": "output_text", "text": text, "annotations": []}],
-        }));
-    }
-    for (n, call) in reply.tool_calls.iter().enumerate() {
-        items.push(json!({
-            "type": "function_call", "id": format!("fc-{n}"), "call_id": format!("call-{n}"),
-            "name": call.name, "arguments": arguments(call), "status": "completed",
-        }));
-    }
-    items
-}
-
-/// The blocks of a message of Anthropic's.
-fn blocks(text: &str, reply: &Reply) -> Vec<Value> {
-    let mut blocks = Vec::new();
-    if let Some(reasoning) = &reply.reasoning {
-        blocks.push(json!({"type": "thinking", "thinking": reasoning, "signature": "c2ln"}));
-    }
-    if !text.is_empty() {
-        let mut block = json!({"type": "text", "text": text});
-        if !reply.citations.is_empty() {
-            let citations = reply.citations.iter().map(|cited| {
-                json!({
-                    "type": "char_location", "cited_text": cited, "document_index": 0,
-                    "document_title": "Title", "start_char_index": 0,
-                    "end_char_index": cited.len(),
-                })
-            });
-            block["citations"] = citations.collect();
-        }
-        blocks.push(block);
-    }
-    for (n, call) in reply.tool_calls.iter().enumerate() {
-        blocks.push(json!({
-            "type": "tool_use", "id": format!("call-{n}"), "name": call.name, "input": call.args,
-        }));
-    }
-    blocks
-}
-
-/// The parts of a content of Gemini's.
-fn parts(text: &str, reply: &Reply) -> Vec<Value> {
-    let mut parts = Vec::new();
-    if let Some(reasoning) = &reply.reasoning {
-        parts.push(json!({"text": reasoning, "thought": true}));
-    }
-    if !text.is_empty() {
-        parts.push(json!({"text": text}));
-    }
-    for call in &reply.tool_calls {
-        parts.push(json!({"functionCall": {"name": call.name, "args": call.args}}));
-    }
-    parts
-}
-
-fn arguments(call: &ToolCall) -> String {
-    Value::Object(call.args.clone()).to_string()
-}
-
-/// A vector for each text: its length and its first letter, so that texts differ.
-fn embeddings(input: &Value) -> Vec<Value> {
-    let texts = match input {
-        Value::Array(texts) => texts.clone(),
-        text => vec![text.clone()],
-    };
-    let vectors = texts.iter().enumerate().map(|(n, text)| {
-        let text = text.as_str().unwrap_or_default();
-        let first = text.bytes().next().unwrap_or(0);
-        let vector = [text.len() as f64 / 100.0, f64::from(first) / 256.0, 0.25];
-        json!({"object": "embedding", "index": n, "embedding": vector})
-    });
-    vectors.collect()
-}
-
-fn failure(dialect: Dialect, status: u16) -> Value {
-    let message = format!("scripted failure {status}");
-    match dialect {
-        Dialect::Anthropic => json!({
-            "type": "error", "error": {"type": anthropic_error(status), "message": message},
-        }),
-        Dialect::Gemini => json!({
-            "error": {"code": status, "message": message, "status": "UNKNOWN"},
-        }),
-        Dialect::BedrockConverse => json!({"message": message}),
-        Dialect::OllamaChat | Dialect::OllamaGenerate | Dialect::OllamaEmbed => {
-            json!({"error": message})
-        }
-        _ => json!({
-            "error": {"message": message, "type": "scripted", "param": null, "code": null},
-        }),
-    }
-}
-
-const fn anthropic_error(status: u16) -> &'static str {
-    match status {
-        400 => "invalid_request_error",
-        401 => "authentication_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        529 => "overloaded_error",
-        _ => "api_error",
     }
 }

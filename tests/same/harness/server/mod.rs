@@ -3,7 +3,11 @@
 //! A base URL is `http://127.0.0.1:PORT/<side>/<row>` and what the provider's own has behind it.
 
 mod answers;
+mod contents;
 mod dialect;
+mod events;
+mod failures;
+mod gzip;
 mod prompt;
 mod seen;
 mod sigv4;
@@ -127,6 +131,8 @@ async fn handle(State(state): State<Arc<Records>>, request: Request) -> Response
     let asked = seen.body.clone();
     let (number, reply) = state.reply(side, row, seen);
     let answer = Answer::new(dialect, rest, &asked, &reply, number as u64);
+    // A client that does not wait so long is told nothing.
+    sleep(Duration::from_secs_f64(reply.delay)).await;
     if !reply.cut {
         state.with(side, row, |visit| {
             visit.told.prompt += answer.told.prompt;
@@ -140,7 +146,7 @@ fn respond(answer: Answer, reply: &Reply) -> Response<Body> {
     let status = StatusCode::from_u16(reply.status.unwrap_or(200)).expect("a status");
     let mut response = Response::builder()
         .status(status)
-        .header("content-type", "application/json");
+        .header("content-type", answer.content_type);
     for (name, value) in &reply.headers {
         response = response.header(name, value);
     }
@@ -151,6 +157,9 @@ fn respond(answer: Answer, reply: &Reply) -> Response<Body> {
             sleep(Duration::from_millis(50)).await;
             Err(io::Error::other("the reply is cut"))
         })))
+    } else if reply.gzip {
+        response = response.header("content-encoding", "gzip");
+        Body::from(gzip::stored(answer.body.as_bytes()))
     } else {
         Body::from(answer.body)
     };

@@ -4,6 +4,7 @@ use axum::http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::sigv4;
+use crate::harness::compare::clipped;
 
 /// Headers of a connection and not of an LM call; a client may send them as it likes.
 const CONNECTION: [&str; 6] = [
@@ -94,11 +95,7 @@ impl Seen {
             }
         }
         let headers = Value::Object(self.headers.clone());
-        let mut line = format!("{} {} {headers} {body}", self.method, self.target);
-        if line.len() > 900 {
-            let end = line.floor_char_boundary(900);
-            line.truncate(end);
-        }
-        line
+        let line = format!("{} {} {headers} {body}", self.method, self.target);
+        clipped(&line, 900)
     }
 }
