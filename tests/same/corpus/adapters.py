@@ -56,7 +56,6 @@ two_step = With(
         dspy.LM("openai/gpt-4o", api_key="sk-extractor", api_base="http://lm.test/v1")
     )
 )
-two_adapters = dspy.Predict("note -> title, keywords: list[str]")
 
 
 class Both(dspy.Module):

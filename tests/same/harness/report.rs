@@ -118,9 +118,10 @@ impl Report {
         self.unreasoned(|side| !side.outcome.is_empty() || side.usage.is_some())
     }
 
-    /// Requests that reached the server and that the host did not count.
+    /// Requests that reached the server and that the host did not count, for no stated reason.
     pub(crate) fn past_host(&self) -> usize {
-        let sides = self.rows.iter().flat_map(|row| &row.sides);
+        let rows = self.rows.iter().filter(|row| row.reason.is_none());
+        let sides = rows.flat_map(|row| &row.sides);
         sides.map(|side| side.past_host).sum()
     }
 
