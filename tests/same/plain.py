@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import inspect
 import json
+import re
 import sys
 from typing import Any
 
@@ -93,14 +94,29 @@ def outcome(loop: Any, program: Any, form: str, inputs: dict[str, Any]) -> dict[
         fields = dict(answer.items()) if isinstance(answer, dspy.Prediction) else answer
         return {"outputs": to_json(fields)}
     except Exception as error:
-        return {
-            "error": {
-                "type": type(error).__name__,
-                "status": getattr(error, "status", None),
-                "retry_after": getattr(error, "retry_after", None),
-                "message": str(error)[:400],
-            }
-        }
+        return {"error": failure(error), "wrapped": failure(wrapped(error))}
+
+
+def failure(error: BaseException | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    return {
+        "type": type(error).__name__,
+        "status": getattr(error, "status", None),
+        "retry_after": getattr(error, "retry_after", None),
+        "message": to_json(str(error)[:400]),
+    }
+
+
+def wrapped(error: BaseException) -> dspy.LMError | None:
+    """The failure of an LM that another exception wraps: a caller may be told of it instead."""
+    inner = [*getattr(error, "exceptions", ()), error.__cause__, error.__context__]
+    for one in inner:
+        if one is not None:
+            found = one if isinstance(one, dspy.LMError) else wrapped(one)
+            if found is not None:
+                return found
+    return None
 
 
 def typed(program: Any, form: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +127,11 @@ def typed(program: Any, form: str, inputs: dict[str, Any]) -> dict[str, Any]:
         # From the class: DSPy warns where a module's own is asked for.
         called = type(program).aforward if form == "async" else type(program).forward
         called = called.__get__(program)
-    parameters = inspect.signature(called, eval_str=True).parameters
+    try:
+        parameters = inspect.signature(called, eval_str=True).parameters
+    except NameError:
+        # An annotation that only a type checker knows.
+        return inputs
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         signature = getattr(program, "signature", None) or program.predictors()[0].signature
         annotations = {name: info.annotation for name, info in signature.input_fields.items()}
@@ -122,7 +142,7 @@ def typed(program: Any, form: str, inputs: dict[str, Any]) -> dict[str, Any]:
             if parameter.annotation is not parameter.empty
         }
     return {
-        name: TypeAdapter(annotations[name]).validate_python(value)
+        name: TypeAdapter(annotations[name]).validate_json(json.dumps(value))
         if name in annotations and annotations[name] is not str
         else value
         for name, value in inputs.items()
@@ -137,6 +157,9 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, dspy.Type) and isinstance(value.format(), list):
         return {name: to_json(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, str):
+        # JSON that Rust reads has no half of a surrogate pair.
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
     return to_jsonable_python(value)
 
 

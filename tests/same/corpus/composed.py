@@ -102,14 +102,44 @@ class Asyncified(dspy.Module):
 
 
 class Streamed(dspy.Module):
-    """A program that streams to nobody: its last chunk is the prediction."""
+    """A program that streams: its last chunk is the prediction."""
 
     def __init__(self):
         super().__init__()
         self.predict = dspy.Predict("question -> answer")
 
     async def aforward(self, question: str):
-        last = None
-        async for chunk in dspy.streamify(self.predict)(question=question):
+        last, texts = None, []
+        listener = dspy.streaming.StreamListener(signature_field_name="answer")
+        stream = dspy.streamify(self.predict, stream_listeners=[listener])
+        async for chunk in stream(question=question):
+            if isinstance(chunk, dspy.streaming.StreamResponse):
+                texts.append(chunk.chunk)
             last = chunk
-        return last
+        return dspy.Prediction(answer=last.answer, streamed="".join(texts))
+
+
+ensemble = dspy.teleprompt.Ensemble(reduce_fn=dspy.majority).compile(
+    [dspy.Predict("question -> answer", temperature=n / 10) for n in range(3)]
+)
+
+
+class Ensembled(dspy.Module):
+    """The majority of three programs."""
+
+    def forward(self, question: str):
+        return ensemble(question=question)
+
+
+class BigPrompt(dspy.Module):
+    """A prompt of a megabyte."""
+
+    def __init__(self):
+        super().__init__()
+        self.predict = dspy.Predict("context, question -> answer")
+
+    def forward(self, question: str):
+        return self.predict(context="word \u00e9 " * 150_000, question=question)
+
+    async def aforward(self, question: str):
+        return await self.predict.acall(context="word \u00e9 " * 150_000, question=question)

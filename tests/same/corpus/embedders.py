@@ -29,9 +29,7 @@ embeds_in_batches = Embeds(embedder(batch_size=2))
 embeds_dimensions = Embeds(embedder(dimensions=3))
 embeds_mistral = Embeds(embedder("mistral/mistral-embed"))
 embeds_ollama = Embeds(embedder("ollama/nomic-embed-text", api_base="http://lm.test"))
-embeds_azure = Embeds(
-    embedder("azure/ada", api_base="http://lm.test", api_version="2024-10-21")
-)
+embeds_azure = Embeds(embedder("azure/ada", api_base="http://lm.test", api_version="2024-10-21"))
 
 
 class Retrieves(dspy.Module):

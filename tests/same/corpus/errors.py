@@ -1,5 +1,7 @@
 """Failures of an LM, as they reach a program and its caller."""
 
+import asyncio
+
 import dspy
 
 LM = {"api_key": "sk-fail", "api_base": "http://lm.test/v1", "num_retries": 0}
@@ -27,6 +29,11 @@ mistral = asks("mistral/mistral-small-latest")
 nobody = asks("openai/gpt-4o-mini", api_base="http://127.0.0.1:9/v1")
 unknown_provider = asks("nowhere/model")
 retrying = asks("openai/gpt-4o-mini", num_retries=1)
+
+
+short_timeout = asks("openai/gpt-4o-mini", timeout=0.3)
+short_timeout_litellm = asks("openai/gpt-4o-mini", timeout=0.3, engine="litellm")
+short_timeout_mistral = asks("mistral/mistral-small-latest", timeout=0.3)
 
 
 class NotEnough(Exception):
@@ -103,6 +110,26 @@ class Wraps(dspy.Module):
             raise RuntimeError("the LM failed") from error
 
 
+class Grouped(dspy.Module):
+    """Two calls of a task group, which fail together."""
+
+    def __init__(self):
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(self.predict.acall(question=question))
+
+
+class Surrogate(dspy.Module):
+    """A message that is no valid Unicode."""
+
+    async def aforward(self, question: str):
+        raise ValueError("half a pair: \ud83d")
+
+
 class InParallel(dspy.Module):
     """One of three fails, which `dspy.Parallel` leaves out."""
 
@@ -111,8 +138,6 @@ class InParallel(dspy.Module):
         self.predict = dspy.Predict("question -> answer")
 
     def forward(self, questions: list[str]):
-        parallel = dspy.Parallel(
-            num_threads=2, disable_progress_bar=True, provide_traceback=False
-        )
+        parallel = dspy.Parallel(num_threads=2, disable_progress_bar=True, provide_traceback=False)
         results = parallel([(self.predict, {"question": question}) for question in questions])
         return dspy.Prediction(answers=[result and result.answer for result in results])

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from enum import Enum
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 import dspy
 from dspy.experimental import Document
@@ -72,10 +72,24 @@ class Rich(dspy.Signature):
     when: datetime = dspy.InputField()
     color: Color = dspy.InputField()
     size: Literal["S", "L"] = dspy.InputField()
-    note: Optional[str] = dspy.InputField()
+    note: str | None = dspy.InputField()
     count: int | float = dspy.InputField()
     anything: Any = dspy.InputField()
     pairs: list[tuple[str, int]] = dspy.InputField()
+    verdict: str = dspy.OutputField()
+
+
+class Booking(BaseModel):
+    model_config = {"strict": True}
+
+    guest: str
+    day: date
+    color: Color
+    nights: int
+
+
+class Book(dspy.Signature):
+    booking: Booking = dspy.InputField()
     verdict: str = dspy.OutputField()
 
 

@@ -43,7 +43,7 @@ no_cache = asks(cache=False)
 empty_key = asks(api_key="")
 base_url = asks(api_base=None, base_url="http://lm.test/v1")
 slash_base = asks(api_base="http://lm.test/v1/")
-query_base = asks(api_base="http://lm.test/v1?tenant=a")
+query_base = asks(api_base="http://lm.test/v1?tenant=a", num_retries=0)
 user_agent = asks(extra_headers={"User-Agent": "mine/1"})
 
 responses = asks("openai/gpt-4.1-mini", model_type="responses", temperature=0.5, max_tokens=50)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Literal, Optional
+from typing import Literal
 
 import dspy
 from dspy.experimental import Citations, Document
@@ -40,7 +40,7 @@ class Everything(dspy.Signature):
     count: int = dspy.OutputField()
     tags: list[str] = dspy.OutputField()
     scores: dict[str, float] = dspy.OutputField()
-    maybe: Optional[int] = dspy.OutputField()
+    maybe: int | None = dspy.OutputField()
     size: Literal["S", "M"] = dspy.OutputField()
     union: int | str = dspy.OutputField()
     when: date = dspy.OutputField()

@@ -69,6 +69,10 @@ pub(super) struct Reply {
     pub(super) body: Option<String>,
     /// The connection breaks in the middle of the body.
     pub(super) cut: bool,
+    /// The body is compressed, though nobody asked for it.
+    pub(super) gzip: bool,
+    /// Seconds before the answer.
+    pub(super) delay: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

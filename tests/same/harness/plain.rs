@@ -21,6 +21,8 @@ pub(super) struct Run {
     /// It is the form by which the host calls the program.
     natural: bool,
     pub(super) outcome: Outcome,
+    /// The LM's failure that the program's exception wraps.
+    pub(super) wrapped: Option<Failure>,
 }
 
 impl Run {
@@ -41,6 +43,7 @@ struct Line {
     natural: bool,
     outputs: Option<Value>,
     error: Option<Failure>,
+    wrapped: Option<Failure>,
     not_loaded: Option<String>,
 }
 
@@ -127,5 +130,6 @@ fn read(line: &str) -> Option<Run> {
         form: line.form,
         natural: line.natural,
         outcome,
+        wrapped: line.wrapped,
     })
 }

@@ -67,9 +67,13 @@ impl Report {
             side: side.name(),
             requests: compare::differences(&requests(plain.side()), &requests(side.name())),
             outcome: match (&plain.outcome, &hosted.outcome) {
-                // In which words a program is refused is each side's own.
-                (Outcome::NotLoaded(_), Outcome::NotLoaded(_)) => vec![],
-                (Outcome::Error(expected), Outcome::Error(hosted)) if expected.is_as(hosted) => {
+                (Outcome::Error(expected), Outcome::Error(hosted))
+                    if expected.is_as(hosted)
+                        || plain
+                            .wrapped
+                            .as_ref()
+                            .is_some_and(|inner| inner.is_as(hosted)) =>
+                {
                     vec![]
                 }
                 (expected, hosted) => compare::differences(
@@ -77,7 +81,9 @@ impl Report {
                     &outcome(side.name(), hosted),
                 ),
             },
-            usage: ((told.prompt, told.completion) != counted)
+            // A body that is scripted as it is tells what it likes.
+            usage: (!row.replies.iter().any(|reply| reply.body.is_some())
+                && (told.prompt, told.completion) != counted)
                 .then(|| format!("the server told {told:?}, the host counted {counted:?}")),
             past_host: seen.saturating_sub(hosted.lm_calls),
         };

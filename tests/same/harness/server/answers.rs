@@ -14,6 +14,7 @@ use crate::harness::corpus::Reply;
 /// An answer's body and the tokens that it tells of.
 #[derive(Debug)]
 pub(super) struct Answer {
+    pub(super) content_type: &'static str,
     pub(super) body: String,
     pub(super) told: Told,
 }
@@ -33,12 +34,22 @@ impl Answer {
             (None, Some(status)) if failed => failure(dialect, status).to_string(),
             _ => success(dialect, path, asked, reply, number).to_string(),
         };
+        let streams = dialect == Dialect::Chat && asked["stream"] == true && !failed;
+        let (body, content_type) = if streams {
+            (events(&body), "text/event-stream")
+        } else {
+            (body, "application/json")
+        };
         let told = if failed || reply.body.is_some() || dialect == Dialect::Unknown {
             Told::default()
         } else {
             told(dialect, number)
         };
-        Self { body, told }
+        Self {
+            content_type,
+            body,
+            told,
+        }
     }
 }
 
