@@ -79,7 +79,7 @@ def test_a_partial_answer_is_plain_json_and_the_last_one_counts():
         assert call.partial == {"answer": {"sources": [1, [2, None]]}}
 
 
-@pytest.mark.parametrize("value", [object(), math.nan, 2**70, "\ud800"])
+@pytest.mark.parametrize("value", [object(), math.nan, 2**70])
 def test_what_a_host_refuses_is_refused(value):
     with tower_dspy.local() as call:
         with pytest.raises(ValueError, match="the partial answer is not JSON"):
