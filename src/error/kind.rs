@@ -28,7 +28,8 @@ pub enum ErrorKind {
     Program,
     /// The LM could not be reached, had no capacity, or failed on its side: worth another try.
     LmUnavailable,
-    /// The LM refused the request, as for a wrong key: the same request will be refused again.
+    /// The LM refused the request, as for a wrong key, or a quota that is used up: the same
+    /// request will be refused again.
     LmRejected,
     /// What ran the call is gone.
     Lost,

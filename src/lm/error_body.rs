@@ -85,7 +85,13 @@ pub(super) async fn look(answer: LmResponse, redact: &Redact) -> Result<LmRespon
         rest,
     };
     let mut text = BytesMut::new();
-    while text.trim_ascii_start().is_empty() && begun.more(&mut text).await {}
+    let mut blank = 0;
+    while text[blank..].trim_ascii_start().is_empty() {
+        blank = text.len();
+        if !begun.more(&mut text).await {
+            break;
+        }
+    }
     if begins_as_error(&text) {
         while begun.more(&mut text).await {}
         let error = ErrorBody::of(&text);
@@ -133,6 +139,10 @@ impl Begun {
         };
         let ok = frame.is_ok();
         if let Ok(Some(data)) = frame.as_ref().map(Frame::data_ref) {
+            // Without a byte it says nothing, and a server may send any number of them.
+            if data.is_empty() {
+                return ok;
+            }
             text.extend_from_slice(data);
         }
         self.read.push_back(frame);

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tower_dspy.frames import Frames
+from tower_dspy.jsonable import to_json_data
 from tower_dspy.tails import to_json
 from tower_dspy.utf8 import to_utf8
 
@@ -123,3 +124,8 @@ def test_a_lone_surrogate_leaves_no_frame_unreadable(ends: tuple[Frames, socket.
     data = theirs.recv(1000)
     assert b"\\u" not in data
     assert data.count("\ufffd".encode()) == 5
+
+
+def test_a_lone_surrogate_in_a_name_is_replaced_too() -> None:
+    value = {"a": [{"cut \ud83d": 1}], 2: ("x",)}
+    assert to_json(to_json_data(value)) == '{"a":[{"cut \ufffd":1}],"2":["x"]}'.encode()

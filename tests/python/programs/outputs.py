@@ -91,10 +91,6 @@ async def huge_int():
     return dspy.Prediction(n=2**70)
 
 
-async def surrogate():
-    return dspy.Prediction(text="\ud800")
-
-
 async def bottomless():
     value: list = []
     for _ in range(200):
