@@ -131,6 +131,8 @@ pub(super) struct Opening<'a> {
     pub(super) call: Option<Arc<CallState>>,
     /// Its number, and where its events go: before the start has returned, even.
     pub(super) id: u64,
+    /// Its number on Python's side.
+    pub(super) number: u64,
     pub(super) sink: Sink,
 }
 

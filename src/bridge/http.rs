@@ -18,8 +18,8 @@ use super::{
 use crate::{
     Cancel, Deadline, Lm,
     lm::{
-        Asked, CallOver, CallSpan, LmClient, LmConfigError, LmFailure, LmFailureKind, LmHandle,
-        LmLog, LmRequest, LmResponse, Placeholder, ReadTimeout,
+        Asked, CallOver, CallSpan, ExchangeNumber, LmClient, LmConfigError, LmFailure,
+        LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse, Placeholder, ReadTimeout,
     },
     spent::{account::Account, attempt::Attempt},
 };
@@ -111,6 +111,7 @@ impl Opening<'_> {
             return Ok(None);
         };
         request.extensions_mut().insert(LmLog::of(attempt));
+        request.extensions_mut().insert(ExchangeNumber(self.number));
         let deadline = self.insert(call, &mut request);
         let under_way = UnderWay::new(self.inbox.clone());
         let call = self.call.clone();

@@ -53,6 +53,11 @@ pub(super) struct Exchange {
 
 #[pymethods]
 impl Exchange {
+    #[getter]
+    fn number(&self) -> u64 {
+        self.id
+    }
+
     /// The next event, for code on a thread.
     fn wait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let Some(events) = &self.events else {
@@ -109,6 +114,7 @@ impl Opener<'_> {
             inbox: self.inbox,
             call: self.call.clone(),
             id,
+            number: id,
             sink,
         });
         match begun {

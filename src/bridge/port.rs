@@ -197,9 +197,9 @@ impl Pending {
         Ok(self.0.partial(convert::from_python(fields)?))
     }
 
-    /// The program got an answer of `model`, with these tokens as DSPy reads them.
-    fn stepped(&self, model: &str, counts: Option<(u64, u64, u64)>) {
-        self.0.stepped(model, counts);
+    /// The program got an LM's answer by an exchange, with these tokens as DSPy reads them.
+    fn stepped(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
+        self.0.stepped(exchange, counts);
     }
 
     /// The program calls an LM past the host.

@@ -98,16 +98,16 @@ impl Running {
         attempt.is_some_and(|attempt| attempt.partial(fields))
     }
 
-    /// The program got an answer of `model`, with these tokens of the prompt, of the completion and
-    /// in all, as DSPy reads them.
-    pub(super) fn stepped(&self, model: &str, counts: Option<(u64, u64, u64)>) {
+    /// The program got an LM's answer, with these tokens of the prompt, of the completion and in all,
+    /// as DSPy reads them, by an exchange of this number on Python's side.
+    pub(super) fn stepped(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
         if let Some(attempt) = self.state.spending().attempt(&self.inbox.lm_counters) {
             let usage = counts.map(|(prompt_tokens, completion_tokens, total_tokens)| Usage {
                 prompt_tokens,
                 completion_tokens,
                 total_tokens,
             });
-            attempt.stepped(model, usage);
+            attempt.stepped(exchange, usage);
         }
     }
 

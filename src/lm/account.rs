@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     LmRequest,
-    http::Asked,
+    http::{Asked, ExchangeNumber},
     usage::{Counts, UsageReader},
 };
 use crate::{
@@ -82,8 +82,10 @@ impl Record {
                 }
                 None => (provider.clone(), model.clone()),
             };
+            let exchange = request.extensions().get();
             let id = log.0.begin(LmCall {
                 attempt,
+                exchange: exchange.map(|ExchangeNumber(number)| *number),
                 ..LmCall::new(provider, model, LmOutcome::Cancelled)
             });
             Box::new(Live {

@@ -50,6 +50,10 @@ impl Asked {
     }
 }
 
+/// Which exchange of a program's a request is of, among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExchangeNumber(pub(crate) u64);
+
 /// How long the program waits for the next byte of an answer, among the extensions of its requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadTimeout(pub(crate) std::time::Duration);

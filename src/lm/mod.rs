@@ -70,7 +70,7 @@ use self::{client::SharedClient, http::erase, keyed::KeyFn};
 #[cfg(feature = "_host")]
 pub(crate) use self::{
     departure::{CallOver, MadeFor},
-    http::{Asked, CallSpan, ReadTimeout},
+    http::{Asked, CallSpan, ExchangeNumber, ReadTimeout},
     key::Placeholder,
 };
 use crate::Tenant;

@@ -161,9 +161,9 @@ impl Attempt {
         !state.closed
     }
 
-    /// The program has an answer of `model`, which DSPy calls so, and `usage` is DSPy's reading of
-    /// it. That counts for the last of the model's exchanges in whose answer no tokens were found.
-    pub(crate) fn stepped(&self, model: &str, usage: Option<Usage>) {
+    /// The program has an LM's answer by an exchange of this number, and `usage` is DSPy's reading of
+    /// it. That counts where none was found on the way.
+    pub(crate) fn stepped(&self, exchange: Option<u64>, usage: Option<Usage>) {
         let mut state = self.lock();
         if state.closed {
             return;
@@ -171,12 +171,11 @@ impl Attempt {
         let number = self.number;
         let counted = self.account.with(|spent| {
             spent.steps = spent.steps.saturating_add(1);
-            let usage = usage?;
+            let (exchange, usage) = (exchange?, usage?);
             let call = spent.lm_calls.iter_mut().rev().find(|call| {
                 call.call_attempt == number
-                    && call.outcome == LmOutcome::Answered
+                    && call.exchange == Some(exchange)
                     && call.total_tokens.is_none()
-                    && model.ends_with(&*call.model)
             })?;
             call.prompt_tokens = Some(usage.prompt_tokens);
             call.completion_tokens = Some(usage.completion_tokens);
@@ -294,7 +293,7 @@ mod tests {
         attempt.end(second, LmOutcome::Answered, 7);
         attempt.end(attempt.begin(call()), LmOutcome::Failed, 0);
         assert!(!attempt.partial(Map::new()));
-        attempt.stepped("m", None);
+        attempt.stepped(None, None);
         attempt.bypassed();
 
         let expected = [(LmOutcome::Answered, 1), (LmOutcome::Elapsed, 1)];
@@ -347,7 +346,7 @@ mod tests {
     fn accounts_that_met_are_one_for_all_who_hold_them() {
         let spend = |account: &Arc<Account>| {
             let attempt = Attempt::new(account.clone(), 0, None);
-            attempt.stepped("m", None);
+            attempt.stepped(None, None);
             attempt
         };
         let (one, other, third) = (account(), account(), account());
@@ -361,7 +360,7 @@ mod tests {
             mine.take_over(&theirs.spent().unwrap());
             assert!(mine.is_one_with(theirs));
         }
-        attempts[1].stepped("m", None);
+        attempts[1].stepped(None, None);
         for account in [one, other, third] {
             assert_eq!(account.spent().map(|spent| spent.steps), Some(4));
         }

@@ -205,6 +205,8 @@ pub struct LmCall {
     pub completion_tokens: Option<u64>,
     /// All tokens, if the provider told.
     pub total_tokens: Option<u64>,
+    /// Its number on Python's side.
+    pub(crate) exchange: Option<u64>,
 }
 
 impl LmCall {
@@ -223,6 +225,7 @@ impl LmCall {
             duration: Duration::ZERO,
             status: None,
             attempt: 0,
+            exchange: None,
             call_attempt: 0,
             outcome,
             prompt_tokens: None,

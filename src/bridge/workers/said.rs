@@ -217,11 +217,11 @@ impl Pool {
             }
             FromWorker::Stepped {
                 call,
-                model,
+                exchange,
                 counts,
             } => {
                 if let Some(in_flight) = worker.calls.get(&call) {
-                    in_flight.running.stepped(&model, counts);
+                    in_flight.running.stepped(exchange, counts);
                 }
             }
             FromWorker::Bypassed { call, lm } => {
@@ -280,6 +280,7 @@ impl Pool {
             inbox: &self.inbox,
             call: state.clone(),
             id: number,
+            number: exchange,
             sink: Sink::Loop(self.inbox.clone(), number),
         };
         match begin(opening, CallOf::of(running)) {

@@ -226,7 +226,7 @@ pub(super) enum FromWorker {
     },
     Stepped {
         call: u64,
-        model: String,
+        exchange: Option<u64>,
         counts: Option<(u64, u64, u64)>,
     },
     Bypassed {

@@ -60,8 +60,8 @@ class FakeCall:
             self._tell("partial", fields)
         return not self.is_over()
 
-    def stepped(self, model: str, counts: tuple[int, int, int] | None) -> None:
-        self._tell("stepped", (model, counts))
+    def stepped(self, exchange: int | None, counts: tuple[int, int, int] | None) -> None:
+        self._tell("stepped", (exchange, counts))
 
     def bypassed(self, lm: str) -> None:
         self._tell("bypassed", lm)
@@ -121,6 +121,7 @@ class HttpExchange:
     def __init__(self, port: HttpPort, events: tuple[tuple[Any, ...], ...]) -> None:
         self._port = port
         self._events = iter(events)
+        self.number = len(port.sent)
 
     def wait(self) -> tuple[Any, ...]:
         return next(self._events)

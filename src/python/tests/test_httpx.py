@@ -63,7 +63,7 @@ async def test_what_dspy_gives_to_litellm_is_an_lm_call(http: HttpPort, call: Fa
         assert ("authorization", "Bearer TOWER-DSPY-KEY-7") in [
             (name.lower(), value) for name, value in request.headers
         ]
-    assert call.named("stepped") == [("mistral/m", (3, 5, 8))] * 2
+    assert call.named("stepped") == [(1, (3, 5, 8)), (2, (3, 5, 8))]
     assert call.named("bypassed") == []
 
 
@@ -117,7 +117,10 @@ async def test_other_requests_are_carried_unless_the_program_keeps_them(
         assert (await client.get(real_server)).text == "real"
 
 
-async def test_outside_a_call_httpx_is_as_it_was(http: HttpPort, real_server: str):
+async def test_outside_a_call_dspys_lm_calls_alone_are_carried(http: HttpPort, real_server: str):
+    assert await ask(lm.build(HOST)) == "yes"
+    assert [route for route, _, _ in http.sent] == [([7], "mistral/m")]
+    http.sent.clear()
     async with httpx.AsyncClient() as client:
         assert (await client.get(real_server)).text == "real"
     assert httpx.get(real_server).text == "real"

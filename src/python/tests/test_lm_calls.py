@@ -42,8 +42,7 @@ async def test_an_answer_is_a_step_with_the_tokens_that_dspy_read(http: HttpPort
         await ask(its_lm)
         ask_sync(its_lm)
     counts = (3, 5, 8)
-    steps = [("openai/host", counts)] * 2 + [("openai/own", counts)] * 2
-    assert call.events == [("stepped", step) for step in steps]
+    assert call.events == [("stepped", (exchange, counts)) for exchange in (1, 2, 3, 4)]
 
 
 async def test_a_request_tells_its_lm_and_its_model(http: HttpPort, call: FakeCall):

@@ -6,6 +6,7 @@ The port's side of one exchange is
 
     port.open(route, timeout, call, request, deliver)
                        -> exchange, or None if the call may not start any
+    exchange.number    by which `call.stepped` names it
     exchange.wait()    -> the next event (threads only, without the GIL)
     exchange.abort()   nobody reads on: the connection closes
 
@@ -58,7 +59,6 @@ def _route(scope: Scope | None, request: Any, model: str | None) -> tuple[list[i
     lms = [] if scope is None else list(scope.lms)
     lm_call = CURRENT.get()
     if lm_call is not None and request.method == "POST":
-        lm_call.exchanges += 1
         if lm_call.lm_id is not None and lms[:1] != [lm_call.lm_id]:
             lms.insert(0, lm_call.lm_id)
         return lms, lm_call.model
@@ -73,6 +73,19 @@ def _model_in(body: bytes) -> str:
     except (ValueError, AttributeError):
         return ""
     return model if isinstance(model, str) else ""
+
+
+def _open(
+    scope: Scope | None, request: Any, timeout: float | None, model: str | None, deliver: Any
+) -> Any:
+    """Opens an exchange with the port; None if the call may not have one."""
+    call = None if scope is None else scope.call
+    route = _route(scope, request, model)
+    exchange = _port.open(route, timeout, call, request, deliver)
+    lm_call = CURRENT.get()
+    if route is not None and lm_call is not None and exchange is not None:
+        lm_call.exchange = exchange.number
+    return exchange
 
 
 class AsyncExchange:
@@ -145,9 +158,7 @@ class AsyncExchange:
 
     def _open(self, scope: Scope | None) -> Any:
         request, self._request = self._request, None
-        route = _route(scope, request, self._model)
-        call = None if scope is None else scope.call
-        return _port.open(route, self._timeout, call, request, self.deliver)
+        return _open(scope, request, self._timeout, self._model, self.deliver)
 
     async def first(self) -> tuple[Any, ...]:
         """Opens the exchange and waits for its first event."""
@@ -212,8 +223,7 @@ class SyncExchange:
     ) -> None:
         self._failure = failure
         self._scope = scope = current_scope()
-        call = None if scope is None else scope.call
-        self._exchange = _port.open(_route(scope, request, model), timeout, call, request, None)
+        self._exchange = _open(scope, request, timeout, model, None)
         if self._exchange is None:
             refuse(scope, _NO_MORE)
 

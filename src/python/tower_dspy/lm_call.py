@@ -24,13 +24,13 @@ def placeholder(lm_id: int) -> str:
 class LmCall:
     """What DSPy knows of an LM call, and what its requests tell of it."""
 
-    __slots__ = ("exchanges", "lm_id", "model", "usage")
+    __slots__ = ("exchange", "lm_id", "model", "usage")
 
     def __init__(self, model: str, lm_id: int | None) -> None:
         self.model = model
         # The host's number; None for an LM that the program made while it ran.
         self.lm_id = lm_id
-        # How many HTTP requests went through the host.
-        self.exchanges = 0
+        # The number of the last HTTP request that went through the host.
+        self.exchange: int | None = None
         # DSPy's reading of the tokens.
         self.usage: dict[str, Any] = {}

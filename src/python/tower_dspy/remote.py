@@ -64,8 +64,9 @@ class Call:
         self._port.frames.send("partial", {"call": self.sequence}, tail)
         return True
 
-    def stepped(self, model: str, counts: tuple[int, int, int] | None) -> None:
-        self._port.tell("stepped", {"call": self.sequence, "model": model, "counts": counts})
+    def stepped(self, exchange: int | None, counts: tuple[int, int, int] | None) -> None:
+        body = {"call": self.sequence, "exchange": exchange, "counts": counts}
+        self._port.tell("stepped", body)
 
     def bypassed(self, lm: str) -> None:
         self._port.frames.send("bypassed", {"call": self.sequence, "lm": lm})
@@ -96,7 +97,7 @@ class Exchange:
 
     def __init__(self, port: Port, number: int, call: Call | None, deliver: Any) -> None:
         self._port = port
-        self._number = number
+        self.number = number
         self.call = call
         self.deliver = deliver
         self.events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
@@ -105,5 +106,5 @@ class Exchange:
         return self.events.get()
 
     def abort(self) -> None:
-        if self._port.forget(self._number) is not None:
-            self._port.frames.send("abort", {"exchange": self._number})
+        if self._port.forget(self.number) is not None:
+            self._port.frames.send("abort", {"exchange": self.number})

@@ -19,7 +19,9 @@ and hands over with each start its own side of the call:
     call.cancel()             it is to stop: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more
     call.partial(fields)      a partial answer; false if nobody waits for one any more
-    call.stepped(model, counts)   an LM answered, with these tokens as DSPy reads them
+    call.stepped(exchange, counts)
+                              an LM answered, at last by this exchange, if it was one of the host's,
+                              with these tokens as DSPy reads them
     call.bypassed(lm)         an LM answered past the host, see patches/lm.py
 
 HTTP requests go through the port as well, see exchange.py.

@@ -97,6 +97,8 @@ def check(version: str) -> list[str]:
 class Probe:
     """The port and its side of a call, for one prediction that shows what this DSPy does."""
 
+    number = 0
+
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
         self._requests = self._answers = 0

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tower::ServiceExt;
-use tower_dspy::{Error, Host, Lm, PredictRequest, Spent, Usage};
+use tower_dspy::{Error, Host, Lm, PredictRequest, Usage};
 
 use super::{
     Failure, Form, Outcome, Row, corpus,
@@ -51,7 +51,7 @@ pub(super) struct Hosted {
     pub(super) outcome: Outcome,
     /// The tokens that the host counted.
     pub(super) usage: Usage,
-    /// The LM calls that the host saw.
+    /// The LM requests that the host sent, those of loading the program included.
     pub(super) lm_calls: usize,
 }
 
@@ -105,10 +105,14 @@ impl Hosts {
             Side::Loop | Side::Threads => &self.embedded,
             Side::Worker => &self.worker,
         };
+        let before = sent(host);
         let run = run(host, side, row, server, by_forward);
-        timeout(LIMIT, run)
-            .await
-            .unwrap_or_else(|_| Hosted::not_loaded(format!("it took more than {LIMIT:?}")))
+        let ran = timeout(LIMIT, run).await;
+        let mut ran =
+            ran.unwrap_or_else(|_| Hosted::not_loaded(format!("it took more than {LIMIT:?}")));
+        // One row after the other: what came since is this one's.
+        ran.lm_calls = sent(host) - before;
+        ran
     }
 }
 
@@ -136,21 +140,24 @@ async fn run(host: &Host, side: Side, row: &Row, server: &Server, by_forward: bo
         Ok(prediction) => Hosted {
             outcome: Outcome::Outputs(prediction.outputs.into()),
             usage: prediction.usage,
-            lm_calls: prediction.lm_calls.len() + prediction.lm_calls_not_kept as usize,
+            lm_calls: 0,
         },
         Err(error) => {
             let spent = error.spent();
             Hosted {
                 usage: spent.map(|spent| spent.usage).unwrap_or_default(),
-                lm_calls: spent.map_or(0, lm_calls),
+                lm_calls: 0,
                 outcome: Outcome::Error(failure(&error)),
             }
         }
     }
 }
 
-fn lm_calls(spent: &Spent) -> usize {
-    spent.lm_calls.len() + spent.lm_calls_not_kept as usize
+/// How many LM requests a host has sent.
+fn sent(host: &Host) -> usize {
+    let lm = host.stats().lm;
+    let sent = lm.answered + lm.elapsed + lm.cancelled + lm.failed;
+    usize::try_from(sent).unwrap_or(usize::MAX)
 }
 
 fn failure(error: &Error) -> Failure {

@@ -14,8 +14,8 @@
 `selection` saves 1 ms of each prediction; the others cost some microseconds an LM call.
 
 `signals` comes before all others, from startup.py. None is undone: a process has one host, for its
-life. Outside a call `httpx` is as it was. The names that the patches need are checked before any is
-replaced, see seam.py.
+life. Outside a call httpx is as it was, but for DSPy's own LM calls. The names that the patches
+need are checked before any is replaced, see seam.py.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""httpx's two transports within a call, carried by Rust.
+"""httpx's two transports, carried by Rust within a call and for DSPy's LM calls.
 
 What DSPy hands to litellm goes through here, and so do embedders, the SDKs of providers and all
 else that a program asks by httpx. Within a call a request has the call's deadline and ends with it.
-An LM call has the limits, the key and the account of its LM besides. Outside a call nothing
-changes.
+An LM call has the limits, the key and the account of its LM besides. Outside a call nothing but
+DSPy's own LM calls and embeddings is carried.
 """
 
 from __future__ import annotations
@@ -171,10 +171,12 @@ def _is_of_environment(proxy: Any) -> bool:
 
 def _is_carried(transport: Any, request: Any) -> bool:
     """Whether a request goes through Rust; a call's request that does not is told of."""
-    scope = current_scope()
-    if scope is None or request.url.scheme not in ("http", "https"):
+    scope, lm_call = current_scope(), CURRENT.get()
+    if request.url.scheme not in ("http", "https"):
         return False
-    lm_call = CURRENT.get()
+    if scope is None:
+        # As LM calls of DSPy's own client: they belong to no call, as those of a module's import.
+        return lm_call is not None and getattr(transport, _OWN, None) is None
     asks_an_lm = lm_call is not None or _asks_an_lm(request)
     if not (asks_an_lm or scope.carries_http):
         return False

@@ -40,9 +40,8 @@ def _sync(ask: Any) -> Any:
     @functools.wraps(ask)
     def __call__(lm: Any, *args: Any, **kwargs: Any) -> Any:
         scope = current_scope()
-        if scope is None:
-            return ask(lm, *args, **kwargs)
-        pass_or_raise(scope)
+        if scope is not None:
+            pass_or_raise(scope)
         lm_call = _begin(lm)
         token = CURRENT.set(lm_call)
         try:
@@ -59,9 +58,8 @@ def _async(ask: Any) -> Any:
     @functools.wraps(ask)
     async def acall(lm: Any, *args: Any, **kwargs: Any) -> Any:
         scope = current_scope()
-        if scope is None:
-            return await ask(lm, *args, **kwargs)
-        await _pass_or_park(scope)
+        if scope is not None:
+            await _pass_or_park(scope)
         lm_call = _begin(lm)
         token = CURRENT.set(lm_call)
         try:
@@ -86,10 +84,12 @@ def _begin(lm: Any) -> LmCall:
     return LmCall(model if isinstance(model, str) else "", getattr(lm, HOST_ID, None))
 
 
-def _answered(scope: Scope, lm: Any, lm_call: LmCall) -> None:
-    if lm_call.exchanges == 0 and not _computes_here(lm):
+def _answered(scope: Scope | None, lm: Any, lm_call: LmCall) -> None:
+    if scope is None:
+        return
+    if lm_call.exchange is None and not _computes_here(lm):
         scope.call.bypassed(f"{type(lm).__name__}({lm_call.model})")
-    scope.call.stepped(lm_call.model, _counts(lm_call.usage))
+    scope.call.stepped(lm_call.exchange, _counts(lm_call.usage))
 
 
 def _computes_here(lm: Any) -> bool:
