@@ -1,8 +1,9 @@
 //! Workers that end, or hang: each caller is answered, the others rightly, and the pool recovers.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde_json::json;
+use tempfile::NamedTempFile;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
@@ -305,5 +306,62 @@ async fn a_loading_that_ends_its_worker_fails_and_the_pool_recovers() {
         .unwrap_err();
     assert!(error.to_string().contains("exit status: 4"), "{error}");
     recovered(&host, 2, 2, &qa).await;
+    stop(host).await;
+}
+
+/// The source of a program that ends its worker while it is imported, and counts that in a file.
+/// The host sees the end of the socket well before that of the process.
+fn ends_slowly(file: &Path) -> String {
+    format!("{ENDS_SLOWLY}\nend({file:?})")
+}
+
+const ENDS_SLOWLY: &str = "
+import os, signal, socket, stat, time
+
+def end(path):
+    with open(path, 'a') as file:
+        file.write('.')
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                socket.socket(fileno=os.dup(int(name))).shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+    time.sleep(0.03)
+    os._exit(4)
+";
+
+#[tokio::test]
+async fn a_loading_that_ends_its_worker_is_given_to_no_other_before_its_end_is_known() {
+    lm_server().await.script("w-load-slow", Reply::echo());
+    let host = start(1).await;
+    let qa = question(&host, "w-load-slow").await;
+    let file = NamedTempFile::new().unwrap();
+    for lost in 1..4 {
+        let ends = host.load_source(ends_slowly(file.path()), "f");
+        let error = ends.await.unwrap_err();
+        assert!(error.to_string().contains("is gone"), "{error}");
+        recovered(&host, 1, lost, &qa).await;
+        assert_eq!(file.as_file().metadata().unwrap().len(), lost);
+    }
+    stop(host).await;
+}
+
+#[tokio::test]
+async fn a_replacement_that_ends_its_worker_is_given_to_no_other_before_its_end_is_known() {
+    lm_server().await.script("w-replace-slow", Reply::echo());
+    let host = start(1).await;
+    let qa = question(&host, "w-replace-slow").await;
+    let program = "async def f(): return {}";
+    let program = host.load_source(program, "f").await.unwrap();
+    let file = NamedTempFile::new().unwrap();
+    for lost in 1..4 {
+        let ends = host.load_source(ends_slowly(file.path()), "f");
+        let error = program.replace(ends).await.unwrap_err();
+        assert!(error.to_string().contains("is gone"), "{error}");
+        recovered(&host, 1, lost, &qa).await;
+        assert_eq!(file.as_file().metadata().unwrap().len(), lost);
+    }
     stop(host).await;
 }

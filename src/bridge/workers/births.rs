@@ -20,11 +20,12 @@ impl Pool {
             (self.generation, self.wanted_now()),
             (next, if replacing { self.wanted } else { 0 }),
         ] {
-            let working = |worker: &&Worker| {
+            let counts = |(id, worker): &(&u64, &Worker)| {
                 worker.generation == generation
-                    && matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
+                    && (matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
+                        || self.awaits_verdict(**id, worker))
             };
-            let there = self.workers.values().filter(working).count();
+            let there = self.workers.iter().filter(counts).count();
             self.begin_workers(wanted.saturating_sub(there), generation, now);
         }
     }

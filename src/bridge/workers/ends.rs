@@ -45,6 +45,7 @@ impl Pool {
             Told::Ended(how) => {
                 if let Some(worker) = self.workers.remove(&id) {
                     self.ended(id, worker, &how);
+                    self.load_in_new();
                 } else if self.zygote.as_ref().is_some_and(|zygote| zygote.id == id) {
                     self.zygote_ended(&how);
                 }

@@ -1,6 +1,9 @@
 //! Programs, loaded in every worker: those that are there, and each that takes a lost one's place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -73,7 +76,7 @@ impl Pool {
         let load = self.loads.last;
         let mut waiting_for = BTreeSet::new();
         let stays = |worker: &Worker| {
-            worker.up && matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
+            worker.asked && matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
         };
         for (id, worker) in self.workers.iter().filter(|(_, worker)| stays(worker)) {
             let spec = &spec;
@@ -90,9 +93,36 @@ impl Pool {
         self.loads.pending.insert(load, pending);
     }
 
-    /// Loads all programs in a worker that has just come up.
-    pub(super) fn load_all(&mut self, id: u64) {
+    /// Whether a worker ends of something that may be its start or a loading, and is not known yet.
+    /// Until it is, no other one is started in its place, or given what it may have ended of.
+    pub(super) fn awaits_verdict(&self, id: u64, worker: &Worker) -> bool {
+        let pending = &mut self.loads.pending.values();
+        worker.state == WorkerState::Ending
+            && !worker.is_dismissed()
+            && (worker.ready_since == Duration::ZERO
+                || pending.any(|pending| pending.waiting_for.contains(&id)))
+    }
+
+    /// Loads all programs in the workers that have come up and have been given none.
+    pub(super) fn load_in_new(&mut self) {
+        if self
+            .workers
+            .iter()
+            .any(|(id, worker)| self.awaits_verdict(*id, worker))
+        {
+            return;
+        }
+        let new = self.workers.iter().filter(|(_, worker)| {
+            worker.up && !worker.asked && worker.state == WorkerState::Starting
+        });
+        for id in new.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.load_all(id);
+        }
+    }
+
+    fn load_all(&mut self, id: u64) {
         if let Some(worker) = self.workers.get_mut(&id) {
+            worker.asked = true;
             let new = worker.generation > self.generation;
             for (&load, spec) in &self.loads.specs {
                 let replaced = self.replacements.spec(load).filter(|_| new);
@@ -207,7 +237,7 @@ impl Pool {
             return;
         };
         let has_all = self.loads.has_all(worker);
-        if worker.up && worker.state == WorkerState::Starting && has_all {
+        if worker.asked && worker.state == WorkerState::Starting && has_all {
             worker.state = WorkerState::Ready;
             worker.ready_since = clock::now();
             self.relieve();

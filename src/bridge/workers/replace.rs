@@ -115,7 +115,7 @@ impl Pool {
         let next = self.generation + 1;
         let new = self.workers.values().filter(|w| w.generation == next);
         let has_all = new.filter(|worker| {
-            worker.state == WorkerState::Starting && worker.up && self.loads.has_all(worker)
+            worker.state == WorkerState::Starting && worker.asked && self.loads.has_all(worker)
         });
         if has_all.count() < self.wanted {
             return;

@@ -45,7 +45,7 @@ impl Pool {
                 }
                 worker.up = true;
                 worker.beat();
-                self.load_all(id);
+                self.load_in_new();
             }
             FromWorker::Unusable { fault } if worker.generation > self.generation => {
                 self.replacement_failed(Fault::read(&fault));

@@ -58,6 +58,8 @@ pub(super) struct Worker {
     pub(super) state: WorkerState,
     /// It has said that it is ready: programs may be loaded.
     pub(super) up: bool,
+    /// It was given the programs to load.
+    pub(super) asked: bool,
     /// It has served long enough, and another is to take its place.
     pub(super) worn: bool,
     /// Since when it is to end by itself, having no calls.
@@ -98,6 +100,7 @@ impl Worker {
             generation,
             state: WorkerState::Starting,
             up: false,
+            asked: false,
             worn: false,
             dismissed: None,
             verdict: None,
