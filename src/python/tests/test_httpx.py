@@ -183,3 +183,9 @@ async def test_connections_that_the_host_cannot_make_are_httpxs_and_told_of(
         client.post(f"{real_server}/v1/chat/completions", json={"model": "m"})
     assert http.sent == []
     assert call.named("bypassed") == ["127.0.0.1, by httpx with a local address"]
+
+
+async def test_litellm_writes_nothing_to_stderr(http: HttpPort, call: FakeCall, capfd):
+    await ask(lm.build(HOST))
+    logging.getLogger("LiteLLM").warning("the prompt was: a secret")
+    assert "secret" not in "".join(capfd.readouterr())

@@ -24,13 +24,14 @@ def import_dspy(log: Any) -> list[str]:
     import dspy
 
     from tower_dspy import patches, seam
+    from tower_dspy.patches import litellm
 
     weaker = seam.check(dspy.__version__)
 
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     dspy.disable_logging()
     # Also what asyncio says of a failure that nobody took: it holds what the program was asked.
-    for name in ("dspy", "tower_dspy", "asyncio", "concurrent.futures"):
+    for name in ("dspy", "tower_dspy", "asyncio", "concurrent.futures", *litellm.LOGGERS):
         logger = logging.getLogger(name)
         logger.addHandler(_ToRust(log))
         logger.propagate = False
