@@ -11,9 +11,9 @@ use tower::{BoxError, Service};
 
 use super::{
     LmRequest, LmResponse,
+    config_error::LmConfigError,
     departure::{Departing, Departure},
     http::body,
-    provider::LmConfigError,
     proxy,
 };
 

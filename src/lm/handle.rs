@@ -12,16 +12,17 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tower::{BoxError, ServiceExt};
 
-use super::key::{Lock, Origin};
 use super::{
     Lm, LmBody, LmHttp, LmLimits, LmRequest, LmResponse, Wrap,
     account::Record,
+    config_error::LmConfigError,
     exchange::Exchange,
     failure::LmFailure,
     http::{body, erase},
+    key::{Lock, Origin},
     keyed::{KeyFn, Keyed},
     limits::Stop,
-    provider::{self, LmConfigError},
+    provider,
     status::BadStatus,
 };
 use crate::{LmOutcome, drop_scope};

@@ -25,6 +25,7 @@
 
 mod account;
 mod client;
+mod config_error;
 mod departure;
 mod encoding;
 mod error_body;
@@ -35,6 +36,7 @@ mod http;
 mod key;
 mod keyed;
 mod limits;
+mod placeholder;
 mod provider;
 mod proxy;
 mod redact;
@@ -57,12 +59,13 @@ pub(crate) use self::provider::key_variables;
 pub use self::{
     account::LmLog,
     client::LmClient,
+    config_error::LmConfigError,
     failure::{LmFailure, LmFailureKind},
     handle::LmHandle,
     http::{LmBody, LmHttp, LmRequest, LmResponse, body},
-    key::{PLACEHOLDER, SecretKey},
+    key::SecretKey,
     limits::LmLimits,
-    provider::LmConfigError,
+    placeholder::PLACEHOLDER,
     status::BadStatus,
     time_left::{TimeLeft, TimeLeftFuture, TimeLeftLayer},
 };
@@ -71,7 +74,7 @@ use self::{client::SharedClient, http::erase, keyed::KeyFn};
 pub(crate) use self::{
     departure::{CallOver, MadeFor},
     http::{Asked, CallSpan, ExchangeNumber, ReadTimeout},
-    key::Placeholder,
+    placeholder::Placeholder,
 };
 use crate::Tenant;
 pub use crate::{LmCall, LmOutcome};
@@ -143,6 +146,9 @@ impl Lm {
 
     /// Where the provider's API is, such as `http://127.0.0.1:8000/v1`. The key is then sent to
     /// this scheme, host and port, and nowhere else.
+    ///
+    /// Without it the address is that of the provider's variable, such as `OPENAI_BASE_URL` or
+    /// `OPENAI_API_BASE`, if one is set, as it is to DSPy; else the provider's public one.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into());
@@ -156,7 +162,7 @@ impl Lm {
         self
     }
 
-    /// The key itself.
+    /// The key itself; an empty one is none, as for a server of one's own that wants none.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Key::Given(key.into());

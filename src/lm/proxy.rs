@@ -7,7 +7,7 @@ use std::env;
 
 use http::Uri;
 
-use super::provider::LmConfigError;
+use super::config_error::LmConfigError;
 
 /// The schemes of proxies that the client knows.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];

@@ -1,0 +1,84 @@
+//! [`LmConfigError`]: why an LM cannot be used.
+
+/// Why an [`Lm`](super::Lm) cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LmConfigError {
+    /// An option of `dspy.LM` that is given in another way.
+    #[error("`{option}` of `{model}` is not to be given by `Lm::option`: {instead}")]
+    Option {
+        /// The model.
+        model: String,
+        /// The option.
+        option: String,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// The variable that is to hold the key is not set, or is empty.
+    #[error(
+        "the key of `{model}` is to come from ${variable}, which is not set; set it, or give the \
+         key by `Lm::key`"
+    )]
+    NoKey {
+        /// The model.
+        model: String,
+        /// The variable, or the first of the provider's usual ones.
+        variable: String,
+    },
+    /// The key, which is not shown, cannot be sent.
+    #[error(
+        "the key of `{model}` is empty or has spaces or characters other than ASCII within; it \
+         cannot be sent, so check how it was set"
+    )]
+    BadKey {
+        /// The model.
+        model: String,
+    },
+    /// It is not known where the provider is.
+    #[error("it is not known where `{provider}` is; give its URL by `Lm::base_url`")]
+    NoAddress {
+        /// The provider.
+        provider: String,
+    },
+    /// The base URL is no absolute http or https URL.
+    #[error("the base URL `{url}` is no URL such as `https://host/v1`")]
+    BadUrl {
+        /// The URL.
+        url: String,
+    },
+    /// The base URL holds credentials.
+    #[error(
+        "the base URL of `{host}` holds credentials, which would show up wherever the URL does; \
+         take them out, and give the key by `Lm::key` or `Lm::key_env`"
+    )]
+    UrlCredentials {
+        /// What comes after them.
+        host: String,
+    },
+    /// The base URL has a query.
+    #[error(
+        "the base URL `{url}` has a query, behind which no path can follow; leave it out, and add \
+         it to each request by a layer, `Lm::layer`"
+    )]
+    UrlQuery {
+        /// The URL without it.
+        url: String,
+    },
+    /// A variable names a proxy that cannot be used.
+    #[error(
+        "the proxy in ${variable} cannot be used: {problem}; set it to a URL such as \
+         `http://host:3128` or `socks5h://host:1080`, or unset it"
+    )]
+    Proxy {
+        /// The variable.
+        variable: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The HTTP client could not be made.
+    #[error("no HTTP client could be made: {reason}")]
+    Client {
+        /// What it says.
+        reason: String,
+    },
+}
