@@ -189,3 +189,55 @@ async def test_litellm_writes_nothing_to_stderr(http: HttpPort, call: FakeCall, 
     await ask(lm.build(HOST))
     logging.getLogger("LiteLLM").warning("the prompt was: a secret")
     assert "secret" not in "".join(capfd.readouterr())
+async def test_headers_of_answers_keep_their_bytes(http: HttpPort, call: FakeCall):
+    # UTF-8, as the host reads it: a character a byte.
+    http.events = (("full", 200, [("x-name", "caf\u00c3\u00a9")], b""),)
+    with httpx.Client() as client:
+        answer = client.get("http://host/")
+    assert answer.headers.raw == [(b"x-name", "caf\u00e9".encode())]
+    assert answer.headers["x-name"] == "caf\u00e9"
+
+
+async def test_a_host_of_the_programs_choice_is_sent(http: HttpPort, call: FakeCall):
+    with httpx.Client() as client:
+        client.get("http://host:81/", headers={"Host": "virtual"})
+        client.get("http://host:81/")
+    hosts = [dict(request.headers).get("Host") for _, _, request in http.sent]
+    assert hosts == ["virtual", None]
+
+
+async def test_a_request_with_a_placeholder_is_the_lms_whatever_it_asks_for(
+    http: HttpPort, call: FakeCall
+):
+    import openai
+
+    SCOPE.get().lms = (7,)
+    SCOPE.get().carries_http = False
+    http.answer({"object": "list", "data": []})
+    key = "TOWER-DSPY-KEY-7"
+    openai.OpenAI(api_key=key, base_url="http://host/v1", max_retries=0).models.list()
+    # A redirect makes a GET of a POST, and keeps all headers but one.
+    http.events = (("full", 303, [("location", "http://elsewhere/")], b""),)
+    with httpx.Client(follow_redirects=True, max_redirects=1) as client:
+        with pytest.raises(httpx.TooManyRedirects):
+            client.post("http://host/v1/messages", headers={"x-api-key": key}, json={"model": "m"})
+        http.answer({})
+        client.get(f"http://host/v1beta/models?key={key}")
+    assert [(route, request.url) for route, _, request in http.sent] == [
+        (([7], ""), "http://host/v1/models"),
+        (([7], "m"), "http://host/v1/messages"),
+        (([7], ""), "http://elsewhere/"),
+        (([7], ""), f"http://host/v1beta/models?key={key}"),
+    ]
+
+
+async def test_what_the_host_cannot_send_fails_as_a_request_does(http: HttpPort, call: FakeCall):
+    def refuse(*_):
+        raise ValueError("it is too long")
+
+    http.open = refuse
+    with httpx.Client() as client, pytest.raises(httpx.TransportError, match="too long"):
+        client.get("http://host/")
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(httpx.TransportError, match="too long"):
+            await client.get("http://host/")

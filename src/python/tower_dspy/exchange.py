@@ -76,12 +76,21 @@ def _model_in(body: bytes) -> str:
 
 
 def _open(
-    scope: Scope | None, request: Any, timeout: float | None, model: str | None, deliver: Any
+    scope: Scope | None,
+    request: Any,
+    timeout: float | None,
+    failure: Failure,
+    model: str | None,
+    deliver: Any,
 ) -> Any:
     """Opens an exchange with the port; None if the call may not have one."""
     call = None if scope is None else scope.call
     route = _route(scope, request, model)
-    exchange = _port.open(route, timeout, call, request, deliver)
+    try:
+        exchange = _port.open(route, timeout, call, request, deliver)
+    except ValueError as error:
+        # A request that the host cannot send, or one of an LM that it does not know.
+        raise failure("other", str(error)) from error
     lm_call = CURRENT.get()
     if route is not None and lm_call is not None and exchange is not None:
         lm_call.exchange = exchange.number
@@ -158,7 +167,7 @@ class AsyncExchange:
 
     def _open(self, scope: Scope | None) -> Any:
         request, self._request = self._request, None
-        return _open(scope, request, self._timeout, self._model, self.deliver)
+        return _open(scope, request, self._timeout, self._failure, self._model, self.deliver)
 
     async def first(self) -> tuple[Any, ...]:
         """Opens the exchange and waits for its first event."""
@@ -223,7 +232,7 @@ class SyncExchange:
     ) -> None:
         self._failure = failure
         self._scope = scope = current_scope()
-        self._exchange = _open(scope, request, timeout, model, None)
+        self._exchange = _open(scope, request, timeout, failure, model, None)
         if self._exchange is None:
             refuse(scope, _NO_MORE)
 

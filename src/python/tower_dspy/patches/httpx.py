@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from tower_dspy.exchange import AsyncExchange, SyncExchange
-from tower_dspy.lm_call import CURRENT
+from tower_dspy.lm_call import CURRENT, PLACEHOLDER
 from tower_dspy.patches.replace import replace, when_imported
 from tower_dspy.scope import current_scope
 
@@ -94,7 +94,9 @@ def _replace(httpx: ModuleType) -> None:
         if stream is None:
             # A body that is there already; httpx reads it like any other.
             stream = httpx.ByteStream(body)
-        return httpx.Response(status, headers=headers, stream=stream)
+        # As bytes: from text httpx takes ASCII alone.
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        return httpx.Response(status, headers=raw, stream=stream)
 
     def handle(original: Any) -> Any:
         @functools.wraps(original)
@@ -201,7 +203,14 @@ def _tell_once(host: str, reason: str) -> None:
 
 
 def _asks_an_lm(request: Any) -> bool:
-    return request.method == "POST" and request.url.path.endswith(_LM_PATHS)
+    path = request.url.path
+    return (request.method == "POST" and path.endswith(_LM_PATHS)) or _has_placeholder(request)
+
+
+def _has_placeholder(request: Any) -> bool:
+    """Whether the host is to put a key in, whatever is asked for: a list of models, a redirect."""
+    stands = PLACEHOLDER.encode()
+    return stands in request.url.query or any(stands in value for _, value in request.headers.raw)
 
 
 class _Outgoing:
@@ -213,11 +222,13 @@ class _Outgoing:
         self.method = request.method
         self.url = str(request.url)
         # Rust's client writes these itself, for the body that it sends.
-        skipped = (b"host", b"content-length", b"transfer-encoding", b"connection")
+        skipped = (b"content-length", b"transfer-encoding", b"connection")
         self.headers = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in request.headers.raw
+            # A host that is not the URL's is the program's choice.
             if name.lower() not in skipped
+            and (name.lower(), value) != (b"host", request.url.netloc)
         ]
         self.body = body
         self.timeout = request.extensions.get("timeout", {}).get("read")
