@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import dspy
+import litellm
 import pytest
-from conftest import FakeCall, HttpPort
+from conftest import FakeCall, HttpPort, chat
 from dspy.utils import DummyLM
 
 from tower_dspy import lm
@@ -57,6 +58,31 @@ async def test_an_lm_that_asks_nobody_through_the_host_is_told_of(http: HttpPort
     ask_sync(DummyLM([{"answer": "yes"}]))
     assert call.named("bypassed") == ["DummyLM(dummy)"] * 2
     assert len(call.named("stepped")) == 2
+
+
+class Passes(dspy.BaseLM):
+    """An LM that asks another one, as a router does."""
+
+    def __init__(self, other: dspy.LM) -> None:
+        super().__init__(model="passes")
+        self._other = other
+
+    def forward(self, prompt=None, messages=None, **_):
+        (text,) = self._other(messages=messages)
+        return litellm.ModelResponse(**chat(text))
+
+    async def aforward(self, prompt=None, messages=None, **_):
+        (text,) = await self._other.acall(messages=messages)
+        return litellm.ModelResponse(**chat(text))
+
+
+async def test_an_lm_that_asks_another_one_does_not_go_past_the_host(
+    http: HttpPort, call: FakeCall
+):
+    await ask(Passes(lm.build(HOST)))
+    ask_sync(Passes(lm.build(HOST)))
+    assert call.named("bypassed") == []
+    assert len(http.sent) == 2
 
 
 async def test_dspy_retries_nothing(http: HttpPort, call: FakeCall):

@@ -48,7 +48,7 @@ def _sync(ask: Any) -> Any:
             answer = ask(lm, *args, **kwargs)
         finally:
             CURRENT.reset(token)
-        _answered(scope, lm, lm_call)
+        _answered(scope, lm, lm_call, CURRENT.get())
         return answer
 
     return __call__
@@ -66,7 +66,7 @@ def _async(ask: Any) -> Any:
             answer = await ask(lm, *args, **kwargs)
         finally:
             CURRENT.reset(token)
-        _answered(scope, lm, lm_call)
+        _answered(scope, lm, lm_call, CURRENT.get())
         return answer
 
     return acall
@@ -84,9 +84,12 @@ def _begin(lm: Any) -> LmCall:
     return LmCall(model if isinstance(model, str) else "", getattr(lm, HOST_ID, None))
 
 
-def _answered(scope: Scope | None, lm: Any, lm_call: LmCall) -> None:
+def _answered(scope: Scope | None, lm: Any, lm_call: LmCall, outer: LmCall | None) -> None:
     if scope is None:
         return
+    if outer is not None and outer.exchange is None:
+        # An LM that asks another one.
+        outer.exchange = lm_call.exchange
     if lm_call.exchange is None and not _computes_here(lm):
         scope.call.bypassed(f"{type(lm).__name__}({lm_call.model})")
     scope.call.stepped(lm_call.exchange, _counts(lm_call.usage))
