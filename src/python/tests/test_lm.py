@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 
 import dspy
 import pytest
@@ -94,6 +95,69 @@ def test_one_that_cannot_be_taken_over_is_refused_with_its_owner(lm_of_its_own):
     with pytest.raises(HostError, match="the predictor `x`") as caught:
         lm.take_over(FakePort(), lm_of_its_own, [HOST], "the predictor `x`")
     assert caught.value.kind == "own_lm"
+
+
+@pytest.mark.parametrize(
+    ("hosts_url", "connected"),
+    [
+        (None, ("own-key", "http://own/v1")),
+        ("http://host/v1", (placeholder(7), "http://host/v1")),
+    ],
+)
+def test_one_with_an_address_does_not_go_to_the_providers_public_one(hosts_url, connected):
+    host = {**HOST, "base_url": hosts_url}
+    taken = lm.take_over(FakePort(), own(api_base="http://own/v1"), [host], "it")
+    assert connection(taken) == connected
+    assert getattr(taken, HOST_ID) == 7
+
+
+def test_a_function_that_makes_keys_stays_with_the_program():
+    def make() -> str:
+        return "made"
+
+    port = FakePort(keyed=False)
+    taken = lm.take_over(port, own(api_key=make), [], "it")
+    assert port.adopted == [("openai/own", None, "")]
+    assert taken.kwargs["api_key"] is make
+
+
+def test_predictors_that_share_an_lm_share_the_one_in_its_place():
+    port, program = FakePort(), dspy.Module()
+    program.first, program.second = dspy.Predict("a -> b"), dspy.Predict("b -> c")
+    program.set_lm(its_own := own())
+    lm.rebind(port, program, [])
+    assert program.first.lm is program.second.lm
+    assert len(port.adopted) == 1
+    assert lm.stand_ins(program, None) == {id(its_own): program.first.lm}
+
+    program.set_lm(its_own)
+    usual = lm.take_over(port, its_own, [], "it")
+    lm.rebind(port, program, [], usual)
+    assert program.first.lm is usual
+
+
+def test_each_load_of_an_instance_has_lms_of_its_own():
+    program = dspy.Module()
+    program.first, program.second = dspy.Predict("a -> b"), dspy.Predict("b -> c")
+    program.first.lm = own(temperature=0.25)
+    loaded = []
+    for lm_id in (7, 8, 9):
+        config = {**HOST, "id": lm_id}
+        named = {"named": lm.build({**config, "id": 10 * lm_id})}
+        copied = lm.apart(program, "target")
+        lm.give(copied, [["second", "named"]] if lm_id != 9 else [], named, "target")
+        lm.rebind(FakePort(), copied, [config])
+        loaded.append(copied)
+    ids = [
+        [getattr(predictor.lm, HOST_ID, None) for predictor in copied.predictors()]
+        for copied in loaded
+    ]
+    assert ids == [[7, 70], [8, 80], [9, None]]
+    assert loaded[1].first.lm.kwargs["temperature"] == 0.25
+
+    program.lock = threading.Lock()
+    with pytest.raises(HostError, match="a factory"):
+        lm.apart(program, "target")
 
 
 def test_copies_of_a_program_are_of_the_same_lm_and_states_leave_the_key_out():

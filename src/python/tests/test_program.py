@@ -89,6 +89,25 @@ def test_a_program_with_predictors_needs_an_lm():
     program.load(PORT, {"target": "outputs:rich"})
 
 
+def test_a_module_whose_code_may_make_its_lm_is_loaded_without_one(caplog):
+    source = """
+import dspy
+
+class Makes(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.qa = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        with dspy.context(lm=dspy.LM("openai/m", api_key="own")):
+            return await self.qa.acall(question=question)
+"""
+    spec = {"module": "makes_its_lm", "source": source, "attribute": "Makes"}
+    program.load(PORT, {"target": "makes_its_lm:Makes", **spec})
+    (said,) = caplog.messages
+    assert said.startswith("makes_its_lm:Makes has predictors and was loaded without an LM")
+
+
 def test_a_state_is_loaded_and_a_pickle_only_when_trusted(tmp_path):
     own = dspy.Predict("question -> answer")
     own.demos = [dspy.Example(question="q", answer="a").with_inputs("question")]

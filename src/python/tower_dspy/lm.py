@@ -6,9 +6,11 @@ patches/lm15.py and httpx.py.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dspy
 from dspy.clients.backend_selection import select_backend
@@ -17,6 +19,9 @@ from tower_dspy.faults import HostError
 from tower_dspy.lm_call import HOST_ID, TAKEN_FROM, placeholder
 
 _ADDRESSES = ("api_base", "base_url")
+
+# What predictors had before a load gave them an LM.
+_before: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def build(config: dict[str, Any]) -> dspy.LM:
@@ -48,6 +53,31 @@ def ids(*lms: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(number for number in numbers if number is not None))
 
 
+def apart(program: Any, target: str) -> Any:
+    """The program with the LMs that its code gave it.
+
+    A copy of it where a load before gave predictors of it an LM: each load has a program of its
+    own, and the LMs of the one before may be gone.
+    """
+    predictors = dict(program.named_predictors())
+    before = {name: _before[own] for name, own in predictors.items() if own in _before}
+    if not before:
+        return program
+    lms = (*before.values(), *(predictor.lm for predictor in predictors.values()))
+    try:
+        program = copy.deepcopy(program, {id(lm): lm for lm in lms})
+    except Exception as error:
+        raise HostError(
+            "own_lm",
+            f"`{target}` was loaded before, and there is no copy for this load: {error!r}; load it "
+            "by the name of its class or of a factory",
+        ) from error
+    for name, predictor in program.named_predictors():
+        if name in before:
+            predictor.lm = before[name]
+    return program
+
+
 def give(program: Any, choices: Any, named: dict[str, dspy.LM], target: str) -> None:
     """Gives predictors the LMs that the load request names for them."""
     predictors = dict(program.named_predictors())
@@ -63,19 +93,27 @@ def give(program: Any, choices: Any, named: dict[str, dspy.LM], target: str) -> 
                 f"the predictor `{predictor}` is to have the LM `{lm}`, and there is none of that "
                 f"name in `.lms(..)`: there are {list(named)}",
             )
-        predictors[predictor].lm = named[lm]
+        _set(predictors[predictor], named[lm])
 
 
-def rebind(port: Any, program: Any, configs: list[dict[str, Any]]) -> None:
-    """Takes the predictors' own LMs over.
+def rebind(port: Any, program: Any, configs: list[dict[str, Any]], usual: Any = None) -> None:
+    """Takes the predictors' own LMs over, each once.
 
-    An LM of a predictor's own, also one from a JSON state, is used instead of the one that the
-    host gives.
+    An LM of a predictor's own, also one from a JSON state, is used instead of the `usual` one that
+    the host gives.
     """
+    taken = _by_own((usual,))
     for name, predictor in program.named_predictors():
         own = predictor.lm
         if own is not None and getattr(own, HOST_ID, None) is None:
-            predictor.lm = take_over(port, own, configs, f"the predictor `{name}`")
+            if id(own) not in taken:
+                taken[id(own)] = take_over(port, own, configs, f"the predictor `{name}`")
+            _set(predictor, taken[id(own)])
+
+
+def _set(predictor: Any, lm: dspy.LM) -> None:
+    _before.setdefault(predictor, predictor.lm)
+    predictor.lm = lm
 
 
 def take_over(port: Any, own: Any, configs: list[dict[str, Any]], owner: str) -> dspy.LM:
@@ -96,6 +134,9 @@ def take_over(port: Any, own: Any, configs: list[dict[str, Any]], owner: str) ->
     elif (config := _like(own.model, configs)) is not None:
         lm_id, base_url = config["id"], config.get("base_url")
         key = placeholder(lm_id) if config["keyed"] else None
+        if base_url is None and _address(own) is not None:
+            # That of the host is the provider's public one, where its prompts were not to go.
+            base_url, key = _address(own), own.kwargs.get("api_key")
     else:
         models = ", ".join(f"`{config['model']}`" for config in configs)
         raise HostError(
@@ -124,7 +165,10 @@ def take_over(port: Any, own: Any, configs: list[dict[str, Any]], owner: str) ->
 def stand_ins(program: Any, usual: Any) -> dict[int, dspy.LM]:
     """What was taken over, by the ids of the program's own LMs, which it may have kept."""
     predictors = program.predictors() if isinstance(program, dspy.Module) else ()
-    lms = (usual, *(predictor.lm for predictor in predictors))
+    return _by_own((usual, *(predictor.lm for predictor in predictors)))
+
+
+def _by_own(lms: Any) -> dict[int, dspy.LM]:
     return {
         id(lm.__dict__[TAKEN_FROM]): lm for lm in lms if TAKEN_FROM in getattr(lm, "__dict__", ())
     }
@@ -155,13 +199,18 @@ def refuse_lost_address(path: str) -> None:
 
 def _adopted(port: Any, own: dspy.LM, owner: str) -> tuple[int, str | None, str | None]:
     """The number, the address and the key of an LM that the host knows from now on."""
-    base_url = next((own.kwargs[name] for name in _ADDRESSES if own.kwargs.get(name)), None)
+    base_url = _address(own)
     key = own.kwargs.get("api_key")
     try:
-        lm_id, keyed = port.adopt_lm(own.model, base_url, key)
+        # A function that makes keys stays DSPy's: to the host, the LM has none.
+        lm_id, keyed = port.adopt_lm(own.model, base_url, "" if callable(key) else key)
     except ValueError as error:
         raise HostError("own_lm", f"{owner} has an LM of its own: {error}") from error
     return lm_id, base_url, placeholder(lm_id) if keyed else key
+
+
+def _address(own: dspy.LM) -> str | None:
+    return next((own.kwargs[name] for name in _ADDRESSES if own.kwargs.get(name)), None)
 
 
 def _number(lm: dspy.LM, lm_id: int) -> dspy.LM:

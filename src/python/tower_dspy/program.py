@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import sys
 import types
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from tower_dspy.faults import HostError
 from tower_dspy.gate import GATE
 from tower_dspy.jsonable import to_json_data
 from tower_dspy.scope import SCOPE
+
+_log = logging.getLogger("tower_dspy.program")
 
 
 class Program:
@@ -108,6 +111,8 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
     # A factory may read what its module configured, and configure more.
     with dspy.context(**changed), settings.captured() as more:
         built = _build(found, target, list(tools.values()))
+        if isinstance(built, dspy.Module):
+            built = host_lms.apart(built, target)
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False), bool(configs))
     changed.update(more)
@@ -128,9 +133,9 @@ def load(port: Any, spec: dict[str, Any]) -> Program:
         return Program(built, schema, changed, named, False, carries_http, stand_ins)
     blocking = _is_blocking(built, target)
     if changed.get("lm") is None and _needs_lm(built):
-        raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
+        _check_makes_lm(built, target)
     host_lms.give(built, spec.get("predictor_lms", ()), named, target)
-    host_lms.rebind(port, built, configs)
+    host_lms.rebind(port, built, configs, changed.get("lm"))
     # From the class: DSPy warns where a module's own is asked for.
     forward = type(built).forward if blocking else type(built).aforward
     schema = schemas.of_program(built, forward.__get__(built), target)
@@ -175,6 +180,17 @@ def _is_blocking(program: dspy.Module, target: str) -> bool:
 
 def _needs_lm(program: dspy.Module) -> bool:
     return any(predictor.lm is None for predictor in program.predictors())
+
+
+def _check_makes_lm(program: dspy.Module, target: str) -> None:
+    """Refuses a program without an LM, unless its own code may make one while it runs."""
+    if type(program).__module__.partition(".")[0] == "dspy":
+        raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
+    _log.warning(
+        "%s has predictors and was loaded without an LM: its calls fail unless it makes one, as by "
+        "dspy.context",
+        target,
+    )
 
 
 def _find(spec: dict[str, Any]) -> Any:
