@@ -88,9 +88,9 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// The headers as text, as DSPy wants them.
+    /// The headers as text, as DSPy wants them: Latin-1, which keeps each byte.
     pub(super) fn headers(&self) -> Vec<(String, String)> {
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text = |value: &HeaderValue| value.as_bytes().iter().copied().map(char::from).collect();
         let headers = self.headers.iter();
         headers
             .map(|(name, value)| (name.as_str().to_owned(), text(value)))

@@ -19,7 +19,7 @@ use crate::{
     Cancel, Deadline, Lm,
     lm::{
         Asked, CallOver, CallSpan, ExchangeNumber, LmClient, LmConfigError, LmFailure,
-        LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse, Placeholder, ReadTimeout,
+        LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse, Placeholder, ReadTimeout, mark_keys,
     },
     spent::{account::Account, attempt::Attempt},
 };
@@ -258,6 +258,8 @@ pub(super) fn request(
         let value = HeaderValue::from_bytes(&value).map_err(|error| error.to_string())?;
         sent.headers_mut().append(name, value);
     }
+    // The key of a program's own comes through the layers, which may log what is not sensitive.
+    mark_keys(sent.headers_mut());
     Ok(sent)
 }
 

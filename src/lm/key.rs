@@ -18,6 +18,15 @@ use super::{
 /// Headers that a key travels in; their values are marked as sensitive.
 const HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
+/// Has no `Debug` show the values of headers that a key travels in.
+pub(crate) fn mark_keys(headers: &mut HeaderMap) {
+    for (name, value) in headers {
+        if HEADERS.contains(&name.as_str()) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
 /// A key that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(Arc<str>);
@@ -148,11 +157,7 @@ impl Lock {
             let uri = self.put_in_query(request.uri()).ok_or_else(unsendable)?;
             *request.uri_mut() = uri;
         }
-        for name in HEADERS {
-            if let Some(value) = request.headers_mut().get_mut(name) {
-                value.set_sensitive(true);
-            }
-        }
+        mark_keys(request.headers_mut());
         Ok(())
     }
 

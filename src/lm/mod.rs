@@ -74,6 +74,7 @@ use self::{client::SharedClient, http::erase, keyed::KeyFn};
 pub(crate) use self::{
     departure::{CallOver, MadeFor},
     http::{Asked, CallSpan, ExchangeNumber, ReadTimeout},
+    key::mark_keys,
     placeholder::Placeholder,
 };
 use crate::Tenant;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.server
 import logging
 import threading
@@ -138,6 +139,25 @@ async def test_a_stream_comes_piece_by_piece_and_is_aborted_where_it_is_left(
         assert next(answer.iter_raw()) == b"one "
         before = http.aborted
     assert http.aborted > before
+
+
+async def test_a_stream_that_is_dropped_unread_is_aborted(http: HttpPort, call: FakeCall):
+    head = ("head", 200, [("content-type", "text/event-stream")])
+    http.events = (head, ("chunk", b"one"), ("chunk", b"two"), ("end",))
+    with httpx.Client() as client:
+        parts = client.send(client.build_request("GET", "http://host/"), stream=True).iter_raw()
+        assert next(parts) == b"one" and http.aborted == 0
+        del parts
+        gc.collect()
+        assert http.aborted == 1
+    async with httpx.AsyncClient() as client:
+        answer = await client.send(client.build_request("GET", "http://host/"), stream=True)
+        parts = answer.aiter_raw()
+        assert await anext(parts) == b"one" and http.aborted == 1
+        del answer, parts
+        gc.collect()
+        await asyncio.sleep(0.01)
+        assert http.aborted == 2
 
 
 @pytest.mark.parametrize(

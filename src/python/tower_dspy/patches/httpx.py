@@ -73,7 +73,11 @@ def _replace(httpx: ModuleType) -> None:
             self._opened = opened
 
         def __iter__(self) -> Iterator[bytes]:
-            yield from self._chunks
+            # A program may drop a response that it has not closed.
+            try:
+                yield from self._chunks
+            finally:
+                self._opened.abort()
 
         def close(self) -> None:
             self._opened.abort()
@@ -84,8 +88,11 @@ def _replace(httpx: ModuleType) -> None:
             self._opened = opened
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            async for chunk in self._chunks:
-                yield chunk
+            try:
+                async for chunk in self._chunks:
+                    yield chunk
+            finally:
+                self._opened.abort()
 
         async def aclose(self) -> None:
             self._opened.abort()
