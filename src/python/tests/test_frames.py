@@ -33,6 +33,15 @@ def test_what_one_sends_the_other_receives(ends: tuple[Frames, socket.socket]) -
     assert list(other.receive()) == []
 
 
+def test_what_a_host_would_not_read_is_not_sent(ends: tuple[Frames, socket.socket]) -> None:
+    frames, theirs = ends
+    for send in (frames.send, frames.hold):
+        with pytest.raises(ValueError, match="at most 83886080 go"):
+            send("done", {"call": 7}, b"x" * (80 << 20))
+    frames.send("beat")
+    assert list(Frames(theirs).receive()) == [("beat", None, b"")]
+
+
 def test_what_is_held_goes_before_the_next_frame(ends: tuple[Frames, socket.socket]) -> None:
     frames, theirs = ends
     other = Frames(theirs)

@@ -14,7 +14,7 @@ import pytest
 from conftest import FakeCall, HttpPort, chat
 
 from tower_dspy import lm
-from tower_dspy.scope import SCOPE, Cancelled
+from tower_dspy.scope import SCOPE, Cancelled, Scope
 
 pytestmark = pytest.mark.asyncio
 
@@ -158,6 +158,33 @@ async def test_a_stream_that_is_dropped_unread_is_aborted(http: HttpPort, call: 
         gc.collect()
         await asyncio.sleep(0.01)
         assert http.aborted == 2
+
+
+async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http: HttpPort):
+    head = ("head", 200, [("content-type", "text/event-stream")])
+    http.events = (head, ("cancelled",))
+    first, second = Scope(1, FakeCall(), None), Scope(2, FakeCall(), None)
+    sync, client = httpx.Client(), httpx.AsyncClient()
+    SCOPE.set(first)
+    of_thread = sync.send(sync.build_request("GET", "http://host/"), stream=True)
+    http.events = (head,)
+    before, waiting = [
+        await client.send(client.build_request("GET", "http://host/"), stream=True)
+        for _ in range(2)
+    ]
+    SCOPE.set(second)
+    reads = asyncio.create_task(waiting.aread())
+    await asyncio.sleep(0)
+    first.closed = True
+    for exchange in tuple(first.exchanges):
+        exchange.interrupt()
+    with pytest.raises(httpx.ReadError, match="has ended"):
+        await reads
+    with pytest.raises(httpx.ReadError, match="has ended"):
+        await before.aread()
+    with pytest.raises(httpx.ReadError, match="has ended"):
+        of_thread.read()
+    SCOPE.set(None)
 
 
 @pytest.mark.parametrize(

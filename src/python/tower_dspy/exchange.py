@@ -42,6 +42,7 @@ _port: Any = None
 
 _NO_MORE = "the call was cancelled: it sends no request any more"
 _WHILE_IT_WAITED = "the call was cancelled while it waited for an answer"
+_CALL_ENDED = "the call that sent the request has ended, and with it the answer"
 
 
 def connect(port: Any) -> None:
@@ -137,7 +138,7 @@ class AsyncExchange:
         self._wake()
 
     def interrupt(self) -> None:
-        """Ends the wait for an event: none will come, as the call was cancelled."""
+        """Ends the wait for an event: none will come, as the call is over."""
         self._interrupted = True
         self._wake()
 
@@ -155,6 +156,9 @@ class AsyncExchange:
 
     async def _next(self) -> tuple[Any, ...]:
         while not self._events:
+            scope = self._scope
+            if scope is not None and scope.is_over() and current_scope() is not scope:
+                raise self._failure("read", _CALL_ENDED)
             if self._interrupted:
                 raise asyncio.CancelledError(_WHILE_IT_WAITED)
             self._waiter = asyncio.get_running_loop().create_future()
@@ -254,6 +258,9 @@ class SyncExchange:
     def _next(self) -> tuple[Any, ...]:
         event = self._exchange.wait()
         if event[0] == "cancelled":
+            if self._scope is not None and current_scope() is not self._scope:
+                # Another call reads on.
+                raise self._failure("read", _CALL_ENDED)
             refuse(self._scope, _WHILE_IT_WAITED)
         if event[0] == "failed":
             raise self._failure(event[1], event[2])

@@ -20,6 +20,8 @@ from tower_dspy.utf8 import to_utf8
 
 _LENGTHS = struct.Struct("!II")
 _AT_ONCE = 1 << 18
+# A host reads no longer one: it would take the worker for broken. See wire.rs.
+_LONGEST = 80 << 20
 
 
 class Frames:
@@ -118,6 +120,11 @@ class Frames:
 def _frame(name: str, body: Any, tail: bytes) -> bytes:
     # With escapes in it, a lone surrogate would be ASCII, and found by Rust.
     header = to_utf8(json.dumps({name: body}, ensure_ascii=False, separators=(",", ":")))
+    if 4 + len(header) + len(tail) > _LONGEST:
+        raise ValueError(
+            f"it has {len(header) + len(tail)} bytes, and at most {_LONGEST} go from a worker "
+            "process to its host at once"
+        )
     return b"".join((_LENGTHS.pack(4 + len(header) + len(tail), len(header)), header, tail))
 
 

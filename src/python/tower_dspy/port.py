@@ -137,7 +137,11 @@ class Port:
         body["call"] = None if call is None else call.sequence
         # A thread that waits for it may be the loop's.
         send = self.frames.send if deliver is None else self.tell
-        send(name, body, tail)
+        try:
+            send(name, body, tail)
+        except ValueError:
+            self.forget(number)
+            raise
         return exchange
 
     def tell(self, name: str, body: dict[str, Any], tail: bytes = b"") -> None:

@@ -83,13 +83,11 @@ class Call:
     def _outcome(self, name: str, value: Any) -> None:
         self.end()
         try:
-            tail = to_json(value)
+            self._port.tell(name, {"call": self.sequence}, to_json(value))
         except Exception as error:
             if name == "finished":
                 self.settled(None)
             self.failed(faults.describe(error))
-        else:
-            self._port.tell(name, {"call": self.sequence}, tail)
 
 
 class Exchange:

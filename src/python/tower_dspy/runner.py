@@ -202,6 +202,9 @@ class Runner:
         """The call itself has ended; what it left behind is ended too."""
         call = scope.call
         scope.closed = True
+        # Another call may wait there.
+        for exchange in tuple(scope.exchanges or ()):
+            exchange.interrupt()
         strays = scope.children and _at_work(scope.children)
         if strays:
             if fault is None:
