@@ -25,6 +25,19 @@ def qa() -> dspy.Predict:
     return dspy.Predict("question -> answer")
 
 
+@pytest.fixture
+def taken(call: FakeCall, lm: dspy.LM, qa: dspy.Predict) -> dspy.LM:
+    """The LM that a host asks in the place of the program's."""
+
+    class Port:
+        def adopt_lm(self, *_):
+            return 7, True
+
+    taken = host_lms.take_over(Port(), lm, [], "it")
+    SCOPE.get().stand_ins = host_lms.stand_ins(qa, taken)
+    return taken
+
+
 def test_a_call_sees_what_it_asked_and_no_other_does(lm: dspy.LM, qa: dspy.Predict):
     for question in ("first", "second"):
         token = SCOPE.set(Scope(1, FakeCall(), None))
@@ -77,15 +90,46 @@ def test_a_copy_begins_with_an_empty_history(call: FakeCall, lm: dspy.LM, qa: ds
     assert qa.deepcopy().history == []
 
 
-def test_an_lm_that_was_taken_over_shows_what_the_one_in_its_place_asked(
+def test_a_copy_of_an_lm_does_not_have_what_the_program_keeps_as_its_history(
+    call: FakeCall, lm: dspy.LM
+):
+    lm.history = [{"prompt": "kept"}]
+    assert lm.copy().history == []
+    assert lm.history == [{"prompt": "kept"}]
+
+
+def test_an_emptied_history_begins_anew_and_leaves_the_list_that_was_read_before(
     call: FakeCall, lm: dspy.LM, qa: dspy.Predict
 ):
-    class Port:
-        def adopt_lm(self, *_):
-            return 7, True
+    qa.history = ["mine"]
+    with dspy.context(lm=lm):
+        qa(question="?")
+        qa.history = []
+        assert qa.history == []
+        qa(question="?")
+    asked = qa.history
+    qa.history = []
+    assert (len(asked), qa.history) == (1, [])
 
-    taken = host_lms.take_over(Port(), lm, [], "it")
-    SCOPE.get().stand_ins = host_lms.stand_ins(qa, taken)
+
+def test_a_program_may_go_on_with_the_list_that_it_gave(call: FakeCall, qa: dspy.Predict):
+    qa.history = given = []
+    given.append("mine")
+    assert qa.history == ["mine"]
+
+
+def test_an_emptied_history_of_an_lm_that_was_taken_over_is_that_of_the_one_in_its_place(
+    taken: dspy.LM, lm: dspy.LM, qa: dspy.Predict
+):
+    with dspy.context(lm=taken):
+        qa(question="?")
+    lm.history = []
+    assert lm.history == []
+
+
+def test_an_lm_that_was_taken_over_shows_what_the_one_in_its_place_asked(
+    taken: dspy.LM, lm: dspy.LM, qa: dspy.Predict
+):
     with dspy.context(lm=taken):
         qa(question="?")
     assert len(lm.history) == len(taken.history) == 1

@@ -41,6 +41,10 @@ class History:
         """The entries of an LM or a module, which is kept so that its id stays its own."""
         return self._of.setdefault(id(owner), (owner, []))[1]
 
+    def forget(self, owner: Any) -> None:
+        """Begins the entries of an owner anew; a list that the program took before stays."""
+        self._of.pop(id(owner), None)
+
 
 def _history(owner: Any) -> Any:
     own = owner.__dict__.setdefault("history", [])
@@ -53,11 +57,10 @@ def _history(owner: Any) -> Any:
 
 
 def _set_history(owner: Any, value: Any) -> None:
+    owner.__dict__["history"] = value
     scope = current_scope()
-    if value != [] or scope is None:
-        owner.__dict__["history"] = value
-    elif scope.history is not None:
-        scope.history.of(owner).clear()
+    if scope is not None and scope.history is not None:
+        scope.history.forget(scope.stand_ins.get(id(owner), owner))
 
 
 def _of_call(scope: Any) -> History:
