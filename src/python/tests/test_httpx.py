@@ -236,6 +236,8 @@ async def test_litellm_writes_nothing_to_stderr(http: HttpPort, call: FakeCall, 
     await ask(lm.build(HOST))
     logging.getLogger("LiteLLM").warning("the prompt was: a secret")
     assert "secret" not in "".join(capfd.readouterr())
+
+
 async def test_headers_of_answers_keep_their_bytes(http: HttpPort, call: FakeCall):
     # UTF-8, as the host reads it: a character a byte.
     http.events = (("full", 200, [("x-name", "caf\u00c3\u00a9")], b""),)

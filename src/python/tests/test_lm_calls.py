@@ -85,6 +85,20 @@ async def test_an_lm_that_asks_another_one_does_not_go_past_the_host(
     assert len(http.sent) == 2
 
 
+async def test_an_answer_of_the_cache_that_a_program_turned_on_did_not_come_past_the_host(
+    http: HttpPort, call: FakeCall, monkeypatch
+):
+    monkeypatch.setattr(dspy, "cache", dspy.cache)
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    for _ in range(2):
+        await ask(own())
+        ask_sync(own())
+    assert len(http.sent) < 4
+    assert call.named("bypassed") == []
+    assert len(call.named("stepped")) == 4
+    assert call.named("stepped")[-1] == (None, None)
+
+
 async def test_dspy_retries_nothing(http: HttpPort, call: FakeCall):
     http.answer({"error": {"message": "busy"}}, status=503)
     assert own().num_retries == 3

@@ -24,7 +24,7 @@ def placeholder(lm_id: int) -> str:
 class LmCall:
     """What DSPy knows of an LM call, and what its requests tell of it."""
 
-    __slots__ = ("exchange", "lm_id", "model", "usage")
+    __slots__ = ("cached", "exchange", "lm_id", "model", "usage")
 
     def __init__(self, model: str, lm_id: int | None) -> None:
         self.model = model
@@ -32,5 +32,7 @@ class LmCall:
         self.lm_id = lm_id
         # The number of the last HTTP request that went through the host.
         self.exchange: int | None = None
+        # The answer is from DSPy's cache, which a program may turn on.
+        self.cached = False
         # DSPy's reading of the tokens.
         self.usage: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 Each is a step of the program: none begins once its call is over, and its answer is counted. The
 HTTP requests in between carry its model and its LM, see lm_call.py. An answer for which no request
 went through the host came past it: from an LM of another kind, or by a client that is not carried.
+Only DSPy's cache, which a program may turn on, answers without a request.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _answered(scope: Scope | None, lm: Any, lm_call: LmCall, outer: LmCall | Non
     if outer is not None and outer.exchange is None:
         # An LM that asks another one.
         outer.exchange = lm_call.exchange
-    if lm_call.exchange is None and not _computes_here(lm):
+    if lm_call.exchange is None and not lm_call.cached and not _computes_here(lm):
         scope.call.bypassed(f"{type(lm).__name__}({lm_call.model})")
     scope.call.stepped(lm_call.exchange, _counts(lm_call.usage))
 
@@ -118,6 +119,7 @@ def _with_usage(finalize: Any) -> Any:
         lm_call = CURRENT.get()
         if lm_call is not None:
             lm_call.usage = result.usage or {}
+            lm_call.cached = result.cache_hit
         return finalize(lm, call, result)
 
     return with_usage
