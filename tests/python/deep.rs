@@ -6,8 +6,8 @@ use tower_dspy::PredictRequest;
 
 use crate::support::{load, own_process, start};
 
-/// The main thread of `python` takes some 1.5 times as many with 8 MiB, and 7000 fit into 2 MiB.
-const DEPTH: u32 = 10_000;
+/// The main thread of `python` takes some 1.5 times as many with 8 MiB, and 40 fit into 2 MiB.
+const DEPTH: u32 = 100;
 
 async fn descends(target: &str) {
     let host = start().await;
