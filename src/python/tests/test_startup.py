@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
+import pytest
 import tqdm
 
 from tower_dspy import startup
@@ -32,3 +35,27 @@ def test_a_thread_that_is_ended_while_it_shows_its_progress_keeps_no_lock():
             lock.release()
     finally:
         tqdm.tqdm.set_lock(before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", (10_000, 20, 20)),
+        ("gc.set_threshold(1000)", (1000, 10, 10)),
+        ("gc.set_threshold(*gc.get_threshold()[:2], 5)", None),
+    ],
+)
+def test_the_collector_runs_less_often_unless_somebody_has_said_how_often(before, after):
+    code = f"""
+import gc
+{before}
+was = gc.get_threshold()
+from tower_dspy import startup
+startup.calm_gc()
+assert gc.get_threshold() == ({after} or was), gc.get_threshold()
+"""
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path}\n{code}"],
+        timeout=60,
+        check=True,
+    )

@@ -84,6 +84,11 @@ def warm_alone() -> None:
         own.run(warm())
 
 
+# CPython's defaults up to 3.12 and from 3.13 on. A collector that is incremental, which 3.14 began
+# with, has others.
+_GENERATIONS = ((700, 10, 10), (2000, 10, 10))
+
+
 def calm_gc() -> None:
     """Takes what was imported out of the collector's sight, and lets it run less often.
 
@@ -93,7 +98,7 @@ def calm_gc() -> None:
     """
     gc.collect()
     gc.freeze()
-    if gc.get_threshold()[0] == 700:  # CPython's default up to 3.13
+    if gc.get_threshold() in _GENERATIONS:
         gc.set_threshold(10_000, 20, 20)
 
 
