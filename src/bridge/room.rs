@@ -27,6 +27,7 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
     "tower_dspy.pacing": "pacing.py",
     "tower_dspy.patches": "patches/__init__.py",
     "tower_dspy.patches.history": "patches/history.py",
+    "tower_dspy.patches.hops": "patches/hops.py",
     "tower_dspy.patches.httpx": "patches/httpx.py",
     "tower_dspy.patches.litellm": "patches/litellm.py",
     "tower_dspy.patches.lm": "patches/lm.py",

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tower_dspy import exchange, patches, settings, startup
-from tower_dspy.executor import InlineExecutor, find_hops
+from tower_dspy.executor import CallExecutor
 from tower_dspy.loop import _child_task
 from tower_dspy.pool import Pool
 from tower_dspy.runner import Runner
@@ -206,7 +206,7 @@ class Room:
         loop.set_task_factory(_child_task)
         self.port = FakePort()
         user = Pool(self.port, loop, "user", size=4)
-        loop.set_default_executor(InlineExecutor(find_hops()[0], user))
+        loop.set_default_executor(CallExecutor(user))
         self.pool = Pool(self.port, loop, "sync", size=2, grace=0.05, most_abandoned=1)
         self.runner = Runner(self.port, loop, self.pool)
         self._started = 0

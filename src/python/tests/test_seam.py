@@ -8,7 +8,8 @@ import dspy
 import pytest
 from dspy._vendor.lm15 import transports
 
-from tower_dspy import executor, seam, startup
+from tower_dspy import seam, startup
+from tower_dspy.patches import hops
 
 
 def test_this_dspy_has_all_that_is_needed():
@@ -27,7 +28,7 @@ def test_a_dspy_that_lacks_a_name_is_refused_by_that_name(monkeypatch, module, n
 
 
 def test_a_missing_thread_hop_is_slower_and_said_so(monkeypatch):
-    monkeypatch.setattr(executor, "_HOPS", (("dspy.clients.execution", "not_there"),))
+    monkeypatch.setattr(hops, "_HOPS", (("dspy.clients.execution", "not_there"),))
     (weaker,) = seam.check(dspy.__version__)
     assert "dspy.clients.execution.not_there" in weaker
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import dspy
 import pytest
 from conftest import FakeCall, HttpPort
-from dspy.clients import backend_selection, execution
+from dspy.adapters import utils
+from dspy.clients import backend_selection, capabilities, execution
 
 from tower_dspy.patches import selection
 
@@ -70,3 +72,17 @@ def test_an_option_that_dspys_own_client_cannot_build_takes_litellm_for_its_requ
     its_lm("a question")
     bodies = [json.loads(bytes(request.body)) for _, _, request in http.sent]
     assert ["chat_template_kwargs" in body for body in bodies] == [False, True, False]
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude", "gemini/gemini-x"])
+def test_capabilities_are_those_that_dspy_finds(model):
+    its_lm = lm(model)
+    find = inspect.unwrap(capabilities._capabilities)
+    for _ in range(2):
+        assert capabilities._capabilities(its_lm) == find(its_lm)
+
+
+def test_adapters_are_kept_of_classes_alone():
+    assert utils.TypeAdapter(str) is utils.TypeAdapter(str)
+    assert utils.TypeAdapter(int | str) is not utils.TypeAdapter(str | int)
+    assert utils.TypeAdapter(list[int]) is not utils.TypeAdapter(list[int])

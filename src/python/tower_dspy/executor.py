@@ -1,9 +1,6 @@
-"""The loop's default executor.
+"""The loop's default executor, for what a program hands to `asyncio.to_thread` and the like.
 
-DSPy's async path hops to a thread several times for each LM call, for work that takes
-microseconds. On a shared pool those hops cost more than the work, and a few blocking functions of
-a user's program would starve every LM call. Here DSPy's own hops run inline and only the user's
-functions get threads. Each counts as part of its call until it ends, and is stopped with it.
+Each such thread counts as part of its call until it ends, and is stopped with it.
 """
 
 from __future__ import annotations
@@ -11,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -19,30 +15,6 @@ from typing import Any
 from tower_dspy.interrupt import Stint
 from tower_dspy.pool import Job, Pool
 from tower_dspy.scope import SCOPE
-
-# Private names of DSPy 3.4, as (module, qualified name). Each only computes.
-_HOPS = (
-    ("dspy.clients.execution", "prepare"),
-    ("dspy.clients.execution", "_price_legacy"),
-    ("dspy.clients.execution", "_price_result"),
-    ("dspy.clients.capabilities", "capabilities"),
-    ("dspy.clients.engines.lm15_engine", "AsyncLM15Engine._target"),
-)
-
-
-def find_hops() -> tuple[frozenset[Any], list[str]]:
-    """The functions to run inline, and the names that this DSPy does not have."""
-    found, missing = set(), []
-    for module, name in _HOPS:
-        try:
-            value: Any = importlib.import_module(module)
-            for part in name.split("."):
-                value = getattr(value, part)
-        except (ImportError, AttributeError):
-            missing.append(f"{module}.{name}")
-        else:
-            found.add(value)
-    return frozenset(found), missing
 
 
 class ThreadOfCall(asyncio.Future):
@@ -90,40 +62,25 @@ def name_of(function: Any) -> str:
     return f"thread of {getattr(function, '__qualname__', type(function).__name__)}"
 
 
-class InlineExecutor(ThreadPoolExecutor):
-    """Runs DSPy's hops at once on the loop's thread, and a call's own functions in a pool."""
+class CallExecutor(ThreadPoolExecutor):
+    """Runs a call's own functions in a pool, and what belongs to no call as any executor does."""
 
-    def __init__(self, hops: frozenset[Any], pool: Pool) -> None:
+    def __init__(self, pool: Pool) -> None:
         super().__init__(thread_name_prefix="tower-dspy-other")
-        self._hops = hops
         self._pool = pool
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        # asyncio.to_thread submits partial(context.run, function, ...).
-        target = getattr(fn, "args", None)
-        hop = getattr(target[0], "__func__", target[0]) if target else None
-        try:
-            inline = hop in self._hops
-        except TypeError:  # an unhashable callable of the user's
-            inline = False
-        if not inline:
-            return self._on_a_thread(target[0] if target else fn, fn, *args, **kwargs)
-        future: Future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # what a thread's future would hold
-            future.set_exception(error)
-        return future
-
-    def _on_a_thread(self, function: Any, fn: Callable[..., Any], *args: Any, **kw: Any) -> Future:
         scope = SCOPE.get()
         if scope is None:
-            return super().submit(fn, *args, **kw)
+            return super().submit(fn, *args, **kwargs)
+        # asyncio.to_thread submits partial(context.run, function, ...).
+        target = getattr(fn, "args", None)
+        function = target[0] if target else fn
         work: Future = Future()
 
         def run() -> Any:
             # As a thread pool does: what was cancelled before it began does not begin.
-            return fn(*args, **kw) if work.set_running_or_notify_cancel() else None
+            return fn(*args, **kwargs) if work.set_running_or_notify_cancel() else None
 
         def told(job: Job) -> None:
             # Before anybody else hears of it: whoever awaits the work finds the thread ended.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tower_dspy import children, forks, threads
-from tower_dspy.executor import InlineExecutor, find_hops
+from tower_dspy.executor import CallExecutor
 from tower_dspy.forks import leave_if_child
 from tower_dspy.pool import Pool
 from tower_dspy.scope import SCOPE
@@ -53,9 +53,8 @@ def make(linger: Any, port: Any, patience: tuple[float, int]) -> asyncio.Abstrac
     if resource.getrlimit(resource.RLIMIT_STACK)[0] == resource.RLIM_INFINITY:
         # The C library then gives threads a quarter of it; a sync program runs on one.
         threading.stack_size(_STACK)
-    hops, _ = find_hops()  # what it lacks, seam.py has told of
     pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *patience)
-    loop.set_default_executor(InlineExecutor(hops, pool))
+    loop.set_default_executor(CallExecutor(pool))
     loop.set_task_factory(_child_task)
     threads.install(loop)
     forks.install()

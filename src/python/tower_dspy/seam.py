@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from tower_dspy.executor import find_hops
+from tower_dspy.patches import hops
 
 # As in pyproject.toml.
 MADE_FOR = "dspy>=3.4.0,<3.5"
@@ -85,7 +85,7 @@ def check(version: str) -> list[str]:
             f"DSPy {version} is not a version that this crate was made for; install one: "
             f"pip install '{MADE_FOR}'"
         )
-    slow = find_hops()[1]
+    slow = hops.find()[1]
     if slow:
         weaker.append(
             f"DSPy {version} lacks {', '.join(slow)}: LM calls wait for a thread in between, so "

@@ -75,12 +75,7 @@ def warm_alone() -> None:
     """The same on a loop of its own, of which neither a thread nor a descriptor is left."""
     import asyncio
 
-    from tower_dspy.executor import InlineExecutor, find_hops
-
-    hops, _ = find_hops()
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as own:
-        # No pool: the warm-up hands nothing but DSPy's hops to threads.
-        own.get_loop().set_default_executor(InlineExecutor(hops, None))
         own.run(warm())
 
 

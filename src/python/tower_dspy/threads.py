@@ -22,7 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tower_dspy.executor import InlineExecutor, ThreadOfCall, name_of
+from tower_dspy.executor import CallExecutor, ThreadOfCall, name_of
 from tower_dspy.interrupt import Stint, start_thread
 from tower_dspy.scope import SCOPE, Cancelled, current_scope
 
@@ -77,7 +77,7 @@ def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
     @functools.wraps(submit)
     def counted(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
         scope = current_scope()
-        if scope is None or isinstance(self, InlineExecutor):
+        if scope is None or isinstance(self, CallExecutor):
             return submit(self, fn, *args, **kwargs)
         work = _Counted(loop, functools.partial(fn, *args, **kwargs), name_of(fn))
         future = submit(self, work.run)

@@ -1,7 +1,7 @@
 """What DSPy works out anew for each LM call, kept: it depends on the LM and its options alone.
 
-Which backend serves the call, whether its request can be built, and what the model's entry in the
-table of prices says: together more than half of a prediction's time.
+Which backend serves the call, what that can do, whether its request can be built, and what the
+model's entry in the table of prices says: together more than half of a prediction's time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
+from dspy.adapters import utils
 from dspy.clients import backend_selection, capabilities, costs, execution
 from dspy.clients.engines import lm15_engine
 
@@ -29,6 +30,8 @@ def install() -> None:
     for module in (costs, capabilities):
         replace(module, "model_info", _model_info)
     replace(capabilities, "resolve", _resolution)
+    replace(capabilities, "_capabilities", _capabilities)
+    replace(utils, "TypeAdapter", _type_adapter)
     replace(lm15_engine._Routing, "plan", _plan)
 
 
@@ -58,23 +61,54 @@ def _selection(select: Any) -> Any:
 
     @functools.wraps(select)
     def select_backend(lm: Any, options: Any = None) -> Any:
-        spec = lm._engine_spec
-        if not isinstance(spec, str):
+        if not isinstance(lm._engine_spec, str):
             return select(lm, options)
-        prefix = lm.model.split("/", 1)[0].upper()
-        environment = (f"{prefix}_API_BASE", f"{prefix}_BASE_URL", "XAI_API_KEY")
-        key = (
-            spec,
-            lm.model,
-            lm.model_type,
-            getattr(lm, "_providers", ()),
-            tuple(map(os.environ.get, environment)),
-            _client_options(lm.kwargs),
-            _client_options(options or {}),
-        )
-        return kept.get(key, lambda: select(lm, options))
+        return kept.get(_key(lm, options), lambda: select(lm, options))
 
     return select_backend
+
+
+def _key(lm: Any, options: Any) -> Any:
+    """All that the choice of a backend depends on."""
+    prefix = lm.model.split("/", 1)[0].upper()
+    environment = (f"{prefix}_API_BASE", f"{prefix}_BASE_URL", "XAI_API_KEY")
+    return (
+        lm._engine_spec,
+        lm.model,
+        lm.model_type,
+        getattr(lm, "_providers", ()),
+        tuple(map(os.environ.get, environment)),
+        _client_options(lm.kwargs),
+        _client_options(options or {}),
+    )
+
+
+def _capabilities(find: Any) -> Any:
+    kept = _Kept()
+
+    @functools.wraps(find)
+    def capabilities_of(lm: Any, options: Any = None) -> Any:
+        # litellm's tables are a program's to change.
+        if not isinstance(lm.engine, str) or not execution.select_backend(lm, options).native:
+            return find(lm, options)
+        return kept.get(_key(lm, options), lambda: find(lm, options))
+
+    return capabilities_of
+
+
+def _type_adapter(make: Any) -> Any:
+    """Pydantic's adapters of classes: making one takes longer than what it is used for.
+
+    Of classes alone: `int | str` and `str | int` are equal, and read a value differently.
+    """
+    kept = _Kept()
+
+    def type_adapter(annotation: Any) -> Any:
+        if not isinstance(annotation, type) or hasattr(annotation, "__origin__"):
+            return make(annotation)
+        return kept.get(annotation, lambda: make(annotation))
+
+    return type_adapter
 
 
 def _client_options(options: dict[str, Any]) -> tuple[Any, ...]:
