@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
+from types import SimpleNamespace
 
 import dspy
 import pytest
 from conftest import FakeCall, HttpPort
+from dspy.clients.typesafe import TypeSafe
 
 from tower_dspy import lm as host_lms
 from tower_dspy.patches import history
@@ -96,6 +99,28 @@ def test_a_copy_of_an_lm_does_not_have_what_the_program_keeps_as_its_history(
     lm.history = [{"prompt": "kept"}]
     assert lm.copy().history == []
     assert lm.history == [{"prompt": "kept"}]
+
+
+def test_a_client_that_is_no_lm_has_its_own_as_well(call: FakeCall, monkeypatch):
+    class Client:
+        def __init__(self, **_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def system_one(self, **_):
+            usage = SimpleNamespace(input_tokens=1, output_tokens=1)
+            return SimpleNamespace(model="m", usage=usage, answers={})
+
+    monkeypatch.setitem(sys.modules, "typesafe_sdk", SimpleNamespace(TypeSafeClient=Client))
+    asked = TypeSafe("m")
+    asked({}, {})
+    assert [entry["usage"]["prompt_tokens"] for entry in asked.history] == [1]
+    assert asked.copy().history == []
 
 
 def test_an_emptied_history_begins_anew_and_leaves_the_list_that_was_read_before(

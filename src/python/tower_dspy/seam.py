@@ -52,6 +52,7 @@ _NEEDED = (
         "dspy.clients.base_lm",
         ("GLOBAL_HISTORY", "pretty_print_history", "record_history"),
     ),
+    ("dspy.clients.typesafe", ("TypeSafe", "record_history")),
     ("dspy.clients._litellm", ("get_litellm",)),
     ("dspy", ("BaseLM.__call__", "BaseLM.acall", "Embedder.acall", "LM.engine")),
     (

@@ -26,7 +26,7 @@ def install() -> None:
     for module in (base_lm, typesafe):
         replace(module, "record_history", lambda _: _record)
     replace(base_lm, "pretty_print_history", _print)
-    for owner in (dspy.BaseLM, dspy.Module):
+    for owner in (dspy.BaseLM, dspy.Module, typesafe.TypeSafe):
         owner.history = property(_history, _set_history)
 
 
