@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import dspy
 import litellm
 import pytest
 from conftest import FakeCall, HttpPort, chat
+from dspy.clients import embedding as embedding_module
 from dspy.utils import DummyLM
 
 from tower_dspy import lm
+from tower_dspy.patches import lm as patches_lm
 from tower_dspy.scope import Cancelled
 
 pytestmark = pytest.mark.asyncio
@@ -97,6 +100,46 @@ async def test_an_answer_of_the_cache_that_a_program_turned_on_did_not_come_past
     assert call.named("bypassed") == []
     assert len(call.named("stepped")) == 4
     assert call.named("stepped")[-1] == (None, None)
+
+
+@pytest.fixture
+def embeds(monkeypatch) -> list[list[str]]:
+    """The texts of each request for embeddings to litellm, which does not ask the host for them."""
+    asked: list[list[str]] = []
+
+    def embedding(*, input, **_):
+        asked.append(input)
+        return SimpleNamespace(data=[{"embedding": [1.0]} for _ in input], usage=None)
+
+    async def aembedding(**kwargs):
+        return embedding(**kwargs)
+
+    litellm = SimpleNamespace(cache=None, embedding=embedding, aembedding=aembedding)
+    get_litellm = patches_lm._with_usage_of_embeddings(lambda: litellm)
+    monkeypatch.setattr(embedding_module, "_get_litellm", get_litellm)
+    numbers = SimpleNamespace(array=lambda values, **_: values, float32=float)
+    monkeypatch.setattr(embedding_module, "np", numbers)
+    return asked
+
+
+async def test_embeddings_are_kept_where_a_program_turned_the_cache_on(
+    call: FakeCall, embeds: list[list[str]], monkeypatch
+):
+    embedder = dspy.Embedder("mistral/embed", batch_size=1)
+    for _ in range(2):
+        assert embedder(["a", "b"]) == await embedder.acall(["a", "b"]) == [[1.0], [1.0]]
+    assert len(embeds) == 8
+    monkeypatch.setattr(dspy, "cache", dspy.cache)
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    embeds.clear()
+    call.events.clear()
+    for _ in range(2):
+        assert embedder(["a", "b"]) == await embedder.acall(["a", "b"]) == [[1.0], [1.0]]
+    embedder(["c", "a"])
+    assert embeds == [["a"], ["b"], ["a"], ["b"], ["c"]]
+    # One for each call that asked, also where its last batch was kept.
+    assert call.named("bypassed") == ["Embedder(mistral/embed)"] * 3
+    assert len(call.named("stepped")) == 5
 
 
 async def test_dspy_retries_nothing(http: HttpPort, call: FakeCall):

@@ -32,7 +32,7 @@ class LmCall:
         self.lm_id = lm_id
         # The number of the last HTTP request that went through the host.
         self.exchange: int | None = None
-        # The answer is from DSPy's cache, which a program may turn on.
-        self.cached = False
+        # Whether the answer is from DSPy's cache, which a program may turn on, as far as is known.
+        self.cached: bool | None = None
         # DSPy's reading of the tokens.
         self.usage: dict[str, Any] = {}

@@ -32,9 +32,9 @@ def install() -> None:
     # The host's retry layers retry, within the deadline and their budget.
     replace(execution, "_retryable", lambda _: _never)
     replace(embedding, "_get_litellm", _with_usage_of_embeddings)
-    # DSPy keeps embeddings in its cache, which is off.
-    embedding._cached_compute_embeddings = embedding._compute_embeddings
-    embedding._cached_acompute_embeddings = embedding._acompute_embeddings
+    for name in ("_compute_embeddings", "_acompute_embeddings"):
+        compute = getattr(embedding, name)
+        replace(embedding, f"_cached{name}", functools.partial(_cached_where_on, compute))
 
 
 def _sync(ask: Any) -> Any:
@@ -129,6 +129,21 @@ def _with_usage_of_embeddings(get_litellm: Any) -> Any:
     return lambda: _Embeds(get_litellm())
 
 
+def _cached_where_on(compute: Any, cached: Any) -> Any:
+    """Embeddings by DSPy's cache, which copies texts and model for each request, also while off."""
+
+    @functools.wraps(cached)
+    def embeddings(*args: Any, **kwargs: Any) -> Any:
+        if not (dspy.cache.enable_memory_cache or dspy.cache.enable_disk_cache):
+            return compute(*args, **kwargs)
+        lm_call = CURRENT.get()
+        if lm_call is not None and lm_call.cached is None:
+            lm_call.cached = True  # unless one is asked for below, or by another batch
+        return cached(*args, **kwargs)
+
+    return embeddings
+
+
 class _Embeds:
     """litellm, for embeddings: the tokens of an answer are kept."""
 
@@ -147,8 +162,10 @@ class _Embeds:
 
 def _counted(answer: Any) -> Any:
     lm_call, usage = CURRENT.get(), getattr(answer, "usage", None)
-    if lm_call is not None and usage is not None:
-        lm_call.usage = dict(usage)
+    if lm_call is not None:
+        lm_call.cached = False
+        if usage is not None:
+            lm_call.usage = dict(usage)
     return answer
 
 
