@@ -4,12 +4,13 @@ import gc
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tower_dspy.interrupt import Stint, spend_signal_here
+from tower_dspy.interrupt import Stint, shield_imports, spend_signal_here
 from tower_dspy.scope import Cancelled
 
 
@@ -65,6 +66,28 @@ def test_the_signal_is_sent_once_and_clean_up_runs_to_its_end():
         assert not stint.interrupt()
         again.set()
     assert cleaned == [499500, "to the end"]
+
+
+def test_an_import_is_not_cut_short(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text("import gate_of_import\ngate_of_import.wait()\n")
+    began, go_on = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, "gate_of_import", gate := types.ModuleType("gate"))
+    gate.wait = lambda: (began.set(), go_on.wait(30))
+    monkeypatch.syspath_prepend(tmp_path)
+    shield_imports()
+    after = []
+
+    def function() -> None:
+        import slow_to_import  # noqa: F401
+
+        after.append("went on")
+
+    with running(function) as stint:
+        began.wait(30)
+        assert not stint.interrupt() and not stint.insist()
+        go_on.set()
+    assert isinstance(stint.error, Cancelled) and after == []
+    assert hasattr(sys.modules["slow_to_import"], "gate_of_import")
 
 
 def test_insisting_ends_what_swallowed_the_signal():

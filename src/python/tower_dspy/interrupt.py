@@ -10,14 +10,18 @@ Invariants:
    it is taken back before the thread goes on.
 2. Nothing is raised in a thread that is starting another: before Python 3.12 the newborn goes by
    the name of the thread that makes it until it runs, and would be hit in its place.
-3. One signal is sent for a stint. Whoever ends it otherwise, such as an LM call that was refused,
+3. Nothing is raised in a thread that imports a module: half imported, a library stays broken for
+   all later calls of the process.
+4. One signal is sent for a stint. Whoever ends it otherwise, such as an LM call that was refused,
    has used that signal up, so its clean-up is not cut short.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
+import importlib
 import sys
 import threading
 from collections.abc import Callable
@@ -25,6 +29,7 @@ from itertools import compress, starmap
 from operator import and_, attrgetter, is_, not_
 from typing import Any
 
+from tower_dspy.patches.replace import replace
 from tower_dspy.scope import Cancelled
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -36,8 +41,8 @@ _forget_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
 )
 
 _here = threading.local()
-# The threads that are starting another one.
-_starting: set[int] = set()
+# The threads that are starting another one, or import a module.
+_shielded: set[int] = set()
 _signal_of = attrgetter("_signal")
 _running_of = attrgetter("_running")
 
@@ -52,7 +57,7 @@ def raise_while(
         gc.disable()
     try:
         there = map(is_, map(read, (of,)), (expected,))
-        alone = map(not_, map(_starting.__contains__, (thread,)))
+        alone = map(not_, map(_shielded.__contains__, (thread,)))
         there = map(and_, there, alone)
         return bool(sum(starmap(_raise_in, compress(((thread, error),), there))))
     finally:
@@ -138,15 +143,28 @@ class Stint:
 
 def start_thread(start: Callable[[threading.Thread], None], thread: threading.Thread) -> None:
     """Starts a thread, during which nothing is raised in this one."""
+    _shield(start, thread)
+
+
+def shield_imports() -> None:
+    """Has nothing raised in a thread that imports a module."""
+    # All imports of what is not there yet come here.
+    replace(importlib._bootstrap, "_find_and_load", lambda find: functools.partial(_shield, find))
+
+
+def _shield(function: Callable[..., Any], *args: Any) -> Any:
     here = threading.get_ident()
+    if here in _shielded:
+        return function(*args)
     try:
-        _starting.add(here)
-        start(thread)
+        _shielded.add(here)
+        value = function(*args)
     finally:
-        _starting.discard(here)
+        _shielded.discard(here)
     stint = getattr(_here, "stint", None)
     if stint is not None:
         stint.pay()
+    return value
 
 
 def spend_signal_here() -> None:

@@ -23,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from tower_dspy.executor import CallExecutor, ThreadOfCall, name_of
-from tower_dspy.interrupt import Stint, start_thread
+from tower_dspy.interrupt import Stint, shield_imports, start_thread
 from tower_dspy.scope import SCOPE, Cancelled, current_scope
 
 _log = logging.getLogger("tower_dspy.startup")
@@ -34,6 +34,7 @@ _LIBRARIES = (*map(sysconfig.get_path, _PATHS), "<frozen", "<tower-dspy>")
 
 def install(loop: asyncio.AbstractEventLoop) -> None:
     """Wraps what makes threads, once, for the calls of `loop`."""
+    shield_imports()
     _wrap_pools(loop)
     _wrap_threads(loop)
     try:

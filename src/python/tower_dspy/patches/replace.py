@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -37,16 +38,18 @@ class _AfterImport(MetaPathFinder):
     def __init__(self, name: str, change: Callable[[ModuleType], None]) -> None:
         self._name = name
         self._change = change
-        self._finding = False
+        # The threads that ask the other finders: any may look for the module meanwhile.
+        self._finding: set[int] = set()
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        if name != self._name or self._finding:
+        here = threading.get_ident()
+        if name != self._name or here in self._finding:
             return None
-        self._finding = True
+        self._finding.add(here)
         try:
             spec = importlib.util.find_spec(name)
         finally:
-            self._finding = False
+            self._finding.discard(here)
         if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
