@@ -6,6 +6,8 @@ import asyncio
 import gc
 import http.server
 import logging
+import ssl
+import subprocess
 import threading
 
 import dspy
@@ -215,6 +217,21 @@ async def test_a_call_that_is_over_sends_nothing(http: HttpPort, call: FakeCall)
     async with httpx.AsyncClient() as client:
         with pytest.raises(asyncio.CancelledError):
             await client.get("http://host/")
+
+
+async def test_a_certificate_authority_of_its_own_is_kept_but_for_lm_calls(
+    http: HttpPort, call: FakeCall, real_server: str, tmp_path
+):
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=own -out"
+    own = tmp_path / "own.pem"
+    subprocess.run([*make.split(), own], check=True, capture_output=True)
+    usual, context = ssl.create_default_context(), ssl.create_default_context(cafile=str(own))
+    for verify, gets in [(usual, "carried"), (True, "carried"), (context, "real")]:
+        http.events = (("full", 200, [], b"carried"),)
+        with httpx.Client(verify=verify) as client:
+            assert client.get(real_server).text == gets
+            assert client.post(f"{real_server}/v1/messages").text == "carried"
+    assert call.named("bypassed") == []
 
 
 async def test_connections_that_the_host_cannot_make_are_httpxs_and_told_of(

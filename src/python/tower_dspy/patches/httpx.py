@@ -44,6 +44,8 @@ _LM_PATHS = (
 
 # Set on a transport that Rust cannot stand for: why.
 _OWN = "_tower_dspy_own"
+# The same for requests that are no LM calls: those need the host's key.
+_OWN_ROOTS = "_tower_dspy_own_roots"
 
 
 def install() -> None:
@@ -168,8 +170,22 @@ def _noting_what_is_own(init: Any) -> Any:
         ):
             if own:
                 setattr(self, _OWN, reason)
+        if isinstance(verify, str) or (isinstance(verify, ssl.SSLContext) and _adds_roots(verify)):
+            setattr(self, _OWN_ROOTS, "certificate authorities of its own")
 
     return __init__
+
+
+def _adds_roots(context: ssl.SSLContext) -> bool:
+    return not _usual_roots().issuperset(context.get_ca_certs(binary_form=True))
+
+
+@functools.cache
+def _usual_roots() -> set[bytes]:
+    import httpx
+
+    contexts = (ssl.create_default_context(), httpx.create_ssl_context())
+    return {root for context in contexts for root in context.get_ca_certs(binary_form=True)}
 
 
 def _is_of_environment(proxy: Any) -> bool:
@@ -190,6 +206,8 @@ def _is_carried(transport: Any, request: Any) -> bool:
     if not (asks_an_lm or scope.carries_http):
         return False
     reason = getattr(transport, _OWN, None)
+    if reason is None and not asks_an_lm:
+        reason = getattr(transport, _OWN_ROOTS, None)
     if reason is None:
         return True
     if lm_call is None and asks_an_lm:
