@@ -81,7 +81,7 @@ impl Opening<'_> {
         let Some(Route(lms, model)) = route else {
             return self.other_request(request, timeout, call);
         };
-        let lm = match lm_of(&request, &lms, find)? {
+        let lm = match lm_of(&request, &lms, self.call.is_some(), find)? {
             Some(lm) => lm,
             None => self.inbox.unnamed.get()?.0.clone(),
         };
@@ -178,14 +178,22 @@ impl Opening<'_> {
 
 /// The LM of a request: the one whose placeholder it has; else the likeliest of `lms`. `None` if
 /// there is none, and the request brings its own key.
+///
+/// # Errors
+/// If the placeholder's LM is gone, or, for a request of a call, is not one of `lms`: a client that
+/// a module keeps for all programs would have one tenant pay for another.
 fn lm_of(
     request: &LmRequest,
     lms: &[i64],
+    of_call: bool,
     find: impl Fn(i64) -> Option<Arc<LmHandle>>,
 ) -> Result<Option<Arc<LmHandle>>, String> {
     let first = || lms.iter().find_map(|lm| find(*lm));
     match Placeholder::in_request(request) {
         None => Ok(first()),
+        Some(Placeholder::Of(lm)) if of_call && !lms.contains(&lm) => {
+            Err("the request has the placeholder of an LM that is none of its program's".into())
+        }
         Some(Placeholder::Of(lm)) => match find(lm) {
             Some(lm) => Ok(Some(lm)),
             None => {

@@ -70,3 +70,19 @@ async fn one_of_a_provider_that_dspy_leaves_to_litellm_is_taken_over_as_well() {
     let request = &server.requests("own-litellm")[0];
     assert_eq!(request.authorization(), Some("Bearer own-key"));
 }
+
+#[tokio::test]
+async fn each_load_of_an_instance_has_the_key_of_its_own_lm() {
+    let (host, server) = prepared().await;
+    let load = async |key: &str| {
+        let lm = lm("own-instance").await.key(key);
+        host.load("own_lm:instance").lm(lm).await.unwrap()
+    };
+    drop(load("gone").await);
+    let (first, second) = (load("first").await, load("second").await);
+    for (program, key) in [(&first, "first"), (&second, "second"), (&first, "first")] {
+        program.clone().oneshot(ask(key)).await.unwrap();
+        let request = server.requests("own-instance").pop().unwrap();
+        assert_eq!(request.authorization(), Some(&*format!("Bearer {key}")));
+    }
+}

@@ -59,10 +59,11 @@ def _route(scope: Scope | None, request: Any, model: str | None) -> tuple[list[i
     """
     lms = [] if scope is None else list(scope.lms)
     lm_call = CURRENT.get()
-    if lm_call is not None and request.method == "POST":
+    if lm_call is not None:
         if lm_call.lm_id is not None and lms[:1] != [lm_call.lm_id]:
             lms.insert(0, lm_call.lm_id)
-        return lms, lm_call.model
+        if request.method == "POST" or model is not None:
+            return lms, lm_call.model
     if model is None:
         return None
     return lms, model or _model_in(request.body)

@@ -49,11 +49,13 @@ class Program:
         # What each of the LMs that a call may choose changes in the context.
         self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
         usual = context.get("lm")
-        others = self._chosen.values()
+        others = [chosen["lm"] for chosen in self._chosen.values()]
+        # Those of its predictors' own.
+        others += self._stand_ins.values()
         # The host's numbers of the LMs, the one that is asked first.
-        self._ids = host_lms.ids(usual, *(chosen["lm"] for chosen in others))
+        self._ids = host_lms.ids(usual, *others)
         self._ids_of = {
-            name: host_lms.ids(chosen["lm"], usual, *(other["lm"] for other in others))
+            name: host_lms.ids(chosen["lm"], usual, *others)
             for name, chosen in self._chosen.items()
         }
 

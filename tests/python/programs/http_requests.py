@@ -46,3 +46,18 @@ async def asks_by_sdk(model: str, key: str):
 async def asks_with_what_the_environment_has(model: str):
     """As in a notebook: the SDK finds the key itself."""
     return await asks_by_sdk(model, os.environ["OPENAI_API_KEY"])
+
+
+async def its_key():
+    """What the program has in the place of its LM's key."""
+    return {"key": dspy.settings.lm.kwargs["api_key"]}
+
+
+async def lists_models(key: str, url: str | None = None):
+    client = openai.AsyncOpenAI(api_key=key, base_url=url or witness.lm_url, max_retries=0)
+    return {"models": len((await client.models.list()).data)}
+
+
+async def answers(size: int):
+    """An answer of that many bytes."""
+    return {"text": "x" * size}

@@ -56,6 +56,17 @@ def by_litellm() -> Plain:
     return program
 
 
+instances: dict[str, Plain] = {}
+
+
+def instance() -> Plain:
+    """The same one each time, with an LM of its own."""
+    if "one" not in instances:
+        instances["one"] = Plain()
+        instances["one"].qa.lm = _own("openai/own-instance")
+    return instances["one"]
+
+
 async def save(path: str, lm: str | None = None) -> None:
     """For the tests: saves a state of `Plain` with a demo, and with an LM if one is named."""
     program = Plain()
