@@ -315,6 +315,16 @@ mod tests {
     }
 
     #[test]
+    fn no_header_that_a_key_travels_in_is_shown() {
+        let mut sent = request("http://localhost/v1", "authorization", "Bearer sk-own");
+        let again = HeaderValue::from_static("Bearer sk-other");
+        sent.headers_mut().append("authorization", again);
+        mark_keys(sent.headers_mut());
+        assert!(!format!("{sent:?}").contains("sk-"));
+        assert_eq!(sent.headers()["authorization"], "Bearer sk-own");
+    }
+
+    #[test]
     fn without_a_key_the_placeholder_goes() {
         let mut local = lock("http://localhost:8000");
         local.key = None;

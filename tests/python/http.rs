@@ -13,7 +13,9 @@ use tokio::{
 use tower::ServiceExt;
 use tower_dspy::{Deadline, DspyService, Error, PredictRequest};
 
-use crate::support::{TestHost, call, eventually, eventually_seen, host, lm, lm_server};
+use crate::support::{
+    TestHost, call, eventually, eventually_seen, host, in_a_worker, lm, lm_server,
+};
 
 const PROGRAMS: [&str; 2] = ["http_requests:gets", "http_requests:Gets"];
 
@@ -166,4 +168,66 @@ async fn an_sdks_call_is_an_lm_call_with_the_key_that_it_names() {
         assert!(answer.usage.total_tokens > 0);
         assert_eq!(server.requests(model)[0].authorization(), Some(sent));
     }
+}
+
+#[tokio::test]
+async fn a_placeholder_is_for_its_program_and_its_address() {
+    let (host, server) = (host().await, lm_server().await);
+    call(&host, "witness:use_lm", json!({"url": server.base_url()})).await;
+    let (mut programs, mut keys) = (Vec::new(), Vec::new());
+    for model in ["http-mine", "http-others"] {
+        let load = host.load("http_requests:its_key").lm(lm(model).await);
+        let program = load.await.unwrap();
+        let answer = program.clone().oneshot(PredictRequest::new(json!({})));
+        keys.push(answer.await.unwrap().outputs["key"].clone());
+        programs.push(program);
+    }
+    let load = host
+        .load("http_requests:lists_models")
+        .lm(lm("http-mine").await);
+    let lists = load.await.unwrap();
+    // Whatever it asks for there.
+    let request = PredictRequest::new(json!({"key": "TOWER-DSPY-KEY"}));
+    let answer = lists.clone().oneshot(request).await.unwrap();
+    assert_eq!(answer.lm_calls.len(), 1);
+    for (key, url) in [
+        (keys[0].clone(), None),
+        (json!("TOWER-DSPY-KEY"), Some("http://127.0.0.1:1/v1")),
+    ] {
+        let request = PredictRequest::new(json!({"key": key, "url": url}));
+        let error = lists.clone().oneshot(request).await.unwrap_err();
+        let said = format!("{error:?} {error}");
+        assert!(!said.contains("test-key"), "{said}");
+    }
+    drop(programs);
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_a_worker_fails_its_call_alone() {
+    const SIZE: usize = 81 << 20;
+    let host = host().await;
+    let load = host
+        .load("http_requests:answers")
+        .lm(lm("http-unused").await);
+    let program = load.await.unwrap();
+    let answered = program
+        .clone()
+        .oneshot(PredictRequest::new(json!({"size": SIZE})))
+        .await;
+    let gets = self::program(&host, "http_requests:gets").await;
+    let url = "x".repeat(SIZE);
+    let asked = gets.oneshot(request(&url)).await.unwrap_err();
+    assert!(matches!(asked, Error::Program(_)), "{asked:?}");
+    if in_a_worker() {
+        let error = answered.unwrap_err();
+        assert!(matches!(error, Error::Program(_)), "{error:?}");
+    } else {
+        assert_eq!(
+            answered.unwrap().outputs["text"].as_str().unwrap().len(),
+            SIZE
+        );
+    }
+    // The worker is there still.
+    let small = program.oneshot(PredictRequest::new(json!({"size": 1})));
+    assert_eq!(small.await.unwrap().outputs["text"], "x");
 }

@@ -13,6 +13,8 @@ use crate::bridge::{exchange::Event, fault::Fault, http::Route};
 
 /// No frame is longer: an answer of an LM, which is bounded itself, and its head fit in.
 const LONGEST: usize = 80 << 20;
+/// The most that a call's inputs may be: the head of their frame is short.
+pub(super) const MOST_INPUTS: usize = LONGEST - 4096;
 
 pub(super) fn codec() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder()

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{WorkerProcess, process::Process, wire::ToWorker};
+use super::{
+    WorkerProcess,
+    process::Process,
+    wire::{self, ToWorker},
+};
 use crate::{
     Health,
     bridge::{
@@ -196,6 +200,14 @@ impl Worker {
         let running = running(start);
         let inputs = serde_json::to_vec(&*inputs);
         match (target, inputs) {
+            (Some(_), Ok(inputs)) if inputs.len() > wire::MOST_INPUTS => {
+                let message = format!(
+                    "the inputs have {} bytes as JSON; a worker process takes at most {}",
+                    inputs.len(),
+                    wire::MOST_INPUTS,
+                );
+                running.finished(Err(Fault::new("ValueError", message)));
+            }
             (Some(target), Ok(inputs)) => {
                 let start = ToWorker::Start {
                     call,
