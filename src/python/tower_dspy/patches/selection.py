@@ -118,7 +118,7 @@ def _client_options(options: dict[str, Any]) -> tuple[Any, ...]:
 
 def _hashable(value: Any) -> Any:
     if isinstance(value, dict):
-        return tuple(sorted((key, _hashable(item)) for key, item in value.items()))
+        return frozenset((key, _hashable(item)) for key, item in value.items())
     return value
 
 
