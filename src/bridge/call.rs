@@ -36,7 +36,7 @@ pub(super) struct CallState {
     spending: Spending,
 }
 
-/// The LM exchanges of a call that are under way.
+/// The exchanges of a call that are under way.
 #[derive(Debug, Default)]
 struct Exchanges {
     closed: bool,

@@ -1,6 +1,6 @@
 //! One exchange between a program and an LM, another server or a tool, carried by Rust.
 //!
-//! Python's side is `exchange.py`, which says what an event is. The exchange runs on the host's
+//! Python's side is `exchange.py`, which says what an event is, and `toolbox.py` for tools. The exchange runs on the host's
 //! LM runtime; its events come back through the inbox for code on the loop, and through a channel
 //! for code on a thread of this process. How a port hands them to Python is the port's affair.
 
@@ -54,7 +54,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// The kind of error that DSPy is to see, in the words of `exchange.py`, and its message.
+    /// The kind of error that DSPy is to see, in the words of `patches/lm15.py` and `patches/httpx.py`, and its message.
     pub(super) fn describe(&self) -> (&'static str, String) {
         let failure = match self {
             Self::Lm(failure) => failure,
@@ -136,7 +136,7 @@ pub(super) struct Opening<'a> {
     pub(super) sink: Sink,
 }
 
-/// What an LM is to know of the call that it is called for.
+/// What an LM, a server or a tool is told of the call that it is asked for.
 pub(super) struct CallOf {
     pub(super) context: CallContext,
     pub(super) tenant: Option<Tenant>,

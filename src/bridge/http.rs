@@ -39,7 +39,7 @@ pub(super) struct Outgoing {
     pub(super) request: LmRequest,
 }
 
-/// What carries requests that belong to no LM of the host: made with the first.
+/// What carries requests that belong to no LM of the host; made when the first such request comes.
 #[derive(Debug, Default)]
 pub(super) struct Unnamed(std::sync::OnceLock<(Arc<LmHandle>, LmClient)>);
 
@@ -118,6 +118,7 @@ impl Opening<'_> {
         self.start(|sink| async move {
             let sent = lm.send(request).await;
             let end = match sent {
+                // Pauses are limited by the exchange, see `ReadTimeout`.
                 Ok(response) => read(response, &sink, None).await,
                 Err(failure) => Event::Failed(Failure::Lm(failure)),
             };
@@ -352,7 +353,7 @@ async fn read(response: LmResponse, sink: &Sink, limit: Option<Duration>) -> Eve
             None => break,
             Some(Ok(Ok(data))) => data,
             Some(Ok(Err(_trailers))) => continue,
-            // A boxed failure is what the handle's bodies fail with.
+            // The handle's bodies fail with a boxed `LmFailure`.
             Some(Err(error)) => match error.downcast::<LmFailure>() {
                 Ok(failure) => return Event::Failed(Failure::Lm(*failure)),
                 Err(other) => return failed(&other),

@@ -192,7 +192,7 @@ impl Inbox {
         }
     }
 
-    /// Sends an event of an LM exchange to the code that waits for it on the loop.
+    /// Sends an event of an exchange to whatever reads these queues.
     pub(super) fn deliver(&self, exchange: u64, event: Event) {
         self.deliveries.push((exchange, event));
         if self.gone.load(Ordering::SeqCst) {

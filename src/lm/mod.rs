@@ -1,6 +1,6 @@
 //! The LM that programs call, and the HTTP stack that each of its calls goes through.
 //!
-//! Python never opens a connection: each LM call of a program comes to Rust as an [`LmRequest`],
+//! Python opens no connection for it: each LM call of a program comes to Rust as an [`LmRequest`],
 //! and [`LmHandle::send`] answers it. So LM traffic is composed as all else is, of tower layers,
 //! and it ends when its call does: dropping it closes the connection.
 //!

@@ -76,8 +76,8 @@ impl DspyService {
         self.program.permits.in_flight()
     }
 
-    /// How many LM calls this program made past the host: by a `dspy.BaseLM` of its own kind, or a
-    /// custom engine, with another client than httpx.
+    /// How many LM calls this program made past the host: by a `dspy.BaseLM` that is no `dspy.LM`,
+    /// or a custom engine, with a client that is not httpx.
     ///
     /// Such calls have neither the host's key, layers and limits nor a place in
     /// [`Prediction::usage`]. In async code they end with a cancelled call as others do; on a thread

@@ -14,7 +14,7 @@ from dspy.utils import DummyLM
 
 from tower_dspy import lm
 from tower_dspy.patches import lm as patches_lm
-from tower_dspy.scope import Cancelled
+from tower_dspy.scope import SCOPE, Cancelled
 
 pytestmark = pytest.mark.asyncio
 
@@ -177,3 +177,13 @@ async def test_the_timeout_of_an_lm_goes_with_its_requests(http: HttpPort, call:
     await ask(dspy.LM("openai/own", api_key="k", api_base="http://own/v1", timeout=30))
     await ask(own())
     assert [timeout for _, timeout, _ in http.sent] == [30.0, None]
+
+
+async def test_a_forward_that_a_program_calls_itself_is_an_lm_call_too(
+    http: HttpPort, call: FakeCall
+):
+    SCOPE.get().lms = (7,)
+    its_lm = lm.build(HOST)
+    await its_lm.aforward("?")
+    its_lm.forward("?")
+    assert [route for route, _, _ in http.sent] == [([7], "host")] * 2

@@ -22,7 +22,7 @@ and hands over with each start its own side of the call:
     call.stepped(exchange, counts)
                               an LM answered, at last by this exchange, if it was one of the host's,
                               with these tokens as DSPy reads them
-    call.bypassed(lm)         an LM answered past the host, see patches/lm.py
+    call.bypassed(lm)         an LM call goes past the host, see patches/lm.py and patches/httpx.py
 
 HTTP requests go through the port as well, see exchange.py.
 

@@ -63,7 +63,7 @@ class Scope:
         self.cancelled = False
         # The call has its outcome: no task of its own may go on.
         self.closed = False
-        # An LM call was refused already, see transport.blocked.
+        # An LM call was refused already, see exchange.blocked.
         self.was_blocked = False
         # The same for threads: how often each was refused; made with the first.
         self.refusals: dict[int, int] | None = None
@@ -77,7 +77,7 @@ class Scope:
         self.stand_ins: dict[int, Any] = {}
         # What it asked its LMs, see patches/history.py; made with the first question.
         self.history: Any = None
-        # The HTTP exchanges that tasks wait for; made with the first.
+        # The exchanges that tasks wait for; made with the first.
         self.exchanges: set[Any] | None = None
         # Made when the first child is, as most calls have none.
         self.children: set[asyncio.Future] | None = None

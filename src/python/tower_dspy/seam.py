@@ -12,7 +12,8 @@ MADE_FOR = "dspy>=3.4.0,<3.5"
 _FROM, _TO = (3, 4, 0), (3, 5)
 
 # Without these nothing would work, or work unnoticed in another way, as by LM calls that go past
-# the host. As (module, names in it); the modules of patches/ say what each is for.
+# the host. As (module, names in it). What uses each is in patches/; the two routers are here as they
+# make the transports.
 _NEEDED = (
     (
         "dspy._vendor.lm15.transports",
@@ -34,7 +35,8 @@ _NEEDED = (
     ("dspy._vendor.lm15.providers.async_base", ("StdlibAsyncTransport",)),
     ("dspy._vendor.lm15.router", ("AsyncLMRouter._shared_transport", "LMRouter._shared_transport")),
     ("dspy.clients.backend_selection", ("CLIENT_KEYS",)),
-    ("dspy.clients.capabilities", ("model_info", "resolve", "select_backend")),
+    ("dspy.adapters.utils", ("TypeAdapter",)),
+    ("dspy.clients.capabilities", ("_capabilities", "model_info", "resolve", "select_backend")),
     ("dspy.clients.costs", ("model_info",)),
     (
         "dspy.clients.embedding",
@@ -65,6 +67,7 @@ _NEEDED = (
         ),
     ),
     ("dspy.utils.exceptions", ("LMError",)),
+    ("dspy.utils.parallelizer", ("ParallelExecutor.execute",)),
     ("dspy.adapters.types.base_type", ("Type.serialize_model",)),
     ("dspy.utils.parallelizer", ("ParallelExecutor.execute",)),
 )

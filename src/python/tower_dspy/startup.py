@@ -54,7 +54,8 @@ def lock_progress_bars() -> None:
 async def warm() -> None:
     """One prediction on a canned answer, so that the first real one pays for no lazy import.
 
-    It shows as well that LM calls are made where this package looks out for them.
+    It shows as well that LM calls of DSPy's own client are made where this package looks out for
+    them. httpx and litellm are not tried: they are imported when they are needed.
     """
     import dspy
 

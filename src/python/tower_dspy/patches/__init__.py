@@ -2,10 +2,10 @@
 
 | file | what is changed | why |
 |---|---|---|
-| `lm15` | DSPy's two HTTP transports | its own engines' LM calls go through Rust |
+| `lm15` | the two transports of DSPy's own client | its LM calls go through Rust |
 | `httpx` | its two transports, within a call | so do litellm, embedders, SDKs |
 | `lm` | `BaseLM`, `Embedder`, DSPy's retries | each LM call is a step, and the host retries |
-| `selection` | backend selection, planning, prices | computed once for an LM, not once a call |
+| `selection` | backends, capabilities, plans, prices, adapters | computed once, not once a call |
 | `hops` | `asyncio.to_thread`, for DSPy's own functions | they only compute, and run inline |
 | `history` | `record_history`, `history` | a call sees its own, bounded, and no other's |
 | `parallel` | `dspy.Parallel` and its kin | no progress bars, and failures name their causes |
@@ -14,9 +14,9 @@
 
 `selection` and `hops` save 1.5 ms of each prediction; the others cost some microseconds an LM call.
 
-`signals` comes before all others, from startup.py. None is undone: a process has one host, for its
-life. Outside a call httpx is as it was, but for DSPy's own LM calls. The names that the patches
-need are checked before any is replaced, see seam.py.
+An embedded host installs `signals` before all others. None is undone: a process has one host, for
+its life. Outside a call httpx is as it was, but for DSPy's own LM calls. The names of DSPy's that
+the patches need are checked before any is replaced, see seam.py.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from typing import Any
 from tower_dspy.patches.replace import replace, when_imported
 from tower_dspy.scope import outside
 
+_log = logging.getLogger("tower_dspy.startup")
+
 LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 
 
@@ -29,11 +31,18 @@ def install() -> None:
 
 
 def _replace(litellm: ModuleType) -> None:
+    litellm.disable_aiohttp_transport = True
+    try:
+        _set_logging_apart()
+    except (ImportError, AttributeError) as error:
+        _log.warning("this litellm's logging counts as work of the calls that it logs: %s", error)
+
+
+def _set_logging_apart() -> None:
     from litellm import _logging
     from litellm.litellm_core_utils.logging_worker import LoggingWorker
     from litellm.litellm_core_utils.thread_pool_executor import executor
 
-    litellm.disable_aiohttp_transport = True
     replace(LoggingWorker, "ensure_initialized_and_enqueue", _outside)
     replace(LoggingWorker, "start", _outside)
     replace(type(executor), "submit", _outside)

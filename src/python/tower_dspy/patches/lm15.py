@@ -1,8 +1,9 @@
-"""The transports of DSPy's bundled HTTP client, carried by Rust.
+"""The transports of DSPy's own client (lm15), carried by Rust.
 
 DSPy's engines build a provider's request and read its answer; between the two lm15 makes a
-transport, in one place each for sync and async code. With these in their place the engines, and so
-capabilities, dialects and options, stay DSPy's own.
+transport. With these in their place the engines, and so capabilities, dialects and options, stay
+DSPy's own. The routers import the classes from `transports` when they first need them; providers
+that a program makes itself have them from their own modules.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ _ERRORS = {
     "write": transports.WriteError,
     "protocol": transports.ProtocolError,
 }
+
+# Whoever makes a request of this client's, it is an LM call, and names its model.
+_ASKS_AN_LM = ""
 
 
 def install() -> None:
@@ -57,9 +61,6 @@ class _Transport:
             "accept-encoding": "identity",
         }
 
-    def copy(self) -> _Transport:
-        return self
-
     def _outgoing(self, request: transports.TransportRequest) -> tuple[Any, float | None]:
         """The request as it is sent, and how long its next byte is waited for."""
         given = {name.lower() for name, _ in request.headers}
@@ -74,7 +75,7 @@ class AsyncTransport(_Transport):
     """For the loop's thread, and for loops of a program's own."""
 
     def stream(self, request: transports.TransportRequest) -> _AsyncResponse:
-        return _AsyncResponse(*self._outgoing(request), failure)
+        return _AsyncResponse(*self._outgoing(request), failure, _ASKS_AN_LM)
 
     async def aclose(self) -> None:
         pass
@@ -107,7 +108,7 @@ class SyncTransport(_Transport):
     """For threads, such as those of `dspy.Parallel` and of sync tools."""
 
     def stream(self, request: transports.TransportRequest) -> transports.TransportResponse:
-        opened = SyncExchange(*self._outgoing(request), failure)
+        opened = SyncExchange(*self._outgoing(request), failure, _ASKS_AN_LM)
         status, headers, chunks = opened.answer()
         body: Iterator[bytes] = iter((chunks,)) if isinstance(chunks, bytes) else chunks
         return transports.TransportResponse(
