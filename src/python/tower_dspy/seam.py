@@ -12,8 +12,8 @@ MADE_FOR = "dspy>=3.4.0,<3.5"
 _FROM, _TO = (3, 4, 0), (3, 5)
 
 # Without these nothing would work, or work unnoticed in another way, as by LM calls that go past
-# the host. As (module, names in it). What uses each is in patches/; the two routers are here as they
-# make the transports.
+# the host. As (module, names in it). What uses each is in patches/; the two routers make the
+# transports.
 _NEEDED = (
     (
         "dspy._vendor.lm15.transports",

@@ -44,7 +44,7 @@ _LM_PATHS = (
 
 # Set on a transport that Rust cannot stand for: why.
 _OWN = "_tower_dspy_own"
-# The same for requests that are no LM calls: those need the host's key.
+# Why its other requests stay with httpx. LM calls go through Rust all the same: they need the key.
 _OWN_ROOTS = "_tower_dspy_own_roots"
 
 
