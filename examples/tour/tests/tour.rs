@@ -18,6 +18,14 @@ fn run(args: &[&str]) -> (Output, String) {
     (output, shown)
 }
 
+/// Makes the venv of the workspace if there is none that fits: the doctor only looks at it.
+fn make_venv() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    PythonEnv::create(format!("{root}/.venv"))
+        .run_blocking()
+        .expect("a venv");
+}
+
 #[test]
 fn twelve_scenes_are_ok_and_no_request_is_left_behind() {
     let (output, shown) = run(&[]);
@@ -36,10 +44,7 @@ fn twelve_scenes_are_ok_and_no_request_is_left_behind() {
 
 #[test]
 fn the_doctor_finds_nothing_wrong() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    PythonEnv::create(format!("{root}/.venv"))
-        .run_blocking()
-        .expect("a venv");
+    make_venv();
     let (output, shown) = run(&["doctor"]);
     assert!(output.status.success(), "{shown}");
     assert!(shown.contains("all is well"), "{shown}");
@@ -47,6 +52,7 @@ fn the_doctor_finds_nothing_wrong() {
 
 #[test]
 fn the_doctor_names_an_lm_that_is_not_there() {
+    make_venv();
     // The discard port: nothing listens there.
     let (output, shown) = run(&["doctor", "--lm", "http://127.0.0.1:9/v1", "--model", "m"]);
     assert_eq!(output.status.code(), Some(1), "{shown}");
