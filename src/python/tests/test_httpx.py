@@ -307,3 +307,11 @@ async def test_what_the_host_cannot_send_fails_as_a_request_does(http: HttpPort,
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.TransportError, match="too long"):
             await client.get("http://host/")
+
+
+async def test_a_transport_may_be_made_with_its_options_by_position(http: HttpPort, call: FakeCall):
+    http.events = (("full", 200, [], b"carried"),)
+    limits = httpx.Limits(max_connections=1)
+    transport = httpx.HTTPTransport(True, None, True, True, False, limits, None)
+    with httpx.Client(transport=transport) as client:
+        assert client.get("http://host/").text == "carried"

@@ -9,6 +9,7 @@ DSPy's own LM calls and embeddings is carried.
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import ssl
 import urllib.request
@@ -146,25 +147,18 @@ def _replace(httpx: ModuleType) -> None:
 def _noting_what_is_own(init: Any) -> Any:
     """Keeps why a transport's connections are none that Rust could make."""
 
+    signature = inspect.signature(init)
+
     @functools.wraps(init)
-    def __init__(
-        self: Any,
-        verify: Any = True,
-        cert: Any = None,
-        *args: Any,
-        proxy: Any = None,
-        uds: str | None = None,
-        local_address: str | None = None,
-        **options: Any,
-    ) -> None:
-        init(
-            self, verify, cert, *args, proxy=proxy, uds=uds, local_address=local_address, **options
-        )
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        given = signature.bind(self, *args, **options).arguments
+        verify, proxy = given.get("verify", True), given.get("proxy")
         unverified = isinstance(verify, ssl.SSLContext) and verify.verify_mode == ssl.CERT_NONE
         for reason, own in (
-            ("a client certificate", cert is not None),
-            ("a Unix socket", uds is not None),
-            ("a local address", local_address is not None),
+            ("a client certificate", given.get("cert") is not None),
+            ("a Unix socket", given.get("uds") is not None),
+            ("a local address", given.get("local_address") is not None),
             ("no check of certificates", verify is False or unverified),
             ("a proxy of its own", proxy is not None and not _is_of_environment(proxy)),
         ):
