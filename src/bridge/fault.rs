@@ -29,6 +29,7 @@ pub(crate) enum FaultKind {
     /// An input does not fit its field's type.
     InvalidInput { field: String, expected: String },
     /// The process that ran the call is gone.
+    #[cfg(feature = "workers")]
     Lost,
     /// Another failure that Python's room names itself.
     Named(String),
@@ -111,6 +112,7 @@ impl Fault {
                 let expected = format!("{field}: {expected}");
                 InvalidInput::new(program, Some(&field), self.message, expected).into()
             }
+            #[cfg(feature = "workers")]
             FaultKind::Lost => lost(&self.message),
             FaultKind::Named(_) | FaultKind::Raised => {
                 ProgramError::new(self.python_type, self.message, self.traceback).into()

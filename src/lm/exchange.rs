@@ -28,6 +28,7 @@ use super::{
     key::Origin,
     keyed::Keyed,
     limits::{self, Timer},
+    placeholder,
     status::BadStatus,
 };
 use crate::{CallId, Carrier, Cause, Deadline, LmOutcome, drop_scope};
@@ -75,8 +76,11 @@ async fn exchange(
     let timeout = request.extensions().get().map(|ReadTimeout(limit)| *limit);
     let earlier = |own: Option<Duration>| own.into_iter().chain(timeout).min();
     let keyed = match &shared.keys {
-        None => Ok(shared.keyed.clone()),
-        Some(keys) => keys.keyed(&request, &shared.keyed).map(Arc::new),
+        Some(keys) if placeholder::is_in(&request) => {
+            keys.keyed(&request, &shared.keyed).map(Arc::new)
+        }
+        // A request may bring a key of its own.
+        _ => Ok(shared.keyed.clone()),
     };
     let put = keyed.and_then(|keyed| keyed.lock.put(&mut request).map(|()| keyed));
     let keyed = match put {

@@ -1,9 +1,7 @@
 //! What stands for a key in a program's requests.
 
-#[cfg(feature = "_host")]
 use http::HeaderValue;
 
-#[cfg(feature = "_host")]
 use super::LmRequest;
 
 /// What stands where the key is to be, in a header's value or in the URL's query. What programs send
@@ -24,9 +22,7 @@ pub(crate) enum Placeholder {
 impl Placeholder {
     /// The first one in the headers or in the query of `request`.
     pub(crate) fn in_request(request: &LmRequest) -> Option<Self> {
-        let headers = request.headers().values().map(HeaderValue::as_bytes);
-        let query = request.uri().query().map(str::as_bytes);
-        headers.chain(query).find_map(|text| {
+        places(request).find_map(|text| {
             let at = position(text)?;
             let number = number(&text[at + PLACEHOLDER.len()..]);
             Some(
@@ -40,6 +36,17 @@ impl Placeholder {
             )
         })
     }
+}
+
+/// Whether `request` has a placeholder, so that a key is to be put in.
+pub(super) fn is_in(request: &LmRequest) -> bool {
+    places(request).any(|text| position(text).is_some())
+}
+
+/// Where placeholders are looked for.
+fn places(request: &LmRequest) -> impl Iterator<Item = &[u8]> {
+    let headers = request.headers().values().map(HeaderValue::as_bytes);
+    headers.chain(request.uri().query().map(str::as_bytes))
 }
 
 pub(super) fn position(text: &[u8]) -> Option<usize> {

@@ -14,7 +14,9 @@ pub struct LoadError {
 impl LoadError {
     pub(super) fn new(target: &str, fault: Fault) -> Self {
         let problem = match fault.kind {
-            FaultKind::Named(_) | FaultKind::Lost => fault.message,
+            #[cfg(feature = "workers")]
+            FaultKind::Lost => fault.message,
+            FaultKind::Named(_) => fault.message,
             _ => format!("{}: {}", fault.python_type, fault.message),
         };
         Self {

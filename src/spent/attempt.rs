@@ -23,6 +23,7 @@ pub(crate) trait Totals: Send + Sync {
     fn lm_call_ended(&self, call: &LmCall);
 
     /// DSPy found tokens in the answer to an LM call that has ended, and nobody else did.
+    #[cfg(any(feature = "_host", test))]
     fn counted_by_dspy(&self, usage: Usage);
 
     /// The answer to an LM call has come, with these tokens, when nobody waited for it any more.

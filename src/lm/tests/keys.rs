@@ -66,3 +66,14 @@ async fn without_a_key_nothing_is_sent() {
     }
     assert!(seen.lock().expect("a lock").is_empty());
 }
+
+#[tokio::test]
+async fn a_request_that_brings_its_own_key_needs_none() {
+    let seen = Arc::default();
+    let lm = lm(&seen).key_with(|_| None).connect().expect("complete");
+    let mut request = of_tenant(None);
+    let own = ::http::HeaderValue::from_static("Bearer own");
+    request.headers_mut().insert("authorization", own);
+    lm.send(request).await.expect("an answer");
+    assert_eq!(*seen.lock().expect("a lock"), ["Bearer own"]);
+}
