@@ -136,7 +136,7 @@ pub(super) struct Opening<'a> {
     pub(super) sink: Sink,
 }
 
-/// What an LM, a server or a tool is told of the call that it is asked for.
+/// The call's context, for the LM, the server or the tool that it asks.
 pub(super) struct CallOf {
     pub(super) context: CallContext,
     pub(super) tenant: Option<Tenant>,

@@ -28,11 +28,12 @@ use super::{
 /// How much is decoded at once: it may become a thousand times as much.
 const PIECE: usize = 4 * 1024;
 
-/// The answer without its content codings. One that the request asked for, by its `accept-encoding`,
-/// and that is not known here is left to who asked.
+/// The answer without its content codings. An unknown coding that the request accepts, by its
+/// `accept-encoding`, is left for the client to decode.
 ///
 /// # Errors
-/// If it has one that is not known, and its status does not say more than its body would.
+/// If a coding is unknown and not accepted, unless the answer's status is an error, which says more
+/// than its body.
 pub(super) fn decode(
     answer: LmResponse,
     asked: Option<&HeaderValue>,
@@ -60,7 +61,7 @@ pub(super) fn decode(
     let (mut head, mut inner) = answer.into_parts();
     head.headers.remove(CONTENT_ENCODING);
     head.headers.remove(CONTENT_LENGTH);
-    // The one that was applied last comes off first.
+    // The last coding that was applied comes off first.
     for coding in codings.into_iter().rev() {
         inner = body(Decoded::new(inner, coding));
     }

@@ -163,7 +163,7 @@ impl Lm {
         self
     }
 
-    /// The key itself; an empty one is none, as for a server of one's own that wants none.
+    /// The key itself. An empty key is none: a local server mostly wants none.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Key::Given(key.into());

@@ -208,7 +208,7 @@ fn check_options(lm: &Lm) -> Result<(), LmConfigError> {
 fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
     let model = || lm.model.clone();
     let (key, variable) = match &lm.key {
-        // As for a server of one's own, in DSPy's words.
+        // DSPy's guide to local LMs has it so.
         Key::Given(key) if key.is_empty() => return Ok(None),
         Key::Given(key) => (Some(key.clone()), None),
         Key::By(_) => return Ok(None),
