@@ -26,7 +26,7 @@ from tower_dspy.tails import to_json
 _MISSED = 0.030
 # Seconds for which what was looked at is known: each look is a call of the system.
 _FRESH = 0.001
-_LAST = ("full", "end", "value", "failed", "cancelled")
+_LAST = ("full", "end", "value", "failed")
 
 
 class Port:

@@ -52,7 +52,7 @@ class Program:
         others = [chosen["lm"] for chosen in self._chosen.values()]
         # Those of its predictors' own.
         others += self._stand_ins.values()
-        # The host's numbers of the LMs, the one that is asked first.
+        # The host's numbers of the LMs, in the order in which they are tried.
         self._ids = host_lms.ids(usual, *others)
         self._ids_of = {
             name: host_lms.ids(chosen["lm"], usual, *others)

@@ -69,7 +69,7 @@ class Scope:
         self.refusals: dict[int, int] | None = None
         # The program's output fields by name, where they are known, see schema.Output.
         self.outputs: dict[str, Any] | None = None
-        # The host's numbers of the program's LMs, the one that the caller asked for first.
+        # The host's numbers of the program's LMs; the caller's choice comes first.
         self.lms: tuple[int, ...] = ()
         # Whether requests by httpx that are no LM calls go through the host as well.
         self.carries_http = True

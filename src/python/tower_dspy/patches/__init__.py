@@ -12,7 +12,7 @@
 | `signals` | `signal.signal` and the like, embedded | the process's handlers stay its own |
 | `litellm` | its logging, its HTTP client | logging is work of no call; aiohttp is not carried |
 
-`selection` and `hops` save 1.5 ms of each prediction; the others cost some microseconds an LM call.
+`selection` and `hops` save more than half of a prediction's CPU time.
 
 An embedded host installs `signals` before all others. None is undone: a process has one host, for
 its life. Outside a call httpx is as it was, but for DSPy's own LM calls. The names of DSPy's that

@@ -26,7 +26,7 @@ _ERRORS = {
     "protocol": transports.ProtocolError,
 }
 
-# Whoever makes a request of this client's, it is an LM call, and names its model.
+# Each request of this client is an LM call, and its body names the model.
 _ASKS_AN_LM = ""
 
 
