@@ -12,7 +12,11 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::{Carrier, Deadline, DeadlineLayer, DeadlineService, Elapsed, layers::DeadlineFuture};
+use crate::{
+    call::{Carrier, Deadline},
+    error::Elapsed,
+    layers::{DeadlineFuture, DeadlineLayer, DeadlineService},
+};
 
 /// How many calls run at once unless the batch is told otherwise.
 const CONCURRENCY: usize = 16;

@@ -7,12 +7,13 @@ use tower::{ServiceBuilder, layer::util::Stack};
 #[cfg(feature = "stale")]
 use crate::layers::fallback::StalePrediction;
 use crate::{
-    Session, SessionLayer, StandardStack,
     layers::{
         AllotLayer, CancelLayer, DeadlineLayer, FallbackLayer, HedgeLayer, Latency, LearnLayer,
         Percentile, RetryLayer, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
         fallback::{Through, Value, With},
     },
+    session::{Session, SessionLayer},
+    stack::StandardStack,
 };
 
 /// Adds the layers of this crate to [`ServiceBuilder`], under names that leave its own free.

@@ -11,7 +11,7 @@
 //!   -> layers        shutdown, track, deadline, cancel, fallback, retry,   mod layers,
 //!                    hedge, attempt timeout                                in order: mod stack
 //!   -> DspyService   checks the inputs, takes a permit                     mod service
-//!   -> bridge        a queue to the thread that owns the interpreter       mod bridge
+//!   -> host          a queue to the thread that owns the interpreter       mod host
 //!   -> program       your DSPy module, unchanged                           src/python
 //!   -> lm            each LM call, back in Rust: a tower HTTP stack        mod lm
 //! ```
@@ -70,17 +70,12 @@
 //! Without default features the layers build with no Python, for any tower service.
 
 mod batch;
-#[cfg(feature = "_host")]
-pub mod bridge;
 mod builder;
-mod cancel;
-mod context;
-pub mod deadline;
-pub mod drop_scope;
+mod call;
 pub mod error;
+#[cfg(feature = "_host")]
+pub mod host;
 pub mod inbound;
-#[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
-mod innermost;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
@@ -89,31 +84,31 @@ pub mod patterns;
 #[cfg(feature = "tonic")]
 pub mod proto;
 mod request;
-#[cfg(feature = "_host")]
+#[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
 pub mod service;
 mod session;
-mod spent;
 pub mod stack;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
 pub use batch::{Batch, predict_all};
-#[cfg(feature = "_host")]
-pub use bridge::{
-    Health, Host, HostStats, LmTotals, StartError,
-    env::{EnvError, PythonEnv},
-};
-#[cfg(feature = "workers")]
-pub use bridge::{WorkerProcess, WorkerState, WorkerStats, Workers};
 pub use builder::DspyServiceBuilderExt;
-pub use cancel::{Cancel, Cause};
-pub use context::{CallContext, CallId, Carrier, WithContext};
-pub use deadline::Deadline;
+pub use call::{
+    CallContext, CallId, Cancel, Carrier, Cause, Deadline, LmCall, LmOutcome, Spent, Usage,
+    WithContext, deadline, drop_scope,
+};
 pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
+#[cfg(feature = "_host")]
+pub use host::{
+    Health, Host, HostStats, LmTotals, StartError, Tool, ToolCall,
+    env::{EnvError, PythonEnv},
+};
+#[cfg(feature = "workers")]
+pub use host::{WorkerProcess, WorkerState, WorkerStats, Workers};
 pub use inbound::{InboundLayer, Serve};
 pub use layers::{
     Allot, AllotLayer, Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer,
@@ -124,11 +119,10 @@ pub use layers::{
 #[cfg(feature = "lm")]
 pub use lm::Lm;
 pub use outbound::OutboundLayer;
-pub use request::{PredictRequest, Prediction, Tenant, Usage};
+pub use request::{PredictRequest, Prediction, Tenant};
 #[cfg(feature = "_host")]
-pub use service::{DspyService, LoadError, Tool, ToolCall};
+pub use service::{DspyService, LoadError};
 pub use session::{Session, SessionLayer, SessionService};
-pub use spent::{LmCall, LmOutcome, Spent};
 pub use stack::{StackConfig, StandardService, StandardStack};
 
 /// The README's code compiles.

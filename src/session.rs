@@ -8,8 +8,9 @@ use std::{
 use tower::{Layer, Service};
 
 use crate::{
-    CallContext, Cancel, CancelLayer, CancelService, Cancelled, Carrier, Cause, Deadline,
-    DeadlineLayer, DeadlineService, Elapsed, layers::DeadlineFuture,
+    call::{CallContext, Cancel, Carrier, Cause, Deadline},
+    error::{Cancelled, Elapsed},
+    layers::{CancelLayer, CancelService, DeadlineFuture, DeadlineLayer, DeadlineService},
 };
 
 /// One deadline and one cancellation over many calls, of one service or several.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Classify, ErrorKind};
-use crate::Spent;
+use crate::call::Spent;
 
 /// The service has as many calls as it may have, and as many waiting; or its host has given up so
 /// many threads that sync programs are refused.

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 use tower::BoxError;
 
 use super::{Cancelled, Elapsed, Error, InvalidInput, LmError, Lost, Overloaded, ProgramError};
-use crate::{Cause, Spent, deadline::InvalidTimeout};
+use crate::call::{Cause, Spent, deadline::InvalidTimeout};
 
 /// The sort of a failure; in a configuration in snake case, as `"lm_unavailable"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -232,7 +232,7 @@ fn of_an_lm<'a>(_: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Scope, Stage};
+    use crate::error::{Scope, Stage};
 
     #[derive(Debug, thiserror::Error)]
     #[error("wrapped")]

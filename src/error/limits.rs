@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Classify, ErrorKind};
-use crate::{Cause, Spent};
+use crate::call::{Cause, Spent};
 
 /// Which limit passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Classify, ErrorKind, Stage, failures::Beside};
-use crate::Spent;
+use crate::call::Spent;
 
 /// The interpreter that was to run the call, or ran it, is gone; or the server that did cannot be
 /// reached.

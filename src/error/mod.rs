@@ -22,7 +22,7 @@ pub use lost::Lost;
 
 use std::sync::Arc;
 
-use crate::Spent;
+use crate::call::Spent;
 
 /// What a [`DspyService`](crate::DspyService) and the layers around it answer with when there is no
 /// prediction.
@@ -84,7 +84,7 @@ impl Classify for Error {
         }
     }
 
-    fn cancel_cause(&self) -> Option<crate::Cause> {
+    fn cancel_cause(&self) -> Option<crate::call::Cause> {
         match self {
             Self::Cancelled(error) => error.cancel_cause(),
             _ => None,

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, time::Duration};
 use tonic::{Code, Status};
 
 use super::{Classify, ErrorKind, kind::find};
-use crate::{Stage, proto};
+use crate::{error::Stage, proto};
 
 /// That of its source, where it was made in this process of one of this crate's errors. A status
 /// that came over the wire is read by its details, if a server of this crate wrote it, and else by

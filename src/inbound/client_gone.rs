@@ -9,7 +9,7 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::{Cancel, Cause, drop_scope};
+use crate::call::{Cancel, Cause, drop_scope};
 
 /// The node of a call that is under way; `None` once the call needs no more telling.
 #[derive(Debug)]

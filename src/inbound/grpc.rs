@@ -63,7 +63,7 @@ mod tonic {
     };
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use crate::{Error, inbound::ErrorResponse, proto};
+    use crate::{error::Error, inbound::ErrorResponse, proto};
 
     const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 

@@ -21,8 +21,11 @@ use super::{
     respond::ErrorResponse,
 };
 use crate::{
-    Carrier, Deadline, ErrorKind,
-    deadline::{GrpcTimeout, InvalidTimeout, RequestTimeout},
+    call::{
+        Carrier, Deadline,
+        deadline::{GrpcTimeout, InvalidTimeout, RequestTimeout},
+    },
+    error::ErrorKind,
 };
 
 /// Puts a [`CallContext`](crate::CallContext) into each request: the time left as the client said

@@ -25,7 +25,10 @@ use serde::Serialize;
 use tower::BoxError;
 
 use super::Protocol;
-use crate::{Classify, Error, ErrorKind, InvalidInput, deadline::InvalidTimeout};
+use crate::{
+    call::deadline::InvalidTimeout,
+    error::{Classify, Error, ErrorKind, InvalidInput},
+};
 
 /// The media type of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");

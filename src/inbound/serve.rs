@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower::{BoxError, Layer, Service};
 
 use super::{Protocol, respond::ErrorResponse};
-use crate::Classify;
+use crate::error::Classify;
 
 /// Puts layers whose errors are ours around a service that has none, and answers for them.
 ///

@@ -11,7 +11,10 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::guard::{Admit, Grace, Guard, Tag, Watch};
-use crate::{Cancel, Cancelled, Carrier};
+use crate::{
+    call::{Cancel, Carrier},
+    error::Cancelled,
+};
 
 /// Ends a call as soon as it is cancelled.
 ///

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{Cause, Classify, ErrorKind, Spent};
+use crate::{
+    call::{Cause, Spent},
+    error::{Classify, ErrorKind},
+};
 
 /// Reads the [`ErrorKind`] of an error: [`ByClassify`], or [`ByFn`] after `.classify(..)`.
 ///

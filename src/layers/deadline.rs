@@ -14,7 +14,10 @@ use super::{
     guard::{Admit, Clock, Grace, Limit, Limited, Tag, now},
     latency::{Doomed, Latency, Percentile},
 };
-use crate::{Carrier, Deadline, Elapsed, Scope};
+use crate::{
+    call::{Carrier, Deadline},
+    error::{Elapsed, Scope},
+};
 
 /// Ends the whole call at its deadline, the time it waits for the service included.
 ///

@@ -11,7 +11,10 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag, now};
-use crate::{Carrier, Deadline, Elapsed, Scope};
+use crate::{
+    call::{Carrier, Deadline},
+    error::{Elapsed, Scope},
+};
 
 /// Ends each attempt that takes longer than a limit.
 ///

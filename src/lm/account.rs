@@ -9,9 +9,9 @@ use super::{
     http::{Asked, ExchangeNumber},
     usage::{Counts, UsageReader},
 };
-use crate::{
+use crate::call::{
     Carrier, Cause, LmCall, LmOutcome, Usage, drop_scope,
-    spent::{account::Account, attempt::Attempt},
+    record::{account::Account, attempt::Attempt},
 };
 
 /// Takes down the LM calls of whoever puts it into their requests' extensions.

@@ -19,7 +19,11 @@ use super::{
     account::Sent,
     failure::{LmFailure, LmFailureKind},
 };
-use crate::{Cancel, Carrier, Cause, Deadline, ErrorKind, Stage, layers::guard::enclosing};
+use crate::{
+    call::{Cancel, Carrier, Cause, Deadline},
+    error::{ErrorKind, Stage},
+    layers::guard::enclosing,
+};
 
 /// Whoever LM calls are made for, and may end while they are on their way.
 pub(crate) trait MadeFor: Send + Sync {

@@ -31,7 +31,7 @@ use super::{
     placeholder,
     status::BadStatus,
 };
-use crate::{CallId, Carrier, Cause, Deadline, LmOutcome, drop_scope};
+use crate::call::{CallId, Carrier, Cause, Deadline, LmOutcome, drop_scope};
 
 /// Sends requests with the key, within the limits of an exchange, and takes them down.
 #[derive(Clone, Debug)]

@@ -3,7 +3,10 @@
 use std::{error::Error as StdError, io};
 
 use super::redact::Redact;
-use crate::{Cancelled, Cause, Classify, Elapsed, ErrorKind, Scope};
+use crate::{
+    call::Cause,
+    error::{Cancelled, Classify, Elapsed, ErrorKind, Scope},
+};
 
 /// In which way an LM call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -25,7 +25,7 @@ use super::{
     provider,
     status::BadStatus,
 };
-use crate::{LmOutcome, drop_scope};
+use crate::call::{LmOutcome, drop_scope};
 
 /// What all calls of one LM have in common.
 #[derive(Debug)]

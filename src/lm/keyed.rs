@@ -11,7 +11,7 @@ use super::{
     key::{Lock, Origin, SecretKey},
     redact::Redact,
 };
-use crate::Tenant;
+use crate::request::Tenant;
 
 /// A key in use: where it may go, and how it is kept out of messages.
 #[derive(Debug)]

@@ -17,7 +17,10 @@ use super::{
     LmRequest,
     failure::{LmFailure, LmFailureKind},
 };
-use crate::{Cancel, Carrier, Cause, Deadline, ErrorKind};
+use crate::{
+    call::{Cancel, Carrier, Cause, Deadline},
+    error::ErrorKind,
+};
 
 /// How long an LM call may take, and its parts.
 ///

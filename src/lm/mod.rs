@@ -77,7 +77,7 @@ pub(crate) use self::{
     key::mark_keys,
     placeholder::Placeholder,
 };
-use crate::Tenant;
+use crate::request::Tenant;
 pub use crate::{LmCall, LmOutcome};
 
 /// An LM by name, with where it is, with whose key, and what its calls go through.

@@ -15,7 +15,10 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 
 use super::{LmResponse, error_body::ErrorBody, http::body, redact::Redact};
-use crate::{Cause, Classify, ErrorKind, LmError, drop_scope};
+use crate::{
+    call::{Cause, drop_scope},
+    error::{Classify, ErrorKind, LmError},
+};
 
 /// The most of an error's body that is kept.
 const MOST: usize = 64 * 1024;

@@ -10,7 +10,10 @@ use http::{HeaderName, HeaderValue};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::{Carrier, Elapsed, Scope, Stage};
+use crate::{
+    call::Carrier,
+    error::{Elapsed, Scope, Stage},
+};
 
 /// Puts the time that is left of the call's deadline into a header, for a gateway or a server of
 /// your own that stops working on what nobody waits for any more.

@@ -15,8 +15,11 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
-    Carrier, Elapsed, Scope, Stage,
-    deadline::{GrpcTimeout, RequestTimeout},
+    call::{
+        Carrier,
+        deadline::{GrpcTimeout, RequestTimeout},
+    },
+    error::{Elapsed, Scope, Stage},
 };
 
 /// Tells the server that a request goes to how much time is left for it.

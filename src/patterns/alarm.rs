@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::TimeoutError;
 use crate::{
-    Cancel, Cancelled, Cause, Elapsed, Spent, Stage,
+    call::{Cancel, Cause, Spent},
+    error::{Cancelled, Elapsed, Stage},
     layers::guard::{Alarm, Clock, Limit, Watch, enclosing::Nodes},
 };
 

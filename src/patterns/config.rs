@@ -11,7 +11,10 @@ use super::{
     retry::attempts,
     run::Run,
 };
-use crate::{Backoff, DeadlineLayer, ErrorKind, RetryBudget, RetryLayer, TimeoutLayer};
+use crate::{
+    error::ErrorKind,
+    layers::{Backoff, DeadlineLayer, RetryBudget, RetryLayer, TimeoutLayer},
+};
 
 /// The limits of a kind of operation: of one request, of the session around it, and how often one
 /// that was too slow is tried again.

@@ -2,7 +2,10 @@
 
 use std::{convert::Infallible, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use crate::{Cancelled, Classify, Elapsed, ErrorKind, Scope, Spent};
+use crate::{
+    call::Spent,
+    error::{Cancelled, Classify, Elapsed, ErrorKind, Scope},
+};
 
 /// Why an operation has no answer: its limit passed, the deadline over it passed, it was cancelled,
 /// or it failed by itself.

@@ -10,7 +10,11 @@ use super::{
     outcome::{Outcome, TimeoutResult},
     run::{Bounds, Host, Run, tighter},
 };
-use crate::{Cancel, Cause, Classify, Deadline, Elapsed, Scope, Session, Stage};
+use crate::{
+    call::{Cancel, Cause, Deadline},
+    error::{Classify, Elapsed, Scope, Stage},
+    session::Session,
+};
 
 /// Runs many operations under one deadline, and stops them when it passes.
 ///

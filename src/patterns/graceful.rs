@@ -21,7 +21,7 @@ use super::{
     timeout,
 };
 use crate::{
-    Cancel, Cause,
+    call::{Cancel, Cause},
     layers::guard::enclosing::{self, End},
 };
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::status::{PredictionStatus, Progress};
-use crate::{CallId, Cancel, Cause};
+use crate::call::{CallId, Cancel, Cause};
 
 /// Watches and cancels a [`CancellablePrediction`](super::CancellablePrediction) from elsewhere. Clones are the same handle.
 #[derive(Clone)]

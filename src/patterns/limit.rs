@@ -9,7 +9,7 @@ use super::{
     outcome::{Outcome, TimeoutResult},
     run::{Bounds, Host, Run, tighter},
 };
-use crate::{Cancel, Deadline};
+use crate::call::{Cancel, Deadline};
 
 /// Runs `operation` for at most `limit`, and stops it there.
 ///

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::CallId;
+use crate::call::CallId;
 
 /// An operation that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

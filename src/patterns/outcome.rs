@@ -12,7 +12,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::TimeoutError;
-use crate::Prediction;
+use crate::request::Prediction;
 
 /// What an operation may end with: a `Result`, or a plain value, which is an operation that cannot
 /// fail.

@@ -13,7 +13,9 @@ use super::{
     status::{PredictionStatus, Progress},
 };
 use crate::{
-    Cancel, Carrier, Cause, Classify, Deadline, ErrorKind, drop_scope, layers::guard::Limit,
+    call::{Cancel, Carrier, Cause, Deadline, drop_scope},
+    error::{Classify, ErrorKind},
+    layers::guard::Limit,
 };
 
 type Cleanup = Box<dyn FnOnce(Cause) + Send>;

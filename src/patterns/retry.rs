@@ -10,7 +10,11 @@ use super::{
     outcome::{Outcome, TimeoutResult},
     run::Run,
 };
-use crate::{Backoff, Deadline, ErrorKind, RetryBudget, RetryLayer, WithContext};
+use crate::{
+    call::{Deadline, WithContext},
+    error::ErrorKind,
+    layers::{Backoff, RetryBudget, RetryLayer},
+};
 
 /// Tries again, at most `max_retries` times, while an operation takes longer than `limit`.
 ///

@@ -21,7 +21,8 @@ use super::{
     outcome::{Outcome, Settle, TimeoutResult},
 };
 use crate::{
-    CallContext, CallId, Cancel, Cause, Deadline, Scope, drop_scope,
+    call::{CallContext, CallId, Cancel, Cause, Deadline, drop_scope},
+    error::Scope,
     layers::guard::{Grace, Guard, Limit, Slot, Tag},
 };
 

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{CallId, Cancel, Cause};
+use crate::call::{CallId, Cancel, Cause};
 
 /// How far a prediction has come. The last four are final: exactly one of them is reached, and
 /// never left.

@@ -6,7 +6,7 @@ use super::{
     json::{StructError, from_struct, to_struct},
     v1,
 };
-use crate::{Prediction, Usage};
+use crate::{call::Usage, request::Prediction};
 
 pub(crate) fn to_response(prediction: &Prediction) -> Result<v1::PredictResponse, StructError> {
     let usage = prediction.usage;

@@ -6,8 +6,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    Cancelled, Cause, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Spent, Stage,
-    error::find, inbound::cut,
+    call::{Cause, Spent},
+    error::{
+        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Stage, find,
+    },
+    inbound::cut,
 };
 
 /// Who the reasons are by.

@@ -9,8 +9,10 @@ use tower::Service;
 
 use super::{PredictFuture, Schema, Typed, program::Program};
 use crate::{
-    Error, Overloaded, PredictRequest, Prediction, bridge,
-    innermost::{Stop, Turn},
+    error::{Error, Overloaded},
+    host::core::fault::lost,
+    request::{PredictRequest, Prediction},
+    service::{stop::Stop, turn::Turn},
 };
 
 /// A DSPy program as a [`tower::Service`], from [`Host::load`](crate::Host::load).
@@ -102,7 +104,7 @@ impl DspyService {
             return Err(error);
         }
         if let Some(reason) = program.host.closed() {
-            return Err(bridge::lost(reason));
+            return Err(lost(reason));
         }
         match program.host.exhausted() {
             Some(threads) if program.blocking => {

@@ -10,12 +10,16 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    CallContext, Cause, Error, Host,
-    bridge::{self, Call, Leases},
+    call::{CallContext, Cause},
+    error::Error,
+    host::{
+        Host,
+        core::{call::Call, fault::lost, registry::Leases},
+    },
     request::Route,
 };
 
-/// An `async def` function behind the same bridge as a program, without DSPy: from
+/// An `async def` function behind the same host as a program, without DSPy: from
 /// [`Host::function`].
 ///
 /// ```no_run
@@ -81,7 +85,7 @@ impl Future for FunctionFuture {
                 Some(outcome) => {
                     outcome.map_err(|fault| fault.into_error("function", Cause::Caller))
                 }
-                None => Err(bridge::lost(self.call.lost_because())),
+                None => Err(lost(self.call.lost_because())),
             };
             let spent = self.call.close(match &result {
                 Ok(_) => Ok(()),

@@ -13,11 +13,14 @@ use tracing::Span;
 
 use super::{program::Program, schema::into_fields};
 use crate::{
-    Cause, Classify, Error, PredictRequest, Prediction,
-    bridge::{self, Call, Outcome},
-    drop_scope,
-    innermost::Stop,
-    spent::account::Carried,
+    call::{Cause, drop_scope, record::account::Carried},
+    error::{Classify, Error},
+    host::core::{
+        call::{Call, Outcome},
+        fault::lost,
+    },
+    request::{PredictRequest, Prediction},
+    service::stop::Stop,
 };
 
 type Answer = Result<Prediction, Error>;
@@ -156,7 +159,7 @@ impl Running {
                         Cause::Caller
                     }
                 });
-                let lost = || bridge::lost(this.call.lost_because());
+                let lost = || lost(this.call.lost_because());
                 outcome.map_or_else(
                     || Err(lost()),
                     |outcome| answer(outcome, &this.program.name, cause, *this.started),

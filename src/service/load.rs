@@ -11,12 +11,14 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{DspyService, Function, LoadError, Schema, Tool, program::Program};
+use super::{DspyService, Function, LoadError, Schema, program::Program};
 use crate::{
-    Host, Lm,
-    bridge::{Fault, Leases},
-    innermost::{LmNames, MAX_IN_FLIGHT, MAX_WAITING},
-    lm::LmConfigError,
+    host::{
+        Host,
+        core::{fault::Fault, registry::Leases, tool_definition::Tool},
+    },
+    lm::{Lm, LmConfigError},
+    service::{MAX_IN_FLIGHT, MAX_WAITING, lms::LmNames},
 };
 
 impl Host {
@@ -29,7 +31,7 @@ impl Host {
     ///
     /// A module with an `aforward` runs on the host's loop. One with a `forward` alone, such as
     /// `dspy.BestOfN`, or with a `forward` that is newer than the `aforward` it inherits, runs on
-    /// a thread of its own; see [`Embedded::sync_threads`](crate::bridge::Embedded::sync_threads).
+    /// a thread of its own; see [`Embedded::sync_threads`](crate::host::Embedded::sync_threads).
     /// What a program configures by `dspy.configure` while it is imported holds for it alone.
     ///
     /// A program may be loaded as often as you like, for one request even: with the last clone of

@@ -1,6 +1,6 @@
 //! [`LoadError`]: why a program was not loaded.
 
-use crate::bridge::{Fault, FaultKind};
+use crate::host::core::fault::{Fault, FaultKind};
 
 /// A program that could not be loaded.
 #[derive(Debug, thiserror::Error)]

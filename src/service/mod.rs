@@ -1,24 +1,50 @@
-//! A program as a tower service.
+//! A program as a tower service: what the innermost service of a stack does with a call.
+//!
+//! `lms`, `places`, `stop` and `turn` are shared with the mock that stands for a program in tests,
+//! so that the two cannot differ.
 
+#[cfg(feature = "_host")]
 mod dspy;
+#[cfg(feature = "_host")]
 mod function;
+#[cfg(feature = "_host")]
 mod future;
+#[cfg(any(feature = "_host", feature = "test-util"))]
+pub(crate) mod lms;
+#[cfg(feature = "_host")]
 mod load;
+#[cfg(feature = "_host")]
 mod load_error;
+#[cfg(any(feature = "_host", feature = "test-util"))]
+mod places;
+#[cfg(feature = "_host")]
 mod program;
 #[cfg(feature = "workers")]
 mod replace;
+#[cfg(feature = "_host")]
 mod schema;
-mod tool;
+pub(crate) mod stop;
+#[cfg(any(feature = "_host", feature = "test-util"))]
+pub(crate) mod turn;
+#[cfg(feature = "_host")]
 mod typed;
 
-pub use dspy::DspyService;
-pub use function::Function;
-pub use future::PredictFuture;
-pub use load::Load;
-pub use load_error::LoadError;
 #[cfg(feature = "openapi")]
 pub(crate) use schema::JsonType;
-pub use schema::{InputField, Schema};
-pub use tool::{Tool, ToolCall};
-pub use typed::Typed;
+#[cfg(feature = "_host")]
+pub use {
+    dspy::DspyService,
+    function::Function,
+    future::PredictFuture,
+    load::Load,
+    load_error::LoadError,
+    schema::{InputField, Schema},
+    typed::Typed,
+};
+
+/// Calls that run at once, unless somebody says otherwise.
+#[cfg(any(feature = "_host", feature = "test-util"))]
+pub(crate) const MAX_IN_FLIGHT: usize = 64;
+/// Calls that wait for their turn, unless somebody says otherwise.
+#[cfg(any(feature = "_host", feature = "test-util"))]
+pub(crate) const MAX_WAITING: usize = 1024;

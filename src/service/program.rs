@@ -4,9 +4,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Schema;
 use crate::{
-    Host, InvalidInput,
-    bridge::{Leases, ProgramCounts},
-    innermost::{LmNames, Permits},
+    error::InvalidInput,
+    host::{
+        Host,
+        core::{registry::Leases, spending::ProgramCounts},
+    },
+    service::{lms::LmNames, turn::Permits},
 };
 
 #[derive(Debug)]

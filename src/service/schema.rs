@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::InvalidInput;
+use crate::error::InvalidInput;
 
 /// Names that DSPy takes from a program's inputs for its own settings: an LM's address among them.
 const PRIVILEGED: [&str; 4] = ["config", "signature", "demos", "lm"];

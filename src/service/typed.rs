@@ -13,7 +13,11 @@ use pin_project_lite::pin_project;
 use serde::{Serialize, de::DeserializeOwned};
 use tower::Service;
 
-use crate::{Error, InvalidInput, PredictRequest, Prediction, ProgramError, Spent, WithContext};
+use crate::{
+    call::{Spent, WithContext},
+    error::{Error, InvalidInput, ProgramError},
+    request::{PredictRequest, Prediction},
+};
 
 /// A service of structs around one of [`PredictRequest`], from
 /// [`DspyService::typed`](super::DspyService::typed).

@@ -4,7 +4,7 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use humantime::format_duration;
 
-use crate::ErrorKind;
+use crate::error::ErrorKind;
 
 /// The shortest limit: that of tokio's timer.
 pub(super) const TICK: Duration = Duration::from_millis(1);

@@ -11,7 +11,10 @@ use super::{
 };
 #[cfg(feature = "stale")]
 use crate::layers::fallback::{Stale, StalePrediction};
-use crate::{ErrorKind, FallbackLayer, HedgeLayer, Percentile};
+use crate::{
+    error::ErrorKind,
+    layers::{FallbackLayer, HedgeLayer, Percentile},
+};
 
 /// The configuration of a [`HedgeLayer`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,10 @@ use super::{
     check::{HOUR, Place},
     form,
 };
-use crate::{Backoff, ErrorKind, RetryBudget, RetryLayer, layers::retry::is_never_retried};
+use crate::{
+    error::ErrorKind,
+    layers::{Backoff, RetryBudget, RetryLayer, retry::is_never_retried},
+};
 
 /// The configuration of a [`RetryLayer`].
 ///

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    Cancelled, Cause, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-    ProgramError, Scope, Stage,
+    call::Cause,
+    error::{
+        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
+        ProgramError, Scope, Stage,
+    },
 };
 
 /// A typical [`Error`] of `kind`; `None` for [`ErrorKind::Other`], which no `Error` is.

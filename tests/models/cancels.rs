@@ -2,7 +2,7 @@
 
 use loom::thread;
 
-use crate::{Cancel, Cause};
+use crate::call::{Cancel, Cause};
 
 #[test]
 fn whoever_sees_a_cancellation_sees_its_one_cause() {

@@ -7,7 +7,7 @@ use self::{
     ticket::End,
     tracker::{Entry, Tracker},
 };
-use crate::{CallId, Cancel, Cause};
+use crate::call::{CallId, Cancel, Cause};
 
 #[path = "../../src/layers/retry/budget.rs"]
 mod budget;

@@ -12,18 +12,28 @@
     reason = "the library's files, of which the models use a part"
 )]
 
-#[path = "../../src/cancel.rs"]
+#[path = "../../src/call/cancel.rs"]
 mod cancel;
 mod cancels;
 mod layers;
 mod notify;
-#[path = "../../src/innermost/places.rs"]
+#[path = "../../src/service/places.rs"]
 mod places;
 mod token;
 mod waits;
 
-pub(crate) use cancel::{Cancel, Cause};
-pub(crate) use tower_dspy::{CallId, Deadline};
+/// The library's `call`, of which the token's files are compiled anew.
+mod call {
+    pub(crate) use tower_dspy::{CallId, Deadline};
+
+    pub(crate) use crate::cancel::{Cancel, Cause};
+
+    pub(crate) mod drop_scope {
+        pub(crate) fn cause() -> crate::call::Cause {
+            crate::call::Cause::Dropped
+        }
+    }
+}
 
 mod sync {
     pub(crate) use std::sync::PoisonError;
@@ -32,10 +42,4 @@ mod sync {
 
     pub(crate) use super::notify::Notify;
     pub(crate) use super::token::{CancellationToken, WaitForCancellationFutureOwned};
-}
-
-mod drop_scope {
-    pub(crate) fn cause() -> crate::Cause {
-        crate::Cause::Dropped
-    }
 }

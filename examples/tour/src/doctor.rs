@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, Error, ErrorKind, Host, PythonEnv,
-    bridge::env::{DSPY_REQUIREMENT, LinkedPython},
+    host::env::{DSPY_REQUIREMENT, LinkedPython},
     testing::scripted_lm::Reply,
 };
 

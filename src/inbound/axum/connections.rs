@@ -27,7 +27,11 @@ use super::{
     super::{ErrorResponse, Protocol},
     socket::{Heard, Socket},
 };
-use crate::{Cancel, Cancelled, Carrier, Cause, Shutdown, ShutdownService, drop_scope};
+use crate::{
+    call::{Cancel, Carrier, Cause, drop_scope},
+    error::Cancelled,
+    layers::{Shutdown, ShutdownService},
+};
 
 type Judge = fn(Result<Response, Infallible>) -> Result<Response, Ended>;
 type App = ShutdownService<MapResult<Router, Judge>>;

@@ -5,7 +5,7 @@ use std::{future::Ready, time::Duration};
 use http::StatusCode;
 
 use super::GracefulShutdown;
-use crate::{Health, Host};
+use crate::host::{Host, core::health::Health};
 
 impl Host {
     /// A handler for `/readyz`: 200 while the host takes calls and gets on with them, else 503; the

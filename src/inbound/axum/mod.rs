@@ -38,7 +38,11 @@ pub use self::{
     shutdown::GracefulShutdown,
 };
 use super::ErrorResponse;
-use crate::{CallContext, Cancelled, Cause, Classify, Error, PredictRequest, Prediction};
+use crate::{
+    call::{CallContext, Cause},
+    error::{Cancelled, Classify, Error},
+    request::{PredictRequest, Prediction},
+};
 
 /// What [`InboundLayer`](crate::InboundLayer) and the layers after it made of the request; without
 /// them, a context without limits.

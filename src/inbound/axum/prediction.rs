@@ -7,7 +7,7 @@ use ::axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::Prediction;
+use crate::request::Prediction;
 
 /// As JSON: the `outputs`, the tokens of all LM calls in `usage`, and how many `lm_calls` there were
 /// (`lm_calls_bypassed` more went past the host), the time in `elapsed_ms`, and `stale_age_ms` if it

@@ -18,7 +18,10 @@ use super::{
     report::ServeReport,
     shutdown::{GracefulShutdown, termination},
 };
-use crate::{Cause, Deadline, layers::ShutdownPhase};
+use crate::{
+    call::{Cause, Deadline},
+    layers::ShutdownPhase,
+};
 
 /// How long connections that are cut have to be dropped by the tasks that hold them.
 const LAST_POLL: Duration = Duration::from_millis(100);

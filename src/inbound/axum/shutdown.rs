@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, io, pin::Pin, time::Duration};
 
-use crate::Shutdown;
+use crate::layers::Shutdown;
 
 /// What a call needs at most to clean up, if the user says nothing else.
 const GRACE: Duration = Duration::from_secs(2);

@@ -10,7 +10,7 @@ use tonic_health::pb::{
     health_server::{Health, HealthServer},
 };
 
-use crate::{Shutdown, proto::v1::predict_server::SERVICE_NAME};
+use crate::{layers::Shutdown, proto::v1::predict_server::SERVICE_NAME};
 
 /// How soon those who watch hear of a change.
 const LOOK: Duration = Duration::from_millis(50);

@@ -6,12 +6,14 @@ use ::tonic::{Request, Response, Status, async_trait};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
-    CallContext, Classify, Error, ErrorKind, InvalidInput, PredictRequest, Prediction, Tenant,
+    call::CallContext,
+    error::{Classify, Error, ErrorKind, InvalidInput},
     inbound::ErrorResponse,
     proto::{
         self,
         v1::{self, predict_server},
     },
+    request::{PredictRequest, Prediction, Tenant},
 };
 
 type Program = BoxCloneSyncService<PredictRequest, Prediction, ErrorResponse>;

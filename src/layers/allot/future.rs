@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    Elapsed,
+    error::Elapsed,
     layers::guard::{Admit, Limited},
 };
 

@@ -17,7 +17,10 @@ use super::{
     guard::{Admit, Clock, Grace, Limit, Limited, Tag},
     latency::{Doomed, Latency, OutOfRange, Percentile},
 };
-use crate::{CallContext, Carrier, Deadline, Elapsed, Scope};
+use crate::{
+    call::{CallContext, Carrier, Deadline},
+    error::{Elapsed, Scope},
+};
 
 /// Gives one step of a call a share of the time that is left, and stops it when that has passed.
 ///

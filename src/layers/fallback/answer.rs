@@ -8,7 +8,7 @@ use std::{
 
 use tower::{Service, util::Oneshot};
 
-use crate::{Carrier, Spent};
+use crate::call::{Carrier, Spent};
 
 /// Answers in place of a call that failed: a [`Value`], a [closure](With), a
 /// [service](Through), one [after the other](super::Or), with the feature `stale` the last good

@@ -10,7 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::Answer;
-use crate::{Cancel, Carrier, Spent};
+use crate::call::{Cancel, Carrier, Spent};
 
 /// A fallback, and another if that fails too; see [`FallbackLayer::or`](super::FallbackLayer::or).
 ///

@@ -11,7 +11,8 @@ use tower::Service;
 
 use super::Answer;
 use crate::{
-    CallId, Cancel, Elapsed,
+    call::{CallId, Cancel},
+    error::Elapsed,
     layers::{
         classify::{Classifier, Kinds},
         guard::{Admit, Limited, aside},

@@ -24,7 +24,10 @@ use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
     guard::{Clock, Limit, Limited, Tag, now},
 };
-use crate::{CallContext, Carrier, Elapsed, ErrorKind, Scope};
+use crate::{
+    call::{CallContext, Carrier},
+    error::{Elapsed, ErrorKind, Scope},
+};
 
 /// A call that failed is answered by a value, a closure or a second service, such as a cheaper
 /// model or a shorter program, by the last good answer, or by the first of these that can.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Answer;
-use crate::{PredictRequest, Prediction, Tenant};
+use crate::request::{PredictRequest, Prediction, Tenant};
 
 /// Requests whose answers are kept unless it is told otherwise.
 const CAPACITY: u64 = 1_000;

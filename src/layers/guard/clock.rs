@@ -9,7 +9,10 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{Alarm, lend, timer::Timer};
-use crate::{Cause, Deadline, Elapsed, Scope, Spent, Stage};
+use crate::{
+    call::{Cause, Deadline, Spent},
+    error::{Elapsed, Scope, Stage},
+};
 
 /// One limit of one call.
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@ use std::cell::Cell;
 
 use tokio::time::Instant;
 
-use crate::{Cancel, Stage};
+use crate::{call::Cancel, error::Stage};
 
 /// The nodes of which a layer that cancels waits for one.
 pub(crate) type Nodes = [Cancel; 2];

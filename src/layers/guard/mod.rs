@@ -39,7 +39,10 @@ pub(crate) use self::{
     watch::Watch,
     work::{Admit, Slot, Work, observe, tell_waits},
 };
-use crate::{CallContext, CallId, Cancel, Carrier, Cause, Spent, Stage};
+use crate::{
+    call::{CallContext, CallId, Cancel, Carrier, Cause, Spent},
+    error::Stage,
+};
 
 /// What says that the work is to end.
 pub(crate) trait Alarm {

@@ -13,7 +13,10 @@ use super::{
     lend::{self, Lent},
     work::{self, Work},
 };
-use crate::{CallId, Cause, Deadline, Stage, drop_scope};
+use crate::{
+    call::{CallId, Cause, Deadline, drop_scope},
+    error::Stage,
+};
 
 impl<W, A, T, E> Future for Guard<W, A>
 where

@@ -11,7 +11,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Alarm, clock::poll_sleep, enclosing::Nodes};
-use crate::{Cancel, Cancelled, Cause, Spent, Stage};
+use crate::{
+    call::{Cancel, Cause, Spent},
+    error::{Cancelled, Stage},
+};
 
 /// Rings when a call's node is cancelled, or a node shared by many calls.
 pub(crate) struct Watch {

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::aside;
-use crate::Stage;
+use crate::error::Stage;
 
 /// A future that knows how far it has come and can be dropped where it lies.
 pub(crate) trait Work: Future {

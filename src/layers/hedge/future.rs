@@ -21,14 +21,14 @@ use tower::Service;
 
 use super::plan::{Second, Terms};
 use crate::{
-    Cause, Deadline, ErrorKind, Stage, drop_scope,
+    call::{Cause, Deadline, drop_scope, record::account::Carried},
+    error::{ErrorKind, Stage},
     layers::{
         classify::{Classifier, Kinds},
         guard::{Admit, Work, observe, tell_waits},
         latency::Stopwatch,
         retry::Reservation,
     },
-    spent::account::Carried,
 };
 
 /// The other attempt would only say the same. Not so `ShuttingDown`: what runs may still be drained.

@@ -18,7 +18,7 @@ use super::{
     latency::{Latency, Percentile, Stopwatch},
     retry::RetryBudget,
 };
-use crate::{Carrier, ErrorKind};
+use crate::{call::Carrier, error::ErrorKind};
 
 /// An attempt that takes longer than most gets a second one beside it; the first answer of the two
 /// is the call's, and the other attempt is stopped.

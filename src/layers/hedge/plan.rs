@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    CallContext, CallId, Cancel, Carrier, Cause, Deadline, ErrorKind,
+    call::{CallContext, CallId, Cancel, Carrier, Cause, Deadline},
+    error::ErrorKind,
     layers::{
         guard::Tag,
         latency::{Latency, Percentile},

@@ -10,7 +10,7 @@ use std::{
 
 use super::{Latency, Percentile};
 use crate::{
-    CallId,
+    call::CallId,
     layers::guard::{Limit, Tag},
 };
 

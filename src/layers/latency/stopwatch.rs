@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Latency;
-use crate::ErrorKind;
+use crate::error::ErrorKind;
 
 /// Measures one attempt; dropped while it runs, it takes the attempt to have been stopped.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tower::{Service, retry::Policy};
 
 use super::policy::{RetryPolicy, RetryWait};
 use crate::{
-    Carrier, Deadline,
+    call::{Carrier, Deadline},
     layers::{classify::Classifier, guard::aside},
 };
 

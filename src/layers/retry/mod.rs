@@ -21,7 +21,7 @@ pub use self::{
     policy::{RetryPolicy, RetryWait},
 };
 use super::classify::{ByClassify, ByFn, Classifier, Kinds};
-use crate::{Carrier, ErrorKind};
+use crate::{call::Carrier, error::ErrorKind};
 
 /// Whether failures of this kind are left alone even where a layer is told to retry them.
 pub(crate) const fn is_never_retried(kind: ErrorKind) -> bool {

@@ -18,7 +18,8 @@ use super::{
     budget::{Reservation, RetryBudget},
 };
 use crate::{
-    Carrier, ErrorKind,
+    call::Carrier,
+    error::ErrorKind,
     layers::{
         classify::{ByClassify, Classifier, Kinds},
         track::attempts,

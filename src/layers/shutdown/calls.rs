@@ -25,7 +25,7 @@ use super::{
     report::{ShutdownPhase, ShutdownReport},
 };
 use crate::{
-    CallContext, Cancel, Cause, Deadline,
+    call::{CallContext, Cancel, Cause, Deadline},
     sync::{CancellationToken, Mutex, MutexGuard, PoisonError},
 };
 

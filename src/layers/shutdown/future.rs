@@ -12,7 +12,8 @@ use tower::Service;
 
 use super::calls::{Calls, End, Ticket};
 use crate::{
-    Cancelled, Cause, Stage, drop_scope,
+    call::{Cause, drop_scope},
+    error::{Cancelled, Stage},
     layers::guard::{
         Admit, Work,
         enclosing::{self, End as Ending},

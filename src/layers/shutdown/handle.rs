@@ -9,7 +9,7 @@ use super::{
     hook::{Hook, HookOutcome, HookOutput, HookReport},
     report::{ShutdownPhase, ShutdownReport},
 };
-use crate::Deadline;
+use crate::call::Deadline;
 
 /// How long the calls that are given up have to be dropped by the tasks that hold them.
 const LAST_POLL: Duration = Duration::from_millis(100);

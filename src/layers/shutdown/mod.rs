@@ -17,7 +17,7 @@ pub use self::{
     report::{ShutdownPhase, ShutdownReport},
 };
 use super::guard::Admit;
-use crate::{Cancelled, Carrier};
+use crate::{call::Carrier, error::Cancelled};
 
 /// Lets calls through until a [`Shutdown`] begins, and ends those that are in flight then.
 ///

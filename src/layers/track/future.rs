@@ -14,7 +14,7 @@ use super::{
     ticket::{End, Ticket},
 };
 use crate::{
-    ErrorKind, Stage,
+    error::{ErrorKind, Stage},
     layers::{
         classify::Classifier,
         guard::{Admit, Work, observe},
@@ -104,7 +104,7 @@ fn end<E>(classify: &impl Classifier<E>, error: &E) -> End {
     match classify.kind(error) {
         ErrorKind::Elapsed | ErrorKind::Deadline => End::TimedOut,
         ErrorKind::Cancelled => End::Cancelled(classify.cancel_cause(error)),
-        ErrorKind::ShuttingDown => End::Cancelled(Some(crate::Cause::Shutdown)),
+        ErrorKind::ShuttingDown => End::Cancelled(Some(crate::call::Cause::Shutdown)),
         _ => End::Failed,
     }
 }

@@ -25,7 +25,10 @@ use super::{
     classify::{ByClassify, ByFn},
     guard::Admit,
 };
-use crate::{Cancel, Carrier, ErrorKind};
+use crate::{
+    call::{Cancel, Carrier},
+    error::ErrorKind,
+};
 
 /// Enters each call in a [`Tracker`], which shows it and can stop it, and opens its span.
 ///

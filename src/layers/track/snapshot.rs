@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{CallId, Cause};
+use crate::call::{CallId, Cause};
 
 /// How far a call has come, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

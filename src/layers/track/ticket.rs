@@ -6,7 +6,7 @@ use super::{
     snapshot::CallStatus,
     tracker::{Key, Tracker},
 };
-use crate::{Cancel, Cause, drop_scope};
+use crate::call::{Cancel, Cause, drop_scope};
 
 /// How a call ends.
 #[derive(Clone, Copy, Debug)]

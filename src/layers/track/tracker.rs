@@ -20,7 +20,7 @@ use super::{
     ticket::End,
 };
 use crate::{
-    CallId, Cancel, Cause, Deadline,
+    call::{CallId, Cancel, Cause, Deadline},
     sync::{Mutex, MutexGuard, Notify, PoisonError},
 };
 

@@ -13,7 +13,7 @@ use tower_resilience::circuitbreaker::{CircuitBreakerError, CircuitBreakerLayer}
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::{Backoff, HedgeLayer, RetryLayer};
+use crate::layers::{Backoff, HedgeLayer, RetryLayer};
 
 const URL: &str = "http://lm/v1";
 

@@ -19,7 +19,11 @@ use super::{
     super::departure::{CallOver, MadeFor},
     *,
 };
-use crate::{Cancel, Cause, TimeoutLayer, testing::ScriptedLm};
+use crate::{
+    call::{Cancel, Cause},
+    layers::TimeoutLayer,
+    testing::ScriptedLm,
+};
 
 const URL: &str = "http://lm/v1";
 

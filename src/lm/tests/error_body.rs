@@ -9,7 +9,7 @@ use http_body_util::{Full, StreamBody};
 use tower::service_fn;
 
 use super::*;
-use crate::{Backoff, RetryLayer};
+use crate::layers::{Backoff, RetryLayer};
 
 const URL: &str = "http://lm/v1";
 const GOOD: &str = r#"{"choices":[]}"#;

@@ -10,7 +10,10 @@ use tokio::time::Instant;
 use tower::service_fn;
 
 use super::*;
-use crate::{Cancel, Cause, TimeoutLayer};
+use crate::{
+    call::{Cancel, Cause},
+    layers::TimeoutLayer,
+};
 
 const URL: &str = "http://lm/v1";
 

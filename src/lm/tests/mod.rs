@@ -26,7 +26,10 @@ use tokio::time::{Sleep, sleep};
 use tower::BoxError;
 
 use super::*;
-use crate::{Carrier, Classify, Deadline, ErrorKind};
+use crate::{
+    call::{Carrier, Deadline},
+    error::{Classify, ErrorKind},
+};
 
 const KEY: &str = "very-secret-key";
 const SECOND: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::sync::{
 use tower::{limit::ConcurrencyLimitLayer, service_fn, util::MapRequestLayer};
 
 use super::*;
-use crate::{Backoff, RetryLayer};
+use crate::layers::{Backoff, RetryLayer};
 
 const URL: &str = "http://lm/v1";
 

@@ -5,7 +5,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    Cause, drop_scope,
+    call::{Cause, drop_scope},
     testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord, ScriptedLm},
 };
 

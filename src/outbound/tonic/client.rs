@@ -19,10 +19,11 @@ use super::{
     status::{self, Sent},
 };
 use crate::{
-    Error, InvalidInput, OutboundLayer, PredictRequest,
-    innermost::Stop,
-    outbound::Outbound,
+    error::{Error, InvalidInput},
+    outbound::{Outbound, OutboundLayer},
     proto::{self, v1},
+    request::PredictRequest,
+    service::stop::Stop,
 };
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Predict");
@@ -169,7 +170,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = crate::Prediction;
+    type Response = crate::request::Prediction;
     type Error = Error;
     type Future = ProgramFuture;
 

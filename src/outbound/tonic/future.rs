@@ -9,7 +9,11 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::{Cancelled, Error, Prediction, innermost::Stop};
+use crate::{
+    error::{Cancelled, Error},
+    request::Prediction,
+    service::stop::Stop,
+};
 
 type Call = Pin<Box<dyn Future<Output = Result<Prediction, Error>> + Send>>;
 

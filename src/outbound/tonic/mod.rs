@@ -5,7 +5,7 @@ mod future;
 mod status;
 
 pub use self::{client::ProgramClient, future::ProgramFuture};
-use crate::{Classify, ErrorKind};
+use crate::error::{Classify, ErrorKind};
 
 /// For `.classify(..)` of a retry layer, a hedge or a fallback: [`ErrorKind::Lost`] if `error` is that
 /// of a call that surely never began, else [`ErrorKind::Other`].

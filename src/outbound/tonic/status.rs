@@ -7,8 +7,11 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use crate::{
-    Cancelled, Cause, Deadline, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-    ProgramError, Scope, Stage,
+    call::{Cause, Deadline},
+    error::{
+        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
+        ProgramError, Scope, Stage,
+    },
     proto::{self, StructError, Told},
 };
 

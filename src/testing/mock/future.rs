@@ -15,7 +15,12 @@ use super::{
     record::{CallEnd, Running},
     reply::Reply,
 };
-use crate::{CallContext, Cancelled, Classify, Deadline, Error, Prediction, innermost::Stop};
+use crate::{
+    call::{CallContext, Deadline},
+    error::{Cancelled, Classify, Error},
+    request::Prediction,
+    service::stop::Stop,
+};
 
 pin_project! {
     /// The answer to come of a [`MockDspy`](super::MockDspy).

@@ -22,8 +22,15 @@ pub use self::{
     reply::Reply,
 };
 use crate::{
-    Cause, Classify, Error, InvalidInput, PredictRequest, Prediction,
-    innermost::{LmNames, MAX_IN_FLIGHT, MAX_WAITING, Permits, Stop, Turn},
+    call::Cause,
+    error::{Classify, Error, InvalidInput},
+    request::{PredictRequest, Prediction},
+    service::{
+        MAX_IN_FLIGHT, MAX_WAITING,
+        lms::LmNames,
+        stop::Stop,
+        turn::{Permits, Turn},
+    },
 };
 
 type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
@@ -370,7 +377,7 @@ impl Service<PredictRequest> for MockDspy {
     fn call(&mut self, mut request: PredictRequest) -> MockFuture {
         let record = {
             let inputs = request.inputs().clone();
-            CallRecord::new(inputs, crate::Carrier::context_mut(&mut request))
+            CallRecord::new(inputs, crate::call::Carrier::context_mut(&mut request))
         };
         let Some(permit) = self.turn.take(&self.permits) else {
             return self.refuse(record, self.permits.overloaded("mock").into());

@@ -11,7 +11,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{CallContext, CallId, Cause, ErrorKind};
+use crate::{
+    call::{CallContext, CallId, Cause},
+    error::ErrorKind,
+};
 
 /// How a call ended for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

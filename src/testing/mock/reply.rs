@@ -4,7 +4,11 @@ use std::{fmt, time::Duration};
 
 use serde_json::Value;
 
-use crate::{Error, ErrorKind, Prediction, testing::error_of};
+use crate::{
+    error::{Error, ErrorKind},
+    request::Prediction,
+    testing::error_of,
+};
 
 /// What one call of a [`MockDspy`](super::MockDspy) comes to, and when.
 pub struct Reply {

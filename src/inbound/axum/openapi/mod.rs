@@ -15,8 +15,9 @@ use utoipa::openapi::{
 
 use super::predict;
 use crate::{
-    Classify, PredictRequest, Prediction,
-    deadline::RequestTimeout,
+    call::deadline::RequestTimeout,
+    error::Classify,
+    request::{PredictRequest, Prediction},
     service::{InputField, JsonType, Schema},
 };
 

@@ -1,0 +1,210 @@
+//! What travels with a request.
+
+use std::{
+    cell::Cell,
+    fmt,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::call::{Cancel, Deadline, Spent, record::account::Carried};
+
+/// Names a call within this process, in spans, in errors and on the Python side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(NonZeroU64);
+
+impl CallId {
+    /// The next free id.
+    ///
+    /// Those of one thread ascend; each thread takes a row of them at a time, so that calls on
+    /// different threads do not wait for each other.
+    #[must_use]
+    pub fn next() -> Self {
+        const ROW: u64 = 256;
+        static ROWS: AtomicU64 = AtomicU64::new(0);
+        thread_local! {
+            /// The last id given, at the end of a row before the first.
+            static LAST: Cell<u64> = const { Cell::new(0) };
+        }
+        let mut last = LAST.get();
+        if last.is_multiple_of(ROW) {
+            last = ROWS.fetch_add(ROW, Ordering::Relaxed);
+        }
+        let id = last + 1;
+        LAST.set(id);
+        Self(NonZeroU64::new(id).unwrap_or(NonZeroU64::MAX))
+    }
+
+    /// The id as a number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The limits and the identity of one call, on its way inward through the layers.
+///
+/// The default is a call without limits; it allocates nothing.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CallContext {
+    /// The tightest limit so far. A layer may only make it earlier.
+    pub deadline: Option<Deadline>,
+    /// The node that stops this call.
+    pub cancel: Cancel,
+    /// The call's id, given by the first that asks with [`id`](Self::id).
+    pub call_id: Option<CallId>,
+    /// How many attempts came before this one: 0 for the first.
+    pub attempt: u32,
+    /// What the attempts before this one spent.
+    pub(crate) account: Carried,
+}
+
+impl CallContext {
+    /// A context without limits.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            deadline: None,
+            cancel: Cancel::none(),
+            call_id: None,
+            attempt: 0,
+            account: Carried::none(),
+        }
+    }
+
+    /// The call's id; the same for each attempt of a call.
+    #[inline]
+    pub fn id(&mut self) -> CallId {
+        *self.call_id.get_or_insert_with(CallId::next)
+    }
+
+    /// Lets the attempt that is to follow go on with the account of the one that `spent` this, so
+    /// that its answer or its error tells of both.
+    pub fn follow(&mut self, spent: &Arc<Spent>) {
+        self.account.follow(spent);
+    }
+
+    /// Opens the account now, for attempts whose errors do not tell what they spent.
+    pub(crate) fn open_account(&mut self) {
+        self.account.open();
+    }
+
+    /// Makes the deadline `deadline` if that is earlier, and returns the deadline in force.
+    pub fn limit(&mut self, deadline: Deadline) -> Deadline {
+        let merged = self
+            .deadline
+            .map_or(deadline, |outer| outer.earlier(deadline));
+        self.deadline = Some(merged);
+        merged
+    }
+}
+
+/// A request that holds a [`CallContext`].
+///
+/// Implemented for [`PredictRequest`](crate::PredictRequest), [`WithContext`] and
+/// [`http::Request`], and with the feature `tonic` for `tonic::Request`. Layers of axum and tonic
+/// see an `http::Request`, whose context lies in its extensions.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` carries no `CallContext`",
+    note = "wrap the request: `tower_dspy::WithContext::new(request)`"
+)]
+pub trait Carrier {
+    /// The context, if the request has one yet.
+    fn context(&self) -> Option<&CallContext>;
+
+    /// The context, put in with its default value if the request has none yet.
+    fn context_mut(&mut self) -> &mut CallContext;
+}
+
+impl<B> Carrier for http::Request<B> {
+    fn context(&self) -> Option<&CallContext> {
+        self.extensions().get()
+    }
+
+    fn context_mut(&mut self) -> &mut CallContext {
+        self.extensions_mut().get_or_insert_default()
+    }
+}
+
+#[cfg(feature = "tonic")]
+impl<T> Carrier for tonic::Request<T> {
+    fn context(&self) -> Option<&CallContext> {
+        self.extensions().get()
+    }
+
+    fn context_mut(&mut self) -> &mut CallContext {
+        self.extensions_mut().get_or_insert_default()
+    }
+}
+
+/// Any request, with a context beside it.
+#[derive(Clone, Debug, Default)]
+pub struct WithContext<T> {
+    /// The request itself.
+    pub request: T,
+    /// Its context.
+    pub context: CallContext,
+}
+
+impl<T> WithContext<T> {
+    /// The request with a context without limits.
+    pub const fn new(request: T) -> Self {
+        Self {
+            request,
+            context: CallContext::new(),
+        }
+    }
+}
+
+impl<T> Carrier for WithContext<T> {
+    fn context(&self) -> Option<&CallContext> {
+        Some(&self.context)
+    }
+
+    fn context_mut(&mut self) -> &mut CallContext {
+        &mut self.context
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_only_tightens() {
+        let mut context = CallContext::new();
+        let loose = Deadline::within(Duration::from_secs(9));
+        let tight = Deadline::within(Duration::from_secs(3));
+        assert_eq!(context.limit(loose), loose);
+        assert_eq!(context.limit(tight), tight);
+        assert_eq!(context.limit(loose), tight);
+    }
+
+    #[test]
+    fn an_id_is_given_once() {
+        let mut context = CallContext::new();
+        let id = context.id();
+        assert_eq!(context.clone().id(), id);
+        assert_ne!(CallContext::new().id(), id);
+    }
+
+    #[test]
+    fn an_http_request_carries_a_context_in_its_extensions() {
+        let mut request = http::Request::new(());
+        assert!(request.context().is_none());
+        request.context_mut().attempt = 2;
+        assert_eq!(request.context().map(|context| context.attempt), Some(2));
+    }
+}

@@ -1,0 +1,98 @@
+//! Whether the loop keeps up, judged from outside and without the GIL.
+
+use std::time::Duration;
+
+use super::{clock::Moment, inbox::Inbox, watchdog::Watch};
+
+/// Three missed heartbeats of 20 ms.
+pub(crate) const LATE: Duration = Duration::from_millis(60);
+
+/// How the host is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// The interpreter starts, imports DSPy and makes its first, canned, prediction. A host that
+    /// `start` has returned is past this.
+    Starting,
+    /// The loop keeps up.
+    Ready,
+    /// The heartbeat is late, but calls still move: there is more work than one thread does.
+    Saturated,
+    /// The heartbeat is late and nothing moves: Python code blocks the loop, or holds the GIL.
+    #[non_exhaustive]
+    Blocked {
+        /// The innermost Python frame of what blocks, as `file:line function`. `None` at first: it
+        /// is found within about 100 ms, and only with the host's
+        /// [watchdog](super::Embedded::watchdog). While C code holds the GIL, in this process only,
+        /// and [unless it is not wanted](super::Embedded::dump_held_gil).
+        frame: Option<String>,
+        /// Nobody gets the GIL: C code holds it, and no thread runs Python code, sync programs
+        /// included. Else the other threads go on.
+        gil_held: bool,
+    },
+    /// The loop keeps up, but as many threads as may be were given up while they work: sync
+    /// programs are refused until one of them ends. See
+    /// [`Embedded::max_abandoned`](super::Embedded::max_abandoned).
+    Exhausted {
+        /// How many.
+        abandoned: u64,
+    },
+    /// The host has stopped; it takes no calls.
+    Lost,
+}
+
+impl Health {
+    pub(crate) fn of(inbox: &Inbox) -> Self {
+        if inbox.closed().is_some() {
+            return Self::Lost;
+        }
+        let counters = &inbox.counters;
+        match Self::of_loop(&counters.beat, &counters.crossing, &inbox.watch) {
+            Self::Ready => inbox
+                .exhausted()
+                .map_or(Self::Ready, |abandoned| Self::Exhausted { abandoned }),
+            late => late,
+        }
+    }
+
+    /// How a loop is by itself.
+    pub(crate) fn of_loop(beat: &Moment, crossing: &Moment, watch: &Watch) -> Self {
+        // Read before its age: a heartbeat in between must not give its successor an old frame.
+        let last = beat.stamp();
+        match Self::judge(beat.age(), crossing.age()) {
+            Self::Blocked { .. } => Self::Blocked {
+                frame: watch.frame(last),
+                gil_held: watch.gil_held(),
+            },
+            other => other,
+        }
+    }
+
+    const BLOCKED: Self = Self::Blocked {
+        frame: None,
+        gil_held: false,
+    };
+
+    fn judge(beat: Duration, crossing: Duration) -> Self {
+        if beat < LATE {
+            Self::Ready
+        } else if crossing < LATE {
+            Self::Saturated
+        } else {
+            Self::BLOCKED
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_heartbeat_is_saturation_while_calls_move_and_a_blockage_when_none_do() {
+        let (soon, late) = (Duration::from_millis(59), Duration::from_millis(60));
+        assert_eq!(Health::judge(soon, late), Health::Ready);
+        assert_eq!(Health::judge(late, soon), Health::Saturated);
+        assert_eq!(Health::judge(late, late), Health::BLOCKED);
+    }
+}

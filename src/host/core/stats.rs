@@ -1,0 +1,114 @@
+//! What the host has counted.
+
+use std::time::Duration;
+
+use super::{counters::LmCounters, inbox::Inbox};
+use crate::call::Usage;
+
+/// A reading of the host's counters. They are read one after the other, not at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostStats {
+    /// Calls ever handed to the host.
+    pub submitted: u64,
+    /// Calls that wait for their start.
+    pub queued: u64,
+    /// Calls that have started and whose work has not ended.
+    pub running: u64,
+    /// Calls whose work has ended, or never began.
+    pub settled: u64,
+    /// Calls whose caller has its outcome, or gave up, while their work goes on.
+    pub orphans: u64,
+    /// Calls that were signalled to stop.
+    pub cancelled: u64,
+    /// Tasks and threads that calls had left behind.
+    pub strays: u64,
+    /// LM calls under way: what a host that is healthy and slow waits for.
+    pub in_lm_calls: u64,
+    /// HTTP requests of programs that were no LM calls, and went through the host with the deadline
+    /// of their call.
+    pub http_requests: u64,
+    /// Threads that did not stop within their grace, were given up and still work; see
+    /// [`Embedded::max_abandoned`](super::Embedded::max_abandoned).
+    pub abandoned: u64,
+    /// Threads that took the place of an abandoned one.
+    pub replaced: u64,
+    /// How long the oldest waiting call has waited; an upper bound within one burst.
+    pub queue_age: Duration,
+    /// What the LM calls came to and cost.
+    pub lm: LmTotals,
+}
+
+/// What LM calls came to and cost, of all calls since the host was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LmTotals {
+    /// Exchanges whose whole answer came, whatever its status.
+    pub answered: u64,
+    /// Exchanges that a limit of time, or the deadline of their call, ended.
+    pub elapsed: u64,
+    /// Exchanges whose answer nobody wanted any more.
+    pub cancelled: u64,
+    /// Exchanges that were not sent at all.
+    pub refused: u64,
+    /// Exchanges that failed without an answer, or in the middle of one.
+    pub failed: u64,
+    /// LM calls that programs made past the host, by LMs that are no `dspy.LM` and clients other than
+    /// httpx; they are in none of the other numbers.
+    pub bypassed: u64,
+    /// Tokens used, as far as the providers told while their call was still waited for.
+    pub usage: Usage,
+    /// Tokens of answers that came when their call was over already, so that nobody waited. They
+    /// are not in `usage`.
+    pub late_tokens: u64,
+    /// Of the tokens in `usage`, those of calls that came to no answer.
+    pub wasted_tokens: u64,
+    /// Calls that came to no answer and had left a partial one.
+    pub partials: u64,
+}
+
+impl HostStats {
+    pub(crate) fn of(inbox: &Inbox) -> Self {
+        let counters = &inbox.counters;
+        // Read in this order a call can be missing from `running`, never counted twice.
+        let settled = counters.settled.get();
+        let never_started = counters.never_started.get();
+        let started = counters.started.get();
+        Self {
+            submitted: counters.submitted.get(),
+            queued: inbox.queued() as u64,
+            running: started.saturating_sub(settled.saturating_sub(never_started)),
+            settled,
+            orphans: counters.orphans.get(),
+            cancelled: counters.cancelled.get(),
+            strays: counters.strays.get(),
+            in_lm_calls: counters.in_lm_calls.get(),
+            http_requests: counters.http_requests.get(),
+            abandoned: counters.abandoned.get(),
+            replaced: counters.replaced.get(),
+            queue_age: inbox.queue_age(),
+            lm: LmTotals::of(&inbox.lm_counters),
+        }
+    }
+}
+
+impl LmTotals {
+    fn of(counters: &LmCounters) -> Self {
+        Self {
+            answered: counters.answered.get(),
+            elapsed: counters.elapsed.get(),
+            cancelled: counters.cancelled.get(),
+            refused: counters.refused.get(),
+            failed: counters.failed.get(),
+            bypassed: counters.bypassed.get(),
+            usage: Usage {
+                prompt_tokens: counters.prompt_tokens.get(),
+                completion_tokens: counters.completion_tokens.get(),
+                total_tokens: counters.total_tokens.get(),
+            },
+            late_tokens: counters.late_tokens.get(),
+            wasted_tokens: counters.wasted_tokens.get(),
+            partials: counters.partials.get(),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The thread that owns the interpreter, and what lives on it.
+
+use std::{path::Path, sync::Arc};
+
+use pyo3::{prelude::*, types::IntoPyDict};
+use tokio::sync::oneshot;
+
+use super::{Embedded, drain::Drain, dumps, ffi, install, linger::Linger, port::Port, task_locals};
+use crate::host::{
+    core::{fault::Fault, inbox::Inbox, log},
+    start_error::StartError,
+};
+
+/// The life of Python's thread.
+pub(super) fn own(
+    embedded: &Embedded,
+    python: &Path,
+    inbox: Arc<Inbox>,
+    ready: oneshot::Sender<Result<(), StartError>>,
+) {
+    if let Err(reason) = ffi::initialize(python) {
+        let _ = ready.send(Err(StartError::Interpreter { reason }));
+        return;
+    }
+    Python::attach(|py| {
+        let lives = match set_up(py, embedded, inbox.clone()) {
+            Ok(lives) => lives,
+            Err(error) => {
+                let fault = Fault::of(py, &error);
+                let _ = ready.send(Err(StartError::Python {
+                    python_type: fault.python_type,
+                    message: fault.message,
+                    traceback: fault.traceback,
+                }));
+                return;
+            }
+        };
+        if ready.send(Ok(())).is_err() {
+            // Nobody waited for the start; the host is there for the next who asks.
+            tracing::debug!(target: "tower_dspy", "the host's first caller went away");
+        }
+        if let Err(error) = lives.run(&inbox) {
+            log::python_failed(&Fault::of(py, &error));
+        }
+    });
+}
+
+/// What Python's thread runs.
+struct Loop<'py> {
+    watchdog: Option<Bound<'py, PyAny>>,
+    module: Bound<'py, PyModule>,
+    event_loop: Bound<'py, PyAny>,
+    port: Bound<'py, Port>,
+}
+
+fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyResult<Loop<'py>> {
+    install::install(py)?;
+    let startup = py.import("tower_dspy.startup")?;
+    startup.call_method0("before_import")?;
+    let signals = py.import("tower_dspy.patches.signals")?;
+    signals.call_method0("install")?;
+    let path = py.import("sys")?.getattr("path")?;
+    for folder in embedded.python_path.iter().rev() {
+        // As a string: importlib looks into no `pathlib.Path`.
+        path.call_method1("insert", (0, folder.as_os_str()))?;
+    }
+    let fd = inbox.wake_fd();
+    let port = Bound::new(py, Port::new(inbox.clone()))?;
+    let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
+    for weaker in weaker.extract::<Vec<String>>()? {
+        tracing::warn!(target: "tower_dspy", "{weaker}");
+    }
+    let module = py.import("tower_dspy.loop")?;
+    let linger = Bound::new(py, Linger::new(inbox.clone()))?;
+    let threads = (embedded.thread_grace.as_secs_f64(), embedded.max_abandoned);
+    let event_loop = module.call_method1("make", (linger, &port, threads))?;
+    event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
+    py.import("tower_dspy.exchange")?
+        .call_method1("connect", (&port,))?;
+    startup.call_method0("calm_gc")?;
+    let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
+    let pool = py.import("tower_dspy.pool")?.getattr("Pool")?;
+    let pool = pool.call1((
+        &port,
+        &event_loop,
+        "tower-dspy-sync",
+        embedded.sync_threads,
+        threads.0,
+        threads.1,
+    ))?;
+    let runner = runner.call1((&port, &event_loop, pool))?;
+    signals.call_method1("name_programs", (runner.getattr("name_now")?,))?;
+    let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
+    let watchdog = match embedded.watchdog {
+        true => Some(watch(&port, &runner, &event_loop, &inbox, embedded)?),
+        false => None,
+    };
+    let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
+    task_locals::set(&event_loop);
+    event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
+    Ok(Loop {
+        watchdog,
+        module,
+        event_loop,
+        port,
+    })
+}
+
+/// Starts Python's watchdog, and ours for what C code keeps it from seeing.
+fn watch<'py>(
+    port: &Bound<'py, Port>,
+    runner: &Bound<'py, PyAny>,
+    event_loop: &Bound<'py, PyAny>,
+    inbox: &Arc<Inbox>,
+    settings: &Embedded,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = port.py();
+    if settings.dump_held_gil
+        && let Err(error) = dumps::watch(py, inbox.clone())
+    {
+        // As where the kernel knows no such file: the host does without.
+        tracing::warn!(target: "tower_dspy", %error, "what holds the GIL will not be named");
+    }
+    let grace = [("grace", settings.thread_grace.as_secs_f64())].into_py_dict(py)?;
+    let dog = py.import("tower_dspy.watchdog")?.getattr("Watchdog")?;
+    dog.call((port, runner, event_loop), Some(&grace))
+}
+
+impl Loop<'_> {
+    fn run(&self, inbox: &Inbox) -> PyResult<()> {
+        let stopped = self.port.getattr("is_stopped")?;
+        let ran = self.module.call_method1("run", (&self.event_loop, stopped));
+        inbox.close("it was stopped");
+        if let Some(dog) = &self.watchdog {
+            dog.call_method0("stop")?;
+        }
+        self.module.call_method1("close", (&self.event_loop,))?;
+        ran.map(drop)
+    }
+}

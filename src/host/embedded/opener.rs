@@ -1,0 +1,146 @@
+//! Exchanges of the interpreter in this process: how Python opens them and hears of them.
+//!
+//! Code on the loop is called with the events, on the loop's thread; code on a thread waits for
+//! them without the GIL.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyBytes, PyTuple},
+};
+
+use super::{convert, listeners::Listeners};
+use crate::host::core::{
+    call::{Abort, CallState},
+    exchange::{Event, Opening, Sink},
+    http,
+    inbox::Inbox,
+};
+use crate::lm::LmRequest;
+
+impl Event {
+    pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+        match self {
+            Self::Full(parts, body) => {
+                let body = PyBytes::new(py, &body);
+                ("full", parts.status, parts.headers(), body).into_pyobject(py)
+            }
+            Self::Head(parts) => ("head", parts.status, parts.headers()).into_pyobject(py),
+            Self::Chunk(bytes) => ("chunk", PyBytes::new(py, &bytes)).into_pyobject(py),
+            Self::End => ("end",).into_pyobject(py),
+            Self::Value(value) => ("value", convert::to_python(py, &value)?).into_pyobject(py),
+            Self::Failed(failure) => {
+                let (kind, message) = failure.describe();
+                ("failed", kind, message).into_pyobject(py)
+            }
+            Self::Cancelled => ("cancelled",).into_pyobject(py),
+        }
+    }
+}
+
+/// The port's side of one exchange.
+#[pyclass(frozen)]
+pub(super) struct Exchange {
+    id: u64,
+    listeners: Arc<Listeners>,
+    call: Option<Arc<CallState>>,
+    abort: Abort,
+    events: Option<Mutex<mpsc::Receiver<Event>>>,
+}
+
+#[pymethods]
+impl Exchange {
+    #[getter]
+    fn number(&self) -> u64 {
+        self.id
+    }
+
+    /// The next event, for code on a thread.
+    fn wait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let Some(events) = &self.events else {
+            return Err(PyValueError::new_err(
+                "an exchange of the loop's delivers its events",
+            ));
+        };
+        let event = py.detach(|| {
+            let events = events.lock().unwrap_or_else(PoisonError::into_inner);
+            // The sender, which is the exchange's alone, goes without a word only when that was
+            // aborted.
+            events.recv().unwrap_or(Event::Cancelled)
+        });
+        event.into_python(py)
+    }
+
+    /// Nobody reads on: the connection closes.
+    fn abort(&self) {
+        self.listeners.remove(self.id);
+        self.abort.now();
+        if let Some(call) = &self.call {
+            call.exchange_ended(self.id);
+        }
+    }
+}
+
+/// Opens exchanges for code in this process's interpreter.
+pub(super) struct Opener<'a> {
+    pub(super) inbox: &'a Arc<Inbox>,
+    pub(super) listeners: &'a Arc<Listeners>,
+    pub(super) call: Option<Arc<CallState>>,
+    pub(super) deliver: Option<Py<PyAny>>,
+}
+
+impl Opener<'_> {
+    /// Begins an exchange; `None` if the call may not have one any more.
+    pub(super) fn open(
+        self,
+        begin: impl FnOnce(Opening<'_>) -> Result<Option<Abort>, String>,
+    ) -> PyResult<Option<Exchange>> {
+        let id = self.inbox.next_sequence();
+        let (sink, events) = match &self.deliver {
+            Some(_) => (Sink::Loop(self.inbox.clone(), id), None),
+            None => {
+                let (sender, events) = mpsc::channel();
+                (Sink::Thread(sender), Some(Mutex::new(events)))
+            }
+        };
+        // Listening first: an answer may come before it has begun here.
+        if let Some(deliver) = self.deliver {
+            self.listeners.add(id, deliver, self.call.clone());
+        }
+        let begun = begin(Opening {
+            inbox: self.inbox,
+            call: self.call.clone(),
+            id,
+            number: id,
+            sink,
+        });
+        match begun {
+            Ok(Some(abort)) => Ok(Some(Exchange {
+                id,
+                listeners: self.listeners.clone(),
+                call: self.call,
+                abort,
+                events,
+            })),
+            Ok(None) => {
+                self.listeners.remove(id);
+                Ok(None)
+            }
+            Err(reason) => {
+                self.listeners.remove(id);
+                Err(PyValueError::new_err(reason))
+            }
+        }
+    }
+}
+
+/// A request of Python's as one of Rust's.
+pub(super) fn read_request(request: &Bound<'_, PyAny>) -> PyResult<LmRequest> {
+    let method: String = request.getattr("method")?.extract()?;
+    let url: String = request.getattr("url")?.extract()?;
+    let headers: Vec<(String, String)> = request.getattr("headers")?.extract()?;
+    let body: Vec<u8> = request.getattr("body")?.extract()?;
+    http::request(&method, &url, headers, body.into()).map_err(PyValueError::new_err)
+}

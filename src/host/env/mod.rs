@@ -1,0 +1,143 @@
+//! The Python environment that programs run in: found, checked, and made on request.
+//!
+//! An embedded interpreter and a venv must be of one installation; its patch release may have
+//! changed since. A venv made from another installation of the same Python 3.11 fails at the first `import`, with a message about a
+//! missing symbol. So a venv is checked here, by reading files, before any Python starts, and
+//! what does not fit is an [`EnvError`] that ends with the command to run.
+//!
+//! ```no_run
+//! use tower_dspy::host::env::{LinkedPython, PythonEnv};
+//!
+//! # async fn run() -> Result<(), tower_dspy::host::env::EnvError> {
+//! // The venv of this process: `$VIRTUAL_ENV`, else the nearest `.venv`.
+//! let env = PythonEnv::find(None, &LinkedPython::build_time()?)?;
+//!
+//! // Or one that is made if it is not there.
+//! let env = PythonEnv::create(".venv")
+//!     .progress(|line| eprintln!("{line}"))
+//!     .run()
+//!     .await?;
+//! println!("DSPy {} in {}", env.dspy_version(), env.prefix().display());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here links to Python, so that a process without a libpython can use it too.
+
+mod check;
+mod command;
+mod create;
+mod dspy;
+mod error;
+mod find;
+mod linked;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use create::Create;
+pub use error::EnvError;
+pub use find::{Origin, Surroundings, Venv};
+pub use linked::LinkedPython;
+
+/// The `dspy` that this version of the library works with, as pip reads it.
+pub const DSPY_REQUIREMENT: &str = "dspy>=3.4.0,<3.5";
+
+/// The packages of a venv that [`PythonEnv::create`] makes, each with its hashes.
+pub const REQUIREMENTS_LOCK: &str = include_str!("../../python/requirements.lock");
+
+/// A venv that fits: made from the linked Python, with a `dspy` that is supported.
+///
+/// It was looked at once. Nothing keeps it as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PythonEnv {
+    prefix: PathBuf,
+    python: PathBuf,
+    site_packages: PathBuf,
+    python_version: String,
+    dspy_version: String,
+}
+
+impl PythonEnv {
+    /// Finds this process's venv and checks it.
+    ///
+    /// The order is: `explicit`; `$VIRTUAL_ENV`; `.venv` in the working directory and then in the
+    /// folders above it; the venv that `$PYO3_PYTHON` is in; the venv that the interpreter of
+    /// the build is in.
+    ///
+    /// # Errors
+    /// What was named, by `explicit` or `$VIRTUAL_ENV`, is never skipped: if it does not fit, the
+    /// error says why. What was only come across is skipped if it does not fit; if then nothing
+    /// fits, the error is about the first of these, or [`EnvError::NotFound`].
+    pub fn find(explicit: Option<&Path>, linked: &LinkedPython) -> Result<Self, EnvError> {
+        find::find(explicit, &Surroundings::of_process(), linked)
+    }
+
+    /// Does what [`find`](Self::find) does, in surroundings that the caller describes.
+    ///
+    /// # Errors
+    /// As for [`find`](Self::find).
+    pub fn find_in(
+        explicit: Option<&Path>,
+        surroundings: &Surroundings,
+        linked: &LinkedPython,
+    ) -> Result<Self, EnvError> {
+        find::find(explicit, surroundings, linked)
+    }
+
+    /// Finds this process's venv, as [`find`](Self::find) does, for a Python of its own process:
+    /// which installation made it does not matter.
+    ///
+    /// # Errors
+    /// As for [`find`](Self::find).
+    pub fn find_standalone(explicit: Option<&Path>) -> Result<Self, EnvError> {
+        find::find_standalone(explicit, &Surroundings::of_process())
+    }
+
+    /// Checks the venv at `path`, without starting an interpreter.
+    ///
+    /// # Errors
+    /// When it is not there, is not a venv, belongs to another Python, or has no `dspy` that is
+    /// supported.
+    pub fn check(path: impl AsRef<Path>, linked: &LinkedPython) -> Result<Self, EnvError> {
+        check::check(&Venv::new(path.as_ref(), Origin::Explicit), linked)
+    }
+
+    /// Makes the venv at `path`, if there is none, and installs the locked packages into it.
+    ///
+    /// Nothing happens before [`Create::run`] or [`Create::run_blocking`]. A venv that is there
+    /// and fits is returned as it is, so this is also the call for "make sure there is one".
+    pub fn create(path: impl AsRef<Path>) -> Create {
+        Create::new(path.as_ref())
+    }
+
+    /// The venv's folder.
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// The venv's interpreter, for `PyConfig.executable` and for subprocesses.
+    pub fn python(&self) -> &Path {
+        &self.python
+    }
+
+    /// The folder that the venv's packages are in.
+    pub fn site_packages(&self) -> &Path {
+        &self.site_packages
+    }
+
+    /// The version of the Python that made the venv, as `pyvenv.cfg` has it.
+    ///
+    /// Its last number may be another than the linked Python's: patch releases fit each other, and
+    /// an update of the system changes the one alone.
+    pub fn python_version(&self) -> &str {
+        &self.python_version
+    }
+
+    /// The version of `dspy`, such as `3.4.1`.
+    pub fn dspy_version(&self) -> &str {
+        &self.dspy_version
+    }
+}

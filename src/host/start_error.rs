@@ -1,0 +1,43 @@
+//! Why a host does not start.
+
+use crate::host::env::EnvError;
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No venv fits.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The interpreter did not start.
+    #[error("the Python interpreter did not start: {reason}")]
+    Interpreter {
+        /// What CPython, or the system, says.
+        reason: String,
+    },
+    /// DSPy, or Python's side of this crate, did not start.
+    #[error("DSPy did not start: {python_type}: {message}\n{traceback}")]
+    Python {
+        /// The exception's class.
+        python_type: String,
+        /// Its message.
+        message: String,
+        /// Its traceback.
+        traceback: String,
+    },
+    /// The process has a host that was started with other settings.
+    #[error(
+        "this process already runs an embedded host that was started with other settings; \
+         share that host, or start both with the same settings"
+    )]
+    Another,
+    /// The process had a host.
+    #[error(
+        "this process had its embedded host ({reason}); an interpreter cannot be started twice, \
+         so keep the host running as long as it is needed"
+    )]
+    Over {
+        /// What became of it.
+        reason: String,
+    },
+}

@@ -1,0 +1,178 @@
+//! What a pool tells of its workers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::WorkerState;
+#[cfg(doc)]
+use super::Workers;
+use crate::host::core::{counters::Count, health::Health, inbox::Inbox};
+
+/// A reading of a pool of workers, from [`Host::worker_stats`](crate::Host::worker_stats).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// The processes there are, the oldest first.
+    pub processes: Vec<WorkerProcess>,
+    /// The process that workers are forked from, if there is one; see [`Workers::fork`].
+    pub zygote: Option<u32>,
+    /// Starts in a row that came to nothing. Each makes the pause before the next one longer, up to
+    /// 10 seconds.
+    pub failed_starts: u32,
+    /// Workers ever killed, because a call that was to stop did not.
+    pub killed: u64,
+    /// Workers ever lost: killed, or ended by themselves. Those that were to end are not counted.
+    pub lost: u64,
+    /// Workers that were replaced by fresh ones and ended when they had no more calls.
+    pub recycled: u64,
+    /// Calls that lost their worker, each answered with [`Lost`](crate::Lost), or as cancelled if
+    /// it was.
+    pub calls_lost: u64,
+}
+
+impl WorkerStats {
+    /// How many workers take calls.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        let ready = |process: &&WorkerProcess| process.state == WorkerState::Ready;
+        self.processes.iter().filter(ready).count()
+    }
+}
+
+/// A worker process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerProcess {
+    /// Its process id.
+    pub pid: u32,
+    /// How far it is.
+    pub state: WorkerState,
+    /// How its loop is, by its own heartbeat.
+    pub health: Health,
+    /// Calls that it has.
+    pub in_flight: usize,
+    /// Calls that it was ever given.
+    pub calls: u64,
+}
+
+/// What the pool's thread writes down and others read. Stops the pool with the last host of it.
+#[derive(Debug)]
+pub(in crate::host) struct Roster {
+    pub(super) counts: Arc<Counts>,
+    pub(super) inbox: Arc<Inbox>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    published: Mutex<Published>,
+    pub(super) killed: Count,
+    pub(super) lost: Count,
+    pub(super) recycled: Count,
+    pub(super) calls_lost: Count,
+}
+
+/// What the pool says of itself, as a whole.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Published {
+    pub(super) processes: Vec<WorkerProcess>,
+    pub(super) zygote: Option<u32>,
+    pub(super) failed_starts: u32,
+}
+
+impl Counts {
+    pub(super) fn publish(&self, published: Published) {
+        *self.published() = published;
+    }
+
+    fn published(&self) -> MutexGuard<'_, Published> {
+        let published = self.published.lock();
+        published.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Roster {
+    pub(in crate::host) fn stats(&self) -> WorkerStats {
+        let counts = &self.counts;
+        let Published {
+            processes,
+            zygote,
+            failed_starts,
+        } = counts.published().clone();
+        WorkerStats {
+            processes,
+            zygote,
+            failed_starts,
+            killed: counts.killed.get(),
+            lost: counts.lost.get(),
+            recycled: counts.recycled.get(),
+            calls_lost: counts.calls_lost.get(),
+        }
+    }
+}
+
+impl Roster {
+    /// How the pool is: as the best of the workers that take calls.
+    pub(in crate::host) fn health(&self) -> Health {
+        if self.inbox.closed().is_some() {
+            return Health::Lost;
+        }
+        best(&self.counts.published().processes)
+    }
+}
+
+fn best(processes: &[WorkerProcess]) -> Health {
+    let ready = |process: &&WorkerProcess| process.state == WorkerState::Ready;
+    let mut best = Health::Starting;
+    for process in processes.iter().filter(ready) {
+        match (&process.health, &best) {
+            (Health::Ready, _) => return Health::Ready,
+            (_, Health::Saturated) => {}
+            (health, _) => best = health.clone(),
+        }
+    }
+    best
+}
+
+impl Drop for Roster {
+    fn drop(&mut self) {
+        if self.inbox.closed().is_none() {
+            self.inbox.stop(std::time::Duration::ZERO);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(state: WorkerState, health: Health) -> WorkerProcess {
+        WorkerProcess {
+            pid: 1,
+            state,
+            health,
+            in_flight: 0,
+            calls: 0,
+        }
+    }
+
+    #[test]
+    fn a_pool_is_as_the_best_of_its_workers_that_take_calls() {
+        use WorkerState::{Ready, Retiring, Starting};
+        let blocked = || Health::Blocked {
+            frame: None,
+            gil_held: false,
+        };
+        let pool = |workers: &[(WorkerState, Health)]| {
+            let workers = workers.iter().cloned();
+            let processes: Vec<_> = workers.map(|(s, health)| process(s, health)).collect();
+            best(&processes)
+        };
+        assert_eq!(pool(&[]), Health::Starting);
+        assert_eq!(pool(&[(Starting, Health::Starting)]), Health::Starting);
+        assert_eq!(pool(&[(Retiring, Health::Ready)]), Health::Starting);
+        assert_eq!(pool(&[(Ready, blocked())]), blocked());
+        let some = [(Ready, Health::Saturated), (Ready, blocked())];
+        assert_eq!(pool(&some), Health::Saturated);
+        let some = [(Ready, blocked()), (Ready, Health::Ready)];
+        assert_eq!(pool(&some), Health::Ready);
+    }
+}
