@@ -60,7 +60,7 @@ fn router(ends: &Ends) -> Router {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_15_a_router_takes_our_layers_and_answers_their_errors() {
+async fn a_router_takes_our_layers_and_answers_their_errors() {
     let mut ends = Ends::new();
     let app = router(&ends).layer(Serve::new(DeadlineLayer::new(secs(10))));
     let start = Instant::now();

@@ -157,7 +157,7 @@ where
 }
 
 #[tokio::test]
-async fn trap_16_a_deadline_that_passed_is_told_as_deadline_exceeded() {
+async fn a_deadline_that_passed_is_told_as_deadline_exceeded() {
     let mut ends = Ends::new();
     let layer = Serve::new(DeadlineLayer::new(Duration::from_millis(200)));
     let (_alive, address) = serve!(layer, ends);

@@ -51,7 +51,7 @@ async fn attempts(retries: u32, budget: &RetryBudget, calls: usize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_13_every_ratio_is_exact_to_the_last_retry() {
+async fn every_ratio_is_exact_to_the_last_retry() {
     for permille in [
         1, 100, 200, 300, 333, 400, 500, 600, 700, 800, 900, 999, 1000, 1500,
     ] {
@@ -245,7 +245,7 @@ async fn fail_once(
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_12_a_retry_that_is_never_sent_is_given_back() {
+async fn a_retry_that_is_never_sent_is_given_back() {
     let budget = RetryBudget::permille(0).with_reserve(1).with_ttl(SECOND);
     let layer = RetryLayer::new(1)
         .with_backoff(Backoff::fixed(SECOND / 10))

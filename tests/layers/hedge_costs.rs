@@ -103,7 +103,7 @@ async fn a_second_attempt_that_never_gets_ready_does_no_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_03_what_waits_for_its_turn_holds_no_readiness() {
+async fn what_waits_for_its_turn_holds_no_readiness() {
     let log = Attempts::new();
     let limited = ConcurrencyLimit::new(log.play(takes(9_000, 0)), 2);
     let hedged = after(5_000).layer(limited.clone());

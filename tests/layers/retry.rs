@@ -138,7 +138,7 @@ async fn only_what_another_attempt_may_do_better_is_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_02_each_attempt_waits_for_the_service_and_takes_its_permit() {
+async fn each_attempt_waits_for_the_service_and_takes_its_permit() {
     // A limit of one: a retry that called a clone without asking it would panic here.
     let log = Log::default();
     let service = ServiceBuilder::new()

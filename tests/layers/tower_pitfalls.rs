@@ -1,9 +1,5 @@
-//! One test a trap: what a stack of layers falls into if nobody looks. Each is named by its number
-//! and says what these layers do instead, where it helps beside what happens without.
-//!
-//! Some lie with the tests of the one layer that they are about: 2 in `retry.rs`, 3 in
-//! `hedge_costs.rs`, 12 and 13 in `budget.rs`, 14 in `track_span.rs`; 15 and 16, about axum and
-//! tonic, with the tests of what comes in.
+//! Pitfalls of stacks of tower layers, one test each: what these layers do and, where it helps,
+//! what happens without them.
 
 use std::{
     future::{pending, ready},
@@ -38,7 +34,7 @@ use super::{script, support::*};
 
 /// Every layer calls the very service that it found ready.
 #[tokio::test(start_paused = true)]
-async fn trap_01_readiness_does_not_survive_a_clone() {
+async fn readiness_does_not_survive_a_clone() {
     let all = ServiceBuilder::new()
         .layer(ShutdownLayer::new(Shutdown::new()))
         .layer(TrackLayer::new(Tracker::new()))
@@ -67,7 +63,7 @@ async fn trap_01_readiness_does_not_survive_a_clone() {
 
 /// An hour of waiting for readiness under a deadline of a second.
 #[tokio::test(start_paused = true)]
-async fn trap_04_a_timeout_does_not_bound_readiness_and_a_deadline_does() {
+async fn a_timeout_does_not_bound_readiness_and_a_deadline_does() {
     let towers = TowerTimeout::new(NeverReady, secs(1));
     let (took, answer) = timed(timeout(secs(3_600), towers.oneshot(request()))).await;
     assert!(answer.is_err());
@@ -80,7 +76,7 @@ async fn trap_04_a_timeout_does_not_bound_readiness_and_a_deadline_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_05_the_work_is_gone_when_its_error_is_returned() {
+async fn the_work_is_gone_when_its_error_is_returned() {
     let record = Record::default();
     let mut towers = TowerTimeout::new(record.answers(secs(9)), secs(1));
     let mut call = pin!(towers.ready().await.unwrap().call(request()));
@@ -99,7 +95,7 @@ async fn trap_05_the_work_is_gone_when_its_error_is_returned() {
 
 /// tokio makes a task yield now and then, and a buffer says it is not ready for it.
 #[tokio::test(start_paused = true)]
-async fn trap_06_a_yield_is_not_an_overload() {
+async fn a_yield_is_not_an_overload() {
     const CALLS: usize = 10_000;
     let buffered = ServiceBuilder::new()
         .load_shed()
@@ -131,7 +127,7 @@ async fn trap_06_a_yield_is_not_an_overload() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_07_a_shed_call_steals_no_permit() {
+async fn a_shed_call_steals_no_permit() {
     // tower's: what was shed is still in the queue of the semaphore, and gets the next permit.
     let semaphore = Arc::new(Semaphore::new(1));
     let limit = GlobalConcurrencyLimitLayer::with_semaphore(semaphore.clone());
@@ -166,7 +162,7 @@ async fn trap_07_a_shed_call_steals_no_permit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_08_a_panic_is_not_a_timeout_and_nothing_outlives_a_drop() {
+async fn a_panic_is_not_a_timeout_and_nothing_outlives_a_drop() {
     let broken = service_fn(|_: Request| async {
         tokio::task::yield_now().await;
         if true {
@@ -206,7 +202,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_09_five_works_under_a_limit_of_one() {
+async fn five_works_under_a_limit_of_one() {
     // Work on a thread of its own: nobody can stop it, and each call that times out leaves it.
     let running = Arc::new(AtomicUsize::new(0));
     let stop = Arc::new(AtomicBool::new(false));
@@ -245,7 +241,7 @@ async fn trap_09_five_works_under_a_limit_of_one() {
 /// The limit of an attempt counts from the call, as tower's, and is the instant that the work is
 /// told; what is ready by the first poll is answered, however late that comes.
 #[tokio::test(start_paused = true)]
-async fn trap_10_a_late_first_poll_loses_no_answer_that_is_ready() {
+async fn a_late_first_poll_loses_no_answer_that_is_ready() {
     let record = Record::default();
     let service = |delay| {
         let mut service = Timeout::new(record.answers(delay), secs(2));
@@ -272,7 +268,7 @@ async fn trap_10_a_late_first_poll_loses_no_answer_that_is_ready() {
 
 /// As `tests/python` shows with Python itself.
 #[tokio::test(start_paused = true)]
-async fn trap_11_paused_time_does_not_wait_for_a_thread() {
+async fn paused_time_does_not_wait_for_a_thread() {
     let opened = Arc::new(AtomicBool::new(false));
     let open = opened.clone();
     // The thread answers once it is let: long after the runtime has nothing left to do.
