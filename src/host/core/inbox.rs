@@ -217,12 +217,6 @@ impl Inbox {
         self.wake_pending.store(false, Ordering::SeqCst);
     }
 
-    /// Whether the loop has been woken and has not seen it yet.
-    #[cfg(feature = "python")]
-    pub(crate) fn wakes(&self) -> bool {
-        self.wake_pending.load(Ordering::Acquire)
-    }
-
     pub(crate) fn next_start(&self) -> Option<Start> {
         let start = self.starts.pop()?;
         self.counters.queue_head.set(start.queued_at);

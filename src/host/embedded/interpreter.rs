@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use pyo3::{prelude::*, types::IntoPyDict};
 use tokio::sync::oneshot;
 
-use super::{Embedded, drain::Drain, dumps, ffi, install, linger::Linger, port::Port, task_locals};
+use super::{Embedded, drain::Drain, dumps, ffi, install, port::Port, task_locals};
 use crate::host::{
     core::{fault::Fault, inbox::Inbox, log},
     start_error::StartError,
@@ -71,9 +71,8 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
         tracing::warn!(target: "tower_dspy", "{weaker}");
     }
     let module = py.import("tower_dspy.loop")?;
-    let linger = Bound::new(py, Linger::new(inbox.clone()))?;
     let threads = (embedded.thread_grace.as_secs_f64(), embedded.max_abandoned);
-    let event_loop = module.call_method1("make", (linger, &port, threads))?;
+    let event_loop = module.call_method1("make", (&port, threads))?;
     event_loop.call_method1("run_until_complete", (startup.call_method0("warm")?,))?;
     py.import("tower_dspy.exchange")?
         .call_method1("connect", (&port,))?;

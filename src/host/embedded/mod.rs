@@ -7,7 +7,6 @@ mod dumps;
 mod ffi;
 mod install;
 mod interpreter;
-mod linger;
 mod listeners;
 mod opener;
 mod port;

@@ -17,7 +17,7 @@ import deep
 from conftest import FakePort
 from tower_dspy import loop
 
-loop.make(None, FakePort(), (1.0, 1))
+loop.make(FakePort(), (1.0, 1))
 thread = threading.Thread(target=lambda: print(deep._descend(100)["answer"]))
 thread.start()
 thread.join()

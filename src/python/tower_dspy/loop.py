@@ -27,28 +27,17 @@ USER_THREADS = 32
 _STACK = 8 << 20
 
 
-class _Selector(selectors.DefaultSelector):
-    """Looks out for the port's next call for a moment before it sleeps; see linger.rs."""
-
-    def __init__(self, linger: Any) -> None:
-        super().__init__()
-        self._look_out = linger.look_out
-        self._woke = linger.woke
+class _ForkAwareSelector(selectors.DefaultSelector):
+    """A selector that ends a forked child of the host instead of waiting in it; see forks.py."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         leave_if_child()
-        if timeout is not None and timeout <= 0:
-            return super().select(timeout)
-        if self._look_out():
-            return super().select(0)
-        events = super().select(timeout)
-        self._woke()
-        return events
+        return super().select(timeout)
 
 
-def make(linger: Any, port: Any, patience: tuple[float, int]) -> asyncio.AbstractEventLoop:
+def make(port: Any, patience: tuple[float, int]) -> asyncio.AbstractEventLoop:
     """The loop, current on this thread, with our executor and our task factory."""
-    loop = asyncio.SelectorEventLoop(None if linger is None else _Selector(linger))
+    loop = asyncio.SelectorEventLoop(_ForkAwareSelector())
     asyncio.set_event_loop(loop)
     if resource.getrlimit(resource.RLIMIT_STACK)[0] == resource.RLIM_INFINITY:
         # The C library then gives threads a quarter of it; a sync program runs on one.

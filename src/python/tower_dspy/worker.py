@@ -53,7 +53,7 @@ def serve(frames: Frames, hello: dict[str, Any], weaker: list[str]) -> NoReturn:
         exchange.connect(port)
         system.limit_memory(hello["memory_limit"])
         threads = hello["sync_threads"]
-        loop = loops.make(None, port, (pool.GRACE, threads))
+        loop = loops.make(port, (pool.GRACE, threads))
         workers = pool.Pool(port, loop, "tower-dspy-sync", threads, pool.GRACE, threads)
         runner = Runner(port, loop, workers)
     except BaseException as error:
