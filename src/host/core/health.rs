@@ -21,10 +21,9 @@ pub enum Health {
     /// The heartbeat is late and nothing moves: Python code blocks the loop, or holds the GIL.
     #[non_exhaustive]
     Blocked {
-        /// The innermost Python frame of what blocks, as `file:line function`. `None` at first: it
-        /// is found within about 100 ms, and only with the host's
-        /// [watchdog](super::Embedded::watchdog). While C code holds the GIL, in this process only,
-        /// and [unless it is not wanted](super::Embedded::dump_held_gil).
+        /// The innermost Python frame of the code that blocks, as `file:line function`. The host's
+        /// [watchdog](super::Embedded::watchdog) finds it within about 100 ms; `None` before that,
+        /// and while C code holds the GIL.
         frame: Option<String>,
         /// Nobody gets the GIL: C code holds it, and no thread runs Python code, sync programs
         /// included. Else the other threads go on.

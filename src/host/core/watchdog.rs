@@ -1,9 +1,5 @@
-//! What blocks the loop, or holds the GIL, named from outside.
-//!
-//! Two tell of it. Python's watchdog thread (watchdog.py) looks at the loop's frames while it gets
-//! the GIL. When C code holds that, a thread of ours looks at a copy of the process (dumps.rs).
-//! Neither is waited for by anybody: they leave what they found here, and
-//! [`Health`](super::Health) and the log have it.
+//! The frames of Python code that blocks the loop, as Python's watchdog thread (watchdog.py)
+//! reports them, for [`Health`](super::Health) and the log.
 
 use std::{
     sync::{

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use pyo3::{prelude::*, types::IntoPyDict};
 use tokio::sync::oneshot;
 
-use super::{Embedded, drain::Drain, dumps, ffi, install, port::Port, task_locals};
+use super::{Embedded, drain::Drain, ffi, install, port::Port, task_locals};
 use crate::host::{
     core::{fault::Fault, inbox::Inbox, log},
     start_error::StartError,
@@ -91,7 +91,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     signals.call_method1("name_programs", (runner.getattr("name_now")?,))?;
     let pacer = py.import("tower_dspy.pacing")?.getattr("Pacer")?.call0()?;
     let watchdog = match embedded.watchdog {
-        true => Some(watch(&port, &runner, &event_loop, &inbox, embedded)?),
+        true => Some(watch(&port, &runner, &event_loop, embedded)?),
         false => None,
     };
     let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
@@ -105,21 +105,14 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     })
 }
 
-/// Starts Python's watchdog, and ours for what C code keeps it from seeing.
+/// Starts Python's watchdog.
 fn watch<'py>(
     port: &Bound<'py, Port>,
     runner: &Bound<'py, PyAny>,
     event_loop: &Bound<'py, PyAny>,
-    inbox: &Arc<Inbox>,
     settings: &Embedded,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = port.py();
-    if settings.dump_held_gil
-        && let Err(error) = dumps::watch(py, inbox.clone())
-    {
-        // As where the kernel knows no such file: the host does without.
-        tracing::warn!(target: "tower_dspy", %error, "what holds the GIL will not be named");
-    }
     let grace = [("grace", settings.thread_grace.as_secs_f64())].into_py_dict(py)?;
     let dog = py.import("tower_dspy.watchdog")?.getattr("Watchdog")?;
     dog.call((port, runner, event_loop), Some(&grace))

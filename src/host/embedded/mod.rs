@@ -2,8 +2,6 @@
 
 mod convert;
 mod drain;
-mod dump;
-mod dumps;
 mod ffi;
 mod install;
 mod interpreter;
@@ -11,7 +9,6 @@ mod listeners;
 mod opener;
 mod port;
 mod raised;
-mod snapshot;
 mod task_locals;
 mod text;
 
@@ -55,7 +52,6 @@ pub struct Embedded {
     pub(super) max_abandoned: usize,
     pub(super) thread_grace: Duration,
     pub(super) watchdog: bool,
-    pub(super) dump_held_gil: bool,
 }
 
 impl Embedded {
@@ -67,7 +63,6 @@ impl Embedded {
             max_abandoned: MAX_ABANDONED,
             thread_grace: THREAD_GRACE,
             watchdog: true,
-            dump_held_gil: true,
         }
     }
 
@@ -126,18 +121,6 @@ impl Embedded {
     /// over already.
     pub fn watchdog(mut self, yes: bool) -> Self {
         self.watchdog = yes;
-        self
-    }
-
-    /// Whether the frame is named also while C code holds the GIL: yes, unless said otherwise. That
-    /// the GIL is held is told in any case.
-    ///
-    /// For it the process is copied, as by a fork, and the copy looks at the frames of its threads,
-    /// a hundred of them at most. That is once for each time that the GIL is held so, or once a
-    /// second until it is of use, and not where the process has more than 512 MiB in memory: a copy
-    /// takes some milliseconds for each 100 MiB, and other threads may have to wait for it.
-    pub fn dump_held_gil(mut self, yes: bool) -> Self {
-        self.dump_held_gil = yes;
         self
     }
 

@@ -1,7 +1,7 @@
 """Looks after the loop from a thread of its own: names what blocks it, and ends it where it may.
 
 Rust judges by the loop's heartbeat whether it is blocked. This thread says by what, as long as it
-gets the GIL itself; what holds that in C code, Rust finds out alone.
+gets the GIL itself.
 
 A call that blocks the loop cannot hear that it is to stop. If it is over, and still the loop's
 current task from one look to the next, its exception is raised in it here; see interrupt.py. That
