@@ -113,12 +113,12 @@ pub use inbound::{InboundLayer, Serve};
 pub use layers::{
     Allot, AllotLayer, Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer,
     DeadlineService, Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer,
-    OutOfRange, Percentile, Retry, RetryBudget, RetryLayer, RetryPolicy, Shutdown, ShutdownLayer,
-    ShutdownReport, ShutdownService, Timeout, TimeoutLayer, Track, TrackLayer, Tracker,
+    OutOfRange, OutboundLayer, Percentile, Retry, RetryBudget, RetryLayer, RetryPolicy, Shutdown,
+    ShutdownLayer, ShutdownReport, ShutdownService, Timeout, TimeoutLayer, Track, TrackLayer,
+    Tracker,
 };
 #[cfg(feature = "lm")]
 pub use lm::Lm;
-pub use outbound::OutboundLayer;
 pub use request::{PredictRequest, Prediction, Tenant};
 #[cfg(feature = "_host")]
 pub use service::{DspyService, LoadError};

@@ -8,6 +8,7 @@ pub mod fallback;
 pub(crate) mod guard;
 mod hedge;
 mod latency;
+mod outbound;
 pub mod retry;
 pub mod shutdown;
 mod timeout;
@@ -20,6 +21,7 @@ pub use deadline::{DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer};
 pub use hedge::{Hedge, HedgeFuture, HedgeLayer};
 pub use latency::{Latency, Learn, LearnFuture, LearnLayer, OutOfRange, Percentile};
+pub use outbound::{Outbound, OutboundFuture, OutboundLayer};
 pub use retry::{Backoff, Retry, RetryBudget, RetryFuture, RetryLayer, RetryPolicy};
 pub use shutdown::{
     HookOutcome, HookOutput, HookReport, Shutdown, ShutdownFuture, ShutdownLayer, ShutdownPhase,

@@ -43,7 +43,6 @@ mod redact;
 mod status;
 #[cfg(all(test, feature = "test-util"))]
 mod tests;
-mod time_left;
 mod usage;
 
 use std::{fmt, sync::Arc};
@@ -67,7 +66,6 @@ pub use self::{
     limits::LmLimits,
     placeholder::PLACEHOLDER,
     status::BadStatus,
-    time_left::{TimeLeft, TimeLeftFuture, TimeLeftLayer},
 };
 use self::{client::SharedClient, http::erase, keyed::KeyFn};
 #[cfg(feature = "_host")]

@@ -34,12 +34,12 @@ async fn what_is_left_less_the_reserve_is_told() {
     let facts = [
         (OutboundLayer::grpc(), "grpc-timeout", "2000000u"),
         (
-            OutboundLayer::grpc().reserve(reserve),
+            OutboundLayer::grpc().with_reserve(reserve),
             "grpc-timeout",
             "1950000u",
         ),
         (
-            OutboundLayer::http().reserve(reserve),
+            OutboundLayer::http().with_reserve(reserve),
             "x-request-timeout",
             "1950ms",
         ),
@@ -70,7 +70,7 @@ async fn of_two_limits_the_shorter_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn without_time_left_nothing_is_sent() {
-    let layer = OutboundLayer::http().reserve(secs(1));
+    let layer = OutboundLayer::http().with_reserve(secs(1));
     for limit in [secs(0), secs(1)] {
         let error = echo(layer.clone()).oneshot(due(limit)).await.unwrap_err();
         let elapsed = *error.downcast::<Elapsed>().unwrap();

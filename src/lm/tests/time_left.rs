@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use tower::service_fn;
 
 use super::*;
-use crate::layers::{Backoff, RetryLayer};
+use crate::layers::{Backoff, OutboundLayer, RetryLayer};
 
 const URL: &str = "http://lm/v1";
 const HEADER: ::http::HeaderName = ::http::HeaderName::from_static("x-time-left");
@@ -43,7 +43,7 @@ async fn each_attempt_tells_what_is_left_less_the_reserve() {
     let retries = RetryLayer::new(2).with_backoff(Backoff::fixed(SECOND));
     let reserve = Duration::from_micros(500_500);
     let lm = lm.layer(retries);
-    let lm = lm.layer(TimeLeftLayer::new(HEADER).with_reserve(reserve));
+    let lm = lm.layer(OutboundLayer::header(HEADER).with_reserve(reserve));
     let lm = lm.connect().expect("it is complete");
     lm.send(within(Some(4 * SECOND))).await.expect("an answer");
     let seen = seen.lock().expect("a lock");
@@ -55,7 +55,7 @@ async fn each_attempt_tells_what_is_left_less_the_reserve() {
 #[tokio::test(start_paused = true)]
 async fn the_limit_of_the_whole_call_counts_and_no_limit_says_nothing() {
     let (lm, seen) = lm();
-    let layer = TimeLeftLayer::new(HEADER).in_plain_millis();
+    let layer = OutboundLayer::millis(HEADER);
     let lm = lm.layer(layer);
     let unlimited = lm.connect().expect("it is complete");
     unlimited.send(within(None)).await.expect("an answer");
@@ -70,7 +70,7 @@ async fn the_limit_of_the_whole_call_counts_and_no_limit_says_nothing() {
 async fn what_has_no_more_than_the_reserve_is_not_sent() {
     let (lm, seen) = lm();
     let lm = lm.layer(RetryLayer::new(2));
-    let lm = lm.layer(TimeLeftLayer::new(HEADER).with_reserve(2 * SECOND));
+    let lm = lm.layer(OutboundLayer::header(HEADER).with_reserve(2 * SECOND));
     let lm = lm.connect().expect("it is complete");
     let error = lm.send(within(Some(2 * SECOND))).await;
     let error = error.expect_err("too late");

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, InvalidInput},
-    outbound::{Outbound, OutboundLayer},
+    layers::{Outbound, OutboundLayer},
     proto::{self, v1},
     request::PredictRequest,
     service::stop::Stop,
@@ -199,7 +199,7 @@ where
         let next = self.transport.clone();
         let ready = mem::replace(&mut self.transport, next);
         let transport = Outbound::new(ready.map_err(boxed::<T::Error>), OutboundLayer::grpc());
-        let reserve = OutboundLayer::http().reserve(self.reserve);
+        let reserve = OutboundLayer::http().with_reserve(self.reserve);
         let transport = Outbound::new(transport, reserve);
         let mut grpc = Grpc::new(transport);
         if let Some(bytes) = self.max_message {

@@ -1,7 +1,4 @@
-//! [`OutboundLayer`]: the time left, told to the next server; and programs that are on one.
-
-#[cfg(feature = "tonic")]
-pub mod tonic;
+//! [`OutboundLayer`]: the time left, in a header of a request that goes out.
 
 use std::{
     fmt,
@@ -22,14 +19,15 @@ use crate::{
     error::{Elapsed, Scope, Stage},
 };
 
-/// Tells the server that a request goes to how much time is left for it.
+/// Writes the time left into each request, for a server or a gateway that stops working on what
+/// nobody waits for any more.
 ///
 /// The deadline is that of the [`CallContext`](crate::CallContext) in the request's extensions. What
-/// is left of it, less a [reserve](Self::reserve), is written when the request is sent: as
-/// `grpc-timeout` ([`GrpcTimeout`]), or in a header of plain HTTP ([`RequestTimeout`]). A shorter
-/// time that is in the header already stays. A request without a deadline goes as it is. If nothing
-/// is left, nothing is sent, and the call is answered with [`Elapsed`] of [`Scope::Deadline`] before
-/// its start.
+/// is left of it, less a [reserve](Self::with_reserve), is written when the request is sent: as
+/// `grpc-timeout` ([`GrpcTimeout`]), or in a header of plain HTTP ([`RequestTimeout`]), in whole
+/// milliseconds, rounded down. A shorter time that is in the header already stays. A request without
+/// a deadline goes as it is. If nothing is left, nothing is sent, and the call is answered with
+/// [`Elapsed`] of [`Scope::Deadline`] before its start.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,7 +39,7 @@ use crate::{
 /// # async fn main() -> Result<(), BoxError> {
 /// let client = ServiceBuilder::new()
 ///     .layer(DeadlineLayer::new(Duration::from_secs(2)))
-///     .layer(OutboundLayer::http().reserve(Duration::from_millis(50)))
+///     .layer(OutboundLayer::http().with_reserve(Duration::from_millis(50)))
 ///     .service_fn(|request: Request<()>| async move {
 ///         assert_eq!(request.headers()["x-request-timeout"], "1950ms");
 ///         Ok::<_, BoxError>(Response::new(()))
@@ -57,41 +55,44 @@ use crate::{
 /// [`InboundLayer`](crate::InboundLayer).
 ///
 /// # What it demands of the inner service
-/// Requests of [`http`] and an error that can be made from [`Elapsed`]. Put it inside whatever sets
-/// or tightens the deadline, retry included, so that each attempt tells what is left for it.
+/// Requests of [`http`] and an error that can be made from [`Elapsed`]. Put it inside the layers that
+/// set or tighten the deadline, retry included, so that each attempt says what is left for it: as the
+/// innermost layer of an `Lm`, for example.
 ///
 /// # With tonic's `Channel`
 /// A channel keeps the `grpc-timeout` that it sends itself, and answers `CANCELLED` when it passes.
 /// With a reserve that is before the deadline of this call.
 #[derive(Clone, Debug)]
 pub struct OutboundLayer {
-    form: Form,
+    form: OutboundForm,
     reserve: Duration,
 }
 
 #[derive(Clone, Debug)]
-enum Form {
+enum OutboundForm {
     Grpc,
     Http(HeaderName),
+    Millis(HeaderName),
 }
 
 impl OutboundLayer {
+    const fn new(form: OutboundForm) -> Self {
+        Self {
+            form,
+            reserve: Duration::ZERO,
+        }
+    }
+
     /// Writes `grpc-timeout`.
     #[must_use]
     pub const fn grpc() -> Self {
-        Self {
-            form: Form::Grpc,
-            reserve: Duration::ZERO,
-        }
+        Self::new(OutboundForm::Grpc)
     }
 
     /// Writes `x-request-timeout`.
     #[must_use]
     pub const fn http() -> Self {
-        Self {
-            form: Form::Http(RequestTimeout::HEADER),
-            reserve: Duration::ZERO,
-        }
+        Self::header(RequestTimeout::HEADER)
     }
 
     /// Writes the header `name`, in the form of [`RequestTimeout`].
@@ -105,40 +106,66 @@ impl OutboundLayer {
     /// ```
     #[must_use]
     pub const fn header(name: HeaderName) -> Self {
-        Self {
-            form: Form::Http(name),
-            reserve: Duration::ZERO,
-        }
+        Self::new(OutboundForm::Http(name))
+    }
+
+    /// Writes the header `name` as a number of milliseconds without a unit, the form of Envoy's
+    /// `x-envoy-upstream-rq-timeout-ms`.
+    #[must_use]
+    pub const fn millis(name: HeaderName) -> Self {
+        Self::new(OutboundForm::Millis(name))
     }
 
     /// Keeps `reserve` back for the way there and back, so that the server gives up before this
     /// side does, and its answer still arrives.
     #[must_use]
-    pub const fn reserve(mut self, reserve: Duration) -> Self {
+    pub const fn with_reserve(mut self, reserve: Duration) -> Self {
         self.reserve = reserve;
         self
     }
 
+    /// What is to be written of `left`, which is never more than that.
+    fn written(&self, left: Duration) -> Duration {
+        match self.form {
+            OutboundForm::Grpc => left,
+            OutboundForm::Http(_) | OutboundForm::Millis(_) => {
+                Duration::new(left.as_secs(), left.subsec_millis() * 1_000_000)
+            }
+        }
+    }
+
     fn write(&self, left: Duration, headers: &mut HeaderMap) {
-        let (name, there, ours) = match &self.form {
-            Form::Grpc => {
-                let name = GrpcTimeout::HEADER;
-                let there = headers.get(&name).map(GrpcTimeout::try_from);
-                let there = there.map(|there| there.map(GrpcTimeout::duration));
-                (name, there, GrpcTimeout::from(left).to_string())
-            }
-            Form::Http(name) => {
-                let there = headers.get(name).map(RequestTimeout::try_from);
-                let there = there.map(|there| there.map(RequestTimeout::duration));
-                (name.clone(), there, RequestTimeout::from(left).to_string())
-            }
+        let name = match &self.form {
+            OutboundForm::Grpc => &GrpcTimeout::HEADER,
+            OutboundForm::Http(name) | OutboundForm::Millis(name) => name,
         };
-        // What cannot be read limits nothing, and the server would refuse it.
-        if matches!(there, Some(Ok(there)) if there <= left) {
+        // A value that cannot be read limits nothing, and the server would refuse it.
+        if let Some(present) = headers.get(name).and_then(|value| self.read(value))
+            && present <= left
+        {
             return;
         }
-        if let Ok(value) = HeaderValue::try_from(ours) {
-            headers.insert(name, value);
+        let value = match &self.form {
+            OutboundForm::Grpc => GrpcTimeout::from(left).to_string(),
+            OutboundForm::Http(_) => RequestTimeout::from(left).to_string(),
+            OutboundForm::Millis(_) => left.as_millis().to_string(),
+        };
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name.clone(), value);
+        }
+    }
+
+    fn read(&self, value: &HeaderValue) -> Option<Duration> {
+        match &self.form {
+            OutboundForm::Grpc => GrpcTimeout::try_from(value).ok().map(GrpcTimeout::duration),
+            OutboundForm::Http(_) => {
+                let timeout = RequestTimeout::try_from(value).ok();
+                timeout.map(RequestTimeout::duration)
+            }
+            OutboundForm::Millis(_) => {
+                let millis = value.to_str().ok()?.parse().ok()?;
+                Some(Duration::from_millis(millis))
+            }
         }
     }
 }
@@ -151,18 +178,18 @@ impl<S> Layer<S> for OutboundLayer {
     }
 }
 
-/// Tells the next server how much time is left; see [`OutboundLayer`].
+/// Writes the time left into each request; see [`OutboundLayer`].
 #[derive(Clone, Debug)]
 pub struct Outbound<S> {
     inner: S,
-    config: OutboundLayer,
+    layer: OutboundLayer,
 }
 
 impl<S> Outbound<S> {
-    /// Tells the server behind `inner` as `config` says.
+    /// Writes the time left into each request to `inner`, as `layer` says.
     #[must_use]
-    pub const fn new(inner: S, config: OutboundLayer) -> Self {
-        Self { inner, config }
+    pub const fn new(inner: S, layer: OutboundLayer) -> Self {
+        Self { inner, layer }
     }
 
     /// The inner service.
@@ -196,11 +223,12 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Some(deadline) = request.context().and_then(|context| context.deadline) {
-            let left = deadline.remaining().saturating_sub(self.config.reserve);
+            let left = deadline.earlier_by(self.layer.reserve).remaining();
+            let left = self.layer.written(left);
             if left.is_zero() {
                 return OutboundFuture { inner: None };
             }
-            self.config.write(left, request.headers_mut());
+            self.layer.write(left, request.headers_mut());
         }
         OutboundFuture {
             inner: Some(self.inner.call(request)),
