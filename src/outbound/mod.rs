@@ -1,0 +1,4 @@
+//! Programs on other servers, as services.
+
+#[cfg(feature = "tonic")]
+pub mod tonic;
