@@ -63,9 +63,6 @@ impl Either {
 impl Alarm for Either {
     type Error = Ended;
 
-    // The operation may be borrowed, and so outlive it.
-    const LENDS: bool = false;
-
     // It rings for a limit as well, and only a cancellation could be left to a layer around it.
     const CANCELS: bool = false;
 
@@ -89,17 +86,13 @@ impl Alarm for Either {
         false
     }
 
-    fn poll_ring(
-        self: Pin<&mut Self>,
-        asked: Option<Instant>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Cause> {
+    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         let this = self.project();
-        if let ringing @ Poll::Ready(_) = this.watch.poll_ring(None, cx) {
+        if let ringing @ Poll::Ready(_) = this.watch.poll_ring(cx) {
             *this.rang = Some(Rang::Watch);
             return ringing;
         }
-        let ringing = this.clock.poll_ring(asked, cx);
+        let ringing = this.clock.poll_ring(cx);
         if ringing.is_ready() {
             *this.rang = Some(Rang::Clock);
         }

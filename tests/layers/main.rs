@@ -13,7 +13,6 @@ mod fallback;
 mod hedge;
 mod hedge_costs;
 mod latency;
-mod lend;
 mod mock;
 mod model;
 mod nested;

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
-use super::{Alarm, lend, timer::Timer};
+use super::{Alarm, timer::Timer};
 use crate::{
     call::{Cause, Deadline, Spent},
     error::{Elapsed, Scope, Stage},
@@ -45,13 +45,10 @@ impl Limit {
 
 /// Rings when a limit passes; never without one.
 ///
-/// Its timer is armed at the first poll, so a call that is answered at once costs none; and not at
-/// all if a limit around it [lends](lend) its own.
+/// Its timer is armed at the first poll, so a call that is answered at once costs none.
 pub(crate) struct Clock {
     limit: Option<Limit>,
     merged: bool,
-    /// Has left it to a limit around it to wake the task.
-    asked: bool,
     timer: Timer,
 }
 
@@ -61,7 +58,6 @@ impl Clock {
         Self {
             limit,
             merged: false,
-            asked: false,
             timer: Timer::UNARMED,
         }
     }
@@ -76,8 +72,6 @@ impl Clock {
 
 impl Alarm for Clock {
     type Error = Elapsed;
-
-    const LENDS: bool = true;
 
     const CANCELS: bool = false;
 
@@ -95,36 +89,12 @@ impl Alarm for Clock {
         self.merged
     }
 
-    fn poll_ring(
-        self: Pin<&mut Self>,
-        asked: Option<Instant>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Cause> {
+    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         let this = self.get_mut();
         let Some(limit) = this.limit else {
             return Poll::Pending;
         };
-        let at = limit.at.instant();
-        if !this.timer.is_armed() {
-            if this.asked && at <= Instant::now() {
-                return Poll::Ready(limit.cause());
-            }
-            if lend::ask(at, cx) {
-                this.asked = true;
-                return Poll::Pending;
-            }
-        }
-        match asked.filter(|asked| *asked < at) {
-            None => ready!(this.timer.poll_until(at, cx)),
-            Some(asked) => {
-                ready!(this.timer.poll_until(asked, cx));
-                if Instant::now() < at {
-                    // Who asked has not read the clock since.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-            }
-        }
+        ready!(this.timer.poll_until(limit.at.instant(), cx));
         Poll::Ready(limit.cause())
     }
 

@@ -14,7 +14,6 @@
 mod aside;
 mod clock;
 pub(crate) mod enclosing;
-mod lend;
 pub(crate) mod now;
 mod poll;
 mod timer;
@@ -49,9 +48,6 @@ pub(crate) trait Alarm {
     /// What the call is answered with.
     type Error: std::fmt::Debug;
 
-    /// Whether it has a timer that serves the limits within as well, and they go with it.
-    const LENDS: bool;
-
     /// Whether it rings because the call was cancelled, and not because a limit passed.
     const CANCELS: bool;
 
@@ -70,10 +66,8 @@ pub(crate) trait Alarm {
     /// Whether it rings for a limit that an enclosing layer may have set.
     fn is_merged(&self) -> bool;
 
-    /// Ready once the work is to end, and from then on at each poll. Until then the task is woken
-    /// for this; and at the instant that was `asked` for, if its timer is [lent](lend).
-    fn poll_ring(self: Pin<&mut Self>, asked: Option<Instant>, cx: &mut Context<'_>)
-    -> Poll<Cause>;
+    /// Ready once the work is to end, and from then on at each poll.
+    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause>;
 
     /// Arms the timer of the grace; the alarm has rung and is not asked again.
     fn set_timer(self: Pin<&mut Self>, at: Instant);

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::{
     Alarm, Guard, Phase, aside,
     enclosing::{self, End},
-    lend::{self, Lent},
     work::{self, Work},
 };
 use crate::{
@@ -36,7 +35,6 @@ where
         let end = this.alarm.at().map(|at| End { at, grace, begun });
         work::starts_to_observe();
         let seeing_to = enclosing::see_to(end);
-        let lent = end.filter(|_| A::LENDS).and_then(|_| lend::lend(cx));
         let polled = this.work.poll(cx);
         drop(seeing_to);
         match polled {
@@ -46,8 +44,7 @@ where
             }
             Poll::Pending => {
                 if this.alarm.may_ring() {
-                    let asked = lent.and_then(Lent::asked);
-                    return aside(|| self.poll_end(asked, cx));
+                    return aside(|| self.poll_end(cx));
                 }
                 Poll::Pending
             }
@@ -64,34 +61,27 @@ where
     /// The poll of work that will be given a grace, or that has been told to end.
     fn poll_with_grace(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let this = self.as_mut().project();
-        let mut asked = None;
         if matches!(this.phase, Phase::Watching) {
             let (grace, begun) = (true, false);
             let end = this.alarm.at().map(|at| End { at, grace, begun });
             work::starts_to_observe();
-            let lent = end.filter(|_| A::LENDS).and_then(|_| lend::lend(cx));
             let polled = enclosing::watched(this.alarm.nodes(), || {
                 enclosing::with(end, || this.work.poll(cx))
             });
-            asked = lent.and_then(Lent::asked);
             if polled.is_ready() {
                 *this.phase = Phase::Done;
                 return polled;
             }
         }
-        self.poll_end(asked, cx)
+        self.poll_end(cx)
     }
 
     /// Polls the alarm, after the work, and ends the work once it has rung.
-    fn poll_end(
-        mut self: Pin<&mut Self>,
-        asked: Option<Instant>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<T, E>> {
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         let mut this = self.as_mut().project();
         if matches!(this.phase, Phase::Watching) {
             let waits = work::waits();
-            let cause = ready!(this.alarm.as_mut().poll_ring(asked, cx));
+            let cause = ready!(this.alarm.as_mut().poll_ring(cx));
             // Further in, a call may wait that this layer's service has taken long ago.
             let stage = if waits {
                 Stage::Waiting

@@ -42,26 +42,12 @@ impl Timer {
         Self(Some(room))
     }
 
-    /// Ready once `at` has come. The task is woken then; before it, too, if the timer was armed for
-    /// an earlier instant.
+    /// Ready once `at` has come: the instant that it was armed for, if it was.
     pub(super) fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(mut sleep) = self.sleep() else {
+        if !self.is_armed() {
             *self = Self::armed(at);
-            // What has come already is seen by the timer itself.
-            return self.sleep().map_or(Poll::Pending, |sleep| sleep.poll(cx));
-        };
-        if at < sleep.deadline() {
-            sleep.as_mut().reset(at);
         }
-        let is_earlier = sleep.deadline() < at;
-        if poll_sleep(sleep.as_mut(), cx).is_pending() {
-            return Poll::Pending;
-        }
-        if is_earlier {
-            sleep.as_mut().reset(at);
-            return sleep.poll(cx);
-        }
-        Poll::Ready(())
+        self.poll(cx)
     }
 
     /// Ready once the instant has come that it was armed for.

@@ -50,8 +50,6 @@ impl Watch {
 impl Alarm for Watch {
     type Error = Cancelled;
 
-    const LENDS: bool = false;
-
     const CANCELS: bool = true;
 
     #[inline(always)]
@@ -73,7 +71,7 @@ impl Alarm for Watch {
         false
     }
 
-    fn poll_ring(self: Pin<&mut Self>, _: Option<Instant>, cx: &mut Context<'_>) -> Poll<Cause> {
+    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         let this = self.get_mut();
         let bell = match &mut this.bell {
             Some(bell) => bell,
