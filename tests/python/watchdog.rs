@@ -154,6 +154,8 @@ async fn a_call_that_blocks_the_loop_and_is_still_wanted_is_left_alone() {
     other.abort();
     eventually("the cancel", || host.stats().cancelled > 0).await;
     tokio::time::sleep(BRIEF).await;
+    // The watchdog lives, and looks at the loop: else the GIL would count as held.
+    eventually("the frame", || frame(&host.health(), false).is_some()).await;
     assert!(!blocker.call.is_finished());
     blocker.release().await;
     eventually("all ends", || host.stats().running == 0).await;
@@ -169,6 +171,11 @@ async fn an_idle_loop_with_a_call_that_is_over_is_not_touched() {
     eventually_seen(&host, "idle", &["waiting", "swallowed"]).await;
     // Many looks of the watchdog later, the loop still answers.
     tokio::time::sleep(2 * BRIEF).await;
+    assert_eq!(seen(&host, "idle").await, ["waiting", "swallowed"]);
+    // The watchdog lives: it sees what blocks the loop, and leaves the other call alone still.
+    let blocker = Blocker::new(&host, "asks:blocks_the_loop").await;
+    eventually("the frame", || frame(&host.health(), false).is_some()).await;
+    blocker.release().await;
     assert_eq!(seen(&host, "idle").await, ["waiting", "swallowed"]);
     crate::support::open(&host, "idle").await;
     eventually("its end", || program.in_flight() == 0).await;

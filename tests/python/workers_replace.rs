@@ -216,9 +216,7 @@ async fn a_replaced_program_is_asked_for_the_lms_of_the_new_one() {
 #[tokio::test]
 async fn a_program_is_not_replaced_where_it_cannot_be() {
     let embedded = host().await;
-    if embedded.worker_stats().is_some() {
-        return;
-    }
+    assert!(embedded.worker_stats().is_none());
     lm_server().await.script("w-where", Reply::echo());
     let here = question(&embedded, "w-where").await;
     let again = embedded.load("question -> answer").lm(lm("w-where").await);

@@ -9,10 +9,7 @@ use std::{
 };
 
 use futures_util::poll;
-use tokio::{
-    task::yield_now,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use tower::{Service, ServiceExt, layer::layer_fn, service_fn};
 
 use super::{
@@ -129,9 +126,9 @@ async fn what_ends_before_its_connection_has_a_turn_is_not_written() {
             Ends::Cancel => drop(node.cancel(Cause::ClientGone)),
             Ends::Call => call.0.store(true, Ordering::Relaxed),
         }
-        for _ in 0..10 {
-            yield_now().await;
-        }
+        // Its connection is closed while nobody polls the call: it was the connection's turn.
+        let closed = server.wait_for_connections(|open| open == 0);
+        closed.await.expect("a closed connection");
         let failure = sending.await.expect_err("it was not sent");
         let kind = match end {
             Ends::Deadline => LmFailureKind::Deadline,
@@ -144,9 +141,7 @@ async fn what_ends_before_its_connection_has_a_turn_is_not_written() {
             (LmOutcome::Refused, None),
             "{end:?}"
         );
-        // Its connection is closed, and no byte of it has come.
-        let closed = server.wait_for_connections(|open| open == 0);
-        closed.await.expect("a closed connection");
+        // No byte of it has come.
         assert!(server.requests("late").is_empty(), "{end:?}");
     }
 }
