@@ -23,7 +23,7 @@ fn one(requests: &[RequestRecord]) -> bool {
 }
 
 fn all_gone(requests: &[RequestRecord]) -> bool {
-    requests.iter().all(|r| r.outcome == Outcome::ClientGone)
+    !requests.is_empty() && requests.iter().all(|r| r.outcome == Outcome::ClientGone)
 }
 
 fn assert_cancelled(answer: Result<Prediction, Error>, cause: Cause) {
@@ -70,14 +70,26 @@ async fn a_call_dropped_before_it_began_never_runs() {
 #[tokio::test]
 async fn each_way_to_give_up_ends_the_lm_call() {
     let (host, lm) = (host().await, lm_server().await);
-    let brief = Duration::from_millis(50);
+    // Long enough for each to have its LM call under way, on a busy machine as well.
+    let limit = Duration::from_secs(1);
     lm.script("ways", Reply::hang());
     let qa = question(&host, "ways").await;
 
     let timeout = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(brief))
+        .layer(TimeoutLayer::new(limit))
         .service(qa.clone());
-    match timeout.oneshot(ask("an attempt")).await {
+    let deadline = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(limit))
+        .service(qa.clone());
+    let foreign = ServiceBuilder::new()
+        .layer(tower::timeout::TimeoutLayer::new(limit))
+        .service(qa.clone());
+    let (attempt, call, towers) = tokio::join!(
+        timeout.oneshot(ask("an attempt")),
+        deadline.oneshot(ask("a call")),
+        foreign.oneshot(ask("tower's own")),
+    );
+    match attempt {
         Err(Error::Elapsed(elapsed)) => {
             assert_eq!(
                 (elapsed.scope(), elapsed.stage()),
@@ -86,23 +98,16 @@ async fn each_way_to_give_up_ends_the_lm_call() {
         }
         other => panic!("{other:?}"),
     }
-    let deadline = ServiceBuilder::new()
-        .layer(DeadlineLayer::new(brief))
-        .service(qa.clone());
-    match deadline.oneshot(ask("a call")).await {
+    match call {
         Err(Error::Elapsed(elapsed)) => assert_eq!(elapsed.scope(), Scope::Deadline),
         other => panic!("{other:?}"),
     }
-    let foreign = ServiceBuilder::new()
-        .layer(tower::timeout::TimeoutLayer::new(brief))
-        .service(qa.clone());
-    let error = foreign.oneshot(ask("tower's own")).await.unwrap_err();
+    let error = towers.unwrap_err();
     assert!(error.is::<tower::timeout::error::Elapsed>(), "{error}");
 
-    lm.wait_for("ways", |all| all.iter().all(|r| r.ended().is_some()))
-        .await
-        .unwrap();
-    assert!(all_gone(&lm.requests("ways")));
+    let all_ended = |all: &[RequestRecord]| all.iter().all(|r| r.ended().is_some());
+    let requests = lm.wait_for("ways", all_ended).await.unwrap();
+    assert!(requests.len() == 3 && all_gone(&requests), "{requests:?}");
     eventually("the permits", || qa.in_flight() == 0).await;
 }
 

@@ -105,11 +105,10 @@ async fn an_lm_that_hangs_runs_into_the_deadline_and_is_let_go() {
     let error = qa.oneshot(call).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline);
     lm.wait_for("hangs", |all| {
-        all.iter().all(|r| r.outcome == Outcome::ClientGone)
+        all.len() == 1 && all[0].outcome == Outcome::ClientGone
     })
     .await
     .unwrap();
-    assert!(lm.requests("hangs").len() <= 1);
 }
 
 #[tokio::test]
