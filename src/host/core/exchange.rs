@@ -1,6 +1,6 @@
 //! One exchange between a program and an LM, another server or a tool, carried by Rust.
 //!
-//! Python's side is `exchange.py`, which says what an event is, and `toolbox.py` for tools. The exchange runs on the host's
+//! Python's side is `exchange.py`, which says what an event is, and `host_tools.py` for tools. The exchange runs on the host's
 //! LM runtime; its events come back through the inbox for code on the loop, and through a channel
 //! for code on a thread of this process. How a port hands them to Python is the port's affair.
 

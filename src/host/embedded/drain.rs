@@ -130,7 +130,7 @@ impl Drain {
             return Ok(());
         }
         let pacer = this.pacer.bind(py);
-        let allowance: usize = pacer.call_method0(intern!(py, "allowance"))?.extract()?;
+        let allowance: usize = pacer.call_method0(intern!(py, "current"))?.extract()?;
         for _ in 0..allowance {
             // What has begun goes before what is to begin.
             // A failure of one must not hold up the others.
@@ -146,7 +146,7 @@ impl Drain {
             }
         }
         if inbox.has_more() {
-            pacer.call_method0(intern!(py, "held_back"))?;
+            pacer.call_method0(intern!(py, "defer"))?;
             this.call_soon.bind(py).call1((slf,))?;
         }
         Ok(())

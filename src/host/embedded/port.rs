@@ -129,7 +129,7 @@ impl Port {
             .open(|opening| opening.http(outgoing, find, call_of))
     }
 
-    /// Begins the call of a tool; see toolbox.py.
+    /// Begins the call of a tool; see host_tools.py.
     fn call_tool(
         &self,
         tool_id: usize,

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What runs first.
-const LAUNCH: &str = include_str!("../../python/tower_dspy/launch.py");
+const LAUNCH: &str = include_str!("../../python/tower_dspy/worker_main.py");
 
 /// How workers are started.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ fn command(settings: &Settings, socket: OwnedFd) -> Command {
     command
         // -P: neither the working directory nor a folder of ours comes before the venv.
         .args(["-P", "-c", LAUNCH])
-        // Descriptors other than these three are closed on exec, and whatever is not by launch.py.
+        // Descriptors other than these three are closed on exec, and whatever is not by worker_main.py.
         .stdin(Stdio::from(socket))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,4 +1,4 @@
-"""The runner on the test's loop, with a port that writes down what it is told."""
+"""The runner on the test's loop, with a host that writes down what it is told."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import dspy
 import pytest
 import pytest_asyncio
 
-from tower_dspy import exchange, patches, settings, startup
+from tower_dspy import exchange, patches, startup
+from tower_dspy.call_state import CURRENT_CALL, CallState
 from tower_dspy.executor import CallExecutor
 from tower_dspy.loop import _child_task
+from tower_dspy.patches import configure
 from tower_dspy.pool import Pool
 from tower_dspy.runner import Runner
-from tower_dspy.scope import SCOPE, Scope
 
 OUTCOMES = ("done", "failed", "finished")
 ENDS = ("settled", "finished", "abandon")
 
 
 class FakeCall:
-    """The port's side of a call."""
+    """The host's side of a call."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
@@ -93,7 +94,7 @@ class FakeCall:
         self.events.append((name, what))
 
 
-class HttpPort:
+class FakeHttpHost:
     """The host's side of HTTP requests: notes them, and answers each with the same events."""
 
     def __init__(self, *events: tuple[Any, ...]) -> None:
@@ -114,20 +115,20 @@ class HttpPort:
         self.sent.append((route, timeout, request))
         for event in self.events if deliver is not None else ():
             asyncio.get_running_loop().call_soon(deliver, event)
-        return HttpExchange(self, self.events)
+        return FakeHttpExchange(self, self.events)
 
 
-class HttpExchange:
-    def __init__(self, port: HttpPort, events: tuple[tuple[Any, ...], ...]) -> None:
-        self._port = port
+class FakeHttpExchange:
+    def __init__(self, host: FakeHttpHost, events: tuple[tuple[Any, ...], ...]) -> None:
+        self._host = host
         self._events = iter(events)
-        self.number = len(port.sent)
+        self.number = len(host.sent)
 
     def wait(self) -> tuple[Any, ...]:
         return next(self._events)
 
     def abort(self) -> None:
-        self._port.aborted += 1
+        self._host.aborted += 1
 
 
 def chat(text: str) -> dict[str, Any]:
@@ -152,24 +153,24 @@ def patched() -> None:
 
 
 @pytest.fixture
-def http() -> HttpPort:
+def http() -> FakeHttpHost:
     """Where requests go; each is answered with `yes` in the field `answer`."""
-    port = HttpPort()
-    port.answer(chat("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"))
-    exchange.connect(port)
-    return port
+    host = FakeHttpHost()
+    host.answer(chat("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"))
+    exchange.connect(host)
+    return host
 
 
 @pytest.fixture
 def call() -> Iterator[FakeCall]:
     """The call that the test's code belongs to."""
     call = FakeCall()
-    token = SCOPE.set(Scope(1, call, None))
+    token = CURRENT_CALL.set(CallState(1, call, None))
     yield call
-    SCOPE.reset(token)
+    CURRENT_CALL.reset(token)
 
 
-class FakePort:
+class FakeHost:
     def __init__(self) -> None:
         self.beats = 0
         self.abandoned = 0
@@ -199,16 +200,16 @@ class FakePort:
         self.is_stopped = True
 
 
-class Room:
+class RunnerHarness:
     """A runner at work."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.set_task_factory(_child_task)
-        self.port = FakePort()
-        user = Pool(self.port, loop, "user", size=4)
+        self.host = FakeHost()
+        user = Pool(self.host, loop, "user", size=4)
         loop.set_default_executor(CallExecutor(user))
-        self.pool = Pool(self.port, loop, "sync", size=2, grace=0.05, most_abandoned=1)
-        self.runner = Runner(self.port, loop, self.pool)
+        self.pool = Pool(self.host, loop, "sync", size=2, grace=0.05, most_abandoned=1)
+        self.runner = Runner(self.host, loop, self.pool)
         self._started = 0
 
     def function(self, target: str) -> int:
@@ -230,19 +231,19 @@ class Room:
 
     @staticmethod
     def _apart(function: Any, *args: Any) -> Any:
-        # As the port does: the scope that a start leaves behind is not the test's.
+        # As the host does: the state that a start leaves behind is not the test's.
         return contextvars.copy_context().run(function, *args)
 
 
 @pytest_asyncio.fixture
-async def room() -> Room:
-    return Room(asyncio.get_running_loop())
+async def harness() -> RunnerHarness:
+    return RunnerHarness(asyncio.get_running_loop())
 
 
 @pytest.fixture
 def dspy_settings() -> Iterator[None]:
     """Puts DSPy's configuration back."""
-    module = settings.dspy_settings
+    module = configure.dspy_settings
     before = dict(module.main_thread_config)
     module.config_owner_thread_id = module.config_owner_async_task = None
     yield

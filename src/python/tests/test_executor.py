@@ -5,12 +5,12 @@ import contextvars
 import threading
 
 import pytest
-from conftest import FakePort
+from conftest import FakeHost
 
+from tower_dspy.call_state import CURRENT_CALL, CallState
 from tower_dspy.executor import CallExecutor
-from tower_dspy.patches import hops
+from tower_dspy.patches import to_thread as patch
 from tower_dspy.pool import Pool
-from tower_dspy.scope import SCOPE, Scope
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,28 +30,28 @@ def use(monkeypatch):
 
     def install(*inline) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(CallExecutor(Pool(FakePort(), loop, "user", size=1)))
-        to_thread = hops.inlining(frozenset(inline), asyncio.to_thread)
+        loop.set_default_executor(CallExecutor(Pool(FakeHost(), loop, "user", size=1)))
+        to_thread = patch.inlining(frozenset(inline), asyncio.to_thread)
         monkeypatch.setattr(asyncio, "to_thread", to_thread)
 
     return install
 
 
-async def test_this_dspy_has_all_the_hops():
-    found, missing = hops.find()
+async def test_this_dspy_has_all_inline_functions():
+    found, missing = patch.inline_functions()
     assert missing == []
-    assert len(found) == len(hops._HOPS)
+    assert len(found) == len(patch._INLINE)
 
 
-async def test_a_name_that_this_dspy_lacks_is_told(monkeypatch):
+async def test_names_that_dspy_lacks_are_reported(monkeypatch):
     names = (("dspy.clients.execution", "gone"), ("dspy.no_such_module", "gone"))
-    monkeypatch.setattr(hops, "_HOPS", (*hops._HOPS, *names))
-    found, missing = hops.find()
+    monkeypatch.setattr(patch, "_INLINE", (*patch._INLINE, *names))
+    found, missing = patch.inline_functions()
     assert missing == ["dspy.clients.execution.gone", "dspy.no_such_module.gone"]
-    assert len(found) == len(hops._HOPS) - 2
+    assert len(found) == len(patch._INLINE) - 2
 
 
-async def test_hops_run_inline_and_a_users_functions_on_threads(use):
+async def test_dspys_functions_run_inline_and_a_users_on_threads(use):
     use(here, Client.target)
     assert await asyncio.to_thread(here) == here()
     assert await asyncio.to_thread(Client().target) == here()
@@ -86,9 +86,9 @@ async def test_a_callable_that_has_no_hash_gets_a_thread(use):
     assert await asyncio.to_thread(Unhashable()) != here()
 
 
-async def test_hops_find_no_blocked_thread_in_their_way(use):
+async def test_inline_functions_do_not_wait_for_blocked_threads(use):
     use(here)
-    token = SCOPE.set(Scope(1, None, None))
+    token = CURRENT_CALL.set(CallState(1, None, None))
     gate = threading.Event()
     blocked = asyncio.create_task(asyncio.to_thread(gate.wait, 30))
     await asyncio.sleep(0)
@@ -96,4 +96,4 @@ async def test_hops_find_no_blocked_thread_in_their_way(use):
     assert not blocked.done()
     gate.set()
     assert await blocked
-    SCOPE.reset(token)
+    CURRENT_CALL.reset(token)

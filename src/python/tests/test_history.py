@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import dspy
 import pytest
-from conftest import FakeCall, HttpPort
+from conftest import FakeCall, FakeHttpHost
 from dspy.clients.typesafe import TypeSafe
 
-from tower_dspy import lm as host_lms
+from tower_dspy import host_lms
+from tower_dspy.call_state import CURRENT_CALL, CallState
 from tower_dspy.patches import history
-from tower_dspy.scope import SCOPE, Scope
 
 pytestmark = pytest.mark.usefixtures("http")
 
@@ -30,20 +30,20 @@ def qa() -> dspy.Predict:
 
 @pytest.fixture
 def taken(call: FakeCall, lm: dspy.LM, qa: dspy.Predict) -> dspy.LM:
-    """The LM that a host asks in the place of the program's."""
+    """The LM that replaces the program's in a host."""
 
-    class Port:
+    class Host:
         def adopt_lm(self, *_):
             return 7, True
 
-    taken = host_lms.take_over(Port(), lm, [], "it")
-    SCOPE.get().stand_ins = host_lms.stand_ins(qa, taken)
+    taken = host_lms.take_over(Host(), lm, [], "it")
+    CURRENT_CALL.get().replaced_lms = host_lms.replaced_lms(qa, taken)
     return taken
 
 
 def test_a_call_sees_what_it_asked_and_no_other_does(lm: dspy.LM, qa: dspy.Predict):
     for question in ("first", "second"):
-        token = SCOPE.set(Scope(1, FakeCall(), None))
+        token = CURRENT_CALL.set(CallState(1, FakeCall(), None))
         with dspy.context(lm=lm):
             qa(question=question)
         assert len(lm.history) == len(qa.history) == 1
@@ -52,12 +52,12 @@ def test_a_call_sees_what_it_asked_and_no_other_does(lm: dspy.LM, qa: dspy.Predi
         shown = io.StringIO()
         dspy.inspect_history(file=shown)
         assert question in shown.getvalue()
-        SCOPE.reset(token)
+        CURRENT_CALL.reset(token)
     assert lm.history == qa.history == []
 
 
 def test_it_is_bounded_and_off_where_the_program_says_so(
-    http: HttpPort, call: FakeCall, lm: dspy.LM, qa: dspy.Predict, monkeypatch
+    http: FakeHttpHost, call: FakeCall, lm: dspy.LM, qa: dspy.Predict, monkeypatch
 ):
     monkeypatch.setattr(history, "_MOST", 3)
     with dspy.context(lm=lm):

@@ -13,10 +13,10 @@ import threading
 import dspy
 import httpx
 import pytest
-from conftest import FakeCall, HttpPort, chat
+from conftest import FakeCall, FakeHttpHost, chat
 
-from tower_dspy import lm
-from tower_dspy.scope import SCOPE, Cancelled, Scope
+from tower_dspy import host_lms
+from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,9 +55,9 @@ def real_server():
     server.shutdown()
 
 
-async def test_what_dspy_gives_to_litellm_is_an_lm_call(http: HttpPort, call: FakeCall):
-    SCOPE.get().lms = (7,)
-    its_lm = lm.build(HOST)
+async def test_what_dspy_gives_to_litellm_is_an_lm_call(http: FakeHttpHost, call: FakeCall):
+    CURRENT_CALL.get().lms = (7,)
+    its_lm = host_lms.build_lm(HOST)
     assert await ask(its_lm) == "yes"
     assert ask_sync(its_lm) == "yes"
     assert len(http.sent) == 2
@@ -71,25 +71,25 @@ async def test_what_dspy_gives_to_litellm_is_an_lm_call(http: HttpPort, call: Fa
 
 
 async def test_litellm_retries_nothing_and_its_logging_is_no_work_of_the_call(
-    http: HttpPort, call: FakeCall
+    http: FakeHttpHost, call: FakeCall
 ):
     http.answer({"error": {"message": "busy"}}, status=503)
-    its_lm = lm.build(HOST)
+    its_lm = host_lms.build_lm(HOST)
     for _ in range(2):
         with pytest.raises(dspy.utils.exceptions.LMError):
             await ask(its_lm)
         with pytest.raises(dspy.utils.exceptions.LMError):
             ask_sync(its_lm)
     assert len(http.sent) == 4
-    assert not SCOPE.get().children
+    assert not CURRENT_CALL.get().children
 
 
 async def test_an_sdks_call_is_an_lm_call_with_the_model_in_its_body(
-    http: HttpPort, call: FakeCall
+    http: FakeHttpHost, call: FakeCall
 ):
     import openai
 
-    SCOPE.get().lms = (7, 8)
+    CURRENT_CALL.get().lms = (7, 8)
     http.answer(chat("yes"))
     messages = [{"role": "user", "content": "?"}]
     client = openai.AsyncOpenAI(api_key="own", base_url="http://own/v1", max_retries=0)
@@ -101,7 +101,7 @@ async def test_an_sdks_call_is_an_lm_call_with_the_model_in_its_body(
 
 
 async def test_other_requests_are_carried_unless_the_program_keeps_them(
-    http: HttpPort, call: FakeCall, real_server: str
+    http: FakeHttpHost, call: FakeCall, real_server: str
 ):
     http.events = (("full", 200, [("x", "y")], b"carried"),)
     async with httpx.AsyncClient(timeout=3) as client:
@@ -115,13 +115,15 @@ async def test_other_requests_are_carried_unless_the_program_keeps_them(
     names = [name.lower() for name, _ in second.headers]
     assert "host" not in names and "content-length" not in names
 
-    SCOPE.get().carries_http = False
+    CURRENT_CALL.get().carries_http = False
     async with httpx.AsyncClient() as client:
         assert (await client.get(real_server)).text == "real"
 
 
-async def test_outside_a_call_dspys_lm_calls_alone_are_carried(http: HttpPort, real_server: str):
-    assert await ask(lm.build(HOST)) == "yes"
+async def test_outside_a_call_dspys_lm_calls_alone_are_carried(
+    http: FakeHttpHost, real_server: str
+):
+    assert await ask(host_lms.build_lm(HOST)) == "yes"
     assert [route for route, _, _ in http.sent] == [([7], "mistral/m")]
     http.sent.clear()
     async with httpx.AsyncClient() as client:
@@ -131,7 +133,7 @@ async def test_outside_a_call_dspys_lm_calls_alone_are_carried(http: HttpPort, r
 
 
 async def test_a_stream_comes_piece_by_piece_and_is_aborted_where_it_is_left(
-    http: HttpPort, call: FakeCall
+    http: FakeHttpHost, call: FakeCall
 ):
     head = ("head", 200, [("content-type", "text/event-stream")])
     http.events = (head, ("chunk", b"one "), ("chunk", b"two"), ("end",))
@@ -143,7 +145,7 @@ async def test_a_stream_comes_piece_by_piece_and_is_aborted_where_it_is_left(
     assert http.aborted > before
 
 
-async def test_a_stream_that_is_dropped_unread_is_aborted(http: HttpPort, call: FakeCall):
+async def test_a_stream_that_is_dropped_unread_is_aborted(http: FakeHttpHost, call: FakeCall):
     head = ("head", 200, [("content-type", "text/event-stream")])
     http.events = (head, ("chunk", b"one"), ("chunk", b"two"), ("end",))
     with httpx.Client() as client:
@@ -162,19 +164,19 @@ async def test_a_stream_that_is_dropped_unread_is_aborted(http: HttpPort, call: 
         assert http.aborted == 2
 
 
-async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http: HttpPort):
+async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http: FakeHttpHost):
     head = ("head", 200, [("content-type", "text/event-stream")])
     http.events = (head, ("cancelled",))
-    first, second = Scope(1, FakeCall(), None), Scope(2, FakeCall(), None)
+    first, second = CallState(1, FakeCall(), None), CallState(2, FakeCall(), None)
     sync, client = httpx.Client(), httpx.AsyncClient()
-    SCOPE.set(first)
+    CURRENT_CALL.set(first)
     of_thread = sync.send(sync.build_request("GET", "http://host/"), stream=True)
     http.events = (head,)
     before, waiting = [
         await client.send(client.build_request("GET", "http://host/"), stream=True)
         for _ in range(2)
     ]
-    SCOPE.set(second)
+    CURRENT_CALL.set(second)
     reads = asyncio.create_task(waiting.aread())
     await asyncio.sleep(0)
     first.closed = True
@@ -186,7 +188,7 @@ async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http:
         await before.aread()
     with pytest.raises(httpx.ReadError, match="has ended"):
         of_thread.read()
-    SCOPE.set(None)
+    CURRENT_CALL.set(None)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http:
         ("other", httpx.TransportError),
     ],
 )
-async def test_failures_are_httpxs_own(http: HttpPort, call: FakeCall, kind, error):
+async def test_failures_are_httpxs_own(http: FakeHttpHost, call: FakeCall, kind, error):
     http.events = (("failed", kind, "what happened"),)
     async with httpx.AsyncClient() as client:
         with pytest.raises(error, match="what happened") as caught:
@@ -210,7 +212,7 @@ async def test_failures_are_httpxs_own(http: HttpPort, call: FakeCall, kind, err
         client.get("http://host/")
 
 
-async def test_a_call_that_is_over_sends_nothing(http: HttpPort, call: FakeCall):
+async def test_a_call_that_is_over_sends_nothing(http: FakeHttpHost, call: FakeCall):
     http.closed = True
     with httpx.Client() as client, pytest.raises(Cancelled):
         client.get("http://host/")
@@ -220,7 +222,7 @@ async def test_a_call_that_is_over_sends_nothing(http: HttpPort, call: FakeCall)
 
 
 async def test_a_certificate_authority_of_its_own_is_kept_but_for_lm_calls(
-    http: HttpPort, call: FakeCall, real_server: str, tmp_path
+    http: FakeHttpHost, call: FakeCall, real_server: str, tmp_path
 ):
     make = "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=own -out"
     own = tmp_path / "own.pem"
@@ -235,7 +237,7 @@ async def test_a_certificate_authority_of_its_own_is_kept_but_for_lm_calls(
 
 
 async def test_connections_that_the_host_cannot_make_are_httpxs_and_told_of(
-    http: HttpPort, call: FakeCall, real_server: str, caplog
+    http: FakeHttpHost, call: FakeCall, real_server: str, caplog
 ):
     transport = httpx.HTTPTransport(local_address="127.0.0.1")
     caplog.set_level(logging.WARNING, "tower_dspy.startup")
@@ -249,13 +251,13 @@ async def test_connections_that_the_host_cannot_make_are_httpxs_and_told_of(
     assert call.named("bypassed") == ["127.0.0.1, by httpx with a local address"]
 
 
-async def test_litellm_writes_nothing_to_stderr(http: HttpPort, call: FakeCall, capfd):
-    await ask(lm.build(HOST))
+async def test_litellm_writes_nothing_to_stderr(http: FakeHttpHost, call: FakeCall, capfd):
+    await ask(host_lms.build_lm(HOST))
     logging.getLogger("LiteLLM").warning("the prompt was: a secret")
     assert "secret" not in "".join(capfd.readouterr())
 
 
-async def test_headers_of_answers_keep_their_bytes(http: HttpPort, call: FakeCall):
+async def test_headers_of_answers_keep_their_bytes(http: FakeHttpHost, call: FakeCall):
     # UTF-8, as the host reads it: a character a byte.
     http.events = (("full", 200, [("x-name", "caf\u00c3\u00a9")], b""),)
     with httpx.Client() as client:
@@ -264,7 +266,7 @@ async def test_headers_of_answers_keep_their_bytes(http: HttpPort, call: FakeCal
     assert answer.headers["x-name"] == "caf\u00e9"
 
 
-async def test_a_host_of_the_programs_choice_is_sent(http: HttpPort, call: FakeCall):
+async def test_a_host_of_the_programs_choice_is_sent(http: FakeHttpHost, call: FakeCall):
     with httpx.Client() as client:
         client.get("http://host:81/", headers={"Host": "virtual"})
         client.get("http://host:81/")
@@ -273,12 +275,12 @@ async def test_a_host_of_the_programs_choice_is_sent(http: HttpPort, call: FakeC
 
 
 async def test_a_request_with_a_placeholder_is_the_lms_whatever_it_asks_for(
-    http: HttpPort, call: FakeCall
+    http: FakeHttpHost, call: FakeCall
 ):
     import openai
 
-    SCOPE.get().lms = (7,)
-    SCOPE.get().carries_http = False
+    CURRENT_CALL.get().lms = (7,)
+    CURRENT_CALL.get().carries_http = False
     http.answer({"object": "list", "data": []})
     key = "TOWER-DSPY-KEY-7"
     openai.OpenAI(api_key=key, base_url="http://host/v1", max_retries=0).models.list()
@@ -297,7 +299,9 @@ async def test_a_request_with_a_placeholder_is_the_lms_whatever_it_asks_for(
     ]
 
 
-async def test_what_the_host_cannot_send_fails_as_a_request_does(http: HttpPort, call: FakeCall):
+async def test_what_the_host_cannot_send_fails_as_a_request_does(
+    http: FakeHttpHost, call: FakeCall
+):
     def refuse(*_):
         raise ValueError("it is too long")
 
@@ -309,7 +313,9 @@ async def test_what_the_host_cannot_send_fails_as_a_request_does(http: HttpPort,
             await client.get("http://host/")
 
 
-async def test_a_transport_may_be_made_with_its_options_by_position(http: HttpPort, call: FakeCall):
+async def test_a_transport_may_be_made_with_its_options_by_position(
+    http: FakeHttpHost, call: FakeCall
+):
     http.events = (("full", 200, [], b"carried"),)
     limits = httpx.Limits(max_connections=1)
     transport = httpx.HTTPTransport(True, None, True, True, False, limits, None)

@@ -10,17 +10,18 @@ from contextlib import contextmanager
 
 import pytest
 
-from tower_dspy.interrupt import Stint, shield_imports, spend_signal_here
-from tower_dspy.scope import Cancelled
+from tower_dspy.call_state import Cancelled
+from tower_dspy.interrupt import InterruptibleRun, consume_signal_here
+from tower_dspy.patches import imports
 
 
 @contextmanager
-def running(function: Callable[[], object]) -> Iterator[Stint]:
-    """Runs a stint on a thread and waits for its end."""
-    stint = Stint(function)
-    thread = threading.Thread(target=stint.run, daemon=True)
+def running(function: Callable[[], object]) -> Iterator[InterruptibleRun]:
+    """Executes a function on a thread and waits for its end."""
+    run = InterruptibleRun(function)
+    thread = threading.Thread(target=run.execute, daemon=True)
     thread.start()
-    yield stint
+    yield run
     thread.join(30)
     assert not thread.is_alive()
 
@@ -31,7 +32,7 @@ def busy(began: threading.Event) -> None:
         pass
 
 
-def test_a_stint_keeps_what_came_of_it():
+def test_a_run_stores_its_value_or_its_error():
     with running(lambda: 7) as fine, running(lambda: 1 / 0) as failed:
         pass
     assert (fine.value, fine.error) == (7, None)
@@ -40,10 +41,10 @@ def test_a_stint_keeps_what_came_of_it():
 
 def test_a_busy_loop_is_ended():
     began = threading.Event()
-    with running(lambda: busy(began)) as stint:
+    with running(lambda: busy(began)) as run:
         began.wait(30)
-        assert stint.interrupt()
-    assert isinstance(stint.error, Cancelled)
+        assert run.interrupt()
+    assert isinstance(run.error, Cancelled)
 
 
 def test_the_signal_is_sent_once_and_clean_up_runs_to_its_end():
@@ -58,23 +59,23 @@ def test_the_signal_is_sent_once_and_clean_up_runs_to_its_end():
             cleaned.append("to the end")
 
     again = threading.Event()
-    with running(function) as stint:
+    with running(function) as run:
         began.wait(30)
-        assert stint.interrupt()
+        assert run.interrupt()
         while not cleaned:
             time.sleep(0.001)
-        assert not stint.interrupt()
+        assert not run.interrupt()
         again.set()
     assert cleaned == [499500, "to the end"]
 
 
 def test_an_import_is_not_cut_short(tmp_path, monkeypatch):
-    (tmp_path / "slow_to_import.py").write_text("import gate_of_import\ngate_of_import.wait()\n")
+    (tmp_path / "slow_to_import.py").write_text("import import_gate\nimport_gate.wait()\n")
     began, go_on = threading.Event(), threading.Event()
-    monkeypatch.setitem(sys.modules, "gate_of_import", gate := types.ModuleType("gate"))
+    monkeypatch.setitem(sys.modules, "import_gate", gate := types.ModuleType("gate"))
     gate.wait = lambda: (began.set(), go_on.wait(30))
     monkeypatch.syspath_prepend(tmp_path)
-    shield_imports()
+    imports.install()
     after = []
 
     def function() -> None:
@@ -82,15 +83,15 @@ def test_an_import_is_not_cut_short(tmp_path, monkeypatch):
 
         after.append("went on")
 
-    with running(function) as stint:
+    with running(function) as run:
         began.wait(30)
-        assert not stint.interrupt() and not stint.insist()
+        assert not run.interrupt() and not run.interrupt_again()
         go_on.set()
-    assert isinstance(stint.error, Cancelled) and after == []
-    assert hasattr(sys.modules["slow_to_import"], "gate_of_import")
+    assert isinstance(run.error, Cancelled) and after == []
+    assert hasattr(sys.modules["slow_to_import"], "import_gate")
 
 
-def test_insisting_ends_what_swallowed_the_signal():
+def test_a_second_interrupt_ends_code_that_caught_the_first():
     began, swallowed = threading.Event(), threading.Event()
 
     def function() -> None:
@@ -100,44 +101,44 @@ def test_insisting_ends_what_swallowed_the_signal():
             swallowed.set()
             busy(began)
 
-    with running(function) as stint:
+    with running(function) as run:
         began.wait(30)
-        stint.interrupt()
+        run.interrupt()
         assert swallowed.wait(30)
-        assert stint.insist()
-    assert isinstance(stint.error, Cancelled)
+        assert run.interrupt_again()
+    assert isinstance(run.error, Cancelled)
 
 
-def test_a_signal_that_is_spent_is_not_sent():
+def test_a_consumed_signal_is_not_sent():
     spent, go_on = threading.Event(), threading.Event()
 
     def function() -> str:
-        spend_signal_here()
+        consume_signal_here()
         spent.set()
         go_on.wait(30)
         return "unharmed"
 
-    with running(function) as stint:
+    with running(function) as run:
         spent.wait(30)
-        assert not stint.interrupt()
+        assert not run.interrupt()
         go_on.set()
-    assert stint.value == "unharmed"
+    assert run.value == "unharmed"
 
 
-def test_a_stint_that_was_stopped_before_it_began_does_not_run():
+def test_a_run_that_was_interrupted_before_it_began_does_not_execute():
     ran = []
-    stint = Stint(lambda: ran.append(True))
-    assert not stint.interrupt()
-    stint.run()
+    run = InterruptibleRun(lambda: ran.append(True))
+    assert not run.interrupt()
+    run.execute()
     assert ran == []
-    assert isinstance(stint.error, Cancelled)
+    assert isinstance(run.error, Cancelled)
 
 
 def test_nothing_is_raised_after_the_end():
-    stint = Stint(lambda: None)
-    stint.run()
-    assert not stint.interrupt()
-    assert not stint.insist()
+    run = InterruptibleRun(lambda: None)
+    run.execute()
+    assert not run.interrupt()
+    assert not run.interrupt_again()
     sum(range(1000))
 
 
@@ -154,16 +155,16 @@ def eager_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("eager_threads")
 def test_a_late_exception_never_hits_what_comes_next():
-    current: list[Stint] = [Stint(lambda: None)]
+    current: list[InterruptibleRun] = [InterruptibleRun(lambda: None)]
     leaked: list[BaseException] = []
     enough = threading.Event()
 
     def work() -> None:
         while not enough.is_set():
             try:
-                stint = Stint(lambda: sum(n for n in range(100)))
-                current[0] = stint
-                stint.run()
+                run = InterruptibleRun(lambda: sum(n for n in range(100)))
+                current[0] = run
+                run.execute()
                 for _ in range(20):
                     pass
             except BaseException as error:
@@ -173,7 +174,7 @@ def test_a_late_exception_never_hits_what_comes_next():
     thread.start()
     hits, end = 0, time.monotonic() + 30
     while hits < 1000 and time.monotonic() < end:
-        hits += current[0].interrupt() or current[0].insist()
+        hits += current[0].interrupt() or current[0].interrupt_again()
     enough.set()
     thread.join()
     assert (leaked, hits) == ([], 1000)

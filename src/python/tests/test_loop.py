@@ -14,10 +14,10 @@ def test_threads_have_the_stack_of_a_main_thread_where_that_has_no_limit():
     code = """
 import threading
 import deep
-from conftest import FakePort
+from conftest import FakeHost
 from tower_dspy import loop
 
-loop.make(FakePort(), (1.0, 1))
+loop.make(FakeHost(), (1.0, 1))
 thread = threading.Thread(target=lambda: print(deep._descend(100)["answer"]))
 thread.start()
 thread.join()

@@ -12,7 +12,19 @@ import dspy
 import pytest
 
 FOLDER = Path(__file__).parent.parent
-PUBLIC = ["__init__", "jsonable", "lm_call", "local", "scope", "tails", "toolbox", "utf8"]
+PUBLIC = [
+    "__init__",
+    "api",
+    "call_state",
+    "jsonable",
+    "lm_call",
+    "local_call",
+    "patches/__init__",
+    "patches/type_serializer",
+    "payload",
+    "tools",
+    "utf8",
+]
 
 PROGRAM = """
 import json
@@ -53,13 +65,13 @@ HOST = """
 import sys
 
 exec(open(sys.argv[1]).read())
-install({"tower_dspy": "whose = 'the host'", "tower_dspy.scope": "whose = 'the host'"})
+install({"tower_dspy": "whose = 'the host'", "tower_dspy.call_state": "whose = 'the host'"})
 import tower_dspy
-import tower_dspy.scope
+import tower_dspy.call_state
 
-assert (tower_dspy.whose, tower_dspy.scope.whose) == ("the host", "the host")
+assert (tower_dspy.whose, tower_dspy.call_state.whose) == ("the host", "the host")
 try:
-    import tower_dspy.local
+    import tower_dspy.local_call
 except ImportError:
     pass
 else:
@@ -104,7 +116,9 @@ def test_a_program_runs_on_the_installed_package(python, tmp_path):
 @pytest.mark.installs
 def test_it_holds_what_programs_use_and_requires_nothing(python):
     (site,) = python.parent.parent.glob("lib/python*/site-packages")
-    assert sorted(file.stem for file in (site / "tower_dspy").glob("*.py")) == sorted(PUBLIC)
+    package = site / "tower_dspy"
+    files = [file.relative_to(package).with_suffix("") for file in package.rglob("*.py")]
+    assert sorted(map(str, files)) == sorted(PUBLIC)
     (info,) = site.glob("tower_dspy-*.dist-info")
     lines = (info / "METADATA").read_text().splitlines()
     required = [line for line in lines if line.startswith("Requires-Dist")]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from typing import Any
 
 import dspy
 import pytest
 import tqdm
 from dspy.utils.parallelizer import ParallelExecutor
+
+from tower_dspy.interrupt import InterruptibleRun
+from tower_dspy.patches import parallel
 
 
 class Fails(dspy.Module):
@@ -80,3 +84,29 @@ def test_bars_that_a_program_makes_stay(capfd):
     for _ in tqdm.tqdm(range(2)):
         pass
     assert "2/2" in shown(capfd)
+
+
+def test_a_thread_that_is_interrupted_while_it_shows_progress_releases_the_lock():
+    before = tqdm.tqdm.get_lock()
+    parallel.lock_progress_bars()
+    try:
+        for _ in range(300):
+            began = threading.Event()
+
+            def shows(began: threading.Event = began) -> None:
+                began.set()
+                while True:
+                    with tqdm.tqdm.get_lock():
+                        pass
+
+            run = InterruptibleRun(shows)
+            thread = threading.Thread(target=run.execute, daemon=True)
+            thread.start()
+            began.wait(30)
+            assert run.interrupt()
+            thread.join(30)
+            lock = tqdm.tqdm.get_lock()
+            assert lock.acquire(timeout=1)
+            lock.release()
+    finally:
+        tqdm.tqdm.set_lock(before)

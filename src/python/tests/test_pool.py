@@ -4,10 +4,10 @@ import asyncio
 import threading
 
 import pytest
-from conftest import FakePort
+from conftest import FakeHost
 
+from tower_dspy.call_state import Cancelled
 from tower_dspy.pool import Job, Pool
-from tower_dspy.scope import Cancelled
 
 pytestmark = pytest.mark.asyncio
 
@@ -17,7 +17,7 @@ class Work:
 
     def __init__(self, pool: Pool) -> None:
         self.began, self.gate, self.over = threading.Event(), threading.Event(), asyncio.Event()
-        self.job = Job(self._run, ended=lambda _: self.over.set())
+        self.job = Job(self._run, on_end=lambda _: self.over.set())
         self.swallowed = 0
         pool.submit(self.job)
 
@@ -36,9 +36,9 @@ class Work:
             await self.over.wait()
 
 
-def pool(**options) -> tuple[FakePort, Pool]:
-    port = FakePort()
-    return port, Pool(port, asyncio.get_running_loop(), "test", **options)
+def pool(**options) -> tuple[FakeHost, Pool]:
+    host = FakeHost()
+    return host, Pool(host, asyncio.get_running_loop(), "test", **options)
 
 
 async def eventually(holds) -> None:
@@ -70,37 +70,37 @@ async def test_a_job_that_waits_is_cancelled_at_once_and_never_begins():
     assert not second.began.is_set()
 
 
-async def test_a_thread_that_does_not_end_is_told_twice_given_up_and_replaced():
-    port, one = pool(size=1, grace=0.05, most_abandoned=1)
+async def test_a_thread_that_does_not_end_is_interrupted_twice_abandoned_and_replaced():
+    host, one = pool(size=1, grace=0.05, most_abandoned=1)
     stuck, next_one = Work(one), Work(one)
     await eventually(stuck.began.is_set)
     one.cancel(stuck.job)
     one.cancel(stuck.job)
-    await eventually(lambda: port.abandoned == 1)
-    assert (port.replaced, stuck.swallowed) == (1, 2)
+    await eventually(lambda: host.abandoned == 1)
+    assert (host.replaced, stuck.swallowed) == (1, 2)
     await eventually(next_one.began.is_set)
     await next_one.end()
     assert not stuck.over.is_set()
     await stuck.end()
-    assert port.abandoned == 0
+    assert host.abandoned == 0
 
 
 async def test_past_the_most_the_pool_shrinks_until_a_thread_is_back():
-    port, one = pool(size=1, grace=0.01, most_abandoned=0)
+    host, one = pool(size=1, grace=0.01, most_abandoned=0)
     stuck, waits = Work(one), Work(one)
     await eventually(stuck.began.is_set)
     one.cancel(stuck.job)
-    await eventually(lambda: port.abandoned == 1)
-    assert port.replaced == 0
+    await eventually(lambda: host.abandoned == 1)
+    assert host.replaced == 0
     assert not waits.began.is_set()
     await stuck.end()
-    assert port.abandoned == 0
+    assert host.abandoned == 0
     await eventually(waits.began.is_set)
     await waits.end()
 
 
 async def test_a_thread_that_ends_within_the_grace_is_kept():
-    port, one = pool(size=1, grace=3600)
+    host, one = pool(size=1, grace=3600)
     work = Work(one)
     await eventually(work.began.is_set)
     one.cancel(work.job)
@@ -108,7 +108,7 @@ async def test_a_thread_that_ends_within_the_grace_is_kept():
     await work.end()
     again = Work(one)
     await again.end()
-    assert (port.abandoned, port.replaced, again.job.value) == (0, 0, "done")
+    assert (host.abandoned, host.replaced, again.job.value) == (0, 0, "done")
 
 
 async def test_where_there_is_no_thread_to_be_had_the_job_fails(monkeypatch):

@@ -8,7 +8,7 @@ from tower_dspy import program
 from tower_dspy.faults import HostError
 
 LM = {"id": 0, "model": "openai/x", "base_url": "http://127.0.0.1:1/v1", "keyed": True}
-# No program here has an LM of its own that the port would have to take over.
+# No program here has an LM of its own that the host would have to take over.
 PORT = None
 
 pytestmark = pytest.mark.usefixtures("dspy_settings")

@@ -19,46 +19,46 @@ async def seen(key, *events):
             await asyncio.sleep(0)
 
 
-async def test_an_answer_is_the_outcome_and_the_end_at_once(room):
-    call = room.start(room.function("inputs:echo"), value=[1, {"a": None}])
+async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
+    call = harness.start(harness.function("inputs:echo"), value=[1, {"a": None}])
     await call.ended()
     assert call.events == [("finished", {"value": [1, {"a": None}]})]
 
 
-async def test_a_program_that_is_unloaded_is_forgotten_and_its_call_goes_on(room):
-    target = room.function("cleanup_plain:slow")
-    call = room.start(target, key="runner-unloaded")
+async def test_a_program_that_is_unloaded_is_forgotten_and_its_call_goes_on(harness):
+    target = harness.function("cleanup_plain:slow")
+    call = harness.start(target, key="runner-unloaded")
     await seen("runner-unloaded", "running")
-    room.runner.unload(target)
+    harness.runner.unload(target)
     with pytest.raises(KeyError):
-        room.start(target, key="runner-unloaded")
+        harness.start(target, key="runner-unloaded")
     # Numbers are not given again: a call of the one would reach the other.
-    assert room.function("inputs:echo") > target
-    room.runner.cancel(1)
+    assert harness.function("inputs:echo") > target
+    harness.runner.cancel(1)
     await witness.open_gate("runner-unloaded")
     await call.ended()
     assert await witness.seen("runner-unloaded") == ["running", "cleaning", "cleaned"]
 
 
-async def test_the_module_of_a_source_goes_with_its_program(room):
+async def test_the_module_of_a_source_goes_with_its_program(harness):
     spec = {"source": "async def f(): return 1", "module": "of_a_source", "attribute": "f"}
     spec = {**spec, "target": "source:f", "function": True}
-    target = contextvars.copy_context().run(room.runner.load, spec)["id"]
+    target = contextvars.copy_context().run(harness.runner.load, spec)["id"]
     assert "of_a_source" in sys.modules
-    room.runner.unload(target)
+    harness.runner.unload(target)
     assert "of_a_source" not in sys.modules
 
 
-async def test_a_failure_is_settled_before_it_is_told(room):
-    call = room.start(room.function("raises:own"), key="x")
+async def test_a_failure_is_settled_before_it_is_told(harness):
+    call = harness.start(harness.function("raises:own"), key="x")
     await call.ended()
     assert [name for name, _ in call.events] == ["settled", "failed"]
     assert call.outcome["type"] == "raises.NoAnswer"
     assert call.named("settled") == [None]
 
 
-async def test_wrong_arguments_are_a_failure_of_the_call(room):
-    call = room.start(room.function("inputs:echo"), other=1)
+async def test_wrong_arguments_are_a_failure_of_the_call(harness):
+    call = harness.start(harness.function("inputs:echo"), other=1)
     await call.ended()
     assert call.outcome["type"] == "TypeError"
 
@@ -72,19 +72,19 @@ async def test_wrong_arguments_are_a_failure_of_the_call(room):
         ("raises:unasked", "asyncio.exceptions.CancelledError"),
     ],
 )
-async def test_whatever_is_raised_is_a_failure_of_that_call_alone(room, target, kind):
-    call = room.start(room.function(target), key="x")
+async def test_whatever_is_raised_is_a_failure_of_that_call_alone(harness, target, kind):
+    call = harness.start(harness.function(target), key="x")
     await call.ended()
     assert (call.outcome["kind"], call.outcome["type"]) == ("raised", kind)
 
 
-async def test_a_cancel_is_sent_once_and_the_clean_up_runs_to_its_end(room):
-    call = room.start(room.function("cleanup_plain:slow"), key="runner-once")
+async def test_a_cancel_is_sent_once_and_the_clean_up_runs_to_its_end(harness):
+    call = harness.start(harness.function("cleanup_plain:slow"), key="runner-once")
     await seen("runner-once", "running")
     for _ in range(3):
-        room.cancel_last()
+        harness.cancel_last()
     await seen("runner-once", "running", "cleaning")
-    room.cancel_last()
+    harness.cancel_last()
     assert call.events == []
     await witness.open_gate("runner-once")
     await call.ended()
@@ -92,40 +92,40 @@ async def test_a_cancel_is_sent_once_and_the_clean_up_runs_to_its_end(room):
     assert await witness.seen("runner-once") == ["running", "cleaning", "cleaned"]
 
 
-async def test_a_call_cancelled_before_it_began_never_runs(room):
-    call = room.start(room.function("cleanup_plain:slow"), key="runner-early")
-    room.cancel_last()
-    room.cancel_last()
+async def test_a_call_cancelled_before_it_began_never_runs(harness):
+    call = harness.start(harness.function("cleanup_plain:slow"), key="runner-early")
+    harness.cancel_last()
+    harness.cancel_last()
     await call.ended()
     assert call.outcome["kind"] == "cancelled"
     assert await witness.seen("runner-early") == []
 
 
-async def test_a_cancel_after_the_end_does_nothing(room):
-    call = room.start(room.function("inputs:echo"), value=1)
+async def test_a_cancel_after_the_end_does_nothing(harness):
+    call = harness.start(harness.function("inputs:echo"), value=1)
     await call.ended()
-    room.cancel_last()
+    harness.cancel_last()
     await asyncio.sleep(0)
     assert len(call.events) == 1
 
 
-async def test_an_answer_after_a_cancel_is_still_one_outcome(room):
-    call = room.start(room.function("cleanup_plain:swallows"), key="runner-swallows")
+async def test_an_answer_after_a_cancel_is_still_one_outcome(harness):
+    call = harness.start(harness.function("cleanup_plain:swallows"), key="runner-swallows")
     await seen("runner-swallows", "running")
-    room.cancel_last()
+    harness.cancel_last()
     await call.ended()
     assert call.events == [("finished", {"answer": "nevertheless"})]
 
 
-async def test_a_call_that_ends_before_it_hears_of_its_cancel_is_cancelled(room):
-    call = room.start(room.function("raises:unasked"), key="x")
+async def test_a_call_that_ends_before_it_hears_of_its_cancel_is_cancelled(harness):
+    call = harness.start(harness.function("raises:unasked"), key="x")
     call.given_up = True
     await call.ended()
     assert call.outcome["kind"] == "cancelled"
 
 
-async def test_strays_are_cancelled_named_and_waited_for(room):
-    call = room.start(room.function("strays:forgets"), key="runner-strays")
+async def test_strays_are_cancelled_named_and_waited_for(harness):
+    call = harness.start(harness.function("strays:forgets"), key="runner-strays")
     await call.until("done")
     await seen("runner-strays", "stray cleaning", "stray cleaning")
     assert call.named("settled") == []
@@ -134,17 +134,17 @@ async def test_strays_are_cancelled_named_and_waited_for(room):
     assert call.events[1:] == [("settled", ["background", "background"])]
 
 
-async def test_what_a_stray_makes_is_part_of_the_call(room):
-    call = room.start(room.function("strays:breeds"), key="runner-breeds")
+async def test_what_a_stray_makes_is_part_of_the_call(harness):
+    call = harness.start(harness.function("strays:breeds"), key="runner-breeds")
     await call.ended()
     assert [name for name, _ in call.events] == ["done", "settled"]
     assert await witness.seen("runner-breeds") == ["bred"]
 
 
-async def test_a_thread_is_part_of_its_call_until_it_ends(room):
-    call = room.start(room.function("cleanup_plain:in_a_thread"), key="runner-thread")
+async def test_a_thread_is_part_of_its_call_until_it_ends(harness):
+    call = harness.start(harness.function("cleanup_plain:in_a_thread"), key="runner-thread")
     await seen("runner-thread", "running")
-    room.cancel_last()
+    harness.cancel_last()
     await call.until("failed")
     assert call.named("settled") == []
     witness.open_thread_gate("runner-thread")
@@ -154,60 +154,60 @@ async def test_a_thread_is_part_of_its_call_until_it_ends(room):
     assert await witness.seen("runner-thread") == ["running"]
 
 
-async def test_a_thread_that_was_waited_for_is_no_stray(room):
+async def test_a_thread_that_was_waited_for_is_no_stray(harness):
     witness.open_thread_gate("runner-waited")
-    call = room.start(room.function("cleanup_plain:in_a_thread"), key="runner-waited")
+    call = harness.start(harness.function("cleanup_plain:in_a_thread"), key="runner-waited")
     await call.ended()
     assert [name for name, _ in call.events] == ["finished"]
 
 
-async def test_the_calls_of_one_turn_do_not_mix_their_tasks(room):
-    first = room.start(room.function("strays:forgets"), key="runner-first")
-    second = room.start(room.function("inputs:echo"), value=1)
+async def test_the_calls_of_one_turn_do_not_mix_their_tasks(harness):
+    first = harness.start(harness.function("strays:forgets"), key="runner-first")
+    second = harness.start(harness.function("inputs:echo"), value=1)
     await second.ended()
     assert second.events == [("finished", {"value": 1})]
     await witness.open_gate("runner-first")
     await first.ended()
 
 
-async def test_the_loop_beats(room):
-    before = room.port.beats
+async def test_the_loop_beats(harness):
+    before = harness.host.beats
     async with asyncio.timeout(30):
-        while room.port.beats < before + 2:
+        while harness.host.beats < before + 2:
             await asyncio.sleep(HEARTBEAT)
 
 
-async def stop(room, grace):
-    """Stops the runner as the port does; the test's loop goes on."""
+async def stop(harness, grace):
+    """Stops the runner as the host does; the test's loop goes on."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.stop = stopped.set
     try:
-        room._apart(room.runner.stop, grace)
-        room._apart(room.runner.stop, grace)
+        harness._apart(harness.runner.stop, grace)
+        harness._apart(harness.runner.stop, grace)
         async with asyncio.timeout(30):
             await stopped.wait()
     finally:
         del loop.stop
-    assert room.port.is_stopped
+    assert harness.host.is_stopped
 
 
-async def test_a_stop_without_calls_ends_at_once(room):
-    await stop(room, 3600)
+async def test_a_stop_without_calls_ends_at_once(harness):
+    await stop(harness, 3600)
 
 
-async def test_a_stop_cancels_the_calls_and_waits_for_their_end(room):
-    call = room.start(room.function("cleanup_plain:brief"), key="runner-stop")
+async def test_a_stop_cancels_the_calls_and_waits_for_their_end(harness):
+    call = harness.start(harness.function("cleanup_plain:brief"), key="runner-stop")
     await seen("runner-stop", "running")
-    await stop(room, 3600)
+    await stop(harness, 3600)
     assert call.outcome["kind"] == "cancelled"
     assert await witness.seen("runner-stop") == ["running", "cleaned"]
 
 
-async def test_a_stop_abandons_what_does_not_end_in_its_grace(room):
-    call = room.start(room.function("cleanup_plain:slow"), key="runner-stuck")
+async def test_a_stop_abandons_what_does_not_end_in_its_grace(harness):
+    call = harness.start(harness.function("cleanup_plain:slow"), key="runner-stuck")
     await seen("runner-stuck", "running")
-    await stop(room, 0.01)
+    await stop(harness, 0.01)
     assert call.events == [("abandon", None)]
     await witness.open_gate("runner-stuck")
 

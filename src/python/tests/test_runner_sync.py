@@ -17,31 +17,31 @@ async def seen(key, *events):
             await asyncio.sleep(0.001)
 
 
-async def test_an_answer_is_the_outcome_and_the_end_at_once(room):
-    call = room.start(room.program("sync:Says"), key="sync-says", remaining=9.0)
+async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
+    call = harness.start(harness.program("sync:Says"), key="sync-says", remaining=9.0)
     await call.ended()
     assert [name for name, _ in call.events] == ["finished"]
     assert call.outcome == {"limited": True, "over": False}
     assert await witness.seen("sync-says") == ["sync"]
 
 
-async def test_a_busy_loop_is_told_to_stop_once_and_cleans_up(room):
-    call = room.start(room.program("sync:Busy"), key="runner-busy")
+async def test_a_busy_loop_is_told_to_stop_once_and_cleans_up(harness):
+    call = harness.start(harness.program("sync:Busy"), key="runner-busy")
     await seen("runner-busy", "running")
-    room.cancel_last()
-    room.cancel_last()
+    harness.cancel_last()
+    harness.cancel_last()
     await call.ended()
     assert [name for name, _ in call.events] == ["settled", "failed"]
     assert call.outcome["kind"] == "cancelled"
     assert await witness.seen("runner-busy") == ["running", "cleaned"]
 
 
-async def test_a_call_that_waits_for_a_thread_and_is_cancelled_never_runs(room):
-    waits = room.program("sync:Waits")
-    calls = [room.start(waits, key=f"runner-waits-{n}") for n in range(3)]
+async def test_a_call_that_waits_for_a_thread_and_is_cancelled_never_runs(harness):
+    waits = harness.program("sync:Waits")
+    calls = [harness.start(waits, key=f"runner-waits-{n}") for n in range(3)]
     await seen("runner-waits-0", "running")
     await seen("runner-waits-1", "running")
-    room.cancel_last()
+    harness.cancel_last()
     assert calls[2].outcome["kind"] == "cancelled"
     for n in range(3):
         witness.open_thread_gate(f"runner-waits-{n}")
@@ -50,28 +50,28 @@ async def test_a_call_that_waits_for_a_thread_and_is_cancelled_never_runs(room):
     assert await witness.seen("runner-waits-2") == []
 
 
-async def test_what_swallows_everything_is_settled_when_its_thread_has_ended(room):
-    call = room.start(room.program("sync:Stubborn"), key="runner-stubborn")
+async def test_what_swallows_everything_is_settled_when_its_thread_has_ended(harness):
+    call = harness.start(harness.program("sync:Stubborn"), key="runner-stubborn")
     await seen("runner-stubborn", "running")
-    room.cancel_last()
+    harness.cancel_last()
     async with asyncio.timeout(30):
-        while not room.port.abandoned:
+        while not harness.host.abandoned:
             await asyncio.sleep(0.001)
     assert call.events == []
     witness.open_thread_gate("runner-stubborn")
     await call.ended()
-    assert (room.port.abandoned, room.port.replaced) == (0, 1)
+    assert (harness.host.abandoned, harness.host.replaced) == (0, 1)
     assert call.outcome == {"answer": "nevertheless"}
 
 
-async def test_a_stop_tells_threads_too(room):
-    call = room.start(room.program("sync:Busy"), key="runner-stop-busy")
+async def test_a_stop_tells_threads_too(harness):
+    call = harness.start(harness.program("sync:Busy"), key="runner-stop-busy")
     await seen("runner-stop-busy", "running")
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.stop = stopped.set
     try:
-        room._apart(room.runner.stop, 3600)
+        harness._apart(harness.runner.stop, 3600)
         async with asyncio.timeout(30):
             await stopped.wait()
     finally:

@@ -1,4 +1,4 @@
-"""Threads that a program makes by itself, as part of its call."""
+"""Threads that a program starts itself, as children of its call."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest_asyncio
 from anyio import to_thread
 
 import witness
-from tower_dspy import threads
-from tower_dspy.interrupt import Stint
+from tower_dspy.interrupt import InterruptibleRun
+from tower_dspy.patches import threads
 
 pytestmark = pytest.mark.asyncio
 
 
 @pytest_asyncio.fixture
-async def counted(monkeypatch, room):
-    """A room where threads are counted; what is wrapped for that is put back."""
+async def counted(monkeypatch, harness):
+    """A harness where threads are counted; what is wrapped for that is put back."""
     for owner, name in (
         (ThreadPoolExecutor, "submit"),
         (threading.Thread, "start"),
@@ -28,7 +28,7 @@ async def counted(monkeypatch, room):
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     threads.install(asyncio.get_running_loop())
-    return room
+    return harness
 
 
 async def seen(key, *events):
@@ -112,25 +112,25 @@ async def test_what_stops_a_thread_never_hits_one_that_it_is_starting(counted):
 
     for _ in range(200):
         begun = len(born)
-        stint = Stint(start_many)
-        outer = threading.Thread(target=stint.run, daemon=True)
+        run = InterruptibleRun(start_many)
+        outer = threading.Thread(target=run.execute, daemon=True)
         outer.start()
         async with asyncio.timeout(30):
             while len(born) < begun + 2:
                 await asyncio.sleep(0)
-        stint.interrupt()
+        run.interrupt()
         outer.join(0.1)
         # A signal that arrives in a destructor, such as those of dead threads, is lost.
         end = time.monotonic() + 30
         while outer.is_alive() and time.monotonic() < end:
-            stint.insist()
+            run.interrupt_again()
             outer.join(0.001)
         assert not outer.is_alive(), "it waits for a thread that was killed at its birth"
-    # The last one of a stint may be one that was not started any more.
+    # The last one of a run may be one that was not started any more.
     assert len(born) - len(ran) <= 200
 
 
-async def test_an_anyio_without_that_name_is_told(monkeypatch, counted, caplog):
+async def test_an_anyio_without_run_sync_is_a_warning(monkeypatch, counted, caplog):
     monkeypatch.delattr(to_thread, "run_sync")
     threads.install(asyncio.get_running_loop())
     assert "its threads are not seen" in caplog.text

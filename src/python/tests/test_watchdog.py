@@ -16,14 +16,14 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest_asyncio.fixture
-async def watched(room):
-    """A room with a watchdog."""
+async def watched(harness):
+    """A harness with a watchdog."""
     loop = asyncio.get_running_loop()
-    dog = Watchdog(room.port, room.runner, loop, grace=0.2)
+    dog = Watchdog(harness.host, harness.runner, loop, grace=0.2)
     async with asyncio.timeout(30):
-        while not room.port.pulses:
+        while not harness.host.pulses:
             await asyncio.sleep(0.001)
-    yield room
+    yield harness
     dog.stop()
 
 
@@ -41,7 +41,7 @@ async def test_what_blocks_the_loop_is_named_with_its_program_and_call(watched):
     target = watched.function("blockers:blocks")
     call = watched.start(target, seconds=0.5)
     await call.ended()
-    frames, program, seen = watched.port.sights[-1]
+    frames, program, seen = watched.host.sights[-1]
     assert frames[0].endswith(" blocks") and "blockers.py:" in frames[0]
     assert (program, seen) == ("blockers:blocks", call)
 

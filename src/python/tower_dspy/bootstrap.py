@@ -1,4 +1,4 @@
-"""Imports the package from sources that the Rust binary carries."""
+"""The importer of this package from the sources in the Rust binary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Embedded(MetaPathFinder, InspectLoader):
-    """Finds and loads modules in a dict of sources; tracebacks show their lines."""
+    """A finder and loader of modules in a dict of sources, whose lines tracebacks show."""
 
     def __init__(self, sources: dict[str, str]) -> None:
         self._sources = sources
@@ -35,5 +35,5 @@ class _Embedded(MetaPathFinder, InspectLoader):
 
 
 def install(sources: dict[str, str]) -> None:
-    """Makes the sources importable, before any package of that name on the path."""
+    """Makes the sources importable, before a package of the same name on the path."""
     sys.meta_path.insert(0, _Embedded(sources))

@@ -1,23 +1,23 @@
-"""HTTP requests of a program, carried by Rust.
+"""Exchanges with the host: a request of a program, and the events that answer it.
 
-DSPy's own client and httpx hand over their requests here (see patches/lm15.py and httpx.py); Rust
-sends them through the LM's tower stack, or with the call's limits alone where they are no LM call.
-The port's side of one exchange is
+DSPy's own client and httpx hand HTTP requests over here (see patches/lm15.py and patches/httpx.py).
+The host sends LM calls through the LM's tower stack, and other requests with the call's limits
+alone. Tool calls are exchanges as well, see host_tools.py. The host's side of one exchange is
 
-    port.open(route, timeout, call, request, deliver)
+    host.open(route, timeout, call, request, deliver)
                        -> exchange, or None if the call may not start any
     exchange.number    by which `call.stepped` names it
     exchange.wait()    -> the next event (threads only, without the GIL)
-    exchange.abort()   nobody reads on: the connection closes
+    exchange.abort()   the answer is not read further: the connection closes
 
 where `route` is the host's numbers of the LMs that the request may belong to, the likeliest first,
 with the model's name; None for a request that is no LM call. An event is one of
 
     ("full", status, headers, body)   ("head", status, headers)   ("chunk", bytes)   ("end",)
-    ("failed", kind, message)         ("cancelled",)
+    ("value", value)                  ("failed", kind, message)   ("cancelled",)
 
 Invariants:
-1. A cancelled call sends nothing more: Rust closed its connections before Python was told.
+1. A cancelled call sends nothing more: the host closed its connections before Python was told.
 2. An exchange that is left early, for whatever reason, is aborted.
 """
 
@@ -28,37 +28,83 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
-from tower_dspy.gate import refuse
-from tower_dspy.lm_call import CURRENT
-from tower_dspy.scope import Scope, current_scope
+from tower_dspy.call_state import CallState, current_call
+from tower_dspy.checkpoint import refuse_task, refuse_thread
+from tower_dspy.lm_call import CURRENT_LM_CALL
 
-Failure = Callable[[str, str], Exception]
 Answer = tuple[int, list[tuple[str, str]], Any]
 
-# The host's side, which is there when the first call is.
-_port: Any = None
+# The host that sends requests; set before the first call.
+_host: Any = None
 
-_NO_MORE = "the call was cancelled: it sends no request any more"
-_WHILE_IT_WAITED = "the call was cancelled while it waited for an answer"
 _CALL_ENDED = "the call that sent the request has ended, and with it the answer"
 
 
-def connect(port: Any) -> None:
-    """Sends requests through `port` from now on."""
-    global _port
-    _port = port
+def connect(host: Any) -> None:
+    """Sets the host that sends requests from now on."""
+    global _host
+    _host = host
 
 
-def _route(scope: Scope | None, request: Any, model: str | None) -> tuple[list[int], str] | None:
-    """Which LMs a request may belong to; None if it is no LM call.
+class Request(Protocol):
+    """A request that an exchange sends."""
 
-    `model` is None where only DSPy can know whether it is one, and "" for the call of an SDK, which
-    has the model's name in its body.
+    # The messages of a cancelled call: before the request, and while it waits.
+    refused: str
+    interrupted: str
+
+    def open(self, state: CallState | None, deliver: Any) -> Any:
+        """Opens the host's exchange; None if the call may not have one."""
+
+    def failure(self, kind: str, message: str) -> Exception:
+        """The exception for a failed exchange."""
+
+
+class HttpRequest:
+    """An HTTP request, with the time that its next byte is waited for.
+
+    `model` is None where only DSPy can know whether it is an LM call, and "" for the call of an
+    SDK, which has the model's name in its body.
     """
-    lms = [] if scope is None else list(scope.lms)
-    lm_call = CURRENT.get()
+
+    refused = "the call was cancelled: it sends no request any more"
+    interrupted = "the call was cancelled while it waited for an answer"
+
+    def __init__(
+        self,
+        request: Any,
+        timeout: float | None,
+        failure: Callable[[str, str], Exception],
+        model: str | None = None,
+    ) -> None:
+        self._request = request
+        self._timeout = timeout
+        self._model = model
+        self.failure = failure
+
+    def open(self, state: CallState | None, deliver: Any) -> Any:
+        request, self._request = self._request, None
+        call = None if state is None else state.call
+        route = _route(state, request, self._model)
+        try:
+            exchange = _host.open(route, self._timeout, call, request, deliver)
+        except ValueError as error:
+            # A request that the host cannot send, or of an LM that it does not know.
+            raise self.failure("other", str(error)) from error
+        lm_call = CURRENT_LM_CALL.get()
+        if route is not None and lm_call is not None and exchange is not None:
+            lm_call.exchange = exchange.number
+        return exchange
+
+
+def _route(
+    state: CallState | None, request: Any, model: str | None
+) -> tuple[list[int], str] | None:
+    """The LMs that a request may belong to; None if it is no LM call."""
+    lms = [] if state is None else list(state.lms)
+    lm_call = CURRENT_LM_CALL.get()
     if lm_call is not None:
         if lm_call.lm_id is not None and lms[:1] != [lm_call.lm_id]:
             lms.insert(0, lm_call.lm_id)
@@ -77,64 +123,56 @@ def _model_in(body: bytes) -> str:
     return model if isinstance(model, str) else ""
 
 
-def _open(
-    scope: Scope | None,
-    request: Any,
-    timeout: float | None,
-    failure: Failure,
-    model: str | None,
-    deliver: Any,
-) -> Any:
-    """Opens an exchange with the port; None if the call may not have one."""
-    call = None if scope is None else scope.call
-    route = _route(scope, request, model)
-    try:
-        exchange = _port.open(route, timeout, call, request, deliver)
-    except ValueError as error:
-        # A request that the host cannot send, or one of an LM that it does not know.
-        raise failure("other", str(error)) from error
-    lm_call = CURRENT.get()
-    if route is not None and lm_call is not None and exchange is not None:
-        lm_call.exchange = exchange.number
-    return exchange
-
-
 class AsyncExchange:
-    """One exchange of code on a loop; its events arrive by `deliver`, on the host's thread."""
+    """An exchange of code on a loop. The host calls `deliver` for each event, on its thread."""
 
-    def __init__(
-        self,
-        request: Any,
-        timeout: float | None,
-        failure: Failure,
-        model: str | None = None,
-    ) -> None:
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._timeout = timeout
-        self._failure = failure
-        self._model = model
         self._exchange: Any = None
         self._events: deque[tuple[Any, ...]] = deque()
         self._waiter: asyncio.Future | None = None
-        self._scope: Scope | None = None
+        self._state: CallState | None = None
         self._interrupted = False
 
     async def answer(self) -> Answer:
-        """Sends the request; the body is bytes, or an iterator of those that come one by one."""
+        """Sends an HTTP request; returns its status, its headers and its body.
+
+        The body is bytes, or an iterator of chunks.
+        """
         event = await self.first()
         if event[0] == "full":
-            self._ended()
             return event[1], event[2], event[3]
         return event[1], event[2], self._chunks()
 
+    async def first(self) -> tuple[Any, ...]:
+        """Opens the exchange and waits for its first event."""
+        state = current_call()
+        self._exchange = self._request.open(state, self.deliver)
+        if self._exchange is None:
+            await refuse_task(state, self._request.refused)
+        if state is not None:
+            self._state = state
+            if state.exchanges is None:
+                state.exchanges = set()
+            state.exchanges.add(self)
+        try:
+            event = await self._next()
+        except BaseException:
+            # The caller has nothing to close yet.
+            self.abort()
+            raise
+        if event[0] != "head":
+            self._ended()
+        return event
+
     def abort(self) -> None:
-        """Nobody reads on."""
+        """Ends the exchange: its answer is not read further."""
         exchange = self._ended()
         if exchange is not None:
             exchange.abort()
 
     def deliver(self, event: tuple[Any, ...]) -> None:
-        """Takes an event, on the host's thread."""
+        """Adds an event, on the host's thread."""
         self._events.append(event)
         self._wake()
 
@@ -151,46 +189,24 @@ class AsyncExchange:
         if loop is asyncio.get_running_loop():
             _resolve(waiter)
         else:
-            # Of a program that runs a loop of its own on a thread; it may be closed by now.
+            # The loop of a program on a thread, which may be closed by now.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_resolve, waiter)
 
     async def _next(self) -> tuple[Any, ...]:
         while not self._events:
-            scope = self._scope
-            if scope is not None and scope.is_over() and current_scope() is not scope:
-                raise self._failure("read", _CALL_ENDED)
+            state = self._state
+            if state is not None and state.is_over() and current_call() is not state:
+                raise self._request.failure("read", _CALL_ENDED)
             if self._interrupted:
-                raise asyncio.CancelledError(_WHILE_IT_WAITED)
+                raise asyncio.CancelledError(self._request.interrupted)
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         event = self._events.popleft()
         if event[0] == "failed":
             self._ended()
-            raise self._failure(event[1], event[2])
+            raise self._request.failure(event[1], event[2])
         return event
-
-    def _open(self, scope: Scope | None) -> Any:
-        request, self._request = self._request, None
-        return _open(scope, request, self._timeout, self._failure, self._model, self.deliver)
-
-    async def first(self) -> tuple[Any, ...]:
-        """Opens the exchange and waits for its first event."""
-        scope = current_scope()
-        self._exchange = self._open(scope)
-        if self._exchange is None:
-            await blocked(scope)
-        if scope is not None:
-            self._scope = scope
-            if scope.exchanges is None:
-                scope.exchanges = set()
-            scope.exchanges.add(self)
-        try:
-            return await self._next()
-        except BaseException:
-            # The caller has nothing to close yet.
-            self.abort()
-            raise
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         while True:
@@ -202,8 +218,8 @@ class AsyncExchange:
 
     def _ended(self) -> Any:
         exchange, self._exchange = self._exchange, None
-        if self._scope is not None and self._scope.exchanges is not None:
-            self._scope.exchanges.discard(self)
+        if self._state is not None and self._state.exchanges is not None:
+            self._state.exchanges.discard(self)
         return exchange
 
 
@@ -212,59 +228,47 @@ def _resolve(waiter: asyncio.Future) -> None:
         waiter.set_result(None)
 
 
-async def blocked(scope: Scope | None) -> None:
-    """Ends an attempt to send a request in a cancelled call: raises once, then parks.
-
-    A program that swallows even that would spin on an exception that is raised each time, and
-    hold the loop up; parked, it sends nothing and uses no time.
-    """
-    if scope is None or not scope.was_blocked:
-        if scope is not None:
-            scope.was_blocked = True
-        raise asyncio.CancelledError(_NO_MORE)
-    await asyncio.get_running_loop().create_future()
-
-
 class SyncExchange:
-    """One exchange of code on a thread."""
+    """An exchange of code on a thread, opened at once."""
 
-    def __init__(
-        self,
-        request: Any,
-        timeout: float | None,
-        failure: Failure,
-        model: str | None = None,
-    ) -> None:
-        self._failure = failure
-        self._scope = scope = current_scope()
-        self._exchange = _open(scope, request, timeout, failure, model, None)
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._state = current_call()
+        self._exchange = request.open(self._state, None)
         if self._exchange is None:
-            refuse(scope, _NO_MORE)
+            refuse_thread(self._state, request.refused)
 
     def answer(self) -> Answer:
-        """The status, the headers, and the body, as bytes or as an iterator of its pieces."""
-        try:
-            event = self._next()
-        except BaseException:
-            self.abort()
-            raise
+        """Waits for an HTTP answer; returns its status, its headers and its body.
+
+        The body is bytes, or an iterator of chunks.
+        """
+        event = self.first()
         if event[0] == "full":
             return event[1], event[2], event[3]
         return event[1], event[2], self._chunks()
 
+    def first(self) -> tuple[Any, ...]:
+        """Waits for the first event."""
+        try:
+            return self._next()
+        except BaseException:
+            self.abort()
+            raise
+
     def abort(self) -> None:
-        """Nobody reads on."""
+        """Ends the exchange: its answer is not read further."""
         self._exchange.abort()
 
     def _next(self) -> tuple[Any, ...]:
         event = self._exchange.wait()
         if event[0] == "cancelled":
-            if self._scope is not None and current_scope() is not self._scope:
-                # Another call reads on.
-                raise self._failure("read", _CALL_ENDED)
-            refuse(self._scope, _WHILE_IT_WAITED)
+            if self._state is not None and current_call() is not self._state:
+                # Another call reads the answer.
+                raise self._request.failure("read", _CALL_ENDED)
+            refuse_thread(self._state, self._request.interrupted)
         if event[0] == "failed":
-            raise self._failure(event[1], event[2])
+            raise self._request.failure(event[1], event[2])
         return event
 
     def _chunks(self) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What a failure says to Rust: plain data, made on Python's thread."""
+"""Failures of calls as plain data for Rust."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 _LONGEST_RETRY_AFTER = 86_400.0
 
 
-# The end of a call that was told to stop. It has no traceback: making one costs a millisecond of
-# the loop's time, which the calls that are cancelled with it would wait for.
+# The failure of a cancelled call. It has no traceback: making one takes a millisecond of the loop's
+# time, which the calls that are cancelled with it would wait for.
 CANCELLED = {"kind": "cancelled", "type": "CancelledError", "message": "", "traceback": ""}
 
 
 class HostError(Exception):
-    """A failure that this room raises itself, with the fields that Rust tells apart."""
+    """A failure that the host raises itself, with the fields that Rust reads."""
 
     def __init__(
         self, kind: str, message: str, field: str | None = None, expected: str = ""
@@ -34,7 +34,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     elif isinstance(error, asyncio.CancelledError):
         fault = {"kind": "cancelled"}
     elif failures := _lm_failures(error):
-        fault = {"kind": "lm", **_whole(failures)}
+        fault = {"kind": "lm", **_summary(failures)}
     else:
         fault = {"kind": "raised"}
     kind = type(error)
@@ -59,16 +59,17 @@ def _traceback(error: BaseException) -> str:
 
 
 def _lm_failures(error: BaseException, depth: int = 0) -> list[Any]:
-    """The failures of LMs that `error` is made of; none if anything else has a part in it.
+    """The LM failures that caused `error`; none if anything else contributed to it.
 
-    Those in groups, as of a TaskGroup, and those that were named as the cause, by `from`. A mere
-    `__context__` does not count: any bug in an `except` block has one.
+    They are found in groups, as of a TaskGroup, and as causes, by `from`. A `__context__` does not
+    count: any bug in an `except` block has one.
     """
+    # Here, as this module also describes why DSPy could not be imported.
     from dspy.utils.exceptions import LMError
 
     if isinstance(error, LMError):
         return [error]
-    if depth > _DEEPEST:  # causes may go round in circles
+    if depth > _DEEPEST:  # causes may form a circle
         return []
     if isinstance(error, BaseExceptionGroup):
         parts = [_lm_failures(part, depth + 1) for part in error.exceptions]
@@ -76,11 +77,15 @@ def _lm_failures(error: BaseException, depth: int = 0) -> list[Any]:
     return [] if error.__cause__ is None else _lm_failures(error.__cause__, depth + 1)
 
 
-def _whole(failures: list[Any]) -> dict[str, Any]:
-    """What Rust is told of all of them: another try is worth as much as for the worst of them."""
-    told = [_lm_failure(failure) for failure in failures]
-    rejected = [failure for failure in told if failure["rejected"]]
-    return rejected[0] if rejected else max(told, key=lambda failure: failure["retry_after"] or 0.0)
+def _summary(failures: list[Any]) -> dict[str, Any]:
+    """One failure for all of them: a retry is worth as much as for the worst of them."""
+    described = [_lm_failure(failure) for failure in failures]
+    rejected = [failure for failure in described if failure["rejected"]]
+    return (
+        rejected[0]
+        if rejected
+        else max(described, key=lambda failure: failure["retry_after"] or 0.0)
+    )
 
 
 def _lm_failure(error: Any) -> dict[str, Any]:
@@ -99,21 +104,22 @@ def _status(error: Any) -> int | None:
     status = getattr(error, "status", None)
     if isinstance(status, int) and 100 <= status <= 999:
         return status
-    # Gateways answer 200 and put the status that they mean into the body.
+    # Some gateways answer 200 and put the real status into the body.
     code = str(getattr(error, "provider_code", None))
     return int(code) if code in _STATUSES else None
 
 
 def _is_rejected(error: Any, status: int | None) -> bool:
-    """Whether a second try is no better."""
+    """Whether a retry would fail as well."""
+    # Here for the same reason.
     from dspy.utils import exceptions as lm
 
-    # A quota that is used up comes with the status of one that will be free again.
+    # A quota that is used up has the status of a rate limit.
     code = getattr(error, "provider_code", None)
     if isinstance(error, lm.LMBillingError) or code == "billing_hard_limit_reached":
         return True
     if status is not None:
-        return 400 <= status < 500 and status not in _NOT_NOW
+        return 400 <= status < 500 and status not in _RETRYABLE
     return isinstance(
         error,
         lm.LMConfigurationError
@@ -126,5 +132,5 @@ def _is_rejected(error: Any, status: int | None) -> bool:
 
 _DEEPEST = 50
 _STATUSES = frozenset(map(str, range(400, 600)))
-# Statuses that say "not now", as kind_of_status in failures.rs has them.
-_NOT_NOW = frozenset({408, 409, 425, 429})
+# Statuses that a retry may get past, as in kind_of_status in failures.rs.
+_RETRYABLE = frozenset({408, 409, 425, 429})

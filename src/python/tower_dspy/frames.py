@@ -1,8 +1,8 @@
 """Frames on the socket between a host and one of its worker processes.
 
-A frame is its length, the length of its header, the header (a JSON object with one key, which
-names what the frame says) and a tail of raw bytes; the lengths are 4 bytes each, the greater one
-first, and the first does not count itself. The names and what comes with them are in wire.rs.
+A frame is its length, the length of its header, the header (a JSON object whose one key names the
+message) and a payload of raw bytes. The lengths are big-endian and of 4 bytes each; the first does
+not count itself. The messages are in wire.rs.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tower_dspy.utf8 import to_utf8
 
 _LENGTHS = struct.Struct("!II")
 _AT_ONCE = 1 << 18
-# A host reads no longer one: it would take the worker for broken. See wire.rs.
+# The longest frame that a host reads, see wire.rs.
 _LONGEST = 80 << 20
 
 
 class Frames:
     """Both ways of a socket. Any thread may send; any may read, one at a time.
 
-    A worker without its host has nobody to work for: it ends at once.
+    A worker whose host is gone exits at once.
     """
 
     def __init__(self, taken: socket.socket) -> None:
@@ -35,7 +35,7 @@ class Frames:
         self._sending = threading.Lock()
         self._reading = threading.Lock()
         self._received = bytearray()
-        # What goes with the next frame.
+        # Frames that go with the next one.
         self._held: list[bytes] = []
         self._closed = False
 
@@ -43,44 +43,37 @@ class Frames:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Closes this process's end, and nobody else's. Nothing is sent or received from now on."""
+        """Closes the socket in this process alone. Nothing is sent or received from now on."""
         self._closed = True
         os.close(self._socket.detach())
 
-    def send(self, name: str, body: Any = None, tail: bytes = b"") -> None:
-        if self._closed:
-            return
-        frame = _frame(name, body, tail)
-        with self._sending:
-            self._held.append(frame)
-            self._flush()
+    def send(self, name: str, body: Any = None, payload: bytes = b"") -> None:
+        """Sends a frame, after the queued ones."""
+        self.hold(name, body, payload)
+        self.flush()
 
-    def hold(self, name: str, body: Any = None, tail: bytes = b"") -> None:
-        """Sends a frame with the next one, or when somebody says `flush`, which has to be soon."""
+    def hold(self, name: str, body: Any = None, payload: bytes = b"") -> None:
+        """Queues a frame, which goes with the next one or with `flush`."""
         if self._closed:
             return
-        frame = _frame(name, body, tail)
+        frame = _frame(name, body, payload)
         with self._sending:
             self._held.append(frame)
 
     def flush(self) -> None:
-        """Sends what is held."""
-        if self._held and not self._closed:
-            with self._sending:
-                self._flush()
-
-    def _flush(self) -> None:
-        held, self._held = self._held, []
-        if not held:
+        """Sends the queued frames."""
+        if not self._held or self._closed:
             return
-        try:
-            # It waits while the host is slow to read, which keeps what is sent bounded.
-            self._socket.sendall(b"".join(held))
-        except OSError:
-            os._exit(1)
+        with self._sending:
+            held, self._held = self._held, []
+            try:
+                # It blocks while the host is slow to read, which bounds the queue.
+                self._socket.sendall(b"".join(held))
+            except OSError:
+                os._exit(1)
 
     def receive(self) -> Iterator[tuple[str, Any, bytes]]:
-        """What is there by now. Nothing if another thread is just reading."""
+        """The messages that have arrived. None if another thread is reading."""
         if self._closed or not self._reading.acquire(blocking=False):
             return
         try:
@@ -117,19 +110,19 @@ class Frames:
         del received[:at]
 
 
-def _frame(name: str, body: Any, tail: bytes) -> bytes:
+def _frame(name: str, body: Any, payload: bytes) -> bytes:
     # With escapes in it, a lone surrogate would be ASCII, and found by Rust.
     header = to_utf8(json.dumps({name: body}, ensure_ascii=False, separators=(",", ":")))
-    if 4 + len(header) + len(tail) > _LONGEST:
+    if 4 + len(header) + len(payload) > _LONGEST:
         raise ValueError(
-            f"it has {len(header) + len(tail)} bytes, and at most {_LONGEST} go from a worker "
+            f"it has {len(header) + len(payload)} bytes, and at most {_LONGEST} go from a worker "
             "process to its host at once"
         )
-    return b"".join((_LENGTHS.pack(4 + len(header) + len(tail), len(header)), header, tail))
+    return b"".join((_LENGTHS.pack(4 + len(header) + len(payload), len(header)), header, payload))
 
 
 class Log:
-    """Hands log records to whoever is at the other end of the frames."""
+    """A log that sends its records by frames."""
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames

@@ -1,8 +1,8 @@
 """The JSON types of a Python type, read from pydantic's core schema.
 
-A JSON schema does not serve here: it describes a type, not what the validators that run before it
-accept. Only kinds of schema whose JSON form is certain have types; for all others any JSON value
-may do, and pydantic judges the value itself.
+A JSON schema is not enough: it describes a type, not the values that validators before it accept.
+Only kinds of core schema with a certain JSON form have types; for all others any JSON value is let
+through, and pydantic validates it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from dspy.adapters.types.base_type import Type
 
-from tower_dspy.jsonable import is_text
+from tower_dspy.patches.type_serializer import is_text
 
 # The JSON types by kind of core schema.
 _INPUTS = {
@@ -47,7 +47,7 @@ _OUTPUTS = {
     "timedelta": ["string"],
 }
 
-# Where a kind of schema keeps the one that a JSON value meets.
+# The key of the inner schema that validates a JSON value, by kind of schema.
 _INNER = {
     "custom-error": "schema",
     "dataclass": "schema",

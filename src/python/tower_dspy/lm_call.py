@@ -1,18 +1,18 @@
-"""One LM call or embedding of a program, for the HTTP requests that are made for it."""
+"""The LM call or embedding that an HTTP request is made for."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import Any
 
-# Where the host's number of an LM stands among the LM's attributes; its copies have it too.
+# The attribute of an LM with the host's number of it; copies of the LM have it too.
 HOST_ID = "_tower_dspy_lm"
-# The same for the LM of the program that it was made of.
-TAKEN_FROM = "_tower_dspy_taken_from"
+# The attribute of an LM with the program's own LM that it replaces.
+REPLACES = "_tower_dspy_taken_from"
 
-CURRENT: ContextVar[LmCall | None] = ContextVar("tower_dspy_lm_call", default=None)
+CURRENT_LM_CALL: ContextVar[LmCall | None] = ContextVar("tower_dspy_lm_call", default=None)
 
-# What Python sends as a key, with the host's number of the LM; Rust puts the real key in its place.
+# The key that Python sends, with the host's number of the LM; the host replaces it by the real key.
 PLACEHOLDER = "TOWER-DSPY-KEY"
 
 
@@ -22,7 +22,7 @@ def placeholder(lm_id: int) -> str:
 
 
 class LmCall:
-    """What DSPy knows of an LM call, and what its requests tell of it."""
+    """The model of an LM call, and what is known of its requests and its answer."""
 
     __slots__ = ("cached", "exchange", "lm_id", "model", "usage")
 
@@ -32,7 +32,7 @@ class LmCall:
         self.lm_id = lm_id
         # The number of the last HTTP request that went through the host.
         self.exchange: int | None = None
-        # Whether the answer is from DSPy's cache, which a program may turn on, as far as is known.
+        # Whether the answer came from DSPy's cache; None while it is not known.
         self.cached: bool | None = None
-        # DSPy's reading of the tokens.
+        # The tokens as DSPy read them.
         self.usage: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The asyncio loop: made, kept alive and closed on the thread that owns the interpreter."""
+"""The asyncio loop of a host: made, run and closed on the thread that owns the interpreter."""
 
 from __future__ import annotations
 
@@ -13,46 +13,47 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tower_dspy import children, forks, threads
+from tower_dspy import child_processes, fork_guard
+from tower_dspy.call_state import CURRENT_CALL
 from tower_dspy.executor import CallExecutor
-from tower_dspy.forks import leave_if_child
+from tower_dspy.fork_guard import exit_if_forked_child
+from tower_dspy.patches import threads
 from tower_dspy.pool import Pool
-from tower_dspy.scope import SCOPE
 
 _log = logging.getLogger("tower_dspy")
 
-# For what async programs hand to `asyncio.to_thread`.
+# Threads for `asyncio.to_thread` in programs.
 USER_THREADS = 32
-# What Linux gives a main thread, unless it is told otherwise.
+# The stack of a main thread on Linux by default.
 _STACK = 8 << 20
 
 
 class _ForkAwareSelector(selectors.DefaultSelector):
-    """A selector that ends a forked child of the host instead of waiting in it; see forks.py."""
+    """A selector that exits a forked child instead of waiting in it, see fork_guard.py."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        leave_if_child()
+        exit_if_forked_child()
         return super().select(timeout)
 
 
-def make(port: Any, patience: tuple[float, int]) -> asyncio.AbstractEventLoop:
-    """The loop, current on this thread, with our executor and our task factory."""
+def make(host: Any, patience: tuple[float, int]) -> asyncio.AbstractEventLoop:
+    """Makes the loop and sets it on this thread, with an executor and a task factory for calls."""
     loop = asyncio.SelectorEventLoop(_ForkAwareSelector())
     asyncio.set_event_loop(loop)
     if resource.getrlimit(resource.RLIMIT_STACK)[0] == resource.RLIM_INFINITY:
-        # The C library then gives threads a quarter of it; a sync program runs on one.
+        # The C library then gives threads a quarter of it, and a sync program runs on a thread.
         threading.stack_size(_STACK)
-    pool = Pool(port, loop, "tower-dspy-user", USER_THREADS, *patience)
+    pool = Pool(host, loop, "tower-dspy-user", USER_THREADS, *patience)
     loop.set_default_executor(CallExecutor(pool))
     loop.set_task_factory(_child_task)
     threads.install(loop)
-    forks.install()
+    fork_guard.install()
     loop.set_exception_handler(_unhandled)
     return loop
 
 
 def run(loop: asyncio.AbstractEventLoop, stopping: Callable[[], bool]) -> None:
-    """Runs the loop until the port stops it, whatever a task raises through it.
+    """Runs the loop until the host stops it, whatever a task raises through it.
 
     `SystemExit` and `KeyboardInterrupt` in a task end `run_forever`; the other calls go on.
     """
@@ -66,13 +67,13 @@ def run(loop: asyncio.AbstractEventLoop, stopping: Callable[[], bool]) -> None:
 
 
 def close(loop: asyncio.AbstractEventLoop) -> None:
-    """Closes the loop and does what the end of an interpreter would do.
+    """Closes the loop and runs the exit functions of the interpreter.
 
     The interpreter itself is never finalized: that aborts the process if a Python thread still
     runs.
     """
-    # Beside the generators: together they are to fit into the margin of a stop.
-    ending = threading.Thread(target=children.end, daemon=True)
+    # In parallel with the generators: both have to fit into the margin of a stop.
+    ending = threading.Thread(target=child_processes.shut_down, daemon=True)
     with contextlib.suppress(Exception):
         ending.start()
     with contextlib.suppress(Exception):
@@ -89,7 +90,7 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What nobody awaited failed. asyncio's own handler prints it, with whatever it holds."""
+    """Logs a failure that was never awaited. asyncio's own handler prints it to stderr."""
     error = context.get("exception")
     _log.warning("%s", context.get("message"), exc_info=error)
 
@@ -99,7 +100,7 @@ def _child_task(
 ) -> asyncio.Task:
     task = asyncio.Task(coroutine, loop=loop, **kwargs)
     context = kwargs.get("context")
-    scope = SCOPE.get() if context is None else context.get(SCOPE)
-    if scope is not None:
-        scope.adopt(task)
+    state = CURRENT_CALL.get() if context is None else context.get(CURRENT_CALL)
+    if state is not None:
+        state.add_child(task)
     return task

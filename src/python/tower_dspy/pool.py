@@ -1,15 +1,15 @@
-"""Threads for code that is not async: sync programs, and what programs hand to `to_thread`.
+"""A bounded pool of threads for sync programs and for the functions of `asyncio.to_thread`.
 
-The number of threads is bounded; work beyond it waits for its turn. A job that is told to stop gets
-its signal at once. If it has not ended when the grace is over it is told again, and soon after that
-its thread is given up: taken out of the pool, counted, and replaced by another one so that the
-others go on. Python has no way to end a thread, so only so many are replaced: past that number the
-pool shrinks, and the host takes no more sync calls until one of them ends.
+Jobs beyond the number of threads wait in a queue. A job that is cancelled is interrupted at once.
+If it has not ended after the grace it is interrupted again, and soon after that its thread is
+abandoned: taken out of the pool, counted, and replaced by a new one. Python cannot end a thread, so
+only so many are replaced: past that number the pool shrinks, and the host takes no more sync calls
+until an abandoned thread ends.
 
-All methods are called on the loop's thread. The port counts:
+All methods are called on the loop's thread. The host counts:
 
-    port.gave_up(replaced)    a thread was abandoned, and perhaps replaced
-    port.came_back()          an abandoned thread has ended
+    host.gave_up(replaced)    a thread was abandoned, and perhaps replaced
+    host.came_back()          an abandoned thread has ended
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from tower_dspy.forks import leave_if_child
-from tower_dspy.interrupt import Stint
-from tower_dspy.scope import Cancelled
+from tower_dspy.call_state import Cancelled
+from tower_dspy.fork_guard import exit_if_forked_child
+from tower_dspy.interrupt import InterruptibleRun
 
 SIZE = 64
 GRACE = 5.0  # seconds
 MOST_ABANDONED = 16
-# Between the second signal and giving the thread up: a thread that heeds it needs far less.
+# Seconds from the second interrupt to abandoning the thread; a thread that stops needs far less.
 _PATIENCE = 0.1
 
 
-class Job(Stint):
-    """Work for a pool: what it is, and who hears of its end, first on its thread, then the loop."""
+class Job(InterruptibleRun):
+    """A function for a pool, with callbacks for its result and for its end."""
 
-    __slots__ = ("_ended", "_told", "alarm", "over", "worker")
+    __slots__ = ("_on_end", "_on_result", "over", "thread", "timer")
 
     def __init__(
         self,
         function: Callable[[], Any],
-        told: Callable[[Job], None] | None = None,
-        ended: Callable[[Job], None] | None = None,
+        on_result: Callable[[Job], None] | None = None,
+        on_end: Callable[[Job], None] | None = None,
     ) -> None:
         super().__init__(function)
-        self.worker: _Worker | None = None
-        self.alarm: asyncio.TimerHandle | None = None
+        self.thread: _PoolThread | None = None
+        self.timer: asyncio.TimerHandle | None = None
         self.over = False
-        self._told = told
-        self._ended = ended
+        self._on_result = on_result
+        self._on_end = on_end
 
-    def tell(self) -> None:
-        """On the job's thread: its function has returned or raised."""
-        if self._told is not None:
-            self._told(self)
+    def report_result(self) -> None:
+        """Reports that the function has returned or raised, on the job's thread."""
+        if self._on_result is not None:
+            self._on_result(self)
 
     def end(self) -> None:
-        """On the loop: its thread is free again, or has never begun."""
+        """Reports that the thread is free again, or was never needed, on the loop."""
         self.over = True
-        if self.alarm is not None:
-            self.alarm.cancel()
-        ended, self._told, self._ended = self._ended, None, None
-        if ended is not None:
-            ended(self)
+        if self.timer is not None:
+            self.timer.cancel()
+        on_end, self._on_result, self._on_end = self._on_end, None, None
+        if on_end is not None:
+            on_end(self)
 
 
 class Pool:
@@ -71,7 +71,7 @@ class Pool:
 
     def __init__(
         self,
-        port: Any,
+        host: Any,
         loop: asyncio.AbstractEventLoop,
         name: str,
         size: int = SIZE,
@@ -79,18 +79,18 @@ class Pool:
         most_abandoned: int = MOST_ABANDONED,
     ) -> None:
         self.loop = loop
-        self._port = port
+        self._host = host
         self._name = name
         self._size = size
         self._grace = grace
         self._most_abandoned = most_abandoned
         self._threads = 0
-        self._idle: list[_Worker] = []
+        self._idle: list[_PoolThread] = []
         self._waiting: deque[Job] = deque()
         self._abandoned = 0
 
     def submit(self, job: Job) -> None:
-        """Runs a job as soon as there is a thread for it."""
+        """Runs a job as soon as a thread is free."""
         if self._idle:
             self._idle.pop().take(job)
         elif self._threads < self._size:
@@ -99,70 +99,71 @@ class Pool:
             self._waiting.append(job)
 
     def cancel(self, job: Job) -> None:
-        """Tells a job to stop, once. One that has not begun never does."""
-        if job.over or job.alarm is not None:
+        """Interrupts a job, once. A job that waits in the queue does not run."""
+        if job.over or job.timer is not None:
             return
-        if job.worker is None:
+        if job.thread is None:
             job.cancelled = True
             self._waiting.remove(job)
             job.error = Cancelled("cancelled before it began")
-            job.tell()
+            job.report_result()
             job.end()
             return
         job.interrupt()
-        job.alarm = self.loop.call_later(self._grace, self._insist, job)
+        job.timer = self.loop.call_later(self._grace, self._interrupt_again, job)
 
-    def ended(self, worker: _Worker, job: Job) -> None:
-        """A worker is through with a job."""
-        if worker.abandoned:
-            worker.abandoned = False
+    def ended(self, thread: _PoolThread, job: Job) -> None:
+        """Gives the thread of a job that has ended its next job."""
+        if thread.abandoned:
+            thread.abandoned = False
             self._abandoned -= 1
-            self._port.came_back()
-        if worker.replaced:
-            worker.dismiss()
+            self._host.came_back()
+        if thread.replaced:
+            thread.dismiss()
         elif self._waiting:
-            worker.take(self._waiting.popleft())
+            thread.take(self._waiting.popleft())
         else:
-            self._idle.append(worker)
+            self._idle.append(thread)
         job.end()
 
     def _begin(self, job: Job) -> None:
         try:
-            worker = _Worker(self, f"{self._name}-{self._threads}")
+            thread = _PoolThread(self, f"{self._name}-{self._threads}")
         except RuntimeError as error:  # the system has no thread left
             if self._threads:
                 self._waiting.append(job)
                 return
             job.error = error
-            job.tell()
+            job.report_result()
             job.end()
             return
         self._threads += 1
-        worker.take(job)
+        thread.take(job)
 
-    def _insist(self, job: Job) -> None:
-        job.insist()
-        job.alarm = self.loop.call_later(_PATIENCE, self._abandon, job)
+    def _interrupt_again(self, job: Job) -> None:
+        job.interrupt_again()
+        job.timer = self.loop.call_later(_PATIENCE, self._abandon, job)
 
     def _abandon(self, job: Job) -> None:
-        worker = job.worker
-        if worker is None or job.over:
+        thread = job.thread
+        if thread is None or job.over:
             return
-        job.alarm = None
-        worker.abandoned = True
+        job.timer = None
+        thread.abandoned = True
         self._abandoned += 1
-        worker.replaced = self._abandoned <= self._most_abandoned
-        self._port.gave_up(worker.replaced)
-        if worker.replaced:
+        thread.replaced = self._abandoned <= self._most_abandoned
+        self._host.gave_up(thread.replaced)
+        if thread.replaced:
             self._threads -= 1
             if self._waiting:
                 self._begin(self._waiting.popleft())
 
 
-class _Thread(Thread):
-    """A daemon as it starts, so that no exit waits for it, and none once it runs.
+class _UnjoinedThread(Thread):
+    """A thread that is a daemon until it runs, so that the interpreter's exit does not join it.
 
-    Threads that a program makes inherit that, and are part of its call if they are no daemons.
+    Threads that a program makes inherit the flag, and are part of their call unless they are
+    daemons.
     """
 
     _runs = False
@@ -176,8 +177,8 @@ class _Thread(Thread):
         super().run()
 
 
-class _Worker:
-    """One thread."""
+class _PoolThread:
+    """One thread of the pool, with a queue of its own."""
 
     __slots__ = ("_inbox", "_pool", "abandoned", "replaced")
 
@@ -185,10 +186,10 @@ class _Worker:
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._pool = pool
         self.abandoned = self.replaced = False
-        _Thread(target=self._work, name=name).start()
+        _UnjoinedThread(target=self._work, name=name).start()
 
     def take(self, job: Job) -> None:
-        job.worker = self
+        job.thread = self
         self._inbox.put(job)
 
     def dismiss(self) -> None:
@@ -197,9 +198,9 @@ class _Worker:
     def _work(self) -> None:
         loop = self._pool.loop
         while (job := self._inbox.get()) is not None:
-            job.run()
-            leave_if_child()
-            job.tell()
+            job.execute()
+            exit_if_forked_child()
+            job.report_result()
             with contextlib.suppress(RuntimeError):  # the loop may be closed by then
                 loop.call_soon_threadsafe(self._pool.ended, self, job)
-            del job  # what it holds is not kept until the next one comes
+            del job  # it is not kept until the next one comes

@@ -1,4 +1,4 @@
-"""Programs: found by name, built once, called many times."""
+"""Programs: modules and functions that are found by name, built once and called many times."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 
 import dspy
 
-from tower_dspy import lm as host_lms
+from tower_dspy import host_lms
 from tower_dspy import schema as schemas
-from tower_dspy import settings, toolbox
+from tower_dspy.call_state import CURRENT_CALL
+from tower_dspy.checkpoint import CHECKPOINT
 from tower_dspy.faults import HostError
-from tower_dspy.gate import GATE
+from tower_dspy.host_tools import build_tools
 from tower_dspy.jsonable import to_json_data
-from tower_dspy.scope import SCOPE
+from tower_dspy.patches import configure
 
 _log = logging.getLogger("tower_dspy.program")
 
 
 class Program:
-    """A DSPy module, or an async function that uses some, ready to be called."""
+    """A DSPy module, or an async function that uses DSPy, ready to be called."""
 
     def __init__(
         self,
@@ -34,28 +35,28 @@ class Program:
         lms: dict[str, dspy.LM] | None = None,
         blocking: bool = False,
         carries_http: bool = True,
-        stand_ins: dict[int, dspy.LM] | None = None,
+        replaced_lms: dict[int, dspy.LM] | None = None,
     ) -> None:
         self._call = call
         self._schema = schema
         self._context = context
-        # A sync program: it is run on a thread, and the runner does not await it.
+        # Whether it is a sync program, which runs on a thread.
         self.blocking = blocking
         if blocking:
             callbacks = context.get("callbacks") or dspy.settings.get("callbacks", [])
-            self._context = {**context, "callbacks": [*callbacks, GATE]}
+            self._context = {**context, "callbacks": [*callbacks, CHECKPOINT]}
         self._carries_http = carries_http
-        self._stand_ins = stand_ins or {}
-        # What each of the LMs that a call may choose changes in the context.
+        self._replaced_lms = replaced_lms or {}
+        # The settings of each LM that a call may choose, by its name.
         self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
         usual = context.get("lm")
         others = [chosen["lm"] for chosen in self._chosen.values()]
-        # Those of its predictors' own.
-        others += self._stand_ins.values()
+        # The LMs of its predictors.
+        others += self._replaced_lms.values()
         # The host's numbers of the LMs, in the order in which they are tried.
-        self._ids = host_lms.ids(usual, *others)
+        self._ids = host_lms.host_ids(usual, *others)
         self._ids_of = {
-            name: host_lms.ids(chosen["lm"], usual, *others)
+            name: host_lms.host_ids(chosen["lm"], usual, *others)
             for name, chosen in self._chosen.items()
         }
 
@@ -63,7 +64,7 @@ class Program:
         return {**self._schema.describe(), "blocking": self.blocking}
 
     def entry(self, target: str) -> Callable[[dict[str, Any]], Any]:
-        """How the runner calls this: under a name that tells, in a dump, whose the frames are."""
+        """The function that the runner calls. Its name shows the program in a stack dump."""
         function = type(self).run if self.blocking else type(self).__call__
         name = f"program {target}"
         code = function.__code__.replace(co_name=name, co_qualname=name)
@@ -83,73 +84,73 @@ class Program:
         return _outputs(answer)
 
     def _settings(self) -> Any:
-        scope = SCOPE.get()
+        state = CURRENT_CALL.get()
         name = None
-        if scope is not None:
-            name = scope.call.lm() if self._chosen else None
-            scope.outputs = self._schema.outputs
-            scope.lms = self._ids if name is None else self._ids_of[name]
-            scope.carries_http = self._carries_http
-            scope.stand_ins = self._stand_ins
-        # In the settings too: DSPy carries them into threads, where a plain variable is lost. The
-        # trace lives as long as the call: BestOfN and Refine add to it.
-        own = {"tower_dspy_scope": scope, "trace": []}
+        if state is not None:
+            name = state.call.lm() if self._chosen else None
+            state.outputs = self._schema.outputs
+            state.lms = self._ids if name is None else self._ids_of[name]
+            state.carries_http = self._carries_http
+            state.replaced_lms = self._replaced_lms
+        # Also in DSPy's settings, which it passes to its threads. The trace lives as long as the
+        # call: BestOfN and Refine add to it.
+        own = {"tower_dspy_call": state, "trace": []}
         if name is not None:
             own = {**own, **self._chosen[name]}
         return dspy.context(**{**self._context, **own})
 
 
-def load(port: Any, spec: dict[str, Any]) -> Program:
-    """The program of a load request; HostError says why there is none."""
+def load(host: Any, spec: dict[str, Any]) -> Program:
+    """Loads the program of a request; raises HostError if that fails."""
     target = spec["target"]
     configs = host_lms.configs(spec)
-    tools = toolbox.build(port, spec.get("tools", ()))
+    tools = build_tools(host, spec.get("tools", ()))
     with (
         dspy.context(tower_dspy_tools=tools),
-        settings.imported(target.partition(":")[0]) as changed,
+        configure.imported(target.partition(":")[0]) as changed,
     ):
         found = _find(spec)
     changed["tower_dspy_tools"] = tools
-    # A factory may read what its module configured, and configure more.
-    with dspy.context(**changed), settings.captured() as more:
+    # A factory may read the configuration of its module, and change it.
+    with dspy.context(**changed), configure.captured() as more:
         built = _build(found, target, list(tools.values()))
         if isinstance(built, dspy.Module):
-            built = host_lms.apart(built, target)
+            built = host_lms.with_original_lms(built, target)
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False), bool(configs))
     changed.update(more)
-    named = {config["name"]: host_lms.build(config) for config in spec.get("lms", ())}
+    named = {config["name"]: host_lms.build_lm(config) for config in spec.get("lms", ())}
     if spec.get("lm"):
-        changed["lm"] = host_lms.build(spec["lm"])
+        changed["lm"] = host_lms.build_lm(spec["lm"])
     elif named:
         changed["lm"] = next(iter(named.values()))
     elif changed.get("lm") is not None:
         owner = f"`{target}`, by dspy.configure,"
-        changed["lm"] = host_lms.take_over(port, changed["lm"], [], owner)
+        changed["lm"] = host_lms.take_over(host, changed["lm"], [], owner)
     carries_http = spec.get("carries_http", True)
     if not isinstance(built, dspy.Module):
         if spec.get("predictor_lms"):
             raise HostError("predictor_lm", f"`{target}` is a function: it has no predictors")
         schema = schemas.of_function(built, target)
-        stand_ins = host_lms.stand_ins(built, changed.get("lm"))
-        return Program(built, schema, changed, named, False, carries_http, stand_ins)
+        replaced_lms = host_lms.replaced_lms(built, changed.get("lm"))
+        return Program(built, schema, changed, named, False, carries_http, replaced_lms)
     blocking = _is_blocking(built, target)
     if changed.get("lm") is None and _needs_lm(built):
         _check_makes_lm(built, target)
-    host_lms.give(built, spec.get("predictor_lms", ()), named, target)
-    host_lms.rebind(port, built, configs, changed.get("lm"))
-    # From the class: DSPy warns where a module's own is asked for.
+    host_lms.assign_lms(built, spec.get("predictor_lms", ()), named, target)
+    host_lms.take_over_lms(host, built, configs, changed.get("lm"))
+    # From the class: DSPy warns if `forward` is read from an instance.
     forward = type(built).forward if blocking else type(built).aforward
     schema = schemas.of_program(built, forward.__get__(built), target)
     call = built if blocking else built.acall
-    stand_ins = host_lms.stand_ins(built, changed.get("lm"))
-    return Program(call, schema, changed, named, blocking, carries_http, stand_ins)
+    replaced_lms = host_lms.replaced_lms(built, changed.get("lm"))
+    return Program(call, schema, changed, named, blocking, carries_http, replaced_lms)
 
 
 def load_function(spec: dict[str, Any]) -> Any:
-    """A plain async function that takes its inputs as keyword arguments."""
+    """Loads an async function that takes its inputs as keyword arguments."""
     target = spec["target"]
-    with settings.imported(target.partition(":")[0]) as changed:
+    with configure.imported(target.partition(":")[0]) as changed:
         found = _find(spec)
     if not inspect.iscoroutinefunction(found):
         raise HostError("not_a_program", f"`{target}` is not an async function")
@@ -165,9 +166,9 @@ def load_function(spec: dict[str, Any]) -> Any:
 
 
 def _is_blocking(program: dspy.Module, target: str) -> bool:
-    """Whether a module is to be called by its `forward`: it has no `aforward` that is as new.
+    """Whether a module is called by its `forward`: it has no `aforward` that is as specific.
 
-    A class that overrides `forward` alone inherits an `aforward` that knows nothing of that.
+    A class that overrides `forward` alone inherits an `aforward` that does not match it.
     """
     for owner in type(program).__mro__:
         if "aforward" in vars(owner):
@@ -185,7 +186,7 @@ def _needs_lm(program: dspy.Module) -> bool:
 
 
 def _check_makes_lm(program: dspy.Module, target: str) -> None:
-    """Refuses a program without an LM, unless its own code may make one while it runs."""
+    """Rejects a program without an LM, unless its own code may make one while it runs."""
     if type(program).__module__.partition(".")[0] == "dspy":
         raise HostError("lm", f"`{target}` has predictors and no LM; load it with `.lm(..)`")
     _log.warning(
@@ -212,7 +213,7 @@ def _find(spec: dict[str, Any]) -> Any:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # Only the module asked for, or a package on its way: not one that it fails to import.
+        # Only for the module itself or one of its packages, not for an import inside it.
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise
         raise HostError(
@@ -267,7 +268,7 @@ def _load_state(program: Any, path: str, trust_pickle: bool, has_lm: bool) -> No
             "`program.save('state.json')`",
         )
     if not has_lm:
-        host_lms.refuse_lost_address(path)
+        host_lms.reject_lost_address(path)
     try:
         program.load(path, allow_pickle=trust_pickle)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The fields of a program, read once at load, and the inputs brought into their types."""
+"""The schema of a program: its input and output fields, and the conversion of inputs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tower_dspy.faults import HostError
 
 _log = logging.getLogger("tower_dspy")
 
-# As inputs they would replace the program's own settings, its LM's address included.
+# Names that DSPy takes for settings: as inputs they would replace the program's, its LM included.
 PRIVILEGED = frozenset({"config", "signature", "demos", "lm"})
 
-# A tuple: not every annotation can be hashed.
+# A tuple, as some annotations cannot be hashed.
 _PLAIN = (str, int, float, bool)
 
 
 class Field:
-    """One input field: its name, what Rust checks of it, and how its value is made."""
+    """One input field: its name, the JSON types that Rust checks, and its conversion."""
 
     def __init__(self, name: str, annotation: Any, required: bool) -> None:
         self.name = name
@@ -55,16 +55,16 @@ class Field:
         }
 
     def read(self, value: Any) -> Any:
-        """The value of the field's type that a JSON value stands for; raises if there is none."""
+        """Converts a JSON value to the field's type; raises if it does not fit."""
         try:
-            # As JSON, and not as Python's values: a strict type takes its JSON form there alone.
+            # As JSON and not as a Python value: strict types accept their JSON form there alone.
             return self.adapter.validate_json(to_json(value))
-        except NotImplementedError:  # of a type that has no JSON form at all
+        except NotImplementedError:  # the type has no JSON form
             return self.adapter.validate_python(value)
 
 
 class Output:
-    """One output field: the JSON types that it may have, and what fits it in a partial answer."""
+    """One output field: its JSON types, and the check of its value in a partial answer."""
 
     def __init__(self, annotation: Any) -> None:
         self._expected = _type_name(annotation)
@@ -72,7 +72,7 @@ class Output:
         self.types = self._adapter and json_types.of_output(self._adapter.core_schema)
 
     def misfit(self, value: Any, data: Any) -> str | None:
-        """What is wrong with a value, which is `data` as JSON; None if it fits as either."""
+        """The error of a value, which is `data` as JSON; None if either fits the type."""
         if self._adapter is None:
             return None
         try:
@@ -80,13 +80,13 @@ class Output:
         except Exception as error:
             if self._fits_as_json(data):
                 return None
-            way, problem = _problem(error)
-            place = "".join(f" at `{part}`" for part in way)
+            path, problem = _problem(error)
+            place = "".join(f" at `{part}`" for part in path)
             return f"{problem}{place}; it is to be of the type {self._expected}"
         return None
 
     def _fits_as_json(self, data: Any) -> bool:
-        """Whether a value fits that is of another type until it is JSON, as numpy's are."""
+        """Whether a value fits as JSON, as values of numpy do."""
         try:
             self._adapter.validate_json(to_json(data))
         except Exception:
@@ -95,23 +95,23 @@ class Output:
 
 
 class Schema:
-    """What a program takes and, where its signature says so, what it gives."""
+    """The input fields of a program and, if its signature names them, its output fields."""
 
     def __init__(self, inputs: list[Field], outputs: dict[str, Output] | None) -> None:
         self.inputs = inputs
         self.outputs = outputs
-        self._rich = [field for field in inputs if field.adapter is not None]
+        self._converted = [field for field in inputs if field.adapter is not None]
 
     def describe(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"inputs": [field.describe() for field in self.inputs]}
+        described: dict[str, Any] = {"inputs": [field.describe() for field in self.inputs]}
         if self.outputs is not None:
-            told["outputs"] = list(self.outputs)
-            told["output_types"] = [field.types for field in self.outputs.values()]
-        return told
+            described["outputs"] = list(self.outputs)
+            described["output_types"] = [field.types for field in self.outputs.values()]
+        return described
 
     def convert(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The inputs with each rich field as its own type; refuses what does not fit."""
-        for field in self._rich:
+        """Converts the inputs to their fields' types; raises HostError if one does not fit."""
+        for field in self._converted:
             if field.name in inputs:
                 inputs[field.name] = _read(field, inputs[field.name])
         return inputs
@@ -121,18 +121,18 @@ def _read(field: Field, value: Any) -> Any:
     try:
         return field.read(value)
     except Exception as error:
-        way, problem = _problem(error)
-        place = ".".join(map(str, (field.name, *way)))
+        path, problem = _problem(error)
+        place = ".".join(map(str, (field.name, *path)))
         message = f"the input `{place}` does not fit: {problem}"
     raise HostError("invalid_input", message, field.name, field.expected)
 
 
 def _problem(error: Exception) -> tuple[tuple[Any, ...], str]:
-    """Where in a value the first problem is, and what it is."""
+    """The path and the message of the first error in a value."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         return first["loc"], first["msg"]
-    # Of a validator or an `__init__` that did not foresee the value.
+    # Raised by a validator or an `__init__`.
     return (), f"{type(error).__name__}: {error}"
 
 
@@ -187,7 +187,7 @@ def _named_parameters(function: Any, target: str) -> list[inspect.Parameter] | N
 
 
 def _signature(function: Any) -> inspect.Signature:
-    """The signature with its annotations as they are written."""
+    """The signature with unevaluated annotations."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
@@ -203,7 +203,7 @@ def _globals(function: Any) -> dict[str, Any]:
 
 
 def _resolve(parameter: inspect.Parameter, known: dict[str, Any], target: str) -> Any:
-    """The type that a parameter's annotation names; any, if that is not to be found out.
+    """The type that a parameter's annotation names; `Any` if it cannot be resolved.
 
     A name that is imported for type checkers alone does not exist while the program runs.
     """
@@ -224,7 +224,7 @@ def _from_parameters(parameters: list[inspect.Parameter], target: str) -> list[F
     for parameter in parameters:
         required = parameter.default is parameter.empty
         if parameter.name in PRIVILEGED and not required:
-            continue  # never from outside; the program's own default stays
+            continue  # not an input; it keeps its default
         _refuse_privileged(parameter.name, f"`{target}`")
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise HostError(
@@ -256,10 +256,10 @@ def _type_name(annotation: Any) -> str:
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
-    """What validates values of a type; None if pydantic does not know the type."""
+    """The validator of a type; None if pydantic does not know the type."""
     try:
         adapter = TypeAdapter(annotation)
-        # A model with names that were not known when it was made is completed here, or fails.
+        # Resolves names that were not defined when a model was made, or fails.
         adapter.rebuild(raise_errors=True)
     except Exception:
         return None

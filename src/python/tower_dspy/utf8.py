@@ -1,8 +1,8 @@
-"""Text that leaves this process, as valid UTF-8.
+"""Valid UTF-8 for text that leaves this process.
 
-Rust's strings hold no lone surrogates, and its JSON reader ends a worker that sends one. Python's
-strings may: half an emoji of an LM that was cut short, a file name that is no UTF-8. So `to_utf8`
-makes the bytes of all text that leaves this process. In an embedded host text.rs does the same.
+Python's strings may hold lone surrogates: half an emoji of an answer that was cut short, a file
+name that is not UTF-8. Rust's strings cannot, and its JSON reader ends a worker that sends one. So
+`to_utf8` encodes all text that leaves this process. In an embedded host text.rs does the same.
 """
 
 from __future__ import annotations

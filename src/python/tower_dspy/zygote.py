@@ -1,11 +1,12 @@
-"""A process that has imported DSPy and forks workers: each costs milliseconds, and no import.
+"""A zygote: a process that has imported DSPy and forks workers, each in milliseconds.
 
-It has one thread, or it refuses: of threads only the one that forks goes on in the child, and what
-the others had locked stays locked there for ever. It opens no connection and runs no program.
+It must have one thread: only the thread that forks exists in the child, and the locks of the others
+would stay locked there for ever. It opens no connection and runs no program.
 
 The host sends an order and, with a `fork`, three descriptors: the worker's socket, its stdout and
-its stderr. The zygote tells of the end of each worker, and keeps its process id from being given to
-another until the host has ended what that worker had started and says `reap`.
+its stderr. The zygote reports the end of each worker, and does not reap it before the host has
+ended the processes that the worker had started and sends `reap`: until then its process id is not
+reused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from tower_dspy import faults, system, worker
+from tower_dspy import faults, process_limits, worker
 from tower_dspy.frames import Frames, Log
 
 _DESCRIPTORS = 3  # of an order to fork
@@ -29,28 +30,28 @@ _AT_ONCE = 1 << 16
 
 
 class _Orders(Frames):
-    """Frames with descriptors, which come with the first byte of theirs and so in its order."""
+    """Frames with descriptors, which arrive with the first byte of their frame and so in order."""
 
     def __init__(self, taken: socket.socket) -> None:
         super().__init__(taken)
         self.descriptors: list[int] = []
-        # The host is gone, or has no more orders; those that came before are carried out.
+        # The host has closed its end; orders that arrived before are carried out.
         self.over = False
 
     def _fill(self) -> bool:
-        room = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
+        space = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
         flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
         data = b""
         with contextlib.suppress(BlockingIOError, InterruptedError):
             try:
-                data, attached, _, _ = self._socket.recvmsg(_AT_ONCE, room, flags)
+                data, attached, _, _ = self._socket.recvmsg(_AT_ONCE, space, flags)
             except ConnectionError:
                 os._exit(1)
             self.over = not data
             for _, _, content in attached:
                 self.descriptors += array.array("i", content)
             self._received += data
-        # One call ends at the descriptors of the next frame.
+        # One read ends at the descriptors of the next frame.
         return bool(data)
 
 
@@ -61,24 +62,24 @@ class _Zygote:
         self._hello = hello
         self._coming = select.poll()
         self._coming.register(orders, select.POLLIN)
-        # By the descriptor that turns readable when it ends: the worker's number and process id.
-        self._living: dict[int, tuple[int, int]] = {}
+        # The number and the process id of each worker, by its pidfd.
+        self._workers: dict[int, tuple[int, int]] = {}
 
     def run(self) -> NoReturn:
         while True:
             for descriptor, _ in self._coming.poll():
-                if descriptor in self._living:
-                    self._ended(descriptor)
+                if descriptor in self._workers:
+                    self._report_end(descriptor)
                 else:
-                    self._obey()
+                    self._take_orders()
 
-    def _obey(self) -> None:
+    def _take_orders(self) -> None:
         for name, body, _ in self._orders.receive():
             if name == "fork":
-                mine = self._orders.descriptors[:_DESCRIPTORS]
+                attached = self._orders.descriptors[:_DESCRIPTORS]
                 del self._orders.descriptors[:_DESCRIPTORS]
-                self._fork(body["worker"], mine)
-                for descriptor in mine:
+                self._fork(body["worker"], attached)
+                for descriptor in attached:
                     os.close(descriptor)
             elif name == "reap":
                 with contextlib.suppress(ChildProcessError):
@@ -89,7 +90,7 @@ class _Zygote:
     def _fork(self, number: int, descriptors: list[int]) -> None:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
-                stream.flush()  # else each worker would write it as well
+                stream.flush()  # or each worker would write it as well
         zygote = os.getpid()
         try:
             pid = os.fork()
@@ -102,36 +103,36 @@ class _Zygote:
             except BaseException:
                 traceback.print_exc()
             os._exit(1)
-        with contextlib.suppress(OSError):  # it has ended, or done so itself
+        with contextlib.suppress(OSError):  # it has ended, or did this itself
             os.setpgid(pid, pid)
         watch = os.pidfd_open(pid)
-        self._living[watch] = (number, pid)
+        self._workers[watch] = (number, pid)
         self._coming.register(watch, select.POLLIN)
         self._orders.send("forked", {"worker": number, "pid": pid})
 
     def _become_worker(self, zygote: int, descriptors: list[int]) -> NoReturn:
         os.setpgid(0, 0)
-        system.die_with(zygote)
+        process_limits.end_with_parent(zygote)
         taken, out, err = descriptors
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
-        # The zygote's own: here they would only keep open what others have closed.
+        # The zygote's own descriptors.
         self._orders.close()
-        for watch in self._living:
+        for watch in self._workers:
             os.close(watch)
         _reseed()
-        importlib.invalidate_caches()  # what has come into the folders since is to be found
+        importlib.invalidate_caches()  # files may be new since
         frames = Frames(socket.socket(fileno=taken))
         self._log.frames = frames
         worker.serve(frames, self._hello, [])
 
-    def _ended(self, watch: int) -> None:
-        number, pid = self._living.pop(watch)
+    def _report_end(self, watch: int) -> None:
+        number, pid = self._workers.pop(watch)
         self._coming.unregister(watch)
         os.close(watch)
-        # It is left to be waited for, so that nothing else gets its id.
+        # Not reaped, so that its process id is not reused.
         end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         by_itself = end is not None and end.si_code == os.CLD_EXITED
         status = 0 if end is None else end.si_status
@@ -139,34 +140,35 @@ class _Zygote:
 
 
 def run(control: socket.socket, hello: dict[str, Any]) -> NoReturn:
-    """The life of a zygote."""
-    system.die_with(hello["parent"])
+    """Runs a zygote."""
+    process_limits.end_with_parent(hello["parent"])
     orders = _Orders(control)
     log = Log(orders)
     try:
-        weaker = worker.prepare(hello, log)
-        _import_the_rest()
+        warnings = worker.prepare(hello, log)
+        _import_worker_modules()
     except BaseException as error:
         orders.send("unusable", {"fault": faults.describe(error)})
         os._exit(1)
-    why_not = _why_not()
-    if why_not is not None:
-        orders.send("cannot_fork", {"reason": why_not})
+    reason = _reason_not_to_fork()
+    if reason is not None:
+        orders.send("cannot_fork", {"reason": reason})
         os._exit(0)
-    orders.send("warm", {"weaker": weaker})
+    orders.send("warm", {"weaker": warnings})
     _Zygote(orders, log, hello).run()
 
 
-def _import_the_rest() -> None:
-    """What a worker imports as it begins."""
+def _import_worker_modules() -> None:
+    """Imports the modules that a worker imports when it begins."""
+    # Here, as they import DSPy, which `prepare` does first.
     import anyio.to_thread  # noqa: F401
 
     import tower_dspy.runner
     import tower_dspy.watchdog  # noqa: F401
 
 
-def _why_not() -> str | None:
-    """Why this process must not fork, or cannot tell of the end of what it forks."""
+def _reason_not_to_fork() -> str | None:
+    """Why this process must not fork, or cannot observe the end of its children."""
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
         return f"importing DSPy has left {threads - 1} threads running"
@@ -178,7 +180,7 @@ def _why_not() -> str | None:
 
 
 def _reseed() -> None:
-    """Workers must not draw the same numbers. `random` sees to itself, and so does OpenSSL."""
+    """Seeds the random generators anew, or all workers would draw the same numbers."""
     random.seed()
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:

@@ -67,10 +67,10 @@ async def waits_in_a_thread(port: int):
     def wait() -> None:
         import socket
 
-        from tower_dspy.interrupt import spend_signal_here
+        from tower_dspy.interrupt import consume_signal_here
 
         # Else it might be stopped on its way into the wait, which is what the tests are about.
-        spend_signal_here()
+        consume_signal_here()
         with socket.create_connection(("127.0.0.1", port)) as peer:
             peer.recv(1)
 

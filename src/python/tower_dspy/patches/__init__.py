@@ -1,30 +1,46 @@
-"""Changes to libraries that programs use, made once when a host starts.
+"""Patches of the libraries that programs use. All patches of this package are here.
 
-| file | what is changed | why |
-|---|---|---|
-| `lm15` | the two transports of DSPy's own client | its LM calls go through Rust |
-| `httpx` | its two transports, within a call | so do litellm, embedders, SDKs |
-| `lm` | `BaseLM`, `Embedder`, DSPy's retries | each LM call is a step, and the host retries |
-| `selection` | backends, capabilities, plans, prices, adapters | computed once, not once a call |
-| `hops` | `asyncio.to_thread`, for DSPy's own functions | they only compute, and run inline |
-| `history` | `record_history`, `history` | a call sees its own, bounded, and no other's |
-| `parallel` | `dspy.Parallel` and its kin | no progress bars, and failures name their causes |
-| `signals` | `signal.signal` and the like, embedded | the process's handlers stay its own |
-| `litellm` | its logging, its HTTP client | logging is work of no call; aiohttp is not carried |
+| file | patched | why | undone | cost |
+|---|---|---|---|---|
+| `lm15` | lm15's transports | DSPy's LM calls go through the host | no | none |
+| `httpx` | httpx's transports | so do litellm's and SDKs' | outside calls | a check a request |
+| `lm_hooks` | `BaseLM`, `Embedder`, retries | LM calls are counted | no | two hooks a call |
+| `memoize` | backends, plans, prices, adapters | computed once | no | up to 256 values each |
+| `to_thread` | `asyncio.to_thread` | DSPy's own functions run inline | no | a look-up a call |
+| `history` | `record_history`, `history` | a call sees its own alone | no | 1000 entries a call |
+| `parallel` | `dspy.Parallel`, tqdm's lock | no bars, errors have causes | no | a list a run |
+| `type_serializer` | `dspy.Type` | answers keep fields | outside answers | a variable read |
+| `configure` | owner of `dspy.configure` | programs are isolated | while loading | none |
+| `threads` | `Thread`, pools, anyio | threads belong to calls | outside calls | a future a thread |
+| `imports` | importlib | no import is cut short | no | two set operations an import |
+| `litellm` | logging, HTTP client | its logging is of no call | no | a context a log record |
+| `signals` | `signal`, `faulthandler` | the handlers stay | in forked children | none |
 
-`selection` and `hops` save more than half of a prediction's CPU time.
+`memoize` and `to_thread` save more than half of a prediction's CPU time.
 
-An embedded host installs `signals` before all others. None is undone: a process has one host, for
-its life. Outside a call httpx is as it was, but for DSPy's own LM calls. The names of DSPy's that
-the patches need are checked before any is replaced, see seam.py.
+A patch that is not undone stays: a process has one host, for its life. `signals` is
+installed by an embedded host alone, before all others; `threads` with the loop, see loop.py;
+`type_serializer` and `configure` by their use. compat.py checks that DSPy has the names that the
+patches need before any is installed.
 """
 
 from __future__ import annotations
 
 
 def install() -> None:
-    """Makes the changes."""
-    from tower_dspy.patches import history, hops, httpx, litellm, lm, lm15, parallel, selection
+    """Installs the patches of DSPy, httpx, litellm and importlib."""
+    # Here, as they import DSPy, and as each of them imports this package.
+    from tower_dspy.patches import (
+        history,
+        httpx,
+        imports,
+        litellm,
+        lm15,
+        lm_hooks,
+        memoize,
+        parallel,
+        to_thread,
+    )
 
-    for patch in (lm15, httpx, litellm, lm, selection, hops, history, parallel):
+    for patch in (lm15, httpx, litellm, lm_hooks, memoize, to_thread, history, parallel, imports):
         patch.install()

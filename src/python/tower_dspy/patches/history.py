@@ -1,8 +1,8 @@
-"""DSPy's history of LM calls, kept for each call of a program by itself.
+"""DSPy's history of LM calls, separate for each call of a program.
 
-`lm.history`, `module.history` and `dspy.inspect_history()` of code in a call show what that call
-asked. Calls run beside each other on the same objects, so what one asks is neither shown to the
-others nor kept when it has ended. Outside a call nothing is kept.
+In a call, `lm.history`, `module.history` and `dspy.inspect_history()` show the LM calls of that
+call. Calls share LMs and modules, so the history of one is neither shown to the others nor kept
+when it has ended. Outside a call nothing is recorded.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 import dspy
 from dspy.clients import base_lm, typesafe
 
+from tower_dspy.call_state import current_call
 from tower_dspy.patches.replace import replace
-from tower_dspy.scope import current_scope
 
 # Entries of one owner in one call, if the program does not ask for fewer.
 _MOST = 1000
 
 
 def install() -> None:
-    """Makes the changes."""
+    """Installs the patch."""
     for module in (base_lm, typesafe):
         replace(module, "record_history", lambda _: _record)
     replace(base_lm, "pretty_print_history", _print)
@@ -31,49 +31,49 @@ def install() -> None:
 
 
 class History:
-    """What one call asked, for each LM and module that asked it."""
+    """The LM calls of one call, by the LM and the modules that made them."""
 
     def __init__(self) -> None:
         self.all: deque[dict[str, Any]] = deque(maxlen=_MOST)
         self._of: dict[int, tuple[Any, list[dict[str, Any]]]] = {}
 
     def of(self, owner: Any) -> list[dict[str, Any]]:
-        """The entries of an LM or a module, which is kept so that its id stays its own."""
+        """The entries of an LM or a module, which is referenced so that its id stays unique."""
         return self._of.setdefault(id(owner), (owner, []))[1]
 
     def forget(self, owner: Any) -> None:
-        """Begins the entries of an owner anew; a list that the program took before stays."""
+        """Starts a new list of entries for an owner; a list that the program holds stays."""
         self._of.pop(id(owner), None)
 
 
 def _history(owner: Any) -> Any:
     own = owner.__dict__.setdefault("history", [])
-    scope = current_scope()
-    if scope is None or own != []:
-        # A program may keep what it likes under this name.
+    state = current_call()
+    if state is None or own != []:
+        # The program stores something of its own under this name.
         return own
-    # An LM that a program made, and the host took over, is asked through another object.
-    return _of_call(scope).of(scope.stand_ins.get(id(owner), owner))
+    # An LM that the host took over is called through another object.
+    return _of_call(state).of(state.replaced_lms.get(id(owner), owner))
 
 
 def _set_history(owner: Any, value: Any) -> None:
     owner.__dict__["history"] = value
-    scope = current_scope()
-    if scope is not None and scope.history is not None:
-        scope.history.forget(scope.stand_ins.get(id(owner), owner))
+    state = current_call()
+    if state is not None and state.history is not None:
+        state.history.forget(state.replaced_lms.get(id(owner), owner))
 
 
-def _of_call(scope: Any) -> History:
-    if scope.history is None:
-        scope.history = History()
-    return scope.history
+def _of_call(state: Any) -> History:
+    if state.history is None:
+        state.history = History()
+    return state.history
 
 
 def _record(client: Any, entry: dict[str, Any]) -> None:
-    scope = current_scope()
-    if scope is None or dspy.settings.disable_history:
+    state = current_call()
+    if state is None or dspy.settings.disable_history:
         return
-    history = _of_call(scope)
+    history = _of_call(state)
     history.all.append(entry)
     most = min(dspy.settings.max_history_size, _MOST)
     for owner in (client, *(dspy.settings.caller_modules or ())):
@@ -85,9 +85,9 @@ def _record(client: Any, entry: dict[str, Any]) -> None:
 def _print(pretty_print: Any) -> Any:
     @functools.wraps(pretty_print)
     def pretty_print_history(history: Any, *args: Any, **kwargs: Any) -> Any:
-        scope = current_scope()
-        if scope is not None and history is base_lm.GLOBAL_HISTORY:
-            history = list(_of_call(scope).all)
+        state = current_call()
+        if state is not None and history is base_lm.GLOBAL_HISTORY:
+            history = list(_of_call(state).all)
         return pretty_print(history, *args, **kwargs)
 
     return pretty_print_history

@@ -1,9 +1,8 @@
-"""httpx's two transports, carried by Rust within a call and for DSPy's LM calls.
+"""httpx transports that send the requests of calls through the host.
 
-What DSPy hands to litellm goes through here, and so do embedders, the SDKs of providers and all
-else that a program asks by httpx. Within a call a request has the call's deadline and ends with it.
-An LM call has the limits, the key and the account of its LM besides. Outside a call nothing but
-DSPy's own LM calls and embeddings is carried.
+litellm, embedders, the SDKs of providers and a program's own requests use httpx. Within a call a
+request has the call's deadline and ends with it; an LM call also has the limits, the key and the
+accounting of its LM. Outside a call, only DSPy's own LM calls and embeddings go through the host.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ import inspect
 import logging
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import Any
 
-from tower_dspy.exchange import AsyncExchange, SyncExchange
-from tower_dspy.lm_call import CURRENT, PLACEHOLDER
+from tower_dspy.call_state import current_call
+from tower_dspy.exchange import AsyncExchange, HttpRequest, SyncExchange
+from tower_dspy.lm_call import CURRENT_LM_CALL, PLACEHOLDER
 from tower_dspy.patches.replace import replace, when_imported
-from tower_dspy.scope import current_scope
 
 _log = logging.getLogger("tower_dspy.startup")
 
-# Paths of the APIs that providers' SDKs ask, where no LM of DSPy's does.
+# The paths by which an LM call of a provider's SDK is recognised.
 _LM_PATHS = (
     "/chat/completions",
     "/completions",
@@ -43,9 +42,9 @@ _LM_PATHS = (
     "/api/embed",
 )
 
-# Set on a transport that Rust cannot stand for: why.
+# The attribute of a transport that the host cannot replace: the reason.
 _OWN = "_tower_dspy_own"
-# Why its other requests stay with httpx. LM calls go through Rust all the same: they need the key.
+# The reason why only its LM calls go through the host: they need the key.
 _OWN_ROOTS = "_tower_dspy_own_roots"
 
 
@@ -64,11 +63,14 @@ def _replace(httpx: ModuleType) -> None:
         "protocol": httpx.RemoteProtocolError,
     }
 
-    def failing(request: Any) -> Callable[[str, str], Exception]:
+    def http_request(request: Any, body: bytes) -> HttpRequest:
         def failure(kind: str, message: str) -> Exception:
             return errors.get(kind, httpx.TransportError)(message, request=request)
 
-        return failure
+        timeout = request.extensions.get("timeout", {}).get("read")
+        # The model of an SDK's call is in its body.
+        model = "" if _is_lm_request(request) else None
+        return HttpRequest(_Outgoing(request, body), timeout, failure, model)
 
     class SyncBody(httpx.SyncByteStream):
         def __init__(self, chunks: Iterator[bytes], opened: SyncExchange) -> None:
@@ -102,7 +104,7 @@ def _replace(httpx: ModuleType) -> None:
 
     def response(status: int, headers: Any, body: bytes | None, stream: Any) -> Any:
         if stream is None:
-            # A body that is there already; httpx reads it like any other.
+            # httpx reads a complete body like any other.
             stream = httpx.ByteStream(body)
         # As bytes: from text httpx takes ASCII alone.
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
@@ -111,11 +113,9 @@ def _replace(httpx: ModuleType) -> None:
     def handle(original: Any) -> Any:
         @functools.wraps(original)
         def handle_request(self: Any, request: Any) -> Any:
-            if not _is_carried(self, request):
+            if not _goes_through_host(self, request):
                 return original(self, request)
-            outgoing = _Outgoing(request, b"".join(request.stream))
-            failure = failing(request)
-            opened = SyncExchange(outgoing, outgoing.timeout, failure, outgoing.model)
+            opened = SyncExchange(http_request(request, b"".join(request.stream)))
             status, headers, chunks = opened.answer()
             if isinstance(chunks, bytes):
                 return response(status, headers, chunks, None)
@@ -126,11 +126,10 @@ def _replace(httpx: ModuleType) -> None:
     def handle_async(original: Any) -> Any:
         @functools.wraps(original)
         async def handle_async_request(self: Any, request: Any) -> Any:
-            if not _is_carried(self, request):
+            if not _goes_through_host(self, request):
                 return await original(self, request)
-            outgoing = _Outgoing(request, b"".join([part async for part in request.stream]))
-            failure = failing(request)
-            opened = AsyncExchange(outgoing, outgoing.timeout, failure, outgoing.model)
+            body = b"".join([part async for part in request.stream])
+            opened = AsyncExchange(http_request(request, body))
             status, headers, chunks = await opened.answer()
             if isinstance(chunks, bytes):
                 return response(status, headers, chunks, None)
@@ -139,14 +138,13 @@ def _replace(httpx: ModuleType) -> None:
         return handle_async_request
 
     for transport in (httpx.HTTPTransport, httpx.AsyncHTTPTransport):
-        replace(transport, "__init__", _noting_what_is_own)
+        replace(transport, "__init__", _marking_own_connections)
     replace(httpx.HTTPTransport, "handle_request", handle)
     replace(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
 
 
-def _noting_what_is_own(init: Any) -> Any:
-    """Keeps why a transport's connections are none that Rust could make."""
-
+def _marking_own_connections(init: Any) -> Any:
+    """Records why the host could not make the connections of a transport."""
     signature = inspect.signature(init)
 
     @functools.wraps(init)
@@ -183,36 +181,36 @@ def _usual_roots() -> set[bytes]:
 
 
 def _is_of_environment(proxy: Any) -> bool:
-    """Whether Rust's client takes the same proxy from the environment."""
+    """Whether the host's client takes the same proxy from the environment."""
     url = str(getattr(proxy, "url", proxy)).rstrip("/")
     return url in {known.rstrip("/") for known in urllib.request.getproxies().values()}
 
 
-def _is_carried(transport: Any, request: Any) -> bool:
-    """Whether a request goes through Rust; a call's request that does not is told of."""
-    scope, lm_call = current_scope(), CURRENT.get()
+def _goes_through_host(transport: Any, request: Any) -> bool:
+    """Whether a request goes through the host; reports a call's request that does not."""
+    state, lm_call = current_call(), CURRENT_LM_CALL.get()
     if request.url.scheme not in ("http", "https"):
         return False
-    if scope is None:
-        # As LM calls of DSPy's own client: they belong to no call, as those of a module's import.
+    if state is None:
+        # An LM call of no call, as during the import of a program's module.
         return lm_call is not None and getattr(transport, _OWN, None) is None
-    asks_an_lm = lm_call is not None or _asks_an_lm(request)
-    if not (asks_an_lm or scope.carries_http):
+    is_lm_request = lm_call is not None or _is_lm_request(request)
+    if not (is_lm_request or state.carries_http):
         return False
     reason = getattr(transport, _OWN, None)
-    if reason is None and not asks_an_lm:
+    if reason is None and not is_lm_request:
         reason = getattr(transport, _OWN_ROOTS, None)
     if reason is None:
         return True
-    if lm_call is None and asks_an_lm:
-        scope.call.bypassed(f"{request.url.host}, by httpx with {reason}")
+    if lm_call is None and is_lm_request:
+        state.call.bypassed(f"{request.url.host}, by httpx with {reason}")
     elif lm_call is None:
-        _tell_once(request.url.host, reason)
+        _warn_once(request.url.host, reason)
     return False
 
 
 @functools.cache
-def _tell_once(host: str, reason: str) -> None:
+def _warn_once(host: str, reason: str) -> None:
     _log.warning(
         "requests to %s go past the host, without the deadline of their call: httpx makes their "
         "connections with %s",
@@ -221,26 +219,28 @@ def _tell_once(host: str, reason: str) -> None:
     )
 
 
-def _asks_an_lm(request: Any) -> bool:
+def _is_lm_request(request: Any) -> bool:
     path = request.url.path
     return (request.method == "POST" and path.endswith(_LM_PATHS)) or _has_placeholder(request)
 
 
 def _has_placeholder(request: Any) -> bool:
-    """Whether the host is to put a key in, whatever is asked for: a list of models, a redirect."""
-    stands = PLACEHOLDER.encode()
-    return stands in request.url.query or any(stands in value for _, value in request.headers.raw)
+    """Whether the host puts a key into the request, also one that lists models or is a redirect."""
+    placeholder = PLACEHOLDER.encode()
+    return placeholder in request.url.query or any(
+        placeholder in value for _, value in request.headers.raw
+    )
 
 
 class _Outgoing:
-    """An httpx request in the words of the exchange."""
+    """The parts of an httpx request that the host reads."""
 
-    __slots__ = ("body", "headers", "method", "model", "timeout", "url")
+    __slots__ = ("body", "headers", "method", "url")
 
     def __init__(self, request: Any, body: bytes) -> None:
         self.method = request.method
         self.url = str(request.url)
-        # Rust's client writes these itself, for the body that it sends.
+        # The host's client writes these itself, for the body that it sends.
         skipped = (b"content-length", b"transfer-encoding", b"connection")
         self.headers = [
             (name.decode("latin-1"), value.decode("latin-1"))
@@ -250,6 +250,3 @@ class _Outgoing:
             and (name.lower(), value) != (b"host", request.url.netloc)
         ]
         self.body = body
-        self.timeout = request.extensions.get("timeout", {}).get("read")
-        # The model of an SDK's call is in its body.
-        self.model = "" if _asks_an_lm(request) else None

@@ -1,8 +1,7 @@
-"""litellm's own threads and tasks, which are work of no call, its HTTP client and its messages.
+"""litellm with its logging outside calls, and with httpx as its HTTP client.
 
 After each LM call litellm logs, on an executor or by a task that lives as long as the loop. As part
-of the call that happened to come first it would hold the call up, and end with it. What it would
-write to stderr goes to the host's log, as DSPy's messages do.
+of the first call it would hold that call up, and end with it.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import os
 from types import ModuleType
 from typing import Any
 
+from tower_dspy.call_state import run_outside_calls
 from tower_dspy.patches.replace import replace, when_imported
-from tower_dspy.scope import outside
 
 _log = logging.getLogger("tower_dspy.startup")
 
@@ -22,10 +21,10 @@ LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 
 
 def install() -> None:
-    """Makes the changes as soon as litellm is imported."""
-    # Else it asks by aiohttp, which is not carried.
+    """Installs the patch as soon as litellm is imported."""
+    # Without it litellm uses aiohttp, which does not go through the host.
     os.environ["DISABLE_AIOHTTP_TRANSPORT"] = "True"
-    # Else the first call of an Anthropic model fetches a table from the network, and waits for it.
+    # Without it the first call of an Anthropic model fetches a table from the network.
     os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
     when_imported("litellm", _replace)
 
@@ -33,26 +32,26 @@ def install() -> None:
 def _replace(litellm: ModuleType) -> None:
     litellm.disable_aiohttp_transport = True
     try:
-        _set_logging_apart()
+        _move_logging_outside_calls()
     except (ImportError, AttributeError) as error:
         _log.warning("this litellm's logging counts as work of the calls that it logs: %s", error)
 
 
-def _set_logging_apart() -> None:
+def _move_logging_outside_calls() -> None:
     from litellm import _logging
     from litellm.litellm_core_utils.logging_worker import LoggingWorker
     from litellm.litellm_core_utils.thread_pool_executor import executor
 
-    replace(LoggingWorker, "ensure_initialized_and_enqueue", _outside)
-    replace(LoggingWorker, "start", _outside)
-    replace(type(executor), "submit", _outside)
+    replace(LoggingWorker, "ensure_initialized_and_enqueue", _outside_calls)
+    replace(LoggingWorker, "start", _outside_calls)
+    replace(type(executor), "submit", _outside_calls)
     for name in LOGGERS:
         logging.getLogger(name).removeHandler(_logging.handler)
 
 
-def _outside(method: Any) -> Any:
+def _outside_calls(method: Any) -> Any:
     @functools.wraps(method)
-    def of_no_call(*args: Any, **kwargs: Any) -> Any:
-        return outside(method, *args, **kwargs)
+    def outside_calls(*args: Any, **kwargs: Any) -> Any:
+        return run_outside_calls(method, *args, **kwargs)
 
-    return of_no_call
+    return outside_calls

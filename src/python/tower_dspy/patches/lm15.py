@@ -1,9 +1,9 @@
-"""The transports of DSPy's own client (lm15), carried by Rust.
+"""Transports of DSPy's own client (lm15) that send through the host.
 
-DSPy's engines build a provider's request and read its answer; between the two lm15 makes a
-transport. With these in their place the engines, and so capabilities, dialects and options, stay
-DSPy's own. The routers import the classes from `transports` when they first need them; providers
-that a program makes itself have them from their own modules.
+DSPy's engines build a provider's request and read its answer; a transport of lm15 carries both.
+Only the transports are replaced, so capabilities, dialects and options stay DSPy's own. The routers
+import the classes from `transports` on first use; providers that a program makes itself have them
+from their own modules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from dspy._vendor.lm15 import transports
 from dspy._vendor.lm15.providers import async_base, base
 
-from tower_dspy.exchange import AsyncExchange, SyncExchange
+from tower_dspy.exchange import AsyncExchange, HttpRequest, SyncExchange
 
 _ERRORS = {
     "connect": transports.ConnectError,
@@ -26,12 +26,12 @@ _ERRORS = {
     "protocol": transports.ProtocolError,
 }
 
-# Each request of this client is an LM call, and its body names the model.
-_ASKS_AN_LM = ""
+# The model of a request: its body names it, as each request of this client is an LM call.
+_IN_BODY = ""
 
 
 def install() -> None:
-    """Has lm15 make these transports from now on."""
+    """Replaces the classes of lm15's transports."""
     for module in (transports, base):
         module.StdlibTransport = SyncTransport
     for module in (transports, async_base):
@@ -39,12 +39,12 @@ def install() -> None:
 
 
 def failure(kind: str, message: str) -> Exception:
-    """What lm15's own transport would raise."""
+    """The exception that lm15's own transport would raise."""
     return _ERRORS.get(kind, transports.TransportError)(message)
 
 
 class _Transport:
-    """Takes the options of the transport that it stands for. Rust keeps the connections."""
+    """The options of lm15's own transport. The host keeps the connections."""
 
     def __init__(
         self,
@@ -54,28 +54,27 @@ class _Transport:
         **_: Any,
     ) -> None:
         self._read_timeout = read_timeout
-        # What the other transport writes where the engine does not.
+        # The headers of lm15's own transport, where the engine sets none.
         self._headers = {
             "user-agent": user_agent,
             "accept": "*/*",
             "accept-encoding": "identity",
         }
 
-    def _outgoing(self, request: transports.TransportRequest) -> tuple[Any, float | None]:
-        """The request as it is sent, and how long its next byte is waited for."""
+    def _http_request(self, request: transports.TransportRequest) -> HttpRequest:
         given = {name.lower() for name, _ in request.headers}
         usual = [item for item in self._headers.items() if item[0] not in given]
         if usual:
             request = dataclasses.replace(request, headers=[*usual, *request.headers])
         limit = self._read_timeout if request.read_timeout is None else request.read_timeout
-        return request, limit
+        return HttpRequest(request, limit, failure, _IN_BODY)
 
 
 class AsyncTransport(_Transport):
-    """For the loop's thread, and for loops of a program's own."""
+    """The transport for the loop's thread, and for loops of a program's own."""
 
     def stream(self, request: transports.TransportRequest) -> _AsyncResponse:
-        return _AsyncResponse(*self._outgoing(request), failure, _ASKS_AN_LM)
+        return _AsyncResponse(self._http_request(request))
 
     async def aclose(self) -> None:
         pass
@@ -105,10 +104,10 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 
 class SyncTransport(_Transport):
-    """For threads, such as those of `dspy.Parallel` and of sync tools."""
+    """The transport for threads, such as those of `dspy.Parallel` and of sync tools."""
 
     def stream(self, request: transports.TransportRequest) -> transports.TransportResponse:
-        opened = SyncExchange(*self._outgoing(request), failure, _ASKS_AN_LM)
+        opened = SyncExchange(self._http_request(request))
         status, headers, chunks = opened.answer()
         body: Iterator[bytes] = iter((chunks,)) if isinstance(chunks, bytes) else chunks
         return transports.TransportResponse(

@@ -1,23 +1,35 @@
-"""`dspy.Parallel`, `Module.batch` and `dspy.Evaluate`: without progress bars, and with causes.
+"""`dspy.Parallel`, `Module.batch` and `dspy.Evaluate` without progress bars and with causes.
 
-Bars are of no use in the output of a server; those that a program makes itself stay. And where the
-items fail, DSPy raises a plain exception that says nothing but that there were errors: a program
-would look broken that got nothing but 429s. Here what the items raised is its cause.
+Progress bars are of no use in the output of a server; those that a program makes itself stay. When
+items fail, DSPy raises a plain exception that only says that there were errors, so a program that
+got nothing but 429s would look broken. Here the exceptions of the items are its cause.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
+import tqdm
 from dspy.utils.parallelizer import ParallelExecutor
 
 from tower_dspy.patches.replace import replace
 
 
 def install() -> None:
-    """Makes the changes."""
+    """Installs the patch."""
     replace(ParallelExecutor, "execute", _quiet_with_causes)
+    lock_progress_bars()
+
+
+def lock_progress_bars() -> None:
+    """Gives tqdm, and with it `dspy.Parallel`, a lock that an interrupted thread releases.
+
+    tqdm's own lock is written in Python and made on first use: a thread that is interrupted in that
+    code keeps it, and every later `dspy.Parallel` of the process waits for ever.
+    """
+    tqdm.tqdm.set_lock(threading.RLock())
 
 
 def _quiet_with_causes(execute: Any) -> Any:

@@ -1,11 +1,11 @@
-"""Signal handlers of an embedded host's process, which stay its own.
+"""Protection of the signal handlers of an embedded host's process.
 
-A handler that a program sets for SIGTERM would displace the server's: the process would not drain,
+A handler that a program sets for SIGTERM would replace the server's: the process would not drain,
 or not end at all. So `signal.signal` and `signal.siginterrupt`, on which asyncio's
 `add_signal_handler` is built, and `faulthandler.register` change nothing for such a signal. They
-check their arguments and remember the handler, so that `signal.getsignal` and restoring a handler
-behave as they do elsewhere. `signal.set_wakeup_fd` needs no patch: only handlers set through Python
-write to it.
+check their arguments and store the handler, so that `signal.getsignal` and restoring a handler
+behave as usual. `signal.set_wakeup_fd` needs no patch: only handlers set through Python write to
+it.
 
 The signals of timers and the real-time ones are the program's.
 
@@ -28,7 +28,7 @@ from typing import Any
 _log = logging.getLogger("tower_dspy.signals")
 
 _PROGRAMS = {signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF}
-# No handler can be set for these: Python raises what it raises.
+# No handler can be set for these: Python raises its usual error.
 _UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
 _FIRST_REAL_TIME = 32  # the C library keeps the first of them for itself
 
@@ -47,7 +47,7 @@ _name_program: Callable[[], str | None] | None = None
 
 
 def install() -> None:
-    """Keeps the process's signals from now on."""
+    """Installs the patch."""
     signal.signal = _set
     signal.getsignal = _get
     signal.siginterrupt = _set_interrupt
@@ -63,7 +63,7 @@ def name_programs(by: Callable[[], str | None]) -> None:
 
 
 def _set(signalnum: int, handler: Any) -> Any:
-    number = _of_the_process(signalnum)
+    number = _protected_number(signalnum)
     if number is None:
         return _signal(signalnum, handler)
     if not callable(handler) and handler not in (signal.SIG_DFL, signal.SIG_IGN):
@@ -79,18 +79,18 @@ def _set(signalnum: int, handler: Any) -> Any:
 
 
 def _get(signalnum: int) -> Any:
-    number = _of_the_process(signalnum)
+    number = _protected_number(signalnum)
     if number is None:
         return _getsignal(signalnum)
     handler = _handlers.get(number)
     if handler is None:
         handler = _getsignal(number)
-    # None is Python's word for a handler that it did not set, and cannot be restored.
+    # None stands for a handler that was not set by Python, and cannot be restored.
     return signal.SIG_DFL if handler is None else handler
 
 
 def _set_interrupt(signalnum: int, flag: bool) -> None:
-    number = _of_the_process(signalnum)
+    number = _protected_number(signalnum)
     if number is None:
         _siginterrupt(signalnum, flag)
 
@@ -98,7 +98,7 @@ def _set_interrupt(signalnum: int, flag: bool) -> None:
 def _register_dump(
     signum: int, file: Any = sys.stderr, all_threads: bool = True, chain: bool = False
 ) -> None:
-    number = _of_the_process(signum)
+    number = _protected_number(signum)
     if number is None:
         _register(signum, file, all_threads, chain)
     else:
@@ -107,7 +107,7 @@ def _register_dump(
 
 
 def _unregister_dump(signum: int) -> bool:
-    number = _of_the_process(signum)
+    number = _protected_number(signum)
     if number is None:
         return _unregister(signum)
     was_registered = number in _registered
@@ -115,8 +115,8 @@ def _unregister_dump(signum: int) -> bool:
     return was_registered
 
 
-def _of_the_process(signalnum: Any) -> int | None:
-    """The signal's number if the process's handler stays; None if Python is to decide."""
+def _protected_number(signalnum: Any) -> int | None:
+    """The signal's number if its handler is the process's; None if Python handles the request."""
     if _in_child:
         return None
     try:
@@ -149,7 +149,7 @@ def _forked() -> None:
 
 
 def _caught() -> set[int]:
-    """The signals for which this process has handlers, whoever set them."""
+    """The signals for which this process has handlers, set by Python or not."""
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
         for line in status:
             if line.startswith("SigCgt:"):

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import inspect
+import tomllib
+from pathlib import Path
+
+import dspy
+import pytest
+from dspy._vendor.lm15 import transports
+
+from tower_dspy import compat, warmup
+from tower_dspy.patches import to_thread
+
+
+def test_this_dspy_has_all_that_is_needed():
+    assert compat.check(dspy.__version__) == []
+
+
+@pytest.mark.parametrize(("module", "names"), compat._REQUIRED, ids=lambda value: str(value)[:40])
+def test_a_dspy_that_lacks_a_name_is_refused_by_that_name(monkeypatch, module, names):
+    gone = f"{names[0]}Gone"
+    monkeypatch.setattr(compat, "_REQUIRED", ((module, (*names, gone)), ("dspy.gone", ("Any",))))
+    with pytest.raises(
+        RuntimeError, match=f"{module}.{gone}, dspy.gone.Any.*pip install"
+    ) as raised:
+        compat.check("9.9")
+    assert all(f"{module}.{name}," not in str(raised.value) for name in names)
+
+
+def test_a_missing_inline_function_is_a_warning(monkeypatch):
+    monkeypatch.setattr(to_thread, "_INLINE", (("dspy.clients.execution", "not_there"),))
+    (warning,) = compat.check(dspy.__version__)
+    assert "dspy.clients.execution.not_there" in warning
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [
+        ("3.3.9", False),
+        ("3.4.0", True),
+        ("3.4.1", True),
+        ("3.4.12", True),
+        ("3.4.1rc2", True),
+        ("3.5", False),
+        ("3.5.0b1", False),
+        ("4.0", False),
+        ("unknown", False),
+    ],
+)
+def test_another_version_is_a_warning_that_says_how_to_install_one_that_fits(version, fits):
+    said = compat.check(version)
+    assert (said == []) == fits
+    assert all(version in line and f"pip install '{compat.MADE_FOR}'" in line for line in said)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(dspy.BaseLM, "acall"), (transports, "StdlibAsyncTransport")],
+    ids=["calls", "requests"],
+)
+async def test_the_warm_up_fails_if_lm_calls_bypass_the_patches(monkeypatch, owner, name):
+    await warmup.warm()
+    before = {
+        "acall": inspect.unwrap(dspy.BaseLM.acall),
+        "StdlibAsyncTransport": OtherTransport,
+    }
+    monkeypatch.setattr(owner, name, before[name])
+    with pytest.raises(RuntimeError, match=r"BaseLM\.acall.*pip install"):
+        await warmup.warm()
+
+
+class OtherTransport:
+    """A transport that answers by itself."""
+
+    def __init__(self, **_):
+        pass
+
+    def stream(self, _):
+        return self
+
+    async def __aenter__(self):
+        async def chunks():
+            yield warmup._ANSWER
+
+        async def release(_):
+            pass
+
+        return transports.AsyncTransportResponse(
+            status=200,
+            reason="",
+            headers=[("content-type", "application/json")],
+            http_version="HTTP/1.1",
+            chunks=chunks(),
+            release=release,
+        )
+
+    async def __aexit__(self, *_):
+        pass
+
+
+def test_the_version_is_that_of_the_lock():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    assert project["project"]["optional-dependencies"] == {"dspy": [compat.MADE_FOR]}

@@ -1,0 +1,62 @@
+"""The functions by which a program asks about its call and reports partial answers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tower_dspy.call_state import current_call
+
+
+def deadline() -> float | None:
+    """The call's deadline in seconds of `time.monotonic()`; None without a limit."""
+    state = current_call()
+    return None if state is None else state.deadline
+
+
+def remaining() -> float | None:
+    """Seconds left until the call's deadline, never below 0; None without a limit."""
+    limit = deadline()
+    return None if limit is None else max(0.0, limit - time.monotonic())
+
+
+def cancelled() -> bool:
+    """Whether the call has been cancelled: no caller waits for its answer any more.
+
+    Known at once, even while the code that asks blocks the loop.
+    """
+    state = current_call()
+    return state is not None and state.is_over()
+
+
+def partial(**fields: Any) -> bool:
+    """Stores a partial answer, which the caller gets if the call ends without an answer.
+
+    The fields are serialised at once and replace those of an earlier call as a whole. They are on
+    the error (`Error::spent`) of a call that was stopped, even while this program blocks. Returns
+    False if no caller waits for them any more, or there is no host.
+
+    Raises:
+        ValueError: a field is not one of the program's output fields, or its value does not fit
+            the type that the signature gives it, or is not JSON.
+    """
+    state = current_call()
+    if state is None:
+        return False
+    known = state.outputs
+    if known is not None and (unknown := [name for name in fields if name not in known]):
+        raise ValueError(f"the program has no output field {unknown}; it has {list(known)}")
+    # Imports DSPy, which need not be installed where a program is written.
+    from tower_dspy.jsonable import to_json_data
+
+    try:
+        data = to_json_data(fields)
+    except Exception as error:
+        raise ValueError(f"the partial answer is not JSON: {error}") from error
+    for name, value in fields.items() if known is not None else ():
+        if (misfit := known[name].misfit(value, data[name])) is not None:
+            raise ValueError(f"the partial answer's `{name}` does not fit: {misfit}")
+    try:
+        return state.call.partial(data)
+    except Exception as error:
+        raise ValueError(f"the partial answer is not JSON: {error}") from error

@@ -1,0 +1,78 @@
+"""Shutdown of the processes that programs started by `concurrent.futures` and `multiprocessing`.
+
+The interpreter of an embedded host is never finalized, so executors and pools are not shut down by
+it: their processes would go on, and keep what they inherited, such as the server's listening
+socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+# For an orderly shutdown, and then for each of SIGTERM and SIGKILL. The loop has to close within
+# the margin of a stop, which is a second.
+_SHUTDOWN = 0.3  # seconds
+_TERM = 0.1
+_KILL = 0.2
+_SERVERS = 0.1
+_TICK = 0.005
+
+
+def shut_down() -> None:
+    """Runs the exit functions of an interpreter, then ends the processes that are left."""
+    exits = list(reversed(threading._threading_atexits))
+    if (util := sys.modules.get("multiprocessing.util")) is not None:
+        exits.append(util._exit_function)
+    _run(exits, _SHUTDOWN)
+    process = sys.modules.get("multiprocessing.process")
+    if process is None:
+        return
+    for how, patience in (("terminate", _TERM), ("kill", _KILL)):
+        _signal_all(process.active_children, how, patience)
+    _run(_stop_servers(), _SERVERS)
+
+
+def _run(functions: list[Callable[[], Any]], patience: float) -> None:
+    """Calls each function on its own thread, so that one that waits does not delay the others."""
+    end = time.monotonic() + patience
+    running = [threading.Thread(target=_quietly, args=(f,), daemon=True) for f in functions]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(max(0.0, end - time.monotonic()))
+
+
+def _quietly(function: Callable[[], Any]) -> None:
+    with contextlib.suppress(BaseException):
+        function()
+
+
+def _signal_all(active_children: Callable[[], list[Any]], how: str, patience: float) -> None:
+    """Signals each child once, including those that a pool starts meanwhile."""
+    end = time.monotonic() + patience
+    signalled = set()
+    while (children := active_children()) and time.monotonic() < end:
+        for child in children:
+            if child not in signalled:
+                signalled.add(child)
+                with contextlib.suppress(Exception):  # it has just ended
+                    getattr(child, how)()
+        time.sleep(_TICK)
+
+
+def _stop_servers() -> list[Callable[[], Any]]:
+    """The stop functions of `multiprocessing`'s helper processes."""
+    found = []
+    for module, server in (
+        ("multiprocessing.forkserver", "_forkserver"),
+        ("multiprocessing.resource_tracker", "_resource_tracker"),
+    ):
+        server = getattr(sys.modules.get(module), server, None)
+        if (stop := getattr(server, "_stop", None)) is not None:
+            found.append(stop)
+    return found

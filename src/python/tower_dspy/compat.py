@@ -1,0 +1,120 @@
+"""The compatibility check of DSPy: the private names that this package needs of it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from tower_dspy.patches import to_thread
+
+# As in pyproject.toml.
+MADE_FOR = "dspy>=3.4.0,<3.5"
+_FROM, _TO = (3, 4, 0), (3, 5)
+
+# As (module, names in it). Without them LM calls would fail, or bypass the host unnoticed. The
+# modules in patches/ use them; the two routers make the transports.
+_REQUIRED = (
+    (
+        "dspy._vendor.lm15.transports",
+        (
+            "AsyncTransportResponse",
+            "ConnectError",
+            "ConnectTimeout",
+            "ProtocolError",
+            "ReadError",
+            "ReadTimeout",
+            "StdlibAsyncTransport.stream",
+            "StdlibTransport.stream",
+            "TransportError",
+            "TransportResponse",
+            "WriteError",
+        ),
+    ),
+    ("dspy._vendor.lm15.providers.base", ("StdlibTransport",)),
+    ("dspy._vendor.lm15.providers.async_base", ("StdlibAsyncTransport",)),
+    ("dspy._vendor.lm15.router", ("AsyncLMRouter._shared_transport", "LMRouter._shared_transport")),
+    ("dspy.clients.backend_selection", ("CLIENT_KEYS",)),
+    ("dspy.adapters.utils", ("TypeAdapter",)),
+    ("dspy.clients.capabilities", ("_capabilities", "model_info", "resolve", "select_backend")),
+    ("dspy.clients.costs", ("model_info",)),
+    (
+        "dspy.clients.embedding",
+        (
+            "_acompute_embeddings",
+            "_cached_acompute_embeddings",
+            "_cached_compute_embeddings",
+            "_compute_embeddings",
+            "_get_litellm",
+        ),
+    ),
+    ("dspy.clients.engines.lm15_engine", ("_Routing.plan",)),
+    ("dspy.clients.execution", ("_retryable", "finalize", "select_backend")),
+    (
+        "dspy.clients.base_lm",
+        ("GLOBAL_HISTORY", "pretty_print_history", "record_history"),
+    ),
+    ("dspy.clients.typesafe", ("TypeSafe", "record_history")),
+    ("dspy.clients._litellm", ("get_litellm",)),
+    ("dspy", ("BaseLM.__call__", "BaseLM.acall", "Embedder.acall", "LM.engine")),
+    (
+        "dspy.dsp.utils.settings",
+        (
+            "config_owner_async_task",
+            "config_owner_thread_id",
+            "main_thread_config",
+            "thread_local_overrides",
+        ),
+    ),
+    ("dspy.utils.exceptions", ("LMError",)),
+    ("dspy.utils.parallelizer", ("ParallelExecutor.execute",)),
+    ("dspy.adapters.types.base_type", ("Type.serialize_model",)),
+)
+
+
+def check(version: str) -> list[str]:
+    """Raises if this DSPy cannot be used; returns warnings of what works less well with it."""
+    missing = [
+        f"{module}.{name}"
+        for module, names in _REQUIRED
+        for name in names
+        if not _has(module, name)
+    ]
+    if missing:
+        raise RuntimeError(
+            f"DSPy {version} lacks {', '.join(missing)}, which its LM calls need to go through "
+            f"the host; install a version that this crate was made for: pip install '{MADE_FOR}'"
+        )
+    warnings = []
+    if not _FROM <= _numbers(version) < _TO:
+        warnings.append(
+            f"DSPy {version} is not a version that this crate was made for; install one: "
+            f"pip install '{MADE_FOR}'"
+        )
+    slow = to_thread.inline_functions()[1]
+    if slow:
+        warnings.append(
+            f"DSPy {version} lacks {', '.join(slow)}: LM calls wait for a thread in between, so "
+            "each is slower, and waits for functions that block all threads"
+        )
+    return warnings
+
+
+def _has(module: str, name: str) -> bool:
+    try:
+        value: Any = importlib.import_module(module)
+        for part in name.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, so that `3.4.1rc2` counts as 3.4.1."""
+    numbers = []
+    for part in version.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)

@@ -1,0 +1,280 @@
+"""A worker's proxy of its host: requests and reports as frames on a socket.
+
+The loop's thread reads the frames. A thread that asks whether its call is over also reads them: the
+loop may be blocked by the very call that is to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import select
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from tower_dspy import faults
+from tower_dspy.frames import Frames
+from tower_dspy.payload import to_json
+from tower_dspy.proxies import CallProxy, ExchangeProxy
+from tower_dspy.start_limit import StartLimit
+
+# Seconds without a heartbeat after which one is missed.
+_MISSED = 0.030
+# Seconds between two reads of the socket by `poll`: each is a system call.
+_POLL_INTERVAL = 0.001
+_LAST = ("full", "end", "value", "failed")
+
+
+class HostProxy:
+    """The host of one worker."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.calls: dict[int, CallProxy] = {}
+        self._exchanges: dict[int, ExchangeProxy] = {}
+        self._exchange_numbers = itertools.count(1)
+        # Negative: the host's own numbers are not.
+        self._lm_numbers = itertools.count(-1, -1)
+        self._adopted: dict[int, tuple[str | None, bool]] = {}
+        self._controls: deque[tuple[str, Any]] = deque()
+        self._starts: deque[tuple[CallProxy, Any, bytes]] = deque()
+        self._events: deque[tuple[int, tuple[Any, ...]]] = deque()
+        self._start_limit = StartLimit()
+        self._stopped = False
+        # The loop's thread, and whether it will flush in its next turn.
+        self._thread = 0
+        self._flush_scheduled = False
+        self._last_beat = self._last_poll = time.monotonic()
+
+    def serve(self, runner: Any, loop: asyncio.AbstractEventLoop) -> None:
+        """Passes the host's requests to the runner from now on."""
+        self._runner = runner
+        self._loop = loop
+        self._thread = threading.get_ident()
+        loop.add_reader(self.frames.fileno(), self._on_readable)
+
+    def beat(self) -> None:
+        self._last_beat = time.monotonic()
+        self.frames.send("beat")
+
+    def pulse(self) -> None:
+        # The loop may be blocked before the turn in which it would flush.
+        self.frames.flush()
+        # A heartbeat says the same.
+        if time.monotonic() - self._last_beat > _MISSED:
+            self.frames.send("pulse")
+
+    def blocked(self, frames: list[str], program: str | None, call: CallProxy | None) -> None:
+        sequence = None if call is None else call.sequence
+        self.frames.send("blocked", {"frames": frames, "program": program, "call": sequence})
+
+    def gave_up(self, replaced: bool) -> None:
+        self.frames.send("gave_up", {"replaced": replaced})
+
+    def came_back(self) -> None:
+        self.frames.send("came_back")
+
+    def stopped(self) -> None:
+        self._stopped = True
+
+    def is_stopped(self) -> bool:
+        return self._stopped
+
+    def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> tuple[int, bool]:
+        number = next(self._lm_numbers)
+        body = {"lm": number, "model": model, "base_url": base_url, "key": key}
+        self.frames.send("adopt_lm", body)
+        # The load blocks the loop anyway.
+        coming = select.poll()
+        coming.register(self.frames, select.POLLIN)
+        while number not in self._adopted:
+            coming.poll()
+            self._receive_and_schedule()
+        error, keyed = self._adopted.pop(number)
+        if error is not None:
+            raise ValueError(error)
+        return number, keyed
+
+    def open(
+        self,
+        route: tuple[list[int], str] | None,
+        timeout: float | None,
+        call: CallProxy | None,
+        request: Any,
+        deliver: Any,
+    ) -> ExchangeProxy | None:
+        body = {
+            "route": route,
+            "timeout": timeout,
+            "method": request.method,
+            "url": request.url,
+            "headers": list(request.headers),
+        }
+        return self._open_exchange("open", call, body, bytes(request.body), deliver)
+
+    def call_tool(
+        self, tool_id: int, call: CallProxy | None, arguments: dict[str, Any], deliver: Any
+    ) -> ExchangeProxy | None:
+        return self._open_exchange(
+            "call_tool", call, {"tool": tool_id}, to_json(arguments), deliver
+        )
+
+    def _open_exchange(
+        self, name: str, call: CallProxy | None, body: dict[str, Any], payload: bytes, deliver: Any
+    ) -> ExchangeProxy | None:
+        if call is not None and call.is_over():
+            return None
+        number = next(self._exchange_numbers)
+        exchange = ExchangeProxy(self, number, call, deliver)
+        self._exchanges[number] = exchange
+        if call is not None and deliver is None:
+            call.waiting.add(exchange)
+            if call.over:
+                exchange.events.put(("cancelled",))
+        body["exchange"] = number
+        body["call"] = None if call is None else call.sequence
+        # At once for a waiting thread: it may be the loop's own.
+        send = self.frames.send if deliver is None else self.send_soon
+        try:
+            send(name, body, payload)
+        except ValueError:
+            self.forget(number)
+            raise
+        return exchange
+
+    def send_soon(self, name: str, body: dict[str, Any], payload: bytes = b"") -> None:
+        """Sends a frame of a call, together with the others of this turn of the loop.
+
+        Each send wakes the host, which takes a core from other computations.
+        """
+        if threading.get_ident() != self._thread:
+            self.frames.send(name, body, payload)
+            return
+        self.frames.hold(name, body, payload)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        self.frames.flush()
+
+    def forget(self, number: int) -> ExchangeProxy | None:
+        exchange = self._exchanges.pop(number, None)
+        if exchange is not None and exchange.call is not None:
+            exchange.call.waiting.discard(exchange)
+        return exchange
+
+    def poll(self) -> None:
+        """Reads frames that have arrived, for code that may be blocking the loop."""
+        if time.monotonic() - self._last_poll >= _POLL_INTERVAL:
+            self._receive_and_schedule()
+
+    def _receive_and_schedule(self) -> None:
+        if self._receive():
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                self._loop.call_soon_threadsafe(self._process)
+
+    def _on_readable(self) -> None:
+        self._receive()
+        self._process()
+
+    def _receive(self) -> bool:
+        received = False
+        self._last_poll = time.monotonic()
+        for name, body, payload in self.frames.receive():
+            received = True
+            if name == "start":
+                call = self.calls[body["call"]] = CallProxy(self, body["call"], body["lm"])
+                self._starts.append((call, body, payload))
+            elif name == "adopted":
+                self._adopted[body["lm"]] = body["error"], body["keyed"]
+            elif name == "event":
+                self._take_event(body["exchange"], _event(body, payload))
+            else:
+                if name == "cancel" and (call := self.calls.get(body["call"])) is not None:
+                    call.end()
+                self._controls.append((name, body))
+        return received
+
+    def _take_event(self, number: int, event: tuple[Any, ...]) -> None:
+        exchange = self._exchanges.get(number)
+        if exchange is None:
+            return
+        if exchange.deliver is None:
+            exchange.events.put(event)
+            if event[0] in _LAST:
+                self.forget(number)
+        else:
+            self._events.append((number, event))
+
+    def _process(self) -> None:
+        while self._controls:
+            name, body = self._controls.popleft()
+            if name == "cancel":
+                self._runner.cancel(body["call"])
+            elif name == "load":
+                self._load(body["load"], body["spec"])
+            elif name == "unload":
+                self._runner.unload(body["target"])
+            elif name == "stop":
+                self._runner.stop(body["grace"])
+        if not (self._events or self._starts):
+            return
+        for _ in range(self._start_limit.current()):
+            # Calls that have begun go first.
+            if self._events:
+                self._deliver(*self._events.popleft())
+            elif self._starts:
+                self._start(*self._starts.popleft())
+            else:
+                return
+        if self._events or self._starts:
+            self._start_limit.defer()
+            self._loop.call_soon(self._process)
+
+    def _deliver(self, number: int, event: tuple[Any, ...]) -> None:
+        exchange = self._exchanges.get(number)
+        # A cancelled call gets no event before its signal.
+        if exchange is not None and not (exchange.call is not None and exchange.call.over):
+            if event[0] in _LAST:
+                self.forget(number)
+            exchange.deliver(event)
+
+    def _load(self, number: int, spec: dict[str, Any]) -> None:
+        try:
+            loaded = self._runner.load(spec)
+        except BaseException as error:  # an import may raise any, SystemExit included
+            self.frames.send("not_loaded", {"load": number, "fault": faults.describe(error)})
+        else:
+            self.frames.send("loaded", {"load": number, "target": loaded["id"]}, to_json(loaded))
+
+    def _start(self, call: CallProxy, body: dict[str, Any], inputs: bytes) -> None:
+        if call.over:
+            call.settled(None)
+            call.failed(faults.CANCELLED)
+            return
+        try:
+            arguments = (body["target"], json.loads(inputs), body["remaining"])
+            self._runner.start(call.sequence, call, *arguments)
+        except Exception as error:
+            call.settled(None)
+            call.failed(faults.describe(error))
+
+
+def _event(body: dict[str, Any], payload: bytes) -> tuple[Any, ...]:
+    what = body["what"]
+    if what == "chunk":
+        return (what, payload)
+    if what == "failed":
+        return (what, body["kind"], body["message"])
+    if what == "end":
+        return (what,)
+    if what == "value":
+        return (what, json.loads(payload))
+    head = (what, body["status"], [(name, value) for name, value in body["headers"]])
+    return (*head, payload) if what == "full" else head

@@ -1,0 +1,83 @@
+"""The `dspy.Tool`s of a load request, each of which calls a Rust function.
+
+The host's side of one call of a tool is
+
+    host.call_tool(tool_id, call, arguments, deliver)
+
+which returns an exchange (see exchange.py), or None if the call may not make any. Its one event is
+`("value", value)`, `("failed", kind, message)` or `("cancelled",)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import dspy
+
+from tower_dspy.call_state import CallState
+from tower_dspy.exchange import AsyncExchange, SyncExchange
+from tower_dspy.tools import ToolError
+
+
+def build_tools(host: Any, specs: Any) -> dict[str, dspy.Tool]:
+    """The tools of a load request, by name."""
+    built = {}
+    for spec in specs:
+        arguments = {name: dict(schema) for name, schema in spec["arguments"].items()}
+        for name in arguments.keys() - spec["required"]:
+            # To DSPy an argument with a default is not required.
+            arguments[name].setdefault("default", None)
+        tool = dspy.Tool(
+            _ToolFunction(host, spec["id"]),
+            name=spec["name"],
+            desc=spec["description"],
+            args=arguments,
+            arg_types={},
+        )
+        # The function takes any keyword; the tool takes the named arguments alone.
+        tool.has_kwargs = False
+        built[spec["name"]] = tool
+    return built
+
+
+class _ToolFunction:
+    """The function of a tool: async code awaits what it returns, sync code gets the value."""
+
+    def __init__(self, host: Any, tool_id: int) -> None:
+        self._host = host
+        self._id = tool_id
+
+    def __deepcopy__(self, _: dict[int, Any]) -> _ToolFunction:
+        return self
+
+    def __call__(self, **arguments: Any) -> Any:
+        request = _ToolRequest(self._host, self._id, arguments)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return SyncExchange(request).first()[1]
+        return _async_value(request)
+
+
+async def _async_value(request: _ToolRequest) -> Any:
+    return (await AsyncExchange(request).first())[1]
+
+
+class _ToolRequest:
+    """The call of a tool, as the request of an exchange."""
+
+    refused = "the call was cancelled: it calls no tool any more"
+    interrupted = "the call was cancelled while it waited for a tool"
+
+    def __init__(self, host: Any, tool_id: int, arguments: dict[str, Any]) -> None:
+        self._host = host
+        self._id = tool_id
+        self._arguments = arguments
+
+    def open(self, state: CallState | None, deliver: Any) -> Any:
+        call = None if state is None else state.call
+        return self._host.call_tool(self._id, call, self._arguments, deliver)
+
+    def failure(self, _: str, message: str) -> Exception:
+        return ToolError(message)

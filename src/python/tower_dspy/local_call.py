@@ -1,0 +1,84 @@
+"""A call without a host, for development: in a notebook, a test or a script."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from tower_dspy.call_state import CURRENT_CALL, CallState
+from tower_dspy.payload import to_json
+
+
+class LocalCall:
+    """The caller's side of a local call.
+
+    Attributes:
+        partial: The fields of the last `partial()` of the program; None before it.
+    """
+
+    def __init__(self) -> None:
+        self.partial: dict[str, Any] | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Makes `cancelled()` true. Unlike a host, it does not stop the program's code."""
+        self._cancelled = True
+
+
+@contextlib.contextmanager
+def local(
+    timeout: float | None = None, tools: Iterable[Callable[..., Any]] = ()
+) -> Iterator[LocalCall]:
+    """Runs the code of the block as a call that a host would serve.
+
+    Args:
+        timeout: Seconds that `remaining()` counts down from. The call is over when they have
+            passed, but nothing stops the code.
+        tools: What `tools()` offers: `dspy.Tool`s, or functions to make some of.
+    """
+    call = LocalCall()
+    side = _LocalHostCall(call)
+    state = side.state = CallState(0, side, timeout)
+    token = CURRENT_CALL.set(state)
+    try:
+        with _dspy_settings(state, list(tools)):
+            yield call
+    finally:
+        state.closed = True
+        CURRENT_CALL.reset(token)
+
+
+def _dspy_settings(state: CallState, tools: list[Callable[..., Any]]) -> Any:
+    """The settings by which DSPy carries the call into its threads."""
+    try:
+        import dspy
+    except ImportError:
+        if tools:
+            raise
+        return contextlib.nullcontext()
+    made = [tool if isinstance(tool, dspy.Tool) else dspy.Tool(tool) for tool in tools]
+    offered = {tool.name: tool for tool in made}
+    return dspy.context(tower_dspy_call=state, tower_dspy_tools=offered)
+
+
+class _LocalHostCall:
+    """The host's side of a local call."""
+
+    state: CallState
+
+    def __init__(self, call: LocalCall) -> None:
+        self._call = call
+
+    def is_over(self) -> bool:
+        deadline = self.state.deadline
+        return self._call._cancelled or (deadline is not None and time.monotonic() >= deadline)
+
+    def partial(self, fields: dict[str, Any]) -> bool:
+        data = json.loads(to_json(fields))
+        if self.state.is_over():
+            return False
+        self._call.partial = data
+        return True

@@ -1,0 +1,143 @@
+"""Threads that a program starts itself, as children of its call.
+
+A call is settled when all its threads have ended, and stops them: those of anyio (such as
+`dspy.asyncify`), of thread pools (such as `dspy.Parallel`), and the program's own. The functions
+that start them are wrapped. Not part of a call are threads that start outside a call, and
+
+- daemon threads: their author says that nothing needs to wait for them;
+- threads that run a library's code, such as those of a pool, which outlive the work that they were
+  made for. Their work is part of the call instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import sysconfig
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from tower_dspy.call_state import CURRENT_CALL, Cancelled, current_call
+from tower_dspy.executor import CallExecutor, CallThread, thread_name
+from tower_dspy.interrupt import InterruptibleRun, shielded
+
+_log = logging.getLogger("tower_dspy.startup")
+
+_PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
+_LIBRARIES = (*map(sysconfig.get_path, _PATHS), "<frozen", "<tower-dspy>")
+
+
+def install(loop: asyncio.AbstractEventLoop) -> None:
+    """Wraps the functions that start threads, for the calls of `loop`."""
+    _wrap_pools(loop)
+    _wrap_threads(loop)
+    try:
+        from anyio import to_thread
+
+        run_sync = to_thread.run_sync
+    except (ImportError, AttributeError):
+        _log.warning("this anyio lacks to_thread.run_sync: its threads are not seen")
+    else:
+        to_thread.run_sync = _wrap_anyio(loop, run_sync)
+
+
+class _ChildWork:
+    """A function on a thread, with the child of the call that stands for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, function: Any, name: str) -> None:
+        self.begun = False
+        self.child = CallThread(name, loop, run := InterruptibleRun(function))
+        self._run = run
+
+    def execute(self) -> Any:
+        self.begun = True
+        try:
+            self._run.execute()
+        finally:
+            self.child.end()
+        if self._run.error is not None:
+            raise self._run.error
+        return self._run.value
+
+    def cancel_unless_begun(self) -> None:
+        if not self.begun:
+            self._run.cancelled = True
+            self.child.end()
+
+
+def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
+    submit = ThreadPoolExecutor.submit
+
+    @functools.wraps(submit)
+    def as_child(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
+        state = current_call()
+        if state is None or isinstance(self, CallExecutor):
+            return submit(self, fn, *args, **kwargs)
+        work = _ChildWork(loop, functools.partial(fn, *args, **kwargs), thread_name(fn))
+        future = submit(self, work.execute)
+        # Also where it is cancelled, or its pool is shut down, before it began.
+        future.add_done_callback(lambda _: work.cancel_unless_begun())
+        state.add_child(work.child)
+        return future
+
+    ThreadPoolExecutor.submit = as_child
+
+
+def _wrap_threads(loop: asyncio.AbstractEventLoop) -> None:
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def as_child(self: threading.Thread) -> None:
+        state = current_call()
+        if state is None or self.daemon or not _is_own(self):
+            return shielded(start, self)
+        work = _ChildWork(loop, self.run, f"thread `{self.name}`")
+
+        def run() -> None:
+            CURRENT_CALL.set(state)
+            del self.run  # it refers to the thread, which would be left to the collector
+            # Not reported as an error, like the cancellation of a task.
+            with contextlib.suppress(Cancelled):
+                work.execute()
+
+        self.run = run
+        state.add_child(work.child)
+        try:
+            shielded(start, self)
+        except BaseException:
+            work.cancel_unless_begun()
+            raise
+        return None
+
+    threading.Thread.start = as_child
+
+
+def _is_own(thread: threading.Thread) -> bool:
+    """Whether a thread runs a program's own code."""
+    function: Any = getattr(thread, "_target", None) or type(thread).run
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return code is None or not code.co_filename.startswith(_LIBRARIES)
+
+
+def _wrap_anyio(
+    loop: asyncio.AbstractEventLoop, run_sync: Callable[..., Any]
+) -> Callable[..., Any]:
+    @functools.wraps(run_sync)
+    async def as_child(func: Any, *args: Any, **options: Any) -> Any:
+        state = current_call()
+        if state is None:
+            return await run_sync(func, *args, **options)
+        work = _ChildWork(loop, functools.partial(func, *args), thread_name(func))
+        state.add_child(work.child)
+        try:
+            return await run_sync(work.execute, **options)
+        finally:
+            work.cancel_unless_begun()
+
+    return as_child

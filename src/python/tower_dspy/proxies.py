@@ -1,0 +1,105 @@
+"""A worker's proxies of the calls and exchanges that its host keeps. Each method sends a frame.
+
+The end of a call is noticed on any thread that asks for it: the loop may be blocked by the very
+call that is to stop.
+"""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+from tower_dspy import faults
+from tower_dspy.payload import to_json
+
+
+class CallProxy:
+    """The host's side of one call, see runner.py."""
+
+    def __init__(self, host: Any, sequence: int, lm: str | None) -> None:
+        self._host = host
+        self.sequence = sequence
+        self._lm = lm
+        # The host ended the call, or it has its outcome.
+        self.over = False
+        # The exchanges that its threads wait for.
+        self.waiting: set[ExchangeProxy] = set()
+
+    def done(self, value: Any) -> None:
+        self._outcome("done", value)
+
+    def finished(self, value: Any) -> None:
+        self._outcome("finished", value)
+        self._host.calls.pop(self.sequence, None)
+
+    def failed(self, fault: dict[str, Any]) -> None:
+        self.end()
+        self._host.send_soon("failed", {"call": self.sequence, "fault": fault})
+
+    def settled(self, strays: list[str] | None) -> None:
+        self._host.calls.pop(self.sequence, None)
+        self._host.send_soon("settled", {"call": self.sequence, "strays": strays})
+
+    def abandon(self) -> None:
+        self.end()
+        self._host.frames.send("abandoned", {"call": self.sequence})
+
+    def cancel(self) -> None:
+        if not self.over:
+            self.end()
+            self._host.frames.send("cancelled", {"call": self.sequence})
+
+    def is_over(self) -> bool:
+        if not self.over:
+            self._host.poll()
+        return self.over
+
+    def partial(self, fields: dict[str, Any]) -> bool:
+        payload = to_json(fields)
+        if self.is_over():
+            return False
+        self._host.frames.send("partial", {"call": self.sequence}, payload)
+        return True
+
+    def stepped(self, exchange: int | None, counts: tuple[int, int, int] | None) -> None:
+        body = {"call": self.sequence, "exchange": exchange, "counts": counts}
+        self._host.send_soon("stepped", body)
+
+    def bypassed(self, lm: str) -> None:
+        self._host.frames.send("bypassed", {"call": self.sequence, "lm": lm})
+
+    def lm(self) -> str | None:
+        return self._lm
+
+    def end(self) -> None:
+        """Ends the call on this side: threads that wait for an exchange are woken."""
+        self.over = True
+        for exchange in tuple(self.waiting):
+            exchange.events.put(("cancelled",))
+
+    def _outcome(self, name: str, value: Any) -> None:
+        self.end()
+        try:
+            self._host.send_soon(name, {"call": self.sequence}, to_json(value))
+        except Exception as error:
+            if name == "finished":
+                self.settled(None)
+            self.failed(faults.describe(error))
+
+
+class ExchangeProxy:
+    """The host's side of one exchange, see exchange.py."""
+
+    def __init__(self, host: Any, number: int, call: CallProxy | None, deliver: Any) -> None:
+        self._host = host
+        self.number = number
+        self.call = call
+        self.deliver = deliver
+        self.events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+
+    def wait(self) -> tuple[Any, ...]:
+        return self.events.get()
+
+    def abort(self) -> None:
+        if self._host.forget(self.number) is not None:
+            self._host.frames.send("abort", {"exchange": self.number})
