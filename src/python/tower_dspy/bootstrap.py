@@ -1,4 +1,25 @@
-"""The importer of this package from the sources in the Rust binary."""
+"""The importer of this package from the sources in the Rust binary.
+
+The floors of the package, from the top down. A module imports from lower floors alone:
+
+    worker_main
+    zygote
+    worker
+    host_proxy, startup, watchdog
+    __init__, patches, runner
+    loop, program, warmup
+    host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads
+    exchange, executor
+    checkpoint, patches.imports, pool
+    api, compat, interrupt, local_call, patches.history, patches.litellm, proxies, schema
+    call_state, frames, host_lms, json_types, jsonable, payload
+    patches.memoize, patches.parallel, patches.to_thread
+    child_processes, faults, fork_guard, lm_call, process_limits, start_limit, tools, utf8
+    bootstrap, patches.configure, patches.replace, patches.signals, patches.type_serializer
+
+An import inside a function is of a library that may not be installed or not be imported yet, or of
+a module that imports one.
+"""
 
 from __future__ import annotations
 

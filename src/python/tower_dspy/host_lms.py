@@ -223,6 +223,7 @@ def _prepare(lm: dspy.LM) -> None:
     """Imports what the first call of an LM needs; rejects an unknown provider."""
     if select_backend(lm).native:
         return
+    # Here, as it needs litellm, which few programs do.
     from dspy.clients._litellm import get_litellm
 
     litellm = get_litellm(feature="dspy.LM")

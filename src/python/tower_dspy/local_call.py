@@ -54,7 +54,7 @@ def local(
 def _dspy_settings(state: CallState, tools: list[Callable[..., Any]]) -> Any:
     """The settings by which DSPy carries the call into its threads."""
     try:
-        import dspy
+        import dspy  # not installed everywhere
     except ImportError:
         if tools:
             raise

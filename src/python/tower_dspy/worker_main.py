@@ -42,7 +42,7 @@ def main() -> None:
     name = "<tower-dspy>/tower_dspy/bootstrap.py"
     exec(compile(hello["bootstrap"], name, "exec"), bootstrap.__dict__)
     bootstrap.install(hello["modules"])
-    # They exist from here on.
+    # Here, as the bootstrap makes them importable.
     from tower_dspy import worker, zygote
 
     process = zygote if hello["zygote"] else worker

@@ -174,7 +174,7 @@ def _adds_roots(context: ssl.SSLContext) -> bool:
 
 @functools.cache
 def _usual_roots() -> set[bytes]:
-    import httpx
+    import httpx  # imported by now, as one of its transports exists
 
     contexts = (ssl.create_default_context(), httpx.create_ssl_context())
     return {root for context in contexts for root in context.get_ca_certs(binary_form=True)}

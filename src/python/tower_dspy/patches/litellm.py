@@ -38,6 +38,7 @@ def _replace(litellm: ModuleType) -> None:
 
 
 def _move_logging_outside_calls() -> None:
+    # Here, as litellm is imported by now.
     from litellm import _logging
     from litellm.litellm_core_utils.logging_worker import LoggingWorker
     from litellm.litellm_core_utils.thread_pool_executor import executor

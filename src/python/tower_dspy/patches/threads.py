@@ -36,6 +36,7 @@ def install(loop: asyncio.AbstractEventLoop) -> None:
     _wrap_pools(loop)
     _wrap_threads(loop)
     try:
+        # Here, as a program may run without it.
         from anyio import to_thread
 
         run_sync = to_thread.run_sync
