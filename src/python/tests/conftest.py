@@ -1,4 +1,4 @@
-"""The runner on the test's loop, with a host that writes down what it is told."""
+"""Fakes of the host, and a runner on the test's loop."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class FakeCall:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
-        # Rust cancelled it, and Python has not heard of that yet.
-        self.given_up = False
+        # The host cancelled the call, and Python does not know yet.
+        self.cancelled_by_host = False
 
     def done(self, value: Any) -> None:
         self._tell("done", value)
@@ -54,7 +54,7 @@ class FakeCall:
         return None
 
     def is_over(self) -> bool:
-        return self.given_up or bool(self.named(*OUTCOMES))
+        return self.cancelled_by_host or bool(self.named(*OUTCOMES))
 
     def partial(self, fields: dict[str, Any]) -> bool:
         if not self.is_over():
@@ -68,7 +68,7 @@ class FakeCall:
         self._tell("bypassed", lm)
 
     def named(self, *names: str) -> list[Any]:
-        """What came with the events of these names."""
+        """The values of the events of these names."""
         return [what for name, what in self.events if name in names]
 
     @property
@@ -83,7 +83,7 @@ class FakeCall:
                 await asyncio.sleep(0)
 
     async def ended(self) -> None:
-        """Waits for the end, and lets whatever else might happen happen."""
+        """Waits for the end and some turns more; asserts that there is one end and one outcome."""
         await self.until(*ENDS)
         for _ in range(5):
             await asyncio.sleep(0)
@@ -95,7 +95,7 @@ class FakeCall:
 
 
 class FakeHttpHost:
-    """The host's side of HTTP requests: notes them, and answers each with the same events."""
+    """The host's side of HTTP requests: records them, and answers each with the same events."""
 
     def __init__(self, *events: tuple[Any, ...]) -> None:
         self.events = events
@@ -154,7 +154,7 @@ def patched() -> None:
 
 @pytest.fixture
 def http() -> FakeHttpHost:
-    """Where requests go; each is answered with `yes` in the field `answer`."""
+    """The host of HTTP requests; it answers each with `yes` in the field `answer`."""
     host = FakeHttpHost()
     host.answer(chat("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"))
     exchange.connect(host)
@@ -177,8 +177,8 @@ class FakeHost:
         self.replaced = 0
         self.is_stopped = False
         self.pulses = 0
-        # What the loop was seen at: frames, program, call.
-        self.sights: list[tuple[list[str], str | None, FakeCall | None]] = []
+        # The reports of a blocked loop: frames, program, call.
+        self.reports: list[tuple[list[str], str | None, FakeCall | None]] = []
 
     def beat(self) -> None:
         self.beats += 1
@@ -187,7 +187,7 @@ class FakeHost:
         self.pulses += 1
 
     def blocked(self, frames: list[str], program: str | None, call: FakeCall | None) -> None:
-        self.sights.append((frames, program, call))
+        self.reports.append((frames, program, call))
 
     def gave_up(self, replaced: bool) -> None:
         self.abandoned += 1
@@ -201,7 +201,7 @@ class FakeHost:
 
 
 class RunnerHarness:
-    """A runner at work."""
+    """A runner with a fake host."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.set_task_factory(_child_task)
@@ -214,24 +214,24 @@ class RunnerHarness:
 
     def function(self, target: str) -> int:
         """Loads a function; returns the id to start it by."""
-        return self._apart(self.runner.load, {"target": target, "function": True})["id"]
+        return self._in_copied_context(self.runner.load, {"target": target, "function": True})["id"]
 
     def program(self, target: str) -> int:
         """Loads a program that needs no LM; returns the id to start it by."""
-        return self._apart(self.runner.load, {"target": target})["id"]
+        return self._in_copied_context(self.runner.load, {"target": target})["id"]
 
     def start(self, target: int, remaining: float | None = None, **inputs: Any) -> FakeCall:
         self._started += 1
         call = FakeCall()
-        self._apart(self.runner.start, self._started, call, target, inputs, remaining)
+        self._in_copied_context(self.runner.start, self._started, call, target, inputs, remaining)
         return call
 
     def cancel_last(self) -> None:
-        self._apart(self.runner.cancel, self._started)
+        self._in_copied_context(self.runner.cancel, self._started)
 
     @staticmethod
-    def _apart(function: Any, *args: Any) -> Any:
-        # As the host does: the state that a start leaves behind is not the test's.
+    def _in_copied_context(function: Any, *args: Any) -> Any:
+        # A start sets the context variable of the call.
         return contextvars.copy_context().run(function, *args)
 
 

@@ -94,7 +94,7 @@ async def test_a_partial_answer_has_types_of_dspy_and_numbers_of_numpy_as_plain_
     assert partial == {"answer": [as_data], "picture": as_data, "scores": [0.5, 1.0]}
 
 
-async def test_a_number_that_json_does_not_have_is_named_by_its_place(call):
+async def test_the_error_of_a_nonfinite_number_names_its_path(call):
     with pytest.raises(ValueError, match=r"nan, at `scores\.1`"):
         tower_dspy.partial(scores=[1.0, float("nan")])
     assert call.events == []
@@ -114,8 +114,8 @@ async def test_a_type_that_pydantic_does_not_know_takes_any_value(call):
     assert tower_dspy.partial(opaque="anything") is True
 
 
-async def test_a_partial_answer_that_nobody_waits_for_goes_nowhere(call):
-    call.given_up = True
+async def test_a_partial_answer_of_a_call_that_is_over_is_dropped(call):
+    call.cancelled_by_host = True
     assert tower_dspy.partial(answer="late") is False
     assert tower_dspy.cancelled() is True
 
@@ -133,7 +133,7 @@ async def test_a_thread_that_keeps_dspys_settings_alone_is_part_of_the_call(call
     assert call.named("partial") == [{"answer": "from a thread"}]
 
 
-async def test_what_is_left_is_never_below_zero():
+async def test_remaining_is_never_below_zero():
     state = CallState(1, None, -5.0)
     token = CURRENT_CALL.set(state)
     try:
@@ -144,7 +144,7 @@ async def test_what_is_left_is_never_below_zero():
         CURRENT_CALL.reset(token)
 
 
-async def test_what_is_made_after_the_end_is_cancelled_at_birth():
+async def test_a_task_that_starts_after_the_call_is_cancelled_at_once():
     state = CallState(1, None, None)
     state.closed = True
     ran = []

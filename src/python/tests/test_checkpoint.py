@@ -47,7 +47,7 @@ def test_a_module_of_a_call_that_is_over_raises():
     program = Careless()
 
     def give_up() -> None:
-        call.given_up = program.steps == 3
+        call.cancelled_by_host = program.steps == 3
 
     with settings(CallState(1, call, None)), pytest.raises(Cancelled):
         program(times=10, then=give_up)
@@ -60,7 +60,7 @@ def test_a_tool_of_a_call_that_is_over_raises():
     tool = dspy.Tool(lambda: used.append(True), name="tool", desc="", args={})
     with settings(CallState(1, call, None)):
         tool()
-        call.given_up = True
+        call.cancelled_by_host = True
         with pytest.raises(Cancelled):
             tool()
     assert used == [True]

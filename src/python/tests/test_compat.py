@@ -12,12 +12,12 @@ from tower_dspy import compat, warmup
 from tower_dspy.patches import to_thread
 
 
-def test_this_dspy_has_all_that_is_needed():
+def test_this_dspy_is_compatible():
     assert compat.check(dspy.__version__) == []
 
 
 @pytest.mark.parametrize(("module", "names"), compat._REQUIRED, ids=lambda value: str(value)[:40])
-def test_a_dspy_that_lacks_a_name_is_refused_by_that_name(monkeypatch, module, names):
+def test_the_error_of_an_incompatible_dspy_names_what_it_lacks(monkeypatch, module, names):
     gone = f"{names[0]}Gone"
     monkeypatch.setattr(compat, "_REQUIRED", ((module, (*names, gone)), ("dspy.gone", ("Any",))))
     with pytest.raises(

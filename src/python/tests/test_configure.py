@@ -9,7 +9,7 @@ from tower_dspy.patches import configure
 pytestmark = pytest.mark.usefixtures("dspy_settings")
 
 
-def test_what_a_block_configures_is_captured_and_undone():
+def test_the_configuration_of_a_block_is_captured_and_undone():
     with configure.captured() as changed:
         dspy.configure(flavour="x", num_threads=3)
         assert dspy.settings.flavour == "x"
@@ -36,7 +36,7 @@ def test_configure_is_refused_outside_a_block_and_works_in_the_next():
 
 
 @pytest.mark.asyncio
-async def test_each_program_runs_in_what_its_module_configured():
+async def test_each_program_runs_with_the_configuration_of_its_module():
     first = program.load(None, {"target": "configures_a:settings"})
     other = program.load(None, {"target": "configures_b:settings"})
     # Imported before, so its code does not run again.

@@ -59,7 +59,7 @@ async def test_dspys_functions_run_inline_and_a_users_on_threads(use):
     assert await asyncio.get_running_loop().run_in_executor(None, here) != here()
 
 
-async def test_a_hop_that_raises_raises_where_it_is_awaited(use):
+async def test_an_inline_function_raises_where_it_is_awaited(use):
     def fails() -> None:
         raise LookupError("no")
 
@@ -68,7 +68,7 @@ async def test_a_hop_that_raises_raises_where_it_is_awaited(use):
         await asyncio.to_thread(fails)
 
 
-async def test_what_a_hop_sets_in_its_context_stays_there(use):
+async def test_context_variables_of_an_inline_function_do_not_leak(use):
     variable = contextvars.ContextVar("variable", default=0)
     use(variable.set)
     await asyncio.to_thread(variable.set, 1)

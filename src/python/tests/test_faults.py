@@ -39,11 +39,11 @@ def test_a_class_of_a_module_is_named_with_it():
     assert caught(raises.NoAnswer())["type"] == "raises.NoAnswer"
 
 
-def test_a_message_that_cannot_be_read_is_replaced():
+def test_a_message_that_cannot_be_formatted_is_replaced():
     assert "ValueError" in caught(raises.Mute())["message"]
 
 
-def test_our_own_failures_carry_their_fields():
+def test_a_host_error_has_its_fields():
     fault = describe(HostError("invalid_input", "wrong", "question", "str"))
     assert (fault["kind"], fault["field"], fault["expected"]) == (
         "invalid_input",
@@ -52,7 +52,7 @@ def test_our_own_failures_carry_their_fields():
     )
 
 
-def test_a_cancellation_is_one():
+def test_a_cancelled_error_is_described_as_a_cancellation():
     assert describe(asyncio.CancelledError())["kind"] == "cancelled"
 
 
@@ -63,18 +63,18 @@ def lm_error(**fields) -> LMError:
     return error
 
 
-def test_an_lms_failure_tells_its_status_and_when_to_come_again():
+def test_an_lm_failure_has_its_status_and_its_retry_after():
     fault = describe(lm_error(status=429, retry_after=7))
     assert (fault["kind"], fault["status"], fault["retry_after"]) == ("lm", 429, 7.0)
 
 
 @pytest.mark.parametrize("after", [None, -1, 123306252, float("nan"), "soon"])
-def test_advice_that_makes_no_sense_is_left_out(after):
+def test_an_invalid_retry_after_is_dropped(after):
     assert describe(lm_error(status=429, retry_after=after))["retry_after"] is None
 
 
 @pytest.mark.parametrize("status", [None, 0, 7000, "429"])
-def test_a_status_that_is_none_is_left_out(status):
+def test_an_invalid_status_is_dropped(status):
     assert describe(lm_error(status=status))["status"] is None
 
 
@@ -109,7 +109,7 @@ def test_an_lms_failure_is_found_in_groups_and_causes(
     assert (fault["type"], fault["message"]) == (type(error).__qualname__, str(error))
 
 
-def test_what_is_not_the_lms_alone_is_the_programs() -> None:
+def test_a_failure_with_causes_beside_an_lms_is_the_programs() -> None:
     own = ExceptionGroup("mixed", [BUSY, ValueError("a bug")])
     beside = KeyError("a bug")
     beside.__context__ = BUSY
@@ -138,7 +138,7 @@ def test_what_is_not_the_lms_alone_is_the_programs() -> None:
         (LMServerError("busy", provider_code="overloaded"), None, False),
     ],
 )
-def test_what_is_not_worth_another_try_is_rejected(
+def test_failures_that_a_retry_repeats_are_rejected(
     error: LMError, status: int | None, rejected: bool
 ) -> None:
     fault = describe(error)

@@ -24,7 +24,7 @@ def ends() -> Iterator[tuple[Frames, socket.socket]]:
     frames.close()
 
 
-def test_what_one_sends_the_other_receives(ends: tuple[Frames, socket.socket]) -> None:
+def test_frames_arrive_as_they_were_sent(ends: tuple[Frames, socket.socket]) -> None:
     frames, theirs = ends
     other = Frames(theirs)
     frames.send("beat")
@@ -33,7 +33,7 @@ def test_what_one_sends_the_other_receives(ends: tuple[Frames, socket.socket]) -
     assert list(other.receive()) == []
 
 
-def test_what_a_host_would_not_read_is_not_sent(ends: tuple[Frames, socket.socket]) -> None:
+def test_a_frame_that_is_too_long_is_not_sent(ends: tuple[Frames, socket.socket]) -> None:
     frames, theirs = ends
     for send in (frames.send, frames.hold):
         with pytest.raises(ValueError, match="at most 83886080 go"):
@@ -42,7 +42,7 @@ def test_what_a_host_would_not_read_is_not_sent(ends: tuple[Frames, socket.socke
     assert list(Frames(theirs).receive()) == [("beat", None, b"")]
 
 
-def test_what_is_held_goes_before_the_next_frame(ends: tuple[Frames, socket.socket]) -> None:
+def test_queued_frames_go_before_the_next_one(ends: tuple[Frames, socket.socket]) -> None:
     frames, theirs = ends
     other = Frames(theirs)
     frames.hold("stepped", {"call": 1})
@@ -83,7 +83,7 @@ def test_a_long_frame_waits_for_its_reader(ends: tuple[Frames, socket.socket]) -
     assert received == [tail]
 
 
-def test_a_closed_end_says_and_hears_nothing() -> None:
+def test_a_closed_socket_sends_and_receives_nothing() -> None:
     ours, theirs = socket.socketpair()
     frames = Frames(ours)
     frames.close()

@@ -41,7 +41,7 @@ def taken(call: FakeCall, lm: dspy.LM, qa: dspy.Predict) -> dspy.LM:
     return taken
 
 
-def test_a_call_sees_what_it_asked_and_no_other_does(lm: dspy.LM, qa: dspy.Predict):
+def test_a_call_sees_its_own_history_alone(lm: dspy.LM, qa: dspy.Predict):
     for question in ("first", "second"):
         token = CURRENT_CALL.set(CallState(1, FakeCall(), None))
         with dspy.context(lm=lm):
@@ -56,7 +56,7 @@ def test_a_call_sees_what_it_asked_and_no_other_does(lm: dspy.LM, qa: dspy.Predi
     assert lm.history == qa.history == []
 
 
-def test_it_is_bounded_and_off_where_the_program_says_so(
+def test_the_history_is_bounded_and_can_be_disabled(
     http: FakeHttpHost, call: FakeCall, lm: dspy.LM, qa: dspy.Predict, monkeypatch
 ):
     monkeypatch.setattr(history, "_MOST", 3)
@@ -73,7 +73,7 @@ def test_it_is_bounded_and_off_where_the_program_says_so(
     assert len(lm.history) == 1
 
 
-def test_a_program_may_keep_what_it_likes_under_that_name(call: FakeCall, lm: dspy.LM):
+def test_a_module_may_have_a_history_of_its_own(call: FakeCall, lm: dspy.LM):
     class Chat(dspy.Module):
         def __init__(self):
             super().__init__()
@@ -93,15 +93,13 @@ def test_a_copy_begins_with_an_empty_history(call: FakeCall, lm: dspy.LM, qa: ds
     assert qa.deepcopy().history == []
 
 
-def test_a_copy_of_an_lm_does_not_have_what_the_program_keeps_as_its_history(
-    call: FakeCall, lm: dspy.LM
-):
+def test_a_copy_of_an_lm_does_not_have_a_history_that_the_program_set(call: FakeCall, lm: dspy.LM):
     lm.history = [{"prompt": "kept"}]
     assert lm.copy().history == []
     assert lm.history == [{"prompt": "kept"}]
 
 
-def test_a_client_that_is_no_lm_has_its_own_as_well(call: FakeCall, monkeypatch):
+def test_a_typesafe_client_has_a_history_as_well(call: FakeCall, monkeypatch):
     class Client:
         def __init__(self, **_):
             pass
@@ -143,7 +141,7 @@ def test_a_program_may_go_on_with_the_list_that_it_gave(call: FakeCall, qa: dspy
     assert qa.history == ["mine"]
 
 
-def test_an_emptied_history_of_an_lm_that_was_taken_over_is_that_of_the_one_in_its_place(
+def test_emptying_the_history_of_a_replaced_lm_empties_that_of_its_replacement(
     taken: dspy.LM, lm: dspy.LM, qa: dspy.Predict
 ):
     with dspy.context(lm=taken):
@@ -152,7 +150,7 @@ def test_an_emptied_history_of_an_lm_that_was_taken_over_is_that_of_the_one_in_i
     assert lm.history == []
 
 
-def test_an_lm_that_was_taken_over_shows_what_the_one_in_its_place_asked(
+def test_a_replaced_lm_shows_the_history_of_its_replacement(
     taken: dspy.LM, lm: dspy.LM, qa: dspy.Predict
 ):
     with dspy.context(lm=taken):

@@ -52,7 +52,7 @@ def test_dspy_keeps_its_own_engine_and_what_it_knows_of_the_model():
     ("model", "said"),
     [("", "model must be"), ("opnai/x", "did you mean `openai`"), ("OpenAI/x", "`openai`")],
 )
-def test_a_name_that_makes_no_lm_is_refused(model, said):
+def test_an_unknown_model_is_refused(model, said):
     with pytest.raises(HostError, match=said) as caught:
         host_lms.build_lm({**HOST, "model": model})
     assert caught.value.kind == "lm"
@@ -80,7 +80,7 @@ def test_without_an_lm_of_the_hosts_its_key_moves_to_the_host():
     assert connection(taken) == (placeholder(11), "http://own/v1")
 
 
-def test_it_keeps_its_key_where_only_dspy_knows_the_address():
+def test_an_lm_keeps_its_key_where_only_dspy_knows_the_address():
     taken = host_lms.take_over(FakeHost(keyed=False), own("cohere/command"), [], "it")
     assert connection(taken) == ("own-key", None)
     assert getattr(taken, HOST_ID) == 11
@@ -91,7 +91,7 @@ def test_it_keeps_its_key_where_only_dspy_knows_the_address():
     [own("anthropic/claude"), "openai/own", dspy.utils.DummyLM([])],
     ids=["another provider", "no LM", "another kind of LM"],
 )
-def test_one_that_cannot_be_taken_over_is_refused_with_its_owner(lm_of_its_own):
+def test_the_error_of_an_lm_that_cannot_be_taken_over_names_its_owner(lm_of_its_own):
     with pytest.raises(HostError, match="the predictor `x`") as caught:
         host_lms.take_over(FakeHost(), lm_of_its_own, [HOST], "the predictor `x`")
     assert caught.value.kind == "own_lm"
@@ -104,7 +104,7 @@ def test_one_that_cannot_be_taken_over_is_refused_with_its_owner(lm_of_its_own):
         ("http://host/v1", (placeholder(7), "http://host/v1")),
     ],
 )
-def test_one_with_an_address_does_not_go_to_the_providers_public_one(hosts_url, connected):
+def test_an_lm_with_an_address_does_not_go_to_the_public_one(hosts_url, connected):
     host = {**HOST, "base_url": hosts_url}
     taken = host_lms.take_over(FakeHost(), own(api_base="http://own/v1"), [host], "it")
     assert connection(taken) == connected
@@ -121,7 +121,7 @@ def test_a_function_that_makes_keys_stays_with_the_program():
     assert taken.kwargs["api_key"] is make
 
 
-def test_predictors_that_share_an_lm_share_the_one_in_its_place():
+def test_predictors_that_share_an_lm_share_its_replacement():
     host, program = FakeHost(), dspy.Module()
     program.first, program.second = dspy.Predict("a -> b"), dspy.Predict("b -> c")
     program.set_lm(its_own := own())
@@ -168,7 +168,7 @@ def test_copies_of_a_program_are_of_the_same_lm_and_states_leave_the_key_out():
     assert "TOWER-DSPY-KEY" not in str(program.dump_state())
 
 
-def test_an_lm_of_its_own_gets_the_key_of_the_lm_that_is_most_like_it():
+def test_a_programs_lm_gets_the_key_of_the_most_similar_lm():
     hosts = [
         HOST,
         {"id": 8, "model": "openai/own", "keyed": True},

@@ -55,7 +55,7 @@ def real_server():
     server.shutdown()
 
 
-async def test_what_dspy_gives_to_litellm_is_an_lm_call(http: FakeHttpHost, call: FakeCall):
+async def test_a_request_by_litellm_is_an_lm_call(http: FakeHttpHost, call: FakeCall):
     CURRENT_CALL.get().lms = (7,)
     its_lm = host_lms.build_lm(HOST)
     assert await ask(its_lm) == "yes"
@@ -70,9 +70,7 @@ async def test_what_dspy_gives_to_litellm_is_an_lm_call(http: FakeHttpHost, call
     assert call.named("bypassed") == []
 
 
-async def test_litellm_retries_nothing_and_its_logging_is_no_work_of_the_call(
-    http: FakeHttpHost, call: FakeCall
-):
+async def test_litellm_does_not_retry_and_logs_outside_the_call(http: FakeHttpHost, call: FakeCall):
     http.answer({"error": {"message": "busy"}}, status=503)
     its_lm = host_lms.build_lm(HOST)
     for _ in range(2):
@@ -100,7 +98,7 @@ async def test_an_sdks_call_is_an_lm_call_with_the_model_in_its_body(
     assert [route for route, _, _ in http.sent] == [([7, 8], "own-model")] * 2
 
 
-async def test_other_requests_are_carried_unless_the_program_keeps_them(
+async def test_other_requests_go_through_the_host_unless_the_load_says_otherwise(
     http: FakeHttpHost, call: FakeCall, real_server: str
 ):
     http.events = (("full", 200, [("x", "y")], b"carried"),)
@@ -120,7 +118,7 @@ async def test_other_requests_are_carried_unless_the_program_keeps_them(
         assert (await client.get(real_server)).text == "real"
 
 
-async def test_outside_a_call_dspys_lm_calls_alone_are_carried(
+async def test_outside_a_call_only_dspys_lm_calls_go_through_the_host(
     http: FakeHttpHost, real_server: str
 ):
     assert await ask(host_lms.build_lm(HOST)) == "yes"
@@ -132,7 +130,7 @@ async def test_outside_a_call_dspys_lm_calls_alone_are_carried(
     assert http.sent == []
 
 
-async def test_a_stream_comes_piece_by_piece_and_is_aborted_where_it_is_left(
+async def test_a_stream_comes_in_chunks_and_is_aborted_when_it_is_left(
     http: FakeHttpHost, call: FakeCall
 ):
     head = ("head", 200, [("content-type", "text/event-stream")])
@@ -221,7 +219,7 @@ async def test_a_call_that_is_over_sends_nothing(http: FakeHttpHost, call: FakeC
             await client.get("http://host/")
 
 
-async def test_a_certificate_authority_of_its_own_is_kept_but_for_lm_calls(
+async def test_requests_with_own_certificate_authorities_bypass_the_host_except_lm_calls(
     http: FakeHttpHost, call: FakeCall, real_server: str, tmp_path
 ):
     make = "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=own -out"
@@ -236,7 +234,7 @@ async def test_a_certificate_authority_of_its_own_is_kept_but_for_lm_calls(
     assert call.named("bypassed") == []
 
 
-async def test_connections_that_the_host_cannot_make_are_httpxs_and_told_of(
+async def test_connections_that_the_host_cannot_make_are_httpxs_and_reported(
     http: FakeHttpHost, call: FakeCall, real_server: str, caplog
 ):
     transport = httpx.HTTPTransport(local_address="127.0.0.1")
@@ -266,7 +264,7 @@ async def test_headers_of_answers_keep_their_bytes(http: FakeHttpHost, call: Fak
     assert answer.headers["x-name"] == "caf\u00e9"
 
 
-async def test_a_host_of_the_programs_choice_is_sent(http: FakeHttpHost, call: FakeCall):
+async def test_a_host_header_of_the_program_is_sent(http: FakeHttpHost, call: FakeCall):
     with httpx.Client() as client:
         client.get("http://host:81/", headers={"Host": "virtual"})
         client.get("http://host:81/")
@@ -274,9 +272,7 @@ async def test_a_host_of_the_programs_choice_is_sent(http: FakeHttpHost, call: F
     assert hosts == ["virtual", None]
 
 
-async def test_a_request_with_a_placeholder_is_the_lms_whatever_it_asks_for(
-    http: FakeHttpHost, call: FakeCall
-):
+async def test_any_request_with_a_placeholder_is_an_lm_request(http: FakeHttpHost, call: FakeCall):
     import openai
 
     CURRENT_CALL.get().lms = (7,)
@@ -299,7 +295,7 @@ async def test_a_request_with_a_placeholder_is_the_lms_whatever_it_asks_for(
     ]
 
 
-async def test_what_the_host_cannot_send_fails_as_a_request_does(
+async def test_a_request_that_the_host_cannot_send_fails_with_an_httpx_error(
     http: FakeHttpHost, call: FakeCall
 ):
     def refuse(*_):

@@ -154,7 +154,7 @@ def eager_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("eager_threads")
-def test_a_late_exception_never_hits_what_comes_next():
+def test_a_late_exception_never_hits_later_code():
     current: list[InterruptibleRun] = [InterruptibleRun(lambda: None)]
     leaked: list[BaseException] = []
     enough = threading.Event()

@@ -113,7 +113,7 @@ def test_values_of_numpy_become_plain_ones():
         (Page(picture=picture(), more=[math.nan]), "nan, at `answer.more.0`"),
     ],
 )
-def test_a_number_that_json_does_not_have_is_named_by_its_place(value, place):
+def test_the_error_of_a_nonfinite_number_names_its_path(value, place):
     for answer in ({"answer": value}, dspy.Prediction(first=1, answer=value)):
         with pytest.raises(ValueError, match=f"no number for {place}; use None instead"):
             to_json_data(answer)

@@ -35,13 +35,13 @@ def ask_sync(its_lm: dspy.BaseLM) -> dspy.Prediction:
         return dspy.Predict("question -> answer")(question="?")
 
 
-async def test_outside_a_call_nothing_is_told(http: FakeHttpHost):
+async def test_outside_a_call_nothing_is_reported(http: FakeHttpHost):
     assert (await ask(own())).answer == "yes"
     assert ask_sync(own()).answer == "yes"
     assert len(http.sent) == 2
 
 
-async def test_an_answer_is_a_step_with_the_tokens_that_dspy_read(
+async def test_an_answer_is_reported_with_the_tokens_that_dspy_read(
     http: FakeHttpHost, call: FakeCall
 ):
     for its_lm in (host_lms.build_lm(HOST), own()):
@@ -51,16 +51,14 @@ async def test_an_answer_is_a_step_with_the_tokens_that_dspy_read(
     assert call.events == [("stepped", (exchange, counts)) for exchange in (1, 2, 3, 4)]
 
 
-async def test_a_request_tells_its_lm_and_its_model(http: FakeHttpHost, call: FakeCall):
+async def test_a_request_has_its_lm_and_its_model(http: FakeHttpHost, call: FakeCall):
     await ask(host_lms.build_lm(HOST))
     ask_sync(own())
     routes = [route for route, _, _ in http.sent]
     assert routes == [([7], "openai/host"), ([], "openai/own")]
 
 
-async def test_an_lm_that_asks_nobody_through_the_host_is_told_of(
-    http: FakeHttpHost, call: FakeCall
-):
+async def test_an_lm_that_bypasses_the_host_is_reported(http: FakeHttpHost, call: FakeCall):
     await ask(DummyLM([{"answer": "yes"}]))
     ask_sync(DummyLM([{"answer": "yes"}]))
     assert call.named("bypassed") == ["DummyLM(dummy)"] * 2
@@ -83,7 +81,7 @@ class Passes(dspy.BaseLM):
         return litellm.ModelResponse(**chat(text))
 
 
-async def test_an_lm_that_asks_another_one_does_not_go_past_the_host(
+async def test_an_lm_that_calls_another_one_does_not_bypass_the_host(
     http: FakeHttpHost, call: FakeCall
 ):
     await ask(Passes(host_lms.build_lm(HOST)))
@@ -92,7 +90,7 @@ async def test_an_lm_that_asks_another_one_does_not_go_past_the_host(
     assert len(http.sent) == 2
 
 
-async def test_an_answer_of_the_cache_that_a_program_turned_on_did_not_come_past_the_host(
+async def test_an_answer_of_dspys_cache_does_not_bypass_the_host(
     http: FakeHttpHost, call: FakeCall, monkeypatch
 ):
     monkeypatch.setattr(dspy, "cache", dspy.cache)
@@ -157,11 +155,11 @@ async def test_dspy_retries_nothing(http: FakeHttpHost, call: FakeCall):
 
 
 @pytest.mark.parametrize("known_to_rust_alone", [True, False])
-async def test_in_a_call_that_is_over_no_lm_is_asked(
+async def test_a_call_that_is_over_makes_no_lm_call(
     http: FakeHttpHost, call: FakeCall, known_to_rust_alone: bool
 ):
     http.closed = known_to_rust_alone
-    call.given_up = not known_to_rust_alone
+    call.cancelled_by_host = not known_to_rust_alone
     with pytest.raises(Cancelled):
         ask_sync(own())
     with pytest.raises(asyncio.CancelledError):

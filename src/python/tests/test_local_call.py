@@ -42,7 +42,7 @@ def test_the_limit_counts_down_and_ends_the_call():
     assert tower_dspy.deadline() is None
 
 
-def test_a_program_uses_all_of_it():
+def test_a_program_uses_all_functions_of_the_package():
     with tower_dspy.local(timeout=10, tools=[search]) as call:
         answer = Drafts()(question="towers")
     assert call.partial == {"answer": "a page on towers"}
@@ -60,7 +60,7 @@ def test_the_call_reaches_the_threads_of_dspy():
 
 
 @pytest.mark.asyncio
-async def test_it_holds_in_tasks_and_each_call_has_its_own():
+async def test_tasks_belong_to_the_call_that_started_them():
     async def one(answer: str) -> str | None:
         with tower_dspy.local(timeout=10) as call:
             await asyncio.gather(asyncio.to_thread(tower_dspy.partial, answer=answer))
@@ -80,7 +80,7 @@ def test_a_partial_answer_is_plain_json_and_the_last_one_counts():
 
 
 @pytest.mark.parametrize("value", [object(), math.nan, 2**70])
-def test_what_a_host_refuses_is_refused(value):
+def test_a_local_call_refuses_the_partial_answers_that_a_host_refuses(value):
     with tower_dspy.local() as call:
         with pytest.raises(ValueError, match="the partial answer is not JSON"):
             tower_dspy.partial(answer=value)
@@ -96,7 +96,7 @@ def test_a_cancelled_call_takes_no_partial_answer():
     assert call.partial == {"answer": "a draft"}
 
 
-def test_after_the_block_the_call_is_over_for_what_it_left_running():
+def test_after_the_block_the_call_is_over_for_tasks_that_still_run():
     with tower_dspy.local() as call:
         left_running = contextvars.copy_context()
     assert left_running.run(tower_dspy.cancelled) is True

@@ -34,7 +34,7 @@ def lm(model: str = "openai/gpt-4o-mini", **options) -> dspy.LM:
         (lm(timeout=object()), {}),
     ],
 )
-def test_each_choice_is_the_one_that_dspy_makes(its_lm, options):
+def test_memoized_values_are_those_of_dspy(its_lm, options):
     def chosen(choose):
         try:
             return choose(its_lm, options)
@@ -46,7 +46,7 @@ def test_each_choice_is_the_one_that_dspy_makes(its_lm, options):
     assert chosen(execution.select_backend) == expected
 
 
-def test_a_gateway_that_is_set_in_the_environment_is_seen_at_once(monkeypatch):
+def test_a_base_url_in_the_environment_takes_effect_at_once(monkeypatch):
     its_lm = lm()
     assert execution.select_backend(its_lm).native
     monkeypatch.setenv("OPENAI_BASE_URL", "http://gateway")
@@ -55,7 +55,7 @@ def test_a_gateway_that_is_set_in_the_environment_is_seen_at_once(monkeypatch):
     assert execution.select_backend(its_lm).native
 
 
-def test_no_more_is_kept_than_there_is_room_for(monkeypatch):
+def test_a_memo_is_bounded(monkeypatch):
     monkeypatch.setattr(memoize, "_MOST", 2)
     kept, made = memoize._Memo(), []
     for key in (1, 2, 3, 1, 3):
@@ -75,14 +75,14 @@ def test_an_option_that_dspys_own_client_cannot_build_takes_litellm_for_its_requ
 
 
 @pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude", "gemini/gemini-x"])
-def test_capabilities_are_those_that_dspy_finds(model):
+def test_memoized_capabilities_are_those_of_dspy(model):
     its_lm = lm(model)
     find = inspect.unwrap(capabilities._capabilities)
     for _ in range(2):
         assert capabilities._capabilities(its_lm) == find(its_lm)
 
 
-def test_adapters_are_kept_of_classes_alone():
+def test_only_adapters_of_classes_are_memoized():
     assert utils.TypeAdapter(str) is utils.TypeAdapter(str)
     assert utils.TypeAdapter(int | str) is not utils.TypeAdapter(str | int)
     assert utils.TypeAdapter(list[int]) is not utils.TypeAdapter(list[int])

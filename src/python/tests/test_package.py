@@ -114,7 +114,7 @@ def test_a_program_runs_on_the_installed_package(python, tmp_path):
 
 
 @pytest.mark.installs
-def test_it_holds_what_programs_use_and_requires_nothing(python):
+def test_the_package_holds_the_public_modules_and_requires_nothing(python):
     (site,) = python.parent.parent.glob("lib/python*/site-packages")
     package = site / "tower_dspy"
     files = [file.relative_to(package).with_suffix("") for file in package.rglob("*.py")]

@@ -23,7 +23,7 @@ class Fails(dspy.Module):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_causes_of_its_failure_are_named(threads: int) -> None:
+def test_the_errors_of_items_are_the_cause_of_the_failure(threads: int) -> None:
     run = dspy.Parallel(num_threads=threads, max_errors=2, disable_progress_bar=True)
     pairs = [(Fails(), {"n": n}) for n in (1, 3)]
     with pytest.raises(Exception, match="due to errors") as raised:
@@ -33,7 +33,7 @@ def test_the_causes_of_its_failure_are_named(threads: int) -> None:
     assert sorted(map(str, causes.exceptions)) == ["no 1", "no 3"]
 
 
-def test_errors_that_it_bears_are_none() -> None:
+def test_errors_below_the_limit_do_not_fail_it() -> None:
     run = dspy.Parallel(num_threads=2, max_errors=2, disable_progress_bar=True)
     assert run([(Fails(), {"n": n}) for n in (0, 1, 2)]) == [0, None, 2]
 
@@ -73,14 +73,14 @@ def test_dspy_shows_no_progress_bars(capfd, run):
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_without_the_patch_it_shows_them(capfd, monkeypatch, run):
+def test_without_the_patch_dspy_shows_progress_bars(capfd, monkeypatch, run):
     unpatched = inspect.unwrap(ParallelExecutor.execute)
     monkeypatch.setattr(ParallelExecutor, "execute", unpatched)
     run()
     assert "2/2" in shown(capfd)
 
 
-def test_bars_that_a_program_makes_stay(capfd):
+def test_progress_bars_of_a_program_stay(capfd):
     for _ in tqdm.tqdm(range(2)):
         pass
     assert "2/2" in shown(capfd)

@@ -47,7 +47,7 @@ async def eventually(holds) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_jobs_wait_for_a_thread_and_threads_are_used_again():
+async def test_jobs_wait_for_a_thread_and_threads_are_reused():
     _, few = pool(size=2)
     works = [Work(few) for _ in range(4)]
     await eventually(lambda: works[0].began.is_set() and works[1].began.is_set())
@@ -85,7 +85,7 @@ async def test_a_thread_that_does_not_end_is_interrupted_twice_abandoned_and_rep
     assert host.abandoned == 0
 
 
-async def test_past_the_most_the_pool_shrinks_until_a_thread_is_back():
+async def test_above_the_limit_the_pool_shrinks_until_an_abandoned_thread_ends():
     host, one = pool(size=1, grace=0.01, most_abandoned=0)
     stuck, waits = Work(one), Work(one)
     await eventually(stuck.began.is_set)
@@ -111,7 +111,7 @@ async def test_a_thread_that_ends_within_the_grace_is_kept():
     assert (host.abandoned, host.replaced, again.job.value) == (0, 0, "done")
 
 
-async def test_where_there_is_no_thread_to_be_had_the_job_fails(monkeypatch):
+async def test_a_job_fails_if_no_thread_can_be_started(monkeypatch):
     def refuse(_) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -10,7 +10,7 @@ import pytest
 from tower_dspy import process_limits
 
 
-def test_a_limit_below_what_is_taken_is_refused() -> None:
+def test_a_limit_below_the_memory_in_use_is_refused() -> None:
     with pytest.raises(ValueError, match="memory_limit is 1 MiB: raise that"):
         process_limits.limit_memory(1 << 20)
     process_limits.limit_memory(None)

@@ -47,7 +47,7 @@ def test_a_program_may_be_given_in_many_shapes(target):
         ("question -> answer: no_such_type", "signature"),
     ],
 )
-def test_what_is_no_program_is_refused_by_kind(target, kind):
+def test_a_target_that_is_no_program_is_refused_by_kind(target, kind):
     with pytest.raises(HostError) as caught:
         load(target)
     assert caught.value.kind == kind
@@ -71,7 +71,7 @@ def test_a_program_is_sync_where_its_forward_is_newer_than_its_aforward(target, 
     assert described["blocking"] is blocking
 
 
-def test_what_an_import_raises_is_passed_on():
+def test_an_exception_of_an_import_is_passed_on():
     with pytest.raises(ModuleNotFoundError, match="no_such_library_at_all"):
         load("broken_import:X")
 

@@ -25,7 +25,7 @@ async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
     assert call.events == [("finished", {"value": [1, {"a": None}]})]
 
 
-async def test_a_program_that_is_unloaded_is_forgotten_and_its_call_goes_on(harness):
+async def test_an_unloaded_program_is_dropped_and_its_call_goes_on(harness):
     target = harness.function("cleanup_plain:slow")
     call = harness.start(target, key="runner-unloaded")
     await seen("runner-unloaded", "running")
@@ -49,7 +49,7 @@ async def test_the_module_of_a_source_goes_with_its_program(harness):
     assert "of_a_source" not in sys.modules
 
 
-async def test_a_failure_is_settled_before_it_is_told(harness):
+async def test_a_failure_is_settled_before_it_is_reported(harness):
     call = harness.start(harness.function("raises:own"), key="x")
     await call.ended()
     assert [name for name, _ in call.events] == ["settled", "failed"]
@@ -72,7 +72,7 @@ async def test_wrong_arguments_are_a_failure_of_the_call(harness):
         ("raises:unasked", "asyncio.exceptions.CancelledError"),
     ],
 )
-async def test_whatever_is_raised_is_a_failure_of_that_call_alone(harness, target, kind):
+async def test_any_exception_is_a_failure_of_its_call_alone(harness, target, kind):
     call = harness.start(harness.function(target), key="x")
     await call.ended()
     assert (call.outcome["kind"], call.outcome["type"]) == ("raised", kind)
@@ -117,9 +117,9 @@ async def test_an_answer_after_a_cancel_is_still_one_outcome(harness):
     assert call.events == [("finished", {"answer": "nevertheless"})]
 
 
-async def test_a_call_that_ends_before_it_hears_of_its_cancel_is_cancelled(harness):
+async def test_a_call_that_ends_before_its_cancel_arrives_is_cancelled(harness):
     call = harness.start(harness.function("raises:unasked"), key="x")
-    call.given_up = True
+    call.cancelled_by_host = True
     await call.ended()
     assert call.outcome["kind"] == "cancelled"
 
@@ -134,7 +134,7 @@ async def test_strays_are_cancelled_named_and_waited_for(harness):
     assert call.events[1:] == [("settled", ["background", "background"])]
 
 
-async def test_what_a_stray_makes_is_part_of_the_call(harness):
+async def test_a_task_of_a_stray_is_part_of_the_call(harness):
     call = harness.start(harness.function("strays:breeds"), key="runner-breeds")
     await call.ended()
     assert [name for name, _ in call.events] == ["done", "settled"]
@@ -154,7 +154,7 @@ async def test_a_thread_is_part_of_its_call_until_it_ends(harness):
     assert await witness.seen("runner-thread") == ["running"]
 
 
-async def test_a_thread_that_was_waited_for_is_no_stray(harness):
+async def test_a_joined_thread_is_no_stray(harness):
     witness.open_thread_gate("runner-waited")
     call = harness.start(harness.function("cleanup_plain:in_a_thread"), key="runner-waited")
     await call.ended()
@@ -183,8 +183,8 @@ async def stop(harness, grace):
     stopped = asyncio.Event()
     loop.stop = stopped.set
     try:
-        harness._apart(harness.runner.stop, grace)
-        harness._apart(harness.runner.stop, grace)
+        harness._in_copied_context(harness.runner.stop, grace)
+        harness._in_copied_context(harness.runner.stop, grace)
         async with asyncio.timeout(30):
             await stopped.wait()
     finally:
@@ -204,7 +204,7 @@ async def test_a_stop_cancels_the_calls_and_waits_for_their_end(harness):
     assert await witness.seen("runner-stop") == ["running", "cleaned"]
 
 
-async def test_a_stop_abandons_what_does_not_end_in_its_grace(harness):
+async def test_a_stop_abandons_calls_that_do_not_end_within_its_grace(harness):
     call = harness.start(harness.function("cleanup_plain:slow"), key="runner-stuck")
     await seen("runner-stuck", "running")
     await stop(harness, 0.01)
@@ -212,7 +212,7 @@ async def test_a_stop_abandons_what_does_not_end_in_its_grace(harness):
     await witness.open_gate("runner-stuck")
 
 
-async def test_the_loop_outlives_what_a_task_raises_through_it():
+async def test_the_loop_survives_an_exit_that_a_task_raises():
     class Loop:
         turns = 0
 

@@ -25,7 +25,7 @@ async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
     assert await witness.seen("sync-says") == ["sync"]
 
 
-async def test_a_busy_loop_is_told_to_stop_once_and_cleans_up(harness):
+async def test_a_busy_loop_is_interrupted_once_and_cleans_up(harness):
     call = harness.start(harness.program("sync:Busy"), key="runner-busy")
     await seen("runner-busy", "running")
     harness.cancel_last()
@@ -50,7 +50,7 @@ async def test_a_call_that_waits_for_a_thread_and_is_cancelled_never_runs(harnes
     assert await witness.seen("runner-waits-2") == []
 
 
-async def test_what_swallows_everything_is_settled_when_its_thread_has_ended(harness):
+async def test_a_program_that_catches_everything_is_settled_when_its_thread_ends(harness):
     call = harness.start(harness.program("sync:Stubborn"), key="runner-stubborn")
     await seen("runner-stubborn", "running")
     harness.cancel_last()
@@ -64,14 +64,14 @@ async def test_what_swallows_everything_is_settled_when_its_thread_has_ended(har
     assert call.outcome == {"answer": "nevertheless"}
 
 
-async def test_a_stop_tells_threads_too(harness):
+async def test_a_stop_interrupts_threads_as_well(harness):
     call = harness.start(harness.program("sync:Busy"), key="runner-stop-busy")
     await seen("runner-stop-busy", "running")
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.stop = stopped.set
     try:
-        harness._apart(harness.runner.stop, 3600)
+        harness._in_copied_context(harness.runner.stop, 3600)
         async with asyncio.timeout(30):
             await stopped.wait()
     finally:

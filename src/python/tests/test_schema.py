@@ -201,14 +201,14 @@ def test_a_strict_field_takes_json_and_no_more_than_its_type():
         (dspy.History, {"messages": [1]}, "`x.messages.0`"),
     ],
 )
-def test_a_misfit_is_named_by_its_place(annotation, value, place):
+def test_the_error_of_an_input_names_its_path(annotation, value, place):
     with pytest.raises(HostError) as caught:
         converted(annotation, value)
     assert (caught.value.kind, caught.value.field) == ("invalid_input", "x")
     assert re.search(place, str(caught.value))
 
 
-def test_a_signature_tells_inputs_and_outputs():
+def test_the_schema_of_a_signature_has_inputs_and_outputs():
     told = schema.of_signature(dspy.Signature("question, k: int -> answer, score: float"))
     assert [field.name for field in told.inputs] == ["question", "k"]
     assert list(told.outputs) == ["answer", "score"]
@@ -219,7 +219,7 @@ def test_a_signature_tells_inputs_and_outputs():
     assert told.describe()["output_types"] == [["boolean", "null"], ["array"], ["object"]]
 
 
-def test_a_module_tells_its_parameters_or_its_predictors_fields():
+def test_the_schema_of_a_module_has_its_parameters_or_its_predictors_fields():
     def of(program):
         return schema.of_program(program, program.aforward, "p")
 
@@ -273,7 +273,7 @@ async def typed(
 LaterOn = list[str]
 
 
-def test_each_annotation_is_found_out_by_itself_and_one_that_is_not_takes_any_value(caplog):
+def test_each_annotation_is_resolved_by_itself_and_an_unresolved_one_takes_any_value(caplog):
     fields = schema.of_function(functools.partial(typed, None), "m:typed").inputs
     assert [(field.name, field.types, field.required) for field in fields] == [
         ("later", ["array"], True),
@@ -311,7 +311,7 @@ def test_the_annotations_of_a_wrapped_method_are_those_of_the_wrapped():
         (shapes.positional, "by position only"),
     ],
 )
-def test_a_function_with_fields_that_cannot_be_given_is_refused(function, said):
+def test_a_function_with_fields_that_cannot_be_passed_is_refused(function, said):
     with pytest.raises(HostError, match=said):
         schema.of_function(function, "f")
 

@@ -20,7 +20,7 @@ def in_a_process(code: str) -> str:
     return done.stdout
 
 
-def test_a_handler_is_remembered_and_not_put_in_place():
+def test_a_handler_is_stored_and_not_installed():
     said = in_a_process("""
 signal.signal(signal.SIGTERM, lambda *_: print("host", flush=True))
 host = signal.getsignal(signal.SIGTERM)
@@ -34,7 +34,7 @@ print(signal.signal(signal.SIGTERM, host) is mine, signal.getsignal(signal.SIGTE
     assert said.split() == ["True", "True", "host", "True", "True"]
 
 
-def test_what_python_refuses_is_refused():
+def test_invalid_arguments_raise_as_without_the_patch():
     in_a_process("""
 signals.install()
 for number, handler, error in (
@@ -69,7 +69,7 @@ for name in names:
     assert named == ["a", "b", "code that belongs to no call"]
 
 
-def test_a_forked_child_has_what_its_program_set_and_nothing_of_the_host():
+def test_a_forked_child_has_the_handlers_of_its_program_and_none_of_the_host():
     said = in_a_process("""
 for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
     signal.signal(number, lambda *_: None)

@@ -26,14 +26,14 @@ def turn(limit, clock, seconds):
     return limit.current()
 
 
-def test_it_begins_cautiously_and_stays_so_while_nothing_waits(clock):
+def test_the_limit_starts_low_and_stays_so_while_no_call_waits(clock):
     limit = StartLimit()
     for _ in range(3):
         assert limit.current() == FIRST
         clock.now += 60
 
 
-def test_it_grows_while_turns_are_short_up_to_a_limit(clock):
+def test_the_limit_grows_while_turns_are_short(clock):
     limit = StartLimit()
     assert turn(limit, clock, TARGET / 10) == 2 * FIRST
     for _ in range(20):
@@ -41,7 +41,7 @@ def test_it_grows_while_turns_are_short_up_to_a_limit(clock):
     assert current == MOST
 
 
-def test_it_shrinks_when_turns_are_long_and_always_lets_one_start(clock):
+def test_the_limit_shrinks_when_turns_are_long_down_to_one(clock):
     limit = StartLimit()
     assert turn(limit, clock, TARGET * 2) == FIRST // 2
     for _ in range(20):
@@ -49,5 +49,5 @@ def test_it_shrinks_when_turns_are_long_and_always_lets_one_start(clock):
     assert current == 1
 
 
-def test_it_stays_where_turns_are_about_right(clock):
+def test_the_limit_stays_while_turns_are_about_right(clock):
     assert turn(StartLimit(), clock, TARGET * 0.75) == FIRST

@@ -64,7 +64,7 @@ async def test_a_thread_that_is_busy_ends_with_its_call(counted, way):
 
 
 @pytest.mark.parametrize("way", ["anyio", "pool", "thread"])
-async def test_threads_that_were_waited_for_are_no_strays(counted, way):
+async def test_joined_threads_are_no_strays(counted, way):
     call = counted.start(counted.function(f"threads:uses_{way}"), key="used")
     await call.ended()
     assert [name for name, _ in call.events] == ["finished"]
@@ -80,7 +80,7 @@ async def test_daemon_threads_and_those_of_pools_are_not_waited_for(counted):
     await seen("daemon", "running", "waited")
 
 
-async def test_a_pools_work_that_never_began_holds_nothing_up(counted):
+async def test_queued_work_of_a_pool_does_not_delay_the_end(counted):
     call = counted.start(counted.function("threads:overfills_a_pool"), key="overfull")
     await seen("overfull", "running")
     counted.cancel_last()
@@ -100,7 +100,7 @@ async def test_outside_a_call_nothing_is_changed(counted):
     assert ran == [True]
 
 
-async def test_what_stops_a_thread_never_hits_one_that_it_is_starting(counted):
+async def test_an_interrupt_never_hits_a_thread_that_is_being_started(counted):
     born, ran = [], []
 
     def start_many() -> None:

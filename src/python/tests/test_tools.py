@@ -50,7 +50,7 @@ def tool_of(host: FakeHost) -> dspy.Tool:
 
 
 @pytest.mark.asyncio
-async def test_it_is_awaited_in_async_code_and_called_in_sync_code():
+async def test_a_tool_is_awaited_in_async_code_and_called_in_sync_code():
     host = FakeHost("value", {"found": 1})
     assert await tool_of(host).acall(query="x") == {"found": 1}
     assert await asyncio.to_thread(tool_of(host), query="x", most=2) == {"found": 1}
@@ -69,7 +69,7 @@ async def test_a_failure_is_an_exception_and_a_cancellation_is_not():
 
 
 @pytest.mark.asyncio
-async def test_arguments_are_checked_by_their_schemas_before_rust_hears_of_them():
+async def test_arguments_are_checked_by_their_schemas_before_the_host_is_called():
     host = FakeHost("value", None)
     for arguments in [{"query": 1}, {"query": "x", "other": 2}, {"query": "x", "most": "y"}]:
         with pytest.raises(ValueError):

@@ -32,21 +32,21 @@ def give_up_later(call, seconds: float) -> None:
 
     def later() -> None:
         time.sleep(seconds)
-        call.given_up = True
+        call.cancelled_by_host = True
 
     threading.Thread(target=later, daemon=True).start()
 
 
-async def test_what_blocks_the_loop_is_named_with_its_program_and_call(watched):
+async def test_code_that_blocks_the_loop_is_reported_with_its_program_and_call(watched):
     target = watched.function("blockers:blocks")
     call = watched.start(target, seconds=0.5)
     await call.ended()
-    frames, program, seen = watched.host.sights[-1]
+    frames, program, seen = watched.host.reports[-1]
     assert frames[0].endswith(" blocks") and "blockers.py:" in frames[0]
     assert (program, seen) == ("blockers:blocks", call)
 
 
-async def test_a_call_that_spins_is_ended_when_it_is_over_and_is_told_once(watched):
+async def test_a_call_that_spins_is_interrupted_once_when_it_is_over(watched):
     call = watched.start(watched.function("stuck:spins"), key="dog-spins")
     give_up_later(call, 0.1)
     await call.until("failed", "finished")
@@ -69,7 +69,7 @@ async def test_a_cancel_that_comes_after_the_exception_does_not_cut_the_clean_up
     assert await witness.seen("dog-waits") == ["cleaning", "cleaned"]
 
 
-async def test_a_call_that_swallows_that_is_told_again_after_the_grace(watched):
+async def test_a_call_that_catches_the_interrupt_is_interrupted_again_after_the_grace(watched):
     call = watched.start(watched.function("blockers:swallows"), key="dog-swallows", times=2)
     give_up_later(call, 0.1)
     began = time.monotonic()
@@ -78,19 +78,19 @@ async def test_a_call_that_swallows_that_is_told_again_after_the_grace(watched):
     assert time.monotonic() - began >= 0.2
 
 
-async def test_a_child_task_that_spins_is_what_is_ended(watched):
+async def test_a_child_task_that_spins_is_interrupted(watched):
     call = watched.start(watched.function("blockers:child_spins"), key="dog-child")
     give_up_later(call, 0.1)
     await call.ended()
     assert await witness.seen("dog-child") == ["child ended"]
 
 
-async def test_a_call_that_is_wanted_and_a_loop_that_idles_are_left_alone(watched):
+async def test_a_live_call_and_an_idle_loop_are_not_interrupted(watched):
     wanted = watched.start(watched.function("blockers:blocks"), seconds=0.3)
     await wanted.ended()
     assert wanted.events == [("finished", {"blocked": True})]
     idle = watched.start(watched.function("cleanup_plain:slow"), key="dog-idle")
-    idle.given_up = True
+    idle.cancelled_by_host = True
     await asyncio.sleep(0.3)
     assert idle.events == []
     watched.cancel_last()
