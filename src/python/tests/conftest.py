@@ -12,6 +12,7 @@ import dspy
 import pytest
 import pytest_asyncio
 
+import witness
 from tower_dspy import exchange, patches, startup
 from tower_dspy.call_state import CURRENT_CALL, CallState
 from tower_dspy.executor import CallExecutor
@@ -94,8 +95,8 @@ class FakeCall:
         self.events.append((name, what))
 
 
-class FakeHttpHost:
-    """The host's side of HTTP requests: records them, and answers each with the same events."""
+class FakeExchangeHost:
+    """A host that records requests and tool calls, and answers each with the same events."""
 
     def __init__(self, *events: tuple[Any, ...]) -> None:
         self.events = events
@@ -103,6 +104,8 @@ class FakeHttpHost:
         self.closed = False
         # Route, timeout and request of each.
         self.sent: list[tuple[Any, float | None, Any]] = []
+        # Id and arguments of each tool call.
+        self.tool_calls: list[tuple[int, dict[str, Any]]] = []
         self.aborted = 0
 
     def answer(self, body: dict[str, Any], status: int = 200) -> None:
@@ -113,13 +116,20 @@ class FakeHttpHost:
         if self.closed:
             return None
         self.sent.append((route, timeout, request))
+        return self._exchange(deliver)
+
+    def call_tool(self, tool_id: int, _call: Any, arguments: dict[str, Any], deliver: Any) -> Any:
+        self.tool_calls.append((tool_id, arguments))
+        return self._exchange(deliver)
+
+    def _exchange(self, deliver: Any) -> FakeExchange:
         for event in self.events if deliver is not None else ():
             asyncio.get_running_loop().call_soon(deliver, event)
-        return FakeHttpExchange(self, self.events)
+        return FakeExchange(self, self.events)
 
 
-class FakeHttpExchange:
-    def __init__(self, host: FakeHttpHost, events: tuple[tuple[Any, ...], ...]) -> None:
+class FakeExchange:
+    def __init__(self, host: FakeExchangeHost, events: tuple[tuple[Any, ...], ...]) -> None:
         self._host = host
         self._events = iter(events)
         self.number = len(host.sent)
@@ -153,9 +163,9 @@ def patched() -> None:
 
 
 @pytest.fixture
-def http() -> FakeHttpHost:
+def http() -> FakeExchangeHost:
     """The host of HTTP requests; it answers each with `yes` in the field `answer`."""
-    host = FakeHttpHost()
+    host = FakeExchangeHost()
     host.answer(chat("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"))
     exchange.connect(host)
     return host
@@ -168,6 +178,25 @@ def call() -> Iterator[FakeCall]:
     token = CURRENT_CALL.set(CallState(1, call, None))
     yield call
     CURRENT_CALL.reset(token)
+
+
+class FakeLmHost:
+    """A host that takes LMs over."""
+
+    def __init__(self, keyed: bool = True) -> None:
+        self.adopted: list[tuple[str | None, ...]] = []
+        self._keyed = keyed
+
+    def adopt_lm(self, *lm: str | None) -> tuple[int, bool]:
+        self.adopted.append(lm)
+        return 11, self._keyed
+
+
+async def until_seen(key: str, *events: str) -> None:
+    """Waits until a program has noted these events and no others."""
+    async with asyncio.timeout(30):
+        while await witness.seen(key) != list(events):
+            await asyncio.sleep(0.001)
 
 
 class FakeHost:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import dspy
 import pytest
-from conftest import FakeCall, FakeHttpHost
+from conftest import FakeCall, FakeExchangeHost, FakeLmHost
 from dspy.clients.typesafe import TypeSafe
 
 from tower_dspy import host_lms
@@ -32,11 +32,7 @@ def qa() -> dspy.Predict:
 def taken(call: FakeCall, lm: dspy.LM, qa: dspy.Predict) -> dspy.LM:
     """The LM that replaces the program's in a host."""
 
-    class Host:
-        def adopt_lm(self, *_):
-            return 7, True
-
-    taken = host_lms.take_over(Host(), lm, [], "it")
+    taken = host_lms.take_over(FakeLmHost(), lm, [], "it")
     CURRENT_CALL.get().replaced_lms = host_lms.replaced_lms(qa, taken)
     return taken
 
@@ -57,7 +53,7 @@ def test_a_call_sees_its_own_history_alone(lm: dspy.LM, qa: dspy.Predict):
 
 
 def test_the_history_is_bounded_and_can_be_disabled(
-    http: FakeHttpHost, call: FakeCall, lm: dspy.LM, qa: dspy.Predict, monkeypatch
+    http: FakeExchangeHost, call: FakeCall, lm: dspy.LM, qa: dspy.Predict, monkeypatch
 ):
     monkeypatch.setattr(history, "_MOST", 3)
     with dspy.context(lm=lm):

@@ -6,23 +6,13 @@ import threading
 
 import dspy
 import pytest
-from conftest import FakeHttpHost
+from conftest import FakeExchangeHost, FakeLmHost
 
 from tower_dspy import host_lms
 from tower_dspy.faults import HostError
 from tower_dspy.lm_call import HOST_ID, placeholder
 
 HOST = {"id": 7, "model": "openai/host", "base_url": "http://host/v1", "keyed": True}
-
-
-class FakeHost:
-    def __init__(self, keyed: bool = True) -> None:
-        self.adopted: list[tuple[str | None, ...]] = []
-        self._keyed = keyed
-
-    def adopt_lm(self, *lm: str | None) -> tuple[int, bool]:
-        self.adopted.append(lm)
-        return 11, self._keyed
 
 
 def own(model="openai/own", **kwargs) -> dspy.LM:
@@ -59,7 +49,7 @@ def test_an_unknown_model_is_refused(model, said):
 
 
 def test_an_lm_of_a_predictors_own_is_taken_over():
-    host, program = FakeHost(), dspy.Predict("question -> answer")
+    host, program = FakeLmHost(), dspy.Predict("question -> answer")
     host_lms.take_over_lms(host, program, [HOST])
     assert program.lm is None
     program.lm = own(temperature=0.25, timeout=9, extra_headers={"x-title": "app"})
@@ -73,7 +63,7 @@ def test_an_lm_of_a_predictors_own_is_taken_over():
 
 
 def test_without_an_lm_of_the_hosts_its_key_moves_to_the_host():
-    host = FakeHost()
+    host = FakeLmHost()
     taken = host_lms.take_over(host, own(api_base="http://own/v1"), [], "it")
     assert host.adopted == [("openai/own", "http://own/v1", "own-key")]
     assert taken.num_retries == 0
@@ -81,7 +71,7 @@ def test_without_an_lm_of_the_hosts_its_key_moves_to_the_host():
 
 
 def test_an_lm_keeps_its_key_where_only_dspy_knows_the_address():
-    taken = host_lms.take_over(FakeHost(keyed=False), own("cohere/command"), [], "it")
+    taken = host_lms.take_over(FakeLmHost(keyed=False), own("cohere/command"), [], "it")
     assert connection(taken) == ("own-key", None)
     assert getattr(taken, HOST_ID) == 11
 
@@ -93,7 +83,7 @@ def test_an_lm_keeps_its_key_where_only_dspy_knows_the_address():
 )
 def test_the_error_of_an_lm_that_cannot_be_taken_over_names_its_owner(lm_of_its_own):
     with pytest.raises(HostError, match="the predictor `x`") as caught:
-        host_lms.take_over(FakeHost(), lm_of_its_own, [HOST], "the predictor `x`")
+        host_lms.take_over(FakeLmHost(), lm_of_its_own, [HOST], "the predictor `x`")
     assert caught.value.kind == "own_lm"
 
 
@@ -106,7 +96,7 @@ def test_the_error_of_an_lm_that_cannot_be_taken_over_names_its_owner(lm_of_its_
 )
 def test_an_lm_with_an_address_does_not_go_to_the_public_one(hosts_url, connected):
     host = {**HOST, "base_url": hosts_url}
-    taken = host_lms.take_over(FakeHost(), own(api_base="http://own/v1"), [host], "it")
+    taken = host_lms.take_over(FakeLmHost(), own(api_base="http://own/v1"), [host], "it")
     assert connection(taken) == connected
     assert getattr(taken, HOST_ID) == 7
 
@@ -115,14 +105,14 @@ def test_a_function_that_makes_keys_stays_with_the_program():
     def make() -> str:
         return "made"
 
-    host = FakeHost(keyed=False)
+    host = FakeLmHost(keyed=False)
     taken = host_lms.take_over(host, own(api_key=make), [], "it")
     assert host.adopted == [("openai/own", None, "")]
     assert taken.kwargs["api_key"] is make
 
 
 def test_predictors_that_share_an_lm_share_its_replacement():
-    host, program = FakeHost(), dspy.Module()
+    host, program = FakeLmHost(), dspy.Module()
     program.first, program.second = dspy.Predict("a -> b"), dspy.Predict("b -> c")
     program.set_lm(its_own := own())
     host_lms.take_over_lms(host, program, [])
@@ -146,7 +136,7 @@ def test_each_load_of_an_instance_has_lms_of_its_own():
         named = {"named": host_lms.build_lm({**config, "id": 10 * lm_id})}
         copied = host_lms.with_original_lms(program, "target")
         host_lms.assign_lms(copied, [["second", "named"]] if lm_id != 9 else [], named, "target")
-        host_lms.take_over_lms(FakeHost(), copied, [config])
+        host_lms.take_over_lms(FakeLmHost(), copied, [config])
         loaded.append(copied)
     ids = [
         [getattr(predictor.lm, HOST_ID, None) for predictor in copied.predictors()]
@@ -175,7 +165,7 @@ def test_a_programs_lm_gets_the_key_of_the_most_similar_lm():
         {"id": 9, "model": "anthropic/claude", "keyed": True},
     ]
     for model, lm_id in [("openai/own", 8), ("openai/x", 7), ("anthropic/y", 9)]:
-        taken = host_lms.take_over(FakeHost(), own(model), hosts, "it")
+        taken = host_lms.take_over(FakeLmHost(), own(model), hosts, "it")
         assert taken.kwargs["api_key"] == placeholder(lm_id)
 
 
@@ -185,7 +175,7 @@ def test_a_predictor_gets_the_lm_that_is_named_for_it():
     named = {"cheap": host_lms.build_lm(HOST)}
     host_lms.assign_lms(program, [["predict", "cheap"]], named, "target")
     # It replaces an LM that could not be taken over, and stays as it is.
-    host_lms.take_over_lms(FakeHost(), program, [HOST])
+    host_lms.take_over_lms(FakeLmHost(), program, [HOST])
     assert program.predict.lm is named["cheap"]
     for choice, said in [(["other", "cheap"], "predict"), (["predict", "dear"], "cheap")]:
         with pytest.raises(HostError, match=said):
@@ -219,7 +209,7 @@ def test_a_state_that_would_lose_its_lms_address_is_refused(tmp_path):
     ],
     ids=lambda value: next(iter(value)),
 )
-async def test_options_reach_the_provider(http: FakeHttpHost, call, options, sent):
+async def test_options_reach_the_provider(http: FakeExchangeHost, call, options, sent):
     if options.get("model_type") == "responses":
         text = {"type": "output_text", "text": "yes", "annotations": []}
         message = {"type": "message", "role": "assistant", "content": [text]}

@@ -13,7 +13,7 @@ import threading
 import dspy
 import httpx
 import pytest
-from conftest import FakeCall, FakeHttpHost, chat
+from conftest import FakeCall, FakeExchangeHost, chat
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled
@@ -55,7 +55,7 @@ def real_server():
     server.shutdown()
 
 
-async def test_a_request_by_litellm_is_an_lm_call(http: FakeHttpHost, call: FakeCall):
+async def test_a_request_by_litellm_is_an_lm_call(http: FakeExchangeHost, call: FakeCall):
     CURRENT_CALL.get().lms = (7,)
     its_lm = host_lms.build_lm(HOST)
     assert await ask(its_lm) == "yes"
@@ -70,7 +70,9 @@ async def test_a_request_by_litellm_is_an_lm_call(http: FakeHttpHost, call: Fake
     assert call.named("bypassed") == []
 
 
-async def test_litellm_does_not_retry_and_logs_outside_the_call(http: FakeHttpHost, call: FakeCall):
+async def test_litellm_does_not_retry_and_logs_outside_the_call(
+    http: FakeExchangeHost, call: FakeCall
+):
     http.answer({"error": {"message": "busy"}}, status=503)
     its_lm = host_lms.build_lm(HOST)
     for _ in range(2):
@@ -83,7 +85,7 @@ async def test_litellm_does_not_retry_and_logs_outside_the_call(http: FakeHttpHo
 
 
 async def test_an_sdks_call_is_an_lm_call_with_the_model_in_its_body(
-    http: FakeHttpHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall
 ):
     import openai
 
@@ -99,7 +101,7 @@ async def test_an_sdks_call_is_an_lm_call_with_the_model_in_its_body(
 
 
 async def test_other_requests_go_through_the_host_unless_the_load_says_otherwise(
-    http: FakeHttpHost, call: FakeCall, real_server: str
+    http: FakeExchangeHost, call: FakeCall, real_server: str
 ):
     http.events = (("full", 200, [("x", "y")], b"carried"),)
     async with httpx.AsyncClient(timeout=3) as client:
@@ -119,7 +121,7 @@ async def test_other_requests_go_through_the_host_unless_the_load_says_otherwise
 
 
 async def test_outside_a_call_only_dspys_lm_calls_go_through_the_host(
-    http: FakeHttpHost, real_server: str
+    http: FakeExchangeHost, real_server: str
 ):
     assert await ask(host_lms.build_lm(HOST)) == "yes"
     assert [route for route, _, _ in http.sent] == [([7], "mistral/m")]
@@ -131,7 +133,7 @@ async def test_outside_a_call_only_dspys_lm_calls_go_through_the_host(
 
 
 async def test_a_stream_comes_in_chunks_and_is_aborted_when_it_is_left(
-    http: FakeHttpHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall
 ):
     head = ("head", 200, [("content-type", "text/event-stream")])
     http.events = (head, ("chunk", b"one "), ("chunk", b"two"), ("end",))
@@ -143,7 +145,7 @@ async def test_a_stream_comes_in_chunks_and_is_aborted_when_it_is_left(
     assert http.aborted > before
 
 
-async def test_a_stream_that_is_dropped_unread_is_aborted(http: FakeHttpHost, call: FakeCall):
+async def test_a_stream_that_is_dropped_unread_is_aborted(http: FakeExchangeHost, call: FakeCall):
     head = ("head", 200, [("content-type", "text/event-stream")])
     http.events = (head, ("chunk", b"one"), ("chunk", b"two"), ("end",))
     with httpx.Client() as client:
@@ -162,7 +164,7 @@ async def test_a_stream_that_is_dropped_unread_is_aborted(http: FakeHttpHost, ca
         assert http.aborted == 2
 
 
-async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http: FakeHttpHost):
+async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http: FakeExchangeHost):
     head = ("head", 200, [("content-type", "text/event-stream")])
     http.events = (head, ("cancelled",))
     first, second = CallState(1, FakeCall(), None), CallState(2, FakeCall(), None)
@@ -200,7 +202,7 @@ async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http:
         ("other", httpx.TransportError),
     ],
 )
-async def test_failures_are_httpxs_own(http: FakeHttpHost, call: FakeCall, kind, error):
+async def test_failures_are_httpxs_own(http: FakeExchangeHost, call: FakeCall, kind, error):
     http.events = (("failed", kind, "what happened"),)
     async with httpx.AsyncClient() as client:
         with pytest.raises(error, match="what happened") as caught:
@@ -210,7 +212,7 @@ async def test_failures_are_httpxs_own(http: FakeHttpHost, call: FakeCall, kind,
         client.get("http://host/")
 
 
-async def test_a_call_that_is_over_sends_nothing(http: FakeHttpHost, call: FakeCall):
+async def test_a_call_that_is_over_sends_nothing(http: FakeExchangeHost, call: FakeCall):
     http.closed = True
     with httpx.Client() as client, pytest.raises(Cancelled):
         client.get("http://host/")
@@ -220,7 +222,7 @@ async def test_a_call_that_is_over_sends_nothing(http: FakeHttpHost, call: FakeC
 
 
 async def test_requests_with_own_certificate_authorities_bypass_the_host_except_lm_calls(
-    http: FakeHttpHost, call: FakeCall, real_server: str, tmp_path
+    http: FakeExchangeHost, call: FakeCall, real_server: str, tmp_path
 ):
     make = "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=own -out"
     own = tmp_path / "own.pem"
@@ -235,7 +237,7 @@ async def test_requests_with_own_certificate_authorities_bypass_the_host_except_
 
 
 async def test_connections_that_the_host_cannot_make_are_httpxs_and_reported(
-    http: FakeHttpHost, call: FakeCall, real_server: str, caplog
+    http: FakeExchangeHost, call: FakeCall, real_server: str, caplog
 ):
     transport = httpx.HTTPTransport(local_address="127.0.0.1")
     caplog.set_level(logging.WARNING, "tower_dspy.startup")
@@ -249,13 +251,13 @@ async def test_connections_that_the_host_cannot_make_are_httpxs_and_reported(
     assert call.named("bypassed") == ["127.0.0.1, by httpx with a local address"]
 
 
-async def test_litellm_writes_nothing_to_stderr(http: FakeHttpHost, call: FakeCall, capfd):
+async def test_litellm_writes_nothing_to_stderr(http: FakeExchangeHost, call: FakeCall, capfd):
     await ask(host_lms.build_lm(HOST))
     logging.getLogger("LiteLLM").warning("the prompt was: a secret")
     assert "secret" not in "".join(capfd.readouterr())
 
 
-async def test_headers_of_answers_keep_their_bytes(http: FakeHttpHost, call: FakeCall):
+async def test_headers_of_answers_keep_their_bytes(http: FakeExchangeHost, call: FakeCall):
     # UTF-8, as the host reads it: a character a byte.
     http.events = (("full", 200, [("x-name", "caf\u00c3\u00a9")], b""),)
     with httpx.Client() as client:
@@ -264,7 +266,7 @@ async def test_headers_of_answers_keep_their_bytes(http: FakeHttpHost, call: Fak
     assert answer.headers["x-name"] == "caf\u00e9"
 
 
-async def test_a_host_header_of_the_program_is_sent(http: FakeHttpHost, call: FakeCall):
+async def test_a_host_header_of_the_program_is_sent(http: FakeExchangeHost, call: FakeCall):
     with httpx.Client() as client:
         client.get("http://host:81/", headers={"Host": "virtual"})
         client.get("http://host:81/")
@@ -272,7 +274,9 @@ async def test_a_host_header_of_the_program_is_sent(http: FakeHttpHost, call: Fa
     assert hosts == ["virtual", None]
 
 
-async def test_any_request_with_a_placeholder_is_an_lm_request(http: FakeHttpHost, call: FakeCall):
+async def test_any_request_with_a_placeholder_is_an_lm_request(
+    http: FakeExchangeHost, call: FakeCall
+):
     import openai
 
     CURRENT_CALL.get().lms = (7,)
@@ -296,7 +300,7 @@ async def test_any_request_with_a_placeholder_is_an_lm_request(http: FakeHttpHos
 
 
 async def test_a_request_that_the_host_cannot_send_fails_with_an_httpx_error(
-    http: FakeHttpHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall
 ):
     def refuse(*_):
         raise ValueError("it is too long")
@@ -310,7 +314,7 @@ async def test_a_request_that_the_host_cannot_send_fails_with_an_httpx_error(
 
 
 async def test_a_transport_may_be_made_with_its_options_by_position(
-    http: FakeHttpHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall
 ):
     http.events = (("full", 200, [], b"carried"),)
     limits = httpx.Limits(max_connections=1)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import dspy
 import litellm
 import pytest
-from conftest import FakeCall, FakeHttpHost, chat
+from conftest import FakeCall, FakeExchangeHost, chat
 from dspy.clients import embedding as embedding_module
 from dspy.utils import DummyLM
 
@@ -35,14 +35,14 @@ def ask_sync(its_lm: dspy.BaseLM) -> dspy.Prediction:
         return dspy.Predict("question -> answer")(question="?")
 
 
-async def test_outside_a_call_nothing_is_reported(http: FakeHttpHost):
+async def test_outside_a_call_nothing_is_reported(http: FakeExchangeHost):
     assert (await ask(own())).answer == "yes"
     assert ask_sync(own()).answer == "yes"
     assert len(http.sent) == 2
 
 
 async def test_an_answer_is_reported_with_the_tokens_that_dspy_read(
-    http: FakeHttpHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall
 ):
     for its_lm in (host_lms.build_lm(HOST), own()):
         await ask(its_lm)
@@ -51,14 +51,14 @@ async def test_an_answer_is_reported_with_the_tokens_that_dspy_read(
     assert call.events == [("stepped", (exchange, counts)) for exchange in (1, 2, 3, 4)]
 
 
-async def test_a_request_has_its_lm_and_its_model(http: FakeHttpHost, call: FakeCall):
+async def test_a_request_has_its_lm_and_its_model(http: FakeExchangeHost, call: FakeCall):
     await ask(host_lms.build_lm(HOST))
     ask_sync(own())
     routes = [route for route, _, _ in http.sent]
     assert routes == [([7], "openai/host"), ([], "openai/own")]
 
 
-async def test_an_lm_that_bypasses_the_host_is_reported(http: FakeHttpHost, call: FakeCall):
+async def test_an_lm_that_bypasses_the_host_is_reported(http: FakeExchangeHost, call: FakeCall):
     await ask(DummyLM([{"answer": "yes"}]))
     ask_sync(DummyLM([{"answer": "yes"}]))
     assert call.named("bypassed") == ["DummyLM(dummy)"] * 2
@@ -82,7 +82,7 @@ class Passes(dspy.BaseLM):
 
 
 async def test_an_lm_that_calls_another_one_does_not_bypass_the_host(
-    http: FakeHttpHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall
 ):
     await ask(Passes(host_lms.build_lm(HOST)))
     ask_sync(Passes(host_lms.build_lm(HOST)))
@@ -91,7 +91,7 @@ async def test_an_lm_that_calls_another_one_does_not_bypass_the_host(
 
 
 async def test_an_answer_of_dspys_cache_does_not_bypass_the_host(
-    http: FakeHttpHost, call: FakeCall, monkeypatch
+    http: FakeExchangeHost, call: FakeCall, monkeypatch
 ):
     monkeypatch.setattr(dspy, "cache", dspy.cache)
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
@@ -144,7 +144,7 @@ async def test_embeddings_are_kept_where_a_program_turned_the_cache_on(
     assert len(call.named("stepped")) == 5
 
 
-async def test_dspy_retries_nothing(http: FakeHttpHost, call: FakeCall):
+async def test_dspy_retries_nothing(http: FakeExchangeHost, call: FakeCall):
     http.answer({"error": {"message": "busy"}}, status=503)
     assert own().num_retries == 3
     with pytest.raises(dspy.utils.exceptions.LMError):
@@ -156,7 +156,7 @@ async def test_dspy_retries_nothing(http: FakeHttpHost, call: FakeCall):
 
 @pytest.mark.parametrize("known_to_rust_alone", [True, False])
 async def test_a_call_that_is_over_makes_no_lm_call(
-    http: FakeHttpHost, call: FakeCall, known_to_rust_alone: bool
+    http: FakeExchangeHost, call: FakeCall, known_to_rust_alone: bool
 ):
     http.closed = known_to_rust_alone
     call.cancelled_by_host = not known_to_rust_alone
@@ -175,14 +175,14 @@ async def test_a_call_that_is_over_makes_no_lm_call(
     assert http.sent == [] and call.events == []
 
 
-async def test_the_timeout_of_an_lm_goes_with_its_requests(http: FakeHttpHost, call: FakeCall):
+async def test_the_timeout_of_an_lm_goes_with_its_requests(http: FakeExchangeHost, call: FakeCall):
     await ask(dspy.LM("openai/own", api_key="k", api_base="http://own/v1", timeout=30))
     await ask(own())
     assert [timeout for _, timeout, _ in http.sent] == [30.0, None]
 
 
 async def test_a_forward_that_a_program_calls_itself_is_an_lm_call_too(
-    http: FakeHttpHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall
 ):
     CURRENT_CALL.get().lms = (7,)
     its_lm = host_lms.build_lm(HOST)

@@ -7,7 +7,7 @@ import json
 
 import dspy
 import pytest
-from conftest import FakeCall, FakeHttpHost
+from conftest import FakeCall, FakeExchangeHost
 from dspy.adapters import utils
 from dspy.clients import backend_selection, capabilities, execution
 
@@ -64,7 +64,7 @@ def test_a_memo_is_bounded(monkeypatch):
 
 
 def test_an_option_that_dspys_own_client_cannot_build_takes_litellm_for_its_request_alone(
-    http: FakeHttpHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall
 ):
     its_lm = lm("hosted_vllm/m", cache=False)
     its_lm("a question")

@@ -5,18 +5,13 @@ import contextvars
 import sys
 
 import pytest
+from conftest import until_seen
 
 import witness
 from tower_dspy import loop as loops
 from tower_dspy.runner import HEARTBEAT
 
 pytestmark = pytest.mark.asyncio
-
-
-async def seen(key, *events):
-    async with asyncio.timeout(30):
-        while await witness.seen(key) != list(events):
-            await asyncio.sleep(0)
 
 
 async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
@@ -28,7 +23,7 @@ async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
 async def test_an_unloaded_program_is_dropped_and_its_call_goes_on(harness):
     target = harness.function("cleanup_plain:slow")
     call = harness.start(target, key="runner-unloaded")
-    await seen("runner-unloaded", "running")
+    await until_seen("runner-unloaded", "running")
     harness.runner.unload(target)
     with pytest.raises(KeyError):
         harness.start(target, key="runner-unloaded")
@@ -80,10 +75,10 @@ async def test_any_exception_is_a_failure_of_its_call_alone(harness, target, kin
 
 async def test_a_cancel_is_sent_once_and_the_clean_up_runs_to_its_end(harness):
     call = harness.start(harness.function("cleanup_plain:slow"), key="runner-once")
-    await seen("runner-once", "running")
+    await until_seen("runner-once", "running")
     for _ in range(3):
         harness.cancel_last()
-    await seen("runner-once", "running", "cleaning")
+    await until_seen("runner-once", "running", "cleaning")
     harness.cancel_last()
     assert call.events == []
     await witness.open_gate("runner-once")
@@ -111,7 +106,7 @@ async def test_a_cancel_after_the_end_does_nothing(harness):
 
 async def test_an_answer_after_a_cancel_is_still_one_outcome(harness):
     call = harness.start(harness.function("cleanup_plain:swallows"), key="runner-swallows")
-    await seen("runner-swallows", "running")
+    await until_seen("runner-swallows", "running")
     harness.cancel_last()
     await call.ended()
     assert call.events == [("finished", {"answer": "nevertheless"})]
@@ -127,7 +122,7 @@ async def test_a_call_that_ends_before_its_cancel_arrives_is_cancelled(harness):
 async def test_strays_are_cancelled_named_and_waited_for(harness):
     call = harness.start(harness.function("strays:forgets"), key="runner-strays")
     await call.until("done")
-    await seen("runner-strays", "stray cleaning", "stray cleaning")
+    await until_seen("runner-strays", "stray cleaning", "stray cleaning")
     assert call.named("settled") == []
     await witness.open_gate("runner-strays")
     await call.ended()
@@ -143,7 +138,7 @@ async def test_a_task_of_a_stray_is_part_of_the_call(harness):
 
 async def test_a_thread_is_part_of_its_call_until_it_ends(harness):
     call = harness.start(harness.function("cleanup_plain:in_a_thread"), key="runner-thread")
-    await seen("runner-thread", "running")
+    await until_seen("runner-thread", "running")
     harness.cancel_last()
     await call.until("failed")
     assert call.named("settled") == []
@@ -198,7 +193,7 @@ async def test_a_stop_without_calls_ends_at_once(harness):
 
 async def test_a_stop_cancels_the_calls_and_waits_for_their_end(harness):
     call = harness.start(harness.function("cleanup_plain:brief"), key="runner-stop")
-    await seen("runner-stop", "running")
+    await until_seen("runner-stop", "running")
     await stop(harness, 3600)
     assert call.outcome["kind"] == "cancelled"
     assert await witness.seen("runner-stop") == ["running", "cleaned"]
@@ -206,7 +201,7 @@ async def test_a_stop_cancels_the_calls_and_waits_for_their_end(harness):
 
 async def test_a_stop_abandons_calls_that_do_not_end_within_its_grace(harness):
     call = harness.start(harness.function("cleanup_plain:slow"), key="runner-stuck")
-    await seen("runner-stuck", "running")
+    await until_seen("runner-stuck", "running")
     await stop(harness, 0.01)
     assert call.events == [("abandon", None)]
     await witness.open_gate("runner-stuck")

@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from conftest import until_seen
 
 import witness
 
 pytestmark = pytest.mark.asyncio
-
-
-async def seen(key, *events):
-    async with asyncio.timeout(30):
-        while await witness.seen(key) != list(events):
-            await asyncio.sleep(0.001)
 
 
 async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
@@ -27,7 +22,7 @@ async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
 
 async def test_a_busy_loop_is_interrupted_once_and_cleans_up(harness):
     call = harness.start(harness.program("sync:Busy"), key="runner-busy")
-    await seen("runner-busy", "running")
+    await until_seen("runner-busy", "running")
     harness.cancel_last()
     harness.cancel_last()
     await call.ended()
@@ -39,8 +34,8 @@ async def test_a_busy_loop_is_interrupted_once_and_cleans_up(harness):
 async def test_a_call_that_waits_for_a_thread_and_is_cancelled_never_runs(harness):
     waits = harness.program("sync:Waits")
     calls = [harness.start(waits, key=f"runner-waits-{n}") for n in range(3)]
-    await seen("runner-waits-0", "running")
-    await seen("runner-waits-1", "running")
+    await until_seen("runner-waits-0", "running")
+    await until_seen("runner-waits-1", "running")
     harness.cancel_last()
     assert calls[2].outcome["kind"] == "cancelled"
     for n in range(3):
@@ -52,7 +47,7 @@ async def test_a_call_that_waits_for_a_thread_and_is_cancelled_never_runs(harnes
 
 async def test_a_program_that_catches_everything_is_settled_when_its_thread_ends(harness):
     call = harness.start(harness.program("sync:Stubborn"), key="runner-stubborn")
-    await seen("runner-stubborn", "running")
+    await until_seen("runner-stubborn", "running")
     harness.cancel_last()
     async with asyncio.timeout(30):
         while not harness.host.abandoned:
@@ -66,7 +61,7 @@ async def test_a_program_that_catches_everything_is_settled_when_its_thread_ends
 
 async def test_a_stop_interrupts_threads_as_well(harness):
     call = harness.start(harness.program("sync:Busy"), key="runner-stop-busy")
-    await seen("runner-stop-busy", "running")
+    await until_seen("runner-stop-busy", "running")
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.stop = stopped.set

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import pytest_asyncio
 from anyio import to_thread
+from conftest import until_seen
 
 import witness
 from tower_dspy.interrupt import InterruptibleRun
@@ -31,19 +32,13 @@ async def counted(monkeypatch, harness):
     return harness
 
 
-async def seen(key, *events):
-    async with asyncio.timeout(30):
-        while await witness.seen(key) != list(events):
-            await asyncio.sleep(0.001)
-
-
 @pytest.mark.parametrize("way", ["anyio", "pool", "thread"])
 async def test_a_thread_that_is_left_behind_is_stopped_named_and_waited_for(counted, way):
     key = f"left-{way}"
     call = counted.start(counted.function(f"threads:leaves_{way}"), key=key)
     await call.until("done", "finished")
     assert call.named("settled") == []
-    await seen(key, "running")
+    await until_seen(key, "running")
     witness.open_thread_gate(key)
     await call.ended()
     (names,) = call.named("settled")
@@ -56,7 +51,7 @@ async def test_a_thread_that_is_left_behind_is_stopped_named_and_waited_for(coun
 async def test_a_thread_that_is_busy_ends_with_its_call(counted, way):
     key = f"busy-{way}"
     call = counted.start(counted.function(f"threads:busy_{way}"), key=key)
-    await seen(key, "running")
+    await until_seen(key, "running")
     counted.cancel_last()
     await call.ended()
     assert call.outcome["kind"] == "cancelled"
@@ -75,14 +70,14 @@ async def test_daemon_threads_and_those_of_pools_are_not_waited_for(counted):
     call = counted.start(counted.function("threads:starts_a_daemon"), key="daemon")
     await call.ended()
     assert [name for name, _ in call.events] == ["finished"]
-    await seen("daemon", "running")
+    await until_seen("daemon", "running")
     witness.open_thread_gate("daemon")
-    await seen("daemon", "running", "waited")
+    await until_seen("daemon", "running", "waited")
 
 
 async def test_queued_work_of_a_pool_does_not_delay_the_end(counted):
     call = counted.start(counted.function("threads:overfills_a_pool"), key="overfull")
-    await seen("overfull", "running")
+    await until_seen("overfull", "running")
     counted.cancel_last()
     witness.open_thread_gate("overfull")
     await call.ended()

@@ -9,6 +9,8 @@ ones. Only DSPy's cache, which a program may turn on, answers without a request.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dspy
@@ -42,14 +44,8 @@ def _sync(ask: Any) -> Any:
         state = current_call()
         if state is not None:
             check_thread(state)
-        lm_call = _begin(lm)
-        token = CURRENT_LM_CALL.set(lm_call)
-        try:
-            answer = ask(lm, *args, **kwargs)
-        finally:
-            CURRENT_LM_CALL.reset(token)
-        _answered(state, lm, lm_call, CURRENT_LM_CALL.get())
-        return answer
+        with _lm_call(state, lm):
+            return ask(lm, *args, **kwargs)
 
     return __call__
 
@@ -60,26 +56,27 @@ def _async(ask: Any) -> Any:
         state = current_call()
         if state is not None:
             await check_task(state, HttpRequest.refused)
-        lm_call = _begin(lm)
-        token = CURRENT_LM_CALL.set(lm_call)
-        try:
-            answer = await ask(lm, *args, **kwargs)
-        finally:
-            CURRENT_LM_CALL.reset(token)
-        _answered(state, lm, lm_call, CURRENT_LM_CALL.get())
-        return answer
+        with _lm_call(state, lm):
+            return await ask(lm, *args, **kwargs)
 
     return acall
 
 
-def _begin(lm: Any) -> LmCall:
+@contextmanager
+def _lm_call(state: CallState | None, lm: Any) -> Iterator[None]:
+    """The time of an LM call, for its HTTP requests; reports its answer unless it fails."""
     model = getattr(lm, "model", "")
-    return LmCall(model if isinstance(model, str) else "", getattr(lm, HOST_ID, None))
+    lm_call = LmCall(model if isinstance(model, str) else "", getattr(lm, HOST_ID, None))
+    token = CURRENT_LM_CALL.set(lm_call)
+    try:
+        yield
+    finally:
+        CURRENT_LM_CALL.reset(token)
+    if state is not None:
+        _report_answer(state, lm, lm_call, CURRENT_LM_CALL.get())
 
 
-def _answered(state: CallState | None, lm: Any, lm_call: LmCall, outer: LmCall | None) -> None:
-    if state is None:
-        return
+def _report_answer(state: CallState, lm: Any, lm_call: LmCall, outer: LmCall | None) -> None:
     if outer is not None and outer.exchange is None:
         # An LM that calls another one.
         outer.exchange = lm_call.exchange
