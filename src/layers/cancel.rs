@@ -176,7 +176,6 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let tag = Tag::of_request(&request);
         let shared = &self.config.token;
@@ -202,9 +201,13 @@ where
             request.context_mut().cancel = node.clone();
         }
         let grace = Grace::on(self.config.grace, &node);
-        let watch = || Watch::new(node, also);
         CancelFuture {
-            guard: Guard::start(&mut self.inner, request, watch, grace, tag),
+            guard: Guard::new(
+                Admit::start(&mut self.inner, request),
+                Watch::new(node, also),
+                grace,
+                tag,
+            ),
         }
     }
 }
@@ -227,7 +230,6 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().guard.poll(cx)
     }

@@ -8,10 +8,11 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::{
-    guard::{Admit, Clock, Grace, Limit, Limited, Tag, now},
+    guard::{Admit, Clock, Grace, Limit, Limited, Tag},
     latency::{Doomed, Latency, Percentile},
 };
 use crate::{
@@ -72,11 +73,6 @@ use crate::{
 /// that are polled inside, in the same task, leave the end to this one. A call that still waits for
 /// the service gets no grace; nor does one that makes several calls in one task, as by `join!`, while
 /// one of them waits. Each call with a deadline then costs the allocations of a cancellation node.
-///
-/// # When the limit begins
-/// With the call. Of layers around each other the outermost reads the clock for all that get the
-/// call within its own `call`; so a service between them whose `call` works for long, and not its
-/// future, takes that time of the limits inside it.
 ///
 /// # Calls that come too late
 /// With [`with_learnt`](Self::with_learnt) the layer counts and logs the calls that come with less
@@ -166,12 +162,11 @@ impl DeadlineLayer {
 
     /// The limit for the work of a call that arrives now with the deadline `inbound`, and whether
     /// it is that deadline, and not one of this layer's making.
-    #[inline(always)]
     fn limit(&self, inbound: Option<Deadline>) -> Option<(Limit, bool)> {
         if inbound.is_none() && self.limit.is_none() {
             return None;
         }
-        let since = now::now();
+        let since = Instant::now();
         let own = self.limit.map(|limit| Deadline::at(since).later_by(limit));
         let outer = match (inbound, own) {
             (Some(inbound), Some(own)) => inbound.earlier(own),
@@ -262,28 +257,24 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let inbound = request.context().and_then(|context| context.deadline);
         if inbound.is_some() || self.config.limit.is_some() {
-            // Before the clock is read: what was written just before the request moves on would
-            // have to be waited for.
             request.context_mut().id();
         }
         let tag = Tag::of_request(&request);
         let (limit, merged) = self.config.limit(inbound).unzip();
         let merged = merged.unwrap_or(false);
-        let clock = || Clock::new(limit).merged(merged);
+        let clock = Clock::new(limit).merged(merged);
         let service = &mut self.inner;
         let Some(limit) = limit else {
             return DeadlineFuture {
-                limited: Limited::start(service, request, clock, None, tag),
+                limited: Limited::new(Admit::start(service, request), clock, None, tag),
             };
         };
         if self.config.doomed.refuses(&limit, tag) {
             return DeadlineFuture {
-                limited: Limited::new(Admit::Gone, clock(), None, tag)
-                    .refusing(Some(limit.cause())),
+                limited: Limited::new(Admit::Gone, clock, None, tag).refusing(Some(limit.cause())),
             };
         }
         let context = request.context_mut();
@@ -291,9 +282,8 @@ where
             context.deadline = Some(limit.at);
         }
         let grace = Grace::below(self.config.grace, context);
-        let _handed_on = now::hand_on(limit.since);
         DeadlineFuture {
-            limited: Limited::start(service, request, clock, grace, tag),
+            limited: Limited::new(Admit::start(service, request), clock, grace, tag),
         }
     }
 }
@@ -316,7 +306,6 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().limited.poll(cx)
     }

@@ -8,9 +8,10 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag, now};
+use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag};
 use crate::{
     call::{Carrier, Deadline},
     error::{Elapsed, Scope},
@@ -192,9 +193,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
-        let since = now::take();
+        let since = Instant::now();
         let own = Deadline::at(since).later_by(self.config.limit);
         let context = request.context_mut();
         let (at, scope) = match context.deadline {
@@ -213,7 +213,7 @@ where
         context.deadline = Some(at);
         let grace = Grace::below(self.config.grace, context);
         TimeoutFuture {
-            limited: Limited::running(clock, grace, tag, || self.inner.call(request)),
+            limited: Limited::new(Slot::new(self.inner.call(request)), clock, grace, tag),
         }
     }
 }
@@ -233,7 +233,6 @@ where
 {
     type Output = Result<T, E>;
 
-    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().limited.poll(cx)
     }

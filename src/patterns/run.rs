@@ -158,9 +158,7 @@ where
             drop_scope::with(cause, || drop(operation));
             Slot::Gone
         }
-        None => Slot::Live {
-            future: Settle::new(operation),
-        },
+        None => Slot::new(Settle::new(operation)),
     };
     let rang = match refused {
         Some(_) => Some(Rang::Watch),

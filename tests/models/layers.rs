@@ -18,14 +18,6 @@ mod ticket;
 #[path = "../../src/layers/track/tracker.rs"]
 mod tracker;
 
-mod guard {
-    pub(crate) mod now {
-        pub(crate) fn now() -> tokio::time::Instant {
-            tokio::time::Instant::now()
-        }
-    }
-}
-
 /// Far longer than a model runs: no slot of the budget ends meanwhile.
 const TTL: std::time::Duration = std::time::Duration::from_secs(60);
 

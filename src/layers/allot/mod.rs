@@ -295,9 +295,9 @@ where
         let refused = limit
             .filter(|limit| self.config.doomed.refuses(limit, tag))
             .map(|limit| limit.cause());
-        let clock = || Clock::new(limit).merged(merged.unwrap_or(false));
+        let clock = Clock::new(limit).merged(merged.unwrap_or(false));
         if refused.is_some() {
-            let limited = Limited::new(Admit::Gone, clock(), None, tag);
+            let limited = Limited::new(Admit::Gone, clock, None, tag);
             return AllotFuture::new(limited.refusing(refused));
         }
         let grace = limit.and_then(|limit| {
@@ -305,6 +305,7 @@ where
             context.deadline = Some(limit.at);
             Grace::below(self.config.grace, context)
         });
-        AllotFuture::new(Limited::start(&mut self.inner, request, clock, grace, tag))
+        let work = Admit::start(&mut self.inner, request);
+        AllotFuture::new(Limited::new(work, clock, grace, tag))
     }
 }

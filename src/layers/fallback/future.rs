@@ -15,7 +15,7 @@ use crate::{
     error::Elapsed,
     layers::{
         classify::{Classifier, Kinds},
-        guard::{Admit, Limited, aside},
+        guard::{Admit, Limited},
     },
 };
 
@@ -52,7 +52,6 @@ where
     S: Service<R>,
     A: Answer<R, S::Response, S::Error>,
 {
-    #[inline(always)]
     pub(super) const fn new(
         answer: A,
         kept: A::Kept,
@@ -83,12 +82,11 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
         let polled = match this.state.project() {
             StateProj::First { future } => future.poll(cx),
-            StateProj::Second { future } => return aside(|| future.poll(cx)),
+            StateProj::Second { future } => return future.poll(cx),
         };
         match polled {
             Poll::Ready(Ok(response)) => {
@@ -97,7 +95,7 @@ where
                 }
                 Poll::Ready(Ok(response))
             }
-            Poll::Ready(Err(error)) => aside(|| self.fall_back(error, cx)),
+            Poll::Ready(Err(error)) => self.fall_back(error, cx),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use tower::{Layer, Service};
 
 #[cfg(feature = "stale")]
@@ -22,7 +23,7 @@ pub use self::{
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
-    guard::{Clock, Limit, Limited, Tag, now},
+    guard::{Admit, Clock, Limit, Limited, Tag},
 };
 use crate::{
     call::{CallContext, Carrier},
@@ -338,7 +339,6 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         let context = request.context_mut();
         let call = context.id();
@@ -360,7 +360,12 @@ where
             classify,
             cancel,
             call,
-            Limited::start(&mut self.inner, request, || Clock::new(limit), None, tag),
+            Limited::new(
+                Admit::start(&mut self.inner, request),
+                Clock::new(limit),
+                None,
+                tag,
+            ),
         )
     }
 }
@@ -368,7 +373,7 @@ where
 /// Makes the deadline in `context` earlier by `reserve`, or by half of what is left.
 fn reserve(context: &mut CallContext, reserve: Duration) -> Option<Limit> {
     let deadline = context.deadline?;
-    let since = now::now();
+    let since = Instant::now();
     let kept = reserve.min(deadline.remaining_at(since) / 2);
     if kept.is_zero() {
         // Nothing can be divided; whoever set the deadline enforces it.

@@ -6,9 +6,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::time::{Instant, Sleep};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Alarm, timer::Timer};
+use super::Alarm;
 use crate::{
     call::{Cause, Deadline, Spent},
     error::{Elapsed, Scope, Stage},
@@ -43,27 +44,28 @@ impl Limit {
     }
 }
 
-/// Rings when a limit passes; never without one.
-///
-/// Its timer is armed at the first poll, so a call that is answered at once costs none.
-pub(crate) struct Clock {
-    limit: Option<Limit>,
-    merged: bool,
-    timer: Timer,
+pin_project! {
+    /// Rings when a limit passes; never without one.
+    ///
+    /// Its timer is armed at the first poll, so a call that is answered at once costs none.
+    pub(crate) struct Clock {
+        limit: Option<Limit>,
+        merged: bool,
+        #[pin]
+        timer: Option<Sleep>,
+    }
 }
 
 impl Clock {
-    #[inline(always)]
     pub(crate) const fn new(limit: Option<Limit>) -> Self {
         Self {
             limit,
             merged: false,
-            timer: Timer::UNARMED,
+            timer: None,
         }
     }
 
     /// Says whether the limit is the one that the request came with, and not an earlier one.
-    #[inline(always)]
     pub(crate) fn merged(mut self, merged: bool) -> Self {
         self.merged = merged;
         self
@@ -75,12 +77,10 @@ impl Alarm for Clock {
 
     const CANCELS: bool = false;
 
-    #[inline(always)]
     fn may_ring(&self) -> bool {
         self.limit.is_some()
     }
 
-    #[inline(always)]
     fn at(&self) -> Option<Instant> {
         self.limit.map(|limit| limit.at.instant())
     }
@@ -89,21 +89,24 @@ impl Alarm for Clock {
         self.merged
     }
 
-    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
-        let this = self.get_mut();
-        let Some(limit) = this.limit else {
+    fn poll_ring(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
+        let Some(limit) = self.limit else {
             return Poll::Pending;
         };
-        ready!(this.timer.poll_until(limit.at.instant(), cx));
+        if self.timer.is_none() {
+            self.as_mut().set_timer(limit.at.instant());
+        }
+        ready!(self.poll_timer(cx));
         Poll::Ready(limit.cause())
     }
 
     fn set_timer(self: Pin<&mut Self>, at: Instant) {
-        self.get_mut().timer = Timer::armed(at);
+        self.project().timer.set(Some(sleep_until(at)));
     }
 
     fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.get_mut().timer.poll(cx)
+        let timer = self.project().timer.as_pin_mut();
+        timer.map_or(Poll::Pending, |timer| poll_sleep(timer, cx))
     }
 
     fn error(&self, _: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Elapsed {

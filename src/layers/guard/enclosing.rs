@@ -47,7 +47,6 @@ pub(crate) fn with<T>(end: Option<End>, poll: impl FnOnce() -> T) -> T {
 }
 
 /// As [`with`], for as long as what it returns is held.
-#[inline(always)]
 pub(crate) fn see_to(end: Option<End>) -> Option<SeeingTo> {
     let end = end?;
     let outer = END.get();
@@ -64,7 +63,6 @@ pub(crate) struct SeeingTo {
 }
 
 impl Drop for SeeingTo {
-    #[inline(always)]
     fn drop(&mut self) {
         END.set(self.outer);
     }

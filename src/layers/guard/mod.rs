@@ -11,29 +11,24 @@
 //! 5. Of two guards that are to end the work at one instant the outer one does: see [`enclosing`].
 //! 6. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
-mod aside;
 mod clock;
 pub(crate) mod enclosing;
-pub(crate) mod now;
 mod poll;
-mod timer;
 mod watch;
 mod work;
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::Service;
 
 use self::enclosing::Nodes;
 pub(crate) use self::{
-    aside::aside,
     clock::{Clock, Limit},
     watch::Watch,
     work::{Admit, Slot, Work, observe, tell_waits},
@@ -55,7 +50,6 @@ pub(crate) trait Alarm {
     fn may_ring(&self) -> bool;
 
     /// What it waits for, if a cancellation rings it.
-    #[inline(always)]
     fn nodes(&self) -> Option<Nodes> {
         None
     }
@@ -80,8 +74,6 @@ pub(crate) trait Alarm {
 }
 
 /// How long the work may clean up, and the node in its context that tells it to.
-///
-/// Boxed wherever it is: few calls have one, and all would be larger.
 #[derive(Debug)]
 pub(crate) struct Grace {
     length: Duration,
@@ -94,7 +86,7 @@ impl Grace {
     /// A grace of `length`, whose signal is a node that it puts below the context's own. `None`, and
     /// nothing is allocated, for a grace of zero: the work is dropped at once.
     #[inline]
-    pub(crate) fn below(length: Duration, context: &mut CallContext) -> Option<Box<Self>> {
+    pub(crate) fn below(length: Duration, context: &mut CallContext) -> Option<Self> {
         if length.is_zero() {
             return None;
         }
@@ -105,12 +97,8 @@ impl Grace {
     /// A grace of `length`, whose signal is `node` itself. `None` for a grace of zero, or if
     /// nothing can cancel the node.
     #[inline]
-    pub(crate) fn on(length: Duration, node: &Cancel) -> Option<Box<Self>> {
-        (!length.is_zero() && node.is_some()).then(|| Self::boxed(length, node))
-    }
-
-    fn boxed(length: Duration, node: &Cancel) -> Box<Self> {
-        Box::new(Self {
+    pub(crate) fn on(length: Duration, node: &Cancel) -> Option<Self> {
+        (!length.is_zero() && node.is_some()).then(|| Self {
             length,
             node: node.clone(),
             began: None,
@@ -161,11 +149,9 @@ pin_project! {
         work: W,
         #[pin]
         alarm: A,
-        grace: Option<Box<Grace>>,
+        grace: Option<Grace>,
         phase: Phase,
-        // The parts of its tag, for together they would take more room.
-        call: Option<CallId>,
-        attempt: u32,
+        tag: Tag,
     }
 }
 
@@ -174,93 +160,21 @@ pub(crate) type Limited<W> = Guard<W, Clock>;
 
 impl<W, A> Guard<W, A> {
     /// Runs `work` until it is done or `alarm` rings.
-    #[inline(always)]
-    pub(crate) const fn new(work: W, alarm: A, grace: Option<Box<Grace>>, tag: Tag) -> Self {
+    pub(crate) const fn new(work: W, alarm: A, grace: Option<Grace>, tag: Tag) -> Self {
         Self {
             work,
             alarm,
             grace,
             phase: Phase::Watching,
-            call: tag.call,
-            attempt: tag.attempt,
+            tag,
         }
     }
 
     /// Answers with the error of the alarm for a cause, if there is one: the work holds nothing.
-    #[inline(always)]
     pub(crate) fn refusing(mut self, cause: Option<Cause>) -> Self {
         if let Some(cause) = cause {
             self.phase = Phase::Refused(cause);
         }
         self
-    }
-}
-
-impl<F, A> Guard<Slot<F>, A> {
-    /// Runs what `call` returns until it is done or `alarm` rings.
-    #[inline(always)]
-    pub(crate) fn running(
-        alarm: A,
-        grace: Option<Box<Grace>>,
-        tag: Tag,
-        call: impl FnOnce() -> F,
-    ) -> Self {
-        Self {
-            alarm,
-            grace,
-            phase: Phase::Watching,
-            call: tag.call,
-            attempt: tag.attempt,
-            // Last: what is made before something else has to be moved.
-            work: Slot::Live { future: call() },
-        }
-    }
-}
-
-impl<S, R, A> Guard<Admit<S, R>, A>
-where
-    S: Service<R> + Clone,
-{
-    /// Runs a call of `service` until it is done or the alarm rings, its wait for readiness
-    /// included. A service that is ready is called at once.
-    ///
-    /// The future is large and is made where it is going to lie, so there is one expression for it
-    /// in each branch, and it is never moved from one to another.
-    #[inline(always)]
-    pub(crate) fn start(
-        service: &mut S,
-        request: R,
-        alarm: impl FnOnce() -> A,
-        grace: Option<Box<Grace>>,
-        tag: Tag,
-    ) -> Self {
-        // Nobody needs to be woken: the future, if it has to wait, asks again at its first poll.
-        let error = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {
-                let alarm = alarm();
-                return Self {
-                    alarm,
-                    grace,
-                    phase: Phase::Watching,
-                    call: tag.call,
-                    attempt: tag.attempt,
-                    // Last: what is made before something else has to be moved.
-                    work: Admit::Running {
-                        future: service.call(request),
-                    },
-                };
-            }
-            Poll::Ready(Err(error)) => Some(error),
-            Poll::Pending => None,
-        };
-        let queued = Admit::unready(service, request, error);
-        Self {
-            alarm: alarm(),
-            grace,
-            phase: Phase::Watching,
-            call: tag.call,
-            attempt: tag.attempt,
-            work: Admit::Waiting { queued },
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The polls of a [`Guard`]: the usual one, inlined, and [`aside`] what ends a call or may.
+//! The polls of a [`Guard`].
 
 use std::{
     pin::Pin,
@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Alarm, Guard, Phase, aside,
+    Alarm, Guard, Phase,
     enclosing::{self, End},
     work::{self, Work},
 };
@@ -25,10 +25,9 @@ where
 {
     type Output = Result<T, E>;
 
-    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !matches!(self.phase, Phase::Watching) || self.grace.is_some() {
-            return aside(|| self.poll_with_grace(cx));
+            return self.poll_with_grace(cx);
         }
         let this = self.as_mut().project();
         let (grace, begun) = (false, false);
@@ -44,7 +43,7 @@ where
             }
             Poll::Pending => {
                 if this.alarm.may_ring() {
-                    return aside(|| self.poll_end(cx));
+                    return self.poll_end(cx);
                 }
                 Poll::Pending
             }
@@ -147,8 +146,8 @@ where
         let error = this.alarm.error(cause, stage, spent);
         tracing::debug!(
             target: "tower_dspy",
-            call_id = this.call.map(CallId::get),
-            attempt = *this.attempt,
+            call_id = this.tag.call.map(CallId::get),
+            attempt = this.tag.attempt,
             %cause,
             ?error,
             "a layer ended the call",

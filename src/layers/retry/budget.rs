@@ -13,12 +13,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    layers::guard::now,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
+use crate::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 /// One retry.
@@ -131,7 +128,7 @@ impl RetryBudget {
     #[inline]
     pub(in crate::layers) fn deposit(&self) {
         if let Some(bucket) = &self.0 {
-            let now = now::now();
+            let now = Instant::now();
             if bucket.age(now) >= bucket.slot_ends.load(Ordering::Relaxed) {
                 drop(bucket.at(now));
             }

@@ -13,7 +13,7 @@ use tower::{Service, retry::Policy};
 use super::policy::{RetryPolicy, RetryWait};
 use crate::{
     call::{Carrier, Deadline},
-    layers::{classify::Classifier, guard::aside},
+    layers::classify::Classifier,
 };
 
 pin_project! {
@@ -37,8 +37,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F, E> {
         Attempt { #[pin] future: F },
-        // Boxed, for few calls come here: most would be larger than what they need.
-        Between { pause: Pin<Box<Pause<E>>> },
+        Between { #[pin] pause: Pause<E> },
     }
 }
 
@@ -58,7 +57,6 @@ pin_project! {
 }
 
 impl<S: Service<R>, C, R> RetryFuture<S, C, R> {
-    #[inline(always)]
     pub(super) const fn new(
         service: S,
         policy: RetryPolicy<C>,
@@ -82,16 +80,15 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
         let polled = match this.state.project() {
             StateProj::Attempt { future } => future.poll(cx),
-            StateProj::Between { .. } => return aside(|| self.poll_later(None, cx)),
+            StateProj::Between { .. } => return self.poll_later(None, cx),
         };
         match polled {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-            Poll::Ready(Err(error)) => aside(|| self.poll_later(Some(error), cx)),
+            Poll::Ready(Err(error)) => self.poll_later(Some(error), cx),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -141,13 +138,13 @@ where
         };
         let context = request.context();
         let cancelled = context.and_then(|context| context.cancel.cancelled_owned());
-        let pause = Box::pin(Pause {
+        let pause = Pause {
             wait,
             waited: false,
             given_up: false,
             cancelled,
             error: result.err(),
-        });
+        };
         this.state.set(State::Between { pause });
         None
     }
@@ -164,7 +161,7 @@ where
             given_up,
             cancelled,
             error,
-        } = pause.as_mut().project();
+        } = pause.project();
         if *given_up {
             return error
                 .take()

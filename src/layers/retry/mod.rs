@@ -236,7 +236,6 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline(always)]
     fn call(&mut self, mut request: R) -> Self::Future {
         // Before it is cloned, so that all attempts have the same.
         let context = request.context_mut();

@@ -175,7 +175,6 @@ where
 
     /// Called right before each attempt, the first included, when the inner service is ready: so
     /// this is where an attempt is paid for.
-    #[inline(always)]
     fn clone_request(&mut self, request: &R) -> Option<R> {
         attempts::note(self.done.saturating_add(1));
         match self.reservation.take() {
