@@ -2,16 +2,34 @@
 //!
 //! A layer that drops an inner future knows the reason, and the code that runs in the drop (the
 //! service that has to cancel its work) needs it. That code in turn knows what the work had spent,
-//! and the layer's error is to tell it. The two never meet, and the future may be foreign, so both
+//! and the layer's error carries it. The two never meet, and the future may be foreign, so both
 //! travel in a thread-local around the drop itself: no allocation, no token.
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use crate::call::{Cause, Spent};
 
 thread_local! {
-    static DROPPING: Cell<Option<Cause>> = const { Cell::new(None) };
-    static REPORTED: Cell<Option<Arc<Spent>>> = const { Cell::new(None) };
+    static SCOPE: RefCell<Option<DropScope>> = const { RefCell::new(None) };
+}
+
+/// One drop that a layer named a cause for.
+struct DropScope {
+    cause: Cause,
+    report: DropReport,
+}
+
+/// What dropped work reports to the layer that drops it.
+#[derive(Default)]
+pub(crate) struct DropReport {
+    /// What it had spent; `None` if it reported nothing.
+    pub(crate) spent: Option<Arc<Spent>>,
+    /// Whether it still waited for a service to be ready.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the layers that end a call are about to ask")
+    )]
+    pub(crate) waited: bool,
 }
 
 /// Runs `drop`, a closure that drops a future, so that code in the drop finds `cause`.
@@ -33,14 +51,18 @@ pub fn with<T>(cause: Cause, drop: impl FnOnce() -> T) -> T {
     struct Restore(Option<Cause>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            DROPPING.set(self.0);
-            if self.0.is_none() {
-                // Nobody around this asks for it.
-                std::mem::drop(take());
-            }
+            let _ = match self.0 {
+                Some(outer) => in_scope(|scope| scope.cause = outer),
+                // No layer around this one asks for the report.
+                None => replace(None).map(std::mem::drop),
+            };
         }
     }
-    let _restore = Restore(DROPPING.replace(Some(cause)));
+    let outer = in_scope(|scope| std::mem::replace(&mut scope.cause, cause));
+    if outer.is_none() {
+        replace(Some(DropScope::new(cause)));
+    }
+    let _restore = Restore(outer);
     drop()
 }
 
@@ -65,22 +87,27 @@ pub fn with<T>(cause: Cause, drop: impl FnOnce() -> T) -> T {
 /// assert_eq!(error.spent().unwrap().usage.total_tokens, 21);
 /// ```
 pub fn collect(cause: Cause, drop: impl FnOnce()) -> Option<Arc<Spent>> {
-    // What a scope around this one has been told so far is not of this work.
-    let outer = take();
-    let mine = with(cause, || {
-        drop();
-        take()
-    });
-    if let Some(outer) = outer.filter(|_| is_active()) {
-        put(outer);
+    end(cause, drop).spent
+}
+
+/// As [`with`], and returns all that the dropped work reported.
+pub(crate) fn end(cause: Cause, drop: impl FnOnce()) -> DropReport {
+    struct Restore(Option<DropScope>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            replace(self.0.take());
+        }
     }
-    mine
+    // What was reported to the scope around this one is not of this work.
+    let _restore = Restore(replace(Some(DropScope::new(cause))));
+    drop();
+    in_scope(|scope| std::mem::take(&mut scope.report)).unwrap_or_default()
 }
 
 /// The cause of the drop that is running on this thread; [`Cause::Dropped`] if no layer named one.
 #[must_use]
 pub fn cause() -> Cause {
-    DROPPING.get().unwrap_or(Cause::Dropped)
+    in_scope(|scope| scope.cause).unwrap_or(Cause::Dropped)
 }
 
 /// Tells the layer that drops this work what the work had spent. Heard by [`collect`] alone.
@@ -88,28 +115,50 @@ pub fn cause() -> Cause {
 /// What several works of one layer report is added up; what attempts of one call report, each for
 /// all of them, counts once.
 pub fn report(spent: Arc<Spent>) {
-    if !is_active() {
-        return;
-    }
-    put(match take() {
-        None => spent,
-        Some(earlier) => Spent::of_both(earlier, spent),
+    in_scope(|scope| {
+        let report = &mut scope.report;
+        report.spent = Some(match report.spent.take() {
+            None => spent,
+            Some(earlier) => Spent::of_both(earlier, spent),
+        });
     });
+}
+
+/// Tells the layer that drops this work that it still waited for a service to be ready.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the layers that end a call are about to ask")
+)]
+pub(crate) fn report_wait() {
+    in_scope(|scope| scope.report.waited = true);
 }
 
 /// Whether a layer named the cause of the drop that is running on this thread.
 pub(crate) fn is_active() -> bool {
-    DROPPING.get().is_some()
+    in_scope(|_| ()).is_some()
 }
 
-// A thread that ends may drop futures after its own variables: there is nobody to tell.
-
-fn take() -> Option<Arc<Spent>> {
-    REPORTED.try_with(Cell::take).ok().flatten()
+impl DropScope {
+    fn new(cause: Cause) -> Self {
+        Self {
+            cause,
+            report: DropReport::default(),
+        }
+    }
 }
 
-fn put(spent: Arc<Spent>) {
-    let _ = REPORTED.try_with(|reported| reported.set(Some(spent)));
+// A thread that ends may drop futures after its own variables: there is no scope any more.
+
+fn in_scope<T>(f: impl FnOnce(&mut DropScope) -> T) -> Option<T> {
+    let f = |scope: &RefCell<Option<DropScope>>| scope.borrow_mut().as_mut().map(f);
+    SCOPE.try_with(f).ok().flatten()
+}
+
+fn replace(scope: Option<DropScope>) -> Option<DropScope> {
+    SCOPE
+        .try_with(|current| current.replace(scope))
+        .ok()
+        .flatten()
 }
 
 #[cfg(test)]
@@ -129,6 +178,16 @@ mod tests {
 
     fn steps(spent: Option<Arc<Spent>>) -> Option<u32> {
         spent.map(|spent| spent.steps)
+    }
+
+    #[test]
+    fn a_wait_is_reported_to_the_scope_that_drops_it_alone() {
+        let report = end(Cause::Deadline, || {
+            assert!(end(Cause::Elapsed, report_wait).waited);
+        });
+        assert!(!report.waited && report.spent.is_none());
+        with(Cause::Elapsed, report_wait);
+        assert!(!end(Cause::Elapsed, || ()).waited);
     }
 
     #[test]
