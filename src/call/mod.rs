@@ -4,7 +4,11 @@ mod cancel;
 mod context;
 pub mod deadline;
 pub mod drop_scope;
+pub(crate) mod in_flight;
 pub(crate) mod record;
+pub(crate) mod termination;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use cancel::{Cancel, Cause};

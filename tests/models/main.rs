@@ -15,12 +15,12 @@
 #[path = "../../src/call/cancel.rs"]
 mod cancel;
 mod cancels;
+#[path = "../../src/call/in_flight.rs"]
+mod in_flight;
+mod in_flights;
 mod layers;
 mod notify;
-#[path = "../../src/service/places.rs"]
-mod places;
 mod token;
-mod waits;
 
 /// The library's `call`, of which the token's files are compiled anew.
 mod call {

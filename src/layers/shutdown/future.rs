@@ -7,18 +7,13 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower::Service;
 
-use super::calls::{Calls, End, Ticket};
+use super::calls::{CallOutcome, ShutdownTicket};
 use crate::{
-    call::{Cause, drop_scope},
+    call::{Cancel, Cause, drop_scope, termination::Termination},
     error::{Cancelled, Stage},
-    layers::guard::{
-        Admit, Work,
-        enclosing::{self, End as Ending},
-        observe,
-    },
+    layers::guard::{Admit, Work, observe},
 };
 
 pin_project! {
@@ -30,57 +25,22 @@ pin_project! {
         #[pin]
         work: Admit<S, R>,
         // After the work: a call is in flight as long as it holds something.
-        ticket: Option<Ticket>,
-        #[pin]
-        bell: Bell,
+        ticket: Option<ShutdownTicket>,
+        // First that the calls are told to stop, then that their grace has ended.
+        termination: Termination,
+        told: bool,
         refused: bool,
     }
 }
 
-pin_project! {
-    /// Rings when the calls are told to stop, and again when their grace has ended.
-    #[project = BellProj]
-    enum Bell {
-        Unset,
-        Stop { #[pin] wait: WaitForCancellationFutureOwned },
-        GiveUp { #[pin] wait: WaitForCancellationFutureOwned },
-    }
-}
-
-impl Bell {
-    /// Ready if the call is to end: when the grace has ended, or, if it `waits`, when the calls
-    /// were told to stop.
-    fn poll(
-        mut self: Pin<&mut Self>,
-        calls: &Calls,
-        waits: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        loop {
-            let next = match self.as_mut().project() {
-                BellProj::Unset => Self::Stop {
-                    wait: calls.stop.clone().cancelled_owned(),
-                },
-                BellProj::Stop { wait } => {
-                    ready!(wait.poll(cx));
-                    Self::GiveUp {
-                        wait: calls.give_up.clone().cancelled_owned(),
-                    }
-                }
-                BellProj::GiveUp { .. } if waits => return Poll::Ready(()),
-                BellProj::GiveUp { wait } => return wait.poll(cx),
-            };
-            self.set(next);
-        }
-    }
-}
-
 impl<S: Service<R>, R> ShutdownFuture<S, R> {
-    pub(super) const fn admitted(work: Admit<S, R>, ticket: Ticket) -> Self {
+    pub(super) fn admitted(work: Admit<S, R>, ticket: ShutdownTicket) -> Self {
+        let stop = ticket.calls.drain.stop.clone();
         Self {
             work,
             ticket: Some(ticket),
-            bell: Bell::Unset,
+            termination: Termination::new(stop, None),
+            told: false,
             refused: false,
         }
     }
@@ -89,7 +49,8 @@ impl<S: Service<R>, R> ShutdownFuture<S, R> {
         Self {
             work: Admit::Gone,
             ticket: None,
-            bell: Bell::Unset,
+            termination: Termination::new(Cancel::none(), None),
+            told: false,
             refused: true,
         }
     }
@@ -111,37 +72,37 @@ where
         let Some(ticket) = this.ticket else {
             return Poll::Pending;
         };
-        // Inner layers leave the end to this one from when the grace began, or they would drop what
-        // could still clean up.
-        let ending = ticket.calls.told().map(|at| Ending {
-            at,
-            grace: true,
-            begun: true,
-        });
         // So it stays if the poll, or the drop after it, panics.
-        ticket.end = End::Failed;
-        let (polled, waits) = observe(|| enclosing::with(ending, || this.work.as_mut().poll(cx)));
+        ticket.outcome = CallOutcome::Failed;
+        let drain = &ticket.calls.drain;
+        let (polled, waits) = observe(|| drain.enclose(|| this.work.as_mut().poll(cx)));
         let result = match polled {
             Poll::Ready(result) => {
                 this.work.as_mut().discard();
-                ticket.end = match &result {
-                    Ok(_) => End::Completed,
-                    Err(_) if ticket.node.is_cancelled() => End::Cancelled,
-                    Err(_) => End::Failed,
+                ticket.outcome = match &result {
+                    Ok(_) => CallOutcome::Completed,
+                    Err(_) if ticket.node.is_cancelled() => CallOutcome::Cancelled,
+                    Err(_) => CallOutcome::Failed,
                 };
                 result
             }
             Poll::Pending => {
-                ticket.end = End::Cancelled;
+                ticket.outcome = CallOutcome::Cancelled;
                 let waits = waits || this.work.stage() == Stage::Waiting;
-                ready!(this.bell.as_mut().poll(&ticket.calls, waits, cx));
+                if !*this.told {
+                    ready!(this.termination.poll(cx));
+                    *this.told = true;
+                    *this.termination = Termination::new(drain.give_up.clone(), None);
+                }
+                // What waits must not start any more, and has no use for the grace.
+                if !waits {
+                    ready!(this.termination.poll(cx));
+                }
                 tracing::debug!(target: "tower_dspy", waits, "the shutdown ended a call");
                 let spent = drop_scope::collect(Cause::Shutdown, || this.work.as_mut().discard());
                 Err(Cancelled::new(Cause::Shutdown).with_spent(spent).into())
             }
         };
-        // What is done listens to no bell.
-        this.bell.set(Bell::Unset);
         *this.ticket = None;
         Poll::Ready(result)
     }

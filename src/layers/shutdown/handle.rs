@@ -5,14 +5,11 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 use super::{
-    calls::Calls,
+    calls::ShutdownCalls,
     hook::{Hook, HookOutcome, HookOutput, HookReport},
     report::{ShutdownPhase, ShutdownReport},
 };
 use crate::call::Deadline;
-
-/// How long the calls that are given up have to be dropped by the tasks that hold them.
-const LAST_POLL: Duration = Duration::from_millis(100);
 
 const HOOK_LIMIT: Duration = Duration::from_secs(5);
 
@@ -43,19 +40,14 @@ const HOOK_LIMIT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone, Default)]
 pub struct Shutdown {
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    calls: Arc<Calls>,
-    /// Held by whoever runs the shutdown.
-    progress: Mutex<Progress>,
+    calls: Arc<ShutdownCalls>,
+    /// Locked by the `run` under way.
+    progress: Arc<Mutex<ShutdownProgress>>,
 }
 
 /// What has been done, kept so that a second `run` can go on where a dropped one stopped.
 #[derive(Default)]
-struct Progress {
+struct ShutdownProgress {
     /// When the drain ends, and how long the grace is.
     limits: Option<(Deadline, Duration)>,
     /// When the grace ends.
@@ -74,7 +66,7 @@ impl Shutdown {
     /// Bounds each hook that is registered from now on. The default is 5 seconds.
     #[must_use]
     pub fn with_hook_limit(self, limit: Duration) -> Self {
-        self.shared.calls.lock().hook_limit = Some(limit);
+        self.calls.lock().hook_limit = Some(limit);
         self
     }
 
@@ -92,7 +84,7 @@ impl Shutdown {
         Fut: Future<Output: HookOutput> + Send + 'static,
     {
         let name = name.into();
-        let mut state = self.shared.calls.lock();
+        let mut state = self.calls.lock();
         if state.phase == ShutdownPhase::Done {
             // Nor is the hook dropped under the lock.
             drop(state);
@@ -107,7 +99,7 @@ impl Shutdown {
     /// sends calls here sends them elsewhere. Those that come are let through until
     /// [`run`](Self::run), which may follow without this.
     pub fn announce(&self) {
-        let mut state = self.shared.calls.lock();
+        let mut state = self.calls.lock();
         if state.phase == ShutdownPhase::Accepting {
             state.phase = ShutdownPhase::Announced;
         }
@@ -128,13 +120,13 @@ impl Shutdown {
     /// How far the shutdown has come.
     #[must_use]
     pub fn phase(&self) -> ShutdownPhase {
-        self.shared.calls.lock().phase
+        self.calls.lock().phase
     }
 
     /// How many calls are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.shared.calls.lock().in_flight()
+        self.calls.drain.calls.len()
     }
 
     /// Shuts down, and tells what became of the calls.
@@ -160,20 +152,21 @@ impl Shutdown {
     /// on. Another `run` goes on where this one stopped, with the limits that it had set. A hook
     /// that was running is dropped and is reported as interrupted.
     pub async fn run(&self, drain: Duration, grace: Duration) -> ShutdownReport {
-        let calls = &self.shared.calls;
+        let calls = &self.calls;
         let begun = {
             let mut state = calls.lock();
             let accepting = state.phase.is_accepting();
             if accepting {
                 state.phase = ShutdownPhase::Draining;
+                calls.drain.calls.close();
             }
-            accepting.then(|| state.in_flight())
+            accepting.then(|| calls.drain.calls.len())
         };
         if let Some(in_flight) = begun {
             tracing::info!(target: "tower_dspy", in_flight, ?drain, ?grace, "shutting down");
         }
 
-        let mut progress = self.shared.progress.lock().await;
+        let mut progress = self.progress.lock().await;
         if let Some(report) = &progress.report {
             return report.clone();
         }
@@ -181,16 +174,13 @@ impl Shutdown {
         let (drain, grace) = *progress
             .limits
             .get_or_insert_with(|| (Deadline::within(drain), grace));
-        if !calls.wait_empty(drain).await {
+        if !calls.drain.wait_empty(drain).await {
             let in_flight = calls.tell();
             let grace = *progress.grace.get_or_insert_with(|| {
                 tracing::info!(target: "tower_dspy", in_flight, "cancelling the calls in flight");
                 Deadline::within(grace)
             });
-            if !calls.wait_empty(grace).await {
-                calls.give_up.cancel();
-                calls.wait_empty(Deadline::within(LAST_POLL)).await;
-            }
+            calls.drain.end_by(grace).await;
         }
         loop {
             let hook = {
@@ -198,8 +188,7 @@ impl Shutdown {
                 let Some(hook) = state.hooks.pop() else {
                     // Under the same lock, so that no hook comes in between and is lost.
                     state.phase = ShutdownPhase::Done;
-                    let mut report = state.report.clone();
-                    report.abandoned = state.in_flight() as u64;
+                    let mut report = calls.report(&state);
                     drop(state);
                     report.hooks = std::mem::take(&mut progress.hooks);
                     progress.report = Some(report.clone());
@@ -224,20 +213,16 @@ impl Shutdown {
         }
     }
 
-    pub(super) fn calls(&self) -> &Arc<Calls> {
-        &self.shared.calls
+    pub(super) const fn calls(&self) -> &Arc<ShutdownCalls> {
+        &self.calls
     }
 }
 
 impl fmt::Debug for Shutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (phase, in_flight) = {
-            let state = self.shared.calls.lock();
-            (state.phase, state.in_flight())
-        };
         f.debug_struct("Shutdown")
-            .field("phase", &phase)
-            .field("in_flight", &in_flight)
+            .field("phase", &self.phase())
+            .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }
 }

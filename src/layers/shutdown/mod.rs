@@ -1,6 +1,7 @@
-//! [`ShutdownLayer`]: ends the calls when the service ends.
+//! [`ShutdownLayer`]: the end of all calls when the service ends.
 
 mod calls;
+pub(crate) mod drain;
 mod future;
 mod handle;
 mod hook;
