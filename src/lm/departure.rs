@@ -20,7 +20,7 @@ use super::{
     failure::{LmFailure, LmFailureKind},
 };
 use crate::{
-    call::{Cancel, Carrier, Cause, Deadline},
+    call::{Cancel, Carrier, Cause, Deadline, termination::Terminated},
     error::{ErrorKind, Stage},
     layers::guard::enclosing,
 };
@@ -63,17 +63,16 @@ impl Departure {
 
     /// Why the request is not to leave any more.
     pub(super) fn refusal(&self) -> Option<LmFailure> {
-        if let Some(cause) = self.cancel.cause() {
-            return Some(LmFailure::cancelled(cause, false));
+        let is_over = self.call.as_ref().is_some_and(|call| call.0.is_over());
+        match Terminated::by_now(&self.cancel, self.deadline) {
+            Some(Terminated::Cancelled(cause)) => Some(LmFailure::cancelled(cause, false)),
+            _ if is_over => Some(LmFailure::cancelled(Cause::Dropped, false)),
+            Some(Terminated::DeadlinePassed) => {
+                let message = "the request to the LM was not sent: its limit passed before that";
+                Some(LmFailure::new(LmFailureKind::Refused, message).sorted(ErrorKind::Deadline))
+            }
+            None => None,
         }
-        if self.call.as_ref().is_some_and(|call| call.0.is_over()) {
-            return Some(LmFailure::cancelled(Cause::Dropped, false));
-        }
-        let late = self.deadline.is_some_and(Deadline::is_past);
-        late.then(|| {
-            let message = "the request to the LM was not sent: its limit passed before that";
-            LmFailure::new(LmFailureKind::Refused, message).sorted(ErrorKind::Deadline)
-        })
     }
 
     /// Waits while a layer around this sees to what has passed: it knows what that is called.

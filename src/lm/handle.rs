@@ -21,7 +21,7 @@ use super::{
     http::{body, erase},
     key::{Lock, Origin},
     keyed::{KeyFn, Keyed},
-    limits::Stop,
+    limits::LmTermination,
     provider,
     status::BadStatus,
 };
@@ -153,11 +153,11 @@ impl LmHandle {
         &self,
         mut request: LmRequest,
     ) -> impl Future<Output = Result<LmResponse, LmFailure>> + Send + 'static {
-        let stop = Stop::of(&mut request, &self.shared.limits);
+        let termination = LmTermination::of(&mut request, &self.shared.limits);
         let Self { shared, stack } = self.clone();
         let to = Origin::of(request.uri());
         async move {
-            let mut stop = stop.inspect_err(|_| {
+            let mut termination = termination.inspect_err(|_| {
                 Record::begin(&request, &shared.provider, &shared.model).finish(LmOutcome::Refused);
             })?;
             // Boxed, so that it can be dropped before the error is returned.
@@ -165,20 +165,20 @@ impl LmHandle {
             let done = tokio::select! {
                 biased;
                 done = &mut call => Ok(done),
-                end = poll_fn(|cx| stop.poll(cx)) => Err(end),
+                end = poll_fn(|cx| termination.poll(cx)) => Err(end),
             };
             match done {
                 Ok(Ok(answer)) => Ok(answer.map(|inner| {
                     body(CallBody {
                         inner: Some(inner),
-                        stop,
+                        termination,
                         to,
                         shared,
                     })
                 })),
                 Ok(Err(error)) => match bad_status(&error) {
                     Some(bad) => Ok(bad.to_answer()),
-                    None => Err(stop.rename(shared.keyed.failure(&error, to.as_ref()))),
+                    None => Err(termination.rename(shared.keyed.failure(&error, to.as_ref()))),
                 },
                 Err((cause, failure)) => {
                     drop_scope::with(cause, || drop(call));
@@ -216,7 +216,7 @@ fn bad_status(error: &BoxError) -> Option<&BadStatus> {
 struct CallBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
-    stop: Stop,
+    termination: LmTermination,
     to: Option<Origin>,
     shared: Arc<Shared>,
 }
@@ -238,7 +238,7 @@ impl Body for CallBody {
             Poll::Ready(Some(Err(error))) => {
                 this.inner = None;
                 let failure = this.shared.keyed.failure(&error, this.to.as_ref());
-                let failure = this.stop.rename(failure);
+                let failure = this.termination.rename(failure);
                 Poll::Ready(Some(Err(failure)))
             }
             Poll::Ready(None) => {
@@ -246,7 +246,7 @@ impl Body for CallBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let (cause, failure) = ready!(this.stop.poll(cx));
+                let (cause, failure) = ready!(this.termination.poll(cx));
                 drop_scope::with(cause, || this.inner = None);
                 Poll::Ready(Some(Err(failure)))
             }

@@ -11,14 +11,16 @@ use std::{
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     LmRequest,
     failure::{LmFailure, LmFailureKind},
 };
 use crate::{
-    call::{Cancel, Carrier, Cause, Deadline},
+    call::{
+        Cancel, Carrier, Cause, Deadline,
+        termination::{Terminated, Termination},
+    },
     error::ErrorKind,
 };
 
@@ -137,68 +139,55 @@ impl Timer {
     }
 }
 
-/// What ends an LM call from outside: its limit, or its context.
+/// The end of an LM call from outside: its limit, or its context.
 #[derive(Debug)]
-pub(super) struct Stop {
-    end: Option<End>,
-    timer: Timer,
-    node: Cancel,
-    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+pub(super) struct LmTermination {
+    end: Option<LmEnd>,
+    termination: Termination,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct End {
+struct LmEnd {
     at: Deadline,
     limit: Duration,
     /// Whether it is the deadline of the context, and not the limit of the call itself.
     deadline: bool,
 }
 
-impl Stop {
-    /// What ends the call that `request` begins now; its context then says so to the layers.
+impl LmTermination {
+    /// The end of the call that `request` begins now; its context then says so to the layers.
     ///
     /// # Errors
     /// If the call is to be refused: it is cancelled already, or has no time left.
     pub(super) fn of(request: &mut LmRequest, limits: &LmLimits) -> Result<Self, LmFailure> {
-        let node = request
-            .context()
-            .map_or(Cancel::none(), |context| context.cancel.clone());
+        let context = request.context();
+        let deadline = context.and_then(|context| context.deadline);
+        let node = context.map_or(Cancel::none(), |context| context.cancel.clone());
         if let Some(cause) = node.cause() {
             return Err(LmFailure::cancelled(cause, false));
         }
-        let deadline = request.context().and_then(|context| context.deadline);
         let end = if deadline.is_none() && limits.total.is_none() {
             None
         } else {
-            Some(End::of(deadline, limits)?)
+            Some(LmEnd::of(deadline, limits)?)
         };
         if let Some(end) = end {
             request.context_mut().limit(end.at);
         }
-        Ok(Self {
-            end,
-            timer: Timer::default(),
-            node,
-            cancelled: None,
-        })
+        let termination = Termination::new(node, end.map(|end| end.at));
+        Ok(Self { end, termination })
     }
 
     /// Ready once the call is to end, with the cause and the failure that it then is.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
-        if self.cancelled.is_none() {
-            self.cancelled = self.node.cancelled_owned().map(Box::pin);
-        }
-        if let Some(cancelled) = &mut self.cancelled
-            && cancelled.as_mut().poll(cx).is_ready()
-        {
-            let cause = self.node.cause().unwrap_or(Cause::Caller);
-            return Poll::Ready((cause, LmFailure::cancelled(cause, true)));
-        }
-        let Some(end) = self.end else {
-            return Poll::Pending;
-        };
-        ready!(self.timer.poll(end.at.instant(), cx));
-        Poll::Ready((end.cause(), end.failure()))
+        let ended = ready!(self.termination.poll(cx));
+        Poll::Ready(match (ended, self.end) {
+            (Terminated::DeadlinePassed, Some(end)) => (end.cause(), end.failure()),
+            (ended, _) => {
+                let cause = ended.cause();
+                (cause, LmFailure::cancelled(cause, true))
+            }
+        })
     }
 
     /// `failure`, or the call's own limit in its place where a layer inside noticed that first, or
@@ -216,7 +205,7 @@ impl Stop {
     }
 }
 
-impl End {
+impl LmEnd {
     fn of(deadline: Option<Deadline>, limits: &LmLimits) -> Result<Self, LmFailure> {
         let now = Instant::now();
         let own = limits.total.map(|total| Deadline::at(now).later_by(total));

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Overloaded},
     host::core::fault::lost,
     request::{PredictRequest, Prediction},
-    service::{stop::Stop, turn::Turn},
+    service::{admission::Admission, termination::ServiceTermination},
 };
 
 /// A DSPy program as a [`tower::Service`], from [`Host::load`](crate::Host::load).
@@ -49,14 +49,14 @@ use crate::{
 #[derive(Debug)]
 pub struct DspyService {
     pub(super) program: Arc<Program>,
-    turn: Turn,
+    admission: Admission,
 }
 
 impl DspyService {
     pub(super) fn new(program: Arc<Program>) -> Self {
         Self {
             program,
-            turn: Turn::Idle,
+            admission: Admission::Idle,
         }
     }
 
@@ -100,7 +100,7 @@ impl DspyService {
         let program = &*self.program;
         program.schema.check(&program.name, request.inputs())?;
         program.check_lm(request.lm())?;
-        if let Some(error) = Stop::refuse(request.context_ref()) {
+        if let Some(error) = ServiceTermination::refuse(request.context_ref()) {
             return Err(error);
         }
         if let Some(reason) = program.host.closed() {
@@ -128,14 +128,14 @@ impl Service<PredictRequest> for DspyService {
     type Future = PredictFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.turn.poll(&self.program.permits, cx).map(Ok)
+        self.admission.poll(&self.program.permits, cx).map(Ok)
     }
 
     /// # Panics
     /// Never: a call without readiness answers [`Overloaded`](crate::Overloaded).
     fn call(&mut self, request: PredictRequest) -> PredictFuture {
         let program = &self.program;
-        let Some(permit) = self.turn.take(&program.permits) else {
+        let Some(permit) = self.admission.take(&program.permits) else {
             return PredictFuture::refused(program.permits.overloaded(&program.name).into());
         };
         match self.admit(&request) {

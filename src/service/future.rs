@@ -20,7 +20,7 @@ use crate::{
         fault::lost,
     },
     request::{PredictRequest, Prediction},
-    service::stop::Stop,
+    service::termination::ServiceTermination,
 };
 
 type Answer = Result<Prediction, Error>;
@@ -55,8 +55,7 @@ pin_project! {
         program: Arc<Program>,
         started: Instant,
         span: Span,
-        #[pin]
-        stop: Stop,
+        termination: ServiceTermination,
         resolved: bool,
     }
 
@@ -64,7 +63,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if !*this.resolved {
-                let cause = this.stop.reason();
+                let cause = this.termination.reason();
                 let _entered = this.span.enter();
                 if let Some(spent) = this.call.give_up(cause) {
                     drop_scope::report(spent);
@@ -104,7 +103,7 @@ impl PredictFuture {
             lm = route.lm.as_deref(),
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
-        let stop = Stop::new(&context, started);
+        let termination = ServiceTermination::new(&context, started);
         let held = Some(Box::new((permit, program.leases())) as _);
         let counts = Some(program.counts.clone());
         let target = program.target;
@@ -117,7 +116,7 @@ impl PredictFuture {
                     program,
                     started,
                     span,
-                    stop,
+                    termination,
                     resolved: false,
                 },
             },
@@ -145,12 +144,12 @@ impl Future for PredictFuture {
 
 impl Running {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Answer, Carried)> {
-        let mut this = self.project();
+        let this = self.project();
         let _entered = this.span.clone().entered();
         // The answer first: what is ready wins the tie with the clock and with a cancel.
         let result = match Pin::new(&mut *this.call).poll(cx) {
             Poll::Ready(outcome) => {
-                let cause = this.stop.signalled().unwrap_or_else(|| {
+                let cause = this.termination.signalled().unwrap_or_else(|| {
                     // Nobody else cancels what this call did not.
                     let stopped = this.program.host.closed().is_some();
                     if stopped {
@@ -166,11 +165,11 @@ impl Running {
                 )
             }
             Poll::Pending => Err(ready!(
-                this.stop.as_mut().poll(cx, |cause| this.call.cancel(cause))
+                this.termination.poll(cx, |cause| this.call.cancel(cause))
             )),
         };
         *this.resolved = true;
-        let result = account(&*this.call, result, this.stop.signalled());
+        let result = account(&*this.call, result, this.termination.signalled());
         report(&result.as_ref().map(|_| ()), *this.started);
         Poll::Ready((result, this.call.carried()))
     }

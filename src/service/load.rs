@@ -18,7 +18,7 @@ use crate::{
         core::{fault::Fault, registry::Leases, tool_definition::Tool},
     },
     lm::{Lm, LmConfigError},
-    service::{MAX_IN_FLIGHT, MAX_WAITING, lms::LmNames},
+    service::{MAX_IN_FLIGHT, MAX_WAITING, lm_names::LmNames},
 };
 
 impl Host {

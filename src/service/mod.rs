@@ -1,8 +1,10 @@
 //! A program as a tower service: what the innermost service of a stack does with a call.
 //!
-//! `lms`, `places`, `stop` and `turn` are shared with the mock that stands for a program in tests,
+//! `admission`, `lm_names` and `termination` are shared with the mock that stands for a program in tests,
 //! so that the two cannot differ.
 
+#[cfg(any(feature = "_host", feature = "test-util"))]
+pub(crate) mod admission;
 #[cfg(feature = "_host")]
 mod dspy;
 #[cfg(feature = "_host")]
@@ -10,22 +12,18 @@ mod function;
 #[cfg(feature = "_host")]
 mod future;
 #[cfg(any(feature = "_host", feature = "test-util"))]
-pub(crate) mod lms;
+pub(crate) mod lm_names;
 #[cfg(feature = "_host")]
 mod load;
 #[cfg(feature = "_host")]
 mod load_error;
-#[cfg(any(feature = "_host", feature = "test-util"))]
-mod places;
 #[cfg(feature = "_host")]
 mod program;
 #[cfg(feature = "workers")]
 mod replace;
 #[cfg(feature = "_host")]
 mod schema;
-pub(crate) mod stop;
-#[cfg(any(feature = "_host", feature = "test-util"))]
-pub(crate) mod turn;
+pub(crate) mod termination;
 #[cfg(feature = "_host")]
 mod typed;
 
@@ -42,9 +40,9 @@ pub use {
     typed::Typed,
 };
 
-/// Calls that run at once, unless somebody says otherwise.
+/// The default number of calls that run at once.
 #[cfg(any(feature = "_host", feature = "test-util"))]
 pub(crate) const MAX_IN_FLIGHT: usize = 64;
-/// Calls that wait for their turn, unless somebody says otherwise.
+/// The default number of calls that wait for admission.
 #[cfg(any(feature = "_host", feature = "test-util"))]
 pub(crate) const MAX_WAITING: usize = 1024;

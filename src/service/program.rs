@@ -9,7 +9,7 @@ use crate::{
         Host,
         core::{registry::Leases, spending::ProgramCounts},
     },
-    service::{lms::LmNames, turn::Permits},
+    service::{admission::Permits, lm_names::LmNames},
 };
 
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use crate::{
     layers::{Outbound, OutboundLayer},
     proto::{self, v1},
     request::PredictRequest,
-    service::stop::Stop,
+    service::termination::ServiceTermination,
 };
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Predict");
@@ -185,11 +185,11 @@ where
             Err(refused) => return ProgramFuture::refused(refused.into()),
         };
         let (_, context) = request.into_parts();
-        if let Some(error) = Stop::refuse(&context) {
+        if let Some(error) = ServiceTermination::refuse(&context) {
             return ProgramFuture::refused(error);
         }
         let began = Instant::now();
-        let stop = Stop::new(&context, began);
+        let termination = ServiceTermination::new(&context, began);
         let sent = Sent {
             program: self.program.clone(),
             deadline: context.deadline,
@@ -207,7 +207,7 @@ where
         }
         let mut request = Request::new(message);
         request.extensions_mut().insert(context);
-        ProgramFuture::new(stop, async move {
+        ProgramFuture::new(termination, async move {
             let codec = ProstCodec::<v1::PredictRequest, v1::PredictResponse>::default();
             match grpc.unary(request, PATH, codec).await {
                 Ok(response) => proto::from_response(response.into_inner())

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use crate::{
     error::{Cancelled, Error},
     request::Prediction,
-    service::stop::Stop,
+    service::termination::ServiceTermination,
 };
 
 type Call = Pin<Box<dyn Future<Output = Result<Prediction, Error>> + Send>>;
@@ -34,7 +34,7 @@ pin_project! {
     enum State {
         Refused { error: Option<Error> },
         // Without a call it was reset.
-        Sent { #[pin] stop: Stop, call: Option<Call> },
+        Sent { termination: ServiceTermination, call: Option<Call> },
         Done,
     }
 }
@@ -47,12 +47,12 @@ impl ProgramFuture {
     }
 
     pub(super) fn new(
-        stop: Stop,
+        termination: ServiceTermination,
         call: impl Future<Output = Result<Prediction, Error>> + Send + 'static,
     ) -> Self {
         Self {
             state: State::Sent {
-                stop,
+                termination,
                 call: Some(Box::pin(call)),
             },
         }
@@ -69,13 +69,13 @@ impl Future for ProgramFuture {
                 Some(error) => Err(error),
                 None => return Poll::Pending,
             },
-            StateProj::Sent { stop, call } => match call {
+            StateProj::Sent { termination, call } => match call {
                 // What is ready wins the tie with the clock.
                 Some(work) => match work.as_mut().poll(cx) {
                     Poll::Ready(result) => result,
-                    Poll::Pending => Err(ready!(stop.poll(cx, |_| *call = None))),
+                    Poll::Pending => Err(ready!(termination.poll(cx, |_| *call = None))),
                 },
-                None => Err(Cancelled::new(stop.reason()).into()),
+                None => Err(Cancelled::new(termination.reason()).into()),
             },
             StateProj::Done => return Poll::Pending,
         };

@@ -19,7 +19,7 @@ use crate::{
     call::{CallContext, Deadline},
     error::{Cancelled, Classify, Error},
     request::Prediction,
-    service::stop::Stop,
+    service::termination::ServiceTermination,
 };
 
 pin_project! {
@@ -52,8 +52,7 @@ pin_project! {
         // When the work ends: by itself, or once it was told to stop.
         #[pin]
         timer: Option<Sleep>,
-        #[pin]
-        stop: Stop,
+        termination: ServiceTermination,
         // Taken when the work has ended.
         running: Option<Running>,
         answered: bool,
@@ -65,7 +64,7 @@ pin_project! {
             let mut this = this.project();
             let Some(running) = this.running.take() else { return };
             if !*this.answered {
-                running.ended(CallEnd::Stopped(this.stop.reason()));
+                running.ended(CallEnd::Stopped(this.termination.reason()));
             }
             // It was told at the latest now, and ends when it ends.
             let ends = match this.timer.as_mut().as_pin_mut() {
@@ -100,7 +99,7 @@ impl MockFuture {
                     outcome: reply.outcome,
                     lingers: reply.lingers,
                     timer: waits.then(|| sleep_until(ends)),
-                    stop: Stop::new(context, started),
+                    termination: ServiceTermination::new(context, started),
                     running: Some(running),
                     answered: false,
                     lingering: false,
@@ -132,7 +131,7 @@ impl Work {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Prediction, Error>> {
         let mut this = self.project();
         // The work first, as the real service does: what is ready wins the tie.
-        let signalled = this.stop.signalled();
+        let signalled = this.termination.signalled();
         if signalled.is_some() && !*this.lingering {
             *this.lingering = true;
             let ends = Deadline::within(*this.lingers).instant();
@@ -144,16 +143,16 @@ impl Work {
             None => this.outcome.is_some(),
         };
         if !ended {
-            let error = ready!(this.stop.as_mut().poll(cx, |_| ()));
+            let error = ready!(this.termination.poll(cx, |_| ()));
             *this.answered = true;
             if let Some(running) = this.running {
-                running.ended(CallEnd::Stopped(this.stop.reason()));
+                running.ended(CallEnd::Stopped(this.termination.reason()));
             }
             return Poll::Ready(Err(error));
         }
         let (end, result) = match (signalled, this.outcome.take()) {
             (Some(_), _) => {
-                let cause = this.stop.reason();
+                let cause = this.termination.reason();
                 (CallEnd::Stopped(cause), Err(Cancelled::new(cause).into()))
             }
             (None, Some(Ok(mut prediction))) => {

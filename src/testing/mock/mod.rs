@@ -27,9 +27,9 @@ use crate::{
     request::{PredictRequest, Prediction},
     service::{
         MAX_IN_FLIGHT, MAX_WAITING,
-        lms::LmNames,
-        stop::Stop,
-        turn::{Permits, Turn},
+        admission::{Admission, Permits},
+        lm_names::LmNames,
+        termination::ServiceTermination,
     },
 };
 
@@ -137,7 +137,7 @@ pub struct MockDspy {
     limits: (usize, usize),
     fields: Option<Arc<[Box<str>]>>,
     lms: Arc<LmNames>,
-    turn: Turn,
+    admission: Admission,
 }
 
 #[derive(Default)]
@@ -182,7 +182,7 @@ impl MockDspy {
             limits: (MAX_IN_FLIGHT, MAX_WAITING),
             fields: None,
             lms: Arc::default(),
-            turn: Turn::Idle,
+            admission: Admission::Idle,
         }
     }
 
@@ -314,7 +314,7 @@ impl MockDspy {
             }
         }
         self.lms.check("mock", request.lm())?;
-        Stop::refuse(request.context_ref()).map_or(Ok(()), Err)
+        ServiceTermination::refuse(request.context_ref()).map_or(Ok(()), Err)
     }
 
     fn refuse(&self, mut record: CallRecord, error: Error) -> MockFuture {
@@ -360,7 +360,7 @@ impl Clone for MockDspy {
             limits: self.limits,
             fields: self.fields.clone(),
             lms: self.lms.clone(),
-            turn: Turn::Idle,
+            admission: Admission::Idle,
         }
     }
 }
@@ -371,7 +371,7 @@ impl Service<PredictRequest> for MockDspy {
     type Future = MockFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.turn.poll(&self.permits, cx).map(Ok)
+        self.admission.poll(&self.permits, cx).map(Ok)
     }
 
     fn call(&mut self, mut request: PredictRequest) -> MockFuture {
@@ -379,7 +379,7 @@ impl Service<PredictRequest> for MockDspy {
             let inputs = request.inputs().clone();
             CallRecord::new(inputs, crate::call::Carrier::context_mut(&mut request))
         };
-        let Some(permit) = self.turn.take(&self.permits) else {
+        let Some(permit) = self.admission.take(&self.permits) else {
             return self.refuse(record, self.permits.overloaded("mock").into());
         };
         if let Err(error) = self.admit(&request) {

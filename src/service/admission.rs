@@ -1,4 +1,4 @@
-//! Waiting for one of a bounded number of permits, with a bounded number of others.
+//! The admission of calls: a bounded number run, and a bounded number wait for a permit.
 
 use std::{
     fmt,
@@ -11,14 +11,15 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Overloaded;
-use crate::service::places::{Place, Places};
 
 /// The permits of one program, shared by the clones of its service.
 #[derive(Debug)]
 pub(crate) struct Permits {
     max_in_flight: usize,
+    max_waiting: usize,
     free: Arc<Semaphore>,
-    waiting: Places,
+    /// A permit of this one is held while waiting for one of `free`.
+    queue: Arc<Semaphore>,
 }
 
 impl Permits {
@@ -26,8 +27,9 @@ impl Permits {
         let max_in_flight = max_in_flight.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             max_in_flight,
+            max_waiting,
             free: Arc::new(Semaphore::new(max_in_flight)),
-            waiting: Places::new(max_waiting),
+            queue: Arc::new(Semaphore::new(max_waiting.min(Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -38,7 +40,7 @@ impl Permits {
     }
 
     pub(crate) fn overloaded(&self, program: &str) -> Overloaded {
-        Overloaded::new(program, self.max_in_flight, self.waiting.max())
+        Overloaded::new(program, self.max_in_flight, self.max_waiting)
     }
 
     pub(crate) fn try_acquire(&self) -> Option<OwnedSemaphorePermit> {
@@ -46,39 +48,40 @@ impl Permits {
     }
 }
 
-/// Where a service stands between `poll_ready` and `call`.
-pub(crate) enum Turn {
+/// The admission of a service's next call, between `poll_ready` and `call`.
+pub(crate) enum Admission {
     Idle,
-    Waiting { acquire: Acquire, _place: Place },
+    Waiting {
+        acquire: Acquire,
+        _queued: OwnedSemaphorePermit,
+    },
     Ready(OwnedSemaphorePermit),
     Overloaded,
 }
 
 type Acquire = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send + Sync>>;
 
-impl Turn {
-    /// Ready with a permit, or to say that there are too many who wait for one.
+impl Admission {
+    /// Ready with a permit, or because too many calls wait for one.
     pub(crate) fn poll(&mut self, permits: &Permits, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            match self {
+            *self = match self {
                 Self::Ready(_) | Self::Overloaded => return Poll::Ready(()),
+                // The semaphore is never closed; if it were, the call would be refused.
                 Self::Waiting { acquire, .. } => {
-                    // The semaphore is never closed; if it were, the call would say so.
-                    *self = ready!(acquire.as_mut().poll(cx)).map_or(Self::Overloaded, Self::Ready);
+                    ready!(acquire.as_mut().poll(cx)).map_or(Self::Overloaded, Self::Ready)
                 }
-                Self::Idle => {
-                    *self =
-                        match permits.try_acquire() {
-                            Some(permit) => Self::Ready(permit),
-                            None => permits.waiting.take().map_or(Self::Overloaded, |place| {
-                                Self::Waiting {
-                                    acquire: acquire(permits.free.clone()),
-                                    _place: place,
-                                }
-                            }),
-                        };
-                }
-            }
+                Self::Idle => match permits.try_acquire() {
+                    Some(permit) => Self::Ready(permit),
+                    None => match permits.queue.clone().try_acquire_owned() {
+                        Ok(queued) => Self::Waiting {
+                            acquire: acquire(permits.free.clone()),
+                            _queued: queued,
+                        },
+                        Err(_) => Self::Overloaded,
+                    },
+                },
+            };
         }
     }
 
@@ -96,7 +99,7 @@ fn acquire(free: Arc<Semaphore>) -> Acquire {
     Box::pin(async move { free.acquire_owned().await.ok() })
 }
 
-impl fmt::Debug for Turn {
+impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Idle => "Idle",

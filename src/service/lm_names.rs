@@ -1,8 +1,8 @@
-//! The LMs that a request may choose one of.
+//! The names of the LMs among which a request may choose.
 
 use crate::error::InvalidInput;
 
-/// By their names; none for a program with one LM.
+/// None for a program with one LM.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LmNames(Box<[String]>);
 
