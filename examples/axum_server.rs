@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, Host, InboundLayer, Lm, PythonEnv,
-    inbound::axum::{Programs, liveness, serve},
+    inbound::axum::{Programs, liveness},
+    server::serve,
     testing::{ScriptedLm, scripted_lm::Reply},
 };
 

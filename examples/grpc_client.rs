@@ -51,7 +51,8 @@ async fn main() -> Result<(), BoxError> {
 async fn it_is_answered_by_the_server_or_by_the_fallback() -> Result<(), BoxError> {
     use tower_dspy::{
         InboundLayer, Shutdown,
-        inbound::tonic::{GracefulShutdown, Programs, serve},
+        inbound::tonic::Programs,
+        server::{GracefulShutdown, serve},
         testing::{MockDspy, mock::Reply},
     };
 

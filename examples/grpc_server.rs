@@ -20,8 +20,9 @@ use tower_dspy::{
     DspyServiceBuilderExt, Host, InboundLayer, Lm, PythonEnv,
     inbound::{
         axum::liveness,
-        tonic::{GracefulShutdown, Programs, reflection, serve},
+        tonic::{Programs, reflection},
     },
+    server::{GracefulShutdown, serve},
     testing::{ScriptedLm, scripted_lm::Reply},
 };
 

@@ -21,11 +21,14 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::load::{CompleteOnResponse, PeakEwmaDiscover};
 use tower::{BoxError, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower::{balance::p2c::Balance, buffer::Buffer, discover::Change};
-use tower_dspy::inbound::tonic::{GracefulShutdown, Programs, ServeReport, health, serve};
 use tower_dspy::outbound::tonic::{ProgramClient, never_began};
 use tower_dspy::testing::{MockDspy, mock::Reply};
 use tower_dspy::{DspyServiceBuilderExt, ErrorKind, RetryLayer, Shutdown};
 use tower_dspy::{InboundLayer, PredictRequest, Prediction};
+use tower_dspy::{
+    inbound::tonic::{Programs, health},
+    server::{GracefulShutdown, ServeReport, serve},
+};
 
 /// Where a node is, what ends it, and its end.
 struct Node(SocketAddr, CancellationToken, End);

@@ -22,7 +22,8 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, ErrorKind, Host, InboundLayer, Lm, RetryLayer,
-    inbound::axum::{liveness, predict, serve},
+    inbound::axum::{liveness, predict},
+    server::serve,
     testing::{ScriptedLm, scripted_lm::Reply},
 };
 

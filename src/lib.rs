@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! axum / tonic / a plain call
-//!   -> inbound       the deadline from the wire, the client's disconnect;     mod inbound
+//!   -> server        connections, and their end in bounded time            mod server
+//!   -> inbound       the deadline from the wire, the client's disconnect;  mod inbound
 //!                    errors as HTTP and gRPC statuses
 //!   -> layers        shutdown, track, deadline, cancel, fallback, retry,   mod layers,
 //!                    hedge, attempt timeout                                in order: mod stack
@@ -61,7 +62,7 @@
 //! | `workers` | [`Host::workers`](Host): programs in worker processes; needs no libpython |
 //! | `lm` (default, part of both) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
-//! | `axum` | `inbound::axum`: a program behind a route, [`CallContext`] as an extractor, [`Error`] as a response, readiness, a server that ends in bounded time |
+//! | `axum` | `inbound::axum`: a program behind a route, [`CallContext`] as an extractor, [`Error`] as a response, readiness; `server`: a server, of gRPC too, that ends in bounded time |
 //! | `openapi` | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
 //! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
@@ -84,6 +85,8 @@ pub mod patterns;
 #[cfg(feature = "tonic")]
 pub mod proto;
 mod request;
+#[cfg(feature = "axum")]
+pub mod server;
 #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
 pub mod service;
 mod session;

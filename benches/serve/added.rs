@@ -22,9 +22,8 @@ pub(crate) struct Added {
 pub(crate) async fn measure(room: &Room) -> Added {
     let mut program = room.program("added", Reply::answer("so")).await;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let until = |until: tower_dspy::inbound::axum::GracefulShutdown| {
-        until.on(async move { drop(stopped.await) })
-    };
+    let until =
+        |until: tower_dspy::server::GracefulShutdown| until.on(async move { drop(stopped.await) });
     let server = Server::start(0, program.clone(), until, |_| {});
     let mut client = Connection::open(server.address).await.expect("a server");
     let mut added = Added {

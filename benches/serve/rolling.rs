@@ -106,7 +106,7 @@ struct Node {
 impl Node {
     fn start(port: u16, program: &Program) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
-        let ends = |until: tower_dspy::inbound::axum::GracefulShutdown| {
+        let ends = |until: tower_dspy::server::GracefulShutdown| {
             until.on(async move { drop(stopped.await) })
         };
         let server = Server::start(port, program.clone(), ends, |_| {});

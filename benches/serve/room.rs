@@ -10,7 +10,8 @@ use tokio::{
 use tower::ServiceBuilder;
 use tower_dspy::{
     DeadlineLayer, DeadlineService, DspyService, Host, InboundLayer, Lm, Shutdown,
-    inbound::axum::{GracefulShutdown, ServeReport, predict, readiness, serve},
+    inbound::axum::{predict, readiness},
+    server::{GracefulShutdown, ServeReport, serve},
     testing::{ScriptedLm, scripted_lm::Script},
 };
 

@@ -14,7 +14,8 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
 use tower_dspy::{
     CallContext, Cancel, Cause, InboundLayer, Shutdown,
-    inbound::axum::{GracefulShutdown, readiness},
+    inbound::axum::readiness,
+    server::GracefulShutdown,
     testing::{MockDspy, mock::Reply},
 };
 

@@ -11,7 +11,8 @@ use tokio::{
 };
 use tower_dspy::{
     InboundLayer, Shutdown,
-    inbound::axum::{GracefulShutdown, ServeReport, liveness, predict, serve},
+    inbound::axum::{liveness, predict},
+    server::{GracefulShutdown, ServeReport, serve},
     testing::MockDspy,
 };
 

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tower_dspy::{
     Shutdown,
-    inbound::axum::{GracefulShutdown, serve},
+    server::{GracefulShutdown, serve},
     testing::{MockDspy, mock::Reply},
 };
 

@@ -10,8 +10,9 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
     Classify, Deadline, DspyService, DspyServiceBuilderExt, Error, ErrorKind, Host, InboundLayer,
     PredictRequest, Shutdown,
-    inbound::tonic::{GracefulShutdown, Programs, ServeReport, serve},
+    inbound::tonic::Programs,
     outbound::tonic::ProgramClient,
+    server::{GracefulShutdown, ServeReport, serve},
     testing::scripted_lm::{Outcome, Reply},
 };
 

@@ -9,7 +9,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
-use tower_dspy::inbound::axum::{predict, serve};
+use tower_dspy::{inbound::axum::predict, server::serve};
 
 use crate::{
     captured::Captured,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, process::Command, task::JoinHandle};
 use tower_dspy::{
     Health, Host, InboundLayer,
-    inbound::axum::{Programs, ServeReport, liveness, predict, serve},
+    inbound::axum::{Programs, liveness, predict},
+    server::{ServeReport, serve},
     testing::scripted_lm::{Outcome, Reply},
 };
 

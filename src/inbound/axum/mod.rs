@@ -1,19 +1,12 @@
 //! A program behind a route of axum, and what handlers of your own need (feature `axum`).
 //!
 //! [`CallContext`] is an extractor, and [`Error`] and [`ErrorResponse`] are responses, of
-//! `application/problem+json` by the [table](super::respond). [`predict`] is the whole handler, and
-//! [`serve`] a server that ends in bounded time.
+//! `application/problem+json` by the [table](super::respond). [`predict`] is the whole
+//! handler; [`server`](crate::server) ends in bounded time.
 
-mod connections;
-#[cfg(feature = "_host")]
-mod host;
 #[cfg(all(feature = "openapi", feature = "_host"))]
 mod openapi;
 mod prediction;
-mod report;
-mod serve;
-mod shutdown;
-mod socket;
 
 use std::convert::Infallible;
 
@@ -32,11 +25,6 @@ use tower::{BoxError, Service, ServiceExt};
 
 #[cfg(all(feature = "openapi", feature = "_host"))]
 pub use self::openapi::Programs;
-pub use self::{
-    report::ServeReport,
-    serve::{Server, serve},
-    shutdown::GracefulShutdown,
-};
 use super::ErrorResponse;
 use crate::{
     call::{CallContext, Cause},

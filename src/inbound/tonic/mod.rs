@@ -7,7 +7,6 @@ pub use self::{
     health::{Readiness, health},
     programs::Programs,
 };
-pub use super::axum::{GracefulShutdown, ServeReport, Server, serve};
 use crate::proto;
 
 use tonic_reflection::server::{

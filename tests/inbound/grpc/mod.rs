@@ -17,8 +17,9 @@ use tonic::{
 };
 use tower_dspy::{
     InboundLayer, PredictRequest, Shutdown,
-    inbound::tonic::{GracefulShutdown, Programs, ServeReport, health, reflection, serve},
+    inbound::tonic::{Programs, health, reflection},
     outbound::tonic::ProgramClient,
+    server::{GracefulShutdown, ServeReport, serve},
     testing::MockDspy,
 };
 

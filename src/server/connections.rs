@@ -23,13 +23,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{ServiceExt, service_fn, util::MapResult};
 
-use super::{
-    super::{ErrorResponse, Protocol},
-    socket::{Heard, Socket},
-};
+use super::socket::{Heard, Socket};
 use crate::{
     call::{Cancel, Carrier, Cause, drop_scope},
     error::Cancelled,
+    inbound::{ErrorResponse, Protocol},
     layers::{Shutdown, ShutdownService},
 };
 

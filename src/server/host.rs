@@ -4,7 +4,7 @@ use std::{future::Ready, time::Duration};
 
 use http::StatusCode;
 
-use super::GracefulShutdown;
+use super::shutdown::GracefulShutdown;
 use crate::host::{Host, core::health::Health};
 
 impl Host {
@@ -24,7 +24,7 @@ impl Host {
     /// use std::time::Duration;
     /// use axum::{Router, routing::get};
     /// use tokio::net::TcpListener;
-    /// use tower_dspy::{Host, inbound::axum::{liveness, serve}};
+    /// use tower_dspy::{Host, inbound::axum::liveness, server::serve};
     ///
     /// # async fn example(host: Host) -> std::io::Result<()> {
     /// let app = Router::new()
@@ -73,7 +73,7 @@ impl Host {
     }
 
     /// Ends a server at SIGTERM or Ctrl-C, and this host after it; for
-    /// [`serve`](crate::inbound::axum::serve).
+    /// [`serve`](crate::server::serve).
     ///
     /// Requests in flight have `drain` to end by themselves. Then they are cancelled and have the
     /// [grace](GracefulShutdown::grace) to clean up, before the host is [stopped](Self::stop). From

@@ -60,7 +60,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// use std::time::Duration;
 /// use axum::{Router, routing::get};
 /// use tokio::net::TcpListener;
-/// use tower_dspy::{Shutdown, inbound::axum::{GracefulShutdown, liveness, serve}};
+/// use tower_dspy::{Shutdown, inbound::axum::liveness, server::{GracefulShutdown, serve}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
@@ -127,7 +127,7 @@ impl<L> Server<L> {
     /// Let it be more than a load balancer in front keeps its idle connections, or some of its
     /// requests will find theirs closed.
     ///
-    /// What comes after the head is not limited by it: [`predict`](super::predict) takes no longer
+    /// What comes after the head is not limited by it: [`predict`](crate::inbound::axum::predict) takes no longer
     /// for the body than the request's deadline allows.
     pub const fn head_timeout(mut self, limit: Duration) -> Self {
         self.head_timeout = limit;
