@@ -124,7 +124,7 @@ pub use layers::{
 pub use lm::Lm;
 pub use request::{PredictRequest, Prediction, Tenant};
 #[cfg(feature = "_host")]
-pub use service::{DspyService, LoadError};
+pub use service::{DspyService, LoadError, LoadErrorKind};
 pub use session::{Session, SessionLayer, SessionService};
 pub use stack::{StackConfig, StandardService, StandardStack};
 

@@ -11,7 +11,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{DspyService, Function, LoadError, Schema, program::Program};
+use super::{DspyService, Function, LoadError, LoadErrorKind, Schema, program::Program};
 use crate::{
     host::{
         Host,
@@ -255,7 +255,7 @@ impl Load {
         let (loaded, leases) = self.answered(self.host.load_spec(spec, leases).await)?;
         match Loaded::deserialize(loaded) {
             Ok(loaded) => Ok((loaded, Arc::new(leases))),
-            Err(error) => Err(self.fail(error.to_string())),
+            Err(error) => Err(self.fail(LoadErrorKind::Other, error.to_string())),
         }
     }
 
@@ -263,35 +263,34 @@ impl Load {
     pub(super) fn request(&self) -> Result<(Value, Leases), LoadError> {
         if self.source.is_none() && !self.target.contains("->") && !self.target.contains(':') {
             return Err(self.fail(
+                LoadErrorKind::Target,
                 "it is neither `package.module:attribute` nor a signature such as \
                  `question -> answer`",
             ));
         }
         let mut leases = self.host.leases();
         let spec = self.spec(&mut leases);
-        let spec = spec.map_err(|error| self.fail(error.to_string()))?;
+        let spec = spec.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))?;
         let spec = self.with_tools(spec, &mut leases);
-        Ok((spec.map_err(|problem| self.fail(problem))?, leases))
+        let spec = spec.map_err(|problem| self.fail(LoadErrorKind::Tool, problem))?;
+        Ok((spec, leases))
     }
 
     /// What Python's side answered, if it did.
     pub(super) fn answered<T>(&self, answer: Option<Result<T, Fault>>) -> Result<T, LoadError> {
         match answer {
             Some(Ok(answer)) => Ok(answer),
-            Some(Err(fault)) => Err(LoadError::new(&self.target, fault)),
+            Some(Err(fault)) => Err(LoadError::of_fault(&self.target, fault)),
             None => {
                 let reason = self.host.closed().unwrap_or("it dropped the request");
-                Err(self.fail(format!("the Python host is gone ({reason})")))
+                let problem = format!("the Python host is gone ({reason})");
+                Err(self.fail(LoadErrorKind::Lost, problem))
             }
         }
     }
 
-    pub(super) fn fail(&self, problem: impl Into<String>) -> LoadError {
-        LoadError {
-            target: self.target.clone(),
-            problem: problem.into(),
-            traceback: String::new(),
-        }
+    pub(super) fn fail(&self, kind: LoadErrorKind, problem: impl Into<String>) -> LoadError {
+        LoadError::new(kind, &self.target, problem)
     }
 
     /// What Python's side builds an LM from.

@@ -6,13 +6,75 @@ use crate::host::core::fault::{Fault, FaultKind};
 #[derive(Debug, thiserror::Error)]
 #[error("`{target}` was not loaded: {problem}")]
 pub struct LoadError {
-    pub(super) target: String,
-    pub(super) problem: String,
-    pub(super) traceback: String,
+    kind: LoadErrorKind,
+    target: String,
+    problem: String,
+    traceback: String,
+}
+
+/// The kind of a [`LoadError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LoadErrorKind {
+    /// The target is neither `package.module:attribute` nor a signature that DSPy can read.
+    Target,
+    /// There is no such module, or no such attribute in it.
+    NotFound,
+    /// The target is no module, no class of one and no factory of one; or, where a function was to
+    /// be loaded, no async function.
+    NotAProgram,
+    /// The program's own code raised while it was imported or made.
+    Raised,
+    /// The program's fields cannot be known, bear a name that DSPy keeps for itself, or are not
+    /// those of the program that is to be replaced.
+    Schema,
+    /// The program's LM cannot be used, or it has none and needs one.
+    Lm,
+    /// The state cannot be loaded into the program.
+    State,
+    /// A tool cannot be offered to the program.
+    Tool,
+    /// The program cannot take the place of the other: the host is embedded, or is another one.
+    Replacement,
+    /// The host, or the worker process that loaded the program, is gone.
+    Lost,
+    /// A failure of none of these kinds.
+    Other,
+}
+
+impl LoadErrorKind {
+    fn of(fault: &FaultKind) -> Self {
+        match fault {
+            FaultKind::Lm { .. } => Self::Lm,
+            #[cfg(feature = "workers")]
+            FaultKind::Lost => Self::Lost,
+            FaultKind::Raised => Self::Raised,
+            FaultKind::Named(name) => match &**name {
+                "lm" | "own_lm" | "predictor_lm" => Self::Lm,
+                "not_found" => Self::NotFound,
+                "not_a_program" => Self::NotAProgram,
+                "schema" => Self::Schema,
+                "signature" => Self::Target,
+                "state" => Self::State,
+                _ => Self::Other,
+            },
+            FaultKind::Cancelled | FaultKind::InvalidInput { .. } => Self::Other,
+        }
+    }
 }
 
 impl LoadError {
-    pub(super) fn new(target: &str, fault: Fault) -> Self {
+    pub(super) fn new(kind: LoadErrorKind, target: &str, problem: impl Into<String>) -> Self {
+        Self {
+            kind,
+            target: target.to_owned(),
+            problem: problem.into(),
+            traceback: String::new(),
+        }
+    }
+
+    pub(super) fn of_fault(target: &str, fault: Fault) -> Self {
+        let kind = LoadErrorKind::of(&fault.kind);
         let problem = match fault.kind {
             #[cfg(feature = "workers")]
             FaultKind::Lost => fault.message,
@@ -20,10 +82,17 @@ impl LoadError {
             _ => format!("{}: {}", fault.python_type, fault.message),
         };
         Self {
+            kind,
             target: target.to_owned(),
             problem,
             traceback: fault.traceback,
         }
+    }
+
+    /// The kind of the failure.
+    #[must_use]
+    pub const fn kind(&self) -> LoadErrorKind {
+        self.kind
     }
 
     /// What was to be loaded.

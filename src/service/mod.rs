@@ -35,7 +35,7 @@ pub use {
     function::Function,
     future::PredictFuture,
     load::Load,
-    load_error::LoadError,
+    load_error::{LoadError, LoadErrorKind},
     schema::{InputField, Schema},
     typed::Typed,
 };

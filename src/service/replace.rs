@@ -1,6 +1,6 @@
 //! Replacing a program while it serves.
 
-use super::{DspyService, Load, LoadError};
+use super::{DspyService, Load, LoadError, LoadErrorKind};
 
 impl DspyService {
     /// Serves what `load` loads in place of this program, from its code and state as they are on
@@ -44,7 +44,8 @@ impl DspyService {
     pub async fn replace(&self, load: Load) -> Result<(), LoadError> {
         let program = &*self.program;
         if !program.host.is(load.host()) {
-            return Err(load.fail("it is to replace a program of another host"));
+            let problem = "it is to replace a program of another host";
+            return Err(load.fail(LoadErrorKind::Replacement, problem));
         }
         let (spec, leases) = load.request()?;
         let (taken, lms) = (self.program.clone(), load.names_of_lms());
@@ -53,6 +54,6 @@ impl DspyService {
             .host
             .replace_spec(program.target, spec, leases, taken_over)
             .await;
-        load.answered(replaced.map_err(|problem| load.fail(problem))?)
+        load.answered(replaced.map_err(|problem| load.fail(LoadErrorKind::Replacement, problem))?)
     }
 }

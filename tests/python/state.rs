@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::tempdir;
 use tower::ServiceExt;
-use tower_dspy::testing::scripted_lm::Reply;
+use tower_dspy::{LoadErrorKind, testing::scripted_lm::Reply};
 
 use crate::support::{TestHost, ask, call, host, lm, lm_server};
 
@@ -96,18 +96,19 @@ async fn a_state_that_does_not_fit_is_refused() {
     let (host, folder) = (host().await, tempdir().unwrap());
     let state = folder.path().join("state.json");
     let load = host.load("own_lm:Plain").lm(lm("unused").await);
-    let error = load.clone().state(&state).await.unwrap_err().to_string();
-    assert!(error.contains("does not load"), "{error}");
+    let error = load.clone().state(&state).await.unwrap_err();
+    assert_eq!(error.kind(), LoadErrorKind::State, "{error}");
     std::fs::write(&state, "no JSON").unwrap();
-    let error = load.state(&state).await.unwrap_err().to_string();
-    assert!(error.contains("does not load"), "{error}");
+    let error = load.state(&state).await.unwrap_err();
+    assert_eq!(error.kind(), LoadErrorKind::State, "{error}");
     let error = host
         .load("asks:twice")
         .lm(lm("unused").await)
         .state(&state)
         .await;
-    assert!(
-        error.unwrap_err().to_string().contains("no state"),
+    assert_eq!(
+        error.unwrap_err().kind(),
+        LoadErrorKind::State,
         "a function has none"
     );
 }

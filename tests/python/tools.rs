@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinSet, time::timeout};
 use tower::{BoxError, ServiceExt};
 use tower_dspy::{
-    Classify, Deadline, DspyService, ErrorKind, Host, PredictRequest, Tenant, Tool, ToolCall,
+    Classify, Deadline, DspyService, ErrorKind, Host, LoadErrorKind, PredictRequest, Tenant, Tool,
+    ToolCall,
     testing::scripted_lm::{Reply, Script},
 };
 
@@ -262,8 +263,9 @@ async fn what_cannot_be_a_tool_is_refused_at_load() {
     ] {
         let load = host.load("tools:use");
         let load = tools.into_iter().fold(load, |load, tool| load.tool(tool));
-        let error = load.await.unwrap_err().to_string();
-        assert!(error.contains(said), "{error}");
+        let error = load.await.unwrap_err();
+        assert_eq!(error.kind(), LoadErrorKind::Tool, "{error}");
+        assert!(error.to_string().contains(said), "{error}");
     }
     let program = program(&host, "tools:missing", tool("probe")).await;
     let error = program.oneshot(PredictRequest::new(json!({}))).await;

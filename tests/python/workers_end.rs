@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    DspyService, Error, Host, PredictRequest, Prediction,
+    DspyService, Error, Host, LoadErrorKind, PredictRequest, Prediction,
     layers::DeadlineLayer,
     testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord},
 };
@@ -341,7 +341,7 @@ async fn a_loading_that_ends_its_worker_is_given_to_no_other_before_its_end_is_k
     for lost in 1..4 {
         let ends = host.load_source(ends_slowly(file.path()), "f");
         let error = ends.await.unwrap_err();
-        assert!(error.to_string().contains("is gone"), "{error}");
+        assert_eq!(error.kind(), LoadErrorKind::Lost, "{error}");
         recovered(&host, 1, lost, &qa).await;
         assert_eq!(file.as_file().metadata().unwrap().len(), lost);
     }
@@ -359,7 +359,7 @@ async fn a_replacement_that_ends_its_worker_is_given_to_no_other_before_its_end_
     for lost in 1..4 {
         let ends = host.load_source(ends_slowly(file.path()), "f");
         let error = program.replace(ends).await.unwrap_err();
-        assert!(error.to_string().contains("is gone"), "{error}");
+        assert_eq!(error.kind(), LoadErrorKind::Lost, "{error}");
         recovered(&host, 1, lost, &qa).await;
         assert_eq!(file.as_file().metadata().unwrap().len(), lost);
     }

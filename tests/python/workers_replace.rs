@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use tower_dspy::{
-    DspyService, Error, Host, PredictRequest, Prediction, WorkerState,
+    DspyService, Error, Host, LoadErrorKind, PredictRequest, Prediction, WorkerState,
     service::Load,
     testing::scripted_lm::{Gate, Reply},
 };
@@ -116,20 +116,22 @@ async fn a_replacement_that_fails_leaves_the_program_as_it_was() {
     let ends = "import os; os._exit(6)";
     let other = "async def program(text: str): return {'answer': text}";
     let wrong = [
-        ("this is no Python", "SyntaxError"),
-        (ends, "exit status: 6"),
+        ("this is no Python", LoadErrorKind::Raised, "SyntaxError"),
+        (ends, LoadErrorKind::Lost, "exit status: 6"),
+        (other, LoadErrorKind::Schema, "other fields"),
     ];
-    for (source, said) in wrong.into_iter().chain([(other, "other fields")]) {
+    for (source, kind, said) in wrong {
         versions.put(source);
         let error = qa.replace(load(&host, "w-fails").await).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(said), "{error}");
         let answer = qa.clone().oneshot(ask("?")).await.unwrap();
         assert_eq!(version(&answer), 1);
     }
     let missing = qa.replace(host.load("no_such_module:program")).await;
-    assert!(missing.unwrap_err().to_string().contains("no module"));
+    assert_eq!(missing.unwrap_err().kind(), LoadErrorKind::NotFound);
     let none = qa.replace(host.load("nothing")).await.unwrap_err();
-    assert!(none.to_string().contains("neither"), "{none}");
+    assert_eq!(none.kind(), LoadErrorKind::Target, "{none}");
     eventually("the end of the new ones", || {
         host.worker_stats().unwrap().processes.len() == 1
     })
@@ -221,11 +223,13 @@ async fn a_program_is_not_replaced_where_it_cannot_be() {
     let here = question(&embedded, "w-where").await;
     let again = embedded.load("question -> answer").lm(lm("w-where").await);
     let error = here.replace(again).await.unwrap_err();
+    assert_eq!(error.kind(), LoadErrorKind::Replacement, "{error}");
     assert!(error.to_string().contains("Host::workers"), "{error}");
 
     let host = workers(1).await.start().await.unwrap();
     let there = host.load("question -> answer").lm(lm("w-where").await);
     let error = here.replace(there).await.unwrap_err();
+    assert_eq!(error.kind(), LoadErrorKind::Replacement, "{error}");
     assert!(error.to_string().contains("another host"), "{error}");
     let value = here.oneshot(ask("?")).await.unwrap().outputs;
     assert_eq!(Value::from(value)["answer"], json!("You said: ?"));
