@@ -140,23 +140,33 @@ mod tests {
         let cancel = Cancel::new();
         let mut call = Termination::new(cancel.clone(), Some(Deadline::within(secs(3))));
         let mut task = task::spawn(());
-        task.enter(|cx, _| assert_pending!(call.poll(cx)));
+        task.enter(|cx, _| {
+            assert_pending!(call.poll(cx));
+        });
         advance(secs(3)).await;
         assert!(task.is_woken());
         let end = Terminated::DeadlinePassed;
-        task.enter(|cx, _| assert_ready_eq!(call.poll(cx), end));
+        task.enter(|cx, _| {
+            assert_ready_eq!(call.poll(cx), end);
+        });
         cancel.cancel(Cause::Shutdown);
-        task.enter(|cx, _| assert_ready_eq!(call.poll(cx), end));
+        task.enter(|cx, _| {
+            assert_ready_eq!(call.poll(cx), end);
+        });
         assert_eq!(call.ended(), Some(end));
 
         let cancel = Cancel::new();
         let mut call = Termination::new(cancel.clone(), Some(Deadline::within(secs(3))));
-        task.enter(|cx, _| assert_pending!(call.poll(cx)));
+        task.enter(|cx, _| {
+            assert_pending!(call.poll(cx));
+        });
         cancel.cancel(Cause::Shutdown);
         advance(secs(3)).await;
         let end = Terminated::Cancelled(Cause::Shutdown);
         // At one instant the cancellation wins.
-        task.enter(|cx, _| assert_ready_eq!(call.poll(cx), end));
+        task.enter(|cx, _| {
+            assert_ready_eq!(call.poll(cx), end);
+        });
     }
 
     #[tokio::test(start_paused = true)]
@@ -176,7 +186,9 @@ mod tests {
         task.enter(|cx, _| assert!(call.poll(cx).is_ready()));
         call.begin_grace(secs(2), Cause::Elapsed);
         assert_eq!(cancel.cause(), Some(Cause::Elapsed));
-        task.enter(|cx, _| assert_pending!(call.poll_grace(cx)));
+        task.enter(|cx, _| {
+            assert_pending!(call.poll_grace(cx));
+        });
         advance(secs(2)).await;
         task.enter(|cx, _| assert!(call.poll_grace(cx).is_ready()));
         assert_eq!(call.ended(), Some(Terminated::DeadlinePassed));

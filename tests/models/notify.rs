@@ -3,6 +3,7 @@
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::futures::Notified;
 
+#[derive(Debug)]
 pub(crate) struct Notify {
     steps: AtomicUsize,
     inner: tokio::sync::Notify,

@@ -73,7 +73,10 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     let module = py.import("tower_dspy.loop")?;
     let threads = (embedded.thread_grace.as_secs_f64(), embedded.max_abandoned);
     let event_loop = module.call_method1("make", (&port, threads))?;
-    event_loop.call_method1("run_until_complete", (py.import("tower_dspy.warmup")?.call_method0("warm")?,))?;
+    event_loop.call_method1(
+        "run_until_complete",
+        (py.import("tower_dspy.warmup")?.call_method0("warm")?,),
+    )?;
     py.import("tower_dspy.exchange")?
         .call_method1("connect", (&port,))?;
     startup.call_method0("calm_gc")?;
@@ -89,7 +92,10 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
     ))?;
     let runner = runner.call1((&port, &event_loop, pool))?;
     signals.call_method1("name_programs", (runner.getattr("current_program")?,))?;
-    let pacer = py.import("tower_dspy.start_limit")?.getattr("StartLimit")?.call0()?;
+    let pacer = py
+        .import("tower_dspy.start_limit")?
+        .getattr("StartLimit")?
+        .call0()?;
     let watchdog = match embedded.watchdog {
         true => Some(watch(&port, &runner, &event_loop, embedded)?),
         false => None,
