@@ -1,17 +1,19 @@
-//! [`TimeoutConfig`]: the limits of a kind of operation, in one place.
+//! [`TimeoutConfig`]: the limits of a kind of operation.
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use tokio::time::Instant;
 use tower::layer::util::Stack;
 
 use super::{
     DeadlineExecutor,
-    limit::Limits,
     outcome::{Outcome, TimeoutResult},
     retry::attempts,
-    run::Run,
+    run::{Bounds, run},
 };
 use crate::{
+    call::Deadline,
     error::ErrorKind,
     layers::{Backoff, DeadlineLayer, RetryBudget, RetryLayer, TimeoutLayer},
 };
@@ -185,12 +187,16 @@ impl TimeoutConfig {
         F: IntoFuture,
         F::Output: Outcome,
     {
-        let limits = Limits {
-            limit: self.request,
-            session: self.session,
-            ..Limits::default()
-        };
-        Run::new(operation.into_future(), limits)
+        let Self {
+            request, session, ..
+        } = *self;
+        let operation = operation.into_future();
+        async move {
+            let since = Instant::now();
+            let deadline = session.map(|limit| Deadline::at(since).later_by(limit));
+            run(operation, Bounds::new(since, request.into(), deadline)).await
+        }
+        .fuse()
     }
 
     /// Runs an operation again, after the backoff, as long as it is too slow: at most

@@ -2,16 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
     TimeoutError,
-    operations::{Entry, Operation, Operations},
+    operation::Operation,
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, Host, Run, tighter},
+    run::{Bounds, OwnLimit, run},
 };
 use crate::{
-    call::{Cancel, Cause, Deadline},
+    call::{Cancel, Cause, Deadline, in_flight::InFlight},
     error::{Classify, Elapsed, Scope, Stage},
     session::Session,
 };
@@ -84,7 +85,7 @@ use crate::{
 pub struct DeadlineExecutor {
     deadline: Deadline,
     node: Cancel,
-    operations: Arc<Operations>,
+    operations: Arc<InFlight<Operation>>,
 }
 
 impl DeadlineExecutor {
@@ -168,7 +169,7 @@ impl DeadlineExecutor {
         F: IntoFuture,
         F::Output: Outcome,
     {
-        Run::new(operation.into_future(), self.host(None))
+        self.run(OwnLimit::None, operation.into_future())
     }
 
     /// Runs `operation` under `limit`, from its first poll, or the deadline, whichever is earlier.
@@ -188,20 +189,65 @@ impl DeadlineExecutor {
         F: IntoFuture,
         F::Output: Outcome,
     {
-        Run::new(operation.into_future(), self.host(Some(limit)))
+        self.run(OwnLimit::After(limit), operation.into_future())
+    }
+
+    /// Runs `operation` until `deadline` or the executor's own deadline, whichever is earlier.
+    ///
+    /// `deadline` is this operation's alone: a [`Deadline`], or an instant of tokio or of `std`. When
+    /// it passes, the other operations go on.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use tower_dspy::patterns::{DeadlineExecutor, TimeoutError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let executor = DeadlineExecutor::within(Duration::from_secs(30));
+    /// let never = || std::future::pending::<Result<(), std::io::Error>>();
+    ///
+    /// let soon = Instant::now() + Duration::from_secs(10);
+    /// let result = executor.execute_with_deadline(soon, never()).await;
+    /// assert!(matches!(result, Err(TimeoutError::Elapsed(_))));
+    ///
+    /// // There is time for another operation, but not for longer than the executor has.
+    /// let late = Instant::now() + Duration::from_secs(60);
+    /// let result = executor.execute_with_deadline(late, never()).await;
+    /// assert!(matches!(result, Err(TimeoutError::Deadline(_))));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As with [`execute`](Self::execute); and [`TimeoutError::Elapsed`] at `deadline`, if that is
+    /// earlier than the executor's: there is time for other operations then. The operation does not
+    /// start if `deadline` has passed. When both coincide, it is [`TimeoutError::Deadline`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the operation.
+    pub fn execute_with_deadline<D, F>(
+        &self,
+        deadline: D,
+        operation: F,
+    ) -> impl Future<Output = TimeoutResult<F::Output>> + use<D, F>
+    where
+        D: Into<Deadline>,
+        F: IntoFuture,
+        F::Output: Outcome,
+    {
+        self.run(OwnLimit::At(deadline.into()), operation.into_future())
     }
 
     /// The operations that run, oldest first: started, and not gone yet.
     #[must_use]
     pub fn running_operations(&self) -> Vec<Operation> {
-        self.operations.running()
+        self.operations.list()
     }
 
     /// Cancels all that run, and refuses what comes later. Returns how many ran.
     ///
     /// They are gone once their tasks were polled; [`idle`](Self::idle) waits for that.
     pub fn cancel_all(&self) -> usize {
-        let running = self.operations.running().len();
+        let running = self.operations.len();
         self.node.cancel(Cause::Caller);
         running
     }
@@ -211,7 +257,7 @@ impl DeadlineExecutor {
     /// # Cancel safety
     /// It only looks.
     pub async fn idle(&self) {
-        self.operations.idle().await;
+        self.operations.wait_empty().await;
     }
 
     /// The same deadline and cancellation for calls of a service. Cancelling the session leaves the
@@ -221,62 +267,51 @@ impl DeadlineExecutor {
         Session::until(self.deadline).with_cancel(self.node.clone())
     }
 
-    fn host(&self, limit: Option<Duration>) -> Executing {
-        Executing {
-            executor: self.clone(),
-            limit,
-            since: None,
-            entry: None,
+    fn run<F>(
+        &self,
+        own: OwnLimit,
+        operation: F,
+    ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
+    where
+        F: Future,
+        F::Output: Outcome,
+    {
+        let executor = self.clone();
+        async move {
+            let entry = Operation::start();
+            // Listed until the operation is gone.
+            let _ticket = executor.operations.enter(entry);
+            let bounds = Bounds {
+                node: executor.node.clone(),
+                call: Some(entry.id()),
+                ..Bounds::new(entry.since(), own, Some(executor.deadline))
+            };
+            let result = run(operation, bounds).await;
+            executor.settle(entry.since(), result)
         }
-    }
-}
-
-/// One operation of an executor.
-struct Executing {
-    executor: DeadlineExecutor,
-    limit: Option<Duration>,
-    since: Option<Instant>,
-    entry: Option<Entry>,
-}
-
-impl Host for Executing {
-    fn begin(&mut self) -> Bounds {
-        let DeadlineExecutor {
-            deadline,
-            node,
-            operations,
-        } = &self.executor;
-        let since = Instant::now();
-        self.since = Some(since);
-        self.entry = operations.enter();
-        Bounds {
-            limit: tighter(since, self.limit, Some(*deadline)),
-            refused: node.cause(),
-            node: node.clone(),
-            call: self.entry.as_ref().map(Entry::id),
-            ..Bounds::default()
-        }
+        .fuse()
     }
 
-    fn end<T, E>(&mut self, result: Result<T, TimeoutError<E>>) -> Result<T, TimeoutError<E>> {
-        self.entry = None;
-        let DeadlineExecutor { deadline, node, .. } = &self.executor;
+    /// The deadline ends all that hangs on the executor, and what it ends is told so, whichever
+    /// operation saw it first.
+    fn settle<T, E>(
+        &self,
+        since: Instant,
+        result: Result<T, TimeoutError<E>>,
+    ) -> Result<T, TimeoutError<E>> {
+        let Self { deadline, node, .. } = self;
         match result {
             Err(TimeoutError::Deadline(elapsed)) => {
-                // Whatever else hangs on the executor ends as well.
                 node.cancel(Cause::Deadline);
                 Err(TimeoutError::Deadline(elapsed))
             }
-            // Another operation came first; it is the deadline for this one too.
             Err(TimeoutError::Cancelled(cancelled))
                 if cancelled.cause() == Cause::Deadline && deadline.is_past() =>
             {
-                let limit = self.since.map(|since| deadline.remaining_at(since));
-                let limit = limit.unwrap_or_default();
                 let spent = Classify::spent(&cancelled).cloned();
-                let elapsed =
-                    Elapsed::new(Scope::Deadline, Stage::Running, limit).with_spent(spent);
-                Err(TimeoutError::Deadline(elapsed))
+                let limit = deadline.remaining_at(since);
+                let elapsed = Elapsed::new(Scope::Deadline, Stage::Running, limit);
+                Err(TimeoutError::Deadline(elapsed.with_spent(spent)))
             }
             result => result,
         }

@@ -3,33 +3,33 @@
 use std::{
     collections::VecDeque,
     fmt,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    task::{Context, Poll},
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     TimeoutError, infallible,
-    operations::{Entry, Operation, Operations},
+    operation::Operation,
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, Host, Run},
+    run::{Bounds, refuse, run},
     timeout,
 };
 use crate::{
-    call::{Cancel, Cause},
-    layers::guard::enclosing::{self, End},
+    call::{Cancel, Cause, Deadline},
+    layers::shutdown::drain::Drain,
 };
 
 /// How long a clean-up handler may take unless it is told otherwise.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long to wait for operations that were cut short to be dropped: one poll of their tasks.
-const SETTLE: Duration = Duration::from_millis(100);
 
 type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -75,21 +75,23 @@ type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 ///    once and within [its limit](Self::with_cleanup_limit).
 #[derive(Clone)]
 pub struct GracefulCancellationHandler {
-    shared: Arc<Shared>,
+    shared: Arc<GracefulShared>,
     cleanup_limit: Duration,
 }
 
-struct Shared {
-    /// Asks the operations to end.
-    ask: Cancel,
-    /// When their grace began.
-    since: OnceLock<Instant>,
-    /// Ends them.
-    cut: Cancel,
-    operations: Arc<Operations>,
+#[derive(Default)]
+struct GracefulShared {
+    drain: Drain<PendingOperation>,
     cleanups: Mutex<VecDeque<Cleanup>>,
-    /// Held by whoever runs them.
+    /// Locked while the clean-up handlers run.
     cleaning: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct PendingOperation {
+    operation: Operation,
+    /// Whether it was stopped after it had been asked to end by itself.
+    cut: Arc<AtomicBool>,
 }
 
 impl GracefulCancellationHandler {
@@ -97,14 +99,7 @@ impl GracefulCancellationHandler {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Shared {
-                ask: Cancel::new(),
-                since: OnceLock::new(),
-                cut: Cancel::new(),
-                operations: Arc::default(),
-                cleanups: Mutex::default(),
-                cleaning: tokio::sync::Mutex::default(),
-            }),
+            shared: Arc::default(),
             cleanup_limit: CLEANUP_LIMIT,
         }
     }
@@ -126,7 +121,7 @@ impl GracefulCancellationHandler {
     /// [`Session`](crate::Session).
     #[must_use]
     pub fn child(&self) -> Cancel {
-        self.shared.ask.child()
+        self.shared.drain.stop.child()
     }
 
     /// Runs `cleanup` at the end. One that is added after the end is run by the next
@@ -155,27 +150,50 @@ impl GracefulCancellationHandler {
         F: IntoFuture,
         F::Output: Outcome,
     {
-        let host = Handling {
-            shared: self.shared.clone(),
-            entry: None,
-        };
-        let operation = Graced {
-            operation: operation.into_future(),
-            shared: self.shared.clone(),
-        };
-        Run::new(operation, host)
+        let shared = self.shared.clone();
+        let operation = operation.into_future();
+        async move {
+            let drain = &shared.drain;
+            let pending = PendingOperation {
+                operation: Operation::start(),
+                cut: Arc::default(),
+            };
+            let ticket = drain.calls.enter(pending.clone());
+            // The registry is closed after the node is cancelled: who is refused finds a cause.
+            if ticket.is_none() || drain.stop.is_cancelled() {
+                let cause = drain.stop.cause().unwrap_or(Cause::Caller);
+                return Err(refuse(cause, operation));
+            }
+            let enclosed = async {
+                let mut operation = pin!(operation);
+                poll_fn(|cx| drain.enclose(|| operation.as_mut().poll(cx))).await
+            };
+            let bounds = Bounds {
+                node: drain.give_up.clone(),
+                call: Some(pending.operation.id()),
+                ..Bounds::default()
+            };
+            let result = run(enclosed, bounds).await;
+            if matches!(result, Err(TimeoutError::Cancelled(_))) {
+                pending.cut.store(true, Ordering::Release);
+            }
+            drop(ticket);
+            result
+        }
+        .fuse()
     }
 
     /// The operations that run, oldest first.
     #[must_use]
     pub fn pending_operations(&self) -> Vec<Operation> {
-        self.shared.operations.running()
+        let pending = self.shared.drain.calls.list();
+        pending.iter().map(|pending| pending.operation).collect()
     }
 
     /// Whether the end has begun.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.shared.ask.is_cancelled()
+        self.shared.drain.stop.is_cancelled()
     }
 
     /// Asks the operations to end, because of `cause`, and refuses later ones, without waiting.
@@ -184,7 +202,7 @@ impl GracefulCancellationHandler {
     /// [`cancel_gracefully`](Self::cancel_gracefully) goes on from there. By itself this stops
     /// nothing that does not listen, and gives what does listen no grace.
     pub fn cancel(&self, cause: Cause) -> bool {
-        self.shared.ask.cancel(cause)
+        self.shared.drain.stop.cancel(cause)
     }
 
     /// Ends all operations, within `grace` as far as they listen, runs the clean-up handlers, and
@@ -202,27 +220,18 @@ impl GracefulCancellationHandler {
     /// handler that was running is dropped, and those after it are left to the next call.
     pub async fn cancel_gracefully(&self, grace: Duration) -> CancellationReport {
         let start = Instant::now();
-        let Shared {
-            ask,
-            since,
-            cut,
-            operations,
-            cleaning,
-            ..
-        } = &*self.shared;
-        // Before the token: who hears of that finds out that there is a grace.
-        since.get_or_init(|| start);
-        ask.cancel(Cause::Caller);
-        let asked = operations.close();
-        let total = asked.len();
-        if timeout(grace, operations.idle()).await.is_err() {
-            cut.cancel(ask.cause().unwrap_or(Cause::Caller));
-            // What is not gone after that is not being polled, and cannot be stopped from here.
-            let _ = timeout(SETTLE, operations.idle()).await;
-        }
-        let (cut, abandoned) = operations.sort(asked);
+        let drain = &self.shared.drain;
+        drain.tell(Cause::Caller);
+        drain.calls.close();
+        let asked = drain.calls.list();
+        drain.end_by(Deadline::within(grace)).await;
+        let was_cut = |pending: &&PendingOperation| pending.cut.load(Ordering::Acquire);
+        let cut = asked.iter().filter(was_cut).count();
+        let left = self.pending_operations();
+        let asked_for = asked.iter().map(|pending| pending.operation);
+        let abandoned: Vec<_> = asked_for.filter(|one| left.contains(one)).collect();
 
-        let _cleaning = cleaning.lock().await;
+        let _cleaning = self.shared.cleaning.lock().await;
         let (mut cleaned_up, mut cleanups_cut) = (0, 0);
         loop {
             let next = self.cleanups().pop_front();
@@ -233,7 +242,7 @@ impl GracefulCancellationHandler {
             }
         }
         let report = CancellationReport {
-            ended: total.saturating_sub(cut + abandoned.len()),
+            ended: asked.len().saturating_sub(cut + abandoned.len()),
             cut,
             abandoned,
             cleaned_up,
@@ -260,7 +269,7 @@ impl Default for GracefulCancellationHandler {
 impl fmt::Debug for GracefulCancellationHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GracefulCancellationHandler")
-            .field("cancel", &self.shared.ask)
+            .field("cancel", &self.shared.drain.stop)
             .field("pending", &self.pending_operations().len())
             .field("cleanups", &self.cleanups().len())
             .finish_non_exhaustive()
@@ -283,68 +292,4 @@ pub struct CancellationReport {
     pub cleanups_cut: usize,
     /// How long all of it took.
     pub took: Duration,
-}
-
-pin_project! {
-    /// An operation that has a grace once the end has begun.
-    struct Graced<F> {
-        #[pin]
-        operation: F,
-        shared: Arc<Shared>,
-    }
-}
-
-impl<F: Future> Future for Graced<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let since = this.shared.since.get();
-        // What is polled within leaves the end to the handler, or it would drop what still cleans up.
-        let end = since.map(|&at| End {
-            at,
-            grace: true,
-            begun: true,
-        });
-        enclosing::with(end, || this.operation.poll(cx))
-    }
-}
-
-/// One operation of a handler.
-struct Handling {
-    shared: Arc<Shared>,
-    entry: Option<Entry>,
-}
-
-impl Host for Handling {
-    fn begin(&mut self) -> Bounds {
-        let Shared {
-            ask,
-            cut,
-            operations,
-            ..
-        } = &*self.shared;
-        self.entry = operations.enter();
-        // The list is closed after the node is cancelled: who is not let in finds a cause.
-        let refused = match self.entry {
-            Some(_) => ask.cause(),
-            None => Some(ask.cause().unwrap_or(Cause::Caller)),
-        };
-        Bounds {
-            node: cut.clone(),
-            refused,
-            call: self.entry.as_ref().map(Entry::id),
-            ..Bounds::default()
-        }
-    }
-
-    fn end<T, E>(&mut self, result: Result<T, TimeoutError<E>>) -> Result<T, TimeoutError<E>> {
-        if let (Err(TimeoutError::Cancelled(_)), Some(entry)) = (&result, &self.entry)
-            && self.shared.cut.is_cancelled()
-        {
-            entry.cut();
-        }
-        self.entry = None;
-        result
-    }
 }

@@ -1,15 +1,15 @@
-//! One operation: with a limit, or with a token.
+//! One operation with a limit, or with a token.
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
-    TimeoutError,
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, Host, Run, tighter},
+    run::{Bounds, OwnLimit, run},
 };
-use crate::call::{Cancel, Deadline};
+use crate::call::Cancel;
 
 /// Runs `operation` for at most `limit`, and stops it there.
 ///
@@ -43,7 +43,7 @@ use crate::call::{Cancel, Deadline};
 /// ```
 ///
 /// # Errors
-/// [`TimeoutError::Elapsed`] at the limit, [`TimeoutError::Failed`] with the operation's own error.
+/// [`TimeoutError::Elapsed`](super::TimeoutError::Elapsed) at the limit, [`TimeoutError::Failed`](super::TimeoutError::Failed) with the operation's own error.
 ///
 /// # How it differs from tokio's
 /// Tokio's keeps the operation until its own future is dropped, tells it nothing, starts with the
@@ -62,11 +62,12 @@ where
     F: IntoFuture,
     F::Output: Outcome,
 {
-    let limits = Limits {
-        limit: Some(limit),
-        ..Limits::default()
-    };
-    Run::new(operation.into_future(), limits)
+    let operation = operation.into_future();
+    async move {
+        let bounds = Bounds::new(Instant::now(), OwnLimit::After(limit), None);
+        run(operation, bounds).await
+    }
+    .fuse()
 }
 
 /// Runs `operation` until it is done or `token` is cancelled, which stops it at once.
@@ -101,8 +102,8 @@ where
 /// ```
 ///
 /// # Errors
-/// [`TimeoutError::Cancelled`], also if the token was cancelled before the first poll: then the
-/// operation does not start. [`TimeoutError::Failed`] with the operation's own error.
+/// [`TimeoutError::Cancelled`](super::TimeoutError::Cancelled), also if the token was cancelled before the first poll: then the
+/// operation does not start. [`TimeoutError::Failed`](super::TimeoutError::Failed) with the operation's own error.
 ///
 /// # Cancel safety
 /// Dropping the future drops the operation, and cancels no token.
@@ -114,39 +115,9 @@ where
     F: IntoFuture,
     F::Output: Outcome,
 {
-    let limits = Limits {
+    let bounds = Bounds {
         node: token.into(),
-        ..Limits::default()
+        ..Bounds::default()
     };
-    Run::new(operation.into_future(), limits)
-}
-
-/// Limits that nobody else has to hear of.
-#[derive(Debug, Default)]
-pub(super) struct Limits {
-    /// Of the operation itself.
-    pub(super) limit: Option<Duration>,
-    /// Of a session that begins with it.
-    pub(super) session: Option<Duration>,
-    /// Over it and others.
-    pub(super) deadline: Option<Deadline>,
-    pub(super) node: Cancel,
-}
-
-impl Host for Limits {
-    fn begin(&mut self) -> Bounds {
-        let since = Instant::now();
-        let session = self.session.map(|d| Deadline::at(since).later_by(d));
-        let deadline = self.deadline.into_iter().chain(session).min();
-        Bounds {
-            limit: tighter(since, self.limit, deadline),
-            refused: self.node.cause(),
-            node: self.node.clone(),
-            ..Bounds::default()
-        }
-    }
-
-    fn end<T, E>(&mut self, result: Result<T, TimeoutError<E>>) -> Result<T, TimeoutError<E>> {
-        result
-    }
+    run(operation.into_future(), bounds).fuse()
 }

@@ -55,14 +55,13 @@
 //! # Panics
 //! All that limit time panic if they have to wait outside a tokio runtime with its timer enabled.
 
-mod alarm;
 mod config;
 mod error;
 mod executor;
 mod graceful;
 mod handle;
 mod limit;
-mod operations;
+mod operation;
 mod outcome;
 mod prediction;
 mod retry;
@@ -78,7 +77,7 @@ pub use self::{
     graceful::{CancellationReport, GracefulCancellationHandler},
     handle::PredictionHandle,
     limit::{run_cancellable, timeout},
-    operations::Operation,
+    operation::Operation,
     outcome::{Outcome, TimeoutResult, infallible},
     prediction::CancellablePrediction,
     retry::{escalate, retry_on_timeout},

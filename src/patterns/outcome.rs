@@ -3,13 +3,9 @@
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
-
-use pin_project_lite::pin_project;
 
 use super::TimeoutError;
 use crate::request::Prediction;
@@ -91,33 +87,4 @@ pub type TimeoutResult<O> = Result<<O as Outcome>::Value, TimeoutError<<O as Out
 /// ```
 pub async fn infallible<F: IntoFuture>(operation: F) -> Result<F::Output, Infallible> {
     Ok(operation.await)
-}
-
-pin_project! {
-    /// The operation, with its own error put among those of the limits.
-    pub(super) struct Settle<F> {
-        #[pin]
-        operation: F,
-    }
-}
-
-impl<F> Settle<F> {
-    pub(super) const fn new(operation: F) -> Self {
-        Self { operation }
-    }
-}
-
-impl<F> Future for Settle<F>
-where
-    F: Future,
-    F::Output: Outcome,
-{
-    type Output = TimeoutResult<F::Output>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project()
-            .operation
-            .poll(cx)
-            .map(|outcome| outcome.into_result().map_err(TimeoutError::Failed))
-    }
 }

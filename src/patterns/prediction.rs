@@ -1,21 +1,20 @@
 //! [`CancellablePrediction`]: one operation that can be watched and cancelled from elsewhere.
 
-use std::{fmt, sync::Arc, thread, time::Duration};
+use std::{fmt, future::poll_fn, mem, pin::pin, sync::Arc, task::Poll, thread, time::Duration};
 
-use futures_util::TryFutureExt;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tower::{Service, util::Oneshot};
 
 use super::{
     PredictionHandle, TimeoutError,
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, Host, Run, is_late, tighter},
+    run::{Bounds, refuse, run},
     status::{PredictionStatus, Progress},
 };
 use crate::{
-    call::{Cancel, Carrier, Cause, Deadline, drop_scope},
+    call::{Cancel, Carrier, Cause, Deadline, drop_scope, termination::Termination},
     error::{Classify, ErrorKind},
-    layers::guard::Limit,
 };
 
 type Cleanup = Box<dyn FnOnce(Cause) + Send>;
@@ -145,7 +144,13 @@ impl CancellablePrediction {
         F: IntoFuture,
         F::Output: Outcome,
     {
-        Run::new(operation.into_future(), Predicting::new(self))
+        let operation = operation.into_future();
+        async move {
+            let bounds = self.bounds(None);
+            self.run(operation, bounds, None, |_| ErrorKind::Other)
+                .await
+        }
+        .fuse()
     }
 
     /// Calls `service` with `request`, once it is ready.
@@ -169,23 +174,96 @@ impl CancellablePrediction {
         S::Error: Classify,
         R: Carrier,
     {
-        let progress = self.progress.clone();
-        let mut host = Predicting::new(self);
         async move {
             let mut request = request;
-            host.put_into(&mut request);
-            let call = Oneshot::new(service, request).inspect_err(move |error| {
-                let (status, cause) = match error.kind() {
-                    ErrorKind::Elapsed => (PredictionStatus::TimedOut, Cause::Elapsed),
-                    ErrorKind::Deadline => (PredictionStatus::TimedOut, Cause::Deadline),
-                    ErrorKind::Cancelled => (PredictionStatus::Cancelled, Cause::Caller),
-                    ErrorKind::ShuttingDown => (PredictionStatus::Cancelled, Cause::Shutdown),
-                    _ => return,
-                };
-                progress.fails_as(status, cause);
-            });
-            Run::new(call, host).await
+            let context = request.context_mut();
+            let bounds = self.bounds(context.deadline);
+            // The very instant, so that layers inside see that the end is left to this one.
+            context.deadline = bounds.limit.map(|limit| limit.at);
+            context.call_id = bounds.call;
+            let theirs = mem::replace(&mut context.cancel, bounds.node.clone());
+            let (refused, node) = (theirs.cause(), bounds.node.clone());
+            let call = Oneshot::new(service, request);
+            let linked = async move {
+                let mut call = pin!(call);
+                let mut theirs = Termination::new(theirs, None);
+                poll_fn(|cx| {
+                    let polled = call.as_mut().poll(cx);
+                    if polled.is_pending()
+                        && let Poll::Ready(ended) = theirs.poll(cx)
+                    {
+                        node.cancel(ended.cause());
+                    }
+                    polled
+                })
+                .await
+            };
+            self.run(linked, bounds, refused, Classify::kind).await
         }
+    }
+
+    /// What ends it early, from now on, under its limits and `outer`, the deadline of a request.
+    fn bounds(&self, outer: Option<Deadline>) -> Bounds {
+        let deadline = outer.into_iter().chain(self.deadline).min();
+        Bounds {
+            node: self.progress.node.clone(),
+            grace: self.grace,
+            call: Some(self.progress.id),
+            ..Bounds::new(Instant::now(), self.limit.into(), deadline)
+        }
+    }
+
+    async fn run<F>(
+        self,
+        operation: F,
+        bounds: Bounds,
+        refused: Option<Cause>,
+        kind: impl FnOnce(&<F::Output as Outcome>::Error) -> ErrorKind,
+    ) -> TimeoutResult<F::Output>
+    where
+        F: Future,
+        F::Output: Outcome,
+    {
+        let progress = self.progress.clone();
+        let mut running = RunningPrediction {
+            prediction: self,
+            began: false,
+            ended: false,
+        };
+        let mut refused = progress.node.cause().or(refused);
+        // Also one that is late: from then on it is not seen as cancelled.
+        if refused.is_none() && !progress.begin(Instant::now()) {
+            // It was seen as cancelled; so it does not start.
+            refused = Some(progress.node.cause().unwrap_or(Cause::Caller));
+        }
+        running.began = refused.is_none() && !bounds.late;
+        let result = match refused {
+            Some(cause) => Err(refuse(cause, operation)),
+            None => run(operation, bounds).await,
+        };
+        let (status, cause) = match &result {
+            Ok(_) => (PredictionStatus::Completed, None),
+            Err(TimeoutError::Elapsed(_)) => ended_as(ErrorKind::Elapsed),
+            Err(TimeoutError::Deadline(_)) => ended_as(ErrorKind::Deadline),
+            Err(TimeoutError::Cancelled(cancelled)) => {
+                (PredictionStatus::Cancelled, Some(cancelled.cause()))
+            }
+            Err(TimeoutError::Failed(error)) => ended_as(kind(error)),
+        };
+        running.settle(status, cause);
+        result
+    }
+}
+
+/// The status of a prediction that ended with an error of this kind, and what stopped it, if it was
+/// stopped.
+const fn ended_as(kind: ErrorKind) -> (PredictionStatus, Option<Cause>) {
+    match kind {
+        ErrorKind::Elapsed => (PredictionStatus::TimedOut, Some(Cause::Elapsed)),
+        ErrorKind::Deadline => (PredictionStatus::TimedOut, Some(Cause::Deadline)),
+        ErrorKind::Cancelled => (PredictionStatus::Cancelled, Some(Cause::Caller)),
+        ErrorKind::ShuttingDown => (PredictionStatus::Cancelled, Some(Cause::Shutdown)),
+        _ => (PredictionStatus::Failed, None),
     }
 }
 
@@ -216,51 +294,19 @@ impl fmt::Debug for CancellablePrediction {
     }
 }
 
-/// A prediction on its way. Dropped before the end, it is the end.
-struct Predicting {
+/// A prediction that runs. Dropped before it is settled, it ends as the drop says.
+struct RunningPrediction {
     prediction: CancellablePrediction,
-    /// The limit that the request's context got.
-    limit: Option<Limit>,
-    /// The node that the request came with.
-    also: Option<Cancel>,
     began: bool,
     ended: bool,
 }
 
-impl Predicting {
-    const fn new(prediction: CancellablePrediction) -> Self {
-        Self {
-            prediction,
-            limit: None,
-            also: None,
-            began: false,
-            ended: false,
-        }
-    }
-
-    /// Puts the prediction's limits, token and id into a request's context.
-    fn put_into(&mut self, request: &mut impl Carrier) {
-        let CancellablePrediction {
-            progress,
-            limit,
-            deadline,
-            ..
-        } = &self.prediction;
-        let context = request.context_mut();
-        let deadline = context.deadline.into_iter().chain(*deadline).min();
-        self.limit = tighter(Instant::now(), *limit, deadline);
-        // The very instant, so that layers inside see that the end is left to this one.
-        context.deadline = self.limit.map(|limit| limit.at);
-        let node = std::mem::replace(&mut context.cancel, progress.node.clone());
-        self.also = node.is_some().then_some(node);
-        context.call_id = Some(progress.id);
-    }
-
+impl RunningPrediction {
     fn settle(&mut self, status: PredictionStatus, cause: Option<Cause>) {
         let prediction = &mut self.prediction;
         if let Some(cause) = cause {
             prediction.progress.node.cancel(cause);
-            for cleanup in std::mem::take(&mut prediction.cleanups) {
+            for cleanup in mem::take(&mut prediction.cleanups) {
                 if self.began {
                     cleanup(cause);
                 }
@@ -271,57 +317,7 @@ impl Predicting {
     }
 }
 
-impl Host for Predicting {
-    fn begin(&mut self) -> Bounds {
-        let CancellablePrediction {
-            progress,
-            limit,
-            deadline,
-            grace,
-            ..
-        } = &self.prediction;
-        let since = Instant::now();
-        let limit = self.limit.or_else(|| tighter(since, *limit, *deadline));
-        let also = self.also.take();
-        let cancelled = || progress.node.cause();
-        let mut refused = cancelled().or_else(|| also.as_ref().and_then(Cancel::cause));
-        if refused.is_none() {
-            // Also one that is too late: from then on nobody sees it as cancelled.
-            let first = progress.begin(since);
-            self.began = first && !limit.as_ref().is_some_and(is_late);
-            if !first {
-                // Somebody has seen that it was cancelled; so it does not start.
-                refused = Some(cancelled().unwrap_or(Cause::Caller));
-            }
-        }
-        Bounds {
-            limit,
-            node: progress.node.clone(),
-            also,
-            grace: *grace,
-            refused,
-            call: Some(progress.id),
-        }
-    }
-
-    fn end<T, E>(&mut self, result: Result<T, TimeoutError<E>>) -> Result<T, TimeoutError<E>> {
-        use PredictionStatus::{Cancelled, Completed, Failed, TimedOut};
-        let (status, cause) = match &result {
-            Ok(_) => (Completed, None),
-            Err(TimeoutError::Elapsed(_)) => (TimedOut, Some(Cause::Elapsed)),
-            Err(TimeoutError::Deadline(_)) => (TimedOut, Some(Cause::Deadline)),
-            Err(TimeoutError::Cancelled(cancelled)) => (Cancelled, Some(cancelled.cause())),
-            Err(TimeoutError::Failed(_)) => match self.prediction.progress.failed_as() {
-                Some((status, cause)) => (status, Some(cause)),
-                None => (Failed, None),
-            },
-        };
-        self.settle(status, cause);
-        result
-    }
-}
-
-impl Drop for Predicting {
+impl Drop for RunningPrediction {
     fn drop(&mut self) {
         if self.ended {
             return;

@@ -1,14 +1,15 @@
-//! One operation after the other, until one is in time.
+//! Attempts at an operation, one after the other, until one is in time.
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tower::retry::Policy;
 
 use super::{
     TimeoutError,
-    limit::Limits,
     outcome::{Outcome, TimeoutResult},
-    run::Run,
+    run::{Bounds, run},
+    timeout,
 };
 use crate::{
     call::{Deadline, WithContext},
@@ -113,11 +114,7 @@ where
     const { assert!(N > 0, "`escalate` needs at least one limit") };
     let mut attempt = 0;
     loop {
-        let own = Limits {
-            limit: Some(limits[attempt]),
-            ..Limits::default()
-        };
-        let result = Run::new(operation().into_future(), own).await;
+        let result = timeout(limits[attempt], operation()).await;
         attempt += 1;
         if attempt == N || !matches!(result, Err(TimeoutError::Elapsed(_))) {
             return result;
@@ -156,12 +153,8 @@ where
     loop {
         // This is where the policy counts a request, or pays for a retry.
         let _ = Policy::<_, Value<F>, Failure<F>>::clone_request(&mut policy, &call);
-        let limits = Limits {
-            limit,
-            deadline,
-            ..Limits::default()
-        };
-        let mut result = Run::new(operation().into_future(), limits).await;
+        let bounds = Bounds::new(Instant::now(), limit.into(), deadline);
+        let mut result = run(operation().into_future(), bounds).await;
         match policy.retry(&mut call, &mut result) {
             Some(wait) => wait.await,
             None => return result,

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::call::{CallId, Cancel, Cause};
+use crate::call::{CallId, Cancel};
 
 /// How far a prediction has come. The last four are final: exactly one of them is reached, and
 /// never left.
@@ -59,16 +59,14 @@ impl fmt::Display for PredictionStatus {
 pub(super) struct Progress {
     pub(super) id: CallId,
     pub(super) node: Cancel,
-    state: watch::Sender<State>,
+    state: watch::Sender<ProgressState>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct State {
+struct ProgressState {
     status: PredictionStatus,
     since: Option<Instant>,
     took: Duration,
-    /// What a failure that the service returned really was.
-    failed_as: Option<(PredictionStatus, Cause)>,
 }
 
 impl Progress {
@@ -76,11 +74,10 @@ impl Progress {
         Self {
             id: CallId::next(),
             node,
-            state: watch::Sender::new(State {
+            state: watch::Sender::new(ProgressState {
                 status: PredictionStatus::Pending,
                 since: None,
                 took: Duration::ZERO,
-                failed_as: None,
             }),
         }
     }
@@ -103,18 +100,6 @@ impl Progress {
             }
             open
         });
-    }
-
-    /// Says what a failure that is about to be returned really is.
-    pub(super) fn fails_as(&self, status: PredictionStatus, cause: Cause) {
-        self.state.send_if_modified(|state| {
-            state.failed_as = Some((status, cause));
-            false
-        });
-    }
-
-    pub(super) fn failed_as(&self) -> Option<(PredictionStatus, Cause)> {
-        self.state.borrow().failed_as
     }
 
     pub(super) fn status(&self) -> PredictionStatus {
@@ -140,7 +125,7 @@ impl Progress {
     /// Waits for the final status.
     pub(super) async fn ended(&self) -> PredictionStatus {
         let mut changes = self.state.subscribe();
-        let pending = |state: &State| state.status == PredictionStatus::Pending;
+        let pending = |state: &ProgressState| state.status == PredictionStatus::Pending;
         if pending(&changes.borrow_and_update())
             && let Some(cancelled) = self.node.cancelled_owned()
         {
@@ -156,7 +141,7 @@ impl Progress {
         last.map_or_else(|_| self.status(), |state| state.status)
     }
 
-    fn change(&self, from: PredictionStatus, change: impl FnOnce(&mut State)) -> bool {
+    fn change(&self, from: PredictionStatus, change: impl FnOnce(&mut ProgressState)) -> bool {
         self.state.send_if_modified(|state| {
             let expected = state.status == from;
             if expected {

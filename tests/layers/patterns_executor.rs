@@ -189,3 +189,70 @@ async fn what_a_step_saves_is_shared_by_the_later_ones() {
     assert!(matches!(result, Err(TimeoutError::Deadline(_))));
     assert_eq!(executor.allot(5), secs(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_earlier_of_an_operations_deadline_and_the_executors_holds() {
+    let executor = DeadlineExecutor::within(secs(10));
+    let until = |limit| Deadline::within(secs(limit));
+    for (limit, took, scope) in [
+        (4, 4, Scope::Attempt),
+        (4, 4, Scope::Attempt),
+        // Where both coincide, it is the executor's that is named.
+        (2, 2, Scope::Deadline),
+        (4, 0, Scope::Deadline),
+    ] {
+        let operation = executor.execute_with_deadline(until(limit), pending::<()>());
+        let (time, result) = timed(operation).await;
+        assert_eq!(time, secs(took));
+        let error = result.unwrap_err();
+        assert_eq!(error.elapsed().unwrap().scope(), scope);
+        let named = matches!(error, TimeoutError::Deadline(_));
+        assert_eq!(named, scope == Scope::Deadline);
+    }
+    let executor = DeadlineExecutor::within(secs(10));
+    let in_time = executor.execute_with_deadline(until(4), async { "answer" });
+    assert_eq!(in_time.await, Ok("answer"));
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_types, reason = "it is what is converted")]
+async fn an_operations_deadline_is_any_instant_and_counts_from_when_it_was_given() {
+    let executor = DeadlineExecutor::within(secs(60));
+    let of_tokio = tokio::time::Instant::now() + secs(4);
+    let operation = executor.execute_with_deadline(of_tokio, pending::<()>());
+    // Unlike a limit, which starts with the first poll.
+    advance(secs(3)).await;
+    let (took, result) = timed(operation).await;
+    assert_eq!(took, secs(1));
+    assert!(matches!(result, Err(TimeoutError::Elapsed(_))));
+    let of_std = std::time::Instant::now() + secs(4);
+    let (took, result) = timed(executor.execute_with_deadline(of_std, pending::<()>())).await;
+    assert!(took > secs(3) && took <= secs(4), "{took:?}");
+    assert!(matches!(result, Err(TimeoutError::Elapsed(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operations_deadline_ends_that_operation_alone() {
+    let record = Record::default();
+    let executor = DeadlineExecutor::within(secs(60));
+    let other = tokio::spawn(executor.execute(sleep(secs(9))));
+    let call = record.answers(secs(30)).oneshot(request());
+    let result = executor
+        .execute_with_deadline(Deadline::within(secs(2)), call)
+        .await;
+    assert!(matches!(result, Err(TimeoutError::Elapsed(e)) if e.limit() == secs(2)));
+    assert_eq!(record.drops(), [Cause::Elapsed]);
+    assert_eq!(executor.running_operations().len(), 1);
+    assert_eq!(other.await.unwrap(), Ok(()));
+
+    // One that has passed lets nothing start, and later operations run.
+    let past = Deadline::within(secs(0));
+    let call = record.answers(secs(0)).oneshot(request());
+    let error = executor
+        .execute_with_deadline(past, call)
+        .await
+        .unwrap_err();
+    assert!(matches!(&error, TimeoutError::Elapsed(e) if e.stage() == Stage::BeforeStart));
+    assert_eq!(record.calls(), 1);
+    assert_eq!(executor.execute(async { 1 }).await, Ok(1));
+}

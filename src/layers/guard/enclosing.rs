@@ -69,7 +69,7 @@ impl Drop for SeeingTo {
 }
 
 /// Runs `poll`, for a layer that gives what it polls a grace once one of the `nodes` is cancelled.
-pub(super) fn watched<T>(nodes: Option<Nodes>, poll: impl FnOnce() -> T) -> T {
+pub(crate) fn watched<T>(nodes: Option<Nodes>, poll: impl FnOnce() -> T) -> T {
     struct Restore(Option<Nodes>);
     impl Drop for Restore {
         fn drop(&mut self) {
