@@ -220,8 +220,7 @@ fn known<'a, E: Classify + StdError + 'static>(
 
 #[cfg(feature = "lm")]
 fn of_an_lm<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
-    use crate::lm::{BadStatus, LmFailure};
-    known::<BadStatus>(error).or_else(|| known::<LmFailure>(error))
+    known::<super::BadStatus>(error).or_else(|| known::<super::LmFailure>(error))
 }
 
 #[cfg(not(feature = "lm"))]

@@ -5,20 +5,28 @@
 //! user's own error type, [`Error`], or [`BoxError`](tower::BoxError). Layers that decide by the
 //! sort of failure ask for [`Classify`].
 
+#[cfg(feature = "lm")]
+mod bad_status;
 mod failures;
 mod kind;
 mod limits;
+#[cfg(feature = "lm")]
+mod lm_failure;
 mod lost;
-#[cfg(feature = "tonic")]
-mod status;
+mod message;
 
+#[cfg(feature = "lm")]
+pub use bad_status::BadStatus;
 pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
 #[cfg(feature = "tonic")]
 pub(crate) use kind::find;
 pub(crate) use kind::spent_of;
 pub use kind::{Classify, ErrorKind};
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
+#[cfg(feature = "lm")]
+pub use lm_failure::{LmFailure, LmFailureKind};
 pub use lost::Lost;
+pub(crate) use message::cut;
 
 use std::sync::Arc;
 

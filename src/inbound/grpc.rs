@@ -1,13 +1,12 @@
 //! An [`ErrorResponse`] in gRPC's terms.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
 use http_body_util::Full;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::ErrorResponse;
+use super::respond::ErrorResponse;
+use crate::error::cut;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -15,9 +14,6 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// What gRPC wants encoded in a message: all but printable ASCII, and the percent sign.
 const IN_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
-
-/// A text is told to so many bytes: a status travels in headers, which have little room.
-const LONGEST: usize = 1024;
 
 impl ErrorResponse {
     /// For gRPC: 200, `grpc-status` and `grpc-message` in the head, and no body ("trailers only").
@@ -43,16 +39,6 @@ impl ErrorResponse {
     }
 }
 
-/// At most [`LONGEST`] bytes of `text`.
-pub(crate) fn cut(text: &str) -> Cow<'_, str> {
-    if text.len() <= LONGEST {
-        return text.into();
-    }
-    let room = LONGEST - '…'.len_utf8();
-    let end = (0..=room).rev().find(|end| text.is_char_boundary(*end));
-    format!("{}…", &text[..end.unwrap_or(0)]).into()
-}
-
 #[cfg(feature = "tonic")]
 mod tonic {
     use std::sync::Arc;
@@ -63,7 +49,7 @@ mod tonic {
     };
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use crate::{error::Error, inbound::ErrorResponse, proto};
+    use crate::{error::Error, inbound::respond::ErrorResponse, proto};
 
     const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 

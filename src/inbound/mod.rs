@@ -17,8 +17,6 @@ mod serve;
 pub mod tonic;
 
 pub use client_gone::ClientBody;
-#[cfg(feature = "tonic")]
-pub(crate) use grpc::cut;
 pub use layer::{Inbound, InboundBody, InboundFuture, InboundLayer};
 pub use protocol::Protocol;
 pub use respond::{ErrorResponse, GrpcCode};

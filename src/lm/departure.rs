@@ -14,14 +14,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{
-    LmRequest,
-    account::Sent,
-    failure::{LmFailure, LmFailureKind},
-};
+use super::{LmRequest, account::Sent};
 use crate::{
     call::{Cancel, Carrier, Cause, Deadline, termination::Terminated},
-    error::{ErrorKind, Stage},
+    error::{ErrorKind, LmFailure, LmFailureKind, Stage},
     layers::guard::enclosing,
 };
 

@@ -19,11 +19,8 @@ use http::{
 };
 use http_body::{Body, Frame};
 
-use super::{
-    LmBody, LmResponse,
-    failure::{LmFailure, LmFailureKind},
-    http::body,
-};
+use super::{LmBody, LmResponse, http::body};
+use crate::error::{LmFailure, LmFailureKind};
 
 /// How much is decoded at once: it may become a thousand times as much.
 const PIECE: usize = 4 * 1024;

@@ -17,7 +17,8 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::BoxError;
 
-use super::{LmBody, LmResponse, http::body, redact::Redact, status::BadStatus};
+use super::{LmBody, LmResponse, http::body, redact::Redact};
+use crate::error::BadStatus;
 
 /// No error is longer, and no padding before one.
 const MOST: usize = 64 * 1024;

@@ -19,29 +19,30 @@ use tower::{BoxError, Service};
 use tracing::{Instrument, Span, field};
 
 use super::{
-    LmBody, LmFailureKind, LmHttp, LmRequest, LmResponse,
     account::Record,
     departure::Departure,
     encoding, error_body,
-    handle::Shared,
-    http::{Asked, CallSpan, ReadTimeout, body},
+    http::{Asked, CallSpan, LmBody, LmHttp, LmRequest, LmResponse, ReadTimeout, body},
     key::Origin,
     keyed::Keyed,
     limits::{self, Timer},
     placeholder,
-    status::BadStatus,
+    resolved::ResolvedLm,
 };
-use crate::call::{CallId, Carrier, Cause, Deadline, LmOutcome, drop_scope};
+use crate::{
+    call::{CallId, Carrier, Cause, Deadline, LmOutcome, drop_scope},
+    error::{BadStatus, LmFailureKind},
+};
 
 /// Sends requests with the key, within the limits of an exchange, and takes them down.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     http: LmHttp,
-    shared: Arc<Shared>,
+    shared: Arc<ResolvedLm>,
 }
 
 impl Exchange {
-    pub(super) const fn new(http: LmHttp, shared: Arc<Shared>) -> Self {
+    pub(super) const fn new(http: LmHttp, shared: Arc<ResolvedLm>) -> Self {
         Self { http, shared }
     }
 }
@@ -65,7 +66,7 @@ impl Service<LmRequest> for Exchange {
 
 async fn exchange(
     mut http: LmHttp,
-    shared: Arc<Shared>,
+    shared: Arc<ResolvedLm>,
     mut request: LmRequest,
 ) -> Result<LmResponse, BoxError> {
     // Before the call, so that it is dropped after it.
@@ -124,11 +125,9 @@ async fn exchange(
         Ok(answer) => answer,
         Err(error) => {
             let failure = keyed.failure(&error, to.as_ref());
+            record.finish(failure.kind().into());
             if failure.kind() == LmFailureKind::Refused {
-                record.finish(LmOutcome::Refused);
                 departure.left_to_layers().await;
-            } else {
-                record.finish(LmOutcome::Failed);
             }
             return Err(failure.into());
         }
@@ -137,7 +136,7 @@ async fn exchange(
     let answer = match encoding::decode(answer, asked.as_ref()) {
         Ok(answer) => answer,
         Err(failure) => {
-            record.finish(LmOutcome::Failed);
+            record.finish(failure.kind().into());
             return Err(failure.into());
         }
     };
@@ -157,7 +156,7 @@ struct Traced {
 }
 
 impl Traced {
-    fn begin(record: Record, request: &LmRequest, shared: &Shared) -> Self {
+    fn begin(record: Record, request: &LmRequest, shared: &ResolvedLm) -> Self {
         let call = request.extensions().get::<CallSpan>();
         let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
         let context = request.context();
@@ -258,8 +257,8 @@ impl Body for ExchangeBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                this.end(LmOutcome::Failed);
                 let failure = this.keyed.failure(&error, this.to.as_ref());
+                this.end(failure.kind().into());
                 Poll::Ready(Some(Err(failure.into())))
             }
             Poll::Ready(None) => {

@@ -1,40 +1,12 @@
-//! Why an LM call has no answer: [`LmFailure`].
+//! How a failed LM call becomes an [`LmFailure`].
 
 use std::{error::Error as StdError, io};
 
 use super::redact::Redact;
 use crate::{
     call::Cause,
-    error::{Cancelled, Classify, Elapsed, ErrorKind, Scope},
+    error::{Cancelled, Classify, Elapsed, ErrorKind, LmFailure, LmFailureKind, Scope},
 };
-
-/// In which way an LM call failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LmFailureKind {
-    /// No connection came about: nothing listens, no such host, or TLS was not agreed upon.
-    Connect,
-    /// No connection came about in time: [`LmLimits::connect`](super::LmLimits).
-    ConnectTimeout,
-    /// The head of the answer was not there in time: [`LmLimits::first_byte`](super::LmLimits).
-    FirstByteTimeout,
-    /// The body of the answer paused for too long: [`LmLimits::idle`](super::LmLimits).
-    IdleTimeout,
-    /// The call took too long: [`LmLimits::total`](super::LmLimits), or a layer's limit of time.
-    TotalTimeout,
-    /// The deadline of the program's call, less the reserve, passed while the LM call ran.
-    Deadline,
-    /// The program's call was cancelled while the LM call ran.
-    Cancelled,
-    /// It was not sent at all: too late, cancelled, shed, or about to take the key elsewhere.
-    Refused,
-    /// The connection ended, or broke, before the answer was complete.
-    Read,
-    /// What came was no HTTP, or not encoded as its head says.
-    Protocol,
-    /// A failure that this crate knows nothing about.
-    Other,
-}
 
 impl LmFailureKind {
     /// The kind of `error`, which is that of the first among it and its sources that tells one.
@@ -42,47 +14,12 @@ impl LmFailureKind {
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
         sort(error).0
     }
-
-    const fn sort(self) -> ErrorKind {
-        match self {
-            Self::Connect | Self::Read | Self::Protocol => ErrorKind::LmUnavailable,
-            Self::ConnectTimeout
-            | Self::FirstByteTimeout
-            | Self::IdleTimeout
-            | Self::TotalTimeout => ErrorKind::Elapsed,
-            Self::Deadline => ErrorKind::Deadline,
-            Self::Cancelled => ErrorKind::Cancelled,
-            Self::Refused => ErrorKind::LmRejected,
-            Self::Other => ErrorKind::Other,
-        }
-    }
-}
-
-/// An LM call failed without an answer of the provider.
-///
-/// Its message says what happened, without the key: what the errors that it was made of say is
-/// redacted and cut short, so it has no source.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct LmFailure {
-    kind: LmFailureKind,
-    sort: ErrorKind,
-    message: Box<str>,
 }
 
 impl LmFailure {
-    /// A failure of this kind, as a mock in a test raises one.
-    pub fn new(kind: LmFailureKind, message: impl Into<Box<str>>) -> Self {
-        Self {
-            kind,
-            sort: kind.sort(),
-            message: message.into(),
-        }
-    }
-
     /// The failure that `error` is, or holds among its sources; else one that says what they say.
     ///
-    /// The errors of a [body](super::LmBody) become failures again by this.
+    /// The errors of a [body](crate::lm::LmBody) become failures again by this.
     #[must_use]
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
         Self::found(error)
@@ -121,37 +58,6 @@ impl LmFailure {
             (LmFailureKind::Refused, message)
         };
         Self::new(kind, message).sorted(Cancelled::new(cause).kind())
-    }
-
-    /// The failure as one of another [`ErrorKind`] than its kind mostly is, as a layer of yours
-    /// makes one. A refused call, for example, is [`ErrorKind::LmRejected`] unless said otherwise.
-    #[must_use]
-    pub fn sorted(mut self, sort: ErrorKind) -> Self {
-        self.sort = sort;
-        self
-    }
-
-    /// Whether it is the deadline that was to blame.
-    pub(super) fn is_late(&self) -> bool {
-        self.sort == ErrorKind::Deadline
-    }
-
-    /// In which way the call failed.
-    #[must_use]
-    pub const fn kind(&self) -> LmFailureKind {
-        self.kind
-    }
-
-    /// What happened; without the key, or a provider's body.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-}
-
-impl Classify for LmFailure {
-    fn kind(&self) -> ErrorKind {
-        self.sort
     }
 }
 

@@ -13,30 +13,22 @@ use http_body::{Body, Frame, SizeHint};
 use tower::{BoxError, ServiceExt};
 
 use super::{
-    Lm, LmBody, LmHttp, LmLimits, LmRequest, LmResponse, Wrap,
     account::Record,
     config_error::LmConfigError,
     exchange::Exchange,
-    failure::LmFailure,
-    http::{body, erase},
+    http::{LmBody, LmHttp, LmRequest, LmResponse, body, erase},
     key::{Lock, Origin},
-    keyed::{KeyFn, Keyed},
+    keyed::Keyed,
     limits::LmTermination,
+    model::{Lm, Wrap},
+    model_name::split,
     provider,
-    status::BadStatus,
+    resolved::ResolvedLm,
 };
-use crate::call::{LmOutcome, drop_scope};
-
-/// What all calls of one LM have in common.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) provider: Arc<str>,
-    pub(super) model: Arc<str>,
-    base_url: Option<String>,
-    pub(super) limits: LmLimits,
-    pub(super) keyed: Arc<Keyed>,
-    pub(super) keys: Option<KeyFn>,
-}
+use crate::{
+    call::{LmOutcome, drop_scope},
+    error::{BadStatus, LmFailure},
+};
 
 /// An [`Lm`] ready for use: its key found, its layers put together. Cloning it is cheap.
 ///
@@ -50,12 +42,12 @@ pub(super) struct Shared {
 /// 4. the client.
 #[derive(Clone)]
 pub struct LmHandle {
-    shared: Arc<Shared>,
+    shared: Arc<ResolvedLm>,
     stack: LmHttp,
 }
 
 impl LmHandle {
-    pub(super) fn new(lm: &Lm) -> Result<Self, LmConfigError> {
+    fn new(lm: &Lm) -> Result<Self, LmConfigError> {
         Self::with_lock(lm, provider::lock(lm)?)
     }
 
@@ -64,8 +56,8 @@ impl LmHandle {
             Some(http) => http.clone(),
             None => erase(lm.client.get(lm.limits.connect)?),
         };
-        let (provider, model) = provider::split(&lm.model);
-        let shared = Arc::new(Shared {
+        let (provider, model) = split(&lm.model);
+        let shared = Arc::new(ResolvedLm {
             provider: provider.into(),
             model: model.into(),
             base_url: lm.base_url.clone(),
@@ -107,7 +99,7 @@ impl LmHandle {
     /// Whether this is the LM that DSPy calls `name`.
     #[cfg(feature = "_host")]
     pub(crate) fn is_named(&self, name: &str) -> bool {
-        provider::split(name) == (&*self.shared.provider, &*self.shared.model)
+        split(name) == (&*self.shared.provider, &*self.shared.model)
     }
 
     /// The provider, as in the LM's name.
@@ -189,6 +181,18 @@ impl LmHandle {
     }
 }
 
+impl Lm {
+    /// Finds the key and puts the layers together: what loading a program does with its LM, and
+    /// what a Rust program does that sends requests of its own. The first time, it reads the
+    /// system's root certificates, which takes some milliseconds.
+    ///
+    /// # Errors
+    /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given.
+    pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
+        LmHandle::new(self)
+    }
+}
+
 impl fmt::Debug for LmHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LmHandle")
@@ -218,7 +222,7 @@ struct CallBody {
     inner: Option<LmBody>,
     termination: LmTermination,
     to: Option<Origin>,
-    shared: Arc<Shared>,
+    shared: Arc<ResolvedLm>,
 }
 
 impl Body for CallBody {

@@ -46,7 +46,9 @@ impl Asked {
         model: &'a str,
     ) -> (&'a str, &'a str) {
         let asked = request.extensions().get();
-        asked.map_or((provider, model), |Self(name)| super::provider::split(name))
+        asked.map_or((provider, model), |Self(name)| {
+            super::model_name::split(name)
+        })
     }
 }
 

@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderValue, Uri, header::HOST};
 
 use super::{
     LmRequest,
-    failure::{LmFailure, LmFailureKind},
     placeholder::{self, PLACEHOLDER, filled},
 };
+use crate::error::{LmFailure, LmFailureKind};
 
 /// Headers that a key travels in; their values are marked as sensitive.
 const HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];

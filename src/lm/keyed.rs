@@ -7,11 +7,13 @@ use tower::BoxError;
 
 use super::{
     LmRequest,
-    failure::{LmFailure, LmFailureKind},
     key::{Lock, Origin, SecretKey},
     redact::Redact,
 };
-use crate::request::Tenant;
+use crate::{
+    error::{LmFailure, LmFailureKind},
+    request::Tenant,
+};
 
 /// A key in use: where it may go, and how it is kept out of messages.
 #[derive(Debug)]

@@ -12,16 +12,13 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{
-    LmRequest,
-    failure::{LmFailure, LmFailureKind},
-};
+use super::LmRequest;
 use crate::{
     call::{
         Cancel, Carrier, Cause, Deadline,
         termination::{Terminated, Termination},
     },
-    error::ErrorKind,
+    error::{ErrorKind, LmFailure, LmFailureKind},
 };
 
 /// How long an LM call may take, and its parts.

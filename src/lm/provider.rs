@@ -3,8 +3,10 @@
 use http::Uri;
 
 use super::{
-    Key, Lm, LmConfigError,
+    config_error::LmConfigError,
     key::{BadKey, Lock, Origin, SecretKey},
+    model::{Key, Lm},
+    model_name::split,
 };
 
 /// A provider of LMs, by the name that DSPy has for it.
@@ -109,28 +111,23 @@ const OURS: [&str; 8] = [
     "provider",
 ];
 
-/// Models by the beginning of their name, where it names no provider.
-const MODELS: [(&str, &str); 4] = [
-    ("claude-", "anthropic"),
-    ("gemini-", "gemini"),
-    ("gemma-", "gemini"),
-    ("grok-", "xai"),
-];
-
-/// The provider of a model, and the model as the provider knows it.
-pub(super) fn split(model: &str) -> (&str, &str) {
-    if let Some((provider, model)) = model.split_once('/') {
-        return (provider, model);
-    }
-    let known = MODELS.iter().find(|(start, _)| model.starts_with(start));
-    (known.map_or("openai", |(_, provider)| provider), model)
-}
-
-/// Whether Python is to have a placeholder for the LM's key. Credentials of a cloud are looked for
-/// where there is none.
 #[cfg(feature = "_host")]
-pub(super) fn is_keyed(lm: &Lm) -> bool {
-    !(is_signed(&lm.model) && matches!(lm.key, Key::ProvidersOwn))
+impl Lm {
+    /// Whether Python has a placeholder for the key. Credentials of a cloud are looked for where
+    /// there is none.
+    pub(crate) fn is_keyed(&self) -> bool {
+        !(is_signed(&self.model) && matches!(self.key, Key::ProvidersOwn))
+    }
+
+    /// What Python's side builds the LM from. The key is not among it: Python has a placeholder.
+    pub(crate) fn config(&self) -> serde_json::Value {
+        serde_json::json!({
+            "model": self.model,
+            "base_url": self.base_url,
+            "options": self.options,
+            "keyed": self.is_keyed(),
+        })
+    }
 }
 
 fn is_signed(model: &str) -> bool {

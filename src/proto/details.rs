@@ -8,9 +8,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     call::{Cause, Spent},
     error::{
-        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Stage, find,
+        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Stage, cut, find,
     },
-    inbound::cut,
 };
 
 /// Who the reasons are by.

@@ -4,6 +4,7 @@
 //! [`PREDICT_PROTO`] and lies in this folder of the source, for clients in other languages. It is
 //! checked in: nobody needs `protoc`.
 
+mod classify;
 mod convert;
 mod details;
 mod json;

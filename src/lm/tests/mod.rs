@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use ::http::Response;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -29,6 +30,7 @@ use super::*;
 use crate::{
     call::{Carrier, Deadline},
     error::{Classify, ErrorKind},
+    request::Tenant,
 };
 
 const KEY: &str = "very-secret-key";

@@ -3,6 +3,8 @@ use tokio::{
     net::{TcpListener, TcpSocket},
 };
 
+use tower::Service;
+
 use super::*;
 use crate::{
     call::{Cause, drop_scope},

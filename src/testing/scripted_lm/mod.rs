@@ -40,6 +40,7 @@
 mod anthropic;
 mod body;
 mod completion;
+mod dialects;
 mod gate;
 mod gemini;
 mod ledger;

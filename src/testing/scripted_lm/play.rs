@@ -9,7 +9,8 @@ use http::{HeaderValue, Response};
 use tokio::time::sleep;
 
 use super::body::{Cut, Out, ReplyBody, Ticks};
-use super::completion::{self, Completion};
+use super::completion::Completion;
+use super::dialects;
 use super::ledger::Entry;
 use super::request::ChatRequest;
 use super::script::Says;
@@ -33,7 +34,7 @@ pub(super) async fn play(reply: Reply, request: ChatRequest, entry: Entry) -> Re
         Says::Fields(fields) => say(&reply, &request, request.render(fields), entry).await,
         Says::Content(text) => say(&reply, &request, text.clone(), entry).await,
         Says::Status(code) => {
-            let body = completion::error(request.dialect, "the script says so", code.as_u16());
+            let body = dialects::error(request.dialect, "the script says so", code.as_u16());
             let mut response = whole(&reply, JSON, body, entry);
             *response.status_mut() = *code;
             response

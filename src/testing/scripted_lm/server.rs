@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::body::ReplyBody;
-use super::completion;
+use super::dialects;
 use super::ledger::{Connected, Ledger};
 use super::play::play;
 use super::record::{Arrival, Secret};
@@ -159,7 +159,7 @@ async fn route(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<AnyB
         return chat(&endpoint, request, ledger).await;
     }
     if method == Method::GET && below == Some("/models") {
-        return full(StatusCode::OK, completion::models(&ledger.models()));
+        return full(StatusCode::OK, dialects::models(&ledger.models()));
     }
     let why = format!("no {method} {path} here");
     refuse(Dialect::OpenAi, StatusCode::NOT_FOUND, &why)
@@ -191,7 +191,7 @@ async fn chat(
 }
 
 fn refuse(dialect: Dialect, status: StatusCode, why: &str) -> Response<AnyBody> {
-    full(status, completion::error(dialect, why, status.as_u16()))
+    full(status, dialects::error(dialect, why, status.as_u16()))
 }
 
 fn full(status: StatusCode, body: Bytes) -> Response<AnyBody> {

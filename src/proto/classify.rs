@@ -4,8 +4,8 @@ use std::{error::Error as StdError, time::Duration};
 
 use tonic::{Code, Status};
 
-use super::{Classify, ErrorKind, kind::find};
-use crate::{error::Stage, proto};
+use super::details;
+use crate::error::{Classify, ErrorKind, Stage, find};
 
 /// That of its source, where it was made in this process of one of this crate's errors. A status
 /// that came over the wire is read by its details, if a server of this crate wrote it, and else by
@@ -21,7 +21,7 @@ impl Classify for Status {
         {
             return kind;
         }
-        match proto::Told::by(self).map(|told| told.kind) {
+        match details::Told::by(self).map(|told| told.kind) {
             Some(ErrorKind::ShuttingDown) => return ErrorKind::Lost,
             Some(kind) => return kind,
             None => {}
@@ -40,7 +40,7 @@ impl Classify for Status {
         let source = self.source();
         source
             .and_then(|source| find(source, |error| error.retry_after()).flatten())
-            .or_else(|| proto::retry_after(self))
+            .or_else(|| details::retry_after(self))
     }
 
     fn may_have_started(&self) -> bool {
@@ -50,7 +50,7 @@ impl Classify for Status {
         {
             return started;
         }
-        proto::Told::by(self).is_none_or(|told| match told.kind {
+        details::Told::by(self).is_none_or(|told| match told.kind {
             ErrorKind::Overloaded | ErrorKind::InvalidInput => false,
             _ => told.stage() == Stage::Running,
         })

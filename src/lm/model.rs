@@ -1,0 +1,235 @@
+//! [`Lm`]: an LM by name, with its key, its limits and its layers.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use serde_json::{Map, Value, json};
+use tower::{BoxError, Layer, Service};
+
+use super::{
+    client::SharedClient,
+    http::{LmHttp, LmRequest, erase},
+    keyed::KeyFn,
+    limits::LmLimits,
+};
+use crate::request::Tenant;
+
+/// An LM by name, with where it is, with whose key, and what its calls go through.
+///
+/// ```
+/// use tower_dspy::Lm;
+///
+/// let lm = Lm::new("openai/gpt-4o-mini").key_env("OPENAI_API_KEY");
+/// let local = Lm::new("openai/my-model").base_url("http://127.0.0.1:8000/v1").key("unused");
+/// // Keys are never shown.
+/// assert!(!format!("{local:?}").contains("unused"));
+/// ```
+///
+/// Clones, and all programs that are loaded with one LM, share its connections.
+#[derive(Clone)]
+pub struct Lm {
+    pub(super) model: String,
+    pub(super) base_url: Option<String>,
+    pub(super) key: Key,
+    pub(super) options: Map<String, Value>,
+    pub(super) limits: LmLimits,
+    pub(super) layers: Vec<Wrap>,
+    pub(super) http: Option<LmHttp>,
+    pub(super) client: SharedClient,
+}
+
+#[derive(Clone)]
+pub(super) enum Key {
+    /// The provider's usual variable.
+    ProvidersOwn,
+    Env(String),
+    Given(String),
+    /// Asked for with each request.
+    By(KeyFn),
+}
+
+impl Key {
+    pub(super) fn function(&self) -> Option<KeyFn> {
+        match self {
+            Self::By(function) => Some(function.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// A layer without its type.
+#[derive(Clone)]
+pub(super) struct Wrap(pub(super) Arc<dyn Fn(LmHttp) -> LmHttp + Send + Sync>);
+
+impl Lm {
+    /// The LM `model`, as DSPy names it: `provider/model`.
+    ///
+    /// Unless a key is given, it is that of the provider's usual variable, such as
+    /// `OPENAI_API_KEY`. A server with a [base URL](Self::base_url) gets it too, and may do without.
+    pub fn new(model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            base_url: None,
+            key: Key::ProvidersOwn,
+            options: Map::new(),
+            limits: LmLimits::new(),
+            layers: Vec::new(),
+            http: None,
+            client: SharedClient::default(),
+        }
+    }
+
+    /// Where the provider's API is, such as `http://127.0.0.1:8000/v1`. The key is then sent to
+    /// this scheme, host and port, and nowhere else.
+    ///
+    /// Without it the address is that of the provider's variable, such as `OPENAI_BASE_URL` or
+    /// `OPENAI_API_BASE`, if one is set, as it is to DSPy; else the provider's public one.
+    #[must_use]
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// Takes the key from this environment variable, when a program is loaded.
+    #[must_use]
+    pub fn key_env(mut self, variable: impl Into<String>) -> Self {
+        self.key = Key::Env(variable.into());
+        self
+    }
+
+    /// The key itself. An empty key is none: a local server mostly wants none.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Key::Given(key.into());
+        self
+    }
+
+    /// Asks `key` for the key of each request, by the tenant that its call
+    /// [was made for](crate::PredictRequest::with_tenant), if it was. It has to answer at once, so
+    /// keep the keys in memory; a key that it answers anew is used from the next request on. With
+    /// `None` nothing is sent, and the LM call fails as
+    /// [`Refused`](super::LmFailureKind::Refused).
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use tower_dspy::{Lm, Tenant};
+    ///
+    /// let keys = HashMap::from([("acme".to_owned(), "acme's key".to_owned())]);
+    /// let lm = Lm::new("openai/gpt-4o-mini")
+    ///     .key_with(move |tenant: Option<&Tenant>| keys.get(tenant?.name()).cloned());
+    /// ```
+    #[must_use]
+    pub fn key_with(
+        mut self,
+        key: impl Fn(Option<&Tenant>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.key = Key::By(KeyFn::new(key));
+        self
+    }
+
+    /// The sampling temperature.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.options
+            .insert("temperature".into(), json!(temperature));
+        self
+    }
+
+    /// The most tokens that an answer may have.
+    #[must_use]
+    pub fn max_tokens(mut self, tokens: u32) -> Self {
+        self.options.insert("max_tokens".into(), tokens.into());
+        self
+    }
+
+    /// An option of `dspy.LM`, such as `reasoning_effort`, `extra_body` or `model_type`; a later one
+    /// replaces an earlier one of its name.
+    ///
+    /// DSPy's `timeout`, in seconds, becomes a limit of each wait for the provider's next byte, beside
+    /// those of [`limits`](Self::limits). What is known to [`base_url`](Self::base_url) and to
+    /// [`key`](Self::key) is not given here, and retries and DSPy's cache are off in any case:
+    /// `api_key`, `api_base`, `base_url`, `model`, `cache`, `num_retries` and engine objects are
+    /// refused when a program is loaded.
+    ///
+    /// ```
+    /// use tower_dspy::Lm;
+    ///
+    /// let lm = Lm::new("openai/gpt-5-mini")
+    ///     .option("model_type", "responses")
+    ///     .option("reasoning_effort", "low");
+    /// ```
+    #[must_use]
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.options.insert(name.into(), value.into());
+        self
+    }
+
+    /// How long a call may take, and its parts.
+    #[must_use]
+    pub fn limits(mut self, limits: LmLimits) -> Self {
+        self.limits = limits;
+        // The limit of connecting is the client's.
+        self.client = SharedClient::default();
+        self
+    }
+
+    /// Wraps the calls in a layer; the first that is given is the outermost.
+    ///
+    /// The layer's service must be `Clone`: around one that is not, such as tower's `RateLimit`,
+    /// put a `BufferLayer`. Each loading of a program makes a service of its own from the layer, so
+    /// what is to hold over all of them has to share its state, as `GlobalConcurrencyLimitLayer`
+    /// does.
+    #[must_use]
+    pub fn layer<L, B>(mut self, layer: L) -> Self
+    where
+        L: Layer<LmHttp> + Send + Sync + 'static,
+        L::Service: Service<LmRequest, Response = Response<B>> + Clone + Send + Sync + 'static,
+        <L::Service as Service<LmRequest>>::Error: Into<BoxError>,
+        <L::Service as Service<LmRequest>>::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let wrap = move |inner| erase(layer.layer(inner));
+        self.layers.push(Wrap(Arc::new(wrap)));
+        self
+    }
+
+    /// Sends the calls through `service`, in place of an [`LmClient`](super::LmClient) with the default options.
+    ///
+    /// It sees the key. A service that follows redirects or retries on its own undoes what this
+    /// crate promises about both.
+    #[must_use]
+    pub fn http<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<LmRequest, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.http = Some(erase(service));
+        self
+    }
+}
+
+impl fmt::Debug for Lm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = match &self.key {
+            Key::ProvidersOwn => "the provider's own variable",
+            Key::Env(variable) => variable,
+            Key::Given(_) => "(given)",
+            Key::By(_) => "(of each tenant)",
+        };
+        f.debug_struct("Lm")
+            .field("model", &self.model)
+            .field("base_url", &self.base_url)
+            .field("key", &key)
+            .field("options", &self.options)
+            .field("limits", &self.limits)
+            .field("layers", &self.layers.len())
+            .field("http", &self.http.as_ref().map(|_| "(given)"))
+            .finish()
+    }
+}
