@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use crate::call::{Cancel, Deadline, Spent, record::account::Carried};
+use crate::call::{Cancel, Deadline, Spent, record::CallRecord};
 
 /// Names a call within this process, in spans, in errors and on the Python side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,8 +65,9 @@ pub struct CallContext {
     pub call_id: Option<CallId>,
     /// How many attempts came before this one: 0 for the first.
     pub attempt: u32,
-    /// What the attempts before this one spent.
-    pub(crate) account: Carried,
+    /// The record of the call, which all its attempts write into; none until a layer or the service
+    /// opens it.
+    pub(crate) record: Option<Arc<CallRecord>>,
 }
 
 impl CallContext {
@@ -78,7 +79,7 @@ impl CallContext {
             cancel: Cancel::none(),
             call_id: None,
             attempt: 0,
-            account: Carried::none(),
+            record: None,
         }
     }
 
@@ -88,15 +89,15 @@ impl CallContext {
         *self.call_id.get_or_insert_with(CallId::next)
     }
 
-    /// Lets the attempt that is to follow go on with the account of the one that `spent` this, so
-    /// that its answer or its error tells of both.
-    pub fn follow(&mut self, spent: &Arc<Spent>) {
-        self.account.follow(spent);
+    /// Lets the attempt that is to follow go on with the record of the one that `spent` this, so
+    /// that its answer or its error has the costs of both.
+    pub fn follow(&mut self, spent: &Spent) {
+        CallRecord::follow(&mut self.record, spent);
     }
 
-    /// Opens the account now, for attempts whose errors do not tell what they spent.
-    pub(crate) fn open_account(&mut self) {
-        self.account.open();
+    /// The call's record, opened if there is none yet.
+    pub(crate) fn open_record(&mut self) -> &Arc<CallRecord> {
+        self.record.get_or_insert_with(CallRecord::open)
     }
 
     /// Makes the deadline `deadline` if that is earlier, and returns the deadline in force.

@@ -7,27 +7,30 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use crate::call::{Cause, Spent};
+use crate::call::{Cause, Spent, record::CallRecord};
 
 thread_local! {
     static SCOPE: RefCell<Option<DropScope>> = const { RefCell::new(None) };
 }
 
-/// One drop that a layer named a cause for.
+/// One drop that a layer named a cause for, and what the work reported in it.
 struct DropScope {
     cause: Cause,
-    report: DropReport,
+    /// The records that the work wrote into, each once.
+    records: Vec<Arc<CallRecord>>,
+    /// What services spent that write into no record.
+    unrecorded: Option<Spent>,
+    waited: bool,
 }
 
-/// What dropped work reports to the layer that drops it.
-#[derive(Default)]
+/// What dropped work reported to the layer that dropped it.
 pub(crate) struct DropReport {
-    /// What it had spent; `None` if it reported nothing.
+    /// What the call had spent; `None` if that is nothing.
     pub(crate) spent: Option<Arc<Spent>>,
     /// Whether it still waited for a service to be ready.
     #[cfg_attr(
         not(test),
-        expect(dead_code, reason = "the layers that end a call are about to ask")
+        expect(dead_code, reason = "the layers that end a call are to ask")
     )]
     pub(crate) waited: bool,
 }
@@ -87,11 +90,16 @@ pub fn with<T>(cause: Cause, drop: impl FnOnce() -> T) -> T {
 /// assert_eq!(error.spent().unwrap().usage.total_tokens, 21);
 /// ```
 pub fn collect(cause: Cause, drop: impl FnOnce()) -> Option<Arc<Spent>> {
-    end(cause, drop).spent
+    end(cause, None, drop).spent
 }
 
-/// As [`with`], and returns all that the dropped work reported.
-pub(crate) fn end(cause: Cause, drop: impl FnOnce()) -> DropReport {
+/// As [`with`], and returns all that the dropped work reported. What the work spent that wrote into
+/// no record, or lost its context, is added to `record`.
+pub(crate) fn end(
+    cause: Cause,
+    record: Option<&Arc<CallRecord>>,
+    drop: impl FnOnce(),
+) -> DropReport {
     struct Restore(Option<DropScope>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -99,9 +107,14 @@ pub(crate) fn end(cause: Cause, drop: impl FnOnce()) -> DropReport {
         }
     }
     // What was reported to the scope around this one is not of this work.
-    let _restore = Restore(replace(Some(DropScope::new(cause))));
+    let restore = Restore(replace(Some(DropScope::new(cause))));
     drop();
-    in_scope(|scope| std::mem::take(&mut scope.report)).unwrap_or_default()
+    let scope = replace(None).unwrap_or_else(|| DropScope::new(cause));
+    std::mem::drop(restore);
+    DropReport {
+        waited: scope.waited,
+        spent: scope.spent(record),
+    }
 }
 
 /// The cause of the drop that is running on this thread; [`Cause::Dropped`] if no layer named one.
@@ -115,35 +128,72 @@ pub fn cause() -> Cause {
 /// What several works of one layer report is added up; what attempts of one call report, each for
 /// all of them, counts once.
 pub fn report(spent: Arc<Spent>) {
+    match &spent.record {
+        Some(record) => report_record(record.clone()),
+        None => {
+            in_scope(|scope| {
+                let unrecorded = scope.unrecorded.get_or_insert_default();
+                unrecorded.add(&spent, CallRecord::MOST);
+            });
+        }
+    }
+}
+
+/// As [`report`], for work that wrote into `record`.
+pub(crate) fn report_record(record: Arc<CallRecord>) {
     in_scope(|scope| {
-        let report = &mut scope.report;
-        report.spent = Some(match report.spent.take() {
-            None => spent,
-            Some(earlier) => Spent::of_both(earlier, spent),
-        });
+        if !scope
+            .records
+            .iter()
+            .any(|known| Arc::ptr_eq(known, &record))
+        {
+            scope.records.push(record);
+        }
     });
 }
 
 /// Tells the layer that drops this work that it still waited for a service to be ready.
 #[cfg_attr(
     not(test),
-    expect(dead_code, reason = "the layers that end a call are about to ask")
+    expect(dead_code, reason = "the layers that wait are to report it")
 )]
 pub(crate) fn report_wait() {
-    in_scope(|scope| scope.report.waited = true);
-}
-
-/// Whether a layer named the cause of the drop that is running on this thread.
-pub(crate) fn is_active() -> bool {
-    in_scope(|_| ()).is_some()
+    in_scope(|scope| scope.waited = true);
 }
 
 impl DropScope {
-    fn new(cause: Cause) -> Self {
+    const fn new(cause: Cause) -> Self {
         Self {
             cause,
-            report: DropReport::default(),
+            records: Vec::new(),
+            unrecorded: None,
+            waited: false,
         }
+    }
+
+    /// What the work spent: a reading of the one record that it wrote into. Of several calls,
+    /// dropped by a layer that has the record of none, it is the sum, and belongs to no record.
+    fn spent(self, record: Option<&Arc<CallRecord>>) -> Option<Arc<Spent>> {
+        let one = match (record, &*self.records) {
+            (Some(record), _) | (None, [record]) => Some(record.clone()),
+            (None, _) => None,
+        };
+        let Some(record) = one else {
+            let mut sum = self.unrecorded.unwrap_or_default();
+            for record in self.records {
+                record.read(|spent| sum.add(spent, CallRecord::MOST));
+            }
+            return (!sum.is_nothing()).then(|| Arc::new(sum));
+        };
+        for other in self.records {
+            if !Arc::ptr_eq(&other, &record) {
+                record.add(&other.read(Spent::clone));
+            }
+        }
+        if let Some(spent) = self.unrecorded {
+            record.add(&spent);
+        }
+        record.spent()
     }
 }
 
@@ -169,10 +219,14 @@ mod tests {
 
     impl Drop for Work {
         fn drop(&mut self) {
-            report(Arc::new(Spent {
-                steps: self.0,
-                ..Spent::default()
-            }));
+            report(Arc::new(spent(self.0)));
+        }
+    }
+
+    fn spent(steps: u32) -> Spent {
+        Spent {
+            steps,
+            ..Spent::default()
         }
     }
 
@@ -182,12 +236,12 @@ mod tests {
 
     #[test]
     fn a_wait_is_reported_to_the_scope_that_drops_it_alone() {
-        let report = end(Cause::Deadline, || {
-            assert!(end(Cause::Elapsed, report_wait).waited);
+        let report = end(Cause::Deadline, None, || {
+            assert!(end(Cause::Elapsed, None, report_wait).waited);
         });
         assert!(!report.waited && report.spent.is_none());
         with(Cause::Elapsed, report_wait);
-        assert!(!end(Cause::Elapsed, || ()).waited);
+        assert!(!end(Cause::Elapsed, None, || ()).waited);
     }
 
     #[test]
@@ -202,6 +256,27 @@ mod tests {
         drop(Work(1));
         with(Cause::Elapsed, || drop(Work(2)));
         assert_eq!(steps(collect(Cause::Elapsed, || ())), None);
+    }
+
+    #[test]
+    fn what_the_layers_record_lacks_is_added_to_it_once() {
+        let (mine, lost) = (CallRecord::open(), CallRecord::open());
+        mine.add(&spent(1));
+        lost.add(&spent(2));
+        let report = end(Cause::Elapsed, Some(&mine), || {
+            report_record(mine.clone());
+            for _ in 0..2 {
+                report(lost.spent().unwrap());
+            }
+            drop(Work(4));
+        });
+        assert_eq!(steps(report.spent), Some(7));
+        assert_eq!(steps(mine.spent()), Some(7));
+        // Each of two calls keeps its own costs.
+        let both = collect(Cause::Elapsed, || {
+            [&mine, &lost].into_iter().cloned().for_each(report_record)
+        });
+        assert_eq!((steps(both), steps(lost.spent())), (Some(9), Some(2)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Classify, ErrorKind};
+use super::{Classify, Costs, ErrorKind};
 use crate::call::Spent;
 
 /// The service has as many calls as it may have, and as many waiting; or its host has given up so
@@ -200,11 +200,7 @@ impl ProgramError {
     /// What the call had spent until then; `None` if that is nothing.
     #[must_use]
     pub fn spent(&self) -> Option<&Spent> {
-        self.shared().map(|spent| &**spent)
-    }
-
-    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
-        self.0.spent.0.as_ref()
+        self.0.spent.0.as_deref()
     }
 }
 
@@ -212,12 +208,14 @@ impl Classify for ProgramError {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Program
     }
+}
 
-    fn spent(&self) -> Option<&Arc<Spent>> {
-        self.shared()
+impl Costs for ProgramError {
+    fn costs(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 
-    fn set_spent(&mut self, spent: Arc<Spent>) {
+    fn set_costs(&mut self, spent: Arc<Spent>) {
         self.0.spent = Beside(Some(spent));
     }
 }
@@ -286,11 +284,7 @@ impl LmError {
     /// What the call had spent until then; `None` if that is nothing.
     #[must_use]
     pub fn spent(&self) -> Option<&Spent> {
-        self.shared().map(|spent| &**spent)
-    }
-
-    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
-        self.0.spent.0.as_ref()
+        self.0.spent.0.as_deref()
     }
 
     /// The class of DSPy's exception, such as `LMRateLimitError`; or the qualified name of that of
@@ -339,12 +333,14 @@ impl Classify for LmError {
     fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
+}
 
-    fn spent(&self) -> Option<&Arc<Spent>> {
-        self.shared()
+impl Costs for LmError {
+    fn costs(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 
-    fn set_spent(&mut self, spent: Arc<Spent>) {
+    fn set_costs(&mut self, spent: Arc<Spent>) {
         self.0.spent = Beside(Some(spent));
     }
 }

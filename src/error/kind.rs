@@ -1,11 +1,11 @@
 //! The sorts of failure that a layer, or a table of statuses, tells apart.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, time::Duration};
 
 use tower::BoxError;
 
 use super::{Cancelled, Elapsed, Error, InvalidInput, LmError, Lost, Overloaded, ProgramError};
-use crate::call::{Cause, Spent, deadline::InvalidTimeout};
+use crate::call::{Cause, deadline::InvalidTimeout};
 
 /// The sort of a failure; in a configuration in snake case, as `"lm_unavailable"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -102,16 +102,6 @@ pub trait Classify {
     fn may_have_started(&self) -> bool {
         true
     }
-
-    /// What the call had spent, if the failure tells: a retry or a fallback hands it on to the next
-    /// attempt.
-    fn spent(&self) -> Option<&Arc<Spent>> {
-        None
-    }
-
-    /// Puts `spent` in place of what the failure tells: what this attempt and one beside it have
-    /// spent. Does nothing if it is a failure that does not tell.
-    fn set_spent(&mut self, _spent: Arc<Spent>) {}
 }
 
 impl Classify for BoxError {
@@ -130,31 +120,6 @@ impl Classify for BoxError {
     fn may_have_started(&self) -> bool {
         find(&**self, |error| error.may_have_started()).unwrap_or(true)
     }
-
-    fn spent(&self) -> Option<&Arc<Spent>> {
-        spent_of(&**self)
-    }
-
-    /// Of the error in the box itself, not of a source of it.
-    fn set_spent(&mut self, spent: Arc<Spent>) {
-        if let Some(error) = self.downcast_mut::<Error>() {
-            error.set_spent(spent);
-        } else if let Some(error) = self.downcast_mut::<Elapsed>() {
-            error.set_spent(spent);
-        } else if let Some(error) = self.downcast_mut::<Cancelled>() {
-            error.set_spent(spent);
-        } else if let Some(error) = self.downcast_mut::<ProgramError>() {
-            error.set_spent(spent);
-        } else if let Some(error) = self.downcast_mut::<LmError>() {
-            error.set_spent(spent);
-        } else if let Some(error) = self.downcast_mut::<Lost>() {
-            error.set_spent(spent);
-        }
-    }
-}
-
-pub(crate) fn spent_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Arc<Spent>> {
-    find(error, |error| error.spent()).flatten()
 }
 
 /// A time left that cannot be read is an input that is wrong and stays wrong.

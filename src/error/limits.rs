@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Classify, ErrorKind};
+use super::{Classify, Costs, ErrorKind};
 use crate::call::{Cause, Spent};
 
 /// Which limit passed.
@@ -173,12 +173,14 @@ impl Classify for Elapsed {
     fn may_have_started(&self) -> bool {
         self.stage == Stage::Running
     }
+}
 
-    fn spent(&self) -> Option<&Arc<Spent>> {
+impl Costs for Elapsed {
+    fn costs(&self) -> Option<&Arc<Spent>> {
         self.spent.as_ref()
     }
 
-    fn set_spent(&mut self, spent: Arc<Spent>) {
+    fn set_costs(&mut self, spent: Arc<Spent>) {
         self.spent = Some(spent);
     }
 }
@@ -288,12 +290,14 @@ impl Classify for Cancelled {
     fn may_have_started(&self) -> bool {
         self.stage == Stage::Running
     }
+}
 
-    fn spent(&self) -> Option<&Arc<Spent>> {
+impl Costs for Cancelled {
+    fn costs(&self) -> Option<&Arc<Spent>> {
         self.spent.as_ref()
     }
 
-    fn set_spent(&mut self, spent: Arc<Spent>) {
+    fn set_costs(&mut self, spent: Arc<Spent>) {
         self.spent = Some(spent);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Classify, ErrorKind, Stage, failures::Beside};
+use super::{Classify, Costs, ErrorKind, Stage, failures::Beside};
 use crate::call::Spent;
 
 /// The interpreter that was to run the call, or ran it, is gone; or the server that did cannot be
@@ -72,11 +72,7 @@ impl Lost {
     /// What the call had spent until then; `None` if that is nothing, or went with the host.
     #[must_use]
     pub fn spent(&self) -> Option<&Spent> {
-        self.shared().map(|spent| &**spent)
-    }
-
-    pub(super) fn shared(&self) -> Option<&Arc<Spent>> {
-        self.0.spent.0.as_ref()
+        self.0.spent.0.as_deref()
     }
 }
 
@@ -88,12 +84,14 @@ impl Classify for Lost {
     fn may_have_started(&self) -> bool {
         self.0.stage == Stage::Running
     }
+}
 
-    fn spent(&self) -> Option<&Arc<Spent>> {
-        self.shared()
+impl Costs for Lost {
+    fn costs(&self) -> Option<&Arc<Spent>> {
+        self.0.spent.0.as_ref()
     }
 
-    fn set_spent(&mut self, spent: Arc<Spent>) {
+    fn set_costs(&mut self, spent: Arc<Spent>) {
         self.0.spent = Beside(Some(spent));
     }
 }

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "lm")]
 mod bad_status;
+mod costs;
 mod failures;
 mod kind;
 mod limits;
@@ -17,10 +18,10 @@ mod message;
 
 #[cfg(feature = "lm")]
 pub use bad_status::BadStatus;
+pub(crate) use costs::{Costs, carries_costs, costs_in, costs_of, set_costs_in};
 pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
 #[cfg(feature = "tonic")]
 pub(crate) use kind::find;
-pub(crate) use kind::spent_of;
 pub use kind::{Classify, ErrorKind};
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
 #[cfg(feature = "lm")]
@@ -98,25 +99,27 @@ impl Classify for Error {
             _ => None,
         }
     }
+}
 
-    fn spent(&self) -> Option<&Arc<Spent>> {
+impl Costs for Error {
+    fn costs(&self) -> Option<&Arc<Spent>> {
         match self {
-            Self::Elapsed(error) => Classify::spent(error),
-            Self::Cancelled(error) => Classify::spent(error),
-            Self::Program(error) => error.shared(),
-            Self::Lm(error) => error.shared(),
-            Self::Lost(error) => error.shared(),
+            Self::Elapsed(error) => error.costs(),
+            Self::Cancelled(error) => error.costs(),
+            Self::Program(error) => error.costs(),
+            Self::Lm(error) => error.costs(),
+            Self::Lost(error) => error.costs(),
             Self::Overloaded(_) | Self::InvalidInput(_) => None,
         }
     }
 
-    fn set_spent(&mut self, spent: Arc<Spent>) {
+    fn set_costs(&mut self, spent: Arc<Spent>) {
         match self {
-            Self::Elapsed(error) => error.set_spent(spent),
-            Self::Cancelled(error) => error.set_spent(spent),
-            Self::Program(error) => error.set_spent(spent),
-            Self::Lm(error) => error.set_spent(spent),
-            Self::Lost(error) => error.set_spent(spent),
+            Self::Elapsed(error) => error.set_costs(spent),
+            Self::Cancelled(error) => error.set_costs(spent),
+            Self::Program(error) => error.set_costs(spent),
+            Self::Lm(error) => error.set_costs(spent),
+            Self::Lost(error) => error.set_costs(spent),
             Self::Overloaded(_) | Self::InvalidInput(_) => {}
         }
     }
@@ -127,20 +130,16 @@ impl Error {
     /// no LM, finished no step and left no partial answer.
     #[must_use]
     pub fn spent(&self) -> Option<&Spent> {
-        Classify::spent(self).map(|spent| &**spent)
+        self.costs().map(|spent| &**spent)
     }
 
     /// The same, with what the call had spent.
     #[cfg(any(feature = "_host", feature = "tonic"))]
-    pub(crate) fn with_spent(self, spent: Option<Arc<Spent>>) -> Self {
-        match self {
-            Self::Elapsed(error) => error.with_spent(spent).into(),
-            Self::Cancelled(error) => error.with_spent(spent).into(),
-            Self::Program(error) => error.with_spent(spent).into(),
-            Self::Lm(error) => error.with_spent(spent).into(),
-            Self::Lost(error) => error.with_spent(spent).into(),
-            refused @ (Self::Overloaded(_) | Self::InvalidInput(_)) => refused,
+    pub(crate) fn with_spent(mut self, spent: Option<Arc<Spent>>) -> Self {
+        if let Some(spent) = spent {
+            self.set_costs(spent);
         }
+        self
     }
 }
 

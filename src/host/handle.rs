@@ -1,6 +1,6 @@
 //! The handle to what runs Python.
 
-use std::{mem, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -26,7 +26,10 @@ use crate::host::embedded::Embedded;
 #[cfg(feature = "workers")]
 use crate::host::workers::{Roster, WorkerStats, Workers};
 use crate::{
-    call::{CallContext, Deadline},
+    call::{
+        CallContext, Deadline,
+        record::{AttemptRecord, CallRecord},
+    },
     host::core::tool_definition::Tool,
     lm::{Lm, LmConfigError},
     request::Route,
@@ -182,8 +185,11 @@ impl Host {
         program: Option<Arc<ProgramCounts>>,
         route: Route,
     ) -> Call {
-        let before = mem::take(&mut context.account);
-        let spending = Spending::new(context.attempt, before, program);
+        let totals = self.inbox.lm_counters.clone();
+        // Not further: LM calls and tools of the program are no attempts of this call.
+        let record = context.record.take().unwrap_or_else(CallRecord::open);
+        let attempt = AttemptRecord::new(record, context.attempt, Some(totals.clone()));
+        let spending = Spending::new(attempt, totals, program);
         let remaining = context.deadline.map(Deadline::remaining);
         let (sender, outcome) = oneshot::channel();
         let state = Arc::new(CallState::new(spending));

@@ -201,13 +201,13 @@ where
             request.context_mut().cancel = node.clone();
         }
         let grace = Grace::on(self.config.grace, &node);
+        if grace.is_some() {
+            request.context_mut().open_record();
+        }
+        let record = request.context().and_then(|context| context.record.clone());
+        let work = Admit::start(&mut self.inner, request);
         CancelFuture {
-            guard: Guard::new(
-                Admit::start(&mut self.inner, request),
-                Watch::new(node, also),
-                grace,
-                tag,
-            ),
+            guard: Guard::new(work, Watch::new(node, also), grace, tag).with_record(record),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! How a layer reads the sort of a failure, and which sorts it acts on.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use crate::{
-    call::{Cause, Spent},
+    call::Cause,
     error::{Classify, ErrorKind},
 };
 
@@ -26,20 +26,6 @@ pub trait Classifier<E> {
     fn cancel_cause(&self, _: &E) -> Option<Cause> {
         None
     }
-
-    /// What the call had spent, if `error` tells.
-    fn spent<'e>(&self, _: &'e E) -> Option<&'e Arc<Spent>> {
-        None
-    }
-
-    /// Puts what several attempts have spent into `error`, if it is one that tells.
-    fn set_spent(&self, _: &mut E, _: Arc<Spent>) {}
-
-    /// Whether [`spent`](Self::spent) can tell at all. Where it cannot, attempts have one account
-    /// from the first on, which costs an allocation.
-    fn sees_spent(&self) -> bool {
-        true
-    }
 }
 
 /// Asks the error itself, through [`Classify`].
@@ -58,14 +44,6 @@ impl<E: Classify> Classifier<E> for ByClassify {
     fn cancel_cause(&self, error: &E) -> Option<Cause> {
         error.cancel_cause()
     }
-
-    fn spent<'e>(&self, error: &'e E) -> Option<&'e Arc<Spent>> {
-        error.spent()
-    }
-
-    fn set_spent(&self, error: &mut E, spent: Arc<Spent>) {
-        error.set_spent(spent);
-    }
 }
 
 /// Asks a function, which knows nothing of Retry-After.
@@ -79,10 +57,6 @@ impl<E, F: Fn(&E) -> ErrorKind> Classifier<E> for ByFn<F> {
 
     fn retry_after(&self, _: &E) -> Option<Duration> {
         None
-    }
-
-    fn sees_spent(&self) -> bool {
-        false
     }
 }
 

@@ -282,8 +282,10 @@ where
             context.deadline = Some(limit.at);
         }
         let grace = Grace::below(self.config.grace, context);
+        let record = context.record.clone();
+        let work = Admit::start(service, request);
         DeadlineFuture {
-            limited: Limited::new(Admit::start(service, request), clock, grace, tag),
+            limited: Limited::new(work, clock, grace, tag).with_record(record),
         }
     }
 }

@@ -212,8 +212,10 @@ where
         }
         context.deadline = Some(at);
         let grace = Grace::below(self.config.grace, context);
+        let record = context.record.clone();
         TimeoutFuture {
-            limited: Limited::new(Slot::new(self.inner.call(request)), clock, grace, tag),
+            limited: Limited::new(Slot::new(self.inner.call(request)), clock, grace, tag)
+                .with_record(record),
         }
     }
 }

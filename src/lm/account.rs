@@ -2,60 +2,58 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::{
     LmRequest,
     http::{Asked, ExchangeNumber},
     usage::{Counts, UsageReader},
 };
 use crate::call::{
-    Carrier, Cause, LmCall, LmOutcome, Usage, drop_scope,
-    record::{account::Account, attempt::Attempt},
+    Carrier, LmCall, LmOutcome, Usage, drop_scope,
+    record::{AttemptRecord, CallRecord},
 };
 
 /// Takes down the LM calls of whoever puts it into their requests' extensions.
 ///
 /// Clones share one log. It keeps a bounded number of calls and [counts](Self::lost) the others.
 #[derive(Clone, Debug)]
-pub struct LmLog(Arc<Attempt>);
+pub struct LmLog(Arc<AttemptRecord>);
 
 impl LmLog {
     /// A log that keeps the first `most` calls.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self(Attempt::new(Account::new(Instant::now(), most), 0, None))
+        Self(AttemptRecord::new(CallRecord::keeping(most), 0, None))
     }
 
     /// The log of an attempt of a program's call.
     #[cfg(feature = "_host")]
-    pub(crate) fn of(attempt: Arc<Attempt>) -> Self {
+    pub(crate) fn of(attempt: Arc<AttemptRecord>) -> Self {
         Self(attempt)
     }
 
     /// The calls that have ended, in the order in which they did.
     #[must_use]
     pub fn calls(&self) -> Vec<LmCall> {
-        self.0.account().with(|spent| spent.lm_calls.clone())
+        self.0.record().read(|spent| spent.lm_calls.clone())
     }
 
     /// How many calls have ended and were not kept.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.0.account().with(|spent| spent.lm_calls_not_kept)
+        self.0.record().read(|spent| spent.lm_calls_not_kept)
     }
 
     /// The tokens of all calls that have ended, also of those that were not kept.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.0.account().with(|spent| spent.usage)
+        self.0.record().read(|spent| spent.usage)
     }
 }
 
 /// Keeps the 256 first calls.
 impl Default for LmLog {
     fn default() -> Self {
-        Self::new(Account::MOST)
+        Self::new(CallRecord::MOST)
     }
 }
 
@@ -104,8 +102,7 @@ impl Record {
 
     pub(super) fn status(&mut self, status: http::StatusCode) {
         if let Some(live) = &mut self.0 {
-            let status = Some(status.as_u16());
-            live.log.0.update(live.id, |call| call.status = status);
+            live.log.0.answer_begins(live.id, status.as_u16());
         }
     }
 
@@ -147,10 +144,7 @@ fn tell(call: &mut LmCall, counts: Counts) {
 impl Drop for Record {
     fn drop(&mut self) {
         if self.0.is_some() {
-            self.finish(match drop_scope::cause() {
-                Cause::Elapsed | Cause::Deadline => LmOutcome::Elapsed,
-                _ => LmOutcome::Cancelled,
-            });
+            self.finish(LmOutcome::of_cause(drop_scope::cause()));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Why a plain future has no answer.
 
-use std::{convert::Infallible, error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error as StdError, fmt, time::Duration};
 
 use crate::{
     call::Spent,
-    error::{Cancelled, Classify, Elapsed, ErrorKind, Scope},
+    error::{Cancelled, Classify, Elapsed, ErrorKind, Scope, costs_in},
 };
 
 /// Why an operation has no answer: its limit passed, the deadline over it passed, it was cancelled,
@@ -48,6 +48,19 @@ pub enum TimeoutError<E = Infallible> {
     Cancelled(Cancelled),
     /// It ended with an error of its own.
     Failed(E),
+}
+
+impl<E: 'static> TimeoutError<E> {
+    /// What the operation had spent until it ended; of one that failed by itself, if its error is an
+    /// [`Error`](crate::Error) or a [`BoxError`](tower::BoxError).
+    #[must_use]
+    pub fn spent(&self) -> Option<&Spent> {
+        match self {
+            Self::Elapsed(elapsed) | Self::Deadline(elapsed) => elapsed.spent(),
+            Self::Cancelled(cancelled) => cancelled.spent(),
+            Self::Failed(error) => costs_in(error).map(|spent| &**spent),
+        }
+    }
 }
 
 impl<E> TimeoutError<E> {
@@ -148,14 +161,6 @@ impl<E: Classify> Classify for TimeoutError<E> {
         match self {
             Self::Failed(error) => error.retry_after(),
             _ => None,
-        }
-    }
-
-    fn spent(&self) -> Option<&Arc<Spent>> {
-        match self {
-            Self::Elapsed(elapsed) | Self::Deadline(elapsed) => Classify::spent(elapsed),
-            Self::Cancelled(cancelled) => Classify::spent(cancelled),
-            Self::Failed(error) => error.spent(),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     call::{Cancel, Cause, Deadline, in_flight::InFlight},
-    error::{Classify, Elapsed, Scope, Stage},
+    error::{Costs, Elapsed, Scope, Stage},
     session::Session,
 };
 
@@ -308,7 +308,7 @@ impl DeadlineExecutor {
             Err(TimeoutError::Cancelled(cancelled))
                 if cancelled.cause() == Cause::Deadline && deadline.is_past() =>
             {
-                let spent = Classify::spent(&cancelled).cloned();
+                let spent = cancelled.costs().cloned();
                 let limit = deadline.remaining_at(since);
                 let elapsed = Elapsed::new(Scope::Deadline, Stage::Running, limit);
                 Err(TimeoutError::Deadline(elapsed.with_spent(spent)))

@@ -8,7 +8,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     call::{Cause, Spent},
     error::{
-        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Stage, cut, find,
+        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Stage, costs_of,
+        cut,
     },
 };
 
@@ -30,7 +31,7 @@ impl Facts {
             }
             next = error.source();
         }
-        if let Some(spent) = find(error, |error| error.spent()).flatten() {
+        if let Some(spent) = costs_of(error) {
             facts.spent(spent);
         }
         facts

@@ -13,7 +13,7 @@ use tracing::Span;
 
 use super::{program::Program, schema::into_fields};
 use crate::{
-    call::{Cause, drop_scope, record::account::Carried},
+    call::{Cause, drop_scope},
     error::{Classify, Error},
     host::core::{
         call::{Call, Outcome},
@@ -43,8 +43,7 @@ pin_project! {
     enum State {
         Refused { error: Option<Error> },
         Running { #[pin] running: Running },
-        // A layer that gave a grace drops the answer that came in it, and asks what it cost.
-        Done { spent: Carried },
+        Done,
     }
 }
 
@@ -129,21 +128,21 @@ impl Future for PredictFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        let (result, spent) = match state.as_mut().project() {
+        let result = match state.as_mut().project() {
             StateProjection::Refused { error } => match error.take() {
-                Some(error) => (Err(error), Carried::none()),
+                Some(error) => Err(error),
                 None => return Poll::Pending,
             },
             StateProjection::Running { running } => ready!(running.poll(cx)),
-            StateProjection::Done { .. } => return Poll::Pending,
+            StateProjection::Done => return Poll::Pending,
         };
-        state.set(State::Done { spent });
+        state.set(State::Done);
         Poll::Ready(result)
     }
 }
 
 impl Running {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Answer, Carried)> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let this = self.project();
         let _entered = this.span.clone().entered();
         // The answer first: what is ready wins the tie with the clock and with a cancel.
@@ -169,14 +168,14 @@ impl Running {
             )),
         };
         *this.resolved = true;
-        let result = account(&*this.call, result, this.termination.signalled());
+        let result = with_costs(&*this.call, result, this.termination.signalled());
         report(&result.as_ref().map(|_| ()), *this.started);
-        Poll::Ready((result, this.call.carried()))
+        Poll::Ready(result)
     }
 }
 
 /// Puts what the call spent beside its answer, or onto its error.
-fn account(call: &Call, result: Answer, signalled: Option<Cause>) -> Answer {
+fn with_costs(call: &Call, result: Answer, signalled: Option<Cause>) -> Answer {
     match result {
         Ok(mut prediction) => {
             if let Some(spent) = call.close(Ok(())) {
@@ -242,7 +241,7 @@ impl std::fmt::Debug for PredictFuture {
         let state = match &self.state {
             State::Refused { .. } => "refused",
             State::Running { .. } => "running",
-            State::Done { .. } => "done",
+            State::Done => "done",
         };
         f.debug_tuple("PredictFuture").field(&state).finish()
     }

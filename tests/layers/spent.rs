@@ -8,9 +8,8 @@ use std::sync::{
 use tokio::time::sleep;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Backoff, CancelLayer, Carrier, Cause, Classify, DeadlineLayer, Error, FallbackLayer,
-    HedgeLayer, LmError, ProgramError, RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer,
-    drop_scope,
+    Backoff, CancelLayer, Carrier, Cause, DeadlineLayer, Error, FallbackLayer, HedgeLayer, LmError,
+    ProgramError, RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer, drop_scope,
     patterns::{TimeoutError, timeout},
 };
 use tower_dspy::{Cancel, layers::AllotLayer};
@@ -95,7 +94,7 @@ async fn a_plain_future_tells_too() {
     })
     .await;
     let error: TimeoutError<BoxError> = result.unwrap_err();
-    assert_eq!(Classify::spent(&error).map(|spent| spent.steps), Some(1));
+    assert_eq!(error.spent().map(|spent| spent.steps), Some(1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ use super::{
     spending::Spending,
 };
 use crate::{
-    call::{Cause, Spent, drop_scope, record::account::Carried},
+    call::{Cause, Spent, drop_scope},
     lm::MadeFor,
 };
 
@@ -91,6 +91,7 @@ impl CallState {
             if before & OUTCOME_OUT != 0 {
                 counters.orphans.down();
             }
+            self.spending.attempt().settled();
             counters.settled.add(1);
         }
     }
@@ -206,8 +207,7 @@ impl Call {
     /// The call is over, with an answer or because of `cause`: what it spent until now is what it
     /// spent. `None` if that is nothing.
     pub(crate) fn close(&self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
-        self.state.spending.close(end, &self.inbox.lm_counters);
-        self.state.spending.spent()
+        self.state.spending.close(end)
     }
 
     /// Nobody waits any more, because of `cause`. Returns as [`close`](Self::close).
@@ -216,11 +216,6 @@ impl Call {
         self.state.outcome_out(&self.inbox.counters);
         self.cancel(cause);
         self.close(Err(cause))
-    }
-
-    /// What is left when the call is over, to tell a layer that drops it later.
-    pub(crate) fn carried(&self) -> Carried {
-        self.state.spending.carried()
     }
 
     /// Why the host takes no calls any more.

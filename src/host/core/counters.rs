@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{clock::Moment, inbox::Inbox};
-use crate::call::{LmCall, LmOutcome, Usage, record::attempt::Totals};
+use crate::call::{LmCall, LmOutcome, Usage, record::Totals};
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, Request, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tower::{BoxError, Service, ServiceExt};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     call::{
         Cancel, Deadline,
-        record::{account::Account, attempt::Attempt},
+        record::{AttemptRecord, CallRecord},
     },
     lm::{
         Asked, CallOver, CallSpan, ExchangeNumber, Lm, LmClient, LmConfigError, LmFailure,
@@ -101,16 +101,9 @@ impl Opening<'_> {
     ) -> Result<Option<Abort>, String> {
         let totals = &self.inbox.lm_counters;
         let attempt = match &self.call {
-            Some(call) => call.spending().attempt(totals).cloned(),
+            Some(call) => call.spending().attempt().clone(),
             // Code that belongs to no call, such as a thread without its scope.
-            None => Some(Attempt::new(
-                Account::new(Instant::now(), 0),
-                0,
-                Some(totals.clone()),
-            )),
-        };
-        let Some(attempt) = attempt else {
-            return Ok(None);
+            None => AttemptRecord::new(CallRecord::keeping(0), 0, Some(totals.clone())),
         };
         request.extensions_mut().insert(LmLog::of(attempt));
         request.extensions_mut().insert(ExchangeNumber(self.number));

@@ -33,6 +33,7 @@ struct Parts {
 
 impl Running {
     pub(crate) fn new(inbox: Arc<Inbox>, start: Start) -> Self {
+        start.state.spending().attempt().started();
         Self {
             context: start.context,
             route: start.route,
@@ -97,27 +98,23 @@ impl Running {
     }
 
     fn keep(&self, fields: Map<String, Value>) -> bool {
-        let attempt = self.state.spending().attempt(&self.inbox.lm_counters);
-        attempt.is_some_and(|attempt| attempt.partial(fields))
+        self.state.spending().attempt().partial(fields)
     }
 
     /// The program got an LM's answer, with these tokens of the prompt, of the completion and in all,
     /// as DSPy reads them, by an exchange of this number on Python's side.
     pub(crate) fn stepped(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
-        if let Some(attempt) = self.state.spending().attempt(&self.inbox.lm_counters) {
-            let usage = counts.map(|(prompt_tokens, completion_tokens, total_tokens)| Usage {
-                prompt_tokens,
-                completion_tokens,
-                total_tokens,
-            });
-            attempt.stepped(exchange, usage);
-        }
+        let usage = counts.map(|(prompt_tokens, completion_tokens, total_tokens)| Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens,
+        });
+        self.state.spending().attempt().stepped(exchange, usage);
     }
 
     /// The program calls an LM past the host.
     pub(crate) fn bypassed(&self, lm: &str) {
-        let spending = self.state.spending();
-        spending.bypassed(lm, &self.inbox.lm_counters);
+        self.state.spending().bypassed(lm);
     }
 
     /// The loop ends: the caller learns that the host is gone, and the work stays counted.

@@ -1,17 +1,9 @@
-//! What a call spends, as the bridge takes it down: from any thread, and without the GIL.
+//! What a call spends, as the host records it: from any thread, and without the GIL.
 
-use std::sync::{Arc, OnceLock};
-
-use tokio::time::Instant;
+use std::sync::Arc;
 
 use super::counters::{Count, LmCounters};
-use crate::call::{
-    Cause, LmOutcome, Spent,
-    record::{
-        account::{Account, Carried},
-        attempt::Attempt,
-    },
-};
+use crate::call::{Cause, Spent, record::AttemptRecord};
 
 /// What is counted for a program.
 #[derive(Debug)]
@@ -34,45 +26,35 @@ impl ProgramCounts {
     }
 }
 
-/// One attempt's side of its call's account, which is opened when there is something to put in.
+/// One attempt's side of the record of its call, and the totals that it counts in.
 #[derive(Debug)]
 pub(crate) struct Spending {
-    began: Instant,
-    number: u32,
-    /// The account of the attempts before this one.
-    before: Carried,
+    attempt: Arc<AttemptRecord>,
+    totals: Arc<LmCounters>,
     program: Option<Arc<ProgramCounts>>,
-    /// `None` in it: the call ended before it spent anything.
-    attempt: OnceLock<Option<Arc<Attempt>>>,
 }
 
 impl Spending {
-    pub(crate) fn new(number: u32, before: Carried, program: Option<Arc<ProgramCounts>>) -> Self {
+    pub(crate) const fn new(
+        attempt: Arc<AttemptRecord>,
+        totals: Arc<LmCounters>,
+        program: Option<Arc<ProgramCounts>>,
+    ) -> Self {
         Self {
-            began: Instant::now(),
-            number,
-            before,
+            attempt,
+            totals,
             program,
-            attempt: OnceLock::new(),
         }
     }
 
-    /// The attempt, to put something down; `None` if it is over.
-    pub(crate) fn attempt(&self, totals: &Arc<LmCounters>) -> Option<&Arc<Attempt>> {
-        let open = || {
-            let before = self.before.get().cloned();
-            let account = before.unwrap_or_else(|| Account::new(self.began, Account::MOST));
-            Some(Attempt::new(account, self.number, Some(totals.clone())))
-        };
-        self.attempt.get_or_init(open).as_ref()
+    pub(crate) const fn attempt(&self) -> &Arc<AttemptRecord> {
+        &self.attempt
     }
 
     /// The program calls an LM past the host.
-    pub(crate) fn bypassed(&self, lm: &str, totals: &Arc<LmCounters>) {
-        totals.bypassed.add(1);
-        if let Some(attempt) = self.attempt(totals) {
-            attempt.bypassed();
-        }
+    pub(crate) fn bypassed(&self, lm: &str) {
+        self.totals.bypassed.add(1);
+        self.attempt.bypassed();
         if let Some(program) = &self.program
             && program.bypassed.add(1) == 0
         {
@@ -88,47 +70,20 @@ impl Spending {
         }
     }
 
-    /// The LM calls are about to end, because of `cause`.
+    /// The work is told to stop because of `cause`.
     pub(crate) fn stop(&self, cause: Cause) {
-        if let Some(Some(attempt)) = self.attempt.get() {
-            attempt.stop(outcome_of(cause));
-        }
+        self.attempt.stop(cause);
     }
 
-    pub(crate) fn close(&self, end: Result<(), Cause>, totals: &LmCounters) {
-        let outcome = end.err().map_or(LmOutcome::Cancelled, outcome_of);
-        let Some(attempt) = self.attempt.get_or_init(|| None) else {
-            return;
-        };
-        if let Some(closed) = attempt.close(outcome)
+    /// Closes the attempt, with an answer or because of a cause. Returns what the call spent, its
+    /// earlier attempts included; `None` if that is nothing.
+    pub(crate) fn close(&self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
+        if let Some(closed) = self.attempt.close(end)
             && end.is_err()
         {
-            totals.wasted_tokens.add(closed.tokens);
-            totals.partials.add(u64::from(closed.partial));
+            self.totals.wasted_tokens.add(closed.tokens);
+            self.totals.partials.add(u64::from(closed.partial));
         }
-    }
-
-    fn account(&self) -> Option<&Arc<Account>> {
-        let attempt = self.attempt.get().and_then(Option::as_ref);
-        attempt
-            .map(|attempt| attempt.account())
-            .or(self.before.get())
-    }
-
-    /// What the call spent so far, its earlier attempts included; `None` if that is nothing.
-    pub(crate) fn spent(&self) -> Option<Arc<Spent>> {
-        self.account().and_then(Account::spent)
-    }
-
-    pub(crate) fn carried(&self) -> Carried {
-        Carried::new(self.account().cloned())
-    }
-}
-
-/// What an LM call has come to that ended because of `cause`.
-const fn outcome_of(cause: Cause) -> LmOutcome {
-    match cause {
-        Cause::Elapsed | Cause::Deadline => LmOutcome::Elapsed,
-        _ => LmOutcome::Cancelled,
+        self.attempt.record().spent()
     }
 }

@@ -305,7 +305,8 @@ where
             context.deadline = Some(limit.at);
             Grace::below(self.config.grace, context)
         });
+        let record = request.context().and_then(|context| context.record.clone());
         let work = Admit::start(&mut self.inner, request);
-        AllotFuture::new(Limited::new(work, clock, grace, tag))
+        AllotFuture::new(Limited::new(work, clock, grace, tag).with_record(record))
     }
 }

@@ -24,8 +24,9 @@ pub trait Answer<R, T, E> {
     /// Takes from `request`, in its original context, what [`answer`](Self::answer) will need.
     fn keep(&self, request: &R) -> Self::Kept;
 
-    /// Hears what the call that failed had spent, before it answers.
-    fn follow(&self, _kept: &mut Self::Kept, _spent: &Arc<Spent>) {}
+    /// Has the answer go on with the record of the call that failed and `spent` this, as
+    /// [`CallContext::follow`](crate::CallContext::follow) does.
+    fn follow(&self, _kept: &mut Self::Kept, _spent: &Spent) {}
 
     /// Looks at the answer of the first service, which is about to be returned, as a cache does.
     /// By default nothing.
@@ -136,7 +137,7 @@ where
         request.clone()
     }
 
-    fn follow(&self, request: &mut R, spent: &Arc<Spent>) {
+    fn follow(&self, request: &mut R, spent: &Spent) {
         request.context_mut().follow(spent);
     }
 

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -48,9 +47,9 @@ where
         )
     }
 
-    /// Both go on with the account of the service that they stand in for. What the first spent is
-    /// not on the account of the second: an error of any type does not tell.
-    fn follow(&self, (first, next, _): &mut Self::Kept, spent: &Arc<Spent>) {
+    /// Both go on with the record of the service that they stand in for, and so the second with that
+    /// of the first.
+    fn follow(&self, (first, next, _): &mut Self::Kept, spent: &Spent) {
         self.first.follow(first, spent);
         self.next.follow(next, spent);
     }

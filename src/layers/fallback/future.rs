@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -11,8 +12,11 @@ use tower::Service;
 
 use super::Answer;
 use crate::{
-    call::{CallId, Cancel},
-    error::Elapsed,
+    call::{
+        CallId, Cancel,
+        record::{CallRecord, ReportOnDrop},
+    },
+    error::{Elapsed, costs_in},
     layers::{
         classify::{Classifier, Kinds},
         guard::{Admit, Limited},
@@ -36,6 +40,7 @@ pin_project! {
         classify: C,
         cancel: Cancel,
         call: CallId,
+        record: ReportOnDrop,
     }
 }
 
@@ -59,6 +64,7 @@ where
         classify: C,
         cancel: Cancel,
         call: CallId,
+        record: Option<Arc<CallRecord>>,
         first: Limited<Admit<S, R>>,
     ) -> Self {
         Self {
@@ -69,6 +75,7 @@ where
             classify,
             cancel,
             call,
+            record: ReportOnDrop(record),
         }
     }
 }
@@ -76,7 +83,7 @@ where
 impl<S, A, C, R> Future for FallbackFuture<S, A, C, R>
 where
     S: Service<R>,
-    S::Error: From<Elapsed>,
+    S::Error: From<Elapsed> + 'static,
     A: Answer<R, S::Response, S::Error>,
     C: Classifier<S::Error>,
 {
@@ -104,7 +111,7 @@ where
 impl<S, A, C, R> FallbackFuture<S, A, C, R>
 where
     S: Service<R>,
-    S::Error: From<Elapsed>,
+    S::Error: From<Elapsed> + 'static,
     A: Answer<R, S::Response, S::Error>,
     C: Classifier<S::Error>,
 {
@@ -122,8 +129,11 @@ where
         let (Some(answer), Some(mut kept)) = (this.answer.take(), this.kept.take()) else {
             return Poll::Ready(Err(error));
         };
-        if let Some(spent) = this.classify.spent(&error) {
-            answer.follow(&mut kept, spent);
+        if let Some(spent) = costs_in(&error) {
+            CallRecord::follow(&mut this.record.0, spent);
+        }
+        if let Some(spent) = this.record.0.as_ref().and_then(CallRecord::spent) {
+            answer.follow(&mut kept, &spent);
         }
         match answer.answer(error, kept) {
             Ok(future) => {

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     call::{CallContext, Carrier},
-    error::{Elapsed, ErrorKind, Scope},
+    error::{Elapsed, ErrorKind, Scope, carries_costs},
 };
 
 /// A call that failed is answered by a value, a closure or a second service, such as a cheaper
@@ -325,7 +325,7 @@ impl<S, A, C> Fallback<S, A, C> {
 impl<S, A, C, R> Service<R> for Fallback<S, A, C>
 where
     S: Service<R> + Clone,
-    S::Error: From<Elapsed>,
+    S::Error: From<Elapsed> + 'static,
     A: Answer<R, S::Response, S::Error> + Clone,
     C: Classifier<S::Error> + Clone,
     R: Carrier,
@@ -342,9 +342,10 @@ where
     fn call(&mut self, mut request: R) -> Self::Future {
         let context = request.context_mut();
         let call = context.id();
-        if !self.options.classify.sees_spent() {
-            context.open_account();
+        if !carries_costs::<S::Error>() {
+            context.open_record();
         }
+        let record = context.record.clone();
         let kept = self.answer.keep(&request);
         let context = request.context_mut();
         let limit = match self.options.reserve {
@@ -360,12 +361,14 @@ where
             classify,
             cancel,
             call,
+            record.clone(),
             Limited::new(
                 Admit::start(&mut self.inner, request),
                 Clock::new(limit),
                 None,
                 tag,
-            ),
+            )
+            .with_record(record),
         )
     }
 }

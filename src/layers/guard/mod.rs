@@ -34,7 +34,7 @@ pub(crate) use self::{
     work::{Admit, Slot, Work, observe, tell_waits},
 };
 use crate::{
-    call::{CallContext, CallId, Cancel, Carrier, Cause, Spent},
+    call::{CallContext, CallId, Cancel, Carrier, Cause, Spent, record::CallRecord},
     error::Stage,
 };
 
@@ -91,6 +91,8 @@ impl Grace {
             return None;
         }
         context.cancel = context.cancel.child();
+        // The work may answer within the grace: its answer is dropped, and reports nothing.
+        context.open_record();
         Self::on(length, &context.cancel)
     }
 
@@ -152,6 +154,8 @@ pin_project! {
         grace: Option<Grace>,
         phase: Phase,
         tag: Tag,
+        // That of the call, if it was open when the guard got the call.
+        record: Option<Arc<CallRecord>>,
     }
 }
 
@@ -167,7 +171,14 @@ impl<W, A> Guard<W, A> {
             grace,
             phase: Phase::Watching,
             tag,
+            record: None,
         }
+    }
+
+    /// Ends the work with what `record` has of its costs.
+    pub(crate) fn with_record(mut self, record: Option<Arc<CallRecord>>) -> Self {
+        self.record = record;
+        self
     }
 
     /// Answers with the error of the alarm for a cause, if there is one: the work holds nothing.

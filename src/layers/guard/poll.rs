@@ -142,8 +142,8 @@ where
     fn end(self: Pin<&mut Self>, cause: Cause, stage: Stage) -> Poll<Result<T, E>> {
         let this = self.project();
         *this.phase = Phase::Done;
-        let spent = drop_scope::collect(cause, || this.work.discard());
-        let error = this.alarm.error(cause, stage, spent);
+        let report = drop_scope::end(cause, this.record.as_ref(), || this.work.discard());
+        let error = this.alarm.error(cause, stage, report.spent);
         tracing::debug!(
             target: "tower_dspy",
             call_id = this.tag.call.map(CallId::get),

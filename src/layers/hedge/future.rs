@@ -12,6 +12,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -21,8 +22,11 @@ use tower::Service;
 
 use super::plan::{Second, Terms};
 use crate::{
-    call::{Cause, Deadline, drop_scope, record::account::Carried},
-    error::{ErrorKind, Stage},
+    call::{
+        Cause, Deadline, drop_scope,
+        record::{CallRecord, ReportOnDrop},
+    },
+    error::{ErrorKind, Stage, costs_in, set_costs_in},
     layers::{
         classify::{Classifier, Kinds},
         guard::{Admit, Work, observe, tell_waits},
@@ -75,8 +79,8 @@ pin_project! {
         terms: Terms,
         stopwatch: Stopwatch,
         classify: C,
-        // What the attempt spent that failed while the other went on.
-        failed: Carried,
+        // Of both attempts.
+        record: ReportOnDrop,
     }
 }
 
@@ -87,6 +91,7 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
         terms: Terms,
         stopwatch: Stopwatch,
         classify: C,
+        record: Arc<CallRecord>,
     ) -> Self {
         Self {
             first,
@@ -99,7 +104,7 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
             terms,
             stopwatch,
             classify,
-            failed: Carried::none(),
+            record: ReportOnDrop(Some(record)),
         }
     }
 
@@ -156,22 +161,26 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
 
 impl<S, C, R> HedgeFuture<S, C, R>
 where
-    S: Service<R>,
+    S: Service<R, Error: 'static>,
     C: Classifier<S::Error>,
 {
-    /// Fails with `error`, which then tells what both attempts spent.
+    /// Fails with `error`, which then has the costs of both attempts.
     fn fail(mut self: Pin<&mut Self>, kind: ErrorKind, mut error: S::Error) -> Answer<S, R> {
         let cause = self.terms.cause_of(kind);
-        let other = drop_scope::collect(cause, || self.as_mut().drop_both());
-        let this = self.project();
-        if this.failed.is_open() || other.is_some() {
-            this.failed.follow(this.classify.spent(&error));
-            this.failed.follow(other.as_ref());
-            if let Some(both) = this.failed.spent() {
-                this.classify.set_spent(&mut error, both);
-            }
+        self.as_mut().add_costs(&error);
+        let record = self.record.0.clone();
+        let both = drop_scope::end(cause, record.as_ref(), || self.drop_both());
+        if let Some(spent) = both.spent {
+            set_costs_in(&mut error, spent);
         }
         Err(error)
+    }
+
+    /// Records what an attempt spent that failed and wrote into no record.
+    fn add_costs(self: Pin<&mut Self>, error: &S::Error) {
+        if let Some(spent) = costs_in(error) {
+            CallRecord::follow(&mut self.project().record.0, spent);
+        }
     }
 
     fn poll_first(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
@@ -197,8 +206,8 @@ where
         let kind = this.classify.kind(&error);
         this.stopwatch.failed(kind);
         if *this.second_is == State::Sent && !FINAL.contains(kind) {
-            this.failed.follow(this.classify.spent(&error));
             this.terms.log_failed("first", kind);
+            self.as_mut().add_costs(&error);
             self.drop_first();
             return Poll::Pending;
         }
@@ -230,8 +239,8 @@ where
         let kind = this.classify.kind(&error);
         let decides = *this.second_is == State::Sent && FINAL.contains(kind);
         if *this.first_is != State::None && !decides {
-            this.failed.follow(this.classify.spent(&error));
             this.terms.log_failed("second", kind);
+            self.as_mut().add_costs(&error);
             self.drop_second();
             return Poll::Pending;
         }
@@ -241,7 +250,7 @@ where
 
 impl<S, C, R> Future for HedgeFuture<S, C, R>
 where
-    S: Service<R>,
+    S: Service<R, Error: 'static>,
     C: Classifier<S::Error>,
 {
     type Output = Result<S::Response, S::Error>;

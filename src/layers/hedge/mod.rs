@@ -274,7 +274,7 @@ impl<S, C> Hedge<S, C> {
 
 impl<S, C, R> Service<R> for Hedge<S, C>
 where
-    S: Service<R> + Clone,
+    S: Service<R, Error: 'static> + Clone,
     R: Carrier + Clone,
     C: Classifier<S::Error> + Clone,
 {
@@ -297,9 +297,7 @@ where
         budget.deposit();
         // Before it is cloned, so that both attempts have the same.
         request.context_mut().id();
-        if !classify.sees_spent() {
-            request.context_mut().open_account();
-        }
+        let record = request.context_mut().open_record().clone();
         let delay = when.delay(latency.as_ref());
         let stopwatch = Stopwatch::new(latency.clone(), delay);
         let terms = Terms::new(
@@ -311,6 +309,6 @@ where
             .filter(|delay| terms.leave_time_after(*delay))
             .map(|delay| plan::Second::new(delay, self.inner.clone(), &request));
         let first = Admit::start(&mut self.inner, request);
-        HedgeFuture::new(first, second, terms, stopwatch, classify.clone())
+        HedgeFuture::new(first, second, terms, stopwatch, classify.clone(), record)
     }
 }

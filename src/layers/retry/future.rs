@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +13,11 @@ use tower::{Service, retry::Policy};
 
 use super::policy::{RetryPolicy, RetryWait};
 use crate::{
-    call::{Carrier, Deadline},
+    call::{
+        Carrier, Deadline,
+        record::{CallRecord, ReportOnDrop},
+    },
+    error::costs_in,
     layers::classify::Classifier,
 };
 
@@ -30,6 +35,7 @@ pin_project! {
         service: S,
         policy: RetryPolicy<C>,
         request: Option<R>,
+        record: ReportOnDrop,
     }
 }
 
@@ -61,12 +67,14 @@ impl<S: Service<R>, C, R> RetryFuture<S, C, R> {
         service: S,
         policy: RetryPolicy<C>,
         request: Option<R>,
+        record: Option<Arc<CallRecord>>,
         first: S::Future,
     ) -> Self {
         Self {
             service,
             policy,
             request,
+            record: ReportOnDrop(record),
             state: State::Attempt { future: first },
         }
     }
@@ -74,7 +82,7 @@ impl<S: Service<R>, C, R> RetryFuture<S, C, R> {
 
 impl<S, C, R> Future for RetryFuture<S, C, R>
 where
-    S: Service<R>,
+    S: Service<R, Error: 'static>,
     C: Classifier<S::Error>,
     R: Carrier + Clone,
 {
@@ -96,7 +104,7 @@ where
 
 impl<S, C, R> RetryFuture<S, C, R>
 where
-    S: Service<R>,
+    S: Service<R, Error: 'static>,
     C: Classifier<S::Error>,
     R: Carrier + Clone,
 {
@@ -136,8 +144,15 @@ where
         let Some(wait) = wait else {
             return result.err();
         };
-        let context = request.context();
-        let cancelled = context.and_then(|context| context.cancel.cancelled_owned());
+        let context = request.context_mut();
+        if let Err(error) = &result {
+            match costs_in(error) {
+                Some(spent) => context.follow(spent),
+                None => _ = context.open_record(),
+            }
+        }
+        this.record.0.clone_from(&context.record);
+        let cancelled = context.cancel.cancelled_owned();
         let pause = Pause {
             wait,
             waited: false,

@@ -21,7 +21,10 @@ pub use self::{
     policy::{RetryPolicy, RetryWait},
 };
 use super::classify::{ByClassify, ByFn, Classifier, Kinds};
-use crate::{call::Carrier, error::ErrorKind};
+use crate::{
+    call::Carrier,
+    error::{ErrorKind, carries_costs},
+};
 
 /// Whether failures of this kind are left alone even where a layer is told to retry them.
 pub(crate) const fn is_never_retried(kind: ErrorKind) -> bool {
@@ -223,7 +226,7 @@ impl<S, C> Retry<S, C> {
 
 impl<S, C, R> Service<R> for Retry<S, C>
 where
-    S: Service<R> + Clone,
+    S: Service<R, Error: 'static> + Clone,
     R: Carrier + Clone,
     C: Classifier<S::Error> + Clone,
 {
@@ -240,13 +243,14 @@ where
         // Before it is cloned, so that all attempts have the same.
         let context = request.context_mut();
         context.id();
-        if !self.policy.sees_spent::<S::Error>() {
-            context.open_account();
+        if !carries_costs::<S::Error>() {
+            context.open_record();
         }
+        let record = context.record.clone();
         let mut policy = self.policy.clone();
         let kept = Policy::<R, S::Response, S::Error>::clone_request(&mut policy, &request);
         // The service that was ready takes the first attempt; its clone waits for itself.
         let later = self.inner.clone();
-        RetryFuture::new(later, policy, kept, self.inner.call(request))
+        RetryFuture::new(later, policy, kept, record, self.inner.call(request))
     }
 }

@@ -20,10 +20,7 @@ use super::{
 use crate::{
     call::Carrier,
     error::ErrorKind,
-    layers::{
-        classify::{ByClassify, Classifier, Kinds},
-        track::attempts,
-    },
+    layers::classify::{ByClassify, Classifier, Kinds},
 };
 
 /// A retry cannot help these: there is no time, or nobody who wants the answer.
@@ -106,14 +103,6 @@ impl<C> RetryPolicy<C> {
             reservation: None,
         }
     }
-
-    #[inline]
-    pub(super) fn sees_spent<E>(&self) -> bool
-    where
-        C: Classifier<E>,
-    {
-        self.rules.classify.sees_spent()
-    }
 }
 
 impl<R, T, E, C> Policy<R, T, E> for RetryPolicy<C>
@@ -159,9 +148,6 @@ where
         self.reservation = Some(reservation);
         self.done += 1;
         context.attempt = context.attempt.saturating_add(1);
-        if let Some(spent) = rules.classify.spent(error) {
-            context.follow(spent);
-        }
         tracing::debug!(
             target: "tower_dspy",
             call_id,
@@ -176,7 +162,11 @@ where
     /// Called right before each attempt, the first included, when the inner service is ready: so
     /// this is where an attempt is paid for.
     fn clone_request(&mut self, request: &R) -> Option<R> {
-        attempts::note(self.done.saturating_add(1));
+        if let Some(context) = request.context()
+            && let Some(record) = &context.record
+        {
+            record.begin_attempt(context.attempt);
+        }
         match self.reservation.take() {
             Some(reservation) => reservation.spend(),
             None => self.rules.budget.deposit(),

@@ -9,10 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{
-    attempts,
-    ticket::{End, Ticket},
-};
+use super::ticket::{End, Ticket};
 use crate::{
     error::{ErrorKind, Stage},
     layers::{
@@ -31,8 +28,6 @@ pin_project! {
         work: Admit<S, R>,
         // After the work: a call has not left the tracker while it holds something.
         ticket: Option<Ticket>,
-        // How many attempts an outer retry had made before.
-        before: u32,
         classify: C,
     }
 
@@ -51,11 +46,10 @@ pin_project! {
 }
 
 impl<S: Service<R>, R, C> TrackFuture<S, R, C> {
-    pub(super) const fn new(work: Admit<S, R>, ticket: Ticket, before: u32, classify: C) -> Self {
+    pub(super) const fn new(work: Admit<S, R>, ticket: Ticket, classify: C) -> Self {
         Self {
             work,
             ticket: Some(ticket),
-            before,
             classify,
         }
     }
@@ -76,21 +70,19 @@ where
         let entered = ticket.span.enter();
         // So it stays if the poll, or the drop after it, panics.
         ticket.end = End::Failed;
-        let ((polled, waits), seen) = attempts::observe(|| observe(|| this.work.as_mut().poll(cx)));
+        let (polled, waits) = observe(|| this.work.as_mut().poll(cx));
         let runs = this.work.stage() == Stage::Running && !waits;
-        let Poll::Ready(result) = polled else {
-            drop(entered);
-            ticket.end = End::Dropped;
-            if runs {
-                ticket.runs(seen.max(this.before.saturating_add(1)));
-            }
-            return Poll::Pending;
-        };
-        this.work.as_mut().discard();
+        if polled.is_ready() {
+            this.work.as_mut().discard();
+        }
         drop(entered);
         if runs {
-            ticket.runs(seen.max(this.before.saturating_add(1)));
+            ticket.runs();
         }
+        let Poll::Ready(result) = polled else {
+            ticket.end = End::Dropped;
+            return Poll::Pending;
+        };
         ticket.end = match &result {
             Ok(_) => End::Completed,
             Err(error) => end(this.classify, error),

@@ -1,6 +1,5 @@
 //! [`TrackLayer`]: which calls are under way.
 
-pub(crate) mod attempts;
 mod future;
 mod snapshot;
 mod ticket;
@@ -268,13 +267,14 @@ where
             since,
             deadline: context.deadline,
             cancel,
-            attempts: 0,
+            before: context.attempt,
+            record: context.open_record().clone(),
+            runs: false,
         };
-        let before = context.attempt;
         let key = self.tracker.enter(id, entry);
         let ticket = Ticket::new(self.tracker.clone(), key, span);
         // Not asked before its first poll: all that its service does lies in the span.
         let work = Admit::new(self.inner.clone(), request);
-        TrackFuture::new(work, ticket, before, classify)
+        TrackFuture::new(work, ticket, classify)
     }
 }

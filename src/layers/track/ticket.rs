@@ -43,7 +43,7 @@ impl End {
 pub(super) struct Ticket {
     tracker: Tracker,
     key: Key,
-    attempts: u32,
+    runs: bool,
     /// Covers all of the call.
     pub(super) span: Span,
     /// How the call ends if the ticket is dropped now.
@@ -56,30 +56,29 @@ impl Ticket {
         Self {
             tracker,
             key,
-            attempts: 0,
+            runs: false,
             span,
             end: End::Dropped,
         }
     }
 
-    /// The call has been taken by a service, for its attempt number `attempts` at least.
-    pub(super) fn runs(&mut self, attempts: u32) {
-        if attempts > self.attempts {
-            self.attempts = attempts;
-            self.tracker.runs(self.key, attempts);
+    /// The call has been taken by a service.
+    pub(super) fn runs(&mut self) {
+        if !std::mem::replace(&mut self.runs, true) {
+            self.tracker.runs(self.key);
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(status) = self.tracker.leave(self.key, self.end) else {
+        let Some(call) = self.tracker.leave(self.key, self.end) else {
             return;
         };
-        self.span.record("outcome", status.as_str());
-        if let CallStatus::Cancelled { cause } = status {
+        self.span.record("outcome", call.status.as_str());
+        if let CallStatus::Cancelled { cause } = call.status {
             self.span.record("cause", cause.as_str());
         }
-        self.span.record("attempts", self.attempts);
+        self.span.record("attempts", call.attempts);
     }
 }

@@ -20,7 +20,7 @@ use super::{
     ticket::End,
 };
 use crate::{
-    call::{CallId, Cancel, Cause, Deadline},
+    call::{CallId, Cancel, Cause, Deadline, record::CallRecord},
     sync::{Mutex, MutexGuard, Notify, PoisonError},
 };
 
@@ -69,15 +69,28 @@ pub(super) struct Entry {
     pub(super) deadline: Option<Deadline>,
     /// The node that stops the call; none if the tracker may not.
     pub(super) cancel: Cancel,
-    pub(super) attempts: u32,
+    /// How many attempts an outer retry had made before.
+    pub(super) before: u32,
+    pub(super) record: Arc<CallRecord>,
+    /// Whether a service has taken it.
+    pub(super) runs: bool,
 }
 
 impl Entry {
-    fn status(&self) -> CallStatus {
-        match self.attempts {
-            0 => CallStatus::Pending,
-            _ => CallStatus::Running,
+    const fn status(&self) -> CallStatus {
+        if self.runs {
+            CallStatus::Running
+        } else {
+            CallStatus::Pending
         }
+    }
+
+    fn attempts(&self) -> u32 {
+        if !self.runs {
+            return 0;
+        }
+        let mine = self.before.saturating_add(1);
+        self.record.attempts().max(mine)
     }
 
     fn snapshot(&self, id: CallId, status: CallStatus, now: Instant) -> CallSnapshot {
@@ -86,7 +99,7 @@ impl Entry {
             label: self.label.clone(),
             status,
             stopping: self.cancel.cause(),
-            attempts: self.attempts,
+            attempts: self.attempts(),
             elapsed: now.saturating_duration_since(self.since),
             time_left: self.deadline.map(|deadline| deadline.remaining_at(now)),
         }
@@ -205,28 +218,28 @@ impl Tracker {
         key
     }
 
-    /// A call has been taken by a service, for its attempt number `attempts`.
-    pub(super) fn runs(&self, key: Key, attempts: u32) {
+    /// A call has been taken by a service.
+    pub(super) fn runs(&self, key: Key) {
         let mut state = self.lock();
         let State { calls, counts, .. } = &mut *state;
         let Some(entry) = calls.get_mut(&key) else {
             return;
         };
-        if mem::replace(&mut entry.attempts, attempts) == 0 {
+        if !mem::replace(&mut entry.runs, true) {
             counts.pending -= 1;
             counts.running += 1;
         }
     }
 
     /// Takes a call out; `None` if it is out already.
-    pub(super) fn leave(&self, key: Key, end: End) -> Option<CallStatus> {
+    pub(super) fn leave(&self, key: Key, end: End) -> Option<CallSnapshot> {
         let now = Instant::now();
         let mut state = self.lock();
         let entry = state.calls.remove(&key)?;
         let counts = &mut state.counts;
-        match entry.attempts {
-            0 => counts.pending -= 1,
-            _ => counts.running -= 1,
+        match entry.runs {
+            false => counts.pending -= 1,
+            true => counts.running -= 1,
         }
         let status = end.status(&entry.cancel);
         *match status {
@@ -236,19 +249,19 @@ impl Tracker {
             _ => &mut counts.failed,
         } += 1;
         counts.dropped += u64::from(matches!(end, End::Dropped));
+        let snapshot = entry.snapshot(key.0, status, now);
         if state.history > 0 {
             if state.finished.len() == state.history {
                 state.finished.pop_front();
             }
-            let snapshot = entry.snapshot(key.0, status, now);
-            state.finished.push_back(snapshot);
+            state.finished.push_back(snapshot.clone());
         }
         let empty = state.calls.is_empty();
         drop(state);
         if empty {
             self.shared.empty.notify_waiters();
         }
-        Some(status)
+        Some(snapshot)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,0 +1,108 @@
+//! One exchange with an LM provider, and how it ended.
+
+use std::{sync::Arc, time::Duration};
+
+#[cfg(feature = "lm")]
+use crate::call::Cause;
+use crate::call::Usage;
+
+/// How an exchange with a provider ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LmOutcome {
+    /// The whole answer came, whatever its status.
+    Answered,
+    /// A limit of time, or the deadline, ended it.
+    Elapsed,
+    /// Nobody wanted the answer any more.
+    Cancelled,
+    /// It was not sent at all.
+    Refused,
+    /// It failed without an answer, or in the middle of one.
+    Failed,
+}
+
+/// One HTTP exchange with an LM provider. Each attempt of a retry layer is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LmCall {
+    /// The provider, as in the LM's name.
+    pub provider: Arc<str>,
+    /// The model, as the provider knows it.
+    pub model: Arc<str>,
+    /// When it began, from when the call that it was made for was handed to Python; in a
+    /// [log](crate::lm::LmLog) of one's own, from when that was made.
+    pub started: Duration,
+    /// When a connection took the request, on the clock of `started`. `None` where none did: before
+    /// that the provider knows of nothing, and bills nothing. A service of your own, by
+    /// [`Lm::http`](crate::Lm::http), does not tell.
+    pub sent: Option<Duration>,
+    /// How long it took, the body included.
+    pub duration: Duration,
+    /// The HTTP status, if the head of an answer came.
+    pub status: Option<u16>,
+    /// How many attempts of the same LM call came before, in layers of the LM.
+    pub attempt: u32,
+    /// Which attempt of the program's call it was made for: 0 for the first.
+    pub call_attempt: u32,
+    /// How it ended.
+    pub outcome: LmOutcome,
+    /// Tokens of the prompt, if the provider told.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens of the answer, if the provider told.
+    pub completion_tokens: Option<u64>,
+    /// All tokens, if the provider told.
+    pub total_tokens: Option<u64>,
+    /// When the head of the answer came, on the clock of `started`.
+    pub(crate) first_byte: Option<Duration>,
+    /// Its number on Python's side.
+    pub(crate) exchange: Option<u64>,
+}
+
+impl LmOutcome {
+    /// The outcome of an LM call that ended because of `cause`.
+    #[cfg(feature = "lm")]
+    pub(crate) const fn of_cause(cause: Cause) -> Self {
+        match cause {
+            Cause::Elapsed | Cause::Deadline => Self::Elapsed,
+            _ => Self::Cancelled,
+        }
+    }
+}
+
+impl LmCall {
+    /// A call without more to tell of, as a mock in a test reports one; set the other fields.
+    #[must_use]
+    pub fn new(
+        provider: impl Into<Arc<str>>,
+        model: impl Into<Arc<str>>,
+        outcome: LmOutcome,
+    ) -> Self {
+        Self {
+            provider: provider.into(),
+            model: model.into(),
+            started: Duration::ZERO,
+            sent: None,
+            duration: Duration::ZERO,
+            status: None,
+            attempt: 0,
+            first_byte: None,
+            exchange: None,
+            call_attempt: 0,
+            outcome,
+            prompt_tokens: None,
+            completion_tokens: None,
+            total_tokens: None,
+        }
+    }
+
+    /// The tokens, those that are not known as zero.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            prompt_tokens: self.prompt_tokens.unwrap_or_default(),
+            completion_tokens: self.completion_tokens.unwrap_or_default(),
+            total_tokens: self.total_tokens.unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The record as a pure type: no host, no Python.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Map, json};
+use tokio::time::advance;
+
+use super::{AttemptRecord, CallRecord, LmCall, LmOutcome, ReportOnDrop, Spent, Totals};
+use crate::call::{Cause, Usage, drop_scope};
+
+fn call() -> LmCall {
+    LmCall::new("openai", "m", LmOutcome::Failed)
+}
+
+fn outcomes(record: &CallRecord) -> Vec<(LmOutcome, u32)> {
+    let calls = |spent: &Spent| {
+        let calls = spent.lm_calls.iter();
+        calls
+            .map(|call| (call.outcome, call.call_attempt))
+            .collect()
+    };
+    record.read(calls)
+}
+
+#[derive(Default)]
+struct Heard {
+    ended: AtomicU64,
+    late: AtomicU64,
+}
+
+impl Totals for Heard {
+    fn lm_call_ended(&self, _: &LmCall) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counted_by_dspy(&self, usage: Usage) {
+        self.ended.fetch_add(usage.total_tokens, Ordering::Relaxed);
+    }
+
+    fn answered_too_late(&self, tokens: u64) {
+        self.late.fetch_add(tokens, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_attempt_is_closed_once_and_what_comes_later_changes_no_cost() {
+    let heard = Arc::new(Heard::default());
+    let attempt = AttemptRecord::new(CallRecord::keeping(2), 1, Some(heard.clone()));
+    let (first, second) = (attempt.begin(call()), attempt.begin(call()));
+    attempt.update(first, |call| call.total_tokens = Some(21));
+    attempt.end(first, LmOutcome::Answered, 21);
+    attempt.update(second, |call| call.status = Some(200));
+    let closed = attempt.close(Err(Cause::Elapsed));
+    let closed = closed.map(|closed| (closed.tokens, closed.partial));
+    assert_eq!(closed, Some((21, false)));
+    assert!(attempt.close(Err(Cause::Caller)).is_none());
+
+    attempt.end(second, LmOutcome::Answered, 7);
+    attempt.end(attempt.begin(call()), LmOutcome::Failed, 0);
+    assert!(!attempt.partial(Map::new()));
+    attempt.stepped(None, None);
+    attempt.bypassed();
+
+    let expected = [(LmOutcome::Answered, 1), (LmOutcome::Elapsed, 1)];
+    assert_eq!(outcomes(attempt.record()), expected);
+    attempt.record().read(|spent| {
+        assert_eq!((spent.steps, spent.lm_calls_bypassed), (0, 0));
+        assert_eq!(
+            (spent.usage.total_tokens, spent.partial.is_some()),
+            (21, false)
+        );
+        assert_eq!(spent.lm_calls[1].status, Some(200));
+    });
+    let heard = [&heard.ended, &heard.late].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(heard, [2, 7]);
+}
+
+#[test]
+fn an_lm_call_dropped_after_a_stop_has_the_outcome_of_the_stop() {
+    let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
+    let [dropped, answered, left] = [(); 3].map(|()| attempt.begin(call()));
+    attempt.stop(Cause::Elapsed);
+    attempt.stop(Cause::Caller);
+    attempt.end(dropped, LmOutcome::Cancelled, 0);
+    attempt.end(answered, LmOutcome::Answered, 0);
+    attempt.close(Err(Cause::Caller));
+    attempt.end(left, LmOutcome::Cancelled, 0);
+    let outcomes = outcomes(attempt.record()).into_iter();
+    let expected = [LmOutcome::Elapsed, LmOutcome::Answered, LmOutcome::Elapsed];
+    assert_eq!(
+        outcomes.map(|(outcome, _)| outcome).collect::<Vec<_>>(),
+        expected
+    );
+}
+
+#[test]
+fn a_record_keeps_256_lm_calls_and_counts_the_tokens_of_the_others() {
+    let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
+    for _ in 0..257 {
+        let id = attempt.begin(call());
+        attempt.update(id, |call| call.total_tokens = Some(5));
+        attempt.end(id, LmOutcome::Answered, 5);
+    }
+    attempt.record().read(|spent| {
+        let kept = (spent.lm_calls.len(), spent.lm_calls_not_kept);
+        assert_eq!((kept, spent.usage.total_tokens), ((256, 1), 257 * 5));
+    });
+}
+
+#[test]
+fn two_attempts_beside_each_other_write_into_one_record() {
+    let record = CallRecord::open();
+    let [first, second] = [0, 1].map(|n| AttemptRecord::new(record.clone(), n, None));
+    let (one, other) = (first.begin(call()), second.begin(call()));
+    second.update(other, |call| call.total_tokens = Some(5));
+    second.end(other, LmOutcome::Answered, 5);
+    first.stepped(None, None);
+    second.stepped(None, None);
+    let closed = second.close(Ok(())).map(|closed| closed.tokens);
+    assert_eq!(closed, Some(5));
+    // The end of the one closes nothing of the other.
+    assert!(first.partial(Map::new()) && !second.partial(Map::new()));
+    first.end(one, LmOutcome::Failed, 0);
+    assert_eq!(
+        first
+            .close(Err(Cause::Superseded))
+            .map(|closed| closed.tokens),
+        Some(0)
+    );
+    assert_eq!(
+        outcomes(&record),
+        [(LmOutcome::Answered, 1), (LmOutcome::Failed, 0)]
+    );
+    assert_eq!(record.spent().map(|spent| spent.steps), Some(2));
+}
+
+#[test]
+fn tokens_that_only_dspy_found_count_once() {
+    let heard = Arc::new(Heard::default());
+    let attempt = AttemptRecord::new(CallRecord::open(), 0, Some(heard.clone()));
+    let exchange = |number| LmCall {
+        exchange: Some(number),
+        ..call()
+    };
+    let [read, unread] = [1, 2].map(|number| attempt.begin(exchange(number)));
+    attempt.update(read, |call| call.total_tokens = Some(5));
+    attempt.end(read, LmOutcome::Answered, 5);
+    attempt.end(unread, LmOutcome::Answered, 0);
+    let usage = Usage {
+        total_tokens: 7,
+        ..Usage::default()
+    };
+    for number in [1, 2, 2, 3] {
+        attempt.stepped(Some(number), Some(usage));
+    }
+    let spent = attempt.record().spent().unwrap();
+    assert_eq!((spent.usage.total_tokens, spent.steps), (5 + 7, 4));
+    assert_eq!(spent.lm_calls[1].total_tokens, Some(7));
+    assert_eq!(attempt.close(Ok(())).map(|closed| closed.tokens), Some(12));
+    assert_eq!(heard.ended.load(Ordering::Relaxed), 2 + 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timeline_has_each_stage_and_the_settlement_after_the_end() {
+    let second = Duration::from_secs(1);
+    let record = CallRecord::open();
+    let opened = record.timeline().opened;
+    advance(second).await;
+    record.begin_attempt(0);
+    let attempt = AttemptRecord::new(record.clone(), 0, None);
+    advance(second).await;
+    attempt.started();
+    let id = attempt.begin(call());
+    attempt.sent(id);
+    advance(second).await;
+    attempt.answer_begins(id, 200);
+    let under_way = record.timeline().lm_calls;
+    assert_eq!(under_way.len(), 1);
+    let instants = (
+        under_way[0].started,
+        under_way[0].sent,
+        under_way[0].first_byte,
+    );
+    assert_eq!(instants, (second, Some(second), Some(second * 2)));
+    attempt.stop(Cause::Deadline);
+    attempt.close(Err(Cause::Deadline));
+    let spent = record.spent();
+    advance(second).await;
+    attempt.settled();
+    assert_eq!(record.spent(), spent);
+
+    let timeline = record.timeline();
+    assert_eq!((timeline.attempts.len(), timeline.lm_calls.len()), (1, 1));
+    let seen = timeline.attempts[0];
+    assert_eq!((seen.number, seen.begun), (0, opened + second));
+    assert_eq!(seen.queued, Some(opened + second));
+    assert_eq!(seen.started, Some(opened + second * 2));
+    assert_eq!(seen.told_to_stop, Some(opened + second * 3));
+    assert_eq!(seen.ended, Some(opened + second * 3));
+    assert_eq!(seen.cause, Some(Cause::Deadline));
+    assert_eq!(seen.settled, Some(opened + second * 4));
+}
+
+#[test]
+fn a_retry_begins_attempts_and_a_hedge_adds_one_beside_them() {
+    let record = CallRecord::open();
+    for number in [0, 1] {
+        record.begin_attempt(number);
+        AttemptRecord::new(record.clone(), number, None).close(Ok(()));
+    }
+    AttemptRecord::new(record.clone(), 2, None);
+    let attempts = record.timeline().attempts;
+    let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
+    assert_eq!((numbers, record.attempts()), (vec![0, 1, 2], 2));
+}
+
+#[test]
+fn a_call_goes_on_with_the_record_of_its_first_attempt_and_adds_what_names_none() {
+    let mut foreign = Spent::default();
+    foreign.steps = 1;
+    let theirs = CallRecord::open();
+    theirs.add(&foreign);
+    let spent = theirs.spent().unwrap();
+
+    let mut record = None;
+    CallRecord::follow(&mut record, &spent);
+    CallRecord::follow(&mut record, &spent);
+    let mine = record.clone().unwrap();
+    assert!(Arc::ptr_eq(&mine, &theirs));
+    CallRecord::follow(&mut record, &foreign);
+    assert_eq!(mine.spent().map(|spent| spent.steps), Some(2));
+
+    let mut opened = None;
+    CallRecord::follow(&mut opened, &foreign);
+    assert_eq!(opened.unwrap().spent().map(|spent| spent.steps), Some(1));
+}
+
+#[test]
+fn a_layer_that_drops_a_call_gets_the_record_of_its_attempts_once() {
+    let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
+    attempt.partial(json!({"answer": "a draft"}).as_object().cloned().unwrap());
+    attempt.stepped(None, None);
+    let report = || ReportOnDrop(Some(attempt.record().clone()));
+    let held = (report(), report());
+    let spent = drop_scope::collect(Cause::Deadline, || drop(held)).unwrap();
+    assert_eq!((spent.steps, spent.partial.is_some()), (1, true));
+    assert!(drop_scope::collect(Cause::Deadline, || drop(ReportOnDrop(None))).is_none());
+}
