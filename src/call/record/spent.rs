@@ -139,6 +139,8 @@ impl fmt::Debug for Spent {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
