@@ -11,8 +11,7 @@ use super::{
     call_record::{AttemptState, Costs},
 };
 #[cfg(any(feature = "_host", test))]
-use crate::call::Cause;
-use crate::call::Usage;
+use crate::call::{Cause, Usage};
 
 /// Totals of LM calls, over many calls.
 pub(crate) trait Totals: Send + Sync {

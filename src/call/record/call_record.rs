@@ -62,7 +62,7 @@ pub(super) struct AttemptState {
     /// What this attempt spent of the costs.
     #[cfg(feature = "lm")]
     pub(super) usage: Usage,
-    #[cfg(feature = "lm")]
+    #[cfg(any(feature = "_host", all(feature = "lm", test)))]
     pub(super) partial: bool,
 }
 
@@ -78,7 +78,7 @@ impl AttemptState {
             open: Vec::new(),
             #[cfg(feature = "lm")]
             usage: Usage::default(),
-            #[cfg(feature = "lm")]
+            #[cfg(any(feature = "_host", all(feature = "lm", test)))]
             partial: false,
         }
     }

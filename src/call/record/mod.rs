@@ -10,7 +10,9 @@ mod tests;
 mod timeline;
 
 #[cfg(feature = "lm")]
-pub(crate) use self::attempt::{AttemptRecord, Totals};
+pub(crate) use self::attempt::AttemptRecord;
+#[cfg(any(feature = "_host", all(feature = "lm", test)))]
+pub(crate) use self::attempt::Totals;
 pub(crate) use self::call_record::{CallRecord, ReportOnDrop};
 pub use self::{
     lm_call::{LmCall, LmOutcome},
