@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{LmRequest, account::Sent};
+use super::{LmRequest, lm_log::SentMark};
 use crate::{
     call::{Cancel, Carrier, Cause, Deadline, termination::Terminated},
     error::{ErrorKind, LmFailure, LmFailureKind, Stage},
@@ -43,7 +43,7 @@ pub(super) struct Departure {
     deadline: Option<Deadline>,
     cancel: Cancel,
     call: Option<CallOver>,
-    sent: Option<Sent>,
+    sent: Option<SentMark>,
 }
 
 impl Departure {

@@ -19,13 +19,13 @@ use tower::{BoxError, Service};
 use tracing::{Instrument, Span, field};
 
 use super::{
-    account::Record,
     departure::Departure,
     encoding, error_body,
     http::{Asked, CallSpan, LmBody, LmHttp, LmRequest, LmResponse, ReadTimeout, body},
     key::Origin,
     keyed::Keyed,
     limits::{self, Timer},
+    lm_log::LmCallEntry,
     placeholder,
     resolved::ResolvedLm,
 };
@@ -70,7 +70,7 @@ async fn exchange(
     mut request: LmRequest,
 ) -> Result<LmResponse, BoxError> {
     // Before the call, so that it is dropped after it.
-    let record = Record::begin(&request, &shared.provider, &shared.model);
+    let record = LmCallEntry::begin(&request, &shared.provider, &shared.model);
     let mut record = Traced::begin(record, &request, &shared);
     let to = Origin::of(request.uri());
     let asked = request.headers().get(ACCEPT_ENCODING).cloned();
@@ -151,12 +151,12 @@ async fn exchange(
 
 /// The record of an exchange, and its span.
 struct Traced {
-    record: Record,
+    record: LmCallEntry,
     span: Span,
 }
 
 impl Traced {
-    fn begin(record: Record, request: &LmRequest, shared: &ResolvedLm) -> Self {
+    fn begin(record: LmCallEntry, request: &LmRequest, shared: &ResolvedLm) -> Self {
         let call = request.extensions().get::<CallSpan>();
         let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
         let context = request.context();

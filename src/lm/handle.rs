@@ -13,13 +13,13 @@ use http_body::{Body, Frame, SizeHint};
 use tower::{BoxError, ServiceExt};
 
 use super::{
-    account::Record,
     config_error::LmConfigError,
     exchange::Exchange,
     http::{LmBody, LmHttp, LmRequest, LmResponse, body, erase},
     key::{Lock, Origin},
     keyed::Keyed,
     limits::LmTermination,
+    lm_log::LmCallEntry,
     model::{Lm, Wrap},
     model_name::split,
     provider,
@@ -150,7 +150,8 @@ impl LmHandle {
         let to = Origin::of(request.uri());
         async move {
             let mut termination = termination.inspect_err(|_| {
-                Record::begin(&request, &shared.provider, &shared.model).finish(LmOutcome::Refused);
+                LmCallEntry::begin(&request, &shared.provider, &shared.model)
+                    .finish(LmOutcome::Refused);
             })?;
             // Boxed, so that it can be dropped before the error is returned.
             let mut call = Box::pin(stack.oneshot(request));

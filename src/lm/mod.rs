@@ -23,7 +23,6 @@
 //! [`BoxError`], and both known to [`ErrorKind::of`](crate::ErrorKind::of).
 #![doc = include_str!("stack.md")]
 
-mod account;
 mod client;
 mod config_error;
 mod departure;
@@ -36,6 +35,7 @@ mod http;
 mod key;
 mod keyed;
 mod limits;
+mod lm_log;
 mod model;
 mod model_name;
 mod placeholder;
@@ -51,13 +51,13 @@ mod usage;
 #[cfg(feature = "workers")]
 pub(crate) use self::provider::key_variables;
 pub use self::{
-    account::LmLog,
     client::LmClient,
     config_error::LmConfigError,
     handle::LmHandle,
     http::{LmBody, LmHttp, LmRequest, LmResponse, body},
     key::SecretKey,
     limits::LmLimits,
+    lm_log::LmLog,
     model::Lm,
     placeholder::PLACEHOLDER,
 };

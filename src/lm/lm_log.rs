@@ -1,4 +1,4 @@
-//! What each exchange with a provider was and cost: each [`LmCall`] goes into an [`LmLog`].
+//! The log of LM calls: each exchange with a provider is recorded in an [`LmLog`], with its costs.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::call::{
     record::{AttemptRecord, CallRecord},
 };
 
-/// Takes down the LM calls of whoever puts it into their requests' extensions.
+/// A log of the LM calls whose requests have it among their extensions.
 ///
 /// Clones share one log. It keeps a bounded number of calls and [counts](Self::lost) the others.
 #[derive(Clone, Debug)]
@@ -57,19 +57,19 @@ impl Default for LmLog {
     }
 }
 
-/// An exchange that is under way. It is put down exactly once: when it ends, or else when this is
-/// dropped, with the outcome that the drop's cause makes it. Free where there is no log.
+/// An exchange that is under way. It is recorded once: when it ends, or else when this is dropped,
+/// with the outcome that the cause of the drop makes it. Free where there is no log.
 #[derive(Debug)]
-pub(super) struct Record(Option<Box<Live>>);
+pub(super) struct LmCallEntry(Option<Box<OpenEntry>>);
 
 #[derive(Debug)]
-struct Live {
+struct OpenEntry {
     log: LmLog,
     id: u64,
     usage: UsageReader,
 }
 
-impl Record {
+impl LmCallEntry {
     pub(super) fn begin(request: &LmRequest, provider: &Arc<str>, model: &Arc<str>) -> Self {
         Self(request.extensions().get::<LmLog>().map(|log| {
             let attempt = request.context().map_or(0, |context| context.attempt);
@@ -86,7 +86,7 @@ impl Record {
                 exchange: exchange.map(|ExchangeNumber(number)| *number),
                 ..LmCall::new(provider, model, LmOutcome::Cancelled)
             });
-            Box::new(Live {
+            Box::new(OpenEntry {
                 log: log.clone(),
                 id,
                 usage: UsageReader::default(),
@@ -94,10 +94,10 @@ impl Record {
         }))
     }
 
-    /// What puts down that the request has been sent.
-    pub(super) fn sent(&self) -> Option<Sent> {
-        let Live { log, id, .. } = self.0.as_deref()?;
-        Some(Sent(log.clone(), *id))
+    /// The mark for the client that sends the request.
+    pub(super) fn sent(&self) -> Option<SentMark> {
+        let OpenEntry { log, id, .. } = self.0.as_deref()?;
+        Some(SentMark(log.clone(), *id))
     }
 
     pub(super) fn status(&mut self, status: http::StatusCode) {
@@ -117,7 +117,7 @@ impl Record {
         }
     }
 
-    /// The exchange ended like this; what is said afterwards does not count.
+    /// Ends the exchange with this outcome, the first time.
     pub(super) fn finish(&mut self, outcome: LmOutcome) {
         let Some(live) = self.0.take() else { return };
         let tokens = live.usage.counts.total().unwrap_or_default();
@@ -125,11 +125,11 @@ impl Record {
     }
 }
 
-/// Among the extensions of a request that a client is handed: whom to tell as it is sent.
+/// Records when the request is sent: an extension of the request that a client gets.
 #[derive(Clone, Debug)]
-pub(super) struct Sent(LmLog, u64);
+pub(super) struct SentMark(LmLog, u64);
 
-impl Sent {
+impl SentMark {
     pub(super) fn now(&self) {
         self.0.0.sent(self.1);
     }
@@ -141,7 +141,7 @@ fn tell(call: &mut LmCall, counts: Counts) {
     call.total_tokens = counts.total();
 }
 
-impl Drop for Record {
+impl Drop for LmCallEntry {
     fn drop(&mut self) {
         if self.0.is_some() {
             self.finish(LmOutcome::of_cause(drop_scope::cause()));
