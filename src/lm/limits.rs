@@ -140,7 +140,7 @@ impl Timer {
 #[derive(Debug)]
 pub(super) struct LmTermination {
     end: Option<LmEnd>,
-    termination: Termination,
+    termination: Pin<Box<Termination>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -171,13 +171,13 @@ impl LmTermination {
         if let Some(end) = end {
             request.context_mut().limit(end.at);
         }
-        let termination = Termination::new(node, end.map(|end| end.at));
+        let termination = Box::pin(Termination::new(node, end.map(|end| end.at)));
         Ok(Self { end, termination })
     }
 
     /// Ready once the call is to end, with the cause and the failure that it then is.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
-        let ended = ready!(self.termination.poll(cx));
+        let ended = ready!(self.termination.as_mut().poll(cx));
         Poll::Ready(match (ended, self.end) {
             (Terminated::DeadlinePassed, Some(end)) => (end.cause(), end.failure()),
             (ended, _) => {

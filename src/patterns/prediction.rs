@@ -1,4 +1,4 @@
-//! [`CancellablePrediction`]: one operation that can be watched and cancelled from elsewhere.
+//! [`CancellablePrediction`]: an operation with a token, a status, limits and clean-up.
 
 use std::{fmt, future::poll_fn, mem, pin::pin, sync::Arc, task::Poll, thread, time::Duration};
 
@@ -21,7 +21,7 @@ type Cleanup = Box<dyn FnOnce(Cause) + Send>;
 
 /// One prediction, or any operation, with a token, a status, limits and clean-up.
 ///
-/// It runs once. Whoever is to watch or cancel it meanwhile takes a [`handle`](Self::handle) first.
+/// It runs once. A [`handle`](Self::handle), taken before, watches and cancels it meanwhile.
 ///
 /// ```
 /// use std::time::Duration;
@@ -178,7 +178,7 @@ impl CancellablePrediction {
             let mut request = request;
             let context = request.context_mut();
             let bounds = self.bounds(context.deadline);
-            // The very instant, so that layers inside see that the end is left to this one.
+            // The same instant: layers inside then leave the end to this one.
             context.deadline = bounds.limit.map(|limit| limit.at);
             context.call_id = bounds.call;
             let theirs = mem::replace(&mut context.cancel, bounds.node.clone());
@@ -186,11 +186,11 @@ impl CancellablePrediction {
             let call = Oneshot::new(service, request);
             let linked = async move {
                 let mut call = pin!(call);
-                let mut theirs = Termination::new(theirs, None);
+                let mut theirs = pin!(Termination::new(theirs, None));
                 poll_fn(|cx| {
                     let polled = call.as_mut().poll(cx);
                     if polled.is_pending()
-                        && let Poll::Ready(ended) = theirs.poll(cx)
+                        && let Poll::Ready(ended) = theirs.as_mut().poll(cx)
                     {
                         node.cancel(ended.cause());
                     }
@@ -231,9 +231,9 @@ impl CancellablePrediction {
             ended: false,
         };
         let mut refused = progress.node.cause().or(refused);
-        // Also one that is late: from then on it is not seen as cancelled.
+        // Also one that is late: its status is then no longer that of a cancelled one.
         if refused.is_none() && !progress.begin(Instant::now()) {
-            // It was seen as cancelled; so it does not start.
+            // A handle has reported it as cancelled; so it does not start.
             refused = Some(progress.node.cause().unwrap_or(Cause::Caller));
         }
         running.began = refused.is_none() && !bounds.late;

@@ -104,10 +104,11 @@ where
     F::Output: Outcome,
 {
     let mut operation = pin!(Some(operation));
-    let mut termination = Termination::new(bounds.node.clone(), bounds.limit.map(|limit| limit.at));
+    let at = bounds.limit.map(|limit| limit.at);
+    let mut termination = pin!(Termination::new(bounds.node.clone(), at));
     let (ended, stage) = match bounds.refusal() {
         Some(ended) => (ended, Stage::BeforeStart),
-        None => match until_end(operation.as_mut(), &mut termination, &bounds).await {
+        None => match until_end(operation.as_mut(), termination.as_mut(), &bounds).await {
             Ok(outcome) => return outcome.into_result().map_err(TimeoutError::Failed),
             Err(end) => end,
         },
@@ -118,7 +119,7 @@ where
     };
     let cause = elapsed.map_or_else(|| ended.cause(), |limit| limit.cause());
     if stage == Stage::Running && !bounds.grace.is_zero() {
-        termination.begin_grace(bounds.grace, cause);
+        termination.as_mut().begin_grace(bounds.grace, cause);
         let passed = elapsed.map(|limit| limit.at.instant());
         let began = Instant::now();
         let end = End {
@@ -130,7 +131,7 @@ where
             let polled = enclosing::with(Some(end), || poll(operation.as_mut(), cx));
             match polled {
                 Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => termination.poll_grace(cx),
+                Poll::Pending => termination.as_mut().poll_grace(cx),
             }
         })
         .await;
@@ -148,7 +149,7 @@ where
 /// Polls the operation until it is done or is to end, in whatever stage it then is.
 async fn until_end<F: Future>(
     mut operation: Pin<&mut Option<F>>,
-    termination: &mut Termination,
+    mut termination: Pin<&mut Termination>,
     bounds: &Bounds,
 ) -> Result<F::Output, (Terminated, Stage)> {
     let grace = !bounds.grace.is_zero();
@@ -167,7 +168,7 @@ async fn until_end<F: Future>(
         if let Poll::Ready(outcome) = polled {
             return Poll::Ready(Ok(outcome));
         }
-        let ended = ready!(termination.poll(cx));
+        let ended = ready!(termination.as_mut().poll(cx));
         let at = match (ended, end) {
             (Terminated::DeadlinePassed, Some(end)) => end.at,
             _ => Instant::now(),

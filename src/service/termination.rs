@@ -2,6 +2,7 @@
 //! service answers the call.
 
 use std::{
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -22,7 +23,7 @@ pub(crate) struct ServiceTermination {
     started: Instant,
     cancel: Cancel,
     deadline: Option<Deadline>,
-    termination: Termination,
+    termination: Pin<Box<Termination>>,
 }
 
 impl ServiceTermination {
@@ -43,7 +44,7 @@ impl ServiceTermination {
             started,
             cancel: context.cancel.clone(),
             deadline: context.deadline,
-            termination: Termination::new(context.cancel.clone(), context.deadline),
+            termination: Box::pin(Termination::new(context.cancel.clone(), context.deadline)),
         }
     }
 
@@ -70,7 +71,7 @@ impl ServiceTermination {
     /// error, unless an enclosing layer ends the call.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, signal: impl FnOnce(Cause)) -> Poll<Error> {
         let was_signalled = self.signalled().is_some();
-        let ended = ready!(self.termination.poll(cx));
+        let ended = ready!(self.termination.as_mut().poll(cx));
         if !was_signalled {
             signal(ended.cause());
         }

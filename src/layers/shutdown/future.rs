@@ -1,4 +1,4 @@
-//! The future of a call that a shutdown may end.
+//! The response future of a call that a shutdown may end.
 
 use std::{
     fmt, mem,
@@ -27,6 +27,7 @@ pin_project! {
         // After the work: a call is in flight as long as it holds something.
         ticket: Option<ShutdownTicket>,
         // First that the calls are told to stop, then that their grace has ended.
+        #[pin]
         termination: Termination,
         told: bool,
         refused: bool,
@@ -90,13 +91,14 @@ where
                 ticket.outcome = CallOutcome::Cancelled;
                 let waits = waits || this.work.stage() == Stage::Waiting;
                 if !*this.told {
-                    ready!(this.termination.poll(cx));
+                    ready!(this.termination.as_mut().poll(cx));
                     *this.told = true;
-                    *this.termination = Termination::new(drain.give_up.clone(), None);
+                    let give_up = drain.give_up.clone();
+                    this.termination.set(Termination::new(give_up, None));
                 }
                 // What waits must not start any more, and has no use for the grace.
                 if !waits {
-                    ready!(this.termination.poll(cx));
+                    ready!(this.termination.as_mut().poll(cx));
                 }
                 tracing::debug!(target: "tower_dspy", waits, "the shutdown ended a call");
                 let spent = drop_scope::collect(Cause::Shutdown, || this.work.as_mut().discard());
