@@ -18,16 +18,16 @@ use crate::{
     layers::{DeadlineFuture, DeadlineLayer, DeadlineService},
 };
 
-/// How many calls run at once unless the batch is told otherwise.
+/// The default number of calls that run at once.
 const CONCURRENCY: usize = 16;
 
-/// In order, results may pile up behind a slow one within one poll: after this many, others run.
-const MAX_PILE: usize = 64;
+/// In order, one poll may buffer results behind a slow one: after this many it yields.
+const MAX_BUFFERED: usize = 64;
 
 /// Answers all `requests` with `service`, by `deadline`: yields every item that is finished, and a
 /// typed error for each of the rest.
 ///
-/// Each item is the request's place, counted from 0, and its result. They come as they finish, or
+/// Each item is the request's index, counted from 0, and its result. They come as they finish, or
 /// [in order](Batch::in_order). At the deadline the calls that run are stopped, and requests that
 /// did not start are refused, each with the [`Elapsed`] of [`Scope::Deadline`](crate::Scope::Deadline), whose
 /// [`stage`](Elapsed::stage) says which it was. So the batch always has one item for each request,
@@ -51,9 +51,9 @@ const MAX_PILE: usize = 64;
 /// let mut batch = predict_all(program, requests, Deadline::within(Duration::from_secs(10)))
 ///     .with_concurrency(8);
 /// let mut finished = Vec::new();
-/// while let Some((place, result)) = batch.next().await {
+/// while let Some((index, result)) = batch.next().await {
 ///     match result {
-///         Ok(_) => finished.push(place),
+///         Ok(_) => finished.push(index),
 ///         Err(error) => assert!(matches!(error, Error::Elapsed(_))),
 ///     }
 /// }
@@ -92,7 +92,7 @@ where
         concurrency: CONCURRENCY,
         running: FuturesUnordered::new(),
         started: 0,
-        pile: None,
+        reorder: None,
     }
 }
 
@@ -107,10 +107,10 @@ where
     requests: Option<I>,
     deadline: Deadline,
     concurrency: usize,
-    running: FuturesUnordered<Item<DeadlineFuture<S, R>>>,
+    running: FuturesUnordered<BatchCall<DeadlineFuture<S, R>>>,
     started: usize,
-    /// In order: what waits for its turn.
-    pile: Option<Pile<Result<S::Response, S::Error>>>,
+    /// In order: the results that finished before earlier ones.
+    reorder: Option<ReorderBuffer<Result<S::Response, S::Error>>>,
 }
 
 impl<S, R, I> Batch<S, R, I>
@@ -120,7 +120,7 @@ where
     R: Carrier,
     I: Iterator<Item = R>,
 {
-    /// Runs at most `calls` at once, 16 if it is not told. Zero counts as one.
+    /// Runs at most `calls` at once, 16 by default. Zero counts as one.
     pub fn with_concurrency(mut self, calls: usize) -> Self {
         self.concurrency = calls.max(1);
         self
@@ -131,14 +131,14 @@ where
     /// A slow one does not keep others from being called: results that have finished are kept until
     /// it is their turn. Calls that run already when this is asked for come as they finish.
     pub fn in_order(mut self) -> Self {
-        self.pile.get_or_insert_with(|| Pile {
+        self.reorder.get_or_insert_with(|| ReorderBuffer {
             first: self.started,
             results: VecDeque::new(),
         });
         self
     }
 
-    /// The next item: its request's place, and its result. `None` after the last.
+    /// The next item: its request's index, and its result. `None` after the last.
     ///
     /// # Cancel safety
     /// Dropping the future loses no item.
@@ -176,8 +176,8 @@ where
                 return;
             };
             request.context_mut().limit(self.deadline);
-            self.running.push(Item {
-                place: self.started,
+            self.running.push(BatchCall {
+                index: self.started,
                 call: self.service.call(request),
             });
             self.started += 1;
@@ -185,7 +185,7 @@ where
     }
 }
 
-// Nothing is pinned in it: the calls are, each in a place of its own.
+// Nothing is pinned in it: the calls are, each in an allocation of its own.
 impl<S: Service<R> + Clone, R, I> Unpin for Batch<S, R, I> {}
 
 impl<S, R, I> Stream for Batch<S, R, I>
@@ -199,31 +199,31 @@ where
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let mut piled = 0;
+        let mut buffered = 0;
         loop {
-            if let Some(item) = this.pile.as_mut().and_then(Pile::pop) {
+            if let Some(item) = this.reorder.as_mut().and_then(ReorderBuffer::pop) {
                 return Poll::Ready(Some(item));
             }
-            if piled == MAX_PILE {
+            if buffered == MAX_BUFFERED {
                 // Calls that are answered at once would keep this task for themselves.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             this.fill();
-            let Some((place, result)) = ready!(Pin::new(&mut this.running).poll_next(cx)) else {
+            let Some((index, result)) = ready!(Pin::new(&mut this.running).poll_next(cx)) else {
                 return Poll::Ready(None);
             };
-            match &mut this.pile {
-                Some(pile) if place >= pile.first => pile.put(place, result),
+            match &mut this.reorder {
+                Some(reorder) if index >= reorder.first => reorder.put(index, result),
                 // No order was asked for, or not yet when it was called.
-                _ => return Poll::Ready(Some((place, result))),
+                _ => return Poll::Ready(Some((index, result))),
             }
-            piled += 1;
+            buffered += 1;
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let held = self.running.len() + self.pile.as_ref().map_or(0, Pile::len);
+        let held = self.running.len() + self.reorder.as_ref().map_or(0, ReorderBuffer::len);
         let (least, most) = match &self.requests {
             Some(requests) => requests.size_hint(),
             None => (0, Some(0)),
@@ -244,16 +244,16 @@ impl<S: Service<R> + Clone, R, I> fmt::Debug for Batch<S, R, I> {
     }
 }
 
-/// Results that wait for their turn.
-struct Pile<T> {
-    /// The place of the first in `results`, which is the next to be yielded.
+/// Results that finished before earlier ones.
+struct ReorderBuffer<T> {
+    /// The index of the first in `results`, which is the next to be yielded.
     first: usize,
     results: VecDeque<Option<T>>,
 }
 
-impl<T> Pile<T> {
-    fn put(&mut self, place: usize, result: T) {
-        let at = place - self.first;
+impl<T> ReorderBuffer<T> {
+    fn put(&mut self, index: usize, result: T) {
+        let at = index - self.first;
         if self.results.len() <= at {
             self.results.resize_with(at + 1, || None);
         }
@@ -273,20 +273,20 @@ impl<T> Pile<T> {
 }
 
 pin_project! {
-    /// A call that knows its request's place.
-    struct Item<F> {
-        place: usize,
+    /// A call that knows its request's index.
+    struct BatchCall<F> {
+        index: usize,
         #[pin]
         call: F,
     }
 }
 
-impl<F: Future> Future for Item<F> {
+impl<F: Future> Future for BatchCall<F> {
     type Output = (usize, F::Output);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let place = *this.place;
-        this.call.poll(cx).map(|result| (place, result))
+        let index = *this.index;
+        this.call.poll(cx).map(|result| (index, result))
     }
 }

@@ -1,4 +1,4 @@
-//! Why a plain future has no answer.
+//! [`TimeoutError`]: the reasons why an operation has no answer.
 
 use std::{convert::Infallible, error::Error as StdError, fmt, time::Duration};
 

@@ -292,8 +292,8 @@ impl DeadlineExecutor {
         .fuse()
     }
 
-    /// The deadline ends all that hangs on the executor, and what it ends is told so, whichever
-    /// operation saw it first.
+    /// Cancels all operations at the deadline, and returns [`TimeoutError::Deadline`] for each,
+    /// whichever noticed it first.
     fn settle<T, E>(
         &self,
         since: Instant,

@@ -1,4 +1,4 @@
-//! [`GracefulCancellationHandler`]: an end that waits for the work.
+//! [`GracefulCancellationHandler`]: an end of operations that waits for their clean-up.
 
 use std::{
     collections::VecDeque,
@@ -28,13 +28,13 @@ use crate::{
     layers::shutdown::drain::Drain,
 };
 
-/// How long a clean-up handler may take unless it is told otherwise.
+/// The default limit of a clean-up handler.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
 
 type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// Keeps count of what runs, and ends it in good order: asks, waits, stops what is left, cleans up,
-/// and reports.
+/// Tracks the operations that run, and ends them in order: it signals them, waits, stops the rest,
+/// runs clean-up handlers, and reports.
 ///
 /// Clones are the same handler.
 ///
@@ -159,7 +159,7 @@ impl GracefulCancellationHandler {
                 cut: Arc::default(),
             };
             let ticket = drain.calls.enter(pending.clone());
-            // The registry is closed after the node is cancelled: who is refused finds a cause.
+            // The registry is closed after the node is cancelled: a refused operation finds a cause.
             if ticket.is_none() || drain.stop.is_cancelled() {
                 let cause = drain.stop.cause().unwrap_or(Cause::Caller);
                 return Err(refuse(cause, operation));
@@ -206,7 +206,7 @@ impl GracefulCancellationHandler {
     }
 
     /// Ends all operations, within `grace` as far as they listen, runs the clean-up handlers, and
-    /// tells what happened. It returns as soon as nothing is left to wait for.
+    /// reports. It returns as soon as nothing is left to wait for.
     ///
     /// The cause is [`Cause::Caller`], unless [`cancel`](Self::cancel) named another before. A second
     /// call while the first waits may bring a shorter grace: the earliest end holds for both. Each

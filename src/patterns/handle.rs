@@ -1,4 +1,4 @@
-//! [`PredictionHandle`]: a prediction seen from elsewhere.
+//! [`PredictionHandle`]: the status and the cancellation of a prediction, from another task.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::status::{PredictionStatus, Progress};
 use crate::call::{CallId, Cancel, Cause};
 
-/// Watches and cancels a [`CancellablePrediction`](super::CancellablePrediction) from elsewhere. Clones are the same handle.
+/// Watches and cancels a [`CancellablePrediction`](super::CancellablePrediction) from another task.
+/// Clones are the same handle.
 #[derive(Clone)]
 pub struct PredictionHandle {
     progress: Arc<Progress>,
@@ -56,7 +57,7 @@ impl PredictionHandle {
         self.node().token().cloned().unwrap_or_default()
     }
 
-    /// Waits until it is over, and tells how it ended.
+    /// Waits until it is over, and returns how it ended.
     ///
     /// # Cancel safety
     /// It only looks.

@@ -1,4 +1,4 @@
-//! One operation with a limit, or with a token.
+//! [`timeout`] and [`run_cancellable`]: one operation with a limit, or with a token.
 
 use std::time::Duration;
 

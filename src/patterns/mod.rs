@@ -1,8 +1,8 @@
 //! Limits, deadlines, retries and cancellation for plain futures.
 //!
 //! The layers of this crate wrap a service. This module offers the same for any future, such as a
-//! call of a service with something before and after it, made of the same parts: what is stopped is
-//! gone before the answer comes, a prediction in it is told why, and what is ready wins.
+//! call of a service with something before and after it. What is stopped is dropped before the
+//! answer comes, a prediction in it gets the cause, and what is ready wins.
 //!
 //! | for | there is | as a layer |
 //! |---|---|---|

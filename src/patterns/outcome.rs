@@ -1,4 +1,4 @@
-//! What an operation may end with.
+//! [`Outcome`]: the results and plain values that an operation may end with.
 
 use std::{
     collections::{BTreeMap, HashMap},

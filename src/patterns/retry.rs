@@ -128,7 +128,7 @@ where
     }
 }
 
-/// What the retry layer does with a service, done with futures: its policy decides.
+/// The loop of the retry layer, over futures in place of a service. Its policy decides.
 pub(super) async fn attempts<M, F>(
     mut operation: M,
     limit: Option<Duration>,
@@ -151,7 +151,7 @@ where
     let mut call = WithContext::new(());
     call.context.deadline = deadline;
     loop {
-        // This is where the policy counts a request, or pays for a retry.
+        // In this the policy counts a request, or pays for a retry.
         let _ = Policy::<_, Value<F>, Failure<F>>::clone_request(&mut policy, &call);
         let bounds = Bounds::new(Instant::now(), limit.into(), deadline);
         let mut result = run(operation().into_future(), bounds).await;

@@ -1,4 +1,4 @@
-//! How far a prediction has come.
+//! The status of a prediction.
 
 use std::{fmt, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::call::{CallId, Cancel};
 
-/// How far a prediction has come. The last four are final: exactly one of them is reached, and
+/// The status of a prediction. The last four are final: exactly one of them is reached, and
 /// never left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PredictionStatus {
@@ -51,7 +51,7 @@ impl fmt::Display for PredictionStatus {
     }
 }
 
-/// What a prediction and those who look at it share.
+/// The state that a prediction and its handles share.
 ///
 /// Each change of the status is made under the lock of the channel, from the status that it
 /// expects: so there is one final status, whatever races.
@@ -90,7 +90,7 @@ impl Progress {
         })
     }
 
-    /// From whatever is not final to `status`.
+    /// To `status`, unless the status is final already.
     pub(super) fn finish(&self, status: PredictionStatus) {
         self.state.send_if_modified(|state| {
             let open = !state.status.is_final();
@@ -107,7 +107,7 @@ impl Progress {
         if status != PredictionStatus::Pending || !self.node.is_cancelled() {
             return status;
         }
-        // Cancelled before it started: whoever says so first makes sure that it does not.
+        // Cancelled before it started: from now on it cannot start.
         self.change(PredictionStatus::Pending, |state| {
             state.status = PredictionStatus::Cancelled;
         });
@@ -129,7 +129,7 @@ impl Progress {
         if pending(&changes.borrow_and_update())
             && let Some(cancelled) = self.node.cancelled_owned()
         {
-            // A node that is cancelled makes it final, but does not say so by itself.
+            // A cancelled node makes the status final, but does not notify the channel.
             tokio::select! {
                 _ = changes.wait_for(|state| !pending(state)) => {}
                 () = cancelled => {}

@@ -95,9 +95,9 @@ impl Shutdown {
         true
     }
 
-    /// Says that the end is near: from now on [`is_ready`](Self::is_ready) is false, so that whoever
-    /// sends calls here sends them elsewhere. Those that come are let through until
-    /// [`run`](Self::run), which may follow without this.
+    /// Announces the end: from now on [`is_ready`](Self::is_ready) is false, so that a load balancer
+    /// sends calls elsewhere. Those that come are let through until [`run`](Self::run), which may
+    /// follow without this.
     pub fn announce(&self) {
         let mut state = self.calls.lock();
         if state.phase == ShutdownPhase::Accepting {
@@ -129,7 +129,7 @@ impl Shutdown {
         self.calls.drain.calls.len()
     }
 
-    /// Shuts down, and tells what became of the calls.
+    /// Shuts down, and reports what became of the calls.
     ///
     /// 1. New calls are refused. Those in flight have `drain` to end by themselves; if none is, or
     ///    none is left, there is no wait.
@@ -170,7 +170,7 @@ impl Shutdown {
         if let Some(report) = &progress.report {
             return report.clone();
         }
-        // The first run's, whoever goes on with it.
+        // Those of the first run, also for the one that continues it.
         let (drain, grace) = *progress
             .limits
             .get_or_insert_with(|| (Deadline::within(drain), grace));

@@ -1,4 +1,4 @@
-//! Clean-up at the end of a shutdown.
+//! The clean-up hooks of a shutdown.
 
 use std::{
     borrow::Cow,
@@ -13,8 +13,7 @@ use std::{
 use tokio::time::timeout;
 use tower::BoxError;
 
-type Outcome = Result<(), String>;
-type HookFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type HookFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// A clean-up that has not run yet.
 pub(super) struct Hook {

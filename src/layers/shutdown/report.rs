@@ -1,4 +1,4 @@
-//! What a shutdown came to.
+//! The phases and the report of a shutdown.
 
 use std::fmt;
 
