@@ -6,9 +6,13 @@ use tokio_test::{assert_pending, assert_ready, task};
 
 use super::in_flight::InFlight;
 
+fn registry<T>() -> Arc<InFlight<T>> {
+    Arc::default()
+}
+
 #[test]
 fn calls_are_listed_from_their_entry_until_their_ticket_is_dropped() {
-    let calls = Arc::new(InFlight::default());
+    let calls = registry();
     let first = calls.enter("first").unwrap();
     let second = calls.enter("second").unwrap();
     assert_eq!(calls.list(), ["first", "second"]);
@@ -21,7 +25,7 @@ fn calls_are_listed_from_their_entry_until_their_ticket_is_dropped() {
 
 #[test]
 fn a_closed_registry_refuses_calls_and_keeps_those_in_flight() {
-    let calls = Arc::new(InFlight::default());
+    let calls = registry();
     let ticket = calls.enter(1);
     calls.close();
     assert!(calls.enter(2).is_none());
@@ -32,7 +36,7 @@ fn a_closed_registry_refuses_calls_and_keeps_those_in_flight() {
 
 #[test]
 fn a_waiter_is_woken_by_the_last_call_and_not_before() {
-    let calls = Arc::new(InFlight::default());
+    let calls = registry();
     assert_ready!(task::spawn(calls.wait_empty()).poll());
     let (first, second) = (calls.enter(1), calls.enter(2));
     let mut waiter = task::spawn(calls.wait_empty());
@@ -59,9 +63,30 @@ impl Drop for Asks {
 
 #[test]
 fn what_a_call_holds_is_dropped_outside_of_the_lock() {
-    let calls = Arc::new(InFlight::default());
+    let calls = registry();
     let asks = || Arc::new(Asks(Arc::downgrade(&calls)));
     drop(calls.enter(asks()));
     calls.close();
     assert!(calls.enter(asks()).is_none());
+}
+
+#[test]
+fn the_account_changes_with_the_calls_and_each_leaves_once() {
+    let calls: Arc<InFlight<&str, Vec<&str>>> = Arc::default();
+    let mut first = calls.enter_with("first", |account| account.push("entered"));
+    let ticket = first.as_mut().unwrap();
+    ticket.update(|call, account| {
+        *call = "changed";
+        account.push("changed");
+    });
+    assert_eq!(calls.list(), ["changed"]);
+    let left = |call: &&'static str, account: &mut Vec<_>| {
+        account.push("left");
+        *call
+    };
+    assert_eq!(ticket.leave(left), Some("changed"));
+    assert_eq!(ticket.leave(left), None);
+    drop(first);
+    let account = calls.inspect(|calls, account| (calls.count(), account.clone()));
+    assert_eq!(account, (0, vec!["entered", "changed", "left"]));
 }

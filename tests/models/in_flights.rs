@@ -6,10 +6,14 @@ use loom::thread;
 
 use crate::in_flight::InFlight;
 
+fn registry() -> Arc<InFlight<u32>> {
+    Arc::default()
+}
+
 #[test]
 fn a_call_is_refused_or_known_to_the_one_that_closes() {
     loom::model(|| {
-        let calls = Arc::new(InFlight::default());
+        let calls = registry();
         let callers = calls.clone();
         let caller = thread::spawn(move || callers.enter(1));
         calls.close();
@@ -25,7 +29,7 @@ fn a_call_is_refused_or_known_to_the_one_that_closes() {
 #[test]
 fn waiting_for_emptiness_misses_no_end() {
     loom::model(|| {
-        let calls = Arc::new(InFlight::default());
+        let calls = registry();
         let tickets = [calls.enter(1), calls.enter(2)];
         let leaving = thread::spawn(move || drop(tickets));
         loom::future::block_on(calls.wait_empty());
@@ -37,7 +41,7 @@ fn waiting_for_emptiness_misses_no_end() {
 #[test]
 fn each_call_leaves_once_while_others_enter() {
     loom::model(|| {
-        let calls = Arc::new(InFlight::default());
+        let calls = registry();
         let others = calls.clone();
         let first = calls.enter(1);
         let other = thread::spawn(move || others.enter(2));

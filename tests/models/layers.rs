@@ -6,8 +6,8 @@ use loom::thread;
 
 use self::{
     budget::RetryBudget,
-    ticket::End,
-    tracker::{Entry, Tracker},
+    ticket::TrackEnd,
+    tracker::{TrackedCall, Tracker, leave, runs},
 };
 use crate::call::{CallId, Cancel, Cause, record::CallRecord};
 
@@ -74,8 +74,9 @@ fn the_last_retry_is_sent_once() {
     });
 }
 
-fn entry(cancel: &Cancel) -> Entry {
-    Entry {
+fn call(cancel: &Cancel) -> TrackedCall {
+    TrackedCall {
+        id: CallId::next(),
         label: None,
         since: tokio::time::Instant::now(),
         deadline: None,
@@ -86,43 +87,41 @@ fn entry(cancel: &Cancel) -> Entry {
     }
 }
 
-/// Done and dropped at once, while somebody stops all and somebody counts.
+/// It runs and is dropped, while somebody stops all and somebody counts.
 #[test]
 fn a_call_has_one_terminal_status() {
     loom::model(|| {
         let tracker = Tracker::new().with_history(4);
         let node = Cancel::new();
-        let key = tracker.enter(CallId::next(), entry(&node));
-        let others = tracker.clone();
+        let mut entry = tracker.enter(call(&node)).unwrap();
         let other = thread::spawn(move || {
-            others.runs(key);
-            others.leave(key, End::Dropped)
+            runs(&entry);
+            let left = leave(&mut entry, TrackEnd::Dropped);
+            assert!(leave(&mut entry, TrackEnd::Completed).is_none());
+            left
         });
         tracker.cancel_all(Cause::Shutdown);
         let counts = tracker.counts();
         let ended = counts.completed + counts.cancelled;
         assert_eq!(counts.accepted, counts.live() + ended);
-        let mine = tracker.leave(key, End::Completed);
-        let others = other.join().unwrap();
-        assert!(mine.is_some() ^ others.is_some());
+        let left = other.join().unwrap();
         let counts = tracker.counts();
         assert_eq!((counts.live(), counts.completed + counts.cancelled), (0, 1));
         let history = tracker.history();
         assert_eq!(history.len(), 1);
-        assert_eq!(history.first(), mine.or(others).as_ref());
+        assert_eq!(history.first(), left.as_ref());
     });
 }
 
 /// If it missed the end of the last call it would wait for ever, which loom reports.
 #[test]
-fn waiting_for_emptiness_misses_no_end() {
+fn waiting_for_emptiness_misses_no_end_of_a_tracked_call() {
     loom::model(|| {
         let tracker = Tracker::new();
-        let key = tracker.enter(CallId::next(), entry(&Cancel::none()));
-        let others = tracker.clone();
-        let call = thread::spawn(move || others.leave(key, End::Completed));
+        let mut entry = tracker.enter(call(&Cancel::none())).unwrap();
+        let other = thread::spawn(move || leave(&mut entry, TrackEnd::Completed));
         loom::future::block_on(tracker.wait_empty());
         assert!(tracker.is_empty());
-        call.join().unwrap();
+        other.join().unwrap();
     });
 }

@@ -27,6 +27,7 @@ mod call {
     pub(crate) use tower_dspy::{CallId, Deadline};
 
     pub(crate) use crate::cancel::{Cancel, Cause};
+    pub(crate) use crate::in_flight;
 
     pub(crate) mod drop_scope {
         pub(crate) fn cause() -> crate::call::Cause {

@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::ticket::{End, Ticket};
+use super::ticket::{TrackEnd, TrackTicket};
 use crate::{
     error::{ErrorKind, Stage},
     layers::{
@@ -27,7 +27,7 @@ pin_project! {
         #[pin]
         work: Admit<S, R>,
         // After the work: a call has not left the tracker while it holds something.
-        ticket: Option<Ticket>,
+        ticket: Option<TrackTicket>,
         classify: C,
     }
 
@@ -46,7 +46,7 @@ pin_project! {
 }
 
 impl<S: Service<R>, R, C> TrackFuture<S, R, C> {
-    pub(super) const fn new(work: Admit<S, R>, ticket: Ticket, classify: C) -> Self {
+    pub(super) const fn new(work: Admit<S, R>, ticket: TrackTicket, classify: C) -> Self {
         Self {
             work,
             ticket: Some(ticket),
@@ -69,7 +69,7 @@ where
         };
         let entered = ticket.span.enter();
         // So it stays if the poll, or the drop after it, panics.
-        ticket.end = End::Failed;
+        ticket.end = TrackEnd::Failed;
         let (polled, waits) = observe(|| this.work.as_mut().poll(cx));
         let runs = this.work.stage() == Stage::Running && !waits;
         if polled.is_ready() {
@@ -80,11 +80,11 @@ where
             ticket.runs();
         }
         let Poll::Ready(result) = polled else {
-            ticket.end = End::Dropped;
+            ticket.end = TrackEnd::Dropped;
             return Poll::Pending;
         };
         ticket.end = match &result {
-            Ok(_) => End::Completed,
+            Ok(_) => TrackEnd::Completed,
             Err(error) => end(this.classify, error),
         };
         *this.ticket = None;
@@ -92,12 +92,12 @@ where
     }
 }
 
-fn end<E>(classify: &impl Classifier<E>, error: &E) -> End {
+fn end<E>(classify: &impl Classifier<E>, error: &E) -> TrackEnd {
     match classify.kind(error) {
-        ErrorKind::Elapsed | ErrorKind::Deadline => End::TimedOut,
-        ErrorKind::Cancelled => End::Cancelled(classify.cancel_cause(error)),
-        ErrorKind::ShuttingDown => End::Cancelled(Some(crate::call::Cause::Shutdown)),
-        _ => End::Failed,
+        ErrorKind::Elapsed | ErrorKind::Deadline => TrackEnd::TimedOut,
+        ErrorKind::Cancelled => TrackEnd::Cancelled(classify.cancel_cause(error)),
+        ErrorKind::ShuttingDown => TrackEnd::Cancelled(Some(crate::call::Cause::Shutdown)),
+        _ => TrackEnd::Failed,
     }
 }
 

@@ -19,7 +19,7 @@ pub use self::{
     snapshot::{CallCounts, CallSnapshot, CallStatus},
     tracker::Tracker,
 };
-use self::{ticket::Ticket, tracker::Entry};
+use self::{ticket::TrackTicket, tracker::TrackedCall};
 use super::{
     classify::{ByClassify, ByFn},
     guard::Admit,
@@ -262,7 +262,8 @@ where
             outcome = Empty,
             cause = Empty,
         );
-        let entry = Entry {
+        let call = TrackedCall {
+            id,
             label,
             since,
             deadline: context.deadline,
@@ -271,8 +272,7 @@ where
             record: context.open_record().clone(),
             runs: false,
         };
-        let key = self.tracker.enter(id, entry);
-        let ticket = Ticket::new(self.tracker.clone(), key, span);
+        let ticket = TrackTicket::new(self.tracker.enter(call), span);
         // Not asked before its first poll: all that its service does lies in the span.
         let work = Admit::new(self.inner.clone(), request);
         TrackFuture::new(work, ticket, classify)

@@ -4,13 +4,13 @@ use tracing::Span;
 
 use super::{
     snapshot::CallStatus,
-    tracker::{Key, Tracker},
+    tracker::{TrackEntry, leave, runs},
 };
 use crate::call::{Cancel, Cause, drop_scope};
 
 /// How a call ends.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum End {
+pub(super) enum TrackEnd {
     Completed,
     Failed,
     TimedOut,
@@ -20,7 +20,7 @@ pub(super) enum End {
     Dropped,
 }
 
-impl End {
+impl TrackEnd {
     /// The status of a call that ends so, and whose node is `node`.
     pub(super) fn status(self, node: &Cancel) -> CallStatus {
         let cause = match self {
@@ -39,42 +39,41 @@ impl End {
 }
 
 /// A call's place in its tracker, held by the call's future. Dropping it makes the call leave.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    tracker: Tracker,
-    key: Key,
+pub(super) struct TrackTicket {
+    entry: Option<TrackEntry>,
     runs: bool,
     /// Covers all of the call.
     pub(super) span: Span,
     /// How the call ends if the ticket is dropped now.
-    pub(super) end: End,
+    pub(super) end: TrackEnd,
 }
 
-impl Ticket {
-    /// The ticket of a call that was entered in `tracker`.
-    pub(super) const fn new(tracker: Tracker, key: Key, span: Span) -> Self {
+impl TrackTicket {
+    /// The ticket of a call that has entered its tracker.
+    pub(super) const fn new(entry: Option<TrackEntry>, span: Span) -> Self {
         Self {
-            tracker,
-            key,
+            entry,
             runs: false,
             span,
-            end: End::Dropped,
+            end: TrackEnd::Dropped,
         }
     }
 
     /// The call has been taken by a service.
     pub(super) fn runs(&mut self) {
-        if !std::mem::replace(&mut self.runs, true) {
-            self.tracker.runs(self.key);
+        if !std::mem::replace(&mut self.runs, true)
+            && let Some(entry) = &self.entry
+        {
+            runs(entry);
         }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for TrackTicket {
     fn drop(&mut self) {
-        let Some(call) = self.tracker.leave(self.key, self.end) else {
-            return;
-        };
+        let end = self.end;
+        let left = self.entry.as_mut().and_then(|entry| leave(entry, end));
+        let Some(call) = left else { return };
         self.span.record("outcome", call.status.as_str());
         if let CallStatus::Cancelled { cause } = call.status {
             self.span.record("cause", cause.as_str());

@@ -1,27 +1,22 @@
 //! [`Tracker`]: the calls that are under way.
 //!
 //! Invariants:
-//! 1. A call is entered once and leaves once, whatever races: its [`Ticket`](super::ticket::Ticket) is owned by its
-//!    future, and leaving takes the entry out under the lock.
-//! 2. Counts and entries change under the same lock, so that they always agree.
-//! 3. No foreign code runs under the lock: a cancelled node wakes tasks, and may drop futures whose
-//!    tickets take the lock.
+//! 1. A call leaves once, whatever races: its future owns its
+//!    [`TrackTicket`](super::ticket::TrackTicket).
+//! 2. Counts, history and entries change under the lock of the registry, so that they always agree.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt, mem,
-    sync::Arc,
-};
+use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
 use tokio::time::Instant;
 
 use super::{
     snapshot::{CallCounts, CallSnapshot, CallStatus},
-    ticket::End,
+    ticket::TrackEnd,
 };
-use crate::{
-    call::{CallId, Cancel, Cause, Deadline, record::CallRecord},
-    sync::{Mutex, MutexGuard, Notify, PoisonError},
+use crate::call::{
+    CallId, Cancel, Cause, Deadline,
+    in_flight::{InFlight, InFlightTicket},
+    record::CallRecord,
 };
 
 /// The calls that go through one or more [`TrackLayer`](super::TrackLayer)s: which there are, how
@@ -36,34 +31,26 @@ use crate::{
 ///
 /// # Cost
 /// About 0.2 us a call, with 10,000 in flight too; a third of it is the call's cancellation node.
-/// There is one mutex, around a tree ordered by id, locked three times in a call's life. Threads that
+/// There is one mutex, locked three times in a call's life. Threads that
 /// do nothing else share some 3 million calls a second, however many they are. Whoever asks for
 /// [`calls`](Self::calls) copies all of them under that lock (10,000: a millisecond).
 #[derive(Clone, Default)]
 pub struct Tracker {
-    shared: Arc<Shared>,
+    calls: Arc<InFlight<TrackedCall, TrackAccount>>,
 }
 
+/// What became of the calls of a tracker.
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    empty: Notify,
-}
-
-/// The id comes first, so that calls are found by it. It alone would not do: a request that is
-/// sent twice, as by a hedge, is two calls with one id.
-pub(super) type Key = (CallId, u64);
-
-#[derive(Default)]
-struct State {
-    calls: BTreeMap<Key, Entry>,
+pub(super) struct TrackAccount {
     counts: CallCounts,
     finished: VecDeque<CallSnapshot>,
     history: usize,
 }
 
-/// What is known of a call from the start.
-pub(super) struct Entry {
+/// A call under way, with what is known of it from the start. A request that is sent twice, as by a
+/// hedge, is two calls with one id.
+pub(super) struct TrackedCall {
+    pub(super) id: CallId,
     pub(super) label: Option<Arc<str>>,
     pub(super) since: Instant,
     pub(super) deadline: Option<Deadline>,
@@ -76,7 +63,10 @@ pub(super) struct Entry {
     pub(super) runs: bool,
 }
 
-impl Entry {
+/// The place of a call in its tracker.
+pub(super) type TrackEntry = InFlightTicket<TrackedCall, TrackAccount>;
+
+impl TrackedCall {
     const fn status(&self) -> CallStatus {
         if self.runs {
             CallStatus::Running
@@ -93,9 +83,9 @@ impl Entry {
         self.record.attempts().max(mine)
     }
 
-    fn snapshot(&self, id: CallId, status: CallStatus, now: Instant) -> CallSnapshot {
+    fn snapshot(&self, status: CallStatus, now: Instant) -> CallSnapshot {
         CallSnapshot {
-            id,
+            id: self.id,
             label: self.label.clone(),
             status,
             stopping: self.cancel.cause(),
@@ -116,12 +106,11 @@ impl Tracker {
     /// Remembers the last `n` calls that ended, for whoever is on call. The default is none.
     #[must_use]
     pub fn with_history(self, n: usize) -> Self {
-        {
-            let mut state = self.lock();
-            state.history = n;
-            let surplus = state.finished.len().saturating_sub(n);
-            state.finished.drain(..surplus);
-        }
+        self.calls.inspect(|_, account| {
+            account.history = n;
+            let surplus = account.finished.len().saturating_sub(n);
+            account.finished.drain(..surplus);
+        });
         self
     }
 
@@ -129,42 +118,46 @@ impl Tracker {
     #[must_use]
     pub fn calls(&self) -> Vec<CallSnapshot> {
         let now = Instant::now();
-        let state = self.lock();
-        let calls = state.calls.iter();
+        let mut calls: Vec<_> = self.calls.inspect(|calls, _| {
+            calls
+                .map(|call| call.snapshot(call.status(), now))
+                .collect()
+        });
+        calls.sort_by_key(|call| call.id);
         calls
-            .map(|((id, _), entry)| entry.snapshot(*id, entry.status(), now))
-            .collect()
     }
 
     /// The last calls that ended, the latest last; none without
     /// [`with_history`](Self::with_history).
     #[must_use]
     pub fn history(&self) -> Vec<CallSnapshot> {
-        self.lock().finished.iter().cloned().collect()
+        let finished = |account: &mut TrackAccount| account.finished.iter().cloned().collect();
+        self.calls.inspect(|_, account| finished(account))
     }
 
     /// The call with this id: the latest that is under way, else the latest in the history.
     #[must_use]
     pub fn get(&self, id: CallId) -> Option<CallSnapshot> {
-        let state = self.lock();
-        let mut live = state.calls.range((id, 0)..=(id, u64::MAX));
-        if let Some((_, entry)) = live.next_back() {
-            return Some(entry.snapshot(id, entry.status(), Instant::now()));
-        }
-        let mut finished = state.finished.iter().rev();
-        finished.find(|call| call.id == id).cloned()
+        let now = Instant::now();
+        self.calls.inspect(|mut calls, account| {
+            if let Some(call) = calls.rfind(|call| call.id == id) {
+                return Some(call.snapshot(call.status(), now));
+            }
+            let mut finished = account.finished.iter().rev();
+            finished.find(|call| call.id == id).cloned()
+        })
     }
 
     /// How many calls there were, and what became of them.
     #[must_use]
     pub fn counts(&self) -> CallCounts {
-        self.lock().counts
+        self.calls.inspect(|_, account| account.counts)
     }
 
     /// Whether no call is under way.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lock().calls.is_empty()
+        self.calls.is_empty()
     }
 
     /// Waits until no call is under way.
@@ -175,11 +168,7 @@ impl Tracker {
     /// # Cancel safety
     /// Dropping the future does nothing.
     pub async fn wait_empty(&self) {
-        // Made before the look: from then on it misses no notification.
-        let empty = self.shared.empty.notified();
-        if !self.is_empty() {
-            empty.await;
-        }
+        self.calls.wait_empty().await;
     }
 
     /// Tells the call with this id to stop, because of `cause`. Returns whether it is for this
@@ -188,86 +177,69 @@ impl Tracker {
     ///
     /// A call that is done before it notices is still answered, and then was completed.
     pub fn cancel(&self, id: CallId, cause: Cause) -> bool {
-        let nodes: Vec<_> = {
-            let state = self.lock();
-            let calls = state.calls.range((id, 0)..=(id, u64::MAX));
-            calls.map(|(_, entry)| entry.cancel.clone()).collect()
-        };
-        // Every one, so no short-circuit.
-        nodes.iter().filter(|node| node.cancel(cause)).count() > 0
+        self.cancel_where(|call| call.id == id, cause) > 0
     }
 
     /// Tells every call that is under way to stop, as [`cancel`](Self::cancel) does, and returns
     /// how many stop because of it. Calls that come later are let through.
     pub fn cancel_all(&self, cause: Cause) -> usize {
-        let nodes: Vec<_> = {
-            let state = self.lock();
-            let calls = state.calls.values();
-            calls.map(|entry| entry.cancel.clone()).collect()
-        };
+        self.cancel_where(|_| true, cause)
+    }
+
+    fn cancel_where(&self, chosen: impl Fn(&TrackedCall) -> bool, cause: Cause) -> usize {
+        let nodes: Vec<_> = self.calls.inspect(|calls, _| {
+            let chosen = calls.filter(|call| chosen(call));
+            chosen.map(|call| call.cancel.clone()).collect()
+        });
+        // Outside of the lock: a cancelled node wakes tasks, and may drop futures.
         nodes.iter().filter(|node| node.cancel(cause)).count()
     }
 
-    /// Enters a call.
-    pub(super) fn enter(&self, id: CallId, entry: Entry) -> Key {
-        let mut state = self.lock();
-        let key = (id, state.counts.accepted);
-        state.counts.accepted += 1;
-        state.counts.pending += 1;
-        state.calls.insert(key, entry);
-        key
+    /// Enters a call. The registry of a tracker is never closed.
+    pub(super) fn enter(&self, call: TrackedCall) -> Option<TrackEntry> {
+        self.calls.enter_with(call, |account| {
+            account.counts.accepted += 1;
+            account.counts.pending += 1;
+        })
     }
+}
 
-    /// A call has been taken by a service.
-    pub(super) fn runs(&self, key: Key) {
-        let mut state = self.lock();
-        let State { calls, counts, .. } = &mut *state;
-        let Some(entry) = calls.get_mut(&key) else {
-            return;
-        };
-        if !mem::replace(&mut entry.runs, true) {
-            counts.pending -= 1;
-            counts.running += 1;
+/// A call has been taken by a service.
+pub(super) fn runs(entry: &TrackEntry) {
+    entry.update(|call, account| {
+        if !mem::replace(&mut call.runs, true) {
+            account.counts.pending -= 1;
+            account.counts.running += 1;
         }
-    }
+    });
+}
 
-    /// Takes a call out; `None` if it is out already.
-    pub(super) fn leave(&self, key: Key, end: End) -> Option<CallSnapshot> {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let entry = state.calls.remove(&key)?;
-        let counts = &mut state.counts;
-        match entry.runs {
+/// Takes a call out; `None` if it is out already.
+pub(super) fn leave(entry: &mut TrackEntry, end: TrackEnd) -> Option<CallSnapshot> {
+    let now = Instant::now();
+    entry.leave(|call, account| {
+        let counts = &mut account.counts;
+        match call.runs {
             false => counts.pending -= 1,
             true => counts.running -= 1,
         }
-        let status = end.status(&entry.cancel);
+        let status = end.status(&call.cancel);
         *match status {
             CallStatus::Completed => &mut counts.completed,
             CallStatus::TimedOut => &mut counts.timed_out,
             CallStatus::Cancelled { .. } => &mut counts.cancelled,
             _ => &mut counts.failed,
         } += 1;
-        counts.dropped += u64::from(matches!(end, End::Dropped));
-        let snapshot = entry.snapshot(key.0, status, now);
-        if state.history > 0 {
-            if state.finished.len() == state.history {
-                state.finished.pop_front();
+        counts.dropped += u64::from(matches!(end, TrackEnd::Dropped));
+        let snapshot = call.snapshot(status, now);
+        if account.history > 0 {
+            if account.finished.len() == account.history {
+                account.finished.pop_front();
             }
-            state.finished.push_back(snapshot.clone());
+            account.finished.push_back(snapshot.clone());
         }
-        let empty = state.calls.is_empty();
-        drop(state);
-        if empty {
-            self.shared.empty.notify_waiters();
-        }
-        Some(snapshot)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        let locked = self.shared.state.lock();
-        locked.unwrap_or_else(PoisonError::into_inner)
-    }
+        snapshot
+    })
 }
 
 impl fmt::Debug for Tracker {
