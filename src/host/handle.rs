@@ -2,37 +2,21 @@
 
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
+#[cfg(feature = "workers")]
 use serde_json::Value;
 use tokio::{
-    runtime::Handle,
-    sync::{Mutex, oneshot, watch},
+    sync::{Mutex, watch},
     task::spawn_blocking,
     time::timeout,
 };
-use tracing::Span;
 
-use crate::host::core::{
-    call::{Call, CallState},
-    health::Health,
-    inbox::{self, Control, Held, Inbox, Loaded, Start},
-    registry::{Leases, Numbered},
-    runtime,
-    spending::{ProgramCounts, Spending},
-    stats::HostStats,
-    tool::Offered,
-};
+use crate::host::core::{health::Health, host_core::HostCore, stats::HostStats};
 #[cfg(feature = "python")]
-use crate::host::embedded::Embedded;
+use crate::host::{core::loop_monitor::LoopMonitor, embedded::Embedded};
 #[cfg(feature = "workers")]
-use crate::host::workers::{Roster, WorkerStats, Workers};
-use crate::{
-    call::{
-        CallContext, Deadline,
-        record::{AttemptRecord, CallRecord},
-    },
-    host::core::tool_definition::Tool,
-    lm::{Lm, LmConfigError},
-    request::Route,
+use crate::host::{
+    core::{fault::Fault, registry::Registrations},
+    workers::{Roster, WorkerStats, Workers},
 };
 
 /// What the loop has, after the grace of a stop, to close and to end its thread.
@@ -54,15 +38,23 @@ const STOP_MARGIN: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Host {
-    inbox: Arc<Inbox>,
+    core: HostCore,
+    backend: Backend,
     ended: watch::Receiver<bool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     /// Of the servers that end with it.
     #[cfg(feature = "axum")]
     shutdown: crate::layers::Shutdown,
-    /// Of a host with worker processes, which end with the last that could use them.
+}
+
+/// Where the programs of a host run.
+#[derive(Clone, Debug)]
+pub(super) enum Backend {
+    #[cfg(feature = "python")]
+    Embedded(Arc<LoopMonitor>),
+    /// Worker processes, which end with the last handle.
     #[cfg(feature = "workers")]
-    roster: Option<Arc<Roster>>,
+    Workers(Arc<Roster>),
 }
 
 impl Host {
@@ -79,65 +71,60 @@ impl Host {
     }
 
     pub(super) fn new(
-        inbox: Arc<Inbox>,
+        core: HostCore,
+        backend: Backend,
         ended: watch::Receiver<bool>,
         thread: JoinHandle<()>,
     ) -> Self {
         Self {
-            inbox,
+            core,
+            backend,
             ended,
             thread: Arc::new(Mutex::new(Some(thread))),
             #[cfg(feature = "axum")]
             shutdown: crate::layers::Shutdown::new(),
-            #[cfg(feature = "workers")]
-            roster: None,
         }
     }
 
-    #[cfg(feature = "workers")]
-    pub(super) fn of_workers(
-        inbox: Arc<Inbox>,
-        ended: watch::Receiver<bool>,
-        thread: JoinHandle<()>,
-        roster: Roster,
-    ) -> Self {
-        Self {
-            roster: Some(Arc::new(roster)),
-            ..Self::new(inbox, ended, thread)
-        }
-    }
-
-    /// How the worker processes are; `None` for a host that has none.
+    /// The state of the worker processes; `None` for a host that has none.
     #[cfg(feature = "workers")]
     #[must_use]
     pub fn worker_stats(&self) -> Option<WorkerStats> {
-        self.roster.as_ref().map(|roster| roster.stats())
+        match &self.backend {
+            #[cfg(feature = "python")]
+            Backend::Embedded(_) => None,
+            Backend::Workers(roster) => Some(roster.stats()),
+        }
     }
 
     /// Whether the programs run in this process.
     #[cfg(feature = "python")]
     pub(super) const fn is_embedded(&self) -> bool {
-        #[cfg(feature = "workers")]
-        return self.roster.is_none();
-        #[cfg(not(feature = "workers"))]
-        true
+        matches!(self.backend, Backend::Embedded(_))
     }
 
-    /// What the host has done and is doing.
+    /// The host's counters.
     #[must_use]
     pub fn stats(&self) -> HostStats {
-        HostStats::of(&self.inbox)
+        self.core.stats()
     }
 
-    /// How the host is, judged by its heartbeat, without the GIL. One with worker processes is as
-    /// the best of those that take calls: how each is, its [stats](Self::worker_stats) tell.
+    /// The health of the host, judged by its heartbeat, without the GIL. That of a host with worker
+    /// processes is the best of those that take calls; its [stats](Self::worker_stats) have each.
     #[must_use]
     pub fn health(&self) -> Health {
-        #[cfg(feature = "workers")]
-        if let Some(roster) = &self.roster {
-            return roster.health();
+        if self.closed().is_some() {
+            return Health::Lost;
         }
-        Health::of(&self.inbox)
+        match &self.backend {
+            #[cfg(feature = "python")]
+            Backend::Embedded(monitor) => match (monitor.health(), self.exhausted()) {
+                (Health::Ready, Some(abandoned)) => Health::Exhausted { abandoned },
+                (health, _) => health,
+            },
+            #[cfg(feature = "workers")]
+            Backend::Workers(roster) => roster.health(),
+        }
     }
 
     /// Stops the host: calls from now on fail at once, those in flight are cancelled and have
@@ -149,7 +136,7 @@ impl Host {
     ///
     /// An interpreter is started once in a process, so a stopped host cannot be started again.
     pub async fn stop(&self, grace: Duration) -> HostStats {
-        self.inbox.stop(grace);
+        self.core.queue.stop(grace);
         let mut ended = self.ended.clone();
         let limit = grace.saturating_add(STOP_MARGIN);
         let ended = timeout(limit, async {
@@ -175,128 +162,47 @@ impl Host {
         &self.shutdown
     }
 
-    /// Sends a call on its way; `held` is dropped when all its work has ended.
-    pub(crate) fn submit(
-        &self,
-        mut context: CallContext,
-        target: u64,
-        inputs: Arc<Value>,
-        held: Held,
-        program: Option<Arc<ProgramCounts>>,
-        route: Route,
-    ) -> Call {
-        let totals = self.inbox.lm_counters.clone();
-        // Not further: LM calls and tools of the program are no attempts of this call.
-        let record = context.record.take().unwrap_or_else(CallRecord::open);
-        let attempt = AttemptRecord::new(record, context.attempt, Some(totals.clone()));
-        let spending = Spending::new(attempt, totals, program);
-        let remaining = context.deadline.map(Deadline::remaining);
-        let (sender, outcome) = oneshot::channel();
-        let state = Arc::new(CallState::new(spending));
-        let sequence = self.inbox.next_sequence();
-        self.inbox.counters.submitted.add(1);
-        self.inbox.push_start(Start {
-            context,
-            route,
-            span: Span::current(),
-            sequence,
-            target,
-            inputs,
-            remaining,
-            queued_at: inbox::now(),
-            state: state.clone(),
-            outcome: sender,
-            held,
-        });
-        Call::new(sequence, outcome, state, self.inbox.clone())
-    }
-
-    /// Asks Python's side to load what `spec` names, with what the `leases` hold.
-    pub(crate) async fn load_spec(&self, spec: Value, leases: Leases) -> Option<Loaded> {
-        if self.inbox.closed().is_some() {
-            return None;
-        }
-        let (reply, loaded) = oneshot::channel();
-        self.inbox.push(Control::Load {
-            spec,
-            leases,
-            reply,
-        });
-        loaded.await.ok()
-    }
-
-    /// Has what `spec` names loaded in place of `target`, with what the `leases` hold; an error of
-    /// text if the host cannot.
+    /// Has `spec` loaded in place of `target`, in worker processes; an error of text if the host has
+    /// none.
     #[cfg(feature = "workers")]
-    pub(crate) async fn replace_spec(
+    pub(crate) async fn replace(
         &self,
         target: u64,
         spec: Value,
-        leases: Leases,
-        taken_over: impl FnOnce(Leases) + Send + 'static,
-    ) -> Result<Option<Result<(), crate::host::core::fault::Fault>>, &'static str> {
-        if self.roster.is_none() {
-            return Err(
+        registrations: Registrations,
+        taken_over: impl FnOnce(Registrations) + Send + 'static,
+    ) -> Result<Option<Result<(), Fault>>, &'static str> {
+        match &self.backend {
+            #[cfg(feature = "python")]
+            Backend::Embedded(_) => Err(
                 "this host is embedded, and an interpreter imports a module once: a program is \
                  replaced in worker processes, by `Host::workers`; here it can be loaded as \
                  another service",
-            );
+            ),
+            Backend::Workers(_) => Ok(self
+                .core
+                .replace(target, spec, registrations, taken_over)
+                .await),
         }
-        if self.inbox.closed().is_some() {
-            return Ok(None);
-        }
-        let (reply, replaced) = oneshot::channel();
-        self.inbox.push(Control::Replace {
-            target,
-            spec,
-            leases,
-            taken_over: Box::new(taken_over),
-            reply,
-        });
-        Ok(replaced.await.ok())
     }
 
     /// Whether both are handles to one host.
     #[cfg(feature = "workers")]
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inbox, &other.inbox)
+        Arc::ptr_eq(&self.core.queue, &other.core.queue)
     }
 
-    /// What a program that is about to be loaded holds; nothing yet.
-    pub(crate) fn leases(&self) -> Leases {
-        Leases::new(self.inbox.clone())
+    pub(crate) const fn core(&self) -> &HostCore {
+        &self.core
     }
 
-    /// Makes an LM known to Python's side, by the id that is returned, while the `leases` are held.
-    pub(crate) fn add_lm(&self, lm: &Lm, leases: &mut Leases) -> Result<usize, LmConfigError> {
-        let runtime = runtime::handle().map_err(|reason| LmConfigError::Client { reason })?;
-        // Layers such as a buffer spawn what they need as they are made. It has to live as long as
-        // the host, not as the caller's runtime.
-        let _entered = runtime.enter();
-        let id = self.inbox.lms.add(lm.connect()?);
-        leases.hold(Numbered::Lm(id));
-        Ok(id)
-    }
-
-    /// Makes a tool known to Python's side, by the id that is returned, while the `leases` are
-    /// held. It runs on the caller's runtime.
-    pub(crate) fn add_tool(&self, tool: Tool, leases: &mut Leases) -> Result<usize, String> {
-        let runtime = match Handle::try_current() {
-            Ok(callers) => callers,
-            Err(_) => runtime::handle()?.clone(),
-        };
-        let id = self.inbox.tools.add(Offered { tool, runtime });
-        leases.hold(Numbered::Tool(id));
-        Ok(id)
-    }
-
-    /// How many threads are abandoned, if sync programs are refused for that.
+    /// The number of abandoned threads, if sync programs are refused because of them.
     pub(crate) fn exhausted(&self) -> Option<u64> {
-        self.inbox.exhausted()
+        self.core.counters.abandoned_threads.exhausted()
     }
 
     /// Why the host takes no calls; `None` while it does.
     pub(crate) fn closed(&self) -> Option<&str> {
-        self.inbox.closed()
+        self.core.queue.closed()
     }
 }

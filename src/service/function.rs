@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     host::{
         Host,
-        core::{call::Call, fault::lost, registry::Leases},
+        core::{call::Call, fault::lost, registry::Registrations},
     },
     request::Route,
 };
@@ -36,15 +36,15 @@ use crate::{
 pub struct Function {
     host: Host,
     target: u64,
-    leases: Arc<Leases>,
+    registrations: Arc<Registrations>,
 }
 
 impl Function {
-    pub(super) fn new(host: Host, target: u64, leases: Arc<Leases>) -> Self {
+    pub(super) fn new(host: Host, target: u64, registrations: Arc<Registrations>) -> Self {
         Self {
             host,
             target,
-            leases,
+            registrations,
         }
     }
 
@@ -57,11 +57,11 @@ impl Function {
     /// Dropping the future cancels the call.
     pub fn call(&self, arguments: impl Into<Value>) -> FunctionFuture {
         FunctionFuture {
-            call: self.host.submit(
+            call: self.host.core().submit(
                 CallContext::new(),
                 self.target,
                 Arc::new(arguments.into()),
-                Some(Box::new(self.leases.clone())),
+                Some(Box::new(self.registrations.clone())),
                 None,
                 Route::default(),
             ),

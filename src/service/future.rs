@@ -15,10 +15,7 @@ use super::{program::Program, schema::into_fields};
 use crate::{
     call::{Cause, drop_scope},
     error::{Classify, Error},
-    host::core::{
-        call::{Call, Outcome},
-        fault::lost,
-    },
+    host::core::{call::Call, call_state::Outcome, fault::lost},
     request::{PredictRequest, Prediction},
     service::termination::ServiceTermination,
 };
@@ -103,11 +100,14 @@ impl PredictFuture {
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
         let termination = ServiceTermination::new(&context, started);
-        let held = Some(Box::new((permit, program.leases())) as _);
+        let permit = Some(Box::new((permit, program.registrations())) as _);
         let counts = Some(program.counts.clone());
         let target = program.target;
         let host = &program.host;
-        let call = span.in_scope(|| host.submit(context, target, inputs, held, counts, route));
+        let call = span.in_scope(|| {
+            host.core()
+                .submit(context, target, inputs, permit, counts, route)
+        });
         Self {
             state: State::Running {
                 running: Running {

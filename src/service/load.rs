@@ -15,7 +15,7 @@ use super::{DspyService, Function, LoadError, LoadErrorKind, Schema, program::Pr
 use crate::{
     host::{
         Host,
-        core::{fault::Fault, registry::Leases, tool_definition::Tool},
+        core::{fault::Fault, registry::Registrations, tool_definition::Tool},
     },
     lm::{Lm, LmConfigError},
     service::{MAX_IN_FLIGHT, MAX_WAITING, lm_names::LmNames},
@@ -72,8 +72,8 @@ impl Host {
         });
         let mut load = Load::new(self.clone(), target.to_owned(), source);
         load.function = true;
-        let (loaded, leases) = load.run().await?;
-        Ok(Function::new(self.clone(), loaded.id, leases))
+        let (loaded, registrations) = load.run().await?;
+        Ok(Function::new(self.clone(), loaded.id, registrations))
     }
 }
 
@@ -250,17 +250,18 @@ impl Load {
         self
     }
 
-    async fn run(&self) -> Result<(Loaded, Arc<Leases>), LoadError> {
-        let (spec, leases) = self.request()?;
-        let (loaded, leases) = self.answered(self.host.load_spec(spec, leases).await)?;
+    async fn run(&self) -> Result<(Loaded, Arc<Registrations>), LoadError> {
+        let (spec, registrations) = self.request()?;
+        let (loaded, registrations) =
+            self.answered(self.host.core().load(spec, registrations).await)?;
         match Loaded::deserialize(loaded) {
-            Ok(loaded) => Ok((loaded, Arc::new(leases))),
+            Ok(loaded) => Ok((loaded, Arc::new(registrations))),
             Err(error) => Err(self.fail(LoadErrorKind::Other, error.to_string())),
         }
     }
 
     /// What Python's side is asked to load, with what that holds.
-    pub(super) fn request(&self) -> Result<(Value, Leases), LoadError> {
+    pub(super) fn request(&self) -> Result<(Value, Registrations), LoadError> {
         if self.source.is_none() && !self.target.contains("->") && !self.target.contains(':') {
             return Err(self.fail(
                 LoadErrorKind::Target,
@@ -268,12 +269,12 @@ impl Load {
                  `question -> answer`",
             ));
         }
-        let mut leases = self.host.leases();
-        let spec = self.spec(&mut leases);
+        let mut registrations = Registrations::default();
+        let spec = self.spec(&mut registrations);
         let spec = spec.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))?;
-        let spec = self.with_tools(spec, &mut leases);
+        let spec = self.with_tools(spec, &mut registrations);
         let spec = spec.map_err(|problem| self.fail(LoadErrorKind::Tool, problem))?;
-        Ok((spec, leases))
+        Ok((spec, registrations))
     }
 
     /// What Python's side answered, if it did.
@@ -294,8 +295,8 @@ impl Load {
     }
 
     /// What Python's side builds an LM from.
-    fn config(&self, lm: &Lm, leases: &mut Leases) -> Result<Value, LmConfigError> {
-        let id = self.host.add_lm(lm, leases)?;
+    fn config(&self, lm: &Lm, registrations: &mut Registrations) -> Result<Value, LmConfigError> {
+        let id = self.host.core().add_lm(lm, registrations)?;
         let mut config = lm.config();
         config["id"] = id.into();
         Ok(config)
@@ -304,7 +305,7 @@ impl Load {
     fn with_tools(
         &self,
         mut spec: Map<String, Value>,
-        leases: &mut Leases,
+        registrations: &mut Registrations,
     ) -> Result<Value, String> {
         let mut names = HashSet::new();
         let specs = self.tools.iter().map(|tool| {
@@ -312,7 +313,7 @@ impl Load {
             if !names.insert(tool.name()) {
                 return Err(format!("there are two tools `{}`", tool.name()));
             }
-            Ok(tool.spec(self.host.add_tool(tool.clone(), leases)?))
+            Ok(tool.spec(self.host.core().add_tool(tool.clone(), registrations)?))
         });
         let specs = specs.collect::<Result<Vec<_>, _>>()?;
         spec.insert("tools".into(), specs.into());
@@ -328,7 +329,7 @@ impl Load {
         self.lms.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    fn spec(&self, leases: &mut Leases) -> Result<Map<String, Value>, LmConfigError> {
+    fn spec(&self, registrations: &mut Registrations) -> Result<Map<String, Value>, LmConfigError> {
         static SOURCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let mut spec = Map::new();
         spec.insert("target".into(), self.target.clone().into());
@@ -340,11 +341,11 @@ impl Load {
             spec.insert("module".into(), format!("tower_dspy_source_{n}").into());
         }
         if let Some(lm) = &self.lm {
-            spec.insert("lm".into(), self.config(lm, leases)?);
+            spec.insert("lm".into(), self.config(lm, registrations)?);
         }
         if !self.lms.is_empty() {
             let configs = self.lms.iter().map(|(name, lm)| {
-                let mut config = self.config(lm, leases)?;
+                let mut config = self.config(lm, registrations)?;
                 config["name"] = name.as_str().into();
                 Ok(config)
             });
@@ -369,7 +370,7 @@ impl IntoFuture for Load {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let (loaded, leases) = self.run().await?;
+            let (loaded, registrations) = self.run().await?;
             Ok(DspyService::new(Arc::new(
                 Program::new(
                     self.host.clone(),
@@ -381,7 +382,7 @@ impl IntoFuture for Load {
                     self.max_waiting,
                 )
                 .blocking(loaded.blocking)
-                .holding(leases),
+                .holding(registrations),
             )))
         })
     }

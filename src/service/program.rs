@@ -7,7 +7,7 @@ use crate::{
     error::InvalidInput,
     host::{
         Host,
-        core::{registry::Leases, spending::ProgramCounts},
+        core::{registry::Registrations, spending::ProgramCounts},
     },
     service::{admission::Permits, lm_names::LmNames},
 };
@@ -25,12 +25,12 @@ pub(super) struct Program {
     pub(super) counts: Arc<ProgramCounts>,
 }
 
-/// What is another's once the program is replaced.
+/// The part that a replacement of the program changes.
 #[derive(Debug)]
 struct Served {
     /// The names that a request may choose an LM by.
     lms: LmNames,
-    leases: Option<Arc<Leases>>,
+    registrations: Option<Arc<Registrations>>,
 }
 
 impl Program {
@@ -49,15 +49,18 @@ impl Program {
             target,
             schema,
             blocking: false,
-            served: RwLock::new(Served { lms, leases: None }),
+            served: RwLock::new(Served {
+                lms,
+                registrations: None,
+            }),
             permits: Permits::new(max_in_flight, max_waiting),
             counts: Arc::new(ProgramCounts::new(name)),
         }
     }
 
-    /// The same, with what it is loaded with.
-    pub(super) fn holding(self, leases: Arc<Leases>) -> Self {
-        self.write().leases = Some(leases);
+    /// The same, with the registrations that it needs.
+    pub(super) fn holding(self, registrations: Arc<Registrations>) -> Self {
+        self.write().registrations = Some(registrations);
         self
     }
 
@@ -75,24 +78,24 @@ impl Program {
     }
 
     /// Held by the calls in flight as well: their work may go on when all services are gone.
-    pub(super) fn leases(&self) -> Option<Arc<Leases>> {
-        self.read().leases.clone()
+    pub(super) fn registrations(&self) -> Option<Arc<Registrations>> {
+        self.read().registrations.clone()
     }
 
-    /// Another has taken over, with these leases and LMs.
+    /// Another program has taken over, with these registrations and LMs.
     #[cfg(feature = "workers")]
-    pub(super) fn replaced(&self, mut leases: Leases, lms: LmNames) {
+    pub(super) fn replaced(&self, registrations: Registrations, lms: LmNames) {
         let mut served = self.write();
-        let before = served.leases.take();
-        if let Some(program) = before.as_ref().and_then(|before| before.without_program()) {
-            leases.hold_program(program);
+        let before = served.registrations.take();
+        if let Some(before) = &before {
+            registrations.replace_program(before.replace_program(None));
         }
         *served = Served {
             lms,
-            leases: Some(Arc::new(leases)),
+            registrations: Some(Arc::new(registrations)),
         };
         drop(served);
-        // LMs and tools are the user's: what they do as they are dropped holds nobody up.
+        // LMs and tools are the user's: their drop runs outside the lock.
         drop(before);
     }
 

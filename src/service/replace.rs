@@ -47,12 +47,12 @@ impl DspyService {
             let problem = "it is to replace a program of another host";
             return Err(load.fail(LoadErrorKind::Replacement, problem));
         }
-        let (spec, leases) = load.request()?;
+        let (spec, registrations) = load.request()?;
         let (taken, lms) = (self.program.clone(), load.names_of_lms());
-        let taken_over = move |leases| taken.replaced(leases, lms);
+        let taken_over = move |registrations| taken.replaced(registrations, lms);
         let replaced = program
             .host
-            .replace_spec(program.target, spec, leases, taken_over)
+            .replace(program.target, spec, registrations, taken_over)
             .await;
         load.answered(replaced.map_err(|problem| load.fail(LoadErrorKind::Replacement, problem))?)
     }

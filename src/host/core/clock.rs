@@ -1,6 +1,4 @@
-//! Real time for the host's own gauges.
-//!
-//! Python never lives under tokio's paused time, so neither does what is measured of it.
+//! The host's clock: real time, also in a test that pauses tokio's.
 
 #![expect(
     clippy::disallowed_types,
@@ -22,26 +20,26 @@ pub(crate) fn now() -> Duration {
     EPOCH.elapsed()
 }
 
-/// A moment that one thread sets and others read the age of.
+/// An instant that one thread writes and others read the age of, in microseconds.
 #[derive(Debug, Default)]
-pub(crate) struct Moment(AtomicU64);
+pub(crate) struct Timestamp(AtomicU64);
 
-impl Moment {
-    pub(crate) fn touch(&self) {
+impl Timestamp {
+    pub(crate) fn set_now(&self) {
         self.set(now());
     }
 
-    pub(crate) fn set(&self, moment: Duration) {
-        let micros = u64::try_from(moment.as_micros()).unwrap_or(u64::MAX);
+    pub(crate) fn set(&self, instant: Duration) {
+        let micros = u64::try_from(instant.as_micros()).unwrap_or(u64::MAX);
         self.0.store(micros, Ordering::Relaxed);
     }
 
-    /// The moment itself, to tell it from the next one. Zero before the first.
-    pub(crate) fn stamp(&self) -> u64 {
+    /// The stored value; zero before the first.
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
     pub(crate) fn age(&self) -> Duration {
-        now().saturating_sub(Duration::from_micros(self.0.load(Ordering::Relaxed)))
+        now().saturating_sub(Duration::from_micros(self.get()))
     }
 }

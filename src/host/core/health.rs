@@ -1,13 +1,11 @@
-//! Whether the loop keeps up, judged from outside and without the GIL.
+//! The health of a host, judged by its heartbeat and without the GIL.
 
 use std::time::Duration;
 
-use super::{clock::Moment, inbox::Inbox, watchdog::Watch};
-
-/// Three missed heartbeats of 20 ms.
+/// The age of a late heartbeat: three of 20 ms are missed.
 pub(crate) const LATE: Duration = Duration::from_millis(60);
 
-/// How the host is.
+/// The health of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
@@ -41,41 +39,16 @@ pub enum Health {
 }
 
 impl Health {
-    pub(crate) fn of(inbox: &Inbox) -> Self {
-        if inbox.closed().is_some() {
-            return Self::Lost;
-        }
-        let counters = &inbox.counters;
-        match Self::of_loop(&counters.beat, &counters.crossing, &inbox.watch) {
-            Self::Ready => inbox
-                .exhausted()
-                .map_or(Self::Ready, |abandoned| Self::Exhausted { abandoned }),
-            late => late,
-        }
-    }
-
-    /// How a loop is by itself.
-    pub(crate) fn of_loop(beat: &Moment, crossing: &Moment, watch: &Watch) -> Self {
-        // Read before its age: a heartbeat in between must not give its successor an old frame.
-        let last = beat.stamp();
-        match Self::judge(beat.age(), crossing.age()) {
-            Self::Blocked { .. } => Self::Blocked {
-                frame: watch.frame(last),
-                gil_held: watch.gil_held(),
-            },
-            other => other,
-        }
-    }
-
     const BLOCKED: Self = Self::Blocked {
         frame: None,
         gil_held: false,
     };
 
-    fn judge(beat: Duration, crossing: Duration) -> Self {
+    /// The health of a loop, by the ages of its heartbeat and of the last progress of a call.
+    pub(super) fn judge(beat: Duration, progress: Duration) -> Self {
         if beat < LATE {
             Self::Ready
-        } else if crossing < LATE {
+        } else if progress < LATE {
             Self::Saturated
         } else {
             Self::BLOCKED

@@ -1,19 +1,23 @@
 //! HTTP requests of programs: LM calls through the stack of their LM, all others with the limits of
 //! their call alone.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Method, Request, header::CONTENT_TYPE};
-use http_body_util::BodyExt;
-use serde::Deserialize;
-use tokio::time::timeout;
-use tower::{BoxError, Service, ServiceExt};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request};
+use tokio::time::timeout_at;
 
 use super::{
-    call::{Abort, CallState},
-    counters::UnderWay,
-    exchange::{CallOf, Event, Failure, Head, Opening, Sink},
+    call_state::{CallState, ExchangeAbort},
+    counters::HostCounters,
+    event::{Event, ExchangeFailure},
+    exchange::{Caller, NewExchange},
+    http_response::{fetch, late, read},
+    lm_candidates::{LmCandidates, lm_of},
 };
 use crate::{
     call::{
@@ -21,33 +25,41 @@ use crate::{
         record::{AttemptRecord, CallRecord},
     },
     lm::{
-        Asked, CallOver, CallSpan, ExchangeNumber, Lm, LmClient, LmConfigError, LmFailure,
-        LmFailureKind, LmHandle, LmLog, LmRequest, LmResponse, Placeholder, ReadTimeout, mark_keys,
+        Asked, CallOver, CallSpan, ExchangeNumber, LmClient, LmConfigError, LmHandle, LmLog,
+        LmRequest, ReadTimeout, mark_keys,
     },
 };
 
-/// Which LM a request belongs to: the numbers of those that it may, the likeliest first, and the
-/// model that is asked, in DSPy's words.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Route(pub(crate) Vec<i64>, pub(crate) String);
+/// The limit of a connection, as DSPy's and the providers' own clients have it.
+const CONNECT: Duration = Duration::from_secs(10);
 
-/// What a program sends.
+/// A request of a program.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub(crate) struct ProgramRequest {
     /// `None` for a request that is no LM call.
-    pub(crate) route: Option<Route>,
+    pub(crate) lms: Option<LmCandidates>,
     /// How long the program waits for the next byte.
     pub(crate) timeout: Option<Duration>,
     pub(crate) request: LmRequest,
 }
 
-/// What carries requests that belong to no LM of the host; made when the first such request comes.
-#[derive(Debug, Default)]
-pub(crate) struct Unnamed(std::sync::OnceLock<(Arc<LmHandle>, LmClient)>);
+/// The HTTP client of a host's programs.
+pub(crate) struct ProgramHttp {
+    counters: Arc<HostCounters>,
+    /// For requests that belong to no LM of the host; made at the first of them.
+    no_lm: OnceLock<(Arc<LmHandle>, LmClient)>,
+}
 
-impl Unnamed {
-    fn get(&self) -> Result<&(Arc<LmHandle>, LmClient), String> {
-        if let Some(made) = self.0.get() {
+impl ProgramHttp {
+    pub(crate) const fn new(counters: Arc<HostCounters>) -> Self {
+        Self {
+            counters,
+            no_lm: OnceLock::new(),
+        }
+    }
+
+    fn no_lm(&self) -> Result<&(Arc<LmHandle>, LmClient), String> {
+        if let Some(made) = self.no_lm.get() {
             return Ok(made);
         }
         let make = || {
@@ -57,188 +69,134 @@ impl Unnamed {
             ))
         };
         let made = make().map_err(|error: LmConfigError| error.to_string())?;
-        Ok(self.0.get_or_init(|| made))
+        Ok(self.no_lm.get_or_init(|| made))
     }
-}
 
-/// As DSPy's and the providers' own clients wait for a connection at most.
-const CONNECT: Duration = Duration::from_secs(10);
-
-impl Opening<'_> {
-    /// Sends a program's request on its way; `None` if its call may not send one any more.
-    pub(crate) fn http(
-        self,
-        outgoing: Outgoing,
+    /// Sends a program's request, with the LMs that `find` returns by number; `None` if its call may
+    /// not send one any more.
+    pub(crate) fn send(
+        &self,
+        exchange: NewExchange,
+        request: ProgramRequest,
         find: impl Fn(i64) -> Option<Arc<LmHandle>>,
-        call: CallOf,
-    ) -> Result<Option<Abort>, String> {
-        let Outgoing {
-            route,
+        caller: Caller,
+    ) -> Result<Option<ExchangeAbort>, String> {
+        let ProgramRequest {
+            lms,
             timeout,
             mut request,
-        } = outgoing;
+        } = request;
         if let Some(limit) = timeout {
             request.extensions_mut().insert(ReadTimeout(limit));
         }
-        let Some(Route(lms, model)) = route else {
-            return self.other_request(request, timeout, call);
+        let Some(LmCandidates(lms, model)) = lms else {
+            return self.send_other(exchange, request, timeout, caller);
         };
-        let lm = match lm_of(&request, &lms, self.call.is_some(), find)? {
+        let lm = match lm_of(&request, &lms, exchange.call.is_some(), find)? {
             Some(lm) => lm,
-            None => self.inbox.unnamed.get()?.0.clone(),
+            None => self.no_lm()?.0.clone(),
         };
         if !model.is_empty() && !lm.is_named(&model) {
             request.extensions_mut().insert(Asked(model.into()));
         }
-        self.lm_call(lm, request, call)
+        self.send_lm_call(exchange, lm, request, caller)
     }
 
-    fn lm_call(
-        self,
+    fn send_lm_call(
+        &self,
+        exchange: NewExchange,
         lm: Arc<LmHandle>,
         mut request: LmRequest,
-        call: CallOf,
-    ) -> Result<Option<Abort>, String> {
-        let totals = &self.inbox.lm_counters;
-        let attempt = match &self.call {
+        caller: Caller,
+    ) -> Result<Option<ExchangeAbort>, String> {
+        let attempt = match &exchange.call {
             Some(call) => call.spending().attempt().clone(),
             // Code that belongs to no call, such as a thread without its scope.
-            None => AttemptRecord::new(CallRecord::keeping(0), 0, Some(totals.clone())),
+            None => {
+                let totals = self.counters.lm.clone();
+                AttemptRecord::new(CallRecord::keeping(0), 0, Some(totals))
+            }
         };
         request.extensions_mut().insert(LmLog::of(attempt));
-        request.extensions_mut().insert(ExchangeNumber(self.number));
-        let deadline = self.insert(call, &mut request);
-        let under_way = UnderWay::new(self.inbox.clone());
-        let call = self.call.clone();
-        self.start(|sink| async move {
+        let number = ExchangeNumber(exchange.number);
+        request.extensions_mut().insert(number);
+        let call = exchange.call.clone();
+        let deadline = add_extensions(&mut request, caller, call.as_ref());
+        let under_way = self.counters.in_lm_calls.guard();
+        exchange.start(|sink| async move {
             let sent = lm.send(request).await;
             let end = match sent {
-                // Pauses are limited by the exchange, see `ReadTimeout`.
+                // Pauses are limited by the LM's handle, see `ReadTimeout`.
                 Ok(response) => read(response, &sink, None).await,
-                Err(failure) => Event::Failed(Failure::Lm(failure)),
+                Err(failure) => Event::Failed(ExchangeFailure::Lm(failure)),
             };
             drop(under_way);
-            told_unless_over(end, deadline, call.as_deref()).await
+            unless_over(end, deadline, call.as_deref()).await
         })
     }
 
-    /// A request that is no LM call has the deadline of its call, and ends with it.
-    fn other_request(
-        self,
+    /// Sends a request that is no LM call, with the deadline of its call.
+    fn send_other(
+        &self,
+        exchange: NewExchange,
         mut request: LmRequest,
         timeout: Option<Duration>,
-        call: CallOf,
-    ) -> Result<Option<Abort>, String> {
-        let client = self.inbox.unnamed.get()?.1.clone();
-        let deadline = self.insert(call, &mut request);
-        self.inbox.counters.http_requests.add(1);
-        let call = self.call.clone();
-        self.start(|sink| async move {
+        caller: Caller,
+    ) -> Result<Option<ExchangeAbort>, String> {
+        let client = self.no_lm()?.1.clone();
+        let call = exchange.call.clone();
+        let deadline = add_extensions(&mut request, caller, call.as_ref());
+        self.counters.http_requests.add(1);
+        exchange.start(|sink| async move {
             let end = fetch(client, request, timeout, &sink);
             let end = match deadline {
                 None => end.await,
-                Some(at) => match tokio::time::timeout_at(at.instant(), end).await {
+                Some(at) => match timeout_at(at.instant(), end).await {
                     Ok(end) => end,
                     Err(_) => late("its call's deadline passed"),
                 },
             };
-            told_unless_over(end, deadline, call.as_deref()).await
+            unless_over(end, deadline, call.as_deref()).await
         })
     }
+}
 
-    /// Puts what layers are to know of the call into the request's extensions.
-    fn insert(&self, call: CallOf, request: &mut LmRequest) -> Option<Deadline> {
-        let CallOf {
-            mut context,
-            tenant,
-            span,
-        } = call;
-        let extensions = request.extensions_mut();
-        extensions.insert(CallSpan(span));
-        // A cancel drops the exchange as a whole, and nothing is said of it; what is about to leave
-        // asks the call itself.
-        context.cancel = Cancel::none();
-        if let Some(call) = &self.call {
-            extensions.insert(CallOver(call.clone()));
-        }
-        // From here on it counts the attempts at the LM call.
-        context.attempt = 0;
-        let deadline = context.deadline;
-        extensions.insert(context);
-        if let Some(tenant) = tenant {
-            extensions.insert(tenant);
-        }
-        deadline
+impl fmt::Debug for ProgramHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgramHttp").finish_non_exhaustive()
     }
 }
 
-/// The LM of a request: the one whose placeholder it has; else the likeliest of `lms`. `None` if
-/// there is none, and the request brings its own key.
-///
-/// # Errors
-/// If the placeholder's LM is gone, or, for a request of a call, is not one of `lms`: a client that
-/// a module keeps for all programs would have one tenant pay for another.
-fn lm_of(
-    request: &LmRequest,
-    lms: &[i64],
-    of_call: bool,
-    find: impl Fn(i64) -> Option<Arc<LmHandle>>,
-) -> Result<Option<Arc<LmHandle>>, String> {
-    let first = || lms.iter().find_map(|lm| find(*lm));
-    match Placeholder::in_request(request) {
-        None => Ok(first()),
-        Some(Placeholder::Of(lm)) if of_call && !lms.contains(&lm) => {
-            Err("the request has the placeholder of an LM that is none of its program's".into())
-        }
-        Some(Placeholder::Of(lm)) => match find(lm) {
-            Some(lm) => Ok(Some(lm)),
-            None => {
-                Err("the LM of this request is gone: the host has forgotten its program".into())
-            }
-        },
-        Some(Placeholder::Any) => {
-            let there = lms.iter().filter_map(|lm| find(*lm));
-            let at_address = there.into_iter().find(|lm| lm.is_at(request.uri()));
-            match at_address.or_else(first) {
-                Some(lm) => Ok(Some(lm)),
-                None => Err(
-                    "the request has a placeholder for a key, and its program was loaded \
-                             without an LM of the host's: give it one by `.lm(..)`"
-                        .into(),
-                ),
-            }
-        }
+/// Adds to the request's extensions what layers read of the caller; returns its deadline.
+fn add_extensions(
+    request: &mut LmRequest,
+    caller: Caller,
+    call: Option<&Arc<CallState>>,
+) -> Option<Deadline> {
+    let Caller {
+        mut context,
+        tenant,
+        span,
+    } = caller;
+    let extensions = request.extensions_mut();
+    extensions.insert(CallSpan(span));
+    // A cancel drops the exchange as a whole, without an event. A request that is about to leave
+    // asks the call itself.
+    context.cancel = Cancel::none();
+    if let Some(call) = call {
+        extensions.insert(CallOver(call.clone()));
     }
+    // From here on it counts the attempts at the LM call.
+    context.attempt = 0;
+    let deadline = context.deadline;
+    extensions.insert(context);
+    if let Some(tenant) = tenant {
+        extensions.insert(tenant);
+    }
+    deadline
 }
 
-/// The LM that a program brought along, taken over, and whether the host has its key from now on.
-/// Where it has none, as only DSPy knows the provider's address or key, Python keeps what it has.
-pub(crate) fn adopt(
-    model: String,
-    base_url: Option<String>,
-    key: Option<String>,
-) -> Result<(LmHandle, bool), String> {
-    let mut lm = Lm::new(model);
-    if let Some(base_url) = base_url {
-        lm = lm.base_url(base_url);
-    }
-    if let Some(key) = key {
-        lm = lm.key(key);
-    }
-    match lm.connect() {
-        Ok(handle) => {
-            let keyed = lm.is_keyed() && handle.has_key();
-            Ok((handle, keyed))
-        }
-        Err(LmConfigError::NoAddress { .. }) => {
-            let handle = LmHandle::of_no_lm().map_err(|error| error.to_string())?;
-            Ok((handle, false))
-        }
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// The parts of a program's request as a request of Rust's.
+/// A request from the parts that Python sends.
 pub(crate) fn request(
     method: &str,
     url: &str,
@@ -267,104 +225,12 @@ pub(crate) fn request(
     Ok(sent)
 }
 
-/// Cancelled, or past its own deadline, a call is about to be signalled, which says all there is to
-/// say: an error before that would let a program that catches exceptions go on for a moment.
-async fn told_unless_over(
-    end: Event,
-    deadline: Option<Deadline>,
-    call: Option<&CallState>,
-) -> Event {
+/// Withholds the failure of a call that is cancelled or past its own deadline. Its cancel follows; an
+/// error before that would let a program that catches exceptions go on for a moment.
+async fn unless_over(end: Event, deadline: Option<Deadline>, call: Option<&CallState>) -> Event {
     let over = || deadline.is_some_and(Deadline::is_past) || call.is_some_and(CallState::is_over);
     if matches!(&end, Event::Failed(_)) && over() {
         std::future::pending::<()>().await;
     }
     end
-}
-
-/// Sends a request that is no LM call.
-async fn fetch(
-    client: LmClient,
-    request: LmRequest,
-    limit: Option<Duration>,
-    sink: &Sink,
-) -> Event {
-    let answer = in_time(limit, async {
-        let mut client = client;
-        client.ready().await?.call(request).await
-    });
-    match answer.await {
-        Some(Ok(response)) => read(response, sink, limit).await,
-        Some(Err(error)) => failed(&error),
-        None => late("no answer came in time"),
-    }
-}
-
-async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        None => Some(work.await),
-        Some(limit) => timeout(limit, work).await.ok(),
-    }
-}
-
-fn failed(error: &BoxError) -> Event {
-    Event::Failed(Failure::Lm(LmFailure::of(&**error)))
-}
-
-fn late(message: &str) -> Event {
-    let failure = LmFailure::new(LmFailureKind::IdleTimeout, message);
-    Event::Failed(Failure::Lm(failure))
-}
-
-/// The longest answer that is held as a whole.
-const LONGEST: usize = 64 << 20;
-
-/// Kinds of answers that come piece by piece.
-const STREAMED: [&[u8]; 4] = [
-    b"text/event-stream",
-    b"application/vnd.amazon.eventstream",
-    b"application/x-ndjson",
-    b"application/stream+json",
-];
-
-/// Reads the answer, with at most `limit` between two pieces; returns its last event.
-async fn read(response: LmResponse, sink: &Sink, limit: Option<Duration>) -> Event {
-    let (parts, mut body) = response.into_parts();
-    // All others are read as a whole: one event, one crossing.
-    let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let streamed = kind.is_some_and(|kind| STREAMED.iter().any(|start| kind.starts_with(start)));
-    let mut head = Some(Head {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-    });
-    let mut whole = BytesMut::new();
-    if streamed && let Some(head) = head.take() {
-        sink.send(Event::Head(head));
-    }
-    loop {
-        let Some(frame) = in_time(limit, body.frame()).await else {
-            return late("the answer paused for too long");
-        };
-        let data = match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
-            None => break,
-            Some(Ok(Ok(data))) => data,
-            Some(Ok(Err(_trailers))) => continue,
-            // The handle's bodies fail with a boxed `LmFailure`.
-            Some(Err(error)) => match error.downcast::<LmFailure>() {
-                Ok(failure) => return Event::Failed(Failure::Lm(*failure)),
-                Err(other) => return failed(&other),
-            },
-        };
-        if streamed {
-            sink.send(Event::Chunk(data));
-        } else if whole.len() + data.len() > LONGEST {
-            let failure = format!("the answer is longer than {LONGEST} bytes");
-            return Event::Failed(Failure::Body(failure));
-        } else {
-            whole.extend_from_slice(&data);
-        }
-    }
-    match head {
-        Some(head) => Event::Full(head, whole.freeze()),
-        None => Event::End,
-    }
 }

@@ -1,19 +1,28 @@
-//! What both kinds of host share: no Python and no process is known here.
+//! What both kinds of host share. It knows neither Python nor processes.
 
+pub(crate) mod abandoned_threads;
 pub(crate) mod call;
+pub(crate) mod call_state;
 pub(crate) mod clock;
+pub(crate) mod count;
 pub(crate) mod counters;
+pub(crate) mod event;
 pub(crate) mod exchange;
 pub(crate) mod fault;
 pub(crate) mod health;
+pub(crate) mod host_core;
 pub(crate) mod http;
-pub(crate) mod inbox;
+pub(crate) mod http_response;
+pub(crate) mod lm_candidates;
 pub(crate) mod log;
+pub(crate) mod loop_monitor;
+pub(crate) mod queue;
+pub(crate) mod queued_call;
 pub(crate) mod registry;
-pub(crate) mod running;
+pub(crate) mod running_call;
 pub(crate) mod runtime;
 pub(crate) mod spending;
 pub(crate) mod stats;
 pub(crate) mod tool;
 pub(crate) mod tool_definition;
-pub(crate) mod watchdog;
+pub(crate) mod wake;

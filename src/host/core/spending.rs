@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::counters::{Count, LmCounters};
+use super::{count::Count, counters::LmCounters};
 use crate::call::{Cause, Spent, record::AttemptRecord};
 
 /// What is counted for a program.

@@ -1,8 +1,11 @@
-//! What the host has counted.
+//! A reading of a host's counters.
 
 use std::time::Duration;
 
-use super::{counters::LmCounters, inbox::Inbox};
+use super::{
+    counters::{HostCounters, LmCounters},
+    queue::CommandQueue,
+};
 use crate::call::Usage;
 
 /// A reading of the host's counters. They are read one after the other, not at one instant.
@@ -68,15 +71,14 @@ pub struct LmTotals {
 }
 
 impl HostStats {
-    pub(crate) fn of(inbox: &Inbox) -> Self {
-        let counters = &inbox.counters;
+    pub(crate) fn of(counters: &HostCounters, queue: &CommandQueue) -> Self {
         // Read in this order a call can be missing from `running`, never counted twice.
         let settled = counters.settled.get();
         let never_started = counters.never_started.get();
         let started = counters.started.get();
         Self {
             submitted: counters.submitted.get(),
-            queued: inbox.queued() as u64,
+            queued: queue.queued_calls() as u64,
             running: started.saturating_sub(settled.saturating_sub(never_started)),
             settled,
             orphans: counters.orphans.get(),
@@ -84,10 +86,10 @@ impl HostStats {
             strays: counters.strays.get(),
             in_lm_calls: counters.in_lm_calls.get(),
             http_requests: counters.http_requests.get(),
-            abandoned: counters.abandoned.get(),
-            replaced: counters.replaced.get(),
-            queue_age: inbox.queue_age(),
-            lm: LmTotals::of(&inbox.lm_counters),
+            abandoned: counters.abandoned_threads.working(),
+            replaced: counters.abandoned_threads.replaced.get(),
+            queue_age: queue.age(),
+            lm: LmTotals::of(&counters.lm),
         }
     }
 }

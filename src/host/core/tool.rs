@@ -1,52 +1,68 @@
-//! Calls of Rust tools by a program: like an exchange with an LM, but with a function of the
-//! user's at the other end.
+//! Calls of Rust tools by a program: an exchange with a function of the user's.
 
 use std::{error::Error, fmt::Write, sync::Arc};
 
+use serde_json::{Map, Value};
 use tokio::{
     runtime::Handle,
     task::{JoinError, JoinSet},
     time::timeout_at,
 };
 
-use super::exchange::{Event, Failure};
-use super::tool_definition::{Tool, ToolCall};
+use super::{
+    call_state::ExchangeAbort,
+    event::{Event, ExchangeFailure},
+    exchange::{Caller, NewExchange},
+    tool_definition::{Tool, ToolCall},
+};
 
 /// A tool, and the runtime that it runs on.
 #[derive(Debug)]
-pub(crate) struct Offered {
+pub(crate) struct HostedTool {
     pub(crate) tool: Tool,
     pub(crate) runtime: Handle,
 }
 
-/// Runs one call; its end is the event.
+/// Calls a tool with these arguments; `None` if the call may not call one any more.
+pub(crate) fn call(
+    exchange: NewExchange,
+    tool: Arc<HostedTool>,
+    arguments: Map<String, Value>,
+    caller: Caller,
+) -> Result<Option<ExchangeAbort>, String> {
+    let mut call = ToolCall::new(arguments);
+    (call.context, call.tenant) = (caller.context, caller.tenant);
+    exchange.start(|_| run(tool, call))
+}
+
+/// Runs one call; its result is the event.
 ///
 /// The function has a task of its own, on another runtime: a panic ends that task alone, and when
 /// this future is dropped the task is aborted.
-pub(crate) async fn run(offered: Arc<Offered>, call: ToolCall) -> Event {
+async fn run(hosted: Arc<HostedTool>, call: ToolCall) -> Event {
     let deadline = call.context.deadline;
     let mut task = JoinSet::new();
-    task.spawn_on(offered.tool.clone().run(call), &offered.runtime);
+    task.spawn_on(hosted.tool.clone().run(call), &hosted.runtime);
     let joined = match deadline {
         None => task.join_next().await,
         Some(deadline) => match timeout_at(deadline.instant(), task.join_next()).await {
             Ok(joined) => joined,
             Err(_) => {
                 drop(task);
-                // The call is about to be signalled, which says all there is to say.
+                // The call's own deadline: its cancel follows, and is the one event.
                 std::future::pending().await
             }
         },
     };
     match joined {
         Some(Ok(Ok(value))) => Event::Value(value),
-        Some(Ok(Err(error))) => Event::Failed(Failure::Tool(chain(&*error))),
-        Some(Err(error)) => Event::Failed(Failure::Tool(ended(offered.tool.name(), error))),
-        None => Event::Failed(Failure::Tool("the tool did not start".into())),
+        Some(Ok(Err(error))) => Event::Failed(ExchangeFailure::Tool(chain(&*error))),
+        Some(Err(error)) => Event::Failed(ExchangeFailure::Tool(ended(hosted.tool.name(), error))),
+        None => Event::Failed(ExchangeFailure::Tool("the tool did not start".into())),
     }
 }
 
-/// What `error` and its sources say.
+/// The messages of `error` and its sources.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut said = error.to_string();
     let mut next = error.source();
@@ -60,11 +76,11 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     said
 }
 
-/// What it means that the task of a tool ended without an answer.
+/// The message for a task that ended without an answer.
 fn ended(tool: &str, error: JoinError) -> String {
     match error.try_into_panic() {
         Ok(_) => {
-            // What it says may repeat the arguments, and is on stderr by the panic hook.
+            // The panic's message may repeat the arguments; the panic hook prints it.
             tracing::error!(target: "tower_dspy", tool, "a tool panicked");
             format!("the tool `{tool}` panicked")
         }

@@ -11,18 +11,21 @@ use super::{
 };
 use crate::host::core::{
     fault::Fault,
-    inbox::{Control, Inbox, Start},
     log,
-    registry::Numbered,
-    running::Running,
+    loop_monitor::LoopMonitor,
+    queue::{Command, CommandQueue},
+    queued_call::QueuedCall,
+    registry::Registration,
+    running_call::RunningCall,
 };
 
 /// Called by the loop when the inbox has something: hands it to the runner.
 #[pyclass(frozen)]
 pub(super) struct Drain {
-    inbox: Arc<Inbox>,
+    queue: Arc<CommandQueue>,
+    monitor: Arc<LoopMonitor>,
     listeners: Arc<Listeners>,
-    adopted: Arc<Mutex<Vec<usize>>>,
+    adopted: Arc<Mutex<Vec<Registration>>>,
     cancel: Py<PyAny>,
     load: Py<PyAny>,
     unload: Py<PyAny>,
@@ -34,7 +37,8 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn new(
-        inbox: Arc<Inbox>,
+        queue: Arc<CommandQueue>,
+        monitor: Arc<LoopMonitor>,
         port: &Port,
         runner: &Bound<'_, PyAny>,
         pacer: Bound<'_, PyAny>,
@@ -42,7 +46,8 @@ impl Drain {
     ) -> PyResult<Self> {
         let method = |name: &str| runner.getattr(name).map(Bound::unbind);
         Ok(Self {
-            inbox,
+            queue,
+            monitor,
             listeners: port.listeners(),
             adopted: port.adopted(),
             cancel: method("cancel")?,
@@ -55,14 +60,14 @@ impl Drain {
         })
     }
 
-    fn control(&self, py: Python<'_>, control: Control) -> PyResult<()> {
-        match control {
-            Control::Cancel(sequence) => {
+    fn command(&self, py: Python<'_>, command: Command) -> PyResult<()> {
+        match command {
+            Command::Cancel(sequence) => {
                 self.cancel.bind(py).call1((sequence,))?;
             }
-            Control::Load {
+            Command::Load {
                 spec,
-                mut leases,
+                mut registrations,
                 reply,
             } => {
                 let loaded = convert::to_dict(py, &spec)
@@ -71,43 +76,46 @@ impl Drain {
                     .and_then(|loaded| convert::from_python(&loaded))
                     .map_err(|error| Fault::of(py, &error));
                 let adopted = self.adopted.lock();
-                for id in adopted.unwrap_or_else(PoisonError::into_inner).drain(..) {
-                    leases.hold(Numbered::Lm(id));
+                for lm in adopted.unwrap_or_else(PoisonError::into_inner).drain(..) {
+                    registrations.add(lm);
                 }
-                let loaded = loaded.map(|loaded| leases.with_program(loaded));
-                // If whoever asked has gone, the program goes as well.
+                let loaded =
+                    loaded.map(|loaded| self.queue.register_program(loaded, registrations));
+                // If the caller has gone, the program goes as well.
                 let _ = reply.send(loaded);
             }
             // For worker processes alone: `Host::replace_spec` sends it to no other host.
             #[cfg(feature = "workers")]
-            Control::Replace { reply, .. } => drop(reply),
-            Control::Unload(target) => {
+            Command::Replace { reply, .. } => drop(reply),
+            Command::Unload(target) => {
                 self.unload.bind(py).call1((target,))?;
             }
-            Control::Stop { grace } => {
+            Command::Stop { grace } => {
                 self.stop.bind(py).call1((grace.as_secs_f64(),))?;
             }
         }
         Ok(())
     }
 
-    fn start(&self, py: Python<'_>, start: Start) -> PyResult<()> {
-        let Some(start) = start.begin(&self.inbox.counters) else {
+    fn start(&self, py: Python<'_>, call: QueuedCall) -> PyResult<()> {
+        let Some(call) = call.begin() else {
             return Ok(());
         };
-        let (sequence, target) = (start.sequence, start.target);
-        let remaining = start.time_left().map(|left| left.as_secs_f64());
-        let inputs = start.inputs.clone();
-        let pending = Bound::new(py, Pending(Running::new(self.inbox.clone(), start)))?;
+        let (id, target) = (call.id, call.target);
+        let remaining = call.time_left().map(|left| left.as_secs_f64());
+        let inputs = call.inputs.clone();
+        let pending = RunningCall::new(call);
+        let pending = Pending::new(pending, self.queue.clone(), self.monitor.clone());
+        let pending = Bound::new(py, pending)?;
         let begun = convert::to_dict(py, &inputs)
             .map_err(|(field, error)| Fault::of_input(py, field, &error))
             .and_then(|inputs| {
-                let arguments = (sequence, &pending, target, inputs, remaining);
+                let arguments = (id, &pending, target, inputs, remaining);
                 let started = self.start.bind(py).call1(arguments);
                 started.map_err(|error| Fault::of(py, &error))
             });
         if let Err(fault) = begun {
-            pending.get().0.finished(Err(fault));
+            pending.get().finish(Err(fault));
         }
         Ok(())
     }
@@ -118,15 +126,15 @@ impl Drain {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        let inbox = &this.inbox;
-        inbox.awake();
-        inbox.counters.crossing.touch();
-        while let Some(control) = inbox.next_control() {
-            if let Err(error) = this.control(py, control) {
+        let queue = &this.queue;
+        queue.wake_up().acknowledge();
+        this.monitor.progress();
+        while let Some(command) = queue.pop_command() {
+            if let Err(error) = this.command(py, command) {
                 log::python_failed(&Fault::of(py, &error));
             }
         }
-        if !inbox.has_more() {
+        if !queue.has_more() {
             return Ok(());
         }
         let pacer = this.pacer.bind(py);
@@ -134,10 +142,10 @@ impl Drain {
         for _ in 0..allowance {
             // What has begun goes before what is to begin.
             // A failure of one must not hold up the others.
-            let handed_over = if let Some((exchange, event)) = inbox.next_delivery() {
+            let handed_over = if let Some((exchange, event)) = queue.pop_event() {
                 this.listeners.deliver(py, exchange, event)
-            } else if let Some(start) = inbox.next_start() {
-                this.start(py, start)
+            } else if let Some(call) = queue.pop_call() {
+                this.start(py, call)
             } else {
                 return Ok(());
             };
@@ -145,7 +153,7 @@ impl Drain {
                 log::python_failed(&Fault::of(py, &error));
             }
         }
-        if inbox.has_more() {
+        if queue.has_more() {
             pacer.call_method0(intern!(py, "defer"))?;
             this.call_soon.bind(py).call1((slf,))?;
         }

@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 use super::{Embedded, drain::Drain, ffi, install, port::Port, task_locals};
 use crate::host::{
-    core::{fault::Fault, inbox::Inbox, log},
+    core::{
+        fault::Fault, host_core::HostCore, log, loop_monitor::LoopMonitor, queue::CommandQueue,
+    },
     start_error::StartError,
 };
 
@@ -15,7 +17,8 @@ use crate::host::{
 pub(super) fn own(
     embedded: &Embedded,
     python: &Path,
-    inbox: Arc<Inbox>,
+    core: HostCore,
+    monitor: Arc<LoopMonitor>,
     ready: oneshot::Sender<Result<(), StartError>>,
 ) {
     if let Err(reason) = ffi::initialize(python) {
@@ -23,7 +26,7 @@ pub(super) fn own(
         return;
     }
     Python::attach(|py| {
-        let lives = match set_up(py, embedded, inbox.clone()) {
+        let lives = match set_up(py, embedded, core.clone(), monitor) {
             Ok(lives) => lives,
             Err(error) => {
                 let fault = Fault::of(py, &error);
@@ -39,7 +42,7 @@ pub(super) fn own(
             // Nobody waited for the start; the host is there for the next who asks.
             tracing::debug!(target: "tower_dspy", "the host's first caller went away");
         }
-        if let Err(error) = lives.run(&inbox) {
+        if let Err(error) = lives.run(&core.queue) {
             log::python_failed(&Fault::of(py, &error));
         }
     });
@@ -53,7 +56,12 @@ struct Loop<'py> {
     port: Bound<'py, Port>,
 }
 
-fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyResult<Loop<'py>> {
+fn set_up<'py>(
+    py: Python<'py>,
+    embedded: &Embedded,
+    core: HostCore,
+    monitor: Arc<LoopMonitor>,
+) -> PyResult<Loop<'py>> {
     install::install(py)?;
     let startup = py.import("tower_dspy.startup")?;
     startup.call_method0("before_import")?;
@@ -64,8 +72,8 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
         // As a string: importlib looks into no `pathlib.Path`.
         path.call_method1("insert", (0, folder.as_os_str()))?;
     }
-    let fd = inbox.wake_fd();
-    let port = Bound::new(py, Port::new(inbox.clone()))?;
+    let fd = core.queue.wake_up().raw_fd();
+    let port = Bound::new(py, Port::new(core.clone(), monitor.clone()))?;
     let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
     for weaker in weaker.extract::<Vec<String>>()? {
         tracing::warn!(target: "tower_dspy", "{weaker}");
@@ -100,7 +108,7 @@ fn set_up<'py>(py: Python<'py>, embedded: &Embedded, inbox: Arc<Inbox>) -> PyRes
         true => Some(watch(&port, &runner, &event_loop, embedded)?),
         false => None,
     };
-    let drain = Drain::new(inbox, port.get(), &runner, pacer, &event_loop)?;
+    let drain = Drain::new(core.queue, monitor, port.get(), &runner, pacer, &event_loop)?;
     task_locals::set(&event_loop);
     event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
     Ok(Loop {
@@ -125,10 +133,10 @@ fn watch<'py>(
 }
 
 impl Loop<'_> {
-    fn run(&self, inbox: &Inbox) -> PyResult<()> {
+    fn run(&self, queue: &CommandQueue) -> PyResult<()> {
         let stopped = self.port.getattr("is_stopped")?;
         let ran = self.module.call_method1("run", (&self.event_loop, stopped));
-        inbox.close("it was stopped");
+        queue.close("it was stopped");
         if let Some(dog) = &self.watchdog {
             dog.call_method0("stop")?;
         }

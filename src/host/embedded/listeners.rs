@@ -7,7 +7,7 @@ use std::{
 
 use pyo3::prelude::*;
 
-use crate::host::core::{call::CallState, exchange::Event};
+use crate::host::core::{call_state::CallState, event::Event};
 
 /// The exchanges of code on the loop: who is to hear of their events. Touched on Python's threads
 /// only.

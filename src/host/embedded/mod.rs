@@ -21,8 +21,9 @@ use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::host::{
     Host,
-    core::{inbox::Inbox, runtime},
+    core::{host_core::HostCore, loop_monitor::LoopMonitor, queue::CommandQueue, runtime},
     env::{LinkedPython, PythonEnv},
+    handle::Backend,
     start_error::StartError,
 };
 
@@ -165,23 +166,23 @@ async fn launch(embedded: Embedded, python: PathBuf) -> Result<Host, StartError>
     let system = |error: std::io::Error| StartError::Interpreter {
         reason: error.to_string(),
     };
-    let inbox = Inbox::new(embedded.max_abandoned).map_err(system)?;
-    let inbox = Arc::new(inbox);
+    let core = HostCore::new(embedded.max_abandoned).map_err(system)?;
+    let monitor = Arc::<LoopMonitor>::default();
     let (ready, started) = oneshot::channel();
     let (ending, ended) = watch::channel(false);
-    let shared = inbox.clone();
+    let (shared, watched) = (core.clone(), monitor.clone());
     let thread = thread::Builder::new()
         .name("tower-dspy-python".into())
         .stack_size(stack_size())
         .spawn(move || {
             let _guard = Ending {
-                inbox: inbox.clone(),
+                queue: core.queue.clone(),
                 ending,
             };
-            interpreter::own(&embedded, &python, inbox, ready);
+            interpreter::own(&embedded, &python, core, monitor, ready);
         })
         .map_err(system)?;
-    let host = Host::new(shared, ended, thread);
+    let host = Host::new(shared, Backend::Embedded(watched), ended, thread);
     match started.await {
         Ok(Ok(())) => Ok(host),
         Ok(Err(error)) => Err(error),
@@ -201,13 +202,13 @@ fn stack_size() -> usize {
 
 /// Tells everyone that Python's thread is gone, however it went.
 struct Ending {
-    inbox: Arc<Inbox>,
+    queue: Arc<CommandQueue>,
     ending: watch::Sender<bool>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.inbox.close("its thread ended");
+        self.queue.close("its thread ended");
         self.ending.send_replace(true);
     }
 }

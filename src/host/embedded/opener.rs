@@ -13,10 +13,11 @@ use pyo3::{
 
 use super::{convert, listeners::Listeners};
 use crate::host::core::{
-    call::{Abort, CallState},
-    exchange::{Event, Opening, Sink},
+    call_state::{CallState, ExchangeAbort},
+    event::Event,
+    exchange::{EventSink, NewExchange},
     http,
-    inbox::Inbox,
+    queue::CommandQueue,
 };
 use crate::lm::LmRequest;
 
@@ -46,7 +47,7 @@ pub(super) struct Exchange {
     id: u64,
     listeners: Arc<Listeners>,
     call: Option<Arc<CallState>>,
-    abort: Abort,
+    abort: ExchangeAbort,
     events: Option<Mutex<mpsc::Receiver<Event>>>,
 }
 
@@ -76,7 +77,7 @@ impl Exchange {
     /// Nobody reads on: the connection closes.
     fn abort(&self) {
         self.listeners.remove(self.id);
-        self.abort.now();
+        self.abort.abort();
         if let Some(call) = &self.call {
             call.exchange_ended(self.id);
         }
@@ -85,7 +86,7 @@ impl Exchange {
 
 /// Opens exchanges for code in this process's interpreter.
 pub(super) struct Opener<'a> {
-    pub(super) inbox: &'a Arc<Inbox>,
+    pub(super) queue: &'a Arc<CommandQueue>,
     pub(super) listeners: &'a Arc<Listeners>,
     pub(super) call: Option<Arc<CallState>>,
     pub(super) deliver: Option<Py<PyAny>>,
@@ -95,22 +96,21 @@ impl Opener<'_> {
     /// Begins an exchange; `None` if the call may not have one any more.
     pub(super) fn open(
         self,
-        begin: impl FnOnce(Opening<'_>) -> Result<Option<Abort>, String>,
+        begin: impl FnOnce(NewExchange) -> Result<Option<ExchangeAbort>, String>,
     ) -> PyResult<Option<Exchange>> {
-        let id = self.inbox.next_sequence();
+        let id = self.queue.next_id();
         let (sink, events) = match &self.deliver {
-            Some(_) => (Sink::Loop(self.inbox.clone(), id), None),
+            Some(_) => (EventSink::Queue(self.queue.clone(), id), None),
             None => {
                 let (sender, events) = mpsc::channel();
-                (Sink::Thread(sender), Some(Mutex::new(events)))
+                (EventSink::Thread(sender), Some(Mutex::new(events)))
             }
         };
         // Listening first: an answer may come before it has begun here.
         if let Some(deliver) = self.deliver {
             self.listeners.add(id, deliver, self.call.clone());
         }
-        let begun = begin(Opening {
-            inbox: self.inbox,
+        let begun = begin(NewExchange {
             call: self.call.clone(),
             id,
             number: id,

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,36 +18,46 @@ use super::{
     text::Text,
 };
 use crate::host::core::{
-    exchange::CallOf,
+    call_state::Outcome,
+    count::GaugeGuard,
+    exchange::Caller,
     fault::Fault,
-    http::{self, Outgoing, Route},
-    inbox::Inbox,
+    host_core::HostCore,
+    http::ProgramRequest,
+    lm_candidates::{self, LmCandidates},
     log,
-    running::Running,
-    watchdog::Sight,
+    loop_monitor::{BlockReport, LoopMonitor},
+    queue::CommandQueue,
+    registry::Registration,
+    running_call::RunningCall,
+    tool,
 };
 
 /// The port's own side, called by the runner on Python's thread.
 #[pyclass(frozen)]
 pub(super) struct Port {
-    inbox: Arc<Inbox>,
+    core: HostCore,
+    monitor: Arc<LoopMonitor>,
     listeners: Arc<Listeners>,
-    /// LMs that the program brought along that is being loaded: one at a time is.
-    adopted: Arc<Mutex<Vec<usize>>>,
+    /// Of the LMs that the program that is being loaded brought along; one is loaded at a time.
+    adopted: Arc<Mutex<Vec<Registration>>>,
+    abandoned_threads: Mutex<Vec<GaugeGuard>>,
     stopped: AtomicBool,
 }
 
 impl Port {
-    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(core: HostCore, monitor: Arc<LoopMonitor>) -> Self {
         Self {
-            inbox,
+            core,
+            monitor,
             listeners: Arc::default(),
             adopted: Arc::default(),
+            abandoned_threads: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn adopted(&self) -> Arc<Mutex<Vec<usize>>> {
+    pub(super) fn adopted(&self) -> Arc<Mutex<Vec<Registration>>> {
         self.adopted.clone()
     }
 
@@ -55,11 +65,16 @@ impl Port {
         self.listeners.clone()
     }
 
+    fn abandoned_threads(&self) -> MutexGuard<'_, Vec<GaugeGuard>> {
+        let guards = self.abandoned_threads.lock();
+        guards.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn opener(&self, call: Option<&Bound<'_, Pending>>, deliver: Option<Py<PyAny>>) -> Opener<'_> {
         Opener {
-            inbox: &self.inbox,
+            queue: &self.core.queue,
             listeners: &self.listeners,
-            call: call.map(|call| call.get().0.state.clone()),
+            call: call.map(|call| call.get().call.state.clone()),
             deliver,
         }
     }
@@ -68,18 +83,18 @@ impl Port {
 #[pymethods]
 impl Port {
     fn beat(&self) {
-        self.inbox.counters.beat.touch();
+        self.monitor.beat();
     }
 
     /// Python's watchdog thread gets the GIL.
     fn pulse(&self) {
-        self.inbox.watch.pulse.touch();
+        self.monitor.pulse();
     }
 
     /// What the loop is at, which is late; see watchdog.py.
     fn blocked(&self, frames: Vec<Text>, program: Option<Text>, call: Option<&Bound<'_, Pending>>) {
-        let call_id = call.and_then(|call| call.get().0.context.call_id);
-        self.inbox.saw(&Sight {
+        let call_id = call.and_then(|call| call.get().call.context.call_id);
+        self.monitor.report(&BlockReport {
             frames: frames.into_iter().map(|Text(frame)| frame).collect(),
             program: program.map(|Text(program)| program),
             call_id: call_id.map(crate::call::CallId::get),
@@ -89,11 +104,12 @@ impl Port {
 
     /// A thread was abandoned; see pool.py.
     fn gave_up(&self, replaced: bool) {
-        self.inbox.gave_up(replaced);
+        let guard = self.core.counters.abandoned_threads.abandon(replaced);
+        self.abandoned_threads().push(guard);
     }
 
     fn came_back(&self) {
-        self.inbox.counters.abandoned.down();
+        drop(self.abandoned_threads().pop());
     }
 
     fn stopped(&self) {
@@ -113,20 +129,20 @@ impl Port {
         request: &Bound<'_, PyAny>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<Exchange>> {
-        self.inbox.counters.crossing.touch();
-        let outgoing = Outgoing {
-            route: route.map(|(lms, model)| Route(lms, model)),
+        self.monitor.progress();
+        let request = ProgramRequest {
+            lms: route.map(|(lms, model)| LmCandidates(lms, model)),
             timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             request: opener::read_request(request)?,
         };
-        let call_of = CallOf::of(call.map(|call| &call.get().0));
+        let caller = Caller::of(call.map(|call| &call.get().call));
         let find = |lm| {
             usize::try_from(lm)
                 .ok()
-                .and_then(|lm| self.inbox.lms.get(lm))
+                .and_then(|lm| self.core.lms.get(lm))
         };
         self.opener(call, deliver)
-            .open(|opening| opening.http(outgoing, find, call_of))
+            .open(|exchange| self.core.http.send(exchange, request, find, caller))
     }
 
     /// Begins the call of a tool; see host_tools.py.
@@ -137,12 +153,12 @@ impl Port {
         arguments: &Bound<'_, PyDict>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<Exchange>> {
-        let tool = self.inbox.tools.get(tool_id);
+        let tool = self.core.tools.get(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
-        let asked = CallOf::of(call.map(|call| &call.get().0));
-        let asked = asked.into_tool(convert::fields(arguments)?);
+        let caller = Caller::of(call.map(|call| &call.get().call));
+        let arguments = convert::fields(arguments)?;
         self.opener(call, deliver)
-            .open(|opening| opening.tool_call(tool, asked))
+            .open(|exchange| tool::call(exchange, tool, arguments, caller))
     }
 
     /// Takes an LM over that a program brought along.
@@ -152,13 +168,13 @@ impl Port {
         base_url: Option<String>,
         key: Option<String>,
     ) -> PyResult<(usize, bool)> {
-        let adopted = http::adopt(model, base_url, key);
+        let adopted = lm_candidates::adopt(model, base_url, key);
         let (lm, keyed) = adopted.map_err(PyValueError::new_err)?;
-        let id = self.inbox.lms.add(lm);
+        let (id, registration) = self.core.lms.register(lm);
         self.adopted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(id);
+            .push(registration);
         Ok((id, keyed))
     }
 
@@ -170,62 +186,90 @@ impl Port {
 
 /// The port's side of one call that has been started.
 #[pyclass(frozen)]
-pub(super) struct Pending(pub(super) Running);
+pub(super) struct Pending {
+    call: RunningCall,
+    queue: Arc<CommandQueue>,
+    monitor: Arc<LoopMonitor>,
+}
+
+impl Pending {
+    pub(super) const fn new(
+        call: RunningCall,
+        queue: Arc<CommandQueue>,
+        monitor: Arc<LoopMonitor>,
+    ) -> Self {
+        Self {
+            call,
+            queue,
+            monitor,
+        }
+    }
+
+    pub(super) fn finish(&self, outcome: Outcome) {
+        self.monitor.progress();
+        self.call.finish(outcome);
+    }
+
+    fn resolve(&self, outcome: Outcome) {
+        self.monitor.progress();
+        self.call.resolve(outcome);
+    }
+}
 
 #[pymethods]
 impl Pending {
     fn done(&self, value: &Bound<'_, PyAny>) {
         let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        self.0.resolve(value);
+        self.resolve(value);
     }
 
     fn failed(&self, described: &Bound<'_, PyDict>) {
-        self.0.resolve(Err(raised::read_dict(described)));
+        self.resolve(Err(raised::read_dict(described)));
     }
 
     fn settled(&self, strays: Option<Vec<Text>>) {
         let strays =
             strays.map(|names| names.into_iter().map(|Text(name)| name).collect::<Vec<_>>());
-        self.0.settled(strays.as_deref());
+        self.call.settle(strays.as_deref());
     }
 
     fn finished(&self, value: &Bound<'_, PyAny>) {
         let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        self.0.finished(value);
+        self.finish(value);
     }
 
-    /// Keeps a partial answer; false if nobody waits for one any more.
+    /// Keeps a partial answer; false if the call is over.
     fn partial(&self, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
-        Ok(self.0.partial(convert::from_python(fields)?))
+        Ok(self.call.keep_partial(convert::from_python(fields)?))
     }
 
     /// The program got an LM's answer by an exchange, with these tokens as DSPy reads them.
     fn stepped(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
-        self.0.stepped(exchange, counts);
+        self.call.record_answer(exchange, counts);
     }
 
-    /// The program calls an LM past the host.
+    /// The program calls an LM that the host does not carry.
     fn bypassed(&self, lm: Text) {
-        self.0.bypassed(&lm.0);
+        self.call.record_bypass(&lm.0);
     }
 
     /// The name of the LM that the caller asked for.
     fn lm(&self) -> Option<&str> {
-        self.0.route.lm.as_deref()
+        self.call.route.lm.as_deref()
     }
 
     /// Whether the call may call no LM any more.
     fn is_over(&self) -> bool {
-        // The loop may be held up by this very call, and not hear that the host stops.
-        self.0.state.is_over() || self.0.inbox.closed().is_some()
+        // A loop that this very call blocks does not read that the host stops.
+        self.call.state.is_over() || self.queue.closed().is_some()
     }
 
-    /// The call is to stop: Rust closes its LM connections before Python hears of it.
+    /// The call is to stop: Rust closes its LM connections before Python signals it.
     fn cancel(&self) {
-        self.0.state.cancel(&self.0.inbox.counters);
+        self.call.state.cancel();
     }
 
     fn abandon(&self) {
-        self.0.abandon();
+        self.call.abandon();
     }
 }

@@ -62,10 +62,7 @@ impl Pool {
         };
         for open in mem::take(&mut worker.exchanges).into_values() {
             self.exchanges.remove(&open.id);
-            open.abort.now();
-        }
-        for _ in 0..worker.abandoned {
-            self.inbox.counters.abandoned.down();
+            open.abort.abort();
         }
         let calls = mem::take(&mut worker.calls);
         let lost = calls.len();
@@ -122,7 +119,7 @@ impl Pool {
         if !call.resolved {
             self.counts.calls_lost.add(1);
         }
-        running.finished(Err(fault));
+        running.finish(Err(fault));
     }
 
     pub(super) fn pause(&mut self) {
@@ -137,7 +134,7 @@ impl Pool {
         if let Some(started) = self.started.take() {
             // Nobody may wait for it any more; the pool ends all the same.
             let _ = started.send(Err(error));
-            self.inbox.stop(Duration::ZERO);
+            self.core.queue.stop(Duration::ZERO);
             return;
         }
         if self.stop_at.is_none() {
@@ -155,7 +152,7 @@ impl Pool {
             && started.send(Ok(())).is_err()
         {
             // Whoever asked gave up, and nobody else can reach this pool.
-            self.inbox.stop(Duration::ZERO);
+            self.core.queue.stop(Duration::ZERO);
         }
     }
 }

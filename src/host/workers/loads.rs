@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{WorkerState, fault, pool::Pool, wire::ToWorker, worker::Worker};
-use crate::host::core::{clock, fault::Fault, inbox::Loaded, registry::Leases};
+use crate::host::core::{clock, fault::Fault, queue::LoadOutcome, registry::Registrations};
 
 /// What a worker answers.
 type Answer = Result<Value, Fault>;
@@ -55,8 +55,8 @@ fn fields(told: &Value) -> [Value; 2] {
 
 /// A loading that not all workers have answered.
 struct Pending {
-    reply: oneshot::Sender<Loaded>,
-    leases: Leases,
+    reply: oneshot::Sender<LoadOutcome>,
+    registrations: Registrations,
     waiting_for: BTreeSet<u64>,
     /// Of the first worker that answered, or of the first that failed.
     result: Option<Answer>,
@@ -71,7 +71,12 @@ impl Loads {
 
 impl Pool {
     /// Loads a program in every worker. Those that start load it before they take a call.
-    pub(super) fn load(&mut self, spec: Value, leases: Leases, reply: oneshot::Sender<Loaded>) {
+    pub(super) fn load(
+        &mut self,
+        spec: Value,
+        registrations: Registrations,
+        reply: oneshot::Sender<LoadOutcome>,
+    ) {
         self.loads.last += 1;
         let load = self.loads.last;
         let mut waiting_for = BTreeSet::new();
@@ -86,7 +91,7 @@ impl Pool {
         self.loads.specs.insert(load, spec);
         let pending = Pending {
             reply,
-            leases,
+            registrations,
             waiting_for,
             result: None,
         };
@@ -205,7 +210,8 @@ impl Pool {
             if let Ok(Value::Object(program)) = &mut result {
                 program.insert("id".into(), load.into());
             }
-            let loaded = result.map(|loaded| pending.leases.with_program(loaded));
+            let queue = &self.core.queue;
+            let loaded = result.map(|loaded| queue.register_program(loaded, pending.registrations));
             // If whoever asked has gone, the program goes as well.
             let _ = pending.reply.send(loaded);
         }

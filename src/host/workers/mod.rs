@@ -2,7 +2,7 @@
 //!
 //! A pool keeps N child processes of the venv's own Python. Each runs the same runner as the
 //! embedded interpreter does, and is reached by frames on a socket. One thread of this process, the
-//! pool's, drains the host's inbox and hears all workers, so that nothing here is locked. LM calls
+//! pool's, drains the host's queue and hears all workers, so that nothing here is locked. LM calls
 //! come back to this process, with its layers, limits and keys.
 //!
 //! # Who gets a call

@@ -1,4 +1,4 @@
-//! The pool's thread: hands what the inbox holds to the workers, and keeps them at full number.
+//! The pool's thread: hands what the queue holds to the workers, and keeps them at full number.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,10 +26,8 @@ use super::{
 };
 use crate::host::{
     core::{
-        clock,
-        exchange::Event,
-        inbox::{Control, Inbox, Start},
-        running::Running,
+        clock, event::Event, host_core::HostCore, queue::Command, queued_call::QueuedCall,
+        running_call::RunningCall,
     },
     start_error::StartError,
 };
@@ -51,7 +49,7 @@ pub(super) struct Limits {
 }
 
 pub(super) struct Pool {
-    pub(super) inbox: Arc<Inbox>,
+    pub(super) core: HostCore,
     pub(super) settings: Settings,
     pub(super) limits: Limits,
     pub(super) wear: Wear,
@@ -83,7 +81,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(
-        inbox: Arc<Inbox>,
+        core: HostCore,
         settings: Settings,
         (limits, wear): (Limits, Wear),
         wanted: usize,
@@ -92,7 +90,7 @@ impl Pool {
     ) -> Self {
         let (tell, told) = mpsc::channel(HEARD);
         Self {
-            inbox,
+            core,
             settings,
             limits,
             wear,
@@ -121,7 +119,7 @@ impl Pool {
             return Ok(());
         };
         // An eventfd is no pipe, but is read like one.
-        let wake = Receiver::from_owned_fd_unchecked(self.inbox.wake_handle()?)?;
+        let wake = Receiver::from_owned_fd_unchecked(self.core.queue.wake_up().try_clone_fd()?)?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.stop_at.is_none() || !self.workers.is_empty() || self.zygote.is_some() {
@@ -131,7 +129,7 @@ impl Pool {
                 ready = wake.readable() => {
                     ready?;
                     while wake.try_read(&mut [0; 8]).is_ok() {}
-                    self.inbox.awake();
+                    self.core.queue.wake_up().acknowledge();
                 }
                 Some((id, what)) = told.recv() => self.hear(id, what),
                 _ = tick.tick() => self.tick(),
@@ -148,34 +146,40 @@ impl Pool {
     }
 
     fn drain(&mut self) {
-        while let Some(control) = self.inbox.next_control() {
-            match control {
-                Control::Cancel(call) => self.cancel(call),
-                Control::Replace {
+        while let Some(command) = self.core.queue.pop_command() {
+            match command {
+                Command::Cancel(call) => self.cancel(call),
+                Command::Replace {
                     target,
                     spec,
-                    leases,
+                    registrations,
                     taken_over,
                     reply,
-                } => self.replace(Replacement::new(target, spec, leases, taken_over, reply)),
-                Control::Load {
+                } => self.replace(Replacement::new(
+                    target,
                     spec,
-                    leases,
+                    registrations,
+                    taken_over,
                     reply,
-                } => self.load(spec, leases, reply),
-                Control::Unload(load) => self.unload(load),
-                Control::Stop { grace } => self.stop(grace),
+                )),
+                Command::Load {
+                    spec,
+                    registrations,
+                    reply,
+                } => self.load(spec, registrations, reply),
+                Command::Unload(load) => self.unload(load),
+                Command::Stop { grace } => self.stop(grace),
             }
         }
-        while let Some((id, event)) = self.inbox.next_delivery() {
+        while let Some((id, event)) = self.core.queue.pop_event() {
             self.deliver(id, event);
         }
         while self.takes_calls() {
-            let Some(start) = self.inbox.next_start() else {
+            let Some(call) = self.core.queue.pop_call() else {
                 return;
             };
-            if let Some(start) = start.begin(&self.inbox.counters) {
-                self.start(start);
+            if let Some(call) = call.begin() {
+                self.start(call);
             }
         }
     }
@@ -187,18 +191,17 @@ impl Pool {
 
     /// Hands a call to the worker with the fewest: a blocked one comes last, after it only those
     /// that lack the program.
-    fn start(&mut self, start: Start) {
+    fn start(&mut self, call: QueuedCall) {
         let ready = |(_, worker): &(&u64, &mut Worker)| worker.state == WorkerState::Ready;
         let workers = self.workers.iter_mut().filter(ready);
-        let Some((&id, worker)) = workers.min_by_key(|(_, worker)| worker.load(start.target))
-        else {
+        let Some((&id, worker)) = workers.min_by_key(|(_, worker)| worker.load(call.target)) else {
             return;
         };
-        worker.crossing.touch();
-        let (call, inbox) = (start.sequence, self.inbox.clone());
-        worker.take(start, |start| Running::new(inbox, start));
-        if worker.calls.contains_key(&call) {
-            self.calls.insert(call, id);
+        worker.monitor.progress();
+        let number = call.id;
+        worker.take(call, RunningCall::new);
+        if worker.calls.contains_key(&number) {
+            self.calls.insert(number, id);
         }
     }
 
@@ -246,7 +249,7 @@ impl Pool {
         self.replacements.forget();
         for worker in self.workers.values_mut() {
             for call in worker.calls.values() {
-                call.running.state.cancel(&self.inbox.counters);
+                call.running.state.cancel();
             }
             let grace = grace.as_secs_f64();
             if worker.up {

@@ -17,15 +17,15 @@ use super::{WorkerState, fault, pool::Pool};
 use crate::host::core::{
     clock,
     fault::{Fault, FaultKind},
-    registry::Leases,
+    registry::Registrations,
 };
 
 /// A program that is to be replaced.
 pub(super) struct Replacement {
     target: u64,
     spec: Value,
-    leases: Leases,
-    taken_over: Box<dyn FnOnce(Leases) + Send>,
+    registrations: Registrations,
+    taken_over: Box<dyn FnOnce(Registrations) + Send>,
     reply: oneshot::Sender<Result<(), Fault>>,
 }
 
@@ -33,14 +33,14 @@ impl Replacement {
     pub(super) const fn new(
         target: u64,
         spec: Value,
-        leases: Leases,
-        taken_over: Box<dyn FnOnce(Leases) + Send>,
+        registrations: Registrations,
+        taken_over: Box<dyn FnOnce(Registrations) + Send>,
         reply: oneshot::Sender<Result<(), Fault>>,
     ) -> Self {
         Self {
             target,
             spec,
-            leases,
+            registrations,
             taken_over,
             reply,
         }
@@ -128,7 +128,7 @@ impl Pool {
             // Whoever asked has given up.
             return self.end_new_ones();
         }
-        (current.taken_over)(current.leases);
+        (current.taken_over)(current.registrations);
         self.loads.replace(current.target, current.spec);
         self.generation = next;
         let mut gone = vec![];

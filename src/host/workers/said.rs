@@ -13,12 +13,13 @@ use super::{
 use crate::{
     call::CallId,
     host::core::{
-        call::Abort,
-        exchange::{CallOf, Opening, Sink},
+        call_state::ExchangeAbort,
+        exchange::{Caller, EventSink, NewExchange},
         fault::Fault,
-        http::{self, Outgoing},
-        log,
-        watchdog::Sight,
+        http::{self, ProgramRequest},
+        lm_candidates, log,
+        loop_monitor::BlockReport,
+        tool,
     },
 };
 
@@ -36,7 +37,7 @@ impl Pool {
                 | FromWorker::Log { .. }
         );
         if !of_none {
-            worker.crossing.touch();
+            worker.monitor.progress();
         }
         match said {
             FromWorker::Ready { weaker } => {
@@ -54,7 +55,7 @@ impl Pool {
             FromWorker::Beat => {
                 worker.beat();
             }
-            FromWorker::Pulse => worker.watch.pulse.touch(),
+            FromWorker::Pulse => worker.monitor.pulse(),
             FromWorker::Blocked {
                 frames,
                 program,
@@ -62,21 +63,20 @@ impl Pool {
             } => {
                 let call = call.and_then(|call| worker.calls.get(&call));
                 let call_id = call.and_then(|call| call.running.context.call_id);
-                let sight = Sight {
+                let report = BlockReport {
                     frames,
                     program,
                     call_id: call_id.map(CallId::get),
                     gil_held: false,
                 };
-                worker.watch.saw(&sight, &worker.beat, &worker.crossing);
+                worker.monitor.report(&report);
             }
             FromWorker::GaveUp { replaced } => {
-                worker.abandoned += 1;
-                self.inbox.gave_up(replaced);
+                let threads = &self.core.counters.abandoned_threads;
+                worker.abandoned.push(threads.abandon(replaced));
             }
             FromWorker::CameBack => {
-                worker.abandoned = worker.abandoned.saturating_sub(1);
-                self.inbox.counters.abandoned.down();
+                worker.abandoned.pop();
             }
             FromWorker::Log {
                 level,
@@ -107,7 +107,7 @@ impl Pool {
                 base_url,
                 key,
             } => {
-                let adopted = http::adopt(model, base_url, key.map(|key| key.0));
+                let adopted = lm_candidates::adopt(model, base_url, key.map(|key| key.0));
                 let adopted = adopted.map(|(handle, keyed)| {
                     worker.lms.insert(lm, Arc::new(handle));
                     keyed
@@ -132,19 +132,19 @@ impl Pool {
                 let request = http::request(&method, &url, headers, tail.clone());
                 // Those that its programs brought along have numbers of the worker's, below zero.
                 let brought = worker.lms.clone();
-                let inbox = self.inbox.clone();
+                let (lms, http) = (self.core.lms.clone(), self.core.http.clone());
                 let find = |lm| match usize::try_from(lm) {
-                    Ok(lm) => inbox.lms.get(lm),
+                    Ok(lm) => lms.get(lm),
                     Err(_) => brought.get(&lm).cloned(),
                 };
                 let timeout = timeout.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
-                self.begin(id, exchange, call, |opening, call| {
-                    let outgoing = Outgoing {
-                        route,
+                self.begin(id, exchange, call, |exchange, caller| {
+                    let request = ProgramRequest {
+                        lms: route,
                         timeout,
                         request: request?,
                     };
-                    opening.http(outgoing, find, call)
+                    http.send(exchange, request, find, caller)
                 });
             }
             FromWorker::CallTool {
@@ -152,20 +152,20 @@ impl Pool {
                 tool,
                 call,
             } => {
-                let tool = self.inbox.tools.get(tool);
+                let tool = self.core.tools.get(tool);
                 let arguments = wire::value(tail).map_err(|fault| fault.message);
-                self.begin(id, exchange, call, |opening, call| {
+                self.begin(id, exchange, call, |exchange, caller| {
                     let tool = tool.ok_or("the host knows no such tool")?;
                     let Value::Object(arguments) = arguments? else {
                         return Err("the arguments of a tool are no object".to_owned());
                     };
-                    opening.tool_call(tool, call.into_tool(arguments))
+                    tool::call(exchange, tool, arguments, caller)
                 });
             }
             FromWorker::Abort { exchange } => {
                 if let Some(open) = worker.exchanges.remove(&exchange) {
                     self.exchanges.remove(&open.id);
-                    open.abort.now();
+                    open.abort.abort();
                     if let Some(call) = open.call {
                         call.exchange_ended(open.id);
                     }
@@ -186,12 +186,12 @@ impl Pool {
             FromWorker::Finished { call } => {
                 if let Some(in_flight) = worker.calls.remove(&call) {
                     self.calls.remove(&call);
-                    in_flight.running.finished(wire::value(tail));
+                    in_flight.running.finish(wire::value(tail));
                 }
             }
             FromWorker::Settled { call, strays } => {
                 if let Some(in_flight) = worker.calls.get_mut(&call) {
-                    in_flight.running.settled(strays.as_deref());
+                    in_flight.running.settle(strays.as_deref());
                     in_flight.settled = true;
                     if in_flight.resolved {
                         self.forget(id, call);
@@ -205,14 +205,14 @@ impl Pool {
             }
             FromWorker::Cancelled { call } => {
                 if let Some(in_flight) = worker.calls.get(&call) {
-                    in_flight.running.state.cancel(&self.inbox.counters);
+                    in_flight.running.state.cancel();
                     worker.owes_end_of(call);
                 }
             }
             FromWorker::Partial { call } => {
                 if let (Some(in_flight), Ok(fields)) = (worker.calls.get(&call), wire::value(tail))
                 {
-                    in_flight.running.partial(fields);
+                    in_flight.running.keep_partial(fields);
                 }
             }
             FromWorker::Stepped {
@@ -221,12 +221,12 @@ impl Pool {
                 counts,
             } => {
                 if let Some(in_flight) = worker.calls.get(&call) {
-                    in_flight.running.stepped(exchange, counts);
+                    in_flight.running.record_answer(exchange, counts);
                 }
             }
             FromWorker::Bypassed { call, lm } => {
                 if let Some(in_flight) = worker.calls.get(&call) {
-                    in_flight.running.bypassed(&lm);
+                    in_flight.running.record_bypass(&lm);
                 }
             }
         }
@@ -261,7 +261,7 @@ impl Pool {
         id: u64,
         exchange: u64,
         call: Option<u64>,
-        begin: impl FnOnce(Opening<'_>, CallOf) -> Result<Option<Abort>, String>,
+        begin: impl FnOnce(NewExchange, Caller) -> Result<Option<ExchangeAbort>, String>,
     ) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
@@ -275,15 +275,14 @@ impl Pool {
             },
         };
         let state = running.map(|running| running.state.clone());
-        let number = self.inbox.next_sequence();
-        let opening = Opening {
-            inbox: &self.inbox,
+        let number = self.core.queue.next_id();
+        let opening = NewExchange {
             call: state.clone(),
             id: number,
             number: exchange,
-            sink: Sink::Loop(self.inbox.clone(), number),
+            sink: EventSink::Queue(self.core.queue.clone(), number),
         };
-        match begin(opening, CallOf::of(running)) {
+        match begin(opening, Caller::of(running)) {
             Ok(Some(abort)) => {
                 self.exchanges.insert(number, (id, exchange));
                 let open = Exchange {

@@ -13,7 +13,13 @@ use super::{
     stats::{Counts, Roster},
     wear::Wear,
 };
-use crate::host::{Host, core::inbox::Inbox, env::PythonEnv, start_error::StartError};
+use crate::host::{
+    Host,
+    core::{host_core::HostCore, queue::CommandQueue},
+    env::PythonEnv,
+    handle::Backend,
+    start_error::StartError,
+};
 
 /// Threads for the sync programs of a worker, unless [`Workers::sync_threads`] says otherwise.
 const SYNC_THREADS: usize = 64;
@@ -202,30 +208,30 @@ impl Workers {
             kill_after: self.kill_after,
             retire_after: self.retire_after,
         };
-        let inbox = Arc::new(Inbox::new(usize::MAX).map_err(system)?);
+        let core = HostCore::new(usize::MAX).map_err(system)?;
         let counts = Arc::<Counts>::default();
         let roster = Roster {
             counts: counts.clone(),
-            inbox: inbox.clone(),
+            queue: core.queue.clone(),
         };
         let (ready, started) = oneshot::channel();
         let (ending, ended) = watch::channel(false);
-        let shared = inbox.clone();
+        let shared = core.clone();
         let thread = thread::Builder::new()
             .name("tower-dspy-workers".into())
             .spawn(move || {
                 let _guard = Ending {
-                    inbox: inbox.clone(),
+                    queue: core.queue.clone(),
                     ending,
                 };
-                let pool = Pool::new(inbox, settings, (limits, wear), self.workers, counts, ready);
+                let pool = Pool::new(core, settings, (limits, wear), self.workers, counts, ready);
                 let runtime = Builder::new_current_thread().enable_all().build();
                 if let Err(error) = runtime.and_then(|runtime| runtime.block_on(pool.run())) {
                     tracing::error!(target: "tower_dspy", %error, "the pool of workers failed");
                 }
             })
             .map_err(system)?;
-        let host = Host::of_workers(shared, ended, thread, roster);
+        let host = Host::new(shared, Backend::Workers(Arc::new(roster)), ended, thread);
         match started.await {
             Ok(Ok(())) => Ok(host),
             Ok(Err(error)) => Err(error),
@@ -238,13 +244,13 @@ impl Workers {
 
 /// Tells everyone that the pool is gone, however it went.
 struct Ending {
-    inbox: Arc<Inbox>,
+    queue: Arc<CommandQueue>,
     ending: watch::Sender<bool>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.inbox.close("its workers were stopped");
+        self.queue.close("its workers were stopped");
         self.ending.send_replace(true);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::WorkerState;
 #[cfg(doc)]
 use super::Workers;
-use crate::host::core::{counters::Count, health::Health, inbox::Inbox};
+use crate::host::core::{count::Count, health::Health, queue::CommandQueue};
 
 /// A reading of a pool of workers, from [`Host::worker_stats`](crate::Host::worker_stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct WorkerProcess {
 #[derive(Debug)]
 pub(in crate::host) struct Roster {
     pub(super) counts: Arc<Counts>,
-    pub(super) inbox: Arc<Inbox>,
+    pub(super) queue: Arc<CommandQueue>,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ impl Roster {
 impl Roster {
     /// How the pool is: as the best of the workers that take calls.
     pub(in crate::host) fn health(&self) -> Health {
-        if self.inbox.closed().is_some() {
+        if self.queue.closed().is_some() {
             return Health::Lost;
         }
         best(&self.counts.published().processes)
@@ -134,8 +134,8 @@ fn best(processes: &[WorkerProcess]) -> Health {
 
 impl Drop for Roster {
     fn drop(&mut self) {
-        if self.inbox.closed().is_none() {
-            self.inbox.stop(std::time::Duration::ZERO);
+        if self.queue.closed().is_none() {
+            self.queue.stop(std::time::Duration::ZERO);
         }
     }
 }

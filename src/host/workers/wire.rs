@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::host::core::{exchange::Event, fault::Fault, http::Route};
+use crate::host::core::{event::Event, fault::Fault, lm_candidates::LmCandidates};
 
 /// No frame is longer: an answer of an LM, which is bounded itself, and its head fit in.
 const LONGEST: usize = 80 << 20;
@@ -183,7 +183,7 @@ pub(super) enum FromWorker {
     Open {
         exchange: u64,
         /// `None` for a request that is no LM call.
-        route: Option<Route>,
+        route: Option<LmCandidates>,
         /// In seconds, for the next byte.
         timeout: Option<f64>,
         call: Option<u64>,

@@ -9,13 +9,14 @@ use super::{
 };
 use crate::{
     host::core::{
-        call::{Abort, CallState},
-        clock::{self, Moment},
+        call_state::{CallState, ExchangeAbort},
+        clock,
+        count::GaugeGuard,
         fault::Fault,
-        health::{Health, LATE},
-        inbox::Start,
-        running::Running,
-        watchdog::Watch,
+        health::Health,
+        loop_monitor::LoopMonitor,
+        queued_call::QueuedCall,
+        running_call::RunningCall,
     },
     lm::LmHandle,
 };
@@ -37,7 +38,7 @@ pub enum WorkerState {
 
 /// A call in a worker.
 pub(super) struct InFlight {
-    pub(super) running: Running,
+    pub(super) running: RunningCall,
     /// It has its outcome.
     pub(super) resolved: bool,
     /// All its work has ended.
@@ -50,7 +51,7 @@ pub(super) struct InFlight {
 pub(super) struct Exchange {
     /// By its number in the host.
     pub(super) id: u64,
-    pub(super) abort: Abort,
+    pub(super) abort: ExchangeAbort,
     pub(super) call: Option<Arc<CallState>>,
 }
 
@@ -82,15 +83,11 @@ pub(super) struct Worker {
     pub(super) adopting: Vec<i64>,
     pub(super) adopted: HashMap<u64, Vec<i64>>,
     /// Threads that were given up and still work.
-    pub(super) abandoned: u32,
+    pub(super) abandoned: Vec<GaugeGuard>,
     pub(super) ready_since: Duration,
     /// Calls that it was ever given.
     pub(super) given: u64,
-    pub(super) beat: Moment,
-    /// When it last was given a call, or said something of one.
-    pub(super) crossing: Moment,
-    /// What its loop was seen at.
-    pub(super) watch: Watch,
+    pub(super) monitor: LoopMonitor,
     /// How often it was looked at, and how often in a row it was found late.
     pub(super) looks: u32,
     late_looks: u32,
@@ -114,20 +111,18 @@ impl Worker {
             lms: HashMap::new(),
             adopting: Vec::new(),
             adopted: HashMap::new(),
-            abandoned: 0,
+            abandoned: Vec::new(),
             ready_since: Duration::ZERO,
             given: 0,
-            beat: Moment::default(),
-            crossing: Moment::default(),
-            watch: Watch::default(),
+            monitor: LoopMonitor::default(),
             looks: 0,
             late_looks: 0,
         }
     }
 
     pub(super) fn beat(&mut self) {
-        self.beat.touch();
-        self.watch.pulse.touch();
+        self.monitor.beat();
+        self.monitor.pulse();
         self.late_looks = 0;
     }
 
@@ -135,7 +130,7 @@ impl Worker {
     /// process's own delay.
     pub(super) fn look(&mut self) {
         self.looks = self.looks.wrapping_add(1);
-        if self.up && self.beat.age() > LATE {
+        if self.up && self.monitor.is_late() {
             self.late_looks += 1;
         } else {
             self.late_looks = 0;
@@ -153,7 +148,7 @@ impl Worker {
             WorkerState::Ending => Health::Lost,
             // What is late at one look may be this process's own delay.
             _ if !self.is_blocked() => Health::Ready,
-            _ => Health::of_loop(&self.beat, &self.crossing, &self.watch),
+            _ => self.monitor.health(),
         }
     }
 
@@ -186,17 +181,21 @@ impl Worker {
     }
 
     /// Hands a call over that has begun.
-    pub(super) fn take(&mut self, start: Start, running: impl FnOnce(Start) -> Running) {
-        let (call, inputs) = (start.sequence, start.inputs.clone());
-        let remaining = start.time_left().map(|left| left.as_secs_f64());
-        let target = self.targets.get(&start.target).copied();
-        let lm = start.route.lm.clone();
+    pub(super) fn take(
+        &mut self,
+        queued: QueuedCall,
+        running: impl FnOnce(QueuedCall) -> RunningCall,
+    ) {
+        let (call, inputs) = (queued.id, queued.inputs.clone());
+        let remaining = queued.time_left().map(|left| left.as_secs_f64());
+        let target = self.targets.get(&queued.target).copied();
+        let lm = queued.route.lm.clone();
         let lacking = target.is_none().then(|| {
-            let fault = self.lacks.get(&start.target);
+            let fault = self.lacks.get(&queued.target);
             let reason = fault.map_or("none of that name", |fault| &fault.message);
             super::fault(&format!("it could not load the program: {reason}"))
         });
-        let running = running(start);
+        let running = running(queued);
         let inputs = serde_json::to_vec(&*inputs);
         match (target, inputs) {
             (Some(_), Ok(inputs)) if inputs.len() > wire::MOST_INPUTS => {
@@ -205,7 +204,7 @@ impl Worker {
                     inputs.len(),
                     wire::MOST_INPUTS,
                 );
-                running.finished(Err(Fault::new("ValueError", message)));
+                running.finish(Err(Fault::new("ValueError", message)));
             }
             (Some(target), Ok(inputs)) => {
                 let start = ToWorker::Start {
@@ -224,10 +223,10 @@ impl Worker {
                 };
                 self.calls.insert(call, in_flight);
             }
-            (_, Err(error)) => running.finished(Err(super::fault(&error.to_string()))),
+            (_, Err(error)) => running.finish(Err(super::fault(&error.to_string()))),
             (None, _) => {
                 if let Some(lacking) = lacking {
-                    running.finished(Err(lacking));
+                    running.finish(Err(lacking));
                 }
             }
         }

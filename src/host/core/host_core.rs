@@ -1,0 +1,164 @@
+//! The parts of a host that its handle shares with its loop.
+
+use std::{io, sync::Arc};
+
+use serde_json::Value;
+use tokio::{runtime::Handle, sync::oneshot};
+use tracing::Span;
+
+use super::{
+    call::Call,
+    call_state::{CallPermit, CallState},
+    clock,
+    counters::HostCounters,
+    http::ProgramHttp,
+    queue::{Command, CommandQueue, LoadOutcome},
+    queued_call::QueuedCall,
+    registry::{Registrations, Registry},
+    runtime,
+    spending::{ProgramCounts, Spending},
+    stats::HostStats,
+    tool::HostedTool,
+    tool_definition::Tool,
+};
+use crate::{
+    call::{
+        CallContext, Deadline,
+        record::{AttemptRecord, CallRecord},
+    },
+    lm::{Lm, LmConfigError, LmHandle},
+    request::Route,
+};
+
+/// The parts of one host. A clone shares them.
+#[derive(Clone, Debug)]
+pub(crate) struct HostCore {
+    pub(crate) queue: Arc<CommandQueue>,
+    pub(crate) counters: Arc<HostCounters>,
+    pub(crate) lms: Arc<Registry<LmHandle>>,
+    pub(crate) tools: Arc<Registry<HostedTool>>,
+    pub(crate) http: Arc<ProgramHttp>,
+}
+
+impl HostCore {
+    pub(crate) fn new(max_abandoned: usize) -> io::Result<Self> {
+        let counters = Arc::new(HostCounters::new(max_abandoned));
+        Ok(Self {
+            queue: Arc::new(CommandQueue::new()?),
+            lms: Arc::default(),
+            tools: Arc::default(),
+            http: Arc::new(ProgramHttp::new(counters.clone())),
+            counters,
+        })
+    }
+
+    /// Queues a call, which holds the permit until all its work has ended.
+    pub(crate) fn submit(
+        &self,
+        mut context: CallContext,
+        target: u64,
+        inputs: Arc<Value>,
+        permit: CallPermit,
+        program: Option<Arc<ProgramCounts>>,
+        route: Route,
+    ) -> Call {
+        let totals = self.counters.lm.clone();
+        // Taken: LM calls and tools of the program are no attempts of this call.
+        let record = context.record.take().unwrap_or_else(CallRecord::open);
+        let attempt = AttemptRecord::new(record, context.attempt, Some(totals.clone()));
+        let spending = Spending::new(attempt, totals, program);
+        let state = Arc::new(CallState::new(self.counters.clone(), spending));
+        let (sender, outcome) = oneshot::channel();
+        let id = self.queue.next_id();
+        self.counters.submitted.add(1);
+        self.queue.push_call(QueuedCall {
+            id,
+            remaining: context.deadline.map(Deadline::remaining),
+            context,
+            route,
+            span: Span::current(),
+            target,
+            inputs,
+            queued_at: clock::now(),
+            state: state.clone(),
+            outcome: sender,
+            permit,
+        });
+        Call::new(id, outcome, state, self.queue.clone())
+    }
+
+    /// Loads `spec` on Python's side, with its registrations; `None` if the host is gone.
+    pub(crate) async fn load(
+        &self,
+        spec: Value,
+        registrations: Registrations,
+    ) -> Option<LoadOutcome> {
+        if self.queue.closed().is_some() {
+            return None;
+        }
+        let (reply, loaded) = oneshot::channel();
+        self.queue.push_command(Command::Load {
+            spec,
+            registrations,
+            reply,
+        });
+        loaded.await.ok()
+    }
+
+    /// Loads `spec` in place of `target`; `None` if the host is gone.
+    #[cfg(feature = "workers")]
+    pub(crate) async fn replace(
+        &self,
+        target: u64,
+        spec: Value,
+        registrations: Registrations,
+        taken_over: impl FnOnce(Registrations) + Send + 'static,
+    ) -> Option<Result<(), super::fault::Fault>> {
+        if self.queue.closed().is_some() {
+            return None;
+        }
+        let (reply, replaced) = oneshot::channel();
+        self.queue.push_command(Command::Replace {
+            target,
+            spec,
+            registrations,
+            taken_over: Box::new(taken_over),
+            reply,
+        });
+        replaced.await.ok()
+    }
+
+    /// Connects an LM and registers it; returns its number.
+    pub(crate) fn add_lm(
+        &self,
+        lm: &Lm,
+        registrations: &mut Registrations,
+    ) -> Result<usize, LmConfigError> {
+        let runtime = runtime::handle().map_err(|reason| LmConfigError::Client { reason })?;
+        // Layers such as a buffer spawn tasks as they are made. These are to live as long as the
+        // host, not as the caller's runtime.
+        let _entered = runtime.enter();
+        let (id, registration) = self.lms.register(lm.connect()?);
+        registrations.add(registration);
+        Ok(id)
+    }
+
+    /// Registers a tool, which runs on the caller's runtime; returns its number.
+    pub(crate) fn add_tool(
+        &self,
+        tool: Tool,
+        registrations: &mut Registrations,
+    ) -> Result<usize, String> {
+        let runtime = match Handle::try_current() {
+            Ok(callers) => callers,
+            Err(_) => runtime::handle()?.clone(),
+        };
+        let (id, registration) = self.tools.register(HostedTool { tool, runtime });
+        registrations.add(registration);
+        Ok(id)
+    }
+
+    pub(crate) fn stats(&self) -> HostStats {
+        HostStats::of(&self.counters, &self.queue)
+    }
+}

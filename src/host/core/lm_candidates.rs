@@ -1,0 +1,78 @@
+//! The LM that a program's request belongs to.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::lm::{Lm, LmConfigError, LmHandle, LmRequest, Placeholder};
+
+/// The numbers of the LMs that a request may belong to, the likeliest first, and the model that is
+/// asked, by DSPy's name.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LmCandidates(pub(crate) Vec<i64>, pub(crate) String);
+
+/// The LM of a request: the one whose placeholder it has; else the first of `lms` that `find`
+/// returns. `None` if there is none, and the request brings its own key.
+///
+/// # Errors
+/// If the placeholder's LM is gone, or, for a request of a call, is not one of `lms`: a client that
+/// a module keeps for all programs would have one tenant pay for another.
+pub(super) fn lm_of(
+    request: &LmRequest,
+    lms: &[i64],
+    of_call: bool,
+    find: impl Fn(i64) -> Option<Arc<LmHandle>>,
+) -> Result<Option<Arc<LmHandle>>, String> {
+    let first = || lms.iter().find_map(|lm| find(*lm));
+    match Placeholder::in_request(request) {
+        None => Ok(first()),
+        Some(Placeholder::Of(lm)) if of_call && !lms.contains(&lm) => {
+            Err("the request has the placeholder of an LM that is none of its program's".into())
+        }
+        Some(Placeholder::Of(lm)) => match find(lm) {
+            Some(lm) => Ok(Some(lm)),
+            None => {
+                Err("the LM of this request is gone: the host has forgotten its program".into())
+            }
+        },
+        Some(Placeholder::Any) => {
+            let there = lms.iter().filter_map(|lm| find(*lm));
+            let at_address = there.into_iter().find(|lm| lm.is_at(request.uri()));
+            match at_address.or_else(first) {
+                Some(lm) => Ok(Some(lm)),
+                None => Err(
+                    "the request has a placeholder for a key, and its program was loaded \
+                             without an LM of the host's: give it one by `.lm(..)`"
+                        .into(),
+                ),
+            }
+        }
+    }
+}
+
+/// The handle of an LM that a program brought along, and whether the host has its key from now on.
+/// Where only DSPy knows the provider's address or key, Python keeps it.
+pub(crate) fn adopt(
+    model: String,
+    base_url: Option<String>,
+    key: Option<String>,
+) -> Result<(LmHandle, bool), String> {
+    let mut lm = Lm::new(model);
+    if let Some(base_url) = base_url {
+        lm = lm.base_url(base_url);
+    }
+    if let Some(key) = key {
+        lm = lm.key(key);
+    }
+    match lm.connect() {
+        Ok(handle) => {
+            let keyed = lm.is_keyed() && handle.has_key();
+            Ok((handle, keyed))
+        }
+        Err(LmConfigError::NoAddress { .. }) => {
+            let handle = LmHandle::of_no_lm().map_err(|error| error.to_string())?;
+            Ok((handle, false))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}

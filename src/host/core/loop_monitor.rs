@@ -1,0 +1,186 @@
+//! A monitor of one asyncio loop: its heartbeat, and the frames that Python's watchdog thread
+//! (watchdog.py) reports of code that blocks it.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    clock::Timestamp,
+    health::{Health, LATE},
+};
+
+/// The least duration of a block that is logged.
+const LOGGED_FROM: Duration = Duration::from_millis(100);
+/// The most frames of a line in the log.
+const LOGGED_FRAMES: usize = 8;
+
+/// What is known of a loop, from outside and without the GIL.
+#[derive(Debug, Default)]
+pub(crate) struct LoopMonitor {
+    heartbeat: Timestamp,
+    /// The last time that Python's watchdog thread got the GIL.
+    pulse: Timestamp,
+    /// The last time that a command or an outcome crossed between Rust and Python.
+    progress: Timestamp,
+    /// The heartbeat that the block follows: the next one ends it.
+    blocked_after: AtomicU64,
+    block: Mutex<Block>,
+}
+
+/// The block that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Block {
+    frame: Option<String>,
+    /// It was logged: without a call's id, or with one.
+    logged: bool,
+    logged_call: bool,
+}
+
+/// The watchdog's report of a loop that is late.
+#[derive(Debug)]
+pub(crate) struct BlockReport {
+    /// `file:line function`, innermost first.
+    pub(crate) frames: Vec<String>,
+    pub(crate) program: Option<String>,
+    pub(crate) call_id: Option<u64>,
+    pub(crate) gil_held: bool,
+}
+
+impl LoopMonitor {
+    /// The loop runs.
+    pub(crate) fn beat(&self) {
+        self.heartbeat.set_now();
+    }
+
+    /// Python's watchdog thread runs.
+    pub(crate) fn pulse(&self) {
+        self.pulse.set_now();
+    }
+
+    /// A command or an outcome crosses.
+    pub(crate) fn progress(&self) {
+        self.progress.set_now();
+    }
+
+    /// Whether the heartbeat is late.
+    #[cfg(feature = "workers")]
+    pub(crate) fn is_late(&self) -> bool {
+        self.heartbeat.age() > LATE
+    }
+
+    /// The health of the loop.
+    pub(crate) fn health(&self) -> Health {
+        // Read before its age: a heartbeat in between must not give its successor an old frame.
+        let last = self.heartbeat.get();
+        match Health::judge(self.heartbeat.age(), self.progress.age()) {
+            Health::Blocked { .. } => Health::Blocked {
+                frame: self.frame(last),
+                gil_held: self.gil_held(),
+            },
+            other => other,
+        }
+    }
+
+    /// Whether no thread of Python's runs; false where no watchdog does.
+    fn gil_held(&self) -> bool {
+        self.pulse.get() > 0 && self.pulse.age() >= LATE
+    }
+
+    /// The innermost frame of the block that began after `heartbeat`.
+    fn frame(&self, heartbeat: u64) -> Option<String> {
+        if self.blocked_after.load(Ordering::Acquire) != heartbeat {
+            return None;
+        }
+        self.block().frame.clone()
+    }
+
+    fn block(&self) -> MutexGuard<'_, Block> {
+        self.block.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the frame, and logs a block: once, and once more if the call becomes known later.
+    pub(crate) fn report(&self, report: &BlockReport) {
+        let (heartbeat, late) = (self.heartbeat.get(), self.heartbeat.age());
+        let mut block = self.block();
+        if self.blocked_after.swap(heartbeat, Ordering::AcqRel) != heartbeat {
+            *block = Block::default();
+        }
+        block.frame = report.frames.first().cloned().or(block.frame.take());
+        let news = !block.logged || report.call_id.is_some() && !block.logged_call;
+        let long = late >= LOGGED_FROM || report.gil_held && late >= LATE;
+        // While calls progress the loop is saturated, not blocked.
+        if !news || !long || self.progress.age() < LATE {
+            return;
+        }
+        block.logged = true;
+        block.logged_call = report.call_id.is_some();
+        drop(block);
+        tracing::warn!(
+            target: "tower_dspy",
+            program = report.program,
+            call_id = report.call_id,
+            frame = report.frames.first(),
+            stack = joined(&report.frames),
+            gil_held = report.gil_held,
+            blocked_ms = late.as_millis() as u64,
+            "Python code blocks the loop: no call goes on meanwhile"
+        );
+    }
+}
+
+fn joined(frames: &[String]) -> String {
+    let most = frames.len().min(LOGGED_FRAMES);
+    frames[..most].join(" < ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> BlockReport {
+        BlockReport {
+            frames: vec!["slow.py:12 match".into()],
+            program: None,
+            call_id: None,
+            gil_held: false,
+        }
+    }
+
+    fn frame(monitor: &LoopMonitor) -> Option<String> {
+        match monitor.health() {
+            Health::Blocked { frame, .. } => frame,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_report_names_the_frame_until_the_next_heartbeat() {
+        let _epoch = super::super::clock::now();
+        std::thread::sleep(2 * LATE);
+        let monitor = LoopMonitor::default();
+        assert_eq!(frame(&monitor), None);
+        monitor.report(&report());
+        assert_eq!(frame(&monitor).as_deref(), Some("slow.py:12 match"));
+        monitor.beat();
+        assert_eq!(monitor.health(), Health::Ready);
+        std::thread::sleep(2 * LATE);
+        assert_eq!(frame(&monitor), None);
+    }
+
+    #[test]
+    fn the_gil_is_held_while_a_watchdog_that_ran_does_not() {
+        let _epoch = super::super::clock::now();
+        std::thread::sleep(2 * LATE);
+        let monitor = LoopMonitor::default();
+        assert!(!monitor.gil_held());
+        monitor.pulse();
+        assert!(!monitor.gil_held());
+        std::thread::sleep(2 * LATE);
+        assert!(monitor.gil_held());
+    }
+}

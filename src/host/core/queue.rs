@@ -1,0 +1,320 @@
+//! The queue from any thread to a host's loop: lock-free, with one wake-up a burst.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crossbeam_queue::SegQueue;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{
+    clock::Timestamp,
+    event::Event,
+    fault::Fault,
+    queued_call::QueuedCall,
+    registry::{Registration, Registrations},
+    wake::WakeUp,
+};
+
+/// The outcome of a loading: Python's description of the program, and its registrations.
+pub(crate) type LoadOutcome = Result<(Value, Registrations), Fault>;
+
+/// A command to the loop that is not the start of a call.
+pub(crate) enum Command {
+    Cancel(u64),
+    Load {
+        spec: Value,
+        registrations: Registrations,
+        reply: oneshot::Sender<LoadOutcome>,
+    },
+    /// Loads `spec` in place of `target`, in new worker processes.
+    #[cfg(feature = "workers")]
+    Replace {
+        target: u64,
+        spec: Value,
+        registrations: Registrations,
+        /// Called at the moment at which the new program takes over.
+        taken_over: Box<dyn FnOnce(Registrations) + Send>,
+        reply: oneshot::Sender<Result<(), Fault>>,
+    },
+    /// The last service of a program or function, and its last call, have gone.
+    Unload(u64),
+    Stop {
+        grace: Duration,
+    },
+}
+
+/// The queue of one host: calls to start, commands, and events of exchanges.
+pub(crate) struct CommandQueue {
+    calls: SegQueue<QueuedCall>,
+    commands: SegQueue<Command>,
+    events: SegQueue<(u64, Event)>,
+    wake: WakeUp,
+    /// When the oldest queued call was queued.
+    oldest_call: Timestamp,
+    next_id: AtomicU64,
+    /// No call is accepted; those in flight may still be cancelled.
+    refusing: AtomicBool,
+    /// The loop has ended, and nothing is read any more.
+    closed: AtomicBool,
+    reason: OnceLock<String>,
+}
+
+impl CommandQueue {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            calls: SegQueue::new(),
+            commands: SegQueue::new(),
+            events: SegQueue::new(),
+            wake: WakeUp::new()?,
+            oldest_call: Timestamp::default(),
+            next_id: AtomicU64::new(1),
+            refusing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            reason: OnceLock::new(),
+        })
+    }
+
+    /// A number for a call or an exchange.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn push_call(&self, call: QueuedCall) {
+        if self.calls.is_empty() {
+            self.oldest_call.set(call.queued_at);
+        }
+        self.calls.push(call);
+        if self.refusing.load(Ordering::SeqCst) {
+            // The loop may have drained for the last time before this push.
+            self.discard_calls();
+        } else {
+            self.wake.notify();
+        }
+    }
+
+    pub(crate) fn push_command(&self, command: Command) {
+        self.commands.push(command);
+        if self.closed.load(Ordering::SeqCst) {
+            self.discard_commands();
+        } else {
+            self.wake.notify();
+        }
+    }
+
+    pub(crate) fn push_event(&self, exchange: u64, event: Event) {
+        self.events.push((exchange, event));
+        if self.closed.load(Ordering::SeqCst) {
+            self.discard_commands();
+        } else {
+            self.wake.notify();
+        }
+    }
+
+    /// The wake-up of the loop, which acknowledges it before it reads the queue.
+    pub(crate) const fn wake_up(&self) -> &WakeUp {
+        &self.wake
+    }
+
+    pub(crate) fn pop_call(&self) -> Option<QueuedCall> {
+        let call = self.calls.pop()?;
+        self.oldest_call.set(call.queued_at);
+        Some(call)
+    }
+
+    pub(crate) fn pop_command(&self) -> Option<Command> {
+        self.commands.pop()
+    }
+
+    pub(crate) fn pop_event(&self) -> Option<(u64, Event)> {
+        self.events.pop()
+    }
+
+    /// Whether calls or events are left for the loop's next turn.
+    #[cfg(feature = "python")]
+    pub(crate) fn has_more(&self) -> bool {
+        !self.calls.is_empty() || !self.events.is_empty()
+    }
+
+    /// The number of queued calls.
+    pub(crate) fn queued_calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// How long the oldest queued call has waited; an upper bound within one burst.
+    pub(crate) fn age(&self) -> Duration {
+        if self.calls.is_empty() {
+            Duration::ZERO
+        } else {
+            self.oldest_call.age()
+        }
+    }
+
+    /// Adds to the answer to a loading the registration of the program itself.
+    pub(crate) fn register_program(
+        self: &Arc<Self>,
+        loaded: Value,
+        registrations: Registrations,
+    ) -> (Value, Registrations) {
+        if let Some(id) = loaded.get("id").and_then(Value::as_u64) {
+            let queue = self.clone();
+            let unload = move || queue.push_command(Command::Unload(id));
+            registrations.replace_program(Some(Registration::new(unload)));
+        }
+        (loaded, registrations)
+    }
+
+    /// Accepts no more calls and stops the loop; what has started has `grace` to end.
+    pub(crate) fn stop(&self, grace: Duration) {
+        self.refuse("it was stopped");
+        self.push_command(Command::Stop { grace });
+    }
+
+    /// The loop has ended: the senders in the queue are dropped, so that their receivers fail.
+    pub(crate) fn close(&self, reason: &str) {
+        self.refuse(reason);
+        self.closed.store(true, Ordering::SeqCst);
+        self.discard_commands();
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.reason.get_or_init(|| reason.to_owned());
+        self.refusing.store(true, Ordering::SeqCst);
+        self.discard_calls();
+    }
+
+    /// Why no calls are accepted; `None` while they are.
+    pub(crate) fn closed(&self) -> Option<&str> {
+        if !self.refusing.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.reason.get().map(String::as_str)
+    }
+
+    fn discard_calls(&self) {
+        while let Some(call) = self.calls.pop() {
+            drop(call.discard());
+        }
+    }
+
+    fn discard_commands(&self) {
+        while self.commands.pop().is_some() {}
+        while self.events.pop().is_some() {}
+    }
+}
+
+impl fmt::Debug for CommandQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandQueue")
+            .field("queued_calls", &self.queued_calls())
+            .field("closed", &self.closed())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tracing::Span;
+
+    use super::*;
+    use crate::{
+        call::{
+            CallContext,
+            record::{AttemptRecord, CallRecord},
+        },
+        host::core::{
+            call_state::{CallState, Outcome},
+            clock,
+            counters::HostCounters,
+            spending::Spending,
+        },
+        request::Route,
+    };
+
+    fn queue() -> Arc<CommandQueue> {
+        Arc::new(CommandQueue::new().expect("an eventfd"))
+    }
+
+    fn call(
+        queue: &CommandQueue,
+        counters: &Arc<HostCounters>,
+    ) -> (QueuedCall, oneshot::Receiver<Outcome>) {
+        let (outcome, receiver) = oneshot::channel();
+        let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
+        let spending = Spending::new(attempt, counters.lm.clone(), None);
+        let call = QueuedCall {
+            id: queue.next_id(),
+            context: CallContext::new(),
+            route: Route::default(),
+            span: Span::none(),
+            target: 1,
+            inputs: Arc::default(),
+            remaining: None,
+            queued_at: clock::now(),
+            state: Arc::new(CallState::new(counters.clone(), spending)),
+            outcome,
+            permit: None,
+        };
+        (call, receiver)
+    }
+
+    #[test]
+    fn the_registration_of_a_program_unloads_it() {
+        let queue = queue();
+        let loaded = queue.register_program(json!({"id": 7}), Registrations::default());
+        assert!(queue.pop_command().is_none());
+        drop(loaded);
+        assert!(matches!(queue.pop_command(), Some(Command::Unload(7))));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_queue_loses_the_calls_that_wait_and_takes_commands() {
+        let (queue, counters) = (queue(), Arc::new(HostCounters::new(0)));
+        let (waiting, lost) = call(&queue, &counters);
+        queue.push_call(waiting);
+        assert_eq!((queue.queued_calls(), queue.closed()), (1, None));
+        queue.stop(Duration::ZERO);
+        assert!(lost.await.is_err());
+        let (late, lost) = call(&queue, &counters);
+        queue.push_call(late);
+        assert!(lost.await.is_err());
+        assert_eq!(
+            (counters.never_started.get(), counters.settled.get()),
+            (2, 2)
+        );
+        assert_eq!(queue.closed(), Some("it was stopped"));
+        queue.push_command(Command::Cancel(1));
+        assert!(matches!(queue.pop_command(), Some(Command::Stop { .. })));
+        assert!(matches!(queue.pop_command(), Some(Command::Cancel(1))));
+    }
+
+    #[test]
+    fn a_closed_queue_keeps_nothing_and_the_first_reason() {
+        let queue = queue();
+        queue.push_event(1, Event::End);
+        queue.close("its thread ended");
+        queue.close("later");
+        queue.push_command(Command::Cancel(1));
+        queue.push_event(1, Event::End);
+        assert!(queue.pop_command().is_none() && queue.pop_event().is_none());
+        assert_eq!(queue.closed(), Some("its thread ended"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_cancelled_while_it_waits_does_not_begin() {
+        let (queue, counters) = (queue(), Arc::new(HostCounters::new(0)));
+        let (waiting, outcome) = call(&queue, &counters);
+        waiting.state.cancel();
+        queue.push_call(waiting);
+        assert!(queue.pop_call().and_then(QueuedCall::begin).is_none());
+        assert!(matches!(outcome.await, Ok(Err(_))));
+        assert_eq!((counters.started.get(), counters.settled.get()), (0, 1));
+    }
+}

@@ -1,0 +1,60 @@
+//! A call that waits for its start.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tracing::Span;
+
+use super::{
+    call_state::{CallPermit, CallState, Outcome},
+    clock,
+    fault::Fault,
+};
+use crate::{call::CallContext, request::Route};
+
+pub(crate) struct QueuedCall {
+    /// Attempts of one call share the id in its context; each is started, and numbered, by itself.
+    pub(crate) id: u64,
+    pub(crate) context: CallContext,
+    pub(crate) route: Route,
+    /// Of the service's call, for the spans of its LM calls.
+    pub(crate) span: Span,
+    /// The program or function that is called.
+    pub(crate) target: u64,
+    pub(crate) inputs: Arc<Value>,
+    /// Until the call's deadline, when it was queued.
+    pub(crate) remaining: Option<Duration>,
+    pub(crate) queued_at: Duration,
+    pub(crate) state: Arc<CallState>,
+    pub(crate) outcome: oneshot::Sender<Outcome>,
+    pub(crate) permit: CallPermit,
+}
+
+impl QueuedCall {
+    /// Counts the start; `None` if the call was cancelled while it waited, and ends here.
+    pub(crate) fn begin(self) -> Option<Self> {
+        if !self.state.is_cancelled() {
+            self.state.counters().started.add(1);
+            return Some(self);
+        }
+        // Fails if the caller has gone.
+        let _ = self.discard().send(Err(Fault::cancelled_before_start()));
+        None
+    }
+
+    /// Settles the call without a start. Its caller hears of a lost host if the sender is dropped.
+    pub(crate) fn discard(self) -> oneshot::Sender<Outcome> {
+        self.state.counters().never_started.add(1);
+        drop(self.permit);
+        self.state.settle();
+        self.outcome
+    }
+
+    /// Time until the call's deadline, if it has one.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let waited = clock::now().saturating_sub(self.queued_at);
+        self.remaining
+            .map(|remaining| remaining.saturating_sub(waited))
+    }
+}

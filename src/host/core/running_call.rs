@@ -1,0 +1,109 @@
+//! A call that Python runs: what a port does with Python's reports of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tracing::Span;
+
+use super::{
+    call_state::{CallPermit, CallState, Outcome},
+    queued_call::QueuedCall,
+};
+use crate::{
+    call::{CallContext, CallId, Usage},
+    request::Route,
+};
+
+/// The Rust side of one call that has been started.
+pub(crate) struct RunningCall {
+    pub(crate) context: CallContext,
+    pub(crate) route: Route,
+    pub(crate) span: Span,
+    pub(crate) state: Arc<CallState>,
+    outcome: Mutex<Option<oneshot::Sender<Outcome>>>,
+    permit: Mutex<CallPermit>,
+}
+
+impl RunningCall {
+    pub(crate) fn new(call: QueuedCall) -> Self {
+        call.state.spending().attempt().started();
+        Self {
+            context: call.context,
+            route: call.route,
+            span: call.span,
+            state: call.state,
+            outcome: Mutex::new(Some(call.outcome)),
+            permit: Mutex::new(call.permit),
+        }
+    }
+
+    /// Sends the outcome, the first time.
+    pub(crate) fn resolve(&self, outcome: Outcome) {
+        if let Some(sender) = take(&self.outcome) {
+            self.state.set_answered();
+            // Work that the call left behind gets no events: a thread that waits is woken.
+            self.state.close_exchanges();
+            // Fails if the caller has gone.
+            let _ = sender.send(outcome);
+        }
+    }
+
+    /// Settles the call: all its work, of which `strays` were left behind, has ended.
+    pub(crate) fn settle(&self, strays: Option<&[String]>) {
+        if let Some(strays) = strays {
+            self.state.counters().strays.add(strays.len() as u64);
+            tracing::warn!(
+                target: "tower_dspy",
+                call_id = self.context.call_id.map(CallId::get),
+                tasks = strays.join(", "),
+                "the call left work behind, which was told to stop and has ended"
+            );
+        }
+        // The permit first: once the call is settled, its permit is free.
+        drop(take(&self.permit));
+        self.state.settle();
+    }
+
+    /// Settles and resolves a call that left nothing behind.
+    pub(crate) fn finish(&self, outcome: Outcome) {
+        // Settled first: the caller that gets the answer finds its permit free.
+        self.settle(None);
+        self.resolve(outcome);
+    }
+
+    /// Keeps a partial answer; false if the call is over.
+    pub(crate) fn keep_partial(&self, fields: Value) -> bool {
+        let Value::Object(fields) = fields else {
+            return false;
+        };
+        self.state.spending().attempt().partial(fields)
+    }
+
+    /// Records the answer of an LM that DSPy read: its tokens, of the prompt, of the completion and
+    /// in all, and the number of the exchange on Python's side.
+    pub(crate) fn record_answer(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
+        let usage = counts.map(|(prompt_tokens, completion_tokens, total_tokens)| Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens,
+        });
+        self.state.spending().attempt().stepped(exchange, usage);
+    }
+
+    /// Records an LM call of the program that the host does not carry.
+    pub(crate) fn record_bypass(&self, lm: &str) {
+        self.state.spending().bypassed(lm);
+    }
+
+    /// The loop ends: the caller learns that the host is gone, and the work stays counted.
+    pub(crate) fn abandon(&self) {
+        self.state.close_exchanges();
+        drop((take(&self.outcome), take(&self.permit)));
+        self.state.set_answered();
+    }
+}
+
+fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
