@@ -1,16 +1,14 @@
-//! The handle to what runs Python.
+//! The handle to a host.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 #[cfg(feature = "workers")]
 use serde_json::Value;
-use tokio::{
-    sync::{Mutex, watch},
-    task::spawn_blocking,
-    time::timeout,
-};
+use tokio::time::timeout;
 
-use crate::host::core::{health::Health, host_core::HostCore, stats::HostStats};
+use crate::host::core::{
+    health::Health, host_core::HostCore, host_thread::HostThread, stats::HostStats,
+};
 #[cfg(feature = "python")]
 use crate::host::{core::loop_monitor::LoopMonitor, embedded::Embedded};
 #[cfg(feature = "workers")]
@@ -19,7 +17,7 @@ use crate::host::{
     workers::{Roster, WorkerStats, Workers},
 };
 
-/// What the loop has, after the grace of a stop, to close and to end its thread.
+/// The time, after the grace of a stop, for the loop to close and its thread to end.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
 
 /// What runs DSPy programs: an interpreter with an asyncio loop on a thread of its own.
@@ -40,8 +38,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(1);
 pub struct Host {
     core: HostCore,
     backend: Backend,
-    ended: watch::Receiver<bool>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    thread: HostThread,
     /// Of the servers that end with it.
     #[cfg(feature = "axum")]
     shutdown: crate::layers::Shutdown,
@@ -70,17 +67,11 @@ impl Host {
         Workers::new(workers)
     }
 
-    pub(super) fn new(
-        core: HostCore,
-        backend: Backend,
-        ended: watch::Receiver<bool>,
-        thread: JoinHandle<()>,
-    ) -> Self {
+    pub(super) fn new(core: HostCore, backend: Backend, thread: HostThread) -> Self {
         Self {
             core,
             backend,
-            ended,
-            thread: Arc::new(Mutex::new(Some(thread))),
+            thread,
             #[cfg(feature = "axum")]
             shutdown: crate::layers::Shutdown::new(),
         }
@@ -137,20 +128,8 @@ impl Host {
     /// An interpreter is started once in a process, so a stopped host cannot be started again.
     pub async fn stop(&self, grace: Duration) -> HostStats {
         self.core.queue.stop(grace);
-        let mut ended = self.ended.clone();
         let limit = grace.saturating_add(STOP_MARGIN);
-        let ended = timeout(limit, async {
-            // A thread that is gone without saying so has ended as well.
-            let _ = ended.wait_for(|ended| *ended).await;
-            // What libraries keep for the thread is freed after that, as it ends. A process that
-            // exits meanwhile frees what they keep for all threads: OpenSSL, for one, would free
-            // it twice.
-            let mut thread = self.thread.lock().await;
-            if let Some(thread) = thread.take() {
-                let _ = spawn_blocking(|| thread.join()).await;
-            }
-        })
-        .await;
+        let ended = timeout(limit, self.thread.join()).await;
         if ended.is_err() {
             tracing::warn!(target: "tower_dspy", "Python code blocks the loop, which did not stop");
         }

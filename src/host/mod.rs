@@ -1,15 +1,22 @@
-//! The way into Python. The only place that names pyo3, and that by feature `python` only.
+//! The host of Python programs: the interpreter in this process, or worker processes.
 //!
-//! There are two ports to one runner, `src/python/tower_dspy/runner.py`: the interpreter in this
-//! process, and worker processes, by feature `workers`. The service cannot tell them apart.
+//! Both run the same runner, `src/python/tower_dspy/runner.py`, and a service cannot tell them
+//! apart. Features `python` and `workers` select them.
 //!
-//! In this process, one thread owns the interpreter and runs an asyncio loop. Everyone else reaches it through the
-//! `inbox` and gets owned values back, so no tokio thread ever waits for the GIL and no
-//! Python object leaves Python's threads.
+//! In this process, one thread owns the interpreter and runs an asyncio loop. All other threads push
+//! commands to a queue and get owned values back, so no tokio thread ever waits for the GIL and no
+//! Python object leaves Python's threads. Async programs run on that loop, sync ones on Python
+//! threads that [`Embedded`] bounds. Another thread monitors the loop, for [`Health`].
 //!
-//! Async programs run on that loop, sync ones on threads of Python's that [`Embedded`] bounds.
-//! Another looks after the loop: see [`Health`] for what it tells. What ends when a call does, and
-//! what only counts as in flight until it ends by itself, is a table in the README.
+//! | module | what it has |
+//! |---|---|
+//! | `core` | what both share: queue, counters, registry, calls, exchanges, health |
+//! | `embedded` | the interpreter in this process, by PyO3 |
+//! | `workers` | the pool of worker processes |
+//! | [`env`] | the venv: found, checked, made |
+//!
+//! What ends with a call, and what counts as in flight until it ends by itself, is a table in the
+//! README.
 
 pub(crate) mod core;
 #[cfg(feature = "python")]
@@ -17,7 +24,11 @@ mod embedded;
 pub mod env;
 mod handle;
 mod sources;
+#[cfg(feature = "python")]
+mod start_embedded;
 mod start_error;
+#[cfg(feature = "python")]
+mod task_locals;
 #[cfg(feature = "workers")]
 mod workers;
 
@@ -30,7 +41,7 @@ pub use self::{
     handle::Host,
     start_error::StartError,
 };
-#[cfg(feature = "python")]
-pub use embedded::{Embedded, NoLoop};
 #[cfg(feature = "workers")]
 pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
+#[cfg(feature = "python")]
+pub use {embedded::Embedded, task_locals::NoLoop};

@@ -1,4 +1,4 @@
-//! Python's room, carried inside the binary.
+//! Python's source files, inside the binary.
 
 /// The modules' names and files, as `import` is to find them.
 macro_rules! modules {

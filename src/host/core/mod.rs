@@ -11,6 +11,7 @@ pub(crate) mod exchange;
 pub(crate) mod fault;
 pub(crate) mod health;
 pub(crate) mod host_core;
+pub(crate) mod host_thread;
 pub(crate) mod http;
 pub(crate) mod http_response;
 pub(crate) mod lm_candidates;

@@ -54,7 +54,7 @@ pub(super) fn initialize(python: &Path) -> Result<(), String> {
 }
 
 /// The version of the libpython that is linked, such as `3.11.7`; needs no interpreter.
-pub(super) fn linked_version() -> String {
+pub(in crate::host) fn linked_version() -> String {
     // SAFETY: `Py_GetVersion` returns a static string and may be called before initialization.
     let version = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) };
     let version = version.to_string_lossy();

@@ -1,11 +1,11 @@
-//! The thread that owns the interpreter, and what lives on it.
+//! The thread of the interpreter: set-up, the run of its loop, the end.
 
 use std::{path::Path, sync::Arc};
 
 use pyo3::{prelude::*, types::IntoPyDict};
 use tokio::sync::oneshot;
 
-use super::{Embedded, drain::Drain, ffi, install, port::Port, task_locals};
+use super::{dispatch::Dispatch, ffi, import, port::Port, settings::Embedded, task_locals};
 use crate::host::{
     core::{
         fault::Fault, host_core::HostCore, log, loop_monitor::LoopMonitor, queue::CommandQueue,
@@ -13,12 +13,11 @@ use crate::host::{
     start_error::StartError,
 };
 
-/// The life of Python's thread.
-pub(super) fn own(
-    embedded: &Embedded,
+/// Starts the interpreter and runs its loop, on Python's thread.
+pub(super) fn run(
+    settings: &Embedded,
     python: &Path,
-    core: HostCore,
-    monitor: Arc<LoopMonitor>,
+    (core, monitor): (HostCore, Arc<LoopMonitor>),
     ready: oneshot::Sender<Result<(), StartError>>,
 ) {
     if let Err(reason) = ffi::initialize(python) {
@@ -26,8 +25,8 @@ pub(super) fn own(
         return;
     }
     Python::attach(|py| {
-        let lives = match set_up(py, embedded, core.clone(), monitor) {
-            Ok(lives) => lives,
+        let python_loop = match set_up(py, settings, core.clone(), monitor) {
+            Ok(python_loop) => python_loop,
             Err(error) => {
                 let fault = Fault::of(py, &error);
                 let _ = ready.send(Err(StartError::Python {
@@ -39,17 +38,17 @@ pub(super) fn own(
             }
         };
         if ready.send(Ok(())).is_err() {
-            // Nobody waited for the start; the host is there for the next who asks.
+            // The next start returns this host.
             tracing::debug!(target: "tower_dspy", "the host's first caller went away");
         }
-        if let Err(error) = lives.run(&core.queue) {
+        if let Err(error) = python_loop.run(&core.queue) {
             log::python_failed(&Fault::of(py, &error));
         }
     });
 }
 
-/// What Python's thread runs.
-struct Loop<'py> {
+/// The asyncio loop, set up.
+struct PythonLoop<'py> {
     watchdog: Option<Bound<'py, PyAny>>,
     module: Bound<'py, PyModule>,
     event_loop: Bound<'py, PyAny>,
@@ -58,17 +57,17 @@ struct Loop<'py> {
 
 fn set_up<'py>(
     py: Python<'py>,
-    embedded: &Embedded,
+    settings: &Embedded,
     core: HostCore,
     monitor: Arc<LoopMonitor>,
-) -> PyResult<Loop<'py>> {
-    install::install(py)?;
+) -> PyResult<PythonLoop<'py>> {
+    import::install(py)?;
     let startup = py.import("tower_dspy.startup")?;
     startup.call_method0("before_import")?;
     let signals = py.import("tower_dspy.patches.signals")?;
     signals.call_method0("install")?;
     let path = py.import("sys")?.getattr("path")?;
-    for folder in embedded.python_path.iter().rev() {
+    for folder in settings.python_path.iter().rev() {
         // As a string: importlib looks into no `pathlib.Path`.
         path.call_method1("insert", (0, folder.as_os_str()))?;
     }
@@ -79,7 +78,7 @@ fn set_up<'py>(
         tracing::warn!(target: "tower_dspy", "{weaker}");
     }
     let module = py.import("tower_dspy.loop")?;
-    let threads = (embedded.thread_grace.as_secs_f64(), embedded.max_abandoned);
+    let threads = (settings.thread_grace.as_secs_f64(), settings.max_abandoned);
     let event_loop = module.call_method1("make", (&port, threads))?;
     event_loop.call_method1(
         "run_until_complete",
@@ -94,7 +93,7 @@ fn set_up<'py>(
         &port,
         &event_loop,
         "tower-dspy-sync",
-        embedded.sync_threads,
+        settings.sync_threads,
         threads.0,
         threads.1,
     ))?;
@@ -104,14 +103,14 @@ fn set_up<'py>(
         .import("tower_dspy.start_limit")?
         .getattr("StartLimit")?
         .call0()?;
-    let watchdog = match embedded.watchdog {
-        true => Some(watch(&port, &runner, &event_loop, embedded)?),
+    let watchdog = match settings.watchdog {
+        true => Some(watch(&port, &runner, &event_loop, settings)?),
         false => None,
     };
-    let drain = Drain::new(core.queue, monitor, port.get(), &runner, pacer, &event_loop)?;
+    let dispatch = Dispatch::new(core.queue, monitor, port.get(), &runner, pacer, &event_loop)?;
     task_locals::set(&event_loop);
-    event_loop.call_method1("add_reader", (fd, Bound::new(py, drain)?))?;
-    Ok(Loop {
+    event_loop.call_method1("add_reader", (fd, Bound::new(py, dispatch)?))?;
+    Ok(PythonLoop {
         watchdog,
         module,
         event_loop,
@@ -132,7 +131,7 @@ fn watch<'py>(
     dog.call((port, runner, event_loop), Some(&grace))
 }
 
-impl Loop<'_> {
+impl PythonLoop<'_> {
     fn run(&self, queue: &CommandQueue) -> PyResult<()> {
         let stopped = self.port.getattr("is_stopped")?;
         let ran = self.module.call_method1("run", (&self.event_loop, stopped));

@@ -1,4 +1,4 @@
-//! The embedded port: what Python's runner calls.
+//! The port of the interpreter in this process: the methods that Python's runner calls.
 
 use std::{
     sync::{
@@ -11,34 +11,29 @@ use std::{
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 
 use super::{
+    call::PortCall,
     convert,
-    listeners::Listeners,
-    opener::{self, Exchange, Opener},
-    raised,
+    event_listeners::EventListeners,
+    exchange::{self, ExchangeOpener, PortExchange},
     text::Text,
 };
 use crate::host::core::{
-    call_state::Outcome,
     count::GaugeGuard,
-    exchange::Caller,
-    fault::Fault,
     host_core::HostCore,
     http::ProgramRequest,
     lm_candidates::{self, LmCandidates},
     log,
     loop_monitor::{BlockReport, LoopMonitor},
-    queue::CommandQueue,
     registry::Registration,
-    running_call::RunningCall,
     tool,
 };
 
-/// The port's own side, called by the runner on Python's thread.
+/// Called on Python's threads.
 #[pyclass(frozen)]
 pub(super) struct Port {
     core: HostCore,
     monitor: Arc<LoopMonitor>,
-    listeners: Arc<Listeners>,
+    listeners: Arc<EventListeners>,
     /// Of the LMs that the program that is being loaded brought along; one is loaded at a time.
     adopted: Arc<Mutex<Vec<Registration>>>,
     abandoned_threads: Mutex<Vec<GaugeGuard>>,
@@ -61,7 +56,7 @@ impl Port {
         self.adopted.clone()
     }
 
-    pub(super) fn listeners(&self) -> Arc<Listeners> {
+    pub(super) fn listeners(&self) -> Arc<EventListeners> {
         self.listeners.clone()
     }
 
@@ -70,11 +65,15 @@ impl Port {
         guards.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn opener(&self, call: Option<&Bound<'_, Pending>>, deliver: Option<Py<PyAny>>) -> Opener<'_> {
-        Opener {
+    fn opener(
+        &self,
+        call: Option<&Bound<'_, PortCall>>,
+        deliver: Option<Py<PyAny>>,
+    ) -> ExchangeOpener<'_> {
+        ExchangeOpener {
             queue: &self.core.queue,
             listeners: &self.listeners,
-            call: call.map(|call| call.get().call.state.clone()),
+            call: call.map(|call| call.get().state().clone()),
             deliver,
         }
     }
@@ -86,18 +85,23 @@ impl Port {
         self.monitor.beat();
     }
 
-    /// Python's watchdog thread gets the GIL.
+    /// Python's watchdog thread has the GIL.
     fn pulse(&self) {
         self.monitor.pulse();
     }
 
-    /// What the loop is at, which is late; see watchdog.py.
-    fn blocked(&self, frames: Vec<Text>, program: Option<Text>, call: Option<&Bound<'_, Pending>>) {
-        let call_id = call.and_then(|call| call.get().call.context.call_id);
+    /// The frames of a loop that is late; see watchdog.py.
+    fn blocked(
+        &self,
+        frames: Vec<Text>,
+        program: Option<Text>,
+        call: Option<&Bound<'_, PortCall>>,
+    ) {
+        let call_id = call.and_then(|call| call.get().id());
         self.monitor.report(&BlockReport {
             frames: frames.into_iter().map(|Text(frame)| frame).collect(),
             program: program.map(|Text(program)| program),
-            call_id: call_id.map(crate::call::CallId::get),
+            call_id,
             gil_held: false,
         });
     }
@@ -125,17 +129,17 @@ impl Port {
         &self,
         route: Option<(Vec<i64>, String)>,
         timeout: Option<f64>,
-        call: Option<&Bound<'_, Pending>>,
+        call: Option<&Bound<'_, PortCall>>,
         request: &Bound<'_, PyAny>,
         deliver: Option<Py<PyAny>>,
-    ) -> PyResult<Option<Exchange>> {
+    ) -> PyResult<Option<PortExchange>> {
         self.monitor.progress();
         let request = ProgramRequest {
             lms: route.map(|(lms, model)| LmCandidates(lms, model)),
             timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            request: opener::read_request(request)?,
+            request: exchange::read_request(request)?,
         };
-        let caller = Caller::of(call.map(|call| &call.get().call));
+        let caller = PortCall::caller(call);
         let find = |lm| {
             usize::try_from(lm)
                 .ok()
@@ -145,23 +149,23 @@ impl Port {
             .open(|exchange| self.core.http.send(exchange, request, find, caller))
     }
 
-    /// Begins the call of a tool; see host_tools.py.
+    /// Calls a tool; see host_tools.py.
     fn call_tool(
         &self,
         tool_id: usize,
-        call: Option<&Bound<'_, Pending>>,
+        call: Option<&Bound<'_, PortCall>>,
         arguments: &Bound<'_, PyDict>,
         deliver: Option<Py<PyAny>>,
-    ) -> PyResult<Option<Exchange>> {
+    ) -> PyResult<Option<PortExchange>> {
         let tool = self.core.tools.get(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
-        let caller = Caller::of(call.map(|call| &call.get().call));
+        let caller = PortCall::caller(call);
         let arguments = convert::fields(arguments)?;
         self.opener(call, deliver)
             .open(|exchange| tool::call(exchange, tool, arguments, caller))
     }
 
-    /// Takes an LM over that a program brought along.
+    /// Takes over an LM that a program brought along.
     fn adopt_lm(
         &self,
         model: String,
@@ -181,95 +185,5 @@ impl Port {
     #[staticmethod]
     fn log(level: u32, logger: Text, message: Text) {
         log::forward(level, &logger.0, &message.0);
-    }
-}
-
-/// The port's side of one call that has been started.
-#[pyclass(frozen)]
-pub(super) struct Pending {
-    call: RunningCall,
-    queue: Arc<CommandQueue>,
-    monitor: Arc<LoopMonitor>,
-}
-
-impl Pending {
-    pub(super) const fn new(
-        call: RunningCall,
-        queue: Arc<CommandQueue>,
-        monitor: Arc<LoopMonitor>,
-    ) -> Self {
-        Self {
-            call,
-            queue,
-            monitor,
-        }
-    }
-
-    pub(super) fn finish(&self, outcome: Outcome) {
-        self.monitor.progress();
-        self.call.finish(outcome);
-    }
-
-    fn resolve(&self, outcome: Outcome) {
-        self.monitor.progress();
-        self.call.resolve(outcome);
-    }
-}
-
-#[pymethods]
-impl Pending {
-    fn done(&self, value: &Bound<'_, PyAny>) {
-        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        self.resolve(value);
-    }
-
-    fn failed(&self, described: &Bound<'_, PyDict>) {
-        self.resolve(Err(raised::read_dict(described)));
-    }
-
-    fn settled(&self, strays: Option<Vec<Text>>) {
-        let strays =
-            strays.map(|names| names.into_iter().map(|Text(name)| name).collect::<Vec<_>>());
-        self.call.settle(strays.as_deref());
-    }
-
-    fn finished(&self, value: &Bound<'_, PyAny>) {
-        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        self.finish(value);
-    }
-
-    /// Keeps a partial answer; false if the call is over.
-    fn partial(&self, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
-        Ok(self.call.keep_partial(convert::from_python(fields)?))
-    }
-
-    /// The program got an LM's answer by an exchange, with these tokens as DSPy reads them.
-    fn stepped(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
-        self.call.record_answer(exchange, counts);
-    }
-
-    /// The program calls an LM that the host does not carry.
-    fn bypassed(&self, lm: Text) {
-        self.call.record_bypass(&lm.0);
-    }
-
-    /// The name of the LM that the caller asked for.
-    fn lm(&self) -> Option<&str> {
-        self.call.route.lm.as_deref()
-    }
-
-    /// Whether the call may call no LM any more.
-    fn is_over(&self) -> bool {
-        // A loop that this very call blocks does not read that the host stops.
-        self.call.state.is_over() || self.queue.closed().is_some()
-    }
-
-    /// The call is to stop: Rust closes its LM connections before Python signals it.
-    fn cancel(&self) {
-        self.call.state.cancel();
-    }
-
-    fn abandon(&self) {
-        self.call.abandon();
     }
 }

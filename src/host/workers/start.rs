@@ -1,11 +1,8 @@
 //! Starting a pool of workers.
 
-use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{path::PathBuf, sync::Arc, thread::Builder, time::Duration};
 
-use tokio::{
-    runtime::Builder,
-    sync::{oneshot, watch},
-};
+use tokio::{runtime, sync::oneshot};
 
 use super::{
     launch::Settings,
@@ -15,7 +12,7 @@ use super::{
 };
 use crate::host::{
     Host,
-    core::{host_core::HostCore, queue::CommandQueue},
+    core::{host_core::HostCore, host_thread::HostThread},
     env::PythonEnv,
     handle::Backend,
     start_error::StartError,
@@ -215,23 +212,19 @@ impl Workers {
             queue: core.queue.clone(),
         };
         let (ready, started) = oneshot::channel();
-        let (ending, ended) = watch::channel(false);
         let shared = core.clone();
-        let thread = thread::Builder::new()
-            .name("tower-dspy-workers".into())
-            .spawn(move || {
-                let _guard = Ending {
-                    queue: core.queue.clone(),
-                    ending,
-                };
-                let pool = Pool::new(core, settings, (limits, wear), self.workers, counts, ready);
-                let runtime = Builder::new_current_thread().enable_all().build();
-                if let Err(error) = runtime.and_then(|runtime| runtime.block_on(pool.run())) {
-                    tracing::error!(target: "tower_dspy", %error, "the pool of workers failed");
-                }
-            })
-            .map_err(system)?;
-        let host = Host::new(shared, Backend::Workers(Arc::new(roster)), ended, thread);
+        let builder = Builder::new().name("tower-dspy-workers".into());
+        let queue = core.queue.clone();
+        let run = move || {
+            let pool = Pool::new(core, settings, (limits, wear), self.workers, counts, ready);
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            if let Err(error) = runtime.and_then(|runtime| runtime.block_on(pool.run())) {
+                tracing::error!(target: "tower_dspy", %error, "the pool of workers failed");
+            }
+        };
+        let thread = HostThread::spawn(builder, queue, "its workers were stopped", run);
+        let backend = Backend::Workers(Arc::new(roster));
+        let host = Host::new(shared, backend, thread.map_err(system)?);
         match started.await {
             Ok(Ok(())) => Ok(host),
             Ok(Err(error)) => Err(error),
@@ -239,18 +232,5 @@ impl Workers {
                 reason: "the pool's thread ended".into(),
             }),
         }
-    }
-}
-
-/// Tells everyone that the pool is gone, however it went.
-struct Ending {
-    queue: Arc<CommandQueue>,
-    ending: watch::Sender<bool>,
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.queue.close("its workers were stopped");
-        self.ending.send_replace(true);
     }
 }

@@ -1,4 +1,4 @@
-//! Who on the loop hears of the events of exchanges.
+//! The listeners of code on the loop to the events of its exchanges.
 
 use std::{
     collections::HashMap,
@@ -9,23 +9,22 @@ use pyo3::prelude::*;
 
 use crate::host::core::{call_state::CallState, event::Event};
 
-/// The exchanges of code on the loop: who is to hear of their events. Touched on Python's threads
-/// only.
+/// The listeners by the number of their exchange. Used on Python's threads only.
 #[derive(Default)]
-pub(super) struct Listeners(Mutex<HashMap<u64, Listener>>);
+pub(super) struct EventListeners(Mutex<HashMap<u64, EventListener>>);
 
-struct Listener {
+struct EventListener {
     deliver: Py<PyAny>,
     call: Option<Arc<CallState>>,
 }
 
-impl Listeners {
-    fn map(&self) -> MutexGuard<'_, HashMap<u64, Listener>> {
+impl EventListeners {
+    fn map(&self) -> MutexGuard<'_, HashMap<u64, EventListener>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(&self, id: u64, deliver: Py<PyAny>, call: Option<Arc<CallState>>) {
-        self.map().insert(id, Listener { deliver, call });
+        self.map().insert(id, EventListener { deliver, call });
     }
 
     pub(super) fn remove(&self, id: u64) {

@@ -1,4 +1,4 @@
-//! Exceptions of the interpreter in this process as owned Rust data.
+//! The conversion of Python exceptions to owned Rust data.
 
 use pyo3::{
     prelude::*,

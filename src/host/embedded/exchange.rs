@@ -1,7 +1,7 @@
-//! Exchanges of the interpreter in this process: how Python opens them and hears of them.
+//! Exchanges of the interpreter in this process.
 //!
-//! Code on the loop is called with the events, on the loop's thread; code on a thread waits for
-//! them without the GIL.
+//! Events for code on the loop go to a callback, on the loop's thread. Code on another thread waits
+//! for its events without the GIL.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
@@ -11,7 +11,7 @@ use pyo3::{
     types::{PyBytes, PyTuple},
 };
 
-use super::{convert, listeners::Listeners};
+use super::{convert, event_listeners::EventListeners};
 use crate::host::core::{
     call_state::{CallState, ExchangeAbort},
     event::Event,
@@ -43,16 +43,16 @@ impl Event {
 
 /// The port's side of one exchange.
 #[pyclass(frozen)]
-pub(super) struct Exchange {
+pub(super) struct PortExchange {
     id: u64,
-    listeners: Arc<Listeners>,
+    listeners: Arc<EventListeners>,
     call: Option<Arc<CallState>>,
     abort: ExchangeAbort,
     events: Option<Mutex<mpsc::Receiver<Event>>>,
 }
 
 #[pymethods]
-impl Exchange {
+impl PortExchange {
     #[getter]
     fn number(&self) -> u64 {
         self.id
@@ -67,14 +67,14 @@ impl Exchange {
         };
         let event = py.detach(|| {
             let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-            // The sender, which is the exchange's alone, goes without a word only when that was
-            // aborted.
+            // The exchange has the only sender, and drops it without a last event only when it
+            // is aborted.
             events.recv().unwrap_or(Event::Cancelled)
         });
         event.into_python(py)
     }
 
-    /// Nobody reads on: the connection closes.
+    /// Closes the connection.
     fn abort(&self) {
         self.listeners.remove(self.id);
         self.abort.abort();
@@ -85,19 +85,19 @@ impl Exchange {
 }
 
 /// Opens exchanges for code in this process's interpreter.
-pub(super) struct Opener<'a> {
+pub(super) struct ExchangeOpener<'a> {
     pub(super) queue: &'a Arc<CommandQueue>,
-    pub(super) listeners: &'a Arc<Listeners>,
+    pub(super) listeners: &'a Arc<EventListeners>,
     pub(super) call: Option<Arc<CallState>>,
     pub(super) deliver: Option<Py<PyAny>>,
 }
 
-impl Opener<'_> {
+impl ExchangeOpener<'_> {
     /// Begins an exchange; `None` if the call may not have one any more.
     pub(super) fn open(
         self,
         begin: impl FnOnce(NewExchange) -> Result<Option<ExchangeAbort>, String>,
-    ) -> PyResult<Option<Exchange>> {
+    ) -> PyResult<Option<PortExchange>> {
         let id = self.queue.next_id();
         let (sink, events) = match &self.deliver {
             Some(_) => (EventSink::Queue(self.queue.clone(), id), None),
@@ -106,7 +106,7 @@ impl Opener<'_> {
                 (EventSink::Thread(sender), Some(Mutex::new(events)))
             }
         };
-        // Listening first: an answer may come before it has begun here.
+        // Before the start: the first event may come before `begin` returns.
         if let Some(deliver) = self.deliver {
             self.listeners.add(id, deliver, self.call.clone());
         }
@@ -117,7 +117,7 @@ impl Opener<'_> {
             sink,
         });
         match begun {
-            Ok(Some(abort)) => Ok(Some(Exchange {
+            Ok(Some(abort)) => Ok(Some(PortExchange {
                 id,
                 listeners: self.listeners.clone(),
                 call: self.call,
@@ -136,7 +136,7 @@ impl Opener<'_> {
     }
 }
 
-/// A request of Python's as one of Rust's.
+/// Reads the attributes of a Python request.
 pub(super) fn read_request(request: &Bound<'_, PyAny>) -> PyResult<LmRequest> {
     let method: String = request.getattr("method")?.extract()?;
     let url: String = request.getattr("url")?.extract()?;

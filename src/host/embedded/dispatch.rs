@@ -1,14 +1,10 @@
-//! What wakes the loop: hands to Python's runner what the inbox has.
+//! The dispatch of a host's queue on its loop, to Python's runner.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::{intern, prelude::*};
 
-use super::{
-    convert,
-    listeners::Listeners,
-    port::{Pending, Port},
-};
+use super::{call::PortCall, convert, event_listeners::EventListeners, port::Port};
 use crate::host::core::{
     fault::Fault,
     log,
@@ -19,12 +15,12 @@ use crate::host::core::{
     running_call::RunningCall,
 };
 
-/// Called by the loop when the inbox has something: hands it to the runner.
+/// Called by the loop when the queue wakes it.
 #[pyclass(frozen)]
-pub(super) struct Drain {
+pub(super) struct Dispatch {
     queue: Arc<CommandQueue>,
     monitor: Arc<LoopMonitor>,
-    listeners: Arc<Listeners>,
+    listeners: Arc<EventListeners>,
     adopted: Arc<Mutex<Vec<Registration>>>,
     cancel: Py<PyAny>,
     load: Py<PyAny>,
@@ -35,7 +31,7 @@ pub(super) struct Drain {
     call_soon: Py<PyAny>,
 }
 
-impl Drain {
+impl Dispatch {
     pub(super) fn new(
         queue: Arc<CommandQueue>,
         monitor: Arc<LoopMonitor>,
@@ -105,7 +101,7 @@ impl Drain {
         let remaining = call.time_left().map(|left| left.as_secs_f64());
         let inputs = call.inputs.clone();
         let pending = RunningCall::new(call);
-        let pending = Pending::new(pending, self.queue.clone(), self.monitor.clone());
+        let pending = PortCall::new(pending, self.queue.clone(), self.monitor.clone());
         let pending = Bound::new(py, pending)?;
         let begun = convert::to_dict(py, &inputs)
             .map_err(|(field, error)| Fault::of_input(py, field, &error))
@@ -122,7 +118,7 @@ impl Drain {
 }
 
 #[pymethods]
-impl Drain {
+impl Dispatch {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
@@ -140,16 +136,16 @@ impl Drain {
         let pacer = this.pacer.bind(py);
         let allowance: usize = pacer.call_method0(intern!(py, "current"))?.extract()?;
         for _ in 0..allowance {
-            // What has begun goes before what is to begin.
-            // A failure of one must not hold up the others.
-            let handed_over = if let Some((exchange, event)) = queue.pop_event() {
+            // Events of calls that run go before calls that are to start. A failure of one must
+            // not hold up the others.
+            let dispatched = if let Some((exchange, event)) = queue.pop_event() {
                 this.listeners.deliver(py, exchange, event)
             } else if let Some(call) = queue.pop_call() {
                 this.start(py, call)
             } else {
                 return Ok(());
             };
-            if let Err(error) = handed_over {
+            if let Err(error) = dispatched {
                 log::python_failed(&Fault::of(py, &error));
             }
         }

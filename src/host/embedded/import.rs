@@ -1,10 +1,10 @@
-//! Python's room in the interpreter of this process.
+//! The import of this crate's Python modules in the interpreter of this process.
 
 use pyo3::{prelude::*, types::PyDict};
 
 use crate::host::sources::{BOOTSTRAP, MODULES};
 
-/// Lets `import tower_dspy` find the sources in this binary, before any on the path.
+/// Makes `import tower_dspy` find the sources in this binary, before any on the path.
 pub(super) fn install(py: Python<'_>) -> PyResult<()> {
     let sources = PyDict::new(py);
     for (name, source) in MODULES {

@@ -1,0 +1,120 @@
+//! A call in the interpreter of this process, as Python's runner sees it.
+
+use std::sync::Arc;
+
+use pyo3::{prelude::*, types::PyDict};
+
+use super::{convert, exception, text::Text};
+use crate::{
+    call::CallId,
+    host::core::{
+        call_state::{CallState, Outcome},
+        exchange::Caller,
+        fault::Fault,
+        loop_monitor::LoopMonitor,
+        queue::CommandQueue,
+        running_call::RunningCall,
+    },
+};
+
+/// The port's side of one call that has been started.
+#[pyclass(frozen)]
+pub(super) struct PortCall {
+    call: RunningCall,
+    queue: Arc<CommandQueue>,
+    monitor: Arc<LoopMonitor>,
+}
+
+impl PortCall {
+    pub(super) const fn new(
+        call: RunningCall,
+        queue: Arc<CommandQueue>,
+        monitor: Arc<LoopMonitor>,
+    ) -> Self {
+        Self {
+            call,
+            queue,
+            monitor,
+        }
+    }
+
+    pub(super) fn state(&self) -> &Arc<CallState> {
+        &self.call.state
+    }
+
+    pub(super) fn id(&self) -> Option<u64> {
+        self.call.context.call_id.map(CallId::get)
+    }
+
+    pub(super) fn caller(call: Option<&Bound<'_, Self>>) -> Caller {
+        Caller::of(call.map(|call| &call.get().call))
+    }
+
+    pub(super) fn finish(&self, outcome: Outcome) {
+        self.monitor.progress();
+        self.call.finish(outcome);
+    }
+
+    fn resolve(&self, outcome: Outcome) {
+        self.monitor.progress();
+        self.call.resolve(outcome);
+    }
+}
+
+#[pymethods]
+impl PortCall {
+    fn done(&self, value: &Bound<'_, PyAny>) {
+        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
+        self.resolve(value);
+    }
+
+    fn failed(&self, described: &Bound<'_, PyDict>) {
+        self.resolve(Err(exception::read_dict(described)));
+    }
+
+    fn settled(&self, strays: Option<Vec<Text>>) {
+        let strays =
+            strays.map(|names| names.into_iter().map(|Text(name)| name).collect::<Vec<_>>());
+        self.call.settle(strays.as_deref());
+    }
+
+    fn finished(&self, value: &Bound<'_, PyAny>) {
+        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
+        self.finish(value);
+    }
+
+    /// Keeps a partial answer; false if the call is over.
+    fn partial(&self, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
+        Ok(self.call.keep_partial(convert::from_python(fields)?))
+    }
+
+    /// The program got an LM's answer by an exchange, with these tokens as DSPy reads them.
+    fn stepped(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
+        self.call.record_answer(exchange, counts);
+    }
+
+    /// The program calls an LM that the host does not carry.
+    fn bypassed(&self, lm: Text) {
+        self.call.record_bypass(&lm.0);
+    }
+
+    /// The name of the LM that the caller asked for.
+    fn lm(&self) -> Option<&str> {
+        self.call.route.lm.as_deref()
+    }
+
+    /// Whether the call may call no LM any more.
+    fn is_over(&self) -> bool {
+        // A loop that this very call blocks does not read that the host stops.
+        self.call.state.is_over() || self.queue.closed().is_some()
+    }
+
+    /// The call is to stop: Rust closes its LM connections before Python signals it.
+    fn cancel(&self) {
+        self.call.state.cancel();
+    }
+
+    fn abandon(&self) {
+        self.call.abandon();
+    }
+}

@@ -1,0 +1,58 @@
+//! The start of the one host in this process.
+
+use tokio::sync::Mutex;
+
+use crate::host::{
+    core::runtime,
+    embedded::{self, Embedded, Launched},
+    env::{LinkedPython, PythonEnv},
+    handle::{Backend, Host},
+    start_error::StartError,
+};
+
+/// The one host of this process, and what it was started with.
+static STARTED: Mutex<Option<(Embedded, Host)>> = Mutex::const_new(None);
+
+impl Embedded {
+    /// Starts the interpreter, imports DSPy and makes one prediction on a canned answer, so that
+    /// the host that is returned is warm. Takes about a second.
+    ///
+    /// A second start in a process returns the first host, if it asks for the same.
+    ///
+    /// # Errors
+    /// If no venv fits, with the command that mends it; if the interpreter or DSPy does not start;
+    /// if this process has already started another host, or stopped its one.
+    pub async fn start(self) -> Result<Host, StartError> {
+        let failed = |reason: String| StartError::Interpreter { reason };
+        // On a runtime of the process's own: a caller that gives up, or whose runtime ends, must
+        // not leave an interpreter behind that nobody can reach.
+        let starting = runtime::handle().map_err(failed)?.spawn(self.start_once());
+        starting
+            .await
+            .unwrap_or_else(|error| Err(failed(error.to_string())))
+    }
+
+    async fn start_once(self) -> Result<Host, StartError> {
+        let mut started = STARTED.lock().await;
+        if let Some((earlier, host)) = &*started {
+            return match host.closed() {
+                Some(reason) => Err(StartError::Over {
+                    reason: reason.to_owned(),
+                }),
+                None if *earlier == self => Ok(host.clone()),
+                None => Err(StartError::Another),
+            };
+        }
+        let linked = LinkedPython::build_time()?.with_version(&embedded::linked_version());
+        let env = PythonEnv::find(self.venv.as_deref(), &linked)?;
+        let launched = embedded::launch(self.clone(), env.python().to_path_buf()).await?;
+        let Launched {
+            core,
+            monitor,
+            thread,
+        } = launched;
+        let host = Host::new(core, Backend::Embedded(monitor), thread);
+        *started = Some((self, host.clone()));
+        Ok(host)
+    }
+}
