@@ -1,4 +1,4 @@
-//! Whether a venv fits: read from its files, with no interpreter started.
+//! The check of a venv, by its files, with no interpreter started.
 
 use std::{
     fs, io,
@@ -6,14 +6,12 @@ use std::{
 };
 
 use super::{
-    EnvError, LinkedPython, PythonEnv, Venv, command,
-    create::{IN_PROGRESS, INSTALLED},
-    dspy,
-    linked::numbers,
+    command, dspy,
+    error::EnvError,
+    linked::{LinkedPython, numbers},
+    python_env::PythonEnv,
+    venv::{CONFIG, IN_PROGRESS, INSTALLED, Venv},
 };
-
-/// The file that makes a folder a venv.
-pub(super) const CONFIG: &str = "pyvenv.cfg";
 
 pub(super) fn check(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, EnvError> {
     let path = venv.path();

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    DSPY_REQUIREMENT, LinkedPython,
-    create::{IN_PROGRESS, INSTALLED},
+    linked::LinkedPython,
+    requirements::DSPY_REQUIREMENT,
+    venv::{IN_PROGRESS, INSTALLED},
 };
 
 /// Makes the venv and installs DSPy.

@@ -1,4 +1,4 @@
-//! Making a venv: once, whole, and by one process at a time.
+//! The creation of a venv: once, whole, and by one process at a time.
 //!
 //! 1. A venv that this code did not make is never changed.
 //! 2. While a venv is being made, the packages to install lie in it as [`IN_PROGRESS`]. The last
@@ -21,14 +21,14 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    EnvError, LinkedPython, Origin, PythonEnv, REQUIREMENTS_LOCK, Venv, check, command,
+    check, command,
+    error::EnvError,
+    linked::LinkedPython,
+    python_env::PythonEnv,
+    requirements::REQUIREMENTS_LOCK,
     step::{self, Step},
+    venv::{IN_PROGRESS, INSTALLED, Origin, Venv},
 };
-
-/// The packages that a creation is about to install, in the venv.
-pub(super) const IN_PROGRESS: &str = "tower-dspy.lock.part";
-/// The packages that a creation has installed, in the venv.
-pub(super) const INSTALLED: &str = "tower-dspy.lock";
 
 type Progress = Box<dyn FnMut(&str) + Send>;
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{EnvError, Venv, command, linked::numbers};
+use super::{command, error::EnvError, linked::numbers, venv::Venv};
 
 /// `DSPY_REQUIREMENT` in numbers: from the first, below the second.
 const SUPPORTED: ([u32; 3], [u32; 3]) = ([3, 4, 0], [3, 5, 0]);

@@ -1,8 +1,8 @@
-//! What can be wrong with a Python environment, and the command that mends it.
+//! The errors of a Python environment, each with the command that mends it.
 
 use std::{io, path::PathBuf};
 
-use super::{DSPY_REQUIREMENT, Venv};
+use super::{requirements::DSPY_REQUIREMENT, venv::Venv};
 
 /// Why there is no Python environment to run in.
 ///

@@ -1,11 +1,17 @@
-//! Which venv: the order in which places are looked at.
+//! The search for a venv: the order of the places.
 
 use std::{
-    env, fmt,
-    path::{Path, PathBuf, absolute},
+    env,
+    path::{Path, PathBuf},
 };
 
-use super::{EnvError, LinkedPython, PythonEnv, check, command};
+use super::{
+    check, command,
+    error::EnvError,
+    linked::LinkedPython,
+    python_env::PythonEnv,
+    venv::{CONFIG, Origin, Venv},
+};
 
 /// What in a process's surroundings says which venv it is to use.
 ///
@@ -36,61 +42,6 @@ impl Surroundings {
             working_dir: env::current_dir().ok(),
             pyo3_python: set("PYO3_PYTHON"),
             build_python: option_env!("TOWER_DSPY_BUILD_PYTHON").map(PathBuf::from),
-        }
-    }
-}
-
-/// What led to a venv.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// The caller named it.
-    Explicit,
-    /// `$VIRTUAL_ENV` named it.
-    VirtualEnv,
-    /// It is a `.venv` in the working directory or above it.
-    WorkingDir,
-    /// `$PYO3_PYTHON` is in it.
-    Pyo3Python,
-    /// The interpreter of the build is in it.
-    BuildPython,
-}
-
-/// A place that is, or should be, a venv, and what led to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Venv {
-    path: PathBuf,
-    origin: Origin,
-}
-
-impl Venv {
-    pub(super) fn new(path: &Path, origin: Origin) -> Self {
-        // Python wants whole paths, and a reader may not know the working directory.
-        let path = absolute(path).unwrap_or_else(|_| path.to_owned());
-        // Without a slash at the end: the lock file's name is made from this one.
-        let path = path.components().collect();
-        Self { path, origin }
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What led to it.
-    pub fn origin(&self) -> Origin {
-        self.origin
-    }
-}
-
-impl fmt::Display for Venv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`", self.path.display())?;
-        match self.origin {
-            Origin::Explicit | Origin::WorkingDir => Ok(()),
-            Origin::VirtualEnv => f.write_str(" (named by $VIRTUAL_ENV)"),
-            Origin::Pyo3Python => f.write_str(" (which $PYO3_PYTHON is in)"),
-            Origin::BuildPython => f.write_str(" (which this program was built with)"),
         }
     }
 }
@@ -160,5 +111,5 @@ fn come_across(around: &Surroundings) -> impl Iterator<Item = Venv> {
     above
         .chain(holding(&around.pyo3_python, Origin::Pyo3Python))
         .chain(holding(&around.build_python, Origin::BuildPython))
-        .filter(|venv| venv.path.join(check::CONFIG).is_file())
+        .filter(|venv| venv.path().join(CONFIG).is_file())
 }

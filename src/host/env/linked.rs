@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::EnvError;
+use super::error::EnvError;
 
 /// The oldest Python that DSPy's async path and the runner work on.
 const OLDEST: [u32; 3] = [3, 11, 0];

@@ -1,9 +1,9 @@
 //! The Python environment that programs run in: found, checked, and made on request.
 //!
 //! An embedded interpreter and a venv must be of one installation; its patch release may have
-//! changed since. A venv made from another installation of the same Python 3.11 fails at the first `import`, with a message about a
-//! missing symbol. So a venv is checked here, by reading files, before any Python starts, and
-//! what does not fit is an [`EnvError`] that ends with the command to run.
+//! changed since. A venv made from another installation of the same Python 3.11 fails at the first
+//! `import`, with a message about a missing symbol. So a venv is checked here, by reading files,
+//! before any Python starts, and a misfit is an [`EnvError`] that ends with the command to run.
 //!
 //! ```no_run
 //! use tower_dspy::host::env::{LinkedPython, PythonEnv};
@@ -31,34 +31,22 @@ mod dspy;
 mod error;
 mod find;
 mod linked;
+mod python_env;
+mod requirements;
 mod step;
 #[cfg(test)]
 mod tests;
+mod venv;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use create::Create;
 pub use error::EnvError;
-pub use find::{Origin, Surroundings, Venv};
+pub use find::Surroundings;
 pub use linked::LinkedPython;
-
-/// The `dspy` that this version of the library works with, as pip reads it.
-pub const DSPY_REQUIREMENT: &str = "dspy>=3.4.0,<3.5";
-
-/// The packages of a venv that [`PythonEnv::create`] makes, each with its hashes.
-pub const REQUIREMENTS_LOCK: &str = include_str!("../../python/requirements.lock");
-
-/// A venv that fits: made from the linked Python, with a `dspy` that is supported.
-///
-/// It was looked at once. Nothing keeps it as it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PythonEnv {
-    prefix: PathBuf,
-    python: PathBuf,
-    site_packages: PathBuf,
-    python_version: String,
-    dspy_version: String,
-}
+pub use python_env::PythonEnv;
+pub use requirements::{DSPY_REQUIREMENT, REQUIREMENTS_LOCK};
+pub use venv::{Origin, Venv};
 
 impl PythonEnv {
     /// Finds this process's venv and checks it.
@@ -111,33 +99,5 @@ impl PythonEnv {
     /// and fits is returned as it is, so this is also the call for "make sure there is one".
     pub fn create(path: impl AsRef<Path>) -> Create {
         Create::new(path.as_ref())
-    }
-
-    /// The venv's folder.
-    pub fn prefix(&self) -> &Path {
-        &self.prefix
-    }
-
-    /// The venv's interpreter, for `PyConfig.executable` and for subprocesses.
-    pub fn python(&self) -> &Path {
-        &self.python
-    }
-
-    /// The folder that the venv's packages are in.
-    pub fn site_packages(&self) -> &Path {
-        &self.site_packages
-    }
-
-    /// The version of the Python that made the venv, as `pyvenv.cfg` has it.
-    ///
-    /// Its last number may be another than the linked Python's: patch releases fit each other, and
-    /// an update of the system changes the one alone.
-    pub fn python_version(&self) -> &str {
-        &self.python_version
-    }
-
-    /// The version of `dspy`, such as `3.4.1`.
-    pub fn dspy_version(&self) -> &str {
-        &self.dspy_version
     }
 }

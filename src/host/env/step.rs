@@ -1,4 +1,4 @@
-//! One command of a creation: run, listened to line by line, and held to its exit status.
+//! One command of a creation: its run, its lines, its exit status.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +9,7 @@ use std::{
     process::{Command, ExitStatus},
 };
 
-use super::EnvError;
+use super::error::EnvError;
 
 /// How many of the last lines go into an error: a resolver's complaint fits.
 const LINES_KEPT: usize = 20;
