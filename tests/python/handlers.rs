@@ -13,8 +13,7 @@ use tower_dspy::{inbound::axum::predict, server::serve};
 
 use crate::{
     captured::Captured,
-    signals::signal_self,
-    support::{HOUR, call, load, own_process, start},
+    support::{HOUR, call, load, own_process, signal_self, start},
 };
 
 /// Serves a program that sets handlers, sends a real SIGTERM, and requires a clean drain.

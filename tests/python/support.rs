@@ -1,7 +1,7 @@
 //! One interpreter and one LM for the whole binary, and how to wait for what happens in them.
 
 use std::{
-    env,
+    env::{self, VarError},
     ops::Deref,
     path::PathBuf,
     process::{Output, Stdio},
@@ -43,6 +43,9 @@ pub(crate) async fn venv() -> PathBuf {
     env.prefix().to_path_buf()
 }
 
+/// The host of the tests that hold for both: `embedded`, the default, or `workers`.
+const HOST: &str = "TOWER_DSPY_TEST_HOST";
+
 /// Set in a process that runs one test.
 const ALONE: &str = "TOWER_DSPY_TEST_ALONE";
 
@@ -64,10 +67,13 @@ pub(crate) async fn start() -> Host {
     host.await.clone()
 }
 
-/// Whether the programs run in a worker process, as in the suite's second binary: both hosts are to
-/// do the same.
-pub(crate) const fn in_a_worker() -> bool {
-    matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"workers")
+/// Whether the programs run in a worker process, which `TOWER_DSPY_TEST_HOST` says.
+pub(crate) fn in_a_worker() -> bool {
+    match env::var(HOST).as_deref() {
+        Err(VarError::NotPresent) | Ok("embedded") => false,
+        Ok("workers") => true,
+        other => panic!("{HOST} is {other:?}, not `embedded` or `workers`"),
+    }
 }
 
 /// The process's host, for the length of a test.
@@ -204,6 +210,13 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited in vain for {what}");
         sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Sends this process a signal.
+pub(crate) async fn signal_self(signal: &str) {
+    let pid = std::process::id().to_string();
+    let kill = Command::new("kill").args([signal, &pid]).status();
+    assert!(kill.await.expect("kill").success());
 }
 
 /// Runs the test `name` again in a process of its own, and requires it to pass there.

@@ -1,13 +1,12 @@
 //! SIGINT is left to Rust.
 
-use tokio::process::Command;
 use tower::ServiceExt;
 
-use crate::support::{ask, own_process, question, start};
+use crate::support::{ask, own_process, question, signal_self, start};
 
 #[tokio::test]
 async fn sigint_is_left_to_rust_and_the_loop_goes_on() {
-    if own_process("signals::sigint_is_left_to_rust_and_the_loop_goes_on")
+    if own_process("both_hosts::signals::sigint_is_left_to_rust_and_the_loop_goes_on")
         .await
         .is_some()
     {
@@ -24,12 +23,6 @@ async fn sigint_is_left_to_rust_and_the_loop_goes_on() {
         qa.oneshot(ask("still there?")).await.unwrap();
     }
     assert_eq!(real_time_signals(), 0);
-}
-
-pub(crate) async fn signal_self(signal: &str) {
-    let pid = std::process::id().to_string();
-    let kill = Command::new("kill").args([signal, &pid]).status();
-    assert!(kill.await.unwrap().success());
 }
 
 /// Those that the process has handlers for, but for the two that the C library keeps for itself.

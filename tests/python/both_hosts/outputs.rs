@@ -85,7 +85,7 @@ async fn an_answer_that_json_cannot_hold_is_refused() {
 
 #[tokio::test]
 async fn dspy_prints_no_progress_bars() {
-    if let Some(said) = own_process("outputs::dspy_prints_no_progress_bars").await {
+    if let Some(said) = own_process("both_hosts::outputs::dspy_prints_no_progress_bars").await {
         assert!(!said.contains("2/2") && !said.contains("it/s"), "{said}");
         return;
     }

@@ -71,7 +71,8 @@ async fn a_slow_lm_is_no_ill_health() {
 
 #[tokio::test]
 async fn a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named() {
-    let name = "watchdog::a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named";
+    let name =
+        "both_hosts::watchdog::a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named";
     if own_process(name).await.is_some() {
         return;
     }
@@ -93,7 +94,7 @@ async fn a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named() {
 
 #[tokio::test]
 async fn a_gil_held_on_a_thread_shows_in_the_health() {
-    if own_process("watchdog::a_gil_held_on_a_thread_shows_in_the_health")
+    if own_process("both_hosts::watchdog::a_gil_held_on_a_thread_shows_in_the_health")
         .await
         .is_some()
     {
@@ -183,7 +184,7 @@ async fn an_idle_loop_with_a_call_that_is_over_is_not_touched() {
 
 #[tokio::test]
 async fn a_stop_of_the_host_ends_a_call_that_blocks_the_loop() {
-    let name = "watchdog::a_stop_of_the_host_ends_a_call_that_blocks_the_loop";
+    let name = "both_hosts::watchdog::a_stop_of_the_host_ends_a_call_that_blocks_the_loop";
     if own_process(name).await.is_some() {
         return;
     }
@@ -205,8 +206,7 @@ fn warnings(captured: &Captured, gil_held: bool) -> Vec<String> {
 
 #[tokio::test]
 async fn a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_asked() {
-    let name =
-        "watchdog::a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_asked";
+    let name = "both_hosts::watchdog::a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_asked";
     if own_process(name).await.is_some() {
         return;
     }

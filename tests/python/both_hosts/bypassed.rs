@@ -11,7 +11,7 @@ use crate::{
 
 #[tokio::test]
 async fn they_are_counted_and_said_once_for_each_program() {
-    let name = "bypassed::they_are_counted_and_said_once_for_each_program";
+    let name = "both_hosts::bypassed::they_are_counted_and_said_once_for_each_program";
     if own_process(name).await.is_some() {
         return;
     }

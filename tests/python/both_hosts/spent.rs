@@ -160,7 +160,7 @@ async fn an_lm_call_that_a_limit_with_grace_ends_has_elapsed() {
 
 #[tokio::test]
 async fn a_host_that_stops_tells_what_its_calls_had_spent() {
-    let name = "spent::a_host_that_stops_tells_what_its_calls_had_spent";
+    let name = "both_hosts::spent::a_host_that_stops_tells_what_its_calls_had_spent";
     if own_process(name).await.is_some() {
         return;
     }

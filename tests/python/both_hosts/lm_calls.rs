@@ -67,7 +67,8 @@ async fn no_call_begins_in_the_cleanup_of_a_cancelled_one() {
 #[tokio::test]
 async fn a_program_that_swallows_everything_is_parked_at_its_next_call() {
     // It never ends, and other tests wait until nothing runs.
-    let name = "lm_calls::a_program_that_swallows_everything_is_parked_at_its_next_call";
+    let name =
+        "both_hosts::lm_calls::a_program_that_swallows_everything_is_parked_at_its_next_call";
     if own_process(name).await.is_some() {
         return;
     }

@@ -111,7 +111,7 @@ async fn a_task_that_is_left_behind_is_named() {
 
 #[tokio::test]
 async fn a_log_record_arrives() {
-    if own_process("surrogates::a_log_record_arrives")
+    if own_process("both_hosts::surrogates::a_log_record_arrives")
         .await
         .is_some()
     {

@@ -185,7 +185,8 @@ async fn calls_at_once_do_not_wait_for_each_other() {
 
 #[tokio::test]
 async fn threads_that_never_stop_are_given_up_replaced_and_at_last_refuse_more() {
-    let name = "sync::threads_that_never_stop_are_given_up_replaced_and_at_last_refuse_more";
+    let name =
+        "both_hosts::sync::threads_that_never_stop_are_given_up_replaced_and_at_last_refuse_more";
     if own_process(name).await.is_some() {
         return;
     }

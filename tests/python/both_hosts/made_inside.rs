@@ -64,7 +64,7 @@ async fn they_have_neither_retries_nor_a_cache_of_dspys() {
 #[tokio::test]
 async fn a_cancel_closes_their_connection_and_the_step_after_it_is_refused() {
     // It never ends, and other tests wait until nothing runs.
-    let name = "made_inside::a_cancel_closes_their_connection_and_the_step_after_it_is_refused";
+    let name = "both_hosts::made_inside::a_cancel_closes_their_connection_and_the_step_after_it_is_refused";
     if own_process(name).await.is_some() {
         return;
     }

@@ -96,7 +96,7 @@ async fn two_thousand_predictions_leave_nothing_behind() {
 }
 
 #[tokio::test]
-#[ignore = "takes longer than a test should; `cargo test --test python -- --ignored ten_thousand`"]
+#[ignore = "takes longer than a test should; `cargo test --test python ten_thousand -- --ignored`"]
 async fn ten_thousand_predictions_leave_nothing_behind() {
     leave_nothing_behind(10_000).await;
 }

@@ -19,7 +19,7 @@ use tower_dspy::{
 
 #[tokio::test]
 async fn a_stop_cancels_what_runs_and_waits_for_its_clean_up() {
-    let name = "lifecycle::a_stop_cancels_what_runs_and_waits_for_its_clean_up";
+    let name = "both_hosts::lifecycle::a_stop_cancels_what_runs_and_waits_for_its_clean_up";
     if own_process(name).await.is_some() {
         return;
     }
@@ -53,7 +53,7 @@ async fn a_stop_cancels_what_runs_and_waits_for_its_clean_up() {
 
 #[tokio::test]
 async fn after_a_stop_everything_fails_at_once_and_says_why() {
-    let name = "lifecycle::after_a_stop_everything_fails_at_once_and_says_why";
+    let name = "both_hosts::lifecycle::after_a_stop_everything_fails_at_once_and_says_why";
     if own_process(name).await.is_some() {
         return;
     }
@@ -102,7 +102,7 @@ async fn after_a_stop_everything_fails_at_once_and_says_why() {
 
 #[tokio::test]
 async fn a_stop_gives_up_on_what_does_not_end_and_says_so() {
-    let name = "lifecycle::a_stop_gives_up_on_what_does_not_end_and_says_so";
+    let name = "both_hosts::lifecycle::a_stop_gives_up_on_what_does_not_end_and_says_so";
     if own_process(name).await.is_some() {
         return;
     }
@@ -122,7 +122,7 @@ async fn a_stop_gives_up_on_what_does_not_end_and_says_so() {
 
 #[tokio::test]
 async fn a_second_start_with_the_same_settings_gets_the_first_host() {
-    let name = "lifecycle::a_second_start_with_the_same_settings_gets_the_first_host";
+    let name = "both_hosts::lifecycle::a_second_start_with_the_same_settings_gets_the_first_host";
     if own_process(name).await.is_some() {
         return;
     }
@@ -144,7 +144,7 @@ async fn a_second_start_with_the_same_settings_gets_the_first_host() {
 
 #[tokio::test]
 async fn a_host_outlives_the_runtime_that_started_it() {
-    let name = "lifecycle::a_host_outlives_the_runtime_that_started_it";
+    let name = "both_hosts::lifecycle::a_host_outlives_the_runtime_that_started_it";
     if own_process(name).await.is_some() {
         return;
     }
@@ -162,7 +162,7 @@ async fn a_host_outlives_the_runtime_that_started_it() {
 
 #[tokio::test]
 async fn a_stop_returns_when_pythons_thread_is_gone_altogether() {
-    let name = "lifecycle::a_stop_returns_when_pythons_thread_is_gone_altogether";
+    let name = "both_hosts::lifecycle::a_stop_returns_when_pythons_thread_is_gone_altogether";
     if own_process(name).await.is_some() {
         return;
     }

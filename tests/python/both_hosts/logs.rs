@@ -27,7 +27,7 @@ fn assert_none(secrets: &[String], text: &str) {
 #[tokio::test]
 async fn keys_prompts_and_answers_reach_no_log_at_info_and_no_terminal() {
     let secrets = secrets();
-    let name = "logs::keys_prompts_and_answers_reach_no_log_at_info_and_no_terminal";
+    let name = "both_hosts::logs::keys_prompts_and_answers_reach_no_log_at_info_and_no_terminal";
     if let Some(said) = own_process(name).await {
         assert_none(&secrets, &said);
         return;
