@@ -172,7 +172,7 @@ async fn a_client_that_hangs_up_in_the_middle_of_a_stream_cancels_it() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_read_to_its_end_cancels_nothing() {
+async fn an_answer_read_to_its_end_cancels_nothing() {
     let mut room = Room::new();
     let address = room.serve().await;
     let response = reqwest::get(format!("http://{address}/whole"))
@@ -185,7 +185,7 @@ async fn an_answer_that_was_read_to_its_end_cancels_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_dropped_before_its_end_cancels_the_call() {
+async fn dropping_a_body_before_its_end_cancels_the_call() {
     let mut room = Room::new();
     let to = |path| Request::get(path).body(Body::empty()).unwrap();
     let response = room.app.clone().oneshot(to("/whole")).await.unwrap();
@@ -218,7 +218,7 @@ async fn a_node_in_the_extensions_is_the_parent_of_the_calls() {
 }
 
 #[tokio::test]
-async fn whoever_drops_a_call_and_says_why_is_believed() {
+async fn the_cause_that_the_dropper_names_is_kept() {
     let mut room = Room::new();
     let request = Request::post("/wait").body(Body::empty()).unwrap();
     let call = tokio::spawn(room.app.clone().oneshot(request));

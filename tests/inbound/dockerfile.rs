@@ -56,7 +56,7 @@ fn version(text: &str) -> (u32, u32) {
 }
 
 #[test]
-fn both_stages_are_of_one_debian_with_its_python_and_the_venv_stays_where_it_was_made() {
+fn both_stages_share_the_debian_release_and_the_path_of_the_venv() {
     let [build, image] = stages();
     let from = build.the("FROM").strip_suffix(" AS build").unwrap();
     let (rust, debian) = from.strip_prefix("rust:").unwrap().split_once('-').unwrap();
@@ -90,7 +90,7 @@ fn both_stages_are_of_one_debian_with_its_python_and_the_venv_stays_where_it_was
 }
 
 #[test]
-fn what_it_copies_and_builds_is_there() {
+fn the_files_that_the_dockerfile_copies_and_builds_exist() {
     let [build, image] = stages();
     let lock = "src/python/requirements.lock";
     assert!(

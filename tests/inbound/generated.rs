@@ -12,7 +12,7 @@ fn proto() -> PathBuf {
 }
 
 #[test]
-fn what_is_checked_in_is_what_the_proto_says() {
+fn the_checked_in_code_is_the_code_generated_from_the_proto() {
     let mut files = protox::compile([proto().join("predict.proto")], [proto()]).unwrap();
     let out = tempfile::tempdir().unwrap();
     tonic_prost_build::configure()

@@ -28,7 +28,7 @@ fn with(headers: &[(&str, &str)]) -> Request<Body> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_shortest_time_left_counts() {
+async fn the_shortest_of_the_headers_is_the_limit() {
     let plain = InboundLayer::new;
     let capped = || plain().max(secs(30));
     let facts: [(InboundLayer, Headers, &str); 10] = [
@@ -62,7 +62,7 @@ async fn the_shortest_time_left_counts() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_of_a_header_is_told_with_each_answer_and_is_no_panic() {
+async fn an_invalid_header_name_is_reported_with_each_answer_and_does_not_panic() {
     let ends = Ends::new();
     let probes = ends.probes();
     for wrong in ["x my limit", "", "x-limit\r\n", "x-límit"] {
@@ -105,7 +105,7 @@ async fn a_deadline_in_the_extensions_is_not_moved_later() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_answered_with_what_was_expected() {
+async fn an_unreadable_header_is_answered_with_the_expected_form() {
     let ends = Ends::new();
     let probes = ends.probes();
     let app = Router::new()
@@ -137,7 +137,7 @@ async fn what_cannot_be_read_is_answered_with_what_was_expected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_further_in_keeps_the_limit() {
+async fn an_inner_layer_keeps_the_limit() {
     let mut ends = Ends::new();
     let probes = ends.probes();
     let never = get(move || async move {

@@ -50,7 +50,7 @@ async fn answer(client: TcpStream) -> (StatusCode, Value) {
 }
 
 #[tokio::test]
-async fn a_connection_that_says_too_little_is_closed_and_others_are_served() {
+async fn an_incomplete_request_is_closed_in_time_and_others_are_served() {
     let mock = MockDspy::new([Reply::answer(json!({"answer": "blue"}))]);
     let server = Server::impatient(program(&mock), SHORT).await;
     for begun in [
@@ -78,7 +78,7 @@ async fn a_connection_that_says_too_little_is_closed_and_others_are_served() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_given_up_at_the_deadline() {
+async fn a_body_that_never_arrives_ends_at_the_deadline() {
     let mock = MockDspy::new([Reply::hang()]);
     let server = Server::start(limited(&mock, SHORT), LONG, LONG).await;
     let half = "POST /qa HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\
@@ -106,7 +106,7 @@ fn asks() -> Router {
 }
 
 #[tokio::test]
-async fn what_is_no_question_is_told_what_it_is() {
+async fn each_malformed_request_gets_its_own_status() {
     let server = Server::start(asks(), LONG, LONG).await;
     let json = "application/json";
     let deep = "[".repeat(100_000);
@@ -152,7 +152,7 @@ async fn what_is_no_question_is_told_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused_and_its_client_reads_that() {
+async fn a_body_over_the_limit_is_refused_and_its_client_reads_the_refusal() {
     let server = Server::start(asks(), LONG, LONG).await;
     let large = "x".repeat(3 << 20);
     for _ in 0..5 {
@@ -186,7 +186,7 @@ async fn a_client_that_closes_its_half_counts_as_gone() {
 }
 
 #[tokio::test]
-async fn requests_that_come_at_once_are_answered_one_after_the_other() {
+async fn pipelined_requests_are_answered_in_order() {
     let replies = ["one", "two"].map(|answer| Reply::answer(json!({"answer": answer})));
     let mock = MockDspy::new(replies);
     let server = Server::start(program(&mock), LONG, LONG).await;
@@ -200,7 +200,7 @@ async fn requests_that_come_at_once_are_answered_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_client_with_more_in_the_pipe_is_missed_at_the_deadline_only() {
+async fn the_end_of_a_pipelining_client_is_noticed_only_at_the_deadline() {
     let mock = MockDspy::new([Reply::hang()]);
     let program = ServiceBuilder::new()
         .layer(DeadlineLayer::new(Duration::from_millis(300)))
@@ -218,7 +218,7 @@ async fn a_client_with_more_in_the_pipe_is_missed_at_the_deadline_only() {
 }
 
 #[tokio::test]
-async fn a_client_may_go_in_every_phase_and_leaves_nothing() {
+async fn a_client_that_disconnects_in_any_phase_leaves_nothing() {
     let large = || Reply::answer(json!({"answer": "x".repeat(1 << 20)}));
     let mock = MockDspy::new([Reply::hang(), large(), large()]);
     let shutdown = Shutdown::new();
@@ -265,7 +265,7 @@ async fn a_client_may_go_in_every_phase_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_read_holds_up_the_end_no_longer_than_its_bounds() {
+async fn an_unread_answer_delays_the_shutdown_no_longer_than_its_bounds() {
     let answer = Reply::answer(json!({"answer": "x".repeat(32 << 20)}));
     let mock = MockDspy::new([answer]);
     let mut server = Server::start(program(&mock), SHORT, SHORT).await;

@@ -77,7 +77,7 @@ async fn a_reset_cancels_its_own_call_and_no_other() {
 }
 
 #[tokio::test]
-async fn at_the_end_goaway_tells_the_client_and_what_is_in_flight_is_answered() {
+async fn a_shutdown_sends_goaway_and_answers_the_calls_in_flight() {
     let (begun, gate) = (Notify::new(), Notify::new());
     let (begun, gate) = (&*Box::leak(Box::new(begun)), &*Box::leak(Box::new(gate)));
     let program = service_fn(move |_: PredictRequest| async move {
@@ -116,7 +116,7 @@ async fn at_the_end_goaway_tells_the_client_and_what_is_in_flight_is_answered() 
 }
 
 #[tokio::test]
-async fn what_does_not_end_in_the_drain_is_answered_503_here_too() {
+async fn calls_that_outlast_the_drain_are_answered_503_over_http2_too() {
     let mock = MockDspy::new([Reply::hang()]);
     let mut server = Server::start(program(&mock), SHORT, LONG).await;
     let (mut sender, connection) = connect(server.address).await;

@@ -251,7 +251,7 @@ where
 }
 
 #[tokio::test]
-async fn a_failure_to_get_ready_is_answered_and_stays_with_who_saw_it() {
+async fn a_readiness_error_is_answered_with_500_and_each_clone_asks_for_itself() {
     let inner = tower::service_fn(|_: Request<Body>| async {
         Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::from("fine")))
     });
@@ -276,7 +276,7 @@ async fn a_failure_to_get_ready_is_answered_and_stays_with_who_saw_it() {
 
 /// What axum does not accept, it refuses before it calls us, and the reverse.
 #[tokio::test]
-async fn answers_of_the_server_itself_pass() {
+async fn answers_of_the_server_itself_pass_unchanged() {
     let app: Router = Router::new()
         .route("/", post(|| async { "posted" }))
         .layer(Serve::new(TrackLayer::new(Tracker::new())));

@@ -157,7 +157,7 @@ where
 }
 
 #[tokio::test]
-async fn a_deadline_that_passed_is_told_as_deadline_exceeded() {
+async fn a_passed_deadline_is_answered_as_deadline_exceeded() {
     let mut ends = Ends::new();
     let layer = Serve::new(DeadlineLayer::new(Duration::from_millis(200)));
     let (_alive, address) = serve!(layer, ends);
@@ -224,7 +224,7 @@ async fn the_layers_of_tower_and_tower_http_fit_among_ours() {
 }
 
 #[tokio::test]
-async fn a_channel_below_our_layers_is_stopped_and_so_is_its_server() {
+async fn layers_around_a_channel_stop_the_call_and_its_server() {
     let mut ends = Ends::new();
     let (_alive, address) = serve!(tower::layer::util::Identity::new(), ends);
     let tracker = Tracker::new();
@@ -247,7 +247,7 @@ async fn a_channel_below_our_layers_is_stopped_and_so_is_its_server() {
 
 /// The call of gRPC's interoperability tests that is named `timeout_on_sleeping_server`.
 #[tokio::test]
-async fn the_clients_timeout_stops_a_handler_that_sleeps() {
+async fn the_clients_timeout_stops_a_sleeping_handler() {
     let mut ends = Ends::new();
     // A tonic server keeps the client's limit too, and says CANCELLED; so ours is to be earlier.
     let deadline = DeadlineLayer::from_context().with_reserve(Duration::from_millis(4_500));
@@ -285,7 +285,7 @@ async fn a_client_that_gives_up_stops_the_handler() {
 /// The call of gRPC's interoperability tests that is named `cancel_after_first_response`: here the
 /// handler has answered, and it is the body that is stopped.
 #[tokio::test]
-async fn a_client_that_gives_up_in_the_middle_of_a_stream_stops_it() {
+async fn a_client_that_gives_up_in_the_middle_of_a_stream_stops_the_stream() {
     let mut ends = Ends::new();
     let causes = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&causes);

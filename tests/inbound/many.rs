@@ -113,8 +113,8 @@ async fn leave_nothing_behind(many: u64) {
 }
 
 #[tokio::test]
-async fn a_thousand_clients_that_go_at_any_moment_leave_nothing() {
-    let name = "many::a_thousand_clients_that_go_at_any_moment_leave_nothing";
+async fn a_thousand_clients_that_disconnect_at_any_moment_leave_nothing() {
+    let name = "many::a_thousand_clients_that_disconnect_at_any_moment_leave_nothing";
     match again(name) {
         Some(child) => passes(child).await,
         None => leave_nothing_behind(1_000).await,
@@ -123,8 +123,8 @@ async fn a_thousand_clients_that_go_at_any_moment_leave_nothing() {
 
 #[tokio::test]
 #[ignore = "takes longer than a test should; `cargo test --test inbound -- --ignored ten_thousand`"]
-async fn ten_thousand_clients_that_go_at_any_moment_leave_nothing() {
-    let name = "many::ten_thousand_clients_that_go_at_any_moment_leave_nothing";
+async fn ten_thousand_clients_that_disconnect_at_any_moment_leave_nothing() {
+    let name = "many::ten_thousand_clients_that_disconnect_at_any_moment_leave_nothing";
     match again(name) {
         Some(child) => passes(child).await,
         None => leave_nothing_behind(10_000).await,

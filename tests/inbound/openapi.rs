@@ -46,7 +46,7 @@ async fn get(app: &Router, path: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_document_tells_what_programs_take_and_give() {
+async fn the_document_describes_the_inputs_and_outputs_of_programs() {
     let mock = MockDspy::new([Reply::answer(json!({"answer": "so"}))]);
     let app = programs(&mock).into_router();
     let document = get(&app, "/openapi.json").await;
@@ -96,7 +96,7 @@ async fn the_document_tells_what_programs_take_and_give() {
 }
 
 #[tokio::test]
-async fn what_reads_openapi_reads_all_of_what_was_written() {
+async fn an_openapi_parser_reads_the_whole_document() {
     // utoipa writes a schema that says nothing, for any value, and does not read it.
     let mut typed = schema();
     typed.inputs.retain(|field| field.name != "more");
@@ -108,7 +108,7 @@ async fn what_reads_openapi_reads_all_of_what_was_written() {
 }
 
 #[tokio::test]
-async fn every_status_that_can_come_is_in_the_document() {
+async fn every_possible_status_is_in_the_document() {
     let app = programs(&MockDspy::new([Reply::hang()])).into_router();
     let document = get(&app, "/openapi.json").await;
     let responses = &document["paths"]["/qa"]["post"]["responses"];

@@ -29,7 +29,7 @@ fn due(limit: Duration) -> Request<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_less_the_reserve_is_told() {
+async fn the_time_left_less_the_reserve_is_sent() {
     let reserve = Duration::from_millis(50);
     let facts = [
         (OutboundLayer::grpc(), "grpc-timeout", "2000000u"),
@@ -58,7 +58,7 @@ async fn what_is_left_less_the_reserve_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_limits_the_shorter_is_told() {
+async fn the_shorter_of_two_limits_is_sent() {
     for (there, told) in [("1S", "1S"), ("3S", "2000000u"), ("soon", "2000000u")] {
         let mut request = due(secs(2));
         let value = there.parse().unwrap();
@@ -81,7 +81,7 @@ async fn without_time_left_nothing_is_sent() {
 
 /// Each attempt tells what is left for it, not what was left for the first.
 #[tokio::test(start_paused = true)]
-async fn each_attempt_tells_its_own_time_left() {
+async fn each_attempt_sends_its_own_time_left() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let client = ServiceBuilder::new()
         .layer(

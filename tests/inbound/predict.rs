@@ -71,7 +71,7 @@ async fn ask(inputs: Value) -> axum::response::Response {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_outputs_come_back_and_the_deadline_goes_in() {
+async fn outputs_come_back_and_the_deadline_goes_in() {
     let response = ask(json!({"question": "why"})).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(
@@ -93,7 +93,7 @@ async fn the_outputs_come_back_and_the_deadline_goes_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_problems() {
+async fn failures_are_answered_as_problem_json() {
     let start = Instant::now();
     let response = ask(json!({"question": "never"})).await;
     assert_eq!(start.elapsed(), secs(4));
@@ -112,7 +112,7 @@ async fn failures_are_problems() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_is_a_problem_too() {
+async fn a_body_that_is_not_json_is_answered_as_problem_json() {
     let response = post("{").await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let content = header(response.headers(), "content-type");

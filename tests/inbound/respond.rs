@@ -57,7 +57,7 @@ impl<'de> Deserializer<'de> for Variants<'_> {
 }
 
 #[test]
-fn every_kind_has_a_row() {
+fn every_error_kind_has_a_row_in_the_table() {
     let mut names: &'static [&'static str] = &[];
     assert!(ErrorKind::deserialize(Variants(&mut names)).is_err());
     let kinds = names.iter().map(|name| {
@@ -70,7 +70,7 @@ fn every_kind_has_a_row() {
 }
 
 #[test]
-fn each_kind_is_what_the_table_says() {
+fn each_error_kind_has_the_status_of_the_table() {
     for (kind, status, code) in TABLE {
         let response = ErrorResponse::of_kind(kind);
         assert_eq!(response.kind(), kind);
@@ -89,7 +89,7 @@ fn each_kind_is_what_the_table_says() {
 
 /// The table in the documentation is this one.
 #[test]
-fn the_table_in_the_documentation_is_the_one_in_force() {
+fn the_documented_table_is_the_one_in_force() {
     let source = include_str!("../../src/inbound/respond.rs");
     for (kind, status, code) in TABLE {
         let name = format!("`{kind:?}`");
@@ -105,7 +105,7 @@ fn the_table_in_the_documentation_is_the_one_in_force() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_inputs_is_told() {
+async fn invalid_inputs_are_described_in_the_answer() {
     let input = || InvalidInput::new("qa", Some("question"), "`question` is missing", "a string");
     let errors: [BoxError; 3] = [
         Box::new(input()),
@@ -135,7 +135,7 @@ async fn what_is_wrong_with_the_inputs_is_told() {
 struct Wrapped(#[source] BoxError);
 
 #[tokio::test]
-async fn what_the_program_and_the_lm_said_stays_inside() {
+async fn messages_of_the_program_and_the_lm_do_not_leave_the_server() {
     let secret = "the prompt";
     let errors: [BoxError; 4] = [
         Error::from(ProgramError::new("ValueError", secret, secret)).into(),
@@ -153,7 +153,7 @@ async fn what_the_program_and_the_lm_said_stays_inside() {
 }
 
 #[test]
-fn retry_after_is_told_in_whole_seconds_rounded_up() {
+fn retry_after_is_sent_in_whole_seconds_rounded_up() {
     for (wait, told) in [(0, "0"), (1, "1"), (1_000, "1"), (1_001, "2")] {
         let wait = Some(Duration::from_millis(wait));
         let error = Error::from(LmError::new("LMRateLimitError", "", Some(429), wait));
@@ -169,7 +169,7 @@ fn retry_after_is_told_in_whole_seconds_rounded_up() {
 }
 
 #[tokio::test]
-async fn a_timeout_that_cannot_be_read_is_a_bad_request_with_what_was_expected() {
+async fn an_unreadable_timeout_is_a_bad_request_that_names_the_expected_form() {
     let refusals = [
         "12s".parse::<GrpcTimeout>().unwrap_err(),
         "soon".parse::<RequestTimeout>().unwrap_err(),
@@ -185,7 +185,7 @@ async fn a_timeout_that_cannot_be_read_is_a_bad_request_with_what_was_expected()
 }
 
 #[tokio::test]
-async fn a_grpc_answer_is_all_in_its_head() {
+async fn a_grpc_error_is_answered_in_the_headers_alone() {
     let input = InvalidInput::new("qa", None, "50% of `größe`\nis missing", "a string");
     let response = ErrorResponse::of(Error::from(input)).into_grpc();
     assert_eq!(response.status(), StatusCode::OK);
@@ -200,7 +200,7 @@ async fn a_grpc_answer_is_all_in_its_head() {
 }
 
 #[test]
-fn grpc_is_known_by_its_content_type() {
+fn grpc_is_recognised_by_its_content_type() {
     let of = |value: &'static str| {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static(value));
@@ -226,7 +226,7 @@ fn grpc_is_known_by_its_content_type() {
 
 /// As the error of a handler, and seen by a layer around it.
 #[test]
-fn a_status_of_tonic_has_the_code_of_the_table_and_keeps_its_error() {
+fn a_tonic_status_has_the_code_of_the_table_and_keeps_its_source() {
     for (kind, _, code) in TABLE {
         let Some(error) = error_of(kind) else {
             continue;

@@ -26,7 +26,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn what_ends_in_the_drain_is_answered_and_idle_connections_hold_up_nothing() {
+async fn calls_that_end_in_the_drain_are_answered_and_idle_connections_delay_nothing() {
     let answer = Reply::answer(json!({"answer": "blue"})).after(Duration::from_millis(300));
     let mock = MockDspy::new([answer]);
     let mut server = Server::start(program(&mock), LONG, LONG).await;
@@ -52,7 +52,7 @@ async fn what_ends_in_the_drain_is_answered_and_idle_connections_hold_up_nothing
 }
 
 #[tokio::test]
-async fn what_is_left_at_the_end_of_the_drain_is_cancelled_and_told_so() {
+async fn calls_left_at_the_end_of_the_drain_are_cancelled_and_answered_503() {
     let mock = MockDspy::new([Reply::hang()]);
     let mut server = Server::start(program(&mock), SHORT, LONG).await;
     let address = server.address;
@@ -73,7 +73,7 @@ async fn what_is_left_at_the_end_of_the_drain_is_cancelled_and_told_so() {
 }
 
 #[tokio::test]
-async fn a_body_that_comes_slowly_is_not_waited_for() {
+async fn the_drain_does_not_wait_for_a_slow_request_body() {
     let mock = MockDspy::new([Reply::hang()]);
     let app = program(&mock);
     let shutdown = Shutdown::new();
@@ -152,7 +152,7 @@ async fn a_server_that_is_dropped_closes_its_connections() {
 }
 
 #[tokio::test]
-async fn statuses_and_the_peer_s_address_are_those_of_axum_s_own_server() {
+async fn statuses_and_the_peers_address_match_those_of_axums_server() {
     let shutdown = Shutdown::new();
     let ready = shutdown.clone();
     let whence = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
@@ -177,7 +177,7 @@ async fn statuses_and_the_peer_s_address_are_those_of_axum_s_own_server() {
 }
 
 #[tokio::test]
-async fn in_the_delay_it_is_not_ready_and_serves_whoever_comes() {
+async fn during_the_delay_the_server_is_not_ready_and_still_serves() {
     let mock = MockDspy::from_fn(|_| Reply::answer(json!({"answer": "blue"})));
     let shutdown = Shutdown::new();
     let ready = shutdown.clone();

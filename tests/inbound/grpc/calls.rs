@@ -17,7 +17,7 @@ use tower_dspy::{
 use super::{LONG, Node, SOON, secs, why};
 
 #[tokio::test]
-async fn the_outputs_and_what_they_cost_come_back_and_the_deadline_goes_in() {
+async fn outputs_and_usage_come_back_and_the_deadline_goes_in() {
     let outputs = json!({"answer": "blue", "n": 3, "share": 0.25, "tags": ["a", null], "of": {}});
     let mut prediction = Prediction::new(outputs.as_object().cloned().unwrap());
     prediction.usage.prompt_tokens = 9;
@@ -45,7 +45,7 @@ async fn the_outputs_and_what_they_cost_come_back_and_the_deadline_goes_in() {
 }
 
 #[tokio::test]
-async fn a_call_without_a_deadline_goes_in_without_one() {
+async fn a_call_without_a_deadline_reaches_the_program_without_one() {
     let mock = MockDspy::new([Reply::answer("blue")]);
     let node = Node::of(&mock).await;
     node.client().oneshot(why()).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_call_without_a_deadline_goes_in_without_one() {
 }
 
 #[tokio::test]
-async fn programs_are_found_by_name_and_the_only_one_without() {
+async fn programs_are_found_by_name_and_a_single_program_without_a_name() {
     let (one, other) = (
         MockDspy::new([Reply::answer(1), Reply::answer(1)]),
         MockDspy::new([Reply::answer(2)]),
@@ -91,7 +91,7 @@ async fn programs_are_found_by_name_and_the_only_one_without() {
 }
 
 #[tokio::test]
-async fn only_who_is_believed_chooses_the_lm_and_the_tenant() {
+async fn only_trusted_callers_choose_the_lm_and_the_tenant() {
     let program = || {
         service_fn(|request: PredictRequest| async move {
             let tenant = request.tenant().map(ToString::to_string);
@@ -136,7 +136,7 @@ async fn only_who_is_believed_chooses_the_lm_and_the_tenant() {
 
 /// The numbers of `google.protobuf.Struct` are floats.
 #[tokio::test]
-async fn an_integer_that_would_arrive_as_another_is_an_error_on_either_side() {
+async fn an_integer_that_json_cannot_carry_exactly_is_an_error_on_either_side() {
     let large = 9_007_199_254_740_993_u64;
     let mock = MockDspy::new([Reply::answer(json!({"ids": [large]}))]);
     let node = Node::of(&mock).await;
@@ -166,7 +166,7 @@ async fn an_integer_that_would_arrive_as_another_is_an_error_on_either_side() {
 }
 
 #[tokio::test]
-async fn inputs_that_are_no_object_are_not_sent() {
+async fn inputs_other_than_an_object_are_not_sent() {
     let mock = MockDspy::new([Reply::answer("blue")]);
     let node = Node::of(&mock).await;
     let refused = node.client().oneshot(PredictRequest::new(json!([1]))).await;
@@ -179,7 +179,7 @@ async fn inputs_that_are_no_object_are_not_sent() {
 
 /// This crate's layers go around the client as around a program.
 #[tokio::test]
-async fn a_stack_around_the_client_retries_what_the_server_says_is_worth_it() {
+async fn a_stack_around_the_client_retries_the_errors_that_the_server_marks_retryable() {
     let mock = MockDspy::new([
         Reply::fail(ErrorKind::LmUnavailable),
         Reply::fail(ErrorKind::LmUnavailable),

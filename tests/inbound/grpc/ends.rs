@@ -18,7 +18,7 @@ use super::{LONG, Node, seen, why};
 
 /// The call of gRPC's interoperability tests that is named `cancel_after_begin`.
 #[tokio::test]
-async fn a_future_that_is_dropped_stops_the_program() {
+async fn dropping_the_future_stops_the_program() {
     let mock = MockDspy::new([Reply::hang()]);
     let node = Node::of(&mock).await;
     let asked = tokio::spawn(node.client().oneshot(why()));
@@ -29,7 +29,7 @@ async fn a_future_that_is_dropped_stops_the_program() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_cancelled_stops_the_program_with_and_without_a_layer() {
+async fn cancelling_the_token_stops_the_program_with_and_without_a_layer() {
     let mock = MockDspy::from_fn(|_| Reply::hang());
     let node = Node::of(&mock).await;
     let graceful = ServiceBuilder::new()
@@ -53,7 +53,7 @@ async fn a_token_that_is_cancelled_stops_the_program_with_and_without_a_layer() 
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_never_began() {
+async fn a_missing_server_means_the_call_never_began() {
     let mock = MockDspy::new([Reply::hang()]);
     let mut node = Node::of(&mock).await;
     let (client, channel) = (node.client(), node.channel());
@@ -75,7 +75,7 @@ async fn a_server_that_is_not_there_never_began() {
 
 /// A connection that breaks leaves open what became of its calls.
 #[tokio::test]
-async fn a_server_that_dies_may_have_begun() {
+async fn a_dying_server_means_the_call_may_have_begun() {
     let mock = MockDspy::new([Reply::hang()]);
     let node = Node::of(&mock).await;
     let asked = tokio::spawn(node.client().oneshot(why()));
@@ -88,7 +88,7 @@ async fn a_server_that_dies_may_have_begun() {
 
 /// What a server resets without having looked at it never began; any other reset tells nothing.
 #[tokio::test]
-async fn a_stream_that_is_refused_never_began() {
+async fn a_refused_stream_means_the_call_never_began() {
     for (reason, kind) in [
         (h2::Reason::REFUSED_STREAM, ErrorKind::Lost),
         (h2::Reason::CANCEL, ErrorKind::Other),
@@ -112,7 +112,7 @@ async fn a_stream_that_is_refused_never_began() {
 }
 
 #[tokio::test]
-async fn a_server_that_drains_answers_what_it_has_and_refuses_the_rest_as_never_begun() {
+async fn a_draining_server_answers_its_calls_and_refuses_new_ones_as_never_begun() {
     let answer = Reply::answer(json!({"answer": "blue"})).after(Duration::from_millis(500));
     let mock = MockDspy::new([answer]);
     let mut node = Node::of(&mock).await;
@@ -130,7 +130,7 @@ async fn a_server_that_drains_answers_what_it_has_and_refuses_the_rest_as_never_
 }
 
 #[tokio::test]
-async fn what_is_left_at_the_end_of_the_drain_is_cancelled_and_may_have_begun() {
+async fn calls_left_at_the_end_of_the_drain_are_cancelled_and_may_have_begun() {
     let mock = MockDspy::new([Reply::hang()]);
     let programs = Programs::new().program("qa", mock.clone());
     let mut node = Node::with(programs, Duration::from_millis(50)).await;

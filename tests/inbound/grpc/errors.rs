@@ -26,7 +26,7 @@ async fn sent(error: impl Into<Error>) -> Error {
 }
 
 #[tokio::test]
-async fn each_kind_arrives_as_itself_or_as_what_it_is_to_another_process() {
+async fn each_error_kind_arrives_as_itself_or_as_its_remote_counterpart() {
     for (kind, there) in [
         (ErrorKind::Elapsed, ErrorKind::Elapsed),
         // The server's own, of which the client had none.
@@ -46,7 +46,7 @@ async fn each_kind_arrives_as_itself_or_as_what_it_is_to_another_process() {
 }
 
 #[tokio::test]
-async fn what_an_error_says_arrives_with_it() {
+async fn the_message_of_an_error_arrives_with_it() {
     let limit = Duration::from_millis(250);
     for (scope, stage) in [
         (Scope::Attempt, Stage::Running),
@@ -91,7 +91,7 @@ async fn what_an_error_says_arrives_with_it() {
 }
 
 #[tokio::test]
-async fn what_was_spent_arrives_and_what_the_program_said_does_not() {
+async fn spent_tokens_arrive_and_the_programs_message_does_not() {
     let mut spent = Spent::default();
     spent.usage.total_tokens = 21;
     spent.usage.prompt_tokens = 20;
@@ -159,7 +159,7 @@ async fn the_details_are_those_of_google_rpc() {
 
 /// Raised by a layer around tonic's routes, there is only a head.
 #[tokio::test]
-async fn what_serve_answers_has_the_details_too() {
+async fn answers_of_the_serve_layer_have_the_details_too() {
     let mock = MockDspy::new([Reply::hang()]);
     let programs = Programs::new().program("qa", mock.clone());
     let limit = TimeoutLayer::new(Duration::from_millis(100));
@@ -178,7 +178,7 @@ async fn what_serve_answers_has_the_details_too() {
 
 /// A status travels in headers, which have room for some kilobytes.
 #[tokio::test]
-async fn however_long_the_words_are_the_status_arrives() {
+async fn a_status_arrives_with_a_message_of_any_length() {
     let long = "größe ".repeat(10_000);
     let input = InvalidInput::new("qa", Some("question"), long.clone(), long);
     let Error::InvalidInput(told) = sent(input).await else {
@@ -189,7 +189,7 @@ async fn however_long_the_words_are_the_status_arrives() {
 }
 
 #[tokio::test]
-async fn the_server_s_own_limit_is_one_attempt_to_its_client() {
+async fn a_limit_of_the_server_is_an_attempt_timeout_to_its_client() {
     let mock = MockDspy::new([Reply::hang(), Reply::answer("blue")]);
     let limited = ServiceBuilder::new()
         .layer(DeadlineLayer::new(Duration::from_millis(200)))
@@ -207,7 +207,7 @@ async fn the_server_s_own_limit_is_one_attempt_to_its_client() {
 /// The call of gRPC's interoperability tests that is named `timeout_on_sleeping_server`: the server
 /// ends the call by what it was told, and its answer still arrives.
 #[tokio::test]
-async fn the_client_s_deadline_ends_a_program_that_sleeps() {
+async fn the_clients_deadline_ends_a_sleeping_program() {
     let mock = MockDspy::new([Reply::hang()]);
     let node = Node::of(&mock).await;
     let client = node.client().reserve(LONG - secs(2));
@@ -221,7 +221,7 @@ async fn the_client_s_deadline_ends_a_program_that_sleeps() {
 
 /// The same without a reserve: whoever is first, it is the deadline.
 #[tokio::test]
-async fn whoever_sees_it_first_the_deadline_is_what_passed() {
+async fn a_passed_deadline_is_the_same_error_whether_client_or_server_sees_it_first() {
     let mock = MockDspy::new([Reply::hang()]);
     let node = Node::of(&mock).await;
     let stack = ServiceBuilder::new()
@@ -234,7 +234,7 @@ async fn whoever_sees_it_first_the_deadline_is_what_passed() {
 
 /// A server that knows nothing of this crate is read by its code.
 #[tokio::test]
-async fn a_stranger_s_status_is_read_by_its_code() {
+async fn a_foreign_status_is_classified_by_its_code() {
     for (code, kind) in [
         (Code::Cancelled, ErrorKind::Lost),
         (Code::Unknown, ErrorKind::Program),
@@ -260,7 +260,7 @@ async fn a_stranger_s_status_is_read_by_its_code() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_before_a_program_runs() {
+async fn unreadable_requests_are_refused_before_a_program_runs() {
     let mock = MockDspy::new([Reply::answer("blue")]);
     let node = Node::of(&mock).await;
     let value = prost_types::Value {

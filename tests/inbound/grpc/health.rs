@@ -70,7 +70,7 @@ async fn health_follows_readiness_and_ends_with_the_server() {
 }
 
 #[tokio::test]
-async fn tools_can_ask_what_there_is() {
+async fn reflection_lists_the_services() {
     let node = Node::of(&MockDspy::from_fn(|_| unreachable!())).await;
     let mut client = ServerReflectionClient::new(node.channel());
     let ask = ServerReflectionRequest {

@@ -127,7 +127,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 type Never = std::future::Pending<()>;
 
 #[tokio::test]
-async fn grpcio_is_answered() {
+async fn grpcio_gets_an_answer() {
     let mock = MockDspy::new([Reply::answer("blau, größer")]);
     let node = Node::of(&mock).await;
     let seen = ask(&node, 60.0, None::<Never>).await;
@@ -157,7 +157,7 @@ async fn grpcio_reads_the_details() {
 
 /// `timeout_on_sleeping_server`, by grpcio.
 #[tokio::test]
-async fn grpcio_s_timeout_stops_the_program() {
+async fn a_timeout_of_grpcio_stops_the_program() {
     let mock = MockDspy::new([Reply::hang()]);
     let node = Node::of(&mock).await;
     let seen_there = ask(&node, 3.0, None::<Never>).await;
@@ -167,7 +167,7 @@ async fn grpcio_s_timeout_stops_the_program() {
 
 /// `cancel_after_begin`, by grpcio.
 #[tokio::test]
-async fn grpcio_s_cancel_stops_the_program() {
+async fn a_cancel_of_grpcio_stops_the_program() {
     let mock = MockDspy::new([Reply::hang()]);
     let node = Node::of(&mock).await;
     let begun = seen(&mock, |calls| calls.len() == 1);
