@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     eprintln!("http://{}", listener.local_addr()?);
     // Until SIGTERM or Ctrl-C. Not ready from then on; what is in flight has 20 s to end, and when it
     // is cancelled 2 s to clean up. Then connections are closed and the host is stopped. Behind a load
-    // balancer, add `.delay(Duration::from_secs(5))`: it has to see first that this is not ready.
+    // balancer, add `.with_delay(Duration::from_secs(5))`: it has to see first that this is not ready.
     let report = serve(listener, app, host.shutdown(Duration::from_secs(20))).await?;
     eprintln!("{report}");
     Ok(())

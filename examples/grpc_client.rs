@@ -30,7 +30,7 @@ async fn ask(channel: Channel, question: &str) -> Result<Prediction, Error> {
         .layer(FallbackLayer::value(apology).on_kinds([ErrorKind::Lost, ErrorKind::Deadline]))
         .layer(elsewhere)
         // The server gives up 100 ms before this side does, and says what it spent.
-        .service(ProgramClient::new("qa", channel).reserve(Duration::from_millis(100)));
+        .service(ProgramClient::new("qa", channel).with_reserve(Duration::from_millis(100)));
     qa.oneshot(PredictRequest::new(json!({"question": question})))
         .await
 }
@@ -64,7 +64,7 @@ async fn it_is_answered_by_the_server_or_by_the_fallback() -> Result<(), BoxErro
     let address = listener.local_addr()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let until = GracefulShutdown::new(Shutdown::new(), Duration::from_secs(20))
-        .on(async move { drop(stopped.await) });
+        .with_signal(async move { drop(stopped.await) });
     let served = tokio::spawn(serve(listener, app, until).into_future());
     let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
 

@@ -89,7 +89,7 @@ async fn a_client_is_answered_and_the_server_ends() -> Result<(), BoxError> {
 
     let (answer, answered) = tokio::sync::oneshot::channel();
     let ask = |address, until: GracefulShutdown| {
-        until.on(async move {
+        until.with_signal(async move {
             let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
             let qa = ProgramClient::new("qa", channel.expect("an address").connect_lazy());
             let asked = PredictRequest::new(json!({"question": "Why is the sky blue?"}));

@@ -49,8 +49,8 @@ async fn start(address: SocketAddr) -> Result<Node, BoxError> {
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
     let until = GracefulShutdown::new(shutdown, Duration::from_secs(20))
-        .delay(Duration::from_millis(500)) // for those who watch the health
-        .on(stop.clone().cancelled_owned());
+        .with_delay(Duration::from_millis(500)) // for those who watch the health
+        .with_signal(stop.clone().cancelled_owned());
     let served = tokio::spawn(serve(listener, app, until).into_future());
     Ok(Node(address, stop, served))
 }

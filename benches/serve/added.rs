@@ -22,8 +22,9 @@ pub(crate) struct Added {
 pub(crate) async fn measure(room: &Room) -> Added {
     let mut program = room.program("added", Reply::answer("so")).await;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let until =
-        |until: tower_dspy::server::GracefulShutdown| until.on(async move { drop(stopped.await) });
+    let until = |until: tower_dspy::server::GracefulShutdown| {
+        until.with_signal(async move { drop(stopped.await) })
+    };
     let server = Server::start(0, program.clone(), until, |_| {});
     let mut client = Connection::open(server.address).await.expect("a server");
     let mut added = Added {

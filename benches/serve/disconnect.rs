@@ -29,8 +29,9 @@ pub(crate) async fn measure(room: &Room) -> Gone {
 async fn rounds(room: &Room, model: &str, clients: usize, rounds: usize) -> Durations {
     let program = room.program(model, Reply::hang()).await;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let until_stopped =
-        |until: tower_dspy::server::GracefulShutdown| until.on(async move { drop(stopped.await) });
+    let until_stopped = |until: tower_dspy::server::GracefulShutdown| {
+        until.with_signal(async move { drop(stopped.await) })
+    };
     let server = Server::start(0, program, until_stopped, |_| {});
     let address = server.address;
     let at_work = || room.lm.summary(model).running;

@@ -107,7 +107,7 @@ impl Node {
     fn start(port: u16, program: &Program) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let ends = |until: tower_dspy::server::GracefulShutdown| {
-            until.on(async move { drop(stopped.await) })
+            until.with_signal(async move { drop(stopped.await) })
         };
         let server = Server::start(port, program.clone(), ends, |_| {});
         Self {

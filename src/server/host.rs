@@ -76,8 +76,8 @@ impl Host {
     /// [`serve`](crate::server::serve).
     ///
     /// Requests in flight have `drain` to end by themselves. Then they are cancelled and have the
-    /// [grace](GracefulShutdown::grace) to clean up, before the host is [stopped](Self::stop). From
-    /// signal to end it takes at most the [delay](GracefulShutdown::delay), the drain, two such
+    /// [grace](GracefulShutdown::with_grace) to clean up, before the host is [stopped](Self::stop). From
+    /// signal to end it takes at most the [delay](GracefulShutdown::with_delay), the drain, two such
     /// graces and a second or so, with the time of the hooks if there are any.
     #[must_use]
     pub fn shutdown(&self, drain: Duration) -> GracefulShutdown {

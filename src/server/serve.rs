@@ -39,10 +39,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Serves `app` on `listener` until `until` is told to end, and then ends within its bounds.
 ///
-/// At the signal, SIGTERM or Ctrl-C unless it is [another](GracefulShutdown::on):
+/// At the signal, SIGTERM or Ctrl-C unless it is [another](GracefulShutdown::with_signal):
 ///
 /// 1. A host's [readiness](crate::Host::readiness) answers 503. Requests are served, and new
-///    connections taken, for the [delay](GracefulShutdown::delay) that load balancers need to see
+///    connections taken, for the [delay](GracefulShutdown::with_delay) that load balancers need to see
 ///    it; none unless you set one. Clients of HTTP/1 are told with each answer to use another
 ///    connection from now on.
 /// 2. The connections that wait to be taken are, and the listener is closed. Clients of HTTP/2 are
@@ -52,7 +52,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 ///    answered 503.
 /// 3. At the end of the drain the node in the context of each request that is left, streamed bodies
 ///    included, is cancelled with [`Cause::Shutdown`], and there is the
-///    [grace](GracefulShutdown::grace) to clean up.
+///    [grace](GracefulShutdown::with_grace) to clean up.
 /// 4. Then what is left is dropped, and every connection is closed, whatever its client does.
 /// 5. The hooks of the [`Shutdown`](crate::Shutdown) run, and the host is stopped.
 ///
@@ -87,7 +87,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 ///
 /// # What a load balancer has to do
 /// A listener cannot be closed without breaking off who is just connecting. So take the server out
-/// of the balancer first: by a [delay](GracefulShutdown::delay) that is longer than its probes
+/// of the balancer first: by a [delay](GracefulShutdown::with_delay) that is longer than its probes
 /// need, or by a `preStop` of Kubernetes that sleeps as long.
 ///
 /// # Errors

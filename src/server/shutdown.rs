@@ -61,7 +61,7 @@ impl GracefulShutdown {
     ///     lifecycle: {preStop: {sleep: {seconds: 5}}}
     /// ```
     #[must_use]
-    pub const fn delay(mut self, delay: Duration) -> Self {
+    pub const fn with_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
@@ -69,14 +69,14 @@ impl GracefulShutdown {
     /// What is cancelled at the end of the drain has `grace` to clean up, and a host as much again
     /// when it is stopped. The default is 2 seconds.
     #[must_use]
-    pub const fn grace(mut self, grace: Duration) -> Self {
+    pub const fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
     /// Ends when `signal` does, and leaves the process's signals alone.
     #[must_use]
-    pub fn on(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub fn with_signal(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.signal = Some(Box::pin(signal));
         self
     }

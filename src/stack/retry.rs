@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     error::ErrorKind,
-    layers::{Backoff, RetryBudget, RetryLayer, retry::is_never_retried},
+    layers::{
+        Backoff, RetryBudget, RetryLayer,
+        retry::{RetryBudgetOptions, is_never_retried},
+    },
 };
 
 /// The configuration of a [`RetryLayer`].
@@ -202,11 +205,11 @@ impl BudgetConfig {
 
     pub(super) fn build(&self, (percent, per_second): (f64, u32)) -> RetryBudget {
         let permille = self.percent.unwrap_or(percent) * 10.0;
-        let budget = RetryBudget::permille(permille.round() as u32)
+        let options = RetryBudgetOptions::permille(permille.round() as u32)
             .with_reserve(self.per_second.unwrap_or(per_second));
-        match self.ttl {
-            Some(ttl) => budget.with_ttl(ttl),
-            None => budget,
-        }
+        RetryBudget::new(match self.ttl {
+            Some(ttl) => options.with_ttl(ttl),
+            None => options,
+        })
     }
 }

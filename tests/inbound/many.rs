@@ -61,7 +61,7 @@ async fn leave_nothing_behind(many: u64) {
         0 => Reply::hang(),
         n => Reply::answer(json!({"answer": "x".repeat(100)})).after(work(n * 300)),
     });
-    let mock = mock.with_max_in_flight(8);
+    let mock = mock.max_in_flight(8);
     let (shutdown, tracker) = (Shutdown::new(), Tracker::new());
     let program = ServiceBuilder::new()
         .layer(TrackLayer::new(tracker.clone()))

@@ -182,7 +182,7 @@ async fn during_the_delay_the_server_is_not_ready_and_still_serves() {
     let shutdown = Shutdown::new();
     let ready = shutdown.clone();
     let app = program(&mock).route("/readyz", readiness(move || ready.is_ready()));
-    let ends = GracefulShutdown::new(shutdown, LONG).delay(LONG);
+    let ends = GracefulShutdown::new(shutdown, LONG).with_delay(LONG);
     let mut server = Server::until(ends, app, LONG).await;
     let mut kept = server.ask().await;
     let answered = until(&mut kept, "\r\n\r\n").await;
@@ -213,7 +213,7 @@ async fn during_the_delay_the_server_is_not_ready_and_still_serves() {
 #[tokio::test]
 async fn after_the_delay_the_listener_is_closed_and_the_drain_begins() {
     let mock = MockDspy::new([Reply::hang()]);
-    let ends = GracefulShutdown::new(Shutdown::new(), SHORT).delay(SHORT);
+    let ends = GracefulShutdown::new(Shutdown::new(), SHORT).with_delay(SHORT);
     let mut server = Server::until(ends, program(&mock), LONG).await;
     let address = server.address;
     let asked = server.ask().await;

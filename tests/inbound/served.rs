@@ -42,7 +42,7 @@ impl Server {
         drain: Duration,
         grace: Duration,
     ) -> Self {
-        let until = GracefulShutdown::new(shutdown, drain).grace(grace);
+        let until = GracefulShutdown::new(shutdown, drain).with_grace(grace);
         Self::until(until, app, LONG).await
     }
 
@@ -60,7 +60,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let until = until.on(async move { drop(stopped.await) });
+        let until = until.with_signal(async move { drop(stopped.await) });
         let serving = serve(listener, app, until).head_timeout(head_timeout);
         let served = tokio::spawn(async move { serving.await.unwrap() });
         Self {

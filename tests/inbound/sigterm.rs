@@ -31,7 +31,7 @@ const CLIENTS: usize = 32;
 async fn server() {
     let work = Duration::from_millis(5);
     let mock = MockDspy::from_fn(move |_| Reply::answer(json!({"answer": "blue"})).after(work));
-    let mock = mock.with_max_in_flight(CLIENTS);
+    let mock = mock.max_in_flight(CLIENTS);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("\nserving {}", listener.local_addr().unwrap());
     let until = GracefulShutdown::new(Shutdown::new(), LONG);

@@ -14,7 +14,9 @@ use tower::{
     retry::budget::{Budget, TpsBudget},
     service_fn,
 };
-use tower_dspy::{Backoff, Error, Retry, RetryBudget, RetryLayer, WithContext};
+use tower_dspy::{
+    Backoff, Error, Retry, RetryBudget, RetryLayer, WithContext, layers::retry::RetryBudgetOptions,
+};
 use tower_test::mock;
 
 use crate::script::too_slow;
@@ -55,11 +57,11 @@ async fn every_ratio_is_exact_to_the_last_retry() {
     for permille in [
         1, 100, 200, 300, 333, 400, 500, 600, 700, 800, 900, 999, 1000, 1500,
     ] {
-        let budget = RetryBudget::permille(permille).with_reserve(0);
+        let budget = RetryBudget::new(RetryBudgetOptions::permille(permille).with_reserve(0));
         let expected = 10_000 + 10_000 * permille as usize / 1000;
         assert_eq!(attempts(3, &budget, 10_000).await, expected, "{permille}");
     }
-    let none = RetryBudget::permille(0).with_reserve(0);
+    let none = RetryBudget::new(RetryBudgetOptions::permille(0).with_reserve(0));
     assert_eq!(attempts(3, &none, 10_000).await, 10_000);
 
     // tower's budget makes 50 % of 40 %, and 100 % of 60 %.
@@ -100,7 +102,11 @@ async fn clones_of_a_layer_and_its_services_share_one_budget() {
     let count = Arc::default();
     let layer = retry(
         1,
-        &RetryBudget::permille(0).with_reserve(1).with_ttl(SECOND),
+        &RetryBudget::new(
+            RetryBudgetOptions::permille(0)
+                .with_reserve(1)
+                .with_ttl(SECOND),
+        ),
     );
     for _ in 0..3 {
         let service = layer.clone().layer(failing(&count));
@@ -157,7 +163,8 @@ async fn a_storm_of_three_nested_callers_is_bounded_by_each_ones_budget() {
         for (reserve, budget) in [
             (
                 0,
-                (|| RetryBudget::permille(200).with_reserve(0)) as fn() -> _,
+                (|| RetryBudget::new(RetryBudgetOptions::permille(200).with_reserve(0)))
+                    as fn() -> _,
             ),
             (100, RetryBudget::default),
         ] {
@@ -186,7 +193,7 @@ async fn a_storm_of_three_nested_callers_is_bounded_by_each_ones_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_and_retries_are_forgotten_after_the_ttl() {
-    let budget = RetryBudget::permille(500).with_reserve(1);
+    let budget = RetryBudget::new(RetryBudgetOptions::permille(500).with_reserve(1));
     assert_eq!(budget.available(), 10);
     assert_eq!(attempts(0, &budget, 40).await, 40);
     assert_eq!(budget.available(), 30);
@@ -205,7 +212,11 @@ async fn requests_and_retries_are_forgotten_after_the_ttl() {
 
 #[tokio::test(start_paused = true)]
 async fn slots_do_not_drift() {
-    let budget = RetryBudget::permille(1000).with_reserve(0).with_ttl(SECOND);
+    let budget = RetryBudget::new(
+        RetryBudgetOptions::permille(1000)
+            .with_reserve(0)
+            .with_ttl(SECOND),
+    );
     attempts(0, &budget, 1).await;
     // Looked at in steps that divide no slot: the deposit is gone after one ttl, not later.
     for _ in 0..6 {
@@ -219,10 +230,14 @@ async fn slots_do_not_drift() {
 #[tokio::test(start_paused = true)]
 async fn a_ttl_out_of_range_is_the_nearest_in_it() {
     for (ttl, seconds) in [(Duration::ZERO, 1), (Duration::MAX, 60), (SECOND * 7, 7)] {
-        let budget = RetryBudget::permille(0).with_reserve(1).with_ttl(ttl);
+        let budget = RetryBudget::new(
+            RetryBudgetOptions::permille(0)
+                .with_reserve(1)
+                .with_ttl(ttl),
+        );
         assert_eq!(budget.available(), seconds);
     }
-    let most = RetryBudget::permille(u32::MAX).with_reserve(u32::MAX);
+    let most = RetryBudget::new(RetryBudgetOptions::permille(u32::MAX).with_reserve(u32::MAX));
     attempts(0, &most, 1).await;
     assert_eq!(most.available(), u64::from(u32::MAX) * 10 + 1_000);
 }
@@ -246,7 +261,11 @@ async fn fail_once(
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_is_never_sent_is_given_back() {
-    let budget = RetryBudget::permille(0).with_reserve(1).with_ttl(SECOND);
+    let budget = RetryBudget::new(
+        RetryBudgetOptions::permille(0)
+            .with_reserve(1)
+            .with_ttl(SECOND),
+    );
     let layer = RetryLayer::new(1)
         .with_backoff(Backoff::fixed(SECOND / 10))
         .with_budget(budget.clone());
@@ -292,9 +311,11 @@ fn concurrent_callers_never_overspend() {
     const CALLS: usize = 2_000;
     for _ in 0..5 {
         // One runtime a thread, all with the real clock; the test is over long before the ttl.
-        let budget = RetryBudget::permille(300)
-            .with_reserve(1)
-            .with_ttl(SECOND * 60);
+        let budget = RetryBudget::new(
+            RetryBudgetOptions::permille(300)
+                .with_reserve(1)
+                .with_ttl(SECOND * 60),
+        );
         let sent: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..THREADS)
                 .map(|_| {

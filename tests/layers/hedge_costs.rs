@@ -11,7 +11,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_dspy::{
     Cancel, Cause, Error, RetryBudget, Stage,
-    layers::{DeadlineLayer, HedgeLayer, Latency, Percentile},
+    layers::{DeadlineLayer, HedgeLayer, Latency, Percentile, retry::RetryBudgetOptions},
 };
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 #[tokio::test(start_paused = true)]
 async fn without_a_budget_there_is_no_second_attempt() {
     let log = Attempts::new();
-    let none = RetryBudget::permille(0).with_reserve(0);
+    let none = RetryBudget::new(RetryBudgetOptions::permille(0).with_reserve(0));
     let service = after(1_000)
         .with_budget(none)
         .layer(log.play(takes(3_000, 0)));
@@ -62,7 +62,7 @@ async fn calls_one_after_the_other_stay_within_the_budget_too() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_was_not_sent_is_not_paid_for() {
     let log = Attempts::new();
-    let budget = RetryBudget::permille(0).with_reserve(1);
+    let budget = RetryBudget::new(RetryBudgetOptions::permille(0).with_reserve(1));
     // The only permit is the first attempt's.
     let limited = ConcurrencyLimit::new(log.play(takes(3_000, 0)), 1);
     let service = after(1_000).with_budget(budget.clone()).layer(limited);
@@ -228,7 +228,7 @@ async fn a_second_attempt_whose_service_is_broken_is_none() {
     let log = Attempts::new();
     let mut opens = Opens::at(Instant::now(), log.play(takes(9_000, 0)));
     opens.breaks = Some(Instant::now());
-    let budget = RetryBudget::permille(0).with_reserve(1);
+    let budget = RetryBudget::new(RetryBudgetOptions::permille(0).with_reserve(1));
     let layer = after(1_000).with_budget(budget.clone());
     let service = layer.layer(opens);
     assert_eq!(service.clone().oneshot(request()).await.unwrap(), "first");
@@ -336,7 +336,9 @@ async fn failures_teach_nothing_unless_they_ran_out_of_time() {
     let latency = learnt(secs(1));
     let layer = HedgeLayer::percentile(Percentile::P95)
         .with_latency(latency.clone())
-        .with_budget(RetryBudget::permille(0).with_reserve(0));
+        .with_budget(RetryBudget::new(
+            RetryBudgetOptions::permille(0).with_reserve(0),
+        ));
     type Failure = fn() -> Error;
     let failures: [(Failure, u64, u64); 3] = [
         (|| super::script::busy(None), 3_000, 100),

@@ -73,7 +73,7 @@ async fn it_fails_with_every_kind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_call_takes_no_reply() {
-    let mock = MockDspy::new([answer("unused")]).with_inputs(["question"]);
+    let mock = MockDspy::new([answer("unused")]).inputs(["question"]);
     let cancel = Cancel::new();
     cancel.cancel(Cause::ClientGone);
     let past = Deadline::within(secs(0));
@@ -170,7 +170,7 @@ async fn what_lingers_holds_its_permit() {
         Reply::hang().lingers(secs(9)),
         Reply::answer("after the first had ended"),
     ])
-    .with_max_in_flight(1);
+    .max_in_flight(1);
     let stack = ServiceBuilder::new()
         .layer(DeadlineLayer::from_context())
         .service(mock.clone());
@@ -184,8 +184,8 @@ async fn what_lingers_holds_its_permit() {
 #[tokio::test(start_paused = true)]
 async fn it_is_busy_until_it_is_not_and_overloaded_past_its_queue() {
     let mock = MockDspy::from_fn(|_| Reply::answer("soon"))
-        .with_max_in_flight(3)
-        .with_max_waiting(1);
+        .max_in_flight(3)
+        .max_waiting(1);
     mock.busy_for(secs(5));
     let mut waits = task::spawn(mock.clone().oneshot(request()));
     assert_pending!(waits.poll());
@@ -245,7 +245,7 @@ async fn a_cancel_without_a_layer_does_not_wait_for_what_lingers() {
 #[tokio::test(start_paused = true)]
 async fn an_lm_is_known_by_the_names_that_it_was_given() {
     let mock = MockDspy::new([answer("a"), answer("b")]);
-    let named = mock.clone().with_lms(["smart", "cheap"]);
+    let named = mock.clone().lms(["smart", "cheap"]);
     let request = |lm: &str| PredictRequest::new(json!({})).with_lm(lm);
     for (mock, lm, said) in [
         (&mock, "smart", "it was loaded without `.lms(..)`"),

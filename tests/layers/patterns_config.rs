@@ -3,6 +3,7 @@ use std::{future::pending, time::Duration};
 use tower::{Layer, ServiceExt};
 use tower_dspy::{
     Backoff, Cause, RetryBudget, Scope, Stage,
+    layers::retry::RetryBudgetOptions,
     patterns::{TimeoutConfig, TimeoutError},
 };
 
@@ -108,7 +109,11 @@ async fn retries_come_out_of_the_budget() {
         .with_max_retries(9)
         .with_session_timeout(Duration::MAX)
         .with_backoff(Backoff::fixed(Duration::ZERO))
-        .with_retry_budget(RetryBudget::permille(0).with_reserve(1).with_ttl(secs(2)));
+        .with_retry_budget(RetryBudget::new(
+            RetryBudgetOptions::permille(0)
+                .with_reserve(1)
+                .with_ttl(secs(2)),
+        ));
     let record = Record::default();
     let slow = || record.answers(secs(60)).oneshot(request());
     // Two retries are there at once, and by the time they are used up the ttl has passed.

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_dspy::{
     Backoff, Cancel, Cause, Classify, Deadline, ErrorKind, RetryBudget, RetryLayer,
-    layers::{CancelLayer, DeadlineLayer},
+    layers::{CancelLayer, DeadlineLayer, retry::RetryBudgetOptions},
 };
 
 use crate::{
@@ -101,7 +101,7 @@ async fn a_cancelled_call_is_not_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn a_cancel_during_backoff_ends_the_call_at_once() {
     let slow = || RetryLayer::new(3).with_backoff(Backoff::fixed(ms(30_000)));
-    let budget = RetryBudget::permille(0).with_reserve(1);
+    let budget = RetryBudget::new(RetryBudgetOptions::permille(0).with_reserve(1));
     for grace in [ms(0), ms(60_000)] {
         let log = Log::default();
         let cancel = Cancel::new();

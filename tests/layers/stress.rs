@@ -53,7 +53,7 @@ fn reply(random: u64) -> Reply {
 async fn whatever_races_each_call_ends_once_and_nothing_is_left() {
     let tracker = Tracker::new();
     let shutdown = Shutdown::new();
-    let mock = MockDspy::from_fn(|_| reply(fastrand::u64(..))).with_max_in_flight(16);
+    let mock = MockDspy::from_fn(|_| reply(fastrand::u64(..))).max_in_flight(16);
     let service = ServiceBuilder::new()
         .layer(ShutdownLayer::new(shutdown.clone()))
         .layer(TrackLayer::new(tracker.clone()))

@@ -115,8 +115,8 @@ async fn a_yield_is_not_an_overload() {
 
     // What the program's service refuses is what it has no place for, and a deadline waits.
     let mock = MockDspy::from_fn(|_| Reply::answer("soon").after(secs(1)))
-        .with_max_in_flight(10)
-        .with_max_waiting(CALLS);
+        .max_in_flight(10)
+        .max_waiting(CALLS);
     let service = DeadlineLayer::new(secs(86_400)).layer(mock);
     let calls = futures_util::future::join_all(
         (0..CALLS).map(|_| service.clone().oneshot(script::request())),
@@ -147,8 +147,8 @@ async fn a_shed_call_steals_no_permit() {
     drop(shed);
 
     let ours = MockDspy::from_fn(|_| Reply::hang())
-        .with_max_in_flight(1)
-        .with_max_waiting(0);
+        .max_in_flight(1)
+        .max_waiting(0);
     let mut first = task::spawn(ours.clone().oneshot(script::request()));
     assert_pending!(first.poll());
     let mut shed = ours.clone();
@@ -229,7 +229,7 @@ async fn five_works_under_a_limit_of_one() {
     assert_eq!(most, 5);
 
     // Here the permit goes with the work, so that the next call waits until it has ended.
-    let mock = MockDspy::from_fn(|_| Reply::hang().lingers(secs(60))).with_max_in_flight(1);
+    let mock = MockDspy::from_fn(|_| Reply::hang().lingers(secs(60))).max_in_flight(1);
     let ours = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(1)))
         .service(mock.clone())

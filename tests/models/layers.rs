@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use self::{
-    budget::RetryBudget,
+    budget::{RetryBudget, RetryBudgetOptions},
     ticket::TrackEnd,
     tracker::{TrackedCall, Tracker, leave, runs},
 };
@@ -26,7 +26,11 @@ const TTL: std::time::Duration = std::time::Duration::from_secs(60);
 #[test]
 fn no_deposit_is_lost_and_none_is_spent_twice() {
     loom::model(|| {
-        let budget = RetryBudget::permille(1000).with_reserve(0).with_ttl(TTL);
+        let budget = RetryBudget::new(
+            RetryBudgetOptions::permille(1000)
+                .with_reserve(0)
+                .with_ttl(TTL),
+        );
         let shared = budget.clone();
         // Each deposits a whole retry before it takes one: so each gets one.
         let other = thread::spawn(move || {
@@ -44,7 +48,11 @@ fn no_deposit_is_lost_and_none_is_spent_twice() {
 #[test]
 fn the_last_retry_goes_to_one_and_comes_back_if_it_is_not_sent() {
     loom::model(|| {
-        let budget = RetryBudget::permille(1000).with_reserve(0).with_ttl(TTL);
+        let budget = RetryBudget::new(
+            RetryBudgetOptions::permille(1000)
+                .with_reserve(0)
+                .with_ttl(TTL),
+        );
         budget.deposit();
         let shared = budget.clone();
         let other = thread::spawn(move || {
@@ -64,7 +72,11 @@ fn the_last_retry_goes_to_one_and_comes_back_if_it_is_not_sent() {
 #[test]
 fn the_last_retry_is_sent_once() {
     loom::model(|| {
-        let budget = RetryBudget::permille(1000).with_reserve(0).with_ttl(TTL);
+        let budget = RetryBudget::new(
+            RetryBudgetOptions::permille(1000)
+                .with_reserve(0)
+                .with_ttl(TTL),
+        );
         budget.deposit();
         let shared = budget.clone();
         let send =

@@ -38,8 +38,8 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         // The host is that of other tests too.
-        let until =
-            GracefulShutdown::new(Shutdown::new(), HOUR).on(async move { drop(stopped.await) });
+        let until = GracefulShutdown::new(Shutdown::new(), HOUR)
+            .with_signal(async move { drop(stopped.await) });
         let served = tokio::spawn(serve(listener, app, until).into_future());
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let client = ProgramClient::new("qa", channel.connect_lazy());
@@ -101,7 +101,7 @@ async fn the_caller_s_deadline_stops_the_lm_call_on_the_server() {
     let server = Server::start(&host, "grpc-late").await;
     let seconds = std::time::Duration::from_secs(3);
     // The server's part of the hour.
-    let client = server.client.clone().reserve(HOUR - seconds);
+    let client = server.client.clone().with_reserve(HOUR - seconds);
     let request = ask("for ever?").with_deadline(Deadline::within(HOUR));
     let error = client.oneshot(request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");

@@ -16,7 +16,7 @@ use super::{
     classify::{ByClassify, ByFn, Classifier},
     guard::Admit,
     latency::{Latency, Percentile, Stopwatch},
-    retry::RetryBudget,
+    retry::{RetryBudget, RetryBudgetOptions},
 };
 use crate::{call::Carrier, error::ErrorKind};
 
@@ -156,7 +156,7 @@ impl HedgeLayer {
                 when,
                 latency,
                 min_attempt: Duration::ZERO,
-                budget: RetryBudget::permille(100).with_reserve(1),
+                budget: RetryBudget::new(RetryBudgetOptions::permille(100).with_reserve(1)),
                 classify: ByClassify,
             },
         }

@@ -39,9 +39,9 @@ const SLOTS: usize = 10;
 /// Clones share one balance: hand the same budget to all that call one provider.
 ///
 /// ```
-/// use tower_dspy::RetryBudget;
+/// use tower_dspy::{RetryBudget, layers::retry::RetryBudgetOptions};
 ///
-/// let budget = RetryBudget::permille(500).with_reserve(0);
+/// let budget = RetryBudget::new(RetryBudgetOptions::permille(500).with_reserve(0));
 /// assert_eq!(budget.available(), 0);
 /// let shared = budget.clone();
 /// assert_eq!(shared.available(), budget.available());
@@ -51,7 +51,7 @@ const SLOTS: usize = 10;
 pub struct RetryBudget(Option<Arc<Bucket>>);
 
 struct Bucket {
-    config: Config,
+    options: RetryBudgetOptions,
     made: Instant,
     /// When the newest slot ends, in nanoseconds since the bucket was made.
     slot_ends: AtomicU64,
@@ -60,14 +60,42 @@ struct Bucket {
     state: Mutex<State>,
 }
 
-#[derive(Clone, Copy)]
-struct Config {
+/// What a [`RetryBudget`] allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudgetOptions {
     deposit: u32,
     reserve_per_second: u32,
     ttl: Duration,
 }
 
-impl Config {
+impl RetryBudgetOptions {
+    /// `share` retries for each 1000 requests, at most 1 000 000; with a reserve of 10 retries a
+    /// second and a ttl of 10 s.
+    #[must_use]
+    pub const fn permille(share: u32) -> Self {
+        Self {
+            deposit: if share > 1_000_000 { 1_000_000 } else { share },
+            reserve_per_second: 10,
+            ttl: Duration::from_secs(10),
+        }
+    }
+
+    /// Allows `per_second` retries a second whatever the traffic. They are counted over the ttl, so
+    /// a burst may use up all of them.
+    #[must_use]
+    pub const fn with_reserve(mut self, per_second: u32) -> Self {
+        self.reserve_per_second = per_second;
+        self
+    }
+
+    /// Lets requests and retries count for `ttl`: between 1 s and 60 s, and the nearer of the two if
+    /// it is neither.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl.clamp(Duration::from_secs(1), Duration::from_secs(60));
+        self
+    }
+
     /// How long a slot lasts, in nanoseconds.
     const fn slot(&self) -> u64 {
         // A ttl is no more than a minute.
@@ -84,36 +112,34 @@ struct State {
 }
 
 impl RetryBudget {
-    /// A budget of `share` retries for each 1000 requests, at most 1 000 000; with the default
-    /// reserve and ttl.
+    /// A budget with these options, and nothing deposited yet.
+    #[must_use]
+    pub fn new(options: RetryBudgetOptions) -> Self {
+        let made = Instant::now();
+        Self(Some(Arc::new(Bucket {
+            options,
+            made,
+            slot_ends: AtomicU64::new(options.slot()),
+            fresh: AtomicI64::new(0),
+            state: Mutex::new(State {
+                slots: [0; SLOTS],
+                newest: 0,
+                since: 0,
+                reserved: 0,
+            }),
+        })))
+    }
+
+    /// A budget of `share` retries for each 1000 requests, with the default reserve and ttl.
     #[must_use]
     pub fn permille(share: u32) -> Self {
-        Self::new(Config {
-            deposit: share.min(1_000_000),
-            reserve_per_second: 10,
-            ttl: Duration::from_secs(10),
-        })
+        Self::new(RetryBudgetOptions::permille(share))
     }
 
     /// No bound but that of each call. For tests, and where another layer bounds the traffic.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self(None)
-    }
-
-    /// A new budget, with nothing deposited yet, that allows `per_second` retries a second
-    /// whatever the traffic. They are counted over the ttl, so a burst may use up all of them.
-    #[must_use]
-    pub fn with_reserve(self, per_second: u32) -> Self {
-        self.renew(|config| config.reserve_per_second = per_second)
-    }
-
-    /// A new budget, with nothing deposited yet, in which requests and retries count for `ttl`:
-    /// between 1 s and 60 s, and the nearer of the two if it is neither.
-    #[must_use]
-    pub fn with_ttl(self, ttl: Duration) -> Self {
-        let ttl = ttl.clamp(Duration::from_secs(1), Duration::from_secs(60));
-        self.renew(|config| config.ttl = ttl)
     }
 
     /// How many retries the budget would allow now; `u64::MAX` if it is unlimited.
@@ -133,7 +159,7 @@ impl RetryBudget {
                 drop(bucket.at(now));
             }
             // A slot that ends between the two is no worse than a call that comes a moment later.
-            let deposit = bucket.config.deposit.into();
+            let deposit = bucket.options.deposit.into();
             bucket.fresh.fetch_add(deposit, Ordering::Relaxed);
         }
     }
@@ -148,29 +174,6 @@ impl RetryBudget {
             state.reserved += RETRY;
         }
         Some(Reservation(self.0.clone()))
-    }
-
-    fn new(config: Config) -> Self {
-        let made = Instant::now();
-        Self(Some(Arc::new(Bucket {
-            config,
-            made,
-            slot_ends: AtomicU64::new(config.slot()),
-            fresh: AtomicI64::new(0),
-            state: Mutex::new(State {
-                slots: [0; SLOTS],
-                newest: 0,
-                since: 0,
-                reserved: 0,
-            }),
-        })))
-    }
-
-    fn renew(self, change: impl FnOnce(&mut Config)) -> Self {
-        let Some(bucket) = self.0 else { return self };
-        let mut config = bucket.config;
-        change(&mut config);
-        Self::new(config)
     }
 }
 
@@ -187,9 +190,9 @@ impl fmt::Debug for RetryBudget {
             return f.write_str("RetryBudget(unlimited)");
         };
         f.debug_struct("RetryBudget")
-            .field("permille", &bucket.config.deposit)
-            .field("reserve_per_second", &bucket.config.reserve_per_second)
-            .field("ttl", &bucket.config.ttl)
+            .field("permille", &bucket.options.deposit)
+            .field("reserve_per_second", &bucket.options.reserve_per_second)
+            .field("ttl", &bucket.options.ttl)
             .field("available", &self.available())
             .finish()
     }
@@ -206,7 +209,7 @@ impl Bucket {
         let newest = state.newest;
         let fresh = self.fresh.swap(0, Ordering::Relaxed);
         state.slots[newest] = state.slots[newest].saturating_add(fresh);
-        let slot = self.config.slot();
+        let slot = self.options.slot();
         let passed = self.age(now).saturating_sub(state.since) / slot;
         if passed > 0 {
             for _ in 0..passed.min(SLOTS as u64) {
@@ -236,9 +239,9 @@ impl Bucket {
     }
 
     fn available(&self, state: &State) -> i64 {
-        let millis = i64::try_from(self.config.ttl.as_millis()).unwrap_or(i64::MAX);
+        let millis = i64::try_from(self.options.ttl.as_millis()).unwrap_or(i64::MAX);
         // Retries a second, times milliseconds: thousandths of a retry.
-        i64::from(self.config.reserve_per_second)
+        i64::from(self.options.reserve_per_second)
             .saturating_mul(millis)
             .saturating_add(state.slots.iter().fold(0, |sum, n| sum.saturating_add(*n)))
             .saturating_sub(state.reserved)

@@ -16,7 +16,7 @@ pub(super) use self::budget::Reservation;
 use self::policy::Rules;
 pub use self::{
     backoff::Backoff,
-    budget::RetryBudget,
+    budget::{RetryBudget, RetryBudgetOptions},
     future::RetryFuture,
     policy::{RetryPolicy, RetryWait},
 };

@@ -48,7 +48,7 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Pre
 /// let qa = ServiceBuilder::new()
 ///     .layer(DeadlineLayer::new(Duration::from_secs(10)))
 ///     .layer(RetryLayer::new(2).on_kinds([ErrorKind::Lost]).classify(never_began::<Error>))
-///     .service(ProgramClient::new("qa", channel).reserve(Duration::from_millis(50)));
+///     .service(ProgramClient::new("qa", channel).with_reserve(Duration::from_millis(50)));
 /// let answer = qa.oneshot(PredictRequest::new(json!({"question": "Why?"}))).await?;
 /// # Ok(())
 /// # }
@@ -56,7 +56,7 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Pre
 ///
 /// # Time
 /// What is left until the deadline in the request's context goes out as `grpc-timeout`, and less the
-/// [reserve](Self::reserve) as `x-request-timeout`: an [`InboundLayer`](crate::InboundLayer) keeps the
+/// [reserve](Self::with_reserve) as `x-request-timeout`: an [`InboundLayer`](crate::InboundLayer) keeps the
 /// shorter. They are two because tonic's `Channel` keeps a `grpc-timeout` that it sends itself, and
 /// would end the call before the server's answer is there. The deadline is kept here as well, whatever
 /// the server does.
@@ -106,7 +106,7 @@ impl<T> ProgramClient<T> {
     /// Keeps `reserve` of the time left back for the way there and back, so that the server gives up
     /// before this side does, and its answer, which tells what was spent, still arrives.
     #[must_use]
-    pub const fn reserve(mut self, reserve: Duration) -> Self {
+    pub const fn with_reserve(mut self, reserve: Duration) -> Self {
         self.reserve = reserve;
         self
     }
@@ -114,7 +114,7 @@ impl<T> ProgramClient<T> {
     /// Takes answers of up to `bytes`; tonic's own limit is 4 MB. For a server's limit see
     /// `max_decoding_message_size` of what [`Programs`](crate::inbound::tonic::Programs) makes.
     #[must_use]
-    pub const fn max_message(mut self, bytes: usize) -> Self {
+    pub const fn with_max_message(mut self, bytes: usize) -> Self {
         self.max_message = Some(bytes);
         self
     }

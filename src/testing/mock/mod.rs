@@ -1,5 +1,6 @@
 //! [`MockDspy`]: the DSPy service without Python, for tests under paused time.
 
+mod busy;
 mod future;
 mod record;
 mod reply;
@@ -9,14 +10,13 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
 
-use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 use tower::Service;
 
 use self::record::{Ledger, Running};
 pub use self::{
+    busy::Busy,
     future::MockFuture,
     record::{CallEnd, CallRecord},
     reply::Reply,
@@ -39,7 +39,7 @@ type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 /// stopped, by what cause, and what is still in flight.
 ///
 /// It is ready, refuses, stops and ends as the real one does, by the same code: it waits for one of
-/// [`max_in_flight`](Self::with_max_in_flight) permits, which is held until the *work* has ended; it
+/// [`max_in_flight`](Self::max_in_flight) permits, which is held until the *work* has ended; it
 /// keeps the deadline and the cancellation in the request's context; dropping its future cancels the
 /// call. Only the work itself is not there.
 ///
@@ -189,7 +189,7 @@ impl MockDspy {
     /// As `Load::max_in_flight`: so many calls at once, from 1; the default is 64. Set it before
     /// there are clones.
     #[must_use]
-    pub fn with_max_in_flight(mut self, calls: usize) -> Self {
+    pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.limits.0 = calls;
         self.limited()
     }
@@ -197,7 +197,7 @@ impl MockDspy {
     /// As `Load::max_waiting`: so many more wait for a permit; the default is 1024. Set it before
     /// there are clones.
     #[must_use]
-    pub fn with_max_waiting(mut self, calls: usize) -> Self {
+    pub fn max_waiting(mut self, calls: usize) -> Self {
         self.limits.1 = calls;
         self.limited()
     }
@@ -210,7 +210,7 @@ impl MockDspy {
     /// The names of the input fields, all required. Inputs with others are refused, as those that
     /// are no object always are. The default is any.
     #[must_use]
-    pub fn with_inputs<N: Into<Box<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+    pub fn inputs<N: Into<Box<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.fields = Some(names.into_iter().map(Into::into).collect());
         self
     }
@@ -218,7 +218,7 @@ impl MockDspy {
     /// As `Load::lms`: the names of the LMs that a request may choose one by. Without it, one that
     /// names any is refused.
     #[must_use]
-    pub fn with_lms<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+    pub fn lms<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.lms = Arc::new(names.into_iter().collect());
         self
     }
@@ -268,27 +268,6 @@ impl MockDspy {
     /// Dropping the future does nothing.
     pub async fn wait_for(&self, seen: impl Fn(&[CallRecord]) -> bool) {
         self.shared.ledger.wait_for(seen).await;
-    }
-
-    /// Takes all permits that are free, as the calls of others would: until the guard is dropped
-    /// the service is not ready, and with too many waiting it answers
-    /// [`Overloaded`](crate::Overloaded).
-    pub fn busy(&self) -> Busy {
-        Busy {
-            permits: std::iter::from_fn(|| self.permits.try_acquire()).collect(),
-        }
-    }
-
-    /// [Busy](Self::busy) for so long.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn busy_for(&self, time: Duration) {
-        let busy = self.busy();
-        tokio::spawn(async move {
-            sleep(time).await;
-            drop(busy);
-        });
     }
 
     fn admit(&self, request: &PredictRequest) -> Result<(), Error> {
@@ -397,12 +376,4 @@ impl fmt::Debug for Shared {
             .field("replies_left", &self.script().replies.len())
             .finish_non_exhaustive()
     }
-}
-
-/// Keeps a [`MockDspy`] from being ready; see [`MockDspy::busy`].
-#[derive(Debug)]
-#[must_use = "the permits come back when this is dropped"]
-pub struct Busy {
-    #[expect(dead_code, reason = "held, not read")]
-    permits: Vec<OwnedSemaphorePermit>,
 }

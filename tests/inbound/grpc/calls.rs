@@ -28,7 +28,7 @@ async fn outputs_and_usage_come_back_and_the_deadline_goes_in() {
     prediction.stale_age = Some(Duration::from_millis(1500));
     let mock = MockDspy::new([prediction.clone()]);
     let node = Node::of(&mock).await;
-    let client = node.client().reserve(secs(4));
+    let client = node.client().with_reserve(secs(4));
 
     let request = why().with_deadline(Deadline::within(SOON));
     let answer = client.oneshot(request).await.unwrap();

@@ -210,7 +210,7 @@ async fn a_limit_of_the_server_is_an_attempt_timeout_to_its_client() {
 async fn the_clients_deadline_ends_a_sleeping_program() {
     let mock = MockDspy::new([Reply::hang()]);
     let node = Node::of(&mock).await;
-    let client = node.client().reserve(LONG - secs(2));
+    let client = node.client().with_reserve(LONG - secs(2));
     let request = why().with_deadline(Deadline::within(LONG));
     let Err(Error::Elapsed(elapsed)) = client.oneshot(request).await else {
         panic!("another error");

@@ -60,8 +60,8 @@ impl Node {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let until = GracefulShutdown::new(shutdown.clone(), drain)
-            .grace(secs(2))
-            .on(async move { drop(stopped.await) });
+            .with_grace(secs(2))
+            .with_signal(async move { drop(stopped.await) });
         let served = tokio::spawn(async move { serve(listener, app, until).await.unwrap() });
         Self {
             address,

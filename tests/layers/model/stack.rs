@@ -7,7 +7,7 @@ use tower::{Layer, util::BoxCloneSyncService};
 use tower_dspy::{
     AllotLayer, Backoff, CancelLayer, Cause, DeadlineLayer, Error, FallbackLayer, HedgeLayer,
     RetryBudget, RetryLayer, Session, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
-    layers::{Shutdown, ShutdownReport},
+    layers::{Shutdown, ShutdownReport, retry::RetryBudgetOptions},
 };
 
 use super::leaf::Leaf;
@@ -169,8 +169,10 @@ fn wrap(layer: Kind, inner: Boxed, reports: &mut Reports) -> Boxed {
 /// A budget of so many retries in a second, whatever the calls.
 fn of(budget: Option<u32>) -> RetryBudget {
     budget.map_or(RetryBudget::unlimited(), |budget| {
-        RetryBudget::permille(0)
-            .with_reserve(budget)
-            .with_ttl(Duration::from_secs(1))
+        RetryBudget::new(
+            RetryBudgetOptions::permille(0)
+                .with_reserve(budget)
+                .with_ttl(Duration::from_secs(1)),
+        )
     })
 }

@@ -1,0 +1,38 @@
+//! [`Busy`]: permits of a mock that are taken.
+
+use std::time::Duration;
+
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+
+use super::MockDspy;
+
+impl MockDspy {
+    /// Takes all permits that are free, as the calls of others would: until the guard is dropped
+    /// the service is not ready, and with too many waiting it answers
+    /// [`Overloaded`](crate::Overloaded).
+    pub fn busy(&self) -> Busy {
+        Busy {
+            permits: std::iter::from_fn(|| self.permits.try_acquire()).collect(),
+        }
+    }
+
+    /// [Busy](Self::busy) for so long.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn busy_for(&self, time: Duration) {
+        let busy = self.busy();
+        tokio::spawn(async move {
+            sleep(time).await;
+            drop(busy);
+        });
+    }
+}
+
+/// Keeps a [`MockDspy`] from being ready; see [`MockDspy::busy`].
+#[derive(Debug)]
+#[must_use = "the permits come back when this is dropped"]
+pub struct Busy {
+    #[expect(dead_code, reason = "held, not read")]
+    permits: Vec<OwnedSemaphorePermit>,
+}
