@@ -58,17 +58,25 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process |
-//! | `workers` | [`Host::workers`](Host): programs in worker processes; needs no libpython |
+//! | `python` (default) | [`Host::embedded`], [`DspyService`]: programs in this process; on Linux, with a shared libpython |
+//! | `pyo3-async-runtimes` (default, with `python`) | `Host::task_locals`: the host's asyncio loop for PyO3 code of yours |
+//! | `workers` | [`Host::workers`](Host): programs in worker processes; on Linux, without libpython |
 //! | `lm` (default, part of both) | [`lm`]: LM calls as a tower HTTP stack |
+//! | `reqwest` (with `lm`) | `LmClient::from_reqwest`: LM calls through a client of reqwest that is set up elsewhere |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
 //! | `axum` | `inbound::axum`: a program behind a route, [`CallContext`] as an extractor, [`Error`] as a response, readiness; `server`: a server, of gRPC too, that ends in bounded time |
-//! | `openapi` | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
+//! | `openapi` (with `axum`) | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
 //! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `full` | all but `test-util` |
 //!
-//! Without default features the layers build with no Python, for any tower service.
+//! Without default features the layers build with no Python, for any tower service, on any system.
+
+#[cfg(all(any(feature = "python", feature = "workers"), not(target_os = "linux")))]
+compile_error!(
+    "the features `python` and `workers` of tower-dspy need Linux; without them, by \
+     `default-features = false`, the layers and the LM stack build anywhere"
+);
 
 mod batch;
 mod builder;

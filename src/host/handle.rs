@@ -89,7 +89,7 @@ impl Host {
     }
 
     /// Whether the programs run in this process.
-    #[cfg(feature = "python")]
+    #[cfg(feature = "pyo3-async-runtimes")]
     pub(super) const fn is_embedded(&self) -> bool {
         matches!(self.backend, Backend::Embedded(_))
     }

@@ -27,7 +27,7 @@ mod sources;
 #[cfg(feature = "python")]
 mod start_embedded;
 mod start_error;
-#[cfg(feature = "python")]
+#[cfg(feature = "pyo3-async-runtimes")]
 mod task_locals;
 #[cfg(feature = "workers")]
 mod workers;
@@ -44,4 +44,6 @@ pub use self::{
 #[cfg(feature = "workers")]
 pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
 #[cfg(feature = "python")]
-pub use {embedded::Embedded, task_locals::NoLoop};
+pub use embedded::Embedded;
+#[cfg(feature = "pyo3-async-runtimes")]
+pub use task_locals::NoLoop;

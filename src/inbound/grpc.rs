@@ -1,11 +1,9 @@
 //! An [`ErrorResponse`] in gRPC's terms.
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
-use http_body_util::Full;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::respond::ErrorResponse;
+use super::{body::ErrorBody, respond::ErrorResponse};
 use crate::error::cut;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -24,8 +22,8 @@ impl ErrorResponse {
     /// the field that is wrong. `grpc-retry-pushback-ms` is not set: it makes clients with a retry
     /// policy try again also after codes that the policy leaves out.
     #[must_use]
-    pub fn into_grpc(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
+    pub fn into_grpc(self) -> Response<ErrorBody> {
+        let mut response = Response::new(ErrorBody::default());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, GRPC);
         headers.insert(GRPC_STATUS, HeaderValue::from(self.code as u16));

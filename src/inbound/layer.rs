@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body;
-use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::{
+    body::{ErrorBody, OrErrorBody},
     client_gone::{ClientBody, Guard},
     protocol::Protocol,
     respond::ErrorResponse,
@@ -221,7 +220,7 @@ impl<S> Inbound<S> {
 }
 
 /// The body of what the service answered, or of the refusal of a request.
-pub type InboundBody<B> = Either<ClientBody<B>, Full<Bytes>>;
+pub type InboundBody<B> = OrErrorBody<ClientBody<B>>;
 
 impl<S, B, T> Service<Request<B>> for Inbound<S>
 where
@@ -269,7 +268,7 @@ pin_project! {
         #[pin]
         inner: Option<F>,
         guard: Option<Guard>,
-        refused: Option<Response<Full<Bytes>>>,
+        refused: Option<Response<ErrorBody>>,
     }
 
     impl<F> PinnedDrop for InboundFuture<F> {
@@ -293,7 +292,7 @@ where
         let this = self.project();
         let (Some(inner), Some(guard)) = (this.inner.as_pin_mut(), this.guard.as_mut()) else {
             return match this.refused.take() {
-                Some(response) => Poll::Ready(Ok(response.map(Either::Right))),
+                Some(response) => Poll::Ready(Ok(response.map(OrErrorBody::error))),
                 // Polled again after it was ready.
                 None => Poll::Pending,
             };
@@ -302,8 +301,9 @@ where
         // What answered, or failed, is done; only a body may still be under way.
         let guard = guard.hand_over();
         Poll::Ready(
-            answered
-                .map(|response| response.map(|body| Either::Left(ClientBody::new(body, guard)))),
+            answered.map(|response| {
+                response.map(|body| OrErrorBody::inner(ClientBody::new(body, guard)))
+            }),
         )
     }
 }

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "axum")]
 pub mod axum;
+mod body;
 mod client_gone;
 mod grpc;
 mod layer;
@@ -16,6 +17,7 @@ mod serve;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 
+pub use body::{ErrorBody, OrErrorBody};
 pub use client_gone::ClientBody;
 pub use layer::{Inbound, InboundBody, InboundFuture, InboundLayer};
 pub use protocol::Protocol;

@@ -18,13 +18,11 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use serde::Serialize;
 use tower::BoxError;
 
-use super::Protocol;
+use super::{body::ErrorBody, protocol::Protocol};
 use crate::{
     call::deadline::InvalidTimeout,
     error::{Classify, Error, ErrorKind, InvalidInput},
@@ -350,7 +348,7 @@ impl ErrorResponse {
     /// `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with the
     /// members `title`, `status`, `detail` and `kind`, and `field` where one input is wrong.
     #[must_use]
-    pub fn into_http(self) -> Response<Full<Bytes>> {
+    pub fn into_http(self) -> Response<ErrorBody> {
         let problem = Problem {
             title: self.title,
             status: self.status.as_u16(),
@@ -360,7 +358,7 @@ impl ErrorResponse {
         };
         // Strings and a number: there is nothing in it that cannot be written.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(Full::from(body));
+        let mut response = Response::new(ErrorBody::new(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
@@ -375,7 +373,7 @@ impl ErrorResponse {
 
     /// In the form of the protocol `to`.
     #[must_use]
-    pub fn into_protocol(self, to: Protocol) -> Response<Full<Bytes>> {
+    pub fn into_protocol(self, to: Protocol) -> Response<ErrorBody> {
         match to {
             Protocol::Http => self.into_http(),
             Protocol::Grpc => self.into_grpc(),

@@ -7,13 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tower::{BoxError, Layer, Service};
 
-use super::{Protocol, respond::ErrorResponse};
+use super::{body::OrErrorBody, protocol::Protocol, respond::ErrorResponse};
 use crate::error::Classify;
 
 /// Puts layers whose errors are ours around a service that has none, and answers for them.
@@ -134,7 +132,7 @@ impl<S: Clone> Clone for Served<S> {
 }
 
 /// The body of what the service below answered, or of what [`Serve`] did.
-pub type ServedBody<B> = Either<B, Full<Bytes>>;
+pub type ServedBody<B> = OrErrorBody<B>;
 
 impl<S, B, T> Service<Request<B>> for Served<S>
 where
@@ -199,7 +197,7 @@ where
         let this = self.project();
         let answer = match this.state.project() {
             StateProj::Called { future } => match ready!(future.poll(cx)) {
-                Ok(response) => return Poll::Ready(Ok(response.map(Either::Left))),
+                Ok(response) => return Poll::Ready(Ok(response.map(OrErrorBody::inner))),
                 Err(error) => ErrorResponse::of(error),
             },
             StateProj::Refused { response } => match response.take() {
@@ -209,7 +207,7 @@ where
             },
         };
         let response = answer.into_protocol(*this.protocol);
-        Poll::Ready(Ok(response.map(Either::Right)))
+        Poll::Ready(Ok(response.map(OrErrorBody::error)))
     }
 }
 

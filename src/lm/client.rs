@@ -13,7 +13,7 @@ use super::{
     LmRequest, LmResponse,
     config_error::LmConfigError,
     departure::{Departing, Departure},
-    http::body,
+    http::LmBody,
     proxy,
 };
 
@@ -59,8 +59,9 @@ impl LmClient {
         Ok(Self(client))
     }
 
-    /// A client of your own, as for a private certificate authority. What it follows, keeps and
+    /// A client of your own (feature `reqwest`), as for a private certificate authority. What it follows, keeps and
     /// repeats is then yours to set.
+    #[cfg(feature = "reqwest")]
     #[must_use]
     pub const fn from_reqwest(client: reqwest::Client) -> Self {
         Self(client)
@@ -88,7 +89,7 @@ impl Service<LmRequest> for LmClient {
             let answer = client.execute(request).await.map_err(quiet)?;
             let (head, reader) = http::Response::<reqwest::Body>::from(answer).into_parts();
             let reader = http_body_util::BodyExt::map_err(reader, quiet);
-            Ok(http::Response::from_parts(head, body(reader)))
+            Ok(http::Response::from_parts(head, LmBody::new(reader)))
         })
     }
 }

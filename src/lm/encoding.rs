@@ -19,7 +19,7 @@ use http::{
 };
 use http_body::{Body, Frame};
 
-use super::{LmBody, LmResponse, http::body};
+use super::{LmBody, LmResponse};
 use crate::error::{LmFailure, LmFailureKind};
 
 /// How much is decoded at once: it may become a thousand times as much.
@@ -60,7 +60,7 @@ pub(super) fn decode(
     head.headers.remove(CONTENT_LENGTH);
     // The last coding that was applied comes off first.
     for coding in codings.into_iter().rev() {
-        inner = body(Decoded::new(inner, coding));
+        inner = LmBody::new(Decoded::new(inner, coding));
     }
     Ok(http::Response::from_parts(head, inner))
 }

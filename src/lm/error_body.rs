@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::BoxError;
 
-use super::{LmBody, LmResponse, http::body, redact::Redact};
+use super::{LmBody, LmResponse, redact::Redact};
 use crate::error::BadStatus;
 
 /// No error is longer, and no padding before one.
@@ -35,7 +35,7 @@ const USED_UP: [&str; 4] = [
 
 /// What an error's body says.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct ErrorBody {
+pub(super) struct LmErrorBody {
     /// The status that it says this is.
     pub(super) status: Option<StatusCode>,
     /// After how long another try makes sense.
@@ -43,7 +43,7 @@ pub(super) struct ErrorBody {
     pub(super) used_up: bool,
 }
 
-impl ErrorBody {
+impl LmErrorBody {
     pub(super) fn of(body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         // Google's streams are lists.
@@ -95,12 +95,12 @@ pub(super) async fn look(answer: LmResponse, redact: &Redact) -> Result<LmRespon
     }
     if begins_as_error(&text) {
         while begun.more(&mut text).await {}
-        let error = ErrorBody::of(&text);
+        let error = LmErrorBody::of(&text);
         if let Some(status) = error.status {
             return Err(BadStatus::in_body(head, status, &text, redact));
         }
     }
-    Ok(LmResponse::from_parts(head, body(begun)))
+    Ok(LmResponse::from_parts(head, LmBody::new(begun)))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -182,8 +182,8 @@ impl Body for Begun {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> ErrorBody {
-        ErrorBody::of(body.as_bytes())
+    fn read(body: &str) -> LmErrorBody {
+        LmErrorBody::of(body.as_bytes())
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
             "insufficient_quota",
             "",
         ] {
-            assert_eq!(read(body), ErrorBody::default(), "{body}");
+            assert_eq!(read(body), LmErrorBody::default(), "{body}");
         }
     }
 

@@ -21,7 +21,7 @@ use tracing::{Instrument, Span, field};
 use super::{
     departure::Departure,
     encoding, error_body,
-    http::{Asked, CallSpan, LmBody, LmHttp, LmRequest, LmResponse, ReadTimeout, body},
+    http::{Asked, CallSpan, LmBody, LmHttp, LmRequest, LmResponse, ReadTimeout},
     key::Origin,
     keyed::Keyed,
     limits::{self, Timer},
@@ -142,7 +142,7 @@ async fn exchange(
     };
     let idle = earlier(shared.limits.idle);
     let answer =
-        answer.map(|inner| body(ExchangeBody::new(inner, record, keyed.clone(), to, idle)));
+        answer.map(|inner| LmBody::new(ExchangeBody::new(inner, record, keyed.clone(), to, idle)));
     if answer.status().is_client_error() || answer.status().is_server_error() {
         return Err(BadStatus::read(answer, &keyed.redact).await.into());
     }

@@ -15,7 +15,7 @@ use tower::{BoxError, ServiceExt};
 use super::{
     config_error::LmConfigError,
     exchange::Exchange,
-    http::{LmBody, LmHttp, LmRequest, LmResponse, body, erase},
+    http::{LmBody, LmHttp, LmRequest, LmResponse, erase},
     key::{Lock, Origin},
     keyed::Keyed,
     limits::LmTermination,
@@ -162,7 +162,7 @@ impl LmHandle {
             };
             match done {
                 Ok(Ok(answer)) => Ok(answer.map(|inner| {
-                    body(CallBody {
+                    LmBody::new(CallBody {
                         inner: Some(inner),
                         termination,
                         to,

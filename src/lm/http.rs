@@ -1,7 +1,12 @@
 //! The HTTP types of an LM call, and how a service of any body type becomes one of them.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
@@ -12,7 +17,8 @@ use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 pub type LmRequest = http::Request<Bytes>;
 
 /// The body of a provider's answer, as it arrives.
-pub type LmBody = UnsyncBoxBody<Bytes, BoxError>;
+#[derive(Debug)]
+pub struct LmBody(UnsyncBoxBody<Bytes, BoxError>);
 
 /// A provider's answer, whatever its status.
 pub type LmResponse = http::Response<LmBody>;
@@ -20,13 +26,35 @@ pub type LmResponse = http::Response<LmBody>;
 /// Any service that answers LM requests: what the layers of an [`Lm`](crate::Lm) are put around.
 pub type LmHttp = BoxCloneSyncService<LmRequest, LmResponse, BoxError>;
 
-/// Makes a body of any type the one that LM answers have.
-pub fn body<B>(body: B) -> LmBody
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    body.map_err(Into::into).boxed_unsync()
+impl LmBody {
+    /// Makes a body of any type the one that LM answers have.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(body.map_err(Into::into).boxed_unsync())
+    }
+}
+
+impl Body for LmBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
 }
 
 /// The span of the program's call, among the extensions of its requests.
@@ -71,7 +99,7 @@ where
 {
     BoxCloneSyncService::new(
         service
-            .map_response(|answer: http::Response<B>| answer.map(body))
+            .map_response(|answer: http::Response<B>| answer.map(LmBody::new))
             .map_err(Into::into),
     )
 }

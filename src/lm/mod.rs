@@ -54,7 +54,7 @@ pub use self::{
     client::LmClient,
     config_error::LmConfigError,
     handle::LmHandle,
-    http::{LmBody, LmHttp, LmRequest, LmResponse, body},
+    http::{LmBody, LmHttp, LmRequest, LmResponse},
     key::SecretKey,
     limits::LmLimits,
     lm_log::LmLog,

@@ -11,7 +11,7 @@ use http::{
 use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 
-use super::{LmResponse, error_body::ErrorBody, http::body, redact::Redact};
+use super::{LmResponse, error_body::LmErrorBody, http::LmBody, redact::Redact};
 use crate::{
     call::{Cause, drop_scope},
     error::BadStatus,
@@ -56,7 +56,7 @@ impl BadStatus {
         headers.remove(CONTENT_LENGTH);
         let body = redact.body(bytes, MOST);
         headers.insert(CONTENT_LENGTH, body.len().into());
-        let said = ErrorBody::of(&body);
+        let said = LmErrorBody::of(&body);
         Self {
             status,
             answered: head.status,
@@ -70,7 +70,7 @@ impl BadStatus {
 
     /// The answer that it was.
     pub(super) fn to_answer(&self) -> LmResponse {
-        let mut answer = http::Response::new(body(Full::new(self.body.clone())));
+        let mut answer = http::Response::new(LmBody::new(Full::new(self.body.clone())));
         *answer.status_mut() = self.answered;
         *answer.version_mut() = self.version;
         *answer.headers_mut() = self.headers.clone();

@@ -5,7 +5,9 @@ use std::{path::Path, sync::Arc};
 use pyo3::{prelude::*, types::IntoPyDict};
 use tokio::sync::oneshot;
 
-use super::{dispatch::Dispatch, ffi, import, port::Port, settings::Embedded, task_locals};
+#[cfg(feature = "pyo3-async-runtimes")]
+use super::task_locals;
+use super::{dispatch::Dispatch, ffi, import, port::Port, settings::Embedded};
 use crate::host::{
     core::{
         fault::Fault, host_core::HostCore, log, loop_monitor::LoopMonitor, queue::CommandQueue,
@@ -108,6 +110,7 @@ fn set_up<'py>(
         false => None,
     };
     let dispatch = Dispatch::new(core.queue, monitor, port.get(), &runner, pacer, &event_loop)?;
+    #[cfg(feature = "pyo3-async-runtimes")]
     task_locals::set(&event_loop);
     event_loop.call_method1("add_reader", (fd, Bound::new(py, dispatch)?))?;
     Ok(PythonLoop {

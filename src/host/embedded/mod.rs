@@ -13,13 +13,15 @@ mod interpreter;
 mod launch;
 mod port;
 mod settings;
+#[cfg(feature = "pyo3-async-runtimes")]
 mod task_locals;
 mod text;
 
 pub use settings::Embedded;
 
+#[cfg(feature = "pyo3-async-runtimes")]
+pub(super) use self::task_locals::task_locals;
 pub(super) use self::{
     ffi::linked_version,
     launch::{Launched, launch},
-    task_locals::task_locals,
 };

@@ -16,9 +16,7 @@ use ::axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use bytes::Bytes;
 use http::{StatusCode, request::Parts};
-use http_body_util::Full;
 use serde_json::Value;
 use tokio::time::{error::Elapsed, timeout_at};
 use tower::{BoxError, Service, ServiceExt};
@@ -44,8 +42,7 @@ impl<S: Sync> FromRequestParts<S> for CallContext {
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        self.into_http()
-            .map(|body: Full<Bytes>| ::axum::body::Body::new(body))
+        self.into_http().map(::axum::body::Body::new)
     }
 }
 

@@ -7,6 +7,7 @@ mod blocked;
 mod bypassed;
 mod cancel;
 mod errors;
+#[cfg(feature = "pyo3-async-runtimes")]
 mod escape;
 mod exits;
 mod http;
