@@ -5,7 +5,7 @@ use loom::thread;
 use crate::call::{Cancel, Cause};
 
 #[test]
-fn whoever_sees_a_cancellation_sees_its_one_cause() {
+fn every_observer_of_a_cancellation_sees_its_cause() {
     loom::model(|| {
         let call = Cancel::new();
         let attempt = call.child();
@@ -26,7 +26,7 @@ fn whoever_sees_a_cancellation_sees_its_one_cause() {
 }
 
 #[test]
-fn of_two_causes_the_first_wins_and_every_reader_agrees() {
+fn the_first_of_two_causes_wins_for_every_reader() {
     loom::model(|| {
         let call = Cancel::new();
         let attempt = call.child();
@@ -48,7 +48,7 @@ fn of_two_causes_the_first_wins_and_every_reader_agrees() {
 
 /// A node of its own below one that is cancelled at the same time.
 #[test]
-fn a_cause_once_read_never_changes() {
+fn a_cause_that_was_read_never_changes() {
     loom::model(|| {
         let call = Cancel::new();
         let attempt = call.child();

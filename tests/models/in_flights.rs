@@ -11,7 +11,7 @@ fn registry() -> Arc<InFlight<u32>> {
 }
 
 #[test]
-fn a_call_is_refused_or_known_to_the_one_that_closes() {
+fn a_call_is_either_refused_or_seen_by_the_close() {
     loom::model(|| {
         let calls = registry();
         let callers = calls.clone();
@@ -27,7 +27,7 @@ fn a_call_is_refused_or_known_to_the_one_that_closes() {
 
 /// If it missed the end of the last call it would wait for ever, which loom reports.
 #[test]
-fn waiting_for_emptiness_misses_no_end() {
+fn waiting_for_an_empty_registry_misses_no_departure() {
     loom::model(|| {
         let calls = registry();
         let tickets = [calls.enter(1), calls.enter(2)];
@@ -39,7 +39,7 @@ fn waiting_for_emptiness_misses_no_end() {
 }
 
 #[test]
-fn each_call_leaves_once_while_others_enter() {
+fn each_call_leaves_the_registry_once_while_others_enter() {
     loom::model(|| {
         let calls = registry();
         let others = calls.clone();

@@ -24,7 +24,7 @@ mod tracker;
 const TTL: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[test]
-fn no_deposit_is_lost_and_none_is_spent_twice() {
+fn every_budget_deposit_is_spent_at_most_once_and_none_is_lost() {
     loom::model(|| {
         let budget = RetryBudget::new(
             RetryBudgetOptions::permille(1000)
@@ -46,7 +46,7 @@ fn no_deposit_is_lost_and_none_is_spent_twice() {
 }
 
 #[test]
-fn the_last_retry_goes_to_one_and_comes_back_if_it_is_not_sent() {
+fn the_last_retry_of_a_budget_goes_to_one_caller_and_is_returned_if_unsent() {
     loom::model(|| {
         let budget = RetryBudget::new(
             RetryBudgetOptions::permille(1000)
@@ -70,7 +70,7 @@ fn the_last_retry_goes_to_one_and_comes_back_if_it_is_not_sent() {
 }
 
 #[test]
-fn the_last_retry_is_sent_once() {
+fn the_last_retry_of_a_budget_is_sent_once() {
     loom::model(|| {
         let budget = RetryBudget::new(
             RetryBudgetOptions::permille(1000)
@@ -127,7 +127,7 @@ fn a_call_has_one_terminal_status() {
 
 /// If it missed the end of the last call it would wait for ever, which loom reports.
 #[test]
-fn waiting_for_emptiness_misses_no_end_of_a_tracked_call() {
+fn waiting_for_an_idle_tracker_misses_no_end() {
     loom::model(|| {
         let tracker = Tracker::new();
         let mut entry = tracker.enter(call(&Cancel::none())).unwrap();
