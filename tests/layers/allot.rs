@@ -59,7 +59,7 @@ async fn shares_are_exact() {
 }
 
 #[test]
-fn a_fraction_that_is_none_is_refused() {
+fn a_fraction_outside_zero_to_one_is_refused() {
     for fraction in [0.0, -0.1, 1.1, 30.0, 1e-10, f64::NAN] {
         let error = AllotLayer::fraction(fraction).unwrap_err();
         assert!(error.to_string().contains("fraction"), "{error}");
@@ -83,7 +83,7 @@ async fn a_step_is_stopped_at_the_end_of_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_step_saves_the_next_ones_have() {
+async fn time_saved_by_one_step_goes_to_the_later_steps() {
     let request = due(secs(9));
     let step = |steps, delay| {
         let service = Allot::new(Record::default().answers(delay), steps);
@@ -124,7 +124,7 @@ async fn nested_steps_add_up_to_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_share_that_is_the_deadline_leaves_the_end_to_the_layer_that_set_it() {
+async fn a_share_equal_to_the_deadline_is_ended_by_the_layer_that_set_the_deadline() {
     let record = Record::default();
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(5)))
@@ -210,7 +210,7 @@ async fn doomed_steps_are_counted_and_refused_only_if_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_layer_knows_doomed_calls_too() {
+async fn the_deadline_layer_refuses_doomed_calls_too() {
     for refuse in [false, true] {
         let layer = DeadlineLayer::new(secs(60))
             .with_learnt(learnt(), Percentile::P50)
@@ -256,7 +256,7 @@ async fn a_doomed_call_is_refused_at_once_within_a_layer_that_set_its_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_is_tried_again_once_the_slow_time_is_forgotten() {
+async fn calls_are_accepted_again_once_the_slow_latencies_are_forgotten() {
     let service = AllotLayer::even(1)
         .with_learnt(learnt(), Percentile::P50)
         .refuse_doomed(true)
@@ -267,7 +267,7 @@ async fn what_is_refused_is_tried_again_once_the_slow_time_is_forgotten() {
 }
 
 #[test]
-fn an_elapsed_share_is_worth_another_try() {
+fn an_elapsed_share_is_retryable() {
     let error = Elapsed::new(Scope::Share, Stage::Running, secs(3));
     assert_eq!(error.kind(), ErrorKind::Elapsed);
     assert_eq!(

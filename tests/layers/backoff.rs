@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn the_waits_are_those_of_the_backoff() {
+async fn a_retry_waits_as_long_as_the_backoff_says() {
     let log = Log::default();
     let start = Instant::now();
     RetryLayer::new(4)
@@ -85,7 +85,7 @@ fn full_jitter_is_uniform_between_zero_and_the_formula() {
 }
 
 #[test]
-fn a_seed_repeats_and_its_absence_does_not() {
+fn a_seed_makes_the_jitter_repeatable() {
     let seeded = Backoff::default().with_seed(7);
     let draw = |backoff: Backoff| -> Vec<_> { (0..8).map(|n| backoff.wait(n)).collect() };
     assert_eq!(draw(seeded), draw(seeded));

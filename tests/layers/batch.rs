@@ -65,7 +65,7 @@ impl Drop for Alive {
 }
 
 #[tokio::test(start_paused = true)]
-async fn items_come_as_they_finish_or_in_order() {
+async fn results_come_in_the_order_of_completion_or_of_the_items() {
     let numbers = [3, 1, 2];
     let batch = predict_all(sleeper(), numbered(numbers), long());
     let items: Vec<_> = batch
@@ -92,7 +92,7 @@ async fn items_come_as_they_finish_or_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_deadline_what_is_finished_stays_and_the_rest_has_a_typed_error() {
+async fn at_the_deadline_finished_results_stay_and_the_others_are_typed_errors() {
     let record = Record::default();
     // Two at once, 4 s each: two are done at 4 s, two at 8 s, two are cut at 10 s.
     let batch = predict_all(
@@ -127,7 +127,7 @@ async fn each_call_gets_the_deadline_and_keeps_a_tighter_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_are_each_items_own() {
+async fn an_error_of_one_item_leaves_the_others_alone() {
     let service = service_fn(|request: Numbered| async move {
         match request.request {
             1 => Err::<u64, BoxError>("no".into()),
@@ -189,7 +189,7 @@ async fn dropping_the_batch_cancels_all_and_starts_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_next_loses_nothing() {
+async fn dropping_the_future_of_next_loses_no_result() {
     let mut batch = predict_all(sleeper(), numbered([3, 1, 2]), long()).in_order();
     for _ in 0..2 {
         assert!(tokio_timeout(secs(1), batch.next()).await.is_err());
@@ -198,7 +198,7 @@ async fn dropping_next_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn order_may_be_asked_for_late() {
+async fn the_order_can_be_chosen_after_the_first_result() {
     let mut batch = predict_all(sleeper(), numbered([9, 1, 8, 3, 2]), long()).with_concurrency(3);
     assert_eq!(batch.next().await.unwrap().0, 1);
     let places: Vec<_> = batch.in_order().map(|(place, _)| place).collect().await;
@@ -253,7 +253,7 @@ async fn a_session_cancels_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_that_are_there_at_once_leave_room_for_others() {
+async fn a_batch_of_ready_results_yields_to_other_tasks() {
     let service = service_fn(|request: Numbered| async move {
         if request.request == 0 {
             std::future::pending::<()>().await;
@@ -270,7 +270,7 @@ async fn results_that_are_there_at_once_leave_room_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hint_of_the_size_is_right_at_every_step() {
+async fn the_size_hint_is_exact_at_every_step() {
     for in_order in [false, true] {
         let mut batch = predict_all(sleeper(), numbered([3, 1, 2, 1]), long()).with_concurrency(2);
         if in_order {
@@ -284,7 +284,7 @@ async fn the_hint_of_the_size_is_right_at_every_step() {
 }
 
 #[test]
-fn a_batch_can_be_sent() {
+fn a_batch_is_send() {
     fn sent<T: Send + Unpin>(_: &T) {}
     let _guard = tokio::runtime::Builder::new_current_thread()
         .build()

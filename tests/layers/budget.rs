@@ -80,7 +80,7 @@ async fn the_reserve_comes_on_top() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_bound_every_retry_is_made() {
+async fn an_unlimited_budget_allows_every_retry() {
     assert_eq!(attempts(2, &RetryBudget::unlimited(), 1_000).await, 3_000);
 }
 
@@ -211,7 +211,7 @@ async fn requests_and_retries_are_forgotten_after_the_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slots_do_not_drift() {
+async fn the_slots_of_the_window_do_not_drift() {
     let budget = RetryBudget::new(
         RetryBudgetOptions::permille(1000)
             .with_reserve(0)
@@ -228,7 +228,7 @@ async fn slots_do_not_drift() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ttl_out_of_range_is_the_nearest_in_it() {
+async fn a_ttl_out_of_range_is_clamped() {
     for (ttl, seconds) in [(Duration::ZERO, 1), (Duration::MAX, 60), (SECOND * 7, 7)] {
         let budget = RetryBudget::new(
             RetryBudgetOptions::permille(0)
@@ -260,7 +260,7 @@ async fn fail_once(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_is_never_sent_is_given_back() {
+async fn an_unsent_retry_is_returned_to_the_budget() {
     let budget = RetryBudget::new(
         RetryBudgetOptions::permille(0)
             .with_reserve(1)

@@ -79,7 +79,7 @@ async fn each_method_adds_its_layer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_methods_stand_beside_towers_own() {
+async fn the_methods_mix_with_those_of_tower() {
     let log = Log::default();
     let start = Instant::now();
     let service = ServiceBuilder::new()
@@ -101,7 +101,7 @@ async fn the_methods_stand_beside_towers_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_newer_methods_add_theirs() {
+async fn the_remaining_methods_add_their_layers() {
     let stuck = || Log::default().service(|_| pending());
     let start = Instant::now();
     async fn took(

@@ -18,7 +18,7 @@ fn under(cancel: &Cancel) -> Request {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_cancelled_already_is_refused_without_a_call() {
+async fn a_call_already_cancelled_is_refused_without_an_inner_call() {
     let record = Record::default();
     let cancel = Cancel::new();
     cancel.cancel(Cause::ClientGone);
@@ -37,7 +37,7 @@ async fn what_is_cancelled_already_is_refused_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_in_flight_is_dropped_with_the_cause_before_the_answer() {
+async fn work_in_flight_is_dropped_with_the_cause_before_the_error_is_returned() {
     for cause in [
         Cause::Caller,
         Cause::ClientGone,
@@ -60,7 +60,7 @@ async fn work_in_flight_is_dropped_with_the_cause_before_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_token_is_the_callers() {
+async fn a_cancel_by_a_plain_token_has_the_cause_caller() {
     let token = CancellationToken::new();
     let mut service = CancelService::new(Record::default().answers(secs(9)));
     let mut call = task::spawn(service.call(under(&token.clone().into())));
@@ -70,7 +70,7 @@ async fn a_plain_token_is_the_callers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_from_above_reaches_the_node_with_its_cause() {
+async fn a_cancel_of_the_parent_reaches_the_node_with_its_cause() {
     let call_node = Cancel::new();
     let mut service = CancelService::new(Record::default().answers(secs(9)));
     let mut call = task::spawn(service.call(under(&call_node.child().child())));
@@ -91,7 +91,7 @@ async fn a_ready_answer_wins_the_tie() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_between_the_call_and_its_first_poll_is_seen() {
+async fn a_cancel_between_call_and_first_poll_is_noticed() {
     let record = Record::default();
     let cancel = Cancel::new();
     let mut service = CancelService::new(record.answers(secs(1)));
@@ -113,7 +113,7 @@ async fn the_wait_for_readiness_is_cancellable_and_has_no_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_is_won_by_the_clone_that_is_called() {
+async fn the_clone_that_became_ready_is_the_one_called() {
     let mut service = CancelService::new(Strict::after(secs(1)));
     let calls = (service.call(request()), service.call(request()));
     let (first, second) = tokio::join!(calls.0, calls.1);
@@ -121,7 +121,7 @@ async fn readiness_is_won_by_the_clone_that_is_called() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_of_the_layer_stops_every_call_but_no_call_the_others() {
+async fn a_token_of_the_layer_stops_all_calls_and_a_token_of_a_call_that_call_alone() {
     let all = Cancel::new();
     let own = Cancel::new();
     let record = Record::default();
@@ -152,7 +152,7 @@ async fn a_token_of_the_layer_stops_every_call_but_no_call_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_of_the_layer_is_a_signal_to_the_work_too() {
+async fn a_cancel_by_the_layers_token_reaches_the_work() {
     let all = Cancel::new();
     for request in [request(), under(&Cancel::new())] {
         let all = all.child();
@@ -216,7 +216,7 @@ async fn dropping_the_call_drops_the_work_and_cancels_no_node() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_a_token_is_left_alone() {
+async fn a_call_without_a_token_passes_unchanged() {
     let record = Record::default();
     let layer = CancelLayer::new().with_grace(secs(1));
     let result = layer

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use tower_dspy::{Cancel, Cause};
 
 #[test]
-fn nothing_cancels_none() {
+fn a_node_without_a_cancel_is_not_cancelled() {
     let none = Cancel::none();
     assert!(!none.cancel(Cause::Caller));
     assert!(!none.is_cancelled());
@@ -12,7 +12,7 @@ fn nothing_cancels_none() {
 }
 
 #[test]
-fn a_plain_token_is_the_callers() {
+fn a_cancel_by_a_plain_token_has_the_cause_caller() {
     let token = CancellationToken::new();
     let call = Cancel::from(token.clone()).child();
     token.cancel();
@@ -20,7 +20,7 @@ fn a_plain_token_is_the_callers() {
 }
 
 #[test]
-fn a_child_may_stop_alone_and_keeps_its_own_cause() {
+fn a_cancelled_child_keeps_its_own_cause_and_leaves_its_parent_alone() {
     let call = Cancel::new();
     let attempt = call.child();
     assert!(attempt.cancel(Cause::Elapsed));
@@ -30,7 +30,7 @@ fn a_child_may_stop_alone_and_keeps_its_own_cause() {
 }
 
 #[test]
-fn a_cause_is_pinned_by_its_first_reader() {
+fn a_cause_is_fixed_by_its_first_reader() {
     let token = CancellationToken::new();
     let root = Cancel::from(token.clone());
     let leaf = root.child().child();

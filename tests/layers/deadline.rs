@@ -29,7 +29,7 @@ async fn an_answer_at_the_instant_of_the_deadline_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clone_that_waits_is_gone_when_the_error_is_returned() {
+async fn the_waiting_clone_is_dropped_before_the_error_is_returned() {
     let (mut service, mut handle) =
         mock::spawn_layer::<Request, &str, _>(DeadlineLayer::new(secs(1)));
     handle.allow(0);
@@ -50,7 +50,7 @@ async fn the_clone_that_waits_is_gone_when_the_error_is_returned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_work_is_gone_when_the_error_is_returned() {
+async fn the_work_is_dropped_before_the_error_is_returned() {
     let record = Record::default();
     let mut service = DeadlineService::new(record.answers(secs(9)), secs(1));
     let mut call = pin!(service.call(request()));
@@ -70,7 +70,7 @@ async fn dropping_the_call_drops_the_work_without_a_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_earlier_of_the_own_and_the_inbound_deadline_holds() {
+async fn the_earlier_of_the_layers_and_the_inbound_deadline_applies() {
     for (inbound, after) in [(9, 4), (4, 4), (3, 3)] {
         let record = Record::default();
         let service = DeadlineService::new(record.answers(secs(60)), secs(4));
@@ -87,7 +87,7 @@ async fn the_earlier_of_the_own_and_the_inbound_deadline_holds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn from_context_adopts_and_adds_nothing() {
+async fn from_context_enforces_the_inbound_deadline_and_sets_none() {
     let record = Record::default();
     let layer = DeadlineLayer::from_context().with_grace(secs(1));
     let service = layer.layer(record.answers(secs(60)));
@@ -104,7 +104,7 @@ async fn from_context_adopts_and_adds_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_without_a_context_gets_one_only_if_there_is_a_limit() {
+async fn a_request_without_a_context_gets_one_only_with_a_limit() {
     let seen = |layer: DeadlineLayer| {
         layer
             .layer(tower::service_fn(|request: http::Request<()>| async move {
@@ -140,7 +140,7 @@ async fn a_reserve_is_kept_back_from_the_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_past_is_refused_without_a_call() {
+async fn a_past_deadline_is_refused_without_an_inner_call() {
     let record = Record::default();
     let late = due(secs(1));
     advance(secs(1)).await;
@@ -167,7 +167,7 @@ async fn the_longest_limit_is_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_is_won_by_the_clone_that_is_called() {
+async fn the_clone_that_became_ready_is_the_one_called() {
     let mut service = DeadlineService::new(Strict::after(secs(1)), secs(9));
     let (first, second) = (service.call(request()), service.call(request()));
     let (first, second) = tokio::join!(first, second);
@@ -203,7 +203,7 @@ async fn a_permit_is_free_the_moment_the_deadline_has_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_readiness_is_returned() {
+async fn a_readiness_error_is_returned() {
     let (mut service, mut handle) =
         mock::spawn_layer::<Request, &str, _>(DeadlineLayer::new(secs(1)));
     handle.send_error("broken");
@@ -227,7 +227,7 @@ async fn a_grace_lets_the_work_clean_up_and_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_no_grace_for_waiting() {
+async fn a_wait_for_readiness_gets_no_grace() {
     let layer = DeadlineLayer::new(secs(1)).with_grace(secs(5));
     let (took, result) = timed(layer.layer(NeverReady).oneshot(request())).await;
     assert_eq!(took, secs(1));

@@ -63,7 +63,7 @@ impl Service<PredictRequest> for NeverReady {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_needs_no_fallback() {
+async fn an_answer_passes_without_the_fallback() {
     let (first, second) = (Log::default(), Log::default());
     let result = FallbackLayer::service(second.service(|_| ready(Ok(answer("second")))))
         .layer(first.service(|_| ready(Ok(answer("first")))))
@@ -74,7 +74,7 @@ async fn an_answer_needs_no_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_answers_again_and_again() {
+async fn a_value_answers_any_number_of_calls() {
     let log = Log::default();
     let service =
         FallbackLayer::value(answer("value")).layer(log.service(|_| ready(Err(too_slow()))));
@@ -175,7 +175,7 @@ async fn answered(layer: FallbackLayer<Value<u32>>, kinds: &[ErrorKind]) -> Vec<
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_default_only_hopeless_calls_are_left_alone() {
+async fn by_default_all_but_hopeless_calls_fall_back() {
     let hopeless = [
         ErrorKind::Cancelled,
         ErrorKind::ShuttingDown,
@@ -274,7 +274,7 @@ async fn past_the_deadline_a_value_answers_and_a_service_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_call_drops_whichever_is_at_work() {
+async fn dropping_the_call_drops_the_service_at_work() {
     let (first, second) = (Arc::default(), Arc::default());
     let call = FallbackLayer::service(stuck(&second))
         .layer(stuck(&first))

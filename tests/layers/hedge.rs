@@ -40,7 +40,7 @@ async fn the_second_attempt_is_sent_at_the_delay_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_loser_is_gone_when_the_answer_is_handed_out() {
+async fn the_losing_attempt_is_dropped_before_the_answer_is_returned() {
     for (first, second, loser) in [(60_000, 500, 0), (1_400, 60_000, 1)] {
         let log = Attempts::new();
         let mut service = after(1_000).layer(log.play(takes(first, second)));
@@ -69,7 +69,7 @@ async fn both_attempts_are_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_failures_the_later_is_returned() {
+async fn the_later_of_two_failures_is_returned() {
     for (first, second, took, expected) in [
         (3_000, 1_000, 3_000, Some(429)),
         (2_000, 4_000, 5_000, Some(503)),
@@ -91,7 +91,7 @@ fn unavailable() -> Error {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_leaves_the_call_to_the_other_attempt() {
+async fn a_failed_attempt_leaves_the_call_to_the_other_attempt() {
     let failures: [fn() -> Error; 4] = [
         too_slow,
         unavailable,
@@ -118,7 +118,7 @@ async fn a_failure_leaves_the_call_to_the_other_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_the_other_attempt_would_repeat_is_returned_at_once() {
+async fn a_permanent_failure_is_returned_at_once() {
     let refused = || tower_dspy::LmError::new("LMAuthError", "key", Some(401), None).into();
     let failures: [(fn() -> Error, Cause); 3] = [
         (refused, Cause::Superseded),
@@ -154,7 +154,7 @@ async fn a_failure_before_the_delay_is_left_to_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_type_of_ones_own_is_read_by_a_function() {
+async fn a_custom_error_type_is_classified_by_a_function() {
     #[derive(Debug, PartialEq)]
     struct Mine;
     let service = tower::service_fn(|_: Request| async {
@@ -167,7 +167,7 @@ async fn an_error_type_of_ones_own_is_read_by_a_function() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_was_cancelled_gets_no_second_attempt() {
+async fn a_cancelled_call_gets_no_second_attempt() {
     let log = Attempts::new();
     let service = after(1_000).layer(log.play(takes(3_000, 0)));
     let mut request = request();
@@ -246,7 +246,7 @@ async fn each_attempt_has_its_own_limit_inside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_deadline_leaves_has_to_hold_the_second_attempt() {
+async fn no_second_attempt_is_sent_without_enough_time_left() {
     for (deadline, needed, attempts) in [
         (1_000, 0, 1),
         (1_001, 0, 2),

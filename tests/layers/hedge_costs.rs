@@ -31,7 +31,7 @@ async fn without_a_budget_there_is_no_second_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_slow_calls_cost_a_tenth_more_and_the_reserve() {
+async fn ten_thousand_slow_calls_send_a_tenth_more_attempts_and_the_reserve() {
     let log = Attempts::new();
     let service = after(10).layer(log.play(takes(60, 60)));
     let calls: Vec<_> = (0..10_000)
@@ -45,7 +45,7 @@ async fn ten_thousand_slow_calls_cost_a_tenth_more_and_the_reserve() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_one_after_the_other_stay_within_the_budget_too() {
+async fn sequential_calls_stay_within_the_budget_too() {
     let log = Attempts::new();
     let service = after(10).layer(log.play(takes(60, 60)));
     let (took, ()) = timed(async {
@@ -60,7 +60,7 @@ async fn calls_one_after_the_other_stay_within_the_budget_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_was_not_sent_is_not_paid_for() {
+async fn an_unsent_attempt_is_returned_to_the_budget() {
     let log = Attempts::new();
     let budget = RetryBudget::new(RetryBudgetOptions::permille(0).with_reserve(1));
     // The only permit is the first attempt's.
@@ -85,7 +85,7 @@ async fn an_attempt_that_was_not_sent_is_not_paid_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_attempt_is_made_by_a_clone_that_was_ready_itself() {
+async fn each_attempt_calls_a_clone_that_became_ready_itself() {
     let layer = after(1_000);
     let mut service = layer.layer(Strict::after(secs(3)));
     service.get_mut().ready().await.unwrap();
@@ -103,7 +103,7 @@ async fn a_second_attempt_that_never_gets_ready_does_no_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_its_turn_holds_no_readiness() {
+async fn a_waiting_attempt_holds_no_permit() {
     let log = Attempts::new();
     let limited = ConcurrencyLimit::new(log.play(takes(9_000, 0)), 2);
     let hedged = after(5_000).layer(limited.clone());
@@ -127,7 +127,7 @@ async fn what_waits_for_its_turn_holds_no_readiness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_attempt_waits_for_its_turn_and_is_sent_then() {
+async fn a_second_attempt_waits_for_readiness_and_is_then_sent() {
     let log = Attempts::new();
     let limited = ConcurrencyLimit::new(log.play(takes(9_000, 500)), 2);
     let mut blocker = limited.clone();
@@ -140,7 +140,7 @@ async fn a_second_attempt_waits_for_its_turn_and_is_sent_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_waits_is_not_sent_after_a_cancel_or_too_late() {
+async fn a_waiting_second_attempt_is_not_sent_after_a_cancel_or_too_late() {
     for (cancels, deadline, attempts) in [(false, 60, 2), (true, 60, 1), (false, 4, 1)] {
         let log = Attempts::new();
         let limited = ConcurrencyLimit::new(log.play(takes(9_000, 500)), 2);
@@ -210,7 +210,7 @@ impl<S: Service<Request, Error = Error>> Service<Request> for Opens<S> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_delay_counts_from_when_the_first_attempt_was_taken() {
+async fn the_delay_counts_from_the_acceptance_of_the_first_attempt() {
     let log = Attempts::new();
     let opens = Opens::at(Instant::now() + secs(5), log.play(takes(9_000, 0)));
     let latency = Latency::default().with_min_samples(1);
@@ -224,7 +224,7 @@ async fn the_delay_counts_from_when_the_first_attempt_was_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_attempt_whose_service_is_broken_is_none() {
+async fn a_readiness_error_of_the_second_attempt_leaves_the_first_alone() {
     let log = Attempts::new();
     let mut opens = Opens::at(Instant::now(), log.play(takes(9_000, 0)));
     opens.breaks = Some(Instant::now());
@@ -238,7 +238,7 @@ async fn a_second_attempt_whose_service_is_broken_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_call_waits_only_while_neither_attempt_was_taken() {
+async fn the_stage_is_waiting_only_until_either_attempt_is_accepted() {
     let log = Attempts::new();
     let limited = ConcurrencyLimit::new(log.play(takes(60_000, 60_000)), 1);
     let service = ServiceBuilder::new()
@@ -257,7 +257,7 @@ async fn the_call_waits_only_while_neither_attempt_was_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_attempt_that_uses_up_the_budget_of_its_task_gets_a_second_all_the_same() {
+async fn a_first_attempt_that_exhausts_the_coop_budget_is_hedged_on_time() {
     let greedy = tower::service_fn(|request: Request| async move {
         if request.context.attempt > 0 {
             return Ok("second");
@@ -294,7 +294,7 @@ fn rounded_up(duration: Duration) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_attempt_is_sent_at_the_learnt_percentile() {
+async fn the_second_attempt_is_sent_at_the_recorded_percentile() {
     let latency = learnt(secs(1));
     for n in 1..=900 {
         latency.record(millis(n));
@@ -311,7 +311,7 @@ async fn the_second_attempt_is_sent_at_the_learnt_percentile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_learns_from_first_attempts_that_answer_and_hedges_once_it_knows() {
+async fn first_attempts_that_answer_are_recorded_and_hedging_begins_with_enough_samples() {
     let log = Attempts::new();
     let layer = HedgeLayer::percentile(Percentile::P95).with_latency(Latency::new(secs(86_400)));
     let quick = layer.layer(log.play(takes(1_000, 0)));
@@ -332,7 +332,7 @@ async fn it_learns_from_first_attempts_that_answer_and_hedges_once_it_knows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_teach_nothing_unless_they_ran_out_of_time() {
+async fn failures_are_not_recorded_unless_they_ran_out_of_time() {
     let latency = learnt(secs(1));
     let layer = HedgeLayer::percentile(Percentile::P95)
         .with_latency(latency.clone())
@@ -353,7 +353,7 @@ async fn failures_teach_nothing_unless_they_ran_out_of_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_attempt_that_was_stopped_counts_if_it_outlived_the_percentile() {
+async fn a_stopped_first_attempt_is_recorded_if_it_outlived_the_percentile() {
     let latency = learnt(secs(1));
     let layer = HedgeLayer::percentile(Percentile::P95).with_latency(latency.clone());
     let service = layer.layer(Attempts::new().play(takes(60_000, 2_000)));
@@ -370,7 +370,7 @@ async fn a_first_attempt_that_was_stopped_counts_if_it_outlived_the_percentile()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_percentile_does_not_sink_with_the_hedges_that_win() {
+async fn winning_hedges_do_not_lower_the_percentile() {
     let layer = HedgeLayer::percentile(Percentile::P90)
         .with_latency(Latency::new(secs(86_400)))
         .with_budget(RetryBudget::unlimited());
@@ -394,7 +394,7 @@ async fn the_percentile_does_not_sink_with_the_hedges_that_win() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_deadline_leaves_has_to_hold_the_learnt_percentile() {
+async fn no_second_attempt_is_sent_with_less_time_left_than_the_recorded_percentile() {
     let latency = learnt(secs(1));
     let p95 = latency.percentile(Percentile::P95).unwrap();
     let due_at = rounded_up(p95);

@@ -38,7 +38,7 @@ async fn percentiles_of_known_data_are_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_tells_microseconds_apart_and_clamps_what_is_out_of_bounds() {
+async fn latencies_are_kept_to_the_microsecond_and_clamped_to_the_bounds() {
     for (duration, learnt) in [
         (Duration::ZERO, Duration::from_micros(1)),
         (Duration::from_micros(1), Duration::from_micros(1)),
@@ -53,7 +53,7 @@ async fn it_tells_microseconds_apart_and_clamps_what_is_out_of_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_does_not_answer_before_it_has_seen_enough() {
+async fn there_is_no_percentile_before_enough_samples() {
     let latency = Latency::default();
     for _ in 0..19 {
         latency.record(secs(1));
@@ -67,7 +67,7 @@ async fn it_does_not_answer_before_it_has_seen_enough() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_older_than_the_window_is_forgotten() {
+async fn samples_older_than_the_window_are_forgotten() {
     let latency = Latency::new(secs(60));
     for _ in 0..100 {
         latency.record(secs(9));
@@ -108,7 +108,7 @@ async fn a_long_silence_forgets_everything() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_percentile_is_little_behind() {
+async fn the_cached_percentile_is_little_behind() {
     let latency = Latency::default();
     let mut asked = None;
     for n in 1..=2_000 {
@@ -124,7 +124,7 @@ async fn a_remembered_percentile_is_little_behind() {
 }
 
 #[test]
-fn many_threads_learn_together() {
+fn many_threads_record_together() {
     let latency = Latency::default();
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -140,7 +140,7 @@ fn many_threads_learn_together() {
 }
 
 #[test]
-fn a_share_that_is_none_is_refused() {
+fn a_percentile_outside_zero_to_one_is_refused() {
     for share in [0.0, -0.5, 1.000_1, 95.0, f64::NAN, f64::INFINITY] {
         let error = Percentile::new(share).unwrap_err();
         assert!(error.to_string().contains(&format!("got {share}")));
@@ -151,7 +151,7 @@ fn a_share_that_is_none_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_teach_and_failures_do_not() {
+async fn answers_are_recorded_and_failures_are_not() {
     let latency = Latency::default().with_min_samples(1);
     let service = Learn::new(
         Record::default().answers(secs(2)),
@@ -168,7 +168,7 @@ async fn answers_teach_and_failures_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopped_call_counts_once_it_has_outlived_the_percentile() {
+async fn a_stopped_call_is_recorded_if_it_outlived_the_percentile() {
     let latency = Latency::default();
     let service = Learn::new(
         Record::default().answers(secs(60)),

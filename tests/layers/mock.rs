@@ -19,7 +19,7 @@ use super::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn it_records_what_it_was_asked() {
+async fn the_mock_records_its_requests() {
     let mock = MockDspy::new([Reply::answer("first").after(secs(1)), Reply::hang()]);
     let start = Instant::now();
     let request = request().with_deadline(Deadline::within(secs(3)));
@@ -50,7 +50,7 @@ async fn it_records_what_it_was_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_fails_with_every_kind() {
+async fn the_mock_fails_with_every_error_kind() {
     for kind in [
         ErrorKind::Elapsed,
         ErrorKind::Deadline,
@@ -72,7 +72,7 @@ async fn it_fails_with_every_kind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_call_takes_no_reply() {
+async fn a_refused_call_consumes_no_reply() {
     let mock = MockDspy::new([answer("unused")]).inputs(["question"]);
     let cancel = Cancel::new();
     cancel.cancel(Cause::ClientGone);
@@ -120,7 +120,7 @@ async fn a_drop_is_recorded_with_its_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_ends_it_with_its_cause() {
+async fn a_cancel_ends_a_call_with_its_cause() {
     for layered in [false, true] {
         let mock = MockDspy::new([Reply::hang()]);
         let cancel = Cancel::new();
@@ -138,7 +138,7 @@ async fn a_cancel_ends_it_with_its_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grace_waits_for_what_lingers_and_no_longer() {
+async fn a_grace_waits_for_lingering_work_and_no_longer() {
     for (lingers, took) in [(secs(2), secs(3)), (secs(60), secs(6))] {
         let mock = MockDspy::new([Reply::hang().lingers(lingers)]);
         let stack = ServiceBuilder::new()
@@ -156,7 +156,7 @@ async fn a_grace_waits_for_what_lingers_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_at_the_very_deadline_wins() {
+async fn an_answer_at_the_instant_of_the_deadline_wins() {
     for (delay, answers) in [(1_999, true), (2_000, true), (2_001, false)] {
         let mock = MockDspy::new([Reply::answer("in time").after(millis(delay))]);
         let request = request().with_deadline(Deadline::within(secs(2)));
@@ -165,7 +165,7 @@ async fn an_answer_at_the_very_deadline_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_lingers_holds_its_permit() {
+async fn lingering_work_holds_its_permit() {
     let mock = MockDspy::new([
         Reply::hang().lingers(secs(9)),
         Reply::answer("after the first had ended"),
@@ -182,7 +182,7 @@ async fn what_lingers_holds_its_permit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_busy_until_it_is_not_and_overloaded_past_its_queue() {
+async fn a_full_mock_is_pending_and_overloaded_past_its_queue() {
     let mock = MockDspy::from_fn(|_| Reply::answer("soon"))
         .max_in_flight(3)
         .max_waiting(1);
@@ -200,7 +200,7 @@ async fn it_is_busy_until_it_is_not_and_overloaded_past_its_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_script_is_a_panic_that_says_so() {
+async fn a_call_past_the_end_of_the_script_panics_with_a_message() {
     let mut mock = MockDspy::new([Reply::answer("one").after(secs(1))]);
     mock.ready().await.unwrap().call(request()).await.unwrap();
     let call = tokio::spawn(TimeoutLayer::new(secs(1)).layer(mock).oneshot(request()));
@@ -212,7 +212,7 @@ async fn the_end_of_the_script_is_a_panic_that_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_may_depend_on_the_question() {
+async fn a_reply_can_depend_on_the_request() {
     let mock = MockDspy::from_fn(|call| match call.inputs["question"].as_str() {
         Some("Why is the sky blue?") => Reply::answer("Rayleigh"),
         _ => Reply::fail(ErrorKind::Program),
@@ -224,7 +224,7 @@ async fn a_reply_may_depend_on_the_question() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_without_a_layer_does_not_wait_for_what_lingers() {
+async fn a_cancel_without_a_layer_does_not_wait_for_lingering_work() {
     let mock = MockDspy::new([Reply::hang().lingers(secs(60))]);
     let cancel = Cancel::new();
     let call = mock.clone().oneshot(request().with_cancel(cancel.clone()));
@@ -243,7 +243,7 @@ async fn a_cancel_without_a_layer_does_not_wait_for_what_lingers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_lm_is_known_by_the_names_that_it_was_given() {
+async fn a_request_may_name_only_the_lms_of_the_mock() {
     let mock = MockDspy::new([answer("a"), answer("b")]);
     let named = mock.clone().lms(["smart", "cheap"]);
     let request = |lm: &str| PredictRequest::new(json!({})).with_lm(lm);

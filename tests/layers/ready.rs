@@ -84,7 +84,7 @@ async fn the_error_of_a_service_that_cannot_get_ready_is_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_call_waited_for_is_not_left_behind() {
+async fn a_dropped_call_leaves_no_reserved_readiness_behind() {
     let permits = Arc::new(Semaphore::new(1));
     let mut service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(9)))

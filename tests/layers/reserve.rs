@@ -66,7 +66,7 @@ async fn the_longest_reserve_and_deadline_do_not_overflow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_at_the_very_end_of_its_time_wins() {
+async fn an_answer_at_the_instant_of_the_limit_wins() {
     let log = Log::default();
     let result = FallbackLayer::value(answer("value"))
         .with_reserve(secs(2))
@@ -80,7 +80,7 @@ async fn an_answer_at_the_very_end_of_its_time_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_service_that_is_never_ready_is_replaced_too() {
+async fn a_first_service_that_is_never_ready_falls_back_too() {
     let start = Instant::now();
     let seen = Arc::new(Mutex::new(None));
     let saw = Arc::clone(&seen);
@@ -117,7 +117,7 @@ async fn a_fallback_that_is_never_ready_ends_with_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permit_of_the_first_is_free_when_the_second_works() {
+async fn the_permit_of_the_first_service_is_free_while_the_fallback_works() {
     let drops = Arc::default();
     let shared = ServiceBuilder::new()
         .concurrency_limit(1)

@@ -65,7 +65,7 @@ async fn attempts_share_an_id_and_are_numbered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_given_outside_stays() {
+async fn an_id_set_by_the_caller_is_kept() {
     let log = Log::default();
     let mut context = CallContext::new();
     let id = context.id();
@@ -112,7 +112,7 @@ fn one_of_each() -> Vec<fn() -> Error> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_another_attempt_may_do_better_is_retried() {
+async fn only_retryable_errors_are_retried() {
     assert_eq!(
         retried(|| at_once(1), one_of_each()).await,
         [
@@ -180,7 +180,7 @@ async fn a_request_is_cloned_for_each_attempt_but_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_error_type_will_do() {
+async fn a_custom_error_type_can_be_retried() {
     #[derive(Debug, PartialEq)]
     struct Foreign(&'static str);
 
@@ -220,7 +220,7 @@ async fn any_error_type_will_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_policy_serves_towers_own_layer() {
+async fn the_policy_works_in_towers_retry_layer() {
     let log = Log::default();
     tower::retry::RetryLayer::new(at_once(2).into_policy())
         .layer(log.service(|_| ready(Err(too_slow()))))

@@ -41,7 +41,7 @@ async fn no_attempt_is_made_that_the_deadline_would_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_needs_more_than_its_minimum() {
+async fn no_attempt_is_made_unless_more_time_than_its_minimum_is_left() {
     for (deadline, attempts) in [(399, 1), (400, 1), (401, 2)] {
         let log = Log::default();
         RetryLayer::new(9)
@@ -83,7 +83,7 @@ async fn retry_after_prolongs_the_wait_or_ends_the_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_call_is_not_tried_again() {
+async fn a_cancelled_call_is_not_retried() {
     let log = Log::default();
     let cancel = Cancel::new();
     let stop = cancel.clone();
@@ -163,7 +163,7 @@ async fn the_grace_of_a_deadline_is_not_for_another_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_ready_too_late_is_not_called() {
+async fn a_service_ready_too_late_is_not_called() {
     let log = Log::default();
     let semaphore = Arc::new(tokio::sync::Semaphore::new(1));
     let permit = Arc::clone(&semaphore);

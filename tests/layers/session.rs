@@ -9,7 +9,7 @@ use tower_dspy::{
 use super::support::*;
 
 #[tokio::test(start_paused = true)]
-async fn calls_share_what_the_session_has_left() {
+async fn calls_share_the_time_left_of_the_session() {
     let record = Record::default();
     let session = Session::within(secs(10));
     let service = session.wrap(record.answers(secs(4)));
@@ -30,7 +30,7 @@ async fn calls_share_what_the_session_has_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_calls_own_deadline_and_token_still_hold() {
+async fn a_calls_own_deadline_and_token_still_apply() {
     let record = Record::default();
     let session = Session::within(secs(10));
     let service = session.wrap(record.answers(secs(60)));
@@ -54,7 +54,7 @@ async fn a_calls_own_deadline_and_token_still_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling_ends_all_calls_of_all_services_and_refuses_the_rest() {
+async fn cancelling_a_session_ends_its_calls_and_refuses_new_ones() {
     let record = Record::default();
     let token = CancellationToken::new();
     let session = Session::new().with_cancel(&token);
@@ -78,7 +78,7 @@ async fn cancelling_ends_all_calls_of_all_services_and_refuses_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_the_service_counts() {
+async fn the_wait_for_readiness_counts_against_the_session() {
     let service = Session::within(secs(2)).wrap(NeverReady);
     let (took, result) = timed(service.oneshot(request())).await;
     assert_eq!(took, secs(2));

@@ -115,7 +115,7 @@ async fn each_layer_has_the_same_shape() {
 }
 
 #[test]
-fn what_cannot_be_cloned_is_not_asked_to_be() {
+fn services_and_requests_need_no_clone() {
     // A service without `Clone` and a request without it, where a layer keeps neither.
     struct Single;
     let single = Single;

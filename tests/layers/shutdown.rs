@@ -54,7 +54,7 @@ async fn an_announced_shutdown_is_not_ready_and_lets_calls_through() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_calls_there_is_no_wait() {
+async fn a_shutdown_without_calls_does_not_wait() {
     let shutdown = Shutdown::new();
     assert!(shutdown.is_accepting());
     let (took, report) = timed(shutdown.run(Duration::MAX, Duration::MAX)).await;
@@ -92,7 +92,7 @@ async fn a_drain_ends_with_the_last_call_and_refuses_new_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_end_in_the_report_as_they_ended() {
+async fn the_report_counts_each_call_by_its_outcome() {
     let shutdown = Shutdown::new();
     let layer = ShutdownLayer::new(shutdown.clone());
     let answers = layer.layer(Record::default().answers(secs(1)));
@@ -161,7 +161,7 @@ async fn after_the_drain_the_nodes_are_cancelled_and_the_grace_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_still_waits_for_a_service_gets_no_grace() {
+async fn a_wait_for_readiness_gets_no_grace() {
     let shutdown = Shutdown::new();
     let layer = ShutdownLayer::new(shutdown.clone());
     let bare = tokio::spawn(layer.layer(NeverReady).oneshot(request()));
@@ -177,7 +177,7 @@ async fn what_still_waits_for_a_service_gets_no_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_nobody_polls_is_abandoned_and_dropped_when_it_is() {
+async fn a_call_no_longer_polled_is_reported_as_abandoned() {
     let shutdown = Shutdown::new();
     let record = Record::default();
     let service = ShutdownService::new(record.answers(secs(60)), shutdown.clone());
@@ -215,7 +215,7 @@ async fn a_second_run_gets_the_first_ones_report() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_goes_on_where_a_dropped_one_stopped() {
+async fn a_second_run_resumes_a_dropped_run() {
     let shutdown = Shutdown::new();
     shutdown.hook("last", async || {});
     shutdown.hook("stuck", pending::<()>);
@@ -242,7 +242,7 @@ async fn a_run_goes_on_where_a_dropped_one_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hooks_run_in_reverse_each_bounded_and_none_keeps_the_others_from_it() {
+async fn hooks_run_in_reverse_order_and_each_is_bounded() {
     let limit = secs(3);
     let shutdown = Shutdown::new().with_hook_limit(limit);
     let ran = Arc::new(Mutex::new(Vec::new()));

@@ -84,7 +84,7 @@ fn a_call_before_a_shutdown_is_in_its_report_and_one_after_it_is_refused() {
 }
 
 #[test]
-fn a_call_at_the_very_moment_is_either_in_the_report_or_refused() {
+fn a_call_racing_a_shutdown_is_either_in_the_report_or_refused() {
     for _ in 0..5_000 {
         is_accepted(Order::Together);
     }
@@ -92,7 +92,7 @@ fn a_call_at_the_very_moment_is_either_in_the_report_or_refused() {
 
 /// Callers on all threads, until they are refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_the_callers_saw_is_what_the_report_says() {
+async fn the_report_agrees_with_the_outcomes_that_callers_saw() {
     for (drain, grace) in [(1_000, 0), (0, 1_000), (0, 0), (2, 2)] {
         let shutdown = Shutdown::new();
         let tracker = Tracker::new();
@@ -153,7 +153,7 @@ async fn what_the_callers_saw_is_what_the_report_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_tracker_inside_tells_that_it_was_the_shutdown() {
+async fn an_inner_tracker_reports_the_shutdown_as_the_cause() {
     let shutdown = Shutdown::new();
     let tracker = Tracker::new().with_history(9);
     let service = ServiceBuilder::new()

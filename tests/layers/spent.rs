@@ -53,7 +53,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_layer_that_ends_the_call_tells() {
+async fn each_layer_that_ends_the_call_reports_the_spent_tokens() {
     let timeout = TimeoutLayer::new(secs(1)).layer_of(spends(1));
     assert_eq!(steps(timeout, request()).await, Some(1));
     let deadline = DeadlineLayer::new(secs(1)).layer_of(spends(2));
@@ -85,7 +85,7 @@ async fn each_layer_that_ends_the_call_tells() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_future_tells_too() {
+async fn a_plain_future_reports_its_spent_tokens() {
     let work = Spends(Some(1));
     let result = timeout(secs(1), async {
         sleep(secs(9)).await;
@@ -98,7 +98,7 @@ async fn a_plain_future_tells_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_spent_nothing_tells_nothing() {
+async fn work_that_spent_nothing_reports_nothing() {
     let pending = tower::service_fn(|_: Request| async {
         sleep(secs(1000)).await;
         Ok::<_, BoxError>("never")
@@ -137,7 +137,7 @@ async fn a_retry_around_a_retry_counts_each_attempt_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_goes_on_with_the_account() {
+async fn a_fallback_adds_to_the_spent_tokens_of_the_first_service() {
     let stack = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(3)))
         .layer(FallbackLayer::service(spends(10)))
@@ -147,7 +147,7 @@ async fn a_fallback_goes_on_with_the_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_attempts_at_once_are_added_up() {
+async fn two_concurrent_attempts_are_added_up() {
     let stack = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(3)))
         .layer(HedgeLayer::after(secs(1)))
@@ -156,7 +156,7 @@ async fn two_attempts_at_once_are_added_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_attempts_the_one_that_failed_counts_too() {
+async fn the_failed_one_of_two_attempts_counts_too() {
     // The first fails when the second has been sent; the second never answers.
     let first = tower::service_fn(|request: Request| {
         let attempt = request.context.attempt;
@@ -178,7 +178,7 @@ async fn of_two_attempts_the_one_that_failed_counts_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_attempts_that_both_fail_the_last_error_tells_of_both() {
+async fn the_last_error_of_two_failed_attempts_reports_both() {
     for (first, second) in [(2, 3), (4, 1)] {
         let fails = tower::service_fn(move |request: Request| async move {
             let attempt = request.context.attempt;
@@ -194,7 +194,7 @@ async fn of_two_attempts_that_both_fail_the_last_error_tells_of_both() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_attempts_the_one_that_a_final_failure_ends_counts_too() {
+async fn an_attempt_ended_by_a_permanent_failure_of_the_other_counts_too() {
     let fails = tower::service_fn(move |request: Request| {
         let attempt = request.context.attempt;
         let work = (request, Spends((attempt > 0).then_some(10)));
@@ -212,7 +212,7 @@ async fn of_two_attempts_the_one_that_a_final_failure_ends_counts_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_that_was_told_to_stop_tells_what_it_spent_when_its_grace_ends() {
+async fn work_signalled_to_stop_reports_its_spent_tokens_when_its_grace_ends() {
     let ended = Arc::new(AtomicU32::new(0));
     let count = ended.clone();
     let tidies = tower::service_fn(move |request: Request| {

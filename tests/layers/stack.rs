@@ -60,7 +60,7 @@ async fn the_defaults_are_three_attempts_of_ten_seconds_in_thirty() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_parts_together_are_in_their_order() {
+async fn all_layers_together_are_in_the_documented_order() {
     let (shutdown, tracker) = (Shutdown::new(), Tracker::new().with_history(9));
     let log = Log::default();
     let stack = from("deadline = \"10s\"\nattempt_timeout = \"2s\"\nhedge = { after = \"1s\" }")
@@ -100,7 +100,7 @@ async fn the_deadline_covers_the_wait_for_readiness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_ends_the_call_in_its_backoff() {
+async fn a_cancel_during_backoff_ends_the_call() {
     let log = Log::default();
     let retry = RetryLayer::new(1).with_backoff(Backoff::fixed(secs(20)));
     let service = ServiceBuilder::new()
@@ -118,7 +118,7 @@ async fn a_cancel_ends_the_call_in_its_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn parts_are_left_out_without_another_type() {
+async fn a_layer_that_is_left_out_does_not_change_the_type() {
     // One type, whatever the configuration says.
     let mut stacks = vec![StandardStack::new()];
     for config in [
@@ -153,7 +153,7 @@ async fn parts_are_left_out_without_another_type() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_part_can_be_given_or_taken_in_code() {
+async fn each_layer_can_be_set_or_removed_in_code() {
     let log = Log::default();
     let stack = StandardStack::new()
         .with_deadline(DeadlineLayer::new(secs(8)))
@@ -211,7 +211,7 @@ async fn the_configuration_tunes_the_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_grace_holds_for_whatever_ends_the_call() {
+async fn the_grace_applies_to_every_way_to_end_the_call() {
     // Cleans up for 300 ms, once it is told to stop.
     let tidy = service_fn(|request: PredictRequest| async move {
         let signal =

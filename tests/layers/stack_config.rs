@@ -24,7 +24,7 @@ fn unread(toml: &str) -> String {
 }
 
 #[test]
-fn what_is_not_given_is_the_default() {
+fn a_missing_field_has_its_default() {
     let default = StackConfig::default();
     assert_eq!(parsed(""), default);
     assert_eq!(default.deadline, Some(secs(30)));
@@ -110,7 +110,7 @@ fn unknown_fields_and_kinds_are_refused() {
 }
 
 #[test]
-fn a_value_out_of_range_is_named_with_what_is_allowed() {
+fn a_value_out_of_range_is_named_with_the_allowed_range() {
     let cases = [
         (
             "deadline = \"0s\"",
@@ -189,7 +189,7 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
 }
 
 #[test]
-fn a_single_layers_fields_are_named_from_there() {
+fn a_field_of_a_single_layers_configuration_is_named_relative_to_it() {
     let config: RetryConfig = toml::from_str("backoff = { base = \"2h\" }").expect("well formed");
     assert_eq!(config.layer().expect_err("long").field(), "backoff.base");
     let config: HedgeConfig = toml::from_str("percentile = 0.2").expect("well formed");
@@ -199,13 +199,13 @@ fn a_single_layers_fields_are_named_from_there() {
 }
 
 #[test]
-fn a_short_deadline_goes_with_the_default_attempt() {
+fn a_deadline_shorter_than_the_default_attempt_is_accepted() {
     // Whoever shortens the deadline alone has said nothing wrong.
     assert!(parsed("deadline = \"2s\"").layer().is_ok());
 }
 
 #[test]
-fn a_configuration_is_written_as_it_is_read() {
+fn a_configuration_survives_a_round_trip() {
     let full = "deadline = false\nreserve = \"200ms\"\nattempt_timeout = \"6s\"\ngrace = \"1s\"\n\
                 retry = false\nhedge = { after = \"2s\", budget = { percent = 2.5 } }\n\
                 fallback = { on = [\"lost\"], reserve = \"1m 1s\" }";

@@ -104,7 +104,7 @@ async fn an_answer_that_is_too_old_leaves_the_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_stopped_gets_it_too() {
+async fn a_stopped_call_gets_the_last_good_answer_too() {
     let first = Log::default();
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(10)))
@@ -125,7 +125,7 @@ async fn a_call_that_is_stopped_gets_it_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_answer_cost_is_not_counted_twice() {
+async fn the_cost_of_a_kept_answer_is_not_counted_twice() {
     let service = FallbackLayer::new(stale()).layer(Log::default().service(|n| {
         let mut fresh = answer("0");
         (
@@ -158,7 +158,7 @@ async fn each_question_has_its_own_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_answer_by_any_key() {
+async fn any_response_type_can_be_kept_by_any_key() {
     let by_tenant =
         Stale::<_, _, Aged<u32>>::by(secs(MAX_AGE), |ask: &WithContext<(u8, bool)>| ask.request.0);
     let layer = FallbackLayer::new(by_tenant.clone());
@@ -196,7 +196,7 @@ async fn a_stale_answer_of_a_layer_inside_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_failures_of_these_kinds_are_answered() {
+async fn only_failures_of_the_chosen_kinds_are_answered() {
     let layer = FallbackLayer::stale(secs(MAX_AGE)).on_kinds([ErrorKind::LmUnavailable]);
     let service = layer.layer(Log::default().service(|n| {
         ready(match n {
@@ -212,7 +212,7 @@ async fn only_the_failures_of_these_kinds_are_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chain_asks_one_after_the_other() {
+async fn a_chain_asks_its_fallbacks_in_order() {
     // The second service answers its first call only.
     let second = Log::default();
     let fallback = FallbackLayer::service(second.service(|n| {
@@ -270,7 +270,7 @@ async fn a_chain_ends_when_the_call_is_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chain_without_an_answer_has_the_last_error() {
+async fn a_chain_without_an_answer_returns_the_last_error() {
     let second = service_fn(|_: PredictRequest| async {
         sleep(secs(1)).await;
         Err::<Prediction, _>(busy(None))
@@ -285,7 +285,7 @@ async fn a_chain_without_an_answer_has_the_last_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answers_are_no_more_than_the_capacity_allows() {
+async fn the_number_of_kept_answers_is_bounded_by_the_capacity() {
     const QUESTIONS: usize = 4_000;
     let layer = FallbackLayer::new(stale().with_capacity(10));
     let (up, service) = up_or_down(layer);
@@ -303,7 +303,7 @@ async fn the_answers_are_no_more_than_the_capacity_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_questions_nor_answers_are_shown() {
+async fn debug_shows_neither_questions_nor_answers() {
     let layer = FallbackLayer::new(stale()).or(Value::new(answer("sesame")));
     let (_, service) = up_or_down(layer.clone());
     let request = PredictRequest::new(json!({"question": "open sesame"}));
@@ -314,7 +314,7 @@ async fn neither_questions_nor_answers_are_shown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenants_answer_is_no_others() {
+async fn a_tenant_never_gets_the_answer_of_another() {
     let (up, mut program) = up_or_down(FallbackLayer::new(stale()));
     let of = |tenant: Option<&str>| match tenant {
         Some(name) => request().with_tenant(Tenant::new(name)),

@@ -50,7 +50,7 @@ fn reply(random: u64) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whatever_races_each_call_ends_once_and_nothing_is_left() {
+async fn each_call_ends_once_under_races_and_leaves_nothing() {
     let tracker = Tracker::new();
     let shutdown = Shutdown::new();
     let mock = MockDspy::from_fn(|_| reply(fastrand::u64(..))).max_in_flight(16);

@@ -40,7 +40,7 @@ async fn dropping_the_call_drops_the_work_without_a_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_earlier_of_limit_and_deadline_holds_and_a_tie_names_the_deadline() {
+async fn the_earlier_of_limit_and_deadline_applies_and_a_tie_names_the_deadline() {
     for (deadline, after, scope, cause) in [
         (9, 4, Scope::Attempt, Cause::Elapsed),
         (4, 4, Scope::Deadline, Cause::Deadline),
@@ -73,7 +73,7 @@ async fn a_past_deadline_is_refused_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_limit_is_accepted() {
+async fn a_limit_of_any_duration_is_accepted() {
     let service = Timeout::new(Record::default().answers(secs(86_400)), Duration::MAX);
     assert_eq!(service.oneshot(request()).await.unwrap(), "answer");
 
@@ -156,7 +156,7 @@ async fn a_grace_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grace_of_zero_is_none() {
+async fn a_grace_of_zero_is_no_grace() {
     let record = Record::default();
     let layer = TimeoutLayer::new(secs(1)).with_grace(Duration::ZERO);
     let (took, result) = timed(layer.layer(record.tidies(secs(0))).oneshot(request())).await;
@@ -191,7 +191,7 @@ async fn a_grace_cancels_the_attempt_and_not_the_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_that_uses_up_the_budget_is_ended_all_the_same() {
+async fn work_that_exhausts_the_coop_budget_is_ended_on_time() {
     // Each poll takes all that tokio grants a task between two yields.
     let greedy = tower::service_fn(|_: Request| async {
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();

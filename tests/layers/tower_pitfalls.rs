@@ -76,7 +76,7 @@ async fn a_timeout_does_not_bound_readiness_and_a_deadline_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_work_is_gone_when_its_error_is_returned() {
+async fn the_work_is_dropped_before_its_error_is_returned() {
     let record = Record::default();
     let mut towers = TowerTimeout::new(record.answers(secs(9)), secs(1));
     let mut call = pin!(towers.ready().await.unwrap().call(request()));
@@ -202,7 +202,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_works_under_a_limit_of_one() {
+async fn a_permit_held_by_the_work_keeps_the_limit_and_towers_permit_does_not() {
     // Work on a thread of its own: nobody can stop it, and each call that times out leaves it.
     let running = Arc::new(AtomicUsize::new(0));
     let stop = Arc::new(AtomicBool::new(false));

@@ -30,7 +30,7 @@ pub(crate) fn sum(counts: CallCounts) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_is_seen_from_its_start_to_its_end() {
+async fn a_call_is_tracked_from_its_start_to_its_end() {
     let tracker = Tracker::new().with_history(1);
     let layer = TrackLayer::new(tracker.clone()).with_label("qa");
     let mut service = layer.layer(Record::default().answers(secs(3)));
@@ -63,7 +63,7 @@ async fn a_call_is_seen_from_its_start_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_for_a_service_is_pending_however_far_in_it_is() {
+async fn a_wait_for_readiness_is_reported_as_pending_at_any_depth() {
     let tracker = Tracker::new().with_history(9);
     let mut bare = task::spawn(Track::new(NeverReady, tracker.clone()).oneshot(request()));
     let limited = DeadlineLayer::new(secs(5)).layer(NeverReady);
@@ -163,7 +163,7 @@ async fn a_dropped_call_ends_by_the_cause_of_the_drop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_leaves_after_what_it_held() {
+async fn a_call_leaves_the_tracker_after_its_resources_are_dropped() {
     struct Held(Tracker);
     impl Drop for Held {
         fn drop(&mut self) {
@@ -189,7 +189,7 @@ async fn a_call_leaves_after_what_it_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_panics_has_failed() {
+async fn a_panicking_call_is_recorded_as_failed() {
     let tracker = Tracker::new().with_history(1);
     let work = async |_: Request| -> Result<(), BoxError> { panic!("as planned") };
     let call = tokio::spawn(Track::new(service_fn(work), tracker.clone()).oneshot(request()));
@@ -199,7 +199,7 @@ async fn a_call_that_panics_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_are_seen_from_outside_and_from_inside_of_a_retry() {
+async fn attempts_are_tracked_outside_and_inside_a_retry() {
     let (outside, inside) = (
         Tracker::new().with_history(1),
         Tracker::new().with_history(9),
@@ -234,7 +234,7 @@ async fn attempts_are_seen_from_outside_and_from_inside_of_a_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_are_kept_and_may_be_shared() {
+async fn call_ids_are_kept_and_can_be_shared() {
     let tracker = Tracker::new();
     let service = Track::new(
         service_fn(async |_: Request| pending::<Result<(), BoxError>>().await),

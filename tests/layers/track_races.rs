@@ -13,7 +13,7 @@ use tower_dspy::{
 use super::{script::busy, support::*, track::sum};
 
 #[tokio::test(start_paused = true)]
-async fn one_call_is_stopped_by_its_id_and_all_by_one_word() {
+async fn a_call_is_cancelled_by_its_id_and_all_calls_at_once() {
     let tracker = Tracker::new().with_history(9);
     let record = Record::default();
     let service = ServiceBuilder::new()
@@ -48,7 +48,7 @@ async fn one_call_is_stopped_by_its_id_and_all_by_one_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_reaches_no_further_than_the_call() {
+async fn a_cancel_by_the_tracker_does_not_reach_the_callers_node() {
     let tracker = Tracker::new();
     let record = Record::default();
     let caller = tower_dspy::Cancel::new();
@@ -71,7 +71,7 @@ async fn a_cancel_reaches_no_further_than_the_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_ready_wins_over_a_cancel() {
+async fn a_ready_answer_wins_over_a_cancel() {
     let tracker = Tracker::new().with_history(1);
     let service = CancelLayer::new().layer(Record::default().answers(secs(1)));
     let mut call = task::spawn(Track::new(service, tracker.clone()).oneshot(request()));
@@ -88,7 +88,7 @@ async fn an_answer_that_is_ready_wins_over_a_cancel() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_emptiness_does_not_poll_and_does_not_starve() {
+async fn waiting_for_an_idle_tracker_neither_polls_nor_starves() {
     let tracker = Tracker::new();
     tracker.wait_empty().await;
 
@@ -110,7 +110,7 @@ async fn waiting_for_emptiness_does_not_poll_and_does_not_starve() {
 
 /// Done, cancelled and dropped on three threads at once.
 #[test]
-fn whatever_races_there_is_one_status() {
+fn a_call_has_one_status_under_races() {
     for round in 0..2_000 {
         let tracker = Tracker::new().with_history(9);
         let (answer, answered) = tokio::sync::oneshot::channel::<()>();

@@ -110,7 +110,7 @@ impl Future for Inside {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_the_call_its_polls_and_its_drop_lie_in_one_span() {
+async fn one_span_covers_readiness_call_polls_and_drop() {
     let fields = Fields::default();
     let _default = tracing_subscriber::registry()
         .with(fields.clone())

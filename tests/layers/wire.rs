@@ -86,13 +86,13 @@ fn grpc_timeouts_are_written_as_grpc_go_writes_them() {
 /// Neither end is in that test: `0n` is what its code writes, the largest value is all that the
 /// specification's eight digits can say.
 #[test]
-fn no_time_and_all_time_have_a_grpc_timeout() {
+fn zero_and_the_longest_duration_have_a_grpc_timeout() {
     assert_eq!(GrpcTimeout::from(Duration::ZERO).to_string(), "0n");
     assert_eq!(GrpcTimeout::from(Duration::MAX).to_string(), "99999999H");
 }
 
 #[test]
-fn signs_spaces_and_fractions_are_no_grpc_timeout() {
+fn signs_spaces_and_fractions_are_refused_in_a_grpc_timeout() {
     for value in ["+1S", " 1S", "1 S", "1.5S", "0x1S", "1_0S", "१S"] {
         assert!(grpc(value).is_err(), "{value:?}");
     }
@@ -146,7 +146,7 @@ fn a_request_timeout_is_seconds_or_milliseconds() {
 }
 
 #[test]
-fn a_refusal_says_what_came_and_what_was_expected() {
+fn an_error_names_the_value_and_the_expected_form() {
     let error = "10 minutes".parse::<GrpcTimeout>().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -161,7 +161,7 @@ fn a_refusal_says_what_came_and_what_was_expected() {
 }
 
 #[test]
-fn a_refusal_repeats_little_of_what_came_and_nothing_raw() {
+fn an_error_repeats_a_short_escaped_part_of_the_value() {
     let long = [b'\n'; 10_000];
     let shown = |error: InvalidTimeout| error.to_string();
     for error in [
@@ -176,7 +176,7 @@ fn a_refusal_repeats_little_of_what_came_and_nothing_raw() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_is_told_by_what_is_left_of_it() {
+async fn a_deadline_is_written_as_the_time_left() {
     let deadline = Deadline::within(secs(10));
     tokio::time::advance(millis(2_500)).await;
     assert_eq!(GrpcTimeout::from(deadline).to_string(), "7500000u");
@@ -244,7 +244,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_is_read_exactly_or_refused(value in "[0-9]{1,9}[HMSmuns]|[0-9]{1,12}(\\.[0-9]{0,9})?(ms|s)?|[0-9.+ -]{0,14}[HMSmuns]{0,2}|\\PC*") {
+    fn any_value_is_read_exactly_or_refused(value in "[0-9]{1,9}[HMSmuns]|[0-9]{1,12}(\\.[0-9]{0,9})?(ms|s)?|[0-9.+ -]{0,14}[HMSmuns]{0,2}|\\PC*") {
         if let Ok(read) = grpc(&value) {
             let (number, unit) = value.split_at(value.len() - 1);
             let nanos = match unit {

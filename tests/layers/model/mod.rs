@@ -129,7 +129,7 @@ proptest! {
     })]
 
     #[test]
-    fn a_stack_keeps_its_promises(case in case()) {
+    fn any_stack_of_layers_keeps_the_invariants(case in case()) {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

@@ -97,7 +97,7 @@ async fn a_cancellation_around_a_limit_ends_the_work_with_its_own_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancellation_inside_a_limit_leaves_that_ones_end_to_it() {
+async fn a_cancellation_inside_a_limit_leaves_the_end_at_the_limit_to_the_limit() {
     check(INSIDE_A_LIMIT).await;
 }
 
@@ -112,6 +112,6 @@ async fn a_cancelled_call_makes_no_further_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_call_that_waits_gets_no_grace() {
+async fn a_cancelled_wait_gets_no_grace() {
     check(WAITS).await;
 }

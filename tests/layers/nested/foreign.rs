@@ -13,7 +13,7 @@ use tower_dspy::{
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_call_refused_at_the_limit_around_it_keeps_that_ones_name() {
+async fn a_call_refused_at_an_outer_limit_names_the_outer_limit() {
     let inner = TimeoutLayer::new(secs(9)).layer(Record::default().answers(secs(1)));
     let late = tower::service_fn(move |request: Request| {
         let call = inner.clone();
@@ -92,7 +92,7 @@ async fn a_foreign_layer_that_drops_an_attempt_after_one_poll_does_not_hang_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_merged_with_one_around_it_keeps_that_ones_name() {
+async fn a_limit_merged_with_an_outer_limit_names_the_outer_limit() {
     // Looser limits inside pass with the outer one, which ends the work and is named.
     let record = Record::default();
     let service = ServiceBuilder::new()
@@ -109,7 +109,7 @@ async fn a_limit_merged_with_one_around_it_keeps_that_ones_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_merged_limit_that_nothing_around_it_enforces_is_enforced() {
+async fn a_merged_limit_without_an_outer_enforcer_is_enforced() {
     for limit in [secs(3), secs(9)] {
         let service = ServiceBuilder::new()
             .layer(TimeoutLayer::new(secs(5)))
@@ -134,7 +134,7 @@ async fn a_merged_limit_that_nothing_around_it_enforces_is_enforced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stage_is_that_of_the_innermost_wait() {
+async fn the_reported_stage_is_the_one_of_the_innermost_wait() {
     let limits = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(2)))
         .layer(CancelLayer::new())
@@ -161,7 +161,7 @@ async fn a_wait_at_a_merged_limit_is_ended_by_the_outer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buffer_between_changes_nothing() {
+async fn a_buffer_between_limits_changes_nothing() {
     let record = Record::default();
     let inner = TimeoutLayer::new(secs(60)).layer(record.tidies(secs(2)));
     let service = ServiceBuilder::new()

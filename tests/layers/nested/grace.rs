@@ -79,7 +79,7 @@ async fn a_deadlines_grace_bounds_that_of_an_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_layers_inside_leave_the_end_to_the_one_that_gives_the_grace() {
+async fn inner_limits_leave_the_end_to_the_layer_that_gives_the_grace() {
     // Both limits pass at once, and the node of the call is cancelled with them; neither the
     // attempt's limit nor the cancel layer, which have no grace, may take that of the deadline.
     for attempt in [3, 60] {
@@ -100,7 +100,7 @@ async fn the_layers_inside_leave_the_end_to_the_one_that_gives_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_is_heard_late_does_not_cut_the_grace_around_it() {
+async fn a_limit_noticed_late_does_not_cut_an_outer_grace() {
     // As each is by a real clock: a timer fires in the millisecond after its instant.
     let record = Record::default();
     let service = ServiceBuilder::new()
@@ -117,7 +117,7 @@ async fn a_limit_that_is_heard_late_does_not_cut_the_grace_around_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_inside_does_not_cut_the_grace_of_a_cancel() {
+async fn an_inner_limit_does_not_cut_the_grace_of_a_cancel() {
     let record = Record::default();
     let cancel = Cancel::new();
     let service = ServiceBuilder::new()
@@ -137,7 +137,7 @@ async fn a_limit_inside_does_not_cut_the_grace_of_a_cancel() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_layer_inside_leaves_the_end_to_the_one_that_gives_the_grace() {
+async fn an_inner_cancel_layer_leaves_the_end_to_the_layer_that_gives_the_grace() {
     let record = Record::default();
     let cancel = Cancel::new();
     let service = ServiceBuilder::new()
@@ -156,7 +156,7 @@ async fn a_cancel_layer_inside_leaves_the_end_to_the_one_that_gives_the_grace() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_layer_inside_with_a_token_of_its_own_ends_the_work_itself() {
+async fn an_inner_cancel_layer_with_its_own_token_ends_the_work_itself() {
     let record = Record::default();
     let inner = Cancel::new();
     let service = ServiceBuilder::new()
@@ -188,7 +188,7 @@ async fn a_limit_before_the_cancels_grace_still_ends_the_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_inside_a_grace_is_not_started_late() {
+async fn a_wait_inside_a_grace_does_not_start_the_call_late() {
     // The inner deadline layer still waits for readiness when the outer one's limit passes.
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(3)).with_grace(secs(5)))
@@ -200,7 +200,7 @@ async fn a_call_that_waits_inside_a_grace_is_not_started_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_further_in_gets_no_grace_either() {
+async fn an_inner_wait_gets_no_grace_either() {
     // The layer between has taken the call, and its own service is not ready for it until the
     // grace; there it must not start.
     let record = Record::default();

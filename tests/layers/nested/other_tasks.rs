@@ -104,11 +104,11 @@ const WITH_THE_LIMIT_IN_THE_CONTEXT: &[Row] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_in_another_task_ends_its_own_work_and_the_outer_one_answers_on_time() {
+async fn a_limit_in_another_task_ends_its_own_work_and_the_outer_limit_answers_on_time() {
     check(SPAWNED).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_without_the_outer_context_ends_its_own_work_and_the_outer_one_answers_on_time() {
+async fn a_limit_without_the_outer_context_ends_its_own_work_and_the_outer_limit_answers_on_time() {
     check(LOST).await;
 }

@@ -129,17 +129,17 @@ const WAITS: &[Row] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_is_not_the_later_one_ends_the_work_with_its_own_grace() {
+async fn a_deadline_not_after_the_attempt_limit_ends_the_work_with_its_own_grace() {
     check(THE_OUTER_ONE_ENDS_IT).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_limit_that_is_the_earlier_one_ends_the_work_within_the_deadline() {
+async fn an_attempt_limit_before_the_deadline_ends_the_work() {
     check(THE_INNER_ONE_ENDS_IT).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_attempt_limits_the_one_that_ends_the_work_is_named() {
+async fn the_error_names_the_attempt_limit_that_ended_the_work() {
     check(ATTEMPTS_WITHIN_ATTEMPTS).await;
 }
 
@@ -154,6 +154,6 @@ async fn a_ready_answer_wins_and_a_late_one_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_gets_no_grace_and_does_not_start_late() {
+async fn a_wait_gets_no_grace_and_the_call_does_not_start_late() {
     check(WAITS).await;
 }

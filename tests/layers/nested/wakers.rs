@@ -37,7 +37,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_of_two_limits_side_by_side_is_heard_at_its_time() {
+async fn each_of_two_limits_side_by_side_wakes_at_its_time() {
     for (left, right) in [(1, 2), (2, 1)] {
         let record = Record::default();
         let answer = within(|| async {
@@ -54,7 +54,7 @@ async fn each_of_two_limits_side_by_side_is_heard_at_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_polled_with_a_waker_of_its_own_wakes_that_one() {
+async fn a_limit_polled_with_its_own_waker_wakes_that_waker() {
     // Once woken, this one polls only those whose own waker was used.
     let record = Record::default();
     let work = within(|| async {
@@ -68,7 +68,7 @@ async fn a_limit_polled_with_a_waker_of_its_own_wakes_that_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_goes_on_in_another_task_is_woken_there() {
+async fn a_call_moved_to_another_task_is_woken_there() {
     let record = Record::default();
     let work = within(|| attempt(1, &record));
     let mut call = task::spawn(work);
@@ -79,7 +79,7 @@ async fn a_call_that_goes_on_in_another_task_is_woken_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_has_passed_before_the_first_poll_is_heard_at_once() {
+async fn a_limit_passed_before_the_first_poll_ends_the_call_at_once() {
     let record = Record::default();
     let inner = TimeoutLayer::new(secs(1)).layer(record.answers(secs(60)));
     let mut service = TimeoutLayer::new(secs(9)).layer(inner);
@@ -91,7 +91,7 @@ async fn a_limit_that_has_passed_before_the_first_poll_is_heard_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_around_others_that_passed_before_is_heard_at_its_own_time() {
+async fn a_limit_around_passed_limits_wakes_at_its_own_time() {
     // Each attempt has the task woken for itself; at the end that is the deadline's turn.
     let record = Record::default();
     let attempts = TimeoutLayer::new(secs(2)).layer(record.answers(secs(60)));
@@ -104,7 +104,7 @@ async fn a_limit_around_others_that_passed_before_is_heard_at_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inner_limit_that_nobody_polls_any_more_does_not_hang_the_call() {
+async fn an_inner_limit_no_longer_polled_does_not_hang_the_call() {
     let record = Record::default();
     let work = within(|| async {
         let mut forgotten = attempt(1, &record);
@@ -141,7 +141,7 @@ impl Drop for Detached {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_is_heard_after_the_one_around_it_has_gone() {
+async fn a_limit_wakes_after_the_limit_around_it_is_dropped() {
     let record = Record::default();
     let (took, result) = timed(within(|| Detached(Some(attempt(12, &record))))).await;
     assert_eq!(took, secs(9));
@@ -153,7 +153,7 @@ async fn a_limit_is_heard_after_the_one_around_it_has_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_goes_on_and_is_woken_after_a_limit_that_had_borrowed_it() {
+async fn a_call_is_woken_after_a_limit_that_borrowed_it_is_dropped() {
     let record = Record::default();
     let mut call = attempt(3, &record);
     {
