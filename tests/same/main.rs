@@ -15,7 +15,7 @@ mod harness;
 use std::env;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_do_under_the_host_what_they_do_in_plain_dspy() {
+async fn programs_behave_under_the_host_as_in_plain_dspy() {
     let only = env::var("SAME_ROWS").unwrap_or_default();
     if env::var_os("SAME_PLAIN").is_some() {
         return harness::print_plain(&only).await;
