@@ -115,12 +115,12 @@ fn assert_none<R: Carrier + Clone>(mut request: R) {
 }
 
 #[test]
-fn a_prediction_request_costs_no_allocation() {
+fn a_prediction_request_allocates_nothing() {
     assert_none(PredictRequest::new(serde_json::json!({"question": "why?"})));
 }
 
 #[test]
-fn a_request_beside_its_context_costs_no_allocation() {
+fn a_request_beside_its_context_allocates_nothing() {
     assert_none(WithContext::new(()));
 }
 
@@ -146,7 +146,7 @@ where
 }
 
 #[test]
-fn a_call_through_the_standard_stack_costs_no_allocation() {
+fn a_call_through_the_standard_stack_allocates_nothing() {
     assert_eq!(of_a_call(StandardStack::new()), [0; 3]);
     let stack = StandardStack::new().with_fallback(FallbackLayer::value(7));
     assert_eq!(of_a_call(stack), [0; 3]);
@@ -164,7 +164,7 @@ fn a_call_that_may_get_a_second_attempt_costs_its_record() {
 /// A shutdown and a tracker can cancel each call by itself: that takes a node in the request, which
 /// is two allocations.
 #[test]
-fn a_call_that_can_be_cancelled_from_outside_costs_its_node() {
+fn a_call_with_a_cancellation_token_allocates_its_node_alone() {
     let stopped = StandardStack::new().with_shutdown(Shutdown::new());
     assert_eq!(of_a_call(stopped), [2; 3]);
     // And the record that the tracker shows, with its first attempt.
@@ -174,7 +174,7 @@ fn a_call_that_can_be_cancelled_from_outside_costs_its_node() {
 
 /// What ends a call asks what it spent, and most spent nothing.
 #[test]
-fn the_end_of_work_that_spent_nothing_costs_no_allocation() {
+fn an_elapsed_call_that_spent_nothing_allocates_nothing() {
     let end = || drop_scope::collect(Cause::Elapsed, || drop(CallContext::new()));
     assert!(end().is_none());
     let count = allocations(|| {
