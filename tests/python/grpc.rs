@@ -59,7 +59,7 @@ impl Server {
 }
 
 #[tokio::test]
-async fn an_answer_crosses_with_what_it_cost() {
+async fn an_answer_arrives_with_its_usage() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("grpc", Reply::answer("Paris"));
     let server = Server::start(&host, "grpc").await;
@@ -81,7 +81,7 @@ async fn an_answer_crosses_with_what_it_cost() {
 }
 
 #[tokio::test]
-async fn a_caller_who_gives_up_stops_the_lm_call_on_the_server() {
+async fn a_dropped_call_stops_the_lm_call_on_the_server() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("grpc-gone", Reply::hang());
     let server = Server::start(&host, "grpc-gone").await;
@@ -95,7 +95,7 @@ async fn a_caller_who_gives_up_stops_the_lm_call_on_the_server() {
 }
 
 #[tokio::test]
-async fn the_caller_s_deadline_stops_the_lm_call_on_the_server() {
+async fn the_callers_deadline_stops_the_lm_call_on_the_server() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("grpc-late", Reply::hang());
     let server = Server::start(&host, "grpc-late").await;

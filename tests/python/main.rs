@@ -12,22 +12,22 @@
 //! what is to happen is waited for until it does.
 
 mod blocker;
-mod captured;
+mod captured_log;
 mod support;
 
 mod both_hosts;
-mod children;
-mod deep;
+mod child_processes;
 mod grpc;
-mod handlers;
 mod nasty;
 mod nasty_workers;
-mod queue;
+mod queued_calls;
 mod serving;
-mod venv;
+mod signal_handlers;
+mod stack_depth;
 mod worker_keys;
 mod workers;
-mod workers_end;
+mod workers_exit;
 mod workers_fork;
+mod workers_recycle;
 mod workers_replace;
-mod workers_wear;
+mod wrong_venv;

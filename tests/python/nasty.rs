@@ -233,7 +233,7 @@ async fn check(host: &Host, name: &str, must: Must) {
 }
 
 #[tokio::test]
-async fn what_must_hold_of_each_on_the_loop() {
+async fn each_program_on_the_loop_meets_its_expectation() {
     let host = host_alone().await;
     for (name, on_loop, ..) in PROGRAMS {
         check(&host, &format!("nasty:Async.{name}"), *on_loop).await;
@@ -241,7 +241,7 @@ async fn what_must_hold_of_each_on_the_loop() {
 }
 
 #[tokio::test]
-async fn what_must_hold_of_each_on_a_thread() {
+async fn each_program_on_a_thread_meets_its_expectation() {
     let host = host_alone().await;
     for (name, _, on_thread, _) in PROGRAMS {
         check(&host, &format!("nasty:Sync.{name}"), *on_thread).await;
@@ -252,8 +252,8 @@ async fn what_must_hold_of_each_on_a_thread() {
 const PROGRAM: &str = "TOWER_DSPY_TEST_PROGRAM";
 
 #[tokio::test]
-async fn what_must_hold_of_each_in_a_process_of_its_own() {
-    let test = "nasty::what_must_hold_of_each_in_a_process_of_its_own";
+async fn each_program_in_its_own_process_meets_its_expectation() {
+    let test = "nasty::each_program_in_its_own_process_meets_its_expectation";
     let each = APART.iter().flat_map(|(name, on_loop, on_thread, _)| {
         let on_loop = (format!("nasty:Async.{name}"), *on_loop);
         [on_loop, (format!("nasty:Sync.{name}"), *on_thread)]
@@ -284,7 +284,7 @@ async fn what_must_hold_of_each_in_a_process_of_its_own() {
 }
 
 #[tokio::test]
-async fn each_program_of_the_corpus_has_its_entry() {
+async fn each_program_of_the_corpus_has_an_expectation() {
     let source = include_str!("programs/nasty.py");
     let programs = source.lines().filter_map(|line| {
         let rest = line.strip_prefix("async ").unwrap_or(line);

@@ -170,8 +170,8 @@ fn children() -> usize {
 }
 
 #[tokio::test]
-async fn what_ends_in_time_costs_no_worker() {
-    let name = "nasty_workers::what_ends_in_time_costs_no_worker";
+async fn a_program_that_ends_in_time_costs_no_worker() {
+    let name = "nasty_workers::a_program_that_ends_in_time_costs_no_worker";
     if own_process(name).await.is_some() {
         return;
     }
@@ -179,8 +179,9 @@ async fn what_ends_in_time_costs_no_worker() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_or_ends_its_worker_has_it_replaced() {
-    let name = "nasty_workers::what_does_not_end_or_ends_its_worker_has_it_replaced";
+async fn a_program_that_does_not_end_or_kills_its_worker_has_the_worker_replaced() {
+    let name =
+        "nasty_workers::a_program_that_does_not_end_or_kills_its_worker_has_the_worker_replaced";
     if own_process(name).await.is_some() {
         return;
     }

@@ -26,7 +26,7 @@ async fn serving(app: Router, host: &Host, drain: Duration) -> (String, Served) 
 }
 
 #[tokio::test]
-async fn what_does_not_fit_the_program_is_told_by_field_and_costs_nothing() {
+async fn invalid_inputs_are_answered_by_field_without_an_lm_call() {
     let host = host().await;
     let qa = load(&host, "question, k: int -> answer", "served-wrong").await;
     let app = Router::new().route("/qa", predict(qa));

@@ -91,8 +91,8 @@ async fn a_workers_environment_has_no_providers_key_unless_it_is_passed() {
 
 /// A worker has no key of a provider's: what looks for one finds what stands for it.
 #[tokio::test]
-async fn in_a_worker_an_sdk_finds_what_stands_for_the_key() {
-    let name = "worker_keys::in_a_worker_an_sdk_finds_what_stands_for_the_key";
+async fn an_sdk_in_a_worker_finds_a_placeholder_for_the_key() {
+    let name = "worker_keys::an_sdk_in_a_worker_finds_a_placeholder_for_the_key";
     let env = [("OPENAI_API_KEY", "sk-of-the-environment")];
     if own_process_with(name, &env).await.is_some() {
         return;

@@ -215,7 +215,7 @@ async fn a_thread_that_waits_for_its_lm_ends_with_its_call() {
 }
 
 #[tokio::test]
-async fn a_call_that_holds_its_loop_up_knows_that_it_is_over() {
+async fn a_call_that_blocks_its_loop_can_read_that_it_is_cancelled() {
     let host = one("w-knows", Reply::hang()).await;
     let spins = "
 import tower_dspy
@@ -242,7 +242,7 @@ async def spins(port: int):
 }
 
 #[tokio::test]
-async fn what_a_program_prints_or_reads_does_not_reach_the_protocol() {
+async fn stdin_and_stdout_of_a_program_are_not_the_protocols() {
     let host = one("w-prints", Reply::echo()).await;
     let prints = "
 import os, sys
@@ -261,7 +261,7 @@ async def prints():
 }
 
 #[tokio::test]
-async fn a_host_that_stops_cancels_what_runs() {
+async fn a_stopping_host_cancels_running_calls() {
     let host = one("w-stop", Reply::hang()).await;
     let path = std::env::temp_dir().join(format!("tower-dspy-stop-{}", std::process::id()));
     let key = path.to_str().unwrap();
@@ -282,7 +282,7 @@ async fn a_host_that_stops_cancels_what_runs() {
 }
 
 #[tokio::test]
-async fn the_last_host_that_is_dropped_ends_its_workers() {
+async fn dropping_the_last_handle_of_a_host_ends_its_workers() {
     let host = start(2).await;
     let processes = host.worker_stats().unwrap().processes;
     assert_eq!(processes.len(), 2);
@@ -296,7 +296,7 @@ async fn the_last_host_that_is_dropped_ends_its_workers() {
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_start_says_why() {
+async fn a_worker_that_cannot_start_reports_the_reason() {
     let empty = std::env::temp_dir();
     let error = Host::workers(1).venv(empty).start().await.unwrap_err();
     assert!(error.to_string().contains("is not a venv"), "{error}");

@@ -68,7 +68,7 @@ async fn workers_are_children_of_one_zygote_and_share_no_random_numbers() {
 }
 
 #[tokio::test]
-async fn workers_can_do_without_a_zygote() {
+async fn workers_can_start_without_a_zygote() {
     lm_server().await.script("w-no-fork", Reply::echo());
     let host = workers(1).await.fork(false).start().await.unwrap();
     let qa = question(&host, "w-no-fork").await;
@@ -116,7 +116,7 @@ sys.path.insert(0, folder)
 }
 
 #[tokio::test]
-async fn what_ends_the_zygote_loses_no_call_silently_and_all_start_anew() {
+async fn a_killed_zygote_fails_its_calls_with_errors_and_the_pool_restarts() {
     let server = lm_server().await;
     server.script("w-zygote", Reply::hang());
     let host = start(2).await;
@@ -178,8 +178,8 @@ async fn a_zygote_that_hangs_is_replaced() {
 }
 
 #[tokio::test]
-async fn all_that_was_started_ends_with_a_process_that_is_killed() {
-    let name = "workers_fork::all_that_was_started_ends_with_a_process_that_is_killed";
+async fn workers_end_when_the_hosts_process_is_killed() {
+    let name = "workers_fork::workers_end_when_the_hosts_process_is_killed";
     let told = |asker| std::env::temp_dir().join(format!("tower-dspy-killed-{asker}"));
     if let Some(output) = again(name, &[]).await {
         assert!(!output.status.success());
@@ -225,7 +225,7 @@ fn is_running(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn each_worker_tells_how_it_is() {
+async fn each_worker_reports_its_stats() {
     let host = start(2).await;
     let blocks = "
 import pathlib, time
@@ -267,7 +267,7 @@ async def blocks(path: str):
 
 /// A pool whose workers end as they load their program tries again ever more seldom, and says so.
 #[tokio::test]
-async fn a_pool_that_cannot_come_up_waits_between_its_starts() {
+async fn a_pool_that_cannot_start_backs_off_between_attempts() {
     let host = start(1).await;
     let path = std::env::temp_dir().join(format!("tower-dspy-crash-{}", std::process::id()));
     let crashes = format!(

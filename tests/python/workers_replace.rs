@@ -64,7 +64,7 @@ fn in_flight(qa: &DspyService) -> JoinHandle<Result<Prediction, Error>> {
 }
 
 #[tokio::test]
-async fn a_replaced_program_ends_its_calls_and_the_new_one_has_the_next() {
+async fn a_replaced_program_finishes_its_calls_and_the_new_program_gets_the_next() {
     let (server, gate, versions) = (lm_server().await, Gate::new(), Versions::new());
     server.script("w-replace", Reply::echo().held_by(&gate));
     server.script("w-beside-it", Reply::echo());
@@ -105,7 +105,7 @@ async fn a_replaced_program_ends_its_calls_and_the_new_one_has_the_next() {
 }
 
 #[tokio::test]
-async fn a_replacement_that_fails_leaves_the_program_as_it_was() {
+async fn a_failed_replacement_leaves_the_program_unchanged() {
     let (server, versions) = (lm_server().await, Versions::new());
     server.script("w-fails", Reply::echo());
     versions.write(1);
@@ -192,7 +192,7 @@ async fn replacing_a_program_again_and_again_loses_no_call() {
 }
 
 #[tokio::test]
-async fn a_replaced_program_is_asked_for_the_lms_of_the_new_one() {
+async fn a_replaced_program_accepts_the_lm_names_of_the_new_program() {
     let (server, versions) = (lm_server().await, Versions::new());
     for model in ["w-lms-a", "w-lms-b"] {
         server.script(model, Reply::answer(model));
@@ -216,7 +216,7 @@ async fn a_replaced_program_is_asked_for_the_lms_of_the_new_one() {
 }
 
 #[tokio::test]
-async fn a_program_is_not_replaced_where_it_cannot_be() {
+async fn a_replacement_is_refused_where_it_is_not_possible() {
     let embedded = host().await;
     assert!(embedded.worker_stats().is_none());
     lm_server().await.script("w-where", Reply::echo());

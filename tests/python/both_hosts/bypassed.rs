@@ -5,13 +5,14 @@ use tower::ServiceExt;
 use tower_dspy::PredictRequest;
 
 use crate::{
-    captured::Captured,
+    captured_log::Captured,
     support::{call, host, lm_server, load, own_process},
 };
 
 #[tokio::test]
-async fn they_are_counted_and_said_once_for_each_program() {
-    let name = "both_hosts::bypassed::they_are_counted_and_said_once_for_each_program";
+async fn bypassing_lm_calls_are_counted_and_logged_once_for_each_program() {
+    let name =
+        "both_hosts::bypassed::bypassing_lm_calls_are_counted_and_logged_once_for_each_program";
     if own_process(name).await.is_some() {
         return;
     }

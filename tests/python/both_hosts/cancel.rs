@@ -51,7 +51,7 @@ async fn a_dropped_call_closes_its_lm_connection_and_runs_its_finally() {
 }
 
 #[tokio::test]
-async fn a_call_dropped_before_it_began_never_runs() {
+async fn a_call_dropped_before_its_start_never_runs() {
     let (host, lm) = (host_alone().await, lm_server().await);
     let mut qa = load(&host, "cleanup:ask", "early").await;
     // While the loop is held up, nothing can begin.
@@ -225,7 +225,7 @@ async fn a_cancel_during_a_retrys_backoff_ends_the_call_at_once() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_already_cancelled_or_late_is_refused_and_costs_nothing() {
+async fn a_call_already_cancelled_or_late_is_refused_without_an_lm_call() {
     let (host, lm) = (host().await, lm_server().await);
     let qa = question(&host, "refused").await;
     let token = CancellationToken::new();

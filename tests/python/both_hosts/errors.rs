@@ -33,7 +33,7 @@ async fn an_exception_arrives_with_its_type_its_message_and_its_traceback() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_hides_no_failure() {
+async fn a_message_that_raises_does_not_hide_the_failure() {
     let error = raised("mute").await;
     assert_eq!(error.python_type(), "raises.Mute");
     assert!(error.message().contains("ValueError"), "{error}");
@@ -64,12 +64,12 @@ async fn a_cause_is_in_the_traceback() {
 }
 
 #[tokio::test]
-async fn a_cancellation_that_nobody_asked_for_is_the_programs_failure() {
+async fn a_cancellation_raised_by_the_program_is_its_failure() {
     let error = raised("unasked").await;
     assert!(error.python_type().ends_with("CancelledError"), "{error}");
 }
 
 #[tokio::test]
-async fn endless_recursion_is_an_error_like_another() {
+async fn endless_recursion_is_an_error_of_the_program() {
     assert_eq!(raised("recurses").await.python_type(), "RecursionError");
 }

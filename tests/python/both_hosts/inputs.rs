@@ -28,7 +28,7 @@ fn rich(field: &str, value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_reaches_no_lm() {
+async fn inputs_that_do_not_fit_reach_no_lm() {
     let (host, model) = (host().await, "misfits");
     let program = load(&host, "inputs:Rich", model).await;
     for (field, value) in [
@@ -74,7 +74,7 @@ async fn what_does_not_fit_reaches_no_lm() {
 }
 
 #[tokio::test]
-async fn inputs_that_are_no_object_reach_no_lm() {
+async fn inputs_other_than_an_object_reach_no_lm() {
     let host = host().await;
     let qa = question(&host, "no object").await;
     for inputs in [
@@ -92,7 +92,7 @@ async fn inputs_that_are_no_object_reach_no_lm() {
 }
 
 #[tokio::test]
-async fn names_that_dspy_takes_for_its_settings_reach_no_program() {
+async fn names_reserved_by_dspy_reach_no_program() {
     let host = host().await;
     let elsewhere = json!({"api_base": "http://127.0.0.1:1/v1"});
     let qa = question(&host, "privileged").await;
@@ -161,7 +161,7 @@ async fn histories_and_images_are_judged_by_their_own_types() {
 }
 
 #[tokio::test]
-async fn texts_reach_the_types_that_are_made_of_texts() {
+async fn strings_are_converted_to_types_made_from_strings() {
     let (host, lm) = (host().await, lm_server().await);
     let reads = load(&host, "inputs:Reads", "reads").await;
     let inputs = json!({"code": "x = 1", "reasoning": "because"});
@@ -224,7 +224,7 @@ async fn a_strict_model_takes_the_json_form_of_its_types() {
 }
 
 #[tokio::test]
-async fn annotations_for_type_checkers_alone_take_any_value() {
+async fn annotations_only_for_type_checkers_accept_any_value() {
     let host = host().await;
     let program = load(&host, "inputs:ForTypeCheckers", "type checkers").await;
     let inputs = json!({"question": "?", "context": {"any": ["thing"]}});
@@ -240,7 +240,7 @@ async fn annotations_for_type_checkers_alone_take_any_value() {
 }
 
 #[tokio::test]
-async fn rich_inputs_arrive_as_their_types() {
+async fn structured_inputs_arrive_as_their_types() {
     let host = host().await;
     let program = load(&host, "inputs:types_of", "unused").await;
     let home = json!({"street": "High Street", "number": 1});

@@ -18,8 +18,8 @@ use tower_dspy::{
 };
 
 #[tokio::test]
-async fn a_stop_cancels_what_runs_and_waits_for_its_clean_up() {
-    let name = "both_hosts::lifecycle::a_stop_cancels_what_runs_and_waits_for_its_clean_up";
+async fn a_stop_cancels_running_calls_and_waits_for_their_clean_up() {
+    let name = "both_hosts::lifecycle::a_stop_cancels_running_calls_and_waits_for_their_clean_up";
     if own_process(name).await.is_some() {
         return;
     }
@@ -52,8 +52,8 @@ async fn a_stop_cancels_what_runs_and_waits_for_its_clean_up() {
 }
 
 #[tokio::test]
-async fn after_a_stop_everything_fails_at_once_and_says_why() {
-    let name = "both_hosts::lifecycle::after_a_stop_everything_fails_at_once_and_says_why";
+async fn after_a_stop_every_use_fails_at_once_with_the_reason() {
+    let name = "both_hosts::lifecycle::after_a_stop_every_use_fails_at_once_with_the_reason";
     if own_process(name).await.is_some() {
         return;
     }
@@ -101,8 +101,8 @@ async fn after_a_stop_everything_fails_at_once_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_stop_gives_up_on_what_does_not_end_and_says_so() {
-    let name = "both_hosts::lifecycle::a_stop_gives_up_on_what_does_not_end_and_says_so";
+async fn a_stop_gives_up_on_calls_that_do_not_end_and_reports_them() {
+    let name = "both_hosts::lifecycle::a_stop_gives_up_on_calls_that_do_not_end_and_reports_them";
     if own_process(name).await.is_some() {
         return;
     }
@@ -161,8 +161,8 @@ async fn a_host_outlives_the_runtime_that_started_it() {
 }
 
 #[tokio::test]
-async fn a_stop_returns_when_pythons_thread_is_gone_altogether() {
-    let name = "both_hosts::lifecycle::a_stop_returns_when_pythons_thread_is_gone_altogether";
+async fn a_stop_returns_after_pythons_thread_has_ended() {
+    let name = "both_hosts::lifecycle::a_stop_returns_after_pythons_thread_has_ended";
     if own_process(name).await.is_some() {
         return;
     }

@@ -27,7 +27,7 @@ fn work(key: &str) -> PredictRequest {
 }
 
 #[tokio::test]
-async fn a_limit_of_one_never_has_two_works_running_after_timeouts_either() {
+async fn a_limit_of_one_never_runs_two_calls_even_after_timeouts() {
     let host = host().await;
     let program = host.load("counting:work").max_in_flight(1).await.unwrap();
     let mut attempts = ServiceBuilder::new()
@@ -108,7 +108,7 @@ async fn past_max_waiting_the_service_is_ready_and_its_call_answers_overloaded()
 }
 
 #[tokio::test]
-async fn a_readiness_that_is_not_used_goes_back() {
+async fn an_unused_readiness_returns_its_permit() {
     let host = host().await;
     let mut qa = host.load("counting:work").max_in_flight(1).await.unwrap();
     qa.ready().await.unwrap();
@@ -134,7 +134,7 @@ async fn a_call_without_readiness_takes_a_free_permit_or_is_overloaded() {
 }
 
 #[tokio::test]
-async fn a_refused_input_gives_its_permit_back() {
+async fn a_refused_input_returns_its_permit() {
     let host = host().await;
     let mut program = host.load("counting:work").max_in_flight(1).await.unwrap();
     for _ in 0..3 {

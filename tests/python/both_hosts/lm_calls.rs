@@ -43,7 +43,7 @@ async fn requests_of_a_dropped_call(
 }
 
 #[tokio::test]
-async fn a_program_that_retries_on_any_error_pays_for_no_more_calls() {
+async fn a_program_that_retries_on_any_error_sends_no_lm_call_after_its_end() {
     let host = host().await;
     let model = "retries-on-any";
     let program = load(&host, "lm_calls:retries_on_any_error", model).await;
@@ -54,7 +54,7 @@ async fn a_program_that_retries_on_any_error_pays_for_no_more_calls() {
 }
 
 #[tokio::test]
-async fn no_call_begins_in_the_cleanup_of_a_cancelled_one() {
+async fn no_lm_call_begins_in_the_cleanup_of_a_cancelled_call() {
     let host = host().await;
     let model = "asks-in-cleanup";
     let program = load(&host, "lm_calls:asks_again_in_its_cleanup", model).await;
@@ -65,10 +65,9 @@ async fn no_call_begins_in_the_cleanup_of_a_cancelled_one() {
 }
 
 #[tokio::test]
-async fn a_program_that_swallows_everything_is_parked_at_its_next_call() {
+async fn a_program_that_swallows_every_exception_is_parked_at_its_next_lm_call() {
     // It never ends, and other tests wait until nothing runs.
-    let name =
-        "both_hosts::lm_calls::a_program_that_swallows_everything_is_parked_at_its_next_call";
+    let name = "both_hosts::lm_calls::a_program_that_swallows_every_exception_is_parked_at_its_next_lm_call";
     if own_process(name).await.is_some() {
         return;
     }
@@ -92,7 +91,7 @@ async fn a_program_that_swallows_everything_is_parked_at_its_next_call() {
 }
 
 #[tokio::test]
-async fn a_call_on_a_thread_ends_with_its_prediction() {
+async fn an_lm_call_on_a_thread_ends_with_its_prediction() {
     let host = host().await;
     let model = "on-a-thread";
     let program = load(&host, "lm_calls:asks_on_a_thread", model).await;
@@ -107,7 +106,7 @@ async fn a_call_on_a_thread_ends_with_its_prediction() {
 }
 
 #[tokio::test]
-async fn the_calls_of_dspys_own_threads_end_with_their_prediction() {
+async fn lm_calls_on_dspys_threads_end_with_their_prediction() {
     let host = host().await;
     let model = "in-parallel";
     let program = load(&host, "lm_calls:asks_in_parallel", model).await;
@@ -194,7 +193,7 @@ async fn answers_stream_through() {
 }
 
 #[tokio::test]
-async fn a_layer_that_refuses_costs_no_request() {
+async fn a_call_refused_by_an_lm_layer_sends_no_request() {
     let host = host().await;
     let refuse = layer_fn(|_| {
         tower::service_fn(|_: LmRequest| async {
@@ -220,7 +219,7 @@ async fn a_cleanup_that_waits_for_a_child_task_sees_it_end() {
 }
 
 #[tokio::test]
-async fn a_thread_that_still_asks_ends_with_the_answer() {
+async fn a_thread_with_an_lm_call_in_flight_ends_when_the_program_answers() {
     let (host, server) = (host().await, lm_server().await);
     server.script("given-up-thread", Reply::hang());
     let program = load(&host, "lm_calls:gives_up_on_a_thread", "given-up-thread").await;

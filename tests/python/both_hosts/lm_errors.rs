@@ -38,7 +38,7 @@ fn kind(error: &LmError) -> ErrorKind {
 }
 
 #[tokio::test]
-async fn too_many_requests_say_when_to_come_again() {
+async fn a_429_carries_its_retry_after() {
     let error = failure("429", Reply::status(429).retry_after(7)).await;
     assert_eq!(error.status(), Some(429));
     assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
@@ -51,7 +51,7 @@ async fn too_many_requests_say_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn the_providers_own_failures_are_worth_another_try() {
+async fn server_errors_of_the_provider_are_retryable() {
     for status in [500, 502, 503, 529] {
         let error = failure(&format!("its {status}"), Reply::status(status)).await;
         assert_eq!(error.status(), Some(status));
@@ -61,7 +61,7 @@ async fn the_providers_own_failures_are_worth_another_try() {
 }
 
 #[tokio::test]
-async fn what_the_provider_refuses_it_will_refuse_again() {
+async fn client_errors_of_the_provider_are_not_retryable() {
     for status in [400, 401, 403, 404] {
         let error = failure(&format!("our {status}"), Reply::status(status)).await;
         assert_eq!(error.status(), Some(status), "{error}");
@@ -70,20 +70,20 @@ async fn what_the_provider_refuses_it_will_refuse_again() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_worth_another_try() {
+async fn a_truncated_answer_is_retryable() {
     let error = failure("cut", Reply::cut(20)).await;
     assert_eq!(error.status(), None);
     assert_eq!(kind(&error), ErrorKind::LmUnavailable);
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_json_is_worth_another_try() {
+async fn an_answer_that_is_not_json_is_retryable() {
     let error = failure("garbage", Reply::garbage()).await;
     assert_eq!(kind(&error), ErrorKind::LmUnavailable, "{error}");
 }
 
 #[tokio::test]
-async fn an_lm_that_is_not_there_is_worth_another_try() {
+async fn an_unreachable_lm_is_retryable() {
     let host = host().await;
     let (_bound, url) = nowhere();
     let nobody = Lm::new("openai/nobody").base_url(url).key("test-key");
@@ -97,7 +97,7 @@ async fn an_lm_that_is_not_there_is_worth_another_try() {
 }
 
 #[tokio::test]
-async fn an_lm_that_hangs_runs_into_the_deadline_and_is_let_go() {
+async fn a_hanging_lm_call_ends_at_the_deadline_and_its_connection_closes() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("hangs", Reply::hang());
     let qa = question(&host, "hangs").await;
@@ -112,7 +112,7 @@ async fn an_lm_that_hangs_runs_into_the_deadline_and_is_let_go() {
 }
 
 #[tokio::test]
-async fn an_lms_failure_is_one_however_the_program_has_wrapped_it() {
+async fn a_wrapped_lm_failure_is_still_an_lm_failure() {
     for (target, python_type) in [
         ("Together", "ExceptionGroup"),
         ("Caused", "wraps.Unanswered"),
@@ -139,7 +139,7 @@ async fn an_lms_failure_is_one_however_the_program_has_wrapped_it() {
 }
 
 #[tokio::test]
-async fn a_failure_of_the_program_while_it_handles_the_lms_is_its_own() {
+async fn a_failure_in_the_handler_of_an_lm_failure_is_the_programs() {
     let error = failure_of("wraps:Beside", "beside", Reply::status(429)).await;
     assert_eq!(error.kind(), ErrorKind::Program, "{error}");
 }
@@ -155,7 +155,7 @@ async fn failure_that_says(status: u16, json: &'static str) -> LmError {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_used_up_is_not_worth_another_try() {
+async fn an_exhausted_quota_is_not_retryable() {
     for json in [
         r#"{"error":{"message":"m","code":"insufficient_quota","type":"insufficient_quota"}}"#,
         r#"{"error":{"message":"m","code":"billing_hard_limit_reached"}}"#,
@@ -167,7 +167,7 @@ async fn a_quota_that_is_used_up_is_not_worth_another_try() {
 }
 
 #[tokio::test]
-async fn a_wait_that_only_the_body_asks_for_is_told() {
+async fn a_retry_delay_in_the_body_is_reported() {
     let later = r#"{"error":{"code":429,"message":"m","details":[
         {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34s"}]}}"#;
     let error = failure_that_says(429, later).await;
@@ -176,7 +176,7 @@ async fn a_wait_that_only_the_body_asks_for_is_told() {
 }
 
 #[tokio::test]
-async fn an_error_in_the_body_of_a_200_has_the_status_that_it_says() {
+async fn an_error_in_the_body_of_a_200_has_the_status_in_the_body() {
     for (json, status, expected) in [
         (
             r#"{"error":{"code":429,"message":"m"}}"#,

@@ -42,7 +42,7 @@ async fn a_request_chooses_its_lm_and_that_lms_key() {
 }
 
 #[tokio::test]
-async fn an_unknown_name_is_refused_before_anything_is_paid() {
+async fn an_unknown_lm_name_is_refused_before_any_lm_call() {
     let (host, server) = (host().await, lm_server().await);
     let load = host.load("question -> answer");
     let load = load.lm(lm("lms-usual").await);
@@ -62,7 +62,7 @@ async fn an_unknown_name_is_refused_before_anything_is_paid() {
 }
 
 #[tokio::test]
-async fn predictors_get_the_lms_that_loading_names_or_loading_fails() {
+async fn predictors_get_the_lms_named_at_load_and_an_unknown_predictor_fails_the_load() {
     let (host, server) = (host().await, lm_server().await);
     call(&host, "witness:use_lm", json!({"url": server.base_url()})).await;
     // Its first predictor has an LM of a provider that the host has no key of.

@@ -29,7 +29,7 @@ async fn a_program_is_a_factory_a_class_an_instance_a_signature_or_a_function() 
 }
 
 #[tokio::test]
-async fn a_program_may_be_given_as_source() {
+async fn a_program_can_be_loaded_from_source() {
     let host = host().await;
     let source = "async def shout(text: str): return {'text': text.upper()}";
     let shout = host.load_source(source, "shout").await.unwrap();

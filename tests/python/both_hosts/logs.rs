@@ -9,7 +9,7 @@ use tower_dspy::{
 };
 
 use crate::{
-    captured::Captured,
+    captured_log::Captured,
     support::{ask, eventually, lm, lm_server, load, own_process, question, start},
 };
 

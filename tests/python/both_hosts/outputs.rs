@@ -25,7 +25,7 @@ async fn refused(program: &str) -> String {
 }
 
 #[tokio::test]
-async fn rich_answers_become_json() {
+async fn structured_answers_become_json() {
     let outputs = answer("rich").await.unwrap().outputs;
     let expected = json!({
         "point": {"x": 1, "tags": ["a"]}, "day": "2024-02-29", "both": [1, 2.5], "some": {"k": null},
@@ -49,7 +49,7 @@ async fn types_of_dspy_become_objects_with_their_fields() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_prediction_is_refused() {
+async fn an_answer_other_than_a_prediction_is_refused() {
     let error = refused("a_string").await;
     assert!(
         error.contains("returned a str") && error.contains("dspy.Prediction"),
@@ -60,7 +60,7 @@ async fn an_answer_that_is_no_prediction_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_that_json_cannot_hold_is_refused() {
+async fn an_answer_without_a_json_form_is_refused() {
     for (program, said) in [
         ("not_a_number", "JSON has no number for nan, at `score`"),
         ("infinite", "JSON has no number for inf, at `score.1`"),

@@ -27,14 +27,14 @@ async fn cancelled(target: &str, model: &str, request: PredictRequest) -> Error 
 }
 
 #[tokio::test]
-async fn the_last_one_wins_whole() {
+async fn the_last_partial_answer_replaces_the_one_before() {
     let error = cancelled("spends:Drafts", "drafts", ask("?")).await;
     assert!(matches!(error, Error::Cancelled(_)));
     assert_eq!(json!(partial(&error)), json!({"answer": "a draft"}));
 }
 
 #[tokio::test]
-async fn an_answer_needs_none() {
+async fn an_answer_without_a_partial_answer_has_none() {
     let host = host().await;
     let program = load(&host, "spends:Drafts", "drafts-answered").await;
     let answer = program.oneshot(ask("?")).await.unwrap();
@@ -42,7 +42,7 @@ async fn an_answer_needs_none() {
 }
 
 #[tokio::test]
-async fn it_is_there_while_its_program_holds_the_gil() {
+async fn a_partial_answer_is_readable_while_the_program_holds_the_gil() {
     let host = host_alone().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -62,7 +62,7 @@ async fn it_is_there_while_its_program_holds_the_gil() {
 }
 
 #[tokio::test]
-async fn it_comes_from_sync_code_on_dspys_threads_too() {
+async fn a_partial_answer_can_be_left_by_sync_code_on_dspys_threads() {
     let request = ask("Q").with_deadline(Deadline::within(Duration::from_secs(3600)));
     let error = cancelled("spends:drafts_in_parallel", "drafts-parallel", request).await;
     assert_eq!(json!(partial(&error)), json!({"answer": "Q, in parallel"}));
@@ -75,7 +75,7 @@ async fn it_comes_from_sync_code_on_dspys_threads_too() {
 }
 
 #[tokio::test]
-async fn what_comes_after_the_end_is_not_kept() {
+async fn a_partial_answer_after_the_end_is_dropped() {
     let error = cancelled(
         "spends:drafts_too_late",
         "drafts-late",
@@ -90,7 +90,7 @@ async fn what_comes_after_the_end_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_the_signature_does_not_have_is_refused_by_name() {
+async fn a_field_outside_the_signature_is_refused_by_name() {
     let host = host().await;
     for (target, said) in [
         ("Misnames", ["['reply']", "['answer']"]),

@@ -163,7 +163,7 @@ async fn slow_attempts_are_stopped_before_the_next_begins() {
 }
 
 #[tokio::test]
-async fn a_prediction_tells_its_status_and_can_be_cancelled() {
+async fn a_prediction_reports_its_status_and_can_be_cancelled() {
     let (host, lm) = (host().await, lm_server().await);
     let script = vec![
         Reply::hang(),
@@ -244,7 +244,7 @@ async fn a_graceful_end_waits_for_the_predictions_clean_up() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_stands_in_for_a_prediction_that_failed() {
+async fn a_stale_answer_replaces_a_failed_prediction() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script(
         "p-stale",

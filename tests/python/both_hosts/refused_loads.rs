@@ -14,7 +14,7 @@ async fn refused(target: &str) -> LoadError {
 }
 
 #[tokio::test]
-async fn the_error_says_what_is_wrong_and_what_to_do() {
+async fn a_load_error_names_the_problem_and_the_remedy() {
     for (target, kind, said) in [
         ("shapes", Kind::Target, "neither"),
         (
@@ -84,7 +84,7 @@ async fn the_error_says_what_is_wrong_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_loading_raised_comes_with_its_traceback() {
+async fn an_exception_raised_by_loading_has_its_traceback() {
     let error = refused("broken_import:Program").await;
     assert_eq!(error.kind(), Kind::Raised);
     assert!(
@@ -141,7 +141,7 @@ async fn a_program_without_any_lm_is_refused() {
 }
 
 #[tokio::test]
-async fn a_function_must_be_one_and_async() {
+async fn only_async_functions_can_be_loaded_as_functions() {
     let host = host().await;
     for (target, kind, said) in [
         (

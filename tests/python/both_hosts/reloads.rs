@@ -34,7 +34,7 @@ async fn load(host: &Host, model: &str, held: &Arc<()>) -> DspyService {
 }
 
 #[tokio::test]
-async fn a_program_that_nobody_can_call_any_more_is_forgotten_with_its_lms_and_tools() {
+async fn a_program_without_a_service_is_unloaded_with_its_lms_and_tools() {
     const LOADS: usize = 8;
     let (host, held) = (host().await, Arc::new(()));
     let mut kept = Vec::new();
@@ -72,7 +72,7 @@ async fn eventually_alive(host: &Host, expected: usize) {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_keeps_its_program() {
+async fn a_call_in_flight_keeps_its_program_loaded() {
     let (host, server, gate) = (host().await, lm_server().await, Gate::new());
     server.script("reloads-kept", Reply::answer("at last").held_by(&gate));
     let held = Arc::new(());
@@ -97,7 +97,7 @@ async fn what_is_in_flight_keeps_its_program() {
 }
 
 #[tokio::test]
-async fn a_loading_that_fails_or_that_nobody_waits_for_leaves_nothing() {
+async fn a_failed_or_dropped_load_leaves_nothing() {
     let (host, held) = (host_alone().await, Arc::new(()));
     let by_lm = held.clone();
     let lm = lm("reloads-failed")

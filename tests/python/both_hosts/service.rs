@@ -54,7 +54,7 @@ async fn a_requests_own_deadline_is_kept() {
 }
 
 #[tokio::test]
-async fn a_requests_own_token_is_kept_and_its_cause_told() {
+async fn a_requests_own_token_is_kept_and_its_cause_is_reported() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("own token", Reply::hang());
     let qa = question(&host, "own token").await;
@@ -79,7 +79,7 @@ async fn a_requests_own_token_is_kept_and_its_cause_told() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_ready_wins_over_a_token_and_a_deadline() {
+async fn a_ready_answer_wins_over_a_token_and_a_deadline() {
     let host = host().await;
     let mut qa = question(&host, "ready").await;
     let token = CancellationToken::new();
@@ -95,7 +95,7 @@ async fn an_answer_that_is_ready_wins_over_a_token_and_a_deadline() {
 }
 
 #[tokio::test]
-async fn an_answer_tells_what_it_cost() {
+async fn an_answer_reports_its_usage_and_lm_calls() {
     let host = host().await;
     let program = load(&host, "asks:twice", "usage").await;
     let answer = program.oneshot(ask("one two three")).await.unwrap();
@@ -110,7 +110,7 @@ async fn an_answer_tells_what_it_cost() {
 }
 
 #[tokio::test]
-async fn a_program_may_answer_without_its_lm() {
+async fn a_program_can_answer_without_its_lm() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("forgiven", Reply::status(500));
     let program = load(&host, "asks:forgives", "forgiven").await;
@@ -121,7 +121,7 @@ async fn a_program_may_answer_without_its_lm() {
 }
 
 #[tokio::test]
-async fn structs_go_in_and_come_out() {
+async fn inputs_and_outputs_convert_to_and_from_structs() {
     let host = host().await;
     let qa = question(&host, "typed").await;
     let typed = qa.clone().typed::<Question, Answer>();
@@ -156,7 +156,7 @@ struct Answer2 {
 }
 
 #[tokio::test]
-async fn the_schema_tells_the_fields() {
+async fn the_schema_lists_the_fields() {
     let host = host().await;
     let rich = load(&host, "inputs:Rich", "unused").await;
     let names: Vec<_> = rich
@@ -187,7 +187,7 @@ async fn the_schema_tells_the_fields() {
 }
 
 #[tokio::test]
-async fn a_call_in_the_same_process_may_be_awaited_anywhere() {
+async fn a_call_can_be_awaited_on_any_runtime() {
     let host = host().await;
     let mut qa = question(&host, "anywhere").await;
     let call = qa.ready().await.unwrap().call(ask("?"));

@@ -61,7 +61,7 @@ async fn a_call_cannot_configure_dspy_for_the_others() {
 }
 
 #[tokio::test]
-async fn an_lm_that_a_program_configured_is_used_without_its_retries_and_cache() {
+async fn an_lm_configured_by_a_program_is_used_without_its_retries_and_cache() {
     let (host, server) = (host().await, lm_server().await);
     call(&host, "witness:use_lm", json!({"url": server.base_url()})).await;
     server.script(

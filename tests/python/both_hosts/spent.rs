@@ -45,7 +45,7 @@ where
 }
 
 #[tokio::test]
-async fn an_answer_tells_of_each_lm_call_also_of_those_on_dspys_threads() {
+async fn an_answer_reports_each_lm_call_including_those_on_dspys_threads() {
     let host = host().await;
     let program = load(&host, "spends:asks_four", "four").await;
     let answer = program.oneshot(ask("one two three")).await.unwrap();
@@ -70,7 +70,7 @@ async fn an_answer_tells_of_each_lm_call_also_of_those_on_dspys_threads() {
 }
 
 #[tokio::test]
-async fn the_deadline_tells_of_the_step_done_and_of_the_call_that_it_ended() {
+async fn a_deadline_error_reports_the_finished_step_and_the_lm_call_that_it_ended() {
     let (host, server) = (host().await, lm_server().await);
     let models = ["spent-layer", "spent-service"];
     for model in models {
@@ -103,7 +103,7 @@ async fn the_deadline_tells_of_the_step_done_and_of_the_call_that_it_ended() {
 }
 
 #[tokio::test]
-async fn a_cancel_and_a_shutdown_tell_too() {
+async fn errors_of_a_cancel_and_a_shutdown_report_the_spent_tokens() {
     let (host, server) = (host().await, lm_server().await);
     server.script("spent-cancel", Reply::hang());
     let qa = question(&host, "spent-cancel").await;
@@ -133,7 +133,7 @@ async fn a_cancel_and_a_shutdown_tell_too() {
 }
 
 #[tokio::test]
-async fn what_came_within_the_grace_tells_what_it_cost() {
+async fn an_answer_within_the_grace_reports_the_spent_tokens() {
     let (host, server) = (host().await, lm_server().await);
     server.script("spent-grace", Reply::hang());
     // It answers all the same, and the answer is not handed out.
@@ -147,7 +147,7 @@ async fn what_came_within_the_grace_tells_what_it_cost() {
 }
 
 #[tokio::test]
-async fn an_lm_call_that_a_limit_with_grace_ends_has_elapsed() {
+async fn an_lm_call_ended_by_a_limit_with_grace_is_recorded_as_elapsed() {
     let (host, server) = (host().await, lm_server().await);
     server.script("spent-graced", Reply::hang());
     let program = load(&host, "cleanup:ask", "spent-graced").await;
@@ -159,8 +159,8 @@ async fn an_lm_call_that_a_limit_with_grace_ends_has_elapsed() {
 }
 
 #[tokio::test]
-async fn a_host_that_stops_tells_what_its_calls_had_spent() {
-    let name = "both_hosts::spent::a_host_that_stops_tells_what_its_calls_had_spent";
+async fn a_stopping_host_reports_the_spent_tokens_of_its_calls() {
+    let name = "both_hosts::spent::a_stopping_host_reports_the_spent_tokens_of_its_calls";
     if own_process(name).await.is_some() {
         return;
     }
@@ -179,7 +179,7 @@ async fn a_host_that_stops_tells_what_its_calls_had_spent() {
 }
 
 #[tokio::test]
-async fn a_retry_tells_of_all_attempts() {
+async fn a_retry_reports_the_spent_tokens_of_all_attempts() {
     let (host, server) = (host().await, lm_server().await);
     let retry = || {
         ServiceBuilder::new()
@@ -209,7 +209,7 @@ async fn a_retry_tells_of_all_attempts() {
 }
 
 #[tokio::test]
-async fn attempts_are_added_up_too_where_a_function_sorts_the_errors() {
+async fn attempts_are_added_up_under_a_custom_classification_too() {
     let (host, server) = (host().await, lm_server().await);
     let retry = RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO));
     let retry = retry.classify(|error: &Error| error.kind());
@@ -233,7 +233,7 @@ async fn attempts_are_added_up_too_where_a_function_sorts_the_errors() {
 }
 
 #[tokio::test]
-async fn of_two_attempts_at_once_that_both_fail_the_error_tells_of_both() {
+async fn the_error_of_two_concurrent_failed_attempts_reports_both() {
     let (host, server) = (host().await, lm_server().await);
     let gate = Gate::new();
     server.script("spent-hedged", Reply::status(503).held_by(&gate));
@@ -256,7 +256,7 @@ async fn of_two_attempts_at_once_that_both_fail_the_error_tells_of_both() {
 }
 
 #[tokio::test]
-async fn a_fallback_tells_of_the_first_service_too() {
+async fn a_fallback_reports_the_spent_tokens_of_the_first_service_too() {
     let (host, server) = (host().await, lm_server().await);
     server.script("spent-dear", Reply::status(503));
     let dear = question(&host, "spent-dear").await;
@@ -269,7 +269,7 @@ async fn a_fallback_tells_of_the_first_service_too() {
 }
 
 #[tokio::test]
-async fn a_program_that_fails_tells_what_it_cost_and_what_it_had() {
+async fn a_failed_program_reports_its_spent_tokens_and_its_partial_answer() {
     let host = host().await;
     let program = load(&host, "spends:drafts_and_fails", "spent-raised").await;
     let error = program.oneshot(ask("?")).await.unwrap_err();
@@ -292,7 +292,7 @@ async fn a_program_that_fails_tells_what_it_cost_and_what_it_had() {
 }
 
 #[tokio::test]
-async fn the_host_adds_up_what_its_calls_came_to() {
+async fn the_host_stats_add_up_the_lm_calls_and_tokens() {
     let (host, server) = (host_alone().await, lm_server().await);
     let before = host.stats();
     let gate = Gate::new();

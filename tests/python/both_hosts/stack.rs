@@ -52,7 +52,7 @@ async fn a_slow_attempt_is_stopped_and_the_next_answers() {
 }
 
 #[tokio::test]
-async fn what_it_gives_up_or_shuts_down_is_stopped_at_the_lm() {
+async fn a_call_ended_by_deadline_or_shutdown_is_stopped_at_the_lm() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("stack-ends", Reply::hang());
     let shutdown = Shutdown::new();

@@ -6,7 +6,7 @@ use tower::ServiceExt;
 use crate::support::{ask, host, lm, lm_server};
 
 #[tokio::test]
-async fn no_answer_and_no_key_is_mixed_up() {
+async fn concurrent_tenants_get_their_own_answers_and_send_their_own_keys() {
     const CALLS: usize = 40;
     let (host, server) = (host().await, lm_server().await);
     let mut calls = JoinSet::new();

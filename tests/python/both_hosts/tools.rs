@@ -79,7 +79,7 @@ async fn next(events: &mut mpsc::UnboundedReceiver<&'static str>) -> &'static st
 }
 
 #[tokio::test]
-async fn an_agent_calls_it_and_reads_what_it_says() {
+async fn an_agent_calls_a_tool_and_reads_its_answer() {
     let (host, server) = (host().await, lm_server().await);
     let step = |tool: &str, arguments: &str| {
         Reply::fields([
@@ -125,7 +125,7 @@ async fn an_agent_calls_it_and_reads_what_it_says() {
 }
 
 #[tokio::test]
-async fn it_answers_in_each_way_on_the_callers_runtime_with_the_calls_context() {
+async fn a_tool_runs_on_the_callers_runtime_with_the_calls_context() {
     let host = host().await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let note = seen.clone();
@@ -153,7 +153,7 @@ async fn it_answers_in_each_way_on_the_callers_runtime_with_the_calls_context() 
 }
 
 #[tokio::test]
-async fn a_cancelled_call_drops_it() {
+async fn a_cancelled_call_drops_its_tool() {
     let host = host().await;
     for way in WAYS {
         let key = format!("tools-cancel-{way}");
@@ -173,7 +173,7 @@ async fn a_cancelled_call_drops_it() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_passes_drops_it() {
+async fn a_passed_deadline_drops_the_tool() {
     let host = host().await;
     for way in WAYS {
         let (tool, mut events) = hanging();
@@ -192,7 +192,7 @@ async fn a_deadline_that_passes_drops_it() {
 }
 
 #[tokio::test]
-async fn a_cancelled_call_starts_no_tool_any_more() {
+async fn a_cancelled_call_starts_no_tool() {
     let host = host().await;
     for (target, error) in [("again", "cancelled"), ("Again", "Cancelled")] {
         let started = Arc::new(AtomicU32::new(0));
@@ -218,7 +218,7 @@ async fn a_cancelled_call_starts_no_tool_any_more() {
 }
 
 #[tokio::test]
-async fn its_errors_and_panics_are_errors_in_python() {
+async fn errors_and_panics_of_a_tool_are_exceptions_in_python() {
     #[derive(Debug, thiserror::Error)]
     #[error("no index")]
     struct NoIndex(#[source] std::io::Error);
@@ -251,7 +251,7 @@ async fn its_errors_and_panics_are_errors_in_python() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_tool_is_refused_at_load() {
+async fn an_invalid_tool_is_refused_at_load() {
     let host = host().await;
     let tool = |name: &str| Tool::new(name, "", |_: ToolCall| async { Ok::<_, BoxError>(()) });
     for (tools, said) in [

@@ -12,7 +12,7 @@ use tower_dspy::{
 
 use crate::{
     blocker::Blocker,
-    captured::Captured,
+    captured_log::Captured,
     support::{
         ask, call, eventually, eventually_seen, host_alone, lm_server, load, own_process, question,
         seen, start,
@@ -51,7 +51,7 @@ fn frame(health: &Health) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn a_slow_lm_is_no_ill_health() {
+async fn a_slow_lm_leaves_the_host_healthy() {
     let (host, lm) = (host_alone().await, lm_server().await);
     lm.script("health-slow", Reply::hang());
     let qa = question(&host, "health-slow").await;
@@ -70,9 +70,8 @@ async fn a_slow_lm_is_no_ill_health() {
 }
 
 #[tokio::test]
-async fn a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named() {
-    let name =
-        "both_hosts::watchdog::a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named";
+async fn a_blocked_loop_is_distinguished_from_a_held_gil_and_its_frame_is_named() {
+    let name = "both_hosts::watchdog::a_blocked_loop_is_distinguished_from_a_held_gil_and_its_frame_is_named";
     if own_process(name).await.is_some() {
         return;
     }
@@ -93,8 +92,8 @@ async fn a_blocked_loop_is_told_from_a_held_gil_and_the_frame_is_named() {
 }
 
 #[tokio::test]
-async fn a_gil_held_on_a_thread_shows_in_the_health() {
-    if own_process("both_hosts::watchdog::a_gil_held_on_a_thread_shows_in_the_health")
+async fn a_gil_held_by_a_thread_shows_in_the_health() {
+    if own_process("both_hosts::watchdog::a_gil_held_by_a_thread_shows_in_the_health")
         .await
         .is_some()
     {
@@ -108,7 +107,7 @@ async fn a_gil_held_on_a_thread_shows_in_the_health() {
 }
 
 #[tokio::test]
-async fn a_loop_with_more_work_than_it_can_do_is_saturated_and_not_blocked() {
+async fn an_overloaded_loop_is_saturated_and_not_blocked() {
     let (host, lm) = (host_alone().await, lm_server().await);
     lm.script("saturated", Reply::answer("x"));
     let program = load(&host, "asks:abreast", "saturated").await;
@@ -125,7 +124,7 @@ async fn a_loop_with_more_work_than_it_can_do_is_saturated_and_not_blocked() {
 }
 
 #[tokio::test]
-async fn a_call_that_blocks_the_loop_in_python_is_ended_when_it_is_over() {
+async fn a_cancelled_call_that_blocks_the_loop_in_python_is_interrupted() {
     let host = host_alone().await;
     let program = load(&host, "stuck:spins", "unused").await;
     // Long enough for it to begin, on a busy machine as well.
@@ -143,7 +142,7 @@ async fn a_call_that_blocks_the_loop_in_python_is_ended_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_call_that_blocks_the_loop_and_is_still_wanted_is_left_alone() {
+async fn a_live_call_that_blocks_the_loop_is_not_interrupted() {
     let (host, lm) = (host_alone().await, lm_server().await);
     lm.script("wanted", Reply::hang());
     let qa = question(&host, "wanted").await;
@@ -163,7 +162,7 @@ async fn a_call_that_blocks_the_loop_and_is_still_wanted_is_left_alone() {
 }
 
 #[tokio::test]
-async fn an_idle_loop_with_a_call_that_is_over_is_not_touched() {
+async fn an_idle_loop_with_a_cancelled_call_is_not_interrupted() {
     let host = host_alone().await;
     let mut program = load(&host, "stuck:swallows_and_waits", "unused").await;
     let running = tokio::spawn(program.ready().await.unwrap().call(keyed("idle")));
@@ -183,8 +182,8 @@ async fn an_idle_loop_with_a_call_that_is_over_is_not_touched() {
 }
 
 #[tokio::test]
-async fn a_stop_of_the_host_ends_a_call_that_blocks_the_loop() {
-    let name = "both_hosts::watchdog::a_stop_of_the_host_ends_a_call_that_blocks_the_loop";
+async fn a_stop_of_the_host_interrupts_a_call_that_blocks_the_loop() {
+    let name = "both_hosts::watchdog::a_stop_of_the_host_interrupts_a_call_that_blocks_the_loop";
     if own_process(name).await.is_some() {
         return;
     }
@@ -205,8 +204,8 @@ fn warnings(captured: &Captured, gil_held: bool) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_asked() {
-    let name = "both_hosts::watchdog::a_warning_names_program_call_and_frame_and_repeats_nothing_that_was_asked";
+async fn a_warning_names_program_call_and_frame_and_no_inputs() {
+    let name = "both_hosts::watchdog::a_warning_names_program_call_and_frame_and_no_inputs";
     if own_process(name).await.is_some() {
         return;
     }

@@ -15,7 +15,7 @@ use tower_dspy::{
 use crate::support::{ask, host};
 
 #[tokio::test]
-async fn a_root_certificate_of_ones_own_is_given_with_the_client() {
+async fn a_custom_root_certificate_is_configured_on_the_http_client() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (certificate, key) = (own.cert.der(), own.signing_key.serialize_der());
     let server = ScriptedLm::start_tls(certificate, &key);

@@ -18,8 +18,8 @@ fn command(error: &StartError) -> String {
 }
 
 #[tokio::test]
-async fn a_venv_that_is_missing_or_does_not_match_gives_the_command_to_run() {
-    let name = "venv::a_venv_that_is_missing_or_does_not_match_gives_the_command_to_run";
+async fn the_error_for_a_missing_or_mismatched_venv_gives_the_command_to_run() {
+    let name = "wrong_venv::the_error_for_a_missing_or_mismatched_venv_gives_the_command_to_run";
     if own_process(name).await.is_some() {
         return;
     }

@@ -10,7 +10,7 @@ use tower_dspy::{
 };
 
 use crate::{
-    captured::Captured,
+    captured_log::Captured,
     support::{ask, eventually, host, lm_server, lm_that_says, load, own_process, start},
 };
 
@@ -26,7 +26,7 @@ fn keyed() -> PredictRequest {
 }
 
 #[tokio::test]
-async fn an_exceptions_message_arrives_and_the_host_goes_on() {
+async fn an_exceptions_message_arrives_with_its_surrogates_replaced() {
     let host = host().await;
     let program = of(&host, "raises").await;
     let error = program.clone().oneshot(keyed()).await;
@@ -41,7 +41,7 @@ async fn an_exceptions_message_arrives_and_the_host_goes_on() {
 }
 
 #[tokio::test]
-async fn an_answers_values_and_names_arrive() {
+async fn the_values_and_names_of_an_answer_arrive_with_their_surrogates_replaced() {
     let host = host().await;
     let answer = of(&host, "answers").await.oneshot(keyed()).await.unwrap();
     // Two halves side by side are whole.
@@ -50,7 +50,7 @@ async fn an_answers_values_and_names_arrive() {
 }
 
 #[tokio::test]
-async fn half_a_character_of_an_lm_costs_no_answer() {
+async fn a_lone_surrogate_from_an_lm_does_not_fail_the_answer() {
     let host = host().await;
     let half = r#"{"id": "1", "object": "chat.completion", "model": "x", "choices": [{"index": 0,
         "message": {"role": "assistant", "content":
@@ -61,7 +61,7 @@ async fn half_a_character_of_an_lm_costs_no_answer() {
 }
 
 #[tokio::test]
-async fn half_a_character_in_a_providers_error_hides_no_status() {
+async fn a_lone_surrogate_in_a_providers_error_does_not_hide_the_status() {
     let host = host().await;
     let lm = lm_that_says(503, r#"{"error": {"message": "half \ud83d"}}"#);
     let qa = host.load("question -> answer").lm(lm).await.unwrap();
@@ -75,7 +75,7 @@ async fn half_a_character_in_a_providers_error_hides_no_status() {
 }
 
 #[tokio::test]
-async fn a_partial_answer_arrives() {
+async fn a_partial_answer_arrives_with_its_surrogates_replaced() {
     let (host, server) = (host().await, lm_server().await);
     server.script("surrogates", Reply::hang());
     let drafts = load(&host, "surrogates:Drafts", "surrogates").await;
@@ -90,7 +90,7 @@ async fn a_partial_answer_arrives() {
 }
 
 #[tokio::test]
-async fn the_arguments_of_a_tool_arrive() {
+async fn the_arguments_of_a_tool_arrive_with_their_surrogates_replaced() {
     let host = host().await;
     let echo = Tool::new("echo", "Repeats a text.", |call: ToolCall| async move {
         Ok::<_, BoxError>(call.arguments["text"].clone())
@@ -102,7 +102,7 @@ async fn the_arguments_of_a_tool_arrive() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_left_behind_is_named() {
+async fn the_name_of_a_stray_task_arrives_with_its_surrogates_replaced() {
     let host = host().await;
     let program = of(&host, "leaves_a_task").await;
     program.clone().oneshot(keyed()).await.unwrap();
@@ -110,8 +110,8 @@ async fn a_task_that_is_left_behind_is_named() {
 }
 
 #[tokio::test]
-async fn a_log_record_arrives() {
-    if own_process("both_hosts::surrogates::a_log_record_arrives")
+async fn a_log_record_arrives_with_its_surrogates_replaced() {
+    if own_process("both_hosts::lone_surrogates::a_log_record_arrives_with_its_surrogates_replaced")
         .await
         .is_some()
     {

@@ -61,7 +61,7 @@ async fn none_is_left(method: &str) {
 
 #[tokio::test]
 async fn no_forked_child_outlives_a_host_that_was_stopped() {
-    let name = "children::no_forked_child_outlives_a_host_that_was_stopped";
+    let name = "child_processes::no_forked_child_outlives_a_host_that_was_stopped";
     if own_process(name).await.is_none() {
         none_is_left("fork").await;
     }
@@ -69,7 +69,7 @@ async fn no_forked_child_outlives_a_host_that_was_stopped() {
 
 #[tokio::test]
 async fn no_spawned_child_outlives_a_host_that_was_stopped() {
-    let name = "children::no_spawned_child_outlives_a_host_that_was_stopped";
+    let name = "child_processes::no_spawned_child_outlives_a_host_that_was_stopped";
     if own_process(name).await.is_none() {
         none_is_left("spawn").await;
     }
@@ -77,7 +77,7 @@ async fn no_spawned_child_outlives_a_host_that_was_stopped() {
 
 #[tokio::test]
 async fn no_child_of_a_fork_server_outlives_a_host_that_was_stopped() {
-    let name = "children::no_child_of_a_fork_server_outlives_a_host_that_was_stopped";
+    let name = "child_processes::no_child_of_a_fork_server_outlives_a_host_that_was_stopped";
     if own_process(name).await.is_none() {
         none_is_left("forkserver").await;
     }

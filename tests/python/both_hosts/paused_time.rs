@@ -16,7 +16,7 @@ use crate::support::{HOUR, ask, host, lm_server, question};
 
 /// The program's LM call takes real time, in which no virtual time passes.
 #[tokio::test(start_paused = true)]
-async fn a_limit_does_not_pass_while_python_works_unless_the_test_says_so() {
+async fn paused_time_does_not_advance_while_python_works_unless_asked_to() {
     let outside = OutsideWork::begin();
     let host = host().await;
     let server = lm_server().await;

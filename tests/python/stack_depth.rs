@@ -19,7 +19,7 @@ async fn descends(target: &str) {
 
 #[tokio::test]
 async fn the_loop_has_the_stack_of_a_main_thread() {
-    if own_process("deep::the_loop_has_the_stack_of_a_main_thread")
+    if own_process("stack_depth::the_loop_has_the_stack_of_a_main_thread")
         .await
         .is_none()
     {
@@ -29,7 +29,7 @@ async fn the_loop_has_the_stack_of_a_main_thread() {
 
 #[tokio::test]
 async fn a_sync_program_has_the_stack_of_a_main_thread() {
-    if own_process("deep::a_sync_program_has_the_stack_of_a_main_thread")
+    if own_process("stack_depth::a_sync_program_has_the_stack_of_a_main_thread")
         .await
         .is_none()
     {
@@ -39,7 +39,7 @@ async fn a_sync_program_has_the_stack_of_a_main_thread() {
 
 #[tokio::test]
 async fn a_job_of_the_default_executor_has_the_stack_of_a_main_thread() {
-    if own_process("deep::a_job_of_the_default_executor_has_the_stack_of_a_main_thread")
+    if own_process("stack_depth::a_job_of_the_default_executor_has_the_stack_of_a_main_thread")
         .await
         .is_none()
     {

@@ -10,7 +10,7 @@ use tower_dspy::{Deadline, PredictRequest};
 use crate::support::{eventually_seen, host, load};
 
 #[tokio::test]
-async fn a_program_knows_how_long_it_has() {
+async fn a_program_can_read_its_time_left() {
     let host = host().await;
     let program = load(&host, "asks:limits", "unused").await;
     let request = PredictRequest::new(json!({}));
@@ -35,7 +35,7 @@ async fn a_program_knows_how_long_it_has() {
 }
 
 #[tokio::test]
-async fn a_program_knows_that_it_is_cancelled() {
+async fn a_program_can_read_that_it_is_cancelled() {
     let host = host().await;
     let program = load(&host, "asks:watches", "unused").await;
     let token = CancellationToken::new();

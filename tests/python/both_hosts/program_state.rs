@@ -30,7 +30,7 @@ async fn a_json_state_is_loaded() {
 }
 
 #[tokio::test]
-async fn a_pickle_is_loaded_only_if_it_is_trusted_by_name() {
+async fn a_pickle_is_loaded_only_if_explicitly_trusted() {
     let (host, folder) = (host().await, tempdir().unwrap());
     let state = folder.path().join("state.pkl");
     save(&host, &state, None).await;
@@ -73,7 +73,7 @@ async fn an_lm_in_a_state_is_taken_over_like_any_other() {
 }
 
 #[tokio::test]
-async fn the_address_of_an_lm_in_a_state_is_not_lost_in_silence() {
+async fn an_lm_address_in_a_state_is_refused_with_the_remedy() {
     let (host, folder) = (host().await, tempdir().unwrap());
     let server = lm_server().await;
     let state = folder.path().join("state.json");

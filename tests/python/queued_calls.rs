@@ -10,8 +10,8 @@ use crate::{
 };
 
 #[tokio::test]
-async fn calls_that_wait_for_their_turn_are_lost_when_the_host_stops() {
-    let name = "queue::calls_that_wait_for_their_turn_are_lost_when_the_host_stops";
+async fn queued_calls_are_lost_when_the_host_stops() {
+    let name = "queued_calls::queued_calls_are_lost_when_the_host_stops";
     if own_process(name).await.is_some() {
         return;
     }

@@ -162,12 +162,12 @@ async fn hang(target: &str, model: &str) {
 }
 
 #[tokio::test]
-async fn a_loop_that_never_ends_is_killed_with_its_worker() {
+async fn an_endless_loop_is_killed_with_its_worker() {
     hang("ends:spins_on", "w-spins-on").await;
 }
 
 #[tokio::test]
-async fn a_loop_that_can_be_broken_costs_no_worker() {
+async fn an_interruptible_loop_costs_no_worker() {
     lm_server().await.script("w-spins", Reply::echo());
     let workers = workers(1).await.start().await;
     let host = workers.expect("a worker");
@@ -182,7 +182,7 @@ async fn a_loop_that_can_be_broken_costs_no_worker() {
 
 /// Calls while workers are killed at random: each has its answer, and it is right or says `Lost`.
 #[tokio::test]
-async fn no_call_is_lost_silently() {
+async fn every_call_is_answered_or_fails_when_workers_are_killed() {
     lm_server().await.script("w-storm", Reply::echo());
     let host = start(2).await;
     let qa = question(&host, "w-storm").await;
@@ -229,7 +229,7 @@ async fn a_program_that_ignores_sigterm_is_killed() {
 }
 
 #[tokio::test]
-async fn a_call_that_does_not_stop_has_its_worker_replaced_and_the_others_keep_theirs() {
+async fn a_call_that_does_not_stop_has_its_worker_replaced_and_other_workers_stay() {
     let server = lm_server().await;
     let gate = Gate::new();
     server.script("w-swallows", Reply::hang());
@@ -266,7 +266,7 @@ async fn a_call_that_does_not_stop_has_its_worker_replaced_and_the_others_keep_t
 }
 
 #[tokio::test]
-async fn what_a_worker_has_started_ends_with_it_and_holds_nothing_open() {
+async fn processes_started_by_a_worker_end_with_it_and_hold_nothing_open() {
     lm_server().await.script("w-children", Reply::echo());
     let host = start(1).await;
     let qa = question(&host, "w-children").await;
@@ -296,7 +296,7 @@ fn is_running(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn a_loading_that_ends_its_worker_fails_and_the_pool_recovers() {
+async fn a_load_that_kills_its_worker_fails_and_the_pool_recovers() {
     lm_server().await.script("w-load", Reply::echo());
     let host = start(2).await;
     let qa = question(&host, "w-load").await;
@@ -333,7 +333,7 @@ def end(path):
 ";
 
 #[tokio::test]
-async fn a_loading_that_ends_its_worker_is_given_to_no_other_before_its_end_is_known() {
+async fn a_load_that_kills_its_worker_is_sent_to_no_other_worker() {
     lm_server().await.script("w-load-slow", Reply::echo());
     let host = start(1).await;
     let qa = question(&host, "w-load-slow").await;
@@ -349,7 +349,7 @@ async fn a_loading_that_ends_its_worker_is_given_to_no_other_before_its_end_is_k
 }
 
 #[tokio::test]
-async fn a_replacement_that_ends_its_worker_is_given_to_no_other_before_its_end_is_known() {
+async fn a_replacement_that_kills_its_worker_is_sent_to_no_other_worker() {
     lm_server().await.script("w-replace-slow", Reply::echo());
     let host = start(1).await;
     let qa = question(&host, "w-replace-slow").await;

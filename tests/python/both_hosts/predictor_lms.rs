@@ -22,7 +22,7 @@ async fn refusal(host: &Host, target: &str) -> String {
 }
 
 #[tokio::test]
-async fn it_keeps_its_model_and_options_and_gets_the_hosts_key_without_retries() {
+async fn an_lm_of_a_predictor_keeps_its_model_and_options_and_gets_the_hosts_key() {
     let (host, server) = prepared().await;
     let load = host.load("own_lm:Own").lm(lm("own-two").await);
     let program = load.await.unwrap();
@@ -42,7 +42,7 @@ async fn it_keeps_its_model_and_options_and_gets_the_hosts_key_without_retries()
 }
 
 #[tokio::test]
-async fn one_of_another_provider_is_refused_by_name() {
+async fn an_lm_of_another_provider_is_refused_by_name() {
     let (host, _) = prepared().await;
     let error = refusal(&host, "own_lm:elsewhere").await;
     assert!(error.contains("the predictor `first`"), "{error}");
@@ -50,7 +50,7 @@ async fn one_of_another_provider_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn one_that_is_no_dspy_lm_is_refused_by_name() {
+async fn an_lm_of_another_class_than_dspy_lm_is_refused_by_name() {
     let (host, _) = prepared().await;
     let error = refusal(&host, "own_lm:foreign").await;
     assert!(
@@ -60,7 +60,7 @@ async fn one_that_is_no_dspy_lm_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn one_of_a_provider_that_dspy_leaves_to_litellm_is_taken_over_as_well() {
+async fn an_lm_of_a_litellm_provider_is_taken_over_too() {
     let (host, server) = prepared().await;
     let program = host.load("own_lm:by_litellm").await.unwrap();
     let answer = program.oneshot(ask("?")).await.unwrap();

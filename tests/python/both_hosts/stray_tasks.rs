@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn what_a_call_leaves_behind_is_cancelled_and_counted_and_keeps_its_permit() {
+async fn tasks_left_by_a_call_are_cancelled_and_counted_and_keep_its_permit() {
     let host = host_alone().await;
     let program = load(&host, "strays:forgets", "unused").await;
     let before = host.stats().strays;
@@ -55,7 +55,7 @@ async fn a_shielded_lm_call_is_stopped_with_its_call() {
 }
 
 #[tokio::test]
-async fn a_stray_that_makes_another_does_not_escape() {
+async fn a_task_started_by_a_stray_is_cancelled_too() {
     let host = host_alone().await;
     let program = load(&host, "strays:breeds", "unused").await;
     let before = host.stats().strays;
@@ -70,7 +70,7 @@ async fn a_stray_that_makes_another_does_not_escape() {
 }
 
 #[tokio::test]
-async fn tasks_that_a_call_waited_for_are_no_strays() {
+async fn tasks_awaited_by_their_call_are_not_strays() {
     let host = host_alone().await;
     let program = load(&host, "asks:abreast", "abreast").await;
     let before = host.stats().strays;

@@ -84,7 +84,7 @@ async fn python_awaits_a_future_of_rust() {
 
 #[tokio::test]
 async fn a_stopped_host_gives_no_loop() {
-    if own_process("both_hosts::escape::a_stopped_host_gives_no_loop")
+    if own_process("both_hosts::task_locals::a_stopped_host_gives_no_loop")
         .await
         .is_some()
     {

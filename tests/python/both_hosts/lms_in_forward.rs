@@ -27,7 +27,7 @@ fn all_gone(requests: &[RequestRecord]) -> bool {
 }
 
 #[tokio::test]
-async fn they_are_counted_with_their_model_and_send_their_own_key() {
+async fn lm_calls_are_counted_with_their_model_and_send_their_own_key() {
     let (host, server) = prepared().await;
     let program = load(&host, "spends:makes_its_lm", "mi-host").await;
     let request = PredictRequest::new(json!({"question": "?", "model": "mi-own"}));
@@ -47,7 +47,7 @@ async fn they_are_counted_with_their_model_and_send_their_own_key() {
 }
 
 #[tokio::test]
-async fn they_have_neither_retries_nor_a_cache_of_dspys() {
+async fn lms_made_inside_have_neither_retries_nor_a_cache_of_dspy() {
     let (host, server) = prepared().await;
     let program = load(&host, "spends:makes_its_lm", "mi-once-host").await;
     let request = PredictRequest::new(json!({"question": "?", "model": "mi-once"}));
@@ -62,9 +62,10 @@ async fn they_have_neither_retries_nor_a_cache_of_dspys() {
 }
 
 #[tokio::test]
-async fn a_cancel_closes_their_connection_and_the_step_after_it_is_refused() {
+async fn a_cancel_closes_the_connection_and_the_next_step_is_refused() {
     // It never ends, and other tests wait until nothing runs.
-    let name = "both_hosts::made_inside::a_cancel_closes_their_connection_and_the_step_after_it_is_refused";
+    let name =
+        "both_hosts::lms_in_forward::a_cancel_closes_the_connection_and_the_next_step_is_refused";
     if own_process(name).await.is_some() {
         return;
     }
@@ -100,7 +101,7 @@ async fn a_cancel_closes_their_connection_and_the_step_after_it_is_refused() {
 }
 
 #[tokio::test]
-async fn on_a_thread_a_cancel_closes_their_connection_too() {
+async fn a_cancel_closes_the_connection_of_an_lm_call_on_a_thread_too() {
     let (host, server) = prepared().await;
     server.script("mi-thread", Reply::hang());
     let program = load(&host, "spends:makes_its_lm_on_a_thread", "unused").await;

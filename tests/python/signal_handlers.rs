@@ -12,7 +12,7 @@ use tokio::{
 use tower_dspy::{inbound::axum::predict, server::serve};
 
 use crate::{
-    captured::Captured,
+    captured_log::Captured,
     support::{HOUR, call, load, own_process, signal_self, start},
 };
 
@@ -49,24 +49,25 @@ async fn drains_after_a_call_of(target: &str, answer: &str) {
 }
 
 #[tokio::test]
-async fn handlers_that_a_program_sets_do_not_displace_the_servers() {
-    let name = "handlers::handlers_that_a_program_sets_do_not_displace_the_servers";
+async fn handlers_set_by_a_program_do_not_displace_the_servers() {
+    let name = "signal_handlers::handlers_set_by_a_program_do_not_displace_the_servers";
     if own_process(name).await.is_none() {
         drains_after_a_call_of("handlers:Signals", "[True, True]").await;
     }
 }
 
 #[tokio::test]
-async fn handlers_that_a_program_sets_and_restores_do_not_displace_the_servers() {
-    let name = "handlers::handlers_that_a_program_sets_and_restores_do_not_displace_the_servers";
+async fn handlers_set_and_restored_by_a_program_do_not_displace_the_servers() {
+    let name =
+        "signal_handlers::handlers_set_and_restored_by_a_program_do_not_displace_the_servers";
     if own_process(name).await.is_none() {
         drains_after_a_call_of("handlers:Restores", "[True, True]").await;
     }
 }
 
 #[tokio::test]
-async fn handlers_that_a_sync_program_sets_do_not_displace_the_servers() {
-    let name = "handlers::handlers_that_a_sync_program_sets_do_not_displace_the_servers";
+async fn handlers_set_by_a_sync_program_do_not_displace_the_servers() {
+    let name = "signal_handlers::handlers_set_by_a_sync_program_do_not_displace_the_servers";
     if own_process(name).await.is_none() {
         drains_after_a_call_of("handlers:Blocking", "set").await;
     }
@@ -74,7 +75,7 @@ async fn handlers_that_a_sync_program_sets_do_not_displace_the_servers() {
 
 #[tokio::test]
 async fn timers_and_real_time_signals_are_the_programs_own() {
-    let name = "handlers::timers_and_real_time_signals_are_the_programs_own";
+    let name = "signal_handlers::timers_and_real_time_signals_are_the_programs_own";
     if own_process(name).await.is_some() {
         return;
     }
@@ -84,8 +85,8 @@ async fn timers_and_real_time_signals_are_the_programs_own() {
 }
 
 #[tokio::test]
-async fn a_child_that_a_program_forks_has_no_handler_of_the_hosts() {
-    let name = "handlers::a_child_that_a_program_forks_has_no_handler_of_the_hosts";
+async fn a_child_forked_by_a_program_has_no_handler_of_the_host() {
+    let name = "signal_handlers::a_child_forked_by_a_program_has_no_handler_of_the_host";
     if own_process(name).await.is_some() {
         return;
     }

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 16;
 const SEED: u64 = 0x5EED;
 
 #[tokio::test]
-async fn a_thousand_calls_given_up_at_random_leave_nothing_behind() {
+async fn a_thousand_calls_dropped_at_random_leave_nothing_behind() {
     // A server of its own, so that all its connections are this test's.
     let (host, server) = (host_alone().await, ScriptedLm::start().await.unwrap());
     let reply = |n: u64| match n % 4 {

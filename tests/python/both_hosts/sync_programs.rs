@@ -77,7 +77,7 @@ async fn modules_without_aforward_run_and_answer() {
 }
 
 #[tokio::test]
-async fn a_sync_program_runs_on_a_thread_of_the_hosts_with_the_limits_of_its_call() {
+async fn a_sync_program_runs_on_a_host_thread_with_the_limits_of_its_call() {
     let host = host().await;
     let says = load(&host, "sync:Says", "unused").await;
     let answer = says.clone().oneshot(keyed("says")).await.unwrap();
@@ -116,7 +116,7 @@ async fn a_dropped_call_closes_its_lm_connection_and_its_clean_up_is_not_cut_sho
 }
 
 #[tokio::test]
-async fn no_lm_call_is_made_after_the_end_whatever_a_program_catches() {
+async fn no_lm_call_is_made_after_the_end_by_a_program_that_catches_everything() {
     let (host, server) = (host().await, lm_server().await);
     let times = |n: u32| json!({"question": "?", "times": n});
     let question = json!({"question": "?"});
@@ -153,7 +153,7 @@ async fn a_busy_loop_is_ended_and_cleans_up() {
 }
 
 #[tokio::test]
-async fn a_wait_that_cannot_be_broken_is_counted_until_it_returns_and_goes_no_further() {
+async fn an_uninterruptible_wait_is_counted_until_it_returns_and_the_program_ends_there() {
     let host = host_alone().await;
     let mut waits = load(&host, "sync:Waits", "unused").await;
     // Long enough for it to begin, on a busy machine as well.
@@ -184,9 +184,8 @@ async fn calls_at_once_do_not_wait_for_each_other() {
 }
 
 #[tokio::test]
-async fn threads_that_never_stop_are_given_up_replaced_and_at_last_refuse_more() {
-    let name =
-        "both_hosts::sync::threads_that_never_stop_are_given_up_replaced_and_at_last_refuse_more";
+async fn stuck_threads_are_replaced_up_to_a_bound_and_then_calls_are_refused() {
+    let name = "both_hosts::sync_programs::stuck_threads_are_replaced_up_to_a_bound_and_then_calls_are_refused";
     if own_process(name).await.is_some() {
         return;
     }
@@ -244,7 +243,7 @@ async fn sys_exit_in_a_sync_program_is_the_failure_of_that_call() {
 }
 
 #[tokio::test]
-async fn calls_given_up_at_random_leave_nothing_behind_and_hurt_no_other() {
+async fn calls_dropped_at_random_leave_nothing_behind_and_disturb_no_other() {
     const CALLS: usize = 300;
     let (host, server) = (host_alone().await, lm_server().await);
     let replies = (0..CALLS).map(|n| match n % 3 {

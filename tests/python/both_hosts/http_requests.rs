@@ -71,7 +71,7 @@ fn request(url: &str) -> PredictRequest {
 }
 
 #[tokio::test]
-async fn they_are_carried_and_counted_apart_from_lm_calls() {
+async fn http_requests_are_carried_and_counted_apart_from_lm_calls() {
     let host = host().await;
     for target in PROGRAMS {
         let before = host.stats();
@@ -88,7 +88,7 @@ async fn they_are_carried_and_counted_apart_from_lm_calls() {
 }
 
 #[tokio::test]
-async fn their_connection_closes_when_their_call_is_given_up() {
+async fn a_connection_closes_when_its_call_is_dropped() {
     let host = host().await;
     for target in PROGRAMS {
         let (url, mut served) = server(None).await;
@@ -102,7 +102,7 @@ async fn their_connection_closes_when_their_call_is_given_up() {
 }
 
 #[tokio::test]
-async fn the_deadline_of_their_call_ends_them() {
+async fn the_deadline_of_the_call_ends_its_http_requests() {
     let host = host().await;
     for target in PROGRAMS {
         let program = program(&host, target).await;
@@ -123,7 +123,7 @@ async fn the_deadline_of_their_call_ends_them() {
 }
 
 #[tokio::test]
-async fn a_failure_is_one_of_httpxs() {
+async fn a_failure_is_raised_as_an_httpx_exception() {
     let host = host().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -136,7 +136,7 @@ async fn a_failure_is_one_of_httpxs() {
 }
 
 #[tokio::test]
-async fn a_program_may_keep_them_to_httpx() {
+async fn a_program_can_leave_its_requests_to_httpx() {
     let host = host().await;
     let (url, mut served) = server(Some("kept")).await;
     let load = host.load("http_requests:gets").lm(lm("http-unused").await);
@@ -152,7 +152,7 @@ async fn a_program_may_keep_them_to_httpx() {
 }
 
 #[tokio::test]
-async fn an_sdks_call_is_an_lm_call_with_the_key_that_it_names() {
+async fn an_lm_call_of_an_sdk_is_carried_with_the_key_of_its_placeholder() {
     let (host, server) = (host().await, lm_server().await);
     call(&host, "witness:use_lm", json!({"url": server.base_url()})).await;
     let load = host.load("http_requests:asks_by_sdk");
@@ -171,7 +171,7 @@ async fn an_sdks_call_is_an_lm_call_with_the_key_that_it_names() {
 }
 
 #[tokio::test]
-async fn a_placeholder_is_for_its_program_and_its_address() {
+async fn a_placeholder_is_valid_for_its_program_and_its_address_alone() {
     let (host, server) = (host().await, lm_server().await);
     call(&host, "witness:use_lm", json!({"url": server.base_url()})).await;
     let (mut programs, mut keys) = (Vec::new(), Vec::new());
@@ -203,7 +203,7 @@ async fn a_placeholder_is_for_its_program_and_its_address() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_for_a_worker_fails_its_call_alone() {
+async fn a_payload_too_large_for_a_worker_fails_its_call_alone() {
     const SIZE: usize = 81 << 20;
     let host = host().await;
     let load = host

@@ -21,7 +21,7 @@ fn recycled(host: &Host) -> u64 {
 }
 
 #[tokio::test]
-async fn a_worker_that_was_given_its_calls_makes_room_and_loses_none() {
+async fn a_worker_is_recycled_after_its_number_of_calls_and_loses_none() {
     let server = lm_server().await;
     let gate = Gate::new();
     server.script("w-worn", Reply::echo());
@@ -63,7 +63,7 @@ async fn a_worker_that_was_given_its_calls_makes_room_and_loses_none() {
 }
 
 #[tokio::test]
-async fn a_worker_of_some_age_is_replaced_while_the_pool_is_at_full_strength() {
+async fn a_worker_past_its_age_is_replaced_while_the_pool_keeps_its_size() {
     let age = Duration::from_millis(300);
     let host = workers(2).await.max_age(age).start().await.unwrap();
     eventually("three that were replaced", || {
@@ -98,7 +98,7 @@ async def grows(mib: int):
 }
 
 #[tokio::test]
-async fn memory_over_the_limit_is_refused_to_the_call_that_asks_for_it() {
+async fn memory_over_the_limit_is_refused_to_the_allocating_call() {
     lm_server().await.script("w-memory", Reply::echo());
     let workers = workers(1).await.memory_limit(512 * MIB);
     let host = workers.start().await.unwrap();
@@ -114,7 +114,7 @@ async fn memory_over_the_limit_is_refused_to_the_call_that_asks_for_it() {
 }
 
 #[tokio::test]
-async fn a_limit_below_what_a_worker_takes_is_refused() {
+async fn a_memory_limit_below_the_workers_own_use_is_refused() {
     let workers = workers(1).await.memory_limit(10 * MIB);
     let error = workers.start().await.unwrap_err().to_string();
     assert!(error.contains("memory_limit is 10 MiB"), "{error}");
