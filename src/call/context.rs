@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_given_once() {
+    fn a_call_id_is_set_once() {
         let mut context = CallContext::new();
         let id = context.id();
         assert_eq!(context.clone().id(), id);

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_reported_to_the_scope_that_drops_it_alone() {
+    fn a_wait_is_reported_only_to_the_scope_that_drops_it() {
         let report = end(Cause::Deadline, None, || {
             assert!(end(Cause::Elapsed, None, report_wait).waited);
         });
@@ -245,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn what_all_of_the_work_spent_is_collected_once() {
+    fn spent_tokens_of_all_work_are_collected_once() {
         let works = (Work(1), Work(2));
         assert_eq!(steps(collect(Cause::Elapsed, || drop(works))), Some(3));
         assert_eq!(steps(collect(Cause::Elapsed, || ())), None);
     }
 
     #[test]
-    fn without_a_layer_that_collects_a_report_is_not_kept() {
+    fn a_report_outside_of_a_scope_is_dropped() {
         drop(Work(1));
         with(Cause::Elapsed, || drop(Work(2)));
         assert_eq!(steps(collect(Cause::Elapsed, || ())), None);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_within_takes_its_own_reports_and_leaves_the_others() {
+    fn a_nested_scope_takes_its_own_reports_alone() {
         let collected = collect(Cause::Deadline, || {
             drop(Work(1));
             assert_eq!(steps(collect(Cause::Elapsed, || drop(Work(2)))), Some(2));

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_of_the_two_is_the_end_and_stays_it() {
+    async fn the_first_of_cancel_and_deadline_is_the_end_and_stays() {
         let cancel = Cancel::new();
         let mut call = pin!(Termination::new(
             cancel.clone(),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_node_and_a_deadline_there_is_no_end() {
+    async fn without_a_node_and_a_deadline_the_call_is_never_terminated() {
         let mut call = pin!(Termination::new(Cancel::none(), None));
         advance(secs(9)).await;
         task::spawn(()).enter(|cx, _| assert_pending!(call.as_mut().poll(cx)));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_grace_tells_the_work_and_ends_in_time() {
+    async fn a_grace_signals_the_work_and_is_bounded() {
         let cancel = Cancel::new();
         let mut call = pin!(Termination::new(
             cancel.clone(),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_without_budget_sees_the_deadline() {
+    async fn a_task_with_an_exhausted_coop_budget_sees_the_deadline() {
         let mut call = pin!(Termination::new(
             Cancel::none(),
             Some(Deadline::within(secs(0)))

@@ -35,7 +35,7 @@ fn a_closed_registry_refuses_calls_and_keeps_those_in_flight() {
 }
 
 #[test]
-fn a_waiter_is_woken_by_the_last_call_and_not_before() {
+fn a_waiter_is_woken_only_by_the_last_call() {
     let calls = registry();
     assert_ready!(task::spawn(calls.wait_empty()).poll());
     let (first, second) = (calls.enter(1), calls.enter(2));
@@ -62,7 +62,7 @@ impl Drop for Asks {
 }
 
 #[test]
-fn what_a_call_holds_is_dropped_outside_of_the_lock() {
+fn the_resources_of_a_call_are_dropped_outside_the_lock() {
     let calls = registry();
     let asks = || Arc::new(Asks(Arc::downgrade(&calls)));
     drop(calls.enter(asks()));

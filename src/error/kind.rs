@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_is_found_through_wrappers() {
+    fn an_error_kind_is_found_through_wrappers() {
         let error: BoxError = Box::new(Wrapped(Box::new(Wrapped(attempt().into()))));
         assert_eq!(error.kind(), ErrorKind::Elapsed);
 
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_is_known_also_bare_in_a_box() {
+    fn each_failure_is_classified_when_boxed_without_a_wrapper() {
         let bare: [(BoxError, ErrorKind); 5] = [
             (Box::new(Overloaded::new("qa", 1, 0)), ErrorKind::Overloaded),
             (
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn towers_own_errors_are_known_and_strangers_are_other() {
+    fn errors_of_tower_are_classified_and_unknown_errors_are_other() {
         let shed: BoxError = Box::new(tower::load_shed::error::Overloaded::new());
         assert_eq!(shed.kind(), ErrorKind::Overloaded);
         let stranger: BoxError = "no idea".into();

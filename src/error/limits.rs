@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_read_as_it_was_given_and_shown_to_three_digits() {
+    fn a_limit_is_returned_exactly_and_displayed_to_three_digits() {
         let rounded = [
             (Duration::from_nanos(3_999_999_123), "4s"),
             (Duration::from_nanos(3_995_000_000), "4s"),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_spent_makes_no_other_error() {
+    fn spent_tokens_do_not_affect_equality() {
         let elapsed = Elapsed::new(Scope::Deadline, Stage::Running, Duration::from_secs(1));
         let told = elapsed.clone().with_spent(spent());
         assert_eq!(elapsed, told);

@@ -151,7 +151,7 @@ mod tests {
 
     /// Every layer's answer is at least as large as its error, and is moved at each of them.
     #[test]
-    fn errors_are_small() {
+    fn the_error_type_is_small() {
         assert!(size_of::<Elapsed>() <= 24);
         assert!(size_of::<Cancelled>() <= 16);
         assert!(size_of::<Error>() <= 24);

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_that_is_used_up_is_told_from_one_that_is_not() {
+    fn an_exhausted_quota_is_distinguished_from_a_rate_limit() {
         for body in [
             r#"{"error":{"code":"insufficient_quota","type":"insufficient_quota"}}"#,
             r#"{"error":{"code":null,"type":"insufficient_quota"}}"#,
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn googles_delay_is_read() {
+    fn the_retry_delay_of_google_is_read() {
         let body = |delay: &str| {
             format!(
                 r#"{{"error":{{"code":429,"details":[{{"@type":"x/google.rpc.Help"}},
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_one_of_an_error() {
+    fn only_an_error_status_is_read_from_a_body() {
         for (code, status) in [
             ("429", Some(429)),
             ("\"402\"", Some(402)),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_object_near_the_beginning_is_an_error() {
+    fn only_an_error_object_near_the_beginning_counts() {
         for (text, is) in [
             (r#"{"error":{"code":429}}"#, true),
             ("\n  \n{ \"id\": 1, \"error\" : {", true),

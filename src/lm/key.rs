@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_an_lm_goes_with_its_placeholder() {
+    fn a_placeholder_is_replaced_with_the_number_of_its_lm() {
         let openai = lock("https://api.openai.com/v1");
         for (value, sent_as) in [
             (format!("Bearer {PLACEHOLDER}-7"), format!("Bearer {KEY}")),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_goes_nowhere_else() {
+    fn a_key_is_sent_to_its_own_address_alone() {
         let openai = lock("https://api.openai.com/v1");
         for url in [
             "http://api.openai.com/v1",
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_goes_to_no_host_that_a_header_names() {
+    fn a_key_is_not_sent_to_a_host_named_in_a_header() {
         let openai = lock("https://api.openai.com/v1");
         let mut sent = request("https://api.openai.com/v1", "host", "evil.example");
         let placeholder = HeaderValue::from_static(PLACEHOLDER);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn no_header_that_a_key_travels_in_is_shown() {
+    fn headers_that_carry_a_key_are_marked_sensitive() {
         let mut sent = request("http://localhost/v1", "authorization", "Bearer sk-own");
         let again = HeaderValue::from_static("Bearer sk-other");
         sent.headers_mut().append("authorization", again);
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_the_placeholder_goes() {
+    fn without_a_key_the_placeholder_is_removed() {
         let mut local = lock("http://localhost:8000");
         local.key = None;
         let bearer = format!("Bearer {PLACEHOLDER}");

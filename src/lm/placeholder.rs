@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_tells_whose_placeholder_it_has() {
+    fn the_placeholder_of_a_request_names_its_lm() {
         let of = |url: &str, header: &str| Placeholder::in_request(&request(url, header));
         let plain = "http://localhost/v1";
         assert_eq!(of(plain, "a key"), None);

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_cloud_has_credentials_for_needs_no_key_and_no_address() {
+    fn a_provider_with_cloud_credentials_needs_no_key_and_no_address() {
         for model in ["bedrock/x", "vertex_ai/gemini-pro", "bedrock_converse/x"] {
             let found = lock(&Lm::new(model)).expect("it is complete");
             assert!(found.key.is_none() && found.origin.is_none());
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_are_given_in_another_way_are_refused_by_name() {
+    fn options_with_a_method_of_their_own_are_refused_by_name() {
         for option in OURS {
             let lm = Lm::new("openai/x").key("k").option(option, "value");
             let error = lock(&lm).expect_err("it is ours").to_string();
@@ -273,13 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_key_is_none() {
+    fn an_empty_key_variable_counts_as_missing() {
         let lm = Lm::new("ollama_chat/x").key("");
         assert!(lock(&lm).expect("it is complete").key.is_none());
     }
 
     #[test]
-    fn a_key_that_is_missing_names_its_variable() {
+    fn the_error_for_a_missing_key_names_the_variable() {
         let lm = Lm::new("openai/x").key_env("TOWER_DSPY_NO_SUCH_VARIABLE");
         let error = lock(&lm).expect_err("it is not set");
         assert!(
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_url_may_not_have_is_named() {
+    fn the_error_for_an_invalid_url_names_the_invalid_part() {
         let error = |url: &str| {
             let lm = Lm::new("openai/x").key("k").base_url(url);
             lock(&lm).expect_err("it has more than it may").to_string()

@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn the_key_goes_in_either_spelling() {
+    fn the_key_is_redacted_plain_and_escaped() {
         let said = redact().text("no such key: my/secret+1 (?k=my%2Fsecret%2B1)");
         assert_eq!(said, "no such key: [redacted] (?k=[redacted])");
     }
 
     #[test]
-    fn what_looks_like_a_key_goes_too() {
+    fn text_that_looks_like_a_key_is_redacted_too() {
         for (text, shown) in [
             ("wrong key: sk-proj-abc***def.", "wrong key: [redacted]"),
             (
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_text_or_too_long_hides_no_key() {
+    fn a_key_is_redacted_in_a_body_that_is_binary_or_too_long() {
         let body = [b"\xff no such key: my/secret+1 ".as_slice(), &[0xfc]].concat();
         let shown = redact().body(&body, 1000);
         assert_eq!(shown, "\u{fffd} no such key: [redacted] \u{fffd}");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_an_error_hide_the_key() {
+    fn the_key_is_redacted_in_the_headers_of_an_error() {
         let mut headers = HeaderMap::new();
         let said = HeaderValue::from_static("Bearer error=\"no such key: my/secret+1\"");
         headers.insert("www-authenticate", said);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stand_in_for_a_key_is_not_looked_for() {
+    fn a_short_dummy_key_is_not_redacted() {
         let redact = Redact::new(SecretKey::new("x").ok());
         assert_eq!(redact.text("xxx"), "xxx");
     }

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn each_dialect_is_read() {
+    fn the_usage_of_each_dialect_is_read() {
         let openai = r#"{"usage": {"prompt_tokens": 9, "completion_tokens": 12,
             "total_tokens": 21, "prompt_tokens_details": {"cached_tokens": 3}}}"#;
         assert_eq!(counts(openai), (Some(9), Some(12), Some(21)));
@@ -189,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn a_count_may_be_written_as_a_fraction() {
+    fn a_token_count_written_as_a_fraction_is_read() {
         let counted = r#"{"usage": {"prompt_tokens": 9.0, "completion_tokens": 1.2e1}}"#;
         assert_eq!(counts(counted), (Some(9), Some(12), Some(21)));
     }
 
     #[test]
-    fn what_no_answer_can_have_cost_is_no_count() {
+    fn an_impossible_token_count_is_ignored() {
         for absurd in [
             "18446744073709551615",
             "9007199254740993",
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_models_words_are_no_usage() {
+    fn usage_in_the_text_of_the_model_is_ignored() {
         let text =
             r#"{"content":"{\"usage\": {\"prompt_tokens\": 1}}","type":"usage","usage":null}"#;
         assert_eq!(counts(text), (None, None, None));

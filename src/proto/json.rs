@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json_has_comes_back_as_it_was() {
+    fn a_json_value_survives_the_round_trip() {
         let all = json!({
             "null": null, "yes": true, "no": false, "text": "größe\n\u{1F600}", "empty": "",
             "zero": 0, "minus": -0.0, "half": 0.5, "tiny": f64::MIN_POSITIVE, "huge": 1e300,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_exact_is_refused_where_it_is() {
+    fn an_inexact_number_is_refused_with_its_path() {
         let inexact = [
             json!({"a": {"b": [0, 9_007_199_254_740_992_u64]}}),
             json!({"a": {"b": [0, u64::MAX]}}),
@@ -296,7 +296,7 @@ mod tests {
 
     /// What is let through is what the decoder takes, in the message that it is sent in.
     #[test]
-    fn as_deep_as_it_may_be_it_still_arrives() {
+    fn a_value_of_the_greatest_depth_arrives() {
         for arrays in [false, true] {
             let deepest = nested(MAX_DEPTH, arrays);
             let request = PredictRequest {
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_that_never_was_on_the_wire_is_no_deeper() {
+    fn a_struct_deeper_than_the_limit_is_refused() {
         let mut deep = number(1.0);
         for _ in 0..1000 {
             let kind = Some(Kind::StructValue(deep));

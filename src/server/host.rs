@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_answers_is_ready_and_what_does_not_is_not() {
+    fn the_probe_follows_the_health_of_the_host() {
         let blocked = Health::Blocked {
             frame: None,
             gil_held: false,

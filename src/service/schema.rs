@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_passes() {
+    fn inputs_that_fit_the_schema_pass() {
         for inputs in [
             json!({"question": "q"}),
             json!({"question": ["a", "b"], "k": 3, "note": null, "odd": [1], "any": {"x": 1}}),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_by_field_and_expectation() {
+    fn inputs_that_do_not_fit_are_refused_with_field_and_expectation() {
         let cases = [
             (json!(null), None, "not a JSON object"),
             (json!([1]), None, "not a JSON object"),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn privileged_names_are_refused_even_as_fields() {
+    fn reserved_names_are_refused_even_as_fields() {
         for name in PRIVILEGED {
             let mut schema = schema();
             schema.inputs[4].name = name.into();

@@ -44,7 +44,7 @@ fn retries(retries: u32) -> RetryLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_go_better_is_tried_again_and_nothing_else() {
+async fn only_retryable_failures_are_retried() {
     let refused = || BoxError::from(io::Error::from(io::ErrorKind::ConnectionRefused));
     for (first, attempts) in [
         (408, 2),
@@ -79,7 +79,7 @@ async fn what_may_go_better_is_tried_again_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_tried_again_once_the_body_has_begun() {
+async fn a_call_is_not_retried_after_the_body_has_begun() {
     let (lm, sent) = lm(|_| {
         let waits = [Duration::ZERO, 60 * SECOND];
         (Duration::ZERO, Ok(Response::new(Pieces::after(waits))))
@@ -112,7 +112,7 @@ async fn a_hedge_stops_the_slower_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_breaker_is_shared_by_all_that_are_loaded_and_hides_no_status() {
+async fn a_circuit_breaker_is_shared_by_all_programs_and_keeps_the_status() {
     let (lm, sent) = lm(|_| (Duration::ZERO, status(503)));
     let (breaker, watch) = CircuitBreakerLayer::builder()
         .consecutive_failures(3)
@@ -176,7 +176,7 @@ impl MakeWriter<'_> for Traced {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_exchange_is_traced_within_its_call_and_says_nothing_secret() {
+async fn each_exchange_is_traced_in_the_span_of_its_call_without_secrets() {
     let traced = Traced::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)

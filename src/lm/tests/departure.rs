@@ -64,7 +64,7 @@ async fn kept(lm: LmHandle, mut request: LmRequest, deadline: Option<Duration>) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_layer_keeps_until_its_limit_is_not_sent_and_the_limit_is_named() {
+async fn a_request_held_by_a_layer_until_its_limit_is_not_sent() {
     let ask = || request(URL, "x", false);
     let (lm, sent) = slow(LmLimits::new());
     let kind = kept(keeps(lm.clone()), ask(), Some(SECOND)).await;
@@ -100,7 +100,7 @@ enum Ends {
 }
 
 #[tokio::test]
-async fn what_ends_before_its_connection_has_a_turn_is_not_written() {
+async fn a_request_ended_before_it_is_written_is_not_sent() {
     let server = ScriptedLm::start().await.expect("a server");
     let lm = Lm::new("openai/x").base_url(server.base_url()).key(KEY);
     let lm = lm.connect().expect("it is complete");
@@ -147,7 +147,7 @@ async fn what_ends_before_its_connection_has_a_turn_is_not_written() {
 }
 
 #[tokio::test]
-async fn the_moment_at_which_a_request_leaves_is_told() {
+async fn the_instant_at_which_a_request_is_sent_is_reported() {
     let server = ScriptedLm::start().await.expect("a server");
     let lm = Lm::new("openai/x").base_url(server.base_url()).key(KEY);
     let lm = lm.connect().expect("it is complete");

@@ -59,7 +59,7 @@ fn lm(status: u16, encoding: &'static str, bytes: Vec<u8>, at_once: usize) -> Lm
 }
 
 #[tokio::test]
-async fn what_was_compressed_unasked_is_read() {
+async fn an_unrequested_compressed_answer_is_read() {
     let encodings = [
         ("gzip", gzip(ANSWER)),
         ("X-GZIP", gzip(ANSWER)),
@@ -117,7 +117,7 @@ async fn each_event_of_a_compressed_stream_is_read_as_it_comes() {
 }
 
 #[tokio::test]
-async fn an_error_that_was_compressed_is_read() {
+async fn a_compressed_error_is_read() {
     let error = format!(r#"{{"error":{{"message":"no such key: {KEY}"}}}}"#);
     let lm = lm(401, "gzip", gzip(&error), 10);
     let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
@@ -128,7 +128,7 @@ async fn an_error_that_was_compressed_is_read() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_is_said_so() {
+async fn an_undecodable_body_is_reported() {
     let mut broken = gzip(ANSWER.repeat(100));
     let middle = broken.len() / 2;
     broken[middle] ^= 0xff;
@@ -159,7 +159,7 @@ async fn what_cannot_be_decoded_is_said_so() {
 }
 
 #[tokio::test]
-async fn an_encoding_that_is_not_known_is_named_unless_the_status_says_more() {
+async fn an_unknown_encoding_is_named_unless_the_status_is_an_error() {
     let unknown = lm(200, "br", vec![1, 2, 3], 3);
     let (asked, log) = with_log(request(URL, "x", false));
     let error = unknown.send(asked).await.expect_err("it is not known");
@@ -171,14 +171,14 @@ async fn an_encoding_that_is_not_known_is_named_unless_the_status_says_more() {
 }
 
 #[tokio::test]
-async fn nothing_may_be_encoded() {
+async fn an_empty_body_with_an_encoding_is_empty() {
     let answer = lm(200, "gzip", Vec::new(), 1).send(request(URL, "x", false));
     let body = answer.await.expect("an answer").into_body();
     assert_eq!(text(body).await.as_deref(), Ok(""));
 }
 
 #[tokio::test]
-async fn the_client_asks_for_what_its_caller_asks_for() {
+async fn the_accept_encoding_of_the_caller_is_forwarded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base = format!("http://{}/v1", listener.local_addr().expect("an address"));
     let server = tokio::spawn(async move {

@@ -34,7 +34,7 @@ fn says(answers: &'static [(u16, &'static str)]) -> (LmHandle, Arc<AtomicU32>) {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_used_up_is_asked_for_once() {
+async fn an_exhausted_quota_is_not_retried() {
     let used_up = r#"{"error":{"message":"m","type":"insufficient_quota"}}"#;
     let billing = r#"{"error":{"message":"m","code":"billing_hard_limit_reached"}}"#;
     for (lm, sent) in [
@@ -49,7 +49,7 @@ async fn a_quota_that_is_used_up_is_asked_for_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_a_body_asks_for_is_kept() {
+async fn a_retry_delay_in_the_body_is_honoured() {
     const LATER: &str = r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[
         {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"33.2s"}]}}"#;
     let (lm, sent) = says(&[(429, LATER), (200, GOOD)]);
@@ -75,7 +75,7 @@ async fn a_wait_that_a_body_asks_for_is_kept() {
 }
 
 #[tokio::test]
-async fn an_error_in_the_body_of_a_200_is_tried_again_as_its_status_is() {
+async fn an_error_in_the_body_of_a_200_is_retried_by_its_status() {
     const BUSY: &str = r#"
 
         {"error":{"code":429,"message":"slow down"},"user_id":"u"}"#;
@@ -97,7 +97,7 @@ async fn an_error_in_the_body_of_a_200_is_tried_again_as_its_status_is() {
 }
 
 #[tokio::test]
-async fn an_error_in_the_body_of_a_200_that_is_ours_is_asked_for_once() {
+async fn a_client_error_in_the_body_of_a_200_is_not_retried() {
     for (lm, sent) in [
         says(&[(200, r#"{"error":{"code":400,"message":"m"}}"#)]),
         says(&[(200, r#"{"error":{"code":402,"message":"m"}}"#)]),
@@ -110,7 +110,7 @@ async fn an_error_in_the_body_of_a_200_that_is_ours_is_asked_for_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_error_passes_as_it_is() {
+async fn an_answer_that_is_not_an_error_passes_unchanged() {
     for body in [
         r#"{"error":null,"output":[]}"#,
         r#"{"error":{"code":200}}"#,
@@ -145,7 +145,7 @@ fn breaks(kind: &'static str, begins: &'static [&'static str]) -> LmHandle {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_has_begun_all_the_same() {
+async fn a_truncated_answer_counts_as_begun() {
     for begins in [
         &[][..],
         &[" "],

@@ -67,7 +67,7 @@ async fn fails(lm: &LmHandle, request: LmRequest) -> (LmFailureKind, Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_byte_is_waited_for_exactly_as_long() {
+async fn the_first_byte_limit_is_exact() {
     let limits = LmLimits::new().with_first_byte(SECOND);
     let lm = scripted(2 * SECOND, &[], limits);
     let (request, log) = with_log(ask());
@@ -83,7 +83,7 @@ async fn the_first_byte_is_waited_for_exactly_as_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_is_measured_anew_after_each_piece() {
+async fn the_pause_limit_restarts_with_each_chunk() {
     let limits = LmLimits::new().with_idle(SECOND);
     let lm = scripted(5 * SECOND, &[900, 900, 1000, 100], limits);
     let (done, took) = run(&lm, ask()).await;
@@ -101,7 +101,7 @@ async fn a_pause_is_measured_anew_after_each_piece() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_of_a_slow_reader_is_no_pause() {
+async fn the_time_of_a_slow_reader_does_not_count_as_a_pause() {
     let limits = LmLimits::new().with_idle(SECOND);
     let lm = scripted(Duration::ZERO, &[500, 500], limits);
     let mut body = lm.send(ask()).await.expect("a head").into_body();
@@ -113,7 +113,7 @@ async fn the_time_of_a_slow_reader_is_no_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_total_holds_over_the_body_too() {
+async fn the_total_limit_covers_the_body_too() {
     let limits = LmLimits::new().with_total(SECOND).with_idle(SECOND);
     let lm = scripted(Duration::from_millis(300), &[300, 300, 300], limits);
     let (request, log) = with_log(ask());
@@ -140,7 +140,7 @@ async fn the_deadline_less_the_reserve_ends_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_late_or_cancelled_is_not_sent() {
+async fn a_late_or_cancelled_request_is_not_sent() {
     let limits = LmLimits::new().with_reserve(SECOND);
     let (lm, sent) = counted(Duration::ZERO, &[], limits);
     let (late, log) = with_log(ask_within(SECOND));
@@ -211,7 +211,7 @@ async fn any_duration_is_a_limit() {
 
 /// Without any limit of the LM's own: a retry layer waits for it, and the status is known.
 #[tokio::test(start_paused = true)]
-async fn the_body_of_an_error_is_not_waited_for_for_ever() {
+async fn the_wait_for_the_body_of_an_error_is_bounded() {
     let service = service_fn(|_: LmRequest| {
         let pieces = Pieces::after([SECOND, 60_000 * SECOND]);
         let answer = Response::builder().status(503).body(pieces);

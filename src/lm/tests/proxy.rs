@@ -99,7 +99,7 @@ async fn a_socks_proxy_is_used() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_cannot_be_used_is_refused_by_its_variable() {
+async fn an_unusable_proxy_is_refused_by_the_name_of_its_variable() {
     if is_child() {
         let lm = Lm::new("openai/x").base_url("http://lm/v1").key(KEY);
         let error = lm.connect().expect_err("no such proxy");
@@ -119,14 +119,14 @@ async fn a_proxy_that_cannot_be_used_is_refused_by_its_variable() {
         ("https_proxy", "http://proxy:port"),
     ] {
         in_child(
-            "a_proxy_that_cannot_be_used_is_refused_by_its_variable",
+            "an_unusable_proxy_is_refused_by_the_name_of_its_variable",
             &[(variable, url), ("EXPECTED", variable)],
         );
     }
 }
 
 #[tokio::test]
-async fn a_variable_that_is_not_looked_at_is_not_refused() {
+async fn an_unused_proxy_variable_is_not_refused() {
     if is_child() {
         let lm = Lm::new("openai/x").base_url("http://lm/v1").key(KEY);
         lm.connect().expect("nothing is wrong");
@@ -143,12 +143,12 @@ async fn a_variable_that_is_not_looked_at_is_not_refused() {
         &[("ALL_PROXY", ""), ("all_proxy", "socks://proxy")],
         &[("HTTP_PROXY", "socks://proxy"), ("REQUEST_METHOD", "GET")],
     ] {
-        in_child("a_variable_that_is_not_looked_at_is_not_refused", variables);
+        in_child("an_unused_proxy_variable_is_not_refused", variables);
     }
 }
 
 #[tokio::test]
-async fn no_proxy_for_any_host_holds_for_addresses_too() {
+async fn no_proxy_for_any_host_covers_addresses_too() {
     if is_child() {
         let server = serve(answer);
         let answer = asks(&format!("http://{server}/v1")).await;
@@ -158,9 +158,6 @@ async fn no_proxy_for_any_host_holds_for_addresses_too() {
     // Nobody listens there.
     let proxy = ("ALL_PROXY", "http://127.0.0.1:1");
     for none in [("NO_PROXY", "*"), ("no_proxy", "example.com,*")] {
-        in_child(
-            "no_proxy_for_any_host_holds_for_addresses_too",
-            &[proxy, none],
-        );
+        in_child("no_proxy_for_any_host_covers_addresses_too", &[proxy, none]);
     }
 }

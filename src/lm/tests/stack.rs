@@ -72,7 +72,7 @@ async fn a_retry_layer_waits_as_long_as_the_provider_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_that_is_left_is_the_providers_answer() {
+async fn the_status_after_the_last_retry_is_the_providers() {
     let (lm, sent) = flaky(9);
     let lm = lm.layer(retries(1)).connect().expect("it is complete");
     let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
@@ -131,7 +131,7 @@ async fn the_first_layer_is_outermost_and_none_sees_the_key() {
 }
 
 #[tokio::test]
-async fn what_layers_and_services_say_is_redacted() {
+async fn errors_of_layers_and_services_are_redacted() {
     let (lm, _) = flaky(0);
     let lm = lm.http(service_fn(|_: LmRequest| async {
         Err::<Response<Full>, _>(BoxError::from(format!("cannot send {KEY}")))
@@ -147,7 +147,7 @@ async fn what_layers_and_services_say_is_redacted() {
 }
 
 #[tokio::test]
-async fn a_log_keeps_so_many_and_counts_the_others() {
+async fn a_call_log_keeps_a_bounded_number_of_entries_and_counts_the_others() {
     let (lm, _) = flaky(0);
     let lm = lm.connect().expect("it is complete");
     let log = LmLog::new(1);

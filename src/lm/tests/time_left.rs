@@ -38,7 +38,7 @@ fn within(limit: Option<Duration>) -> LmRequest {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_attempt_tells_what_is_left_less_the_reserve() {
+async fn each_attempt_sends_the_time_left_less_the_reserve() {
     let (lm, seen) = lm();
     let retries = RetryLayer::new(2).with_backoff(Backoff::fixed(SECOND));
     let reserve = Duration::from_micros(500_500);
@@ -53,7 +53,7 @@ async fn each_attempt_tells_what_is_left_less_the_reserve() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limit_of_the_whole_call_counts_and_no_limit_says_nothing() {
+async fn the_total_limit_is_sent_and_without_a_limit_nothing_is() {
     let (lm, seen) = lm();
     let layer = OutboundLayer::millis(HEADER);
     let lm = lm.layer(layer);
@@ -67,7 +67,7 @@ async fn the_limit_of_the_whole_call_counts_and_no_limit_says_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_no_more_than_the_reserve_is_not_sent() {
+async fn a_request_with_no_more_time_than_the_reserve_is_not_sent() {
     let (lm, seen) = lm();
     let lm = lm.layer(RetryLayer::new(2));
     let lm = lm.layer(OutboundLayer::header(HEADER).with_reserve(2 * SECOND));

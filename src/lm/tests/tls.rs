@@ -128,7 +128,7 @@ async fn over_http2_dropping_a_body_resets_its_stream_alone() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_refused() {
+async fn an_untrusted_certificate_is_refused() {
     let server = server().await;
     let lm = Lm::new("openai/x").base_url(&server.base).key(KEY);
     let lm = lm.connect().expect("it is complete");

@@ -39,7 +39,7 @@ async fn says(bytes: &'static [u8]) -> String {
 }
 
 #[tokio::test]
-async fn an_answer_comes_with_the_key_sent_and_the_tokens_counted() {
+async fn a_request_carries_the_key_and_its_answers_tokens_are_counted() {
     let server = server().await;
     let lm = lm(server.base_url(), LmLimits::new());
     for stream in [false, true] {
@@ -152,7 +152,7 @@ async fn a_limit_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn the_client_itself_repeats_no_url() {
+async fn errors_of_the_client_do_not_contain_the_url() {
     let mut client = LmClient::new(None).expect("a client");
     let url = format!("http://127.0.0.1:1/m:generate?key={KEY}");
     let request = ::http::Request::post(url).body(Bytes::new());
@@ -163,7 +163,7 @@ async fn the_client_itself_repeats_no_url() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_is_a_read_error() {
+async fn a_truncated_body_is_a_read_error() {
     let server = server().await;
     server.script("cut", Reply::cut(20));
     let lm = lm(server.base_url(), LmLimits::new());
@@ -178,7 +178,7 @@ async fn a_body_that_is_cut_is_a_read_error() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_before_an_answer_is_told_apart() {
+async fn failures_before_an_answer_are_distinguished() {
     // Bound and not listening: nobody else can be given the port meanwhile.
     let bound = TcpSocket::new_v4().expect("a socket");
     let any = "127.0.0.1:0".parse().expect("an address");

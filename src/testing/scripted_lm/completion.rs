@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_the_text() {
+    fn the_tokens_concatenate_to_the_text() {
         assert_eq!(tokens("a  b\n\nç "), ["a", "  b", "\n\nç", " "]);
         assert_eq!(tokens(" "), [" "]);
         assert!(tokens("").is_empty());

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_request_is_refused_with_the_reason() {
+    fn a_malformed_request_is_refused_with_the_reason() {
         let refused = |path: &str, body: &str| {
             ChatRequest::parse(&endpoint(path), body.as_bytes()).unwrap_err()
         };

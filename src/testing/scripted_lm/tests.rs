@@ -166,7 +166,7 @@ async fn a_summary_counts_models_by_prefix() {
 }
 
 #[tokio::test]
-async fn the_doctor_finds_models_and_wrong_requests_are_refused() {
+async fn the_model_list_is_served_and_wrong_requests_are_refused() {
     let lm = shared().await;
     lm.script("listed", Reply::echo());
     let get = |path: &str| reqwest::get(format!("{}{path}", lm.base_url()));
@@ -185,7 +185,7 @@ async fn the_doctor_finds_models_and_wrong_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn a_wait_in_vain_says_what_was_seen() {
+async fn a_failed_wait_reports_the_recorded_requests() {
     let lm = shared().await;
     answer(lm, "seen-once").await;
     lm.wait_for("seen-once", answered).await.expect(SEEN);
@@ -211,7 +211,7 @@ async fn a_wait_runs_on_the_real_clock() {
 }
 
 #[test]
-fn it_outlives_the_runtime_that_started_it() {
+fn the_server_outlives_the_runtime_that_started_it() {
     let runtime = || tokio::runtime::Runtime::new().expect("a runtime starts");
     let lm = runtime().block_on(ScriptedLm::start()).unwrap();
     let said = runtime().block_on(answer(&lm, "later"));
@@ -219,7 +219,7 @@ fn it_outlives_the_runtime_that_started_it() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_everything() {
+async fn dropping_the_server_closes_all_connections() {
     let lm = ScriptedLm::start().await.unwrap();
     let address = lm.server.address;
     lm.script("cut-short", Reply::hang());

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kinds_that_are_told_are_all_there_are() {
+    fn every_error_kind_is_documented() {
         for (n, kind) in ErrorKind::ALL.into_iter().enumerate() {
             // A kind more does not compile here until it has its place.
             let place = match kind {

@@ -50,7 +50,7 @@ async fn a_model_without_a_script_echoes() {
 }
 
 #[tokio::test]
-async fn a_stream_says_the_same_as_a_body() {
+async fn a_stream_has_the_content_of_the_body() {
     let lm = shared().await;
     lm.script("both", Reply::answer("one two"));
     let whole = answer(lm, "both").await;
@@ -99,7 +99,7 @@ async fn the_nth_request_gets_the_nth_reply_and_the_last_repeats() {
 }
 
 #[tokio::test]
-async fn an_error_has_its_status_and_says_when_to_retry() {
+async fn an_error_has_its_status_and_retry_after() {
     let lm = shared().await;
     lm.script("busy", Reply::status(429).retry_after(7));
     let response = post(lm, &chat("busy")).await.unwrap();
@@ -111,7 +111,7 @@ async fn an_error_has_its_status_and_says_when_to_retry() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_no_status_becomes_500() {
+async fn an_invalid_status_becomes_500() {
     let lm = shared().await;
     lm.script("nonsense", [Reply::status(7), Reply::status(101)]);
     for _ in 0..2 {
@@ -120,7 +120,7 @@ async fn a_number_that_is_no_status_becomes_500() {
 }
 
 #[tokio::test]
-async fn garbage_is_no_json() {
+async fn a_garbage_reply_is_not_json() {
     let lm = shared().await;
     lm.script("garbage", Reply::garbage());
     let response = post(lm, &chat("garbage")).await.unwrap();
@@ -140,7 +140,7 @@ async fn garbage_is_no_json() {
 }
 
 #[tokio::test]
-async fn a_cut_sends_exactly_its_bytes_and_closes() {
+async fn a_cut_reply_sends_exactly_its_bytes_and_closes() {
     let lm = shared().await;
     for (model, bytes) in [("cut-0", 0), ("cut-1", 1), ("cut-40", 40)] {
         lm.script(model, Reply::cut(bytes));
@@ -155,7 +155,7 @@ async fn a_cut_sends_exactly_its_bytes_and_closes() {
 }
 
 #[tokio::test]
-async fn a_cut_stream_breaks_off() {
+async fn a_cut_stream_ends_early() {
     let lm = shared().await;
     lm.script("cut-stream", Reply::cut(300));
     let mut response = post(lm, &streamed("cut-stream")).await.unwrap();

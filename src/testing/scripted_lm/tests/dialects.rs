@@ -96,7 +96,7 @@ async fn each_dialect_streams_what_its_body_says() {
 }
 
 #[tokio::test]
-async fn each_dialect_fails_in_its_own_words() {
+async fn each_dialect_has_its_own_form_of_error() {
     let lm = shared().await;
     for model in ["a-busy", "g-busy"] {
         lm.script(model, Reply::status(429).retry_after(7));
@@ -121,7 +121,7 @@ async fn each_dialect_fails_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn over_tls_a_client_that_trusts_it_is_answered_and_seen_to_go() {
+async fn over_tls_a_trusting_client_is_answered_and_its_disconnect_is_noticed() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (own.cert.der(), own.signing_key.serialize_der());
     let lm = ScriptedLm::start_tls(certificate, &key).await.unwrap();
@@ -146,7 +146,7 @@ async fn over_tls_a_client_that_trusts_it_is_answered_and_seen_to_go() {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_counted_on() {
+async fn requests_are_numbered_on_after_a_forget() {
     let lm = shared().await;
     let gate = Gate::new();
     lm.script("forgotten", [Reply::hold(&gate), Reply::content("b")]);

@@ -41,7 +41,7 @@ fn phases(model: &str) -> Vec<(&'static str, Reply, Value, usize)> {
 }
 
 #[tokio::test]
-async fn a_closed_socket_is_seen_in_every_phase() {
+async fn a_closed_socket_is_noticed_in_every_phase() {
     let lm = ScriptedLm::start().await.unwrap();
     for (n, (phase, reply, _, tokens)) in phases("").into_iter().enumerate() {
         let model = format!("raw-{n}");
@@ -65,7 +65,7 @@ async fn a_closed_socket_is_seen_in_every_phase() {
 }
 
 #[tokio::test]
-async fn a_dropped_call_is_seen_in_every_phase() {
+async fn a_dropped_call_is_noticed_in_every_phase() {
     let lm = shared().await;
     for (n, (phase, reply, _, tokens)) in phases("").into_iter().enumerate() {
         let model = format!("reqwest-{n}");
@@ -85,7 +85,7 @@ async fn a_dropped_call_is_seen_in_every_phase() {
 }
 
 #[tokio::test]
-async fn a_closed_socket_is_seen_while_a_body_trickles() {
+async fn a_closed_socket_is_noticed_while_a_body_trickles() {
     let lm = shared().await;
     lm.script("trickle-gone", Reply::answer("x").trickle(HOUR));
     let mut tcp = raw(lm, &chat("trickle-gone")).await;
@@ -106,7 +106,7 @@ async fn a_client_that_only_stops_writing_counts_as_gone() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_reading_holds_the_stream_up_until_it_goes() {
+async fn a_client_that_stops_reading_blocks_the_stream_until_it_disconnects() {
     let lm = shared().await;
     let text = "word ".repeat(100_000);
     lm.script("unread", Reply::content(text));

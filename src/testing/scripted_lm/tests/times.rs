@@ -25,7 +25,7 @@ async fn gates_set_the_order_of_answers() {
 }
 
 #[tokio::test]
-async fn tokens_after_a_moment_are_counted_from_it() {
+async fn tokens_sent_after_an_instant_are_counted() {
     let lm = shared().await;
     let gate = Gate::new();
     lm.script(
@@ -74,7 +74,7 @@ async fn bytes_are_never_early() {
 }
 
 #[tokio::test]
-async fn a_trickled_body_comes_after_its_head() {
+async fn a_trickled_body_follows_its_head() {
     let lm = shared().await;
     let gate = Gate::new();
     lm.script(
