@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_worth_another_try_says_so() {
+    fn a_retryable_status_is_marked_retryable() {
         let mut bad = answer(&[]);
         assert_eq!(bad.kind(), ErrorKind::LmUnavailable);
         bad.status = StatusCode::UNAUTHORIZED;
