@@ -1,4 +1,4 @@
-//! The layers allocate nothing for a call that needs nothing: one with a deadline and no token.
+//! The allocations of a call through the layers: none for a call with a deadline and no token.
 
 #[path = "../benches/support/counting.rs"]
 mod counting;

@@ -1,4 +1,4 @@
-//! The client goes away in the middle, over real sockets.
+//! Clients that disconnect in the middle of a call, over real sockets.
 
 use std::{convert::Infallible, net::SocketAddr};
 

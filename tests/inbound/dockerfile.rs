@@ -1,5 +1,5 @@
-//! What has to agree in the Dockerfile, and with the repository, for its image to run. No engine is
-//! needed for that.
+//! The agreements of the Dockerfile's stages with each other and with the repository. No container
+//! engine is needed.
 
 use std::{fs, path::Path};
 

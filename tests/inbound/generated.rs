@@ -1,4 +1,4 @@
-//! The code that is generated from `predict.proto` is that which is checked in.
+//! The code generated from `predict.proto`, compared with the code that is checked in.
 
 use std::{env, fs, path::PathBuf};
 

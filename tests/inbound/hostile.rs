@@ -1,4 +1,4 @@
-//! Clients that are slow, wrong, greedy or gone, byte by byte over TCP.
+//! Clients that are slow, malformed, greedy or gone, byte by byte over TCP.
 
 use std::{io, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Requests by the thousand whose clients go away at any moment leave nothing behind: no call, no
-//! task, no descriptor.
+//! Thousands of requests whose clients disconnect at any moment. They leave nothing behind: no
+//! call, no task, no descriptor.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! `OutboundLayer`: the time left, told to the next server.
+//! `OutboundLayer`: the time left, sent to the next server.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A test in a process of its own: this binary, run again for one test.
+//! The run of one test in a child process of the same binary.
 
 use std::{env, process::Stdio, time::Duration};
 

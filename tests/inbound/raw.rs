@@ -1,4 +1,4 @@
-//! A client over plain TCP that knows of each request what became of it.
+//! A client over plain TCP that reports the outcome of each request.
 
 use std::{io, net::SocketAddr};
 

@@ -1,4 +1,5 @@
-//! A server's end over real sockets: what drains, what is cancelled, and what is cut.
+//! The shutdown of a server over real sockets: the calls that drain, those that are cancelled, and
+//! the connections that are closed.
 
 use std::{net::SocketAddr, time::Duration};
 

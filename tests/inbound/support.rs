@@ -1,4 +1,4 @@
-//! What a handler tells of its end.
+//! A handler that reports how it ended.
 
 use std::{sync::Arc, time::Duration};
 

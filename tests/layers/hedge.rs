@@ -1,4 +1,4 @@
-//! Two attempts: which is sent when, and whose answer it is.
+//! Two attempts at a call: the time of the second, and the choice between the answers.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What a second attempt costs: a budget, readiness; and what is learnt from the first.
+//! The costs of a second attempt: the budget, readiness, and the latencies recorded from first
+//! attempts.
 
 use std::{
     pin::Pin,

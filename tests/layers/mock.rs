@@ -1,4 +1,4 @@
-//! The mock that users test their stacks with behaves as the service that it stands for.
+//! The mock service that users test their stacks with, held to the behaviour of the real service.
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};

@@ -1,4 +1,4 @@
-//! How the layers that are always ready get at the readiness of what they wrap.
+//! The readiness of services inside layers that are always ready.
 
 use std::{
     sync::{

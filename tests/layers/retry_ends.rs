@@ -1,4 +1,4 @@
-//! What keeps a failed attempt from being followed by another.
+//! The reasons for which a failed attempt is not followed by another.
 
 use std::{future::ready, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What all layers have in common, checked by the compiler.
+//! The API that all layers share, checked by the compiler.
 
 use std::{fmt::Debug, future::ready, time::Duration};
 

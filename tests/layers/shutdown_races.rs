@@ -1,4 +1,4 @@
-//! No call is lost between being accepted and being refused.
+//! Calls that race a shutdown: each is accepted and reported, or refused.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! Exactly one terminal status a call, on real threads and the real clock, whatever races: answers,
-//! failures, hangs, limits, cancels, drops, hedges, and a shutdown in the midst of them.
+//! One terminal status for each call, on real threads and the real clock, in races of answers,
+//! failures, hangs, limits, cancels, drops, hedges and a shutdown.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! Pitfalls of stacks of tower layers, one test each: what these layers do and, where it helps,
-//! what happens without them.
+//! Pitfalls of stacks of tower layers, one test each: the behaviour of these layers and, where it
+//! helps, the behaviour without them.
 
 use std::{
     future::{pending, ready},

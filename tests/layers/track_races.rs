@@ -1,4 +1,4 @@
-//! One status a call, whatever races.
+//! One status for each tracked call, under races.
 
 use std::{future::pending, sync::Barrier, time::Duration};
 

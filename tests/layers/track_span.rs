@@ -1,4 +1,4 @@
-//! One span covers all of a call.
+//! The tracing span of a call.
 
 use std::{
     collections::BTreeMap,

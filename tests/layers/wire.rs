@@ -1,4 +1,4 @@
-//! The wire forms of the time left: what others' implementations say of them, and what holds for
+//! The wire forms of the time left: the values of other implementations, and the properties of
 //! every value.
 
 use std::time::Duration;

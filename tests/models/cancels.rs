@@ -1,4 +1,5 @@
-//! Cancellation: the cause is there before the token fires, the first one wins, and all agree.
+//! Cancellation: the cause is set before the token fires, the first cause wins, and all readers
+//! agree.
 
 use loom::thread;
 

@@ -1,4 +1,4 @@
-//! The registry of calls in flight: none slips in after the end, and no end is missed.
+//! The registry of calls in flight: no call enters after the close, and no departure is missed.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the calls of a layer share: the retry budget, the tracker.
+//! The state that the calls of a layer share: the retry budget, the tracker.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The pieces that threads share, under every interleaving that loom finds.
+//! Models of the state that threads share, under every interleaving that loom finds.
 //!
 //! The files of the library are compiled once more here, over loom's atomics and locks instead of
 //! those of std (`crate::sync`), so no build of its own with a flag is needed. A model that fails

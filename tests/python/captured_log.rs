@@ -1,4 +1,4 @@
-//! What a process of one test logs.
+//! The log of a process that runs one test.
 
 use std::{
     io,

@@ -1,4 +1,5 @@
-//! A program of real DSPy on a server, called over gRPC: what ends here stops there.
+//! A program of real DSPy on a server, called over gRPC. A call that ends at the client stops on
+//! the server.
 
 use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};

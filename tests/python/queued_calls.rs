@@ -1,5 +1,5 @@
-//! Calls that wait before a loop that is held up. A worker process is handed its calls at once, so
-//! these are of the embedded host alone.
+//! Calls that wait before a blocked loop, of the embedded host alone: a worker process is handed
+//! its calls at once.
 
 use tower::{Service, ServiceExt};
 use tower_dspy::{Classify, ErrorKind};

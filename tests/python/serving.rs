@@ -1,4 +1,4 @@
-//! Real programs behind a real socket: wrong inputs, the document, and the end of all of it.
+//! Real programs behind a real socket: invalid inputs, the OpenAPI document, and the shutdown.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Signal handlers that programs of an embedded host set, which are not to displace the process's.
+//! Signal handlers set by programs of an embedded host, which do not displace those of the process.
 
 use std::time::Duration;
 

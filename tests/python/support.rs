@@ -1,4 +1,4 @@
-//! One interpreter and one LM for the whole binary, and how to wait for what happens in them.
+//! The interpreter and the LM that the whole binary shares, and waits for events in them.
 
 use std::{
     env::{self, VarError},

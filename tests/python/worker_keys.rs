@@ -1,4 +1,4 @@
-//! Keys of LMs stay in the host's process: a worker never has one.
+//! Keys of LMs, which stay in the host's process and are never in a worker.
 
 use serde_json::json;
 use tower::ServiceExt;

@@ -1,4 +1,4 @@
-//! Workers that end, or hang: each caller is answered, the others rightly, and the pool recovers.
+//! Workers that exit or hang: each caller gets an answer or an error, and the pool recovers.
 
 use std::{path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Workers that are forked from a zygote, and what they have of their own.
+//! Workers that are forked from a zygote, and the state that each has of its own.
 
 use std::{collections::HashSet, fs, process::Stdio};
 

@@ -1,4 +1,4 @@
-//! Workers that have served long enough, or take too much memory.
+//! Workers that are recycled for their age, their calls or their memory.
 
 use std::time::Duration;
 

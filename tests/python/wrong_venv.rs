@@ -1,4 +1,4 @@
-//! A venv that does not fit: the error gives the command to run.
+//! A venv that does not fit, and the error with the command to run.
 
 use std::{fs, os::unix::fs::symlink};
 

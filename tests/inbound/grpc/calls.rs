@@ -1,4 +1,4 @@
-//! What goes in and what comes back.
+//! Inputs and outputs of calls over gRPC.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Failures on their way over the wire.
+//! Errors over gRPC.
 
 use std::{sync::Arc, time::Duration};
 

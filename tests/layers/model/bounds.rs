@@ -1,4 +1,4 @@
-//! What can be said of each stack beforehand.
+//! The bounds on each stack that follow from its layers alone.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the stacks are put around: a service that does as a plan says and is watched at it.
+//! The innermost service of the random stacks: it follows a plan and records what happens to it.
 
 use std::{
     future::pending,

@@ -1,4 +1,5 @@
-//! Any layers, in any order, with any limits, around work that does anything: what always holds.
+//! Random stacks: any layers, in any order, with any limits, around any work, and the invariants
+//! that hold for all.
 
 mod bounds;
 mod leaf;

@@ -1,4 +1,4 @@
-//! Between the limits lies a task of its own, or a request that has lost its context.
+//! Limits with a task between them, or with a request that has lost its context.
 //!
 //! An outer limit that ends a task's handle does not end the task: the work in it goes on until a
 //! limit inside the task ends it. None hangs, and the outer limit always answers on time.

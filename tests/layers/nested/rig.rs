@@ -1,4 +1,4 @@
-//! A stack written as text, and what one call through it comes to, as text.
+//! A stack written as text, and the outcome of one call through it, as text.
 //!
 //! A row of a table is a stack, outermost first, the work inside it, the answer and the attempts.
 //! `*` in a stack stands for each of the foreign layers that stay in the task of the call.

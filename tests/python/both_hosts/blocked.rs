@@ -1,4 +1,4 @@
-//! Python code that blocks the loop, or holds the GIL: nothing in Rust waits for it.
+//! Python code that blocks the loop or holds the GIL. Nothing in Rust waits for it.
 
 use std::time::Duration;
 

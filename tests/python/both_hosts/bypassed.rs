@@ -1,4 +1,4 @@
-//! LM calls that go past the host, by a client that it does not carry: counted, and said.
+//! LM calls that bypass the host, by a client that it does not carry: counted and logged.
 
 use serde_json::json;
 use tower::ServiceExt;

@@ -1,4 +1,5 @@
-//! What stops when a call is given up, and what still runs to its end.
+//! The work that stops when a call is cancelled or dropped, and the clean-up that still runs to its
+//! end.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a program raises, as the caller sees it.
+//! Exceptions of a program, as errors to the caller.
 
 use serde_json::json;
 use tower::ServiceExt;

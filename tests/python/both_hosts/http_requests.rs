@@ -1,5 +1,5 @@
 //! HTTP requests that a program sends itself, by httpx: with the deadline of their call, and ended
-//! with it. Those that ask an LM have its key, its limits and a place in the account.
+//! with it. Those to an LM have its key and its limits, and are counted.
 
 use std::time::Duration;
 

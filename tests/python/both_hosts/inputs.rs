@@ -1,4 +1,4 @@
-//! Bad input costs nothing: it is refused before anything is asked of an LM.
+//! Invalid inputs, which are refused before any LM call.
 
 use serde_json::{Value, json};
 use tower::ServiceExt;

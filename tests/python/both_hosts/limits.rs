@@ -1,4 +1,4 @@
-//! How many calls run, and how many wait.
+//! The limits on running and on waiting calls.
 
 use std::{
     task::{Context, Poll, Waker},

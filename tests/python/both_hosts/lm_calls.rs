@@ -1,4 +1,5 @@
-//! LM calls go through Rust: which ends them first, keeps the key, and lets no more begin.
+//! LM calls through Rust: they end with their prediction, keep the key out of Python, and none
+//! begins afterwards.
 
 use std::{
     sync::{

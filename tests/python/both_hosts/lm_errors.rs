@@ -1,4 +1,4 @@
-//! What an LM does wrong. Nothing here retries, so each failure costs one request.
+//! Failures of an LM. Nothing here retries, so each failure takes one request.
 
 use std::time::Duration;
 

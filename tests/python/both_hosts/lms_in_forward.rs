@@ -1,4 +1,4 @@
-//! LMs that a program makes while it runs: their requests go through the host as all others do.
+//! LMs that a program makes while it runs. Their requests go through the host like all others.
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

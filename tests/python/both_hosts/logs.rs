@@ -1,4 +1,4 @@
-//! Keys and prompts reach no log at info level, nor the terminal.
+//! Keys and prompts, which reach no log at info level and no terminal.
 
 use std::time::Duration;
 

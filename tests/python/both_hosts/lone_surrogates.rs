@@ -1,5 +1,5 @@
-//! Text that Python can hold and UTF-8 cannot, on its way to Rust: each lone surrogate is replaced,
-//! and neither the call nor its host fails of it.
+//! Text with lone surrogates, which Python can hold and UTF-8 cannot, on its way to Rust. Each
+//! surrogate is replaced, and neither the call nor its host fails.
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! What a program may answer.
+//! Outputs of a program: accepted types and refused ones.
 
 use serde_json::json;
 use tower::ServiceExt;

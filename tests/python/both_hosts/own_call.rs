@@ -1,4 +1,4 @@
-//! What a program can ask about its own call.
+//! A program's questions about its own call.
 
 use std::time::Duration;
 

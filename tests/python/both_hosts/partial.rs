@@ -1,4 +1,4 @@
-//! Partial answers: in a slot of Rust's as soon as the program leaves them.
+//! Partial answers, readable in Rust as soon as the program leaves them.
 
 use std::time::Duration;
 

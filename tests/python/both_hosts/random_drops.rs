@@ -1,4 +1,4 @@
-//! Many calls, given up at random.
+//! Many calls, dropped at random.
 
 use std::time::Duration;
 

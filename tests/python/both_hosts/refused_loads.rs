@@ -1,4 +1,4 @@
-//! Programs that cannot be loaded, and what is said about them.
+//! Programs that cannot be loaded, and the errors that say why.
 
 use tower::ServiceExt;
 use tower_dspy::{Lm, LoadError, LoadErrorKind as Kind};

@@ -1,4 +1,4 @@
-//! Programs that are loaded again and again: what they were loaded with goes with them.
+//! Programs that are loaded again and again, and unloaded with all they were loaded with.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `dspy.configure` of one program does not reach another.
+//! The `dspy.configure` of one program, which does not reach another.
 
 use serde_json::{Value, json};
 use tower::ServiceExt;

@@ -1,4 +1,4 @@
-//! SIGINT is left to Rust.
+//! SIGINT, which is left to Rust.
 
 use tower::ServiceExt;
 

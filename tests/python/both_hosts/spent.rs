@@ -1,4 +1,4 @@
-//! What a call cost, on its answer or on its error.
+//! The cost of a call, on its answer or on its error.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `sys.exit()` and `KeyboardInterrupt` are the failure of one call.
+//! `sys.exit()` and `KeyboardInterrupt`, which fail one call alone.
 
 use serde_json::json;
 use tower::ServiceExt;

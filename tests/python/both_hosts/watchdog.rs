@@ -1,4 +1,5 @@
-//! What holds the loop up is told apart, named, and ended where it may be.
+//! The watchdog: causes of a blocked loop are distinguished, named, and interrupted where
+//! permitted.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where two JSON values differ.
+//! The differences between two JSON values.
 
 use serde_json::{Value, json};
 

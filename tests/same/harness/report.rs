@@ -1,4 +1,4 @@
-//! What a run found: the rows, and where the host differs from plain DSPy.
+//! The findings of a run: the rows, and the differences between the host and plain DSPy.
 
 use std::fmt;
 

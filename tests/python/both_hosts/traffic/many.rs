@@ -1,4 +1,5 @@
-//! Predictions by the thousand leave nothing behind: no descriptor, no memory, no task, no object.
+//! Thousands of predictions, which leave nothing behind: no descriptor, no memory, no task, no
+//! object.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Whatever a program does and whatever its LM does: the deadline reaches each LM call, a
-//! cancellation reaches the socket, and a failure comes out as what it was.
+//! Every program over every dialect with every fault: the deadline reaches each LM call, a
+//! cancellation reaches the socket, and a failure keeps its kind.
 
 mod many;
 mod run;

@@ -1,4 +1,4 @@
-//! One case: a program, a dialect and a fault, and what must hold whatever they are.
+//! One case: a program, a dialect and a fault, and the checks that hold for all.
 
 use std::time::Duration;
 

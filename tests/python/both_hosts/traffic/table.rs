@@ -1,4 +1,4 @@
-//! What is run against what: the programs, the providers' dialects, and what the LM does.
+//! The table of cases: the programs, the providers' dialects, and the faults of the LM.
 
 use std::time::Duration;
 
