@@ -143,7 +143,7 @@ where
 const GONE: Told = (Cause::ClientGone, Some(Cause::ClientGone));
 
 #[tokio::test]
-async fn a_client_that_hangs_up_while_the_handler_works_cancels_it() {
+async fn a_client_that_hangs_up_while_the_handler_works_cancels_the_handler() {
     let mut room = Room::new();
     let address = room.serve().await;
     let mut client = TcpStream::connect(address).await.unwrap();
@@ -157,7 +157,7 @@ async fn a_client_that_hangs_up_while_the_handler_works_cancels_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_in_the_middle_of_a_stream_cancels_it() {
+async fn a_client_that_hangs_up_in_the_middle_of_a_stream_cancels_the_stream() {
     let mut room = Room::new();
     let address = room.serve().await;
     let mut client = TcpStream::connect(address).await.unwrap();

@@ -78,7 +78,7 @@ fn is_accepted(order: Order) -> bool {
 }
 
 #[test]
-fn a_call_before_a_shutdown_is_in_its_report_and_one_after_it_is_refused() {
+fn a_call_before_a_shutdown_is_reported_and_a_call_after_it_is_refused() {
     assert!(is_accepted(Order::CallFirst));
     assert!(!is_accepted(Order::ShutdownFirst));
 }

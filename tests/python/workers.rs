@@ -149,7 +149,7 @@ fn is_gone(request: &tower_dspy::testing::scripted_lm::RequestRecord) -> bool {
 }
 
 #[tokio::test]
-async fn a_cancelled_call_cleans_up_and_keeps_its_permit_until_it_has() {
+async fn a_cancelled_call_keeps_its_permit_until_its_clean_up_has_ended() {
     let host = one("w-cancel", Reply::hang()).await;
     let slow = load(&host, "cleanup:slow", "w-cancel").await;
     let token = CancellationToken::new();

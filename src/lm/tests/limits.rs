@@ -177,7 +177,7 @@ async fn a_cancellation_ends_the_head_and_the_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_keeps_the_calls_limit_does_not_rename_it() {
+async fn a_layer_that_enforces_the_calls_limit_does_not_rename_the_limit() {
     let head = 60 * SECOND;
     let service = service_fn(move |_: LmRequest| async move {
         sleep(head).await;

@@ -102,7 +102,7 @@ async fn a_cancellation_inside_a_limit_leaves_the_end_at_the_limit_to_the_limit(
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_cancel_layers_the_outer_one_ends_the_work() {
+async fn the_outer_of_two_cancel_layers_ends_the_work() {
     check(WITHIN_ANOTHER).await;
 }
 

@@ -148,7 +148,7 @@ async fn the_reported_stage_is_the_one_of_the_innermost_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_at_a_merged_limit_is_ended_by_the_outer_one() {
+async fn a_wait_at_a_merged_limit_is_ended_by_the_outer_limit() {
     for grace in [0, 5] {
         let service = ServiceBuilder::new()
             .layer(TimeoutLayer::new(secs(2)).with_grace(secs(grace)))

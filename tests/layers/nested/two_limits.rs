@@ -149,7 +149,7 @@ async fn a_deadline_from_the_wire_is_enforced_by_the_first_layer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ready_answer_wins_and_a_late_one_changes_nothing() {
+async fn a_ready_answer_wins_and_a_late_answer_changes_nothing() {
     check(ANSWERS).await;
 }
 

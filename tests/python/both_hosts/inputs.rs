@@ -280,7 +280,7 @@ async fn deep_inputs_are_refused_and_large_ones_arrive() {
 }
 
 #[tokio::test]
-async fn the_error_says_what_is_expected() {
+async fn the_error_names_the_expected_type() {
     let host = host().await;
     let program = load(&host, "inputs:Rich", "expected").await;
     let error = refused(&program, rich("mood", json!("angry"))).await;

@@ -14,7 +14,7 @@ const PROGRAMS: [&str; 3] = [
 ];
 
 #[tokio::test]
-async fn a_request_chooses_its_lm_and_that_lms_key() {
+async fn a_request_chooses_an_lm_and_with_it_the_key() {
     let (host, server) = (host().await, lm_server().await);
     let qa = host.load("question -> answer").lms([
         ("smart", lm("lms-smart").await.key("key-of-smart")),
@@ -123,7 +123,7 @@ async fn each_tenant_of_a_program_pays_with_its_own_key() {
 }
 
 #[tokio::test]
-async fn a_call_without_time_for_an_lm_sends_it_nothing() {
+async fn no_lm_call_is_sent_without_time_for_it() {
     let (host, server) = (host().await, lm_server().await);
     let limits = LmLimits::new().with_reserve(HOUR);
     for (n, program) in PROGRAMS.into_iter().enumerate() {

@@ -54,7 +54,7 @@ async fn each_load_has_limits_and_an_lm_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_lms_options_reach_it() {
+async fn the_options_of_an_lm_reach_the_provider() {
     let host = host().await;
     let lm = lm("options").await.temperature(0.25).max_tokens(77);
     let qa = host.load("question -> answer").lm(lm).await.unwrap();

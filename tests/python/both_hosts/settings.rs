@@ -13,7 +13,7 @@ async fn settings(host: &Host, target: &str) -> Value {
 }
 
 #[tokio::test]
-async fn each_program_sees_what_it_configured_and_nothing_else() {
+async fn each_program_sees_its_own_settings_alone() {
     let host = host().await;
     let first = load(&host, "configures_a:settings", "unused").await;
     let b = settings(&host, "configures_b:settings").await;

@@ -40,7 +40,7 @@ async fn a_busy_thread_of_asyncify_or_of_its_own_ends_with_its_call() {
 }
 
 #[tokio::test]
-async fn what_dspy_parallel_leaves_behind_keeps_the_permit_of_its_call() {
+async fn threads_left_by_dspy_parallel_keep_the_permit_of_their_call() {
     let (host, lm) = (host_alone().await, lm_server().await);
     lm.script("parallel-left", Reply::hang());
     let program = load(&host, "threads:leaves_a_parallel", "parallel-left").await;

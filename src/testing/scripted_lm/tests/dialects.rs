@@ -57,7 +57,7 @@ async fn each_dialect_answers_in_its_own_form() {
 }
 
 #[tokio::test]
-async fn each_dialect_streams_what_its_body_says() {
+async fn each_dialect_streams_the_content_of_its_body() {
     let lm = shared().await;
     let text = |path: &str, events: &[Value]| -> String {
         events
