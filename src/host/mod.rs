@@ -41,9 +41,9 @@ pub use self::{
     handle::Host,
     start_error::StartError,
 };
-#[cfg(feature = "workers")]
-pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
 #[cfg(feature = "python")]
 pub use embedded::Embedded;
 #[cfg(feature = "pyo3-async-runtimes")]
 pub use task_locals::NoLoop;
+#[cfg(feature = "workers")]
+pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};

@@ -7,10 +7,7 @@ mod blocked;
 mod bypassed;
 mod cancel;
 mod errors;
-#[cfg(feature = "pyo3-async-runtimes")]
-mod escape;
-mod exits;
-mod http;
+mod http_requests;
 mod inputs;
 mod lifecycle;
 mod limits;
@@ -39,6 +36,7 @@ mod stack;
 mod stray_tasks;
 mod sync_programs;
 mod sys_exit;
+#[cfg(feature = "pyo3-async-runtimes")]
 mod task_locals;
 mod tenants;
 mod threads;
