@@ -108,7 +108,7 @@ async fn a_worker_that_is_killed_stops_its_lm_requests_and_loses_its_calls_only(
             match call.await.unwrap() {
                 Err(Error::Lost(error)) => {
                     assert!(error.reason().contains("SIGKILL"), "{error}");
-                    // What it had asked for is on the account.
+                    // What it had asked for is on the record.
                     assert_eq!(error.spent().unwrap().lm_calls.len(), 1);
                     lost += 1;
                 }

@@ -222,8 +222,10 @@ fn a_retry_begins_attempts_and_a_hedge_adds_one_beside_them() {
 
 #[test]
 fn a_call_goes_on_with_the_record_of_its_first_attempt_and_adds_what_names_none() {
-    let mut foreign = Spent::default();
-    foreign.steps = 1;
+    let foreign = Spent {
+        steps: 1,
+        ..Spent::default()
+    };
     let theirs = CallRecord::open();
     theirs.add(&foreign);
     let spent = theirs.spent().unwrap();
