@@ -1,8 +1,8 @@
-//! Why a host does not start.
+//! The error of a host's start.
 
 use crate::host::env::EnvError;
 
-/// Why there is no host.
+/// A host did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -12,7 +12,7 @@ pub enum StartError {
     /// The interpreter did not start.
     #[error("the Python interpreter did not start: {reason}")]
     Interpreter {
-        /// What CPython, or the system, says.
+        /// The message of CPython, or of the system.
         reason: String,
     },
     /// DSPy, or Python's side of this crate, did not start.

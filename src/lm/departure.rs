@@ -21,15 +21,15 @@ use crate::{
     layers::guard::enclosing,
 };
 
-/// Whoever LM calls are made for, and may end while they are on their way.
-pub(crate) trait MadeFor: Send + Sync {
+/// The status of the call that LM calls are made for, which may end while they are on their way.
+pub(crate) trait CallStatus: Send + Sync {
     /// Whether no LM call is to be sent for it any more.
     fn is_over(&self) -> bool;
 }
 
 /// The call that a request is made for, among its extensions, where no node of the context tells.
 #[derive(Clone)]
-pub(crate) struct CallOver(pub(crate) Arc<dyn MadeFor>);
+pub(crate) struct CallOver(pub(crate) Arc<dyn CallStatus>);
 
 impl fmt::Debug for CallOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

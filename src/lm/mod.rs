@@ -63,7 +63,7 @@ pub use self::{
 };
 #[cfg(feature = "_host")]
 pub(crate) use self::{
-    departure::{CallOver, MadeFor},
+    departure::{CallOver, CallStatus},
     http::{Asked, CallSpan, ExchangeNumber, ReadTimeout},
     key::mark_keys,
     placeholder::Placeholder,

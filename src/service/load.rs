@@ -1,7 +1,6 @@
-//! Loading a program: what to load and how it is to be called.
+//! The loading of a program: its options, and the service of it.
 
 use std::{
-    collections::HashSet,
     future::{Future, IntoFuture},
     path::PathBuf,
     pin::Pin,
@@ -9,7 +8,6 @@ use std::{
 };
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
 use super::{DspyService, Function, LoadError, LoadErrorKind, Schema, program::Program};
 use crate::{
@@ -17,7 +15,7 @@ use crate::{
         Host,
         core::{fault::Fault, registry::Registrations, tool_definition::Tool},
     },
-    lm::{Lm, LmConfigError},
+    lm::Lm,
     service::{MAX_IN_FLIGHT, MAX_WAITING, lm_names::LmNames},
 };
 
@@ -48,7 +46,7 @@ impl Host {
         Load::new(
             self.clone(),
             format!("source:{attribute}"),
-            Some(Source {
+            Some(LoadSource {
                 code: source.into(),
                 attribute,
             }),
@@ -66,7 +64,7 @@ impl Host {
         target: &str,
         source: Option<&str>,
     ) -> Result<Function, LoadError> {
-        let source = source.map(|code| Source {
+        let source = source.map(|code| LoadSource {
             code: code.to_owned(),
             attribute: target.to_owned(),
         });
@@ -78,32 +76,33 @@ impl Host {
 }
 
 #[derive(Clone, Debug)]
-struct Source {
-    code: String,
-    attribute: String,
+pub(super) struct LoadSource {
+    pub(super) code: String,
+    pub(super) attribute: String,
 }
 
 /// A program to be loaded, from [`Host::load`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is loaded before this is awaited"]
 pub struct Load {
-    host: Host,
-    target: String,
-    source: Option<Source>,
-    lm: Option<Lm>,
-    lms: Vec<(String, Lm)>,
-    predictor_lms: Vec<(String, String)>,
-    tools: Vec<Tool>,
-    state: Option<PathBuf>,
-    trust_pickle: bool,
-    keeps_httpx: bool,
+    pub(super) host: Host,
+    pub(super) target: String,
+    pub(super) source: Option<LoadSource>,
+    pub(super) lm: Option<Lm>,
+    pub(super) lms: Vec<(String, Lm)>,
+    pub(super) predictor_lms: Vec<(String, String)>,
+    pub(super) tools: Vec<Tool>,
+    pub(super) state: Option<PathBuf>,
+    pub(super) trust_pickle: bool,
+    pub(super) keeps_httpx: bool,
     max_in_flight: usize,
     max_waiting: usize,
-    function: bool,
+    pub(super) function: bool,
 }
 
+/// Python's description of a program that it has loaded.
 #[derive(Deserialize)]
-struct Loaded {
+struct LoadedProgram {
     id: u64,
     #[serde(default)]
     blocking: bool,
@@ -112,7 +111,7 @@ struct Loaded {
 }
 
 impl Load {
-    fn new(host: Host, target: String, source: Option<Source>) -> Self {
+    fn new(host: Host, target: String, source: Option<LoadSource>) -> Self {
         Self {
             host,
             target,
@@ -250,34 +249,17 @@ impl Load {
         self
     }
 
-    async fn run(&self) -> Result<(Loaded, Arc<Registrations>), LoadError> {
-        let (spec, registrations) = self.request()?;
+    async fn run(&self) -> Result<(LoadedProgram, Arc<Registrations>), LoadError> {
+        let (spec, registrations) = self.to_spec()?;
         let (loaded, registrations) =
             self.answered(self.host.core().load(spec, registrations).await)?;
-        match Loaded::deserialize(loaded) {
+        match LoadedProgram::deserialize(loaded) {
             Ok(loaded) => Ok((loaded, Arc::new(registrations))),
             Err(error) => Err(self.fail(LoadErrorKind::Other, error.to_string())),
         }
     }
 
-    /// What Python's side is asked to load, with what that holds.
-    pub(super) fn request(&self) -> Result<(Value, Registrations), LoadError> {
-        if self.source.is_none() && !self.target.contains("->") && !self.target.contains(':') {
-            return Err(self.fail(
-                LoadErrorKind::Target,
-                "it is neither `package.module:attribute` nor a signature such as \
-                 `question -> answer`",
-            ));
-        }
-        let mut registrations = Registrations::default();
-        let spec = self.spec(&mut registrations);
-        let spec = spec.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))?;
-        let spec = self.with_tools(spec, &mut registrations);
-        let spec = spec.map_err(|problem| self.fail(LoadErrorKind::Tool, problem))?;
-        Ok((spec, registrations))
-    }
-
-    /// What Python's side answered, if it did.
+    /// The answer of Python's side, or the error of a loading.
     pub(super) fn answered<T>(&self, answer: Option<Result<T, Fault>>) -> Result<T, LoadError> {
         match answer {
             Some(Ok(answer)) => Ok(answer),
@@ -294,73 +276,8 @@ impl Load {
         LoadError::new(kind, &self.target, problem)
     }
 
-    /// What Python's side builds an LM from.
-    fn config(&self, lm: &Lm, registrations: &mut Registrations) -> Result<Value, LmConfigError> {
-        let id = self.host.core().add_lm(lm, registrations)?;
-        let mut config = lm.config();
-        config["id"] = id.into();
-        Ok(config)
-    }
-
-    fn with_tools(
-        &self,
-        mut spec: Map<String, Value>,
-        registrations: &mut Registrations,
-    ) -> Result<Value, String> {
-        let mut names = HashSet::new();
-        let specs = self.tools.iter().map(|tool| {
-            tool.check()?;
-            if !names.insert(tool.name()) {
-                return Err(format!("there are two tools `{}`", tool.name()));
-            }
-            Ok(tool.spec(self.host.core().add_tool(tool.clone(), registrations)?))
-        });
-        let specs = specs.collect::<Result<Vec<_>, _>>()?;
-        spec.insert("tools".into(), specs.into());
-        Ok(Value::Object(spec))
-    }
-
-    #[cfg(feature = "workers")]
-    pub(super) const fn host(&self) -> &Host {
-        &self.host
-    }
-
     pub(super) fn names_of_lms(&self) -> LmNames {
         self.lms.iter().map(|(name, _)| name.as_str()).collect()
-    }
-
-    fn spec(&self, registrations: &mut Registrations) -> Result<Map<String, Value>, LmConfigError> {
-        static SOURCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-        let mut spec = Map::new();
-        spec.insert("target".into(), self.target.clone().into());
-        spec.insert("function".into(), self.function.into());
-        if let Some(source) = &self.source {
-            let n = SOURCES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            spec.insert("source".into(), source.code.clone().into());
-            spec.insert("attribute".into(), source.attribute.clone().into());
-            spec.insert("module".into(), format!("tower_dspy_source_{n}").into());
-        }
-        if let Some(lm) = &self.lm {
-            spec.insert("lm".into(), self.config(lm, registrations)?);
-        }
-        if !self.lms.is_empty() {
-            let configs = self.lms.iter().map(|(name, lm)| {
-                let mut config = self.config(lm, registrations)?;
-                config["name"] = name.as_str().into();
-                Ok(config)
-            });
-            let configs = configs.collect::<Result<Vec<_>, LmConfigError>>()?;
-            spec.insert("lms".into(), configs.into());
-        }
-        if !self.predictor_lms.is_empty() {
-            spec.insert("predictor_lms".into(), json!(self.predictor_lms));
-        }
-        spec.insert("carries_http".into(), (!self.keeps_httpx).into());
-        if let Some(state) = &self.state {
-            spec.insert("state".into(), json!(state));
-            spec.insert("trust_pickle".into(), self.trust_pickle.into());
-        }
-        Ok(spec)
     }
 }
 

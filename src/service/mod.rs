@@ -18,6 +18,8 @@ mod load;
 #[cfg(feature = "_host")]
 mod load_error;
 #[cfg(feature = "_host")]
+mod load_spec;
+#[cfg(feature = "_host")]
 mod program;
 #[cfg(feature = "workers")]
 mod replace;

@@ -1,4 +1,4 @@
-//! Replacing a program while it serves.
+//! The replacement of a program while it serves.
 
 use super::{DspyService, Load, LoadError, LoadErrorKind};
 
@@ -43,11 +43,11 @@ impl DspyService {
     /// Dropping the future leaves the program as it was, if the new workers have not taken over.
     pub async fn replace(&self, load: Load) -> Result<(), LoadError> {
         let program = &*self.program;
-        if !program.host.is(load.host()) {
+        if !program.host.is(&load.host) {
             let problem = "it is to replace a program of another host";
             return Err(load.fail(LoadErrorKind::Replacement, problem));
         }
-        let (spec, registrations) = load.request()?;
+        let (spec, registrations) = load.to_spec()?;
         let (taken, lms) = (self.program.clone(), load.names_of_lms());
         let taken_over = move |registrations| taken.replaced(registrations, lms);
         let replaced = program

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use super::{count::GaugeGuard, counters::HostCounters, fault::Fault, spending::Spending};
-use crate::lm::MadeFor;
+use crate::lm::CallStatus;
 
 /// The outcome of a call.
 pub(crate) type Outcome = Result<Value, Fault>;
@@ -146,7 +146,7 @@ fn abort_all(exchanges: Vec<(u64, ExchangeAbort)>) {
     }
 }
 
-impl MadeFor for CallState {
+impl CallStatus for CallState {
     fn is_over(&self) -> bool {
         Self::is_over(self)
     }

@@ -9,7 +9,7 @@ use crate::{
     error::{Cancelled, Error, InvalidInput, LmError, Lost, ProgramError},
 };
 
-/// What `faults.describe` says of an exception.
+/// The description of an exception, by `faults.describe`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
@@ -34,7 +34,7 @@ pub(crate) enum FaultKind {
     /// The process that ran the call is gone.
     #[cfg(feature = "workers")]
     Lost,
-    /// Another failure that Python's room names itself.
+    /// Another failure that this crate's Python code names itself.
     Named(String),
     /// Any other exception.
     Raised,

@@ -1,15 +1,15 @@
-//! What Python logs, as tracing events.
+//! Python's log records as tracing events.
 //!
 //! DSPy's messages may repeat prompts, so they appear at debug level, whatever level they had.
 
 #[cfg(feature = "python")]
 use super::fault::Fault;
 
-/// The loggers whose warnings are this crate's own and hold no prompt: what this host has to do
-/// without, and what a program does to the process's signals.
+/// The loggers whose warnings are this crate's own and hold no prompt: of features that this DSPy
+/// lacks, and of a program's changes to the process's signals.
 const OWN: [&str; 2] = ["tower_dspy.startup", "tower_dspy.signals"];
 
-/// Hands a record of Python's `logging` on.
+/// Logs a record of Python's `logging`.
 pub(crate) fn forward(level: u32, logger: &str, message: &str) {
     if OWN.contains(&logger) && level >= 30 {
         tracing::warn!(target: "tower_dspy::python", "{message}");
@@ -24,7 +24,7 @@ pub(crate) fn forward(level: u32, logger: &str, message: &str) {
     tracing::debug!(target: "tower_dspy::python", level, logger, "{message}");
 }
 
-/// A failure in Python's room itself, which no call can be told of.
+/// Logs a failure in this crate's Python code that belongs to no call.
 #[cfg(feature = "python")]
 pub(crate) fn python_failed(fault: &Fault) {
     tracing::error!(

@@ -50,7 +50,7 @@ pub struct LmTotals {
     pub answered: u64,
     /// Exchanges that a limit of time, or the deadline of their call, ended.
     pub elapsed: u64,
-    /// Exchanges whose answer nobody wanted any more.
+    /// Exchanges that ended with their cancelled call.
     pub cancelled: u64,
     /// Exchanges that were not sent at all.
     pub refused: u64,
@@ -59,10 +59,9 @@ pub struct LmTotals {
     /// LM calls that programs made past the host, by LMs that are no `dspy.LM` and clients other than
     /// httpx; they are in none of the other numbers.
     pub bypassed: u64,
-    /// Tokens used, as far as the providers told while their call was still waited for.
+    /// Tokens used, as far as the providers reported them before their call was over.
     pub usage: Usage,
-    /// Tokens of answers that came when their call was over already, so that nobody waited. They
-    /// are not in `usage`.
+    /// Tokens of answers that came when their call was over already. They are not in `usage`.
     pub late_tokens: u64,
     /// Of the tokens in `usage`, those of calls that came to no answer.
     pub wasted_tokens: u64,

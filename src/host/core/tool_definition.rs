@@ -69,7 +69,7 @@ use crate::{
 /// # When it fails
 /// Its error is raised in Python as `tower_dspy.ToolError`, with the messages of the error and its
 /// sources. `dspy.ReAct` shows that to the LM, which goes on: keep secrets out of it. So it is with
-/// a panic, which is caught, and told in the log too.
+/// a panic, which is caught, and logged too.
 #[derive(Clone)]
 pub struct Tool {
     name: Arc<str>,

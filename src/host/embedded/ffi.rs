@@ -1,4 +1,4 @@
-//! The one file that calls CPython directly: starting the interpreter on a venv.
+//! The start of the interpreter on a venv: the one file that calls CPython directly.
 
 #![expect(
     unsafe_code,
@@ -48,7 +48,7 @@ pub(super) fn initialize(python: &Path) -> Result<(), String> {
         }
         ffi::PyEval_SaveThread();
     }
-    // Finds the interpreter running, and tells pyo3 so.
+    // Makes the running interpreter known to pyo3.
     Python::initialize();
     Ok(())
 }
@@ -65,7 +65,7 @@ pub(in crate::host) fn linked_version() -> String {
         .to_owned()
 }
 
-/// What a status says, if it is an error.
+/// The message of a status, if it is an error.
 ///
 /// # Safety
 /// `status` must come from CPython: its strings are null or valid.

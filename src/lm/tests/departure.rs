@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tower::{Service, ServiceExt, layer::layer_fn, service_fn};
 
 use super::{
-    super::departure::{CallOver, MadeFor},
+    super::departure::{CallOver, CallStatus},
     *,
 };
 use crate::{
@@ -85,7 +85,7 @@ async fn a_request_held_by_a_layer_until_its_limit_is_not_sent() {
 #[derive(Default)]
 struct Call(AtomicBool);
 
-impl MadeFor for Call {
+impl CallStatus for Call {
     fn is_over(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
