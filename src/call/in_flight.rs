@@ -6,8 +6,8 @@
 //! 2. A call leaves once: with its [`InFlightTicket`], which its future owns.
 //! 3. The calls and the account change under one lock, so that they always agree.
 //! 4. No foreign code runs under the lock: a call is dropped, and what [`list`](InFlight::list)
-//!    returned is used, after the lock was released. The
-//!    closures of the methods touch the calls and the account alone.
+//!    returned is used, after the lock was released. The closures that methods take touch nothing
+//!    but the calls and the account.
 //! 5. No end is missed: a waiter is registered before it looks at the registry, and notified after
 //!    the last call has left.
 
