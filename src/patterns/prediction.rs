@@ -200,6 +200,7 @@ impl CancellablePrediction {
             };
             self.run(linked, bounds, refused, Classify::kind).await
         }
+        .fuse()
     }
 
     /// What ends it early, from now on, under its limits and `outer`, the deadline of a request.

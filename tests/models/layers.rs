@@ -6,7 +6,7 @@ use loom::thread;
 
 use self::{
     budget::{RetryBudget, RetryBudgetOptions},
-    ticket::TrackEnd,
+    snapshot::TrackEnd,
     tracker::{TrackedCall, Tracker, leave, runs},
 };
 use crate::call::{CallId, Cancel, Cause, record::CallRecord};

@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::ticket::{TrackEnd, TrackTicket};
+use super::{snapshot::TrackEnd, ticket::TrackTicket};
 use crate::{
     error::{ErrorKind, Stage},
     layers::{

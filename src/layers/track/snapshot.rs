@@ -1,8 +1,8 @@
-//! What a tracker tells about its calls.
+//! The status, the snapshot and the counts of tracked calls.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::call::{CallId, Cause};
+use crate::call::{CallId, Cancel, Cause, drop_scope};
 
 /// How far a call has come, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,5 +105,35 @@ impl CallCounts {
     #[must_use]
     pub const fn live(&self) -> u64 {
         self.pending + self.running
+    }
+}
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TrackEnd {
+    Completed,
+    Failed,
+    TimedOut,
+    /// By an error that may know its cause.
+    Cancelled(Option<Cause>),
+    /// Without an answer.
+    Dropped,
+}
+
+impl TrackEnd {
+    /// The status of a call that ends so, and whose node is `node`.
+    pub(super) fn status(self, node: &Cancel) -> CallStatus {
+        let cause = match self {
+            Self::Completed => return CallStatus::Completed,
+            Self::Failed => return CallStatus::Failed,
+            Self::TimedOut => return CallStatus::TimedOut,
+            Self::Cancelled(cause) => cause.or_else(|| node.cause()).unwrap_or(Cause::Caller),
+            Self::Dropped => drop_scope::cause(),
+        };
+        match cause {
+            // A limit is a limit, whoever enforced it.
+            Cause::Elapsed | Cause::Deadline => CallStatus::TimedOut,
+            cause => CallStatus::Cancelled { cause },
+        }
     }
 }

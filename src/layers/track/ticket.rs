@@ -3,41 +3,9 @@
 use tracing::Span;
 
 use super::{
-    snapshot::CallStatus,
+    snapshot::{CallStatus, TrackEnd},
     tracker::{TrackEntry, leave, runs},
 };
-use crate::call::{Cancel, Cause, drop_scope};
-
-/// How a call ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum TrackEnd {
-    Completed,
-    Failed,
-    TimedOut,
-    /// By an error that may know its cause.
-    Cancelled(Option<Cause>),
-    /// Without an answer.
-    Dropped,
-}
-
-impl TrackEnd {
-    /// The status of a call that ends so, and whose node is `node`.
-    pub(super) fn status(self, node: &Cancel) -> CallStatus {
-        let cause = match self {
-            Self::Completed => return CallStatus::Completed,
-            Self::Failed => return CallStatus::Failed,
-            Self::TimedOut => return CallStatus::TimedOut,
-            Self::Cancelled(cause) => cause.or_else(|| node.cause()).unwrap_or(Cause::Caller),
-            Self::Dropped => drop_scope::cause(),
-        };
-        match cause {
-            // A limit is a limit, whoever enforced it.
-            Cause::Elapsed | Cause::Deadline => CallStatus::TimedOut,
-            cause => CallStatus::Cancelled { cause },
-        }
-    }
-}
-
 /// A call's place in its tracker, held by the call's future. Dropping it makes the call leave.
 pub(super) struct TrackTicket {
     entry: Option<TrackEntry>,

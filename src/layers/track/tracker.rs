@@ -9,10 +9,7 @@ use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{
-    snapshot::{CallCounts, CallSnapshot, CallStatus},
-    ticket::TrackEnd,
-};
+use super::snapshot::{CallCounts, CallSnapshot, CallStatus, TrackEnd};
 use crate::call::{
     CallId, Cancel, Cause, Deadline,
     in_flight::{InFlight, InFlightTicket},
