@@ -162,14 +162,14 @@ fn a_call_that_may_get_a_second_attempt_costs_its_record() {
 }
 
 /// A shutdown and a tracker can cancel each call by itself: that takes a node in the request, which
-/// is two allocations.
+/// is two allocations, and a count of what waits of the call.
 #[test]
-fn a_call_with_a_cancellation_token_allocates_its_node_alone() {
+fn a_call_with_a_cancellation_token_allocates_its_node_and_a_count_of_waits() {
     let stopped = StandardStack::new().with_shutdown(Shutdown::new());
-    assert_eq!(of_a_call(stopped), [2; 3]);
+    assert_eq!(of_a_call(stopped), [3; 3]);
     // And the record that the tracker shows, with its first attempt.
     let tracked = StandardStack::new().with_tracker(Tracker::new());
-    assert_eq!(of_a_call(tracked), [4; 3]);
+    assert_eq!(of_a_call(tracked), [5; 3]);
 }
 
 /// What ends a call asks what it spent, and most spent nothing.

@@ -8,8 +8,15 @@
 //! 4. Ancestors are asked for their cause, never whether they are cancelled: a parent's token may
 //!    read as live while its children's have already fired.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use tokio::time::Instant;
+
+use crate::call::Deadline;
 use crate::sync::{
     CancellationToken, WaitForCancellationFutureOwned,
     atomic::{AtomicU8, Ordering},
@@ -71,8 +78,47 @@ impl fmt::Display for Cause {
     }
 }
 
+/// A grace that the work below a node has: the layer that gives it ends the work, and those inside
+/// leave that to it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CancelGrace {
+    /// When it ends; set when it begins.
+    end: Arc<OnceLock<Instant>>,
+    /// How long it is, where a cancellation of the node begins it.
+    length: Option<Duration>,
+    /// A node whose cancellation begins it as well.
+    shared: Cancel,
+}
+
+impl CancelGrace {
+    /// A grace of `length` from a cancellation of the node, or of `shared`.
+    pub(crate) fn on_cancel(length: Duration, shared: Option<Cancel>) -> Self {
+        Self {
+            end: Arc::default(),
+            length: Some(length),
+            shared: shared.unwrap_or_default(),
+        }
+    }
+
+    /// Begins the grace, which then ends at `end`.
+    pub(crate) fn begin(&self, end: Instant) {
+        self.end.get_or_init(|| end);
+    }
+
+    /// When it ends; `None` before it begins.
+    fn ends_at(&self, node: &CancellationToken, now: Instant) -> Option<Instant> {
+        self.end.get().copied().or_else(|| {
+            // The work is polled before the layer, which may not have seen the cancellation yet.
+            let length = self.length?;
+            let begins = node.is_cancelled() || self.shared.is_cancelled();
+            begins.then(|| Deadline::at(now).later_by(length).instant())
+        })
+    }
+}
+
 struct Node {
     parent: Option<Cancel>,
+    grace: Option<CancelGrace>,
     cause: AtomicU8,
     token: CancellationToken,
 }
@@ -106,21 +152,31 @@ impl Cancel {
     /// A root that can be cancelled.
     #[must_use]
     pub fn new() -> Self {
-        Self::node(None, CancellationToken::new())
+        Self::node(None, CancellationToken::new(), None)
     }
 
     /// A node below this one: cancelled with it, and cancellable alone.
     #[must_use]
     pub fn child(&self) -> Self {
+        self.child_of(None)
+    }
+
+    /// As [`child`](Self::child), for work that has a grace.
+    pub(crate) fn child_with_grace(&self, grace: CancelGrace) -> Self {
+        self.child_of(Some(grace))
+    }
+
+    fn child_of(&self, grace: Option<CancelGrace>) -> Self {
         match &self.0 {
-            Some(node) => Self::node(Some(self.clone()), node.token.child_token()),
-            None => Self::new(),
+            Some(node) => Self::node(Some(self.clone()), node.token.child_token(), grace),
+            None => Self::node(None, CancellationToken::new(), grace),
         }
     }
 
-    fn node(parent: Option<Self>, token: CancellationToken) -> Self {
+    fn node(parent: Option<Self>, token: CancellationToken, grace: Option<CancelGrace>) -> Self {
         Self(Some(Arc::new(Node {
             parent,
+            grace,
             cause: AtomicU8::new(0),
             token,
         })))
@@ -177,6 +233,19 @@ impl Cancel {
         }
     }
 
+    /// When the first grace ends, of those above that have begun.
+    pub(crate) fn grace_ends_at(&self, now: Instant) -> Option<Instant> {
+        let mut first: Option<Instant> = None;
+        let mut next = self.0.as_ref();
+        while let Some(node) = next {
+            let grace = node.grace.as_ref();
+            let ends = grace.and_then(|grace| grace.ends_at(&node.token, now));
+            first = first.into_iter().chain(ends).min();
+            next = node.parent.as_ref().and_then(|parent| parent.0.as_ref());
+        }
+        first
+    }
+
     /// The token of this node; `None` for [`Cancel::none`].
     #[must_use]
     pub fn token(&self) -> Option<&CancellationToken> {
@@ -198,7 +267,7 @@ impl Cancel {
 
 impl From<CancellationToken> for Cancel {
     fn from(token: CancellationToken) -> Self {
-        Self::node(None, token)
+        Self::node(None, token, None)
     }
 }
 

@@ -28,10 +28,6 @@ pub(crate) struct DropReport {
     /// What the call had spent; `None` if that is nothing.
     pub(crate) spent: Option<Arc<Spent>>,
     /// Whether it still waited for a service to be ready.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the layers that end a call are to ask")
-    )]
     pub(crate) waited: bool,
 }
 
@@ -153,10 +149,6 @@ pub(crate) fn report_record(record: Arc<CallRecord>) {
 }
 
 /// Tells the layer that drops this work that it still waited for a service to be ready.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the layers that wait are to report it")
-)]
 pub(crate) fn report_wait() {
     in_scope(|scope| scope.waited = true);
 }

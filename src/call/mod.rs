@@ -5,14 +5,20 @@ mod context;
 pub mod deadline;
 pub mod drop_scope;
 pub(crate) mod in_flight;
+mod limit;
 pub(crate) mod record;
 pub(crate) mod termination;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod waits;
 
+pub(crate) use cancel::CancelGrace;
 pub use cancel::{Cancel, Cause};
 pub use context::{CallContext, CallId, Carrier, WithContext};
 pub use deadline::Deadline;
+pub use limit::Scope;
+pub(crate) use limit::{Limit, Precedence};
 pub use record::{LmCall, LmOutcome, Spent};
 pub use usage::Usage;
+pub(crate) use waits::{WaitGuard, Waits};

@@ -3,21 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Classify, Costs, ErrorKind};
-use crate::call::{Cause, Spent};
-
-/// Which limit passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Scope {
-    /// The limit of one attempt.
-    Attempt,
-    /// The deadline of the whole call.
-    Deadline,
-    /// What a layer left of the deadline to the work inside it, having kept a reserve for itself.
-    Reserve,
-    /// The share of the time left that one step of a call was given.
-    Share,
-}
+pub use crate::call::Scope;
+use crate::call::{Cause, Limit, Spent};
 
 /// How far the call had come when a limit passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +45,10 @@ impl Elapsed {
             scope,
             stage,
         }
+    }
+
+    pub(crate) fn of(limit: &Limit, stage: Stage) -> Self {
+        Self::new(limit.scope, stage, limit.at.remaining_at(limit.since))
     }
 
     /// The same, with what the call had spent.

@@ -10,9 +10,9 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::guard::{Admit, Grace, Guard, Tag, Watch};
+use super::guard::{CancelAlarm, Grace, Guard, ReadyCall, Tag};
 use crate::{
-    call::{Cancel, Carrier},
+    call::{Cancel, Carrier, Precedence},
     error::Cancelled,
 };
 
@@ -184,9 +184,10 @@ where
             None => Cancel::none(),
         };
         if let Some(cause) = node.cause().or_else(|| shared.cause()) {
+            let alarm = CancelAlarm::new(node, None);
+            let guard = Guard::new(ReadyCall::Gone, alarm, None, Precedence::default(), tag);
             return CancelFuture {
-                guard: Guard::new(Admit::Gone, Watch::new(node, None), None, tag)
-                    .refusing(Some(cause)),
+                guard: guard.refusing(cause),
             };
         }
         let mut also = None;
@@ -200,14 +201,19 @@ where
             }
             request.context_mut().cancel = node.clone();
         }
-        let grace = Grace::on(self.config.grace, &node);
-        if grace.is_some() {
-            request.context_mut().open_record();
+        let mut precedence = Precedence::default();
+        let (mut grace, mut record) = (None, None);
+        if node.is_some() {
+            let context = request.context_mut();
+            precedence = context.precedence();
+            grace = Grace::of_cancel(self.config.grace, also.clone(), context);
+            node = context.cancel.clone();
+            record = context.record.clone();
         }
-        let record = request.context().and_then(|context| context.record.clone());
-        let work = Admit::start(&mut self.inner, request);
+        let work = ReadyCall::start(&mut self.inner, request);
+        let alarm = CancelAlarm::new(node, also);
         CancelFuture {
-            guard: Guard::new(work, Watch::new(node, also), grace, tag).with_record(record),
+            guard: Guard::new(work, alarm, grace, precedence, tag).with_record(record),
         }
     }
 }
@@ -219,7 +225,7 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        guard: Guard<Admit<S, R>, Watch>,
+        guard: Guard<ReadyCall<S, R>, CancelAlarm>,
     }
 }
 

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::{
-    guard::{Admit, Clock, Grace, Limit, Limited, Tag},
+    guard::{DeadlineAlarm, Limited, ReadyCall, Tag},
     latency::{Doomed, Latency, Percentile},
 };
 use crate::{
-    call::{Carrier, Deadline},
-    error::{Elapsed, Scope},
+    call::{Carrier, Deadline, Limit, Precedence, Scope},
+    error::Elapsed,
 };
 
 /// Ends the whole call at its deadline, the time it waits for the service included.
@@ -160,26 +160,19 @@ impl DeadlineLayer {
         self.doomed.seen()
     }
 
-    /// The limit for the work of a call that arrives now with the deadline `inbound`, and whether
-    /// it is that deadline, and not one of this layer's making.
+    /// The limit for the work of a call that arrives now, and whether it is this layer's own and not
+    /// the deadline that came with the call.
     fn limit(&self, inbound: Option<Deadline>) -> Option<(Limit, bool)> {
-        if inbound.is_none() && self.limit.is_none() {
-            return None;
-        }
         let since = Instant::now();
         let own = self.limit.map(|limit| Deadline::at(since).later_by(limit));
-        let outer = match (inbound, own) {
-            (Some(inbound), Some(own)) => inbound.earlier(own),
-            (inbound, own) => inbound.or(own)?,
+        let deadline = own.into_iter().chain(inbound).min()?;
+        let limit = Limit {
+            at: deadline.earlier_by(self.reserve),
+            scope: Scope::Deadline,
+            since,
+            grace: self.grace,
         };
-        let at = if self.reserve.is_zero() {
-            outer
-        } else {
-            outer.earlier_by(self.reserve)
-        };
-        let scope = Scope::Deadline;
-        let merged = Some(at) == inbound && inbound != own;
-        Some((Limit { at, scope, since }, merged))
+        Some((limit, own == Some(deadline)))
     }
 }
 
@@ -259,33 +252,35 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let inbound = request.context().and_then(|context| context.deadline);
-        if inbound.is_some() || self.config.limit.is_some() {
-            request.context_mut().id();
-        }
-        let tag = Tag::of_request(&request);
-        let (limit, merged) = self.config.limit(inbound).unzip();
-        let merged = merged.unwrap_or(false);
-        let clock = Clock::new(limit).merged(merged);
-        let service = &mut self.inner;
-        let Some(limit) = limit else {
+        let Some((own, is_own)) = self.config.limit(inbound) else {
+            let tag = Tag::of_request(&request);
+            let work = ReadyCall::start(&mut self.inner, request);
+            let alarm = DeadlineAlarm::new(None);
             return DeadlineFuture {
-                limited: Limited::new(Admit::start(service, request), clock, None, tag),
+                limited: Limited::new(work, alarm, None, Precedence::default(), tag),
             };
         };
-        if self.config.doomed.refuses(&limit, tag) {
+        let context = request.context_mut();
+        context.id();
+        let tag = Tag::of(context);
+        let precedence = context.precedence();
+        let outer = if is_own {
+            precedence.limit_over_deadline(own.at)
+        } else {
+            precedence.limit_over(own.at)
+        };
+        let alarm = DeadlineAlarm::enforce(own, outer, context);
+        if self.config.doomed.refuses(&own, tag) {
+            let limited = Limited::new(ReadyCall::Gone, alarm, None, precedence, tag);
             return DeadlineFuture {
-                limited: Limited::new(Admit::Gone, clock, None, tag).refusing(Some(limit.cause())),
+                limited: limited.refusing(own.cause()),
             };
         }
-        let context = request.context_mut();
-        if !merged {
-            context.deadline = Some(limit.at);
-        }
-        let grace = Grace::below(self.config.grace, context);
+        let grace = alarm.grace(context);
         let record = context.record.clone();
-        let work = Admit::start(service, request);
+        let work = ReadyCall::start(&mut self.inner, request);
         DeadlineFuture {
-            limited: Limited::new(work, clock, grace, tag).with_record(record),
+            limited: Limited::new(work, alarm, grace, precedence, tag).with_record(record),
         }
     }
 }
@@ -297,7 +292,7 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        limited: Limited<Admit<S, R>>,
+        limited: Limited<ReadyCall<S, R>>,
     }
 }
 

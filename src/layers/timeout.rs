@@ -11,10 +11,10 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Clock, Grace, Limit, Limited, Slot, Tag};
+use super::guard::{DeadlineAlarm, Droppable, Limited, Tag};
 use crate::{
-    call::{Carrier, Deadline},
-    error::{Elapsed, Scope},
+    call::{Carrier, Deadline, Limit, Scope},
+    error::Elapsed,
 };
 
 /// Ends each attempt that takes longer than a limit.
@@ -201,21 +201,28 @@ where
             Some(outer) if outer <= own => (outer, Scope::Deadline),
             _ => (own, Scope::Attempt),
         };
-        let limit = Limit { at, scope, since };
+        let own = Limit {
+            at,
+            scope,
+            since,
+            grace: self.config.grace,
+        };
         let tag = Tag::of(context);
-        let clock = Clock::new(Some(limit)).merged(scope == Scope::Deadline);
+        let precedence = context.precedence();
+        let outer = precedence.limit_over(own.at);
+        let alarm = DeadlineAlarm::enforce(own, outer, context);
         // An attempt that is given no time at all is still polled once: what is ready wins.
-        if scope == Scope::Deadline && limit.was_past() {
+        if scope == Scope::Deadline && own.was_past() {
+            let limited = Limited::new(Droppable::Gone, alarm, None, precedence, tag);
             return TimeoutFuture {
-                limited: Limited::new(Slot::Gone, clock, None, tag).refusing(Some(limit.cause())),
+                limited: limited.refusing(own.cause()),
             };
         }
-        context.deadline = Some(at);
-        let grace = Grace::below(self.config.grace, context);
+        let grace = alarm.grace(context);
         let record = context.record.clone();
+        let work = Droppable::new(self.inner.call(request));
         TimeoutFuture {
-            limited: Limited::new(Slot::new(self.inner.call(request)), clock, grace, tag)
-                .with_record(record),
+            limited: Limited::new(work, alarm, grace, precedence, tag).with_record(record),
         }
     }
 }
@@ -224,7 +231,7 @@ pin_project! {
     /// The response future of [`Timeout`].
     pub struct TimeoutFuture<F> {
         #[pin]
-        limited: Limited<Slot<F>>,
+        limited: Limited<Droppable<F>>,
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::{
     fmt,
-    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,12 +12,15 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
 
 use super::{LmRequest, lm_log::SentMark};
 use crate::{
-    call::{Cancel, Carrier, Cause, Deadline, termination::Terminated},
-    error::{ErrorKind, LmFailure, LmFailureKind, Stage},
-    layers::guard::enclosing,
+    call::{CallContext, Cancel, Carrier, Cause, Deadline, Precedence, termination::Terminated},
+    error::{ErrorKind, LmFailure, LmFailureKind},
 };
 
 /// The status of the call that LM calls are made for, which may end while they are on their way.
@@ -41,6 +43,7 @@ impl fmt::Debug for CallOver {
 #[derive(Clone, Debug)]
 pub(super) struct Departure {
     deadline: Option<Deadline>,
+    precedence: Precedence,
     cancel: Cancel,
     call: Option<CallOver>,
     sent: Option<SentMark>,
@@ -51,6 +54,7 @@ impl Departure {
         let context = request.context();
         Self {
             deadline: context.and_then(|context| context.deadline),
+            precedence: context.map_or(Precedence::default(), CallContext::precedence),
             cancel: context.map_or(Cancel::none(), |context| context.cancel.clone()),
             call: request.extensions().get().cloned(),
             sent: request.extensions().get().cloned(),
@@ -71,13 +75,13 @@ impl Departure {
         }
     }
 
-    /// Waits while a layer around this sees to what has passed: it knows what that is called.
+    /// Waits until an enclosing layer whose limit has passed has dropped this: its error names the
+    /// limit.
     pub(super) async fn left_to_layers(&self) {
-        poll_fn(|_| match self.deadline {
-            Some(at) if enclosing::sees_to(at.instant(), Stage::Running, true) => Poll::Pending,
-            _ => Poll::Ready(()),
-        })
-        .await;
+        if let Some(at) = self.precedence.drops_at(Instant::now()) {
+            sleep_until(at).await;
+            yield_now().await;
+        }
     }
 }
 

@@ -3,8 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -67,9 +66,10 @@ type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 /// # The end
 /// 1. All child tokens are cancelled, and operations that come later are refused.
 /// 2. Operations go on, until they are done or the grace has ended. Their answers stay their own: one
-///    that completes within the grace has completed. A prediction, or a layer of this crate, that
-///    has the token within the operation does not give up at once, but waits for the clean-up; nor
-///    does a limit of time cut it short that passes meanwhile, so a grace should be short.
+///    that completes within the grace has completed. A prediction, or a layer of this crate whose
+///    request has the [node](Self::child) in its context, does not give up at once, but waits for the
+///    clean-up; nor does a limit of such a layer cut it short that passes meanwhile, so a grace should
+///    be short.
 /// 3. What is left is cut: dropped, and answered with [`TimeoutError::Cancelled`].
 /// 4. The clean-up handlers run, one after the other, in the order in which they were added, each
 ///    once and within [its limit](Self::with_cleanup_limit).
@@ -121,7 +121,8 @@ impl GracefulCancellationHandler {
     /// [`Session`](crate::Session).
     #[must_use]
     pub fn child(&self) -> Cancel {
-        self.shared.drain.stop.child()
+        let drain = &self.shared.drain;
+        drain.node_below(&drain.stop)
     }
 
     /// Runs `cleanup` at the end. One that is added after the end is run by the next
@@ -164,16 +165,12 @@ impl GracefulCancellationHandler {
                 let cause = drain.stop.cause().unwrap_or(Cause::Caller);
                 return Err(refuse(cause, operation));
             }
-            let enclosed = async {
-                let mut operation = pin!(operation);
-                poll_fn(|cx| drain.enclose(|| operation.as_mut().poll(cx))).await
-            };
             let bounds = Bounds {
                 node: drain.give_up.clone(),
                 call: Some(pending.operation.id()),
                 ..Bounds::default()
             };
-            let result = run(enclosed, bounds).await;
+            let result = run(operation, bounds).await;
             if matches!(result, Err(TimeoutError::Cancelled(_))) {
                 pending.cut.store(true, Ordering::Release);
             }
@@ -221,10 +218,11 @@ impl GracefulCancellationHandler {
     pub async fn cancel_gracefully(&self, grace: Duration) -> CancellationReport {
         let start = Instant::now();
         let drain = &self.shared.drain;
-        drain.tell(Cause::Caller);
+        let grace = Deadline::within(grace);
+        drain.tell(Cause::Caller, grace);
         drain.calls.close();
         let asked = drain.calls.list();
-        drain.end_by(Deadline::within(grace)).await;
+        drain.end_by(grace).await;
         let was_cut = |pending: &&PendingOperation| pending.cut.load(Ordering::Acquire);
         let cut = asked.iter().filter(was_cut).count();
         let left = self.pending_operations();

@@ -13,7 +13,7 @@ use super::{
     status::{PredictionStatus, Progress},
 };
 use crate::{
-    call::{Cancel, Carrier, Cause, Deadline, drop_scope, termination::Termination},
+    call::{Cancel, CancelGrace, Carrier, Cause, Deadline, drop_scope, termination::Termination},
     error::{Classify, ErrorKind},
 };
 
@@ -177,11 +177,21 @@ impl CancellablePrediction {
         async move {
             let mut request = request;
             let context = request.context_mut();
-            let bounds = self.bounds(context.deadline);
-            // The same instant: layers inside then leave the end to this one.
-            context.deadline = bounds.limit.map(|limit| limit.at);
+            let mut bounds = self.bounds(context.deadline);
             context.call_id = bounds.call;
-            let theirs = mem::replace(&mut context.cancel, bounds.node.clone());
+            let mut theirs = bounds.node.clone();
+            if !bounds.grace.is_zero() {
+                let grace = CancelGrace::on_cancel(bounds.grace, None);
+                theirs = bounds.node.child_with_grace(grace.clone());
+                bounds.cancel_grace = Some(grace);
+                context.waits = context.waits.inside();
+                bounds.waits = context.waits.clone();
+            }
+            mem::swap(&mut context.cancel, &mut theirs);
+            if let Some(limit) = &mut bounds.limit {
+                limit.grace = bounds.grace;
+                context.enforce(*limit);
+            }
             let (refused, node) = (theirs.cause(), bounds.node.clone());
             let call = Oneshot::new(service, request);
             let linked = async move {

@@ -8,12 +8,13 @@
 
 use std::{
     future::poll_fn,
+    mem,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     TimeoutError,
@@ -21,15 +22,10 @@ use super::{
 };
 use crate::{
     call::{
-        CallId, Cancel, Cause, Deadline, drop_scope,
+        CallId, Cancel, CancelGrace, Cause, Deadline, Limit, Precedence, Scope, Waits, drop_scope,
         termination::{Terminated, Termination},
     },
-    error::{Cancelled, Scope, Stage},
-    layers::guard::{
-        Limit,
-        enclosing::{self, End},
-        observe,
-    },
+    error::{Cancelled, Elapsed, Stage},
 };
 
 /// The limit of an operation itself, beside a deadline over it and others.
@@ -56,6 +52,10 @@ pub(super) struct Bounds {
     /// Ends it when cancelled; where there is a grace, also the signal that the grace begins.
     pub(super) node: Cancel,
     pub(super) grace: Duration,
+    /// The same, as the layers inside read it.
+    pub(super) cancel_grace: Option<CancelGrace>,
+    /// What of a call waits, and gets no grace.
+    pub(super) waits: Waits,
     pub(super) call: Option<CallId>,
 }
 
@@ -74,7 +74,13 @@ impl Bounds {
             (Some(own), None) => (own, Scope::Attempt),
             (None, None) => return Self::default(),
         };
-        let limit = Limit { at, scope, since };
+        let grace = Duration::ZERO;
+        let limit = Limit {
+            at,
+            scope,
+            since,
+            grace,
+        };
         let is_deadline = scope == Scope::Deadline || matches!(own, OwnLimit::At(_));
         Self {
             limit: Some(limit),
@@ -118,68 +124,64 @@ where
         Terminated::Cancelled(_) => None,
     };
     let cause = elapsed.map_or_else(|| ended.cause(), |limit| limit.cause());
-    if stage == Stage::Running && !bounds.grace.is_zero() {
+    let has_grace = stage == Stage::Running && !bounds.grace.is_zero();
+    if has_grace {
+        if let Some(grace) = &bounds.cancel_grace {
+            grace.begin(Deadline::within(bounds.grace).instant());
+        }
         termination.as_mut().begin_grace(bounds.grace, cause);
-        let passed = elapsed.map(|limit| limit.at.instant());
-        let began = Instant::now();
-        let end = End {
-            at: passed.map_or(began, |passed| passed.min(began)),
-            grace: true,
-            begun: true,
-        };
-        poll_fn(|cx| {
-            let polled = enclosing::with(Some(end), || poll(operation.as_mut(), cx));
-            match polled {
-                Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => termination.as_mut().poll_grace(cx),
-            }
+        poll_fn(|cx| match poll(operation.as_mut(), cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => termination.as_mut().poll_grace(cx),
         })
         .await;
     }
-    let spent = drop_scope::collect(cause, || operation.set(None));
+    let report = drop_scope::end(cause, None, || operation.set(None));
+    let stage = match stage {
+        Stage::Running if report.waited && !has_grace => Stage::Waiting,
+        stage => stage,
+    };
     let error = match elapsed {
-        Some(limit) => limit.elapsed(stage).with_spent(spent).into(),
-        None => Cancelled::new(cause).with_spent(spent).into(),
+        Some(limit) => Elapsed::of(&limit, stage).with_spent(report.spent).into(),
+        None => Cancelled::new(cause).with_spent(report.spent).into(),
     };
     let call_id = bounds.call.map(CallId::get);
     tracing::debug!(target: "tower_dspy", call_id, %cause, ?stage, "an operation was ended");
     Err(error)
 }
 
-/// Polls the operation until it is done or is to end, in whatever stage it then is.
+/// Polls the operation until it is done or is to end, in whatever stage it then is. Where an
+/// enclosing handler or layer ends it, it goes on until the end of that one's grace.
 async fn until_end<F: Future>(
     mut operation: Pin<&mut Option<F>>,
     mut termination: Pin<&mut Termination>,
     bounds: &Bounds,
 ) -> Result<F::Output, (Terminated, Stage)> {
-    let grace = !bounds.grace.is_zero();
-    let end = bounds.limit.map(|limit| End {
-        at: limit.at.instant(),
-        grace,
-        begun: false,
-    });
-    let nodes = grace.then(|| [bounds.node.clone(), Cancel::none()]);
+    let mut left_until: Option<Pin<Box<Sleep>>> = None;
+    let mut gave_way = false;
     poll_fn(|cx| {
-        let (polled, waits) = observe(|| {
-            enclosing::watched(nodes.clone(), || {
-                enclosing::with(end, || poll(operation.as_mut(), cx))
-            })
-        });
-        if let Poll::Ready(outcome) = polled {
+        if let Poll::Ready(outcome) = poll(operation.as_mut(), cx) {
             return Poll::Ready(Ok(outcome));
         }
+        let was_ended = termination.ended().is_some();
         let ended = ready!(termination.as_mut().poll(cx));
-        let at = match (ended, end) {
-            (Terminated::DeadlinePassed, Some(end)) => end.at,
-            _ => Instant::now(),
-        };
-        let stage = if waits {
+        let stage = if bounds.waits.any() {
             Stage::Waiting
         } else {
             Stage::Running
         };
-        if enclosing::sees_to(at, stage, false) {
-            return Poll::Pending;
+        if !was_ended && stage == Stage::Running {
+            let now = Instant::now();
+            let outer_end = Precedence::of_node(&bounds.node).drops_at(now);
+            let outer_end = outer_end.filter(|at| *at > now);
+            left_until = outer_end.map(|at| Box::pin(sleep_until(at)));
+        }
+        if let Some(left_until) = &mut left_until {
+            ready!(left_until.as_mut().poll(cx));
+            if !mem::replace(&mut gave_way, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Err((ended, stage)))
     })

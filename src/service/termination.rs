@@ -2,20 +2,20 @@
 //! service answers the call.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     call::{
-        CallContext, Cancel, Cause, Deadline, drop_scope,
+        CallContext, Cancel, Cause, Deadline, Precedence, Scope, drop_scope,
         termination::{Terminated, Termination},
     },
-    error::{Cancelled, Elapsed, Error, Scope, Stage},
-    layers::guard::enclosing,
+    error::{Cancelled, Elapsed, Error, Stage},
 };
 
 /// Watches the deadline and the cancellation of one call.
@@ -24,6 +24,10 @@ pub(crate) struct ServiceTermination {
     cancel: Cancel,
     deadline: Option<Deadline>,
     termination: Pin<Box<Termination>>,
+    precedence: Precedence,
+    /// The end of an enclosing layer's grace.
+    outer_end: Option<Pin<Box<Sleep>>>,
+    gave_way: bool,
 }
 
 impl ServiceTermination {
@@ -45,6 +49,9 @@ impl ServiceTermination {
             cancel: context.cancel.clone(),
             deadline: context.deadline,
             termination: Box::pin(Termination::new(context.cancel.clone(), context.deadline)),
+            precedence: context.precedence(),
+            outer_end: None,
+            gave_way: false,
         }
     }
 
@@ -68,37 +75,37 @@ impl ServiceTermination {
     }
 
     /// Signals the work when the call is cancelled or its deadline has passed, once. Ready with the
-    /// error, unless an enclosing layer ends the call.
+    /// error if no enclosing layer has ended the call by the end of its grace.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, signal: impl FnOnce(Cause)) -> Poll<Error> {
         let was_signalled = self.signalled().is_some();
         let ended = ready!(self.termination.as_mut().poll(cx));
         if !was_signalled {
             signal(ended.cause());
+            let dropped_at = self.precedence.drops_at(Instant::now());
+            // A deadline that no layer enforces is answered at once.
+            self.gave_way = ended == Terminated::DeadlinePassed && dropped_at.is_none();
+            self.outer_end = dropped_at.map(|at| Box::pin(sleep_until(at)));
         }
-        match ended {
-            Terminated::Cancelled(_) if !was_signalled => {
-                // A layer that watches the same token is polled after its work: an answer now would
-                // win the tie and take the grace away. Without such a layer it comes with the next
-                // poll.
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Terminated::Cancelled(cause) => {
-                if enclosing::sees_to(Instant::now(), Stage::Running, false) {
-                    return Poll::Pending;
-                }
-                Poll::Ready(Cancelled::new(cause).into())
-            }
-            // The layer that set the limit is about to end the call, and names the limit.
-            Terminated::DeadlinePassed if was_signalled => Poll::Pending,
+        if let Some(outer_end) = &mut self.outer_end {
+            ready!(outer_end.as_mut().poll(cx));
+        }
+        if !mem::replace(&mut self.gave_way, true) {
+            // An enclosing layer is polled after its work: an answer now would win the tie, and take
+            // the grace away. Without such a layer the answer comes with the next poll.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(match ended {
+            Terminated::Cancelled(cause) => Cancelled::new(cause).into(),
             Terminated::DeadlinePassed => {
-                let deadline = self.deadline.unwrap_or(Deadline::at(self.started));
-                if enclosing::sees_to(deadline.instant(), Stage::Running, true) {
-                    return Poll::Pending;
-                }
-                let limit = deadline.remaining_at(self.started);
-                Poll::Ready(Elapsed::new(Scope::Deadline, Stage::Running, limit).into())
+                let at = self.deadline.unwrap_or(Deadline::at(self.started));
+                // The limit of an enclosing layer has its own name.
+                let (scope, since) = match self.precedence.limit_over(at) {
+                    Some(limit) => (limit.scope, limit.since),
+                    None => (Scope::Deadline, self.started),
+                };
+                Elapsed::new(scope, Stage::Running, at.remaining_at(since)).into()
             }
-        }
+        })
     }
 }

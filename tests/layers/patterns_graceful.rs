@@ -7,8 +7,8 @@ use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt};
 use tower_dspy::{
-    CancelLayer, Cause, Session,
-    patterns::{GracefulCancellationHandler, TimeoutError, timeout},
+    CancelLayer, Cause, Session, TimeoutLayer,
+    patterns::{GracefulCancellationHandler, TimeoutError},
 };
 
 use super::support::*;
@@ -235,8 +235,10 @@ async fn all_sessions_end_with_their_handler() {
 async fn a_limit_that_passes_in_the_grace_leaves_the_end_to_the_handler_and_is_bounded_by_it() {
     let record = Record::default();
     let handler = GracefulCancellationHandler::new();
-    let limited = timeout(secs(1), record.answers(secs(60)).oneshot(request()));
-    let call = tokio::spawn(handler.execute(limited));
+    let limited = TimeoutLayer::new(secs(1)).layer(record.answers(secs(60)));
+    let mut request = request();
+    request.context.cancel = handler.child();
+    let call = tokio::spawn(handler.execute(limited.oneshot(request)));
     tokio::task::yield_now().await;
     let (took, report) = timed(handler.cancel_gracefully(secs(3))).await;
     assert_eq!((took, report.cut), (secs(3), 1));

@@ -11,7 +11,7 @@ use tower::Service;
 
 use crate::{
     error::Elapsed,
-    layers::guard::{Admit, Limited},
+    layers::guard::{Limited, ReadyCall},
 };
 
 pin_project! {
@@ -21,12 +21,12 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        limited: Limited<Admit<S, R>>,
+        limited: Limited<ReadyCall<S, R>>,
     }
 }
 
 impl<S: Service<R>, R> AllotFuture<S, R> {
-    pub(super) const fn new(limited: Limited<Admit<S, R>>) -> Self {
+    pub(super) const fn new(limited: Limited<ReadyCall<S, R>>) -> Self {
         Self { limited }
     }
 }

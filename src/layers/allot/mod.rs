@@ -14,12 +14,12 @@ use tower::{Layer, Service};
 pub use self::future::AllotFuture;
 use self::share::Share;
 use super::{
-    guard::{Admit, Clock, Grace, Limit, Limited, Tag},
+    guard::{DeadlineAlarm, Limited, ReadyCall, Tag},
     latency::{Doomed, Latency, OutOfRange, Percentile},
 };
 use crate::{
-    call::{CallContext, Carrier, Deadline},
-    error::{Elapsed, Scope},
+    call::{CallContext, Carrier, Deadline, Limit, Precedence, Scope},
+    error::Elapsed,
 };
 
 /// Gives one step of a call a share of the time that is left, and stops it when that has passed.
@@ -186,31 +186,27 @@ impl AllotLayer {
         self.doomed.seen()
     }
 
-    /// The limit of a step that begins now, and whether it is the deadline it came with.
-    fn limit(&self, context: Option<&CallContext>) -> Option<(Limit, bool)> {
-        let Some(outer) = context.and_then(|context| context.deadline) else {
-            let limit = self.default?;
-            let since = Instant::now();
-            let at = Deadline::at(since).later_by(limit);
-            let scope = Scope::Share;
-            return Some((Limit { at, scope, since }, false));
-        };
+    /// The limit of a step that begins now.
+    fn limit(&self, context: Option<&CallContext>) -> Option<Limit> {
         let since = Instant::now();
-        let left = outer.remaining_at(since);
-        let own = self.share.of(left);
-        let limit = if own < left {
-            let at = Deadline::at(since).later_by(own);
-            let scope = Scope::Share;
-            Limit { at, scope, since }
-        } else {
-            let scope = Scope::Deadline;
-            Limit {
-                at: outer,
-                scope,
-                since,
+        let (at, scope) = match context.and_then(|context| context.deadline) {
+            None => (Deadline::at(since).later_by(self.default?), Scope::Share),
+            Some(outer) => {
+                let left = outer.remaining_at(since);
+                let own = self.share.of(left);
+                if own < left {
+                    (Deadline::at(since).later_by(own), Scope::Share)
+                } else {
+                    (outer, Scope::Deadline)
+                }
             }
         };
-        Some((limit, own >= left))
+        Some(Limit {
+            at,
+            scope,
+            since,
+            grace: self.grace,
+        })
     }
 }
 
@@ -291,22 +287,24 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let tag = Tag::of_request(&request);
-        let (limit, merged) = self.config.limit(request.context()).unzip();
-        let refused = limit
-            .filter(|limit| self.config.doomed.refuses(limit, tag))
-            .map(|limit| limit.cause());
-        let clock = Clock::new(limit).merged(merged.unwrap_or(false));
-        if refused.is_some() {
-            let limited = Limited::new(Admit::Gone, clock, None, tag);
-            return AllotFuture::new(limited.refusing(refused));
+        let Some(own) = self.config.limit(request.context()) else {
+            let work = ReadyCall::start(&mut self.inner, request);
+            let alarm = DeadlineAlarm::new(None);
+            let limited = Limited::new(work, alarm, None, Precedence::default(), tag);
+            return AllotFuture::new(limited);
+        };
+        let context = request.context_mut();
+        let precedence = context.precedence();
+        let outer = precedence.limit_over(own.at);
+        let alarm = DeadlineAlarm::enforce(own, outer, context);
+        if self.config.doomed.refuses(&own, tag) {
+            let limited = Limited::new(ReadyCall::Gone, alarm, None, precedence, tag);
+            return AllotFuture::new(limited.refusing(own.cause()));
         }
-        let grace = limit.and_then(|limit| {
-            let context = request.context_mut();
-            context.deadline = Some(limit.at);
-            Grace::below(self.config.grace, context)
-        });
-        let record = request.context().and_then(|context| context.record.clone());
-        let work = Admit::start(&mut self.inner, request);
-        AllotFuture::new(Limited::new(work, clock, grace, tag).with_record(record))
+        let grace = alarm.grace(context);
+        let record = context.record.clone();
+        let work = ReadyCall::start(&mut self.inner, request);
+        let limited = Limited::new(work, alarm, grace, precedence, tag);
+        AllotFuture::new(limited.with_record(record))
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     error::{Elapsed, costs_in},
     layers::{
         classify::{Classifier, Kinds},
-        guard::{Admit, Limited},
+        guard::{Limited, ReadyCall},
     },
 };
 
@@ -33,7 +33,7 @@ pin_project! {
         A: Answer<R, S::Response, S::Error>,
     {
         #[pin]
-        state: State<Limited<Admit<S, R>>, A::Future>,
+        state: State<Limited<ReadyCall<S, R>>, A::Future>,
         answer: Option<A>,
         kept: Option<A::Kept>,
         kinds: Kinds,
@@ -65,7 +65,7 @@ where
         cancel: Cancel,
         call: CallId,
         record: Option<Arc<CallRecord>>,
-        first: Limited<Admit<S, R>>,
+        first: Limited<ReadyCall<S, R>>,
     ) -> Self {
         Self {
             state: State::First { future: first },

@@ -23,11 +23,11 @@ pub use self::{
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
-    guard::{Admit, Clock, Limit, Limited, Tag},
+    guard::{DeadlineAlarm, Limited, ReadyCall, Tag},
 };
 use crate::{
-    call::{CallContext, Carrier},
-    error::{Elapsed, ErrorKind, Scope, carries_costs},
+    call::{CallContext, Carrier, Limit, Scope},
+    error::{Elapsed, ErrorKind, carries_costs},
 };
 
 /// A call that failed is answered by a value, a closure or a second service, such as a cheaper
@@ -348,44 +348,39 @@ where
         let record = context.record.clone();
         let kept = self.answer.keep(&request);
         let context = request.context_mut();
-        let limit = match self.options.reserve {
-            Duration::ZERO => None,
-            kept => reserve(context, kept),
-        };
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
-        let classify = self.options.classify.clone();
+        let precedence = context.precedence();
+        let alarm = match reserved(context, self.options.reserve) {
+            Some(limit) => DeadlineAlarm::enforce(limit, None, context),
+            None => DeadlineAlarm::new(None),
+        };
+        let work = ReadyCall::start(&mut self.inner, request);
         FallbackFuture::new(
             self.answer.clone(),
             kept,
             self.options.kinds,
-            classify,
+            self.options.classify.clone(),
             cancel,
             call,
             record.clone(),
-            Limited::new(
-                Admit::start(&mut self.inner, request),
-                Clock::new(limit),
-                None,
-                tag,
-            )
-            .with_record(record),
+            Limited::new(work, alarm, None, precedence, tag).with_record(record),
         )
     }
 }
 
-/// Makes the deadline in `context` earlier by `reserve`, or by half of what is left.
-fn reserve(context: &mut CallContext, reserve: Duration) -> Option<Limit> {
+/// What is left of the deadline less `reserve`, or less half of what is left.
+fn reserved(context: &CallContext, reserve: Duration) -> Option<Limit> {
+    if reserve.is_zero() {
+        return None;
+    }
     let deadline = context.deadline?;
     let since = Instant::now();
     let kept = reserve.min(deadline.remaining_at(since) / 2);
-    if kept.is_zero() {
-        // Nothing can be divided; whoever set the deadline enforces it.
-        return None;
-    }
-    let at = context.limit(deadline.earlier_by(kept));
-    Some(Limit {
-        at,
+    // Where nothing can be divided, the deadline stays in force.
+    (!kept.is_zero()).then(|| Limit {
+        at: deadline.earlier_by(kept),
         scope: Scope::Reserve,
         since,
+        grace: Duration::ZERO,
     })
 }

@@ -8,33 +8,38 @@
 //!    [`drop_scope`] that names the cause.
 //! 4. Work that waits for readiness gets no grace: nothing runs that could clean up, and what is
 //!    late must not start.
-//! 5. Of two guards that are to end the work at one instant the outer one does: see [`enclosing`].
+//! 5. Of two guards that are to end the work at one instant the outer one does. The inner one finds
+//!    it in the context ([`Precedence`]), and ends the work itself only if the outer one has not
+//!    done so by the end of its grace: as when the work goes on in a task of its own.
 //! 6. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
-mod clock;
-pub(crate) mod enclosing;
-mod poll;
-mod watch;
+mod cancel_alarm;
+mod deadline_alarm;
+mod ready_call;
 mod work;
 
 use std::{
+    mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use self::enclosing::Nodes;
 pub(crate) use self::{
-    clock::{Clock, Limit},
-    watch::Watch,
-    work::{Admit, Slot, Work, observe, tell_waits},
+    cancel_alarm::CancelAlarm,
+    deadline_alarm::DeadlineAlarm,
+    ready_call::ReadyCall,
+    work::{Droppable, Work},
 };
 use crate::{
-    call::{CallContext, CallId, Cancel, Carrier, Cause, Spent, record::CallRecord},
+    call::{
+        CallContext, CallId, Cancel, CancelGrace, Carrier, Cause, Deadline, Precedence, Spent,
+        Waits, drop_scope, record::CallRecord,
+    },
     error::Stage,
 };
 
@@ -43,68 +48,75 @@ pub(crate) trait Alarm {
     /// What the call is answered with.
     type Error: std::fmt::Debug;
 
-    /// Whether it rings because the call was cancelled, and not because a limit passed.
-    const CANCELS: bool;
-
-    /// Whether it may ever ring.
-    fn may_ring(&self) -> bool;
-
-    /// What it waits for, if a cancellation rings it.
-    fn nodes(&self) -> Option<Nodes> {
-        None
+    /// Whether it rings for a limit that an enclosing layer enforces.
+    fn is_merged(&self) -> bool {
+        false
     }
-
-    /// The instant at which it is going to ring, if that is known.
-    fn at(&self) -> Option<Instant>;
-
-    /// Whether it rings for a limit that an enclosing layer may have set.
-    fn is_merged(&self) -> bool;
 
     /// Ready once the work is to end, and from then on at each poll.
     fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause>;
-
-    /// Arms the timer of the grace; the alarm has rung and is not asked again.
-    fn set_timer(self: Pin<&mut Self>, at: Instant);
-
-    /// Ready when the grace has ended.
-    fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
     /// The error for work that ended in `stage`, because of `cause`, and had `spent` this.
     fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Self::Error;
 }
 
-/// How long the work may clean up, and the node in its context that tells it to.
+/// How long the work may clean up, and the node in its context that signals it to.
 #[derive(Debug)]
 pub(crate) struct Grace {
     length: Duration,
     node: Cancel,
-    /// When the alarm rang.
-    began: Option<Instant>,
+    /// What the layers inside read, where a cancellation begins it.
+    cancel_grace: Option<CancelGrace>,
+    /// What of the work waits, and gets none.
+    waits: Waits,
 }
 
 impl Grace {
-    /// A grace of `length`, whose signal is a node that it puts below the context's own. `None`, and
+    /// The grace of a limit: its signal is a node that it puts below the context's own. `None`, and
     /// nothing is allocated, for a grace of zero: the work is dropped at once.
-    #[inline]
-    pub(crate) fn below(length: Duration, context: &mut CallContext) -> Option<Self> {
+    pub(crate) fn of_limit(length: Duration, context: &mut CallContext) -> Option<Self> {
         if length.is_zero() {
             return None;
         }
         context.cancel = context.cancel.child();
-        // The work may answer within the grace: its answer is dropped, and reports nothing.
-        context.open_record();
-        Self::on(length, &context.cancel)
+        Some(Self::new(length, None, context))
     }
 
-    /// A grace of `length`, whose signal is `node` itself. `None` for a grace of zero, or if
-    /// nothing can cancel the node.
-    #[inline]
-    pub(crate) fn on(length: Duration, node: &Cancel) -> Option<Self> {
-        (!length.is_zero() && node.is_some()).then(|| Self {
+    /// The grace of a cancellation, by the context's node or by `shared`: its signal is a node that it
+    /// puts below the context's own. `None` for a grace of zero, or if nothing can cancel the node.
+    pub(crate) fn of_cancel(
+        length: Duration,
+        shared: Option<Cancel>,
+        context: &mut CallContext,
+    ) -> Option<Self> {
+        if length.is_zero() || !context.cancel.is_some() {
+            return None;
+        }
+        let cancel_grace = CancelGrace::on_cancel(length, shared);
+        context.cancel = context.cancel.child_with_grace(cancel_grace.clone());
+        Some(Self::new(length, Some(cancel_grace), context))
+    }
+
+    fn new(length: Duration, cancel_grace: Option<CancelGrace>, context: &mut CallContext) -> Self {
+        context.waits = context.waits.inside();
+        // The work may answer within the grace: its answer is dropped, and reports nothing.
+        context.open_record();
+        Self {
             length,
-            node: node.clone(),
-            began: None,
-        })
+            node: context.cancel.clone(),
+            cancel_grace,
+            waits: context.waits.clone(),
+        }
+    }
+
+    /// Signals the work, and returns when its grace ends.
+    fn begin(&self, cause: Cause) -> Instant {
+        let end = Deadline::within(self.length).instant();
+        if let Some(cancel_grace) = &self.cancel_grace {
+            cancel_grace.begin(end);
+        }
+        self.node.cancel(cause);
+        end
     }
 }
 
@@ -133,12 +145,14 @@ impl Tag {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum GuardPhase {
     /// The work was never started.
     Refused(Cause),
     /// The work runs.
     Watching,
-    /// The alarm rang; the work cleans up.
+    /// The alarm rang; an enclosing layer ends the work, or this one when the timer has fired.
+    LeftToOuter(Cause),
+    /// The alarm rang; the work cleans up until the timer fires.
     Ending(Cause),
     /// The outcome was returned.
     Done,
@@ -152,7 +166,12 @@ pin_project! {
         #[pin]
         alarm: A,
         grace: Option<Grace>,
-        phase: Phase,
+        precedence: Precedence,
+        phase: GuardPhase,
+        // The end of the phase.
+        #[pin]
+        timer: Option<Sleep>,
+        gave_way: bool,
         tag: Tag,
         // That of the call, if it was open when the guard got the call.
         record: Option<Arc<CallRecord>>,
@@ -160,16 +179,25 @@ pin_project! {
 }
 
 /// Work under a limit of time.
-pub(crate) type Limited<W> = Guard<W, Clock>;
+pub(crate) type Limited<W> = Guard<W, DeadlineAlarm>;
 
 impl<W, A> Guard<W, A> {
-    /// Runs `work` until it is done or `alarm` rings.
-    pub(crate) const fn new(work: W, alarm: A, grace: Option<Grace>, tag: Tag) -> Self {
+    /// Runs `work` until it is done or `alarm` rings, in a place where there is this `precedence`.
+    pub(crate) const fn new(
+        work: W,
+        alarm: A,
+        grace: Option<Grace>,
+        precedence: Precedence,
+        tag: Tag,
+    ) -> Self {
         Self {
             work,
             alarm,
             grace,
-            phase: Phase::Watching,
+            precedence,
+            phase: GuardPhase::Watching,
+            timer: None,
+            gave_way: false,
             tag,
             record: None,
         }
@@ -181,11 +209,162 @@ impl<W, A> Guard<W, A> {
         self
     }
 
-    /// Answers with the error of the alarm for a cause, if there is one: the work holds nothing.
-    pub(crate) fn refusing(mut self, cause: Option<Cause>) -> Self {
-        if let Some(cause) = cause {
-            self.phase = Phase::Refused(cause);
-        }
+    /// Answers with the error of the alarm for `cause`: the work holds nothing.
+    pub(crate) fn refusing(mut self, cause: Cause) -> Self {
+        self.phase = GuardPhase::Refused(cause);
         self
+    }
+}
+
+impl<W, A, T, E> Future for Guard<W, A>
+where
+    W: Work<Output = Result<T, E>>,
+    A: Alarm,
+    E: From<A::Error>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        match *this.phase {
+            GuardPhase::Watching => {
+                if let Poll::Ready(answer) = this.work.poll(cx) {
+                    *this.phase = GuardPhase::Done;
+                    return Poll::Ready(answer);
+                }
+                let cause = ready!(this.alarm.poll_ring(cx));
+                self.rang(cause, cx)
+            }
+            GuardPhase::LeftToOuter(cause) => {
+                if let Poll::Ready(answer) = this.work.poll(cx) {
+                    *this.phase = GuardPhase::Done;
+                    return Poll::Ready(answer);
+                }
+                self.poll_left(cause, cx)
+            }
+            GuardPhase::Ending(cause) => self.poll_ending(cause, cx),
+            GuardPhase::Refused(cause) => {
+                let passed = this.precedence.drops_at(Instant::now()).is_some();
+                if this.alarm.is_merged() && passed {
+                    ready!(give_way(this.gave_way, cx));
+                }
+                self.end(cause, Stage::BeforeStart)
+            }
+            GuardPhase::Done => Poll::Pending,
+        }
+    }
+}
+
+impl<W, A, T, E> Guard<W, A>
+where
+    W: Work<Output = Result<T, E>>,
+    A: Alarm,
+    E: From<A::Error>,
+{
+    /// The alarm has rung: decides who ends the work, and when.
+    fn rang(mut self: Pin<&mut Self>, cause: Cause, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
+        let mut this = self.as_mut().project();
+        let now = Instant::now();
+        let waits = this.grace.as_ref().is_some_and(|grace| grace.waits.any());
+        let stage = if waits {
+            Stage::Waiting
+        } else {
+            this.work.stage()
+        };
+        let dropped_at = this.precedence.drops_at(now);
+        let left_until = dropped_at.filter(|at| stage == Stage::Running && *at > now);
+        if left_until.is_some() || this.alarm.is_merged() {
+            *this.phase = GuardPhase::LeftToOuter(cause);
+            this.timer.set(left_until.map(sleep_until));
+            return self.poll_left(cause, cx);
+        }
+        match this.grace {
+            Some(grace) if stage == Stage::Running => {
+                *this.phase = GuardPhase::Ending(cause);
+                this.timer.set(Some(sleep_until(grace.begin(cause))));
+                // The work is signalled before anybody waits for it.
+                self.poll_ending(cause, cx)
+            }
+            _ => self.end(cause, stage),
+        }
+    }
+
+    fn poll_left(
+        mut self: Pin<&mut Self>,
+        cause: Cause,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, E>> {
+        let this = self.as_mut().project();
+        ready!(poll_timer(this.timer, cx));
+        ready!(give_way(this.gave_way, cx));
+        let stage = this.work.stage();
+        self.end(cause, stage)
+    }
+
+    fn poll_ending(
+        mut self: Pin<&mut Self>,
+        cause: Cause,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, E>> {
+        let this = self.as_mut().project();
+        if this.work.poll(cx).is_pending() {
+            ready!(poll_timer(this.timer, cx));
+        }
+        self.end(cause, Stage::Running)
+    }
+
+    /// Drops the work, because of `cause`, and answers in its place.
+    fn end(self: Pin<&mut Self>, cause: Cause, stage: Stage) -> Poll<Result<T, E>> {
+        let this = self.project();
+        let phase = mem::replace(this.phase, GuardPhase::Done);
+        if let Some(grace) = this.grace {
+            // What waits in another task, and is not dropped with the work, ends by it.
+            grace.node.cancel(cause);
+        }
+        let report = drop_scope::end(cause, this.record.as_ref(), || this.work.discard());
+        let stage = match phase {
+            GuardPhase::Watching | GuardPhase::LeftToOuter(_) if report.waited => Stage::Waiting,
+            _ => stage,
+        };
+        let error = this.alarm.error(cause, stage, report.spent);
+        tracing::debug!(
+            target: "tower_dspy",
+            call_id = this.tag.call.map(CallId::get),
+            attempt = this.tag.attempt,
+            %cause,
+            ?error,
+            "a layer ended the call",
+        );
+        Poll::Ready(Err(error.into()))
+    }
+}
+
+/// Pending once, for the enclosing layers, which are polled after their work: an answer now would
+/// hide the one that ends the call. The task is woken, in case that none does.
+fn give_way(gave_way: &mut bool, cx: &Context<'_>) -> Poll<()> {
+    if mem::replace(gave_way, true) {
+        return Poll::Ready(());
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Ready once the timer has fired; at once if there is none.
+fn poll_timer(timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+    match timer.as_pin_mut() {
+        Some(timer) => poll_sleep(timer, cx),
+        None => Poll::Ready(()),
+    }
+}
+
+/// Ready once the timer has fired, or is due.
+///
+/// A timer takes part in tokio's cooperative budget: work that uses it up at each poll would keep
+/// the timer pending for good.
+fn poll_sleep(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    if timer.as_mut().poll(cx).is_ready() || timer.deadline() <= Instant::now() {
+        Poll::Ready(())
+    } else {
+        Poll::Pending
     }
 }

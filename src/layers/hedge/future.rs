@@ -23,13 +23,13 @@ use tower::Service;
 use super::plan::{Second, Terms};
 use crate::{
     call::{
-        Cause, Deadline, drop_scope,
+        Cause, Deadline, Waits, drop_scope,
         record::{CallRecord, ReportOnDrop},
     },
     error::{ErrorKind, Stage, costs_in, set_costs_in},
     layers::{
         classify::{Classifier, Kinds},
-        guard::{Admit, Work, observe, tell_waits},
+        guard::{ReadyCall, Work},
         latency::Stopwatch,
         retry::Reservation,
     },
@@ -66,9 +66,9 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        first: Admit<S, R>,
+        first: ReadyCall<S, R>,
         #[pin]
-        second: Admit<S, R>,
+        second: ReadyCall<S, R>,
         #[pin]
         timer: Option<Sleep>,
         first_is: State,
@@ -86,7 +86,7 @@ pin_project! {
 
 impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
     pub(super) fn new(
-        first: Admit<S, R>,
+        first: ReadyCall<S, R>,
         planned: Option<Second<S, R>>,
         terms: Terms,
         stopwatch: Stopwatch,
@@ -95,7 +95,7 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
     ) -> Self {
         Self {
             first,
-            second: Admit::Gone,
+            second: ReadyCall::Gone,
             timer: None,
             first_is: State::Waiting,
             second_is: State::None,
@@ -132,8 +132,11 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
         {
             *this.reservation = Some(reservation);
             *this.second_is = State::Waiting;
-            this.second
-                .set(Admit::new(planned.service, planned.request));
+            this.second.set(ReadyCall::new(
+                planned.service,
+                planned.request,
+                Waits::none(),
+            ));
         }
     }
 
@@ -187,9 +190,9 @@ where
         let mut this = self.as_mut().project();
         // The time it waits for its service is not the attempt's.
         let now = (*this.first_is == State::Waiting).then(Instant::now);
-        let (polled, waits) = observe(|| this.first.as_mut().poll(cx));
+        let polled = this.first.as_mut().poll(cx);
         if let Some(now) = now
-            && !waits
+            && !this.terms.first_waits()
             && this.first.stage() == Stage::Running
         {
             this.stopwatch.start(now);
@@ -221,8 +224,8 @@ where
             self.drop_second();
             return Poll::Pending;
         }
-        let (polled, waits) = observe(|| this.second.as_mut().poll(cx));
-        if *this.second_is == State::Waiting && !waits && this.second.stage() == Stage::Running {
+        let polled = this.second.as_mut().poll(cx);
+        if *this.second_is == State::Waiting && this.second.stage() == Stage::Running {
             *this.second_is = State::Sent;
             if let Some(reservation) = this.reservation.take() {
                 reservation.spend();
@@ -256,24 +259,19 @@ where
     type Output = Result<S::Response, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut waits = true;
         if self.first_is != State::None {
-            let (polled, first_waits) = observe(|| self.as_mut().poll_first(cx));
+            let polled = self.as_mut().poll_first(cx);
             if polled.is_ready() {
                 return polled;
             }
-            waits = first_waits;
         }
         self.as_mut().poll_due(cx);
         if self.second_is != State::None {
-            let (polled, second_waits) = observe(|| self.as_mut().poll_second(cx));
+            let polled = self.as_mut().poll_second(cx);
             if polled.is_ready() {
                 return polled;
             }
-            waits &= second_waits;
         }
-        // The call waits as long as neither of them has been taken.
-        tell_waits(waits);
         Poll::Pending
     }
 }

@@ -14,7 +14,7 @@ pub use self::future::HedgeFuture;
 use self::plan::{Terms, When};
 use super::{
     classify::{ByClassify, ByFn, Classifier},
-    guard::Admit,
+    guard::ReadyCall,
     latency::{Latency, Percentile, Stopwatch},
     retry::{RetryBudget, RetryBudgetOptions},
 };
@@ -308,7 +308,7 @@ where
         let second = delay
             .filter(|delay| terms.leave_time_after(*delay))
             .map(|delay| plan::Second::new(delay, self.inner.clone(), &request));
-        let first = Admit::start(&mut self.inner, request);
+        let first = ReadyCall::start(&mut self.inner, request);
         HedgeFuture::new(first, second, terms, stopwatch, classify.clone(), record)
     }
 }

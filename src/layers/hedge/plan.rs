@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    call::{CallContext, CallId, Cancel, Carrier, Cause, Deadline},
+    call::{CallContext, CallId, Cancel, Carrier, Cause, Deadline, Waits},
     error::ErrorKind,
     layers::{
         guard::Tag,
@@ -49,6 +49,8 @@ impl<S, R: Carrier + Clone> Second<S, R> {
         let mut request = first.clone();
         let context = request.context_mut();
         context.attempt = context.attempt.saturating_add(1);
+        // It is sent beside a first attempt that runs, so the call does not wait.
+        context.waits = Waits::none();
         Self {
             delay,
             service,
@@ -63,6 +65,7 @@ pub(super) struct Terms {
     deadline: Option<Deadline>,
     needed: Duration,
     budget: RetryBudget,
+    waits: Waits,
     /// Of the first attempt.
     tag: Tag,
 }
@@ -74,6 +77,7 @@ impl Terms {
             deadline: context.deadline,
             needed,
             budget: budget.clone(),
+            waits: context.waits.clone(),
             tag: Tag::of(context),
         }
     }
@@ -89,6 +93,11 @@ impl Terms {
     /// Whether the call is still one that gets a second attempt.
     pub(super) fn hold(&self) -> bool {
         !self.cancel.is_cancelled() && self.leave_time_after(Duration::ZERO)
+    }
+
+    /// Whether the first attempt waits further in, as far as a layer around the call looks.
+    pub(super) fn first_waits(&self) -> bool {
+        self.waits.any()
     }
 
     /// Sets aside what a second attempt costs.

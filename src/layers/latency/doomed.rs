@@ -10,8 +10,8 @@ use std::{
 
 use super::{Latency, Percentile};
 use crate::{
-    call::CallId,
-    layers::guard::{Limit, Tag},
+    call::{CallId, Limit},
+    layers::guard::Tag,
 };
 
 /// What a layer with a limit does about calls that have less time left than such calls take: it

@@ -14,7 +14,7 @@ use super::{
     report::{ShutdownPhase, ShutdownReport},
 };
 use crate::{
-    call::{CallContext, Cancel, Cause, in_flight::InFlightTicket},
+    call::{CallContext, Cancel, Cause, Deadline, Waits, in_flight::InFlightTicket},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -42,24 +42,26 @@ impl ShutdownCalls {
     /// Enters a call and puts a node for it below the one in its `context`; `None` if it is
     /// refused.
     pub(super) fn admit(self: &Arc<Self>, context: &mut CallContext) -> Option<ShutdownTicket> {
-        let node = context.cancel.child();
+        let node = self.drain.node_below(&context.cancel);
         let Some(entry) = self.drain.calls.enter(node.clone()) else {
             self.lock().report.refused += 1;
             return None;
         };
         context.cancel = node.clone();
+        context.waits = context.waits.inside();
         Some(ShutdownTicket {
             calls: self.clone(),
             node,
+            waits: context.waits.clone(),
             outcome: CallOutcome::Cancelled,
             _entry: entry,
         })
     }
 
     /// Tells all calls in flight to stop, and returns how many there are.
-    pub(super) fn tell(&self) -> usize {
+    pub(super) fn tell(&self, grace: Deadline) -> usize {
         self.lock().phase = ShutdownPhase::Cancelling;
-        self.drain.tell(Cause::Shutdown);
+        self.drain.tell(Cause::Shutdown, grace);
         let nodes = self.drain.calls.list();
         for node in &nodes {
             node.cancel(Cause::Shutdown);
@@ -91,6 +93,8 @@ pub(super) enum CallOutcome {
 pub(super) struct ShutdownTicket {
     pub(super) calls: Arc<ShutdownCalls>,
     pub(super) node: Cancel,
+    /// What of the call waits, and gets no grace.
+    pub(super) waits: Waits,
     /// What the call is counted as if the ticket is dropped now.
     pub(super) outcome: CallOutcome,
     _entry: InFlightTicket<Cancel>,

@@ -1,21 +1,15 @@
 //! The end of the calls in flight, step by step: they drain, are told to stop, and are given up.
 //!
 //! Invariants:
-//! 1. The instant at which the grace begins is set before any call is told to stop: a call that is
+//! 1. The instant at which the grace ends is set before any call is told to stop: a call that is
 //!    told knows that it has a grace.
 //! 2. A call that was given up is dropped by its own task, when that polls it next.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
-use crate::{
-    call::{Cancel, Cause, Deadline, in_flight::InFlight},
-    layers::guard::enclosing::{self, End},
-};
+use crate::call::{Cancel, CancelGrace, Cause, Deadline, in_flight::InFlight};
 
 /// How long the tasks of the calls that were given up have to drop them.
 const LAST_POLL: Duration = Duration::from_millis(100);
@@ -24,8 +18,8 @@ const LAST_POLL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Drain<T> {
     pub(crate) calls: Arc<InFlight<T>>,
-    /// When the grace began.
-    told: OnceLock<Instant>,
+    /// Inner layers leave the end of a call to the drain, or they would drop what still cleans up.
+    grace: CancelGrace,
     /// Cancelled when the calls are told to stop.
     pub(crate) stop: Cancel,
     /// Cancelled when their grace has ended.
@@ -36,7 +30,7 @@ impl<T> Default for Drain<T> {
     fn default() -> Self {
         Self {
             calls: Arc::default(),
-            told: OnceLock::new(),
+            grace: CancelGrace::default(),
             stop: Cancel::new(),
             give_up: Cancel::new(),
         }
@@ -44,21 +38,15 @@ impl<T> Default for Drain<T> {
 }
 
 impl<T> Drain<T> {
-    /// Tells the calls to stop, and begins their grace.
-    pub(crate) fn tell(&self, cause: Cause) {
-        self.told.get_or_init(Instant::now);
-        self.stop.cancel(cause);
+    /// A node below `outer`, for a call that has the grace of this drain.
+    pub(crate) fn node_below(&self, outer: &Cancel) -> Cancel {
+        outer.child_with_grace(self.grace.clone())
     }
 
-    /// Polls the work of a call. In the grace the layers inside leave its end to the drain, or they
-    /// would drop what still cleans up.
-    pub(crate) fn enclose<P>(&self, poll: impl FnOnce() -> P) -> P {
-        let end = self.told.get().map(|&at| End {
-            at,
-            grace: true,
-            begun: true,
-        });
-        enclosing::with(end, poll)
+    /// Tells the calls to stop, and begins their grace.
+    pub(crate) fn tell(&self, cause: Cause, grace: Deadline) {
+        self.grace.begin(grace.instant());
+        self.stop.cancel(cause);
     }
 
     /// Waits until no call is in flight. Returns whether that came before `until`.

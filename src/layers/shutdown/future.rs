@@ -13,7 +13,7 @@ use super::calls::{CallOutcome, ShutdownTicket};
 use crate::{
     call::{Cancel, Cause, drop_scope, termination::Termination},
     error::{Cancelled, Stage},
-    layers::guard::{Admit, Work, observe},
+    layers::guard::{ReadyCall, Work},
 };
 
 pin_project! {
@@ -23,7 +23,7 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        work: Admit<S, R>,
+        work: ReadyCall<S, R>,
         // After the work: a call is in flight as long as it holds something.
         ticket: Option<ShutdownTicket>,
         // First that the calls are told to stop, then that their grace has ended.
@@ -35,7 +35,7 @@ pin_project! {
 }
 
 impl<S: Service<R>, R> ShutdownFuture<S, R> {
-    pub(super) fn admitted(work: Admit<S, R>, ticket: ShutdownTicket) -> Self {
+    pub(super) fn admitted(work: ReadyCall<S, R>, ticket: ShutdownTicket) -> Self {
         let stop = ticket.calls.drain.stop.clone();
         Self {
             work,
@@ -48,7 +48,7 @@ impl<S: Service<R>, R> ShutdownFuture<S, R> {
 
     pub(super) const fn refused() -> Self {
         Self {
-            work: Admit::Gone,
+            work: ReadyCall::Gone,
             ticket: None,
             termination: Termination::new(Cancel::none(), None),
             told: false,
@@ -76,8 +76,7 @@ where
         // So it stays if the poll, or the drop after it, panics.
         ticket.outcome = CallOutcome::Failed;
         let drain = &ticket.calls.drain;
-        let (polled, waits) = observe(|| drain.enclose(|| this.work.as_mut().poll(cx)));
-        let result = match polled {
+        let result = match this.work.as_mut().poll(cx) {
             Poll::Ready(result) => {
                 this.work.as_mut().discard();
                 ticket.outcome = match &result {
@@ -89,7 +88,7 @@ where
             }
             Poll::Pending => {
                 ticket.outcome = CallOutcome::Cancelled;
-                let waits = waits || this.work.stage() == Stage::Waiting;
+                let waits = ticket.waits.any() || this.work.stage() == Stage::Waiting;
                 if !*this.told {
                     ready!(this.termination.as_mut().poll(cx));
                     *this.told = true;

@@ -175,11 +175,14 @@ impl Shutdown {
             .limits
             .get_or_insert_with(|| (Deadline::within(drain), grace));
         if !calls.drain.wait_empty(drain).await {
-            let in_flight = calls.tell();
-            let grace = *progress.grace.get_or_insert_with(|| {
+            let is_first = progress.grace.is_none();
+            let grace = *progress
+                .grace
+                .get_or_insert_with(|| Deadline::within(grace));
+            let in_flight = calls.tell(grace);
+            if is_first {
                 tracing::info!(target: "tower_dspy", in_flight, "cancelling the calls in flight");
-                Deadline::within(grace)
-            });
+            }
             calls.drain.end_by(grace).await;
         }
         loop {

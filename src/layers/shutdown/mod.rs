@@ -17,7 +17,7 @@ pub use self::{
     hook::{HookOutcome, HookOutput, HookReport},
     report::{ShutdownPhase, ShutdownReport},
 };
-use super::guard::Admit;
+use super::guard::ReadyCall;
 use crate::{call::Carrier, error::Cancelled};
 
 /// Lets calls through until a [`Shutdown`] begins, and ends those that are in flight then.
@@ -162,7 +162,7 @@ where
     fn call(&mut self, mut request: R) -> Self::Future {
         match self.shutdown.calls().admit(request.context_mut()) {
             Some(ticket) => {
-                ShutdownFuture::admitted(Admit::start(&mut self.inner, request), ticket)
+                ShutdownFuture::admitted(ReadyCall::start(&mut self.inner, request), ticket)
             }
             None => ShutdownFuture::refused(),
         }

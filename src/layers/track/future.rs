@@ -11,10 +11,11 @@ use tower::Service;
 
 use super::{snapshot::TrackEnd, ticket::TrackTicket};
 use crate::{
+    call::Waits,
     error::{ErrorKind, Stage},
     layers::{
         classify::Classifier,
-        guard::{Admit, Work, observe},
+        guard::{ReadyCall, Work},
     },
 };
 
@@ -25,9 +26,10 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        work: Admit<S, R>,
+        work: ReadyCall<S, R>,
         // After the work: a call has not left the tracker while it holds something.
         ticket: Option<TrackTicket>,
+        waits: Waits,
         classify: C,
     }
 
@@ -46,10 +48,16 @@ pin_project! {
 }
 
 impl<S: Service<R>, R, C> TrackFuture<S, R, C> {
-    pub(super) const fn new(work: Admit<S, R>, ticket: TrackTicket, classify: C) -> Self {
+    pub(super) const fn new(
+        work: ReadyCall<S, R>,
+        ticket: TrackTicket,
+        waits: Waits,
+        classify: C,
+    ) -> Self {
         Self {
             work,
             ticket: Some(ticket),
+            waits,
             classify,
         }
     }
@@ -70,7 +78,8 @@ where
         let entered = ticket.span.enter();
         // So it stays if the poll, or the drop after it, panics.
         ticket.end = TrackEnd::Failed;
-        let (polled, waits) = observe(|| this.work.as_mut().poll(cx));
+        let polled = this.work.as_mut().poll(cx);
+        let waits = this.waits.any() || polled.is_ready() && this.waits.ended();
         let runs = this.work.stage() == Stage::Running && !waits;
         if polled.is_ready() {
             this.work.as_mut().discard();

@@ -22,7 +22,7 @@ pub use self::{
 use self::{ticket::TrackTicket, tracker::TrackedCall};
 use super::{
     classify::{ByClassify, ByFn},
-    guard::Admit,
+    guard::ReadyCall,
 };
 use crate::{
     call::{Cancel, Carrier},
@@ -249,6 +249,8 @@ where
             cancel = context.cancel.child();
             context.cancel = cancel.clone();
         }
+        context.waits = context.waits.inside();
+        let waits = context.waits.clone();
         let left = context
             .deadline
             .map(|deadline| deadline.remaining_at(since));
@@ -274,7 +276,7 @@ where
         };
         let ticket = TrackTicket::new(self.tracker.enter(call), span);
         // Not asked before its first poll: all that its service does lies in the span.
-        let work = Admit::new(self.inner.clone(), request);
-        TrackFuture::new(work, ticket, classify)
+        let work = ReadyCall::new(self.inner.clone(), request, waits.clone());
+        TrackFuture::new(work, ticket, waits, classify)
     }
 }

@@ -71,14 +71,8 @@ const LOST: &[Row] = &[
     ("gone 1 > deadline 9 > fresh > cancel", Deaf, "@9 deadline of 9, running", &["0-9 dropped deadline"]),
 ];
 
-/// What holds once each layer reads the limit in force, its owner and its grace in the context.
-///
-/// Not run yet. Today an inner layer finds its outer one through the thread that polls both. So in
-/// another task it acts alone: it cuts the grace, gives one of its own, or names an attempt's limit
-/// as the deadline, and a wait in there shows as work. And without a context it still finds the
-/// outer one, and leaves the end to it.
+/// Each layer reads the limit in force, its owner and its grace in the context.
 #[rustfmt::skip]
-#[expect(dead_code, reason = "the limit in force is not in the context yet")]
 const WITH_THE_LIMIT_IN_THE_CONTEXT: &[Row] = &[
     // As without a task between: the outer layer ends the work and gives the grace.
     ("deadline 3+5 > spawn > attempt 9", Deaf, "@8 deadline of 3, running", &["0-8 told deadline at 3, dropped deadline"]),
@@ -111,4 +105,9 @@ async fn a_limit_in_another_task_ends_its_own_work_and_the_outer_limit_answers_o
 #[tokio::test(start_paused = true)]
 async fn a_limit_without_the_outer_context_ends_its_own_work_and_the_outer_limit_answers_on_time() {
     check(LOST).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_in_force_reaches_another_task_and_no_request_without_its_context() {
+    check(WITH_THE_LIMIT_IN_THE_CONTEXT).await;
 }

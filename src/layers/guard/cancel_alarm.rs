@@ -7,10 +7,9 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{Alarm, clock::poll_sleep, enclosing::Nodes};
+use super::Alarm;
 use crate::{
     call::{Cancel, Cause, Spent},
     error::{Cancelled, Stage},
@@ -18,19 +17,17 @@ use crate::{
 
 pin_project! {
     /// Rings when a call's node is cancelled, or a node shared by many calls.
-    pub(crate) struct Watch {
+    pub(crate) struct CancelAlarm {
         node: Cancel,
         shared: Option<Cancel>,
         #[pin]
         node_cancelled: Option<WaitForCancellationFutureOwned>,
         #[pin]
         shared_cancelled: Option<WaitForCancellationFutureOwned>,
-        #[pin]
-        timer: Option<Sleep>,
     }
 }
 
-impl Watch {
+impl CancelAlarm {
     /// Rings when `node` is cancelled; or `shared`, which then cancels `node` too.
     pub(crate) const fn new(node: Cancel, shared: Option<Cancel>) -> Self {
         Self {
@@ -38,32 +35,12 @@ impl Watch {
             shared,
             node_cancelled: None,
             shared_cancelled: None,
-            timer: None,
         }
     }
 }
 
-impl Alarm for Watch {
+impl Alarm for CancelAlarm {
     type Error = Cancelled;
-
-    const CANCELS: bool = true;
-
-    fn may_ring(&self) -> bool {
-        self.node.is_some()
-    }
-
-    fn nodes(&self) -> Option<Nodes> {
-        let shared = self.shared.clone().unwrap_or_default();
-        Some([self.node.clone(), shared])
-    }
-
-    fn at(&self) -> Option<Instant> {
-        None
-    }
-
-    fn is_merged(&self) -> bool {
-        false
-    }
 
     fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         let mut this = self.project();
@@ -84,15 +61,6 @@ impl Alarm for Watch {
                 .map(|()| this.node.cause().unwrap_or(Cause::Caller)),
             None => Poll::Pending,
         }
-    }
-
-    fn set_timer(self: Pin<&mut Self>, at: Instant) {
-        self.project().timer.set(Some(sleep_until(at)));
-    }
-
-    fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.project().timer.as_pin_mut();
-        timer.map_or(Poll::Pending, |timer| poll_sleep(timer, cx))
     }
 
     fn error(&self, cause: Cause, _: Stage, spent: Option<Arc<Spent>>) -> Cancelled {

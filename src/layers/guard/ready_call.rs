@@ -1,0 +1,128 @@
+//! A call that waits for its service to be ready.
+
+use std::{
+    mem,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::Work;
+use crate::{
+    call::{Carrier, WaitGuard, Waits},
+    error::Stage,
+};
+
+pin_project! {
+    /// Waits until a service of its own is ready, then calls it: readiness is part of the work.
+    ///
+    /// The service is dropped as soon as it has been called, as `tower::ServiceExt::oneshot` does
+    /// it, so that whatever readiness it could go on to reserve is free for others.
+    #[project = ReadyCallProj]
+    pub(crate) enum ReadyCall<S, R>
+    where
+        S: Service<R>,
+    {
+        Waiting { service: S, request: Option<R>, waits: Waits, wait: Option<WaitGuard> },
+        Running { #[pin] future: S::Future },
+        /// The service had no readiness to give.
+        Failed { error: Option<S::Error> },
+        Gone,
+    }
+}
+
+impl<S: Service<R>, R> ReadyCall<S, R> {
+    /// A call that asks its service nothing before it is polled, and counts its wait in `waits`.
+    pub(crate) const fn new(service: S, request: R, waits: Waits) -> Self {
+        Self::Waiting {
+            service,
+            request: Some(request),
+            waits,
+            wait: None,
+        }
+    }
+
+    /// A call of `service`, made at once if that is ready.
+    ///
+    /// A service that is not ready goes into the future and keeps the place that it may just have
+    /// taken in a queue; a clone takes its place. So `service` itself never holds a readiness, nor
+    /// waits for one, after this.
+    pub(crate) fn start(service: &mut S, request: R) -> Self
+    where
+        S: Clone,
+        R: Carrier,
+    {
+        // The waker is not used: a call that has to wait asks again at its first poll.
+        let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(Ok(())) = ready {
+            return Self::Running {
+                future: service.call(request),
+            };
+        }
+        let next = service.clone();
+        let service = mem::replace(service, next);
+        match ready {
+            // What has failed must not be asked again.
+            Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
+            _ => {
+                let context = request.context();
+                let waits = context.map_or(Waits::none(), |context| context.waits.clone());
+                Self::new(service, request, waits)
+            }
+        }
+    }
+}
+
+impl<S: Service<R>, R> Future for ReadyCall<S, R> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                ReadyCallProj::Running { future } => return future.poll(cx),
+                ReadyCallProj::Waiting {
+                    service,
+                    request,
+                    waits,
+                    wait,
+                } => {
+                    let ready = service.poll_ready(cx)?;
+                    if ready.is_pending() {
+                        wait.get_or_insert_with(|| waits.begin());
+                    }
+                    ready!(ready);
+                    // Taken once: the state changes right after.
+                    let Some(request) = request.take() else {
+                        return Poll::Pending;
+                    };
+                    if let Some(wait) = wait.take() {
+                        wait.ready();
+                    }
+                    let future = service.call(request);
+                    self.set(Self::Running { future });
+                }
+                ReadyCallProj::Failed { error } => {
+                    return error
+                        .take()
+                        .map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
+                ReadyCallProj::Gone => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<S: Service<R>, R> Work for ReadyCall<S, R> {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Waiting { .. } | Self::Failed { .. } => Stage::Waiting,
+            Self::Running { .. } | Self::Gone => Stage::Running,
+        }
+    }
+
+    fn discard(mut self: Pin<&mut Self>) {
+        self.set(Self::Gone);
+    }
+}
