@@ -8,9 +8,9 @@ use tower::{ServiceBuilder, layer::util::Stack};
 use crate::layers::fallback::StalePrediction;
 use crate::{
     layers::{
-        AllotLayer, CancelLayer, DeadlineLayer, FallbackLayer, HedgeLayer, Latency, LearnLayer,
-        Percentile, RetryLayer, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
-        fallback::{Through, Value, With},
+        AllotLayer, CancelLayer, DeadlineLayer, FallbackLayer, HedgeLayer, Latency, Percentile,
+        RecordLatencyLayer, RetryLayer, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
+        fallback::{FallbackFn, FallbackService, Value},
     },
     session::{Session, SessionLayer},
     stack::StandardStack,
@@ -86,14 +86,16 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     fn fallback_with<F, E, R, T, Fut>(
         self,
         f: F,
-    ) -> ServiceBuilder<Stack<FallbackLayer<With<F>>, L>>
+    ) -> ServiceBuilder<Stack<FallbackLayer<FallbackFn<F>>, L>>
     where
         F: Fn(E, R) -> Fut,
         Fut: Future<Output = Result<T, E>>;
 
     /// Sends a call that failed to `service`: [`FallbackLayer::service`].
-    fn fallback_service<S>(self, service: S)
-    -> ServiceBuilder<Stack<FallbackLayer<Through<S>>, L>>;
+    fn fallback_service<S>(
+        self,
+        service: S,
+    ) -> ServiceBuilder<Stack<FallbackLayer<FallbackService<S>>, L>>;
 
     /// Answers a call that failed with the last good answer to the same inputs, up to `max_age` old:
     /// [`FallbackLayer::stale`].
@@ -122,12 +124,12 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     /// Ends one attempt after `limit`: [`TimeoutLayer::new`].
     fn attempt_timeout(self, limit: Duration) -> ServiceBuilder<Stack<TimeoutLayer, L>>;
 
-    /// Fills `latency`, of which `percentile` will be asked: [`LearnLayer::new`].
-    fn learn(
+    /// Fills `latency`, of which `percentile` will be asked: [`RecordLatencyLayer::new`].
+    fn record_latency(
         self,
         latency: Latency,
         percentile: Percentile,
-    ) -> ServiceBuilder<Stack<LearnLayer, L>>;
+    ) -> ServiceBuilder<Stack<RecordLatencyLayer, L>>;
 }
 
 impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
@@ -169,7 +171,7 @@ impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
     fn fallback_with<F, E, R, T, Fut>(
         self,
         f: F,
-    ) -> ServiceBuilder<Stack<FallbackLayer<With<F>>, L>>
+    ) -> ServiceBuilder<Stack<FallbackLayer<FallbackFn<F>>, L>>
     where
         F: Fn(E, R) -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -180,7 +182,7 @@ impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
     fn fallback_service<S>(
         self,
         service: S,
-    ) -> ServiceBuilder<Stack<FallbackLayer<Through<S>>, L>> {
+    ) -> ServiceBuilder<Stack<FallbackLayer<FallbackService<S>>, L>> {
         self.layer(FallbackLayer::service(service))
     }
 
@@ -216,12 +218,12 @@ impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
         self.layer(TimeoutLayer::new(limit))
     }
 
-    fn learn(
+    fn record_latency(
         self,
         latency: Latency,
         percentile: Percentile,
-    ) -> ServiceBuilder<Stack<LearnLayer, L>> {
-        self.layer(LearnLayer::new(latency, percentile))
+    ) -> ServiceBuilder<Stack<RecordLatencyLayer, L>> {
+        self.layer(RecordLatencyLayer::new(latency, percentile))
     }
 }
 

@@ -123,10 +123,10 @@ pub use host::{WorkerProcess, WorkerState, WorkerStats, Workers};
 pub use inbound::{InboundLayer, Serve};
 pub use layers::{
     Allot, AllotLayer, Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer,
-    DeadlineService, Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer,
-    OutOfRange, OutboundLayer, Percentile, Retry, RetryBudget, RetryLayer, RetryPolicy, Shutdown,
-    ShutdownLayer, ShutdownReport, ShutdownService, Timeout, TimeoutLayer, Track, TrackLayer,
-    Tracker,
+    DeadlineService, Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, OutOfRange,
+    OutboundLayer, Percentile, RecordLatency, RecordLatencyLayer, Retry, RetryBudget, RetryLayer,
+    RetryPolicy, Shutdown, ShutdownLayer, ShutdownReport, ShutdownService, Timeout, TimeoutLayer,
+    Track, TrackLayer, Tracker,
 };
 #[cfg(feature = "lm")]
 pub use lm::Lm;

@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 
 use super::{
     guard::{DeadlineAlarm, Limited, ReadyCall, Tag},
-    latency::{Doomed, Latency, Percentile},
+    latency::{Feasibility, Latency, Percentile},
 };
 use crate::{
     call::{Carrier, Deadline, Limit, Precedence, Scope},
@@ -75,8 +75,8 @@ use crate::{
 /// one of them waits. Each call with a deadline then costs the allocations of a cancellation node.
 ///
 /// # Calls that come too late
-/// With [`with_learnt`](Self::with_learnt) the layer counts and logs the calls that come with less
-/// time left than such calls take; [`refuse_doomed`](Self::refuse_doomed) answers them at once and
+/// With [`with_latency`](Self::with_latency) the layer counts and logs the calls that come with less
+/// time left than such calls take; [`reject_infeasible`](Self::reject_infeasible) answers them at once and
 /// saves their work.
 ///
 /// # How it differs from tower's `Timeout`
@@ -95,7 +95,7 @@ pub struct DeadlineLayer {
     limit: Option<Duration>,
     reserve: Duration,
     grace: Duration,
-    doomed: Doomed,
+    feasibility: Feasibility,
 }
 
 impl DeadlineLayer {
@@ -114,7 +114,7 @@ impl DeadlineLayer {
             limit: None,
             reserve: Duration::ZERO,
             grace: Duration::ZERO,
-            doomed: Doomed::UNKNOWN,
+            feasibility: Feasibility::UNKNOWN,
         }
     }
 
@@ -135,29 +135,29 @@ impl DeadlineLayer {
     }
 
     /// Counts and logs the calls that come with less time left than `percentile` of what `latency`
-    /// has learnt: something else has to fill it, as [`LearnLayer`](super::LearnLayer) and
+    /// has recorded: something else has to fill it, as [`RecordLatencyLayer`](super::RecordLatencyLayer) and
     /// [`HedgeLayer`](super::HedgeLayer) do.
     #[must_use]
-    pub fn with_learnt(mut self, latency: Latency, percentile: Percentile) -> Self {
-        self.doomed.learn(latency, percentile);
+    pub fn with_latency(mut self, latency: Latency, percentile: Percentile) -> Self {
+        self.feasibility.expect(latency, percentile);
         self
     }
 
-    /// Whether the calls that [`with_learnt`](Self::with_learnt) counts are refused, as
-    /// [`Stage::BeforeStart`](crate::Stage::BeforeStart) says. No, by default.
+    /// Rejects the calls that [`with_latency`](Self::with_latency) counts, with
+    /// [`Stage::BeforeStart`](crate::Stage::BeforeStart). By default they are only counted.
     ///
-    /// Refused calls teach nothing, but what was learnt is forgotten with the window of the
+    /// Rejected calls are not recorded, but the window of the
     /// [`Latency`]: a service that was slow for a while is tried again.
     #[must_use]
-    pub const fn refuse_doomed(mut self, refuse: bool) -> Self {
-        self.doomed.refuse(refuse);
+    pub const fn reject_infeasible(mut self) -> Self {
+        self.feasibility.reject();
         self
     }
 
     /// How many calls came with too little time, over all services that this layer made.
     #[must_use]
-    pub fn doomed(&self) -> u64 {
-        self.doomed.seen()
+    pub fn infeasible(&self) -> u64 {
+        self.feasibility.seen()
     }
 
     /// The limit for the work of a call that arrives now, and whether it is this layer's own and not
@@ -213,10 +213,10 @@ impl<S> DeadlineService<S> {
         }
     }
 
-    /// How many calls came with too little time; see [`DeadlineLayer::doomed`].
+    /// How many calls came with too little time; see [`DeadlineLayer::infeasible`].
     #[must_use]
-    pub fn doomed(&self) -> u64 {
-        self.config.doomed()
+    pub fn infeasible(&self) -> u64 {
+        self.config.infeasible()
     }
 
     /// The inner service.
@@ -270,7 +270,7 @@ where
             precedence.limit_over(own.at)
         };
         let alarm = DeadlineAlarm::enforce(own, outer, context);
-        if self.config.doomed.refuses(&own, tag) {
+        if self.config.feasibility.rejects(&own, tag) {
             let limited = Limited::new(ReadyCall::Gone, alarm, None, precedence, tag);
             return DeadlineFuture {
                 limited: limited.refusing(own.cause()),

@@ -20,7 +20,9 @@ pub use classify::{ByClassify, ByFn, Classifier};
 pub use deadline::{DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer};
 pub use hedge::{Hedge, HedgeFuture, HedgeLayer};
-pub use latency::{Latency, Learn, LearnFuture, LearnLayer, OutOfRange, Percentile};
+pub use latency::{
+    Latency, OutOfRange, Percentile, RecordLatency, RecordLatencyFuture, RecordLatencyLayer,
+};
 pub use outbound::{Outbound, OutboundFuture, OutboundLayer};
 pub use retry::{Backoff, Retry, RetryBudget, RetryFuture, RetryLayer, RetryPolicy};
 pub use shutdown::{

@@ -191,30 +191,31 @@ fn learnt() -> Latency {
 }
 
 #[tokio::test(start_paused = true)]
-async fn doomed_steps_are_counted_and_refused_only_if_asked() {
-    let observe = AllotLayer::even(2).with_learnt(learnt(), Percentile::P50);
+async fn infeasible_steps_are_counted_and_refused_only_if_asked() {
+    let observe = AllotLayer::even(2).with_latency(learnt(), Percentile::P50);
     assert_eq!(share(&observe, secs(8)).await, Some(secs(4)));
-    assert_eq!(observe.doomed(), 1);
+    assert_eq!(observe.infeasible(), 1);
     assert_eq!(share(&observe, secs(12)).await, Some(secs(6)));
-    assert_eq!(observe.doomed(), 1);
+    assert_eq!(observe.infeasible(), 1);
 
-    let refuse = observe.clone().refuse_doomed(true);
+    let refuse = observe.clone().reject_infeasible();
     let record = Record::default();
     let service = refuse.layer(record.answers(secs(1)));
     let (took, result) = timed(service.clone().oneshot(due(secs(8)))).await;
     assert_eq!(took, Duration::ZERO);
     assert_eq!(elapsed(result), (Scope::Share, Stage::BeforeStart, secs(4)));
     assert_eq!(record.calls(), 0);
-    assert_eq!(service.doomed(), 2);
+    assert_eq!(service.infeasible(), 2);
     assert_eq!(service.oneshot(due(secs(12))).await.unwrap(), "answer");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_layer_refuses_doomed_calls_too() {
+async fn the_deadline_layer_refuses_infeasible_calls_too() {
     for refuse in [false, true] {
-        let layer = DeadlineLayer::new(secs(60))
-            .with_learnt(learnt(), Percentile::P50)
-            .refuse_doomed(refuse);
+        let mut layer = DeadlineLayer::new(secs(60)).with_latency(learnt(), Percentile::P50);
+        if refuse {
+            layer = layer.reject_infeasible();
+        }
         let record = Record::default();
         let service = layer.layer(record.answers(secs(1)));
         let (took, result) = timed(service.clone().oneshot(due(secs(4)))).await;
@@ -232,17 +233,17 @@ async fn the_deadline_layer_refuses_doomed_calls_too() {
             assert_eq!(result.unwrap(), "answer");
         }
         assert_eq!(record.calls(), usize::from(!refuse));
-        assert_eq!((layer.doomed(), service.doomed()), (1, 1));
+        assert_eq!((layer.infeasible(), service.infeasible()), (1, 1));
         assert_eq!(service.oneshot(request()).await.unwrap(), "answer");
-        assert_eq!(layer.doomed(), 1);
+        assert_eq!(layer.infeasible(), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_doomed_call_is_refused_at_once_within_a_layer_that_set_its_limit() {
+async fn a_infeasible_call_is_refused_at_once_within_a_layer_that_set_its_limit() {
     let refuse = DeadlineLayer::from_context()
-        .with_learnt(learnt(), Percentile::P50)
-        .refuse_doomed(true);
+        .with_latency(learnt(), Percentile::P50)
+        .reject_infeasible();
     let record = Record::default();
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::new(secs(4)))
@@ -258,8 +259,8 @@ async fn a_doomed_call_is_refused_at_once_within_a_layer_that_set_its_limit() {
 #[tokio::test(start_paused = true)]
 async fn calls_are_accepted_again_once_the_slow_latencies_are_forgotten() {
     let service = AllotLayer::even(1)
-        .with_learnt(learnt(), Percentile::P50)
-        .refuse_doomed(true)
+        .with_latency(learnt(), Percentile::P50)
+        .reject_infeasible()
         .layer(Record::default().answers(secs(1)));
     elapsed(service.clone().oneshot(due(secs(4))).await);
     advance(secs(60)).await;

@@ -159,7 +159,7 @@ async fn the_remaining_methods_add_their_layers() {
     let latency = Latency::default();
     let service = ServiceBuilder::new()
         .hedge(Percentile::P95)
-        .learn(latency.clone(), Percentile::P95)
+        .record_latency(latency.clone(), Percentile::P95)
         .service(Log::default().service(|_| ready(Ok(answer("quick")))));
     assert!(service.oneshot(request()).await.is_ok());
     assert_eq!(latency.samples(), 1);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::advance;
 use tokio_test::{assert_pending, task};
 use tower::{BoxError, ServiceExt};
-use tower_dspy::layers::{Latency, Learn, LearnLayer, Percentile};
+use tower_dspy::layers::{Latency, Percentile, RecordLatency, RecordLatencyLayer};
 
 use super::support::*;
 
@@ -153,7 +153,7 @@ fn a_percentile_outside_zero_to_one_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn answers_are_recorded_and_failures_are_not() {
     let latency = Latency::default().with_min_samples(1);
-    let service = Learn::new(
+    let service = RecordLatency::new(
         Record::default().answers(secs(2)),
         latency.clone(),
         Percentile::P95,
@@ -162,7 +162,7 @@ async fn answers_are_recorded_and_failures_are_not() {
     close(latency.percentile(Percentile::P95), secs(2));
 
     let fails = tower::service_fn(|_: Request| async { Err::<(), BoxError>("no".into()) });
-    let service = Learn::new(fails, latency.clone(), Percentile::P95);
+    let service = RecordLatency::new(fails, latency.clone(), Percentile::P95);
     service.oneshot(request()).await.unwrap_err();
     assert_eq!(latency.samples(), 1);
 }
@@ -170,7 +170,7 @@ async fn answers_are_recorded_and_failures_are_not() {
 #[tokio::test(start_paused = true)]
 async fn a_stopped_call_is_recorded_if_it_outlived_the_percentile() {
     let latency = Latency::default();
-    let service = Learn::new(
+    let service = RecordLatency::new(
         Record::default().answers(secs(60)),
         latency.clone(),
         Percentile::P95,
@@ -197,9 +197,9 @@ async fn a_stopped_call_is_recorded_if_it_outlived_the_percentile() {
 fn the_layer_and_the_service_fit_a_router() {
     fn shared<T: Clone + std::fmt::Debug + Send + Sync + 'static>() {}
     shared::<Latency>();
-    shared::<LearnLayer>();
-    shared::<Learn<Mocked>>();
-    let layer = Learn::layer(Latency::default(), Percentile::P95);
+    shared::<RecordLatencyLayer>();
+    shared::<RecordLatency<Mocked>>();
+    let layer = RecordLatency::layer(Latency::default(), Percentile::P95);
     let mut service = tower::Layer::layer(&layer, Strict::after(secs(1)));
     assert_eq!(service.get_ref().delay, secs(1));
     service.get_mut().delay = secs(2);

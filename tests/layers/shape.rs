@@ -5,10 +5,11 @@ use std::{fmt::Debug, future::ready, time::Duration};
 use tower::{Layer, Service, service_fn};
 use tower_dspy::{
     Allot, AllotLayer, CancelLayer, CancelService, DeadlineLayer, DeadlineService, Error, Fallback,
-    FallbackLayer, Hedge, HedgeLayer, Latency, Learn, LearnLayer, Percentile, PredictRequest,
-    Prediction, Retry, RetryLayer, Session, SessionLayer, SessionService, Shutdown, ShutdownLayer,
-    ShutdownService, StandardStack, Timeout, TimeoutLayer, Track, TrackLayer, Tracker,
-    layers::fallback::{Stale, Through, Value},
+    FallbackLayer, Hedge, HedgeLayer, Latency, Percentile, PredictRequest, Prediction,
+    RecordLatency, RecordLatencyLayer, Retry, RetryLayer, Session, SessionLayer, SessionService,
+    Shutdown, ShutdownLayer, ShutdownService, StandardStack, Timeout, TimeoutLayer, Track,
+    TrackLayer, Tracker,
+    layers::fallback::{FallbackService, Stale, Value},
 };
 
 use crate::{script::answer, support::secs};
@@ -60,7 +61,7 @@ const _: DeadlineLayer = DeadlineLayer::new(LIMIT)
     .with_grace(LIMIT);
 const _: CancelLayer = CancelLayer::new().with_grace(LIMIT);
 const _: AllotLayer = AllotLayer::new(3).with_default(LIMIT).with_grace(LIMIT);
-const _: FallbackLayer<Through<Inner>> = FallbackLayer::new(Through::new(Inner));
+const _: FallbackLayer<FallbackService<Inner>> = FallbackLayer::new(FallbackService::new(Inner));
 
 /// The service that `$new` makes, its layer without naming an inner service, and the way back to
 /// the inner service.
@@ -91,8 +92,8 @@ async fn each_layer_has_the_same_shape() {
             Track::new(Inner, tracker.clone());
         ShutdownLayer::new(shutdown.clone()), ShutdownService::layer(shutdown.clone()),
             ShutdownService::new(Inner, shutdown.clone());
-        LearnLayer::new(latency.clone(), percentile), Learn::layer(latency.clone(), percentile),
-            Learn::new(Inner, latency.clone(), percentile);
+        RecordLatencyLayer::new(latency.clone(), percentile), RecordLatency::layer(latency.clone(), percentile),
+            RecordLatency::new(Inner, latency.clone(), percentile);
         SessionLayer::new(session.clone()), SessionService::layer(session.clone()),
             SessionService::new(Inner, &session);
     }

@@ -14,7 +14,7 @@ use tower_dspy::{
     WithContext,
     layers::{
         DeadlineLayer,
-        fallback::{Aged, Answer, Stale, StalePrediction, Value},
+        fallback::{FallbackStrategy, Stale, StalePrediction, StaleValue, Value},
     },
 };
 
@@ -50,7 +50,7 @@ fn up_or_down<A>(
     impl Service<PredictRequest, Response = Prediction, Error = Error> + Clone,
 )
 where
-    A: Answer<PredictRequest, Prediction, Error> + Clone,
+    A: FallbackStrategy<PredictRequest, Prediction, Error> + Clone,
 {
     let up = Arc::new(AtomicBool::new(true));
     let is_up = Arc::clone(&up);
@@ -160,18 +160,20 @@ async fn each_question_has_its_own_answer() {
 #[tokio::test(start_paused = true)]
 async fn any_response_type_can_be_kept_by_any_key() {
     let by_tenant =
-        Stale::<_, _, Aged<u32>>::by(secs(MAX_AGE), |ask: &WithContext<(u8, bool)>| ask.request.0);
+        Stale::<_, _, StaleValue<u32>>::by(secs(MAX_AGE), |ask: &WithContext<(u8, bool)>| {
+            ask.request.0
+        });
     let layer = FallbackLayer::new(by_tenant.clone());
     let service = layer.layer(service_fn(|ask: WithContext<(u8, bool)>| {
         let (tenant, up) = ask.request;
         ready(if up {
-            Ok(Aged::fresh(u32::from(tenant) * 10))
+            Ok(StaleValue::fresh(u32::from(tenant) * 10))
         } else {
             Err(too_slow())
         })
     }));
     let ask = |tenant, up| service.clone().oneshot(WithContext::new((tenant, up)));
-    assert_eq!(ask(1, true).await.expect("fresh"), Aged::fresh(10));
+    assert_eq!(ask(1, true).await.expect("fresh"), StaleValue::fresh(10));
     advance(secs(3)).await;
     let stale = ask(1, false).await.expect("stale");
     assert_eq!((stale.answer, stale.stale_age), (10, Some(secs(3))));

@@ -1,7 +1,7 @@
 //! [`AllotLayer`]: a share of the time left for one step of a call.
 
 mod future;
-mod share;
+mod time_share;
 
 use std::{
     task::{Context, Poll},
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 pub use self::future::AllotFuture;
-use self::share::Share;
+use self::time_share::TimeShare;
 use super::{
     guard::{DeadlineAlarm, Limited, ReadyCall, Tag},
-    latency::{Doomed, Latency, OutOfRange, Percentile},
+    latency::{Feasibility, Latency, OutOfRange, Percentile},
 };
 use crate::{
     call::{CallContext, Carrier, Deadline, Limit, Precedence, Scope},
@@ -70,8 +70,8 @@ use crate::{
 /// [`with_default`](Self::with_default) gives it one.
 ///
 /// # Steps that come too late
-/// With [`with_learnt`](Self::with_learnt) the layer counts and logs the steps whose share is less
-/// than such steps take; [`refuse_doomed`](Self::refuse_doomed) answers them at once, so that their
+/// With [`with_latency`](Self::with_latency) the layer counts and logs the steps whose share is less
+/// than such steps take; [`reject_infeasible`](Self::reject_infeasible) answers them at once, so that their
 /// work is saved and a fallback has the time.
 ///
 /// # What it demands of the inner service
@@ -93,10 +93,10 @@ use crate::{
 /// else.
 #[derive(Clone, Debug)]
 pub struct AllotLayer {
-    share: Share,
+    share: TimeShare,
     default: Option<Duration>,
     grace: Duration,
-    doomed: Doomed,
+    feasibility: Feasibility,
 }
 
 impl AllotLayer {
@@ -110,7 +110,7 @@ impl AllotLayer {
     /// this step all that is left.
     #[must_use]
     pub const fn even(steps: u32) -> Self {
-        Self::of(Share::even(steps))
+        Self::of(TimeShare::even(steps))
     }
 
     /// `fraction` of what is left. It is rounded to billionths.
@@ -129,7 +129,7 @@ impl AllotLayer {
     /// # Errors
     /// Unless `fraction` is more than 0, in billionths too, and at most 1.
     pub const fn fraction(fraction: f64) -> Result<Self, OutOfRange> {
-        match Share::fraction(fraction) {
+        match TimeShare::fraction(fraction) {
             Some(share) => Ok(Self::of(share)),
             None => Err(OutOfRange::fraction(fraction)),
         }
@@ -138,15 +138,15 @@ impl AllotLayer {
     /// All that is left, but for `reserve`. A step with no more than the reserve left is refused.
     #[must_use]
     pub const fn all_but(reserve: Duration) -> Self {
-        Self::of(Share::all_but(reserve))
+        Self::of(TimeShare::all_but(reserve))
     }
 
-    const fn of(share: Share) -> Self {
+    const fn of(share: TimeShare) -> Self {
         Self {
             share,
             default: None,
             grace: Duration::ZERO,
-            doomed: Doomed::UNKNOWN,
+            feasibility: Feasibility::UNKNOWN,
         }
     }
 
@@ -165,25 +165,25 @@ impl AllotLayer {
     }
 
     /// Counts and logs the steps whose share is less than `percentile` of what `latency` has
-    /// learnt: something else has to fill it, as [`LearnLayer`](super::LearnLayer) does.
+    /// recorded: something else has to fill it, as [`RecordLatencyLayer`](super::RecordLatencyLayer) does.
     #[must_use]
-    pub fn with_learnt(mut self, latency: Latency, percentile: Percentile) -> Self {
-        self.doomed.learn(latency, percentile);
+    pub fn with_latency(mut self, latency: Latency, percentile: Percentile) -> Self {
+        self.feasibility.expect(latency, percentile);
         self
     }
 
-    /// Whether the steps that [`with_learnt`](Self::with_learnt) counts are refused, as
-    /// [`Stage::BeforeStart`](crate::Stage::BeforeStart) says. No, by default.
+    /// Rejects the steps that [`with_latency`](Self::with_latency) counts, with
+    /// [`Stage::BeforeStart`](crate::Stage::BeforeStart). By default they are only counted.
     #[must_use]
-    pub const fn refuse_doomed(mut self, refuse: bool) -> Self {
-        self.doomed.refuse(refuse);
+    pub const fn reject_infeasible(mut self) -> Self {
+        self.feasibility.reject();
         self
     }
 
     /// How many steps came with too little time, over all services that this layer made.
     #[must_use]
-    pub fn doomed(&self) -> u64 {
-        self.doomed.seen()
+    pub fn infeasible(&self) -> u64 {
+        self.feasibility.seen()
     }
 
     /// The limit of a step that begins now.
@@ -248,10 +248,10 @@ impl<S> Allot<S> {
         }
     }
 
-    /// How many steps came with too little time; see [`AllotLayer::doomed`].
+    /// How many steps came with too little time; see [`AllotLayer::infeasible`].
     #[must_use]
-    pub fn doomed(&self) -> u64 {
-        self.config.doomed()
+    pub fn infeasible(&self) -> u64 {
+        self.config.infeasible()
     }
 
     /// The inner service, of which each call gets a clone.
@@ -297,7 +297,7 @@ where
         let precedence = context.precedence();
         let outer = precedence.limit_over(own.at);
         let alarm = DeadlineAlarm::enforce(own, outer, context);
-        if self.config.doomed.refuses(&own, tag) {
+        if self.config.feasibility.rejects(&own, tag) {
             let limited = Limited::new(ReadyCall::Gone, alarm, None, precedence, tag);
             return AllotFuture::new(limited.refusing(own.cause()));
         }

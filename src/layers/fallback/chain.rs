@@ -1,4 +1,4 @@
-//! [`Or`]: one fallback after the other.
+//! [`FallbackChain`]: one fallback after the other.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::Answer;
+use super::FallbackStrategy;
 use crate::call::{Cancel, Carrier, Spent};
 
 /// A fallback, and another if that fails too; see [`FallbackLayer::or`](super::FallbackLayer::or).
@@ -17,26 +17,26 @@ use crate::call::{Cancel, Carrier, Spent};
 /// cancelled. Both see the request in its original context, and both learn from the answers of the
 /// service that they stand in for, and from nothing else.
 #[derive(Clone, Debug)]
-pub struct Or<A, B> {
+pub struct FallbackChain<A, B> {
     first: A,
     next: B,
 }
 
-impl<A, B> Or<A, B> {
+impl<A, B> FallbackChain<A, B> {
     /// `first`, and `next` if that fails.
     pub const fn new(first: A, next: B) -> Self {
         Self { first, next }
     }
 }
 
-impl<R, T, E, A, B> Answer<R, T, E> for Or<A, B>
+impl<R, T, E, A, B> FallbackStrategy<R, T, E> for FallbackChain<A, B>
 where
     R: Carrier,
-    A: Answer<R, T, E>,
-    B: Answer<R, T, E>,
+    A: FallbackStrategy<R, T, E>,
+    B: FallbackStrategy<R, T, E>,
 {
     type Kept = (A::Kept, B::Kept, Cancel);
-    type Future = OrFuture<R, T, E, A, B>;
+    type Future = FallbackChainFuture<R, T, E, A, B>;
 
     fn keep(&self, request: &R) -> Self::Kept {
         let cancel = request.context().map(|context| context.cancel.clone());
@@ -54,50 +54,50 @@ where
         self.next.follow(next, spent);
     }
 
-    fn learn(&self, (first, next, _): Self::Kept, answer: &T) {
-        self.first.learn(first, answer);
-        self.next.learn(next, answer);
+    fn record(&self, (first, next, _): Self::Kept, answer: &T) {
+        self.first.record(first, answer);
+        self.next.record(next, answer);
     }
 
     fn answer(self, error: E, (first, next, cancel): Self::Kept) -> Result<Self::Future, E> {
         let state = match self.first.answer(error, first) {
-            Ok(future) => State::First {
+            Ok(future) => ChainState::First {
                 future,
                 next: Some((self.next, next)),
                 cancel,
             },
-            Err(error) => State::Next {
+            Err(error) => ChainState::Next {
                 future: self.next.answer(error, next)?,
             },
         };
-        Ok(OrFuture { state })
+        Ok(FallbackChainFuture { state })
     }
 }
 
 pin_project! {
-    /// The future of [`Or`].
-    pub struct OrFuture<R, T, E, A, B>
+    /// The future of [`FallbackChain`].
+    pub struct FallbackChainFuture<R, T, E, A, B>
     where
-        A: Answer<R, T, E>,
-        B: Answer<R, T, E>,
+        A: FallbackStrategy<R, T, E>,
+        B: FallbackStrategy<R, T, E>,
     {
         #[pin]
-        state: State<A::Future, B::Future, (B, B::Kept)>,
+        state: ChainState<A::Future, B::Future, (B, B::Kept)>,
     }
 }
 
 pin_project! {
-    #[project = StateProj]
-    enum State<F, G, N> {
+    #[project = ChainStateProj]
+    enum ChainState<F, G, N> {
         First { #[pin] future: F, next: Option<N>, cancel: Cancel },
         Next { #[pin] future: G },
     }
 }
 
-impl<R, T, E, A, B> Future for OrFuture<R, T, E, A, B>
+impl<R, T, E, A, B> Future for FallbackChainFuture<R, T, E, A, B>
 where
-    A: Answer<R, T, E>,
-    B: Answer<R, T, E>,
+    A: FallbackStrategy<R, T, E>,
+    B: FallbackStrategy<R, T, E>,
 {
     type Output = Result<T, E>;
 
@@ -105,7 +105,7 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProj::First {
+                ChainStateProj::First {
                     future,
                     next,
                     cancel,
@@ -119,27 +119,27 @@ where
                         return Poll::Ready(Err(error));
                     };
                     match next.answer(error, kept) {
-                        Ok(future) => state.set(State::Next { future }),
+                        Ok(future) => state.set(ChainState::Next { future }),
                         Err(error) => return Poll::Ready(Err(error)),
                     }
                 }
-                StateProj::Next { future } => return future.poll(cx),
+                ChainStateProj::Next { future } => return future.poll(cx),
             }
         }
     }
 }
 
-impl<R, T, E, A, B> fmt::Debug for OrFuture<R, T, E, A, B>
+impl<R, T, E, A, B> fmt::Debug for FallbackChainFuture<R, T, E, A, B>
 where
-    A: Answer<R, T, E>,
-    B: Answer<R, T, E>,
+    A: FallbackStrategy<R, T, E>,
+    B: FallbackStrategy<R, T, E>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::First { .. } => "first",
-            State::Next { .. } => "next",
+            ChainState::First { .. } => "first",
+            ChainState::Next { .. } => "next",
         };
-        f.debug_struct("OrFuture")
+        f.debug_struct("FallbackChainFuture")
             .field("state", &state)
             .finish_non_exhaustive()
     }

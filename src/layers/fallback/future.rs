@@ -10,7 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::Answer;
+use super::FallbackStrategy;
 use crate::{
     call::{
         CallId, Cancel,
@@ -30,10 +30,10 @@ pin_project! {
     pub struct FallbackFuture<S, A, C, R>
     where
         S: Service<R>,
-        A: Answer<R, S::Response, S::Error>,
+        A: FallbackStrategy<R, S::Response, S::Error>,
     {
         #[pin]
-        state: State<Limited<ReadyCall<S, R>>, A::Future>,
+        state: FallbackState<Limited<ReadyCall<S, R>>, A::Future>,
         answer: Option<A>,
         kept: Option<A::Kept>,
         kinds: Kinds,
@@ -45,8 +45,8 @@ pin_project! {
 }
 
 pin_project! {
-    #[project = StateProj]
-    enum State<F, G> {
+    #[project = FallbackStateProj]
+    enum FallbackState<F, G> {
         First { #[pin] future: F },
         Second { #[pin] future: G },
     }
@@ -55,7 +55,7 @@ pin_project! {
 impl<S, A, C, R> FallbackFuture<S, A, C, R>
 where
     S: Service<R>,
-    A: Answer<R, S::Response, S::Error>,
+    A: FallbackStrategy<R, S::Response, S::Error>,
 {
     pub(super) const fn new(
         answer: A,
@@ -68,7 +68,7 @@ where
         first: Limited<ReadyCall<S, R>>,
     ) -> Self {
         Self {
-            state: State::First { future: first },
+            state: FallbackState::First { future: first },
             answer: Some(answer),
             kept: Some(kept),
             kinds,
@@ -84,7 +84,7 @@ impl<S, A, C, R> Future for FallbackFuture<S, A, C, R>
 where
     S: Service<R>,
     S::Error: From<Elapsed> + 'static,
-    A: Answer<R, S::Response, S::Error>,
+    A: FallbackStrategy<R, S::Response, S::Error>,
     C: Classifier<S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
@@ -92,13 +92,13 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
         let polled = match this.state.project() {
-            StateProj::First { future } => future.poll(cx),
-            StateProj::Second { future } => return future.poll(cx),
+            FallbackStateProj::First { future } => future.poll(cx),
+            FallbackStateProj::Second { future } => return future.poll(cx),
         };
         match polled {
             Poll::Ready(Ok(response)) => {
                 if let (Some(answer), Some(kept)) = (this.answer, this.kept.take()) {
-                    answer.learn(kept, &response);
+                    answer.record(kept, &response);
                 }
                 Poll::Ready(Ok(response))
             }
@@ -112,7 +112,7 @@ impl<S, A, C, R> FallbackFuture<S, A, C, R>
 where
     S: Service<R>,
     S::Error: From<Elapsed> + 'static,
-    A: Answer<R, S::Response, S::Error>,
+    A: FallbackStrategy<R, S::Response, S::Error>,
     C: Classifier<S::Error>,
 {
     fn fall_back(
@@ -143,13 +143,13 @@ where
                     ?kind,
                     "the call failed; its fallback answers",
                 );
-                this.state.set(State::Second { future });
+                this.state.set(FallbackState::Second { future });
             }
             Err(error) => return Poll::Ready(Err(error)),
         }
         match this.state.project() {
-            StateProj::Second { future } => future.poll(cx),
-            StateProj::First { .. } => Poll::Pending,
+            FallbackStateProj::Second { future } => future.poll(cx),
+            FallbackStateProj::First { .. } => Poll::Pending,
         }
     }
 }
@@ -157,12 +157,12 @@ where
 impl<S, A, C, R> fmt::Debug for FallbackFuture<S, A, C, R>
 where
     S: Service<R>,
-    A: Answer<R, S::Response, S::Error>,
+    A: FallbackStrategy<R, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::First { .. } => "first",
-            State::Second { .. } => "fallback",
+            FallbackState::First { .. } => "first",
+            FallbackState::Second { .. } => "fallback",
         };
         f.debug_struct("FallbackFuture")
             .field("state", &state)

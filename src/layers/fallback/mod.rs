@@ -1,10 +1,10 @@
 //! [`FallbackLayer`]: an answer all the same, from something else.
 
-mod answer;
 mod chain;
 mod future;
 #[cfg(feature = "stale")]
 mod stale;
+mod strategy;
 
 use std::{
     task::{Context, Poll},
@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 #[cfg(feature = "stale")]
-pub use self::stale::{Aged, Stale, StalePrediction, Staleness};
+pub use self::stale::{Stale, StalePrediction, StaleValue, Staleness};
 pub use self::{
-    answer::{Answer, Through, Value, With},
-    chain::{Or, OrFuture},
+    chain::{FallbackChain, FallbackChainFuture},
     future::FallbackFuture,
+    strategy::{FallbackFn, FallbackService, FallbackStrategy, Value},
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
@@ -132,17 +132,17 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct FallbackLayer<A, C = ByClassify> {
     answer: A,
-    options: Options<C>,
+    options: FallbackOptions<C>,
 }
 
 #[derive(Clone, Debug)]
-struct Options<C> {
+struct FallbackOptions<C> {
     kinds: Kinds,
     reserve: Duration,
     classify: C,
 }
 
-impl Options<ByClassify> {
+impl FallbackOptions<ByClassify> {
     const DEFAULT: Self = Self {
         kinds: Kinds::all_but(&[
             ErrorKind::Cancelled,
@@ -160,7 +160,7 @@ impl<A> FallbackLayer<A> {
     pub const fn new(answer: A) -> Self {
         Self {
             answer,
-            options: Options::DEFAULT,
+            options: FallbackOptions::DEFAULT,
         }
     }
 }
@@ -173,7 +173,7 @@ impl<T> FallbackLayer<Value<T>> {
     }
 }
 
-impl<F> FallbackLayer<With<F>> {
+impl<F> FallbackLayer<FallbackFn<F>> {
     /// Falls back to the answer of `f`, which gets the error and the original request.
     ///
     /// ```
@@ -196,15 +196,15 @@ impl<F> FallbackLayer<With<F>> {
         F: Fn(E, R) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Self::new(With::new(f))
+        Self::new(FallbackFn::new(f))
     }
 }
 
-impl<S> FallbackLayer<Through<S>> {
+impl<S> FallbackLayer<FallbackService<S>> {
     /// Falls back to the answer of `service`, under the call's deadline.
     #[must_use]
     pub const fn service(service: S) -> Self {
-        Self::new(Through::new(service))
+        Self::new(FallbackService::new(service))
     }
 }
 
@@ -224,9 +224,9 @@ impl<A, C> FallbackLayer<A, C> {
     /// The kinds of [`on_kinds`](Self::on_kinds) are those of the service's own failures: they say
     /// whether there is a fallback at all. The reserve is for the whole chain.
     #[must_use]
-    pub fn or<B>(self, next: B) -> FallbackLayer<Or<A, B>, C> {
+    pub fn or<B>(self, next: B) -> FallbackLayer<FallbackChain<A, B>, C> {
         FallbackLayer {
-            answer: Or::new(self.answer, next),
+            answer: FallbackChain::new(self.answer, next),
             options: self.options,
         }
     }
@@ -256,7 +256,7 @@ impl<A, C> FallbackLayer<A, C> {
     {
         FallbackLayer {
             answer: self.answer,
-            options: Options {
+            options: FallbackOptions {
                 kinds: self.options.kinds,
                 reserve: self.options.reserve,
                 classify: ByFn(kind),
@@ -282,7 +282,7 @@ impl<S, A: Clone, C: Clone> Layer<S> for FallbackLayer<A, C> {
 pub struct Fallback<S, A, C = ByClassify> {
     inner: S,
     answer: A,
-    options: Options<C>,
+    options: FallbackOptions<C>,
 }
 
 // On `()`, so that `Fallback::layer` names no inner service.
@@ -300,7 +300,7 @@ impl<S, A> Fallback<S, A> {
         Self {
             inner,
             answer,
-            options: Options::DEFAULT,
+            options: FallbackOptions::DEFAULT,
         }
     }
 }
@@ -326,7 +326,7 @@ impl<S, A, C, R> Service<R> for Fallback<S, A, C>
 where
     S: Service<R> + Clone,
     S::Error: From<Elapsed> + 'static,
-    A: Answer<R, S::Response, S::Error> + Clone,
+    A: FallbackStrategy<R, S::Response, S::Error> + Clone,
     C: Classifier<S::Error> + Clone,
     R: Carrier,
 {

@@ -12,7 +12,7 @@ use moka::sync::Cache;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Answer;
+use super::FallbackStrategy;
 use crate::request::{PredictRequest, Prediction, Tenant};
 
 /// Requests whose answers are kept unless it is told otherwise.
@@ -80,7 +80,7 @@ const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 /// # Where it belongs
 /// Where fallbacks do, outside of what learns how long a service takes: an earlier answer takes no
 /// time. A typed service hands on the outputs only, so around one the age is seen
-/// if its answers are put into [`Aged`] there, and not if the fallback is within.
+/// if its answers are put into [`StaleValue`] there, and not if the fallback is within.
 ///
 /// # What it costs
 /// A clone of each answer, and the memory of as many keys and answers as its
@@ -89,7 +89,7 @@ const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 /// keys nor answers are shown by `Debug`.
 pub struct Stale<F, K, T> {
     key: Arc<F>,
-    answers: Cache<K, Arc<Entry<T>>>,
+    answers: Cache<K, Arc<StaleEntry<T>>>,
     max_age: Duration,
     capacity: u64,
 }
@@ -100,7 +100,7 @@ pub type StalePrediction = Stale<fn(&PredictRequest) -> Question, Question, Pred
 /// The inputs of a request, and its tenant.
 type Question = (Arc<Value>, Option<Tenant>);
 
-struct Entry<T> {
+struct StaleEntry<T> {
     answer: T,
     since: Instant,
 }
@@ -123,12 +123,12 @@ where
     /// ```
     /// use std::time::Duration;
     /// use tower_dspy::{FallbackLayer, WithContext};
-    /// use tower_dspy::layers::fallback::{Aged, Stale};
+    /// use tower_dspy::layers::fallback::{Stale, StaleValue};
     ///
     /// struct Ask { tenant: u32, question: String }
     ///
-    /// // Any answer, put into `Aged` by the service: `.map_response(Aged::fresh)`.
-    /// let stale = Stale::<_, _, Aged<String>>::by(
+    /// // Any answer, put into `StaleValue` by the service: `.map_response(StaleValue::fresh)`.
+    /// let stale = Stale::<_, _, StaleValue<String>>::by(
     ///     Duration::from_secs(600),
     ///     |ask: &WithContext<Ask>| (ask.request.tenant, ask.request.question.clone()),
     /// );
@@ -168,7 +168,7 @@ where
     }
 }
 
-fn cache<K, T>(max_age: Duration, capacity: u64) -> Cache<K, Arc<Entry<T>>>
+fn cache<K, T>(max_age: Duration, capacity: u64) -> Cache<K, Arc<StaleEntry<T>>>
 where
     K: Hash + Eq + Send + Sync + 'static,
     T: Send + Sync + 'static,
@@ -179,7 +179,7 @@ where
         .build()
 }
 
-impl<R, T, E, K, F> Answer<R, T, E> for Stale<F, K, T>
+impl<R, T, E, K, F> FallbackStrategy<R, T, E> for Stale<F, K, T>
 where
     F: Fn(&R) -> K,
     K: Hash + Eq + Send + Sync + 'static,
@@ -192,9 +192,9 @@ where
         (self.key)(request)
     }
 
-    fn learn(&self, key: K, answer: &T) {
+    fn record(&self, key: K, answer: &T) {
         if answer.stale_age().is_none() {
-            let entry = Entry {
+            let entry = StaleEntry {
                 answer: answer.clone(),
                 since: Instant::now(),
             };
@@ -235,7 +235,7 @@ impl<F, K, T> fmt::Debug for Stale<F, K, T> {
     }
 }
 
-/// An answer that says whether it is an earlier one: a [`Prediction`], or any other in [`Aged`].
+/// An answer that says whether it is an earlier one: a [`Prediction`], or any other in [`StaleValue`].
 pub trait Staleness {
     /// How old it is, if it stands in for another.
     fn stale_age(&self) -> Option<Duration>;
@@ -260,14 +260,14 @@ impl Staleness for Prediction {
 
 /// Any answer, and how old it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Aged<T> {
+pub struct StaleValue<T> {
     /// The answer itself.
     pub answer: T,
     /// How old it is, if it stands in for another; `None` if it is fresh.
     pub stale_age: Option<Duration>,
 }
 
-impl<T> Aged<T> {
+impl<T> StaleValue<T> {
     /// An answer that has just been given.
     pub const fn fresh(answer: T) -> Self {
         Self {
@@ -277,7 +277,7 @@ impl<T> Aged<T> {
     }
 }
 
-impl<T> Staleness for Aged<T> {
+impl<T> Staleness for StaleValue<T> {
     fn stale_age(&self) -> Option<Duration> {
         self.stale_age
     }

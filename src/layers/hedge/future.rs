@@ -20,7 +20,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
-use super::plan::{Second, Terms};
+use super::plan::{HedgeTerms, SecondAttempt};
 use crate::{
     call::{
         Cause, Deadline, Waits, drop_scope,
@@ -43,11 +43,11 @@ const FINAL: Kinds = Kinds::of(&[
     ErrorKind::Deadline,
 ]);
 
-type Answer<S, R> = Result<<S as Service<R>>::Response, <S as Service<R>>::Error>;
+type HedgeResult<S, R> = Result<<S as Service<R>>::Response, <S as Service<R>>::Error>;
 
 /// How far an attempt has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum HedgeAttemptState {
     /// There is none (yet, or any more).
     None,
     /// It waits for its service.
@@ -71,12 +71,12 @@ pin_project! {
         second: ReadyCall<S, R>,
         #[pin]
         timer: Option<Sleep>,
-        first_is: State,
-        second_is: State,
+        first_is: HedgeAttemptState,
+        second_is: HedgeAttemptState,
         // Until the second attempt is due.
-        planned: Option<Second<S, R>>,
+        planned: Option<SecondAttempt<S, R>>,
         reservation: Option<Reservation>,
-        terms: Terms,
+        terms: HedgeTerms,
         stopwatch: Stopwatch,
         classify: C,
         // Of both attempts.
@@ -87,8 +87,8 @@ pin_project! {
 impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
     pub(super) fn new(
         first: ReadyCall<S, R>,
-        planned: Option<Second<S, R>>,
-        terms: Terms,
+        planned: Option<SecondAttempt<S, R>>,
+        terms: HedgeTerms,
         stopwatch: Stopwatch,
         classify: C,
         record: Arc<CallRecord>,
@@ -97,8 +97,8 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
             first,
             second: ReadyCall::Gone,
             timer: None,
-            first_is: State::Waiting,
-            second_is: State::None,
+            first_is: HedgeAttemptState::Waiting,
+            second_is: HedgeAttemptState::None,
             planned,
             reservation: None,
             terms,
@@ -131,7 +131,7 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
             && let Some(reservation) = this.terms.reserve()
         {
             *this.reservation = Some(reservation);
-            *this.second_is = State::Waiting;
+            *this.second_is = HedgeAttemptState::Waiting;
             this.second.set(ReadyCall::new(
                 planned.service,
                 planned.request,
@@ -142,14 +142,14 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
 
     fn drop_first(self: Pin<&mut Self>) {
         let this = self.project();
-        *this.first_is = State::None;
+        *this.first_is = HedgeAttemptState::None;
         this.stopwatch.stopped();
         this.first.discard();
     }
 
     fn drop_second(self: Pin<&mut Self>) {
         let this = self.project();
-        *this.second_is = State::None;
+        *this.second_is = HedgeAttemptState::None;
         *this.planned = None;
         *this.reservation = None;
         this.second.discard();
@@ -168,7 +168,7 @@ where
     C: Classifier<S::Error>,
 {
     /// Fails with `error`, which then has the costs of both attempts.
-    fn fail(mut self: Pin<&mut Self>, kind: ErrorKind, mut error: S::Error) -> Answer<S, R> {
+    fn fail(mut self: Pin<&mut Self>, kind: ErrorKind, mut error: S::Error) -> HedgeResult<S, R> {
         let cause = self.terms.cause_of(kind);
         self.as_mut().add_costs(&error);
         let record = self.record.0.clone();
@@ -186,17 +186,17 @@ where
         }
     }
 
-    fn poll_first(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
+    fn poll_first(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HedgeResult<S, R>> {
         let mut this = self.as_mut().project();
         // The time it waits for its service is not the attempt's.
-        let now = (*this.first_is == State::Waiting).then(Instant::now);
+        let now = (*this.first_is == HedgeAttemptState::Waiting).then(Instant::now);
         let polled = this.first.as_mut().poll(cx);
         if let Some(now) = now
             && !this.terms.first_waits()
             && this.first.stage() == Stage::Running
         {
             this.stopwatch.start(now);
-            *this.first_is = State::Sent;
+            *this.first_is = HedgeAttemptState::Sent;
         }
         let error = match ready!(polled) {
             Ok(response) => {
@@ -208,7 +208,7 @@ where
         };
         let kind = this.classify.kind(&error);
         this.stopwatch.failed(kind);
-        if *this.second_is == State::Sent && !FINAL.contains(kind) {
+        if *this.second_is == HedgeAttemptState::Sent && !FINAL.contains(kind) {
             this.terms.log_failed("first", kind);
             self.as_mut().add_costs(&error);
             self.drop_first();
@@ -217,16 +217,16 @@ where
         Poll::Ready(self.fail(kind, error))
     }
 
-    fn poll_second(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
+    fn poll_second(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HedgeResult<S, R>> {
         let mut this = self.as_mut().project();
-        if *this.second_is == State::Waiting && !this.terms.hold() {
+        if *this.second_is == HedgeAttemptState::Waiting && !this.terms.hold() {
             // It must not start late.
             self.drop_second();
             return Poll::Pending;
         }
         let polled = this.second.as_mut().poll(cx);
-        if *this.second_is == State::Waiting && this.second.stage() == Stage::Running {
-            *this.second_is = State::Sent;
+        if *this.second_is == HedgeAttemptState::Waiting && this.second.stage() == Stage::Running {
+            *this.second_is = HedgeAttemptState::Sent;
             if let Some(reservation) = this.reservation.take() {
                 reservation.spend();
             }
@@ -240,8 +240,8 @@ where
             Err(error) => error,
         };
         let kind = this.classify.kind(&error);
-        let decides = *this.second_is == State::Sent && FINAL.contains(kind);
-        if *this.first_is != State::None && !decides {
+        let decides = *this.second_is == HedgeAttemptState::Sent && FINAL.contains(kind);
+        if *this.first_is != HedgeAttemptState::None && !decides {
             this.terms.log_failed("second", kind);
             self.as_mut().add_costs(&error);
             self.drop_second();
@@ -259,14 +259,14 @@ where
     type Output = Result<S::Response, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.first_is != State::None {
+        if self.first_is != HedgeAttemptState::None {
             let polled = self.as_mut().poll_first(cx);
             if polled.is_ready() {
                 return polled;
             }
         }
         self.as_mut().poll_due(cx);
-        if self.second_is != State::None {
+        if self.second_is != HedgeAttemptState::None {
             let polled = self.as_mut().poll_second(cx);
             if polled.is_ready() {
                 return polled;

@@ -11,7 +11,7 @@ use std::{
 use tower::{Layer, Service};
 
 pub use self::future::HedgeFuture;
-use self::plan::{Terms, When};
+use self::plan::{HedgeDelay, HedgeTerms};
 use super::{
     classify::{ByClassify, ByFn, Classifier},
     guard::ReadyCall,
@@ -116,12 +116,12 @@ use crate::{call::Carrier, error::ErrorKind};
 /// Dropping the response future drops both attempts.
 #[derive(Clone, Debug)]
 pub struct HedgeLayer<C = ByClassify> {
-    config: Config<C>,
+    config: HedgeConfig<C>,
 }
 
 #[derive(Clone, Debug)]
-struct Config<C> {
-    when: When,
+struct HedgeConfig<C> {
+    when: HedgeDelay,
     latency: Option<Latency>,
     min_attempt: Duration,
     budget: RetryBudget,
@@ -138,7 +138,7 @@ impl HedgeLayer {
     /// A second attempt after `delay`.
     #[must_use]
     pub fn after(delay: Duration) -> Self {
-        Self::at(When::After(delay), None)
+        Self::at(HedgeDelay::After(delay), None)
     }
 
     /// A second attempt when the share `percentile` of the first attempts would have been answered.
@@ -147,12 +147,12 @@ impl HedgeLayer {
     /// all services that it makes. [`Percentile::P95`] is the usual one.
     #[must_use]
     pub fn percentile(percentile: Percentile) -> Self {
-        Self::at(When::At(percentile), Some(Latency::default()))
+        Self::at(HedgeDelay::At(percentile), Some(Latency::default()))
     }
 
-    fn at(when: When, latency: Option<Latency>) -> Self {
+    fn at(when: HedgeDelay, latency: Option<Latency>) -> Self {
         Self {
-            config: Config {
+            config: HedgeConfig {
                 when,
                 latency,
                 min_attempt: Duration::ZERO,
@@ -198,7 +198,7 @@ impl<C> HedgeLayer<C> {
         F: Fn(&E) -> ErrorKind,
     {
         HedgeLayer {
-            config: Config {
+            config: HedgeConfig {
                 when: self.config.when,
                 latency: self.config.latency,
                 min_attempt: self.config.min_attempt,
@@ -229,7 +229,7 @@ impl<S, C: Clone> Layer<S> for HedgeLayer<C> {
 #[derive(Clone, Debug)]
 pub struct Hedge<S, C = ByClassify> {
     inner: S,
-    config: Config<C>,
+    config: HedgeConfig<C>,
 }
 
 // On `()`, so that `Hedge::layer` names no inner service.
@@ -287,7 +287,7 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let Config {
+        let HedgeConfig {
             when,
             latency,
             min_attempt,
@@ -300,14 +300,14 @@ where
         let record = request.context_mut().open_record().clone();
         let delay = when.delay(latency.as_ref());
         let stopwatch = Stopwatch::new(latency.clone(), delay);
-        let terms = Terms::new(
+        let terms = HedgeTerms::new(
             request.context_mut(),
             when.needs(delay).max(*min_attempt),
             budget,
         );
         let second = delay
             .filter(|delay| terms.leave_time_after(*delay))
-            .map(|delay| plan::Second::new(delay, self.inner.clone(), &request));
+            .map(|delay| plan::SecondAttempt::new(delay, self.inner.clone(), &request));
         let first = ReadyCall::start(&mut self.inner, request);
         HedgeFuture::new(first, second, terms, stopwatch, classify.clone(), record)
     }

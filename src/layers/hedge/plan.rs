@@ -14,12 +14,12 @@ use crate::{
 
 /// When the second attempt is due.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum When {
+pub(super) enum HedgeDelay {
     After(Duration),
     At(Percentile),
 }
 
-impl When {
+impl HedgeDelay {
     /// How long the first attempt has to itself; `None` if that is not known yet.
     pub(super) fn delay(self, latency: Option<&Latency>) -> Option<Duration> {
         match self {
@@ -38,13 +38,13 @@ impl When {
 }
 
 /// What a second attempt is made of, until it is due.
-pub(super) struct Second<S, R> {
+pub(super) struct SecondAttempt<S, R> {
     pub(super) delay: Duration,
     pub(super) service: S,
     pub(super) request: R,
 }
 
-impl<S, R: Carrier + Clone> Second<S, R> {
+impl<S, R: Carrier + Clone> SecondAttempt<S, R> {
     pub(super) fn new(delay: Duration, service: S, first: &R) -> Self {
         let mut request = first.clone();
         let context = request.context_mut();
@@ -60,7 +60,7 @@ impl<S, R: Carrier + Clone> Second<S, R> {
 }
 
 /// What a second attempt is subject to.
-pub(super) struct Terms {
+pub(super) struct HedgeTerms {
     cancel: Cancel,
     deadline: Option<Deadline>,
     needed: Duration,
@@ -70,7 +70,7 @@ pub(super) struct Terms {
     tag: Tag,
 }
 
-impl Terms {
+impl HedgeTerms {
     pub(super) fn new(context: &CallContext, needed: Duration, budget: &RetryBudget) -> Self {
         Self {
             cancel: context.cancel.clone(),

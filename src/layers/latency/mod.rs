@@ -1,15 +1,15 @@
-//! [`Latency`]: how long a service takes, learnt from its answers.
+//! [`Latency`]: how long a service takes, recorded from its answers.
 //!
 //! Invariants:
 //! 1. Each duration goes into both histograms. The older one is asked; after each half window it is
 //!    emptied and the two change places. So what is asked holds the last half to whole window, and
 //!    there is never a wait for a first window to fill.
 //! 2. A remembered percentile is asked for again once the histogram has grown by a sixteenth or has
-//!    changed places: what a call pays does not depend on how much was learnt.
+//!    changed places: what a call pays does not depend on how much was recorded.
 
-mod doomed;
-mod learn;
+mod feasibility;
 mod percentile;
+mod record;
 mod stopwatch;
 
 use std::{
@@ -21,10 +21,10 @@ use std::{
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-pub(super) use self::{doomed::Doomed, stopwatch::Stopwatch};
+pub(super) use self::{feasibility::Feasibility, stopwatch::Stopwatch};
 pub use self::{
-    learn::{Learn, LearnFuture, LearnLayer},
     percentile::{OutOfRange, Percentile},
+    record::{RecordLatency, RecordLatencyFuture, RecordLatencyLayer},
 };
 
 /// The longest duration that is told apart, in microseconds.
@@ -36,13 +36,13 @@ const REMEMBERED: usize = 4;
 
 /// How long a service takes: the percentiles of what it took lately.
 ///
-/// [`HedgeLayer`](super::HedgeLayer) fills one and goes by it, [`LearnLayer`] fills one for others,
+/// [`HedgeLayer`](super::HedgeLayer) fills one and goes by it, [`RecordLatencyLayer`] fills one for others,
 /// [`AllotLayer`](super::AllotLayer) and [`DeadlineLayer`](super::DeadlineLayer) can be told of one.
-/// Clones share what they learn, and may be used from any thread.
+/// Clones share what they record, and may be used from any thread.
 ///
 /// What it answers comes from the last half to whole window, and is at most one percent too long.
 /// Durations count from 1 us to 1 h; shorter ones as the one, longer ones as the other. It takes
-/// 27 KB, however much it learns, and nothing before the first duration.
+/// 27 KB, however much it records, and nothing before the first duration.
 ///
 /// ```
 /// use std::time::Duration;
@@ -106,7 +106,7 @@ impl Latency {
         })
     }
 
-    /// One that has learnt nothing yet and does not answer before `min` durations, 20 by default.
+    /// One that has recorded nothing yet and does not answer before `min` durations, 20 by default.
     #[must_use]
     pub fn with_min_samples(self, min: u64) -> Self {
         Self::of(Config {
@@ -242,7 +242,7 @@ impl State {
 
 impl Pair {
     fn new() -> Option<Self> {
-        // The bounds are constant and valid; were they not, nothing would be learnt.
+        // The bounds are constant and valid; were they not, nothing would be recorded.
         let histogram = || Histogram::new_with_bounds(1, LONGEST, DIGITS).ok();
         Some(Self {
             asked: histogram()?,

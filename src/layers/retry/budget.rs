@@ -48,16 +48,16 @@ const SLOTS: usize = 10;
 /// assert_eq!(RetryBudget::default().available(), 100);
 /// ```
 #[derive(Clone)]
-pub struct RetryBudget(Option<Arc<Bucket>>);
+pub struct RetryBudget(Option<Arc<RetryBucket>>);
 
-struct Bucket {
+struct RetryBucket {
     options: RetryBudgetOptions,
     made: Instant,
     /// When the newest slot ends, in nanoseconds since the bucket was made.
     slot_ends: AtomicU64,
     /// What was deposited in the newest slot and does not lie in it yet.
     fresh: AtomicI64,
-    state: Mutex<State>,
+    state: Mutex<RetryBucketState>,
 }
 
 /// What a [`RetryBudget`] allows.
@@ -103,7 +103,7 @@ impl RetryBudgetOptions {
     }
 }
 
-struct State {
+struct RetryBucketState {
     slots: [i64; SLOTS],
     newest: usize,
     /// When the newest slot began, in nanoseconds since the bucket was made.
@@ -116,12 +116,12 @@ impl RetryBudget {
     #[must_use]
     pub fn new(options: RetryBudgetOptions) -> Self {
         let made = Instant::now();
-        Self(Some(Arc::new(Bucket {
+        Self(Some(Arc::new(RetryBucket {
             options,
             made,
             slot_ends: AtomicU64::new(options.slot()),
             fresh: AtomicI64::new(0),
-            state: Mutex::new(State {
+            state: Mutex::new(RetryBucketState {
                 slots: [0; SLOTS],
                 newest: 0,
                 since: 0,
@@ -198,13 +198,13 @@ impl fmt::Debug for RetryBudget {
     }
 }
 
-impl Bucket {
-    fn now(&self) -> MutexGuard<'_, State> {
+impl RetryBucket {
+    fn now(&self) -> MutexGuard<'_, RetryBucketState> {
         self.at(Instant::now())
     }
 
     /// The state at `now`: what is fresh lies in its slot, and what is older than the ttl is gone.
-    fn at(&self, now: Instant) -> MutexGuard<'_, State> {
+    fn at(&self, now: Instant) -> MutexGuard<'_, RetryBucketState> {
         let mut state = self.lock();
         let newest = state.newest;
         let fresh = self.fresh.swap(0, Ordering::Relaxed);
@@ -233,12 +233,12 @@ impl Bucket {
             .saturating_add(age.subsec_nanos().into())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RetryBucketState> {
         // Nothing panics while it holds the lock; numbers have no broken state anyway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn available(&self, state: &State) -> i64 {
+    fn available(&self, state: &RetryBucketState) -> i64 {
         let millis = i64::try_from(self.options.ttl.as_millis()).unwrap_or(i64::MAX);
         // Retries a second, times milliseconds: thousandths of a retry.
         i64::from(self.options.reserve_per_second)
@@ -249,7 +249,7 @@ impl Bucket {
 }
 
 /// One retry set aside: given back when dropped, unless it was [spent](Self::spend).
-pub(in crate::layers) struct Reservation(Option<Arc<Bucket>>);
+pub(in crate::layers) struct Reservation(Option<Arc<RetryBucket>>);
 
 impl Reservation {
     /// The retry is being sent.

@@ -31,7 +31,7 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        state: State<S::Future, S::Error>,
+        state: RetryState<S::Future, S::Error>,
         service: S,
         policy: RetryPolicy<C>,
         request: Option<R>,
@@ -40,17 +40,17 @@ pin_project! {
 }
 
 pin_project! {
-    #[project = StateProj]
-    enum State<F, E> {
+    #[project = RetryStateProj]
+    enum RetryState<F, E> {
         Attempt { #[pin] future: F },
-        Between { #[pin] pause: Pause<E> },
+        Between { #[pin] pause: RetryPause<E> },
     }
 }
 
 pin_project! {
     /// The time between two attempts.
-    #[project = PauseProj]
-    struct Pause<E> {
+    #[project = RetryPauseProj]
+    struct RetryPause<E> {
         #[pin]
         wait: RetryWait,
         waited: bool,
@@ -75,7 +75,7 @@ impl<S: Service<R>, C, R> RetryFuture<S, C, R> {
             policy,
             request,
             record: ReportOnDrop(record),
-            state: State::Attempt { future: first },
+            state: RetryState::Attempt { future: first },
         }
     }
 }
@@ -91,8 +91,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
         let polled = match this.state.project() {
-            StateProj::Attempt { future } => future.poll(cx),
-            StateProj::Between { .. } => return self.poll_later(None, cx),
+            RetryStateProj::Attempt { future } => future.poll(cx),
+            RetryStateProj::Between { .. } => return self.poll_later(None, cx),
         };
         match polled {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
@@ -123,8 +123,8 @@ where
             ready!(self.as_mut().poll_pause(cx))?;
             let this = self.as_mut().project();
             let polled = match this.state.project() {
-                StateProj::Attempt { future } => future.poll(cx),
-                StateProj::Between { .. } => Poll::Pending,
+                RetryStateProj::Attempt { future } => future.poll(cx),
+                RetryStateProj::Between { .. } => Poll::Pending,
             };
             match polled {
                 Poll::Ready(Err(error)) => failed = Some(error),
@@ -153,24 +153,24 @@ where
         }
         this.record.0.clone_from(&context.record);
         let cancelled = context.cancel.cancelled_owned();
-        let pause = Pause {
+        let pause = RetryPause {
             wait,
             waited: false,
             given_up: false,
             cancelled,
             error: result.err(),
         };
-        this.state.set(State::Between { pause });
+        this.state.set(RetryState::Between { pause });
         None
     }
 
     /// Ready when the next attempt has begun, and with the last one's error if there will be none.
     fn poll_pause(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let mut this = self.project();
-        let StateProj::Between { pause } = this.state.as_mut().project() else {
+        let RetryStateProj::Between { pause } = this.state.as_mut().project() else {
             return Poll::Ready(Ok(()));
         };
-        let PauseProj {
+        let RetryPauseProj {
             wait,
             waited,
             given_up,
@@ -208,7 +208,7 @@ where
         };
         *this.request = Policy::<R, S::Response, S::Error>::clone_request(this.policy, &request);
         let future = this.service.call(request);
-        this.state.set(State::Attempt { future });
+        this.state.set(RetryState::Attempt { future });
         Poll::Ready(Ok(()))
     }
 }
@@ -216,8 +216,8 @@ where
 impl<S: Service<R>, C, R> fmt::Debug for RetryFuture<S, C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Attempt { .. } => "attempt",
-            State::Between { .. } => "between attempts",
+            RetryState::Attempt { .. } => "attempt",
+            RetryState::Between { .. } => "between attempts",
         };
         f.debug_struct("RetryFuture")
             .field("state", &state)

@@ -5,13 +5,13 @@ use std::time::Duration;
 const WHOLE: u32 = 1_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Share {
+pub(super) enum TimeShare {
     Even(u32),
     Billionths(u32),
     AllBut(Duration),
 }
 
-impl Share {
+impl TimeShare {
     pub(super) const fn even(steps: u32) -> Self {
         Self::Even(if steps == 0 { 1 } else { steps })
     }

@@ -11,11 +11,11 @@ use tower::{Service, util::Oneshot};
 use crate::call::{Carrier, Spent};
 
 /// Answers in place of a call that failed: a [`Value`], a [closure](With), a
-/// [service](Through), one [after the other](super::Or), with the feature `stale` the last good
+/// [service](FallbackService), one [after the other](super::FallbackChain), with the feature `stale` the last good
 /// answer (`Stale`), or an implementation of your own.
 ///
 /// It is cloned for each call, so a clone is to be cheap.
-pub trait Answer<R, T, E> {
+pub trait FallbackStrategy<R, T, E> {
     /// What it needs of the request, kept while the first service has it.
     type Kept;
     /// The future of the answer.
@@ -31,7 +31,7 @@ pub trait Answer<R, T, E> {
     /// Looks at the answer of the first service, which is about to be returned, as a cache does.
     /// By default nothing.
     #[inline]
-    fn learn(&self, _kept: Self::Kept, _answer: &T) {}
+    fn record(&self, _kept: Self::Kept, _answer: &T) {}
 
     /// Answers in place of `error`, or gives it back if there is no sense in that.
     ///
@@ -50,7 +50,7 @@ impl<T> Value<T> {
     }
 }
 
-impl<R, T: Clone, E> Answer<R, T, E> for Value<T> {
+impl<R, T: Clone, E> FallbackStrategy<R, T, E> for Value<T> {
     type Kept = ();
     type Future = Ready<Result<T, E>>;
 
@@ -75,16 +75,16 @@ impl<T> fmt::Debug for Value<T> {
 }
 
 /// The answer of a closure.
-pub struct With<F>(Arc<F>);
+pub struct FallbackFn<F>(Arc<F>);
 
-impl<F> With<F> {
+impl<F> FallbackFn<F> {
     /// Answers with what `f` makes of the error and the original request.
     pub fn new(f: F) -> Self {
         Self(Arc::new(f))
     }
 }
 
-impl<R, T, E, F, Fut> Answer<R, T, E> for With<F>
+impl<R, T, E, F, Fut> FallbackStrategy<R, T, E> for FallbackFn<F>
 where
     R: Clone,
     F: Fn(E, R) -> Fut,
@@ -102,30 +102,30 @@ where
     }
 }
 
-impl<F> Clone for With<F> {
+impl<F> Clone for FallbackFn<F> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<F> fmt::Debug for With<F> {
+impl<F> fmt::Debug for FallbackFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("With(..)")
+        f.write_str("FallbackFn(..)")
     }
 }
 
 /// The answer of a second service, which is waited for until it is ready.
 #[derive(Clone, Debug)]
-pub struct Through<S>(S);
+pub struct FallbackService<S>(S);
 
-impl<S> Through<S> {
+impl<S> FallbackService<S> {
     /// Sends the original request to a clone of `service`.
     pub const fn new(service: S) -> Self {
         Self(service)
     }
 }
 
-impl<R, S> Answer<R, S::Response, S::Error> for Through<S>
+impl<R, S> FallbackStrategy<R, S::Response, S::Error> for FallbackService<S>
 where
     R: Carrier + Clone,
     S: Service<R>,

@@ -1,4 +1,4 @@
-//! Whether a call has a chance.
+//! Whether the time left is enough for a call.
 
 use std::{
     sync::{
@@ -15,61 +15,61 @@ use crate::{
 };
 
 /// What a layer with a limit does about calls that have less time left than such calls take: it
-/// counts them, if it knows, and refuses them, if it is to.
+/// counts them where it has a latency, and rejects them where it is told to.
 ///
 /// The count is shared by all services that one layer makes, and by their clones.
 #[derive(Clone, Debug)]
-pub(in crate::layers) struct Doomed {
-    learnt: Option<Arc<Learnt>>,
-    refuse: bool,
+pub(in crate::layers) struct Feasibility {
+    expected: Option<Arc<ExpectedLatency>>,
+    rejects: bool,
 }
 
 #[derive(Debug)]
-struct Learnt {
+struct ExpectedLatency {
     latency: Latency,
     percentile: Percentile,
     seen: AtomicU64,
 }
 
-impl Doomed {
-    /// Knows of none.
+impl Feasibility {
+    /// Without a latency.
     pub(in crate::layers) const UNKNOWN: Self = Self {
-        learnt: None,
-        refuse: false,
+        expected: None,
+        rejects: false,
     };
 
-    pub(in crate::layers) fn learn(&mut self, latency: Latency, percentile: Percentile) {
-        self.learnt = Some(Arc::new(Learnt {
+    pub(in crate::layers) fn expect(&mut self, latency: Latency, percentile: Percentile) {
+        self.expected = Some(Arc::new(ExpectedLatency {
             latency,
             percentile,
             seen: AtomicU64::new(0),
         }));
     }
 
-    pub(in crate::layers) const fn refuse(&mut self, refuse: bool) {
-        self.refuse = refuse;
+    pub(in crate::layers) const fn reject(&mut self) {
+        self.rejects = true;
     }
 
-    /// Whether a call under `limit` is refused: one that is too late always is.
+    /// Whether a call under `limit` is rejected: one that is too late always is.
     #[inline]
-    pub(in crate::layers) fn refuses(&self, limit: &Limit, tag: Tag) -> bool {
+    pub(in crate::layers) fn rejects(&self, limit: &Limit, tag: Tag) -> bool {
         limit.was_past()
-            || self.learnt.as_ref().is_some_and(|learnt| {
+            || self.expected.as_ref().is_some_and(|expected| {
                 let left = limit.at.remaining_at(limit.since);
-                learnt.dooms(left, tag, self.refuse) && self.refuse
+                expected.exceeds(left, tag, self.rejects) && self.rejects
             })
     }
 
     /// How many calls had too little time.
     pub(in crate::layers) fn seen(&self) -> u64 {
-        let seen = |learnt: &Arc<Learnt>| learnt.seen.load(Ordering::Relaxed);
-        self.learnt.as_ref().map_or(0, seen)
+        let seen = |expected: &Arc<ExpectedLatency>| expected.seen.load(Ordering::Relaxed);
+        self.expected.as_ref().map_or(0, seen)
     }
 }
 
-impl Learnt {
-    /// Whether `left` is too little; never while not enough was learnt.
-    fn dooms(&self, left: Duration, tag: Tag, refused: bool) -> bool {
+impl ExpectedLatency {
+    /// Whether `left` is too little; never while not enough was recorded.
+    fn exceeds(&self, left: Duration, tag: Tag, rejected: bool) -> bool {
         let takes = self.latency.percentile(self.percentile);
         let Some(takes) = takes.filter(|takes| left < *takes) else {
             return false;
@@ -81,7 +81,7 @@ impl Learnt {
             attempt = tag.attempt,
             ?left,
             ?takes,
-            refused,
+            rejected,
             "a call has less time left than such calls take",
         );
         true

@@ -1,4 +1,4 @@
-//! [`LearnLayer`]: fills a [`Latency`].
+//! [`RecordLatencyLayer`]: fills a [`Latency`].
 
 use std::{
     fmt,
@@ -12,10 +12,10 @@ use tower::{Layer, Service};
 
 use super::{Latency, Percentile, Stopwatch};
 
-/// Learns how long the inner service takes to answer, from `call` on, for a layer that goes by it.
+/// Records how long the inner service takes to answer, from `call` on, for a layer that reads it.
 ///
-/// It changes nothing about a request. A failure teaches nothing. A call that was stopped, that is
-/// dropped, took longer than it ran: if it had run for no less than the percentile that is learnt,
+/// It changes nothing about a request. A failure is not recorded. A call that was stopped, that is
+/// dropped, took longer than it ran: if it had run for no less than the percentile that is recorded,
 /// it counts with that time, else not at all. So the percentile that the layer is made with stays
 /// right where the slow calls are the ones that are stopped; those above it may come out too short.
 ///
@@ -23,14 +23,14 @@ use super::{Latency, Percentile, Stopwatch};
 /// use std::time::Duration;
 /// use tower::{ServiceBuilder, ServiceExt};
 /// use tower_dspy::{Error, WithContext};
-/// use tower_dspy::layers::{DeadlineLayer, Latency, LearnLayer, Percentile};
+/// use tower_dspy::layers::{DeadlineLayer, Latency, RecordLatencyLayer, Percentile};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Error> {
 /// let latency = Latency::default();
 /// let service = ServiceBuilder::new()
-///     .layer(DeadlineLayer::new(Duration::from_secs(10)).with_learnt(latency.clone(), Percentile::P50))
-///     .layer(LearnLayer::new(latency.clone(), Percentile::P50))
+///     .layer(DeadlineLayer::new(Duration::from_secs(10)).with_latency(latency.clone(), Percentile::P50))
+///     .layer(RecordLatencyLayer::new(latency.clone(), Percentile::P50))
 ///     .service_fn(|question: WithContext<&'static str>| async move {
 ///         tokio::time::sleep(Duration::from_secs(2)).await;
 ///         Ok::<_, Error>(question.request.len())
@@ -43,7 +43,7 @@ use super::{Latency, Percentile, Stopwatch};
 ///
 /// # Where it belongs
 /// Inside the limits, so that they stop it and not the other way round. Not around, nor inside, a
-/// [`HedgeLayer`](crate::layers::HedgeLayer) with the same `Latency`, which learns by itself.
+/// [`HedgeLayer`](crate::layers::HedgeLayer) with the same `Latency`, which records by itself.
 ///
 /// # What it demands of the inner service
 /// Nothing: any request, any answer, any error.
@@ -54,12 +54,12 @@ use super::{Latency, Percentile, Stopwatch};
 /// # Cancel safety
 /// Dropping the response future drops the inner one.
 #[derive(Clone, Debug)]
-pub struct LearnLayer {
+pub struct RecordLatencyLayer {
     latency: Latency,
     percentile: Percentile,
 }
 
-impl LearnLayer {
+impl RecordLatencyLayer {
     /// Fills `latency`, of which `percentile` will be asked.
     #[must_use]
     pub const fn new(latency: Latency, percentile: Percentile) -> Self {
@@ -70,38 +70,38 @@ impl LearnLayer {
     }
 }
 
-impl<S> Layer<S> for LearnLayer {
-    type Service = Learn<S>;
+impl<S> Layer<S> for RecordLatencyLayer {
+    type Service = RecordLatency<S>;
 
-    fn layer(&self, inner: S) -> Learn<S> {
-        Learn {
+    fn layer(&self, inner: S) -> RecordLatency<S> {
+        RecordLatency {
             inner,
             config: self.clone(),
         }
     }
 }
 
-/// Learns how long its inner service takes; see [`LearnLayer`].
+/// Records how long its inner service takes; see [`RecordLatencyLayer`].
 #[derive(Clone, Debug)]
-pub struct Learn<S> {
+pub struct RecordLatency<S> {
     inner: S,
-    config: LearnLayer,
+    config: RecordLatencyLayer,
 }
 
-// On `()`, so that `Learn::layer` names no inner service.
-impl Learn<()> {
+// On `()`, so that `RecordLatency::layer` names no inner service.
+impl RecordLatency<()> {
     /// The layer that makes this service.
     #[must_use]
-    pub const fn layer(latency: Latency, percentile: Percentile) -> LearnLayer {
-        LearnLayer::new(latency, percentile)
+    pub const fn layer(latency: Latency, percentile: Percentile) -> RecordLatencyLayer {
+        RecordLatencyLayer::new(latency, percentile)
     }
 }
 
-impl<S> Learn<S> {
+impl<S> RecordLatency<S> {
     /// Fills `latency`, of which `percentile` will be asked, from the answers of `inner`.
     #[must_use]
     pub fn new(inner: S, latency: Latency, percentile: Percentile) -> Self {
-        LearnLayer::new(latency, percentile).layer(inner)
+        RecordLatencyLayer::new(latency, percentile).layer(inner)
     }
 
     /// What is being filled.
@@ -125,10 +125,10 @@ impl<S> Learn<S> {
     }
 }
 
-impl<S: Service<R>, R> Service<R> for Learn<S> {
+impl<S: Service<R>, R> Service<R> for RecordLatency<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = LearnFuture<S::Future>;
+    type Future = RecordLatencyFuture<S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -136,14 +136,14 @@ impl<S: Service<R>, R> Service<R> for Learn<S> {
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let LearnLayer {
+        let RecordLatencyLayer {
             latency,
             percentile,
         } = &self.config;
         let floor = latency.percentile(*percentile);
         let mut stopwatch = Stopwatch::new(Some(latency.clone()), floor);
         stopwatch.start(Instant::now());
-        LearnFuture {
+        RecordLatencyFuture {
             future: self.inner.call(request),
             stopwatch,
         }
@@ -151,15 +151,15 @@ impl<S: Service<R>, R> Service<R> for Learn<S> {
 }
 
 pin_project! {
-    /// The response future of [`Learn`].
-    pub struct LearnFuture<F> {
+    /// The response future of [`RecordLatency`].
+    pub struct RecordLatencyFuture<F> {
         #[pin]
         future: F,
         stopwatch: Stopwatch,
     }
 }
 
-impl<F, T, E> Future for LearnFuture<F>
+impl<F, T, E> Future for RecordLatencyFuture<F>
 where
     F: Future<Output = Result<T, E>>,
 {
@@ -176,8 +176,9 @@ where
     }
 }
 
-impl<F> fmt::Debug for LearnFuture<F> {
+impl<F> fmt::Debug for RecordLatencyFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LearnFuture").finish_non_exhaustive()
+        f.debug_struct("RecordLatencyFuture")
+            .finish_non_exhaustive()
     }
 }
