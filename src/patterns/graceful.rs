@@ -219,7 +219,7 @@ impl GracefulCancellationHandler {
         let start = Instant::now();
         let drain = &self.shared.drain;
         let grace = Deadline::within(grace);
-        drain.tell(Cause::Caller, grace);
+        drain.signal_stop(Cause::Caller, grace);
         drain.calls.close();
         let asked = drain.calls.list();
         drain.end_by(grace).await;

@@ -14,7 +14,7 @@ use crate::call::Cancel;
 /// Runs `operation` for at most `limit`, and stops it there.
 ///
 /// The limit starts when the returned future is first polled. At the limit the operation is dropped,
-/// and a prediction within it is told why and stops; only then comes the answer. An operation that
+/// and a prediction within it gets the cause and stops; only then comes the answer. An operation that
 /// is ready at the very instant of the limit wins. [`Duration::MAX`] is no limit.
 ///
 /// ```

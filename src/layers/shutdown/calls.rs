@@ -58,10 +58,10 @@ impl ShutdownCalls {
         })
     }
 
-    /// Tells all calls in flight to stop, and returns how many there are.
-    pub(super) fn tell(&self, grace: Deadline) -> usize {
+    /// Signals all calls in flight to stop, and returns how many there are.
+    pub(super) fn signal_stop(&self, grace: Deadline) -> usize {
         self.lock().phase = ShutdownPhase::Cancelling;
-        self.drain.tell(Cause::Shutdown, grace);
+        self.drain.signal_stop(Cause::Shutdown, grace);
         let nodes = self.drain.calls.list();
         for node in &nodes {
             node.cancel(Cause::Shutdown);

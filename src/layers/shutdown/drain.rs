@@ -1,8 +1,8 @@
-//! The end of the calls in flight, step by step: they drain, are told to stop, and are given up.
+//! The end of the calls in flight, step by step: they drain, are signalled to stop, and are given up.
 //!
 //! Invariants:
-//! 1. The instant at which the grace ends is set before any call is told to stop: a call that is
-//!    told knows that it has a grace.
+//! 1. The instant at which the grace ends is set before any call is signalled to stop: a call that
+//!    is signalled knows that it has a grace.
 //! 2. A call that was given up is dropped by its own task, when that polls it next.
 
 use std::{sync::Arc, time::Duration};
@@ -20,7 +20,7 @@ pub(crate) struct Drain<T> {
     pub(crate) calls: Arc<InFlight<T>>,
     /// Inner layers leave the end of a call to the drain, or they would drop what still cleans up.
     grace: CancelGrace,
-    /// Cancelled when the calls are told to stop.
+    /// Cancelled when the calls are signalled to stop.
     pub(crate) stop: Cancel,
     /// Cancelled when their grace has ended.
     pub(crate) give_up: Cancel,
@@ -43,8 +43,8 @@ impl<T> Drain<T> {
         outer.child_with_grace(self.grace.clone())
     }
 
-    /// Tells the calls to stop, and begins their grace.
-    pub(crate) fn tell(&self, cause: Cause, grace: Deadline) {
+    /// Signals the calls to stop, and begins their grace.
+    pub(crate) fn signal_stop(&self, cause: Cause, grace: Deadline) {
         self.grace.begin(grace.instant());
         self.stop.cancel(cause);
     }

@@ -26,10 +26,10 @@ pin_project! {
         work: ReadyCall<S, R>,
         // After the work: a call is in flight as long as it holds something.
         ticket: Option<ShutdownTicket>,
-        // First that the calls are told to stop, then that their grace has ended.
+        // First that the calls are signalled to stop, then that their grace has ended.
         #[pin]
         termination: Termination,
-        told: bool,
+        signalled: bool,
         refused: bool,
     }
 }
@@ -41,7 +41,7 @@ impl<S: Service<R>, R> ShutdownFuture<S, R> {
             work,
             ticket: Some(ticket),
             termination: Termination::new(stop, None),
-            told: false,
+            signalled: false,
             refused: false,
         }
     }
@@ -51,7 +51,7 @@ impl<S: Service<R>, R> ShutdownFuture<S, R> {
             work: ReadyCall::Gone,
             ticket: None,
             termination: Termination::new(Cancel::none(), None),
-            told: false,
+            signalled: false,
             refused: true,
         }
     }
@@ -89,9 +89,9 @@ where
             Poll::Pending => {
                 ticket.outcome = CallOutcome::Cancelled;
                 let waits = ticket.waits.any() || this.work.stage() == Stage::Waiting;
-                if !*this.told {
+                if !*this.signalled {
                     ready!(this.termination.as_mut().poll(cx));
-                    *this.told = true;
+                    *this.signalled = true;
                     let give_up = drain.give_up.clone();
                     this.termination.set(Termination::new(give_up, None));
                 }

@@ -179,7 +179,7 @@ impl Shutdown {
             let grace = *progress
                 .grace
                 .get_or_insert_with(|| Deadline::within(grace));
-            let in_flight = calls.tell(grace);
+            let in_flight = calls.signal_stop(grace);
             if is_first {
                 tracing::info!(target: "tower_dspy", in_flight, "cancelling the calls in flight");
             }

@@ -74,7 +74,7 @@ use crate::{call::Carrier, error::Cancelled};
 /// same task, leave the end of a call to this one while it lasts, so that a
 /// [`CancelLayer`](super::CancelLayer) inside does not cut it short; nor does a limit of time that
 /// passes within it, so a grace should be short. (A poll that is under way at
-/// the very moment when the calls are told to stop may miss that, and then ends its call at once.)
+/// the very moment when the calls are signalled to stop may miss that, and then ends its call at once.)
 ///
 /// # How it differs from tower's layers and `tokio_util`'s `TaskTracker`
 /// Tower has none for this. A `TaskTracker` and a `CancellationToken` can be made to wait for tasks

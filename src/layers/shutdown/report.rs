@@ -15,7 +15,7 @@ pub enum ShutdownPhase {
     Announced,
     /// New calls are refused; those in flight go on.
     Draining,
-    /// The calls still in flight have been told to stop, or are being dropped.
+    /// The calls still in flight have been signalled to stop, or are being dropped.
     Cancelling,
     /// The report is made.
     Done,
@@ -40,7 +40,7 @@ pub struct ShutdownReport {
     /// Those that ended in an error, the limits of time included, or in a panic.
     pub failed: u64,
     /// Those that were cancelled, by the shutdown or before, or whose future was dropped. An error
-    /// after the call was told to stop is taken to be the consequence.
+    /// after the call was signalled to stop is taken to be the consequence.
     pub cancelled: u64,
     /// Those that had not ended when the report was made: their futures were not polled any more,
     /// or a poll did not return.
