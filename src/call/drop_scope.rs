@@ -153,6 +153,19 @@ pub(crate) fn report_wait() {
     in_scope(|scope| scope.waited = true);
 }
 
+/// The record of a call, held by a layer that makes several attempts. Reported when a layer around
+/// it drops the call: that one may have got the call before there was a record.
+#[derive(Debug, Default)]
+pub(crate) struct ReportOnDrop(pub(crate) Option<Arc<CallRecord>>);
+
+impl Drop for ReportOnDrop {
+    fn drop(&mut self) {
+        if let Some(record) = self.0.take() {
+            report_record(record);
+        }
+    }
+}
+
 impl DropScope {
     const fn new(cause: Cause) -> Self {
         Self {

@@ -14,7 +14,25 @@ pub(crate) trait Costs {
     fn set_costs(&mut self, spent: Arc<Spent>);
 }
 
-/// What the call of `error` spent: of the first among it and its sources that carries that.
+impl Spent {
+    /// What the call of `error` had spent: of the first among it and its sources that is one of this
+    /// crate's errors.
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use tower_dspy::{Elapsed, Scope, Spent, Stage};
+    ///
+    /// let elapsed = Elapsed::new(Scope::Attempt, Stage::Running, Duration::from_secs(4));
+    /// let error: tower::BoxError = elapsed.with_spent(Arc::new(Spent::default())).into();
+    /// assert!(Spent::of(&*error).is_some());
+    /// ```
+    #[must_use]
+    pub fn of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        costs_of(error).map(|spent| &**spent)
+    }
+}
+
+/// As [`Spent::of`], shared.
 pub(crate) fn costs_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Arc<Spent>> {
     let mut next = Some(error);
     while let Some(error) = next {

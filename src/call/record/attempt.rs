@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     CallRecord, LmCall, LmOutcome,
-    call_record::{AttemptState, Costs},
+    attempt_state::{AttemptState, OpenLmCall},
+    call_record::Costs,
 };
 #[cfg(any(feature = "_host", test))]
 use crate::call::{Cause, Usage};
@@ -33,13 +34,6 @@ pub(crate) struct AttemptRecord {
     index: usize,
     number: u32,
     totals: Option<Arc<dyn Totals>>,
-}
-
-/// An LM call that is under way.
-pub(super) struct OpenLmCall {
-    id: u64,
-    began: Instant,
-    pub(super) call: LmCall,
 }
 
 /// What an attempt had spent when it was closed.

@@ -2,9 +2,9 @@
 
 #[cfg(feature = "lm")]
 mod attempt;
+mod attempt_state;
 mod call_record;
 mod lm_call;
-mod spent;
 #[cfg(all(test, feature = "lm"))]
 mod tests;
 mod timeline;
@@ -13,8 +13,8 @@ mod timeline;
 pub(crate) use self::attempt::AttemptRecord;
 #[cfg(any(feature = "_host", all(feature = "lm", test)))]
 pub(crate) use self::attempt::Totals;
-pub(crate) use self::call_record::{CallRecord, ReportOnDrop};
+pub(crate) use self::call_record::CallRecord;
 pub use self::{
+    call_record::Spent,
     lm_call::{LmCall, LmOutcome},
-    spent::Spent,
 };

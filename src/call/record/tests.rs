@@ -11,8 +11,8 @@ use std::{
 use serde_json::{Map, json};
 use tokio::time::advance;
 
-use super::{AttemptRecord, CallRecord, LmCall, LmOutcome, ReportOnDrop, Spent, Totals};
-use crate::call::{Cause, Usage, drop_scope};
+use super::{AttemptRecord, CallRecord, LmCall, LmOutcome, Spent, Totals};
+use crate::call::{Cause, Usage, drop_scope, drop_scope::ReportOnDrop};
 
 fn call() -> LmCall {
     LmCall::new("openai", "m", LmOutcome::Failed)

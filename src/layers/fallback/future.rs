@@ -12,10 +12,7 @@ use tower::Service;
 
 use super::FallbackStrategy;
 use crate::{
-    call::{
-        CallId, Cancel,
-        record::{CallRecord, ReportOnDrop},
-    },
+    call::{CallId, Cancel, drop_scope::ReportOnDrop, record::CallRecord},
     error::{Elapsed, costs_in},
     layers::{
         classify::{Classifier, Kinds},
@@ -57,11 +54,10 @@ where
     S: Service<R>,
     A: FallbackStrategy<R, S::Response, S::Error>,
 {
-    pub(super) const fn new(
+    pub(super) fn new(
         answer: A,
         kept: A::Kept,
-        kinds: Kinds,
-        classify: C,
+        (kinds, classify): (Kinds, C),
         cancel: Cancel,
         call: CallId,
         record: Option<Arc<CallRecord>>,

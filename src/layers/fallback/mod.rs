@@ -358,8 +358,7 @@ where
         FallbackFuture::new(
             self.answer.clone(),
             kept,
-            self.options.kinds,
-            self.options.classify.clone(),
+            (self.options.kinds, self.options.classify.clone()),
             cancel,
             call,
             record.clone(),

@@ -22,10 +22,7 @@ use tower::Service;
 
 use super::plan::{HedgeTerms, SecondAttempt};
 use crate::{
-    call::{
-        Cause, Deadline, Waits, drop_scope,
-        record::{CallRecord, ReportOnDrop},
-    },
+    call::{Cause, Deadline, Waits, drop_scope, drop_scope::ReportOnDrop, record::CallRecord},
     error::{ErrorKind, Stage, costs_in, set_costs_in},
     layers::{
         classify::{Classifier, Kinds},

@@ -13,10 +13,7 @@ use tower::{Service, retry::Policy};
 
 use super::policy::{RetryPolicy, RetryWait};
 use crate::{
-    call::{
-        Carrier, Deadline,
-        record::{CallRecord, ReportOnDrop},
-    },
+    call::{Carrier, Deadline, drop_scope::ReportOnDrop, record::CallRecord},
     error::costs_in,
     layers::classify::Classifier,
 };
