@@ -18,7 +18,9 @@ mod message;
 
 #[cfg(feature = "lm")]
 pub use bad_status::BadStatus;
-pub(crate) use costs::{Costs, carries_costs, costs_in, costs_of, set_costs_in};
+#[cfg(feature = "tonic")]
+pub(crate) use costs::costs_of;
+pub(crate) use costs::{Costs, carries_costs, costs_in, set_costs_in};
 pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
 #[cfg(feature = "tonic")]
 pub(crate) use kind::find;
