@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn the_reserve_is_at_most_half_of_what_is_left() {
+async fn the_reserve_is_at_most_half_of_the_time_left() {
     for (left, reserve, first_gets) in [
         (10_000, 2_000, 8_000),
         (10_000, 5_000, 5_000),

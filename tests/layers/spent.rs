@@ -1,4 +1,4 @@
-//! What the work had spent is on the error of the layer that ends it.
+//! The tokens that ended work had spent, on the error of the layer that ends it.
 
 use std::sync::{
     Arc,

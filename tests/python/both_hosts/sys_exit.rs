@@ -47,7 +47,7 @@ async fn sys_exit_in_a_task_that_a_program_awaits_ends_that_call_alone() {
 }
 
 #[tokio::test]
-async fn sys_exit_in_a_task_that_nobody_awaits_ends_nothing_else() {
+async fn sys_exit_in_an_unawaited_task_ends_nothing_else() {
     let answer = beside_another("stray_exits").await.unwrap();
     assert_eq!(answer.outputs["answer"], "still here");
 }

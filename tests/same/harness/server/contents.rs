@@ -1,4 +1,4 @@
-//! What answers contain, in each dialect: choices, items, blocks, parts, vectors.
+//! The contents of answers, in each dialect: choices, items, blocks, parts, vectors.
 
 use serde_json::{Value, json};
 
