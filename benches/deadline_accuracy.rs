@@ -13,9 +13,8 @@ use support::{Durations, count, figure, host, until, works_left};
 use tokio::{task::JoinSet, time::Instant};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Deadline, DspyService, Error, Host, PredictRequest, Scope, Stage,
-    layers::{DeadlineLayer, DeadlineService},
-    service::Function,
+    Deadline, DeadlineLayer, DeadlineService, DspyService, Error, Host, PredictRequest, Scope,
+    Stage, service::Function,
 };
 
 const ROUNDS: usize = 5;

@@ -14,7 +14,8 @@ use axum::{Router, routing::get};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
-    DspyServiceBuilderExt, Host, InboundLayer, Lm, PythonEnv,
+    DspyServiceBuilderExt, Host, InboundLayer, Lm,
+    host::env::PythonEnv,
     inbound::axum::{Programs, liveness},
     server::serve,
     testing::{ScriptedLm, scripted_lm::Reply},

@@ -17,7 +17,8 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tower::{BoxError, ServiceBuilder};
 use tower_dspy::{
-    DspyServiceBuilderExt, Host, InboundLayer, Lm, PythonEnv,
+    DspyServiceBuilderExt, Host, InboundLayer, Lm,
+    host::env::PythonEnv,
     inbound::{
         axum::liveness,
         tonic::{Programs, reflection},

@@ -9,7 +9,8 @@ use std::{error::Error, time::Duration};
 use serde_json::json;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    DeadlineLayer, Host, Lm, PredictRequest, PythonEnv, RetryLayer, TimeoutLayer,
+    DeadlineLayer, Host, Lm, PredictRequest, RetryLayer, TimeoutLayer,
+    host::env::PythonEnv,
     testing::{ScriptedLm, scripted_lm::Reply},
 };
 

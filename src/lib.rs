@@ -71,6 +71,11 @@
 //! | `full` | all but `test-util` |
 //!
 //! Without default features the layers build with no Python, for any tower service, on any system.
+//!
+//! # Where an item is
+//!
+//! Each item has one public path: the root for what most users write, its module for the rest, such
+//! as the futures of the layers. What the root re-exports is in no public module.
 
 #[cfg(all(any(feature = "python", feature = "workers"), not(target_os = "linux")))]
 compile_error!(
@@ -78,10 +83,15 @@ compile_error!(
      `default-features = false`, the layers and the LM stack build anywhere"
 );
 
+/// The wire forms of a [`Deadline`].
+pub mod deadline {
+    pub use crate::call::deadline::{GrpcTimeout, InvalidTimeout, RequestTimeout, TimeoutProblem};
+}
+
 mod batch;
 mod builder;
 mod call;
-pub mod error;
+mod error;
 #[cfg(feature = "_host")]
 pub mod host;
 pub mod inbound;
@@ -107,34 +117,51 @@ pub use batch::{Batch, predict_all};
 pub use builder::DspyServiceBuilderExt;
 pub use call::{
     CallContext, CallId, Cancel, Carrier, Cause, Deadline, LmCall, LmOutcome, Spent, Usage,
-    WithContext, deadline, drop_scope,
+    WithContext, drop_scope,
 };
 pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
+#[cfg(feature = "workers")]
+pub use host::workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
 #[cfg(feature = "_host")]
 pub use host::{
-    Health, Host, HostStats, LmTotals, StartError, Tool, ToolCall,
-    env::{EnvError, PythonEnv},
+    core::{
+        health::Health,
+        stats::{HostStats, LmTotals},
+        tool_definition::{Tool, ToolCall},
+    },
+    handle::Host,
+    start_error::StartError,
 };
-#[cfg(feature = "workers")]
-pub use host::{WorkerProcess, WorkerState, WorkerStats, Workers};
-pub use inbound::{InboundLayer, Serve};
+pub use inbound::{layer::InboundLayer, serve::Serve};
 pub use layers::{
-    Allot, AllotLayer, Backoff, CallStatus, CancelLayer, CancelService, DeadlineLayer,
-    DeadlineService, Fallback, FallbackLayer, Hedge, HedgeLayer, Latency, OutOfRange,
-    OutboundLayer, Percentile, RecordLatency, RecordLatencyLayer, Retry, RetryBudget, RetryLayer,
-    RetryPolicy, Shutdown, ShutdownLayer, ShutdownReport, ShutdownService, Timeout, TimeoutLayer,
-    Track, TrackLayer, Tracker,
+    allot::{Allot, AllotLayer},
+    cancel::{CancelLayer, CancelService},
+    deadline::{DeadlineLayer, DeadlineService},
+    fallback::{Fallback, FallbackLayer},
+    hedge::{Hedge, HedgeLayer},
+    latency::{Latency, OutOfRange, Percentile, RecordLatency, RecordLatencyLayer},
+    outbound::OutboundLayer,
+    retry::{Backoff, Retry, RetryBudget, RetryLayer, RetryPolicy},
+    shutdown::{Shutdown, ShutdownLayer, ShutdownReport, ShutdownService},
+    timeout::{Timeout, TimeoutLayer},
+    track::{CallStatus, Track, TrackLayer, Tracker},
 };
 #[cfg(feature = "lm")]
-pub use lm::Lm;
+pub use lm::model::Lm;
 pub use request::{PredictRequest, Prediction, Tenant};
 #[cfg(feature = "_host")]
-pub use service::{DspyService, LoadError, LoadErrorKind};
+pub use service::{
+    dspy::DspyService,
+    load_error::{LoadError, LoadErrorKind},
+};
 pub use session::{Session, SessionLayer, SessionService};
-pub use stack::{StackConfig, StandardService, StandardStack};
+pub use stack::{
+    config::StackConfig,
+    standard::{StandardService, StandardStack},
+};
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]

@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep};
-use tower_dspy::{Host, PythonEnv};
+use tower_dspy::{Host, host::env::PythonEnv};
 
 pub(crate) use self::figures::{figure, median};
 

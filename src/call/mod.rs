@@ -2,7 +2,7 @@
 
 mod cancel;
 mod context;
-pub mod deadline;
+pub(crate) mod deadline;
 pub mod drop_scope;
 pub(crate) mod in_flight;
 mod limit;

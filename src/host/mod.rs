@@ -22,28 +22,18 @@ pub(crate) mod core;
 #[cfg(feature = "python")]
 mod embedded;
 pub mod env;
-mod handle;
+pub(crate) mod handle;
 mod sources;
 #[cfg(feature = "python")]
 mod start_embedded;
-mod start_error;
+pub(crate) mod start_error;
 #[cfg(feature = "pyo3-async-runtimes")]
 mod task_locals;
 #[cfg(feature = "workers")]
-mod workers;
+pub(crate) mod workers;
 
-pub use self::{
-    core::{
-        health::Health,
-        stats::{HostStats, LmTotals},
-        tool_definition::{Tool, ToolCall},
-    },
-    handle::Host,
-    start_error::StartError,
-};
+pub(crate) use self::handle::Host;
 #[cfg(feature = "python")]
 pub use embedded::Embedded;
 #[cfg(feature = "pyo3-async-runtimes")]
 pub use task_locals::NoLoop;
-#[cfg(feature = "workers")]
-pub use workers::{WorkerProcess, WorkerState, WorkerStats, Workers};

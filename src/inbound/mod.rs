@@ -1,7 +1,7 @@
 //! Where requests enter from axum and tonic, and where errors leave as statuses.
 //!
-//! [`InboundLayer`] makes a request's context of its headers and its connection. The layers of this
-//! crate raise errors, where a server wants responses: [`Serve`] stands between, so that they fit
+//! [`InboundLayer`](crate::InboundLayer) makes a request's context of its headers and its connection. The layers of this
+//! crate raise errors, where a server wants responses: [`Serve`](crate::Serve) stands between, so that they fit
 //! axum's `Router::layer` and tonic's `Server::layer`. Which error becomes which status is said
 //! once, in [`respond`].
 
@@ -10,16 +10,15 @@ pub mod axum;
 mod body;
 mod client_gone;
 mod grpc;
-mod layer;
+pub(crate) mod layer;
 mod protocol;
 pub mod respond;
-mod serve;
+pub(crate) mod serve;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 
 pub use body::{ErrorBody, OrErrorBody};
 pub use client_gone::ClientBody;
-pub use layer::{Inbound, InboundBody, InboundFuture, InboundLayer};
+pub use layer::{Inbound, InboundBody, InboundFuture};
 pub use protocol::Protocol;
-pub use respond::{ErrorResponse, GrpcCode};
-pub use serve::{Lift, LiftFuture, Serve, Served, ServedBody, ServedFuture};
+pub use serve::{Lift, LiftFuture, Served, ServedBody, ServedFuture};

@@ -167,7 +167,7 @@ const fn row(kind: ErrorKind) -> Row {
 ///
 /// ```
 /// use http::StatusCode;
-/// use tower_dspy::{Cancelled, Cause, Error, inbound::{ErrorResponse, GrpcCode}};
+/// use tower_dspy::{Cancelled, Cause, Error, inbound::respond::{ErrorResponse, GrpcCode}};
 ///
 /// let error = Error::from(Cancelled::new(Cause::Shutdown));
 /// let response = ErrorResponse::of(error);

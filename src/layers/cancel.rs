@@ -28,7 +28,7 @@ use crate::{
 /// use std::time::Duration;
 /// use tokio_util::sync::CancellationToken;
 /// use tower::{ServiceBuilder, ServiceExt};
-/// use tower_dspy::{Cause, Error, PredictRequest, Prediction, layers::CancelLayer};
+/// use tower_dspy::{CancelLayer, Cause, Error, PredictRequest, Prediction};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {

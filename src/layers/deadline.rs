@@ -33,7 +33,7 @@ use crate::{
 /// ```
 /// use std::time::Duration;
 /// use tower::{ServiceBuilder, ServiceExt};
-/// use tower_dspy::{Error, Scope, Stage, WithContext, layers::DeadlineLayer};
+/// use tower_dspy::{DeadlineLayer, Error, Scope, Stage, WithContext};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {

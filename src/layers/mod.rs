@@ -1,33 +1,43 @@
 //! One file a layer.
 
-mod allot;
-mod cancel;
-pub mod classify;
-mod deadline;
-pub mod fallback;
+pub(crate) mod allot;
+pub(crate) mod cancel;
+pub(crate) mod classify;
+pub(crate) mod deadline;
+pub(crate) mod fallback;
 pub(crate) mod guard;
-mod hedge;
-mod latency;
-mod outbound;
-pub mod retry;
-pub mod shutdown;
-mod timeout;
-pub mod track;
+pub(crate) mod hedge;
+pub(crate) mod latency;
+pub(crate) mod outbound;
+pub(crate) mod retry;
+pub(crate) mod shutdown;
+pub(crate) mod timeout;
+pub(crate) mod track;
 
-pub use allot::{Allot, AllotFuture, AllotLayer};
-pub use cancel::{CancelFuture, CancelLayer, CancelService};
+pub use allot::AllotFuture;
+pub(crate) use allot::AllotLayer;
+pub use cancel::CancelFuture;
+pub(crate) use cancel::{CancelLayer, CancelService};
 pub use classify::{ByClassify, ByFn, Classifier};
-pub use deadline::{DeadlineFuture, DeadlineLayer, DeadlineService};
-pub use fallback::{Fallback, FallbackFuture, FallbackLayer};
-pub use hedge::{Hedge, HedgeFuture, HedgeLayer};
-pub use latency::{
-    Latency, OutOfRange, Percentile, RecordLatency, RecordLatencyFuture, RecordLatencyLayer,
+pub use deadline::DeadlineFuture;
+pub(crate) use deadline::{DeadlineLayer, DeadlineService};
+pub(crate) use fallback::FallbackLayer;
+pub use fallback::{
+    FallbackChain, FallbackChainFuture, FallbackFn, FallbackFuture, FallbackService,
+    FallbackStrategy, Value,
 };
-pub use outbound::{Outbound, OutboundFuture, OutboundLayer};
-pub use retry::{Backoff, Retry, RetryBudget, RetryFuture, RetryLayer, RetryPolicy};
-pub use shutdown::{
-    HookOutcome, HookOutput, HookReport, Shutdown, ShutdownFuture, ShutdownLayer, ShutdownPhase,
-    ShutdownReport, ShutdownService,
-};
-pub use timeout::{Timeout, TimeoutFuture, TimeoutLayer};
-pub use track::{CallCounts, CallSnapshot, CallStatus, Track, TrackFuture, TrackLayer, Tracker};
+#[cfg(feature = "stale")]
+pub use fallback::{Stale, StalePrediction, StaleValue, Staleness};
+pub use hedge::HedgeFuture;
+pub(crate) use hedge::{Hedge, HedgeLayer};
+pub use latency::RecordLatencyFuture;
+pub(crate) use latency::{Latency, Percentile, RecordLatencyLayer};
+pub use outbound::{Outbound, OutboundFuture};
+pub(crate) use retry::{Backoff, Retry, RetryBudget, RetryLayer};
+pub use retry::{RetryBudgetOptions, RetryFuture, RetryWait};
+pub use shutdown::{HookOutcome, HookOutput, HookReport, ShutdownFuture, ShutdownPhase};
+pub(crate) use shutdown::{Shutdown, ShutdownLayer, ShutdownService};
+pub use timeout::TimeoutFuture;
+pub(crate) use timeout::{Timeout, TimeoutLayer};
+pub use track::{CallCounts, CallSnapshot, TrackFuture};
+pub(crate) use track::{Track, TrackLayer, Tracker};

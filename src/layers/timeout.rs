@@ -31,7 +31,7 @@ use crate::{
 /// ```
 /// use std::time::Duration;
 /// use tower::{ServiceBuilder, ServiceExt};
-/// use tower_dspy::{Error, Scope, WithContext, layers::TimeoutLayer};
+/// use tower_dspy::{Error, Scope, TimeoutLayer, WithContext};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {

@@ -25,7 +25,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_dspy::lm::{Lm, LmLimits};
+/// use tower_dspy::{Lm, lm::LmLimits};
 ///
 /// let limits = LmLimits::new()
 ///     .with_first_byte(Duration::from_secs(20))

@@ -36,7 +36,7 @@ mod key;
 mod keyed;
 mod limits;
 mod lm_log;
-mod model;
+pub(crate) mod model;
 mod model_name;
 mod placeholder;
 mod provider;
@@ -58,7 +58,6 @@ pub use self::{
     key::SecretKey,
     limits::LmLimits,
     lm_log::LmLog,
-    model::Lm,
     placeholder::PLACEHOLDER,
 };
 #[cfg(feature = "_host")]
@@ -68,7 +67,6 @@ pub(crate) use self::{
     key::mark_keys,
     placeholder::Placeholder,
 };
-pub use crate::{
-    call::{LmCall, LmOutcome},
-    error::{BadStatus, LmFailure, LmFailureKind},
-};
+pub use crate::error::{BadStatus, LmFailure, LmFailureKind};
+#[cfg(any(feature = "_host", test))]
+pub(crate) use model::Lm;

@@ -27,7 +27,7 @@ use super::socket::{Heard, Socket};
 use crate::{
     call::{Cancel, Carrier, Cause, drop_scope},
     error::Cancelled,
-    inbound::{ErrorResponse, Protocol},
+    inbound::{Protocol, respond::ErrorResponse},
     layers::{Shutdown, ShutdownService},
 };
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::layers::ShutdownReport;
+use crate::layers::shutdown::ShutdownReport;
 
 /// What a server's end came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 #[cfg(any(feature = "_host", feature = "test-util"))]
 pub(crate) mod admission;
 #[cfg(feature = "_host")]
-mod dspy;
+pub(crate) mod dspy;
 #[cfg(feature = "_host")]
 mod function;
 #[cfg(feature = "_host")]
@@ -16,7 +16,7 @@ pub(crate) mod lm_names;
 #[cfg(feature = "_host")]
 mod load;
 #[cfg(feature = "_host")]
-mod load_error;
+pub(crate) mod load_error;
 #[cfg(feature = "_host")]
 mod load_spec;
 #[cfg(feature = "_host")]
@@ -32,12 +32,15 @@ mod typed;
 #[cfg(feature = "openapi")]
 pub(crate) use schema::JsonType;
 #[cfg(feature = "_host")]
-pub use {
+pub(crate) use {
     dspy::DspyService,
+    load_error::{LoadError, LoadErrorKind},
+};
+#[cfg(feature = "_host")]
+pub use {
     function::Function,
     future::PredictFuture,
     load::Load,
-    load_error::{LoadError, LoadErrorKind},
     schema::{InputField, Schema},
     typed::Typed,
 };

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigError, FallbackConfig, HedgeConfig, RetryConfig, StandardStack,
+    ConfigError, FallbackConfig, HedgeConfig, RetryConfig,
     check::{DAY, MINUTE, Place, TICK},
     form,
 };
 
-/// The configuration of a [`StandardStack`], for a file in any format that serde reads.
+/// The configuration of a [`StandardStack`](crate::StandardStack), for a file in any format that serde reads.
 ///
 /// What is not given has its default. In TOML, with all there is:
 ///
@@ -114,7 +114,7 @@ pub struct StackConfig {
     /// Second attempts beside slow ones; `None`, which is the default, sends none.
     #[serde(with = "form::part")]
     pub hedge: Option<HedgeConfig>,
-    /// What holds for the fallback, if there is [one](StandardStack::with_fallback).
+    /// What holds for the fallback, if there is [one](crate::StandardStack::with_fallback).
     pub fallback: FallbackConfig,
 }
 
@@ -133,15 +133,6 @@ impl Default for StackConfig {
 }
 
 impl StackConfig {
-    /// The stack of this configuration, with budgets of its own.
-    ///
-    /// # Errors
-    /// If a value is out of its range, or does not go with another.
-    pub fn layer(&self) -> Result<StandardStack, ConfigError> {
-        self.check()?;
-        Ok(StandardStack::of(self))
-    }
-
     /// Whether the values make sense, without making anything of them.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_dspy::{
     ErrorKind,
-    inbound::{ErrorResponse, axum::Programs},
+    inbound::{axum::Programs, respond::ErrorResponse},
     service::Schema,
     testing::{MockDspy, error_of, mock::Reply},
 };

@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Deadline, Error, ErrorKind, InboundLayer, InvalidInput, LmCall, LmError, LmOutcome,
-    PredictRequest, Prediction, Shutdown,
+    Deadline, DeadlineLayer, Error, ErrorKind, InboundLayer, InvalidInput, LmCall, LmError,
+    LmOutcome, PredictRequest, Prediction, Shutdown,
     inbound::axum::{predict, readiness},
-    layers::DeadlineLayer,
     testing::error_of,
 };
 

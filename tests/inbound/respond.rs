@@ -9,7 +9,10 @@ use tower::BoxError;
 use tower_dspy::{
     Classify, Error, ErrorKind, InvalidInput, LmError, ProgramError,
     deadline::{GrpcTimeout, RequestTimeout},
-    inbound::{ErrorResponse, GrpcCode, Protocol},
+    inbound::{
+        Protocol,
+        respond::{ErrorResponse, GrpcCode},
+    },
     testing::error_of,
 };
 

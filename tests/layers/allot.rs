@@ -4,8 +4,8 @@ use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, task};
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Cause, Classify, Elapsed, ErrorKind, Scope, Stage,
-    layers::{Allot, AllotLayer, DeadlineLayer, Latency, Percentile},
+    Allot, AllotLayer, Cause, Classify, DeadlineLayer, Elapsed, ErrorKind, Latency, Percentile,
+    Scope, Stage,
 };
 
 use super::support::*;

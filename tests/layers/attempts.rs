@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 use tower::Service;
-use tower_dspy::{Cause, Error, drop_scope, layers::HedgeLayer};
+use tower_dspy::{Cause, Error, HedgeLayer, drop_scope};
 
 use super::support::{Request, millis};
 

@@ -15,7 +15,7 @@ use tower::{
     service_fn,
 };
 use tower_dspy::{
-    Backoff, Error, Retry, RetryBudget, RetryLayer, WithContext, layers::retry::RetryBudgetOptions,
+    Backoff, Error, Retry, RetryBudget, RetryLayer, WithContext, layers::RetryBudgetOptions,
 };
 use tower_test::mock;
 

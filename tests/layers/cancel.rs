@@ -4,10 +4,7 @@ use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, task};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, ServiceExt};
-use tower_dspy::{
-    Cancel, Cause,
-    layers::{CancelLayer, CancelService},
-};
+use tower_dspy::{Cancel, CancelLayer, CancelService, Cause};
 
 use super::support::*;
 

@@ -3,10 +3,7 @@ use std::{pin::pin, time::Duration};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
-use tower_dspy::{
-    Cause, Scope, Stage,
-    layers::{DeadlineLayer, DeadlineService},
-};
+use tower_dspy::{Cause, DeadlineLayer, DeadlineService, Scope, Stage};
 use tower_test::mock;
 
 use super::support::*;

@@ -8,9 +8,9 @@ use std::{
 use tokio::time::{sleep, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancel, Carrier, Cause, Classify, Deadline, Elapsed, Error, ErrorKind, Fallback, FallbackLayer,
-    PredictRequest, Prediction, ProgramError, Scope, WithContext, drop_scope,
-    layers::{DeadlineLayer, fallback::Value},
+    Cancel, Carrier, Cause, Classify, Deadline, DeadlineLayer, Elapsed, Error, ErrorKind, Fallback,
+    FallbackLayer, PredictRequest, Prediction, ProgramError, Scope, WithContext, drop_scope,
+    layers::Value,
 };
 
 use crate::{

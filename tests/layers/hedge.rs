@@ -6,8 +6,8 @@ use tokio::time::{advance, sleep};
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Cancel, Cancelled, Cause, Elapsed, Error, RetryBudget, Scope, Stage,
-    layers::{DeadlineLayer, Hedge, HedgeLayer, Latency, Percentile, TimeoutLayer},
+    Cancel, Cancelled, Cause, DeadlineLayer, Elapsed, Error, Hedge, HedgeLayer, Latency,
+    Percentile, RetryBudget, Scope, Stage, TimeoutLayer,
 };
 
 use super::{

@@ -11,8 +11,8 @@ use tokio::time::{Instant, Sleep, advance, sleep, sleep_until};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_dspy::{
-    Cancel, Cause, Error, RetryBudget, Stage,
-    layers::{DeadlineLayer, HedgeLayer, Latency, Percentile, retry::RetryBudgetOptions},
+    Cancel, Cause, DeadlineLayer, Error, HedgeLayer, Latency, Percentile, RetryBudget, Stage,
+    layers::RetryBudgetOptions,
 };
 
 use super::{

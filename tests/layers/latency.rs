@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::advance;
 use tokio_test::{assert_pending, task};
 use tower::{BoxError, ServiceExt};
-use tower_dspy::layers::{Latency, Percentile, RecordLatency, RecordLatencyLayer};
+use tower_dspy::{Latency, Percentile, RecordLatency, RecordLatencyLayer};
 
 use super::support::*;
 

@@ -3,7 +3,7 @@ use std::{future::pending, time::Duration};
 use tower::{Layer, ServiceExt};
 use tower_dspy::{
     Backoff, Cause, RetryBudget, Scope, Stage,
-    layers::retry::RetryBudgetOptions,
+    layers::RetryBudgetOptions,
     patterns::{TimeoutConfig, TimeoutError},
 };
 

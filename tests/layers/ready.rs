@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_test::{assert_pending, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder};
-use tower_dspy::layers::{CancelLayer, DeadlineLayer, FallbackLayer};
+use tower_dspy::{CancelLayer, DeadlineLayer, FallbackLayer};
 
 use super::support::*;
 

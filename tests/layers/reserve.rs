@@ -9,8 +9,8 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Cause, Classify, Elapsed, Error, ErrorKind, FallbackLayer, PredictRequest, Scope, Stage,
-    layers::DeadlineLayer,
+    Cause, Classify, DeadlineLayer, Elapsed, Error, ErrorKind, FallbackLayer, PredictRequest,
+    Scope, Stage,
 };
 
 use crate::{

@@ -5,8 +5,8 @@ use std::{future::ready, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Backoff, Cancel, Cause, Classify, Deadline, ErrorKind, RetryBudget, RetryLayer,
-    layers::{CancelLayer, DeadlineLayer, retry::RetryBudgetOptions},
+    Backoff, Cancel, CancelLayer, Cause, Classify, Deadline, DeadlineLayer, ErrorKind, RetryBudget,
+    RetryLayer, layers::RetryBudgetOptions,
 };
 
 use crate::{

@@ -9,7 +9,7 @@ use tower_dspy::{
     RecordLatency, RecordLatencyLayer, Retry, RetryLayer, Session, SessionLayer, SessionService,
     Shutdown, ShutdownLayer, ShutdownService, StandardStack, Timeout, TimeoutLayer, Track,
     TrackLayer, Tracker,
-    layers::fallback::{FallbackService, Stale, Value},
+    layers::{FallbackService, Stale, Value},
 };
 
 use crate::{script::answer, support::secs};

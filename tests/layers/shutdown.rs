@@ -9,11 +9,9 @@ use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancel, CancelLayer, Cause, Classify, DeadlineLayer, Error, ErrorKind, WithContext,
-    layers::{
-        HookOutcome, Shutdown, ShutdownLayer, ShutdownPhase, ShutdownReport, ShutdownService,
-        TimeoutLayer,
-    },
+    Cancel, CancelLayer, Cause, Classify, DeadlineLayer, Error, ErrorKind, Shutdown, ShutdownLayer,
+    ShutdownReport, ShutdownService, TimeoutLayer, WithContext,
+    layers::{HookOutcome, ShutdownPhase},
 };
 
 use super::support::*;

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use tokio_test::{assert_ready, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    CancelLayer, Cause, Classify, Error, ErrorKind, WithContext,
-    layers::{CallStatus, Shutdown, ShutdownLayer, ShutdownService, TrackLayer, Tracker},
+    CallStatus, CancelLayer, Cause, Classify, Error, ErrorKind, Shutdown, ShutdownLayer,
+    ShutdownService, TrackLayer, Tracker, WithContext,
 };
 
 use super::support::*;

@@ -7,12 +7,12 @@ use std::sync::{
 
 use tokio::time::sleep;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+use tower_dspy::{AllotLayer, Cancel};
 use tower_dspy::{
     Backoff, CancelLayer, Carrier, Cause, DeadlineLayer, Error, FallbackLayer, HedgeLayer, LmError,
     ProgramError, RetryLayer, Shutdown, ShutdownLayer, Spent, TimeoutLayer, drop_scope,
     patterns::{TimeoutError, timeout},
 };
-use tower_dspy::{Cancel, layers::AllotLayer};
 
 use super::support::{Mocked, Request, due, request, secs};
 

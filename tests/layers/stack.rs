@@ -3,9 +3,9 @@ use std::future::{pending, ready};
 use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Backoff, Cancel, CancelLayer, Cause, Classify, DeadlineLayer, DspyServiceBuilderExt, Elapsed,
-    Error, ErrorKind, FallbackLayer, HedgeLayer, PredictRequest, Prediction, RetryLayer, Scope,
-    Shutdown, StackConfig, StandardStack, TimeoutLayer, Tracker, layers::CallStatus,
+    Backoff, CallStatus, Cancel, CancelLayer, Cause, Classify, DeadlineLayer,
+    DspyServiceBuilderExt, Elapsed, Error, ErrorKind, FallbackLayer, HedgeLayer, PredictRequest,
+    Prediction, RetryLayer, Scope, Shutdown, StackConfig, StandardStack, TimeoutLayer, Tracker,
 };
 
 use crate::{

@@ -10,12 +10,9 @@ use serde_json::json;
 use tokio::time::{advance, sleep};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancel, Cause, Classify, Error, ErrorKind, FallbackLayer, PredictRequest, Prediction, Tenant,
-    WithContext,
-    layers::{
-        DeadlineLayer,
-        fallback::{FallbackStrategy, Stale, StalePrediction, StaleValue, Value},
-    },
+    Cancel, Cause, Classify, DeadlineLayer, Error, ErrorKind, FallbackLayer, PredictRequest,
+    Prediction, Tenant, WithContext,
+    layers::{FallbackStrategy, Stale, StalePrediction, StaleValue, Value},
 };
 
 use crate::{

@@ -3,10 +3,7 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{BoxError, Layer, ServiceExt};
-use tower_dspy::{
-    Cause, Scope, Stage,
-    layers::{Timeout, TimeoutLayer},
-};
+use tower_dspy::{Cause, Scope, Stage, Timeout, TimeoutLayer};
 use tower_test::mock;
 
 use super::support::*;

@@ -4,9 +4,9 @@ use tokio::time::{advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancel, CancelLayer, Cause, DeadlineLayer, Error, ErrorKind, RetryLayer, TimeoutLayer,
-    drop_scope,
-    layers::{Backoff, CallCounts, CallSnapshot, CallStatus, Track, TrackLayer, Tracker},
+    Backoff, CallStatus, Cancel, CancelLayer, Cause, DeadlineLayer, Error, ErrorKind, RetryLayer,
+    TimeoutLayer, Track, TrackLayer, Tracker, drop_scope,
+    layers::{CallCounts, CallSnapshot},
 };
 
 use crate::{

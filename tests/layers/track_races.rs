@@ -6,8 +6,8 @@ use tokio::time::{advance, sleep, timeout};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    CancelLayer, Cancelled, Cause, Elapsed, Error, Scope, Stage, TimeoutLayer,
-    layers::{CallStatus, Track, TrackLayer, Tracker},
+    CallStatus, CancelLayer, Cancelled, Cause, Elapsed, Error, Scope, Stage, TimeoutLayer, Track,
+    TrackLayer, Tracker,
 };
 
 use super::{script::busy, support::*, track::sum};

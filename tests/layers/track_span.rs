@@ -9,10 +9,7 @@ use std::{
 
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{BoxError, Service};
-use tower_dspy::{
-    CallId,
-    layers::{Track, Tracker},
-};
+use tower_dspy::{CallId, Track, Tracker};
 use tracing::{
     Subscriber,
     field::{Field, Visit},

@@ -6,9 +6,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Error, Health, Host, HostStats, LoadErrorKind, PredictRequest, Scope, Stage, WorkerState,
-    Workers,
-    layers::DeadlineLayer,
+    DeadlineLayer, Error, Health, Host, HostStats, LoadErrorKind, PredictRequest, Scope, Stage,
+    WorkerState, Workers,
     testing::scripted_lm::{Outcome, Reply},
 };
 

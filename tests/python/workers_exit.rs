@@ -7,8 +7,7 @@ use tempfile::NamedTempFile;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    DspyService, Error, Host, LoadErrorKind, PredictRequest, Prediction,
-    layers::DeadlineLayer,
+    DeadlineLayer, DspyService, Error, Host, LoadErrorKind, PredictRequest, Prediction,
     testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord},
 };
 

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink};
 
 use tempfile::tempdir;
-use tower_dspy::{EnvError, Host, StartError};
+use tower_dspy::{Host, StartError, host::env::EnvError};
 
 use crate::support::{ask, own_process, question, start};
 use tower::ServiceExt;

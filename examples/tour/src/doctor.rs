@@ -5,8 +5,8 @@ use std::{fmt::Display, time::Duration};
 use serde_json::{Value, json};
 use tower::ServiceBuilder;
 use tower_dspy::{
-    DspyServiceBuilderExt, Error, ErrorKind, Host, PythonEnv,
-    host::env::{DSPY_REQUIREMENT, LinkedPython},
+    DspyServiceBuilderExt, Error, ErrorKind, Host,
+    host::env::{DSPY_REQUIREMENT, LinkedPython, PythonEnv},
     testing::scripted_lm::Reply,
 };
 

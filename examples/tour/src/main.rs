@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use tower_dspy::{Host, PythonEnv};
+use tower_dspy::{Host, host::env::PythonEnv};
 use tracing_subscriber::EnvFilter;
 
 use crate::{

@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt};
 use tower_dspy::{
-    Classify, DspyService, Error, ErrorKind, Host, Lm, PredictRequest, Prediction, PythonEnv,
-    StartError,
+    Classify, DspyService, Error, ErrorKind, Host, Lm, PredictRequest, Prediction, StartError,
+    host::env::PythonEnv,
     testing::{
         ScriptedLm,
         scripted_lm::{Reply, RequestRecord, Script},

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use tower_dspy::PythonEnv;
+use tower_dspy::host::env::PythonEnv;
 
 fn run(args: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_tower-dspy-tour"))

@@ -23,7 +23,7 @@ use tower::{BoxError, Service, ServiceExt};
 
 #[cfg(all(feature = "openapi", feature = "_host"))]
 pub use self::openapi::Programs;
-use super::ErrorResponse;
+use super::respond::ErrorResponse;
 use crate::{
     call::{CallContext, Cause},
     error::{Cancelled, Classify, Error},

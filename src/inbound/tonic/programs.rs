@@ -8,7 +8,7 @@ use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 use crate::{
     call::CallContext,
     error::{Classify, Error, ErrorKind, InvalidInput},
-    inbound::ErrorResponse,
+    inbound::respond::ErrorResponse,
     proto::{
         self,
         v1::{self, predict_server},

@@ -80,7 +80,7 @@ use crate::{
 /// use serde_json::json;
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 /// use tower_dspy::{Error, FallbackLayer, LmError, PredictRequest, Prediction};
-/// use tower_dspy::layers::fallback::{Stale, Value};
+/// use tower_dspy::layers::{Stale, Value};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Error> {

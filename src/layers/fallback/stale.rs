@@ -38,7 +38,7 @@ const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 /// use serde_json::json;
 /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 /// use tower_dspy::{Error, ErrorKind, FallbackLayer, LmError, PredictRequest, Prediction};
-/// use tower_dspy::layers::fallback::Stale;
+/// use tower_dspy::layers::Stale;
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Error> {
@@ -123,7 +123,7 @@ where
     /// ```
     /// use std::time::Duration;
     /// use tower_dspy::{FallbackLayer, WithContext};
-    /// use tower_dspy::layers::fallback::{Stale, StaleValue};
+    /// use tower_dspy::layers::{Stale, StaleValue};
     ///
     /// struct Ask { tenant: u32, question: String }
     ///

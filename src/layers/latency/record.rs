@@ -23,7 +23,7 @@ use super::{Latency, Percentile, Stopwatch};
 /// use std::time::Duration;
 /// use tower::{ServiceBuilder, ServiceExt};
 /// use tower_dspy::{Error, WithContext};
-/// use tower_dspy::layers::{DeadlineLayer, Latency, RecordLatencyLayer, Percentile};
+/// use tower_dspy::{DeadlineLayer, Latency, Percentile, RecordLatencyLayer};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Error> {

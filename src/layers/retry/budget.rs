@@ -39,7 +39,7 @@ const SLOTS: usize = 10;
 /// Clones share one balance: hand the same budget to all that call one provider.
 ///
 /// ```
-/// use tower_dspy::{RetryBudget, layers::retry::RetryBudgetOptions};
+/// use tower_dspy::{RetryBudget, layers::RetryBudgetOptions};
 ///
 /// let budget = RetryBudget::new(RetryBudgetOptions::permille(500).with_reserve(0));
 /// assert_eq!(budget.available(), 0);

@@ -24,7 +24,7 @@ const HOOK_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_dspy::layers::{Shutdown, ShutdownPhase};
+/// use tower_dspy::{Shutdown, layers::ShutdownPhase};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {

@@ -34,7 +34,7 @@ use crate::{call::Carrier, error::Cancelled};
 /// use std::time::Duration;
 /// use tower::{ServiceBuilder, ServiceExt};
 /// use tower_dspy::{Classify, Error, ErrorKind, WithContext};
-/// use tower_dspy::layers::{Shutdown, ShutdownLayer};
+/// use tower_dspy::{Shutdown, ShutdownLayer};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {

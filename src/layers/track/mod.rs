@@ -40,7 +40,7 @@ use crate::{
 /// use std::time::Duration;
 /// use tower::{ServiceBuilder, ServiceExt};
 /// use tower_dspy::{Cause, Error, WithContext};
-/// use tower_dspy::layers::{CallStatus, CancelLayer, TrackLayer, Tracker};
+/// use tower_dspy::{CallStatus, CancelLayer, TrackLayer, Tracker};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {

@@ -28,7 +28,7 @@ use tower::BoxError;
 
 use super::*;
 use crate::{
-    call::{Carrier, Deadline},
+    call::{Carrier, Deadline, LmOutcome},
     error::{Classify, ErrorKind},
     request::Tenant,
 };

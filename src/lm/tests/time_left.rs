@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use tower::service_fn;
 
 use super::*;
-use crate::layers::{Backoff, OutboundLayer, RetryLayer};
+use crate::layers::{Backoff, RetryLayer, outbound::OutboundLayer};
 
 const URL: &str = "http://lm/v1";
 const HEADER: ::http::HeaderName = ::http::HeaderName::from_static("x-time-left");

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, InvalidInput},
-    layers::{Outbound, OutboundLayer},
+    layers::outbound::{Outbound, OutboundLayer},
     proto::{self, v1},
     request::PredictRequest,
     service::termination::ServiceTermination,

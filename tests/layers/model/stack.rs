@@ -6,8 +6,8 @@ use tokio::{task::JoinHandle, time::sleep};
 use tower::{Layer, util::BoxCloneSyncService};
 use tower_dspy::{
     AllotLayer, Backoff, CancelLayer, Cause, DeadlineLayer, Error, FallbackLayer, HedgeLayer,
-    RetryBudget, RetryLayer, Session, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
-    layers::{Shutdown, ShutdownReport, retry::RetryBudgetOptions},
+    RetryBudget, RetryLayer, Session, Shutdown, ShutdownLayer, ShutdownReport, TimeoutLayer,
+    TrackLayer, Tracker, layers::RetryBudgetOptions,
 };
 
 use super::leaf::Leaf;

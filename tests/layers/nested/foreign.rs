@@ -5,10 +5,7 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 use tokio::time::{advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
-use tower_dspy::{
-    Cause, Scope, Stage,
-    layers::{CancelLayer, DeadlineLayer, TimeoutLayer},
-};
+use tower_dspy::{CancelLayer, Cause, DeadlineLayer, Scope, Stage, TimeoutLayer};
 
 use crate::support::*;
 

@@ -3,10 +3,7 @@
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_dspy::{
-    Cancel, Cause, Scope, Stage,
-    layers::{CancelLayer, DeadlineLayer, TimeoutLayer},
-};
+use tower_dspy::{Cancel, CancelLayer, Cause, DeadlineLayer, Scope, Stage, TimeoutLayer};
 
 use crate::support::*;
 

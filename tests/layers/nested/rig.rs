@@ -14,8 +14,8 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancel, Cancelled, Cause, Deadline, Elapsed, drop_scope,
-    layers::{CancelLayer, DeadlineLayer, TimeoutLayer},
+    Cancel, CancelLayer, Cancelled, Cause, Deadline, DeadlineLayer, Elapsed, TimeoutLayer,
+    drop_scope,
 };
 
 use crate::{

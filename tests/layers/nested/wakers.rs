@@ -10,11 +10,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use tokio::time::{advance, sleep};
 use tokio_test::{assert_pending, task};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_dspy::{
-    Cause, Scope, Stage,
-    layers::{DeadlineLayer, RetryLayer, TimeoutLayer},
-    patterns,
-};
+use tower_dspy::{Cause, DeadlineLayer, RetryLayer, Scope, Stage, TimeoutLayer, patterns};
 
 use crate::support::*;
 

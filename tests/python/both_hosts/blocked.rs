@@ -7,8 +7,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Error, Health, PredictRequest, Stage,
-    layers::DeadlineLayer,
+    DeadlineLayer, Error, Health, PredictRequest, Stage,
     testing::scripted_lm::{Outcome, Reply},
 };
 

@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Backoff, Cause, Error, PredictRequest, Prediction, RetryLayer, Scope, Stage,
-    layers::{CancelLayer, DeadlineLayer, TimeoutLayer},
+    Backoff, CancelLayer, Cause, DeadlineLayer, Error, PredictRequest, Prediction, RetryLayer,
+    Scope, Stage, TimeoutLayer,
     testing::scripted_lm::{Outcome, Reply, RequestRecord},
 };
 

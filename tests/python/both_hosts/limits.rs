@@ -8,8 +8,7 @@ use std::{
 use serde_json::json;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Classify, DspyService, Error, ErrorKind, PredictRequest, Stage,
-    layers::{DeadlineLayer, TimeoutLayer},
+    Classify, DeadlineLayer, DspyService, Error, ErrorKind, PredictRequest, Stage, TimeoutLayer,
     testing::scripted_lm::{Gate, Reply},
 };
 

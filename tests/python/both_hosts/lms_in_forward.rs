@@ -4,8 +4,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{
-    Error, PredictRequest,
-    lm::LmOutcome,
+    Error, LmOutcome, PredictRequest,
     testing::{
         ScriptedLm,
         scripted_lm::{Outcome, Reply, RequestRecord},

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{
     Cause, DspyService, Error, FallbackLayer,
-    layers::fallback::Stale,
+    layers::Stale,
     patterns::{
         CancellablePrediction, DeadlineExecutor, GracefulCancellationHandler, PredictionStatus,
         TimeoutConfig, TimeoutError, escalate, retry_on_timeout, run_cancellable,

@@ -10,8 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Deadline, Error, Prediction,
-    layers::CancelLayer,
+    CancelLayer, Deadline, Error, Prediction,
     testing::{
         ScriptedLm,
         scripted_lm::{Outcome, Reply, RequestRecord},

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Classify, DspyServiceBuilderExt, ErrorKind, FallbackLayer, Prediction, Shutdown, StackConfig,
-    StandardService, StandardStack, Tracker,
-    layers::{CallStatus, fallback::Value},
+    CallStatus, Classify, DspyServiceBuilderExt, ErrorKind, FallbackLayer, Prediction, Shutdown,
+    StackConfig, StandardService, StandardStack, Tracker,
+    layers::Value,
     testing::scripted_lm::{Outcome, Reply, RequestRecord},
 };
 

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use tokio::process::Command;
-use tower_dspy::PythonEnv;
+use tower_dspy::host::env::PythonEnv;
 
 /// Where Python is and what is put on its path.
 #[derive(Debug)]

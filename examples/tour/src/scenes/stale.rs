@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::ServiceBuilder;
 use tower_dspy::{
-    DspyServiceBuilderExt, FallbackLayer, layers::fallback::Stale, testing::scripted_lm::Reply,
+    DspyServiceBuilderExt, FallbackLayer, layers::Stale, testing::scripted_lm::Reply,
 };
 
 use crate::{

@@ -7,7 +7,7 @@ use utoipa::openapi::{
     Content, Header, Object, ObjectBuilder, Ref, Response, ResponseBuilder, Type,
 };
 
-use crate::{error::ErrorKind, inbound::ErrorResponse};
+use crate::{error::ErrorKind, inbound::respond::ErrorResponse};
 
 /// The name of the schema of failures.
 pub(super) const PROBLEM: &str = "Problem";
