@@ -10,7 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::FallbackStrategy;
+use super::{FallbackOptions, FallbackStrategy};
 use crate::{
     call::{CallId, Cancel, drop_scope::ReportOnDrop, record::CallRecord},
     error::{Elapsed, costs_in},
@@ -57,7 +57,7 @@ where
     pub(super) fn new(
         answer: A,
         kept: A::Kept,
-        (kinds, classify): (Kinds, C),
+        options: FallbackOptions<C>,
         cancel: Cancel,
         call: CallId,
         record: Option<Arc<CallRecord>>,
@@ -67,8 +67,8 @@ where
             state: FallbackState::First { future: first },
             answer: Some(answer),
             kept: Some(kept),
-            kinds,
-            classify,
+            kinds: options.kinds,
+            classify: options.classify,
             cancel,
             call,
             record: ReportOnDrop(record),

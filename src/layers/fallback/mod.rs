@@ -358,7 +358,7 @@ where
         FallbackFuture::new(
             self.answer.clone(),
             kept,
-            (self.options.kinds, self.options.classify.clone()),
+            self.options.clone(),
             cancel,
             call,
             record.clone(),
