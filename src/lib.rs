@@ -123,6 +123,9 @@ pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
     ProgramError, Scope, Stage,
 };
+#[cfg(all(feature = "workers", fuzzing))]
+#[doc(hidden)]
+pub use host::workers::decode_worker_bytes;
 #[cfg(feature = "workers")]
 pub use host::workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
 #[cfg(feature = "_host")]

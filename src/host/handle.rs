@@ -14,7 +14,7 @@ use crate::host::{core::loop_monitor::LoopMonitor, embedded::Embedded};
 #[cfg(feature = "workers")]
 use crate::host::{
     core::{fault::Fault, registry::Registrations},
-    workers::{Roster, WorkerStats, Workers},
+    workers::{WorkerPool, WorkerStats, Workers},
 };
 
 /// The time, after the grace of a stop, for the loop to close and its thread to end.
@@ -51,7 +51,7 @@ pub(super) enum Backend {
     Embedded(Arc<LoopMonitor>),
     /// Worker processes, which end with the last handle.
     #[cfg(feature = "workers")]
-    Workers(Arc<Roster>),
+    Workers(Arc<WorkerPool>),
 }
 
 impl Host {
@@ -84,7 +84,7 @@ impl Host {
         match &self.backend {
             #[cfg(feature = "python")]
             Backend::Embedded(_) => None,
-            Backend::Workers(roster) => Some(roster.stats()),
+            Backend::Workers(workers) => Some(workers.stats()),
         }
     }
 
@@ -114,7 +114,7 @@ impl Host {
                 (health, _) => health,
             },
             #[cfg(feature = "workers")]
-            Backend::Workers(roster) => roster.health(),
+            Backend::Workers(workers) => workers.health(),
         }
     }
 

@@ -27,6 +27,8 @@ mod sources;
 #[cfg(feature = "python")]
 mod start_embedded;
 pub(crate) mod start_error;
+#[cfg(feature = "workers")]
+mod start_workers;
 #[cfg(feature = "pyo3-async-runtimes")]
 mod task_locals;
 #[cfg(feature = "workers")]

@@ -1,27 +1,27 @@
-//! Starting a pool of workers.
+//! The builder of a pool of workers.
 
 use std::{path::PathBuf, sync::Arc, thread::Builder, time::Duration};
 
 use tokio::{runtime, sync::oneshot};
 
 use super::{
-    launch::Settings,
-    pool::{Limits, Pool},
-    stats::{Counts, Roster},
-    wear::Wear,
+    phase::OverdueLimits,
+    pool::Pool,
+    recycle::RecycleLimits,
+    spawn::SpawnSettings,
+    stats::{PoolCounts, WorkerPool},
+    supervisor::PoolSettings,
 };
 use crate::host::{
-    Host,
     core::{host_core::HostCore, host_thread::HostThread},
     env::PythonEnv,
-    handle::Backend,
     start_error::StartError,
 };
 
 /// Threads for the sync programs of a worker, unless [`Workers::sync_threads`] says otherwise.
 const SYNC_THREADS: usize = 64;
 
-/// A host to be, from [`Host::workers`].
+/// A host to be, from [`Host::workers`](crate::Host::workers).
 ///
 /// ```no_run
 /// use tower_dspy::{Host, Lm};
@@ -34,7 +34,7 @@ const SYNC_THREADS: usize = 64;
 /// # }
 /// ```
 ///
-/// # How it differs from [`Host::embedded`]
+/// # How it differs from [`Host::embedded`](crate::Host::embedded)
 /// The programs run in child processes, so that as many of them compute at once as there are
 /// workers, and what cannot be stopped in one is stopped with its process. A call costs more: all
 /// that crosses is written to a socket and read again. A process may have several such hosts, needs
@@ -57,11 +57,11 @@ pub struct Workers {
     retire_after: Duration,
     fork: bool,
     memory_limit: Option<u64>,
-    wear: Wear,
+    recycle: RecycleLimits,
 }
 
 impl Workers {
-    pub(in crate::host) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self {
             workers: workers.max(1),
             venv: None,
@@ -72,7 +72,7 @@ impl Workers {
             retire_after: Duration::from_secs(10),
             fork: true,
             memory_limit: None,
-            wear: Wear::default(),
+            recycle: RecycleLimits::default(),
         }
     }
 
@@ -133,21 +133,21 @@ impl Workers {
     /// takes over the next calls; the old one ends when those that it has do. So it is no bound:
     /// that is [`memory_limit`](Self::memory_limit).
     pub fn max_memory(mut self, bytes: u64) -> Self {
-        self.wear.max_memory = Some(bytes);
+        self.recycle.max_memory = Some(bytes);
         self
     }
 
     /// Replaces a worker, in the same way, once it was given as many calls; unlimited unless said
     /// otherwise, at least 1. It gets some more until the other one is there.
     pub fn max_calls(mut self, calls: u64) -> Self {
-        self.wear.max_calls = Some(calls.max(1));
+        self.recycle.max_calls = Some(calls.max(1));
         self
     }
 
     /// Replaces a worker, in the same way, once it has served as long; unlimited unless said
     /// otherwise.
     pub fn max_age(mut self, age: Duration) -> Self {
-        self.wear.max_age = Some(age);
+        self.recycle.max_age = Some(age);
         self
     }
 
@@ -179,35 +179,31 @@ impl Workers {
         self
     }
 
-    /// Starts the workers. DSPy is imported and makes one prediction on a canned answer, so that
-    /// the host that is returned is warm. Takes about a second.
-    ///
-    /// # Errors
-    /// If no venv fits, with the command that mends it; if one of the workers does not start.
-    ///
-    /// # Cancel safety
-    /// Dropping the future ends what was started.
-    pub async fn start(self) -> Result<Host, StartError> {
+    /// Starts the pool, and waits until all workers are ready. Dropping the future ends the pool.
+    pub(crate) async fn start_pool(self) -> Result<StartedPool, StartError> {
         let system = |error: std::io::Error| StartError::Interpreter {
             reason: error.to_string(),
         };
         let env = PythonEnv::find_standalone(self.venv.as_deref())?;
-        let settings = Settings {
-            python: env.python().to_path_buf(),
-            python_path: self.python_path,
-            sync_threads: self.sync_threads,
-            memory_limit: self.memory_limit,
+        let settings = PoolSettings {
+            workers: self.workers,
+            spawn: SpawnSettings {
+                python: env.python().to_path_buf(),
+                python_path: self.python_path,
+                sync_threads: self.sync_threads,
+                passed_keys: self.passed_keys,
+                memory_limit: self.memory_limit,
+            },
             fork: self.fork,
-            passed_keys: self.passed_keys.clone(),
-        };
-        let wear = self.wear;
-        let limits = Limits {
-            kill_after: self.kill_after,
-            retire_after: self.retire_after,
+            overdue: OverdueLimits {
+                kill_after: self.kill_after,
+                retire_after: self.retire_after,
+            },
+            recycle: self.recycle,
         };
         let core = HostCore::new(usize::MAX).map_err(system)?;
-        let counts = Arc::<Counts>::default();
-        let roster = Roster {
+        let counts = Arc::<PoolCounts>::default();
+        let workers = WorkerPool {
             counts: counts.clone(),
             queue: core.queue.clone(),
         };
@@ -216,21 +212,31 @@ impl Workers {
         let builder = Builder::new().name("tower-dspy-workers".into());
         let queue = core.queue.clone();
         let run = move || {
-            let pool = Pool::new(core, settings, (limits, wear), self.workers, counts, ready);
+            let pool = Pool::new(core, settings, counts, ready);
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             if let Err(error) = runtime.and_then(|runtime| runtime.block_on(pool.run())) {
                 tracing::error!(target: "tower_dspy", %error, "the pool of workers failed");
             }
         };
         let thread = HostThread::spawn(builder, queue, "its workers were stopped", run);
-        let backend = Backend::Workers(Arc::new(roster));
-        let host = Host::new(shared, backend, thread.map_err(system)?);
+        let pool = StartedPool {
+            core: shared,
+            thread: thread.map_err(system)?,
+            workers,
+        };
         match started.await {
-            Ok(Ok(())) => Ok(host),
+            Ok(Ok(())) => Ok(pool),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(StartError::Interpreter {
                 reason: "the pool's thread ended".into(),
             }),
         }
     }
+}
+
+/// A pool whose workers are ready.
+pub(crate) struct StartedPool {
+    pub(crate) core: HostCore,
+    pub(crate) thread: HostThread,
+    pub(crate) workers: WorkerPool,
 }

@@ -1,10 +1,8 @@
-//! What a pool tells of its workers.
+//! Readings of a pool of workers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::WorkerState;
-#[cfg(doc)]
-use super::Workers;
+use super::phase::WorkerState;
 use crate::host::core::{count::Count, health::Health, queue::CommandQueue};
 
 /// A reading of a pool of workers, from [`Host::worker_stats`](crate::Host::worker_stats).
@@ -13,7 +11,7 @@ use crate::host::core::{count::Count, health::Health, queue::CommandQueue};
 pub struct WorkerStats {
     /// The processes there are, the oldest first.
     pub processes: Vec<WorkerProcess>,
-    /// The process that workers are forked from, if there is one; see [`Workers::fork`].
+    /// The process that workers are forked from, if there is one; see [`Workers::fork`](crate::Workers::fork).
     pub zygote: Option<u32>,
     /// Starts in a row that came to nothing. Each makes the pause before the next one longer, up to
     /// 10 seconds.
@@ -54,49 +52,50 @@ pub struct WorkerProcess {
     pub calls: u64,
 }
 
-/// What the pool's thread writes down and others read. Stops the pool with the last host of it.
+/// The hosts' handle to a pool. Stops the pool when the last of them is dropped.
 #[derive(Debug)]
-pub(in crate::host) struct Roster {
-    pub(super) counts: Arc<Counts>,
+pub(crate) struct WorkerPool {
+    pub(super) counts: Arc<PoolCounts>,
     pub(super) queue: Arc<CommandQueue>,
 }
 
+/// The counters of a pool, and its last reading.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    published: Mutex<Published>,
+pub(super) struct PoolCounts {
+    reading: Mutex<PoolReading>,
     pub(super) killed: Count,
     pub(super) lost: Count,
     pub(super) recycled: Count,
     pub(super) calls_lost: Count,
 }
 
-/// What the pool says of itself, as a whole.
+/// The reading that the pool publishes as a whole.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Published {
+pub(super) struct PoolReading {
     pub(super) processes: Vec<WorkerProcess>,
     pub(super) zygote: Option<u32>,
     pub(super) failed_starts: u32,
 }
 
-impl Counts {
-    pub(super) fn publish(&self, published: Published) {
-        *self.published() = published;
+impl PoolCounts {
+    pub(super) fn publish(&self, reading: PoolReading) {
+        *self.reading() = reading;
     }
 
-    fn published(&self) -> MutexGuard<'_, Published> {
-        let published = self.published.lock();
-        published.unwrap_or_else(PoisonError::into_inner)
+    fn reading(&self) -> MutexGuard<'_, PoolReading> {
+        let reading = self.reading.lock();
+        reading.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Roster {
-    pub(in crate::host) fn stats(&self) -> WorkerStats {
+impl WorkerPool {
+    pub(crate) fn stats(&self) -> WorkerStats {
         let counts = &self.counts;
-        let Published {
+        let PoolReading {
             processes,
             zygote,
             failed_starts,
-        } = counts.published().clone();
+        } = counts.reading().clone();
         WorkerStats {
             processes,
             zygote,
@@ -107,15 +106,13 @@ impl Roster {
             calls_lost: counts.calls_lost.get(),
         }
     }
-}
 
-impl Roster {
     /// How the pool is: as the best of the workers that take calls.
-    pub(in crate::host) fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         if self.queue.closed().is_some() {
             return Health::Lost;
         }
-        best(&self.counts.published().processes)
+        best(&self.counts.reading().processes)
     }
 }
 
@@ -132,7 +129,7 @@ fn best(processes: &[WorkerProcess]) -> Health {
     best
 }
 
-impl Drop for Roster {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         if self.queue.closed().is_none() {
             self.queue.stop(std::time::Duration::ZERO);
@@ -155,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_as_the_best_of_its_workers_that_take_calls() {
+    fn the_health_of_a_pool_is_that_of_its_best_ready_worker() {
         use WorkerState::{Ready, Retiring, Starting};
         let blocked = || Health::Blocked {
             frame: None,

@@ -1,28 +1,13 @@
-//! Frames on the socket to a worker: what each side says. Python's side is `frames.py`.
-//!
-//! A frame is its length, the length of its header, the header (JSON) and a tail of raw bytes.
-//! Values of the user's travel in the tail, so that one which cannot be read is that call's
-//! failure and nobody else's.
+//! The messages between the pool and a worker. Python's side is `frames.py`.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::host::core::{event::Event, fault::Fault, lm_candidates::LmCandidates};
+use super::handshake::Hello;
+use crate::host::core::{event::Event, lm_candidates::LmCandidates};
 
-/// No frame is longer: an answer of an LM, which is bounded itself, and its head fit in.
-const LONGEST: usize = 80 << 20;
-/// The most that a call's inputs may be: the head of their frame is short.
-pub(super) const MOST_INPUTS: usize = LONGEST - 4096;
-
-pub(super) fn codec() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder()
-        .max_frame_length(LONGEST)
-        .new_codec()
-}
-
-/// What a host says.
+/// A message to a worker.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToWorker<'a> {
@@ -31,7 +16,7 @@ pub(super) enum ToWorker<'a> {
         load: u64,
         spec: &'a Value,
     },
-    /// By the worker's own number.
+    /// By the worker's number of the program.
     Unload {
         target: u64,
     },
@@ -51,7 +36,7 @@ pub(super) enum ToWorker<'a> {
         #[serde(flatten)]
         event: EventHeader,
     },
-    /// What became of an LM that a program brought along.
+    /// Whether an LM that a program made itself was taken over.
     Adopted {
         lm: i64,
         /// Whether the host has its key from now on.
@@ -63,20 +48,7 @@ pub(super) enum ToWorker<'a> {
     },
 }
 
-/// What a worker needs to become one.
-#[derive(Debug, Serialize)]
-pub(super) struct Hello<'a> {
-    /// It is to fork workers, rather than be one.
-    pub(super) zygote: bool,
-    pub(super) bootstrap: &'a str,
-    pub(super) modules: serde_json::Map<String, Value>,
-    pub(super) python_path: &'a [std::path::PathBuf],
-    pub(super) sync_threads: usize,
-    /// In bytes, of each worker.
-    pub(super) memory_limit: Option<u64>,
-    pub(super) parent: u32,
-}
-
+/// An event of an exchange, without its bytes.
 #[derive(Debug, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(super) enum EventHeader {
@@ -90,7 +62,7 @@ pub(super) enum EventHeader {
     },
     Chunk,
     End,
-    /// What a tool answered is the tail.
+    /// The answer of a tool is the tail.
     Value,
     Failed {
         kind: &'static str,
@@ -99,7 +71,7 @@ pub(super) enum EventHeader {
 }
 
 impl EventHeader {
-    /// An event and its tail; `None` for one that a worker notices itself.
+    /// An event and its tail; `None` for an event that the worker notices itself.
     pub(super) fn of(event: Event) -> Option<(Self, Bytes)> {
         Some(match event {
             Event::Full(head, body) => {
@@ -124,18 +96,7 @@ impl EventHeader {
     }
 }
 
-/// The frame without its own length, which the codec puts before it.
-pub(super) fn frame(what: &impl Serialize, tail: &[u8]) -> serde_json::Result<Bytes> {
-    let header = serde_json::to_vec(what)?;
-    let mut frame = BytesMut::with_capacity(4 + header.len() + tail.len());
-    // Longer ones do not pass the codec.
-    frame.put_u32(u32::try_from(header.len()).unwrap_or(u32::MAX));
-    frame.put_slice(&header);
-    frame.put_slice(tail);
-    Ok(frame.freeze())
-}
-
-/// What a worker says.
+/// A message from a worker.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FromWorker {
@@ -164,7 +125,7 @@ pub(super) enum FromWorker {
         logger: String,
         message: String,
     },
-    /// What is known of the program is the tail.
+    /// The description of the program is the tail.
     Loaded {
         load: u64,
         target: u64,
@@ -245,74 +206,5 @@ pub(super) struct Secret(pub(super) String);
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret")
-    }
-}
-
-/// Reads a frame that the codec has taken the length off.
-pub(super) fn read<T: DeserializeOwned>(mut frame: Bytes) -> Result<(T, Bytes), String> {
-    if frame.len() < 4 {
-        return Err("a frame without a header".into());
-    }
-    let length = frame.get_u32() as usize;
-    if frame.len() < length {
-        return Err("a frame that is shorter than its header".into());
-    }
-    let header = frame.split_to(length);
-    let header = serde_json::from_slice(&header).map_err(|error| error.to_string())?;
-    Ok((header, frame))
-}
-
-/// A value of the user's, from a tail.
-pub(super) fn value(tail: &[u8]) -> Result<Value, Fault> {
-    serde_json::from_slice(tail)
-        .map_err(|error| Fault::new("ValueError", format!("the value is not JSON: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn frame(header: &str, tail: &[u8]) -> Bytes {
-        let length = u32::try_from(header.len()).unwrap().to_be_bytes();
-        [&length[..], header.as_bytes(), tail].concat().into()
-    }
-
-    #[test]
-    fn what_a_worker_says_is_read_with_its_tail() {
-        let (said, tail) = read(frame(r#"{"beat":null}"#, b"")).unwrap();
-        assert!(matches!(said, FromWorker::Beat));
-        assert!(tail.is_empty());
-        let (said, tail) = read(frame(r#"{"done":{"call":7}}"#, b"[1]")).unwrap();
-        assert!(matches!(said, FromWorker::Done { call: 7 }));
-        assert_eq!(value(&tail), Ok(json!([1])));
-    }
-
-    #[test]
-    fn what_is_no_frame_is_refused() {
-        let short = frame("{}", b"").slice(..3);
-        let cut = frame(r#"{"beat":null}"#, b"").slice(..8);
-        for wrong in [short, cut, frame("{}", b""), frame(r#"{"hm":1}"#, b"")] {
-            assert!(read::<FromWorker>(wrong).is_err());
-        }
-    }
-
-    #[test]
-    fn a_host_names_what_it_says() {
-        let said = ToWorker::Event {
-            exchange: 3,
-            event: EventHeader::Chunk,
-        };
-        let written = super::frame(&said, b"abc").unwrap();
-        let header = r#"{"event":{"exchange":3,"what":"chunk"}}"#;
-        assert_eq!(written, frame(header, b"abc"));
-    }
-
-    #[test]
-    fn a_key_is_not_printed() {
-        let said = r#"{"adopt_lm":{"lm":-1,"model":"m","base_url":null,"key":"sk-1"}}"#;
-        let (said, _) = read::<FromWorker>(frame(said, b"")).unwrap();
-        assert!(!format!("{said:?}").contains("sk-1"));
     }
 }

@@ -1,4 +1,4 @@
-//! How a Python of ours is started, be it a worker or a zygote.
+//! The launch of a Python process, a worker or a zygote.
 
 use std::{
     io,
@@ -13,29 +13,29 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::wire::Hello;
 use crate::{
-    host::sources::{BOOTSTRAP, MODULES},
+    host::{
+        sources::{BOOTSTRAP, MODULES},
+        workers::handshake::Hello,
+    },
     lm::{PLACEHOLDER, key_variables},
 };
 
-/// What runs first.
-const LAUNCH: &str = include_str!("../../python/tower_dspy/worker_main.py");
+/// The first code that the process runs.
+const LAUNCH: &str = include_str!("../../../python/tower_dspy/worker_main.py");
 
-/// How workers are started.
+/// The settings of worker processes.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) python: PathBuf,
-    pub(super) python_path: Vec<PathBuf>,
-    pub(super) sync_threads: usize,
-    /// Variables with providers' keys that workers get all the same.
-    pub(super) passed_keys: Vec<String>,
-    pub(super) memory_limit: Option<u64>,
-    /// From a zygote, rather than each by itself.
-    pub(super) fork: bool,
+pub(in crate::host::workers) struct SpawnSettings {
+    pub(in crate::host::workers) python: PathBuf,
+    pub(in crate::host::workers) python_path: Vec<PathBuf>,
+    pub(in crate::host::workers) sync_threads: usize,
+    /// Variables with providers' keys that workers inherit.
+    pub(in crate::host::workers) passed_keys: Vec<String>,
+    pub(in crate::host::workers) memory_limit: Option<u64>,
 }
 
-impl Settings {
+impl SpawnSettings {
     pub(super) fn hello(&self, zygote: bool) -> Hello<'_> {
         Hello {
             zygote,
@@ -52,14 +52,14 @@ impl Settings {
 /// Starts a process, and the socket to it. Its first frame has to be a `hello`.
 ///
 /// The kernel ends the process when the calling thread ends.
-pub(super) fn launch(settings: &Settings) -> io::Result<(Child, UnixStream)> {
+pub(super) fn launch(settings: &SpawnSettings) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = StdStream::pair()?;
     ours.set_nonblocking(true)?;
     let child = command(settings, theirs.into()).spawn()?;
     Ok((child, UnixStream::from_std(ours)?))
 }
 
-fn command(settings: &Settings, socket: OwnedFd) -> Command {
+fn command(settings: &SpawnSettings, socket: OwnedFd) -> Command {
     let mut command = Command::new(&settings.python);
     command
         // -P: neither the working directory nor a folder of ours comes before the venv.

@@ -1,4 +1,4 @@
-//! What Python code prints: taken down line by line, so that no pipe of a child's ever fills.
+//! The output of Python code: read line by line into the log, so that no pipe of a child ever fills.
 
 use std::{
     collections::VecDeque,
@@ -28,13 +28,13 @@ impl LastLines {
         lines.push_back(line.to_owned());
     }
 
-    pub(super) fn told(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().map(|line| format!("\n  {line}")).collect()
     }
 }
 
-/// Takes both streams of a process down, until nobody holds them open any more.
+/// Reads both streams of a process until their write ends are closed.
 pub(super) fn follow(
     pid: &Pid,
     stdout: Option<impl AsyncRead + Unpin + Send + 'static>,
@@ -42,16 +42,16 @@ pub(super) fn follow(
 ) -> LastLines {
     let last = LastLines::default();
     if let Some(pipe) = stdout {
-        tokio::spawn(take_down(pipe, pid.clone(), "stdout", None));
+        tokio::spawn(forward(pipe, pid.clone(), "stdout", None));
     }
     if let Some(pipe) = stderr {
-        tokio::spawn(take_down(pipe, pid.clone(), "stderr", Some(last.clone())));
+        tokio::spawn(forward(pipe, pid.clone(), "stderr", Some(last.clone())));
     }
     last
 }
 
-/// It may repeat prompts, so it goes to the log at debug level.
-async fn take_down(
+/// Forwards a stream to the log at debug level: it may contain prompts.
+async fn forward(
     pipe: impl AsyncRead + Unpin,
     pid: Pid,
     stream: &'static str,

@@ -1,0 +1,25 @@
+//! The start of a host with worker processes.
+
+use std::sync::Arc;
+
+use super::{
+    handle::{Backend, Host},
+    start_error::StartError,
+    workers::Workers,
+};
+
+impl Workers {
+    /// Starts the workers. DSPy is imported and makes one prediction on a canned answer, so that
+    /// the host that is returned is warm. Takes about a second.
+    ///
+    /// # Errors
+    /// If no venv fits, with the command that mends it; if one of the workers does not start.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends what was started.
+    pub async fn start(self) -> Result<Host, StartError> {
+        let pool = self.start_pool().await?;
+        let backend = Backend::Workers(Arc::new(pool.workers));
+        Ok(Host::new(pool.core, backend, pool.thread))
+    }
+}

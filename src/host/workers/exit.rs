@@ -1,0 +1,36 @@
+//! The outcome of what a worker had, once the worker has exited.
+
+use crate::host::core::{
+    fault::{Fault, FaultKind},
+    running_call::RunningCall,
+};
+
+/// The outcome of a call or a load whose worker could not do its part.
+pub(super) fn worker_fault(reason: &str) -> Fault {
+    Fault {
+        kind: FaultKind::Lost,
+        ..Fault::new("", format!("the worker failed: {reason}"))
+    }
+}
+
+/// The description of an exit.
+pub(super) fn exit_reason(pid: Option<u32>, why: &str) -> String {
+    match pid {
+        Some(pid) => format!("the worker process {pid} is gone: {why}"),
+        None => format!("a worker process was not started: {why}"),
+    }
+}
+
+/// Ends a call whose worker has exited with all its work.
+pub(super) fn end_call(running: &RunningCall, reason: &str) {
+    running.state.close_exchanges();
+    let fault = if running.state.is_cancelled() {
+        Fault {
+            kind: FaultKind::Cancelled,
+            ..Fault::new("", reason)
+        }
+    } else {
+        worker_fault(reason)
+    };
+    running.finish(Err(fault));
+}

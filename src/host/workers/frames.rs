@@ -1,0 +1,104 @@
+//! The codec of the frames between the pool and a process. Python's side is `frames.py`.
+//!
+//! A frame is its length, the length of its header, the header (JSON) and a tail of raw bytes.
+//! Values of the user's travel in the tail, so that a value which cannot be read fails its own
+//! call only.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio_util::codec::LengthDelimitedCodec;
+
+use crate::host::core::fault::Fault;
+
+/// No frame is longer: an answer of an LM, which is bounded itself, and its head fit in.
+const LONGEST: usize = 80 << 20;
+/// The most that a call's inputs may be: the head of their frame is short.
+pub(super) const MOST_INPUTS: usize = LONGEST - 4096;
+
+pub(super) fn codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder()
+        .max_frame_length(LONGEST)
+        .new_codec()
+}
+
+/// Encodes a frame without its own length, which the codec puts before it.
+pub(super) fn encode(message: &impl Serialize, tail: &[u8]) -> serde_json::Result<Bytes> {
+    let header = serde_json::to_vec(message)?;
+    let mut frame = BytesMut::with_capacity(4 + header.len() + tail.len());
+    // Longer ones do not pass the codec.
+    frame.put_u32(u32::try_from(header.len()).unwrap_or(u32::MAX));
+    frame.put_slice(&header);
+    frame.put_slice(tail);
+    Ok(frame.freeze())
+}
+
+/// Decodes a frame without its own length, which the codec has removed.
+pub(super) fn decode<T: DeserializeOwned>(mut frame: Bytes) -> Result<(T, Bytes), String> {
+    if frame.len() < 4 {
+        return Err("a frame without a header".into());
+    }
+    let length = frame.get_u32() as usize;
+    if frame.len() < length {
+        return Err("a frame that is shorter than its header".into());
+    }
+    let header = frame.split_to(length);
+    let header = serde_json::from_slice(&header).map_err(|error| error.to_string())?;
+    Ok((header, frame))
+}
+
+/// Decodes a value of the user's, from a tail.
+pub(super) fn value(tail: &[u8]) -> Result<Value, Fault> {
+    serde_json::from_slice(tail)
+        .map_err(|error| Fault::new("ValueError", format!("the value is not JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::host::workers::wire::{EventHeader, FromWorker, ToWorker};
+
+    fn frame(header: &str, tail: &[u8]) -> Bytes {
+        let length = u32::try_from(header.len()).unwrap().to_be_bytes();
+        [&length[..], header.as_bytes(), tail].concat().into()
+    }
+
+    #[test]
+    fn a_message_is_decoded_with_its_tail() {
+        let (message, tail) = decode(frame(r#"{"beat":null}"#, b"")).unwrap();
+        assert!(matches!(message, FromWorker::Beat));
+        assert!(tail.is_empty());
+        let (message, tail) = decode(frame(r#"{"done":{"call":7}}"#, b"[1]")).unwrap();
+        assert!(matches!(message, FromWorker::Done { call: 7 }));
+        assert_eq!(value(&tail), Ok(json!([1])));
+    }
+
+    #[test]
+    fn a_malformed_frame_is_refused() {
+        let short = frame("{}", b"").slice(..3);
+        let cut = frame(r#"{"beat":null}"#, b"").slice(..8);
+        for wrong in [short, cut, frame("{}", b""), frame(r#"{"hm":1}"#, b"")] {
+            assert!(decode::<FromWorker>(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn a_message_to_a_worker_is_encoded_with_its_name() {
+        let message = ToWorker::Event {
+            exchange: 3,
+            event: EventHeader::Chunk,
+        };
+        let written = encode(&message, b"abc").unwrap();
+        let header = r#"{"event":{"exchange":3,"what":"chunk"}}"#;
+        assert_eq!(written, frame(header, b"abc"));
+    }
+
+    #[test]
+    fn a_key_is_not_printed() {
+        let message = r#"{"adopt_lm":{"lm":-1,"model":"m","base_url":null,"key":"sk-1"}}"#;
+        let (decoded, _) = decode::<FromWorker>(frame(message, b"")).unwrap();
+        assert!(!format!("{decoded:?}").contains("sk-1"));
+    }
+}

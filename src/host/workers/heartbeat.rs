@@ -1,0 +1,64 @@
+//! The heartbeat of a worker's loop, as it arrives here.
+
+use super::phase::WorkerState;
+use crate::host::core::{
+    health::Health,
+    loop_monitor::{BlockReport, LoopMonitor},
+};
+
+/// The last signs of a worker.
+#[derive(Default)]
+pub(super) struct Heartbeat {
+    monitor: LoopMonitor,
+    /// How often in a row the beat was found late.
+    late: u32,
+    is_up: bool,
+}
+
+impl Heartbeat {
+    /// The loop runs.
+    pub(super) fn beat(&mut self) {
+        self.is_up = true;
+        self.monitor.beat();
+        self.monitor.pulse();
+        self.late = 0;
+    }
+
+    /// The loop is late, but Python code runs.
+    pub(super) fn pulse(&self) {
+        self.monitor.pulse();
+    }
+
+    /// The worker was given a call, or sent a message about one.
+    pub(super) fn progress(&self) {
+        self.monitor.progress();
+    }
+
+    /// Keeps what blocks the loop.
+    pub(super) fn report(&self, report: &BlockReport) {
+        self.monitor.report(report);
+    }
+
+    /// Compares the age of the beat with its limit. Called as often as the loop should beat.
+    pub(super) fn tick(&mut self) {
+        if self.is_up && self.monitor.is_late() {
+            self.late += 1;
+        } else {
+            self.late = 0;
+        }
+    }
+
+    /// Whether the loop does not run. A beat that is late at one tick may be this process's delay.
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.late > 1
+    }
+
+    pub(super) fn health(&self, state: WorkerState) -> Health {
+        match state {
+            WorkerState::Starting => Health::Starting,
+            WorkerState::Ending => Health::Lost,
+            _ if !self.is_blocked() => Health::Ready,
+            _ => self.monitor.health(),
+        }
+    }
+}

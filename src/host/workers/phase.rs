@@ -1,0 +1,166 @@
+//! The phases of one worker's life.
+
+use std::time::Duration;
+
+use super::scheduler::WorkerLoad;
+
+/// How long a worker that was told to stop has for it, beyond the calls' grace.
+pub(super) const STOP_MARGIN: Duration = Duration::from_millis(500);
+
+/// How far a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It starts, imports DSPy and loads the programs.
+    Starting,
+    /// It takes calls.
+    Ready,
+    /// It takes no more calls, and ends when those that it has do: work that was told to stop does
+    /// not.
+    Retiring,
+    /// It was told to end, or killed.
+    Ending,
+}
+
+/// How long calls that were told to stop may go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OverdueLimits {
+    /// While the worker's loop is blocked.
+    pub(super) kill_after: Duration,
+    /// While the worker goes on otherwise.
+    pub(super) retire_after: Duration,
+}
+
+/// What the pool has to do about a worker.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LifecycleAction {
+    /// End the process.
+    Kill { worker: u64 },
+    /// End the process, and count it as killed for its calls.
+    KillOverdue { worker: u64 },
+    /// Tell the worker to stop.
+    Stop { worker: u64, grace: Duration },
+    /// Log why the worker is replaced by a fresh one.
+    Recycle { worker: u64, why: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WorkerPhase {
+    Spawning,
+    /// The process is up, and has not been given the programs.
+    Waiting,
+    Loading,
+    Ready,
+    Retiring,
+    Ending {
+        /// Since when it is to end because it is not needed.
+        dismissed: Option<Duration>,
+    },
+}
+
+/// The life of one worker.
+pub(super) struct WorkerLife {
+    pub(super) generation: u64,
+    pub(super) phase: WorkerPhase,
+    pub(super) ready_since: Option<Duration>,
+    pub(super) is_recycled: bool,
+    /// Why it was ended.
+    pub(super) verdict: Option<String>,
+    pub(super) ticks: u32,
+}
+
+impl WorkerLife {
+    pub(super) const fn new(generation: u64) -> Self {
+        Self {
+            generation,
+            phase: WorkerPhase::Spawning,
+            ready_since: None,
+            is_recycled: false,
+            verdict: None,
+            ticks: 0,
+        }
+    }
+
+    pub(super) const fn state(&self) -> WorkerState {
+        match self.phase {
+            WorkerPhase::Spawning | WorkerPhase::Waiting | WorkerPhase::Loading => {
+                WorkerState::Starting
+            }
+            WorkerPhase::Ready => WorkerState::Ready,
+            WorkerPhase::Retiring => WorkerState::Retiring,
+            WorkerPhase::Ending { .. } => WorkerState::Ending,
+        }
+    }
+
+    pub(super) const fn is_starting(&self) -> bool {
+        use WorkerPhase::{Loading, Spawning, Waiting};
+        matches!(self.phase, Spawning | Waiting | Loading)
+    }
+
+    pub(super) const fn is_ending(&self) -> bool {
+        matches!(self.phase, WorkerPhase::Ending { .. })
+    }
+
+    pub(super) const fn dismissed(&self) -> Option<Duration> {
+        match self.phase {
+            WorkerPhase::Ending { dismissed } => dismissed,
+            _ => None,
+        }
+    }
+
+    pub(super) fn dismiss(&mut self, now: Duration) {
+        let dismissed = Some(self.dismissed().unwrap_or(now));
+        self.phase = WorkerPhase::Ending { dismissed };
+    }
+
+    pub(super) fn kill(&mut self, verdict: &str) {
+        let dismissed = self.dismissed();
+        self.phase = WorkerPhase::Ending { dismissed };
+        self.verdict.get_or_insert_with(|| verdict.to_owned());
+    }
+
+    /// Whether it ends of something that may be its start, or a load that it was given.
+    pub(super) fn awaits_exit(&self, is_loading: impl FnOnce() -> bool) -> bool {
+        self.is_ending()
+            && self.dismissed().is_none()
+            && (self.ready_since.is_none() || is_loading())
+    }
+
+    /// Retires the worker, dismisses it or kills it, as its calls require.
+    pub(super) fn tick(
+        &mut self,
+        worker: u64,
+        now: Duration,
+        limits: &OverdueLimits,
+        load: WorkerLoad,
+        is_blocked: bool,
+    ) -> Option<LifecycleAction> {
+        let overdue = load.overdue.unwrap_or_default();
+        if let Some(since) = self.dismissed() {
+            let lingers = now.saturating_sub(since) > STOP_MARGIN;
+            return lingers.then_some(LifecycleAction::Kill { worker });
+        }
+        if self.is_ending() {
+            return None;
+        }
+        if is_blocked && overdue > limits.kill_after {
+            self.kill("it was killed: work that was told to stop held it up");
+            return Some(LifecycleAction::KillOverdue { worker });
+        }
+        if overdue > limits.retire_after && self.phase == WorkerPhase::Ready {
+            self.phase = WorkerPhase::Retiring;
+        }
+        if self.phase != WorkerPhase::Retiring {
+            return None;
+        }
+        if load.calls == 0 {
+            self.dismiss(now);
+            let grace = Duration::ZERO;
+            return Some(LifecycleAction::Stop { worker, grace });
+        }
+        (overdue > limits.retire_after && load.all_overdue).then(|| {
+            self.kill("it was killed: work that was told to stop did not");
+            LifecycleAction::KillOverdue { worker }
+        })
+    }
+}

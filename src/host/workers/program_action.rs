@@ -1,0 +1,39 @@
+//! The actions that the programs of a pool return, and the answers that they take.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::host::core::fault::Fault;
+
+/// What the pool has to do about programs. `L` stands for who asked for a load, `R` for who asked
+/// for a replacement.
+#[derive(Debug, PartialEq)]
+pub(super) enum ProgramAction<L, R> {
+    /// Send the program to the worker.
+    Load {
+        worker: u64,
+        load: u64,
+        spec: Arc<Value>,
+    },
+    /// Remove the program from the worker.
+    Unload {
+        worker: u64,
+        load: u64,
+        target: Option<u64>,
+    },
+    /// Answer a load.
+    Loaded {
+        request: L,
+        result: Result<Value, Fault>,
+    },
+    /// Log that a worker serves without a program.
+    Lacks { worker: u64, fault: Fault },
+    /// End a worker of a replacement that failed.
+    Discard { worker: u64 },
+    /// Answer a replacement that failed.
+    NotReplaced { request: R, fault: Fault },
+}
+
+/// The answer of a worker to a load: its number of the program, and the program's description.
+pub(super) type LoadAnswer = Result<(u64, Result<Value, Fault>), Fault>;

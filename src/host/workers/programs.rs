@@ -1,0 +1,609 @@
+//! The programs of a pool: what is loaded in which worker, and replacements.
+//!
+//! A program is loaded in every worker: those that are ready, and each that is started later. A
+//! replacement loads the new program in new workers, beside the programs that stay, and these take
+//! over all at once when each of them has all. New workers, because a process imports a module
+//! once: a change on disk does not reach a process that had the module before.
+//!
+//! Invariants:
+//! 1. A load is answered once: by its first failure, or when each worker that tries it has
+//!    succeeded. A load that failed is given to no worker again.
+//! 2. Calls go to workers of one generation, `serving`. It changes in one step, by `swap`.
+//! 3. Whatever goes wrong before that step ends the new workers and changes nothing else.
+//! 4. A replacement's generation is no other's: messages of discarded workers change nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use super::{
+    exit::worker_fault,
+    program_action::{LoadAnswer, ProgramAction},
+    replacements::{ProgramFields, Replacements, fields},
+};
+use crate::host::core::fault::Fault;
+
+type Actions<L, R> = Vec<ProgramAction<L, R>>;
+
+/// The programs of a pool.
+pub(super) struct Programs<L, R> {
+    last_load: u64,
+    programs: BTreeMap<u64, Program>,
+    pending: BTreeMap<u64, PendingLoad<L>>,
+    workers: BTreeMap<u64, WorkerPrograms>,
+    replacements: Replacements<R>,
+}
+
+struct Program {
+    spec: Arc<Value>,
+    /// The inputs and outputs of the program that was loaded first.
+    fields: Option<ProgramFields>,
+}
+
+/// A load that not all workers have answered.
+struct PendingLoad<L> {
+    request: L,
+    waiting_for: BTreeSet<u64>,
+    /// Of the first worker that answered, or of the first that failed.
+    result: Option<Result<Value, Fault>>,
+}
+
+/// The programs of one worker.
+struct WorkerPrograms {
+    generation: u64,
+    /// The worker's numbers of the programs.
+    targets: BTreeMap<u64, u64>,
+    /// The programs that it could not load, though others could.
+    lacks: BTreeMap<u64, Fault>,
+}
+
+impl<L, R> Default for Programs<L, R> {
+    fn default() -> Self {
+        Self {
+            last_load: 0,
+            programs: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            replacements: Replacements::default(),
+        }
+    }
+}
+
+impl<L, R> Programs<L, R> {
+    /// The generation that calls go to.
+    pub(super) const fn serving(&self) -> u64 {
+        self.replacements.serving()
+    }
+
+    /// The generation of the replacement that is under way.
+    pub(super) fn replacing(&self) -> Option<u64> {
+        self.replacements
+            .current()
+            .map(|current| current.generation)
+    }
+
+    /// Whether a worker belongs to the replacement that is under way.
+    pub(super) fn is_replacing(&self, worker: u64) -> bool {
+        let worker = self.workers.get(&worker);
+        worker.is_some_and(|worker| Some(worker.generation) == self.replacing())
+    }
+
+    /// Whether a load waits for a worker's answer.
+    pub(super) fn is_loading(&self, worker: u64) -> bool {
+        let mut pending = self.pending.values();
+        pending.any(|pending| pending.waiting_for.contains(&worker))
+    }
+
+    /// Whether a worker has loaded all programs, or failed to.
+    pub(super) fn has_all(&self, worker: u64) -> bool {
+        let Some(worker) = self.workers.get(&worker) else {
+            return false;
+        };
+        let mut loads = self.programs.keys();
+        loads.all(|load| worker.targets.contains_key(load) || worker.lacks.contains_key(load))
+    }
+
+    /// The worker's number of a program, or why it has none.
+    pub(super) fn target(&self, worker: u64, load: u64) -> Result<u64, &str> {
+        let unknown = "none of that name";
+        let worker = self.workers.get(&worker).ok_or(unknown)?;
+        if let Some(target) = worker.targets.get(&load) {
+            return Ok(*target);
+        }
+        let lacks = worker.lacks.get(&load);
+        Err(lacks.map_or(unknown, |fault| &fault.message))
+    }
+
+    /// A worker was started.
+    pub(super) fn spawned(&mut self, worker: u64, generation: u64) {
+        let programs = WorkerPrograms {
+            generation,
+            targets: BTreeMap::new(),
+            lacks: BTreeMap::new(),
+        };
+        self.workers.insert(worker, programs);
+    }
+
+    /// Loads a program in these workers, and in each that is started later.
+    pub(super) fn load(&mut self, spec: Value, request: L, workers: &[u64]) -> Actions<L, R> {
+        self.last_load += 1;
+        let (load, spec) = (self.last_load, Arc::new(spec));
+        let program = Program {
+            spec: spec.clone(),
+            fields: None,
+        };
+        self.programs.insert(load, program);
+        let pending = PendingLoad {
+            request,
+            waiting_for: workers.iter().copied().collect(),
+            result: None,
+        };
+        self.pending.insert(load, pending);
+        let workers = workers.iter().map(|&worker| ProgramAction::Load {
+            worker,
+            load,
+            spec: spec.clone(),
+        });
+        workers.collect()
+    }
+
+    /// Loads all programs in a worker that has none yet.
+    pub(super) fn load_all(&mut self, worker: u64) -> Actions<L, R> {
+        let is_new = self.is_replacing(worker);
+        let replacement = self.replacements.current().filter(|_| is_new);
+        let mut actions = Vec::new();
+        for (&load, program) in &self.programs {
+            let replaced = replacement.filter(|current| current.load == load);
+            let spec = replaced.map_or(&program.spec, |current| &current.spec);
+            actions.push(ProgramAction::Load {
+                worker,
+                load,
+                spec: spec.clone(),
+            });
+            if let Some(pending) = self.pending.get_mut(&load) {
+                pending.waiting_for.insert(worker);
+            }
+        }
+        actions
+    }
+
+    /// A worker has answered a load.
+    pub(super) fn answered(&mut self, worker: u64, load: u64, answer: LoadAnswer) -> Actions<L, R> {
+        if !self.workers.contains_key(&worker) {
+            return Vec::new(); // discarded
+        }
+        let result = match answer {
+            Ok((target, _)) if !self.programs.contains_key(&load) => {
+                // Unloaded meanwhile, or another worker could not load it.
+                return vec![ProgramAction::Unload {
+                    worker,
+                    load,
+                    target: Some(target),
+                }];
+            }
+            Ok((target, description)) => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.targets.insert(load, target);
+                }
+                description
+            }
+            Err(fault) => Err(fault),
+        };
+        if self.pending.contains_key(&load) {
+            self.answer_pending(worker, load, result)
+        } else if self.is_replacing(worker) {
+            self.answer_replacement(load, result)
+        } else {
+            self.answer_late(worker, load, result)
+        }
+    }
+
+    fn answer_pending(
+        &mut self,
+        worker: u64,
+        load: u64,
+        result: Result<Value, Fault>,
+    ) -> Actions<L, R> {
+        if let Some(pending) = self.pending.get_mut(&load) {
+            pending.waiting_for.remove(&worker);
+            if result.is_err() || pending.result.is_none() {
+                pending.result = Some(result);
+            }
+        }
+        self.conclude(load)
+    }
+
+    /// A worker of a replacement has answered.
+    fn answer_replacement(&mut self, load: u64, result: Result<Value, Fault>) -> Actions<L, R> {
+        let description = match result {
+            Ok(description) => description,
+            Err(fault) => return self.fail_replacement(fault),
+        };
+        let current = self.replacements.current();
+        let checked = current
+            .filter(|current| current.load == load)
+            .and_then(|current| {
+                let before = self.programs.get(&load)?.fields.as_ref()?;
+                current.check(before, &description).err()
+            });
+        checked.map_or_else(Vec::new, |fault| self.fail_replacement(fault))
+    }
+
+    /// A worker that takes another's place has answered. It serves the programs that it has.
+    fn answer_late(
+        &mut self,
+        worker: u64,
+        load: u64,
+        result: Result<Value, Fault>,
+    ) -> Actions<L, R> {
+        if let (Err(fault), Some(lacking)) = (result, self.workers.get_mut(&worker))
+            && self.programs.contains_key(&load)
+        {
+            lacking.lacks.insert(load, fault.clone());
+            return vec![ProgramAction::Lacks { worker, fault }];
+        }
+        Vec::new()
+    }
+
+    /// A worker has exited unexpectedly: its loads have failed, and so has its replacement.
+    pub(super) fn lost(&mut self, worker: u64, fault: &Fault) -> Actions<L, R> {
+        let mut actions = Vec::new();
+        let is_new = self.is_replacing(worker);
+        for load in self.loads_of(worker) {
+            actions.extend(self.answer_pending(worker, load, Err(fault.clone())));
+        }
+        self.workers.remove(&worker);
+        if is_new {
+            actions.extend(self.fail_replacement(fault.clone()));
+        }
+        actions
+    }
+
+    /// A worker was ended by the pool: the others answer its loads.
+    pub(super) fn excused(&mut self, worker: u64) -> Actions<L, R> {
+        self.workers.remove(&worker);
+        let mut actions = Vec::new();
+        for load in self.loads_of(worker) {
+            if let Some(pending) = self.pending.get_mut(&load) {
+                pending.waiting_for.remove(&worker);
+            }
+            actions.extend(self.conclude(load));
+        }
+        actions
+    }
+
+    fn loads_of(&self, worker: u64) -> Vec<u64> {
+        let pending = self.pending.iter();
+        let waits = pending.filter(|(_, pending)| pending.waiting_for.contains(&worker));
+        waits.map(|(load, _)| *load).collect()
+    }
+
+    fn conclude(&mut self, load: u64) -> Actions<L, R> {
+        // Without any answer, the next worker that comes up gives one.
+        let is_over = |pending: &PendingLoad<L>| match pending.result {
+            Some(Ok(_)) => pending.waiting_for.is_empty(),
+            Some(Err(_)) => true,
+            None => false,
+        };
+        if !self.pending.get(&load).is_some_and(is_over) {
+            return Vec::new();
+        }
+        let Some(PendingLoad {
+            request,
+            result: Some(mut result),
+            ..
+        }) = self.pending.remove(&load)
+        else {
+            return Vec::new();
+        };
+        let mut actions = Vec::new();
+        match &mut result {
+            Ok(description) => {
+                if let Some(program) = self.programs.get_mut(&load) {
+                    program.fields = Some(fields(description));
+                }
+                if let Value::Object(description) = description {
+                    description.insert("id".into(), load.into());
+                }
+            }
+            // For no other worker to end of as well.
+            Err(_) => actions = self.unload(load, |_| true),
+        }
+        actions.push(ProgramAction::Loaded { request, result });
+        actions
+    }
+
+    /// Removes a program from the workers that `remains` holds for.
+    pub(super) fn unload(&mut self, load: u64, remains: impl Fn(u64) -> bool) -> Actions<L, R> {
+        self.programs.remove(&load);
+        let workers = self.workers.iter_mut();
+        let remaining = workers.filter(|(worker, _)| remains(**worker));
+        let unload = remaining.filter_map(|(&worker, programs)| {
+            let lacked = programs.lacks.remove(&load).is_some();
+            let target = programs.targets.remove(&load);
+            (lacked || target.is_some()).then_some(ProgramAction::Unload {
+                worker,
+                load,
+                target,
+            })
+        });
+        unload.collect()
+    }
+
+    /// Replaces a program, once the replacements before it have ended.
+    pub(super) fn replace(&mut self, load: u64, spec: Value, request: R) -> Actions<L, R> {
+        self.replacements.push(load, spec, request);
+        self.next_replacement()
+    }
+
+    /// Begins the next replacement, unless one is under way.
+    pub(super) fn next_replacement(&mut self) -> Actions<L, R> {
+        let programs = &self.programs;
+        let refused = self
+            .replacements
+            .begin_next(|load| programs.contains_key(&load));
+        let refused = refused.into_iter().map(|request| {
+            let fault = worker_fault("there is no such program to replace");
+            ProgramAction::NotReplaced { request, fault }
+        });
+        refused.collect()
+    }
+
+    /// Who asked for the replacement that is under way.
+    pub(super) fn replacement_request(&self) -> Option<&R> {
+        self.replacements.current().map(|current| &current.request)
+    }
+
+    /// The new workers take over. `next_replacement` has to follow.
+    pub(super) fn swap(&mut self) -> Option<R> {
+        let current = self.replacements.swap()?;
+        if let Some(program) = self.programs.get_mut(&current.load) {
+            program.spec = current.spec;
+        }
+        Some(current.request)
+    }
+
+    /// Ends the replacement that is under way. The workers that serve go on to.
+    pub(super) fn fail_replacement(&mut self, fault: Fault) -> Actions<L, R> {
+        let Some(current) = self.replacements.take() else {
+            return Vec::new();
+        };
+        let request = current.request;
+        let mut actions = vec![ProgramAction::NotReplaced { request, fault }];
+        let workers = self.workers.iter();
+        let new = workers.filter(|(_, worker)| worker.generation == current.generation);
+        for worker in new.map(|(worker, _)| *worker).collect::<Vec<_>>() {
+            actions.push(ProgramAction::Discard { worker });
+            actions.extend(self.excused(worker));
+        }
+        actions.extend(self.next_replacement());
+        actions
+    }
+
+    /// Forgets all replacements: the pool stops.
+    pub(super) fn stop(&mut self) {
+        self.replacements.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    type Tested = Programs<&'static str, &'static str>;
+
+    fn description(input: &str) -> Value {
+        json!({"inputs": [input], "outputs": ["answer"]})
+    }
+
+    fn answer(target: u64) -> LoadAnswer {
+        Ok((target, Ok(description("question"))))
+    }
+
+    fn gone() -> Fault {
+        Fault::new("", "the worker process is gone")
+    }
+
+    /// The specs that a worker is given, in their order.
+    fn given(actions: &Actions<&'static str, &'static str>, to: u64) -> Vec<Value> {
+        let given = actions.iter().filter_map(|action| match action {
+            ProgramAction::Load { worker, spec, .. } if *worker == to => Some((**spec).clone()),
+            _ => None,
+        });
+        given.collect()
+    }
+
+    /// Programs with one, load 1, in workers 1 and 2.
+    fn loaded() -> Tested {
+        let mut programs = Tested::default();
+        programs.spawned(1, 0);
+        programs.spawned(2, 0);
+        let actions = programs.load(json!("old"), "load", &[1, 2]);
+        assert_eq!(actions.len(), 2);
+        assert_eq!(programs.answered(1, 1, answer(11)), []);
+        let answered = programs.answered(2, 1, answer(12));
+        let [ProgramAction::Loaded { request, result }] = &answered[..] else {
+            panic!("{answered:?}");
+        };
+        assert_eq!(
+            (*request, &result.as_ref().unwrap()["id"]),
+            ("load", &json!(1))
+        );
+        programs
+    }
+
+    #[test]
+    fn a_load_is_answered_when_each_worker_has_answered() {
+        let mut programs = loaded();
+        assert!(programs.has_all(1) && programs.has_all(2));
+        assert_eq!(
+            (programs.target(1, 1), programs.target(2, 1)),
+            (Ok(11), Ok(12))
+        );
+        assert_eq!(programs.target(1, 9), Err("none of that name"));
+        programs.spawned(3, 0);
+        assert_eq!(given(&programs.load_all(3), 3), [json!("old")]);
+        assert!(!programs.has_all(3));
+    }
+
+    #[test]
+    fn a_worker_that_dies_while_it_loads_fails_the_load() {
+        let mut programs = loaded();
+        programs.load(json!("deadly"), "second", &[1, 2]);
+        assert!(programs.is_loading(1));
+        assert_eq!(programs.answered(2, 2, answer(22)), []);
+        let actions = programs.lost(1, &gone());
+        let unload = ProgramAction::Unload {
+            worker: 2,
+            load: 2,
+            target: Some(22),
+        };
+        let failed = ProgramAction::Loaded {
+            request: "second",
+            result: Err(gone()),
+        };
+        assert_eq!(actions, [unload, failed]);
+        assert!(!programs.is_loading(2) && programs.has_all(2));
+    }
+
+    #[test]
+    fn a_load_that_kills_the_worker_that_tries_it_is_given_to_no_other() {
+        let mut programs = loaded();
+        programs.load(json!("deadly"), "second", &[1, 2]);
+        programs.lost(1, &gone());
+        programs.spawned(3, 0);
+        assert_eq!(given(&programs.load_all(3), 3), [json!("old")]);
+        // The other had it already: it is refused, whatever becomes of it.
+        let unload = ProgramAction::Unload {
+            worker: 2,
+            load: 2,
+            target: Some(5),
+        };
+        assert_eq!(programs.answered(2, 2, answer(5)), [unload]);
+        assert_eq!(programs.lost(2, &gone()), []);
+    }
+
+    #[test]
+    fn a_worker_that_the_pool_ended_leaves_the_answer_to_the_others() {
+        let mut programs = loaded();
+        programs.load(json!("more"), "second", &[1, 2]);
+        assert_eq!(programs.answered(2, 2, answer(22)), []);
+        let actions = programs.excused(1);
+        assert!(matches!(
+            &actions[..],
+            [ProgramAction::Loaded { result: Ok(_), .. }]
+        ));
+    }
+
+    #[test]
+    fn a_load_that_no_worker_has_answered_waits_for_the_next_worker() {
+        let mut programs = loaded();
+        programs.load(json!("more"), "second", &[1]);
+        assert_eq!(programs.excused(1), []);
+        programs.spawned(3, 0);
+        assert_eq!(
+            given(&programs.load_all(3), 3),
+            [json!("old"), json!("more")]
+        );
+        let actions = programs.answered(3, 2, answer(32));
+        assert!(matches!(
+            &actions[..],
+            [ProgramAction::Loaded { result: Ok(_), .. }]
+        ));
+    }
+
+    #[test]
+    fn a_later_worker_that_cannot_load_a_program_serves_the_others() {
+        let mut programs = loaded();
+        programs.spawned(3, 0);
+        programs.load_all(3);
+        let actions = programs.answered(3, 1, Err(Fault::new("", "no memory")));
+        assert!(matches!(
+            &actions[..],
+            [ProgramAction::Lacks { worker: 3, .. }]
+        ));
+        assert!(programs.has_all(3));
+        assert_eq!(programs.target(3, 1), Err("no memory"));
+    }
+
+    #[test]
+    fn a_replacement_takes_over_in_one_step() {
+        let mut programs = loaded();
+        assert_eq!(programs.replace(1, json!("new"), "replace"), []);
+        let new = programs.replacing().unwrap();
+        programs.spawned(3, new);
+        assert_eq!(given(&programs.load_all(3), 3), [json!("new")]);
+        assert_eq!(programs.serving(), 0);
+        assert_eq!(programs.answered(3, 1, answer(31)), []);
+        assert!(programs.has_all(3) && programs.is_replacing(3));
+        assert_eq!(programs.swap(), Some("replace"));
+        assert_eq!((programs.serving(), programs.replacing()), (new, None));
+        programs.spawned(4, new);
+        assert_eq!(given(&programs.load_all(4), 4), [json!("new")]);
+    }
+
+    #[test]
+    fn a_replacement_that_fails_leaves_the_old_program_serving() {
+        let other = || Ok((31, Ok(description("text"))));
+        for fails in 0..3 {
+            let mut programs = loaded();
+            programs.replace(1, json!("new"), "replace");
+            programs.replace(1, json!("next"), "waits");
+            let new = programs.replacing().unwrap();
+            programs.spawned(3, new);
+            programs.load_all(3);
+            let actions = match fails {
+                0 => programs.answered(3, 1, Err(gone())),
+                1 => programs.answered(3, 1, other()),
+                _ => programs.lost(3, &gone()),
+            };
+            let [ProgramAction::NotReplaced { request, fault }, rest @ ..] = &actions[..] else {
+                panic!("{actions:?}");
+            };
+            assert_eq!(*request, "replace");
+            assert_eq!(fault.message.contains("other fields"), fails == 1);
+            let discard = ProgramAction::Discard { worker: 3 };
+            assert_eq!(rest, &[discard][usize::from(fails == 2)..]);
+            assert_eq!((programs.serving(), programs.target(1, 1)), (0, Ok(11)));
+            // The next one begins, and a late message of the discarded worker does not fail it.
+            assert_eq!(programs.replacement_request(), Some(&"waits"));
+            assert_ne!(programs.replacing(), Some(new));
+            assert_eq!(programs.answered(3, 1, Err(gone())), []);
+            programs.spawned(4, 0);
+            assert_eq!(given(&programs.load_all(4), 4), [json!("old")]);
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_loaded_is_not_replaced() {
+        let mut programs = loaded();
+        programs.unload(1, |_| true);
+        let actions = programs.replace(1, json!("new"), "replace");
+        assert!(matches!(
+            &actions[..],
+            [ProgramAction::NotReplaced {
+                request: "replace",
+                ..
+            }]
+        ));
+        assert_eq!(programs.replacing(), None);
+    }
+
+    #[test]
+    fn a_program_is_unloaded_where_it_remains() {
+        let mut programs = loaded();
+        let actions = programs.unload(1, |worker| worker == 2);
+        let unload = ProgramAction::Unload {
+            worker: 2,
+            load: 1,
+            target: Some(12),
+        };
+        assert_eq!(actions, [unload]);
+        assert_eq!(programs.target(1, 1), Ok(11));
+    }
+}

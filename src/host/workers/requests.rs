@@ -1,0 +1,83 @@
+//! The requests to load and to replace programs, and the answers to them.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{
+    lifecycle::Lifecycle, program_action::ProgramAction, programs::Programs, stats::PoolCounts,
+    wire::ToWorker, worker::WorkerTable,
+};
+use crate::host::core::{
+    clock,
+    fault::Fault,
+    queue::{CommandQueue, LoadOutcome},
+    registry::Registrations,
+};
+
+/// The programs of a pool, with who asked for them.
+pub(super) type PoolPrograms = Programs<LoadRequest, ReplaceRequest>;
+
+/// A request to load a program, and what it is loaded with.
+pub(super) struct LoadRequest {
+    pub(super) registrations: Registrations,
+    pub(super) reply: oneshot::Sender<LoadOutcome>,
+}
+
+/// A request to replace a program, and what the new one is loaded with.
+pub(super) struct ReplaceRequest {
+    pub(super) registrations: Registrations,
+    pub(super) taken_over: Box<dyn FnOnce(Registrations) + Send>,
+    pub(super) reply: oneshot::Sender<Result<(), Fault>>,
+}
+
+/// Applies what [`Programs`] has returned.
+pub(super) fn apply(
+    actions: Vec<ProgramAction<LoadRequest, ReplaceRequest>>,
+    workers: &mut WorkerTable,
+    lifecycle: &mut Lifecycle,
+    counts: &PoolCounts,
+    queue: &Arc<CommandQueue>,
+) {
+    for action in actions {
+        match action {
+            ProgramAction::Load { worker, load, spec } => {
+                let spec = &*spec;
+                workers.send(worker, &ToWorker::Load { load, spec }, &[]);
+            }
+            ProgramAction::Unload {
+                worker,
+                load,
+                target,
+            } => {
+                if let Some(target) = target {
+                    workers.send(worker, &ToWorker::Unload { target }, &[]);
+                }
+                if let Some(worker) = workers.get_mut(worker) {
+                    worker.own_lms.unloaded(load);
+                }
+            }
+            ProgramAction::Loaded { request, result } => {
+                let loaded =
+                    result.map(|program| queue.register_program(program, request.registrations));
+                // If nobody waits any more, the program goes as well.
+                let _ = request.reply.send(loaded);
+            }
+            ProgramAction::Lacks { worker, fault } => {
+                tracing::error!(
+                    target: "tower_dspy",
+                    pid = workers.pid(worker),
+                    python_type = %fault.python_type,
+                    "a worker could not load a program that others could"
+                );
+                tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
+            }
+            ProgramAction::Discard { worker } => {
+                workers.act(counts, lifecycle.discard(worker, clock::now()));
+            }
+            ProgramAction::NotReplaced { request, fault } => {
+                let _ = request.reply.send(Err(fault));
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The supervision of workers: their start, their programs and their exit.
+//!
+//! The supervisor applies what the scheduler, the lifecycle and the programs return.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    exit::{end_call, exit_reason, worker_fault},
+    lifecycle::{Lifecycle, WorkerExitKind},
+    phase::{LifecycleAction, OverdueLimits},
+    program_action::{LoadAnswer, ProgramAction},
+    recycle::RecycleLimits,
+    requests::{self, LoadRequest, PoolPrograms, ReplaceRequest},
+    scheduler::Scheduler,
+    spawn::{
+        ExecSpawner, HUNG_UP, ProcessEvent, SpawnSettings, Spawner, SpawnerEvent, ZygoteSpawner,
+    },
+    stats::{PoolCounts, PoolReading},
+    worker::WorkerTable,
+};
+use crate::host::{
+    core::{clock, fault::Fault, host_core::HostCore, running_call::RunningCall},
+    start_error::StartError,
+};
+
+/// The settings of a pool.
+pub(super) struct PoolSettings {
+    pub(super) workers: usize,
+    pub(super) spawn: SpawnSettings,
+    /// Whether workers are forked from a zygote.
+    pub(super) fork: bool,
+    pub(super) overdue: OverdueLimits,
+    pub(super) recycle: RecycleLimits,
+}
+
+/// The supervisor of a pool's workers.
+pub(super) struct Supervisor {
+    core: HostCore,
+    counts: Arc<PoolCounts>,
+    pub(super) scheduler: Scheduler<RunningCall>,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) programs: PoolPrograms,
+    pub(super) workers: WorkerTable,
+    spawner: Box<dyn Spawner>,
+    spawn: SpawnSettings,
+    events: mpsc::Sender<ProcessEvent>,
+    /// Sent to once all workers are ready, or one cannot be started.
+    started: Option<oneshot::Sender<Result<(), StartError>>>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        core: HostCore,
+        settings: PoolSettings,
+        counts: Arc<PoolCounts>,
+        events: mpsc::Sender<ProcessEvent>,
+        started: oneshot::Sender<Result<(), StartError>>,
+    ) -> Self {
+        let spawn = settings.spawn;
+        let spawner: Box<dyn Spawner> = if settings.fork {
+            Box::new(ZygoteSpawner::new(spawn.clone(), events.clone()))
+        } else {
+            Box::new(ExecSpawner::new(spawn.clone(), events.clone()))
+        };
+        Self {
+            core,
+            counts,
+            scheduler: Scheduler::default(),
+            lifecycle: Lifecycle::new(settings.workers, settings.overdue, settings.recycle),
+            programs: PoolPrograms::default(),
+            workers: WorkerTable::default(),
+            spawner,
+            spawn,
+            events,
+            started: Some(started),
+        }
+    }
+
+    /// Whether the pool stops and no worker is left. Ends the spawner's own process then.
+    pub(super) fn has_stopped(&mut self) -> bool {
+        if !self.lifecycle.is_stopping() || !self.workers.is_empty() {
+            return false;
+        }
+        self.spawner.stop();
+        self.spawner.pid().is_none()
+    }
+
+    pub(super) fn load(&mut self, spec: Value, request: LoadRequest) {
+        let workers = self.lifecycle.given_programs();
+        let actions = self.programs.load(spec, request, &workers);
+        self.apply(actions);
+    }
+
+    pub(super) fn unload(&mut self, load: u64) {
+        let lifecycle = &self.lifecycle;
+        // A retiring worker may still have calls of it.
+        let remains = |worker| !lifecycle.is_retiring(worker);
+        let actions = self.programs.unload(load, remains);
+        self.apply(actions);
+    }
+
+    pub(super) fn replace(&mut self, load: u64, spec: Value, request: ReplaceRequest) {
+        let actions = self.programs.replace(load, spec, request);
+        self.apply(actions);
+        self.fill();
+    }
+
+    /// Cancels all calls and ends all workers, within `grace`.
+    pub(super) fn stop(&mut self, grace: Duration) {
+        self.programs.stop();
+        for running in self.scheduler.calls() {
+            running.state.cancel();
+        }
+        let actions = self.lifecycle.stop(grace, clock::now());
+        self.act(actions);
+        self.publish();
+    }
+
+    /// A worker's process is up.
+    pub(super) fn on_up(&mut self, worker: u64) {
+        self.lifecycle.came_up(worker);
+        self.load_waiting();
+    }
+
+    /// A worker cannot import DSPy. It exits by itself.
+    pub(super) fn on_unusable(&mut self, worker: u64, fault: Fault) {
+        if self.programs.is_replacing(worker) {
+            let actions = self.programs.fail_replacement(fault);
+            self.apply(actions);
+            self.fill();
+        } else {
+            self.unusable(fault);
+        }
+    }
+
+    /// A worker has answered a load.
+    pub(super) fn on_loaded(&mut self, worker: u64, load: u64, answer: LoadAnswer) {
+        let actions = self.programs.answered(worker, load, answer);
+        self.apply(actions);
+        self.check_loaded(worker);
+        self.fill();
+    }
+
+    /// The connection to a worker is broken, mostly because the worker has exited: that is its next
+    /// event.
+    pub(super) fn on_broken(&mut self, worker: u64, how: String) {
+        let verdict = (how != HUNG_UP).then_some(how);
+        let action = self.lifecycle.broken(worker, verdict);
+        self.act(action);
+        self.fill();
+        self.publish();
+    }
+
+    /// Handles the exit of a worker: its calls, its loads, and another in its place.
+    pub(super) fn on_exit(&mut self, id: u64, how: String) {
+        let Some(worker) = self.workers.remove(id) else {
+            return;
+        };
+        let orphaned = self.scheduler.exited(id);
+        let calls = orphaned.len();
+        let is_new = self.programs.is_replacing(id);
+        let is_retried = self.started.is_none() && !is_new;
+        let exit = self.lifecycle.exited(id, calls, is_retried, clock::now());
+        let Some(exit) = exit else {
+            return;
+        };
+        let pid = worker.process.pid();
+        let why = exit.verdict.unwrap_or(how);
+        let reason = exit_reason(pid, &why);
+        for orphan in orphaned {
+            self.counts.calls_lost.add((!orphan.is_resolved).into());
+            end_call(&orphan.call, &reason);
+        }
+        match exit.kind {
+            WorkerExitKind::Stopped => {}
+            WorkerExitKind::Dismissed { served } => {
+                self.counts.recycled.add(served.into());
+                let actions = self.programs.excused(id);
+                self.apply(actions);
+            }
+            WorkerExitKind::Lost => {
+                self.counts.lost.add(1);
+                tracing::warn!(target: "tower_dspy", pid, %why, calls, "a worker is lost");
+                let actions = self.programs.lost(id, &worker_fault(&reason));
+                self.apply(actions);
+                if self.started.is_some() && !is_new {
+                    let reason = format!("{reason}{}", worker.process.last_lines());
+                    self.start_failed(StartError::Interpreter { reason });
+                }
+            }
+        }
+        self.fill();
+        self.load_waiting();
+        self.publish();
+    }
+
+    /// Handles an event of the process that workers are forked from.
+    pub(super) fn on_spawner(&mut self, event: SpawnerEvent) {
+        match event {
+            SpawnerEvent::Warm(weaker) => {
+                warn_of(&weaker);
+                self.spawner.warmed();
+                self.fill();
+            }
+            SpawnerEvent::CannotFork(reason) => {
+                tracing::warn!(
+                    target: "tower_dspy",
+                    reason,
+                    "workers are not forked: each is started by itself, and takes as long as an import of DSPy"
+                );
+                let (spawn, events) = (self.spawn.clone(), self.events.clone());
+                self.spawner = Box::new(ExecSpawner::new(spawn, events));
+                self.fill();
+            }
+            SpawnerEvent::Unusable(fault) => self.unusable(fault),
+            SpawnerEvent::Exited(how) => {
+                let Some(exited) = self.spawner.exited() else {
+                    return;
+                };
+                if self.lifecycle.is_stopping() {
+                    return;
+                }
+                if exited.was_warm {
+                    tracing::error!(
+                        target: "tower_dspy",
+                        pid = exited.pid,
+                        how,
+                        "the process that workers are forked from is lost, and they with it"
+                    );
+                    self.lifecycle.start_failed(clock::now());
+                } else {
+                    let lines = exited.last_lines;
+                    let reason = format!("no worker could be started: {how}{lines}");
+                    self.start_failed(StartError::Interpreter { reason });
+                }
+            }
+        }
+        self.publish();
+    }
+
+    /// A process could not import DSPy. It exits by itself.
+    fn unusable(&mut self, fault: Fault) {
+        self.start_failed(StartError::Python {
+            python_type: fault.python_type,
+            message: fault.message,
+            traceback: fault.traceback,
+        });
+    }
+
+    /// A process could not be started: the end of a pool that starts, and a pause of another.
+    fn start_failed(&mut self, error: StartError) {
+        if let Some(started) = self.started.take() {
+            // Fails if nobody waits any more; the pool ends all the same.
+            let _ = started.send(Err(error));
+            self.core.queue.stop(Duration::ZERO);
+        } else if !self.lifecycle.is_stopping() {
+            tracing::error!(target: "tower_dspy", %error, "a worker was not started");
+            self.lifecycle.start_failed(clock::now());
+        }
+    }
+
+    /// Starts the workers that are missing.
+    fn fill(&mut self) {
+        loop {
+            let (serving, replacing) = (self.programs.serving(), self.programs.replacing());
+            let is_loading = |worker| self.programs.is_loading(worker);
+            let next = self
+                .lifecycle
+                .next_spawn(clock::now(), serving, replacing, is_loading);
+            let Some(generation) = next else {
+                return;
+            };
+            let worker = self.workers.next();
+            match self.spawner.spawn(worker) {
+                Ok(Some(process)) => {
+                    self.workers.insert(process);
+                    self.lifecycle.spawned(worker, generation);
+                    self.programs.spawned(worker, generation);
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    let python = self.spawn.python.display();
+                    let reason = format!("`{python}`: {error}");
+                    return self.start_failed(StartError::Interpreter { reason });
+                }
+            }
+        }
+    }
+
+    /// Loads all programs in the workers that are up and have none.
+    fn load_waiting(&mut self) {
+        let is_loading = |worker| self.programs.is_loading(worker);
+        for worker in self.lifecycle.begin_loading(is_loading) {
+            let actions = self.programs.load_all(worker);
+            self.apply(actions);
+            self.check_loaded(worker);
+        }
+    }
+
+    /// Has a worker take calls if it has all programs, or all workers of a replacement.
+    fn check_loaded(&mut self, worker: u64) {
+        if self.programs.is_replacing(worker) {
+            return self.swap_if_loaded();
+        }
+        if self.programs.has_all(worker) && self.lifecycle.loaded(worker, clock::now()) {
+            self.publish();
+            if self.lifecycle.is_full()
+                && let Some(started) = self.started.take()
+                && started.send(Ok(())).is_err()
+            {
+                // Nobody waits any more, and nobody else can reach this pool.
+                self.core.queue.stop(Duration::ZERO);
+            }
+        }
+    }
+
+    /// Has the workers of a replacement take over, if all of them have all programs.
+    fn swap_if_loaded(&mut self) {
+        let has_all = |worker| self.programs.has_all(worker);
+        let generation = self.programs.replacing();
+        let Some(generation) = generation.filter(|g| self.lifecycle.can_swap(*g, has_all)) else {
+            return;
+        };
+        let request = self.programs.replacement_request();
+        if request.is_some_and(|request| request.reply.is_closed()) {
+            let gone = worker_fault("nobody waits for the replacement");
+            let actions = self.programs.fail_replacement(gone);
+            return self.apply(actions);
+        }
+        let Some(request) = self.programs.swap() else {
+            return;
+        };
+        (request.taken_over)(request.registrations);
+        for worker in self.lifecycle.swap(generation, clock::now()) {
+            let action = self.lifecycle.discard(worker, clock::now());
+            self.act(action);
+            let actions = self.programs.excused(worker);
+            self.apply(actions);
+        }
+        self.publish();
+        // Last: the caller that hears it is served by the new program, and may name its LMs.
+        let _ = request.reply.send(Ok(()));
+        let actions = self.programs.next_replacement();
+        self.apply(actions);
+    }
+
+    fn apply(&mut self, actions: Vec<ProgramAction<LoadRequest, ReplaceRequest>>) {
+        let (counts, queue) = (&self.counts, &self.core.queue);
+        requests::apply(
+            actions,
+            &mut self.workers,
+            &mut self.lifecycle,
+            counts,
+            queue,
+        );
+    }
+
+    fn act(&self, actions: impl IntoIterator<Item = LifecycleAction>) {
+        self.workers.act(&self.counts, actions);
+    }
+
+    /// Looks at all workers.
+    pub(super) fn tick(&mut self) {
+        self.workers.tick();
+        let now = clock::now();
+        let (scheduler, workers) = (&self.scheduler, &self.workers);
+        let load = |worker| (scheduler.load(worker, now), workers.is_blocked(worker));
+        let memory = |worker| workers.memory(worker);
+        let is_replacing = self.programs.replacing().is_some();
+        let actions = self.lifecycle.tick(now, is_replacing, load, memory);
+        self.act(actions);
+        self.fill();
+        self.publish();
+    }
+
+    /// Publishes a reading of the workers.
+    pub(super) fn publish(&self) {
+        let now = clock::now();
+        let load = |worker| self.scheduler.load(worker, now);
+        self.counts.publish(PoolReading {
+            processes: self.workers.reading(&self.lifecycle, load),
+            zygote: self.spawner.pid(),
+            failed_starts: self.lifecycle.failed_starts(),
+        });
+    }
+}
+
+/// Warns of the parts of DSPy that are patched only in part.
+pub(super) fn warn_of(weaker: &[String]) {
+    for weaker in weaker {
+        tracing::warn!(target: "tower_dspy", "{weaker}");
+    }
+}
