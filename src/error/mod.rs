@@ -5,6 +5,7 @@
 //! user's own error type, [`Error`], or [`BoxError`](tower::BoxError). Layers that decide by the
 //! sort of failure ask for [`Classify`].
 
+mod any;
 #[cfg(feature = "lm")]
 mod bad_status;
 mod costs;
@@ -16,14 +17,13 @@ mod lm_failure;
 mod lost;
 mod message;
 
+pub(crate) use any::{carries_costs, costs_in, set_costs_in};
+#[cfg(feature = "tonic")]
+pub(crate) use any::{costs_of, find};
 #[cfg(feature = "lm")]
 pub use bad_status::BadStatus;
-#[cfg(feature = "tonic")]
-pub(crate) use costs::costs_of;
-pub(crate) use costs::{Costs, carries_costs, costs_in, set_costs_in};
+pub(crate) use costs::Costs;
 pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
-#[cfg(feature = "tonic")]
-pub(crate) use kind::find;
 pub use kind::{Classify, ErrorKind};
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
 #[cfg(feature = "lm")]

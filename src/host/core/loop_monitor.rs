@@ -141,6 +141,7 @@ fn joined(frames: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::core::clock::now;
 
     fn report() -> BlockReport {
         BlockReport {
@@ -148,6 +149,14 @@ mod tests {
             program: None,
             call_id: None,
             gil_held: false,
+        }
+    }
+
+    /// Waits until what happened before is late, by the host's clock.
+    fn let_it_be_late() {
+        let since = now();
+        while now() < since + 2 * LATE {
+            std::thread::park_timeout(LATE);
         }
     }
 
@@ -160,27 +169,25 @@ mod tests {
 
     #[test]
     fn a_report_names_the_frame_until_the_next_heartbeat() {
-        let _epoch = super::super::clock::now();
-        std::thread::sleep(2 * LATE);
+        let_it_be_late();
         let monitor = LoopMonitor::default();
         assert_eq!(frame(&monitor), None);
         monitor.report(&report());
         assert_eq!(frame(&monitor).as_deref(), Some("slow.py:12 match"));
         monitor.beat();
         assert_eq!(monitor.health(), Health::Ready);
-        std::thread::sleep(2 * LATE);
+        let_it_be_late();
         assert_eq!(frame(&monitor), None);
     }
 
     #[test]
     fn the_gil_is_held_while_a_watchdog_that_ran_does_not() {
-        let _epoch = super::super::clock::now();
-        std::thread::sleep(2 * LATE);
+        let_it_be_late();
         let monitor = LoopMonitor::default();
         assert!(!monitor.gil_held());
         monitor.pulse();
         assert!(!monitor.gil_held());
-        std::thread::sleep(2 * LATE);
+        let_it_be_late();
         assert!(monitor.gil_held());
     }
 }

@@ -1,0 +1,315 @@
+//! The kind and the costs of an error of any type, read from it or from its sources.
+
+use std::{
+    any::{Any, TypeId},
+    error::Error as StdError,
+    sync::Arc,
+    time::Duration,
+};
+
+use tower::BoxError;
+
+use super::{
+    Cancelled, Classify, Costs, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
+    ProgramError,
+};
+use crate::call::{Cause, Spent, deadline::InvalidTimeout};
+
+impl ErrorKind {
+    /// The kind of `error`: that of the first among it and its sources which is one of this
+    /// crate's errors, or of tower's `Overloaded` and `Elapsed`; else [`Other`](Self::Other).
+    #[must_use]
+    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+        find(error, |error| error.kind()).unwrap_or(Self::Other)
+    }
+}
+
+impl Classify for BoxError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::of(&**self)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        find(&**self, |error| error.retry_after()).flatten()
+    }
+
+    fn cancel_cause(&self) -> Option<Cause> {
+        find(&**self, |error| error.cancel_cause()).flatten()
+    }
+
+    fn may_have_started(&self) -> bool {
+        find(&**self, |error| error.may_have_started()).unwrap_or(true)
+    }
+}
+
+/// A time left that cannot be read is an input that is wrong and stays wrong.
+impl Classify for InvalidTimeout {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidInput
+    }
+
+    fn may_have_started(&self) -> bool {
+        false
+    }
+}
+
+impl Classify for tower::load_shed::error::Overloaded {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Overloaded
+    }
+
+    fn may_have_started(&self) -> bool {
+        false
+    }
+}
+
+impl Classify for tower::timeout::error::Elapsed {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Elapsed
+    }
+}
+
+/// Looks through `error` and its sources for the first that knows its sort.
+pub(crate) fn find<'a, T>(
+    error: &'a (dyn StdError + 'static),
+    read: impl FnOnce(&'a dyn Classify) -> T,
+) -> Option<T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let known = as_classify::<Error>(error)
+            .or_else(|| as_classify::<Elapsed>(error))
+            .or_else(|| as_classify::<Cancelled>(error))
+            .or_else(|| as_classify::<Overloaded>(error))
+            .or_else(|| as_classify::<InvalidInput>(error))
+            .or_else(|| as_classify::<InvalidTimeout>(error))
+            .or_else(|| as_classify::<ProgramError>(error))
+            .or_else(|| as_classify::<LmError>(error))
+            .or_else(|| as_classify::<Lost>(error))
+            .or_else(|| as_classify::<tower::load_shed::error::Overloaded>(error))
+            .or_else(|| as_classify::<tower::timeout::error::Elapsed>(error))
+            .or_else(|| of_an_lm(error));
+        if let Some(known) = known {
+            return Some(read(known));
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn as_classify<'a, E: Classify + StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a dyn Classify> {
+    let error = error.downcast_ref::<E>()?;
+    Some(error)
+}
+
+#[cfg(feature = "lm")]
+fn of_an_lm<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
+    as_classify::<super::BadStatus>(error).or_else(|| as_classify::<super::LmFailure>(error))
+}
+
+#[cfg(not(feature = "lm"))]
+fn of_an_lm<'a>(_: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
+    None
+}
+
+impl Spent {
+    /// What the call of `error` had spent: of the first among it and its sources that is one of this
+    /// crate's errors.
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use tower_dspy::{Elapsed, Scope, Spent, Stage};
+    ///
+    /// let elapsed = Elapsed::new(Scope::Attempt, Stage::Running, Duration::from_secs(4));
+    /// let error: tower::BoxError = elapsed.with_spent(Arc::new(Spent::default())).into();
+    /// assert!(Spent::of(&*error).is_some());
+    /// ```
+    #[must_use]
+    pub fn of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        costs_of(error).map(|spent| &**spent)
+    }
+}
+
+/// As [`Spent::of`], shared.
+pub(crate) fn costs_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Arc<Spent>> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let known = as_costs::<Error>(error)
+            .or_else(|| as_costs::<Elapsed>(error))
+            .or_else(|| as_costs::<Cancelled>(error))
+            .or_else(|| as_costs::<ProgramError>(error))
+            .or_else(|| as_costs::<LmError>(error))
+            .or_else(|| as_costs::<Lost>(error));
+        if let Some(known) = known {
+            return known.costs();
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn as_costs<'a, E: Costs + StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a dyn Costs> {
+    let error = error.downcast_ref::<E>()?;
+    Some(error)
+}
+
+/// Whether errors of the type `E` can say what their call spent. Attempts that fail with others
+/// need a record from the first on.
+#[inline]
+pub(crate) fn carries_costs<E: 'static>() -> bool {
+    let error = TypeId::of::<E>();
+    error == TypeId::of::<Error>() || error == TypeId::of::<BoxError>()
+}
+
+/// What the call of `error` spent, if its type can say so.
+pub(crate) fn costs_in<E: 'static>(error: &E) -> Option<&Arc<Spent>> {
+    let error: &dyn Any = error;
+    match error.downcast_ref::<BoxError>() {
+        Some(boxed) => costs_of(&**boxed),
+        None => error.downcast_ref::<Error>()?.costs(),
+    }
+}
+
+/// Puts `spent` onto `error` if its type has a place for it; in a box onto the error in it, not onto
+/// a source of that.
+pub(crate) fn set_costs_in<E: 'static>(error: &mut E, spent: Arc<Spent>) {
+    let error: &mut dyn Any = error;
+    if let Some(error) = error.downcast_mut::<Error>() {
+        error.set_costs(spent);
+    } else if let Some(boxed) = error.downcast_mut::<BoxError>()
+        && let Some(error) = in_box(boxed)
+    {
+        error.set_costs(spent);
+    }
+}
+
+fn in_box(boxed: &mut BoxError) -> Option<&mut dyn Costs> {
+    // One after the other: a borrow that is returned from a branch lasts in all others.
+    if boxed.is::<Error>() {
+        boxed.downcast_mut::<Error>().map(|error| error as _)
+    } else if boxed.is::<Elapsed>() {
+        boxed.downcast_mut::<Elapsed>().map(|error| error as _)
+    } else if boxed.is::<Cancelled>() {
+        boxed.downcast_mut::<Cancelled>().map(|error| error as _)
+    } else if boxed.is::<ProgramError>() {
+        boxed.downcast_mut::<ProgramError>().map(|error| error as _)
+    } else if boxed.is::<LmError>() {
+        boxed.downcast_mut::<LmError>().map(|error| error as _)
+    } else {
+        boxed.downcast_mut::<Lost>().map(|error| error as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Scope, Stage};
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("wrapped")]
+    struct Wrapped(#[source] BoxError);
+
+    fn attempt() -> Elapsed {
+        Elapsed::new(Scope::Attempt, Stage::Running, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn an_error_kind_is_found_through_wrappers() {
+        let error: BoxError = Box::new(Wrapped(Box::new(Wrapped(attempt().into()))));
+        assert_eq!(error.kind(), ErrorKind::Elapsed);
+
+        let error: BoxError = Box::new(Wrapped(Box::new(Error::from(Cancelled::new(
+            Cause::Shutdown,
+        )))));
+        assert_eq!(error.kind(), ErrorKind::ShuttingDown);
+        assert_eq!(error.cancel_cause(), Some(Cause::Shutdown));
+    }
+
+    #[test]
+    fn each_failure_is_classified_when_boxed_without_a_wrapper() {
+        let bare: [(BoxError, ErrorKind); 5] = [
+            (Box::new(Overloaded::new("qa", 1, 0)), ErrorKind::Overloaded),
+            (
+                Box::new(InvalidInput::new("qa", None, "there is none", "an object")),
+                ErrorKind::InvalidInput,
+            ),
+            (
+                Box::new(ProgramError::new("ValueError", "no", "")),
+                ErrorKind::Program,
+            ),
+            (
+                Box::new(LmError::new("LMAuthError", "no", Some(401), None)),
+                ErrorKind::LmRejected,
+            ),
+            (Box::new(Lost::new("it exited")), ErrorKind::Lost),
+        ];
+        for (error, kind) in bare {
+            assert_eq!(error.kind(), kind, "{error}");
+            let wrapped: BoxError = Box::new(Wrapped(error));
+            assert_eq!(wrapped.kind(), kind, "{wrapped}");
+        }
+        let wait = Duration::from_secs(3);
+        let busy: BoxError = Box::new(LmError::new(
+            "LMRateLimitError",
+            "no",
+            Some(429),
+            Some(wait),
+        ));
+        assert_eq!(busy.retry_after(), Some(wait));
+    }
+
+    #[test]
+    fn errors_of_tower_are_classified_and_unknown_errors_are_other() {
+        let shed: BoxError = Box::new(tower::load_shed::error::Overloaded::new());
+        assert_eq!(shed.kind(), ErrorKind::Overloaded);
+        let stranger: BoxError = "no idea".into();
+        assert_eq!(stranger.kind(), ErrorKind::Other);
+    }
+
+    fn spent(steps: u32) -> Arc<Spent> {
+        Arc::new(Spent {
+            steps,
+            ..Spent::default()
+        })
+    }
+
+    fn errors() -> [BoxError; 6] {
+        let elapsed = Elapsed::new(Scope::Attempt, Stage::Running, Duration::from_secs(1));
+        [
+            Box::new(Error::from(elapsed.clone())),
+            Box::new(elapsed),
+            Box::new(Cancelled::new(Cause::Caller)),
+            Box::new(ProgramError::new("ValueError", "no", "")),
+            Box::new(LmError::new("LMError", "no", None, None)),
+            Box::new(Lost::new("it exited")),
+        ]
+    }
+
+    #[test]
+    fn costs_are_put_onto_each_error_that_carries_them_and_read_from_it() {
+        for mut error in errors() {
+            assert_eq!(costs_in(&error), None);
+            set_costs_in(&mut error, spent(1));
+            set_costs_in(&mut error, spent(2));
+            assert_eq!(costs_in(&error), Some(&spent(2)), "{error}");
+        }
+        let mut error = Error::from(Lost::new("it exited"));
+        set_costs_in(&mut error, spent(3));
+        assert_eq!(costs_in(&error), Some(&spent(3)));
+    }
+
+    #[test]
+    fn an_error_of_another_type_has_no_place_for_costs() {
+        assert!(carries_costs::<Error>() && carries_costs::<BoxError>());
+        assert!(!carries_costs::<Elapsed>() && !carries_costs::<&str>());
+        let mut other = "no idea";
+        set_costs_in(&mut other, spent(1));
+        assert_eq!(costs_in(&other), None);
+        let mut boxed: BoxError = other.into();
+        set_costs_in(&mut boxed, spent(1));
+        assert_eq!(costs_in(&boxed), None);
+    }
+}
