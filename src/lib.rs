@@ -68,7 +68,8 @@
 //! | `openapi` (with `axum`) | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
 //! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
-//! | `full` | all but `test-util` |
+//! | `py-spy` (with `python` or `workers`) | [`Health::Blocked`] names the frame that holds the GIL as well; brings py-spy |
+//! | `full` | all but `py-spy` and `test-util` |
 //!
 //! Without default features the layers build with no Python, for any tower service, on any system.
 //!

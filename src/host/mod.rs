@@ -13,6 +13,7 @@
 //! | `core` | what both share: queue, counters, registry, calls, exchanges, health |
 //! | `embedded` | the interpreter in this process, by PyO3 |
 //! | `workers` | the pool of worker processes |
+//! | `gil_holder` | what names the holder of the GIL, of this process or a worker; feature `py-spy` |
 //! | [`env`] | the venv: found, checked, made |
 //!
 //! What ends with a call, and what counts as in flight until it ends by itself, is a table in the
@@ -22,6 +23,8 @@ pub(crate) mod core;
 #[cfg(feature = "python")]
 mod embedded;
 pub mod env;
+#[cfg(feature = "py-spy")]
+mod gil_holder;
 pub(crate) mod handle;
 mod sources;
 #[cfg(feature = "python")]

@@ -20,11 +20,12 @@ pub enum Health {
     #[non_exhaustive]
     Blocked {
         /// The innermost Python frame of the code that blocks, as `file:line function`. The host's
-        /// [watchdog](super::Embedded::watchdog) finds it within about 100 ms; `None` before that,
-        /// and while C code holds the GIL.
+        /// [watchdog](super::Embedded::watchdog) finds it within about 100 ms; `None` before that.
+        /// While C code holds the GIL it is the frame that called that code, of whichever thread,
+        /// with feature `py-spy`; without it `None`, for the watchdog is of Python too.
         frame: Option<String>,
-        /// Nobody gets the GIL: C code holds it, and no thread runs Python code, sync programs
-        /// included. Else the other threads go on.
+        /// The watchdog did not get the GIL for 60 ms: C code holds it, and no thread runs Python
+        /// code, sync programs included. Else the other threads go on.
         gil_held: bool,
     },
     /// The loop keeps up, but as many threads as may be were given up while they work: sync

@@ -48,7 +48,6 @@ pub(crate) struct BlockReport {
     pub(crate) frames: Vec<String>,
     pub(crate) program: Option<String>,
     pub(crate) call_id: Option<u64>,
-    pub(crate) gil_held: bool,
 }
 
 impl LoopMonitor {
@@ -86,6 +85,13 @@ impl LoopMonitor {
         }
     }
 
+    /// The last pulse before the GIL was held; `None` while the loop is not blocked by that.
+    #[cfg(feature = "py-spy")]
+    pub(crate) fn gil_held_since(&self) -> Option<u64> {
+        let pulse = self.pulse.get();
+        matches!(self.health(), Health::Blocked { gil_held: true, .. }).then_some(pulse)
+    }
+
     /// Whether no thread of Python's runs; false where no watchdog does.
     fn gil_held(&self) -> bool {
         self.pulse.get() > 0 && self.pulse.age() >= LATE
@@ -106,13 +112,14 @@ impl LoopMonitor {
     /// Keeps the frame, and logs a block: once, and once more if the call becomes known later.
     pub(crate) fn report(&self, report: &BlockReport) {
         let (heartbeat, late) = (self.heartbeat.get(), self.heartbeat.age());
+        let gil_held = self.gil_held();
         let mut block = self.block();
         if self.blocked_after.swap(heartbeat, Ordering::AcqRel) != heartbeat {
             *block = Block::default();
         }
         block.frame = report.frames.first().cloned().or(block.frame.take());
         let news = !block.logged || report.call_id.is_some() && !block.logged_call;
-        let long = late >= LOGGED_FROM || report.gil_held && late >= LATE;
+        let long = late >= LOGGED_FROM || gil_held && late >= LATE;
         // While calls progress the loop is saturated, not blocked.
         if !news || !long || self.progress.age() < LATE {
             return;
@@ -126,7 +133,7 @@ impl LoopMonitor {
             call_id = report.call_id,
             frame = report.frames.first(),
             stack = joined(&report.frames),
-            gil_held = report.gil_held,
+            gil_held,
             blocked_ms = late.as_millis() as u64,
             "Python code blocks the loop: no call goes on meanwhile"
         );
@@ -148,7 +155,6 @@ mod tests {
             frames: vec!["slow.py:12 match".into()],
             program: None,
             call_id: None,
-            gil_held: false,
         }
     }
 

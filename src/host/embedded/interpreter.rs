@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 #[cfg(feature = "pyo3-async-runtimes")]
 use super::task_locals;
 use super::{dispatch::Dispatch, ffi, import, port::Port, settings::Embedded};
+#[cfg(feature = "py-spy")]
+use crate::host::gil_holder::GilWatch;
 use crate::host::{
     core::{
         fault::Fault, host_core::HostCore, log, loop_monitor::LoopMonitor, queue::CommandQueue,
@@ -52,6 +54,8 @@ pub(super) fn run(
 /// The asyncio loop, set up.
 struct PythonLoop<'py> {
     watchdog: Option<Bound<'py, PyAny>>,
+    #[cfg(feature = "py-spy")]
+    gil_watch: Option<GilWatch>,
     module: Bound<'py, PyModule>,
     event_loop: Bound<'py, PyAny>,
     port: Bound<'py, Port>,
@@ -109,12 +113,18 @@ fn set_up<'py>(
         true => Some(watch(&port, &runner, &event_loop, settings)?),
         false => None,
     };
+    #[cfg(feature = "py-spy")]
+    let gil_watch = settings
+        .watchdog
+        .then(|| GilWatch::new(std::process::id(), monitor.clone()));
     let dispatch = Dispatch::new(core.queue, monitor, port.get(), &runner, pacer, &event_loop)?;
     #[cfg(feature = "pyo3-async-runtimes")]
     task_locals::set(&event_loop);
     event_loop.call_method1("add_reader", (fd, Bound::new(py, dispatch)?))?;
     Ok(PythonLoop {
         watchdog,
+        #[cfg(feature = "py-spy")]
+        gil_watch,
         module,
         event_loop,
         port,
@@ -135,10 +145,12 @@ fn watch<'py>(
 }
 
 impl PythonLoop<'_> {
-    fn run(&self, queue: &CommandQueue) -> PyResult<()> {
+    fn run(self, queue: &CommandQueue) -> PyResult<()> {
         let stopped = self.port.getattr("is_stopped")?;
         let ran = self.module.call_method1("run", (&self.event_loop, stopped));
         queue.close("it was stopped");
+        #[cfg(feature = "py-spy")]
+        drop(self.gil_watch);
         if let Some(dog) = &self.watchdog {
             dog.call_method0("stop")?;
         }

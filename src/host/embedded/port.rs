@@ -102,7 +102,6 @@ impl Port {
             frames: frames.into_iter().map(|Text(frame)| frame).collect(),
             program: program.map(|Text(program)| program),
             call_id,
-            gil_held: false,
         });
     }
 

@@ -1,21 +1,33 @@
 //! The heartbeat of a worker's loop, as it arrives here.
 
+use std::sync::Arc;
+
 use super::phase::WorkerState;
 use crate::host::core::{
     health::Health,
     loop_monitor::{BlockReport, LoopMonitor},
 };
+#[cfg(feature = "py-spy")]
+use crate::host::gil_holder::GilWatch;
 
 /// The last signs of a worker.
 #[derive(Default)]
 pub(super) struct Heartbeat {
-    monitor: LoopMonitor,
+    monitor: Arc<LoopMonitor>,
     /// How often in a row the beat was found late.
     late: u32,
     is_up: bool,
+    #[cfg(feature = "py-spy")]
+    gil_watch: Option<GilWatch>,
 }
 
 impl Heartbeat {
+    /// Has the holder of the GIL of the process `pid` named.
+    #[cfg(feature = "py-spy")]
+    pub(super) fn watch_gil(&mut self, pid: u32) {
+        self.gil_watch = Some(GilWatch::new(pid, self.monitor.clone()));
+    }
+
     /// The loop runs.
     pub(super) fn beat(&mut self) {
         self.is_up = true;

@@ -182,6 +182,10 @@ impl Pool {
             WorkerMessage::Up(weaker) => {
                 warn_of(&weaker);
                 worker.heartbeat.beat();
+                #[cfg(feature = "py-spy")]
+                if let Some(pid) = worker.process.pid() {
+                    worker.heartbeat.watch_gil(pid);
+                }
                 supervisor.on_up(id);
             }
             WorkerMessage::Unusable(fault) => supervisor.on_unusable(id, fault),

@@ -55,7 +55,6 @@ impl Worker {
                 frames,
                 program,
                 call_id: call.and_then(call_id).map(CallId::get),
-                gil_held: false,
             }),
         }
     }

@@ -1,0 +1,103 @@
+//! The Python frames of the thread that holds the GIL, read by `py-spy` from a process's memory.
+//!
+//! The process is not paused and runs no code for it. What changes while it is read fails the
+//! reading, or names a frame that has just ended.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::Builder,
+    time::Duration,
+};
+
+use py_spy::{Config, Frame, Pid, PythonSpy, config::LockingStrategy};
+
+use crate::host::core::loop_monitor::{BlockReport, LoopMonitor};
+
+/// Between two readings of the monitor.
+const TICK: Duration = Duration::from_millis(40);
+/// The start of the name of a program's outermost frame, which program.py sets.
+const PROGRAM: &str = "program ";
+
+/// A thread that names the holder of the GIL of a process. It ends when this is dropped.
+pub(super) struct GilWatch {
+    _stop: Sender<()>,
+}
+
+impl GilWatch {
+    /// Reports the frames to `monitor`, once each time that the GIL is held for long.
+    pub(super) fn new(pid: u32, monitor: Arc<LoopMonitor>) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let thread = Builder::new().name("tower-dspy-gil".into());
+        if let Err(error) = thread.spawn(move || run(pid, &monitor, &stopped)) {
+            tracing::warn!(target: "tower_dspy", %error, "the holder of the GIL is not named");
+        }
+        Self { _stop: stop }
+    }
+}
+
+fn run(pid: u32, monitor: &LoopMonitor, stopped: &Receiver<()>) {
+    let mut reader = None;
+    let mut read = None;
+    while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+        let held = monitor.gil_held_since();
+        if held.is_none() || held == read {
+            continue;
+        }
+        read = held;
+        match frames(&mut reader, pid) {
+            // Another thread may have got the GIL meanwhile.
+            Ok(frames) if !frames.is_empty() && monitor.gil_held_since() == held => {
+                monitor.report(&report(&frames));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(target: "tower_dspy", pid, error, "the holder of the GIL is not named");
+                reader = None;
+            }
+        }
+    }
+}
+
+/// The frames of the thread that holds the GIL, innermost first; none if no thread does. The first
+/// call attaches to the process, which takes tens of milliseconds.
+fn frames(reader: &mut Option<PythonSpy>, pid: u32) -> Result<Vec<Frame>, String> {
+    let reader = match reader {
+        Some(reader) => reader,
+        None => {
+            let new = PythonSpy::new(pid as Pid, &config());
+            reader.insert(new.map_err(|e| format!("{e:#}"))?)
+        }
+    };
+    let holders = reader.get_stack_traces();
+    let mut holders = holders.map_err(|e| format!("{e:#}"))?;
+    Ok(holders.pop().map_or_else(Vec::new, |holder| holder.frames))
+}
+
+fn config() -> Config {
+    Config {
+        blocking: LockingStrategy::NonBlocking,
+        gil_only: true,
+        collect_thread_names: false,
+        full_filenames: true,
+        ..Config::default()
+    }
+}
+
+fn report(frames: &[Frame]) -> BlockReport {
+    let program = frames
+        .iter()
+        .find_map(|frame| frame.name.strip_prefix(PROGRAM));
+    BlockReport {
+        frames: frames.iter().map(line).collect(),
+        program: program.map(str::to_owned),
+        call_id: None,
+    }
+}
+
+/// As watchdog.py writes it, but for the name, which is the qualified one.
+fn line(frame: &Frame) -> String {
+    format!("{}:{} {}", frame.filename, frame.line, frame.name)
+}
