@@ -14,7 +14,7 @@ use crate::host::{core::loop_monitor::LoopMonitor, embedded::Embedded};
 #[cfg(feature = "workers")]
 use crate::host::{
     core::{fault::Fault, registry::Registrations},
-    workers::{WorkerPool, WorkerStats, Workers},
+    workers::{PoolHandle, WorkerStats, Workers},
 };
 
 /// The time, after the grace of a stop, for the loop to close and its thread to end.
@@ -51,7 +51,7 @@ pub(super) enum Backend {
     Embedded(Arc<LoopMonitor>),
     /// Worker processes, which end with the last handle.
     #[cfg(feature = "workers")]
-    Workers(Arc<WorkerPool>),
+    Workers(Arc<PoolHandle>),
 }
 
 impl Host {

@@ -55,6 +55,7 @@ impl LoadErrorKind {
                 "not_a_program" => Self::NotAProgram,
                 "schema" => Self::Schema,
                 "signature" => Self::Target,
+                "replacement" => Self::Replacement,
                 "state" => Self::State,
                 _ => Self::Other,
             },

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    exit::worker_fault,
     frames::MOST_INPUTS,
     lifecycle::Lifecycle,
+    lost_calls::worker_fault,
     messages::CallMessage,
+    process::WorkerLink,
     requests::PoolPrograms,
     scheduler::{Candidate, Scheduler},
-    spawn::Process,
     wire::ToWorker,
     worker::WorkerTable,
 };
@@ -39,7 +39,7 @@ pub(super) fn start(
     let target = programs.target(id, queued.target);
     let target =
         target.map_err(|reason| worker_fault(&format!("it could not load the program: {reason}")));
-    let sent = target.and_then(|target| send_start(&worker.process, &queued, target));
+    let sent = target.and_then(|target| send_start(&worker.link, &queued, target));
     let call = queued.id;
     let running = RunningCall::new(queued);
     match sent {
@@ -49,7 +49,7 @@ pub(super) fn start(
 }
 
 /// Sends a call to a worker that has the program as `target`.
-fn send_start(process: &Process, call: &QueuedCall, target: u64) -> Result<(), Fault> {
+fn send_start(link: &WorkerLink, call: &QueuedCall, target: u64) -> Result<(), Fault> {
     let inputs = encode_inputs(&call.inputs)?;
     let message = ToWorker::Start {
         call: call.id,
@@ -57,12 +57,13 @@ fn send_start(process: &Process, call: &QueuedCall, target: u64) -> Result<(), F
         remaining: call.time_left().map(|left| left.as_secs_f64()),
         lm: call.route.lm.as_deref(),
     };
-    process.send(&message, &inputs);
+    link.send(&message, &inputs);
     Ok(())
 }
 
 fn encode_inputs(inputs: &Value) -> Result<Vec<u8>, Fault> {
-    let inputs = serde_json::to_vec(inputs).map_err(|error| worker_fault(&error.to_string()))?;
+    let inputs =
+        serde_json::to_vec(inputs).map_err(|error| Fault::new("ValueError", error.to_string()))?;
     if inputs.len() > MOST_INPUTS {
         let message = format!(
             "the inputs have {} bytes as JSON; a worker process takes at most {MOST_INPUTS}",

@@ -61,7 +61,7 @@ impl Exchanges {
                 message,
             };
             let exchange = number;
-            of.process.send(&ToWorker::Event { exchange, event }, &[]);
+            of.link.send(&ToWorker::Event { exchange, event }, &[]);
         }
     }
 

@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     phase::{LifecycleAction, OverdueLimits, STOP_MARGIN, WorkerLife, WorkerPhase, WorkerState},
     recycle::RecycleLimits,
-    scheduler::WorkerLoad,
+    scheduler::Workload,
 };
 
 /// The first pause before a start that failed is tried again; it doubles.
@@ -120,14 +120,14 @@ impl Lifecycle {
         given.map(|(worker, _)| *worker).collect()
     }
 
-    /// The generation of the worker to start next, if one is missing. `is_loading` says whether a
-    /// load waits for a worker's answer.
+    /// The generation of the worker to start next, if one is missing. `owes_first_answer` says
+    /// whether the first answer to a load waits for a worker.
     pub(super) fn next_spawn(
         &self,
         now: Duration,
         serving: u64,
         replacing: Option<u64>,
-        is_loading: impl Fn(u64) -> bool,
+        owes_first_answer: impl Fn(u64) -> bool,
     ) -> Option<u64> {
         if self.is_stopping() || now < self.retry_at {
             return None;
@@ -135,7 +135,7 @@ impl Lifecycle {
         let counts = |(worker, life): &(&u64, &WorkerLife)| {
             life.is_starting()
                 || life.phase == WorkerPhase::Ready
-                || life.awaits_exit(|| is_loading(**worker))
+                || life.may_have_died_of_loading(|| owes_first_answer(**worker))
         };
         let counted = |generation| {
             let workers = self.workers.iter().filter(counts);
@@ -162,7 +162,7 @@ impl Lifecycle {
         self.retry_at = now.saturating_add(pause.min(LONGEST_PAUSE));
     }
 
-    /// The process of a worker is up.
+    /// A worker has imported DSPy, and can load programs.
     pub(super) fn came_up(&mut self, worker: u64) {
         if let Some(life) = self.workers.get_mut(&worker)
             && life.phase == WorkerPhase::Spawning
@@ -172,9 +172,11 @@ impl Lifecycle {
     }
 
     /// The workers to be given the programs now; they are loading from now on.
-    pub(super) fn begin_loading(&mut self, is_loading: impl Fn(u64) -> bool) -> Vec<u64> {
+    pub(super) fn begin_loading(&mut self, owes_first_answer: impl Fn(u64) -> bool) -> Vec<u64> {
         let mut workers = self.workers.iter();
-        if workers.any(|(worker, life)| life.awaits_exit(|| is_loading(*worker))) {
+        if workers
+            .any(|(worker, life)| life.may_have_died_of_loading(|| owes_first_answer(*worker)))
+        {
             return Vec::new();
         }
         let mut begun = Vec::new();
@@ -238,7 +240,7 @@ impl Lifecycle {
 
     /// A worker is not needed any more: its process is to be killed.
     pub(super) fn discard(&mut self, worker: u64, now: Duration) -> Option<LifecycleAction> {
-        self.workers.get_mut(&worker)?.dismiss(now);
+        self.workers.get_mut(&worker)?.mark_dismissed(now);
         Some(LifecycleAction::Kill { worker })
     }
 
@@ -255,13 +257,13 @@ impl Lifecycle {
         Some(LifecycleAction::Kill { worker })
     }
 
-    /// A worker has exited with as many calls. `is_retried` says whether the pool starts another in
+    /// A worker has exited with as many calls. `counts_as_start` says whether the pool starts another in
     /// its place, after a pause if the worker did not come to work.
     pub(super) fn exited(
         &mut self,
         worker: u64,
         calls: usize,
-        is_retried: bool,
+        counts_as_start: bool,
         now: Duration,
     ) -> Option<WorkerExit> {
         let life = self.workers.remove(&worker)?;
@@ -273,9 +275,9 @@ impl Lifecycle {
         } else {
             let lived = life.ready_since.map(|since| now.saturating_sub(since));
             let came_to_work = lived.is_some_and(|lived| lived >= LONG_ENOUGH || calls > 0);
-            if is_retried && !came_to_work {
+            if counts_as_start && !came_to_work {
                 self.start_failed(now);
-            } else if is_retried {
+            } else if counts_as_start {
                 self.failed_starts = 0;
             }
             WorkerExitKind::Lost
@@ -291,7 +293,7 @@ impl Lifecycle {
         let workers = self.workers.iter_mut();
         let actions = workers.map(|(&worker, life)| {
             if life.phase == WorkerPhase::Spawning {
-                life.kill("the host was stopped");
+                life.mark_killed("the host was stopped");
                 return LifecycleAction::Kill { worker };
             }
             let dismissed = life.dismissed();
@@ -301,13 +303,13 @@ impl Lifecycle {
         actions.collect()
     }
 
-    /// Looks at all workers. `load` tells what a worker has to do and whether its loop is blocked,
+    /// Looks at all workers. `workload` tells what a worker has to do and whether its loop is blocked,
     /// `memory` reads its memory; while programs are replaced, no worker is recycled.
     pub(super) fn tick(
         &mut self,
         now: Duration,
         is_replacing: bool,
-        load: impl Fn(u64) -> (WorkerLoad, bool),
+        workload: impl Fn(u64) -> (Workload, bool),
         memory: impl Fn(u64) -> Option<u64>,
     ) -> Vec<LifecycleAction> {
         let mut actions = Vec::new();
@@ -315,13 +317,13 @@ impl Lifecycle {
         for (&worker, life) in &mut self.workers {
             if let Some(kill_at) = kill_at {
                 if kill_at <= now {
-                    life.kill("it did not stop in time");
+                    life.mark_killed("it did not stop in time");
                     actions.push(LifecycleAction::Kill { worker });
                 }
                 continue;
             }
-            let (load, is_blocked) = load(worker);
-            actions.extend(life.tick(worker, now, &self.overdue, load, is_blocked));
+            let (workload, is_blocked) = workload(worker);
+            actions.extend(life.tick(worker, now, &self.overdue, workload, is_blocked));
             life.ticks = life.ticks.wrapping_add(1);
             if is_replacing || life.is_recycled || life.phase != WorkerPhase::Ready {
                 continue;
@@ -329,7 +331,7 @@ impl Lifecycle {
             let age = now.saturating_sub(life.ready_since.unwrap_or(now));
             let is_due = life.ticks.is_multiple_of(MEMORY_EVERY);
             let memory = || if is_due { memory(worker) } else { None };
-            if let Some(why) = self.recycle.reason(age, load.given, memory) {
+            if let Some(why) = self.recycle.reason(age, workload.given, memory) {
                 life.is_recycled = true;
                 actions.push(LifecycleAction::Recycle { worker, why });
             }
@@ -340,253 +342,4 @@ impl Lifecycle {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: OverdueLimits = OverdueLimits {
-        kill_after: Duration::from_secs(1),
-        retire_after: Duration::from_secs(10),
-    };
-
-    const fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    fn lifecycle(wanted: usize) -> Lifecycle {
-        Lifecycle::new(wanted, LIMITS, RecycleLimits::default())
-    }
-
-    const fn never(_: u64) -> bool {
-        false
-    }
-
-    fn missing(lifecycle: &Lifecycle, now: Duration) -> Option<u64> {
-        lifecycle.next_spawn(now, 0, None, never)
-    }
-
-    /// Starts a worker until it is ready.
-    fn ready(lifecycle: &mut Lifecycle, worker: u64, now: Duration) {
-        lifecycle.spawned(worker, 0);
-        lifecycle.came_up(worker);
-        assert_eq!(lifecycle.begin_loading(never), [worker]);
-        assert!(lifecycle.loaded(worker, now));
-    }
-
-    fn tick(lifecycle: &mut Lifecycle, now: Duration, load: WorkerLoad) -> Vec<LifecycleAction> {
-        lifecycle.tick(now, false, |_| (load, false), |_| None)
-    }
-
-    fn calls(calls: usize, overdue: u64, all_overdue: bool) -> WorkerLoad {
-        WorkerLoad {
-            calls,
-            given: calls as u64,
-            overdue: (overdue > 0).then(|| secs(overdue)),
-            all_overdue,
-        }
-    }
-
-    fn lost(lifecycle: &mut Lifecycle, worker: u64, calls: usize, now: Duration) {
-        let exit = lifecycle.exited(worker, calls, true, now).unwrap();
-        assert_eq!(exit.kind, WorkerExitKind::Lost);
-    }
-
-    #[test]
-    fn the_full_number_is_kept() {
-        let mut lifecycle = lifecycle(2);
-        assert_eq!(missing(&lifecycle, secs(0)), Some(0));
-        ready(&mut lifecycle, 1, secs(0));
-        assert!(!lifecycle.is_full());
-        ready(&mut lifecycle, 2, secs(0));
-        assert!(lifecycle.is_full());
-        assert_eq!(missing(&lifecycle, secs(0)), None);
-        lost(&mut lifecycle, 1, 0, secs(9));
-        assert_eq!(missing(&lifecycle, secs(9)), Some(0));
-    }
-
-    #[test]
-    fn each_start_that_fails_in_a_row_doubles_the_pause_up_to_its_longest() {
-        let mut lifecycle = lifecycle(1);
-        for (failures, pause) in [(1, 100), (2, 200), (3, 400)] {
-            lifecycle.spawned(failures, 0);
-            lost(&mut lifecycle, failures, 0, secs(failures));
-            let pause = Duration::from_millis(pause);
-            let before = pause - Duration::from_millis(1);
-            assert_eq!(missing(&lifecycle, secs(failures) + before), None);
-            assert_eq!(missing(&lifecycle, secs(failures) + pause), Some(0));
-            assert_eq!(u64::from(lifecycle.failed_starts()), failures);
-        }
-        for _ in 0..40 {
-            lifecycle.start_failed(secs(4));
-        }
-        assert_eq!(missing(&lifecycle, secs(14)), Some(0));
-        // A worker that came to work, and had a call, ends the row.
-        ready(&mut lifecycle, 9, secs(14));
-        lost(&mut lifecycle, 9, 1, secs(14));
-        assert_eq!(lifecycle.failed_starts(), 0);
-    }
-
-    #[test]
-    fn no_other_is_started_in_the_place_of_a_worker_that_dies_while_it_loads() {
-        let mut lifecycle = lifecycle(1);
-        ready(&mut lifecycle, 1, secs(0));
-        let kill = LifecycleAction::Kill { worker: 1 };
-        assert_eq!(lifecycle.broken(1, None), Some(kill));
-        let is_loading = |worker| worker == 1;
-        assert_eq!(lifecycle.next_spawn(secs(0), 0, None, is_loading), None);
-        // Another that is up is not given what it may have ended of.
-        lifecycle.spawned(2, 0);
-        lifecycle.came_up(2);
-        assert!(lifecycle.begin_loading(is_loading).is_empty());
-        lost(&mut lifecycle, 1, 0, secs(0));
-        assert_eq!(lifecycle.begin_loading(never), [2]);
-    }
-
-    #[test]
-    fn another_is_started_at_once_in_the_place_of_a_worker_that_loads_nothing() {
-        let mut lifecycle = lifecycle(1);
-        ready(&mut lifecycle, 1, secs(0));
-        lifecycle.broken(1, Some("a frame without a header".into()));
-        assert_eq!(missing(&lifecycle, secs(0)), Some(0));
-        let exit = lifecycle.exited(1, 0, true, secs(0)).unwrap();
-        assert_eq!(exit.verdict.unwrap(), "a frame without a header");
-    }
-
-    #[test]
-    fn a_retiring_worker_ends_with_its_last_call() {
-        let mut lifecycle = lifecycle(1);
-        ready(&mut lifecycle, 1, secs(0));
-        // One of its two calls has not stopped.
-        assert_eq!(tick(&mut lifecycle, secs(9), calls(2, 11, false)), []);
-        assert!(lifecycle.is_retiring(1) && !lifecycle.has_ready());
-        assert_eq!(missing(&lifecycle, secs(9)), Some(0));
-        assert_eq!(tick(&mut lifecycle, secs(60), calls(1, 0, false)), []);
-        let stop = LifecycleAction::Stop {
-            worker: 1,
-            grace: Duration::ZERO,
-        };
-        assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), [stop]);
-        assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), []);
-        let kill = LifecycleAction::Kill { worker: 1 };
-        assert_eq!(tick(&mut lifecycle, secs(61), calls(0, 0, true)), [kill]);
-        let exit = lifecycle.exited(1, 0, true, secs(61)).unwrap();
-        assert_eq!(exit.kind, WorkerExitKind::Dismissed { served: true });
-        assert_eq!(lifecycle.failed_starts(), 0);
-    }
-
-    #[test]
-    fn a_retiring_worker_is_killed_once_all_its_calls_are_overdue() {
-        let mut lifecycle = lifecycle(1);
-        ready(&mut lifecycle, 1, secs(0));
-        assert_eq!(tick(&mut lifecycle, secs(20), calls(2, 11, false)), []);
-        let kill = LifecycleAction::KillOverdue { worker: 1 };
-        assert_eq!(tick(&mut lifecycle, secs(21), calls(1, 12, true)), [kill]);
-        let exit = lifecycle.exited(1, 1, true, secs(21)).unwrap();
-        assert_eq!(exit.kind, WorkerExitKind::Lost);
-        assert!(exit.verdict.unwrap().contains("did not"));
-    }
-
-    #[test]
-    fn a_worker_that_an_overdue_call_blocks_is_killed_sooner() {
-        let mut lifecycle = lifecycle(1);
-        ready(&mut lifecycle, 1, secs(0));
-        let blocked = |overdue| move |_| (calls(2, overdue, false), true);
-        assert_eq!(lifecycle.tick(secs(5), false, blocked(1), |_| None), []);
-        let kill = LifecycleAction::KillOverdue { worker: 1 };
-        assert_eq!(lifecycle.tick(secs(6), false, blocked(2), |_| None), [kill]);
-        assert_eq!(lifecycle.tick(secs(7), false, blocked(3), |_| None), []);
-    }
-
-    #[test]
-    fn workers_of_one_age_are_recycled_one_at_a_time_and_after_a_successor_is_ready() {
-        let recycle = RecycleLimits {
-            max_calls: Some(1),
-            ..RecycleLimits::default()
-        };
-        let mut lifecycle = Lifecycle::new(2, LIMITS, recycle);
-        ready(&mut lifecycle, 1, secs(0));
-        ready(&mut lifecycle, 2, secs(0));
-        let load = |worker| (calls(usize::from(worker < 3), 0, false), false);
-        let actions = lifecycle.tick(secs(1), true, load, |_| None);
-        assert_eq!(
-            actions,
-            [],
-            "while programs are replaced, all are about to be"
-        );
-        assert_eq!(lifecycle.tick(secs(1), false, load, |_| None).len(), 2);
-        assert_eq!(lifecycle.ready().count(), 2);
-        for (successor, old) in [(3, 1), (4, 2)] {
-            assert_eq!(missing(&lifecycle, secs(1)), Some(0));
-            lifecycle.spawned(successor, 0);
-            assert_eq!(missing(&lifecycle, secs(1)), None);
-            lifecycle.came_up(successor);
-            lifecycle.begin_loading(never);
-            lifecycle.loaded(successor, secs(1));
-            assert!(lifecycle.is_retiring(old));
-            assert_eq!(lifecycle.ready().count(), 2);
-        }
-        assert_eq!(missing(&lifecycle, secs(1)), None);
-    }
-
-    #[test]
-    fn memory_is_read_at_every_tenth_tick() {
-        let recycle = RecycleLimits {
-            max_memory: Some(1 << 20),
-            ..RecycleLimits::default()
-        };
-        let mut lifecycle = Lifecycle::new(1, LIMITS, recycle);
-        ready(&mut lifecycle, 1, secs(0));
-        let reads = std::cell::Cell::new(0);
-        let memory = |_| {
-            reads.set(reads.get() + 1);
-            Some(2 << 20)
-        };
-        let load = |_| (calls(1, 0, false), false);
-        for _ in 0..9 {
-            assert_eq!(lifecycle.tick(secs(1), false, load, memory), []);
-        }
-        assert_eq!(reads.get(), 0);
-        assert_eq!(lifecycle.tick(secs(1), false, load, memory).len(), 1);
-    }
-
-    #[test]
-    fn a_replacement_has_its_own_full_number_and_takes_over_at_once() {
-        let mut lifecycle = lifecycle(1);
-        ready(&mut lifecycle, 1, secs(0));
-        let next = |lifecycle: &Lifecycle| lifecycle.next_spawn(secs(0), 0, Some(5), never);
-        assert_eq!(next(&lifecycle), Some(5));
-        lifecycle.spawned(2, 5);
-        assert_eq!(next(&lifecycle), None);
-        assert!(!lifecycle.can_swap(5, |_| true), "it is not up");
-        lifecycle.came_up(2);
-        lifecycle.begin_loading(never);
-        assert!(!lifecycle.can_swap(5, never) && lifecycle.can_swap(5, |_| true));
-        lifecycle.spawned(3, 0);
-        assert_eq!(lifecycle.swap(5, secs(0)), [3]);
-        assert_eq!(lifecycle.ready().collect::<Vec<_>>(), [(2, false)]);
-        assert!(lifecycle.is_retiring(1));
-        // A worker that is discarded is not lost.
-        lifecycle.discard(3, secs(0));
-        let exit = lifecycle.exited(3, 0, true, secs(0)).unwrap();
-        assert_eq!(exit.kind, WorkerExitKind::Dismissed { served: false });
-    }
-
-    #[test]
-    fn a_pool_that_stops_starts_no_worker_and_kills_those_that_are_left() {
-        let mut lifecycle = lifecycle(3);
-        ready(&mut lifecycle, 1, secs(0));
-        lifecycle.spawned(2, 0);
-        let actions = lifecycle.stop(secs(2), secs(10));
-        let stop = LifecycleAction::Stop {
-            worker: 1,
-            grace: secs(2),
-        };
-        let kill = |worker| LifecycleAction::Kill { worker };
-        assert_eq!(actions, [stop, kill(2)]);
-        assert_eq!(missing(&lifecycle, secs(10)), None);
-        assert_eq!(tick(&mut lifecycle, secs(12), calls(1, 0, false)), []);
-        let late = tick(&mut lifecycle, secs(13), calls(1, 0, false));
-        assert_eq!(late, [kill(1), kill(2)]);
-        let exit = lifecycle.exited(1, 1, true, secs(13)).unwrap();
-        assert_eq!(exit.kind, WorkerExitKind::Stopped);
-    }
-}
+mod tests;

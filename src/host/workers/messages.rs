@@ -211,7 +211,8 @@ impl WorkerMessage {
         Self::Call(call, CallMessage::Outcome { outcome, is_last })
     }
 
-    /// Whether the message shows that calls move: a loop says the others also while none does.
+    /// Whether the message shows that calls make progress. A heartbeat and a log record do not: a
+    /// worker also sends them while no call does.
     pub(super) const fn is_crossing(&self) -> bool {
         !matches!(self, Self::Loop(_) | Self::Log { .. })
     }

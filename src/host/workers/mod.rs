@@ -12,22 +12,23 @@
 
 mod calls;
 mod exchanges;
-mod exit;
 mod frames;
+mod handle;
 mod handshake;
 mod heartbeat;
 mod lifecycle;
+mod lost_calls;
 mod messages;
 mod own_lms;
 mod phase;
 mod pool;
+mod process;
 mod program_action;
 mod programs;
 mod recycle;
 mod replacements;
 mod requests;
 mod scheduler;
-mod spawn;
 mod start;
 mod stats;
 mod supervisor;
@@ -40,4 +41,4 @@ pub use phase::WorkerState;
 pub use start::Workers;
 pub use stats::{WorkerProcess, WorkerStats};
 
-pub(super) use stats::WorkerPool;
+pub(super) use handle::PoolHandle;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scheduler::WorkerLoad;
+use super::scheduler::Workload;
 
 /// How long a worker that was told to stop has for it, beyond the calls' grace.
 pub(super) const STOP_MARGIN: Duration = Duration::from_millis(500);
@@ -108,22 +108,28 @@ impl WorkerLife {
         }
     }
 
-    pub(super) fn dismiss(&mut self, now: Duration) {
+    /// Marks the worker as not needed any more; the caller has the process end.
+    pub(super) fn mark_dismissed(&mut self, now: Duration) {
         let dismissed = Some(self.dismissed().unwrap_or(now));
         self.phase = WorkerPhase::Ending { dismissed };
     }
 
-    pub(super) fn kill(&mut self, verdict: &str) {
+    /// Marks the worker as killed for a reason; the caller kills the process.
+    pub(super) fn mark_killed(&mut self, verdict: &str) {
         let dismissed = self.dismissed();
         self.phase = WorkerPhase::Ending { dismissed };
         self.verdict.get_or_insert_with(|| verdict.to_owned());
     }
 
-    /// Whether it ends of something that may be its start, or a load that it was given.
-    pub(super) fn awaits_exit(&self, is_loading: impl FnOnce() -> bool) -> bool {
+    /// Its end is not explained yet and may be due to its start or to a load: until it exits it keeps
+    /// its place and no other worker loads.
+    pub(super) fn may_have_died_of_loading(
+        &self,
+        owes_first_answer: impl FnOnce() -> bool,
+    ) -> bool {
         self.is_ending()
             && self.dismissed().is_none()
-            && (self.ready_since.is_none() || is_loading())
+            && (self.ready_since.is_none() || owes_first_answer())
     }
 
     /// Retires the worker, dismisses it or kills it, as its calls require.
@@ -132,10 +138,10 @@ impl WorkerLife {
         worker: u64,
         now: Duration,
         limits: &OverdueLimits,
-        load: WorkerLoad,
+        workload: Workload,
         is_blocked: bool,
     ) -> Option<LifecycleAction> {
-        let overdue = load.overdue.unwrap_or_default();
+        let overdue = workload.overdue.unwrap_or_default();
         if let Some(since) = self.dismissed() {
             let lingers = now.saturating_sub(since) > STOP_MARGIN;
             return lingers.then_some(LifecycleAction::Kill { worker });
@@ -144,7 +150,7 @@ impl WorkerLife {
             return None;
         }
         if is_blocked && overdue > limits.kill_after {
-            self.kill("it was killed: work that was told to stop held it up");
+            self.mark_killed("it was killed: work that was told to stop held it up");
             return Some(LifecycleAction::KillOverdue { worker });
         }
         if overdue > limits.retire_after && self.phase == WorkerPhase::Ready {
@@ -153,13 +159,13 @@ impl WorkerLife {
         if self.phase != WorkerPhase::Retiring {
             return None;
         }
-        if load.calls == 0 {
-            self.dismiss(now);
+        if workload.calls == 0 {
+            self.mark_dismissed(now);
             let grace = Duration::ZERO;
             return Some(LifecycleAction::Stop { worker, grace });
         }
-        (overdue > limits.retire_after && load.all_overdue).then(|| {
-            self.kill("it was killed: work that was told to stop did not");
+        (overdue > limits.retire_after && workload.all_overdue).then(|| {
+            self.mark_killed("it was killed: work that was told to stop did not");
             LifecycleAction::KillOverdue { worker }
         })
     }

@@ -15,8 +15,8 @@ use super::{
     calls,
     exchanges::Exchanges,
     messages::WorkerMessage,
+    process::{EVENTS, ProcessEvent, WorkerEvent},
     requests::{LoadRequest, ReplaceRequest},
-    spawn::{EVENTS, ProcessEvent, WorkerEvent},
     stats::PoolCounts,
     supervisor::{PoolSettings, Supervisor, warn_of},
     wire::ToWorker,
@@ -42,11 +42,11 @@ impl Pool {
         core: HostCore,
         settings: PoolSettings,
         counts: Arc<PoolCounts>,
-        started: oneshot::Sender<Result<(), StartError>>,
+        starting: oneshot::Sender<Result<(), StartError>>,
     ) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
         Self {
-            supervisor: Supervisor::new(core.clone(), settings, counts, sender, started),
+            supervisor: Supervisor::new(core.clone(), settings, counts, sender, starting),
             core,
             exchanges: Exchanges::default(),
             events,
@@ -155,7 +155,7 @@ impl Pool {
 
     fn on_worker(&mut self, worker: u64, event: WorkerEvent) {
         match event {
-            WorkerEvent::Started => self.supervisor.publish(),
+            WorkerEvent::Spawned => self.supervisor.publish(),
             WorkerEvent::Message(message, tail) => {
                 if let Some(message) = WorkerMessage::read(message, &tail) {
                     self.on_message(worker, message);

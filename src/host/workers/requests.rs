@@ -73,7 +73,7 @@ pub(super) fn apply(
                 tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
             }
             ProgramAction::Discard { worker } => {
-                workers.act(counts, lifecycle.discard(worker, clock::now()));
+                workers.apply(counts, lifecycle.discard(worker, clock::now()));
             }
             ProgramAction::NotReplaced { request, fault } => {
                 let _ = request.reply.send(Err(fault));

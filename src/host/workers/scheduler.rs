@@ -29,7 +29,7 @@ pub(super) struct Candidate {
 
 /// What a worker has to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct WorkerLoad {
+pub(super) struct Workload {
     pub(super) calls: usize,
     /// Calls that it was ever given.
     pub(super) given: u64,
@@ -41,7 +41,7 @@ pub(super) struct WorkerLoad {
 
 /// A call that its worker's exit has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct OrphanedCall<C> {
+pub(super) struct LostCall<C> {
     pub(super) call: C,
     pub(super) is_resolved: bool,
 }
@@ -168,28 +168,28 @@ impl<C> Scheduler<C> {
     }
 
     /// Takes all calls out of a worker that has exited.
-    pub(super) fn exited(&mut self, worker: u64) -> Vec<OrphanedCall<C>> {
+    pub(super) fn exited(&mut self, worker: u64) -> Vec<LostCall<C>> {
         let Some(worker) = self.workers.remove(&worker) else {
             return Vec::new();
         };
-        let mut orphaned = Vec::with_capacity(worker.calls.len());
+        let mut lost = Vec::with_capacity(worker.calls.len());
         for (number, scheduled) in worker.calls {
             self.worker_of.remove(&number);
-            orphaned.push(OrphanedCall {
+            lost.push(LostCall {
                 call: scheduled.call,
                 is_resolved: scheduled.resolved,
             });
         }
-        orphaned
+        lost
     }
 
-    pub(super) fn load(&self, worker: u64, now: Duration) -> WorkerLoad {
+    pub(super) fn workload(&self, worker: u64, now: Duration) -> Workload {
         let Some(worker) = self.workers.get(&worker) else {
-            return WorkerLoad::default();
+            return Workload::default();
         };
         let overdue = || worker.calls.values().map(|call| call.overdue_since);
         let since = overdue().flatten().min();
-        WorkerLoad {
+        Workload {
             calls: worker.calls.len(),
             given: worker.given,
             overdue: since.map(|since| now.saturating_sub(since)),
@@ -273,8 +273,8 @@ mod tests {
                 }
             }
             assert_eq!(scheduler.worker_of(1), None);
-            assert_eq!(scheduler.load(7, at(0)).calls, 0);
-            assert_eq!(scheduler.load(7, at(0)).given, 1);
+            assert_eq!(scheduler.workload(7, at(0)).calls, 0);
+            assert_eq!(scheduler.workload(7, at(0)).given, 1);
         }
     }
 
@@ -295,8 +295,8 @@ mod tests {
         scheduler.assign(2, 7, "open");
         scheduler.assign(3, 8, "elsewhere");
         scheduler.resolved(7, 1, at(0));
-        let orphaned = |call, is_resolved| OrphanedCall { call, is_resolved };
-        let both = [orphaned("resolved", true), orphaned("open", false)];
+        let lost = |call, is_resolved| LostCall { call, is_resolved };
+        let both = [lost("resolved", true), lost("open", false)];
         assert_eq!(scheduler.exited(7), both);
         assert_eq!(scheduler.exited(7), []);
         assert_eq!(
@@ -312,12 +312,15 @@ mod tests {
         let mut scheduler = Scheduler::default();
         scheduler.assign(1, 7, "cancelled");
         scheduler.assign(2, 7, "runs");
-        assert_eq!(scheduler.load(7, at(9)).overdue, None);
+        assert_eq!(scheduler.workload(7, at(9)).overdue, None);
         scheduler.cancelled(7, 1, at(10));
         scheduler.cancelled(7, 1, at(20));
-        let load = scheduler.load(7, at(35));
-        assert_eq!((load.overdue, load.all_overdue), (Some(at(25)), false));
+        let workload = scheduler.workload(7, at(35));
+        assert_eq!(
+            (workload.overdue, workload.all_overdue),
+            (Some(at(25)), false)
+        );
         scheduler.finish(7, 2);
-        assert!(scheduler.load(7, at(35)).all_overdue);
+        assert!(scheduler.workload(7, at(35)).all_overdue);
     }
 }

@@ -5,12 +5,8 @@ use std::{path::PathBuf, sync::Arc, thread::Builder, time::Duration};
 use tokio::{runtime, sync::oneshot};
 
 use super::{
-    phase::OverdueLimits,
-    pool::Pool,
-    recycle::RecycleLimits,
-    spawn::SpawnSettings,
-    stats::{PoolCounts, WorkerPool},
-    supervisor::PoolSettings,
+    handle::PoolHandle, phase::OverdueLimits, pool::Pool, process::SpawnSettings,
+    recycle::RecycleLimits, stats::PoolCounts, supervisor::PoolSettings,
 };
 use crate::host::{
     core::{host_core::HostCore, host_thread::HostThread},
@@ -203,7 +199,7 @@ impl Workers {
         };
         let core = HostCore::new(usize::MAX).map_err(system)?;
         let counts = Arc::<PoolCounts>::default();
-        let workers = WorkerPool {
+        let workers = PoolHandle {
             counts: counts.clone(),
             queue: core.queue.clone(),
         };
@@ -238,5 +234,5 @@ impl Workers {
 pub(crate) struct StartedPool {
     pub(crate) core: HostCore,
     pub(crate) thread: HostThread,
-    pub(crate) workers: WorkerPool,
+    pub(crate) workers: PoolHandle,
 }

@@ -1,9 +1,9 @@
 //! Readings of a pool of workers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::phase::WorkerState;
-use crate::host::core::{count::Count, health::Health, queue::CommandQueue};
+use crate::host::core::{count::Count, health::Health};
 
 /// A reading of a pool of workers, from [`Host::worker_stats`](crate::Host::worker_stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,13 +52,6 @@ pub struct WorkerProcess {
     pub calls: u64,
 }
 
-/// The hosts' handle to a pool. Stops the pool when the last of them is dropped.
-#[derive(Debug)]
-pub(crate) struct WorkerPool {
-    pub(super) counts: Arc<PoolCounts>,
-    pub(super) queue: Arc<CommandQueue>,
-}
-
 /// The counters of a pool, and its last reading.
 #[derive(Debug, Default)]
 pub(super) struct PoolCounts {
@@ -82,94 +75,8 @@ impl PoolCounts {
         *self.reading() = reading;
     }
 
-    fn reading(&self) -> MutexGuard<'_, PoolReading> {
+    pub(super) fn reading(&self) -> MutexGuard<'_, PoolReading> {
         let reading = self.reading.lock();
         reading.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl WorkerPool {
-    pub(crate) fn stats(&self) -> WorkerStats {
-        let counts = &self.counts;
-        let PoolReading {
-            processes,
-            zygote,
-            failed_starts,
-        } = counts.reading().clone();
-        WorkerStats {
-            processes,
-            zygote,
-            failed_starts,
-            killed: counts.killed.get(),
-            lost: counts.lost.get(),
-            recycled: counts.recycled.get(),
-            calls_lost: counts.calls_lost.get(),
-        }
-    }
-
-    /// How the pool is: as the best of the workers that take calls.
-    pub(crate) fn health(&self) -> Health {
-        if self.queue.closed().is_some() {
-            return Health::Lost;
-        }
-        best(&self.counts.reading().processes)
-    }
-}
-
-fn best(processes: &[WorkerProcess]) -> Health {
-    let ready = |process: &&WorkerProcess| process.state == WorkerState::Ready;
-    let mut best = Health::Starting;
-    for process in processes.iter().filter(ready) {
-        match (&process.health, &best) {
-            (Health::Ready, _) => return Health::Ready,
-            (_, Health::Saturated) => {}
-            (health, _) => best = health.clone(),
-        }
-    }
-    best
-}
-
-impl Drop for WorkerPool {
-    fn drop(&mut self) {
-        if self.queue.closed().is_none() {
-            self.queue.stop(std::time::Duration::ZERO);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(state: WorkerState, health: Health) -> WorkerProcess {
-        WorkerProcess {
-            pid: 1,
-            state,
-            health,
-            in_flight: 0,
-            calls: 0,
-        }
-    }
-
-    #[test]
-    fn the_health_of_a_pool_is_that_of_its_best_ready_worker() {
-        use WorkerState::{Ready, Retiring, Starting};
-        let blocked = || Health::Blocked {
-            frame: None,
-            gil_held: false,
-        };
-        let pool = |workers: &[(WorkerState, Health)]| {
-            let workers = workers.iter().cloned();
-            let processes: Vec<_> = workers.map(|(s, health)| process(s, health)).collect();
-            best(&processes)
-        };
-        assert_eq!(pool(&[]), Health::Starting);
-        assert_eq!(pool(&[(Starting, Health::Starting)]), Health::Starting);
-        assert_eq!(pool(&[(Retiring, Health::Ready)]), Health::Starting);
-        assert_eq!(pool(&[(Ready, blocked())]), blocked());
-        let some = [(Ready, Health::Saturated), (Ready, blocked())];
-        assert_eq!(pool(&some), Health::Saturated);
-        let some = [(Ready, blocked()), (Ready, Health::Ready)];
-        assert_eq!(pool(&some), Health::Ready);
     }
 }

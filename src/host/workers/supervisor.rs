@@ -1,6 +1,9 @@
 //! The supervision of workers: their start, their programs and their exit.
 //!
-//! The supervisor applies what the scheduler, the lifecycle and the programs return.
+//! The supervisor applies what the scheduler, the lifecycle and the programs return. Each of them
+//! keeps its own part of a worker under the worker's id: its calls, its phase, its programs; the
+//! table keeps the process. A worker enters the table, the lifecycle and the programs in `fill`, the
+//! scheduler with its first call, and leaves all four in `on_exit`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,16 +11,14 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    exit::{end_call, exit_reason, worker_fault},
     lifecycle::{Lifecycle, WorkerExitKind},
+    lost_calls::{end_call, exit_reason, refusal, worker_fault},
     phase::{LifecycleAction, OverdueLimits},
+    process::{ExecSpawner, ProcessEvent, SpawnSettings, Spawner, SpawnerEvent, ZygoteSpawner},
     program_action::{LoadAnswer, ProgramAction},
     recycle::RecycleLimits,
     requests::{self, LoadRequest, PoolPrograms, ReplaceRequest},
     scheduler::Scheduler,
-    spawn::{
-        ExecSpawner, HUNG_UP, ProcessEvent, SpawnSettings, Spawner, SpawnerEvent, ZygoteSpawner,
-    },
     stats::{PoolCounts, PoolReading},
     worker::WorkerTable,
 };
@@ -48,7 +49,7 @@ pub(super) struct Supervisor {
     spawn: SpawnSettings,
     events: mpsc::Sender<ProcessEvent>,
     /// Sent to once all workers are ready, or one cannot be started.
-    started: Option<oneshot::Sender<Result<(), StartError>>>,
+    starting: Option<oneshot::Sender<Result<(), StartError>>>,
 }
 
 impl Supervisor {
@@ -57,7 +58,7 @@ impl Supervisor {
         settings: PoolSettings,
         counts: Arc<PoolCounts>,
         events: mpsc::Sender<ProcessEvent>,
-        started: oneshot::Sender<Result<(), StartError>>,
+        starting: oneshot::Sender<Result<(), StartError>>,
     ) -> Self {
         let spawn = settings.spawn;
         let spawner: Box<dyn Spawner> = if settings.fork {
@@ -75,7 +76,7 @@ impl Supervisor {
             spawner,
             spawn,
             events,
-            started: Some(started),
+            starting: Some(starting),
         }
     }
 
@@ -91,7 +92,7 @@ impl Supervisor {
     pub(super) fn load(&mut self, spec: Value, request: LoadRequest) {
         let workers = self.lifecycle.given_programs();
         let actions = self.programs.load(spec, request, &workers);
-        self.apply(actions);
+        self.apply_program_actions(actions);
     }
 
     pub(super) fn unload(&mut self, load: u64) {
@@ -99,12 +100,12 @@ impl Supervisor {
         // A retiring worker may still have calls of it.
         let remains = |worker| !lifecycle.is_retiring(worker);
         let actions = self.programs.unload(load, remains);
-        self.apply(actions);
+        self.apply_program_actions(actions);
     }
 
     pub(super) fn replace(&mut self, load: u64, spec: Value, request: ReplaceRequest) {
         let actions = self.programs.replace(load, spec, request);
-        self.apply(actions);
+        self.apply_program_actions(actions);
         self.fill();
     }
 
@@ -115,11 +116,11 @@ impl Supervisor {
             running.state.cancel();
         }
         let actions = self.lifecycle.stop(grace, clock::now());
-        self.act(actions);
+        self.apply_lifecycle_actions(actions);
         self.publish();
     }
 
-    /// A worker's process is up.
+    /// A worker has imported DSPy, and can load programs.
     pub(super) fn on_up(&mut self, worker: u64) {
         self.lifecycle.came_up(worker);
         self.load_waiting();
@@ -129,7 +130,7 @@ impl Supervisor {
     pub(super) fn on_unusable(&mut self, worker: u64, fault: Fault) {
         if self.programs.is_replacing(worker) {
             let actions = self.programs.fail_replacement(fault);
-            self.apply(actions);
+            self.apply_program_actions(actions);
             self.fill();
         } else {
             self.unusable(fault);
@@ -139,17 +140,16 @@ impl Supervisor {
     /// A worker has answered a load.
     pub(super) fn on_loaded(&mut self, worker: u64, load: u64, answer: LoadAnswer) {
         let actions = self.programs.answered(worker, load, answer);
-        self.apply(actions);
+        self.apply_program_actions(actions);
         self.check_loaded(worker);
         self.fill();
     }
 
-    /// The connection to a worker is broken, mostly because the worker has exited: that is its next
-    /// event.
-    pub(super) fn on_broken(&mut self, worker: u64, how: String) {
-        let verdict = (how != HUNG_UP).then_some(how);
+    /// The connection to a worker is broken: by a malformed frame, which is the verdict, or because
+    /// the worker closed it. Mostly the worker has exited: that is its next event.
+    pub(super) fn on_broken(&mut self, worker: u64, verdict: Option<String>) {
         let action = self.lifecycle.broken(worker, verdict);
-        self.act(action);
+        self.apply_lifecycle_actions(action);
         self.fill();
         self.publish();
     }
@@ -159,35 +159,37 @@ impl Supervisor {
         let Some(worker) = self.workers.remove(id) else {
             return;
         };
-        let orphaned = self.scheduler.exited(id);
-        let calls = orphaned.len();
+        let lost = self.scheduler.exited(id);
+        let calls = lost.len();
         let is_new = self.programs.is_replacing(id);
-        let is_retried = self.started.is_none() && !is_new;
-        let exit = self.lifecycle.exited(id, calls, is_retried, clock::now());
+        let counts_as_start = self.starting.is_none() && !is_new;
+        let exit = self
+            .lifecycle
+            .exited(id, calls, counts_as_start, clock::now());
         let Some(exit) = exit else {
             return;
         };
-        let pid = worker.process.pid();
+        let pid = worker.link.pid();
         let why = exit.verdict.unwrap_or(how);
         let reason = exit_reason(pid, &why);
-        for orphan in orphaned {
-            self.counts.calls_lost.add((!orphan.is_resolved).into());
-            end_call(&orphan.call, &reason);
+        for lost in lost {
+            self.counts.calls_lost.add((!lost.is_resolved).into());
+            end_call(&lost.call, &reason);
         }
         match exit.kind {
             WorkerExitKind::Stopped => {}
             WorkerExitKind::Dismissed { served } => {
                 self.counts.recycled.add(served.into());
-                let actions = self.programs.excused(id);
-                self.apply(actions);
+                let actions = self.programs.forget(id);
+                self.apply_program_actions(actions);
             }
             WorkerExitKind::Lost => {
                 self.counts.lost.add(1);
                 tracing::warn!(target: "tower_dspy", pid, %why, calls, "a worker is lost");
                 let actions = self.programs.lost(id, &worker_fault(&reason));
-                self.apply(actions);
-                if self.started.is_some() && !is_new {
-                    let reason = format!("{reason}{}", worker.process.last_lines());
+                self.apply_program_actions(actions);
+                if self.starting.is_some() && !is_new {
+                    let reason = format!("{reason}{}", worker.link.last_lines());
                     self.start_failed(StartError::Interpreter { reason });
                 }
             }
@@ -252,9 +254,9 @@ impl Supervisor {
 
     /// A process could not be started: the end of a pool that starts, and a pause of another.
     fn start_failed(&mut self, error: StartError) {
-        if let Some(started) = self.started.take() {
+        if let Some(starting) = self.starting.take() {
             // Fails if nobody waits any more; the pool ends all the same.
-            let _ = started.send(Err(error));
+            let _ = starting.send(Err(error));
             self.core.queue.stop(Duration::ZERO);
         } else if !self.lifecycle.is_stopping() {
             tracing::error!(target: "tower_dspy", %error, "a worker was not started");
@@ -266,17 +268,15 @@ impl Supervisor {
     fn fill(&mut self) {
         loop {
             let (serving, replacing) = (self.programs.serving(), self.programs.replacing());
-            let is_loading = |worker| self.programs.is_loading(worker);
-            let next = self
-                .lifecycle
-                .next_spawn(clock::now(), serving, replacing, is_loading);
+            let owes_first_answer = |worker| self.programs.owes_first_answer(worker);
+            let next =
+                self.lifecycle
+                    .next_spawn(clock::now(), serving, replacing, owes_first_answer);
             let Some(generation) = next else {
                 return;
             };
-            let worker = self.workers.next();
-            match self.spawner.spawn(worker) {
-                Ok(Some(process)) => {
-                    self.workers.insert(process);
+            match self.workers.insert(|worker| self.spawner.spawn(worker)) {
+                Ok(Some(worker)) => {
                     self.lifecycle.spawned(worker, generation);
                     self.programs.spawned(worker, generation);
                 }
@@ -292,10 +292,10 @@ impl Supervisor {
 
     /// Loads all programs in the workers that are up and have none.
     fn load_waiting(&mut self) {
-        let is_loading = |worker| self.programs.is_loading(worker);
-        for worker in self.lifecycle.begin_loading(is_loading) {
+        let owes_first_answer = |worker| self.programs.owes_first_answer(worker);
+        for worker in self.lifecycle.begin_loading(owes_first_answer) {
             let actions = self.programs.load_all(worker);
-            self.apply(actions);
+            self.apply_program_actions(actions);
             self.check_loaded(worker);
         }
     }
@@ -308,8 +308,8 @@ impl Supervisor {
         if self.programs.has_all(worker) && self.lifecycle.loaded(worker, clock::now()) {
             self.publish();
             if self.lifecycle.is_full()
-                && let Some(started) = self.started.take()
-                && started.send(Ok(())).is_err()
+                && let Some(starting) = self.starting.take()
+                && starting.send(Ok(())).is_err()
             {
                 // Nobody waits any more, and nobody else can reach this pool.
                 self.core.queue.stop(Duration::ZERO);
@@ -326,9 +326,9 @@ impl Supervisor {
         };
         let request = self.programs.replacement_request();
         if request.is_some_and(|request| request.reply.is_closed()) {
-            let gone = worker_fault("nobody waits for the replacement");
+            let gone = refusal("nobody waits for the replacement");
             let actions = self.programs.fail_replacement(gone);
-            return self.apply(actions);
+            return self.apply_program_actions(actions);
         }
         let Some(request) = self.programs.swap() else {
             return;
@@ -336,18 +336,19 @@ impl Supervisor {
         (request.taken_over)(request.registrations);
         for worker in self.lifecycle.swap(generation, clock::now()) {
             let action = self.lifecycle.discard(worker, clock::now());
-            self.act(action);
-            let actions = self.programs.excused(worker);
-            self.apply(actions);
+            self.apply_lifecycle_actions(action);
+            let actions = self.programs.forget(worker);
+            self.apply_program_actions(actions);
         }
         self.publish();
         // Last: the caller that hears it is served by the new program, and may name its LMs.
         let _ = request.reply.send(Ok(()));
         let actions = self.programs.next_replacement();
-        self.apply(actions);
+        self.apply_program_actions(actions);
     }
 
-    fn apply(&mut self, actions: Vec<ProgramAction<LoadRequest, ReplaceRequest>>) {
+    /// Applies what the programs have returned.
+    fn apply_program_actions(&mut self, actions: Vec<ProgramAction<LoadRequest, ReplaceRequest>>) {
         let (counts, queue) = (&self.counts, &self.core.queue);
         requests::apply(
             actions,
@@ -358,8 +359,9 @@ impl Supervisor {
         );
     }
 
-    fn act(&self, actions: impl IntoIterator<Item = LifecycleAction>) {
-        self.workers.act(&self.counts, actions);
+    /// Applies what the lifecycle has returned.
+    fn apply_lifecycle_actions(&self, actions: impl IntoIterator<Item = LifecycleAction>) {
+        self.workers.apply(&self.counts, actions);
     }
 
     /// Looks at all workers.
@@ -367,11 +369,11 @@ impl Supervisor {
         self.workers.tick();
         let now = clock::now();
         let (scheduler, workers) = (&self.scheduler, &self.workers);
-        let load = |worker| (scheduler.load(worker, now), workers.is_blocked(worker));
+        let workload = |worker| (scheduler.workload(worker, now), workers.is_blocked(worker));
         let memory = |worker| workers.memory(worker);
         let is_replacing = self.programs.replacing().is_some();
-        let actions = self.lifecycle.tick(now, is_replacing, load, memory);
-        self.act(actions);
+        let actions = self.lifecycle.tick(now, is_replacing, workload, memory);
+        self.apply_lifecycle_actions(actions);
         self.fill();
         self.publish();
     }
@@ -379,9 +381,9 @@ impl Supervisor {
     /// Publishes a reading of the workers.
     pub(super) fn publish(&self) {
         let now = clock::now();
-        let load = |worker| self.scheduler.load(worker, now);
+        let workload = |worker| self.scheduler.workload(worker, now);
         self.counts.publish(PoolReading {
-            processes: self.workers.reading(&self.lifecycle, load),
+            processes: self.workers.reading(&self.lifecycle, workload),
             zygote: self.spawner.pid(),
             failed_starts: self.lifecycle.failed_starts(),
         });

@@ -1,6 +1,6 @@
 //! The worker processes, with what the pool keeps for each.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use super::{
     heartbeat::Heartbeat,
@@ -8,9 +8,9 @@ use super::{
     messages::{LoopMessage, OwnLm},
     own_lms::OwnLms,
     phase::LifecycleAction,
+    process::WorkerLink,
     recycle::resident_memory,
-    scheduler::WorkerLoad,
-    spawn::Process,
+    scheduler::Workload,
     stats::{PoolCounts, WorkerProcess},
     wire::ToWorker,
 };
@@ -21,7 +21,7 @@ use crate::{
 
 /// A worker process.
 pub(super) struct Worker {
-    pub(super) process: Process,
+    pub(super) link: WorkerLink,
     pub(super) heartbeat: Heartbeat,
     pub(super) own_lms: OwnLms,
     /// Threads that were given up and still work.
@@ -29,9 +29,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(process: Process) -> Self {
+    fn new(link: WorkerLink) -> Self {
         Self {
-            process,
+            link,
             heartbeat: Heartbeat::default(),
             own_lms: OwnLms::default(),
             abandoned: Vec::new(),
@@ -67,7 +67,7 @@ impl Worker {
             Err(error) => (false, Some(error)),
         };
         let adopted = ToWorker::Adopted { lm, keyed, error };
-        self.process.send(&adopted, &[]);
+        self.link.send(&adopted, &[]);
     }
 }
 
@@ -83,14 +83,18 @@ impl WorkerTable {
         self.workers.is_empty()
     }
 
-    /// The number of the worker that is inserted next.
-    pub(super) const fn next(&self) -> u64 {
-        self.last + 1
-    }
-
-    pub(super) fn insert(&mut self, process: Process) {
-        self.last += 1;
-        self.workers.insert(self.last, Worker::new(process));
+    /// Inserts the worker that `spawn` starts under the given id; returns the id.
+    pub(super) fn insert(
+        &mut self,
+        spawn: impl FnOnce(u64) -> io::Result<Option<WorkerLink>>,
+    ) -> io::Result<Option<u64>> {
+        let id = self.last + 1;
+        let Some(link) = spawn(id)? else {
+            return Ok(None);
+        };
+        self.last = id;
+        self.workers.insert(id, Worker::new(link));
+        Ok(Some(id))
     }
 
     pub(super) fn get(&self, worker: u64) -> Option<&Worker> {
@@ -107,13 +111,13 @@ impl WorkerTable {
 
     pub(super) fn send(&self, worker: u64, message: &ToWorker<'_>, tail: &[u8]) {
         if let Some(worker) = self.get(worker) {
-            worker.process.send(message, tail);
+            worker.link.send(message, tail);
         }
     }
 
     fn kill(&self, worker: u64) {
         if let Some(worker) = self.get(worker) {
-            worker.process.kill();
+            worker.link.kill();
         }
     }
 
@@ -130,7 +134,7 @@ impl WorkerTable {
     }
 
     pub(super) fn pid(&self, worker: u64) -> Option<u32> {
-        self.get(worker)?.process.pid()
+        self.get(worker)?.link.pid()
     }
 
     pub(super) fn memory(&self, worker: u64) -> Option<u64> {
@@ -138,7 +142,7 @@ impl WorkerTable {
     }
 
     /// Applies what the lifecycle has returned.
-    pub(super) fn act(
+    pub(super) fn apply(
         &self,
         counts: &PoolCounts,
         actions: impl IntoIterator<Item = LifecycleAction>,
@@ -168,17 +172,17 @@ impl WorkerTable {
     pub(super) fn reading(
         &self,
         lifecycle: &Lifecycle,
-        load: impl Fn(u64) -> WorkerLoad,
+        workload: impl Fn(u64) -> Workload,
     ) -> Vec<WorkerProcess> {
         let processes = self.workers.iter().filter_map(|(&id, worker)| {
             let state = lifecycle.state(id)?;
-            let load = load(id);
+            let workload = workload(id);
             Some(WorkerProcess {
-                pid: worker.process.pid()?,
+                pid: worker.link.pid()?,
                 state,
                 health: worker.heartbeat.health(state),
-                in_flight: load.calls,
-                calls: load.given,
+                in_flight: workload.calls,
+                calls: workload.given,
             })
         });
         processes.collect()

@@ -20,7 +20,7 @@ from tower_dspy.utf8 import to_utf8
 
 _LENGTHS = struct.Struct("!II")
 _AT_ONCE = 1 << 18
-# The longest frame that a host reads, see wire.rs.
+# The longest frame that a host reads, see frames.rs.
 _LONGEST = 80 << 20
 
 

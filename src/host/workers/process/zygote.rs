@@ -30,8 +30,8 @@ use tokio_util::codec::FramedRead;
 use super::{
     event::{ProcessEvent, SpawnerEvent, WorkerEvents},
     launch::{SpawnSettings, launch},
+    link::{ProcessWatch, WorkerLink, exit_text},
     output::{LastLines, Pid, follow},
-    process::{Process, ProcessHandle, exit_text},
     spawner::{ExitedSpawner, Spawner},
     zygote_frames::{Descriptors, FromZygote, ToZygote, send_frame},
 };
@@ -66,7 +66,7 @@ impl ZygoteSpawner {
 }
 
 impl Spawner for ZygoteSpawner {
-    fn spawn(&mut self, worker: u64) -> io::Result<Option<Process>> {
+    fn spawn(&mut self, worker: u64) -> io::Result<Option<WorkerLink>> {
         let zygote = match &self.zygote {
             Some(zygote) if zygote.warm => zygote,
             Some(_) => return Ok(None),
@@ -86,7 +86,7 @@ impl Spawner for ZygoteSpawner {
         let stream = UnixStream::from_std(ours)?;
         let sender = self.events.clone();
         let events = WorkerEvents { worker, sender };
-        Ok(Some(Process::new(forked, stream, pid, stderr, events)))
+        Ok(Some(WorkerLink::new(forked, stream, pid, stderr, events)))
     }
 
     fn warmed(&mut self) {
@@ -185,7 +185,7 @@ struct ForkedProcess {
     orders: mpsc::UnboundedSender<ZygoteOrder>,
 }
 
-impl ProcessHandle for ForkedProcess {
+impl ProcessWatch for ForkedProcess {
     async fn started(&mut self) -> io::Result<u32> {
         match (&mut self.started).await {
             Ok(started) => started.map_err(|reason| io::Error::other(format!("no fork: {reason}"))),

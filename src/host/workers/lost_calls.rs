@@ -1,15 +1,23 @@
-//! The outcome of what a worker had, once the worker has exited.
+//! The outcome of the calls and loads of a worker that has ended.
 
 use crate::host::core::{
     fault::{Fault, FaultKind},
     running_call::RunningCall,
 };
 
-/// The outcome of a call or a load whose worker could not do its part.
+/// The outcome of a call or a load whose worker has ended, or could not do its part.
 pub(super) fn worker_fault(reason: &str) -> Fault {
     Fault {
         kind: FaultKind::Lost,
         ..Fault::new("", format!("the worker failed: {reason}"))
+    }
+}
+
+/// The outcome of a replacement that no worker was asked for.
+pub(super) fn refusal(reason: &str) -> Fault {
+    Fault {
+        kind: FaultKind::Named("replacement".into()),
+        ..Fault::new("", reason)
     }
 }
 
@@ -21,7 +29,7 @@ pub(super) fn exit_reason(pid: Option<u32>, why: &str) -> String {
     }
 }
 
-/// Ends a call whose worker has exited with all its work.
+/// Ends a call whose worker has exited: all its work has ended as well.
 pub(super) fn end_call(running: &RunningCall, reason: &str) {
     running.state.close_exchanges();
     let fault = if running.state.is_cancelled() {

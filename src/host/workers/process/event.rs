@@ -17,10 +17,10 @@ pub(in crate::host::workers) enum ProcessEvent {
 /// An event of a worker process.
 pub(in crate::host::workers) enum WorkerEvent {
     /// The process exists and has an id.
-    Started,
+    Spawned,
     Message(FromWorker, Bytes),
-    /// The worker sent a malformed frame, or closed its socket.
-    Broken(String),
+    /// The worker closed its socket, or sent a malformed frame: what is wrong with it.
+    Broken(Option<String>),
     /// The process has exited, and how. The last event of a worker.
     Exited(String),
 }

@@ -7,8 +7,8 @@ use tokio::{process::Child, sync::mpsc};
 use super::{
     event::{ProcessEvent, WorkerEvents},
     launch::{SpawnSettings, launch},
+    link::{ProcessWatch, WorkerLink},
     output::{Pid, follow},
-    process::{Process, ProcessHandle},
     spawner::Spawner,
 };
 use crate::host::workers::wire::ToWorker;
@@ -29,18 +29,18 @@ impl ExecSpawner {
 }
 
 impl Spawner for ExecSpawner {
-    fn spawn(&mut self, worker: u64) -> io::Result<Option<Process>> {
+    fn spawn(&mut self, worker: u64) -> io::Result<Option<WorkerLink>> {
         let (mut child, stream) = launch(&self.settings)?;
         let pid = Pid::default();
         let stderr = follow(&pid, child.stdout.take(), child.stderr.take());
         let sender = self.events.clone();
-        let process = Process::new(child, stream, pid, stderr, WorkerEvents { worker, sender });
-        process.send(&ToWorker::Hello(self.settings.hello(false)), &[]);
-        Ok(Some(process))
+        let link = WorkerLink::new(child, stream, pid, stderr, WorkerEvents { worker, sender });
+        link.send(&ToWorker::Hello(self.settings.hello(false)), &[]);
+        Ok(Some(link))
     }
 }
 
-impl ProcessHandle for Child {
+impl ProcessWatch for Child {
     async fn started(&mut self) -> io::Result<u32> {
         let id = self.id();
         id.ok_or_else(|| io::Error::other("it ended at once"))

@@ -1,5 +1,5 @@
-//! One worker process: a handle that sends frames to it, and a task that reads its frames and waits
-//! for its exit.
+//! The link to one worker process: a handle that sends frames to it, and a task that reads its
+//! frames and watches for its exit.
 
 use std::{
     future::Future,
@@ -27,12 +27,11 @@ use super::{
 };
 use crate::host::workers::{frames, wire::ToWorker};
 
-/// How a socket that was closed is reported.
-pub(in crate::host::workers) const HUNG_UP: &str = "it hung up";
 /// How long a process has to end after SIGTERM.
 const TERM_GRACE: Duration = Duration::from_millis(50);
-/// The parent's view of a process: its start and its exit.
-pub(super) trait ProcessHandle: Send + 'static {
+
+/// A watch over a process: for its start and its exit.
+pub(super) trait ProcessWatch: Send + 'static {
     /// Waits until the process exists; returns its id.
     fn started(&mut self) -> impl Future<Output = io::Result<u32>> + Send;
 
@@ -45,17 +44,17 @@ pub(super) trait ProcessHandle: Send + 'static {
     fn release(&self, pid: u32);
 }
 
-/// A handle to a worker process.
-pub(in crate::host::workers) struct Process {
+/// The link to a worker process.
+pub(in crate::host::workers) struct WorkerLink {
     pid: Pid,
     out: mpsc::UnboundedSender<Bytes>,
     kill: mpsc::UnboundedSender<()>,
     stderr: LastLines,
 }
 
-impl Process {
+impl WorkerLink {
     pub(super) fn new(
-        handle: impl ProcessHandle,
+        watch: impl ProcessWatch,
         stream: UnixStream,
         pid: Pid,
         stderr: LastLines,
@@ -65,7 +64,7 @@ impl Process {
         let (kill, kills) = mpsc::unbounded_channel();
         let (out, frames) = mpsc::unbounded_channel();
         tokio::spawn(send(write, frames));
-        tokio::spawn(attend(handle, pid.clone(), read, kills, events));
+        tokio::spawn(attend(watch, pid.clone(), read, kills, events));
         Self {
             pid,
             out,
@@ -123,13 +122,13 @@ async fn send(write: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Bytes>)
 
 /// Reads the frames of the process until it has exited.
 async fn attend(
-    mut handle: impl ProcessHandle,
+    mut watch: impl ProcessWatch,
     its_pid: Pid,
     read: OwnedReadHalf,
     mut kills: mpsc::UnboundedReceiver<()>,
     events: WorkerEvents,
 ) {
-    let pid = match handle.started().await {
+    let pid = match watch.started().await {
         Ok(pid) => pid,
         Err(error) => {
             events.send(WorkerEvent::Exited(error.to_string())).await;
@@ -137,17 +136,17 @@ async fn attend(
         }
     };
     let pid = *its_pid.get_or_init(|| pid);
-    events.send(WorkerEvent::Started).await;
+    events.send(WorkerEvent::Spawned).await;
     let mut read = FramedRead::new(read, frames::codec());
     let receive = async {
         let broken = loop {
             let message = match read.next().await {
-                None => break HUNG_UP.to_owned(),
+                None => break None,
                 // It exited with a frame of ours unread.
                 Some(Err(error)) if error.kind() == ErrorKind::ConnectionReset => {
-                    break HUNG_UP.to_owned();
+                    break None;
                 }
-                Some(Err(error)) => break error.to_string(),
+                Some(Err(error)) => break Some(error.to_string()),
                 Some(Ok(frame)) => frames::decode(frame.freeze()),
             };
             match message {
@@ -156,22 +155,22 @@ async fn attend(
                         return;
                     }
                 }
-                Err(error) => break error,
+                Err(error) => break Some(error),
             }
         };
         events.send(WorkerEvent::Broken(broken)).await;
     };
     let exit = async {
         tokio::select! {
-            status = handle.exited() => return status,
+            status = watch.exited() => return status,
             Some(()) = kills.recv() => {}
         }
         signal(pid, Signal::TERM);
-        match timeout(TERM_GRACE, handle.exited()).await {
+        match timeout(TERM_GRACE, watch.exited()).await {
             Ok(status) => status,
             Err(_) => {
                 signal(pid, Signal::KILL);
-                handle.killed().await
+                watch.killed().await
             }
         }
     };
@@ -186,7 +185,7 @@ async fn attend(
     drop(exit);
     // The processes that it has started end with it.
     signal(pid, Signal::KILL);
-    handle.release(pid);
+    watch.release(pid);
     // The frames that it sent before its exit come first. The socket is closed with the process,
     // unless a child that left the group holds it.
     if !received {

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use super::process::Process;
+use super::link::WorkerLink;
 
 /// A way to start worker processes. The kernel ends them with the thread that started them.
 pub(in crate::host::workers) trait Spawner {
     /// Starts the process of a worker. `None` while the spawner starts a process of its own: the
     /// event `Warm` follows.
-    fn spawn(&mut self, worker: u64) -> io::Result<Option<Process>>;
+    fn spawn(&mut self, worker: u64) -> io::Result<Option<WorkerLink>>;
 
     /// Handles the event `Warm`.
     fn warmed(&mut self) {}

@@ -1,0 +1,102 @@
+//! The hosts' handle to a pool of workers.
+
+use std::sync::Arc;
+
+use super::{
+    phase::WorkerState,
+    stats::{PoolCounts, PoolReading, WorkerProcess, WorkerStats},
+};
+use crate::host::core::{health::Health, queue::CommandQueue};
+
+/// A handle to a pool. Stops the pool when the last of them is dropped.
+#[derive(Debug)]
+pub(crate) struct PoolHandle {
+    pub(super) counts: Arc<PoolCounts>,
+    pub(super) queue: Arc<CommandQueue>,
+}
+
+impl PoolHandle {
+    pub(crate) fn stats(&self) -> WorkerStats {
+        let counts = &self.counts;
+        let PoolReading {
+            processes,
+            zygote,
+            failed_starts,
+        } = counts.reading().clone();
+        WorkerStats {
+            processes,
+            zygote,
+            failed_starts,
+            killed: counts.killed.get(),
+            lost: counts.lost.get(),
+            recycled: counts.recycled.get(),
+            calls_lost: counts.calls_lost.get(),
+        }
+    }
+
+    /// How the pool is: as the best of the workers that take calls.
+    pub(crate) fn health(&self) -> Health {
+        if self.queue.closed().is_some() {
+            return Health::Lost;
+        }
+        best(&self.counts.reading().processes)
+    }
+}
+
+impl Drop for PoolHandle {
+    fn drop(&mut self) {
+        if self.queue.closed().is_none() {
+            self.queue.stop(std::time::Duration::ZERO);
+        }
+    }
+}
+
+fn best(processes: &[WorkerProcess]) -> Health {
+    let ready = |process: &&WorkerProcess| process.state == WorkerState::Ready;
+    let mut best = Health::Starting;
+    for process in processes.iter().filter(ready) {
+        match (&process.health, &best) {
+            (Health::Ready, _) => return Health::Ready,
+            (_, Health::Saturated) => {}
+            (health, _) => best = health.clone(),
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(state: WorkerState, health: Health) -> WorkerProcess {
+        WorkerProcess {
+            pid: 1,
+            state,
+            health,
+            in_flight: 0,
+            calls: 0,
+        }
+    }
+
+    #[test]
+    fn the_health_of_a_pool_is_that_of_its_best_ready_worker() {
+        use WorkerState::{Ready, Retiring, Starting};
+        let blocked = || Health::Blocked {
+            frame: None,
+            gil_held: false,
+        };
+        let pool = |workers: &[(WorkerState, Health)]| {
+            let workers = workers.iter().cloned();
+            let processes: Vec<_> = workers.map(|(s, health)| process(s, health)).collect();
+            best(&processes)
+        };
+        assert_eq!(pool(&[]), Health::Starting);
+        assert_eq!(pool(&[(Starting, Health::Starting)]), Health::Starting);
+        assert_eq!(pool(&[(Retiring, Health::Ready)]), Health::Starting);
+        assert_eq!(pool(&[(Ready, blocked())]), blocked());
+        let some = [(Ready, Health::Saturated), (Ready, blocked())];
+        assert_eq!(pool(&some), Health::Saturated);
+        let some = [(Ready, blocked()), (Ready, Health::Ready)];
+        assert_eq!(pool(&some), Health::Ready);
+    }
+}

@@ -1,0 +1,251 @@
+use super::*;
+
+const LIMITS: OverdueLimits = OverdueLimits {
+    kill_after: Duration::from_secs(1),
+    retire_after: Duration::from_secs(10),
+};
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn lifecycle(wanted: usize) -> Lifecycle {
+    Lifecycle::new(wanted, LIMITS, RecycleLimits::default())
+}
+
+const fn never(_: u64) -> bool {
+    false
+}
+
+fn missing(lifecycle: &Lifecycle, now: Duration) -> Option<u64> {
+    lifecycle.next_spawn(now, 0, None, never)
+}
+
+/// Starts a worker until it is ready.
+fn ready(lifecycle: &mut Lifecycle, worker: u64, now: Duration) {
+    lifecycle.spawned(worker, 0);
+    lifecycle.came_up(worker);
+    assert_eq!(lifecycle.begin_loading(never), [worker]);
+    assert!(lifecycle.loaded(worker, now));
+}
+
+fn tick(lifecycle: &mut Lifecycle, now: Duration, load: Workload) -> Vec<LifecycleAction> {
+    lifecycle.tick(now, false, |_| (load, false), |_| None)
+}
+
+fn calls(calls: usize, overdue: u64, all_overdue: bool) -> Workload {
+    Workload {
+        calls,
+        given: calls as u64,
+        overdue: (overdue > 0).then(|| secs(overdue)),
+        all_overdue,
+    }
+}
+
+fn lost(lifecycle: &mut Lifecycle, worker: u64, calls: usize, now: Duration) {
+    let exit = lifecycle.exited(worker, calls, true, now).unwrap();
+    assert_eq!(exit.kind, WorkerExitKind::Lost);
+}
+
+#[test]
+fn the_full_number_is_kept() {
+    let mut lifecycle = lifecycle(2);
+    assert_eq!(missing(&lifecycle, secs(0)), Some(0));
+    ready(&mut lifecycle, 1, secs(0));
+    assert!(!lifecycle.is_full());
+    ready(&mut lifecycle, 2, secs(0));
+    assert!(lifecycle.is_full());
+    assert_eq!(missing(&lifecycle, secs(0)), None);
+    lost(&mut lifecycle, 1, 0, secs(9));
+    assert_eq!(missing(&lifecycle, secs(9)), Some(0));
+}
+
+#[test]
+fn each_start_that_fails_in_a_row_doubles_the_pause_up_to_its_longest() {
+    let mut lifecycle = lifecycle(1);
+    for (failures, pause) in [(1, 100), (2, 200), (3, 400)] {
+        lifecycle.spawned(failures, 0);
+        lost(&mut lifecycle, failures, 0, secs(failures));
+        let pause = Duration::from_millis(pause);
+        let before = pause - Duration::from_millis(1);
+        assert_eq!(missing(&lifecycle, secs(failures) + before), None);
+        assert_eq!(missing(&lifecycle, secs(failures) + pause), Some(0));
+        assert_eq!(u64::from(lifecycle.failed_starts()), failures);
+    }
+    for _ in 0..40 {
+        lifecycle.start_failed(secs(4));
+    }
+    assert_eq!(missing(&lifecycle, secs(14)), Some(0));
+    // A worker that came to work, and had a call, ends the row.
+    ready(&mut lifecycle, 9, secs(14));
+    lost(&mut lifecycle, 9, 1, secs(14));
+    assert_eq!(lifecycle.failed_starts(), 0);
+}
+
+#[test]
+fn no_other_is_started_in_the_place_of_a_worker_that_dies_while_it_loads() {
+    let mut lifecycle = lifecycle(1);
+    ready(&mut lifecycle, 1, secs(0));
+    let kill = LifecycleAction::Kill { worker: 1 };
+    assert_eq!(lifecycle.broken(1, None), Some(kill));
+    let owes_first_answer = |worker| worker == 1;
+    assert_eq!(
+        lifecycle.next_spawn(secs(0), 0, None, owes_first_answer),
+        None
+    );
+    // Another that is up is not given what it may have ended of.
+    lifecycle.spawned(2, 0);
+    lifecycle.came_up(2);
+    assert!(lifecycle.begin_loading(owes_first_answer).is_empty());
+    lost(&mut lifecycle, 1, 0, secs(0));
+    assert_eq!(lifecycle.begin_loading(never), [2]);
+}
+
+#[test]
+fn another_is_started_at_once_in_the_place_of_a_worker_that_loads_nothing() {
+    let mut lifecycle = lifecycle(1);
+    ready(&mut lifecycle, 1, secs(0));
+    lifecycle.broken(1, Some("a frame without a header".into()));
+    assert_eq!(missing(&lifecycle, secs(0)), Some(0));
+    let exit = lifecycle.exited(1, 0, true, secs(0)).unwrap();
+    assert_eq!(exit.verdict.unwrap(), "a frame without a header");
+}
+
+#[test]
+fn a_retiring_worker_ends_with_its_last_call() {
+    let mut lifecycle = lifecycle(1);
+    ready(&mut lifecycle, 1, secs(0));
+    // One of its two calls has not stopped.
+    assert_eq!(tick(&mut lifecycle, secs(9), calls(2, 11, false)), []);
+    assert!(lifecycle.is_retiring(1) && !lifecycle.has_ready());
+    assert_eq!(missing(&lifecycle, secs(9)), Some(0));
+    assert_eq!(tick(&mut lifecycle, secs(60), calls(1, 0, false)), []);
+    let stop = LifecycleAction::Stop {
+        worker: 1,
+        grace: Duration::ZERO,
+    };
+    assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), [stop]);
+    assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), []);
+    let kill = LifecycleAction::Kill { worker: 1 };
+    assert_eq!(tick(&mut lifecycle, secs(61), calls(0, 0, true)), [kill]);
+    let exit = lifecycle.exited(1, 0, true, secs(61)).unwrap();
+    assert_eq!(exit.kind, WorkerExitKind::Dismissed { served: true });
+    assert_eq!(lifecycle.failed_starts(), 0);
+}
+
+#[test]
+fn a_retiring_worker_is_killed_once_all_its_calls_are_overdue() {
+    let mut lifecycle = lifecycle(1);
+    ready(&mut lifecycle, 1, secs(0));
+    assert_eq!(tick(&mut lifecycle, secs(20), calls(2, 11, false)), []);
+    let kill = LifecycleAction::KillOverdue { worker: 1 };
+    assert_eq!(tick(&mut lifecycle, secs(21), calls(1, 12, true)), [kill]);
+    let exit = lifecycle.exited(1, 1, true, secs(21)).unwrap();
+    assert_eq!(exit.kind, WorkerExitKind::Lost);
+    assert!(exit.verdict.unwrap().contains("did not"));
+}
+
+#[test]
+fn a_worker_that_an_overdue_call_blocks_is_killed_sooner() {
+    let mut lifecycle = lifecycle(1);
+    ready(&mut lifecycle, 1, secs(0));
+    let blocked = |overdue| move |_| (calls(2, overdue, false), true);
+    assert_eq!(lifecycle.tick(secs(5), false, blocked(1), |_| None), []);
+    let kill = LifecycleAction::KillOverdue { worker: 1 };
+    assert_eq!(lifecycle.tick(secs(6), false, blocked(2), |_| None), [kill]);
+    assert_eq!(lifecycle.tick(secs(7), false, blocked(3), |_| None), []);
+}
+
+#[test]
+fn workers_of_one_age_are_recycled_one_at_a_time_and_after_a_successor_is_ready() {
+    let recycle = RecycleLimits {
+        max_calls: Some(1),
+        ..RecycleLimits::default()
+    };
+    let mut lifecycle = Lifecycle::new(2, LIMITS, recycle);
+    ready(&mut lifecycle, 1, secs(0));
+    ready(&mut lifecycle, 2, secs(0));
+    let load = |worker| (calls(usize::from(worker < 3), 0, false), false);
+    let actions = lifecycle.tick(secs(1), true, load, |_| None);
+    assert_eq!(
+        actions,
+        [],
+        "while programs are replaced, all are about to be"
+    );
+    assert_eq!(lifecycle.tick(secs(1), false, load, |_| None).len(), 2);
+    assert_eq!(lifecycle.ready().count(), 2);
+    for (successor, old) in [(3, 1), (4, 2)] {
+        assert_eq!(missing(&lifecycle, secs(1)), Some(0));
+        lifecycle.spawned(successor, 0);
+        assert_eq!(missing(&lifecycle, secs(1)), None);
+        lifecycle.came_up(successor);
+        lifecycle.begin_loading(never);
+        lifecycle.loaded(successor, secs(1));
+        assert!(lifecycle.is_retiring(old));
+        assert_eq!(lifecycle.ready().count(), 2);
+    }
+    assert_eq!(missing(&lifecycle, secs(1)), None);
+}
+
+#[test]
+fn memory_is_read_at_every_tenth_tick() {
+    let recycle = RecycleLimits {
+        max_memory: Some(1 << 20),
+        ..RecycleLimits::default()
+    };
+    let mut lifecycle = Lifecycle::new(1, LIMITS, recycle);
+    ready(&mut lifecycle, 1, secs(0));
+    let reads = std::cell::Cell::new(0);
+    let memory = |_| {
+        reads.set(reads.get() + 1);
+        Some(2 << 20)
+    };
+    let load = |_| (calls(1, 0, false), false);
+    for _ in 0..9 {
+        assert_eq!(lifecycle.tick(secs(1), false, load, memory), []);
+    }
+    assert_eq!(reads.get(), 0);
+    assert_eq!(lifecycle.tick(secs(1), false, load, memory).len(), 1);
+}
+
+#[test]
+fn a_replacement_has_its_own_full_number_and_takes_over_at_once() {
+    let mut lifecycle = lifecycle(1);
+    ready(&mut lifecycle, 1, secs(0));
+    let next = |lifecycle: &Lifecycle| lifecycle.next_spawn(secs(0), 0, Some(5), never);
+    assert_eq!(next(&lifecycle), Some(5));
+    lifecycle.spawned(2, 5);
+    assert_eq!(next(&lifecycle), None);
+    assert!(!lifecycle.can_swap(5, |_| true), "it is not up");
+    lifecycle.came_up(2);
+    lifecycle.begin_loading(never);
+    assert!(!lifecycle.can_swap(5, never) && lifecycle.can_swap(5, |_| true));
+    lifecycle.spawned(3, 0);
+    assert_eq!(lifecycle.swap(5, secs(0)), [3]);
+    assert_eq!(lifecycle.ready().collect::<Vec<_>>(), [(2, false)]);
+    assert!(lifecycle.is_retiring(1));
+    // A worker that is discarded is not lost.
+    lifecycle.discard(3, secs(0));
+    let exit = lifecycle.exited(3, 0, true, secs(0)).unwrap();
+    assert_eq!(exit.kind, WorkerExitKind::Dismissed { served: false });
+}
+
+#[test]
+fn a_pool_that_stops_starts_no_worker_and_kills_those_that_are_left() {
+    let mut lifecycle = lifecycle(3);
+    ready(&mut lifecycle, 1, secs(0));
+    lifecycle.spawned(2, 0);
+    let actions = lifecycle.stop(secs(2), secs(10));
+    let stop = LifecycleAction::Stop {
+        worker: 1,
+        grace: secs(2),
+    };
+    let kill = |worker| LifecycleAction::Kill { worker };
+    assert_eq!(actions, [stop, kill(2)]);
+    assert_eq!(missing(&lifecycle, secs(10)), None);
+    assert_eq!(tick(&mut lifecycle, secs(12), calls(1, 0, false)), []);
+    let late = tick(&mut lifecycle, secs(13), calls(1, 0, false));
+    assert_eq!(late, [kill(1), kill(2)]);
+    let exit = lifecycle.exited(1, 1, true, secs(13)).unwrap();
+    assert_eq!(exit.kind, WorkerExitKind::Stopped);
+}

@@ -1,0 +1,215 @@
+use serde_json::json;
+
+use super::*;
+
+type Tested = Programs<&'static str, &'static str>;
+
+fn description(input: &str) -> Value {
+    json!({"inputs": [input], "outputs": ["answer"]})
+}
+
+fn answer(target: u64) -> LoadAnswer {
+    Ok((target, Ok(description("question"))))
+}
+
+fn gone() -> Fault {
+    Fault::new("", "the worker process is gone")
+}
+
+/// The specs that a worker is given, in their order.
+fn given(actions: &Actions<&'static str, &'static str>, to: u64) -> Vec<Value> {
+    let given = actions.iter().filter_map(|action| match action {
+        ProgramAction::Load { worker, spec, .. } if *worker == to => Some((**spec).clone()),
+        _ => None,
+    });
+    given.collect()
+}
+
+/// Programs with one, load 1, in workers 1 and 2.
+fn loaded() -> Tested {
+    let mut programs = Tested::default();
+    programs.spawned(1, 0);
+    programs.spawned(2, 0);
+    let actions = programs.load(json!("old"), "load", &[1, 2]);
+    assert_eq!(actions.len(), 2);
+    assert_eq!(programs.answered(1, 1, answer(11)), []);
+    let answered = programs.answered(2, 1, answer(12));
+    let [ProgramAction::Loaded { request, result }] = &answered[..] else {
+        panic!("{answered:?}");
+    };
+    assert_eq!(
+        (*request, &result.as_ref().unwrap()["id"]),
+        ("load", &json!(1))
+    );
+    programs
+}
+
+#[test]
+fn a_load_is_answered_when_each_worker_has_answered() {
+    let mut programs = loaded();
+    assert!(programs.has_all(1) && programs.has_all(2));
+    assert_eq!(
+        (programs.target(1, 1), programs.target(2, 1)),
+        (Ok(11), Ok(12))
+    );
+    assert_eq!(programs.target(1, 9), Err("none of that name"));
+    programs.spawned(3, 0);
+    assert_eq!(given(&programs.load_all(3), 3), [json!("old")]);
+    assert!(!programs.has_all(3));
+}
+
+#[test]
+fn a_worker_that_dies_while_it_loads_fails_the_load() {
+    let mut programs = loaded();
+    programs.load(json!("deadly"), "second", &[1, 2]);
+    assert!(programs.owes_first_answer(1));
+    assert_eq!(programs.answered(2, 2, answer(22)), []);
+    let actions = programs.lost(1, &gone());
+    let unload = ProgramAction::Unload {
+        worker: 2,
+        load: 2,
+        target: Some(22),
+    };
+    let failed = ProgramAction::Loaded {
+        request: "second",
+        result: Err(gone()),
+    };
+    assert_eq!(actions, [unload, failed]);
+    assert!(!programs.owes_first_answer(2) && programs.has_all(2));
+}
+
+#[test]
+fn a_load_that_kills_the_worker_that_tries_it_is_given_to_no_other() {
+    let mut programs = loaded();
+    programs.load(json!("deadly"), "second", &[1, 2]);
+    programs.lost(1, &gone());
+    programs.spawned(3, 0);
+    assert_eq!(given(&programs.load_all(3), 3), [json!("old")]);
+    // The other had it already: it is refused, whatever becomes of it.
+    let unload = ProgramAction::Unload {
+        worker: 2,
+        load: 2,
+        target: Some(5),
+    };
+    assert_eq!(programs.answered(2, 2, answer(5)), [unload]);
+    assert_eq!(programs.lost(2, &gone()), []);
+}
+
+#[test]
+fn a_worker_that_the_pool_ended_leaves_the_answer_to_the_others() {
+    let mut programs = loaded();
+    programs.load(json!("more"), "second", &[1, 2]);
+    assert_eq!(programs.answered(2, 2, answer(22)), []);
+    let actions = programs.forget(1);
+    assert!(matches!(
+        &actions[..],
+        [ProgramAction::Loaded { result: Ok(_), .. }]
+    ));
+}
+
+#[test]
+fn a_load_that_no_worker_has_answered_waits_for_the_next_worker() {
+    let mut programs = loaded();
+    programs.load(json!("more"), "second", &[1]);
+    assert_eq!(programs.forget(1), []);
+    programs.spawned(3, 0);
+    assert_eq!(
+        given(&programs.load_all(3), 3),
+        [json!("old"), json!("more")]
+    );
+    let actions = programs.answered(3, 2, answer(32));
+    assert!(matches!(
+        &actions[..],
+        [ProgramAction::Loaded { result: Ok(_), .. }]
+    ));
+}
+
+#[test]
+fn a_later_worker_that_cannot_load_a_program_serves_the_others() {
+    let mut programs = loaded();
+    programs.spawned(3, 0);
+    programs.load_all(3);
+    let actions = programs.answered(3, 1, Err(Fault::new("", "no memory")));
+    assert!(matches!(
+        &actions[..],
+        [ProgramAction::Lacks { worker: 3, .. }]
+    ));
+    assert!(programs.has_all(3));
+    assert_eq!(programs.target(3, 1), Err("no memory"));
+}
+
+#[test]
+fn a_replacement_takes_over_in_one_step() {
+    let mut programs = loaded();
+    assert_eq!(programs.replace(1, json!("new"), "replace"), []);
+    let new = programs.replacing().unwrap();
+    programs.spawned(3, new);
+    assert_eq!(given(&programs.load_all(3), 3), [json!("new")]);
+    assert_eq!(programs.serving(), 0);
+    assert_eq!(programs.answered(3, 1, answer(31)), []);
+    assert!(programs.has_all(3) && programs.is_replacing(3));
+    assert_eq!(programs.swap(), Some("replace"));
+    assert_eq!((programs.serving(), programs.replacing()), (new, None));
+    programs.spawned(4, new);
+    assert_eq!(given(&programs.load_all(4), 4), [json!("new")]);
+}
+
+#[test]
+fn a_replacement_that_fails_leaves_the_old_program_serving() {
+    let other = || Ok((31, Ok(description("text"))));
+    for fails in 0..3 {
+        let mut programs = loaded();
+        programs.replace(1, json!("new"), "replace");
+        programs.replace(1, json!("next"), "waits");
+        let new = programs.replacing().unwrap();
+        programs.spawned(3, new);
+        programs.load_all(3);
+        let actions = match fails {
+            0 => programs.answered(3, 1, Err(gone())),
+            1 => programs.answered(3, 1, other()),
+            _ => programs.lost(3, &gone()),
+        };
+        let [ProgramAction::NotReplaced { request, fault }, rest @ ..] = &actions[..] else {
+            panic!("{actions:?}");
+        };
+        assert_eq!(*request, "replace");
+        assert_eq!(fault.message.contains("other fields"), fails == 1);
+        let discard = ProgramAction::Discard { worker: 3 };
+        assert_eq!(rest, &[discard][usize::from(fails == 2)..]);
+        assert_eq!((programs.serving(), programs.target(1, 1)), (0, Ok(11)));
+        // The next one begins, and a late message of the discarded worker does not fail it.
+        assert_eq!(programs.replacement_request(), Some(&"waits"));
+        assert_ne!(programs.replacing(), Some(new));
+        assert_eq!(programs.answered(3, 1, Err(gone())), []);
+        programs.spawned(4, 0);
+        assert_eq!(given(&programs.load_all(4), 4), [json!("old")]);
+    }
+}
+
+#[test]
+fn a_program_that_is_not_loaded_is_not_replaced() {
+    let mut programs = loaded();
+    programs.unload(1, |_| true);
+    let actions = programs.replace(1, json!("new"), "replace");
+    assert!(matches!(
+        &actions[..],
+        [ProgramAction::NotReplaced {
+            request: "replace",
+            ..
+        }]
+    ));
+    assert_eq!(programs.replacing(), None);
+}
+
+#[test]
+fn a_program_is_unloaded_where_it_remains() {
+    let mut programs = loaded();
+    let actions = programs.unload(1, |worker| worker == 2);
+    let unload = ProgramAction::Unload {
+        worker: 2,
+        load: 1,
+        target: Some(12),
+    };
+    assert_eq!(actions, [unload]);
+    assert_eq!(programs.target(1, 1), Ok(11));
+}
