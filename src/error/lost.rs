@@ -27,6 +27,12 @@ impl Lost {
         Self::saying("the Python host is gone", reason.into())
     }
 
+    /// The worker process that ran the call, or was to run it, failed because of `reason`.
+    #[cfg(feature = "workers")]
+    pub(crate) fn worker(reason: impl Into<Box<str>>) -> Self {
+        Self::saying("the worker process of the call failed", reason.into())
+    }
+
     /// The server that was to answer cannot, because of `reason`.
     #[cfg(feature = "tonic")]
     pub(crate) fn server(reason: impl Into<Box<str>>) -> Self {

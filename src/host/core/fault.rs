@@ -116,7 +116,7 @@ impl Fault {
                 InvalidInput::new(program, Some(&field), self.message, expected).into()
             }
             #[cfg(feature = "workers")]
-            FaultKind::Lost => lost(&self.message),
+            FaultKind::Lost => Lost::worker(self.message).into(),
             FaultKind::Named(_) | FaultKind::Raised => {
                 ProgramError::new(self.python_type, self.message, self.traceback).into()
             }

@@ -9,7 +9,7 @@ use crate::host::core::{
 pub(super) fn worker_fault(reason: &str) -> Fault {
     Fault {
         kind: FaultKind::Lost,
-        ..Fault::new("", format!("the worker failed: {reason}"))
+        ..Fault::new("", reason)
     }
 }
 
