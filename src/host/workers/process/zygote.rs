@@ -68,7 +68,8 @@ impl ZygoteSpawner {
 impl Spawner for ZygoteSpawner {
     fn spawn(&mut self, worker: u64) -> io::Result<Option<WorkerLink>> {
         let zygote = match &self.zygote {
-            Some(zygote) if zygote.warm => zygote,
+            // The orders are closed once it has exited; its last event is on its way.
+            Some(zygote) if zygote.warm && !zygote.orders.is_closed() => zygote,
             Some(_) => return Ok(None),
             None => {
                 self.zygote = Some(Zygote::start(&self.settings, &self.events)?);
@@ -256,8 +257,8 @@ impl ZygoteTask {
             }
         };
         let events = self.events.clone();
-        // The exits of its workers come first: they have ended with it.
-        drop(self);
+        // Nothing is forked any more, and the exits of its workers are known: they end with it.
+        drop((self, orders));
         let exited = SpawnerEvent::Exited(exit_text(status));
         let _ = events.send(ProcessEvent::Spawner(exited)).await;
     }
