@@ -13,19 +13,30 @@
 //!    is started in its place or given what it may have ended of.
 //! 3. A retiring worker with calls is killed only if all of them were to have ended.
 //! 4. After a start that failed, none is tried before the pause is over; each failure in a row
-//!    doubles it.
+//!    doubles it. Workers that were started before the failure and end as well are no further one.
+//!
+//! The ends of a worker. Each has its phase become `Ending`, unless the worker exits by itself:
+//!
+//! | decided by | mark | kind of the exit | counted as |
+//! |---|---|---|---|
+//! | `stop`: the pool stops | none, or killed | `Stopped` | nothing |
+//! | `tick`: it retires and has no call left | dismissed | `Dismissed` | recycled |
+//! | `discard`: its replacement failed, or took over | dismissed | `Dismissed` | recycled if it served |
+//! | `tick`: its calls are overdue | killed | `Lost` | killed and lost |
+//! | `broken`: its socket is closed or sends nonsense | verdict | `Lost` | lost |
+//! | the worker itself | none | `Lost` | lost |
+//!
+//! A worker that is lost before it came to work is a failed start as well.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    backoff::Backoff,
     phase::{LifecycleAction, OverdueLimits, STOP_MARGIN, WorkerLife, WorkerPhase, WorkerState},
     recycle::RecycleLimits,
     scheduler::Workload,
 };
 
-/// The first pause before a start that failed is tried again; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A worker that lived as long did not end of its start.
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
 /// Ticks between two readings of a worker's memory.
@@ -55,22 +66,20 @@ pub(super) struct Lifecycle {
     overdue: OverdueLimits,
     recycle: RecycleLimits,
     workers: BTreeMap<u64, WorkerLife>,
-    /// Starts that failed in a row, and when to try again.
-    failed_starts: u32,
-    retry_at: Duration,
+    /// Of the starts that failed.
+    backoff: Backoff,
     /// When the workers that are left are killed, once the pool stops.
     kill_at: Option<Duration>,
 }
 
 impl Lifecycle {
-    pub(super) const fn new(wanted: usize, overdue: OverdueLimits, recycle: RecycleLimits) -> Self {
+    pub(super) fn new(wanted: usize, overdue: OverdueLimits, recycle: RecycleLimits) -> Self {
         Self {
             wanted,
             overdue,
             recycle,
             workers: BTreeMap::new(),
-            failed_starts: 0,
-            retry_at: Duration::ZERO,
+            backoff: Backoff::default(),
             kill_at: None,
         }
     }
@@ -80,7 +89,7 @@ impl Lifecycle {
     }
 
     pub(super) const fn failed_starts(&self) -> u32 {
-        self.failed_starts
+        self.backoff.failures()
     }
 
     pub(super) fn state(&self, worker: u64) -> Option<WorkerState> {
@@ -129,7 +138,7 @@ impl Lifecycle {
         replacing: Option<u64>,
         owes_first_answer: impl Fn(u64) -> bool,
     ) -> Option<u64> {
-        if self.is_stopping() || now < self.retry_at {
+        if self.is_stopping() || !self.backoff.is_over(now) {
             return None;
         }
         let counts = |(worker, life): &(&u64, &WorkerLife)| {
@@ -151,15 +160,13 @@ impl Lifecycle {
     }
 
     pub(super) fn spawned(&mut self, worker: u64, generation: u64) {
-        let life = WorkerLife::new(generation);
+        let life = WorkerLife::new(generation, self.failed_starts());
         self.workers.insert(worker, life);
     }
 
     /// A start has failed: the next one waits.
     pub(super) fn start_failed(&mut self, now: Duration) {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failed_starts.min(16));
-        self.failed_starts += 1;
-        self.retry_at = now.saturating_add(pause.min(LONGEST_PAUSE));
+        self.backoff.failed(now);
     }
 
     /// A worker has imported DSPy, and can load programs.
@@ -257,12 +264,12 @@ impl Lifecycle {
         Some(LifecycleAction::Kill { worker })
     }
 
-    /// A worker has exited with as many calls. `counts_as_start` says whether the pool starts another in
-    /// its place, after a pause if the worker did not come to work.
+    /// A worker has exited that was ever given as many calls. `counts_as_start` says whether the pool
+    /// starts another in its place, after a pause if the worker did not come to work.
     pub(super) fn exited(
         &mut self,
         worker: u64,
-        calls: usize,
+        given: u64,
         counts_as_start: bool,
         now: Duration,
     ) -> Option<WorkerExit> {
@@ -274,11 +281,13 @@ impl Lifecycle {
             WorkerExitKind::Dismissed { served }
         } else {
             let lived = life.ready_since.map(|since| now.saturating_sub(since));
-            let came_to_work = lived.is_some_and(|lived| lived >= LONG_ENOUGH || calls > 0);
-            if counts_as_start && !came_to_work {
+            let came_to_work = lived.is_some_and(|lived| lived >= LONG_ENOUGH || given > 0);
+            // One that was spawned before the last failure may have ended of the same cause.
+            let is_counted = life.failed_starts < self.failed_starts();
+            if counts_as_start && came_to_work {
+                self.backoff = Backoff::default();
+            } else if counts_as_start && !is_counted {
                 self.start_failed(now);
-            } else if counts_as_start {
-                self.failed_starts = 0;
             }
             WorkerExitKind::Lost
         };

@@ -10,6 +10,7 @@
 //! 2. What ends a call closes its LM connections here, before its worker is told.
 //! 3. A worker ends with this process, and all that it started ends with it.
 
+mod backoff;
 mod calls;
 mod exchanges;
 mod frames;

@@ -61,6 +61,8 @@ pub(super) enum WorkerPhase {
 /// The life of one worker.
 pub(super) struct WorkerLife {
     pub(super) generation: u64,
+    /// The starts that had failed in a row when it was spawned.
+    pub(super) failed_starts: u32,
     pub(super) phase: WorkerPhase,
     pub(super) ready_since: Option<Duration>,
     pub(super) is_recycled: bool,
@@ -70,9 +72,10 @@ pub(super) struct WorkerLife {
 }
 
 impl WorkerLife {
-    pub(super) const fn new(generation: u64) -> Self {
+    pub(super) const fn new(generation: u64, failed_starts: u32) -> Self {
         Self {
             generation,
+            failed_starts,
             phase: WorkerPhase::Spawning,
             ready_since: None,
             is_recycled: false,

@@ -159,13 +159,14 @@ impl Supervisor {
         let Some(worker) = self.workers.remove(id) else {
             return;
         };
+        let given = self.scheduler.workload(id, clock::now()).given;
         let lost = self.scheduler.exited(id);
         let calls = lost.len();
         let is_new = self.programs.is_replacing(id);
         let counts_as_start = self.starting.is_none() && !is_new;
         let exit = self
             .lifecycle
-            .exited(id, calls, counts_as_start, clock::now());
+            .exited(id, given, counts_as_start, clock::now());
         let Some(exit) = exit else {
             return;
         };
@@ -243,13 +244,18 @@ impl Supervisor {
         self.publish();
     }
 
-    /// A process could not import DSPy. It exits by itself.
+    /// A process could not import DSPy. It exits by itself, which is the start that has failed.
     fn unusable(&mut self, fault: Fault) {
-        self.start_failed(StartError::Python {
+        let error = StartError::Python {
             python_type: fault.python_type,
             message: fault.message,
             traceback: fault.traceback,
-        });
+        };
+        if self.starting.is_some() {
+            self.start_failed(error);
+        } else {
+            tracing::error!(target: "tower_dspy", %error, "a worker was not started");
+        }
     }
 
     /// A process could not be started: the end of a pool that starts, and a pause of another.

@@ -42,8 +42,8 @@ fn calls(calls: usize, overdue: u64, all_overdue: bool) -> Workload {
     }
 }
 
-fn lost(lifecycle: &mut Lifecycle, worker: u64, calls: usize, now: Duration) {
-    let exit = lifecycle.exited(worker, calls, true, now).unwrap();
+fn lost(lifecycle: &mut Lifecycle, worker: u64, given: u64, now: Duration) {
+    let exit = lifecycle.exited(worker, given, true, now).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Lost);
 }
 
@@ -75,11 +75,40 @@ fn each_start_that_fails_in_a_row_doubles_the_pause_up_to_its_longest() {
     for _ in 0..40 {
         lifecycle.start_failed(secs(4));
     }
+    let before = secs(14) - Duration::from_millis(1);
+    assert_eq!(missing(&lifecycle, before), None);
     assert_eq!(missing(&lifecycle, secs(14)), Some(0));
-    // A worker that came to work, and had a call, ends the row.
-    ready(&mut lifecycle, 9, secs(14));
-    lost(&mut lifecycle, 9, 1, secs(14));
+}
+
+#[test]
+fn a_worker_that_was_given_a_call_ends_the_row_of_failed_starts_and_its_pause() {
+    let mut lifecycle = lifecycle(2);
+    ready(&mut lifecycle, 1, secs(0));
+    for worker in [2, 3, 4] {
+        lifecycle.spawned(worker, 0);
+        lost(&mut lifecycle, worker, 0, secs(1));
+    }
+    assert_eq!(lifecycle.failed_starts(), 3);
+    assert_eq!(missing(&lifecycle, secs(1)), None);
+    // Its call has been answered long before it is killed.
+    lost(&mut lifecycle, 1, 1, secs(1));
     assert_eq!(lifecycle.failed_starts(), 0);
+    assert_eq!(missing(&lifecycle, secs(1)), Some(0));
+}
+
+#[test]
+fn workers_that_end_of_one_cause_double_the_pause_once() {
+    let mut lifecycle = lifecycle(3);
+    for worker in 1..=3 {
+        lifecycle.spawned(worker, 0);
+    }
+    for worker in 1..=3 {
+        lost(&mut lifecycle, worker, 0, secs(worker));
+        assert_eq!(lifecycle.failed_starts(), 1);
+    }
+    lifecycle.spawned(4, 0);
+    lost(&mut lifecycle, 4, 0, secs(4));
+    assert_eq!(lifecycle.failed_starts(), 2);
 }
 
 #[test]
