@@ -15,10 +15,11 @@ use super::{
     calls,
     exchanges::Exchanges,
     messages::WorkerMessage,
+    pool_settings::PoolSettings,
     process::{EVENTS, ProcessEvent, WorkerEvent},
     requests::{LoadRequest, ReplaceRequest},
     stats::PoolCounts,
-    supervisor::{PoolSettings, Supervisor, warn_of},
+    supervisor::{Supervisor, warn_of},
     wire::ToWorker,
 };
 use crate::host::{

@@ -25,7 +25,7 @@ pub(super) enum ProgramAction<L, R> {
     /// Answer a load.
     Loaded {
         request: L,
-        result: Result<Value, Fault>,
+        result: Result<LoadedProgram, Fault>,
     },
     /// Log that a worker serves without a program.
     Lacks { worker: u64, fault: Fault },
@@ -33,6 +33,13 @@ pub(super) enum ProgramAction<L, R> {
     Discard { worker: u64 },
     /// Answer a replacement that failed.
     NotReplaced { request: R, fault: Fault },
+}
+
+/// A program that all workers have loaded.
+#[derive(Debug, PartialEq)]
+pub(super) struct LoadedProgram {
+    pub(super) load: u64,
+    pub(super) description: Value,
 }
 
 /// The answer of a worker to a load: its number of the program, and the program's description.

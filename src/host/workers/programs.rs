@@ -12,17 +12,16 @@
 //! 3. Whatever goes wrong before that step ends the new workers and changes nothing else.
 //! 4. A replacement's generation is no other's: messages of discarded workers change nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
 use super::{
+    lacked::LackedPrograms,
     lost_calls::refusal,
-    program_action::{LoadAnswer, ProgramAction},
-    replacements::{ProgramFields, Replacements, fields},
+    pending_loads::PendingLoads,
+    program_action::{LoadAnswer, LoadedProgram, ProgramAction},
+    replacements::{ProgramFields, Replacements, check_fields, fields},
 };
 use crate::host::core::fault::Fault;
 
@@ -32,7 +31,7 @@ type Actions<L, R> = Vec<ProgramAction<L, R>>;
 pub(super) struct Programs<L, R> {
     last_load: u64,
     programs: BTreeMap<u64, Program>,
-    pending: BTreeMap<u64, PendingLoad<L>>,
+    pending: PendingLoads<L>,
     workers: BTreeMap<u64, WorkerPrograms>,
     replacements: Replacements<R>,
 }
@@ -43,21 +42,13 @@ struct Program {
     fields: Option<ProgramFields>,
 }
 
-/// A load that not all workers have answered.
-struct PendingLoad<L> {
-    request: L,
-    waiting_for: BTreeSet<u64>,
-    /// Of the first worker that answered, or of the first that failed.
-    result: Option<Result<Value, Fault>>,
-}
-
 /// The programs of one worker.
 struct WorkerPrograms {
     generation: u64,
     /// The worker's numbers of the programs.
     targets: BTreeMap<u64, u64>,
     /// The programs that it could not load, though others could.
-    lacks: BTreeMap<u64, Fault>,
+    lacks: LackedPrograms,
 }
 
 impl<L, R> Default for Programs<L, R> {
@@ -65,7 +56,7 @@ impl<L, R> Default for Programs<L, R> {
         Self {
             last_load: 0,
             programs: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            pending: PendingLoads::default(),
             workers: BTreeMap::new(),
             replacements: Replacements::default(),
         }
@@ -94,8 +85,7 @@ impl<L, R> Programs<L, R> {
     /// Whether the first answer to a load waits for this worker. A program that other workers have
     /// loaded before does not count.
     pub(super) fn owes_first_answer(&self, worker: u64) -> bool {
-        let mut pending = self.pending.values();
-        pending.any(|pending| pending.waiting_for.contains(&worker))
+        !self.pending.of_worker(worker).is_empty()
     }
 
     /// Whether a worker has loaded all programs, or failed to.
@@ -104,7 +94,7 @@ impl<L, R> Programs<L, R> {
             return false;
         };
         let mut loads = self.programs.keys();
-        loads.all(|load| worker.targets.contains_key(load) || worker.lacks.contains_key(load))
+        loads.all(|load| worker.targets.contains_key(load) || worker.lacks.contains(*load))
     }
 
     /// The worker's number of a program, or why it has none.
@@ -114,8 +104,7 @@ impl<L, R> Programs<L, R> {
         if let Some(target) = worker.targets.get(&load) {
             return Ok(*target);
         }
-        let lacks = worker.lacks.get(&load);
-        Err(lacks.map_or(unknown, |fault| &fault.message))
+        Err(worker.lacks.reason(load).unwrap_or(unknown))
     }
 
     /// A worker was started.
@@ -123,7 +112,7 @@ impl<L, R> Programs<L, R> {
         let programs = WorkerPrograms {
             generation,
             targets: BTreeMap::new(),
-            lacks: BTreeMap::new(),
+            lacks: LackedPrograms::default(),
         };
         self.workers.insert(worker, programs);
     }
@@ -137,12 +126,7 @@ impl<L, R> Programs<L, R> {
             fields: None,
         };
         self.programs.insert(load, program);
-        let pending = PendingLoad {
-            request,
-            waiting_for: workers.iter().copied().collect(),
-            result: None,
-        };
-        self.pending.insert(load, pending);
+        self.pending.insert(load, request, workers);
         let workers = workers.iter().map(|&worker| ProgramAction::Load {
             worker,
             load,
@@ -164,15 +148,19 @@ impl<L, R> Programs<L, R> {
                 load,
                 spec: spec.clone(),
             });
-            if let Some(pending) = self.pending.get_mut(&load) {
-                pending.waiting_for.insert(worker);
-            }
+            self.pending.wait_for(load, worker);
         }
         actions
     }
 
     /// A worker has answered a load.
-    pub(super) fn answered(&mut self, worker: u64, load: u64, answer: LoadAnswer) -> Actions<L, R> {
+    pub(super) fn answered(
+        &mut self,
+        worker: u64,
+        load: u64,
+        answer: LoadAnswer,
+        now: Duration,
+    ) -> Actions<L, R> {
         if !self.workers.contains_key(&worker) {
             return Vec::new(); // discarded
         }
@@ -193,12 +181,12 @@ impl<L, R> Programs<L, R> {
             }
             Err(fault) => Err(fault),
         };
-        if self.pending.contains_key(&load) {
+        if self.pending.contains(load) {
             self.answer_pending(worker, load, result)
         } else if self.is_replacing(worker) {
             self.answer_replacement(load, result)
         } else {
-            self.answer_late(worker, load, result)
+            self.answer_late(worker, load, result, now)
         }
     }
 
@@ -208,12 +196,7 @@ impl<L, R> Programs<L, R> {
         load: u64,
         result: Result<Value, Fault>,
     ) -> Actions<L, R> {
-        if let Some(pending) = self.pending.get_mut(&load) {
-            pending.waiting_for.remove(&worker);
-            if result.is_err() || pending.result.is_none() {
-                pending.result = Some(result);
-            }
-        }
+        self.pending.answer(load, worker, result);
         self.conclude(load)
     }
 
@@ -226,34 +209,69 @@ impl<L, R> Programs<L, R> {
         let current = self.replacements.current();
         let checked = current
             .filter(|current| current.load == load)
-            .and_then(|current| {
+            .and_then(|_| {
                 let before = self.programs.get(&load)?.fields.as_ref()?;
-                current.check(before, &description).err()
+                check_fields(before, &description).err()
             });
         checked.map_or_else(Vec::new, |fault| self.fail_replacement(fault))
     }
 
-    /// A worker that takes another's place has answered. It serves the programs that it has.
+    /// A worker that takes another's place has answered. It serves the programs that it has, and
+    /// tries again to load one that it lacks.
     fn answer_late(
         &mut self,
         worker: u64,
         load: u64,
         result: Result<Value, Fault>,
+        now: Duration,
     ) -> Actions<L, R> {
-        if let (Err(fault), Some(lacking)) = (result, self.workers.get_mut(&worker))
-            && self.programs.contains_key(&load)
-        {
-            lacking.lacks.insert(load, fault.clone());
-            return vec![ProgramAction::Lacks { worker, fault }];
+        let (Some(program), Some(programs)) =
+            (self.programs.get(&load), self.workers.get_mut(&worker))
+        else {
+            return Vec::new();
+        };
+        let checked = result.and_then(|description| match &program.fields {
+            Some(before) => check_fields(before, &description),
+            None => Ok(()),
+        });
+        let Err(fault) = checked else {
+            programs.lacks.remove(load);
+            return Vec::new();
+        };
+        programs.lacks.failed(load, fault.clone(), now);
+        let target = programs.targets.remove(&load).map(Some);
+        let unload = target.map(|target| ProgramAction::Unload {
+            worker,
+            load,
+            target,
+        });
+        let mut actions = Vec::from_iter(unload);
+        actions.push(ProgramAction::Lacks { worker, fault });
+        actions
+    }
+
+    /// Loads the programs again that workers could not load, once the pause of each is over.
+    pub(super) fn retry(&mut self, now: Duration) -> Actions<L, R> {
+        let serving = self.serving();
+        let workers = self.workers.iter_mut();
+        let workers = workers.filter(|(_, programs)| programs.generation == serving);
+        let mut actions = Vec::new();
+        for (&worker, programs) in workers {
+            for load in programs.lacks.begin_retries(now) {
+                if let Some(program) = self.programs.get(&load) {
+                    let spec = program.spec.clone();
+                    actions.push(ProgramAction::Load { worker, load, spec });
+                }
+            }
         }
-        Vec::new()
+        actions
     }
 
     /// A worker has exited unexpectedly: its loads have failed, and so has its replacement.
     pub(super) fn lost(&mut self, worker: u64, fault: &Fault) -> Actions<L, R> {
         let mut actions = Vec::new();
         let is_new = self.is_replacing(worker);
-        for load in self.loads_of(worker) {
+        for load in self.pending.of_worker(worker) {
             actions.extend(self.answer_pending(worker, load, Err(fault.clone())));
         }
         self.workers.remove(&worker);
@@ -267,52 +285,29 @@ impl<L, R> Programs<L, R> {
     pub(super) fn forget(&mut self, worker: u64) -> Actions<L, R> {
         self.workers.remove(&worker);
         let mut actions = Vec::new();
-        for load in self.loads_of(worker) {
-            if let Some(pending) = self.pending.get_mut(&load) {
-                pending.waiting_for.remove(&worker);
-            }
+        for load in self.pending.of_worker(worker) {
+            self.pending.forget(load, worker);
             actions.extend(self.conclude(load));
         }
         actions
     }
 
-    fn loads_of(&self, worker: u64) -> Vec<u64> {
-        let pending = self.pending.iter();
-        let waits = pending.filter(|(_, pending)| pending.waiting_for.contains(&worker));
-        waits.map(|(load, _)| *load).collect()
-    }
-
+    /// Answers a load whose result is known.
     fn conclude(&mut self, load: u64) -> Actions<L, R> {
-        // Without any answer, the next worker that comes up gives one.
-        let is_over = |pending: &PendingLoad<L>| match pending.result {
-            Some(Ok(_)) => pending.waiting_for.is_empty(),
-            Some(Err(_)) => true,
-            None => false,
-        };
-        if !self.pending.get(&load).is_some_and(is_over) {
-            return Vec::new();
-        }
-        let Some(PendingLoad {
-            request,
-            result: Some(mut result),
-            ..
-        }) = self.pending.remove(&load)
-        else {
+        let Some((request, result)) = self.pending.take_concluded(load) else {
             return Vec::new();
         };
         let mut actions = Vec::new();
-        match &mut result {
+        match &result {
             Ok(description) => {
                 if let Some(program) = self.programs.get_mut(&load) {
                     program.fields = Some(fields(description));
                 }
-                if let Value::Object(description) = description {
-                    description.insert("id".into(), load.into());
-                }
             }
-            // Workers that it has not ended are not tried: it may end them too.
+            // A load that ended one worker could end the others too.
             Err(_) => actions = self.unload(load, |_| true),
         }
+        let result = result.map(|description| LoadedProgram { load, description });
         actions.push(ProgramAction::Loaded { request, result });
         actions
     }
@@ -323,7 +318,7 @@ impl<L, R> Programs<L, R> {
         let workers = self.workers.iter_mut();
         let remaining = workers.filter(|(worker, _)| remains(**worker));
         let unload = remaining.filter_map(|(&worker, programs)| {
-            let lacked = programs.lacks.remove(&load).is_some();
+            let lacked = programs.lacks.remove(load);
             let target = programs.targets.remove(&load);
             (lacked || target.is_some()).then_some(ProgramAction::Unload {
                 worker,

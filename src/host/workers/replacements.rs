@@ -98,21 +98,18 @@ impl<R> Replacements<R> {
     }
 }
 
-impl<R> Replacement<R> {
-    /// Refuses a new program that has other fields than the old one.
-    pub(super) fn check(&self, before: &ProgramFields, description: &Value) -> Result<(), Fault> {
-        let now = fields(description);
-        if *before == now {
-            return Ok(());
-        }
-        let message = format!(
-            "it takes or gives other fields: before {} -> {}, now {} -> {}; load it as \
-             another service",
-            before[0], before[1], now[0], now[1],
-        );
-        Err(Fault {
-            kind: FaultKind::Named("schema".into()),
-            ..Fault::new("", message)
-        })
+/// Refuses a program that has other fields than the one that was loaded first.
+pub(super) fn check_fields(before: &ProgramFields, description: &Value) -> Result<(), Fault> {
+    let now = fields(description);
+    if *before == now {
+        return Ok(());
     }
+    let message = format!(
+        "it takes or gives other fields: before {} -> {}, now {} -> {}; load it as another service",
+        before[0], before[1], now[0], now[1],
+    );
+    Err(Fault {
+        kind: FaultKind::Named("schema".into()),
+        ..Fault::new("", message)
+    })
 }

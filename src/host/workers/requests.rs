@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
@@ -58,17 +59,24 @@ pub(super) fn apply(
                 }
             }
             ProgramAction::Loaded { request, result } => {
-                let loaded =
-                    result.map(|program| queue.register_program(program, request.registrations));
+                let loaded = result.map(|loaded| {
+                    // A host knows its program by the pool's number, not by a worker's.
+                    let mut program = loaded.description;
+                    if let Value::Object(program) = &mut program {
+                        program.insert("id".into(), loaded.load.into());
+                    }
+                    queue.register_program(program, request.registrations)
+                });
                 // If nobody waits any more, the program goes as well.
                 let _ = request.reply.send(loaded);
             }
             ProgramAction::Lacks { worker, fault } => {
-                tracing::error!(
+                tracing::warn!(
                     target: "tower_dspy",
                     pid = workers.pid(worker),
                     python_type = %fault.python_type,
-                    "a worker could not load a program that others could"
+                    kind = ?fault.kind,
+                    "a worker could not load a program that others could, and tries again"
                 );
                 tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
             }

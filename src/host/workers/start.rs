@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc, thread::Builder, time::Duration};
 use tokio::{runtime, sync::oneshot};
 
 use super::{
-    handle::PoolHandle, phase::OverdueLimits, pool::Pool, process::SpawnSettings,
-    recycle::RecycleLimits, stats::PoolCounts, supervisor::PoolSettings,
+    handle::PoolHandle, phase::OverdueLimits, pool::Pool, pool_settings::PoolSettings,
+    process::SpawnSettings, recycle::RecycleLimits, stats::PoolCounts,
 };
 use crate::host::{
     core::{host_core::HostCore, host_thread::HostThread},

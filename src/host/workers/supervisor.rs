@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     lifecycle::{Lifecycle, WorkerExitKind},
     lost_calls::{end_call, exit_reason, refusal, worker_fault},
-    phase::{LifecycleAction, OverdueLimits},
+    phase::LifecycleAction,
+    pool_settings::PoolSettings,
     process::{ExecSpawner, ProcessEvent, SpawnSettings, Spawner, SpawnerEvent, ZygoteSpawner},
     program_action::{LoadAnswer, ProgramAction},
-    recycle::RecycleLimits,
     requests::{self, LoadRequest, PoolPrograms, ReplaceRequest},
     scheduler::Scheduler,
     stats::{PoolCounts, PoolReading},
@@ -26,16 +26,6 @@ use crate::host::{
     core::{clock, fault::Fault, host_core::HostCore, running_call::RunningCall},
     start_error::StartError,
 };
-
-/// The settings of a pool.
-pub(super) struct PoolSettings {
-    pub(super) workers: usize,
-    pub(super) spawn: SpawnSettings,
-    /// Whether workers are forked from a zygote.
-    pub(super) fork: bool,
-    pub(super) overdue: OverdueLimits,
-    pub(super) recycle: RecycleLimits,
-}
 
 /// The supervisor of a pool's workers.
 pub(super) struct Supervisor {
@@ -139,7 +129,7 @@ impl Supervisor {
 
     /// A worker has answered a load.
     pub(super) fn on_loaded(&mut self, worker: u64, load: u64, answer: LoadAnswer) {
-        let actions = self.programs.answered(worker, load, answer);
+        let actions = self.programs.answered(worker, load, answer, clock::now());
         self.apply_program_actions(actions);
         self.check_loaded(worker);
         self.fill();
@@ -380,6 +370,10 @@ impl Supervisor {
         let is_replacing = self.programs.replacing().is_some();
         let actions = self.lifecycle.tick(now, is_replacing, workload, memory);
         self.apply_lifecycle_actions(actions);
+        if !self.lifecycle.is_stopping() {
+            let actions = self.programs.retry(now);
+            self.apply_program_actions(actions);
+        }
         self.fill();
         self.publish();
     }

@@ -2,6 +2,8 @@ use serde_json::json;
 
 use super::*;
 
+const NOW: Duration = Duration::from_secs(1);
+
 type Tested = Programs<&'static str, &'static str>;
 
 fn description(input: &str) -> Value {
@@ -32,15 +34,12 @@ fn loaded() -> Tested {
     programs.spawned(2, 0);
     let actions = programs.load(json!("old"), "load", &[1, 2]);
     assert_eq!(actions.len(), 2);
-    assert_eq!(programs.answered(1, 1, answer(11)), []);
-    let answered = programs.answered(2, 1, answer(12));
+    assert_eq!(programs.answered(1, 1, answer(11), NOW), []);
+    let answered = programs.answered(2, 1, answer(12), NOW);
     let [ProgramAction::Loaded { request, result }] = &answered[..] else {
         panic!("{answered:?}");
     };
-    assert_eq!(
-        (*request, &result.as_ref().unwrap()["id"]),
-        ("load", &json!(1))
-    );
+    assert_eq!((*request, result.as_ref().unwrap().load), ("load", 1));
     programs
 }
 
@@ -63,7 +62,7 @@ fn a_worker_that_dies_while_it_loads_fails_the_load() {
     let mut programs = loaded();
     programs.load(json!("deadly"), "second", &[1, 2]);
     assert!(programs.owes_first_answer(1));
-    assert_eq!(programs.answered(2, 2, answer(22)), []);
+    assert_eq!(programs.answered(2, 2, answer(22), NOW), []);
     let actions = programs.lost(1, &gone());
     let unload = ProgramAction::Unload {
         worker: 2,
@@ -91,7 +90,7 @@ fn a_load_that_kills_the_worker_that_tries_it_is_given_to_no_other() {
         load: 2,
         target: Some(5),
     };
-    assert_eq!(programs.answered(2, 2, answer(5)), [unload]);
+    assert_eq!(programs.answered(2, 2, answer(5), NOW), [unload]);
     assert_eq!(programs.lost(2, &gone()), []);
 }
 
@@ -99,7 +98,7 @@ fn a_load_that_kills_the_worker_that_tries_it_is_given_to_no_other() {
 fn a_worker_that_the_pool_ended_leaves_the_answer_to_the_others() {
     let mut programs = loaded();
     programs.load(json!("more"), "second", &[1, 2]);
-    assert_eq!(programs.answered(2, 2, answer(22)), []);
+    assert_eq!(programs.answered(2, 2, answer(22), NOW), []);
     let actions = programs.forget(1);
     assert!(matches!(
         &actions[..],
@@ -117,7 +116,7 @@ fn a_load_that_no_worker_has_answered_waits_for_the_next_worker() {
         given(&programs.load_all(3), 3),
         [json!("old"), json!("more")]
     );
-    let actions = programs.answered(3, 2, answer(32));
+    let actions = programs.answered(3, 2, answer(32), NOW);
     assert!(matches!(
         &actions[..],
         [ProgramAction::Loaded { result: Ok(_), .. }]
@@ -129,13 +128,63 @@ fn a_later_worker_that_cannot_load_a_program_serves_the_others() {
     let mut programs = loaded();
     programs.spawned(3, 0);
     programs.load_all(3);
-    let actions = programs.answered(3, 1, Err(Fault::new("", "no memory")));
+    let actions = programs.answered(3, 1, Err(Fault::new("", "no memory")), NOW);
     assert!(matches!(
         &actions[..],
         [ProgramAction::Lacks { worker: 3, .. }]
     ));
     assert!(programs.has_all(3));
     assert_eq!(programs.target(3, 1), Err("no memory"));
+}
+
+#[test]
+fn a_program_that_a_later_worker_could_not_load_is_tried_again_after_a_pause_that_doubles() {
+    let mut programs = loaded();
+    programs.spawned(3, 0);
+    programs.load_all(3);
+    let mut now = NOW;
+    for pause in [100, 200, 400] {
+        programs.answered(3, 1, Err(Fault::new("", "no memory")), now);
+        now += Duration::from_millis(pause - 1);
+        assert_eq!(programs.retry(now), []);
+        now += Duration::from_millis(1);
+        assert_eq!(given(&programs.retry(now), 3), [json!("old")]);
+        assert_eq!(programs.retry(now), [], "it has not answered");
+        assert!(!programs.owes_first_answer(3) && programs.has_all(3));
+    }
+    assert_eq!(programs.answered(3, 1, answer(31), now), []);
+    assert_eq!(programs.target(3, 1), Ok(31));
+    assert_eq!(programs.retry(now + Duration::from_secs(60)), []);
+}
+
+#[test]
+fn a_worker_whose_generation_was_replaced_tries_no_program_again() {
+    let mut programs = loaded();
+    programs.spawned(3, 0);
+    programs.load_all(3);
+    programs.answered(3, 1, Err(Fault::new("", "no memory")), NOW);
+    programs.replace(1, json!("new"), "replace");
+    programs.swap();
+    assert_eq!(programs.retry(NOW + Duration::from_secs(60)), []);
+}
+
+#[test]
+fn a_later_worker_that_loads_a_program_with_other_fields_does_not_serve_it() {
+    let mut programs = loaded();
+    programs.spawned(3, 0);
+    programs.load_all(3);
+    let actions = programs.answered(3, 1, Ok((31, Ok(description("text")))), NOW);
+    let unload = ProgramAction::Unload {
+        worker: 3,
+        load: 1,
+        target: Some(31),
+    };
+    let [first, ProgramAction::Lacks { worker: 3, fault }] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(first, &unload);
+    assert!(fault.message.contains("other fields"));
+    assert!(programs.has_all(3) && programs.target(3, 1).is_err());
 }
 
 #[test]
@@ -146,7 +195,7 @@ fn a_replacement_takes_over_in_one_step() {
     programs.spawned(3, new);
     assert_eq!(given(&programs.load_all(3), 3), [json!("new")]);
     assert_eq!(programs.serving(), 0);
-    assert_eq!(programs.answered(3, 1, answer(31)), []);
+    assert_eq!(programs.answered(3, 1, answer(31), NOW), []);
     assert!(programs.has_all(3) && programs.is_replacing(3));
     assert_eq!(programs.swap(), Some("replace"));
     assert_eq!((programs.serving(), programs.replacing()), (new, None));
@@ -165,8 +214,8 @@ fn a_replacement_that_fails_leaves_the_old_program_serving() {
         programs.spawned(3, new);
         programs.load_all(3);
         let actions = match fails {
-            0 => programs.answered(3, 1, Err(gone())),
-            1 => programs.answered(3, 1, other()),
+            0 => programs.answered(3, 1, Err(gone()), NOW),
+            1 => programs.answered(3, 1, other(), NOW),
             _ => programs.lost(3, &gone()),
         };
         let [ProgramAction::NotReplaced { request, fault }, rest @ ..] = &actions[..] else {
@@ -180,7 +229,7 @@ fn a_replacement_that_fails_leaves_the_old_program_serving() {
         // The next one begins, and a late message of the discarded worker does not fail it.
         assert_eq!(programs.replacement_request(), Some(&"waits"));
         assert_ne!(programs.replacing(), Some(new));
-        assert_eq!(programs.answered(3, 1, Err(gone())), []);
+        assert_eq!(programs.answered(3, 1, Err(gone()), NOW), []);
         programs.spawned(4, 0);
         assert_eq!(given(&programs.load_all(4), 4), [json!("old")]);
     }
