@@ -9,6 +9,7 @@ use super::{
     lifecycle::Lifecycle,
     lost_calls::worker_fault,
     messages::CallMessage,
+    numbers::{LoadId, WorkerTarget},
     process::WorkerLink,
     requests::PoolPrograms,
     scheduler::{Candidate, Scheduler},
@@ -25,7 +26,7 @@ pub(super) fn start(
 ) {
     let candidates = lifecycle.ready().map(|(worker, is_recycled)| Candidate {
         worker,
-        has_program: programs.target(worker, queued.target).is_ok(),
+        has_program: programs.target(worker, LoadId(queued.target)).is_ok(),
         is_blocked: workers.is_blocked(worker),
         is_recycled,
     });
@@ -36,7 +37,7 @@ pub(super) fn start(
         return;
     };
     worker.heartbeat.progress();
-    let target = programs.target(id, queued.target);
+    let target = programs.target(id, LoadId(queued.target));
     let target =
         target.map_err(|reason| worker_fault(&format!("it could not load the program: {reason}")));
     let sent = target.and_then(|target| send_start(&worker.link, &queued, target));
@@ -49,7 +50,7 @@ pub(super) fn start(
 }
 
 /// Sends a call to a worker that has the program as `target`.
-fn send_start(link: &WorkerLink, call: &QueuedCall, target: u64) -> Result<(), Fault> {
+fn send_start(link: &WorkerLink, call: &QueuedCall, target: WorkerTarget) -> Result<(), Fault> {
     let inputs = encode_inputs(&call.inputs)?;
     let message = ToWorker::Start {
         call: call.id,

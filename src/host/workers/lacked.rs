@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::backoff::Backoff;
+use super::{backoff::Backoff, numbers::LoadId};
 use crate::host::core::fault::Fault;
 
 /// The programs that one worker lacks, each to be loaded again after a pause.
 #[derive(Default)]
-pub(super) struct LackedPrograms(BTreeMap<u64, LackedProgram>);
+pub(super) struct LackedPrograms(BTreeMap<LoadId, LackedProgram>);
 
 struct LackedProgram {
     fault: Fault,
@@ -17,16 +17,16 @@ struct LackedProgram {
 }
 
 impl LackedPrograms {
-    pub(super) fn contains(&self, load: u64) -> bool {
+    pub(super) fn contains(&self, load: LoadId) -> bool {
         self.0.contains_key(&load)
     }
 
-    pub(super) fn reason(&self, load: u64) -> Option<&str> {
+    pub(super) fn reason(&self, load: LoadId) -> Option<&str> {
         Some(&self.0.get(&load)?.fault.message)
     }
 
     /// A try to load the program has failed.
-    pub(super) fn failed(&mut self, load: u64, fault: Fault, now: Duration) {
+    pub(super) fn failed(&mut self, load: LoadId, fault: Fault, now: Duration) {
         let before = self.0.remove(&load);
         let mut backoff = before.map_or_else(Backoff::default, |before| before.backoff);
         backoff.failed(now);
@@ -39,7 +39,7 @@ impl LackedPrograms {
     }
 
     /// Begins the tries whose pause is over; returns their programs.
-    pub(super) fn begin_retries(&mut self, now: Duration) -> impl Iterator<Item = u64> {
+    pub(super) fn begin_retries(&mut self, now: Duration) -> impl Iterator<Item = LoadId> {
         let is_due =
             move |lacked: &LackedProgram| !lacked.is_retrying && lacked.backoff.is_over(now);
         let due = self.0.iter_mut().filter(move |(_, lacked)| is_due(lacked));
@@ -50,7 +50,7 @@ impl LackedPrograms {
     }
 
     /// The program was loaded, or is not to be loaded any more. Returns whether it was lacked.
-    pub(super) fn remove(&mut self, load: u64) -> bool {
+    pub(super) fn remove(&mut self, load: LoadId) -> bool {
         self.0.remove(&load).is_some()
     }
 }

@@ -32,6 +32,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     backoff::Backoff,
+    numbers::Generation,
     phase::{LifecycleAction, OverdueLimits, STOP_MARGIN, WorkerLife, WorkerPhase, WorkerState},
     recycle::RecycleLimits,
     scheduler::Workload,
@@ -134,10 +135,10 @@ impl Lifecycle {
     pub(super) fn next_spawn(
         &self,
         now: Duration,
-        serving: u64,
-        replacing: Option<u64>,
+        serving: Generation,
+        replacing: Option<Generation>,
         owes_first_answer: impl Fn(u64) -> bool,
-    ) -> Option<u64> {
+    ) -> Option<Generation> {
         if self.is_stopping() || !self.backoff.is_over(now) {
             return None;
         }
@@ -159,7 +160,7 @@ impl Lifecycle {
         replacing.filter(|generation| counted(*generation) < self.wanted)
     }
 
-    pub(super) fn spawned(&mut self, worker: u64, generation: u64) {
+    pub(super) fn spawned(&mut self, worker: u64, generation: Generation) {
         let life = WorkerLife::new(generation, self.failed_starts());
         self.workers.insert(worker, life);
     }
@@ -223,14 +224,14 @@ impl Lifecycle {
     }
 
     /// Whether all workers of a generation that is to take over have all programs.
-    pub(super) fn can_swap(&self, generation: u64, has_all: impl Fn(u64) -> bool) -> bool {
+    pub(super) fn can_swap(&self, generation: Generation, has_all: impl Fn(u64) -> bool) -> bool {
         let loading = self.with_phase(WorkerPhase::Loading);
         let new = loading.filter(|(_, life)| life.generation == generation);
         new.filter(|(worker, _)| has_all(*worker)).count() >= self.wanted
     }
 
     /// Has a generation take over; returns the workers to be discarded.
-    pub(super) fn swap(&mut self, generation: u64, now: Duration) -> Vec<u64> {
+    pub(super) fn swap(&mut self, generation: Generation, now: Duration) -> Vec<u64> {
         let mut discarded = Vec::new();
         for (worker, life) in &mut self.workers {
             if life.generation == generation && life.phase == WorkerPhase::Loading {

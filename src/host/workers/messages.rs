@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     frames,
+    numbers::LoadId,
     program_action::LoadAnswer,
     wire::{FromWorker, Secret},
 };
@@ -34,7 +35,7 @@ pub(super) enum WorkerMessage {
         message: String,
     },
     Loaded {
-        load: u64,
+        load: LoadId,
         answer: LoadAnswer,
     },
     AdoptLm(OwnLm),

@@ -21,6 +21,7 @@ mod lacked;
 mod lifecycle;
 mod lost_calls;
 mod messages;
+mod numbers;
 mod own_lms;
 mod pending_loads;
 mod phase;

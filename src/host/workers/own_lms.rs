@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, mem, sync::Arc};
 
-use super::messages::OwnLm;
+use super::{messages::OwnLm, numbers::LoadId};
 use crate::{host::core::lm_candidates, lm::LmHandle};
 
 /// The LMs that the programs of one worker made.
@@ -12,7 +12,7 @@ pub(super) struct OwnLms {
     /// Those of the program that is being loaded.
     loading: Vec<i64>,
     /// Those of each program that is loaded.
-    of_load: HashMap<u64, Vec<i64>>,
+    of_load: HashMap<LoadId, Vec<i64>>,
 }
 
 impl OwnLms {
@@ -30,7 +30,7 @@ impl OwnLms {
     }
 
     /// The program has been loaded.
-    pub(super) fn loaded(&mut self, load: u64) {
+    pub(super) fn loaded(&mut self, load: LoadId) {
         self.of_load.insert(load, mem::take(&mut self.loading));
     }
 
@@ -41,7 +41,7 @@ impl OwnLms {
         }
     }
 
-    pub(super) fn unloaded(&mut self, load: u64) {
+    pub(super) fn unloaded(&mut self, load: LoadId) {
         for lm in self.of_load.remove(&load).unwrap_or_default() {
             self.lms.remove(&lm);
         }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::numbers::LoadId;
 use crate::host::core::fault::Fault;
 
 /// The loads that not all workers have answered. `L` stands for who asked.
-pub(super) struct PendingLoads<L>(BTreeMap<u64, PendingLoad<L>>);
+pub(super) struct PendingLoads<L>(BTreeMap<LoadId, PendingLoad<L>>);
 
 struct PendingLoad<L> {
     request: L,
@@ -23,7 +24,7 @@ impl<L> Default for PendingLoads<L> {
 }
 
 impl<L> PendingLoads<L> {
-    pub(super) fn insert(&mut self, load: u64, request: L, workers: &[u64]) {
+    pub(super) fn insert(&mut self, load: LoadId, request: L, workers: &[u64]) {
         let pending = PendingLoad {
             request,
             waiting_for: workers.iter().copied().collect(),
@@ -32,26 +33,26 @@ impl<L> PendingLoads<L> {
         self.0.insert(load, pending);
     }
 
-    pub(super) fn contains(&self, load: u64) -> bool {
+    pub(super) fn contains(&self, load: LoadId) -> bool {
         self.0.contains_key(&load)
     }
 
     /// The loads that wait for a worker.
-    pub(super) fn of_worker(&self, worker: u64) -> Vec<u64> {
+    pub(super) fn of_worker(&self, worker: u64) -> Vec<LoadId> {
         let pending = self.0.iter();
         let waits = pending.filter(|(_, pending)| pending.waiting_for.contains(&worker));
         waits.map(|(load, _)| *load).collect()
     }
 
     /// Has a load that is pending wait for one more worker.
-    pub(super) fn wait_for(&mut self, load: u64, worker: u64) {
+    pub(super) fn wait_for(&mut self, load: LoadId, worker: u64) {
         if let Some(pending) = self.0.get_mut(&load) {
             pending.waiting_for.insert(worker);
         }
     }
 
     /// A worker has answered a load.
-    pub(super) fn answer(&mut self, load: u64, worker: u64, result: Result<Value, Fault>) {
+    pub(super) fn answer(&mut self, load: LoadId, worker: u64, result: Result<Value, Fault>) {
         if let Some(pending) = self.0.get_mut(&load) {
             pending.waiting_for.remove(&worker);
             if result.is_err() || pending.result.is_none() {
@@ -61,7 +62,7 @@ impl<L> PendingLoads<L> {
     }
 
     /// A worker will not answer a load.
-    pub(super) fn forget(&mut self, load: u64, worker: u64) {
+    pub(super) fn forget(&mut self, load: LoadId, worker: u64) {
         if let Some(pending) = self.0.get_mut(&load) {
             pending.waiting_for.remove(&worker);
         }
@@ -69,7 +70,7 @@ impl<L> PendingLoads<L> {
 
     /// Takes a load out once its result is known: the first failure, or the success of all workers.
     /// Without any answer, the next worker that comes up gives one.
-    pub(super) fn take_concluded(&mut self, load: u64) -> Option<(L, Result<Value, Fault>)> {
+    pub(super) fn take_concluded(&mut self, load: LoadId) -> Option<(L, Result<Value, Fault>)> {
         let pending = self.0.get(&load)?;
         let is_concluded = match pending.result {
             Some(Ok(_)) => pending.waiting_for.is_empty(),

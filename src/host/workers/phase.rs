@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scheduler::Workload;
+use super::{numbers::Generation, scheduler::Workload};
 
 /// How long a worker that was told to stop has for it, beyond the calls' grace.
 pub(super) const STOP_MARGIN: Duration = Duration::from_millis(500);
@@ -60,7 +60,7 @@ pub(super) enum WorkerPhase {
 
 /// The life of one worker.
 pub(super) struct WorkerLife {
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     /// The starts that had failed in a row when it was spawned.
     pub(super) failed_starts: u32,
     pub(super) phase: WorkerPhase,
@@ -72,7 +72,7 @@ pub(super) struct WorkerLife {
 }
 
 impl WorkerLife {
-    pub(super) const fn new(generation: u64, failed_starts: u32) -> Self {
+    pub(super) const fn new(generation: Generation, failed_starts: u32) -> Self {
         Self {
             generation,
             failed_starts,

@@ -15,6 +15,7 @@ use super::{
     calls,
     exchanges::Exchanges,
     messages::WorkerMessage,
+    numbers::LoadId,
     pool_settings::PoolSettings,
     process::{EVENTS, ProcessEvent, WorkerEvent},
     requests::{LoadRequest, ReplaceRequest},
@@ -122,7 +123,7 @@ impl Pool {
                     taken_over,
                     reply,
                 };
-                self.supervisor.replace(target, spec, request);
+                self.supervisor.replace(LoadId(target), spec, request);
             }
             Command::Load {
                 spec,
@@ -135,7 +136,7 @@ impl Pool {
                     reply,
                 },
             ),
-            Command::Unload(load) => self.supervisor.unload(load),
+            Command::Unload(load) => self.supervisor.unload(LoadId(load)),
             Command::Stop { grace } => self.supervisor.stop(grace),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::numbers::{LoadId, WorkerTarget};
 use crate::host::core::fault::Fault;
 
 /// What the pool has to do about programs. `L` stands for who asked for a load, `R` for who asked
@@ -13,14 +14,14 @@ pub(super) enum ProgramAction<L, R> {
     /// Send the program to the worker.
     Load {
         worker: u64,
-        load: u64,
+        load: LoadId,
         spec: Arc<Value>,
     },
     /// Remove the program from the worker.
     Unload {
         worker: u64,
-        load: u64,
-        target: Option<u64>,
+        load: LoadId,
+        target: Option<WorkerTarget>,
     },
     /// Answer a load.
     Loaded {
@@ -38,9 +39,9 @@ pub(super) enum ProgramAction<L, R> {
 /// A program that all workers have loaded.
 #[derive(Debug, PartialEq)]
 pub(super) struct LoadedProgram {
-    pub(super) load: u64,
+    pub(super) load: LoadId,
     pub(super) description: Value,
 }
 
 /// The answer of a worker to a load: its number of the program, and the program's description.
-pub(super) type LoadAnswer = Result<(u64, Result<Value, Fault>), Fault>;
+pub(super) type LoadAnswer = Result<(WorkerTarget, Result<Value, Fault>), Fault>;

@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::{
     lacked::LackedPrograms,
     lost_calls::refusal,
+    numbers::{Generation, LoadId, WorkerTarget},
     pending_loads::PendingLoads,
     program_action::{LoadAnswer, LoadedProgram, ProgramAction},
     replacements::{ProgramFields, Replacements, check_fields, fields},
@@ -30,7 +31,7 @@ type Actions<L, R> = Vec<ProgramAction<L, R>>;
 /// The programs of a pool.
 pub(super) struct Programs<L, R> {
     last_load: u64,
-    programs: BTreeMap<u64, Program>,
+    programs: BTreeMap<LoadId, Program>,
     pending: PendingLoads<L>,
     workers: BTreeMap<u64, WorkerPrograms>,
     replacements: Replacements<R>,
@@ -44,9 +45,9 @@ struct Program {
 
 /// The programs of one worker.
 struct WorkerPrograms {
-    generation: u64,
+    generation: Generation,
     /// The worker's numbers of the programs.
-    targets: BTreeMap<u64, u64>,
+    targets: BTreeMap<LoadId, WorkerTarget>,
     /// The programs that it could not load, though others could.
     lacks: LackedPrograms,
 }
@@ -65,12 +66,12 @@ impl<L, R> Default for Programs<L, R> {
 
 impl<L, R> Programs<L, R> {
     /// The generation that calls go to.
-    pub(super) const fn serving(&self) -> u64 {
+    pub(super) const fn serving(&self) -> Generation {
         self.replacements.serving()
     }
 
     /// The generation of the replacement that is under way.
-    pub(super) fn replacing(&self) -> Option<u64> {
+    pub(super) fn replacing(&self) -> Option<Generation> {
         self.replacements
             .current()
             .map(|current| current.generation)
@@ -98,7 +99,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// The worker's number of a program, or why it has none.
-    pub(super) fn target(&self, worker: u64, load: u64) -> Result<u64, &str> {
+    pub(super) fn target(&self, worker: u64, load: LoadId) -> Result<WorkerTarget, &str> {
         let unknown = "none of that name";
         let worker = self.workers.get(&worker).ok_or(unknown)?;
         if let Some(target) = worker.targets.get(&load) {
@@ -108,7 +109,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// A worker was started.
-    pub(super) fn spawned(&mut self, worker: u64, generation: u64) {
+    pub(super) fn spawned(&mut self, worker: u64, generation: Generation) {
         let programs = WorkerPrograms {
             generation,
             targets: BTreeMap::new(),
@@ -120,7 +121,7 @@ impl<L, R> Programs<L, R> {
     /// Loads a program in these workers, and in each that is started later.
     pub(super) fn load(&mut self, spec: Value, request: L, workers: &[u64]) -> Actions<L, R> {
         self.last_load += 1;
-        let (load, spec) = (self.last_load, Arc::new(spec));
+        let (load, spec) = (LoadId(self.last_load), Arc::new(spec));
         let program = Program {
             spec: spec.clone(),
             fields: None,
@@ -157,7 +158,7 @@ impl<L, R> Programs<L, R> {
     pub(super) fn answered(
         &mut self,
         worker: u64,
-        load: u64,
+        load: LoadId,
         answer: LoadAnswer,
         now: Duration,
     ) -> Actions<L, R> {
@@ -193,7 +194,7 @@ impl<L, R> Programs<L, R> {
     fn answer_pending(
         &mut self,
         worker: u64,
-        load: u64,
+        load: LoadId,
         result: Result<Value, Fault>,
     ) -> Actions<L, R> {
         self.pending.answer(load, worker, result);
@@ -201,7 +202,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// A worker of a replacement has answered.
-    fn answer_replacement(&mut self, load: u64, result: Result<Value, Fault>) -> Actions<L, R> {
+    fn answer_replacement(&mut self, load: LoadId, result: Result<Value, Fault>) -> Actions<L, R> {
         let description = match result {
             Ok(description) => description,
             Err(fault) => return self.fail_replacement(fault),
@@ -221,7 +222,7 @@ impl<L, R> Programs<L, R> {
     fn answer_late(
         &mut self,
         worker: u64,
-        load: u64,
+        load: LoadId,
         result: Result<Value, Fault>,
         now: Duration,
     ) -> Actions<L, R> {
@@ -293,7 +294,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// Answers a load whose result is known.
-    fn conclude(&mut self, load: u64) -> Actions<L, R> {
+    fn conclude(&mut self, load: LoadId) -> Actions<L, R> {
         let Some((request, result)) = self.pending.take_concluded(load) else {
             return Vec::new();
         };
@@ -313,7 +314,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// Removes a program from the workers that `remains` holds for.
-    pub(super) fn unload(&mut self, load: u64, remains: impl Fn(u64) -> bool) -> Actions<L, R> {
+    pub(super) fn unload(&mut self, load: LoadId, remains: impl Fn(u64) -> bool) -> Actions<L, R> {
         self.programs.remove(&load);
         let workers = self.workers.iter_mut();
         let remaining = workers.filter(|(worker, _)| remains(**worker));
@@ -330,7 +331,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// Replaces a program, once the replacements before it have ended.
-    pub(super) fn replace(&mut self, load: u64, spec: Value, request: R) -> Actions<L, R> {
+    pub(super) fn replace(&mut self, load: LoadId, spec: Value, request: R) -> Actions<L, R> {
         self.replacements.push(load, spec, request);
         self.next_replacement()
     }

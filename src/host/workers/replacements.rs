@@ -6,6 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use serde_json::Value;
 
+use super::numbers::{Generation, LoadId};
 use crate::host::core::fault::{Fault, FaultKind};
 
 /// The inputs and outputs of a program.
@@ -18,24 +19,24 @@ pub(super) fn fields(description: &Value) -> ProgramFields {
 
 /// A replacement that is under way.
 pub(super) struct Replacement<R> {
-    pub(super) generation: u64,
-    pub(super) load: u64,
+    pub(super) generation: Generation,
+    pub(super) load: LoadId,
     pub(super) spec: Arc<Value>,
     pub(super) request: R,
 }
 
 /// The replacement that is under way, and those that wait for its end.
 pub(super) struct Replacements<R> {
-    serving: u64,
+    serving: Generation,
     last_generation: u64,
     current: Option<Replacement<R>>,
-    waiting: VecDeque<(u64, Arc<Value>, R)>,
+    waiting: VecDeque<(LoadId, Arc<Value>, R)>,
 }
 
 impl<R> Default for Replacements<R> {
     fn default() -> Self {
         Self {
-            serving: 0,
+            serving: Generation::default(),
             last_generation: 0,
             current: None,
             waiting: VecDeque::new(),
@@ -45,7 +46,7 @@ impl<R> Default for Replacements<R> {
 
 impl<R> Replacements<R> {
     /// The generation that calls go to.
-    pub(super) const fn serving(&self) -> u64 {
+    pub(super) const fn serving(&self) -> Generation {
         self.serving
     }
 
@@ -53,13 +54,13 @@ impl<R> Replacements<R> {
         self.current.as_ref()
     }
 
-    pub(super) fn push(&mut self, load: u64, spec: Value, request: R) {
+    pub(super) fn push(&mut self, load: LoadId, spec: Value, request: R) {
         self.waiting.push_back((load, Arc::new(spec), request));
     }
 
     /// Begins the next replacement, unless one is under way. Returns those that are refused, because
     /// their program is not loaded.
-    pub(super) fn begin_next(&mut self, is_loaded: impl Fn(u64) -> bool) -> Vec<R> {
+    pub(super) fn begin_next(&mut self, is_loaded: impl Fn(LoadId) -> bool) -> Vec<R> {
         let mut refused = Vec::new();
         while self.current.is_none() {
             let Some((load, spec, request)) = self.waiting.pop_front() else {
@@ -71,7 +72,7 @@ impl<R> Replacements<R> {
             }
             self.last_generation += 1;
             self.current = Some(Replacement {
-                generation: self.last_generation,
+                generation: Generation(self.last_generation),
                 load,
                 spec,
                 request,

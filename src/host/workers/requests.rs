@@ -63,7 +63,7 @@ pub(super) fn apply(
                     // A host knows its program by the pool's number, not by a worker's.
                     let mut program = loaded.description;
                     if let Value::Object(program) = &mut program {
-                        program.insert("id".into(), loaded.load.into());
+                        program.insert("id".into(), loaded.load.0.into());
                     }
                     queue.register_program(program, request.registrations)
                 });

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     lifecycle::{Lifecycle, WorkerExitKind},
     lost_calls::{end_call, exit_reason, refusal, worker_fault},
+    numbers::LoadId,
     phase::LifecycleAction,
     pool_settings::PoolSettings,
     process::{ExecSpawner, ProcessEvent, SpawnSettings, Spawner, SpawnerEvent, ZygoteSpawner},
@@ -85,7 +86,7 @@ impl Supervisor {
         self.apply_program_actions(actions);
     }
 
-    pub(super) fn unload(&mut self, load: u64) {
+    pub(super) fn unload(&mut self, load: LoadId) {
         let lifecycle = &self.lifecycle;
         // A retiring worker may still have calls of it.
         let remains = |worker| !lifecycle.is_retiring(worker);
@@ -93,7 +94,7 @@ impl Supervisor {
         self.apply_program_actions(actions);
     }
 
-    pub(super) fn replace(&mut self, load: u64, spec: Value, request: ReplaceRequest) {
+    pub(super) fn replace(&mut self, load: LoadId, spec: Value, request: ReplaceRequest) {
         let actions = self.programs.replace(load, spec, request);
         self.apply_program_actions(actions);
         self.fill();
@@ -128,7 +129,7 @@ impl Supervisor {
     }
 
     /// A worker has answered a load.
-    pub(super) fn on_loaded(&mut self, worker: u64, load: u64, answer: LoadAnswer) {
+    pub(super) fn on_loaded(&mut self, worker: u64, load: LoadId, answer: LoadAnswer) {
         let actions = self.programs.answered(worker, load, answer, clock::now());
         self.apply_program_actions(actions);
         self.check_loaded(worker);

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::handshake::Hello;
+use super::{
+    handshake::Hello,
+    numbers::{LoadId, WorkerTarget},
+};
 use crate::host::core::{event::Event, lm_candidates::LmCandidates};
 
 /// A message to a worker.
@@ -13,17 +16,17 @@ use crate::host::core::{event::Event, lm_candidates::LmCandidates};
 pub(super) enum ToWorker<'a> {
     Hello(Hello<'a>),
     Load {
-        load: u64,
+        load: LoadId,
         spec: &'a Value,
     },
     /// By the worker's number of the program.
     Unload {
-        target: u64,
+        target: WorkerTarget,
     },
     /// The inputs are the tail.
     Start {
         call: u64,
-        target: u64,
+        target: WorkerTarget,
         remaining: Option<f64>,
         /// The name of the LM that the caller asked for.
         lm: Option<&'a str>,
@@ -127,11 +130,11 @@ pub(super) enum FromWorker {
     },
     /// The description of the program is the tail.
     Loaded {
-        load: u64,
-        target: u64,
+        load: LoadId,
+        target: WorkerTarget,
     },
     NotLoaded {
-        load: u64,
+        load: LoadId,
         fault: Value,
     },
     AdoptLm {

@@ -17,13 +17,13 @@ const fn never(_: u64) -> bool {
     false
 }
 
-fn missing(lifecycle: &Lifecycle, now: Duration) -> Option<u64> {
-    lifecycle.next_spawn(now, 0, None, never)
+fn missing(lifecycle: &Lifecycle, now: Duration) -> Option<Generation> {
+    lifecycle.next_spawn(now, Generation(0), None, never)
 }
 
 /// Starts a worker until it is ready.
 fn ready(lifecycle: &mut Lifecycle, worker: u64, now: Duration) {
-    lifecycle.spawned(worker, 0);
+    lifecycle.spawned(worker, Generation(0));
     lifecycle.came_up(worker);
     assert_eq!(lifecycle.begin_loading(never), [worker]);
     assert!(lifecycle.loaded(worker, now));
@@ -50,26 +50,29 @@ fn lost(lifecycle: &mut Lifecycle, worker: u64, given: u64, now: Duration) {
 #[test]
 fn the_full_number_is_kept() {
     let mut lifecycle = lifecycle(2);
-    assert_eq!(missing(&lifecycle, secs(0)), Some(0));
+    assert_eq!(missing(&lifecycle, secs(0)), Some(Generation(0)));
     ready(&mut lifecycle, 1, secs(0));
     assert!(!lifecycle.is_full());
     ready(&mut lifecycle, 2, secs(0));
     assert!(lifecycle.is_full());
     assert_eq!(missing(&lifecycle, secs(0)), None);
     lost(&mut lifecycle, 1, 0, secs(9));
-    assert_eq!(missing(&lifecycle, secs(9)), Some(0));
+    assert_eq!(missing(&lifecycle, secs(9)), Some(Generation(0)));
 }
 
 #[test]
 fn each_start_that_fails_in_a_row_doubles_the_pause_up_to_its_longest() {
     let mut lifecycle = lifecycle(1);
     for (failures, pause) in [(1, 100), (2, 200), (3, 400)] {
-        lifecycle.spawned(failures, 0);
+        lifecycle.spawned(failures, Generation(0));
         lost(&mut lifecycle, failures, 0, secs(failures));
         let pause = Duration::from_millis(pause);
         let before = pause - Duration::from_millis(1);
         assert_eq!(missing(&lifecycle, secs(failures) + before), None);
-        assert_eq!(missing(&lifecycle, secs(failures) + pause), Some(0));
+        assert_eq!(
+            missing(&lifecycle, secs(failures) + pause),
+            Some(Generation(0))
+        );
         assert_eq!(u64::from(lifecycle.failed_starts()), failures);
     }
     for _ in 0..40 {
@@ -77,7 +80,7 @@ fn each_start_that_fails_in_a_row_doubles_the_pause_up_to_its_longest() {
     }
     let before = secs(14) - Duration::from_millis(1);
     assert_eq!(missing(&lifecycle, before), None);
-    assert_eq!(missing(&lifecycle, secs(14)), Some(0));
+    assert_eq!(missing(&lifecycle, secs(14)), Some(Generation(0)));
 }
 
 #[test]
@@ -85,7 +88,7 @@ fn a_worker_that_was_given_a_call_ends_the_row_of_failed_starts_and_its_pause() 
     let mut lifecycle = lifecycle(2);
     ready(&mut lifecycle, 1, secs(0));
     for worker in [2, 3, 4] {
-        lifecycle.spawned(worker, 0);
+        lifecycle.spawned(worker, Generation(0));
         lost(&mut lifecycle, worker, 0, secs(1));
     }
     assert_eq!(lifecycle.failed_starts(), 3);
@@ -93,20 +96,20 @@ fn a_worker_that_was_given_a_call_ends_the_row_of_failed_starts_and_its_pause() 
     // Its call has been answered long before it is killed.
     lost(&mut lifecycle, 1, 1, secs(1));
     assert_eq!(lifecycle.failed_starts(), 0);
-    assert_eq!(missing(&lifecycle, secs(1)), Some(0));
+    assert_eq!(missing(&lifecycle, secs(1)), Some(Generation(0)));
 }
 
 #[test]
 fn workers_that_end_of_one_cause_double_the_pause_once() {
     let mut lifecycle = lifecycle(3);
     for worker in 1..=3 {
-        lifecycle.spawned(worker, 0);
+        lifecycle.spawned(worker, Generation(0));
     }
     for worker in 1..=3 {
         lost(&mut lifecycle, worker, 0, secs(worker));
         assert_eq!(lifecycle.failed_starts(), 1);
     }
-    lifecycle.spawned(4, 0);
+    lifecycle.spawned(4, Generation(0));
     lost(&mut lifecycle, 4, 0, secs(4));
     assert_eq!(lifecycle.failed_starts(), 2);
 }
@@ -119,11 +122,11 @@ fn no_other_is_started_in_the_place_of_a_worker_that_dies_while_it_loads() {
     assert_eq!(lifecycle.broken(1, None), Some(kill));
     let owes_first_answer = |worker| worker == 1;
     assert_eq!(
-        lifecycle.next_spawn(secs(0), 0, None, owes_first_answer),
+        lifecycle.next_spawn(secs(0), Generation(0), None, owes_first_answer),
         None
     );
     // Another that is up is not given what it may have ended of.
-    lifecycle.spawned(2, 0);
+    lifecycle.spawned(2, Generation(0));
     lifecycle.came_up(2);
     assert!(lifecycle.begin_loading(owes_first_answer).is_empty());
     lost(&mut lifecycle, 1, 0, secs(0));
@@ -135,7 +138,7 @@ fn another_is_started_at_once_in_the_place_of_a_worker_that_loads_nothing() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
     lifecycle.broken(1, Some("a frame without a header".into()));
-    assert_eq!(missing(&lifecycle, secs(0)), Some(0));
+    assert_eq!(missing(&lifecycle, secs(0)), Some(Generation(0)));
     let exit = lifecycle.exited(1, 0, true, secs(0)).unwrap();
     assert_eq!(exit.verdict.unwrap(), "a frame without a header");
 }
@@ -147,7 +150,7 @@ fn a_retiring_worker_ends_with_its_last_call() {
     // One of its two calls has not stopped.
     assert_eq!(tick(&mut lifecycle, secs(9), calls(2, 11, false)), []);
     assert!(lifecycle.is_retiring(1) && !lifecycle.has_ready());
-    assert_eq!(missing(&lifecycle, secs(9)), Some(0));
+    assert_eq!(missing(&lifecycle, secs(9)), Some(Generation(0)));
     assert_eq!(tick(&mut lifecycle, secs(60), calls(1, 0, false)), []);
     let stop = LifecycleAction::Stop {
         worker: 1,
@@ -204,8 +207,8 @@ fn workers_of_one_age_are_recycled_one_at_a_time_and_after_a_successor_is_ready(
     assert_eq!(lifecycle.tick(secs(1), false, load, |_| None).len(), 2);
     assert_eq!(lifecycle.ready().count(), 2);
     for (successor, old) in [(3, 1), (4, 2)] {
-        assert_eq!(missing(&lifecycle, secs(1)), Some(0));
-        lifecycle.spawned(successor, 0);
+        assert_eq!(missing(&lifecycle, secs(1)), Some(Generation(0)));
+        lifecycle.spawned(successor, Generation(0));
         assert_eq!(missing(&lifecycle, secs(1)), None);
         lifecycle.came_up(successor);
         lifecycle.begin_loading(never);
@@ -241,16 +244,20 @@ fn memory_is_read_at_every_tenth_tick() {
 fn a_replacement_has_its_own_full_number_and_takes_over_at_once() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
-    let next = |lifecycle: &Lifecycle| lifecycle.next_spawn(secs(0), 0, Some(5), never);
-    assert_eq!(next(&lifecycle), Some(5));
-    lifecycle.spawned(2, 5);
+    let next = |lifecycle: &Lifecycle| {
+        lifecycle.next_spawn(secs(0), Generation(0), Some(Generation(5)), never)
+    };
+    assert_eq!(next(&lifecycle), Some(Generation(5)));
+    lifecycle.spawned(2, Generation(5));
     assert_eq!(next(&lifecycle), None);
-    assert!(!lifecycle.can_swap(5, |_| true), "it is not up");
+    assert!(!lifecycle.can_swap(Generation(5), |_| true), "it is not up");
     lifecycle.came_up(2);
     lifecycle.begin_loading(never);
-    assert!(!lifecycle.can_swap(5, never) && lifecycle.can_swap(5, |_| true));
-    lifecycle.spawned(3, 0);
-    assert_eq!(lifecycle.swap(5, secs(0)), [3]);
+    assert!(
+        !lifecycle.can_swap(Generation(5), never) && lifecycle.can_swap(Generation(5), |_| true)
+    );
+    lifecycle.spawned(3, Generation(0));
+    assert_eq!(lifecycle.swap(Generation(5), secs(0)), [3]);
     assert_eq!(lifecycle.ready().collect::<Vec<_>>(), [(2, false)]);
     assert!(lifecycle.is_retiring(1));
     // A worker that is discarded is not lost.
@@ -263,7 +270,7 @@ fn a_replacement_has_its_own_full_number_and_takes_over_at_once() {
 fn a_pool_that_stops_starts_no_worker_and_kills_those_that_are_left() {
     let mut lifecycle = lifecycle(3);
     ready(&mut lifecycle, 1, secs(0));
-    lifecycle.spawned(2, 0);
+    lifecycle.spawned(2, Generation(0));
     let actions = lifecycle.stop(secs(2), secs(10));
     let stop = LifecycleAction::Stop {
         worker: 1,

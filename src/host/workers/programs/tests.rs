@@ -11,7 +11,7 @@ fn description(input: &str) -> Value {
 }
 
 fn answer(target: u64) -> LoadAnswer {
-    Ok((target, Ok(description("question"))))
+    Ok((WorkerTarget(target), Ok(description("question"))))
 }
 
 fn gone() -> Fault {
@@ -30,16 +30,19 @@ fn given(actions: &Actions<&'static str, &'static str>, to: u64) -> Vec<Value> {
 /// Programs with one, load 1, in workers 1 and 2.
 fn loaded() -> Tested {
     let mut programs = Tested::default();
-    programs.spawned(1, 0);
-    programs.spawned(2, 0);
+    programs.spawned(1, Generation(0));
+    programs.spawned(2, Generation(0));
     let actions = programs.load(json!("old"), "load", &[1, 2]);
     assert_eq!(actions.len(), 2);
-    assert_eq!(programs.answered(1, 1, answer(11), NOW), []);
-    let answered = programs.answered(2, 1, answer(12), NOW);
+    assert_eq!(programs.answered(1, LoadId(1), answer(11), NOW), []);
+    let answered = programs.answered(2, LoadId(1), answer(12), NOW);
     let [ProgramAction::Loaded { request, result }] = &answered[..] else {
         panic!("{answered:?}");
     };
-    assert_eq!((*request, result.as_ref().unwrap().load), ("load", 1));
+    assert_eq!(
+        (*request, result.as_ref().unwrap().load),
+        ("load", LoadId(1))
+    );
     programs
 }
 
@@ -48,11 +51,11 @@ fn a_load_is_answered_when_each_worker_has_answered() {
     let mut programs = loaded();
     assert!(programs.has_all(1) && programs.has_all(2));
     assert_eq!(
-        (programs.target(1, 1), programs.target(2, 1)),
-        (Ok(11), Ok(12))
+        (programs.target(1, LoadId(1)), programs.target(2, LoadId(1))),
+        (Ok(WorkerTarget(11)), Ok(WorkerTarget(12)))
     );
-    assert_eq!(programs.target(1, 9), Err("none of that name"));
-    programs.spawned(3, 0);
+    assert_eq!(programs.target(1, LoadId(9)), Err("none of that name"));
+    programs.spawned(3, Generation(0));
     assert_eq!(given(&programs.load_all(3), 3), [json!("old")]);
     assert!(!programs.has_all(3));
 }
@@ -62,12 +65,12 @@ fn a_worker_that_dies_while_it_loads_fails_the_load() {
     let mut programs = loaded();
     programs.load(json!("deadly"), "second", &[1, 2]);
     assert!(programs.owes_first_answer(1));
-    assert_eq!(programs.answered(2, 2, answer(22), NOW), []);
+    assert_eq!(programs.answered(2, LoadId(2), answer(22), NOW), []);
     let actions = programs.lost(1, &gone());
     let unload = ProgramAction::Unload {
         worker: 2,
-        load: 2,
-        target: Some(22),
+        load: LoadId(2),
+        target: Some(WorkerTarget(22)),
     };
     let failed = ProgramAction::Loaded {
         request: "second",
@@ -82,15 +85,15 @@ fn a_load_that_kills_the_worker_that_tries_it_is_given_to_no_other() {
     let mut programs = loaded();
     programs.load(json!("deadly"), "second", &[1, 2]);
     programs.lost(1, &gone());
-    programs.spawned(3, 0);
+    programs.spawned(3, Generation(0));
     assert_eq!(given(&programs.load_all(3), 3), [json!("old")]);
     // The other had it already: it is refused, whatever becomes of it.
     let unload = ProgramAction::Unload {
         worker: 2,
-        load: 2,
-        target: Some(5),
+        load: LoadId(2),
+        target: Some(WorkerTarget(5)),
     };
-    assert_eq!(programs.answered(2, 2, answer(5), NOW), [unload]);
+    assert_eq!(programs.answered(2, LoadId(2), answer(5), NOW), [unload]);
     assert_eq!(programs.lost(2, &gone()), []);
 }
 
@@ -98,7 +101,7 @@ fn a_load_that_kills_the_worker_that_tries_it_is_given_to_no_other() {
 fn a_worker_that_the_pool_ended_leaves_the_answer_to_the_others() {
     let mut programs = loaded();
     programs.load(json!("more"), "second", &[1, 2]);
-    assert_eq!(programs.answered(2, 2, answer(22), NOW), []);
+    assert_eq!(programs.answered(2, LoadId(2), answer(22), NOW), []);
     let actions = programs.forget(1);
     assert!(matches!(
         &actions[..],
@@ -111,12 +114,12 @@ fn a_load_that_no_worker_has_answered_waits_for_the_next_worker() {
     let mut programs = loaded();
     programs.load(json!("more"), "second", &[1]);
     assert_eq!(programs.forget(1), []);
-    programs.spawned(3, 0);
+    programs.spawned(3, Generation(0));
     assert_eq!(
         given(&programs.load_all(3), 3),
         [json!("old"), json!("more")]
     );
-    let actions = programs.answered(3, 2, answer(32), NOW);
+    let actions = programs.answered(3, LoadId(2), answer(32), NOW);
     assert!(matches!(
         &actions[..],
         [ProgramAction::Loaded { result: Ok(_), .. }]
@@ -126,25 +129,25 @@ fn a_load_that_no_worker_has_answered_waits_for_the_next_worker() {
 #[test]
 fn a_later_worker_that_cannot_load_a_program_serves_the_others() {
     let mut programs = loaded();
-    programs.spawned(3, 0);
+    programs.spawned(3, Generation(0));
     programs.load_all(3);
-    let actions = programs.answered(3, 1, Err(Fault::new("", "no memory")), NOW);
+    let actions = programs.answered(3, LoadId(1), Err(Fault::new("", "no memory")), NOW);
     assert!(matches!(
         &actions[..],
         [ProgramAction::Lacks { worker: 3, .. }]
     ));
     assert!(programs.has_all(3));
-    assert_eq!(programs.target(3, 1), Err("no memory"));
+    assert_eq!(programs.target(3, LoadId(1)), Err("no memory"));
 }
 
 #[test]
 fn a_program_that_a_later_worker_could_not_load_is_tried_again_after_a_pause_that_doubles() {
     let mut programs = loaded();
-    programs.spawned(3, 0);
+    programs.spawned(3, Generation(0));
     programs.load_all(3);
     let mut now = NOW;
     for pause in [100, 200, 400] {
-        programs.answered(3, 1, Err(Fault::new("", "no memory")), now);
+        programs.answered(3, LoadId(1), Err(Fault::new("", "no memory")), now);
         now += Duration::from_millis(pause - 1);
         assert_eq!(programs.retry(now), []);
         now += Duration::from_millis(1);
@@ -152,18 +155,18 @@ fn a_program_that_a_later_worker_could_not_load_is_tried_again_after_a_pause_tha
         assert_eq!(programs.retry(now), [], "it has not answered");
         assert!(!programs.owes_first_answer(3) && programs.has_all(3));
     }
-    assert_eq!(programs.answered(3, 1, answer(31), now), []);
-    assert_eq!(programs.target(3, 1), Ok(31));
+    assert_eq!(programs.answered(3, LoadId(1), answer(31), now), []);
+    assert_eq!(programs.target(3, LoadId(1)), Ok(WorkerTarget(31)));
     assert_eq!(programs.retry(now + Duration::from_secs(60)), []);
 }
 
 #[test]
 fn a_worker_whose_generation_was_replaced_tries_no_program_again() {
     let mut programs = loaded();
-    programs.spawned(3, 0);
+    programs.spawned(3, Generation(0));
     programs.load_all(3);
-    programs.answered(3, 1, Err(Fault::new("", "no memory")), NOW);
-    programs.replace(1, json!("new"), "replace");
+    programs.answered(3, LoadId(1), Err(Fault::new("", "no memory")), NOW);
+    programs.replace(LoadId(1), json!("new"), "replace");
     programs.swap();
     assert_eq!(programs.retry(NOW + Duration::from_secs(60)), []);
 }
@@ -171,31 +174,36 @@ fn a_worker_whose_generation_was_replaced_tries_no_program_again() {
 #[test]
 fn a_later_worker_that_loads_a_program_with_other_fields_does_not_serve_it() {
     let mut programs = loaded();
-    programs.spawned(3, 0);
+    programs.spawned(3, Generation(0));
     programs.load_all(3);
-    let actions = programs.answered(3, 1, Ok((31, Ok(description("text")))), NOW);
+    let actions = programs.answered(
+        3,
+        LoadId(1),
+        Ok((WorkerTarget(31), Ok(description("text")))),
+        NOW,
+    );
     let unload = ProgramAction::Unload {
         worker: 3,
-        load: 1,
-        target: Some(31),
+        load: LoadId(1),
+        target: Some(WorkerTarget(31)),
     };
     let [first, ProgramAction::Lacks { worker: 3, fault }] = &actions[..] else {
         panic!("{actions:?}");
     };
     assert_eq!(first, &unload);
     assert!(fault.message.contains("other fields"));
-    assert!(programs.has_all(3) && programs.target(3, 1).is_err());
+    assert!(programs.has_all(3) && programs.target(3, LoadId(1)).is_err());
 }
 
 #[test]
 fn a_replacement_takes_over_in_one_step() {
     let mut programs = loaded();
-    assert_eq!(programs.replace(1, json!("new"), "replace"), []);
+    assert_eq!(programs.replace(LoadId(1), json!("new"), "replace"), []);
     let new = programs.replacing().unwrap();
     programs.spawned(3, new);
     assert_eq!(given(&programs.load_all(3), 3), [json!("new")]);
-    assert_eq!(programs.serving(), 0);
-    assert_eq!(programs.answered(3, 1, answer(31), NOW), []);
+    assert_eq!(programs.serving(), Generation(0));
+    assert_eq!(programs.answered(3, LoadId(1), answer(31), NOW), []);
     assert!(programs.has_all(3) && programs.is_replacing(3));
     assert_eq!(programs.swap(), Some("replace"));
     assert_eq!((programs.serving(), programs.replacing()), (new, None));
@@ -205,17 +213,17 @@ fn a_replacement_takes_over_in_one_step() {
 
 #[test]
 fn a_replacement_that_fails_leaves_the_old_program_serving() {
-    let other = || Ok((31, Ok(description("text"))));
+    let other = || Ok((WorkerTarget(31), Ok(description("text"))));
     for fails in 0..3 {
         let mut programs = loaded();
-        programs.replace(1, json!("new"), "replace");
-        programs.replace(1, json!("next"), "waits");
+        programs.replace(LoadId(1), json!("new"), "replace");
+        programs.replace(LoadId(1), json!("next"), "waits");
         let new = programs.replacing().unwrap();
         programs.spawned(3, new);
         programs.load_all(3);
         let actions = match fails {
-            0 => programs.answered(3, 1, Err(gone()), NOW),
-            1 => programs.answered(3, 1, other(), NOW),
+            0 => programs.answered(3, LoadId(1), Err(gone()), NOW),
+            1 => programs.answered(3, LoadId(1), other(), NOW),
             _ => programs.lost(3, &gone()),
         };
         let [ProgramAction::NotReplaced { request, fault }, rest @ ..] = &actions[..] else {
@@ -225,12 +233,15 @@ fn a_replacement_that_fails_leaves_the_old_program_serving() {
         assert_eq!(fault.message.contains("other fields"), fails == 1);
         let discard = ProgramAction::Discard { worker: 3 };
         assert_eq!(rest, &[discard][usize::from(fails == 2)..]);
-        assert_eq!((programs.serving(), programs.target(1, 1)), (0, Ok(11)));
+        assert_eq!(
+            (programs.serving(), programs.target(1, LoadId(1))),
+            (Generation(0), Ok(WorkerTarget(11)))
+        );
         // The next one begins, and a late message of the discarded worker does not fail it.
         assert_eq!(programs.replacement_request(), Some(&"waits"));
         assert_ne!(programs.replacing(), Some(new));
-        assert_eq!(programs.answered(3, 1, Err(gone()), NOW), []);
-        programs.spawned(4, 0);
+        assert_eq!(programs.answered(3, LoadId(1), Err(gone()), NOW), []);
+        programs.spawned(4, Generation(0));
         assert_eq!(given(&programs.load_all(4), 4), [json!("old")]);
     }
 }
@@ -238,8 +249,8 @@ fn a_replacement_that_fails_leaves_the_old_program_serving() {
 #[test]
 fn a_program_that_is_not_loaded_is_not_replaced() {
     let mut programs = loaded();
-    programs.unload(1, |_| true);
-    let actions = programs.replace(1, json!("new"), "replace");
+    programs.unload(LoadId(1), |_| true);
+    let actions = programs.replace(LoadId(1), json!("new"), "replace");
     assert!(matches!(
         &actions[..],
         [ProgramAction::NotReplaced {
@@ -253,12 +264,12 @@ fn a_program_that_is_not_loaded_is_not_replaced() {
 #[test]
 fn a_program_is_unloaded_where_it_remains() {
     let mut programs = loaded();
-    let actions = programs.unload(1, |worker| worker == 2);
+    let actions = programs.unload(LoadId(1), |worker| worker == 2);
     let unload = ProgramAction::Unload {
         worker: 2,
-        load: 1,
-        target: Some(12),
+        load: LoadId(1),
+        target: Some(WorkerTarget(12)),
     };
     assert_eq!(actions, [unload]);
-    assert_eq!(programs.target(1, 1), Ok(11));
+    assert_eq!(programs.target(1, LoadId(1)), Ok(WorkerTarget(11)));
 }
