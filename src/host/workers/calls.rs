@@ -9,7 +9,7 @@ use super::{
     lifecycle::Lifecycle,
     lost_calls::worker_fault,
     messages::CallMessage,
-    numbers::{LoadId, WorkerTarget},
+    numbers::{LoadId, WorkerId, WorkerTarget},
     process::WorkerLink,
     requests::PoolPrograms,
     scheduler::{Candidate, Scheduler},
@@ -78,7 +78,7 @@ fn encode_inputs(inputs: &Value) -> Result<Vec<u8>, Fault> {
 /// Handles a worker's message about a call of it.
 pub(super) fn on_message(
     scheduler: &mut Scheduler<RunningCall>,
-    (worker, call): (u64, u64),
+    (worker, call): (WorkerId, u64),
     message: CallMessage,
     now: Duration,
 ) {

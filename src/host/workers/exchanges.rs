@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{
     messages::ExchangeRequest,
+    numbers::WorkerId,
     own_lms::OwnLms,
     wire::{EventHeader, ToWorker},
     worker::Worker,
@@ -26,11 +27,11 @@ use crate::host::core::{
 pub(super) struct Exchanges {
     by_id: HashMap<u64, OpenExchange>,
     /// The ids, by worker and number.
-    ids: HashMap<(u64, u64), u64>,
+    ids: HashMap<(WorkerId, u64), u64>,
 }
 
 struct OpenExchange {
-    worker: u64,
+    worker: WorkerId,
     number: u64,
     abort: ExchangeAbort,
     call: Option<Arc<CallState>>,
@@ -38,7 +39,7 @@ struct OpenExchange {
 
 /// An event of an exchange, for the worker.
 pub(super) struct WorkerDelivery {
-    pub(super) worker: u64,
+    pub(super) worker: WorkerId,
     pub(super) number: u64,
     pub(super) event: EventHeader,
     pub(super) tail: Bytes,
@@ -49,7 +50,7 @@ impl Exchanges {
     pub(super) fn open(
         &mut self,
         core: &HostCore,
-        (worker, of): (u64, &Worker),
+        (worker, of): (WorkerId, &Worker),
         number: u64,
         running: Option<&RunningCall>,
         request: ExchangeRequest,
@@ -68,7 +69,7 @@ impl Exchanges {
     fn try_open(
         &mut self,
         core: &HostCore,
-        (worker, own_lms): (u64, &OwnLms),
+        (worker, own_lms): (WorkerId, &OwnLms),
         number: u64,
         running: Option<&RunningCall>,
         request: ExchangeRequest,
@@ -111,7 +112,7 @@ impl Exchanges {
     }
 
     /// Ends an exchange that its worker does not need any more.
-    pub(super) fn abort(&mut self, worker: u64, number: u64) {
+    pub(super) fn abort(&mut self, worker: WorkerId, number: u64) {
         let id = self.ids.remove(&(worker, number));
         if let Some((id, open)) = id.and_then(|id| Some((id, self.by_id.remove(&id)?))) {
             open.abort.abort();
@@ -143,7 +144,7 @@ impl Exchanges {
     }
 
     /// Ends all exchanges of a worker that has exited.
-    pub(super) fn exited(&mut self, worker: u64) {
+    pub(super) fn exited(&mut self, worker: WorkerId) {
         self.ids.retain(|(of, _), _| *of != worker);
         let of_worker = |_: &u64, open: &mut OpenExchange| open.worker == worker;
         for (_, open) in self.by_id.extract_if(of_worker) {

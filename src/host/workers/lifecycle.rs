@@ -32,7 +32,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     backoff::Backoff,
-    numbers::Generation,
+    numbers::{Generation, WorkerId},
     phase::{LifecycleAction, OverdueLimits, STOP_MARGIN, WorkerLife, WorkerPhase, WorkerState},
     recycle::RecycleLimits,
     scheduler::Workload,
@@ -66,7 +66,7 @@ pub(super) struct Lifecycle {
     wanted: usize,
     overdue: OverdueLimits,
     recycle: RecycleLimits,
-    workers: BTreeMap<u64, WorkerLife>,
+    workers: BTreeMap<WorkerId, WorkerLife>,
     /// Of the starts that failed.
     backoff: Backoff,
     /// When the workers that are left are killed, once the pool stops.
@@ -93,23 +93,23 @@ impl Lifecycle {
         self.backoff.failures()
     }
 
-    pub(super) fn state(&self, worker: u64) -> Option<WorkerState> {
+    pub(super) fn state(&self, worker: WorkerId) -> Option<WorkerState> {
         Some(self.workers.get(&worker)?.state())
     }
 
-    fn with_phase(&self, phase: WorkerPhase) -> impl Iterator<Item = (u64, &WorkerLife)> {
+    fn with_phase(&self, phase: WorkerPhase) -> impl Iterator<Item = (WorkerId, &WorkerLife)> {
         let workers = self.workers.iter();
         let workers = workers.filter(move |(_, life)| life.phase == phase);
         workers.map(|(worker, life)| (*worker, life))
     }
 
     /// The workers that take calls, and whether each is about to be replaced by a fresh one.
-    pub(super) fn ready(&self) -> impl Iterator<Item = (u64, bool)> {
+    pub(super) fn ready(&self) -> impl Iterator<Item = (WorkerId, bool)> {
         let ready = self.with_phase(WorkerPhase::Ready);
         ready.map(|(worker, life)| (worker, life.is_recycled))
     }
 
-    pub(super) fn is_retiring(&self, worker: u64) -> bool {
+    pub(super) fn is_retiring(&self, worker: WorkerId) -> bool {
         self.state(worker) == Some(WorkerState::Retiring)
     }
 
@@ -123,7 +123,7 @@ impl Lifecycle {
     }
 
     /// The workers that have been given the programs, and are to be given more.
-    pub(super) fn given_programs(&self) -> Vec<u64> {
+    pub(super) fn given_programs(&self) -> Vec<WorkerId> {
         let workers = self.workers.iter();
         let given = workers
             .filter(|(_, life)| matches!(life.phase, WorkerPhase::Loading | WorkerPhase::Ready));
@@ -137,12 +137,12 @@ impl Lifecycle {
         now: Duration,
         serving: Generation,
         replacing: Option<Generation>,
-        owes_first_answer: impl Fn(u64) -> bool,
+        owes_first_answer: impl Fn(WorkerId) -> bool,
     ) -> Option<Generation> {
         if self.is_stopping() || !self.backoff.is_over(now) {
             return None;
         }
-        let counts = |(worker, life): &(&u64, &WorkerLife)| {
+        let counts = |(worker, life): &(&WorkerId, &WorkerLife)| {
             life.is_starting()
                 || life.phase == WorkerPhase::Ready
                 || life.may_have_died_of_loading(|| owes_first_answer(**worker))
@@ -160,7 +160,7 @@ impl Lifecycle {
         replacing.filter(|generation| counted(*generation) < self.wanted)
     }
 
-    pub(super) fn spawned(&mut self, worker: u64, generation: Generation) {
+    pub(super) fn spawned(&mut self, worker: WorkerId, generation: Generation) {
         let life = WorkerLife::new(generation, self.failed_starts());
         self.workers.insert(worker, life);
     }
@@ -171,7 +171,7 @@ impl Lifecycle {
     }
 
     /// A worker has imported DSPy, and can load programs.
-    pub(super) fn came_up(&mut self, worker: u64) {
+    pub(super) fn came_up(&mut self, worker: WorkerId) {
         if let Some(life) = self.workers.get_mut(&worker)
             && life.phase == WorkerPhase::Spawning
         {
@@ -180,7 +180,10 @@ impl Lifecycle {
     }
 
     /// The workers to be given the programs now; they are loading from now on.
-    pub(super) fn begin_loading(&mut self, owes_first_answer: impl Fn(u64) -> bool) -> Vec<u64> {
+    pub(super) fn begin_loading(
+        &mut self,
+        owes_first_answer: impl Fn(WorkerId) -> bool,
+    ) -> Vec<WorkerId> {
         let mut workers = self.workers.iter();
         if workers
             .any(|(worker, life)| life.may_have_died_of_loading(|| owes_first_answer(*worker)))
@@ -198,7 +201,7 @@ impl Lifecycle {
     }
 
     /// A worker has all programs; true if it takes calls from now on.
-    pub(super) fn loaded(&mut self, worker: u64, now: Duration) -> bool {
+    pub(super) fn loaded(&mut self, worker: WorkerId, now: Duration) -> bool {
         let Some(life) = self.workers.get_mut(&worker) else {
             return false;
         };
@@ -224,14 +227,18 @@ impl Lifecycle {
     }
 
     /// Whether all workers of a generation that is to take over have all programs.
-    pub(super) fn can_swap(&self, generation: Generation, has_all: impl Fn(u64) -> bool) -> bool {
+    pub(super) fn can_swap(
+        &self,
+        generation: Generation,
+        has_all: impl Fn(WorkerId) -> bool,
+    ) -> bool {
         let loading = self.with_phase(WorkerPhase::Loading);
         let new = loading.filter(|(_, life)| life.generation == generation);
         new.filter(|(worker, _)| has_all(*worker)).count() >= self.wanted
     }
 
     /// Has a generation take over; returns the workers to be discarded.
-    pub(super) fn swap(&mut self, generation: Generation, now: Duration) -> Vec<u64> {
+    pub(super) fn swap(&mut self, generation: Generation, now: Duration) -> Vec<WorkerId> {
         let mut discarded = Vec::new();
         for (worker, life) in &mut self.workers {
             if life.generation == generation && life.phase == WorkerPhase::Loading {
@@ -247,7 +254,7 @@ impl Lifecycle {
     }
 
     /// A worker is not needed any more: its process is to be killed.
-    pub(super) fn discard(&mut self, worker: u64, now: Duration) -> Option<LifecycleAction> {
+    pub(super) fn discard(&mut self, worker: WorkerId, now: Duration) -> Option<LifecycleAction> {
         self.workers.get_mut(&worker)?.mark_dismissed(now);
         Some(LifecycleAction::Kill { worker })
     }
@@ -255,7 +262,7 @@ impl Lifecycle {
     /// The connection to a worker is broken: its process is to be killed.
     pub(super) fn broken(
         &mut self,
-        worker: u64,
+        worker: WorkerId,
         verdict: Option<String>,
     ) -> Option<LifecycleAction> {
         let life = self.workers.get_mut(&worker)?;
@@ -269,7 +276,7 @@ impl Lifecycle {
     /// starts another in its place, after a pause if the worker did not come to work.
     pub(super) fn exited(
         &mut self,
-        worker: u64,
+        worker: WorkerId,
         given: u64,
         counts_as_start: bool,
         now: Duration,
@@ -319,8 +326,8 @@ impl Lifecycle {
         &mut self,
         now: Duration,
         is_replacing: bool,
-        workload: impl Fn(u64) -> (Workload, bool),
-        memory: impl Fn(u64) -> Option<u64>,
+        workload: impl Fn(WorkerId) -> (Workload, bool),
+        memory: impl Fn(WorkerId) -> Option<u64>,
     ) -> Vec<LifecycleAction> {
         let mut actions = Vec::new();
         let kill_at = self.kill_at;

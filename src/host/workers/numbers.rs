@@ -1,6 +1,10 @@
-//! The numbers of programs and of generations of workers.
+//! The numbers of workers, of their generations, and of programs.
 
 use serde::{Deserialize, Serialize};
+
+/// The pool's number of a worker. No other worker ever gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct WorkerId(pub(super) u64);
 
 /// The pool's number of a program: of its load, and of what replaces it.
 ///

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::numbers::LoadId;
+use super::numbers::{LoadId, WorkerId};
 use crate::host::core::fault::Fault;
 
 /// The loads that not all workers have answered. `L` stands for who asked.
@@ -12,7 +12,7 @@ pub(super) struct PendingLoads<L>(BTreeMap<LoadId, PendingLoad<L>>);
 
 struct PendingLoad<L> {
     request: L,
-    waiting_for: BTreeSet<u64>,
+    waiting_for: BTreeSet<WorkerId>,
     /// Of the first worker that answered, or of the first that failed.
     result: Option<Result<Value, Fault>>,
 }
@@ -24,7 +24,7 @@ impl<L> Default for PendingLoads<L> {
 }
 
 impl<L> PendingLoads<L> {
-    pub(super) fn insert(&mut self, load: LoadId, request: L, workers: &[u64]) {
+    pub(super) fn insert(&mut self, load: LoadId, request: L, workers: &[WorkerId]) {
         let pending = PendingLoad {
             request,
             waiting_for: workers.iter().copied().collect(),
@@ -38,21 +38,21 @@ impl<L> PendingLoads<L> {
     }
 
     /// The loads that wait for a worker.
-    pub(super) fn of_worker(&self, worker: u64) -> Vec<LoadId> {
+    pub(super) fn of_worker(&self, worker: WorkerId) -> Vec<LoadId> {
         let pending = self.0.iter();
         let waits = pending.filter(|(_, pending)| pending.waiting_for.contains(&worker));
         waits.map(|(load, _)| *load).collect()
     }
 
     /// Has a load that is pending wait for one more worker.
-    pub(super) fn wait_for(&mut self, load: LoadId, worker: u64) {
+    pub(super) fn wait_for(&mut self, load: LoadId, worker: WorkerId) {
         if let Some(pending) = self.0.get_mut(&load) {
             pending.waiting_for.insert(worker);
         }
     }
 
     /// A worker has answered a load.
-    pub(super) fn answer(&mut self, load: LoadId, worker: u64, result: Result<Value, Fault>) {
+    pub(super) fn answer(&mut self, load: LoadId, worker: WorkerId, result: Result<Value, Fault>) {
         if let Some(pending) = self.0.get_mut(&load) {
             pending.waiting_for.remove(&worker);
             if result.is_err() || pending.result.is_none() {
@@ -62,7 +62,7 @@ impl<L> PendingLoads<L> {
     }
 
     /// A worker will not answer a load.
-    pub(super) fn forget(&mut self, load: LoadId, worker: u64) {
+    pub(super) fn forget(&mut self, load: LoadId, worker: WorkerId) {
         if let Some(pending) = self.0.get_mut(&load) {
             pending.waiting_for.remove(&worker);
         }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{numbers::Generation, scheduler::Workload};
+use super::{
+    numbers::{Generation, WorkerId},
+    scheduler::Workload,
+};
 
 /// How long a worker that was told to stop has for it, beyond the calls' grace.
 pub(super) const STOP_MARGIN: Duration = Duration::from_millis(500);
@@ -35,13 +38,13 @@ pub(super) struct OverdueLimits {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LifecycleAction {
     /// End the process.
-    Kill { worker: u64 },
+    Kill { worker: WorkerId },
     /// End the process, and count it as killed for its calls.
-    KillOverdue { worker: u64 },
+    KillOverdue { worker: WorkerId },
     /// Tell the worker to stop.
-    Stop { worker: u64, grace: Duration },
+    Stop { worker: WorkerId, grace: Duration },
     /// Log why the worker is replaced by a fresh one.
-    Recycle { worker: u64, why: String },
+    Recycle { worker: WorkerId, why: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +141,7 @@ impl WorkerLife {
     /// Retires the worker, dismisses it or kills it, as its calls require.
     pub(super) fn tick(
         &mut self,
-        worker: u64,
+        worker: WorkerId,
         now: Duration,
         limits: &OverdueLimits,
         workload: Workload,

@@ -15,7 +15,7 @@ use super::{
     calls,
     exchanges::Exchanges,
     messages::WorkerMessage,
-    numbers::LoadId,
+    numbers::{LoadId, WorkerId},
     pool_settings::PoolSettings,
     process::{EVENTS, ProcessEvent, WorkerEvent},
     requests::{LoadRequest, ReplaceRequest},
@@ -141,7 +141,7 @@ impl Pool {
         }
     }
 
-    fn send(&self, worker: u64, message: &ToWorker<'_>, tail: &[u8]) {
+    fn send(&self, worker: WorkerId, message: &ToWorker<'_>, tail: &[u8]) {
         self.supervisor.workers.send(worker, message, tail);
     }
 
@@ -155,7 +155,7 @@ impl Pool {
         }
     }
 
-    fn on_worker(&mut self, worker: u64, event: WorkerEvent) {
+    fn on_worker(&mut self, worker: WorkerId, event: WorkerEvent) {
         match event {
             WorkerEvent::Spawned => self.supervisor.publish(),
             WorkerEvent::Message(message, tail) => {
@@ -171,7 +171,7 @@ impl Pool {
         }
     }
 
-    fn on_message(&mut self, id: u64, message: WorkerMessage) {
+    fn on_message(&mut self, id: WorkerId, message: WorkerMessage) {
         let supervisor = &mut self.supervisor;
         let scheduler = &mut supervisor.scheduler;
         let Some(worker) = supervisor.workers.get_mut(id) else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::numbers::{LoadId, WorkerTarget};
+use super::numbers::{LoadId, WorkerId, WorkerTarget};
 use crate::host::core::fault::Fault;
 
 /// What the pool has to do about programs. `L` stands for who asked for a load, `R` for who asked
@@ -13,13 +13,13 @@ use crate::host::core::fault::Fault;
 pub(super) enum ProgramAction<L, R> {
     /// Send the program to the worker.
     Load {
-        worker: u64,
+        worker: WorkerId,
         load: LoadId,
         spec: Arc<Value>,
     },
     /// Remove the program from the worker.
     Unload {
-        worker: u64,
+        worker: WorkerId,
         load: LoadId,
         target: Option<WorkerTarget>,
     },
@@ -29,9 +29,9 @@ pub(super) enum ProgramAction<L, R> {
         result: Result<LoadedProgram, Fault>,
     },
     /// Log that a worker serves without a program.
-    Lacks { worker: u64, fault: Fault },
+    Lacks { worker: WorkerId, fault: Fault },
     /// End a worker of a replacement that failed.
-    Discard { worker: u64 },
+    Discard { worker: WorkerId },
     /// Answer a replacement that failed.
     NotReplaced { request: R, fault: Fault },
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{
     lacked::LackedPrograms,
     lost_calls::refusal,
-    numbers::{Generation, LoadId, WorkerTarget},
+    numbers::{Generation, LoadId, WorkerId, WorkerTarget},
     pending_loads::PendingLoads,
     program_action::{LoadAnswer, LoadedProgram, ProgramAction},
     replacements::{ProgramFields, Replacements, check_fields, fields},
@@ -33,7 +33,7 @@ pub(super) struct Programs<L, R> {
     last_load: u64,
     programs: BTreeMap<LoadId, Program>,
     pending: PendingLoads<L>,
-    workers: BTreeMap<u64, WorkerPrograms>,
+    workers: BTreeMap<WorkerId, WorkerPrograms>,
     replacements: Replacements<R>,
 }
 
@@ -78,19 +78,19 @@ impl<L, R> Programs<L, R> {
     }
 
     /// Whether a worker belongs to the replacement that is under way.
-    pub(super) fn is_replacing(&self, worker: u64) -> bool {
+    pub(super) fn is_replacing(&self, worker: WorkerId) -> bool {
         let worker = self.workers.get(&worker);
         worker.is_some_and(|worker| Some(worker.generation) == self.replacing())
     }
 
     /// Whether the first answer to a load waits for this worker. A program that other workers have
     /// loaded before does not count.
-    pub(super) fn owes_first_answer(&self, worker: u64) -> bool {
+    pub(super) fn owes_first_answer(&self, worker: WorkerId) -> bool {
         !self.pending.of_worker(worker).is_empty()
     }
 
     /// Whether a worker has loaded all programs, or failed to.
-    pub(super) fn has_all(&self, worker: u64) -> bool {
+    pub(super) fn has_all(&self, worker: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&worker) else {
             return false;
         };
@@ -99,7 +99,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// The worker's number of a program, or why it has none.
-    pub(super) fn target(&self, worker: u64, load: LoadId) -> Result<WorkerTarget, &str> {
+    pub(super) fn target(&self, worker: WorkerId, load: LoadId) -> Result<WorkerTarget, &str> {
         let unknown = "none of that name";
         let worker = self.workers.get(&worker).ok_or(unknown)?;
         if let Some(target) = worker.targets.get(&load) {
@@ -109,7 +109,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// A worker was started.
-    pub(super) fn spawned(&mut self, worker: u64, generation: Generation) {
+    pub(super) fn spawned(&mut self, worker: WorkerId, generation: Generation) {
         let programs = WorkerPrograms {
             generation,
             targets: BTreeMap::new(),
@@ -119,7 +119,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// Loads a program in these workers, and in each that is started later.
-    pub(super) fn load(&mut self, spec: Value, request: L, workers: &[u64]) -> Actions<L, R> {
+    pub(super) fn load(&mut self, spec: Value, request: L, workers: &[WorkerId]) -> Actions<L, R> {
         self.last_load += 1;
         let (load, spec) = (LoadId(self.last_load), Arc::new(spec));
         let program = Program {
@@ -137,7 +137,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// Loads all programs in a worker that has none yet.
-    pub(super) fn load_all(&mut self, worker: u64) -> Actions<L, R> {
+    pub(super) fn load_all(&mut self, worker: WorkerId) -> Actions<L, R> {
         let is_new = self.is_replacing(worker);
         let replacement = self.replacements.current().filter(|_| is_new);
         let mut actions = Vec::new();
@@ -157,7 +157,7 @@ impl<L, R> Programs<L, R> {
     /// A worker has answered a load.
     pub(super) fn answered(
         &mut self,
-        worker: u64,
+        worker: WorkerId,
         load: LoadId,
         answer: LoadAnswer,
         now: Duration,
@@ -193,7 +193,7 @@ impl<L, R> Programs<L, R> {
 
     fn answer_pending(
         &mut self,
-        worker: u64,
+        worker: WorkerId,
         load: LoadId,
         result: Result<Value, Fault>,
     ) -> Actions<L, R> {
@@ -221,7 +221,7 @@ impl<L, R> Programs<L, R> {
     /// tries again to load one that it lacks.
     fn answer_late(
         &mut self,
-        worker: u64,
+        worker: WorkerId,
         load: LoadId,
         result: Result<Value, Fault>,
         now: Duration,
@@ -269,7 +269,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// A worker has exited unexpectedly: its loads have failed, and so has its replacement.
-    pub(super) fn lost(&mut self, worker: u64, fault: &Fault) -> Actions<L, R> {
+    pub(super) fn lost(&mut self, worker: WorkerId, fault: &Fault) -> Actions<L, R> {
         let mut actions = Vec::new();
         let is_new = self.is_replacing(worker);
         for load in self.pending.of_worker(worker) {
@@ -283,7 +283,7 @@ impl<L, R> Programs<L, R> {
     }
 
     /// Forgets a worker that was ended by the pool: the others answer its loads.
-    pub(super) fn forget(&mut self, worker: u64) -> Actions<L, R> {
+    pub(super) fn forget(&mut self, worker: WorkerId) -> Actions<L, R> {
         self.workers.remove(&worker);
         let mut actions = Vec::new();
         for load in self.pending.of_worker(worker) {
@@ -314,7 +314,11 @@ impl<L, R> Programs<L, R> {
     }
 
     /// Removes a program from the workers that `remains` holds for.
-    pub(super) fn unload(&mut self, load: LoadId, remains: impl Fn(u64) -> bool) -> Actions<L, R> {
+    pub(super) fn unload(
+        &mut self,
+        load: LoadId,
+        remains: impl Fn(WorkerId) -> bool,
+    ) -> Actions<L, R> {
         self.programs.remove(&load);
         let workers = self.workers.iter_mut();
         let remaining = workers.filter(|(worker, _)| remains(**worker));

@@ -17,10 +17,12 @@ use std::{
     time::Duration,
 };
 
+use super::numbers::WorkerId;
+
 /// A ready worker, as a candidate for a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    pub(super) worker: u64,
+    pub(super) worker: WorkerId,
     pub(super) has_program: bool,
     pub(super) is_blocked: bool,
     /// Another worker is about to take its place.
@@ -48,8 +50,8 @@ pub(super) struct LostCall<C> {
 
 /// The calls of all workers.
 pub(super) struct Scheduler<C> {
-    workers: HashMap<u64, ScheduledWorker<C>>,
-    worker_of: HashMap<u64, u64>,
+    workers: HashMap<WorkerId, ScheduledWorker<C>>,
+    worker_of: HashMap<u64, WorkerId>,
 }
 
 struct ScheduledWorker<C> {
@@ -93,7 +95,7 @@ impl<C> Scheduler<C> {
     }
 
     /// Puts a call into a worker.
-    pub(super) fn assign(&mut self, number: u64, worker: u64, call: C) {
+    pub(super) fn assign(&mut self, number: u64, worker: WorkerId, call: C) {
         let calls = self
             .workers
             .entry(worker)
@@ -112,17 +114,17 @@ impl<C> Scheduler<C> {
         self.worker_of.insert(number, worker);
     }
 
-    pub(super) fn worker_of(&self, number: u64) -> Option<u64> {
+    pub(super) fn worker_of(&self, number: u64) -> Option<WorkerId> {
         self.worker_of.get(&number).copied()
     }
 
     /// A call of this worker.
-    pub(super) fn get(&self, worker: u64, number: u64) -> Option<&C> {
+    pub(super) fn get(&self, worker: WorkerId, number: u64) -> Option<&C> {
         let call = self.workers.get(&worker)?.calls.get(&number)?;
         Some(&call.call)
     }
 
-    fn get_mut(&mut self, worker: u64, number: u64) -> Option<&mut ScheduledCall<C>> {
+    fn get_mut(&mut self, worker: WorkerId, number: u64) -> Option<&mut ScheduledCall<C>> {
         self.workers.get_mut(&worker)?.calls.get_mut(&number)
     }
 
@@ -133,14 +135,14 @@ impl<C> Scheduler<C> {
     }
 
     /// The call was told to end at `now`.
-    pub(super) fn cancelled(&mut self, worker: u64, number: u64, now: Duration) {
+    pub(super) fn cancelled(&mut self, worker: WorkerId, number: u64, now: Duration) {
         if let Some(call) = self.get_mut(worker, number) {
             call.overdue_since.get_or_insert(now);
         }
     }
 
     /// The call has its outcome. Work that goes on was told to end.
-    pub(super) fn resolved(&mut self, worker: u64, number: u64, now: Duration) {
+    pub(super) fn resolved(&mut self, worker: WorkerId, number: u64, now: Duration) {
         if let Some(call) = self.get_mut(worker, number) {
             call.resolved = true;
             call.overdue_since.get_or_insert(now);
@@ -151,7 +153,7 @@ impl<C> Scheduler<C> {
     }
 
     /// All work of the call has ended.
-    pub(super) fn settled(&mut self, worker: u64, number: u64) {
+    pub(super) fn settled(&mut self, worker: WorkerId, number: u64) {
         if let Some(call) = self.get_mut(worker, number) {
             call.settled = true;
             if call.resolved {
@@ -161,14 +163,14 @@ impl<C> Scheduler<C> {
     }
 
     /// Takes a call out of its worker.
-    pub(super) fn finish(&mut self, worker: u64, number: u64) -> Option<C> {
+    pub(super) fn finish(&mut self, worker: WorkerId, number: u64) -> Option<C> {
         let call = self.workers.get_mut(&worker)?.calls.remove(&number)?;
         self.worker_of.remove(&number);
         Some(call.call)
     }
 
     /// Takes all calls out of a worker that has exited.
-    pub(super) fn exited(&mut self, worker: u64) -> Vec<LostCall<C>> {
+    pub(super) fn exited(&mut self, worker: WorkerId) -> Vec<LostCall<C>> {
         let Some(worker) = self.workers.remove(&worker) else {
             return Vec::new();
         };
@@ -183,7 +185,7 @@ impl<C> Scheduler<C> {
         lost
     }
 
-    pub(super) fn workload(&self, worker: u64, now: Duration) -> Workload {
+    pub(super) fn workload(&self, worker: WorkerId, now: Duration) -> Workload {
         let Some(worker) = self.workers.get(&worker) else {
             return Workload::default();
         };
@@ -204,7 +206,7 @@ mod tests {
 
     const fn candidate(worker: u64) -> Candidate {
         Candidate {
-            worker,
+            worker: WorkerId(worker),
             has_program: true,
             is_blocked: false,
             is_recycled: false,
@@ -213,7 +215,7 @@ mod tests {
 
     fn picked(scheduler: &Scheduler<&'static str>, among: &[Candidate]) -> Option<u64> {
         let picked = scheduler.pick(among.iter().copied());
-        picked.map(|candidate| candidate.worker)
+        picked.map(|candidate| candidate.worker.0)
     }
 
     const fn at(millis: u64) -> Duration {
@@ -226,10 +228,10 @@ mod tests {
         assert_eq!(picked(&scheduler, &[]), None);
         let both = [candidate(1), candidate(2)];
         assert_eq!(picked(&scheduler, &both), Some(1));
-        scheduler.assign(10, 1, "a");
+        scheduler.assign(10, WorkerId(1), "a");
         assert_eq!(picked(&scheduler, &both), Some(2));
-        scheduler.assign(11, 2, "b");
-        scheduler.assign(12, 2, "c");
+        scheduler.assign(11, WorkerId(2), "b");
+        scheduler.assign(12, WorkerId(2), "c");
         assert_eq!(picked(&scheduler, &both), Some(1));
     }
 
@@ -249,7 +251,7 @@ mod tests {
             ..candidate(3)
         };
         for call in 0..5 {
-            scheduler.assign(call, 4, "busy");
+            scheduler.assign(call, WorkerId(4), "busy");
         }
         let all = [lacking, blocked, recycled, candidate(4)];
         assert_eq!(picked(&scheduler, &all), Some(4));
@@ -262,65 +264,67 @@ mod tests {
     fn a_call_leaves_its_worker_once_it_is_both_resolved_and_settled() {
         for resolved_first in [true, false] {
             let mut scheduler = Scheduler::default();
-            scheduler.assign(1, 7, "call");
+            scheduler.assign(1, WorkerId(7), "call");
             for resolves in [resolved_first, !resolved_first] {
-                assert_eq!(scheduler.worker_of(1), Some(7));
-                assert_eq!(scheduler.get(7, 1), Some(&"call"));
+                assert_eq!(scheduler.worker_of(1), Some(WorkerId(7)));
+                assert_eq!(scheduler.get(WorkerId(7), 1), Some(&"call"));
                 if resolves {
-                    scheduler.resolved(7, 1, at(0));
+                    scheduler.resolved(WorkerId(7), 1, at(0));
                 } else {
-                    scheduler.settled(7, 1);
+                    scheduler.settled(WorkerId(7), 1);
                 }
             }
             assert_eq!(scheduler.worker_of(1), None);
-            assert_eq!(scheduler.workload(7, at(0)).calls, 0);
-            assert_eq!(scheduler.workload(7, at(0)).given, 1);
+            assert_eq!(scheduler.workload(WorkerId(7), at(0)).calls, 0);
+            assert_eq!(scheduler.workload(WorkerId(7), at(0)).given, 1);
         }
     }
 
     #[test]
     fn a_message_of_another_worker_moves_no_call() {
         let mut scheduler = Scheduler::default();
-        scheduler.assign(1, 7, "call");
-        assert!(scheduler.finish(8, 1).is_none() && scheduler.get(8, 1).is_none());
-        scheduler.resolved(8, 1, at(0));
-        scheduler.settled(8, 1);
-        assert_eq!(scheduler.worker_of(1), Some(7));
+        scheduler.assign(1, WorkerId(7), "call");
+        assert!(
+            scheduler.finish(WorkerId(8), 1).is_none() && scheduler.get(WorkerId(8), 1).is_none()
+        );
+        scheduler.resolved(WorkerId(8), 1, at(0));
+        scheduler.settled(WorkerId(8), 1);
+        assert_eq!(scheduler.worker_of(1), Some(WorkerId(7)));
     }
 
     #[test]
     fn an_exit_returns_each_call_of_the_worker_once() {
         let mut scheduler = Scheduler::default();
-        scheduler.assign(1, 7, "resolved");
-        scheduler.assign(2, 7, "open");
-        scheduler.assign(3, 8, "elsewhere");
-        scheduler.resolved(7, 1, at(0));
+        scheduler.assign(1, WorkerId(7), "resolved");
+        scheduler.assign(2, WorkerId(7), "open");
+        scheduler.assign(3, WorkerId(8), "elsewhere");
+        scheduler.resolved(WorkerId(7), 1, at(0));
         let lost = |call, is_resolved| LostCall { call, is_resolved };
         let both = [lost("resolved", true), lost("open", false)];
-        assert_eq!(scheduler.exited(7), both);
-        assert_eq!(scheduler.exited(7), []);
+        assert_eq!(scheduler.exited(WorkerId(7)), both);
+        assert_eq!(scheduler.exited(WorkerId(7)), []);
         assert_eq!(
             (scheduler.worker_of(1), scheduler.worker_of(2)),
             (None, None)
         );
-        assert_eq!(scheduler.worker_of(3), Some(8));
+        assert_eq!(scheduler.worker_of(3), Some(WorkerId(8)));
         assert_eq!(scheduler.calls().collect::<Vec<_>>(), [&"elsewhere"]);
     }
 
     #[test]
     fn a_call_is_overdue_from_the_first_time_it_was_told_to_end() {
         let mut scheduler = Scheduler::default();
-        scheduler.assign(1, 7, "cancelled");
-        scheduler.assign(2, 7, "runs");
-        assert_eq!(scheduler.workload(7, at(9)).overdue, None);
-        scheduler.cancelled(7, 1, at(10));
-        scheduler.cancelled(7, 1, at(20));
-        let workload = scheduler.workload(7, at(35));
+        scheduler.assign(1, WorkerId(7), "cancelled");
+        scheduler.assign(2, WorkerId(7), "runs");
+        assert_eq!(scheduler.workload(WorkerId(7), at(9)).overdue, None);
+        scheduler.cancelled(WorkerId(7), 1, at(10));
+        scheduler.cancelled(WorkerId(7), 1, at(20));
+        let workload = scheduler.workload(WorkerId(7), at(35));
         assert_eq!(
             (workload.overdue, workload.all_overdue),
             (Some(at(25)), false)
         );
-        scheduler.finish(7, 2);
-        assert!(scheduler.workload(7, at(35)).all_overdue);
+        scheduler.finish(WorkerId(7), 2);
+        assert!(scheduler.workload(WorkerId(7), at(35)).all_overdue);
     }
 }

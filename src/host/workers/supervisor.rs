@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     lifecycle::{Lifecycle, WorkerExitKind},
     lost_calls::{end_call, exit_reason, refusal, worker_fault},
-    numbers::LoadId,
+    numbers::{LoadId, WorkerId},
     phase::LifecycleAction,
     pool_settings::PoolSettings,
     process::{ExecSpawner, ProcessEvent, SpawnSettings, Spawner, SpawnerEvent, ZygoteSpawner},
@@ -112,13 +112,13 @@ impl Supervisor {
     }
 
     /// A worker has imported DSPy, and can load programs.
-    pub(super) fn on_up(&mut self, worker: u64) {
+    pub(super) fn on_up(&mut self, worker: WorkerId) {
         self.lifecycle.came_up(worker);
         self.load_waiting();
     }
 
     /// A worker cannot import DSPy. It exits by itself.
-    pub(super) fn on_unusable(&mut self, worker: u64, fault: Fault) {
+    pub(super) fn on_unusable(&mut self, worker: WorkerId, fault: Fault) {
         if self.programs.is_replacing(worker) {
             let actions = self.programs.fail_replacement(fault);
             self.apply_program_actions(actions);
@@ -129,7 +129,7 @@ impl Supervisor {
     }
 
     /// A worker has answered a load.
-    pub(super) fn on_loaded(&mut self, worker: u64, load: LoadId, answer: LoadAnswer) {
+    pub(super) fn on_loaded(&mut self, worker: WorkerId, load: LoadId, answer: LoadAnswer) {
         let actions = self.programs.answered(worker, load, answer, clock::now());
         self.apply_program_actions(actions);
         self.check_loaded(worker);
@@ -138,7 +138,7 @@ impl Supervisor {
 
     /// The connection to a worker is broken: by a malformed frame, which is the verdict, or because
     /// the worker closed it. Mostly the worker has exited: that is its next event.
-    pub(super) fn on_broken(&mut self, worker: u64, verdict: Option<String>) {
+    pub(super) fn on_broken(&mut self, worker: WorkerId, verdict: Option<String>) {
         let action = self.lifecycle.broken(worker, verdict);
         self.apply_lifecycle_actions(action);
         self.fill();
@@ -146,7 +146,7 @@ impl Supervisor {
     }
 
     /// Handles the exit of a worker: its calls, its loads, and another in its place.
-    pub(super) fn on_exit(&mut self, id: u64, how: String) {
+    pub(super) fn on_exit(&mut self, id: WorkerId, how: String) {
         let Some(worker) = self.workers.remove(id) else {
             return;
         };
@@ -298,7 +298,7 @@ impl Supervisor {
     }
 
     /// Has a worker take calls if it has all programs, or all workers of a replacement.
-    fn check_loaded(&mut self, worker: u64) {
+    fn check_loaded(&mut self, worker: WorkerId) {
         if self.programs.is_replacing(worker) {
             return self.swap_if_loaded();
         }

@@ -6,6 +6,7 @@ use super::{
     heartbeat::Heartbeat,
     lifecycle::Lifecycle,
     messages::{LoopMessage, OwnLm},
+    numbers::WorkerId,
     own_lms::OwnLms,
     phase::LifecycleAction,
     process::WorkerLink,
@@ -74,7 +75,7 @@ impl Worker {
 /// The worker processes that have not exited.
 #[derive(Default)]
 pub(super) struct WorkerTable {
-    workers: BTreeMap<u64, Worker>,
+    workers: BTreeMap<WorkerId, Worker>,
     last: u64,
 }
 
@@ -86,36 +87,36 @@ impl WorkerTable {
     /// Inserts the worker that `spawn` starts under the given id; returns the id.
     pub(super) fn insert(
         &mut self,
-        spawn: impl FnOnce(u64) -> io::Result<Option<WorkerLink>>,
-    ) -> io::Result<Option<u64>> {
-        let id = self.last + 1;
+        spawn: impl FnOnce(WorkerId) -> io::Result<Option<WorkerLink>>,
+    ) -> io::Result<Option<WorkerId>> {
+        let id = WorkerId(self.last + 1);
         let Some(link) = spawn(id)? else {
             return Ok(None);
         };
-        self.last = id;
+        self.last = id.0;
         self.workers.insert(id, Worker::new(link));
         Ok(Some(id))
     }
 
-    pub(super) fn get(&self, worker: u64) -> Option<&Worker> {
+    pub(super) fn get(&self, worker: WorkerId) -> Option<&Worker> {
         self.workers.get(&worker)
     }
 
-    pub(super) fn get_mut(&mut self, worker: u64) -> Option<&mut Worker> {
+    pub(super) fn get_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
         self.workers.get_mut(&worker)
     }
 
-    pub(super) fn remove(&mut self, worker: u64) -> Option<Worker> {
+    pub(super) fn remove(&mut self, worker: WorkerId) -> Option<Worker> {
         self.workers.remove(&worker)
     }
 
-    pub(super) fn send(&self, worker: u64, message: &ToWorker<'_>, tail: &[u8]) {
+    pub(super) fn send(&self, worker: WorkerId, message: &ToWorker<'_>, tail: &[u8]) {
         if let Some(worker) = self.get(worker) {
             worker.link.send(message, tail);
         }
     }
 
-    fn kill(&self, worker: u64) {
+    fn kill(&self, worker: WorkerId) {
         if let Some(worker) = self.get(worker) {
             worker.link.kill();
         }
@@ -128,16 +129,16 @@ impl WorkerTable {
         }
     }
 
-    pub(super) fn is_blocked(&self, worker: u64) -> bool {
+    pub(super) fn is_blocked(&self, worker: WorkerId) -> bool {
         let worker = self.get(worker);
         worker.is_some_and(|worker| worker.heartbeat.is_blocked())
     }
 
-    pub(super) fn pid(&self, worker: u64) -> Option<u32> {
+    pub(super) fn pid(&self, worker: WorkerId) -> Option<u32> {
         self.get(worker)?.link.pid()
     }
 
-    pub(super) fn memory(&self, worker: u64) -> Option<u64> {
+    pub(super) fn memory(&self, worker: WorkerId) -> Option<u64> {
         resident_memory(self.pid(worker)?)
     }
 
@@ -172,7 +173,7 @@ impl WorkerTable {
     pub(super) fn reading(
         &self,
         lifecycle: &Lifecycle,
-        workload: impl Fn(u64) -> Workload,
+        workload: impl Fn(WorkerId) -> Workload,
     ) -> Vec<WorkerProcess> {
         let processes = self.workers.iter().filter_map(|(&id, worker)| {
             let state = lifecycle.state(id)?;

@@ -13,7 +13,7 @@ fn lifecycle(wanted: usize) -> Lifecycle {
     Lifecycle::new(wanted, LIMITS, RecycleLimits::default())
 }
 
-const fn never(_: u64) -> bool {
+const fn never(_: WorkerId) -> bool {
     false
 }
 
@@ -23,10 +23,10 @@ fn missing(lifecycle: &Lifecycle, now: Duration) -> Option<Generation> {
 
 /// Starts a worker until it is ready.
 fn ready(lifecycle: &mut Lifecycle, worker: u64, now: Duration) {
-    lifecycle.spawned(worker, Generation(0));
-    lifecycle.came_up(worker);
-    assert_eq!(lifecycle.begin_loading(never), [worker]);
-    assert!(lifecycle.loaded(worker, now));
+    lifecycle.spawned(WorkerId(worker), Generation(0));
+    lifecycle.came_up(WorkerId(worker));
+    assert_eq!(lifecycle.begin_loading(never), [WorkerId(worker)]);
+    assert!(lifecycle.loaded(WorkerId(worker), now));
 }
 
 fn tick(lifecycle: &mut Lifecycle, now: Duration, load: Workload) -> Vec<LifecycleAction> {
@@ -43,7 +43,9 @@ fn calls(calls: usize, overdue: u64, all_overdue: bool) -> Workload {
 }
 
 fn lost(lifecycle: &mut Lifecycle, worker: u64, given: u64, now: Duration) {
-    let exit = lifecycle.exited(worker, given, true, now).unwrap();
+    let exit = lifecycle
+        .exited(WorkerId(worker), given, true, now)
+        .unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Lost);
 }
 
@@ -64,7 +66,7 @@ fn the_full_number_is_kept() {
 fn each_start_that_fails_in_a_row_doubles_the_pause_up_to_its_longest() {
     let mut lifecycle = lifecycle(1);
     for (failures, pause) in [(1, 100), (2, 200), (3, 400)] {
-        lifecycle.spawned(failures, Generation(0));
+        lifecycle.spawned(WorkerId(failures), Generation(0));
         lost(&mut lifecycle, failures, 0, secs(failures));
         let pause = Duration::from_millis(pause);
         let before = pause - Duration::from_millis(1);
@@ -88,7 +90,7 @@ fn a_worker_that_was_given_a_call_ends_the_row_of_failed_starts_and_its_pause() 
     let mut lifecycle = lifecycle(2);
     ready(&mut lifecycle, 1, secs(0));
     for worker in [2, 3, 4] {
-        lifecycle.spawned(worker, Generation(0));
+        lifecycle.spawned(WorkerId(worker), Generation(0));
         lost(&mut lifecycle, worker, 0, secs(1));
     }
     assert_eq!(lifecycle.failed_starts(), 3);
@@ -103,13 +105,13 @@ fn a_worker_that_was_given_a_call_ends_the_row_of_failed_starts_and_its_pause() 
 fn workers_that_end_of_one_cause_double_the_pause_once() {
     let mut lifecycle = lifecycle(3);
     for worker in 1..=3 {
-        lifecycle.spawned(worker, Generation(0));
+        lifecycle.spawned(WorkerId(worker), Generation(0));
     }
     for worker in 1..=3 {
         lost(&mut lifecycle, worker, 0, secs(worker));
         assert_eq!(lifecycle.failed_starts(), 1);
     }
-    lifecycle.spawned(4, Generation(0));
+    lifecycle.spawned(WorkerId(4), Generation(0));
     lost(&mut lifecycle, 4, 0, secs(4));
     assert_eq!(lifecycle.failed_starts(), 2);
 }
@@ -118,28 +120,30 @@ fn workers_that_end_of_one_cause_double_the_pause_once() {
 fn no_other_is_started_in_the_place_of_a_worker_that_dies_while_it_loads() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
-    let kill = LifecycleAction::Kill { worker: 1 };
-    assert_eq!(lifecycle.broken(1, None), Some(kill));
-    let owes_first_answer = |worker| worker == 1;
+    let kill = LifecycleAction::Kill {
+        worker: WorkerId(1),
+    };
+    assert_eq!(lifecycle.broken(WorkerId(1), None), Some(kill));
+    let owes_first_answer = |worker| worker == WorkerId(1);
     assert_eq!(
         lifecycle.next_spawn(secs(0), Generation(0), None, owes_first_answer),
         None
     );
     // Another that is up is not given what it may have ended of.
-    lifecycle.spawned(2, Generation(0));
-    lifecycle.came_up(2);
+    lifecycle.spawned(WorkerId(2), Generation(0));
+    lifecycle.came_up(WorkerId(2));
     assert!(lifecycle.begin_loading(owes_first_answer).is_empty());
     lost(&mut lifecycle, 1, 0, secs(0));
-    assert_eq!(lifecycle.begin_loading(never), [2]);
+    assert_eq!(lifecycle.begin_loading(never), [WorkerId(2)]);
 }
 
 #[test]
 fn another_is_started_at_once_in_the_place_of_a_worker_that_loads_nothing() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
-    lifecycle.broken(1, Some("a frame without a header".into()));
+    lifecycle.broken(WorkerId(1), Some("a frame without a header".into()));
     assert_eq!(missing(&lifecycle, secs(0)), Some(Generation(0)));
-    let exit = lifecycle.exited(1, 0, true, secs(0)).unwrap();
+    let exit = lifecycle.exited(WorkerId(1), 0, true, secs(0)).unwrap();
     assert_eq!(exit.verdict.unwrap(), "a frame without a header");
 }
 
@@ -149,18 +153,20 @@ fn a_retiring_worker_ends_with_its_last_call() {
     ready(&mut lifecycle, 1, secs(0));
     // One of its two calls has not stopped.
     assert_eq!(tick(&mut lifecycle, secs(9), calls(2, 11, false)), []);
-    assert!(lifecycle.is_retiring(1) && !lifecycle.has_ready());
+    assert!(lifecycle.is_retiring(WorkerId(1)) && !lifecycle.has_ready());
     assert_eq!(missing(&lifecycle, secs(9)), Some(Generation(0)));
     assert_eq!(tick(&mut lifecycle, secs(60), calls(1, 0, false)), []);
     let stop = LifecycleAction::Stop {
-        worker: 1,
+        worker: WorkerId(1),
         grace: Duration::ZERO,
     };
     assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), [stop]);
     assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), []);
-    let kill = LifecycleAction::Kill { worker: 1 };
+    let kill = LifecycleAction::Kill {
+        worker: WorkerId(1),
+    };
     assert_eq!(tick(&mut lifecycle, secs(61), calls(0, 0, true)), [kill]);
-    let exit = lifecycle.exited(1, 0, true, secs(61)).unwrap();
+    let exit = lifecycle.exited(WorkerId(1), 0, true, secs(61)).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Dismissed { served: true });
     assert_eq!(lifecycle.failed_starts(), 0);
 }
@@ -170,9 +176,11 @@ fn a_retiring_worker_is_killed_once_all_its_calls_are_overdue() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
     assert_eq!(tick(&mut lifecycle, secs(20), calls(2, 11, false)), []);
-    let kill = LifecycleAction::KillOverdue { worker: 1 };
+    let kill = LifecycleAction::KillOverdue {
+        worker: WorkerId(1),
+    };
     assert_eq!(tick(&mut lifecycle, secs(21), calls(1, 12, true)), [kill]);
-    let exit = lifecycle.exited(1, 1, true, secs(21)).unwrap();
+    let exit = lifecycle.exited(WorkerId(1), 1, true, secs(21)).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Lost);
     assert!(exit.verdict.unwrap().contains("did not"));
 }
@@ -183,7 +191,9 @@ fn a_worker_that_an_overdue_call_blocks_is_killed_sooner() {
     ready(&mut lifecycle, 1, secs(0));
     let blocked = |overdue| move |_| (calls(2, overdue, false), true);
     assert_eq!(lifecycle.tick(secs(5), false, blocked(1), |_| None), []);
-    let kill = LifecycleAction::KillOverdue { worker: 1 };
+    let kill = LifecycleAction::KillOverdue {
+        worker: WorkerId(1),
+    };
     assert_eq!(lifecycle.tick(secs(6), false, blocked(2), |_| None), [kill]);
     assert_eq!(lifecycle.tick(secs(7), false, blocked(3), |_| None), []);
 }
@@ -197,7 +207,7 @@ fn workers_of_one_age_are_recycled_one_at_a_time_and_after_a_successor_is_ready(
     let mut lifecycle = Lifecycle::new(2, LIMITS, recycle);
     ready(&mut lifecycle, 1, secs(0));
     ready(&mut lifecycle, 2, secs(0));
-    let load = |worker| (calls(usize::from(worker < 3), 0, false), false);
+    let load = |worker| (calls(usize::from(worker < WorkerId(3)), 0, false), false);
     let actions = lifecycle.tick(secs(1), true, load, |_| None);
     assert_eq!(
         actions,
@@ -208,12 +218,12 @@ fn workers_of_one_age_are_recycled_one_at_a_time_and_after_a_successor_is_ready(
     assert_eq!(lifecycle.ready().count(), 2);
     for (successor, old) in [(3, 1), (4, 2)] {
         assert_eq!(missing(&lifecycle, secs(1)), Some(Generation(0)));
-        lifecycle.spawned(successor, Generation(0));
+        lifecycle.spawned(WorkerId(successor), Generation(0));
         assert_eq!(missing(&lifecycle, secs(1)), None);
-        lifecycle.came_up(successor);
+        lifecycle.came_up(WorkerId(successor));
         lifecycle.begin_loading(never);
-        lifecycle.loaded(successor, secs(1));
-        assert!(lifecycle.is_retiring(old));
+        lifecycle.loaded(WorkerId(successor), secs(1));
+        assert!(lifecycle.is_retiring(WorkerId(old)));
         assert_eq!(lifecycle.ready().count(), 2);
     }
     assert_eq!(missing(&lifecycle, secs(1)), None);
@@ -248,21 +258,24 @@ fn a_replacement_has_its_own_full_number_and_takes_over_at_once() {
         lifecycle.next_spawn(secs(0), Generation(0), Some(Generation(5)), never)
     };
     assert_eq!(next(&lifecycle), Some(Generation(5)));
-    lifecycle.spawned(2, Generation(5));
+    lifecycle.spawned(WorkerId(2), Generation(5));
     assert_eq!(next(&lifecycle), None);
     assert!(!lifecycle.can_swap(Generation(5), |_| true), "it is not up");
-    lifecycle.came_up(2);
+    lifecycle.came_up(WorkerId(2));
     lifecycle.begin_loading(never);
     assert!(
         !lifecycle.can_swap(Generation(5), never) && lifecycle.can_swap(Generation(5), |_| true)
     );
-    lifecycle.spawned(3, Generation(0));
-    assert_eq!(lifecycle.swap(Generation(5), secs(0)), [3]);
-    assert_eq!(lifecycle.ready().collect::<Vec<_>>(), [(2, false)]);
-    assert!(lifecycle.is_retiring(1));
+    lifecycle.spawned(WorkerId(3), Generation(0));
+    assert_eq!(lifecycle.swap(Generation(5), secs(0)), [WorkerId(3)]);
+    assert_eq!(
+        lifecycle.ready().collect::<Vec<_>>(),
+        [(WorkerId(2), false)]
+    );
+    assert!(lifecycle.is_retiring(WorkerId(1)));
     // A worker that is discarded is not lost.
-    lifecycle.discard(3, secs(0));
-    let exit = lifecycle.exited(3, 0, true, secs(0)).unwrap();
+    lifecycle.discard(WorkerId(3), secs(0));
+    let exit = lifecycle.exited(WorkerId(3), 0, true, secs(0)).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Dismissed { served: false });
 }
 
@@ -270,18 +283,20 @@ fn a_replacement_has_its_own_full_number_and_takes_over_at_once() {
 fn a_pool_that_stops_starts_no_worker_and_kills_those_that_are_left() {
     let mut lifecycle = lifecycle(3);
     ready(&mut lifecycle, 1, secs(0));
-    lifecycle.spawned(2, Generation(0));
+    lifecycle.spawned(WorkerId(2), Generation(0));
     let actions = lifecycle.stop(secs(2), secs(10));
     let stop = LifecycleAction::Stop {
-        worker: 1,
+        worker: WorkerId(1),
         grace: secs(2),
     };
-    let kill = |worker| LifecycleAction::Kill { worker };
+    let kill = |worker| LifecycleAction::Kill {
+        worker: WorkerId(worker),
+    };
     assert_eq!(actions, [stop, kill(2)]);
     assert_eq!(missing(&lifecycle, secs(10)), None);
     assert_eq!(tick(&mut lifecycle, secs(12), calls(1, 0, false)), []);
     let late = tick(&mut lifecycle, secs(13), calls(1, 0, false));
     assert_eq!(late, [kill(1), kill(2)]);
-    let exit = lifecycle.exited(1, 1, true, secs(13)).unwrap();
+    let exit = lifecycle.exited(WorkerId(1), 1, true, secs(13)).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Stopped);
 }

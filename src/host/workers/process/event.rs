@@ -3,14 +3,17 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::host::{core::fault::Fault, workers::wire::FromWorker};
+use crate::host::{
+    core::fault::Fault,
+    workers::{numbers::WorkerId, wire::FromWorker},
+};
 
 /// Events that wait for the pool's thread; past that, the processes wait.
 pub(in crate::host::workers) const EVENTS: usize = 1024;
 
 /// An event of a worker process or of the spawner's own process.
 pub(in crate::host::workers) enum ProcessEvent {
-    Worker(u64, WorkerEvent),
+    Worker(WorkerId, WorkerEvent),
     Spawner(SpawnerEvent),
 }
 
@@ -38,7 +41,7 @@ pub(in crate::host::workers) enum SpawnerEvent {
 
 /// The sender of one worker's events.
 pub(super) struct WorkerEvents {
-    pub(super) worker: u64,
+    pub(super) worker: WorkerId,
     pub(super) sender: mpsc::Sender<ProcessEvent>,
 }
 

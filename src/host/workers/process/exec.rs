@@ -11,7 +11,7 @@ use super::{
     output::{Pid, follow},
     spawner::Spawner,
 };
-use crate::host::workers::wire::ToWorker;
+use crate::host::workers::{numbers::WorkerId, wire::ToWorker};
 
 /// Starts each worker as a child process of its own.
 pub(in crate::host::workers) struct ExecSpawner {
@@ -29,7 +29,7 @@ impl ExecSpawner {
 }
 
 impl Spawner for ExecSpawner {
-    fn spawn(&mut self, worker: u64) -> io::Result<Option<WorkerLink>> {
+    fn spawn(&mut self, worker: WorkerId) -> io::Result<Option<WorkerLink>> {
         let (mut child, stream) = launch(&self.settings)?;
         let pid = Pid::default();
         let stderr = follow(&pid, child.stdout.take(), child.stderr.take());

@@ -3,12 +3,13 @@
 use std::io;
 
 use super::link::WorkerLink;
+use crate::host::workers::numbers::WorkerId;
 
 /// A way to start worker processes. The kernel ends them with the thread that started them.
 pub(in crate::host::workers) trait Spawner {
     /// Starts the process of a worker. `None` while the spawner starts a process of its own: the
     /// event `Warm` follows.
-    fn spawn(&mut self, worker: u64) -> io::Result<Option<WorkerLink>>;
+    fn spawn(&mut self, worker: WorkerId) -> io::Result<Option<WorkerLink>>;
 
     /// Handles the event `Warm`.
     fn warmed(&mut self) {}

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::host::{
     core::{fault::Fault, log},
-    workers::frames,
+    workers::{frames, numbers::WorkerId},
 };
 
 /// How long the zygote has to exit by itself.
@@ -66,7 +66,7 @@ impl ZygoteSpawner {
 }
 
 impl Spawner for ZygoteSpawner {
-    fn spawn(&mut self, worker: u64) -> io::Result<Option<WorkerLink>> {
+    fn spawn(&mut self, worker: WorkerId) -> io::Result<Option<WorkerLink>> {
         let zygote = match &self.zygote {
             // The orders are closed once it has exited; its last event is on its way.
             Some(zygote) if zygote.warm && !zygote.orders.is_closed() => zygote,
@@ -117,7 +117,7 @@ impl Spawner for ZygoteSpawner {
 
 /// An order to the task of a zygote.
 enum ZygoteOrder {
-    Fork(u64, Descriptors, ForkReplies),
+    Fork(WorkerId, Descriptors, ForkReplies),
     Reap(u32),
     End,
 }
@@ -162,7 +162,7 @@ impl Zygote {
     }
 
     /// Forks a worker that gets these descriptors.
-    fn fork(&self, worker: u64, descriptors: Descriptors) -> ForkedProcess {
+    fn fork(&self, worker: WorkerId, descriptors: Descriptors) -> ForkedProcess {
         let (started, has_started) = oneshot::channel();
         let (exited, has_exited) = oneshot::channel();
         let started = Some(started);
@@ -217,7 +217,7 @@ impl ProcessWatch for ForkedProcess {
 struct ZygoteTask {
     write: OwnedWriteHalf,
     events: mpsc::Sender<ProcessEvent>,
-    forks: HashMap<u64, ForkReplies>,
+    forks: HashMap<WorkerId, ForkReplies>,
 }
 
 impl ZygoteTask {
@@ -306,7 +306,7 @@ impl ZygoteTask {
         let _ = self.events.send(ProcessEvent::Spawner(event)).await;
     }
 
-    fn forked(&mut self, worker: u64, started: Result<u32, String>) {
+    fn forked(&mut self, worker: WorkerId, started: Result<u32, String>) {
         let replies = self.forks.get_mut(&worker);
         if let Some(reply) = replies.and_then(|replies| replies.started.take()) {
             let _ = reply.send(started);

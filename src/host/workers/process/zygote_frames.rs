@@ -16,7 +16,7 @@ use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
 };
 
-use crate::host::workers::handshake::Hello;
+use crate::host::workers::{handshake::Hello, numbers::WorkerId};
 
 /// A worker's socket, stdout and stderr.
 pub(super) type Descriptors = [OwnedFd; DESCRIPTORS];
@@ -27,7 +27,7 @@ const DESCRIPTORS: usize = 3;
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToZygote<'a> {
     Hello(Hello<'a>),
-    Fork { worker: u64 },
+    Fork { worker: WorkerId },
     Reap { pid: u32 },
 }
 
@@ -45,16 +45,16 @@ pub(super) enum FromZygote {
         fault: Value,
     },
     Forked {
-        worker: u64,
+        worker: WorkerId,
         pid: u32,
     },
     NotForked {
-        worker: u64,
+        worker: WorkerId,
         reason: String,
     },
     /// By an exit with this status, or by this signal.
     Ended {
-        worker: u64,
+        worker: WorkerId,
         exited: bool,
         status: i32,
     },

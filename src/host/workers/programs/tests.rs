@@ -21,7 +21,7 @@ fn gone() -> Fault {
 /// The specs that a worker is given, in their order.
 fn given(actions: &Actions<&'static str, &'static str>, to: u64) -> Vec<Value> {
     let given = actions.iter().filter_map(|action| match action {
-        ProgramAction::Load { worker, spec, .. } if *worker == to => Some((**spec).clone()),
+        ProgramAction::Load { worker, spec, .. } if worker.0 == to => Some((**spec).clone()),
         _ => None,
     });
     given.collect()
@@ -30,12 +30,15 @@ fn given(actions: &Actions<&'static str, &'static str>, to: u64) -> Vec<Value> {
 /// Programs with one, load 1, in workers 1 and 2.
 fn loaded() -> Tested {
     let mut programs = Tested::default();
-    programs.spawned(1, Generation(0));
-    programs.spawned(2, Generation(0));
-    let actions = programs.load(json!("old"), "load", &[1, 2]);
+    programs.spawned(WorkerId(1), Generation(0));
+    programs.spawned(WorkerId(2), Generation(0));
+    let actions = programs.load(json!("old"), "load", &[WorkerId(1), WorkerId(2)]);
     assert_eq!(actions.len(), 2);
-    assert_eq!(programs.answered(1, LoadId(1), answer(11), NOW), []);
-    let answered = programs.answered(2, LoadId(1), answer(12), NOW);
+    assert_eq!(
+        programs.answered(WorkerId(1), LoadId(1), answer(11), NOW),
+        []
+    );
+    let answered = programs.answered(WorkerId(2), LoadId(1), answer(12), NOW);
     let [ProgramAction::Loaded { request, result }] = &answered[..] else {
         panic!("{answered:?}");
     };
@@ -49,26 +52,35 @@ fn loaded() -> Tested {
 #[test]
 fn a_load_is_answered_when_each_worker_has_answered() {
     let mut programs = loaded();
-    assert!(programs.has_all(1) && programs.has_all(2));
+    assert!(programs.has_all(WorkerId(1)) && programs.has_all(WorkerId(2)));
     assert_eq!(
-        (programs.target(1, LoadId(1)), programs.target(2, LoadId(1))),
+        (
+            programs.target(WorkerId(1), LoadId(1)),
+            programs.target(WorkerId(2), LoadId(1))
+        ),
         (Ok(WorkerTarget(11)), Ok(WorkerTarget(12)))
     );
-    assert_eq!(programs.target(1, LoadId(9)), Err("none of that name"));
-    programs.spawned(3, Generation(0));
-    assert_eq!(given(&programs.load_all(3), 3), [json!("old")]);
-    assert!(!programs.has_all(3));
+    assert_eq!(
+        programs.target(WorkerId(1), LoadId(9)),
+        Err("none of that name")
+    );
+    programs.spawned(WorkerId(3), Generation(0));
+    assert_eq!(given(&programs.load_all(WorkerId(3)), 3), [json!("old")]);
+    assert!(!programs.has_all(WorkerId(3)));
 }
 
 #[test]
 fn a_worker_that_dies_while_it_loads_fails_the_load() {
     let mut programs = loaded();
-    programs.load(json!("deadly"), "second", &[1, 2]);
-    assert!(programs.owes_first_answer(1));
-    assert_eq!(programs.answered(2, LoadId(2), answer(22), NOW), []);
-    let actions = programs.lost(1, &gone());
+    programs.load(json!("deadly"), "second", &[WorkerId(1), WorkerId(2)]);
+    assert!(programs.owes_first_answer(WorkerId(1)));
+    assert_eq!(
+        programs.answered(WorkerId(2), LoadId(2), answer(22), NOW),
+        []
+    );
+    let actions = programs.lost(WorkerId(1), &gone());
     let unload = ProgramAction::Unload {
-        worker: 2,
+        worker: WorkerId(2),
         load: LoadId(2),
         target: Some(WorkerTarget(22)),
     };
@@ -77,32 +89,38 @@ fn a_worker_that_dies_while_it_loads_fails_the_load() {
         result: Err(gone()),
     };
     assert_eq!(actions, [unload, failed]);
-    assert!(!programs.owes_first_answer(2) && programs.has_all(2));
+    assert!(!programs.owes_first_answer(WorkerId(2)) && programs.has_all(WorkerId(2)));
 }
 
 #[test]
 fn a_load_that_kills_the_worker_that_tries_it_is_given_to_no_other() {
     let mut programs = loaded();
-    programs.load(json!("deadly"), "second", &[1, 2]);
-    programs.lost(1, &gone());
-    programs.spawned(3, Generation(0));
-    assert_eq!(given(&programs.load_all(3), 3), [json!("old")]);
+    programs.load(json!("deadly"), "second", &[WorkerId(1), WorkerId(2)]);
+    programs.lost(WorkerId(1), &gone());
+    programs.spawned(WorkerId(3), Generation(0));
+    assert_eq!(given(&programs.load_all(WorkerId(3)), 3), [json!("old")]);
     // The other had it already: it is refused, whatever becomes of it.
     let unload = ProgramAction::Unload {
-        worker: 2,
+        worker: WorkerId(2),
         load: LoadId(2),
         target: Some(WorkerTarget(5)),
     };
-    assert_eq!(programs.answered(2, LoadId(2), answer(5), NOW), [unload]);
-    assert_eq!(programs.lost(2, &gone()), []);
+    assert_eq!(
+        programs.answered(WorkerId(2), LoadId(2), answer(5), NOW),
+        [unload]
+    );
+    assert_eq!(programs.lost(WorkerId(2), &gone()), []);
 }
 
 #[test]
 fn a_worker_that_the_pool_ended_leaves_the_answer_to_the_others() {
     let mut programs = loaded();
-    programs.load(json!("more"), "second", &[1, 2]);
-    assert_eq!(programs.answered(2, LoadId(2), answer(22), NOW), []);
-    let actions = programs.forget(1);
+    programs.load(json!("more"), "second", &[WorkerId(1), WorkerId(2)]);
+    assert_eq!(
+        programs.answered(WorkerId(2), LoadId(2), answer(22), NOW),
+        []
+    );
+    let actions = programs.forget(WorkerId(1));
     assert!(matches!(
         &actions[..],
         [ProgramAction::Loaded { result: Ok(_), .. }]
@@ -112,14 +130,14 @@ fn a_worker_that_the_pool_ended_leaves_the_answer_to_the_others() {
 #[test]
 fn a_load_that_no_worker_has_answered_waits_for_the_next_worker() {
     let mut programs = loaded();
-    programs.load(json!("more"), "second", &[1]);
-    assert_eq!(programs.forget(1), []);
-    programs.spawned(3, Generation(0));
+    programs.load(json!("more"), "second", &[WorkerId(1)]);
+    assert_eq!(programs.forget(WorkerId(1)), []);
+    programs.spawned(WorkerId(3), Generation(0));
     assert_eq!(
-        given(&programs.load_all(3), 3),
+        given(&programs.load_all(WorkerId(3)), 3),
         [json!("old"), json!("more")]
     );
-    let actions = programs.answered(3, LoadId(2), answer(32), NOW);
+    let actions = programs.answered(WorkerId(3), LoadId(2), answer(32), NOW);
     assert!(matches!(
         &actions[..],
         [ProgramAction::Loaded { result: Ok(_), .. }]
@@ -129,43 +147,67 @@ fn a_load_that_no_worker_has_answered_waits_for_the_next_worker() {
 #[test]
 fn a_later_worker_that_cannot_load_a_program_serves_the_others() {
     let mut programs = loaded();
-    programs.spawned(3, Generation(0));
-    programs.load_all(3);
-    let actions = programs.answered(3, LoadId(1), Err(Fault::new("", "no memory")), NOW);
+    programs.spawned(WorkerId(3), Generation(0));
+    programs.load_all(WorkerId(3));
+    let actions = programs.answered(
+        WorkerId(3),
+        LoadId(1),
+        Err(Fault::new("", "no memory")),
+        NOW,
+    );
     assert!(matches!(
         &actions[..],
-        [ProgramAction::Lacks { worker: 3, .. }]
+        [ProgramAction::Lacks {
+            worker: WorkerId(3),
+            ..
+        }]
     ));
-    assert!(programs.has_all(3));
-    assert_eq!(programs.target(3, LoadId(1)), Err("no memory"));
+    assert!(programs.has_all(WorkerId(3)));
+    assert_eq!(programs.target(WorkerId(3), LoadId(1)), Err("no memory"));
 }
 
 #[test]
 fn a_program_that_a_later_worker_could_not_load_is_tried_again_after_a_pause_that_doubles() {
     let mut programs = loaded();
-    programs.spawned(3, Generation(0));
-    programs.load_all(3);
+    programs.spawned(WorkerId(3), Generation(0));
+    programs.load_all(WorkerId(3));
     let mut now = NOW;
     for pause in [100, 200, 400] {
-        programs.answered(3, LoadId(1), Err(Fault::new("", "no memory")), now);
+        programs.answered(
+            WorkerId(3),
+            LoadId(1),
+            Err(Fault::new("", "no memory")),
+            now,
+        );
         now += Duration::from_millis(pause - 1);
         assert_eq!(programs.retry(now), []);
         now += Duration::from_millis(1);
         assert_eq!(given(&programs.retry(now), 3), [json!("old")]);
         assert_eq!(programs.retry(now), [], "it has not answered");
-        assert!(!programs.owes_first_answer(3) && programs.has_all(3));
+        assert!(!programs.owes_first_answer(WorkerId(3)) && programs.has_all(WorkerId(3)));
     }
-    assert_eq!(programs.answered(3, LoadId(1), answer(31), now), []);
-    assert_eq!(programs.target(3, LoadId(1)), Ok(WorkerTarget(31)));
+    assert_eq!(
+        programs.answered(WorkerId(3), LoadId(1), answer(31), now),
+        []
+    );
+    assert_eq!(
+        programs.target(WorkerId(3), LoadId(1)),
+        Ok(WorkerTarget(31))
+    );
     assert_eq!(programs.retry(now + Duration::from_secs(60)), []);
 }
 
 #[test]
 fn a_worker_whose_generation_was_replaced_tries_no_program_again() {
     let mut programs = loaded();
-    programs.spawned(3, Generation(0));
-    programs.load_all(3);
-    programs.answered(3, LoadId(1), Err(Fault::new("", "no memory")), NOW);
+    programs.spawned(WorkerId(3), Generation(0));
+    programs.load_all(WorkerId(3));
+    programs.answered(
+        WorkerId(3),
+        LoadId(1),
+        Err(Fault::new("", "no memory")),
+        NOW,
+    );
     programs.replace(LoadId(1), json!("new"), "replace");
     programs.swap();
     assert_eq!(programs.retry(NOW + Duration::from_secs(60)), []);
@@ -174,25 +216,32 @@ fn a_worker_whose_generation_was_replaced_tries_no_program_again() {
 #[test]
 fn a_later_worker_that_loads_a_program_with_other_fields_does_not_serve_it() {
     let mut programs = loaded();
-    programs.spawned(3, Generation(0));
-    programs.load_all(3);
+    programs.spawned(WorkerId(3), Generation(0));
+    programs.load_all(WorkerId(3));
     let actions = programs.answered(
-        3,
+        WorkerId(3),
         LoadId(1),
         Ok((WorkerTarget(31), Ok(description("text")))),
         NOW,
     );
     let unload = ProgramAction::Unload {
-        worker: 3,
+        worker: WorkerId(3),
         load: LoadId(1),
         target: Some(WorkerTarget(31)),
     };
-    let [first, ProgramAction::Lacks { worker: 3, fault }] = &actions[..] else {
+    let [
+        first,
+        ProgramAction::Lacks {
+            worker: WorkerId(3),
+            fault,
+        },
+    ] = &actions[..]
+    else {
         panic!("{actions:?}");
     };
     assert_eq!(first, &unload);
     assert!(fault.message.contains("other fields"));
-    assert!(programs.has_all(3) && programs.target(3, LoadId(1)).is_err());
+    assert!(programs.has_all(WorkerId(3)) && programs.target(WorkerId(3), LoadId(1)).is_err());
 }
 
 #[test]
@@ -200,15 +249,18 @@ fn a_replacement_takes_over_in_one_step() {
     let mut programs = loaded();
     assert_eq!(programs.replace(LoadId(1), json!("new"), "replace"), []);
     let new = programs.replacing().unwrap();
-    programs.spawned(3, new);
-    assert_eq!(given(&programs.load_all(3), 3), [json!("new")]);
+    programs.spawned(WorkerId(3), new);
+    assert_eq!(given(&programs.load_all(WorkerId(3)), 3), [json!("new")]);
     assert_eq!(programs.serving(), Generation(0));
-    assert_eq!(programs.answered(3, LoadId(1), answer(31), NOW), []);
-    assert!(programs.has_all(3) && programs.is_replacing(3));
+    assert_eq!(
+        programs.answered(WorkerId(3), LoadId(1), answer(31), NOW),
+        []
+    );
+    assert!(programs.has_all(WorkerId(3)) && programs.is_replacing(WorkerId(3)));
     assert_eq!(programs.swap(), Some("replace"));
     assert_eq!((programs.serving(), programs.replacing()), (new, None));
-    programs.spawned(4, new);
-    assert_eq!(given(&programs.load_all(4), 4), [json!("new")]);
+    programs.spawned(WorkerId(4), new);
+    assert_eq!(given(&programs.load_all(WorkerId(4)), 4), [json!("new")]);
 }
 
 #[test]
@@ -219,30 +271,35 @@ fn a_replacement_that_fails_leaves_the_old_program_serving() {
         programs.replace(LoadId(1), json!("new"), "replace");
         programs.replace(LoadId(1), json!("next"), "waits");
         let new = programs.replacing().unwrap();
-        programs.spawned(3, new);
-        programs.load_all(3);
+        programs.spawned(WorkerId(3), new);
+        programs.load_all(WorkerId(3));
         let actions = match fails {
-            0 => programs.answered(3, LoadId(1), Err(gone()), NOW),
-            1 => programs.answered(3, LoadId(1), other(), NOW),
-            _ => programs.lost(3, &gone()),
+            0 => programs.answered(WorkerId(3), LoadId(1), Err(gone()), NOW),
+            1 => programs.answered(WorkerId(3), LoadId(1), other(), NOW),
+            _ => programs.lost(WorkerId(3), &gone()),
         };
         let [ProgramAction::NotReplaced { request, fault }, rest @ ..] = &actions[..] else {
             panic!("{actions:?}");
         };
         assert_eq!(*request, "replace");
         assert_eq!(fault.message.contains("other fields"), fails == 1);
-        let discard = ProgramAction::Discard { worker: 3 };
+        let discard = ProgramAction::Discard {
+            worker: WorkerId(3),
+        };
         assert_eq!(rest, &[discard][usize::from(fails == 2)..]);
         assert_eq!(
-            (programs.serving(), programs.target(1, LoadId(1))),
+            (programs.serving(), programs.target(WorkerId(1), LoadId(1))),
             (Generation(0), Ok(WorkerTarget(11)))
         );
         // The next one begins, and a late message of the discarded worker does not fail it.
         assert_eq!(programs.replacement_request(), Some(&"waits"));
         assert_ne!(programs.replacing(), Some(new));
-        assert_eq!(programs.answered(3, LoadId(1), Err(gone()), NOW), []);
-        programs.spawned(4, Generation(0));
-        assert_eq!(given(&programs.load_all(4), 4), [json!("old")]);
+        assert_eq!(
+            programs.answered(WorkerId(3), LoadId(1), Err(gone()), NOW),
+            []
+        );
+        programs.spawned(WorkerId(4), Generation(0));
+        assert_eq!(given(&programs.load_all(WorkerId(4)), 4), [json!("old")]);
     }
 }
 
@@ -264,12 +321,15 @@ fn a_program_that_is_not_loaded_is_not_replaced() {
 #[test]
 fn a_program_is_unloaded_where_it_remains() {
     let mut programs = loaded();
-    let actions = programs.unload(LoadId(1), |worker| worker == 2);
+    let actions = programs.unload(LoadId(1), |worker| worker == WorkerId(2));
     let unload = ProgramAction::Unload {
-        worker: 2,
+        worker: WorkerId(2),
         load: LoadId(1),
         target: Some(WorkerTarget(12)),
     };
     assert_eq!(actions, [unload]);
-    assert_eq!(programs.target(1, LoadId(1)), Ok(WorkerTarget(11)));
+    assert_eq!(
+        programs.target(WorkerId(1), LoadId(1)),
+        Ok(WorkerTarget(11))
+    );
 }
