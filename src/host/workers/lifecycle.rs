@@ -1,6 +1,6 @@
 //! The lifecycle of workers, and the number of them.
 //!
-//! A worker is spawning until its process is up, then waits for the programs, loads them, and is
+//! A worker is spawning until it has imported DSPy, then waits for the programs, loads them, and is
 //! ready. It ends at once, or it retires first: it gets no more calls, and ends with its last.
 //!
 //! A recycled worker has reached a limit of its service. Another is started first, so that the pool

@@ -50,7 +50,7 @@ pub(super) enum LifecycleAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WorkerPhase {
     Spawning,
-    /// The process is up, and has not been given the programs.
+    /// It has imported DSPy, and has not been given the programs.
     Waiting,
     Loading,
     Ready,
