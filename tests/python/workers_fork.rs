@@ -1,6 +1,6 @@
 //! Workers that are forked from a zygote, and the state that each has of its own.
 
-use std::{collections::HashSet, fs, process::Stdio};
+use std::{collections::HashSet, fs, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -290,5 +290,35 @@ async fn a_pool_that_cannot_start_backs_off_between_attempts() {
         [ref one] if one.state == WorkerState::Ready
     ));
     drop(loaded);
+    stop(host).await;
+}
+
+/// A worker that starts while a program cannot be loaded serves it once it can.
+#[tokio::test]
+async fn a_program_that_a_later_worker_could_not_load_is_loaded_again() {
+    let host = start(1).await;
+    let path = std::env::temp_dir().join(format!("tower-dspy-fails-{}", std::process::id()));
+    let fails = format!(
+        "import pathlib\nassert not pathlib.Path({path:?}).exists(), 'not now'\nasync def f(): return 1"
+    );
+    let function = host.function("f", Some(&fails)).await.unwrap();
+    fs::write(&path, "").unwrap();
+    let killed = host.worker_stats().unwrap().processes[0].pid;
+    kill(killed);
+    let later = || {
+        let workers = host.worker_stats().unwrap();
+        workers.ready() == 1 && workers.processes[0].pid != killed
+    };
+    eventually("another worker", later).await;
+    let lost = function.call(json!({})).await.unwrap_err();
+    assert!(lost.to_string().contains("not now"), "{lost}");
+    fs::remove_file(&path).unwrap();
+    let served = async {
+        while function.call(json!({})).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let served = tokio::time::timeout(Duration::from_secs(10), served).await;
+    served.expect("the program is loaded again");
     stop(host).await;
 }
