@@ -143,7 +143,9 @@ impl Work {
             None => this.outcome.is_some(),
         };
         if !ended {
-            let error = ready!(this.termination.poll(cx, |_| ()));
+            // The work that was signalled now ends in a poll of its own, as Python's outcome comes.
+            let waker = cx.waker().clone();
+            let error = ready!(this.termination.poll(cx, |_| waker.wake()));
             *this.answered = true;
             if let Some(running) = this.running {
                 running.ended(CallEnd::Stopped(this.termination.reason()));
