@@ -38,7 +38,13 @@ impl Terminated {
     }
 
     /// Why a call ends by now; `None` if it may go on, or start.
-    #[cfg(any(feature = "_host", feature = "lm", feature = "test-util", feature = "tonic", test))]
+    #[cfg(any(
+        feature = "_host",
+        feature = "lm",
+        feature = "test-util",
+        feature = "tonic",
+        test
+    ))]
     pub(crate) fn by_now(cancel: &Cancel, deadline: Option<Deadline>) -> Option<Self> {
         let past = deadline.is_some_and(Deadline::is_past);
         let cancelled = cancel.cause().map(Self::Cancelled);

@@ -6,7 +6,7 @@
 //! In this process, one thread owns the interpreter and runs an asyncio loop. All other threads push
 //! commands to a queue and get owned values back, so no tokio thread ever waits for the GIL and no
 //! Python object leaves Python's threads. Async programs run on that loop, sync ones on Python
-//! threads that [`Embedded`] bounds. Another thread monitors the loop, for [`Health`].
+//! threads that [`Embedded`] bounds. Another thread monitors the loop, for [`Health`](crate::Health).
 //!
 //! | module | what it has |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | `embedded` | the interpreter in this process, by PyO3 |
 //! | `workers` | the pool of worker processes |
 //! | `gil_holder` | what names the holder of the GIL, of this process or a worker; feature `py-spy` |
-//! | [`env`] | the venv: found, checked, made |
+//! | [`mod@env`] | the venv: found, checked, made |
 //!
 //! What ends with a call, and what counts as in flight until it ends by itself, is a table in the
 //! README.

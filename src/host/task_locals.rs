@@ -33,7 +33,7 @@ impl Host {
     ///   object on one. Whoever waits for it stops a worker of the runtime while Python code runs:
     ///   use `spawn_blocking`, and hold it briefly, as the programs wait for it meanwhile.
     /// - **The end.** What runs this way belongs to no call: no limit, no cancel and no
-    ///   [`HostStats`](super::HostStats) know of it, and dropping the Rust future does not stop it.
+    ///   [`HostStats`](crate::HostStats) know of it, and dropping the Rust future does not stop it.
     ///   A [`Tool`](crate::Tool) or a [`Function`](crate::service::Function) does better.
     /// - **The runtime.** Rust futures that Python awaits run on the tokio runtime of
     ///   `pyo3_async_runtimes`, made when first needed; `pyo3_async_runtimes::tokio::init` or

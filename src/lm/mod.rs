@@ -20,7 +20,7 @@
 //! # What a layer sees
 //! Requests with a placeholder for the key, and the context of the call. Answers of a status below
 //! 400; others are a [`BadStatus`], an error, and failures an [`LmFailure`]: both in a
-//! [`BoxError`], and both known to [`ErrorKind::of`](crate::ErrorKind::of).
+//! [`BoxError`](tower::BoxError), and both known to [`ErrorKind::of`](crate::ErrorKind::of).
 #![doc = include_str!("stack.md")]
 
 mod client;

@@ -1,6 +1,6 @@
 //! The standard stack: all layers, in the order in which they belong, written once.
 //!
-//! [`StandardStack`](crate::StandardStack) is the stack as one layer, [`StackConfig`](crate::StackConfig) is its configuration, for a file.
+//! [`StandardStack`] is the stack as one layer, [`StackConfig`](crate::StackConfig) is its configuration, for a file.
 
 mod check;
 pub(crate) mod config;

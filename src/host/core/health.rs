@@ -20,7 +20,7 @@ pub enum Health {
     #[non_exhaustive]
     Blocked {
         /// The innermost Python frame of the code that blocks, as `file:line function`. The host's
-        /// [watchdog](super::Embedded::watchdog) finds it within about 100 ms; `None` before that.
+        /// [watchdog](crate::host::Embedded::watchdog) finds it within about 100 ms; `None` before that.
         /// While C code holds the GIL it is the frame that called that code, of whichever thread,
         /// with feature `py-spy`; without it `None`, for the watchdog is of Python too.
         frame: Option<String>,
@@ -30,7 +30,7 @@ pub enum Health {
     },
     /// The loop keeps up, but as many threads as may be were given up while they work: sync
     /// programs are refused until one of them ends. See
-    /// [`Embedded::max_abandoned`](super::Embedded::max_abandoned).
+    /// [`Embedded::max_abandoned`](crate::host::Embedded::max_abandoned).
     Exhausted {
         /// How many.
         abandoned: u64,

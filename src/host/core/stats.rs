@@ -32,7 +32,7 @@ pub struct HostStats {
     /// of their call.
     pub http_requests: u64,
     /// Threads that did not stop within their grace, were given up and still work; see
-    /// [`Embedded::max_abandoned`](super::Embedded::max_abandoned).
+    /// [`Embedded::max_abandoned`](crate::host::Embedded::max_abandoned).
     pub abandoned: u64,
     /// Threads that took the place of an abandoned one.
     pub replaced: u64,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// An async Rust function, or a tower service, that a program gets as a `dspy.Tool`: see
-/// [`Load::tool`](super::Load::tool).
+/// [`Load::tool`](crate::service::Load::tool).
 ///
 /// ```
 /// use serde_json::json;

@@ -76,7 +76,7 @@ impl Embedded {
     /// How many abandoned threads there may be at once, of sync programs, and as many of what
     /// async programs hand to `asyncio.to_thread`: 16 unless said otherwise.
     ///
-    /// With that many at work the host's health is [`Health::Exhausted`](crate::host::Health::Exhausted)
+    /// With that many at work the host's health is [`Health::Exhausted`](crate::Health::Exhausted)
     /// and calls of sync programs answer [`Overloaded`](crate::Overloaded), until one of the
     /// threads ends. A host that stays so has to be started anew, with its process.
     pub fn max_abandoned(mut self, threads: usize) -> Self {
@@ -86,7 +86,7 @@ impl Embedded {
 
     /// Whether a thread looks after the loop: yes, unless said otherwise.
     ///
-    /// It names the frame that blocks the loop, in [`Health`](crate::host::Health) and in a warning with
+    /// It names the frame that blocks the loop, in [`Health`](crate::Health) and in a warning with
     /// the program and the call, and it ends a call that blocks the loop in Python code and is
     /// over already.
     pub fn watchdog(mut self, yes: bool) -> Self {

@@ -10,7 +10,7 @@ use tower::{Service, util::Oneshot};
 
 use crate::call::{Carrier, Spent};
 
-/// Answers in place of a call that failed: a [`Value`], a [closure](With), a
+/// Answers in place of a call that failed: a [`Value`], a [closure](FallbackFn), a
 /// [service](FallbackService), one [after the other](super::FallbackChain), with the feature `stale` the last good
 /// answer (`Stale`), or an implementation of your own.
 ///
