@@ -17,6 +17,8 @@
 //!   -> lm            each LM call, back in Rust: a tower HTTP stack        mod lm
 //! ```
 //!
+//! Each step with its files and functions: the page [`mod@architecture`].
+//!
 //! What travels with the request is its [`CallContext`]: [`Deadline`], [`Cancel`] with its
 //! [`Cause`], id and attempt. A layer may only tighten it.
 //!
@@ -166,6 +168,10 @@ pub use stack::{
     config::StackConfig,
     standard::{StandardService, StandardStack},
 };
+
+#[cfg(doc)]
+#[doc = include_str!("docs/architecture.md")]
+pub mod architecture {}
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]
