@@ -185,7 +185,7 @@ impl Pool {
                 warn_of(&weaker);
                 worker.heartbeat.beat();
                 #[cfg(feature = "py-spy")]
-                if let Some(pid) = worker.process.pid() {
+                if let Some(pid) = worker.link.pid() {
                     worker.heartbeat.watch_gil(pid);
                 }
                 supervisor.on_up(id);
