@@ -22,8 +22,8 @@ use crate::{
 /// The limit starts at `call`. It is merged with the deadline in the request's context, and the
 /// earlier of the two travels inward in the context, so nothing inside takes it for more. When it
 /// passes, the inner future is dropped at once, with [`Cause::Elapsed`](crate::Cause::Elapsed) as
-/// the cause that [`drop_scope`](crate::drop_scope) tells, and the call is answered with
-/// [`Elapsed`]: of [`Scope::Attempt`], or of [`Scope::Deadline`] if the deadline in the context was
+/// the cause that [`drop_scope`](crate::drop_scope) tells. At that instant the service inside, which
+/// reads the deadline in the context, signals its work. The call is answered with [`Elapsed`]: of [`Scope::Attempt`], or of [`Scope::Deadline`] if the deadline in the context was
 /// no later than the limit. (Where a layer around this one enforces that deadline, the end is left
 /// to it, and the error gives its name.) A call whose deadline has already passed is answered so without
 /// calling the inner service. An answer that is ready at the very instant of the limit wins.

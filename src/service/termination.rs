@@ -1,5 +1,8 @@
-//! The end of a program's call from outside: when its work is told to stop, and which layer or
-//! service answers the call.
+//! The end of a program's call from outside: when its work is signalled, and who answers the call.
+//!
+//! One limit has three timers. The layer's drops the future and returns the error. The service's,
+//! in this file, signals the work, once, and answers only if no enclosing layer has done so. The
+//! LM's drops the request, which closes its connection; its failure is withheld from the program.
 
 use std::{
     mem,
