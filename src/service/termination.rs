@@ -5,7 +5,6 @@
 //! LM's drops the request, which closes its connection; its failure is withheld from the program.
 
 use std::{
-    mem,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -28,9 +27,18 @@ pub(crate) struct ServiceTermination {
     deadline: Option<Deadline>,
     termination: Pin<Box<Termination>>,
     precedence: Precedence,
-    /// The end of an enclosing layer's grace.
-    outer_end: Option<Pin<Box<Sleep>>>,
-    gave_way: bool,
+    phase: ServicePhase,
+}
+
+enum ServicePhase {
+    /// The call has not ended.
+    Watching,
+    /// The work was signalled; an enclosing layer ends the call, or this when the timer has fired.
+    LeftToOuter(Pin<Box<Sleep>>),
+    /// This answers with its next poll, if no enclosing layer has ended the call by then.
+    GivingWay,
+    /// This answers.
+    Answering,
 }
 
 impl ServiceTermination {
@@ -53,18 +61,18 @@ impl ServiceTermination {
             deadline: context.deadline,
             termination: Box::pin(Termination::new(context.cancel.clone(), context.deadline)),
             precedence: context.precedence(),
-            outer_end: None,
-            gave_way: false,
+            phase: ServicePhase::Watching,
         }
     }
 
-    /// Why the work was told to stop, if it was.
+    /// The cause that the work was signalled with; `None` if it was not.
     pub(crate) fn signalled(&self) -> Option<Cause> {
         self.termination.ended().map(Terminated::cause)
     }
 
-    /// Why the call ends, if it ends now: at its deadline, which may be the limit of an attempt, for
-    /// the cause that the layer gives that ends it.
+    /// The cause of a call that ends now: the one that the work was signalled with. The cause from
+    /// the enclosing layer, by [`drop_scope`], wins over [`Cause::Deadline`], which may be the limit
+    /// of an attempt; the cause of a cancellation wins over both.
     pub(crate) fn reason(&self) -> Cause {
         let signalled = self.signalled();
         let known = match signalled {
@@ -80,25 +88,32 @@ impl ServiceTermination {
     /// Signals the work when the call is cancelled or its deadline has passed, once. Ready with the
     /// error if no enclosing layer has ended the call by the end of its grace.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, signal: impl FnOnce(Cause)) -> Poll<Error> {
-        let was_signalled = self.signalled().is_some();
         let ended = ready!(self.termination.as_mut().poll(cx));
-        if !was_signalled {
+        if matches!(self.phase, ServicePhase::Watching) {
             signal(ended.cause());
-            let dropped_at = self.precedence.drops_at(Instant::now());
-            // A deadline that no layer enforces is answered at once.
-            self.gave_way = ended == Terminated::DeadlinePassed && dropped_at.is_none();
-            self.outer_end = dropped_at.map(|at| Box::pin(sleep_until(at)));
+            self.phase = match (self.precedence.drops_at(Instant::now()), ended) {
+                (Some(at), _) => ServicePhase::LeftToOuter(Box::pin(sleep_until(at))),
+                (None, Terminated::Cancelled(_)) => ServicePhase::GivingWay,
+                // No layer enforces the deadline.
+                (None, Terminated::DeadlinePassed) => ServicePhase::Answering,
+            };
         }
-        if let Some(outer_end) = &mut self.outer_end {
+        if let ServicePhase::LeftToOuter(outer_end) = &mut self.phase {
             ready!(outer_end.as_mut().poll(cx));
+            self.phase = ServicePhase::GivingWay;
         }
-        if !mem::replace(&mut self.gave_way, true) {
+        if matches!(self.phase, ServicePhase::GivingWay) {
             // An enclosing layer is polled after its work: an answer now would win the tie, and take
             // the grace away. Without such a layer the answer comes with the next poll.
+            self.phase = ServicePhase::Answering;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(match ended {
+        Poll::Ready(self.error(ended))
+    }
+
+    fn error(&self, ended: Terminated) -> Error {
+        match ended {
             Terminated::Cancelled(cause) => Cancelled::new(cause).into(),
             Terminated::DeadlinePassed => {
                 let at = self.deadline.unwrap_or(Deadline::at(self.started));
@@ -109,6 +124,6 @@ impl ServiceTermination {
                 };
                 Elapsed::new(scope, Stage::Running, at.remaining_at(since)).into()
             }
-        })
+        }
     }
 }
