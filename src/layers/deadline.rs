@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::{
-    guard::{DeadlineAlarm, Limited, ReadyCall, Tag},
+    guard::{LimitAlarm, Limited, ReadyCall, Tag},
     latency::{Feasibility, Latency, Percentile},
 };
 use crate::{
@@ -255,7 +255,7 @@ where
         let Some((own, is_own)) = self.config.limit(inbound) else {
             let tag = Tag::of_request(&request);
             let work = ReadyCall::start(&mut self.inner, request);
-            let alarm = DeadlineAlarm::new(None);
+            let alarm = LimitAlarm::new(None);
             return DeadlineFuture {
                 limited: Limited::new(work, alarm, None, Precedence::default(), tag),
             };
@@ -269,7 +269,7 @@ where
         } else {
             precedence.limit_over(own.at)
         };
-        let alarm = DeadlineAlarm::enforce(own, outer, context);
+        let alarm = LimitAlarm::enforce(own, outer, context);
         if self.config.feasibility.rejects(&own, tag) {
             let limited = Limited::new(ReadyCall::Gone, alarm, None, precedence, tag);
             return DeadlineFuture {

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{DeadlineAlarm, Droppable, Limited, Tag};
+use super::guard::{Droppable, LimitAlarm, Limited, Tag};
 use crate::{
     call::{Carrier, Deadline, Limit, Scope},
     error::Elapsed,
@@ -201,7 +201,7 @@ where
             Some(outer) if outer <= own => (outer, Scope::Deadline),
             _ => (own, Scope::Attempt),
         };
-        let own = Limit {
+        let limit = Limit {
             at,
             scope,
             since,
@@ -209,13 +209,13 @@ where
         };
         let tag = Tag::of(context);
         let precedence = context.precedence();
-        let outer = precedence.limit_over(own.at);
-        let alarm = DeadlineAlarm::enforce(own, outer, context);
+        let outer = precedence.limit_over(limit.at);
+        let alarm = LimitAlarm::enforce(limit, outer, context);
         // An attempt that is given no time at all is still polled once: what is ready wins.
-        if scope == Scope::Deadline && own.was_past() {
+        if scope == Scope::Deadline && limit.was_past() {
             let limited = Limited::new(Droppable::Gone, alarm, None, precedence, tag);
             return TimeoutFuture {
-                limited: limited.refusing(own.cause()),
+                limited: limited.refusing(limit.cause()),
             };
         }
         let grace = alarm.grace(context);

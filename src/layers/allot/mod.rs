@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 pub use self::future::AllotFuture;
 use self::time_share::TimeShare;
 use super::{
-    guard::{DeadlineAlarm, Limited, ReadyCall, Tag},
+    guard::{LimitAlarm, Limited, ReadyCall, Tag},
     latency::{Feasibility, Latency, OutOfRange, Percentile},
 };
 use crate::{
@@ -289,14 +289,14 @@ where
         let tag = Tag::of_request(&request);
         let Some(own) = self.config.limit(request.context()) else {
             let work = ReadyCall::start(&mut self.inner, request);
-            let alarm = DeadlineAlarm::new(None);
+            let alarm = LimitAlarm::new(None);
             let limited = Limited::new(work, alarm, None, Precedence::default(), tag);
             return AllotFuture::new(limited);
         };
         let context = request.context_mut();
         let precedence = context.precedence();
         let outer = precedence.limit_over(own.at);
-        let alarm = DeadlineAlarm::enforce(own, outer, context);
+        let alarm = LimitAlarm::enforce(own, outer, context);
         if self.config.feasibility.rejects(&own, tag) {
             let limited = Limited::new(ReadyCall::Gone, alarm, None, precedence, tag);
             return AllotFuture::new(limited.refusing(own.cause()));

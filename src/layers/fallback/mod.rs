@@ -23,7 +23,7 @@ pub use self::{
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
-    guard::{DeadlineAlarm, Limited, ReadyCall, Tag},
+    guard::{LimitAlarm, Limited, ReadyCall, Tag},
 };
 use crate::{
     call::{CallContext, Carrier, Limit, Scope},
@@ -351,8 +351,8 @@ where
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
         let precedence = context.precedence();
         let alarm = match reserved(context, self.options.reserve) {
-            Some(limit) => DeadlineAlarm::enforce(limit, None, context),
-            None => DeadlineAlarm::new(None),
+            Some(limit) => LimitAlarm::enforce(limit, None, context),
+            None => LimitAlarm::new(None),
         };
         let work = ReadyCall::start(&mut self.inner, request);
         FallbackFuture::new(

@@ -14,7 +14,7 @@
 //! 6. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
 mod cancel_alarm;
-mod deadline_alarm;
+mod limit_alarm;
 mod ready_call;
 mod work;
 
@@ -31,7 +31,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use self::{
     cancel_alarm::CancelAlarm,
-    deadline_alarm::DeadlineAlarm,
+    limit_alarm::LimitAlarm,
     ready_call::ReadyCall,
     work::{Droppable, Work},
 };
@@ -48,8 +48,8 @@ pub(crate) trait Alarm {
     /// What the call is answered with.
     type Error: std::fmt::Debug;
 
-    /// Whether it rings for a limit that an enclosing layer enforces.
-    fn is_merged(&self) -> bool {
+    /// Whether its limit is left to an enclosing layer, which enforces one that is no later.
+    fn left_to_outer(&self) -> bool {
         false
     }
 
@@ -179,7 +179,7 @@ pin_project! {
 }
 
 /// Work under a limit of time.
-pub(crate) type Limited<W> = Guard<W, DeadlineAlarm>;
+pub(crate) type Limited<W> = Guard<W, LimitAlarm>;
 
 impl<W, A> Guard<W, A> {
     /// Runs `work` until it is done or `alarm` rings, in a place where there is this `precedence`.
@@ -245,7 +245,7 @@ where
             GuardPhase::Ending(cause) => self.poll_ending(cause, cx),
             GuardPhase::Refused(cause) => {
                 let passed = this.precedence.drops_at(Instant::now()).is_some();
-                if this.alarm.is_merged() && passed {
+                if this.alarm.left_to_outer() && passed {
                     ready!(give_way(this.gave_way, cx));
                 }
                 self.end(cause, Stage::BeforeStart)
@@ -273,7 +273,7 @@ where
         };
         let dropped_at = this.precedence.drops_at(now);
         let left_until = dropped_at.filter(|at| stage == Stage::Running && *at > now);
-        if left_until.is_some() || this.alarm.is_merged() {
+        if left_until.is_some() || this.alarm.left_to_outer() {
             *this.phase = GuardPhase::LeftToOuter(cause);
             this.timer.set(left_until.map(sleep_until));
             return self.poll_left(cause, cx);

@@ -19,19 +19,19 @@ pin_project! {
     /// Rings when a limit passes; never without one.
     ///
     /// Its timer is armed when the work is pending for the first time.
-    pub(crate) struct DeadlineAlarm {
+    pub(crate) struct LimitAlarm {
         limit: Option<Limit>,
-        merged: bool,
+        left_to_outer: bool,
         #[pin]
         timer: Option<Sleep>,
     }
 }
 
-impl DeadlineAlarm {
+impl LimitAlarm {
     pub(crate) const fn new(limit: Option<Limit>) -> Self {
         Self {
             limit,
-            merged: false,
+            left_to_outer: false,
             timer: None,
         }
     }
@@ -42,23 +42,23 @@ impl DeadlineAlarm {
             context.enforce(own);
         }
         Self {
-            merged: outer.is_some(),
+            left_to_outer: outer.is_some(),
             ..Self::new(outer.or(Some(own)))
         }
     }
 
     /// The grace of the limit, if there is one and it is not left to an enclosing layer.
     pub(crate) fn grace(&self, context: &mut CallContext) -> Option<Grace> {
-        let own = self.limit.filter(|_| !self.merged)?;
+        let own = self.limit.filter(|_| !self.left_to_outer)?;
         Grace::of_limit(own.grace, context)
     }
 }
 
-impl Alarm for DeadlineAlarm {
+impl Alarm for LimitAlarm {
     type Error = Elapsed;
 
-    fn is_merged(&self) -> bool {
-        self.merged
+    fn left_to_outer(&self) -> bool {
+        self.left_to_outer
     }
 
     fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
