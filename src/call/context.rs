@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use crate::call::{Cancel, Deadline, Limit, Precedence, Spent, Waits, record::CallRecord};
+use crate::call::{Cancel, Deadline, Enclosing, Limit, Spent, Waits, record::CallRecord};
 
 /// Names a call within this process, in spans, in errors and on the Python side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,7 +69,7 @@ pub struct CallContext {
     /// opens it.
     pub(crate) record: Option<Arc<CallRecord>>,
     /// The limit that an enclosing layer enforces; the deadline may be earlier.
-    limit: Option<Limit>,
+    enforced: Option<Limit>,
     /// What waits of the call, for the enclosing layers that look.
     pub(crate) waits: Waits,
 }
@@ -84,7 +84,7 @@ impl CallContext {
             call_id: None,
             attempt: 0,
             record: None,
-            limit: None,
+            enforced: None,
             waits: Waits::none(),
         }
     }
@@ -118,17 +118,12 @@ impl CallContext {
     /// Puts a limit in force that the caller enforces from here on.
     pub(crate) fn enforce(&mut self, limit: Limit) {
         self.deadline = Some(limit.at);
-        self.limit = Some(limit);
+        self.enforced = Some(limit);
     }
 
-    /// What the enclosing layers enforce. A deadline that is not the one of their limit, as one that
-    /// came with the request or that a foreign layer has set, is enforced by none.
-    pub(crate) fn precedence(&self) -> Precedence {
-        let in_force = |limit: &Limit| self.deadline.is_some_and(|deadline| deadline <= limit.at);
-        Precedence {
-            limit: self.limit.filter(in_force),
-            cancel: self.cancel.clone(),
-        }
+    /// What the enclosing layers enforce.
+    pub(crate) fn enclosing(&self) -> Enclosing {
+        Enclosing::new(self.enforced, self.deadline, &self.cancel)
     }
 }
 

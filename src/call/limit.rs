@@ -56,14 +56,29 @@ impl Limit {
     }
 }
 
-/// What the layers around one place in a stack enforce.
+/// The limits and graces that the layers around one place in a stack enforce.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Precedence {
-    pub(super) limit: Option<Limit>,
-    pub(super) cancel: Cancel,
+pub(crate) struct Enclosing {
+    limit: Option<Limit>,
+    cancel: Cancel,
 }
 
-impl Precedence {
+impl Enclosing {
+    /// The limit that a layer `enforced`, if the context's `deadline` is that limit, and the graces of
+    /// the node. Another deadline, as one that came with the request or that a foreign layer has
+    /// set, is enforced by none.
+    pub(super) fn new(
+        enforced: Option<Limit>,
+        deadline: Option<Deadline>,
+        cancel: &Cancel,
+    ) -> Self {
+        let in_force = |limit: &Limit| deadline.is_some_and(|deadline| deadline <= limit.at);
+        Self {
+            limit: enforced.filter(in_force),
+            cancel: cancel.clone(),
+        }
+    }
+
     /// What those around a node enforce.
     pub(crate) fn of_node(node: &Cancel) -> Self {
         Self {
@@ -122,14 +137,14 @@ mod tests {
             ((Attempt, 3, 1), 3, true, true),
         ] {
             let (scope, at, grace) = outer;
-            let precedence = Precedence {
+            let enclosing = Enclosing {
                 limit: Some(limit(scope, at, grace, since)),
                 cancel: Cancel::none(),
             };
             let inner = limit(Attempt, inner, 0, since).at;
             let seen = [
-                precedence.limit_over(inner).is_some(),
-                precedence.limit_over_deadline(inner).is_some(),
+                enclosing.limit_over(inner).is_some(),
+                enclosing.limit_over_deadline(inner).is_some(),
             ];
             assert_eq!(seen, [left, left_deadline], "{outer:?} {inner:?}");
         }
@@ -141,17 +156,17 @@ mod tests {
         let at = |n| since + Duration::from_secs(n);
         let node = Cancel::new();
         let grace = CancelGrace::on_cancel(Duration::from_secs(4), None);
-        let precedence = Precedence {
+        let enclosing = Enclosing {
             limit: Some(limit(Scope::Deadline, 3, 5, since)),
             cancel: node.child_with_grace(grace.clone()).child(),
         };
-        assert_eq!(precedence.drops_at(at(2)), None);
-        assert_eq!(precedence.drops_at(at(3)), Some(at(8)));
+        assert_eq!(enclosing.drops_at(at(2)), None);
+        assert_eq!(enclosing.drops_at(at(3)), Some(at(8)));
         node.cancel(Cause::Caller);
         // Not seen by its layer yet.
-        assert_eq!(precedence.drops_at(at(2)), Some(at(6)));
+        assert_eq!(enclosing.drops_at(at(2)), Some(at(6)));
         grace.begin(at(5));
         grace.begin(at(6));
-        assert_eq!(precedence.drops_at(at(9)), Some(at(5)));
+        assert_eq!(enclosing.drops_at(at(9)), Some(at(5)));
     }
 }

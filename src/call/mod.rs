@@ -18,7 +18,7 @@ pub use cancel::{Cancel, Cause};
 pub use context::{CallContext, CallId, Carrier, WithContext};
 pub use deadline::Deadline;
 pub use limit::Scope;
-pub(crate) use limit::{Limit, Precedence};
+pub(crate) use limit::{Enclosing, Limit};
 pub use record::{LmCall, LmOutcome, Spent};
 pub use usage::Usage;
 pub(crate) use waits::{WaitGuard, Waits};

@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 use super::guard::{CancelAlarm, Grace, Guard, ReadyCall, Tag};
 use crate::{
-    call::{Cancel, Carrier, Precedence},
+    call::{Cancel, Carrier, Enclosing},
     error::Cancelled,
 };
 
@@ -185,7 +185,7 @@ where
         };
         if let Some(cause) = node.cause().or_else(|| shared.cause()) {
             let alarm = CancelAlarm::new(node, None);
-            let guard = Guard::new(ReadyCall::Gone, alarm, None, Precedence::default(), tag);
+            let guard = Guard::new(ReadyCall::Gone, alarm, None, Enclosing::default(), tag);
             return CancelFuture {
                 guard: guard.refusing(cause),
             };
@@ -201,11 +201,11 @@ where
             }
             request.context_mut().cancel = node.clone();
         }
-        let mut precedence = Precedence::default();
+        let mut enclosing = Enclosing::default();
         let (mut grace, mut record) = (None, None);
         if node.is_some() {
             let context = request.context_mut();
-            precedence = context.precedence();
+            enclosing = context.enclosing();
             grace = Grace::of_cancel(self.config.grace, also.clone(), context);
             node = context.cancel.clone();
             record = context.record.clone();
@@ -213,7 +213,7 @@ where
         let work = ReadyCall::start(&mut self.inner, request);
         let alarm = CancelAlarm::new(node, also);
         CancelFuture {
-            guard: Guard::new(work, alarm, grace, precedence, tag).with_record(record),
+            guard: Guard::new(work, alarm, grace, enclosing, tag).with_record(record),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
     latency::{Feasibility, Latency, Percentile},
 };
 use crate::{
-    call::{Carrier, Deadline, Limit, Precedence, Scope},
+    call::{Carrier, Deadline, Enclosing, Limit, Scope},
     error::Elapsed,
 };
 
@@ -257,21 +257,21 @@ where
             let work = ReadyCall::start(&mut self.inner, request);
             let alarm = LimitAlarm::new(None);
             return DeadlineFuture {
-                limited: Limited::new(work, alarm, None, Precedence::default(), tag),
+                limited: Limited::new(work, alarm, None, Enclosing::default(), tag),
             };
         };
         let context = request.context_mut();
         context.id();
         let tag = Tag::of(context);
-        let precedence = context.precedence();
+        let enclosing = context.enclosing();
         let outer = if is_own {
-            precedence.limit_over_deadline(own.at)
+            enclosing.limit_over_deadline(own.at)
         } else {
-            precedence.limit_over(own.at)
+            enclosing.limit_over(own.at)
         };
         let alarm = LimitAlarm::enforce(own, outer, context);
         if self.config.feasibility.rejects(&own, tag) {
-            let limited = Limited::new(ReadyCall::Gone, alarm, None, precedence, tag);
+            let limited = Limited::new(ReadyCall::Gone, alarm, None, enclosing, tag);
             return DeadlineFuture {
                 limited: limited.refusing(own.cause()),
             };
@@ -280,7 +280,7 @@ where
         let record = context.record.clone();
         let work = ReadyCall::start(&mut self.inner, request);
         DeadlineFuture {
-            limited: Limited::new(work, alarm, grace, precedence, tag).with_record(record),
+            limited: Limited::new(work, alarm, grace, enclosing, tag).with_record(record),
         }
     }
 }

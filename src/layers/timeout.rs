@@ -208,12 +208,12 @@ where
             grace: self.config.grace,
         };
         let tag = Tag::of(context);
-        let precedence = context.precedence();
-        let outer = precedence.limit_over(limit.at);
+        let enclosing = context.enclosing();
+        let outer = enclosing.limit_over(limit.at);
         let alarm = LimitAlarm::enforce(limit, outer, context);
         // An attempt that is given no time at all is still polled once: what is ready wins.
         if scope == Scope::Deadline && limit.was_past() {
-            let limited = Limited::new(Droppable::Gone, alarm, None, precedence, tag);
+            let limited = Limited::new(Droppable::Gone, alarm, None, enclosing, tag);
             return TimeoutFuture {
                 limited: limited.refusing(limit.cause()),
             };
@@ -222,7 +222,7 @@ where
         let record = context.record.clone();
         let work = Droppable::new(self.inner.call(request));
         TimeoutFuture {
-            limited: Limited::new(work, alarm, grace, precedence, tag).with_record(record),
+            limited: Limited::new(work, alarm, grace, enclosing, tag).with_record(record),
         }
     }
 }

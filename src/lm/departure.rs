@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{LmRequest, lm_log::SentMark};
 use crate::{
-    call::{CallContext, Cancel, Carrier, Cause, Deadline, Precedence, termination::Terminated},
+    call::{CallContext, Cancel, Carrier, Cause, Deadline, Enclosing, termination::Terminated},
     error::{ErrorKind, LmFailure, LmFailureKind},
 };
 
@@ -43,7 +43,7 @@ impl fmt::Debug for CallOver {
 #[derive(Clone, Debug)]
 pub(super) struct Departure {
     deadline: Option<Deadline>,
-    precedence: Precedence,
+    enclosing: Enclosing,
     cancel: Cancel,
     call: Option<CallOver>,
     sent: Option<SentMark>,
@@ -54,7 +54,7 @@ impl Departure {
         let context = request.context();
         Self {
             deadline: context.and_then(|context| context.deadline),
-            precedence: context.map_or(Precedence::default(), CallContext::precedence),
+            enclosing: context.map_or(Enclosing::default(), CallContext::enclosing),
             cancel: context.map_or(Cancel::none(), |context| context.cancel.clone()),
             call: request.extensions().get().cloned(),
             sent: request.extensions().get().cloned(),
@@ -78,7 +78,7 @@ impl Departure {
     /// Waits until an enclosing layer whose limit has passed has dropped this: its error names the
     /// limit.
     pub(super) async fn left_to_layers(&self) {
-        if let Some(at) = self.precedence.drops_at(Instant::now()) {
+        if let Some(at) = self.enclosing.drops_at(Instant::now()) {
             sleep_until(at).await;
             yield_now().await;
         }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     call::{
-        CallId, Cancel, CancelGrace, Cause, Deadline, Limit, Precedence, Scope, Waits, drop_scope,
+        CallId, Cancel, CancelGrace, Cause, Deadline, Enclosing, Limit, Scope, Waits, drop_scope,
         termination::{Terminated, Termination},
     },
     error::{Cancelled, Elapsed, Stage},
@@ -172,7 +172,7 @@ async fn until_end<F: Future>(
         };
         if !was_ended && stage == Stage::Running {
             let now = Instant::now();
-            let outer_end = Precedence::of_node(&bounds.node).drops_at(now);
+            let outer_end = Enclosing::of_node(&bounds.node).drops_at(now);
             let outer_end = outer_end.filter(|at| *at > now);
             left_until = outer_end.map(|at| Box::pin(sleep_until(at)));
         }

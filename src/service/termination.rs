@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     call::{
-        CallContext, Cancel, Cause, Deadline, Precedence, Scope, drop_scope,
+        CallContext, Cancel, Cause, Deadline, Enclosing, Scope, drop_scope,
         termination::{Terminated, Termination},
     },
     error::{Cancelled, Elapsed, Error, Stage},
@@ -26,7 +26,7 @@ pub(crate) struct ServiceTermination {
     cancel: Cancel,
     deadline: Option<Deadline>,
     termination: Pin<Box<Termination>>,
-    precedence: Precedence,
+    enclosing: Enclosing,
     phase: ServicePhase,
 }
 
@@ -60,7 +60,7 @@ impl ServiceTermination {
             cancel: context.cancel.clone(),
             deadline: context.deadline,
             termination: Box::pin(Termination::new(context.cancel.clone(), context.deadline)),
-            precedence: context.precedence(),
+            enclosing: context.enclosing(),
             phase: ServicePhase::Watching,
         }
     }
@@ -91,7 +91,7 @@ impl ServiceTermination {
         let ended = ready!(self.termination.as_mut().poll(cx));
         if matches!(self.phase, ServicePhase::Watching) {
             signal(ended.cause());
-            self.phase = match (self.precedence.drops_at(Instant::now()), ended) {
+            self.phase = match (self.enclosing.drops_at(Instant::now()), ended) {
                 (Some(at), _) => ServicePhase::LeftToOuter(Box::pin(sleep_until(at))),
                 (None, Terminated::Cancelled(_)) => ServicePhase::GivingWay,
                 // No layer enforces the deadline.
@@ -118,7 +118,7 @@ impl ServiceTermination {
             Terminated::DeadlinePassed => {
                 let at = self.deadline.unwrap_or(Deadline::at(self.started));
                 // The limit of an enclosing layer has its own name.
-                let (scope, since) = match self.precedence.limit_over(at) {
+                let (scope, since) = match self.enclosing.limit_over(at) {
                     Some(limit) => (limit.scope, limit.since),
                     None => (Scope::Deadline, self.started),
                 };

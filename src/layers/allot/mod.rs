@@ -18,7 +18,7 @@ use super::{
     latency::{Feasibility, Latency, OutOfRange, Percentile},
 };
 use crate::{
-    call::{CallContext, Carrier, Deadline, Limit, Precedence, Scope},
+    call::{CallContext, Carrier, Deadline, Enclosing, Limit, Scope},
     error::Elapsed,
 };
 
@@ -290,21 +290,21 @@ where
         let Some(own) = self.config.limit(request.context()) else {
             let work = ReadyCall::start(&mut self.inner, request);
             let alarm = LimitAlarm::new(None);
-            let limited = Limited::new(work, alarm, None, Precedence::default(), tag);
+            let limited = Limited::new(work, alarm, None, Enclosing::default(), tag);
             return AllotFuture::new(limited);
         };
         let context = request.context_mut();
-        let precedence = context.precedence();
-        let outer = precedence.limit_over(own.at);
+        let enclosing = context.enclosing();
+        let outer = enclosing.limit_over(own.at);
         let alarm = LimitAlarm::enforce(own, outer, context);
         if self.config.feasibility.rejects(&own, tag) {
-            let limited = Limited::new(ReadyCall::Gone, alarm, None, precedence, tag);
+            let limited = Limited::new(ReadyCall::Gone, alarm, None, enclosing, tag);
             return AllotFuture::new(limited.refusing(own.cause()));
         }
         let grace = alarm.grace(context);
         let record = context.record.clone();
         let work = ReadyCall::start(&mut self.inner, request);
-        let limited = Limited::new(work, alarm, grace, precedence, tag);
+        let limited = Limited::new(work, alarm, grace, enclosing, tag);
         AllotFuture::new(limited.with_record(record))
     }
 }

@@ -349,7 +349,7 @@ where
         let kept = self.answer.keep(&request);
         let context = request.context_mut();
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
-        let precedence = context.precedence();
+        let enclosing = context.enclosing();
         let alarm = match reserved(context, self.options.reserve) {
             Some(limit) => LimitAlarm::enforce(limit, None, context),
             None => LimitAlarm::new(None),
@@ -362,7 +362,7 @@ where
             cancel,
             call,
             record.clone(),
-            Limited::new(work, alarm, None, precedence, tag).with_record(record),
+            Limited::new(work, alarm, None, enclosing, tag).with_record(record),
         )
     }
 }

@@ -9,7 +9,7 @@
 //! 4. Work that waits for readiness gets no grace: nothing runs that could clean up, and what is
 //!    late must not start.
 //! 5. Of two guards that are to end the work at one instant the outer one does. The inner one finds
-//!    it in the context ([`Precedence`]), and ends the work itself only if the outer one has not
+//!    it in the context ([`Enclosing`]), and ends the work itself only if the outer one has not
 //!    done so by the end of its grace: as when the work goes on in a task of its own.
 //! 6. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
@@ -37,7 +37,7 @@ pub(crate) use self::{
 };
 use crate::{
     call::{
-        CallContext, CallId, Cancel, CancelGrace, Carrier, Cause, Deadline, Precedence, Spent,
+        CallContext, CallId, Cancel, CancelGrace, Carrier, Cause, Deadline, Enclosing, Spent,
         Waits, drop_scope, record::CallRecord,
     },
     error::Stage,
@@ -166,7 +166,7 @@ pin_project! {
         #[pin]
         alarm: A,
         grace: Option<Grace>,
-        precedence: Precedence,
+        enclosing: Enclosing,
         phase: GuardPhase,
         // The end of the phase.
         #[pin]
@@ -182,19 +182,19 @@ pin_project! {
 pub(crate) type Limited<W> = Guard<W, LimitAlarm>;
 
 impl<W, A> Guard<W, A> {
-    /// Runs `work` until it is done or `alarm` rings, in a place where there is this `precedence`.
+    /// Runs `work` until it is done or `alarm` rings, within what `enclosing` says of the layers around.
     pub(crate) const fn new(
         work: W,
         alarm: A,
         grace: Option<Grace>,
-        precedence: Precedence,
+        enclosing: Enclosing,
         tag: Tag,
     ) -> Self {
         Self {
             work,
             alarm,
             grace,
-            precedence,
+            enclosing,
             phase: GuardPhase::Watching,
             timer: None,
             gave_way: false,
@@ -244,7 +244,7 @@ where
             }
             GuardPhase::Ending(cause) => self.poll_ending(cause, cx),
             GuardPhase::Refused(cause) => {
-                let passed = this.precedence.drops_at(Instant::now()).is_some();
+                let passed = this.enclosing.drops_at(Instant::now()).is_some();
                 if this.alarm.left_to_outer() && passed {
                     ready!(give_way(this.gave_way, cx));
                 }
@@ -271,7 +271,7 @@ where
         } else {
             this.work.stage()
         };
-        let dropped_at = this.precedence.drops_at(now);
+        let dropped_at = this.enclosing.drops_at(now);
         let left_until = dropped_at.filter(|at| stage == Stage::Running && *at > now);
         if left_until.is_some() || this.alarm.left_to_outer() {
             *this.phase = GuardPhase::LeftToOuter(cause);
