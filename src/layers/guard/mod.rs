@@ -14,34 +14,72 @@
 //! 6. Dropping the guard drops the work and adds no cause, so that of an outer layer stays visible.
 
 mod cancel_alarm;
+mod grace;
 mod limit_alarm;
 mod ready_call;
-mod work;
 
 use std::{
     mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use self::{
-    cancel_alarm::CancelAlarm,
-    limit_alarm::LimitAlarm,
-    ready_call::ReadyCall,
-    work::{Droppable, Work},
+    cancel_alarm::CancelAlarm, grace::Grace, limit_alarm::LimitAlarm, ready_call::ReadyCall,
 };
 use crate::{
-    call::{
-        CallContext, CallId, Cancel, CancelGrace, Carrier, Cause, Deadline, Enclosing, Spent,
-        Waits, drop_scope, record::CallRecord,
-    },
+    call::{CallContext, CallId, Carrier, Cause, Enclosing, Spent, drop_scope, record::CallRecord},
     error::Stage,
 };
+
+/// A future that knows how far it has come and can be dropped where it lies.
+pub(crate) trait Work: Future {
+    /// How far the call has come.
+    fn stage(&self) -> Stage;
+
+    /// Drops everything it holds; from then on it is pending for ever.
+    fn discard(self: Pin<&mut Self>);
+}
+
+pin_project! {
+    /// The future of a service that has taken the call.
+    #[project = DroppableProj]
+    pub(crate) enum Droppable<F> {
+        Live { #[pin] future: F },
+        Gone,
+    }
+}
+
+impl<F> Droppable<F> {
+    pub(crate) const fn new(future: F) -> Self {
+        Self::Live { future }
+    }
+}
+
+impl<F: Future> Future for Droppable<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            DroppableProj::Live { future } => future.poll(cx),
+            DroppableProj::Gone => Poll::Pending,
+        }
+    }
+}
+
+impl<F: Future> Work for Droppable<F> {
+    fn stage(&self) -> Stage {
+        Stage::Running
+    }
+
+    fn discard(mut self: Pin<&mut Self>) {
+        self.set(Self::Gone);
+    }
+}
 
 /// What says that the work is to end.
 pub(crate) trait Alarm {
@@ -58,66 +96,6 @@ pub(crate) trait Alarm {
 
     /// The error for work that ended in `stage`, because of `cause`, and had `spent` this.
     fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Self::Error;
-}
-
-/// How long the work may clean up, and the node in its context that signals it to.
-#[derive(Debug)]
-pub(crate) struct Grace {
-    length: Duration,
-    node: Cancel,
-    /// What the layers inside read, where a cancellation begins it.
-    cancel_grace: Option<CancelGrace>,
-    /// What of the work waits, and gets none.
-    waits: Waits,
-}
-
-impl Grace {
-    /// The grace of a limit: its signal is a node that it puts below the context's own. `None`, and
-    /// nothing is allocated, for a grace of zero: the work is dropped at once.
-    pub(crate) fn of_limit(length: Duration, context: &mut CallContext) -> Option<Self> {
-        if length.is_zero() {
-            return None;
-        }
-        context.cancel = context.cancel.child();
-        Some(Self::new(length, None, context))
-    }
-
-    /// The grace of a cancellation, by the context's node or by `shared`: its signal is a node that it
-    /// puts below the context's own. `None` for a grace of zero, or if nothing can cancel the node.
-    pub(crate) fn of_cancel(
-        length: Duration,
-        shared: Option<Cancel>,
-        context: &mut CallContext,
-    ) -> Option<Self> {
-        if length.is_zero() || !context.cancel.is_some() {
-            return None;
-        }
-        let cancel_grace = CancelGrace::on_cancel(length, shared);
-        context.cancel = context.cancel.child_with_grace(cancel_grace.clone());
-        Some(Self::new(length, Some(cancel_grace), context))
-    }
-
-    fn new(length: Duration, cancel_grace: Option<CancelGrace>, context: &mut CallContext) -> Self {
-        context.waits = context.waits.inside();
-        // The work may answer within the grace: its answer is dropped, and reports nothing.
-        context.open_record();
-        Self {
-            length,
-            node: context.cancel.clone(),
-            cancel_grace,
-            waits: context.waits.clone(),
-        }
-    }
-
-    /// Signals the work, and returns when its grace ends.
-    fn begin(&self, cause: Cause) -> Instant {
-        let end = Deadline::within(self.length).instant();
-        if let Some(cancel_grace) = &self.cancel_grace {
-            cancel_grace.begin(end);
-        }
-        self.node.cancel(cause);
-        end
-    }
 }
 
 /// What a log line says about a call.

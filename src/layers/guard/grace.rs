@@ -1,0 +1,67 @@
+//! The grace of a limit or a cancellation.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::call::{CallContext, Cancel, CancelGrace, Cause, Deadline, Waits};
+
+/// How long the work may clean up, and the node in its context that signals it to.
+#[derive(Debug)]
+pub(crate) struct Grace {
+    length: Duration,
+    pub(super) node: Cancel,
+    /// What the layers inside read, where a cancellation begins it.
+    cancel_grace: Option<CancelGrace>,
+    /// What of the work waits, and gets none.
+    pub(super) waits: Waits,
+}
+
+impl Grace {
+    /// The grace of a limit: its signal is a node that it puts below the context's own. `None`, and
+    /// nothing is allocated, for a grace of zero: the work is dropped at once.
+    pub(crate) fn of_limit(length: Duration, context: &mut CallContext) -> Option<Self> {
+        if length.is_zero() {
+            return None;
+        }
+        context.cancel = context.cancel.child();
+        Some(Self::new(length, None, context))
+    }
+
+    /// The grace of a cancellation, by the context's node or by `shared`: its signal is a node that it
+    /// puts below the context's own. `None` for a grace of zero, or if nothing can cancel the node.
+    pub(crate) fn of_cancel(
+        length: Duration,
+        shared: Option<Cancel>,
+        context: &mut CallContext,
+    ) -> Option<Self> {
+        if length.is_zero() || !context.cancel.is_some() {
+            return None;
+        }
+        let cancel_grace = CancelGrace::on_cancel(length, shared);
+        context.cancel = context.cancel.child_with_grace(cancel_grace.clone());
+        Some(Self::new(length, Some(cancel_grace), context))
+    }
+
+    fn new(length: Duration, cancel_grace: Option<CancelGrace>, context: &mut CallContext) -> Self {
+        context.waits = context.waits.inside();
+        // The work may answer within the grace: its answer is dropped, and reports nothing.
+        context.open_record();
+        Self {
+            length,
+            node: context.cancel.clone(),
+            cancel_grace,
+            waits: context.waits.clone(),
+        }
+    }
+
+    /// Signals the work, and returns when its grace ends.
+    pub(super) fn begin(&self, cause: Cause) -> Instant {
+        let end = Deadline::within(self.length).instant();
+        if let Some(cancel_grace) = &self.cancel_grace {
+            cancel_grace.begin(end);
+        }
+        self.node.cancel(cause);
+        end
+    }
+}
