@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::{
-    guard::{LimitAlarm, Limited, ReadyCall, Tag},
+    guard::{Limited, ReadyCall, Tag},
     latency::{Feasibility, Latency, Percentile},
 };
 use crate::{
-    call::{Carrier, Deadline, Enclosing, Limit, Scope},
+    call::{Carrier, Deadline, Limit, Scope},
     error::Elapsed,
 };
 
@@ -252,35 +252,30 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let inbound = request.context().and_then(|context| context.deadline);
-        let Some((own, is_own)) = self.config.limit(inbound) else {
+        let Some((limit, is_own)) = self.config.limit(inbound) else {
             let tag = Tag::of_request(&request);
             let work = ReadyCall::start(&mut self.inner, request);
-            let alarm = LimitAlarm::new(None);
             return DeadlineFuture {
-                limited: Limited::new(work, alarm, None, Enclosing::default(), tag),
+                limited: Limited::unlimited(work, tag),
             };
         };
         let context = request.context_mut();
         context.id();
-        let tag = Tag::of(context);
         let enclosing = context.enclosing();
         let outer = if is_own {
-            enclosing.limit_over_deadline(own.at)
+            enclosing.limit_over_deadline(limit.at)
         } else {
-            enclosing.limit_over(own.at)
+            enclosing.limit_over(limit.at)
         };
-        let alarm = LimitAlarm::enforce(own, outer, context);
-        if self.config.feasibility.rejects(&own, tag) {
-            let limited = Limited::new(ReadyCall::Gone, alarm, None, enclosing, tag);
+        if self.config.feasibility.rejects(&limit, Tag::of(context)) {
             return DeadlineFuture {
-                limited: limited.refusing(own.cause()),
+                limited: Limited::refused(ReadyCall::Gone, limit, outer, context),
             };
         }
-        let grace = alarm.grace(context);
-        let record = context.record.clone();
+        let limited = Limited::enforce(limit, outer, context);
         let work = ReadyCall::start(&mut self.inner, request);
         DeadlineFuture {
-            limited: Limited::new(work, alarm, grace, enclosing, tag).with_record(record),
+            limited: limited(work),
         }
     }
 }

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Droppable, LimitAlarm, Limited, Tag};
+use super::guard::{Droppable, Limited};
 use crate::{
     call::{Carrier, Deadline, Limit, Scope},
     error::Elapsed,
@@ -207,22 +207,17 @@ where
             since,
             grace: self.config.grace,
         };
-        let tag = Tag::of(context);
-        let enclosing = context.enclosing();
-        let outer = enclosing.limit_over(limit.at);
-        let alarm = LimitAlarm::enforce(limit, outer, context);
+        let outer = context.enclosing().limit_over(limit.at);
         // An attempt that is given no time at all is still polled once: what is ready wins.
         if scope == Scope::Deadline && limit.was_past() {
-            let limited = Limited::new(Droppable::Gone, alarm, None, enclosing, tag);
             return TimeoutFuture {
-                limited: limited.refusing(limit.cause()),
+                limited: Limited::refused(Droppable::Gone, limit, outer, context),
             };
         }
-        let grace = alarm.grace(context);
-        let record = context.record.clone();
+        let limited = Limited::enforce(limit, outer, context);
         let work = Droppable::new(self.inner.call(request));
         TimeoutFuture {
-            limited: Limited::new(work, alarm, grace, enclosing, tag).with_record(record),
+            limited: limited(work),
         }
     }
 }

@@ -14,11 +14,11 @@ use tower::{Layer, Service};
 pub use self::future::AllotFuture;
 use self::time_share::TimeShare;
 use super::{
-    guard::{LimitAlarm, Limited, ReadyCall, Tag},
+    guard::{Limited, ReadyCall, Tag},
     latency::{Feasibility, Latency, OutOfRange, Percentile},
 };
 use crate::{
-    call::{CallContext, Carrier, Deadline, Enclosing, Limit, Scope},
+    call::{CallContext, Carrier, Deadline, Limit, Scope},
     error::Elapsed,
 };
 
@@ -287,24 +287,17 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let tag = Tag::of_request(&request);
-        let Some(own) = self.config.limit(request.context()) else {
+        let Some(limit) = self.config.limit(request.context()) else {
             let work = ReadyCall::start(&mut self.inner, request);
-            let alarm = LimitAlarm::new(None);
-            let limited = Limited::new(work, alarm, None, Enclosing::default(), tag);
-            return AllotFuture::new(limited);
+            return AllotFuture::new(Limited::unlimited(work, tag));
         };
         let context = request.context_mut();
-        let enclosing = context.enclosing();
-        let outer = enclosing.limit_over(own.at);
-        let alarm = LimitAlarm::enforce(own, outer, context);
-        if self.config.feasibility.rejects(&own, tag) {
-            let limited = Limited::new(ReadyCall::Gone, alarm, None, enclosing, tag);
-            return AllotFuture::new(limited.refusing(own.cause()));
+        let outer = context.enclosing().limit_over(limit.at);
+        if self.config.feasibility.rejects(&limit, tag) {
+            return AllotFuture::new(Limited::refused(ReadyCall::Gone, limit, outer, context));
         }
-        let grace = alarm.grace(context);
-        let record = context.record.clone();
+        let limited = Limited::enforce(limit, outer, context);
         let work = ReadyCall::start(&mut self.inner, request);
-        let limited = Limited::new(work, alarm, grace, enclosing, tag);
-        AllotFuture::new(limited.with_record(record))
+        AllotFuture::new(limited(work))
     }
 }

@@ -23,7 +23,7 @@ pub use self::{
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
-    guard::{LimitAlarm, Limited, ReadyCall, Tag},
+    guard::{Limited, ReadyCall, Tag},
 };
 use crate::{
     call::{CallContext, Carrier, Limit, Scope},
@@ -349,20 +349,21 @@ where
         let kept = self.answer.keep(&request);
         let context = request.context_mut();
         let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
-        let enclosing = context.enclosing();
-        let alarm = match reserved(context, self.options.reserve) {
-            Some(limit) => LimitAlarm::enforce(limit, None, context),
-            None => LimitAlarm::new(None),
-        };
+        let limited = reserved(context, self.options.reserve)
+            .map(|limit| Limited::enforce(limit, None, context));
         let work = ReadyCall::start(&mut self.inner, request);
+        let limited = match limited {
+            Some(limited) => limited(work),
+            None => Limited::unlimited(work, tag),
+        };
         FallbackFuture::new(
             self.answer.clone(),
             kept,
             self.options.clone(),
             cancel,
             call,
-            record.clone(),
-            Limited::new(work, alarm, None, enclosing, tag).with_record(record),
+            record,
+            limited,
         )
     }
 }

@@ -9,9 +9,9 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Alarm, Grace, poll_sleep};
+use super::{Alarm, Grace, Guard, Tag, poll_sleep};
 use crate::{
-    call::{CallContext, Cause, Limit, Scope, Spent},
+    call::{CallContext, Cause, Enclosing, Limit, Scope, Spent},
     error::{Elapsed, Stage},
 };
 
@@ -28,29 +28,60 @@ pin_project! {
 }
 
 impl LimitAlarm {
-    pub(crate) const fn new(limit: Option<Limit>) -> Self {
+    /// Rings for `limit`, or for the `outer` one that it is left to.
+    fn new(limit: Limit, outer: Option<Limit>) -> Self {
         Self {
-            limit,
-            left_to_outer: false,
+            limit: outer.or(Some(limit)),
+            left_to_outer: outer.is_some(),
             timer: None,
         }
     }
+}
 
-    /// Puts `own` in force in the context, or is for the `outer` limit that it is left to.
-    pub(crate) fn enforce(own: Limit, outer: Option<Limit>, context: &mut CallContext) -> Self {
+/// Work under a limit of time.
+pub(crate) type Limited<W> = Guard<W, LimitAlarm>;
+
+impl<W> Limited<W> {
+    /// Puts `limit` in force in the context, with its grace, before the work begins with that
+    /// context; unless it is left to `outer`. Returns how the work is then guarded.
+    pub(crate) fn enforce(
+        limit: Limit,
+        outer: Option<Limit>,
+        context: &mut CallContext,
+    ) -> impl FnOnce(W) -> Self + use<W> {
+        let tag = Tag::of(context);
+        // What encloses the limit: without itself.
+        let enclosing = context.enclosing();
+        let mut grace = None;
         if outer.is_none() {
-            context.enforce(own);
+            context.enforce(limit);
+            grace = Grace::of_limit(limit.grace, context);
         }
-        Self {
-            left_to_outer: outer.is_some(),
-            ..Self::new(outer.or(Some(own)))
-        }
+        // The grace opens one.
+        let record = context.record.clone();
+        let alarm = LimitAlarm::new(limit, outer);
+        move |work| Self::new(work, alarm, grace, enclosing, tag).with_record(record)
     }
 
-    /// The grace of the limit, if there is one and it is not left to an enclosing layer.
-    pub(crate) fn grace(&self, context: &mut CallContext) -> Option<Grace> {
-        let own = self.limit.filter(|_| !self.left_to_outer)?;
-        Grace::of_limit(own.grace, context)
+    /// Refuses a call for which `limit` leaves no time. The work holds nothing.
+    pub(crate) fn refused(
+        work: W,
+        limit: Limit,
+        outer: Option<Limit>,
+        context: &CallContext,
+    ) -> Self {
+        let alarm = LimitAlarm::new(limit, outer);
+        Self::new(work, alarm, None, context.enclosing(), Tag::of(context)).refusing(limit.cause())
+    }
+
+    /// Leaves the work without a limit.
+    pub(crate) fn unlimited(work: W, tag: Tag) -> Self {
+        let alarm = LimitAlarm {
+            limit: None,
+            left_to_outer: false,
+            timer: None,
+        };
+        Self::new(work, alarm, None, Enclosing::default(), tag)
     }
 }
 

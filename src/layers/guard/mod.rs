@@ -29,7 +29,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use self::{
-    cancel_alarm::CancelAlarm, grace::Grace, limit_alarm::LimitAlarm, ready_call::ReadyCall,
+    cancel_alarm::CancelAlarm, grace::Grace, limit_alarm::Limited, ready_call::ReadyCall,
 };
 use crate::{
     call::{CallContext, CallId, Carrier, Cause, Enclosing, Spent, drop_scope, record::CallRecord},
@@ -155,9 +155,6 @@ pin_project! {
         record: Option<Arc<CallRecord>>,
     }
 }
-
-/// Work under a limit of time.
-pub(crate) type Limited<W> = Guard<W, LimitAlarm>;
 
 impl<W, A> Guard<W, A> {
     /// Runs `work` until it is done or `alarm` rings, within what `enclosing` says of the layers around.
