@@ -296,6 +296,7 @@ where
             // What waits in another task, and is not dropped with the work, ends by it.
             grace.node.cancel(cause);
         }
+        // The drop of the work reads the cause and reports its costs in there, on this thread.
         let report = drop_scope::end(cause, this.record.as_ref(), || this.work.discard());
         let stage = match phase {
             GuardPhase::Watching | GuardPhase::LeftToOuter(_) if report.waited => Stage::Waiting,
