@@ -52,13 +52,12 @@ pin_project! {
         started: Instant,
         span: Span,
         termination: ServiceTermination,
-        resolved: bool,
     }
 
     impl PinnedDrop for Running {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if !*this.resolved {
+            if !this.call.is_answered() {
                 let cause = this.termination.reason();
                 let _entered = this.span.enter();
                 if let Some(spent) = this.call.give_up(cause) {
@@ -116,7 +115,6 @@ impl PredictFuture {
                     started,
                     span,
                     termination,
-                    resolved: false,
                 },
             },
         }
@@ -167,15 +165,14 @@ impl Running {
                 this.termination.poll(cx, |cause| this.call.cancel(cause))
             )),
         };
-        *this.resolved = true;
-        let result = with_costs(&*this.call, result, this.termination.signalled());
+        let result = with_costs(this.call, result, this.termination.signalled());
         report(&result.as_ref().map(|_| ()), *this.started);
         Poll::Ready(result)
     }
 }
 
 /// Puts what the call spent beside its answer, or onto its error.
-fn with_costs(call: &Call, result: Answer, signalled: Option<Cause>) -> Answer {
+fn with_costs(call: &mut Call, result: Answer, signalled: Option<Cause>) -> Answer {
     match result {
         Ok(mut prediction) => {
             if let Some(spent) = call.close(Ok(())) {

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -24,7 +25,8 @@ pub(crate) struct Call {
     outcome: oneshot::Receiver<Outcome>,
     state: Arc<CallState>,
     queue: Arc<CommandQueue>,
-    resolved: bool,
+    /// The caller has the outcome, or an error in its place, or has given up.
+    answered: bool,
 }
 
 impl Call {
@@ -39,7 +41,7 @@ impl Call {
             outcome,
             state,
             queue,
-            resolved: false,
+            answered: false,
         }
     }
 
@@ -52,17 +54,27 @@ impl Call {
     }
 
     /// Closes the record, with an answer or because of `cause`: what the call spends from now on is
-    /// not part of it. Returns what it spent; `None` if that is nothing.
-    pub(crate) fn close(&self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
+    /// not part of it. The call is answered then. Returns what it spent; `None` if that is nothing.
+    pub(crate) fn close(&mut self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
+        self.set_answered();
         self.state.spending().close(end)
     }
 
     /// Gives the call up because of `cause`. Returns as [`close`](Self::close).
     pub(crate) fn give_up(&mut self, cause: Cause) -> Option<Arc<Spent>> {
-        self.resolved = true;
-        self.state.set_answered();
+        self.set_answered();
         self.cancel(cause);
         self.close(Err(cause))
+    }
+
+    pub(crate) const fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    fn set_answered(&mut self) {
+        if !mem::replace(&mut self.answered, true) {
+            self.state.set_answered();
+        }
     }
 
     /// Why the host takes no calls any more.
@@ -77,7 +89,7 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.outcome).poll(cx).map(|outcome| {
-            self.resolved = true;
+            self.answered = true;
             outcome.ok()
         })
     }
@@ -85,7 +97,7 @@ impl Future for Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.resolved {
+        if !self.answered {
             let spent = self.give_up(drop_scope::cause());
             if let Some(spent) = spent {
                 drop_scope::report(spent);
