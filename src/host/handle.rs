@@ -182,6 +182,6 @@ impl Host {
 
     /// Why the host takes no calls; `None` while it does.
     pub(crate) fn closed(&self) -> Option<&str> {
-        self.core.queue.closed()
+        self.core.queue.refusal()
     }
 }

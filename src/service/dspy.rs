@@ -96,7 +96,7 @@ impl DspyService {
         Typed::new(self)
     }
 
-    fn admit(&self, request: &PredictRequest) -> Result<(), Error> {
+    fn check(&self, request: &PredictRequest) -> Result<(), Error> {
         let program = &*self.program;
         program.schema.check(&program.name, request.inputs())?;
         program.check_lm(request.lm())?;
@@ -138,7 +138,7 @@ impl Service<PredictRequest> for DspyService {
         let Some(permit) = self.admission.take(&program.permits) else {
             return PredictFuture::refused(program.permits.overloaded(&program.name).into());
         };
-        match self.admit(&request) {
+        match self.check(&request) {
             Ok(()) => PredictFuture::submit(self.program.clone(), request, permit),
             Err(error) => PredictFuture::refused(error),
         }

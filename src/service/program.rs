@@ -7,7 +7,7 @@ use crate::{
     error::InvalidInput,
     host::{
         Host,
-        core::{registry::Registrations, spending::ProgramCounts},
+        core::{call_account::ProgramCounts, registry::Registrations},
     },
     service::{admission::Permits, lm_names::LmNames},
 };

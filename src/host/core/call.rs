@@ -47,7 +47,7 @@ impl Call {
 
     /// Signals the work to stop because of `cause`, the first time. Its clean-up may take time.
     pub(crate) fn cancel(&self, cause: Cause) {
-        self.state.spending().stop(cause);
+        self.state.account().attempt().stop(cause);
         if self.state.cancel() {
             self.queue.push_command(Command::Cancel(self.id));
         }
@@ -57,7 +57,7 @@ impl Call {
     /// not part of it. The call is answered then. Returns what it spent; `None` if that is nothing.
     pub(crate) fn close(&mut self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
         self.set_answered();
-        self.state.spending().close(end)
+        self.state.account().close(end)
     }
 
     /// Gives the call up because of `cause`. Returns as [`close`](Self::close).
@@ -79,7 +79,7 @@ impl Call {
 
     /// Why the host takes no calls any more.
     pub(crate) fn lost_because(&self) -> &str {
-        self.queue.closed().unwrap_or("it dropped the call")
+        self.queue.refusal().unwrap_or("it dropped the call")
     }
 }
 

@@ -8,19 +8,20 @@ use std::{
 use serde_json::Value;
 use tokio::task::AbortHandle;
 
-use super::{count::GaugeGuard, counters::HostCounters, fault::Fault, spending::Spending};
+use super::{call_account::CallAccount, count::GaugeGuard, counters::HostCounters, fault::Fault};
 use crate::lm::CallStatus;
 
 /// The outcome of a call.
 pub(crate) type Outcome = Result<Value, Fault>;
 
-/// What a call holds until all its work has ended, such as a permit.
+/// What a call holds until all its work has ended: of a program the permit of its service and the
+/// registrations of its LMs and tools, of a function the registrations. It is only dropped.
 pub(crate) type CallPermit = Option<Box<dyn Send>>;
 
 /// The state of a call. Each step is taken once, by the side that comes first.
 pub(crate) struct CallState {
     counters: Arc<HostCounters>,
-    spending: Spending,
+    account: CallAccount,
     progress: Mutex<CallProgress>,
 }
 
@@ -46,16 +47,16 @@ impl CallProgress {
 }
 
 impl CallState {
-    pub(crate) fn new(counters: Arc<HostCounters>, spending: Spending) -> Self {
+    pub(crate) fn new(counters: Arc<HostCounters>, account: CallAccount) -> Self {
         Self {
             counters,
-            spending,
+            account,
             progress: Mutex::default(),
         }
     }
 
-    pub(crate) const fn spending(&self) -> &Spending {
-        &self.spending
+    pub(crate) const fn account(&self) -> &CallAccount {
+        &self.account
     }
 
     pub(crate) fn counters(&self) -> &HostCounters {
@@ -91,7 +92,7 @@ impl CallState {
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;
-            self.spending.attempt().settled();
+            self.account.attempt().settled();
             self.counters.settled.add(1);
         }
     }
@@ -183,8 +184,8 @@ mod tests {
     fn call() -> (Arc<HostCounters>, CallState) {
         let counters = Arc::new(HostCounters::new(0));
         let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
-        let spending = Spending::new(attempt, counters.lm.clone(), None);
-        (counters.clone(), CallState::new(counters, spending))
+        let account = CallAccount::new(attempt, counters.lm.clone(), None);
+        (counters.clone(), CallState::new(counters, account))
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tracing::Span;
 
 use super::{
     call::Call,
+    call_account::{CallAccount, ProgramCounts},
     call_state::{CallPermit, CallState},
     clock,
     counters::HostCounters,
@@ -16,7 +17,6 @@ use super::{
     queued_call::QueuedCall,
     registry::{Registrations, Registry},
     runtime,
-    spending::{ProgramCounts, Spending},
     stats::HostStats,
     tool::HostedTool,
     tool_definition::Tool,
@@ -66,8 +66,8 @@ impl HostCore {
         // Taken: LM calls and tools of the program are no attempts of this call.
         let record = context.record.take().unwrap_or_else(CallRecord::open);
         let attempt = AttemptRecord::new(record, context.attempt, Some(totals.clone()));
-        let spending = Spending::new(attempt, totals, program);
-        let state = Arc::new(CallState::new(self.counters.clone(), spending));
+        let account = CallAccount::new(attempt, totals, program);
+        let state = Arc::new(CallState::new(self.counters.clone(), account));
         let (sender, outcome) = oneshot::channel();
         let id = self.queue.next_id();
         self.counters.submitted.add(1);
@@ -93,7 +93,7 @@ impl HostCore {
         spec: Value,
         registrations: Registrations,
     ) -> Option<LoadOutcome> {
-        if self.queue.closed().is_some() {
+        if self.queue.refusal().is_some() {
             return None;
         }
         let (reply, loaded) = oneshot::channel();
@@ -114,7 +114,7 @@ impl HostCore {
         registrations: Registrations,
         taken_over: impl FnOnce(Registrations) + Send + 'static,
     ) -> Option<Result<(), super::fault::Fault>> {
-        if self.queue.closed().is_some() {
+        if self.queue.refusal().is_some() {
             return None;
         }
         let (reply, replaced) = oneshot::channel();

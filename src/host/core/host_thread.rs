@@ -80,7 +80,7 @@ mod tests {
         let spawn = |run: fn()| HostThread::spawn(Builder::new(), queue.clone(), "it ended", run);
         let thread = spawn(|| {}).expect("a thread");
         thread.join().await;
-        assert_eq!(queue.closed(), Some("it ended"));
+        assert_eq!(queue.refusal(), Some("it ended"));
         thread.clone().join().await;
     }
 }

@@ -110,7 +110,7 @@ impl ProgramHttp {
         caller: Caller,
     ) -> Result<Option<ExchangeAbort>, String> {
         let attempt = match &exchange.call {
-            Some(call) => call.spending().attempt().clone(),
+            Some(call) => call.account().attempt().clone(),
             // Code that belongs to no call, such as a thread without its scope.
             None => {
                 let totals = self.counters.lm.clone();

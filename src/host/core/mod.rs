@@ -2,6 +2,7 @@
 
 pub(crate) mod abandoned_threads;
 pub(crate) mod call;
+pub(crate) mod call_account;
 pub(crate) mod call_state;
 pub(crate) mod clock;
 pub(crate) mod count;
@@ -22,7 +23,6 @@ pub(crate) mod queued_call;
 pub(crate) mod registry;
 pub(crate) mod running_call;
 pub(crate) mod runtime;
-pub(crate) mod spending;
 pub(crate) mod stats;
 pub(crate) mod tool;
 pub(crate) mod tool_definition;

@@ -190,7 +190,7 @@ impl CommandQueue {
     }
 
     /// Why no calls are accepted; `None` while they are.
-    pub(crate) fn closed(&self) -> Option<&str> {
+    pub(crate) fn refusal(&self) -> Option<&str> {
         if !self.refusing.load(Ordering::SeqCst) {
             return None;
         }
@@ -213,7 +213,7 @@ impl fmt::Debug for CommandQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandQueue")
             .field("queued_calls", &self.queued_calls())
-            .field("closed", &self.closed())
+            .field("refusal", &self.refusal())
             .finish_non_exhaustive()
     }
 }
@@ -230,10 +230,10 @@ mod tests {
             record::{AttemptRecord, CallRecord},
         },
         host::core::{
+            call_account::CallAccount,
             call_state::{CallState, Outcome},
             clock,
             counters::HostCounters,
-            spending::Spending,
         },
         request::Route,
     };
@@ -248,7 +248,7 @@ mod tests {
     ) -> (QueuedCall, oneshot::Receiver<Outcome>) {
         let (outcome, receiver) = oneshot::channel();
         let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
-        let spending = Spending::new(attempt, counters.lm.clone(), None);
+        let account = CallAccount::new(attempt, counters.lm.clone(), None);
         let call = QueuedCall {
             id: queue.next_id(),
             context: CallContext::new(),
@@ -258,7 +258,7 @@ mod tests {
             inputs: Arc::default(),
             remaining: None,
             queued_at: clock::now(),
-            state: Arc::new(CallState::new(counters.clone(), spending)),
+            state: Arc::new(CallState::new(counters.clone(), account)),
             outcome,
             permit: None,
         };
@@ -279,7 +279,7 @@ mod tests {
         let (queue, counters) = (queue(), Arc::new(HostCounters::new(0)));
         let (waiting, lost) = call(&queue, &counters);
         queue.push_call(waiting);
-        assert_eq!((queue.queued_calls(), queue.closed()), (1, None));
+        assert_eq!((queue.queued_calls(), queue.refusal()), (1, None));
         queue.stop(Duration::ZERO);
         assert!(lost.await.is_err());
         let (late, lost) = call(&queue, &counters);
@@ -289,7 +289,7 @@ mod tests {
             (counters.never_started.get(), counters.settled.get()),
             (2, 2)
         );
-        assert_eq!(queue.closed(), Some("it was stopped"));
+        assert_eq!(queue.refusal(), Some("it was stopped"));
         queue.push_command(Command::Cancel(1));
         assert!(matches!(queue.pop_command(), Some(Command::Stop { .. })));
         assert!(matches!(queue.pop_command(), Some(Command::Cancel(1))));
@@ -304,7 +304,7 @@ mod tests {
         queue.push_command(Command::Cancel(1));
         queue.push_event(1, Event::End);
         assert!(queue.pop_command().is_none() && queue.pop_event().is_none());
-        assert_eq!(queue.closed(), Some("its thread ended"));
+        assert_eq!(queue.refusal(), Some("its thread ended"));
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ pub(crate) struct RunningCall {
 
 impl RunningCall {
     pub(crate) fn new(call: QueuedCall) -> Self {
-        call.state.spending().attempt().started();
+        call.state.account().attempt().started();
         Self {
             context: call.context,
             route: call.route,
@@ -77,7 +77,7 @@ impl RunningCall {
         let Value::Object(fields) = fields else {
             return false;
         };
-        self.state.spending().attempt().partial(fields)
+        self.state.account().attempt().partial(fields)
     }
 
     /// Records the answer of an LM that DSPy read: its tokens, of the prompt, of the completion and
@@ -88,12 +88,12 @@ impl RunningCall {
             completion_tokens,
             total_tokens,
         });
-        self.state.spending().attempt().stepped(exchange, usage);
+        self.state.account().attempt().stepped(exchange, usage);
     }
 
     /// Records an LM call of the program that the host does not carry.
     pub(crate) fn record_bypass(&self, lm: &str) {
-        self.state.spending().bypassed(lm);
+        self.state.account().bypassed(lm);
     }
 
     /// The loop ends: the caller learns that the host is gone, and the work stays counted.

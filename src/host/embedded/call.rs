@@ -106,7 +106,7 @@ impl PortCall {
     /// Whether the call may call no LM any more.
     fn is_over(&self) -> bool {
         // A loop that this very call blocks does not read that the host stops.
-        self.call.state.is_over() || self.queue.closed().is_some()
+        self.call.state.is_over() || self.queue.refusal().is_some()
     }
 
     /// The call is to stop: Rust closes its LM connections before Python signals it.

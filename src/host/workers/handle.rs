@@ -36,7 +36,7 @@ impl PoolHandle {
 
     /// How the pool is: as the best of the workers that take calls.
     pub(crate) fn health(&self) -> Health {
-        if self.queue.closed().is_some() {
+        if self.queue.refusal().is_some() {
             return Health::Lost;
         }
         best(&self.counts.reading().processes)
@@ -45,7 +45,7 @@ impl PoolHandle {
 
 impl Drop for PoolHandle {
     fn drop(&mut self) {
-        if self.queue.closed().is_none() {
+        if self.queue.refusal().is_none() {
             self.queue.stop(std::time::Duration::ZERO);
         }
     }

@@ -270,7 +270,7 @@ impl MockDspy {
         self.shared.ledger.wait_for(seen).await;
     }
 
-    fn admit(&self, request: &PredictRequest) -> Result<(), Error> {
+    fn check(&self, request: &PredictRequest) -> Result<(), Error> {
         let refuse = |field: Option<&str>, problem: String| {
             let expected = self
                 .fields
@@ -361,7 +361,7 @@ impl Service<PredictRequest> for MockDspy {
         let Some(permit) = self.admission.take(&self.permits) else {
             return self.refuse(record, self.permits.overloaded("mock").into());
         };
-        if let Err(error) = self.admit(&request) {
+        if let Err(error) = self.check(&request) {
             return self.refuse(record, error);
         }
         let reply = self.shared.next(&record);

@@ -28,13 +28,13 @@ impl ProgramCounts {
 
 /// One attempt's side of the record of its call, and the totals that it counts in.
 #[derive(Debug)]
-pub(crate) struct Spending {
+pub(crate) struct CallAccount {
     attempt: Arc<AttemptRecord>,
     totals: Arc<LmCounters>,
     program: Option<Arc<ProgramCounts>>,
 }
 
-impl Spending {
+impl CallAccount {
     pub(crate) const fn new(
         attempt: Arc<AttemptRecord>,
         totals: Arc<LmCounters>,
@@ -47,6 +47,7 @@ impl Spending {
         }
     }
 
+    /// The attempt, for what is written into its record alone.
     pub(crate) const fn attempt(&self) -> &Arc<AttemptRecord> {
         &self.attempt
     }
@@ -68,11 +69,6 @@ impl Spending {
                  for a program; later calls are counted"
             );
         }
-    }
-
-    /// The work is told to stop because of `cause`.
-    pub(crate) fn stop(&self, cause: Cause) {
-        self.attempt.stop(cause);
     }
 
     /// Closes the attempt, with an answer or because of a cause. Returns what the call spent, its
