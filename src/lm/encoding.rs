@@ -1,7 +1,7 @@
 //! Answers that come compressed.
 //!
 //! DSPy asks for `identity`, and what stands before a provider compresses all the same. Decoded here,
-//! in the exchange, so that a custom HTTP service needs no decoder of its own, and usage and errors
+//! in the attempt, so that a custom HTTP service needs no decoder of its own, and usage and errors
 //! are read as text. The codings are those that DSPy's own client decodes.
 
 use std::{

@@ -13,8 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use tower::{BoxError, ServiceExt};
 
 use super::{
+    attempt::LmAttempt,
     config_error::LmConfigError,
-    exchange::Exchange,
     http::{LmBody, LmHttp, LmRequest, LmResponse, erase},
     key::{Lock, Origin},
     keyed::Keyed,
@@ -37,8 +37,8 @@ use crate::{
 ///    what is too late or cancelled is refused here;
 /// 2. the layers that the user gave, the first of them outermost: their attempts, and the waiting
 ///    for their permits, are within the limits;
-/// 3. the exchange, once for each attempt: its record, the limits for the first byte and for a
-///    pause, and inside these the key, which so no layer sees;
+/// 3. each attempt: its record, the limits for the first byte and for a pause, and inside these the
+///    key, which so no layer sees;
 /// 4. the client.
 #[derive(Clone)]
 pub struct LmHandle {
@@ -65,7 +65,7 @@ impl LmHandle {
             keyed: Arc::new(Keyed::new(lock)),
             keys: lm.key.function(),
         });
-        let innermost = erase(Exchange::new(client, shared.clone()));
+        let innermost = erase(LmAttempt::new(client, shared.clone()));
         let stack = lm.layers.iter().rev().fold(innermost, |inner, wrap| {
             let Wrap(wrap) = wrap;
             wrap(inner)

@@ -34,8 +34,8 @@ use crate::{
 /// let lm = Lm::new("openai/gpt-4o-mini").limits(limits);
 /// ```
 ///
-/// `connect`, `first_byte` and `idle` hold for each exchange with the provider, so each attempt
-/// of a retry layer has them anew, and the wait for a concurrency limit does not count.
+/// `connect`, `first_byte` and `idle` hold for each attempt, so that those of a retry layer have them
+/// anew, and the wait for a concurrency limit does not count.
 /// `total` and the deadline hold for the LM call as the program sees it, layers included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -254,7 +254,7 @@ impl LmEnd {
     }
 }
 
-/// The failure of an exchange whose head did not come in time.
+/// The failure of an attempt whose head did not come in time.
 pub(super) fn no_first_byte(limit: Duration) -> LmFailure {
     LmFailure::new(
         LmFailureKind::FirstByteTimeout,
@@ -262,7 +262,7 @@ pub(super) fn no_first_byte(limit: Duration) -> LmFailure {
     )
 }
 
-/// The failure of an exchange whose body paused for too long.
+/// The failure of an attempt whose body paused for too long.
 pub(super) fn idle(limit: Duration) -> LmFailure {
     LmFailure::new(
         LmFailureKind::IdleTimeout,

@@ -1,4 +1,4 @@
-//! The log of LM calls: each exchange with a provider is recorded in an [`LmLog`], with its costs.
+//! The log of LM calls: each attempt at one is recorded in an [`LmLog`], with its costs.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ impl Default for LmLog {
     }
 }
 
-/// An exchange that is under way. It is recorded once: when it ends, or else when this is dropped,
+/// An attempt that is under way. It is recorded once: when it ends, or else when this is dropped,
 /// with the outcome that the cause of the drop makes it. Free where there is no log.
 #[derive(Debug)]
 pub(super) struct LmCallEntry(Option<Box<OpenEntry>>);
@@ -112,12 +112,12 @@ impl LmCallEntry {
         live.usage.read(bytes);
         let counts = live.usage.counts;
         if counts != before {
-            // At once: the call that this is made for may end before the exchange does.
+            // At once: the call that this is made for may end before the attempt does.
             live.log.0.update(live.id, |call| tell(call, counts));
         }
     }
 
-    /// Ends the exchange with this outcome, the first time.
+    /// Ends the attempt with this outcome, the first time.
     pub(super) fn finish(&mut self, outcome: LmOutcome) {
         let Some(live) = self.0.take() else { return };
         let tokens = live.usage.counts.total().unwrap_or_default();

@@ -23,12 +23,12 @@
 //! [`BoxError`](tower::BoxError), and both known to [`ErrorKind::of`](crate::ErrorKind::of).
 #![doc = include_str!("stack.md")]
 
+mod attempt;
 mod client;
 mod config_error;
 mod departure;
 mod encoding;
 mod error_body;
-mod exchange;
 mod failure;
 mod handle;
 mod http;

@@ -168,7 +168,8 @@ impl ExchangeAbort {
         Self(task)
     }
 
-    /// Drops the exchange where it stands, which closes its connection. The LM runtime does that,
+    /// Drops the exchange where it stands, which closes its connection: it drops the future of
+    /// `LmHandle::send`; see `LmClient`, Cancel safety. The LM runtime does that,
     /// and wakes a thread that waits for an event: hundreds of calls may end at one moment, and
     /// each of their callers would wait for those that are woken before.
     pub(crate) fn abort(&self) {

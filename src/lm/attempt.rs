@@ -1,4 +1,4 @@
-//! One HTTP exchange with the provider: what every attempt of an LM call goes through.
+//! One attempt at an LM call: an HTTP request to the provider and the answer to it.
 //!
 //! It lies inside all layers, so that each attempt of a retry or a hedge has its limits, its
 //! record and its key, and no layer sees the key.
@@ -34,20 +34,20 @@ use crate::{
     error::{BadStatus, LmFailureKind},
 };
 
-/// Sends requests with the key, within the limits of an exchange, and takes them down.
+/// Sends requests with the key, within the limits of an attempt, and takes them down.
 #[derive(Clone, Debug)]
-pub(super) struct Exchange {
+pub(super) struct LmAttempt {
     http: LmHttp,
     shared: Arc<ResolvedLm>,
 }
 
-impl Exchange {
+impl LmAttempt {
     pub(super) const fn new(http: LmHttp, shared: Arc<ResolvedLm>) -> Self {
         Self { http, shared }
     }
 }
 
-impl Service<LmRequest> for Exchange {
+impl Service<LmRequest> for LmAttempt {
     type Response = LmResponse;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<LmResponse, BoxError>> + Send>>;
@@ -60,11 +60,11 @@ impl Service<LmRequest> for Exchange {
         // The service that was ready goes with the call.
         let clone = self.http.clone();
         let http = mem::replace(&mut self.http, clone);
-        Box::pin(exchange(http, self.shared.clone(), request))
+        Box::pin(attempt(http, self.shared.clone(), request))
     }
 }
 
-async fn exchange(
+async fn attempt(
     mut http: LmHttp,
     shared: Arc<ResolvedLm>,
     mut request: LmRequest,
@@ -142,14 +142,14 @@ async fn exchange(
     };
     let idle = earlier(shared.limits.idle);
     let answer =
-        answer.map(|inner| LmBody::new(ExchangeBody::new(inner, record, keyed.clone(), to, idle)));
+        answer.map(|inner| LmBody::new(LmAttemptBody::new(inner, record, keyed.clone(), to, idle)));
     if answer.status().is_client_error() || answer.status().is_server_error() {
         return Err(BadStatus::read(answer, &keyed.redact).await.into());
     }
     Ok(error_body::look(answer, &keyed.redact).await?)
 }
 
-/// The record of an exchange, and its span.
+/// The record of an attempt, and its span.
 struct Traced {
     record: LmCallEntry,
     span: Span,
@@ -191,7 +191,7 @@ impl Traced {
 }
 
 /// The body of an answer: records its end, and ends it when it pauses for too long.
-struct ExchangeBody {
+struct LmAttemptBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
     record: Traced,
@@ -204,7 +204,7 @@ struct ExchangeBody {
     too_long: Option<Instant>,
 }
 
-impl ExchangeBody {
+impl LmAttemptBody {
     fn new(
         inner: LmBody,
         mut record: Traced,
@@ -232,7 +232,7 @@ impl ExchangeBody {
     }
 }
 
-impl Body for ExchangeBody {
+impl Body for LmAttemptBody {
     type Data = Bytes;
     type Error = BoxError;
 
