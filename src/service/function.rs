@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     host::{
         Host,
-        core::{call::Call, fault::lost, registry::Registrations},
+        core::{call_handle::CallHandle, fault::lost, registry::Registrations},
     },
     request::Route,
 };
@@ -73,7 +73,7 @@ impl Function {
 #[derive(Debug)]
 #[must_use = "a future does nothing unless polled"]
 pub struct FunctionFuture {
-    call: Call,
+    call: CallHandle,
 }
 
 impl Future for FunctionFuture {

@@ -15,7 +15,7 @@ use super::{program::Program, schema::into_fields};
 use crate::{
     call::{Cause, drop_scope},
     error::{Classify, Error},
-    host::core::{call::Call, call_state::Outcome, fault::lost},
+    host::core::{call_handle::CallHandle, call_state::Outcome, fault::lost},
     request::{PredictRequest, Prediction},
     service::termination::ServiceTermination,
 };
@@ -47,7 +47,7 @@ pin_project! {
 pin_project! {
     #[project = RunningProjection]
     struct Running {
-        call: Call,
+        call: CallHandle,
         program: Arc<Program>,
         started: Instant,
         span: Span,
@@ -172,7 +172,7 @@ impl Running {
 }
 
 /// Puts what the call spent beside its answer, or onto its error.
-fn with_costs(call: &mut Call, result: Answer, signalled: Option<Cause>) -> Answer {
+fn with_costs(call: &mut CallHandle, result: Answer, signalled: Option<Cause>) -> Answer {
     match result {
         Ok(mut prediction) => {
             if let Some(spent) = call.close(Ok(())) {

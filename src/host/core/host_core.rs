@@ -7,8 +7,8 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Span;
 
 use super::{
-    call::Call,
     call_account::{CallAccount, ProgramCounts},
+    call_handle::CallHandle,
     call_state::{CallPermit, CallState},
     clock,
     counters::HostCounters,
@@ -61,7 +61,7 @@ impl HostCore {
         permit: CallPermit,
         program: Option<Arc<ProgramCounts>>,
         route: Route,
-    ) -> Call {
+    ) -> CallHandle {
         let totals = self.counters.lm.clone();
         // Taken: LM calls and tools of the program are no attempts of this call.
         let record = context.record.take().unwrap_or_else(CallRecord::open);
@@ -69,10 +69,10 @@ impl HostCore {
         let account = CallAccount::new(attempt, totals, program);
         let state = Arc::new(CallState::new(self.counters.clone(), account));
         let (sender, outcome) = oneshot::channel();
-        let id = self.queue.next_id();
+        let sequence = self.queue.next_id();
         self.counters.submitted.add(1);
         self.queue.push_call(QueuedCall {
-            id,
+            sequence,
             remaining: context.deadline.map(Deadline::remaining),
             context,
             route,
@@ -84,7 +84,7 @@ impl HostCore {
             outcome: sender,
             permit,
         });
-        Call::new(id, outcome, state, self.queue.clone())
+        CallHandle::new(sequence, outcome, state, self.queue.clone())
     }
 
     /// Loads `spec` on Python's side, with its registrations; `None` if the host is gone.

@@ -1,8 +1,8 @@
 //! What both kinds of host share. It knows neither Python nor processes.
 
 pub(crate) mod abandoned_threads;
-pub(crate) mod call;
 pub(crate) mod call_account;
+pub(crate) mod call_handle;
 pub(crate) mod call_state;
 pub(crate) mod clock;
 pub(crate) mod count;

@@ -27,6 +27,7 @@ pub(crate) type LoadOutcome = Result<(Value, Registrations), Fault>;
 
 /// A command to the loop that is not the start of a call.
 pub(crate) enum Command {
+    /// Of the call with this sequence number.
     Cancel(u64),
     Load {
         spec: Value,
@@ -81,7 +82,7 @@ impl CommandQueue {
         })
     }
 
-    /// A number for a call or an exchange.
+    /// The sequence number of a call, or the number of an exchange.
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
@@ -250,7 +251,7 @@ mod tests {
         let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
         let account = CallAccount::new(attempt, counters.lm.clone(), None);
         let call = QueuedCall {
-            id: queue.next_id(),
+            sequence: queue.next_id(),
             context: CallContext::new(),
             route: Route::default(),
             span: Span::none(),

@@ -15,7 +15,7 @@ use crate::{call::CallContext, request::Route};
 
 pub(crate) struct QueuedCall {
     /// Attempts of one call share the id in its context; each is started, and numbered, by itself.
-    pub(crate) id: u64,
+    pub(crate) sequence: u64,
     pub(crate) context: CallContext,
     pub(crate) route: Route,
     /// Of the service's call, for the spans of its LM calls.

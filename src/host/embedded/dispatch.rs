@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::{intern, prelude::*};
 
-use super::{call::PortCall, convert, event_listeners::EventListeners, port::Port};
+use super::{convert, event_listeners::EventListeners, port::Port, port_call::PortCall};
 use crate::host::core::{
     fault::Fault,
     log,
@@ -97,7 +97,7 @@ impl Dispatch {
         let Some(call) = call.begin() else {
             return Ok(());
         };
-        let (id, target) = (call.id, call.target);
+        let (sequence, target) = (call.sequence, call.target);
         let remaining = call.time_left().map(|left| left.as_secs_f64());
         let inputs = call.inputs.clone();
         let pending = RunningCall::new(call);
@@ -106,7 +106,7 @@ impl Dispatch {
         let begun = convert::to_dict(py, &inputs)
             .map_err(|(field, error)| Fault::of_input(py, field, &error))
             .and_then(|inputs| {
-                let arguments = (id, &pending, target, inputs, remaining);
+                let arguments = (sequence, &pending, target, inputs, remaining);
                 let started = self.start.bind(py).call1(arguments);
                 started.map_err(|error| Fault::of(py, &error))
             });

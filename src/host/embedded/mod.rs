@@ -1,7 +1,6 @@
 //! The interpreter in this process: its thread, the dispatch of commands on its loop, the port that
 //! Python calls, and conversions.
 
-mod call;
 mod convert;
 mod dispatch;
 mod event_listeners;
@@ -12,6 +11,7 @@ mod import;
 mod interpreter;
 mod launch;
 mod port;
+mod port_call;
 mod settings;
 #[cfg(feature = "pyo3-async-runtimes")]
 mod task_locals;

@@ -11,10 +11,10 @@ use std::{
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 
 use super::{
-    call::PortCall,
     convert,
     event_listeners::EventListeners,
     exchange::{self, ExchangeOpener, PortExchange},
+    port_call::PortCall,
     text::Text,
 };
 use crate::host::core::{
@@ -97,7 +97,7 @@ impl Port {
         program: Option<Text>,
         call: Option<&Bound<'_, PortCall>>,
     ) {
-        let call_id = call.and_then(|call| call.get().id());
+        let call_id = call.and_then(|call| call.get().call_id());
         self.monitor.report(&BlockReport {
             frames: frames.into_iter().map(|Text(frame)| frame).collect(),
             program: program.map(|Text(program)| program),

@@ -41,10 +41,10 @@ pub(super) fn start(
     let target =
         target.map_err(|reason| worker_fault(&format!("it could not load the program: {reason}")));
     let sent = target.and_then(|target| send_start(&worker.link, &queued, target));
-    let call = queued.id;
+    let sequence = queued.sequence;
     let running = RunningCall::new(queued);
     match sent {
-        Ok(()) => scheduler.assign(call, id, running),
+        Ok(()) => scheduler.assign(sequence, id, running),
         Err(fault) => running.finish(Err(fault)),
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn start(
 fn send_start(link: &WorkerLink, call: &QueuedCall, target: WorkerTarget) -> Result<(), Fault> {
     let inputs = encode_inputs(&call.inputs)?;
     let message = ToWorker::Start {
-        call: call.id,
+        call: call.sequence,
         target,
         remaining: call.time_left().map(|left| left.as_secs_f64()),
         lm: call.route.lm.as_deref(),

@@ -104,11 +104,11 @@ impl Pool {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Cancel(call) => {
-                if let Some(worker) = self.supervisor.scheduler.worker_of(call) {
-                    self.send(worker, &ToWorker::Cancel { call }, &[]);
+            Command::Cancel(sequence) => {
+                if let Some(worker) = self.supervisor.scheduler.worker_of(sequence) {
+                    self.send(worker, &ToWorker::Cancel { call: sequence }, &[]);
                     let scheduler = &mut self.supervisor.scheduler;
-                    scheduler.cancelled(worker, call, clock::now());
+                    scheduler.cancelled(worker, sequence, clock::now());
                 }
             }
             Command::Replace {

@@ -20,8 +20,8 @@ use crate::call::{Cause, Spent, drop_scope};
 ///
 /// The call goes on after its outcome, with its permit, until all its work has ended.
 #[derive(Debug)]
-pub(crate) struct Call {
-    id: u64,
+pub(crate) struct CallHandle {
+    sequence: u64,
     outcome: oneshot::Receiver<Outcome>,
     state: Arc<CallState>,
     queue: Arc<CommandQueue>,
@@ -29,15 +29,15 @@ pub(crate) struct Call {
     answered: bool,
 }
 
-impl Call {
+impl CallHandle {
     pub(crate) fn new(
-        id: u64,
+        sequence: u64,
         outcome: oneshot::Receiver<Outcome>,
         state: Arc<CallState>,
         queue: Arc<CommandQueue>,
     ) -> Self {
         Self {
-            id,
+            sequence,
             outcome,
             state,
             queue,
@@ -49,7 +49,7 @@ impl Call {
     pub(crate) fn cancel(&self, cause: Cause) {
         self.state.account().attempt().stop(cause);
         if self.state.cancel() {
-            self.queue.push_command(Command::Cancel(self.id));
+            self.queue.push_command(Command::Cancel(self.sequence));
         }
     }
 
@@ -83,7 +83,7 @@ impl Call {
     }
 }
 
-impl Future for Call {
+impl Future for CallHandle {
     /// `None` if the host was gone before the call had an outcome.
     type Output = Option<Outcome>;
 
@@ -95,7 +95,7 @@ impl Future for Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for CallHandle {
     fn drop(&mut self) {
         if !self.answered {
             let spent = self.give_up(drop_scope::cause());

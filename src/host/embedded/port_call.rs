@@ -42,7 +42,7 @@ impl PortCall {
         &self.call.state
     }
 
-    pub(super) fn id(&self) -> Option<u64> {
+    pub(super) fn call_id(&self) -> Option<u64> {
         self.call.context.call_id.map(CallId::get)
     }
 
