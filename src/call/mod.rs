@@ -1,4 +1,6 @@
-//! What travels with a call: its context, deadline, cancellation and record.
+//! What travels with a call: its context, deadline, cancellation and record. And what its end takes:
+//! `termination` watches for it, `drop_scope` names the cause to the work that is dropped, `in_flight`
+//! is the registry of calls.
 
 mod cancel;
 mod context;

@@ -1,4 +1,5 @@
-//! One file a layer.
+//! The layers, one file or folder each, and `guard`, by which those that limit or cancel end the work
+//! inside.
 
 pub(crate) mod allot;
 pub(crate) mod cancel;
