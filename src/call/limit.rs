@@ -65,8 +65,8 @@ pub(crate) struct Enclosing {
 
 impl Enclosing {
     /// The limit that a layer `enforced`, if the context's `deadline` is that limit, and the graces of
-    /// the node. Another deadline, as one that came with the request or that a foreign layer has
-    /// set, is enforced by none.
+    /// the node. No layer enforces any other deadline, such as one from the wire or from a
+    /// foreign layer.
     pub(super) fn new(
         enforced: Option<Limit>,
         deadline: Option<Deadline>,

@@ -44,7 +44,7 @@ fn a_waiter_is_woken_only_by_the_last_call() {
     drop(first);
     assert!(!waiter.is_woken());
     drop(second);
-    // It has waited long enough, whoever comes now.
+    // The registry was empty once: a later call does not prolong the wait.
     let _third = calls.enter(3);
     assert!(waiter.is_woken());
     assert_ready!(waiter.poll());

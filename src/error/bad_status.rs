@@ -32,7 +32,7 @@ pub struct BadStatus {
 }
 
 impl BadStatus {
-    /// The status, or the one that the body of a 200 says.
+    /// The status of the response, or the status in the body of a 200.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status

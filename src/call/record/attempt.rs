@@ -223,8 +223,8 @@ impl AttemptRecord {
         self.write_open(|_, costs| costs.spent.lm_calls_bypassed += 1);
     }
 
-    /// The work is told to stop because of `cause`, which is then why LM calls are dropped: where
-    /// that happens, the cause is not known.
+    /// Records `cause` before the work is signalled. LM calls that are dropped from then on take it
+    /// as their cause: the code in their drop does not know it.
     pub(crate) fn stop(&self, cause: Cause) {
         self.write(|attempt, _| {
             attempt.stopped.get_or_insert(LmOutcome::of_cause(cause));

@@ -174,8 +174,8 @@ impl CallRecord {
         Arc::new(record)
     }
 
-    /// The record to go on with after an attempt that `spent` this: `record`, or the one that the
-    /// attempt opened.
+    /// Adopts the record that `spent` was read from. An open record that is another one stays, and gets
+    /// these costs added.
     pub(crate) fn follow(record: &mut Option<Arc<Self>>, spent: &Spent) {
         match (&*record, &spent.record) {
             (Some(mine), Some(theirs)) if Arc::ptr_eq(mine, theirs) => {}

@@ -29,9 +29,9 @@ pub(crate) struct AttemptTimeline {
     pub(crate) queued: Option<Instant>,
     /// Python began to run it.
     pub(crate) started: Option<Instant>,
-    /// Its work was told to stop.
+    /// When its work was signalled to stop.
     pub(crate) told_to_stop: Option<Instant>,
-    /// Its outcome was out.
+    /// When its outcome was returned.
     pub(crate) ended: Option<Instant>,
     /// Why it ended, if not with an answer or an error of its own.
     pub(crate) cause: Option<Cause>,
