@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-use humantime::format_duration;
+use humantime::Duration as Readable;
 
 use crate::error::ErrorKind;
 
@@ -41,99 +41,70 @@ impl ConfigError {
     pub fn allowed(&self) -> &str {
         &self.allowed
     }
-}
 
-/// The place in a configuration that is being checked.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    pub(super) outer: Option<&'a Place<'a>>,
-    pub(super) name: &'a str,
-}
-
-impl<'a> Place<'a> {
-    /// The configuration itself.
-    pub(super) const ROOT: Self = Self {
-        outer: None,
-        name: "",
-    };
-
-    pub(super) const fn of(&'a self, name: &'a str) -> Self {
-        Self {
-            outer: Some(self),
-            name,
-        }
-    }
-
-    /// The value `value` of this place is not what is allowed.
-    pub(super) fn refuse(
-        &self,
-        value: impl fmt::Display,
-        allowed: impl Into<String>,
-    ) -> ConfigError {
-        ConfigError {
-            field: self.to_string(),
-            value: value.to_string(),
-            allowed: allowed.into(),
-        }
-    }
-
-    pub(super) fn number<T>(&self, value: T, range: RangeInclusive<T>) -> Result<(), ConfigError>
-    where
-        T: PartialOrd + fmt::Display,
-    {
-        // Also true of what is not a number.
-        if !range.contains(&value) {
-            let allowed = format!("{} to {}", range.start(), range.end());
-            return Err(self.refuse(value, allowed));
-        }
-        Ok(())
-    }
-
-    pub(super) fn duration(
-        &self,
-        value: Duration,
-        range: RangeInclusive<Duration>,
-    ) -> Result<(), ConfigError> {
-        if !range.contains(&value) {
-            let (least, most) = (
-                format_duration(*range.start()),
-                format_duration(*range.end()),
-            );
-            let allowed = format!("{least} to {most}");
-            return Err(self.refuse(format_duration(value), allowed));
-        }
-        Ok(())
-    }
-
-    pub(super) fn kinds(&self, kinds: &[ErrorKind]) -> Result<(), ConfigError> {
-        if kinds.is_empty() {
-            return Err(self.refuse("empty", "one kind at least"));
-        }
-        Ok(())
-    }
-
-    /// That `value` is less than `most`, which the field `other` says, if it says anything.
-    pub(super) fn below(
-        &self,
-        value: Duration,
-        other: &str,
-        most: Option<Duration>,
-    ) -> Result<(), ConfigError> {
-        match most {
-            Some(most) if value >= most => {
-                let allowed = format!("less than `{other}`, {}", format_duration(most));
-                Err(self.refuse(format_duration(value), allowed))
-            }
-            _ => Ok(()),
+    /// The error of a field that belongs to the configuration in the field `outer`.
+    pub(super) fn within(outer: &str) -> impl FnOnce(Self) -> Self + use<'_> {
+        move |error| Self {
+            field: format!("{outer}.{}", error.field),
+            ..error
         }
     }
 }
 
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(outer) = self.outer.filter(|outer| outer.outer.is_some()) {
-            write!(f, "{outer}.")?;
+/// The value `value` of `field` is not what is allowed.
+pub(super) fn refuse(
+    field: &str,
+    value: impl fmt::Display,
+    allowed: impl Into<String>,
+) -> ConfigError {
+    ConfigError {
+        field: field.into(),
+        value: value.to_string(),
+        allowed: allowed.into(),
+    }
+}
+
+pub(super) fn number<T>(field: &str, value: T, range: RangeInclusive<T>) -> Result<(), ConfigError>
+where
+    T: PartialOrd + fmt::Display,
+{
+    // Also true of what is not a number.
+    if !range.contains(&value) {
+        let allowed = format!("{} to {}", range.start(), range.end());
+        return Err(refuse(field, value, allowed));
+    }
+    Ok(())
+}
+
+pub(super) fn duration(
+    field: &str,
+    value: Duration,
+    range: RangeInclusive<Duration>,
+) -> Result<(), ConfigError> {
+    let (least, most) = range.into_inner();
+    let range = Readable::from(least)..=Readable::from(most);
+    number(field, Readable::from(value), range)
+}
+
+pub(super) fn kinds(field: &str, kinds: &[ErrorKind]) -> Result<(), ConfigError> {
+    if kinds.is_empty() {
+        return Err(refuse(field, "empty", "one kind at least"));
+    }
+    Ok(())
+}
+
+/// That `value` is less than `most`, the value of the field `other`, if that has one.
+pub(super) fn below(
+    field: &str,
+    value: Duration,
+    other: &str,
+    most: Option<Duration>,
+) -> Result<(), ConfigError> {
+    match most {
+        Some(most) if value >= most => {
+            let allowed = format!("less than `{other}`, {}", Readable::from(most));
+            Err(refuse(field, Readable::from(value), allowed))
         }
-        f.write_str(self.name)
+        _ => Ok(()),
     }
 }

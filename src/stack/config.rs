@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError, FallbackConfig, HedgeConfig, RetryConfig,
-    check::{DAY, MINUTE, Place, TICK},
+    check::{DAY, MINUTE, TICK, below, duration},
     form,
 };
 
@@ -138,44 +138,35 @@ impl StackConfig {
     /// # Errors
     /// As with [`layer`](Self::layer).
     pub fn check(&self) -> Result<(), ConfigError> {
-        let root = Place::ROOT;
         let limits = [
             ("deadline", self.deadline),
             ("attempt_timeout", self.attempt_timeout),
         ];
-        for (name, limit) in limits {
+        for (field, limit) in limits {
             if let Some(limit) = limit {
-                root.of(name).duration(limit, TICK..=DAY)?;
+                duration(field, limit, TICK..=DAY)?;
             }
         }
-        let place = root.of("reserve");
-        place.duration(self.reserve, Duration::ZERO..=DAY)?;
-        place.below(self.reserve, "deadline", self.deadline)?;
-        let grace = Duration::ZERO..=MINUTE;
-        root.of("grace").duration(self.grace, grace)?;
+        duration("reserve", self.reserve, Duration::ZERO..=DAY)?;
+        duration("grace", self.grace, Duration::ZERO..=MINUTE)?;
+        let before_deadline = |field, value| below(field, value, "deadline", self.deadline);
+        before_deadline("reserve", self.reserve)?;
         if let Some(retry) = &self.retry {
-            let place = root.of("retry");
-            retry.check(&place)?;
-            let place = place.of("min_attempt");
-            place.below(retry.min_attempt, "deadline", self.deadline)?;
+            retry.check().map_err(ConfigError::within("retry"))?;
+            before_deadline("retry.min_attempt", retry.min_attempt)?;
         }
         if let Some(hedge) = &self.hedge {
-            let place = root.of("hedge");
-            hedge.check(&place)?;
-            let min_attempt = place.of("min_attempt");
-            min_attempt.below(hedge.min_attempt, "deadline", self.deadline)?;
+            hedge.check().map_err(ConfigError::within("hedge"))?;
+            before_deadline("hedge.min_attempt", hedge.min_attempt)?;
             if let Some(after) = hedge.after {
                 // Or there would never be one.
-                let place = place.of("after");
-                place.below(after, "attempt_timeout", self.attempt_timeout)?;
-                place.below(after, "deadline", self.deadline)?;
+                let limit = self.attempt_timeout;
+                below("hedge.after", after, "attempt_timeout", limit)?;
+                before_deadline("hedge.after", after)?;
             }
         }
-        let place = root.of("fallback");
-        self.fallback.check(&place)?;
-        let reserve = self.fallback.reserve.unwrap_or_default();
-        place
-            .of("reserve")
-            .below(reserve, "deadline", self.deadline)
+        let fallback = &self.fallback;
+        fallback.check().map_err(ConfigError::within("fallback"))?;
+        before_deadline("fallback.reserve", fallback.reserve.unwrap_or_default())
     }
 }

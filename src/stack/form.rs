@@ -11,102 +11,57 @@ use serde::{
 
 const EXAMPLES: &str = "a duration with its unit, such as \"10s\", \"1500ms\" or \"1m 30s\"";
 
-fn parse<E: Error>(text: &str) -> Result<Duration, E> {
-    parse_duration(text).map_err(|error| {
-        E::custom(format_args!(
-            "{text:?} is no duration: {error}; expected {EXAMPLES}"
-        ))
-    })
+/// Reads a duration; for a limit, `false` as well, which is none.
+struct DurationVisitor {
+    is_limit: bool,
 }
 
-/// A duration.
-pub(super) mod duration {
-    use super::*;
+impl de::Visitor<'_> for DurationVisitor {
+    type Value = Option<Duration>;
 
-    pub(in crate::stack) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_duration(*duration))
-    }
-
-    pub(in crate::stack) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Duration;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(EXAMPLES)
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-                parse(text)
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(EXAMPLES)?;
+        if self.is_limit {
+            f.write_str(", or false for no limit")?;
         }
-        deserializer.deserialize_str(Visitor)
+        Ok(())
     }
-}
 
-/// A duration that is there only if it is given.
-pub(super) mod given {
-    use super::*;
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        let duration = parse_duration(text).map_err(|error| {
+            E::custom(format_args!(
+                "{text:?} is no duration: {error}; expected {EXAMPLES}"
+            ))
+        })?;
+        Ok(Some(duration))
+    }
 
-    pub(in crate::stack) fn serialize<S: Serializer>(
-        duration: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => duration::serialize(duration, serializer),
-            None => serializer.serialize_none(),
+    fn visit_bool<E: Error>(self, on: bool) -> Result<Self::Value, E> {
+        if on || !self.is_limit {
+            return Err(E::invalid_type(Unexpected::Bool(on), &self));
         }
-    }
-
-    pub(in crate::stack) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        duration::deserialize(deserializer).map(Some)
+        Ok(None)
     }
 }
 
 /// A limit, or `false` for none.
-pub(super) mod limit {
-    use super::*;
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    deserializer.deserialize_any(DurationVisitor { is_limit: true })
+}
 
-    pub(in crate::stack) fn serialize<S: Serializer>(
-        limit: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match limit {
-            Some(limit) => duration::serialize(limit, serializer),
-            None => serializer.serialize_bool(false),
-        }
-    }
+/// A duration that is there only if it is given.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    deserializer.deserialize_any(DurationVisitor { is_limit: false })
+}
 
-    pub(in crate::stack) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Option<Duration>;
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    given(deserializer).map(Option::unwrap_or_default)
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{EXAMPLES}, or false for no limit")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                parse(text).map(Some)
-            }
-
-            fn visit_bool<E: Error>(self, on: bool) -> Result<Self::Value, E> {
-                if on {
-                    return Err(E::invalid_value(Unexpected::Bool(on), &self));
-                }
-                Ok(None)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+fn write<S: Serializer>(duration: Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serializer.collect_str(&format_duration(duration)),
+        None => serializer.serialize_bool(false),
     }
 }
 
@@ -150,16 +105,21 @@ pub(super) mod part {
 }
 
 macro_rules! fields {
-    ($($field:ident: $form:ident -> $type:ty, $name:literal;)*) => {$(
+    ($($field:ident: $read:ident -> $type:ty, $name:literal;)*) => {$(
         pub(super) mod $field {
             use super::*;
 
-            pub(in crate::stack) use super::$form::serialize;
+            pub(in crate::stack) fn serialize<S: Serializer>(
+                duration: &$type,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                write((*duration).into(), serializer)
+            }
 
             pub(in crate::stack) fn deserialize<'de, D: Deserializer<'de>>(
                 deserializer: D,
             ) -> Result<$type, D::Error> {
-                super::$form::deserialize(deserializer)
+                $read(deserializer)
                     .map_err(|error| D::Error::custom(format_args!("`{}`: {error}", $name)))
             }
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BudgetConfig, ConfigError,
-    check::{DAY, HOUR, Place, TICK},
+    check::{DAY, HOUR, TICK, duration, kinds, number, refuse},
     form,
 };
 #[cfg(feature = "stale")]
@@ -42,26 +42,23 @@ impl HedgeConfig {
     /// # Errors
     /// If a value is out of its range, or both a percentile and a time are given.
     pub fn layer(&self) -> Result<HedgeLayer, ConfigError> {
-        self.check(&Place::ROOT)?;
+        self.check()?;
         Ok(self.build())
     }
 
-    pub(super) fn check(&self, place: &Place<'_>) -> Result<(), ConfigError> {
-        let percentile = place.of("percentile");
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(share) = self.percentile {
-            percentile.number(share, 0.5..=0.999)?;
+            number("percentile", share, 0.5..=0.999)?;
         }
         if let Some(after) = self.after {
-            place.of("after").duration(after, TICK..=HOUR)?;
+            duration("after", after, TICK..=HOUR)?;
             if let Some(share) = self.percentile {
-                return Err(percentile.refuse(share, "left out where `after` is given"));
+                let allowed = "left out where `after` is given";
+                return Err(refuse("percentile", share, allowed));
             }
         }
-        let min_attempt = Duration::ZERO..=HOUR;
-        place
-            .of("min_attempt")
-            .duration(self.min_attempt, min_attempt)?;
-        self.budget.check(&place.of("budget"))
+        duration("min_attempt", self.min_attempt, Duration::ZERO..=HOUR)?;
+        self.budget.check().map_err(ConfigError::within("budget"))
     }
 
     pub(super) fn build(&self) -> HedgeLayer {
@@ -104,16 +101,16 @@ impl FallbackConfig {
         &self,
         layer: FallbackLayer<A, C>,
     ) -> Result<FallbackLayer<A, C>, ConfigError> {
-        self.check(&Place::ROOT)?;
+        self.check()?;
         Ok(self.tune(layer))
     }
 
-    pub(super) fn check(&self, place: &Place<'_>) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(on) = &self.on {
-            place.of("on").kinds(on)?;
+            kinds("on", on)?;
         }
         let reserve = self.reserve.unwrap_or_default();
-        place.of("reserve").duration(reserve, Duration::ZERO..=DAY)
+        duration("reserve", reserve, Duration::ZERO..=DAY)
     }
 
     pub(super) fn tune<A, C>(&self, mut layer: FallbackLayer<A, C>) -> FallbackLayer<A, C> {
@@ -168,11 +165,8 @@ impl StaleConfig {
     /// # Errors
     /// If a value is out of its range.
     pub fn answers(&self) -> Result<StalePrediction, ConfigError> {
-        let place = Place::ROOT;
-        place
-            .of("max_age")
-            .duration(self.max_age, TICK..=365 * DAY)?;
-        place.of("capacity").number(self.capacity, 1..=10_000_000)?;
+        duration("max_age", self.max_age, TICK..=365 * DAY)?;
+        number("capacity", self.capacity, 1..=10_000_000)?;
         Ok(Stale::predictions(self.max_age).with_capacity(self.capacity))
     }
 }

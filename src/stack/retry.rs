@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError,
-    check::{HOUR, Place},
+    check::{HOUR, MINUTE, duration, kinds, number, refuse},
     form,
 };
 use crate::{
@@ -69,26 +69,23 @@ impl RetryConfig {
     /// # Errors
     /// If a value is out of its range, or does not go with another.
     pub fn layer(&self) -> Result<RetryLayer, ConfigError> {
-        self.check(&Place::ROOT)?;
+        self.check()?;
         Ok(self.build())
     }
 
-    pub(super) fn check(&self, place: &Place<'_>) -> Result<(), ConfigError> {
-        place.of("retries").number(self.retries, 0..=10)?;
-        let on = place.of("on");
-        on.kinds(&self.on)?;
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        number("retries", self.retries, 0..=10)?;
+        kinds("on", &self.on)?;
         if let Some(never) = self.on.iter().find(|kind| is_never_retried(**kind)) {
             let allowed =
                 "without `deadline`, `cancelled` and `shutting_down`, which no retry helps";
             let named = serde_json::to_string(&[never]).unwrap_or_default();
-            return Err(on.refuse(named, allowed));
+            return Err(refuse("on", named, allowed));
         }
-        self.backoff.check(&place.of("backoff"))?;
-        let min_attempt = Duration::ZERO..=HOUR;
-        place
-            .of("min_attempt")
-            .duration(self.min_attempt, min_attempt)?;
-        self.budget.check(&place.of("budget"))
+        let backoff = self.backoff.check();
+        backoff.map_err(ConfigError::within("backoff"))?;
+        duration("min_attempt", self.min_attempt, Duration::ZERO..=HOUR)?;
+        self.budget.check().map_err(ConfigError::within("budget"))
     }
 
     pub(super) fn build(&self) -> RetryLayer {
@@ -148,12 +145,10 @@ impl Default for BackoffConfig {
 }
 
 impl BackoffConfig {
-    fn check(&self, place: &Place<'_>) -> Result<(), ConfigError> {
-        place
-            .of("base")
-            .duration(self.base, Duration::ZERO..=HOUR)?;
+    fn check(&self) -> Result<(), ConfigError> {
+        duration("base", self.base, Duration::ZERO..=HOUR)?;
         if self.kind != BackoffKind::Fixed {
-            place.of("cap").duration(self.cap, self.base..=HOUR)?;
+            duration("cap", self.cap, self.base..=HOUR)?;
         }
         Ok(())
     }
@@ -189,16 +184,15 @@ pub struct BudgetConfig {
 }
 
 impl BudgetConfig {
-    pub(super) fn check(&self, place: &Place<'_>) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(percent) = self.percent {
-            place.of("percent").number(percent, 0.0..=100.0)?;
+            number("percent", percent, 0.0..=100.0)?;
         }
         if let Some(per_second) = self.per_second {
-            place.of("per_second").number(per_second, 0..=1_000)?;
+            number("per_second", per_second, 0..=1_000)?;
         }
         if let Some(ttl) = self.ttl {
-            let range = Duration::from_secs(1)..=Duration::from_secs(60);
-            place.of("ttl").duration(ttl, range)?;
+            duration("ttl", ttl, Duration::from_secs(1)..=MINUTE)?;
         }
         Ok(())
     }
