@@ -1,6 +1,26 @@
 //! The layers, one file or folder each, and `guard`, by which those that limit or cancel end the work
 //! inside.
 
+/// The methods that lead from a layer's service to the service inside.
+macro_rules! inner_service_accessors {
+    () => {
+        /// The inner service.
+        pub const fn get_ref(&self) -> &S {
+            &self.inner
+        }
+
+        /// The inner service, mutably.
+        pub const fn get_mut(&mut self) -> &mut S {
+            &mut self.inner
+        }
+
+        /// Gives the inner service back.
+        pub fn into_inner(self) -> S {
+            self.inner
+        }
+    };
+}
+
 pub(crate) mod allot;
 pub(crate) mod cancel;
 pub(crate) mod classify;

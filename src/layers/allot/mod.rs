@@ -254,20 +254,7 @@ impl<S> Allot<S> {
         self.config.infeasible()
     }
 
-    /// The inner service, of which each call gets a clone.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, mutably.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the inner service back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, R> Service<R> for Allot<S>

@@ -306,20 +306,7 @@ impl<S, A> Fallback<S, A> {
 }
 
 impl<S, A, C> Fallback<S, A, C> {
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, to change it.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service, taken out.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, A, C, R> Service<R> for Fallback<S, A, C>

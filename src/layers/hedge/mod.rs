@@ -256,20 +256,7 @@ impl<S, C> Hedge<S, C> {
         self.config.latency.as_ref()
     }
 
-    /// The inner service, of which each attempt gets a clone.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, mutably.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the inner service back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, C, R> Service<R> for Hedge<S, C>

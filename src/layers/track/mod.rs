@@ -205,20 +205,7 @@ impl<S> Track<S> {
 }
 
 impl<S, C> Track<S, C> {
-    /// The inner service, of which each call gets a clone.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, mutably.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the inner service back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, R, C> Service<R> for Track<S, C>
