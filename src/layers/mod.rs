@@ -44,8 +44,7 @@ pub use deadline::DeadlineFuture;
 pub(crate) use deadline::{DeadlineLayer, DeadlineService};
 pub(crate) use fallback::FallbackLayer;
 pub use fallback::{
-    FallbackChain, FallbackChainFuture, FallbackFn, FallbackFuture, FallbackService,
-    FallbackStrategy, Value,
+    FallbackChain, FallbackFn, FallbackFuture, FallbackService, FallbackStrategy, Value,
 };
 #[cfg(feature = "stale")]
 pub use fallback::{Stale, StalePrediction, StaleValue, Staleness};

@@ -1,13 +1,5 @@
 //! [`FallbackChain`]: one fallback after the other.
 
-use std::{
-    fmt,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
-use pin_project_lite::pin_project;
-
 use super::FallbackStrategy;
 use crate::call::{Cancel, Carrier, Spent};
 
@@ -31,12 +23,13 @@ impl<A, B> FallbackChain<A, B> {
 
 impl<R, T, E, A, B> FallbackStrategy<R, T, E> for FallbackChain<A, B>
 where
-    R: Carrier,
-    A: FallbackStrategy<R, T, E>,
-    B: FallbackStrategy<R, T, E>,
+    R: Carrier + 'static,
+    T: 'static,
+    E: Send + 'static,
+    A: FallbackStrategy<R, T, E, Kept: Send + 'static> + Send + 'static,
+    B: FallbackStrategy<R, T, E, Kept: Send + 'static> + Send + 'static,
 {
     type Kept = (A::Kept, B::Kept, Cancel);
-    type Future = FallbackChainFuture<R, T, E, A, B>;
 
     fn keep(&self, request: &R) -> Self::Kept {
         let cancel = request.context().map(|context| context.cancel.clone());
@@ -59,88 +52,11 @@ where
         self.next.record(next, answer);
     }
 
-    fn answer(self, error: E, (first, next, cancel): Self::Kept) -> Result<Self::Future, E> {
-        let state = match self.first.answer(error, first) {
-            Ok(future) => ChainState::First {
-                future,
-                next: Some((self.next, next)),
-                cancel,
-            },
-            Err(error) => ChainState::Next {
-                future: self.next.answer(error, next)?,
-            },
+    async fn answer(self, error: E, (first, next, cancel): Self::Kept) -> Result<T, E> {
+        let error = match self.first.answer(error, first).await {
+            Err(error) if !cancel.is_cancelled() => error,
+            result => return result,
         };
-        Ok(FallbackChainFuture { state })
-    }
-}
-
-pin_project! {
-    /// The future of [`FallbackChain`].
-    pub struct FallbackChainFuture<R, T, E, A, B>
-    where
-        A: FallbackStrategy<R, T, E>,
-        B: FallbackStrategy<R, T, E>,
-    {
-        #[pin]
-        state: ChainState<A::Future, B::Future, (B, B::Kept)>,
-    }
-}
-
-pin_project! {
-    #[project = ChainStateProj]
-    enum ChainState<F, G, N> {
-        First { #[pin] future: F, next: Option<N>, cancel: Cancel },
-        Next { #[pin] future: G },
-    }
-}
-
-impl<R, T, E, A, B> Future for FallbackChainFuture<R, T, E, A, B>
-where
-    A: FallbackStrategy<R, T, E>,
-    B: FallbackStrategy<R, T, E>,
-{
-    type Output = Result<T, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        loop {
-            match state.as_mut().project() {
-                ChainStateProj::First {
-                    future,
-                    next,
-                    cancel,
-                } => {
-                    let error = match ready!(future.poll(cx)) {
-                        Err(error) if !cancel.is_cancelled() => error,
-                        result => return Poll::Ready(result),
-                    };
-                    // Taken once: either the state changes or this is the end.
-                    let Some((next, kept)) = next.take() else {
-                        return Poll::Ready(Err(error));
-                    };
-                    match next.answer(error, kept) {
-                        Ok(future) => state.set(ChainState::Next { future }),
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
-                }
-                ChainStateProj::Next { future } => return future.poll(cx),
-            }
-        }
-    }
-}
-
-impl<R, T, E, A, B> fmt::Debug for FallbackChainFuture<R, T, E, A, B>
-where
-    A: FallbackStrategy<R, T, E>,
-    B: FallbackStrategy<R, T, E>,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            ChainState::First { .. } => "first",
-            ChainState::Next { .. } => "next",
-        };
-        f.debug_struct("FallbackChainFuture")
-            .field("state", &state)
-            .finish_non_exhaustive()
+        self.next.answer(error, next).await
     }
 }

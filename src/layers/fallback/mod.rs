@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 #[cfg(feature = "stale")]
 pub use self::stale::{Stale, StalePrediction, StaleValue, Staleness};
 pub use self::{
-    chain::{FallbackChain, FallbackChainFuture},
+    chain::FallbackChain,
     future::FallbackFuture,
     strategy::{FallbackFn, FallbackService, FallbackStrategy, Value},
 };
@@ -26,7 +26,7 @@ use super::{
     guard::{Limited, ReadyCall, Tag},
 };
 use crate::{
-    call::{CallContext, Carrier, Limit, Scope},
+    call::{CallContext, Carrier, Limit, Scope, drop_scope::ReportOnDrop},
     error::{Elapsed, ErrorKind, carries_costs},
 };
 
@@ -131,36 +131,25 @@ use crate::{
 /// Dropping the response future drops whichever of the two is at work.
 #[derive(Clone, Debug)]
 pub struct FallbackLayer<A, C = ByClassify> {
-    answer: A,
-    options: FallbackOptions<C>,
-}
-
-#[derive(Clone, Debug)]
-struct FallbackOptions<C> {
+    strategy: A,
     kinds: Kinds,
     reserve: Duration,
     classify: C,
 }
 
-impl FallbackOptions<ByClassify> {
-    const DEFAULT: Self = Self {
-        kinds: Kinds::all_but(&[
-            ErrorKind::Cancelled,
-            ErrorKind::ShuttingDown,
-            ErrorKind::InvalidInput,
-        ]),
-        reserve: Duration::ZERO,
-        classify: ByClassify,
-    };
-}
-
 impl<A> FallbackLayer<A> {
-    /// Falls back to `answer`.
+    /// Falls back to `strategy`.
     #[must_use]
-    pub const fn new(answer: A) -> Self {
+    pub const fn new(strategy: A) -> Self {
         Self {
-            answer,
-            options: FallbackOptions::DEFAULT,
+            strategy,
+            kinds: Kinds::all_but(&[
+                ErrorKind::Cancelled,
+                ErrorKind::ShuttingDown,
+                ErrorKind::InvalidInput,
+            ]),
+            reserve: Duration::ZERO,
+            classify: ByClassify,
         }
     }
 }
@@ -226,15 +215,17 @@ impl<A, C> FallbackLayer<A, C> {
     #[must_use]
     pub fn or<B>(self, next: B) -> FallbackLayer<FallbackChain<A, B>, C> {
         FallbackLayer {
-            answer: FallbackChain::new(self.answer, next),
-            options: self.options,
+            strategy: FallbackChain::new(self.strategy, next),
+            kinds: self.kinds,
+            reserve: self.reserve,
+            classify: self.classify,
         }
     }
 
     /// Answers failures of these kinds, and no others.
     #[must_use]
     pub fn on_kinds(mut self, kinds: impl IntoIterator<Item = ErrorKind>) -> Self {
-        self.options.kinds = kinds.into_iter().collect();
+        self.kinds = kinds.into_iter().collect();
         self
     }
 
@@ -243,7 +234,7 @@ impl<A, C> FallbackLayer<A, C> {
     /// deadline.
     #[must_use]
     pub fn with_reserve(mut self, reserve: Duration) -> Self {
-        self.options.reserve = reserve;
+        self.reserve = reserve;
         self
     }
 
@@ -255,12 +246,10 @@ impl<A, C> FallbackLayer<A, C> {
         F: Fn(&E) -> ErrorKind,
     {
         FallbackLayer {
-            answer: self.answer,
-            options: FallbackOptions {
-                kinds: self.options.kinds,
-                reserve: self.options.reserve,
-                classify: ByFn(kind),
-            },
+            strategy: self.strategy,
+            kinds: self.kinds,
+            reserve: self.reserve,
+            classify: ByFn(kind),
         }
     }
 }
@@ -271,8 +260,7 @@ impl<S, A: Clone, C: Clone> Layer<S> for FallbackLayer<A, C> {
     fn layer(&self, inner: S) -> Self::Service {
         Fallback {
             inner,
-            answer: self.answer.clone(),
-            options: self.options.clone(),
+            config: self.clone(),
         }
     }
 }
@@ -281,26 +269,24 @@ impl<S, A: Clone, C: Clone> Layer<S> for FallbackLayer<A, C> {
 #[derive(Clone, Debug)]
 pub struct Fallback<S, A, C = ByClassify> {
     inner: S,
-    answer: A,
-    options: FallbackOptions<C>,
+    config: FallbackLayer<A, C>,
 }
 
 // On `()`, so that `Fallback::layer` names no inner service.
 impl<A> Fallback<(), A> {
-    /// A layer that falls back to `answer`.
+    /// A layer that falls back to `strategy`.
     #[must_use]
-    pub const fn layer(answer: A) -> FallbackLayer<A> {
-        FallbackLayer::new(answer)
+    pub const fn layer(strategy: A) -> FallbackLayer<A> {
+        FallbackLayer::new(strategy)
     }
 }
 
 impl<S, A> Fallback<S, A> {
-    /// Asks `inner`, and `answer` if that fails.
-    pub const fn new(inner: S, answer: A) -> Self {
+    /// Asks `inner`, and `strategy` if that fails.
+    pub const fn new(inner: S, strategy: A) -> Self {
         Self {
             inner,
-            answer,
-            options: FallbackOptions::DEFAULT,
+            config: FallbackLayer::new(strategy),
         }
     }
 }
@@ -327,31 +313,37 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
+        let FallbackLayer {
+            strategy,
+            kinds,
+            reserve,
+            classify,
+        } = &self.config;
         let context = request.context_mut();
-        let call = context.id();
+        context.id();
         if !carries_costs::<S::Error>() {
             context.open_record();
         }
-        let record = context.record.clone();
-        let kept = self.answer.keep(&request);
+        let kept = strategy.keep(&request);
         let context = request.context_mut();
-        let (cancel, tag) = (context.cancel.clone(), Tag::of(context));
-        let limited = reserved(context, self.options.reserve)
-            .map(|limit| Limited::enforce(limit, None, context));
+        let (call, tag) = (context.id(), Tag::of(context));
+        let (cancel, record) = (context.cancel.clone(), context.record.clone());
+        let limited =
+            reserved(context, *reserve).map(|limit| Limited::enforce(limit, None, context));
         let work = ReadyCall::start(&mut self.inner, request);
-        let limited = match limited {
-            Some(limited) => limited(work),
-            None => Limited::unlimited(work, tag),
-        };
-        FallbackFuture::new(
-            self.answer.clone(),
-            kept,
-            self.options.clone(),
+        FallbackFuture {
+            first: Some(match limited {
+                Some(limited) => limited(work),
+                None => Limited::unlimited(work, tag),
+            }),
+            strategy: Some((strategy.clone(), kept)),
+            fallback: None,
+            kinds: *kinds,
+            classify: classify.clone(),
             cancel,
             call,
-            record,
-            limited,
-        )
+            record: ReportOnDrop(record),
+        }
     }
 }
 

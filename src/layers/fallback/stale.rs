@@ -1,12 +1,6 @@
 //! [`Stale`]: the last good answer.
 
-use std::{
-    fmt,
-    future::{Ready, ready},
-    hash::Hash,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, future::ready, hash::Hash, sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 use serde_json::Value;
@@ -15,23 +9,23 @@ use tokio::time::Instant;
 use super::FallbackStrategy;
 use crate::request::{PredictRequest, Prediction, Tenant};
 
-/// Requests whose answers are kept unless it is told otherwise.
+/// The default capacity: for how many questions an answer is kept.
 const CAPACITY: u64 = 1_000;
 
-/// How much longer than its age allows an answer may lie in memory: the cache goes by the clock of
-/// the machine, the age by tokio's, which a test may hold.
+/// How much longer than the age limit the cache keeps an answer: the cache reads the clock of the
+/// machine, the age is read from tokio's, which a test may pause.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// More than any cache outlives, and less than what moka refuses.
+/// The longest time to live of an entry; moka refuses one of a thousand years.
 const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 
 /// Answers a call that failed with the last good answer to the same question, if that is not too
 /// old, and says how old it is.
 ///
-/// It keeps each answer of the service that it stands in for, but no answer of a fallback, and none
-/// that is stale already. So its age is always that of the answer itself. A call to whose question
-/// there is no answer, or none that is young enough, keeps its error, which goes on to the next
-/// fallback of a [chain](super::FallbackLayer::or) or to the caller.
+/// Each answer of the service inside is kept. An answer of a fallback is not, nor one that is stale
+/// already, so an age is always that of the answer itself. If there is no answer to the question, or
+/// only one that is too old, the call keeps its error, which goes to the next fallback of a
+/// [chain](super::FallbackLayer::or) or to the caller.
 ///
 /// ```
 /// use std::time::Duration;
@@ -78,9 +72,9 @@ const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 /// has it: [`Stale::by`]. Have one `Stale` for each program. Clones share their answers.
 ///
 /// # Where it belongs
-/// Where fallbacks do, outside of what learns how long a service takes: an earlier answer takes no
-/// time. A typed service hands on the outputs only, so around one the age is seen
-/// if its answers are put into [`StaleValue`] there, and not if the fallback is within.
+/// Where other fallbacks belong, outside of a layer that records latencies: an earlier answer takes
+/// no time. A typed service returns only the outputs of a prediction: a fallback around it returns
+/// the age if the answers are put into [`StaleValue`]; the age of a fallback inside it is lost.
 ///
 /// # What it costs
 /// A clone of each answer, and the memory of as many keys and answers as its
@@ -89,9 +83,8 @@ const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 /// keys nor answers are shown by `Debug`.
 pub struct Stale<F, K, T> {
     key: Arc<F>,
-    answers: Cache<K, Arc<StaleEntry<T>>>,
+    answers: Cache<K, (T, Instant)>,
     max_age: Duration,
-    capacity: u64,
 }
 
 /// The last good answers of a program, by its inputs and the tenant.
@@ -100,25 +93,20 @@ pub type StalePrediction = Stale<fn(&PredictRequest) -> Question, Question, Pred
 /// The inputs of a request, and its tenant.
 type Question = (Arc<Value>, Option<Tenant>);
 
-struct StaleEntry<T> {
-    answer: T,
-    since: Instant,
-}
-
 impl StalePrediction {
     /// Keeps predictions by the inputs and the tenant of their requests, each for `max_age`.
     #[must_use]
     pub fn predictions(max_age: Duration) -> Self {
-        Self::with_key(max_age, PredictRequest::question)
+        Self::by::<PredictRequest>(max_age, PredictRequest::question)
     }
 }
 
 impl<F, K, T> Stale<F, K, T>
 where
     K: Hash + Eq + Send + Sync + 'static,
-    T: Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
 {
-    /// Keeps answers by what `key` makes of their requests, each for `max_age`.
+    /// Keeps each answer for `max_age`, under the key that `key` makes of its request.
     ///
     /// ```
     /// use std::time::Duration;
@@ -140,24 +128,18 @@ where
     where
         F: Fn(&R) -> K,
     {
-        Self::with_key(max_age, key)
-    }
-
-    fn with_key(max_age: Duration, key: F) -> Self {
         Self {
             key: Arc::new(key),
             answers: cache(max_age, CAPACITY),
             max_age,
-            capacity: CAPACITY,
         }
     }
 
-    /// One that has kept nothing yet, with room for the answers to this many questions.
+    /// An empty `Stale` that keeps answers to at most this many questions.
     #[must_use]
     pub fn with_capacity(self, answers: u64) -> Self {
         Self {
             answers: cache(self.max_age, answers),
-            capacity: answers,
             ..self
         }
     }
@@ -168,10 +150,10 @@ where
     }
 }
 
-fn cache<K, T>(max_age: Duration, capacity: u64) -> Cache<K, Arc<StaleEntry<T>>>
+fn cache<K, T>(max_age: Duration, capacity: u64) -> Cache<K, (T, Instant)>
 where
     K: Hash + Eq + Send + Sync + 'static,
-    T: Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
 {
     Cache::builder()
         .max_capacity(capacity)
@@ -184,9 +166,9 @@ where
     F: Fn(&R) -> K,
     K: Hash + Eq + Send + Sync + 'static,
     T: Staleness + Clone + Send + Sync + 'static,
+    E: Send + 'static,
 {
     type Kept = K;
-    type Future = Ready<Result<T, E>>;
 
     fn keep(&self, request: &R) -> K {
         (self.key)(request)
@@ -194,23 +176,17 @@ where
 
     fn record(&self, key: K, answer: &T) {
         if answer.stale_age().is_none() {
-            let entry = StaleEntry {
-                answer: answer.clone(),
-                since: Instant::now(),
-            };
-            self.answers.insert(key, Arc::new(entry));
+            self.answers.insert(key, (answer.clone(), Instant::now()));
         }
     }
 
-    fn answer(self, error: E, key: K) -> Result<Self::Future, E> {
-        let Some(entry) = self.answers.get(&key) else {
-            return Err(error);
-        };
-        let age = entry.since.elapsed();
-        if age > self.max_age {
-            return Err(error);
-        }
-        Ok(ready(Ok(entry.answer.clone().into_stale(age))))
+    fn answer(self, error: E, key: K) -> impl Future<Output = Result<T, E>> + Send + 'static {
+        let answer = self.answers.get(&key);
+        let aged = answer.map(|(answer, since)| (answer, since.elapsed()));
+        ready(match aged {
+            Some((answer, age)) if age <= self.max_age => Ok(answer.into_stale(age)),
+            _ => Err(error),
+        })
     }
 }
 
@@ -220,7 +196,6 @@ impl<F, K, T> Clone for Stale<F, K, T> {
             key: Arc::clone(&self.key),
             answers: self.answers.clone(),
             max_age: self.max_age,
-            capacity: self.capacity,
         }
     }
 }
@@ -230,22 +205,22 @@ impl<F, K, T> fmt::Debug for Stale<F, K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stale")
             .field("max_age", &self.max_age)
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.answers.policy().max_capacity())
             .finish_non_exhaustive()
     }
 }
 
-/// An answer that says whether it is an earlier one: a [`Prediction`], or any other in [`StaleValue`].
+/// An answer with an age: a [`Prediction`], or any other in [`StaleValue`].
 pub trait Staleness {
-    /// How old it is, if it stands in for another.
+    /// The age of an answer that was given earlier; `None` if the answer is fresh.
     fn stale_age(&self) -> Option<Duration>;
 
-    /// The same answer, standing in for another that failed, `age` after it was given.
+    /// The same answer, marked as given `age` ago.
     #[must_use]
     fn into_stale(self, age: Duration) -> Self;
 }
 
-/// It keeps its outputs. What it cost was counted before, so its usage is that of nothing.
+/// A stale prediction keeps the outputs, but no usage: its costs were counted when it was fresh.
 impl Staleness for Prediction {
     fn stale_age(&self) -> Option<Duration> {
         self.stale_age
@@ -263,7 +238,7 @@ impl Staleness for Prediction {
 pub struct StaleValue<T> {
     /// The answer itself.
     pub answer: T,
-    /// How old it is, if it stands in for another; `None` if it is fresh.
+    /// Its age if it was given earlier; `None` if it is fresh.
     pub stale_age: Option<Duration>,
 }
 

@@ -1,12 +1,8 @@
 //! What answers in place of a call that failed.
 
-use std::{
-    fmt,
-    future::{Ready, ready},
-    sync::Arc,
-};
+use std::{fmt, future::ready, sync::Arc};
 
-use tower::{Service, util::Oneshot};
+use tower::{Service, ServiceExt};
 
 use crate::call::{Carrier, Spent};
 
@@ -18,8 +14,6 @@ use crate::call::{Carrier, Spent};
 pub trait FallbackStrategy<R, T, E> {
     /// What it needs of the request, kept while the first service has it.
     type Kept;
-    /// The future of the answer.
-    type Future: Future<Output = Result<T, E>>;
 
     /// Takes from `request`, in its original context, what [`answer`](Self::answer) will need.
     fn keep(&self, request: &R) -> Self::Kept;
@@ -33,11 +27,12 @@ pub trait FallbackStrategy<R, T, E> {
     #[inline]
     fn record(&self, _kept: Self::Kept, _answer: &T) {}
 
-    /// Answers in place of `error`, or gives it back if there is no sense in that.
-    ///
-    /// # Errors
-    /// The error it was given.
-    fn answer(self, error: E, kept: Self::Kept) -> Result<Self::Future, E>;
+    /// Answers in place of `error`, or returns it if there is no sense in that.
+    fn answer(
+        self,
+        error: E,
+        kept: Self::Kept,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'static;
 }
 
 /// The same answer each time.
@@ -50,14 +45,17 @@ impl<T> Value<T> {
     }
 }
 
-impl<R, T: Clone, E> FallbackStrategy<R, T, E> for Value<T> {
+impl<R, T, E> FallbackStrategy<R, T, E> for Value<T>
+where
+    T: Clone + Send + 'static,
+    E: Send + 'static,
+{
     type Kept = ();
-    type Future = Ready<Result<T, E>>;
 
     fn keep(&self, _: &R) {}
 
-    fn answer(self, _: E, (): ()) -> Result<Self::Future, E> {
-        Ok(ready(Ok(Arc::unwrap_or_clone(self.0))))
+    fn answer(self, _: E, (): ()) -> impl Future<Output = Result<T, E>> + Send + 'static {
+        ready(Ok(Arc::unwrap_or_clone(self.0)))
     }
 }
 
@@ -88,17 +86,16 @@ impl<R, T, E, F, Fut> FallbackStrategy<R, T, E> for FallbackFn<F>
 where
     R: Clone,
     F: Fn(E, R) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
 {
     type Kept = R;
-    type Future = Fut;
 
     fn keep(&self, request: &R) -> R {
         request.clone()
     }
 
-    fn answer(self, error: E, request: R) -> Result<Fut, E> {
-        Ok((self.0)(error, request))
+    fn answer(self, error: E, request: R) -> impl Future<Output = Result<T, E>> + Send + 'static {
+        (self.0)(error, request)
     }
 }
 
@@ -127,11 +124,10 @@ impl<S> FallbackService<S> {
 
 impl<R, S> FallbackStrategy<R, S::Response, S::Error> for FallbackService<S>
 where
-    R: Carrier + Clone,
-    S: Service<R>,
+    R: Carrier + Clone + Send + 'static,
+    S: Service<R, Error: Send, Future: Send> + Send + 'static,
 {
     type Kept = R;
-    type Future = Oneshot<S, R>;
 
     fn keep(&self, request: &R) -> R {
         request.clone()
@@ -141,12 +137,12 @@ where
         request.context_mut().follow(spent);
     }
 
-    fn answer(self, error: S::Error, request: R) -> Result<Self::Future, S::Error> {
+    async fn answer(self, error: S::Error, request: R) -> Result<S::Response, S::Error> {
         let deadline = request.context().and_then(|context| context.deadline);
         if deadline.is_some_and(|deadline| deadline.is_past()) {
             // It would be refused there, with an error that says less.
             return Err(error);
         }
-        Ok(Oneshot::new(self.0, request))
+        self.0.oneshot(request).await
     }
 }
