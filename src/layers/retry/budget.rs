@@ -5,22 +5,16 @@
 //! 2. A reservation is taken out of `available` at once and is spent, in the slot of that moment,
 //!    only when it is committed. Given back, it leaves no trace: a deposit in its place would
 //!    outlive the withdrawal that it undoes.
-//! 3. Both happen under one lock: concurrent callers never overspend.
-//! 4. A deposit takes no lock while the newest slot lasts: it is added to `fresh`, which goes into
-//!    that slot before anybody reads the slots, or makes another one the newest.
+//! 3. All happens under one lock: concurrent callers never overspend.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicI64, AtomicU64, Ordering},
-};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One retry.
 const RETRY: i64 = 1000;
-const NANOS: u64 = 1_000_000_000;
 /// A ttl is counted in this many slots, so a deposit lasts between 0.9 and 1 ttl.
 const SLOTS: usize = 10;
 
@@ -52,11 +46,6 @@ pub struct RetryBudget(Option<Arc<RetryBucket>>);
 
 struct RetryBucket {
     options: RetryBudgetOptions,
-    made: Instant,
-    /// When the newest slot ends, in nanoseconds since the bucket was made.
-    slot_ends: AtomicU64,
-    /// What was deposited in the newest slot and does not lie in it yet.
-    fresh: AtomicI64,
     state: Mutex<RetryBucketState>,
 }
 
@@ -95,19 +84,13 @@ impl RetryBudgetOptions {
         self.ttl = ttl.clamp(Duration::from_secs(1), Duration::from_secs(60));
         self
     }
-
-    /// How long a slot lasts, in nanoseconds.
-    const fn slot(&self) -> u64 {
-        // A ttl is no more than a minute.
-        (self.ttl.as_nanos() / SLOTS as u128) as u64
-    }
 }
 
 struct RetryBucketState {
+    /// The newest first.
     slots: [i64; SLOTS],
-    newest: usize,
-    /// When the newest slot began, in nanoseconds since the bucket was made.
-    since: u64,
+    /// When the newest slot began.
+    since: Instant,
     reserved: i64,
 }
 
@@ -115,16 +98,11 @@ impl RetryBudget {
     /// A budget with these options, and nothing deposited yet.
     #[must_use]
     pub fn new(options: RetryBudgetOptions) -> Self {
-        let made = Instant::now();
         Self(Some(Arc::new(RetryBucket {
             options,
-            made,
-            slot_ends: AtomicU64::new(options.slot()),
-            fresh: AtomicI64::new(0),
             state: Mutex::new(RetryBucketState {
                 slots: [0; SLOTS],
-                newest: 0,
-                since: 0,
+                since: Instant::now(),
                 reserved: 0,
             }),
         })))
@@ -154,13 +132,7 @@ impl RetryBudget {
     #[inline]
     pub(in crate::layers) fn deposit(&self) {
         if let Some(bucket) = &self.0 {
-            let now = Instant::now();
-            if bucket.age(now) >= bucket.slot_ends.load(Ordering::Relaxed) {
-                drop(bucket.at(now));
-            }
-            // A slot that ends between the two is no worse than a call that comes a moment later.
-            let deposit = bucket.options.deposit.into();
-            bucket.fresh.fetch_add(deposit, Ordering::Relaxed);
+            bucket.now().add(bucket.options.deposit.into());
         }
     }
 
@@ -199,38 +171,18 @@ impl fmt::Debug for RetryBudget {
 }
 
 impl RetryBucket {
+    /// The state as of now: what lies in slots that are too old is gone.
     fn now(&self) -> MutexGuard<'_, RetryBucketState> {
-        self.at(Instant::now())
-    }
-
-    /// The state at `now`: what is fresh lies in its slot, and what is older than the ttl is gone.
-    fn at(&self, now: Instant) -> MutexGuard<'_, RetryBucketState> {
         let mut state = self.lock();
-        let newest = state.newest;
-        let fresh = self.fresh.swap(0, Ordering::Relaxed);
-        state.slots[newest] = state.slots[newest].saturating_add(fresh);
-        let slot = self.options.slot();
-        let passed = self.age(now).saturating_sub(state.since) / slot;
-        if passed > 0 {
-            for _ in 0..passed.min(SLOTS as u64) {
-                let oldest = (state.newest + 1) % SLOTS;
-                state.slots[oldest] = 0;
-                state.newest = oldest;
-            }
-            // Slots keep their rhythm, however late somebody looks.
-            state.since += passed * slot;
-            self.slot_ends.store(state.since + slot, Ordering::Relaxed);
-        }
+        let slot = self.options.ttl / SLOTS as u32;
+        let age = Instant::now().saturating_duration_since(state.since);
+        let passed = u32::try_from(age.as_nanos() / slot.as_nanos()).unwrap_or(u32::MAX);
+        // Slots keep their rhythm, however late somebody looks.
+        state.since += slot * passed;
+        let passed = (passed as usize).min(SLOTS);
+        state.slots.rotate_right(passed);
+        state.slots[..passed].fill(0);
         state
-    }
-
-    /// How long ago the bucket was made, in nanoseconds: they last for 584 years.
-    #[inline]
-    fn age(&self, now: Instant) -> u64 {
-        let age = now.saturating_duration_since(self.made);
-        age.as_secs()
-            .saturating_mul(NANOS)
-            .saturating_add(age.subsec_nanos().into())
     }
 
     fn lock(&self) -> MutexGuard<'_, RetryBucketState> {
@@ -248,6 +200,12 @@ impl RetryBucket {
     }
 }
 
+impl RetryBucketState {
+    fn add(&mut self, amount: i64) {
+        self.slots[0] = self.slots[0].saturating_add(amount);
+    }
+}
+
 /// One retry set aside: given back when dropped, unless it was [spent](Self::spend).
 pub(in crate::layers) struct Reservation(Option<Arc<RetryBucket>>);
 
@@ -256,9 +214,8 @@ impl Reservation {
     pub(in crate::layers) fn spend(mut self) {
         if let Some(bucket) = self.0.take() {
             let mut state = bucket.now();
-            let newest = state.newest;
             state.reserved -= RETRY;
-            state.slots[newest] = state.slots[newest].saturating_sub(RETRY);
+            state.add(-RETRY);
         }
     }
 }

@@ -10,19 +10,19 @@ use std::{
     time::Duration,
 };
 
-use tower::{Layer, Service, retry::Policy};
+use tower::{Layer, Service};
 
 pub(super) use self::budget::Reservation;
-use self::policy::Rules;
 pub use self::{
     backoff::Backoff,
     budget::{RetryBudget, RetryBudgetOptions},
     future::RetryFuture,
     policy::{RetryPolicy, RetryWait},
 };
+use self::{future::LaterAttempts, policy::Rules};
 use super::classify::{ByClassify, ByFn, Classifier, Kinds};
 use crate::{
-    call::Carrier,
+    call::{Carrier, drop_scope::ReportOnDrop},
     error::{ErrorKind, carries_costs},
 };
 
@@ -213,9 +213,9 @@ impl<S, C> Retry<S, C> {
 
 impl<S, C, R> Service<R> for Retry<S, C>
 where
-    S: Service<R, Error: 'static> + Clone,
-    R: Carrier + Clone,
-    C: Classifier<S::Error> + Clone,
+    S: Service<R, Error: Send + 'static, Future: Send> + Clone + Send + 'static,
+    C: Classifier<S::Error> + Send + Sync + 'static,
+    R: Carrier + Clone + Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -233,11 +233,19 @@ where
         if !carries_costs::<S::Error>() {
             context.open_record();
         }
-        let record = context.record.clone();
+        let record = ReportOnDrop(context.record.clone());
         let mut policy = self.policy.clone();
-        let kept = Policy::<R, S::Response, S::Error>::clone_request(&mut policy, &request);
-        // The service that was ready takes the first attempt; its clone waits for itself.
-        let later = self.inner.clone();
-        RetryFuture::new(later, policy, kept, record, self.inner.call(request))
+        let later = LaterAttempts {
+            request: policy.begin_attempt(&request),
+            policy,
+            // The service that was ready takes the first attempt; its clone waits for itself.
+            service: self.inner.clone(),
+            record,
+        };
+        RetryFuture {
+            first: Some(self.inner.call(request)),
+            later: Some(later),
+            retried: None,
+        }
     }
 }

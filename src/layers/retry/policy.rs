@@ -18,7 +18,7 @@ use super::{
     budget::{Reservation, RetryBudget},
 };
 use crate::{
-    call::Carrier,
+    call::{CallContext, Carrier},
     error::ErrorKind,
     layers::classify::{ByClassify, Classifier, Kinds},
 };
@@ -105,23 +105,17 @@ impl<C> RetryPolicy<C> {
     }
 }
 
-impl<R, T, E, C> Policy<R, T, E> for RetryPolicy<C>
-where
-    R: Carrier + Clone,
-    C: Classifier<E>,
-{
-    type Future = RetryWait;
-
-    #[inline]
-    fn retry(&mut self, request: &mut R, result: &mut Result<T, E>) -> Option<RetryWait> {
-        let error = result.as_ref().err()?;
+impl<C> RetryPolicy<C> {
+    /// How long to wait before the attempt after one that failed with `error`; `None` if there is
+    /// to be no further one.
+    pub(super) fn decide<E>(&mut self, context: &mut CallContext, error: &E) -> Option<RetryWait>
+    where
+        C: Classifier<E>,
+    {
         let rules = &*self.rules;
         let kind = rules.classify.kind(error);
-        if self.done >= rules.retries || !rules.kinds.contains(kind) {
-            return None;
-        }
-        let context = request.context_mut();
-        if context.cancel.is_cancelled() {
+        let is_retried = self.done < rules.retries && rules.kinds.contains(kind);
+        if !is_retried || context.cancel.is_cancelled() {
             return None;
         }
         let call_id = context.id().get();
@@ -136,7 +130,8 @@ where
             );
             return None;
         };
-        let Some(reservation) = rules.budget.reserve() else {
+        self.reservation = rules.budget.reserve();
+        if self.reservation.is_none() {
             tracing::debug!(
                 target: "tower_dspy",
                 call_id,
@@ -144,8 +139,7 @@ where
                 "no retry: the retry budget is used up",
             );
             return None;
-        };
-        self.reservation = Some(reservation);
+        }
         self.done += 1;
         context.attempt = context.attempt.saturating_add(1);
         tracing::debug!(
@@ -156,12 +150,14 @@ where
             backoff = ?wait,
             "the attempt failed; there will be another",
         );
-        Some(RetryWait::new(wait))
+        // A timer rounds up to the next millisecond, also from zero.
+        let sleep = (!wait.is_zero()).then(|| sleep(wait));
+        Some(RetryWait { sleep })
     }
 
-    /// Called right before each attempt, the first included, when the inner service is ready: so
-    /// this is where an attempt is paid for.
-    fn clone_request(&mut self, request: &R) -> Option<R> {
+    /// Pays for an attempt with `request`, the first included, right before it is sent, and returns
+    /// the request for a further one, if there may be one.
+    pub(super) fn begin_attempt<R: Carrier + Clone>(&mut self, request: &R) -> Option<R> {
         if let Some(context) = request.context()
             && let Some(record) = &context.record
         {
@@ -171,8 +167,23 @@ where
             Some(reservation) => reservation.spend(),
             None => self.rules.budget.deposit(),
         }
-        // The last attempt needs no copy that a further one could use.
         (self.done < self.rules.retries).then(|| request.clone())
+    }
+}
+
+impl<R, T, E, C> Policy<R, T, E> for RetryPolicy<C>
+where
+    R: Carrier + Clone,
+    C: Classifier<E>,
+{
+    type Future = RetryWait;
+
+    fn retry(&mut self, request: &mut R, result: &mut Result<T, E>) -> Option<RetryWait> {
+        self.decide(request.context_mut(), result.as_ref().err()?)
+    }
+
+    fn clone_request(&mut self, request: &R) -> Option<R> {
+        self.begin_attempt(request)
     }
 }
 
@@ -203,15 +214,6 @@ pin_project! {
     pub struct RetryWait {
         #[pin]
         sleep: Option<Sleep>,
-    }
-}
-
-impl RetryWait {
-    fn new(wait: Duration) -> Self {
-        // A timer rounds up to the next millisecond, also from zero.
-        Self {
-            sleep: (!wait.is_zero()).then(|| sleep(wait)),
-        }
     }
 }
 
