@@ -130,7 +130,12 @@ impl Termination {
     }
 }
 
-fn poll_timer(mut timer: Pin<&mut Option<Sleep>>, at: Deadline, cx: &mut Context<'_>) -> Poll<()> {
+/// Polls a timer for `at`, which is armed by the first poll.
+pub(crate) fn poll_timer(
+    mut timer: Pin<&mut Option<Sleep>>,
+    at: Deadline,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
     if timer.is_none() {
         timer.set(Some(sleep_until(at.instant())));
     }

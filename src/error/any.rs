@@ -3,6 +3,7 @@
 use std::{
     any::{Any, TypeId},
     error::Error as StdError,
+    iter::successors,
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +21,7 @@ impl ErrorKind {
     /// crate's errors, or of tower's `Overloaded` and `Elapsed`; else [`Other`](Self::Other).
     #[must_use]
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
-        find(error, |error| error.kind()).unwrap_or(Self::Other)
+        find(error).map_or(Self::Other, |error| error.kind())
     }
 }
 
@@ -30,15 +31,15 @@ impl Classify for BoxError {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        find(&**self, |error| error.retry_after()).flatten()
+        find(&**self)?.retry_after()
     }
 
     fn cancel_cause(&self) -> Option<Cause> {
-        find(&**self, |error| error.cancel_cause()).flatten()
+        find(&**self)?.cancel_cause()
     }
 
     fn may_have_started(&self) -> bool {
-        find(&**self, |error| error.may_have_started()).unwrap_or(true)
+        find(&**self).is_none_or(|error| error.may_have_started())
     }
 }
 
@@ -69,48 +70,43 @@ impl Classify for tower::timeout::error::Elapsed {
     }
 }
 
-/// Looks through `error` and its sources for the first that knows its sort.
-pub(crate) fn find<'a, T>(
-    error: &'a (dyn StdError + 'static),
-    read: impl FnOnce(&'a dyn Classify) -> T,
-) -> Option<T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let known = as_classify::<Error>(error)
-            .or_else(|| as_classify::<Elapsed>(error))
-            .or_else(|| as_classify::<Cancelled>(error))
-            .or_else(|| as_classify::<Overloaded>(error))
-            .or_else(|| as_classify::<InvalidInput>(error))
-            .or_else(|| as_classify::<InvalidTimeout>(error))
-            .or_else(|| as_classify::<ProgramError>(error))
-            .or_else(|| as_classify::<LmError>(error))
-            .or_else(|| as_classify::<Lost>(error))
-            .or_else(|| as_classify::<tower::load_shed::error::Overloaded>(error))
-            .or_else(|| as_classify::<tower::timeout::error::Elapsed>(error))
-            .or_else(|| of_an_lm(error));
-        if let Some(known) = known {
-            return Some(read(known));
-        }
-        next = error.source();
-    }
-    None
+impl Costs for InvalidTimeout {}
+impl Costs for tower::load_shed::error::Overloaded {}
+impl Costs for tower::timeout::error::Elapsed {}
+#[cfg(feature = "lm")]
+impl Costs for super::BadStatus {}
+#[cfg(feature = "lm")]
+impl Costs for super::LmFailure {}
+
+/// The first of `error` and its sources that knows its sort.
+pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Costs> {
+    successors(Some(error), |&error| error.source()).find_map(|error| {
+        let known = [
+            known::<Error>,
+            known::<Elapsed>,
+            known::<Cancelled>,
+            known::<Overloaded>,
+            known::<InvalidInput>,
+            known::<InvalidTimeout>,
+            known::<ProgramError>,
+            known::<LmError>,
+            known::<Lost>,
+            known::<tower::load_shed::error::Overloaded>,
+            known::<tower::timeout::error::Elapsed>,
+            #[cfg(feature = "lm")]
+            known::<super::BadStatus>,
+            #[cfg(feature = "lm")]
+            known::<super::LmFailure>,
+        ];
+        known.iter().find_map(|known| known(error))
+    })
 }
 
-fn as_classify<'a, E: Classify + StdError + 'static>(
+fn known<'a, E: Costs + StdError + 'static>(
     error: &'a (dyn StdError + 'static),
-) -> Option<&'a dyn Classify> {
+) -> Option<&'a dyn Costs> {
     let error = error.downcast_ref::<E>()?;
     Some(error)
-}
-
-#[cfg(feature = "lm")]
-fn of_an_lm<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
-    as_classify::<super::BadStatus>(error).or_else(|| as_classify::<super::LmFailure>(error))
-}
-
-#[cfg(not(feature = "lm"))]
-fn of_an_lm<'a>(_: &'a (dyn StdError + 'static)) -> Option<&'a dyn Classify> {
-    None
 }
 
 impl Spent {
@@ -133,27 +129,7 @@ impl Spent {
 
 /// As [`Spent::of`], shared.
 pub(crate) fn costs_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Arc<Spent>> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let known = as_costs::<Error>(error)
-            .or_else(|| as_costs::<Elapsed>(error))
-            .or_else(|| as_costs::<Cancelled>(error))
-            .or_else(|| as_costs::<ProgramError>(error))
-            .or_else(|| as_costs::<LmError>(error))
-            .or_else(|| as_costs::<Lost>(error));
-        if let Some(known) = known {
-            return known.costs();
-        }
-        next = error.source();
-    }
-    None
-}
-
-fn as_costs<'a, E: Costs + StdError + 'static>(
-    error: &'a (dyn StdError + 'static),
-) -> Option<&'a dyn Costs> {
-    let error = error.downcast_ref::<E>()?;
-    Some(error)
+    find(error)?.costs()
 }
 
 /// Whether errors of the type `E` can say what their call spent. Attempts that fail with others
@@ -175,32 +151,23 @@ pub(crate) fn costs_in<E: 'static>(error: &E) -> Option<&Arc<Spent>> {
 
 /// Puts `spent` onto `error` if its type has a place for it; in a box onto the error in it, not onto
 /// a source of that.
-pub(crate) fn set_costs_in<E: 'static>(error: &mut E, spent: Arc<Spent>) {
+pub(crate) fn set_costs_in<E: 'static>(error: &mut E, spent: &Arc<Spent>) {
     let error: &mut dyn Any = error;
     if let Some(error) = error.downcast_mut::<Error>() {
-        error.set_costs(spent);
-    } else if let Some(boxed) = error.downcast_mut::<BoxError>()
-        && let Some(error) = in_box(boxed)
-    {
-        error.set_costs(spent);
+        error.set_costs(spent.clone());
+    } else if let Some(boxed) = error.downcast_mut::<BoxError>() {
+        let _ = set_in::<Error>(boxed, spent)
+            || set_in::<Elapsed>(boxed, spent)
+            || set_in::<Cancelled>(boxed, spent)
+            || set_in::<ProgramError>(boxed, spent)
+            || set_in::<LmError>(boxed, spent)
+            || set_in::<Lost>(boxed, spent);
     }
 }
 
-fn in_box(boxed: &mut BoxError) -> Option<&mut dyn Costs> {
-    // One after the other: a borrow that is returned from a branch lasts in all others.
-    if boxed.is::<Error>() {
-        boxed.downcast_mut::<Error>().map(|error| error as _)
-    } else if boxed.is::<Elapsed>() {
-        boxed.downcast_mut::<Elapsed>().map(|error| error as _)
-    } else if boxed.is::<Cancelled>() {
-        boxed.downcast_mut::<Cancelled>().map(|error| error as _)
-    } else if boxed.is::<ProgramError>() {
-        boxed.downcast_mut::<ProgramError>().map(|error| error as _)
-    } else if boxed.is::<LmError>() {
-        boxed.downcast_mut::<LmError>().map(|error| error as _)
-    } else {
-        boxed.downcast_mut::<Lost>().map(|error| error as _)
-    }
+fn set_in<E: Costs + StdError + 'static>(boxed: &mut BoxError, spent: &Arc<Spent>) -> bool {
+    let error = boxed.downcast_mut::<E>();
+    error.map(|error| error.set_costs(spent.clone())).is_some()
 }
 
 #[cfg(test)]
@@ -292,12 +259,12 @@ mod tests {
     fn costs_are_put_onto_each_error_that_carries_them_and_read_from_it() {
         for mut error in errors() {
             assert_eq!(costs_in(&error), None);
-            set_costs_in(&mut error, spent(1));
-            set_costs_in(&mut error, spent(2));
+            set_costs_in(&mut error, &spent(1));
+            set_costs_in(&mut error, &spent(2));
             assert_eq!(costs_in(&error), Some(&spent(2)), "{error}");
         }
         let mut error = Error::from(Lost::new("it exited"));
-        set_costs_in(&mut error, spent(3));
+        set_costs_in(&mut error, &spent(3));
         assert_eq!(costs_in(&error), Some(&spent(3)));
     }
 
@@ -309,7 +276,7 @@ mod tests {
         set_costs_in(&mut other, spent(1));
         assert_eq!(costs_in(&other), None);
         let mut boxed: BoxError = other.into();
-        set_costs_in(&mut boxed, spent(1));
+        set_costs_in(&mut boxed, &spent(1));
         assert_eq!(costs_in(&boxed), None);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Classify, Costs, ErrorKind};
+use super::{
+    Classify, Costs, ErrorKind,
+    costs::{ErrorCosts, costs_in_field},
+};
 use crate::call::Spent;
 
 /// The service has as many calls as it may have, and as many waiting; or its host has given up so
@@ -68,6 +71,8 @@ impl Overloaded {
     }
 }
 
+impl Costs for Overloaded {}
+
 impl Classify for Overloaded {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Overloaded
@@ -131,6 +136,8 @@ impl InvalidInput {
     }
 }
 
+impl Costs for InvalidInput {}
+
 impl Classify for InvalidInput {
     fn kind(&self) -> ErrorKind {
         ErrorKind::InvalidInput
@@ -154,7 +161,7 @@ struct ProgramErrorFields {
     python_type: Box<str>,
     message: Box<str>,
     traceback: Box<str>,
-    spent: Beside,
+    spent: ErrorCosts,
 }
 
 impl ProgramError {
@@ -168,15 +175,8 @@ impl ProgramError {
             python_type: python_type.into(),
             message: message.into(),
             traceback: traceback.into(),
-            spent: Beside(None),
+            spent: ErrorCosts(None),
         }))
-    }
-
-    /// The same, with what the call had spent.
-    #[must_use]
-    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
-        self.0.spent = Beside(spent.into());
-        self
     }
 
     /// The qualified name of the exception's class, such as `ValueError` or `my_pkg.NoAnswer`.
@@ -196,12 +196,6 @@ impl ProgramError {
     pub fn traceback(&self) -> &str {
         &self.0.traceback
     }
-
-    /// What the call had spent until then; `None` if that is nothing.
-    #[must_use]
-    pub fn spent(&self) -> Option<&Spent> {
-        self.0.spent.0.as_deref()
-    }
 }
 
 impl Classify for ProgramError {
@@ -210,15 +204,7 @@ impl Classify for ProgramError {
     }
 }
 
-impl Costs for ProgramError {
-    fn costs(&self) -> Option<&Arc<Spent>> {
-        self.0.spent.0.as_ref()
-    }
-
-    fn set_costs(&mut self, spent: Arc<Spent>) {
-        self.0.spent = Beside(Some(spent));
-    }
-}
+costs_in_field!(ProgramError, 0.spent);
 
 /// Leaves the message and the traceback to those who ask for them.
 impl fmt::Debug for ProgramError {
@@ -244,7 +230,7 @@ struct LmErrorFields {
     status: Option<u16>,
     retry_after: Option<Duration>,
     rejected: bool,
-    spent: Beside,
+    spent: ErrorCosts,
 }
 
 impl LmError {
@@ -262,7 +248,7 @@ impl LmError {
             status,
             retry_after,
             rejected: false,
-            spent: Beside(None),
+            spent: ErrorCosts(None),
         }))
     }
 
@@ -272,19 +258,6 @@ impl LmError {
     pub fn into_rejected(mut self) -> Self {
         self.0.rejected = true;
         self
-    }
-
-    /// The same, with what the call had spent.
-    #[must_use]
-    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
-        self.0.spent = Beside(spent.into());
-        self
-    }
-
-    /// What the call had spent until then; `None` if that is nothing.
-    #[must_use]
-    pub fn spent(&self) -> Option<&Spent> {
-        self.0.spent.0.as_deref()
     }
 
     /// The class of DSPy's exception, such as `LMRateLimitError`; or the qualified name of that of
@@ -335,15 +308,7 @@ impl Classify for LmError {
     }
 }
 
-impl Costs for LmError {
-    fn costs(&self) -> Option<&Arc<Spent>> {
-        self.0.spent.0.as_ref()
-    }
-
-    fn set_costs(&mut self, spent: Arc<Spent>) {
-        self.0.spent = Beside(Some(spent));
-    }
-}
+costs_in_field!(LmError, 0.spent);
 
 /// Leaves the message, which may repeat the provider's body, to those who ask for it.
 impl fmt::Debug for LmError {
@@ -364,15 +329,3 @@ impl fmt::Display for Status {
             .map_or(Ok(()), |status| write!(f, " (HTTP {status})"))
     }
 }
-
-/// What was spent, which makes no other failure of the one that it rides on.
-#[derive(Clone, Debug)]
-pub(super) struct Beside(pub(super) Option<Arc<Spent>>);
-
-impl PartialEq for Beside {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Beside {}

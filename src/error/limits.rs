@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Classify, Costs, ErrorKind};
+use super::{
+    Classify, Costs, ErrorKind,
+    costs::{ErrorCosts, costs_in_field},
+};
 pub use crate::call::Scope;
 use crate::call::{Cause, Limit, Spent};
 
@@ -21,11 +24,11 @@ pub enum Stage {
 /// A limit passed, and what it limited was stopped.
 ///
 /// Two are equal when the same limit passed in the same stage, whatever was [spent](Self::spent).
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Elapsed {
     // Nanoseconds: every layer's answer is as large as its error.
     limit: u64,
-    spent: Option<Arc<Spent>>,
+    spent: ErrorCosts,
     scope: Scope,
     stage: Stage,
 }
@@ -41,7 +44,7 @@ impl Elapsed {
             } else {
                 u64::MAX
             },
-            spent: None,
+            spent: ErrorCosts(None),
             scope,
             stage,
         }
@@ -49,13 +52,6 @@ impl Elapsed {
 
     pub(crate) fn of(limit: &Limit, stage: Stage) -> Self {
         Self::new(limit.scope, stage, limit.at.remaining_at(limit.since))
-    }
-
-    /// The same, with what the call had spent.
-    #[must_use]
-    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
-        self.spent = spent.into();
-        self
     }
 
     /// Which limit passed.
@@ -79,22 +75,7 @@ impl Elapsed {
             nanos => Duration::from_nanos(nanos),
         }
     }
-
-    /// What the work that was stopped had spent; `None` if that is nothing, or nobody reported it.
-    #[must_use]
-    pub fn spent(&self) -> Option<&Spent> {
-        self.spent.as_deref()
-    }
 }
-
-impl PartialEq for Elapsed {
-    fn eq(&self, other: &Self) -> bool {
-        let limit = |elapsed: &Self| (elapsed.scope, elapsed.stage, elapsed.limit);
-        limit(self) == limit(other)
-    }
-}
-
-impl Eq for Elapsed {}
 
 impl fmt::Debug for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,7 +83,7 @@ impl fmt::Debug for Elapsed {
             .field("scope", &self.scope)
             .field("stage", &self.stage)
             .field("limit", &self.limit())
-            .field("spent", &self.spent)
+            .field("spent", &self.spent.0)
             .finish()
     }
 }
@@ -166,25 +147,17 @@ impl Classify for Elapsed {
     }
 }
 
-impl Costs for Elapsed {
-    fn costs(&self) -> Option<&Arc<Spent>> {
-        self.spent.as_ref()
-    }
-
-    fn set_costs(&mut self, spent: Arc<Spent>) {
-        self.spent = Some(spent);
-    }
-}
+costs_in_field!(Elapsed, spent);
 
 /// The call was stopped for a reason other than the clock.
 ///
 /// Two are equal when their causes are, whatever was [spent](Self::spent), and in whatever
 /// [stage](Self::stage).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Cancelled {
     cause: Cause,
     stage: Stage,
-    spent: Option<Arc<Spent>>,
+    spent: ErrorCosts,
 }
 
 impl Cancelled {
@@ -194,7 +167,7 @@ impl Cancelled {
         Self {
             cause,
             stage: Stage::Running,
-            spent: None,
+            spent: ErrorCosts(None),
         }
     }
 
@@ -212,23 +185,10 @@ impl Cancelled {
         self.stage
     }
 
-    /// The same, with what the call had spent.
-    #[must_use]
-    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
-        self.spent = spent.into();
-        self
-    }
-
     /// Who stopped the call, or what.
     #[must_use]
     pub const fn cause(&self) -> Cause {
         self.cause
-    }
-
-    /// What the work that was stopped had spent; `None` if that is nothing, or nobody reported it.
-    #[must_use]
-    pub fn spent(&self) -> Option<&Spent> {
-        self.spent.as_deref()
     }
 }
 
@@ -239,16 +199,6 @@ impl PartialEq for Cancelled {
 }
 
 impl Eq for Cancelled {}
-
-impl fmt::Debug for Cancelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cancelled")
-            .field("cause", &self.cause)
-            .field("stage", &self.stage)
-            .field("spent", &self.spent)
-            .finish()
-    }
-}
 
 impl fmt::Display for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -283,15 +233,7 @@ impl Classify for Cancelled {
     }
 }
 
-impl Costs for Cancelled {
-    fn costs(&self) -> Option<&Arc<Spent>> {
-        self.spent.as_ref()
-    }
-
-    fn set_costs(&mut self, spent: Arc<Spent>) {
-        self.spent = Some(spent);
-    }
-}
+costs_in_field!(Cancelled, spent);
 
 #[cfg(test)]
 mod tests {

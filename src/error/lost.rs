@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Classify, Costs, ErrorKind, Stage, failures::Beside};
+use super::{
+    Classify, Costs, ErrorKind, Stage,
+    costs::{ErrorCosts, costs_in_field},
+};
 use crate::call::Spent;
 
 /// The interpreter that was to run the call, or ran it, is gone; or the server that did cannot be
@@ -18,7 +21,7 @@ struct LostFields {
     what: &'static str,
     reason: Box<str>,
     stage: Stage,
-    spent: Beside,
+    spent: ErrorCosts,
 }
 
 impl Lost {
@@ -44,7 +47,7 @@ impl Lost {
             what,
             reason,
             stage: Stage::Running,
-            spent: Beside(None),
+            spent: ErrorCosts(None),
         }))
     }
 
@@ -67,19 +70,6 @@ impl Lost {
     pub fn reason(&self) -> &str {
         &self.0.reason
     }
-
-    /// The same, with what the call had spent.
-    #[must_use]
-    pub fn with_spent(mut self, spent: impl Into<Option<Arc<Spent>>>) -> Self {
-        self.0.spent = Beside(spent.into());
-        self
-    }
-
-    /// What the call had spent until then; `None` if that is nothing, or went with the host.
-    #[must_use]
-    pub fn spent(&self) -> Option<&Spent> {
-        self.0.spent.0.as_deref()
-    }
 }
 
 impl Classify for Lost {
@@ -92,12 +82,4 @@ impl Classify for Lost {
     }
 }
 
-impl Costs for Lost {
-    fn costs(&self) -> Option<&Arc<Spent>> {
-        self.0.spent.0.as_ref()
-    }
-
-    fn set_costs(&mut self, spent: Arc<Spent>) {
-        self.0.spent = Beside(Some(spent));
-    }
-}
+costs_in_field!(Lost, 0.spent);

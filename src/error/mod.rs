@@ -31,9 +31,9 @@ pub use lm_failure::{LmFailure, LmFailureKind};
 pub use lost::Lost;
 pub(crate) use message::cut;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use crate::call::Spent;
+use crate::call::{Cause, Spent};
 
 /// What a [`DspyService`](crate::DspyService) and the layers around it answer with when there is no
 /// prediction.
@@ -63,71 +63,31 @@ pub enum Error {
     Lost(#[from] Lost),
 }
 
-impl Classify for Error {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Elapsed(error) => error.kind(),
-            Self::Cancelled(error) => error.kind(),
-            Self::Overloaded(error) => error.kind(),
-            Self::InvalidInput(error) => error.kind(),
-            Self::Program(error) => error.kind(),
-            Self::Lm(error) => error.kind(),
-            Self::Lost(error) => error.kind(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<std::time::Duration> {
-        match self {
-            Self::Lm(error) => error.retry_after(),
-            Self::Overloaded(error) => error.retry_after(),
-            _ => None,
-        }
-    }
-
-    fn may_have_started(&self) -> bool {
-        match self {
-            Self::Elapsed(error) => error.may_have_started(),
-            Self::Cancelled(error) => error.may_have_started(),
-            Self::Overloaded(error) => error.may_have_started(),
-            Self::InvalidInput(error) => error.may_have_started(),
-            Self::Lost(error) => error.may_have_started(),
-            Self::Program(_) | Self::Lm(_) => true,
-        }
-    }
-
-    fn cancel_cause(&self) -> Option<crate::call::Cause> {
-        match self {
-            Self::Cancelled(error) => error.cancel_cause(),
-            _ => None,
-        }
-    }
-}
-
-impl Costs for Error {
-    fn costs(&self) -> Option<&Arc<Spent>> {
-        match self {
-            Self::Elapsed(error) => error.costs(),
-            Self::Cancelled(error) => error.costs(),
-            Self::Program(error) => error.costs(),
-            Self::Lm(error) => error.costs(),
-            Self::Lost(error) => error.costs(),
-            Self::Overloaded(_) | Self::InvalidInput(_) => None,
-        }
-    }
-
-    fn set_costs(&mut self, spent: Arc<Spent>) {
-        match self {
-            Self::Elapsed(error) => error.set_costs(spent),
-            Self::Cancelled(error) => error.set_costs(spent),
-            Self::Program(error) => error.set_costs(spent),
-            Self::Lm(error) => error.set_costs(spent),
-            Self::Lost(error) => error.set_costs(spent),
-            Self::Overloaded(_) | Self::InvalidInput(_) => {}
-        }
-    }
-}
-
 impl Error {
+    fn inner(&self) -> &dyn Costs {
+        match self {
+            Self::Elapsed(error) => error,
+            Self::Cancelled(error) => error,
+            Self::Overloaded(error) => error,
+            Self::InvalidInput(error) => error,
+            Self::Program(error) => error,
+            Self::Lm(error) => error,
+            Self::Lost(error) => error,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Costs {
+        match self {
+            Self::Elapsed(error) => error,
+            Self::Cancelled(error) => error,
+            Self::Overloaded(error) => error,
+            Self::InvalidInput(error) => error,
+            Self::Program(error) => error,
+            Self::Lm(error) => error,
+            Self::Lost(error) => error,
+        }
+    }
+
     /// What the call had spent until it ended; `None` if that is nothing: it did not run, or called
     /// no LM, finished no step and left no partial answer.
     #[must_use]
@@ -142,6 +102,34 @@ impl Error {
             self.set_costs(spent);
         }
         self
+    }
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        self.inner().kind()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.inner().retry_after()
+    }
+
+    fn cancel_cause(&self) -> Option<Cause> {
+        self.inner().cancel_cause()
+    }
+
+    fn may_have_started(&self) -> bool {
+        self.inner().may_have_started()
+    }
+}
+
+impl Costs for Error {
+    fn costs(&self) -> Option<&Arc<Spent>> {
+        self.inner().costs()
+    }
+
+    fn set_costs(&mut self, spent: Arc<Spent>) {
+        self.inner_mut().set_costs(spent);
     }
 }
 

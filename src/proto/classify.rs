@@ -37,18 +37,15 @@ impl Classify for Status {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        let source = self.source();
-        source
-            .and_then(|source| find(source, |error| error.retry_after()).flatten())
+        let known = self.source().and_then(find);
+        known
+            .and_then(|error| error.retry_after())
             .or_else(|| details::retry_after(self))
     }
 
     fn may_have_started(&self) -> bool {
-        if let Some(started) = self
-            .source()
-            .and_then(|source| find(source, |error| error.may_have_started()))
-        {
-            return started;
+        if let Some(known) = self.source().and_then(find) {
+            return known.may_have_started();
         }
         details::Told::by(self).is_none_or(|told| match told.kind {
             ErrorKind::Overloaded | ErrorKind::InvalidInput => false,

@@ -11,14 +11,17 @@ use std::{
 use tower::{Layer, Service};
 
 pub use self::future::HedgeFuture;
-use self::plan::{HedgeDelay, HedgeTerms};
+use self::plan::{HedgeDelay, HedgeTerms, SecondAttempt};
 use super::{
     classify::{ByClassify, ByFn, Classifier},
     guard::ReadyCall,
     latency::{Latency, Percentile, Stopwatch},
     retry::{RetryBudget, RetryBudgetOptions},
 };
-use crate::{call::Carrier, error::ErrorKind};
+use crate::{
+    call::{Carrier, Waits, drop_scope::ReportOnDrop},
+    error::ErrorKind,
+};
 
 /// An attempt that takes longer than most gets a second one beside it; the first answer of the two
 /// is the call's, and the other attempt is stopped.
@@ -116,11 +119,6 @@ use crate::{call::Carrier, error::ErrorKind};
 /// Dropping the response future drops both attempts.
 #[derive(Clone, Debug)]
 pub struct HedgeLayer<C = ByClassify> {
-    config: HedgeConfig<C>,
-}
-
-#[derive(Clone, Debug)]
-struct HedgeConfig<C> {
     when: HedgeDelay,
     latency: Option<Latency>,
     min_attempt: Duration,
@@ -152,13 +150,11 @@ impl HedgeLayer {
 
     fn at(when: HedgeDelay, latency: Option<Latency>) -> Self {
         Self {
-            config: HedgeConfig {
-                when,
-                latency,
-                min_attempt: Duration::ZERO,
-                budget: RetryBudget::new(RetryBudgetOptions::permille(100).with_reserve(1)),
-                classify: ByClassify,
-            },
+            when,
+            latency,
+            min_attempt: Duration::ZERO,
+            budget: RetryBudget::new(RetryBudgetOptions::permille(100).with_reserve(1)),
+            classify: ByClassify,
         }
     }
 }
@@ -170,7 +166,7 @@ impl<C> HedgeLayer<C> {
     /// Not the budget of a retry layer: each call would be counted twice.
     #[must_use]
     pub fn with_budget(mut self, budget: RetryBudget) -> Self {
-        self.config.budget = budget;
+        self.budget = budget;
         self
     }
 
@@ -178,7 +174,7 @@ impl<C> HedgeLayer<C> {
     /// or that has another window.
     #[must_use]
     pub fn with_latency(mut self, latency: Latency) -> Self {
-        self.config.latency = Some(latency);
+        self.latency = Some(latency);
         self
     }
 
@@ -186,7 +182,7 @@ impl<C> HedgeLayer<C> {
     /// default: something must be left, and the percentile, if that is what the layer goes by.
     #[must_use]
     pub fn with_min_attempt(mut self, needed: Duration) -> Self {
-        self.config.min_attempt = needed;
+        self.min_attempt = needed;
         self
     }
 
@@ -198,19 +194,17 @@ impl<C> HedgeLayer<C> {
         F: Fn(&E) -> ErrorKind,
     {
         HedgeLayer {
-            config: HedgeConfig {
-                when: self.config.when,
-                latency: self.config.latency,
-                min_attempt: self.config.min_attempt,
-                budget: self.config.budget,
-                classify: ByFn(kind),
-            },
+            when: self.when,
+            latency: self.latency,
+            min_attempt: self.min_attempt,
+            budget: self.budget,
+            classify: ByFn(kind),
         }
     }
 
     /// What the layer has learnt; `None` if it goes by a fixed time and was given none to fill.
     pub const fn latency(&self) -> Option<&Latency> {
-        self.config.latency.as_ref()
+        self.latency.as_ref()
     }
 }
 
@@ -220,7 +214,7 @@ impl<S, C: Clone> Layer<S> for HedgeLayer<C> {
     fn layer(&self, inner: S) -> Hedge<S, C> {
         Hedge {
             inner,
-            config: self.config.clone(),
+            config: self.clone(),
         }
     }
 }
@@ -229,7 +223,7 @@ impl<S, C: Clone> Layer<S> for HedgeLayer<C> {
 #[derive(Clone, Debug)]
 pub struct Hedge<S, C = ByClassify> {
     inner: S,
-    config: HedgeConfig<C>,
+    config: HedgeLayer<C>,
 }
 
 // On `()`, so that `Hedge::layer` names no inner service.
@@ -274,7 +268,7 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let HedgeConfig {
+        let HedgeLayer {
             when,
             latency,
             min_attempt,
@@ -283,19 +277,38 @@ where
         } = &self.config;
         budget.deposit();
         // Before it is cloned, so that both attempts have the same.
-        request.context_mut().id();
-        let record = request.context_mut().open_record().clone();
-        let delay = when.delay(latency.as_ref());
-        let stopwatch = Stopwatch::new(latency.clone(), delay);
-        let terms = HedgeTerms::new(
-            request.context_mut(),
-            when.needs(delay).max(*min_attempt),
-            budget,
-        );
-        let second = delay
-            .filter(|delay| terms.leave_time_after(*delay))
-            .map(|delay| plan::SecondAttempt::new(delay, self.inner.clone(), &request));
-        let first = ReadyCall::start(&mut self.inner, request);
-        HedgeFuture::new(first, second, terms, stopwatch, classify.clone(), record)
+        let context = request.context_mut();
+        context.id();
+        let record = context.open_record().clone();
+        let (delay, needed) = when.delay(latency.as_ref());
+        let terms = HedgeTerms {
+            call: context.clone(),
+            needed: needed.max(*min_attempt),
+            budget: budget.clone(),
+        };
+        let planned = delay.filter(|delay| terms.leave_time_after(*delay));
+        let planned = planned.map(|delay| {
+            let mut request = request.clone();
+            let context = request.context_mut();
+            context.attempt = context.attempt.saturating_add(1);
+            // It is sent beside a first attempt that runs, so the call does not wait.
+            context.waits = Waits::none();
+            SecondAttempt {
+                delay,
+                service: self.inner.clone(),
+                request,
+            }
+        });
+        HedgeFuture {
+            first: ReadyCall::start(&mut self.inner, request),
+            second: ReadyCall::Gone,
+            timer: None,
+            planned,
+            reservation: None,
+            terms,
+            stopwatch: Stopwatch::new(latency.clone(), delay),
+            classify: classify.clone(),
+            record: ReportOnDrop(Some(record)),
+        }
     }
 }
