@@ -83,7 +83,7 @@ where
     })
 }
 
-fn assert_none<R: Carrier + Clone>(mut request: R) {
+fn assert_none<R: Carrier + Clone + Send + 'static>(mut request: R) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

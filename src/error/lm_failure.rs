@@ -50,18 +50,11 @@ impl LmFailureKind {
 /// What such a failure is in the record of the call.
 impl From<LmFailureKind> for LmOutcome {
     fn from(kind: LmFailureKind) -> Self {
-        match kind {
-            LmFailureKind::ConnectTimeout
-            | LmFailureKind::FirstByteTimeout
-            | LmFailureKind::IdleTimeout
-            | LmFailureKind::TotalTimeout
-            | LmFailureKind::Deadline => Self::Elapsed,
-            LmFailureKind::Cancelled => Self::Cancelled,
-            LmFailureKind::Refused => Self::Refused,
-            LmFailureKind::Connect
-            | LmFailureKind::Read
-            | LmFailureKind::Protocol
-            | LmFailureKind::Other => Self::Failed,
+        match kind.sort() {
+            ErrorKind::Elapsed | ErrorKind::Deadline => Self::Elapsed,
+            ErrorKind::Cancelled => Self::Cancelled,
+            ErrorKind::LmRejected => Self::Refused,
+            _ => Self::Failed,
         }
     }
 }

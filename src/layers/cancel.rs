@@ -166,10 +166,8 @@ where
     fn call(&mut self, mut request: R) -> Self::Future {
         let tag = Tag::of_request(&request);
         let shared = &self.config.token;
-        let mut node = match request.context() {
-            Some(context) => context.cancel.clone(),
-            None => Cancel::none(),
-        };
+        let node = request.context().map(|context| context.cancel.clone());
+        let mut node = node.unwrap_or_default();
         if let Some(cause) = node.cause().or_else(|| shared.cause()) {
             let alarm = CancelAlarm::new(node, None);
             let guard = Guard::new(ReadyCall::Gone, alarm, None, Enclosing::default(), tag);

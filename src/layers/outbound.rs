@@ -64,20 +64,22 @@ use crate::{
 /// With a reserve that is before the deadline of this call.
 #[derive(Clone, Debug)]
 pub struct OutboundLayer {
+    header: HeaderName,
     form: OutboundForm,
     reserve: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum OutboundForm {
     Grpc,
-    Http(HeaderName),
-    Millis(HeaderName),
+    Http,
+    Millis,
 }
 
 impl OutboundLayer {
-    const fn new(form: OutboundForm) -> Self {
+    const fn new(header: HeaderName, form: OutboundForm) -> Self {
         Self {
+            header,
             form,
             reserve: Duration::ZERO,
         }
@@ -86,7 +88,7 @@ impl OutboundLayer {
     /// Writes `grpc-timeout`.
     #[must_use]
     pub const fn grpc() -> Self {
-        Self::new(OutboundForm::Grpc)
+        Self::new(GrpcTimeout::HEADER, OutboundForm::Grpc)
     }
 
     /// Writes `x-request-timeout`.
@@ -106,14 +108,14 @@ impl OutboundLayer {
     /// ```
     #[must_use]
     pub const fn header(name: HeaderName) -> Self {
-        Self::new(OutboundForm::Http(name))
+        Self::new(name, OutboundForm::Http)
     }
 
     /// Writes the header `name` as a number of milliseconds without a unit, the form of Envoy's
     /// `x-envoy-upstream-rq-timeout-ms`.
     #[must_use]
     pub const fn millis(name: HeaderName) -> Self {
-        Self::new(OutboundForm::Millis(name))
+        Self::new(name, OutboundForm::Millis)
     }
 
     /// Keeps `reserve` back for the way there and back, so that the server gives up before this
@@ -128,41 +130,33 @@ impl OutboundLayer {
     fn written(&self, left: Duration) -> Duration {
         match self.form {
             OutboundForm::Grpc => left,
-            OutboundForm::Http(_) | OutboundForm::Millis(_) => {
+            OutboundForm::Http | OutboundForm::Millis => {
                 Duration::new(left.as_secs(), left.subsec_millis() * 1_000_000)
             }
         }
     }
 
     fn write(&self, left: Duration, headers: &mut HeaderMap) {
-        let name = match &self.form {
-            OutboundForm::Grpc => &GrpcTimeout::HEADER,
-            OutboundForm::Http(name) | OutboundForm::Millis(name) => name,
-        };
+        let present = headers.get(&self.header);
         // A value that cannot be read limits nothing, and the server would refuse it.
-        if let Some(present) = headers.get(name).and_then(|value| self.read(value))
-            && present <= left
-        {
+        if present.is_some_and(|value| self.read(value).is_some_and(|present| present <= left)) {
             return;
         }
-        let value = match &self.form {
+        let value = match self.form {
             OutboundForm::Grpc => GrpcTimeout::from(left).to_string(),
-            OutboundForm::Http(_) => RequestTimeout::from(left).to_string(),
-            OutboundForm::Millis(_) => left.as_millis().to_string(),
+            OutboundForm::Http => RequestTimeout::from(left).to_string(),
+            OutboundForm::Millis => left.as_millis().to_string(),
         };
         if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name.clone(), value);
+            headers.insert(self.header.clone(), value);
         }
     }
 
     fn read(&self, value: &HeaderValue) -> Option<Duration> {
-        match &self.form {
-            OutboundForm::Grpc => GrpcTimeout::try_from(value).ok().map(GrpcTimeout::duration),
-            OutboundForm::Http(_) => {
-                let timeout = RequestTimeout::try_from(value).ok();
-                timeout.map(RequestTimeout::duration)
-            }
-            OutboundForm::Millis(_) => {
+        match self.form {
+            OutboundForm::Grpc => Some(GrpcTimeout::try_from(value).ok()?.duration()),
+            OutboundForm::Http => Some(RequestTimeout::try_from(value).ok()?.duration()),
+            OutboundForm::Millis => {
                 let millis = value.to_str().ok()?.parse().ok()?;
                 Some(Duration::from_millis(millis))
             }

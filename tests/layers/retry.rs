@@ -80,7 +80,7 @@ async fn an_id_set_by_the_caller_is_kept() {
 /// The kinds of which one attempt was retried, by `layer`.
 async fn retried<F>(layer: impl Fn() -> RetryLayer, errors: Vec<F>) -> Vec<ErrorKind>
 where
-    F: Fn() -> Error + Clone,
+    F: Fn() -> Error + Clone + Send + 'static,
 {
     let mut retried = Vec::new();
     for error in errors {

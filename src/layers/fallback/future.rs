@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use futures_util::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tower::Service;
 
@@ -33,7 +34,7 @@ pin_project! {
         pub(super) first: Option<Limited<ReadyCall<S, R>>>,
         // Until the first has ended.
         pub(super) strategy: Option<(A, A::Kept)>,
-        pub(super) fallback: Option<FallbackAnswer<S, R>>,
+        pub(super) fallback: Option<BoxFuture<'static, Result<S::Response, S::Error>>>,
         pub(super) kinds: Kinds,
         pub(super) classify: C,
         pub(super) cancel: Cancel,
@@ -41,10 +42,6 @@ pin_project! {
         pub(super) record: ReportOnDrop,
     }
 }
-
-pub(super) type FallbackAnswer<S, R> = Pin<
-    Box<dyn Future<Output = Result<<S as Service<R>>::Response, <S as Service<R>>::Error>> + Send>,
->;
 
 impl<S, A, C, R> Future for FallbackFuture<S, A, C, R>
 where

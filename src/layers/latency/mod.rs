@@ -58,35 +58,23 @@ const REMEMBERED: usize = 4;
 /// assert_eq!(Latency::default().percentile(Percentile::P95), None);
 /// ```
 #[derive(Clone)]
-pub struct Latency(Arc<Inner>);
+pub struct Latency(Arc<LatencyWindow>);
 
-struct Inner {
-    config: Config,
-    state: Mutex<State>,
-}
-
-#[derive(Clone, Copy)]
-struct Config {
+struct LatencyWindow {
     half: Duration,
     min_samples: u64,
+    state: Mutex<LatencyState>,
 }
 
-struct State {
-    /// None before the first duration.
-    histograms: Option<Pair>,
+struct LatencyState {
+    /// The older one, which is asked, and the younger one; none before the first duration.
+    histograms: Option<[Histogram<u32>; 2]>,
     /// When the two last changed places.
     since: Instant,
-    remembered: [Option<Remembered>; REMEMBERED],
-    forget_next: usize,
+    remembered: Vec<RememberedPercentile>,
 }
 
-struct Pair {
-    asked: Histogram<u32>,
-    younger: Histogram<u32>,
-}
-
-#[derive(Clone, Copy)]
-struct Remembered {
+struct RememberedPercentile {
     percentile: Percentile,
     /// How many durations it was worked out from.
     samples: u64,
@@ -100,29 +88,23 @@ impl Latency {
     pub fn new(window: Duration) -> Self {
         const DAY: Duration = Duration::from_secs(86_400);
         let window = window.clamp(Duration::from_secs(2), DAY);
-        Self::of(Config {
-            half: window / 2,
-            min_samples: 20,
-        })
+        Self::of(window / 2, 20)
     }
 
     /// One that has recorded nothing yet and does not answer before `min` durations, 20 by default.
     #[must_use]
     pub fn with_min_samples(self, min: u64) -> Self {
-        Self::of(Config {
-            min_samples: min.max(1),
-            ..self.0.config
-        })
+        Self::of(self.0.half, min.max(1))
     }
 
-    fn of(config: Config) -> Self {
-        Self(Arc::new(Inner {
-            config,
-            state: Mutex::new(State {
+    fn of(half: Duration, min_samples: u64) -> Self {
+        Self(Arc::new(LatencyWindow {
+            half,
+            min_samples,
+            state: Mutex::new(LatencyState {
                 histograms: None,
                 since: Instant::now(),
-                remembered: [None; REMEMBERED],
-                forget_next: 0,
+                remembered: Vec::new(),
             }),
         }))
     }
@@ -132,11 +114,12 @@ impl Latency {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(LONGEST);
         let mut state = self.0.now();
         if state.histograms.is_none() {
-            state.histograms = Pair::new();
+            // The bounds are constant and valid; were they not, nothing would be recorded.
+            let histogram = Histogram::new_with_bounds(1, LONGEST, DIGITS).ok();
+            state.histograms = histogram.map(|empty| [empty.clone(), empty]);
         }
-        if let Some(pair) = &mut state.histograms {
-            pair.asked.saturating_record(micros.clamp(1, LONGEST));
-            pair.younger.saturating_record(micros.clamp(1, LONGEST));
+        for histogram in state.histograms.iter_mut().flatten() {
+            histogram.saturating_record(micros.clamp(1, LONGEST));
         }
     }
 
@@ -147,12 +130,12 @@ impl Latency {
     #[must_use]
     pub fn percentile(&self, percentile: Percentile) -> Option<Duration> {
         let mut state = self.0.now();
-        let asked = &state.histograms.as_ref()?.asked;
+        let [asked, _] = state.histograms.as_ref()?;
         let samples = asked.len();
-        if samples < self.0.config.min_samples {
+        if samples < self.0.min_samples {
             return None;
         }
-        let mut remembered = state.remembered.iter().flatten();
+        let mut remembered = state.remembered.iter();
         let known = remembered.find(|known| known.percentile == percentile);
         if let Some(known) = known
             && samples <= known.samples + known.samples / 16
@@ -160,7 +143,7 @@ impl Latency {
             return Some(known.value);
         }
         let value = Duration::from_micros(asked.value_at_quantile(percentile.get()));
-        state.remember(Remembered {
+        state.remember(RememberedPercentile {
             percentile,
             samples,
             value,
@@ -172,7 +155,10 @@ impl Latency {
     #[must_use]
     pub fn samples(&self) -> u64 {
         let state = self.0.now();
-        state.histograms.as_ref().map_or(0, |pair| pair.asked.len())
+        state
+            .histograms
+            .as_ref()
+            .map_or(0, |[asked, _]| asked.len())
     }
 }
 
@@ -186,39 +172,35 @@ impl Default for Latency {
 impl fmt::Debug for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Latency")
-            .field("window", &(self.0.config.half * 2))
-            .field("min_samples", &self.0.config.min_samples)
+            .field("window", &(self.0.half * 2))
+            .field("min_samples", &self.0.min_samples)
             .field("samples", &self.samples())
             .field("median", &self.percentile(Percentile::P50))
             .finish()
     }
 }
 
-impl Inner {
+impl LatencyWindow {
     /// The state, with what is older than the window forgotten.
-    fn now(&self) -> MutexGuard<'_, State> {
+    fn now(&self) -> MutexGuard<'_, LatencyState> {
         // Nothing panics while it holds the lock; counts have no broken state anyway.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let age = Instant::now().saturating_duration_since(state.since);
-        if age >= self.half() {
-            state.turn(age.as_nanos() / self.half().as_nanos());
+        let turns = u32::try_from(age.as_nanos() / self.half.as_nanos()).unwrap_or(u32::MAX);
+        if turns > 0 {
+            state.turn(turns);
             // Turns keep their rhythm: what is left over of the age belongs to the next.
-            let rest = (age.as_nanos() % self.half().as_nanos()) as u64;
-            state.since += age.saturating_sub(Duration::from_nanos(rest));
+            state.since += self.half * turns;
         }
         state
     }
-
-    const fn half(&self) -> Duration {
-        self.config.half
-    }
 }
 
-impl State {
+impl LatencyState {
     /// Lets `turns` half windows pass.
-    fn turn(&mut self, turns: u128) {
-        self.remembered = [None; REMEMBERED];
-        if let Some(Pair { asked, younger }) = &mut self.histograms {
+    fn turn(&mut self, turns: u32) {
+        self.remembered.clear();
+        if let Some([asked, younger]) = &mut self.histograms {
             asked.reset();
             std::mem::swap(asked, younger);
             if turns > 1 {
@@ -227,26 +209,12 @@ impl State {
         }
     }
 
-    fn remember(&mut self, new: Remembered) {
-        let same = self
-            .remembered
-            .iter()
-            .position(|known| known.is_none_or(|known| known.percentile == new.percentile));
-        let at = same.unwrap_or(self.forget_next);
-        if same.is_none() {
-            self.forget_next = (self.forget_next + 1) % REMEMBERED;
+    fn remember(&mut self, new: RememberedPercentile) {
+        self.remembered
+            .retain(|known| known.percentile != new.percentile);
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.remove(0);
         }
-        self.remembered[at] = Some(new);
-    }
-}
-
-impl Pair {
-    fn new() -> Option<Self> {
-        // The bounds are constant and valid; were they not, nothing would be recorded.
-        let histogram = || Histogram::new_with_bounds(1, LONGEST, DIGITS).ok();
-        Some(Self {
-            asked: histogram()?,
-            younger: histogram()?,
-        })
+        self.remembered.push(new);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::future::OptionFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use pin_project_lite::pin_project;
 use tokio::select;
 use tower::Service;
@@ -31,18 +31,14 @@ pin_project! {
         pub(super) first: Option<S::Future>,
         // Until the first attempt has failed.
         pub(super) later: Option<LaterAttempts<S, C, R>>,
-        pub(super) retried: Option<RetriedCall<S, R>>,
+        pub(super) retried: Option<BoxFuture<'static, Result<S::Response, S::Error>>>,
     }
 }
-
-pub(super) type RetriedCall<S, R> = Pin<
-    Box<dyn Future<Output = Result<<S as Service<R>>::Response, <S as Service<R>>::Error>> + Send>,
->;
 
 impl<S, C, R> Future for RetryFuture<S, C, R>
 where
     S: Service<R, Error: Send + 'static, Future: Send> + Send + 'static,
-    C: Classifier<S::Error> + Send + Sync + 'static,
+    C: Classifier<S::Error> + Send + 'static,
     R: Carrier + Clone + Send + 'static,
 {
     type Output = Result<S::Response, S::Error>;

@@ -98,7 +98,8 @@ pub(crate) const fn is_never_retried(kind: ErrorKind) -> bool {
 /// Dropping the response future drops the attempt that runs, and nothing is sent any more.
 #[derive(Clone, Debug)]
 pub struct RetryLayer<C = ByClassify> {
-    rules: Rules<C>,
+    rules: Rules,
+    classify: C,
 }
 
 impl RetryLayer {
@@ -111,6 +112,7 @@ impl RetryLayer {
     pub fn new(retries: u32) -> Self {
         Self {
             rules: Rules::new(retries),
+            classify: ByClassify,
         }
     }
 }
@@ -166,7 +168,8 @@ impl<C> RetryLayer<C> {
         F: Fn(&E) -> ErrorKind,
     {
         RetryLayer {
-            rules: self.rules.with_classify(ByFn(kind)),
+            rules: self.rules,
+            classify: ByFn(kind),
         }
     }
 
@@ -174,7 +177,7 @@ impl<C> RetryLayer<C> {
     /// cancellation between two attempts, and gives them one call id only if the request had one.
     #[must_use]
     pub fn into_policy(self) -> RetryPolicy<C> {
-        RetryPolicy::new(self.rules)
+        RetryPolicy::new(self.rules, self.classify)
     }
 }
 
@@ -214,7 +217,7 @@ impl<S, C> Retry<S, C> {
 impl<S, C, R> Service<R> for Retry<S, C>
 where
     S: Service<R, Error: Send + 'static, Future: Send> + Clone + Send + 'static,
-    C: Classifier<S::Error> + Send + Sync + 'static,
+    C: Classifier<S::Error> + Clone + Send + 'static,
     R: Carrier + Clone + Send + 'static,
 {
     type Response = S::Response;

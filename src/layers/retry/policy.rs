@@ -37,7 +37,8 @@ pub(super) const NEVER: Kinds = Kinds::of(&[
 /// call; all share the budget.
 pub struct RetryPolicy<C = ByClassify> {
     /// One for all calls: each has a clone of the policy in its future.
-    rules: Arc<Rules<C>>,
+    rules: Arc<Rules>,
+    classify: C,
     /// The retries of this call so far. Zero in the policy that all calls are cloned from.
     done: u32,
     /// What the next attempt will cost, between the decision and the attempt.
@@ -46,16 +47,15 @@ pub struct RetryPolicy<C = ByClassify> {
 
 /// What holds for each call.
 #[derive(Clone, Debug)]
-pub(super) struct Rules<C> {
+pub(super) struct Rules {
     pub(super) retries: u32,
     pub(super) kinds: Kinds,
     pub(super) backoff: Backoff,
     pub(super) min_attempt: Duration,
     pub(super) budget: RetryBudget,
-    pub(super) classify: C,
 }
 
-impl Rules<ByClassify> {
+impl Rules {
     pub(super) fn new(retries: u32) -> Self {
         Self {
             retries,
@@ -63,20 +63,6 @@ impl Rules<ByClassify> {
             backoff: Backoff::default(),
             min_attempt: Duration::ZERO,
             budget: RetryBudget::default(),
-            classify: ByClassify,
-        }
-    }
-}
-
-impl<C> Rules<C> {
-    pub(super) fn with_classify<D>(self, classify: D) -> Rules<D> {
-        Rules {
-            retries: self.retries,
-            kinds: self.kinds,
-            backoff: self.backoff,
-            min_attempt: self.min_attempt,
-            budget: self.budget,
-            classify,
         }
     }
 
@@ -96,9 +82,10 @@ impl<C> Rules<C> {
 }
 
 impl<C> RetryPolicy<C> {
-    pub(super) fn new(rules: Rules<C>) -> Self {
+    pub(super) fn new(rules: Rules, classify: C) -> Self {
         Self {
             rules: Arc::new(rules),
+            classify,
             done: 0,
             reservation: None,
         }
@@ -113,14 +100,14 @@ impl<C> RetryPolicy<C> {
         C: Classifier<E>,
     {
         let rules = &*self.rules;
-        let kind = rules.classify.kind(error);
+        let kind = self.classify.kind(error);
         let is_retried = self.done < rules.retries && rules.kinds.contains(kind);
         if !is_retried || context.cancel.is_cancelled() {
             return None;
         }
         let call_id = context.id().get();
         let left = context.deadline.map(|deadline| deadline.remaining());
-        let Some(wait) = rules.wait(self.done, rules.classify.retry_after(error), left) else {
+        let Some(wait) = rules.wait(self.done, self.classify.retry_after(error), left) else {
             tracing::debug!(
                 target: "tower_dspy",
                 call_id,
@@ -187,11 +174,12 @@ where
     }
 }
 
-impl<C> Clone for RetryPolicy<C> {
+impl<C: Clone> Clone for RetryPolicy<C> {
     #[inline]
     fn clone(&self) -> Self {
         Self {
             rules: Arc::clone(&self.rules),
+            classify: self.classify.clone(),
             done: self.done,
             // A permit is never doubled.
             reservation: None,
@@ -203,6 +191,7 @@ impl<C: fmt::Debug> fmt::Debug for RetryPolicy<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryPolicy")
             .field("rules", &self.rules)
+            .field("classify", &self.classify)
             .field("done", &self.done)
             .finish()
     }

@@ -100,22 +100,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct TrackLayer<C = ByClassify> {
     tracker: Tracker,
-    options: Options<C>,
-}
-
-#[derive(Clone, Debug)]
-struct Options<C> {
     label: Option<Arc<str>>,
     observe_only: bool,
     classify: C,
-}
-
-impl Options<ByClassify> {
-    const DEFAULT: Self = Self {
-        label: None,
-        observe_only: false,
-        classify: ByClassify,
-    };
 }
 
 impl TrackLayer {
@@ -124,7 +111,9 @@ impl TrackLayer {
     pub const fn new(tracker: Tracker) -> Self {
         Self {
             tracker,
-            options: Options::DEFAULT,
+            label: None,
+            observe_only: false,
+            classify: ByClassify,
         }
     }
 }
@@ -133,7 +122,7 @@ impl<C> TrackLayer<C> {
     /// Names the calls through this layer, as by the program that they ask.
     #[must_use]
     pub fn with_label(mut self, label: impl Into<Arc<str>>) -> Self {
-        self.options.label = Some(label.into());
+        self.label = Some(label.into());
         self
     }
 
@@ -141,7 +130,7 @@ impl<C> TrackLayer<C> {
     /// show them, but not stop them.
     #[must_use]
     pub fn observe_only(mut self) -> Self {
-        self.options.observe_only = true;
+        self.observe_only = true;
         self
     }
 
@@ -154,11 +143,9 @@ impl<C> TrackLayer<C> {
     {
         TrackLayer {
             tracker: self.tracker,
-            options: Options {
-                label: self.options.label,
-                observe_only: self.options.observe_only,
-                classify: ByFn(kind),
-            },
+            label: self.label,
+            observe_only: self.observe_only,
+            classify: ByFn(kind),
         }
     }
 }
@@ -169,8 +156,7 @@ impl<S, C: Clone> Layer<S> for TrackLayer<C> {
     fn layer(&self, inner: S) -> Track<S, C> {
         Track {
             inner,
-            tracker: self.tracker.clone(),
-            options: self.options.clone(),
+            config: self.clone(),
         }
     }
 }
@@ -179,8 +165,7 @@ impl<S, C: Clone> Layer<S> for TrackLayer<C> {
 #[derive(Clone, Debug)]
 pub struct Track<S, C = ByClassify> {
     inner: S,
-    tracker: Tracker,
-    options: Options<C>,
+    config: TrackLayer<C>,
 }
 
 // On `()`, so that `Track::layer` names no inner service.
@@ -198,8 +183,7 @@ impl<S> Track<S> {
     pub const fn new(inner: S, tracker: Tracker) -> Self {
         Self {
             inner,
-            tracker,
-            options: Options::DEFAULT,
+            config: TrackLayer::new(tracker),
         }
     }
 }
@@ -224,11 +208,12 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let since = Instant::now();
-        let Options {
+        let TrackLayer {
+            tracker,
             label,
             observe_only,
             classify,
-        } = self.options.clone();
+        } = self.config.clone();
         let context = request.context_mut();
         let id = context.id();
         let mut cancel = Cancel::none();
@@ -261,7 +246,7 @@ where
             record: context.open_record().clone(),
             runs: false,
         };
-        let ticket = TrackTicket::new(self.tracker.enter(call), span);
+        let ticket = TrackTicket::new(tracker.enter(call), span);
         // Not asked before its first poll: all that its service does lies in the span.
         let work = ReadyCall::new(self.inner.clone(), request, waits.clone());
         TrackFuture::new(work, ticket, waits, classify)
