@@ -220,7 +220,7 @@ impl fmt::Debug for ProgramError {
 ///
 /// Two are equal when the failures are, whatever was [spent](Self::spent).
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the LM call failed with {}{}: {}", .0.python_type, Status(.0.status), .0.message)]
+#[error("the LM call failed with {}{}: {}", .0.python_type, status_text(.0.status), .0.message)]
 pub struct LmError(Box<LmErrorFields>);
 
 #[derive(Clone, PartialEq, Eq)]
@@ -321,11 +321,6 @@ impl fmt::Debug for LmError {
     }
 }
 
-struct Status(Option<u16>);
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .map_or(Ok(()), |status| write!(f, " (HTTP {status})"))
-    }
+fn status_text(status: Option<u16>) -> String {
+    status.map_or_else(String::new, |status| format!(" (HTTP {status})"))
 }

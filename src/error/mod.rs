@@ -76,18 +76,6 @@ impl Error {
         }
     }
 
-    fn inner_mut(&mut self) -> &mut dyn Costs {
-        match self {
-            Self::Elapsed(error) => error,
-            Self::Cancelled(error) => error,
-            Self::Overloaded(error) => error,
-            Self::InvalidInput(error) => error,
-            Self::Program(error) => error,
-            Self::Lm(error) => error,
-            Self::Lost(error) => error,
-        }
-    }
-
     /// What the call had spent until it ended; `None` if that is nothing: it did not run, or called
     /// no LM, finished no step and left no partial answer.
     #[must_use]
@@ -129,7 +117,16 @@ impl Costs for Error {
     }
 
     fn set_costs(&mut self, spent: Arc<Spent>) {
-        self.inner_mut().set_costs(spent);
+        let inner: &mut dyn Costs = match self {
+            Self::Elapsed(error) => error,
+            Self::Cancelled(error) => error,
+            Self::Overloaded(error) => error,
+            Self::InvalidInput(error) => error,
+            Self::Program(error) => error,
+            Self::Lm(error) => error,
+            Self::Lost(error) => error,
+        };
+        inner.set_costs(spent);
     }
 }
 

@@ -219,20 +219,7 @@ impl<S> DeadlineService<S> {
         self.config.infeasible()
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, mutably.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the inner service back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, R> Service<R> for DeadlineService<S>
@@ -287,7 +274,7 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        limited: Limited<ReadyCall<S, R>>,
+        pub(super) limited: Limited<ReadyCall<S, R>>,
     }
 }
 

@@ -15,5 +15,6 @@ pub(crate) use self::standard::StandardStack;
 pub use self::{
     check::ConfigError,
     parts::{FallbackConfig, HedgeConfig},
-    retry::{BackoffConfig, BackoffKind, BudgetConfig, RetryConfig},
+    retry::{BackoffConfig, BudgetConfig, RetryConfig},
 };
+pub use crate::layers::retry::BackoffKind;

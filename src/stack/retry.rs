@@ -13,7 +13,7 @@ use crate::{
     error::ErrorKind,
     layers::{
         Backoff, RetryBudget, RetryLayer,
-        retry::{RetryBudgetOptions, is_never_retried},
+        retry::{BackoffKind, RetryBudgetOptions, is_never_retried},
     },
 };
 
@@ -120,19 +120,6 @@ pub struct BackoffConfig {
     pub jitter: Option<bool>,
 }
 
-/// How the waits of a [`BackoffConfig`] grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum BackoffKind {
-    /// Not at all.
-    Fixed,
-    /// By the base.
-    Linear,
-    /// To the double.
-    Exponential,
-}
-
 impl Default for BackoffConfig {
     fn default() -> Self {
         Self {
@@ -154,11 +141,7 @@ impl BackoffConfig {
     }
 
     fn build(&self) -> Backoff {
-        let backoff = match self.kind {
-            BackoffKind::Fixed => Backoff::fixed(self.base),
-            BackoffKind::Linear => Backoff::linear(self.base, self.cap),
-            BackoffKind::Exponential => Backoff::exponential(self.base, self.cap),
-        };
+        let backoff = Backoff::new(self.kind, self.base, self.cap);
         match self.jitter {
             Some(true) => backoff.full_jitter(),
             Some(false) => backoff.without_jitter(),

@@ -1,6 +1,5 @@
 //! [`AllotLayer`]: a share of the time left for one step of a call.
 
-mod future;
 mod time_share;
 
 use std::{
@@ -11,9 +10,9 @@ use std::{
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-pub use self::future::AllotFuture;
 use self::time_share::TimeShare;
 use super::{
+    deadline::DeadlineFuture,
     guard::{Limited, ReadyCall, Tag},
     latency::{Feasibility, Latency, OutOfRange, Percentile},
 };
@@ -110,7 +109,7 @@ impl AllotLayer {
     /// this step all that is left.
     #[must_use]
     pub const fn even(steps: u32) -> Self {
-        Self::of(TimeShare::even(steps))
+        Self::of(TimeShare::Even(steps))
     }
 
     /// `fraction` of what is left. It is rounded to billionths.
@@ -138,7 +137,7 @@ impl AllotLayer {
     /// All that is left, but for `reserve`. A step with no more than the reserve left is refused.
     #[must_use]
     pub const fn all_but(reserve: Duration) -> Self {
-        Self::of(TimeShare::all_but(reserve))
+        Self::of(TimeShare::AllBut(reserve))
     }
 
     const fn of(share: TimeShare) -> Self {
@@ -257,6 +256,9 @@ impl<S> Allot<S> {
     inner_service_accessors!();
 }
 
+/// The response future of [`Allot`]: the end of a share ends a call as a deadline does.
+pub type AllotFuture<S, R> = DeadlineFuture<S, R>;
+
 impl<S, R> Service<R> for Allot<S>
 where
     S: Service<R> + Clone,
@@ -276,15 +278,21 @@ where
         let tag = Tag::of_request(&request);
         let Some(limit) = self.config.limit(request.context()) else {
             let work = ReadyCall::start(&mut self.inner, request);
-            return AllotFuture::new(Limited::unlimited(work, tag));
+            return AllotFuture {
+                limited: Limited::unlimited(work, tag),
+            };
         };
         let context = request.context_mut();
         let outer = context.enclosing().limit_over(limit.at);
         if self.config.feasibility.rejects(&limit, tag) {
-            return AllotFuture::new(Limited::refused(ReadyCall::Gone, limit, outer, context));
+            return AllotFuture {
+                limited: Limited::refused(ReadyCall::Gone, limit, outer, context),
+            };
         }
         let limited = Limited::enforce(limit, outer, context);
         let work = ReadyCall::start(&mut self.inner, request);
-        AllotFuture::new(limited(work))
+        AllotFuture {
+            limited: limited(work),
+        }
     }
 }

@@ -12,10 +12,6 @@ pub(super) enum TimeShare {
 }
 
 impl TimeShare {
-    pub(super) const fn even(steps: u32) -> Self {
-        Self::Even(if steps == 0 { 1 } else { steps })
-    }
-
     pub(super) const fn fraction(fraction: f64) -> Option<Self> {
         // Also false of what is not a number.
         if !(fraction > 0.0 && fraction <= 1.0) {
@@ -27,13 +23,9 @@ impl TimeShare {
         }
     }
 
-    pub(super) const fn all_but(reserve: Duration) -> Self {
-        Self::AllBut(reserve)
-    }
-
     pub(super) fn of(self, left: Duration) -> Duration {
         match self {
-            Self::Even(steps) => left / steps,
+            Self::Even(steps) => left / steps.max(1),
             Self::Billionths(WHOLE) => left,
             Self::Billionths(billionths) => {
                 let nanos = left.as_nanos().saturating_mul(billionths.into()) / u128::from(WHOLE);

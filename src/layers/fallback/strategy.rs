@@ -36,6 +36,7 @@ pub trait FallbackStrategy<R, T, E> {
 }
 
 /// The same answer each time.
+#[derive(Clone)]
 pub struct Value<T>(Arc<T>);
 
 impl<T> Value<T> {
@@ -56,12 +57,6 @@ where
 
     fn answer(self, _: E, (): ()) -> impl Future<Output = Result<T, E>> + Send + 'static {
         ready(Ok(Arc::unwrap_or_clone(self.0)))
-    }
-}
-
-impl<T> Clone for Value<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
     }
 }
 

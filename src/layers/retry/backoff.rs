@@ -31,41 +31,52 @@ const NANOS: u128 = 1_000_000_000;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    shape: Shape,
+    kind: BackoffKind,
+    base: Duration,
+    cap: Duration,
     jitter: bool,
     seed: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Fixed(Duration),
-    Linear { step: Duration, cap: Duration },
-    Exponential { base: Duration, cap: Duration },
+/// How the waits of a [`BackoffConfig`] grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BackoffKind {
+    /// Not at all.
+    Fixed,
+    /// By the base.
+    Linear,
+    /// To the double.
+    Exponential,
 }
 
 impl Backoff {
     /// The same wait before each retry. [`Duration::ZERO`] retries at once.
     #[must_use]
     pub const fn fixed(wait: Duration) -> Self {
-        Self::exact(Shape::Fixed(wait))
+        Self::new(BackoffKind::Fixed, wait, wait)
     }
 
     /// `step` longer before each retry, up to `cap`.
     #[must_use]
     pub const fn linear(step: Duration, cap: Duration) -> Self {
-        Self::exact(Shape::Linear { step, cap })
+        Self::new(BackoffKind::Linear, step, cap)
     }
 
     /// `base`, doubled for each further retry, up to `cap`; with full jitter.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
-        Self::exact(Shape::Exponential { base, cap }).full_jitter()
+        Self::new(BackoffKind::Exponential, base, cap)
     }
 
-    const fn exact(shape: Shape) -> Self {
+    /// With full jitter if it is exponential.
+    pub(crate) const fn new(kind: BackoffKind, base: Duration, cap: Duration) -> Self {
         Self {
-            shape,
-            jitter: false,
+            kind,
+            base,
+            cap,
+            jitter: matches!(kind, BackoffKind::Exponential),
             seed: None,
         }
     }
@@ -109,10 +120,11 @@ impl Backoff {
     }
 
     fn most(&self, n: u32) -> Duration {
-        match self.shape {
-            Shape::Fixed(wait) => wait,
-            Shape::Linear { step, cap } => step.saturating_mul(n.saturating_add(1)).min(cap),
-            Shape::Exponential { base, cap } => {
+        let Self { base, cap, .. } = *self;
+        match self.kind {
+            BackoffKind::Fixed => base,
+            BackoffKind::Linear => base.saturating_mul(n.saturating_add(1)).min(cap),
+            BackoffKind::Exponential => {
                 let base = base.as_nanos();
                 // `leading_zeros` is how far the base can be doubled; zero doubles for ever.
                 if base != 0 && n >= base.leading_zeros() {

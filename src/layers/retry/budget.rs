@@ -132,7 +132,7 @@ impl RetryBudget {
     #[inline]
     pub(in crate::layers) fn deposit(&self) {
         if let Some(bucket) = &self.0 {
-            bucket.now().add(bucket.options.deposit.into());
+            bucket.now().slots[0] += i64::from(bucket.options.deposit);
         }
     }
 
@@ -191,18 +191,10 @@ impl RetryBucket {
     }
 
     fn available(&self, state: &RetryBucketState) -> i64 {
-        let millis = i64::try_from(self.options.ttl.as_millis()).unwrap_or(i64::MAX);
-        // Retries a second, times milliseconds: thousandths of a retry.
-        i64::from(self.options.reserve_per_second)
-            .saturating_mul(millis)
-            .saturating_add(state.slots.iter().fold(0, |sum, n| sum.saturating_add(*n)))
-            .saturating_sub(state.reserved)
-    }
-}
-
-impl RetryBucketState {
-    fn add(&mut self, amount: i64) {
-        self.slots[0] = self.slots[0].saturating_add(amount);
+        // Retries a second, times milliseconds: thousandths of a retry. A ttl is a minute at most.
+        let millis = self.options.ttl.as_millis() as i64;
+        let floor = i64::from(self.options.reserve_per_second) * millis;
+        floor + state.slots.iter().sum::<i64>() - state.reserved
     }
 }
 
@@ -215,7 +207,7 @@ impl Reservation {
         if let Some(bucket) = self.0.take() {
             let mut state = bucket.now();
             state.reserved -= RETRY;
-            state.add(-RETRY);
+            state.slots[0] -= RETRY;
         }
     }
 }

@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 
 pub(super) use self::budget::Reservation;
 pub use self::{
-    backoff::Backoff,
+    backoff::{Backoff, BackoffKind},
     budget::{RetryBudget, RetryBudgetOptions},
     future::RetryFuture,
     policy::{RetryPolicy, RetryWait},

@@ -65,20 +65,6 @@ impl Rules {
             budget: RetryBudget::default(),
         }
     }
-
-    /// The wait before the retry after `done` others, if one fits into `left`.
-    fn wait(
-        &self,
-        done: u32,
-        retry_after: Option<Duration>,
-        left: Option<Duration>,
-    ) -> Option<Duration> {
-        let wait = self.backoff.wait(done).max(retry_after.unwrap_or_default());
-        match left {
-            Some(left) if left.saturating_sub(wait) <= self.min_attempt => None,
-            _ => Some(wait),
-        }
-    }
 }
 
 impl<C> RetryPolicy<C> {
@@ -107,24 +93,18 @@ impl<C> RetryPolicy<C> {
         }
         let call_id = context.id().get();
         let left = context.deadline.map(|deadline| deadline.remaining());
-        let Some(wait) = rules.wait(self.done, self.classify.retry_after(error), left) else {
-            tracing::debug!(
-                target: "tower_dspy",
-                call_id,
-                ?kind,
-                ?left,
-                "no retry: too little time is left",
-            );
-            return None;
+        let no_retry = |why: &str| {
+            tracing::debug!(target: "tower_dspy", call_id, ?kind, ?left, "no retry: {why}");
         };
+        let retry_after = self.classify.retry_after(error).unwrap_or_default();
+        let wait = rules.backoff.wait(self.done).max(retry_after);
+        if left.is_some_and(|left| left.saturating_sub(wait) <= rules.min_attempt) {
+            no_retry("too little time is left");
+            return None;
+        }
         self.reservation = rules.budget.reserve();
         if self.reservation.is_none() {
-            tracing::debug!(
-                target: "tower_dspy",
-                call_id,
-                ?kind,
-                "no retry: the retry budget is used up",
-            );
+            no_retry("the retry budget is used up");
             return None;
         }
         self.done += 1;

@@ -1,7 +1,7 @@
 //! The response future of a call that a shutdown may end.
 
 use std::{
-    fmt, mem,
+    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -11,7 +11,7 @@ use tower::Service;
 
 use super::calls::{CallOutcome, ShutdownTicket};
 use crate::{
-    call::{Cancel, Cause, drop_scope, termination::Termination},
+    call::{Cause, drop_scope, termination::Termination},
     error::{Cancelled, Stage},
     layers::guard::{ReadyCall, Work},
 };
@@ -22,38 +22,15 @@ pin_project! {
     where
         S: Service<R>,
     {
+        // A refused call is one that has failed.
         #[pin]
-        work: ReadyCall<S, R>,
+        pub(super) work: ReadyCall<S, R>,
         // After the work: a call is in flight as long as it holds something.
-        ticket: Option<ShutdownTicket>,
+        pub(super) ticket: Option<ShutdownTicket>,
         // First that the calls are signalled to stop, then that their grace has ended.
         #[pin]
-        termination: Termination,
-        signalled: bool,
-        refused: bool,
-    }
-}
-
-impl<S: Service<R>, R> ShutdownFuture<S, R> {
-    pub(super) fn admitted(work: ReadyCall<S, R>, ticket: ShutdownTicket) -> Self {
-        let stop = ticket.calls.drain.stop.clone();
-        Self {
-            work,
-            ticket: Some(ticket),
-            termination: Termination::new(stop, None),
-            signalled: false,
-            refused: false,
-        }
-    }
-
-    pub(super) const fn refused() -> Self {
-        Self {
-            work: ReadyCall::Gone,
-            ticket: None,
-            termination: Termination::new(Cancel::none(), None),
-            signalled: false,
-            refused: true,
-        }
+        pub(super) termination: Termination,
+        pub(super) signalled: bool,
     }
 }
 
@@ -66,12 +43,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if mem::take(this.refused) {
-            let refused = Cancelled::new(Cause::Shutdown).with_stage(Stage::BeforeStart);
-            return Poll::Ready(Err(refused.into()));
-        }
         let Some(ticket) = this.ticket else {
-            return Poll::Pending;
+            return this.work.poll(cx);
         };
         // So it stays if the poll, or the drop after it, panics.
         ticket.outcome = CallOutcome::Failed;
@@ -112,7 +85,7 @@ where
 impl<S: Service<R>, R> fmt::Debug for ShutdownFuture<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShutdownFuture")
-            .field("refused", &self.refused)
+            .field("in_flight", &self.ticket.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,10 @@ pub use self::{
     report::{ShutdownPhase, ShutdownReport},
 };
 use super::guard::ReadyCall;
-use crate::{call::Carrier, error::Cancelled};
+use crate::{
+    call::{Carrier, Cause, termination::Termination},
+    error::{Cancelled, Stage},
+};
 
 /// Lets calls through until a [`Shutdown`] begins, and ends those that are in flight then.
 ///
@@ -147,11 +150,20 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        match self.shutdown.calls().admit(request.context_mut()) {
-            Some(ticket) => {
-                ShutdownFuture::admitted(ReadyCall::start(&mut self.inner, request), ticket)
-            }
-            None => ShutdownFuture::refused(),
+        let ticket = self.shutdown.calls().admit(request.context_mut());
+        let stop = ticket.as_ref().map(|ticket| &ticket.calls.drain.stop);
+        ShutdownFuture {
+            termination: Termination::new(stop.cloned().unwrap_or_default(), None),
+            work: if ticket.is_some() {
+                ReadyCall::start(&mut self.inner, request)
+            } else {
+                let refused = Cancelled::new(Cause::Shutdown).with_stage(Stage::BeforeStart);
+                ReadyCall::Failed {
+                    error: Some(refused.into()),
+                }
+            },
+            ticket,
+            signalled: false,
         }
     }
 }

@@ -26,11 +26,11 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        work: ReadyCall<S, R>,
+        pub(super) work: ReadyCall<S, R>,
         // After the work: a call has not left the tracker while it holds something.
-        ticket: Option<TrackTicket>,
-        waits: Waits,
-        classify: C,
+        pub(super) ticket: Option<TrackTicket>,
+        pub(super) waits: Waits,
+        pub(super) classify: C,
     }
 
     impl<S, R, C> PinnedDrop for TrackFuture<S, R, C>
@@ -43,22 +43,6 @@ pin_project! {
                 let _entered = ticket.span.enter();
                 this.work.as_mut().discard();
             }
-        }
-    }
-}
-
-impl<S: Service<R>, R, C> TrackFuture<S, R, C> {
-    pub(super) const fn new(
-        work: ReadyCall<S, R>,
-        ticket: TrackTicket,
-        waits: Waits,
-        classify: C,
-    ) -> Self {
-        Self {
-            work,
-            ticket: Some(ticket),
-            waits,
-            classify,
         }
     }
 }

@@ -249,6 +249,11 @@ where
         let ticket = TrackTicket::new(tracker.enter(call), span);
         // Not asked before its first poll: all that its service does lies in the span.
         let work = ReadyCall::new(self.inner.clone(), request, waits.clone());
-        TrackFuture::new(work, ticket, waits, classify)
+        TrackFuture {
+            work,
+            ticket: Some(ticket),
+            waits,
+            classify,
+        }
     }
 }
