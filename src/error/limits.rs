@@ -96,7 +96,7 @@ impl fmt::Display for Elapsed {
             Scope::Reserve => "what a fallback's reserve had left of the deadline",
             Scope::Share => "this step's share of the time left",
         };
-        let limit = Readable(self.limit());
+        let limit = readable(self.limit());
         match self.stage {
             Stage::BeforeStart if self.limit == 0 => {
                 write!(f, "{what} had passed before the call was started")
@@ -116,20 +116,16 @@ impl fmt::Display for Elapsed {
     }
 }
 
-/// A duration to three digits: what was left of 4 s is measured, and reads as 3.999999123 s.
-struct Readable(Duration);
-
-impl fmt::Display for Readable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(nanos) = u64::try_from(self.0.as_nanos()) else {
-            return f.write_str("unlimited");
-        };
-        // Never coarser than whole seconds.
-        let digits = nanos.checked_ilog10().unwrap_or(0).saturating_sub(2).min(9);
-        let unit = 10_u64.pow(digits);
-        let rounded = nanos.saturating_add(unit / 2) / unit * unit;
-        write!(f, "{:?}", Duration::from_nanos(rounded))
-    }
+/// `limit` to three digits, but never coarser than whole seconds: what was left of 4 s is measured,
+/// and is 3.999999123 s.
+fn readable(limit: Duration) -> String {
+    let Ok(nanos) = u64::try_from(limit.as_nanos()) else {
+        return "unlimited".to_owned();
+    };
+    let digits = nanos.checked_ilog10().unwrap_or(0).saturating_sub(2).min(9);
+    let unit = 10_u64.pow(digits);
+    let rounded = nanos.saturating_add(unit / 2) / unit * unit;
+    format!("{:?}", Duration::from_nanos(rounded))
 }
 
 impl std::error::Error for Elapsed {}

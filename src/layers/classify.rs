@@ -104,12 +104,8 @@ impl FromIterator<ErrorKind> for Kinds {
 
 impl fmt::Debug for Kinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(
-                ErrorKind::ALL
-                    .into_iter()
-                    .filter(|kind| self.contains(*kind)),
-            )
-            .finish()
+        let mut kinds = ErrorKind::ALL.to_vec();
+        kinds.retain(|kind| self.contains(*kind));
+        f.debug_set().entries(kinds).finish()
     }
 }

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tower::Service;
 
 use crate::{
-    call::{Spent, WithContext},
+    call::{Spent, WithContext, record::CallRecord},
     error::{Error, InvalidInput, ProgramError},
     request::{PredictRequest, Prediction},
 };
@@ -99,6 +99,7 @@ where
     }
 
     fn call(&mut self, request: WithContext<In>) -> Self::Future {
+        let record = request.context.record.clone();
         let state = match PredictRequest::from_fields(&request.request) {
             Ok(inputs) => State::Running {
                 inner: self.inner.call(inputs.with_context(request.context)),
@@ -117,6 +118,7 @@ where
         };
         TypedFuture {
             state,
+            record,
             output: PhantomData,
         }
     }
@@ -128,6 +130,8 @@ pin_project! {
     pub struct TypedFuture<F, Out> {
         #[pin]
         state: State<F>,
+        // That of the call, if it was open before.
+        record: Option<Arc<CallRecord>>,
         output: PhantomData<fn() -> Out>,
     }
 }
@@ -149,13 +153,18 @@ where
     type Output = Result<Out, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
+        let this = self.project();
+        match this.state.project() {
             StateProjection::Running { inner } => {
                 let prediction = ready!(inner.poll(cx))?;
                 Poll::Ready(prediction.parse().map_err(|error| {
                     let message = format!("the answer does not fit its struct: {error}");
                     let error = ProgramError::new("answer", message, "");
-                    Error::from(error.with_spent(cost_of(prediction))).into()
+                    let spent = match this.record {
+                        Some(record) => record.spent(),
+                        None => cost_of(prediction),
+                    };
+                    Error::from(error.with_spent(spent)).into()
                 }))
             }
             StateProjection::Refused { error } => match error.take() {
@@ -181,5 +190,43 @@ fn cost_of(prediction: Prediction) -> Option<Arc<Spent>> {
 impl<F, Out> fmt::Debug for TypedFuture<F, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TypedFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::ready, time::Duration};
+
+    use serde_json::{Map, Value};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{
+        call::Carrier,
+        error::ErrorKind,
+        layers::{Backoff, RetryLayer},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn retried_answers_that_do_not_fit_are_counted_once() {
+        // An answer has the costs of the call so far.
+        let program = service_fn(|mut request: PredictRequest| {
+            let record = request.context_mut().open_record();
+            let mut spent = Spent::default();
+            spent.usage.total_tokens = 5;
+            record.add(&spent);
+            let mut prediction = Prediction::new(Map::new());
+            prediction.usage = record.read(|spent| spent.usage);
+            ready(Ok::<_, Error>(prediction))
+        });
+        let typed = Typed::<_, Map<String, Value>, Vec<u32>>::new(program);
+        let retried = RetryLayer::new(2)
+            .on_kinds([ErrorKind::Program])
+            .with_backoff(Backoff::fixed(Duration::ZERO))
+            .layer(typed);
+        let error = retried.oneshot(WithContext::new(Map::new())).await;
+        let error = error.expect_err("an object is no list");
+        let tokens = error.spent().map(|spent| spent.usage.total_tokens);
+        assert_eq!(tokens, Some(3 * 5));
     }
 }

@@ -138,15 +138,9 @@ impl StackConfig {
     /// # Errors
     /// As with [`layer`](Self::layer).
     pub fn check(&self) -> Result<(), ConfigError> {
-        let limits = [
-            ("deadline", self.deadline),
-            ("attempt_timeout", self.attempt_timeout),
-        ];
-        for (field, limit) in limits {
-            if let Some(limit) = limit {
-                duration(field, limit, TICK..=DAY)?;
-            }
-        }
+        duration("deadline", self.deadline.unwrap_or(DAY), TICK..=DAY)?;
+        let attempt = self.attempt_timeout.unwrap_or(DAY);
+        duration("attempt_timeout", attempt, TICK..=DAY)?;
         duration("reserve", self.reserve, Duration::ZERO..=DAY)?;
         duration("grace", self.grace, Duration::ZERO..=MINUTE)?;
         let before_deadline = |field, value| below(field, value, "deadline", self.deadline);

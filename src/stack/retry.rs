@@ -168,16 +168,10 @@ pub struct BudgetConfig {
 
 impl BudgetConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if let Some(percent) = self.percent {
-            number("percent", percent, 0.0..=100.0)?;
-        }
-        if let Some(per_second) = self.per_second {
-            number("per_second", per_second, 0..=1_000)?;
-        }
-        if let Some(ttl) = self.ttl {
-            duration("ttl", ttl, Duration::from_secs(1)..=MINUTE)?;
-        }
-        Ok(())
+        number("percent", self.percent.unwrap_or_default(), 0.0..=100.0)?;
+        number("per_second", self.per_second.unwrap_or_default(), 0..=1_000)?;
+        let ttl = self.ttl.unwrap_or(MINUTE);
+        duration("ttl", ttl, Duration::from_secs(1)..=MINUTE)
     }
 
     pub(super) fn build(&self, (percent, per_second): (f64, u32)) -> RetryBudget {

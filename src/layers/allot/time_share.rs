@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::layers::retry::from_nanos;
+
 const WHOLE: u32 = 1_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +30,8 @@ impl TimeShare {
             Self::Even(steps) => left / steps.max(1),
             Self::Billionths(WHOLE) => left,
             Self::Billionths(billionths) => {
-                let nanos = left.as_nanos().saturating_mul(billionths.into()) / u128::from(WHOLE);
-                // No more than went in, so the seconds fit.
-                Duration::new(
-                    u64::try_from(nanos / u128::from(WHOLE)).unwrap_or(u64::MAX),
-                    (nanos % u128::from(WHOLE)) as u32,
-                )
+                let nanos = left.as_nanos().saturating_mul(billionths.into());
+                from_nanos(nanos / u128::from(WHOLE))
             }
             Self::AllBut(reserve) => left.saturating_sub(reserve),
         }

@@ -109,7 +109,8 @@ use crate::{
 /// # What it demands of the inner service
 /// `Clone`, and an error that can be made from [`Elapsed`] and implements
 /// [`Classify`](crate::Classify), unless the layer is given [a function](FallbackLayer::classify).
-/// The request is a [`Carrier`], and `Clone` unless the fallback is a value.
+/// The request is a [`Carrier`], and `Clone` unless the fallback is a value. The answer of a fallback
+/// is a boxed future, so what it takes is `Send` and `'static`.
 ///
 /// The service is always ready: a call whose service is not ready yet takes it along, waits for it
 /// under the reserve's limit, and leaves a clone in its place, because a service that is stuck must

@@ -1,11 +1,8 @@
 //! Whether the time left is enough for a call.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use super::{Latency, Percentile};
@@ -53,37 +50,33 @@ impl Feasibility {
     /// Whether a call under `limit` is rejected: one that is too late always is.
     #[inline]
     pub(in crate::layers) fn rejects(&self, limit: &Limit, tag: Tag) -> bool {
-        limit.was_past()
-            || self.expected.as_ref().is_some_and(|expected| {
-                let left = limit.at.remaining_at(limit.since);
-                expected.exceeds(left, tag, self.rejects) && self.rejects
-            })
-    }
-
-    /// How many calls had too little time.
-    pub(in crate::layers) fn seen(&self) -> u64 {
-        let seen = |expected: &Arc<ExpectedLatency>| expected.seen.load(Ordering::Relaxed);
-        self.expected.as_ref().map_or(0, seen)
-    }
-}
-
-impl ExpectedLatency {
-    /// Whether `left` is too little; never while not enough was recorded.
-    fn exceeds(&self, left: Duration, tag: Tag, rejected: bool) -> bool {
-        let takes = self.latency.percentile(self.percentile);
+        if limit.was_past() {
+            return true;
+        }
+        let Some(expected) = &self.expected else {
+            return false;
+        };
+        let left = limit.at.remaining_at(limit.since);
+        let takes = expected.latency.percentile(expected.percentile);
         let Some(takes) = takes.filter(|takes| left < *takes) else {
             return false;
         };
-        self.seen.fetch_add(1, Ordering::Relaxed);
+        expected.seen.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(
             target: "tower_dspy",
             call_id = tag.call.map(CallId::get),
             attempt = tag.attempt,
             ?left,
             ?takes,
-            rejected,
+            rejected = self.rejects,
             "a call has less time left than such calls take",
         );
-        true
+        self.rejects
+    }
+
+    /// How many calls had too little time.
+    pub(in crate::layers) fn seen(&self) -> u64 {
+        let seen = |expected: &Arc<ExpectedLatency>| expected.seen.load(Ordering::Relaxed);
+        self.expected.as_ref().map_or(0, seen)
     }
 }

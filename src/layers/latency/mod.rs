@@ -188,7 +188,14 @@ impl LatencyWindow {
         let age = Instant::now().saturating_duration_since(state.since);
         let turns = u32::try_from(age.as_nanos() / self.half.as_nanos()).unwrap_or(u32::MAX);
         if turns > 0 {
-            state.turn(turns);
+            state.remembered.clear();
+            if let Some([asked, younger]) = &mut state.histograms {
+                asked.reset();
+                std::mem::swap(asked, younger);
+                if turns > 1 {
+                    asked.reset();
+                }
+            }
             // Turns keep their rhythm: what is left over of the age belongs to the next.
             state.since += self.half * turns;
         }
@@ -197,18 +204,6 @@ impl LatencyWindow {
 }
 
 impl LatencyState {
-    /// Lets `turns` half windows pass.
-    fn turn(&mut self, turns: u32) {
-        self.remembered.clear();
-        if let Some([asked, younger]) = &mut self.histograms {
-            asked.reset();
-            std::mem::swap(asked, younger);
-            if turns > 1 {
-                asked.reset();
-            }
-        }
-    }
-
     fn remember(&mut self, new: RememberedPercentile) {
         self.remembered
             .retain(|known| known.percentile != new.percentile);

@@ -144,7 +144,7 @@ impl Default for Backoff {
 }
 
 /// Never more than what came out of a `Duration` goes in, so the seconds fit.
-fn from_nanos(nanos: u128) -> Duration {
+pub(in crate::layers) fn from_nanos(nanos: u128) -> Duration {
     let seconds = u64::try_from(nanos / NANOS).unwrap_or(u64::MAX);
     Duration::new(seconds, (nanos % NANOS) as u32)
 }

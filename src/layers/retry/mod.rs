@@ -6,13 +6,14 @@ mod future;
 mod policy;
 
 use std::{
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use tower::{Layer, Service};
 
-pub(super) use self::budget::Reservation;
+pub(super) use self::{backoff::from_nanos, budget::Reservation};
 pub use self::{
     backoff::{Backoff, BackoffKind},
     budget::{RetryBudget, RetryBudgetOptions},
@@ -74,7 +75,9 @@ pub(crate) const fn is_never_retried(kind: ErrorKind) -> bool {
 /// # What it demands of the inner service
 /// `Clone`, and an error that implements [`Classify`](crate::Classify), unless the layer is given
 /// [a function](RetryLayer::classify). It is waited for until it is ready before each attempt. The
-/// request is a [`Carrier`], and `Clone`: it is cloned for each attempt but the last.
+/// request is a [`Carrier`], and `Clone`: it is cloned for each attempt but the last. The service,
+/// its futures, its errors and the request are `Send` and `'static`: a call whose first attempt has
+/// failed goes on in a boxed future.
 ///
 /// # Where it belongs
 /// Inside the deadline and the cancel layer, which end a call that waits for its next
@@ -111,7 +114,13 @@ impl RetryLayer {
     #[must_use]
     pub fn new(retries: u32) -> Self {
         Self {
-            rules: Rules::new(retries),
+            rules: Rules {
+                retries,
+                kinds: Kinds::of(&[ErrorKind::Elapsed, ErrorKind::LmUnavailable]),
+                backoff: Backoff::default(),
+                min_attempt: Duration::ZERO,
+                budget: RetryBudget::default(),
+            },
             classify: ByClassify,
         }
     }
@@ -177,7 +186,12 @@ impl<C> RetryLayer<C> {
     /// cancellation between two attempts, and gives them one call id only if the request had one.
     #[must_use]
     pub fn into_policy(self) -> RetryPolicy<C> {
-        RetryPolicy::new(self.rules, self.classify)
+        RetryPolicy {
+            rules: Arc::new(self.rules),
+            classify: self.classify,
+            done: 0,
+            reservation: None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -37,12 +37,12 @@ pub(super) const NEVER: Kinds = Kinds::of(&[
 /// call; all share the budget.
 pub struct RetryPolicy<C = ByClassify> {
     /// One for all calls: each has a clone of the policy in its future.
-    rules: Arc<Rules>,
-    classify: C,
+    pub(super) rules: Arc<Rules>,
+    pub(super) classify: C,
     /// The retries of this call so far. Zero in the policy that all calls are cloned from.
-    done: u32,
+    pub(super) done: u32,
     /// What the next attempt will cost, between the decision and the attempt.
-    reservation: Option<Reservation>,
+    pub(super) reservation: Option<Reservation>,
 }
 
 /// What holds for each call.
@@ -53,29 +53,6 @@ pub(super) struct Rules {
     pub(super) backoff: Backoff,
     pub(super) min_attempt: Duration,
     pub(super) budget: RetryBudget,
-}
-
-impl Rules {
-    pub(super) fn new(retries: u32) -> Self {
-        Self {
-            retries,
-            kinds: Kinds::of(&[ErrorKind::Elapsed, ErrorKind::LmUnavailable]),
-            backoff: Backoff::default(),
-            min_attempt: Duration::ZERO,
-            budget: RetryBudget::default(),
-        }
-    }
-}
-
-impl<C> RetryPolicy<C> {
-    pub(super) fn new(rules: Rules, classify: C) -> Self {
-        Self {
-            rules: Arc::new(rules),
-            classify,
-            done: 0,
-            reservation: None,
-        }
-    }
 }
 
 impl<C> RetryPolicy<C> {
@@ -190,9 +167,7 @@ impl Future for RetryWait {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(sleep) = self.project().sleep.as_pin_mut() {
-            ready!(sleep.poll(cx));
-        }
-        Poll::Ready(())
+        let sleep = self.project().sleep.as_pin_mut();
+        sleep.map_or(Poll::Ready(()), |sleep| sleep.poll(cx))
     }
 }

@@ -40,7 +40,7 @@ const HOOK_LIMIT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone, Default)]
 pub struct Shutdown {
-    calls: Arc<ShutdownCalls>,
+    pub(super) calls: Arc<ShutdownCalls>,
     /// Locked by the `run` under way.
     progress: Arc<Mutex<ShutdownProgress>>,
 }
@@ -214,10 +214,6 @@ impl Shutdown {
                 last.outcome = outcome;
             }
         }
-    }
-
-    pub(super) const fn calls(&self) -> &Arc<ShutdownCalls> {
-        &self.calls
     }
 }
 

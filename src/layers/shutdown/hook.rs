@@ -5,21 +5,19 @@ use std::{
     fmt,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     task::Poll,
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 use tower::BoxError;
-
-type HookFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// A clean-up that has not run yet.
 pub(super) struct Hook {
     pub(super) name: Cow<'static, str>,
     limit: Duration,
-    start: Box<dyn FnOnce() -> HookFuture + Send>,
+    future: BoxFuture<'static, Result<(), String>>,
 }
 
 impl Hook {
@@ -31,26 +29,17 @@ impl Hook {
         Self {
             name,
             limit,
-            start: Box::new(|| {
-                // Called only now: the closure may do something before it returns its future.
-                let future = hook();
-                Box::pin(async { future.await.outcome() })
-            }),
+            // The closure is called by the first poll: it may do something before it returns its
+            // future.
+            future: Box::pin(async move { hook().await.outcome() }),
         }
     }
 
     /// Runs the hook to its end or its limit. A panic in it must not keep the others from running.
-    pub(super) async fn run(self) -> HookOutcome {
-        let Ok(mut future) = catch_unwind(AssertUnwindSafe(self.start)) else {
-            return HookOutcome::Panicked;
-        };
+    pub(super) async fn run(mut self) -> HookOutcome {
         let done = poll_fn(|cx| {
-            let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
-            match catch_unwind(poll) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),
-                Err(_) => Poll::Ready(None),
-            }
+            let poll = AssertUnwindSafe(|| self.future.as_mut().poll(cx));
+            catch_unwind(poll).map_or(Poll::Ready(None), |poll| poll.map(Some))
         });
         let outcome = match timeout(self.limit, done).await {
             Ok(Some(Ok(()))) => HookOutcome::Completed,
@@ -58,7 +47,7 @@ impl Hook {
             Ok(None) => HookOutcome::Panicked,
             Err(_) => HookOutcome::TimedOut { limit: self.limit },
         };
-        match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+        match catch_unwind(AssertUnwindSafe(|| drop(self.future))) {
             Ok(()) => outcome,
             Err(_) => HookOutcome::Panicked,
         }

@@ -150,7 +150,7 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let ticket = self.shutdown.calls().admit(request.context_mut());
+        let ticket = self.shutdown.calls.admit(request.context_mut());
         let stop = ticket.as_ref().map(|ticket| &ticket.calls.drain.stop);
         ShutdownFuture {
             termination: Termination::new(stop.cloned().unwrap_or_default(), None),

@@ -128,8 +128,8 @@ impl Tracker {
     /// [`with_history`](Self::with_history).
     #[must_use]
     pub fn history(&self) -> Vec<CallSnapshot> {
-        let finished = |account: &mut TrackAccount| account.finished.iter().cloned().collect();
-        self.calls.inspect(|_, account| finished(account))
+        self.calls
+            .inspect(|_, account| account.finished.iter().cloned().collect())
     }
 
     /// The call with this id: the latest that is under way, else the latest in the history.
