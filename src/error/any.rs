@@ -273,7 +273,7 @@ mod tests {
         assert!(carries_costs::<Error>() && carries_costs::<BoxError>());
         assert!(!carries_costs::<Elapsed>() && !carries_costs::<&str>());
         let mut other = "no idea";
-        set_costs_in(&mut other, spent(1));
+        set_costs_in(&mut other, &spent(1));
         assert_eq!(costs_in(&other), None);
         let mut boxed: BoxError = other.into();
         set_costs_in(&mut boxed, &spent(1));
