@@ -1,11 +1,13 @@
-//! Reads the tokens that a provider counted out of its answer, as the answer passes by.
+//! The reader of the token counts in a provider's answer, as the answer passes by.
 //!
 //! All dialects put them into an object under the key `usage` (`usageMetadata` for Gemini), in a
 //! whole answer and in the events of a stream. Within a text of the model the quotes around the
 //! word would be escaped, so the key is found without parsing the rest. Where there are several,
 //! as in Anthropic's streams, the last count of each sort holds.
 
-use serde_json::Value;
+use std::task::Poll;
+
+use serde_json::{Deserializer, Map, Value};
 
 const KEY: &[u8] = b"\"usage";
 /// A usage object is a few hundred bytes long.
@@ -26,8 +28,8 @@ impl Counts {
             .or_else(|| self.prompt?.checked_add(self.completion?))
     }
 
-    fn update(&mut self, usage: &Value) {
-        let count = |names: &[&str]| names.iter().find_map(|name| count(usage.get(name)?));
+    fn update(&mut self, usage: &Map<String, Value>) {
+        let count = |names: &[&str]| names.iter().find_map(|name| count(usage.get(*name)?));
         let prompt = count(&["prompt_tokens", "input_tokens", "promptTokenCount"]);
         let completion = count(&["completion_tokens", "output_tokens", "candidatesTokenCount"]);
         let total = count(&["total_tokens", "totalTokenCount"]);
@@ -48,112 +50,63 @@ fn count(value: &Value) -> Option<u64> {
     whole.filter(|count| *count <= MOST)
 }
 
-#[derive(Debug, Default)]
-enum State {
-    /// So many bytes of the key were seen.
-    #[default]
-    Outside,
-    /// Behind these bytes, in the rest of the key.
-    Key,
-    /// Behind the key, before the colon.
-    Named,
-    /// Behind the colon, before the object.
-    Colon,
-    /// In the object, at this depth.
-    Inside {
-        depth: u32,
-        quoted: bool,
-        escaped: bool,
-    },
-}
-
 /// Reads an answer piece by piece, cut anywhere.
 #[derive(Debug, Default)]
 pub(super) struct UsageReader {
-    state: State,
-    matched: usize,
-    object: Vec<u8>,
+    /// What has come and may be the beginning of a usage object, or of its key.
+    text: Vec<u8>,
     pub(super) counts: Counts,
 }
 
 impl UsageReader {
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.step(byte);
-        }
-    }
-
-    fn step(&mut self, byte: u8) {
-        match &mut self.state {
-            State::Outside => {
-                if byte == KEY[self.matched] {
-                    self.matched += 1;
-                } else {
-                    self.restart(byte);
+        self.text.extend_from_slice(bytes);
+        let mut read = 0;
+        let keep = loop {
+            let Some(at) = position(&self.text[read..]) else {
+                // The end may be the beginning of a key.
+                break read.max(self.text.len().saturating_sub(KEY.len() - 1));
+            };
+            read += at;
+            let object = &self.text[read + KEY.len()..];
+            match object_in(&object[..object.len().min(MOST)]) {
+                Poll::Pending if object.len() < MOST => break read,
+                Poll::Ready(Some((usage, length))) => {
+                    self.counts.update(&usage);
+                    read += KEY.len() + length;
                 }
-                if self.matched == KEY.len() {
-                    self.matched = 0;
-                    self.state = State::Key;
-                }
+                _ => read += KEY.len(),
             }
-            State::Key => match byte {
-                b'"' => self.state = State::Named,
-                b'a'..=b'z' | b'A'..=b'Z' => {}
-                // A text that begins with the word.
-                _ => self.restart(byte),
-            },
-            State::Named => match byte {
-                b':' => self.state = State::Colon,
-                b' ' | b'\n' | b'\r' | b'\t' => {}
-                // A text that is the word.
-                _ => self.restart(byte),
-            },
-            State::Colon => match byte {
-                b'{' => {
-                    self.object.clear();
-                    self.object.push(byte);
-                    self.state = State::Inside {
-                        depth: 1,
-                        quoted: false,
-                        escaped: false,
-                    };
-                }
-                b' ' | b'\n' | b'\r' | b'\t' => {}
-                // Such as null, in all but the last event of a stream.
-                _ => self.restart(byte),
-            },
-            State::Inside {
-                depth,
-                quoted,
-                escaped,
-            } => {
-                self.object.push(byte);
-                match byte {
-                    _ if *escaped => *escaped = false,
-                    b'\\' if *quoted => *escaped = true,
-                    b'"' => *quoted = !*quoted,
-                    b'{' if !*quoted => *depth += 1,
-                    b'}' if !*quoted => *depth -= 1,
-                    _ => {}
-                }
-                if *depth == 0 {
-                    if let Ok(usage) = serde_json::from_slice(&self.object) {
-                        self.counts.update(&usage);
-                    }
-                    self.state = State::Outside;
-                } else if self.object.len() > MOST {
-                    self.state = State::Outside;
-                }
-            }
-        }
+        };
+        self.text.drain(..keep);
     }
 }
 
-impl UsageReader {
-    /// Looks for the key from `byte` on, which may be its first: the only quote in it.
-    fn restart(&mut self, byte: u8) {
-        self.state = State::Outside;
-        self.matched = usize::from(byte == KEY[0]);
+fn position(text: &[u8]) -> Option<usize> {
+    text.windows(KEY.len()).position(|part| part == KEY)
+}
+
+/// The object after the key, and where it ends; `None` if there is none. Pending if the text ends
+/// before that is known.
+fn object_in(text: &[u8]) -> Poll<Option<(Map<String, Value>, usize)>> {
+    let name = text.iter().take_while(|byte| byte.is_ascii_alphabetic());
+    let mut rest = &text[name.count()..];
+    for mark in b"\":" {
+        match rest.split_first() {
+            None => return Poll::Pending,
+            Some((byte, after)) if byte == mark => rest = after.trim_ascii_start(),
+            // A text that is the word, or begins with it.
+            Some(_) => return Poll::Ready(None),
+        }
+    }
+    let mut objects = Deserializer::from_slice(rest).into_iter::<Map<String, Value>>();
+    match objects.next() {
+        Some(Ok(object)) => {
+            let end = text.len() - rest.len() + objects.byte_offset();
+            Poll::Ready(Some((object, end)))
+        }
+        Some(Err(error)) if !error.is_eof() => Poll::Ready(None),
+        _ => Poll::Pending,
     }
 }
 
