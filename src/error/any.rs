@@ -80,7 +80,7 @@ impl Costs for super::LmFailure {}
 
 /// The first of `error` and its sources that knows its sort.
 pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Costs> {
-    successors(Some(error), |&error| error.source()).find_map(|error| {
+    chain(error).find_map(|error| {
         let known = [
             known::<Error>,
             known::<Elapsed>,
@@ -100,6 +100,13 @@ pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Co
         ];
         known.iter().find_map(|known| known(error))
     })
+}
+
+/// `error` and its sources, from the outermost on.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    successors(Some(error), |&error| error.source())
 }
 
 fn known<'a, E: Costs + StdError + 'static>(

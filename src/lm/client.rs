@@ -15,6 +15,7 @@ use super::{
     departure::{Departing, Departure},
     http::LmBody,
     proxy,
+    redact::Redact,
 };
 
 /// An HTTP client as a tower service: HTTP/1.1, or HTTP/2 where TLS offers it, over a pool of
@@ -54,7 +55,7 @@ impl LmClient {
             client = client.no_proxy();
         }
         let client = client.build().map_err(|error| LmConfigError::Client {
-            reason: super::redact::Redact::default().error(&error),
+            reason: Redact::new(None).error(&error),
         })?;
         Ok(Self(client))
     }

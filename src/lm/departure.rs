@@ -17,68 +17,68 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{LmRequest, lm_log::SentMark};
+use super::{LmRequest, lm_log::LmLogId};
 use crate::{
-    call::{CallContext, Cancel, Carrier, Cause, Deadline, Enclosing, termination::Terminated},
-    error::{ErrorKind, LmFailure, LmFailureKind},
+    call::{CallContext, Carrier, Cause, termination::Terminated},
+    error::{ErrorKind, LmFailure},
 };
 
-/// The status of the call that LM calls are made for, which may end while they are on their way.
-pub(crate) trait CallStatus: Send + Sync {
-    /// Whether no LM call is to be sent for it any more.
-    fn is_over(&self) -> bool;
-}
-
-/// The call that a request is made for, among its extensions, where no node of the context tells.
+/// Whether the call that a request is made for is over, so that none is to be sent for it any more.
+/// Among the request's extensions, where no node of the context tells.
 #[derive(Clone)]
-pub(crate) struct CallOver(pub(crate) Arc<dyn CallStatus>);
+pub(crate) struct CallOver(Arc<dyn Fn() -> bool + Send + Sync>);
 
-impl fmt::Debug for CallOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CallOver").field(&self.0.is_over()).finish()
+impl CallOver {
+    #[cfg(any(feature = "_host", test))]
+    pub(crate) fn new(is_over: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_over))
     }
 }
 
-/// Until when a request may leave.
+impl fmt::Debug for CallOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CallOver").field(&(self.0)()).finish()
+    }
+}
+
+/// What decides whether a request may still leave.
 #[derive(Clone, Debug)]
 pub(super) struct Departure {
-    deadline: Option<Deadline>,
-    enclosing: Enclosing,
-    cancel: Cancel,
+    context: CallContext,
     call: Option<CallOver>,
-    sent: Option<SentMark>,
+    log_id: Option<LmLogId>,
 }
 
 impl Departure {
     pub(super) fn of(request: &LmRequest) -> Self {
-        let context = request.context();
         Self {
-            deadline: context.and_then(|context| context.deadline),
-            enclosing: context.map_or(Enclosing::default(), CallContext::enclosing),
-            cancel: context.map_or(Cancel::none(), |context| context.cancel.clone()),
+            context: request.context().cloned().unwrap_or_default(),
             call: request.extensions().get().cloned(),
-            sent: request.extensions().get().cloned(),
+            log_id: request.extensions().get().cloned(),
         }
     }
 
-    /// Why the request is not to leave any more.
-    pub(super) fn refusal(&self) -> Option<LmFailure> {
-        let is_over = self.call.as_ref().is_some_and(|call| call.0.is_over());
-        match Terminated::by_now(&self.cancel, self.deadline) {
-            Some(Terminated::Cancelled(cause)) => Some(LmFailure::cancelled(cause, false)),
-            _ if is_over => Some(LmFailure::cancelled(Cause::Dropped, false)),
+    /// Refuses a request that is not to leave any more.
+    pub(super) fn check(&self) -> Result<(), LmFailure> {
+        let is_over = self
+            .call
+            .as_ref()
+            .is_some_and(|CallOver(is_over)| is_over());
+        match Terminated::by_now(&self.context.cancel, self.context.deadline) {
+            Some(Terminated::Cancelled(cause)) => Err(LmFailure::cancelled(cause, false)),
+            _ if is_over => Err(LmFailure::cancelled(Cause::Dropped, false)),
             Some(Terminated::DeadlinePassed) => {
                 let message = "the request to the LM was not sent: its limit passed before that";
-                Some(LmFailure::new(LmFailureKind::Refused, message).sorted(ErrorKind::Deadline))
+                Err(LmFailure::refused(message).sorted(ErrorKind::Deadline))
             }
-            None => None,
+            None => Ok(()),
         }
     }
 
     /// Waits until an enclosing layer whose limit has passed has dropped this: its error names the
     /// limit.
     pub(super) async fn left_to_layers(&self) {
-        if let Some(at) = self.enclosing.drops_at(Instant::now()) {
+        if let Some(at) = self.context.enclosing().drops_at(Instant::now()) {
             sleep_until(at).await;
             yield_now().await;
         }
@@ -112,15 +112,12 @@ impl Body for Departing {
         let Some(body) = self.body.take() else {
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(match self.departure.refusal() {
-            Some(refusal) => Err(refusal),
-            None => {
-                if let Some(sent) = &self.departure.sent {
-                    sent.now();
-                }
-                Ok(Frame::data(body))
+        Poll::Ready(Some(self.departure.check().map(|()| {
+            if let Some(id) = &self.departure.log_id {
+                id.sent();
             }
-        }))
+            Frame::data(body)
+        })))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,19 +1,15 @@
-//! What the body of a provider's error says beyond its status.
+//! The body of a provider's error: what it says beyond its status.
 //!
 //! Some providers tell only there that a quota is used up, how long to wait, or even that the answer
 //! is an error at all: gateways that have begun a 200 before they know.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use serde_json::Value;
 use tower::BoxError;
 
@@ -76,31 +72,53 @@ impl LmErrorBody {
 ///
 /// Only JSON is looked into, and it is read to its end only where it begins as an error does: nothing
 /// is held back of a stream of events, or of an answer.
-pub(super) async fn look(answer: LmResponse, redact: &Redact) -> Result<LmResponse, BadStatus> {
+pub(super) async fn look(answer: LmResponse, redact: Redact<'_>) -> Result<LmResponse, BadStatus> {
     if !is_json(answer.headers()) {
         return Ok(answer);
     }
-    let (head, rest) = answer.into_parts();
-    let mut begun = Begun {
-        read: VecDeque::new(),
-        rest,
-    };
-    let mut text = BytesMut::new();
+    let (head, mut rest) = answer.into_parts();
+    let (mut frames, mut text) = (Vec::new(), BytesMut::new());
     let mut blank = 0;
     while text[blank..].trim_ascii_start().is_empty() {
         blank = text.len();
-        if !begun.more(&mut text).await {
+        if !read_on(&mut rest, &mut frames, &mut text).await {
             break;
         }
     }
     if begins_as_error(&text) {
-        while begun.more(&mut text).await {}
+        while read_on(&mut rest, &mut frames, &mut text).await {}
         let error = LmErrorBody::of(&text);
         if let Some(status) = error.status {
             return Err(BadStatus::in_body(head, status, &text, redact));
         }
     }
-    Ok(LmResponse::from_parts(head, LmBody::new(begun)))
+    let frames = stream::iter(frames).chain(BodyStream::new(rest));
+    let body = LmBody::new(StreamBody::new(frames));
+    Ok(LmResponse::from_parts(head, body))
+}
+
+/// Reads a frame of the body; false at the end, where it breaks, and where it is too long.
+async fn read_on(
+    body: &mut LmBody,
+    frames: &mut Vec<Result<Frame<Bytes>, BoxError>>,
+    text: &mut BytesMut,
+) -> bool {
+    if text.len() > MOST {
+        return false;
+    }
+    let Some(frame) = body.frame().await else {
+        return false;
+    };
+    let ok = frame.is_ok();
+    if let Ok(Some(data)) = frame.as_ref().map(Frame::data_ref) {
+        // Without a byte it says nothing, and a server may send any number of them.
+        if data.is_empty() {
+            return ok;
+        }
+        text.extend_from_slice(data);
+    }
+    frames.push(frame);
+    ok
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -121,61 +139,6 @@ fn begins_as_error(text: &[u8]) -> bool {
             .strip_prefix(b":")
     });
     after.is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))
-}
-
-/// A body of which some has been read.
-struct Begun {
-    read: VecDeque<Result<Frame<Bytes>, BoxError>>,
-    rest: LmBody,
-}
-
-impl Begun {
-    /// Reads on; false at the end, where it breaks, and where it is too long.
-    async fn more(&mut self, text: &mut BytesMut) -> bool {
-        if text.len() > MOST {
-            return false;
-        }
-        let Some(frame) = self.rest.frame().await else {
-            return false;
-        };
-        let ok = frame.is_ok();
-        if let Ok(Some(data)) = frame.as_ref().map(Frame::data_ref) {
-            // Without a byte it says nothing, and a server may send any number of them.
-            if data.is_empty() {
-                return ok;
-            }
-            text.extend_from_slice(data);
-        }
-        self.read.push_back(frame);
-        ok
-    }
-}
-
-impl Body for Begun {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.read.pop_front() {
-            Some(frame) => Poll::Ready(Some(frame)),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if self.read.is_empty() {
-            self.rest.size_hint()
-        } else {
-            SizeHint::default()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! How a failed LM call becomes an [`LmFailure`].
+//! The [`LmFailure`] of a failed LM call.
 
 use std::{error::Error as StdError, io};
 
 use super::redact::Redact;
 use crate::{
     call::Cause,
-    error::{Cancelled, Classify, Elapsed, ErrorKind, LmFailure, LmFailureKind, Scope},
+    error::{Cancelled, Classify, Elapsed, ErrorKind, LmFailure, LmFailureKind, Scope, chain},
 };
 
 impl LmFailureKind {
     /// The kind of `error`, which is that of the first among it and its sources that tells one.
     #[must_use]
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
-        sort(error).0
+        kind(error)
     }
 }
 
@@ -23,29 +23,31 @@ impl LmFailure {
     #[must_use]
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
         Self::found(error)
-            .unwrap_or_else(|| Self::saying(error, Redact::default().error(error).into()))
+            .unwrap_or_else(|| Self::saying(error, Redact::new(None).error(error).into()))
     }
 
     /// The failure that is among `error` and its sources already.
     pub(super) fn found(error: &(dyn StdError + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(failure) = error.downcast_ref::<Self>() {
-                return Some(failure.clone());
-            }
-            next = error.source();
-        }
-        None
+        chain(error).find_map(|error| error.downcast_ref().cloned())
     }
 
     /// The failure that `error` is, in these words.
     pub(super) fn saying(error: &(dyn StdError + 'static), message: Box<str>) -> Self {
-        let (kind, sort) = sort(error);
+        let kind = kind(error);
+        let sort = match ErrorKind::of(error) {
+            ErrorKind::Other => kind.sort(),
+            known => known,
+        };
         Self {
             kind,
             sort,
             message,
         }
+    }
+
+    /// The failure of a call that was not sent.
+    pub(super) fn refused(message: impl Into<Box<str>>) -> Self {
+        Self::new(LmFailureKind::Refused, message)
     }
 
     /// The call was stopped because of `cause`, or not even begun.
@@ -61,40 +63,36 @@ impl LmFailure {
     }
 }
 
-type Sorted = (LmFailureKind, ErrorKind);
-
-/// Asks `error` and its sources, from the outermost on. One that knows only roughly what happened,
-/// as a client's error does, leaves it to those inside it to know better.
-fn sort(error: &(dyn StdError + 'static)) -> Sorted {
+/// The kind that the first of `error` and its sources tells for sure. One that knows only roughly
+/// what happened, as a client's error does, leaves it to those inside it to know better.
+fn kind(error: &(dyn StdError + 'static)) -> LmFailureKind {
     let mut rough = None;
-    let mut next = Some(error);
-    while let Some(error) = next {
+    for error in chain(error) {
         match known(error) {
-            Some((sorted, true)) => return sorted,
-            Some((sorted, false)) => rough = Some(rough.unwrap_or(sorted)),
+            Some((kind, true)) => return kind,
+            Some((kind, false)) => rough = rough.or(Some(kind)),
             None => {}
         }
-        next = error.source();
     }
-    rough.unwrap_or((LmFailureKind::Other, ErrorKind::Other))
+    rough.unwrap_or(LmFailureKind::Other)
 }
 
 /// What `error` itself says, and whether that is for sure.
-fn known(error: &(dyn StdError + 'static)) -> Option<(Sorted, bool)> {
+fn known(error: &(dyn StdError + 'static)) -> Option<(LmFailureKind, bool)> {
     use LmFailureKind as Kind;
-    let (kind, sure) = if let Some(failure) = error.downcast_ref::<LmFailure>() {
-        return Some(((failure.kind, failure.sort), true));
+    Some(if let Some(failure) = error.downcast_ref::<LmFailure>() {
+        (failure.kind, true)
     } else if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
         match elapsed.scope() {
             Scope::Deadline => (Kind::Deadline, true),
             Scope::Attempt | Scope::Reserve | Scope::Share => (Kind::TotalTimeout, true),
         }
-    } else if let Some(cancelled) = error.downcast_ref::<Cancelled>() {
-        return Some(((Kind::Cancelled, cancelled.kind()), true));
+    } else if error.is::<Cancelled>() {
+        (Kind::Cancelled, true)
     } else if error.is::<tower::timeout::error::Elapsed>() {
         (Kind::TotalTimeout, true)
     } else if error.is::<tower::load_shed::error::Overloaded>() {
-        return Some(((Kind::Refused, ErrorKind::Overloaded), true));
+        (Kind::Refused, true)
     } else if let Some(error) = error.downcast_ref::<reqwest::Error>() {
         match (error.is_connect(), error.is_timeout()) {
             (true, true) => (Kind::ConnectTimeout, true),
@@ -105,18 +103,14 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Sorted, bool)> {
             (false, false) => (Kind::Read, false),
         }
     } else if let Some(error) = error.downcast_ref::<hyper::Error>() {
-        if error.is_parse() {
-            (Kind::Protocol, true)
-        } else {
-            (Kind::Read, false)
+        match error.is_parse() {
+            true => (Kind::Protocol, true),
+            false => (Kind::Read, false),
         }
-    } else if let Some(error) = error.downcast_ref::<io::Error>() {
-        match error.kind() {
+    } else {
+        match error.downcast_ref::<io::Error>()?.kind() {
             io::ErrorKind::ConnectionRefused => (Kind::Connect, true),
             _ => (Kind::Read, false),
         }
-    } else {
-        return None;
-    };
-    Some(((kind, kind.sort()), sure))
+    })
 }

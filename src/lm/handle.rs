@@ -3,31 +3,28 @@
 use std::{
     fmt,
     future::poll_fn,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use tower::{BoxError, ServiceExt};
 
 use super::{
     attempt::LmAttempt,
     config_error::LmConfigError,
+    credential::Credential,
     http::{LmBody, LmHttp, LmRequest, LmResponse, erase},
-    key::{Lock, Origin},
-    keyed::Keyed,
+    key::Origin,
+    limited_body::{BodyLimit, LimitedBody},
     limits::LmTermination,
     lm_log::LmCallEntry,
     model::{Lm, Wrap},
-    model_name::split,
-    provider,
+    model_name, provider,
     resolved::ResolvedLm,
 };
 use crate::{
-    call::{LmOutcome, drop_scope},
-    error::{BadStatus, LmFailure},
+    call::{Cause, LmOutcome, drop_scope},
+    error::{BadStatus, LmFailure, chain},
 };
 
 /// An [`Lm`] ready for use: its key found, its layers put together. Cloning it is cheap.
@@ -47,84 +44,69 @@ pub struct LmHandle {
 }
 
 impl LmHandle {
-    fn new(lm: &Lm) -> Result<Self, LmConfigError> {
-        Self::with_lock(lm, provider::lock(lm)?)
-    }
-
-    fn with_lock(lm: &Lm, lock: Lock) -> Result<Self, LmConfigError> {
+    fn new(lm: &Lm, credential: Credential) -> Result<Self, LmConfigError> {
         let client = match &lm.http {
             Some(http) => http.clone(),
             None => erase(lm.client.get(lm.limits.connect)?),
         };
-        let (provider, model) = split(&lm.model);
         let shared = Arc::new(ResolvedLm {
-            provider: provider.into(),
-            model: model.into(),
-            base_url: lm.base_url.clone(),
-            limits: lm.limits,
-            keyed: Arc::new(Keyed::new(lock)),
-            keys: lm.key.function(),
+            lm: lm.clone(),
+            credential: Arc::new(credential),
         });
         let innermost = erase(LmAttempt::new(client, shared.clone()));
-        let stack = lm.layers.iter().rev().fold(innermost, |inner, wrap| {
-            let Wrap(wrap) = wrap;
-            wrap(inner)
-        });
+        let stack = lm.layers.iter().rev();
+        let stack = stack.fold(innermost, |inner, Wrap(wrap)| wrap(inner));
         Ok(Self { shared, stack })
     }
 
     /// What carries the calls of LMs that are none of the host's: with the key that they have.
     #[cfg(feature = "_host")]
     pub(crate) fn of_no_lm() -> Result<Self, LmConfigError> {
-        let lock = Lock {
-            key: None,
-            origin: None,
-        };
-        Self::with_lock(&Lm::new(""), lock)
+        Self::new(&Lm::new(""), Credential::default())
     }
 
     /// The address that the LM's key is for, if one is known.
     #[cfg(feature = "_host")]
     pub(crate) fn is_at(&self, uri: &http::Uri) -> bool {
-        let origin = &self.shared.keyed.lock.origin;
+        let origin = &self.shared.credential.origin;
         origin.is_some() && *origin == Origin::of(uri)
     }
 
     /// Whether there is a key to put into requests.
     #[cfg(feature = "_host")]
     pub(crate) fn has_key(&self) -> bool {
-        self.shared.keyed.lock.key.is_some()
+        self.shared.credential.key.is_some()
     }
 
     /// Whether this is the LM that DSPy calls `name`.
     #[cfg(feature = "_host")]
     pub(crate) fn is_named(&self, name: &str) -> bool {
-        split(name) == (&*self.shared.provider, &*self.shared.model)
+        model_name::split(name) == self.shared.names()
     }
 
     /// The provider, as in the LM's name.
     #[must_use]
     pub fn provider(&self) -> &str {
-        &self.shared.provider
+        self.shared.names().0
     }
 
     /// The model, as the provider knows it.
     #[must_use]
     pub fn model(&self) -> &str {
-        &self.shared.model
+        self.shared.names().1
     }
 
     /// Where the provider is, if that was configured.
     #[must_use]
     pub fn base_url(&self) -> Option<&str> {
-        self.shared.base_url.as_deref()
+        self.shared.lm.base_url.as_deref()
     }
 
     /// `text`, such as an error message that repeats what a provider said, without keys and cut to
     /// a length that is fit for a log.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
-        self.shared.keyed.redact.text(text)
+        self.shared.credential.redact().text(text)
     }
 
     /// Sends one LM call. Its limits count from now; nothing is sent before the future is polled.
@@ -145,13 +127,12 @@ impl LmHandle {
         &self,
         mut request: LmRequest,
     ) -> impl Future<Output = Result<LmResponse, LmFailure>> + Send + 'static {
-        let termination = LmTermination::of(&mut request, &self.shared.limits);
+        let termination = LmTermination::of(&mut request, &self.shared.lm.limits);
         let Self { shared, stack } = self.clone();
         let to = Origin::of(request.uri());
         async move {
             let mut termination = termination.inspect_err(|_| {
-                LmCallEntry::begin(&request, &shared.provider, &shared.model)
-                    .finish(LmOutcome::Refused);
+                LmCallEntry::begin(&request, shared.names()).finish(LmOutcome::Refused);
             })?;
             // Boxed, so that it can be dropped before the error is returned.
             let mut call = Box::pin(stack.oneshot(request));
@@ -161,18 +142,24 @@ impl LmHandle {
                 end = poll_fn(|cx| termination.poll(cx)) => Err(end),
             };
             match done {
-                Ok(Ok(answer)) => Ok(answer.map(|inner| {
-                    LmBody::new(CallBody {
-                        inner: Some(inner),
+                Ok(Ok(answer)) => {
+                    let limit = CallLimit {
                         termination,
                         to,
                         shared,
-                    })
-                })),
-                Ok(Err(error)) => match bad_status(&error) {
-                    Some(bad) => Ok(bad.to_answer()),
-                    None => Err(termination.rename(shared.keyed.failure(&error, to.as_ref()))),
-                },
+                    };
+                    Ok(answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit))))
+                }
+                Ok(Err(error)) => {
+                    // The answer that the error was made of, however the layers have wrapped it.
+                    match chain(&*error).find_map(|error| error.downcast_ref::<BadStatus>()) {
+                        Some(bad) => Ok(bad.to_answer()),
+                        None => {
+                            let failure = shared.credential.failure(&error, to.as_ref());
+                            Err(termination.rename(failure))
+                        }
+                    }
+                }
                 Err((cause, failure)) => {
                     drop_scope::with(cause, || drop(call));
                     Err(failure)
@@ -190,81 +177,35 @@ impl Lm {
     /// # Errors
     /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given.
     pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
-        LmHandle::new(self)
+        LmHandle::new(self, provider::credential(self)?)
     }
 }
 
 impl fmt::Debug for LmHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LmHandle")
-            .field("provider", &self.shared.provider)
-            .field("model", &self.shared.model)
-            .field("origin", &self.shared.keyed.lock.origin)
-            .field("limits", &self.shared.limits)
+            .field("provider", &self.provider())
+            .field("model", &self.model())
+            .field("origin", &self.shared.credential.origin)
+            .field("limits", &self.shared.lm.limits)
             .finish_non_exhaustive()
     }
 }
 
-/// The answer that `error` was made of, however the layers have wrapped it.
-fn bad_status(error: &BoxError) -> Option<&BadStatus> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
-    while let Some(error) = next {
-        if let Some(bad) = error.downcast_ref() {
-            return Some(bad);
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// The body of an answer, within the limits of the whole call.
-struct CallBody {
-    /// Gone once it has ended.
-    inner: Option<LmBody>,
+/// The limits of the whole call, for the body of its answer.
+struct CallLimit {
     termination: LmTermination,
     to: Option<Origin>,
     shared: Arc<ResolvedLm>,
 }
 
-impl Body for CallBody {
-    type Data = Bytes;
-    type Error = LmFailure;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, LmFailure>>> {
-        let this = self.get_mut();
-        let Some(inner) = &mut this.inner else {
-            return Poll::Ready(None);
-        };
-        match Pin::new(inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
-            Poll::Ready(Some(Err(error))) => {
-                this.inner = None;
-                let failure = this.shared.keyed.failure(&error, this.to.as_ref());
-                let failure = this.termination.rename(failure);
-                Poll::Ready(Some(Err(failure)))
-            }
-            Poll::Ready(None) => {
-                this.inner = None;
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                let (cause, failure) = ready!(this.termination.poll(cx));
-                drop_scope::with(cause, || this.inner = None);
-                Poll::Ready(Some(Err(failure)))
-            }
-        }
+impl BodyLimit for CallLimit {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
+        self.termination.poll(cx)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    fn failure(&self, error: &BoxError) -> LmFailure {
+        let failure = self.shared.credential.failure(error, self.to.as_ref());
+        self.termination.rename(failure)
     }
 }

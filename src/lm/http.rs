@@ -66,21 +66,7 @@ pub(crate) struct CallSpan(pub(crate) tracing::Span);
 #[derive(Clone, Debug)]
 pub(crate) struct Asked(pub(crate) std::sync::Arc<str>);
 
-impl Asked {
-    /// The provider and the model that `request` asks: these, unless it says others.
-    pub(super) fn names<'a>(
-        request: &'a LmRequest,
-        provider: &'a str,
-        model: &'a str,
-    ) -> (&'a str, &'a str) {
-        let asked = request.extensions().get();
-        asked.map_or((provider, model), |Self(name)| {
-            super::model_name::split(name)
-        })
-    }
-}
-
-/// Which exchange of a program's a request is of, among its extensions.
+/// The number of the program's exchange, among the extensions of its requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExchangeNumber(pub(crate) u64);
 

@@ -1,51 +1,13 @@
-//! Which key a request is sent with: the one of its LM, or the one that a function names for its
-//! tenant.
+//! [`KeyFn`]: a function that names the key of a tenant.
 
 use std::{fmt, sync::Arc};
 
-use tower::BoxError;
-
-use super::{
-    LmRequest,
-    key::{Lock, Origin, SecretKey},
-    redact::Redact,
-};
-use crate::{
-    error::{LmFailure, LmFailureKind},
-    request::Tenant,
-};
-
-/// A key in use: where it may go, and how it is kept out of messages.
-#[derive(Debug)]
-pub(super) struct Keyed {
-    pub(super) lock: Lock,
-    pub(super) redact: Redact,
-}
-
-impl Keyed {
-    pub(super) fn new(lock: Lock) -> Self {
-        Self {
-            redact: Redact::new(lock.key.clone()),
-            lock,
-        }
-    }
-
-    /// The failure that an error of the client or of a layer is, of a request that went `to` there.
-    pub(super) fn failure(&self, error: &BoxError, to: Option<&Origin>) -> LmFailure {
-        LmFailure::found(&**error).unwrap_or_else(|| {
-            let said = self.redact.error(&**error);
-            let to = to.map_or_else(|| "no address".to_owned(), ToString::to_string);
-            let message = format!("the LM call to {to} failed: {said}");
-            LmFailure::saying(&**error, message.into())
-        })
-    }
-}
+use super::{LmRequest, credential::Credential, key::SecretKey};
+use crate::{error::LmFailure, request::Tenant};
 
 /// A function that names the key of a tenant.
 #[derive(Clone)]
-pub(super) struct KeyFn(Arc<Of>);
-
-type Of = dyn Fn(Option<&Tenant>) -> Option<String> + Send + Sync;
+pub(super) struct KeyFn(Arc<dyn Fn(Option<&Tenant>) -> Option<String> + Send + Sync>);
 
 impl KeyFn {
     pub(super) fn new(
@@ -54,25 +16,27 @@ impl KeyFn {
         Self(Arc::new(key))
     }
 
-    /// What `request` is sent with; `usual` says where to.
-    pub(super) fn keyed(&self, request: &LmRequest, usual: &Keyed) -> Result<Keyed, LmFailure> {
+    /// The credential of `request`, for the origin of the LM's `own`.
+    pub(super) fn credential(
+        &self,
+        request: &LmRequest,
+        own: &Credential,
+    ) -> Result<Credential, LmFailure> {
         let tenant = request.extensions().get::<Tenant>();
-        let whose = || match tenant {
-            Some(tenant) => format!("the tenant `{tenant}`"),
-            None => "a call without a tenant".into(),
-        };
         let refused = |what| {
-            let message = format!("no LM call was made: {what} {}", whose());
-            LmFailure::new(LmFailureKind::Refused, message)
+            let whose = tenant.map_or("a call without a tenant".into(), |tenant| {
+                format!("the tenant `{tenant}`")
+            });
+            LmFailure::refused(format!("no LM call was made: {what} {whose}"))
         };
         let key = (self.0)(tenant).ok_or_else(|| refused("there is no key for"))?;
         let key = SecretKey::new(&key).map_err(|_| {
             refused("a key is empty or has characters that cannot be sent, that of")
         })?;
-        Ok(Keyed::new(Lock {
+        Ok(Credential {
             key: Some(key),
-            origin: usual.lock.origin.clone(),
-        }))
+            origin: own.origin.clone(),
+        })
     }
 }
 

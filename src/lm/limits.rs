@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::LmRequest;
 use crate::{
@@ -112,30 +112,6 @@ impl Default for LmLimits {
     }
 }
 
-/// A timer that is moved far more often than it rings: moving it later is one assignment.
-#[derive(Debug, Default)]
-pub(super) struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Timer {
-    /// Ready from `at` on.
-    pub(super) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if sleep.deadline() > at {
-            sleep.as_mut().reset(at);
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= at {
-                return Poll::Ready(());
-            }
-            // It was set before `at` was moved.
-            sleep.as_mut().reset(at);
-        }
-    }
-}
-
 /// The end of an LM call from outside: its limit, or its context.
 #[derive(Debug)]
 pub(super) struct LmTermination {
@@ -163,11 +139,7 @@ impl LmTermination {
         if let Some(cause) = node.cause() {
             return Err(LmFailure::cancelled(cause, false));
         }
-        let end = if deadline.is_none() && limits.total.is_none() {
-            None
-        } else {
-            Some(LmEnd::of(deadline, limits)?)
-        };
+        let end = LmEnd::of(deadline, limits)?;
         if let Some(end) = end {
             request.context_mut().limit(end.at);
         }
@@ -179,11 +151,8 @@ impl LmTermination {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
         let ended = ready!(self.termination.as_mut().poll(cx));
         Poll::Ready(match (ended, self.end) {
-            (Terminated::DeadlinePassed, Some(end)) => (end.cause(), end.failure()),
-            (ended, _) => {
-                let cause = ended.cause();
-                (cause, LmFailure::cancelled(cause, true))
-            }
+            (Terminated::DeadlinePassed, Some(end)) => end.ended(),
+            (ended, _) => (ended.cause(), LmFailure::cancelled(ended.cause(), true)),
         })
     }
 
@@ -195,77 +164,50 @@ impl LmTermination {
             return failure;
         };
         match failure.kind() {
-            LmFailureKind::Deadline if !end.deadline => end.failure(),
-            LmFailureKind::Refused if failure.is_late() => end.failure(),
+            LmFailureKind::Deadline if !end.deadline => end.ended().1,
+            LmFailureKind::Refused if failure.is_late() => end.ended().1,
             _ => failure,
         }
     }
 }
 
 impl LmEnd {
-    fn of(deadline: Option<Deadline>, limits: &LmLimits) -> Result<Self, LmFailure> {
+    fn of(deadline: Option<Deadline>, limits: &LmLimits) -> Result<Option<Self>, LmFailure> {
         let now = Instant::now();
-        let own = limits.total.map(|total| Deadline::at(now).later_by(total));
         let reserve = limits.reserve.unwrap_or_default();
         let outer = deadline.map(|deadline| deadline.earlier_by(reserve));
-        let (at, deadline) = match (outer, own) {
-            // Where both end at once, it is the deadline that is named.
-            (Some(outer), Some(own)) if own < outer => (own, false),
-            (Some(outer), _) => (outer, true),
-            (None, own) => (own.unwrap_or(Deadline::at(now)), false),
+        let own = limits.total.map(|total| Deadline::at(now).later_by(total));
+        let Some(at) = outer.into_iter().chain(own).min() else {
+            return Ok(None);
         };
+        // Where both end at once, it is the deadline that is named.
+        let deadline = outer == Some(at);
         let limit = at.remaining_at(now);
         if deadline && limit.is_zero() {
-            let message = format!(
+            let refused = LmFailure::refused(format!(
                 "no LM call was made: the deadline of its call, less a reserve of {reserve:?}, \
                  had passed"
-            );
-            let refused = LmFailure::new(LmFailureKind::Refused, message);
+            ));
             return Err(refused.sorted(ErrorKind::Deadline));
         }
-        Ok(Self {
+        Ok(Some(Self {
             at,
             limit,
             deadline,
-        })
+        }))
     }
 
-    const fn cause(self) -> Cause {
-        if self.deadline {
-            Cause::Deadline
-        } else {
-            Cause::Elapsed
-        }
-    }
-
-    fn failure(self) -> LmFailure {
+    /// The cause and the failure of a call that it ended.
+    fn ended(self) -> (Cause, LmFailure) {
         let limit = self.limit;
-        if self.deadline {
-            LmFailure::new(
-                LmFailureKind::Deadline,
-                format!("the deadline of its call passed during the LM call, which had {limit:?}"),
-            )
+        let (cause, kind, message) = if self.deadline {
+            let message =
+                format!("the deadline of its call passed during the LM call, which had {limit:?}");
+            (Cause::Deadline, LmFailureKind::Deadline, message)
         } else {
-            LmFailure::new(
-                LmFailureKind::TotalTimeout,
-                format!("the LM call took longer than its limit of {limit:?}"),
-            )
-        }
+            let message = format!("the LM call took longer than its limit of {limit:?}");
+            (Cause::Elapsed, LmFailureKind::TotalTimeout, message)
+        };
+        (cause, LmFailure::new(kind, message))
     }
-}
-
-/// The failure of an attempt whose head did not come in time.
-pub(super) fn no_first_byte(limit: Duration) -> LmFailure {
-    LmFailure::new(
-        LmFailureKind::FirstByteTimeout,
-        format!("the provider did not begin to answer within {limit:?}"),
-    )
-}
-
-/// The failure of an attempt whose body paused for too long.
-pub(super) fn idle(limit: Duration) -> LmFailure {
-    LmFailure::new(
-        LmFailureKind::IdleTimeout,
-        format!("the provider's answer paused for longer than {limit:?}"),
-    )
 }

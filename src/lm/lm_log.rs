@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+use tracing::{Span, field};
+
 use super::{
     LmRequest,
-    http::{Asked, ExchangeNumber},
-    usage::{Counts, UsageReader},
+    http::{Asked, CallSpan, ExchangeNumber},
+    model_name::split,
+    usage::UsageReader,
 };
 use crate::call::{
-    Carrier, LmCall, LmOutcome, Usage, drop_scope,
+    CallId, Carrier, LmCall, LmOutcome, Usage, drop_scope,
     record::{AttemptRecord, CallRecord},
 };
 
@@ -57,93 +61,108 @@ impl Default for LmLog {
     }
 }
 
-/// An attempt that is under way. It is recorded once: when it ends, or else when this is dropped,
-/// with the outcome that the cause of the drop makes it. Free where there is no log.
+/// An attempt that is under way, in its span and in the log, if there is one. It is recorded once:
+/// when it ends, or else when this is dropped, with the outcome that the cause of the drop makes it.
 #[derive(Debug)]
-pub(super) struct LmCallEntry(Option<Box<OpenEntry>>);
-
-#[derive(Debug)]
-struct OpenEntry {
-    log: LmLog,
-    id: u64,
+pub(super) struct LmCallEntry {
+    pub(super) span: Span,
+    /// Gone once it has ended.
+    log: Option<LmLogId>,
     usage: UsageReader,
 }
 
+/// The id of an attempt in its log, among the extensions of the request that the client gets.
+#[derive(Clone, Debug)]
+pub(super) struct LmLogId {
+    log: Arc<AttemptRecord>,
+    id: u64,
+}
+
+impl LmLogId {
+    /// Records that the request is sent.
+    pub(super) fn sent(&self) {
+        self.log.sent(self.id);
+    }
+}
+
 impl LmCallEntry {
-    pub(super) fn begin(request: &LmRequest, provider: &Arc<str>, model: &Arc<str>) -> Self {
-        Self(request.extensions().get::<LmLog>().map(|log| {
-            let attempt = request.context().map_or(0, |context| context.attempt);
-            let (provider, model) = match request.extensions().get() {
-                Some(Asked(_)) => {
-                    let (provider, model) = Asked::names(request, provider, model);
-                    (provider.into(), model.into())
-                }
-                None => (provider.clone(), model.clone()),
-            };
-            let exchange = request.extensions().get();
-            let id = log.0.begin(LmCall {
+    /// Begins an attempt to call this model of this provider, unless `request` names another model.
+    pub(super) fn begin(request: &LmRequest, (provider, model): (&str, &str)) -> Self {
+        let extensions = request.extensions();
+        let asked = extensions.get().map(|Asked(name)| split(name));
+        let (provider, model) = asked.unwrap_or((provider, model));
+        let context = request.context();
+        let attempt = context.map_or(0, |context| context.attempt);
+        let call = extensions.get::<CallSpan>();
+        let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
+        let span = tracing::info_span!(
+            target: "tower_dspy",
+            parent: &parent,
+            "lm_call",
+            provider,
+            model,
+            attempt,
+            call_id = context.and_then(|context| context.call_id).map(CallId::get),
+            status = field::Empty,
+            outcome = field::Empty,
+        );
+        let log = extensions.get().map(|LmLog(log)| LmLogId {
+            id: log.begin(LmCall {
                 attempt,
-                exchange: exchange.map(|ExchangeNumber(number)| *number),
+                exchange: extensions.get().map(|ExchangeNumber(number)| *number),
                 ..LmCall::new(provider, model, LmOutcome::Cancelled)
-            });
-            Box::new(OpenEntry {
-                log: log.clone(),
-                id,
-                usage: UsageReader::default(),
-            })
-        }))
+            }),
+            log: log.clone(),
+        });
+        Self {
+            span,
+            log,
+            usage: UsageReader::default(),
+        }
     }
 
-    /// The mark for the client that sends the request.
-    pub(super) fn sent(&self) -> Option<SentMark> {
-        let OpenEntry { log, id, .. } = self.0.as_deref()?;
-        Some(SentMark(log.clone(), *id))
+    /// The id, for the client that sends the request.
+    pub(super) fn log_id(&self) -> Option<LmLogId> {
+        self.log.clone()
     }
 
-    pub(super) fn status(&mut self, status: http::StatusCode) {
-        if let Some(live) = &mut self.0 {
-            live.log.0.answer_begins(live.id, status.as_u16());
+    pub(super) fn status(&mut self, status: StatusCode) {
+        self.span.record("status", status.as_u16());
+        if let Some(LmLogId { log, id }) = &self.log {
+            log.answer_begins(*id, status.as_u16());
         }
     }
 
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        let Some(live) = &mut self.0 else { return };
-        let before = live.usage.counts;
-        live.usage.read(bytes);
-        let counts = live.usage.counts;
+        let Some(LmLogId { log, id }) = &self.log else {
+            return;
+        };
+        let before = self.usage.counts;
+        self.usage.read(bytes);
+        let counts = self.usage.counts;
         if counts != before {
             // At once: the call that this is made for may end before the attempt does.
-            live.log.0.update(live.id, |call| tell(call, counts));
+            log.update(*id, |call| {
+                call.prompt_tokens = counts.prompt;
+                call.completion_tokens = counts.completion;
+                call.total_tokens = counts.total();
+            });
         }
     }
 
     /// Ends the attempt with this outcome, the first time.
     pub(super) fn finish(&mut self, outcome: LmOutcome) {
-        let Some(live) = self.0.take() else { return };
-        let tokens = live.usage.counts.total().unwrap_or_default();
-        live.log.0.end(live.id, outcome, tokens);
+        self.span.record("outcome", field::debug(outcome));
+        if let Some(LmLogId { log, id }) = self.log.take() {
+            let tokens = self.usage.counts.total().unwrap_or_default();
+            log.end(id, outcome, tokens);
+        }
     }
-}
-
-/// Records when the request is sent: an extension of the request that a client gets.
-#[derive(Clone, Debug)]
-pub(super) struct SentMark(LmLog, u64);
-
-impl SentMark {
-    pub(super) fn now(&self) {
-        self.0.0.sent(self.1);
-    }
-}
-
-fn tell(call: &mut LmCall, counts: Counts) {
-    call.prompt_tokens = counts.prompt;
-    call.completion_tokens = counts.completion;
-    call.total_tokens = counts.total();
 }
 
 impl Drop for LmCallEntry {
     fn drop(&mut self) {
-        if self.0.is_some() {
+        if self.log.is_some() {
             self.finish(LmOutcome::of_cause(drop_scope::cause()));
         }
     }

@@ -26,6 +26,7 @@
 mod attempt;
 mod client;
 mod config_error;
+mod credential;
 mod departure;
 mod encoding;
 mod error_body;
@@ -33,7 +34,8 @@ mod failure;
 mod handle;
 mod http;
 mod key;
-mod keyed;
+mod key_fn;
+mod limited_body;
 mod limits;
 mod lm_log;
 pub(crate) mod model;
@@ -62,7 +64,7 @@ pub use self::{
 };
 #[cfg(feature = "_host")]
 pub(crate) use self::{
-    departure::{CallOver, CallStatus},
+    departure::CallOver,
     http::{Asked, CallSpan, ExchangeNumber, ReadTimeout},
     key::mark_keys,
     placeholder::Placeholder,

@@ -11,7 +11,7 @@ use tower::{BoxError, Layer, Service};
 use super::{
     client::SharedClient,
     http::{LmHttp, LmRequest, erase},
-    keyed::KeyFn,
+    key_fn::KeyFn,
     limits::LmLimits,
 };
 use crate::request::Tenant;
@@ -48,15 +48,6 @@ pub(super) enum Key {
     Given(String),
     /// Asked for with each request.
     By(KeyFn),
-}
-
-impl Key {
-    pub(super) fn function(&self) -> Option<KeyFn> {
-        match self {
-            Self::By(function) => Some(function.clone()),
-            _ => None,
-        }
-    }
 }
 
 /// A layer without its type.

@@ -4,7 +4,8 @@ use http::Uri;
 
 use super::{
     config_error::LmConfigError,
-    key::{BadKey, Lock, Origin, SecretKey},
+    credential::Credential,
+    key::{BadKey, Origin, SecretKey},
     model::{Key, Lm},
     model_name::split,
 };
@@ -99,18 +100,6 @@ pub(crate) fn key_variables() -> impl Iterator<Item = &'static str> {
 /// cloud that it finds itself, unless they are given a key.
 const SIGNED: [&str; 3] = ["bedrock", "vertex", "sagemaker"];
 
-/// Options of `dspy.LM` that are the host's to give.
-const OURS: [&str; 8] = [
-    "api_base",
-    "api_key",
-    "async_engine",
-    "base_url",
-    "cache",
-    "model",
-    "num_retries",
-    "provider",
-];
-
 #[cfg(feature = "_host")]
 impl Lm {
     /// Whether Python has a placeholder for the key. Credentials of a cloud are looked for where
@@ -136,7 +125,7 @@ fn is_signed(model: &str) -> bool {
 }
 
 /// The key of an LM and where it may go.
-pub(super) fn lock(lm: &Lm) -> Result<Lock, LmConfigError> {
+pub(super) fn credential(lm: &Lm) -> Result<Credential, LmConfigError> {
     check_options(lm)?;
     let (name, _) = split(&lm.model);
     let lower = name.to_ascii_lowercase();
@@ -146,8 +135,7 @@ pub(super) fn lock(lm: &Lm) -> Result<Lock, LmConfigError> {
     let url = match url.or(known.and_then(|known| known.url)) {
         Some(url) => url,
         None if is_signed(&lm.model) && matches!(lm.key, Key::ProvidersOwn) => {
-            let (key, origin) = (None, None);
-            return Ok(Lock { key, origin });
+            return Ok(Credential::default());
         }
         None => {
             return Err(LmConfigError::NoAddress {
@@ -171,7 +159,7 @@ pub(super) fn lock(lm: &Lm) -> Result<Lock, LmConfigError> {
     }
     let key = key(lm, known.map_or(&[], |known| known.variables))?;
     let origin = Some(origin);
-    Ok(Lock { key, origin })
+    Ok(Credential { key, origin })
 }
 
 /// What DSPy, and with it litellm, takes for the provider's address where none is given.
@@ -183,22 +171,27 @@ fn base_url_of_environment(provider: &str) -> Option<String> {
 }
 
 fn check_options(lm: &Lm) -> Result<(), LmConfigError> {
-    let mut options = lm.options.keys();
-    let Some(option) = options.find(|option| OURS.contains(&option.as_str())) else {
-        return Ok(());
-    };
-    let instead = match option.as_str() {
+    let refused = |option: &String| Some((option.clone(), instead_of(option)?));
+    match lm.options.keys().find_map(refused) {
+        None => Ok(()),
+        Some((option, instead)) => Err(LmConfigError::Option {
+            model: lm.model.clone(),
+            option,
+            instead,
+        }),
+    }
+}
+
+/// What to do instead of giving this option of `dspy.LM`, if it is the host's to give.
+fn instead_of(option: &str) -> Option<&'static str> {
+    Some(match option {
         "api_key" => "give the key by `Lm::key`, `Lm::key_env` or `Lm::key_with`",
         "api_base" | "base_url" => "give the address by `Lm::base_url`",
         "model" => "give the model to `Lm::new`",
         "num_retries" => "put a `RetryLayer` around the LM by `Lm::layer`",
         "cache" => "a host does not cache what LMs answer; put a caching layer around the LM",
-        _ => "it is a Python object, which a host cannot carry",
-    };
-    Err(LmConfigError::Option {
-        model: lm.model.clone(),
-        option: option.clone(),
-        instead,
+        "async_engine" | "provider" => "it is a Python object, which a host cannot carry",
+        _ => return None,
     })
 }
 
@@ -251,37 +244,46 @@ mod tests {
     #[test]
     fn a_provider_with_cloud_credentials_needs_no_key_and_no_address() {
         for model in ["bedrock/x", "vertex_ai/gemini-pro", "bedrock_converse/x"] {
-            let found = lock(&Lm::new(model)).expect("it is complete");
+            let found = credential(&Lm::new(model)).expect("it is complete");
             assert!(found.key.is_none() && found.origin.is_none());
             // A key goes nowhere but to an address that is known.
-            let error = lock(&Lm::new(model).key("k")).expect_err("no address");
+            let error = credential(&Lm::new(model).key("k")).expect_err("no address");
             assert!(matches!(error, LmConfigError::NoAddress { .. }), "{error}");
         }
     }
 
     #[test]
     fn options_with_a_method_of_their_own_are_refused_by_name() {
-        for option in OURS {
+        for option in [
+            "api_base",
+            "api_key",
+            "async_engine",
+            "base_url",
+            "cache",
+            "model",
+            "num_retries",
+            "provider",
+        ] {
             let lm = Lm::new("openai/x").key("k").option(option, "value");
-            let error = lock(&lm).expect_err("it is ours").to_string();
+            let error = credential(&lm).expect_err("it is ours").to_string();
             assert!(error.contains(option), "{error}");
         }
         let lm = Lm::new("openai/x")
             .key("k")
             .option("reasoning_effort", "low");
-        lock(&lm).expect("it is DSPy's");
+        credential(&lm).expect("it is DSPy's");
     }
 
     #[test]
     fn an_empty_key_variable_counts_as_missing() {
         let lm = Lm::new("ollama_chat/x").key("");
-        assert!(lock(&lm).expect("it is complete").key.is_none());
+        assert!(credential(&lm).expect("it is complete").key.is_none());
     }
 
     #[test]
     fn the_error_for_a_missing_key_names_the_variable() {
         let lm = Lm::new("openai/x").key_env("TOWER_DSPY_NO_SUCH_VARIABLE");
-        let error = lock(&lm).expect_err("it is not set");
+        let error = credential(&lm).expect_err("it is not set");
         assert!(
             error.to_string().contains("$TOWER_DSPY_NO_SUCH_VARIABLE"),
             "{error}"
@@ -291,9 +293,12 @@ mod tests {
     #[test]
     fn an_unknown_provider_needs_an_address() {
         let lm = Lm::new("mine/x").key("secret");
-        assert!(matches!(lock(&lm), Err(LmConfigError::NoAddress { .. })));
-        let lock = lock(&lm.base_url("http://127.0.0.1:9/v1")).expect("an address");
-        let origin = lock.origin.map(|origin| origin.to_string());
+        assert!(matches!(
+            credential(&lm),
+            Err(LmConfigError::NoAddress { .. })
+        ));
+        let found = credential(&lm.base_url("http://127.0.0.1:9/v1")).expect("an address");
+        let origin = found.origin.map(|origin| origin.to_string());
         assert_eq!(origin.as_deref(), Some("http://127.0.0.1:9"));
     }
 
@@ -301,7 +306,9 @@ mod tests {
     fn the_error_for_an_invalid_url_names_the_invalid_part() {
         let error = |url: &str| {
             let lm = Lm::new("openai/x").key("k").base_url(url);
-            lock(&lm).expect_err("it has more than it may").to_string()
+            credential(&lm)
+                .expect_err("it has more than it may")
+                .to_string()
         };
         let credentials = error("https://me:secret@host/v1");
         assert!(credentials.contains("credentials"), "{credentials}");
@@ -318,7 +325,7 @@ mod tests {
             "host/v1?key=secret",
             "ftp://host",
         ] {
-            let error = lock(&Lm::new("openai/x").key("k").base_url(url)).expect_err("bad");
+            let error = credential(&Lm::new("openai/x").key("k").base_url(url)).expect_err("bad");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }

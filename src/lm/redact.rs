@@ -1,11 +1,12 @@
-//! Keeps keys, and whole bodies, out of messages.
+//! [`Redact`]: the filter that keeps keys, and whole bodies, out of messages.
 
-use std::{error::Error, fmt::Write};
+use std::error::Error;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::key::SecretKey;
+use crate::error::chain;
 
 /// The most characters of a message that come from elsewhere.
 const MOST: usize = 500;
@@ -26,13 +27,13 @@ const SIGNS: [&str; 8] = [
 const SHORTEST: usize = 8;
 
 /// Redacts the key that it knows, and whatever looks like one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Redact {
-    key: Option<SecretKey>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Redact<'a> {
+    key: Option<&'a SecretKey>,
 }
 
-impl Redact {
-    pub(super) const fn new(key: Option<SecretKey>) -> Self {
+impl<'a> Redact<'a> {
+    pub(super) const fn new(key: Option<&'a SecretKey>) -> Self {
         Self { key }
     }
 
@@ -68,7 +69,7 @@ impl Redact {
     }
 
     fn whole(&self, text: &str) -> String {
-        match &self.key {
+        match self.key {
             // Less than this is a stand-in such as "x", and would be found everywhere.
             Some(key) if key.expose().len() >= 4 => {
                 let text = text.replace(key.expose(), GONE);
@@ -81,14 +82,12 @@ impl Redact {
     /// What `error` and its sources say.
     pub(super) fn error(&self, error: &(dyn Error + 'static)) -> String {
         let mut said = error.to_string();
-        let mut next = error.source();
-        while let Some(source) = next {
+        for source in chain(error).skip(1) {
             let text = source.to_string();
             // Some repeat their source.
             if !said.contains(&text) {
-                let _ = write!(said, ": {text}");
+                said += &format!(": {text}");
             }
-            next = source.source();
         }
         self.text(&said)
     }
@@ -141,10 +140,14 @@ fn cut(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    fn redact() -> Redact {
-        Redact::new(SecretKey::new("my/secret+1").ok())
+    static KEY: LazyLock<Option<SecretKey>> = LazyLock::new(|| SecretKey::new("my/secret+1").ok());
+
+    fn redact() -> Redact<'static> {
+        Redact::new(KEY.as_ref())
     }
 
     #[test]
@@ -210,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_short_dummy_key_is_not_redacted() {
-        let redact = Redact::new(SecretKey::new("x").ok());
-        assert_eq!(redact.text("xxx"), "xxx");
+        let key = SecretKey::new("x").ok();
+        assert_eq!(Redact::new(key.as_ref()).text("xxx"), "xxx");
     }
 }

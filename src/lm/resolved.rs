@@ -3,17 +3,33 @@
 use std::sync::Arc;
 
 use super::{
-    keyed::{KeyFn, Keyed},
-    limits::LmLimits,
+    LmRequest,
+    credential::Credential,
+    model::{Key, Lm},
+    model_name, placeholder,
 };
+use crate::error::LmFailure;
 
 /// What all calls of one LM have in common.
 #[derive(Debug)]
 pub(super) struct ResolvedLm {
-    pub(super) provider: Arc<str>,
-    pub(super) model: Arc<str>,
-    pub(super) base_url: Option<String>,
-    pub(super) limits: LmLimits,
-    pub(super) keyed: Arc<Keyed>,
-    pub(super) keys: Option<KeyFn>,
+    pub(super) lm: Lm,
+    pub(super) credential: Arc<Credential>,
+}
+
+impl ResolvedLm {
+    /// The provider and the model, as the provider knows it.
+    pub(super) fn names(&self) -> (&str, &str) {
+        model_name::split(&self.lm.model)
+    }
+
+    /// What `request` is sent with; it may bring a key of its own.
+    pub(super) fn credential(&self, request: &LmRequest) -> Result<Arc<Credential>, LmFailure> {
+        match &self.lm.key {
+            Key::By(keys) if placeholder::is_in(request) => {
+                keys.credential(request, &self.credential).map(Arc::new)
+            }
+            _ => Ok(self.credential.clone()),
+        }
+    }
 }

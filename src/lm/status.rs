@@ -1,4 +1,4 @@
-//! How a provider's answer becomes a [`BadStatus`], and back.
+//! The [`BadStatus`] of a provider's answer, and the answer of a [`BadStatus`].
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 impl BadStatus {
     /// Reads the answer to its end, which leaves its connection free for the next call. If it
     /// breaks off, or does not end soon, the status is still known, and says more than that.
-    pub(super) async fn read(answer: LmResponse, redact: &Redact) -> Self {
+    pub(super) async fn read(answer: LmResponse, redact: Redact<'_>) -> Self {
         let (head, mut reader) = answer.into_parts();
         let mut bytes = BytesMut::new();
         let read = async {
@@ -49,7 +49,12 @@ impl BadStatus {
     }
 
     /// An answer whose body says that it is an error of this status.
-    pub(super) fn in_body(head: Parts, status: StatusCode, bytes: &[u8], redact: &Redact) -> Self {
+    pub(super) fn in_body(
+        head: Parts,
+        status: StatusCode,
+        bytes: &[u8],
+        redact: Redact<'_>,
+    ) -> Self {
         let mut headers = head.headers;
         redact.headers(&mut headers);
         headers.remove(TRANSFER_ENCODING);

@@ -9,7 +9,6 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use super::{call_account::CallAccount, count::GaugeGuard, counters::HostCounters, fault::Fault};
-use crate::lm::CallStatus;
 
 /// The outcome of a call.
 pub(crate) type Outcome = Result<Value, Fault>;
@@ -144,12 +143,6 @@ impl CallState {
 fn abort_all(exchanges: Vec<(u64, ExchangeAbort)>) {
     for (_, abort) in exchanges {
         abort.abort();
-    }
-}
-
-impl CallStatus for CallState {
-    fn is_over(&self) -> bool {
-        Self::is_over(self)
     }
 }
 

@@ -184,7 +184,8 @@ fn add_extensions(
     // asks the call itself.
     context.cancel = Cancel::none();
     if let Some(call) = call {
-        extensions.insert(CallOver(call.clone()));
+        let call = call.clone();
+        extensions.insert(CallOver::new(move || call.is_over()));
     }
     // From here on it counts the attempts at the LM call.
     context.attempt = 0;

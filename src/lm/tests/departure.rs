@@ -12,10 +12,7 @@ use futures_util::poll;
 use tokio::time::{Instant, timeout};
 use tower::{Service, ServiceExt, layer::layer_fn, service_fn};
 
-use super::{
-    super::departure::{CallOver, CallStatus},
-    *,
-};
+use super::{super::departure::CallOver, *};
 use crate::{
     call::{Cancel, Cause},
     layers::TimeoutLayer,
@@ -81,16 +78,6 @@ async fn a_request_held_by_a_layer_until_its_limit_is_not_sent() {
     assert_eq!(sent.load(Ordering::Relaxed), 0);
 }
 
-/// A call that a test ends.
-#[derive(Default)]
-struct Call(AtomicBool);
-
-impl CallStatus for Call {
-    fn is_over(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// What may end a request between the poll that hands it to its connection and that one's own.
 #[derive(Clone, Copy, Debug)]
 enum Ends {
@@ -111,12 +98,14 @@ async fn a_request_ended_before_it_is_written_is_not_sent() {
         text(first.into_body()).await.expect("a body");
 
         let (mut late, log) = with_log(ask("late"));
-        let (node, call) = (Cancel::new(), Arc::new(Call::default()));
+        let (node, over) = (Cancel::new(), Arc::new(AtomicBool::new(false)));
+        let call = over.clone();
+        let call = CallOver::new(move || call.load(Ordering::Relaxed));
         let deadline = Deadline::within(Duration::from_millis(200));
         match end {
             Ends::Deadline => drop(late.context_mut().limit(deadline)),
             Ends::Cancel => late.context_mut().cancel = node.clone(),
-            Ends::Call => drop(late.extensions_mut().insert(CallOver(call.clone()))),
+            Ends::Call => drop(late.extensions_mut().insert(call)),
         }
         let mut sending = Box::pin(lm.send(late));
         // It is with the connection, whose task is next on this runtime's only thread.
@@ -124,7 +113,7 @@ async fn a_request_ended_before_it_is_written_is_not_sent() {
         match end {
             Ends::Deadline => while !deadline.is_past() {},
             Ends::Cancel => drop(node.cancel(Cause::ClientGone)),
-            Ends::Call => call.0.store(true, Ordering::Relaxed),
+            Ends::Call => over.store(true, Ordering::Relaxed),
         }
         // Its connection is closed while nobody polls the call: it was the connection's turn.
         let closed = server.wait_for_connections(|open| open == 0);

@@ -1,0 +1,101 @@
+//! [`LimitedBody`]: the body of an answer, which a limit may end.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tower::BoxError;
+
+use super::http::LmBody;
+use crate::{
+    call::{Cause, LmOutcome, drop_scope},
+    error::LmFailure,
+};
+
+/// What may end a body before it has come to its end, and what looks on.
+pub(super) trait BodyLimit {
+    /// Ready once the body is to end, with the cause and the failure that it then is. Polled while
+    /// the body is pending.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)>;
+
+    /// The failure that an error of the body is.
+    fn failure(&self, error: &BoxError) -> LmFailure;
+
+    /// A frame came.
+    fn read(&mut self, _: &Frame<Bytes>) {}
+
+    /// The body has ended. A body that knows its length may end more than once.
+    fn end(&mut self, _: LmOutcome) {}
+}
+
+/// A body within a limit.
+pub(super) struct LimitedBody<L> {
+    /// Gone once it has ended.
+    inner: Option<LmBody>,
+    limit: L,
+}
+
+impl<L: BodyLimit> LimitedBody<L> {
+    pub(super) fn new(inner: LmBody, mut limit: L) -> Self {
+        if inner.is_end_stream() {
+            limit.end(LmOutcome::Answered);
+        }
+        Self {
+            inner: Some(inner),
+            limit,
+        }
+    }
+}
+
+impl<L: BodyLimit + Unpin> Body for LimitedBody<L> {
+    type Data = Bytes;
+    type Error = LmFailure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, LmFailure>>> {
+        let Self { inner, limit } = self.get_mut();
+        let Some(body) = inner else {
+            return Poll::Ready(None);
+        };
+        let failure = match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                limit.read(&frame);
+                // A reader that knows the length may not ask again.
+                if body.is_end_stream() {
+                    limit.end(LmOutcome::Answered);
+                }
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(None) => {
+                *inner = None;
+                limit.end(LmOutcome::Answered);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(error))) => {
+                *inner = None;
+                limit.failure(&error)
+            }
+            Poll::Pending => {
+                let (cause, failure) = ready!(limit.poll(cx));
+                drop_scope::with(cause, || *inner = None);
+                failure
+            }
+        };
+        limit.end(failure.kind().into());
+        Poll::Ready(Some(Err(failure)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.inner.as_ref();
+        inner.map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
