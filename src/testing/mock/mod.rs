@@ -8,7 +8,7 @@ mod reply;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -22,7 +22,7 @@ pub use self::{
     reply::Reply,
 };
 use crate::{
-    call::Cause,
+    call::{Carrier, Cause},
     error::{Classify, Error, InvalidInput},
     request::{PredictRequest, Prediction},
     service::{
@@ -132,7 +132,8 @@ type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 /// might retry it, or answer for it, and the test pass.
 #[derive(Debug)]
 pub struct MockDspy {
-    shared: Arc<Shared>,
+    script: Arc<Mutex<MockScript>>,
+    ledger: Arc<Ledger>,
     permits: Arc<Permits>,
     limits: (usize, usize),
     fields: Option<Arc<[Box<str>]>>,
@@ -141,13 +142,7 @@ pub struct MockDspy {
 }
 
 #[derive(Default)]
-struct Shared {
-    script: Mutex<Script>,
-    ledger: Arc<Ledger>,
-}
-
-#[derive(Default)]
-struct Script {
+struct MockScript {
     replies: VecDeque<Reply>,
     played: usize,
     then: Option<Arc<Then>>,
@@ -169,15 +164,13 @@ impl MockDspy {
     }
 
     fn of(then: Option<Arc<Then>>) -> Self {
-        let script = Mutex::new(Script {
+        let script = MockScript {
             then,
-            ..Script::default()
-        });
+            ..MockScript::default()
+        };
         Self {
-            shared: Arc::new(Shared {
-                script,
-                ledger: Arc::default(),
-            }),
+            script: Arc::new(Mutex::new(script)),
+            ledger: Arc::default(),
             permits: Arc::new(Permits::new(MAX_IN_FLIGHT, MAX_WAITING)),
             limits: (MAX_IN_FLIGHT, MAX_WAITING),
             fields: None,
@@ -226,39 +219,36 @@ impl MockDspy {
     /// Appends a reply to the script. With [`from_fn`](Self::from_fn) it comes before what the
     /// function makes.
     pub fn push(&self, reply: impl Into<Reply>) {
-        self.shared.script().replies.push_back(reply.into());
+        self.script().replies.push_back(reply.into());
     }
 
     /// How many replies of the script were not asked for.
     #[must_use]
     pub fn replies_left(&self) -> usize {
-        self.shared.script().replies.len()
+        self.script().replies.len()
     }
 
     /// All calls so far, in the order in which they came.
     #[must_use]
     pub fn calls(&self) -> Vec<CallRecord> {
-        self.shared.ledger.calls()
+        self.ledger.read(<[_]>::to_vec)
     }
 
     /// Why calls were stopped or dropped before their reply, in the order in which they came.
     #[must_use]
     pub fn stopped(&self) -> Vec<Cause> {
-        self.shared.ledger.read(|calls| {
-            let ends = calls.iter().filter_map(|call| call.end);
-            ends.filter_map(|end| match end {
-                CallEnd::Stopped(cause) => Some(cause),
-                _ => None,
-            })
-            .collect()
-        })
+        let stopped = |call: &CallRecord| match call.end {
+            Some(CallEnd::Stopped(cause)) => Some(cause),
+            _ => None,
+        };
+        self.ledger
+            .read(|calls| calls.iter().filter_map(stopped).collect())
     }
 
     /// How many calls' work has not ended, whether anybody waits for it or not.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.shared
-            .ledger
+        self.ledger
             .read(|calls| calls.iter().filter(|call| call.in_flight).count())
     }
 
@@ -267,25 +257,21 @@ impl MockDspy {
     /// # Cancel safety
     /// Dropping the future does nothing.
     pub async fn wait_for(&self, seen: impl Fn(&[CallRecord]) -> bool) {
-        self.shared.ledger.wait_for(seen).await;
+        self.ledger.wait_for(seen).await;
     }
 
     fn check(&self, request: &PredictRequest) -> Result<(), Error> {
+        let names = self.fields.as_deref();
         let refuse = |field: Option<&str>, problem: String| {
-            let expected = self
-                .fields
-                .as_ref()
-                .map_or_else(|| "a JSON object".to_owned(), |names| names.join(", "));
+            let expected = names.map_or("a JSON object".to_owned(), |names| names.join(", "));
             Err(InvalidInput::new("mock", field, problem, expected).into())
         };
         let Some(inputs) = request.inputs().as_object() else {
             return refuse(None, "the inputs are not a JSON object".into());
         };
-        if let Some(names) = &self.fields {
-            if let Some(name) = inputs
-                .keys()
-                .find(|name| !names.iter().any(|n| **n == ***name))
-            {
+        if let Some(names) = names {
+            let known = |name: &str| names.iter().any(|known| **known == *name);
+            if let Some(name) = inputs.keys().find(|name| !known(name)) {
                 return refuse(Some(name), format!("there is no input `{name}`"));
             }
             if let Some(name) = names.iter().find(|name| !inputs.contains_key(&***name)) {
@@ -298,13 +284,11 @@ impl MockDspy {
 
     fn refuse(&self, mut record: CallRecord, error: Error) -> MockFuture {
         record.end = Some(CallEnd::Refused(error.kind()));
-        self.shared.ledger.add(record);
+        self.ledger.add(record);
         MockFuture::refused(error)
     }
-}
 
-impl Shared {
-    fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+    fn script(&self) -> MutexGuard<'_, MockScript> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -334,7 +318,8 @@ impl Shared {
 impl Clone for MockDspy {
     fn clone(&self) -> Self {
         Self {
-            shared: self.shared.clone(),
+            script: self.script.clone(),
+            ledger: self.ledger.clone(),
             permits: self.permits.clone(),
             limits: self.limits,
             fields: self.fields.clone(),
@@ -354,26 +339,24 @@ impl Service<PredictRequest> for MockDspy {
     }
 
     fn call(&mut self, mut request: PredictRequest) -> MockFuture {
-        let record = {
-            let inputs = request.inputs().clone();
-            CallRecord::new(inputs, crate::call::Carrier::context_mut(&mut request))
-        };
+        let inputs = request.inputs().clone();
+        let record = CallRecord::new(inputs, request.context_mut());
         let Some(permit) = self.admission.take(&self.permits) else {
             return self.refuse(record, self.permits.overloaded("mock").into());
         };
         if let Err(error) = self.check(&request) {
             return self.refuse(record, error);
         }
-        let reply = self.shared.next(&record);
-        let running = Running::begin(self.shared.ledger.clone(), record, permit);
+        let reply = self.next(&record);
+        let running = Running::begin(self.ledger.clone(), record, permit);
         MockFuture::start(request.context_ref(), reply, running)
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for MockScript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("replies_left", &self.script().replies.len())
+        f.debug_struct("MockScript")
+            .field("replies_left", &self.replies.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,10 @@
-//! What the mock was asked, and what became of it.
+//! The record of the calls of a mock, and what became of them.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit},
+    sync::{OwnedSemaphorePermit, watch},
     time::Instant,
 };
 
@@ -67,81 +64,63 @@ impl CallRecord {
 
 /// All calls, in the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    calls: Mutex<Vec<CallRecord>>,
-    changed: Notify,
-}
+pub(super) struct Ledger(watch::Sender<Vec<CallRecord>>);
 
 impl Ledger {
-    pub(super) fn add(&self, record: CallRecord) -> usize {
-        let mut calls = self.lock();
-        calls.push(record);
-        let index = calls.len() - 1;
-        drop(calls);
-        self.changed.notify_waiters();
-        index
-    }
-
-    pub(super) fn calls(&self) -> Vec<CallRecord> {
-        self.lock().clone()
+    pub(super) fn add(&self, record: CallRecord) {
+        self.0.send_modify(|calls| calls.push(record));
     }
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&[CallRecord]) -> T) -> T {
-        read(&self.lock())
+        read(&self.0.borrow())
     }
 
     pub(super) async fn wait_for(&self, seen: impl Fn(&[CallRecord]) -> bool) {
-        loop {
-            // Made before the look: from then on it misses no change.
-            let changed = self.changed.notified();
-            if self.read(&seen) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    fn update(&self, index: usize, change: impl FnOnce(&mut CallRecord)) {
-        if let Some(call) = self.lock().get_mut(index) {
-            change(call);
-        }
-        self.changed.notify_waiters();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<CallRecord>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        // It fails without a sender, which `self` is.
+        let _ = self.0.subscribe().wait_for(|calls| seen(calls)).await;
     }
 }
 
 /// The work of a call, in flight until this is dropped.
 pub(super) struct Running {
-    ledger: std::sync::Arc<Ledger>,
+    ledger: Arc<Ledger>,
     index: usize,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Running {
     pub(super) fn begin(
-        ledger: std::sync::Arc<Ledger>,
+        ledger: Arc<Ledger>,
         mut record: CallRecord,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         record.in_flight = true;
+        let mut index = 0;
+        ledger.0.send_modify(|calls| {
+            index = calls.len();
+            calls.push(record);
+        });
         Self {
-            index: ledger.add(record),
             ledger,
+            index,
             _permit: permit,
         }
     }
 
+    /// The call has ended for its caller; the first end counts.
     pub(super) fn ended(&self, end: CallEnd) {
-        self.ledger.update(self.index, |call| call.end = Some(end));
+        self.update(|call| _ = call.end.get_or_insert(end));
+    }
+
+    fn update(&self, change: impl FnOnce(&mut CallRecord)) {
+        self.ledger
+            .0
+            .send_modify(|calls| change(&mut calls[self.index]));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.ledger
-            .update(self.index, |call| call.in_flight = false);
+        self.update(|call| call.in_flight = false);
     }
 }

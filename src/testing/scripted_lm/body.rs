@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Reply;
+use crate::call::Deadline;
 
 /// The script closes the connection in the middle of the body.
 #[derive(Clone, Copy, Debug, Error)]
@@ -29,7 +30,7 @@ pub(super) struct ReplyBody {
 
 impl ReplyBody {
     /// Makes a body of what `work` writes, at the pace and up to the cut that `reply` sets.
-    pub(super) fn new<F>(reply: &Reply, work: impl FnOnce(Out) -> F) -> Self
+    pub(super) fn new<F>(reply: Reply, work: impl FnOnce(Reply, Out) -> F) -> Self
     where
         F: Future<Output = Result<(), Cut>> + Send + 'static,
     {
@@ -41,7 +42,7 @@ impl ReplyBody {
             left: reply.cut_after.unwrap_or(usize::MAX),
         };
         Self {
-            work: Some(Box::pin(work(out))),
+            work: Some(Box::pin(work(reply, out))),
             frames,
         }
     }
@@ -141,15 +142,9 @@ impl Ticks {
     }
 
     pub(super) async fn tick(&mut self) {
-        if self.each.is_zero() {
-            return;
-        }
-        match self.last.checked_add(self.each) {
-            Some(next) => {
-                self.last = next;
-                sleep_until(next).await;
-            }
-            None => std::future::pending().await,
+        if !self.each.is_zero() {
+            self.last = Deadline::at(self.last).later_by(self.each).instant();
+            sleep_until(self.last).await;
         }
     }
 }

@@ -1,27 +1,23 @@
-//! What the server and the tests share: the scripts, the records, and a signal of change.
+//! The scripts, the records and the signal of change that the server and the tests share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::record::Arrival;
 use super::{Reply, RequestRecord, Script};
 
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    state: Mutex<State>,
-    changed: watch::Sender<()>,
-}
+pub(super) struct Ledger(watch::Sender<LedgerState>);
 
 #[derive(Debug, Default)]
-struct State {
-    models: BTreeMap<String, Model>,
+pub(super) struct LedgerState {
+    models: BTreeMap<String, ModelLedger>,
     connections: usize,
 }
 
 #[derive(Debug, Default)]
-struct Model {
+struct ModelLedger {
     script: Script,
     /// Requests since the script was set.
     scripted: usize,
@@ -30,7 +26,7 @@ struct Model {
     records: Vec<RequestRecord>,
 }
 
-impl Model {
+impl ModelLedger {
     fn requests(&self) -> usize {
         self.forgotten + self.records.len()
     }
@@ -41,20 +37,17 @@ impl Model {
 }
 
 impl Ledger {
-    /// Nothing is left half done while the lock is held, so a panic elsewhere spoils nothing.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> watch::Ref<'_, LedgerState> {
+        self.0.borrow()
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.state());
-        self.changed.send_replace(());
-        result
+    fn change(&self, change: impl FnOnce(&mut LedgerState)) {
+        self.0.send_modify(change);
     }
 
     /// Signals each change from now on; changes may be lumped together.
-    pub(super) fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    pub(super) fn changes(&self) -> watch::Receiver<LedgerState> {
+        self.0.subscribe()
     }
 
     pub(super) fn script(&self, model: String, script: Script) {
@@ -65,23 +58,23 @@ impl Ledger {
         });
     }
 
-    /// Enters a request, and says how to reply to it.
-    pub(super) fn arrive(self: &Arc<Self>, arrival: Arrival) -> (Reply, Entry) {
-        let name = arrival.model.clone();
-        let (reply, n) = self.change(|state| {
-            let model = state.models.entry(name.clone()).or_default();
-            let reply = model.script.reply(model.scripted);
-            model.scripted += 1;
-            let n = model.requests();
-            model.records.push(RequestRecord::new(n, arrival));
-            (reply, n)
-        });
-        let entry = Entry {
+    /// Enters a request, and returns the reply to it.
+    pub(super) fn arrive(self: &Arc<Self>, mut record: RequestRecord) -> (Reply, Entry) {
+        let mut entry = Entry {
             ledger: Arc::clone(self),
-            model: name,
-            n,
+            model: record.model.clone(),
+            n: 0,
             answered: false,
         };
+        let mut reply = Reply::echo();
+        self.change(|state| {
+            let model = state.models.entry(record.model.clone()).or_default();
+            reply = model.script.reply(model.scripted);
+            model.scripted += 1;
+            entry.n = model.requests();
+            record.n = entry.n;
+            model.records.push(record);
+        });
         (reply, entry)
     }
 

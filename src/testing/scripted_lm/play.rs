@@ -1,25 +1,36 @@
-//! Plays one reply: waits, produces tokens, writes the response.
+//! The play of one reply: it waits, produces tokens, writes the response.
 //!
 //! All of it is one future and then one body, both owned by the connection. When the client goes
 //! away hyper drops whichever is at work, and with it the [`Entry`], which records the event.
 
+use std::future::pending;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use tokio::time::sleep;
 
+use super::Reply;
 use super::body::{Cut, Out, ReplyBody, Ticks};
 use super::completion::Completion;
 use super::dialects;
 use super::ledger::Entry;
 use super::request::ChatRequest;
 use super::script::Says;
-use super::{Gate, Reply};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const GARBAGE: Bytes = Bytes::from_static(b"<html>this is not JSON</html>");
 const GARBAGE_EVENT: Bytes = Bytes::from_static(b"data: <html>this is not JSON</html>\n\n");
+
+/// The content of a reply's body.
+enum ReplyContent {
+    Bytes(Bytes),
+    /// The answer, once all its tokens are produced.
+    Answer(Completion),
+    /// The answer, an event for each token.
+    Stream(Completion),
+}
 
 /// Replies to one request.
 pub(super) async fn play(reply: Reply, request: ChatRequest, entry: Entry) -> Response<ReplyBody> {
@@ -29,136 +40,96 @@ pub(super) async fn play(reply: Reply, request: ChatRequest, entry: Entry) -> Re
     if !reply.delay.is_zero() {
         sleep(reply.delay).await;
     }
-    let mut response = match &reply.says {
-        Says::Echo => say(&reply, &request, request.echo(), entry).await,
-        Says::Fields(fields) => say(&reply, &request, request.render(fields), entry).await,
-        Says::Content(text) => say(&reply, &request, text.clone(), entry).await,
-        Says::Status(code) => {
-            let body = dialects::error(request.dialect, "the script says so", code.as_u16());
-            let mut response = whole(&reply, JSON, body, entry);
-            *response.status_mut() = *code;
-            response
+    let answer = |text| {
+        let answer = Completion::new(&request, entry.n(), text);
+        match request.streams {
+            true => (EVENTS, ReplyContent::Stream(answer)),
+            false => (JSON, ReplyContent::Answer(answer)),
         }
-        Says::Garbage if request.streams => whole(&reply, EVENTS, GARBAGE_EVENT, entry),
-        Says::Garbage => whole(&reply, JSON, GARBAGE, entry),
-        Says::Hang => std::future::pending().await,
     };
-    if let Some(seconds) = reply.retry_after {
-        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    let mut status = StatusCode::OK;
+    let (kind, mut content) = match &reply.says {
+        Says::Echo => answer(request.echo()),
+        Says::Fields(fields) => answer(request.render(fields)),
+        Says::Content(text) => answer(text.clone()),
+        Says::Status(code) => {
+            status = *code;
+            let body = dialects::error(request.dialect, "the script says so", code.as_u16());
+            (JSON, ReplyContent::Bytes(body))
+        }
+        Says::Garbage if request.streams => (EVENTS, ReplyContent::Bytes(GARBAGE_EVENT)),
+        Says::Garbage => (JSON, ReplyContent::Bytes(GARBAGE)),
+        Says::Hang => pending().await,
+    };
+    if let ReplyContent::Answer(answer) = &content
+        && reply.trickle.is_none()
+    {
+        // Without anything to write there is no cut.
+        let _ = produce(answer, &reply, &entry, None).await;
+        content = ReplyContent::Bytes(answer.body());
     }
-    response
-}
-
-/// Answers with a text, in the form the request asks for.
-async fn say(
-    reply: &Reply,
-    request: &ChatRequest,
-    text: String,
-    entry: Entry,
-) -> Response<ReplyBody> {
-    let answer = Completion::new(request, entry.n(), text);
-    let mut tokens = Tokens::new(reply);
-    if request.streams {
-        let body = ReplyBody::new(reply, |mut out| async move {
-            let written = stream(&answer, &mut tokens, &entry, &mut out).await;
-            entry.answered();
-            written
-        });
-        return head(EVENTS, body);
-    }
-    if reply.trickle.is_none() {
-        tokens.all(&answer, &entry).await;
-        return whole(reply, JSON, answer.body(), entry);
-    }
-    let bytes = answer.body();
-    let length = bytes.len();
-    let body = ReplyBody::new(reply, |mut out| async move {
-        tokens.all(&answer, &entry).await;
-        let written = out.write(bytes).await;
-        entry.answered();
-        written
-    });
-    with_length(head(JSON, body), length)
-}
-
-async fn stream(
-    answer: &Completion,
-    tokens: &mut Tokens,
-    entry: &Entry,
-    out: &mut Out,
-) -> Result<(), Cut> {
-    out.write(answer.opening()).await?;
-    for token in answer.tokens() {
-        tokens.one(entry).await;
-        out.write(answer.token(token)).await?;
-    }
-    tokens.end().await;
-    out.write(answer.closing()).await
-}
-
-/// A response whose whole body is known.
-fn whole(reply: &Reply, kind: HeaderValue, bytes: Bytes, entry: Entry) -> Response<ReplyBody> {
-    let length = bytes.len();
-    let body = ReplyBody::new(reply, |mut out| async move {
-        let written = out.write(bytes).await;
-        entry.answered();
-        written
-    });
-    with_length(head(kind, body), length)
-}
-
-fn head(kind: HeaderValue, body: ReplyBody) -> Response<ReplyBody> {
+    let length = match &content {
+        ReplyContent::Bytes(bytes) => Some(bytes.len()),
+        ReplyContent::Answer(answer) => Some(answer.body().len()),
+        ReplyContent::Stream(_) => None,
+    };
+    let retry_after = reply.retry_after;
+    let body = ReplyBody::new(reply, |reply, out| write(content, reply, entry, out));
     let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, kind);
+    headers.extend(length.map(|length| (CONTENT_LENGTH, length.into())));
+    headers.extend(retry_after.map(|seconds| (RETRY_AFTER, seconds.into())));
     response
 }
 
-fn with_length(mut response: Response<ReplyBody>, length: usize) -> Response<ReplyBody> {
-    response.headers_mut().insert(CONTENT_LENGTH, length.into());
-    response
+/// Writes a body, and records that the request is answered.
+async fn write(content: ReplyContent, reply: Reply, entry: Entry, mut out: Out) -> Result<(), Cut> {
+    let written = async {
+        match content {
+            ReplyContent::Bytes(bytes) => out.write(bytes).await,
+            ReplyContent::Answer(answer) => {
+                produce(&answer, &reply, &entry, None).await?;
+                out.write(answer.body()).await
+            }
+            ReplyContent::Stream(answer) => {
+                out.write(answer.opening()).await?;
+                produce(&answer, &reply, &entry, Some(&mut out)).await?;
+                out.write(answer.closing()).await
+            }
+        }
+    };
+    let written = written.await;
+    entry.answered();
+    written
 }
 
-/// The tokens of one answer, produced one after the other.
-#[derive(Debug)]
-struct Tokens {
-    pace: Ticks,
-    pause: Option<(usize, Gate)>,
-    produced: usize,
-}
-
-impl Tokens {
-    fn new(reply: &Reply) -> Self {
-        Self {
-            pace: Ticks::new(reply.drip),
-            pause: reply.pause.clone(),
-            produced: 0,
-        }
-    }
-
-    async fn one(&mut self, entry: &Entry) {
-        self.pause_here().await;
-        self.pace.tick().await;
-        entry.token();
-        self.produced += 1;
-    }
-
-    /// Pauses after the last token, if that is where the pause is.
-    async fn end(&mut self) {
-        self.pause_here().await;
-    }
-
-    async fn all(&mut self, answer: &Completion, entry: &Entry) {
-        for _ in answer.tokens() {
-            self.one(entry).await;
-        }
-        self.end().await;
-    }
-
-    async fn pause_here(&mut self) {
-        if let Some((_, gate)) = self.pause.take_if(|(after, _)| *after == self.produced) {
+/// Produces the tokens of an answer, one after the other, and writes each to `out`.
+async fn produce(
+    answer: &Completion,
+    reply: &Reply,
+    entry: &Entry,
+    mut out: Option<&mut Out>,
+) -> Result<(), Cut> {
+    let mut pace = Ticks::new(reply.drip);
+    let tokens = answer.tokens();
+    for produced in 0..=tokens.len() {
+        if let Some((after, gate)) = &reply.pause
+            && *after == produced
+        {
             gate.wait().await;
             // The time at the gate was no time at work.
-            self.pace.restart();
+            pace.restart();
+        }
+        let Some(token) = tokens.get(produced) else {
+            break;
+        };
+        pace.tick().await;
+        entry.token();
+        if let Some(out) = &mut out {
+            out.write(answer.token(token)).await?;
         }
     }
+    Ok(())
 }

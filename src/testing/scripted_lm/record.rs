@@ -1,10 +1,13 @@
-//! What happened to each request, as a test reads it.
+//! The record of each request, as a test reads it.
 
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use serde_json::Value;
 use tokio::time::Instant;
+
+use super::request::ChatRequest;
 
 /// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,22 +44,27 @@ pub struct RequestRecord {
     /// How many tokens were produced so far.
     pub tokens: usize,
     token_times: Vec<Instant>,
-    authorization: Option<Secret>,
+    authorization: Option<HeaderValue>,
 }
 
 impl RequestRecord {
-    pub(super) fn new(n: usize, arrival: Arrival) -> Self {
+    /// A request that has arrived `at` this moment.
+    pub(super) fn new(
+        at: Instant,
+        request: &ChatRequest,
+        authorization: Option<HeaderValue>,
+    ) -> Self {
         Self {
-            n,
-            model: arrival.model,
-            arrived: arrival.at,
-            body: arrival.body,
+            n: 0,
+            model: request.model.clone(),
+            arrived: at,
+            body: Arc::clone(&request.body),
             outcome: Outcome::Running,
             client_gone: None,
             finished: None,
             tokens: 0,
             token_times: Vec::new(),
-            authorization: arrival.authorization,
+            authorization,
         }
     }
 
@@ -112,26 +120,7 @@ impl RequestRecord {
     /// it.
     #[must_use]
     pub fn authorization(&self) -> Option<&str> {
-        self.authorization.as_ref().map(|secret| secret.0.as_str())
-    }
-}
-
-/// What is known of a request when it comes in.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    pub(super) at: Instant,
-    pub(super) model: String,
-    pub(super) body: Arc<Value>,
-    pub(super) authorization: Option<Secret>,
-}
-
-/// A header that may hold a key.
-#[derive(Clone)]
-pub(super) struct Secret(pub(super) String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
+        self.authorization.as_ref()?.to_str().ok()
     }
 }
 

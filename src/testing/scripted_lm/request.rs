@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -137,14 +137,16 @@ impl Dialect {
         }
     }
 
-    /// What a client sends to be let in: the header that holds the key, as it stands.
-    pub(super) fn credential(self, headers: &HeaderMap) -> Option<String> {
-        let value = match self {
+    /// The header that holds the key, marked so that `Debug` does not print it.
+    pub(super) fn credential(self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let mut value = match self {
             Self::OpenAi => headers.get(AUTHORIZATION),
             Self::Anthropic => headers.get("x-api-key"),
             Self::Gemini => headers.get("x-goog-api-key"),
-        };
-        value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        }?
+        .clone();
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,15 +21,16 @@ use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 
 use super::body::ReplyBody;
 use super::dialects;
-use super::ledger::{Connected, Ledger};
+use super::ledger::Ledger;
 use super::play::play;
-use super::record::{Arrival, Secret};
+use super::record::RequestRecord;
 use super::request::{ChatRequest, Dialect, Endpoint};
 
-type AnyBody = Either<ReplyBody, Full<Bytes>>;
+type AnyBody = http_body_util::Either<ReplyBody, Full<Bytes>>;
 
 /// A server at work. Dropping it stops it and waits until its socket is closed.
 #[derive(Debug)]
@@ -45,13 +46,24 @@ impl Server {
     /// Starts a thread with a runtime of its own: the caller's runtime may end before the server,
     /// which many tests share, and its clock may be paused.
     pub(super) async fn start(ledger: Arc<Ledger>, tls: Option<TlsAcceptor>) -> io::Result<Self> {
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
         let (started, start) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("scripted-lm".to_owned())
-            .spawn(move || run(ledger, tls, started, stopped))?;
-        let start = start.await.map_err(io::Error::other)?;
-        let (address, runtime) = start?;
+            .spawn(
+                move || match runtime::Builder::new_current_thread().enable_all().build() {
+                    Err(error) => drop(started.send(Err(error))),
+                    Ok(runtime) => {
+                        let _ = started.send(Ok(runtime.handle().clone()));
+                        let _ = runtime.block_on(stopped);
+                    }
+                },
+            )?;
+        let runtime: Handle = start.await.map_err(io::Error::other)??;
+        let bind = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listener = runtime.spawn(bind).await??;
+        let address = listener.local_addr()?;
+        runtime.spawn(accept(listener, ledger, tls));
         Ok(Self {
             address,
             runtime,
@@ -71,63 +83,29 @@ impl Drop for Server {
     }
 }
 
-fn run(
-    ledger: Arc<Ledger>,
-    tls: Option<TlsAcceptor>,
-    started: oneshot::Sender<io::Result<(SocketAddr, Handle)>>,
-    stopped: oneshot::Receiver<()>,
-) {
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let _ = started.send(Err(error));
-            return;
-        }
-    };
-    runtime.block_on(async {
-        let bound = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
-            Ok(listener) => listener.local_addr().map(|address| (listener, address)),
-            Err(error) => Err(error),
-        };
-        let (listener, address) = match bound {
-            Ok(bound) => bound,
-            Err(error) => {
-                let _ = started.send(Err(error));
-                return;
-            }
-        };
-        // If nobody waits for the start any more, `stopped` is ready too.
-        let _ = started.send(Ok((address, Handle::current())));
-        tokio::select! {
-            _ = stopped => {}
-            () = accept(listener, ledger, tls) => {}
-        }
-    });
-}
-
 async fn accept(listener: TcpListener, ledger: Arc<Ledger>, tls: Option<TlsAcceptor>) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Tokens are small, and are not to wait for each other.
-                let _ = stream.set_nodelay(true);
-                let connected = ledger.connect();
-                let (ledger, tls) = (Arc::clone(&ledger), tls.clone());
-                tokio::spawn(async move {
-                    match tls {
-                        None => converse(stream, connected, ledger).await,
-                        // A client that does not trust the certificate goes away.
-                        Some(tls) => {
-                            if let Ok(stream) = tls.accept(stream).await {
-                                converse(stream, connected, ledger).await;
-                            }
-                        }
-                    }
-                });
-            }
+        let Ok((stream, _)) = listener.accept().await else {
             // For example no file descriptor is left: connections have to close first.
-            Err(_) => sleep(Duration::from_millis(10)).await,
-        }
+            sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        // Tokens are small, and are not to wait for each other.
+        let _ = stream.set_nodelay(true);
+        let connected = ledger.connect();
+        let (ledger, tls) = (Arc::clone(&ledger), tls.clone());
+        tokio::spawn(async move {
+            let _connected = connected;
+            let stream = match tls {
+                None => Either::Left(stream),
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => Either::Right(stream),
+                    // A client that does not trust the certificate goes away.
+                    Err(_) => return,
+                },
+            };
+            converse(stream, ledger).await;
+        });
     }
 }
 
@@ -136,10 +114,7 @@ async fn accept(listener: TcpListener, ledger: Arc<Ledger>, tls: Option<TlsAccep
 /// While a reply is at work hyper reads on, sees the end of the stream at once and drops the
 /// work. A client that only shuts down its writing half counts as gone too. One that sends a
 /// second request before the first is answered is seen to be gone only when a write fails.
-async fn converse<S>(stream: S, _connected: Connected, ledger: Arc<Ledger>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: Arc<Ledger>) {
     let service = service_fn(|request| {
         let ledger = Arc::clone(&ledger);
         async move { Ok::<_, Infallible>(route(request, ledger).await) }
@@ -181,13 +156,9 @@ async fn chat(
         Ok(request) => request,
         Err(error) => return bad(&error.to_string()),
     };
-    let (reply, entry) = ledger.arrive(Arrival {
-        at,
-        model: request.model.clone(),
-        body: Arc::clone(&request.body),
-        authorization: endpoint.dialect.credential(&head.headers).map(Secret),
-    });
-    play(reply, request, entry).await.map(Either::Left)
+    let authorization = endpoint.dialect.credential(&head.headers);
+    let (reply, entry) = ledger.arrive(RequestRecord::new(at, &request, authorization));
+    play(reply, request, entry).await.map(AnyBody::Left)
 }
 
 fn refuse(dialect: Dialect, status: StatusCode, why: &str) -> Response<AnyBody> {
@@ -195,7 +166,7 @@ fn refuse(dialect: Dialect, status: StatusCode, why: &str) -> Response<AnyBody> 
 }
 
 fn full(status: StatusCode, body: Bytes) -> Response<AnyBody> {
-    let mut response = Response::new(Either::Right(Full::new(body)));
+    let mut response = Response::new(AnyBody::Right(Full::new(body)));
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);

@@ -1,15 +1,16 @@
-//! Waiting for something to happen, with a limit.
+//! Waits for something to happen, with a limit.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::RequestRecord;
+use super::ledger::LedgerState;
 
 /// How long to wait unless told otherwise: far beyond what a busy machine needs.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
@@ -43,15 +44,16 @@ impl NotSeen {
 ///
 /// The limit runs on the server's `clock`: the caller's may be paused.
 pub(super) async fn until<T>(
-    mut changes: watch::Receiver<()>,
+    mut changes: watch::Receiver<LedgerState>,
     clock: &Handle,
     limit: Duration,
     mut look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    // A set ends its task when it is dropped.
-    let mut timer = JoinSet::new();
-    // `sleep` takes the clock it is called on, hence the block.
-    timer.spawn_on(async move { sleep(limit).await }, clock);
+    let timer = {
+        let _entered = clock.enter();
+        sleep(limit)
+    };
+    let mut timer = pin!(timer);
     loop {
         changes.mark_unchanged();
         if let Some(seen) = look() {
@@ -60,7 +62,7 @@ pub(super) async fn until<T>(
         tokio::select! {
             biased;
             changed = changes.changed() => changed.ok()?,
-            _ = timer.join_next() => return look(),
+            () = &mut timer => return look(),
         }
     }
 }
