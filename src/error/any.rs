@@ -109,6 +109,21 @@ pub(crate) fn chain<'a>(
     successors(Some(error), |&error| error.source())
 }
 
+/// The messages of `error` and its sources.
+#[cfg(feature = "lm")]
+pub(crate) fn messages(error: &(dyn StdError + 'static)) -> String {
+    let mut said = error.to_string();
+    for source in chain(error).skip(1) {
+        let text = source.to_string();
+        // Some repeat their source.
+        if !said.contains(&text) {
+            said += ": ";
+            said += &text;
+        }
+    }
+    said
+}
+
 fn known<'a, E: Costs + StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a dyn Costs> {

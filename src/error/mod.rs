@@ -17,9 +17,9 @@ mod lm_failure;
 mod lost;
 mod message;
 
-#[cfg(feature = "lm")]
-pub(crate) use any::chain;
 pub(crate) use any::{carries_costs, costs_in, set_costs_in};
+#[cfg(feature = "lm")]
+pub(crate) use any::{chain, messages};
 #[cfg(feature = "tonic")]
 pub(crate) use any::{costs_of, find};
 #[cfg(feature = "lm")]

@@ -36,14 +36,8 @@ use crate::{
 /// Sends requests with the key, within the limits of an attempt, and takes them down.
 #[derive(Clone, Debug)]
 pub(super) struct LmAttempt {
-    http: LmHttp,
-    shared: Arc<ResolvedLm>,
-}
-
-impl LmAttempt {
-    pub(super) const fn new(http: LmHttp, shared: Arc<ResolvedLm>) -> Self {
-        Self { http, shared }
-    }
+    pub(super) http: LmHttp,
+    pub(super) shared: Arc<ResolvedLm>,
 }
 
 impl Service<LmRequest> for LmAttempt {

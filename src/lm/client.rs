@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -102,15 +102,14 @@ fn quiet(error: reqwest::Error) -> BoxError {
 
 /// One client for all clones of an LM, made when it is first needed: they share its connections.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SharedClient(Arc<Mutex<Option<LmClient>>>);
+pub(super) struct SharedClient(Arc<OnceLock<LmClient>>);
 
 impl SharedClient {
     pub(super) fn get(&self, connect: Option<Duration>) -> Result<LmClient, LmConfigError> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = &*slot {
+        if let Some(client) = self.0.get() {
             return Ok(client.clone());
         }
         let client = LmClient::new(connect)?;
-        Ok(slot.insert(client).clone())
+        Ok(self.0.get_or_init(|| client).clone())
     }
 }

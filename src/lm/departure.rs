@@ -4,7 +4,6 @@
 //! made, and on a busy machine a task waits for its turn. What has ended by then is not sent.
 
 use std::{
-    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -35,14 +34,7 @@ impl CallOver {
     }
 }
 
-impl fmt::Debug for CallOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CallOver").field(&(self.0)()).finish()
-    }
-}
-
 /// What decides whether a request may still leave.
-#[derive(Clone, Debug)]
 pub(super) struct Departure {
     context: CallContext,
     call: Option<CallOver>,

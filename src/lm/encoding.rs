@@ -1,4 +1,4 @@
-//! Answers that come compressed.
+//! The decoding of answers that come compressed.
 //!
 //! DSPy asks for `identity`, and what stands before a provider compresses all the same. Decoded here,
 //! in the attempt, so that a custom HTTP service needs no decoder of its own, and usage and errors
@@ -7,17 +7,18 @@
 use std::{
     io::{self, Write},
     mem,
-    pin::Pin,
-    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status, write::MultiGzDecoder};
+use futures_util::stream::try_unfold;
 use http::{
     HeaderMap, HeaderValue,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
 };
-use http_body::{Body, Frame};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tower::BoxError;
 
 use super::{LmBody, LmResponse};
 use crate::error::{LmFailure, LmFailureKind};
@@ -60,7 +61,7 @@ pub(super) fn decode(
     head.headers.remove(CONTENT_LENGTH);
     // The last coding that was applied comes off first.
     for coding in codings.into_iter().rev() {
-        inner = LmBody::new(Decoded::new(inner, coding));
+        inner = Decoding::body(inner, coding);
     }
     Ok(http::Response::from_parts(head, inner))
 }
@@ -76,6 +77,18 @@ impl Coding {
         match self {
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
+        }
+    }
+
+    /// The failure of an answer that cannot be decoded.
+    fn failure(self, error: &io::Error) -> LmFailure {
+        let coding = self.name();
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            let message = format!("the answer ended before its {coding} encoding did");
+            LmFailure::new(LmFailureKind::Read, message)
+        } else {
+            let message = format!("the answer is not the {coding} that its head says it is");
+            LmFailure::new(LmFailureKind::Protocol, message)
         }
     }
 }
@@ -97,85 +110,54 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
 }
 
 /// A body that is decoded as it is read.
-struct Decoded {
-    inner: LmBody,
+struct Decoding {
+    /// Gone once it has ended.
+    inner: Option<LmBody>,
     coding: Coding,
-    decoder: Decoder,
+    /// None before the first byte: an answer without a body may name a coding all the same.
+    decoder: Option<Decoder>,
     /// What has come and is not decoded yet.
     input: Bytes,
-    begun: bool,
-    ended: bool,
 }
 
-impl Decoded {
-    fn new(inner: LmBody, coding: Coding) -> Self {
-        Self {
-            inner,
+impl Decoding {
+    fn body(inner: LmBody, coding: Coding) -> LmBody {
+        let decoding = Self {
+            inner: Some(inner),
             coding,
-            decoder: Decoder::new(coding),
+            decoder: None,
             input: Bytes::new(),
-            begun: false,
-            ended: false,
-        }
+        };
+        LmBody::new(StreamBody::new(try_unfold(decoding, Self::next)))
     }
 
-    fn fail(&mut self, error: &io::Error) -> LmFailure {
-        self.ended = true;
-        self.input = Bytes::new();
-        let coding = self.coding.name();
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            let message = format!("the answer ended before its {coding} encoding did");
-            LmFailure::new(LmFailureKind::Read, message)
-        } else {
-            let message = format!("the answer is not the {coding} that its head says it is");
-            LmFailure::new(LmFailureKind::Protocol, message)
-        }
-    }
-}
-
-impl Body for Decoded {
-    type Data = Bytes;
-    type Error = tower::BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, tower::BoxError>>> {
-        let this = self.get_mut();
+    /// The next frame, and what follows it.
+    async fn next(mut self) -> Result<Option<(Frame<Bytes>, Self)>, BoxError> {
         loop {
-            let decoded = if !this.input.is_empty() {
-                this.begun = true;
-                let piece = this.input.split_to(this.input.len().min(PIECE));
-                this.decoder.read(&piece)
-            } else if this.ended {
-                return Poll::Ready(None);
+            let decoded = if let Some(&first) = self.input.first() {
+                let piece = self.input.split_to(self.input.len().min(PIECE));
+                let new = || Decoder::new(self.coding, first);
+                self.decoder.get_or_insert_with(new).read(&piece)
             } else {
-                match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) => {
-                            this.input = data;
-                            continue;
-                        }
-                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-                    },
-                    Some(Err(error)) => {
-                        this.ended = true;
-                        return Poll::Ready(Some(Err(error)));
+                let Some(inner) = &mut self.inner else {
+                    return Ok(None);
+                };
+                match inner.frame().await.transpose()?.map(Frame::into_data) {
+                    Some(Ok(data)) => {
+                        self.input = data;
+                        continue;
                     }
+                    Some(Err(trailers)) => return Ok(Some((trailers, self))),
                     None => {
-                        this.ended = true;
-                        // An answer without a body may name an encoding all the same.
-                        if !this.begun {
-                            return Poll::Ready(None);
-                        }
-                        this.decoder.finish()
+                        self.inner = None;
+                        let decoder = self.decoder.as_mut();
+                        decoder.map_or(Ok(Vec::new()), Decoder::finish)
                     }
                 }
             };
-            match decoded {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
-                Err(error) => return Poll::Ready(Some(Err(this.fail(&error).into()))),
+            let bytes = decoded.map_err(|error| self.coding.failure(&error))?;
+            if !bytes.is_empty() {
+                return Ok(Some((Frame::data(bytes.into()), self)));
             }
         }
     }
@@ -183,22 +165,17 @@ impl Body for Decoded {
 
 enum Decoder {
     Gzip(MultiGzDecoder<Vec<u8>>),
-    /// With zlib's head, as the standard has it, or without, as some servers send it: that is known
-    /// by the first two bytes.
-    Deflate {
-        first: Vec<u8>,
-        inflate: Option<Decompress>,
-        ended: bool,
-    },
+    Deflate { inflate: Decompress, ended: bool },
 }
 
 impl Decoder {
-    fn new(coding: Coding) -> Self {
+    fn new(coding: Coding, first: u8) -> Self {
         match coding {
             Coding::Gzip => Self::Gzip(MultiGzDecoder::new(Vec::new())),
+            // With zlib's head, as the standard has it, or without, as some servers send it: without,
+            // these bits are those of a block that no encoder writes.
             Coding::Deflate => Self::Deflate {
-                first: Vec::new(),
-                inflate: None,
+                inflate: Decompress::new(first & 0x0f == 8),
                 ended: false,
             },
         }
@@ -212,22 +189,7 @@ impl Decoder {
                 decoder.flush()?;
                 Ok(mem::take(decoder.get_mut()))
             }
-            Self::Deflate {
-                first,
-                inflate,
-                ended,
-            } => {
-                if let Some(inflate) = inflate {
-                    return run(inflate, bytes, ended);
-                }
-                first.extend_from_slice(bytes);
-                let [method, check, ..] = first[..] else {
-                    return Ok(Vec::new());
-                };
-                let zlib =
-                    method & 0x0f == 8 && u16::from_be_bytes([method, check]).is_multiple_of(31);
-                run(inflate.insert(Decompress::new(zlib)), first, ended)
-            }
+            Self::Deflate { inflate, ended } => run(inflate, bytes, ended),
         }
     }
 
@@ -248,18 +210,19 @@ fn run(inflate: &mut Decompress, mut bytes: &[u8], ended: &mut bool) -> io::Resu
     let mut out = Vec::new();
     loop {
         out.reserve(PIECE);
-        let (read, written) = (inflate.total_in(), inflate.total_out());
+        let before = inflate.total_in();
         let status = inflate.decompress_vec(bytes, &mut out, FlushDecompress::None)?;
-        let progress = (inflate.total_in() - read, inflate.total_out() - written);
-        bytes = bytes
-            .get(usize::try_from(progress.0).unwrap_or(usize::MAX)..)
-            .unwrap_or_default();
-        *ended = status == Status::StreamEnd;
-        match (*ended, bytes.is_empty()) {
-            (true, true) => return Ok(out),
-            (true, false) => return Err(io::ErrorKind::InvalidData.into()),
-            (false, _) if progress == (0, 0) => return Ok(out),
-            (false, _) => {}
+        bytes = &bytes[(inflate.total_in() - before) as usize..];
+        if status == Status::StreamEnd {
+            *ended = true;
+            return match bytes.is_empty() {
+                true => Ok(out),
+                false => Err(io::ErrorKind::InvalidData.into()),
+            };
+        }
+        // There was room for more.
+        if out.len() < out.capacity() {
+            return Ok(out);
         }
     }
 }

@@ -8,14 +8,6 @@ use crate::{
     error::{Cancelled, Classify, Elapsed, ErrorKind, LmFailure, LmFailureKind, Scope, chain},
 };
 
-impl LmFailureKind {
-    /// The kind of `error`, which is that of the first among it and its sources that tells one.
-    #[must_use]
-    pub fn of(error: &(dyn StdError + 'static)) -> Self {
-        kind(error)
-    }
-}
-
 impl LmFailure {
     /// The failure that `error` is, or holds among its sources; else one that says what they say.
     ///

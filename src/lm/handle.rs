@@ -18,7 +18,7 @@ use super::{
     limited_body::{BodyLimit, LimitedBody},
     limits::LmTermination,
     lm_log::LmCallEntry,
-    model::{Lm, Wrap},
+    model::Lm,
     model_name, provider,
     resolved::ResolvedLm,
 };
@@ -45,7 +45,7 @@ pub struct LmHandle {
 
 impl LmHandle {
     fn new(lm: &Lm, credential: Credential) -> Result<Self, LmConfigError> {
-        let client = match &lm.http {
+        let http = match &lm.http {
             Some(http) => http.clone(),
             None => erase(lm.client.get(lm.limits.connect)?),
         };
@@ -53,9 +53,12 @@ impl LmHandle {
             lm: lm.clone(),
             credential: Arc::new(credential),
         });
-        let innermost = erase(LmAttempt::new(client, shared.clone()));
+        let innermost = erase(LmAttempt {
+            http,
+            shared: shared.clone(),
+        });
         let stack = lm.layers.iter().rev();
-        let stack = stack.fold(innermost, |inner, Wrap(wrap)| wrap(inner));
+        let stack = stack.fold(innermost, |inner, layer| layer(inner));
         Ok(Self { shared, stack })
     }
 
@@ -94,19 +97,6 @@ impl LmHandle {
     #[must_use]
     pub fn model(&self) -> &str {
         self.shared.names().1
-    }
-
-    /// Where the provider is, if that was configured.
-    #[must_use]
-    pub fn base_url(&self) -> Option<&str> {
-        self.shared.lm.base_url.as_deref()
-    }
-
-    /// `text`, such as an error message that repeats what a provider said, without keys and cut to
-    /// a length that is fit for a log.
-    #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        self.shared.credential.redact().text(text)
     }
 
     /// Sends one LM call. Its limits count from now; nothing is sent before the future is polled.

@@ -1,6 +1,6 @@
 //! [`KeyFn`]: a function that names the key of a tenant.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use super::{LmRequest, credential::Credential, key::SecretKey};
 use crate::{error::LmFailure, request::Tenant};
@@ -37,11 +37,5 @@ impl KeyFn {
             key: Some(key),
             origin: own.origin.clone(),
         })
-    }
-}
-
-impl fmt::Debug for KeyFn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyFn")
     }
 }

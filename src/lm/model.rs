@@ -32,16 +32,16 @@ use crate::request::Tenant;
 pub struct Lm {
     pub(super) model: String,
     pub(super) base_url: Option<String>,
-    pub(super) key: Key,
+    pub(super) key: LmKey,
     pub(super) options: Map<String, Value>,
     pub(super) limits: LmLimits,
-    pub(super) layers: Vec<Wrap>,
+    pub(super) layers: Vec<LmLayer>,
     pub(super) http: Option<LmHttp>,
     pub(super) client: SharedClient,
 }
 
 #[derive(Clone)]
-pub(super) enum Key {
+pub(super) enum LmKey {
     /// The provider's usual variable.
     ProvidersOwn,
     Env(String),
@@ -51,8 +51,7 @@ pub(super) enum Key {
 }
 
 /// A layer without its type.
-#[derive(Clone)]
-pub(super) struct Wrap(pub(super) Arc<dyn Fn(LmHttp) -> LmHttp + Send + Sync>);
+type LmLayer = Arc<dyn Fn(LmHttp) -> LmHttp + Send + Sync>;
 
 impl Lm {
     /// The LM `model`, as DSPy names it: `provider/model`.
@@ -63,7 +62,7 @@ impl Lm {
         Self {
             model: model.into(),
             base_url: None,
-            key: Key::ProvidersOwn,
+            key: LmKey::ProvidersOwn,
             options: Map::new(),
             limits: LmLimits::new(),
             layers: Vec::new(),
@@ -86,14 +85,14 @@ impl Lm {
     /// Takes the key from this environment variable, when a program is loaded.
     #[must_use]
     pub fn key_env(mut self, variable: impl Into<String>) -> Self {
-        self.key = Key::Env(variable.into());
+        self.key = LmKey::Env(variable.into());
         self
     }
 
     /// The key itself. An empty key is none: a local server mostly wants none.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Key::Given(key.into());
+        self.key = LmKey::Given(key.into());
         self
     }
 
@@ -116,7 +115,7 @@ impl Lm {
         mut self,
         key: impl Fn(Option<&Tenant>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.key = Key::By(KeyFn::new(key));
+        self.key = LmKey::By(KeyFn::new(key));
         self
     }
 
@@ -182,8 +181,8 @@ impl Lm {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let wrap = move |inner| erase(layer.layer(inner));
-        self.layers.push(Wrap(Arc::new(wrap)));
+        let layer = move |inner| erase(layer.layer(inner));
+        self.layers.push(Arc::new(layer));
         self
     }
 
@@ -208,10 +207,10 @@ impl Lm {
 impl fmt::Debug for Lm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = match &self.key {
-            Key::ProvidersOwn => "the provider's own variable",
-            Key::Env(variable) => variable,
-            Key::Given(_) => "(given)",
-            Key::By(_) => "(of each tenant)",
+            LmKey::ProvidersOwn => "the provider's own variable",
+            LmKey::Env(variable) => variable,
+            LmKey::Given(_) => "(given)",
+            LmKey::By(_) => "(of each tenant)",
         };
         f.debug_struct("Lm")
             .field("model", &self.model)

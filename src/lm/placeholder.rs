@@ -1,4 +1,4 @@
-//! What stands for a key in a program's requests.
+//! The placeholder that stands for a key in a program's requests.
 
 use http::HeaderValue;
 
@@ -23,17 +23,9 @@ impl Placeholder {
     /// The first one in the headers or in the query of `request`.
     pub(crate) fn in_request(request: &LmRequest) -> Option<Self> {
         places(request).find_map(|text| {
-            let at = position(text)?;
-            let number = number(&text[at + PLACEHOLDER.len()..]);
-            Some(
-                match str::from_utf8(number)
-                    .ok()
-                    .and_then(|n| n.get(1..)?.parse().ok())
-                {
-                    Some(number) => Self::Of(number),
-                    None => Self::Any,
-                },
-            )
+            let number = number(&text[position(text)? + PLACEHOLDER.len()..]);
+            let number = str::from_utf8(number).ok()?.get(1..).map(str::parse);
+            Some(number.and_then(Result::ok).map_or(Self::Any, Self::Of))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of the providers: where they are, and which variable holds their key.
+//! The known providers: where they are, and which variable holds their key.
 
 use http::Uri;
 
@@ -6,7 +6,7 @@ use super::{
     config_error::LmConfigError,
     credential::Credential,
     key::{BadKey, Origin, SecretKey},
-    model::{Key, Lm},
+    model::{Lm, LmKey},
     model_name::split,
 };
 
@@ -100,15 +100,17 @@ pub(crate) fn key_variables() -> impl Iterator<Item = &'static str> {
 /// cloud that it finds itself, unless they are given a key.
 const SIGNED: [&str; 3] = ["bedrock", "vertex", "sagemaker"];
 
-#[cfg(feature = "_host")]
 impl Lm {
     /// Whether Python has a placeholder for the key. Credentials of a cloud are looked for where
     /// there is none.
     pub(crate) fn is_keyed(&self) -> bool {
-        !(is_signed(&self.model) && matches!(self.key, Key::ProvidersOwn))
+        let provider = split(&self.model).0.to_ascii_lowercase();
+        let is_signed = SIGNED.iter().any(|signed| provider.starts_with(signed));
+        !(is_signed && matches!(self.key, LmKey::ProvidersOwn))
     }
 
     /// What Python's side builds the LM from. The key is not among it: Python has a placeholder.
+    #[cfg(feature = "_host")]
     pub(crate) fn config(&self) -> serde_json::Value {
         serde_json::json!({
             "model": self.model,
@@ -119,11 +121,6 @@ impl Lm {
     }
 }
 
-fn is_signed(model: &str) -> bool {
-    let provider = split(model).0.to_ascii_lowercase();
-    SIGNED.iter().any(|signed| provider.starts_with(signed))
-}
-
 /// The key of an LM and where it may go.
 pub(super) fn credential(lm: &Lm) -> Result<Credential, LmConfigError> {
     check_options(lm)?;
@@ -132,30 +129,25 @@ pub(super) fn credential(lm: &Lm) -> Result<Credential, LmConfigError> {
     let known = PROVIDERS.iter().find(|provider| provider.name == lower);
     let set = base_url_of_environment(name);
     let url = lm.base_url.as_deref().or(set.as_deref());
-    let url = match url.or(known.and_then(|known| known.url)) {
-        Some(url) => url,
-        None if is_signed(&lm.model) && matches!(lm.key, Key::ProvidersOwn) => {
-            return Ok(Credential::default());
-        }
-        None => {
-            return Err(LmConfigError::NoAddress {
+    let Some(url) = url.or(known.and_then(|known| known.url)) else {
+        return match lm.is_keyed() {
+            false => Ok(Credential::default()),
+            true => Err(LmConfigError::NoAddress {
                 provider: name.into(),
-            });
-        }
+            }),
+        };
     };
+    let shown = shown(url).to_owned();
     let uri = url.parse::<Uri>().ok();
     let origin = uri.as_ref().and_then(Origin::of);
     let (Some(uri), Some(origin)) = (uri, origin) else {
-        let url = shown(url).into();
-        return Err(LmConfigError::BadUrl { url });
+        return Err(LmConfigError::BadUrl { url: shown });
     };
     if uri.authority().is_some_and(|at| at.as_str().contains('@')) {
-        let host = shown(url).into();
-        return Err(LmConfigError::UrlCredentials { host });
+        return Err(LmConfigError::UrlCredentials { host: shown });
     }
     if uri.query().is_some() {
-        let url = shown(url).into();
-        return Err(LmConfigError::UrlQuery { url });
+        return Err(LmConfigError::UrlQuery { url: shown });
     }
     let key = key(lm, known.map_or(&[], |known| known.variables))?;
     let origin = Some(origin);
@@ -199,11 +191,11 @@ fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
     let model = || lm.model.clone();
     let (key, variable) = match &lm.key {
         // DSPy's guide to local LMs has it so.
-        Key::Given(key) if key.is_empty() => return Ok(None),
-        Key::Given(key) => (Some(key.clone()), None),
-        Key::By(_) => return Ok(None),
-        Key::Env(variable) => (std::env::var(variable).ok(), Some(variable.as_str())),
-        Key::ProvidersOwn => {
+        LmKey::Given(key) if key.is_empty() => return Ok(None),
+        LmKey::Given(key) => (Some(key.clone()), None),
+        LmKey::By(_) => return Ok(None),
+        LmKey::Env(variable) => (std::env::var(variable).ok(), Some(variable.as_str())),
+        LmKey::ProvidersOwn => {
             let mut set = usual.iter().filter_map(|name| std::env::var(name).ok());
             let key = set.find(|key| !key.trim().is_empty());
             // A server of one's own, which is what a base URL mostly is, may want no key.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::key::SecretKey;
-use crate::error::chain;
+use crate::error::messages;
 
 /// The most characters of a message that come from elsewhere.
 const MOST: usize = 500;
@@ -79,17 +79,9 @@ impl<'a> Redact<'a> {
         }
     }
 
-    /// What `error` and its sources say.
+    /// What `error` and its sources say, without keys.
     pub(super) fn error(&self, error: &(dyn Error + 'static)) -> String {
-        let mut said = error.to_string();
-        for source in chain(error).skip(1) {
-            let text = source.to_string();
-            // Some repeat their source.
-            if !said.contains(&text) {
-                said += &format!(": {text}");
-            }
-        }
-        self.text(&said)
+        self.text(&messages(error))
     }
 }
 

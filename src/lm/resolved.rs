@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     LmRequest,
     credential::Credential,
-    model::{Key, Lm},
+    model::{Lm, LmKey},
     model_name, placeholder,
 };
 use crate::error::LmFailure;
@@ -26,7 +26,7 @@ impl ResolvedLm {
     /// What `request` is sent with; it may bring a key of its own.
     pub(super) fn credential(&self, request: &LmRequest) -> Result<Arc<Credential>, LmFailure> {
         match &self.lm.key {
-            Key::By(keys) if placeholder::is_in(request) => {
+            LmKey::By(keys) if placeholder::is_in(request) => {
                 keys.credential(request, &self.credential).map(Arc::new)
             }
             _ => Ok(self.credential.clone()),

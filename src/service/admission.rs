@@ -99,6 +99,13 @@ fn acquire(free: Arc<Semaphore>) -> Acquire {
     Box::pin(async move { free.acquire_owned().await.ok() })
 }
 
+/// A clone of a service waits for a permit of its own.
+impl Clone for Admission {
+    fn clone(&self) -> Self {
+        Self::Idle
+    }
+}
+
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -46,7 +46,7 @@ use crate::{
 /// # Limits
 /// A deadline in the request's context is kept, and a cancelled context ends the call, also
 /// without a layer. Layers add the rest, and grace for clean-up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DspyService {
     pub(super) program: Arc<Program>,
     admission: Admission,
@@ -116,12 +116,6 @@ impl DspyService {
 }
 
 /// A clone waits for a permit of its own.
-impl Clone for DspyService {
-    fn clone(&self) -> Self {
-        Self::new(self.program.clone())
-    }
-}
-
 impl Service<PredictRequest> for DspyService {
     type Response = Prediction;
     type Error = Error;

@@ -1,6 +1,6 @@
 //! Calls of Rust tools by a program: an exchange with a function of the user's.
 
-use std::{error::Error, fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tokio::{
@@ -15,6 +15,7 @@ use super::{
     exchange::{Caller, NewExchange},
     tool_definition::{Tool, ToolCall},
 };
+use crate::error::messages;
 
 /// A tool, and the runtime that it runs on.
 #[derive(Debug)]
@@ -56,24 +57,10 @@ async fn run(hosted: Arc<HostedTool>, call: ToolCall) -> Event {
     };
     match joined {
         Some(Ok(Ok(value))) => Event::Value(value),
-        Some(Ok(Err(error))) => Event::Failed(ExchangeFailure::Tool(chain(&*error))),
+        Some(Ok(Err(error))) => Event::Failed(ExchangeFailure::Tool(messages(&*error))),
         Some(Err(error)) => Event::Failed(ExchangeFailure::Tool(ended(hosted.tool.name(), error))),
         None => Event::Failed(ExchangeFailure::Tool("the tool did not start".into())),
     }
-}
-
-/// The messages of `error` and its sources.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut said = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let text = source.to_string();
-        if !said.contains(&text) {
-            let _ = write!(said, ": {text}");
-        }
-        next = source.source();
-    }
-    said
 }
 
 /// The message for a task that ended without an answer.

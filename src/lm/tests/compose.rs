@@ -2,45 +2,34 @@
 
 use std::{
     io::{self, Write},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Mutex,
 };
 
-use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, service_fn};
+use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer};
 use tower_resilience::circuitbreaker::{CircuitBreakerError, CircuitBreakerLayer};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::layers::{Backoff, HedgeLayer, RetryLayer};
-
-const URL: &str = "http://lm/v1";
+use crate::layers::HedgeLayer;
 
 type Reply = Result<Response<Pieces>, BoxError>;
 
 /// An LM that answers the nth request, from 0 on, with `reply(n)`, after as long.
-fn lm(reply: impl Fn(u32) -> (Duration, Reply) + Send + Sync + 'static) -> (Lm, Arc<AtomicU32>) {
-    let sent = Arc::new(AtomicU32::new(0));
-    let (count, reply) = (sent.clone(), Arc::new(reply));
-    let service = service_fn(move |_: LmRequest| {
-        let (wait, reply) = reply(count.fetch_add(1, Ordering::Relaxed));
+fn replies(
+    reply: impl Fn(u32) -> (Duration, Reply) + Clone + Send + Sync + 'static,
+) -> (Lm, Arc<AtomicU32>) {
+    lm(move |n, _| {
+        let (wait, reply) = reply(n);
         async move {
-            tokio::time::sleep(wait).await;
+            sleep(wait).await;
             reply
         }
-    });
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
-    (lm, sent)
+    })
 }
 
 fn status(status: u16) -> Reply {
     let answer = Response::builder().status(status);
     Ok(answer.body(Pieces::after([Duration::ZERO]))?)
-}
-
-fn retries(retries: u32) -> RetryLayer {
-    RetryLayer::new(retries).with_backoff(Backoff::fixed(Duration::ZERO))
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +51,7 @@ async fn only_retryable_failures_are_retried() {
         (404, 1),
         (422, 1),
     ] {
-        let (lm, sent) = lm(move |n| {
+        let (lm, sent) = replies(move |n| {
             let reply = match (n, first) {
                 (0, 0) => Err(refused()),
                 (0, first) => status(first),
@@ -70,7 +59,7 @@ async fn only_retryable_failures_are_retried() {
             };
             (Duration::ZERO, reply)
         });
-        let lm = lm.layer(retries(1)).connect().expect("it is complete");
+        let lm = connect(&lm.layer(retries(1)));
         let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
         let last = if attempts == 2 { 200 } else { first };
         assert_eq!(answer.status(), last, "{first}");
@@ -80,12 +69,12 @@ async fn only_retryable_failures_are_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_not_retried_after_the_body_has_begun() {
-    let (lm, sent) = lm(|_| {
+    let (lm, sent) = replies(|_| {
         let waits = [Duration::ZERO, 60 * SECOND];
         (Duration::ZERO, Ok(Response::new(Pieces::after(waits))))
     });
     let lm = lm.limits(LmLimits::new().with_idle(SECOND));
-    let lm = lm.layer(retries(5)).connect().expect("it is complete");
+    let lm = connect(&lm.layer(retries(5)));
     let answer = lm.send(request(URL, "x", true)).await.expect("a head");
     let error = text(answer.into_body()).await.expect_err("it stalls");
     assert_eq!(error.kind(), LmFailureKind::IdleTimeout);
@@ -94,11 +83,11 @@ async fn a_call_is_not_retried_after_the_body_has_begun() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hedge_stops_the_slower_attempt() {
-    let (lm, sent) = lm(|n| (if n == 0 { 60 * SECOND } else { SECOND }, status(200)));
+    let (lm, sent) = replies(|n| (if n == 0 { 60 * SECOND } else { SECOND }, status(200)));
     let lm = lm
         .layer(HedgeLayer::after(2 * SECOND))
         .layer(GlobalConcurrencyLimitLayer::new(2));
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm);
     let (request, log) = with_log(request(URL, "x", false));
     let began = tokio::time::Instant::now();
     let answer = lm.send(request).await.expect("an answer");
@@ -113,7 +102,7 @@ async fn a_hedge_stops_the_slower_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_breaker_is_shared_by_all_programs_and_keeps_the_status() {
-    let (lm, sent) = lm(|_| (Duration::ZERO, status(503)));
+    let (lm, sent) = replies(|_| (Duration::ZERO, status(503)));
     let (breaker, watch) = CircuitBreakerLayer::builder()
         .consecutive_failures(3)
         .failure_classifier(|answer: &Result<LmResponse, BoxError>| {
@@ -134,8 +123,7 @@ async fn a_circuit_breaker_is_shared_by_all_programs_and_keeps_the_status() {
         .into_inner();
     let lm = lm.layer(retries(1)).layer(breaker);
     // Two attempts by one program, one by the other; then it is open for both.
-    let (one, other) = (lm.connect(), lm.connect());
-    let (one, other) = (one.expect("complete"), other.expect("complete"));
+    let (one, other) = (connect(&lm), connect(&lm));
     let answer = one.send(request(URL, "x", false)).await.expect("an answer");
     assert_eq!(answer.status(), 503);
     let answer = other.send(request(URL, "x", false)).await;
@@ -188,12 +176,12 @@ async fn each_exchange_is_traced_in_the_span_of_its_call_without_secrets() {
     // other tests' threads have none.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _default = tracing::subscriber::set_default(subscriber);
-    let (lm, _) = lm(|n| match n {
+    let (lm, _) = replies(|n| match n {
         0 => (Duration::ZERO, status(503)),
         1 => (Duration::ZERO, Err(format!("cannot send {KEY}").into())),
         _ => (Duration::ZERO, status(200)),
     });
-    let lm = lm.layer(retries(1)).connect().expect("it is complete");
+    let lm = connect(&lm.layer(retries(1)));
     let call = tracing::info_span!("predict");
     for _ in 0..2 {
         let mut request = request(URL, "x", false);

@@ -1,16 +1,10 @@
 //! What has ended before its request leaves is not sent, whoever was slow.
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-};
+use std::{convert::Infallible, sync::atomic::AtomicBool};
 
 use futures_util::poll;
 use tokio::time::{Instant, timeout};
-use tower::{Service, ServiceExt, layer::layer_fn, service_fn};
+use tower::{Service, ServiceExt, layer::layer_fn};
 
 use super::{super::departure::CallOver, *};
 use crate::{
@@ -19,18 +13,9 @@ use crate::{
     testing::ScriptedLm,
 };
 
-const URL: &str = "http://lm/v1";
-
-/// An LM of a layer that takes a second for each request, around `outer`; counts what is sent.
-fn slow(limits: LmLimits) -> (Lm, Arc<AtomicUsize>) {
-    let sent = Arc::new(AtomicUsize::new(0));
-    let count = sent.clone();
-    let service = service_fn(move |_: LmRequest| {
-        count.fetch_add(1, Ordering::Relaxed);
-        std::future::ready(Ok::<_, Infallible>(Response::new(Pieces::after([]))))
-    });
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).limits(limits);
-    (lm.http(service), sent)
+/// An LM that answers at once.
+fn quick() -> (Lm, Arc<AtomicU32>) {
+    lm(|_, _| std::future::ready(Ok::<_, Infallible>(Response::new(Pieces::after([])))))
 }
 
 /// A layer that keeps each request for a second.
@@ -44,7 +29,7 @@ fn keeps(lm: Lm) -> LmHandle {
             }
         })
     });
-    lm.layer(layer).connect().expect("it is complete")
+    connect(&lm.layer(layer))
 }
 
 /// The failure of a request that a layer kept until its limit passed.
@@ -63,7 +48,7 @@ async fn kept(lm: LmHandle, mut request: LmRequest, deadline: Option<Duration>) 
 #[tokio::test(start_paused = true)]
 async fn a_request_held_by_a_layer_until_its_limit_is_not_sent() {
     let ask = || request(URL, "x", false);
-    let (lm, sent) = slow(LmLimits::new());
+    let (lm, sent) = quick();
     let kind = kept(keeps(lm.clone()), ask(), Some(SECOND)).await;
     assert_eq!(kind, LmFailureKind::Deadline);
     // The limit of an attempt, which a layer keeps; were it the deadline, nobody would try again.
@@ -72,7 +57,8 @@ async fn a_request_held_by_a_layer_until_its_limit_is_not_sent() {
     assert_eq!(kind, LmFailureKind::TotalTimeout);
     assert_eq!(sent.load(Ordering::Relaxed), 0);
 
-    let (lm, sent) = slow(LmLimits::new().with_total(SECOND));
+    let (lm, sent) = quick();
+    let lm = lm.limits(LmLimits::new().with_total(SECOND));
     let kind = kept(keeps(lm), ask(), None).await;
     assert_eq!(kind, LmFailureKind::TotalTimeout);
     assert_eq!(sent.load(Ordering::Relaxed), 0);
@@ -89,8 +75,7 @@ enum Ends {
 #[tokio::test]
 async fn a_request_ended_before_it_is_written_is_not_sent() {
     let server = ScriptedLm::start().await.expect("a server");
-    let lm = Lm::new("openai/x").base_url(server.base_url()).key(KEY);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm_at(server.base_url()));
     let ask = |model: &str| request(server.base_url(), model, false);
     for end in [Ends::Deadline, Ends::Cancel, Ends::Call] {
         // There is a connection that waits for the next request.
@@ -138,8 +123,7 @@ async fn a_request_ended_before_it_is_written_is_not_sent() {
 #[tokio::test]
 async fn the_instant_at_which_a_request_is_sent_is_reported() {
     let server = ScriptedLm::start().await.expect("a server");
-    let lm = Lm::new("openai/x").base_url(server.base_url()).key(KEY);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm_at(server.base_url()));
     let (request, log) = with_log(request(server.base_url(), "sent", false));
     let answer = timeout(30 * SECOND, lm.send(request))
         .await

@@ -1,9 +1,6 @@
 //! Compressed answers, of a service of the user's: they pass the same code as those of the client.
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-};
+use std::{io::Write, sync::Mutex};
 
 use flate2::{
     Compression,
@@ -14,11 +11,9 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tower::service_fn;
 
 use super::*;
 
-const URL: &str = "http://lm/v1";
 const ANSWER: &str = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
 
 fn gzip(text: impl AsRef<[u8]>) -> Vec<u8> {
@@ -40,8 +35,8 @@ fn raw(text: &str) -> Vec<u8> {
 }
 
 /// An LM that sends these bytes, a few at a time, as encoded like that.
-fn lm(status: u16, encoding: &'static str, bytes: Vec<u8>, at_once: usize) -> LmHandle {
-    let service = service_fn(move |_: LmRequest| {
+fn sends(status: u16, encoding: &'static str, bytes: Vec<u8>, at_once: usize) -> LmHandle {
+    let (lm, _) = lm(move |_, _| {
         let pieces: Vec<_> = bytes.chunks(at_once).map(Bytes::copy_from_slice).collect();
         async move {
             let frames = pieces
@@ -54,8 +49,7 @@ fn lm(status: u16, encoding: &'static str, bytes: Vec<u8>, at_once: usize) -> Lm
             Ok::<_, BoxError>(answer.body(StreamBody::new(futures_util::stream::iter(frames)))?)
         }
     });
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
-    lm.connect().expect("it is complete")
+    connect(&lm)
 }
 
 #[tokio::test]
@@ -70,7 +64,7 @@ async fn an_unrequested_compressed_answer_is_read() {
     ];
     for (encoding, bytes) in encodings {
         for at_once in [1, 7, 10_000] {
-            let lm = lm(200, encoding, bytes.clone(), at_once);
+            let lm = sends(200, encoding, bytes.clone(), at_once);
             let (request, log) = with_log(request(URL, "x", false));
             let answer = lm.send(request).await.expect("an answer");
             for gone in ["content-encoding", "content-length"] {
@@ -88,7 +82,7 @@ async fn an_unrequested_compressed_answer_is_read() {
 async fn each_event_of_a_compressed_stream_is_read_as_it_comes() {
     let (send, receive) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
     let receive = Arc::new(Mutex::new(Some(receive)));
-    let service = service_fn(move |_: LmRequest| {
+    let (lm, _) = lm(move |_, _| {
         let receive = receive.lock().expect("a lock").take();
         let frames = futures_util::stream::unfold(receive, |receive| async {
             let mut receive = receive?;
@@ -101,8 +95,7 @@ async fn each_event_of_a_compressed_stream_is_read_as_it_comes() {
             Ok::<_, BoxError>(answer.body(StreamBody::new(frames))?)
         }
     });
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm);
     let answer = lm.send(request(URL, "x", true)).await.expect("a head");
     let mut body = answer.into_body();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -119,7 +112,7 @@ async fn each_event_of_a_compressed_stream_is_read_as_it_comes() {
 #[tokio::test]
 async fn a_compressed_error_is_read() {
     let error = format!(r#"{{"error":{{"message":"no such key: {KEY}"}}}}"#);
-    let lm = lm(401, "gzip", gzip(&error), 10);
+    let lm = sends(401, "gzip", gzip(&error), 10);
     let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
     assert_eq!(answer.status(), 401);
     assert!(!answer.headers().contains_key("content-encoding"));
@@ -148,7 +141,7 @@ async fn an_undecodable_body_is_reported() {
         ("deflate", cut_zlib, LmFailureKind::Read),
         ("deflate", vec![0x78], LmFailureKind::Read),
     ] {
-        let lm = lm(200, encoding, bytes, 16);
+        let lm = sends(200, encoding, bytes, 16);
         let (request, log) = with_log(request(URL, "x", false));
         let answer = lm.send(request).await.expect("a head");
         let error = text(answer.into_body()).await.expect_err("it is broken");
@@ -160,19 +153,19 @@ async fn an_undecodable_body_is_reported() {
 
 #[tokio::test]
 async fn an_unknown_encoding_is_named_unless_the_status_is_an_error() {
-    let unknown = lm(200, "br", vec![1, 2, 3], 3);
+    let unknown = sends(200, "br", vec![1, 2, 3], 3);
     let (asked, log) = with_log(request(URL, "x", false));
     let error = unknown.send(asked).await.expect_err("it is not known");
     assert_eq!(error.kind(), LmFailureKind::Protocol);
     assert!(error.message().contains("`br`"), "{error}");
     assert_eq!(outcomes(&log), [LmOutcome::Failed]);
-    let answer = lm(503, "br", vec![1, 2, 3], 3).send(request(URL, "x", false));
+    let answer = sends(503, "br", vec![1, 2, 3], 3).send(request(URL, "x", false));
     assert_eq!(answer.await.expect("an answer").status(), 503);
 }
 
 #[tokio::test]
 async fn an_empty_body_with_an_encoding_is_empty() {
-    let answer = lm(200, "gzip", Vec::new(), 1).send(request(URL, "x", false));
+    let answer = sends(200, "gzip", Vec::new(), 1).send(request(URL, "x", false));
     let body = answer.await.expect("an answer").into_body();
     assert_eq!(text(body).await.as_deref(), Ok(""));
 }
@@ -199,8 +192,7 @@ async fn the_accept_encoding_of_the_caller_is_forwarded() {
         }
         asked
     });
-    let lm = Lm::new("openai/x").base_url(&base).key(KEY);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm_at(&base));
     for identity in [true, false] {
         let mut asked = request(&base, "x", false);
         if identity {

@@ -1,36 +1,22 @@
 //! Errors that only a body tells of, as layers around the LM and its program see them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
-
 use http_body_util::{Full, StreamBody};
-use tower::service_fn;
 
 use super::*;
-use crate::layers::{Backoff, RetryLayer};
 
-const URL: &str = "http://lm/v1";
 const GOOD: &str = r#"{"choices":[]}"#;
 
 /// Answers with these, and then with the last of them; counts.
 fn says(answers: &'static [(u16, &'static str)]) -> (LmHandle, Arc<AtomicU32>) {
-    let sent = Arc::new(AtomicU32::new(0));
-    let count = sent.clone();
-    let service = service_fn(move |_: LmRequest| {
-        let n = count.fetch_add(1, Ordering::Relaxed) as usize;
-        let (status, body) = answers[n.min(answers.len() - 1)];
+    let (lm, sent) = lm(move |n, _| {
+        let (status, body) = answers[(n as usize).min(answers.len() - 1)];
         async move {
             let answer = Response::builder().status(status);
             let answer = answer.header("content-type", "application/json; charset=utf-8");
             Ok::<_, BoxError>(answer.body(Full::<Bytes>::from(body))?)
         }
     });
-    let retry = RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO));
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
-    let lm = lm.layer(retry).connect().expect("it is complete");
-    (lm, sent)
+    (connect(&lm.layer(retries(2))), sent)
 }
 
 #[tokio::test]
@@ -128,7 +114,7 @@ async fn an_answer_that_is_not_an_error_passes_unchanged() {
 
 /// An answer of this type that begins like that and then breaks off.
 fn breaks(kind: &'static str, begins: &'static [&'static str]) -> LmHandle {
-    let service = service_fn(move |_: LmRequest| async move {
+    let (lm, _) = lm(move |_, _| async move {
         let pieces = begins
             .iter()
             .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))));
@@ -140,8 +126,7 @@ fn breaks(kind: &'static str, begins: &'static [&'static str]) -> LmHandle {
                 .body(frames)?,
         )
     });
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
-    lm.connect().expect("it is complete")
+    connect(&lm)
 }
 
 #[tokio::test]

@@ -1,24 +1,18 @@
-use std::sync::{Arc, Mutex};
-
-use tower::service_fn;
+use std::sync::Mutex;
 
 use super::*;
 
-const URL: &str = "http://lm/v1";
-
 /// An LM that takes down the authorization of each request, and answers with it as an error.
-fn lm(seen: &Arc<Mutex<Vec<String>>>) -> Lm {
+fn repeats(seen: &Arc<Mutex<Vec<String>>>) -> Lm {
     let seen = seen.clone();
-    Lm::new("openai/x")
-        .base_url(URL)
-        .http(service_fn(move |request: LmRequest| {
-            let sent = request.headers()["authorization"].to_str();
-            let sent = sent.expect("text").to_owned();
-            seen.lock().expect("a lock").push(sent.clone());
-            let body = http_body_util::Full::from(format!("no such key: {sent}"));
-            let answer = Response::builder().status(401).body(body);
-            std::future::ready(answer)
-        }))
+    let (lm, _) = lm(move |_, request| {
+        let sent = request.headers()["authorization"].to_str();
+        let sent = sent.expect("text").to_owned();
+        seen.lock().expect("a lock").push(sent.clone());
+        let body = http_body_util::Full::from(format!("no such key: {sent}"));
+        std::future::ready(Response::builder().status(401).body(body))
+    });
+    lm
 }
 
 fn of_tenant(name: Option<&str>) -> LmRequest {
@@ -32,8 +26,8 @@ fn of_tenant(name: Option<&str>) -> LmRequest {
 #[tokio::test]
 async fn each_tenant_has_its_key_and_no_answer_shows_it() {
     let seen = Arc::default();
-    let lm = lm(&seen).key_with(|tenant| Some(format!("{KEY}-of-{}", tenant?.name())));
-    let lm = lm.connect().expect("it is complete");
+    let lm = repeats(&seen).key_with(|tenant| Some(format!("{KEY}-of-{}", tenant?.name())));
+    let lm = connect(&lm);
     for tenant in ["acme", "globex"] {
         let answer = lm.send(of_tenant(Some(tenant))).await.expect("an answer");
         let body = text(answer.into_body()).await.expect("a body");
@@ -47,12 +41,12 @@ async fn each_tenant_has_its_key_and_no_answer_shows_it() {
 #[tokio::test]
 async fn without_a_key_nothing_is_sent() {
     let seen = Arc::default();
-    let lm = lm(&seen).key_with(|tenant| match tenant?.name() {
+    let lm = repeats(&seen).key_with(|tenant| match tenant?.name() {
         "blank" => Some(" ".into()),
         "bad" => Some(format!("{KEY} {KEY}")),
         _ => None,
     });
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm);
     for (tenant, said) in [
         (None, "a call without a tenant"),
         (Some("unknown"), "the tenant `unknown`"),
@@ -70,7 +64,7 @@ async fn without_a_key_nothing_is_sent() {
 #[tokio::test]
 async fn a_request_that_brings_its_own_key_needs_none() {
     let seen = Arc::default();
-    let lm = lm(&seen).key_with(|_| None).connect().expect("complete");
+    let lm = connect(&repeats(&seen).key_with(|_| None));
     let mut request = of_tenant(None);
     let own = ::http::HeaderValue::from_static("Bearer own");
     request.headers_mut().insert("authorization", own);

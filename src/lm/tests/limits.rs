@@ -1,13 +1,6 @@
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::convert::Infallible;
 
 use tokio::time::Instant;
-use tower::service_fn;
 
 use super::*;
 use crate::{
@@ -15,30 +8,18 @@ use crate::{
     layers::TimeoutLayer,
 };
 
-const URL: &str = "http://lm/v1";
-
 /// An LM whose head comes after `head` and whose pieces come after each of `waits`.
 fn scripted(head: Duration, waits: &'static [u64], limits: LmLimits) -> LmHandle {
     counted(head, waits, limits).0
 }
 
-fn counted(
-    head: Duration,
-    waits: &'static [u64],
-    limits: LmLimits,
-) -> (LmHandle, Arc<AtomicUsize>) {
-    let sent = Arc::new(AtomicUsize::new(0));
-    let count = sent.clone();
-    let service = service_fn(move |_: LmRequest| {
-        count.fetch_add(1, Ordering::Relaxed);
-        async move {
-            sleep(head).await;
-            let waits = waits.iter().map(|&millis| Duration::from_millis(millis));
-            Ok::<_, Infallible>(Response::new(Pieces::after(waits)))
-        }
+fn counted(head: Duration, waits: &'static [u64], limits: LmLimits) -> (LmHandle, Arc<AtomicU32>) {
+    let (lm, sent) = lm(move |_, _| async move {
+        sleep(head).await;
+        let waits = waits.iter().map(|&millis| Duration::from_millis(millis));
+        Ok::<_, Infallible>(Response::new(Pieces::after(waits)))
     });
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).limits(limits);
-    (lm.http(service).connect().expect("it is complete"), sent)
+    (connect(&lm.limits(limits)), sent)
 }
 
 fn ask() -> LmRequest {
@@ -178,18 +159,16 @@ async fn a_cancellation_ends_the_head_and_the_body() {
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_enforces_the_calls_limit_does_not_rename_the_limit() {
-    let head = 60 * SECOND;
-    let service = service_fn(move |_: LmRequest| async move {
-        sleep(head).await;
+    let (lm, _) = lm(|_, _| async {
+        sleep(60 * SECOND).await;
         Ok::<_, Infallible>(Response::new(Pieces::after([])))
     });
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
     let lm = lm.layer(TimeoutLayer::new(5 * SECOND));
-    let attempt = lm.clone().connect().expect("it is complete");
+    let attempt = connect(&lm);
     let got = fails(&attempt, ask()).await;
     assert_eq!(got, (LmFailureKind::TotalTimeout, 5 * SECOND));
     let total = lm.clone().limits(LmLimits::new().with_total(2 * SECOND));
-    let got = fails(&total.connect().expect("it is complete"), ask()).await;
+    let got = fails(&connect(&total), ask()).await;
     assert_eq!(got, (LmFailureKind::TotalTimeout, 2 * SECOND));
     let got = fails(&attempt, ask_within(SECOND)).await;
     assert_eq!(got, (LmFailureKind::Deadline, SECOND));
@@ -212,13 +191,11 @@ async fn any_duration_is_a_limit() {
 /// Without any limit of the LM's own: a retry layer waits for it, and the status is known.
 #[tokio::test(start_paused = true)]
 async fn the_wait_for_the_body_of_an_error_is_bounded() {
-    let service = service_fn(|_: LmRequest| {
+    let (lm, _) = lm(|_, _| {
         let pieces = Pieces::after([SECOND, 60_000 * SECOND]);
-        let answer = Response::builder().status(503).body(pieces);
-        std::future::ready(answer)
+        std::future::ready(Response::builder().status(503).body(pieces))
     });
-    let lm = Lm::new("openai/x").base_url(URL).key(KEY).http(service);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm);
     let (request, log) = with_log(ask());
     let began = Instant::now();
     let answer = lm.send(request).await.expect("an answer");

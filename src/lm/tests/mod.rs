@@ -14,6 +14,10 @@ mod wire;
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -24,17 +28,49 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::time::{Sleep, sleep};
-use tower::BoxError;
+use tower::{BoxError, service_fn};
 
 use super::*;
 use crate::{
     call::{Carrier, Deadline, LmOutcome},
     error::{Classify, ErrorKind},
+    layers::{Backoff, RetryLayer},
     request::Tenant,
 };
 
+const URL: &str = "http://lm/v1";
 const KEY: &str = "very-secret-key";
 const SECOND: Duration = Duration::from_secs(1);
+
+/// An LM whose nth request, from 0 on, `answer` answers; and how many came.
+fn lm<R, B, E>(
+    answer: impl Fn(u32, LmRequest) -> R + Clone + Send + Sync + 'static,
+) -> (Lm, Arc<AtomicU32>)
+where
+    R: Future<Output = Result<Response<B>, E>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: Into<BoxError> + 'static,
+{
+    let sent = Arc::new(AtomicU32::new(0));
+    let count = sent.clone();
+    let service = service_fn(move |request| answer(count.fetch_add(1, Ordering::Relaxed), request));
+    (lm_at(URL).http(service), sent)
+}
+
+/// An LM with a key at this address.
+fn lm_at(base: &str) -> Lm {
+    Lm::new("openai/x").base_url(base).key(KEY)
+}
+
+fn connect(lm: &Lm) -> LmHandle {
+    lm.connect().expect("it is complete")
+}
+
+/// As many retries, each at once.
+fn retries(retries: u32) -> RetryLayer {
+    RetryLayer::new(retries).with_backoff(Backoff::fixed(Duration::ZERO))
+}
 
 /// A request in OpenAI's dialect, as Python's side makes them.
 fn request(base: &str, model: &str, stream: bool) -> LmRequest {

@@ -79,8 +79,7 @@ fn socks5(mut tcp: TcpStream) -> std::io::Result<()> {
 }
 
 async fn asks(base: &str) -> Result<String, LmFailure> {
-    let lm = Lm::new("openai/x").base_url(base).key(KEY);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm_at(base));
     text(lm.send(request(base, "x", false)).await?.into_body()).await
 }
 
@@ -101,8 +100,7 @@ async fn a_socks_proxy_is_used() {
 #[tokio::test]
 async fn an_unusable_proxy_is_refused_by_the_name_of_its_variable() {
     if is_child() {
-        let lm = Lm::new("openai/x").base_url("http://lm/v1").key(KEY);
-        let error = lm.connect().expect_err("no such proxy");
+        let error = lm_at(URL).connect().expect_err("no such proxy");
         assert!(matches!(error, LmConfigError::Proxy { .. }), "{error}");
         let variable = env::var("EXPECTED").expect("a name");
         let shown = format!("{error} {error:?}");
@@ -128,8 +126,7 @@ async fn an_unusable_proxy_is_refused_by_the_name_of_its_variable() {
 #[tokio::test]
 async fn an_unused_proxy_variable_is_not_refused() {
     if is_child() {
-        let lm = Lm::new("openai/x").base_url("http://lm/v1").key(KEY);
-        lm.connect().expect("nothing is wrong");
+        lm_at(URL).connect().expect("nothing is wrong");
         return;
     }
     for variables in [

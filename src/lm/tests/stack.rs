@@ -1,23 +1,12 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
-
-use tower::{limit::ConcurrencyLimitLayer, service_fn, util::MapRequestLayer};
+use tower::{limit::ConcurrencyLimitLayer, util::MapRequestLayer};
 
 use super::*;
-use crate::layers::{Backoff, RetryLayer};
-
-const URL: &str = "http://lm/v1";
 
 type Full = http_body_util::Full<Bytes>;
 
 /// Answers `429` with a Retry-After, as often as that, and then `200`.
 fn flaky(failures: u32) -> (Lm, Arc<AtomicU32>) {
-    let sent = Arc::new(AtomicU32::new(0));
-    let count = sent.clone();
-    let service = service_fn(move |request: LmRequest| {
-        let n = count.fetch_add(1, Ordering::Relaxed);
+    lm(move |n, request: LmRequest| {
         assert_eq!(request.context().map_or(0, |context| context.attempt), n);
         assert_eq!(request.headers()["authorization"], format!("Bearer {KEY}"));
         async move {
@@ -32,21 +21,13 @@ fn flaky(failures: u32) -> (Lm, Arc<AtomicU32>) {
                 answer.body(Full::from(r#"{"usage":{"prompt_tokens":1}}"#))?
             })
         }
-    });
-    (
-        Lm::new("openai/x").base_url(URL).key(KEY).http(service),
-        sent,
-    )
-}
-
-fn retries(retries: u32) -> RetryLayer {
-    RetryLayer::new(retries).with_backoff(Backoff::fixed(Duration::ZERO))
+    })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_layer_waits_as_long_as_the_provider_asks() {
     let (lm, sent) = flaky(2);
-    let lm = lm.layer(retries(2)).connect().expect("it is complete");
+    let lm = connect(&lm.layer(retries(2)));
     let (request, log) = with_log(request(URL, "x", false));
     let began = tokio::time::Instant::now();
     let answer = lm.send(request).await.expect("an answer");
@@ -74,7 +55,7 @@ async fn a_retry_layer_waits_as_long_as_the_provider_asks() {
 #[tokio::test(start_paused = true)]
 async fn the_status_after_the_last_retry_is_the_providers() {
     let (lm, sent) = flaky(9);
-    let lm = lm.layer(retries(1)).connect().expect("it is complete");
+    let lm = connect(&lm.layer(retries(1)));
     let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
     assert_eq!(sent.load(Ordering::Relaxed), 2);
     assert_eq!(answer.status(), 429);
@@ -89,7 +70,7 @@ async fn the_status_after_the_last_retry_is_the_providers() {
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_does_not_fit_the_deadline_is_not_made() {
     let (lm, sent) = flaky(9);
-    let lm = lm.layer(retries(5)).connect().expect("it is complete");
+    let lm = connect(&lm.layer(retries(5)));
     let mut request = request(URL, "x", false);
     request.context_mut().limit(Deadline::within(4 * SECOND));
     let answer = lm.send(request).await.expect("an answer");
@@ -124,7 +105,7 @@ async fn the_first_layer_is_outermost_and_none_sees_the_key() {
     let lm = lm.http(inner).layer(note("first")).layer(note("second"));
     let lm = lm.layer(ConcurrencyLimitLayer::new(1));
     for _ in 0..3 {
-        let lm = lm.connect().expect("it is complete");
+        let lm = connect(&lm);
         lm.send(request(URL, "x", false)).await.expect("an answer");
     }
     assert!(!format!("{lm:?} {:?}", lm.connect()).contains(KEY));
@@ -132,11 +113,9 @@ async fn the_first_layer_is_outermost_and_none_sees_the_key() {
 
 #[tokio::test]
 async fn errors_of_layers_and_services_are_redacted() {
-    let (lm, _) = flaky(0);
-    let lm = lm.http(service_fn(|_: LmRequest| async {
-        Err::<Response<Full>, _>(BoxError::from(format!("cannot send {KEY}")))
-    }));
-    let lm = lm.connect().expect("it is complete");
+    let (lm, _) =
+        lm(|_, _| async { Err::<Response<Full>, _>(BoxError::from(format!("cannot send {KEY}"))) });
+    let lm = connect(&lm);
     let error = lm
         .send(request(URL, "x", false))
         .await
@@ -149,7 +128,7 @@ async fn errors_of_layers_and_services_are_redacted() {
 #[tokio::test]
 async fn a_call_log_keeps_a_bounded_number_of_entries_and_counts_the_others() {
     let (lm, _) = flaky(0);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm);
     let log = LmLog::new(1);
     for _ in 0..3 {
         let mut request = request("http://elsewhere", "x", false);

@@ -1,28 +1,21 @@
-use std::sync::{Arc, Mutex};
-
-use tower::service_fn;
+use std::sync::Mutex;
 
 use super::*;
-use crate::layers::{Backoff, RetryLayer, outbound::OutboundLayer};
+use crate::layers::outbound::OutboundLayer;
 
-const URL: &str = "http://lm/v1";
 const HEADER: ::http::HeaderName = ::http::HeaderName::from_static("x-time-left");
 
 /// An LM that takes down the header of each request, and fails.
-fn lm() -> (Lm, Arc<Mutex<Vec<Option<String>>>>) {
+fn noting() -> (Lm, Arc<Mutex<Vec<Option<String>>>>) {
     let seen: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
     let log = seen.clone();
-    let lm =
-        Lm::new("openai/x")
-            .base_url(URL)
-            .key(KEY)
-            .http(service_fn(move |request: LmRequest| {
-                let value = request.headers().get(HEADER);
-                let value = value.map(|value| value.to_str().expect("text").to_owned());
-                log.lock().expect("a lock").push(value);
-                let answer = Response::builder().status(503);
-                std::future::ready(answer.body(http_body_util::Full::default()))
-            }));
+    let (lm, _) = lm(move |_, request| {
+        let value = request.headers().get(HEADER);
+        let value = value.map(|value| value.to_str().expect("text").to_owned());
+        log.lock().expect("a lock").push(value);
+        let answer = Response::builder().status(503);
+        std::future::ready(answer.body(http_body_util::Full::default()))
+    });
     (lm, seen)
 }
 
@@ -39,12 +32,12 @@ fn within(limit: Option<Duration>) -> LmRequest {
 
 #[tokio::test(start_paused = true)]
 async fn each_attempt_sends_the_time_left_less_the_reserve() {
-    let (lm, seen) = lm();
+    let (lm, seen) = noting();
     let retries = RetryLayer::new(2).with_backoff(Backoff::fixed(SECOND));
     let reserve = Duration::from_micros(500_500);
     let lm = lm.layer(retries);
     let lm = lm.layer(OutboundLayer::header(HEADER).with_reserve(reserve));
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm);
     lm.send(within(Some(4 * SECOND))).await.expect("an answer");
     let seen = seen.lock().expect("a lock");
     // Rounded down.
@@ -54,13 +47,13 @@ async fn each_attempt_sends_the_time_left_less_the_reserve() {
 
 #[tokio::test(start_paused = true)]
 async fn the_total_limit_is_sent_and_without_a_limit_nothing_is() {
-    let (lm, seen) = lm();
+    let (lm, seen) = noting();
     let layer = OutboundLayer::millis(HEADER);
     let lm = lm.layer(layer);
-    let unlimited = lm.connect().expect("it is complete");
+    let unlimited = connect(&lm);
     unlimited.send(within(None)).await.expect("an answer");
     let lm = lm.limits(LmLimits::new().with_total(3 * SECOND));
-    let limited = lm.connect().expect("it is complete");
+    let limited = connect(&lm);
     limited.send(within(None)).await.expect("an answer");
     let seen = seen.lock().expect("a lock");
     assert_eq!(*seen, [Some("old".to_owned()), Some("3000".to_owned())]);
@@ -68,10 +61,10 @@ async fn the_total_limit_is_sent_and_without_a_limit_nothing_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_with_no_more_time_than_the_reserve_is_not_sent() {
-    let (lm, seen) = lm();
+    let (lm, seen) = noting();
     let lm = lm.layer(RetryLayer::new(2));
     let lm = lm.layer(OutboundLayer::header(HEADER).with_reserve(2 * SECOND));
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm);
     let error = lm.send(within(Some(2 * SECOND))).await;
     let error = error.expect_err("too late");
     assert_eq!(Classify::kind(&error), ErrorKind::Deadline);

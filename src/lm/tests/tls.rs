@@ -99,11 +99,7 @@ async fn over_http2_dropping_a_body_resets_its_stream_alone() {
         .tls_certs_only([certificate])
         .build();
     let client = LmClient::from_reqwest(client.expect("a client"));
-    let lm = Lm::new("openai/x")
-        .base_url(&server.base)
-        .key(KEY)
-        .http(client);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm_at(&server.base).http(client));
     let mut bodies = Vec::new();
     for _ in 0..2 {
         let answer = lm
@@ -130,8 +126,7 @@ async fn over_http2_dropping_a_body_resets_its_stream_alone() {
 #[tokio::test]
 async fn an_untrusted_certificate_is_refused() {
     let server = server().await;
-    let lm = Lm::new("openai/x").base_url(&server.base).key(KEY);
-    let lm = lm.connect().expect("it is complete");
+    let lm = connect(&lm_at(&server.base));
     let error = lm
         .send(request(&server.base, "x", true))
         .await

@@ -15,9 +15,8 @@ async fn server() -> ScriptedLm {
     ScriptedLm::start().await.expect("a server starts")
 }
 
-fn lm(base: &str, limits: LmLimits) -> LmHandle {
-    let lm = Lm::new("openai/x").base_url(base).key(KEY).limits(limits);
-    lm.connect().expect("it is complete")
+fn limited(base: &str, limits: LmLimits) -> LmHandle {
+    connect(&lm_at(base).limits(limits))
 }
 
 fn gone(requests: &[RequestRecord]) -> bool {
@@ -41,7 +40,7 @@ async fn says(bytes: &'static [u8]) -> String {
 #[tokio::test]
 async fn a_request_carries_the_key_and_its_answers_tokens_are_counted() {
     let server = server().await;
-    let lm = lm(server.base_url(), LmLimits::new());
+    let lm = limited(server.base_url(), LmLimits::new());
     for stream in [false, true] {
         let model = format!("counted-{stream}");
         let (request, log) = with_log(request(server.base_url(), &model, stream));
@@ -72,7 +71,7 @@ async fn a_request_carries_the_key_and_its_answers_tokens_are_counted() {
 async fn dropping_the_call_closes_its_connection() {
     let server = server().await;
     server.script("stuck", Reply::hang());
-    let lm = lm(server.base_url(), LmLimits::new());
+    let lm = limited(server.base_url(), LmLimits::new());
     let (request, log) = with_log(request(server.base_url(), "stuck", false));
     let mut call = Box::pin(lm.send(request));
     tokio::select! {
@@ -95,7 +94,7 @@ async fn dropping_the_body_closes_its_connection() {
         "half",
         Reply::content("one two three").pause_after(1, &gate),
     );
-    let lm = lm(server.base_url(), LmLimits::new());
+    let lm = limited(server.base_url(), LmLimits::new());
     let (request, log) = with_log(request(server.base_url(), "half", true));
     let mut body = lm.send(request).await.expect("a head").into_body();
     assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
@@ -127,7 +126,7 @@ async fn a_limit_closes_the_connection() {
             LmFailureKind::IdleTimeout,
         ),
     ] {
-        let lm = lm(server.base_url(), limits);
+        let lm = limited(server.base_url(), limits);
         // The body is kept: it is the limit that closes the connection, not its reader.
         let mut kept = None;
         let error = match lm.send(request(server.base_url(), model, true)).await {
@@ -166,7 +165,7 @@ async fn errors_of_the_client_do_not_contain_the_url() {
 async fn a_truncated_body_is_a_read_error() {
     let server = server().await;
     server.script("cut", Reply::cut(20));
-    let lm = lm(server.base_url(), LmLimits::new());
+    let lm = limited(server.base_url(), LmLimits::new());
     for stream in [false, true] {
         let (request, log) = with_log(request(server.base_url(), "cut", stream));
         let answer = lm.send(request).await.expect("a head");
@@ -196,7 +195,7 @@ async fn failures_before_an_answer_are_distinguished() {
             LmFailureKind::Read,
         ),
     ] {
-        let lm = lm(&base, LmLimits::new());
+        let lm = limited(&base, LmLimits::new());
         // The key in the URL, as for Gemini: no error may repeat the URL.
         let url = format!("{base}/m:generate?key={PLACEHOLDER}");
         let request = ::http::Request::post(url)
@@ -223,7 +222,7 @@ async fn connecting_has_a_limit() {
     }
     let base = format!("http://{address}/v1");
     let limits = LmLimits::new().with_connect(Duration::from_millis(100));
-    let error = lm(&base, limits)
+    let error = limited(&base, limits)
         .send(request(&base, "x", false))
         .await
         .expect_err("no answer");
@@ -243,7 +242,7 @@ async fn redirects_are_not_followed() {
         b"HTTP/1.1 307 Over There\r\nlocation: http://evil.example/\r\ncontent-length: 0\r\n\r\n",
     )
     .await;
-    let answer = lm(&base, LmLimits::new())
+    let answer = limited(&base, LmLimits::new())
         .send(request(&base, "x", false))
         .await;
     assert_eq!(answer.expect("an answer").status(), 307);

@@ -130,7 +130,7 @@ type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 /// # Panics
 /// A call that comes when the script has ended panics and says so. An error would not do: a layer
 /// might retry it, or answer for it, and the test pass.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MockDspy {
     script: Arc<Mutex<MockScript>>,
     ledger: Arc<Ledger>,
@@ -310,21 +310,6 @@ impl MockDspy {
                 record.inputs,
                 played - 1,
             ),
-        }
-    }
-}
-
-/// A clone waits for a permit of its own.
-impl Clone for MockDspy {
-    fn clone(&self) -> Self {
-        Self {
-            script: self.script.clone(),
-            ledger: self.ledger.clone(),
-            permits: self.permits.clone(),
-            limits: self.limits,
-            fields: self.fields.clone(),
-            lms: self.lms.clone(),
-            admission: Admission::Idle,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What the mock does with a call.
+//! The reply of the mock to a call.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// What one call of a [`MockDspy`](super::MockDspy) comes to, and when.
+#[derive(Debug)]
 pub struct Reply {
     pub(super) outcome: Option<Result<Prediction, Error>>,
     pub(super) delay: Duration,
@@ -87,15 +88,5 @@ impl From<Prediction> for Reply {
 impl From<Error> for Reply {
     fn from(error: Error) -> Self {
         Self::error(error)
-    }
-}
-
-impl fmt::Debug for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply")
-            .field("outcome", &self.outcome)
-            .field("delay", &self.delay)
-            .field("lingers", &self.lingers)
-            .finish()
     }
 }

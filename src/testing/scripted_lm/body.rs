@@ -1,12 +1,13 @@
-//! The body of a reply: work that writes bytes as hyper asks for them.
+//! The body of a reply: the work that writes it, as hyper asks for bytes.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame};
+use futures_util::stream::{self, PollNext, StreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -19,67 +20,27 @@ use crate::call::Deadline;
 #[error("the script cuts the body here")]
 pub(super) struct Cut;
 
-type Work = Pin<Box<dyn Future<Output = Result<(), Cut>> + Send>>;
-
 /// A body that owns the work which writes it, so that dropping the body drops the work.
-pub(super) struct ReplyBody {
-    /// `None` once the work is done.
-    work: Option<Work>,
-    frames: mpsc::Receiver<Bytes>,
-}
+pub(super) type ReplyBody = UnsyncBoxBody<Bytes, Cut>;
 
-impl ReplyBody {
-    /// Makes a body of what `work` writes, at the pace and up to the cut that `reply` sets.
-    pub(super) fn new<F>(reply: Reply, work: impl FnOnce(Reply, Out) -> F) -> Self
-    where
-        F: Future<Output = Result<(), Cut>> + Send + 'static,
-    {
-        // One frame at a time: the work gets no further ahead of the connection.
-        let (sender, frames) = mpsc::channel(1);
-        let out = Out {
-            frames: sender,
-            trickle: reply.trickle.map(Ticks::new),
-            left: reply.cut_after.unwrap_or(usize::MAX),
-        };
-        Self {
-            work: Some(Box::pin(work(reply, out))),
-            frames,
-        }
-    }
-}
-
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let this = &mut *self;
-        // What is written goes out before the work goes on.
-        if let Poll::Ready(Some(bytes)) = this.frames.poll_recv(cx) {
-            return Poll::Ready(Some(Ok(Frame::data(bytes))));
-        }
-        if let Some(work) = &mut this.work
-            && let Poll::Ready(done) = work.as_mut().poll(cx)
-        {
-            this.work = None;
-            if let Err(cut) = done {
-                return Poll::Ready(Some(Err(cut)));
-            }
-        }
-        let frame = this.frames.poll_recv(cx);
-        frame.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
-    }
-}
-
-impl fmt::Debug for ReplyBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplyBody")
-            .field("done", &self.work.is_none())
-            .finish_non_exhaustive()
-    }
+/// Makes a body of what `work` writes, at the pace and up to the cut that `reply` sets.
+pub(super) fn written_by<F>(reply: Reply, work: impl FnOnce(Reply, Out) -> F) -> ReplyBody
+where
+    F: Future<Output = Result<(), Cut>> + Send + 'static,
+{
+    // One frame at a time: the work gets no further ahead of the connection.
+    let (sender, mut frames) = mpsc::channel(1);
+    let out = Out {
+        frames: sender,
+        trickle: reply.trickle.map(Ticks::new),
+        left: reply.cut_after.unwrap_or(usize::MAX),
+    };
+    let work = stream::once(work(reply, out)).filter_map(|done| ready(done.err().map(Err)));
+    let frames = stream::poll_fn(move |cx| frames.poll_recv(cx));
+    let frames = frames.map(|bytes| Ok(Frame::data(bytes)));
+    // What is written goes out before the work goes on.
+    let first = |_: &mut ()| PollNext::Left;
+    StreamBody::new(stream::select_with_strategy(frames, work, first)).boxed_unsync()
 }
 
 /// Where the work writes.
@@ -96,15 +57,18 @@ impl Out {
         let cut = bytes.len() > self.left;
         bytes.truncate(self.left);
         self.left -= bytes.len();
+        let mut piece = bytes.len();
         if let Some(trickle) = &mut self.trickle {
+            piece = 1;
             // Time spent elsewhere since the last write is not to be made up for.
             trickle.restart();
-            while !bytes.is_empty() {
+        }
+        while !bytes.is_empty() {
+            if let Some(trickle) = &mut self.trickle {
                 trickle.tick().await;
-                send(&self.frames, bytes.split_to(1)).await;
             }
-        } else if !bytes.is_empty() {
-            send(&self.frames, bytes).await;
+            // The receiver lives as long as the work: both are in the body.
+            let _ = self.frames.send(bytes.split_to(piece)).await;
         }
         if cut {
             // hyper drops what it has buffered when a body fails. So wait until it has taken the
@@ -115,11 +79,6 @@ impl Out {
         }
         Ok(())
     }
-}
-
-/// The receiver lives as long as the work: both are in the body.
-async fn send(frames: &mpsc::Sender<Bytes>, bytes: Bytes) {
-    let _ = frames.send(bytes).await;
 }
 
 /// A steady pace: a tick that comes late does not put off the next.

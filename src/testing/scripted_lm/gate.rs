@@ -1,11 +1,11 @@
-//! A gate a test opens by hand, so that events have an order without sleeping.
+//! A gate that a test opens by hand, so that events have an order without sleeping.
 
 use tokio::sync::watch;
 
 /// Holds replies back until a test opens it.
 ///
 /// Clones are the same gate. A gate opens once and stays open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Gate {
     open: watch::Sender<bool>,
 }
@@ -14,9 +14,7 @@ impl Gate {
     /// Makes a gate that is shut.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            open: watch::Sender::new(false),
-        }
+        Self::default()
     }
 
     /// Lets through everyone who waits, now and later.
@@ -39,11 +37,5 @@ impl Gate {
         let mut open = self.open.subscribe();
         // `self` holds a sender, so the channel cannot close while this waits.
         let _ = open.wait_for(|open| *open).await;
-    }
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Reply, RequestRecord, Script};
+use super::{Reply, RequestRecord, Script, Summary};
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger(watch::Sender<LedgerState>);
@@ -64,7 +64,6 @@ impl Ledger {
             ledger: Arc::clone(self),
             model: record.model.clone(),
             n: 0,
-            answered: false,
         };
         let mut reply = Reply::echo();
         self.change(|state| {
@@ -102,15 +101,11 @@ impl Ledger {
         });
     }
 
-    /// Reads the records of every model whose name starts with `prefix`.
-    pub(super) fn read<T>(
-        &self,
-        prefix: &str,
-        read: impl FnOnce(&mut dyn Iterator<Item = &RequestRecord>) -> T,
-    ) -> T {
+    /// Counts the requests of every model whose name starts with `prefix`.
+    pub(super) fn summary(&self, prefix: &str) -> Summary {
         let state = self.state();
         let models = state.models.iter().filter(|(m, _)| m.starts_with(prefix));
-        read(&mut models.flat_map(|(_, model)| &model.records))
+        Summary::of(models.flat_map(|(_, model)| &model.records))
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -124,21 +119,15 @@ impl Ledger {
 pub(super) struct Entry {
     ledger: Arc<Ledger>,
     model: String,
-    n: usize,
-    answered: bool,
+    pub(super) n: usize,
 }
 
 impl Entry {
-    pub(super) fn n(&self) -> usize {
-        self.n
-    }
-
     pub(super) fn token(&self) {
         self.edit(RequestRecord::token);
     }
 
-    pub(super) fn answered(mut self) {
-        self.answered = true;
+    pub(super) fn answered(self) {
         self.edit(RequestRecord::answered);
     }
 
@@ -154,9 +143,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.answered {
-            self.edit(RequestRecord::gone);
-        }
+        self.edit(RequestRecord::gone);
     }
 }
 

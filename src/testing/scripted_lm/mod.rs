@@ -57,8 +57,11 @@ mod tls;
 mod wait;
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::sleep;
 
 pub use gate::Gate;
 pub use record::{Outcome, RequestRecord, Summary};
@@ -142,7 +145,7 @@ impl ScriptedLm {
     /// Counts the requests of every model whose name starts with `prefix`; `""` is all of them.
     #[must_use]
     pub fn summary(&self, prefix: &str) -> Summary {
-        self.ledger.read(prefix, |records| Summary::of(records))
+        self.ledger.summary(prefix)
     }
 
     /// How many connections are open.
@@ -210,7 +213,25 @@ impl ScriptedLm {
         })
     }
 
-    async fn until<T>(&self, limit: Duration, look: impl FnMut() -> Option<T>) -> Option<T> {
-        wait::until(self.ledger.changes(), &self.server.runtime, limit, look).await
+    /// Looks now and after each change, until there is something to see or the limit has passed.
+    async fn until<T>(&self, limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut changes = self.ledger.changes();
+        let timer = {
+            // The server's clock: the caller's may be paused.
+            let _entered = self.server.runtime.enter();
+            sleep(limit)
+        };
+        let mut timer = pin!(timer);
+        loop {
+            changes.mark_unchanged();
+            if let Some(seen) = look() {
+                return Some(seen);
+            }
+            tokio::select! {
+                biased;
+                changed = changes.changed() => changed.ok()?,
+                () = &mut timer => return look(),
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode};
 use tokio::time::sleep;
 
 use super::Reply;
-use super::body::{Cut, Out, ReplyBody, Ticks};
+use super::body::{Cut, Out, ReplyBody, Ticks, written_by};
 use super::completion::Completion;
 use super::dialects;
 use super::ledger::Entry;
@@ -41,7 +41,7 @@ pub(super) async fn play(reply: Reply, request: ChatRequest, entry: Entry) -> Re
         sleep(reply.delay).await;
     }
     let answer = |text| {
-        let answer = Completion::new(&request, entry.n(), text);
+        let answer = Completion::new(&request, entry.n, text);
         match request.streams {
             true => (EVENTS, ReplyContent::Stream(answer)),
             false => (JSON, ReplyContent::Answer(answer)),
@@ -74,7 +74,7 @@ pub(super) async fn play(reply: Reply, request: ChatRequest, entry: Entry) -> Re
         ReplyContent::Stream(_) => None,
     };
     let retry_after = reply.retry_after;
-    let body = ReplyBody::new(reply, |reply, out| write(content, reply, entry, out));
+    let body = written_by(reply, |reply, out| write(content, reply, entry, out));
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -78,9 +78,12 @@ impl RequestRecord {
         self.finished = Some(Instant::now());
     }
 
+    /// The work has ended; the client is gone if there is no reply.
     pub(super) fn gone(&mut self) {
-        self.outcome = Outcome::ClientGone;
-        self.client_gone = Some(Instant::now());
+        if self.outcome == Outcome::Running {
+            self.outcome = Outcome::ClientGone;
+            self.client_gone = Some(Instant::now());
+        }
     }
 
     /// When each token was produced.

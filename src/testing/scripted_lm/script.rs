@@ -1,4 +1,4 @@
-//! What the LM is to do: a [`Script`] of [`Reply`]s.
+//! [`Script`]: the replies of a scripted model.
 
 use std::time::Duration;
 
@@ -186,14 +186,15 @@ impl Reply {
     }
 }
 
-/// What a model does: its n-th request gets the n-th reply, and the last reply repeats.
+/// What a model does: its n-th request gets the n-th reply, and the last reply repeats. A script
+/// without replies [echoes](Reply::echo), which is the default.
 ///
 /// ```
 /// # use tower_dspy::testing::scripted_lm::{Reply, Script};
 /// let recovers = Script::new(Reply::status(503)).then(Reply::answer("Paris"));
 /// let same = Script::from([Reply::status(503), Reply::answer("Paris")]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Script {
     replies: Vec<Reply>,
 }
@@ -221,13 +222,6 @@ impl Script {
     }
 }
 
-impl Default for Script {
-    /// A script that [echoes](Reply::echo).
-    fn default() -> Self {
-        Self::new(Reply::echo())
-    }
-}
-
 impl From<Reply> for Script {
     fn from(reply: Reply) -> Self {
         Self::new(reply)
@@ -235,14 +229,12 @@ impl From<Reply> for Script {
 }
 
 impl From<Vec<Reply>> for Script {
-    /// An empty list [echoes](Reply::echo).
     fn from(replies: Vec<Reply>) -> Self {
         Self { replies }
     }
 }
 
 impl<const N: usize> From<[Reply; N]> for Script {
-    /// An empty list [echoes](Reply::echo).
     fn from(replies: [Reply; N]) -> Self {
         Self::from(Vec::from(replies))
     }

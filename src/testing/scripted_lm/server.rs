@@ -30,8 +30,6 @@ use super::play::play;
 use super::record::RequestRecord;
 use super::request::{ChatRequest, Dialect, Endpoint};
 
-type AnyBody = http_body_util::Either<ReplyBody, Full<Bytes>>;
-
 /// A server at work. Dropping it stops it and waits until its socket is closed.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -125,7 +123,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: Arc<Ledge
         .await;
 }
 
-async fn route(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<AnyBody> {
+async fn route(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<ReplyBody> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let below = path.strip_prefix("/v1");
     if method == Method::POST
@@ -144,7 +142,7 @@ async fn chat(
     endpoint: &Endpoint<'_>,
     request: Request<Incoming>,
     ledger: Arc<Ledger>,
-) -> Response<AnyBody> {
+) -> Response<ReplyBody> {
     let at = Instant::now();
     let bad = |why: &str| refuse(endpoint.dialect, StatusCode::BAD_REQUEST, why);
     let (head, body) = request.into_parts();
@@ -158,15 +156,19 @@ async fn chat(
     };
     let authorization = endpoint.dialect.credential(&head.headers);
     let (reply, entry) = ledger.arrive(RequestRecord::new(at, &request, authorization));
-    play(reply, request, entry).await.map(AnyBody::Left)
+    play(reply, request, entry).await
 }
 
-fn refuse(dialect: Dialect, status: StatusCode, why: &str) -> Response<AnyBody> {
+fn refuse(dialect: Dialect, status: StatusCode, why: &str) -> Response<ReplyBody> {
     full(status, dialects::error(dialect, why, status.as_u16()))
 }
 
-fn full(status: StatusCode, body: Bytes) -> Response<AnyBody> {
-    let mut response = Response::new(AnyBody::Right(Full::new(body)));
+fn full(status: StatusCode, body: Bytes) -> Response<ReplyBody> {
+    let mut response = Response::new(
+        Full::new(body)
+            .map_err(|never| match never {})
+            .boxed_unsync(),
+    );
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);

@@ -1,16 +1,11 @@
-//! Waits for something to happen, with a limit.
+//! [`NotSeen`]: the error of a wait that saw nothing in time.
 
 use std::fmt;
-use std::pin::pin;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::RequestRecord;
-use super::ledger::LedgerState;
 
 /// How long to wait unless told otherwise: far beyond what a busy machine needs.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
@@ -37,33 +32,6 @@ impl NotSeen {
     #[must_use]
     pub fn limit(&self) -> Duration {
         self.limit
-    }
-}
-
-/// Looks now and after each change, until there is something to see or the limit has passed.
-///
-/// The limit runs on the server's `clock`: the caller's may be paused.
-pub(super) async fn until<T>(
-    mut changes: watch::Receiver<LedgerState>,
-    clock: &Handle,
-    limit: Duration,
-    mut look: impl FnMut() -> Option<T>,
-) -> Option<T> {
-    let timer = {
-        let _entered = clock.enter();
-        sleep(limit)
-    };
-    let mut timer = pin!(timer);
-    loop {
-        changes.mark_unchanged();
-        if let Some(seen) = look() {
-            return Some(seen);
-        }
-        tokio::select! {
-            biased;
-            changed = changes.changed() => changed.ok()?,
-            () = &mut timer => return look(),
-        }
     }
 }
 
