@@ -64,7 +64,7 @@ async fn attempt(
 ) -> Result<LmResponse, BoxError> {
     // Before the call, so that it is dropped after it.
     let mut record = LmCallEntry::begin(&request, shared.names());
-    if let Some(id) = record.log_id() {
+    if let Some(id) = record.log.clone() {
         request.extensions_mut().insert(id);
     }
     let departure = Departure::of(&request);
@@ -83,12 +83,11 @@ async fn attempt(
         let answer = within(earlier(limits.first_byte), call).await?;
         let answer = answer.map_err(|error| credential.failure(&error, to.as_ref()))?;
         record.status(answer.status());
-        Ok((encoding::decode(answer, asked.as_ref())?, credential))
+        Ok::<_, LmFailure>((encoding::decode(answer, asked.as_ref())?, credential))
     };
     let (answer, credential) = match sent.await {
         Ok(sent) => sent,
         Err(failure) => {
-            let failure: LmFailure = failure;
             record.finish(failure.kind().into());
             if failure.kind() == LmFailureKind::Refused {
                 departure.left_to_layers().await;

@@ -84,7 +84,10 @@ impl Service<LmRequest> for LmClient {
             let departure = Departure::of(&request);
             let request = request.map(|body| match body.is_empty() {
                 true => reqwest::Body::from(body),
-                false => reqwest::Body::wrap(Departing::new(body, departure)),
+                false => reqwest::Body::wrap(Departing {
+                    body: Some(body),
+                    departure,
+                }),
             });
             let request = reqwest::Request::try_from(request).map_err(quiet)?;
             let answer = client.execute(request).await.map_err(quiet)?;

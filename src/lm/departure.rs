@@ -25,14 +25,7 @@ use crate::{
 /// Whether the call that a request is made for is over, so that none is to be sent for it any more.
 /// Among the request's extensions, where no node of the context tells.
 #[derive(Clone)]
-pub(crate) struct CallOver(Arc<dyn Fn() -> bool + Send + Sync>);
-
-impl CallOver {
-    #[cfg(any(feature = "_host", test))]
-    pub(crate) fn new(is_over: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(is_over))
-    }
-}
+pub(crate) struct CallOver(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
 
 /// What decides whether a request may still leave.
 pub(super) struct Departure {
@@ -80,17 +73,9 @@ impl Departure {
 /// A request's body. A connection asks for it once the head is in its buffer, and before any of it
 /// is written, so that an error here closes the connection without a byte.
 pub(super) struct Departing {
-    body: Option<Bytes>,
-    departure: Departure,
-}
-
-impl Departing {
-    pub(super) const fn new(body: Bytes, departure: Departure) -> Self {
-        Self {
-            body: Some(body),
-            departure,
-        }
-    }
+    /// Gone once the connection has it.
+    pub(super) body: Option<Bytes>,
+    pub(super) departure: Departure,
 }
 
 impl Body for Departing {

@@ -53,7 +53,7 @@ impl LmErrorBody {
             _ => String::new(),
         };
         let (code, kind) = (text("code"), text("type"));
-        let status = code.parse().ok().filter(|code| (400..600).contains(code));
+        let status = StatusCode::from_bytes(code.as_bytes()).ok();
         // `google.rpc.RetryInfo`.
         let details = error.get("details").and_then(Value::as_array);
         let delay = details.and_then(|details| {
@@ -61,7 +61,7 @@ impl LmErrorBody {
             delays.next()?.as_str()?.strip_suffix('s')?.parse().ok()
         });
         Self {
-            status: status.and_then(|code| StatusCode::from_u16(code).ok()),
+            status: status.filter(|code| code.is_client_error() || code.is_server_error()),
             retry_after: delay.and_then(|delay| Duration::try_from_secs_f64(delay).ok()),
             used_up: USED_UP.iter().any(|name| [&*code, &*kind].contains(name)),
         }

@@ -126,35 +126,31 @@ impl LmHandle {
             })?;
             // Boxed, so that it can be dropped before the error is returned.
             let mut call = Box::pin(stack.oneshot(request));
-            let done = tokio::select! {
+            let sent = tokio::select! {
                 biased;
-                done = &mut call => Ok(done),
-                end = poll_fn(|cx| termination.poll(cx)) => Err(end),
+                sent = &mut call => sent,
+                (cause, failure) = poll_fn(|cx| termination.poll(cx)) => {
+                    drop_scope::with(cause, || drop(call));
+                    return Err(failure);
+                }
             };
-            match done {
-                Ok(Ok(answer)) => {
+            let error = match sent {
+                Ok(answer) => {
                     let limit = CallLimit {
                         termination,
                         to,
                         shared,
                     };
-                    Ok(answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit))))
+                    return Ok(answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit))));
                 }
-                Ok(Err(error)) => {
-                    // The answer that the error was made of, however the layers have wrapped it.
-                    match chain(&*error).find_map(|error| error.downcast_ref::<BadStatus>()) {
-                        Some(bad) => Ok(bad.to_answer()),
-                        None => {
-                            let failure = shared.credential.failure(&error, to.as_ref());
-                            Err(termination.rename(failure))
-                        }
-                    }
-                }
-                Err((cause, failure)) => {
-                    drop_scope::with(cause, || drop(call));
-                    Err(failure)
-                }
+                Err(error) => error,
+            };
+            // The answer that the error was made of, however the layers have wrapped it.
+            if let Some(bad) = chain(&*error).find_map(|error| error.downcast_ref::<BadStatus>()) {
+                return Ok(bad.to_answer());
             }
+            let failure = shared.credential.failure(&error, to.as_ref());
+            Err(termination.rename(failure))
         }
     }
 }

@@ -67,7 +67,7 @@ impl Default for LmLog {
 pub(super) struct LmCallEntry {
     pub(super) span: Span,
     /// Gone once it has ended.
-    log: Option<LmLogId>,
+    pub(super) log: Option<LmLogId>,
     usage: UsageReader,
 }
 
@@ -119,11 +119,6 @@ impl LmCallEntry {
             log,
             usage: UsageReader::default(),
         }
-    }
-
-    /// The id, for the client that sends the request.
-    pub(super) fn log_id(&self) -> Option<LmLogId> {
-        self.log.clone()
     }
 
     pub(super) fn status(&mut self, status: StatusCode) {

@@ -40,7 +40,11 @@ impl<'a> Redact<'a> {
     /// `text` without keys, cut after 500 characters.
     pub(super) fn text(&self, text: &str) -> String {
         // Cut last: half a key is not recognised.
-        cut(&self.whole(text), MOST)
+        let text = self.whole(text);
+        match text.char_indices().nth(MOST) {
+            Some((end, _)) => format!("{}...", &text[..end]),
+            None => text,
+        }
     }
 
     /// A provider's error without keys, of at most `most` bytes: it is to be parsed. What is no
@@ -121,13 +125,6 @@ fn look_alikes(text: &str) -> String {
 /// Stars too: providers repeat a wrong key with its middle hidden.
 fn in_key(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_.~+/*%".contains(c)
-}
-
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -185,7 +185,7 @@ fn add_extensions(
     context.cancel = Cancel::none();
     if let Some(call) = call {
         let call = call.clone();
-        extensions.insert(CallOver::new(move || call.is_over()));
+        extensions.insert(CallOver(Arc::new(move || call.is_over())));
     }
     // From here on it counts the attempts at the LM call.
     context.attempt = 0;

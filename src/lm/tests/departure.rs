@@ -85,7 +85,7 @@ async fn a_request_ended_before_it_is_written_is_not_sent() {
         let (mut late, log) = with_log(ask("late"));
         let (node, over) = (Cancel::new(), Arc::new(AtomicBool::new(false)));
         let call = over.clone();
-        let call = CallOver::new(move || call.load(Ordering::Relaxed));
+        let call = CallOver(Arc::new(move || call.load(Ordering::Relaxed)));
         let deadline = Deadline::within(Duration::from_millis(200));
         match end {
             Ends::Deadline => drop(late.context_mut().limit(deadline)),

@@ -133,7 +133,7 @@ type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 #[derive(Clone, Debug)]
 pub struct MockDspy {
     script: Arc<Mutex<MockScript>>,
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     permits: Arc<Permits>,
     limits: (usize, usize),
     fields: Option<Arc<[Box<str>]>>,
@@ -170,7 +170,7 @@ impl MockDspy {
         };
         Self {
             script: Arc::new(Mutex::new(script)),
-            ledger: Arc::default(),
+            ledger: Ledger::default(),
             permits: Arc::new(Permits::new(MAX_IN_FLIGHT, MAX_WAITING)),
             limits: (MAX_IN_FLIGHT, MAX_WAITING),
             fields: None,
@@ -231,7 +231,7 @@ impl MockDspy {
     /// All calls so far, in the order in which they came.
     #[must_use]
     pub fn calls(&self) -> Vec<CallRecord> {
-        self.ledger.read(<[_]>::to_vec)
+        self.ledger.borrow().clone()
     }
 
     /// Why calls were stopped or dropped before their reply, in the order in which they came.
@@ -241,15 +241,14 @@ impl MockDspy {
             Some(CallEnd::Stopped(cause)) => Some(cause),
             _ => None,
         };
-        self.ledger
-            .read(|calls| calls.iter().filter_map(stopped).collect())
+        self.ledger.borrow().iter().filter_map(stopped).collect()
     }
 
     /// How many calls' work has not ended, whether anybody waits for it or not.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.ledger
-            .read(|calls| calls.iter().filter(|call| call.in_flight).count())
+        let calls = self.ledger.borrow();
+        calls.iter().filter(|call| call.in_flight).count()
     }
 
     /// Waits until the record looks so: that a call has come, say, or that all work has ended.
@@ -257,7 +256,8 @@ impl MockDspy {
     /// # Cancel safety
     /// Dropping the future does nothing.
     pub async fn wait_for(&self, seen: impl Fn(&[CallRecord]) -> bool) {
-        self.ledger.wait_for(seen).await;
+        // It fails without a sender, which `self` has.
+        let _ = self.ledger.subscribe().wait_for(|calls| seen(calls)).await;
     }
 
     fn check(&self, request: &PredictRequest) -> Result<(), Error> {
@@ -284,7 +284,7 @@ impl MockDspy {
 
     fn refuse(&self, mut record: CallRecord, error: Error) -> MockFuture {
         record.end = Some(CallEnd::Refused(error.kind()));
-        self.ledger.add(record);
+        self.ledger.send_modify(|calls| calls.push(record));
         MockFuture::refused(error)
     }
 

@@ -1,6 +1,6 @@
 //! The record of the calls of a mock, and what became of them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::{
@@ -63,40 +63,24 @@ impl CallRecord {
 }
 
 /// All calls, in the order in which they came.
-#[derive(Debug, Default)]
-pub(super) struct Ledger(watch::Sender<Vec<CallRecord>>);
-
-impl Ledger {
-    pub(super) fn add(&self, record: CallRecord) {
-        self.0.send_modify(|calls| calls.push(record));
-    }
-
-    pub(super) fn read<T>(&self, read: impl FnOnce(&[CallRecord]) -> T) -> T {
-        read(&self.0.borrow())
-    }
-
-    pub(super) async fn wait_for(&self, seen: impl Fn(&[CallRecord]) -> bool) {
-        // It fails without a sender, which `self` is.
-        let _ = self.0.subscribe().wait_for(|calls| seen(calls)).await;
-    }
-}
+pub(super) type Ledger = watch::Sender<Vec<CallRecord>>;
 
 /// The work of a call, in flight until this is dropped.
 pub(super) struct Running {
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     index: usize,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Running {
     pub(super) fn begin(
-        ledger: Arc<Ledger>,
+        ledger: Ledger,
         mut record: CallRecord,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         record.in_flight = true;
         let mut index = 0;
-        ledger.0.send_modify(|calls| {
+        ledger.send_modify(|calls| {
             index = calls.len();
             calls.push(record);
         });
@@ -113,9 +97,8 @@ impl Running {
     }
 
     fn update(&self, change: impl FnOnce(&mut CallRecord)) {
-        self.ledger
-            .0
-            .send_modify(|calls| change(&mut calls[self.index]));
+        let update = |calls: &mut Vec<CallRecord>| calls.get_mut(self.index).map(change);
+        self.ledger.send_modify(|calls| _ = update(calls));
     }
 }
 

@@ -14,10 +14,7 @@ pub(super) fn whole(answer: &Completion) -> Value {
         "content": [{"type": "text", "text": answer.text}],
         "stop_reason": "end_turn",
         "stop_sequence": null,
-        "usage": {
-            "input_tokens": answer.prompt_tokens,
-            "output_tokens": answer.tokens().len(),
-        },
+        "usage": usage(answer),
     })
 }
 
@@ -45,10 +42,7 @@ pub(super) fn closing(answer: &Completion) -> Bytes {
     let delta = json!({
         "type": "message_delta",
         "delta": {"stop_reason": "end_turn", "stop_sequence": null},
-        "usage": {
-            "input_tokens": answer.prompt_tokens,
-            "output_tokens": answer.tokens().len(),
-        },
+        "usage": usage(answer),
     });
     let events = [
         json!({"type": "content_block_stop", "index": 0}),
@@ -56,6 +50,11 @@ pub(super) fn closing(answer: &Completion) -> Bytes {
         json!({"type": "message_stop"}),
     ];
     events.map(event).concat().into()
+}
+
+fn usage(answer: &Completion) -> Value {
+    let output_tokens = answer.tokens().len();
+    json!({"input_tokens": answer.prompt_tokens, "output_tokens": output_tokens})
 }
 
 /// An event has its type as its name too.

@@ -43,11 +43,10 @@ fn tokens(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let word = rest
-            .find(|c: char| !c.is_whitespace())
-            .unwrap_or(rest.len());
-        let end = rest[word..].find(char::is_whitespace);
-        let (token, after) = rest.split_at(end.map_or(rest.len(), |end| word + end));
+        let word = rest.trim_start();
+        let space = rest.len() - word.len();
+        let end = word.find(char::is_whitespace).unwrap_or(word.len());
+        let (token, after) = rest.split_at(space + end);
         tokens.push(token);
         rest = after;
     }

@@ -6,9 +6,7 @@ use tokio::sync::watch;
 ///
 /// Clones are the same gate. A gate opens once and stays open.
 #[derive(Clone, Debug, Default)]
-pub struct Gate {
-    open: watch::Sender<bool>,
-}
+pub struct Gate(watch::Sender<bool>);
 
 impl Gate {
     /// Makes a gate that is shut.
@@ -19,13 +17,13 @@ impl Gate {
 
     /// Lets through everyone who waits, now and later.
     pub fn open(&self) {
-        self.open.send_replace(true);
+        self.0.send_replace(true);
     }
 
     /// Whether the gate was opened.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        *self.open.borrow()
+        *self.0.borrow()
     }
 
     /// Waits until the gate is open.
@@ -34,7 +32,7 @@ impl Gate {
     ///
     /// Dropping the future leaves the gate as it is.
     pub async fn wait(&self) {
-        let mut open = self.open.subscribe();
+        let mut open = self.0.subscribe();
         // `self` holds a sender, so the channel cannot close while this waits.
         let _ = open.wait_for(|open| *open).await;
     }

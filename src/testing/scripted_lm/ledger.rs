@@ -1,13 +1,12 @@
 //! The scripts, the records and the signal of change that the server and the tests share.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::{Reply, RequestRecord, Script, Summary};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ledger(watch::Sender<LedgerState>);
 
 #[derive(Debug, Default)]
@@ -37,10 +36,6 @@ impl ModelLedger {
 }
 
 impl Ledger {
-    fn state(&self) -> watch::Ref<'_, LedgerState> {
-        self.0.borrow()
-    }
-
     fn change(&self, change: impl FnOnce(&mut LedgerState)) {
         self.0.send_modify(change);
     }
@@ -59,9 +54,9 @@ impl Ledger {
     }
 
     /// Enters a request, and returns the reply to it.
-    pub(super) fn arrive(self: &Arc<Self>, mut record: RequestRecord) -> (Reply, Entry) {
+    pub(super) fn arrive(&self, mut record: RequestRecord) -> (Reply, Entry) {
         let mut entry = Entry {
-            ledger: Arc::clone(self),
+            ledger: self.clone(),
             model: record.model.clone(),
             n: 0,
         };
@@ -77,17 +72,17 @@ impl Ledger {
         (reply, entry)
     }
 
-    pub(super) fn connect(self: &Arc<Self>) -> Connected {
+    pub(super) fn connect(&self) -> Connected {
         self.change(|state| state.connections += 1);
-        Connected(Arc::clone(self))
+        Connected(self.clone())
     }
 
     pub(super) fn models(&self) -> Vec<String> {
-        self.state().models.keys().cloned().collect()
+        self.0.borrow().models.keys().cloned().collect()
     }
 
     pub(super) fn requests(&self, model: &str) -> Vec<RequestRecord> {
-        let state = self.state();
+        let state = self.0.borrow();
         let model = state.models.get(model);
         model.map(|model| model.records.clone()).unwrap_or_default()
     }
@@ -103,13 +98,13 @@ impl Ledger {
 
     /// Counts the requests of every model whose name starts with `prefix`.
     pub(super) fn summary(&self, prefix: &str) -> Summary {
-        let state = self.state();
+        let state = self.0.borrow();
         let models = state.models.iter().filter(|(m, _)| m.starts_with(prefix));
         Summary::of(models.flat_map(|(_, model)| &model.records))
     }
 
     pub(super) fn connections(&self) -> usize {
-        self.state().connections
+        self.0.borrow().connections
     }
 }
 
@@ -117,7 +112,7 @@ impl Ledger {
 /// is gone: hyper drops the work of a connection when it sees the connection closed.
 #[derive(Debug)]
 pub(super) struct Entry {
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     model: String,
     pub(super) n: usize,
 }
@@ -149,7 +144,7 @@ impl Drop for Entry {
 
 /// An open connection.
 #[derive(Debug)]
-pub(super) struct Connected(Arc<Ledger>);
+pub(super) struct Connected(Ledger);
 
 impl Drop for Connected {
     fn drop(&mut self) {

@@ -58,10 +58,10 @@ mod wait;
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
 
 pub use gate::Gate;
 pub use record::{Outcome, RequestRecord, Summary};
@@ -80,7 +80,7 @@ use server::Server;
 pub struct ScriptedLm {
     base_url: String,
     server: Server,
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
 }
 
 impl ScriptedLm {
@@ -90,13 +90,7 @@ impl ScriptedLm {
     ///
     /// What the system says when it gives no thread or no socket.
     pub async fn start() -> io::Result<Self> {
-        let ledger = Arc::new(Ledger::default());
-        let server = Server::start(Arc::clone(&ledger), None).await?;
-        Ok(Self {
-            base_url: format!("http://{}/v1", server.address),
-            server,
-            ledger,
-        })
+        Self::serve(None).await
     }
 
     /// Starts a server that speaks TLS as `localhost`, with this certificate and its key: both in
@@ -106,11 +100,18 @@ impl ScriptedLm {
     ///
     /// If the two do not fit together, and as [`start`](Self::start).
     pub async fn start_tls(certificate: &[u8], key: &[u8]) -> io::Result<Self> {
-        let tls = tls::acceptor(certificate, key)?;
-        let ledger = Arc::new(Ledger::default());
-        let server = Server::start(Arc::clone(&ledger), Some(tls)).await?;
+        Self::serve(Some(tls::acceptor(certificate, key)?)).await
+    }
+
+    async fn serve(tls: Option<TlsAcceptor>) -> io::Result<Self> {
+        let origin = match &tls {
+            None => "http://127.0.0.1",
+            Some(_) => "https://localhost",
+        };
+        let ledger = Ledger::default();
+        let server = Server::start(ledger.clone(), tls).await?;
         Ok(Self {
-            base_url: format!("https://localhost:{}/v1", server.address.port()),
+            base_url: format!("{origin}:{}/v1", server.address.port()),
             server,
             ledger,
         })

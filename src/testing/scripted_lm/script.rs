@@ -19,7 +19,7 @@ use super::Gate;
 /// The order in time is: hold, delay, head, drip, trickle. Without streaming the tokens are
 /// produced before the head is sent, as a provider does it; with [`trickle`](Reply::trickle) the
 /// head is sent first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reply {
     pub(super) says: Says,
     pub(super) held_by: Option<Gate>,
@@ -32,9 +32,10 @@ pub struct Reply {
 }
 
 /// What a reply says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Says {
     /// Every output field the prompt asks for, filled with the prompt's input.
+    #[default]
     Echo,
     /// These fields, in DSPy's format.
     Fields(Vec<(String, String)>),
@@ -52,13 +53,7 @@ impl Reply {
     fn new(says: Says) -> Self {
         Self {
             says,
-            held_by: None,
-            delay: Duration::ZERO,
-            drip: Duration::ZERO,
-            pause: None,
-            trickle: None,
-            cut_after: None,
-            retry_after: None,
+            ..Self::default()
         }
     }
 
@@ -203,9 +198,7 @@ impl Script {
     /// Makes a script that always replies like this, until a [`then`](Script::then) is added.
     #[must_use]
     pub fn new(reply: Reply) -> Self {
-        Self {
-            replies: vec![reply],
-        }
+        Self::from([reply])
     }
 
     /// Adds the reply to the next request.

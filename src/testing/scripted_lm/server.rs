@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ pub(super) struct Server {
 impl Server {
     /// Starts a thread with a runtime of its own: the caller's runtime may end before the server,
     /// which many tests share, and its clock may be paused.
-    pub(super) async fn start(ledger: Arc<Ledger>, tls: Option<TlsAcceptor>) -> io::Result<Self> {
+    pub(super) async fn start(ledger: Ledger, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, start) = oneshot::channel();
         let thread = thread::Builder::new()
@@ -81,7 +80,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, ledger: Arc<Ledger>, tls: Option<TlsAcceptor>) {
+async fn accept(listener: TcpListener, ledger: Ledger, tls: Option<TlsAcceptor>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // For example no file descriptor is left: connections have to close first.
@@ -91,7 +90,7 @@ async fn accept(listener: TcpListener, ledger: Arc<Ledger>, tls: Option<TlsAccep
         // Tokens are small, and are not to wait for each other.
         let _ = stream.set_nodelay(true);
         let connected = ledger.connect();
-        let (ledger, tls) = (Arc::clone(&ledger), tls.clone());
+        let (ledger, tls) = (ledger.clone(), tls.clone());
         tokio::spawn(async move {
             let _connected = connected;
             let stream = match tls {
@@ -112,9 +111,9 @@ async fn accept(listener: TcpListener, ledger: Arc<Ledger>, tls: Option<TlsAccep
 /// While a reply is at work hyper reads on, sees the end of the stream at once and drops the
 /// work. A client that only shuts down its writing half counts as gone too. One that sends a
 /// second request before the first is answered is seen to be gone only when a write fails.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: Arc<Ledger>) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: Ledger) {
     let service = service_fn(|request| {
-        let ledger = Arc::clone(&ledger);
+        let ledger = ledger.clone();
         async move { Ok::<_, Infallible>(route(request, ledger).await) }
     });
     // An error is a client gone or a cut, and both are recorded by then.
@@ -123,7 +122,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: Arc<Ledge
         .await;
 }
 
-async fn route(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<ReplyBody> {
+async fn route(request: Request<Incoming>, ledger: Ledger) -> Response<ReplyBody> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let below = path.strip_prefix("/v1");
     if method == Method::POST
@@ -141,7 +140,7 @@ async fn route(request: Request<Incoming>, ledger: Arc<Ledger>) -> Response<Repl
 async fn chat(
     endpoint: &Endpoint<'_>,
     request: Request<Incoming>,
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
 ) -> Response<ReplyBody> {
     let at = Instant::now();
     let bad = |why: &str| refuse(endpoint.dialect, StatusCode::BAD_REQUEST, why);
