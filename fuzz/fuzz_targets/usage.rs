@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../src/lm/usage.rs"]
 mod usage;
 
-use usage::{Counts, UsageReader};
+use usage::{UsageCounts, UsageReader};
 
 fuzz_target!(|input: (&[u8], Vec<u8>)| {
     let (answer, cuts) = input;
@@ -26,7 +26,7 @@ fuzz_target!(|input: (&[u8], Vec<u8>)| {
     assert_eq!(read(&pieces), whole);
 });
 
-fn read(pieces: &[&[u8]]) -> Counts {
+fn read(pieces: &[&[u8]]) -> UsageCounts {
     let mut reader = UsageReader::default();
     for piece in pieces {
         reader.read(piece);

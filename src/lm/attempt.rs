@@ -33,7 +33,8 @@ use crate::{
     error::{BadStatus, LmFailure, LmFailureKind},
 };
 
-/// Sends requests with the key, within the limits of an attempt, and takes them down.
+/// The service inside all layers: it sends a request with the key, within the limits of an attempt,
+/// and records it.
 #[derive(Clone, Debug)]
 pub(super) struct LmAttempt {
     pub(super) http: LmHttp,
@@ -76,7 +77,7 @@ async fn attempt(
     let sent = async {
         let credential = shared.credential(&request)?;
         credential.put(&mut request)?;
-        // Layers may have used up the time, and the poll that is late for a limit comes here first.
+        // A poll after a limit comes here before it comes to the layer that enforces the limit.
         departure.check()?;
         let call = record.span.in_scope(|| http.call(request));
         let call = call.instrument(record.span.clone());

@@ -12,7 +12,7 @@ use tower::{BoxError, Service};
 use super::{
     LmRequest, LmResponse,
     config_error::LmConfigError,
-    departure::{Departing, Departure},
+    departure::{DepartingBody, Departure},
     http::LmBody,
     proxy,
     redact::Redact,
@@ -84,7 +84,7 @@ impl Service<LmRequest> for LmClient {
             let departure = Departure::of(&request);
             let request = request.map(|body| match body.is_empty() {
                 true => reqwest::Body::from(body),
-                false => reqwest::Body::wrap(Departing {
+                false => reqwest::Body::wrap(DepartingBody {
                     body: Some(body),
                     departure,
                 }),

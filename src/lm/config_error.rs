@@ -1,4 +1,4 @@
-//! [`LmConfigError`]: why an LM cannot be used.
+//! [`LmConfigError`]: the reasons why an LM cannot be used.
 
 /// Why an [`Lm`](super::Lm) cannot be used.
 #[derive(Debug, thiserror::Error)]

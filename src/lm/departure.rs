@@ -1,4 +1,4 @@
-//! The last moment at which a request can be kept back: as its connection takes it.
+//! The last check of a request, which can still be kept back as its connection takes it.
 //!
 //! Between the poll that hands a request to the client and the one that writes it a connection is
 //! made, and on a busy machine a task waits for its turn. What has ended by then is not sent.
@@ -45,10 +45,7 @@ impl Departure {
 
     /// Refuses a request that is not to leave any more.
     pub(super) fn check(&self) -> Result<(), LmFailure> {
-        let is_over = self
-            .call
-            .as_ref()
-            .is_some_and(|CallOver(is_over)| is_over());
+        let is_over = self.call.as_ref().is_some_and(|call| (call.0)());
         match Terminated::by_now(&self.context.cancel, self.context.deadline) {
             Some(Terminated::Cancelled(cause)) => Err(LmFailure::cancelled(cause, false)),
             _ if is_over => Err(LmFailure::cancelled(Cause::Dropped, false)),
@@ -72,13 +69,13 @@ impl Departure {
 
 /// A request's body. A connection asks for it once the head is in its buffer, and before any of it
 /// is written, so that an error here closes the connection without a byte.
-pub(super) struct Departing {
+pub(super) struct DepartingBody {
     /// Gone once the connection has it.
     pub(super) body: Option<Bytes>,
     pub(super) departure: Departure,
 }
 
-impl Body for Departing {
+impl Body for DepartingBody {
     type Data = Bytes;
     type Error = LmFailure;
 

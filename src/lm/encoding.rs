@@ -61,7 +61,7 @@ pub(super) fn decode(
     head.headers.remove(CONTENT_LENGTH);
     // The last coding that was applied comes off first.
     for coding in codings.into_iter().rev() {
-        inner = Decoding::body(inner, coding);
+        inner = DecodedBody::body(inner, coding);
     }
     Ok(http::Response::from_parts(head, inner))
 }
@@ -110,17 +110,17 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
 }
 
 /// A body that is decoded as it is read.
-struct Decoding {
+struct DecodedBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
     coding: Coding,
     /// None before the first byte: an answer without a body may name a coding all the same.
-    decoder: Option<Decoder>,
+    decoder: Option<BodyDecoder>,
     /// What has come and is not decoded yet.
     input: Bytes,
 }
 
-impl Decoding {
+impl DecodedBody {
     fn body(inner: LmBody, coding: Coding) -> LmBody {
         let decoding = Self {
             inner: Some(inner),
@@ -136,7 +136,7 @@ impl Decoding {
         loop {
             let decoded = if let Some(&first) = self.input.first() {
                 let piece = self.input.split_to(self.input.len().min(PIECE));
-                let new = || Decoder::new(self.coding, first);
+                let new = || BodyDecoder::new(self.coding, first);
                 self.decoder.get_or_insert_with(new).read(&piece)
             } else {
                 let Some(inner) = &mut self.inner else {
@@ -151,7 +151,7 @@ impl Decoding {
                     None => {
                         self.inner = None;
                         let decoder = self.decoder.as_mut();
-                        decoder.map_or(Ok(Vec::new()), Decoder::finish)
+                        decoder.map_or(Ok(Vec::new()), BodyDecoder::finish)
                     }
                 }
             };
@@ -163,12 +163,12 @@ impl Decoding {
     }
 }
 
-enum Decoder {
+enum BodyDecoder {
     Gzip(MultiGzDecoder<Vec<u8>>),
     Deflate { inflate: Decompress, ended: bool },
 }
 
-impl Decoder {
+impl BodyDecoder {
     fn new(coding: Coding, first: u8) -> Self {
         match coding {
             Coding::Gzip => Self::Gzip(MultiGzDecoder::new(Vec::new())),

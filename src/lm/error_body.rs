@@ -44,9 +44,7 @@ impl LmErrorBody {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         // Google's streams are lists.
         let error = body.get(0).unwrap_or(&body).get("error");
-        let error = error
-            .filter(|error| error.is_object())
-            .unwrap_or(&Value::Null);
+        let error = error.unwrap_or(&Value::Null);
         let text = |name| match error.get(name) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Number(number)) => number.to_string(),

@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl LmFailure {
-    /// The failure that `error` is, or holds among its sources; else one that says what they say.
+    /// The failure among `error` and its sources; else a failure with their messages.
     ///
     /// The errors of a [body](crate::lm::LmBody) become failures again by this.
     #[must_use]
@@ -55,8 +55,8 @@ impl LmFailure {
     }
 }
 
-/// The kind that the first of `error` and its sources tells for sure. One that knows only roughly
-/// what happened, as a client's error does, leaves it to those inside it to know better.
+/// The kind of the first among `error` and its sources that knows it for sure. An error that knows it
+/// only roughly, as a client's does, is overruled by its sources.
 fn kind(error: &(dyn StdError + 'static)) -> LmFailureKind {
     let mut rough = None;
     for error in chain(error) {

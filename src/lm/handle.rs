@@ -1,4 +1,4 @@
-//! [`LmHandle`]: what LM calls are sent through.
+//! [`LmHandle`]: the handle that LM calls are sent through.
 
 use std::{
     fmt,
@@ -136,7 +136,7 @@ impl LmHandle {
             };
             let error = match sent {
                 Ok(answer) => {
-                    let limit = CallLimit {
+                    let limit = LmCallLimit {
                         termination,
                         to,
                         shared,
@@ -179,13 +179,13 @@ impl fmt::Debug for LmHandle {
 }
 
 /// The limits of the whole call, for the body of its answer.
-struct CallLimit {
+struct LmCallLimit {
     termination: LmTermination,
     to: Option<Origin>,
     shared: Arc<ResolvedLm>,
 }
 
-impl BodyLimit for CallLimit {
+impl BodyLimit for LmCallLimit {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
         self.termination.poll(cx)
     }

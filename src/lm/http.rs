@@ -64,7 +64,7 @@ pub(crate) struct CallSpan(pub(crate) tracing::Span);
 /// The model of an LM call by DSPy's name, among the extensions of its requests, where it is not the
 /// LM's own.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked(pub(crate) std::sync::Arc<str>);
+pub(crate) struct AskedModel(pub(crate) std::sync::Arc<str>);
 
 /// The number of the program's exchange, among the extensions of its requests.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! The limits of time of an LM call: [`LmLimits`], and what keeps them.
+//! The time limits of an LM call, and the termination that enforces them.
 //!
 //! What is ready wins against the clock, and no timer is armed before there is something to wait
 //! for. What a limit ends is dropped at once, in a [`drop_scope`](crate::drop_scope) that names
@@ -34,8 +34,8 @@ use crate::{
 /// let lm = Lm::new("openai/gpt-4o-mini").limits(limits);
 /// ```
 ///
-/// `connect`, `first_byte` and `idle` hold for each attempt, so that those of a retry layer have them
-/// anew, and the wait for a concurrency limit does not count.
+/// `connect`, `first_byte` and `idle` hold for each attempt of a retry layer anew, and the wait for a
+/// concurrency limit does not count.
 /// `total` and the deadline hold for the LM call as the program sees it, layers included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,8 +52,8 @@ pub struct LmLimits {
     /// For all of it, the body included: `None` by default. The deadline of the program's call
     /// holds anyway.
     pub total: Option<Duration>,
-    /// What is kept back of the program's deadline, for the program to make something of the
-    /// answer, or of its absence: `None` by default.
+    /// Time kept back from the program's deadline, in which the program uses the answer, or handles
+    /// its absence: `None` by default.
     pub reserve: Option<Duration>,
 }
 
@@ -156,9 +156,9 @@ impl LmTermination {
         })
     }
 
-    /// `failure`, or the call's own limit in its place where a layer inside noticed that first, or
-    /// the innermost kept a request back for it. To a layer any limit is the deadline: the context
-    /// names no other.
+    /// `failure`; or that of the call's own limit, if that has passed and a layer inside reported it
+    /// first, or an attempt was refused because of it. To a layer any limit is the deadline: the
+    /// context has no other name for it.
     pub(super) fn rename(&self, failure: LmFailure) -> LmFailure {
         let Some(end) = self.end.filter(|end| end.at.is_past()) else {
             return failure;

@@ -7,7 +7,7 @@ use tracing::{Span, field};
 
 use super::{
     LmRequest,
-    http::{Asked, CallSpan, ExchangeNumber},
+    http::{AskedModel, CallSpan, ExchangeNumber},
     model_name::split,
     usage::UsageReader,
 };
@@ -20,19 +20,13 @@ use crate::call::{
 ///
 /// Clones share one log. It keeps a bounded number of calls and [counts](Self::lost) the others.
 #[derive(Clone, Debug)]
-pub struct LmLog(Arc<AttemptRecord>);
+pub struct LmLog(pub(crate) Arc<AttemptRecord>);
 
 impl LmLog {
     /// A log that keeps the first `most` calls.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self(AttemptRecord::new(CallRecord::keeping(most), 0, None))
-    }
-
-    /// The log of an attempt of a program's call.
-    #[cfg(feature = "_host")]
-    pub(crate) fn of(attempt: Arc<AttemptRecord>) -> Self {
-        Self(attempt)
     }
 
     /// The calls that have ended, in the order in which they did.
@@ -62,7 +56,7 @@ impl Default for LmLog {
 }
 
 /// An attempt that is under way, in its span and in the log, if there is one. It is recorded once:
-/// when it ends, or else when this is dropped, with the outcome that the cause of the drop makes it.
+/// when it ends, or else when this is dropped, with the outcome of the cause of the drop.
 #[derive(Debug)]
 pub(super) struct LmCallEntry {
     pub(super) span: Span,
@@ -89,7 +83,7 @@ impl LmCallEntry {
     /// Begins an attempt to call this model of this provider, unless `request` names another model.
     pub(super) fn begin(request: &LmRequest, (provider, model): (&str, &str)) -> Self {
         let extensions = request.extensions();
-        let asked = extensions.get().map(|Asked(name)| split(name));
+        let asked = extensions.get().map(|AskedModel(name)| split(name));
         let (provider, model) = asked.unwrap_or((provider, model));
         let context = request.context();
         let attempt = context.map_or(0, |context| context.attempt);

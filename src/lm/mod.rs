@@ -65,7 +65,7 @@ pub use self::{
 #[cfg(feature = "_host")]
 pub(crate) use self::{
     departure::CallOver,
-    http::{Asked, CallSpan, ExchangeNumber, ReadTimeout},
+    http::{AskedModel, CallSpan, ExchangeNumber, ReadTimeout},
     key::mark_keys,
     placeholder::Placeholder,
 };

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tower::{BoxError, Layer, Service};
 
 use super::{
@@ -121,17 +121,14 @@ impl Lm {
 
     /// The sampling temperature.
     #[must_use]
-    pub fn temperature(mut self, temperature: f64) -> Self {
-        self.options
-            .insert("temperature".into(), json!(temperature));
-        self
+    pub fn temperature(self, temperature: f64) -> Self {
+        self.option("temperature", temperature)
     }
 
     /// The most tokens that an answer may have.
     #[must_use]
-    pub fn max_tokens(mut self, tokens: u32) -> Self {
-        self.options.insert("max_tokens".into(), tokens.into());
-        self
+    pub fn max_tokens(self, tokens: u32) -> Self {
+        self.option("max_tokens", tokens)
     }
 
     /// An option of `dspy.LM`, such as `reasoning_effort`, `extra_body` or `model_type`; a later one

@@ -125,8 +125,8 @@ impl Lm {
 pub(super) fn credential(lm: &Lm) -> Result<Credential, LmConfigError> {
     check_options(lm)?;
     let (name, _) = split(&lm.model);
-    let lower = name.to_ascii_lowercase();
-    let known = PROVIDERS.iter().find(|provider| provider.name == lower);
+    let is_known = |known: &&Provider| known.name.eq_ignore_ascii_case(name);
+    let known = PROVIDERS.iter().find(is_known);
     let set = base_url_of_environment(name);
     let url = lm.base_url.as_deref().or(set.as_deref());
     let Some(url) = url.or(known.and_then(|known| known.url)) else {

@@ -15,13 +15,13 @@ const MOST: usize = 8 * 1024;
 
 /// The three counts, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct UsageCounts {
     pub(super) prompt: Option<u64>,
     pub(super) completion: Option<u64>,
     total: Option<u64>,
 }
 
-impl Counts {
+impl UsageCounts {
     /// The provider's total, or else the sum of the two others.
     pub(super) fn total(&self) -> Option<u64> {
         self.total
@@ -55,7 +55,7 @@ fn count(value: &Value) -> Option<u64> {
 pub(super) struct UsageReader {
     /// What has come and may be the beginning of a usage object, or of its key.
     text: Vec<u8>,
-    pub(super) counts: Counts,
+    pub(super) counts: UsageCounts,
 }
 
 impl UsageReader {

@@ -1,8 +1,8 @@
-//! What a test needs: a mock of the DSPy service, a guard for paused time, a scripted LM.
+//! Tools for tests: a mock of the DSPy service, a guard for paused time, a scripted LM.
 //!
 //! | the test is about | use | clock |
 //! |---|---|---|
-//! | your stack: limits, retries, fallbacks, what a caller is told | [`MockDspy`] | paused |
+//! | your stack: limits, retries, fallbacks, what a caller gets | [`MockDspy`] | paused |
 //! | your stack around something that works on another thread | [`MockDspy`] or it, and [`OutsideWork`] | paused |
 //! | your programs, and what reaches the LM | [`ScriptedLm`] | real |
 //!

@@ -1,4 +1,4 @@
-//! Paused time, while something that is no tokio task works.
+//! [`OutsideWork`]: a guard that holds paused time while something other than a tokio task works.
 
 use std::{fmt, sync::mpsc};
 

@@ -14,7 +14,7 @@ pub enum LmOutcome {
     Answered,
     /// A limit of time, or the deadline, ended it.
     Elapsed,
-    /// Nobody wanted the answer any more.
+    /// The call that it was made for was cancelled, or dropped.
     Cancelled,
     /// It was not sent at all.
     Refused,
@@ -30,12 +30,12 @@ pub struct LmCall {
     pub provider: Arc<str>,
     /// The model, as the provider knows it.
     pub model: Arc<str>,
-    /// When it began, from when the call that it was made for was handed to Python; in a
-    /// [log](crate::lm::LmLog) of one's own, from when that was made.
+    /// When it began, counted from when the program's call was handed to Python; in a
+    /// [log](crate::lm::LmLog) of your own, from when the log was made.
     pub started: Duration,
-    /// When a connection took the request, on the clock of `started`. `None` where none did: before
-    /// that the provider knows of nothing, and bills nothing. A service of your own, by
-    /// [`Lm::http`](crate::Lm::http), does not tell.
+    /// When a connection took the request, on the clock of `started`. `None` if none did: then the
+    /// provider has not seen the request, and bills nothing. A service of your own, by
+    /// [`Lm::http`](crate::Lm::http), does not report it.
     pub sent: Option<Duration>,
     /// How long it took, the body included.
     pub duration: Duration,
@@ -47,11 +47,11 @@ pub struct LmCall {
     pub call_attempt: u32,
     /// How it ended.
     pub outcome: LmOutcome,
-    /// Tokens of the prompt, if the provider told.
+    /// Tokens of the prompt, if the provider counted them.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of the answer, if the provider told.
+    /// Tokens of the answer, if the provider counted them.
     pub completion_tokens: Option<u64>,
-    /// All tokens, if the provider told.
+    /// All tokens, if the provider counted them.
     pub total_tokens: Option<u64>,
     /// When the head of the answer came, on the clock of `started`.
     pub(crate) first_byte: Option<Duration>,
@@ -71,7 +71,7 @@ impl LmOutcome {
 }
 
 impl LmCall {
-    /// A call without more to tell of, as a mock in a test reports one; set the other fields.
+    /// A call with these fields alone, as a mock in a test reports one; set the others.
     #[must_use]
     pub fn new(
         provider: impl Into<Arc<str>>,

@@ -25,7 +25,7 @@ use crate::{
         record::{AttemptRecord, CallRecord},
     },
     lm::{
-        Asked, CallOver, CallSpan, ExchangeNumber, LmClient, LmConfigError, LmHandle, LmLog,
+        AskedModel, CallOver, CallSpan, ExchangeNumber, LmClient, LmConfigError, LmHandle, LmLog,
         LmRequest, ReadTimeout, mark_keys,
     },
 };
@@ -97,7 +97,7 @@ impl ProgramHttp {
             None => self.no_lm()?.0.clone(),
         };
         if !model.is_empty() && !lm.is_named(&model) {
-            request.extensions_mut().insert(Asked(model.into()));
+            request.extensions_mut().insert(AskedModel(model.into()));
         }
         self.send_lm_call(exchange, lm, request, caller)
     }
@@ -117,7 +117,7 @@ impl ProgramHttp {
                 AttemptRecord::new(CallRecord::keeping(0), 0, Some(totals))
             }
         };
-        request.extensions_mut().insert(LmLog::of(attempt));
+        request.extensions_mut().insert(LmLog(attempt));
         let number = ExchangeNumber(exchange.number);
         request.extensions_mut().insert(number);
         let call = exchange.call.clone();

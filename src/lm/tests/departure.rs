@@ -1,4 +1,4 @@
-//! What has ended before its request leaves is not sent, whoever was slow.
+//! Requests whose call ends before they leave: they are not sent.
 
 use std::{convert::Infallible, sync::atomic::AtomicBool};
 

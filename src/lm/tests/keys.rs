@@ -1,3 +1,5 @@
+//! The keys of tenants.
+
 use std::sync::Mutex;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The limits of an LM call under paused time.
+
 use std::convert::Infallible;
 
 use tokio::time::Instant;

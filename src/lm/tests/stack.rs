@@ -1,3 +1,5 @@
+//! Retries, keys and redaction, through the layers of an LM.
+
 use tower::{limit::ConcurrencyLimitLayer, util::MapRequestLayer};
 
 use super::*;

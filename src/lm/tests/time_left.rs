@@ -1,3 +1,5 @@
+//! The time left that a layer sends to the provider.
+
 use std::sync::Mutex;
 
 use super::*;

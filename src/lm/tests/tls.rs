@@ -1,3 +1,5 @@
+//! The default client over TLS.
+
 use std::{convert::Infallible, sync::Arc};
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};

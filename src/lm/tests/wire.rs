@@ -1,3 +1,5 @@
+//! The default client against a real server.
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},

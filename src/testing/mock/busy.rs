@@ -12,7 +12,7 @@ impl MockDspy {
     /// [`Overloaded`](crate::Overloaded).
     pub fn busy(&self) -> Busy {
         Busy {
-            permits: std::iter::from_fn(|| self.permits.try_acquire()).collect(),
+            _permits: std::iter::from_fn(|| self.permits.try_acquire()).collect(),
         }
     }
 
@@ -33,6 +33,5 @@ impl MockDspy {
 #[derive(Debug)]
 #[must_use = "the permits come back when this is dropped"]
 pub struct Busy {
-    #[expect(dead_code, reason = "held, not read")]
-    permits: Vec<OwnedSemaphorePermit>,
+    _permits: Vec<OwnedSemaphorePermit>,
 }

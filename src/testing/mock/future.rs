@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    record::{CallEnd, Running},
+    record::{CallEnd, MockInFlight},
     reply::Reply,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     service::termination::ServiceTermination,
 };
 
-type Answer = Result<Prediction, Error>;
+type MockOutcome = Result<Prediction, Error>;
 
 /// The answer to come of a [`MockDspy`](super::MockDspy).
 ///
@@ -32,14 +32,14 @@ type Answer = Result<Prediction, Error>;
 /// As with the real one, dropping it cancels the call; what [lingers](Reply::lingers) is in
 /// flight until it has ended.
 #[must_use = "a future does nothing unless polled"]
-pub struct MockFuture(Pin<Box<dyn Future<Output = Answer> + Send>>);
+pub struct MockFuture(Pin<Box<dyn Future<Output = MockOutcome> + Send>>);
 
 impl MockFuture {
     pub(super) fn refused(error: Error) -> Self {
         Self(Box::pin(ready(Err(error))))
     }
 
-    pub(super) fn start(context: &CallContext, reply: Reply, running: Running) -> Self {
+    pub(super) fn start(context: &CallContext, reply: Reply, running: MockInFlight) -> Self {
         let started = Instant::now();
         let work = MockWork {
             termination: ServiceTermination::new(context, started),
@@ -52,9 +52,9 @@ impl MockFuture {
 }
 
 impl Future for MockFuture {
-    type Output = Answer;
+    type Output = MockOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MockOutcome> {
         self.0.as_mut().poll(cx)
     }
 }
@@ -72,11 +72,11 @@ struct MockWork {
     /// When the work ends that was signalled.
     ends: Option<Instant>,
     /// Taken when the work has ended.
-    running: Option<Running>,
+    running: Option<MockInFlight>,
 }
 
 impl MockWork {
-    async fn run(mut self, started: Instant, reply: Reply) -> Answer {
+    async fn run(mut self, started: Instant, reply: Reply) -> MockOutcome {
         let due = Deadline::at(started).later_by(reply.delay).instant();
         let mut outcome = pin!(async move {
             let Some(outcome) = reply.outcome else {
@@ -107,7 +107,7 @@ impl MockWork {
         Err(error)
     }
 
-    fn answer(&mut self, started: Instant, outcome: Answer) -> Answer {
+    fn answer(&mut self, started: Instant, outcome: MockOutcome) -> MockOutcome {
         let (end, outcome) = match outcome {
             Ok(mut prediction) => {
                 prediction.elapsed = started.elapsed();

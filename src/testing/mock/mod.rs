@@ -14,7 +14,7 @@ use std::{
 
 use tower::Service;
 
-use self::record::{Ledger, Running};
+use self::record::{MockInFlight, MockLedger};
 pub use self::{
     busy::Busy,
     future::MockFuture,
@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
+type ReplyFn = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 
 /// Stands for a `DspyService` in a test: plays a script, and records what it was asked, what was
 /// stopped, by what cause, and what is still in flight.
@@ -133,7 +133,7 @@ type Then = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 #[derive(Clone, Debug)]
 pub struct MockDspy {
     script: Arc<Mutex<MockScript>>,
-    ledger: Ledger,
+    ledger: MockLedger,
     permits: Arc<Permits>,
     limits: (usize, usize),
     fields: Option<Arc<[Box<str>]>>,
@@ -145,7 +145,7 @@ pub struct MockDspy {
 struct MockScript {
     replies: VecDeque<Reply>,
     played: usize,
-    then: Option<Arc<Then>>,
+    then: Option<Arc<ReplyFn>>,
 }
 
 impl MockDspy {
@@ -163,14 +163,14 @@ impl MockDspy {
         Self::of(Some(Arc::new(reply)))
     }
 
-    fn of(then: Option<Arc<Then>>) -> Self {
+    fn of(then: Option<Arc<ReplyFn>>) -> Self {
         let script = MockScript {
             then,
             ..MockScript::default()
         };
         Self {
             script: Arc::new(Mutex::new(script)),
-            ledger: Ledger::default(),
+            ledger: MockLedger::default(),
             permits: Arc::new(Permits::new(MAX_IN_FLIGHT, MAX_WAITING)),
             limits: (MAX_IN_FLIGHT, MAX_WAITING),
             fields: None,
@@ -333,7 +333,7 @@ impl Service<PredictRequest> for MockDspy {
             return self.refuse(record, error);
         }
         let reply = self.next(&record);
-        let running = Running::begin(self.ledger.clone(), record, permit);
+        let running = MockInFlight::begin(self.ledger.clone(), record, permit);
         MockFuture::start(request.context_ref(), reply, running)
     }
 }

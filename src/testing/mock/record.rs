@@ -21,7 +21,7 @@ pub enum CallEnd {
     Answered,
     /// With the error of its reply.
     Failed(ErrorKind),
-    /// Before its reply: it was told to stop, or dropped, because of this.
+    /// Before its reply: it was signalled to stop, or dropped, because of this.
     Stopped(Cause),
     /// Before it started; it took no reply from the script.
     Refused(ErrorKind),
@@ -63,18 +63,18 @@ impl CallRecord {
 }
 
 /// All calls, in the order in which they came.
-pub(super) type Ledger = watch::Sender<Vec<CallRecord>>;
+pub(super) type MockLedger = watch::Sender<Vec<CallRecord>>;
 
 /// The work of a call, in flight until this is dropped.
-pub(super) struct Running {
-    ledger: Ledger,
+pub(super) struct MockInFlight {
+    ledger: MockLedger,
     index: usize,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Running {
+impl MockInFlight {
     pub(super) fn begin(
-        ledger: Ledger,
+        ledger: MockLedger,
         mut record: CallRecord,
         permit: OwnedSemaphorePermit,
     ) -> Self {
@@ -102,7 +102,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for MockInFlight {
     fn drop(&mut self) {
         self.update(|call| call.in_flight = false);
     }

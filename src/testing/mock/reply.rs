@@ -59,7 +59,7 @@ impl Reply {
         self
     }
 
-    /// Once the call is told to stop, its work goes on for so long, as clean-up code does, or C
+    /// Once the call is signalled to stop, its work goes on for so long, as clean-up code does, or C
     /// code that cannot be interrupted. The default is not at all.
     ///
     /// Meanwhile it holds its permit and is in flight, also when its caller has gone; a layer's

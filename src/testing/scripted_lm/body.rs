@@ -18,21 +18,21 @@ use crate::call::Deadline;
 /// The script closes the connection in the middle of the body.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the script cuts the body here")]
-pub(super) struct Cut;
+pub(super) struct BodyCut;
 
 /// A body that owns the work which writes it, so that dropping the body drops the work.
-pub(super) type ReplyBody = UnsyncBoxBody<Bytes, Cut>;
+pub(super) type ReplyBody = UnsyncBoxBody<Bytes, BodyCut>;
 
 /// Makes a body of what `work` writes, at the pace and up to the cut that `reply` sets.
-pub(super) fn written_by<F>(reply: Reply, work: impl FnOnce(Reply, Out) -> F) -> ReplyBody
+pub(super) fn written_by<F>(reply: Reply, work: impl FnOnce(Reply, BodyWriter) -> F) -> ReplyBody
 where
-    F: Future<Output = Result<(), Cut>> + Send + 'static,
+    F: Future<Output = Result<(), BodyCut>> + Send + 'static,
 {
     // One frame at a time: the work gets no further ahead of the connection.
     let (sender, mut frames) = mpsc::channel(1);
-    let out = Out {
+    let out = BodyWriter {
         frames: sender,
-        trickle: reply.trickle.map(Ticks::new),
+        trickle: reply.trickle.map(Pace::new),
         left: reply.cut_after.unwrap_or(usize::MAX),
     };
     let work = stream::once(work(reply, out)).filter_map(|done| ready(done.err().map(Err)));
@@ -45,15 +45,15 @@ where
 
 /// Where the work writes.
 #[derive(Debug)]
-pub(super) struct Out {
+pub(super) struct BodyWriter {
     frames: mpsc::Sender<Bytes>,
-    trickle: Option<Ticks>,
+    trickle: Option<Pace>,
     /// Bytes before the cut.
     left: usize,
 }
 
-impl Out {
-    pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Cut> {
+impl BodyWriter {
+    pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), BodyCut> {
         let cut = bytes.len() > self.left;
         bytes.truncate(self.left);
         self.left -= bytes.len();
@@ -75,7 +75,7 @@ impl Out {
             // last frame, and then let it flush, which it does when the body is pending.
             let _ = self.frames.reserve().await;
             tokio::task::yield_now().await;
-            return Err(Cut);
+            return Err(BodyCut);
         }
         Ok(())
     }
@@ -83,12 +83,12 @@ impl Out {
 
 /// A steady pace: a tick that comes late does not put off the next.
 #[derive(Debug)]
-pub(super) struct Ticks {
+pub(super) struct Pace {
     each: Duration,
     last: Instant,
 }
 
-impl Ticks {
+impl Pace {
     pub(super) fn new(each: Duration) -> Self {
         Self {
             each,

@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use super::{Reply, RequestRecord, Script, Summary};
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ledger(watch::Sender<LedgerState>);
+pub(super) struct RequestLedger(pub(super) watch::Sender<RequestLedgerState>);
 
 #[derive(Debug, Default)]
-pub(super) struct LedgerState {
+pub(super) struct RequestLedgerState {
     models: BTreeMap<String, ModelLedger>,
     connections: usize,
 }
@@ -35,14 +35,9 @@ impl ModelLedger {
     }
 }
 
-impl Ledger {
-    fn change(&self, change: impl FnOnce(&mut LedgerState)) {
+impl RequestLedger {
+    fn change(&self, change: impl FnOnce(&mut RequestLedgerState)) {
         self.0.send_modify(change);
-    }
-
-    /// Signals each change from now on; changes may be lumped together.
-    pub(super) fn changes(&self) -> watch::Receiver<LedgerState> {
-        self.0.subscribe()
     }
 
     pub(super) fn script(&self, model: String, script: Script) {
@@ -54,8 +49,8 @@ impl Ledger {
     }
 
     /// Enters a request, and returns the reply to it.
-    pub(super) fn arrive(&self, mut record: RequestRecord) -> (Reply, Entry) {
-        let mut entry = Entry {
+    pub(super) fn arrive(&self, mut record: RequestRecord) -> (Reply, RequestEntry) {
+        let mut entry = RequestEntry {
             ledger: self.clone(),
             model: record.model.clone(),
             n: 0,
@@ -72,9 +67,9 @@ impl Ledger {
         (reply, entry)
     }
 
-    pub(super) fn connect(&self) -> Connected {
+    pub(super) fn connect(&self) -> ConnectionGuard {
         self.change(|state| state.connections += 1);
-        Connected(self.clone())
+        ConnectionGuard(self.clone())
     }
 
     pub(super) fn models(&self) -> Vec<String> {
@@ -108,16 +103,16 @@ impl Ledger {
     }
 }
 
-/// A request at work. Dropped before [`answered`](Entry::answered), it records that the client
+/// A request at work. Dropped before [`answered`](RequestEntry::answered), it records that the client
 /// is gone: hyper drops the work of a connection when it sees the connection closed.
 #[derive(Debug)]
-pub(super) struct Entry {
-    ledger: Ledger,
+pub(super) struct RequestEntry {
+    ledger: RequestLedger,
     model: String,
     pub(super) n: usize,
 }
 
-impl Entry {
+impl RequestEntry {
     pub(super) fn token(&self) {
         self.edit(RequestRecord::token);
     }
@@ -136,7 +131,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for RequestEntry {
     fn drop(&mut self) {
         self.edit(RequestRecord::gone);
     }
@@ -144,9 +139,9 @@ impl Drop for Entry {
 
 /// An open connection.
 #[derive(Debug)]
-pub(super) struct Connected(Ledger);
+pub(super) struct ConnectionGuard(RequestLedger);
 
-impl Drop for Connected {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.change(|state| state.connections -= 1);
     }

@@ -68,8 +68,8 @@ pub use record::{Outcome, RequestRecord, Summary};
 pub use script::{Reply, Script};
 pub use wait::NotSeen;
 
-use ledger::Ledger;
-use server::Server;
+use ledger::RequestLedger;
+use server::ScriptedServer;
 
 /// A scripted LM at work. See the [module](self).
 ///
@@ -79,8 +79,8 @@ use server::Server;
 #[derive(Debug)]
 pub struct ScriptedLm {
     base_url: String,
-    server: Server,
-    ledger: Ledger,
+    server: ScriptedServer,
+    ledger: RequestLedger,
 }
 
 impl ScriptedLm {
@@ -108,8 +108,8 @@ impl ScriptedLm {
             None => "http://127.0.0.1",
             Some(_) => "https://localhost",
         };
-        let ledger = Ledger::default();
-        let server = Server::start(ledger.clone(), tls).await?;
+        let ledger = RequestLedger::default();
+        let server = ScriptedServer::start(ledger.clone(), tls).await?;
         Ok(Self {
             base_url: format!("{origin}:{}/v1", server.address.port()),
             server,
@@ -216,7 +216,7 @@ impl ScriptedLm {
 
     /// Looks now and after each change, until there is something to see or the limit has passed.
     async fn until<T>(&self, limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-        let mut changes = self.ledger.changes();
+        let mut changes = self.ledger.0.subscribe();
         let timer = {
             // The server's clock: the caller's may be paused.
             let _entered = self.server.runtime.enter();

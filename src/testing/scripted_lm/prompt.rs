@@ -1,4 +1,5 @@
-//! How DSPy asks for fields and reads them: the formats of its `ChatAdapter` and `JSONAdapter`.
+//! The formats in which DSPy asks for fields and reads them: those of its `ChatAdapter` and its
+//! `JSONAdapter`.
 
 use serde_json::{Map, Value};
 

@@ -21,7 +21,7 @@ use super::Gate;
 /// head is sent first.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
-    pub(super) says: Says,
+    pub(super) says: ReplyKind,
     pub(super) held_by: Option<Gate>,
     pub(super) delay: Duration,
     pub(super) drip: Duration,
@@ -33,7 +33,7 @@ pub struct Reply {
 
 /// What a reply says.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Says {
+pub(super) enum ReplyKind {
     /// Every output field the prompt asks for, filled with the prompt's input.
     #[default]
     Echo,
@@ -50,7 +50,7 @@ pub(super) enum Says {
 }
 
 impl Reply {
-    fn new(says: Says) -> Self {
+    fn new(says: ReplyKind) -> Self {
         Self {
             says,
             ..Self::default()
@@ -64,7 +64,7 @@ impl Reply {
     /// answered in plain text.
     #[must_use]
     pub fn echo() -> Self {
-        Self::new(Says::Echo)
+        Self::new(ReplyKind::Echo)
     }
 
     /// Answers the one output field `answer`.
@@ -82,13 +82,13 @@ impl Reply {
         T: Into<String>,
     {
         let fields = fields.into_iter().map(|(n, t)| (n.into(), t.into()));
-        Self::new(Says::Fields(fields.collect()))
+        Self::new(ReplyKind::Fields(fields.collect()))
     }
 
     /// Answers this text as it stands, for example one that no adapter can parse.
     #[must_use]
     pub fn content(text: impl Into<String>) -> Self {
-        Self::new(Says::Content(text.into()))
+        Self::new(ReplyKind::Content(text.into()))
     }
 
     /// Fails with this status and an error in the provider's format.
@@ -99,7 +99,7 @@ impl Reply {
         let code = StatusCode::from_u16(code).ok();
         // A 1xx is no reply: hyper refuses to send it as one.
         let code = code.filter(|code| !code.is_informational());
-        Self::new(Says::Status(
+        Self::new(ReplyKind::Status(
             code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         ))
     }
@@ -107,13 +107,13 @@ impl Reply {
     /// Never answers: not a byte, until the client goes away.
     #[must_use]
     pub fn hang() -> Self {
-        Self::new(Says::Hang)
+        Self::new(ReplyKind::Hang)
     }
 
     /// Answers 200 with a body that is not JSON.
     #[must_use]
     pub fn garbage() -> Self {
-        Self::new(Says::Garbage)
+        Self::new(ReplyKind::Garbage)
     }
 
     /// [Echoes](Reply::echo), but [closes the connection](Reply::cut_after) after this many bytes

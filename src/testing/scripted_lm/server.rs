@@ -24,14 +24,14 @@ use tokio_util::either::Either;
 
 use super::body::ReplyBody;
 use super::dialects;
-use super::ledger::Ledger;
+use super::ledger::RequestLedger;
 use super::play::play;
 use super::record::RequestRecord;
 use super::request::{ChatRequest, Dialect, Endpoint};
 
 /// A server at work. Dropping it stops it and waits until its socket is closed.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct ScriptedServer {
     pub(super) address: SocketAddr,
     pub(super) runtime: Handle,
     /// The thread ends when this is dropped.
@@ -39,10 +39,10 @@ pub(super) struct Server {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl Server {
+impl ScriptedServer {
     /// Starts a thread with a runtime of its own: the caller's runtime may end before the server,
     /// which many tests share, and its clock may be paused.
-    pub(super) async fn start(ledger: Ledger, tls: Option<TlsAcceptor>) -> io::Result<Self> {
+    pub(super) async fn start(ledger: RequestLedger, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, start) = oneshot::channel();
         let thread = thread::Builder::new()
@@ -70,7 +70,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
@@ -80,7 +80,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, ledger: Ledger, tls: Option<TlsAcceptor>) {
+async fn accept(listener: TcpListener, ledger: RequestLedger, tls: Option<TlsAcceptor>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // For example no file descriptor is left: connections have to close first.
@@ -111,7 +111,7 @@ async fn accept(listener: TcpListener, ledger: Ledger, tls: Option<TlsAcceptor>)
 /// While a reply is at work hyper reads on, sees the end of the stream at once and drops the
 /// work. A client that only shuts down its writing half counts as gone too. One that sends a
 /// second request before the first is answered is seen to be gone only when a write fails.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: Ledger) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: RequestLedger) {
     let service = service_fn(|request| {
         let ledger = ledger.clone();
         async move { Ok::<_, Infallible>(route(request, ledger).await) }
@@ -122,7 +122,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: Ledger) {
         .await;
 }
 
-async fn route(request: Request<Incoming>, ledger: Ledger) -> Response<ReplyBody> {
+async fn route(request: Request<Incoming>, ledger: RequestLedger) -> Response<ReplyBody> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let below = path.strip_prefix("/v1");
     if method == Method::POST
@@ -140,7 +140,7 @@ async fn route(request: Request<Incoming>, ledger: Ledger) -> Response<ReplyBody
 async fn chat(
     endpoint: &Endpoint<'_>,
     request: Request<Incoming>,
-    ledger: Ledger,
+    ledger: RequestLedger,
 ) -> Response<ReplyBody> {
     let at = Instant::now();
     let bad = |why: &str| refuse(endpoint.dialect, StatusCode::BAD_REQUEST, why);

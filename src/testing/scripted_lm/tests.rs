@@ -1,4 +1,4 @@
-//! Every test has models of its own on one server, which outlives the runtimes of the tests.
+//! Tests of the scripted LM: each has models of its own on one server, which outlives their runtimes.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::RequestRecord;
 
-/// How long to wait unless told otherwise: far beyond what a busy machine needs.
+/// The limit of a wait by default: far beyond what a busy machine needs.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a test waited for did not happen in time.

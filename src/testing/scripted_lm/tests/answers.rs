@@ -1,4 +1,6 @@
-//! What each reply is on the wire.
+//! Each reply on the wire.
+
+use std::sync::Arc;
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! That a client went away is seen, whatever its call was at.
+//! Clients that go away, in each phase of their call.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! In which order, and not before when, answers come.
+//! The order of answers, and the earliest instants of heads, tokens and bytes.
 
 use super::*;
 
