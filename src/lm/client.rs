@@ -60,8 +60,8 @@ impl LmClient {
         Ok(Self(client))
     }
 
-    /// A client of your own (feature `reqwest`), as for a private certificate authority. What it follows, keeps and
-    /// repeats is then yours to set.
+    /// A client of your own (feature `reqwest`), as for a private certificate authority. What it
+    /// follows, keeps and repeats is then yours to set.
     #[cfg(feature = "reqwest")]
     #[must_use]
     pub const fn from_reqwest(client: reqwest::Client) -> Self {

@@ -183,7 +183,8 @@ impl Lm {
         self
     }
 
-    /// Sends the calls through `service`, in place of an [`LmClient`](super::LmClient) with the default options.
+    /// Sends the calls through `service`, in place of an [`LmClient`](super::LmClient) with the
+    /// default options.
     ///
     /// It sees the key. A service that follows redirects or retries on its own undoes what this
     /// crate promises about both.
