@@ -177,7 +177,7 @@ impl Host {
 
     /// The number of abandoned threads, if sync programs are refused because of them.
     pub(crate) fn exhausted(&self) -> Option<u64> {
-        self.core.counters.abandoned_threads.exhausted()
+        self.core.counters.exhausted()
     }
 
     /// Why the host takes no calls; `None` while it does.

@@ -7,7 +7,7 @@ use crate::{
     error::InvalidInput,
     host::{
         Host,
-        core::{call_account::ProgramCounts, registry::Registrations},
+        core::{program_counts::ProgramCounts, registry::Registrations},
     },
     service::{admission::Permits, lm_names::LmNames},
 };

@@ -47,7 +47,7 @@ impl CallHandle {
 
     /// Signals the work to stop because of `cause`, the first time. Its clean-up may take time.
     pub(crate) fn cancel(&self, cause: Cause) {
-        self.state.account().attempt().stop(cause);
+        self.state.attempt.stop(cause);
         if self.state.cancel() {
             self.queue.push_command(Command::Cancel(self.sequence));
         }
@@ -57,7 +57,7 @@ impl CallHandle {
     /// not part of it. The call is answered then. Returns what it spent; `None` if that is nothing.
     pub(crate) fn close(&mut self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
         self.set_answered();
-        self.state.account().close(end)
+        self.state.close(end)
     }
 
     /// Gives the call up because of `cause`. Returns as [`close`](Self::close).

@@ -7,8 +7,20 @@ use std::{
 
 use serde_json::Value;
 use tokio::task::AbortHandle;
+use tracing::Span;
 
-use super::{call_account::CallAccount, count::GaugeGuard, counters::HostCounters, fault::Fault};
+use super::{
+    counters::{GaugeGuard, HostCounters},
+    fault::Fault,
+    program_counts::ProgramCounts,
+};
+use crate::{
+    call::{
+        CallContext, Cause, Spent,
+        record::{AttemptRecord, CallRecord},
+    },
+    request::Route,
+};
 
 /// The outcome of a call.
 pub(crate) type Outcome = Result<Value, Fault>;
@@ -19,14 +31,21 @@ pub(crate) type CallPermit = Option<Box<dyn Send>>;
 
 /// The state of a call. Each step is taken once, by the side that comes first.
 pub(crate) struct CallState {
-    counters: Arc<HostCounters>,
-    account: CallAccount,
+    pub(crate) context: CallContext,
+    pub(crate) route: Route,
+    /// Of the service's call, for the spans of its LM calls.
+    pub(crate) span: Span,
+    /// The call's attempt in its record.
+    pub(crate) attempt: Arc<AttemptRecord>,
+    pub(super) counters: Arc<HostCounters>,
+    program: Option<Arc<ProgramCounts>>,
     progress: Mutex<CallProgress>,
 }
 
 #[derive(Default)]
 struct CallProgress {
     cancelled: bool,
+    started: bool,
     /// The caller has the outcome, or has given up.
     answered: bool,
     settled: bool,
@@ -34,36 +53,43 @@ struct CallProgress {
     orphan: Option<GaugeGuard>,
     /// No exchange may begin any more.
     closed: bool,
-    exchanges: Vec<(u64, ExchangeAbort)>,
-}
-
-impl CallProgress {
-    #[must_use]
-    fn close_exchanges(&mut self) -> Vec<(u64, ExchangeAbort)> {
-        self.closed = true;
-        mem::take(&mut self.exchanges)
-    }
+    /// The exchanges under way, by their number in the host.
+    exchanges: Vec<(u64, AbortHandle)>,
 }
 
 impl CallState {
-    pub(crate) fn new(counters: Arc<HostCounters>, account: CallAccount) -> Self {
-        Self {
+    pub(super) fn new(
+        mut context: CallContext,
+        route: Route,
+        program: Option<Arc<ProgramCounts>>,
+        counters: Arc<HostCounters>,
+    ) -> Arc<Self> {
+        // Taken: LM calls and tools of the program are no attempts of this call.
+        let record = context.record.take().unwrap_or_else(CallRecord::open);
+        Arc::new(Self {
+            attempt: AttemptRecord::new(record, context.attempt, Some(counters.clone())),
+            context,
+            route,
+            span: Span::current(),
             counters,
-            account,
+            program,
             progress: Mutex::default(),
-        }
-    }
-
-    pub(crate) const fn account(&self) -> &CallAccount {
-        &self.account
-    }
-
-    pub(crate) fn counters(&self) -> &HostCounters {
-        &self.counters
+        })
     }
 
     fn progress(&self) -> MutexGuard<'_, CallProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the start; false if the call was cancelled while it waited.
+    pub(super) fn begin(&self) -> bool {
+        let mut progress = self.progress();
+        if progress.cancelled {
+            return false;
+        }
+        progress.started = true;
+        self.counters.lock().running += 1;
+        true
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -80,7 +106,7 @@ impl CallState {
     pub(crate) fn set_answered(&self) {
         let mut progress = self.progress();
         if !progress.answered && !progress.settled {
-            progress.orphan = Some(self.counters.orphans.guard());
+            progress.orphan = Some(self.counters.gauge(|stats| &mut stats.orphans));
         }
         progress.answered = true;
     }
@@ -91,17 +117,42 @@ impl CallState {
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;
-            self.account.attempt().settled();
-            self.counters.settled.add(1);
+            self.attempt.settled();
+            let mut counted = self.counters.lock();
+            counted.settled += 1;
+            counted.running -= u64::from(progress.started);
         }
     }
 
-    /// Starts an exchange, unless the call may not have one any more.
+    /// Closes the attempt, with an answer or because of a cause. Returns what the call spent, its
+    /// earlier attempts included; `None` if that is nothing.
+    pub(super) fn close(&self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
+        if let Some(closed) = self.attempt.close(end)
+            && end.is_err()
+        {
+            let lm = &mut self.counters.lock().lm;
+            lm.wasted_tokens = lm.wasted_tokens.saturating_add(closed.tokens);
+            lm.partials += u64::from(closed.partial);
+        }
+        self.attempt.record().spent()
+    }
+
+    /// Records an LM call of the program that the host does not carry.
+    pub(crate) fn record_bypass(&self, lm: &str) {
+        self.counters.lock().lm.bypassed += 1;
+        self.attempt.bypassed();
+        if let Some(program) = &self.program {
+            program.count_bypass(lm);
+        }
+    }
+
+    /// Starts an exchange, unless the call may not have one any more. To abort the exchange drops it
+    /// where it stands, on the LM runtime, which closes its connection; see `LmClient`, Cancel safety.
     pub(crate) fn begin_exchange(
         &self,
         id: u64,
-        start: impl FnOnce() -> ExchangeAbort,
-    ) -> Option<ExchangeAbort> {
+        start: impl FnOnce() -> AbortHandle,
+    ) -> Option<AbortHandle> {
         // Under the lock, so that a cancel comes before all of this or after it.
         let mut progress = self.progress();
         if progress.closed {
@@ -121,28 +172,27 @@ impl CallState {
     /// The LM connections are closed before, and without an event: an error there would let a
     /// program that catches exceptions pay for one more LM call before the signal reaches it.
     pub(crate) fn cancel(&self) -> bool {
-        let open = {
+        {
             let mut progress = self.progress();
             if mem::replace(&mut progress.cancelled, true) || progress.settled {
                 return false;
             }
-            progress.close_exchanges()
-        };
-        abort_all(open);
-        self.counters.cancelled.add(1);
+        }
+        self.close_exchanges();
+        self.counters.lock().cancelled += 1;
         true
     }
 
     /// Closes the connections of the call's exchanges, without an event for Python.
     pub(crate) fn close_exchanges(&self) {
-        let open = self.progress().close_exchanges();
-        abort_all(open);
-    }
-}
-
-fn abort_all(exchanges: Vec<(u64, ExchangeAbort)>) {
-    for (_, abort) in exchanges {
-        abort.abort();
+        let open = {
+            let mut progress = self.progress();
+            progress.closed = true;
+            mem::take(&mut progress.exchanges)
+        };
+        for (_, abort) in open {
+            abort.abort();
+        }
     }
 }
 
@@ -152,34 +202,20 @@ impl fmt::Debug for CallState {
     }
 }
 
-/// A handle that ends an exchange.
-#[derive(Clone, Debug)]
-pub(crate) struct ExchangeAbort(AbortHandle);
-
-impl ExchangeAbort {
-    pub(crate) const fn new(task: AbortHandle) -> Self {
-        Self(task)
-    }
-
-    /// Drops the exchange where it stands, which closes its connection: it drops the future of
-    /// `LmHandle::send`; see `LmClient`, Cancel safety. The LM runtime does that,
-    /// and wakes a thread that waits for an event: hundreds of calls may end at one moment, and
-    /// each of their callers would wait for those that are woken before.
-    pub(crate) fn abort(&self) {
-        self.0.abort();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::record::{AttemptRecord, CallRecord};
 
-    fn call() -> (Arc<HostCounters>, CallState) {
-        let counters = Arc::new(HostCounters::new(0));
-        let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
-        let account = CallAccount::new(attempt, counters.lm.clone(), None);
-        (counters.clone(), CallState::new(counters, account))
+    fn call() -> (Arc<HostCounters>, Arc<CallState>) {
+        let counters = HostCounters::new(0);
+        let (context, route) = (CallContext::new(), Route::default());
+        let call = CallState::new(context, route, None, counters.clone());
+        (counters, call)
+    }
+
+    fn orphans_and_settled(counters: &HostCounters) -> (u64, u64) {
+        let counted = counters.lock();
+        (counted.orphans, counted.settled)
     }
 
     #[test]
@@ -187,10 +223,10 @@ mod tests {
         let (counters, call) = call();
         call.set_answered();
         call.set_answered();
-        assert_eq!((counters.orphans.get(), counters.settled.get()), (1, 0));
+        assert_eq!(orphans_and_settled(&counters), (1, 0));
         call.settle();
         call.settle();
-        assert_eq!((counters.orphans.get(), counters.settled.get()), (0, 1));
+        assert_eq!(orphans_and_settled(&counters), (0, 1));
     }
 
     #[test]
@@ -198,7 +234,7 @@ mod tests {
         let (counters, call) = call();
         call.settle();
         call.set_answered();
-        assert_eq!((counters.orphans.get(), counters.settled.get()), (0, 1));
+        assert_eq!(orphans_and_settled(&counters), (0, 1));
         assert!(call.is_over() && !call.is_cancelled());
     }
 
@@ -207,18 +243,18 @@ mod tests {
         let (counters, call) = call();
         assert!(call.cancel());
         assert!(!call.cancel());
-        assert_eq!(counters.cancelled.get(), 1);
+        assert_eq!(counters.lock().cancelled, 1);
         let (counters, settled) = self::call();
         settled.settle();
         assert!(!settled.cancel());
-        assert_eq!(counters.cancelled.get(), 0);
+        assert_eq!(counters.lock().cancelled, 0);
     }
 
     #[tokio::test]
     async fn a_cancel_aborts_the_exchanges_and_admits_no_other() {
         let (_, call) = call();
         let work = tokio::spawn(std::future::pending::<()>());
-        let abort = ExchangeAbort::new(work.abort_handle());
+        let abort = work.abort_handle();
         assert!(call.begin_exchange(1, || abort.clone()).is_some());
         call.cancel();
         assert!(work.await.is_err_and(|error| error.is_cancelled()));

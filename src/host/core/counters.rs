@@ -1,91 +1,146 @@
-//! The counters of a host. Each is an atomic: a reader takes no lock and no GIL.
+//! The counters of a host.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{
-    abandoned_threads::AbandonedThreads,
-    count::{Count, Gauge},
-};
+use super::stats::HostStats;
 use crate::call::{LmCall, LmOutcome, Usage, record::Totals};
 
-/// The counters of one host.
+/// The counters of one host. The lock is held for an addition or a copy, never for Python code.
 #[derive(Debug)]
 pub(crate) struct HostCounters {
-    pub(crate) submitted: Count,
-    pub(crate) started: Count,
-    /// Calls whose work has ended, started or not.
-    pub(crate) settled: Count,
-    /// Calls that were settled without having been started.
-    pub(crate) never_started: Count,
-    pub(crate) cancelled: Count,
-    pub(crate) strays: Count,
-    /// Calls whose caller has the outcome while their work goes on.
-    pub(crate) orphans: Gauge,
-    /// HTTP requests of programs that are no LM calls.
-    pub(crate) http_requests: Count,
-    /// LM exchanges under way.
-    pub(crate) in_lm_calls: Gauge,
-    pub(crate) abandoned_threads: AbandonedThreads,
-    // Shared by itself: the account of a call adds to it and may outlive the host.
-    pub(crate) lm: Arc<LmCounters>,
+    /// All but what the queue knows.
+    stats: Mutex<HostStats>,
+    max_abandoned: usize,
 }
 
 impl HostCounters {
     /// The counters of a host that may have `max_abandoned` threads abandoned at once.
-    pub(crate) fn new(max_abandoned: usize) -> Self {
-        Self {
-            submitted: Count::default(),
-            started: Count::default(),
-            settled: Count::default(),
-            never_started: Count::default(),
-            cancelled: Count::default(),
-            strays: Count::default(),
-            orphans: Gauge::default(),
-            http_requests: Count::default(),
-            in_lm_calls: Gauge::default(),
-            abandoned_threads: AbandonedThreads::new(max_abandoned),
-            lm: Arc::default(),
+    pub(crate) fn new(max_abandoned: usize) -> Arc<Self> {
+        Arc::new(Self {
+            stats: Mutex::default(),
+            max_abandoned,
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HostStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts up in a field, and down again when the guard is dropped.
+    #[must_use]
+    pub(crate) fn gauge(self: &Arc<Self>, field: HostField) -> GaugeGuard {
+        *field(&mut self.lock()) += 1;
+        GaugeGuard {
+            counters: self.clone(),
+            field,
         }
+    }
+
+    /// Counts a thread that did not stop within its grace as abandoned, until the guard is dropped.
+    pub(crate) fn abandon_thread(self: &Arc<Self>, replaced: bool) -> GaugeGuard {
+        let guard = self.gauge(|stats| &mut stats.abandoned);
+        let abandoned = {
+            let mut stats = self.lock();
+            stats.replaced += u64::from(replaced);
+            stats.abandoned
+        };
+        tracing::warn!(
+            target: "tower_dspy",
+            abandoned,
+            replaced,
+            "a thread did not stop within its grace and was given up; its call stays in flight"
+        );
+        guard
+    }
+
+    /// The number of abandoned threads, if no more may be.
+    pub(crate) fn exhausted(&self) -> Option<u64> {
+        let abandoned = self.lock().abandoned;
+        (abandoned > 0 && abandoned >= self.max_abandoned as u64).then_some(abandoned)
     }
 }
 
-/// What LM calls came to and cost, of all calls and of what calls none.
-#[derive(Debug, Default)]
-pub(crate) struct LmCounters {
-    pub(crate) answered: Count,
-    pub(crate) elapsed: Count,
-    pub(crate) cancelled: Count,
-    pub(crate) refused: Count,
-    pub(crate) failed: Count,
-    pub(crate) bypassed: Count,
-    pub(crate) prompt_tokens: Count,
-    pub(crate) completion_tokens: Count,
-    pub(crate) total_tokens: Count,
-    pub(crate) late_tokens: Count,
-    pub(crate) wasted_tokens: Count,
-    pub(crate) partials: Count,
+/// A field of the counters that goes up and down.
+type HostField = fn(&mut HostStats) -> &mut u64;
+
+/// One count in a field.
+pub(crate) struct GaugeGuard {
+    counters: Arc<HostCounters>,
+    field: HostField,
 }
 
-impl Totals for LmCounters {
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        *(self.field)(&mut self.counters.lock()) -= 1;
+    }
+}
+
+impl Totals for HostCounters {
     fn lm_call_ended(&self, call: &LmCall) {
-        let outcomes = match call.outcome {
-            LmOutcome::Answered => &self.answered,
-            LmOutcome::Elapsed => &self.elapsed,
-            LmOutcome::Cancelled => &self.cancelled,
-            LmOutcome::Refused => &self.refused,
-            LmOutcome::Failed => &self.failed,
-        };
-        outcomes.add(1);
-        self.counted_by_dspy(call.usage());
+        let lm = &mut self.lock().lm;
+        *match call.outcome {
+            LmOutcome::Answered => &mut lm.answered,
+            LmOutcome::Elapsed => &mut lm.elapsed,
+            LmOutcome::Cancelled => &mut lm.cancelled,
+            LmOutcome::Refused => &mut lm.refused,
+            LmOutcome::Failed => &mut lm.failed,
+        } += 1;
+        lm.usage.add(call.usage());
     }
 
     fn counted_by_dspy(&self, usage: Usage) {
-        self.prompt_tokens.add(usage.prompt_tokens);
-        self.completion_tokens.add(usage.completion_tokens);
-        self.total_tokens.add(usage.total_tokens);
+        self.lock().lm.usage.add(usage);
     }
 
     fn answered_too_late(&self, tokens: u64) {
-        self.late_tokens.add(tokens);
+        let lm = &mut self.lock().lm;
+        lm.late_tokens = lm.late_tokens.saturating_add(tokens);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_of_tokens_stops_at_its_greatest() {
+        let counters = HostCounters::new(0);
+        counters.answered_too_late(u64::MAX - 1);
+        assert_eq!(counters.lock().lm.late_tokens, u64::MAX - 1);
+        counters.answered_too_late(7);
+        assert_eq!(counters.lock().lm.late_tokens, u64::MAX);
+    }
+
+    #[test]
+    fn a_gauge_counts_the_guards_that_are_alive() {
+        let counters = HostCounters::new(0);
+        let gauge = || counters.gauge(|stats| &mut stats.orphans);
+        let (first, second) = (gauge(), gauge());
+        assert_eq!(counters.lock().orphans, 2);
+        drop(first);
+        assert_eq!(counters.lock().orphans, 1);
+        drop((gauge(), second));
+        assert_eq!(counters.lock().orphans, 0);
+    }
+
+    #[test]
+    fn threads_are_exhausted_while_as_many_as_may_be_are_abandoned() {
+        let counters = HostCounters::new(2);
+        assert_eq!(counters.exhausted(), None);
+        let first = counters.abandon_thread(true);
+        assert_eq!(counters.exhausted(), None);
+        let _second = counters.abandon_thread(false);
+        assert_eq!(counters.exhausted(), Some(2));
+        drop(first);
+        assert_eq!((counters.exhausted(), counters.lock().abandoned), (None, 1));
+        assert_eq!(counters.lock().replaced, 1);
+    }
+
+    #[test]
+    fn a_host_that_may_abandon_none_is_not_exhausted_before_one_is() {
+        let counters = HostCounters::new(0);
+        assert_eq!(counters.exhausted(), None);
+        let _one = counters.abandon_thread(false);
+        assert_eq!(counters.exhausted(), Some(1));
     }
 }

@@ -6,19 +6,12 @@
 
 #[cfg(feature = "python")]
 use std::sync::mpsc;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tracing::Span;
+use tokio::{task::AbortHandle, time::timeout};
 
-use super::{
-    call_state::{CallState, ExchangeAbort},
-    event::{Event, ExchangeFailure},
-    queue::CommandQueue,
-    running_call::RunningCall,
-    runtime,
-};
-use crate::{call::CallContext, request::Tenant};
+use super::{call_state::CallState, event::Event, queue::CommandQueue, runtime};
 
 /// The receiver of an exchange's events.
 #[derive(Clone)]
@@ -41,33 +34,9 @@ impl EventSink {
     }
 }
 
-/// The caller of an exchange: what LMs, servers and tools are to know of the call.
-pub(crate) struct Caller {
-    pub(crate) context: CallContext,
-    pub(crate) tenant: Option<Tenant>,
-    pub(crate) span: Span,
-}
-
-impl Caller {
-    /// A call, or code that belongs to none.
-    pub(crate) fn of(call: Option<&RunningCall>) -> Self {
-        match call {
-            Some(call) => Self {
-                context: call.context.clone(),
-                tenant: call.route.tenant.clone(),
-                span: call.span.clone(),
-            },
-            None => Self {
-                context: CallContext::new(),
-                tenant: None,
-                span: Span::none(),
-            },
-        }
-    }
-}
-
 /// An exchange that a port opens.
 pub(crate) struct NewExchange {
+    /// The call that it is for; `None` for code that belongs to none.
     pub(crate) call: Option<Arc<CallState>>,
     /// Its number in the host.
     pub(crate) id: u64,
@@ -82,7 +51,7 @@ impl NewExchange {
     pub(crate) fn start<W>(
         self,
         work: impl FnOnce(EventSink) -> W,
-    ) -> Result<Option<ExchangeAbort>, String>
+    ) -> Result<Option<AbortHandle>, String>
     where
         W: Future<Output = Event> + Send + 'static,
     {
@@ -94,16 +63,31 @@ impl NewExchange {
             let work = AssertUnwindSafe(work(sink.clone())).catch_unwind();
             let task = runtime.spawn(async move {
                 let end = work.await;
-                sink.send(end.unwrap_or(Event::Failed(ExchangeFailure::Panicked)));
+                sink.send(end.unwrap_or_else(|_| {
+                    let message =
+                        "the LM call failed: a layer of the LM, or its key function, panicked";
+                    Event::Failed("other", message.into())
+                }));
                 if let Some(call) = of_call {
                     call.exchange_ended(id);
                 }
             });
-            ExchangeAbort::new(task.abort_handle())
+            task.abort_handle()
         };
         Ok(match &call {
             Some(call) => call.begin_exchange(id, start),
             None => Some(start()),
         })
+    }
+}
+
+/// The output of `work`; `None` if it takes longer than `limit`.
+pub(super) async fn in_time<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    match limit {
+        None => Some(work.await),
+        Some(limit) => timeout(limit, work).await.ok(),
     }
 }

@@ -4,15 +4,14 @@ use std::{io, sync::Arc};
 
 use serde_json::Value;
 use tokio::{runtime::Handle, sync::oneshot};
-use tracing::Span;
 
 use super::{
-    call_account::{CallAccount, ProgramCounts},
     call_handle::CallHandle,
     call_state::{CallPermit, CallState},
     clock,
     counters::HostCounters,
     http::ProgramHttp,
+    program_counts::ProgramCounts,
     queue::{Command, CommandQueue, LoadOutcome},
     queued_call::QueuedCall,
     registry::{Registrations, Registry},
@@ -22,10 +21,7 @@ use super::{
     tool_definition::Tool,
 };
 use crate::{
-    call::{
-        CallContext, Deadline,
-        record::{AttemptRecord, CallRecord},
-    },
+    call::{CallContext, Deadline},
     lm::{Lm, LmConfigError, LmHandle},
     request::Route,
 };
@@ -42,7 +38,7 @@ pub(crate) struct HostCore {
 
 impl HostCore {
     pub(crate) fn new(max_abandoned: usize) -> io::Result<Self> {
-        let counters = Arc::new(HostCounters::new(max_abandoned));
+        let counters = HostCounters::new(max_abandoned);
         Ok(Self {
             queue: Arc::new(CommandQueue::new()?),
             lms: Arc::default(),
@@ -55,30 +51,23 @@ impl HostCore {
     /// Queues a call, which holds the permit until all its work has ended.
     pub(crate) fn submit(
         &self,
-        mut context: CallContext,
+        context: CallContext,
         target: u64,
         inputs: Arc<Value>,
         permit: CallPermit,
         program: Option<Arc<ProgramCounts>>,
         route: Route,
     ) -> CallHandle {
-        let totals = self.counters.lm.clone();
-        // Taken: LM calls and tools of the program are no attempts of this call.
-        let record = context.record.take().unwrap_or_else(CallRecord::open);
-        let attempt = AttemptRecord::new(record, context.attempt, Some(totals.clone()));
-        let account = CallAccount::new(attempt, totals, program);
-        let state = Arc::new(CallState::new(self.counters.clone(), account));
+        let remaining = context.deadline.map(Deadline::remaining);
+        let state = CallState::new(context, route, program, self.counters.clone());
         let (sender, outcome) = oneshot::channel();
         let sequence = self.queue.next_id();
-        self.counters.submitted.add(1);
+        self.counters.lock().submitted += 1;
         self.queue.push_call(QueuedCall {
             sequence,
-            remaining: context.deadline.map(Deadline::remaining),
-            context,
-            route,
-            span: Span::current(),
             target,
             inputs,
+            remaining,
             queued_at: clock::now(),
             state: state.clone(),
             outcome: sender,
@@ -159,6 +148,10 @@ impl HostCore {
     }
 
     pub(crate) fn stats(&self) -> HostStats {
-        HostStats::of(&self.counters, &self.queue)
+        HostStats {
+            queued: self.queue.queued_calls() as u64,
+            queue_age: self.queue.age(),
+            ..*self.counters.lock()
+        }
     }
 }

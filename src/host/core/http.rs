@@ -9,13 +9,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request};
-use tokio::time::timeout_at;
+use tokio::task::AbortHandle;
 
 use super::{
-    call_state::{CallState, ExchangeAbort},
+    call_state::CallState,
     counters::HostCounters,
-    event::{Event, ExchangeFailure},
-    exchange::{Caller, NewExchange},
+    event::Event,
+    exchange::{NewExchange, in_time},
     http_response::{fetch, late, read},
     lm_candidates::{LmCandidates, lm_of},
 };
@@ -77,21 +77,21 @@ impl ProgramHttp {
     pub(crate) fn send(
         &self,
         exchange: NewExchange,
-        request: ProgramRequest,
+        program: ProgramRequest,
         find: impl Fn(i64) -> Option<Arc<LmHandle>>,
-        caller: Caller,
-    ) -> Result<Option<ExchangeAbort>, String> {
+    ) -> Result<Option<AbortHandle>, String> {
         let ProgramRequest {
             lms,
             timeout,
             mut request,
-        } = request;
+        } = program;
+        add_extensions(&mut request, exchange.call.as_ref());
+        let Some(LmCandidates(lms, model)) = lms else {
+            return self.send_other(exchange, request, timeout);
+        };
         if let Some(limit) = timeout {
             request.extensions_mut().insert(ReadTimeout(limit));
         }
-        let Some(LmCandidates(lms, model)) = lms else {
-            return self.send_other(exchange, request, timeout, caller);
-        };
         let lm = match lm_of(&request, &lms, exchange.call.is_some(), find)? {
             Some(lm) => lm,
             None => self.no_lm()?.0.clone(),
@@ -99,7 +99,7 @@ impl ProgramHttp {
         if !model.is_empty() && !lm.is_named(&model) {
             request.extensions_mut().insert(AskedModel(model.into()));
         }
-        self.send_lm_call(exchange, lm, request, caller)
+        self.send_lm_call(exchange, lm, request)
     }
 
     fn send_lm_call(
@@ -107,31 +107,25 @@ impl ProgramHttp {
         exchange: NewExchange,
         lm: Arc<LmHandle>,
         mut request: LmRequest,
-        caller: Caller,
-    ) -> Result<Option<ExchangeAbort>, String> {
-        let attempt = match &exchange.call {
-            Some(call) => call.account().attempt().clone(),
+    ) -> Result<Option<AbortHandle>, String> {
+        let call = exchange.call.clone();
+        let attempt = match &call {
+            Some(call) => call.attempt.clone(),
             // Code that belongs to no call, such as a thread without its scope.
-            None => {
-                let totals = self.counters.lm.clone();
-                AttemptRecord::new(CallRecord::keeping(0), 0, Some(totals))
-            }
+            None => AttemptRecord::new(CallRecord::keeping(0), 0, Some(self.counters.clone())),
         };
         request.extensions_mut().insert(LmLog(attempt));
         let number = ExchangeNumber(exchange.number);
         request.extensions_mut().insert(number);
-        let call = exchange.call.clone();
-        let deadline = add_extensions(&mut request, caller, call.as_ref());
-        let under_way = self.counters.in_lm_calls.guard();
+        let under_way = self.counters.gauge(|stats| &mut stats.in_lm_calls);
         exchange.start(|sink| async move {
-            let sent = lm.send(request).await;
-            let end = match sent {
+            let end = match lm.send(request).await {
                 // Pauses are limited by the LM's handle, see `ReadTimeout`.
                 Ok(response) => read(response, &sink, None).await,
-                Err(failure) => Event::Failed(ExchangeFailure::Lm(failure)),
+                Err(failure) => failure.into(),
             };
             drop(under_way);
-            unless_over(end, deadline, call.as_deref()).await
+            unless_over(end, call.as_deref()).await
         })
     }
 
@@ -139,24 +133,18 @@ impl ProgramHttp {
     fn send_other(
         &self,
         exchange: NewExchange,
-        mut request: LmRequest,
+        request: LmRequest,
         timeout: Option<Duration>,
-        caller: Caller,
-    ) -> Result<Option<ExchangeAbort>, String> {
+    ) -> Result<Option<AbortHandle>, String> {
         let client = self.no_lm()?.1.clone();
         let call = exchange.call.clone();
-        let deadline = add_extensions(&mut request, caller, call.as_ref());
-        self.counters.http_requests.add(1);
+        let deadline = call.as_ref().and_then(|call| call.context.deadline);
+        self.counters.lock().http_requests += 1;
         exchange.start(|sink| async move {
-            let end = fetch(client, request, timeout, &sink);
-            let end = match deadline {
-                None => end.await,
-                Some(at) => match timeout_at(at.instant(), end).await {
-                    Ok(end) => end,
-                    Err(_) => late("its call's deadline passed"),
-                },
-            };
-            unless_over(end, deadline, call.as_deref()).await
+            let fetched = fetch(client, request, timeout, &sink);
+            let end = in_time(deadline.map(Deadline::remaining), fetched).await;
+            let end = end.unwrap_or_else(|| late("its call's deadline passed"));
+            unless_over(end, call.as_deref()).await
         })
     }
 }
@@ -167,34 +155,23 @@ impl fmt::Debug for ProgramHttp {
     }
 }
 
-/// Adds to the request's extensions what layers read of the caller; returns its deadline.
-fn add_extensions(
-    request: &mut LmRequest,
-    caller: Caller,
-    call: Option<&Arc<CallState>>,
-) -> Option<Deadline> {
-    let Caller {
-        mut context,
-        tenant,
-        span,
-    } = caller;
+/// Adds to the request's extensions what layers read of its call.
+fn add_extensions(request: &mut LmRequest, call: Option<&Arc<CallState>>) {
     let extensions = request.extensions_mut();
-    extensions.insert(CallSpan(span));
+    let Some(call) = call else { return };
+    let mut context = call.context.clone();
     // A cancel drops the exchange as a whole, without an event. A request that is about to leave
     // asks the call itself.
     context.cancel = Cancel::none();
-    if let Some(call) = call {
-        let call = call.clone();
-        extensions.insert(CallOver(Arc::new(move || call.is_over())));
-    }
     // From here on it counts the attempts at the LM call.
     context.attempt = 0;
-    let deadline = context.deadline;
     extensions.insert(context);
-    if let Some(tenant) = tenant {
-        extensions.insert(tenant);
+    extensions.insert(CallSpan(call.span.clone()));
+    let status = call.clone();
+    extensions.insert(CallOver(Arc::new(move || status.is_over())));
+    if let Some(tenant) = &call.route.tenant {
+        extensions.insert(tenant.clone());
     }
-    deadline
 }
 
 /// A request from the parts that Python sends.
@@ -228,9 +205,10 @@ pub(crate) fn request(
 
 /// Withholds the failure of a call that is cancelled or past its own deadline. Its cancel follows; an
 /// error before that would let a program that catches exceptions go on for a moment.
-async fn unless_over(end: Event, deadline: Option<Deadline>, call: Option<&CallState>) -> Event {
-    let over = || deadline.is_some_and(Deadline::is_past) || call.is_some_and(CallState::is_over);
-    if matches!(&end, Event::Failed(_)) && over() {
+async fn unless_over(end: Event, call: Option<&CallState>) -> Event {
+    let is_over =
+        |call: &CallState| call.is_over() || call.context.deadline.is_some_and(Deadline::is_past);
+    if matches!(&end, Event::Failed(..)) && call.is_some_and(is_over) {
         std::future::pending::<()>().await;
     }
     end

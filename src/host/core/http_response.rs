@@ -5,12 +5,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderValue, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
-use tower::{BoxError, Service, ServiceExt};
+use tower::{Service, ServiceExt};
 
 use super::{
-    event::{Event, ExchangeFailure, ResponseHead},
-    exchange::EventSink,
+    event::{Event, ResponseHead},
+    exchange::{EventSink, in_time},
 };
 use crate::lm::{LmClient, LmFailure, LmFailureKind, LmRequest, LmResponse};
 
@@ -28,25 +27,13 @@ pub(super) async fn fetch(
     });
     match answer.await {
         Some(Ok(response)) => read(response, sink, limit).await,
-        Some(Err(error)) => failed(&error),
+        Some(Err(error)) => LmFailure::of(&*error).into(),
         None => late("no answer came in time"),
     }
 }
 
-async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        None => Some(work.await),
-        Some(limit) => timeout(limit, work).await.ok(),
-    }
-}
-
-fn failed(error: &BoxError) -> Event {
-    Event::Failed(ExchangeFailure::Lm(LmFailure::of(&**error)))
-}
-
 pub(super) fn late(message: &str) -> Event {
-    let failure = LmFailure::new(LmFailureKind::IdleTimeout, message);
-    Event::Failed(ExchangeFailure::Lm(failure))
+    LmFailure::new(LmFailureKind::IdleTimeout, message).into()
 }
 
 /// The longest response that is read as a whole.
@@ -66,10 +53,7 @@ pub(super) async fn read(response: LmResponse, sink: &EventSink, limit: Option<D
     // All others are read as a whole: one event, one crossing.
     let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let streamed = kind.is_some_and(|kind| STREAMED.iter().any(|start| kind.starts_with(start)));
-    let mut head = Some(ResponseHead {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-    });
+    let mut head = Some(ResponseHead::new(parts.status.as_u16(), &parts.headers));
     let mut whole = BytesMut::new();
     if streamed && let Some(head) = head.take() {
         sink.send(Event::Head(head));
@@ -84,15 +68,15 @@ pub(super) async fn read(response: LmResponse, sink: &EventSink, limit: Option<D
             Some(Ok(Err(_trailers))) => continue,
             // The handle's bodies fail with a boxed `LmFailure`.
             Some(Err(error)) => match error.downcast::<LmFailure>() {
-                Ok(failure) => return Event::Failed(ExchangeFailure::Lm(*failure)),
-                Err(other) => return failed(&other),
+                Ok(failure) => return (*failure).into(),
+                Err(other) => return LmFailure::of(&*other).into(),
             },
         };
         if streamed {
             sink.send(Event::Chunk(data));
         } else if whole.len() + data.len() > LONGEST {
             let failure = format!("the answer is longer than {LONGEST} bytes");
-            return Event::Failed(ExchangeFailure::Body(failure));
+            return Event::Failed("protocol", failure);
         } else {
             whole.extend_from_slice(&data);
         }

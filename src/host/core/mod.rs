@@ -1,7 +1,5 @@
 //! What both kinds of host share. It knows neither Python nor processes.
 
-pub(crate) mod abandoned_threads;
-pub(crate) mod call_account;
 pub(crate) mod call_handle;
 pub(crate) mod call_state;
 pub(crate) mod clock;
@@ -18,6 +16,7 @@ pub(crate) mod http_response;
 pub(crate) mod lm_candidates;
 pub(crate) mod log;
 pub(crate) mod loop_monitor;
+pub(crate) mod program_counts;
 pub(crate) mod queue;
 pub(crate) mod queued_call;
 pub(crate) mod registry;

@@ -222,16 +222,11 @@ impl fmt::Debug for CommandQueue {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tracing::Span;
 
     use super::*;
     use crate::{
-        call::{
-            CallContext,
-            record::{AttemptRecord, CallRecord},
-        },
+        call::CallContext,
         host::core::{
-            call_account::CallAccount,
             call_state::{CallState, Outcome},
             clock,
             counters::HostCounters,
@@ -248,22 +243,23 @@ mod tests {
         counters: &Arc<HostCounters>,
     ) -> (QueuedCall, oneshot::Receiver<Outcome>) {
         let (outcome, receiver) = oneshot::channel();
-        let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
-        let account = CallAccount::new(attempt, counters.lm.clone(), None);
+        let (context, route) = (CallContext::new(), Route::default());
         let call = QueuedCall {
             sequence: queue.next_id(),
-            context: CallContext::new(),
-            route: Route::default(),
-            span: Span::none(),
             target: 1,
             inputs: Arc::default(),
             remaining: None,
             queued_at: clock::now(),
-            state: Arc::new(CallState::new(counters.clone(), account)),
+            state: CallState::new(context, route, None, counters.clone()),
             outcome,
             permit: None,
         };
         (call, receiver)
+    }
+
+    fn running_and_settled(counters: &HostCounters) -> (u64, u64) {
+        let counted = counters.lock();
+        (counted.running, counted.settled)
     }
 
     #[test]
@@ -277,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stopped_queue_loses_the_calls_that_wait_and_takes_commands() {
-        let (queue, counters) = (queue(), Arc::new(HostCounters::new(0)));
+        let (queue, counters) = (queue(), HostCounters::new(0));
         let (waiting, lost) = call(&queue, &counters);
         queue.push_call(waiting);
         assert_eq!((queue.queued_calls(), queue.refusal()), (1, None));
@@ -286,10 +282,7 @@ mod tests {
         let (late, lost) = call(&queue, &counters);
         queue.push_call(late);
         assert!(lost.await.is_err());
-        assert_eq!(
-            (counters.never_started.get(), counters.settled.get()),
-            (2, 2)
-        );
+        assert_eq!(running_and_settled(&counters), (0, 2));
         assert_eq!(queue.refusal(), Some("it was stopped"));
         queue.push_command(Command::Cancel(1));
         assert!(matches!(queue.pop_command(), Some(Command::Stop { .. })));
@@ -310,12 +303,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_is_cancelled_while_it_waits_does_not_begin() {
-        let (queue, counters) = (queue(), Arc::new(HostCounters::new(0)));
+        let (queue, counters) = (queue(), HostCounters::new(0));
         let (waiting, outcome) = call(&queue, &counters);
         waiting.state.cancel();
         queue.push_call(waiting);
         assert!(queue.pop_call().and_then(QueuedCall::begin).is_none());
         assert!(matches!(outcome.await, Ok(Err(_))));
-        assert_eq!((counters.started.get(), counters.settled.get()), (0, 1));
+        assert_eq!(running_and_settled(&counters), (0, 1));
     }
 }

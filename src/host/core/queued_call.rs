@@ -4,22 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tracing::Span;
 
 use super::{
     call_state::{CallPermit, CallState, Outcome},
     clock,
     fault::Fault,
 };
-use crate::{call::CallContext, request::Route};
 
+/// A call in the queue.
 pub(crate) struct QueuedCall {
     /// Attempts of one call share the id in its context; each is started, and numbered, by itself.
     pub(crate) sequence: u64,
-    pub(crate) context: CallContext,
-    pub(crate) route: Route,
-    /// Of the service's call, for the spans of its LM calls.
-    pub(crate) span: Span,
     /// The program or function that is called.
     pub(crate) target: u64,
     pub(crate) inputs: Arc<Value>,
@@ -34,8 +29,7 @@ pub(crate) struct QueuedCall {
 impl QueuedCall {
     /// Counts the start; `None` if the call was cancelled while it waited, and ends here.
     pub(crate) fn begin(self) -> Option<Self> {
-        if !self.state.is_cancelled() {
-            self.state.counters().started.add(1);
+        if self.state.begin() {
             return Some(self);
         }
         // Fails if the caller has gone.
@@ -45,7 +39,6 @@ impl QueuedCall {
 
     /// Settles the call without a start. Its caller hears of a lost host if the sender is dropped.
     pub(crate) fn discard(self) -> oneshot::Sender<Outcome> {
-        self.state.counters().never_started.add(1);
         drop(self.permit);
         self.state.settle();
         self.outcome

@@ -4,22 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tracing::Span;
 
 use super::{
     call_state::{CallPermit, CallState, Outcome},
     queued_call::QueuedCall,
 };
-use crate::{
-    call::{CallContext, CallId, Usage},
-    request::Route,
-};
+use crate::call::{CallId, Usage};
 
 /// The Rust side of one call that has been started.
 pub(crate) struct RunningCall {
-    pub(crate) context: CallContext,
-    pub(crate) route: Route,
-    pub(crate) span: Span,
     pub(crate) state: Arc<CallState>,
     outcome: Mutex<Option<oneshot::Sender<Outcome>>>,
     permit: Mutex<CallPermit>,
@@ -27,11 +20,8 @@ pub(crate) struct RunningCall {
 
 impl RunningCall {
     pub(crate) fn new(call: QueuedCall) -> Self {
-        call.state.account().attempt().started();
+        call.state.attempt.started();
         Self {
-            context: call.context,
-            route: call.route,
-            span: call.span,
             state: call.state,
             outcome: Mutex::new(Some(call.outcome)),
             permit: Mutex::new(call.permit),
@@ -52,10 +42,10 @@ impl RunningCall {
     /// Settles the call: all its work, of which `strays` were left behind, has ended.
     pub(crate) fn settle(&self, strays: Option<&[String]>) {
         if let Some(strays) = strays {
-            self.state.counters().strays.add(strays.len() as u64);
+            self.state.counters.lock().strays += strays.len() as u64;
             tracing::warn!(
                 target: "tower_dspy",
-                call_id = self.context.call_id.map(CallId::get),
+                call_id = self.state.context.call_id.map(CallId::get),
                 tasks = strays.join(", "),
                 "the call left work behind, which was told to stop and has ended"
             );
@@ -77,7 +67,7 @@ impl RunningCall {
         let Value::Object(fields) = fields else {
             return false;
         };
-        self.state.account().attempt().partial(fields)
+        self.state.attempt.partial(fields)
     }
 
     /// Records the answer of an LM that DSPy read: its tokens, of the prompt, of the completion and
@@ -88,12 +78,7 @@ impl RunningCall {
             completion_tokens,
             total_tokens,
         });
-        self.state.account().attempt().stepped(exchange, usage);
-    }
-
-    /// Records an LM call of the program that the host does not carry.
-    pub(crate) fn record_bypass(&self, lm: &str) {
-        self.state.account().bypassed(lm);
+        self.state.attempt.stepped(exchange, usage);
     }
 
     /// The loop ends: the caller learns that the host is gone, and the work stays counted.

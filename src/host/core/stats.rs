@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    counters::{HostCounters, LmCounters},
-    queue::CommandQueue,
-};
 use crate::call::Usage;
 
-/// A reading of the host's counters. They are read one after the other, not at one instant.
+/// A reading of the host's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostStats {
@@ -67,49 +63,4 @@ pub struct LmTotals {
     pub wasted_tokens: u64,
     /// Calls that came to no answer and had left a partial one.
     pub partials: u64,
-}
-
-impl HostStats {
-    pub(crate) fn of(counters: &HostCounters, queue: &CommandQueue) -> Self {
-        // Read in this order a call can be missing from `running`, never counted twice.
-        let settled = counters.settled.get();
-        let never_started = counters.never_started.get();
-        let started = counters.started.get();
-        Self {
-            submitted: counters.submitted.get(),
-            queued: queue.queued_calls() as u64,
-            running: started.saturating_sub(settled.saturating_sub(never_started)),
-            settled,
-            orphans: counters.orphans.get(),
-            cancelled: counters.cancelled.get(),
-            strays: counters.strays.get(),
-            in_lm_calls: counters.in_lm_calls.get(),
-            http_requests: counters.http_requests.get(),
-            abandoned: counters.abandoned_threads.working(),
-            replaced: counters.abandoned_threads.replaced.get(),
-            queue_age: queue.age(),
-            lm: LmTotals::of(&counters.lm),
-        }
-    }
-}
-
-impl LmTotals {
-    fn of(counters: &LmCounters) -> Self {
-        Self {
-            answered: counters.answered.get(),
-            elapsed: counters.elapsed.get(),
-            cancelled: counters.cancelled.get(),
-            refused: counters.refused.get(),
-            failed: counters.failed.get(),
-            bypassed: counters.bypassed.get(),
-            usage: Usage {
-                prompt_tokens: counters.prompt_tokens.get(),
-                completion_tokens: counters.completion_tokens.get(),
-                total_tokens: counters.total_tokens.get(),
-            },
-            late_tokens: counters.late_tokens.get(),
-            wasted_tokens: counters.wasted_tokens.get(),
-            partials: counters.partials.get(),
-        }
-    }
 }

@@ -5,17 +5,15 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tokio::{
     runtime::Handle,
-    task::{JoinError, JoinSet},
-    time::timeout_at,
+    task::{AbortHandle, JoinError, JoinSet},
 };
 
 use super::{
-    call_state::ExchangeAbort,
-    event::{Event, ExchangeFailure},
-    exchange::{Caller, NewExchange},
+    event::Event,
+    exchange::{NewExchange, in_time},
     tool_definition::{Tool, ToolCall},
 };
-use crate::error::messages;
+use crate::{call::Deadline, error::messages};
 
 /// A tool, and the runtime that it runs on.
 #[derive(Debug)]
@@ -29,11 +27,13 @@ pub(crate) fn call(
     exchange: NewExchange,
     tool: Arc<HostedTool>,
     arguments: Map<String, Value>,
-    caller: Caller,
-) -> Result<Option<ExchangeAbort>, String> {
-    let mut call = ToolCall::new(arguments);
-    (call.context, call.tenant) = (caller.context, caller.tenant);
-    exchange.start(|_| run(tool, call))
+) -> Result<Option<AbortHandle>, String> {
+    let mut tool_call = ToolCall::new(arguments);
+    if let Some(call) = &exchange.call {
+        tool_call.context = call.context.clone();
+        tool_call.tenant = call.route.tenant.clone();
+    }
+    exchange.start(|_| run(tool, tool_call))
 }
 
 /// Runs one call; its result is the event.
@@ -41,26 +41,21 @@ pub(crate) fn call(
 /// The function has a task of its own, on another runtime: a panic ends that task alone, and when
 /// this future is dropped the task is aborted.
 async fn run(hosted: Arc<HostedTool>, call: ToolCall) -> Event {
-    let deadline = call.context.deadline;
+    let limit = call.context.deadline.map(Deadline::remaining);
     let mut task = JoinSet::new();
     task.spawn_on(hosted.tool.clone().run(call), &hosted.runtime);
-    let joined = match deadline {
-        None => task.join_next().await,
-        Some(deadline) => match timeout_at(deadline.instant(), task.join_next()).await {
-            Ok(joined) => joined,
-            Err(_) => {
-                drop(task);
-                // The call's own deadline: its cancel follows, and is the one event.
-                std::future::pending().await
-            }
-        },
+    let Some(joined) = in_time(limit, task.join_next()).await else {
+        drop(task);
+        // The call's own deadline: its cancel follows, and is the one event.
+        return std::future::pending().await;
     };
-    match joined {
-        Some(Ok(Ok(value))) => Event::Value(value),
-        Some(Ok(Err(error))) => Event::Failed(ExchangeFailure::Tool(messages(&*error))),
-        Some(Err(error)) => Event::Failed(ExchangeFailure::Tool(ended(hosted.tool.name(), error))),
-        None => Event::Failed(ExchangeFailure::Tool("the tool did not start".into())),
-    }
+    let failure = match joined {
+        Some(Ok(Ok(value))) => return Event::Value(value),
+        Some(Ok(Err(error))) => messages(&*error),
+        Some(Err(error)) => ended(hosted.tool.name(), error),
+        None => "the tool did not start".into(),
+    };
+    Event::Failed("tool", failure)
 }
 
 /// The message for a task that ended without an answer.

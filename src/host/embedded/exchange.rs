@@ -11,9 +11,11 @@ use pyo3::{
     types::{PyBytes, PyTuple},
 };
 
+use tokio::task::AbortHandle;
+
 use super::{convert, event_listeners::EventListeners};
 use crate::host::core::{
-    call_state::{CallState, ExchangeAbort},
+    call_state::CallState,
     event::Event,
     exchange::{EventSink, NewExchange},
     http,
@@ -24,19 +26,15 @@ use crate::lm::LmRequest;
 impl Event {
     pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
         match self {
-            Self::Full(parts, body) => {
+            Self::Full(head, body) => {
                 let body = PyBytes::new(py, &body);
-                ("full", parts.status, parts.headers(), body).into_pyobject(py)
+                ("full", head.status, head.headers, body).into_pyobject(py)
             }
-            Self::Head(parts) => ("head", parts.status, parts.headers()).into_pyobject(py),
+            Self::Head(head) => ("head", head.status, head.headers).into_pyobject(py),
             Self::Chunk(bytes) => ("chunk", PyBytes::new(py, &bytes)).into_pyobject(py),
             Self::End => ("end",).into_pyobject(py),
             Self::Value(value) => ("value", convert::to_python(py, &value)?).into_pyobject(py),
-            Self::Failed(failure) => {
-                let (kind, message) = failure.describe();
-                ("failed", kind, message).into_pyobject(py)
-            }
-            Self::Cancelled => ("cancelled",).into_pyobject(py),
+            Self::Failed(kind, message) => ("failed", kind, message).into_pyobject(py),
         }
     }
 }
@@ -47,7 +45,7 @@ pub(super) struct PortExchange {
     id: u64,
     listeners: Arc<EventListeners>,
     call: Option<Arc<CallState>>,
-    abort: ExchangeAbort,
+    abort: AbortHandle,
     events: Option<Mutex<mpsc::Receiver<Event>>>,
 }
 
@@ -67,11 +65,14 @@ impl PortExchange {
         };
         let event = py.detach(|| {
             let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-            // The exchange has the only sender, and drops it without a last event only when it
-            // is aborted.
-            events.recv().unwrap_or(Event::Cancelled)
+            events.recv()
         });
-        event.into_python(py)
+        match event {
+            Ok(event) => event.into_python(py),
+            // The exchange has the only sender, and drops it without a last event only when it is
+            // aborted.
+            Err(_) => ("cancelled",).into_pyobject(py),
+        }
     }
 
     /// Closes the connection.
@@ -96,7 +97,7 @@ impl ExchangeOpener<'_> {
     /// Begins an exchange; `None` if the call may not have one any more.
     pub(super) fn open(
         self,
-        begin: impl FnOnce(NewExchange) -> Result<Option<ExchangeAbort>, String>,
+        begin: impl FnOnce(NewExchange) -> Result<Option<AbortHandle>, String>,
     ) -> PyResult<Option<PortExchange>> {
         let id = self.queue.next_id();
         let (sink, events) = match &self.deliver {

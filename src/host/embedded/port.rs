@@ -18,7 +18,7 @@ use super::{
     text::Text,
 };
 use crate::host::core::{
-    count::GaugeGuard,
+    counters::GaugeGuard,
     host_core::HostCore,
     http::ProgramRequest,
     lm_candidates::{self, LmCandidates},
@@ -107,7 +107,7 @@ impl Port {
 
     /// A thread was abandoned; see pool.py.
     fn gave_up(&self, replaced: bool) {
-        let guard = self.core.counters.abandoned_threads.abandon(replaced);
+        let guard = self.core.counters.abandon_thread(replaced);
         self.abandoned_threads().push(guard);
     }
 
@@ -138,14 +138,13 @@ impl Port {
             timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             request: exchange::read_request(request)?,
         };
-        let caller = PortCall::caller(call);
         let find = |lm| {
             usize::try_from(lm)
                 .ok()
                 .and_then(|lm| self.core.lms.get(lm))
         };
         self.opener(call, deliver)
-            .open(|exchange| self.core.http.send(exchange, request, find, caller))
+            .open(|exchange| self.core.http.send(exchange, request, find))
     }
 
     /// Calls a tool; see host_tools.py.
@@ -158,10 +157,9 @@ impl Port {
     ) -> PyResult<Option<PortExchange>> {
         let tool = self.core.tools.get(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
-        let caller = PortCall::caller(call);
         let arguments = convert::fields(arguments)?;
         self.opener(call, deliver)
-            .open(|exchange| tool::call(exchange, tool, arguments, caller))
+            .open(|exchange| tool::call(exchange, tool, arguments))
     }
 
     /// Takes over an LM that a program brought along.

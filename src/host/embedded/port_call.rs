@@ -9,7 +9,6 @@ use crate::{
     call::CallId,
     host::core::{
         call_state::{CallState, Outcome},
-        exchange::Caller,
         fault::Fault,
         loop_monitor::LoopMonitor,
         queue::CommandQueue,
@@ -43,11 +42,7 @@ impl PortCall {
     }
 
     pub(super) fn call_id(&self) -> Option<u64> {
-        self.call.context.call_id.map(CallId::get)
-    }
-
-    pub(super) fn caller(call: Option<&Bound<'_, Self>>) -> Caller {
-        Caller::of(call.map(|call| &call.get().call))
+        self.call.state.context.call_id.map(CallId::get)
     }
 
     pub(super) fn finish(&self, outcome: Outcome) {
@@ -95,12 +90,12 @@ impl PortCall {
 
     /// The program calls an LM that the host does not carry.
     fn bypassed(&self, lm: Text) {
-        self.call.record_bypass(&lm.0);
+        self.call.state.record_bypass(&lm.0);
     }
 
     /// The name of the LM that the caller asked for.
     fn lm(&self) -> Option<&str> {
-        self.call.route.lm.as_deref()
+        self.call.state.route.lm.as_deref()
     }
 
     /// Whether the call may call no LM any more.

@@ -56,7 +56,7 @@ fn send_start(link: &WorkerLink, call: &QueuedCall, target: WorkerTarget) -> Res
         call: call.sequence,
         target,
         remaining: call.time_left().map(|left| left.as_secs_f64()),
-        lm: call.route.lm.as_deref(),
+        lm: call.state.route.lm.as_deref(),
     };
     link.send(&message, &inputs);
     Ok(())
@@ -111,6 +111,6 @@ pub(super) fn on_message(
             running.keep_partial(fields);
         }
         CallMessage::Stepped { exchange, counts } => running.record_answer(exchange, counts),
-        CallMessage::Bypassed(lm) => running.record_bypass(&lm),
+        CallMessage::Bypassed(lm) => running.state.record_bypass(&lm),
     }
 }

@@ -5,6 +5,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
+use tokio::task::AbortHandle;
 
 use super::{
     messages::ExchangeRequest,
@@ -14,9 +15,9 @@ use super::{
     worker::Worker,
 };
 use crate::host::core::{
-    call_state::{CallState, ExchangeAbort},
+    call_state::CallState,
     event::Event,
-    exchange::{Caller, EventSink, NewExchange},
+    exchange::{EventSink, NewExchange},
     host_core::HostCore,
     running_call::RunningCall,
     tool,
@@ -33,7 +34,7 @@ pub(super) struct Exchanges {
 struct OpenExchange {
     worker: WorkerId,
     number: u64,
-    abort: ExchangeAbort,
+    abort: AbortHandle,
     call: Option<Arc<CallState>>,
 }
 
@@ -82,19 +83,18 @@ impl Exchanges {
             number,
             sink: EventSink::Queue(core.queue.clone(), id),
         };
-        let caller = Caller::of(running);
         let abort = match request {
             ExchangeRequest::Http(request) => {
                 let find = |lm| match usize::try_from(lm) {
                     Ok(lm) => core.lms.get(lm),
                     Err(_) => own_lms.get(lm),
                 };
-                core.http.send(exchange, *request?, find, caller)?
+                core.http.send(exchange, *request?, find)?
             }
             ExchangeRequest::Tool { tool, arguments } => {
                 let tool = core.tools.get(tool);
                 let tool = tool.ok_or("the host knows no such tool")?;
-                tool::call(exchange, tool, arguments?, caller)?
+                tool::call(exchange, tool, arguments?)?
             }
         };
         // Without one, the call is over, and its worker is about to be told so.
@@ -134,7 +134,7 @@ impl Exchanges {
         if is_cancelled {
             return None;
         }
-        let (event, tail) = EventHeader::of(event)?;
+        let (event, tail) = EventHeader::of(event);
         Some(WorkerDelivery {
             worker,
             number,

@@ -191,12 +191,12 @@ impl Pool {
                 supervisor.on_up(id);
             }
             WorkerMessage::Unusable(fault) => supervisor.on_unusable(id, fault),
-            WorkerMessage::Loop(message) => {
-                worker.on_loop(message, |call| scheduler.get(id, call)?.context.call_id)
-            }
+            WorkerMessage::Loop(message) => worker.on_loop(message, |call| {
+                scheduler.get(id, call)?.state.context.call_id
+            }),
             WorkerMessage::GaveUp { replaced } => {
-                let threads = &self.core.counters.abandoned_threads;
-                worker.abandoned.push(threads.abandon(replaced));
+                let counters = &self.core.counters;
+                worker.abandoned.push(counters.abandon_thread(replaced));
             }
             WorkerMessage::CameBack => {
                 worker.abandoned.pop();

@@ -8,7 +8,10 @@ use super::{
     handshake::Hello,
     numbers::{LoadId, WorkerTarget},
 };
-use crate::host::core::{event::Event, lm_candidates::LmCandidates};
+use crate::host::core::{
+    event::{Event, ResponseHead},
+    lm_candidates::LmCandidates,
+};
 
 /// A message to a worker.
 #[derive(Debug, Serialize)]
@@ -74,28 +77,21 @@ pub(super) enum EventHeader {
 }
 
 impl EventHeader {
-    /// An event and its tail; `None` for an event that the worker notices itself.
-    pub(super) fn of(event: Event) -> Option<(Self, Bytes)> {
-        Some(match event {
-            Event::Full(head, body) => {
-                let (status, headers) = (head.status, head.headers());
+    /// An event and its tail.
+    pub(super) fn of(event: Event) -> (Self, Bytes) {
+        match event {
+            Event::Full(ResponseHead { status, headers }, body) => {
                 (Self::Full { status, headers }, body)
             }
-            Event::Head(head) => {
-                let (status, headers) = (head.status, head.headers());
+            Event::Head(ResponseHead { status, headers }) => {
                 (Self::Head { status, headers }, Bytes::new())
             }
             Event::Chunk(bytes) => (Self::Chunk, bytes),
             Event::End => (Self::End, Bytes::new()),
             // A map of strings to JSON is always JSON.
             Event::Value(value) => (Self::Value, value.to_string().into()),
-            Event::Failed(failure) => {
-                let (kind, message) = failure.describe();
-                (Self::Failed { kind, message }, Bytes::new())
-            }
-            #[cfg(feature = "python")]
-            Event::Cancelled => return None,
-        })
+            Event::Failed(kind, message) => (Self::Failed { kind, message }, Bytes::new()),
+        }
     }
 }
 

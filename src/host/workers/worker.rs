@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     call::CallId,
-    host::core::{count::GaugeGuard, loop_monitor::BlockReport},
+    host::core::{counters::GaugeGuard, loop_monitor::BlockReport},
 };
 
 /// A worker process.
