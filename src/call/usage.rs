@@ -1,7 +1,7 @@
 //! Tokens of LM calls.
 
 /// Tokens, as the LM provider counted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Usage {
     /// Tokens of the prompts.

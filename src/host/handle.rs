@@ -1,6 +1,6 @@
 //! The handle to a host.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "workers")]
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::host::core::{
 use crate::host::{core::loop_monitor::LoopMonitor, embedded::Embedded};
 #[cfg(feature = "workers")]
 use crate::host::{
-    core::{fault::Fault, registry::Registrations},
+    core::{fault::Fault, queue::Command, registry::Registrations},
     workers::{PoolHandle, WorkerStats, Workers},
 };
 
@@ -34,7 +34,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(1);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Host {
     core: HostCore,
     backend: Backend,
@@ -45,7 +45,7 @@ pub struct Host {
 }
 
 /// Where the programs of a host run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Backend {
     #[cfg(feature = "python")]
     Embedded(Arc<LoopMonitor>),
@@ -158,10 +158,16 @@ impl Host {
                  replaced in worker processes, by `Host::workers`; here it can be loaded as \
                  another service",
             ),
-            Backend::Workers(_) => Ok(self
-                .core
-                .replace(target, spec, registrations, taken_over)
-                .await),
+            Backend::Workers(_) => {
+                let replace = |reply| Command::Replace {
+                    target,
+                    spec,
+                    registrations,
+                    taken_over: Box::new(taken_over),
+                    reply,
+                };
+                Ok(self.core.request(replace).await)
+            }
         }
     }
 
@@ -183,5 +189,11 @@ impl Host {
     /// Why the host takes no calls; `None` while it does.
     pub(crate) fn closed(&self) -> Option<&str> {
         self.core.queue.refusal()
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
     }
 }

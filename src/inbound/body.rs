@@ -46,30 +46,22 @@ pin_project! {
     #[derive(Debug)]
     pub struct OrErrorBody<B> {
         #[pin]
-        kind: BodyKind<B>,
-    }
-}
-
-pin_project! {
-    #[derive(Debug)]
-    #[project = BodyKindProj]
-    enum BodyKind<B> {
-        Inner { #[pin] body: B },
-        Error { body: ErrorBody },
+        inner: Option<B>,
+        // In the place of `inner`.
+        error: ErrorBody,
     }
 }
 
 impl<B> OrErrorBody<B> {
-    pub(super) const fn inner(body: B) -> Self {
+    pub(super) fn inner(body: B) -> Self {
         Self {
-            kind: BodyKind::Inner { body },
+            inner: Some(body),
+            error: ErrorBody::default(),
         }
     }
 
-    pub(super) const fn error(body: ErrorBody) -> Self {
-        Self {
-            kind: BodyKind::Error { body },
-        }
+    pub(super) const fn error(error: ErrorBody) -> Self {
+        Self { inner: None, error }
     }
 }
 
@@ -81,26 +73,23 @@ impl<B: Body<Data = Bytes>> Body for OrErrorBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().kind.project() {
-            BodyKindProj::Inner { body } => body.poll_frame(cx),
-            BodyKindProj::Error { body } => {
-                let frame = Pin::new(body).poll_frame(cx);
+        let this = self.project();
+        match this.inner.as_pin_mut() {
+            Some(inner) => inner.poll_frame(cx),
+            None => {
+                let frame = Pin::new(this.error).poll_frame(cx);
                 frame.map_err(|never| match never {})
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            BodyKind::Inner { body } => body.is_end_stream(),
-            BodyKind::Error { body } => body.is_end_stream(),
-        }
+        let inner = self.inner.as_ref();
+        inner.map_or_else(|| self.error.is_end_stream(), Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            BodyKind::Inner { body } => body.size_hint(),
-            BodyKind::Error { body } => body.size_hint(),
-        }
+        let inner = self.inner.as_ref();
+        inner.map_or_else(|| self.error.size_hint(), Body::size_hint)
     }
 }

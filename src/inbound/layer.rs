@@ -22,7 +22,7 @@ use super::{
 use crate::{
     call::{
         Carrier, Deadline,
-        deadline::{GrpcTimeout, InvalidTimeout, RequestTimeout},
+        deadline::{GrpcTimeout, RequestTimeout},
     },
     error::ErrorKind,
 };
@@ -128,21 +128,15 @@ impl InboundLayer {
     /// The shortest time left that `headers` and the maximum allow.
     fn left(&self, headers: &HeaderMap) -> Result<Option<Duration>, ErrorResponse> {
         let header = self.header.as_ref().map_err(NoHeader::response)?;
-        self.told(header, headers).map_err(ErrorResponse::of)
-    }
-
-    fn told(
-        &self,
-        header: &HeaderName,
-        headers: &HeaderMap,
-    ) -> Result<Option<Duration>, InvalidTimeout> {
         let mut left = self.max;
         let mut limit = |told: Duration| left = Some(left.map_or(told, |left| left.min(told)));
         for value in headers.get_all(&GrpcTimeout::HEADER) {
-            limit(GrpcTimeout::try_from(value)?.duration());
+            let told = GrpcTimeout::try_from(value).map_err(ErrorResponse::of)?;
+            limit(told.duration());
         }
         for value in headers.get_all(header) {
-            limit(RequestTimeout::try_from(value)?.duration());
+            let told = RequestTimeout::try_from(value).map_err(ErrorResponse::of)?;
+            limit(told.duration());
         }
         Ok(left)
     }

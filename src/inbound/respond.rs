@@ -66,8 +66,6 @@ impl From<GrpcCode> for tonic::Code {
 /// One row of the table.
 struct Row {
     status: u16,
-    /// The status in words, as RFC 9457 wants its `title`.
-    title: &'static str,
     code: GrpcCode,
     /// What a client is told; never what the program, the LM or a stranger said, which may repeat
     /// a prompt.
@@ -81,7 +79,6 @@ const fn row(kind: ErrorKind) -> Row {
         // is what a gateway says whose upstream was too slow, which a program and its LM are.
         ErrorKind::Elapsed => Row {
             status: 504,
-            title: "Gateway Timeout",
             code: GrpcCode::DeadlineExceeded,
             detail: "the work took longer than its limit, and was stopped",
         },
@@ -89,7 +86,6 @@ const fn row(kind: ErrorKind) -> Row {
         // for DEADLINE_EXCEEDED.
         ErrorKind::Deadline => Row {
             status: 504,
-            title: "Gateway Timeout",
             code: GrpcCode::DeadlineExceeded,
             detail: "the request's deadline passed, and the work was stopped",
         },
@@ -97,14 +93,12 @@ const fn row(kind: ErrorKind) -> Row {
         // read it.
         ErrorKind::Cancelled => Row {
             status: 499,
-            title: "Client Closed Request",
             code: GrpcCode::Cancelled,
             detail: "the call was cancelled, and the work was stopped",
         },
         // Nothing was begun, so gRPC clients may try at once, elsewhere.
         ErrorKind::ShuttingDown => Row {
             status: 503,
-            title: "Service Unavailable",
             code: GrpcCode::Unavailable,
             detail: "this server is shutting down; try another",
         },
@@ -112,21 +106,18 @@ const fn row(kind: ErrorKind) -> Row {
         // UNAVAILABLE would have clients try again at once, which is no help against overload.
         ErrorKind::Overloaded => Row {
             status: 503,
-            title: "Service Unavailable",
             code: GrpcCode::ResourceExhausted,
             detail: "there are too many calls; try again later",
         },
         // The syntax was understood, or there would be no inputs; 400 is for what was not.
         ErrorKind::InvalidInput => Row {
             status: 422,
-            title: "Unprocessable Content",
             code: GrpcCode::InvalidArgument,
             detail: "the inputs do not fit the program",
         },
         // UNKNOWN is the code of gRPC's own servers for an application that raises.
         ErrorKind::Program => Row {
             status: 500,
-            title: "Internal Server Error",
             code: GrpcCode::Unknown,
             detail: "the program failed",
         },
@@ -136,27 +127,23 @@ const fn row(kind: ErrorKind) -> Row {
         // well is its readiness, not this row.
         ErrorKind::LmUnavailable => Row {
             status: 503,
-            title: "Service Unavailable",
             code: GrpcCode::Unavailable,
             detail: "the language model cannot be reached or has no capacity; try again later",
         },
         // As for a wrong key: this server's fault, not the client's, and no better at the next try.
         ErrorKind::LmRejected => Row {
             status: 502,
-            title: "Bad Gateway",
             code: GrpcCode::Internal,
             detail: "the language model refused this server's request",
         },
         // Another server, or this one when it has been started again.
         ErrorKind::Lost => Row {
             status: 503,
-            title: "Service Unavailable",
             code: GrpcCode::Unavailable,
             detail: "what ran the call is gone; try again",
         },
         ErrorKind::Other => Row {
             status: 500,
-            title: "Internal Server Error",
             code: GrpcCode::Unknown,
             detail: "the server failed",
         },
@@ -182,7 +169,6 @@ const fn row(kind: ErrorKind) -> Row {
 pub struct ErrorResponse {
     pub(super) kind: ErrorKind,
     status: StatusCode,
-    title: &'static str,
     pub(super) code: GrpcCode,
     pub(super) detail: Box<str>,
     pub(super) field: Option<Box<str>>,
@@ -224,7 +210,6 @@ impl ErrorResponse {
         Self {
             kind,
             status: StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            title: row.title,
             code: row.code,
             detail: row.detail.into(),
             field: None,
@@ -239,7 +224,6 @@ impl ErrorResponse {
     pub(super) fn no_program(asked: &str, known: &[&str]) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
-            title: "Not Found",
             code: GrpcCode::NotFound,
             detail: format!(
                 "there is no program `{asked}`; there are: {}",
@@ -264,7 +248,6 @@ impl ErrorResponse {
     pub(super) fn refused(status: StatusCode, detail: impl Into<Box<str>>) -> Self {
         Self {
             status,
-            title: status.canonical_reason().unwrap_or("Bad Request"),
             detail: detail.into(),
             ..Self::of_kind(ErrorKind::InvalidInput)
         }
@@ -275,7 +258,6 @@ impl ErrorResponse {
     pub(super) fn slow_body() -> Self {
         Self {
             status: StatusCode::REQUEST_TIMEOUT,
-            title: "Request Timeout",
             detail: "the deadline passed before the request's body had come".into(),
             ..Self::of_kind(ErrorKind::Deadline)
         }
@@ -300,18 +282,22 @@ impl ErrorResponse {
                 return;
             }
             if let Some(timeout) = error.downcast_ref::<InvalidTimeout>() {
-                self.misunderstood(timeout);
+                // A time left that cannot be read is a request that was not understood.
+                self.status = StatusCode::BAD_REQUEST;
+                self.detail = timeout.to_string().into();
                 return;
             }
             next = error.source();
         }
     }
 
-    /// A time left that cannot be read is a request that was not understood.
-    fn misunderstood(&mut self, timeout: &InvalidTimeout) {
-        self.status = StatusCode::BAD_REQUEST;
-        self.title = "Bad Request";
-        self.detail = timeout.to_string().into();
+    /// The status in words, as RFC 9457 wants its `title`.
+    fn title(&self) -> &'static str {
+        match self.status.as_u16() {
+            422 => "Unprocessable Content",
+            499 => "Client Closed Request",
+            _ => self.status.canonical_reason().unwrap_or("Bad Request"),
+        }
     }
 
     /// The sort of the failure.
@@ -350,7 +336,7 @@ impl ErrorResponse {
     #[must_use]
     pub fn into_http(self) -> Response<ErrorBody> {
         let problem = Problem {
-            title: self.title,
+            title: self.title(),
             status: self.status.as_u16(),
             detail: &self.detail,
             kind: self.kind,

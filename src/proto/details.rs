@@ -48,12 +48,12 @@ impl Facts {
             None => {}
         }
         if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
-            self.add("scope", scope(elapsed.scope()));
-            self.add("stage", stage(elapsed.stage()));
+            self.add("scope", word(&SCOPES, elapsed.scope()));
+            self.add("stage", word(&STAGES, elapsed.stage()));
             self.add("limit_ms", elapsed.limit().as_millis().to_string());
         } else if let Some(cancelled) = error.downcast_ref::<Cancelled>() {
-            self.add("cause", cause(cancelled.cause()));
-            self.add("stage", stage(cancelled.stage()));
+            self.add("cause", word(&CAUSES, cancelled.cause()));
+            self.add("stage", word(&STAGES, cancelled.stage()));
         } else if let Some(input) = error.downcast_ref::<InvalidInput>() {
             self.add("problem", cut(input.problem()));
             self.add("expected", cut(input.expected()));
@@ -62,7 +62,7 @@ impl Facts {
                 self.add("lm_status", status.to_string());
             }
         } else if let Some(lost) = error.downcast_ref::<Lost>() {
-            self.add("stage", stage(lost.stage()));
+            self.add("stage", word(&STAGES, lost.stage()));
         } else {
             return false;
         }
@@ -128,13 +128,14 @@ impl Told {
         }
         let details = status.get_error_details();
         let info = details.error_info().filter(|info| info.domain == DOMAIN)?;
-        let kind = KINDS.iter().find(|(_, reason)| *reason == info.reason)?.0;
         let violation = details
             .bad_request()
             .and_then(|bad| bad.field_violations.first());
         let field = violation.map(|violation| violation.field.clone());
         Some(Self {
-            kind,
+            kind: ErrorKind::ALL
+                .into_iter()
+                .find(|kind| reason(*kind) == info.reason)?,
             field: field.filter(|field| !field.is_empty()),
             facts: info.metadata.clone(),
         })
@@ -149,20 +150,11 @@ impl Told {
     }
 
     pub(crate) fn scope(&self) -> Option<Scope> {
-        let all = [
-            Scope::Attempt,
-            Scope::Deadline,
-            Scope::Reserve,
-            Scope::Share,
-        ];
-        let told = self.fact("scope")?;
-        all.into_iter().find(|one| scope(*one) == told)
+        value(&SCOPES, self.fact("scope")?)
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        let all = [Stage::BeforeStart, Stage::Waiting];
-        let told = self.fact("stage").unwrap_or_default();
-        let told = all.into_iter().find(|one| stage(*one) == told);
+        let told = self.fact("stage").and_then(|word| value(&STAGES, word));
         told.unwrap_or(Stage::Running)
     }
 
@@ -171,21 +163,11 @@ impl Told {
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {
-        let told = self.fact("cause")?;
-        let all = [
-            Cause::Caller,
-            Cause::ClientGone,
-            Cause::Elapsed,
-            Cause::Deadline,
-            Cause::Shutdown,
-            Cause::Dropped,
-            Cause::Superseded,
-        ];
-        all.into_iter().find(|one| cause(*one) == told)
+        value(&CAUSES, self.fact("cause")?)
     }
 
-    pub(crate) fn lm_status(&self) -> Option<u16> {
-        self.number("lm_status")
+    pub(crate) fn lm_error(&self, message: &str, retry_after: Option<Duration>) -> LmError {
+        LmError::new("LMError", message, self.number("lm_status"), retry_after)
     }
 
     /// What the call had spent on its server, the LM calls only by their number.
@@ -209,50 +191,43 @@ pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
-const KINDS: [(ErrorKind, &str); 11] = [
-    (ErrorKind::Elapsed, "ELAPSED"),
-    (ErrorKind::Deadline, "DEADLINE"),
-    (ErrorKind::Cancelled, "CANCELLED"),
-    (ErrorKind::ShuttingDown, "SHUTTING_DOWN"),
-    (ErrorKind::Overloaded, "OVERLOADED"),
-    (ErrorKind::InvalidInput, "INVALID_INPUT"),
-    (ErrorKind::Program, "PROGRAM"),
-    (ErrorKind::LmUnavailable, "LM_UNAVAILABLE"),
-    (ErrorKind::LmRejected, "LM_REJECTED"),
-    (ErrorKind::Lost, "LOST"),
-    (ErrorKind::Other, "OTHER"),
+/// The kind in upper case.
+fn reason(kind: ErrorKind) -> String {
+    serde_json::json!(kind)
+        .as_str()
+        .unwrap_or("other")
+        .to_uppercase()
+}
+
+const SCOPES: [(Scope, &str); 4] = [
+    (Scope::Attempt, "attempt"),
+    (Scope::Deadline, "deadline"),
+    (Scope::Reserve, "reserve"),
+    (Scope::Share, "share"),
 ];
 
-fn reason(kind: ErrorKind) -> &'static str {
-    let known = KINDS.iter().find(|(known, _)| *known == kind);
-    known.map_or("OTHER", |(_, reason)| reason)
+const STAGES: [(Stage, &str); 3] = [
+    (Stage::BeforeStart, "before_start"),
+    (Stage::Waiting, "waiting"),
+    (Stage::Running, "running"),
+];
+
+const CAUSES: [(Cause, &str); 7] = [
+    (Cause::Caller, "caller"),
+    (Cause::ClientGone, "client_gone"),
+    (Cause::Elapsed, "elapsed"),
+    (Cause::Deadline, "deadline"),
+    (Cause::Shutdown, "shutdown"),
+    (Cause::Dropped, "dropped"),
+    (Cause::Superseded, "superseded"),
+];
+
+fn word<T: PartialEq>(words: &[(T, &'static str)], value: T) -> &'static str {
+    let known = words.iter().find(|(known, _)| *known == value);
+    known.map_or("", |(_, word)| word)
 }
 
-const fn scope(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Attempt => "attempt",
-        Scope::Deadline => "deadline",
-        Scope::Reserve => "reserve",
-        Scope::Share => "share",
-    }
-}
-
-const fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::BeforeStart => "before_start",
-        Stage::Waiting => "waiting",
-        Stage::Running => "running",
-    }
-}
-
-const fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Caller => "caller",
-        Cause::ClientGone => "client_gone",
-        Cause::Elapsed => "elapsed",
-        Cause::Deadline => "deadline",
-        Cause::Shutdown => "shutdown",
-        Cause::Dropped => "dropped",
-        Cause::Superseded => "superseded",
-    }
+fn value<T: Copy>(words: &[(T, &str)], word: &str) -> Option<T> {
+    let known = words.iter().find(|(_, known)| *known == word);
+    known.map(|(value, _)| *value)
 }

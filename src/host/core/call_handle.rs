@@ -1,6 +1,7 @@
 //! A call in flight, as its caller holds it.
 
 use std::{
+    fmt,
     future::Future,
     mem,
     pin::Pin,
@@ -19,7 +20,6 @@ use crate::call::{Cause, Spent, drop_scope};
 /// A call in flight. Resolves to its outcome; dropping it cancels the call.
 ///
 /// The call goes on after its outcome, with its permit, until all its work has ended.
-#[derive(Debug)]
 pub(crate) struct CallHandle {
     sequence: u64,
     outcome: oneshot::Receiver<Outcome>,
@@ -92,6 +92,12 @@ impl Future for CallHandle {
             self.answered = true;
             outcome.ok()
         })
+    }
+}
+
+impl fmt::Debug for CallHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallHandle").finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The state of one call, which the caller's side and Python's side share.
 
 use std::{
-    fmt, mem,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -193,12 +193,6 @@ impl CallState {
         for (_, abort) in open {
             abort.abort();
         }
-    }
-}
-
-impl fmt::Debug for CallState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallState").finish_non_exhaustive()
     }
 }
 

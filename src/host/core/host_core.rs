@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The parts of one host. A clone shares them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct HostCore {
     pub(crate) queue: Arc<CommandQueue>,
     pub(crate) counters: Arc<HostCounters>,
@@ -76,45 +76,31 @@ impl HostCore {
         CallHandle::new(sequence, outcome, state, self.queue.clone())
     }
 
+    /// Pushes a command and waits for the reply; `None` if the host is gone.
+    pub(crate) async fn request<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
+        if self.queue.refusal().is_some() {
+            return None;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.queue.push_command(command(reply));
+        answer.await.ok()
+    }
+
     /// Loads `spec` on Python's side, with its registrations; `None` if the host is gone.
     pub(crate) async fn load(
         &self,
         spec: Value,
         registrations: Registrations,
     ) -> Option<LoadOutcome> {
-        if self.queue.refusal().is_some() {
-            return None;
-        }
-        let (reply, loaded) = oneshot::channel();
-        self.queue.push_command(Command::Load {
+        let load = |reply| Command::Load {
             spec,
             registrations,
             reply,
-        });
-        loaded.await.ok()
-    }
-
-    /// Loads `spec` in place of `target`; `None` if the host is gone.
-    #[cfg(feature = "workers")]
-    pub(crate) async fn replace(
-        &self,
-        target: u64,
-        spec: Value,
-        registrations: Registrations,
-        taken_over: impl FnOnce(Registrations) + Send + 'static,
-    ) -> Option<Result<(), super::fault::Fault>> {
-        if self.queue.refusal().is_some() {
-            return None;
-        }
-        let (reply, replaced) = oneshot::channel();
-        self.queue.push_command(Command::Replace {
-            target,
-            spec,
-            registrations,
-            taken_over: Box::new(taken_over),
-            reply,
-        });
-        replaced.await.ok()
+        };
+        self.request(load).await
     }
 
     /// Connects an LM and registers it; returns its number.

@@ -1,24 +1,18 @@
 //! The thread of a host's loop.
 
-use std::{
-    io,
-    sync::Arc,
-    thread::{Builder, JoinHandle},
-};
+use std::{io, sync::Arc, thread::Builder};
 
-use tokio::{
-    sync::{Mutex, watch},
-    task::spawn_blocking,
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
 };
+use tokio::{sync::oneshot, task::spawn_blocking};
 
 use super::queue::CommandQueue;
 
 /// A handle to the thread. A clone is a handle to the same.
-#[derive(Clone, Debug)]
-pub(crate) struct HostThread {
-    ended: watch::Receiver<bool>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
-}
+#[derive(Clone)]
+pub(crate) struct HostThread(Shared<BoxFuture<'static, ()>>);
 
 impl HostThread {
     /// Runs `run` on a thread. However it ends, the queue is closed with the reason.
@@ -28,45 +22,43 @@ impl HostThread {
         reason: &'static str,
         run: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
-        let (ending, ended) = watch::channel(false);
-        let guard = EndGuard {
+        let (ending, ended) = oneshot::channel();
+        let guard = HostThreadGuard {
             queue,
             reason,
-            ending,
+            _ending: ending,
         };
         let thread = builder.spawn(move || {
             let _guard = guard;
             run();
         })?;
-        Ok(Self {
-            ended,
-            thread: Arc::new(Mutex::new(Some(thread))),
-        })
+        let joined = async {
+            // Fails, as the sender is dropped.
+            let _ = ended.await;
+            // The thread-locals of libraries are freed as the thread ends, after that. A process
+            // that exits meanwhile frees those of all threads: OpenSSL, for one, would free them
+            // twice.
+            let _ = spawn_blocking(|| thread.join()).await;
+        };
+        Ok(Self(joined.boxed().shared()))
     }
 
     /// Waits until the thread has ended.
     pub(crate) async fn join(&self) {
-        let mut ended = self.ended.clone();
-        // Fails if the sender is gone, and then the thread has ended as well.
-        let _ = ended.wait_for(|ended| *ended).await;
-        // The thread-locals of libraries are freed as the thread ends, after that. A process that
-        // exits meanwhile frees those of all threads: OpenSSL, for one, would free them twice.
-        if let Some(thread) = self.thread.lock().await.take() {
-            let _ = spawn_blocking(|| thread.join()).await;
-        }
+        self.0.clone().await;
     }
 }
 
-struct EndGuard {
+struct HostThreadGuard {
     queue: Arc<CommandQueue>,
     reason: &'static str,
-    ending: watch::Sender<bool>,
+    /// Dropped after the queue was closed.
+    _ending: oneshot::Sender<()>,
 }
 
-impl Drop for EndGuard {
+impl Drop for HostThreadGuard {
     fn drop(&mut self) {
         self.queue.close(self.reason);
-        self.ending.send_replace(true);
     }
 }
 

@@ -2,7 +2,6 @@
 //! their call alone.
 
 use std::{
-    fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -146,12 +145,6 @@ impl ProgramHttp {
             let end = end.unwrap_or_else(|| late("its call's deadline passed"));
             unless_over(end, call.as_deref()).await
         })
-    }
-}
-
-impl fmt::Debug for ProgramHttp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProgramHttp").finish_non_exhaustive()
     }
 }
 

@@ -2,10 +2,7 @@
 //! (watchdog.py) reports of code that blocks it.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,14 +24,14 @@ pub(crate) struct LoopMonitor {
     pulse: Timestamp,
     /// The last time that a command or an outcome crossed between Rust and Python.
     progress: Timestamp,
-    /// The heartbeat that the block follows: the next one ends it.
-    blocked_after: AtomicU64,
     block: Mutex<Block>,
 }
 
 /// The block that is under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Block {
+    /// The heartbeat that the block follows: the next one ends it.
+    after: u64,
     frame: Option<String>,
     /// It was logged: without a call's id, or with one.
     logged: bool,
@@ -99,10 +96,8 @@ impl LoopMonitor {
 
     /// The innermost frame of the block that began after `heartbeat`.
     fn frame(&self, heartbeat: u64) -> Option<String> {
-        if self.blocked_after.load(Ordering::Acquire) != heartbeat {
-            return None;
-        }
-        self.block().frame.clone()
+        let block = self.block();
+        block.frame.clone().filter(|_| block.after == heartbeat)
     }
 
     fn block(&self) -> MutexGuard<'_, Block> {
@@ -114,8 +109,11 @@ impl LoopMonitor {
         let (heartbeat, late) = (self.heartbeat.get(), self.heartbeat.age());
         let gil_held = self.gil_held();
         let mut block = self.block();
-        if self.blocked_after.swap(heartbeat, Ordering::AcqRel) != heartbeat {
-            *block = Block::default();
+        if block.after != heartbeat {
+            *block = Block {
+                after: heartbeat,
+                ..Block::default()
+            };
         }
         block.frame = report.frames.first().cloned().or(block.frame.take());
         let news = !block.logged || report.call_id.is_some() && !block.logged_call;

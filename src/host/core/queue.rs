@@ -1,7 +1,7 @@
 //! The queue from any thread to a host's loop: lock-free, with one wake-up a burst.
 
 use std::{
-    fmt, io,
+    io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -207,15 +207,6 @@ impl CommandQueue {
     fn discard_commands(&self) {
         while self.commands.pop().is_some() {}
         while self.events.pop().is_some() {}
-    }
-}
-
-impl fmt::Debug for CommandQueue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CommandQueue")
-            .field("queued_calls", &self.queued_calls())
-            .field("refusal", &self.refusal())
-            .finish_non_exhaustive()
     }
 }
 

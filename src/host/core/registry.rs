@@ -52,12 +52,6 @@ impl<T: Send + Sync + 'static> Registry<T> {
     }
 }
 
-impl<T> fmt::Debug for Registry<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").finish_non_exhaustive()
-    }
-}
-
 /// A guard that undoes a registration when it is dropped.
 pub(crate) struct Registration(Option<Box<dyn FnOnce() + Send + Sync>>);
 
@@ -75,14 +69,8 @@ impl Drop for Registration {
     }
 }
 
-impl fmt::Debug for Registration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Registration")
-    }
-}
-
 /// The registrations of one program: of its LMs and tools, and once it is loaded its own.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Registrations {
     resources: Vec<Registration>,
     program: Mutex<Option<Registration>>,
@@ -97,6 +85,12 @@ impl Registrations {
     pub(crate) fn replace_program(&self, program: Option<Registration>) -> Option<Registration> {
         let mut current = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         mem::replace(&mut current, program)
+    }
+}
+
+impl fmt::Debug for Registrations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registrations").finish_non_exhaustive()
     }
 }
 

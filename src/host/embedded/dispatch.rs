@@ -1,65 +1,27 @@
 //! The dispatch of a host's queue on its loop, to Python's runner.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use pyo3::{intern, prelude::*};
 
-use super::{convert, event_listeners::EventListeners, port::Port, port_call::PortCall};
+use super::{convert, port::Port, port_call::PortCall};
 use crate::host::core::{
-    fault::Fault,
-    log,
-    loop_monitor::LoopMonitor,
-    queue::{Command, CommandQueue},
-    queued_call::QueuedCall,
-    registry::Registration,
-    running_call::RunningCall,
+    fault::Fault, log, queue::Command, queued_call::QueuedCall, running_call::RunningCall,
 };
 
 /// Called by the loop when the queue wakes it.
 #[pyclass(frozen)]
 pub(super) struct Dispatch {
-    queue: Arc<CommandQueue>,
-    monitor: Arc<LoopMonitor>,
-    listeners: Arc<EventListeners>,
-    adopted: Arc<Mutex<Vec<Registration>>>,
-    cancel: Py<PyAny>,
-    load: Py<PyAny>,
-    unload: Py<PyAny>,
-    start: Py<PyAny>,
-    stop: Py<PyAny>,
-    pacer: Py<PyAny>,
-    call_soon: Py<PyAny>,
+    pub(super) port: Py<Port>,
+    pub(super) runner: Py<PyAny>,
+    pub(super) start_limit: Py<PyAny>,
+    pub(super) event_loop: Py<PyAny>,
 }
 
 impl Dispatch {
-    pub(super) fn new(
-        queue: Arc<CommandQueue>,
-        monitor: Arc<LoopMonitor>,
-        port: &Port,
-        runner: &Bound<'_, PyAny>,
-        pacer: Bound<'_, PyAny>,
-        event_loop: &Bound<'_, PyAny>,
-    ) -> PyResult<Self> {
-        let method = |name: &str| runner.getattr(name).map(Bound::unbind);
-        Ok(Self {
-            queue,
-            monitor,
-            listeners: port.listeners(),
-            adopted: port.adopted(),
-            cancel: method("cancel")?,
-            load: method("load")?,
-            unload: method("unload")?,
-            start: method("start")?,
-            stop: method("stop")?,
-            pacer: pacer.unbind(),
-            call_soon: event_loop.getattr("call_soon")?.unbind(),
-        })
-    }
-
     fn command(&self, py: Python<'_>, command: Command) -> PyResult<()> {
+        let runner = self.runner.bind(py);
         match command {
             Command::Cancel(sequence) => {
-                self.cancel.bind(py).call1((sequence,))?;
+                runner.call_method1(intern!(py, "cancel"), (sequence,))?;
             }
             Command::Load {
                 spec,
@@ -68,26 +30,26 @@ impl Dispatch {
             } => {
                 let loaded = convert::to_dict(py, &spec)
                     .map_err(|(_, error)| error)
-                    .and_then(|spec| self.load.bind(py).call1((spec,)))
+                    .and_then(|spec| runner.call_method1(intern!(py, "load"), (spec,)))
                     .and_then(|loaded| convert::from_python(&loaded))
                     .map_err(|error| Fault::of(py, &error));
-                let adopted = self.adopted.lock();
-                for lm in adopted.unwrap_or_else(PoisonError::into_inner).drain(..) {
+                let port = self.port.get();
+                for lm in port.take_adopted() {
                     registrations.add(lm);
                 }
-                let loaded =
-                    loaded.map(|loaded| self.queue.register_program(loaded, registrations));
+                let queue = &port.core.queue;
+                let loaded = loaded.map(|loaded| queue.register_program(loaded, registrations));
                 // If the caller has gone, the program goes as well.
                 let _ = reply.send(loaded);
             }
-            // For worker processes alone: `Host::replace_spec` sends it to no other host.
+            // For worker processes alone: `Host::replace` sends it to no other host.
             #[cfg(feature = "workers")]
             Command::Replace { reply, .. } => drop(reply),
             Command::Unload(target) => {
-                self.unload.bind(py).call1((target,))?;
+                runner.call_method1(intern!(py, "unload"), (target,))?;
             }
             Command::Stop { grace } => {
-                self.stop.bind(py).call1((grace.as_secs_f64(),))?;
+                runner.call_method1(intern!(py, "stop"), (grace.as_secs_f64(),))?;
             }
         }
         Ok(())
@@ -100,14 +62,19 @@ impl Dispatch {
         let (sequence, target) = (call.sequence, call.target);
         let remaining = call.time_left().map(|left| left.as_secs_f64());
         let inputs = call.inputs.clone();
-        let pending = RunningCall::new(call);
-        let pending = PortCall::new(pending, self.queue.clone(), self.monitor.clone());
+        let pending = PortCall {
+            call: RunningCall::new(call),
+            port: self.port.clone_ref(py),
+        };
         let pending = Bound::new(py, pending)?;
         let begun = convert::to_dict(py, &inputs)
             .map_err(|(field, error)| Fault::of_input(py, field, &error))
             .and_then(|inputs| {
                 let arguments = (sequence, &pending, target, inputs, remaining);
-                let started = self.start.bind(py).call1(arguments);
+                let started = self
+                    .runner
+                    .bind(py)
+                    .call_method1(intern!(py, "start"), arguments);
                 started.map_err(|error| Fault::of(py, &error))
             });
         if let Err(fault) = begun {
@@ -122,9 +89,10 @@ impl Dispatch {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        let queue = &this.queue;
+        let port = this.port.get();
+        let queue = &port.core.queue;
         queue.wake_up().acknowledge();
-        this.monitor.progress();
+        port.monitor.progress();
         while let Some(command) = queue.pop_command() {
             if let Err(error) = this.command(py, command) {
                 log::python_failed(&Fault::of(py, &error));
@@ -133,13 +101,15 @@ impl Dispatch {
         if !queue.has_more() {
             return Ok(());
         }
-        let pacer = this.pacer.bind(py);
-        let allowance: usize = pacer.call_method0(intern!(py, "current"))?.extract()?;
-        for _ in 0..allowance {
+        let start_limit = this.start_limit.bind(py);
+        let limit: usize = start_limit
+            .call_method0(intern!(py, "current"))?
+            .extract()?;
+        for _ in 0..limit {
             // Events of calls that run go before calls that are to start. A failure of one must
             // not hold up the others.
             let dispatched = if let Some((exchange, event)) = queue.pop_event() {
-                this.listeners.deliver(py, exchange, event)
+                port.listeners.deliver(py, exchange, event)
             } else if let Some(call) = queue.pop_call() {
                 this.start(py, call)
             } else {
@@ -150,8 +120,9 @@ impl Dispatch {
             }
         }
         if queue.has_more() {
-            pacer.call_method0(intern!(py, "defer"))?;
-            this.call_soon.bind(py).call1((slf,))?;
+            start_limit.call_method0(intern!(py, "defer"))?;
+            let event_loop = this.event_loop.bind(py);
+            event_loop.call_method1(intern!(py, "call_soon"), (slf,))?;
         }
         Ok(())
     }

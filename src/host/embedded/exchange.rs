@@ -13,13 +13,12 @@ use pyo3::{
 
 use tokio::task::AbortHandle;
 
-use super::{convert, event_listeners::EventListeners};
+use super::{convert, port::Port, port_call::PortCall};
 use crate::host::core::{
     call_state::CallState,
     event::Event,
     exchange::{EventSink, NewExchange},
     http,
-    queue::CommandQueue,
 };
 use crate::lm::LmRequest;
 
@@ -43,10 +42,55 @@ impl Event {
 #[pyclass(frozen)]
 pub(super) struct PortExchange {
     id: u64,
-    listeners: Arc<EventListeners>,
+    port: Py<Port>,
     call: Option<Arc<CallState>>,
     abort: AbortHandle,
     events: Option<Mutex<mpsc::Receiver<Event>>>,
+}
+
+impl PortExchange {
+    /// Begins an exchange for code in this process's interpreter; `None` if the call may not have one
+    /// any more.
+    pub(super) fn open(
+        port: &Bound<'_, Port>,
+        call: Option<&Bound<'_, PortCall>>,
+        deliver: Option<Py<PyAny>>,
+        begin: impl FnOnce(NewExchange) -> Result<Option<AbortHandle>, String>,
+    ) -> PyResult<Option<Self>> {
+        let Port {
+            core, listeners, ..
+        } = port.get();
+        let call = call.map(|call| call.get().call.state.clone());
+        let id = core.queue.next_id();
+        let (sink, events) = match deliver {
+            Some(deliver) => {
+                // Before the start: the first event may come before `begin` returns.
+                listeners.add(id, deliver, call.clone());
+                (EventSink::Queue(core.queue.clone(), id), None)
+            }
+            None => {
+                let (sender, events) = mpsc::channel();
+                (EventSink::Thread(sender), Some(Mutex::new(events)))
+            }
+        };
+        let begun = begin(NewExchange {
+            call: call.clone(),
+            id,
+            number: id,
+            sink,
+        });
+        if !matches!(begun, Ok(Some(_))) {
+            listeners.remove(id);
+        }
+        let abort = begun.map_err(PyValueError::new_err)?;
+        Ok(abort.map(|abort| Self {
+            id,
+            port: port.clone().unbind(),
+            call,
+            abort,
+            events,
+        }))
+    }
 }
 
 #[pymethods]
@@ -77,62 +121,10 @@ impl PortExchange {
 
     /// Closes the connection.
     fn abort(&self) {
-        self.listeners.remove(self.id);
+        self.port.get().listeners.remove(self.id);
         self.abort.abort();
         if let Some(call) = &self.call {
             call.exchange_ended(self.id);
-        }
-    }
-}
-
-/// Opens exchanges for code in this process's interpreter.
-pub(super) struct ExchangeOpener<'a> {
-    pub(super) queue: &'a Arc<CommandQueue>,
-    pub(super) listeners: &'a Arc<EventListeners>,
-    pub(super) call: Option<Arc<CallState>>,
-    pub(super) deliver: Option<Py<PyAny>>,
-}
-
-impl ExchangeOpener<'_> {
-    /// Begins an exchange; `None` if the call may not have one any more.
-    pub(super) fn open(
-        self,
-        begin: impl FnOnce(NewExchange) -> Result<Option<AbortHandle>, String>,
-    ) -> PyResult<Option<PortExchange>> {
-        let id = self.queue.next_id();
-        let (sink, events) = match &self.deliver {
-            Some(_) => (EventSink::Queue(self.queue.clone(), id), None),
-            None => {
-                let (sender, events) = mpsc::channel();
-                (EventSink::Thread(sender), Some(Mutex::new(events)))
-            }
-        };
-        // Before the start: the first event may come before `begin` returns.
-        if let Some(deliver) = self.deliver {
-            self.listeners.add(id, deliver, self.call.clone());
-        }
-        let begun = begin(NewExchange {
-            call: self.call.clone(),
-            id,
-            number: id,
-            sink,
-        });
-        match begun {
-            Ok(Some(abort)) => Ok(Some(PortExchange {
-                id,
-                listeners: self.listeners.clone(),
-                call: self.call,
-                abort,
-                events,
-            })),
-            Ok(None) => {
-                self.listeners.remove(id);
-                Ok(None)
-            }
-            Err(reason) => {
-                self.listeners.remove(id);
-                Err(PyValueError::new_err(reason))
-            }
         }
     }
 }

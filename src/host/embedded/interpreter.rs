@@ -1,6 +1,6 @@
 //! The thread of the interpreter: set-up, the run of its loop, the end.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use pyo3::{prelude::*, types::IntoPyDict};
 use tokio::sync::oneshot;
@@ -11,9 +11,7 @@ use super::{dispatch::Dispatch, ffi, import, port::Port, settings::Embedded};
 #[cfg(feature = "py-spy")]
 use crate::host::gil_holder::GilWatch;
 use crate::host::{
-    core::{
-        fault::Fault, host_core::HostCore, log, loop_monitor::LoopMonitor, queue::CommandQueue,
-    },
+    core::{fault::Fault, log},
     start_error::StartError,
 };
 
@@ -21,7 +19,7 @@ use crate::host::{
 pub(super) fn run(
     settings: &Embedded,
     python: &Path,
-    (core, monitor): (HostCore, Arc<LoopMonitor>),
+    port: Port,
     ready: oneshot::Sender<Result<(), StartError>>,
 ) {
     if let Err(reason) = ffi::initialize(python) {
@@ -29,7 +27,7 @@ pub(super) fn run(
         return;
     }
     Python::attach(|py| {
-        let python_loop = match set_up(py, settings, core.clone(), monitor) {
+        let python_loop = match PythonLoop::set_up(py, settings, port) {
             Ok(python_loop) => python_loop,
             Err(error) => {
                 let fault = Fault::of(py, &error);
@@ -45,7 +43,7 @@ pub(super) fn run(
             // The next start returns this host.
             tracing::debug!(target: "tower_dspy", "the host's first caller went away");
         }
-        if let Err(error) = python_loop.run(&core.queue) {
+        if let Err(error) = python_loop.run() {
             log::python_failed(&Fault::of(py, &error));
         }
     });
@@ -56,105 +54,85 @@ struct PythonLoop<'py> {
     watchdog: Option<Bound<'py, PyAny>>,
     #[cfg(feature = "py-spy")]
     gil_watch: Option<GilWatch>,
-    module: Bound<'py, PyModule>,
     event_loop: Bound<'py, PyAny>,
     port: Bound<'py, Port>,
 }
 
-fn set_up<'py>(
-    py: Python<'py>,
-    settings: &Embedded,
-    core: HostCore,
-    monitor: Arc<LoopMonitor>,
-) -> PyResult<PythonLoop<'py>> {
-    import::install(py)?;
-    let startup = py.import("tower_dspy.startup")?;
-    startup.call_method0("before_import")?;
-    let signals = py.import("tower_dspy.patches.signals")?;
-    signals.call_method0("install")?;
-    let path = py.import("sys")?.getattr("path")?;
-    for folder in settings.python_path.iter().rev() {
-        // As a string: importlib looks into no `pathlib.Path`.
-        path.call_method1("insert", (0, folder.as_os_str()))?;
-    }
-    let fd = core.queue.wake_up().raw_fd();
-    let port = Bound::new(py, Port::new(core.clone(), monitor.clone()))?;
-    let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
-    for weaker in weaker.extract::<Vec<String>>()? {
-        tracing::warn!(target: "tower_dspy", "{weaker}");
-    }
-    let module = py.import("tower_dspy.loop")?;
-    let threads = (settings.thread_grace.as_secs_f64(), settings.max_abandoned);
-    let event_loop = module.call_method1("make", (&port, threads))?;
-    event_loop.call_method1(
-        "run_until_complete",
-        (py.import("tower_dspy.warmup")?.call_method0("warm")?,),
-    )?;
-    py.import("tower_dspy.exchange")?
-        .call_method1("connect", (&port,))?;
-    startup.call_method0("calm_gc")?;
-    let runner = py.import("tower_dspy.runner")?.getattr("Runner")?;
-    let pool = py.import("tower_dspy.pool")?.getattr("Pool")?;
-    let pool = pool.call1((
-        &port,
-        &event_loop,
-        "tower-dspy-sync",
-        settings.sync_threads,
-        threads.0,
-        threads.1,
-    ))?;
-    let runner = runner.call1((&port, &event_loop, pool))?;
-    signals.call_method1("name_programs", (runner.getattr("current_program")?,))?;
-    let pacer = py
-        .import("tower_dspy.start_limit")?
-        .getattr("StartLimit")?
-        .call0()?;
-    let watchdog = match settings.watchdog {
-        true => Some(watch(&port, &runner, &event_loop, settings)?),
-        false => None,
-    };
-    #[cfg(feature = "py-spy")]
-    let gil_watch = settings
-        .watchdog
-        .then(|| GilWatch::new(std::process::id(), monitor.clone()));
-    let dispatch = Dispatch::new(core.queue, monitor, port.get(), &runner, pacer, &event_loop)?;
-    #[cfg(feature = "pyo3-async-runtimes")]
-    task_locals::set(&event_loop);
-    event_loop.call_method1("add_reader", (fd, Bound::new(py, dispatch)?))?;
-    Ok(PythonLoop {
-        watchdog,
+impl<'py> PythonLoop<'py> {
+    fn set_up(py: Python<'py>, settings: &Embedded, port: Port) -> PyResult<Self> {
+        let get = |module: &str, name: &str| py.import(module)?.getattr(name);
+        import::install(py)?;
+        let startup = py.import("tower_dspy.startup")?;
+        startup.call_method0("before_import")?;
+        let signals = py.import("tower_dspy.patches.signals")?;
+        signals.call_method0("install")?;
+        let path = py.import("sys")?.getattr("path")?;
+        for folder in settings.python_path.iter().rev() {
+            // As a string: importlib looks into no `pathlib.Path`.
+            path.call_method1("insert", (0, folder.as_os_str()))?;
+        }
+        let port = Bound::new(py, port)?;
+        let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
+        for weaker in weaker.extract::<Vec<String>>()? {
+            tracing::warn!(target: "tower_dspy", "{weaker}");
+        }
+        let (grace, max_abandoned) = (settings.thread_grace.as_secs_f64(), settings.max_abandoned);
+        let event_loop = get("tower_dspy.loop", "make")?.call1((&port, (grace, max_abandoned)))?;
+        let warm = get("tower_dspy.warmup", "warm")?.call0()?;
+        event_loop.call_method1("run_until_complete", (warm,))?;
+        get("tower_dspy.exchange", "connect")?.call1((&port,))?;
+        startup.call_method0("calm_gc")?;
+        let pool = get("tower_dspy.pool", "Pool")?.call1((
+            &port,
+            &event_loop,
+            "tower-dspy-sync",
+            settings.sync_threads,
+            grace,
+            max_abandoned,
+        ))?;
+        let runner = get("tower_dspy.runner", "Runner")?.call1((&port, &event_loop, pool))?;
+        signals.call_method1("name_programs", (runner.getattr("current_program")?,))?;
+        let start_limit = get("tower_dspy.start_limit", "StartLimit")?.call0()?;
+        let watchdog = || {
+            let grace = [("grace", grace)].into_py_dict(py)?;
+            let arguments = (&port, &runner, &event_loop);
+            get("tower_dspy.watchdog", "Watchdog")?.call(arguments, Some(&grace))
+        };
+        let watchdog = settings.watchdog.then(watchdog).transpose()?;
         #[cfg(feature = "py-spy")]
-        gil_watch,
-        module,
-        event_loop,
-        port,
-    })
-}
+        let gil_watch = settings
+            .watchdog
+            .then(|| GilWatch::new(std::process::id(), port.get().monitor.clone()));
+        let dispatch = Dispatch {
+            port: port.clone().unbind(),
+            runner: runner.unbind(),
+            start_limit: start_limit.unbind(),
+            event_loop: event_loop.clone().unbind(),
+        };
+        #[cfg(feature = "pyo3-async-runtimes")]
+        task_locals::set(&event_loop);
+        let fd = port.get().core.queue.wake_up().raw_fd();
+        event_loop.call_method1("add_reader", (fd, Bound::new(py, dispatch)?))?;
+        Ok(Self {
+            watchdog,
+            #[cfg(feature = "py-spy")]
+            gil_watch,
+            event_loop,
+            port,
+        })
+    }
 
-/// Starts Python's watchdog.
-fn watch<'py>(
-    port: &Bound<'py, Port>,
-    runner: &Bound<'py, PyAny>,
-    event_loop: &Bound<'py, PyAny>,
-    settings: &Embedded,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = port.py();
-    let grace = [("grace", settings.thread_grace.as_secs_f64())].into_py_dict(py)?;
-    let dog = py.import("tower_dspy.watchdog")?.getattr("Watchdog")?;
-    dog.call((port, runner, event_loop), Some(&grace))
-}
-
-impl PythonLoop<'_> {
-    fn run(self, queue: &CommandQueue) -> PyResult<()> {
+    fn run(self) -> PyResult<()> {
+        let asyncio = self.port.py().import("tower_dspy.loop")?;
         let stopped = self.port.getattr("is_stopped")?;
-        let ran = self.module.call_method1("run", (&self.event_loop, stopped));
-        queue.close("it was stopped");
+        let ran = asyncio.call_method1("run", (&self.event_loop, stopped));
+        self.port.get().core.queue.close("it was stopped");
         #[cfg(feature = "py-spy")]
         drop(self.gil_watch);
-        if let Some(dog) = &self.watchdog {
-            dog.call_method0("stop")?;
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.call_method0("stop")?;
         }
-        self.module.call_method1("close", (&self.event_loop,))?;
+        asyncio.call_method1("close", (&self.event_loop,))?;
         ran.map(drop)
     }
 }

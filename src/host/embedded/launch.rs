@@ -5,13 +5,13 @@ use std::{io, path::PathBuf, sync::Arc, thread::Builder};
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::oneshot;
 
-use super::{interpreter, settings::Embedded};
+use super::{interpreter, port::Port, settings::Embedded};
 use crate::host::{
     core::{host_core::HostCore, host_thread::HostThread, loop_monitor::LoopMonitor},
     start_error::StartError,
 };
 
-/// What Linux gives a main thread, unless it is told otherwise.
+/// The stack of a main thread on Linux by default.
 const LEAST_STACK: usize = 8 << 20;
 
 /// An interpreter that runs.
@@ -35,9 +35,10 @@ pub(in crate::host) async fn launch(
     let builder = Builder::new()
         .name("tower-dspy-python".into())
         .stack_size(stack_size());
-    let (queue, shared) = (core.queue.clone(), (core.clone(), monitor.clone()));
+    let port = Port::new(core.clone(), monitor.clone());
+    let queue = core.queue.clone();
     let thread = HostThread::spawn(builder, queue, "its thread ended", move || {
-        interpreter::run(&settings, &python, shared, ready);
+        interpreter::run(&settings, &python, port, ready);
     })
     .map_err(system)?;
     match started.await {
@@ -53,8 +54,8 @@ pub(in crate::host) async fn launch(
     }
 }
 
-/// The stack that the main thread of `python` would have: programs that raise the recursion limit
-/// count on it, and one that overflows ends the process.
+/// The stack size that the main thread of a Python process has. Programs that raise the recursion
+/// limit rely on it: an overflow ends the process.
 fn stack_size() -> usize {
     let limit = getrlimit(Resource::Stack).current;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());

@@ -1,6 +1,7 @@
 //! The port of the interpreter in this process: the methods that Python's runner calls.
 
 use std::{
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,7 @@ use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use super::{
     convert,
     event_listeners::EventListeners,
-    exchange::{self, ExchangeOpener, PortExchange},
+    exchange::{self, PortExchange},
     port_call::PortCall,
     text::Text,
 };
@@ -31,11 +32,11 @@ use crate::host::core::{
 /// Called on Python's threads.
 #[pyclass(frozen)]
 pub(super) struct Port {
-    core: HostCore,
-    monitor: Arc<LoopMonitor>,
-    listeners: Arc<EventListeners>,
+    pub(super) core: HostCore,
+    pub(super) monitor: Arc<LoopMonitor>,
+    pub(super) listeners: EventListeners,
     /// Of the LMs that the program that is being loaded brought along; one is loaded at a time.
-    adopted: Arc<Mutex<Vec<Registration>>>,
+    adopted: Mutex<Vec<Registration>>,
     abandoned_threads: Mutex<Vec<GaugeGuard>>,
     stopped: AtomicBool,
 }
@@ -45,38 +46,20 @@ impl Port {
         Self {
             core,
             monitor,
-            listeners: Arc::default(),
-            adopted: Arc::default(),
+            listeners: EventListeners::default(),
+            adopted: Mutex::default(),
             abandoned_threads: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn adopted(&self) -> Arc<Mutex<Vec<Registration>>> {
-        self.adopted.clone()
+    pub(super) fn take_adopted(&self) -> Vec<Registration> {
+        mem::take(&mut *lock(&self.adopted))
     }
+}
 
-    pub(super) fn listeners(&self) -> Arc<EventListeners> {
-        self.listeners.clone()
-    }
-
-    fn abandoned_threads(&self) -> MutexGuard<'_, Vec<GaugeGuard>> {
-        let guards = self.abandoned_threads.lock();
-        guards.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn opener(
-        &self,
-        call: Option<&Bound<'_, PortCall>>,
-        deliver: Option<Py<PyAny>>,
-    ) -> ExchangeOpener<'_> {
-        ExchangeOpener {
-            queue: &self.core.queue,
-            listeners: &self.listeners,
-            call: call.map(|call| call.get().state().clone()),
-            deliver,
-        }
-    }
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[pymethods]
@@ -108,11 +91,11 @@ impl Port {
     /// A thread was abandoned; see pool.py.
     fn gave_up(&self, replaced: bool) {
         let guard = self.core.counters.abandon_thread(replaced);
-        self.abandoned_threads().push(guard);
+        lock(&self.abandoned_threads).push(guard);
     }
 
     fn came_back(&self) {
-        drop(self.abandoned_threads().pop());
+        drop(lock(&self.abandoned_threads).pop());
     }
 
     fn stopped(&self) {
@@ -125,41 +108,38 @@ impl Port {
 
     /// Sends an HTTP request; see exchange.py.
     fn open(
-        &self,
+        slf: &Bound<'_, Self>,
         route: Option<(Vec<i64>, String)>,
         timeout: Option<f64>,
         call: Option<&Bound<'_, PortCall>>,
         request: &Bound<'_, PyAny>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<PortExchange>> {
-        self.monitor.progress();
+        let this = slf.get();
+        this.monitor.progress();
         let request = ProgramRequest {
             lms: route.map(|(lms, model)| LmCandidates(lms, model)),
             timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             request: exchange::read_request(request)?,
         };
-        let find = |lm| {
-            usize::try_from(lm)
-                .ok()
-                .and_then(|lm| self.core.lms.get(lm))
-        };
-        self.opener(call, deliver)
-            .open(|exchange| self.core.http.send(exchange, request, find))
+        let find = |lm| this.core.lms.get(usize::try_from(lm).ok()?);
+        let send = |exchange| this.core.http.send(exchange, request, find);
+        PortExchange::open(slf, call, deliver, send)
     }
 
     /// Calls a tool; see host_tools.py.
     fn call_tool(
-        &self,
+        slf: &Bound<'_, Self>,
         tool_id: usize,
         call: Option<&Bound<'_, PortCall>>,
         arguments: &Bound<'_, PyDict>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<PortExchange>> {
-        let tool = self.core.tools.get(tool_id);
+        let tool = slf.get().core.tools.get(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
         let arguments = convert::fields(arguments)?;
-        self.opener(call, deliver)
-            .open(|exchange| tool::call(exchange, tool, arguments))
+        let call_tool = |exchange| tool::call(exchange, tool, arguments);
+        PortExchange::open(slf, call, deliver, call_tool)
     }
 
     /// Takes over an LM that a program brought along.
@@ -172,10 +152,7 @@ impl Port {
         let adopted = lm_candidates::adopt(model, base_url, key);
         let (lm, keyed) = adopted.map_err(PyValueError::new_err)?;
         let (id, registration) = self.core.lms.register(lm);
-        self.adopted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(registration);
+        lock(&self.adopted).push(registration);
         Ok((id, keyed))
     }
 

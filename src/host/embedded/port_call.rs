@@ -1,57 +1,32 @@
 //! A call in the interpreter of this process, as Python's runner sees it.
 
-use std::sync::Arc;
-
 use pyo3::{prelude::*, types::PyDict};
 
-use super::{convert, exception, text::Text};
+use super::{convert, exception, port::Port, text::Text};
 use crate::{
     call::CallId,
-    host::core::{
-        call_state::{CallState, Outcome},
-        fault::Fault,
-        loop_monitor::LoopMonitor,
-        queue::CommandQueue,
-        running_call::RunningCall,
-    },
+    host::core::{call_state::Outcome, fault::Fault, running_call::RunningCall},
 };
 
 /// The port's side of one call that has been started.
 #[pyclass(frozen)]
 pub(super) struct PortCall {
-    call: RunningCall,
-    queue: Arc<CommandQueue>,
-    monitor: Arc<LoopMonitor>,
+    pub(super) call: RunningCall,
+    pub(super) port: Py<Port>,
 }
 
 impl PortCall {
-    pub(super) const fn new(
-        call: RunningCall,
-        queue: Arc<CommandQueue>,
-        monitor: Arc<LoopMonitor>,
-    ) -> Self {
-        Self {
-            call,
-            queue,
-            monitor,
-        }
-    }
-
-    pub(super) fn state(&self) -> &Arc<CallState> {
-        &self.call.state
-    }
-
     pub(super) fn call_id(&self) -> Option<u64> {
         self.call.state.context.call_id.map(CallId::get)
     }
 
     pub(super) fn finish(&self, outcome: Outcome) {
-        self.monitor.progress();
+        self.port.get().monitor.progress();
         self.call.finish(outcome);
     }
 
     fn resolve(&self, outcome: Outcome) {
-        self.monitor.progress();
+        self.port.get().monitor.progress();
         self.call.resolve(outcome);
     }
 }
@@ -101,7 +76,7 @@ impl PortCall {
     /// Whether the call may call no LM any more.
     fn is_over(&self) -> bool {
         // A loop that this very call blocks does not read that the host stops.
-        self.call.state.is_over() || self.queue.refusal().is_some()
+        self.call.state.is_over() || self.port.get().core.queue.refusal().is_some()
     }
 
     /// The call is to stop: Rust closes its LM connections before Python signals it.

@@ -30,6 +30,17 @@ use super::{
     venv::{IN_PROGRESS, INSTALLED, Origin, Venv},
 };
 
+const PIP_INSTALL: [&str; 8] = [
+    "-m",
+    "pip",
+    "install",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--progress-bar=off",
+    "--require-hashes",
+    "-r",
+];
+
 type Progress = Box<dyn FnMut(&str) + Send>;
 
 /// The making of a venv: see [`PythonEnv::create`].
@@ -206,7 +217,8 @@ impl Create {
                 &Step {
                     name: "`python -m venv`",
                     program: linked.interpreter(),
-                    args: &["-m".as_ref(), "venv".as_ref(), path.as_os_str()],
+                    args: &["-m", "venv"],
+                    path,
                     by_hand: &command::make_and_install_lock(path, linked),
                     venv: path,
                 },
@@ -220,7 +232,8 @@ impl Create {
             &Step {
                 name: "`pip install`",
                 program: &path.join("bin").join("python"),
-                args: &step::pip_args(&part),
+                args: &PIP_INSTALL,
+                path: &part,
                 by_hand: &command::install_lock(path),
                 venv: path,
             },

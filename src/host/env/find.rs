@@ -46,29 +46,14 @@ impl Surroundings {
     }
 }
 
+/// The venv to use, by the Python that is to run each.
 pub(super) fn find(
-    explicit: Option<&Path>,
-    around: &Surroundings,
-    linked: &LinkedPython,
-) -> Result<PythonEnv, EnvError> {
-    choose(explicit, around, |_| linked.clone())
-}
-
-/// The same where each venv's own Python runs it.
-pub(super) fn find_standalone(
-    explicit: Option<&Path>,
-    around: &Surroundings,
-) -> Result<PythonEnv, EnvError> {
-    choose(explicit, around, check::own_python)
-}
-
-fn choose(
     explicit: Option<&Path>,
     around: &Surroundings,
     linked: impl Fn(&Venv) -> LinkedPython,
 ) -> Result<PythonEnv, EnvError> {
     let check = |venv: &Venv| check::check(venv, &linked(venv));
-    // Whoever named a venv wants that one: another in its place would be a surprise.
+    // A venv that was named is the one to use: another in its place would be a surprise.
     if let Some(path) = explicit {
         return check(&Venv::new(path, Origin::Explicit));
     }

@@ -60,7 +60,7 @@ impl PythonEnv {
     /// error says why. What was only come across is skipped if it does not fit; if then nothing
     /// fits, the error is about the first of these, or [`EnvError::NotFound`].
     pub fn find(explicit: Option<&Path>, linked: &LinkedPython) -> Result<Self, EnvError> {
-        find::find(explicit, &Surroundings::of_process(), linked)
+        Self::find_in(explicit, &Surroundings::of_process(), linked)
     }
 
     /// Does what [`find`](Self::find) does, in surroundings that the caller describes.
@@ -72,7 +72,7 @@ impl PythonEnv {
         surroundings: &Surroundings,
         linked: &LinkedPython,
     ) -> Result<Self, EnvError> {
-        find::find(explicit, surroundings, linked)
+        find::find(explicit, surroundings, |_| linked.clone())
     }
 
     /// Finds this process's venv, as [`find`](Self::find) does, for a Python of its own process:
@@ -81,7 +81,7 @@ impl PythonEnv {
     /// # Errors
     /// As for [`find`](Self::find).
     pub fn find_standalone(explicit: Option<&Path>) -> Result<Self, EnvError> {
-        find::find_standalone(explicit, &Surroundings::of_process())
+        find::find(explicit, &Surroundings::of_process(), check::own_python)
     }
 
     /// Checks the venv at `path`, without starting an interpreter.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    ffi::OsStr,
     fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
@@ -14,27 +13,16 @@ use super::error::EnvError;
 /// How many of the last lines go into an error: a resolver's complaint fits.
 const LINES_KEPT: usize = 20;
 
+/// One command.
 pub(super) struct Step<'a> {
     pub(super) name: &'static str,
     pub(super) program: &'a Path,
-    pub(super) args: &'a [&'a OsStr],
+    pub(super) args: &'a [&'a str],
+    /// The last argument.
+    pub(super) path: &'a Path,
     /// What a user runs to do this and the steps after it.
     pub(super) by_hand: &'a str,
     pub(super) venv: &'a Path,
-}
-
-pub(super) fn pip_args(requirements: &Path) -> [&OsStr; 9] {
-    [
-        "-m".as_ref(),
-        "pip".as_ref(),
-        "install".as_ref(),
-        "--no-input".as_ref(),
-        "--disable-pip-version-check".as_ref(),
-        "--progress-bar=off".as_ref(),
-        "--require-hashes".as_ref(),
-        "-r".as_ref(),
-        requirements.as_os_str(),
-    ]
 }
 
 /// Runs the command. It holds `lock` for as long as it lives, whatever becomes of this process.
@@ -76,6 +64,7 @@ fn listen(step: &Step<'_>, lock: &File, heard: &mut dyn FnMut(&str)) -> io::Resu
             // Neither PYTHONHOME nor a package in the working directory may get in the way,
             .arg("-I")
             .args(step.args)
+            .arg(step.path)
             // nor a setting that would send the packages elsewhere.
             .env_remove("PIP_TARGET")
             .env_remove("PIP_PREFIX")

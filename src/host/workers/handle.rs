@@ -9,7 +9,6 @@ use super::{
 use crate::host::core::{health::Health, queue::CommandQueue};
 
 /// A handle to a pool. Stops the pool when the last of them is dropped.
-#[derive(Debug)]
 pub(crate) struct PoolHandle {
     pub(super) counts: Arc<PoolCounts>,
     pub(super) queue: Arc<CommandQueue>,

@@ -8,7 +8,7 @@
 mod openapi;
 mod prediction;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, future::poll_fn, pin::pin};
 
 use ::axum::{
     Json,
@@ -18,14 +18,16 @@ use ::axum::{
 };
 use http::{StatusCode, request::Parts};
 use serde_json::Value;
-use tokio::time::{error::Elapsed, timeout_at};
 use tower::{BoxError, Service, ServiceExt};
 
 #[cfg(all(feature = "openapi", feature = "_host"))]
 pub use self::openapi::Programs;
 use super::respond::ErrorResponse;
 use crate::{
-    call::{CallContext, Cause},
+    call::{
+        CallContext,
+        termination::{Terminated, Termination},
+    },
     error::{Cancelled, Classify, Error},
     request::{PredictRequest, Prediction},
 };
@@ -96,28 +98,15 @@ where
 
 /// The body of `request`, if it comes before the call has to end.
 async fn inputs(context: &CallContext, request: Request) -> Result<Value, ErrorResponse> {
-    let reading = async {
-        let reading = Json::from_request(request, &());
-        match context.deadline {
-            Some(deadline) => timeout_at(deadline.instant(), reading).await,
-            None => Ok(reading.await),
-        }
-    };
-    let cancelled = async {
-        match context.cancel.cancelled_owned() {
-            Some(cancelled) => cancelled.await,
-            None => std::future::pending().await,
-        }
-    };
-    let read: Result<_, Elapsed> = tokio::select! {
+    let mut end = pin!(Termination::new(context.cancel.clone(), context.deadline));
+    let read = tokio::select! {
         biased;
-        read = reading => read,
-        () = cancelled => {
-            let cause = context.cancel.cause().unwrap_or(Cause::Caller);
-            return Err(ErrorResponse::of(Error::from(Cancelled::new(cause))));
-        }
+        read = Json::from_request(request, &()) => read,
+        end = poll_fn(|cx| end.as_mut().poll(cx)) => return Err(match end {
+            Terminated::Cancelled(cause) => ErrorResponse::of(Error::from(Cancelled::new(cause))),
+            Terminated::DeadlinePassed => ErrorResponse::slow_body(),
+        }),
     };
-    let read = read.map_err(|_| ErrorResponse::slow_body())?;
     let refused =
         |refused: JsonRejection| ErrorResponse::refused(refused.status(), refused.body_text());
     let Json(inputs) = read.map_err(refused)?;

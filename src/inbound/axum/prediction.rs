@@ -7,7 +7,7 @@ use ::axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::request::Prediction;
+use crate::{call::Usage, request::Prediction};
 
 /// As JSON: the `outputs`, the tokens of all LM calls in `usage`, and how many `lm_calls` there were
 /// (`lm_calls_bypassed` more went past the host), the time in `elapsed_ms`, and `stale_age_ms` if it
@@ -15,12 +15,8 @@ use crate::request::Prediction;
 impl IntoResponse for Prediction {
     fn into_response(self) -> Response {
         let lm_calls = u64::try_from(self.lm_calls.len()).unwrap_or(u64::MAX);
-        Json(Told {
-            usage: Tokens {
-                prompt_tokens: self.usage.prompt_tokens,
-                completion_tokens: self.usage.completion_tokens,
-                total_tokens: self.usage.total_tokens,
-            },
+        Json(PredictionBody {
+            usage: self.usage,
             lm_calls: lm_calls.saturating_add(self.lm_calls_not_kept.into()),
             lm_calls_bypassed: self.lm_calls_bypassed,
             elapsed_ms: self.elapsed.as_millis(),
@@ -32,19 +28,12 @@ impl IntoResponse for Prediction {
 }
 
 #[derive(Serialize)]
-struct Told {
+struct PredictionBody {
     outputs: Map<String, Value>,
-    usage: Tokens,
+    usage: Usage,
     lm_calls: u64,
     lm_calls_bypassed: u32,
     elapsed_ms: u128,
     #[serde(skip_serializing_if = "Option::is_none")]
     stale_age_ms: Option<u128>,
-}
-
-#[derive(Serialize)]
-struct Tokens {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    total_tokens: u64,
 }

@@ -2,12 +2,15 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{self, Future, poll_fn},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use pin_project_lite::pin_project;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Fuse},
+};
 
 use crate::{
     error::{Cancelled, Error},
@@ -15,72 +18,43 @@ use crate::{
     service::termination::ServiceTermination,
 };
 
-type Call = Pin<Box<dyn Future<Output = Result<Prediction, Error>> + Send>>;
+type Answer = Result<Prediction, Error>;
 
-pin_project! {
-    /// The answer to come of a [`ProgramClient`](super::ProgramClient).
-    ///
-    /// # Cancel safety
-    /// Dropping it resets the stream.
-    #[must_use = "a future does nothing unless polled"]
-    pub struct ProgramFuture {
-        #[pin]
-        state: State,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State {
-        Refused { error: Option<Error> },
-        // Without a call it was reset.
-        Sent { termination: ServiceTermination, call: Option<Call> },
-        Done,
-    }
-}
+/// The answer to come of a [`ProgramClient`](super::ProgramClient).
+///
+/// # Cancel safety
+/// Dropping it resets the stream.
+#[must_use = "a future does nothing unless polled"]
+pub struct ProgramFuture(Fuse<BoxFuture<'static, Answer>>);
 
 impl ProgramFuture {
-    pub(super) const fn refused(error: Error) -> Self {
-        Self {
-            state: State::Refused { error: Some(error) },
-        }
+    pub(super) fn refused(error: Error) -> Self {
+        Self(future::ready(Err(error)).boxed().fuse())
     }
 
     pub(super) fn new(
-        termination: ServiceTermination,
-        call: impl Future<Output = Result<Prediction, Error>> + Send + 'static,
+        mut termination: ServiceTermination,
+        call: impl Future<Output = Answer> + Send + 'static,
     ) -> Self {
-        Self {
-            state: State::Sent {
-                termination,
-                call: Some(Box::pin(call)),
+        // Without a call it was reset.
+        let mut call = Some(call.boxed());
+        let work = poll_fn(move |cx| match &mut call {
+            // What is ready wins the tie with the clock.
+            Some(work) => match work.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(result),
+                Poll::Pending => termination.poll(cx, |_| call = None).map(Err),
             },
-        }
+            None => Poll::Ready(Err(Cancelled::new(termination.reason()).into())),
+        });
+        Self(work.boxed().fuse())
     }
 }
 
 impl Future for ProgramFuture {
-    type Output = Result<Prediction, Error>;
+    type Output = Answer;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        let result = match state.as_mut().project() {
-            StateProj::Refused { error } => match error.take() {
-                Some(error) => Err(error),
-                None => return Poll::Pending,
-            },
-            StateProj::Sent { termination, call } => match call {
-                // What is ready wins the tie with the clock.
-                Some(work) => match work.as_mut().poll(cx) {
-                    Poll::Ready(result) => result,
-                    Poll::Pending => Err(ready!(termination.poll(cx, |_| *call = None))),
-                },
-                None => Err(Cancelled::new(termination.reason()).into()),
-            },
-            StateProj::Done => return Poll::Pending,
-        };
-        state.set(State::Done);
-        Poll::Ready(result)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        self.0.poll_unpin(cx)
     }
 }
 

@@ -94,15 +94,8 @@ impl Sent {
                 let expected = told.fact("expected").unwrap_or("something else");
                 self.invalid(told.field.as_deref(), problem, expected)
             }
-            ErrorKind::LmUnavailable => {
-                let status = told.lm_status();
-                LmError::new("LMError", message, status, wait).into()
-            }
-            ErrorKind::LmRejected => {
-                let status = told.lm_status();
-                let error = LmError::new("LMError", message, status, wait);
-                error.into_rejected().into()
-            }
+            ErrorKind::LmUnavailable => told.lm_error(message, wait).into(),
+            ErrorKind::LmRejected => told.lm_error(message, wait).into_rejected().into(),
             ErrorKind::Program | ErrorKind::Other => self.failed(message),
         }
     }

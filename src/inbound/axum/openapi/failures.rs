@@ -60,7 +60,7 @@ pub(super) fn by_status() -> BTreeMap<String, Response> {
 pub(super) fn problem() -> ObjectBuilder {
     let string = || ObjectBuilder::new().schema_type(Type::String);
     let kinds = ErrorKind::ALL.map(|kind| serde_json::json!(kind));
-    ObjectBuilder::new()
+    let problem = ObjectBuilder::new()
         .description(Some("A failure, by RFC 9457."))
         .property("title", string())
         .property("status", Object::with_type(Type::Integer))
@@ -69,11 +69,9 @@ pub(super) fn problem() -> ObjectBuilder {
         .property(
             "field",
             string().description(Some("The input that is wrong, where it is one.")),
-        )
-        .required("title")
-        .required("status")
-        .required("detail")
-        .required("kind")
+        );
+    let required = ["title", "status", "detail", "kind"];
+    required.into_iter().fold(problem, ObjectBuilder::required)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
     call::deadline::RequestTimeout,
     error::Classify,
     request::{PredictRequest, Prediction},
-    service::{InputField, JsonType, Schema},
+    service::{JsonType, Schema},
 };
 
 const USAGE: &str = "Usage";
@@ -162,12 +162,9 @@ fn inputs(schema: &Schema) -> ObjectBuilder {
         } else {
             fields
         };
-        fields.property(&field.name, input(field))
+        let value = typed(field.types.as_deref(), Some(&field.expected));
+        fields.property(&field.name, value)
     })
-}
-
-fn input(field: &InputField) -> RefOr<JsonSchema> {
-    typed(field.types.as_deref(), Some(&field.expected))
 }
 
 /// What an answer's body is.
@@ -181,12 +178,7 @@ fn prediction(schema: &Schema) -> ObjectBuilder {
                 outputs.property(name, typed(types, None)).required(name)
             }),
     };
-    let count = || {
-        ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(0))
-    };
-    ObjectBuilder::new()
+    let body = ObjectBuilder::new()
         .property("outputs", outputs)
         .property("usage", Ref::from_schema_name(USAGE))
         .property(
@@ -201,28 +193,30 @@ fn prediction(schema: &Schema) -> ObjectBuilder {
         .property(
             "stale_age_ms",
             count().description(Some("The age of an earlier answer that stands in for one.")),
-        )
-        .required("outputs")
-        .required("usage")
-        .required("lm_calls")
-        .required("lm_calls_bypassed")
-        .required("elapsed_ms")
+        );
+    let required = [
+        "outputs",
+        "usage",
+        "lm_calls",
+        "lm_calls_bypassed",
+        "elapsed_ms",
+    ];
+    required.into_iter().fold(body, ObjectBuilder::required)
+}
+
+fn count() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0))
 }
 
 fn usage() -> ObjectBuilder {
-    let tokens = || {
-        ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(0))
-    };
-    ObjectBuilder::new()
-        .description(Some("The tokens of all LM calls."))
-        .property("prompt_tokens", tokens())
-        .property("completion_tokens", tokens())
-        .property("total_tokens", tokens())
-        .required("prompt_tokens")
-        .required("completion_tokens")
-        .required("total_tokens")
+    let usage = ObjectBuilder::new().description(Some("The tokens of all LM calls."));
+    ["prompt_tokens", "completion_tokens", "total_tokens"]
+        .into_iter()
+        .fold(usage, |usage, name| {
+            usage.property(name, count()).required(name)
+        })
 }
 
 /// A value of one of these types; of any if none are known.
