@@ -16,6 +16,7 @@ mod limits;
 mod lm_failure;
 mod lost;
 mod message;
+mod sources;
 
 pub(crate) use any::{carries_costs, costs_in, set_costs_in};
 #[cfg(feature = "lm")]
@@ -32,6 +33,9 @@ pub use limits::{Cancelled, Elapsed, Scope, Stage};
 pub use lm_failure::{LmFailure, LmFailureKind};
 pub use lost::Lost;
 pub(crate) use message::cut;
+#[cfg(feature = "lm")]
+pub(crate) use sources::messages;
+pub(crate) use sources::sources;
 
 use std::{sync::Arc, time::Duration};
 

@@ -25,7 +25,7 @@ use tower::BoxError;
 use super::{body::ErrorBody, protocol::Protocol};
 use crate::{
     call::deadline::InvalidTimeout,
-    error::{Classify, Error, ErrorKind, InvalidInput},
+    error::{Classify, Error, ErrorKind, InvalidInput, sources},
 };
 
 /// The media type of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
@@ -270,8 +270,7 @@ impl ErrorResponse {
         {
             self.facts = crate::proto::Facts::of(error);
         }
-        let mut next = Some(error);
-        while let Some(error) = next {
+        for error in sources(error) {
             let input = match error.downcast_ref::<Error>() {
                 Some(Error::InvalidInput(input)) => Some(input),
                 _ => error.downcast_ref::<InvalidInput>(),
@@ -287,7 +286,6 @@ impl ErrorResponse {
                 self.detail = timeout.to_string().into();
                 return;
             }
-            next = error.source();
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     call::{Cause, Spent},
     error::{
         Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Stage, costs_of,
-        cut,
+        cut, sources,
     },
 };
 
@@ -24,12 +24,10 @@ impl Facts {
     /// What the first among `error` and its sources tells that is one of this crate's.
     pub(crate) fn of(error: &(dyn StdError + 'static)) -> Self {
         let mut facts = Self::default();
-        let mut next = Some(error);
-        while let Some(error) = next {
+        for error in sources(error) {
             if facts.read(error) {
                 break;
             }
-            next = error.source();
         }
         if let Some(spent) = costs_of(error) {
             facts.spent(spent);

@@ -37,14 +37,13 @@ type App = ShutdownService<MapResult<Router, Judge>>;
 /// The connections of a server, which end with it.
 pub(super) struct Connections {
     app: App,
+    shutdown: Shutdown,
     head_timeout: Duration,
     builder: Builder<TokioExecutor>,
     /// One for each connection.
     pub(super) tasks: TaskTracker,
     /// Above the node of each request.
     pub(super) root: Cancel,
-    /// Clients are to use another connection from now on.
-    pub(super) leaving: CancellationToken,
     /// The connections are to end, but for those that may have a request on its way.
     pub(super) closing: CancellationToken,
     /// Those as well.
@@ -66,12 +65,12 @@ impl Connections {
             // For WebSockets over HTTP/2, as axum's own server.
             .enable_connect_protocol();
         Self {
-            app: ShutdownService::new(MapResult::new(app, judge as Judge), shutdown),
+            app: ShutdownService::new(MapResult::new(app, judge as Judge), shutdown.clone()),
+            shutdown,
             head_timeout,
             builder,
             tasks: TaskTracker::new(),
             root: Cancel::new(),
-            leaving: CancellationToken::new(),
             closing: CancellationToken::new(),
             idle: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -84,7 +83,7 @@ impl Connections {
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         Peer: Clone + Send + Sync + 'static,
     {
-        let (app, root, leaving) = (self.app.clone(), self.root.clone(), self.leaving.clone());
+        let (app, root, shutdown) = (self.app.clone(), self.root.clone(), self.shutdown.clone());
         let http2 = Arc::new(AtomicBool::new(false));
         let seen = http2.clone();
         let (socket, heard) = Socket::new(io);
@@ -97,10 +96,10 @@ impl Connections {
             // A node of each request's own: many would wait in one.
             request.context_mut().cancel = root.child();
             let protocol = Protocol::of(request.headers());
-            let (call, leaving) = (app.clone().oneshot(request), leaving.clone());
+            let (call, shutdown) = (app.clone().oneshot(request), shutdown.clone());
             async move {
                 let mut response = call.await.unwrap_or_else(|ended| answer(ended, protocol));
-                if leaving.is_cancelled() {
+                if !shutdown.is_ready() {
                     say_close(version, &mut response);
                 }
                 Ok::<_, Infallible>(response)

@@ -8,10 +8,7 @@ use std::{
 };
 
 use ::axum::{Router, serve::Listener};
-use tokio::{
-    task::yield_now,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::{
     connections::Connections,
@@ -30,11 +27,11 @@ const LAST_POLL: Duration = Duration::from_millis(100);
 /// its way would find it closed, and its client could not tell whether it was begun.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// As long as the runtime needs to hear of connections that wait.
+/// How long the runtime may take to report a connection that waits.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// More than nginx keeps an idle connection to a server behind it, and load balancers in the cloud,
-/// which mostly say 60 s: whoever closes an idle connection first must not be the server.
+/// More than nginx and the load balancers of clouds, mostly 60 s, keep an idle connection to a server
+/// behind them: the server must not be the first to close it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Serves `app` on `listener` until `until` is told to end, and then ends within its bounds.
@@ -175,15 +172,18 @@ where
     take(&mut listener, &open, signal.as_mut()).await;
 
     shutdown.announce();
-    open.leaving.cancel();
     if !delay.is_zero() {
         tracing::info!(target: "tower_dspy", ?delay, "not ready any more, still serving");
         take(&mut listener, &open, sleep(delay)).await;
     }
     // Those that lie in the listener's queue would be reset with it. The limit is for clients that
     // never cease to connect.
-    take(&mut listener, &open, sleep(LOOK)).await;
-    let _ = timeout(LINGER, take_waiting(&mut listener, &open)).await;
+    let limit = Deadline::within(LINGER);
+    while !limit.is_past()
+        && let Ok((io, peer)) = timeout(LOOK, listener.accept()).await
+    {
+        open.serve(io, peer);
+    }
     drop(listener);
 
     let draining = Deadline::within(drain);
@@ -235,28 +235,7 @@ where
     }
 }
 
-/// Takes connections until none waits.
-async fn take_waiting<L>(listener: &mut L, open: &Connections)
-where
-    L: Listener,
-    L::Addr: Clone + Send + Sync + 'static,
-{
-    loop {
-        tokio::select! {
-            biased;
-            (io, peer) = listener.accept() => open.serve(io, peer),
-            () = looked() => return,
-        }
-    }
-}
-
-/// What the system has to tell by now is known to the runtime when this returns.
-async fn looked() {
-    for _ in 0..3 {
-        yield_now().await;
-    }
-}
-
+/// Whether `work` is done by `deadline`.
 async fn within(deadline: Deadline, work: impl Future<Output = ()>) -> bool {
     timeout(deadline.remaining(), work).await.is_ok()
 }

@@ -10,7 +10,7 @@ use crate::{
     call::{Cause, Deadline},
     error::{
         Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-        ProgramError, Scope, Stage,
+        ProgramError, Scope, Stage, sources,
     },
     proto::{self, StructError, Told},
 };
@@ -43,15 +43,11 @@ impl Sent {
 
     /// The call did not get to an answer of the server's.
     fn broken(&self, source: &(dyn StdError + 'static)) -> Error {
-        let mut next = Some(source);
-        while let Some(error) = next {
-            if let Some(error) = ours(error) {
-                return error;
-            }
-            if error.is::<TimeoutExpired>() {
-                return self.passed();
-            }
-            next = error.source();
+        let known = |error: &(dyn StdError + 'static)| {
+            ours(error).or_else(|| error.is::<TimeoutExpired>().then(|| self.passed()))
+        };
+        if let Some(known) = sources(source).find_map(known) {
+            return known;
         }
         match ErrorKind::of(source) {
             ErrorKind::Overloaded => Overloaded::remote(&self.program).into(),
@@ -191,10 +187,7 @@ fn lost(source: &(dyn StdError + 'static)) -> Lost {
         Stage::Running
     };
     // The outermost says only that it is the transport.
-    let mut innermost = source;
-    while let Some(inner) = innermost.source() {
-        innermost = inner;
-    }
+    let innermost = sources(source).last().unwrap_or(source);
     let reason = match innermost.to_string() {
         inner if inner == source.to_string() => inner,
         inner => format!("{source}: {inner}"),
@@ -204,27 +197,27 @@ fn lost(source: &(dyn StdError + 'static)) -> Lost {
 
 /// Whether the server surely did not begin with the call.
 fn never_sent(source: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(source);
-    while let Some(error) = next {
+    let known = sources(source).find_map(|error| {
         if error.is::<ConnectError>() {
-            return true;
+            return Some(true);
         }
         if let Some(error) = error.downcast_ref::<hyper::Error>()
             && error.is_canceled()
         {
             // The connection was closed with the request still in its queue.
-            return true;
+            return Some(true);
         }
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            // The server said of this stream, or of all after the last one it takes, that it did
-            // not look at it.
-            let gone = error.is_go_away() && error.is_remote();
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || gone && error.reason() == Some(h2::Reason::NO_ERROR);
-        }
-        next = error.source();
-    }
-    false
+        // The server said of this stream, or of all after the last one it takes, that it did not
+        // look at it.
+        let error = error.downcast_ref::<h2::Error>()?;
+        let gone = error.is_go_away() && error.is_remote();
+        let reason = error.reason();
+        Some(
+            reason == Some(h2::Reason::REFUSED_STREAM)
+                || gone && reason == Some(h2::Reason::NO_ERROR),
+        )
+    });
+    known == Some(true)
 }
 
 fn said(what: &str, message: &str) -> String {
