@@ -30,8 +30,8 @@ impl Host {
     ///
     /// # What is yours then
     /// - **The GIL.** Nothing else of this crate takes it on a tokio thread, or holds a Python
-    ///   object on one. Whoever waits for it stops a worker of the runtime while Python code runs:
-    ///   use `spawn_blocking`, and hold it briefly, as the programs wait for it meanwhile.
+    ///   object on one. Code that waits for it stops a worker of the runtime while Python code
+    ///   runs: use `spawn_blocking`, and hold it briefly, as the programs wait for it meanwhile.
     /// - **The end.** What runs this way belongs to no call: no limit, no cancel and no
     ///   [`HostStats`](crate::HostStats) know of it, and dropping the Rust future does not stop it.
     ///   A [`Tool`](crate::Tool) or a [`Function`](crate::service::Function) does better.

@@ -1,4 +1,5 @@
-//! What tells the work that its client went away: the answer is dropped before it is complete.
+//! The guard that cancels a call when its answer is dropped before it is complete: the client went
+//! away.
 
 use std::{
     fmt,
@@ -11,11 +12,11 @@ use pin_project_lite::pin_project;
 
 use crate::call::{Cancel, Cause, drop_scope};
 
-/// The node of a call that is under way; `None` once the call needs no more telling.
+/// The node of a call that is under way; `None` once the answer is complete.
 #[derive(Debug)]
-pub(super) struct Guard(Option<Cancel>);
+pub(super) struct ClientGuard(Option<Cancel>);
 
-impl Guard {
+impl ClientGuard {
     pub(super) const fn new(call: Cancel) -> Self {
         Self(Some(call))
     }
@@ -39,7 +40,7 @@ impl Guard {
                 // says why, and its client is still there.
                 let cause = match drop_scope::cause() {
                     Cause::Dropped => Cause::ClientGone,
-                    told => told,
+                    known => known,
                 };
                 call.cancel(cause);
                 drop_scope::with(cause, drop);
@@ -55,7 +56,7 @@ pin_project! {
     pub struct ClientBody<B> {
         #[pin]
         inner: Option<B>,
-        guard: Guard,
+        guard: ClientGuard,
     }
 
     impl<B> PinnedDrop for ClientBody<B> {
@@ -67,7 +68,7 @@ pin_project! {
 }
 
 impl<B: Body> ClientBody<B> {
-    pub(super) fn new(inner: B, mut guard: Guard) -> Self {
+    pub(super) fn new(inner: B, mut guard: ClientGuard) -> Self {
         // A server does not poll a body that has nothing to give.
         if inner.is_end_stream() {
             guard.disarm();

@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 
 use super::{
     body::{ErrorBody, OrErrorBody},
-    client_gone::{ClientBody, Guard},
+    client_gone::{ClientBody, ClientGuard},
     protocol::Protocol,
     respond::ErrorResponse,
 };
@@ -109,9 +109,9 @@ impl InboundLayer {
     where
         N: TryInto<HeaderName> + fmt::Display,
     {
-        let told = name.to_string();
+        let given = name.to_string();
         self.header = name.try_into().map_err(|_| {
-            let wrong = NoHeader(told.into());
+            let wrong = NoHeader(given.into());
             tracing::error!(target: "tower_dspy", "all requests will be refused: {wrong}");
             wrong
         });
@@ -129,14 +129,14 @@ impl InboundLayer {
     fn left(&self, headers: &HeaderMap) -> Result<Option<Duration>, ErrorResponse> {
         let header = self.header.as_ref().map_err(NoHeader::response)?;
         let mut left = self.max;
-        let mut limit = |told: Duration| left = Some(left.map_or(told, |left| left.min(told)));
+        let mut limit = |sent: Duration| left = Some(left.map_or(sent, |left| left.min(sent)));
         for value in headers.get_all(&GrpcTimeout::HEADER) {
-            let told = GrpcTimeout::try_from(value).map_err(ErrorResponse::of)?;
-            limit(told.duration());
+            let sent = GrpcTimeout::try_from(value).map_err(ErrorResponse::of)?;
+            limit(sent.duration());
         }
         for value in headers.get_all(header) {
-            let told = RequestTimeout::try_from(value).map_err(ErrorResponse::of)?;
-            limit(told.duration());
+            let sent = RequestTimeout::try_from(value).map_err(ErrorResponse::of)?;
+            limit(sent.duration());
         }
         Ok(left)
     }
@@ -249,7 +249,7 @@ where
         let call = context.cancel.child();
         context.cancel = call.clone();
         InboundFuture {
-            guard: Some(Guard::new(call)),
+            guard: Some(ClientGuard::new(call)),
             inner: Some(self.inner.call(request)),
             refused: None,
         }
@@ -261,7 +261,7 @@ pin_project! {
     pub struct InboundFuture<F> {
         #[pin]
         inner: Option<F>,
-        guard: Option<Guard>,
+        guard: Option<ClientGuard>,
         refused: Option<Response<ErrorBody>>,
     }
 

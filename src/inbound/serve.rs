@@ -144,7 +144,7 @@ where
     type Future = ServedFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Not asked again before it is told: who failed once may not be polled any more.
+        // Not polled again: a service that has failed may not be.
         if self.refused.is_none()
             && let Err(error) = ready!(self.inner.poll_ready(cx))
         {
@@ -157,10 +157,10 @@ where
         let protocol = Protocol::of(request.headers());
         ServedFuture {
             state: match self.refused.take() {
-                Some(refused) => State::Refused {
+                Some(refused) => ServedState::Refused {
                     response: Some(refused),
                 },
-                None => State::Called {
+                None => ServedState::Called {
                     future: self.inner.call(request),
                 },
             },
@@ -173,14 +173,14 @@ pin_project! {
     /// The response future of [`Served`].
     pub struct ServedFuture<F> {
         #[pin]
-        state: State<F>,
+        state: ServedState<F>,
         protocol: Protocol,
     }
 }
 
 pin_project! {
-    #[project = StateProj]
-    enum State<F> {
+    #[project = ServedStateProj]
+    enum ServedState<F> {
         Called { #[pin] future: F },
         Refused { response: Option<ErrorResponse> },
     }
@@ -196,11 +196,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = match this.state.project() {
-            StateProj::Called { future } => match ready!(future.poll(cx)) {
+            ServedStateProj::Called { future } => match ready!(future.poll(cx)) {
                 Ok(response) => return Poll::Ready(Ok(response.map(OrErrorBody::inner))),
                 Err(error) => ErrorResponse::of(error),
             },
-            StateProj::Refused { response } => match response.take() {
+            ServedStateProj::Refused { response } => match response.take() {
                 Some(response) => response,
                 // Polled again after it was ready.
                 None => return Poll::Pending,

@@ -21,7 +21,7 @@ impl Classify for Status {
         {
             return kind;
         }
-        match details::Told::by(self).map(|told| told.kind) {
+        match details::StatusDetails::of(self).map(|details| details.kind) {
             Some(ErrorKind::ShuttingDown) => return ErrorKind::Lost,
             Some(kind) => return kind,
             None => {}
@@ -47,9 +47,9 @@ impl Classify for Status {
         if let Some(known) = self.source().and_then(find) {
             return known.may_have_started();
         }
-        details::Told::by(self).is_none_or(|told| match told.kind {
+        details::StatusDetails::of(self).is_none_or(|details| match details.kind {
             ErrorKind::Overloaded | ErrorKind::InvalidInput => false,
-            _ => told.stage() == Stage::Running,
+            _ => details.stage() == Stage::Running,
         })
     }
 }

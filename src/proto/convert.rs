@@ -40,7 +40,7 @@ pub(crate) fn from_response(response: v1::PredictResponse) -> Result<Prediction,
     let count = |calls| u32::try_from(calls).unwrap_or(u32::MAX);
     prediction.lm_calls_not_kept = count(response.lm_calls);
     prediction.lm_calls_bypassed = count(response.lm_calls_bypassed);
-    let duration = |told: Option<prost_types::Duration>| Duration::try_from(told?).ok();
+    let duration = |sent: Option<prost_types::Duration>| Duration::try_from(sent?).ok();
     prediction.elapsed = duration(response.elapsed).unwrap_or_default();
     prediction.stale_age = duration(response.stale_age);
     Ok(prediction)

@@ -1,4 +1,4 @@
-//! What a status says beyond its code: `google.rpc` details, written and read.
+//! The `google.rpc` details of a status, written and read.
 
 use std::{collections::HashMap, error::Error as StdError, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Who the reasons are by.
+/// The domain of the reasons.
 const DOMAIN: &str = "tower-dspy";
 
 /// The metadata of an `ErrorInfo`.
@@ -111,16 +111,16 @@ pub(crate) fn status(
     Status::with_error_details(code, detail, details)
 }
 
-/// What a server of this crate's said of a failure.
+/// The details of a status that a server of this crate has sent.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct StatusDetails {
     pub(crate) kind: ErrorKind,
     pub(crate) field: Option<String>,
     facts: HashMap<String, String>,
 }
 
-impl Told {
-    pub(crate) fn by(status: &Status) -> Option<Self> {
+impl StatusDetails {
+    pub(crate) fn of(status: &Status) -> Option<Self> {
         if status.details().is_empty() {
             return None;
         }
@@ -152,8 +152,8 @@ impl Told {
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        let told = self.fact("stage").and_then(|word| value(&STAGES, word));
-        told.unwrap_or(Stage::Running)
+        let stage = self.fact("stage").and_then(|word| value(&STAGES, word));
+        stage.unwrap_or(Stage::Running)
     }
 
     pub(crate) fn limit(&self) -> Option<Duration> {

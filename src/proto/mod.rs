@@ -15,7 +15,7 @@ pub mod v1;
 use std::fmt;
 
 pub(crate) use convert::{from_response, to_response};
-pub(crate) use details::{Facts, Told, retry_after, status};
+pub(crate) use details::{Facts, StatusDetails, retry_after, status};
 pub use json::{MAX_DEPTH, StructError, from_struct, to_struct};
 
 /// The descriptors of [`v1`] and of what it imports, for reflection.

@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{ServiceExt, service_fn, util::MapResult};
 
-use super::socket::{Heard, Socket};
+use super::socket::{Socket, SocketBody, SocketState};
 use crate::{
     call::{Cancel, Carrier, Cause, drop_scope},
     error::Cancelled,
@@ -31,8 +31,8 @@ use crate::{
     layers::{Shutdown, ShutdownService},
 };
 
-type Judge = fn(Result<Response, Infallible>) -> Result<Response, Ended>;
-type App = ShutdownService<MapResult<Router, Judge>>;
+type Outcome = fn(Result<Response, Infallible>) -> Result<Response, RequestEnd>;
+type App = ShutdownService<MapResult<Router, Outcome>>;
 
 /// The connections of a server, which end with it.
 pub(super) struct Connections {
@@ -65,7 +65,7 @@ impl Connections {
             // For WebSockets over HTTP/2, as axum's own server.
             .enable_connect_protocol();
         Self {
-            app: ShutdownService::new(MapResult::new(app, judge as Judge), shutdown.clone()),
+            app: ShutdownService::new(MapResult::new(app, outcome as Outcome), shutdown.clone()),
             shutdown,
             head_timeout,
             builder,
@@ -86,21 +86,21 @@ impl Connections {
         let (app, root, shutdown) = (self.app.clone(), self.root.clone(), self.shutdown.clone());
         let http2 = Arc::new(AtomicBool::new(false));
         let seen = http2.clone();
-        let (socket, heard) = Socket::new(io);
-        let noted = heard.clone();
+        let state = Arc::<SocketState>::default();
+        let (socket, of_body) = (Socket::new(io, state.clone()), state.clone());
         let service = service_fn(move |request: Request<_>| {
             let version = request.version();
             seen.store(version == Version::HTTP_2, Relaxed);
-            let mut request = request.map(|body| Body::new(noted.body(body)));
+            let mut request = request.map(|body| Body::new(SocketBody::new(body, of_body.clone())));
             request.extensions_mut().insert(ConnectInfo(peer.clone()));
             // A node of each request's own: many would wait in one.
             request.context_mut().cancel = root.child();
             let protocol = Protocol::of(request.headers());
             let (call, shutdown) = (app.clone().oneshot(request), shutdown.clone());
             async move {
-                let mut response = call.await.unwrap_or_else(|ended| answer(ended, protocol));
+                let mut response = call.await.unwrap_or_else(|end| response_of(end, protocol));
                 if !shutdown.is_ready() {
-                    say_close(version, &mut response);
+                    close_after(version, &mut response);
                 }
                 Ok::<_, Infallible>(response)
             }
@@ -114,7 +114,7 @@ impl Connections {
             let mut connection = Box::pin(connection);
             let wanted = async {
                 tokio::select! {
-                    () = mute(head_timeout, &heard) => {}
+                    () = silent(head_timeout, &state) => {}
                     () = closing.cancelled() => if !http2.load(Relaxed) {
                         idle.cancelled().await;
                     }
@@ -150,63 +150,64 @@ impl Drop for Connections {
     }
 }
 
-/// Returns if the client of a new connection has not even said by `limit` which protocol it speaks.
-/// From then on hyper has limits of its own.
-async fn mute(limit: Duration, heard: &Heard) {
+/// Ready if the client of a new connection has not sent by `limit` what tells its protocol. From then
+/// on hyper has limits of its own.
+async fn silent(limit: Duration, state: &SocketState) {
     sleep(limit).await;
-    if heard.enough() {
+    if state.knows_protocol() {
         std::future::pending().await
     }
 }
 
-/// A client that knows in time sends its next request elsewhere. (HTTP/2 has GOAWAY for it.)
-fn say_close(version: Version, response: &mut Response) {
+/// Has the client send its next request on another connection. (HTTP/2 has GOAWAY for it.)
+fn close_after(version: Version, response: &mut Response) {
     if version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
 }
 
-/// How a request ended that is not counted as completed.
-enum Ended {
+/// The end of a request that is not counted as completed.
+enum RequestEnd {
     Failed(Box<Response>),
     Cancelled(Cancelled),
 }
 
-impl From<Cancelled> for Ended {
+impl From<Cancelled> for RequestEnd {
     fn from(cancelled: Cancelled) -> Self {
         Self::Cancelled(cancelled)
     }
 }
 
-impl From<Infallible> for Ended {
+impl From<Infallible> for RequestEnd {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
-fn judge(answered: Result<Response, Infallible>) -> Result<Response, Ended> {
+/// The outcome that a response is counted as.
+fn outcome(answered: Result<Response, Infallible>) -> Result<Response, RequestEnd> {
     let response = answered.unwrap_or_else(|never| match never {});
-    // 499 is what the table says to a call that was cancelled.
+    // 499 is the status of a call that was cancelled.
     let failed = response.status().is_server_error() || response.status().as_u16() == 499;
     if failed || failed_in_grpc(&response) {
-        Err(Ended::Failed(Box::new(response)))
+        Err(RequestEnd::Failed(Box::new(response)))
     } else {
         Ok(response)
     }
 }
 
-/// Whether a gRPC status in the head says the same: none that lays the fault at the client's door.
+/// Whether the head has a gRPC status of a failure that is not the client's.
 fn failed_in_grpc(response: &Response) -> bool {
     let code = response.headers().get("grpc-status");
     let code = code.and_then(|code| code.to_str().ok()?.parse::<u8>().ok());
     matches!(code, Some(1 | 2 | 4 | 8 | 10 | 13..=15))
 }
 
-fn answer(ended: Ended, protocol: Protocol) -> Response {
-    match ended {
-        Ended::Failed(response) => *response,
-        Ended::Cancelled(cancelled) => ErrorResponse::of(cancelled)
+fn response_of(end: RequestEnd, protocol: Protocol) -> Response {
+    match end {
+        RequestEnd::Failed(response) => *response,
+        RequestEnd::Cancelled(cancelled) => ErrorResponse::of(cancelled)
             .into_protocol(protocol)
             .map(Body::new),
     }

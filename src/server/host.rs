@@ -1,4 +1,4 @@
-//! What a host gives a server: its readiness, and its end.
+//! The readiness of a host for a server, and its end.
 
 use std::{future::Ready, time::Duration};
 
@@ -17,7 +17,7 @@ impl Host {
     /// | `starting`, `blocked`, `exhausted`, `lost`, `stopping` | 503 |
     ///
     /// A host that is [`Saturated`](Health::Saturated) stays in: it still answers, and to take it
-    /// out would saturate the others. `stopping` is said from the signal on that
+    /// out would saturate the others. `stopping` is the answer from the signal on that
     /// [ends](Self::shutdown) a server of this host. It takes no lock that Python holds, and no GIL.
     ///
     /// ```no_run
@@ -41,8 +41,8 @@ impl Host {
     {
         let host = self.clone();
         move || {
-            let welcome = host.shutdown_handle().is_ready();
-            std::future::ready(said(welcome, &host.health()))
+            let is_ready = host.shutdown_handle().is_ready();
+            std::future::ready(probe(is_ready, &host.health()))
         }
     }
 
@@ -67,8 +67,8 @@ impl Host {
     > {
         let host = self.clone();
         crate::inbound::tonic::health(self.shutdown_handle(), move || {
-            let welcome = host.shutdown_handle().is_ready();
-            said(welcome, &host.health()).0 == StatusCode::OK
+            let is_ready = host.shutdown_handle().is_ready();
+            probe(is_ready, &host.health()).0 == StatusCode::OK
         })
     }
 
@@ -88,10 +88,11 @@ impl Host {
     }
 }
 
-const fn said(welcome: bool, health: &Health) -> (StatusCode, &'static str) {
+/// The answer to a readiness probe.
+const fn probe(is_ready: bool, health: &Health) -> (StatusCode, &'static str) {
     match health {
         Health::Lost => (StatusCode::SERVICE_UNAVAILABLE, "lost"),
-        _ if !welcome => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        _ if !is_ready => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         Health::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         Health::Ready => (StatusCode::OK, "ready"),
         Health::Saturated => (StatusCode::OK, "saturated"),
@@ -112,16 +113,16 @@ mod tests {
         };
         let exhausted = Health::Exhausted { abandoned: 16 };
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        assert_eq!(said(true, &Health::Ready), (StatusCode::OK, "ready"));
+        assert_eq!(probe(true, &Health::Ready), (StatusCode::OK, "ready"));
         assert_eq!(
-            said(true, &Health::Saturated),
+            probe(true, &Health::Saturated),
             (StatusCode::OK, "saturated")
         );
-        assert_eq!(said(true, &Health::Starting), (unavailable, "starting"));
-        assert_eq!(said(true, &blocked), (unavailable, "blocked"));
-        assert_eq!(said(true, &exhausted), (unavailable, "exhausted"));
-        assert_eq!(said(true, &Health::Lost), (unavailable, "lost"));
-        assert_eq!(said(false, &Health::Ready), (unavailable, "stopping"));
-        assert_eq!(said(false, &blocked), (unavailable, "stopping"));
+        assert_eq!(probe(true, &Health::Starting), (unavailable, "starting"));
+        assert_eq!(probe(true, &blocked), (unavailable, "blocked"));
+        assert_eq!(probe(true, &exhausted), (unavailable, "exhausted"));
+        assert_eq!(probe(true, &Health::Lost), (unavailable, "lost"));
+        assert_eq!(probe(false, &Health::Ready), (unavailable, "stopping"));
+        assert_eq!(probe(false, &blocked), (unavailable, "stopping"));
     }
 }

@@ -141,82 +141,78 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(run(self))
+        Box::pin(self.run())
     }
 }
 
-async fn run<L>(server: Server<L>) -> io::Result<ServeReport>
+impl<L> Server<L>
 where
     L: Listener,
     L::Addr: Clone + Send + Sync + 'static,
 {
-    let Server {
-        mut listener,
-        app,
-        until,
-        head_timeout,
-    } = server;
-    let GracefulShutdown {
-        shutdown,
-        delay,
-        drain,
-        grace,
-        signal,
-        last,
-    } = until;
-    let mut signal = match signal {
-        Some(signal) => signal,
-        None => termination()?,
-    };
-    let open = Connections::new(app, shutdown.clone(), head_timeout);
-    take(&mut listener, &open, signal.as_mut()).await;
+    async fn run(mut self) -> io::Result<ServeReport> {
+        let GracefulShutdown {
+            shutdown,
+            delay,
+            drain,
+            grace,
+            signal,
+            last,
+        } = self.until;
+        let signal = match signal {
+            Some(signal) => signal,
+            None => termination()?,
+        };
+        let open = Connections::new(self.app, shutdown.clone(), self.head_timeout);
+        take(&mut self.listener, &open, signal).await;
 
-    shutdown.announce();
-    if !delay.is_zero() {
-        tracing::info!(target: "tower_dspy", ?delay, "not ready any more, still serving");
-        take(&mut listener, &open, sleep(delay)).await;
-    }
-    // Those that lie in the listener's queue would be reset with it. The limit is for clients that
-    // never cease to connect.
-    let limit = Deadline::within(LINGER);
-    while !limit.is_past()
-        && let Ok((io, peer)) = timeout(LOOK, listener.accept()).await
-    {
-        open.serve(io, peer);
-    }
-    drop(listener);
+        shutdown.announce();
+        if !delay.is_zero() {
+            tracing::info!(target: "tower_dspy", ?delay, "not ready any more, still serving");
+            take(&mut self.listener, &open, sleep(delay)).await;
+        }
+        // Those that lie in the listener's queue would be reset with it. The limit is for clients
+        // that never cease to connect.
+        let limit = Deadline::within(LINGER);
+        while !limit.is_past()
+            && let Ok((io, peer)) = timeout(LOOK, self.listener.accept()).await
+        {
+            open.serve(io, peer);
+        }
+        drop(self.listener);
 
-    let draining = Deadline::within(drain);
-    open.closing.cancel();
-    open.tasks.close();
-    within(Deadline::within(LINGER.min(drain)), open.tasks.wait()).await;
-    open.idle.cancel();
-    let streams = async {
-        if within(draining, open.tasks.wait()).await {
-            return 0;
+        let draining = Deadline::within(drain);
+        open.closing.cancel();
+        open.tasks.close();
+        within(Deadline::within(LINGER.min(drain)), open.tasks.wait()).await;
+        open.idle.cancel();
+        let streams = async {
+            if within(draining, open.tasks.wait()).await {
+                return 0;
+            }
+            // Layers further in are to see first that a grace has begun, or they end their calls.
+            while shutdown.phase() == ShutdownPhase::Draining {
+                sleep(Duration::from_millis(1)).await;
+            }
+            open.root.cancel(Cause::Shutdown);
+            if within(Deadline::within(grace), open.tasks.wait()).await {
+                return 0;
+            }
+            let connections_cut = open.tasks.len();
+            open.cut.cancel();
+            within(Deadline::within(LAST_POLL), open.tasks.wait()).await;
+            connections_cut
+        };
+        let requests = shutdown.run(draining.remaining(), grace);
+        let (requests, connections_cut) = tokio::join!(requests, streams);
+        if let Some(last) = last {
+            last(grace).await;
         }
-        // Layers further in are to see first that a grace has begun, or they end their calls.
-        while shutdown.phase() == ShutdownPhase::Draining {
-            sleep(Duration::from_millis(1)).await;
-        }
-        open.root.cancel(Cause::Shutdown);
-        if within(Deadline::within(grace), open.tasks.wait()).await {
-            return 0;
-        }
-        let connections_cut = open.tasks.len();
-        open.cut.cancel();
-        within(Deadline::within(LAST_POLL), open.tasks.wait()).await;
-        connections_cut
-    };
-    let draining = shutdown.run(draining.remaining(), grace);
-    let (requests, connections_cut) = tokio::join!(draining, streams);
-    if let Some(last) = last {
-        last(grace).await;
+        Ok(ServeReport {
+            requests,
+            connections_cut,
+        })
     }
-    Ok(ServeReport {
-        requests,
-        connections_cut,
-    })
 }
 
 /// Takes connections until `until`.

@@ -81,7 +81,7 @@ impl GracefulShutdown {
         self
     }
 
-    /// Runs `last` when all else is done; it is told the grace.
+    /// Runs `last`, with the grace, when all else is done.
     #[cfg(feature = "_host")]
     pub(super) fn last<F, Fut>(mut self, last: F) -> Self
     where

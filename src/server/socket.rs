@@ -1,5 +1,4 @@
-//! A connection's socket, which notes what hyper does not tell and closes in a way that lets the
-//! last answer arrive.
+//! The socket of a connection: it counts what comes in, and closes so that the last answer arrives.
 
 use std::{
     io,
@@ -18,63 +17,55 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// By so many bytes, the preface of HTTP/2, it is known which protocol a client speaks.
-const ENOUGH: usize = 24;
+/// The length of HTTP/2's preface, by which hyper knows the protocol of a client.
+const PREFACE: usize = 24;
 
 /// How long a client that was answered before it had sent all may go on sending.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// What is known of a connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Heard(Arc<State>);
-
+/// The state of a socket that hyper does not report.
 #[derive(Debug, Default)]
-struct State {
-    bytes: AtomicUsize,
+pub(super) struct SocketState {
+    /// Bytes that came, as far as they tell the protocol.
+    received: AtomicUsize,
     /// The body of a request was not read to its end.
     unread: AtomicBool,
 }
 
-impl Heard {
-    fn add(&self, bytes: usize) {
-        let heard = self.0.bytes.load(Relaxed);
-        if heard < ENOUGH {
-            self.0.bytes.store(heard.saturating_add(bytes), Relaxed);
-        }
-    }
-
+impl SocketState {
     /// Whether hyper knows which protocol the client speaks.
-    pub(super) fn enough(&self) -> bool {
-        self.0.bytes.load(Relaxed) >= ENOUGH
-    }
-
-    /// The same body, which is noted if it is not read to its end.
-    pub(super) fn body<B: Body>(&self, inner: B) -> Noted<B> {
-        Noted {
-            inner,
-            ended: false,
-            heard: self.clone(),
-        }
+    pub(super) fn knows_protocol(&self) -> bool {
+        self.received.load(Relaxed) >= PREFACE
     }
 }
 
-/// The body of a request.
+/// The body of a request, which reports to the socket if it is not read to its end.
 #[derive(Debug)]
-pub(super) struct Noted<B: Body> {
+pub(super) struct SocketBody<B: Body> {
     inner: B,
     ended: bool,
-    heard: Heard,
+    socket: Arc<SocketState>,
 }
 
-impl<B: Body> Drop for Noted<B> {
-    fn drop(&mut self) {
-        if !self.ended && !self.inner.is_end_stream() {
-            self.heard.0.unread.store(true, Relaxed);
+impl<B: Body> SocketBody<B> {
+    pub(super) const fn new(inner: B, socket: Arc<SocketState>) -> Self {
+        Self {
+            inner,
+            ended: false,
+            socket,
         }
     }
 }
 
-impl<B: Body + Unpin> Body for Noted<B> {
+impl<B: Body> Drop for SocketBody<B> {
+    fn drop(&mut self) {
+        if !self.ended && !self.inner.is_end_stream() {
+            self.socket.unread.store(true, Relaxed);
+        }
+    }
+}
+
+impl<B: Body + Unpin> Body for SocketBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -99,20 +90,18 @@ impl<B: Body + Unpin> Body for Noted<B> {
 #[derive(Debug)]
 pub(super) struct Socket<Io> {
     io: Io,
-    heard: Heard,
+    state: Arc<SocketState>,
     /// Until when the client may go on sending; this side is closed then.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl<Io> Socket<Io> {
-    pub(super) fn new(io: Io) -> (Self, Heard) {
-        let heard = Heard::default();
-        let socket = Self {
+    pub(super) const fn new(io: Io, state: Arc<SocketState>) -> Self {
+        Self {
             io,
-            heard: heard.clone(),
+            state,
             linger: None,
-        };
-        (socket, heard)
+        }
     }
 }
 
@@ -124,7 +113,10 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Socket<Io> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.heard.add(buf.filled().len() - before);
+        if !self.state.knows_protocol() {
+            let received = buf.filled().len() - before;
+            self.state.received.fetch_add(received, Relaxed);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -161,7 +153,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<Io> {
         let this = &mut *self;
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-            if !this.heard.0.unread.load(Relaxed) {
+            if !this.state.unread.load(Relaxed) {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -175,7 +167,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<Io> {
             match ready!(Pin::new(&mut this.io).poll_read(cx, &mut scratch)) {
                 Ok(()) if scratch.filled().is_empty() => return Poll::Ready(Ok(())),
                 Ok(()) => {}
-                // It has gone: there is nobody left to reset.
+                // The client has gone.
                 Err(_) => return Poll::Ready(Ok(())),
             }
         }

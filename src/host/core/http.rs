@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request};
+use http::Request;
 use tokio::task::AbortHandle;
 
 use super::{
@@ -174,26 +174,17 @@ pub(crate) fn request(
     headers: Vec<(String, String)>,
     body: Bytes,
 ) -> Result<LmRequest, String> {
-    let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
-    let mut sent = Request::builder()
-        .method(method)
-        .uri(url)
-        .body(body)
-        .map_err(|error| error.to_string())?;
+    let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
         // Python's strings of headers are Latin-1.
-        let value = value
-            .chars()
-            .map(u8::try_from)
-            .collect::<Result<Vec<_>, _>>();
-        let value = value.map_err(|_| format!("the header `{name}` is not Latin-1"))?;
-        let value = HeaderValue::from_bytes(&value).map_err(|error| error.to_string())?;
-        sent.headers_mut().append(name, value);
+        let latin1: Result<Vec<_>, _> = value.chars().map(u8::try_from).collect();
+        let value = latin1.map_err(|_| format!("the header `{name}` is not Latin-1"))?;
+        request = request.header(name, value);
     }
+    let mut request = request.body(body).map_err(|error| error.to_string())?;
     // The key of a program's own comes through the layers, which may log what is not sensitive.
-    mark_keys(sent.headers_mut());
-    Ok(sent)
+    mark_keys(request.headers_mut());
+    Ok(request)
 }
 
 /// Withholds the failure of a call that is cancelled or past its own deadline. Its cancel follows; an

@@ -22,30 +22,23 @@ pub(super) fn lm_of(
     lms: &[i64],
     of_call: bool,
     find: impl Fn(i64) -> Option<Arc<LmHandle>>,
-) -> Result<Option<Arc<LmHandle>>, String> {
+) -> Result<Option<Arc<LmHandle>>, &'static str> {
     let first = || lms.iter().find_map(|lm| find(*lm));
     match Placeholder::in_request(request) {
         None => Ok(first()),
         Some(Placeholder::Of(lm)) if of_call && !lms.contains(&lm) => {
-            Err("the request has the placeholder of an LM that is none of its program's".into())
+            Err("the request has the placeholder of an LM that is none of its program's")
         }
-        Some(Placeholder::Of(lm)) => match find(lm) {
-            Some(lm) => Ok(Some(lm)),
-            None => {
-                Err("the LM of this request is gone: the host has forgotten its program".into())
-            }
-        },
+        Some(Placeholder::Of(lm)) => find(lm)
+            .map(Some)
+            .ok_or("the LM of this request is gone: the host has forgotten its program"),
         Some(Placeholder::Any) => {
-            let there = lms.iter().filter_map(|lm| find(*lm));
-            let at_address = there.into_iter().find(|lm| lm.is_at(request.uri()));
-            match at_address.or_else(first) {
-                Some(lm) => Ok(Some(lm)),
-                None => Err(
-                    "the request has a placeholder for a key, and its program was loaded \
-                             without an LM of the host's: give it one by `.lm(..)`"
-                        .into(),
-                ),
-            }
+            let mut there = lms.iter().filter_map(|lm| find(*lm));
+            let at_address = there.find(|lm| lm.is_at(request.uri()));
+            at_address.or_else(first).map(Some).ok_or(
+                "the request has a placeholder for a key, and its program was loaded without an LM \
+                 of the host's: give it one by `.lm(..)`",
+            )
         }
     }
 }

@@ -102,15 +102,15 @@ impl CommandQueue {
 
     pub(crate) fn push_command(&self, command: Command) {
         self.commands.push(command);
-        if self.closed.load(Ordering::SeqCst) {
-            self.discard_commands();
-        } else {
-            self.wake.notify();
-        }
+        self.pushed();
     }
 
     pub(crate) fn push_event(&self, exchange: u64, event: Event) {
         self.events.push((exchange, event));
+        self.pushed();
+    }
+
+    fn pushed(&self) {
         if self.closed.load(Ordering::SeqCst) {
             self.discard_commands();
         } else {

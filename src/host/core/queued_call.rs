@@ -37,7 +37,7 @@ impl QueuedCall {
         None
     }
 
-    /// Settles the call without a start. Its caller hears of a lost host if the sender is dropped.
+    /// Settles the call without a start. If the sender is dropped, its receiver learns that the host is gone.
     pub(crate) fn discard(self) -> oneshot::Sender<Outcome> {
         drop(self.permit);
         self.state.settle();

@@ -113,16 +113,10 @@ fn from_python_at(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
         }
         return Ok(Value::Object(fields));
     }
-    if let Ok(list) = object.cast::<PyList>() {
-        return list
-            .iter()
-            .map(|item| from_python_at(&item, depth + 1))
-            .collect();
-    }
-    if let Ok(tuple) = object.cast::<PyTuple>() {
-        return tuple
-            .iter()
-            .map(|item| from_python_at(&item, depth + 1))
+    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
+        let items = object.try_iter()?;
+        return items
+            .map(|item| from_python_at(&item?, depth + 1))
             .collect();
     }
     Err(PyTypeError::new_err(format!(

@@ -2,14 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-/// Threads for sync programs, unless [`Embedded::sync_threads`] says otherwise.
+/// The default of [`Embedded::sync_threads`].
 const SYNC_THREADS: usize = 64;
-/// Abandoned threads at once, unless [`Embedded::max_abandoned`] says otherwise.
+/// The default of [`Embedded::max_abandoned`].
 const MAX_ABANDONED: usize = 16;
-/// Until a thread is given up, unless [`Embedded::thread_grace`] says otherwise.
+/// The default of [`Embedded::thread_grace`].
 const THREAD_GRACE: Duration = Duration::from_secs(5);
 
-/// What Python's timers can hold.
+/// The longest time that Python's timers can hold.
 const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The settings of a host in this process, from [`Host::embedded`](crate::Host::embedded).
@@ -51,30 +51,28 @@ impl Embedded {
         self
     }
 
-    /// How many threads the sync programs of the host share: 64 unless said otherwise, at least 1.
+    /// How many threads the sync programs of the host share: 64 by default, at least 1.
     /// They are made as they are needed; a call beyond them waits for one, in flight.
     pub fn sync_threads(mut self, threads: usize) -> Self {
         self.sync_threads = threads.max(1);
         self
     }
 
-    /// How long a thread may take to end its work once that was told to stop, before it is given
-    /// up: 5 seconds unless said otherwise, a year at most.
+    /// The time that a thread has to end its work after the signal to stop: 5 seconds by default, a
+    /// year at most.
     ///
-    /// The same is how long a call that blocks the loop, and was told to stop, may clean up there
-    /// before it is told again.
+    /// Then the thread is signalled again, and a moment later it is *abandoned*: another thread takes
+    /// its place, and its call stays in flight, with its permit, until it ends by itself. Python has
+    /// no way to end a thread. This bounds no caller's wait: a layer's limit and its grace do.
     ///
-    /// A thread is told again then, and a moment later it is *abandoned*: another thread takes its
-    /// place, and its call stays in flight, with its permit, until it ends by itself. Python has
-    /// no way to end one. This bounds no caller's wait: that is what a layer's limit and its
-    /// grace are for.
+    /// A call that blocks the loop has the same time to clean up before it is signalled again.
     pub fn thread_grace(mut self, grace: Duration) -> Self {
         self.thread_grace = grace.min(LONGEST_GRACE);
         self
     }
 
     /// How many abandoned threads there may be at once, of sync programs, and as many of what
-    /// async programs hand to `asyncio.to_thread`: 16 unless said otherwise.
+    /// async programs hand to `asyncio.to_thread`: 16 by default.
     ///
     /// With that many at work the host's health is [`Health::Exhausted`](crate::Health::Exhausted)
     /// and calls of sync programs answer [`Overloaded`](crate::Overloaded), until one of the
@@ -84,7 +82,7 @@ impl Embedded {
         self
     }
 
-    /// Whether a thread looks after the loop: yes, unless said otherwise.
+    /// Whether a thread monitors the loop; it does by default.
     ///
     /// It names the frame that blocks the loop, in [`Health`](crate::Health) and in a warning with
     /// the program and the call, and it ends a call that blocks the loop in Python code and is

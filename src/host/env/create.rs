@@ -102,7 +102,7 @@ impl Create {
         let spawned = thread::Builder::new()
             .name("tower-dspy-venv".to_owned())
             .spawn(move || {
-                // Nobody may be left to hear it.
+                // Fails if the caller has gone.
                 let _ = done.send(self.run_blocking());
             });
         if let Err(error) = spawned {

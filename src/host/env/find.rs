@@ -80,8 +80,8 @@ pub(super) fn find(
     }))
 }
 
-/// The venvs that nobody named. What is not a venv at all is not among them: a `.venv` file of
-/// another tool is not this library's affair.
+/// The venvs that were not named. What is no venv at all is left out, such as a `.venv` file of
+/// another tool.
 fn come_across(around: &Surroundings) -> impl Iterator<Item = Venv> {
     let above = around
         .working_dir

@@ -55,7 +55,8 @@ pub(super) fn run(
     })
 }
 
-fn listen(step: &Step<'_>, lock: &File, heard: &mut dyn FnMut(&str)) -> io::Result<ExitStatus> {
+/// Runs the command and passes each of its lines on.
+fn listen(step: &Step<'_>, lock: &File, on_line: &mut dyn FnMut(&str)) -> io::Result<ExitStatus> {
     // One pipe for both, so that the lines keep their order.
     let (reader, writer) = io::pipe()?;
     let mut child = {
@@ -84,7 +85,7 @@ fn listen(step: &Step<'_>, lock: &File, heard: &mut dyn FnMut(&str)) -> io::Resu
         line.clear();
         match reader.read_until(b'\n', &mut line) {
             Ok(0) => break Ok(()),
-            Ok(_) => heard(String::from_utf8_lossy(&line).trim_end()),
+            Ok(_) => on_line(String::from_utf8_lossy(&line).trim_end()),
             Err(error) => break Err(error),
         }
     };

@@ -12,8 +12,8 @@ use tonic_health::pb::{
 
 use crate::{layers::Shutdown, proto::v1::predict_server::SERVICE_NAME};
 
-/// How soon those who watch hear of a change.
-const LOOK: Duration = Duration::from_millis(50);
+/// The interval at which the health is read for those who watch it.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Answers `grpc.health.v1.Health`: `SERVING` while `is_ready` and `shutdown` is neither
 /// [announced](Shutdown::announce) nor has begun, else `NOT_SERVING`.
@@ -62,7 +62,7 @@ impl<F: Fn() -> bool> Readiness<F> {
     }
 }
 
-fn told(status: ServingStatus) -> HealthCheckResponse {
+fn response(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse {
         status: status.into(),
     }
@@ -79,7 +79,7 @@ where
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let status = self.of(&request.get_ref().service);
         let status = status.ok_or_else(|| Status::not_found("there is no service of this name"))?;
-        Ok(Response::new(told(status)))
+        Ok(Response::new(response(status)))
     }
 
     type WatchStream =
@@ -94,18 +94,18 @@ where
             let service = service.clone();
             async move {
                 loop {
-                    // Read before the status: the last one that is told is that of the end.
+                    // Read before the status: the last status that is sent is that of the end.
                     let ends = !readiness.shutdown.is_accepting();
                     let status = readiness
                         .of(&service)
                         .unwrap_or(ServingStatus::ServiceUnknown);
                     if before != Some(status) {
-                        return Some((Ok(told(status)), (readiness, Some(status))));
+                        return Some((Ok(response(status)), (readiness, Some(status))));
                     }
                     if ends {
                         return None;
                     }
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(INTERVAL).await;
                 }
             }
         });

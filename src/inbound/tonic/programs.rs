@@ -116,12 +116,10 @@ impl Programs {
             (Some(only), None) if name.is_empty() => Some(only),
             _ => self.programs.get(name),
         };
-        program.ok_or_else(|| self.none(name))
-    }
-
-    fn none(&self, asked: &str) -> ErrorResponse {
-        let known: Vec<_> = self.programs.keys().map(|name| &**name).collect();
-        ErrorResponse::no_program(asked, &known)
+        program.ok_or_else(|| {
+            let known: Vec<_> = self.programs.keys().map(|name| &**name).collect();
+            ErrorResponse::no_program(name, &known)
+        })
     }
 
     fn read(

@@ -1,4 +1,4 @@
-//! What a status means to the one who called.
+//! The error of a call to another server, read from its status.
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
         Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
         ProgramError, Scope, Stage, sources,
     },
-    proto::{self, StructError, Told},
+    proto::{self, StatusDetails, StructError},
 };
 
 /// A call that was sent.
@@ -30,8 +30,10 @@ impl Sent {
         if let Some(source) = status.source() {
             return self.broken(source);
         }
-        match Told::by(&status) {
-            Some(told) => self.told(&told, &status).with_spent(told.spent()),
+        match StatusDetails::of(&status) {
+            Some(details) => self
+                .by_details(&details, &status)
+                .with_spent(details.spent()),
             None => self.by_code(&status),
         }
     }
@@ -58,40 +60,40 @@ impl Sent {
         }
     }
 
-    /// A server of this crate's says what it was.
-    fn told(&self, told: &Told, status: &Status) -> Error {
+    /// By the details of a server of this crate.
+    fn by_details(&self, details: &StatusDetails, status: &Status) -> Error {
         let wait = proto::retry_after(status);
         let message = status.message();
-        match told.kind {
+        match details.kind {
             ErrorKind::Elapsed | ErrorKind::Deadline if self.is_past() => self.passed(),
             ErrorKind::Elapsed | ErrorKind::Deadline => {
                 // This call has time left: the server's own limit was that of an attempt.
-                let scope = match told.scope() {
+                let scope = match details.scope() {
                     Some(scope) if scope != Scope::Deadline => scope,
                     _ => Scope::Attempt,
                 };
-                let limit = told.limit().unwrap_or_else(|| self.began.elapsed());
-                Elapsed::new(scope, told.stage(), limit).into()
+                let limit = details.limit().unwrap_or_else(|| self.began.elapsed());
+                Elapsed::new(scope, details.stage(), limit).into()
             }
             ErrorKind::Cancelled => {
-                let cause = told.cause().unwrap_or(Cause::Caller);
-                Cancelled::new(cause).with_stage(told.stage()).into()
+                let cause = details.cause().unwrap_or(Cause::Caller);
+                Cancelled::new(cause).with_stage(details.stage()).into()
             }
             // Another process: to this one, its end is the end of a server.
             ErrorKind::ShuttingDown | ErrorKind::Lost => {
-                Lost::server(message).with_stage(told.stage()).into()
+                Lost::server(message).with_stage(details.stage()).into()
             }
             ErrorKind::Overloaded => {
                 let refused = Overloaded::remote(&self.program);
                 refused.with_retry_after(wait).into()
             }
             ErrorKind::InvalidInput => {
-                let problem = told.fact("problem").unwrap_or(message);
-                let expected = told.fact("expected").unwrap_or("something else");
-                self.invalid(told.field.as_deref(), problem, expected)
+                let problem = details.fact("problem").unwrap_or(message);
+                let expected = details.fact("expected").unwrap_or("something else");
+                self.invalid(details.field.as_deref(), problem, expected)
             }
-            ErrorKind::LmUnavailable => told.lm_error(message, wait).into(),
-            ErrorKind::LmRejected => told.lm_error(message, wait).into_rejected().into(),
+            ErrorKind::LmUnavailable => details.lm_error(message, wait).into(),
+            ErrorKind::LmRejected => details.lm_error(message, wait).into_rejected().into(),
             ErrorKind::Program | ErrorKind::Other => self.failed(message),
         }
     }
@@ -104,8 +106,8 @@ impl Sent {
             Code::DeadlineExceeded => {
                 Elapsed::new(Scope::Attempt, Stage::Running, self.began.elapsed()).into()
             }
-            Code::Cancelled => Lost::server(said("it cancelled the call", message)).into(),
-            Code::Unavailable => Lost::server(said("it is not available", message)).into(),
+            Code::Cancelled => Lost::server(with_message("it cancelled the call", message)).into(),
+            Code::Unavailable => Lost::server(with_message("it is not available", message)).into(),
             Code::ResourceExhausted => {
                 let refused = Overloaded::remote(&self.program);
                 refused.with_retry_after(proto::retry_after(status)).into()
@@ -220,7 +222,7 @@ fn never_sent(source: &(dyn StdError + 'static)) -> bool {
     known == Some(true)
 }
 
-fn said(what: &str, message: &str) -> String {
+fn with_message(what: &str, message: &str) -> String {
     match message {
         "" => what.to_owned(),
         message => format!("{what}: {message}"),

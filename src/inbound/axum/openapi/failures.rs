@@ -33,10 +33,10 @@ pub(super) fn by_status() -> BTreeMap<String, Response> {
     let mut details = BTreeMap::<StatusCode, Vec<String>>::new();
     let by_kind = ErrorKind::ALL.map(ErrorResponse::of_kind);
     for failure in by_kind.into_iter().chain(of_requests()) {
-        let told = details.entry(failure.status()).or_default();
+        let known = details.entry(failure.status()).or_default();
         let detail = failure.detail().to_owned();
-        if !told.contains(&detail) {
-            told.push(detail);
+        if !known.contains(&detail) {
+            known.push(detail);
         }
     }
     let failure = |(status, details): (StatusCode, Vec<String>)| {

@@ -134,8 +134,8 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
     /// The routes of the programs, and that of the document.
     pub fn into_router(self) -> Router<T> {
         let document = self.openapi();
-        let told = move || std::future::ready(Json(document.clone()));
-        self.router.route("/openapi.json", get(told))
+        let answer = move || std::future::ready(Json(document.clone()));
+        self.router.route("/openapi.json", get(answer))
     }
 }
 
@@ -222,35 +222,34 @@ fn usage() -> ObjectBuilder {
 /// A value of one of these types; of any if none are known.
 fn typed(types: Option<&[JsonType]>, python: Option<&str>) -> RefOr<JsonSchema> {
     match types {
-        Some([one]) => plain(*one, python),
-        Some(several) if !several.is_empty() => several
+        None | Some([]) => one(JsonType::Unknown, python),
+        Some([only]) => one(*only, python),
+        Some(several) => several
             .iter()
-            .fold(AnyOfBuilder::new(), |any, one| any.item(plain(*one, None)))
+            .fold(AnyOfBuilder::new(), |any, each| any.item(one(*each, None)))
             .description(python)
             .into(),
-        _ => any(python),
     }
 }
 
-fn any(python: Option<&str>) -> RefOr<JsonSchema> {
-    ObjectBuilder::new()
-        .schema_type(SchemaType::AnyValue)
-        .description(python)
-        .into()
-}
-
-fn plain(one: JsonType, python: Option<&str>) -> RefOr<JsonSchema> {
-    let of = |kind: Type| ObjectBuilder::new().schema_type(kind).description(python);
-    let list = |items: RefOr<JsonSchema>| ArrayBuilder::new().items(items).description(python);
-    match one {
-        JsonType::Null => of(Type::Null).into(),
-        JsonType::Boolean => of(Type::Boolean).into(),
-        JsonType::Integer => of(Type::Integer).into(),
-        JsonType::Number => of(Type::Number).into(),
-        JsonType::String => of(Type::String).into(),
-        JsonType::Object => of(Type::Object).into(),
-        JsonType::StringArray => list(Object::with_type(Type::String).into()).into(),
-        JsonType::Array => list(any(None)).into(),
-        JsonType::Unknown => any(python),
+fn one(json: JsonType, python: Option<&str>) -> RefOr<JsonSchema> {
+    let of = |kind: SchemaType| {
+        let object = ObjectBuilder::new().schema_type(kind);
+        object.description(python).into()
+    };
+    let list = |item| {
+        let list = ArrayBuilder::new().items(one(item, None));
+        list.description(python).into()
+    };
+    match json {
+        JsonType::Null => of(Type::Null.into()),
+        JsonType::Boolean => of(Type::Boolean.into()),
+        JsonType::Integer => of(Type::Integer.into()),
+        JsonType::Number => of(Type::Number.into()),
+        JsonType::String => of(Type::String.into()),
+        JsonType::Object => of(Type::Object.into()),
+        JsonType::StringArray => list(JsonType::String),
+        JsonType::Array => list(JsonType::Unknown),
+        JsonType::Unknown => of(SchemaType::AnyValue),
     }
 }
