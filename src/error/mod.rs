@@ -33,6 +33,8 @@ pub use limits::{Cancelled, Elapsed, Scope, Stage};
 pub use lm_failure::{LmFailure, LmFailureKind};
 pub use lost::Lost;
 pub(crate) use message::cut;
+#[cfg(feature = "tonic")]
+pub(crate) use sources::bare;
 #[cfg(feature = "lm")]
 pub(crate) use sources::messages;
 pub(crate) use sources::sources;

@@ -2,11 +2,27 @@
 
 use std::{error::Error as StdError, iter};
 
-/// `error` and its sources, the outermost first.
+use super::Error;
+
+/// `error` and its sources, the outermost first, each without the [`Error`] around it.
 pub(crate) fn sources<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    iter::successors(Some(error), |error| (*error).source())
+    iter::successors(Some(error), |error| (*error).source()).map(bare)
+}
+
+/// The error in an [`Error`]; any other error itself.
+pub(crate) fn bare<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Elapsed(error)) => error,
+        Some(Error::Cancelled(error)) => error,
+        Some(Error::Overloaded(error)) => error,
+        Some(Error::InvalidInput(error)) => error,
+        Some(Error::Program(error)) => error,
+        Some(Error::Lm(error)) => error,
+        Some(Error::Lost(error)) => error,
+        None => error,
+    }
 }
 
 /// The messages of `error` and its sources, without those that repeat their source.

@@ -1,10 +1,12 @@
 //! The start of the one host in this process.
 
+use std::sync::Arc;
+
 use tokio::sync::Mutex;
 
 use crate::host::{
-    core::runtime,
-    embedded::{self, Embedded, Launched},
+    core::{host_core::HostCore, loop_monitor::LoopMonitor, runtime},
+    embedded::{self, Embedded},
     env::{LinkedPython, PythonEnv},
     handle::{Backend, Host},
     start_error::StartError,
@@ -23,13 +25,14 @@ impl Embedded {
     /// If no venv fits, with the command that mends it; if the interpreter or DSPy does not start;
     /// if this process has already started another host, or stopped its one.
     pub async fn start(self) -> Result<Host, StartError> {
-        let failed = |reason: String| StartError::Interpreter { reason };
         // On a runtime of the process's own: a caller that gives up, or whose runtime ends, must
         // not leave an interpreter behind that nobody can reach.
-        let starting = runtime::handle().map_err(failed)?.spawn(self.start_once());
+        let starting = runtime::handle()
+            .map_err(StartError::interpreter)?
+            .spawn(self.start_once());
         starting
             .await
-            .unwrap_or_else(|error| Err(failed(error.to_string())))
+            .unwrap_or_else(|error| Err(StartError::interpreter(error)))
     }
 
     async fn start_once(self) -> Result<Host, StartError> {
@@ -45,12 +48,10 @@ impl Embedded {
         }
         let linked = LinkedPython::build_time()?.with_version(&embedded::linked_version());
         let env = PythonEnv::find(self.venv.as_deref(), &linked)?;
-        let launched = embedded::launch(self.clone(), env.python().to_path_buf()).await?;
-        let Launched {
-            core,
-            monitor,
-            thread,
-        } = launched;
+        let core = HostCore::new(self.max_abandoned).map_err(StartError::interpreter)?;
+        let monitor = Arc::<LoopMonitor>::default();
+        let python = env.python().to_path_buf();
+        let thread = embedded::launch(self.clone(), python, core.clone(), monitor.clone()).await?;
         let host = Host::new(core, Backend::Embedded(monitor), thread);
         *started = Some((self, host.clone()));
         Ok(host)

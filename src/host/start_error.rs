@@ -1,6 +1,6 @@
 //! The error of a host's start.
 
-use crate::host::env::EnvError;
+use crate::host::{core::fault::Fault, env::EnvError};
 
 /// A host did not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,4 +40,20 @@ pub enum StartError {
         /// What became of it.
         reason: String,
     },
+}
+
+impl StartError {
+    pub(super) fn interpreter(reason: impl ToString) -> Self {
+        Self::Interpreter {
+            reason: reason.to_string(),
+        }
+    }
+
+    pub(super) fn python(fault: Fault) -> Self {
+        Self::Python {
+            python_type: fault.python_type,
+            message: fault.message,
+            traceback: fault.traceback,
+        }
+    }
 }

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use crate::call::{Cancel, Cause, drop_scope};
 
 /// The node of a call that is under way; `None` once the answer is complete.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ClientGuard(Option<Cancel>);
 
 impl ClientGuard {
@@ -24,11 +24,6 @@ impl ClientGuard {
     /// The answer is complete: whatever is dropped from now on is no sign of anything.
     pub(super) fn disarm(&mut self) {
         self.0 = None;
-    }
-
-    /// Leaves this guard disarmed.
-    pub(super) fn hand_over(&mut self) -> Self {
-        Self(self.0.take())
     }
 
     /// Runs `drop`, which drops what is left of the call. If that is too early, the call's node is

@@ -1,14 +1,14 @@
 //! [`InboundLayer`]: from a request's headers and its connection to a [`CallContext`].
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -150,7 +150,8 @@ struct NoHeader(Arc<str>);
 impl NoHeader {
     /// The server's fault, and no secret.
     fn response(&self) -> ErrorResponse {
-        ErrorResponse::of_kind(ErrorKind::Other).saying(self)
+        ErrorResponse::of_kind(ErrorKind::Other)
+            .with(StatusCode::INTERNAL_SERVER_ERROR, self.to_string())
     }
 }
 
@@ -234,11 +235,10 @@ where
             Ok(left) => left,
             Err(refused) => {
                 let protocol = Protocol::of(request.headers());
-                let response = refused.into_protocol(protocol);
                 return InboundFuture {
                     inner: None,
-                    guard: None,
-                    refused: Some(response),
+                    guard: ClientGuard::default(),
+                    refused: Some(refused.into_protocol(protocol)),
                 };
             }
         };
@@ -249,7 +249,7 @@ where
         let call = context.cancel.child();
         context.cancel = call.clone();
         InboundFuture {
-            guard: Some(ClientGuard::new(call)),
+            guard: ClientGuard::new(call),
             inner: Some(self.inner.call(request)),
             refused: None,
         }
@@ -261,16 +261,15 @@ pin_project! {
     pub struct InboundFuture<F> {
         #[pin]
         inner: Option<F>,
-        guard: Option<ClientGuard>,
+        guard: ClientGuard,
+        // In the place of `inner`.
         refused: Option<Response<ErrorBody>>,
     }
 
     impl<F> PinnedDrop for InboundFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if let Some(guard) = this.guard {
-                guard.dropping(|| this.inner.set(None));
-            }
+            this.guard.dropping(|| this.inner.set(None));
         }
     }
 }
@@ -284,7 +283,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (Some(inner), Some(guard)) = (this.inner.as_pin_mut(), this.guard.as_mut()) else {
+        let Some(inner) = this.inner.as_pin_mut() else {
             return match this.refused.take() {
                 Some(response) => Poll::Ready(Ok(response.map(OrErrorBody::error))),
                 // Polled again after it was ready.
@@ -293,7 +292,7 @@ where
         };
         let answered = ready!(inner.poll(cx));
         // What answered, or failed, is done; only a body may still be under way.
-        let guard = guard.hand_over();
+        let guard = mem::take(this.guard);
         Poll::Ready(
             answered.map(|response| {
                 response.map(|body| OrErrorBody::inner(ClientBody::new(body, guard)))

@@ -16,7 +16,7 @@
 //! Whether another try may help is told by the status, for clients that know nothing else: 503 and
 //! `UNAVAILABLE` say so, with `Retry-After` where the failure named a time; 500 and 502 do not.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -184,7 +184,7 @@ impl ErrorResponse {
     pub fn of<E: Classify + Into<BoxError>>(error: E) -> Self {
         let mut response = Self::by(&error);
         if cfg!(feature = "tonic") || response.kind == ErrorKind::InvalidInput {
-            response.tell(&*error.into());
+            response.describe(&*error.into());
         }
         response
     }
@@ -192,7 +192,7 @@ impl ErrorResponse {
     #[cfg(feature = "tonic")]
     pub(super) fn by_ref(error: &Error) -> Self {
         let mut response = Self::by(error);
-        response.tell(error);
+        response.describe(error);
         response
     }
 
@@ -219,63 +219,49 @@ impl ErrorResponse {
         }
     }
 
-    /// There is no program of the name `asked`.
-    #[cfg(feature = "tonic")]
-    pub(super) fn no_program(asked: &str, known: &[&str]) -> Self {
+    /// The same with another status and detail.
+    pub(super) fn with(self, status: StatusCode, detail: impl Into<Box<str>>) -> Self {
         Self {
-            status: StatusCode::NOT_FOUND,
-            code: GrpcCode::NotFound,
-            detail: format!(
-                "there is no program `{asked}`; there are: {}",
-                known.join(", ")
-            )
-            .into(),
-            field: Some("program".into()),
-            ..Self::of_kind(ErrorKind::InvalidInput)
+            status,
+            detail: detail.into(),
+            ..self
         }
     }
 
-    /// The same, but for what its client is told.
-    pub(super) fn saying(self, detail: impl fmt::Display) -> Self {
+    /// There is no program of the name `asked`.
+    #[cfg(feature = "tonic")]
+    pub(super) fn no_program(asked: &str, known: &[&str]) -> Self {
+        let known = known.join(", ");
+        let detail = format!("there is no program `{asked}`; there are: {known}");
         Self {
-            detail: detail.to_string().into(),
-            ..self
+            code: GrpcCode::NotFound,
+            field: Some("program".into()),
+            ..Self::of_kind(ErrorKind::InvalidInput).with(StatusCode::NOT_FOUND, detail)
         }
     }
 
     /// A request that was refused with `status` before there were inputs, because of `detail`.
     #[cfg(feature = "axum")]
     pub(super) fn refused(status: StatusCode, detail: impl Into<Box<str>>) -> Self {
-        Self {
-            status,
-            detail: detail.into(),
-            ..Self::of_kind(ErrorKind::InvalidInput)
-        }
+        Self::of_kind(ErrorKind::InvalidInput).with(status, detail)
     }
 
     /// A request whose body had not come by its deadline: nothing was begun.
     #[cfg(feature = "axum")]
     pub(super) fn slow_body() -> Self {
-        Self {
-            status: StatusCode::REQUEST_TIMEOUT,
-            detail: "the deadline passed before the request's body had come".into(),
-            ..Self::of_kind(ErrorKind::Deadline)
-        }
+        let detail = "the deadline passed before the request's body had come";
+        Self::of_kind(ErrorKind::Deadline).with(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
-    /// Repeats what the first among `error` and its sources says that is about the request itself,
-    /// and what is told of every failure.
-    fn tell(&mut self, error: &(dyn StdError + 'static)) {
+    /// Adds what the first among `error` and its sources says about the request itself, and the facts
+    /// of every failure.
+    fn describe(&mut self, error: &(dyn StdError + 'static)) {
         #[cfg(feature = "tonic")]
         {
             self.facts = crate::proto::Facts::of(error);
         }
         for error in sources(error) {
-            let input = match error.downcast_ref::<Error>() {
-                Some(Error::InvalidInput(input)) => Some(input),
-                _ => error.downcast_ref::<InvalidInput>(),
-            };
-            if let Some(input) = input {
+            if let Some(input) = error.downcast_ref::<InvalidInput>() {
                 self.detail = input.to_string().into();
                 self.field = input.field().map(Into::into);
                 return;

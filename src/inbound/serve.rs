@@ -155,15 +155,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
+        let refused = self.refused.take();
         ServedFuture {
-            state: match self.refused.take() {
-                Some(refused) => ServedState::Refused {
-                    response: Some(refused),
-                },
-                None => ServedState::Called {
-                    future: self.inner.call(request),
-                },
-            },
+            inner: refused.is_none().then(|| self.inner.call(request)),
+            refused,
             protocol,
         }
     }
@@ -173,16 +168,10 @@ pin_project! {
     /// The response future of [`Served`].
     pub struct ServedFuture<F> {
         #[pin]
-        state: ServedState<F>,
+        inner: Option<F>,
+        // In the place of `inner`.
+        refused: Option<ErrorResponse>,
         protocol: Protocol,
-    }
-}
-
-pin_project! {
-    #[project = ServedStateProj]
-    enum ServedState<F> {
-        Called { #[pin] future: F },
-        Refused { response: Option<ErrorResponse> },
     }
 }
 
@@ -195,13 +184,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = match this.state.project() {
-            ServedStateProj::Called { future } => match ready!(future.poll(cx)) {
+        let answer = match this.inner.as_pin_mut() {
+            Some(inner) => match ready!(inner.poll(cx)) {
                 Ok(response) => return Poll::Ready(Ok(response.map(OrErrorBody::inner))),
                 Err(error) => ErrorResponse::of(error),
             },
-            ServedStateProj::Refused { response } => match response.take() {
-                Some(response) => response,
+            None => match this.refused.take() {
+                Some(refused) => refused,
                 // Polled again after it was ready.
                 None => return Poll::Pending,
             },

@@ -8,8 +8,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     call::{Cause, Spent},
     error::{
-        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Scope, Stage, costs_of,
-        cut, sources,
+        Cancelled, Elapsed, ErrorKind, InvalidInput, LmError, Lost, Overloaded, ProgramError,
+        Scope, Stage, costs_of, cut, sources,
     },
 };
 
@@ -36,15 +36,6 @@ impl Facts {
     }
 
     fn read(&mut self, error: &(dyn StdError + 'static)) -> bool {
-        match error.downcast_ref::<Error>() {
-            Some(Error::Elapsed(error)) => return self.read(error),
-            Some(Error::Cancelled(error)) => return self.read(error),
-            Some(Error::InvalidInput(error)) => return self.read(error),
-            Some(Error::Lm(error)) => return self.read(error),
-            Some(Error::Lost(error)) => return self.read(error),
-            Some(Error::Overloaded(_) | Error::Program(_)) => return true,
-            None => {}
-        }
         if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
             self.add("scope", word(&SCOPES, elapsed.scope()));
             self.add("stage", word(&STAGES, elapsed.stage()));
@@ -62,7 +53,7 @@ impl Facts {
         } else if let Some(lost) = error.downcast_ref::<Lost>() {
             self.add("stage", word(&STAGES, lost.stage()));
         } else {
-            return false;
+            return error.is::<Overloaded>() || error.is::<ProgramError>();
         }
         true
     }

@@ -19,41 +19,25 @@ pub const MAX_DEPTH: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} {problem}", Path(.path))]
 pub struct StructError {
-    path: Vec<Step>,
-    problem: Problem,
+    path: Vec<PathStep>,
+    problem: Box<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum PathStep {
     Field(Box<str>),
     Item(usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Problem {
-    #[error(
-        "is an integer beyond 2^53 - 1, which the wire's numbers cannot hold exactly; make it a string"
-    )]
-    Inexact,
-    #[error("is NaN or an infinity, which JSON has no word for")]
-    NotFinite,
-    #[error("is a number that no 64-bit float can hold")]
-    NotFloat,
-    #[error("is a value of no kind, which stands for nothing; null is `null_value`")]
-    NoKind,
-    #[error("is in more than {MAX_DEPTH} objects and arrays, which decoders refuse")]
-    TooDeep,
-}
-
 impl StructError {
-    const fn of(problem: Problem) -> Self {
+    fn of(problem: impl Into<Box<str>>) -> Self {
         Self {
             path: Vec::new(),
-            problem,
+            problem: problem.into(),
         }
     }
 
-    fn within(mut self, step: Step) -> Self {
+    fn within(mut self, step: PathStep) -> Self {
         self.path.push(step);
         self
     }
@@ -62,23 +46,23 @@ impl StructError {
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         match self.path.last() {
-            Some(Step::Field(name)) => Some(name),
+            Some(PathStep::Field(name)) => Some(name),
             _ => None,
         }
     }
 }
 
 /// Innermost first, as it was found.
-struct Path<'a>(&'a [Step]);
+struct Path<'a>(&'a [PathStep]);
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("`")?;
         for (depth, step) in self.0.iter().rev().enumerate() {
             match step {
-                Step::Field(name) if depth == 0 => f.write_str(name)?,
-                Step::Field(name) => write!(f, ".{name}")?,
-                Step::Item(index) => write!(f, "[{index}]")?,
+                PathStep::Field(name) if depth == 0 => f.write_str(name)?,
+                PathStep::Field(name) => write!(f, ".{name}")?,
+                PathStep::Item(index) => write!(f, "[{index}]")?,
             }
         }
         f.write_str("`")
@@ -121,14 +105,19 @@ pub fn from_struct(object: Struct) -> Result<Map<String, Value>, StructError> {
 }
 
 fn deeper(left: usize) -> Result<usize, StructError> {
-    left.checked_sub(1).ok_or(StructError::of(Problem::TooDeep))
+    left.checked_sub(1).ok_or_else(|| {
+        StructError::of(format!(
+            "is in more than {MAX_DEPTH} objects and arrays, which decoders refuse"
+        ))
+    })
 }
 
 fn encode_object(object: &Map<String, Value>, left: usize) -> Result<Struct, StructError> {
     let left = deeper(left)?;
     let fields = object.iter().map(|(name, value)| {
         let encoded = encode(value, left);
-        let encoded = encoded.map_err(|error| error.within(Step::Field(name.as_str().into())))?;
+        let encoded =
+            encoded.map_err(|error| error.within(PathStep::Field(name.as_str().into())))?;
         Ok((name.clone(), encoded))
     });
     Ok(Struct {
@@ -145,7 +134,7 @@ fn encode(value: &Value, left: usize) -> Result<Proto, StructError> {
         Value::Array(values) => {
             let left = deeper(left)?;
             let values = values.iter().enumerate().map(|(index, value)| {
-                encode(value, left).map_err(|error| error.within(Step::Item(index)))
+                encode(value, left).map_err(|error| error.within(PathStep::Item(index)))
             });
             Kind::ListValue(ListValue {
                 values: values.collect::<Result<_, _>>()?,
@@ -161,12 +150,15 @@ fn encode_number(number: &Number) -> Result<f64, StructError> {
         .as_u64()
         .or_else(|| number.as_i64().map(i64::unsigned_abs));
     if integer.is_some_and(|integer| integer > MAX_SAFE) {
-        return Err(StructError::of(Problem::Inexact));
+        return Err(StructError::of(
+            "is an integer beyond 2^53 - 1, which the wire's numbers cannot hold exactly; make it a \
+             string",
+        ));
     }
     // Never infinite, unless another crate has serde_json keep numbers as text.
     match number.as_f64() {
         Some(float) if float.is_finite() => Ok(float),
-        _ => Err(StructError::of(Problem::NotFloat)),
+        _ => Err(StructError::of("is a number that no 64-bit float can hold")),
     }
 }
 
@@ -176,14 +168,18 @@ fn decode_object(object: Struct, left: usize) -> Result<Map<String, Value>, Stru
     fields
         .map(|(name, value)| match decode(value, left) {
             Ok(value) => Ok((name, value)),
-            Err(error) => Err(error.within(Step::Field(name.into()))),
+            Err(error) => Err(error.within(PathStep::Field(name.into()))),
         })
         .collect()
 }
 
 fn decode(value: Proto, left: usize) -> Result<Value, StructError> {
     Ok(match value.kind {
-        None => return Err(StructError::of(Problem::NoKind)),
+        None => {
+            return Err(StructError::of(
+                "is a value of no kind, which stands for nothing; null is `null_value`",
+            ));
+        }
         Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(value)) => Value::Bool(value),
         Some(Kind::NumberValue(value)) => Value::Number(decode_number(value)?),
@@ -191,7 +187,7 @@ fn decode(value: Proto, left: usize) -> Result<Value, StructError> {
         Some(Kind::ListValue(list)) => {
             let left = deeper(left)?;
             let values = list.values.into_iter().enumerate().map(|(index, value)| {
-                decode(value, left).map_err(|error| error.within(Step::Item(index)))
+                decode(value, left).map_err(|error| error.within(PathStep::Item(index)))
             });
             Value::Array(values.collect::<Result<_, _>>()?)
         }
@@ -210,7 +206,8 @@ fn decode_number(number: f64) -> Result<Number, StructError> {
     if whole && !(number == 0.0 && number.is_sign_negative()) {
         return Ok(Number::from(number as i64));
     }
-    Number::from_f64(number).ok_or(StructError::of(Problem::NotFinite))
+    Number::from_f64(number)
+        .ok_or_else(|| StructError::of("is NaN or an infinity, which JSON has no word for"))
 }
 
 #[cfg(test)]

@@ -112,23 +112,23 @@ impl Connections {
             let service = TowerToHyperService::new(service);
             let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
             let mut connection = Box::pin(connection);
-            let wanted = async {
-                tokio::select! {
-                    () = silent(head_timeout, &state) => {}
-                    () = closing.cancelled() => if !http2.load(Relaxed) {
-                        idle.cancelled().await;
+            let served = async {
+                let is_to_close = async {
+                    tokio::select! {
+                        () = silent(head_timeout, &state) => {}
+                        () = closing.cancelled() => if !http2.load(Relaxed) {
+                            idle.cancelled().await;
+                        }
                     }
+                };
+                tokio::select! {
+                    ended = connection.as_mut() => return ended,
+                    () = is_to_close => connection.as_mut().graceful_shutdown(),
                 }
+                connection.as_mut().await
             };
             let ended = tokio::select! {
-                ended = connection.as_mut() => Some(ended),
-                () = wanted => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = connection.as_mut() => Some(ended),
-                        () = cut.cancelled() => None,
-                    }
-                }
+                ended = served => Some(ended),
                 () = cut.cancelled() => None,
             };
             match ended {

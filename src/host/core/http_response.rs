@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::StreamExt;
 use http::{HeaderValue, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use tower::{Service, ServiceExt};
@@ -49,7 +50,7 @@ const STREAMED: [&[u8]; 4] = [
 
 /// Reads the response, with at most `limit` between two pieces; returns its last event.
 pub(super) async fn read(response: LmResponse, sink: &EventSink, limit: Option<Duration>) -> Event {
-    let (parts, mut body) = response.into_parts();
+    let (parts, body) = response.into_parts();
     // All others are read as a whole: one event, one crossing.
     let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let streamed = kind.is_some_and(|kind| STREAMED.iter().any(|start| kind.starts_with(start)));
@@ -58,19 +59,13 @@ pub(super) async fn read(response: LmResponse, sink: &EventSink, limit: Option<D
     if streamed && let Some(head) = head.take() {
         sink.send(Event::Head(head));
     }
+    let mut pieces = body.into_data_stream();
     loop {
-        let Some(frame) = in_time(limit, body.frame()).await else {
-            return late("the answer paused for too long");
-        };
-        let data = match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
-            None => break,
-            Some(Ok(Ok(data))) => data,
-            Some(Ok(Err(_trailers))) => continue,
-            // The handle's bodies fail with a boxed `LmFailure`.
-            Some(Err(error)) => match error.downcast::<LmFailure>() {
-                Ok(failure) => return (*failure).into(),
-                Err(other) => return LmFailure::of(&*other).into(),
-            },
+        let data = match in_time(limit, pieces.next()).await {
+            Some(Some(Ok(data))) => data,
+            Some(Some(Err(error))) => return LmFailure::of(&*error).into(),
+            Some(None) => break,
+            None => return late("the answer paused for too long"),
         };
         if streamed {
             sink.send(Event::Chunk(data));

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
-    call::{CallContext, Carrier},
+    call::{CallContext, Cancel, Carrier, drop_scope},
     request::Tenant,
 };
 
@@ -205,17 +205,17 @@ impl Tool {
         // A node of its own: cancelled when this future ends, or is dropped.
         let node = call.context.cancel.child();
         call.context.cancel = node.clone();
-        let _guard = Ending(node);
+        let _guard = ToolCallGuard(node);
         self.service.oneshot(call).await
     }
 }
 
 /// Cancels what belongs to a call of a tool when that has ended.
-struct Ending(crate::call::Cancel);
+struct ToolCallGuard(Cancel);
 
-impl Drop for Ending {
+impl Drop for ToolCallGuard {
     fn drop(&mut self) {
-        self.0.cancel(crate::call::drop_scope::cause());
+        self.0.cancel(drop_scope::cause());
     }
 }
 

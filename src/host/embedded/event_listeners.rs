@@ -33,24 +33,18 @@ impl EventListeners {
 
     /// Hands an event to Python, unless the call was cancelled since it was sent.
     pub(super) fn deliver(&self, py: Python<'_>, id: u64, event: Event) -> PyResult<()> {
-        let deliver = {
-            let mut map = self.map();
-            let Some(listener) = map.get(&id) else {
-                return Ok(());
-            };
-            if listener
-                .call
-                .as_ref()
-                .is_some_and(|call| call.is_cancelled())
-            {
-                return Ok(());
-            }
-            let deliver = listener.deliver.clone_ref(py);
-            if event.is_last() {
-                map.remove(&id);
-            }
-            deliver
+        let mut map = self.map();
+        let Some(EventListener { deliver, call }) = map.get(&id) else {
+            return Ok(());
         };
+        if call.as_ref().is_some_and(|call| call.is_cancelled()) {
+            return Ok(());
+        }
+        let deliver = deliver.clone_ref(py);
+        if event.is_last() {
+            map.remove(&id);
+        }
+        drop(map);
         deliver.bind(py).call1((event.into_python(py)?,))?;
         Ok(())
     }

@@ -23,7 +23,7 @@ pub(super) fn run(
     ready: oneshot::Sender<Result<(), StartError>>,
 ) {
     if let Err(reason) = ffi::initialize(python) {
-        let _ = ready.send(Err(StartError::Interpreter { reason }));
+        let _ = ready.send(Err(StartError::interpreter(reason)));
         return;
     }
     Python::attach(|py| {
@@ -31,11 +31,7 @@ pub(super) fn run(
             Ok(python_loop) => python_loop,
             Err(error) => {
                 let fault = Fault::of(py, &error);
-                let _ = ready.send(Err(StartError::Python {
-                    python_type: fault.python_type,
-                    message: fault.message,
-                    traceback: fault.traceback,
-                }));
+                let _ = ready.send(Err(StartError::python(fault)));
                 return;
             }
         };

@@ -1,6 +1,6 @@
 //! The launch of the interpreter on a thread of its own.
 
-use std::{io, path::PathBuf, sync::Arc, thread::Builder};
+use std::{path::PathBuf, sync::Arc, thread::Builder};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::oneshot;
@@ -14,44 +14,25 @@ use crate::host::{
 /// The stack of a main thread on Linux by default.
 const LEAST_STACK: usize = 8 << 20;
 
-/// An interpreter that runs.
-pub(in crate::host) struct Launched {
-    pub(in crate::host) core: HostCore,
-    pub(in crate::host) monitor: Arc<LoopMonitor>,
-    pub(in crate::host) thread: HostThread,
-}
-
-/// Starts the interpreter of `python`, the program of a venv.
+/// Starts the interpreter of `python`, the program of a venv, and waits until its loop runs.
 pub(in crate::host) async fn launch(
     settings: Embedded,
     python: PathBuf,
-) -> Result<Launched, StartError> {
-    let system = |error: io::Error| StartError::Interpreter {
-        reason: error.to_string(),
-    };
-    let core = HostCore::new(settings.max_abandoned).map_err(system)?;
-    let monitor = Arc::<LoopMonitor>::default();
+    core: HostCore,
+    monitor: Arc<LoopMonitor>,
+) -> Result<HostThread, StartError> {
     let (ready, started) = oneshot::channel();
     let builder = Builder::new()
         .name("tower-dspy-python".into())
         .stack_size(stack_size());
-    let port = Port::new(core.clone(), monitor.clone());
     let queue = core.queue.clone();
     let thread = HostThread::spawn(builder, queue, "its thread ended", move || {
-        interpreter::run(&settings, &python, port, ready);
+        interpreter::run(&settings, &python, Port::new(core, monitor), ready);
     })
-    .map_err(system)?;
-    match started.await {
-        Ok(Ok(())) => Ok(Launched {
-            core,
-            monitor,
-            thread,
-        }),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(StartError::Interpreter {
-            reason: "its thread ended".into(),
-        }),
-    }
+    .map_err(StartError::interpreter)?;
+    let ended = |_| Err(StartError::interpreter("its thread ended"));
+    started.await.unwrap_or_else(ended)?;
+    Ok(thread)
 }
 
 /// The stack size that the main thread of a Python process has. Programs that raise the recursion

@@ -21,7 +21,4 @@ pub use settings::Embedded;
 
 #[cfg(feature = "pyo3-async-runtimes")]
 pub(super) use self::task_locals::task_locals;
-pub(super) use self::{
-    ffi::linked_version,
-    launch::{Launched, launch},
-};
+pub(super) use self::{ffi::linked_version, launch::launch};

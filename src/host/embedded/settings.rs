@@ -19,7 +19,7 @@ pub struct Embedded {
     pub(in crate::host) venv: Option<PathBuf>,
     pub(super) python_path: Vec<PathBuf>,
     pub(super) sync_threads: usize,
-    pub(super) max_abandoned: usize,
+    pub(in crate::host) max_abandoned: usize,
     pub(super) thread_grace: Duration,
     pub(super) watchdog: bool,
 }

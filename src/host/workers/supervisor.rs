@@ -237,11 +237,7 @@ impl Supervisor {
 
     /// A process could not import DSPy. It exits by itself, which is the start that has failed.
     fn unusable(&mut self, fault: Fault) {
-        let error = StartError::Python {
-            python_type: fault.python_type,
-            message: fault.message,
-            traceback: fault.traceback,
-        };
+        let error = StartError::python(fault);
         if self.starting.is_some() {
             self.start_failed(error);
         } else {

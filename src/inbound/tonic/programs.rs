@@ -168,8 +168,10 @@ impl Programs {
         let request = self.read(message, context, extensions.remove::<Tenant>())?;
         let prediction = program.oneshot(request).await?;
         proto::to_response(&prediction).map_err(|error| {
-            let output = format_args!("the output {error}");
-            ErrorResponse::of_kind(ErrorKind::Program).saying(output)
+            let output = format!("the output {error}");
+            let failed = ErrorResponse::of_kind(ErrorKind::Program);
+            let status = failed.status();
+            failed.with(status, output)
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     call::{Cause, Deadline},
     error::{
         Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-        ProgramError, Scope, Stage, sources,
+        ProgramError, Scope, Stage, bare, sources,
     },
     proto::{self, StatusDetails, StructError},
 };
@@ -151,7 +151,7 @@ impl Sent {
 
 /// The transport has failed for good, and took no call.
 pub(super) fn unsent(error: BoxError) -> Error {
-    let known = ours(&*error);
+    let known = ours(bare(&*error));
     known.unwrap_or_else(|| lost(&*error).with_stage(Stage::BeforeStart).into())
 }
 
@@ -163,16 +163,6 @@ fn ours(error: &(dyn StdError + 'static)) -> Option<Error> {
     {
         error.downcast_ref::<E>().cloned().map(Into::into)
     }
-    let error: &(dyn StdError + 'static) = match error.downcast_ref::<Error>() {
-        Some(Error::Elapsed(error)) => error,
-        Some(Error::Cancelled(error)) => error,
-        Some(Error::Overloaded(error)) => error,
-        Some(Error::InvalidInput(error)) => error,
-        Some(Error::Program(error)) => error,
-        Some(Error::Lm(error)) => error,
-        Some(Error::Lost(error)) => error,
-        None => error,
-    };
     of::<Elapsed>(error)
         .or_else(|| of::<Cancelled>(error))
         .or_else(|| of::<Overloaded>(error))
