@@ -125,22 +125,19 @@ impl LoopMonitor {
         block.logged = true;
         block.logged_call = report.call_id.is_some();
         drop(block);
+        let most = report.frames.len().min(LOGGED_FRAMES);
+        let stack = report.frames[..most].join(" < ");
         tracing::warn!(
             target: "tower_dspy",
             program = report.program,
             call_id = report.call_id,
             frame = report.frames.first(),
-            stack = joined(&report.frames),
+            stack,
             gil_held,
             blocked_ms = late.as_millis() as u64,
             "Python code blocks the loop: no call goes on meanwhile"
         );
     }
-}
-
-fn joined(frames: &[String]) -> String {
-    let most = frames.len().min(LOGGED_FRAMES);
-    frames[..most].join(" < ")
 }
 
 #[cfg(test)]
