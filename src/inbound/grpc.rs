@@ -1,4 +1,4 @@
-//! An [`ErrorResponse`] in gRPC's terms.
+//! The gRPC form of an [`ErrorResponse`].
 
 use http::{HeaderName, HeaderValue, Response, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};

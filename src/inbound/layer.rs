@@ -27,8 +27,8 @@ use crate::{
     error::ErrorKind,
 };
 
-/// Puts a [`CallContext`](crate::CallContext) into each request: the time left as the client said
-/// it, and a node that is cancelled when the client goes away.
+/// Puts a [`CallContext`](crate::CallContext) into each request: the time left that the client
+/// sent, and a node that is cancelled when the client goes away.
 ///
 /// The time left is read from `grpc-timeout` ([`GrpcTimeout`]) and from a header of plain HTTP
 /// ([`RequestTimeout`]), and is no more than the server's own [`max`](Self::max). Of several the
@@ -60,7 +60,7 @@ use crate::{
 /// # When the client is gone
 /// Servers drop the future of a response whose client went away, and its body if that has begun. The
 /// node in the context is then cancelled with [`Cause::ClientGone`](crate::Cause::ClientGone),
-/// which is also what [`drop_scope`](crate::drop_scope) tells whoever is dropped. A body that was
+/// which code in a drop reads from [`drop_scope`](crate::drop_scope). A body that was
 /// sent to its end cancels nothing. Work that the handler put on a task of its own is not dropped:
 /// let it watch the node.
 ///

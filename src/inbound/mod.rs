@@ -1,9 +1,9 @@
-//! Where requests enter from axum and tonic, and where errors leave as statuses.
+//! The entry of requests from axum and tonic, and the exit of errors as statuses.
 //!
 //! [`InboundLayer`](crate::InboundLayer) makes a request's context of its headers and its connection. The layers of this
 //! crate raise errors, where a server wants responses: [`Serve`](crate::Serve) stands between, so that they fit
-//! axum's `Router::layer` and tonic's `Server::layer`. Which error becomes which status is said
-//! once, in [`respond`].
+//! axum's `Router::layer` and tonic's `Server::layer`. Which error becomes which status is
+//! defined once, in [`respond`].
 
 #[cfg(feature = "axum")]
 pub mod axum;

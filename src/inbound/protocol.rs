@@ -1,4 +1,4 @@
-//! [`Protocol`]: in whose terms a request wants its answer.
+//! [`Protocol`]: HTTP or gRPC, as a request wants its answer.
 
 use http::{HeaderMap, header};
 

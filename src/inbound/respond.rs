@@ -13,7 +13,7 @@
 //! | `Lost` | 503 Service Unavailable | `UNAVAILABLE` |
 //! | `Other` | 500 Internal Server Error | `UNKNOWN` |
 //!
-//! Whether another try may help is told by the status, for clients that know nothing else: 503 and
+//! The status says whether another try may help, for clients that know nothing else: 503 and
 //! `UNAVAILABLE` say so, with `Retry-After` where the failure named a time; 500 and 502 do not.
 
 use std::{error::Error as StdError, time::Duration};
@@ -67,8 +67,8 @@ impl From<GrpcCode> for tonic::Code {
 struct Row {
     status: u16,
     code: GrpcCode,
-    /// What a client is told; never what the program, the LM or a stranger said, which may repeat
-    /// a prompt.
+    /// The message for the client; never one of the program, the LM or an unknown error, which may
+    /// repeat a prompt.
     detail: &'static str,
 }
 
@@ -162,9 +162,9 @@ const fn row(kind: ErrorKind) -> Row {
 /// assert_eq!(response.grpc_code(), GrpcCode::Unavailable);
 /// ```
 ///
-/// What the program, the LM or an unknown error said stays here: it may repeat a prompt. Log the
-/// error before you turn it into a response. Only what is wrong with the client's own request is
-/// told, by [`InvalidInput`] and [`InvalidTimeout`].
+/// A message of the program, the LM or an unknown error is not sent: it may repeat a prompt. Log the
+/// error before you turn it into a response. The client learns only what is wrong with its own
+/// request, by [`InvalidInput`] and [`InvalidTimeout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorResponse {
     pub(super) kind: ErrorKind,
@@ -302,7 +302,7 @@ impl ErrorResponse {
         self.code
     }
 
-    /// What the client is told.
+    /// The message for the client.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail

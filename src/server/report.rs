@@ -1,16 +1,16 @@
-//! [`ServeReport`]: what a server's end came to.
+//! [`ServeReport`]: the result of a server's end.
 
 use std::fmt;
 
 use crate::layers::shutdown::ShutdownReport;
 
-/// What a server's end came to.
+/// The result of a server's end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServeReport {
     /// What became of the requests, probes included. Those that were answered with a status of 5xx
     /// or 499, or with a gRPC status that says as much, count as failed, or as cancelled if that
-    /// was after the shutdown told them to stop.
+    /// was after the shutdown signalled them to stop.
     pub requests: ShutdownReport,
     /// How many connections were closed before they were done: their clients had not sent all of
     /// their requests, or not received all of their answers.

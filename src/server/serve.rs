@@ -34,16 +34,16 @@ const LOOK: Duration = Duration::from_millis(1);
 /// behind them: the server must not be the first to close it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Serves `app` on `listener` until `until` is told to end, and then ends within its bounds.
+/// Serves `app` on `listener` until the signal of `until`, and then ends within its bounds.
 ///
 /// At the signal, SIGTERM or Ctrl-C unless it is [another](GracefulShutdown::with_signal):
 ///
 /// 1. A host's [readiness](crate::Host::readiness) answers 503. Requests are served, and new
 ///    connections taken, for the [delay](GracefulShutdown::with_delay) that load balancers need to see
-///    it; none unless you set one. Clients of HTTP/1 are told with each answer to use another
+///    it; none unless you set one. Each answer over HTTP/1 asks its client to use another
 ///    connection from now on.
-/// 2. The connections that wait to be taken are, and the listener is closed. Clients of HTTP/2 are
-///    told by GOAWAY which of their requests are answered. What is in flight has the drain to end
+/// 2. The connections that wait to be taken are, and the listener is closed. Clients of HTTP/2
+///    learn by GOAWAY which of their requests are answered. What is in flight has the drain to end
 ///    by itself; in its first 250 ms, requests that were on their way on open connections are
 ///    served too. Then idle connections are closed, and requests that come on the others are
 ///    answered 503.

@@ -1,4 +1,4 @@
-//! What both kinds of host share. It knows neither Python nor processes.
+//! The parts that both kinds of host share. They know neither Python nor processes.
 
 pub(crate) mod call_handle;
 pub(crate) mod call_state;

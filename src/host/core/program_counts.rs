@@ -1,4 +1,4 @@
-//! What is counted for a program.
+//! The counts of a program.
 
 use super::count::Count;
 

@@ -11,7 +11,7 @@ use crate::{call::Usage, request::Prediction};
 
 /// As JSON: the `outputs`, the tokens of all LM calls in `usage`, and how many `lm_calls` there were
 /// (`lm_calls_bypassed` more went past the host), the time in `elapsed_ms`, and `stale_age_ms` if it
-/// is an earlier answer that stands in. The LM calls one by one, which name models, are not told.
+/// is an earlier answer that stands in. The LM calls one by one, which name models, are left out.
 impl IntoResponse for Prediction {
     fn into_response(self) -> Response {
         let lm_calls = u64::try_from(self.lm_calls.len()).unwrap_or(u64::MAX);

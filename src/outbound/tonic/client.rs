@@ -72,7 +72,7 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Pre
 ///
 /// - A limit that the *server* set, and that passed before this call's, is one of
 ///   [`Scope::Attempt`](crate::Scope::Attempt): another attempt may have more time.
-/// - A server that shuts down, a connection that fails, and a status that nobody explains by
+/// - A server that shuts down, a connection that fails, and an unexplained status
 ///   `UNAVAILABLE`, are [`Lost`](crate::Lost); its [stage](crate::Lost::stage) tells whether the call
 ///   may have begun.
 /// - Python's exception types, messages and tracebacks stay on the server.
@@ -80,7 +80,7 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Pre
 ///
 /// Inputs that `google.protobuf.Struct` cannot hold exactly ([`proto::to_struct`]) are refused here.
 ///
-/// # What is told of the request
+/// # What is sent of the request
 /// Its inputs, its [LM](PredictRequest::with_lm) and its [tenant](PredictRequest::with_tenant); the
 /// server may refuse the last two.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! What may come in place of a prediction, as the document tells it.
+//! The failures that may come in place of a prediction, in the document.
 
 use std::collections::BTreeMap;
 
