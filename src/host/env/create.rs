@@ -14,7 +14,7 @@ use std::{
     fmt,
     fs::{self, File, TryLockError},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     thread,
 };
 
@@ -91,13 +91,6 @@ impl Create {
     /// of the same venv waits for that, and then finds it ready.
     pub async fn run(self) -> Result<PythonEnv, EnvError> {
         let path = self.venv.path().to_owned();
-        let failed = |reason: String, path: PathBuf| EnvError::CreateFailed {
-            step: "the thread that makes it",
-            reason,
-            output: String::new(),
-            command: command::by_hand(&path),
-            path,
-        };
         let (done, outcome) = oneshot::channel();
         let spawned = thread::Builder::new()
             .name("tower-dspy-venv".to_owned())
@@ -105,12 +98,19 @@ impl Create {
                 // Fails if the caller has gone.
                 let _ = done.send(self.run_blocking());
             });
-        if let Err(error) = spawned {
-            return Err(failed(format!("could not be started ({error})"), path));
-        }
-        outcome.await.unwrap_or_else(|_| {
-            let reason = "panicked, most likely in the progress callback";
-            Err(failed(reason.to_owned(), path))
+        let reason = match spawned {
+            Err(error) => format!("could not be started ({error})"),
+            Ok(_) => match outcome.await {
+                Ok(result) => return result,
+                Err(_) => "panicked, most likely in the progress callback".to_owned(),
+            },
+        };
+        Err(EnvError::CreateFailed {
+            step: "the thread that makes it",
+            reason,
+            output: String::new(),
+            command: command::by_hand(&path),
+            path,
         })
     }
 

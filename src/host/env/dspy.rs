@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use super::{command, error::EnvError, linked::numbers, venv::Venv};
 
-/// `DSPY_REQUIREMENT` in numbers: from the first, below the second.
-const SUPPORTED: ([u32; 3], [u32; 3]) = ([3, 4, 0], [3, 5, 0]);
+/// `DSPY_REQUIREMENT` in numbers.
+const SUPPORTED: Range<[u32; 3]> = [3, 4, 0]..[3, 5, 0];
 
 /// The version of the `dspy` that an import finds in these folders, if it is supported.
 pub(super) fn check(folders: &[PathBuf], venv: &Venv) -> Result<String, EnvError> {
@@ -21,8 +22,7 @@ pub(super) fn check(folders: &[PathBuf], venv: &Venv) -> Result<String, EnvError
             command,
         });
     };
-    let (from, below) = SUPPORTED;
-    if numbers(&found).is_some_and(|version| from <= version && version < below) {
+    if numbers(&found).is_some_and(|version| SUPPORTED.contains(&version)) {
         Ok(found)
     } else {
         Err(EnvError::DspyUnsupported {
