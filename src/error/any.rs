@@ -3,7 +3,6 @@
 use std::{
     any::{Any, TypeId},
     error::Error as StdError,
-    iter::successors,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +11,7 @@ use tower::BoxError;
 
 use super::{
     Cancelled, Classify, Costs, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-    ProgramError,
+    ProgramError, sources::sources,
 };
 use crate::call::{Cause, Spent, deadline::InvalidTimeout};
 
@@ -80,7 +79,7 @@ impl Costs for super::LmFailure {}
 
 /// The first of `error` and its sources that knows its sort.
 pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Costs> {
-    chain(error).find_map(|error| {
+    sources(error).find_map(|error| {
         let known = [
             known::<Error>,
             known::<Elapsed>,
@@ -100,28 +99,6 @@ pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Co
         ];
         known.iter().find_map(|known| known(error))
     })
-}
-
-/// `error` and its sources, from the outermost on.
-pub(crate) fn chain<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    successors(Some(error), |&error| error.source())
-}
-
-/// The messages of `error` and its sources.
-#[cfg(feature = "lm")]
-pub(crate) fn messages(error: &(dyn StdError + 'static)) -> String {
-    let mut said = error.to_string();
-    for source in chain(error).skip(1) {
-        let text = source.to_string();
-        // Some repeat their source.
-        if !said.contains(&text) {
-            said += ": ";
-            said += &text;
-        }
-    }
-    said
 }
 
 fn known<'a, E: Costs + StdError + 'static>(

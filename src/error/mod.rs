@@ -19,8 +19,6 @@ mod message;
 mod sources;
 
 pub(crate) use any::{carries_costs, costs_in, set_costs_in};
-#[cfg(feature = "lm")]
-pub(crate) use any::{chain, messages};
 #[cfg(feature = "tonic")]
 pub(crate) use any::{costs_of, find};
 #[cfg(feature = "lm")]

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, io};
 use super::redact::Redact;
 use crate::{
     call::Cause,
-    error::{Cancelled, Classify, Elapsed, ErrorKind, LmFailure, LmFailureKind, Scope, chain},
+    error::{Cancelled, Classify, Elapsed, ErrorKind, LmFailure, LmFailureKind, Scope, sources},
 };
 
 impl LmFailure {
@@ -20,7 +20,7 @@ impl LmFailure {
 
     /// The failure that is among `error` and its sources already.
     pub(super) fn found(error: &(dyn StdError + 'static)) -> Option<Self> {
-        chain(error).find_map(|error| error.downcast_ref().cloned())
+        sources(error).find_map(|error| error.downcast_ref().cloned())
     }
 
     /// The failure that `error` is, in these words.
@@ -59,7 +59,7 @@ impl LmFailure {
 /// only roughly, as a client's does, is overruled by its sources.
 fn kind(error: &(dyn StdError + 'static)) -> LmFailureKind {
     let mut rough = None;
-    for error in chain(error) {
+    for error in sources(error) {
         match known(error) {
             Some((kind, true)) => return kind,
             Some((kind, false)) => rough = rough.or(Some(kind)),

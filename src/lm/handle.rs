@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     call::{Cause, LmOutcome, drop_scope},
-    error::{BadStatus, LmFailure, chain},
+    error::{BadStatus, LmFailure, sources},
 };
 
 /// An [`Lm`] ready for use: its key found, its layers put together. Cloning it is cheap.
@@ -146,7 +146,8 @@ impl LmHandle {
                 Err(error) => error,
             };
             // The answer that the error was made of, however the layers have wrapped it.
-            if let Some(bad) = chain(&*error).find_map(|error| error.downcast_ref::<BadStatus>()) {
+            if let Some(bad) = sources(&*error).find_map(|error| error.downcast_ref::<BadStatus>())
+            {
                 return Ok(bad.to_answer());
             }
             let failure = shared.credential.failure(&error, to.as_ref());

@@ -1,8 +1,10 @@
 //! The dispatch of a host's queue on its loop, to Python's runner.
 
+use std::sync::Arc;
+
 use pyo3::{intern, prelude::*};
 
-use super::{convert, port::Port, port_call::PortCall};
+use super::{convert, port_call::PortCall, port_state::PortState};
 use crate::host::core::{
     fault::Fault, log, queue::Command, queued_call::QueuedCall, running_call::RunningCall,
 };
@@ -10,7 +12,7 @@ use crate::host::core::{
 /// Called by the loop when the queue wakes it.
 #[pyclass(frozen)]
 pub(super) struct Dispatch {
-    pub(super) port: Py<Port>,
+    pub(super) port: Arc<PortState>,
     pub(super) runner: Py<PyAny>,
     pub(super) start_limit: Py<PyAny>,
     pub(super) event_loop: Py<PyAny>,
@@ -33,11 +35,10 @@ impl Dispatch {
                     .and_then(|spec| runner.call_method1(intern!(py, "load"), (spec,)))
                     .and_then(|loaded| convert::from_python(&loaded))
                     .map_err(|error| Fault::of(py, &error));
-                let port = self.port.get();
-                for lm in port.take_adopted() {
+                for lm in self.port.adopted().drain(..) {
                     registrations.add(lm);
                 }
-                let queue = &port.core.queue;
+                let queue = &self.port.core.queue;
                 let loaded = loaded.map(|loaded| queue.register_program(loaded, registrations));
                 // If the caller has gone, the program goes as well.
                 let _ = reply.send(loaded);
@@ -64,7 +65,7 @@ impl Dispatch {
         let inputs = call.inputs.clone();
         let pending = PortCall {
             call: RunningCall::new(call),
-            port: self.port.clone_ref(py),
+            port: self.port.clone(),
         };
         let pending = Bound::new(py, pending)?;
         let begun = convert::to_dict(py, &inputs)
@@ -89,7 +90,7 @@ impl Dispatch {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        let port = this.port.get();
+        let port = &this.port;
         let queue = &port.core.queue;
         queue.wake_up().acknowledge();
         port.monitor.progress();

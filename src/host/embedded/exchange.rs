@@ -13,7 +13,7 @@ use pyo3::{
 
 use tokio::task::AbortHandle;
 
-use super::{convert, port::Port, port_call::PortCall};
+use super::{convert, port_call::PortCall, port_state::PortState};
 use crate::host::core::{
     call_state::CallState,
     event::Event,
@@ -42,7 +42,7 @@ impl Event {
 #[pyclass(frozen)]
 pub(super) struct PortExchange {
     id: u64,
-    port: Py<Port>,
+    port: Arc<PortState>,
     call: Option<Arc<CallState>>,
     abort: AbortHandle,
     events: Option<Mutex<mpsc::Receiver<Event>>>,
@@ -52,14 +52,12 @@ impl PortExchange {
     /// Begins an exchange for code in this process's interpreter; `None` if the call may not have one
     /// any more.
     pub(super) fn open(
-        port: &Bound<'_, Port>,
+        port: &Arc<PortState>,
         call: Option<&Bound<'_, PortCall>>,
         deliver: Option<Py<PyAny>>,
         begin: impl FnOnce(NewExchange) -> Result<Option<AbortHandle>, String>,
     ) -> PyResult<Option<Self>> {
-        let Port {
-            core, listeners, ..
-        } = port.get();
+        let (core, listeners) = (&port.core, &port.listeners);
         let call = call.map(|call| call.get().call.state.clone());
         let id = core.queue.next_id();
         let (sink, events) = match deliver {
@@ -85,7 +83,7 @@ impl PortExchange {
         let abort = begun.map_err(PyValueError::new_err)?;
         Ok(abort.map(|abort| Self {
             id,
-            port: port.clone().unbind(),
+            port: port.clone(),
             call,
             abort,
             events,
@@ -121,7 +119,7 @@ impl PortExchange {
 
     /// Closes the connection.
     fn abort(&self) {
-        self.port.get().listeners.remove(self.id);
+        self.port.listeners.remove(self.id);
         self.abort.abort();
         if let Some(call) = &self.call {
             call.exchange_ended(self.id);

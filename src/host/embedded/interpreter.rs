@@ -1,13 +1,15 @@
 //! The thread of the interpreter: set-up, the run of its loop, the end.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use pyo3::{prelude::*, types::IntoPyDict};
 use tokio::sync::oneshot;
 
 #[cfg(feature = "pyo3-async-runtimes")]
 use super::task_locals;
-use super::{dispatch::Dispatch, ffi, import, port::Port, settings::Embedded};
+use super::{
+    dispatch::Dispatch, ffi, import, port::Port, port_state::PortState, settings::Embedded,
+};
 #[cfg(feature = "py-spy")]
 use crate::host::gil_holder::GilWatch;
 use crate::host::{
@@ -19,7 +21,7 @@ use crate::host::{
 pub(super) fn run(
     settings: &Embedded,
     python: &Path,
-    port: Port,
+    state: Arc<PortState>,
     ready: oneshot::Sender<Result<(), StartError>>,
 ) {
     if let Err(reason) = ffi::initialize(python) {
@@ -27,7 +29,7 @@ pub(super) fn run(
         return;
     }
     Python::attach(|py| {
-        let python_loop = match PythonLoop::set_up(py, settings, port) {
+        let python_loop = match PythonLoop::set_up(py, settings, state) {
             Ok(python_loop) => python_loop,
             Err(error) => {
                 let fault = Fault::of(py, &error);
@@ -55,7 +57,7 @@ struct PythonLoop<'py> {
 }
 
 impl<'py> PythonLoop<'py> {
-    fn set_up(py: Python<'py>, settings: &Embedded, port: Port) -> PyResult<Self> {
+    fn set_up(py: Python<'py>, settings: &Embedded, state: Arc<PortState>) -> PyResult<Self> {
         let get = |module: &str, name: &str| py.import(module)?.getattr(name);
         import::install(py)?;
         let startup = py.import("tower_dspy.startup")?;
@@ -67,7 +69,7 @@ impl<'py> PythonLoop<'py> {
             // As a string: importlib looks into no `pathlib.Path`.
             path.call_method1("insert", (0, folder.as_os_str()))?;
         }
-        let port = Bound::new(py, port)?;
+        let port = Bound::new(py, Port(state.clone()))?;
         let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
         for weaker in weaker.extract::<Vec<String>>()? {
             tracing::warn!(target: "tower_dspy", "{weaker}");
@@ -98,16 +100,16 @@ impl<'py> PythonLoop<'py> {
         #[cfg(feature = "py-spy")]
         let gil_watch = settings
             .watchdog
-            .then(|| GilWatch::new(std::process::id(), port.get().monitor.clone()));
+            .then(|| GilWatch::new(std::process::id(), state.monitor.clone()));
         let dispatch = Dispatch {
-            port: port.clone().unbind(),
+            port: state.clone(),
             runner: runner.unbind(),
             start_limit: start_limit.unbind(),
             event_loop: event_loop.clone().unbind(),
         };
         #[cfg(feature = "pyo3-async-runtimes")]
         task_locals::set(&event_loop);
-        let fd = port.get().core.queue.wake_up().raw_fd();
+        let fd = state.core.queue.wake_up().raw_fd();
         event_loop.call_method1("add_reader", (fd, Bound::new(py, dispatch)?))?;
         Ok(Self {
             watchdog,
@@ -122,7 +124,7 @@ impl<'py> PythonLoop<'py> {
         let asyncio = self.port.py().import("tower_dspy.loop")?;
         let stopped = self.port.getattr("is_stopped")?;
         let ran = asyncio.call_method1("run", (&self.event_loop, stopped));
-        self.port.get().core.queue.close("it was stopped");
+        self.port.get().0.core.queue.close("it was stopped");
         #[cfg(feature = "py-spy")]
         drop(self.gil_watch);
         if let Some(watchdog) = &self.watchdog {

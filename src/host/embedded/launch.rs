@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, thread::Builder};
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::oneshot;
 
-use super::{interpreter, port::Port, settings::Embedded};
+use super::{interpreter, port_state::PortState, settings::Embedded};
 use crate::host::{
     core::{host_core::HostCore, host_thread::HostThread, loop_monitor::LoopMonitor},
     start_error::StartError,
@@ -27,7 +27,7 @@ pub(in crate::host) async fn launch(
         .stack_size(stack_size());
     let queue = core.queue.clone();
     let thread = HostThread::spawn(builder, queue, "its thread ended", move || {
-        interpreter::run(&settings, &python, Port::new(core, monitor), ready);
+        interpreter::run(&settings, &python, PortState::new(core, monitor), ready);
     })
     .map_err(StartError::interpreter)?;
     let ended = |_| Err(StartError::interpreter("its thread ended"));

@@ -12,6 +12,7 @@ mod interpreter;
 mod launch;
 mod port;
 mod port_call;
+mod port_state;
 mod settings;
 #[cfg(feature = "pyo3-async-runtimes")]
 mod task_locals;

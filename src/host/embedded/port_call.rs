@@ -1,8 +1,10 @@
 //! A call in the interpreter of this process, as Python's runner sees it.
 
+use std::sync::Arc;
+
 use pyo3::{prelude::*, types::PyDict};
 
-use super::{convert, exception, port::Port, text::Text};
+use super::{convert, exception, port_state::PortState, text::Text};
 use crate::{
     call::CallId,
     host::core::{call_state::Outcome, fault::Fault, running_call::RunningCall},
@@ -12,7 +14,7 @@ use crate::{
 #[pyclass(frozen)]
 pub(super) struct PortCall {
     pub(super) call: RunningCall,
-    pub(super) port: Py<Port>,
+    pub(super) port: Arc<PortState>,
 }
 
 impl PortCall {
@@ -21,12 +23,12 @@ impl PortCall {
     }
 
     pub(super) fn finish(&self, outcome: Outcome) {
-        self.port.get().monitor.progress();
+        self.port.monitor.progress();
         self.call.finish(outcome);
     }
 
     fn resolve(&self, outcome: Outcome) {
-        self.port.get().monitor.progress();
+        self.port.monitor.progress();
         self.call.resolve(outcome);
     }
 }
@@ -76,7 +78,7 @@ impl PortCall {
     /// Whether the call may call no LM any more.
     fn is_over(&self) -> bool {
         // A loop that this very call blocks does not read that the host stops.
-        self.call.state.is_over() || self.port.get().core.queue.refusal().is_some()
+        self.call.state.is_over() || self.port.core.queue.refusal().is_some()
     }
 
     /// The call is to stop: Rust closes its LM connections before Python signals it.
