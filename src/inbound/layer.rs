@@ -78,7 +78,8 @@ use crate::{
 /// with the first. To know sooner, give it a `HeaderName`.
 #[derive(Clone, Debug)]
 pub struct InboundLayer {
-    header: Result<HeaderName, NoHeader>,
+    /// Or why the name that was given is none.
+    header: Result<HeaderName, Arc<str>>,
     max: Option<Duration>,
 }
 
@@ -111,9 +112,10 @@ impl InboundLayer {
     {
         let given = name.to_string();
         self.header = name.try_into().map_err(|_| {
-            let wrong = NoHeader(given.into());
+            let wrong =
+                format!("InboundLayer::header was given {given:?}, which is no name of a header");
             tracing::error!(target: "tower_dspy", "all requests will be refused: {wrong}");
-            wrong
+            wrong.into()
         });
         self
     }
@@ -127,7 +129,11 @@ impl InboundLayer {
 
     /// The shortest time left that `headers` and the maximum allow.
     fn left(&self, headers: &HeaderMap) -> Result<Option<Duration>, ErrorResponse> {
-        let header = self.header.as_ref().map_err(NoHeader::response)?;
+        let header = self.header.as_ref().map_err(|wrong| {
+            // The server's fault, and no secret.
+            let refused = ErrorResponse::of_kind(ErrorKind::Other);
+            refused.with(StatusCode::INTERNAL_SERVER_ERROR, &**wrong)
+        })?;
         let mut left = self.max;
         let mut limit = |sent: Duration| left = Some(left.map_or(sent, |left| left.min(sent)));
         for value in headers.get_all(&GrpcTimeout::HEADER) {
@@ -139,19 +145,6 @@ impl InboundLayer {
             limit(sent.duration());
         }
         Ok(left)
-    }
-}
-
-/// What an [`InboundLayer`] was given for the name of a header.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("InboundLayer::header was given {0:?}, which is no name of a header")]
-struct NoHeader(Arc<str>);
-
-impl NoHeader {
-    /// The server's fault, and no secret.
-    fn response(&self) -> ErrorResponse {
-        ErrorResponse::of_kind(ErrorKind::Other)
-            .with(StatusCode::INTERNAL_SERVER_ERROR, self.to_string())
     }
 }
 

@@ -192,9 +192,6 @@ impl CommandQueue {
 
     /// Why no calls are accepted; `None` while they are.
     pub(crate) fn refusal(&self) -> Option<&str> {
-        if !self.refusing.load(Ordering::SeqCst) {
-            return None;
-        }
         self.reason.get().map(String::as_str)
     }
 

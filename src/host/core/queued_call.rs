@@ -37,7 +37,8 @@ impl QueuedCall {
         None
     }
 
-    /// Settles the call without a start. If the sender is dropped, its receiver learns that the host is gone.
+    /// Settles the call without a start. If the sender is dropped, its receiver learns that the host
+    /// is gone.
     pub(crate) fn discard(self) -> oneshot::Sender<Outcome> {
         drop(self.permit);
         self.state.settle();
