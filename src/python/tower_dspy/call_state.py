@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
@@ -14,73 +14,53 @@ from tower_dspy.lm_call import CURRENT_LM_CALL
 
 CURRENT_CALL: ContextVar[CallState | None] = ContextVar("tower_dspy_call", default=None)
 
-_children_lock = threading.Lock()
-
 
 class Cancelled(BaseException):
     """Ends code on a thread whose call was cancelled. No `except Exception` catches it."""
 
 
+@dataclasses.dataclass(slots=True, eq=False, repr=False)
 class CallState:
     """The state of one call, from its start until all its tasks and threads have ended."""
 
-    __slots__ = (
-        "begun",
-        "call",
-        "cancelled",
-        "carries_http",
-        "children",
-        "closed",
-        "deadline",
-        "exchanges",
-        "history",
-        "interrupted_task",
-        "job",
-        "lms",
-        "outputs",
-        "refusals",
-        "replaced_lms",
-        "sequence",
-        "target",
-        "task",
-        "was_refused",
-    )
+    sequence: int
+    # The host's side of the call, see runner.py.
+    call: Any
+    remaining: dataclasses.InitVar[float | None]
+    # The name of the program or function.
+    program: str = ""
+    deadline: float | None = None
+    # An async program has a task, a sync one a job of a pool.
+    task: asyncio.Task | None = None
+    job: Any = None
+    begun: bool = False
+    # The task that the watchdog interrupted, as the blocked loop could not cancel it.
+    interrupted_task: asyncio.Task | None = None
+    cancelled: bool = False
+    # The call has its outcome: none of its tasks may go on.
+    closed: bool = False
+    # A task was refused a request before, see checkpoint.refuse_task.
+    was_refused: bool = False
+    # How often each thread was refused, see checkpoint.refuse_thread.
+    refusals: dict[int, int] = dataclasses.field(default_factory=dict)
+    # The program's output fields by name, where they are known, see schema.Output.
+    outputs: dict[str, Any] | None = None
+    # The host's numbers of the program's LMs; the caller's choice comes first.
+    lms: tuple[int, ...] = ()
+    # Whether httpx requests that are no LM calls go through the host as well.
+    carries_http: bool = True
+    # The LMs that replace the program's own ones, by the ids of those.
+    replaced_lms: dict[int, Any] = dataclasses.field(default_factory=dict)
+    # The call's LM history, see patches/history.py. Created with the first entry.
+    history: Any = None
+    # The exchanges that tasks wait for.
+    exchanges: set[Any] = dataclasses.field(default_factory=set)
+    # The tasks and threads that the call's code started.
+    children: set[asyncio.Future] = dataclasses.field(default_factory=set)
 
-    def __init__(self, sequence: int, call: Any, remaining: float | None, target: int = 0) -> None:
-        self.sequence = sequence
-        # The program or function, by the runner's id.
-        self.target = target
-        # The host's side of the call, see runner.py.
-        self.call = call
-        self.deadline = None if remaining is None else time.monotonic() + remaining
-        # An async program has a task, a sync one a job of a pool.
-        self.task: asyncio.Task | None = None
-        self.job: Any = None
-        self.begun = False
-        # The task that the watchdog interrupted, as the blocked loop could not cancel it.
-        self.interrupted_task: asyncio.Task | None = None
-        self.cancelled = False
-        # The call has its outcome: none of its tasks may go on.
-        self.closed = False
-        # A task was refused a request before, see checkpoint.refuse_task.
-        self.was_refused = False
-        # How often each thread was refused, see checkpoint.refuse_thread. Created on first use, as
-        # are `exchanges` and `children`: most calls have none.
-        self.refusals: dict[int, int] | None = None
-        # The program's output fields by name, where they are known, see schema.Output.
-        self.outputs: dict[str, Any] | None = None
-        # The host's numbers of the program's LMs; the caller's choice comes first.
-        self.lms: tuple[int, ...] = ()
-        # Whether httpx requests that are no LM calls go through the host as well.
-        self.carries_http = True
-        # The LMs that replace the program's own ones, by the ids of those.
-        self.replaced_lms: dict[int, Any] = {}
-        # The call's LM history, see patches/history.py. Created with the first entry.
-        self.history: Any = None
-        # The exchanges that tasks wait for.
-        self.exchanges: set[Any] | None = None
-        # The tasks and threads that the call's code started.
-        self.children: set[asyncio.Future] | None = None
+    def __post_init__(self, remaining: float | None) -> None:
+        if remaining is not None:
+            self.deadline = time.monotonic() + remaining
 
     def is_over(self) -> bool:
         """Whether the call may not call an LM any more. The host knows it first."""
@@ -88,11 +68,6 @@ class CallState:
 
     def add_child(self, child: asyncio.Future) -> None:
         """Adds a task or a thread that the call's code started to the call."""
-        if self.children is None:
-            # Threads start threads, too.
-            with _children_lock:
-                if self.children is None:
-                    self.children = set()
         self.children.add(child)
         child.add_done_callback(self.children.discard)
         if self.closed:

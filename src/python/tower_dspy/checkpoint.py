@@ -36,8 +36,6 @@ def refuse_thread(state: CallState | None, message: str) -> NoReturn:
     """
     consume_signal_here()
     if state is not None:
-        if state.refusals is None:
-            state.refusals = {}
         thread = threading.get_ident()
         before = state.refusals.get(thread, 0)
         state.refusals[thread] = before + 1

@@ -152,8 +152,6 @@ class AsyncExchange:
             await refuse_task(state, self._request.refused)
         if state is not None:
             self._state = state
-            if state.exchanges is None:
-                state.exchanges = set()
             state.exchanges.add(self)
         try:
             event = await self._next()
@@ -218,7 +216,7 @@ class AsyncExchange:
 
     def _ended(self) -> Any:
         exchange, self._exchange = self._exchange, None
-        if self._state is not None and self._state.exchanges is not None:
+        if self._state is not None:
             self._state.exchanges.discard(self)
         return exchange
 

@@ -31,14 +31,30 @@ class CallThread(asyncio.Future):
         self.name = name
         self._run = run
         self._stop = stop or run.interrupt
+        self._begun = False
         # Set on the thread: the future itself is done one turn of the loop later.
         self.over = False
+
+    def execute(self) -> Any:
+        """Runs the work here; returns what its function returns and raises what that raises."""
+        self._begun = True
+        self._run.execute()
+        self.end()
+        if self._run.error is not None:
+            raise self._run.error
+        return self._run.value
 
     def cancel(self, msg: Any = None) -> bool:
         """Interrupts the thread's work."""
         if not self.over:
             self._stop()
         return False
+
+    def cancel_unless_begun(self) -> None:
+        """Ends work that has not begun, and will not."""
+        if not self._begun:
+            self._run.cancelled = True
+            self.end()
 
     def interrupt(self) -> None:
         """Interrupts the thread's work, from any thread."""
@@ -94,7 +110,7 @@ class CallExecutor(ThreadPoolExecutor):
             else:
                 work.set_result(job.value)
 
-        job = Job(run, on_result)
+        job = Job(run, on_result=on_result)
         thread = CallThread(
             thread_name(function), asyncio.get_running_loop(), job, lambda: self._pool.cancel(job)
         )

@@ -24,6 +24,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import compress, starmap
 from operator import and_, attrgetter, is_, not_
 from typing import Any
@@ -63,32 +64,21 @@ def raise_if(
             gc.enable()
 
 
+@dataclass(slots=True, eq=False)
 class InterruptibleRun:
     """One function on one thread."""
 
-    __slots__ = (
-        "_pending",
-        "_running",
-        "_signal",
-        "_thread",
-        "cancelled",
-        "error",
-        "function",
-        "value",
-    )
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.function = function
-        self.value: Any = None
-        self.error: BaseException | None = None
-        # It is to stop, perhaps before it begins.
-        self.cancelled = False
-        self._thread = 0
-        self._running = False
-        # An interrupt could not be raised, as the thread was shielded.
-        self._pending = False
-        # Whether the one signal may be sent.
-        self._signal = False
+    function: Callable[[], Any] | None
+    value: Any = None
+    error: BaseException | None = None
+    # It is to stop, perhaps before it begins.
+    cancelled: bool = False
+    _thread: int = 0
+    _running: bool = False
+    # An interrupt could not be raised, as the thread was shielded.
+    _pending: bool = False
+    # Whether the one signal may be sent.
+    _signal: bool = False
 
     def execute(self) -> None:
         """Runs the function here and stores its value or its error. Raises nothing."""

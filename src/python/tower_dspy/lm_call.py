@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 # The attribute of an LM with the host's number of it; copies of the LM have it too.
@@ -21,18 +22,16 @@ def placeholder(lm_id: int) -> str:
     return f"{PLACEHOLDER}-{lm_id}"
 
 
+@dataclass(slots=True)
 class LmCall:
     """The model of an LM call, and what is known of its requests and its answer."""
 
-    __slots__ = ("cached", "exchange", "lm_id", "model", "usage")
-
-    def __init__(self, model: str, lm_id: int | None) -> None:
-        self.model = model
-        # The host's number; None for an LM that the program made while it ran.
-        self.lm_id = lm_id
-        # The number of the last HTTP request that went through the host.
-        self.exchange: int | None = None
-        # Whether the answer came from DSPy's cache; None while it is not known.
-        self.cached: bool | None = None
-        # The tokens as DSPy read them.
-        self.usage: dict[str, Any] = {}
+    model: str
+    # The host's number; None for an LM that the program made while it ran.
+    lm_id: int | None
+    # The number of the last HTTP request that went through the host.
+    exchange: int | None = None
+    # Whether the answer came from DSPy's cache; None while it is not known.
+    cached: bool | None = None
+    # The tokens as DSPy read them.
+    usage: dict[str, Any] = field(default_factory=dict)

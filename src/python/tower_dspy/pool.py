@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -33,37 +34,35 @@ MOST_ABANDONED = 16
 _PATIENCE = 0.1
 
 
+def _ignore(_: Job) -> None:
+    pass
+
+
+@dataclass(slots=True, eq=False)
 class Job(InterruptibleRun):
     """A function for a pool, with callbacks for its result and for its end."""
 
-    __slots__ = ("_on_end", "_on_result", "over", "thread", "timer")
-
-    def __init__(
-        self,
-        function: Callable[[], Any],
-        on_result: Callable[[Job], None] | None = None,
-        on_end: Callable[[Job], None] | None = None,
-    ) -> None:
-        super().__init__(function)
-        self.thread: _PoolThread | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.over = False
-        self._on_result = on_result
-        self._on_end = on_end
-
-    def report_result(self) -> None:
-        """Reports that the function has returned or raised, on the job's thread."""
-        if self._on_result is not None:
-            self._on_result(self)
+    # The function has returned or raised; called on the job's thread.
+    on_result: Callable[[Job], None] = _ignore
+    # The thread is free again, or was never needed; called on the loop.
+    on_end: Callable[[Job], None] = _ignore
+    thread: _PoolThread | None = None
+    timer: asyncio.TimerHandle | None = None
+    over: bool = False
 
     def end(self) -> None:
-        """Reports that the thread is free again, or was never needed, on the loop."""
+        """Ends the job, on the loop."""
         self.over = True
         if self.timer is not None:
             self.timer.cancel()
-        on_end, self._on_result, self._on_end = self._on_end, None, None
-        if on_end is not None:
-            on_end(self)
+        on_end, self.on_result, self.on_end = self.on_end, _ignore, _ignore
+        on_end(self)
+
+    def refuse(self, error: BaseException) -> None:
+        """Ends the job with an error instead of running it."""
+        self.error = error
+        self.on_result(self)
+        self.end()
 
 
 class Pool:
@@ -105,9 +104,7 @@ class Pool:
         if job.thread is None:
             job.cancelled = True
             self._waiting.remove(job)
-            job.error = Cancelled("cancelled before it began")
-            job.report_result()
-            job.end()
+            job.refuse(Cancelled("cancelled before it began"))
             return
         job.interrupt()
         job.timer = self.loop.call_later(self._grace, self._interrupt_again, job)
@@ -132,10 +129,8 @@ class Pool:
         except RuntimeError as error:  # the system has no thread left
             if self._threads:
                 self._waiting.append(job)
-                return
-            job.error = error
-            job.report_result()
-            job.end()
+            else:
+                job.refuse(error)
             return
         self._threads += 1
         thread.take(job)
@@ -200,7 +195,7 @@ class _PoolThread:
         while (job := self._inbox.get()) is not None:
             job.execute()
             exit_if_forked_child()
-            job.report_result()
+            job.on_result(job)
             with contextlib.suppress(RuntimeError):  # the loop may be closed by then
                 loop.call_soon_threadsafe(self._pool.ended, self, job)
             del job  # it is not kept until the next one comes

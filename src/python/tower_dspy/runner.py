@@ -44,6 +44,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from tower_dspy import faults, program
@@ -55,6 +56,18 @@ from tower_dspy.pool import Job, Pool
 HEARTBEAT = 0.020  # seconds
 
 
+@dataclass
+class _Target:
+    """A program or function that was loaded."""
+
+    name: str
+    entry: Callable[[dict[str, Any]], Any]
+    # Whether it is a sync program, which runs on a thread of the pool.
+    blocking: bool
+    # The name of its module, if it was loaded from source.
+    source_module: str
+
+
 class Runner:
     """The calls of one loop."""
 
@@ -64,15 +77,10 @@ class Runner:
         self._pool = pool
         self._calls: dict[int, CallState] = {}
         self._numbers = itertools.count(1)
-        self._names: dict[int, str] = {}
+        self._targets: dict[int, _Target] = {}
         self._loading: str | None = None
-        # The module names of programs that were loaded from source.
-        self._sources: dict[int, str] = {}
         # The time of the last heartbeat.
         self.beaten = time.monotonic()
-        self._targets: dict[int, Callable[[dict[str, Any]], Any]] = {}
-        # The sync programs, which run on threads of the pool.
-        self._blocking: set[int] = set()
         self._stopping: asyncio.Task | None = None
         self._all_settled = asyncio.Event()
         self._beat()
@@ -80,31 +88,26 @@ class Runner:
     def load(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Loads a program or a function; raises what its import raises."""
         CURRENT_CALL.set(None)  # an earlier start in this turn has set it
-        target_id = next(self._numbers)
-        self._loading = spec["target"]
+        name = self._loading = spec["target"]
+        blocking, described = False, {}
         try:
             if spec.get("function"):
-                self._targets[target_id] = program.load_function(spec)
-                described = {}
+                entry = program.load_function(spec)
             else:
                 loaded = program.load(self._host, spec)
-                if loaded.blocking:
-                    self._blocking.add(target_id)
-                self._targets[target_id] = loaded.entry(spec["target"])
-                described = loaded.describe()
+                entry, blocking, described = loaded.entry(name), loaded.blocking, loaded.describe()
         finally:
             self._loading = None
-        self._names[target_id] = spec["target"]
-        if spec.get("source") is not None:
-            self._sources[target_id] = spec["module"]
+        module = "" if spec.get("source") is None else spec["module"]
+        target_id = next(self._numbers)
+        self._targets[target_id] = _Target(name, entry, blocking, module)
         return {"id": target_id, **described}
 
     def unload(self, target_id: int) -> None:
         """Drops a program. A module that was imported stays."""
-        self._targets.pop(target_id, None)
-        self._names.pop(target_id, None)
-        self._blocking.discard(target_id)
-        sys.modules.pop(self._sources.pop(target_id, ""), None)
+        target = self._targets.pop(target_id, None)
+        if target is not None:
+            sys.modules.pop(target.source_module, None)
 
     def start(
         self,
@@ -116,17 +119,17 @@ class Runner:
     ) -> None:
         """Starts a call."""
         target = self._targets[target_id]
-        state = CallState(sequence, call, remaining, target_id)
+        state = CallState(sequence, call, remaining, target.name)
         self._calls[sequence] = state
         # The task copies this context, and so does each task that it makes. Setting the variable
         # here costs less than copying a context, and the next start sets it again.
         CURRENT_CALL.set(state)
-        if target_id in self._blocking:
-            self._start_on_thread(state, target, inputs)
+        if target.blocking:
+            self._start_on_thread(state, target.entry, inputs)
             return
         # Not by the loop's factory: the call's own task is not one of its children.
         state.task = asyncio.Task(
-            self._serve(state, target, inputs),
+            self._serve(state, target.entry, inputs),
             loop=self._loop,
             name="tower-dspy-call",  # a default name is formatted for each
         )
@@ -151,9 +154,9 @@ class Runner:
             return
         # Its children may wait for LMs whose connections are closed, or be threads; the call may
         # wait for them.
-        for exchange in tuple(state.exchanges or ()):
+        for exchange in tuple(state.exchanges):
             exchange.interrupt()
-        for child in tuple(state.children or ()):
+        for child in tuple(state.children):
             if isinstance(child, CallThread):
                 child.cancel()
 
@@ -193,7 +196,7 @@ class Runner:
             state.job = None
             self._conclude(state, job.value, fault)
 
-        state.job = Job(lambda: context.run(target, inputs), on_result, on_end)
+        state.job = Job(lambda: context.run(target, inputs), on_result=on_result, on_end=on_end)
         self._pool.submit(state.job)
 
     def _conclude(self, state: CallState, value: Any, fault: dict[str, Any] | None) -> None:
@@ -201,15 +204,19 @@ class Runner:
         call = state.call
         state.closed = True
         # The code of another call may wait for them.
-        for exchange in tuple(state.exchanges or ()):
+        for exchange in tuple(state.exchanges):
             exchange.interrupt()
-        strays = state.children and _running(state.children)
+        strays = _running(state.children)
         if strays:
             if fault is None:
                 call.done(value)
             else:
                 call.failed(fault)
-            self._end_strays(state, strays)
+            for stray in strays:
+                if stray is not state.interrupted_task:
+                    stray.cancel()
+            # Not by the loop's factory: it is not one of the call's children.
+            asyncio.Task(self._settle_after(state, strays), loop=self._loop)
         elif fault is None:
             del self._calls[state.sequence]
             call.finished(value)
@@ -224,32 +231,15 @@ class Runner:
         self._settle(state, None)
         state.call.failed(faults.CANCELLED)
 
-    def _end_strays(self, state: CallState, strays: list[asyncio.Future]) -> None:
-        """Cancels the strays of a call, and settles it when they have ended."""
-        for stray in strays:
-            if stray is not state.interrupted_task:
-                stray.cancel()
-        self._settle_after(strays, state, [_child_name(stray) for stray in strays])
-
-    def _settle_after(
-        self, strays: list[asyncio.Future], state: CallState, names: list[str]
-    ) -> None:
-        left = len(strays)
-
-        def ended(_: asyncio.Future) -> None:
-            nonlocal left
-            left -= 1
-            if left:
-                return
+    async def _settle_after(self, state: CallState, strays: list[asyncio.Future]) -> None:
+        """Settles a call when its strays have ended."""
+        names: list[str] = []
+        while strays:
+            names += map(_child_name, strays)
+            await asyncio.wait(strays)
             # They may have started others, which were cancelled at once.
-            more = _running(state.children or ())
-            if more:
-                self._settle_after(more, state, [*names, *map(_child_name, more)])
-            else:
-                self._settle(state, names)
-
-        for stray in strays:
-            stray.add_done_callback(ended)
+            strays = _running(state.children)
+        self._settle(state, names)
 
     def _settle(self, state: CallState, strays: list[str] | None) -> None:
         del self._calls[state.sequence]
@@ -263,18 +253,14 @@ class Runner:
     def call_of(self, task: asyncio.Task) -> CallState | None:
         """The call that a task belongs to. May be called on any thread."""
         for state in list(self._calls.values()):
-            if state.task is task or task in (state.children or ()):
+            if state.task is task or task in state.children:
                 return state
         return None
-
-    def program_name(self, state: CallState) -> str:
-        """The name of the program or function of a call."""
-        return self._names.get(state.target, "")
 
     def current_program(self) -> str | None:
         """The name of the program that this code runs for, or that is being loaded."""
         state = current_call()
-        return self._loading if state is None else self.program_name(state)
+        return self._loading if state is None else state.program
 
     def _beat(self) -> None:
         exit_if_forked_child()

@@ -84,8 +84,8 @@ class Watchdog:
         frames = _frames(sys._current_frames().get(self._thread))
         if task is None and frames and _is_idle(frames[0]):
             return  # the loop is idle: this machine is late
-        program = None if state is None else self._runner.program_name(state)
-        self._host.blocked(frames, program, None if state is None else state.call)
+        program, call = (None, None) if state is None else (state.program, state.call)
+        self._host.blocked(frames, program, call)
         if task is not self._seen:
             self._seen, self._since = task, time.monotonic()
         elif state is not None and state.is_over():
@@ -96,7 +96,7 @@ class Watchdog:
         if (state.cancelled or task is state.interrupted_task) and now - self._since < self._grace:
             return  # it was signalled, and may be cleaning up
         # The loop may be blocked by waiting for one of these.
-        for child in tuple(state.children or ()):
+        for child in tuple(state.children):
             if isinstance(child, CallThread):
                 child.interrupt()
         if raise_if(self._thread, asyncio.CancelledError, _current_task, self._loop, task):

@@ -46,30 +46,6 @@ def install(loop: asyncio.AbstractEventLoop) -> None:
         to_thread.run_sync = _wrap_anyio(loop, run_sync)
 
 
-class _ChildWork:
-    """A function on a thread, with the child of the call that stands for it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, function: Any, name: str) -> None:
-        self.begun = False
-        self.child = CallThread(name, loop, run := InterruptibleRun(function))
-        self._run = run
-
-    def execute(self) -> Any:
-        self.begun = True
-        try:
-            self._run.execute()
-        finally:
-            self.child.end()
-        if self._run.error is not None:
-            raise self._run.error
-        return self._run.value
-
-    def cancel_unless_begun(self) -> None:
-        if not self.begun:
-            self._run.cancelled = True
-            self.child.end()
-
-
 def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
     submit = ThreadPoolExecutor.submit
 
@@ -78,11 +54,12 @@ def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
         state = current_call()
         if state is None or isinstance(self, CallExecutor):
             return submit(self, fn, *args, **kwargs)
-        work = _ChildWork(loop, functools.partial(fn, *args, **kwargs), thread_name(fn))
+        run = InterruptibleRun(functools.partial(fn, *args, **kwargs))
+        work = CallThread(thread_name(fn), loop, run)
         future = submit(self, work.execute)
         # Also where it is cancelled, or its pool is shut down, before it began.
         future.add_done_callback(lambda _: work.cancel_unless_begun())
-        state.add_child(work.child)
+        state.add_child(work)
         return future
 
     ThreadPoolExecutor.submit = as_child
@@ -96,7 +73,7 @@ def _wrap_threads(loop: asyncio.AbstractEventLoop) -> None:
         state = current_call()
         if state is None or self.daemon or not _is_own(self):
             return shielded(start, self)
-        work = _ChildWork(loop, self.run, f"thread `{self.name}`")
+        work = CallThread(f"thread `{self.name}`", loop, InterruptibleRun(self.run))
 
         def run() -> None:
             CURRENT_CALL.set(state)
@@ -106,7 +83,7 @@ def _wrap_threads(loop: asyncio.AbstractEventLoop) -> None:
                 work.execute()
 
         self.run = run
-        state.add_child(work.child)
+        state.add_child(work)
         try:
             shielded(start, self)
         except BaseException:
@@ -134,8 +111,9 @@ def _wrap_anyio(
         state = current_call()
         if state is None:
             return await run_sync(func, *args, **options)
-        work = _ChildWork(loop, functools.partial(func, *args), thread_name(func))
-        state.add_child(work.child)
+        run = InterruptibleRun(functools.partial(func, *args))
+        work = CallThread(thread_name(func), loop, run)
+        state.add_child(work)
         try:
             return await run_sync(work.execute, **options)
         finally:
