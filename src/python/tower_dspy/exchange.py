@@ -28,13 +28,15 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from tower_dspy.call_state import CallState, current_call
 from tower_dspy.checkpoint import refuse_task, refuse_thread
 from tower_dspy.lm_call import CURRENT_LM_CALL
 
-Answer = tuple[int, list[tuple[str, str]], Any]
+# The status and the headers of an HTTP answer.
+Answer = tuple[int, list[tuple[str, str]]]
 
 # The host that sends requests; set before the first call.
 _host: Any = None
@@ -48,55 +50,50 @@ def connect(host: Any) -> None:
     _host = host
 
 
-class Request(Protocol):
+@dataclass
+class Request:
     """A request that an exchange sends."""
 
+    # Opens the host's exchange for a call and a function that takes its events; returns None if
+    # the call may not have one.
+    open: Callable[[CallState | None, Any], Any]
+    # The exception for a failed exchange, by the kind and the message of the failure.
+    failure: Callable[[str, str], Exception]
     # The messages of a cancelled call: before the request, and while it waits.
     refused: str
     interrupted: str
 
-    def open(self, state: CallState | None, deliver: Any) -> Any:
-        """Opens the host's exchange; None if the call may not have one."""
 
-    def failure(self, kind: str, message: str) -> Exception:
-        """The exception for a failed exchange."""
+SENDS_NO_REQUEST = "the call was cancelled: it sends no request any more"
 
 
-class HttpRequest:
+def http_request(
+    request: Any,
+    timeout: float | None,
+    failure: Callable[[str, str], Exception],
+    model: str | None = None,
+) -> Request:
     """An HTTP request, with the time that its next byte is waited for.
 
     `model` is None where only DSPy can know whether it is an LM call, and "" for the call of an
     SDK, which has the model's name in its body.
     """
 
-    refused = "the call was cancelled: it sends no request any more"
-    interrupted = "the call was cancelled while it waited for an answer"
-
-    def __init__(
-        self,
-        request: Any,
-        timeout: float | None,
-        failure: Callable[[str, str], Exception],
-        model: str | None = None,
-    ) -> None:
-        self._request = request
-        self._timeout = timeout
-        self._model = model
-        self.failure = failure
-
-    def open(self, state: CallState | None, deliver: Any) -> Any:
-        request, self._request = self._request, None
+    def open_exchange(state: CallState | None, deliver: Any) -> Any:
         call = None if state is None else state.call
-        route = _route(state, request, self._model)
+        route = _route(state, request, model)
         try:
-            exchange = _host.open(route, self._timeout, call, request, deliver)
+            exchange = _host.open(route, timeout, call, request, deliver)
         except ValueError as error:
             # A request that the host cannot send, or of an LM that it does not know.
-            raise self.failure("other", str(error)) from error
+            raise failure("other", str(error)) from error
         lm_call = CURRENT_LM_CALL.get()
         if route is not None and lm_call is not None and exchange is not None:
             lm_call.exchange = exchange.number
         return exchange
+
+    interrupted = "the call was cancelled while it waited for an answer"
+    return Request(open_exchange, failure, SENDS_NO_REQUEST, interrupted)
 
 
 def _route(
@@ -130,22 +127,30 @@ class AsyncExchange:
         self._request = request
         self._exchange: Any = None
         self._events: deque[tuple[Any, ...]] = deque()
-        self._waiter: asyncio.Future | None = None
+        # There is an event, or none will come.
+        self._changed = asyncio.Event()
         self._state: CallState | None = None
         self._interrupted = False
 
     async def answer(self) -> Answer:
-        """Sends an HTTP request; returns its status, its headers and its body.
+        """Sends an HTTP request and waits for its answer."""
+        _, status, headers, *full = await self.first()
+        if full:
+            self._events += (("chunk", *full), ("end",))
+        return status, headers
 
-        The body is bytes, or an iterator of chunks.
-        """
-        event = await self.first()
-        if event[0] == "full":
-            return event[1], event[2], event[3]
-        return event[1], event[2], self._chunks()
+    async def body(self) -> AsyncIterator[bytes]:
+        """The chunks of the answer's body. A program may drop them unread."""
+        try:
+            while (event := await self._next())[0] != "end":
+                yield event[1]
+            self._ended()
+        finally:
+            self.abort()
 
     async def first(self) -> tuple[Any, ...]:
         """Opens the exchange and waits for its first event."""
+        self._loop = asyncio.get_running_loop()
         state = current_call()
         self._exchange = self._request.open(state, self.deliver)
         if self._exchange is None:
@@ -180,16 +185,12 @@ class AsyncExchange:
         self._wake()
 
     def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is None:
-            return
-        loop = waiter.get_loop()
-        if loop is asyncio.get_running_loop():
-            _resolve(waiter)
+        if self._loop is asyncio.get_running_loop():
+            self._changed.set()
         else:
             # The loop of a program on a thread, which may be closed by now.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, waiter)
+                self._loop.call_soon_threadsafe(self._changed.set)
 
     async def _next(self) -> tuple[Any, ...]:
         while not self._events:
@@ -198,21 +199,13 @@ class AsyncExchange:
                 raise self._request.failure("read", _CALL_ENDED)
             if self._interrupted:
                 raise asyncio.CancelledError(self._request.interrupted)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            self._changed.clear()
+            await self._changed.wait()
         event = self._events.popleft()
         if event[0] == "failed":
             self._ended()
             raise self._request.failure(event[1], event[2])
         return event
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        while True:
-            event = await self._next()
-            if event[0] == "end":
-                self._ended()
-                return
-            yield event[1]
 
     def _ended(self) -> Any:
         exchange, self._exchange = self._exchange, None
@@ -221,30 +214,32 @@ class AsyncExchange:
         return exchange
 
 
-def _resolve(waiter: asyncio.Future) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
 class SyncExchange:
     """An exchange of code on a thread, opened at once."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        # The rest of a complete answer.
+        self._events: deque[tuple[Any, ...]] = deque()
         self._state = current_call()
         self._exchange = request.open(self._state, None)
         if self._exchange is None:
             refuse_thread(self._state, request.refused)
 
     def answer(self) -> Answer:
-        """Waits for an HTTP answer; returns its status, its headers and its body.
+        """Waits for an HTTP answer."""
+        _, status, headers, *full = self.first()
+        if full:
+            self._events += (("chunk", *full), ("end",))
+        return status, headers
 
-        The body is bytes, or an iterator of chunks.
-        """
-        event = self.first()
-        if event[0] == "full":
-            return event[1], event[2], event[3]
-        return event[1], event[2], self._chunks()
+    def body(self) -> Iterator[bytes]:
+        """The chunks of the answer's body. A program may drop them unread."""
+        try:
+            while (event := self._next())[0] != "end":
+                yield event[1]
+        finally:
+            self.abort()
 
     def first(self) -> tuple[Any, ...]:
         """Waits for the first event."""
@@ -259,7 +254,7 @@ class SyncExchange:
         self._exchange.abort()
 
     def _next(self) -> tuple[Any, ...]:
-        event = self._exchange.wait()
+        event = self._events.popleft() if self._events else self._exchange.wait()
         if event[0] == "cancelled":
             if self._state is not None and current_call() is not self._state:
                 # Another call reads the answer.
@@ -268,7 +263,3 @@ class SyncExchange:
         if event[0] == "failed":
             raise self._request.failure(event[1], event[2])
         return event
-
-    def _chunks(self) -> Iterator[bytes]:
-        while (event := self._next())[0] != "end":
-            yield event[1]

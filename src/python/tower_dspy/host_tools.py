@@ -16,7 +16,7 @@ from typing import Any
 import dspy
 
 from tower_dspy.call_state import CallState
-from tower_dspy.exchange import AsyncExchange, SyncExchange
+from tower_dspy.exchange import AsyncExchange, Request, SyncExchange
 from tower_dspy.tools import ToolError
 
 
@@ -52,32 +52,25 @@ class _ToolFunction:
         return self
 
     def __call__(self, **arguments: Any) -> Any:
-        request = _ToolRequest(self._host, self._id, arguments)
+        request = self._request(arguments)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return SyncExchange(request).first()[1]
         return _async_value(request)
 
+    def _request(self, arguments: dict[str, Any]) -> Request:
+        def open_exchange(state: CallState | None, deliver: Any) -> Any:
+            call = None if state is None else state.call
+            return self._host.call_tool(self._id, call, arguments, deliver)
 
-async def _async_value(request: _ToolRequest) -> Any:
+        return Request(
+            open_exchange,
+            failure=lambda _, message: ToolError(message),
+            refused="the call was cancelled: it calls no tool any more",
+            interrupted="the call was cancelled while it waited for a tool",
+        )
+
+
+async def _async_value(request: Request) -> Any:
     return (await AsyncExchange(request).first())[1]
-
-
-class _ToolRequest:
-    """The call of a tool, as the request of an exchange."""
-
-    refused = "the call was cancelled: it calls no tool any more"
-    interrupted = "the call was cancelled while it waited for a tool"
-
-    def __init__(self, host: Any, tool_id: int, arguments: dict[str, Any]) -> None:
-        self._host = host
-        self._id = tool_id
-        self._arguments = arguments
-
-    def open(self, state: CallState | None, deliver: Any) -> Any:
-        call = None if state is None else state.call
-        return self._host.call_tool(self._id, call, self._arguments, deliver)
-
-    def failure(self, _: str, message: str) -> Exception:
-        return ToolError(message)

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from tower_dspy.call_state import current_call
-from tower_dspy.exchange import AsyncExchange, HttpRequest, SyncExchange
+from tower_dspy.exchange import Answer, AsyncExchange, Request, SyncExchange, http_request
 from tower_dspy.lm_call import CURRENT_LM_CALL, PLACEHOLDER
 from tower_dspy.patches.replace import replace, when_imported
 
@@ -63,63 +63,44 @@ def _replace(httpx: ModuleType) -> None:
         "protocol": httpx.RemoteProtocolError,
     }
 
-    def http_request(request: Any, body: bytes) -> HttpRequest:
+    def request_of(request: Any, body: bytes) -> Request:
         def failure(kind: str, message: str) -> Exception:
             return errors.get(kind, httpx.TransportError)(message, request=request)
 
         timeout = request.extensions.get("timeout", {}).get("read")
         # The model of an SDK's call is in its body.
         model = "" if _is_lm_request(request) else None
-        return HttpRequest(_Outgoing(request, body), timeout, failure, model)
+        return http_request(_Outgoing(request, body), timeout, failure, model)
 
-    class SyncBody(httpx.SyncByteStream):
-        def __init__(self, chunks: Iterator[bytes], opened: SyncExchange) -> None:
-            self._chunks = chunks
+    class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+        def __init__(self, opened: Any) -> None:
             self._opened = opened
 
         def __iter__(self) -> Iterator[bytes]:
-            # A program may drop a response that it has not closed.
-            try:
-                yield from self._chunks
-            finally:
-                self._opened.abort()
+            return self._opened.body()
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._opened.body()
 
         def close(self) -> None:
             self._opened.abort()
 
-    class AsyncBody(httpx.AsyncByteStream):
-        def __init__(self, chunks: AsyncIterator[bytes], opened: AsyncExchange) -> None:
-            self._chunks = chunks
-            self._opened = opened
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for chunk in self._chunks:
-                    yield chunk
-            finally:
-                self._opened.abort()
-
         async def aclose(self) -> None:
             self._opened.abort()
 
-    def response(status: int, headers: Any, body: bytes | None, stream: Any) -> Any:
-        if stream is None:
-            # httpx reads a complete body like any other.
-            stream = httpx.ByteStream(body)
+    def response(opened: SyncExchange | AsyncExchange, answer: Answer) -> Any:
+        status, headers = answer
         # As bytes: from text httpx takes ASCII alone.
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return httpx.Response(status, headers=raw, stream=stream)
+        return httpx.Response(status, headers=raw, stream=Body(opened))
 
     def handle(original: Any) -> Any:
         @functools.wraps(original)
         def handle_request(self: Any, request: Any) -> Any:
             if not _goes_through_host(self, request):
                 return original(self, request)
-            opened = SyncExchange(http_request(request, b"".join(request.stream)))
-            status, headers, chunks = opened.answer()
-            if isinstance(chunks, bytes):
-                return response(status, headers, chunks, None)
-            return response(status, headers, None, SyncBody(chunks, opened))
+            opened = SyncExchange(request_of(request, b"".join(request.stream)))
+            return response(opened, opened.answer())
 
         return handle_request
 
@@ -129,11 +110,8 @@ def _replace(httpx: ModuleType) -> None:
             if not _goes_through_host(self, request):
                 return await original(self, request)
             body = b"".join([part async for part in request.stream])
-            opened = AsyncExchange(http_request(request, body))
-            status, headers, chunks = await opened.answer()
-            if isinstance(chunks, bytes):
-                return response(status, headers, chunks, None)
-            return response(status, headers, None, AsyncBody(chunks, opened))
+            opened = AsyncExchange(request_of(request, body))
+            return response(opened, await opened.answer())
 
         return handle_async_request
 

@@ -9,13 +9,12 @@ from their own modules.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from dspy._vendor.lm15 import transports
 from dspy._vendor.lm15.providers import async_base, base
 
-from tower_dspy.exchange import AsyncExchange, HttpRequest, SyncExchange
+from tower_dspy.exchange import AsyncExchange, Request, SyncExchange, http_request
 
 _ERRORS = {
     "connect": transports.ConnectError,
@@ -61,13 +60,13 @@ class _Transport:
             "accept-encoding": "identity",
         }
 
-    def _http_request(self, request: transports.TransportRequest) -> HttpRequest:
+    def _http_request(self, request: transports.TransportRequest) -> Request:
         given = {name.lower() for name, _ in request.headers}
         usual = [item for item in self._headers.items() if item[0] not in given]
         if usual:
             request = dataclasses.replace(request, headers=[*usual, *request.headers])
         limit = self._read_timeout if request.read_timeout is None else request.read_timeout
-        return HttpRequest(request, limit, failure, _IN_BODY)
+        return http_request(request, limit, failure, _IN_BODY)
 
 
 class AsyncTransport(_Transport):
@@ -82,13 +81,13 @@ class AsyncTransport(_Transport):
 
 class _AsyncResponse(AsyncExchange):
     async def __aenter__(self) -> transports.AsyncTransportResponse:
-        status, headers, chunks = await self.answer()
+        status, headers = await self.answer()
         return transports.AsyncTransportResponse(
             status=status,
             reason="",
             headers=headers,
             http_version="HTTP/1.1",
-            chunks=_once(chunks) if isinstance(chunks, bytes) else chunks,
+            chunks=self.body(),
             release=self._release,
         )
 
@@ -99,23 +98,18 @@ class _AsyncResponse(AsyncExchange):
         self.abort()
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
-
-
 class SyncTransport(_Transport):
     """The transport for threads, such as those of `dspy.Parallel` and of sync tools."""
 
     def stream(self, request: transports.TransportRequest) -> transports.TransportResponse:
         opened = SyncExchange(self._http_request(request))
-        status, headers, chunks = opened.answer()
-        body: Iterator[bytes] = iter((chunks,)) if isinstance(chunks, bytes) else chunks
+        status, headers = opened.answer()
         return transports.TransportResponse(
             status=status,
             reason="",
             headers=headers,
             http_version="HTTP/1.1",
-            chunks=body,
+            chunks=opened.body(),
             release=lambda _: opened.abort(),
         )
 
