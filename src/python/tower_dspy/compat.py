@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import pkgutil
+import re
 
 from tower_dspy.patches import to_thread
 
@@ -11,72 +11,41 @@ from tower_dspy.patches import to_thread
 MADE_FOR = "dspy>=3.4.0,<3.5"
 _FROM, _TO = (3, 4, 0), (3, 5)
 
-# As (module, names in it). Without them LM calls would fail, or bypass the host unnoticed. The
+# Names by their module. Without them LM calls would fail, or bypass the host unnoticed. The
 # modules in patches/ use them; the two routers make the transports.
-_REQUIRED = (
-    (
-        "dspy._vendor.lm15.transports",
-        (
-            "AsyncTransportResponse",
-            "ConnectError",
-            "ConnectTimeout",
-            "ProtocolError",
-            "ReadError",
-            "ReadTimeout",
-            "StdlibAsyncTransport.stream",
-            "StdlibTransport.stream",
-            "TransportError",
-            "TransportResponse",
-            "WriteError",
-        ),
-    ),
-    ("dspy._vendor.lm15.providers.base", ("StdlibTransport",)),
-    ("dspy._vendor.lm15.providers.async_base", ("StdlibAsyncTransport",)),
-    ("dspy._vendor.lm15.router", ("AsyncLMRouter._shared_transport", "LMRouter._shared_transport")),
-    ("dspy.clients.backend_selection", ("CLIENT_KEYS",)),
-    ("dspy.adapters.utils", ("TypeAdapter",)),
-    ("dspy.clients.capabilities", ("_capabilities", "model_info", "resolve", "select_backend")),
-    ("dspy.clients.costs", ("model_info",)),
-    (
-        "dspy.clients.embedding",
-        (
-            "_acompute_embeddings",
-            "_cached_acompute_embeddings",
-            "_cached_compute_embeddings",
-            "_compute_embeddings",
-            "_get_litellm",
-        ),
-    ),
-    ("dspy.clients.engines.lm15_engine", ("_Routing.plan",)),
-    ("dspy.clients.execution", ("_retryable", "finalize", "select_backend")),
-    (
-        "dspy.clients.base_lm",
-        ("GLOBAL_HISTORY", "pretty_print_history", "record_history"),
-    ),
-    ("dspy.clients.typesafe", ("TypeSafe", "record_history")),
-    ("dspy.clients._litellm", ("get_litellm",)),
-    ("dspy", ("BaseLM.__call__", "BaseLM.acall", "Embedder.acall", "LM.engine")),
-    (
-        "dspy.dsp.utils.settings",
-        (
-            "config_owner_async_task",
-            "config_owner_thread_id",
-            "main_thread_config",
-            "thread_local_overrides",
-        ),
-    ),
-    ("dspy.utils.exceptions", ("LMError",)),
-    ("dspy.utils.parallelizer", ("ParallelExecutor.execute",)),
-    ("dspy.adapters.types.base_type", ("Type.serialize_model",)),
-)
+_REQUIRED = {
+    "dspy": "BaseLM.__call__ BaseLM.acall Embedder.acall LM.engine",
+    "dspy._vendor.lm15.providers.async_base": "StdlibAsyncTransport",
+    "dspy._vendor.lm15.providers.base": "StdlibTransport",
+    "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
+    "dspy._vendor.lm15.transports": "AsyncTransportResponse ConnectError ConnectTimeout "
+    "ProtocolError ReadError ReadTimeout StdlibAsyncTransport.stream StdlibTransport.stream "
+    "TransportError TransportResponse WriteError",
+    "dspy.adapters.types.base_type": "Type.serialize_model",
+    "dspy.adapters.utils": "TypeAdapter",
+    "dspy.clients._litellm": "get_litellm",
+    "dspy.clients.backend_selection": "CLIENT_KEYS",
+    "dspy.clients.base_lm": "GLOBAL_HISTORY pretty_print_history record_history",
+    "dspy.clients.capabilities": "_capabilities model_info resolve select_backend",
+    "dspy.clients.costs": "model_info",
+    "dspy.clients.embedding": "_acompute_embeddings _cached_acompute_embeddings "
+    "_cached_compute_embeddings _compute_embeddings _get_litellm",
+    "dspy.clients.engines.lm15_engine": "_Routing.plan",
+    "dspy.clients.execution": "_retryable finalize select_backend",
+    "dspy.clients.typesafe": "TypeSafe record_history",
+    "dspy.dsp.utils.settings": "config_owner_async_task config_owner_thread_id "
+    "main_thread_config thread_local_overrides",
+    "dspy.utils.exceptions": "LMError",
+    "dspy.utils.parallelizer": "ParallelExecutor.execute",
+}
 
 
 def check(version: str) -> list[str]:
     """Raises if this DSPy cannot be used; returns warnings of what works less well with it."""
     missing = [
         f"{module}.{name}"
-        for module, names in _REQUIRED
-        for name in names
+        for module, names in _REQUIRED.items()
+        for name in names.split()
         if not _has(module, name)
     ]
     if missing:
@@ -101,9 +70,7 @@ def check(version: str) -> list[str]:
 
 def _has(module: str, name: str) -> bool:
     try:
-        value: Any = importlib.import_module(module)
-        for part in name.split("."):
-            value = getattr(value, part)
+        pkgutil.resolve_name(f"{module}:{name}")
     except (ImportError, AttributeError):
         return False
     return True
@@ -111,10 +78,4 @@ def _has(module: str, name: str) -> bool:
 
 def _numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version, so that `3.4.1rc2` counts as 3.4.1."""
-    numbers = []
-    for part in version.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
+    return tuple(int(number) for number in re.match(r"[\d.]*", version)[0].split(".") if number)

@@ -14,38 +14,21 @@ from dspy.adapters.types.base_type import Type
 
 from tower_dspy.patches.type_serializer import is_text
 
-# The JSON types by kind of core schema.
-_INPUTS = {
-    "bool": ["boolean"],
-    "bytes": ["string"],
-    "dataclass-args": ["object"],
-    "date": ["string"],
-    "datetime": ["number", "string"],
-    "decimal": ["number", "string"],
-    "dict": ["object"],
-    "float": ["number"],
-    "frozenset": ["array"],
-    "generator": ["array"],
-    "int": ["integer"],
-    "list": ["array"],
-    "model-fields": ["object"],
-    "none": ["null"],
-    "set": ["array"],
-    "str": ["string"],
-    "time": ["number", "string"],
-    "timedelta": ["number", "string"],
-    "tuple": ["array"],
-    "typed-dict": ["object"],
-    "url": ["string"],
-    "uuid": ["string"],
+# The kinds of core schema with the same JSON types.
+_BOTH = "number", "string"
+_KINDS = {
+    ("boolean",): "bool",
+    ("integer",): "int",
+    ("null",): "none",
+    ("number",): "float",
+    ("string",): "bytes date str url uuid",
+    _BOTH: "datetime decimal time timedelta",
+    ("array",): "frozenset generator list set tuple",
+    ("object",): "dataclass-args dict model-fields typed-dict",
 }
-_OUTPUTS = {
-    **_INPUTS,
-    "datetime": ["string"],
-    "decimal": ["string"],
-    "time": ["string"],
-    "timedelta": ["string"],
-}
+_INPUTS = {kind: list(types) for types, kinds in _KINDS.items() for kind in kinds.split()}
+# Numbers are read, but not written.
+_OUTPUTS = {**_INPUTS, **{kind: ["string"] for kind in _KINDS[_BOTH].split()}}
 
 # The key of the inner schema that validates a JSON value, by kind of schema.
 _INNER = {

@@ -26,12 +26,12 @@ _MOST = 256
 def install() -> None:
     """Installs the patch."""
     for module in (execution, capabilities):
-        replace(module, "select_backend", _selection)
+        replace(module, "select_backend", _memoized(_selection_key))
     for module in (costs, capabilities):
-        replace(module, "model_info", _model_info)
-    replace(capabilities, "resolve", _resolution)
-    replace(capabilities, "_capabilities", _capabilities)
-    replace(utils, "TypeAdapter", _type_adapter)
+        replace(module, "model_info", _memoized(_model_info_key))
+    replace(capabilities, "resolve", _memoized(_resolution_key))
+    replace(capabilities, "_capabilities", _memoized(_capabilities_key))
+    replace(utils, "TypeAdapter", _memoized(_type_adapter_key))
     replace(lm15_engine._Routing, "plan", _plan)
 
 
@@ -43,72 +43,73 @@ class _Memo:
         self._lock = Lock()
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The value of a key; not stored for None and for a key that has no hash."""
         try:
             return self._values[key]
         except KeyError:
             value = make()
-        except TypeError:  # a key that cannot be hashed, such as an option of a type of its own
+        except TypeError:  # such as an option of a type of its own
             return make()
-        with self._lock:
-            self._values[key] = value
-            if len(self._values) > _MOST:
-                self._values.popitem(last=False)
+        if key is not None:
+            with self._lock:
+                self._values[key] = value
+                if len(self._values) > _MOST:
+                    self._values.popitem(last=False)
         return value
 
 
-def _selection(select: Any) -> Any:
-    memo = _Memo()
+def _memoized(key: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Makes a memoized function, whose values are stored by the `key` of its arguments."""
 
-    @functools.wraps(select)
-    def select_backend(lm: Any, options: Any = None) -> Any:
-        if not isinstance(lm._engine_spec, str):
-            return select(lm, options)
-        return memo.get(_key(lm, options), lambda: select(lm, options))
+    def make(compute: Any) -> Any:
+        memo = _Memo()
 
-    return select_backend
+        @functools.wraps(compute, updated=())
+        def memoized(*args: Any, **kwargs: Any) -> Any:
+            return memo.get(key(*args, **kwargs), lambda: compute(*args, **kwargs))
+
+        return memoized
+
+    return make
 
 
-def _key(lm: Any, options: Any) -> Any:
+def _selection_key(lm: Any, options: Any = None) -> Any:
     """The key of all that the choice of a backend depends on."""
+    if not isinstance(lm._engine_spec, str):
+        return None
     prefix = lm.model.split("/", 1)[0].upper()
     environment = (f"{prefix}_API_BASE", f"{prefix}_BASE_URL", "XAI_API_KEY")
     return (
         lm._engine_spec,
-        lm.model,
-        lm.model_type,
-        getattr(lm, "_providers", ()),
+        *_resolution_key(lm),
         tuple(map(os.environ.get, environment)),
         _client_options(lm.kwargs),
         _client_options(options or {}),
     )
 
 
-def _capabilities(find: Any) -> Any:
-    memo = _Memo()
-
-    @functools.wraps(find)
-    def capabilities_of(lm: Any, options: Any = None) -> Any:
-        # A program may change litellm's tables.
-        if not isinstance(lm.engine, str) or not execution.select_backend(lm, options).native:
-            return find(lm, options)
-        return memo.get(_key(lm, options), lambda: find(lm, options))
-
-    return capabilities_of
+def _capabilities_key(lm: Any, options: Any = None) -> Any:
+    # A program may change litellm's tables.
+    if not isinstance(lm.engine, str) or not execution.select_backend(lm, options).native:
+        return None
+    return _selection_key(lm, options)
 
 
-def _type_adapter(make: Any) -> Any:
-    """Memoizes pydantic's adapters of classes: making one takes longer than using it.
+def _resolution_key(lm: Any) -> Any:
+    return lm.model, lm.model_type, getattr(lm, "_providers", ())
 
-    Of classes alone: `int | str` and `str | int` are equal, but read a value differently.
+
+def _model_info_key(provider: Any, model: Any, *, namespaces: Any = None) -> Any:
+    return provider, model, None if namespaces is None else tuple(namespaces)
+
+
+def _type_adapter_key(annotation: Any) -> Any:
+    """A class: making its adapter takes longer than using it.
+
+    Only that: `int | str` and `str | int` are equal, but read a value differently.
     """
-    memo = _Memo()
-
-    def type_adapter(annotation: Any) -> Any:
-        if not isinstance(annotation, type) or hasattr(annotation, "__origin__"):
-            return make(annotation)
-        return memo.get(annotation, lambda: make(annotation))
-
-    return type_adapter
+    is_class = isinstance(annotation, type) and not hasattr(annotation, "__origin__")
+    return annotation if is_class else None
 
 
 def _client_options(options: dict[str, Any]) -> tuple[Any, ...]:
@@ -122,45 +123,18 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _resolution(resolve: Any) -> Any:
-    memo = _Memo()
-
-    @functools.wraps(resolve)
-    def resolved(lm: Any) -> Any:
-        key = (lm.model, lm.model_type, getattr(lm, "_providers", ()))
-        return memo.get(key, lambda: resolve(lm))
-
-    return resolved
-
-
-def _model_info(look_up: Any) -> Any:
-    memo = _Memo()
-
-    @functools.wraps(look_up)
-    def model_info(provider: Any, model: Any, *, namespaces: Any = None) -> dict[str, Any]:
-        names = None if namespaces is None else tuple(namespaces)
-        return memo.get(
-            (provider, model, names), lambda: look_up(provider, model, namespaces=namespaces)
-        )
-
-    return model_info
-
-
 def _plan(plan: Any) -> Any:
     """Memoizes plans: requests of texts with the same options share one."""
 
     @functools.wraps(plan)
     def planned(engine: Any, request: Any) -> Any:
-        shape = _shape(request)
-        if shape is None:
-            return plan(engine, request)
         memo = engine.__dict__.setdefault("_tower_dspy_plans", _Memo())
-        return memo.get(shape, lambda: plan(engine, request))
+        return memo.get(_plan_key(request), lambda: plan(engine, request))
 
     return planned
 
 
-def _shape(request: Any) -> Any:
+def _plan_key(request: Any) -> Any:
     """The key of a plan; None if it depends on the content of a message."""
     if request.tools or not isinstance(request.system, str | None):
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -31,13 +31,9 @@ def inline_functions() -> tuple[frozenset[Any], list[str]]:
     found, missing = set(), []
     for module, name in _INLINE:
         try:
-            value: Any = importlib.import_module(module)
-            for part in name.split("."):
-                value = getattr(value, part)
+            found.add(pkgutil.resolve_name(f"{module}:{name}"))
         except (ImportError, AttributeError):
             missing.append(f"{module}.{name}")
-        else:
-            found.add(value)
     return frozenset(found), missing
 
 
