@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 # A provider's date in the far future is no advice to a caller with a deadline.
@@ -25,6 +28,17 @@ class HostError(Exception):
         self.kind = kind
         self.field = field
         self.expected = expected
+
+
+@contextlib.contextmanager
+def host_error(kind: str, message: str) -> Iterator[None]:
+    """Raises HostError for a failure of the block, with the failure's text after the message."""
+    try:
+        yield
+    except HostError:
+        raise
+    except Exception as error:
+        raise HostError(kind, f"{message}: {error}") from error
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -79,12 +93,9 @@ def _lm_failures(error: BaseException, depth: int = 0) -> list[Any]:
 
 def _summary(failures: list[Any]) -> dict[str, Any]:
     """One failure for all of them: a retry is worth as much as for the worst of them."""
-    described = [_lm_failure(failure) for failure in failures]
-    rejected = [failure for failure in described if failure["rejected"]]
-    return (
-        rejected[0]
-        if rejected
-        else max(described, key=lambda failure: failure["retry_after"] or 0.0)
+    return max(
+        map(_lm_failure, failures),
+        key=lambda failure: math.inf if failure["rejected"] else failure["retry_after"] or 0.0,
     )
 
 

@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import os
 
-_in_child = False
+_host_process: int | None = None
 
 
 def install() -> None:
-    """Registers the hook that marks forked children."""
-    os.register_at_fork(after_in_child=_mark_child)
+    """Makes this process the one that acts as the host."""
+    global _host_process
+    _host_process = os.getpid()
 
 
 def exit_if_forked_child() -> None:
     """Exits this process if it is a forked child that is about to act as the host."""
-    if _in_child:
+    if _host_process not in (None, os.getpid()):
         os._exit(0)
-
-
-def _mark_child() -> None:
-    global _in_child
-    _in_child = True

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import dspy
 from dspy.clients.backend_selection import select_backend
 
-from tower_dspy.faults import HostError
+from tower_dspy.faults import HostError, host_error
 from tower_dspy.lm_call import HOST_ID, REPLACES, placeholder
 
 _ADDRESSES = ("api_base", "base_url")
@@ -31,14 +31,11 @@ def build_lm(config: dict[str, Any]) -> dspy.LM:
         options["api_key"] = placeholder(config["id"])
     if config.get("base_url"):
         options["api_base"] = config["base_url"]
-    try:
+    with host_error("lm", f"the LM `{config['model']}` is not usable"):
         lm = dspy.LM(config["model"], cache=False, num_retries=0, **options)
         _prepare(lm)
-    except HostError:
-        raise
-    except Exception as error:
-        raise HostError("lm", f"the LM `{config['model']}` is not usable: {error}") from error
-    return _with_number(lm, config["id"])
+    setattr(lm, HOST_ID, config["id"])
+    return lm
 
 
 def configs(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -148,21 +145,16 @@ def take_over(host: Any, own: Any, configs: list[dict[str, Any]], owner: str) ->
             f"{models}, so no key or base URL is known for it; remove it, or load the program with "
             "an LM of that provider as well, by `.lms(..)`",
         )
-    try:
+    with host_error("own_lm", f"{owner} has an LM of its own, `{own.model}`, that cannot be used"):
         taken = own.copy(num_retries=0, cache=False)
         for name in (*_ADDRESSES, "api_key"):
             taken.kwargs.pop(name, None)
         connection = {"api_base": base_url, "api_key": key}
         taken.kwargs.update({name: value for name, value in connection.items() if value})
         _prepare(taken)
-    except HostError:
-        raise
-    except Exception as error:
-        raise HostError(
-            "own_lm", f"{owner} has an LM of its own, `{own.model}`, that cannot be used: {error}"
-        ) from error
     setattr(taken, REPLACES, own)
-    return _with_number(taken, lm_id)
+    setattr(taken, HOST_ID, lm_id)
+    return taken
 
 
 def replaced_lms(program: Any, usual: Any) -> dict[int, dspy.LM]:
@@ -202,21 +194,14 @@ def _register(host: Any, own: dspy.LM, owner: str) -> tuple[int, str | None, str
     """Registers an LM with the host; returns its number, its address and its key."""
     base_url = _address(own)
     key = own.kwargs.get("api_key")
-    try:
+    with host_error("own_lm", f"{owner} has an LM of its own"):
         # A function that makes keys is called by DSPy: for the host the LM has none.
         lm_id, keyed = host.adopt_lm(own.model, base_url, "" if callable(key) else key)
-    except ValueError as error:
-        raise HostError("own_lm", f"{owner} has an LM of its own: {error}") from error
     return lm_id, base_url, placeholder(lm_id) if keyed else key
 
 
 def _address(own: dspy.LM) -> str | None:
     return next((own.kwargs[name] for name in _ADDRESSES if own.kwargs.get(name)), None)
-
-
-def _with_number(lm: dspy.LM, lm_id: int) -> dspy.LM:
-    setattr(lm, HOST_ID, lm_id)
-    return lm
 
 
 def _prepare(lm: dspy.LM) -> None:

@@ -74,19 +74,17 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
     """
     # In parallel with the generators: both have to fit into the margin of a stop.
     ending = threading.Thread(target=child_processes.shut_down, daemon=True)
-    with contextlib.suppress(Exception):
-        ending.start()
-    with contextlib.suppress(Exception):
-        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), 1.0))
-    with contextlib.suppress(Exception):
-        ending.join()
-    with contextlib.suppress(Exception):
-        loop.close()
-    with contextlib.suppress(Exception):
-        atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for step in (
+        ending.start,
+        lambda: loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), 1.0)),
+        ending.join,
+        loop.close,
+        atexit._run_exitfuncs,
+        lambda: sys.stdout.flush(),
+        lambda: sys.stderr.flush(),
+    ):
         with contextlib.suppress(Exception):
-            stream.flush()
+            step()
 
 
 def _unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

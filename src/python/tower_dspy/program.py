@@ -16,7 +16,7 @@ from tower_dspy import host_lms
 from tower_dspy import schema as schemas
 from tower_dspy.call_state import CURRENT_CALL
 from tower_dspy.checkpoint import CHECKPOINT
-from tower_dspy.faults import HostError
+from tower_dspy.faults import HostError, host_error
 from tower_dspy.host_tools import build_tools
 from tower_dspy.jsonable import to_json_data
 from tower_dspy.patches import configure
@@ -32,10 +32,10 @@ class Program:
         call: Any,
         schema: schemas.Schema,
         context: dict[str, Any],
-        lms: dict[str, dspy.LM] | None = None,
-        blocking: bool = False,
-        carries_http: bool = True,
-        replaced_lms: dict[int, dspy.LM] | None = None,
+        lms: dict[str, dspy.LM],
+        blocking: bool,
+        carries_http: bool,
+        replaced_lms: dict[int, dspy.LM],
     ) -> None:
         self._call = call
         self._schema = schema
@@ -46,19 +46,14 @@ class Program:
             callbacks = context.get("callbacks") or dspy.settings.get("callbacks", [])
             self._context = {**context, "callbacks": [*callbacks, CHECKPOINT]}
         self._carries_http = carries_http
-        self._replaced_lms = replaced_lms or {}
-        # The settings of each LM that a call may choose, by its name.
-        self._chosen = {name: {"lm": lm} for name, lm in (lms or {}).items()}
-        usual = context.get("lm")
-        others = [chosen["lm"] for chosen in self._chosen.values()]
-        # The LMs of its predictors.
-        others += self._replaced_lms.values()
-        # The host's numbers of the LMs, in the order in which they are tried.
-        self._ids = host_lms.host_ids(usual, *others)
-        self._ids_of = {
-            name: host_lms.host_ids(chosen["lm"], usual, *others)
-            for name, chosen in self._chosen.items()
-        }
+        self._replaced_lms = replaced_lms
+        # The LMs that a call may choose, by name.
+        self._lms = lms
+        # All its LMs, with those of its predictors, in the order in which they are tried.
+        tried = (context.get("lm"), *lms.values(), *replaced_lms.values())
+        # The host's numbers of them, by the name of the chosen LM.
+        self._ids = {name: host_lms.host_ids(lm, *tried) for name, lm in lms.items()}
+        self._ids[None] = host_lms.host_ids(*tried)
 
     def describe(self) -> dict[str, Any]:
         return {**self._schema.describe(), "blocking": self.blocking}
@@ -85,19 +80,18 @@ class Program:
 
     def _settings(self) -> Any:
         state = CURRENT_CALL.get()
-        name = None
-        if state is not None:
-            name = state.call.lm() if self._chosen else None
-            state.outputs = self._schema.outputs
-            state.lms = self._ids if name is None else self._ids_of[name]
-            state.carries_http = self._carries_http
-            state.replaced_lms = self._replaced_lms
         # Also in DSPy's settings, which it passes to its threads. The trace lives as long as the
         # call: BestOfN and Refine add to it.
-        own = {"tower_dspy_call": state, "trace": []}
-        if name is not None:
-            own = {**own, **self._chosen[name]}
-        return dspy.context(**{**self._context, **own})
+        settings = {**self._context, "tower_dspy_call": state, "trace": []}
+        if state is not None:
+            name = state.call.lm() if self._lms else None
+            if name is not None:
+                settings["lm"] = self._lms[name]
+            state.outputs = self._schema.outputs
+            state.lms = self._ids[name]
+            state.carries_http = self._carries_http
+            state.replaced_lms = self._replaced_lms
+        return dspy.context(**settings)
 
 
 def load(host: Any, spec: dict[str, Any]) -> Program:
@@ -127,23 +121,24 @@ def load(host: Any, spec: dict[str, Any]) -> Program:
     elif changed.get("lm") is not None:
         owner = f"`{target}`, by dspy.configure,"
         changed["lm"] = host_lms.take_over(host, changed["lm"], [], owner)
-    carries_http = spec.get("carries_http", True)
-    if not isinstance(built, dspy.Module):
+    usual = changed.get("lm")
+    if isinstance(built, dspy.Module):
+        blocking = _is_blocking(built, target)
+        if usual is None and any(predictor.lm is None for predictor in built.predictors()):
+            _check_makes_lm(built, target)
+        host_lms.assign_lms(built, spec.get("predictor_lms", ()), named, target)
+        host_lms.take_over_lms(host, built, configs, usual)
+        # From the class: DSPy warns if `forward` is read from an instance.
+        forward = type(built).forward if blocking else type(built).aforward
+        schema = schemas.of_program(built, forward.__get__(built), target)
+        call = built if blocking else built.acall
+    else:
         if spec.get("predictor_lms"):
             raise HostError("predictor_lm", f"`{target}` is a function: it has no predictors")
         schema = schemas.of_function(built, target)
-        replaced_lms = host_lms.replaced_lms(built, changed.get("lm"))
-        return Program(built, schema, changed, named, False, carries_http, replaced_lms)
-    blocking = _is_blocking(built, target)
-    if changed.get("lm") is None and _needs_lm(built):
-        _check_makes_lm(built, target)
-    host_lms.assign_lms(built, spec.get("predictor_lms", ()), named, target)
-    host_lms.take_over_lms(host, built, configs, changed.get("lm"))
-    # From the class: DSPy warns if `forward` is read from an instance.
-    forward = type(built).forward if blocking else type(built).aforward
-    schema = schemas.of_program(built, forward.__get__(built), target)
-    call = built if blocking else built.acall
-    replaced_lms = host_lms.replaced_lms(built, changed.get("lm"))
+        call, blocking = built, False
+    replaced_lms = host_lms.replaced_lms(built, usual)
+    carries_http = spec.get("carries_http", True)
     return Program(call, schema, changed, named, blocking, carries_http, replaced_lms)
 
 
@@ -181,10 +176,6 @@ def _is_blocking(program: dspy.Module, target: str) -> bool:
     )
 
 
-def _needs_lm(program: dspy.Module) -> bool:
-    return any(predictor.lm is None for predictor in program.predictors())
-
-
 def _check_makes_lm(program: dspy.Module, target: str) -> None:
     """Rejects a program without an LM, unless its own code may make one while it runs."""
     if type(program).__module__.partition(".")[0] == "dspy":
@@ -205,10 +196,8 @@ def _find(spec: dict[str, Any]) -> Any:
         exec(compile(spec["source"], module.__file__, "exec"), module.__dict__)
         return _attribute(module, spec["attribute"], target)
     if "->" in target:
-        try:
+        with host_error("signature", f"`{target}` is not a signature"):
             return dspy.Signature(target)
-        except (ValueError, SyntaxError, TypeError) as error:
-            raise HostError("signature", f"`{target}` is not a signature: {error}") from error
     name, _, attribute = target.partition(":")
     try:
         module = importlib.import_module(name)
@@ -281,10 +270,8 @@ def _outputs(answer: Any) -> dict[str, Any]:
             "output",
             f"the program returned a {type(answer).__name__}; return a dspy.Prediction or a dict",
         )
-    try:
-        return to_json_data(answer)
-    except RecursionError as error:
-        message = "the program's answer is not JSON: it is nested deeper than JSON may be"
-        raise HostError("output", message) from error
-    except Exception as error:
-        raise HostError("output", f"the program's answer is not JSON: {error}") from error
+    with host_error("output", "the program's answer is not JSON"):
+        try:
+            return to_json_data(answer)
+        except RecursionError as error:
+            raise ValueError("it is nested deeper than JSON may be") from error

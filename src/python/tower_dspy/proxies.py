@@ -6,24 +6,25 @@ call that is to stop.
 
 from __future__ import annotations
 
-import queue
+from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 from tower_dspy import faults
 from tower_dspy.payload import to_json
 
 
+@dataclass(eq=False)
 class CallProxy:
     """The host's side of one call, see runner.py."""
 
-    def __init__(self, host: Any, sequence: int, lm: str | None) -> None:
-        self._host = host
-        self.sequence = sequence
-        self._lm = lm
-        # The host ended the call, or it has its outcome.
-        self.over = False
-        # The exchanges that its threads wait for.
-        self.waiting: set[ExchangeProxy] = set()
+    _host: Any
+    sequence: int
+    _lm: str | None
+    # The host ended the call, or it has its outcome.
+    over: bool = False
+    # The exchanges that its threads wait for.
+    waiting: set[ExchangeProxy] = field(default_factory=set)
 
     def done(self, value: Any) -> None:
         self._outcome("done", value)
@@ -87,15 +88,15 @@ class CallProxy:
             self.failed(faults.describe(error))
 
 
+@dataclass(eq=False)
 class ExchangeProxy:
     """The host's side of one exchange, see exchange.py."""
 
-    def __init__(self, host: Any, number: int, call: CallProxy | None, deliver: Any) -> None:
-        self._host = host
-        self.number = number
-        self.call = call
-        self.deliver = deliver
-        self.events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    _host: Any
+    number: int
+    call: CallProxy | None
+    deliver: Any
+    events: SimpleQueue[tuple[Any, ...]] = field(default_factory=SimpleQueue)
 
     def wait(self) -> tuple[Any, ...]:
         return self.events.get()

@@ -55,12 +55,18 @@ class Field:
         }
 
     def read(self, value: Any) -> Any:
-        """Converts a JSON value to the field's type; raises if it does not fit."""
+        """Converts a JSON value to the field's type; raises HostError if it does not fit."""
         try:
-            # As JSON and not as a Python value: strict types accept their JSON form there alone.
-            return self.adapter.validate_json(to_json(value))
-        except NotImplementedError:  # the type has no JSON form
-            return self.adapter.validate_python(value)
+            try:
+                # Not as a Python value: strict types accept their JSON form in JSON alone.
+                return self.adapter.validate_json(to_json(value))
+            except NotImplementedError:  # the type has no JSON form
+                return self.adapter.validate_python(value)
+        except Exception as error:
+            path, problem = _problem(error)
+            place = ".".join(map(str, (self.name, *path)))
+            message = f"the input `{place}` does not fit: {problem}"
+            raise HostError("invalid_input", message, self.name, self.expected) from None
 
 
 class Output:
@@ -110,21 +116,11 @@ class Schema:
         return described
 
     def convert(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Converts the inputs to their fields' types; raises HostError if one does not fit."""
+        """Converts the inputs to their fields' types."""
         for field in self._converted:
             if field.name in inputs:
-                inputs[field.name] = _read(field, inputs[field.name])
+                inputs[field.name] = field.read(inputs[field.name])
         return inputs
-
-
-def _read(field: Field, value: Any) -> Any:
-    try:
-        return field.read(value)
-    except Exception as error:
-        path, problem = _problem(error)
-        place = ".".join(map(str, (field.name, *path)))
-        message = f"the input `{place}` does not fit: {problem}"
-    raise HostError("invalid_input", message, field.name, field.expected)
 
 
 def _problem(error: Exception) -> tuple[tuple[Any, ...], str]:

@@ -25,13 +25,10 @@ def _take_socket() -> socket.socket:
 
 
 def _read(taken: socket.socket, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        more = taken.recv(length - len(data))
-        if not more:
-            raise SystemExit("the host is gone")
-        data += more
-    return bytes(data)
+    data = taken.recv(length, socket.MSG_WAITALL)
+    if len(data) < length:
+        raise SystemExit("the host is gone")
+    return data
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from tower_dspy import faults, process_limits, worker
+from tower_dspy import process_limits, worker
 from tower_dspy.frames import Frames, Log
 
 _DESCRIPTORS = 3  # of an order to fork
@@ -134,9 +134,8 @@ class _Zygote:
         os.close(watch)
         # Not reaped, so that its process id is not reused.
         end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        by_itself = end is not None and end.si_code == os.CLD_EXITED
-        status = 0 if end is None else end.si_status
-        self._orders.send("ended", {"worker": number, "exited": by_itself, "status": status})
+        exited = end.si_code == os.CLD_EXITED
+        self._orders.send("ended", {"worker": number, "exited": exited, "status": end.si_status})
 
 
 def run(control: socket.socket, hello: dict[str, Any]) -> NoReturn:
@@ -144,27 +143,14 @@ def run(control: socket.socket, hello: dict[str, Any]) -> NoReturn:
     process_limits.end_with_parent(hello["parent"])
     orders = _Orders(control)
     log = Log(orders)
-    try:
+    with worker.exiting_if_unusable(orders):
         warnings = worker.prepare(hello, log)
-        _import_worker_modules()
-    except BaseException as error:
-        orders.send("unusable", {"fault": faults.describe(error)})
-        os._exit(1)
     reason = _reason_not_to_fork()
     if reason is not None:
         orders.send("cannot_fork", {"reason": reason})
         os._exit(0)
     orders.send("warm", {"weaker": warnings})
     _Zygote(orders, log, hello).run()
-
-
-def _import_worker_modules() -> None:
-    """Imports the modules that a worker imports when it begins."""
-    # Here, as they import DSPy, which `prepare` does first.
-    import anyio.to_thread  # noqa: F401
-
-    import tower_dspy.runner
-    import tower_dspy.watchdog  # noqa: F401
 
 
 def _reason_not_to_fork() -> str | None:

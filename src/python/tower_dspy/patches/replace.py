@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-import threading
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -38,18 +36,13 @@ class _AfterImport(MetaPathFinder):
     def __init__(self, name: str, change: Callable[[ModuleType], None]) -> None:
         self._name = name
         self._change = change
-        # The threads that ask the other finders: any may look for the module meanwhile.
-        self._finding: set[int] = set()
 
-    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        here = threading.get_ident()
-        if name != self._name or here in self._finding:
+    def find_spec(self, name: str, *location: Any) -> ModuleSpec | None:
+        if name != self._name:
             return None
-        self._finding.add(here)
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            self._finding.discard(here)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(name, *location) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
