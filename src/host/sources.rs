@@ -23,7 +23,7 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
     [
         api call_state checkpoint child_processes compat exchange executor faults fork_guard frames
         host_lms host_proxy host_tools interrupt json_types jsonable lm_call local_call loop payload
-        pool process_limits program proxies runner schema start_limit startup tools utf8 warmup
+        pool process_limits program proxies runner schema start_limit startup warmup
         watchdog worker zygote
     ]
     patches: [

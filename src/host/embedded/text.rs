@@ -2,7 +2,7 @@
 //!
 //! A Python string may hold lone surrogates: half an emoji in an LM's answer that was cut short, a
 //! file name that is no UTF-8. Each becomes U+FFFD, so that no message, log record or answer is lost
-//! to it. Of a worker, `to_utf8` of utf8.py does the same.
+//! to it. Of a worker, `to_utf8` of payload.py does the same.
 
 use pyo3::{prelude::*, types::PyString};
 

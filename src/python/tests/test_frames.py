@@ -11,8 +11,7 @@ import pytest
 
 from tower_dspy.frames import Frames
 from tower_dspy.jsonable import to_json_data
-from tower_dspy.payload import to_json
-from tower_dspy.utf8 import to_utf8
+from tower_dspy.payload import to_json, to_utf8
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ PUBLIC = [
     "patches/__init__",
     "patches/type_serializer",
     "payload",
-    "tools",
-    "utf8",
 ]
 
 PROGRAM = """

@@ -19,10 +19,9 @@ and a partial answer is dropped; `local` makes a call for development::
     assert call.partial == {"answer": "a draft"}
 """
 
-from tower_dspy.api import cancelled, deadline, partial, remaining
+from tower_dspy.api import ToolError, cancelled, deadline, partial, remaining, tools
 from tower_dspy.call_state import Cancelled
 from tower_dspy.local_call import LocalCall, local
-from tower_dspy.tools import ToolError, tools
 
 __all__ = [
     "Cancelled",

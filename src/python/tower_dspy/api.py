@@ -1,4 +1,4 @@
-"""The functions by which a program asks about its call and reports partial answers."""
+"""The functions by which a program asks about its call, uses tools and reports partial answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import time
 from typing import Any
 
 from tower_dspy.call_state import current_call
+
+
+class ToolError(Exception):
+    """A tool failed; the message is that of its error."""
 
 
 def deadline() -> float | None:
@@ -60,3 +64,23 @@ def partial(**fields: Any) -> bool:
         return state.call.partial(data)
     except Exception as error:
         raise ValueError(f"the partial answer is not JSON: {error}") from error
+
+
+def tools(*names: str) -> list[Any]:
+    """The tools that the program was loaded with, as a list of `dspy.Tool`.
+
+    All of them, or those of these names in this order. To be called while a program is made or
+    runs, not when its module is imported: the import happens once, for the first load alone.
+    """
+    # DSPy need not be installed where a program is written.
+    import dspy
+
+    offered = dspy.settings.get("tower_dspy_tools") or {}
+    if not names:
+        return list(offered.values())
+    missing = [name for name in names if name not in offered]
+    if missing:
+        raise LookupError(
+            f"the program was loaded without the tools {missing}; there are {list(offered)}"
+        )
+    return [offered[name] for name in names]

@@ -12,9 +12,9 @@ The floors of the package, from the top down. A module imports from lower floors
     exchange, executor
     checkpoint, patches.imports, pool
     api, compat, interrupt, local_call, patches.history, patches.litellm, proxies, schema
-    call_state, frames, host_lms, json_types, jsonable, payload
+    call_state, frames, host_lms, json_types, jsonable
     patches.memoize, patches.parallel, patches.to_thread
-    child_processes, faults, fork_guard, lm_call, process_limits, start_limit, tools, utf8
+    child_processes, faults, fork_guard, lm_call, payload, process_limits, start_limit
     bootstrap, patches.configure, patches.replace, patches.signals, patches.type_serializer
 
 An import inside a function is of a library that may not be installed or not be imported yet, or of

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from tower_dspy.utf8 import to_utf8
+from tower_dspy.payload import to_utf8
 
 _LENGTHS = struct.Struct("!II")
 _AT_ONCE = 1 << 18
@@ -52,13 +52,14 @@ class Frames:
         self.hold(name, body, payload)
         self.flush()
 
-    def hold(self, name: str, body: Any = None, payload: bytes = b"") -> None:
-        """Queues a frame, which goes with the next one or with `flush`."""
+    def hold(self, name: str, body: Any = None, payload: bytes = b"") -> bool:
+        """Queues a frame, which goes with the next one or with `flush`; whether it is the first."""
         if self._closed:
-            return
+            return False
         frame = _frame(name, body, payload)
         with self._sending:
             self._held.append(frame)
+            return len(self._held) == 1
 
     def flush(self) -> None:
         """Sends the queued frames."""

@@ -45,9 +45,8 @@ class HostProxy:
         self._events: deque[tuple[int, tuple[Any, ...]]] = deque()
         self._start_limit = StartLimit()
         self._stopped = False
-        # The loop's thread, and whether it will flush in its next turn.
+        # The loop's thread.
         self._thread = 0
-        self._flush_scheduled = False
         self._last_beat = self._last_poll = time.monotonic()
 
     def serve(self, runner: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -154,14 +153,8 @@ class HostProxy:
         if threading.get_ident() != self._thread:
             self.frames.send(name, body, payload)
             return
-        self.frames.hold(name, body, payload)
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_scheduled = False
-        self.frames.flush()
+        if self.frames.hold(name, body, payload):
+            self._loop.call_soon(self.frames.flush)
 
     def forget(self, number: int) -> ExchangeProxy | None:
         exchange = self._exchanges.pop(number, None)

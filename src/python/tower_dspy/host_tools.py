@@ -15,9 +15,9 @@ from typing import Any
 
 import dspy
 
+from tower_dspy.api import ToolError
 from tower_dspy.call_state import CallState
 from tower_dspy.exchange import AsyncExchange, Request, SyncExchange
-from tower_dspy.tools import ToolError
 
 
 def build_tools(host: Any, specs: Any) -> dict[str, dspy.Tool]:

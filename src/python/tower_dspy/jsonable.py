@@ -9,7 +9,7 @@ from dspy import Prediction
 from pydantic_core import to_jsonable_python
 
 from tower_dspy.patches.type_serializer import AS_FIELDS
-from tower_dspy.utf8 import to_utf8
+from tower_dspy.payload import to_utf8
 
 
 def to_json_data(value: Prediction | dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,10 @@
-"""Payloads of frames: values of programs as JSON.
+"""Payloads of frames: values of programs as JSON, and text as valid UTF-8.
 
-Values that JSON or Rust cannot represent are rejected, with the messages of convert.rs. A lone
-surrogate is replaced instead: half an emoji is not worth an answer.
+Values that JSON or Rust cannot represent are rejected, with the messages of convert.rs.
+
+Python's strings may hold lone surrogates: half an emoji of an answer that was cut short, a file
+name that is not UTF-8. Rust's strings cannot, and its JSON reader ends a worker that sends one. So
+`to_utf8` encodes all text that leaves this process. In an embedded host text.rs does the same.
 """
 
 from __future__ import annotations
@@ -10,8 +13,6 @@ import json
 import math
 import re
 from typing import Any
-
-from tower_dspy.utf8 import to_utf8
 
 # The nesting that Rust reads, and a number of brackets that cannot nest deeper.
 _DEEPEST = 126
@@ -52,3 +53,12 @@ def _reject(value: Any, depth: int) -> None:
             _reject(item, depth + 1)
     elif not (value is None or isinstance(value, str)):
         raise TypeError(f"JSON has no value for a {type(value).__name__}")
+
+
+def to_utf8(text: str) -> bytes:
+    """The text as UTF-8, with U+FFFD in place of each lone surrogate."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # By way of UTF-16, in which two halves that stand together are one character.
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()

@@ -218,9 +218,8 @@ class Runner:
             # Not by the loop's factory: it is not one of the call's children.
             asyncio.Task(self._settle_after(state, strays), loop=self._loop)
         elif fault is None:
-            del self._calls[state.sequence]
+            self._forget(state)
             call.finished(value)
-            self._check_stopped()
         else:
             # Settled first: the permit is free when the caller gets the outcome.
             self._settle(state, None)
@@ -242,11 +241,11 @@ class Runner:
         self._settle(state, names)
 
     def _settle(self, state: CallState, strays: list[str] | None) -> None:
-        del self._calls[state.sequence]
+        self._forget(state)
         state.call.settled(strays)
-        self._check_stopped()
 
-    def _check_stopped(self) -> None:
+    def _forget(self, state: CallState) -> None:
+        del self._calls[state.sequence]
         if self._stopping is not None and not self._calls:
             self._all_settled.set()
 
