@@ -1,7 +1,5 @@
 """The functions by which a program asks about its call, uses tools and reports partial answers."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

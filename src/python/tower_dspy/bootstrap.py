@@ -21,8 +21,6 @@ An import inside a function is of a library that may not be installed or not be 
 a module that imports one.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec

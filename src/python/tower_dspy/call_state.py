@@ -1,7 +1,5 @@
 """The state of one call in Python: its deadline, its task, and the children of that."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import sys
@@ -12,7 +10,7 @@ from typing import Any
 
 from tower_dspy.lm_call import CURRENT_LM_CALL
 
-CURRENT_CALL: ContextVar[CallState | None] = ContextVar("tower_dspy_call", default=None)
+CURRENT_CALL: "ContextVar[CallState | None]" = ContextVar("tower_dspy_call", default=None)
 
 
 class Cancelled(BaseException):

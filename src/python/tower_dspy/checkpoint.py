@@ -4,8 +4,6 @@ An exception raised in a thread is not delivered while the thread waits in C cod
 DSPy reports (a module, a tool, a prompt) and each LM call first checks whether its call is over.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -5,8 +5,6 @@ it: their processes would go on, and keep what they inherited, such as the serve
 socket.
 """
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import threading

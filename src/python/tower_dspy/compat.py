@@ -1,7 +1,5 @@
 """The compatibility check of DSPy: the private names that this package needs of it."""
 
-from __future__ import annotations
-
 import pkgutil
 import re
 

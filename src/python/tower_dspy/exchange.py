@@ -21,8 +21,6 @@ Invariants:
 2. An exchange that is left early, for whatever reason, is aborted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -3,8 +3,6 @@
 Each function is part of its call until it returns, and is stopped with it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools

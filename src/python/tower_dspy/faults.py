@@ -1,7 +1,5 @@
 """Failures of calls as plain data for Rust."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import math

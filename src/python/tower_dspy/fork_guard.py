@@ -6,8 +6,6 @@ return to the host: when the program returns or waits, or calls an LM. Children 
 and `subprocess` never reach these places.
 """
 
-from __future__ import annotations
-
 import os
 
 _host_process: int | None = None

@@ -5,8 +5,6 @@ message) and a payload of raw bytes. The lengths are big-endian and of 4 bytes e
 not count itself. The messages are in wire.rs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -4,8 +4,6 @@ DSPy chooses the engine of each, as it does without a host; the transports are t
 patches/lm15.py and patches/httpx.py.
 """
 
-from __future__ import annotations
-
 import copy
 import difflib
 import json

@@ -4,8 +4,6 @@ The loop's thread reads the frames. A thread that asks whether its call is over 
 loop may be blocked by the very call that is to stop.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools

@@ -8,8 +8,6 @@ which returns an exchange (see exchange.py), or None if the call may not make an
 `("value", value)`, `("failed", kind, message)` or `("cancelled",)`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 
@@ -48,7 +46,7 @@ class _ToolFunction:
         self._host = host
         self._id = tool_id
 
-    def __deepcopy__(self, _: dict[int, Any]) -> _ToolFunction:
+    def __deepcopy__(self, _: dict[int, Any]) -> "_ToolFunction":
         return self
 
     def __call__(self, **arguments: Any) -> Any:

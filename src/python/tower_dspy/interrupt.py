@@ -17,8 +17,6 @@ Invariants:
    that signal, so its clean-up is not cut short.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import sys

@@ -5,8 +5,6 @@ Only kinds of core schema with a certain JSON form have types; for all others an
 through, and pydantic validates it.
 """
 
-from __future__ import annotations
-
 import enum
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The answer of a program as plain JSON data."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

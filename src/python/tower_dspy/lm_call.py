@@ -1,7 +1,5 @@
 """The LM call or embedding that an HTTP request is made for."""
 
-from __future__ import annotations
-
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +9,7 @@ HOST_ID = "_tower_dspy_lm"
 # The attribute of an LM with the program's own LM that it replaces.
 REPLACES = "_tower_dspy_taken_from"
 
-CURRENT_LM_CALL: ContextVar[LmCall | None] = ContextVar("tower_dspy_lm_call", default=None)
+CURRENT_LM_CALL: "ContextVar[LmCall | None]" = ContextVar("tower_dspy_lm_call", default=None)
 
 # The key that Python sends, with the host's number of the LM; the host replaces it by the real key.
 PLACEHOLDER = "TOWER-DSPY-KEY"

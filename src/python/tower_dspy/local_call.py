@@ -1,7 +1,5 @@
 """A call without a host, for development: in a notebook, a test or a script."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

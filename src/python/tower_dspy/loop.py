@@ -1,7 +1,5 @@
 """The asyncio loop of a host: made, run and closed on the thread that owns the interpreter."""
 
-from __future__ import annotations
-
 import asyncio
 import atexit
 import contextlib

@@ -7,8 +7,6 @@ name that is not UTF-8. Rust's strings cannot, and its JSON reader ends a worker
 `to_utf8` encodes all text that leaves this process. In an embedded host text.rs does the same.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -12,8 +12,6 @@ All methods are called on the loop's thread. The host counts:
     host.came_back()          an abandoned thread has ended
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections import deque
@@ -34,7 +32,7 @@ MOST_ABANDONED = 16
 _PATIENCE = 0.1
 
 
-def _ignore(_: Job) -> None:
+def _ignore(_: "Job") -> None:
     pass
 
 
@@ -43,10 +41,10 @@ class Job(InterruptibleRun):
     """A function for a pool, with callbacks for its result and for its end."""
 
     # The function has returned or raised; called on the job's thread.
-    on_result: Callable[[Job], None] = _ignore
+    on_result: "Callable[[Job], None]" = _ignore
     # The thread is free again, or was never needed; called on the loop.
-    on_end: Callable[[Job], None] = _ignore
-    thread: _PoolThread | None = None
+    on_end: "Callable[[Job], None]" = _ignore
+    thread: "_PoolThread | None" = None
     timer: asyncio.TimerHandle | None = None
     over: bool = False
 
@@ -109,7 +107,7 @@ class Pool:
         job.interrupt()
         job.timer = self.loop.call_later(self._grace, self._interrupt_again, job)
 
-    def ended(self, thread: _PoolThread, job: Job) -> None:
+    def ended(self, thread: "_PoolThread", job: Job) -> None:
         """Gives the thread of a job that has ended its next job."""
         if thread.abandoned:
             thread.abandoned = False

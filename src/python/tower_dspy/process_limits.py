@@ -1,7 +1,5 @@
 """Limits that a worker process sets on itself: the life of its parent, and its memory."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

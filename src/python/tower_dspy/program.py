@@ -1,7 +1,5 @@
 """Programs: modules and functions that are found by name, built once and called many times."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import logging

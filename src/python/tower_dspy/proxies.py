@@ -4,8 +4,6 @@ The end of a call is noticed on any thread that asks for it: the loop may be blo
 call that is to stop.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -24,7 +22,7 @@ class CallProxy:
     # The host ended the call, or it has its outcome.
     over: bool = False
     # The exchanges that its threads wait for.
-    waiting: set[ExchangeProxy] = field(default_factory=set)
+    waiting: "set[ExchangeProxy]" = field(default_factory=set)
 
     def done(self, value: Any) -> None:
         self._outcome("done", value)

@@ -35,8 +35,6 @@ Invariants:
    these wait for have ended.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import contextvars

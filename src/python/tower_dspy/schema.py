@@ -1,7 +1,5 @@
 """The schema of a program: its input and output fields, and the conversion of inputs."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 import logging

@@ -5,8 +5,6 @@ cancellation waits for all of them. The limit is halved when a turn took longer 
 doubled while turns are short. Calls that wait for an LM do not count.
 """
 
-from __future__ import annotations
-
 import time
 
 TARGET = 0.010  # seconds a turn may take

@@ -1,7 +1,5 @@
 """Preparation of the interpreter before the first program is loaded."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import os

@@ -4,8 +4,6 @@ The first real prediction then pays for no lazy import. httpx and litellm are no
 imported on first use.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 
@@ -48,7 +46,7 @@ class Probe:
         self._answer = answer
         self._requests = self._lm_calls = 0
 
-    def open(self, _route: Any, _timeout: Any, _call: Any, _request: Any, deliver: Any) -> Probe:
+    def open(self, _route: Any, _timeout: Any, _call: Any, _request: Any, deliver: Any) -> "Probe":
         self._requests += 1
         deliver(("full", 200, [("content-type", "application/json")], self._answer))
         return self

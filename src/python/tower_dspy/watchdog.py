@@ -12,8 +12,6 @@ grace, as is a signal that the loop has sent.
     host.blocked(frames, program, call)    the frames of the blocked loop, innermost first
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import sys

@@ -3,8 +3,6 @@
 It is a program of its own, or was forked from a zygote (see zygote.py) that has imported DSPy.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

@@ -4,8 +4,6 @@ Its stdin is the socket to the host. The first frame on it carries the sources o
 that nothing has to be installed in the venv, and the settings of the process.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -9,8 +9,6 @@ ended the processes that the worker had started and sends `reap`: until then its
 reused.
 """
 
-from __future__ import annotations
-
 import array
 import contextlib
 import importlib

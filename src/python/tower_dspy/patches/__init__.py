@@ -24,8 +24,6 @@ installed by an embedded host alone, before all others; `threads` with the loop,
 patches need before any is installed.
 """
 
-from __future__ import annotations
-
 
 def install() -> None:
     """Installs the patches of DSPy, httpx, litellm and importlib."""

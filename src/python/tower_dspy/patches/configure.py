@@ -1,7 +1,5 @@
 """Isolation of `dspy.configure`: what one program configures does not reach the others."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Iterator

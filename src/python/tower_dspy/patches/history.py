@@ -5,8 +5,6 @@ call. Calls share LMs and modules, so the history of one is neither shown to the
 when it has ended. Outside a call nothing is recorded.
 """
 
-from __future__ import annotations
-
 import functools
 from collections import deque
 from typing import Any

@@ -5,8 +5,6 @@ request has the call's deadline and ends with it; an LM call also has the limits
 accounting of its LM. Outside a call, only DSPy's own LM calls and embeddings go through the host.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import logging

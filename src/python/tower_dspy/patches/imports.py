@@ -3,8 +3,6 @@
 A module whose import is cut short stays broken for all later calls of the process.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 

@@ -4,8 +4,6 @@ After each LM call litellm logs, on an executor or by a task that lives as long 
 of the first call it would hold that call up, and end with it.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import os

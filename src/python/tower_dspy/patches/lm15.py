@@ -6,8 +6,6 @@ import the classes from `transports` on first use; providers that a program make
 from their own modules.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -72,7 +70,7 @@ class _Transport:
 class AsyncTransport(_Transport):
     """The transport for the loop's thread, and for loops of a program's own."""
 
-    def stream(self, request: transports.TransportRequest) -> _AsyncResponse:
+    def stream(self, request: transports.TransportRequest) -> "_AsyncResponse":
         return _AsyncResponse(self._http_request(request))
 
     async def aclose(self) -> None:

@@ -6,8 +6,6 @@ reported as bypassed: it came from an LM of another kind, or by another client t
 ones. Only DSPy's cache, which a program may turn on, answers without a request.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ The backend of the call, its capabilities, the plan of its request and the model
 more than half of a prediction's time.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections import OrderedDict

@@ -5,8 +5,6 @@ items fail, DSPy raises a plain exception that only says that there were errors,
 got nothing but 429s would look broken. Here the exceptions of the items are its cause.
 """
 
-from __future__ import annotations
-
 import functools
 import threading
 from typing import Any

@@ -1,7 +1,5 @@
 """Replacement of a library's attributes, and of those of modules that are not imported yet."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder

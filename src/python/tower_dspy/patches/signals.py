@@ -13,8 +13,6 @@ In a process that a program forks all signals are the program's: there the handl
 put in place, and those of the host, which would do nothing there, are removed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import logging

@@ -9,8 +9,6 @@ that start them are wrapped. Not part of a call are threads that start outside a
   made for. Their work is part of the call instead.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools

@@ -5,8 +5,6 @@ of threads costs more than the work, and on a shared pool a few blocking functio
 would starve every LM call. A program's own functions go to threads as before.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import functools

@@ -4,8 +4,6 @@ DSPy's own serializer makes a marked text for a prompt. Installed when this modu
 without a host: `tower_dspy.partial` serialises as a host does.
 """
 
-from __future__ import annotations
-
 import types
 from contextvars import ContextVar
 from typing import Any
