@@ -1,7 +1,5 @@
 """Fakes of the host, and a runner on the test's loop."""
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import json
@@ -122,7 +120,7 @@ class FakeExchangeHost:
         self.tool_calls.append((tool_id, arguments))
         return self._exchange(deliver)
 
-    def _exchange(self, deliver: Any) -> FakeExchange:
+    def _exchange(self, deliver: Any) -> "FakeExchange":
         for event in self.events if deliver is not None else ():
             asyncio.get_running_loop().call_soon(deliver, event)
         return FakeExchange(self, self.events)

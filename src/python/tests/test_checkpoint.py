@@ -1,7 +1,5 @@
 """The checkpoints of a sync program, with DSPy and without an LM."""
 
-from __future__ import annotations
-
 import threading
 import time
 

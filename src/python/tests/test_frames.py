@@ -1,7 +1,5 @@
 """Frames on a socket, as both ends see them."""
 
-from __future__ import annotations
-
 import math
 import socket
 import threading

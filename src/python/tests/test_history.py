@@ -1,7 +1,5 @@
 """What a call sees of its history, and what is left of it."""
 
-from __future__ import annotations
-
 import io
 import sys
 from types import SimpleNamespace

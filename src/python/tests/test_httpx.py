@@ -1,7 +1,5 @@
 """Requests by httpx in a call: through the host, as LM calls where they are."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import http.server

@@ -1,7 +1,5 @@
 """LM calls as steps of a program: refused once its call is over, and counted."""
 
-from __future__ import annotations
-
 import asyncio
 from types import SimpleNamespace
 

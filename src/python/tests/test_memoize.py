@@ -1,7 +1,5 @@
 """What is kept of DSPy's choices for an LM, and what asks for a new one."""
 
-from __future__ import annotations
-
 import inspect
 import json
 

@@ -1,7 +1,5 @@
 """The package as `pip` installs it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`dspy.Parallel` names what it fails of, and shows no bars."""
 
-from __future__ import annotations
-
 import inspect
 import threading
 from typing import Any

@@ -1,7 +1,5 @@
 """The memory limit of a worker, in a process of its own."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

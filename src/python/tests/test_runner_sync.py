@@ -1,7 +1,5 @@
 """The runner and sync programs, on a pool of two threads."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from tower_dspy import start_limit

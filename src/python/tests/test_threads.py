@@ -1,7 +1,5 @@
 """Threads that a program starts itself, as children of its call."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

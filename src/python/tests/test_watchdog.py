@@ -1,7 +1,5 @@
 """The watchdog on the test's loop, which the programs of these tests hold up."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time
