@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -63,34 +63,26 @@ class Job(InterruptibleRun):
         self.end()
 
 
+@dataclass(eq=False)
 class Pool:
     """The threads of one kind of work."""
 
-    def __init__(
-        self,
-        host: Any,
-        loop: asyncio.AbstractEventLoop,
-        name: str,
-        size: int = SIZE,
-        grace: float = GRACE,
-        most_abandoned: int = MOST_ABANDONED,
-    ) -> None:
-        self.loop = loop
-        self._host = host
-        self._name = name
-        self._size = size
-        self._grace = grace
-        self._most_abandoned = most_abandoned
-        self._threads = 0
-        self._idle: list[_PoolThread] = []
-        self._waiting: deque[Job] = deque()
-        self._abandoned = 0
+    host: Any
+    loop: asyncio.AbstractEventLoop
+    name: str
+    size: int = SIZE
+    grace: float = GRACE
+    most_abandoned: int = MOST_ABANDONED
+    _threads: int = 0
+    _idle: "list[_PoolThread]" = field(default_factory=list)
+    _waiting: deque[Job] = field(default_factory=deque)
+    _abandoned: int = 0
 
     def submit(self, job: Job) -> None:
         """Runs a job as soon as a thread is free."""
         if self._idle:
             self._idle.pop().take(job)
-        elif self._threads < self._size:
+        elif self._threads < self.size:
             self._begin(job)
         else:
             self._waiting.append(job)
@@ -105,16 +97,16 @@ class Pool:
             job.refuse(Cancelled("cancelled before it began"))
             return
         job.interrupt()
-        job.timer = self.loop.call_later(self._grace, self._interrupt_again, job)
+        job.timer = self.loop.call_later(self.grace, self._interrupt_again, job)
 
     def ended(self, thread: "_PoolThread", job: Job) -> None:
         """Gives the thread of a job that has ended its next job."""
         if thread.abandoned:
             thread.abandoned = False
             self._abandoned -= 1
-            self._host.came_back()
+            self.host.came_back()
         if thread.replaced:
-            thread.dismiss()
+            thread.inbox.put(None)
         elif self._waiting:
             thread.take(self._waiting.popleft())
         else:
@@ -123,7 +115,7 @@ class Pool:
 
     def _begin(self, job: Job) -> None:
         try:
-            thread = _PoolThread(self, f"{self._name}-{self._threads}")
+            thread = _PoolThread(self, f"{self.name}-{self._threads}")
         except RuntimeError as error:  # the system has no thread left
             if self._threads:
                 self._waiting.append(job)
@@ -144,8 +136,8 @@ class Pool:
         job.timer = None
         thread.abandoned = True
         self._abandoned += 1
-        thread.replaced = self._abandoned <= self._most_abandoned
-        self._host.gave_up(thread.replaced)
+        thread.replaced = self._abandoned <= self.most_abandoned
+        self.host.gave_up(thread.replaced)
         if thread.replaced:
             self._threads -= 1
             if self._waiting:
@@ -173,24 +165,21 @@ class _UnjoinedThread(Thread):
 class _PoolThread:
     """One thread of the pool, with a queue of its own."""
 
-    __slots__ = ("_inbox", "_pool", "abandoned", "replaced")
+    __slots__ = ("_pool", "abandoned", "inbox", "replaced")
 
     def __init__(self, pool: Pool, name: str) -> None:
-        self._inbox: SimpleQueue[Job | None] = SimpleQueue()
+        self.inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._pool = pool
         self.abandoned = self.replaced = False
         _UnjoinedThread(target=self._work, name=name).start()
 
     def take(self, job: Job) -> None:
         job.thread = self
-        self._inbox.put(job)
-
-    def dismiss(self) -> None:
-        self._inbox.put(None)
+        self.inbox.put(job)
 
     def _work(self) -> None:
         loop = self._pool.loop
-        while (job := self._inbox.get()) is not None:
+        while (job := self.inbox.get()) is not None:
             job.execute()
             exit_if_forked_child()
             job.on_result(job)

@@ -6,6 +6,7 @@ import logging
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
@@ -22,39 +23,33 @@ from tower_dspy.patches import configure
 _log = logging.getLogger("tower_dspy.program")
 
 
+@dataclass(eq=False)
 class Program:
     """A DSPy module, or an async function that uses DSPy, ready to be called."""
 
-    def __init__(
-        self,
-        call: Any,
-        schema: schemas.Schema,
-        context: dict[str, Any],
-        lms: dict[str, dspy.LM],
-        blocking: bool,
-        carries_http: bool,
-        replaced_lms: dict[int, dspy.LM],
-    ) -> None:
-        self._call = call
-        self._schema = schema
-        self._context = context
-        # Whether it is a sync program, which runs on a thread.
-        self.blocking = blocking
-        if blocking:
-            callbacks = context.get("callbacks") or dspy.settings.get("callbacks", [])
-            self._context = {**context, "callbacks": [*callbacks, CHECKPOINT]}
-        self._carries_http = carries_http
-        self._replaced_lms = replaced_lms
-        # The LMs that a call may choose, by name.
-        self._lms = lms
+    call: Any
+    schema: schemas.Schema
+    # DSPy's settings of each call.
+    settings: dict[str, Any]
+    # The LMs that a call may choose, by name.
+    lms: dict[str, dspy.LM]
+    # Whether it is a sync program, which runs on a thread.
+    blocking: bool
+    carries_http: bool
+    replaced_lms: dict[int, dspy.LM]
+
+    def __post_init__(self) -> None:
+        if self.blocking:
+            callbacks = self.settings.get("callbacks") or dspy.settings.get("callbacks", [])
+            self.settings = {**self.settings, "callbacks": [*callbacks, CHECKPOINT]}
         # All its LMs, with those of its predictors, in the order in which they are tried.
-        tried = (context.get("lm"), *lms.values(), *replaced_lms.values())
+        tried = (self.settings.get("lm"), *self.lms.values(), *self.replaced_lms.values())
         # The host's numbers of them, by the name of the chosen LM.
-        self._ids = {name: host_lms.host_ids(lm, *tried) for name, lm in lms.items()}
+        self._ids = {name: host_lms.host_ids(lm, *tried) for name, lm in self.lms.items()}
         self._ids[None] = host_lms.host_ids(*tried)
 
     def describe(self) -> dict[str, Any]:
-        return {**self._schema.describe(), "blocking": self.blocking}
+        return {**self.schema.describe(), "blocking": self.blocking}
 
     def entry(self, target: str) -> Callable[[dict[str, Any]], Any]:
         """The function that the runner calls. Its name shows the program in a stack dump."""
@@ -65,30 +60,30 @@ class Program:
 
     def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A call of a sync program."""
-        inputs = self._schema.convert(inputs)
-        with self._settings():
-            answer = self._call(**inputs)
+        inputs = self.schema.convert(inputs)
+        with self._context():
+            answer = self.call(**inputs)
         return _outputs(answer)
 
     async def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        inputs = self._schema.convert(inputs)
-        with self._settings():
-            answer = await self._call(**inputs)
+        inputs = self.schema.convert(inputs)
+        with self._context():
+            answer = await self.call(**inputs)
         return _outputs(answer)
 
-    def _settings(self) -> Any:
+    def _context(self) -> Any:
         state = CURRENT_CALL.get()
         # Also in DSPy's settings, which it passes to its threads. The trace lives as long as the
         # call: BestOfN and Refine add to it.
-        settings = {**self._context, "tower_dspy_call": state, "trace": []}
+        settings = {**self.settings, "tower_dspy_call": state, "trace": []}
         if state is not None:
-            name = state.call.lm() if self._lms else None
+            name = state.call.lm() if self.lms else None
             if name is not None:
-                settings["lm"] = self._lms[name]
-            state.outputs = self._schema.outputs
+                settings["lm"] = self.lms[name]
+            state.outputs = self.schema.outputs
             state.lms = self._ids[name]
-            state.carries_http = self._carries_http
-            state.replaced_lms = self._replaced_lms
+            state.carries_http = self.carries_http
+            state.replaced_lms = self.replaced_lms
         return dspy.context(**settings)
 
 

@@ -80,7 +80,7 @@ class Watchdog:
         task = _current_task(self._loop)
         state = None if task is None else self._runner.call_of(task)
         frames = _frames(sys._current_frames().get(self._thread))
-        if task is None and frames and _is_idle(frames[0]):
+        if task is None and frames and any(place in frames[0] for place in _IDLE):
             return  # the loop is idle: this machine is late
         program, call = (None, None) if state is None else (state.program, state.call)
         self._host.blocked(frames, program, call)
@@ -109,7 +109,3 @@ def _frames(frame: FrameType | None) -> list[str]:
         found.append(f"{code.co_filename}:{frame.f_lineno} {code.co_name}")
         frame = frame.f_back
     return found
-
-
-def _is_idle(frame: str) -> bool:
-    return any(place in frame for place in _IDLE)

@@ -9,7 +9,6 @@ ended the processes that the worker had started and sends `reap`: until then its
 reused.
 """
 
-import array
 import contextlib
 import importlib
 import os
@@ -37,17 +36,15 @@ class _Orders(Frames):
         self.over = False
 
     def _fill(self) -> bool:
-        space = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
-        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
         data = b""
+        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
         with contextlib.suppress(BlockingIOError, InterruptedError):
             try:
-                data, attached, _, _ = self._socket.recvmsg(_AT_ONCE, space, flags)
+                data, attached, _, _ = socket.recv_fds(self._socket, _AT_ONCE, _DESCRIPTORS, flags)
             except ConnectionError:
                 os._exit(1)
             self.over = not data
-            for _, _, content in attached:
-                self.descriptors += array.array("i", content)
+            self.descriptors += attached
             self._received += data
         # One read ends at the descriptors of the next frame.
         return bool(data)

@@ -31,14 +31,9 @@ def captured() -> Iterator[dict[str, Any]]:
     try:
         yield changed
     finally:
-        after = dict(config)
-        changed.update(
-            {
-                key: value
-                for key, value in after.items()
-                if key not in before or before[key] is not value
-            }
-        )
+        for key, value in config.items():
+            if key not in before or before[key] is not value:
+                changed[key] = value
         config.clear()
         config.update(before)
         _set_owner(_NO_THREAD)

@@ -11,7 +11,7 @@ import logging
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from tower_dspy.call_state import current_call
@@ -68,7 +68,7 @@ def _replace(httpx: ModuleType) -> None:
         timeout = request.extensions.get("timeout", {}).get("read")
         # The model of an SDK's call is in its body.
         model = "" if _is_lm_request(request) else None
-        return http_request(_Outgoing(request, body), timeout, failure, model)
+        return http_request(_outgoing(request, body), timeout, failure, model)
 
     class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
         def __init__(self, opened: Any) -> None:
@@ -208,21 +208,15 @@ def _has_placeholder(request: Any) -> bool:
     )
 
 
-class _Outgoing:
+def _outgoing(request: Any, body: bytes) -> SimpleNamespace:
     """The parts of an httpx request that the host reads."""
-
-    __slots__ = ("body", "headers", "method", "url")
-
-    def __init__(self, request: Any, body: bytes) -> None:
-        self.method = request.method
-        self.url = str(request.url)
-        # The host's client writes these itself, for the body that it sends.
-        skipped = (b"content-length", b"transfer-encoding", b"connection")
-        self.headers = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in request.headers.raw
-            # A host that is not the URL's is the program's choice.
-            if name.lower() not in skipped
-            and (name.lower(), value) != (b"host", request.url.netloc)
-        ]
-        self.body = body
+    # The host's client writes these itself, for the body that it sends.
+    skipped = (b"content-length", b"transfer-encoding", b"connection")
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in request.headers.raw
+        # A host that is not the URL's is the program's choice.
+        if name.lower() not in skipped and (name.lower(), value) != (b"host", request.url.netloc)
+    ]
+    url = str(request.url)
+    return SimpleNamespace(method=request.method, url=url, headers=headers, body=body)

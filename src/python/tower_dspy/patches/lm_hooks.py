@@ -29,7 +29,7 @@ def install() -> None:
     replace(dspy.Embedder, "acall", _async)
     replace(execution, "finalize", _with_usage)
     # The host's retry layers retry, within the deadline and their budget.
-    replace(execution, "_retryable", lambda _: _never)
+    replace(execution, "_retryable", lambda _: lambda *_: False)
     replace(embedding, "_get_litellm", _with_usage_of_embeddings)
     for name in ("_compute_embeddings", "_acompute_embeddings"):
         compute = getattr(embedding, name)
@@ -154,7 +154,3 @@ def _counted(answer: Any) -> Any:
         if usage is not None:
             lm_call.usage = dict(usage)
     return answer
-
-
-def _never(*_: Any) -> bool:
-    return False

@@ -25,10 +25,11 @@ from typing import Any
 
 _log = logging.getLogger("tower_dspy.signals")
 
-_PROGRAMS = {signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF}
+_FIRST_REAL_TIME = 32  # the C library keeps the first of them for itself
+_TIMERS = {signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF}
 # No handler can be set for these: Python raises its usual error.
 _UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
-_FIRST_REAL_TIME = 32  # the C library keeps the first of them for itself
+_PROTECTED = set(range(1, _FIRST_REAL_TIME)) - _TIMERS - _UNCATCHABLE
 
 _signal = signal.signal
 _getsignal = signal.getsignal
@@ -121,8 +122,7 @@ def _protected_number(signalnum: Any) -> int | None:
         number = operator.index(signalnum)
     except TypeError:
         return None
-    kept = 0 < number < _FIRST_REAL_TIME and number not in _PROGRAMS | _UNCATCHABLE
-    return number if kept else None
+    return number if number in _PROTECTED else None
 
 
 def _warn(number: int) -> None:
@@ -140,10 +140,9 @@ def _warn(number: int) -> None:
 def _forked() -> None:
     global _in_child
     _in_child = True
-    for number in _caught() | _handlers.keys():
-        if number < _FIRST_REAL_TIME and number not in _PROGRAMS:
-            with contextlib.suppress(OSError, ValueError):
-                _signal(number, _handlers.get(number, signal.SIG_DFL))
+    for number in (_caught() | _handlers.keys()) & _PROTECTED:
+        with contextlib.suppress(OSError, ValueError):
+            _signal(number, _handlers.get(number, signal.SIG_DFL))
 
 
 def _caught() -> set[int]:
