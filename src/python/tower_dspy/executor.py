@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import Any
 
 from tower_dspy.call_state import CURRENT_CALL
@@ -99,14 +99,11 @@ class CallExecutor(ThreadPoolExecutor):
         def on_result(job: Job) -> None:
             # Before the result is set: code that awaits it finds the thread ended.
             thread.end()
-            if work.cancelled():
-                return
-            if not work.running():  # it was cancelled before it began
-                work.set_running_or_notify_cancel()
-            if job.error is not None:
-                work.set_exception(job.error)
-            else:
-                work.set_result(job.value)
+            with contextlib.suppress(InvalidStateError):  # it was cancelled
+                if job.error is not None:
+                    work.set_exception(job.error)
+                else:
+                    work.set_result(job.value)
 
         job = Job(run, on_result=on_result)
         thread = CallThread(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # A provider's date in the far future is no advice to a caller with a deadline.
@@ -53,21 +53,17 @@ def describe(error: BaseException) -> dict[str, Any]:
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
         name = f"{kind.__module__}.{name}"
-    return {**fault, "type": name, "message": _text(error), "traceback": _traceback(error)}
+    message = _text("message", lambda: str(error))
+    lines = _text("traceback", lambda: "".join(traceback.format_exception(error)))
+    return {**fault, "type": name, "message": message, "traceback": lines}
 
 
-def _text(error: BaseException) -> str:
+def _text(name: str, read: Callable[[], str]) -> str:
+    """A text of an error, whose failing `__str__` must not hide the error itself."""
     try:
-        return str(error)
-    except Exception as failed:  # a broken __str__ must not hide the failure itself
-        return f"(its message could not be read: {type(failed).__name__})"
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error))
+        return read()
     except Exception as failed:
-        return f"(its traceback could not be read: {type(failed).__name__})"
+        return f"(its {name} could not be read: {type(failed).__name__})"
 
 
 def _lm_failures(error: BaseException, depth: int = 0) -> list[Any]:

@@ -1,6 +1,5 @@
 """Limits that a worker process sets on itself: the life of its parent, and its memory."""
 
-import contextlib
 import ctypes
 import os
 import resource
@@ -11,8 +10,7 @@ _PR_SET_PDEATHSIG = 1
 
 def end_with_parent(parent: int) -> None:
     """Has the kernel end this process with its parent, also while code here holds the GIL."""
-    with contextlib.suppress(AttributeError, OSError):  # not Linux: the closed socket ends it
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -40,6 +40,11 @@ def failure(kind: str, message: str) -> Exception:
     return _ERRORS.get(kind, transports.TransportError)(message)
 
 
+def _head(status: int, headers: list[tuple[str, str]]) -> dict[str, Any]:
+    """The head of a response, as far as the host passes it on."""
+    return {"status": status, "reason": "", "headers": headers, "http_version": "HTTP/1.1"}
+
+
 class _Transport:
     """The options of lm15's own transport. The host keeps the connections."""
 
@@ -79,15 +84,8 @@ class AsyncTransport(_Transport):
 
 class _AsyncResponse(AsyncExchange):
     async def __aenter__(self) -> transports.AsyncTransportResponse:
-        status, headers = await self.answer()
-        return transports.AsyncTransportResponse(
-            status=status,
-            reason="",
-            headers=headers,
-            http_version="HTTP/1.1",
-            chunks=self.body(),
-            release=self._release,
-        )
+        head = _head(*await self.answer())
+        return transports.AsyncTransportResponse(**head, chunks=self.body(), release=self._release)
 
     async def __aexit__(self, *_: Any) -> None:
         self.abort()
@@ -101,15 +99,8 @@ class SyncTransport(_Transport):
 
     def stream(self, request: transports.TransportRequest) -> transports.TransportResponse:
         opened = SyncExchange(self._http_request(request))
-        status, headers = opened.answer()
-        return transports.TransportResponse(
-            status=status,
-            reason="",
-            headers=headers,
-            http_version="HTTP/1.1",
-            chunks=opened.body(),
-            release=lambda _: opened.abort(),
-        )
+        head, release = _head(*opened.answer()), lambda _: opened.abort()
+        return transports.TransportResponse(**head, chunks=opened.body(), release=release)
 
     def close(self) -> None:
         pass
