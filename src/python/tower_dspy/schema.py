@@ -136,7 +136,7 @@ def of_program(program: dspy.Module, forward: Any, target: str) -> Schema:
     if parameters is not None:
         return Schema(_from_parameters(parameters, target), None)
     signature = getattr(program, "signature", None)
-    if not _is_signature(signature):
+    if not (isinstance(signature, type) and issubclass(signature, dspy.Signature)):
         predictors = program.predictors()
         if len(predictors) != 1:
             raise HostError(
@@ -235,10 +235,6 @@ def _refuse_privileged(name: str, where: str) -> None:
             f"{where} has an input field `{name}`, a name that DSPy takes for its own settings; "
             "rename the field",
         )
-
-
-def _is_signature(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, dspy.Signature)
 
 
 def _type_name(annotation: Any) -> str:

@@ -17,6 +17,7 @@ import contextlib
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FrameType
 from typing import Any
 
@@ -40,26 +41,21 @@ _current_task = (
 )
 
 
+@dataclass(eq=False)
 class Watchdog:
     """The watchdog of one loop, created on the loop's thread."""
 
-    def __init__(
-        self,
-        host: Any,
-        runner: Runner,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        grace: float = GRACE,
-    ) -> None:
-        self._host = host
-        self._runner = runner
-        self._loop = loop
-        self._thread = threading.get_ident()
-        self._grace = grace
-        self._stopped = threading.Event()
-        # The task that blocks the loop, and since when, or when it was last interrupted.
-        self._seen: asyncio.Task | None = None
-        self._since = 0.0
+    host: Any
+    runner: Runner
+    loop: asyncio.AbstractEventLoop
+    grace: float = GRACE
+    _thread: int = field(default_factory=threading.get_ident)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    # The task that blocks the loop, and since when, or when it was last interrupted.
+    _seen: asyncio.Task | None = None
+    _since: float = 0.0
+
+    def __post_init__(self) -> None:
         threading.Thread(target=self._watch, name="tower-dspy-watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -68,8 +64,8 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopped.wait(_TICK):
-            self._host.pulse()
-            if time.monotonic() - self._runner.beaten < LATE:
+            self.host.pulse()
+            if time.monotonic() - self.runner.beaten < LATE:
                 self._seen = None
             else:
                 # The task runs meanwhile, and may have ended.
@@ -77,13 +73,13 @@ class Watchdog:
                     self._check()
 
     def _check(self) -> None:
-        task = _current_task(self._loop)
-        state = None if task is None else self._runner.call_of(task)
+        task = _current_task(self.loop)
+        state = None if task is None else self.runner.call_of(task)
         frames = _frames(sys._current_frames().get(self._thread))
         if task is None and frames and any(place in frames[0] for place in _IDLE):
             return  # the loop is idle: this machine is late
         program, call = (None, None) if state is None else (state.program, state.call)
-        self._host.blocked(frames, program, call)
+        self.host.blocked(frames, program, call)
         if task is not self._seen:
             self._seen, self._since = task, time.monotonic()
         elif state is not None and state.is_over():
@@ -91,13 +87,13 @@ class Watchdog:
 
     def _interrupt(self, task: asyncio.Task, state: CallState) -> None:
         now = time.monotonic()
-        if (state.cancelled or task is state.interrupted_task) and now - self._since < self._grace:
+        if (state.cancelled or task is state.interrupted_task) and now - self._since < self.grace:
             return  # it was signalled, and may be cleaning up
         # The loop may be blocked by waiting for one of these.
         for child in tuple(state.children):
             if isinstance(child, CallThread):
                 child.interrupt()
-        if raise_if(self._thread, asyncio.CancelledError, _current_task, self._loop, task):
+        if raise_if(self._thread, asyncio.CancelledError, _current_task, self.loop, task):
             state.interrupted_task = task
             self._since = now
 
