@@ -1,9 +1,13 @@
-"""Fakes of the host, and a runner on the test's loop."""
+"""Fakes of the host, a runner on the test's loop, and what several tests do."""
 
 import asyncio
 import contextvars
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dspy
@@ -14,6 +18,7 @@ import witness
 from tower_dspy import exchange, patches, startup
 from tower_dspy.call_state import CURRENT_CALL, CallState
 from tower_dspy.executor import CallExecutor
+from tower_dspy.interrupt import InterruptibleRun
 from tower_dspy.loop import _child_task
 from tower_dspy.patches import configure
 from tower_dspy.pool import Pool
@@ -21,6 +26,9 @@ from tower_dspy.runner import Runner
 
 OUTCOMES = ("done", "failed", "finished")
 ENDS = ("settled", "finished", "abandon")
+
+# The host's configuration of an LM.
+HOST_LM = {"id": 7, "model": "openai/host", "base_url": "http://host/v1", "keyed": True}
 
 
 class FakeCall:
@@ -77,20 +85,51 @@ class FakeCall:
 
     async def until(self, *names: str) -> None:
         """Waits for an event of one of these names."""
-        async with asyncio.timeout(30):
-            while not self.named(*names):
-                await asyncio.sleep(0)
+        await eventually(lambda: self.named(*names), pause=0)
 
     async def ended(self) -> None:
         """Waits for the end and some turns more; asserts that there is one end and one outcome."""
         await self.until(*ENDS)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns(5)
         assert len(self.named(*ENDS)) == 1, self.events
         assert len(self.named(*OUTCOMES)) == 1, self.events
 
     def _tell(self, name: str, what: Any) -> None:
         self.events.append((name, what))
+
+
+async def eventually(holds: Callable[[], Any], pause: float = 0.001) -> None:
+    """Waits until a condition holds."""
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(pause)
+
+
+async def turns(count: int) -> None:
+    """Lets the loop run for some turns."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def in_a_process(code: str, **options: Any) -> str:
+    """Runs code in a process with the modules of these tests; returns what it prints."""
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path}\n{code}"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def running(function: Callable[[], Any]) -> Iterator[InterruptibleRun]:
+    """Executes a function on a thread and waits for its end."""
+    run = InterruptibleRun(function)
+    thread = threading.Thread(target=run.execute, daemon=True)
+    thread.start()
+    yield run
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 class FakeExchangeHost:
@@ -169,13 +208,35 @@ def http() -> FakeExchangeHost:
     return host
 
 
+@contextmanager
+def in_call(call: FakeCall | None = None, remaining: float | None = None) -> Iterator[CallState]:
+    """Makes the block the code of a call."""
+    state = CallState(1, call, remaining)
+    token = CURRENT_CALL.set(state)
+    try:
+        yield state
+    finally:
+        CURRENT_CALL.reset(token)
+
+
 @pytest.fixture
 def call() -> Iterator[FakeCall]:
     """The call that the test's code belongs to."""
     call = FakeCall()
-    token = CURRENT_CALL.set(CallState(1, call, None))
-    yield call
-    CURRENT_CALL.reset(token)
+    with in_call(call):
+        yield call
+
+
+async def ask(lm: dspy.BaseLM) -> dspy.Prediction:
+    """Makes a prediction in async code."""
+    with dspy.context(lm=lm):
+        return await dspy.Predict("question -> answer").acall(question="?")
+
+
+def ask_sync(lm: dspy.BaseLM) -> dspy.Prediction:
+    """Makes a prediction in sync code."""
+    with dspy.context(lm=lm):
+        return dspy.Predict("question -> answer")(question="?")
 
 
 class FakeLmHost:
@@ -252,6 +313,20 @@ class RunnerHarness:
         call = FakeCall()
         self._in_copied_context(self.runner.start, self._started, call, target, inputs, remaining)
         return call
+
+    async def stop(self, grace: float) -> None:
+        """Stops the runner as the host does; the test's loop goes on."""
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        loop.stop = stopped.set
+        try:
+            for _ in range(2):  # the second one does nothing
+                self._in_copied_context(self.runner.stop, grace)
+            async with asyncio.timeout(30):
+                await stopped.wait()
+        finally:
+            del loop.stop
+        assert self.host.is_stopped
 
     def cancel_last(self) -> None:
         self._in_copied_context(self.runner.cancel, self._started)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import dspy
 import pydantic
 import pytest
-from conftest import FakeCall
+from conftest import FakeCall, in_call
 
 import tower_dspy
 from tower_dspy.call_state import CURRENT_CALL, CallState
@@ -23,29 +23,23 @@ async def test_outside_a_call_there_is_no_limit():
 
 
 async def test_a_call_knows_its_limit_in_threads_and_tasks_too():
-    token = CURRENT_CALL.set(CallState(1, None, 100.0))
-    try:
+    async def inner() -> float:
+        return tower_dspy.remaining()
+
+    with in_call(remaining=100.0):
         assert 99 < tower_dspy.deadline() - time.monotonic() <= 100
         assert 99 < tower_dspy.remaining() <= 100
         assert 99 < await asyncio.to_thread(tower_dspy.remaining) <= 100
-
-        async def inner() -> float:
-            return tower_dspy.remaining()
-
         assert 99 < await asyncio.create_task(inner()) <= 100
-    finally:
-        CURRENT_CALL.reset(token)
 
 
 @pytest.fixture
 def call():
     """A call of a program that answers with these fields."""
     call = FakeCall()
-    state = CallState(1, call, None)
-    state.outputs = {"answer": Output(Any), "title": Output(str), "scores": Output(list[float])}
-    token = CURRENT_CALL.set(state)
-    yield call
-    CURRENT_CALL.reset(token)
+    with in_call(call) as state:
+        state.outputs = {"answer": Output(Any), "title": Output(str), "scores": Output(list[float])}
+        yield call
 
 
 class Point(pydantic.BaseModel):
@@ -132,14 +126,10 @@ async def test_a_thread_that_keeps_dspys_settings_alone_is_part_of_the_call(call
 
 
 async def test_remaining_is_never_below_zero():
-    state = CallState(1, None, -5.0)
-    token = CURRENT_CALL.set(state)
-    try:
+    with in_call(remaining=-5.0) as state:
         assert tower_dspy.remaining() == 0.0
         state.cancelled = True
         assert tower_dspy.cancelled() is True
-    finally:
-        CURRENT_CALL.reset(token)
 
 
 async def test_a_task_that_starts_after_the_call_is_cancelled_at_once():

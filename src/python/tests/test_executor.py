@@ -3,9 +3,8 @@ import contextvars
 import threading
 
 import pytest
-from conftest import FakeHost
+from conftest import FakeHost, in_call
 
-from tower_dspy.call_state import CURRENT_CALL, CallState
 from tower_dspy.executor import CallExecutor
 from tower_dspy.patches import to_thread as patch
 from tower_dspy.pool import Pool
@@ -86,12 +85,11 @@ async def test_a_callable_that_has_no_hash_gets_a_thread(use):
 
 async def test_inline_functions_do_not_wait_for_blocked_threads(use):
     use(here)
-    token = CURRENT_CALL.set(CallState(1, None, None))
     gate = threading.Event()
-    blocked = asyncio.create_task(asyncio.to_thread(gate.wait, 30))
-    await asyncio.sleep(0)
-    assert await asyncio.to_thread(here) == here()
-    assert not blocked.done()
-    gate.set()
-    assert await blocked
-    CURRENT_CALL.reset(token)
+    with in_call():
+        blocked = asyncio.create_task(asyncio.to_thread(gate.wait, 30))
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(here) == here()
+        assert not blocked.done()
+        gate.set()
+        assert await blocked

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import dspy
 import pytest
-from conftest import FakeCall, FakeExchangeHost, FakeLmHost
+from conftest import FakeCall, FakeExchangeHost, FakeLmHost, in_call
 from dspy.clients.typesafe import TypeSafe
 
 from tower_dspy import host_lms
-from tower_dspy.call_state import CURRENT_CALL, CallState
+from tower_dspy.call_state import CURRENT_CALL
 from tower_dspy.patches import history
 
 pytestmark = pytest.mark.usefixtures("http")
@@ -37,16 +37,15 @@ def taken(call: FakeCall, lm: dspy.LM, qa: dspy.Predict) -> dspy.LM:
 
 def test_a_call_sees_its_own_history_alone(lm: dspy.LM, qa: dspy.Predict):
     for question in ("first", "second"):
-        token = CURRENT_CALL.set(CallState(1, FakeCall(), None))
-        with dspy.context(lm=lm):
-            qa(question=question)
-        assert len(lm.history) == len(qa.history) == 1
-        assert question in str(lm.history[-1]["messages"])
-        assert lm.history[-1]["usage"]["total_tokens"] == 8
-        shown = io.StringIO()
-        dspy.inspect_history(file=shown)
-        assert question in shown.getvalue()
-        CURRENT_CALL.reset(token)
+        with in_call(FakeCall()):
+            with dspy.context(lm=lm):
+                qa(question=question)
+            assert len(lm.history) == len(qa.history) == 1
+            assert question in str(lm.history[-1]["messages"])
+            assert lm.history[-1]["usage"]["total_tokens"] == 8
+            shown = io.StringIO()
+            dspy.inspect_history(file=shown)
+            assert question in shown.getvalue()
     assert lm.history == qa.history == []
 
 

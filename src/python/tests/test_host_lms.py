@@ -4,13 +4,11 @@ import threading
 
 import dspy
 import pytest
-from conftest import FakeExchangeHost, FakeLmHost
+from conftest import HOST_LM, FakeExchangeHost, FakeLmHost
 
 from tower_dspy import host_lms
 from tower_dspy.faults import HostError
 from tower_dspy.lm_call import HOST_ID, placeholder
-
-HOST = {"id": 7, "model": "openai/host", "base_url": "http://host/v1", "keyed": True}
 
 
 def own(model="openai/own", **kwargs) -> dspy.LM:
@@ -23,14 +21,16 @@ def connection(lm: dspy.LM) -> tuple[str | None, str | None]:
 
 
 def test_the_hosts_lm_neither_retries_nor_caches_and_has_a_placeholder():
-    built = host_lms.build_lm({**HOST, "options": {"temperature": 0.5}})
+    built = host_lms.build_lm({**HOST_LM, "options": {"temperature": 0.5}})
     assert (built.num_retries, built.cache) == (0, False)
     assert built.kwargs["temperature"] == 0.5
     assert connection(built) == ("TOWER-DSPY-KEY-7", "http://host/v1")
 
 
 def test_dspy_keeps_its_own_engine_and_what_it_knows_of_the_model():
-    built = host_lms.build_lm({**HOST, "model": "openai/gpt-4o-mini", "options": {"timeout": 30}})
+    built = host_lms.build_lm(
+        {**HOST_LM, "model": "openai/gpt-4o-mini", "options": {"timeout": 30}}
+    )
     assert built.engine == "auto"
     assert built.supports_function_calling and built.supports_response_schema
     assert "response_format" in built.supported_params
@@ -42,16 +42,16 @@ def test_dspy_keeps_its_own_engine_and_what_it_knows_of_the_model():
 )
 def test_an_unknown_model_is_refused(model, said):
     with pytest.raises(HostError, match=said) as caught:
-        host_lms.build_lm({**HOST, "model": model})
+        host_lms.build_lm({**HOST_LM, "model": model})
     assert caught.value.kind == "lm"
 
 
 def test_an_lm_of_a_predictors_own_is_taken_over():
     host, program = FakeLmHost(), dspy.Predict("question -> answer")
-    host_lms.take_over_lms(host, program, [HOST])
+    host_lms.take_over_lms(host, program, [HOST_LM])
     assert program.lm is None
     program.lm = own(temperature=0.25, timeout=9, extra_headers={"x-title": "app"})
-    host_lms.take_over_lms(host, program, [HOST])
+    host_lms.take_over_lms(host, program, [HOST_LM])
     taken = program.lm
     assert (taken.num_retries, taken.cache) == (0, False)
     assert (taken.model, taken.kwargs["temperature"]) == ("openai/own", 0.25)
@@ -81,7 +81,7 @@ def test_an_lm_keeps_its_key_where_only_dspy_knows_the_address():
 )
 def test_the_error_of_an_lm_that_cannot_be_taken_over_names_its_owner(lm_of_its_own):
     with pytest.raises(HostError, match="the predictor `x`") as caught:
-        host_lms.take_over(FakeLmHost(), lm_of_its_own, [HOST], "the predictor `x`")
+        host_lms.take_over(FakeLmHost(), lm_of_its_own, [HOST_LM], "the predictor `x`")
     assert caught.value.kind == "own_lm"
 
 
@@ -93,7 +93,7 @@ def test_the_error_of_an_lm_that_cannot_be_taken_over_names_its_owner(lm_of_its_
     ],
 )
 def test_an_lm_with_an_address_does_not_go_to_the_public_one(hosts_url, connected):
-    host = {**HOST, "base_url": hosts_url}
+    host = {**HOST_LM, "base_url": hosts_url}
     taken = host_lms.take_over(FakeLmHost(), own(api_base="http://own/v1"), [host], "it")
     assert connection(taken) == connected
     assert getattr(taken, HOST_ID) == 7
@@ -130,7 +130,7 @@ def test_each_load_of_an_instance_has_lms_of_its_own():
     program.first.lm = own(temperature=0.25)
     loaded = []
     for lm_id in (7, 8, 9):
-        config = {**HOST, "id": lm_id}
+        config = {**HOST_LM, "id": lm_id}
         named = {"named": host_lms.build_lm({**config, "id": 10 * lm_id})}
         copied = host_lms.with_original_lms(program, "target")
         host_lms.assign_lms(copied, [["second", "named"]] if lm_id != 9 else [], named, "target")
@@ -150,7 +150,7 @@ def test_each_load_of_an_instance_has_lms_of_its_own():
 
 def test_copies_of_a_program_are_of_the_same_lm_and_states_leave_the_key_out():
     program = dspy.ChainOfThought("question -> answer")
-    program.set_lm(host_lms.build_lm(HOST))
+    program.set_lm(host_lms.build_lm(HOST_LM))
     for copied in (program.deepcopy().predict.lm, copy.deepcopy(program.predict.lm)):
         assert getattr(copied, HOST_ID) == 7
     assert "TOWER-DSPY-KEY" not in str(program.dump_state())
@@ -158,7 +158,7 @@ def test_copies_of_a_program_are_of_the_same_lm_and_states_leave_the_key_out():
 
 def test_a_programs_lm_gets_the_key_of_the_most_similar_lm():
     hosts = [
-        HOST,
+        HOST_LM,
         {"id": 8, "model": "openai/own", "keyed": True},
         {"id": 9, "model": "anthropic/claude", "keyed": True},
     ]
@@ -170,10 +170,10 @@ def test_a_programs_lm_gets_the_key_of_the_most_similar_lm():
 def test_a_predictor_gets_the_lm_that_is_named_for_it():
     program = dspy.ChainOfThought("question -> answer")
     program.predict.lm = own("anthropic/claude")
-    named = {"cheap": host_lms.build_lm(HOST)}
+    named = {"cheap": host_lms.build_lm(HOST_LM)}
     host_lms.assign_lms(program, [["predict", "cheap"]], named, "target")
     # It replaces an LM that could not be taken over, and stays as it is.
-    host_lms.take_over_lms(FakeLmHost(), program, [HOST])
+    host_lms.take_over_lms(FakeLmHost(), program, [HOST_LM])
     assert program.predict.lm is named["cheap"]
     for choice, said in [(["other", "cheap"], "predict"), (["predict", "dear"], "cheap")]:
         with pytest.raises(HostError, match=said):
@@ -213,7 +213,7 @@ async def test_options_reach_the_provider(http: FakeExchangeHost, call, options,
         message = {"type": "message", "role": "assistant", "content": [text]}
         answer = {"id": "r", "object": "response", "status": "completed", "model": "m"}
         http.answer({**answer, "output": [message]})
-    built = host_lms.build_lm({**HOST, "options": options})
+    built = host_lms.build_lm({**HOST_LM, "options": options})
     await built.acall("a question")
     ((_, _, request),) = http.sent
     headers = {name.lower(): value for name, value in request.headers}

@@ -11,24 +11,14 @@ import threading
 import dspy
 import httpx
 import pytest
-from conftest import FakeCall, FakeExchangeHost, chat
+from conftest import HOST_LM, FakeCall, FakeExchangeHost, ask, ask_sync, chat
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled
 
 pytestmark = pytest.mark.asyncio
 
-HOST = {"id": 7, "model": "mistral/m", "base_url": "http://host/v1", "keyed": True}
-
-
-async def ask(its_lm: dspy.LM) -> str:
-    with dspy.context(lm=its_lm):
-        return (await dspy.Predict("question -> answer").acall(question="?")).answer
-
-
-def ask_sync(its_lm: dspy.LM) -> str:
-    with dspy.context(lm=its_lm):
-        return dspy.Predict("question -> answer")(question="?").answer
+HOST = {**HOST_LM, "model": "mistral/m"}
 
 
 @pytest.fixture
@@ -56,8 +46,8 @@ def real_server():
 async def test_a_request_by_litellm_is_an_lm_call(http: FakeExchangeHost, call: FakeCall):
     CURRENT_CALL.get().lms = (7,)
     its_lm = host_lms.build_lm(HOST)
-    assert await ask(its_lm) == "yes"
-    assert ask_sync(its_lm) == "yes"
+    assert (await ask(its_lm)).answer == "yes"
+    assert ask_sync(its_lm).answer == "yes"
     assert len(http.sent) == 2
     for route, _, request in http.sent:
         assert route == ([7], "mistral/m")
@@ -121,7 +111,7 @@ async def test_other_requests_go_through_the_host_unless_the_load_says_otherwise
 async def test_outside_a_call_only_dspys_lm_calls_go_through_the_host(
     http: FakeExchangeHost, real_server: str
 ):
-    assert await ask(host_lms.build_lm(HOST)) == "yes"
+    assert (await ask(host_lms.build_lm(HOST))).answer == "yes"
     assert [route for route, _, _ in http.sent] == [([7], "mistral/m")]
     http.sent.clear()
     async with httpx.AsyncClient() as client:

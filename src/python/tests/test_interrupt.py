@@ -3,25 +3,14 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import pytest
+from conftest import running
 
 from tower_dspy.call_state import Cancelled
 from tower_dspy.interrupt import InterruptibleRun, consume_signal_here
 from tower_dspy.patches import imports
-
-
-@contextmanager
-def running(function: Callable[[], object]) -> Iterator[InterruptibleRun]:
-    """Executes a function on a thread and waits for its end."""
-    run = InterruptibleRun(function)
-    thread = threading.Thread(target=run.execute, daemon=True)
-    thread.start()
-    yield run
-    thread.join(30)
-    assert not thread.is_alive()
 
 
 def busy(began: threading.Event) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import dspy
 import litellm
 import pytest
-from conftest import FakeCall, FakeExchangeHost, chat
+from conftest import HOST_LM, FakeCall, FakeExchangeHost, ask, ask_sync, chat, turns
 from dspy.clients import embedding as embedding_module
 from dspy.utils import DummyLM
 
@@ -16,21 +16,9 @@ from tower_dspy.patches import lm_hooks
 
 pytestmark = pytest.mark.asyncio
 
-HOST = {"id": 7, "model": "openai/host", "base_url": "http://host/v1", "keyed": True}
-
 
 def own() -> dspy.LM:
     return dspy.LM("openai/own", api_key="own-key", api_base="http://own/v1", cache=True)
-
-
-async def ask(its_lm: dspy.BaseLM) -> dspy.Prediction:
-    with dspy.context(lm=its_lm):
-        return await dspy.Predict("question -> answer").acall(question="?")
-
-
-def ask_sync(its_lm: dspy.BaseLM) -> dspy.Prediction:
-    with dspy.context(lm=its_lm):
-        return dspy.Predict("question -> answer")(question="?")
 
 
 async def test_outside_a_call_nothing_is_reported(http: FakeExchangeHost):
@@ -42,7 +30,7 @@ async def test_outside_a_call_nothing_is_reported(http: FakeExchangeHost):
 async def test_an_answer_is_reported_with_the_tokens_that_dspy_read(
     http: FakeExchangeHost, call: FakeCall
 ):
-    for its_lm in (host_lms.build_lm(HOST), own()):
+    for its_lm in (host_lms.build_lm(HOST_LM), own()):
         await ask(its_lm)
         ask_sync(its_lm)
     counts = (3, 5, 8)
@@ -50,7 +38,7 @@ async def test_an_answer_is_reported_with_the_tokens_that_dspy_read(
 
 
 async def test_a_request_has_its_lm_and_its_model(http: FakeExchangeHost, call: FakeCall):
-    await ask(host_lms.build_lm(HOST))
+    await ask(host_lms.build_lm(HOST_LM))
     ask_sync(own())
     routes = [route for route, _, _ in http.sent]
     assert routes == [([7], "openai/host"), ([], "openai/own")]
@@ -82,8 +70,8 @@ class Passes(dspy.BaseLM):
 async def test_an_lm_that_calls_another_one_does_not_bypass_the_host(
     http: FakeExchangeHost, call: FakeCall
 ):
-    await ask(Passes(host_lms.build_lm(HOST)))
-    ask_sync(Passes(host_lms.build_lm(HOST)))
+    await ask(Passes(host_lms.build_lm(HOST_LM)))
+    ask_sync(Passes(host_lms.build_lm(HOST_LM)))
     assert call.named("bypassed") == []
     assert len(http.sent) == 2
 
@@ -164,8 +152,7 @@ async def test_a_call_that_is_over_makes_no_lm_call(
         await ask(own())
     # Who swallows that, is parked.
     parked = asyncio.create_task(ask(own()))
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns(20)
     assert not parked.done()
     parked.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -183,7 +170,7 @@ async def test_a_forward_that_a_program_calls_itself_is_an_lm_call_too(
     http: FakeExchangeHost, call: FakeCall
 ):
     CURRENT_CALL.get().lms = (7,)
-    its_lm = host_lms.build_lm(HOST)
+    its_lm = host_lms.build_lm(HOST_LM)
     await its_lm.aforward("?")
     its_lm.forward("?")
     assert [route for route, _, _ in http.sent] == [([7], "host")] * 2

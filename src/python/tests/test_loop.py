@@ -1,8 +1,7 @@
 import resource
-import subprocess
-import sys
 
 import pytest
+from conftest import in_a_process
 
 
 def test_threads_have_the_stack_of_a_main_thread_where_that_has_no_limit():
@@ -20,12 +19,7 @@ thread = threading.Thread(target=lambda: print(deep._descend(100)["answer"]))
 thread.start()
 thread.join()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path}\n{code}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, soft_and_hard),
+    said = in_a_process(
+        code, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, soft_and_hard)
     )
-    assert done.stdout.split() == ["bottom"], done.stderr
+    assert said.split() == ["bottom"]

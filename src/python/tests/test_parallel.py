@@ -7,9 +7,9 @@ from typing import Any
 import dspy
 import pytest
 import tqdm
+from conftest import running
 from dspy.utils.parallelizer import ParallelExecutor
 
-from tower_dspy.interrupt import InterruptibleRun
 from tower_dspy.patches import parallel
 
 
@@ -97,12 +97,9 @@ def test_a_thread_that_is_interrupted_while_it_shows_progress_releases_the_lock(
                     with tqdm.tqdm.get_lock():
                         pass
 
-            run = InterruptibleRun(shows)
-            thread = threading.Thread(target=run.execute, daemon=True)
-            thread.start()
-            began.wait(30)
-            assert run.interrupt()
-            thread.join(30)
+            with running(shows) as run:
+                began.wait(30)
+                assert run.interrupt()
             lock = tqdm.tqdm.get_lock()
             assert lock.acquire(timeout=1)
             lock.release()

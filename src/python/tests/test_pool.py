@@ -2,7 +2,7 @@ import asyncio
 import threading
 
 import pytest
-from conftest import FakeHost
+from conftest import FakeHost, eventually
 
 from tower_dspy.call_state import Cancelled
 from tower_dspy.pool import Job, Pool
@@ -37,12 +37,6 @@ class Work:
 def pool(**options) -> tuple[FakeHost, Pool]:
     host = FakeHost()
     return host, Pool(host, asyncio.get_running_loop(), "test", **options)
-
-
-async def eventually(holds) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.001)
 
 
 async def test_jobs_wait_for_a_thread_and_threads_are_reused():

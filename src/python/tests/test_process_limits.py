@@ -1,9 +1,7 @@
 """The memory limit of a worker, in a process of its own."""
 
-import subprocess
-import sys
-
 import pytest
+from conftest import in_a_process
 
 from tower_dspy import process_limits
 
@@ -23,6 +21,4 @@ try:
 except MemoryError:
     print("refused", len(bytearray(1 << 20)))
 """
-    command = [sys.executable, "-c", code]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert ended.stdout == "refused 1048576\n"
+    assert in_a_process(code) == "refused 1048576\n"

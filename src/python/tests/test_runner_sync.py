@@ -1,9 +1,7 @@
 """The runner and sync programs, on a pool of two threads."""
 
-import asyncio
-
 import pytest
-from conftest import until_seen
+from conftest import eventually, until_seen
 
 import witness
 
@@ -47,9 +45,7 @@ async def test_a_program_that_catches_everything_is_settled_when_its_thread_ends
     call = harness.start(harness.program("sync:Stubborn"), key="runner-stubborn")
     await until_seen("runner-stubborn", "running")
     harness.cancel_last()
-    async with asyncio.timeout(30):
-        while not harness.host.abandoned:
-            await asyncio.sleep(0.001)
+    await eventually(lambda: harness.host.abandoned)
     assert call.events == []
     witness.open_thread_gate("runner-stubborn")
     await call.ended()
@@ -60,13 +56,5 @@ async def test_a_program_that_catches_everything_is_settled_when_its_thread_ends
 async def test_a_stop_interrupts_threads_as_well(harness):
     call = harness.start(harness.program("sync:Busy"), key="runner-stop-busy")
     await until_seen("runner-stop-busy", "running")
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    loop.stop = stopped.set
-    try:
-        harness._in_copied_context(harness.runner.stop, 3600)
-        async with asyncio.timeout(30):
-            await stopped.wait()
-    finally:
-        del loop.stop
+    await harness.stop(3600)
     assert call.outcome["kind"] == "cancelled"

@@ -1,25 +1,17 @@
 import signal
-import subprocess
-import sys
+
+from conftest import in_a_process
 
 from tower_dspy.patches import signals
 
 
-def in_a_process(code: str) -> str:
-    lines = ["import os, signal, logging", "from tower_dspy.patches import signals", code]
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def with_signals(code: str) -> str:
+    imports = "import os, signal, logging\nfrom tower_dspy.patches import signals"
+    return in_a_process(f"{imports}\n{code}")
 
 
 def test_a_handler_is_stored_and_not_installed():
-    said = in_a_process("""
+    said = with_signals("""
 signal.signal(signal.SIGTERM, lambda *_: print("host", flush=True))
 host = signal.getsignal(signal.SIGTERM)
 signals.install()
@@ -33,7 +25,7 @@ print(signal.signal(signal.SIGTERM, host) is mine, signal.getsignal(signal.SIGTE
 
 
 def test_invalid_arguments_raise_as_without_the_patch():
-    in_a_process("""
+    with_signals("""
 signals.install()
 for number, handler, error in (
     (signal.SIGKILL, signal.SIG_DFL, OSError),
@@ -53,7 +45,7 @@ for number, handler, error in (
 
 
 def test_the_warning_is_given_once_for_each_program_and_not_for_a_restore():
-    said = in_a_process("""
+    said = with_signals("""
 logging.basicConfig(format="%(message)s", stream=__import__("sys").stdout)
 signals.install()
 names = ["a", "a", "b", None]
@@ -68,7 +60,7 @@ for name in names:
 
 
 def test_a_forked_child_has_the_handlers_of_its_program_and_none_of_the_host():
-    said = in_a_process("""
+    said = with_signals("""
 for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
     signal.signal(number, lambda *_: None)
 host = signal.getsignal(signal.SIGALRM)

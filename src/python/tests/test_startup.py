@@ -1,7 +1,5 @@
-import subprocess
-import sys
-
 import pytest
+from conftest import in_a_process
 
 
 @pytest.mark.parametrize(
@@ -21,8 +19,4 @@ from tower_dspy import startup
 startup.calm_gc()
 assert gc.get_threshold() == ({after} or was), gc.get_threshold()
 """
-    subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path}\n{code}"],
-        timeout=60,
-        check=True,
-    )
+    in_a_process(code)

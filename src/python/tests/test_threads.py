@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import pytest_asyncio
 from anyio import to_thread
-from conftest import until_seen
+from conftest import eventually, until_seen
 
 import witness
 from tower_dspy.interrupt import InterruptibleRun
@@ -108,9 +108,7 @@ async def test_an_interrupt_never_hits_a_thread_that_is_being_started(counted):
         run = InterruptibleRun(start_many)
         outer = threading.Thread(target=run.execute, daemon=True)
         outer.start()
-        async with asyncio.timeout(30):
-            while len(born) < begun + 2:
-                await asyncio.sleep(0)
+        await eventually(lambda begun=begun: len(born) >= begun + 2, pause=0)
         run.interrupt()
         outer.join(0.1)
         # A signal that arrives in a destructor, such as those of dead threads, is lost.

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import pytest_asyncio
+from conftest import eventually, until_seen
 
 import witness
 from tower_dspy.watchdog import Watchdog
@@ -18,9 +19,7 @@ async def watched(harness):
     """A harness with a watchdog."""
     loop = asyncio.get_running_loop()
     dog = Watchdog(harness.host, harness.runner, loop, grace=0.2)
-    async with asyncio.timeout(30):
-        while not harness.host.pulses:
-            await asyncio.sleep(0.001)
+    await eventually(lambda: harness.host.pulses)
     yield harness
     dog.stop()
 
@@ -58,9 +57,7 @@ async def test_a_call_that_spins_is_interrupted_once_when_it_is_over(watched):
 async def test_a_cancel_that_comes_after_the_exception_does_not_cut_the_clean_up(watched):
     call = watched.start(watched.function("blockers:spins_and_waits"), key="dog-waits")
     give_up_later(call, 0.1)
-    async with asyncio.timeout(30):
-        while "cleaning" not in await witness.seen("dog-waits"):
-            await asyncio.sleep(0.001)
+    await until_seen("dog-waits", "cleaning")
     watched.cancel_last()
     await witness.open_gate("dog-waits")
     await call.ended()
