@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dspy
 
-from witness import gate, note
+from witness import clean_up, note
 
 qa = dspy.Predict("question -> answer")
 
@@ -28,13 +28,7 @@ async def slow(key: str, question: str):
     try:
         return await qa.acall(question=question)
     finally:
-        note(key, "cleaning")
-        try:
-            await gate(key)
-        except asyncio.CancelledError:
-            note(key, "cut short")
-            raise
-        note(key, "cleaned")
+        await clean_up(key)
 
 
 async def asks_again(key: str, question: str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from witness import gate, note, thread_gate
+from witness import clean_up, note, thread_gate
 
 
 async def slow(key: str):
@@ -13,13 +13,7 @@ async def slow(key: str):
     try:
         await asyncio.sleep(3600)
     finally:
-        note(key, "cleaning")
-        try:
-            await gate(key)
-        except asyncio.CancelledError:
-            note(key, "cut short")
-            raise
-        note(key, "cleaned")
+        await clean_up(key)
 
 
 async def brief(key: str):

@@ -25,6 +25,17 @@ async def gate(key: str) -> None:
     await _gates.setdefault(key, asyncio.Event()).wait()
 
 
+async def clean_up(key: str) -> None:
+    """Notes a clean-up that lasts as long as the gate is shut, or that is cut short."""
+    note(key, "cleaning")
+    try:
+        await gate(key)
+    except asyncio.CancelledError:
+        note(key, "cut short")
+        raise
+    note(key, "cleaned")
+
+
 def thread_gate(key: str) -> threading.Event:
     """The gate of that name for threads."""
     return _thread_gates.setdefault(key, threading.Event())
