@@ -37,7 +37,14 @@ _clear_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
 )
 
-_here = threading.local()
+
+class _Here(threading.local):
+    """The run on this thread."""
+
+    run: "InterruptibleRun | None" = None
+
+
+_here = _Here()
 # The threads that are starting another one or import a module.
 _shielded: set[int] = set()
 _signal_of = attrgetter("_signal")
@@ -80,13 +87,13 @@ class InterruptibleRun:
 
     def execute(self) -> None:
         """Runs the function here and stores its value or its error. Raises nothing."""
-        before = getattr(_here, "run", None)
+        before = _here.run
         self._thread = threading.get_ident()
         _here.run = self
         try:
             self._running = self._signal = True
             if self.cancelled:
-                self.consume_signal()
+                self._signal = False
                 raise Cancelled("cancelled before it began")
             self.value = self.function()
         except BaseException as error:
@@ -106,7 +113,7 @@ class InterruptibleRun:
         self.cancelled = True
         sent = raise_if(self._thread, Cancelled, _signal_of, self, True)
         if sent:
-            self.consume_signal()
+            self._signal = False
         return sent
 
     def interrupt_again(self) -> bool:
@@ -119,12 +126,8 @@ class InterruptibleRun:
         """Raises here, on the run's thread, an interrupt that could not be raised from another."""
         if self._running and (self._pending or (self.cancelled and self._signal)):
             self._pending = False
-            self.consume_signal()
+            self._signal = False
             raise Cancelled
-
-    def consume_signal(self) -> None:
-        """Sends no signal any more: the function is being ended in another way."""
-        self._signal = False
 
 
 def shielded(function: Callable[..., Any], *args: Any) -> Any:
@@ -137,14 +140,12 @@ def shielded(function: Callable[..., Any], *args: Any) -> Any:
         value = function(*args)
     finally:
         _shielded.discard(here)
-    run = getattr(_here, "run", None)
-    if run is not None:
-        run.raise_pending()
+    if _here.run is not None:
+        _here.run.raise_pending()
     return value
 
 
 def consume_signal_here() -> None:
     """Consumes the signal of the run on this thread, which is being ended in another way."""
-    run = getattr(_here, "run", None)
-    if run is not None:
-        run.consume_signal()
+    if _here.run is not None:
+        _here.run._signal = False

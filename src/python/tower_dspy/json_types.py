@@ -81,17 +81,13 @@ class _Reader:
         if kind == "literal":
             return _of_values(schema["expected"])
         if kind == "enum":
-            return self._of_enum(schema)
+            takes_others = not self._serialized and _takes_others(schema["cls"])
+            return None if takes_others else _of_values(schema["members"])
         if kind == "model" and self._serialized and "serialization" in schema:
             return self._of_serializer(schema)
         if kind in _INNER or (self._serialized and kind in _VALIDATED_BEFORE):
             return self.read(schema[_INNER.get(kind, "schema")])
         return None
-
-    def _of_enum(self, schema: Any) -> list[str] | None:
-        if not self._serialized and _takes_others(schema["cls"]):
-            return None
-        return _of_values(schema["members"])
 
     def _of_serializer(self, schema: Any) -> list[str] | None:
         cls = schema["cls"]
