@@ -314,6 +314,12 @@ class RunnerHarness:
         self._in_copied_context(self.runner.start, self._started, call, target, inputs, remaining)
         return call
 
+    async def begin(self, target: int, key: str) -> FakeCall:
+        """Starts a call and waits until its program notes that it runs."""
+        call = self.start(target, key=key)
+        await until_seen(key, "running")
+        return call
+
     async def stop(self, grace: float) -> None:
         """Stops the runner as the host does; the test's loop goes on."""
         loop = asyncio.get_running_loop()

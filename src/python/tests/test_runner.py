@@ -20,8 +20,7 @@ async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
 
 async def test_an_unloaded_program_is_dropped_and_its_call_goes_on(harness):
     target = harness.function("cleanup_plain:slow")
-    call = harness.start(target, key="runner-unloaded")
-    await until_seen("runner-unloaded", "running")
+    call = await harness.begin(target, "runner-unloaded")
     harness.runner.unload(target)
     with pytest.raises(KeyError):
         harness.start(target, key="runner-unloaded")
@@ -72,8 +71,7 @@ async def test_any_exception_is_a_failure_of_its_call_alone(harness, target, kin
 
 
 async def test_a_cancel_is_sent_once_and_the_clean_up_runs_to_its_end(harness):
-    call = harness.start(harness.function("cleanup_plain:slow"), key="runner-once")
-    await until_seen("runner-once", "running")
+    call = await harness.begin(harness.function("cleanup_plain:slow"), "runner-once")
     for _ in range(3):
         harness.cancel_last()
     await until_seen("runner-once", "running", "cleaning")
@@ -103,8 +101,7 @@ async def test_a_cancel_after_the_end_does_nothing(harness):
 
 
 async def test_an_answer_after_a_cancel_is_still_one_outcome(harness):
-    call = harness.start(harness.function("cleanup_plain:swallows"), key="runner-swallows")
-    await until_seen("runner-swallows", "running")
+    call = await harness.begin(harness.function("cleanup_plain:swallows"), "runner-swallows")
     harness.cancel_last()
     await call.ended()
     assert call.events == [("finished", {"answer": "nevertheless"})]
@@ -135,8 +132,7 @@ async def test_a_task_of_a_stray_is_part_of_the_call(harness):
 
 
 async def test_a_thread_is_part_of_its_call_until_it_ends(harness):
-    call = harness.start(harness.function("cleanup_plain:in_a_thread"), key="runner-thread")
-    await until_seen("runner-thread", "running")
+    call = await harness.begin(harness.function("cleanup_plain:in_a_thread"), "runner-thread")
     harness.cancel_last()
     await call.until("failed")
     assert call.named("settled") == []
@@ -173,16 +169,14 @@ async def test_a_stop_without_calls_ends_at_once(harness):
 
 
 async def test_a_stop_cancels_the_calls_and_waits_for_their_end(harness):
-    call = harness.start(harness.function("cleanup_plain:brief"), key="runner-stop")
-    await until_seen("runner-stop", "running")
+    call = await harness.begin(harness.function("cleanup_plain:brief"), "runner-stop")
     await harness.stop(3600)
     assert call.outcome["kind"] == "cancelled"
     assert await witness.seen("runner-stop") == ["running", "cleaned"]
 
 
 async def test_a_stop_abandons_calls_that_do_not_end_within_its_grace(harness):
-    call = harness.start(harness.function("cleanup_plain:slow"), key="runner-stuck")
-    await until_seen("runner-stuck", "running")
+    call = await harness.begin(harness.function("cleanup_plain:slow"), "runner-stuck")
     await harness.stop(0.01)
     assert call.events == [("abandon", None)]
     await witness.open_gate("runner-stuck")

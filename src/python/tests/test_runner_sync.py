@@ -17,8 +17,7 @@ async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
 
 
 async def test_a_busy_loop_is_interrupted_once_and_cleans_up(harness):
-    call = harness.start(harness.program("sync:Busy"), key="runner-busy")
-    await until_seen("runner-busy", "running")
+    call = await harness.begin(harness.program("sync:Busy"), "runner-busy")
     harness.cancel_last()
     harness.cancel_last()
     await call.ended()
@@ -42,8 +41,7 @@ async def test_a_call_that_waits_for_a_thread_and_is_cancelled_never_runs(harnes
 
 
 async def test_a_program_that_catches_everything_is_settled_when_its_thread_ends(harness):
-    call = harness.start(harness.program("sync:Stubborn"), key="runner-stubborn")
-    await until_seen("runner-stubborn", "running")
+    call = await harness.begin(harness.program("sync:Stubborn"), "runner-stubborn")
     harness.cancel_last()
     await eventually(lambda: harness.host.abandoned)
     assert call.events == []
@@ -54,7 +52,6 @@ async def test_a_program_that_catches_everything_is_settled_when_its_thread_ends
 
 
 async def test_a_stop_interrupts_threads_as_well(harness):
-    call = harness.start(harness.program("sync:Busy"), key="runner-stop-busy")
-    await until_seen("runner-stop-busy", "running")
+    call = await harness.begin(harness.program("sync:Busy"), "runner-stop-busy")
     await harness.stop(3600)
     assert call.outcome["kind"] == "cancelled"

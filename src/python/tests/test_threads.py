@@ -48,8 +48,7 @@ async def test_a_thread_that_is_left_behind_is_stopped_named_and_waited_for(coun
 @pytest.mark.parametrize("way", ["anyio", "pool", "thread"])
 async def test_a_thread_that_is_busy_ends_with_its_call(counted, way):
     key = f"busy-{way}"
-    call = counted.start(counted.function(f"threads:busy_{way}"), key=key)
-    await until_seen(key, "running")
+    call = await counted.begin(counted.function(f"threads:busy_{way}"), key)
     counted.cancel_last()
     await call.ended()
     assert call.outcome["kind"] == "cancelled"
@@ -74,8 +73,7 @@ async def test_daemon_threads_and_those_of_pools_are_not_waited_for(counted):
 
 
 async def test_queued_work_of_a_pool_does_not_delay_the_end(counted):
-    call = counted.start(counted.function("threads:overfills_a_pool"), key="overfull")
-    await until_seen("overfull", "running")
+    call = await counted.begin(counted.function("threads:overfills_a_pool"), "overfull")
     counted.cancel_last()
     witness.open_thread_gate("overfull")
     await call.ended()
