@@ -213,8 +213,7 @@ class Runner:
             for stray in strays:
                 if stray is not state.interrupted_task:
                     stray.cancel()
-            # Not by the loop's factory: it is not one of the call's children.
-            asyncio.Task(self._settle_after(state, strays), loop=self._loop)
+            self._settle_after(state, strays, [])
         elif fault is None:
             self._forget(state)
             call.finished(value)
@@ -228,15 +227,24 @@ class Runner:
         self._settle(state, None)
         state.call.failed(faults.CANCELLED)
 
-    async def _settle_after(self, state: CallState, strays: list[asyncio.Future]) -> None:
-        """Settles a call when its strays have ended."""
-        names: list[str] = []
-        while strays:
-            names += map(_child_name, strays)
-            await asyncio.wait(strays)
+    def _settle_after(
+        self, state: CallState, strays: list[asyncio.Future], names: list[str]
+    ) -> None:
+        """Settles a call when its strays have ended. Not by a task: programs may cancel all."""
+        names += map(_child_name, strays)
+        left = len(strays)
+
+        def ended(_: asyncio.Future) -> None:
+            nonlocal left
+            left -= 1
             # They may have started others, which were cancelled at once.
-            strays = _running(state.children)
-        self._settle(state, names)
+            if left == 0 and (more := _running(state.children)):
+                self._settle_after(state, more, names)
+            elif left == 0:
+                self._settle(state, names)
+
+        for stray in strays:
+            stray.add_done_callback(ended)
 
     def _settle(self, state: CallState, strays: list[str] | None) -> None:
         self._forget(state)
