@@ -10,7 +10,6 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -111,23 +110,6 @@ impl Termination {
         ready!(poll_timer(this.timer, deadline, cx));
         Poll::Ready(Terminated::DeadlinePassed)
     }
-
-    /// Begins the grace of a call that has ended: cancels its node because of `cause`, so that the
-    /// work is signalled. The end of the call stays what it was.
-    pub(crate) fn begin_grace(self: Pin<&mut Self>, length: Duration, cause: Cause) {
-        let this = self.project();
-        *this.deadline = Some(Deadline::within(length));
-        this.cancel.cancel(cause);
-    }
-
-    /// Ready once the grace has ended.
-    pub(crate) fn poll_grace(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        match *this.deadline {
-            Some(deadline) => poll_timer(this.timer, deadline, cx),
-            None => Poll::Ready(()),
-        }
-    }
 }
 
 /// Polls a timer for `at`, which is armed by the first poll.
@@ -149,7 +131,7 @@ pub(crate) fn poll_timer(
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::{pin::pin, time::Duration};
 
     use tokio::time::advance;
     use tokio_test::{assert_pending, assert_ready_eq, task};
@@ -206,26 +188,6 @@ mod tests {
         advance(secs(9)).await;
         task::spawn(()).enter(|cx, _| assert_pending!(call.as_mut().poll(cx)));
         assert_eq!(Terminated::by_now(&Cancel::none(), None), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_grace_signals_the_work_and_is_bounded() {
-        let cancel = Cancel::new();
-        let mut call = pin!(Termination::new(
-            cancel.clone(),
-            Some(Deadline::within(secs(1)))
-        ));
-        advance(secs(1)).await;
-        let mut task = task::spawn(());
-        task.enter(|cx, _| assert!(call.as_mut().poll(cx).is_ready()));
-        call.as_mut().begin_grace(secs(2), Cause::Elapsed);
-        assert_eq!(cancel.cause(), Some(Cause::Elapsed));
-        task.enter(|cx, _| {
-            assert_pending!(call.as_mut().poll_grace(cx));
-        });
-        advance(secs(2)).await;
-        task.enter(|cx, _| assert!(call.as_mut().poll_grace(cx).is_ready()));
-        assert_eq!(call.ended(), Some(Terminated::DeadlinePassed));
     }
 
     #[tokio::test]

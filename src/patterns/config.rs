@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::Instant;
 use tower::layer::util::Stack;
 
 use super::{
@@ -13,7 +12,7 @@ use super::{
     run::{Bounds, run},
 };
 use crate::{
-    call::Deadline,
+    call::{Cancel, Deadline, Scope},
     error::ErrorKind,
     layers::{Backoff, DeadlineLayer, RetryBudget, RetryLayer, TimeoutLayer},
 };
@@ -184,17 +183,16 @@ impl TimeoutConfig {
         operation: F,
     ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
     where
-        F: IntoFuture,
-        F::Output: Outcome,
+        F: IntoFuture<Output: Outcome>,
     {
         let Self {
             request, session, ..
         } = *self;
         let operation = operation.into_future();
         async move {
-            let since = Instant::now();
-            let deadline = session.map(|limit| Deadline::at(since).later_by(limit));
-            run(operation, Bounds::new(since, request.into(), deadline)).await
+            let bounds = Bounds::new(Cancel::none()).within(request);
+            let session = session.map(Deadline::within);
+            run(operation, bounds.until(session, Scope::Deadline)).await
         }
         .fuse()
     }
@@ -217,8 +215,7 @@ impl TimeoutConfig {
     ) -> impl Future<Output = TimeoutResult<F::Output>> + use<M, F>
     where
         M: FnMut() -> F,
-        F: IntoFuture,
-        F::Output: Outcome,
+        F: IntoFuture<Output: Outcome>,
     {
         attempts(operation, self.request, self.session, self.retry())
     }

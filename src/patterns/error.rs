@@ -122,11 +122,10 @@ impl<E> TimeoutError<E> {
     }
 
     /// The kind of all but the operation's own error.
-    pub(super) const fn own_kind(&self) -> ErrorKind {
+    pub(super) fn own_kind(&self) -> ErrorKind {
         match self {
-            Self::Elapsed(_) => ErrorKind::Elapsed,
-            Self::Deadline(_) => ErrorKind::Deadline,
-            Self::Cancelled(_) => ErrorKind::Cancelled,
+            Self::Elapsed(elapsed) | Self::Deadline(elapsed) => elapsed.kind(),
+            Self::Cancelled(cancelled) => cancelled.kind(),
             Self::Failed(_) => ErrorKind::Other,
         }
     }
@@ -151,9 +150,8 @@ impl<E> From<Cancelled> for TimeoutError<E> {
 impl<E: Classify> Classify for TimeoutError<E> {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Elapsed(elapsed) | Self::Deadline(elapsed) => elapsed.kind(),
-            Self::Cancelled(cancelled) => cancelled.kind(),
             Self::Failed(error) => error.kind(),
+            _ => self.own_kind(),
         }
     }
 

@@ -3,17 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::time::Instant;
 
 use super::{
     TimeoutError,
     operation::Operation,
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, OwnLimit, run},
+    run::{Bounds, run},
 };
 use crate::{
-    call::{Cancel, Cause, Deadline, in_flight::InFlight},
-    error::{Costs, Elapsed, Scope, Stage},
+    call::{Cancel, Cause, Deadline, Scope, in_flight::InFlight},
     session::Session,
 };
 
@@ -84,7 +82,10 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct DeadlineExecutor {
     deadline: Deadline,
+    /// The parent of the operations, which have the deadline themselves.
     node: Cancel,
+    /// The parent of the sessions, cancelled at the deadline too.
+    sessions: Cancel,
     operations: Arc<InFlight<Operation>>,
 }
 
@@ -92,9 +93,15 @@ impl DeadlineExecutor {
     /// Operations have to end by `deadline`: a [`Deadline`], or an instant of tokio or of `std`.
     #[must_use]
     pub fn new(deadline: impl Into<Deadline>) -> Self {
+        Self::below(&Cancel::none(), deadline.into())
+    }
+
+    fn below(outer: &Cancel, deadline: Deadline) -> Self {
+        let node = outer.child();
         Self {
-            deadline: deadline.into(),
-            node: Cancel::new(),
+            deadline,
+            sessions: node.child(),
+            node,
             operations: Arc::default(),
         }
     }
@@ -110,11 +117,7 @@ impl DeadlineExecutor {
     /// It makes another executor, with the same deadline and nothing running yet.
     #[must_use]
     pub fn with_cancel(self, cancel: impl Into<Cancel>) -> Self {
-        Self {
-            deadline: self.deadline,
-            node: cancel.into().child(),
-            operations: Arc::default(),
-        }
+        Self::below(&cancel.into(), self.deadline)
     }
 
     /// The deadline.
@@ -166,10 +169,9 @@ impl DeadlineExecutor {
         operation: F,
     ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
     where
-        F: IntoFuture,
-        F::Output: Outcome,
+        F: IntoFuture<Output: Outcome>,
     {
-        self.run(OwnLimit::None, operation.into_future())
+        self.run(operation, |bounds| bounds)
     }
 
     /// Runs `operation` under `limit`, from its first poll, or the deadline, whichever is earlier.
@@ -186,10 +188,9 @@ impl DeadlineExecutor {
         operation: F,
     ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
     where
-        F: IntoFuture,
-        F::Output: Outcome,
+        F: IntoFuture<Output: Outcome>,
     {
-        self.run(OwnLimit::After(limit), operation.into_future())
+        self.run(operation, move |bounds| bounds.within(Some(limit)))
     }
 
     /// Runs `operation` until `deadline` or the executor's own deadline, whichever is earlier.
@@ -231,10 +232,12 @@ impl DeadlineExecutor {
     ) -> impl Future<Output = TimeoutResult<F::Output>> + use<D, F>
     where
         D: Into<Deadline>,
-        F: IntoFuture,
-        F::Output: Outcome,
+        F: IntoFuture<Output: Outcome>,
     {
-        self.run(OwnLimit::At(deadline.into()), operation.into_future())
+        let deadline = Some(deadline.into());
+        self.run(operation, move |bounds| {
+            bounds.until(deadline, Scope::Attempt)
+        })
     }
 
     /// The operations that run, oldest first: started, and not gone yet.
@@ -264,56 +267,32 @@ impl DeadlineExecutor {
     /// executor alone.
     #[must_use]
     pub fn session(&self) -> Session {
-        Session::until(self.deadline).with_cancel(self.node.clone())
+        Session::until(self.deadline).with_cancel(&self.sessions)
     }
 
-    fn run<F>(
+    fn run<F, B>(
         &self,
-        own: OwnLimit,
         operation: F,
-    ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
+        limited: B,
+    ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F, B>
     where
-        F: Future,
-        F::Output: Outcome,
+        F: IntoFuture<Output: Outcome>,
+        B: FnOnce(Bounds) -> Bounds,
     {
         let executor = self.clone();
+        let operation = operation.into_future();
         async move {
             let entry = Operation::start();
             // Listed until the operation is gone.
             let _ticket = executor.operations.enter(entry);
-            let bounds = Bounds {
-                node: executor.node.clone(),
-                call: Some(entry.id()),
-                ..Bounds::new(entry.since(), own, Some(executor.deadline))
-            };
+            let bounds = limited(Bounds::new(executor.node.clone()).call(entry.id()));
+            let bounds = bounds.until(Some(executor.deadline), Scope::Deadline);
             let result = run(operation, bounds).await;
-            executor.settle(entry.since(), result)
+            if matches!(result, Err(TimeoutError::Deadline(_))) {
+                executor.sessions.cancel(Cause::Deadline);
+            }
+            result
         }
         .fuse()
-    }
-
-    /// Cancels all operations at the deadline, and returns [`TimeoutError::Deadline`] for each,
-    /// whichever noticed it first.
-    fn settle<T, E>(
-        &self,
-        since: Instant,
-        result: Result<T, TimeoutError<E>>,
-    ) -> Result<T, TimeoutError<E>> {
-        let Self { deadline, node, .. } = self;
-        match result {
-            Err(TimeoutError::Deadline(elapsed)) => {
-                node.cancel(Cause::Deadline);
-                Err(TimeoutError::Deadline(elapsed))
-            }
-            Err(TimeoutError::Cancelled(cancelled))
-                if cancelled.cause() == Cause::Deadline && deadline.is_past() =>
-            {
-                let spent = cancelled.costs().cloned();
-                let limit = deadline.remaining_at(since);
-                let elapsed = Elapsed::new(Scope::Deadline, Stage::Running, limit);
-                Err(TimeoutError::Deadline(elapsed.with_spent(spent)))
-            }
-            result => result,
-        }
     }
 }

@@ -19,7 +19,7 @@ use super::{
     TimeoutError, infallible,
     operation::Operation,
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, refuse, run},
+    run::{Bounds, run},
     timeout,
 };
 use crate::{
@@ -148,8 +148,7 @@ impl GracefulCancellationHandler {
         operation: F,
     ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
     where
-        F: IntoFuture,
-        F::Output: Outcome,
+        F: IntoFuture<Output: Outcome>,
     {
         let shared = self.shared.clone();
         let operation = operation.into_future();
@@ -159,18 +158,16 @@ impl GracefulCancellationHandler {
                 operation: Operation::start(),
                 cut: Arc::default(),
             };
-            let ticket = drain.calls.enter(pending.clone());
-            // The registry is closed after the node is cancelled: a refused operation finds a cause.
-            if ticket.is_none() || drain.stop.is_cancelled() {
-                let cause = drain.stop.cause().unwrap_or(Cause::Caller);
-                return Err(refuse(cause, operation));
-            }
-            let bounds = Bounds {
-                node: drain.give_up.clone(),
-                call: Some(pending.operation.id()),
-                ..Bounds::default()
+            let id = pending.operation.id();
+            let enter = || drain.calls.enter(pending.clone());
+            let ticket = (!drain.stop.is_cancelled()).then(enter).flatten();
+            // The registry is closed after `stop` is cancelled: it refuses an operation that may not
+            // enter.
+            let node = match &ticket {
+                Some(_) => &drain.give_up,
+                None => &drain.stop,
             };
-            let result = run(operation, bounds).await;
+            let result = run(operation, Bounds::new(node.clone()).call(id)).await;
             if matches!(result, Err(TimeoutError::Cancelled(_))) {
                 pending.cut.store(true, Ordering::Release);
             }

@@ -1,60 +1,130 @@
 //! [`PredictionHandle`]: the status and the cancellation of a prediction, from another task.
+//!
+//! Invariants:
+//! 1. Each change of the progress is made under the lock of its channel, from the progress that it
+//!    expects: so there is one final status, whatever races.
+//! 2. A prediction whose node is cancelled does not begin. The node is read under the same lock, so
+//!    one that was reported as cancelled never runs.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::status::{PredictionStatus, Progress};
 use crate::call::{CallId, Cancel, Cause};
+
+/// The status of a prediction. The last four are final: exactly one of them is reached, and
+/// never left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PredictionStatus {
+    /// It was not started yet.
+    Pending,
+    /// It runs, or is being stopped.
+    Running,
+    /// It answered.
+    Completed,
+    /// It was cancelled, or its future was dropped.
+    Cancelled,
+    /// It ended with an error of its own, or panicked.
+    Failed,
+    /// A limit passed.
+    TimedOut,
+}
+
+impl PredictionStatus {
+    /// Whether nothing can change it any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// In lower-case words.
+impl fmt::Display for PredictionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+        })
+    }
+}
 
 /// Watches and cancels a [`CancellablePrediction`](super::CancellablePrediction) from another task.
 /// Clones are the same handle.
 #[derive(Clone)]
 pub struct PredictionHandle {
-    progress: Arc<Progress>,
+    id: CallId,
+    node: Cancel,
+    progress: watch::Sender<PredictionProgress>,
+}
+
+/// How far a prediction has come.
+#[derive(Clone, Copy, Debug)]
+enum PredictionProgress {
+    Pending,
+    Running {
+        since: Instant,
+    },
+    Ended {
+        status: PredictionStatus,
+        took: Duration,
+    },
 }
 
 impl PredictionHandle {
-    pub(super) const fn new(progress: Arc<Progress>) -> Self {
-        Self { progress }
+    pub(super) fn new(node: Cancel) -> Self {
+        Self {
+            id: CallId::next(),
+            node,
+            progress: watch::Sender::new(PredictionProgress::Pending),
+        }
     }
 
     /// Names the prediction within this process: in logs, and in the context of a call.
     #[must_use]
-    pub fn id(&self) -> CallId {
-        self.progress.id
+    pub const fn id(&self) -> CallId {
+        self.id
     }
 
     /// How far it has come.
     #[must_use]
     pub fn status(&self) -> PredictionStatus {
-        self.progress.status()
+        match *self.progress.borrow() {
+            PredictionProgress::Pending if self.node.is_cancelled() => PredictionStatus::Cancelled,
+            PredictionProgress::Pending => PredictionStatus::Pending,
+            PredictionProgress::Running { .. } => PredictionStatus::Running,
+            PredictionProgress::Ended { status, .. } => status,
+        }
     }
 
     /// How long it has run, or did run; zero if it has not started.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.progress.elapsed()
+        self.progress.borrow().elapsed()
     }
 
     /// Cancels it. Returns whether this call decided that; false if it was cancelled before.
     ///
     /// It is over when the [status](Self::status) is final; [`ended`](Self::ended) waits for that.
     pub fn cancel(&self) -> bool {
-        self.progress.node.cancel(Cause::Caller)
+        self.node.cancel(Cause::Caller)
     }
 
     /// Its node, to cancel it with a [`Cause`], or to make children of.
     #[must_use]
-    pub fn node(&self) -> &Cancel {
-        &self.progress.node
+    pub const fn node(&self) -> &Cancel {
+        &self.node
     }
 
     /// Its token, for the operation itself, which may clean up in its
     /// [grace](super::CancellablePrediction::with_grace), and for tasks that are to stop with it.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
-        self.node().token().cloned().unwrap_or_default()
+        self.node.token().cloned().unwrap_or_default()
     }
 
     /// Waits until it is over, and returns how it ended.
@@ -62,7 +132,51 @@ impl PredictionHandle {
     /// # Cancel safety
     /// It only looks.
     pub async fn ended(&self) -> PredictionStatus {
-        self.progress.ended().await
+        let mut changes = self.progress.subscribe();
+        let token = self.token();
+        loop {
+            let status = self.status();
+            if status.is_final() {
+                return status;
+            }
+            tokio::select! {
+                // The sender lives as long as `self`.
+                _ = changes.changed() => {}
+                // A pending prediction ends with its node, which does not notify the channel.
+                () = token.cancelled(), if status == PredictionStatus::Pending => {}
+            }
+        }
+    }
+
+    /// From pending to running, unless it was cancelled before.
+    pub(super) fn begin(&self) {
+        self.progress.send_if_modified(|progress| {
+            let begins =
+                matches!(progress, PredictionProgress::Pending) && !self.node.is_cancelled();
+            if begins {
+                let since = Instant::now();
+                *progress = PredictionProgress::Running { since };
+            }
+            begins
+        });
+    }
+
+    /// To the final `status`.
+    pub(super) fn finish(&self, status: PredictionStatus) {
+        self.progress.send_modify(|progress| {
+            let took = progress.elapsed();
+            *progress = PredictionProgress::Ended { status, took };
+        });
+    }
+}
+
+impl PredictionProgress {
+    fn elapsed(&self) -> Duration {
+        match self {
+            Self::Pending => Duration::ZERO,
+            Self::Running { since } => since.elapsed(),
+            Self::Ended { took, .. } => *took,
+        }
     }
 }
 

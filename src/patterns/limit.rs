@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::Instant;
 
 use super::{
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, OwnLimit, run},
+    run::{Bounds, run},
 };
 use crate::call::Cancel;
 
@@ -59,15 +58,10 @@ pub fn timeout<F>(
     operation: F,
 ) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
 where
-    F: IntoFuture,
-    F::Output: Outcome,
+    F: IntoFuture<Output: Outcome>,
 {
     let operation = operation.into_future();
-    async move {
-        let bounds = Bounds::new(Instant::now(), OwnLimit::After(limit), None);
-        run(operation, bounds).await
-    }
-    .fuse()
+    async move { run(operation, Bounds::new(Cancel::none()).within(Some(limit))).await }.fuse()
 }
 
 /// Runs `operation` until it is done or `token` is cancelled, which stops it at once.
@@ -112,12 +106,9 @@ pub fn run_cancellable<F>(
     operation: F,
 ) -> impl Future<Output = TimeoutResult<F::Output>>
 where
-    F: IntoFuture,
-    F::Output: Outcome,
+    F: IntoFuture<Output: Outcome>,
 {
-    let bounds = Bounds {
-        node: token.into(),
-        ..Bounds::default()
-    };
-    run(operation.into_future(), bounds).fuse()
+    let token = token.into();
+    let operation = operation.into_future();
+    async move { run(operation, Bounds::new(token)).await }.fuse()
 }

@@ -66,7 +66,6 @@ mod outcome;
 mod prediction;
 mod retry;
 mod run;
-mod status;
 
 /// The other name of [`run_cancellable`].
 pub use self::limit::run_cancellable as run_with_cancellation;
@@ -75,11 +74,10 @@ pub use self::{
     error::TimeoutError,
     executor::DeadlineExecutor,
     graceful::{CancellationReport, GracefulCancellationHandler},
-    handle::PredictionHandle,
+    handle::{PredictionHandle, PredictionStatus},
     limit::{run_cancellable, timeout},
     operation::Operation,
     outcome::{Outcome, TimeoutResult, infallible},
     prediction::CancellablePrediction,
     retry::{escalate, retry_on_timeout},
-    status::PredictionStatus,
 };

@@ -33,8 +33,4 @@ impl Operation {
     pub fn elapsed(&self) -> Duration {
         self.since.elapsed()
     }
-
-    pub(super) const fn since(&self) -> Instant {
-        self.since
-    }
 }

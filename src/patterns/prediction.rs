@@ -1,20 +1,19 @@
 //! [`CancellablePrediction`]: an operation with a token, a status, limits and clean-up.
 
-use std::{fmt, future::poll_fn, mem, pin::pin, sync::Arc, task::Poll, thread, time::Duration};
+use std::{fmt, mem, thread, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::time::Instant;
-use tower::{Service, util::Oneshot};
+use tower::Service;
 
 use super::{
-    PredictionHandle, TimeoutError,
+    PredictionHandle, PredictionStatus, TimeoutError,
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, refuse, run},
-    status::{PredictionStatus, Progress},
+    run::{Bounds, run_unless},
 };
 use crate::{
-    call::{Cancel, CancelGrace, Carrier, Cause, Deadline, drop_scope, termination::Termination},
+    call::{CallContext, Cancel, Carrier, Cause, Deadline, Scope, drop_scope},
     error::{Classify, ErrorKind},
+    layers::guard::{Grace, ReadyCall},
 };
 
 type Cleanup = Box<dyn FnOnce(Cause) + Send>;
@@ -61,7 +60,7 @@ type Cleanup = Box<dyn FnOnce(Cause) + Send>;
 /// too when a limit passes or the future is dropped, so tasks that hold it stop as well; it is left
 /// alone when the prediction completes or fails.
 pub struct CancellablePrediction {
-    progress: Arc<Progress>,
+    handle: PredictionHandle,
     limit: Option<Duration>,
     deadline: Option<Deadline>,
     grace: Duration,
@@ -84,7 +83,7 @@ impl CancellablePrediction {
 
     fn on(node: Cancel) -> Self {
         Self {
-            progress: Arc::new(Progress::new(node)),
+            handle: PredictionHandle::new(node),
             limit: None,
             deadline: None,
             grace: Duration::ZERO,
@@ -127,7 +126,7 @@ impl CancellablePrediction {
     /// A handle to watch and cancel it with.
     #[must_use]
     pub fn handle(&self) -> PredictionHandle {
-        PredictionHandle::new(self.progress.clone())
+        self.handle.clone()
     }
 
     /// Runs `operation`.
@@ -141,14 +140,12 @@ impl CancellablePrediction {
     /// Dropping the future drops the operation and runs the clean-up code.
     pub fn execute<F>(self, operation: F) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
     where
-        F: IntoFuture,
-        F::Output: Outcome,
+        F: IntoFuture<Output: Outcome>,
     {
         let operation = operation.into_future();
         async move {
-            let bounds = self.bounds(None);
-            self.run(operation, bounds, None, |_| ErrorKind::Other)
-                .await
+            let bounds = self.bounds(&mut CallContext::new());
+            self.run(operation, bounds, |_| ErrorKind::Other).await
         }
         .fuse()
     }
@@ -177,92 +174,70 @@ impl CancellablePrediction {
         async move {
             let mut request = request;
             let context = request.context_mut();
-            let mut bounds = self.bounds(context.deadline);
-            context.call_id = bounds.call;
-            let mut theirs = bounds.node.clone();
-            if !bounds.grace.is_zero() {
-                let grace = CancelGrace::on_cancel(bounds.grace, None);
-                theirs = bounds.node.child_with_grace(grace.clone());
-                bounds.cancel_grace = Some(grace);
-                context.waits = context.waits.inside();
-                bounds.waits = context.waits.clone();
-            }
-            mem::swap(&mut context.cancel, &mut theirs);
-            if let Some(limit) = &mut bounds.limit {
-                limit.grace = bounds.grace;
-                context.enforce(*limit);
-            }
-            let (refused, node) = (theirs.cause(), bounds.node.clone());
-            let call = Oneshot::new(service, request);
-            let linked = async move {
-                let mut call = pin!(call);
-                let mut theirs = pin!(Termination::new(theirs, None));
-                poll_fn(|cx| {
-                    let polled = call.as_mut().poll(cx);
-                    if polled.is_pending()
-                        && let Poll::Ready(ended) = theirs.as_mut().poll(cx)
-                    {
-                        node.cancel(ended.cause());
-                    }
-                    polled
-                })
-                .await
-            };
-            self.run(linked, bounds, refused, Classify::kind).await
+            let bounds = self.bounds(context);
+            let waits = context.waits.clone();
+            let call = ReadyCall::new(service, request, waits);
+            self.run(call, bounds, Classify::kind).await
         }
         .fuse()
     }
 
-    /// What ends it early, from now on, under its limits and `outer`, the deadline of a request.
-    fn bounds(&self, outer: Option<Deadline>) -> Bounds {
-        let deadline = outer.into_iter().chain(self.deadline).min();
-        Bounds {
-            node: self.progress.node.clone(),
-            grace: self.grace,
-            call: Some(self.progress.id),
-            ..Bounds::new(Instant::now(), self.limit.into(), deadline)
+    /// The bounds of an operation that starts now, which are put into its `context`.
+    fn bounds(&self, context: &mut CallContext) -> Bounds {
+        let (id, node) = (self.handle.id(), self.handle.node());
+        let outer = mem::replace(&mut context.cancel, node.clone());
+        let deadline = context.deadline.into_iter().chain(self.deadline).min();
+        let mut bounds = Bounds::new(node.clone())
+            .call(id)
+            .within(self.limit)
+            .until(deadline, Scope::Deadline);
+        if let Some(limit) = &mut bounds.limit {
+            limit.grace = self.grace;
+            context.enforce(*limit);
         }
+        context.call_id = Some(id);
+        bounds.outer = Some(outer);
+        bounds.grace = Grace::of_node(self.grace, node, context);
+        bounds
     }
 
     async fn run<F>(
-        self,
+        mut self,
         operation: F,
         bounds: Bounds,
-        refused: Option<Cause>,
         kind: impl FnOnce(&<F::Output as Outcome>::Error) -> ErrorKind,
     ) -> TimeoutResult<F::Output>
     where
-        F: Future,
-        F::Output: Outcome,
+        F: Future<Output: Outcome>,
     {
-        let progress = self.progress.clone();
-        let mut running = RunningPrediction {
-            prediction: self,
-            began: false,
-            ended: false,
-        };
-        let mut refused = progress.node.cause().or(refused);
-        // Also one that is late: its status is then no longer that of a cancelled one.
-        if refused.is_none() && !progress.begin(Instant::now()) {
-            // A handle has reported it as cancelled; so it does not start.
-            refused = Some(progress.node.cause().unwrap_or(Cause::Caller));
+        // Before it is asked whether it may start: a late one is not a cancelled one any more.
+        self.handle.begin();
+        let refusal = bounds.refusal();
+        if refusal.is_some() {
+            self.cleanups.clear();
         }
-        running.began = refused.is_none() && !bounds.late;
-        let result = match refused {
-            Some(cause) => Err(refuse(cause, operation)),
-            None => run(operation, bounds).await,
-        };
+        let result = run_unless(refusal, operation, bounds).await;
         let (status, cause) = match &result {
             Ok(_) => (PredictionStatus::Completed, None),
-            Err(TimeoutError::Elapsed(_)) => ended_as(ErrorKind::Elapsed),
-            Err(TimeoutError::Deadline(_)) => ended_as(ErrorKind::Deadline),
             Err(TimeoutError::Cancelled(cancelled)) => {
                 (PredictionStatus::Cancelled, Some(cancelled.cause()))
             }
             Err(TimeoutError::Failed(error)) => ended_as(kind(error)),
+            Err(limit) => ended_as(limit.own_kind()),
         };
-        running.settle(status, cause);
+        self.settle(status, cause);
         result
+    }
+
+    /// Runs the clean-up code of a prediction that `cause` stopped, and makes its status final.
+    fn settle(&mut self, status: PredictionStatus, cause: Option<Cause>) {
+        if let Some(cause) = cause {
+            self.handle.node().cancel(cause);
+            for cleanup in mem::take(&mut self.cleanups) {
+                cleanup(cause);
+            }
+        }
+        self.handle.finish(status);
     }
 }
 
@@ -284,12 +259,21 @@ impl Default for CancellablePrediction {
     }
 }
 
-/// One that never started is over now.
+/// One that has not started is cancelled, and one that runs ends because of what dropped it.
 impl Drop for CancellablePrediction {
     fn drop(&mut self) {
-        if !self.progress.status().is_final() {
-            self.progress.node.cancel(Cause::Dropped);
-            self.progress.finish(PredictionStatus::Cancelled);
+        match self.handle.status() {
+            PredictionStatus::Pending => _ = self.handle.node().cancel(Cause::Dropped),
+            PredictionStatus::Running => {
+                let cause = drop_scope::cause();
+                let status = match cause {
+                    _ if thread::panicking() => PredictionStatus::Failed,
+                    Cause::Elapsed | Cause::Deadline => PredictionStatus::TimedOut,
+                    _ => PredictionStatus::Cancelled,
+                };
+                self.settle(status, Some(cause));
+            }
+            _ => {}
         }
     }
 }
@@ -297,48 +281,10 @@ impl Drop for CancellablePrediction {
 impl fmt::Debug for CancellablePrediction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancellablePrediction")
-            .field("id", &self.progress.id)
+            .field("id", &self.handle.id())
             .field("limit", &self.limit)
             .field("deadline", &self.deadline)
             .field("grace", &self.grace)
             .finish_non_exhaustive()
-    }
-}
-
-/// A prediction that runs. Dropped before it is settled, it ends as the drop says.
-struct RunningPrediction {
-    prediction: CancellablePrediction,
-    began: bool,
-    ended: bool,
-}
-
-impl RunningPrediction {
-    fn settle(&mut self, status: PredictionStatus, cause: Option<Cause>) {
-        let prediction = &mut self.prediction;
-        if let Some(cause) = cause {
-            prediction.progress.node.cancel(cause);
-            for cleanup in mem::take(&mut prediction.cleanups) {
-                if self.began {
-                    cleanup(cause);
-                }
-            }
-        }
-        prediction.progress.finish(status);
-        self.ended = true;
-    }
-}
-
-impl Drop for RunningPrediction {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let cause = drop_scope::cause();
-        let status = match cause {
-            _ if thread::panicking() => PredictionStatus::Failed,
-            Cause::Elapsed | Cause::Deadline => PredictionStatus::TimedOut,
-            _ => PredictionStatus::Cancelled,
-        };
-        self.settle(status, Some(cause));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tower::retry::Policy;
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     timeout,
 };
 use crate::{
-    call::{Deadline, WithContext},
+    call::{Cancel, Deadline, Scope, WithContext},
     error::ErrorKind,
     layers::{Backoff, RetryBudget, RetryLayer},
 };
@@ -62,8 +61,7 @@ pub async fn retry_on_timeout<M, F>(
 ) -> TimeoutResult<F::Output>
 where
     M: FnMut() -> F,
-    F: IntoFuture,
-    F::Output: Outcome,
+    F: IntoFuture<Output: Outcome>,
 {
     let retry = RetryLayer::new(max_retries)
         .with_backoff(Backoff::fixed(Duration::ZERO))
@@ -108,8 +106,7 @@ pub async fn escalate<const N: usize, M, F>(
 ) -> TimeoutResult<F::Output>
 where
     M: FnMut() -> F,
-    F: IntoFuture,
-    F::Output: Outcome,
+    F: IntoFuture<Output: Outcome>,
 {
     const { assert!(N > 0, "`escalate` needs at least one limit") };
     let mut attempt = 0;
@@ -137,8 +134,7 @@ pub(super) async fn attempts<M, F>(
 ) -> TimeoutResult<F::Output>
 where
     M: FnMut() -> F,
-    F: IntoFuture,
-    F::Output: Outcome,
+    F: IntoFuture<Output: Outcome>,
 {
     type Value<F> = <<F as IntoFuture>::Output as Outcome>::Value;
     type Failure<F> = TimeoutError<<<F as IntoFuture>::Output as Outcome>::Error>;
@@ -153,7 +149,8 @@ where
     loop {
         // In this the policy counts a request, or pays for a retry.
         let _ = Policy::<_, Value<F>, Failure<F>>::clone_request(&mut policy, &call);
-        let bounds = Bounds::new(Instant::now(), limit.into(), deadline);
+        let bounds = Bounds::new(Cancel::none()).within(limit);
+        let bounds = bounds.until(deadline, Scope::Deadline);
         let mut result = run(operation().into_future(), bounds).await;
         match policy.retry(&mut call, &mut result) {
             Some(wait) => wait.await,

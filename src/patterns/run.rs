@@ -1,20 +1,17 @@
-//! One operation under limits: the function behind all that this module offers.
+//! One operation under limits: the guard of the layers, around any future.
 //!
-//! Invariants:
-//! 1. What is late or cancelled when it is first polled does not start.
-//! 2. The operation is polled before the cancellation, and that before the clock: what is ready wins.
-//! 3. The operation is dropped before the outcome is returned.
-//! 4. What ended the operation first is its outcome, whatever follows in its grace.
+//! Beside the invariants of the guard: an operation that is cancelled, or late, when it is first
+//! polled does not start.
 
 use std::{
-    future::poll_fn,
-    mem,
-    pin::{Pin, pin},
+    pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::{
     TimeoutError,
@@ -22,174 +19,169 @@ use super::{
 };
 use crate::{
     call::{
-        CallId, Cancel, CancelGrace, Cause, Deadline, Enclosing, Limit, Scope, Waits, drop_scope,
-        termination::{Terminated, Termination},
+        CallId, Cancel, Cause, Deadline, Enclosing, Limit, Scope, Spent, termination::Terminated,
     },
     error::{Cancelled, Elapsed, Stage},
+    layers::guard::{Alarm, CancelAlarm, Droppable, Grace, Guard, LimitAlarm, Tag},
 };
 
-/// The limit of an operation itself, beside a deadline over it and others.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum OwnLimit {
-    None,
-    After(Duration),
-    At(Deadline),
-}
-
-impl From<Option<Duration>> for OwnLimit {
-    fn from(limit: Option<Duration>) -> Self {
-        limit.map_or(Self::None, Self::After)
-    }
-}
-
-/// What ends an operation early.
-#[derive(Debug, Default)]
+/// The limit and the cancellation of an operation.
 pub(super) struct Bounds {
+    since: Instant,
     pub(super) limit: Option<Limit>,
-    /// Whether the limit has passed already. An operation is polled once under a limit of zero, as
-    /// with the layers, and not at all after a deadline.
-    pub(super) late: bool,
-    /// Ends it when cancelled; where there is a grace, also the signal that the grace begins.
-    pub(super) node: Cancel,
-    pub(super) grace: Duration,
-    /// The same, as the layers inside read it.
-    pub(super) cancel_grace: Option<CancelGrace>,
-    /// What of a call waits, and gets no grace.
-    pub(super) waits: Waits,
-    pub(super) call: Option<CallId>,
+    /// Whether the limit is a deadline that has passed. An operation is polled once under a limit of
+    /// zero, as with the layers, and not at all after a deadline.
+    late: bool,
+    node: Cancel,
+    /// A node whose cancellation cancels `node` as well.
+    pub(super) outer: Option<Cancel>,
+    pub(super) grace: Option<Grace>,
+    call: Option<CallId>,
 }
 
 impl Bounds {
-    /// The tighter of an operation's own limit and of a deadline, which is named when the two
-    /// coincide.
-    pub(super) fn new(since: Instant, own: OwnLimit, deadline: Option<Deadline>) -> Self {
-        let own_end = match own {
-            OwnLimit::None => None,
-            OwnLimit::After(limit) => Some(Deadline::at(since).later_by(limit)),
-            OwnLimit::At(deadline) => Some(deadline),
-        };
-        let (at, scope) = match (own_end, deadline) {
-            (Some(own), Some(deadline)) if own < deadline => (own, Scope::Attempt),
-            (_, Some(deadline)) => (deadline, Scope::Deadline),
-            (Some(own), None) => (own, Scope::Attempt),
-            (None, None) => return Self::default(),
-        };
-        let grace = Duration::ZERO;
-        let limit = Limit {
-            at,
-            scope,
-            since,
-            grace,
-        };
-        let is_deadline = scope == Scope::Deadline || matches!(own, OwnLimit::At(_));
+    /// Ends an operation that starts now when `node` is cancelled.
+    pub(super) fn new(node: Cancel) -> Self {
         Self {
-            limit: Some(limit),
-            late: is_deadline && limit.was_past(),
-            ..Self::default()
+            since: Instant::now(),
+            limit: None,
+            late: false,
+            node,
+            outer: None,
+            grace: None,
+            call: None,
         }
     }
 
-    /// Why the operation is not to start.
-    fn refusal(&self) -> Option<Terminated> {
-        let late = self.late.then_some(Terminated::DeadlinePassed);
-        self.node.cause().map(Terminated::Cancelled).or(late)
+    /// Names the operation in the log.
+    pub(super) const fn call(mut self, id: CallId) -> Self {
+        self.call = Some(id);
+        self
+    }
+
+    /// Ends the operation after `limit`, if that is earlier than the limits before.
+    pub(super) fn within(mut self, limit: Option<Duration>) -> Self {
+        if let Some(limit) = limit {
+            self.limit_at(Deadline::at(self.since).later_by(limit), Scope::Attempt);
+        }
+        self
+    }
+
+    /// Ends the operation at `deadline`, if that is no later than the limits before.
+    pub(super) fn until(mut self, deadline: Option<Deadline>, scope: Scope) -> Self {
+        if let Some(deadline) = deadline {
+            self.late |= deadline.instant() <= self.since;
+            self.limit_at(deadline, scope);
+        }
+        self
+    }
+
+    fn limit_at(&mut self, at: Deadline, scope: Scope) {
+        if self.limit.is_none_or(|limit| at <= limit.at) {
+            self.limit = Some(Limit {
+                at,
+                scope,
+                since: self.since,
+                grace: Duration::ZERO,
+            });
+        }
+    }
+
+    /// Why the operation is not to start; `None` if it may.
+    pub(super) fn refusal(&self) -> Option<Terminated> {
+        let outer = || self.outer.as_ref().and_then(Cancel::cause);
+        let cancelled = self.node.cause().or_else(outer).map(Terminated::Cancelled);
+        cancelled.or(self.late.then_some(Terminated::DeadlinePassed))
     }
 }
 
-/// Drops an operation that is not to start.
-pub(super) fn refuse<F, E>(cause: Cause, operation: F) -> TimeoutError<E> {
-    drop_scope::with(cause, || drop(operation));
-    Cancelled::new(cause).into()
-}
-
-/// Runs `operation` within `bounds`. What a caller gets is this future, fused: polled after its end,
-/// it stays pending.
-pub(super) async fn run<F>(operation: F, bounds: Bounds) -> TimeoutResult<F::Output>
+/// Runs `operation` within `bounds`. Polled after its end, the future stays pending.
+pub(super) fn run<F>(
+    operation: F,
+    bounds: Bounds,
+) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
 where
-    F: Future,
-    F::Output: Outcome,
+    F: Future<Output: Outcome>,
 {
-    let mut operation = pin!(Some(operation));
-    let at = bounds.limit.map(|limit| limit.at);
-    let mut termination = pin!(Termination::new(bounds.node.clone(), at));
-    let (ended, stage) = match bounds.refusal() {
-        Some(ended) => (ended, Stage::BeforeStart),
-        None => match until_end(operation.as_mut(), termination.as_mut(), &bounds).await {
-            Ok(outcome) => return outcome.into_result().map_err(TimeoutError::Failed),
-            Err(end) => end,
-        },
+    let refusal = bounds.refusal();
+    run_unless(refusal, operation, bounds)
+}
+
+/// As [`run`], and does not start the operation if there is a `refusal`.
+pub(super) fn run_unless<F>(
+    refusal: Option<Terminated>,
+    operation: F,
+    bounds: Bounds,
+) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
+where
+    F: Future<Output: Outcome>,
+{
+    let alarm = OperationAlarm {
+        elapsed: refusal == Some(Terminated::DeadlinePassed),
+        limit: LimitAlarm::own(bounds.limit),
+        cancellation: CancelAlarm::new(bounds.node.clone(), bounds.outer),
     };
-    let elapsed = match ended {
-        Terminated::DeadlinePassed => bounds.limit,
-        Terminated::Cancelled(_) => None,
+    let work = async { operation.await.into_result().map_err(TimeoutError::Failed) };
+    let enclosing = Enclosing::of_node(&bounds.node);
+    let tag = Tag {
+        call: bounds.call,
+        attempt: 0,
     };
-    let cause = elapsed.map_or_else(|| ended.cause(), |limit| limit.cause());
-    let has_grace = stage == Stage::Running && !bounds.grace.is_zero();
-    if has_grace {
-        if let Some(grace) = &bounds.cancel_grace {
-            grace.begin(Deadline::within(bounds.grace).instant());
-        }
-        termination.as_mut().begin_grace(bounds.grace, cause);
-        poll_fn(|cx| match poll(operation.as_mut(), cx) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => termination.as_mut().poll_grace(cx),
-        })
-        .await;
+    let guard = Guard::new(Droppable::new(work), alarm, bounds.grace, enclosing, tag);
+    match (refusal, bounds.limit) {
+        (None, _) => guard,
+        (Some(Terminated::DeadlinePassed), Some(limit)) => guard.refusing(limit.cause()),
+        (Some(refusal), _) => guard.refusing(refusal.cause()),
     }
-    let report = drop_scope::end(cause, None, || operation.set(None));
-    let stage = match stage {
-        Stage::Running if report.waited && !has_grace => Stage::Waiting,
-        stage => stage,
-    };
-    let error = match elapsed {
-        Some(limit) => Elapsed::of(&limit, stage).with_spent(report.spent).into(),
-        None => Cancelled::new(cause).with_spent(report.spent).into(),
-    };
-    let call_id = bounds.call.map(CallId::get);
-    tracing::debug!(target: "tower_dspy", call_id, %cause, ?stage, "an operation was ended");
-    Err(error)
 }
 
-/// Polls the operation until it is done or is to end, in whatever stage it then is. Where an
-/// enclosing handler or layer ends it, it goes on until the end of that one's grace.
-async fn until_end<F: Future>(
-    mut operation: Pin<&mut Option<F>>,
-    mut termination: Pin<&mut Termination>,
-    bounds: &Bounds,
-) -> Result<F::Output, (Terminated, Stage)> {
-    let mut left_until: Option<Pin<Box<Sleep>>> = None;
-    let mut gave_way = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = poll(operation.as_mut(), cx) {
-            return Poll::Ready(Ok(outcome));
+pin_project! {
+    /// Rings when an operation is cancelled or its limit passes. At one instant the cancellation
+    /// wins.
+    struct OperationAlarm {
+        #[pin]
+        cancellation: CancelAlarm,
+        #[pin]
+        limit: LimitAlarm,
+        // Whether it is the limit that ends the operation.
+        elapsed: bool,
+    }
+}
+
+/// The error of an operation that was ended.
+#[derive(Debug)]
+pub(super) enum OperationEnd {
+    Elapsed(Elapsed),
+    Cancelled(Cancelled),
+}
+
+impl<E> From<OperationEnd> for TimeoutError<E> {
+    fn from(end: OperationEnd) -> Self {
+        match end {
+            OperationEnd::Elapsed(elapsed) => elapsed.into(),
+            OperationEnd::Cancelled(cancelled) => cancelled.into(),
         }
-        let was_ended = termination.ended().is_some();
-        let ended = ready!(termination.as_mut().poll(cx));
-        let stage = if bounds.waits.any() {
-            Stage::Waiting
+    }
+}
+
+impl Alarm for OperationAlarm {
+    type Error = OperationEnd;
+
+    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
+        let this = self.project();
+        if let Poll::Ready(cause) = this.cancellation.poll_ring(cx) {
+            return Poll::Ready(cause);
+        }
+        let cause = ready!(this.limit.poll_ring(cx));
+        *this.elapsed = true;
+        Poll::Ready(cause)
+    }
+
+    fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> OperationEnd {
+        if self.elapsed {
+            OperationEnd::Elapsed(self.limit.error(cause, stage, spent))
         } else {
-            Stage::Running
-        };
-        if !was_ended && stage == Stage::Running {
-            let now = Instant::now();
-            let outer_end = Enclosing::of_node(&bounds.node).drops_at(now);
-            let outer_end = outer_end.filter(|at| *at > now);
-            left_until = outer_end.map(|at| Box::pin(sleep_until(at)));
+            OperationEnd::Cancelled(self.cancellation.error(cause, stage, spent))
         }
-        if let Some(left_until) = &mut left_until {
-            ready!(left_until.as_mut().poll(cx));
-            if !mem::replace(&mut gave_way, true) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(Err((ended, stage)))
-    })
-    .await
-}
-
-fn poll<F: Future>(operation: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
-    operation
-        .as_pin_mut()
-        .map_or(Poll::Pending, |operation| operation.poll(cx))
+    }
 }

@@ -43,6 +43,23 @@ impl Grace {
         Some(Self::new(length, Some(cancel_grace), context))
     }
 
+    /// The grace of work that `node` itself signals, by a limit or a cancellation. `None` for a
+    /// grace of zero.
+    pub(crate) fn of_node(
+        length: Duration,
+        node: &Cancel,
+        context: &mut CallContext,
+    ) -> Option<Self> {
+        if length.is_zero() {
+            return None;
+        }
+        let cancel_grace = CancelGrace::on_cancel(length, None);
+        context.cancel = node.child_with_grace(cancel_grace.clone());
+        let mut grace = Self::new(length, Some(cancel_grace), context);
+        grace.node = node.clone();
+        Some(grace)
+    }
+
     fn new(length: Duration, cancel_grace: Option<CancelGrace>, context: &mut CallContext) -> Self {
         context.waits = context.waits.inside();
         // The work may answer within the grace: its answer is dropped, and reports nothing.

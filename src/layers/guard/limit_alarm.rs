@@ -28,6 +28,15 @@ pin_project! {
 }
 
 impl LimitAlarm {
+    /// Rings for a limit that is left to no other.
+    pub(crate) const fn own(limit: Option<Limit>) -> Self {
+        Self {
+            limit,
+            left_to_outer: false,
+            timer: None,
+        }
+    }
+
     /// Rings for `limit`, or for the `outer` one that it is left to.
     fn new(limit: Limit, outer: Option<Limit>) -> Self {
         Self {
@@ -76,12 +85,7 @@ impl<W> Limited<W> {
 
     /// Leaves the work without a limit.
     pub(crate) fn unlimited(work: W, tag: Tag) -> Self {
-        let alarm = LimitAlarm {
-            limit: None,
-            left_to_outer: false,
-            timer: None,
-        };
-        Self::new(work, alarm, None, Enclosing::default(), tag)
+        Self::new(work, LimitAlarm::own(None), None, Enclosing::default(), tag)
     }
 }
 

@@ -29,7 +29,10 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use self::{
-    cancel_alarm::CancelAlarm, grace::Grace, limit_alarm::Limited, ready_call::ReadyCall,
+    cancel_alarm::CancelAlarm,
+    grace::Grace,
+    limit_alarm::{LimitAlarm, Limited},
+    ready_call::ReadyCall,
 };
 use crate::{
     call::{CallContext, CallId, Carrier, Cause, Enclosing, Spent, drop_scope, record::CallRecord},
@@ -101,8 +104,8 @@ pub(crate) trait Alarm {
 /// What a log line says about a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tag {
-    pub(super) call: Option<CallId>,
-    pub(super) attempt: u32,
+    pub(crate) call: Option<CallId>,
+    pub(crate) attempt: u32,
 }
 
 impl Tag {
