@@ -58,28 +58,44 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     fn standard_stack<F>(
         self,
         stack: StandardStack<F>,
-    ) -> ServiceBuilder<Stack<StandardStack<F>, L>>;
+    ) -> ServiceBuilder<Stack<StandardStack<F>, L>> {
+        self.with_layer(stack)
+    }
 
     /// Lets calls through until `shutdown` begins, and ends those in flight: [`ShutdownLayer::new`].
-    fn shutdown(self, shutdown: Shutdown) -> ServiceBuilder<Stack<ShutdownLayer, L>>;
+    fn shutdown(self, shutdown: Shutdown) -> ServiceBuilder<Stack<ShutdownLayer, L>> {
+        self.with_layer(ShutdownLayer::new(shutdown))
+    }
 
     /// Shows each call in `tracker`, which can stop it: [`TrackLayer::new`].
-    fn tracked(self, tracker: Tracker) -> ServiceBuilder<Stack<TrackLayer, L>>;
+    fn tracked(self, tracker: Tracker) -> ServiceBuilder<Stack<TrackLayer, L>> {
+        self.with_layer(TrackLayer::new(tracker))
+    }
 
     /// Puts each call into `session`: [`SessionLayer::new`].
-    fn session(self, session: Session) -> ServiceBuilder<Stack<SessionLayer, L>>;
+    fn session(self, session: Session) -> ServiceBuilder<Stack<SessionLayer, L>> {
+        self.with_layer(SessionLayer::new(session))
+    }
 
     /// Ends the whole call after `limit`: [`DeadlineLayer::new`].
-    fn deadline(self, limit: Duration) -> ServiceBuilder<Stack<DeadlineLayer, L>>;
+    fn deadline(self, limit: Duration) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
+        self.with_layer(DeadlineLayer::new(limit))
+    }
 
     /// Ends the call at the deadline that it comes with: [`DeadlineLayer::from_context`].
-    fn deadline_from_context(self) -> ServiceBuilder<Stack<DeadlineLayer, L>>;
+    fn deadline_from_context(self) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
+        self.with_layer(DeadlineLayer::from_context())
+    }
 
     /// Ends the call when it is cancelled: [`CancelLayer::new`].
-    fn cancellable(self) -> ServiceBuilder<Stack<CancelLayer, L>>;
+    fn cancellable(self) -> ServiceBuilder<Stack<CancelLayer, L>> {
+        self.with_layer(CancelLayer::new())
+    }
 
     /// Answers a call that failed with clones of `value`: [`FallbackLayer::value`].
-    fn fallback_value<T>(self, value: T) -> ServiceBuilder<Stack<FallbackLayer<Value<T>>, L>>;
+    fn fallback_value<T>(self, value: T) -> ServiceBuilder<Stack<FallbackLayer<Value<T>>, L>> {
+        self.with_layer(FallbackLayer::value(value))
+    }
 
     /// Answers a call that failed with what `f` makes of the error and the request:
     /// [`FallbackLayer::with`].
@@ -89,13 +105,18 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     ) -> ServiceBuilder<Stack<FallbackLayer<FallbackFn<F>>, L>>
     where
         F: Fn(E, R) -> Fut,
-        Fut: Future<Output = Result<T, E>>;
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.with_layer(FallbackLayer::with(f))
+    }
 
     /// Sends a call that failed to `service`: [`FallbackLayer::service`].
     fn fallback_service<S>(
         self,
         service: S,
-    ) -> ServiceBuilder<Stack<FallbackLayer<FallbackService<S>>, L>>;
+    ) -> ServiceBuilder<Stack<FallbackLayer<FallbackService<S>>, L>> {
+        self.with_layer(FallbackLayer::service(service))
+    }
 
     /// Answers a call that failed with the last good answer to the same inputs, up to `max_age` old:
     /// [`FallbackLayer::stale`].
@@ -103,131 +124,63 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     fn fallback_stale(
         self,
         max_age: Duration,
-    ) -> ServiceBuilder<Stack<FallbackLayer<StalePrediction>, L>>;
+    ) -> ServiceBuilder<Stack<FallbackLayer<StalePrediction>, L>> {
+        self.with_layer(FallbackLayer::stale(max_age))
+    }
 
     /// Tries again at most `retries` times: [`RetryLayer::new`].
-    fn retries(self, retries: u32) -> ServiceBuilder<Stack<RetryLayer, L>>;
+    fn retries(self, retries: u32) -> ServiceBuilder<Stack<RetryLayer, L>> {
+        self.with_layer(RetryLayer::new(retries))
+    }
 
     /// Sends a second attempt where the first is slower than the share `percentile` of them:
     /// [`HedgeLayer::percentile`].
-    fn hedge(self, percentile: Percentile) -> ServiceBuilder<Stack<HedgeLayer, L>>;
+    fn hedge(self, percentile: Percentile) -> ServiceBuilder<Stack<HedgeLayer, L>> {
+        self.with_layer(HedgeLayer::percentile(percentile))
+    }
 
     /// Sends a second attempt after `delay`: [`HedgeLayer::after`].
-    fn hedge_after(self, delay: Duration) -> ServiceBuilder<Stack<HedgeLayer, L>>;
+    fn hedge_after(self, delay: Duration) -> ServiceBuilder<Stack<HedgeLayer, L>> {
+        self.with_layer(HedgeLayer::after(delay))
+    }
 
     /// Gives the call an equal share of the time left for one of `steps`: [`AllotLayer::even`].
-    fn allot_even(self, steps: u32) -> ServiceBuilder<Stack<AllotLayer, L>>;
+    fn allot_even(self, steps: u32) -> ServiceBuilder<Stack<AllotLayer, L>> {
+        self.with_layer(AllotLayer::even(steps))
+    }
 
     /// Gives the call the time left but for `reserve`: [`AllotLayer::all_but`].
-    fn allot_all_but(self, reserve: Duration) -> ServiceBuilder<Stack<AllotLayer, L>>;
+    fn allot_all_but(self, reserve: Duration) -> ServiceBuilder<Stack<AllotLayer, L>> {
+        self.with_layer(AllotLayer::all_but(reserve))
+    }
 
     /// Ends one attempt after `limit`: [`TimeoutLayer::new`].
-    fn attempt_timeout(self, limit: Duration) -> ServiceBuilder<Stack<TimeoutLayer, L>>;
+    fn attempt_timeout(self, limit: Duration) -> ServiceBuilder<Stack<TimeoutLayer, L>> {
+        self.with_layer(TimeoutLayer::new(limit))
+    }
 
     /// Fills `latency`, of which `percentile` will be asked: [`RecordLatencyLayer::new`].
     fn record_latency(
         self,
         latency: Latency,
         percentile: Percentile,
-    ) -> ServiceBuilder<Stack<RecordLatencyLayer, L>>;
-}
-
-impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {
-    fn standard_stack<F>(
-        self,
-        stack: StandardStack<F>,
-    ) -> ServiceBuilder<Stack<StandardStack<F>, L>> {
-        self.layer(stack)
-    }
-
-    fn shutdown(self, shutdown: Shutdown) -> ServiceBuilder<Stack<ShutdownLayer, L>> {
-        self.layer(ShutdownLayer::new(shutdown))
-    }
-
-    fn tracked(self, tracker: Tracker) -> ServiceBuilder<Stack<TrackLayer, L>> {
-        self.layer(TrackLayer::new(tracker))
-    }
-
-    fn session(self, session: Session) -> ServiceBuilder<Stack<SessionLayer, L>> {
-        self.layer(SessionLayer::new(session))
-    }
-
-    fn deadline(self, limit: Duration) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
-        self.layer(DeadlineLayer::new(limit))
-    }
-
-    fn deadline_from_context(self) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
-        self.layer(DeadlineLayer::from_context())
-    }
-
-    fn cancellable(self) -> ServiceBuilder<Stack<CancelLayer, L>> {
-        self.layer(CancelLayer::new())
-    }
-
-    fn fallback_value<T>(self, value: T) -> ServiceBuilder<Stack<FallbackLayer<Value<T>>, L>> {
-        self.layer(FallbackLayer::value(value))
-    }
-
-    fn fallback_with<F, E, R, T, Fut>(
-        self,
-        f: F,
-    ) -> ServiceBuilder<Stack<FallbackLayer<FallbackFn<F>>, L>>
-    where
-        F: Fn(E, R) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        self.layer(FallbackLayer::with(f))
-    }
-
-    fn fallback_service<S>(
-        self,
-        service: S,
-    ) -> ServiceBuilder<Stack<FallbackLayer<FallbackService<S>>, L>> {
-        self.layer(FallbackLayer::service(service))
-    }
-
-    #[cfg(feature = "stale")]
-    fn fallback_stale(
-        self,
-        max_age: Duration,
-    ) -> ServiceBuilder<Stack<FallbackLayer<StalePrediction>, L>> {
-        self.layer(FallbackLayer::stale(max_age))
-    }
-
-    fn retries(self, retries: u32) -> ServiceBuilder<Stack<RetryLayer, L>> {
-        self.layer(RetryLayer::new(retries))
-    }
-
-    fn hedge(self, percentile: Percentile) -> ServiceBuilder<Stack<HedgeLayer, L>> {
-        self.layer(HedgeLayer::percentile(percentile))
-    }
-
-    fn hedge_after(self, delay: Duration) -> ServiceBuilder<Stack<HedgeLayer, L>> {
-        self.layer(HedgeLayer::after(delay))
-    }
-
-    fn allot_even(self, steps: u32) -> ServiceBuilder<Stack<AllotLayer, L>> {
-        self.layer(AllotLayer::even(steps))
-    }
-
-    fn allot_all_but(self, reserve: Duration) -> ServiceBuilder<Stack<AllotLayer, L>> {
-        self.layer(AllotLayer::all_but(reserve))
-    }
-
-    fn attempt_timeout(self, limit: Duration) -> ServiceBuilder<Stack<TimeoutLayer, L>> {
-        self.layer(TimeoutLayer::new(limit))
-    }
-
-    fn record_latency(
-        self,
-        latency: Latency,
-        percentile: Percentile,
     ) -> ServiceBuilder<Stack<RecordLatencyLayer, L>> {
-        self.layer(RecordLatencyLayer::new(latency, percentile))
+        self.with_layer(RecordLatencyLayer::new(latency, percentile))
     }
 }
+
+impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {}
 
 mod sealed {
-    pub trait Sealed<L> {}
-    impl<L> Sealed<L> for tower::ServiceBuilder<L> {}
+    use tower::{ServiceBuilder, layer::util::Stack};
+
+    pub trait Sealed<L> {
+        fn with_layer<T>(self, layer: T) -> ServiceBuilder<Stack<T, L>>;
+    }
+
+    impl<L> Sealed<L> for ServiceBuilder<L> {
+        fn with_layer<T>(self, layer: T) -> ServiceBuilder<Stack<T, L>> {
+            self.layer(layer)
+        }
+    }
 }
