@@ -1,23 +1,24 @@
 //! The future of one prediction.
 
 use std::{
-    future::Future,
+    fmt,
+    future::{Future, Ready, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
+use futures_util::future::{Either, Fuse, FutureExt};
 use pin_project_lite::pin_project;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Span;
 
-use super::{program::Program, schema::into_fields};
+use super::{program::Program, schema::into_fields, termination::ServiceTermination};
 use crate::{
     call::{Cause, drop_scope},
     error::{Classify, Error},
     host::core::{call_handle::CallHandle, call_state::Outcome, fault::lost},
     request::{PredictRequest, Prediction},
-    service::termination::ServiceTermination,
 };
 
 type Answer = Result<Prediction, Error>;
@@ -30,23 +31,15 @@ pin_project! {
     /// to its end, and until then the call is counted as in flight.
     #[must_use = "a future does nothing unless polled"]
     pub struct PredictFuture {
+        // Dropped as soon as it is answered.
         #[pin]
-        state: State,
+        answer: Fuse<Either<Ready<Answer>, RunningPrediction>>,
     }
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State {
-        Refused { error: Option<Error> },
-        Running { #[pin] running: Running },
-        Done,
-    }
-}
-
-pin_project! {
-    #[project = RunningProjection]
-    struct Running {
+    /// A prediction that the host runs.
+    struct RunningPrediction {
         call: CallHandle,
         program: Arc<Program>,
         started: Instant,
@@ -54,7 +47,7 @@ pin_project! {
         termination: ServiceTermination,
     }
 
-    impl PinnedDrop for Running {
+    impl PinnedDrop for RunningPrediction {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if !this.call.is_answered() {
@@ -73,7 +66,7 @@ impl PredictFuture {
     pub(super) fn refused(error: Error) -> Self {
         tracing::debug!(target: "tower_dspy", kind = ?error.kind(), "refused");
         Self {
-            state: State::Refused { error: Some(error) },
+            answer: Either::Left(ready(Err(error))).fuse(),
         }
     }
 
@@ -107,39 +100,30 @@ impl PredictFuture {
             host.core()
                 .submit(context, target, inputs, permit, counts, route)
         });
+        let running = RunningPrediction {
+            call,
+            program,
+            started,
+            span,
+            termination,
+        };
         Self {
-            state: State::Running {
-                running: Running {
-                    call,
-                    program,
-                    started,
-                    span,
-                    termination,
-                },
-            },
+            answer: Either::Right(running).fuse(),
         }
     }
 }
 
 impl Future for PredictFuture {
-    type Output = Result<Prediction, Error>;
+    type Output = Answer;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        let result = match state.as_mut().project() {
-            StateProjection::Refused { error } => match error.take() {
-                Some(error) => Err(error),
-                None => return Poll::Pending,
-            },
-            StateProjection::Running { running } => ready!(running.poll(cx)),
-            StateProjection::Done => return Poll::Pending,
-        };
-        state.set(State::Done);
-        Poll::Ready(result)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        self.project().answer.poll(cx)
     }
 }
 
-impl Running {
+impl Future for RunningPrediction {
+    type Output = Answer;
+
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let this = self.project();
         let _entered = this.span.clone().entered();
@@ -148,11 +132,9 @@ impl Running {
             Poll::Ready(outcome) => {
                 let cause = this.termination.signalled().unwrap_or_else(|| {
                     // Nobody else cancels what this call did not.
-                    let stopped = this.program.host.closed().is_some();
-                    if stopped {
-                        Cause::Shutdown
-                    } else {
-                        Cause::Caller
+                    match this.program.host.closed() {
+                        Some(_) => Cause::Shutdown,
+                        None => Cause::Caller,
                     }
                 });
                 let lost = || lost(this.call.lost_because());
@@ -233,13 +215,8 @@ fn report(result: &Result<(), &Error>, started: Instant) {
     }
 }
 
-impl std::fmt::Debug for PredictFuture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = match &self.state {
-            State::Refused { .. } => "refused",
-            State::Running { .. } => "running",
-            State::Done => "done",
-        };
-        f.debug_tuple("PredictFuture").field(&state).finish()
+impl fmt::Debug for PredictFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PredictFuture").finish_non_exhaustive()
     }
 }

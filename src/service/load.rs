@@ -9,14 +9,18 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{DspyService, Function, LoadError, LoadErrorKind, Schema, program::Program};
+use super::{
+    DspyService, Function, LoadError, LoadErrorKind, MAX_IN_FLIGHT, MAX_WAITING,
+    admission::Permits,
+    lm_names::LmNames,
+    program::{LoadedProgram, Program, ServedProgram},
+};
 use crate::{
     host::{
         Host,
         core::{fault::Fault, registry::Registrations, tool_definition::Tool},
     },
     lm::Lm,
-    service::{MAX_IN_FLIGHT, MAX_WAITING, lm_names::LmNames},
 };
 
 impl Host {
@@ -71,6 +75,7 @@ impl Host {
         let mut load = Load::new(self.clone(), target.to_owned(), source);
         load.function = true;
         let (loaded, registrations) = load.run().await?;
+        let registrations = Arc::new(registrations);
         Ok(Function::new(self.clone(), loaded.id, registrations))
     }
 }
@@ -98,16 +103,6 @@ pub struct Load {
     max_in_flight: usize,
     max_waiting: usize,
     pub(super) function: bool,
-}
-
-/// Python's description of a program that it has loaded.
-#[derive(Deserialize)]
-struct LoadedProgram {
-    id: u64,
-    #[serde(default)]
-    blocking: bool,
-    #[serde(flatten)]
-    schema: Option<Schema>,
 }
 
 impl Load {
@@ -238,7 +233,7 @@ impl Load {
     /// A call is in flight until all its work in Python has ended, which may be after its caller
     /// has its answer, or has given up.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
-        self.max_in_flight = calls.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self.max_in_flight = calls;
         self
     }
 
@@ -249,14 +244,13 @@ impl Load {
         self
     }
 
-    async fn run(&self) -> Result<(LoadedProgram, Arc<Registrations>), LoadError> {
+    async fn run(&self) -> Result<(LoadedProgram, Registrations), LoadError> {
         let (spec, registrations) = self.to_spec()?;
-        let (loaded, registrations) =
-            self.answered(self.host.core().load(spec, registrations).await)?;
-        match LoadedProgram::deserialize(loaded) {
-            Ok(loaded) => Ok((loaded, Arc::new(registrations))),
-            Err(error) => Err(self.fail(LoadErrorKind::Other, error.to_string())),
-        }
+        let loaded = self.host.core().load(spec, registrations).await;
+        let (loaded, registrations) = self.answered(loaded)?;
+        let loaded = LoadedProgram::deserialize(loaded)
+            .map_err(|error| self.fail(LoadErrorKind::Other, error.to_string()))?;
+        Ok((loaded, registrations))
     }
 
     /// The answer of Python's side, or the error of a loading.
@@ -288,19 +282,10 @@ impl IntoFuture for Load {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let (loaded, registrations) = self.run().await?;
-            Ok(DspyService::new(Arc::new(
-                Program::new(
-                    self.host.clone(),
-                    &self.target,
-                    loaded.id,
-                    loaded.schema.unwrap_or_default(),
-                    self.names_of_lms(),
-                    self.max_in_flight,
-                    self.max_waiting,
-                )
-                .blocking(loaded.blocking)
-                .holding(registrations),
-            )))
+            let permits = Permits::new(self.max_in_flight, self.max_waiting);
+            let served = ServedProgram::new(self.names_of_lms(), registrations);
+            let program = Program::new(self.host, self.target, loaded, permits, served);
+            Ok(DspyService::new(Arc::new(program)))
         })
     }
 }

@@ -1,74 +1,80 @@
 //! A loaded program, shared by the clones of its service.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::Schema;
+use serde::Deserialize;
+
+use super::{Schema, admission::Permits, lm_names::LmNames};
 use crate::{
     error::InvalidInput,
     host::{
         Host,
         core::{program_counts::ProgramCounts, registry::Registrations},
     },
-    service::{admission::Permits, lm_names::LmNames},
 };
+
+/// Python's description of a program that it has loaded.
+#[derive(Deserialize)]
+pub(super) struct LoadedProgram {
+    pub(super) id: u64,
+    /// It is sync: its calls take a thread each.
+    #[serde(default)]
+    pub(super) blocking: bool,
+    #[serde(flatten)]
+    pub(super) schema: Option<Schema>,
+}
 
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) host: Host,
-    pub(super) name: Box<str>,
+    pub(super) name: String,
     pub(super) target: u64,
     pub(super) schema: Schema,
     /// It is sync: its calls take a thread each.
     pub(super) blocking: bool,
-    served: RwLock<Served>,
+    served: RwLock<ServedProgram>,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
 }
 
 /// The part that a replacement of the program changes.
 #[derive(Debug)]
-struct Served {
+pub(super) struct ServedProgram {
     /// The names that a request may choose an LM by.
     lms: LmNames,
-    registrations: Option<Arc<Registrations>>,
+    registrations: Arc<Registrations>,
+}
+
+impl ServedProgram {
+    pub(super) fn new(lms: LmNames, registrations: Registrations) -> Self {
+        Self {
+            lms,
+            registrations: Arc::new(registrations),
+        }
+    }
 }
 
 impl Program {
     pub(super) fn new(
         host: Host,
-        name: &str,
-        target: u64,
-        schema: Schema,
-        lms: LmNames,
-        max_in_flight: usize,
-        max_waiting: usize,
+        name: String,
+        loaded: LoadedProgram,
+        permits: Permits,
+        served: ServedProgram,
     ) -> Self {
         Self {
             host,
-            name: name.into(),
-            target,
-            schema,
-            blocking: false,
-            served: RwLock::new(Served {
-                lms,
-                registrations: None,
-            }),
-            permits: Permits::new(max_in_flight, max_waiting),
-            counts: Arc::new(ProgramCounts::new(name)),
+            counts: Arc::new(ProgramCounts::new(&name)),
+            name,
+            target: loaded.id,
+            schema: loaded.schema.unwrap_or_default(),
+            blocking: loaded.blocking,
+            served: RwLock::new(served),
+            permits,
         }
     }
 
-    /// The same, with the registrations that it needs.
-    pub(super) fn holding(self, registrations: Arc<Registrations>) -> Self {
-        self.write().registrations = Some(registrations);
-        self
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Served> {
-        self.served.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Served> {
+    fn read(&self) -> RwLockReadGuard<'_, ServedProgram> {
         self.served.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,30 +84,19 @@ impl Program {
     }
 
     /// Held by the calls in flight as well: their work may go on when all services are gone.
-    pub(super) fn registrations(&self) -> Option<Arc<Registrations>> {
+    pub(super) fn registrations(&self) -> Arc<Registrations> {
         self.read().registrations.clone()
     }
 
-    /// Another program has taken over, with these registrations and LMs.
+    /// Another program has taken over.
     #[cfg(feature = "workers")]
-    pub(super) fn replaced(&self, registrations: Registrations, lms: LmNames) {
-        let mut served = self.write();
-        let before = served.registrations.take();
-        if let Some(before) = &before {
-            registrations.replace_program(before.replace_program(None));
-        }
-        *served = Served {
-            lms,
-            registrations: Some(Arc::new(registrations)),
-        };
+    pub(super) fn replaced(&self, by: ServedProgram) {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let registration = served.registrations.replace_program(None);
+        by.registrations.replace_program(registration);
+        let before = std::mem::replace(&mut *served, by);
         drop(served);
         // LMs and tools are the user's: their drop runs outside the lock.
         drop(before);
-    }
-
-    /// The same, as a sync program or as an async one.
-    pub(super) fn blocking(mut self, yes: bool) -> Self {
-        self.blocking = yes;
-        self
     }
 }

@@ -1,6 +1,6 @@
 //! The replacement of a program while it serves.
 
-use super::{DspyService, Load, LoadError, LoadErrorKind};
+use super::{DspyService, Load, LoadError, LoadErrorKind, program::ServedProgram};
 
 impl DspyService {
     /// Serves what `load` loads in place of this program, from its code and state as they are on
@@ -49,7 +49,8 @@ impl DspyService {
         }
         let (spec, registrations) = load.to_spec()?;
         let (taken, lms) = (self.program.clone(), load.names_of_lms());
-        let taken_over = move |registrations| taken.replaced(registrations, lms);
+        let taken_over =
+            move |registrations| taken.replaced(ServedProgram::new(lms, registrations));
         let replaced = program
             .host
             .replace(program.target, spec, registrations, taken_over)

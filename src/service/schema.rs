@@ -1,5 +1,8 @@
 //! What a program takes, and the check of what it is given.
 
+#[cfg(feature = "openapi")]
+use std::iter;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -114,22 +117,9 @@ impl Schema {
     /// The output fields, if they are known.
     #[cfg(feature = "openapi")]
     pub(crate) fn typed_outputs(&self) -> Option<Vec<OutputField<'_>>> {
-        let types = self.output_types.as_deref().unwrap_or_default();
-        let typed = |(n, name)| {
-            let types: Option<&Option<Vec<JsonType>>> = types.get(n);
-            (
-                String::as_str(name),
-                types.and_then(|types| types.as_deref()),
-            )
-        };
-        Some(
-            self.outputs
-                .as_ref()?
-                .iter()
-                .enumerate()
-                .map(typed)
-                .collect(),
-        )
+        let types = self.output_types.iter().flatten().map(Option::as_deref);
+        let names = self.outputs.as_ref()?.iter().map(String::as_str);
+        Some(names.zip(types.chain(iter::repeat(None))).collect())
     }
 
     fn field(&self, name: &str) -> Option<&InputField> {

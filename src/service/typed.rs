@@ -2,13 +2,14 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{self, Future, Ready},
     marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
+use futures_util::future::{Either, Fuse, FutureExt};
 use pin_project_lite::pin_project;
 use serde::{Serialize, de::DeserializeOwned};
 use tower::Service;
@@ -100,24 +101,17 @@ where
 
     fn call(&mut self, request: WithContext<In>) -> Self::Future {
         let record = request.context.record.clone();
-        let state = match PredictRequest::from_fields(&request.request) {
-            Ok(inputs) => State::Running {
-                inner: self.inner.call(inputs.with_context(request.context)),
-            },
-            Err(error) => State::Refused {
-                error: Some(
-                    InvalidInput::new(
-                        "the program",
-                        None,
-                        format!("the inputs cannot be written as JSON: {error}"),
-                        "a struct with its input fields",
-                    )
-                    .into(),
-                ),
-            },
+        let prediction = match PredictRequest::from_fields(&request.request) {
+            Ok(inputs) => Either::Right(self.inner.call(inputs.with_context(request.context))),
+            Err(error) => {
+                let problem = format!("the inputs cannot be written as JSON: {error}");
+                let expected = "a struct with its input fields";
+                let error = Error::from(InvalidInput::new("the program", None, problem, expected));
+                Either::Left(future::ready(Err(error.into())))
+            }
         };
         TypedFuture {
-            state,
+            prediction: prediction.fuse(),
             record,
             output: PhantomData,
         }
@@ -127,20 +121,15 @@ where
 pin_project! {
     /// The answer to come of a [`Typed`] service.
     #[must_use = "a future does nothing unless polled"]
-    pub struct TypedFuture<F, Out> {
+    pub struct TypedFuture<F, Out>
+    where
+        F: Future,
+    {
         #[pin]
-        state: State<F>,
+        prediction: Fuse<Either<Ready<F::Output>, F>>,
         // That of the call, if it was open before.
         record: Option<Arc<CallRecord>>,
         output: PhantomData<fn() -> Out>,
-    }
-}
-
-pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
-        Running { #[pin] inner: F },
-        Refused { error: Option<Error> },
     }
 }
 
@@ -154,24 +143,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        match this.state.project() {
-            StateProjection::Running { inner } => {
-                let prediction = ready!(inner.poll(cx))?;
-                Poll::Ready(prediction.parse().map_err(|error| {
-                    let message = format!("the answer does not fit its struct: {error}");
-                    let error = ProgramError::new("answer", message, "");
-                    let spent = match this.record {
-                        Some(record) => record.spent(),
-                        None => cost_of(prediction),
-                    };
-                    Error::from(error.with_spent(spent)).into()
-                }))
-            }
-            StateProjection::Refused { error } => match error.take() {
-                Some(error) => Poll::Ready(Err(error.into())),
-                None => Poll::Pending,
-            },
-        }
+        let prediction = ready!(this.prediction.poll(cx))?;
+        Poll::Ready(prediction.parse().map_err(|error| {
+            let message = format!("the answer does not fit its struct: {error}");
+            let error = ProgramError::new("answer", message, "");
+            let spent = match this.record {
+                Some(record) => record.spent(),
+                None => cost_of(prediction),
+            };
+            Error::from(error.with_spent(spent)).into()
+        }))
     }
 }
 
@@ -187,7 +168,7 @@ fn cost_of(prediction: Prediction) -> Option<Arc<Spent>> {
     (!spent.is_nothing()).then(|| Arc::new(spent))
 }
 
-impl<F, Out> fmt::Debug for TypedFuture<F, Out> {
+impl<F: Future, Out> fmt::Debug for TypedFuture<F, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TypedFuture").finish_non_exhaustive()
     }
