@@ -20,7 +20,7 @@ use crate::{
 /// The limits of a kind of operation: of one request, of the session around it, and how often one
 /// that was too slow is tried again.
 ///
-/// A new configuration limits nothing and never retries: what is not set is not there.
+/// A new configuration limits nothing and never retries.
 ///
 /// ```
 /// use std::time::Duration;

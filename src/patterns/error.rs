@@ -4,7 +4,7 @@ use std::{convert::Infallible, error::Error as StdError, fmt, time::Duration};
 
 use crate::{
     call::Spent,
-    error::{Cancelled, Classify, Elapsed, ErrorKind, Scope, costs_in},
+    error::{Cancelled, Classify, Elapsed, ErrorKind, Scope, Stage, costs_in},
 };
 
 /// Why an operation has no answer: its limit passed, the deadline over it passed, it was cancelled,
@@ -119,6 +119,16 @@ impl<E> TimeoutError<E> {
             Self::Cancelled(cancelled) => cancelled.into(),
             Self::Failed(error) => error,
         }
+    }
+
+    /// Whether the operation was not started.
+    pub(super) fn is_refusal(&self) -> bool {
+        let stage = match self {
+            Self::Elapsed(elapsed) | Self::Deadline(elapsed) => elapsed.stage(),
+            Self::Cancelled(cancelled) => cancelled.stage(),
+            Self::Failed(_) => return false,
+        };
+        stage == Stage::BeforeStart
     }
 
     /// The kind of all but the operation's own error.

@@ -258,7 +258,7 @@ impl DeadlineExecutor {
     /// Waits until nothing runs.
     ///
     /// # Cancel safety
-    /// It only looks.
+    /// Dropping the future changes nothing.
     pub async fn idle(&self) {
         self.operations.wait_empty().await;
     }

@@ -46,7 +46,7 @@ type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 /// let handler = GracefulCancellationHandler::new();
 /// handler.on_cleanup(|| async { println!("closing the index") });
 ///
-/// // One that listens to its token, and one that does not.
+/// // An operation that listens to its token, and another that does not.
 /// let token = handler.child_token();
 /// tokio::spawn(handler.execute(async move {
 ///     token.cancelled().await;
@@ -125,7 +125,7 @@ impl GracefulCancellationHandler {
         drain.node_below(&drain.stop)
     }
 
-    /// Runs `cleanup` at the end. One that is added after the end is run by the next
+    /// Runs `cleanup` at the end. A handler that is added after the end is run by the next
     /// [`cancel_gracefully`](Self::cancel_gracefully).
     pub fn on_cleanup<F>(&self, cleanup: impl FnOnce() -> F + Send + 'static)
     where

@@ -130,7 +130,7 @@ impl PredictionHandle {
     /// Waits until it is over, and returns how it ended.
     ///
     /// # Cancel safety
-    /// It only looks.
+    /// Dropping the future changes nothing.
     pub async fn ended(&self) -> PredictionStatus {
         let mut changes = self.progress.subscribe();
         let token = self.token();

@@ -8,7 +8,7 @@ use tower::Service;
 use super::{
     PredictionHandle, PredictionStatus, TimeoutError,
     outcome::{Outcome, TimeoutResult},
-    run::{Bounds, run_unless},
+    run::{Bounds, run},
 };
 use crate::{
     call::{CallContext, Cancel, Carrier, Cause, Deadline, Scope, drop_scope},
@@ -98,7 +98,7 @@ impl CancellablePrediction {
         self
     }
 
-    /// Stops it at `deadline`; one that starts later does not run.
+    /// Stops it at `deadline`, after which it does not start either.
     #[must_use]
     pub fn with_deadline(mut self, deadline: impl Into<Deadline>) -> Self {
         self.deadline = Some(deadline.into());
@@ -145,7 +145,8 @@ impl CancellablePrediction {
         let operation = operation.into_future();
         async move {
             let bounds = self.bounds(&mut CallContext::new());
-            self.run(operation, bounds, |_| ErrorKind::Other).await
+            self.run_within(operation, bounds, |_| ErrorKind::Other)
+                .await
         }
         .fuse()
     }
@@ -177,7 +178,7 @@ impl CancellablePrediction {
             let bounds = self.bounds(context);
             let waits = context.waits.clone();
             let call = ReadyCall::new(service, request, waits);
-            self.run(call, bounds, Classify::kind).await
+            self.run_within(call, bounds, Classify::kind).await
         }
         .fuse()
     }
@@ -201,7 +202,7 @@ impl CancellablePrediction {
         bounds
     }
 
-    async fn run<F>(
+    async fn run_within<F>(
         mut self,
         operation: F,
         bounds: Bounds,
@@ -210,13 +211,12 @@ impl CancellablePrediction {
     where
         F: Future<Output: Outcome>,
     {
-        // Before it is asked whether it may start: a late one is not a cancelled one any more.
+        // It does not begin if it is cancelled, and then it is refused.
         self.handle.begin();
-        let refusal = bounds.refusal();
-        if refusal.is_some() {
+        let result = run(operation, bounds).await;
+        if result.as_ref().is_err_and(TimeoutError::is_refusal) {
             self.cleanups.clear();
         }
-        let result = run_unless(refusal, operation, bounds).await;
         let (status, cause) = match &result {
             Ok(_) => (PredictionStatus::Completed, None),
             Err(TimeoutError::Cancelled(cancelled)) => {
@@ -259,7 +259,8 @@ impl Default for CancellablePrediction {
     }
 }
 
-/// One that has not started is cancelled, and one that runs ends because of what dropped it.
+/// A prediction that has not started is cancelled. The end of one that runs has the cause of the
+/// drop.
 impl Drop for CancellablePrediction {
     fn drop(&mut self) {
         match self.handle.status() {

@@ -71,8 +71,8 @@ where
 
 /// Tries with a quick limit first and, as long as that is too short, with each of the longer ones.
 ///
-/// `operation` makes the future of each attempt; one that counts its calls may make a cheaper one
-/// first. The next attempt starts when the one before was stopped at its limit. An operation that
+/// `operation` makes the future of each attempt; it can count its calls, to begin with a cheaper
+/// attempt. The next attempt starts when the one before was stopped at its limit. An operation that
 /// fails by itself is not tried again.
 ///
 /// ```

@@ -88,7 +88,7 @@ impl Bounds {
     }
 
     /// Why the operation is not to start; `None` if it may.
-    pub(super) fn refusal(&self) -> Option<Terminated> {
+    fn refusal(&self) -> Option<Terminated> {
         let outer = || self.outer.as_ref().and_then(Cancel::cause);
         let cancelled = self.node.cause().or_else(outer).map(Terminated::Cancelled);
         cancelled.or(self.late.then_some(Terminated::DeadlinePassed))
@@ -104,18 +104,6 @@ where
     F: Future<Output: Outcome>,
 {
     let refusal = bounds.refusal();
-    run_unless(refusal, operation, bounds)
-}
-
-/// As [`run`], and does not start the operation if there is a `refusal`.
-pub(super) fn run_unless<F>(
-    refusal: Option<Terminated>,
-    operation: F,
-    bounds: Bounds,
-) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
-where
-    F: Future<Output: Outcome>,
-{
     let alarm = OperationAlarm {
         elapsed: refusal == Some(Terminated::DeadlinePassed),
         limit: LimitAlarm::own(bounds.limit),
@@ -181,7 +169,8 @@ impl Alarm for OperationAlarm {
         if self.elapsed {
             OperationEnd::Elapsed(self.limit.error(cause, stage, spent))
         } else {
-            OperationEnd::Cancelled(self.cancellation.error(cause, stage, spent))
+            let cancelled = self.cancellation.error(cause, stage, spent);
+            OperationEnd::Cancelled(cancelled.with_stage(stage))
         }
     }
 }

@@ -28,16 +28,16 @@ use crate::{
 /// `max_waiting` calls waiting already it is ready at once, and the call answers
 /// [`Overloaded`](crate::Overloaded): an error from `poll_ready` would say that the service is dead.
 ///
-/// # What it tells
-/// A [`Prediction`] tells its LM calls and tokens, and so does the error of a call that ran, by
-/// [`Error::spent`]. The program can leave what it has so far, and ask about its limits:
+/// # What it reports
+/// A [`Prediction`] has its LM calls and tokens, and so does the error of a call that ran, by
+/// [`Error::spent`]. The program can leave a partial answer, and read its limits:
 /// ```python
 /// import tower_dspy
 ///
 /// tower_dspy.partial(answer=draft)  # on the error, if the call is stopped from now on
 /// tower_dspy.remaining()            # seconds until the deadline; None without one
 /// tower_dspy.deadline()             # on the clock of time.monotonic(); None without one
-/// tower_dspy.cancelled()            # whether nobody waits for the answer any more
+/// tower_dspy.cancelled()            # whether the call was cancelled
 /// ```
 /// These work in the program's tasks and in threads that keep DSPy's settings or the context, as
 /// those of `dspy.Parallel` and `asyncio.to_thread` do. Where a program runs without a host they do

@@ -4,7 +4,7 @@ use super::{DspyService, Load, LoadError, LoadErrorKind, program::ServedProgram}
 
 impl DspyService {
     /// Serves what `load` loads in place of this program, from its code and state as they are on
-    /// disk now. This service does, and its clones, whatever layers they are in.
+    /// disk now. That holds for all clones of this service, in whatever layers they are.
     ///
     /// New worker processes load it, and all other programs of the host with it. When all of them
     /// have, they take over in one step: calls from then on, and those that still wait for their

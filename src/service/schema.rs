@@ -1,4 +1,4 @@
-//! What a program takes, and the check of what it is given.
+//! The fields of a program, and the check of inputs against them.
 
 #[cfg(feature = "openapi")]
 use std::iter;
@@ -43,7 +43,7 @@ pub struct InputField {
 #[cfg(feature = "openapi")]
 pub(crate) type OutputField<'a> = (&'a str, Option<&'a [JsonType]>);
 
-/// A type that JSON knows, and one that DSPy does.
+/// The type of a JSON value; a string array is an array of nothing but strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum JsonType {
@@ -60,7 +60,7 @@ pub(crate) enum JsonType {
     Unknown,
 }
 
-/// Deeper inputs are refused: making Python's values of them is recursive.
+/// The levels of nesting above which inputs are refused: their conversion to Python is recursive.
 const DEEPEST: usize = 100;
 
 fn is_deeper(value: &Value, levels: usize) -> bool {
