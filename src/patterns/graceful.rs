@@ -1,18 +1,20 @@
 //! [`GracefulCancellationHandler`]: an end of operations that waits for their clean-up.
 
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::FutureExt;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -75,16 +77,11 @@ type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 ///    once and within [its limit](Self::with_cleanup_limit).
 #[derive(Clone)]
 pub struct GracefulCancellationHandler {
-    shared: Arc<GracefulShared>,
-    cleanup_limit: Duration,
-}
-
-#[derive(Default)]
-struct GracefulShared {
-    drain: Drain<PendingOperation>,
-    cleanups: Mutex<VecDeque<Cleanup>>,
+    drain: Arc<Drain<PendingOperation>>,
+    added: mpsc::UnboundedSender<Cleanup>,
     /// Locked while the clean-up handlers run.
-    cleaning: tokio::sync::Mutex<()>,
+    cleanups: Arc<Mutex<mpsc::UnboundedReceiver<Cleanup>>>,
+    cleanup_limit: Duration,
 }
 
 #[derive(Clone)]
@@ -98,8 +95,11 @@ impl GracefulCancellationHandler {
     /// A handler with nothing to handle yet.
     #[must_use]
     pub fn new() -> Self {
+        let (added, cleanups) = mpsc::unbounded_channel();
         Self {
-            shared: Arc::default(),
+            drain: Arc::default(),
+            added,
+            cleanups: Arc::new(Mutex::new(cleanups)),
             cleanup_limit: CLEANUP_LIMIT,
         }
     }
@@ -121,8 +121,7 @@ impl GracefulCancellationHandler {
     /// [`Session`](crate::Session).
     #[must_use]
     pub fn child(&self) -> Cancel {
-        let drain = &self.shared.drain;
-        drain.node_below(&drain.stop)
+        self.drain.node_below(&self.drain.stop)
     }
 
     /// Runs `cleanup` at the end. A handler that is added after the end is run by the next
@@ -131,8 +130,8 @@ impl GracefulCancellationHandler {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let cleanup: Cleanup = Box::new(|| Box::pin(cleanup()));
-        self.cleanups().push_back(cleanup);
+        // The receiver lives as long as `self`.
+        let _ = self.added.send(Box::new(|| Box::pin(cleanup())));
     }
 
     /// Runs `operation`, and counts it from its first poll until it is gone.
@@ -150,10 +149,9 @@ impl GracefulCancellationHandler {
     where
         F: IntoFuture<Output: Outcome>,
     {
-        let shared = self.shared.clone();
+        let drain = self.drain.clone();
         let operation = operation.into_future();
         async move {
-            let drain = &shared.drain;
             let pending = PendingOperation {
                 operation: Operation::start(),
                 cut: Arc::default(),
@@ -180,14 +178,14 @@ impl GracefulCancellationHandler {
     /// The operations that run, oldest first.
     #[must_use]
     pub fn pending_operations(&self) -> Vec<Operation> {
-        let pending = self.shared.drain.calls.list();
+        let pending = self.drain.calls.list();
         pending.iter().map(|pending| pending.operation).collect()
     }
 
     /// Whether the end has begun.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.shared.drain.stop.is_cancelled()
+        self.drain.stop.is_cancelled()
     }
 
     /// Asks the operations to end, because of `cause`, and refuses later ones, without waiting.
@@ -196,7 +194,7 @@ impl GracefulCancellationHandler {
     /// [`cancel_gracefully`](Self::cancel_gracefully) goes on from there. By itself this stops
     /// nothing that does not listen, and gives what does listen no grace.
     pub fn cancel(&self, cause: Cause) -> bool {
-        self.shared.drain.stop.cancel(cause)
+        self.drain.stop.cancel(cause)
     }
 
     /// Ends all operations, within `grace` as far as they listen, runs the clean-up handlers, and
@@ -214,7 +212,7 @@ impl GracefulCancellationHandler {
     /// handler that was running is dropped, and those after it are left to the next call.
     pub async fn cancel_gracefully(&self, grace: Duration) -> CancellationReport {
         let start = Instant::now();
-        let drain = &self.shared.drain;
+        let drain = &self.drain;
         let grace = Deadline::within(grace);
         drain.signal_stop(Cause::Caller, grace);
         drain.calls.close();
@@ -226,11 +224,9 @@ impl GracefulCancellationHandler {
         let asked_for = asked.iter().map(|pending| pending.operation);
         let abandoned: Vec<_> = asked_for.filter(|one| left.contains(one)).collect();
 
-        let _cleaning = self.shared.cleaning.lock().await;
         let (mut cleaned_up, mut cleanups_cut) = (0, 0);
-        loop {
-            let next = self.cleanups().pop_front();
-            let Some(cleanup) = next else { break };
+        let mut cleanups = self.cleanups.lock().await;
+        while let Ok(cleanup) = cleanups.try_recv() {
             match timeout(self.cleanup_limit, infallible(cleanup())).await {
                 Ok(()) => cleaned_up += 1,
                 Err(_) => cleanups_cut += 1,
@@ -247,12 +243,6 @@ impl GracefulCancellationHandler {
         tracing::debug!(target: "tower_dspy", ?report, "operations were ended");
         report
     }
-
-    fn cleanups(&self) -> MutexGuard<'_, VecDeque<Cleanup>> {
-        // Nothing panics while it holds the lock.
-        let cleanups = self.shared.cleanups.lock();
-        cleanups.unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Default for GracefulCancellationHandler {
@@ -264,9 +254,8 @@ impl Default for GracefulCancellationHandler {
 impl fmt::Debug for GracefulCancellationHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GracefulCancellationHandler")
-            .field("cancel", &self.shared.drain.stop)
+            .field("cancel", &self.drain.stop)
             .field("pending", &self.pending_operations().len())
-            .field("cleanups", &self.cleanups().len())
             .finish_non_exhaustive()
     }
 }

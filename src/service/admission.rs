@@ -1,14 +1,13 @@
 //! The admission of calls: a bounded number run, and a bounded number wait for a permit.
 
 use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
+    mem,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::ReusableBoxFuture;
 
 use crate::error::Overloaded;
 
@@ -49,36 +48,29 @@ impl Permits {
 }
 
 /// The admission of a service's next call, between `poll_ready` and `call`.
+#[derive(Debug)]
 pub(crate) enum Admission {
     Idle,
-    Waiting {
-        acquire: Acquire,
-        _queued: OwnedSemaphorePermit,
-    },
-    Ready(OwnedSemaphorePermit),
-    Overloaded,
+    Waiting(ReusableBoxFuture<'static, Option<OwnedSemaphorePermit>>),
+    /// Without a permit it is overloaded.
+    Ready(Option<OwnedSemaphorePermit>),
 }
-
-type Acquire = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send + Sync>>;
 
 impl Admission {
     /// Ready with a permit, or because too many calls wait for one.
     pub(crate) fn poll(&mut self, permits: &Permits, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             *self = match self {
-                Self::Ready(_) | Self::Overloaded => return Poll::Ready(()),
-                // The semaphore is never closed; if it were, the call would be refused.
-                Self::Waiting { acquire, .. } => {
-                    ready!(acquire.as_mut().poll(cx)).map_or(Self::Overloaded, Self::Ready)
-                }
+                Self::Ready(_) => return Poll::Ready(()),
+                Self::Waiting(acquire) => Self::Ready(ready!(acquire.poll(cx))),
                 Self::Idle => match permits.try_acquire() {
-                    Some(permit) => Self::Ready(permit),
+                    Some(permit) => Self::Ready(Some(permit)),
                     None => match permits.queue.clone().try_acquire_owned() {
-                        Ok(queued) => Self::Waiting {
-                            acquire: acquire(permits.free.clone()),
-                            _queued: queued,
-                        },
-                        Err(_) => Self::Overloaded,
+                        Ok(queued) => {
+                            let acquire = acquire(permits.free.clone(), queued);
+                            Self::Waiting(ReusableBoxFuture::new(acquire))
+                        }
+                        Err(_) => Self::Ready(None),
                     },
                 },
             };
@@ -87,16 +79,12 @@ impl Admission {
 
     /// The permit of the call that comes now, if there is one.
     pub(crate) fn take(&mut self, permits: &Permits) -> Option<OwnedSemaphorePermit> {
-        match std::mem::replace(self, Self::Idle) {
-            Self::Ready(permit) => Some(permit),
+        match mem::replace(self, Self::Idle) {
+            Self::Ready(Some(permit)) => Some(permit),
             // One may have come free since.
             _ => permits.try_acquire(),
         }
     }
-}
-
-fn acquire(free: Arc<Semaphore>) -> Acquire {
-    Box::pin(async move { free.acquire_owned().await.ok() })
 }
 
 /// A clone of a service waits for a permit of its own.
@@ -106,13 +94,11 @@ impl Clone for Admission {
     }
 }
 
-impl fmt::Debug for Admission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Idle => "Idle",
-            Self::Waiting { .. } => "Waiting",
-            Self::Ready(_) => "Ready",
-            Self::Overloaded => "Overloaded",
-        })
-    }
+/// Waits for a permit of `free`, with a place in the queue. `None` if the semaphore were closed, which
+/// it never is.
+async fn acquire(
+    free: Arc<Semaphore>,
+    _queued: OwnedSemaphorePermit,
+) -> Option<OwnedSemaphorePermit> {
+    free.acquire_owned().await.ok()
 }

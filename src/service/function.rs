@@ -1,11 +1,6 @@
 //! A plain async Python function.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{future::Future, sync::Arc};
 
 use serde_json::Value;
 
@@ -14,7 +9,7 @@ use crate::{
     error::Error,
     host::{
         Host,
-        core::{call_handle::CallHandle, fault::lost, registry::Registrations},
+        core::{fault::lost, registry::Registrations},
     },
     request::Route,
 };
@@ -55,43 +50,28 @@ impl Function {
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call.
-    pub fn call(&self, arguments: impl Into<Value>) -> FunctionFuture {
-        FunctionFuture {
-            call: self.host.core().submit(
-                CallContext::new(),
-                self.target,
-                Arc::new(arguments.into()),
-                Some(Box::new(self.registrations.clone())),
-                None,
-                Route::default(),
-            ),
-        }
-    }
-}
-
-/// The answer to come of a [`Function`].
-#[derive(Debug)]
-#[must_use = "a future does nothing unless polled"]
-pub struct FunctionFuture {
-    call: CallHandle,
-}
-
-impl Future for FunctionFuture {
-    type Output = Result<Value, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.call).poll(cx).map(|outcome| {
-            let result = match outcome {
+    pub fn call<A>(&self, arguments: A) -> impl Future<Output = Result<Value, Error>> + use<A>
+    where
+        A: Into<Value>,
+    {
+        let mut call = self.host.core().submit(
+            CallContext::new(),
+            self.target,
+            Arc::new(arguments.into()),
+            Some(Box::new(self.registrations.clone())),
+            None,
+            Route::default(),
+        );
+        async move {
+            let result = match (&mut call).await {
                 Some(outcome) => {
                     outcome.map_err(|fault| fault.into_error("function", Cause::Caller))
                 }
-                None => Err(lost(self.call.lost_because())),
+                None => Err(lost(call.lost_because())),
             };
-            let spent = self.call.close(match &result {
-                Ok(_) => Ok(()),
-                Err(_) => Err(Cause::Caller),
-            });
+            let end = result.as_ref().map(|_| ()).map_err(|_| Cause::Caller);
+            let spent = call.close(end);
             result.map_err(|error| error.with_spent(spent))
-        })
+        }
     }
 }

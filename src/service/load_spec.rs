@@ -5,16 +5,13 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     load::Load,
     load_error::{LoadError, LoadErrorKind},
 };
-use crate::{
-    host::core::registry::Registrations,
-    lm::{Lm, LmConfigError},
-};
+use crate::{host::core::registry::Registrations, lm::Lm};
 
 impl Load {
     /// The spec, with the registrations of the LMs and tools that it names by number.
@@ -27,30 +24,50 @@ impl Load {
             ));
         }
         let mut registrations = Registrations::default();
-        let spec = self.spec(&mut registrations);
-        let spec = spec.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))?;
-        let spec = self.with_tools(spec, &mut registrations);
-        let spec = spec.map_err(|problem| self.fail(LoadErrorKind::Tool, problem))?;
+        let mut spec = json!({
+            "target": self.target,
+            "function": self.function,
+            "carries_http": !self.keeps_httpx,
+        });
+        if let Some(source) = &self.source {
+            static SOURCES: AtomicU64 = AtomicU64::new(1);
+            let n = SOURCES.fetch_add(1, Ordering::Relaxed);
+            spec["source"] = json!(source.code);
+            spec["attribute"] = json!(source.attribute);
+            spec["module"] = json!(format!("tower_dspy_source_{n}"));
+        }
+        if let Some(lm) = &self.lm {
+            spec["lm"] = self.lm_config(lm, &mut registrations)?;
+        }
+        if !self.lms.is_empty() {
+            let configs = self.lms.iter().map(|(name, lm)| {
+                let mut config = self.lm_config(lm, &mut registrations)?;
+                config["name"] = json!(name);
+                Ok(config)
+            });
+            spec["lms"] = configs.collect::<Result<_, LoadError>>()?;
+        }
+        if !self.predictor_lms.is_empty() {
+            spec["predictor_lms"] = json!(self.predictor_lms);
+        }
+        if let Some(state) = &self.state {
+            spec["state"] = state.to_string_lossy().into();
+            spec["trust_pickle"] = json!(self.trust_pickle);
+        }
+        spec["tools"] = self.tool_specs(&mut registrations)?.into();
         Ok((spec, registrations))
     }
 
     /// The configuration that Python's side builds an LM from.
-    fn lm_config(
-        &self,
-        lm: &Lm,
-        registrations: &mut Registrations,
-    ) -> Result<Value, LmConfigError> {
-        let id = self.host.core().add_lm(lm, registrations)?;
+    fn lm_config(&self, lm: &Lm, registrations: &mut Registrations) -> Result<Value, LoadError> {
+        let id = self.host.core().add_lm(lm, registrations);
+        let id = id.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))?;
         let mut config = lm.config();
         config["id"] = id.into();
         Ok(config)
     }
 
-    fn with_tools(
-        &self,
-        mut spec: Map<String, Value>,
-        registrations: &mut Registrations,
-    ) -> Result<Value, String> {
+    fn tool_specs(&self, registrations: &mut Registrations) -> Result<Vec<Value>, LoadError> {
         let mut names = HashSet::new();
         let specs = self.tools.iter().map(|tool| {
             tool.check()?;
@@ -59,42 +76,7 @@ impl Load {
             }
             Ok(tool.spec(self.host.core().add_tool(tool.clone(), registrations)?))
         });
-        let specs = specs.collect::<Result<Vec<_>, _>>()?;
-        spec.insert("tools".into(), specs.into());
-        Ok(Value::Object(spec))
-    }
-
-    fn spec(&self, registrations: &mut Registrations) -> Result<Map<String, Value>, LmConfigError> {
-        static SOURCES: AtomicU64 = AtomicU64::new(1);
-        let mut spec = Map::new();
-        spec.insert("target".into(), self.target.clone().into());
-        spec.insert("function".into(), self.function.into());
-        if let Some(source) = &self.source {
-            let n = SOURCES.fetch_add(1, Ordering::Relaxed);
-            spec.insert("source".into(), source.code.clone().into());
-            spec.insert("attribute".into(), source.attribute.clone().into());
-            spec.insert("module".into(), format!("tower_dspy_source_{n}").into());
-        }
-        if let Some(lm) = &self.lm {
-            spec.insert("lm".into(), self.lm_config(lm, registrations)?);
-        }
-        if !self.lms.is_empty() {
-            let configs = self.lms.iter().map(|(name, lm)| {
-                let mut config = self.lm_config(lm, registrations)?;
-                config["name"] = name.as_str().into();
-                Ok(config)
-            });
-            let configs = configs.collect::<Result<Vec<_>, LmConfigError>>()?;
-            spec.insert("lms".into(), configs.into());
-        }
-        if !self.predictor_lms.is_empty() {
-            spec.insert("predictor_lms".into(), json!(self.predictor_lms));
-        }
-        spec.insert("carries_http".into(), (!self.keeps_httpx).into());
-        if let Some(state) = &self.state {
-            spec.insert("state".into(), json!(state));
-            spec.insert("trust_pickle".into(), self.trust_pickle.into());
-        }
-        Ok(spec)
+        let specs = specs.collect::<Result<_, _>>();
+        specs.map_err(|problem| self.fail(LoadErrorKind::Tool, problem))
     }
 }
