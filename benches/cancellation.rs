@@ -14,7 +14,7 @@ use tower::{Service, ServiceExt};
 use tower_dspy::{
     Host, Lm, PredictRequest,
     service::PredictFuture,
-    testing::{ScriptedLm, scripted_lm::Reply},
+    testing::scripted_lm::{Reply, ScriptedLm},
 };
 
 const ROUNDS_1: usize = 300;

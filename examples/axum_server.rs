@@ -18,7 +18,7 @@ use tower_dspy::{
     host::env::PythonEnv,
     inbound::axum::{Programs, liveness},
     server::serve,
-    testing::{ScriptedLm, scripted_lm::Reply},
+    testing::scripted_lm::{Reply, ScriptedLm},
 };
 
 #[tokio::main]

@@ -53,7 +53,7 @@ async fn it_is_answered_by_the_server_or_by_the_fallback() -> Result<(), BoxErro
         InboundLayer, Shutdown,
         inbound::tonic::Programs,
         server::{GracefulShutdown, serve},
-        testing::{MockDspy, mock::Reply},
+        testing::mock::{MockDspy, Reply},
     };
 
     let mock = MockDspy::new([Reply::answer("Rayleigh scattering")]);

@@ -24,7 +24,7 @@ use tower_dspy::{
         tonic::{Programs, reflection},
     },
     server::{GracefulShutdown, serve},
-    testing::{ScriptedLm, scripted_lm::Reply},
+    testing::scripted_lm::{Reply, ScriptedLm},
 };
 
 /// Serves until it is told to end; `end` may tell it in another way than by a signal.

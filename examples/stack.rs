@@ -11,7 +11,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
     DeadlineLayer, Host, Lm, PredictRequest, RetryLayer, TimeoutLayer,
     host::env::PythonEnv,
-    testing::{ScriptedLm, scripted_lm::Reply},
+    testing::scripted_lm::{Reply, ScriptedLm},
 };
 
 #[tokio::main]

@@ -22,7 +22,7 @@ use tower::load::{CompleteOnResponse, PeakEwmaDiscover};
 use tower::{BoxError, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower::{balance::p2c::Balance, buffer::Buffer, discover::Change};
 use tower_dspy::outbound::tonic::{ProgramClient, never_began};
-use tower_dspy::testing::{MockDspy, mock::Reply};
+use tower_dspy::testing::mock::{MockDspy, Reply};
 use tower_dspy::{DspyServiceBuilderExt, ErrorKind, RetryLayer, Shutdown};
 use tower_dspy::{InboundLayer, PredictRequest, Prediction};
 use tower_dspy::{

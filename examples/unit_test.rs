@@ -13,7 +13,7 @@ use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_dspy::{
     Backoff, DeadlineLayer, Error, FallbackLayer, PredictRequest, Prediction, RetryLayer,
     TimeoutLayer,
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 type Answers = BoxCloneSyncService<PredictRequest, Prediction, Error>;

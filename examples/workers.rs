@@ -24,7 +24,7 @@ use tower_dspy::{
     DspyServiceBuilderExt, ErrorKind, Host, InboundLayer, Lm, RetryLayer,
     inbound::axum::{liveness, predict},
     server::serve,
-    testing::{ScriptedLm, scripted_lm::Reply},
+    testing::scripted_lm::{Reply, ScriptedLm},
 };
 
 /// What no exception ends: it keeps the GIL in C code, for an hour.

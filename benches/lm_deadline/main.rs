@@ -22,10 +22,7 @@ use tower::{ServiceExt, util::MapRequestLayer};
 use tower_dspy::{
     Deadline, Error, Host, Lm, PredictRequest,
     lm::{LmLog, LmRequest},
-    testing::{
-        ScriptedLm,
-        scripted_lm::{Outcome, Reply},
-    },
+    testing::scripted_lm::{Outcome, Reply, ScriptedLm},
 };
 
 const ROUNDS: usize = 5;

@@ -17,7 +17,7 @@ mod side;
 use std::{env, io};
 
 use support::{figure, host, median, venv};
-use tower_dspy::testing::ScriptedLm;
+use tower_dspy::testing::scripted_lm::ScriptedLm;
 
 use self::side::Side;
 

@@ -12,7 +12,7 @@ use tower_dspy::{
     DeadlineLayer, DeadlineService, DspyService, Host, InboundLayer, Lm, Shutdown,
     inbound::axum::{predict, readiness},
     server::{GracefulShutdown, ServeReport, serve},
-    testing::{ScriptedLm, scripted_lm::Script},
+    testing::scripted_lm::{Script, ScriptedLm},
 };
 
 use crate::support::host;

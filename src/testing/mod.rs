@@ -2,9 +2,9 @@
 //!
 //! | the test is about | use | clock |
 //! |---|---|---|
-//! | your stack: limits, retries, fallbacks, what a caller gets | [`MockDspy`] | paused |
-//! | your stack around something that works on another thread | [`MockDspy`] or it, and [`OutsideWork`] | paused |
-//! | your programs, and what reaches the LM | [`ScriptedLm`] | real |
+//! | your stack: limits, retries, fallbacks, what a caller gets | [`MockDspy`](mock::MockDspy) | paused |
+//! | your stack around something that works on another thread | [`MockDspy`](mock::MockDspy) or it, and [`OutsideWork`] | paused |
+//! | your programs, and what reaches the LM | [`ScriptedLm`](scripted_lm::ScriptedLm) | real |
 //!
 //! [`error_of`] makes an [`Error`](crate::Error) of any kind.
 
@@ -14,6 +14,4 @@ mod outside;
 pub mod scripted_lm;
 
 pub use errors::error_of;
-pub use mock::MockDspy;
 pub use outside::OutsideWork;
-pub use scripted_lm::ScriptedLm;

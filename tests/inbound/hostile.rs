@@ -14,7 +14,7 @@ use tower::{ServiceBuilder, service_fn};
 use tower_dspy::{
     Cause, DeadlineLayer, Error, InboundLayer, InvalidInput, PredictRequest, Prediction, Shutdown,
     inbound::axum::predict,
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{

@@ -20,7 +20,7 @@ use tower::service_fn;
 use tower_dspy::{
     Cause, Error, InboundLayer, PredictRequest, Prediction,
     inbound::axum::predict,
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{

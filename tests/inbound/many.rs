@@ -15,7 +15,7 @@ use tower::ServiceBuilder;
 use tower_dspy::{
     DeadlineLayer, InboundLayer, Shutdown, TrackLayer, Tracker,
     inbound::axum::predict,
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{

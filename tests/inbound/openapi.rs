@@ -10,7 +10,10 @@ use tower_dspy::{
     ErrorKind,
     inbound::{axum::Programs, respond::ErrorResponse},
     service::Schema,
-    testing::{MockDspy, error_of, mock::Reply},
+    testing::{
+        error_of,
+        mock::{MockDspy, Reply},
+    },
 };
 use utoipa::openapi::OpenApi;
 

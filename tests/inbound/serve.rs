@@ -17,7 +17,7 @@ use tower_dspy::{
     CallContext, Cancel, Cause, InboundLayer, Shutdown,
     inbound::axum::readiness,
     server::GracefulShutdown,
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{

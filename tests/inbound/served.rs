@@ -13,7 +13,7 @@ use tower_dspy::{
     InboundLayer, Shutdown,
     inbound::axum::{liveness, predict},
     server::{GracefulShutdown, ServeReport, serve},
-    testing::MockDspy,
+    testing::mock::MockDspy,
 };
 
 use super::{

@@ -15,7 +15,7 @@ use tokio::{
 use tower_dspy::{
     Shutdown,
     server::{GracefulShutdown, serve},
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{

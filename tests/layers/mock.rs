@@ -8,8 +8,8 @@ use tower_dspy::{
     Cancel, CancelLayer, Cause, Classify, Deadline, DeadlineLayer, Error, ErrorKind,
     PredictRequest, Scope, Stage, TimeoutLayer, drop_scope,
     testing::{
-        MockDspy, error_of,
-        mock::{CallEnd, Reply},
+        error_of,
+        mock::{CallEnd, MockDspy, Reply},
     },
 };
 

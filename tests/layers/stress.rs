@@ -17,7 +17,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
     Backoff, Cancel, CancelLayer, Cause, Classify, DeadlineLayer, ErrorKind, HedgeLayer,
     RetryLayer, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{

@@ -27,7 +27,10 @@ use tower_dspy::{
     AllotLayer, Backoff, CancelLayer, Cause, Classify, DeadlineLayer, ErrorKind, FallbackLayer,
     HedgeLayer, RetryLayer, Scope, Session, Shutdown, ShutdownLayer, Stage, Timeout, TimeoutLayer,
     TrackLayer, Tracker,
-    testing::{MockDspy, OutsideWork, mock::Reply},
+    testing::{
+        OutsideWork,
+        mock::{MockDspy, Reply},
+    },
 };
 
 use super::{script, support::*};

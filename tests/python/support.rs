@@ -18,7 +18,8 @@ use tokio::{
 };
 use tower::{BoxError, service_fn};
 use tower_dspy::{
-    DspyService, Host, Lm, PredictRequest, host::env::PythonEnv, lm::LmRequest, testing::ScriptedLm,
+    DspyService, Host, Lm, PredictRequest, host::env::PythonEnv, lm::LmRequest,
+    testing::scripted_lm::ScriptedLm,
 };
 
 /// Far beyond what a busy machine needs.

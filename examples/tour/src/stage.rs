@@ -13,10 +13,7 @@ use tower::{Service, ServiceExt};
 use tower_dspy::{
     Classify, DspyService, Error, ErrorKind, Host, Lm, PredictRequest, Prediction, StartError,
     host::env::PythonEnv,
-    testing::{
-        ScriptedLm,
-        scripted_lm::{Reply, RequestRecord, Script},
-    },
+    testing::scripted_lm::{Reply, RequestRecord, Script, ScriptedLm},
 };
 
 use crate::args::RealLm;

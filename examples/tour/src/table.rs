@@ -9,7 +9,7 @@ use tokio::{
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt,
-    testing::{ScriptedLm, scripted_lm::Reply},
+    testing::scripted_lm::{Reply, ScriptedLm},
 };
 
 use crate::{

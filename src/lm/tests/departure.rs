@@ -10,7 +10,7 @@ use super::{super::departure::CallOver, *};
 use crate::{
     call::{Cancel, Cause},
     layers::TimeoutLayer,
-    testing::ScriptedLm,
+    testing::scripted_lm::ScriptedLm,
 };
 
 /// An LM that answers at once.

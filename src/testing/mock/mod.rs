@@ -49,7 +49,7 @@ type ReplyFn = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 /// use tokio::time::Instant;
 /// use tower::{ServiceBuilder, ServiceExt};
 /// use tower_dspy::{Cause, ErrorKind, PredictRequest, RetryLayer, TimeoutLayer};
-/// use tower_dspy::testing::{MockDspy, mock::Reply};
+/// use tower_dspy::testing::mock::{MockDspy, Reply};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
@@ -85,7 +85,7 @@ type ReplyFn = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 /// use tokio_test::{assert_pending, assert_ready_err, task};
 /// use tower::ServiceExt;
 /// use tower_dspy::{Classify, DeadlineService, ErrorKind, PredictRequest};
-/// use tower_dspy::testing::{MockDspy, mock::Reply};
+/// use tower_dspy::testing::mock::{MockDspy, Reply};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
@@ -107,7 +107,7 @@ type ReplyFn = dyn Fn(&CallRecord) -> Reply + Send + Sync;
 /// ```
 /// use serde_json::json;
 /// use tokio_test::{assert_pending, assert_ready_ok};
-/// use tower_dspy::{PredictRequest, testing::{MockDspy, mock::Reply}};
+/// use tower_dspy::{PredictRequest, testing::mock::{MockDspy, Reply}};
 /// use tower_test::mock::Spawn;
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]

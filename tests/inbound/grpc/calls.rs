@@ -11,7 +11,7 @@ use tower_dspy::{
     inbound::tonic::Programs,
     outbound::tonic::ProgramClient,
     proto::v1::{self, predict_client::PredictClient},
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{LONG, Node, SOON, secs, why};

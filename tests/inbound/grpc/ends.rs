@@ -11,7 +11,7 @@ use tower_dspy::{
     CancelLayer, Cause, Classify, Error, ErrorKind, Stage,
     inbound::tonic::Programs,
     outbound::tonic::{ProgramClient, never_began},
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{LONG, Node, seen, why};

@@ -13,7 +13,10 @@ use tower_dspy::{
     inbound::tonic::Programs,
     outbound::tonic::never_began,
     proto::v1::{self, predict_client::PredictClient},
-    testing::{MockDspy, error_of, mock::Reply},
+    testing::{
+        error_of,
+        mock::{MockDspy, Reply},
+    },
 };
 
 use super::{LONG, Node, SOON, secs, seen, why};

@@ -17,7 +17,7 @@ use tonic_reflection::pb::v1::{
 use tower_dspy::{
     InboundLayer, Shutdown,
     inbound::tonic::{Programs, health},
-    testing::MockDspy,
+    testing::mock::MockDspy,
 };
 
 use super::{LONG, Node, SOON};

@@ -20,7 +20,7 @@ use tower_dspy::{
     inbound::tonic::{Programs, health, reflection},
     outbound::tonic::ProgramClient,
     server::{GracefulShutdown, ServeReport, serve},
-    testing::MockDspy,
+    testing::mock::MockDspy,
 };
 
 use super::support::{SOON, secs};

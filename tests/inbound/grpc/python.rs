@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 use tower_dspy::{
     Cause, InvalidInput,
     proto::{from_struct, to_struct, v1},
-    testing::{MockDspy, mock::Reply},
+    testing::mock::{MockDspy, Reply},
 };
 
 use super::{Node, seen};

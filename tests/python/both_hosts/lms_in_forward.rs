@@ -5,10 +5,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{
     Error, LmOutcome, PredictRequest,
-    testing::{
-        ScriptedLm,
-        scripted_lm::{Outcome, Reply, RequestRecord},
-    },
+    testing::scripted_lm::{Outcome, Reply, RequestRecord, ScriptedLm},
 };
 
 use crate::support::{

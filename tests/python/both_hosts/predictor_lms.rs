@@ -4,7 +4,7 @@ use serde_json::json;
 use tower::ServiceExt;
 use tower_dspy::{
     Host,
-    testing::{ScriptedLm, scripted_lm::Reply},
+    testing::scripted_lm::{Reply, ScriptedLm},
 };
 
 use crate::support::{TestHost, ask, call, host, lm, lm_server};

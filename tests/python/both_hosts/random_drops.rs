@@ -11,10 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
     CancelLayer, Deadline, Error, Prediction,
-    testing::{
-        ScriptedLm,
-        scripted_lm::{Outcome, Reply, RequestRecord},
-    },
+    testing::scripted_lm::{Outcome, Reply, RequestRecord, ScriptedLm},
 };
 
 use crate::support::{ask, call, eventually, host_alone, lm, question};

@@ -6,7 +6,7 @@ use std::fs;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tower::ServiceExt;
-use tower_dspy::{DspyService, Host, testing::ScriptedLm};
+use tower_dspy::{DspyService, Host, testing::scripted_lm::ScriptedLm};
 
 use crate::support::{ask, call, eventually, host_alone, lm};
 

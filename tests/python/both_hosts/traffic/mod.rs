@@ -7,7 +7,7 @@ mod table;
 mod tls;
 
 use futures_util::{StreamExt, stream};
-use tower_dspy::testing::ScriptedLm;
+use tower_dspy::testing::scripted_lm::ScriptedLm;
 
 use self::{
     run::Room,

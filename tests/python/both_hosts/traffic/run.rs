@@ -8,10 +8,7 @@ use tower::{ServiceExt, util::MapRequestLayer};
 use tower_dspy::{
     Backoff, Classify, Deadline, Error, ErrorKind, Host, Lm, Prediction, RetryLayer,
     lm::{LmClient, LmLog, LmRequest},
-    testing::{
-        ScriptedLm,
-        scripted_lm::{Outcome, RequestRecord},
-    },
+    testing::scripted_lm::{Outcome, RequestRecord, ScriptedLm},
 };
 
 use super::table::{End, Fault, Program, script};

@@ -6,10 +6,7 @@ use tower::ServiceExt;
 use tower_dspy::{
     Classify, Deadline, Error, ErrorKind, Lm,
     lm::LmClient,
-    testing::{
-        ScriptedLm,
-        scripted_lm::{Outcome, Reply},
-    },
+    testing::scripted_lm::{Outcome, Reply, ScriptedLm},
 };
 
 use crate::support::{ask, host};
