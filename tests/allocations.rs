@@ -1,4 +1,5 @@
-//! The allocations of a call through the layers: none for a call with a deadline and no token.
+//! The allocations of a call through the layers. A call with a deadline and no token allocates
+//! nothing if its service is ready at once; if it has to wait, one timer for each limit.
 
 #[path = "../benches/support/counting.rs"]
 mod counting;
@@ -83,7 +84,12 @@ where
     })
 }
 
-fn assert_none<R: Carrier + Clone + Send + 'static>(mut request: R) {
+/// A timer for each limit that the work is within, once it is pending.
+fn timers(pending: u32, limits: u64) -> u64 {
+    if pending > 0 { limits * CALLS } else { 0 }
+}
+
+fn assert_only_timers<R: Carrier + Clone>(mut request: R) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -104,24 +110,27 @@ fn assert_none<R: Carrier + Clone + Send + 'static>(mut request: R) {
             };
         }
         let with_value = stack!(FallbackLayer::value(7));
-        assert_eq!(allocations_of_calls(with_value, &request), 0, "{pending}");
+        let allocated = allocations_of_calls(with_value, &request);
+        assert_eq!(allocated, timers(pending, 2), "{pending}");
         let with_closure = stack!(FallbackLayer::with(|error: Error, _: R| async {
             Err::<u32, _>(error)
         }));
-        assert_eq!(allocations_of_calls(with_closure, &request), 0, "{pending}");
+        let allocated = allocations_of_calls(with_closure, &request);
+        assert_eq!(allocated, timers(pending, 2), "{pending}");
         let with_reserve = stack!(FallbackLayer::value(7).with_reserve(HOUR / 4));
-        assert_eq!(allocations_of_calls(with_reserve, &request), 0, "{pending}");
+        let allocated = allocations_of_calls(with_reserve, &request);
+        assert_eq!(allocated, timers(pending, 3), "{pending}");
     }
 }
 
 #[test]
-fn a_prediction_request_allocates_nothing() {
-    assert_none(PredictRequest::new(serde_json::json!({"question": "why?"})));
+fn a_prediction_request_allocates_only_timers() {
+    assert_only_timers(PredictRequest::new(serde_json::json!({"question": "why?"})));
 }
 
 #[test]
-fn a_request_beside_its_context_allocates_nothing() {
-    assert_none(WithContext::new(()));
+fn a_request_beside_its_context_allocates_only_timers() {
+    assert_only_timers(WithContext::new(()));
 }
 
 /// What a stack with the deadline in the request allocates for a call that is ready at once, and
@@ -146,10 +155,10 @@ where
 }
 
 #[test]
-fn a_call_through_the_standard_stack_allocates_nothing() {
-    assert_eq!(of_a_call(StandardStack::new()), [0; 3]);
+fn a_call_through_the_standard_stack_allocates_only_timers() {
+    assert_eq!(of_a_call(StandardStack::new()), [0, 2, 2]);
     let stack = StandardStack::new().with_fallback(FallbackLayer::value(7));
-    assert_eq!(of_a_call(stack), [0; 3]);
+    assert_eq!(of_a_call(stack), [0, 2, 2]);
 }
 
 /// A second attempt that may still come waits beside the first, in the same future. Both write into
@@ -158,7 +167,7 @@ fn a_call_through_the_standard_stack_allocates_nothing() {
 fn a_call_that_may_get_a_second_attempt_costs_its_record() {
     let hedged = StandardStack::new().with_fallback(FallbackLayer::value(7));
     let hedged = hedged.with_hedge(HedgeLayer::after(Duration::from_secs(5)));
-    assert_eq!(of_a_call(hedged), [1; 3]);
+    assert_eq!(of_a_call(hedged), [1, 3, 3]);
 }
 
 /// A shutdown and a tracker can cancel each call by itself: that takes a node in the request, which
@@ -166,10 +175,11 @@ fn a_call_that_may_get_a_second_attempt_costs_its_record() {
 #[test]
 fn a_call_with_a_cancellation_token_allocates_its_node_and_a_count_of_waits() {
     let stopped = StandardStack::new().with_shutdown(Shutdown::new());
-    assert_eq!(of_a_call(stopped), [3; 3]);
+    // Its cancellation is watched as well.
+    assert_eq!(of_a_call(stopped), [3, 6, 6]);
     // And the record that the tracker shows, with its first attempt.
     let tracked = StandardStack::new().with_tracker(Tracker::new());
-    assert_eq!(of_a_call(tracked), [5; 3]);
+    assert_eq!(of_a_call(tracked), [5, 8, 8]);
 }
 
 /// What ends a call asks what it spent, and most spent nothing.

@@ -197,6 +197,7 @@ impl Cancel {
     }
 
     /// Whether this node has been cancelled, by itself or from above.
+    #[inline]
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0
@@ -205,6 +206,7 @@ impl Cancel {
     }
 
     /// Why this node was cancelled; `None` while it is not.
+    #[inline]
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         let node = self.0.as_ref()?;
@@ -230,6 +232,13 @@ impl Cancel {
         {
             Ok(_) => Some(inherited),
             Err(earlier) => Cause::from_u8(earlier),
+        }
+    }
+
+    /// Begins the grace that the work below this node has; it then ends at `end`.
+    pub(crate) fn begin_grace(&self, end: Instant) {
+        if let Some(grace) = self.0.as_ref().and_then(|node| node.grace.as_ref()) {
+            grace.begin(end);
         }
     }
 

@@ -51,6 +51,28 @@ impl fmt::Display for CallId {
     }
 }
 
+/// What a log line says about a call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CallTag {
+    pub(crate) call: Option<CallId>,
+    pub(crate) attempt: u32,
+}
+
+impl CallTag {
+    #[inline]
+    pub(crate) const fn of(context: &CallContext) -> Self {
+        Self {
+            call: context.call_id,
+            attempt: context.attempt,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn of_request(request: &impl Carrier) -> Self {
+        request.context().map(Self::of).unwrap_or_default()
+    }
+}
+
 /// The limits and the identity of one call, on its way inward through the layers.
 ///
 /// The default is a call without limits; it allocates nothing.
@@ -107,6 +129,7 @@ impl CallContext {
     }
 
     /// Makes the deadline `deadline` if that is earlier, and returns the deadline in force.
+    #[inline]
     pub fn limit(&mut self, deadline: Deadline) -> Deadline {
         let merged = self
             .deadline
@@ -116,12 +139,14 @@ impl CallContext {
     }
 
     /// Puts a limit in force that the caller enforces from here on.
+    #[inline]
     pub(crate) fn enforce(&mut self, limit: Limit) {
         self.deadline = Some(limit.at);
         self.enforced = Some(limit);
     }
 
     /// What the enclosing layers enforce.
+    #[inline]
     pub(crate) fn enclosing(&self) -> Enclosing {
         Enclosing::new(self.enforced, self.deadline, &self.cancel)
     }

@@ -39,6 +39,7 @@ pub(crate) struct Limit {
 
 impl Limit {
     /// Whether it had passed when the layer got the call.
+    #[inline]
     pub(crate) fn was_past(&self) -> bool {
         self.at.instant() <= self.since
     }
@@ -67,6 +68,7 @@ impl Enclosing {
     /// The limit that a layer `enforced`, if the context's `deadline` is that limit, and the graces of
     /// the node. No layer enforces any other deadline, such as one from the wire or from a
     /// foreign layer.
+    #[inline]
     pub(super) fn new(
         enforced: Option<Limit>,
         deadline: Option<Deadline>,
@@ -96,12 +98,14 @@ impl Enclosing {
     }
 
     /// The limit of an enclosing layer to which one at `inner` is left: it is no later.
+    #[inline]
     pub(crate) fn limit_over(&self, inner: Deadline) -> Option<Limit> {
         self.limit.filter(|outer| outer.at <= inner)
     }
 
     /// As [`limit_over`](Self::limit_over), for a deadline of a layer's own: it is named in place of
     /// the limit of an attempt at the same instant, unless it would cut the grace of that.
+    #[inline]
     pub(crate) fn limit_over_deadline(&self, inner: Deadline) -> Option<Limit> {
         self.limit_over(inner).filter(|outer| {
             outer.at < inner || outer.scope == Scope::Deadline || !outer.grace.is_zero()

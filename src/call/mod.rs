@@ -17,6 +17,7 @@ mod waits;
 
 pub(crate) use cancel::CancelGrace;
 pub use cancel::{Cancel, Cause};
+pub(crate) use context::CallTag;
 pub use context::{CallContext, CallId, Carrier, WithContext};
 pub use deadline::Deadline;
 pub use limit::Scope;

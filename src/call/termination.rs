@@ -13,7 +13,10 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop,
+    time::{Sleep, sleep_until},
+};
 
 use super::{Cancel, Cause, Deadline};
 use crate::sync::WaitForCancellationFutureOwned;
@@ -56,9 +59,12 @@ pin_project! {
     #[derive(Debug)]
     pub(crate) struct Termination {
         cancel: Cancel,
+        shared: Option<Cancel>,
         deadline: Option<Deadline>,
         #[pin]
         cancelled: Option<WaitForCancellationFutureOwned>,
+        #[pin]
+        shared_cancelled: Option<WaitForCancellationFutureOwned>,
         #[pin]
         timer: Option<Sleep>,
         ended: Option<Terminated>,
@@ -69,14 +75,23 @@ impl Termination {
     pub(crate) const fn new(cancel: Cancel, deadline: Option<Deadline>) -> Self {
         Self {
             cancel,
+            shared: None,
             deadline,
             cancelled: None,
+            shared_cancelled: None,
             timer: None,
             ended: None,
         }
     }
 
+    /// Watches a node that many calls share as well, which then cancels the node of this one.
+    pub(crate) fn with_shared(mut self, shared: Option<Cancel>) -> Self {
+        self.shared = shared;
+        self
+    }
+
     /// Why the call ended, if it did.
+    #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic", test))]
     pub(crate) const fn ended(&self) -> Option<Terminated> {
         self.ended
     }
@@ -97,6 +112,14 @@ impl Termination {
         let mut this = self.project();
         if this.cancelled.is_none() {
             this.cancelled.set(this.cancel.cancelled_owned());
+            let shared = this.shared.as_ref().and_then(Cancel::cancelled_owned);
+            this.shared_cancelled.set(shared);
+        }
+        if let Some(cancelled) = this.shared_cancelled.as_pin_mut()
+            && cancelled.poll(cx).is_ready()
+        {
+            let cause = this.shared.as_ref().and_then(Cancel::cause);
+            this.cancel.cancel(cause.unwrap_or(Cause::Caller));
         }
         if let Some(cancelled) = this.cancelled.as_pin_mut()
             && cancelled.poll(cx).is_ready()
@@ -121,10 +144,10 @@ pub(crate) fn poll_timer(
     if timer.is_none() {
         timer.set(Some(sleep_until(at.instant())));
     }
-    // A timer takes part in tokio's cooperative budget: work that uses it up at each poll would
-    // keep the timer pending for good.
     match timer.as_pin_mut().map(|timer| timer.poll(cx)) {
-        Some(Poll::Pending) if Instant::now() < at.instant() => Poll::Pending,
+        // A timer takes part in tokio's cooperative budget: work that uses it up at each poll would
+        // keep the timer pending for good.
+        Some(Poll::Pending) if coop::has_budget_remaining() || !at.is_past() => Poll::Pending,
         _ => Poll::Ready(()),
     }
 }

@@ -25,7 +25,7 @@ use tower::BoxError;
 use super::{body::ErrorBody, protocol::Protocol};
 use crate::{
     call::deadline::InvalidTimeout,
-    error::{Classify, Error, ErrorKind, InvalidInput, sources},
+    error::{Classify, ErrorKind, InvalidInput, sources},
 };
 
 /// The media type of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
@@ -190,7 +190,7 @@ impl ErrorResponse {
     }
 
     #[cfg(feature = "tonic")]
-    pub(super) fn by_ref(error: &Error) -> Self {
+    pub(super) fn by_ref(error: &crate::error::Error) -> Self {
         let mut response = Self::by(error);
         response.describe(error);
         response

@@ -10,9 +10,9 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::guard::{CancelAlarm, Grace, Guard, ReadyCall, Tag};
+use super::guard::{CancelAlarm, Guard, ReadyCall};
 use crate::{
-    call::{Cancel, Carrier, Enclosing},
+    call::{CallTag, Cancel, Carrier},
     error::Cancelled,
 };
 
@@ -106,6 +106,34 @@ impl CancelLayer {
         self.grace = grace;
         self
     }
+
+    /// Watches the node of a call, and the token of this layer.
+    fn guard(&self, request: &mut impl Carrier) -> Guard<CancelAlarm> {
+        let tag = CallTag::of_request(request);
+        let shared = &self.token;
+        let node = match request.context() {
+            Some(context) => context.cancel.clone(),
+            None => Cancel::none(),
+        };
+        if let Some(cause) = node.cause().or_else(|| shared.cause()) {
+            return Guard::cancelled(cause, tag);
+        }
+        if !node.is_some() && !shared.is_some() {
+            return Guard::none(tag);
+        }
+        let context = request.context_mut();
+        let mut also = None;
+        if shared.is_some() {
+            // The call must not be able to cancel what it shares: it gets a node of its own.
+            if node.is_some() {
+                context.cancel = node.child();
+                also = Some(shared.clone());
+            } else {
+                context.cancel = shared.child();
+            }
+        }
+        Guard::watch(also, self.grace, context)
+    }
 }
 
 impl<S> Layer<S> for CancelLayer {
@@ -164,42 +192,13 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let tag = Tag::of_request(&request);
-        let shared = &self.config.token;
-        let node = request.context().map(|context| context.cancel.clone());
-        let mut node = node.unwrap_or_default();
-        if let Some(cause) = node.cause().or_else(|| shared.cause()) {
-            let alarm = CancelAlarm::new(node, None);
-            let guard = Guard::new(ReadyCall::Gone, alarm, None, Enclosing::default(), tag);
-            return CancelFuture {
-                guard: guard.refusing(cause),
-            };
-        }
-        let mut also = None;
-        if shared.is_some() {
-            // The call must not be able to cancel what it shares: it gets a node of its own.
-            if node.is_some() {
-                node = node.child();
-                also = Some(shared.clone());
-            } else {
-                node = shared.child();
-            }
-            request.context_mut().cancel = node.clone();
-        }
-        let mut enclosing = Enclosing::default();
-        let (mut grace, mut record) = (None, None);
-        if node.is_some() {
-            let context = request.context_mut();
-            enclosing = context.enclosing();
-            grace = Grace::of_cancel(self.config.grace, also.clone(), context);
-            node = context.cancel.clone();
-            record = context.record.clone();
-        }
-        let work = ReadyCall::start(&mut self.inner, request);
-        let alarm = CancelAlarm::new(node, also);
-        CancelFuture {
-            guard: Guard::new(work, alarm, grace, enclosing, tag).with_record(record),
-        }
+        let guard = self.config.guard(&mut request);
+        let work = if guard.refuses() {
+            ReadyCall::Gone
+        } else {
+            ReadyCall::start(&mut self.inner, request)
+        };
+        CancelFuture { work, guard }
     }
 }
 
@@ -210,7 +209,8 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        guard: Guard<ReadyCall<S, R>, CancelAlarm>,
+        work: ReadyCall<S, R>,
+        guard: Guard<CancelAlarm>,
     }
 }
 
@@ -222,7 +222,8 @@ where
     type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().guard.poll(cx)
+        let this = self.project();
+        this.guard.poll(this.work, cx)
     }
 }
 

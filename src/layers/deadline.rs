@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::{
-    guard::{Limited, ReadyCall, Tag},
+    guard::{Guard, LimitAlarm, ReadyCall},
     latency::{Feasibility, Latency, Percentile},
 };
 use crate::{
-    call::{Carrier, Deadline, Limit, Scope},
+    call::{CallTag, Carrier, Deadline, Limit, Scope},
     error::Elapsed,
 };
 
@@ -174,6 +174,27 @@ impl DeadlineLayer {
         };
         Some((limit, own == Some(deadline)))
     }
+
+    /// Puts the limit of a call in force in its context, unless it is left to an enclosing layer.
+    fn guard(&self, request: &mut impl Carrier) -> Guard<LimitAlarm> {
+        let inbound = request.context().and_then(|context| context.deadline);
+        let Some((limit, is_own)) = self.limit(inbound) else {
+            return Guard::unlimited(CallTag::of_request(request));
+        };
+        let context = request.context_mut();
+        context.id();
+        let enclosing = context.enclosing();
+        let outer = if is_own {
+            enclosing.limit_over_deadline(limit.at)
+        } else {
+            enclosing.limit_over(limit.at)
+        };
+        let tag = CallTag::of(context);
+        if self.feasibility.rejects(&limit, tag) {
+            return Guard::refused(limit, outer, enclosing, tag);
+        }
+        Guard::enforce(limit, outer, enclosing, context)
+    }
 }
 
 impl<S> Layer<S> for DeadlineLayer {
@@ -238,32 +259,13 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let inbound = request.context().and_then(|context| context.deadline);
-        let Some((limit, is_own)) = self.config.limit(inbound) else {
-            let tag = Tag::of_request(&request);
-            let work = ReadyCall::start(&mut self.inner, request);
-            return DeadlineFuture {
-                limited: Limited::unlimited(work, tag),
-            };
-        };
-        let context = request.context_mut();
-        context.id();
-        let enclosing = context.enclosing();
-        let outer = if is_own {
-            enclosing.limit_over_deadline(limit.at)
+        let guard = self.config.guard(&mut request);
+        let work = if guard.refuses() {
+            ReadyCall::Gone
         } else {
-            enclosing.limit_over(limit.at)
+            ReadyCall::start(&mut self.inner, request)
         };
-        if self.config.feasibility.rejects(&limit, Tag::of(context)) {
-            return DeadlineFuture {
-                limited: Limited::refused(ReadyCall::Gone, limit, outer, context),
-            };
-        }
-        let limited = Limited::enforce(limit, outer, context);
-        let work = ReadyCall::start(&mut self.inner, request);
-        DeadlineFuture {
-            limited: limited(work),
-        }
+        DeadlineFuture { work, guard }
     }
 }
 
@@ -274,7 +276,8 @@ pin_project! {
         S: Service<R>,
     {
         #[pin]
-        pub(super) limited: Limited<ReadyCall<S, R>>,
+        pub(super) work: ReadyCall<S, R>,
+        pub(super) guard: Guard<LimitAlarm>,
     }
 }
 
@@ -286,7 +289,8 @@ where
     type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().limited.poll(cx)
+        let this = self.project();
+        this.guard.poll(this.work, cx)
     }
 }
 

@@ -11,9 +11,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Droppable, Limited};
+use super::guard::{Droppable, Guard, LimitAlarm};
 use crate::{
-    call::{Carrier, Deadline, Limit, Scope},
+    call::{CallContext, CallTag, Carrier, Deadline, Limit, Scope},
     error::Elapsed,
 };
 
@@ -123,6 +123,29 @@ impl TimeoutLayer {
         self.grace = grace;
         self
     }
+
+    /// Puts the limit of an attempt in force in its context, unless it is left to an enclosing layer.
+    fn guard(&self, context: &mut CallContext) -> Guard<LimitAlarm> {
+        let since = Instant::now();
+        let own = Deadline::at(since).later_by(self.limit);
+        let (at, scope) = match context.deadline {
+            Some(outer) if outer <= own => (outer, Scope::Deadline),
+            _ => (own, Scope::Attempt),
+        };
+        let limit = Limit {
+            at,
+            scope,
+            since,
+            grace: self.grace,
+        };
+        let enclosing = context.enclosing();
+        let outer = enclosing.limit_over(limit.at);
+        // An attempt that is given no time at all is still polled once: what is ready wins.
+        if scope == Scope::Deadline && limit.was_past() {
+            return Guard::refused(limit, outer, enclosing, CallTag::of(context));
+        }
+        Guard::enforce(limit, outer, enclosing, context)
+    }
 }
 
 impl<S> Layer<S> for TimeoutLayer {
@@ -181,31 +204,13 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let since = Instant::now();
-        let own = Deadline::at(since).later_by(self.config.limit);
-        let context = request.context_mut();
-        let (at, scope) = match context.deadline {
-            Some(outer) if outer <= own => (outer, Scope::Deadline),
-            _ => (own, Scope::Attempt),
+        let guard = self.config.guard(request.context_mut());
+        let work = if guard.refuses() {
+            Droppable::Gone
+        } else {
+            Droppable::new(self.inner.call(request))
         };
-        let limit = Limit {
-            at,
-            scope,
-            since,
-            grace: self.config.grace,
-        };
-        let outer = context.enclosing().limit_over(limit.at);
-        // An attempt that is given no time at all is still polled once: what is ready wins.
-        if scope == Scope::Deadline && limit.was_past() {
-            return TimeoutFuture {
-                limited: Limited::refused(Droppable::Gone, limit, outer, context),
-            };
-        }
-        let limited = Limited::enforce(limit, outer, context);
-        let work = Droppable::new(self.inner.call(request));
-        TimeoutFuture {
-            limited: limited(work),
-        }
+        TimeoutFuture { work, guard }
     }
 }
 
@@ -213,7 +218,8 @@ pin_project! {
     /// The response future of [`Timeout`].
     pub struct TimeoutFuture<F> {
         #[pin]
-        limited: Limited<Droppable<F>>,
+        work: Droppable<F>,
+        guard: Guard<LimitAlarm>,
     }
 }
 
@@ -225,7 +231,8 @@ where
     type Output = Result<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().limited.poll(cx)
+        let this = self.project();
+        this.guard.poll(this.work, cx)
     }
 }
 

@@ -3,14 +3,8 @@
 //! Beside the invariants of the guard: an operation that is cancelled, or late, when it is first
 //! polled does not start.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::{
@@ -19,10 +13,11 @@ use super::{
 };
 use crate::{
     call::{
-        CallId, Cancel, Cause, Deadline, Enclosing, Limit, Scope, Spent, termination::Terminated,
+        CallId, CallTag, Cancel, Cause, Deadline, Enclosing, Limit, Scope, Spent,
+        termination::{Terminated, Termination},
     },
     error::{Cancelled, Elapsed, Stage},
-    layers::guard::{Alarm, CancelAlarm, Droppable, Grace, Guard, LimitAlarm, Tag},
+    layers::guard::{Alarm, Droppable, Grace, Guard},
 };
 
 /// The limit and the cancellation of an operation.
@@ -95,45 +90,42 @@ impl Bounds {
     }
 }
 
-/// Runs `operation` within `bounds`. Polled after its end, the future stays pending.
-pub(super) fn run<F>(
-    operation: F,
-    bounds: Bounds,
-) -> impl Future<Output = TimeoutResult<F::Output>> + use<F>
+/// Runs `operation` within `bounds`.
+pub(super) async fn run<F>(operation: F, bounds: Bounds) -> TimeoutResult<F::Output>
 where
     F: Future<Output: Outcome>,
 {
     let refusal = bounds.refusal();
     let alarm = OperationAlarm {
         elapsed: refusal == Some(Terminated::DeadlinePassed),
-        limit: LimitAlarm::own(bounds.limit),
-        cancellation: CancelAlarm::new(bounds.node.clone(), bounds.outer),
+        limit: bounds.limit,
+        node: bounds.node.clone(),
+        outer: bounds.outer,
     };
-    let work = async { operation.await.into_result().map_err(TimeoutError::Failed) };
-    let enclosing = Enclosing::of_node(&bounds.node);
-    let tag = Tag {
+    let tag = CallTag {
         call: bounds.call,
         attempt: 0,
     };
-    let guard = Guard::new(Droppable::new(work), alarm, bounds.grace, enclosing, tag);
+    let mut guard =
+        Guard::new(alarm, Enclosing::of_node(&bounds.node), tag).with_grace(bounds.grace);
     match (refusal, bounds.limit) {
-        (None, _) => guard,
-        (Some(Terminated::DeadlinePassed), Some(limit)) => guard.refusing(limit.cause()),
-        (Some(refusal), _) => guard.refusing(refusal.cause()),
+        (None, _) => {}
+        (Some(Terminated::DeadlinePassed), Some(limit)) => guard = guard.refusing(limit.cause()),
+        (Some(refusal), _) => guard = guard.refusing(refusal.cause()),
     }
+    let work = async { operation.await.into_result().map_err(TimeoutError::Failed) };
+    let mut work = pin!(Droppable::new(work));
+    poll_fn(|cx| guard.poll(work.as_mut(), cx)).await
 }
 
-pin_project! {
-    /// Rings when an operation is cancelled or its limit passes. At one instant the cancellation
-    /// wins.
-    struct OperationAlarm {
-        #[pin]
-        cancellation: CancelAlarm,
-        #[pin]
-        limit: LimitAlarm,
-        // Whether it is the limit that ends the operation.
-        elapsed: bool,
-    }
+/// Rings when an operation is cancelled or its limit passes. At one instant the cancellation wins.
+struct OperationAlarm {
+    limit: Option<Limit>,
+    node: Cancel,
+    /// A node whose cancellation cancels `node` as well.
+    outer: Option<Cancel>,
+    /// Whether it is the limit that ends the operation.
+    elapsed: bool,
 }
 
 /// The error of an operation that was ended.
@@ -155,22 +147,28 @@ impl<E> From<OperationEnd> for TimeoutError<E> {
 impl Alarm for OperationAlarm {
     type Error = OperationEnd;
 
-    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
-        let this = self.project();
-        if let Poll::Ready(cause) = this.cancellation.poll_ring(cx) {
-            return Poll::Ready(cause);
+    fn termination(&self) -> Option<Termination> {
+        let at = self.limit.map(|limit| limit.at);
+        Some(Termination::new(self.node.clone(), at).with_shared(self.outer.clone()))
+    }
+
+    fn cause(&mut self, ended: Terminated) -> Cause {
+        self.elapsed = ended == Terminated::DeadlinePassed;
+        match self.limit {
+            Some(limit) if self.elapsed => limit.cause(),
+            _ => ended.cause(),
         }
-        let cause = ready!(this.limit.poll_ring(cx));
-        *this.elapsed = true;
-        Poll::Ready(cause)
     }
 
     fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> OperationEnd {
-        if self.elapsed {
-            OperationEnd::Elapsed(self.limit.error(cause, stage, spent))
-        } else {
-            let cancelled = self.cancellation.error(cause, stage, spent);
-            OperationEnd::Cancelled(cancelled.with_stage(stage))
+        match &self.limit {
+            Some(limit) if self.elapsed => {
+                OperationEnd::Elapsed(Elapsed::of(limit, stage).with_spent(spent))
+            }
+            _ => {
+                let cancelled = Cancelled::new(cause).with_stage(stage);
+                OperationEnd::Cancelled(cancelled.with_spent(spent))
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ pub struct Deadline(Instant);
 
 impl Deadline {
     /// The deadline at `instant`.
+    #[inline]
     #[must_use]
     pub const fn at(instant: Instant) -> Self {
         Self(instant)
@@ -52,6 +53,7 @@ impl Deadline {
     }
 
     /// The instant of this deadline.
+    #[inline]
     #[must_use]
     pub const fn instant(self) -> Instant {
         self.0

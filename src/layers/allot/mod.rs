@@ -13,11 +13,11 @@ use tower::{Layer, Service};
 use self::time_share::TimeShare;
 use super::{
     deadline::DeadlineFuture,
-    guard::{Limited, ReadyCall, Tag},
+    guard::{Guard, LimitAlarm, ReadyCall},
     latency::{Feasibility, Latency, OutOfRange, Percentile},
 };
 use crate::{
-    call::{CallContext, Carrier, Deadline, Limit, Scope},
+    call::{CallContext, CallTag, Carrier, Deadline, Limit, Scope},
     error::Elapsed,
 };
 
@@ -207,6 +207,21 @@ impl AllotLayer {
             grace: self.grace,
         })
     }
+
+    /// Puts the share of a step in force in its context, unless it is left to an enclosing layer.
+    fn guard(&self, request: &mut impl Carrier) -> Guard<LimitAlarm> {
+        let tag = CallTag::of_request(request);
+        let Some(limit) = self.limit(request.context()) else {
+            return Guard::unlimited(tag);
+        };
+        let context = request.context_mut();
+        let enclosing = context.enclosing();
+        let outer = enclosing.limit_over(limit.at);
+        if self.feasibility.rejects(&limit, tag) {
+            return Guard::refused(limit, outer, enclosing, tag);
+        }
+        Guard::enforce(limit, outer, enclosing, context)
+    }
 }
 
 impl<S> Layer<S> for AllotLayer {
@@ -275,24 +290,12 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let tag = Tag::of_request(&request);
-        let Some(limit) = self.config.limit(request.context()) else {
-            let work = ReadyCall::start(&mut self.inner, request);
-            return AllotFuture {
-                limited: Limited::unlimited(work, tag),
-            };
+        let guard = self.config.guard(&mut request);
+        let work = if guard.refuses() {
+            ReadyCall::Gone
+        } else {
+            ReadyCall::start(&mut self.inner, request)
         };
-        let context = request.context_mut();
-        let outer = context.enclosing().limit_over(limit.at);
-        if self.config.feasibility.rejects(&limit, tag) {
-            return AllotFuture {
-                limited: Limited::refused(ReadyCall::Gone, limit, outer, context),
-            };
-        }
-        let limited = Limited::enforce(limit, outer, context);
-        let work = ReadyCall::start(&mut self.inner, request);
-        AllotFuture {
-            limited: limited(work),
-        }
+        AllotFuture { work, guard }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     error::{Elapsed, costs_in},
     layers::{
         classify::{Classifier, Kinds},
-        guard::{Limited, ReadyCall},
+        guard::{Guard, LimitAlarm, ReadyCall, Work},
     },
 };
 
@@ -29,11 +29,12 @@ pin_project! {
         S: Service<R>,
         A: FallbackStrategy<R, S::Response, S::Error>,
     {
-        // `None` once it has failed.
         #[pin]
-        pub(super) first: Option<Limited<ReadyCall<S, R>>>,
+        pub(super) first: ReadyCall<S, R>,
+        pub(super) guard: Guard<LimitAlarm>,
         // Until the first has ended.
         pub(super) strategy: Option<(A, A::Kept)>,
+        // Once the first has failed.
         pub(super) fallback: Option<BoxFuture<'static, Result<S::Response, S::Error>>>,
         pub(super) kinds: Kinds,
         pub(super) classify: C,
@@ -54,11 +55,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(first) = this.first.as_mut().as_pin_mut() else {
-            let fallback = this.fallback.as_mut();
-            return fallback.map_or(Poll::Pending, |answer| answer.as_mut().poll(cx));
-        };
-        let result = ready!(first.poll(cx));
+        if let Some(fallback) = this.fallback {
+            return fallback.as_mut().poll(cx);
+        }
+        let result = ready!(this.guard.poll(this.first.as_mut(), cx));
         let Some((strategy, mut kept)) = this.strategy.take() else {
             return Poll::Ready(result);
         };
@@ -86,7 +86,7 @@ where
             "the call failed; its fallback is asked",
         );
         let fallback = this.fallback.insert(Box::pin(strategy.answer(error, kept)));
-        this.first.set(None);
+        this.first.discard();
         fallback.as_mut().poll(cx)
     }
 }
@@ -98,7 +98,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackFuture")
-            .field("failed", &self.first.is_none())
+            .field("failed", &self.fallback.is_some())
             .field("call", &self.call)
             .finish_non_exhaustive()
     }

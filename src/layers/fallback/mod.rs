@@ -23,10 +23,10 @@ pub use self::{
 };
 use super::{
     classify::{ByClassify, ByFn, Classifier, Kinds},
-    guard::{Limited, ReadyCall, Tag},
+    guard::{Guard, ReadyCall},
 };
 use crate::{
-    call::{CallContext, Carrier, Limit, Scope, drop_scope::ReportOnDrop},
+    call::{CallContext, CallTag, Carrier, Limit, Scope, drop_scope::ReportOnDrop},
     error::{Elapsed, ErrorKind, carries_costs},
 };
 
@@ -327,16 +327,15 @@ where
         }
         let kept = strategy.keep(&request);
         let context = request.context_mut();
-        let (call, tag) = (context.id(), Tag::of(context));
+        let call = context.id();
         let (cancel, record) = (context.cancel.clone(), context.record.clone());
-        let limited =
-            reserved(context, *reserve).map(|limit| Limited::enforce(limit, None, context));
-        let work = ReadyCall::start(&mut self.inner, request);
+        let guard = match reserved(context, *reserve) {
+            Some(limit) => Guard::enforce(limit, None, context.enclosing(), context),
+            None => Guard::unlimited(CallTag::of(context)),
+        };
         FallbackFuture {
-            first: Some(match limited {
-                Some(limited) => limited(work),
-                None => Limited::unlimited(work, tag),
-            }),
+            first: ReadyCall::start(&mut self.inner, request),
+            guard,
             strategy: Some((strategy.clone(), kept)),
             fallback: None,
             kinds: *kinds,

@@ -1,66 +1,69 @@
 //! The alarm of the layers that cancel.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{sync::Arc, time::Duration};
 
-use pin_project_lite::pin_project;
-use tokio_util::sync::WaitForCancellationFutureOwned;
-
-use super::Alarm;
+use super::{Alarm, Grace, Guard};
 use crate::{
-    call::{Cancel, Cause, Spent},
+    call::{
+        CallContext, CallTag, Cancel, Cause, Enclosing, Spent,
+        termination::{Terminated, Termination},
+    },
     error::{Cancelled, Stage},
 };
 
-pin_project! {
-    /// Rings when a call's node is cancelled, or a node shared by many calls.
-    pub(crate) struct CancelAlarm {
-        node: Cancel,
-        shared: Option<Cancel>,
-        #[pin]
-        node_cancelled: Option<WaitForCancellationFutureOwned>,
-        #[pin]
-        shared_cancelled: Option<WaitForCancellationFutureOwned>,
-    }
+/// Rings when a call's node is cancelled, or a node shared by many calls.
+pub(crate) struct CancelAlarm {
+    node: Cancel,
+    shared: Option<Cancel>,
 }
 
-impl CancelAlarm {
-    /// Rings when `node` is cancelled; or `shared`, which then cancels `node` too.
-    pub(crate) const fn new(node: Cancel, shared: Option<Cancel>) -> Self {
-        Self {
-            node,
+impl Guard<CancelAlarm> {
+    /// Watches the context's node, with a grace of `grace`; and `shared`, which then cancels that node
+    /// too.
+    #[inline]
+    pub(crate) fn watch(
+        shared: Option<Cancel>,
+        grace: Duration,
+        context: &mut CallContext,
+    ) -> Self {
+        let enclosing = context.enclosing();
+        let grace = Grace::of_cancel(grace, shared.clone(), context);
+        let alarm = CancelAlarm {
+            node: context.cancel.clone(),
             shared,
-            node_cancelled: None,
-            shared_cancelled: None,
-        }
+        };
+        let mut guard = Self::new(alarm, enclosing, CallTag::of(context));
+        guard.grace = grace;
+        guard.record.clone_from(&context.record);
+        guard
+    }
+
+    /// Leaves the work alone: nothing can cancel it.
+    #[inline]
+    pub(crate) fn none(tag: CallTag) -> Self {
+        let alarm = CancelAlarm {
+            node: Cancel::none(),
+            shared: None,
+        };
+        Self::new(alarm, Enclosing::default(), tag)
+    }
+
+    /// Refuses a call that is cancelled already. The work holds nothing.
+    pub(crate) fn cancelled(cause: Cause, tag: CallTag) -> Self {
+        Self::none(tag).refusing(cause)
     }
 }
 
 impl Alarm for CancelAlarm {
     type Error = Cancelled;
 
-    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
-        let mut this = self.project();
-        if this.node_cancelled.is_none() {
-            this.node_cancelled.set(this.node.cancelled_owned());
-            let shared = this.shared.as_ref().and_then(Cancel::cancelled_owned);
-            this.shared_cancelled.set(shared);
-        }
-        if let Some(cancelled) = this.shared_cancelled.as_pin_mut()
-            && cancelled.poll(cx).is_ready()
-        {
-            let cause = this.shared.as_ref().and_then(Cancel::cause);
-            this.node.cancel(cause.unwrap_or(Cause::Caller));
-        }
-        match this.node_cancelled.as_pin_mut() {
-            Some(cancelled) => cancelled
-                .poll(cx)
-                .map(|()| this.node.cause().unwrap_or(Cause::Caller)),
-            None => Poll::Pending,
-        }
+    fn termination(&self) -> Option<Termination> {
+        let node = self.node.is_some().then(|| self.node.clone())?;
+        Some(Termination::new(node, None).with_shared(self.shared.clone()))
+    }
+
+    fn cause(&mut self, ended: Terminated) -> Cause {
+        ended.cause()
     }
 
     fn error(&self, cause: Cause, _: Stage, spent: Option<Arc<Spent>>) -> Cancelled {

@@ -11,8 +11,8 @@ use crate::call::{CallContext, Cancel, CancelGrace, Cause, Deadline, Waits};
 pub(crate) struct Grace {
     length: Duration,
     pub(super) node: Cancel,
-    /// What the layers inside read, where a cancellation begins it.
-    cancel_grace: Option<CancelGrace>,
+    /// The node that the layers inside read the end of the grace from, where a cancellation begins it.
+    inner: Cancel,
     /// What of the work waits, and gets none.
     pub(super) waits: Waits,
 }
@@ -20,16 +20,18 @@ pub(crate) struct Grace {
 impl Grace {
     /// The grace of a limit: its signal is a node that it puts below the context's own. `None`, and
     /// nothing is allocated, for a grace of zero: the work is dropped at once.
+    #[inline]
     pub(crate) fn of_limit(length: Duration, context: &mut CallContext) -> Option<Self> {
         if length.is_zero() {
             return None;
         }
         context.cancel = context.cancel.child();
-        Some(Self::new(length, None, context))
+        Some(Self::new(length, context))
     }
 
     /// The grace of a cancellation, by the context's node or by `shared`: its signal is a node that it
     /// puts below the context's own. `None` for a grace of zero, or if nothing can cancel the node.
+    #[inline]
     pub(crate) fn of_cancel(
         length: Duration,
         shared: Option<Cancel>,
@@ -39,8 +41,8 @@ impl Grace {
             return None;
         }
         let cancel_grace = CancelGrace::on_cancel(length, shared);
-        context.cancel = context.cancel.child_with_grace(cancel_grace.clone());
-        Some(Self::new(length, Some(cancel_grace), context))
+        context.cancel = context.cancel.child_with_grace(cancel_grace);
+        Some(Self::new(length, context))
     }
 
     /// The grace of work that `node` itself signals, by a limit or a cancellation. `None` for a
@@ -53,21 +55,20 @@ impl Grace {
         if length.is_zero() {
             return None;
         }
-        let cancel_grace = CancelGrace::on_cancel(length, None);
-        context.cancel = node.child_with_grace(cancel_grace.clone());
-        let mut grace = Self::new(length, Some(cancel_grace), context);
+        context.cancel = node.child_with_grace(CancelGrace::on_cancel(length, None));
+        let mut grace = Self::new(length, context);
         grace.node = node.clone();
         Some(grace)
     }
 
-    fn new(length: Duration, cancel_grace: Option<CancelGrace>, context: &mut CallContext) -> Self {
+    fn new(length: Duration, context: &mut CallContext) -> Self {
         context.waits = context.waits.inside();
         // The work may answer within the grace: its answer is dropped, and reports nothing.
         context.open_record();
         Self {
             length,
             node: context.cancel.clone(),
-            cancel_grace,
+            inner: context.cancel.clone(),
             waits: context.waits.clone(),
         }
     }
@@ -75,9 +76,7 @@ impl Grace {
     /// Signals the work, and returns when its grace ends.
     pub(super) fn begin(&self, cause: Cause) -> Instant {
         let end = Deadline::within(self.length).instant();
-        if let Some(cancel_grace) = &self.cancel_grace {
-            cancel_grace.begin(end);
-        }
+        self.inner.begin_grace(end);
         self.node.cancel(cause);
         end
     }

@@ -15,114 +15,46 @@
 
 mod cancel_alarm;
 mod grace;
-mod limit_alarm;
-mod ready_call;
+mod work;
 
 use std::{
     mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 pub(crate) use self::{
     cancel_alarm::CancelAlarm,
     grace::Grace,
-    limit_alarm::{LimitAlarm, Limited},
-    ready_call::ReadyCall,
+    work::{Droppable, ReadyCall, Work},
 };
 use crate::{
-    call::{CallContext, CallId, Carrier, Cause, Enclosing, Spent, drop_scope, record::CallRecord},
-    error::Stage,
+    call::{
+        CallContext, CallId, CallTag, Cancel, Cause, Deadline, Enclosing, Limit, Scope, Spent,
+        drop_scope,
+        record::CallRecord,
+        termination::{Terminated, Termination},
+    },
+    error::{Elapsed, Stage},
 };
-
-/// A future that knows how far it has come and can be dropped where it lies.
-pub(crate) trait Work: Future {
-    /// How far the call has come.
-    fn stage(&self) -> Stage;
-
-    /// Drops everything it holds; from then on it is pending for ever.
-    fn discard(self: Pin<&mut Self>);
-}
-
-pin_project! {
-    /// The future of a service that has taken the call.
-    #[project = DroppableProj]
-    pub(crate) enum Droppable<F> {
-        Live { #[pin] future: F },
-        Gone,
-    }
-}
-
-impl<F> Droppable<F> {
-    pub(crate) const fn new(future: F) -> Self {
-        Self::Live { future }
-    }
-}
-
-impl<F: Future> Future for Droppable<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.project() {
-            DroppableProj::Live { future } => future.poll(cx),
-            DroppableProj::Gone => Poll::Pending,
-        }
-    }
-}
-
-impl<F: Future> Work for Droppable<F> {
-    fn stage(&self) -> Stage {
-        Stage::Running
-    }
-
-    fn discard(mut self: Pin<&mut Self>) {
-        self.set(Self::Gone);
-    }
-}
 
 /// What says that the work is to end.
 pub(crate) trait Alarm {
     /// What the call is answered with.
     type Error: std::fmt::Debug;
 
-    /// Whether its limit is left to an enclosing layer, which enforces one that is no later.
-    fn left_to_outer(&self) -> bool {
-        false
-    }
+    /// What ends the work; `None` if nothing does.
+    fn termination(&self) -> Option<Termination>;
 
-    /// Ready once the work is to end, and from then on at each poll.
-    fn poll_ring(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause>;
+    /// Why the work ends.
+    fn cause(&mut self, ended: Terminated) -> Cause;
 
     /// The error for work that ended in `stage`, because of `cause`, and had `spent` this.
     fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Self::Error;
-}
-
-/// What a log line says about a call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tag {
-    pub(crate) call: Option<CallId>,
-    pub(crate) attempt: u32,
-}
-
-impl Tag {
-    pub(crate) fn of(context: &CallContext) -> Self {
-        Self {
-            call: context.call_id,
-            attempt: context.attempt,
-        }
-    }
-
-    pub(crate) fn of_request(request: &impl Carrier) -> Self {
-        const NONE: Tag = Tag {
-            call: None,
-            attempt: 0,
-        };
-        request.context().map_or(NONE, Self::of)
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,211 +71,269 @@ enum GuardPhase {
     Done,
 }
 
-pin_project! {
-    /// Polls work until it is done or an alarm rings, and then ends it.
-    pub(crate) struct Guard<W, A> {
-        #[pin]
-        work: W,
-        #[pin]
-        alarm: A,
-        grace: Option<Grace>,
-        enclosing: Enclosing,
-        phase: GuardPhase,
-        // The end of the phase.
-        #[pin]
-        timer: Option<Sleep>,
-        gave_way: bool,
-        tag: Tag,
-        // That of the call, if it was open when the guard got the call.
-        record: Option<Arc<CallRecord>>,
-    }
+/// Polls the work of one call until it is done or an alarm rings, and then ends it.
+pub(crate) struct Guard<A> {
+    alarm: A,
+    grace: Option<Grace>,
+    enclosing: Enclosing,
+    phase: GuardPhase,
+    /// The alarm, or the end of the phase. Made when the work is pending for the first time.
+    watch: Option<Pin<Box<Termination>>>,
+    /// Whether the alarm is an enclosing layer's, which ends the work.
+    left_to_outer: bool,
+    gave_way: bool,
+    tag: CallTag,
+    /// That of the call, if it was open when the guard got the call.
+    record: Option<Arc<CallRecord>>,
 }
 
-impl<W, A> Guard<W, A> {
-    /// Runs `work` until it is done or `alarm` rings, within what `enclosing` says of the layers around.
-    pub(crate) const fn new(
-        work: W,
-        alarm: A,
-        grace: Option<Grace>,
-        enclosing: Enclosing,
-        tag: Tag,
-    ) -> Self {
+impl<A> Guard<A> {
+    /// Watches for `alarm`, within what `enclosing` says of the layers around.
+    pub(crate) const fn new(alarm: A, enclosing: Enclosing, tag: CallTag) -> Self {
         Self {
-            work,
             alarm,
-            grace,
+            grace: None,
             enclosing,
             phase: GuardPhase::Watching,
-            timer: None,
+            watch: None,
+            left_to_outer: false,
             gave_way: false,
             tag,
             record: None,
         }
     }
 
-    /// Ends the work with what `record` has of its costs.
-    pub(crate) fn with_record(mut self, record: Option<Arc<CallRecord>>) -> Self {
-        self.record = record;
+    /// Lets the work clean up once the alarm has rung.
+    pub(crate) fn with_grace(mut self, grace: Option<Grace>) -> Self {
+        self.grace = grace;
         self
     }
 
     /// Answers with the error of the alarm for `cause`: the work holds nothing.
-    pub(crate) fn refusing(mut self, cause: Cause) -> Self {
+    pub(crate) const fn refusing(mut self, cause: Cause) -> Self {
         self.phase = GuardPhase::Refused(cause);
         self
     }
-}
 
-impl<W, A, T, E> Future for Guard<W, A>
-where
-    W: Work<Output = Result<T, E>>,
-    A: Alarm,
-    E: From<A::Error>,
-{
-    type Output = Result<T, E>;
+    /// Whether the work is not to be started.
+    pub(crate) const fn refuses(&self) -> bool {
+        matches!(self.phase, GuardPhase::Refused(_))
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.as_mut().project();
-        match *this.phase {
-            GuardPhase::Watching => {
-                if let Poll::Ready(answer) = this.work.poll(cx) {
-                    *this.phase = GuardPhase::Done;
-                    return Poll::Ready(answer);
-                }
-                let cause = ready!(this.alarm.poll_ring(cx));
-                self.rang(cause, cx)
-            }
-            GuardPhase::LeftToOuter(cause) => {
-                if let Poll::Ready(answer) = this.work.poll(cx) {
-                    *this.phase = GuardPhase::Done;
-                    return Poll::Ready(answer);
-                }
-                self.poll_left(cause, cx)
-            }
-            GuardPhase::Ending(cause) => self.poll_ending(cause, cx),
-            GuardPhase::Refused(cause) => {
-                let passed = this.enclosing.drops_at(Instant::now()).is_some();
-                if this.alarm.left_to_outer() && passed {
-                    ready!(give_way(this.gave_way, cx));
-                }
-                self.end(cause, Stage::BeforeStart)
-            }
-            GuardPhase::Done => Poll::Pending,
+    /// Begins the `phase`, which lasts until `end`.
+    fn begin(&mut self, phase: GuardPhase, end: Option<Instant>) {
+        self.phase = phase;
+        let timer = |end| Box::pin(Termination::new(Cancel::none(), Some(Deadline::at(end))));
+        self.watch = end.map(timer);
+    }
+
+    /// Ready once the phase has ended; at once if it has no end of its own.
+    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.watch {
+            Some(timer) => timer.as_mut().poll(cx).map(drop),
+            None => Poll::Ready(()),
         }
+    }
+
+    /// Pending once, for the enclosing layers, which are polled after their work: an answer now would
+    /// hide the one that ends the call. The task is woken, in case that none does.
+    fn give_way(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if mem::replace(&mut self.gave_way, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
-impl<W, A, T, E> Guard<W, A>
-where
-    W: Work<Output = Result<T, E>>,
-    A: Alarm,
-    E: From<A::Error>,
-{
-    /// The alarm has rung: decides who ends the work, and when.
-    fn rang(mut self: Pin<&mut Self>, cause: Cause, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let mut this = self.as_mut().project();
-        let now = Instant::now();
-        let waits = this.grace.as_ref().is_some_and(|grace| grace.waits.any());
-        let stage = if waits {
-            Stage::Waiting
-        } else {
-            this.work.stage()
-        };
-        let dropped_at = this.enclosing.drops_at(now);
-        let left_until = dropped_at.filter(|at| stage == Stage::Running && *at > now);
-        if left_until.is_some() || this.alarm.left_to_outer() {
-            *this.phase = GuardPhase::LeftToOuter(cause);
-            this.timer.set(left_until.map(sleep_until));
-            return self.poll_left(cause, cx);
+impl<A: Alarm> Guard<A> {
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        if self.watch.is_none() {
+            self.watch = self.alarm.termination().map(Box::pin);
         }
-        match this.grace {
-            Some(grace) if stage == Stage::Running => {
-                *this.phase = GuardPhase::Ending(cause);
-                this.timer.set(Some(sleep_until(grace.begin(cause))));
-                // The work is signalled before anybody waits for it.
-                self.poll_ending(cause, cx)
+        match &mut self.watch {
+            Some(alarm) => alarm.as_mut().poll(cx).map(|ended| self.alarm.cause(ended)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ready with the answer of `work`, or with the error of the alarm in its place.
+    pub(crate) fn poll<W, T, E>(
+        &mut self,
+        mut work: Pin<&mut W>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, E>>
+    where
+        W: Work<Output = Result<T, E>>,
+        E: From<A::Error>,
+    {
+        if let GuardPhase::Watching | GuardPhase::LeftToOuter(_) = self.phase
+            && let Poll::Ready(answer) = work.as_mut().poll(cx)
+        {
+            self.phase = GuardPhase::Done;
+            return Poll::Ready(answer);
+        }
+        let error = match self.phase {
+            GuardPhase::Watching => {
+                let cause = ready!(self.poll_alarm(cx));
+                self.rang(cause, work, cx)
             }
-            _ => self.end(cause, stage),
+            GuardPhase::LeftToOuter(cause) => self.poll_left(cause, work, cx),
+            GuardPhase::Ending(cause) => self.poll_ending(cause, work, cx),
+            GuardPhase::Refused(cause) => {
+                let passed = self.enclosing.drops_at(Instant::now()).is_some();
+                if self.left_to_outer && passed {
+                    ready!(self.give_way(cx));
+                }
+                Poll::Ready(self.end(cause, Stage::BeforeStart, work))
+            }
+            GuardPhase::Done => Poll::Pending,
+        };
+        error.map(|error| Err(error.into()))
+    }
+
+    /// The alarm has rung: decides who ends the work, and when.
+    fn rang(
+        &mut self,
+        cause: Cause,
+        work: Pin<&mut impl Work>,
+        cx: &mut Context<'_>,
+    ) -> Poll<A::Error> {
+        let waits = self.grace.as_ref().is_some_and(|grace| grace.waits.any());
+        let stage = if waits { Stage::Waiting } else { work.stage() };
+        let now = Instant::now();
+        let dropped_at = self.enclosing.drops_at(now);
+        let left_until = dropped_at.filter(|at| stage == Stage::Running && *at > now);
+        if left_until.is_some() || self.left_to_outer {
+            self.begin(GuardPhase::LeftToOuter(cause), left_until);
+            return self.poll_left(cause, work, cx);
+        }
+        match &self.grace {
+            Some(grace) if stage == Stage::Running => {
+                let end = grace.begin(cause);
+                self.begin(GuardPhase::Ending(cause), Some(end));
+                // The work is signalled before anybody waits for it.
+                self.poll_ending(cause, work, cx)
+            }
+            _ => Poll::Ready(self.end(cause, stage, work)),
         }
     }
 
     fn poll_left(
-        mut self: Pin<&mut Self>,
+        &mut self,
         cause: Cause,
+        work: Pin<&mut impl Work>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<T, E>> {
-        let this = self.as_mut().project();
-        ready!(poll_timer(this.timer, cx));
-        ready!(give_way(this.gave_way, cx));
-        let stage = this.work.stage();
-        self.end(cause, stage)
+    ) -> Poll<A::Error> {
+        ready!(self.poll_phase(cx));
+        ready!(self.give_way(cx));
+        Poll::Ready(self.end(cause, work.stage(), work))
     }
 
     fn poll_ending(
-        mut self: Pin<&mut Self>,
+        &mut self,
         cause: Cause,
+        mut work: Pin<&mut impl Work>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<T, E>> {
-        let this = self.as_mut().project();
-        if this.work.poll(cx).is_pending() {
-            ready!(poll_timer(this.timer, cx));
+    ) -> Poll<A::Error> {
+        if work.as_mut().poll(cx).is_pending() {
+            ready!(self.poll_phase(cx));
         }
-        self.end(cause, Stage::Running)
+        Poll::Ready(self.end(cause, Stage::Running, work))
     }
 
-    /// Drops the work, because of `cause`, and answers in its place.
-    fn end(self: Pin<&mut Self>, cause: Cause, stage: Stage) -> Poll<Result<T, E>> {
-        let this = self.project();
-        let phase = mem::replace(this.phase, GuardPhase::Done);
-        if let Some(grace) = this.grace {
+    /// Drops the work, because of `cause`, and returns the error to answer with.
+    fn end(&mut self, cause: Cause, stage: Stage, work: Pin<&mut impl Work>) -> A::Error {
+        let phase = mem::replace(&mut self.phase, GuardPhase::Done);
+        if let Some(grace) = &self.grace {
             // What waits in another task, and is not dropped with the work, ends by it.
             grace.node.cancel(cause);
         }
         // The drop of the work reads the cause and reports its costs in there, on this thread.
-        let report = drop_scope::end(cause, this.record.as_ref(), || this.work.discard());
+        let report = drop_scope::end(cause, self.record.as_ref(), || work.discard());
         let stage = match phase {
             GuardPhase::Watching | GuardPhase::LeftToOuter(_) if report.waited => Stage::Waiting,
             _ => stage,
         };
-        let error = this.alarm.error(cause, stage, report.spent);
+        let error = self.alarm.error(cause, stage, report.spent);
         tracing::debug!(
             target: "tower_dspy",
-            call_id = this.tag.call.map(CallId::get),
-            attempt = this.tag.attempt,
+            call_id = self.tag.call.map(CallId::get),
+            attempt = self.tag.attempt,
             %cause,
             ?error,
             "a layer ended the call",
         );
-        Poll::Ready(Err(error.into()))
+        error
     }
 }
 
-/// Pending once, for the enclosing layers, which are polled after their work: an answer now would
-/// hide the one that ends the call. The task is woken, in case that none does.
-fn give_way(gave_way: &mut bool, cx: &Context<'_>) -> Poll<()> {
-    if mem::replace(gave_way, true) {
-        return Poll::Ready(());
+/// Rings when a limit passes; never without one.
+pub(crate) struct LimitAlarm(Option<Limit>);
+
+impl Guard<LimitAlarm> {
+    /// Puts `limit` in force in the context, with its grace, before the work begins with that
+    /// context; unless it is left to `outer`, one of the `enclosing` limits.
+    #[inline]
+    pub(crate) fn enforce(
+        limit: Limit,
+        outer: Option<Limit>,
+        enclosing: Enclosing,
+        context: &mut CallContext,
+    ) -> Self {
+        let mut guard = Self::limited(limit, outer, enclosing, CallTag::of(context));
+        if outer.is_none() {
+            context.enforce(limit);
+            guard.grace = Grace::of_limit(limit.grace, context);
+        }
+        // The grace opens one.
+        guard.record.clone_from(&context.record);
+        guard
     }
-    cx.waker().wake_by_ref();
-    Poll::Pending
+
+    /// Refuses a call for which `limit` leaves no time. The work holds nothing.
+    pub(crate) fn refused(
+        limit: Limit,
+        outer: Option<Limit>,
+        enclosing: Enclosing,
+        tag: CallTag,
+    ) -> Self {
+        Self::limited(limit, outer, enclosing, tag).refusing(limit.cause())
+    }
+
+    /// Leaves the work without a limit.
+    #[inline]
+    pub(crate) fn unlimited(tag: CallTag) -> Self {
+        Self::new(LimitAlarm(None), Enclosing::default(), tag)
+    }
+
+    #[inline]
+    fn limited(limit: Limit, outer: Option<Limit>, enclosing: Enclosing, tag: CallTag) -> Self {
+        let alarm = LimitAlarm(outer.or(Some(limit)));
+        let mut guard = Self::new(alarm, enclosing, tag);
+        guard.left_to_outer = outer.is_some();
+        guard
+    }
 }
 
-/// Ready once the timer has fired; at once if there is none.
-fn poll_timer(timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
-    match timer.as_pin_mut() {
-        Some(timer) => poll_sleep(timer, cx),
-        None => Poll::Ready(()),
-    }
-}
+impl Alarm for LimitAlarm {
+    type Error = Elapsed;
 
-/// Ready once the timer has fired, or is due.
-///
-/// A timer takes part in tokio's cooperative budget: work that uses it up at each poll would keep
-/// the timer pending for good.
-fn poll_sleep(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-    if timer.as_mut().poll(cx).is_ready() || timer.deadline() <= Instant::now() {
-        Poll::Ready(())
-    } else {
-        Poll::Pending
+    fn termination(&self) -> Option<Termination> {
+        let limit = self.0?;
+        Some(Termination::new(Cancel::none(), Some(limit.at)))
+    }
+
+    fn cause(&mut self, ended: Terminated) -> Cause {
+        self.0.map_or(ended.cause(), |limit| limit.cause())
+    }
+
+    fn error(&self, _: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Elapsed {
+        let elapsed = match &self.0 {
+            Some(limit) => Elapsed::of(limit, stage),
+            // An alarm without a limit never rings.
+            None => Elapsed::new(Scope::Deadline, stage, Duration::ZERO),
+        };
+        elapsed.with_spent(spent)
     }
 }

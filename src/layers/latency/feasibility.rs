@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use super::{Latency, Percentile};
-use crate::{
-    call::{CallId, Limit},
-    layers::guard::Tag,
-};
+use crate::call::{CallId, CallTag, Limit};
 
 /// What a layer with a limit does about calls that have less time left than such calls take: it
 /// counts them where it has a latency, and rejects them where it is told to.
@@ -49,7 +46,7 @@ impl Feasibility {
 
     /// Whether a call under `limit` is rejected: one that is too late always is.
     #[inline]
-    pub(in crate::layers) fn rejects(&self, limit: &Limit, tag: Tag) -> bool {
+    pub(in crate::layers) fn rejects(&self, limit: &Limit, tag: CallTag) -> bool {
         if limit.was_past() {
             return true;
         }

@@ -1,4 +1,4 @@
-//! A call that waits for its service to be ready.
+//! The work that a layer guards: the future of a service, or a call that waits for its service.
 
 use std::{
     mem,
@@ -9,11 +9,55 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::Work;
 use crate::{
     call::{Carrier, WaitGuard, Waits},
     error::Stage,
 };
+
+/// A future that knows how far it has come and can be dropped where it lies.
+pub(crate) trait Work: Future {
+    /// How far the call has come.
+    fn stage(&self) -> Stage;
+
+    /// Drops everything it holds; from then on it is pending for ever.
+    fn discard(self: Pin<&mut Self>);
+}
+
+pin_project! {
+    /// The future of a service that has taken the call.
+    #[project = DroppableProj]
+    pub(crate) enum Droppable<F> {
+        Live { #[pin] future: F },
+        Gone,
+    }
+}
+
+impl<F> Droppable<F> {
+    pub(crate) const fn new(future: F) -> Self {
+        Self::Live { future }
+    }
+}
+
+impl<F: Future> Future for Droppable<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            DroppableProj::Live { future } => future.poll(cx),
+            DroppableProj::Gone => Poll::Pending,
+        }
+    }
+}
+
+impl<F: Future> Work for Droppable<F> {
+    fn stage(&self) -> Stage {
+        Stage::Running
+    }
+
+    fn discard(mut self: Pin<&mut Self>) {
+        self.set(Self::Gone);
+    }
+}
 
 pin_project! {
     /// Waits until a service of its own is ready, then calls it: readiness is part of the work.
@@ -49,18 +93,27 @@ impl<S: Service<R>, R> ReadyCall<S, R> {
     /// A service that is not ready goes into the future and keeps the place that it may just have
     /// taken in a queue; a clone takes its place. So `service` itself never holds a readiness, nor
     /// waits for one, after this.
+    #[inline]
     pub(crate) fn start(service: &mut S, request: R) -> Self
     where
         S: Clone,
         R: Carrier,
     {
         // The waker is not used: a call that has to wait asks again at its first poll.
-        let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(Ok(())) = ready {
-            return Self::Running {
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Self::Running {
                 future: service.call(request),
-            };
+            },
+            ready => Self::wait(service, request, ready),
         }
+    }
+
+    #[cold]
+    fn wait(service: &mut S, request: R, ready: Poll<Result<(), S::Error>>) -> Self
+    where
+        S: Clone,
+        R: Carrier,
+    {
         let next = service.clone();
         let service = mem::replace(service, next);
         match ready {
