@@ -89,7 +89,7 @@ fn timers(pending: u32, limits: u64) -> u64 {
     if pending > 0 { limits * CALLS } else { 0 }
 }
 
-fn assert_only_timers<R: Carrier + Clone>(mut request: R) {
+fn assert_only_timers<R: Carrier + Clone + Send + 'static>(mut request: R) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -21,7 +21,7 @@ use tower::Service;
 use super::plan::{HedgeTerms, SecondAttempt};
 use crate::{
     call::{
-        Cause, Deadline, Waits, drop_scope, drop_scope::ReportOnDrop, record::CallRecord,
+        Carrier, Cause, Deadline, Waits, drop_scope, drop_scope::ReportOnDrop, record::CallRecord,
         termination::poll_timer,
     },
     error::{ErrorKind, Stage, costs_in, set_costs_in},
@@ -66,7 +66,9 @@ pin_project! {
         pub(super) timer: Option<Sleep>,
         // Until the second attempt is due.
         pub(super) planned: Option<SecondAttempt<S, R>>,
-        // While the second attempt waits for its service.
+        // What of the second attempt waits for a service.
+        pub(super) second_waits: Waits,
+        // Until the service of the second attempt is ready.
         pub(super) reservation: Option<Reservation>,
         pub(super) terms: HedgeTerms,
         pub(super) stopwatch: Stopwatch,
@@ -80,6 +82,7 @@ impl<S, C, R> Future for HedgeFuture<S, C, R>
 where
     S: Service<R, Error: 'static>,
     C: Classifier<S::Error>,
+    R: Carrier,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -97,7 +100,7 @@ where
     }
 }
 
-impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
+impl<S: Service<R>, C, R: Carrier> HedgeFuture<S, C, R> {
     fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HedgeResult<S, R>> {
         let mut this = self.project();
         // The time it waits for its service is not the attempt's.
@@ -125,20 +128,26 @@ impl<S: Service<R>, C, R> HedgeFuture<S, C, R> {
         }
         this.timer.set(None);
         if let Some(SecondAttempt {
-            service, request, ..
+            service,
+            mut request,
+            ..
         }) = this.planned.take()
             && this.terms.hold()
             && let Some(reservation) = this.terms.reserve()
         {
             *this.reservation = Some(reservation);
-            let call = ReadyCall::new(service, request, Waits::none());
-            this.second.set(call);
+            // The layers around it are not to hear: the call does not wait while an attempt runs.
+            let waits = Waits::none().inside();
+            request.context_mut().waits = waits.clone();
+            *this.second_waits = waits.clone();
+            this.second.set(ReadyCall::new(service, request, waits));
         }
     }
 
     fn poll_second(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HedgeResult<S, R>> {
         let mut this = self.as_mut().project();
-        if this.reservation.is_some() && !this.terms.hold() {
+        let waits = this.reservation.is_some() || this.second_waits.any();
+        if waits && !this.terms.hold() {
             // It must not start late.
             self.drop_attempt(HedgeAttempt::Second);
             return Poll::Pending;
@@ -183,6 +192,7 @@ impl<S, C, R> HedgeFuture<S, C, R>
 where
     S: Service<R, Error: 'static>,
     C: Classifier<S::Error>,
+    R: Carrier,
 {
     /// The answer of the call, now that one of its attempts has ended; none yet if that failed and
     /// the other goes on.

@@ -291,8 +291,6 @@ where
             let mut request = request.clone();
             let context = request.context_mut();
             context.attempt = context.attempt.saturating_add(1);
-            // It is sent beside a first attempt that runs, so the call does not wait.
-            context.waits = Waits::none();
             SecondAttempt {
                 delay,
                 service: self.inner.clone(),
@@ -304,6 +302,7 @@ where
             second: ReadyCall::Gone,
             timer: None,
             planned,
+            second_waits: Waits::none(),
             reservation: None,
             terms,
             stopwatch: Stopwatch::new(latency.clone(), delay),

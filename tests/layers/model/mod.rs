@@ -140,6 +140,48 @@ proptest! {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_waits_beside_one_that_runs_does_not_start_within_the_grace() {
+    let hedge = |delay| Kind::Hedge {
+        delay: millis(delay),
+        budget: None,
+    };
+    let deadline = Kind::Deadline {
+        limit: Some(millis(10)),
+        reserve: Duration::ZERO,
+        grace: millis(3),
+    };
+    let attempt = Kind::Attempt {
+        limit: millis(7),
+        grace: millis(2),
+    };
+    let fallback = Kind::Fallback {
+        reserve: Duration::ZERO,
+    };
+    for (layers, work, readiness) in [
+        (
+            [deadline, hedge(3), hedge(1)],
+            Behaviour::Fails(millis(4)),
+            4,
+        ),
+        (
+            [attempt, hedge(2), fallback],
+            Behaviour::Answers(millis(6)),
+            3,
+        ),
+    ] {
+        run(&Case {
+            layers: layers.into(),
+            deadline: None,
+            cancel: None,
+            dropped: None,
+            attempts: vec![work],
+            readiness: millis(readiness),
+        })
+        .await;
+    }
+}
+
 async fn run(case: &Case) {
     let ledger = Ledger::new();
     let (mut service, reports) = build(
