@@ -164,14 +164,14 @@ impl DecodedBody {
 }
 
 enum BodyDecoder {
-    Gzip(MultiGzDecoder<Vec<u8>>),
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
     Deflate { inflate: Decompress, ended: bool },
 }
 
 impl BodyDecoder {
     fn new(coding: Coding, first: u8) -> Self {
         match coding {
-            Coding::Gzip => Self::Gzip(MultiGzDecoder::new(Vec::new())),
+            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
             // With zlib's head, as the standard has it, or without, as some servers send it: without,
             // these bits are those of a block that no encoder writes.
             Coding::Deflate => Self::Deflate {

@@ -7,7 +7,9 @@ use crate::{error::LmFailure, request::Tenant};
 
 /// A function that names the key of a tenant.
 #[derive(Clone)]
-pub(super) struct KeyFn(Arc<dyn Fn(Option<&Tenant>) -> Option<String> + Send + Sync>);
+pub(super) struct KeyFn(Arc<TenantKey>);
+
+type TenantKey = dyn Fn(Option<&Tenant>) -> Option<String> + Send + Sync;
 
 impl KeyFn {
     pub(super) fn new(
