@@ -43,7 +43,6 @@ pub enum StartError {
 }
 
 impl StartError {
-    #[cfg(feature = "python")]
     pub(super) fn interpreter(reason: impl ToString) -> Self {
         Self::Interpreter {
             reason: reason.to_string(),

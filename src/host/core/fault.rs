@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, time::Duration};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -10,7 +11,8 @@ use crate::{
 };
 
 /// The description of an exception, by `faults.describe`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "Value")]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
     pub(crate) python_type: String,
@@ -41,40 +43,6 @@ pub(crate) enum FaultKind {
 }
 
 impl Fault {
-    /// Reads the dict of `faults.describe`.
-    pub(crate) fn read(described: &Value) -> Self {
-        let text = |name: &str| {
-            let text = described.get(name).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        let kind = match described.get("kind").and_then(Value::as_str) {
-            Some("cancelled") => FaultKind::Cancelled,
-            Some("lm") => FaultKind::Lm {
-                status: described
-                    .get("status")
-                    .and_then(Value::as_u64)
-                    .and_then(|status| u16::try_from(status).ok()),
-                retry_after: described
-                    .get("retry_after")
-                    .and_then(Value::as_f64)
-                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-                rejected: described.get("rejected") == Some(&Value::Bool(true)),
-            },
-            Some("invalid_input") => FaultKind::InvalidInput {
-                field: text("field"),
-                expected: text("expected"),
-            },
-            None | Some("raised") => FaultKind::Raised,
-            Some(named) => FaultKind::Named(named.to_owned()),
-        };
-        Self {
-            kind,
-            python_type: text("type"),
-            message: text("message"),
-            traceback: text("traceback"),
-        }
-    }
-
     /// The outcome of a call that was cancelled while it was queued.
     pub(crate) fn cancelled_before_start() -> Self {
         Self {
@@ -120,6 +88,42 @@ impl Fault {
             FaultKind::Named(_) | FaultKind::Raised => {
                 ProgramError::new(self.python_type, self.message, self.traceback).into()
             }
+        }
+    }
+}
+
+/// Of the dict of `faults.describe`.
+impl From<Value> for Fault {
+    fn from(described: Value) -> Self {
+        let text = |name: &str| {
+            let text = described.get(name).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let kind = match described.get("kind").and_then(Value::as_str) {
+            Some("cancelled") => FaultKind::Cancelled,
+            Some("lm") => FaultKind::Lm {
+                status: described
+                    .get("status")
+                    .and_then(Value::as_u64)
+                    .and_then(|status| u16::try_from(status).ok()),
+                retry_after: described
+                    .get("retry_after")
+                    .and_then(Value::as_f64)
+                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+                rejected: described.get("rejected") == Some(&Value::Bool(true)),
+            },
+            Some("invalid_input") => FaultKind::InvalidInput {
+                field: text("field"),
+                expected: text("expected"),
+            },
+            None | Some("raised") => FaultKind::Raised,
+            Some(named) => FaultKind::Named(named.to_owned()),
+        };
+        Self {
+            kind,
+            python_type: text("type"),
+            message: text("message"),
+            traceback: text("traceback"),
         }
     }
 }

@@ -16,7 +16,7 @@ impl Fault {
             .and_then(|faults| faults.call_method1("describe", (error.value(py),)))
             .and_then(|described| convert::from_python(&described));
         match described {
-            Ok(described) => Self::read(&described),
+            Ok(described) => described.into(),
             // Before our own modules are there, or when Python has no memory left.
             Err(_) => Self::new(
                 read(error.get_type(py).qualname()).unwrap_or_else(|| "an exception".into()),
@@ -42,7 +42,7 @@ impl Fault {
 /// Reads the outcome dict that a port hands over.
 pub(super) fn read_dict(described: &Bound<'_, PyDict>) -> Fault {
     match convert::from_python(described.as_any()) {
-        Ok(described) => Fault::read(&described),
+        Ok(described) => described.into(),
         Err(error) => Fault::of(described.py(), &error),
     }
 }

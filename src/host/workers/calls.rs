@@ -1,56 +1,51 @@
-//! The start of a call in a worker, and the worker's messages about it.
-
-use std::time::Duration;
+//! The start of a call in a worker, and its outcome.
 
 use serde_json::Value;
 
 use super::{
     frames::MOST_INPUTS,
-    lifecycle::Lifecycle,
     lost_calls::worker_fault,
-    messages::CallMessage,
     numbers::{LoadId, WorkerId, WorkerTarget},
-    process::WorkerLink,
-    requests::PoolPrograms,
+    process::ProcessLink,
     scheduler::{Candidate, Scheduler},
+    supervisor::Supervisor,
     wire::ToWorker,
-    worker::WorkerTable,
+    worker::Worker,
 };
-use crate::host::core::{fault::Fault, queued_call::QueuedCall, running_call::RunningCall};
+use crate::host::core::{
+    call_state::Outcome, clock, fault::Fault, queued_call::QueuedCall, running_call::RunningCall,
+};
 
 /// Gives a call to a worker.
-pub(super) fn start(
-    queued: QueuedCall,
-    (scheduler, lifecycle, programs): (&mut Scheduler<RunningCall>, &Lifecycle, &PoolPrograms),
-    workers: &WorkerTable,
-) {
-    let candidates = lifecycle.ready().map(|(worker, is_recycled)| Candidate {
+pub(super) fn start(queued: QueuedCall, supervisor: &mut Supervisor) {
+    let (workers, programs) = (&supervisor.workers, &supervisor.programs);
+    let target = |worker| programs.target(worker, LoadId(queued.target));
+    let ready = supervisor.lifecycle.ready();
+    let candidates = ready.map(|(worker, is_recycled)| Candidate {
         worker,
-        has_program: programs.target(worker, LoadId(queued.target)).is_ok(),
-        is_blocked: workers.is_blocked(worker),
+        has_program: target(worker).is_ok(),
+        is_blocked: workers.get(&worker).is_some_and(Worker::is_blocked),
         is_recycled,
     });
-    let Some(Candidate { worker: id, .. }) = scheduler.pick(candidates) else {
+    let picked = supervisor.scheduler.pick(candidates);
+    let Some((id, worker)) = picked.and_then(|id| Some((id, workers.get(&id)?))) else {
         return;
     };
-    let Some(worker) = workers.get(id) else {
-        return;
-    };
-    worker.heartbeat.progress();
-    let target = programs.target(id, LoadId(queued.target));
+    worker.heartbeat.monitor.progress();
+    let target = target(id);
     let target =
         target.map_err(|reason| worker_fault(&format!("it could not load the program: {reason}")));
     let sent = target.and_then(|target| send_start(&worker.link, &queued, target));
     let sequence = queued.sequence;
     let running = RunningCall::new(queued);
     match sent {
-        Ok(()) => scheduler.assign(sequence, id, running),
+        Ok(()) => supervisor.scheduler.assign(sequence, id, running),
         Err(fault) => running.finish(Err(fault)),
     }
 }
 
 /// Sends a call to a worker that has the program as `target`.
-fn send_start(link: &WorkerLink, call: &QueuedCall, target: WorkerTarget) -> Result<(), Fault> {
+fn send_start(link: &ProcessLink, call: &QueuedCall, target: WorkerTarget) -> Result<(), Fault> {
     let inputs = encode_inputs(&call.inputs)?;
     let message = ToWorker::Start {
         call: call.sequence,
@@ -75,42 +70,14 @@ fn encode_inputs(inputs: &Value) -> Result<Vec<u8>, Fault> {
     Ok(inputs)
 }
 
-/// Handles a worker's message about a call of it.
-pub(super) fn on_message(
+/// A call has its outcome, and its work goes on.
+pub(super) fn resolve(
     scheduler: &mut Scheduler<RunningCall>,
     (worker, call): (WorkerId, u64),
-    message: CallMessage,
-    now: Duration,
+    outcome: Outcome,
 ) {
-    let Some(running) = scheduler.get(worker, call) else {
-        return;
-    };
-    match message {
-        CallMessage::Outcome {
-            outcome,
-            is_last: false,
-        } => {
-            running.resolve(outcome);
-            scheduler.resolved(worker, call, now);
-        }
-        CallMessage::Outcome { outcome, .. } => {
-            if let Some(running) = scheduler.finish(worker, call) {
-                running.finish(outcome);
-            }
-        }
-        CallMessage::Settled(strays) => {
-            running.settle(strays.as_deref());
-            scheduler.settled(worker, call);
-        }
-        CallMessage::Abandoned => running.abandon(),
-        CallMessage::Cancelled => {
-            running.state.cancel();
-            scheduler.cancelled(worker, call, now);
-        }
-        CallMessage::Partial(fields) => {
-            running.keep_partial(fields);
-        }
-        CallMessage::Stepped { exchange, counts } => running.record_answer(exchange, counts),
-        CallMessage::Bypassed(lm) => running.state.record_bypass(&lm),
+    if let Some(running) = scheduler.get(worker, call) {
+        running.resolve(outcome);
+        scheduler.resolved(worker, call, clock::now());
     }
 }

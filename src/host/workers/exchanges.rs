@@ -7,20 +7,12 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
-use super::{
-    messages::ExchangeRequest,
-    numbers::WorkerId,
-    own_lms::OwnLms,
-    wire::{EventHeader, ToWorker},
-    worker::Worker,
-};
+use super::{numbers::WorkerId, process::ProcessLink, wire::ToWorker};
 use crate::host::core::{
     call_state::CallState,
     event::Event,
     exchange::{EventSink, NewExchange},
-    host_core::HostCore,
-    running_call::RunningCall,
-    tool,
+    queue::CommandQueue,
 };
 
 /// The exchanges that are under way.
@@ -38,77 +30,41 @@ struct OpenExchange {
     call: Option<Arc<CallState>>,
 }
 
-/// An event of an exchange, for the worker.
-pub(super) struct WorkerDelivery {
-    pub(super) worker: WorkerId,
-    pub(super) number: u64,
-    pub(super) event: EventHeader,
-    pub(super) tail: Bytes,
-}
-
 impl Exchanges {
     /// Begins an exchange for a worker, unless its call is over. The worker is told if that fails.
     pub(super) fn open(
         &mut self,
-        core: &HostCore,
-        (worker, of): (WorkerId, &Worker),
+        queue: &Arc<CommandQueue>,
+        (worker, link): (WorkerId, &ProcessLink),
         number: u64,
-        running: Option<&RunningCall>,
-        request: ExchangeRequest,
+        call: Option<Arc<CallState>>,
+        begin: impl FnOnce(NewExchange) -> Result<Option<AbortHandle>, String>,
     ) {
-        let lms = (worker, &of.own_lms);
-        if let Err(message) = self.try_open(core, lms, number, running, request) {
-            let event = EventHeader::Failed {
-                kind: "other",
-                message,
-            };
-            let exchange = number;
-            of.link.send(&ToWorker::Event { exchange, event }, &[]);
-        }
-    }
-
-    fn try_open(
-        &mut self,
-        core: &HostCore,
-        (worker, own_lms): (WorkerId, &OwnLms),
-        number: u64,
-        running: Option<&RunningCall>,
-        request: ExchangeRequest,
-    ) -> Result<(), String> {
-        let id = core.queue.next_id();
-        let call = running.map(|running| running.state.clone());
+        let id = queue.next_id();
         let exchange = NewExchange {
             call: call.clone(),
             id,
             number,
-            sink: EventSink::Queue(core.queue.clone(), id),
+            sink: EventSink::Queue(queue.clone(), id),
         };
-        let abort = match request {
-            ExchangeRequest::Http(request) => {
-                let find = |lm| match usize::try_from(lm) {
-                    Ok(lm) => core.lms.get(lm),
-                    Err(_) => own_lms.get(lm),
+        match begin(exchange) {
+            Ok(Some(abort)) => {
+                self.ids.insert((worker, number), id);
+                let open = OpenExchange {
+                    worker,
+                    number,
+                    abort,
+                    call,
                 };
-                core.http.send(exchange, *request?, find)?
+                self.by_id.insert(id, open);
             }
-            ExchangeRequest::Tool { tool, arguments } => {
-                let tool = core.tools.get(tool);
-                let tool = tool.ok_or("the host knows no such tool")?;
-                tool::call(exchange, tool, arguments?)?
+            // The call is over, and its worker is about to be told so.
+            Ok(None) => {}
+            Err(message) => {
+                let (failed, _) = ToWorker::event(number, Event::Failed("other", message));
+                link.send(&failed, &[]);
             }
-        };
-        // Without one, the call is over, and its worker is about to be told so.
-        if let Some(abort) = abort {
-            self.ids.insert((worker, number), id);
-            let open = OpenExchange {
-                worker,
-                number,
-                abort,
-                call,
-            };
-            self.by_id.insert(id, open);
         }
-        Ok(())
     }
 
     /// Ends an exchange that its worker does not need any more.
@@ -122,8 +78,12 @@ impl Exchanges {
         }
     }
 
-    /// The delivery of an event to its worker. Nothing is delivered for a cancelled call.
-    pub(super) fn deliver(&mut self, id: u64, event: Event) -> Option<WorkerDelivery> {
+    /// The worker that an event goes to, and the message. Nothing is delivered for a cancelled call.
+    pub(super) fn deliver(
+        &mut self,
+        id: u64,
+        event: Event,
+    ) -> Option<(WorkerId, ToWorker<'static>, Bytes)> {
         let open = self.by_id.get(&id)?;
         let (worker, number) = (open.worker, open.number);
         let is_cancelled = open.call.as_ref().is_some_and(|call| call.is_cancelled());
@@ -134,13 +94,8 @@ impl Exchanges {
         if is_cancelled {
             return None;
         }
-        let (event, tail) = EventHeader::of(event);
-        Some(WorkerDelivery {
-            worker,
-            number,
-            event,
-            tail,
-        })
+        let (message, tail) = ToWorker::event(number, event);
+        Some((worker, message, tail))
     }
 
     /// Ends all exchanges of a worker that has exited.

@@ -58,7 +58,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::host::workers::wire::{EventHeader, FromWorker, ToWorker};
+    use crate::host::{
+        core::event::Event,
+        workers::wire::{FromWorker, ToWorker},
+    };
 
     fn frame(header: &str, tail: &[u8]) -> Bytes {
         let length = u32::try_from(header.len()).unwrap().to_be_bytes();
@@ -86,11 +89,9 @@ mod tests {
 
     #[test]
     fn a_message_to_a_worker_is_encoded_with_its_name() {
-        let message = ToWorker::Event {
-            exchange: 3,
-            event: EventHeader::Chunk,
-        };
-        let written = encode(&message, b"abc").unwrap();
+        let event = Event::Chunk(Bytes::from_static(b"abc"));
+        let (message, tail) = ToWorker::event(3, event);
+        let written = encode(&message, &tail).unwrap();
         let header = r#"{"event":{"exchange":3,"what":"chunk"}}"#;
         assert_eq!(written, frame(header, b"abc"));
     }

@@ -4,33 +4,19 @@ use std::sync::Arc;
 
 use super::{
     phase::WorkerState,
-    stats::{PoolCounts, PoolReading, WorkerProcess, WorkerStats},
+    stats::{SharedStats, WorkerProcess, WorkerStats},
 };
 use crate::host::core::{health::Health, queue::CommandQueue};
 
 /// A handle to a pool. Stops the pool when the last of them is dropped.
 pub(crate) struct PoolHandle {
-    pub(super) counts: Arc<PoolCounts>,
+    pub(super) stats: Arc<SharedStats>,
     pub(super) queue: Arc<CommandQueue>,
 }
 
 impl PoolHandle {
     pub(crate) fn stats(&self) -> WorkerStats {
-        let counts = &self.counts;
-        let PoolReading {
-            processes,
-            zygote,
-            failed_starts,
-        } = counts.reading().clone();
-        WorkerStats {
-            processes,
-            zygote,
-            failed_starts,
-            killed: counts.killed.get(),
-            lost: counts.lost.get(),
-            recycled: counts.recycled.get(),
-            calls_lost: counts.calls_lost.get(),
-        }
+        self.stats.read()
     }
 
     /// How the pool is: as the best of the workers that take calls.
@@ -38,7 +24,7 @@ impl PoolHandle {
         if self.queue.refusal().is_some() {
             return Health::Lost;
         }
-        best(&self.counts.reading().processes)
+        best(&self.stats.read().processes)
     }
 }
 

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use super::phase::WorkerState;
-use crate::host::core::{
-    health::Health,
-    loop_monitor::{BlockReport, LoopMonitor},
-};
+use crate::host::core::{health::Health, loop_monitor::LoopMonitor};
 #[cfg(feature = "py-spy")]
 use crate::host::gil_holder::GilWatch;
 
 /// The last signs of a worker.
 #[derive(Default)]
 pub(super) struct Heartbeat {
-    monitor: Arc<LoopMonitor>,
+    pub(super) monitor: Arc<LoopMonitor>,
     /// How often in a row the beat was found late.
     late: u32,
     is_up: bool,
@@ -34,21 +31,6 @@ impl Heartbeat {
         self.monitor.beat();
         self.monitor.pulse();
         self.late = 0;
-    }
-
-    /// The loop is late, but Python code runs.
-    pub(super) fn pulse(&self) {
-        self.monitor.pulse();
-    }
-
-    /// The worker was given a call, or sent a message about one.
-    pub(super) fn progress(&self) {
-        self.monitor.progress();
-    }
-
-    /// Keeps what blocks the loop.
-    pub(super) fn report(&self, report: &BlockReport) {
-        self.monitor.report(report);
     }
 
     /// Compares the age of the beat with its limit. Called as often as the loop should beat.

@@ -33,7 +33,10 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     backoff::Backoff,
     numbers::{Generation, WorkerId},
-    phase::{LifecycleAction, OverdueLimits, STOP_MARGIN, WorkerLife, WorkerPhase, WorkerState},
+    phase::{
+        LifecycleAction, OverdueLimits, STOP_MARGIN, WorkerAction, WorkerLife, WorkerPhase,
+        WorkerState,
+    },
     recycle::RecycleLimits,
     scheduler::Workload,
 };
@@ -142,15 +145,15 @@ impl Lifecycle {
         if self.is_stopping() || !self.backoff.is_over(now) {
             return None;
         }
-        let counts = |(worker, life): &(&WorkerId, &WorkerLife)| {
-            life.is_starting()
-                || life.phase == WorkerPhase::Ready
-                || life.may_have_died_of_loading(|| owes_first_answer(**worker))
+        let has_place = |worker, life: &WorkerLife| {
+            life.phase <= WorkerPhase::Ready
+                || life.may_have_died_of_loading(owes_first_answer(worker))
         };
         let counted = |generation| {
-            let workers = self.workers.iter().filter(counts);
-            workers
-                .filter(|(_, life)| life.generation == generation)
+            let workers = self.workers.iter();
+            let of_it = workers.filter(|(_, life)| life.generation == generation);
+            of_it
+                .filter(|(worker, life)| has_place(**worker, life))
                 .count()
         };
         let recycled = self.ready().any(|(_, is_recycled)| is_recycled);
@@ -185,9 +188,7 @@ impl Lifecycle {
         owes_first_answer: impl Fn(WorkerId) -> bool,
     ) -> Vec<WorkerId> {
         let mut workers = self.workers.iter();
-        if workers
-            .any(|(worker, life)| life.may_have_died_of_loading(|| owes_first_answer(*worker)))
-        {
+        if workers.any(|(of, life)| life.may_have_died_of_loading(owes_first_answer(*of))) {
             return Vec::new();
         }
         let mut begun = Vec::new();
@@ -246,7 +247,7 @@ impl Lifecycle {
                 life.ready_since = Some(now);
             } else if life.phase == WorkerPhase::Ready {
                 life.phase = WorkerPhase::Retiring;
-            } else if life.is_starting() {
+            } else if life.phase < WorkerPhase::Ready {
                 discarded.push(*worker);
             }
         }
@@ -254,9 +255,9 @@ impl Lifecycle {
     }
 
     /// A worker is not needed any more: its process is to be killed.
-    pub(super) fn discard(&mut self, worker: WorkerId, now: Duration) -> Option<LifecycleAction> {
-        self.workers.get_mut(&worker)?.mark_dismissed(now);
-        Some(LifecycleAction::Kill { worker })
+    pub(super) fn discard(&mut self, worker: WorkerId, now: Duration) -> Option<WorkerAction> {
+        self.workers.get_mut(&worker)?.dismiss(now);
+        Some((worker, LifecycleAction::Kill))
     }
 
     /// The connection to a worker is broken: its process is to be killed.
@@ -264,12 +265,9 @@ impl Lifecycle {
         &mut self,
         worker: WorkerId,
         verdict: Option<String>,
-    ) -> Option<LifecycleAction> {
-        let life = self.workers.get_mut(&worker)?;
-        let dismissed = life.dismissed();
-        life.phase = WorkerPhase::Ending { dismissed };
-        life.verdict = life.verdict.take().or(verdict);
-        Some(LifecycleAction::Kill { worker })
+    ) -> Option<WorkerAction> {
+        self.workers.get_mut(&worker)?.end(verdict);
+        Some((worker, LifecycleAction::Kill))
     }
 
     /// A worker has exited that was ever given as many calls. `counts_as_start` says whether the pool
@@ -285,7 +283,7 @@ impl Lifecycle {
         let served = life.ready_since.is_some();
         let kind = if self.is_stopping() {
             WorkerExitKind::Stopped
-        } else if life.dismissed().is_some() {
+        } else if life.dismissed.is_some() {
             WorkerExitKind::Dismissed { served }
         } else {
             let lived = life.ready_since.map(|since| now.saturating_sub(since));
@@ -304,18 +302,17 @@ impl Lifecycle {
     }
 
     /// Ends all workers: those that are up may end by themselves within `grace`.
-    pub(super) fn stop(&mut self, grace: Duration, now: Duration) -> Vec<LifecycleAction> {
+    pub(super) fn stop(&mut self, grace: Duration, now: Duration) -> Vec<WorkerAction> {
         let kill_at = now.saturating_add(grace).saturating_add(STOP_MARGIN);
         self.kill_at.get_or_insert(kill_at);
         let workers = self.workers.iter_mut();
         let actions = workers.map(|(&worker, life)| {
             if life.phase == WorkerPhase::Spawning {
-                life.mark_killed("the host was stopped");
-                return LifecycleAction::Kill { worker };
+                life.end(Some("the host was stopped".into()));
+                return (worker, LifecycleAction::Kill);
             }
-            let dismissed = life.dismissed();
-            life.phase = WorkerPhase::Ending { dismissed };
-            LifecycleAction::Stop { worker, grace }
+            life.end(None);
+            (worker, LifecycleAction::Stop { grace })
         });
         actions.collect()
     }
@@ -328,19 +325,20 @@ impl Lifecycle {
         is_replacing: bool,
         workload: impl Fn(WorkerId) -> (Workload, bool),
         memory: impl Fn(WorkerId) -> Option<u64>,
-    ) -> Vec<LifecycleAction> {
+    ) -> Vec<WorkerAction> {
         let mut actions = Vec::new();
         let kill_at = self.kill_at;
         for (&worker, life) in &mut self.workers {
             if let Some(kill_at) = kill_at {
                 if kill_at <= now {
-                    life.mark_killed("it did not stop in time");
-                    actions.push(LifecycleAction::Kill { worker });
+                    life.end(Some("it did not stop in time".into()));
+                    actions.push((worker, LifecycleAction::Kill));
                 }
                 continue;
             }
             let (workload, is_blocked) = workload(worker);
-            actions.extend(life.tick(worker, now, &self.overdue, workload, is_blocked));
+            let action = life.tick(now, &self.overdue, workload, is_blocked);
+            actions.extend(action.map(|action| (worker, action)));
             life.ticks = life.ticks.wrapping_add(1);
             if is_replacing || life.is_recycled || life.phase != WorkerPhase::Ready {
                 continue;
@@ -350,7 +348,7 @@ impl Lifecycle {
             let memory = || if is_due { memory(worker) } else { None };
             if let Some(why) = self.recycle.reason(age, workload.given, memory) {
                 life.is_recycled = true;
-                actions.push(LifecycleAction::Recycle { worker, why });
+                actions.push((worker, LifecycleAction::Recycle { why }));
             }
         }
         self.retire_recycled();

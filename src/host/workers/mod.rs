@@ -15,35 +15,33 @@ mod calls;
 mod exchanges;
 mod frames;
 mod handle;
-mod handshake;
 mod heartbeat;
-mod lacked;
 mod lifecycle;
 mod lost_calls;
-mod messages;
 mod numbers;
 mod own_lms;
-mod pending_loads;
 mod phase;
 mod pool;
-mod pool_settings;
 mod process;
 mod program_action;
+mod program_supervision;
 mod programs;
 mod recycle;
 mod replacements;
 mod requests;
 mod scheduler;
+mod settings;
 mod start;
 mod stats;
 mod supervisor;
 mod wire;
 mod worker;
+mod worker_programs;
 
-#[cfg(fuzzing)]
-pub use messages::decode_worker_bytes;
 pub use phase::WorkerState;
-pub use start::Workers;
+pub use settings::Workers;
 pub use stats::{WorkerProcess, WorkerStats};
+#[cfg(fuzzing)]
+pub use wire::decode_worker_bytes;
 
 pub(super) use handle::PoolHandle;

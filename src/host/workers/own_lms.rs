@@ -2,31 +2,31 @@
 
 use std::{collections::HashMap, mem, sync::Arc};
 
-use super::{messages::OwnLm, numbers::LoadId};
+use super::{numbers::LoadId, wire::OwnLm};
 use crate::{host::core::lm_candidates, lm::LmHandle};
+
+type Lms = HashMap<i64, Arc<LmHandle>>;
 
 /// The LMs that the programs of one worker made.
 #[derive(Default)]
 pub(super) struct OwnLms {
-    lms: HashMap<i64, Arc<LmHandle>>,
     /// Those of the program that is being loaded.
-    loading: Vec<i64>,
-    /// Those of each program that is loaded.
-    of_load: HashMap<LoadId, Vec<i64>>,
+    loading: Lms,
+    of_load: HashMap<LoadId, Lms>,
 }
 
 impl OwnLms {
     /// Takes over an LM of the program that is being loaded; returns whether the host has its key.
     pub(super) fn adopt(&mut self, own: OwnLm) -> Result<bool, String> {
-        self.loading.push(own.lm);
         let key = own.key.map(|key| key.0);
         let (handle, keyed) = lm_candidates::adopt(own.model, own.base_url, key)?;
-        self.lms.insert(own.lm, Arc::new(handle));
+        self.loading.insert(own.lm, Arc::new(handle));
         Ok(keyed)
     }
 
     pub(super) fn get(&self, lm: i64) -> Option<Arc<LmHandle>> {
-        self.lms.get(&lm).cloned()
+        let mut all = self.of_load.values().chain([&self.loading]);
+        all.find_map(|lms| lms.get(&lm)).cloned()
     }
 
     /// The program has been loaded.
@@ -36,14 +36,10 @@ impl OwnLms {
 
     /// The program has not been loaded.
     pub(super) fn not_loaded(&mut self) {
-        for lm in mem::take(&mut self.loading) {
-            self.lms.remove(&lm);
-        }
+        self.loading.clear();
     }
 
     pub(super) fn unloaded(&mut self, load: LoadId) {
-        for lm in self.of_load.remove(&load).unwrap_or_default() {
-            self.lms.remove(&lm);
-        }
+        self.of_load.remove(&load);
     }
 }

@@ -26,7 +26,7 @@ pub enum WorkerState {
 }
 
 /// How long calls that were told to stop may go on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OverdueLimits {
     /// While the worker's loop is blocked.
     pub(super) kill_after: Duration,
@@ -38,16 +38,20 @@ pub(super) struct OverdueLimits {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LifecycleAction {
     /// End the process.
-    Kill { worker: WorkerId },
+    Kill,
     /// End the process, and count it as killed for its calls.
-    KillOverdue { worker: WorkerId },
+    KillOverdue,
     /// Tell the worker to stop.
-    Stop { worker: WorkerId, grace: Duration },
+    Stop { grace: Duration },
     /// Log why the worker is replaced by a fresh one.
-    Recycle { worker: WorkerId, why: String },
+    Recycle { why: String },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An action, and the worker that it is about.
+pub(super) type WorkerAction = (WorkerId, LifecycleAction);
+
+/// The phases of a worker, in their order; those before `Ready` are its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(super) enum WorkerPhase {
     Spawning,
     /// It has imported DSPy, and has not been given the programs.
@@ -55,10 +59,7 @@ pub(super) enum WorkerPhase {
     Loading,
     Ready,
     Retiring,
-    Ending {
-        /// Since when it is to end because it is not needed.
-        dismissed: Option<Duration>,
-    },
+    Ending,
 }
 
 /// The life of one worker.
@@ -69,6 +70,8 @@ pub(super) struct WorkerLife {
     pub(super) phase: WorkerPhase,
     pub(super) ready_since: Option<Duration>,
     pub(super) is_recycled: bool,
+    /// Since when it is to end because it is not needed.
+    pub(super) dismissed: Option<Duration>,
     /// Why it was ended.
     pub(super) verdict: Option<String>,
     pub(super) ticks: u32,
@@ -82,6 +85,7 @@ impl WorkerLife {
             phase: WorkerPhase::Spawning,
             ready_since: None,
             is_recycled: false,
+            dismissed: None,
             verdict: None,
             ticks: 0,
         }
@@ -94,70 +98,49 @@ impl WorkerLife {
             }
             WorkerPhase::Ready => WorkerState::Ready,
             WorkerPhase::Retiring => WorkerState::Retiring,
-            WorkerPhase::Ending { .. } => WorkerState::Ending,
-        }
-    }
-
-    pub(super) const fn is_starting(&self) -> bool {
-        use WorkerPhase::{Loading, Spawning, Waiting};
-        matches!(self.phase, Spawning | Waiting | Loading)
-    }
-
-    pub(super) const fn is_ending(&self) -> bool {
-        matches!(self.phase, WorkerPhase::Ending { .. })
-    }
-
-    pub(super) const fn dismissed(&self) -> Option<Duration> {
-        match self.phase {
-            WorkerPhase::Ending { dismissed } => dismissed,
-            _ => None,
+            WorkerPhase::Ending => WorkerState::Ending,
         }
     }
 
     /// Marks the worker as not needed any more; the caller has the process end.
-    pub(super) fn mark_dismissed(&mut self, now: Duration) {
-        let dismissed = Some(self.dismissed().unwrap_or(now));
-        self.phase = WorkerPhase::Ending { dismissed };
+    pub(super) fn dismiss(&mut self, now: Duration) {
+        self.phase = WorkerPhase::Ending;
+        self.dismissed.get_or_insert(now);
     }
 
-    /// Marks the worker as killed for a reason; the caller kills the process.
-    pub(super) fn mark_killed(&mut self, verdict: &str) {
-        let dismissed = self.dismissed();
-        self.phase = WorkerPhase::Ending { dismissed };
-        self.verdict.get_or_insert_with(|| verdict.to_owned());
+    /// Marks the worker as about to end, for a reason if the pool knows one.
+    pub(super) fn end(&mut self, verdict: Option<String>) {
+        self.phase = WorkerPhase::Ending;
+        self.verdict = self.verdict.take().or(verdict);
     }
 
     /// Its end is not explained yet and may be due to its start or to a load: until it exits it keeps
     /// its place and no other worker loads.
-    pub(super) fn may_have_died_of_loading(
-        &self,
-        owes_first_answer: impl FnOnce() -> bool,
-    ) -> bool {
-        self.is_ending()
-            && self.dismissed().is_none()
-            && (self.ready_since.is_none() || owes_first_answer())
+    pub(super) fn may_have_died_of_loading(&self, owes_first_answer: bool) -> bool {
+        self.phase == WorkerPhase::Ending
+            && self.dismissed.is_none()
+            && (self.ready_since.is_none() || owes_first_answer)
     }
 
     /// Retires the worker, dismisses it or kills it, as its calls require.
     pub(super) fn tick(
         &mut self,
-        worker: WorkerId,
         now: Duration,
         limits: &OverdueLimits,
         workload: Workload,
         is_blocked: bool,
     ) -> Option<LifecycleAction> {
         let overdue = workload.overdue.unwrap_or_default();
-        if let Some(since) = self.dismissed() {
-            let lingers = now.saturating_sub(since) > STOP_MARGIN;
-            return lingers.then_some(LifecycleAction::Kill { worker });
-        }
-        if self.is_ending() {
-            return None;
+        if self.phase == WorkerPhase::Ending {
+            let lingers = |since| now.saturating_sub(since) > STOP_MARGIN;
+            let is_late = self.dismissed.is_some_and(lingers);
+            return is_late.then_some(LifecycleAction::Kill);
         }
         if is_blocked && overdue > limits.kill_after {
-            self.mark_killed("it was killed: work that was told to stop held it up");
-            return Some(LifecycleAction::KillOverdue { worker });
+            self.end(Some(
+                "it was killed: work that was told to stop held it up".into(),
+            ));
+            return Some(LifecycleAction::KillOverdue);
         }
         if overdue > limits.retire_after && self.phase == WorkerPhase::Ready {
             self.phase = WorkerPhase::Retiring;
@@ -166,13 +149,15 @@ impl WorkerLife {
             return None;
         }
         if workload.calls == 0 {
-            self.mark_dismissed(now);
+            self.dismiss(now);
             let grace = Duration::ZERO;
-            return Some(LifecycleAction::Stop { worker, grace });
+            return Some(LifecycleAction::Stop { grace });
         }
         (overdue > limits.retire_after && workload.all_overdue).then(|| {
-            self.mark_killed("it was killed: work that was told to stop did not");
-            LifecycleAction::KillOverdue { worker }
+            self.end(Some(
+                "it was killed: work that was told to stop did not".into(),
+            ));
+            LifecycleAction::KillOverdue
         })
     }
 }

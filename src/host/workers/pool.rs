@@ -3,29 +3,34 @@
 //! One thread takes what the host's queues hold and the events of all processes, so that nothing
 //! here is locked. The [`Supervisor`] keeps the workers; the loop hands it what concerns them.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
+use bytes::Bytes;
+use serde_json::Value;
 use tokio::{
     net::unix::pipe::Receiver,
-    sync::{mpsc, oneshot},
+    sync::mpsc,
+    task::AbortHandle,
     time::{MissedTickBehavior, interval},
 };
 
 use super::{
     calls,
     exchanges::Exchanges,
-    messages::WorkerMessage,
+    frames,
     numbers::{LoadId, WorkerId},
-    pool_settings::PoolSettings,
-    process::{EVENTS, ProcessEvent, WorkerEvent},
+    own_lms::OwnLms,
+    process::{PoolEvent, ProcessEvent},
     requests::{LoadRequest, ReplaceRequest},
-    stats::PoolCounts,
     supervisor::{Supervisor, warn_of},
-    wire::ToWorker,
+    wire::{FromWorker, ToWorker},
 };
-use crate::host::{
-    core::{clock, event::Event, host_core::HostCore, log, queue::Command},
-    start_error::StartError,
+use crate::{
+    call::CallId,
+    host::core::{
+        clock, event::Event, exchange::NewExchange, host_core::HostCore, loop_monitor::BlockReport,
+        queue::Command, tool,
+    },
 };
 
 /// The interval of a worker's heartbeat.
@@ -33,32 +38,17 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// A pool of workers.
 pub(super) struct Pool {
-    core: HostCore,
-    supervisor: Supervisor,
-    exchanges: Exchanges,
-    events: mpsc::Receiver<ProcessEvent>,
+    pub(super) supervisor: Supervisor,
+    pub(super) exchanges: Exchanges,
+    pub(super) events: mpsc::Receiver<PoolEvent>,
 }
 
 impl Pool {
-    pub(super) fn new(
-        core: HostCore,
-        settings: PoolSettings,
-        counts: Arc<PoolCounts>,
-        starting: oneshot::Sender<Result<(), StartError>>,
-    ) -> Self {
-        let (sender, events) = mpsc::channel(EVENTS);
-        Self {
-            supervisor: Supervisor::new(core.clone(), settings, counts, sender, starting),
-            core,
-            exchanges: Exchanges::default(),
-            events,
-        }
-    }
-
     /// Runs until the pool was stopped and all processes have exited.
     pub(super) async fn run(mut self) -> io::Result<()> {
+        let queue = self.supervisor.core.queue.clone();
         // An eventfd is no pipe, but is read like one.
-        let wake = Receiver::from_owned_fd_unchecked(self.core.queue.wake_up().try_clone_fd()?)?;
+        let wake = Receiver::from_owned_fd_unchecked(queue.wake_up().try_clone_fd()?)?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.supervisor.has_stopped() {
@@ -68,11 +58,11 @@ impl Pool {
                 ready = wake.readable() => {
                     ready?;
                     while wake.try_read(&mut [0; 8]).is_ok() {}
-                    self.core.queue.wake_up().acknowledge();
+                    queue.wake_up().acknowledge();
                 }
                 Some(event) = self.events.recv() => match event {
-                    ProcessEvent::Worker(worker, event) => self.on_worker(worker, event),
-                    ProcessEvent::Spawner(event) => self.supervisor.on_spawner(event),
+                    PoolEvent::Worker(worker, event) => self.on_worker(worker, event),
+                    PoolEvent::Zygote(event) => self.supervisor.on_zygote(event),
                 },
                 _ = tick.tick() => self.supervisor.tick(),
             }
@@ -83,21 +73,18 @@ impl Pool {
 
     /// Takes what the host's queues hold.
     fn drain(&mut self) {
-        while let Some(command) = self.core.queue.pop_command() {
+        let queue = self.supervisor.core.queue.clone();
+        while let Some(command) = queue.pop_command() {
             self.on_command(command);
         }
-        while let Some((id, event)) = self.core.queue.pop_event() {
+        while let Some((id, event)) = queue.pop_event() {
             self.deliver(id, event);
         }
-        let supervisor = &mut self.supervisor;
-        while supervisor.lifecycle.has_ready() {
-            let Some(call) = self.core.queue.pop_call() else {
-                return;
-            };
+        while self.supervisor.lifecycle.has_ready()
+            && let Some(call) = queue.pop_call()
+        {
             if let Some(call) = call.begin() {
-                let (lifecycle, programs) = (&supervisor.lifecycle, &supervisor.programs);
-                let deciding = (&mut supervisor.scheduler, lifecycle, programs);
-                calls::start(call, deciding, &supervisor.workers);
+                calls::start(call, &mut self.supervisor);
             }
         }
     }
@@ -142,46 +129,40 @@ impl Pool {
     }
 
     fn send(&self, worker: WorkerId, message: &ToWorker<'_>, tail: &[u8]) {
-        self.supervisor.workers.send(worker, message, tail);
-    }
-
-    fn deliver(&mut self, id: u64, event: Event) {
-        if let Some(delivery) = self.exchanges.deliver(id, event) {
-            let event = ToWorker::Event {
-                exchange: delivery.number,
-                event: delivery.event,
-            };
-            self.send(delivery.worker, &event, &delivery.tail);
+        if let Some(worker) = self.supervisor.workers.get(&worker) {
+            worker.link.send(message, tail);
         }
     }
 
-    fn on_worker(&mut self, worker: WorkerId, event: WorkerEvent) {
+    fn deliver(&mut self, id: u64, event: Event) {
+        if let Some((worker, message, tail)) = self.exchanges.deliver(id, event) {
+            self.send(worker, &message, &tail);
+        }
+    }
+
+    fn on_worker(&mut self, worker: WorkerId, event: ProcessEvent<FromWorker>) {
         match event {
-            WorkerEvent::Spawned => self.supervisor.publish(),
-            WorkerEvent::Message(message, tail) => {
-                if let Some(message) = WorkerMessage::read(message, &tail) {
-                    self.on_message(worker, message);
-                }
-            }
-            WorkerEvent::Broken(how) => self.supervisor.on_broken(worker, how),
-            WorkerEvent::Exited(how) => {
+            ProcessEvent::Spawned => self.supervisor.publish(),
+            ProcessEvent::Message(message, tail) => self.on_message(worker, message, tail),
+            ProcessEvent::Broken(how) => self.supervisor.on_broken(worker, how),
+            ProcessEvent::Exited(how) => {
                 self.exchanges.exited(worker);
                 self.supervisor.on_exit(worker, how);
             }
         }
     }
 
-    fn on_message(&mut self, id: WorkerId, message: WorkerMessage) {
+    fn on_message(&mut self, id: WorkerId, message: FromWorker, tail: Bytes) {
         let supervisor = &mut self.supervisor;
         let scheduler = &mut supervisor.scheduler;
-        let Some(worker) = supervisor.workers.get_mut(id) else {
+        let Some(worker) = supervisor.workers.get_mut(&id) else {
             return;
         };
-        if message.is_crossing() {
-            worker.heartbeat.progress();
+        if message.is_progress() {
+            worker.heartbeat.monitor.progress();
         }
         match message {
-            WorkerMessage::Up(weaker) => {
+            FromWorker::Ready { weaker } => {
                 warn_of(&weaker);
                 worker.heartbeat.beat();
                 #[cfg(feature = "py-spy")]
@@ -190,47 +171,132 @@ impl Pool {
                 }
                 supervisor.on_up(id);
             }
-            WorkerMessage::Unusable(fault) => supervisor.on_unusable(id, fault),
-            WorkerMessage::Loop(message) => worker.on_loop(message, |call| {
-                scheduler.get(id, call)?.state.context.call_id
-            }),
-            WorkerMessage::GaveUp { replaced } => {
-                let counters = &self.core.counters;
+            FromWorker::Unusable { fault } => supervisor.on_unusable(id, fault),
+            FromWorker::Beat => worker.heartbeat.beat(),
+            FromWorker::Pulse => worker.heartbeat.monitor.pulse(),
+            FromWorker::Blocked {
+                frames,
+                program,
+                call,
+            } => {
+                let running = call.and_then(|call| scheduler.get(id, call));
+                let call_id = running.and_then(|running| running.state.context.call_id);
+                worker.heartbeat.monitor.report(&BlockReport {
+                    frames,
+                    program,
+                    call_id: call_id.map(CallId::get),
+                });
+            }
+            FromWorker::GaveUp { replaced } => {
+                let counters = &supervisor.core.counters;
                 worker.abandoned.push(counters.abandon_thread(replaced));
             }
-            WorkerMessage::CameBack => {
-                worker.abandoned.pop();
+            FromWorker::CameBack => drop(worker.abandoned.pop()),
+            FromWorker::Log(record) => record.forward(),
+            FromWorker::Loaded { load, target } => {
+                worker.own_lms.loaded(load);
+                supervisor.on_loaded(id, load, Ok((target, frames::value(&tail))));
             }
-            WorkerMessage::Log {
-                level,
-                logger,
-                message,
-            } => log::forward(level, &logger, &message),
-            WorkerMessage::Loaded { load, answer } => {
-                match &answer {
-                    Ok(_) => worker.own_lms.loaded(load),
-                    Err(_) => worker.own_lms.not_loaded(),
-                }
-                supervisor.on_loaded(id, load, answer);
+            FromWorker::NotLoaded { load, fault } => {
+                worker.own_lms.not_loaded();
+                supervisor.on_loaded(id, load, Err(fault));
             }
-            WorkerMessage::AdoptLm(own) => worker.adopt_lm(own),
-            WorkerMessage::Open {
-                number,
+            FromWorker::AdoptLm(own) => worker.adopt_lm(own),
+            FromWorker::Open(request) => {
+                let (number, call) = (request.exchange, request.call);
+                self.open(id, number, call, |core, own_lms, exchange| {
+                    let find = |lm| match usize::try_from(lm) {
+                        Ok(lm) => core.lms.get(lm),
+                        Err(_) => own_lms.get(lm),
+                    };
+                    let request = request.with_body(tail)?;
+                    core.http.send(exchange, request, find)
+                });
+            }
+            FromWorker::CallTool {
+                exchange: number,
+                tool,
                 call,
-                request,
-            } => {
-                let running = match call.map(|call| scheduler.get(id, call)) {
-                    // A call that has ended waits for no answer.
-                    Some(None) => return,
-                    running => running.flatten(),
+            } => self.open(id, number, call, |core, _, exchange| {
+                let arguments = frames::value(&tail).map_err(|fault| fault.message)?;
+                let Value::Object(arguments) = arguments else {
+                    return Err("the arguments of a tool are no object".into());
                 };
-                let exchanges = &mut self.exchanges;
-                exchanges.open(&self.core, (id, worker), number, running, request);
+                let tool = core.tools.get(tool);
+                let tool = tool.ok_or("the host knows no such tool")?;
+                tool::call(exchange, tool, arguments)
+            }),
+            FromWorker::Abort { exchange } => self.exchanges.abort(id, exchange),
+            FromWorker::Done { call } => {
+                calls::resolve(scheduler, (id, call), frames::value(&tail))
             }
-            WorkerMessage::Abort { number } => self.exchanges.abort(id, number),
-            WorkerMessage::Call(call, message) => {
-                calls::on_message(scheduler, (id, call), message, clock::now());
+            FromWorker::Failed { call, fault } => {
+                calls::resolve(scheduler, (id, call), Err(fault));
+            }
+            FromWorker::Finished { call } => {
+                if let Some(running) = scheduler.finish(id, call) {
+                    running.finish(frames::value(&tail));
+                }
+            }
+            FromWorker::Settled { call, strays } => {
+                if let Some(running) = scheduler.get(id, call) {
+                    running.settle(strays.as_deref());
+                    scheduler.settled(id, call);
+                }
+            }
+            FromWorker::Abandoned { call } => {
+                if let Some(running) = scheduler.get(id, call) {
+                    running.abandon();
+                }
+            }
+            FromWorker::Cancelled { call } => {
+                if let Some(running) = scheduler.get(id, call) {
+                    running.state.cancel();
+                    scheduler.cancelled(id, call, clock::now());
+                }
+            }
+            FromWorker::Partial { call } => {
+                if let (Some(running), Ok(fields)) = (scheduler.get(id, call), frames::value(&tail))
+                {
+                    running.keep_partial(fields);
+                }
+            }
+            FromWorker::Stepped {
+                call,
+                exchange,
+                counts,
+            } => {
+                if let Some(running) = scheduler.get(id, call) {
+                    running.record_answer(exchange, counts);
+                }
+            }
+            FromWorker::Bypassed { call, lm } => {
+                if let Some(running) = scheduler.get(id, call) {
+                    running.state.record_bypass(&lm);
+                }
             }
         }
+    }
+
+    /// Opens an exchange for a worker, unless it is of a call that has ended.
+    fn open(
+        &mut self,
+        id: WorkerId,
+        number: u64,
+        call: Option<u64>,
+        begin: impl FnOnce(&HostCore, &OwnLms, NewExchange) -> Result<Option<AbortHandle>, String>,
+    ) {
+        let Some(worker) = self.supervisor.workers.get(&id) else {
+            return;
+        };
+        let running = call.map(|call| self.supervisor.scheduler.get(id, call));
+        if running.is_some_and(|running| running.is_none()) {
+            return;
+        }
+        let call = running.flatten().map(|running| running.state.clone());
+        let core = &self.supervisor.core;
+        let begin = |exchange| begin(core, &worker.own_lms, exchange);
+        self.exchanges
+            .open(&core.queue, (id, &worker.link), number, call, begin);
     }
 }

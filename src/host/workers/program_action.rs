@@ -21,7 +21,7 @@ pub(super) enum ProgramAction<L, R> {
     Unload {
         worker: WorkerId,
         load: LoadId,
-        target: Option<WorkerTarget>,
+        target: WorkerTarget,
     },
     /// Answer a load.
     Loaded {

@@ -17,12 +17,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use super::{
-    lacked::LackedPrograms,
     lost_calls::refusal,
     numbers::{Generation, LoadId, WorkerId, WorkerTarget},
-    pending_loads::PendingLoads,
     program_action::{LoadAnswer, LoadedProgram, ProgramAction},
-    replacements::{ProgramFields, Replacements, check_fields, fields},
+    replacements::{Replacements, check_fields},
+    worker_programs::{UNKNOWN, WorkerPrograms},
 };
 use crate::host::core::fault::Fault;
 
@@ -31,25 +30,18 @@ type Actions<L, R> = Vec<ProgramAction<L, R>>;
 /// The programs of a pool.
 pub(super) struct Programs<L, R> {
     last_load: u64,
-    programs: BTreeMap<LoadId, Program>,
-    pending: PendingLoads<L>,
+    programs: BTreeMap<LoadId, Program<L>>,
     workers: BTreeMap<WorkerId, WorkerPrograms>,
     replacements: Replacements<R>,
 }
 
-struct Program {
+/// A program, for all workers.
+struct Program<L> {
     spec: Arc<Value>,
-    /// The inputs and outputs of the program that was loaded first.
-    fields: Option<ProgramFields>,
-}
-
-/// The programs of one worker.
-struct WorkerPrograms {
-    generation: Generation,
-    /// The worker's numbers of the programs.
-    targets: BTreeMap<LoadId, WorkerTarget>,
-    /// The programs that it could not load, though others could.
-    lacks: LackedPrograms,
+    /// Who asked for the load, until it is answered.
+    request: Option<L>,
+    /// By the first worker that loaded it.
+    description: Option<Value>,
 }
 
 impl<L, R> Default for Programs<L, R> {
@@ -57,7 +49,6 @@ impl<L, R> Default for Programs<L, R> {
         Self {
             last_load: 0,
             programs: BTreeMap::new(),
-            pending: PendingLoads::default(),
             workers: BTreeMap::new(),
             replacements: Replacements::default(),
         }
@@ -67,14 +58,13 @@ impl<L, R> Default for Programs<L, R> {
 impl<L, R> Programs<L, R> {
     /// The generation that calls go to.
     pub(super) const fn serving(&self) -> Generation {
-        self.replacements.serving()
+        self.replacements.serving
     }
 
     /// The generation of the replacement that is under way.
     pub(super) fn replacing(&self) -> Option<Generation> {
-        self.replacements
-            .current()
-            .map(|current| current.generation)
+        let current = self.replacements.current.as_ref();
+        current.map(|current| current.generation)
     }
 
     /// Whether a worker belongs to the replacement that is under way.
@@ -86,7 +76,11 @@ impl<L, R> Programs<L, R> {
     /// Whether the first answer to a load waits for this worker. A program that other workers have
     /// loaded before does not count.
     pub(super) fn owes_first_answer(&self, worker: WorkerId) -> bool {
-        !self.pending.of_worker(worker).is_empty()
+        let Some(worker) = self.workers.get(&worker) else {
+            return false;
+        };
+        let mut programs = self.programs.iter();
+        programs.any(|(load, program)| worker.is_loading(*load) && program.request.is_some())
     }
 
     /// Whether a worker has loaded all programs, or failed to.
@@ -95,26 +89,18 @@ impl<L, R> Programs<L, R> {
             return false;
         };
         let mut loads = self.programs.keys();
-        loads.all(|load| worker.targets.contains_key(load) || worker.lacks.contains(*load))
+        loads.all(|load| worker.has_answered(*load))
     }
 
     /// The worker's number of a program, or why it has none.
     pub(super) fn target(&self, worker: WorkerId, load: LoadId) -> Result<WorkerTarget, &str> {
-        let unknown = "none of that name";
-        let worker = self.workers.get(&worker).ok_or(unknown)?;
-        if let Some(target) = worker.targets.get(&load) {
-            return Ok(*target);
-        }
-        Err(worker.lacks.reason(load).unwrap_or(unknown))
+        let worker = self.workers.get(&worker).ok_or(UNKNOWN)?;
+        worker.target(load)
     }
 
     /// A worker was started.
     pub(super) fn spawned(&mut self, worker: WorkerId, generation: Generation) {
-        let programs = WorkerPrograms {
-            generation,
-            targets: BTreeMap::new(),
-            lacks: LackedPrograms::default(),
-        };
+        let programs = WorkerPrograms::new(generation);
         self.workers.insert(worker, programs);
     }
 
@@ -124,37 +110,45 @@ impl<L, R> Programs<L, R> {
         let (load, spec) = (LoadId(self.last_load), Arc::new(spec));
         let program = Program {
             spec: spec.clone(),
-            fields: None,
+            request: Some(request),
+            description: None,
         };
         self.programs.insert(load, program);
-        self.pending.insert(load, request, workers);
-        let workers = workers.iter().map(|&worker| ProgramAction::Load {
-            worker,
-            load,
-            spec: spec.clone(),
-        });
-        workers.collect()
+        let mut actions = Vec::new();
+        for &worker in workers {
+            actions.push(self.begin(worker, load, spec.clone()));
+        }
+        actions
     }
 
     /// Loads all programs in a worker that has none yet.
     pub(super) fn load_all(&mut self, worker: WorkerId) -> Actions<L, R> {
         let is_new = self.is_replacing(worker);
-        let replacement = self.replacements.current().filter(|_| is_new);
-        let mut actions = Vec::new();
-        for (&load, program) in &self.programs {
+        let replacement = self.replacements.current.as_ref().filter(|_| is_new);
+        let specs = self.programs.iter().map(|(&load, program)| {
             let replaced = replacement.filter(|current| current.load == load);
             let spec = replaced.map_or(&program.spec, |current| &current.spec);
-            actions.push(ProgramAction::Load {
-                worker,
-                load,
-                spec: spec.clone(),
-            });
-            self.pending.wait_for(load, worker);
+            (load, spec.clone())
+        });
+        let mut actions = Vec::new();
+        for (load, spec) in specs.collect::<Vec<_>>() {
+            actions.push(self.begin(worker, load, spec));
         }
         actions
     }
 
+    /// Begins a load in a worker.
+    fn begin(&mut self, worker: WorkerId, load: LoadId, spec: Arc<Value>) -> ProgramAction<L, R> {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.begin(load);
+        }
+        ProgramAction::Load { worker, load, spec }
+    }
+
     /// A worker has answered a load.
+    ///
+    /// One that takes another's place serves the programs that it has, and tries again to load one
+    /// that it lacks.
     pub(super) fn answered(
         &mut self,
         worker: WorkerId,
@@ -162,103 +156,54 @@ impl<L, R> Programs<L, R> {
         answer: LoadAnswer,
         now: Duration,
     ) -> Actions<L, R> {
-        if !self.workers.contains_key(&worker) {
+        let is_new = self.is_replacing(worker);
+        let Some(programs) = self.workers.get_mut(&worker) else {
             return Vec::new(); // discarded
-        }
-        let result = match answer {
-            Ok((target, _)) if !self.programs.contains_key(&load) => {
-                // Unloaded meanwhile, or another worker could not load it.
-                return vec![ProgramAction::Unload {
-                    worker,
-                    load,
-                    target: Some(target),
-                }];
-            }
-            Ok((target, description)) => {
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.targets.insert(load, target);
+        };
+        let Some(program) = self.programs.get_mut(&load) else {
+            // Unloaded meanwhile, or another worker could not load it.
+            let loaded = answer.ok();
+            return Vec::from_iter(loaded.map(|(target, _)| unload(worker, load, target)));
+        };
+        let (target, result) = match answer {
+            Ok((target, description)) => (Some(target), description),
+            Err(fault) => (None, Err(fault)),
+        };
+        let backoff = programs.answered(load, target);
+        if program.request.is_some() {
+            return match result {
+                Ok(description) => {
+                    program.description.get_or_insert(description);
+                    Vec::from_iter(self.conclude(load))
                 }
-                description
-            }
-            Err(fault) => Err(fault),
-        };
-        if self.pending.contains(load) {
-            self.answer_pending(worker, load, result)
-        } else if self.is_replacing(worker) {
-            self.answer_replacement(load, result)
-        } else {
-            self.answer_late(worker, load, result, now)
+                Err(fault) => self.fail_load(load, fault),
+            };
         }
-    }
-
-    fn answer_pending(
-        &mut self,
-        worker: WorkerId,
-        load: LoadId,
-        result: Result<Value, Fault>,
-    ) -> Actions<L, R> {
-        self.pending.answer(load, worker, result);
-        self.conclude(load)
-    }
-
-    /// A worker of a replacement has answered.
-    fn answer_replacement(&mut self, load: LoadId, result: Result<Value, Fault>) -> Actions<L, R> {
-        let description = match result {
-            Ok(description) => description,
-            Err(fault) => return self.fail_replacement(fault),
-        };
-        let current = self.replacements.current();
-        let checked = current
-            .filter(|current| current.load == load)
-            .and_then(|_| {
-                let before = self.programs.get(&load)?.fields.as_ref()?;
-                check_fields(before, &description).err()
-            });
-        checked.map_or_else(Vec::new, |fault| self.fail_replacement(fault))
-    }
-
-    /// A worker that takes another's place has answered. It serves the programs that it has, and
-    /// tries again to load one that it lacks.
-    fn answer_late(
-        &mut self,
-        worker: WorkerId,
-        load: LoadId,
-        result: Result<Value, Fault>,
-        now: Duration,
-    ) -> Actions<L, R> {
-        let (Some(program), Some(programs)) =
-            (self.programs.get(&load), self.workers.get_mut(&worker))
-        else {
-            return Vec::new();
-        };
-        let checked = result.and_then(|description| match &program.fields {
-            Some(before) => check_fields(before, &description),
-            None => Ok(()),
+        let current = self.replacements.current.as_ref();
+        let is_checked = !is_new || current.is_some_and(|current| current.load == load);
+        let checked = result.and_then(|description| match &program.description {
+            Some(before) if is_checked => check_fields(before, &description),
+            _ => Ok(()),
         });
-        let Err(fault) = checked else {
-            programs.lacks.remove(load);
-            return Vec::new();
-        };
-        programs.lacks.failed(load, fault.clone(), now);
-        let target = programs.targets.remove(&load).map(Some);
-        let unload = target.map(|target| ProgramAction::Unload {
-            worker,
-            load,
-            target,
-        });
-        let mut actions = Vec::from_iter(unload);
-        actions.push(ProgramAction::Lacks { worker, fault });
-        actions
+        match checked {
+            Ok(()) => Vec::new(),
+            Err(fault) if is_new => self.fail_replacement(fault),
+            Err(fault) => {
+                programs.lack(load, fault.clone(), backoff, now);
+                let unload = target.map(|target| unload(worker, load, target));
+                let lacks = ProgramAction::Lacks { worker, fault };
+                unload.into_iter().chain([lacks]).collect()
+            }
+        }
     }
 
     /// Loads the programs again that workers could not load, once the pause of each is over.
     pub(super) fn retry(&mut self, now: Duration) -> Actions<L, R> {
         let serving = self.serving();
         let workers = self.workers.iter_mut();
-        let workers = workers.filter(|(_, programs)| programs.generation == serving);
         let mut actions = Vec::new();
-        for (&worker, programs) in workers {
-            for load in programs.lacks.begin_retries(now) {
+        for (&worker, programs) in workers.filter(|(_, of)| of.generation == serving) {
+            for load in programs.begin_retries(now) {
                 if let Some(program) = self.programs.get(&load) {
                     let spec = program.spec.clone();
                     actions.push(ProgramAction::Load { worker, load, spec });
@@ -270,12 +215,14 @@ impl<L, R> Programs<L, R> {
 
     /// A worker has exited unexpectedly: its loads have failed, and so has its replacement.
     pub(super) fn lost(&mut self, worker: WorkerId, fault: &Fault) -> Actions<L, R> {
-        let mut actions = Vec::new();
         let is_new = self.is_replacing(worker);
-        for load in self.pending.of_worker(worker) {
-            actions.extend(self.answer_pending(worker, load, Err(fault.clone())));
+        let mut actions = Vec::new();
+        let Some(programs) = self.workers.remove(&worker) else {
+            return actions;
+        };
+        for load in programs.loading() {
+            actions.extend(self.fail_load(load, fault.clone()));
         }
-        self.workers.remove(&worker);
         if is_new {
             actions.extend(self.fail_replacement(fault.clone()));
         }
@@ -285,30 +232,32 @@ impl<L, R> Programs<L, R> {
     /// Forgets a worker that was ended by the pool: the others answer its loads.
     pub(super) fn forget(&mut self, worker: WorkerId) -> Actions<L, R> {
         self.workers.remove(&worker);
-        let mut actions = Vec::new();
-        for load in self.pending.of_worker(worker) {
-            self.pending.forget(load, worker);
-            actions.extend(self.conclude(load));
-        }
-        actions
+        let loads: Vec<_> = self.programs.keys().copied().collect();
+        let concluded = loads.into_iter().filter_map(|load| self.conclude(load));
+        concluded.collect()
     }
 
-    /// Answers a load whose result is known.
-    fn conclude(&mut self, load: LoadId) -> Actions<L, R> {
-        let Some((request, result)) = self.pending.take_concluded(load) else {
+    /// Answers a load once all workers that try it have succeeded. If none has answered, the next
+    /// worker that comes up gives the answer.
+    fn conclude(&mut self, load: LoadId) -> Option<ProgramAction<L, R>> {
+        if self.workers.values().any(|worker| worker.is_loading(load)) {
+            return None;
+        }
+        let program = self.programs.get_mut(&load)?;
+        let description = program.description.clone()?;
+        let request = program.request.take()?;
+        let result = Ok(LoadedProgram { load, description });
+        Some(ProgramAction::Loaded { request, result })
+    }
+
+    /// Answers a load that has failed in one worker, and could end the others too.
+    fn fail_load(&mut self, load: LoadId, fault: Fault) -> Actions<L, R> {
+        let program = self.programs.get_mut(&load);
+        let Some(request) = program.and_then(|program| program.request.take()) else {
             return Vec::new();
         };
-        let mut actions = Vec::new();
-        match &result {
-            Ok(description) => {
-                if let Some(program) = self.programs.get_mut(&load) {
-                    program.fields = Some(fields(description));
-                }
-            }
-            // A load that ended one worker could end the others too.
-            Err(_) => actions = self.unload(load, |_| true),
-        }
-        let result = result.map(|description| LoadedProgram { load, description });
+        let mut actions = self.unload(load, |_| true);
+        let result = Err(fault);
         actions.push(ProgramAction::Loaded { request, result });
         actions
     }
@@ -322,16 +271,11 @@ impl<L, R> Programs<L, R> {
         self.programs.remove(&load);
         let workers = self.workers.iter_mut();
         let remaining = workers.filter(|(worker, _)| remains(**worker));
-        let unload = remaining.filter_map(|(&worker, programs)| {
-            let lacked = programs.lacks.remove(load);
-            let target = programs.targets.remove(&load);
-            (lacked || target.is_some()).then_some(ProgramAction::Unload {
-                worker,
-                load,
-                target,
-            })
+        let unloaded = remaining.filter_map(|(&worker, of)| {
+            let target = of.remove(load)?;
+            Some(unload(worker, load, target))
         });
-        unload.collect()
+        unloaded.collect()
     }
 
     /// Replaces a program, once the replacements before it have ended.
@@ -355,7 +299,8 @@ impl<L, R> Programs<L, R> {
 
     /// Who asked for the replacement that is under way.
     pub(super) fn replacement_request(&self) -> Option<&R> {
-        self.replacements.current().map(|current| &current.request)
+        let current = self.replacements.current.as_ref();
+        current.map(|current| &current.request)
     }
 
     /// The new workers take over. `next_replacement` has to follow.
@@ -369,7 +314,7 @@ impl<L, R> Programs<L, R> {
 
     /// Ends the replacement that is under way. The workers that serve go on to.
     pub(super) fn fail_replacement(&mut self, fault: Fault) -> Actions<L, R> {
-        let Some(current) = self.replacements.take() else {
+        let Some(current) = self.replacements.current.take() else {
             return Vec::new();
         };
         let request = current.request;
@@ -386,7 +331,16 @@ impl<L, R> Programs<L, R> {
 
     /// Forgets all replacements: the pool stops.
     pub(super) fn stop(&mut self) {
-        self.replacements.clear();
+        self.replacements.current = None;
+        self.replacements.waiting.clear();
+    }
+}
+
+const fn unload<L, R>(worker: WorkerId, load: LoadId, target: WorkerTarget) -> ProgramAction<L, R> {
+    ProgramAction::Unload {
+        worker,
+        load,
+        target,
     }
 }
 

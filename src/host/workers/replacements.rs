@@ -9,15 +9,7 @@ use serde_json::Value;
 use super::numbers::{Generation, LoadId};
 use crate::host::core::fault::{Fault, FaultKind};
 
-/// The inputs and outputs of a program.
-pub(super) type ProgramFields = [Value; 2];
-
-/// The fields of a program, by its description.
-pub(super) fn fields(description: &Value) -> ProgramFields {
-    ["inputs", "outputs"].map(|name| description.get(name).cloned().unwrap_or_default())
-}
-
-/// A replacement that is under way.
+/// A replacement of a program by the one that `spec` loads.
 pub(super) struct Replacement<R> {
     pub(super) generation: Generation,
     pub(super) load: LoadId,
@@ -27,10 +19,11 @@ pub(super) struct Replacement<R> {
 
 /// The replacement that is under way, and those that wait for its end.
 pub(super) struct Replacements<R> {
-    serving: Generation,
+    /// The generation that calls go to.
+    pub(super) serving: Generation,
     last_generation: u64,
-    current: Option<Replacement<R>>,
-    waiting: VecDeque<(LoadId, Arc<Value>, R)>,
+    pub(super) current: Option<Replacement<R>>,
+    pub(super) waiting: VecDeque<Replacement<R>>,
 }
 
 impl<R> Default for Replacements<R> {
@@ -45,45 +38,30 @@ impl<R> Default for Replacements<R> {
 }
 
 impl<R> Replacements<R> {
-    /// The generation that calls go to.
-    pub(super) const fn serving(&self) -> Generation {
-        self.serving
-    }
-
-    pub(super) const fn current(&self) -> Option<&Replacement<R>> {
-        self.current.as_ref()
-    }
-
     pub(super) fn push(&mut self, load: LoadId, spec: Value, request: R) {
-        self.waiting.push_back((load, Arc::new(spec), request));
+        self.last_generation += 1;
+        self.waiting.push_back(Replacement {
+            generation: Generation(self.last_generation),
+            load,
+            spec: Arc::new(spec),
+            request,
+        });
     }
 
     /// Begins the next replacement, unless one is under way. Returns those that are refused, because
     /// their program is not loaded.
     pub(super) fn begin_next(&mut self, is_loaded: impl Fn(LoadId) -> bool) -> Vec<R> {
         let mut refused = Vec::new();
-        while self.current.is_none() {
-            let Some((load, spec, request)) = self.waiting.pop_front() else {
-                break;
-            };
-            if !is_loaded(load) {
-                refused.push(request);
-                continue;
+        while self.current.is_none()
+            && let Some(next) = self.waiting.pop_front()
+        {
+            if is_loaded(next.load) {
+                self.current = Some(next);
+            } else {
+                refused.push(next.request);
             }
-            self.last_generation += 1;
-            self.current = Some(Replacement {
-                generation: Generation(self.last_generation),
-                load,
-                spec,
-                request,
-            });
         }
         refused
-    }
-
-    /// Ends the replacement that is under way; the generation that serves goes on to.
-    pub(super) const fn take(&mut self) -> Option<Replacement<R>> {
-        self.current.take()
     }
 
     /// Ends the replacement that is under way; its generation serves from now on.
@@ -92,17 +70,13 @@ impl<R> Replacements<R> {
         self.serving = current.generation;
         Some(current)
     }
-
-    pub(super) fn clear(&mut self) {
-        self.current = None;
-        self.waiting.clear();
-    }
 }
 
 /// Refuses a program that has other fields than the one that was loaded first.
-pub(super) fn check_fields(before: &ProgramFields, description: &Value) -> Result<(), Fault> {
-    let now = fields(description);
-    if *before == now {
+pub(super) fn check_fields(before: &Value, now: &Value) -> Result<(), Fault> {
+    let fields = |of: &Value| ["inputs", "outputs"].map(|name| of[name].clone());
+    let (before, now) = (fields(before), fields(now));
+    if before == now {
         return Ok(());
     }
     let message = format!(

@@ -9,8 +9,7 @@
 //! Invariants:
 //! 1. A call is in one worker, from `assign` until it is removed: by `finish`, once it is both
 //!    resolved and settled, or by the exit of its worker.
-//! 2. `worker_of` names the worker that holds the call, and no other.
-//! 3. An exit returns each call of the worker, once.
+//! 2. An exit returns each call of the worker, once.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -51,7 +50,6 @@ pub(super) struct LostCall<C> {
 /// The calls of all workers.
 pub(super) struct Scheduler<C> {
     workers: HashMap<WorkerId, ScheduledWorker<C>>,
-    worker_of: HashMap<u64, WorkerId>,
 }
 
 struct ScheduledWorker<C> {
@@ -73,7 +71,6 @@ impl<C> Default for Scheduler<C> {
     fn default() -> Self {
         Self {
             workers: HashMap::new(),
-            worker_of: HashMap::new(),
         }
     }
 }
@@ -81,8 +78,8 @@ impl<C> Default for Scheduler<C> {
 impl<C> Scheduler<C> {
     /// The worker for a call: one that lacks the program comes last, before it a blocked one, before
     /// that a recycled one.
-    pub(super) fn pick(&self, candidates: impl Iterator<Item = Candidate>) -> Option<Candidate> {
-        candidates.min_by_key(|candidate| {
+    pub(super) fn pick(&self, candidates: impl Iterator<Item = Candidate>) -> Option<WorkerId> {
+        let picked = candidates.min_by_key(|candidate| {
             let calls = self.workers.get(&candidate.worker);
             (
                 !candidate.has_program,
@@ -91,18 +88,17 @@ impl<C> Scheduler<C> {
                 calls.map_or(0, |worker| worker.calls.len()),
                 candidate.worker,
             )
-        })
+        });
+        picked.map(|candidate| candidate.worker)
     }
 
     /// Puts a call into a worker.
     pub(super) fn assign(&mut self, number: u64, worker: WorkerId, call: C) {
-        let calls = self
-            .workers
-            .entry(worker)
-            .or_insert_with(|| ScheduledWorker {
-                calls: BTreeMap::new(),
-                given: 0,
-            });
+        let new = || ScheduledWorker {
+            calls: BTreeMap::new(),
+            given: 0,
+        };
+        let calls = self.workers.entry(worker).or_insert_with(new);
         calls.given += 1;
         let scheduled = ScheduledCall {
             call,
@@ -111,11 +107,13 @@ impl<C> Scheduler<C> {
             overdue_since: None,
         };
         calls.calls.insert(number, scheduled);
-        self.worker_of.insert(number, worker);
     }
 
+    /// The worker that has a call.
     pub(super) fn worker_of(&self, number: u64) -> Option<WorkerId> {
-        self.worker_of.get(&number).copied()
+        let mut workers = self.workers.iter();
+        let (worker, _) = workers.find(|(_, worker)| worker.calls.contains_key(&number))?;
+        Some(*worker)
     }
 
     /// A call of this worker.
@@ -165,24 +163,18 @@ impl<C> Scheduler<C> {
     /// Takes a call out of its worker.
     pub(super) fn finish(&mut self, worker: WorkerId, number: u64) -> Option<C> {
         let call = self.workers.get_mut(&worker)?.calls.remove(&number)?;
-        self.worker_of.remove(&number);
         Some(call.call)
     }
 
     /// Takes all calls out of a worker that has exited.
     pub(super) fn exited(&mut self, worker: WorkerId) -> Vec<LostCall<C>> {
-        let Some(worker) = self.workers.remove(&worker) else {
-            return Vec::new();
-        };
-        let mut lost = Vec::with_capacity(worker.calls.len());
-        for (number, scheduled) in worker.calls {
-            self.worker_of.remove(&number);
-            lost.push(LostCall {
-                call: scheduled.call,
-                is_resolved: scheduled.resolved,
-            });
-        }
-        lost
+        let worker = self.workers.remove(&worker);
+        let calls = worker.into_iter().flat_map(|of| of.calls.into_values());
+        let lost = calls.map(|scheduled| LostCall {
+            call: scheduled.call,
+            is_resolved: scheduled.resolved,
+        });
+        lost.collect()
     }
 
     pub(super) fn workload(&self, worker: WorkerId, now: Duration) -> Workload {
@@ -215,7 +207,7 @@ mod tests {
 
     fn picked(scheduler: &Scheduler<&'static str>, among: &[Candidate]) -> Option<u64> {
         let picked = scheduler.pick(among.iter().copied());
-        picked.map(|candidate| candidate.worker.0)
+        picked.map(|worker| worker.0)
     }
 
     const fn at(millis: u64) -> Duration {

@@ -1,9 +1,9 @@
 //! Readings of a pool of workers.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::phase::WorkerState;
-use crate::host::core::{count::Count, health::Health};
+use crate::host::core::health::Health;
 
 /// A reading of a pool of workers, from [`Host::worker_stats`](crate::Host::worker_stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,31 +52,19 @@ pub struct WorkerProcess {
     pub calls: u64,
 }
 
-/// The counters of a pool, and its last reading.
+/// The readings of a pool, which its thread updates.
 #[derive(Debug, Default)]
-pub(super) struct PoolCounts {
-    reading: Mutex<PoolReading>,
-    pub(super) killed: Count,
-    pub(super) lost: Count,
-    pub(super) recycled: Count,
-    pub(super) calls_lost: Count,
-}
+pub(super) struct SharedStats(Mutex<WorkerStats>);
 
-/// The reading that the pool publishes as a whole.
-#[derive(Clone, Debug, Default)]
-pub(super) struct PoolReading {
-    pub(super) processes: Vec<WorkerProcess>,
-    pub(super) zygote: Option<u32>,
-    pub(super) failed_starts: u32,
-}
-
-impl PoolCounts {
-    pub(super) fn publish(&self, reading: PoolReading) {
-        *self.reading() = reading;
+impl SharedStats {
+    pub(super) fn update(&self, update: impl FnOnce(&mut WorkerStats)) {
+        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(super) fn reading(&self) -> MutexGuard<'_, PoolReading> {
-        let reading = self.reading.lock();
-        reading.unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn read(&self) -> WorkerStats {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

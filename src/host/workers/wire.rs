@@ -1,23 +1,25 @@
-//! The messages between the pool and a worker. Python's side is `frames.py`.
+//! The messages between the pool and its processes, workers and zygotes. Python's side of the
+//! frames is `frames.py`.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{
-    handshake::Hello,
-    numbers::{LoadId, WorkerTarget},
-};
+use super::numbers::{LoadId, WorkerId, WorkerTarget};
 use crate::host::core::{
     event::{Event, ResponseHead},
+    fault::Fault,
+    http::{self, ProgramRequest},
     lm_candidates::LmCandidates,
+    log,
 };
 
 /// A message to a worker.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToWorker<'a> {
-    Hello(Hello<'a>),
     Load {
         load: LoadId,
         spec: &'a Value,
@@ -37,10 +39,11 @@ pub(super) enum ToWorker<'a> {
     Cancel {
         call: u64,
     },
+    /// The bytes of the event are the tail.
     Event {
         exchange: u64,
         #[serde(flatten)]
-        event: EventHeader,
+        event: Value,
     },
     /// Whether an LM that a program made itself was taken over.
     Adopted {
@@ -54,56 +57,40 @@ pub(super) enum ToWorker<'a> {
     },
 }
 
-/// An event of an exchange, without its bytes.
-#[derive(Debug, Serialize)]
-#[serde(tag = "what", rename_all = "snake_case")]
-pub(super) enum EventHeader {
-    Full {
-        status: u16,
-        headers: Vec<(String, String)>,
-    },
-    Head {
-        status: u16,
-        headers: Vec<(String, String)>,
-    },
-    Chunk,
-    End,
-    /// The answer of a tool is the tail.
-    Value,
-    Failed {
-        kind: &'static str,
-        message: String,
-    },
+impl ToWorker<'_> {
+    /// An event of an exchange, and its tail.
+    pub(super) fn event(exchange: u64, event: Event) -> (Self, Bytes) {
+        let (event, tail) = match event {
+            Event::Full(head, body) => (header("full", &head), body),
+            Event::Head(head) => (header("head", &head), Bytes::new()),
+            Event::Chunk(bytes) => (json!({"what": "chunk"}), bytes),
+            Event::End => (json!({"what": "end"}), Bytes::new()),
+            // A map of strings to JSON is always JSON.
+            Event::Value(value) => (json!({"what": "value"}), value.to_string().into()),
+            Event::Failed(kind, message) => {
+                let failed = json!({"what": "failed", "kind": kind, "message": message});
+                (failed, Bytes::new())
+            }
+        };
+        (Self::Event { exchange, event }, tail)
+    }
 }
 
-impl EventHeader {
-    /// An event and its tail.
-    pub(super) fn of(event: Event) -> (Self, Bytes) {
-        match event {
-            Event::Full(ResponseHead { status, headers }, body) => {
-                (Self::Full { status, headers }, body)
-            }
-            Event::Head(ResponseHead { status, headers }) => {
-                (Self::Head { status, headers }, Bytes::new())
-            }
-            Event::Chunk(bytes) => (Self::Chunk, bytes),
-            Event::End => (Self::End, Bytes::new()),
-            // A map of strings to JSON is always JSON.
-            Event::Value(value) => (Self::Value, value.to_string().into()),
-            Event::Failed(kind, message) => (Self::Failed { kind, message }, Bytes::new()),
-        }
-    }
+fn header(what: &str, head: &ResponseHead) -> Value {
+    json!({"what": what, "status": head.status, "headers": head.headers})
 }
 
 /// A message from a worker.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FromWorker {
+    /// It can load programs; the parts of DSPy that are patched only in part.
     Ready {
         weaker: Vec<String>,
     },
+    /// It cannot import DSPy.
     Unusable {
-        fault: Value,
+        fault: Fault,
     },
     Beat,
     /// Its loop is late, but Python code runs.
@@ -114,16 +101,13 @@ pub(super) enum FromWorker {
         program: Option<String>,
         call: Option<u64>,
     },
-    /// A thread was given up.
+    /// A thread was given up, and whether another took its place.
     GaveUp {
         replaced: bool,
     },
+    /// A thread that was given up has ended.
     CameBack,
-    Log {
-        level: u32,
-        logger: String,
-        message: String,
-    },
+    Log(LogRecord),
     /// The description of the program is the tail.
     Loaded {
         load: LoadId,
@@ -131,26 +115,11 @@ pub(super) enum FromWorker {
     },
     NotLoaded {
         load: LoadId,
-        fault: Value,
+        fault: Fault,
     },
-    AdoptLm {
-        lm: i64,
-        model: String,
-        base_url: Option<String>,
-        key: Option<Secret>,
-    },
+    AdoptLm(OwnLm),
     /// The body is the tail.
-    Open {
-        exchange: u64,
-        /// `None` for a request that is no LM call.
-        route: Option<LmCandidates>,
-        /// In seconds, for the next byte.
-        timeout: Option<f64>,
-        call: Option<u64>,
-        method: String,
-        url: String,
-        headers: Vec<(String, String)>,
-    },
+    Open(HttpRequest),
     /// The arguments are the tail.
     CallTool {
         exchange: u64,
@@ -170,8 +139,9 @@ pub(super) enum FromWorker {
     },
     Failed {
         call: u64,
-        fault: Value,
+        fault: Fault,
     },
+    /// All work of the call has ended; the names of the tasks that it left behind.
     Settled {
         call: u64,
         strays: Option<Vec<String>>,
@@ -197,6 +167,66 @@ pub(super) enum FromWorker {
     },
 }
 
+impl FromWorker {
+    /// Whether the message shows that calls make progress. A heartbeat and a log record do not: a
+    /// worker also sends them while no call does.
+    pub(super) const fn is_progress(&self) -> bool {
+        !matches!(
+            self,
+            Self::Beat | Self::Pulse | Self::Blocked { .. } | Self::Log(_)
+        )
+    }
+}
+
+/// A record of Python's log.
+#[derive(Debug, Deserialize)]
+pub(super) struct LogRecord {
+    level: u32,
+    logger: String,
+    message: String,
+}
+
+impl LogRecord {
+    pub(super) fn forward(&self) {
+        log::forward(self.level, &self.logger, &self.message);
+    }
+}
+
+/// An LM that a program made itself.
+#[derive(Debug, Deserialize)]
+pub(super) struct OwnLm {
+    /// The worker's number of it.
+    pub(super) lm: i64,
+    pub(super) model: String,
+    pub(super) base_url: Option<String>,
+    pub(super) key: Option<Secret>,
+}
+
+/// An HTTP request of a program, without its body.
+#[derive(Debug, Deserialize)]
+pub(super) struct HttpRequest {
+    pub(super) exchange: u64,
+    pub(super) call: Option<u64>,
+    /// `None` for a request that is no LM call.
+    route: Option<LmCandidates>,
+    /// In seconds, for the next byte.
+    timeout: Option<f64>,
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+}
+
+impl HttpRequest {
+    pub(super) fn with_body(self, body: Bytes) -> Result<ProgramRequest, String> {
+        let timeout = self.timeout;
+        Ok(ProgramRequest {
+            lms: self.route,
+            timeout: timeout.and_then(|limit| Duration::try_from_secs_f64(limit).ok()),
+            request: http::request(&self.method, &self.url, self.headers, body)?,
+        })
+    }
+}
+
 /// A key that no `Debug` prints.
 #[derive(Deserialize)]
 #[serde(transparent)]
@@ -206,4 +236,64 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret")
     }
+}
+
+/// A message to a zygote.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToZygote {
+    Fork { worker: WorkerId },
+    Reap { pid: u32 },
+}
+
+/// A message from a zygote.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FromZygote {
+    Warm {
+        weaker: Vec<String>,
+    },
+    CannotFork {
+        reason: String,
+    },
+    Unusable {
+        fault: Fault,
+    },
+    Forked {
+        worker: WorkerId,
+        pid: u32,
+    },
+    NotForked {
+        worker: WorkerId,
+        reason: String,
+    },
+    /// By an exit with this status, or by this signal.
+    Ended {
+        worker: WorkerId,
+        exited: bool,
+        status: i32,
+    },
+    Log(LogRecord),
+}
+
+/// Decodes the bytes that a worker sends, as far as they are messages; returns how many. For the
+/// fuzz target `worker_frames`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn decode_worker_bytes(bytes: &[u8]) -> usize {
+    use tokio_util::codec::Decoder;
+
+    use super::frames;
+
+    let (mut codec, mut bytes) = (frames::codec(), bytes.into());
+    let mut messages = 0;
+    while let Ok(Some(frame)) = codec.decode(&mut bytes) {
+        match frames::decode(frame.freeze()) {
+            Ok((FromWorker::Open(request), tail)) => drop(request.with_body(tail)),
+            Ok((_, tail)) => drop(frames::value(&tail)),
+            Err(_) => break,
+        }
+        messages += 1;
+    }
+    messages
 }

@@ -29,7 +29,7 @@ fn ready(lifecycle: &mut Lifecycle, worker: u64, now: Duration) {
     assert!(lifecycle.loaded(WorkerId(worker), now));
 }
 
-fn tick(lifecycle: &mut Lifecycle, now: Duration, load: Workload) -> Vec<LifecycleAction> {
+fn tick(lifecycle: &mut Lifecycle, now: Duration, load: Workload) -> Vec<WorkerAction> {
     lifecycle.tick(now, false, |_| (load, false), |_| None)
 }
 
@@ -120,9 +120,7 @@ fn workers_that_end_of_one_cause_double_the_pause_once() {
 fn no_other_is_started_in_the_place_of_a_worker_that_dies_while_it_loads() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
-    let kill = LifecycleAction::Kill {
-        worker: WorkerId(1),
-    };
+    let kill = (WorkerId(1), LifecycleAction::Kill);
     assert_eq!(lifecycle.broken(WorkerId(1), None), Some(kill));
     let owes_first_answer = |worker| worker == WorkerId(1);
     assert_eq!(
@@ -156,15 +154,15 @@ fn a_retiring_worker_ends_with_its_last_call() {
     assert!(lifecycle.is_retiring(WorkerId(1)) && !lifecycle.has_ready());
     assert_eq!(missing(&lifecycle, secs(9)), Some(Generation(0)));
     assert_eq!(tick(&mut lifecycle, secs(60), calls(1, 0, false)), []);
-    let stop = LifecycleAction::Stop {
-        worker: WorkerId(1),
-        grace: Duration::ZERO,
-    };
+    let stop = (
+        WorkerId(1),
+        LifecycleAction::Stop {
+            grace: Duration::ZERO,
+        },
+    );
     assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), [stop]);
     assert_eq!(tick(&mut lifecycle, secs(60), calls(0, 0, true)), []);
-    let kill = LifecycleAction::Kill {
-        worker: WorkerId(1),
-    };
+    let kill = (WorkerId(1), LifecycleAction::Kill);
     assert_eq!(tick(&mut lifecycle, secs(61), calls(0, 0, true)), [kill]);
     let exit = lifecycle.exited(WorkerId(1), 0, true, secs(61)).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Dismissed { served: true });
@@ -176,9 +174,7 @@ fn a_retiring_worker_is_killed_once_all_its_calls_are_overdue() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
     assert_eq!(tick(&mut lifecycle, secs(20), calls(2, 11, false)), []);
-    let kill = LifecycleAction::KillOverdue {
-        worker: WorkerId(1),
-    };
+    let kill = (WorkerId(1), LifecycleAction::KillOverdue);
     assert_eq!(tick(&mut lifecycle, secs(21), calls(1, 12, true)), [kill]);
     let exit = lifecycle.exited(WorkerId(1), 1, true, secs(21)).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Lost);
@@ -191,9 +187,7 @@ fn a_worker_that_an_overdue_call_blocks_is_killed_sooner() {
     ready(&mut lifecycle, 1, secs(0));
     let blocked = |overdue| move |_| (calls(2, overdue, false), true);
     assert_eq!(lifecycle.tick(secs(5), false, blocked(1), |_| None), []);
-    let kill = LifecycleAction::KillOverdue {
-        worker: WorkerId(1),
-    };
+    let kill = (WorkerId(1), LifecycleAction::KillOverdue);
     assert_eq!(lifecycle.tick(secs(6), false, blocked(2), |_| None), [kill]);
     assert_eq!(lifecycle.tick(secs(7), false, blocked(3), |_| None), []);
 }
@@ -285,13 +279,8 @@ fn a_pool_that_stops_starts_no_worker_and_kills_those_that_are_left() {
     ready(&mut lifecycle, 1, secs(0));
     lifecycle.spawned(WorkerId(2), Generation(0));
     let actions = lifecycle.stop(secs(2), secs(10));
-    let stop = LifecycleAction::Stop {
-        worker: WorkerId(1),
-        grace: secs(2),
-    };
-    let kill = |worker| LifecycleAction::Kill {
-        worker: WorkerId(worker),
-    };
+    let stop = (WorkerId(1), LifecycleAction::Stop { grace: secs(2) });
+    let kill = |worker| (WorkerId(worker), LifecycleAction::Kill);
     assert_eq!(actions, [stop, kill(2)]);
     assert_eq!(missing(&lifecycle, secs(10)), None);
     assert_eq!(tick(&mut lifecycle, secs(12), calls(1, 0, false)), []);

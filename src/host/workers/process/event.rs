@@ -5,50 +5,48 @@ use tokio::sync::mpsc;
 
 use crate::host::{
     core::fault::Fault,
-    workers::{numbers::WorkerId, wire::FromWorker},
+    workers::{
+        numbers::WorkerId,
+        wire::{FromWorker, FromZygote},
+    },
 };
 
 /// Events that wait for the pool's thread; past that, the processes wait.
 pub(in crate::host::workers) const EVENTS: usize = 1024;
 
-/// An event of a worker process or of the spawner's own process.
-pub(in crate::host::workers) enum ProcessEvent {
-    Worker(WorkerId, WorkerEvent),
-    Spawner(SpawnerEvent),
+/// The sender of events to the pool's thread.
+pub(in crate::host::workers) type EventSender = mpsc::Sender<PoolEvent>;
+
+/// An event of a worker or of the zygote.
+pub(in crate::host::workers) enum PoolEvent {
+    Worker(WorkerId, ProcessEvent<FromWorker>),
+    Zygote(ProcessEvent<FromZygote>),
 }
 
-/// An event of a worker process.
-pub(in crate::host::workers) enum WorkerEvent {
+/// An event of a process that sends messages `M`.
+pub(in crate::host::workers) enum ProcessEvent<M> {
     /// The process exists and has an id.
     Spawned,
-    Message(FromWorker, Bytes),
-    /// The worker closed its socket, or sent a malformed frame: what is wrong with it.
+    Message(M, Bytes),
+    /// The process closed its socket, or sent a malformed frame: what is wrong with it.
     Broken(Option<String>),
-    /// The process has exited, and how. The last event of a worker.
+    /// The process has exited, and how. Its last event.
     Exited(String),
 }
 
-/// An event of the process that workers are forked from.
+/// An event of a spawner.
 pub(in crate::host::workers) enum SpawnerEvent {
     /// It can fork workers; the parts of DSPy that are patched only in part.
     Warm(Vec<String>),
     CannotFork(String),
     /// DSPy cannot be imported.
     Unusable(Fault),
-    /// The process has exited, and how. The last event of a zygote.
-    Exited(String),
-}
-
-/// The sender of one worker's events.
-pub(super) struct WorkerEvents {
-    pub(super) worker: WorkerId,
-    pub(super) sender: mpsc::Sender<ProcessEvent>,
-}
-
-impl WorkerEvents {
-    /// Sends an event; false if the pool has ended.
-    pub(super) async fn send(&self, event: WorkerEvent) -> bool {
-        let event = ProcessEvent::Worker(self.worker, event);
-        self.sender.send(event).await.is_ok()
-    }
+    /// Its own process has exited, and how.
+    Exited {
+        pid: Option<u32>,
+        how: String,
+        /// Whether it had come to fork workers.
+        was_warm: bool,
+        last_lines: String,
+    },
 }

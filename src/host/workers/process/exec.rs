@@ -1,58 +1,26 @@
 //! Workers that are each started by itself, and import DSPy by themselves.
 
-use std::{io, process::ExitStatus};
-
-use tokio::{process::Child, sync::mpsc};
+use std::io;
 
 use super::{
-    event::{ProcessEvent, WorkerEvents},
+    event::{EventSender, PoolEvent},
     launch::{SpawnSettings, launch},
-    link::{ProcessWatch, WorkerLink},
-    output::{Pid, follow},
+    link::ProcessLink,
     spawner::Spawner,
 };
-use crate::host::workers::{numbers::WorkerId, wire::ToWorker};
+use crate::host::workers::numbers::WorkerId;
 
 /// Starts each worker as a child process of its own.
 pub(in crate::host::workers) struct ExecSpawner {
-    settings: SpawnSettings,
-    events: mpsc::Sender<ProcessEvent>,
-}
-
-impl ExecSpawner {
-    pub(in crate::host::workers) const fn new(
-        settings: SpawnSettings,
-        events: mpsc::Sender<ProcessEvent>,
-    ) -> Self {
-        Self { settings, events }
-    }
+    pub(in crate::host::workers) settings: SpawnSettings,
+    pub(in crate::host::workers) events: EventSender,
 }
 
 impl Spawner for ExecSpawner {
-    fn spawn(&mut self, worker: WorkerId) -> io::Result<Option<WorkerLink>> {
-        let (mut child, stream) = launch(&self.settings)?;
-        let pid = Pid::default();
-        let stderr = follow(&pid, child.stdout.take(), child.stderr.take());
-        let sender = self.events.clone();
-        let link = WorkerLink::new(child, stream, pid, stderr, WorkerEvents { worker, sender });
-        link.send(&ToWorker::Hello(self.settings.hello(false)), &[]);
+    fn spawn(&mut self, worker: WorkerId) -> io::Result<Option<ProcessLink>> {
+        let of_worker = move |event| PoolEvent::Worker(worker, event);
+        let link = ProcessLink::new(launch(&self.settings)?, &self.events, of_worker);
+        link.send(&self.settings.hello(false), &[]);
         Ok(Some(link))
     }
-}
-
-impl ProcessWatch for Child {
-    async fn started(&mut self) -> io::Result<u32> {
-        let id = self.id();
-        id.ok_or_else(|| io::Error::other("it ended at once"))
-    }
-
-    async fn exited(&mut self) -> io::Result<ExitStatus> {
-        self.wait().await
-    }
-
-    async fn killed(&mut self) -> io::Result<ExitStatus> {
-        self.wait().await
-    }
-
-    fn release(&self, _: u32) {}
 }

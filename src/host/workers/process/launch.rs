@@ -1,23 +1,25 @@
 //! The launch of a Python process, a worker or a zygote.
 
 use std::{
+    collections::BTreeMap,
     io,
     os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
     path::PathBuf,
     process::Stdio,
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tokio::{
     net::UnixStream,
     process::{Child, Command},
 };
 
+use super::{
+    link::Launched,
+    output::{Pid, follow},
+};
 use crate::{
-    host::{
-        sources::{BOOTSTRAP, MODULES},
-        workers::handshake::Hello,
-    },
+    host::sources::{BOOTSTRAP, MODULES},
     lm::{PLACEHOLDER, key_variables},
 };
 
@@ -25,7 +27,7 @@ use crate::{
 const LAUNCH: &str = include_str!("../../../python/tower_dspy/worker_main.py");
 
 /// The settings of worker processes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::host::workers) struct SpawnSettings {
     pub(in crate::host::workers) python: PathBuf,
     pub(in crate::host::workers) python_path: Vec<PathBuf>,
@@ -36,57 +38,60 @@ pub(in crate::host::workers) struct SpawnSettings {
 }
 
 impl SpawnSettings {
-    pub(super) fn hello(&self, zygote: bool) -> Hello<'_> {
-        Hello {
-            zygote,
-            bootstrap: BOOTSTRAP,
-            modules: modules(),
-            python_path: &self.python_path,
-            sync_threads: self.sync_threads,
-            memory_limit: self.memory_limit,
-            parent: std::process::id(),
-        }
+    /// The first message to a process: what it needs to become a worker, or a zygote.
+    pub(super) fn hello(&self, zygote: bool) -> Value {
+        let modules: BTreeMap<_, _> = MODULES.iter().copied().collect();
+        json!({"hello": {
+            "zygote": zygote,
+            "bootstrap": BOOTSTRAP,
+            "modules": modules,
+            "python_path": self.python_path,
+            "sync_threads": self.sync_threads,
+            // In bytes, of each worker.
+            "memory_limit": self.memory_limit,
+            "parent": std::process::id(),
+        }})
     }
 }
 
 /// Starts a process, and the socket to it. Its first frame has to be a `hello`.
 ///
 /// The kernel ends the process when the calling thread ends.
-pub(super) fn launch(settings: &SpawnSettings) -> io::Result<(Child, UnixStream)> {
+pub(super) fn launch(settings: &SpawnSettings) -> io::Result<Launched<Child>> {
     let (ours, theirs) = StdStream::pair()?;
     ours.set_nonblocking(true)?;
-    let child = command(settings, theirs.into()).spawn()?;
-    Ok((child, UnixStream::from_std(ours)?))
+    let mut child = command(settings, theirs.into()).spawn()?;
+    let pid = Pid::default();
+    child.id().map(|id| pid.set(id));
+    Ok(Launched {
+        stream: UnixStream::from_std(ours)?,
+        stderr: follow(&pid, child.stdout.take(), child.stderr.take()),
+        watch: child,
+        pid,
+    })
 }
 
 fn command(settings: &SpawnSettings, socket: OwnedFd) -> Command {
     let mut command = Command::new(&settings.python);
     command
-        // -P: neither the working directory nor a folder of ours comes before the venv.
+        // -P: the working directory is not put before the venv on the path.
         .args(["-P", "-c", LAUNCH])
-        // Descriptors other than these three are closed on exec, and whatever is not by worker_main.py.
+        // All other descriptors are closed: on exec, or by worker_main.py.
         .stdin(Stdio::from(socket))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // Of its own: what a terminal sends on Ctrl-C is the host's to decide about.
+        // A group of its own: Ctrl-C in a terminal signals the host alone, which decides.
         .process_group(0)
         .kill_on_drop(true);
-    // The keys of LMs stay with the host, which puts them into the requests.
+    // The keys stay with the host, which puts them into LM requests.
     let passed = |name: &str| settings.passed_keys.iter().any(|passed| passed == name);
     for variable in key_variables().filter(|name| !passed(name)) {
         if std::env::var_os(variable).is_some_and(|key| !key.is_empty()) {
-            // For what a program makes itself: the host has a key for the address that it asks.
+            // An LM that a program makes itself: the host puts the key of its address there.
             command.env(variable, PLACEHOLDER);
         } else {
             command.env_remove(variable);
         }
     }
     command
-}
-
-fn modules() -> Map<String, Value> {
-    MODULES
-        .iter()
-        .map(|(name, source)| ((*name).to_owned(), (*source).into()))
-        .collect()
 }

@@ -1,70 +1,117 @@
-//! The link to one worker process: a handle that sends frames to it, and a task that reads its
-//! frames and watches for its exit.
+//! The link to one process, a worker or a zygote: a handle that sends frames to it, and a task that
+//! reads its frames and watches for its exit.
 
 use std::{
     future::Future,
     io::{self, ErrorKind},
+    pin::pin,
     process::ExitStatus,
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{
+    SinkExt, StreamExt,
+    future::{Either, select},
+};
 use rustix::process::{Pid as RawPid, Signal, kill_process_group};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
+    process::Child,
     sync::mpsc,
     time::timeout,
 };
-use tokio_util::codec::{FramedRead, FramedWrite};
+use tokio_util::{
+    codec::{FramedRead, FramedWrite},
+    sync::CancellationToken,
+};
 
 use super::{
-    event::{WorkerEvent, WorkerEvents},
+    descriptors::{Descriptors, send_frame},
+    event::{EventSender, PoolEvent, ProcessEvent},
     output::{LastLines, Pid},
 };
-use crate::host::workers::{frames, wire::ToWorker};
+use crate::host::workers::frames;
 
 /// How long a process has to end after SIGTERM.
 const TERM_GRACE: Duration = Duration::from_millis(50);
+/// How long a process may take to exist.
+const START_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take once it is to be killed.
+const KILLED_START_LIMIT: Duration = Duration::from_secs(1);
 
 /// A watch over a process: for its start and its exit.
 pub(super) trait ProcessWatch: Send + 'static {
-    /// Waits until the process exists; returns its id.
-    fn started(&mut self) -> impl Future<Output = io::Result<u32>> + Send;
+    /// Waits until the process exists; returns its id. A start that takes longer than `limit` is
+    /// given up.
+    fn started(&mut self, limit: Duration) -> impl Future<Output = io::Result<u32>> + Send;
 
     fn exited(&mut self) -> impl Future<Output = io::Result<ExitStatus>> + Send;
 
     /// Waits for the exit of a process that was sent SIGKILL.
-    fn killed(&mut self) -> impl Future<Output = io::Result<ExitStatus>> + Send;
+    fn killed(&mut self) -> impl Future<Output = io::Result<ExitStatus>> + Send {
+        self.exited()
+    }
 
     /// Lets the system give the id of the exited process to another.
-    fn release(&self, pid: u32);
+    fn release(&self, _: u32) {}
 }
 
-/// The link to a worker process.
-pub(in crate::host::workers) struct WorkerLink {
+impl ProcessWatch for Child {
+    async fn started(&mut self, _: Duration) -> io::Result<u32> {
+        let id = self.id();
+        id.ok_or_else(|| io::Error::other("it ended at once"))
+    }
+
+    async fn exited(&mut self) -> io::Result<ExitStatus> {
+        self.wait().await
+    }
+}
+
+/// A process that has been started, or is about to.
+pub(super) struct Launched<W> {
+    pub(super) watch: W,
+    pub(super) stream: UnixStream,
+    pub(super) pid: Pid,
+    pub(super) stderr: LastLines,
+}
+
+/// The link to a process. A clone is a link to the same.
+#[derive(Clone)]
+pub(in crate::host::workers) struct ProcessLink {
     pid: Pid,
-    out: mpsc::UnboundedSender<Bytes>,
-    kill: mpsc::UnboundedSender<()>,
+    out: mpsc::UnboundedSender<Option<OutFrame>>,
+    kill: CancellationToken,
     stderr: LastLines,
 }
 
-impl WorkerLink {
-    pub(super) fn new(
-        watch: impl ProcessWatch,
-        stream: UnixStream,
-        pid: Pid,
-        stderr: LastLines,
-        events: WorkerEvents,
+/// A frame to a process, and the descriptors that go with it.
+type OutFrame = (Bytes, Option<Descriptors>);
+
+impl ProcessLink {
+    /// A link to a process that has been launched. `of_process` makes its events those of the pool.
+    pub(super) fn new<M: DeserializeOwned + Send + 'static>(
+        launched: Launched<impl ProcessWatch>,
+        events: &EventSender,
+        of_process: impl Fn(ProcessEvent<M>) -> PoolEvent + Send + Sync + 'static,
     ) -> Self {
+        let Launched {
+            watch,
+            stream,
+            pid,
+            stderr,
+        } = launched;
         let (read, write) = stream.into_split();
-        let (kill, kills) = mpsc::unbounded_channel();
+        let kill = CancellationToken::new();
         let (out, frames) = mpsc::unbounded_channel();
         tokio::spawn(send(write, frames));
-        tokio::spawn(attend(watch, pid.clone(), read, kills, events));
+        let events = events.clone();
+        let report = async move |event| events.send(of_process(event)).await.is_ok();
+        tokio::spawn(attend(watch, pid.clone(), read, kill.clone(), report));
         Self {
             pid,
             out,
@@ -79,10 +126,20 @@ impl WorkerLink {
     }
 
     /// Sends a frame. A frame to a process that has exited is dropped.
-    pub(in crate::host::workers) fn send(&self, message: &ToWorker<'_>, tail: &[u8]) {
+    pub(in crate::host::workers) fn send(&self, message: &impl Serialize, tail: &[u8]) {
+        self.send_with(message, tail, None);
+    }
+
+    /// Sends a frame with descriptors.
+    pub(super) fn send_with(
+        &self,
+        message: &impl Serialize,
+        tail: &[u8],
+        descriptors: Option<Descriptors>,
+    ) {
         match frames::encode(message, tail) {
             Ok(frame) => {
-                let _ = self.out.send(frame);
+                let _ = self.out.send(Some((frame, descriptors)));
             }
             Err(error) => {
                 tracing::error!(target: "tower_dspy", %error, "a frame could not be written");
@@ -91,10 +148,14 @@ impl WorkerLink {
         }
     }
 
+    /// Closes the socket for writing, after the frames before.
+    pub(super) fn close(&self) {
+        let _ = self.out.send(None);
+    }
+
     /// Ends the process and all that it started: SIGTERM, and soon SIGKILL.
     pub(in crate::host::workers) fn kill(&self) {
-        // Fails if it has ended.
-        let _ = self.kill.send(());
+        self.kill.cancel();
     }
 
     /// The last lines that it wrote to stderr.
@@ -103,40 +164,48 @@ impl WorkerLink {
     }
 }
 
-async fn send(write: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Bytes>) {
+/// Writes the frames until one fails: the task that reads from the process notices why.
+async fn send(
+    write: OwnedWriteHalf,
+    mut frames: mpsc::UnboundedReceiver<Option<OutFrame>>,
+) -> io::Result<()> {
     let mut write = FramedWrite::new(write, frames::codec());
-    while let Some(frame) = frames.recv().await {
-        let mut sent = write.feed(frame).await;
-        while let (Ok(()), Ok(frame)) = (&sent, frames.try_recv()) {
-            sent = write.feed(frame).await;
+    while let Some(Some((frame, descriptors))) = frames.recv().await {
+        match descriptors {
+            None => write.feed(frame).await?,
+            Some(descriptors) => {
+                SinkExt::<Bytes>::flush(&mut write).await?;
+                send_frame(write.get_mut(), &frame, &descriptors).await?;
+            }
         }
-        if sent.is_ok() {
-            sent = SinkExt::<Bytes>::flush(&mut write).await;
-        }
-        if sent.is_err() {
-            // The task that reads from the process notices and reports it.
-            return;
+        if frames.is_empty() {
+            SinkExt::<Bytes>::flush(&mut write).await?;
         }
     }
+    SinkExt::<Bytes>::flush(&mut write).await
 }
 
 /// Reads the frames of the process until it has exited.
-async fn attend(
+async fn attend<M: DeserializeOwned>(
     mut watch: impl ProcessWatch,
     its_pid: Pid,
     read: OwnedReadHalf,
-    mut kills: mpsc::UnboundedReceiver<()>,
-    events: WorkerEvents,
+    kill: CancellationToken,
+    report: impl AsyncFn(ProcessEvent<M>) -> bool,
 ) {
-    let pid = match watch.started().await {
+    let started = tokio::select! {
+        started = watch.started(START_LIMIT) => started,
+        () = kill.cancelled() => watch.started(KILLED_START_LIMIT).await,
+    };
+    let pid = match started {
         Ok(pid) => pid,
         Err(error) => {
-            events.send(WorkerEvent::Exited(error.to_string())).await;
+            report(ProcessEvent::Exited(error.to_string())).await;
             return;
         }
     };
     let pid = *its_pid.get_or_init(|| pid);
-    events.send(WorkerEvent::Spawned).await;
+    report(ProcessEvent::Spawned).await;
     let mut read = FramedRead::new(read, frames::codec());
     let receive = async {
         let broken = loop {
@@ -151,51 +220,46 @@ async fn attend(
             };
             match message {
                 Ok((message, tail)) => {
-                    if !events.send(WorkerEvent::Message(message, tail)).await {
+                    if !report(ProcessEvent::Message(message, tail)).await {
                         return;
                     }
                 }
                 Err(error) => break Some(error),
             }
         };
-        events.send(WorkerEvent::Broken(broken)).await;
+        report(ProcessEvent::Broken(broken)).await;
     };
     let exit = async {
-        tokio::select! {
-            status = watch.exited() => return status,
-            Some(()) = kills.recv() => {}
-        }
-        signal(pid, Signal::TERM);
-        match timeout(TERM_GRACE, watch.exited()).await {
-            Ok(status) => status,
-            Err(_) => {
-                signal(pid, Signal::KILL);
-                watch.killed().await
+        let ended = tokio::select! {
+            status = watch.exited() => Some(status),
+            () = kill.cancelled() => {
+                signal(pid, Signal::TERM);
+                timeout(TERM_GRACE, watch.exited()).await.ok()
             }
+        };
+        // The processes that it has started end with it.
+        signal(pid, Signal::KILL);
+        let status = match ended {
+            Some(status) => status,
+            None => watch.killed().await,
+        };
+        watch.release(pid);
+        status
+    };
+    let status = match select(pin!(receive), pin!(exit)).await {
+        Either::Left(((), exit)) => exit.await,
+        Either::Right((status, receive)) => {
+            // The frames that it sent before its exit come first. The socket is closed with the
+            // process, unless a child that left the group holds it.
+            let _ = timeout(TERM_GRACE, receive).await;
+            status
         }
     };
-    let (mut receive, mut exit) = (std::pin::pin!(receive), Box::pin(exit));
-    let mut received = false;
-    let status = loop {
-        tokio::select! {
-            status = &mut exit => break status,
-            () = &mut receive, if !received => received = true,
-        }
-    };
-    drop(exit);
-    // The processes that it has started end with it.
-    signal(pid, Signal::KILL);
-    watch.release(pid);
-    // The frames that it sent before its exit come first. The socket is closed with the process,
-    // unless a child that left the group holds it.
-    if !received {
-        let _ = timeout(TERM_GRACE, receive).await;
-    }
-    events.send(WorkerEvent::Exited(exit_text(status))).await;
+    report(ProcessEvent::Exited(exit_text(status))).await;
 }
 
 /// The description of an exit.
-pub(super) fn exit_text(status: io::Result<ExitStatus>) -> String {
+fn exit_text(status: io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => format!("it ended with {status}"),
         Err(error) => format!("it ended ({error})"),

@@ -2,20 +2,20 @@
 
 use std::io;
 
-use super::link::WorkerLink;
-use crate::host::workers::numbers::WorkerId;
+use super::{
+    event::{ProcessEvent, SpawnerEvent},
+    link::ProcessLink,
+};
+use crate::host::workers::{numbers::WorkerId, wire::FromZygote};
 
 /// A way to start worker processes. The kernel ends them with the thread that started them.
 pub(in crate::host::workers) trait Spawner {
     /// Starts the process of a worker. `None` while the spawner starts a process of its own: the
     /// event `Warm` follows.
-    fn spawn(&mut self, worker: WorkerId) -> io::Result<Option<WorkerLink>>;
+    fn spawn(&mut self, worker: WorkerId) -> io::Result<Option<ProcessLink>>;
 
-    /// Handles the event `Warm`.
-    fn warmed(&mut self) {}
-
-    /// Handles the event `Exited`; returns the process that has exited.
-    fn exited(&mut self) -> Option<ExitedSpawner> {
+    /// Handles an event of the spawner's own process; returns what concerns the pool.
+    fn on_event(&mut self, _: ProcessEvent<FromZygote>) -> Option<SpawnerEvent> {
         None
     }
 
@@ -26,12 +26,4 @@ pub(in crate::host::workers) trait Spawner {
 
     /// Ends the spawner's own process.
     fn stop(&mut self) {}
-}
-
-/// A spawner's own process, once it has exited.
-pub(in crate::host::workers) struct ExitedSpawner {
-    pub(in crate::host::workers) pid: Option<u32>,
-    /// Whether it had come to fork workers.
-    pub(in crate::host::workers) was_warm: bool,
-    pub(in crate::host::workers) last_lines: String,
 }

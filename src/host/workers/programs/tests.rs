@@ -82,7 +82,7 @@ fn a_worker_that_dies_while_it_loads_fails_the_load() {
     let unload = ProgramAction::Unload {
         worker: WorkerId(2),
         load: LoadId(2),
-        target: Some(WorkerTarget(22)),
+        target: WorkerTarget(22),
     };
     let failed = ProgramAction::Loaded {
         request: "second",
@@ -103,7 +103,7 @@ fn a_load_that_kills_the_worker_that_tries_it_is_given_to_no_other() {
     let unload = ProgramAction::Unload {
         worker: WorkerId(2),
         load: LoadId(2),
-        target: Some(WorkerTarget(5)),
+        target: WorkerTarget(5),
     };
     assert_eq!(
         programs.answered(WorkerId(2), LoadId(2), answer(5), NOW),
@@ -227,7 +227,7 @@ fn a_later_worker_that_loads_a_program_with_other_fields_does_not_serve_it() {
     let unload = ProgramAction::Unload {
         worker: WorkerId(3),
         load: LoadId(1),
-        target: Some(WorkerTarget(31)),
+        target: WorkerTarget(31),
     };
     let [
         first,
@@ -325,7 +325,7 @@ fn a_program_is_unloaded_where_it_remains() {
     let unload = ProgramAction::Unload {
         worker: WorkerId(2),
         load: LoadId(1),
-        target: Some(WorkerTarget(12)),
+        target: WorkerTarget(12),
     };
     assert_eq!(actions, [unload]);
     assert_eq!(
