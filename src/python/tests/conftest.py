@@ -251,6 +251,22 @@ class FakeLmHost:
         return 11, self._keyed
 
 
+def execute_interrupted(function: Callable[[Callable[[], None]], object]) -> InterruptibleRun:
+    """Executes a function on a thread; what the function is passed interrupts that thread."""
+
+    def interrupt() -> None:
+        other = threading.Thread(target=run.interrupt)
+        other.start()
+        other.join()
+
+    run = InterruptibleRun(lambda: function(interrupt))
+    thread = threading.Thread(target=run.execute, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    return run
+
+
 async def until_seen(key: str, *events: str) -> None:
     """Waits until a program has noted these events and no others."""
     async with asyncio.timeout(30):

@@ -1,5 +1,11 @@
+import logging
+from collections.abc import Callable
+
 import pytest
-from conftest import in_a_process
+from conftest import execute_interrupted, in_a_process
+
+from tower_dspy.call_state import Cancelled
+from tower_dspy.startup import _HostHandler
 
 
 @pytest.mark.parametrize(
@@ -20,3 +26,35 @@ startup.calm_gc()
 assert gc.get_threshold() == ({after} or was), gc.get_threshold()
 """
     in_a_process(code)
+
+
+def test_a_thread_that_is_interrupted_while_it_logs_keeps_no_lock() -> None:
+    records: list[str] = []
+    handler = _HostHandler(lambda _level, _logger, message: records.append(message))
+    lock = handler.lock
+
+    class InterruptedLock:
+        def __init__(self, interrupt: Callable[[], None]) -> None:
+            self._interrupt = interrupt
+
+        def acquire(self) -> None:
+            lock.acquire()
+            self._interrupt()
+
+        def release(self) -> None:
+            lock.release()
+
+        def __enter__(self) -> None:
+            self.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.release()
+
+    def log(interrupt: Callable[[], None]) -> None:
+        handler.lock = InterruptedLock(interrupt)
+        handler.handle(logging.makeLogRecord({"msg": "said"}))
+
+    run = execute_interrupted(log)
+    assert isinstance(run.error, Cancelled)
+    assert records == ["said"]
+    assert lock.acquire(blocking=False)

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import pytest_asyncio
 from anyio import to_thread
-from conftest import eventually, until_seen
+from conftest import FakeCall, eventually, execute_interrupted, until_seen
 
 import witness
+from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled
 from tower_dspy.interrupt import InterruptibleRun
 from tower_dspy.patches import threads
 
@@ -117,6 +118,33 @@ async def test_an_interrupt_never_hits_a_thread_that_is_being_started(counted):
         assert not outer.is_alive(), "it waits for a thread that was killed at its birth"
     # The last one of a run may be one that was not started any more.
     assert len(born) - len(ran) <= 200
+
+
+@pytest.mark.parametrize("way", ["pool", "thread"])
+async def test_a_child_whose_start_is_interrupted_ends(counted, way):
+    state = CallState(1, FakeCall(), None)
+
+    class InterruptedSet(set):
+        interrupt = None
+
+        def add(self, child):
+            super().add(child)
+            self.interrupt()
+
+    def start(interrupt) -> None:
+        CURRENT_CALL.set(state)
+        state.children.interrupt = interrupt
+        if way == "pool":
+            ThreadPoolExecutor().submit(sum, ())
+        else:
+            threading.Thread(target=lambda: None, daemon=False).start()
+
+    state.children = InterruptedSet()
+    run = await asyncio.to_thread(execute_interrupted, start)
+    assert isinstance(run.error, Cancelled)
+    async with asyncio.timeout(30):
+        while state.children:
+            await asyncio.sleep(0)
 
 
 async def test_an_anyio_without_run_sync_is_a_warning(monkeypatch, counted, caplog):

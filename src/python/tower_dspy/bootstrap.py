@@ -10,9 +10,9 @@ The floors of the package, from the top down. A module imports from lower floors
     loop, program, warmup
     host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads
     exchange, executor
-    checkpoint, patches.imports, pool
-    api, compat, interrupt, local_call, patches.history, patches.litellm, proxies, schema
-    call_state, frames, host_lms, json_types, jsonable
+    checkpoint, frames, patches.imports, pool, proxies
+    api, compat, interrupt, local_call, patches.history, patches.litellm, schema
+    call_state, host_lms, json_types, jsonable
     patches.memoize, patches.parallel, patches.to_thread
     child_processes, faults, fork_guard, lm_call, payload, process_limits, start_limit
     bootstrap, patches.configure, patches.replace, patches.signals, patches.type_serializer

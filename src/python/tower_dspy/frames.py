@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from tower_dspy.interrupt import shielded
 from tower_dspy.payload import to_utf8
 
 _LENGTHS = struct.Struct("!II")
@@ -23,7 +24,7 @@ _LONGEST = 80 << 20
 
 
 class Frames:
-    """Both ways of a socket. Any thread may send; any may read, one at a time.
+    """Both ways of a socket. Any thread may send; any may read, one at a time, and shielded.
 
     A worker whose host is gone exits at once.
     """
@@ -52,17 +53,19 @@ class Frames:
 
     def hold(self, name: str, body: Any = None, payload: bytes = b"") -> bool:
         """Queues a frame, which goes with the next one or with `flush`; whether it is the first."""
-        if self._closed:
-            return False
-        frame = _frame(name, body, payload)
+        return not self._closed and shielded(self._hold, _frame(name, body, payload))
+
+    def flush(self) -> None:
+        """Sends the queued frames."""
+        if self._held and not self._closed:
+            shielded(self._flush)
+
+    def _hold(self, frame: bytes) -> bool:
         with self._sending:
             self._held.append(frame)
             return len(self._held) == 1
 
-    def flush(self) -> None:
-        """Sends the queued frames."""
-        if not self._held or self._closed:
-            return
+    def _flush(self) -> None:
         with self._sending:
             held, self._held = self._held, []
             try:

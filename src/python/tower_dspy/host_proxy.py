@@ -16,6 +16,7 @@ from typing import Any
 
 from tower_dspy import faults
 from tower_dspy.frames import Frames
+from tower_dspy.interrupt import shielded
 from tower_dspy.payload import to_json
 from tower_dspy.proxies import CallProxy, ExchangeProxy
 from tower_dspy.start_limit import StartLimit
@@ -24,6 +25,8 @@ from tower_dspy.start_limit import StartLimit
 _MISSED = 0.030
 # Seconds between two reads of the socket by `poll`: each is a system call.
 _POLL_INTERVAL = 0.001
+# Milliseconds for which the socket is waited for at a time.
+_ADOPTION_POLL = 10
 _LAST = ("full", "end", "value", "failed")
 
 
@@ -89,7 +92,8 @@ class HostProxy:
         coming = select.poll()
         coming.register(self.frames, select.POLLIN)
         while number not in self._adopted:
-            coming.poll()
+            # With a limit: another thread may have read the answer.
+            coming.poll(_ADOPTION_POLL)
             self._receive_and_schedule()
         error, keyed = self._adopted.pop(number)
         if error is not None:
@@ -163,7 +167,7 @@ class HostProxy:
     def poll(self) -> None:
         """Reads frames that have arrived, for code that may be blocking the loop."""
         if time.monotonic() - self._last_poll >= _POLL_INTERVAL:
-            self._receive_and_schedule()
+            shielded(self._receive_and_schedule)
 
     def _receive_and_schedule(self) -> None:
         if self._receive():

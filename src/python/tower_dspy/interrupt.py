@@ -13,7 +13,9 @@ Invariants:
    identity of the thread that starts it until it runs, and would be hit instead.
 3. Nothing is raised in a thread that imports a module: half imported, a library stays broken for
    all later calls of the process.
-4. One signal is sent to a run. Other ways of ending it, such as the refusal of an LM call, consume
+4. Nothing is raised in a thread that is changing what all calls share, such as the frames on the
+   socket of a worker: what it had read or was to send would be lost.
+5. One signal is sent to a run. Other ways of ending it, such as the refusal of an LM call, consume
    that signal, so its clean-up is not cut short.
 """
 
@@ -45,16 +47,24 @@ class _Here(threading.local):
 
 
 _here = _Here()
-# The threads that are starting another one or import a module.
+# The threads in which nothing may be raised now.
 _shielded: set[int] = set()
 _signal_of = attrgetter("_signal")
 _running_of = attrgetter("_running")
 
 
 def raise_if(
-    thread: int, error: type[BaseException], read: Callable[[Any], Any], of: Any, expected: Any
+    thread: int,
+    error: type[BaseException],
+    read: Callable[[Any], Any],
+    of: Any,
+    expected: Any,
+    note: tuple[Any, str, Any],
 ) -> bool:
-    """Raises `error` in `thread` if `read(of)` is `expected`; `read` has to be written in C."""
+    """Raises `error` in `thread` if `read(of)` is `expected`; `read` has to be written in C.
+
+    `note` is an object, an attribute of it and the value that the attribute gets if it was raised.
+    """
     # Before 3.12 the collector may run Python code, and so release the GIL, between the two.
     pauses_gc = sys.version_info < (3, 12) and gc.isenabled()
     if pauses_gc:
@@ -63,7 +73,9 @@ def raise_if(
         runs = map(is_, map(read, (of,)), (expected,))
         unshielded = map(not_, map(_shielded.__contains__, (thread,)))
         reachable = map(and_, runs, unshielded)
-        return bool(sum(starmap(_raise_in, compress(((thread, error),), reachable))))
+        raised = starmap(_raise_in, compress(((thread, error),), reachable))
+        # In the same chain: the thread must not run before it is noted.
+        return bool(list(starmap(setattr, compress((note,), raised))))
     finally:
         if pauses_gc:
             gc.enable()
@@ -111,15 +123,15 @@ class InterruptibleRun:
     def interrupt(self) -> bool:
         """Raises `Cancelled` in the function, once; returns whether it was raised."""
         self.cancelled = True
-        sent = raise_if(self._thread, Cancelled, _signal_of, self, True)
-        if sent:
-            self._signal = False
-        return sent
+        note = (self, "_signal", False)
+        return raise_if(self._thread, Cancelled, _signal_of, self, True, note)
 
     def interrupt_again(self) -> bool:
         """Raises `Cancelled` in the function, whatever was raised before."""
-        sent = raise_if(self._thread, Cancelled, _running_of, self, True)
-        self._pending = not sent
+        note = (self, "_pending", False)
+        sent = raise_if(self._thread, Cancelled, _running_of, self, True, note)
+        if not sent:
+            self._pending = True
         return sent
 
     def raise_pending(self) -> None:

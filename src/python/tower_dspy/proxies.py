@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from tower_dspy import faults
+from tower_dspy.interrupt import shielded
 from tower_dspy.payload import to_json
 
 
@@ -29,14 +30,14 @@ class CallProxy:
 
     def finished(self, value: Any) -> None:
         self._outcome("finished", value)
-        self._host.calls.pop(self.sequence, None)
+        self._forget()
 
     def failed(self, fault: dict[str, Any]) -> None:
         self.end()
         self._host.send_soon("failed", {"call": self.sequence, "fault": fault})
 
     def settled(self, strays: list[str] | None) -> None:
-        self._host.calls.pop(self.sequence, None)
+        self._forget()
         self._host.send_soon("settled", {"call": self.sequence, "strays": strays})
 
     def abandon(self) -> None:
@@ -76,6 +77,12 @@ class CallProxy:
         for exchange in tuple(self.waiting):
             exchange.events.put(("cancelled",))
 
+    def _forget(self) -> None:
+        self._host.calls.pop(self.sequence, None)
+        # Those of threads that were interrupted before they could end them.
+        for exchange in tuple(self.waiting):
+            exchange.abort()
+
     def _outcome(self, name: str, value: Any) -> None:
         self.end()
         try:
@@ -100,5 +107,8 @@ class ExchangeProxy:
         return self.events.get()
 
     def abort(self) -> None:
+        shielded(self._abort)
+
+    def _abort(self) -> None:
         if self._host.forget(self.number) is not None:
             self._host.frames.send("abort", {"exchange": self.number})

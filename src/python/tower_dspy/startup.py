@@ -6,6 +6,8 @@ import os
 import signal
 from typing import Any
 
+from tower_dspy.interrupt import shielded
+
 
 def before_import() -> None:
     """Makes the settings that DSPy and its libraries read when they are imported."""
@@ -59,6 +61,10 @@ class _HostHandler(logging.Handler):
     def __init__(self, log: Any) -> None:
         super().__init__()
         self._log = log
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        # A thread that is interrupted in here might keep the handler's lock.
+        return shielded(super().handle, record)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

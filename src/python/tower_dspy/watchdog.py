@@ -93,8 +93,8 @@ class Watchdog:
         for child in tuple(state.children):
             if isinstance(child, CallThread):
                 child.interrupt()
-        if raise_if(self._thread, asyncio.CancelledError, _current_task, self.loop, task):
-            state.interrupted_task = task
+        note = (state, "interrupted_task", task)
+        if raise_if(self._thread, asyncio.CancelledError, _current_task, self.loop, task, note):
             self._since = now
 
 

@@ -54,11 +54,16 @@ def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
             return submit(self, fn, *args, **kwargs)
         run = InterruptibleRun(functools.partial(fn, *args, **kwargs))
         work = CallThread(thread_name(fn), loop, run)
-        future = submit(self, work.execute)
-        # Also where it is cancelled, or its pool is shut down, before it began.
-        future.add_done_callback(lambda _: work.cancel_unless_begun())
-        state.add_child(work)
-        return future
+
+        def begin() -> Future:
+            future = submit(self, work.execute)
+            # Also where it is cancelled, or its pool is shut down, before it began.
+            future.add_done_callback(lambda _: work.cancel_unless_begun())
+            state.add_child(work)
+            return future
+
+        # An interrupt in between would leave a thread that is not part of the call.
+        return shielded(begin)
 
     ThreadPoolExecutor.submit = as_child
 
@@ -80,14 +85,17 @@ def _wrap_threads(loop: asyncio.AbstractEventLoop) -> None:
             with contextlib.suppress(Cancelled):
                 work.execute()
 
-        self.run = run
-        state.add_child(work)
-        try:
-            shielded(start, self)
-        except BaseException:
-            work.cancel_unless_begun()
-            raise
-        return None
+        def begin() -> None:
+            self.run = run
+            state.add_child(work)
+            try:
+                start(self)
+            except BaseException:
+                work.cancel_unless_begun()
+                raise
+
+        # An interrupt in between would leave a child that never ends.
+        return shielded(begin)
 
     threading.Thread.start = as_child
 

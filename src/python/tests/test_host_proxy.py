@@ -1,0 +1,132 @@
+"""A worker's side of its socket while the threads that use it are interrupted."""
+
+import asyncio
+import math
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import execute_interrupted
+
+from tower_dspy.call_state import Cancelled
+from tower_dspy.frames import Frames
+from tower_dspy.host_proxy import HostProxy
+from tower_dspy.interrupt import InterruptibleRun
+from tower_dspy.proxies import CallProxy
+
+
+class InterruptedSocket:
+    """A socket in whose methods a thread is interrupted."""
+
+    def __init__(self, taken: socket.socket) -> None:
+        self._socket = taken
+        self.interrupt: Callable[[], None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def recv(self, *args: Any) -> bytes:
+        data = self._socket.recv(*args)
+        self._interrupt()
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        self._interrupt()
+        self._socket.sendall(data)
+
+    def _interrupt(self) -> None:
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            interrupt()
+
+
+class Ends:
+    """Both ends of a worker's socket."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.socket = InterruptedSocket(ours)
+        self.frames = Frames(self.socket)
+        self.proxy = HostProxy(self.frames)
+        self.host = Frames(theirs)
+
+    def interrupted(self, function: Callable[[], object]) -> InterruptibleRun:
+        """Executes a function on a thread that is interrupted while it uses the socket."""
+
+        def run(interrupt: Callable[[], None]) -> None:
+            self.socket.interrupt = interrupt
+            function()
+
+        return execute_interrupted(run)
+
+    def sent(self) -> list[str]:
+        return [name for name, _, _ in self.host.receive()]
+
+
+class FakeRunner:
+    def __init__(self) -> None:
+        self.cancelled: list[int] = []
+
+    def cancel(self, sequence: int) -> None:
+        self.cancelled.append(sequence)
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ends = Ends()
+    yield ends
+    ends.frames.close()
+    ends.host.close()
+
+
+def test_an_interrupted_thread_loses_no_frame_that_it_reads(ends: Ends) -> None:
+    loop, runner = asyncio.new_event_loop(), FakeRunner()
+    ends.proxy.serve(runner, loop)
+    for call in (1, 2):
+        ends.host.send("cancel", {"call": call})
+    ends.proxy._last_poll = 0.0
+    run = ends.interrupted(ends.proxy.poll)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert isinstance(run.error, Cancelled)
+    assert runner.cancelled == [1, 2]
+
+
+def test_an_interrupted_thread_loses_no_frame_of_others_that_it_sends(ends: Ends) -> None:
+    ends.frames.hold("settled", {"call": 1, "strays": None})
+    run = ends.interrupted(lambda: ends.frames.send("bypassed", {"call": 2, "lm": "x"}))
+    assert isinstance(run.error, Cancelled)
+    assert ends.sent() == ["settled", "bypassed"]
+
+
+def test_the_exchange_of_an_interrupted_thread_is_aborted_when_its_call_settles(
+    ends: Ends,
+) -> None:
+    ends.proxy._last_poll = math.inf  # `is_over` reads nothing
+    call = CallProxy(ends.proxy, 1, None)
+    run = ends.interrupted(lambda: ends.proxy.call_tool(0, call, {}, None).abort())
+    assert isinstance(run.error, Cancelled)
+    assert ends.sent() == ["call_tool"]
+    call.settled(None)
+    assert ends.sent() == ["abort", "settled"]
+    assert not call.waiting and ends.proxy.forget(1) is None
+
+
+def test_an_answer_that_another_thread_has_read_ends_the_wait_for_it(ends: Ends) -> None:
+    adopted: list[Any] = []
+    loop = asyncio.new_event_loop()
+    ends.proxy.serve(FakeRunner(), loop)
+    waits = threading.Thread(
+        target=lambda: adopted.append(ends.proxy.adopt_lm("openai/m", None, None)), daemon=True
+    )
+    waits.start()
+    while not ends.sent():
+        pass
+    # What a thread that calls `poll` does in between.
+    ends.proxy._adopted[-1] = None, True
+    waits.join(30)
+    loop.close()
+    assert adopted == [(-1, True)]
