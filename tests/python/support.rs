@@ -23,7 +23,7 @@ use tower_dspy::{
 };
 
 /// Far beyond what a busy machine needs.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Longer than any test takes: what has this limit is ended by something else.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);

@@ -147,8 +147,12 @@ fn is_gone(request: &tower_dspy::testing::scripted_lm::RequestRecord) -> bool {
 }
 
 fn kill(pid: u32) {
+    signal("-9", pid);
+}
+
+fn signal(signal: &str, pid: u32) {
     let kill = std::process::Command::new("kill")
-        .args(["-9", &pid.to_string()])
+        .args([signal, &pid.to_string()])
         .stderr(Stdio::null())
         .status();
     assert!(kill.unwrap().success());
@@ -162,10 +166,7 @@ async fn a_zygote_that_hangs_is_replaced() {
     let qa = question(&host, "w-stuck").await;
     let stuck = zygote(&host).unwrap();
     let worker = host.worker_stats().unwrap().processes[0].pid;
-    let stop_it = std::process::Command::new("kill")
-        .args(["-STOP", &stuck.to_string()])
-        .status();
-    assert!(stop_it.unwrap().success());
+    signal("-STOP", stuck);
     kill(worker);
     let another = || {
         let stats = host.worker_stats().unwrap();
@@ -175,6 +176,38 @@ async fn a_zygote_that_hangs_is_replaced() {
     qa.oneshot(ask("?")).await.unwrap();
     assert!(!is_there(stuck));
     stop(host).await;
+}
+
+/// A host whose one worker takes its first call as the zygote hangs, and is to be replaced after it.
+async fn waiting_for_a_fork(model: &str) -> (Host, u32) {
+    lm_server().await.script(model, Reply::echo());
+    let workers = workers(1).await.max_calls(1);
+    let host = workers.start().await.expect("a worker");
+    let qa = question(&host, model).await;
+    let stuck = zygote(&host).unwrap();
+    signal("-STOP", stuck);
+    qa.oneshot(ask("?")).await.unwrap();
+    (host, stuck)
+}
+
+#[tokio::test]
+async fn a_zygote_that_hangs_as_it_is_to_fork_is_replaced() {
+    let (host, stuck) = waiting_for_a_fork("w-fork-stuck").await;
+    let another = || {
+        let stats = host.worker_stats().unwrap();
+        stats.ready() == 1 && stats.zygote.is_some_and(|pid| pid != stuck)
+    };
+    eventually("another zygote and its worker", another).await;
+    assert!(!is_there(stuck));
+    stop(host).await;
+}
+
+#[tokio::test]
+async fn a_stopped_host_leaves_no_zygote_that_hangs_as_it_is_to_fork() {
+    let (host, stuck) = waiting_for_a_fork("w-fork-stop").await;
+    host.stop(Duration::ZERO).await;
+    eventually("its end", || !is_there(stuck)).await;
+    assert!(host.worker_stats().unwrap().processes.is_empty());
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use tower_dspy::{
 };
 
 use crate::support::{
-    HOUR, ask, ask_as, call, eventually, eventually_seen, host, host_alone, lm, lm_server, load,
-    own_process, programs, seen, venv,
+    HOUR, LIMIT, ask, ask_as, call, eventually, eventually_seen, host, host_alone, lm, lm_server,
+    load, own_process, programs, seen, venv,
 };
 
 type Running = JoinHandle<Result<Prediction, Error>>;
@@ -255,6 +255,7 @@ async fn calls_dropped_at_random_leave_nothing_behind_and_disturb_no_other() {
     let program = load(&host, "sync:Retries", "sync-storm").await;
     let wanted = load(&host, "sync:Says", "unused").await;
     let busy = load(&host, "sync:Busy", "unused").await;
+    let before = call(&host, "sync:switch_threads_every", json!({"seconds": 1e-6})).await;
     let mut random = fastrand::Rng::with_seed(0x5EED);
     let mut given_up = JoinSet::new();
     for n in 0..CALLS {
@@ -269,7 +270,10 @@ async fn calls_dropped_at_random_leave_nothing_behind_and_disturb_no_other() {
             let _ = timeout(after, call.oneshot(request)).await;
         });
         // On the same threads as the others, and never hit by what is meant for those.
-        wanted.clone().oneshot(keyed("sync-wanted")).await.unwrap();
+        let answer = timeout(LIMIT, wanted.clone().oneshot(keyed("sync-wanted"))).await;
+        let answer =
+            answer.unwrap_or_else(|_| panic!("call {n} is never answered: {:?}", host.stats()));
+        answer.unwrap();
         if given_up.len() == 16 {
             given_up.join_next().await.unwrap().unwrap();
         }
@@ -286,6 +290,12 @@ async fn calls_dropped_at_random_leave_nothing_behind_and_disturb_no_other() {
     let stats = host.stats();
     assert_eq!(stats.abandoned, 0);
     assert_eq!((program.in_flight(), busy.in_flight()), (0, 0));
+    call(
+        &host,
+        "sync:switch_threads_every",
+        json!({"seconds": before}),
+    )
+    .await;
     server.script("sync-storm", Reply::echo());
     program.oneshot(ask("is all well?")).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import dspy
@@ -126,3 +127,10 @@ def _no_reward(_, made):
 async def open_thread_gate(key: str) -> None:
     """For the tests: lets through the threads that wait, now and later."""
     thread_gate(key).set()
+
+
+async def switch_threads_every(seconds: float) -> float:
+    """For the tests: how long a thread keeps the interpreter; returns what it was before."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    return before
