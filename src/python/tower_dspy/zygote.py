@@ -9,6 +9,7 @@ ended the processes that the worker had started and sends `reap`: until then its
 reused.
 """
 
+import array
 import contextlib
 import importlib
 import os
@@ -37,14 +38,17 @@ class _Orders(Frames):
 
     def _fill(self) -> bool:
         data = b""
+        space = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
         flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
         with contextlib.suppress(BlockingIOError, InterruptedError):
             try:
-                data, attached, _, _ = socket.recv_fds(self._socket, _AT_ONCE, _DESCRIPTORS, flags)
+                # Not by `socket.recv_fds`, which ignores the flags and would wait.
+                data, attached, _, _ = self._socket.recvmsg(_AT_ONCE, space, flags)
             except ConnectionError:
                 os._exit(1)
             self.over = not data
-            self.descriptors += attached
+            for _, _, content in attached:
+                self.descriptors += array.array("i", content)
             self._received += data
         # One read ends at the descriptors of the next frame.
         return bool(data)
