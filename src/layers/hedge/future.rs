@@ -147,7 +147,8 @@ impl<S: Service<R>, C, R: Carrier> HedgeFuture<S, C, R> {
     fn poll_second(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HedgeResult<S, R>> {
         let mut this = self.as_mut().project();
         let waits = this.reservation.is_some() || this.second_waits.any();
-        if waits && !this.terms.hold() {
+        let has_first = !matches!(&*this.first, ReadyCall::Gone);
+        if waits && has_first && !this.terms.hold() {
             // It must not start late.
             self.drop_attempt(HedgeAttempt::Second);
             return Poll::Pending;
@@ -220,7 +221,8 @@ where
         if let Some(spent) = costs_in(&error) {
             CallRecord::follow(&mut this.record.0, spent);
         }
-        let [first, second] = [&*this.first, &*this.second].map(is_sent);
+        let first = is_sent(&this.first);
+        let second = is_sent(&this.second) && !this.second_waits.any();
         let (sent, other_sent) = match which {
             HedgeAttempt::First => (first, second),
             HedgeAttempt::Second => (second, first),

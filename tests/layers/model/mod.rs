@@ -182,6 +182,29 @@ async fn an_attempt_that_waits_beside_one_that_runs_does_not_start_within_the_gr
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_failed_first_attempt_does_not_leave_the_call_to_a_second_that_waits_too_late() {
+    run(&Case {
+        layers: vec![
+            Kind::Hedge {
+                delay: millis(2),
+                budget: None,
+            },
+            Kind::Allot {
+                share: Share::Even(2),
+                default: None,
+                grace: Duration::ZERO,
+            },
+        ],
+        deadline: Some(millis(9)),
+        cancel: Some(millis(2)),
+        dropped: None,
+        attempts: vec![Behaviour::Answers(Duration::ZERO)],
+        readiness: millis(6),
+    })
+    .await;
+}
+
 async fn run(case: &Case) {
     let ledger = Ledger::new();
     let (mut service, reports) = build(
