@@ -13,10 +13,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{
-    task::coop,
-    time::{Sleep, sleep_until},
-};
+use tokio::time::{Sleep, sleep_until};
 
 use super::{Cancel, Cause, Deadline};
 use crate::sync::WaitForCancellationFutureOwned;
@@ -145,9 +142,9 @@ pub(crate) fn poll_timer(
         timer.set(Some(sleep_until(at.instant())));
     }
     match timer.as_pin_mut().map(|timer| timer.poll(cx)) {
-        // A timer takes part in tokio's cooperative budget: work that uses it up at each poll would
-        // keep the timer pending for good.
-        Some(Poll::Pending) if coop::has_budget_remaining() || !at.is_past() => Poll::Pending,
+        // A timer fires up to a millisecond late, and takes part in tokio's cooperative budget: work
+        // that uses that up at each poll would keep it pending for good.
+        Some(Poll::Pending) if !at.is_past() => Poll::Pending,
         _ => Poll::Ready(()),
     }
 }

@@ -153,7 +153,11 @@ impl Alarm for OperationAlarm {
     }
 
     fn cause(&mut self, ended: Terminated) -> Cause {
-        self.elapsed = ended == Terminated::DeadlinePassed;
+        let is_own = |limit: &Limit| limit.scope == Scope::Deadline && limit.at.is_past();
+        // A layer around the operation that enforces the same deadline may have seen it first.
+        self.elapsed = ended == Terminated::DeadlinePassed
+            || ended == Terminated::Cancelled(Cause::Deadline)
+                && self.limit.as_ref().is_some_and(is_own);
         match self.limit {
             Some(limit) if self.elapsed => limit.cause(),
             _ => ended.cause(),

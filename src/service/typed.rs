@@ -100,7 +100,10 @@ where
     }
 
     fn call(&mut self, request: WithContext<In>) -> Self::Future {
-        let record = request.context.record.clone();
+        let record = request.context.record.clone().map(|record| {
+            let written = record.written();
+            (record, written)
+        });
         let prediction = match PredictRequest::from_fields(&request.request) {
             Ok(inputs) => Either::Right(self.inner.call(inputs.with_context(request.context))),
             Err(error) => {
@@ -127,8 +130,8 @@ pin_project! {
     {
         #[pin]
         prediction: Fuse<Either<Ready<F::Output>, F>>,
-        // That of the call, if it was open before.
-        record: Option<Arc<CallRecord>>,
+        // That of the call, if it was open before, and how many attempts services had written into it.
+        record: Option<(Arc<CallRecord>, usize)>,
         output: PhantomData<fn() -> Out>,
     }
 }
@@ -147,10 +150,16 @@ where
         Poll::Ready(prediction.parse().map_err(|error| {
             let message = format!("the answer does not fit its struct: {error}");
             let error = ProgramError::new("answer", message, "");
-            let spent = match this.record {
-                Some(record) => record.spent(),
-                None => cost_of(prediction),
-            };
+            let mut spent = cost_of(prediction);
+            if let Some((record, written)) = this.record {
+                // Of a service that writes into no record, as a client of a remote one.
+                if record.written() == *written
+                    && let Some(spent) = &spent
+                {
+                    record.add(spent);
+                }
+                spent = record.spent();
+            }
             Error::from(error.with_spent(spent)).into()
         }))
     }
@@ -183,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::Carrier,
+        call::{Carrier, Usage, record::AttemptRecord},
         error::ErrorKind,
         layers::{Backoff, RetryLayer},
     };
@@ -191,13 +200,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn retried_answers_that_do_not_fit_are_counted_once() {
         // An answer has the costs of the call so far.
-        let program = service_fn(|mut request: PredictRequest| {
-            let record = request.context_mut().open_record();
+        let writes = |mut request: PredictRequest| {
+            let record = request.context_mut().open_record().clone();
+            let _attempt = AttemptRecord::new(record.clone(), request.context_ref().attempt, None);
             let mut spent = Spent::default();
             spent.usage.total_tokens = 5;
             record.add(&spent);
+            record.read(|spent| spent.usage)
+        };
+        assert_eq!(tokens_of_three_attempts(writes).await, Some(3 * 5));
+        // It has its own costs alone.
+        let writes_nothing = |_: PredictRequest| Usage {
+            total_tokens: 5,
+            ..Usage::default()
+        };
+        assert_eq!(tokens_of_three_attempts(writes_nothing).await, Some(3 * 5));
+    }
+
+    async fn tokens_of_three_attempts(
+        usage: impl Fn(PredictRequest) -> Usage + Clone + Send + 'static,
+    ) -> Option<u64> {
+        let program = service_fn(move |request: PredictRequest| {
             let mut prediction = Prediction::new(Map::new());
-            prediction.usage = record.read(|spent| spent.usage);
+            prediction.usage = usage(request);
             ready(Ok::<_, Error>(prediction))
         });
         let typed = Typed::<_, Map<String, Value>, Vec<u32>>::new(program);
@@ -207,7 +232,6 @@ mod tests {
             .layer(typed);
         let error = retried.oneshot(WithContext::new(Map::new())).await;
         let error = error.expect_err("an object is no list");
-        let tokens = error.spent().map(|spent| spent.usage.total_tokens);
-        assert_eq!(tokens, Some(3 * 5));
+        error.spent().map(|spent| spent.usage.total_tokens)
     }
 }

@@ -52,7 +52,8 @@ use crate::layers::{
 /// What its layers do, whether they are there or not: `Clone`; an error that can be made from
 /// [`Elapsed`](crate::Elapsed) and [`Cancelled`](crate::Cancelled) and implements
 /// [`Classify`](crate::Classify), as [`Error`](crate::Error) and [`BoxError`](tower::BoxError) do;
-/// and a request that is a [`Carrier`](crate::Carrier) and `Clone`. What limits the service itself,
+/// and a request that is a [`Carrier`](crate::Carrier) and `Clone`. All of them, and the futures, are
+/// `Send` and `'static`: a call whose first attempt has failed goes on in a boxed future. What limits the service itself,
 /// such as `max_in_flight`, tower's `ConcurrencyLimit` and `LoadShed`, belongs inside. What turns
 /// errors into responses of a protocol belongs outside.
 ///

@@ -196,6 +196,14 @@ impl CallRecord {
         self.lock().begun
     }
 
+    /// How many attempts services have written into it.
+    #[cfg(feature = "_host")]
+    pub(crate) fn written(&self) -> usize {
+        let state = self.lock();
+        let written = |attempt: &&AttemptState| attempt.timeline.queued.is_some();
+        state.attempts.iter().filter(written).count()
+    }
+
     /// Adds what a service `spent` that writes into no record, or into another.
     pub(crate) fn add(&self, spent: &Spent) {
         let Costs {

@@ -8,7 +8,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, OptionFuture},
+};
 use pin_project_lite::pin_project;
 use tokio::select;
 use tower::Service;
@@ -56,7 +59,7 @@ where
         let Some(later) = this.later.take() else {
             return Poll::Ready(Err(error));
         };
-        let retried = this.retried.insert(Box::pin(later.run(error)));
+        let retried = this.retried.insert(Box::pin(later.run(error).fuse()));
         this.first.set(None);
         retried.as_mut().poll(cx)
     }
