@@ -8,16 +8,20 @@ and `subprocess` never reach these places.
 
 import os
 
-_host_process: int | None = None
+_is_forked_child = False
 
 
 def install() -> None:
     """Makes this process the one that acts as the host."""
-    global _host_process
-    _host_process = os.getpid()
+    os.register_at_fork(after_in_child=_mark_child)
+
+
+def _mark_child() -> None:
+    global _is_forked_child
+    _is_forked_child = True
 
 
 def exit_if_forked_child() -> None:
     """Exits this process if it is a forked child that is about to act as the host."""
-    if _host_process not in (None, os.getpid()):
+    if _is_forked_child:
         os._exit(0)
