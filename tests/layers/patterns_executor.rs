@@ -5,7 +5,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{
-    Cause, Deadline, Scope, Stage,
+    Cancel, Cause, Deadline, Scope, Stage,
     patterns::{DeadlineExecutor, TimeoutError},
 };
 
@@ -97,6 +97,18 @@ async fn the_deadline_that_another_operation_saw_first_is_a_deadline_here_too() 
     assert!(matches!(first, Err(TimeoutError::Deadline(_))));
     // The node is cancelled, and rings before the clock.
     let error = assert_ready!(seen_late.poll()).unwrap_err();
+    assert!(matches!(error, TimeoutError::Deadline(e) if e.limit() == secs(5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_cancels_at_the_same_deadline_is_a_deadline_here_too() {
+    let cancel = Cancel::new();
+    let executor = DeadlineExecutor::within(secs(5)).with_cancel(&cancel);
+    let mut running = task::spawn(executor.execute(pending::<()>()));
+    assert_pending!(running.poll());
+    advance(secs(5)).await;
+    cancel.cancel(Cause::Deadline);
+    let error = assert_ready!(running.poll()).unwrap_err();
     assert!(matches!(error, TimeoutError::Deadline(e) if e.limit() == secs(5)));
 }
 
