@@ -158,6 +158,11 @@ impl ProcessLink {
         self.kill.cancel();
     }
 
+    /// Whether the process is to end by `kill`.
+    pub(super) fn is_killed(&self) -> bool {
+        self.kill.is_cancelled()
+    }
+
     /// The last lines that it wrote to stderr.
     pub(in crate::host::workers) fn last_lines(&self) -> String {
         self.stderr.text()

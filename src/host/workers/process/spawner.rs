@@ -10,8 +10,8 @@ use crate::host::workers::{numbers::WorkerId, wire::FromZygote};
 
 /// A way to start worker processes. The kernel ends them with the thread that started them.
 pub(in crate::host::workers) trait Spawner {
-    /// Starts the process of a worker. `None` while the spawner starts a process of its own: the
-    /// event `Warm` follows.
+    /// Starts the process of a worker. `None` while the spawner's own process starts or ends: the
+    /// event `Warm` or `Exited` follows.
     fn spawn(&mut self, worker: WorkerId) -> io::Result<Option<ProcessLink>>;
 
     /// Handles an event of the spawner's own process; returns what concerns the pool.

@@ -71,7 +71,7 @@ impl Spawner for ZygoteSpawner {
             });
             return Ok(None);
         };
-        if !zygote.is_warm {
+        if !zygote.is_warm || zygote.link.is_killed() {
             return Ok(None);
         }
         let forked = zygote.fork(worker)?;
@@ -236,4 +236,56 @@ impl ProcessWatch for ForkedProcess {
 
 fn gone() -> io::Error {
     io::Error::other("its zygote is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A spawner with a zygote that is warm. Its program is no Python: the tests make up its events.
+    fn warm() -> ZygoteSpawner {
+        let settings = SpawnSettings {
+            python: "true".into(),
+            python_path: Vec::new(),
+            sync_threads: 1,
+            passed_keys: Vec::new(),
+            memory_limit: None,
+        };
+        let (events, _) = mpsc::channel(1);
+        let mut spawner = ZygoteSpawner::new(settings, events);
+        assert!(!forks(&mut spawner), "it has started a zygote first");
+        let warm = FromZygote::Warm { weaker: Vec::new() };
+        spawner.on_event(ProcessEvent::Message(warm, Bytes::new()));
+        assert!(forks(&mut spawner));
+        spawner
+    }
+
+    fn forks(spawner: &mut ZygoteSpawner) -> bool {
+        spawner.spawn(WorkerId(1)).unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn a_zygote_whose_socket_is_closed_forks_no_worker() {
+        let mut spawner = warm();
+        spawner.on_event(ProcessEvent::Broken(None));
+        assert!(!forks(&mut spawner));
+        let exited = spawner.on_event(ProcessEvent::Exited("it ended".into()));
+        assert!(matches!(
+            exited,
+            Some(SpawnerEvent::Exited { was_warm: true, .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_zygote_that_does_not_report_a_fork_in_time_forks_no_other_worker() {
+        let mut spawner = warm();
+        let zygote = spawner.zygote.as_mut().unwrap();
+        let mut forked = zygote.fork(WorkerId(2)).unwrap();
+        let started = forked.watch.started(Duration::ZERO);
+        assert!(timeout(Duration::from_millis(20), started).await.is_err());
+        assert!(!forks(&mut spawner));
+    }
 }
