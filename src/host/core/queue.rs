@@ -129,6 +129,30 @@ impl CommandQueue {
         Some(call)
     }
 
+    /// Ends the queued calls that were cancelled. The others wait on, in their order.
+    #[cfg(feature = "workers")]
+    pub(crate) fn end_cancelled_calls(&self) {
+        let mut oldest = None;
+        for _ in 0..self.calls.len() {
+            let Some(call) = self.calls.pop() else {
+                break;
+            };
+            if call.state.is_cancelled() {
+                call.end_cancelled();
+            } else {
+                oldest.get_or_insert(call.queued_at);
+                self.calls.push(call);
+            }
+        }
+        if let Some(oldest) = oldest {
+            self.oldest_call.set(oldest);
+        }
+        if self.refusing.load(Ordering::SeqCst) {
+            // The queue may have been emptied for the last time between a pop and its push.
+            self.discard_calls();
+        }
+    }
+
     pub(crate) fn pop_command(&self) -> Option<Command> {
         self.commands.pop()
     }

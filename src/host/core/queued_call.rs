@@ -32,9 +32,14 @@ impl QueuedCall {
         if self.state.begin() {
             return Some(self);
         }
+        self.end_cancelled();
+        None
+    }
+
+    /// Ends a call that was cancelled while it waited.
+    pub(super) fn end_cancelled(self) {
         // Fails if the caller has gone.
         let _ = self.discard().send(Err(Fault::cancelled_before_start()));
-        None
     }
 
     /// Settles the call without a start. If the sender is dropped, its receiver learns that the host

@@ -74,7 +74,9 @@ impl Pool {
     /// Takes what the host's queues hold.
     fn drain(&mut self) {
         let queue = self.supervisor.core.queue.clone();
+        let mut has_cancelled = false;
         while let Some(command) = queue.pop_command() {
+            has_cancelled |= matches!(command, Command::Cancel(_));
             self.on_command(command);
         }
         while let Some((id, event)) = queue.pop_event() {
@@ -86,6 +88,10 @@ impl Pool {
             if let Some(call) = call.begin() {
                 calls::start(call, &mut self.supervisor);
             }
+        }
+        if has_cancelled {
+            // Without a ready worker calls wait; a cancelled one is not to hold its permit.
+            queue.end_cancelled_calls();
         }
     }
 
@@ -300,3 +306,6 @@ impl Pool {
             .open(&core.queue, (id, &worker.link), number, call, begin);
     }
 }
+
+#[cfg(test)]
+mod tests;
