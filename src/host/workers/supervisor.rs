@@ -124,21 +124,27 @@ impl Supervisor {
         let pid = worker.link.pid();
         let why = exit.verdict.unwrap_or(how);
         let reason = exit_reason(pid, &why);
+        self.stats.update(|stats| {
+            let unresolved = lost.iter().filter(|lost| !lost.is_resolved);
+            stats.calls_lost += unresolved.count() as u64;
+            match exit.kind {
+                WorkerExitKind::Stopped => {}
+                WorkerExitKind::Dismissed { served } => stats.recycled += u64::from(served),
+                WorkerExitKind::Lost => stats.lost += 1,
+            }
+        });
+        // Before the answers: a caller that has one finds the exit in the stats.
+        self.publish();
         for lost in lost {
-            self.stats
-                .update(|stats| stats.calls_lost += u64::from(!lost.is_resolved));
             end_call(&lost.call, &reason);
         }
         match exit.kind {
             WorkerExitKind::Stopped => {}
-            WorkerExitKind::Dismissed { served } => {
-                self.stats
-                    .update(|stats| stats.recycled += u64::from(served));
+            WorkerExitKind::Dismissed { .. } => {
                 let actions = self.programs.forget(id);
                 self.apply_program_actions(actions);
             }
             WorkerExitKind::Lost => {
-                self.stats.update(|stats| stats.lost += 1);
                 tracing::warn!(target: "tower_dspy", pid, %why, calls, "a worker is lost");
                 let actions = self.programs.lost(id, &worker_fault(&reason));
                 self.apply_program_actions(actions);
@@ -173,7 +179,7 @@ impl Supervisor {
                 self.fill();
             }
             SpawnerEvent::Unusable(fault) => self.unusable(fault),
-            SpawnerEvent::Exited { .. } if self.lifecycle.is_stopping() => return,
+            SpawnerEvent::Exited { .. } if self.lifecycle.is_stopping() => {}
             SpawnerEvent::Exited {
                 pid,
                 how,
@@ -324,3 +330,6 @@ pub(super) fn warn_of(weaker: &[String]) {
         tracing::warn!(target: "tower_dspy", "{weaker}");
     }
 }
+
+#[cfg(test)]
+mod tests;
