@@ -304,7 +304,8 @@ impl Lifecycle {
     /// Ends all workers: those that are up may end by themselves within `grace`.
     pub(super) fn stop(&mut self, grace: Duration, now: Duration) -> Vec<WorkerAction> {
         let kill_at = now.saturating_add(grace).saturating_add(STOP_MARGIN);
-        self.kill_at.get_or_insert(kill_at);
+        let before = self.kill_at.unwrap_or(kill_at);
+        self.kill_at = Some(before.min(kill_at));
         let workers = self.workers.iter_mut();
         let actions = workers.map(|(&worker, life)| {
             if life.phase == WorkerPhase::Spawning {

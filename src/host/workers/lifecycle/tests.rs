@@ -289,3 +289,17 @@ fn a_pool_that_stops_starts_no_worker_and_kills_those_that_are_left() {
     let exit = lifecycle.exited(WorkerId(1), 1, true, secs(13)).unwrap();
     assert_eq!(exit.kind, WorkerExitKind::Stopped);
 }
+
+#[test]
+fn of_two_stops_the_one_that_kills_sooner_counts() {
+    for graces in [[secs(60), secs(1)], [secs(1), secs(60)]] {
+        let mut lifecycle = lifecycle(1);
+        ready(&mut lifecycle, 1, secs(0));
+        for grace in graces {
+            lifecycle.stop(grace, secs(10));
+        }
+        assert_eq!(tick(&mut lifecycle, secs(11), calls(1, 0, false)), []);
+        let kill = (WorkerId(1), LifecycleAction::Kill);
+        assert_eq!(tick(&mut lifecycle, secs(12), calls(1, 0, false)), [kill]);
+    }
+}
