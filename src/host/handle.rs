@@ -18,7 +18,7 @@ use crate::host::{
 };
 
 /// The time, after the grace of a stop, for the loop to close and its thread to end.
-const STOP_MARGIN: Duration = Duration::from_secs(1);
+const HOST_STOP_MARGIN: Duration = Duration::from_secs(1);
 
 /// What runs DSPy programs: an interpreter with an asyncio loop on a thread of its own.
 ///
@@ -128,7 +128,7 @@ impl Host {
     /// An interpreter is started once in a process, so a stopped host cannot be started again.
     pub async fn stop(&self, grace: Duration) -> HostStats {
         self.core.queue.stop(grace);
-        let limit = grace.saturating_add(STOP_MARGIN);
+        let limit = grace.saturating_add(HOST_STOP_MARGIN);
         let ended = timeout(limit, self.thread.join()).await;
         if ended.is_err() {
             tracing::warn!(target: "tower_dspy", "Python code blocks the loop, which did not stop");

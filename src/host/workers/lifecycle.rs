@@ -15,16 +15,18 @@
 //! 4. After a start that failed, none is tried before the pause is over; each failure in a row
 //!    doubles it. Workers that were started before the failure and end as well are no further one.
 //!
-//! The ends of a worker. Each has its phase become `Ending`, unless the worker exits by itself:
+//! The ends of a worker. Each has its phase become `Ending`, except an exit that is reported before
+//! the end of the socket:
 //!
 //! | decided by | mark | kind of the exit | counted as |
 //! |---|---|---|---|
-//! | `stop`: the pool stops | none, or killed | `Stopped` | nothing |
+//! | `stop`: the pool stops | none, or a verdict | `Stopped` | nothing |
 //! | `tick`: it retires and has no call left | dismissed | `Dismissed` | recycled |
 //! | `discard`: its replacement failed, or took over | dismissed | `Dismissed` | recycled if it served |
-//! | `tick`: its calls are overdue | killed | `Lost` | killed and lost |
-//! | `broken`: its socket is closed or sends nonsense | verdict | `Lost` | lost |
-//! | the worker itself | none | `Lost` | lost |
+//! | `tick`: its calls are overdue | verdict | `Lost` | killed and lost |
+//! | `broken`: a frame is malformed | verdict | `Lost` | lost |
+//! | `broken`: its socket is closed, mostly by its exit | none | `Lost` | lost |
+//! | none of these: its exit comes first | none | `Lost` | lost |
 //!
 //! A worker that is lost before it came to work is a failed start as well.
 
@@ -34,7 +36,7 @@ use super::{
     backoff::Backoff,
     numbers::{Generation, WorkerId},
     phase::{
-        LifecycleAction, OverdueLimits, STOP_MARGIN, WorkerAction, WorkerLife, WorkerPhase,
+        LifecycleAction, OverdueLimits, WORKER_STOP_MARGIN, WorkerAction, WorkerLife, WorkerPhase,
         WorkerState,
     },
     recycle::RecycleLimits,
@@ -303,7 +305,7 @@ impl Lifecycle {
 
     /// Ends all workers: those that are up may end by themselves within `grace`.
     pub(super) fn stop(&mut self, grace: Duration, now: Duration) -> Vec<WorkerAction> {
-        let kill_at = now.saturating_add(grace).saturating_add(STOP_MARGIN);
+        let kill_at = now.saturating_add(grace).saturating_add(WORKER_STOP_MARGIN);
         let before = self.kill_at.unwrap_or(kill_at);
         self.kill_at = Some(before.min(kill_at));
         let workers = self.workers.iter_mut();

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// How long a worker that was told to stop has for it, beyond the calls' grace.
-pub(super) const STOP_MARGIN: Duration = Duration::from_millis(500);
+pub(super) const WORKER_STOP_MARGIN: Duration = Duration::from_millis(500);
 
 /// How far a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,11 @@ impl WorkerLife {
 
     /// Its end is not explained yet and may be due to its start or to a load: until it exits it keeps
     /// its place and no other worker loads.
+    ///
+    /// An example: the import of a program that is loaded for the first time crashes the process. The
+    /// pool sees that the socket is closed, and the worker owes the first answer to that load. A
+    /// worker that has come up stays `Waiting`: it would load the program and crash as well. The exit
+    /// fails the load, the program is removed, and the worker loads the others.
     pub(super) fn may_have_died_of_loading(&self, owes_first_answer: bool) -> bool {
         self.phase == WorkerPhase::Ending
             && self.dismissed.is_none()
@@ -132,7 +137,7 @@ impl WorkerLife {
     ) -> Option<LifecycleAction> {
         let overdue = workload.overdue.unwrap_or_default();
         if self.phase == WorkerPhase::Ending {
-            let lingers = |since| now.saturating_sub(since) > STOP_MARGIN;
+            let lingers = |since| now.saturating_sub(since) > WORKER_STOP_MARGIN;
             let is_late = self.dismissed.is_some_and(lingers);
             return is_late.then_some(LifecycleAction::Kill);
         }

@@ -147,8 +147,9 @@ impl<L, R> Programs<L, R> {
 
     /// A worker has answered a load.
     ///
-    /// One that takes another's place serves the programs that it has, and tries again to load one
-    /// that it lacks.
+    /// Until the load is answered, a failure fails it in all workers. Later, a failure concerns this
+    /// worker alone: it takes calls of the programs that it has loaded, and tries this one again after
+    /// a pause. In a worker of a replacement, a failure ends the replacement.
     pub(super) fn answered(
         &mut self,
         worker: WorkerId,

@@ -4,7 +4,8 @@
 //! The supervisor applies what the scheduler, the lifecycle and the programs return. Each of them
 //! keeps its own part of a worker under the worker's id: its calls, its phase, its programs; the
 //! table keeps the process. A worker enters the table, the lifecycle and the programs in `fill`, the
-//! scheduler with its first call, and leaves all four in `on_exit`.
+//! scheduler with its first call. It leaves them in `on_exit`, but the programs as soon as it is
+//! discarded, and not at all if the pool stops.
 
 use std::{sync::Arc, time::Duration};
 
