@@ -1,14 +1,15 @@
 """The checkpoints of a sync program, with DSPy and without an LM."""
 
+import asyncio
 import threading
 import time
 
 import dspy
 import pytest
-from conftest import FakeCall
+from conftest import FakeCall, RunnerHarness, turns
 
-from tower_dspy.call_state import CallState, Cancelled
-from tower_dspy.checkpoint import CHECKPOINT, check_thread, refuse_thread
+from tower_dspy.call_state import CallState, Cancelled, current_call
+from tower_dspy.checkpoint import CHECKPOINT, check_task, check_thread, refuse_thread
 from tower_dspy.interrupt import InterruptibleRun
 
 
@@ -117,3 +118,110 @@ def test_a_refusal_consumes_the_signal():
     run.function = refused_twice
     run.execute()
     assert (signalled, run.error) == ([False], None)
+
+
+async def step() -> None:
+    await check_task(current_call(), "no")
+
+
+async def step_in_a_child() -> None:
+    await asyncio.gather(step(), asyncio.sleep(0))
+
+
+async def step_on_a_thread() -> None:
+    await asyncio.to_thread(check_thread, current_call())
+
+
+async def sync_step() -> None:
+    check_thread(current_call())
+
+
+async def step_in_a_loop_on_a_thread() -> None:
+    await asyncio.to_thread(asyncio.run, step())
+
+
+class Program:
+    """An async program whose code is in the test."""
+
+    def __init__(self, harness: RunnerHarness, code) -> None:
+        self.harness = harness
+
+        async def entry(_inputs):
+            return await code()
+
+        target = harness.function("inputs:echo")
+        harness.runner._targets[target].entry = entry
+        self.call = harness.start(target)
+
+    def cancel(self) -> None:
+        self.call.cancelled_by_host = True
+        self.harness.cancel_last()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "refused", [step, step_in_a_child, step_on_a_thread, sync_step, step_in_a_loop_on_a_thread]
+)
+async def test_clean_up_after_a_refusal_is_not_cut_by_the_cancel_that_follows(harness, refused):
+    gate, cleaning, seen = asyncio.Event(), asyncio.Event(), []
+
+    async def code() -> None:
+        program.call.cancelled_by_host = True
+        try:
+            await refused()
+            seen.append("not refused")
+        finally:
+            cleaning.set()
+            await gate.wait()
+            seen.append("cleaned")
+
+    program = Program(harness, code)
+    await asyncio.wait_for(cleaning.wait(), 30)
+    program.cancel()
+    await turns(5)
+    gate.set()
+    await program.call.ended()
+    assert (seen, program.call.outcome["kind"]) == (["cleaned"], "cancelled")
+
+
+@pytest.mark.asyncio
+async def test_a_call_settles_whose_tasks_each_take_a_step_in_their_clean_up(harness):
+    async def child() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await step()
+
+    async def code() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(child())
+        finally:
+            await step()
+
+    program = Program(harness, code)
+    await turns(5)
+    program.cancel()
+    await asyncio.wait_for(program.call.ended(), 30)
+    assert program.call.outcome["kind"] == "cancelled"
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_ignores_refusals_does_not_keep_the_loop_busy(harness):
+    refusals = 0
+
+    async def code() -> None:
+        nonlocal refusals
+        while refusals < 100:
+            try:
+                await step()
+            except asyncio.CancelledError:
+                refusals += 1
+
+    program = Program(harness, code)
+    program.call.cancelled_by_host = True
+    await asyncio.sleep(0.1)
+    assert 1 < refusals < 10
+    refusals = 100
+    await program.call.until("finished")

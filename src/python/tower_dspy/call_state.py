@@ -28,18 +28,18 @@ class CallState:
     # The name of the program or function.
     program: str = ""
     deadline: float | None = None
+    # What cancels the call, on the thread of its loop, see runner.py.
+    runner: Any = None
     # An async program has a task, a sync one a job of a pool.
     task: asyncio.Task | None = None
     job: Any = None
     begun: bool = False
-    # The task that the watchdog interrupted, as the blocked loop could not cancel it.
+    # The task that was signalled in sync code on the loop, by the watchdog or by a refusal.
     interrupted_task: asyncio.Task | None = None
     cancelled: bool = False
     # The call has its outcome: none of its tasks may go on.
     closed: bool = False
-    # A task was refused a request before, see checkpoint.refuse_task.
-    was_refused: bool = False
-    # How often each thread was refused, see checkpoint.refuse_thread.
+    # How often the code of each thread was refused, see checkpoint.py.
     refusals: dict[int, int] = dataclasses.field(default_factory=dict)
     # The program's output fields by name, where they are known, see schema.Output.
     outputs: dict[str, Any] | None = None

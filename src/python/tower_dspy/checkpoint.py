@@ -5,6 +5,7 @@ DSPy reports (a module, a tool, a prompt) and each LM call first checks whether 
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ from tower_dspy.call_state import CallState, Cancelled, current_call
 from tower_dspy.fork_guard import exit_if_forked_child
 from tower_dspy.interrupt import consume_signal_here
 
-# Seconds that a thread waits at its second refusal, twice that at the next, up to the longest.
+# Seconds that the second refusal of a thread waits, and the longest wait of a later one.
 _FIRST_WAIT, _LONGEST_WAIT = 0.010, 1.0
 
 
@@ -27,39 +28,62 @@ def check_thread(state: CallState | None) -> None:
 
 
 def refuse_thread(state: CallState | None, message: str) -> NoReturn:
-    """Raises `Cancelled` in a thread of a call that is over.
-
-    A program that catches it and asks again would keep a processor busy, so each further refusal
-    of a thread waits first, twice as long as the one before.
-    """
+    """Raises `Cancelled` in a thread of a call that is over."""
     consume_signal_here()
     if state is not None:
-        thread = threading.get_ident()
-        before = state.refusals.get(thread, 0)
-        state.refusals[thread] = before + 1
-        if before:
-            time.sleep(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(before - 1, 10)))
+        loop = asyncio._get_running_loop()
+        if state.task is not None and loop and asyncio.current_task(loop) is state.task:
+            # Sync code on the loop: what is raised below is the task's signal.
+            state.interrupted_task = state.task
+        _signal_task(state)
+        time.sleep(_pause(state))
     raise Cancelled(message)
 
 
 async def check_task(state: CallState, message: str) -> None:
-    """Stops this task if its call is over."""
+    """Raises `CancelledError` if this task's call is over."""
     exit_if_forked_child()
     if state.is_over():
         await refuse_task(state, message)
 
 
-async def refuse_task(state: CallState | None, message: str) -> None:
-    """Raises `CancelledError` in a task of a call that is over, once, and then waits for ever.
+async def refuse_task(state: CallState | None, message: str) -> NoReturn:
+    """Raises `CancelledError` in a task of a call that is over."""
+    consume_signal_here()  # the loop may be one of a program on a thread
+    if state is not None:
+        _signal_task(state)
+        # A signal to this task arrives here, and not in its clean-up code.
+        await asyncio.sleep(_pause(state))
+    raise asyncio.CancelledError(message)
 
-    A program that catches it and asks again would hold the loop up. A task that waits sends
-    nothing and uses no time.
+
+def _signal_task(state: CallState) -> None:
+    """Cancels an async call at its runner, which the host's cancel has not reached yet.
+
+    A refusal ends other tasks as well, those that wait for the refused code. The one signal comes
+    before that: a later one would cut their clean-up short.
     """
-    if state is None or not state.was_refused:
-        if state is not None:
-            state.was_refused = True
-        raise asyncio.CancelledError(message)
-    await asyncio.get_running_loop().create_future()
+    task = state.task
+    if task is None or state.cancelled:
+        return
+    loop = task.get_loop()
+    if loop is asyncio._get_running_loop():
+        state.runner.cancel(state.sequence)
+    else:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(state.runner.cancel, state.sequence)
+
+
+def _pause(state: CallState) -> float:
+    """The seconds that a refusal waits: none at a thread's first, then twice as long each time.
+
+    A program that catches the refusal and asks again would keep a processor busy. The wait ends,
+    as the caller may be clean-up code that the rest of the call waits for.
+    """
+    thread = threading.get_ident()
+    before = state.refusals.get(thread, 0)
+    state.refusals[thread] = before + 1
+    return min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(before - 1, 10)) if before else 0
 
 
 class CheckpointCallback(BaseCallback):

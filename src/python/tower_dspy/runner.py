@@ -30,7 +30,7 @@ Invariants:
 1. Each started call gets exactly one outcome and exactly one `settled`: after the outcome if the
    call left tasks or threads behind, before it if not.
 2. A call is signalled once, by `task.cancel()` or on its thread: a second signal would cut its
-   clean-up short.
+   clean-up short. Code that is refused a step sends it, if the host's cancel has not come yet.
 3. A call is settled when its task or its job, every task made by its code and every thread that
    these wait for have ended.
 """
@@ -117,7 +117,7 @@ class Runner:
     ) -> None:
         """Starts a call."""
         target = self._targets[target_id]
-        state = CallState(sequence, call, remaining, target.name)
+        state = CallState(sequence, call, remaining, target.name, runner=self)
         self._calls[sequence] = state
         # The task copies this context, and so does each task that it makes. Setting the variable
         # here costs less than copying a context, and the next start sets it again.
