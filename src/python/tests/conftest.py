@@ -330,6 +330,12 @@ class RunnerHarness:
         self._in_copied_context(self.runner.start, self._started, call, target, inputs, remaining)
         return call
 
+    def start_code(self, code: Callable[[dict[str, Any]], Any]) -> FakeCall:
+        """Starts a call of an async function."""
+        target = self.function("inputs:echo")
+        self.runner._targets[target].entry = code
+        return self.start(target)
+
     async def begin(self, target: int, key: str) -> FakeCall:
         """Starts a call and waits until its program notes that it runs."""
         call = self.start(target, key=key)

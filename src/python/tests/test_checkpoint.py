@@ -146,12 +146,7 @@ class Program:
     def __init__(self, harness: RunnerHarness, code) -> None:
         self.harness = harness
 
-        async def entry(_inputs):
-            return await code()
-
-        target = harness.function("inputs:echo")
-        harness.runner._targets[target].entry = entry
-        self.call = harness.start(target)
+        self.call = harness.start_code(lambda _inputs: code())
 
     def cancel(self) -> None:
         self.call.cancelled_by_host = True

@@ -11,7 +11,7 @@ import threading
 import dspy
 import httpx
 import pytest
-from conftest import HOST_LM, FakeCall, FakeExchangeHost, ask, ask_sync, chat
+from conftest import HOST_LM, FakeCall, FakeExchangeHost, RunnerHarness, ask, ask_sync, chat
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled
@@ -309,3 +309,19 @@ async def test_a_transport_may_be_made_with_its_options_by_position(
     transport = httpx.HTTPTransport(True, None, True, True, False, limits, None)
     with httpx.Client(transport=transport) as client:
         assert client.get("http://host/").text == "carried"
+
+
+async def test_an_answer_that_a_call_left_unread_is_aborted_when_the_call_is_settled(
+    http: FakeExchangeHost, harness: RunnerHarness
+):
+    http.events = (("head", 200, []),)
+    kept = []
+
+    async def leaves(_inputs):
+        client = httpx.AsyncClient()
+        request = client.build_request("GET", "http://host/")
+        kept.append(await client.send(request, stream=True))
+
+    call = harness.start_code(leaves)
+    await call.ended()
+    assert http.aborted == 1 and kept

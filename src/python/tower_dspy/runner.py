@@ -252,6 +252,9 @@ class Runner:
 
     def _forget(self, state: CallState) -> None:
         del self._calls[state.sequence]
+        # Answers that the call left unread: the host would keep their listeners.
+        for exchange in tuple(state.exchanges):
+            exchange.abort()
         if self._stopping is not None and not self._calls:
             self._all_settled.set()
 
