@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::call::Cause;
 use crate::host::core::{
     health::Health, host_core::HostCore, host_thread::HostThread, stats::HostStats,
 };
@@ -189,6 +190,14 @@ impl Host {
     /// Why the host takes no calls; `None` while it does.
     pub(crate) fn closed(&self) -> Option<&str> {
         self.core.queue.refusal()
+    }
+
+    /// The cause of a call that was cancelled without a signal from its future.
+    pub(crate) fn cancel_cause(&self) -> Cause {
+        match self.closed() {
+            Some(_) => Cause::Shutdown,
+            None => Cause::Caller,
+        }
     }
 }
 

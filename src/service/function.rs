@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use serde_json::Value;
 
 use crate::{
-    call::{CallContext, Cause},
+    call::CallContext,
     error::Error,
     host::{
         Host,
@@ -62,15 +62,15 @@ impl Function {
             None,
             Route::default(),
         );
+        let host = self.host.clone();
         async move {
             let result = match (&mut call).await {
                 Some(outcome) => {
-                    outcome.map_err(|fault| fault.into_error("function", Cause::Caller))
+                    outcome.map_err(|fault| fault.into_error("function", host.cancel_cause()))
                 }
                 None => Err(lost(call.lost_because())),
             };
-            let end = result.as_ref().map(|_| ()).map_err(|_| Cause::Caller);
-            let spent = call.close(end);
+            let spent = call.close(result.as_ref().map(|_| ()));
             result.map_err(|error| error.with_spent(spent))
         }
     }

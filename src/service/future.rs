@@ -130,13 +130,8 @@ impl Future for RunningPrediction {
         // The answer first: what is ready wins the tie with the clock and with a cancel.
         let result = match Pin::new(&mut *this.call).poll(cx) {
             Poll::Ready(outcome) => {
-                let cause = this.termination.signalled().unwrap_or_else(|| {
-                    // Nobody else cancels what this call did not.
-                    match this.program.host.closed() {
-                        Some(_) => Cause::Shutdown,
-                        None => Cause::Caller,
-                    }
-                });
+                let signalled = this.termination.signalled();
+                let cause = signalled.unwrap_or_else(|| this.program.host.cancel_cause());
                 let lost = || lost(this.call.lost_because());
                 outcome.map_or_else(
                     || Err(lost()),
@@ -147,14 +142,14 @@ impl Future for RunningPrediction {
                 this.termination.poll(cx, |cause| this.call.cancel(cause))
             )),
         };
-        let result = with_costs(this.call, result, this.termination.signalled());
+        let result = with_costs(this.call, result);
         report(&result.as_ref().map(|_| ()), *this.started);
         Poll::Ready(result)
     }
 }
 
 /// Puts what the call spent beside its answer, or onto its error.
-fn with_costs(call: &mut CallHandle, result: Answer, signalled: Option<Cause>) -> Answer {
+fn with_costs(call: &mut CallHandle, result: Answer) -> Answer {
     match result {
         Ok(mut prediction) => {
             if let Some(spent) = call.close(Ok(())) {
@@ -167,11 +162,8 @@ fn with_costs(call: &mut CallHandle, result: Answer, signalled: Option<Cause>) -
             Ok(prediction)
         }
         Err(error) => {
-            let cause = signalled.unwrap_or(match &error {
-                Error::Elapsed(_) => Cause::Deadline,
-                _ => Cause::Caller,
-            });
-            Err(error.with_spent(call.close(Err(cause))))
+            let spent = call.close(Err(&error));
+            Err(error.with_spent(spent))
         }
     }
 }

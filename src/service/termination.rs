@@ -72,11 +72,12 @@ impl ServiceTermination {
 
     /// The cause of a call that ends now: the one that the work was signalled with. The cause from
     /// the enclosing layer, by [`drop_scope`], wins over [`Cause::Deadline`], which may be the limit
-    /// of an attempt; the cause of a cancellation wins over both.
+    /// of an attempt; the cause of a cancellation, also one that came after the last poll, wins over
+    /// both.
     pub(crate) fn reason(&self) -> Cause {
         let signalled = self.signalled();
         let known = match signalled {
-            Some(Cause::Deadline) => self.cancel.cause(),
+            None | Some(Cause::Deadline) => self.cancel.cause(),
             known => known,
         };
         known.unwrap_or_else(|| match (signalled, drop_scope::cause()) {
@@ -125,5 +126,20 @@ impl ServiceTermination {
                 Elapsed::new(scope, Stage::Running, at.remaining_at(since)).into()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancellation_after_the_last_poll_is_the_cause_of_the_drop() {
+        let mut context = CallContext::new();
+        context.cancel = Cancel::new();
+        let termination = ServiceTermination::new(&context, Instant::now());
+        assert_eq!(termination.reason(), Cause::Dropped);
+        context.cancel.cancel(Cause::Caller);
+        assert_eq!(termination.reason(), Cause::Caller);
     }
 }

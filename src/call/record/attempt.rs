@@ -235,13 +235,13 @@ impl AttemptRecord {
         });
     }
 
-    /// Closes the attempt, with an outcome of its own or because of a cause. `None` if it was
-    /// closed before.
-    pub(crate) fn close(&self, end: Result<(), Cause>) -> Option<ClosedAttempt> {
+    /// Closes the attempt, because of `cause` if it ended neither with an answer nor with an error of
+    /// its own. `None` if it was closed before.
+    pub(crate) fn close(&self, cause: Option<Cause>) -> Option<ClosedAttempt> {
         self.write_open(|attempt, costs| {
             attempt.timeline.ended = Some(Instant::now());
-            attempt.timeline.cause = end.err();
-            let outcome = end.err().map_or(LmOutcome::Cancelled, LmOutcome::of_cause);
+            attempt.timeline.cause = cause;
+            let outcome = cause.map_or(LmOutcome::Cancelled, LmOutcome::of_cause);
             let outcome = attempt.stopped.unwrap_or(outcome);
             for open in std::mem::take(&mut attempt.open) {
                 self.close_lm_call(attempt, costs, open, outcome);

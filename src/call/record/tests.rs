@@ -56,10 +56,10 @@ fn an_attempt_is_closed_once_and_what_comes_later_changes_no_cost() {
     attempt.update(first, |call| call.total_tokens = Some(21));
     attempt.end(first, LmOutcome::Answered, 21);
     attempt.update(second, |call| call.status = Some(200));
-    let closed = attempt.close(Err(Cause::Elapsed));
+    let closed = attempt.close(Some(Cause::Elapsed));
     let closed = closed.map(|closed| (closed.tokens, closed.partial));
     assert_eq!(closed, Some((21, false)));
-    assert!(attempt.close(Err(Cause::Caller)).is_none());
+    assert!(attempt.close(Some(Cause::Caller)).is_none());
 
     attempt.end(second, LmOutcome::Answered, 7);
     attempt.end(attempt.begin(call()), LmOutcome::Failed, 0);
@@ -89,7 +89,7 @@ fn an_lm_call_dropped_after_a_stop_has_the_outcome_of_the_stop() {
     attempt.stop(Cause::Caller);
     attempt.end(dropped, LmOutcome::Cancelled, 0);
     attempt.end(answered, LmOutcome::Answered, 0);
-    attempt.close(Err(Cause::Caller));
+    attempt.close(Some(Cause::Caller));
     attempt.end(left, LmOutcome::Cancelled, 0);
     let outcomes = outcomes(attempt.record()).into_iter();
     let expected = [LmOutcome::Elapsed, LmOutcome::Answered, LmOutcome::Elapsed];
@@ -122,14 +122,14 @@ fn two_attempts_beside_each_other_write_into_one_record() {
     second.end(other, LmOutcome::Answered, 5);
     first.stepped(None, None);
     second.stepped(None, None);
-    let closed = second.close(Ok(())).map(|closed| closed.tokens);
+    let closed = second.close(None).map(|closed| closed.tokens);
     assert_eq!(closed, Some(5));
     // The end of the one closes nothing of the other.
     assert!(first.partial(Map::new()) && !second.partial(Map::new()));
     first.end(one, LmOutcome::Failed, 0);
     assert_eq!(
         first
-            .close(Err(Cause::Superseded))
+            .close(Some(Cause::Superseded))
             .map(|closed| closed.tokens),
         Some(0)
     );
@@ -162,7 +162,7 @@ fn tokens_that_only_dspy_found_count_once() {
     let spent = attempt.record().spent().unwrap();
     assert_eq!((spent.usage.total_tokens, spent.steps), (5 + 7, 4));
     assert_eq!(spent.lm_calls[1].total_tokens, Some(7));
-    assert_eq!(attempt.close(Ok(())).map(|closed| closed.tokens), Some(12));
+    assert_eq!(attempt.close(None).map(|closed| closed.tokens), Some(12));
     assert_eq!(heard.ended.load(Ordering::Relaxed), 2 + 7);
 }
 
@@ -189,7 +189,7 @@ async fn the_timeline_has_each_stage_and_the_settlement_after_the_end() {
     );
     assert_eq!(instants, (second, Some(second), Some(second * 2)));
     attempt.stop(Cause::Deadline);
-    attempt.close(Err(Cause::Deadline));
+    attempt.close(Some(Cause::Deadline));
     let spent = record.spent();
     advance(second).await;
     attempt.settled();
@@ -212,7 +212,7 @@ fn a_retry_begins_attempts_and_a_hedge_adds_one_beside_them() {
     let record = CallRecord::open();
     for number in [0, 1] {
         record.begin_attempt(number);
-        AttemptRecord::new(record.clone(), number, None).close(Ok(()));
+        AttemptRecord::new(record.clone(), number, None).close(None);
     }
     AttemptRecord::new(record.clone(), 2, None);
     let attempts = record.timeline().attempts;

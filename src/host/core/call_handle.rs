@@ -15,7 +15,10 @@ use super::{
     call_state::{CallState, Outcome},
     queue::{Command, CommandQueue},
 };
-use crate::call::{Cause, Spent, drop_scope};
+use crate::{
+    call::{Cause, Spent, drop_scope},
+    error::{Classify, Error},
+};
 
 /// A call in flight. Resolves to its outcome; dropping it cancels the call.
 ///
@@ -53,18 +56,21 @@ impl CallHandle {
         }
     }
 
-    /// Closes the record, with an answer or because of `cause`: what the call spends from now on is
-    /// not part of it. The call is answered then. Returns what it spent; `None` if that is nothing.
-    pub(crate) fn close(&mut self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
+    /// Closes the record, with an answer or an error: what the call spends from now on is not part
+    /// of it. The call is answered then. Returns what it spent; `None` if that is nothing.
+    pub(crate) fn close(&mut self, end: Result<(), &Error>) -> Option<Arc<Spent>> {
         self.set_answered();
-        self.state.close(end)
+        self.state.close(end.map_err(|error| match error {
+            Error::Elapsed(_) => Some(Cause::Deadline),
+            _ => error.cancel_cause(),
+        }))
     }
 
     /// Gives the call up because of `cause`. Returns as [`close`](Self::close).
     pub(crate) fn give_up(&mut self, cause: Cause) -> Option<Arc<Spent>> {
         self.set_answered();
         self.cancel(cause);
-        self.close(Err(cause))
+        self.state.close(Err(Some(cause)))
     }
 
     pub(crate) const fn is_answered(&self) -> bool {
@@ -109,5 +115,33 @@ impl Drop for CallHandle {
                 drop_scope::report(spent);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        call::{CallContext, Scope},
+        error::{Cancelled, Elapsed, ProgramError, Stage},
+        host::core::host_core::HostCore,
+        request::Route,
+    };
+
+    #[test]
+    fn the_record_has_a_cause_unless_the_call_ended_with_an_error_of_its_own() {
+        let core = HostCore::new(0).expect("an eventfd");
+        let cause_of = |error: Error| {
+            let (context, route) = (CallContext::new(), Route::default());
+            let mut call = core.submit(context, 1, Arc::default(), None, None, route);
+            call.close(Err(&error));
+            call.state.attempt.record().timeline().attempts[0].cause
+        };
+        let own = ProgramError::new("ValueError", "no", "").into();
+        assert_eq!(cause_of(own), None);
+        let cancelled = Cancelled::new(Cause::Shutdown).into();
+        assert_eq!(cause_of(cancelled), Some(Cause::Shutdown));
+        let elapsed = Elapsed::new(Scope::Deadline, Stage::Running, Default::default()).into();
+        assert_eq!(cause_of(elapsed), Some(Cause::Deadline));
     }
 }

@@ -64,7 +64,8 @@ impl CallState {
         program: Option<Arc<ProgramCounts>>,
         counters: Arc<HostCounters>,
     ) -> Arc<Self> {
-        // Taken: LM calls and tools of the program are no attempts of this call.
+        // LM calls and tools get copies of the context. Without the record in it, their attempts are
+        // not counted as attempts of this call.
         let record = context.record.take().unwrap_or_else(CallRecord::open);
         Arc::new(Self {
             attempt: AttemptRecord::new(record, context.attempt, Some(counters.clone())),
@@ -124,10 +125,10 @@ impl CallState {
         }
     }
 
-    /// Closes the attempt, with an answer or because of a cause. Returns what the call spent, its
-    /// earlier attempts included; `None` if that is nothing.
-    pub(super) fn close(&self, end: Result<(), Cause>) -> Option<Arc<Spent>> {
-        if let Some(closed) = self.attempt.close(end)
+    /// Closes the attempt, with an answer, with an error of its own or because of a cause. Returns
+    /// what the call spent, its earlier attempts included; `None` if that is nothing.
+    pub(super) fn close(&self, end: Result<(), Option<Cause>>) -> Option<Arc<Spent>> {
+        if let Some(closed) = self.attempt.close(end.err().flatten())
             && end.is_err()
         {
             let lm = &mut self.counters.lock().lm;
@@ -146,8 +147,8 @@ impl CallState {
         }
     }
 
-    /// Starts an exchange, unless the call may not have one any more. To abort the exchange drops it
-    /// where it stands, on the LM runtime, which closes its connection; see `LmClient`, Cancel safety.
+    /// Starts an exchange, unless the call may not have one any more. After an abort the LM runtime
+    /// drops the exchange, which closes its connection; see `LmClient`, Cancel safety.
     pub(crate) fn begin_exchange(
         &self,
         id: u64,
@@ -169,8 +170,8 @@ impl CallState {
 
     /// Cancels the call; true the first time, when Python is to be signalled.
     ///
-    /// The LM connections are closed before, and without an event: an error there would let a
-    /// program that catches exceptions pay for one more LM call before the signal reaches it.
+    /// From then on no LM call begins and no event is delivered: an error would let a program that
+    /// catches exceptions go on before the signal reaches it. The connections close soon after.
     pub(crate) fn cancel(&self) -> bool {
         {
             let mut progress = self.progress();
@@ -183,7 +184,7 @@ impl CallState {
         true
     }
 
-    /// Closes the connections of the call's exchanges, without an event for Python.
+    /// Aborts the exchanges of the call, without an event for Python, and admits no other.
     pub(crate) fn close_exchanges(&self) {
         let open = {
             let mut progress = self.progress();
