@@ -77,7 +77,8 @@ async fn attempt(
     let sent = async {
         let credential = shared.credential(&request)?;
         credential.put(&mut request)?;
-        // A poll after a limit comes here before it comes to the layer that enforces the limit.
+        // The layer that enforces a limit polls this first: once the limit has passed, nothing may
+        // be sent.
         departure.check()?;
         let call = record.span.in_scope(|| http.call(request));
         let call = call.instrument(record.span.clone());

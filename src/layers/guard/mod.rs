@@ -286,7 +286,7 @@ impl Guard<LimitAlarm> {
             context.enforce(limit);
             guard.grace = Grace::of_limit(limit.grace, context);
         }
-        // The grace opens one.
+        // After the grace, which opens a record if there is none.
         guard.record.clone_from(&context.record);
         guard
     }

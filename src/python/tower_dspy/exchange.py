@@ -17,7 +17,7 @@ with the model's name; None for a request that is no LM call. An event is one of
     ("value", value)                  ("failed", kind, message)   ("cancelled",)
 
 Invariants:
-1. A cancelled call sends nothing more: the host closed its connections before Python was told.
+1. A cancelled call sends nothing more: the host aborted its exchanges before it signalled Python.
 2. An exchange that is left early, for whatever reason, is aborted.
 """
 
