@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use pin_project_lite::pin_project;
 use tower::Service;
 
@@ -85,7 +85,7 @@ where
             ?kind,
             "the call failed; its fallback is asked",
         );
-        let fallback = this.fallback.insert(Box::pin(strategy.answer(error, kept)));
+        let fallback = this.fallback.insert(Box::pin(strategy.answer(error, kept).fuse()));
         this.first.discard();
         fallback.as_mut().poll(cx)
     }
