@@ -39,7 +39,7 @@ class CallState:
     cancelled: bool = False
     # The call has its outcome: none of its tasks may go on.
     closed: bool = False
-    # How often the code of each thread was refused, see checkpoint.py.
+    # How often the code of each thread, and of the tasks, was refused, see checkpoint.py.
     refusals: dict[int, int] = dataclasses.field(default_factory=dict)
     # The program's output fields by name, where they are known, see schema.Output.
     outputs: dict[str, Any] | None = None

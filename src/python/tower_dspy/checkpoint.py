@@ -18,6 +18,8 @@ from tower_dspy.interrupt import consume_signal_here
 
 # Seconds that the second refusal of a thread waits, and the longest wait of a later one.
 _FIRST_WAIT, _LONGEST_WAIT = 0.010, 1.0
+# The tasks of a call among its refusals; no thread has this id.
+_TASKS = 0
 
 
 def check_thread(state: CallState | None) -> None:
@@ -36,7 +38,7 @@ def refuse_thread(state: CallState | None, message: str) -> NoReturn:
             # Sync code on the loop: what is raised below is the task's signal.
             state.interrupted_task = state.task
         _signal_task(state)
-        time.sleep(_pause(state))
+        time.sleep(_pause(state, threading.get_ident()))
     raise Cancelled(message)
 
 
@@ -53,7 +55,7 @@ async def refuse_task(state: CallState | None, message: str) -> NoReturn:
     if state is not None:
         _signal_task(state)
         # A signal to this task arrives here, and not in its clean-up code.
-        await asyncio.sleep(_pause(state))
+        await asyncio.sleep(_pause(state, _TASKS))
     raise asyncio.CancelledError(message)
 
 
@@ -74,15 +76,17 @@ def _signal_task(state: CallState) -> None:
             loop.call_soon_threadsafe(state.runner.cancel, state.sequence)
 
 
-def _pause(state: CallState) -> float:
-    """The seconds that a refusal waits: none at a thread's first, then twice as long each time.
+def _pause(state: CallState, waiting: int) -> float:
+    """The seconds that a refusal waits: none at the first, then twice as long each time.
+
+    Each thread waits by itself, and the tasks of a call together: sync code on the loop does not
+    block it for as long as they wait.
 
     A program that catches the refusal and asks again would keep a processor busy. The wait ends,
     as the caller may be clean-up code that the rest of the call waits for.
     """
-    thread = threading.get_ident()
-    before = state.refusals.get(thread, 0)
-    state.refusals[thread] = before + 1
+    before = state.refusals.get(waiting, 0)
+    state.refusals[waiting] = before + 1
     return min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(before - 1, 10)) if before else 0
 
 
