@@ -85,7 +85,8 @@ where
             ?kind,
             "the call failed; its fallback is asked",
         );
-        let fallback = this.fallback.insert(Box::pin(strategy.answer(error, kept).fuse()));
+        let answer = strategy.answer(error, kept).fuse();
+        let fallback = this.fallback.insert(Box::pin(answer));
         this.first.discard();
         fallback.as_mut().poll(cx)
     }
