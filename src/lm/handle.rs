@@ -19,7 +19,7 @@ use super::{
     limits::LmTermination,
     lm_log::LmCallEntry,
     model::Lm,
-    model_name, provider,
+    provider,
     resolved::ResolvedLm,
 };
 use crate::{
@@ -84,7 +84,7 @@ impl LmHandle {
     /// Whether this is the LM that DSPy calls `name`.
     #[cfg(feature = "_host")]
     pub(crate) fn is_named(&self, name: &str) -> bool {
-        model_name::split(name) == self.shared.names()
+        super::model_name::split(name) == self.shared.names()
     }
 
     /// The provider, as in the LM's name.
