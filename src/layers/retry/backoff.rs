@@ -38,7 +38,7 @@ pub struct Backoff {
     seed: Option<u64>,
 }
 
-/// How the waits of a [`BackoffConfig`] grow.
+/// How the waits of a [`Backoff`] grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
