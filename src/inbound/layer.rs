@@ -25,6 +25,7 @@ use crate::{
         deadline::{GrpcTimeout, RequestTimeout},
     },
     error::ErrorKind,
+    layers::inner_service_accessors,
 };
 
 /// Puts a [`CallContext`](crate::CallContext) into each request: the time left that the client
@@ -191,20 +192,7 @@ impl<S> Inbound<S> {
         }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service, mutably.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the inner service back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 /// The body of what the service answered, or of the refusal of a request.

@@ -4,7 +4,7 @@
 //! 1. Each change of the progress is made under the lock of its channel, from the progress that it
 //!    expects: so there is one final status, whatever races.
 //! 2. A prediction whose node is cancelled does not begin. The node is read under the same lock, so
-//!    one that was reported as cancelled never runs.
+//!    a prediction reported as cancelled never runs.
 
 use std::{fmt, time::Duration};
 

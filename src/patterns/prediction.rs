@@ -259,8 +259,7 @@ impl Default for CancellablePrediction {
     }
 }
 
-/// A prediction that has not started is cancelled. The end of one that runs has the cause of the
-/// drop.
+/// Cancels a prediction that has not started. A running prediction ends with the cause of the drop.
 impl Drop for CancellablePrediction {
     fn drop(&mut self) {
         match self.handle.status() {

@@ -70,10 +70,9 @@ impl ServiceTermination {
         self.termination.ended().map(Terminated::cause)
     }
 
-    /// The cause of a call that ends now: the one that the work was signalled with. The cause from
-    /// the enclosing layer, by [`drop_scope`], wins over [`Cause::Deadline`], which may be the limit
-    /// of an attempt; the cause of a cancellation, also one that came after the last poll, wins over
-    /// both.
+    /// The cause of a call that ends now. In order of precedence: the cause of a cancellation, even
+    /// after the last poll; the cause from the enclosing layer, by [`drop_scope`]; the cause that the
+    /// work was signalled with, which is [`Cause::Deadline`] for the limit of an attempt as well.
     pub(crate) fn reason(&self) -> Cause {
         let signalled = self.signalled();
         let known = match signalled {

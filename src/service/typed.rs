@@ -17,6 +17,7 @@ use tower::Service;
 use crate::{
     call::{Spent, WithContext, record::CallRecord},
     error::{Error, InvalidInput, ProgramError},
+    layers::inner_service_accessors,
     request::{PredictRequest, Prediction},
 };
 
@@ -56,20 +57,7 @@ impl<S, In, Out> Typed<S, In, Out> {
         }
     }
 
-    /// The service inside.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The service inside.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S: Clone, In, Out> Clone for Typed<S, In, Out> {

@@ -290,7 +290,7 @@ impl Lifecycle {
         } else {
             let lived = life.ready_since.map(|since| now.saturating_sub(since));
             let came_to_work = lived.is_some_and(|lived| lived >= LONG_ENOUGH || given > 0);
-            // One that was spawned before the last failure may have ended of the same cause.
+            // A worker spawned before the last failure may have ended of the same cause.
             let is_counted = life.failed_starts < self.failed_starts();
             if counts_as_start && came_to_work {
                 self.backoff = Backoff::default();

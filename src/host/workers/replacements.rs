@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::numbers::{Generation, LoadId};
 use crate::host::core::fault::{Fault, FaultKind};
 
-/// A replacement of a program by the one that `spec` loads.
+/// The replacement of a program by another, loaded from `spec`.
 pub(super) struct Replacement<R> {
     pub(super) generation: Generation,
     pub(super) load: LoadId,
@@ -72,7 +72,7 @@ impl<R> Replacements<R> {
     }
 }
 
-/// Refuses a program that has other fields than the one that was loaded first.
+/// Refuses a program whose fields differ from those of the first load.
 pub(super) fn check_fields(before: &Value, now: &Value) -> Result<(), Fault> {
     let fields = |of: &Value| ["inputs", "outputs"].map(|name| of[name].clone());
     let (before, now) = (fields(before), fields(now));

@@ -22,10 +22,10 @@ const LONGEST: Duration = Duration::from_secs(86_400 * 365 * 100);
 /// Answers a call that failed with the last good answer to the same question, if that is not too
 /// old, and says how old it is.
 ///
-/// Each answer of the service inside is kept. An answer of a fallback is not, nor one that is stale
-/// already, so an age is always that of the answer itself. If there is no answer to the question, or
-/// only one that is too old, the call keeps its error, which goes to the next fallback of a
-/// [chain](super::FallbackLayer::or) or to the caller.
+/// Each answer of the service inside is kept. Answers of a fallback and stale answers are not, so an
+/// age is always that of the answer itself. Without a kept answer, or if it is too old, the call
+/// keeps its error, which goes to the next fallback of a [chain](super::FallbackLayer::or) or to the
+/// caller.
 ///
 /// ```
 /// use std::time::Duration;

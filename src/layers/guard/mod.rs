@@ -135,8 +135,8 @@ impl<A> Guard<A> {
         }
     }
 
-    /// Pending once, for the enclosing layers, which are polled after their work: an answer now would
-    /// hide the one that ends the call. The task is woken, in case that none does.
+    /// Pending once. Enclosing layers are polled after their work: an answer now would hide the error
+    /// of the layer that ends the call. The task is woken, in case no layer ends it.
     fn give_way(&mut self, cx: &Context<'_>) -> Poll<()> {
         if mem::replace(&mut self.gave_way, true) {
             return Poll::Ready(());

@@ -56,8 +56,8 @@ pub(super) struct Rules {
 }
 
 impl<C> RetryPolicy<C> {
-    /// How long to wait before the attempt after one that failed with `error`; `None` if there is
-    /// to be no further one.
+    /// The wait before the next attempt, after a failure with `error`; `None` if the call is not
+    /// retried.
     pub(super) fn decide<E>(&mut self, context: &mut CallContext, error: &E) -> Option<RetryWait>
     where
         C: Classifier<E>,

@@ -22,7 +22,7 @@ pin_project! {
     where
         S: Service<R>,
     {
-        // A refused call is one that has failed.
+        // `ReadyCall::Failed` for a refused call.
         #[pin]
         pub(super) work: ReadyCall<S, R>,
         // After the work: a call is in flight as long as it holds something.
