@@ -24,6 +24,9 @@ from tower_dspy.patches import configure
 from tower_dspy.pool import Pool
 from tower_dspy.runner import Runner
 
+# Before a test imports litellm: else that asks the network for prices, and logs from a thread.
+startup.before_import()
+
 OUTCOMES = ("done", "failed", "finished")
 ENDS = ("settled", "finished", "abandon")
 
@@ -178,6 +181,11 @@ class FakeExchange:
         self._host.aborted += 1
 
 
+def own_messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What this package logged; the libraries below it log on threads of their own."""
+    return [record.message for record in caplog.records if record.name.startswith("tower_dspy")]
+
+
 def chat(text: str) -> dict[str, Any]:
     """An answer of OpenAI's chat completions."""
     message = {"role": "assistant", "content": text}
@@ -194,7 +202,6 @@ def chat(text: str) -> dict[str, Any]:
 @pytest.fixture(scope="session", autouse=True)
 def patched() -> None:
     """As in a host: once, for the life of the process."""
-    startup.before_import()
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     patches.install()
 

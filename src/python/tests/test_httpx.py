@@ -11,7 +11,16 @@ import threading
 import dspy
 import httpx
 import pytest
-from conftest import HOST_LM, FakeCall, FakeExchangeHost, RunnerHarness, ask, ask_sync, chat
+from conftest import (
+    HOST_LM,
+    FakeCall,
+    FakeExchangeHost,
+    RunnerHarness,
+    ask,
+    ask_sync,
+    chat,
+    own_messages,
+)
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled
@@ -232,7 +241,7 @@ async def test_connections_that_the_host_cannot_make_are_httpxs_and_reported(
     with httpx.Client(transport=transport) as client:
         assert client.get(real_server).text == "real"
         assert client.get(real_server).text == "real"
-        (said,) = caplog.messages
+        (said,) = own_messages(caplog)
         assert "127.0.0.1" in said and "a local address" in said
         client.post(f"{real_server}/v1/chat/completions", json={"model": "m"})
     assert http.sent == []

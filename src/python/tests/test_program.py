@@ -1,5 +1,6 @@
 import dspy
 import pytest
+from conftest import own_messages
 
 import outputs
 from tower_dspy import program
@@ -102,7 +103,7 @@ class Makes(dspy.Module):
 """
     spec = {"module": "makes_its_lm", "source": source, "attribute": "Makes"}
     program.load(PORT, {"target": "makes_its_lm:Makes", **spec})
-    (said,) = caplog.messages
+    (said,) = own_messages(caplog)
     assert said.startswith("makes_its_lm:Makes has predictors and was loaded without an LM")
 
 
