@@ -13,7 +13,10 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep_until};
+use tokio::{
+    task::coop::has_budget_remaining,
+    time::{Sleep, sleep_until},
+};
 
 use super::{Cancel, Cause, Deadline};
 use crate::sync::WaitForCancellationFutureOwned;
@@ -142,9 +145,9 @@ pub(crate) fn poll_timer(
         timer.set(Some(sleep_until(at.instant())));
     }
     match timer.as_pin_mut().map(|timer| timer.poll(cx)) {
-        // A timer fires up to a millisecond late, and takes part in tokio's cooperative budget: work
-        // that uses that up at each poll would keep it pending for good.
-        Some(Poll::Pending) if !at.is_past() => Poll::Pending,
+        // A timer takes part in tokio's cooperative budget: work that uses that up at each poll would
+        // keep it pending for good.
+        Some(Poll::Pending) if has_budget_remaining() || !at.is_past() => Poll::Pending,
         _ => Poll::Ready(()),
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Bounds {
     node: Cancel,
     /// A node whose cancellation cancels `node` as well.
     pub(super) outer: Option<Cancel>,
-    pub(super) grace: Option<Grace>,
+    pub(super) grace: Option<Box<Grace>>,
     call: Option<CallId>,
 }
 

@@ -21,12 +21,12 @@ impl Grace {
     /// The grace of a limit: its signal is a node that it puts below the context's own. `None`, and
     /// nothing is allocated, for a grace of zero: the work is dropped at once.
     #[inline]
-    pub(crate) fn of_limit(length: Duration, context: &mut CallContext) -> Option<Self> {
+    pub(crate) fn of_limit(length: Duration, context: &mut CallContext) -> Option<Box<Self>> {
         if length.is_zero() {
             return None;
         }
         context.cancel = context.cancel.child();
-        Some(Self::new(length, context))
+        Some(Box::new(Self::new(length, context)))
     }
 
     /// The grace of a cancellation, by the context's node or by `shared`: its signal is a node that it
@@ -36,13 +36,13 @@ impl Grace {
         length: Duration,
         shared: Option<Cancel>,
         context: &mut CallContext,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         if length.is_zero() || !context.cancel.is_some() {
             return None;
         }
         let cancel_grace = CancelGrace::on_cancel(length, shared);
         context.cancel = context.cancel.child_with_grace(cancel_grace);
-        Some(Self::new(length, context))
+        Some(Box::new(Self::new(length, context)))
     }
 
     /// The grace of work that `node` itself signals, by a limit or a cancellation. `None` for a
@@ -51,12 +51,12 @@ impl Grace {
         length: Duration,
         node: &Cancel,
         context: &mut CallContext,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         if length.is_zero() {
             return None;
         }
         context.cancel = node.child_with_grace(CancelGrace::on_cancel(length, None));
-        let mut grace = Self::new(length, context);
+        let mut grace = Box::new(Self::new(length, context));
         grace.node = node.clone();
         Some(grace)
     }

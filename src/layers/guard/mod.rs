@@ -74,7 +74,7 @@ enum GuardPhase {
 /// Polls the work of one call until it is done or an alarm rings, and then ends it.
 pub(crate) struct Guard<A> {
     alarm: A,
-    grace: Option<Grace>,
+    grace: Option<Box<Grace>>,
     enclosing: Enclosing,
     phase: GuardPhase,
     /// The alarm, or the end of the phase. Made when the work is pending for the first time.
@@ -104,7 +104,7 @@ impl<A> Guard<A> {
     }
 
     /// Lets the work clean up once the alarm has rung.
-    pub(crate) fn with_grace(mut self, grace: Option<Grace>) -> Self {
+    pub(crate) fn with_grace(mut self, grace: Option<Box<Grace>>) -> Self {
         self.grace = grace;
         self
     }
