@@ -90,7 +90,7 @@ def test_each_further_refusal_of_a_thread_waits_longer():
     def refused() -> float:
         began = time.monotonic()
         with pytest.raises(Cancelled):
-            refuse_thread(state, "no")
+            refuse_thread(state)
         return time.monotonic() - began
 
     refused()
@@ -106,12 +106,12 @@ def test_each_further_refusal_of_a_thread_waits_longer():
 
 
 def test_a_refusal_consumes_the_signal():
-    run = InterruptibleRun(lambda: refuse_thread(None, "no"))
+    run = InterruptibleRun(lambda: refuse_thread(None))
     signalled = []
 
     def refused_twice() -> None:
         try:
-            refuse_thread(None, "no")
+            refuse_thread(None)
         except Cancelled:
             signalled.append(run.interrupt())
 
@@ -121,7 +121,7 @@ def test_a_refusal_consumes_the_signal():
 
 
 async def step() -> None:
-    await check_task(current_call(), "no")
+    await check_task(current_call())
 
 
 async def step_in_a_child() -> None:

@@ -16,6 +16,8 @@ from tower_dspy.call_state import CallState, Cancelled, current_call
 from tower_dspy.fork_guard import exit_if_forked_child
 from tower_dspy.interrupt import consume_signal_here
 
+# The message of the exceptions.
+CANCELLED = "the call was cancelled: it takes no step any more"
 # Seconds that the second refusal of a thread waits, and the longest wait of a later one.
 _FIRST_WAIT, _LONGEST_WAIT = 0.010, 1.0
 # The tasks of a call among its refusals; no thread has this id.
@@ -26,10 +28,10 @@ def check_thread(state: CallState | None) -> None:
     """Raises `Cancelled` if this thread's call is over."""
     exit_if_forked_child()
     if state is not None and state.is_over():
-        refuse_thread(state, "the call was cancelled: it takes no step any more")
+        refuse_thread(state)
 
 
-def refuse_thread(state: CallState | None, message: str) -> NoReturn:
+def refuse_thread(state: CallState | None) -> NoReturn:
     """Raises `Cancelled` in a thread of a call that is over."""
     consume_signal_here()
     if state is not None:
@@ -39,24 +41,24 @@ def refuse_thread(state: CallState | None, message: str) -> NoReturn:
             state.interrupted_task = state.task
         _signal_task(state)
         time.sleep(_pause(state, threading.get_ident()))
-    raise Cancelled(message)
+    raise Cancelled(CANCELLED)
 
 
-async def check_task(state: CallState, message: str) -> None:
+async def check_task(state: CallState) -> None:
     """Raises `CancelledError` if this task's call is over."""
     exit_if_forked_child()
     if state.is_over():
-        await refuse_task(state, message)
+        await refuse_task(state)
 
 
-async def refuse_task(state: CallState | None, message: str) -> NoReturn:
+async def refuse_task(state: CallState | None) -> NoReturn:
     """Raises `CancelledError` in a task of a call that is over."""
     consume_signal_here()  # the loop may be one of a program on a thread
     if state is not None:
         _signal_task(state)
         # A signal to this task arrives here, and not in its clean-up code.
         await asyncio.sleep(_pause(state, _TASKS))
-    raise asyncio.CancelledError(message)
+    raise asyncio.CancelledError(CANCELLED)
 
 
 def _signal_task(state: CallState) -> None:

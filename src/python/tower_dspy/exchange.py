@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tower_dspy.call_state import CallState, current_call
-from tower_dspy.checkpoint import refuse_task, refuse_thread
+from tower_dspy.checkpoint import CANCELLED, refuse_task, refuse_thread
 from tower_dspy.lm_call import CURRENT_LM_CALL
 
 # The status and the headers of an HTTP answer.
@@ -57,29 +57,22 @@ class Request:
     open: Callable[[CallState | None, Any], Any]
     # The exception for a failed exchange, by the kind and the message of the failure.
     failure: Callable[[str, str], Exception]
-    # The messages of a cancelled call: before the request, and while it waits.
-    refused: str
-    interrupted: str
-
-
-SENDS_NO_REQUEST = "the call was cancelled: it sends no request any more"
 
 
 def http_request(
     request: Any,
     timeout: float | None,
     failure: Callable[[str, str], Exception],
-    model: str | None = None,
+    is_lm_request: bool,
 ) -> Request:
     """An HTTP request, with the time that its next byte is waited for.
 
-    `model` is None where only DSPy can know whether it is an LM call, and "" for the call of an
-    SDK, which has the model's name in its body.
+    `is_lm_request` is false where only DSPy can know whether it is an LM call.
     """
 
     def open_exchange(state: CallState | None, deliver: Any) -> Any:
         call = None if state is None else state.call
-        route = _route(state, request, model)
+        route = _route(state, request, is_lm_request)
         try:
             exchange = _host.open(route, timeout, call, request, deliver)
         except ValueError as error:
@@ -90,12 +83,11 @@ def http_request(
             lm_call.exchange = exchange.number
         return exchange
 
-    interrupted = "the call was cancelled while it waited for an answer"
-    return Request(open_exchange, failure, SENDS_NO_REQUEST, interrupted)
+    return Request(open_exchange, failure)
 
 
 def _route(
-    state: CallState | None, request: Any, model: str | None
+    state: CallState | None, request: Any, is_lm_request: bool
 ) -> tuple[list[int], str] | None:
     """The LMs that a request may belong to; None if it is no LM call."""
     lms = [] if state is None else list(state.lms)
@@ -103,11 +95,9 @@ def _route(
     if lm_call is not None:
         if lm_call.lm_id is not None and lms[:1] != [lm_call.lm_id]:
             lms.insert(0, lm_call.lm_id)
-        if request.method == "POST" or model is not None:
+        if request.method == "POST" or is_lm_request:
             return lms, lm_call.model
-    if model is None:
-        return None
-    return lms, model or _model_in(request.body)
+    return (lms, _model_in(request.body)) if is_lm_request else None
 
 
 def _model_in(body: bytes) -> str:
@@ -142,19 +132,17 @@ class AsyncExchange:
         try:
             while (event := await self._next())[0] != "end":
                 yield event[1]
-            self._ended()
         finally:
             self.abort()
 
     async def first(self) -> tuple[Any, ...]:
         """Opens the exchange and waits for its first event."""
         self._loop = asyncio.get_running_loop()
-        state = current_call()
+        state = self._state = current_call()
         self._exchange = self._request.open(state, self.deliver)
         if self._exchange is None:
-            await refuse_task(state, self._request.refused)
+            await refuse_task(state)
         if state is not None:
-            self._state = state
             state.exchanges.add(self)
         try:
             event = await self._next()
@@ -196,7 +184,7 @@ class AsyncExchange:
             if state is not None and state.is_over() and current_call() is not state:
                 raise self._request.failure("read", _CALL_ENDED)
             if self._interrupted:
-                raise asyncio.CancelledError(self._request.interrupted)
+                raise asyncio.CancelledError(CANCELLED)
             self._changed.clear()
             await self._changed.wait()
         event = self._events.popleft()
@@ -222,7 +210,7 @@ class SyncExchange:
         self._state = current_call()
         self._exchange = request.open(self._state, None)
         if self._exchange is None:
-            refuse_thread(self._state, request.refused)
+            refuse_thread(self._state)
 
     def answer(self) -> Answer:
         """Waits for an HTTP answer."""
@@ -257,7 +245,7 @@ class SyncExchange:
             if self._state is not None and current_call() is not self._state:
                 # Another call reads the answer.
                 raise self._request.failure("read", _CALL_ENDED)
-            refuse_thread(self._state, self._request.interrupted)
+            refuse_thread(self._state)
         if event[0] == "failed":
             raise self._request.failure(event[1], event[2])
         return event

@@ -9,6 +9,7 @@ which returns an exchange (see exchange.py), or None if the call may not make an
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import dspy
@@ -27,7 +28,7 @@ def build_tools(host: Any, specs: Any) -> dict[str, dspy.Tool]:
             # To DSPy an argument with a default is not required.
             arguments[name].setdefault("default", None)
         tool = dspy.Tool(
-            _ToolFunction(host, spec["id"]),
+            _tool_function(host, spec["id"]),
             name=spec["name"],
             desc=spec["description"],
             args=arguments,
@@ -39,35 +40,22 @@ def build_tools(host: Any, specs: Any) -> dict[str, dspy.Tool]:
     return built
 
 
-class _ToolFunction:
+def _tool_function(host: Any, tool_id: int) -> Callable[..., Any]:
     """The function of a tool: async code awaits what it returns, sync code gets the value."""
 
-    def __init__(self, host: Any, tool_id: int) -> None:
-        self._host = host
-        self._id = tool_id
+    def call_tool(**arguments: Any) -> Any:
+        def open_exchange(state: CallState | None, deliver: Any) -> Any:
+            call = None if state is None else state.call
+            return host.call_tool(tool_id, call, arguments, deliver)
 
-    def __deepcopy__(self, _: dict[int, Any]) -> "_ToolFunction":
-        return self
-
-    def __call__(self, **arguments: Any) -> Any:
-        request = self._request(arguments)
+        request = Request(open_exchange, lambda _, message: ToolError(message))
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return SyncExchange(request).first()[1]
         return _async_value(request)
 
-    def _request(self, arguments: dict[str, Any]) -> Request:
-        def open_exchange(state: CallState | None, deliver: Any) -> Any:
-            call = None if state is None else state.call
-            return self._host.call_tool(self._id, call, arguments, deliver)
-
-        return Request(
-            open_exchange,
-            failure=lambda _, message: ToolError(message),
-            refused="the call was cancelled: it calls no tool any more",
-            interrupted="the call was cancelled while it waited for a tool",
-        )
+    return call_tool
 
 
 async def _async_value(request: Request) -> Any:

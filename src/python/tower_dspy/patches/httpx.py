@@ -66,9 +66,7 @@ def _replace(httpx: ModuleType) -> None:
             return errors.get(kind, httpx.TransportError)(message, request=request)
 
         timeout = request.extensions.get("timeout", {}).get("read")
-        # The model of an SDK's call is in its body.
-        model = "" if _is_lm_request(request) else None
-        return http_request(_outgoing(request, body), timeout, failure, model)
+        return http_request(_outgoing(request, body), timeout, failure, _is_lm_request(request))
 
     class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
         def __init__(self, opened: Any) -> None:

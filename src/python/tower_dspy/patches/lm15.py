@@ -23,9 +23,6 @@ _ERRORS = {
     "protocol": transports.ProtocolError,
 }
 
-# The model of a request: its body names it, as each request of this client is an LM call.
-_IN_BODY = ""
-
 
 def install() -> None:
     """Replaces the classes of lm15's transports."""
@@ -69,7 +66,7 @@ class _Transport:
         if usual:
             request = dataclasses.replace(request, headers=[*usual, *request.headers])
         limit = self._read_timeout if request.read_timeout is None else request.read_timeout
-        return http_request(request, limit, failure, _IN_BODY)
+        return http_request(request, limit, failure, is_lm_request=True)
 
 
 class AsyncTransport(_Transport):

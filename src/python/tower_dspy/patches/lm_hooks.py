@@ -16,7 +16,6 @@ from dspy.clients import embedding, execution
 
 from tower_dspy.call_state import CallState, current_call
 from tower_dspy.checkpoint import check_task, check_thread
-from tower_dspy.exchange import SENDS_NO_REQUEST
 from tower_dspy.lm_call import CURRENT_LM_CALL, HOST_ID, LmCall
 from tower_dspy.patches.replace import replace
 
@@ -53,7 +52,7 @@ def _async(ask: Any) -> Any:
     async def acall(lm: Any, *args: Any, **kwargs: Any) -> Any:
         state = current_call()
         if state is not None:
-            await check_task(state, SENDS_NO_REQUEST)
+            await check_task(state)
         with _lm_call(state, lm):
             return await ask(lm, *args, **kwargs)
 
