@@ -5,12 +5,12 @@ message) and a payload of raw bytes. The lengths are big-endian and of 4 bytes e
 not count itself. The messages are in wire.rs.
 """
 
-import contextlib
 import json
 import os
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +18,7 @@ from tower_dspy.interrupt import shielded
 from tower_dspy.payload import to_utf8
 
 _LENGTHS = struct.Struct("!II")
-_AT_ONCE = 1 << 18
+AT_ONCE = 1 << 18
 # The longest frame that a host reads, see frames.rs.
 _LONGEST = 80 << 20
 
@@ -35,7 +35,7 @@ class Frames:
         self._reading = threading.Lock()
         self._received = bytearray()
         # Frames that go with the next one.
-        self._held: list[bytes] = []
+        self._held: deque[bytes] = deque()
         self._closed = False
 
     def fileno(self) -> int:
@@ -53,21 +53,17 @@ class Frames:
 
     def hold(self, name: str, body: Any = None, payload: bytes = b"") -> bool:
         """Queues a frame, which goes with the next one or with `flush`; whether it is the first."""
-        return not self._closed and shielded(self._hold, _frame(name, body, payload))
+        self._held.append(_frame(name, body, payload))
+        return len(self._held) == 1
 
     def flush(self) -> None:
         """Sends the queued frames."""
         if self._held and not self._closed:
             shielded(self._flush)
 
-    def _hold(self, frame: bytes) -> bool:
-        with self._sending:
-            self._held.append(frame)
-            return len(self._held) == 1
-
     def _flush(self) -> None:
         with self._sending:
-            held, self._held = self._held, []
+            held = [self._held.popleft() for _ in range(len(self._held))]
             try:
                 # It blocks while the host is slow to read, which bounds the queue.
                 self._socket.sendall(b"".join(held))
@@ -86,16 +82,20 @@ class Frames:
             self._reading.release()
 
     def _fill(self) -> bool:
-        data = b""
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            try:
-                data = self._socket.recv(_AT_ONCE, socket.MSG_DONTWAIT)
-            except ConnectionError:
-                os._exit(1)
-            if not data:
-                os._exit(1)
+        """Reads once; returns whether more may have arrived."""
+        try:
+            data = self._read()
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            data = b""
+        if not data:
+            os._exit(1)
         self._received += data
-        return len(data) == _AT_ONCE
+        return len(data) == AT_ONCE
+
+    def _read(self) -> bytes:
+        return self._socket.recv(AT_ONCE, socket.MSG_DONTWAIT)
 
     def _whole(self) -> Iterator[tuple[str, Any, bytes]]:
         received = self._received

@@ -21,10 +21,9 @@ import traceback
 from typing import Any, NoReturn
 
 from tower_dspy import process_limits, worker
-from tower_dspy.frames import Frames, Log
+from tower_dspy.frames import AT_ONCE, Frames, Log
 
 _DESCRIPTORS = 3  # of an order to fork
-_AT_ONCE = 1 << 16
 
 
 class _Orders(Frames):
@@ -33,25 +32,15 @@ class _Orders(Frames):
     def __init__(self, taken: socket.socket) -> None:
         super().__init__(taken)
         self.descriptors: list[int] = []
-        # The host has closed its end; orders that arrived before are carried out.
-        self.over = False
 
-    def _fill(self) -> bool:
-        data = b""
+    def _read(self) -> bytes:
         space = socket.CMSG_LEN(_DESCRIPTORS * array.array("i").itemsize)
         flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            try:
-                # Not by `socket.recv_fds`, which ignores the flags and would wait.
-                data, attached, _, _ = self._socket.recvmsg(_AT_ONCE, space, flags)
-            except ConnectionError:
-                os._exit(1)
-            self.over = not data
-            for _, _, content in attached:
-                self.descriptors += array.array("i", content)
-            self._received += data
-        # One read ends at the descriptors of the next frame.
-        return bool(data)
+        # Not by `socket.recv_fds`, which ignores the flags and would wait.
+        data, attached, _, _ = self._socket.recvmsg(AT_ONCE, space, flags)
+        for _, _, content in attached:
+            self.descriptors += array.array("i", content)
+        return data
 
 
 class _Zygote:
@@ -83,8 +72,6 @@ class _Zygote:
             elif name == "reap":
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(body["pid"], 0)
-        if self._orders.over:
-            os._exit(0)
 
     def _fork(self, number: int, descriptors: list[int]) -> None:
         for stream in (sys.stdout, sys.stderr):
