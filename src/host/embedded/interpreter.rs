@@ -53,7 +53,8 @@ struct PythonLoop<'py> {
     #[cfg(feature = "py-spy")]
     gil_watch: Option<GilWatch>,
     event_loop: Bound<'py, PyAny>,
-    port: Bound<'py, Port>,
+    is_stopped: Bound<'py, PyAny>,
+    state: Arc<PortState>,
 }
 
 impl<'py> PythonLoop<'py> {
@@ -101,6 +102,7 @@ impl<'py> PythonLoop<'py> {
         let gil_watch = settings
             .watchdog
             .then(|| GilWatch::new(std::process::id(), state.monitor.clone()));
+        let is_stopped = runner.getattr("is_stopped")?;
         let dispatch = Dispatch {
             port: state.clone(),
             runner: runner.unbind(),
@@ -116,15 +118,15 @@ impl<'py> PythonLoop<'py> {
             #[cfg(feature = "py-spy")]
             gil_watch,
             event_loop,
-            port,
+            is_stopped,
+            state,
         })
     }
 
     fn run(self) -> PyResult<()> {
-        let asyncio = self.port.py().import("tower_dspy.loop")?;
-        let stopped = self.port.getattr("is_stopped")?;
-        let ran = asyncio.call_method1("run", (&self.event_loop, stopped));
-        self.port.get().0.core.queue.close("it was stopped");
+        let asyncio = self.event_loop.py().import("tower_dspy.loop")?;
+        let ran = asyncio.call_method1("run", (&self.event_loop, self.is_stopped));
+        self.state.core.queue.close("it was stopped");
         #[cfg(feature = "py-spy")]
         drop(self.gil_watch);
         if let Some(watchdog) = &self.watchdog {

@@ -1,9 +1,6 @@
 //! The port of the interpreter in this process: the methods that Python's runner calls.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 
@@ -60,14 +57,6 @@ impl Port {
 
     fn came_back(&self) {
         drop(self.0.abandoned_threads().pop());
-    }
-
-    fn stopped(&self) {
-        self.0.stopped.store(true, Ordering::SeqCst);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.0.stopped.load(Ordering::SeqCst)
     }
 
     /// Sends an HTTP request; see exchange.py.

@@ -50,11 +50,6 @@ impl PortCall {
         self.call.settle(strays.as_deref());
     }
 
-    fn finished(&self, value: &Bound<'_, PyAny>) {
-        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        self.finish(value);
-    }
-
     /// Keeps a partial answer; false if the call is over.
     fn partial(&self, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
         Ok(self.call.keep_partial(convert::from_python(fields)?))

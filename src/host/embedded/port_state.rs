@@ -1,6 +1,6 @@
 //! The state that the port of a host shares with its calls, its exchanges and the dispatch.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::event_listeners::EventListeners;
 use crate::host::core::{
@@ -15,7 +15,6 @@ pub(super) struct PortState {
     /// Of the LMs that the program that is being loaded brought along; one is loaded at a time.
     adopted: Mutex<Vec<Registration>>,
     abandoned_threads: Mutex<Vec<GaugeGuard>>,
-    pub(super) stopped: AtomicBool,
 }
 
 impl PortState {
@@ -26,7 +25,6 @@ impl PortState {
             listeners: EventListeners::default(),
             adopted: Mutex::default(),
             abandoned_threads: Mutex::default(),
-            stopped: AtomicBool::new(false),
         })
     }
 

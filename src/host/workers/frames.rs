@@ -92,7 +92,7 @@ mod tests {
         let event = Event::Chunk(Bytes::from_static(b"abc"));
         let (message, tail) = ToWorker::event(3, event);
         let written = encode(&message, &tail).unwrap();
-        let header = r#"{"event":{"exchange":3,"what":"chunk"}}"#;
+        let header = r#"{"event":{"exchange":3,"event":["chunk"]}}"#;
         assert_eq!(written, frame(header, b"abc"));
     }
 

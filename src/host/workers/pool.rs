@@ -239,11 +239,6 @@ impl Pool {
             FromWorker::Failed { call, fault } => {
                 calls::resolve(scheduler, (id, call), Err(fault));
             }
-            FromWorker::Finished { call } => {
-                if let Some(running) = scheduler.finish(id, call) {
-                    running.finish(frames::value(&tail));
-                }
-            }
             FromWorker::Settled { call, strays } => {
                 if let Some(running) = scheduler.get(id, call) {
                     running.settle(strays.as_deref());

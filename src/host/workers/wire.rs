@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::numbers::{LoadId, WorkerId, WorkerTarget};
 use crate::host::core::{
-    event::{Event, ResponseHead},
+    event::Event,
     fault::Fault,
     http::{self, ProgramRequest},
     lm_candidates::LmCandidates,
@@ -42,7 +42,7 @@ pub(super) enum ToWorker<'a> {
     /// The bytes of the event are the tail.
     Event {
         exchange: u64,
-        #[serde(flatten)]
+        /// Its parts, as exchange.py names them, but for the bytes.
         event: Value,
     },
     /// Whether an LM that a program made itself was taken over.
@@ -61,23 +61,15 @@ impl ToWorker<'_> {
     /// An event of an exchange, and its tail.
     pub(super) fn event(exchange: u64, event: Event) -> (Self, Bytes) {
         let (event, tail) = match event {
-            Event::Full(head, body) => (header("full", &head), body),
-            Event::Head(head) => (header("head", &head), Bytes::new()),
-            Event::Chunk(bytes) => (json!({"what": "chunk"}), bytes),
-            Event::End => (json!({"what": "end"}), Bytes::new()),
-            // A map of strings to JSON is always JSON.
-            Event::Value(value) => (json!({"what": "value"}), value.to_string().into()),
-            Event::Failed(kind, message) => {
-                let failed = json!({"what": "failed", "kind": kind, "message": message});
-                (failed, Bytes::new())
-            }
+            Event::Full(head, body) => (json!(["full", head.status, head.headers]), body),
+            Event::Head(head) => (json!(["head", head.status, head.headers]), Bytes::new()),
+            Event::Chunk(bytes) => (json!(["chunk"]), bytes),
+            Event::End => (json!(["end"]), Bytes::new()),
+            Event::Value(value) => (json!(["value", value]), Bytes::new()),
+            Event::Failed(kind, message) => (json!(["failed", kind, message]), Bytes::new()),
         };
         (Self::Event { exchange, event }, tail)
     }
-}
-
-fn header(what: &str, head: &ResponseHead) -> Value {
-    json!({"what": what, "status": head.status, "headers": head.headers})
 }
 
 /// A message from a worker.
@@ -129,12 +121,8 @@ pub(super) enum FromWorker {
     Abort {
         exchange: u64,
     },
-    /// The outcome is the tail, and work goes on.
+    /// The outcome is the tail.
     Done {
-        call: u64,
-    },
-    /// The outcome is the tail, and nothing goes on.
-    Finished {
         call: u64,
     },
     Failed {

@@ -27,8 +27,8 @@ from tower_dspy.runner import Runner
 # Before a test imports litellm: else that asks the network for prices, and logs from a thread.
 startup.before_import()
 
-OUTCOMES = ("done", "failed", "finished")
-ENDS = ("settled", "finished", "abandon")
+OUTCOMES = ("done", "failed")
+ENDS = ("settled", "abandon")
 
 # The host's configuration of an LM.
 HOST_LM = {"id": 7, "model": "openai/host", "base_url": "http://host/v1", "keyed": True}
@@ -50,9 +50,6 @@ class FakeCall:
 
     def settled(self, strays: list[str] | None) -> None:
         self._tell("settled", strays)
-
-    def finished(self, value: Any) -> None:
-        self._tell("finished", value)
 
     def abandon(self) -> None:
         self._tell("abandon", None)
@@ -286,7 +283,6 @@ class FakeHost:
         self.beats = 0
         self.abandoned = 0
         self.replaced = 0
-        self.is_stopped = False
         self.pulses = 0
         # The reports of a blocked loop: frames, program, call.
         self.reports: list[tuple[list[str], str | None, FakeCall | None]] = []
@@ -306,9 +302,6 @@ class FakeHost:
 
     def came_back(self) -> None:
         self.abandoned -= 1
-
-    def stopped(self) -> None:
-        self.is_stopped = True
 
 
 class RunnerHarness:
@@ -361,7 +354,7 @@ class RunnerHarness:
                 await stopped.wait()
         finally:
             del loop.stop
-        assert self.host.is_stopped
+        assert self.runner.is_stopped()
 
     def cancel_last(self) -> None:
         self._in_copied_context(self.runner.cancel, self._started)

@@ -219,4 +219,4 @@ async def test_a_task_that_ignores_refusals_does_not_keep_the_loop_busy(harness)
     await asyncio.sleep(0.1)
     assert 1 < refusals < 10
     refusals = 100
-    await program.call.until("finished")
+    await program.call.until("done")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio
 async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
     call = harness.start(harness.function("inputs:echo"), value=[1, {"a": None}])
     await call.ended()
-    assert call.events == [("finished", {"value": [1, {"a": None}]})]
+    assert call.events == [("settled", None), ("done", {"value": [1, {"a": None}]})]
 
 
 async def test_an_unloaded_program_is_dropped_and_its_call_goes_on(harness):
@@ -97,14 +97,14 @@ async def test_a_cancel_after_the_end_does_nothing(harness):
     await call.ended()
     harness.cancel_last()
     await asyncio.sleep(0)
-    assert len(call.events) == 1
+    assert [name for name, _ in call.events] == ["settled", "done"]
 
 
 async def test_an_answer_after_a_cancel_is_still_one_outcome(harness):
     call = await harness.begin(harness.function("cleanup_plain:swallows"), "runner-swallows")
     harness.cancel_last()
     await call.ended()
-    assert call.events == [("finished", {"answer": "nevertheless"})]
+    assert call.events == [("settled", None), ("done", {"answer": "nevertheless"})]
 
 
 async def test_a_call_that_ends_before_its_cancel_arrives_is_cancelled(harness):
@@ -147,14 +147,14 @@ async def test_a_joined_thread_is_no_stray(harness):
     witness.open_thread_gate("runner-waited")
     call = harness.start(harness.function("cleanup_plain:in_a_thread"), key="runner-waited")
     await call.ended()
-    assert [name for name, _ in call.events] == ["finished"]
+    assert [name for name, _ in call.events] == ["settled", "done"]
 
 
 async def test_the_calls_of_one_turn_do_not_mix_their_tasks(harness):
     first = harness.start(harness.function("strays:forgets"), key="runner-first")
     second = harness.start(harness.function("inputs:echo"), value=1)
     await second.ended()
-    assert second.events == [("finished", {"value": 1})]
+    assert second.events == [("settled", None), ("done", {"value": 1})]
     await witness.open_gate("runner-first")
     await first.ended()
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.asyncio
 async def test_an_answer_is_the_outcome_and_the_end_at_once(harness):
     call = harness.start(harness.program("sync:Says"), key="sync-says", remaining=9.0)
     await call.ended()
-    assert [name for name, _ in call.events] == ["finished"]
+    assert [name for name, _ in call.events] == ["settled", "done"]
     assert call.outcome == {"limited": True, "over": False}
     assert await witness.seen("sync-says") == ["sync"]
 

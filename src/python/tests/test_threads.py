@@ -35,7 +35,7 @@ async def counted(monkeypatch, harness):
 async def test_a_thread_that_is_left_behind_is_stopped_named_and_waited_for(counted, way):
     key = f"left-{way}"
     call = counted.start(counted.function(f"threads:leaves_{way}"), key=key)
-    await call.until("done", "finished")
+    await call.until("done")
     assert call.named("settled") == []
     await until_seen(key, "running")
     witness.open_thread_gate(key)
@@ -60,14 +60,14 @@ async def test_a_thread_that_is_busy_ends_with_its_call(counted, way):
 async def test_joined_threads_are_no_strays(counted, way):
     call = counted.start(counted.function(f"threads:uses_{way}"), key="used")
     await call.ended()
-    assert [name for name, _ in call.events] == ["finished"]
+    assert [name for name, _ in call.events] == ["settled", "done"]
     assert call.outcome == {"answer": 7}
 
 
 async def test_daemon_threads_and_those_of_pools_are_not_waited_for(counted):
     call = counted.start(counted.function("threads:starts_a_daemon"), key="daemon")
     await call.ended()
-    assert [name for name, _ in call.events] == ["finished"]
+    assert [name for name, _ in call.events] == ["settled", "done"]
     await until_seen("daemon", "running")
     witness.open_thread_gate("daemon")
     await until_seen("daemon", "running", "waited")

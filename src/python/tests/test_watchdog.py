@@ -46,7 +46,7 @@ async def test_code_that_blocks_the_loop_is_reported_with_its_program_and_call(w
 async def test_a_call_that_spins_is_interrupted_once_when_it_is_over(watched):
     call = watched.start(watched.function("stuck:spins"), key="dog-spins")
     give_up_later(call, 0.1)
-    await call.until("failed", "finished")
+    await call.until("failed")
     # What the loop would have been told meanwhile, had it listened.
     watched.cancel_last()
     await call.ended()
@@ -83,7 +83,7 @@ async def test_a_child_task_that_spins_is_interrupted(watched):
 async def test_a_live_call_and_an_idle_loop_are_not_interrupted(watched):
     wanted = watched.start(watched.function("blockers:blocks"), seconds=0.3)
     await wanted.ended()
-    assert wanted.events == [("finished", {"blocked": True})]
+    assert wanted.events == [("settled", None), ("done", {"blocked": True})]
     idle = watched.start(watched.function("cleanup_plain:slow"), key="dog-idle")
     idle.cancelled_by_host = True
     await asyncio.sleep(0.3)

@@ -43,9 +43,8 @@ class HostProxy:
         self._adopted: dict[int, tuple[str | None, bool]] = {}
         self._controls: deque[tuple[str, Any]] = deque()
         self._starts: deque[tuple[CallProxy, Any, bytes]] = deque()
-        self._events: deque[tuple[int, tuple[Any, ...]]] = deque()
+        self._events: deque[tuple[ExchangeProxy, tuple[Any, ...]]] = deque()
         self._start_limit = StartLimit()
-        self._stopped = False
         # The loop's thread.
         self._thread = 0
         self._last_beat = self._last_poll = time.monotonic()
@@ -77,12 +76,6 @@ class HostProxy:
 
     def came_back(self) -> None:
         self.frames.send("came_back")
-
-    def stopped(self) -> None:
-        self._stopped = True
-
-    def is_stopped(self) -> bool:
-        return self._stopped
 
     def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> tuple[int, bool]:
         number = next(self._lm_numbers)
@@ -189,23 +182,24 @@ class HostProxy:
             elif name == "adopted":
                 self._adopted[body["lm"]] = body["error"], body["keyed"]
             elif name == "event":
-                self._take_event(body["exchange"], _event(body, payload))
+                self._take_event(body["exchange"], body["event"], payload)
             else:
                 if name == "cancel" and (call := self.calls.get(body["call"])) is not None:
                     call.end()
                 self._controls.append((name, body))
         return received
 
-    def _take_event(self, number: int, event: tuple[Any, ...]) -> None:
+    def _take_event(self, number: int, parts: list[Any], payload: bytes) -> None:
         exchange = self._exchanges.get(number)
         if exchange is None:
             return
+        if parts[0] in _LAST:
+            self.forget(number)
+        event = (*parts, payload) if parts[0] in ("full", "chunk") else tuple(parts)
         if exchange.deliver is None:
             exchange.events.put(event)
-            if event[0] in _LAST:
-                self.forget(number)
         else:
-            self._events.append((number, event))
+            self._events.append((exchange, event))
 
     def _process(self) -> None:
         while self._controls:
@@ -223,7 +217,10 @@ class HostProxy:
         for _ in range(self._start_limit.current()):
             # Calls that have begun go first.
             if self._events:
-                self._deliver(*self._events.popleft())
+                exchange, event = self._events.popleft()
+                # A cancelled call gets no event before its signal.
+                if exchange.call is None or not exchange.call.over:
+                    exchange.deliver(event)
             elif self._starts:
                 self._start(*self._starts.popleft())
             else:
@@ -231,14 +228,6 @@ class HostProxy:
         if self._events or self._starts:
             self._start_limit.defer()
             self._loop.call_soon(self._process)
-
-    def _deliver(self, number: int, event: tuple[Any, ...]) -> None:
-        exchange = self._exchanges.get(number)
-        # A cancelled call gets no event before its signal.
-        if exchange is not None and not (exchange.call is not None and exchange.call.over):
-            if event[0] in _LAST:
-                self.forget(number)
-            exchange.deliver(event)
 
     def _load(self, number: int, spec: dict[str, Any]) -> None:
         try:
@@ -259,17 +248,3 @@ class HostProxy:
         except Exception as error:
             call.settled(None)
             call.failed(faults.describe(error))
-
-
-def _event(body: dict[str, Any], payload: bytes) -> tuple[Any, ...]:
-    what = body["what"]
-    if what == "chunk":
-        return (what, payload)
-    if what == "failed":
-        return (what, body["kind"], body["message"])
-    if what == "end":
-        return (what,)
-    if what == "value":
-        return (what, json.loads(payload))
-    head = (what, body["status"], [(name, value) for name, value in body["headers"]])
-    return (*head, payload) if what == "full" else head

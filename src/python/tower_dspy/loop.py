@@ -51,7 +51,7 @@ def make(host: Any, patience: tuple[float, int]) -> asyncio.AbstractEventLoop:
 
 
 def run(loop: asyncio.AbstractEventLoop, stopping: Callable[[], bool]) -> None:
-    """Runs the loop until the host stops it, whatever a task raises through it.
+    """Runs the loop until the runner stops it, whatever a task raises through it.
 
     `SystemExit` and `KeyboardInterrupt` in a task end `run_forever`; the other calls go on.
     """

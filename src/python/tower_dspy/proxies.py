@@ -26,18 +26,22 @@ class CallProxy:
     waiting: "set[ExchangeProxy]" = field(default_factory=set)
 
     def done(self, value: Any) -> None:
-        self._outcome("done", value)
-
-    def finished(self, value: Any) -> None:
-        self._outcome("finished", value)
-        self._forget()
+        self.end()
+        try:
+            self._host.send_soon("done", {"call": self.sequence}, to_json(value))
+        except Exception as error:
+            self.failed(faults.describe(error))
 
     def failed(self, fault: dict[str, Any]) -> None:
         self.end()
         self._host.send_soon("failed", {"call": self.sequence, "fault": fault})
 
     def settled(self, strays: list[str] | None) -> None:
-        self._forget()
+        self.end()
+        self._host.calls.pop(self.sequence, None)
+        # Those of threads that were interrupted before they could end them.
+        for exchange in tuple(self.waiting):
+            exchange.abort()
         self._host.send_soon("settled", {"call": self.sequence, "strays": strays})
 
     def abandon(self) -> None:
@@ -76,21 +80,6 @@ class CallProxy:
         self.over = True
         for exchange in tuple(self.waiting):
             exchange.events.put(("cancelled",))
-
-    def _forget(self) -> None:
-        self._host.calls.pop(self.sequence, None)
-        # Those of threads that were interrupted before they could end them.
-        for exchange in tuple(self.waiting):
-            exchange.abort()
-
-    def _outcome(self, name: str, value: Any) -> None:
-        self.end()
-        try:
-            self._host.send_soon(name, {"call": self.sequence}, to_json(value))
-        except Exception as error:
-            if name == "finished":
-                self.settled(None)
-            self.failed(faults.describe(error))
 
 
 @dataclass(eq=False)

@@ -7,14 +7,12 @@ the loop's thread. It offers
     host.beat()               the loop is alive
     host.gave_up(replaced)    a thread was abandoned, see pool.py
     host.came_back()          an abandoned thread has ended
-    host.stopped()            nothing runs any more
 
 and passes with each start its own side of the call:
 
     call.done(value)          the outcome is `value`
     call.failed(fault)        the outcome is a failure, see faults.describe
     call.settled(strays)      all tasks and threads have ended; names of those that were left behind
-    call.finished(value)      settled and done at once
     call.abandon()            the loop ends before the call did
     call.cancel()             the call is cancelled: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more
@@ -81,6 +79,7 @@ class Runner:
         self.beaten = time.monotonic()
         self._stopping: asyncio.Task | None = None
         self._all_settled = asyncio.Event()
+        self._stopped = False
         self._beat()
 
     def load(self, spec: dict[str, Any]) -> dict[str, Any]:
@@ -164,6 +163,10 @@ class Runner:
             CURRENT_CALL.set(None)  # or its tasks would belong to the last call that was started
             self._stopping = asyncio.Task(self._stop(grace), loop=self._loop)
 
+    def is_stopped(self) -> bool:
+        """Whether nothing runs any more."""
+        return self._stopped
+
     async def _serve(self, state: CallState, target: Callable[..., Any], inputs: dict) -> None:
         # The outcome is reported here and not by a callback: that saves a turn of the loop.
         state.begun = True
@@ -205,22 +208,18 @@ class Runner:
         for exchange in tuple(state.exchanges):
             exchange.interrupt()
         strays = _running(state.children)
+        if not strays:
+            # Settled first: the permit is free when the caller gets the outcome.
+            self._settle(state, None)
+        if fault is None:
+            call.done(value)
+        else:
+            call.failed(fault)
         if strays:
-            if fault is None:
-                call.done(value)
-            else:
-                call.failed(fault)
             for stray in strays:
                 if stray is not state.interrupted_task:
                     stray.cancel()
             self._settle_after(state, strays, [])
-        elif fault is None:
-            self._forget(state)
-            call.finished(value)
-        else:
-            # Settled first: the permit is free when the caller gets the outcome.
-            self._settle(state, None)
-            call.failed(fault)
 
     def _never_began(self, state: CallState) -> None:
         state.task = None
@@ -247,16 +246,13 @@ class Runner:
             stray.add_done_callback(ended)
 
     def _settle(self, state: CallState, strays: list[str] | None) -> None:
-        self._forget(state)
-        state.call.settled(strays)
-
-    def _forget(self, state: CallState) -> None:
         del self._calls[state.sequence]
         # Answers that the call left unread: the host would keep their listeners.
         for exchange in tuple(state.exchanges):
             exchange.abort()
         if self._stopping is not None and not self._calls:
             self._all_settled.set()
+        state.call.settled(strays)
 
     def call_of(self, task: asyncio.Task) -> CallState | None:
         """The call that a task belongs to. May be called on any thread."""
@@ -284,7 +280,7 @@ class Runner:
                 await asyncio.wait_for(self._all_settled.wait(), grace)
         for state in self._calls.values():
             state.call.abandon()
-        self._host.stopped()
+        self._stopped = True
         self._loop.stop()
 
 

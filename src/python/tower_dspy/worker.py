@@ -72,7 +72,7 @@ def serve(frames: Frames, hello: dict[str, Any], warnings: list[str]) -> NoRetur
     host.serve(runner, loop)
     # Code that holds the GIL blocks the watchdog too; the host notices by the heartbeat.
     watchdog = Watchdog(host, runner, loop)
-    loops.run(loop, host.is_stopped)
+    loops.run(loop, runner.is_stopped)
     frames.flush()
     watchdog.stop()
     loops.close(loop)
