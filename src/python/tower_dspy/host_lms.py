@@ -36,12 +36,6 @@ def build_lm(config: dict[str, Any]) -> dspy.LM:
     return lm
 
 
-def configs(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """The configurations of all LMs of a load request, the program's default first."""
-    usual = spec.get("lm")
-    return ([usual] if usual else []) + list(spec.get("lms", ()))
-
-
 def host_ids(*lms: Any) -> tuple[int, ...]:
     """The host's numbers of these LMs, each once."""
     numbers = (getattr(lm, HOST_ID, None) for lm in lms)

@@ -14,11 +14,11 @@ All methods are called on the loop's thread. The host counts:
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 
 from tower_dspy.call_state import Cancelled
@@ -144,24 +144,6 @@ class Pool:
                 self._begin(self._waiting.popleft())
 
 
-class _UnjoinedThread(Thread):
-    """A thread that is a daemon until it runs, so that the interpreter's exit does not join it.
-
-    Threads that a program makes inherit the flag, and are part of their call unless they are
-    daemons.
-    """
-
-    _runs = False
-
-    @property
-    def daemon(self) -> bool:
-        return not self._runs
-
-    def run(self) -> None:
-        self._runs = True
-        super().run()
-
-
 class _PoolThread:
     """One thread of the pool, with a queue of its own."""
 
@@ -171,13 +153,16 @@ class _PoolThread:
         self.inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._pool = pool
         self.abandoned = self.replaced = False
-        _UnjoinedThread(target=self._work, name=name).start()
+        # A daemon, so that the interpreter's exit does not join it.
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def take(self, job: Job) -> None:
         job.thread = self
         self.inbox.put(job)
 
     def _work(self) -> None:
+        # The threads that a program makes inherit it, and daemons are not part of their call.
+        threading.current_thread()._daemonic = False
         loop = self._pool.loop
         while (job := self.inbox.get()) is not None:
             job.execute()

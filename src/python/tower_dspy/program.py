@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import logging
+import operator
 import sys
 import types
 from collections.abc import Callable
@@ -90,7 +91,8 @@ class Program:
 def load(host: Any, spec: dict[str, Any]) -> Program:
     """Loads the program of a request; raises HostError if that fails."""
     target = spec["target"]
-    configs = host_lms.configs(spec)
+    # The program's default first.
+    configs = [config for config in (spec.get("lm"), *spec.get("lms", ())) if config]
     tools = build_tools(host, spec.get("tools", ()))
     with (
         dspy.context(tower_dspy_tools=tools),
@@ -207,16 +209,13 @@ def _find(spec: dict[str, Any]) -> Any:
 
 
 def _attribute(module: types.ModuleType, path: str, target: str) -> Any:
-    value: Any = module
-    for part in path.split("."):
-        try:
-            value = getattr(value, part)
-        except AttributeError as error:
-            names = [name for name in vars(module) if not name.startswith("_")]
-            raise HostError(
-                "not_found", f"`{target}`: `{module.__name__}` has no `{path}`; it has {names[:20]}"
-            ) from error
-    return value
+    try:
+        return operator.attrgetter(path)(module)
+    except AttributeError as error:
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise HostError(
+            "not_found", f"`{target}`: `{module.__name__}` has no `{path}`; it has {names[:20]}"
+        ) from error
 
 
 def _build(found: Any, target: str, tools: list[dspy.Tool]) -> Any:

@@ -127,9 +127,9 @@ def _problem(error: Exception) -> tuple[tuple[Any, ...], str]:
 
 def of_program(program: dspy.Module, forward: Any, target: str) -> Schema:
     """The schema of a module: the parameters of `forward`, or its signature's fields."""
-    parameters = _named_parameters(forward, target)
-    if parameters is not None:
-        return Schema(_from_parameters(parameters, target), None)
+    schema = _of_parameters(forward, target)
+    if schema is not None:
+        return schema
     signature = getattr(program, "signature", None)
     if not (isinstance(signature, type) and issubclass(signature, dspy.Signature)):
         predictors = program.predictors()
@@ -145,10 +145,10 @@ def of_program(program: dspy.Module, forward: Any, target: str) -> Schema:
 
 def of_function(function: Any, target: str) -> Schema:
     """The schema of an async function: its parameters."""
-    parameters = _named_parameters(function, target)
-    if parameters is None:
+    schema = _of_parameters(function, target)
+    if schema is None:
         raise HostError("schema", f"`{target}` takes `**kwargs`; give it named parameters")
-    return Schema(_from_parameters(parameters, target), None)
+    return schema
 
 
 def of_signature(signature: Any) -> Schema:
@@ -163,16 +163,26 @@ def of_signature(signature: Any) -> Schema:
     return Schema(inputs, {name: Output(info.annotation) for name, info in fields})
 
 
-def _named_parameters(function: Any, target: str) -> list[inspect.Parameter] | None:
-    parameters = list(_signature(function).parameters.values())
+def _of_parameters(function: Any, target: str) -> Schema | None:
+    """The schema of a function; None if it takes any keywords."""
+    parameters = _signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     known = _globals(function)
-    return [
-        parameter.replace(annotation=_resolve(parameter, known, target))
-        for parameter in parameters
-        if parameter.kind is not parameter.VAR_POSITIONAL
-    ]
+    fields = []
+    for parameter in parameters:
+        required = parameter.default is parameter.empty
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        if parameter.name in PRIVILEGED and not required:
+            continue  # not an input; it keeps its default
+        _refuse_privileged(parameter.name, f"`{target}`")
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise HostError(
+                "schema", f"`{target}` takes `{parameter.name}` by position only; drop the `/`"
+            )
+        fields.append(Field(parameter.name, _resolve(parameter, known, target), required))
+    return Schema(fields, None)
 
 
 def _signature(function: Any) -> inspect.Signature:
@@ -206,21 +216,6 @@ def _resolve(parameter: inspect.Parameter, known: dict[str, Any], target: str) -
         message = "the annotation of `%s` in `%s` is not known, so it takes any JSON value: %s"
         _log.warning(message, name, target, error)
         return Any
-
-
-def _from_parameters(parameters: list[inspect.Parameter], target: str) -> list[Field]:
-    fields = []
-    for parameter in parameters:
-        required = parameter.default is parameter.empty
-        if parameter.name in PRIVILEGED and not required:
-            continue  # not an input; it keeps its default
-        _refuse_privileged(parameter.name, f"`{target}`")
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            raise HostError(
-                "schema", f"`{target}` takes `{parameter.name}` by position only; drop the `/`"
-            )
-        fields.append(Field(parameter.name, parameter.annotation, required))
-    return fields
 
 
 def _refuse_privileged(name: str, where: str) -> None:

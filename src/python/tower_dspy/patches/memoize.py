@@ -6,9 +6,7 @@ more than half of a prediction's time.
 
 import functools
 import os
-from collections import OrderedDict
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 from dspy.adapters import utils
@@ -34,11 +32,10 @@ def install() -> None:
 
 
 class _Memo:
-    """Values by their keys; the oldest are dropped."""
+    """Values by their keys; all are dropped when there are too many."""
 
     def __init__(self) -> None:
-        self._values: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = Lock()
+        self._values: dict[Any, Any] = {}
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
         """The value of a key; not stored for None and for a key that has no hash."""
@@ -49,10 +46,9 @@ class _Memo:
         except TypeError:  # such as an option of a type of its own
             return make()
         if key is not None:
-            with self._lock:
-                self._values[key] = value
-                if len(self._values) > _MOST:
-                    self._values.popitem(last=False)
+            if len(self._values) >= _MOST:
+                self._values.clear()
+            self._values[key] = value
         return value
 
 
