@@ -83,10 +83,10 @@ def _selection_key(lm: Any, options: Any = None) -> Any:
 
 
 def _capabilities_key(lm: Any, options: Any = None) -> Any:
-    # A program may change litellm's tables.
-    if not isinstance(lm.engine, str) or not execution.select_backend(lm, options).native:
-        return None
-    return _selection_key(lm, options)
+    # Others depend on litellm's tables, which a program may change.
+    if isinstance(lm.engine, str) and execution.select_backend(lm, options).native:
+        return _resolution_key(lm)
+    return None
 
 
 def _resolution_key(lm: Any) -> Any:
@@ -108,7 +108,7 @@ def _type_adapter_key(annotation: Any) -> Any:
 
 def _client_options(options: dict[str, Any]) -> tuple[Any, ...]:
     keys = backend_selection.CLIENT_KEYS
-    return tuple((key, _hashable(options[key])) for key in sorted(keys & options.keys()))
+    return tuple((key, _hashable(value)) for key, value in options.items() if key in keys)
 
 
 def _hashable(value: Any) -> Any:
