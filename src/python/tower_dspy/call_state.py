@@ -74,9 +74,9 @@ class CallState:
 
 def current_call() -> CallState | None:
     """The call that this code belongs to. DSPy's settings carry it into DSPy's threads."""
-    dspy = sys.modules.get("dspy")
-    state = None if dspy is None else dspy.settings.get("tower_dspy_call")
-    return state or CURRENT_CALL.get()
+    settings = sys.modules.get("dspy.dsp.utils.settings")
+    overrides = {} if settings is None else settings.thread_local_overrides.get()
+    return overrides.get("tower_dspy_call") or CURRENT_CALL.get()
 
 
 def run_outside_calls(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
