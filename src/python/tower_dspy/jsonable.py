@@ -22,7 +22,7 @@ def to_json_data(value: Prediction | dict[str, Any]) -> dict[str, Any]:
     token = AS_FIELDS.set(True)
     try:
         # A model's fields under their own names, whether a Prediction holds it or a dict.
-        fields = Prediction(value).toDict()
+        fields = (value if isinstance(value, Prediction) else Prediction(value)).toDict()
         try:
             data = _dump(fields)
         except RecursionError:
