@@ -18,7 +18,7 @@ _REQUIRED = {
     "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
     "dspy._vendor.lm15.transports": "AsyncTransportResponse ConnectError ConnectTimeout "
     "ProtocolError ReadError ReadTimeout StdlibAsyncTransport.stream StdlibTransport.stream "
-    "TransportError TransportResponse WriteError",
+    "TransportError TransportRequest TransportResponse WriteError",
     "dspy.adapters.types.base_type": "Type.serialize_model",
     "dspy.adapters.utils": "TypeAdapter",
     "dspy.clients._litellm": "get_litellm",

@@ -6,7 +6,6 @@ import the classes from `transports` on first use; providers that a program make
 from their own modules.
 """
 
-import dataclasses
 from typing import Any
 
 from dspy._vendor.lm15 import transports
@@ -63,10 +62,10 @@ class _Transport:
     def _http_request(self, request: transports.TransportRequest) -> Request:
         given = {name.lower() for name, _ in request.headers}
         usual = [item for item in self._headers.items() if item[0] not in given]
-        if usual:
-            request = dataclasses.replace(request, headers=[*usual, *request.headers])
         limit = self._read_timeout if request.read_timeout is None else request.read_timeout
-        return http_request(request, limit, failure, is_lm_request=True)
+        headers = [*usual, *request.headers]
+        sent = transports.TransportRequest(request.method, request.url, headers, request.body)
+        return http_request(sent, limit, failure, is_lm_request=True)
 
 
 class AsyncTransport(_Transport):
