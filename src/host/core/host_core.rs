@@ -134,9 +134,10 @@ impl HostCore {
     }
 
     pub(crate) fn stats(&self) -> HostStats {
+        let (queued, queue_age) = self.queue.waiting();
         HostStats {
-            queued: self.queue.queued_calls() as u64,
-            queue_age: self.queue.age(),
+            queued: queued as u64,
+            queue_age,
             ..*self.counters.lock()
         }
     }

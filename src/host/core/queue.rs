@@ -1,20 +1,20 @@
-//! The queue from any thread to a host's loop: lock-free, with one wake-up a burst.
+//! The queue from any thread to a host's loop, with one wake-up a burst.
 
 use std::{
-    io,
+    collections::VecDeque,
+    io, mem,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use crossbeam_queue::SegQueue;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
-    clock::Timestamp,
+    clock,
     event::Event,
     fault::Fault,
     queued_call::QueuedCall,
@@ -53,33 +53,35 @@ pub(crate) enum Command {
 
 /// The queue of one host: calls to start, commands, and events of exchanges.
 pub(crate) struct CommandQueue {
-    calls: SegQueue<QueuedCall>,
-    commands: SegQueue<Command>,
-    events: SegQueue<(u64, Event)>,
+    entries: Mutex<QueueEntries>,
     wake: WakeUp,
-    /// When the oldest queued call was queued.
-    oldest_call: Timestamp,
     next_id: AtomicU64,
-    /// No call is accepted; those in flight may still be cancelled.
-    refusing: AtomicBool,
+    /// Why no call is accepted; those in flight may still be cancelled. Set under the lock.
+    refusal: OnceLock<String>,
+}
+
+#[derive(Default)]
+struct QueueEntries {
+    calls: VecDeque<QueuedCall>,
+    commands: VecDeque<Command>,
+    events: VecDeque<(u64, Event)>,
     /// The loop has ended, and nothing is read any more.
-    closed: AtomicBool,
-    reason: OnceLock<String>,
+    closed: bool,
 }
 
 impl CommandQueue {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
-            calls: SegQueue::new(),
-            commands: SegQueue::new(),
-            events: SegQueue::new(),
+            entries: Mutex::default(),
             wake: WakeUp::new()?,
-            oldest_call: Timestamp::default(),
             next_id: AtomicU64::new(1),
-            refusing: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            reason: OnceLock::new(),
+            refusal: OnceLock::new(),
         })
+    }
+
+    /// An entry that `change` returns is dropped outside the lock: that may push a command.
+    fn locked<T>(&self, change: impl FnOnce(&mut QueueEntries) -> T) -> T {
+        change(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The sequence number of a call, or the number of an exchange.
@@ -88,32 +90,36 @@ impl CommandQueue {
     }
 
     pub(crate) fn push_call(&self, call: QueuedCall) {
-        if self.calls.is_empty() {
-            self.oldest_call.set(call.queued_at);
-        }
-        self.calls.push(call);
-        if self.refusing.load(Ordering::SeqCst) {
-            // The loop may have drained for the last time before this push.
-            self.discard_calls();
-        } else {
-            self.wake.notify();
+        let refused = self.locked(|entries| match self.refusal() {
+            Some(_) => Some(call),
+            None => {
+                entries.calls.push_back(call);
+                None
+            }
+        });
+        match refused {
+            Some(call) => drop(call.discard()),
+            None => self.wake.notify(),
         }
     }
 
     pub(crate) fn push_command(&self, command: Command) {
-        self.commands.push(command);
-        self.pushed();
+        self.push(command, |entries| &mut entries.commands);
     }
 
     pub(crate) fn push_event(&self, exchange: u64, event: Event) {
-        self.events.push((exchange, event));
-        self.pushed();
+        self.push((exchange, event), |entries| &mut entries.events);
     }
 
-    fn pushed(&self) {
-        if self.closed.load(Ordering::SeqCst) {
-            self.discard_commands();
-        } else {
+    fn push<T>(&self, entry: T, queue: fn(&mut QueueEntries) -> &mut VecDeque<T>) {
+        let refused = self.locked(|entries| {
+            if entries.closed {
+                return Some(entry);
+            }
+            queue(entries).push_back(entry);
+            None
+        });
+        if refused.is_none() {
             self.wake.notify();
         }
     }
@@ -124,61 +130,42 @@ impl CommandQueue {
     }
 
     pub(crate) fn pop_call(&self) -> Option<QueuedCall> {
-        let call = self.calls.pop()?;
-        self.oldest_call.set(call.queued_at);
-        Some(call)
+        self.locked(|entries| entries.calls.pop_front())
+    }
+
+    pub(crate) fn pop_command(&self) -> Option<Command> {
+        self.locked(|entries| entries.commands.pop_front())
+    }
+
+    pub(crate) fn pop_event(&self) -> Option<(u64, Event)> {
+        self.locked(|entries| entries.events.pop_front())
     }
 
     /// Ends the queued calls that were cancelled. The others wait on, in their order.
     #[cfg(feature = "workers")]
     pub(crate) fn end_cancelled_calls(&self) {
-        let mut oldest = None;
-        for _ in 0..self.calls.len() {
-            let Some(call) = self.calls.pop() else {
-                break;
-            };
-            if call.state.is_cancelled() {
-                call.end_cancelled();
-            } else {
-                oldest.get_or_insert(call.queued_at);
-                self.calls.push(call);
-            }
-        }
-        if let Some(oldest) = oldest {
-            self.oldest_call.set(oldest);
-        }
-        if self.refusing.load(Ordering::SeqCst) {
-            // The queue may have been emptied for the last time between a pop and its push.
-            self.discard_calls();
-        }
-    }
-
-    pub(crate) fn pop_command(&self) -> Option<Command> {
-        self.commands.pop()
-    }
-
-    pub(crate) fn pop_event(&self) -> Option<(u64, Event)> {
-        self.events.pop()
+        let cancelled: VecDeque<_> = self.locked(|entries| {
+            let calls = mem::take(&mut entries.calls).into_iter();
+            let (cancelled, waiting) = calls.partition(|call| call.state.is_cancelled());
+            entries.calls = waiting;
+            cancelled
+        });
+        cancelled.into_iter().for_each(QueuedCall::end_cancelled);
     }
 
     /// Whether calls or events are left for the loop's next turn.
     #[cfg(feature = "python")]
     pub(crate) fn has_more(&self) -> bool {
-        !self.calls.is_empty() || !self.events.is_empty()
+        self.locked(|entries| !entries.calls.is_empty() || !entries.events.is_empty())
     }
 
-    /// The number of queued calls.
-    pub(crate) fn queued_calls(&self) -> usize {
-        self.calls.len()
-    }
-
-    /// How long the oldest queued call has waited; an upper bound within one burst.
-    pub(crate) fn age(&self) -> Duration {
-        if self.calls.is_empty() {
-            Duration::ZERO
-        } else {
-            self.oldest_call.age()
-        }
+    /// The number of queued calls, and how long the oldest has waited.
+    pub(crate) fn waiting(&self) -> (usize, Duration) {
+        self.locked(|QueueEntries { calls, .. }| {
+            let oldest = calls.front().map(|call| call.queued_at);
+            let age = oldest.map(|queued_at| clock::now().saturating_sub(queued_at));
+            (calls.len(), age.unwrap_or_default())
+        })
     }
 
     /// Adds to the answer to a loading the registration of the program itself.
@@ -204,30 +191,23 @@ impl CommandQueue {
     /// The loop has ended: the senders in the queue are dropped, so that their receivers fail.
     pub(crate) fn close(&self, reason: &str) {
         self.refuse(reason);
-        self.closed.store(true, Ordering::SeqCst);
-        self.discard_commands();
+        self.locked(|entries| entries.closed = true);
+        while self.pop_command().is_some() || self.pop_event().is_some() {}
     }
 
     fn refuse(&self, reason: &str) {
-        self.reason.get_or_init(|| reason.to_owned());
-        self.refusing.store(true, Ordering::SeqCst);
-        self.discard_calls();
-    }
-
-    /// Why no calls are accepted; `None` while they are.
-    pub(crate) fn refusal(&self) -> Option<&str> {
-        self.reason.get().map(String::as_str)
-    }
-
-    fn discard_calls(&self) {
-        while let Some(call) = self.calls.pop() {
+        let calls = self.locked(|entries| {
+            self.refusal.get_or_init(|| reason.to_owned());
+            mem::take(&mut entries.calls)
+        });
+        for call in calls {
             drop(call.discard());
         }
     }
 
-    fn discard_commands(&self) {
-        while self.commands.pop().is_some() {}
-        while self.events.pop().is_some() {}
+    /// Why no calls are accepted; `None` while they are.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        self.refusal.get().map(String::as_str)
     }
 }
 
@@ -240,7 +220,6 @@ mod tests {
         call::CallContext,
         host::core::{
             call_state::{CallState, Outcome},
-            clock,
             counters::HostCounters,
         },
         request::Route,
@@ -288,7 +267,7 @@ mod tests {
         let (queue, counters) = (queue(), HostCounters::new(0));
         let (waiting, lost) = call(&queue, &counters);
         queue.push_call(waiting);
-        assert_eq!((queue.queued_calls(), queue.refusal()), (1, None));
+        assert_eq!((queue.waiting().0, queue.refusal()), (1, None));
         queue.stop(Duration::ZERO);
         assert!(lost.await.is_err());
         let (late, lost) = call(&queue, &counters);

@@ -32,7 +32,7 @@ pub struct HostStats {
     pub abandoned: u64,
     /// Threads that took the place of an abandoned one.
     pub replaced: u64,
-    /// How long the oldest waiting call has waited; an upper bound within one burst.
+    /// How long the oldest waiting call has waited.
     pub queue_age: Duration,
     /// What the LM calls came to and cost.
     pub lm: LmTotals,
