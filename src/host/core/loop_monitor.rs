@@ -27,11 +27,9 @@ pub(crate) struct LoopMonitor {
     block: Mutex<Block>,
 }
 
-/// The block that is under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The block that is under way; the next heartbeat ends it.
+#[derive(Debug, Default)]
 struct Block {
-    /// The heartbeat that the block follows: the next one ends it.
-    after: u64,
     frame: Option<String>,
     /// It was logged: without a call's id, or with one.
     logged: bool,
@@ -51,6 +49,7 @@ impl LoopMonitor {
     /// The loop runs.
     pub(crate) fn beat(&self) {
         self.heartbeat.set_now();
+        *self.block() = Block::default();
     }
 
     /// Python's watchdog thread runs.
@@ -71,11 +70,9 @@ impl LoopMonitor {
 
     /// The health of the loop.
     pub(crate) fn health(&self) -> Health {
-        // Read before its age: a heartbeat in between must not give its successor an old frame.
-        let last = self.heartbeat.get();
         match Health::judge(self.heartbeat.age(), self.progress.age()) {
             Health::Blocked { .. } => Health::Blocked {
-                frame: self.frame(last),
+                frame: self.block().frame.clone(),
                 gil_held: self.gil_held(),
             },
             other => other,
@@ -94,27 +91,15 @@ impl LoopMonitor {
         self.pulse.get() > 0 && self.pulse.age() >= LATE
     }
 
-    /// The innermost frame of the block that began after `heartbeat`.
-    fn frame(&self, heartbeat: u64) -> Option<String> {
-        let block = self.block();
-        block.frame.clone().filter(|_| block.after == heartbeat)
-    }
-
     fn block(&self) -> MutexGuard<'_, Block> {
         self.block.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the frame, and logs a block: once, and once more if the call becomes known later.
     pub(crate) fn report(&self, report: &BlockReport) {
-        let (heartbeat, late) = (self.heartbeat.get(), self.heartbeat.age());
         let gil_held = self.gil_held();
         let mut block = self.block();
-        if block.after != heartbeat {
-            *block = Block {
-                after: heartbeat,
-                ..Block::default()
-            };
-        }
+        let late = self.heartbeat.age();
         block.frame = report.frames.first().cloned().or(block.frame.take());
         let news = !block.logged || report.call_id.is_some() && !block.logged_call;
         let long = late >= LOGGED_FROM || gil_held && late >= LATE;

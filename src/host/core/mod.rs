@@ -3,7 +3,6 @@
 pub(crate) mod call_handle;
 pub(crate) mod call_state;
 pub(crate) mod clock;
-pub(crate) mod count;
 pub(crate) mod counters;
 pub(crate) mod event;
 pub(crate) mod exchange;

@@ -1,30 +1,30 @@
 //! The counts of a program.
 
-use super::count::Count;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counts of one program.
 #[derive(Debug)]
 pub(crate) struct ProgramCounts {
     name: Box<str>,
-    bypassed: Count,
+    bypassed: AtomicU64,
 }
 
 impl ProgramCounts {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            bypassed: Count::default(),
+            bypassed: AtomicU64::new(0),
         }
     }
 
     /// How many LM calls its calls made past the host.
     pub(crate) fn bypassed(&self) -> u64 {
-        self.bypassed.get()
+        self.bypassed.load(Ordering::Relaxed)
     }
 
     /// Counts a call of `lm` past the host, and logs the first.
     pub(super) fn count_bypass(&self, lm: &str) {
-        if self.bypassed.add(1) == 0 {
+        if self.bypassed.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 target: "tower_dspy",
                 program = &*self.name,
