@@ -24,30 +24,15 @@ use crate::{
 ///
 /// The call goes on after its outcome, with its permit, until all its work has ended.
 pub(crate) struct CallHandle {
-    sequence: u64,
-    outcome: oneshot::Receiver<Outcome>,
-    state: Arc<CallState>,
-    queue: Arc<CommandQueue>,
+    pub(super) sequence: u64,
+    pub(super) outcome: oneshot::Receiver<Outcome>,
+    pub(super) state: Arc<CallState>,
+    pub(super) queue: Arc<CommandQueue>,
     /// The caller has the outcome, or an error in its place, or has given up.
-    answered: bool,
+    pub(super) answered: bool,
 }
 
 impl CallHandle {
-    pub(crate) fn new(
-        sequence: u64,
-        outcome: oneshot::Receiver<Outcome>,
-        state: Arc<CallState>,
-        queue: Arc<CommandQueue>,
-    ) -> Self {
-        Self {
-            sequence,
-            outcome,
-            state,
-            queue,
-            answered: false,
-        }
-    }
-
     /// Signals the work to stop because of `cause`, the first time. Its clean-up may take time.
     pub(crate) fn cancel(&self, cause: Cause) {
         self.state.attempt.stop(cause);

@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::task::AbortHandle;
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, JoinSet},
+};
 use tracing::Span;
 
 use super::{
@@ -51,10 +54,14 @@ struct CallProgress {
     settled: bool,
     /// Answered and not settled.
     orphan: Option<GaugeGuard>,
-    /// No exchange may begin any more.
-    closed: bool,
-    /// The exchanges under way, by their number in the host.
-    exchanges: Vec<(u64, AbortHandle)>,
+    /// None begins once the call is over.
+    exchanges: JoinSet<()>,
+}
+
+impl CallProgress {
+    const fn is_over(&self) -> bool {
+        self.cancelled || self.answered
+    }
 }
 
 impl CallState {
@@ -99,17 +106,18 @@ impl CallState {
 
     /// Whether the call may call no LM any more.
     pub(crate) fn is_over(&self) -> bool {
-        let progress = self.progress();
-        progress.cancelled || progress.answered
+        self.progress().is_over()
     }
 
-    /// The caller has its outcome, or has given up waiting: work that goes on is an orphan.
+    /// The caller has its outcome, or has given up waiting: work that goes on is an orphan, and its
+    /// exchanges are aborted, without an event for Python.
     pub(crate) fn set_answered(&self) {
         let mut progress = self.progress();
         if !progress.answered && !progress.settled {
             progress.orphan = Some(self.counters.gauge(|stats| &mut stats.orphans));
         }
         progress.answered = true;
+        progress.exchanges.abort_all();
     }
 
     /// All work of the call has ended.
@@ -149,23 +157,19 @@ impl CallState {
 
     /// Starts an exchange, unless the call may not have one any more. After an abort the LM runtime
     /// drops the exchange, which closes its connection; see `LmClient`, Cancel safety.
-    pub(crate) fn begin_exchange(
+    pub(super) fn begin_exchange(
         &self,
-        id: u64,
-        start: impl FnOnce() -> AbortHandle,
+        exchange: impl Future<Output = ()> + Send + 'static,
+        runtime: &Handle,
     ) -> Option<AbortHandle> {
         // Under the lock, so that a cancel comes before all of this or after it.
         let mut progress = self.progress();
-        if progress.closed {
+        if progress.is_over() {
             return None;
         }
-        let abort = start();
-        progress.exchanges.push((id, abort.clone()));
-        Some(abort)
-    }
-
-    pub(crate) fn exchange_ended(&self, id: u64) {
-        self.progress().exchanges.retain(|(open, _)| *open != id);
+        // Those that have ended are forgotten.
+        while progress.exchanges.try_join_next().is_some() {}
+        Some(progress.exchanges.spawn_on(exchange, runtime))
     }
 
     /// Cancels the call; true the first time, when Python is to be signalled.
@@ -173,27 +177,13 @@ impl CallState {
     /// From then on no LM call begins and no event is delivered: an error would let a program that
     /// catches exceptions go on before the signal reaches it. The connections close soon after.
     pub(crate) fn cancel(&self) -> bool {
-        {
-            let mut progress = self.progress();
-            if mem::replace(&mut progress.cancelled, true) || progress.settled {
-                return false;
-            }
+        let mut progress = self.progress();
+        if mem::replace(&mut progress.cancelled, true) || progress.settled {
+            return false;
         }
-        self.close_exchanges();
+        progress.exchanges.abort_all();
         self.counters.lock().cancelled += 1;
         true
-    }
-
-    /// Aborts the exchanges of the call, without an event for Python, and admits no other.
-    pub(crate) fn close_exchanges(&self) {
-        let open = {
-            let mut progress = self.progress();
-            progress.closed = true;
-            mem::take(&mut progress.exchanges)
-        };
-        for (_, abort) in open {
-            abort.abort();
-        }
     }
 }
 
@@ -248,11 +238,15 @@ mod tests {
     #[tokio::test]
     async fn a_cancel_aborts_the_exchanges_and_admits_no_other() {
         let (_, call) = call();
-        let work = tokio::spawn(std::future::pending::<()>());
-        let abort = work.abort_handle();
-        assert!(call.begin_exchange(1, || abort.clone()).is_some());
+        let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+        let exchange = async {
+            std::future::pending::<()>().await;
+            drop(held);
+        };
+        let runtime = Handle::current();
+        assert!(call.begin_exchange(exchange, &runtime).is_some());
         call.cancel();
-        assert!(work.await.is_err_and(|error| error.is_cancelled()));
-        assert!(call.begin_exchange(2, || abort).is_none());
+        assert!(dropped.await.is_err());
+        assert!(call.begin_exchange(async {}, &runtime).is_none());
     }
 }

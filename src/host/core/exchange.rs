@@ -38,8 +38,6 @@ impl EventSink {
 pub(crate) struct NewExchange {
     /// The call that it is for; `None` for code that belongs to none.
     pub(crate) call: Option<Arc<CallState>>,
-    /// Its number in the host.
-    pub(crate) id: u64,
     /// Its number on Python's side.
     pub(crate) number: u64,
     /// The first event may come before `start` has returned.
@@ -55,28 +53,21 @@ impl NewExchange {
     where
         W: Future<Output = Event> + Send + 'static,
     {
-        let Self { call, id, sink, .. } = self;
+        let Self { call, sink, .. } = self;
         let runtime = runtime::handle()?;
-        let of_call = call.clone();
-        let start = || {
-            // A panic is an event as well: the receiver would wait for ever.
-            let work = AssertUnwindSafe(work(sink.clone())).catch_unwind();
-            let task = runtime.spawn(async move {
-                let end = work.await;
-                sink.send(end.unwrap_or_else(|_| {
-                    let message =
-                        "the LM call failed: a layer of the LM, or its key function, panicked";
-                    Event::Failed("other", message.into())
-                }));
-                if let Some(call) = of_call {
-                    call.exchange_ended(id);
-                }
-            });
-            task.abort_handle()
+        // A panic is an event as well: the receiver would wait for ever.
+        let work = AssertUnwindSafe(work(sink.clone())).catch_unwind();
+        let exchange = async move {
+            let end = work.await;
+            sink.send(end.unwrap_or_else(|_| {
+                let message =
+                    "the LM call failed: a layer of the LM, or its key function, panicked";
+                Event::Failed("other", message.into())
+            }));
         };
         Ok(match &call {
-            Some(call) => call.begin_exchange(id, start),
-            None => Some(start()),
+            Some(call) => call.begin_exchange(exchange, runtime),
+            None => Some(runtime.spawn(exchange).abort_handle()),
         })
     }
 }

@@ -10,7 +10,6 @@ use super::{
     call_state::{CallPermit, CallState},
     clock,
     counters::HostCounters,
-    http::ProgramHttp,
     program_counts::ProgramCounts,
     queue::{Command, CommandQueue, LoadOutcome},
     queued_call::QueuedCall,
@@ -33,7 +32,6 @@ pub(crate) struct HostCore {
     pub(crate) counters: Arc<HostCounters>,
     pub(crate) lms: Arc<Registry<LmHandle>>,
     pub(crate) tools: Arc<Registry<HostedTool>>,
-    pub(crate) http: Arc<ProgramHttp>,
 }
 
 impl HostCore {
@@ -43,7 +41,6 @@ impl HostCore {
             queue: Arc::new(CommandQueue::new()?),
             lms: Arc::default(),
             tools: Arc::default(),
-            http: Arc::new(ProgramHttp::new(counters.clone())),
             counters,
         })
     }
@@ -73,7 +70,13 @@ impl HostCore {
             outcome: sender,
             permit,
         });
-        CallHandle::new(sequence, outcome, state, self.queue.clone())
+        CallHandle {
+            sequence,
+            outcome,
+            state,
+            queue: self.queue.clone(),
+            answered: false,
+        }
     }
 
     /// Pushes a command and waits for the reply; `None` if the host is gone.

@@ -42,110 +42,90 @@ pub(crate) struct ProgramRequest {
     pub(crate) request: LmRequest,
 }
 
-/// The HTTP client of a host's programs.
-pub(crate) struct ProgramHttp {
-    counters: Arc<HostCounters>,
-    /// For requests that belong to no LM of the host; made at the first of them.
-    no_lm: OnceLock<(Arc<LmHandle>, LmClient)>,
+/// The LM and the client of requests that belong to no LM of a host; made at the first of them.
+fn no_lm() -> Result<&'static (Arc<LmHandle>, LmClient), String> {
+    static NO_LM: OnceLock<Result<(Arc<LmHandle>, LmClient), LmConfigError>> = OnceLock::new();
+    let made = NO_LM.get_or_init(|| {
+        let lm = LmHandle::of_no_lm()?;
+        Ok((Arc::new(lm), LmClient::new(Some(CONNECT))?))
+    });
+    made.as_ref().map_err(ToString::to_string)
 }
 
-impl ProgramHttp {
-    pub(crate) const fn new(counters: Arc<HostCounters>) -> Self {
-        Self {
-            counters,
-            no_lm: OnceLock::new(),
-        }
+/// Sends a program's request, with the LMs that `find` returns by number; `None` if its call may
+/// not send one any more.
+pub(crate) fn send(
+    counters: &Arc<HostCounters>,
+    exchange: NewExchange,
+    program: ProgramRequest,
+    find: impl Fn(i64) -> Option<Arc<LmHandle>>,
+) -> Result<Option<AbortHandle>, String> {
+    let ProgramRequest {
+        lms,
+        timeout,
+        mut request,
+    } = program;
+    add_extensions(&mut request, exchange.call.as_ref());
+    let Some(LmCandidates(lms, model)) = lms else {
+        return send_other(counters, exchange, request, timeout);
+    };
+    if let Some(limit) = timeout {
+        request.extensions_mut().insert(ReadTimeout(limit));
     }
+    let lm = match lm_of(&request, &lms, exchange.call.is_some(), find)? {
+        Some(lm) => lm,
+        None => no_lm()?.0.clone(),
+    };
+    if !model.is_empty() && !lm.is_named(&model) {
+        request.extensions_mut().insert(AskedModel(model.into()));
+    }
+    send_lm_call(counters, exchange, lm, request)
+}
 
-    fn no_lm(&self) -> Result<&(Arc<LmHandle>, LmClient), String> {
-        if let Some(made) = self.no_lm.get() {
-            return Ok(made);
-        }
-        let make = || {
-            Ok((
-                Arc::new(LmHandle::of_no_lm()?),
-                LmClient::new(Some(CONNECT))?,
-            ))
+fn send_lm_call(
+    counters: &Arc<HostCounters>,
+    exchange: NewExchange,
+    lm: Arc<LmHandle>,
+    mut request: LmRequest,
+) -> Result<Option<AbortHandle>, String> {
+    let call = exchange.call.clone();
+    let attempt = match &call {
+        Some(call) => call.attempt.clone(),
+        // Code that belongs to no call, such as a thread without its scope.
+        None => AttemptRecord::new(CallRecord::keeping(0), 0, Some(counters.clone())),
+    };
+    request.extensions_mut().insert(LmLog(attempt));
+    let number = ExchangeNumber(exchange.number);
+    request.extensions_mut().insert(number);
+    let under_way = counters.gauge(|stats| &mut stats.in_lm_calls);
+    exchange.start(|sink| async move {
+        let end = match lm.send(request).await {
+            // Pauses are limited by the LM's handle, see `ReadTimeout`.
+            Ok(response) => read(response, &sink, None).await,
+            Err(failure) => failure.into(),
         };
-        let made = make().map_err(|error: LmConfigError| error.to_string())?;
-        Ok(self.no_lm.get_or_init(|| made))
-    }
+        drop(under_way);
+        unless_over(end, call.as_deref()).await
+    })
+}
 
-    /// Sends a program's request, with the LMs that `find` returns by number; `None` if its call may
-    /// not send one any more.
-    pub(crate) fn send(
-        &self,
-        exchange: NewExchange,
-        program: ProgramRequest,
-        find: impl Fn(i64) -> Option<Arc<LmHandle>>,
-    ) -> Result<Option<AbortHandle>, String> {
-        let ProgramRequest {
-            lms,
-            timeout,
-            mut request,
-        } = program;
-        add_extensions(&mut request, exchange.call.as_ref());
-        let Some(LmCandidates(lms, model)) = lms else {
-            return self.send_other(exchange, request, timeout);
-        };
-        if let Some(limit) = timeout {
-            request.extensions_mut().insert(ReadTimeout(limit));
-        }
-        let lm = match lm_of(&request, &lms, exchange.call.is_some(), find)? {
-            Some(lm) => lm,
-            None => self.no_lm()?.0.clone(),
-        };
-        if !model.is_empty() && !lm.is_named(&model) {
-            request.extensions_mut().insert(AskedModel(model.into()));
-        }
-        self.send_lm_call(exchange, lm, request)
-    }
-
-    fn send_lm_call(
-        &self,
-        exchange: NewExchange,
-        lm: Arc<LmHandle>,
-        mut request: LmRequest,
-    ) -> Result<Option<AbortHandle>, String> {
-        let call = exchange.call.clone();
-        let attempt = match &call {
-            Some(call) => call.attempt.clone(),
-            // Code that belongs to no call, such as a thread without its scope.
-            None => AttemptRecord::new(CallRecord::keeping(0), 0, Some(self.counters.clone())),
-        };
-        request.extensions_mut().insert(LmLog(attempt));
-        let number = ExchangeNumber(exchange.number);
-        request.extensions_mut().insert(number);
-        let under_way = self.counters.gauge(|stats| &mut stats.in_lm_calls);
-        exchange.start(|sink| async move {
-            let end = match lm.send(request).await {
-                // Pauses are limited by the LM's handle, see `ReadTimeout`.
-                Ok(response) => read(response, &sink, None).await,
-                Err(failure) => failure.into(),
-            };
-            drop(under_way);
-            unless_over(end, call.as_deref()).await
-        })
-    }
-
-    /// Sends a request that is no LM call, with the deadline of its call.
-    fn send_other(
-        &self,
-        exchange: NewExchange,
-        request: LmRequest,
-        timeout: Option<Duration>,
-    ) -> Result<Option<AbortHandle>, String> {
-        let client = self.no_lm()?.1.clone();
-        let call = exchange.call.clone();
-        let deadline = call.as_ref().and_then(|call| call.context.deadline);
-        self.counters.lock().http_requests += 1;
-        exchange.start(|sink| async move {
-            let fetched = fetch(client, request, timeout, &sink);
-            let end = in_time(deadline.map(Deadline::remaining), fetched).await;
-            let end = end.unwrap_or_else(|| late("its call's deadline passed"));
-            unless_over(end, call.as_deref()).await
-        })
-    }
+/// Sends a request that is no LM call, with the deadline of its call.
+fn send_other(
+    counters: &Arc<HostCounters>,
+    exchange: NewExchange,
+    request: LmRequest,
+    timeout: Option<Duration>,
+) -> Result<Option<AbortHandle>, String> {
+    let client = no_lm()?.1.clone();
+    let call = exchange.call.clone();
+    let deadline = call.as_ref().and_then(|call| call.context.deadline);
+    counters.lock().http_requests += 1;
+    exchange.start(|sink| async move {
+        let fetched = fetch(client, request, timeout, &sink);
+        let end = in_time(deadline.map(Deadline::remaining), fetched).await;
+        let end = end.unwrap_or_else(|| late("its call's deadline passed"));
+        unless_over(end, call.as_deref()).await
+    })
 }
 
 /// Adds to the request's extensions what layers read of its call.

@@ -31,9 +31,8 @@ impl RunningCall {
     /// Sends the outcome, the first time.
     pub(crate) fn resolve(&self, outcome: Outcome) {
         if let Some(sender) = take(&self.outcome) {
-            self.state.set_answered();
             // Work that the call left behind gets no events: a thread that waits is woken.
-            self.state.close_exchanges();
+            self.state.set_answered();
             // Fails if the caller has gone.
             let _ = sender.send(outcome);
         }
@@ -83,7 +82,6 @@ impl RunningCall {
 
     /// The loop ends: the caller learns that the host is gone, and the work stays counted.
     pub(crate) fn abandon(&self) {
-        self.state.close_exchanges();
         drop((take(&self.outcome), take(&self.permit)));
         self.state.set_answered();
     }

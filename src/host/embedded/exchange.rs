@@ -15,7 +15,6 @@ use tokio::task::AbortHandle;
 
 use super::{convert, port_call::PortCall, port_state::PortState};
 use crate::host::core::{
-    call_state::CallState,
     event::Event,
     exchange::{EventSink, NewExchange},
     http,
@@ -43,7 +42,6 @@ impl Event {
 pub(super) struct PortExchange {
     id: u64,
     port: Arc<PortState>,
-    call: Option<Arc<CallState>>,
     abort: AbortHandle,
     events: Option<Mutex<mpsc::Receiver<Event>>>,
 }
@@ -72,8 +70,7 @@ impl PortExchange {
             }
         };
         let begun = begin(NewExchange {
-            call: call.clone(),
-            id,
+            call,
             number: id,
             sink,
         });
@@ -84,7 +81,6 @@ impl PortExchange {
         Ok(abort.map(|abort| Self {
             id,
             port: port.clone(),
-            call,
             abort,
             events,
         }))
@@ -121,9 +117,6 @@ impl PortExchange {
     fn abort(&self) {
         self.port.listeners.remove(self.id);
         self.abort.abort();
-        if let Some(call) = &self.call {
-            call.exchange_ended(self.id);
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     text::Text,
 };
 use crate::host::core::{
-    http::ProgramRequest,
+    http::{self, ProgramRequest},
     lm_candidates::{self, LmCandidates},
     log,
     loop_monitor::BlockReport,
@@ -75,7 +75,8 @@ impl Port {
             request: exchange::read_request(request)?,
         };
         let find = |lm| self.0.core.lms.get(usize::try_from(lm).ok()?);
-        let send = |exchange| self.0.core.http.send(exchange, request, find);
+        let counters = &self.0.core.counters;
+        let send = |exchange| http::send(counters, exchange, request, find);
         PortExchange::open(&self.0, call, deliver, send)
     }
 

@@ -43,7 +43,6 @@ impl Exchanges {
         let id = queue.next_id();
         let exchange = NewExchange {
             call: call.clone(),
-            id,
             number,
             sink: EventSink::Queue(queue.clone(), id),
         };
@@ -70,11 +69,8 @@ impl Exchanges {
     /// Ends an exchange that its worker does not need any more.
     pub(super) fn abort(&mut self, worker: WorkerId, number: u64) {
         let id = self.ids.remove(&(worker, number));
-        if let Some((id, open)) = id.and_then(|id| Some((id, self.by_id.remove(&id)?))) {
+        if let Some(open) = id.and_then(|id| self.by_id.remove(&id)) {
             open.abort.abort();
-            if let Some(call) = open.call {
-                call.exchange_ended(id);
-            }
         }
     }
 

@@ -31,7 +31,6 @@ pub(super) fn exit_reason(pid: Option<u32>, why: &str) -> String {
 
 /// Ends a call whose worker has exited: all its work has ended as well.
 pub(super) fn end_call(running: &RunningCall, reason: &str) {
-    running.state.close_exchanges();
     let fault = if running.state.is_cancelled() {
         Fault {
             kind: FaultKind::Cancelled,

@@ -28,8 +28,8 @@ use super::{
 use crate::{
     call::CallId,
     host::core::{
-        clock, event::Event, exchange::NewExchange, host_core::HostCore, loop_monitor::BlockReport,
-        queue::Command, tool,
+        clock, event::Event, exchange::NewExchange, host_core::HostCore, http,
+        loop_monitor::BlockReport, queue::Command, tool,
     },
 };
 
@@ -216,7 +216,7 @@ impl Pool {
                         Err(_) => own_lms.get(lm),
                     };
                     let request = request.with_body(tail)?;
-                    core.http.send(exchange, request, find)
+                    http::send(&core.counters, exchange, request, find)
                 });
             }
             FromWorker::CallTool {
