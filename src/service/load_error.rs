@@ -49,7 +49,7 @@ impl LoadErrorKind {
             #[cfg(feature = "workers")]
             FaultKind::Lost => Self::Lost,
             FaultKind::Raised => Self::Raised,
-            FaultKind::Named(name) => match &**name {
+            FaultKind::Named { kind } => match &**kind {
                 "lm" | "own_lm" | "predictor_lm" => Self::Lm,
                 "not_found" => Self::NotFound,
                 "not_a_program" => Self::NotAProgram,
@@ -79,7 +79,7 @@ impl LoadError {
         let problem = match fault.kind {
             #[cfg(feature = "workers")]
             FaultKind::Lost => fault.message,
-            FaultKind::Named(_) => fault.message,
+            FaultKind::Named { .. } => fault.message,
             _ => format!("{}: {}", fault.python_type, fault.message),
         };
         Self {

@@ -1,9 +1,8 @@
 //! A failure on Python's side as owned Rust data: a `PyErr` never leaves Python's thread.
 
-use std::{error::Error as StdError, time::Duration};
+use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::{
     call::Cause,
@@ -12,34 +11,40 @@ use crate::{
 
 /// The description of an exception, by `faults.describe`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(from = "Value")]
 pub(crate) struct Fault {
+    #[serde(flatten)]
     pub(crate) kind: FaultKind,
+    #[serde(rename = "type")]
     pub(crate) python_type: String,
     pub(crate) message: String,
     pub(crate) traceback: String,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum FaultKind {
     /// The call ended because it was cancelled.
     Cancelled,
     /// An LM call failed, and the program let that through.
     Lm {
         status: Option<u16>,
-        retry_after: Option<Duration>,
+        /// In seconds.
+        retry_after: Option<f64>,
         /// Not worth another try, whatever the status.
+        #[serde(default)]
         rejected: bool,
     },
     /// An input does not fit its field's type.
     InvalidInput { field: String, expected: String },
     /// The process that ran the call is gone.
     #[cfg(feature = "workers")]
+    #[serde(skip)]
     Lost,
-    /// Another failure that this crate's Python code names itself.
-    Named(String),
     /// Any other exception.
     Raised,
+    /// Another failure that this crate names itself.
+    #[serde(untagged)]
+    Named { kind: String },
 }
 
 impl Fault {
@@ -48,6 +53,15 @@ impl Fault {
         Self {
             kind: FaultKind::Cancelled,
             ..Self::new("CancelledError", "cancelled before it was started")
+        }
+    }
+
+    /// A failure of a kind that this crate names itself.
+    #[cfg(feature = "workers")]
+    pub(crate) fn named(kind: &str, message: impl Into<String>) -> Self {
+        Self {
+            kind: FaultKind::Named { kind: kind.into() },
+            ..Self::new("", message)
         }
     }
 
@@ -72,6 +86,8 @@ impl Fault {
                 rejected,
             } => {
                 let python_type = short(&self.python_type);
+                let retry_after =
+                    retry_after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
                 let error = LmError::new(python_type, self.message, status, retry_after);
                 if rejected {
                     error.into_rejected().into()
@@ -85,45 +101,9 @@ impl Fault {
             }
             #[cfg(feature = "workers")]
             FaultKind::Lost => Lost::worker(self.message).into(),
-            FaultKind::Named(_) | FaultKind::Raised => {
+            FaultKind::Named { .. } | FaultKind::Raised => {
                 ProgramError::new(self.python_type, self.message, self.traceback).into()
             }
-        }
-    }
-}
-
-/// Of the dict of `faults.describe`.
-impl From<Value> for Fault {
-    fn from(described: Value) -> Self {
-        let text = |name: &str| {
-            let text = described.get(name).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        let kind = match described.get("kind").and_then(Value::as_str) {
-            Some("cancelled") => FaultKind::Cancelled,
-            Some("lm") => FaultKind::Lm {
-                status: described
-                    .get("status")
-                    .and_then(Value::as_u64)
-                    .and_then(|status| u16::try_from(status).ok()),
-                retry_after: described
-                    .get("retry_after")
-                    .and_then(Value::as_f64)
-                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-                rejected: described.get("rejected") == Some(&Value::Bool(true)),
-            },
-            Some("invalid_input") => FaultKind::InvalidInput {
-                field: text("field"),
-                expected: text("expected"),
-            },
-            None | Some("raised") => FaultKind::Raised,
-            Some(named) => FaultKind::Named(named.to_owned()),
-        };
-        Self {
-            kind,
-            python_type: text("type"),
-            message: text("message"),
-            traceback: text("traceback"),
         }
     }
 }
@@ -142,7 +122,49 @@ pub(crate) fn lost(reason: &str) -> Error {
     Lost::new(reason).into()
 }
 
-const _: fn() = || {
-    fn owned<T: StdError + Send + Sync + 'static>() {}
-    owned::<Error>();
-};
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_kind_is_read_with_its_fields() {
+        let kind = |described: Value| {
+            let mut fault = json!({"type": "E", "message": "m", "traceback": "t"});
+            let fields = fault.as_object_mut().expect("an object");
+            fields.extend(described.as_object().expect("an object").clone());
+            serde_json::from_value::<Fault>(fault)
+                .expect("a fault")
+                .kind
+        };
+        assert_eq!(kind(json!({"kind": "cancelled"})), FaultKind::Cancelled);
+        assert_eq!(kind(json!({"kind": "raised"})), FaultKind::Raised);
+        let lm = json!({"kind": "lm", "status": 429, "retry_after": 2.5, "rejected": true});
+        let read = FaultKind::Lm {
+            status: Some(429),
+            retry_after: Some(2.5),
+            rejected: true,
+        };
+        assert_eq!(kind(lm), read);
+        let bare = FaultKind::Lm {
+            status: None,
+            retry_after: None,
+            rejected: false,
+        };
+        assert_eq!(
+            kind(json!({"kind": "lm", "field": null, "expected": ""})),
+            bare
+        );
+        let named = FaultKind::Named {
+            kind: "schema".into(),
+        };
+        assert_eq!(kind(json!({"kind": "schema", "field": null})), named);
+        let input = json!({"kind": "invalid_input", "field": "q", "expected": "str"});
+        let read = FaultKind::InvalidInput {
+            field: "q".into(),
+            expected: "str".into(),
+        };
+        assert_eq!(kind(input), read);
+    }
+}

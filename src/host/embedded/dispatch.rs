@@ -20,7 +20,7 @@ pub(super) struct Dispatch {
 
 impl Dispatch {
     fn command(&self, py: Python<'_>, command: Command) -> PyResult<()> {
-        let runner = self.runner.bind(py);
+        let (port, runner) = (&self.port, self.runner.bind(py));
         match command {
             Command::Cancel(sequence) => {
                 runner.call_method1(intern!(py, "cancel"), (sequence,))?;
@@ -30,15 +30,14 @@ impl Dispatch {
                 mut registrations,
                 reply,
             } => {
-                let loaded = convert::to_dict(py, &spec)
-                    .map_err(|(_, error)| error)
+                let loaded = convert::to_python(py, &spec)
                     .and_then(|spec| runner.call_method1(intern!(py, "load"), (spec,)))
                     .and_then(|loaded| convert::from_python(&loaded))
                     .map_err(|error| Fault::of(py, &error));
-                for lm in self.port.adopted().drain(..) {
+                for lm in port.adopted().drain(..) {
                     registrations.add(lm);
                 }
-                let queue = &self.port.core.queue;
+                let queue = &port.core.queue;
                 let loaded = loaded.map(|loaded| queue.register_program(loaded, registrations));
                 // If the caller has gone, the program goes as well.
                 let _ = reply.send(loaded);
@@ -68,18 +67,13 @@ impl Dispatch {
             port: self.port.clone(),
         };
         let pending = Bound::new(py, pending)?;
-        let begun = convert::to_dict(py, &inputs)
-            .map_err(|(field, error)| Fault::of_input(py, field, &error))
-            .and_then(|inputs| {
-                let arguments = (sequence, &pending, target, inputs, remaining);
-                let started = self
-                    .runner
-                    .bind(py)
-                    .call_method1(intern!(py, "start"), arguments);
-                started.map_err(|error| Fault::of(py, &error))
-            });
-        if let Err(fault) = begun {
-            pending.get().finish(Err(fault));
+        let begun = convert::to_python(py, &inputs).and_then(|inputs| {
+            let arguments = (sequence, &pending, target, inputs, remaining);
+            let runner = self.runner.bind(py);
+            runner.call_method1(intern!(py, "start"), arguments)
+        });
+        if let Err(error) = begun {
+            pending.get().finish(Err(Fault::of(py, &error)));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
+use pyo3::{exceptions::PyValueError, prelude::*};
 
 use super::{
     convert,
@@ -85,12 +85,12 @@ impl Port {
         &self,
         tool_id: usize,
         call: Option<&Bound<'_, PortCall>>,
-        arguments: &Bound<'_, PyDict>,
+        arguments: &Bound<'_, PyAny>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<PortExchange>> {
         let tool = self.0.core.tools.get(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
-        let arguments = convert::fields(arguments)?;
+        let arguments = convert::from_python(arguments)?;
         let call_tool = |exchange| tool::call(exchange, tool, arguments);
         PortExchange::open(&self.0, call, deliver, call_tool)
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use pyo3::{prelude::*, types::PyDict};
+use pyo3::prelude::*;
+use serde::de::DeserializeOwned;
 
-use super::{convert, exception, port_state::PortState, text::Text};
+use super::{convert, port_state::PortState, text::Text};
 use crate::{
     call::CallId,
     host::core::{call_state::Outcome, fault::Fault, running_call::RunningCall},
@@ -36,12 +37,11 @@ impl PortCall {
 #[pymethods]
 impl PortCall {
     fn done(&self, value: &Bound<'_, PyAny>) {
-        let value = convert::from_python(value).map_err(|error| Fault::of(value.py(), &error));
-        self.resolve(value);
+        self.resolve(read(value));
     }
 
-    fn failed(&self, described: &Bound<'_, PyDict>) {
-        self.resolve(Err(exception::read_dict(described)));
+    fn failed(&self, described: &Bound<'_, PyAny>) {
+        self.resolve(Err(read(described).unwrap_or_else(|fault| fault)));
     }
 
     fn settled(&self, strays: Option<Vec<Text>>) {
@@ -51,7 +51,7 @@ impl PortCall {
     }
 
     /// Keeps a partial answer; false if the call is over.
-    fn partial(&self, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
+    fn partial(&self, fields: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok(self.call.keep_partial(convert::from_python(fields)?))
     }
 
@@ -84,4 +84,9 @@ impl PortCall {
     fn abandon(&self) {
         self.call.abandon();
     }
+}
+
+/// Reads an outcome; a failure to do so is one as well.
+fn read<T: DeserializeOwned>(outcome: &Bound<'_, PyAny>) -> Result<T, Fault> {
+    convert::from_python(outcome).map_err(|error| Fault::of(outcome.py(), &error))
 }

@@ -15,10 +15,7 @@ pub(super) fn worker_fault(reason: &str) -> Fault {
 
 /// The outcome of a replacement that no worker was asked for.
 pub(super) fn refusal(reason: &str) -> Fault {
-    Fault {
-        kind: FaultKind::Named("replacement".into()),
-        ..Fault::new("", reason)
-    }
+    Fault::named("replacement", reason)
 }
 
 /// The description of an exit.

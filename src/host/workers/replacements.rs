@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 use serde_json::Value;
 
 use super::numbers::{Generation, LoadId};
-use crate::host::core::fault::{Fault, FaultKind};
+use crate::host::core::fault::Fault;
 
 /// The replacement of a program by another, loaded from `spec`.
 pub(super) struct Replacement<R> {
@@ -83,8 +83,5 @@ pub(super) fn check_fields(before: &Value, now: &Value) -> Result<(), Fault> {
         "it takes or gives other fields: before {} -> {}, now {} -> {}; load it as another service",
         before[0], before[1], now[0], now[1],
     );
-    Err(Fault {
-        kind: FaultKind::Named("schema".into()),
-        ..Fault::new("", message)
-    })
+    Err(Fault::named("schema", message))
 }

@@ -1,10 +1,10 @@
-"""Payloads of frames: values of programs as JSON, and text as valid UTF-8.
+"""Values of programs as JSON, and text as valid UTF-8: what Rust reads, of both kinds of host.
 
-Values that JSON or Rust cannot represent are rejected, with the messages of convert.rs.
+Values that JSON or Rust cannot represent are rejected.
 
 Python's strings may hold lone surrogates: half an emoji of an answer that was cut short, a file
 name that is not UTF-8. Rust's strings cannot, and its JSON reader ends a worker that sends one. So
-`to_utf8` encodes all text that leaves this process. In an embedded host text.rs does the same.
+`to_utf8` encodes all text that goes to Rust.
 """
 
 import json
