@@ -1,7 +1,7 @@
 //! The lifecycle of workers, and the number of them.
 //!
-//! A worker is spawning until it has imported DSPy, then waits for the programs, loads them, and is
-//! ready. It ends at once, or it retires first: it gets no more calls, and ends with its last.
+//! A worker is spawning until it has imported DSPy, then loads the programs, and is ready. It ends at
+//! once, or it retires first: it gets no more calls, and ends with its last.
 //!
 //! A recycled worker has reached a limit of its service. Another is started first, so that the pool
 //! is at full number meanwhile, and one at a time, so that workers of one age are not all started
@@ -9,8 +9,8 @@
 //!
 //! Invariants:
 //! 1. A worker that ends leaves that state by its exit only, and no phase follows an earlier one.
-//! 2. While the end of a worker may be due to its start or to a load, and is not known yet, no other
-//!    is started in its place or given what it may have ended of.
+//! 2. A worker that did not retire first keeps its place until its exit: the next one is given no
+//!    load that may have ended it.
 //! 3. A retiring worker with calls is killed only if all of them were to have ended.
 //! 4. After a start that failed, none is tried before the pause is over; each failure in a row
 //!    doubles it. Workers that were started before the failure and end as well are no further one.
@@ -135,28 +135,20 @@ impl Lifecycle {
         given.map(|(worker, _)| *worker).collect()
     }
 
-    /// The generation of the worker to start next, if one is missing. `owes_first_answer` says
-    /// whether the first answer to a load waits for a worker.
+    /// The generation of the worker to start next, if one is missing.
     pub(super) fn next_spawn(
         &self,
         now: Duration,
         serving: Generation,
         replacing: Option<Generation>,
-        owes_first_answer: impl Fn(WorkerId) -> bool,
     ) -> Option<Generation> {
         if self.is_stopping() || !self.backoff.is_over(now) {
             return None;
         }
-        let has_place = |worker, life: &WorkerLife| {
-            life.phase <= WorkerPhase::Ready
-                || life.may_have_died_of_loading(owes_first_answer(worker))
-        };
         let counted = |generation| {
-            let workers = self.workers.iter();
-            let of_it = workers.filter(|(_, life)| life.generation == generation);
-            of_it
-                .filter(|(worker, life)| has_place(**worker, life))
-                .count()
+            let workers = self.workers.values();
+            let of_it = workers.filter(|life| life.generation == generation);
+            of_it.filter(|life| life.has_place()).count()
         };
         let recycled = self.ready().any(|(_, is_recycled)| is_recycled);
         if counted(serving) < self.wanted + usize::from(recycled) {
@@ -175,42 +167,22 @@ impl Lifecycle {
         self.backoff.failed(now);
     }
 
-    /// A worker has imported DSPy, and can load programs.
-    pub(super) fn came_up(&mut self, worker: WorkerId) {
-        if let Some(life) = self.workers.get_mut(&worker)
-            && life.phase == WorkerPhase::Spawning
-        {
-            life.phase = WorkerPhase::Waiting;
-        }
-    }
-
-    /// The workers to be given the programs now; they are loading from now on.
-    pub(super) fn begin_loading(
-        &mut self,
-        owes_first_answer: impl Fn(WorkerId) -> bool,
-    ) -> Vec<WorkerId> {
-        let mut workers = self.workers.iter();
-        if workers.any(|(of, life)| life.may_have_died_of_loading(owes_first_answer(*of))) {
-            return Vec::new();
-        }
-        let mut begun = Vec::new();
-        for (worker, life) in &mut self.workers {
-            if life.phase == WorkerPhase::Waiting {
-                life.phase = WorkerPhase::Loading;
-                begun.push(*worker);
-            }
-        }
-        begun
+    /// A worker has imported DSPy; true if it is to load the programs now.
+    pub(super) fn came_up(&mut self, worker: WorkerId) -> bool {
+        let life = self.workers.get_mut(&worker);
+        let Some(life) = life.filter(|life| life.phase == WorkerPhase::Spawning) else {
+            return false;
+        };
+        life.phase = WorkerPhase::Loading;
+        true
     }
 
     /// A worker has all programs; true if it takes calls from now on.
     pub(super) fn loaded(&mut self, worker: WorkerId, now: Duration) -> bool {
-        let Some(life) = self.workers.get_mut(&worker) else {
+        let life = self.workers.get_mut(&worker);
+        let Some(life) = life.filter(|life| life.phase == WorkerPhase::Loading) else {
             return false;
         };
-        if life.phase != WorkerPhase::Loading {
-            return false;
-        }
         life.phase = WorkerPhase::Ready;
         life.ready_since = Some(now);
         self.retire_recycled();

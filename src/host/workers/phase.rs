@@ -54,8 +54,6 @@ pub(super) type WorkerAction = (WorkerId, LifecycleAction);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(super) enum WorkerPhase {
     Spawning,
-    /// It has imported DSPy, and has not been given the programs.
-    Waiting,
     Loading,
     Ready,
     Retiring,
@@ -93,9 +91,7 @@ impl WorkerLife {
 
     pub(super) const fn state(&self) -> WorkerState {
         match self.phase {
-            WorkerPhase::Spawning | WorkerPhase::Waiting | WorkerPhase::Loading => {
-                WorkerState::Starting
-            }
+            WorkerPhase::Spawning | WorkerPhase::Loading => WorkerState::Starting,
             WorkerPhase::Ready => WorkerState::Ready,
             WorkerPhase::Retiring => WorkerState::Retiring,
             WorkerPhase::Ending => WorkerState::Ending,
@@ -114,17 +110,13 @@ impl WorkerLife {
         self.verdict = self.verdict.take().or(verdict);
     }
 
-    /// Its end is not explained yet and may be due to its start or to a load: until it exits it keeps
-    /// its place and no other worker loads.
+    /// Whether it is of the full number: no other is started in its place.
     ///
-    /// An example: the import of a program that is loaded for the first time crashes the process. The
-    /// pool sees that the socket is closed, and the worker owes the first answer to that load. A
-    /// worker that has come up stays `Waiting`: it would load the program and crash as well. The exit
-    /// fails the load, the program is removed, and the worker loads the others.
-    pub(super) fn may_have_died_of_loading(&self, owes_first_answer: bool) -> bool {
-        self.phase == WorkerPhase::Ending
-            && self.dismissed.is_none()
-            && (self.ready_since.is_none() || owes_first_answer)
+    /// One that ends is, until its exit. An example: the import of a program that is loaded for the
+    /// first time crashes the process. The exit fails the load and removes the program, so that the
+    /// next worker loads the others only.
+    pub(super) const fn has_place(&self) -> bool {
+        !matches!(self.phase, WorkerPhase::Retiring) && self.dismissed.is_none()
     }
 
     /// Retires the worker, dismisses it or kills it, as its calls require.

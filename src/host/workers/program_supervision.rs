@@ -32,13 +32,15 @@ impl Supervisor {
     pub(super) fn replace(&mut self, load: LoadId, spec: Value, request: ReplaceRequest) {
         let actions = self.programs.replace(load, spec, request);
         self.apply_program_actions(actions);
-        self.fill();
     }
 
     /// A worker has imported DSPy, and can load programs.
     pub(super) fn on_up(&mut self, worker: WorkerId) {
-        self.lifecycle.came_up(worker);
-        self.load_waiting();
+        if self.lifecycle.came_up(worker) {
+            let actions = self.programs.load_all(worker);
+            self.apply_program_actions(actions);
+            self.check_loaded(worker);
+        }
     }
 
     /// A worker cannot import DSPy. It exits by itself.
@@ -46,7 +48,6 @@ impl Supervisor {
         if self.programs.is_replacing(worker) {
             let actions = self.programs.fail_replacement(fault);
             self.apply_program_actions(actions);
-            self.fill();
         } else {
             self.unusable(fault);
         }
@@ -57,17 +58,6 @@ impl Supervisor {
         let actions = self.programs.answered(worker, load, answer, clock::now());
         self.apply_program_actions(actions);
         self.check_loaded(worker);
-        self.fill();
-    }
-
-    /// Loads all programs in the workers that are up and have none.
-    pub(super) fn load_waiting(&mut self) {
-        let owes_first_answer = |worker| self.programs.owes_first_answer(worker);
-        for worker in self.lifecycle.begin_loading(owes_first_answer) {
-            let actions = self.programs.load_all(worker);
-            self.apply_program_actions(actions);
-            self.check_loaded(worker);
-        }
     }
 
     /// Has a worker take calls if it has all programs, or all workers of a replacement.

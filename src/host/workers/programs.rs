@@ -73,16 +73,6 @@ impl<L, R> Programs<L, R> {
         worker.is_some_and(|worker| Some(worker.generation) == self.replacing())
     }
 
-    /// Whether the first answer to a load waits for this worker. A program that other workers have
-    /// loaded before does not count.
-    pub(super) fn owes_first_answer(&self, worker: WorkerId) -> bool {
-        let Some(worker) = self.workers.get(&worker) else {
-            return false;
-        };
-        let mut programs = self.programs.iter();
-        programs.any(|(load, program)| worker.is_loading(*load) && program.request.is_some())
-    }
-
     /// Whether a worker has loaded all programs, or failed to.
     pub(super) fn has_all(&self, worker: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&worker) else {

@@ -102,8 +102,6 @@ impl Supervisor {
     pub(super) fn on_broken(&mut self, worker: WorkerId, verdict: Option<String>) {
         let action = self.lifecycle.broken(worker, verdict);
         self.apply_lifecycle_actions(action);
-        self.fill();
-        self.publish();
     }
 
     /// Handles the exit of a worker: its calls, its loads, and another in its place.
@@ -156,7 +154,6 @@ impl Supervisor {
             }
         }
         self.fill();
-        self.load_waiting();
         self.publish();
     }
 
@@ -177,7 +174,6 @@ impl Supervisor {
                     "workers are not forked: each is started by itself, and takes as long as an import of DSPy"
                 );
                 self.spawner = Box::new(exec(&self.spawn, &self.events));
-                self.fill();
             }
             SpawnerEvent::Unusable(fault) => self.unusable(fault),
             SpawnerEvent::Exited { .. } if self.lifecycle.is_stopping() => {}
@@ -230,10 +226,7 @@ impl Supervisor {
     pub(super) fn fill(&mut self) {
         loop {
             let (serving, replacing) = (self.programs.serving(), self.programs.replacing());
-            let owes_first_answer = |worker| self.programs.owes_first_answer(worker);
-            let next =
-                self.lifecycle
-                    .next_spawn(clock::now(), serving, replacing, owes_first_answer);
+            let next = self.lifecycle.next_spawn(clock::now(), serving, replacing);
             let Some(generation) = next else {
                 return;
             };

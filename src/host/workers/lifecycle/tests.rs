@@ -13,19 +13,14 @@ fn lifecycle(wanted: usize) -> Lifecycle {
     Lifecycle::new(wanted, LIMITS, RecycleLimits::default())
 }
 
-const fn never(_: WorkerId) -> bool {
-    false
-}
-
 fn missing(lifecycle: &Lifecycle, now: Duration) -> Option<Generation> {
-    lifecycle.next_spawn(now, Generation(0), None, never)
+    lifecycle.next_spawn(now, Generation(0), None)
 }
 
 /// Starts a worker until it is ready.
 fn ready(lifecycle: &mut Lifecycle, worker: u64, now: Duration) {
     lifecycle.spawned(WorkerId(worker), Generation(0));
-    lifecycle.came_up(WorkerId(worker));
-    assert_eq!(lifecycle.begin_loading(never), [WorkerId(worker)]);
+    assert!(lifecycle.came_up(WorkerId(worker)));
     assert!(lifecycle.loaded(WorkerId(worker), now));
 }
 
@@ -117,32 +112,17 @@ fn workers_that_end_of_one_cause_double_the_pause_once() {
 }
 
 #[test]
-fn no_other_is_started_in_the_place_of_a_worker_that_dies_while_it_loads() {
+fn no_other_is_started_in_the_place_of_a_worker_before_its_exit() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
     let kill = (WorkerId(1), LifecycleAction::Kill);
-    assert_eq!(lifecycle.broken(WorkerId(1), None), Some(kill));
-    let owes_first_answer = |worker| worker == WorkerId(1);
-    assert_eq!(
-        lifecycle.next_spawn(secs(0), Generation(0), None, owes_first_answer),
-        None
-    );
-    // Another that is up is not given what it may have ended of.
-    lifecycle.spawned(WorkerId(2), Generation(0));
-    lifecycle.came_up(WorkerId(2));
-    assert!(lifecycle.begin_loading(owes_first_answer).is_empty());
-    lost(&mut lifecycle, 1, 0, secs(0));
-    assert_eq!(lifecycle.begin_loading(never), [WorkerId(2)]);
-}
-
-#[test]
-fn another_is_started_at_once_in_the_place_of_a_worker_that_loads_nothing() {
-    let mut lifecycle = lifecycle(1);
-    ready(&mut lifecycle, 1, secs(0));
-    lifecycle.broken(WorkerId(1), Some("a frame without a header".into()));
-    assert_eq!(missing(&lifecycle, secs(0)), Some(Generation(0)));
-    let exit = lifecycle.exited(WorkerId(1), 0, true, secs(0)).unwrap();
+    let verdict = Some("a frame without a header".into());
+    assert_eq!(lifecycle.broken(WorkerId(1), verdict), Some(kill));
+    assert_eq!(missing(&lifecycle, secs(9)), None);
+    assert!(!lifecycle.came_up(WorkerId(1)) && !lifecycle.has_ready());
+    let exit = lifecycle.exited(WorkerId(1), 0, true, secs(9)).unwrap();
     assert_eq!(exit.verdict.unwrap(), "a frame without a header");
+    assert_eq!(missing(&lifecycle, secs(9)), Some(Generation(0)));
 }
 
 #[test]
@@ -215,7 +195,6 @@ fn workers_of_one_age_are_recycled_one_at_a_time_and_after_a_successor_is_ready(
         lifecycle.spawned(WorkerId(successor), Generation(0));
         assert_eq!(missing(&lifecycle, secs(1)), None);
         lifecycle.came_up(WorkerId(successor));
-        lifecycle.begin_loading(never);
         lifecycle.loaded(WorkerId(successor), secs(1));
         assert!(lifecycle.is_retiring(WorkerId(old)));
         assert_eq!(lifecycle.ready().count(), 2);
@@ -248,18 +227,15 @@ fn memory_is_read_at_every_tenth_tick() {
 fn a_replacement_has_its_own_full_number_and_takes_over_at_once() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
-    let next = |lifecycle: &Lifecycle| {
-        lifecycle.next_spawn(secs(0), Generation(0), Some(Generation(5)), never)
-    };
+    let next =
+        |lifecycle: &Lifecycle| lifecycle.next_spawn(secs(0), Generation(0), Some(Generation(5)));
     assert_eq!(next(&lifecycle), Some(Generation(5)));
     lifecycle.spawned(WorkerId(2), Generation(5));
     assert_eq!(next(&lifecycle), None);
     assert!(!lifecycle.can_swap(Generation(5), |_| true), "it is not up");
     lifecycle.came_up(WorkerId(2));
-    lifecycle.begin_loading(never);
-    assert!(
-        !lifecycle.can_swap(Generation(5), never) && lifecycle.can_swap(Generation(5), |_| true)
-    );
+    assert!(!lifecycle.can_swap(Generation(5), |_| false));
+    assert!(lifecycle.can_swap(Generation(5), |_| true));
     lifecycle.spawned(WorkerId(3), Generation(0));
     assert_eq!(lifecycle.swap(Generation(5), secs(0)), [WorkerId(3)]);
     assert_eq!(
