@@ -148,7 +148,6 @@ impl Pool {
 
     fn on_worker(&mut self, worker: WorkerId, event: ProcessEvent<FromWorker>) {
         match event {
-            ProcessEvent::Spawned => self.supervisor.publish(),
             ProcessEvent::Message(message, tail) => self.on_message(worker, message, tail),
             ProcessEvent::Broken(how) => self.supervisor.on_broken(worker, how),
             ProcessEvent::Exited(how) => {

@@ -7,7 +7,7 @@
 //! scheduler with its first call. It leaves them in `on_exit`, but the programs as soon as it is
 //! discarded, and not at all if the pool stops.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -16,9 +16,7 @@ use super::{
     lost_calls::{end_call, exit_reason, worker_fault},
     numbers::WorkerId,
     phase::{LifecycleAction, WorkerAction},
-    process::{
-        EventSender, ExecSpawner, ProcessEvent, SpawnSettings, Spawner, SpawnerEvent, ZygoteSpawner,
-    },
+    process::{EventSender, ProcessEvent, Spawner},
     recycle::resident_memory,
     requests::PoolPrograms,
     scheduler::Scheduler,
@@ -41,9 +39,7 @@ pub(super) struct Supervisor {
     pub(super) programs: PoolPrograms,
     pub(super) workers: WorkerTable,
     last_worker: u64,
-    spawner: Box<dyn Spawner>,
-    spawn: SpawnSettings,
-    events: EventSender,
+    spawner: Spawner,
     /// Sent to once all workers are ready, or one cannot be started.
     pub(super) starting: Option<oneshot::Sender<Result<(), StartError>>>,
 }
@@ -56,12 +52,6 @@ impl Supervisor {
         events: EventSender,
         starting: oneshot::Sender<Result<(), StartError>>,
     ) -> Self {
-        let spawn = settings.spawn;
-        let spawner: Box<dyn Spawner> = if settings.fork {
-            Box::new(ZygoteSpawner::new(spawn.clone(), events.clone()))
-        } else {
-            Box::new(exec(&spawn, &events))
-        };
         Self {
             core,
             stats,
@@ -70,20 +60,23 @@ impl Supervisor {
             programs: PoolPrograms::default(),
             workers: WorkerTable::new(),
             last_worker: 0,
-            spawner,
-            spawn,
-            events,
+            spawner: Spawner {
+                settings: settings.spawn,
+                events,
+                forks: settings.fork,
+                zygote: None,
+            },
             starting: Some(starting),
         }
     }
 
-    /// Whether the pool stops and no worker is left. Ends the spawner's own process then.
+    /// Whether the pool stops and no worker is left. Ends the zygote then.
     pub(super) fn has_stopped(&mut self) -> bool {
         if !self.lifecycle.is_stopping() || !self.workers.is_empty() {
             return false;
         }
         self.spawner.stop();
-        self.spawner.pid().is_none()
+        self.spawner.zygote_pid().is_none()
     }
 
     /// Cancels all calls and ends all workers, within `grace`.
@@ -157,45 +150,63 @@ impl Supervisor {
         self.publish();
     }
 
-    /// Handles an event of the process that workers are forked from.
+    /// Handles an event of the zygote.
     pub(super) fn on_zygote(&mut self, event: ProcessEvent<FromZygote>) {
-        let Some(event) = self.spawner.on_event(event) else {
+        let Some(zygote) = &mut self.spawner.zygote else {
             return;
         };
-        match event {
-            SpawnerEvent::Warm(weaker) => {
+        let message = match event {
+            ProcessEvent::Message(message, _) => message,
+            ProcessEvent::Broken(_) => return zygote.link.kill(),
+            ProcessEvent::Exited(how) => return self.on_zygote_exit(&how),
+        };
+        match message {
+            FromZygote::Warm { weaker } => {
+                zygote.is_warm = true;
                 warn_of(&weaker);
                 self.fill();
             }
-            SpawnerEvent::CannotFork(reason) => {
+            FromZygote::CannotFork { reason } => {
                 tracing::warn!(
                     target: "tower_dspy",
                     reason,
                     "workers are not forked: each is started by itself, and takes as long as an import of DSPy"
                 );
-                self.spawner = Box::new(exec(&self.spawn, &self.events));
+                self.spawner.forks = false;
+                self.spawner.zygote = None;
             }
-            SpawnerEvent::Unusable(fault) => self.unusable(fault),
-            SpawnerEvent::Exited { .. } if self.lifecycle.is_stopping() => {}
-            SpawnerEvent::Exited {
-                pid,
+            FromZygote::Unusable { fault } => self.unusable(fault),
+            FromZygote::Log(record) => record.forward(),
+            FromZygote::Forked { worker, pid } => zygote.forked(worker, Ok(pid)),
+            FromZygote::NotForked { worker, reason } => {
+                let error = io::Error::other(format!("no fork: {reason}"));
+                zygote.forked(worker, Err(error));
+            }
+            FromZygote::Ended {
+                worker,
+                exited,
+                status,
+            } => zygote.ended(worker, exited, status),
+        }
+    }
+
+    fn on_zygote_exit(&mut self, how: &str) {
+        // Its workers end with it: dropping it tells those who watch them.
+        let Some(zygote) = self.spawner.zygote.take() else {
+            return;
+        };
+        if !zygote.is_warm {
+            let last_lines = zygote.link.last_lines();
+            let reason = format!("no worker could be started: {how}{last_lines}");
+            self.start_failed(StartError::interpreter(reason));
+        } else if !self.lifecycle.is_stopping() {
+            tracing::error!(
+                target: "tower_dspy",
+                pid = zygote.link.pid(),
                 how,
-                was_warm,
-                last_lines,
-            } => {
-                if was_warm {
-                    tracing::error!(
-                        target: "tower_dspy",
-                        pid,
-                        how,
-                        "the process that workers are forked from is lost, and they with it"
-                    );
-                    self.lifecycle.start_failed(clock::now());
-                } else {
-                    let reason = format!("no worker could be started: {how}{last_lines}");
-                    self.start_failed(StartError::interpreter(reason));
-                }
-            }
+                "the process that workers are forked from is lost, and they with it"
+            );
+            self.lifecycle.start_failed(clock::now());
         }
         self.publish();
     }
@@ -240,7 +251,7 @@ impl Supervisor {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    let python = self.spawn.python.display();
+                    let python = self.spawner.settings.python.display();
                     let reason = format!("`{python}`: {error}");
                     return self.start_failed(StartError::interpreter(reason));
                 }
@@ -305,16 +316,9 @@ impl Supervisor {
         let processes = processes.collect();
         self.stats.update(|stats| {
             stats.processes = processes;
-            stats.zygote = self.spawner.pid();
+            stats.zygote = self.spawner.zygote_pid();
             stats.failed_starts = self.lifecycle.failed_starts();
         });
-    }
-}
-
-fn exec(settings: &SpawnSettings, events: &EventSender) -> ExecSpawner {
-    ExecSpawner {
-        settings: settings.clone(),
-        events: events.clone(),
     }
 }
 

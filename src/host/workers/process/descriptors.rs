@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -13,9 +13,7 @@ use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
 };
 
-/// A worker's socket, stdout and stderr.
-pub(super) type Descriptors = [OwnedFd; DESCRIPTORS];
-const DESCRIPTORS: usize = 3;
+use super::connection::{DESCRIPTORS, Descriptors};
 
 /// Sends a frame, with descriptors beside its first byte.
 pub(super) async fn send_frame(

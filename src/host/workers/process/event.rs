@@ -3,12 +3,9 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::host::{
-    core::fault::Fault,
-    workers::{
-        numbers::WorkerId,
-        wire::{FromWorker, FromZygote},
-    },
+use crate::host::workers::{
+    numbers::WorkerId,
+    wire::{FromWorker, FromZygote},
 };
 
 /// Events that wait for the pool's thread; past that, the processes wait.
@@ -25,28 +22,9 @@ pub(in crate::host::workers) enum PoolEvent {
 
 /// An event of a process that sends messages `M`.
 pub(in crate::host::workers) enum ProcessEvent<M> {
-    /// The process exists and has an id.
-    Spawned,
     Message(M, Bytes),
     /// The process closed its socket, or sent a malformed frame: what is wrong with it.
     Broken(Option<String>),
     /// The process has exited, and how. Its last event.
     Exited(String),
-}
-
-/// An event of a spawner.
-pub(in crate::host::workers) enum SpawnerEvent {
-    /// It can fork workers; the parts of DSPy that are patched only in part.
-    Warm(Vec<String>),
-    CannotFork(String),
-    /// DSPy cannot be imported.
-    Unusable(Fault),
-    /// Its own process has exited, and how.
-    Exited {
-        pid: Option<u32>,
-        how: String,
-        /// Whether it had come to fork workers.
-        was_warm: bool,
-        last_lines: String,
-    },
 }

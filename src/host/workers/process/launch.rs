@@ -1,23 +1,11 @@
 //! The launch of a Python process, a worker or a zygote.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
-    path::PathBuf,
-    process::Stdio,
-};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use serde_json::{Value, json};
-use tokio::{
-    net::UnixStream,
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
 
-use super::{
-    link::Launched,
-    output::{Pid, follow},
-};
+use super::connection::{Connection, Descriptors};
 use crate::{
     host::sources::{BOOTSTRAP, MODULES},
     lm::{PLACEHOLDER, key_variables},
@@ -54,32 +42,25 @@ impl SpawnSettings {
     }
 }
 
-/// Starts a process, and the socket to it. Its first frame has to be a `hello`.
+/// Starts a process. Its first frame has to be a `hello`.
 ///
 /// The kernel ends the process when the calling thread ends.
-pub(super) fn launch(settings: &SpawnSettings) -> io::Result<Launched<Child>> {
-    let (ours, theirs) = StdStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let mut child = command(settings, theirs.into()).spawn()?;
-    let pid = Pid::default();
-    child.id().map(|id| pid.set(id));
-    Ok(Launched {
-        stream: UnixStream::from_std(ours)?,
-        stderr: follow(&pid, child.stdout.take(), child.stderr.take()),
-        watch: child,
-        pid,
-    })
+pub(super) fn launch(settings: &SpawnSettings) -> io::Result<(Child, Connection)> {
+    let (connection, descriptors) = Connection::new()?;
+    let child = command(settings, descriptors).spawn()?;
+    child.id().map(|id| connection.pid.set(id));
+    Ok((child, connection))
 }
 
-fn command(settings: &SpawnSettings, socket: OwnedFd) -> Command {
+fn command(settings: &SpawnSettings, [socket, stdout, stderr]: Descriptors) -> Command {
     let mut command = Command::new(&settings.python);
     command
         // -P: the working directory is not put before the venv on the path.
         .args(["-P", "-c", LAUNCH])
         // All other descriptors are closed: on exec, or by worker_main.py.
-        .stdin(Stdio::from(socket))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdin(socket)
+        .stdout(stdout)
+        .stderr(stderr)
         // A group of its own: Ctrl-C in a terminal signals the host alone, which decides.
         .process_group(0)
         .kill_on_drop(true);

@@ -17,10 +17,7 @@ use futures_util::{
 use rustix::process::{Pid as RawPid, Signal, kill_process_group};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
     process::Child,
     sync::mpsc,
     time::timeout,
@@ -31,7 +28,8 @@ use tokio_util::{
 };
 
 use super::{
-    descriptors::{Descriptors, send_frame},
+    connection::{Connection, Descriptors},
+    descriptors::send_frame,
     event::{EventSender, PoolEvent, ProcessEvent},
     output::{LastLines, Pid},
 };
@@ -72,40 +70,33 @@ impl ProcessWatch for Child {
     }
 }
 
-/// A process that has been started, or is about to.
-pub(super) struct Launched<W> {
-    pub(super) watch: W,
-    pub(super) stream: UnixStream,
-    pub(super) pid: Pid,
-    pub(super) stderr: LastLines,
-}
-
 /// The link to a process. A clone is a link to the same.
 #[derive(Clone)]
 pub(in crate::host::workers) struct ProcessLink {
     pid: Pid,
     out: mpsc::UnboundedSender<Option<OutFrame>>,
     kill: CancellationToken,
-    stderr: LastLines,
+    last_lines: LastLines,
 }
 
 /// A frame to a process, and the descriptors that go with it.
 type OutFrame = (Bytes, Option<Descriptors>);
 
 impl ProcessLink {
-    /// A link to a process that has been launched. `of_process` makes its events those of the pool.
+    /// A link to a process that has been started, or is about to. `of_process` makes its events those
+    /// of the pool.
     pub(super) fn new<M: DeserializeOwned + Send + 'static>(
-        launched: Launched<impl ProcessWatch>,
+        watch: impl ProcessWatch,
+        connection: Connection,
         events: &EventSender,
         of_process: impl Fn(ProcessEvent<M>) -> PoolEvent + Send + Sync + 'static,
     ) -> Self {
-        let Launched {
-            watch,
-            stream,
+        let Connection {
             pid,
-            stderr,
-        } = launched;
-        let (read, write) = stream.into_split();
+            socket,
+            last_lines,
+        } = connection;
+        let (read, write) = socket.into_split();
         let kill = CancellationToken::new();
         let (out, frames) = mpsc::unbounded_channel();
         tokio::spawn(send(write, frames));
@@ -116,7 +107,7 @@ impl ProcessLink {
             pid,
             out,
             kill,
-            stderr,
+            last_lines,
         }
     }
 
@@ -165,7 +156,7 @@ impl ProcessLink {
 
     /// The last lines that it wrote to stderr.
     pub(in crate::host::workers) fn last_lines(&self) -> String {
-        self.stderr.text()
+        self.last_lines.text()
     }
 }
 
@@ -210,7 +201,6 @@ async fn attend<M: DeserializeOwned>(
         }
     };
     let pid = *its_pid.get_or_init(|| pid);
-    report(ProcessEvent::Spawned).await;
     let mut read = FramedRead::new(read, frames::codec());
     let receive = async {
         let broken = loop {

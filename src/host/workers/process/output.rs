@@ -2,10 +2,15 @@
 
 use std::{
     collections::VecDeque,
+    io,
+    os::fd::OwnedFd,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    net::unix::pipe::Receiver,
+};
 
 /// The longest line that is kept whole, in bytes.
 const LONGEST_LINE: u64 = 8 << 10;
@@ -35,28 +40,19 @@ impl LastLines {
 }
 
 /// Reads both streams of a process until their write ends are closed.
-pub(super) fn follow(
-    pid: &Pid,
-    stdout: Option<impl AsyncRead + Unpin + Send + 'static>,
-    stderr: Option<impl AsyncRead + Unpin + Send + 'static>,
-) -> LastLines {
+pub(super) fn follow(pid: &Pid, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<LastLines> {
+    let (stdout, stderr) = (
+        Receiver::from_owned_fd(stdout)?,
+        Receiver::from_owned_fd(stderr)?,
+    );
     let last = LastLines::default();
-    if let Some(pipe) = stdout {
-        tokio::spawn(forward(pipe, pid.clone(), "stdout", None));
-    }
-    if let Some(pipe) = stderr {
-        tokio::spawn(forward(pipe, pid.clone(), "stderr", Some(last.clone())));
-    }
-    last
+    tokio::spawn(forward(stdout, pid.clone(), "stdout", None));
+    tokio::spawn(forward(stderr, pid.clone(), "stderr", Some(last.clone())));
+    Ok(last)
 }
 
 /// Forwards a stream to the log at debug level: it may contain prompts.
-async fn forward(
-    pipe: impl AsyncRead + Unpin,
-    pid: Pid,
-    stream: &'static str,
-    keep: Option<LastLines>,
-) {
+async fn forward(pipe: Receiver, pid: Pid, stream: &'static str, keep: Option<LastLines>) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
     loop {

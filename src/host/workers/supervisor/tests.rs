@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -58,6 +59,25 @@ async fn a_lost_worker_is_counted_before_its_calls_are_answered() {
     let reading = reading.lock().unwrap();
     assert_eq!((reading.lost, reading.calls_lost), (1, 1));
     assert_eq!(reading.processes, []);
+}
+
+#[tokio::test]
+async fn a_zygote_whose_socket_is_closed_forks_no_worker() {
+    let mut supervisor = supervisor(true);
+    supervisor.starting = None;
+    supervisor.fill();
+    assert!(
+        supervisor.workers.is_empty(),
+        "it has started a zygote first"
+    );
+    let warm = FromZygote::Warm { weaker: Vec::new() };
+    supervisor.on_zygote(ProcessEvent::Message(warm, Bytes::new()));
+    assert_eq!(supervisor.workers.len(), 1);
+    supervisor.on_zygote(ProcessEvent::Broken(None));
+    assert!(supervisor.spawner.spawn(WorkerId(2)).unwrap().is_none());
+    supervisor.on_zygote(ProcessEvent::Exited("it ended".into()));
+    assert!(supervisor.spawner.zygote.is_none());
+    assert_eq!(supervisor.lifecycle.failed_starts(), 1);
 }
 
 #[tokio::test]
