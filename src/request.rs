@@ -194,7 +194,7 @@ impl fmt::Debug for PredictRequest {
 }
 
 /// The answer of a program.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Prediction {
     /// The program's output fields. Half of a surrogate pair, which an LM's answer that was cut
@@ -226,12 +226,7 @@ impl Prediction {
     pub fn new(outputs: Map<String, Value>) -> Self {
         Self {
             outputs,
-            usage: Usage::default(),
-            lm_calls: Vec::new(),
-            lm_calls_not_kept: 0,
-            lm_calls_bypassed: 0,
-            elapsed: Duration::ZERO,
-            stale_age: None,
+            ..Self::default()
         }
     }
 

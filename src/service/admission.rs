@@ -63,16 +63,10 @@ impl Admission {
             *self = match self {
                 Self::Ready(_) => return Poll::Ready(()),
                 Self::Waiting(acquire) => Self::Ready(ready!(acquire.poll(cx))),
-                Self::Idle => match permits.try_acquire() {
-                    Some(permit) => Self::Ready(Some(permit)),
-                    None => match permits.queue.clone().try_acquire_owned() {
-                        Ok(queued) => {
-                            let acquire = acquire(permits.free.clone(), queued);
-                            Self::Waiting(ReusableBoxFuture::new(acquire))
-                        }
-                        Err(_) => Self::Ready(None),
-                    },
-                },
+                Self::Idle => {
+                    let (free, queue) = (permits.free.clone(), permits.queue.clone());
+                    Self::Waiting(ReusableBoxFuture::new(acquire(free, queue)))
+                }
             };
         }
     }
@@ -94,11 +88,12 @@ impl Clone for Admission {
     }
 }
 
-/// Waits for a permit of `free`, with a place in the queue. `None` if the semaphore were closed, which
-/// it never is.
-async fn acquire(
-    free: Arc<Semaphore>,
-    _queued: OwnedSemaphorePermit,
-) -> Option<OwnedSemaphorePermit> {
+/// A permit of `free`, which is waited for with one of `queue`. `None` if too many wait.
+async fn acquire(free: Arc<Semaphore>, queue: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = free.clone().try_acquire_owned() {
+        return Some(permit);
+    }
+    let _queued = queue.try_acquire_owned().ok()?;
+    // It fails where the semaphore is closed, which it never is.
     free.acquire_owned().await.ok()
 }

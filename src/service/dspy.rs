@@ -7,7 +7,11 @@ use std::{
 
 use tower::Service;
 
-use super::{PredictFuture, Schema, Typed, program::Program};
+use super::{
+    PredictFuture, Schema, Typed,
+    future::{refused, submit},
+    program::Program,
+};
 use crate::{
     error::{Error, Overloaded},
     host::core::fault::lost,
@@ -130,11 +134,11 @@ impl Service<PredictRequest> for DspyService {
     fn call(&mut self, request: PredictRequest) -> PredictFuture {
         let program = &self.program;
         let Some(permit) = self.admission.take(&program.permits) else {
-            return PredictFuture::refused(program.permits.overloaded(&program.name).into());
+            return refused(program.permits.overloaded(&program.name).into());
         };
         match self.check(&request) {
-            Ok(()) => PredictFuture::submit(self.program.clone(), request, permit),
-            Err(error) => PredictFuture::refused(error),
+            Ok(()) => submit(self.program.clone(), request, permit),
+            Err(error) => refused(error),
         }
     }
 }

@@ -1,17 +1,15 @@
 //! The future of one prediction.
 
 use std::{
-    fmt,
-    future::{Future, Ready, ready},
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use futures_util::future::{Either, Fuse, FutureExt};
-use pin_project_lite::pin_project;
+use futures_util::future::BoxFuture;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use tracing::Span;
+use tracing::Instrument;
 
 use super::{program::Program, schema::into_fields, termination::ServiceTermination};
 use crate::{
@@ -23,128 +21,96 @@ use crate::{
 
 type Answer = Result<Prediction, Error>;
 
-pin_project! {
-    /// The answer to come of a [`DspyService`](super::DspyService).
-    ///
-    /// # Cancel safety
-    /// Dropping it cancels the call: the work in Python is signalled once, its clean-up code runs
-    /// to its end, and until then the call is counted as in flight.
-    #[must_use = "a future does nothing unless polled"]
-    pub struct PredictFuture {
-        // Dropped as soon as it is answered.
-        #[pin]
-        answer: Fuse<Either<Ready<Answer>, RunningPrediction>>,
-    }
+/// The answer to come of a [`DspyService`](super::DspyService).
+///
+/// # Cancel safety
+/// Dropping it cancels the call: the work in Python is signalled once, its clean-up code runs to its
+/// end, and until then the call is counted as in flight.
+pub type PredictFuture = BoxFuture<'static, Answer>;
+
+pub(super) fn refused(error: Error) -> PredictFuture {
+    tracing::debug!(target: "tower_dspy", kind = ?error.kind(), "refused");
+    Box::pin(async { Err(error) })
 }
 
-pin_project! {
-    /// A prediction that the host runs.
-    struct RunningPrediction {
-        call: CallHandle,
-        program: Arc<Program>,
-        started: Instant,
-        span: Span,
-        termination: ServiceTermination,
-    }
-
-    impl PinnedDrop for RunningPrediction {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            if !this.call.is_answered() {
-                let cause = this.termination.reason();
-                let _entered = this.span.enter();
-                if let Some(spent) = this.call.give_up(cause) {
-                    drop_scope::report(spent);
-                }
-                tracing::debug!(target: "tower_dspy", %cause, "dropped; the work was told to stop");
-            }
-        }
-    }
+pub(super) fn submit(
+    program: Arc<Program>,
+    request: PredictRequest,
+    permit: OwnedSemaphorePermit,
+) -> PredictFuture {
+    let route = request.route();
+    let (inputs, mut context) = request.into_parts();
+    let call_id = context.id();
+    let started = Instant::now();
+    let remaining = context
+        .deadline
+        .map(|deadline| deadline.remaining_at(started));
+    let span = tracing::info_span!(
+        target: "tower_dspy",
+        "predict",
+        program = %program.name,
+        call_id = call_id.get(),
+        attempt = context.attempt,
+        lm = route.lm.as_deref(),
+        time_left_ms = remaining.map(|left| left.as_millis() as u64),
+    );
+    let termination = ServiceTermination::new(&context, started);
+    let permit = Some(Box::new((permit, program.registrations())) as _);
+    let counts = Some(program.counts.clone());
+    let target = program.target;
+    let host = &program.host;
+    let call = span.in_scope(|| {
+        host.core()
+            .submit(context, target, inputs, permit, counts, route)
+    });
+    let mut running = RunningPrediction {
+        call,
+        program,
+        started,
+        termination,
+    };
+    let answer = poll_fn(move |cx| running.poll(cx)).instrument(span);
+    // Dropped, and the span closed, as soon as it is answered.
+    Box::pin(async move { answer.await })
 }
 
-impl PredictFuture {
-    pub(super) fn refused(error: Error) -> Self {
-        tracing::debug!(target: "tower_dspy", kind = ?error.kind(), "refused");
-        Self {
-            answer: Either::Left(ready(Err(error))).fuse(),
-        }
-    }
-
-    pub(super) fn submit(
-        program: Arc<Program>,
-        request: PredictRequest,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        let route = request.route();
-        let (inputs, mut context) = request.into_parts();
-        let call_id = context.id();
-        let started = Instant::now();
-        let remaining = context
-            .deadline
-            .map(|deadline| deadline.remaining_at(started));
-        let span = tracing::info_span!(
-            target: "tower_dspy",
-            "predict",
-            program = %program.name,
-            call_id = call_id.get(),
-            attempt = context.attempt,
-            lm = route.lm.as_deref(),
-            time_left_ms = remaining.map(|left| left.as_millis() as u64),
-        );
-        let termination = ServiceTermination::new(&context, started);
-        let permit = Some(Box::new((permit, program.registrations())) as _);
-        let counts = Some(program.counts.clone());
-        let target = program.target;
-        let host = &program.host;
-        let call = span.in_scope(|| {
-            host.core()
-                .submit(context, target, inputs, permit, counts, route)
-        });
-        let running = RunningPrediction {
-            call,
-            program,
-            started,
-            span,
-            termination,
-        };
-        Self {
-            answer: Either::Right(running).fuse(),
-        }
-    }
+/// A prediction that the host runs.
+struct RunningPrediction {
+    call: CallHandle,
+    program: Arc<Program>,
+    started: Instant,
+    termination: ServiceTermination,
 }
 
-impl Future for PredictFuture {
-    type Output = Answer;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        self.project().answer.poll(cx)
-    }
-}
-
-impl Future for RunningPrediction {
-    type Output = Answer;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let this = self.project();
-        let _entered = this.span.clone().entered();
+impl RunningPrediction {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
         // The answer first: what is ready wins the tie with the clock and with a cancel.
-        let result = match Pin::new(&mut *this.call).poll(cx) {
-            Poll::Ready(outcome) => {
-                let signalled = this.termination.signalled();
-                let cause = signalled.unwrap_or_else(|| this.program.host.cancel_cause());
-                let lost = || lost(this.call.lost_because());
-                outcome.map_or_else(
-                    || Err(lost()),
-                    |outcome| answer(outcome, &this.program.name, cause, *this.started),
-                )
+        let result = match Pin::new(&mut self.call).poll(cx) {
+            Poll::Ready(Some(outcome)) => {
+                let signalled = self.termination.signalled();
+                let cause = signalled.unwrap_or_else(|| self.program.host.cancel_cause());
+                answer(outcome, &self.program.name, cause, self.started)
             }
+            Poll::Ready(None) => Err(lost(self.call.lost_because())),
             Poll::Pending => Err(ready!(
-                this.termination.poll(cx, |cause| this.call.cancel(cause))
+                self.termination.poll(cx, |cause| self.call.cancel(cause))
             )),
         };
-        let result = with_costs(this.call, result);
-        report(&result.as_ref().map(|_| ()), *this.started);
+        let result = with_costs(&mut self.call, result);
+        report(&result, self.started);
         Poll::Ready(result)
+    }
+}
+
+impl Drop for RunningPrediction {
+    fn drop(&mut self) {
+        if !self.call.is_answered() {
+            let cause = self.termination.reason();
+            if let Some(spent) = self.call.give_up(cause) {
+                drop_scope::report(spent);
+            }
+            tracing::debug!(target: "tower_dspy", %cause, "dropped; the work was told to stop");
+        }
     }
 }
 
@@ -168,12 +134,7 @@ fn with_costs(call: &mut CallHandle, result: Answer) -> Answer {
     }
 }
 
-fn answer(
-    outcome: Outcome,
-    program: &str,
-    cause: Cause,
-    started: Instant,
-) -> Result<Prediction, Error> {
+fn answer(outcome: Outcome, program: &str, cause: Cause, started: Instant) -> Answer {
     let mut value = outcome.map_err(|fault| fault.into_error(program, cause))?;
     let mut prediction = Prediction::new(into_fields(value.take()));
     prediction.elapsed = started.elapsed();
@@ -181,10 +142,10 @@ fn answer(
 }
 
 /// The call's one terminal event: what an operator has to know at warn, the rest at debug.
-fn report(result: &Result<(), &Error>, started: Instant) {
+fn report(result: &Answer, started: Instant) {
     let elapsed_ms = started.elapsed().as_millis() as u64;
     match result {
-        Ok(()) => tracing::debug!(target: "tower_dspy", elapsed_ms, outcome = "completed"),
+        Ok(_) => tracing::debug!(target: "tower_dspy", elapsed_ms, outcome = "completed"),
         Err(Error::Program(error)) => tracing::warn!(
             target: "tower_dspy",
             elapsed_ms,
@@ -204,11 +165,5 @@ fn report(result: &Result<(), &Error>, started: Instant) {
         Err(error) => {
             tracing::debug!(target: "tower_dspy", elapsed_ms, outcome = ?error.kind());
         }
-    }
-}
-
-impl fmt::Debug for PredictFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PredictFuture").finish_non_exhaustive()
     }
 }

@@ -12,7 +12,6 @@ use serde::Deserialize;
 use super::{
     DspyService, Function, LoadError, LoadErrorKind, MAX_IN_FLIGHT, MAX_WAITING,
     admission::Permits,
-    lm_names::LmNames,
     program::{LoadedProgram, Program, ServedProgram},
 };
 use crate::{
@@ -270,8 +269,8 @@ impl Load {
         LoadError::new(kind, &self.target, problem)
     }
 
-    pub(super) fn names_of_lms(&self) -> LmNames {
-        self.lms.iter().map(|(name, _)| name.as_str()).collect()
+    pub(super) fn names_of_lms(&self) -> Vec<String> {
+        self.lms.iter().map(|(name, _)| name.clone()).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::Deserialize;
 
-use super::{Schema, admission::Permits, lm_names::LmNames};
+use super::{Schema, admission::Permits, lm_names};
 use crate::{
     error::InvalidInput,
     host::{
@@ -41,12 +41,12 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct ServedProgram {
     /// The names that a request may choose an LM by.
-    lms: LmNames,
+    lms: Vec<String>,
     registrations: Arc<Registrations>,
 }
 
 impl ServedProgram {
-    pub(super) fn new(lms: LmNames, registrations: Registrations) -> Self {
+    pub(super) fn new(lms: Vec<String>, registrations: Registrations) -> Self {
         Self {
             lms,
             registrations: Arc::new(registrations),
@@ -80,7 +80,7 @@ impl Program {
 
     /// Refuses the name of an LM that the program was not loaded with.
     pub(super) fn check_lm(&self, asked: Option<&str>) -> Result<(), InvalidInput> {
-        self.read().lms.check(&self.name, asked)
+        lm_names::check(&self.read().lms, &self.name, asked)
     }
 
     /// Held by the calls in flight as well: their work may go on when all services are gone.

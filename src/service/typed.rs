@@ -2,20 +2,17 @@
 
 use std::{
     fmt,
-    future::{self, Future, Ready},
     marker::PhantomData,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use futures_util::future::{Either, Fuse, FutureExt};
-use pin_project_lite::pin_project;
+use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use tower::Service;
 
 use crate::{
-    call::{Spent, WithContext, record::CallRecord},
+    call::{Spent, WithContext},
     error::{Error, InvalidInput, ProgramError},
     layers::inner_service_accessors,
     request::{PredictRequest, Prediction},
@@ -76,80 +73,51 @@ impl<S, In, Out> Service<WithContext<In>> for Typed<S, In, Out>
 where
     S: Service<PredictRequest, Response = Prediction>,
     S::Error: From<Error>,
+    S::Future: Send + 'static,
     In: Serialize,
     Out: DeserializeOwned,
 {
     type Response = Out;
     type Error = S::Error;
-    type Future = TypedFuture<S::Future, Out>;
+    type Future = BoxFuture<'static, Result<Out, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: WithContext<In>) -> Self::Future {
-        let record = request.context.record.clone().map(|record| {
-            let written = record.written();
-            (record, written)
-        });
-        let prediction = match PredictRequest::from_fields(&request.request) {
-            Ok(inputs) => Either::Right(self.inner.call(inputs.with_context(request.context))),
+        let WithContext { request, context } = request;
+        let inputs = match PredictRequest::from_fields(&request) {
+            Ok(inputs) => inputs,
             Err(error) => {
                 let problem = format!("the inputs cannot be written as JSON: {error}");
                 let expected = "a struct with its input fields";
-                let error = Error::from(InvalidInput::new("the program", None, problem, expected));
-                Either::Left(future::ready(Err(error.into())))
+                let error = InvalidInput::new("the program", None, problem, expected);
+                return Box::pin(async { Err(Error::from(error).into()) });
             }
         };
-        TypedFuture {
-            prediction: prediction.fuse(),
-            record,
-            output: PhantomData,
-        }
-    }
-}
-
-pin_project! {
-    /// The answer to come of a [`Typed`] service.
-    #[must_use = "a future does nothing unless polled"]
-    pub struct TypedFuture<F, Out>
-    where
-        F: Future,
-    {
-        #[pin]
-        prediction: Fuse<Either<Ready<F::Output>, F>>,
-        // That of the call, if it was open before, and how many attempts services had written into it.
-        record: Option<(Arc<CallRecord>, usize)>,
-        output: PhantomData<fn() -> Out>,
-    }
-}
-
-impl<F, E, Out> Future for TypedFuture<F, Out>
-where
-    F: Future<Output = Result<Prediction, E>>,
-    E: From<Error>,
-    Out: DeserializeOwned,
-{
-    type Output = Result<Out, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let prediction = ready!(this.prediction.poll(cx))?;
-        Poll::Ready(prediction.parse().map_err(|error| {
-            let message = format!("the answer does not fit its struct: {error}");
-            let error = ProgramError::new("answer", message, "");
-            let mut spent = cost_of(prediction);
-            if let Some((record, written)) = this.record {
-                // Of a service that writes into no record, as a client of a remote one.
-                if record.written() == *written
-                    && let Some(spent) = &spent
-                {
-                    record.add(spent);
+        // That of the call, if it is open already, and how many attempts services have written into it.
+        let record = context.record.clone();
+        let written = record.as_ref().map(|record| record.written());
+        let prediction = self.inner.call(inputs.with_context(context));
+        Box::pin(async move {
+            let prediction = prediction.await?;
+            prediction.parse().map_err(|error| {
+                let message = format!("the answer does not fit its struct: {error}");
+                let error = ProgramError::new("answer", message, "");
+                let mut spent = cost_of(prediction);
+                if let Some(record) = record {
+                    // Of a service that writes into no record, as a client of a remote one.
+                    if Some(record.written()) == written
+                        && let Some(spent) = &spent
+                    {
+                        record.add(spent);
+                    }
+                    spent = record.spent();
                 }
-                spent = record.spent();
-            }
-            Error::from(error.with_spent(spent)).into()
-        }))
+                Error::from(error.with_spent(spent)).into()
+            })
+        })
     }
 }
 
@@ -163,63 +131,4 @@ fn cost_of(prediction: Prediction) -> Option<Arc<Spent>> {
         ..Spent::default()
     };
     (!spent.is_nothing()).then(|| Arc::new(spent))
-}
-
-impl<F: Future, Out> fmt::Debug for TypedFuture<F, Out> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TypedFuture").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{future::ready, time::Duration};
-
-    use serde_json::{Map, Value};
-    use tower::{Layer, ServiceExt, service_fn};
-
-    use super::*;
-    use crate::{
-        call::{Carrier, Usage, record::AttemptRecord},
-        error::ErrorKind,
-        layers::{Backoff, RetryLayer},
-    };
-
-    #[tokio::test(start_paused = true)]
-    async fn retried_answers_that_do_not_fit_are_counted_once() {
-        // An answer has the costs of the call so far.
-        let writes = |mut request: PredictRequest| {
-            let record = request.context_mut().open_record().clone();
-            let _attempt = AttemptRecord::new(record.clone(), request.context_ref().attempt, None);
-            let mut spent = Spent::default();
-            spent.usage.total_tokens = 5;
-            record.add(&spent);
-            record.read(|spent| spent.usage)
-        };
-        assert_eq!(tokens_of_three_attempts(writes).await, Some(3 * 5));
-        // It has its own costs alone.
-        let writes_nothing = |_: PredictRequest| Usage {
-            total_tokens: 5,
-            ..Usage::default()
-        };
-        assert_eq!(tokens_of_three_attempts(writes_nothing).await, Some(3 * 5));
-    }
-
-    async fn tokens_of_three_attempts(
-        usage: impl Fn(PredictRequest) -> Usage + Clone + Send + 'static,
-    ) -> Option<u64> {
-        let program = service_fn(move |request: PredictRequest| {
-            let mut prediction = Prediction::new(Map::new());
-            prediction.usage = usage(request);
-            ready(Ok::<_, Error>(prediction))
-        });
-        let typed = Typed::<_, Map<String, Value>, Vec<u32>>::new(program);
-        let retried = RetryLayer::new(2)
-            .on_kinds([ErrorKind::Program])
-            .with_backoff(Backoff::fixed(Duration::ZERO))
-            .layer(typed);
-        let error = retried.oneshot(WithContext::new(Map::new())).await;
-        let error = error.expect_err("an object is no list");
-        error.spent().map(|spent| spent.usage.total_tokens)
-    }
 }

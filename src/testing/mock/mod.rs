@@ -28,7 +28,7 @@ use crate::{
     service::{
         MAX_IN_FLIGHT, MAX_WAITING,
         admission::{Admission, Permits},
-        lm_names::LmNames,
+        lm_names,
         termination::ServiceTermination,
     },
 };
@@ -137,7 +137,7 @@ pub struct MockDspy {
     permits: Arc<Permits>,
     limits: (usize, usize),
     fields: Option<Arc<[Box<str>]>>,
-    lms: Arc<LmNames>,
+    lms: Arc<[String]>,
     admission: Admission,
 }
 
@@ -212,7 +212,7 @@ impl MockDspy {
     /// names any is refused.
     #[must_use]
     pub fn lms<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        self.lms = Arc::new(names.into_iter().collect());
+        self.lms = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -278,7 +278,7 @@ impl MockDspy {
                 return refuse(Some(name), format!("the input `{name}` is missing"));
             }
         }
-        self.lms.check("mock", request.lm())?;
+        lm_names::check(&self.lms, "mock", request.lm())?;
         ServiceTermination::refuse(request.context_ref()).map_or(Ok(()), Err)
     }
 
