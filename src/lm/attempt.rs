@@ -22,9 +22,9 @@ use super::{
     credential::Credential,
     departure::Departure,
     encoding, error_body,
-    http::{LmBody, LmHttp, LmRequest, LmResponse, ReadTimeout},
+    http::{LmHttp, LmRequest, LmResponse, ReadTimeout},
     key::Origin,
-    limited_body::{BodyLimit, LimitedBody},
+    limited_body::{BodyLimit, limited},
     lm_log::LmCallEntry,
     resolved::ResolvedLm,
 };
@@ -104,7 +104,7 @@ async fn attempt(
         idle: earlier(limits.idle),
         pause: None,
     };
-    let answer = answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit)));
+    let answer = answer.map(|inner| limited(inner, limit));
     if answer.status().is_client_error() || answer.status().is_server_error() {
         return Err(BadStatus::read(answer, credential.redact()).await.into());
     }

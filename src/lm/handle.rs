@@ -13,9 +13,9 @@ use super::{
     attempt::LmAttempt,
     config_error::LmConfigError,
     credential::Credential,
-    http::{LmBody, LmHttp, LmRequest, LmResponse, erase},
+    http::{LmHttp, LmRequest, LmResponse, erase},
     key::Origin,
-    limited_body::{BodyLimit, LimitedBody},
+    limited_body::{BodyLimit, limited},
     limits::LmTermination,
     lm_log::LmCallEntry,
     model::Lm,
@@ -87,18 +87,6 @@ impl LmHandle {
         super::model_name::split(name) == self.shared.names()
     }
 
-    /// The provider, as in the LM's name.
-    #[must_use]
-    pub fn provider(&self) -> &str {
-        self.shared.names().0
-    }
-
-    /// The model, as the provider knows it.
-    #[must_use]
-    pub fn model(&self) -> &str {
-        self.shared.names().1
-    }
-
     /// Sends one LM call. Its limits count from now; nothing is sent before the future is polled.
     ///
     /// An answer of any status is an answer. Where the body fails, its error is an [`LmFailure`]
@@ -141,7 +129,7 @@ impl LmHandle {
                         to,
                         shared,
                     };
-                    return Ok(answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit))));
+                    return Ok(answer.map(|inner| limited(inner, limit)));
                 }
                 Err(error) => error,
             };
@@ -171,8 +159,7 @@ impl Lm {
 impl fmt::Debug for LmHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LmHandle")
-            .field("provider", &self.provider())
-            .field("model", &self.model())
+            .field("model", &self.shared.lm.model)
             .field("origin", &self.shared.credential.origin)
             .field("limits", &self.shared.lm.limits)
             .finish_non_exhaustive()

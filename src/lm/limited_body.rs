@@ -1,12 +1,14 @@
-//! [`LimitedBody`]: the body of an answer, which a limit may end.
+//! The body of an answer, which a limit may end.
 
 use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
+    future::poll_fn,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use futures_util::stream::try_unfold;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, StreamBody};
 use tower::BoxError;
 
 use super::http::LmBody;
@@ -31,71 +33,41 @@ pub(super) trait BodyLimit {
     fn end(&mut self, _: LmOutcome) {}
 }
 
-/// A body within a limit.
-pub(super) struct LimitedBody<L> {
-    /// Gone once it has ended.
-    inner: Option<LmBody>,
-    limit: L,
-}
-
-impl<L: BodyLimit> LimitedBody<L> {
-    pub(super) fn new(inner: LmBody, mut limit: L) -> Self {
-        if inner.is_end_stream() {
-            limit.end(LmOutcome::Answered);
-        }
-        Self {
-            inner: Some(inner),
-            limit,
-        }
+/// The body `inner` within `limit`.
+pub(super) fn limited(inner: LmBody, mut limit: impl BodyLimit + Send + 'static) -> LmBody {
+    if inner.is_end_stream() {
+        limit.end(LmOutcome::Answered);
     }
+    LmBody::new(StreamBody::new(try_unfold((inner, limit), next)))
 }
 
-impl<L: BodyLimit + Unpin> Body for LimitedBody<L> {
-    type Data = Bytes;
-    type Error = LmFailure;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, LmFailure>>> {
-        let Self { inner, limit } = self.get_mut();
-        let Some(body) = inner else {
-            return Poll::Ready(None);
-        };
-        let failure = match Pin::new(&mut *body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+/// The next frame, and what follows it.
+async fn next<L: BodyLimit>(
+    (mut inner, mut limit): (LmBody, L),
+) -> Result<Option<(Frame<Bytes>, (LmBody, L))>, LmFailure> {
+    let failure = tokio::select! {
+        biased;
+        frame = inner.frame() => match frame {
+            Some(Ok(frame)) => {
                 limit.read(&frame);
                 // A reader that knows the length may not ask again.
-                if body.is_end_stream() {
+                if inner.is_end_stream() {
                     limit.end(LmOutcome::Answered);
                 }
-                return Poll::Ready(Some(Ok(frame)));
+                return Ok(Some((frame, (inner, limit))));
             }
-            Poll::Ready(None) => {
-                *inner = None;
+            Some(Err(error)) => limit.failure(&error),
+            None => {
+                drop(inner);
                 limit.end(LmOutcome::Answered);
-                return Poll::Ready(None);
+                return Ok(None);
             }
-            Poll::Ready(Some(Err(error))) => {
-                *inner = None;
-                limit.failure(&error)
-            }
-            Poll::Pending => {
-                let (cause, failure) = ready!(limit.poll(cx));
-                drop_scope::with(cause, || *inner = None);
-                failure
-            }
-        };
-        limit.end(failure.kind().into());
-        Poll::Ready(Some(Err(failure)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let inner = self.inner.as_ref();
-        inner.map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
-    }
+        },
+        (cause, failure) = poll_fn(|cx| limit.poll(cx)) => {
+            drop_scope::with(cause, || drop(inner));
+            failure
+        }
+    };
+    limit.end(failure.kind().into());
+    Err(failure)
 }

@@ -34,7 +34,6 @@ mod failure;
 mod handle;
 mod http;
 mod key;
-mod key_fn;
 mod limited_body;
 mod limits;
 mod lm_log;
@@ -57,7 +56,6 @@ pub use self::{
     config_error::LmConfigError,
     handle::LmHandle,
     http::{LmBody, LmHttp, LmRequest, LmResponse},
-    key::SecretKey,
     limits::LmLimits,
     lm_log::LmLog,
     placeholder::PLACEHOLDER,

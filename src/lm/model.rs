@@ -11,7 +11,6 @@ use tower::{BoxError, Layer, Service};
 use super::{
     client::SharedClient,
     http::{LmHttp, LmRequest, erase},
-    key_fn::KeyFn,
     limits::LmLimits,
 };
 use crate::request::Tenant;
@@ -47,8 +46,11 @@ pub(super) enum LmKey {
     Env(String),
     Given(String),
     /// Asked for with each request.
-    By(KeyFn),
+    By(Arc<TenantKey>),
 }
+
+/// A function that returns the key of a tenant.
+pub(super) type TenantKey = dyn Fn(Option<&Tenant>) -> Option<String> + Send + Sync;
 
 /// A layer without its type.
 type LmLayer = Arc<dyn Fn(LmHttp) -> LmHttp + Send + Sync>;
@@ -115,7 +117,7 @@ impl Lm {
         mut self,
         key: impl Fn(Option<&Tenant>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.key = LmKey::By(KeyFn::new(key));
+        self.key = LmKey::By(Arc::new(key));
         self
     }
 

@@ -5,7 +5,7 @@ use http::Uri;
 use super::{
     config_error::LmConfigError,
     credential::Credential,
-    key::{BadKey, Origin, SecretKey},
+    key::{Origin, SecretKey},
     model::{Lm, LmKey},
     model_name::split,
 };
@@ -163,15 +163,16 @@ fn base_url_of_environment(provider: &str) -> Option<String> {
 }
 
 fn check_options(lm: &Lm) -> Result<(), LmConfigError> {
-    let refused = |option: &String| Some((option.clone(), instead_of(option)?));
-    match lm.options.keys().find_map(refused) {
-        None => Ok(()),
-        Some((option, instead)) => Err(LmConfigError::Option {
-            model: lm.model.clone(),
-            option,
-            instead,
-        }),
+    for option in lm.options.keys() {
+        if let Some(instead) = instead_of(option) {
+            return Err(LmConfigError::Option {
+                model: lm.model.clone(),
+                option: option.clone(),
+                instead,
+            });
+        }
     }
+    Ok(())
 }
 
 /// What to do instead of giving this option of `dspy.LM`, if it is the host's to give.
@@ -188,7 +189,6 @@ fn instead_of(option: &str) -> Option<&'static str> {
 }
 
 fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
-    let model = || lm.model.clone();
     let (key, variable) = match &lm.key {
         // DSPy's guide to local LMs has it so.
         LmKey::Given(key) if key.is_empty() => return Ok(None),
@@ -205,13 +205,14 @@ fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
             (key, usual.first().copied())
         }
     };
-    match (SecretKey::new(&key.unwrap_or_default()), variable) {
-        (Ok(key), _) => Ok(Some(key)),
-        (Err(BadKey::Empty), Some(variable)) => Err(LmConfigError::NoKey {
-            model: model(),
+    let (key, model) = (key.unwrap_or_default(), lm.model.clone());
+    match (SecretKey::new(&key), variable) {
+        (Some(key), _) => Ok(Some(key)),
+        (None, Some(variable)) if key.trim().is_empty() => Err(LmConfigError::NoKey {
+            model,
             variable: variable.into(),
         }),
-        (Err(_), _) => Err(LmConfigError::BadKey { model: model() }),
+        (None, _) => Err(LmConfigError::BadKey { model }),
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{
     LmRequest,
     credential::Credential,
+    key::SecretKey,
     model::{Lm, LmKey},
     model_name, placeholder,
 };
-use crate::error::LmFailure;
+use crate::{error::LmFailure, request::Tenant};
 
 /// What all calls of one LM have in common.
 #[derive(Debug)]
@@ -25,11 +26,26 @@ impl ResolvedLm {
 
     /// What `request` is sent with; it may bring a key of its own.
     pub(super) fn credential(&self, request: &LmRequest) -> Result<Arc<Credential>, LmFailure> {
-        match &self.lm.key {
-            LmKey::By(keys) if placeholder::is_in(request) => {
-                keys.credential(request, &self.credential).map(Arc::new)
-            }
-            _ => Ok(self.credential.clone()),
+        let LmKey::By(key_of) = &self.lm.key else {
+            return Ok(self.credential.clone());
+        };
+        if !placeholder::is_in(request) {
+            return Ok(self.credential.clone());
         }
+        let tenant = request.extensions().get::<Tenant>();
+        let refused = |what| {
+            let whose = tenant.map_or("a call without a tenant".into(), |tenant| {
+                format!("the tenant `{tenant}`")
+            });
+            LmFailure::refused(format!("no LM call was made: {what} {whose}"))
+        };
+        let key = key_of(tenant).ok_or_else(|| refused("there is no key for"))?;
+        let key = SecretKey::new(&key).ok_or_else(|| {
+            refused("a key is empty or has characters that cannot be sent, that of")
+        })?;
+        Ok(Arc::new(Credential {
+            key: Some(key),
+            origin: self.credential.origin.clone(),
+        }))
     }
 }
