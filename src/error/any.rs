@@ -81,7 +81,6 @@ impl Costs for super::LmFailure {}
 pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Costs> {
     sources(error).find_map(|error| {
         let known = [
-            known::<Error>,
             known::<Elapsed>,
             known::<Cancelled>,
             known::<Overloaded>,
@@ -101,7 +100,7 @@ pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Co
     })
 }
 
-fn known<'a, E: Costs + StdError + 'static>(
+fn known<'a, E: Costs>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a dyn Costs> {
     let error = error.downcast_ref::<E>()?;
@@ -164,7 +163,7 @@ pub(crate) fn set_costs_in<E: 'static>(error: &mut E, spent: &Arc<Spent>) {
     }
 }
 
-fn set_in<E: Costs + StdError + 'static>(boxed: &mut BoxError, spent: &Arc<Spent>) -> bool {
+fn set_in<E: Costs>(boxed: &mut BoxError, spent: &Arc<Spent>) -> bool {
     let error = boxed.downcast_mut::<E>();
     error.map(|error| error.set_costs(spent.clone())).is_some()
 }

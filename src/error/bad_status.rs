@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version, header::RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 
 use super::{Classify, ErrorKind, LmError};
 
@@ -17,14 +17,11 @@ use super::{Classify, ErrorKind, LmError};
 /// layer acts on a 429 or a 503 and finds its Retry-After. If it is still the outcome outside all
 /// layers, it becomes the provider's answer again, for DSPy to read; with a Retry-After where only
 /// its body asks for one.
-#[derive(Clone)]
+#[derive(Clone, thiserror::Error)]
+#[error("the LM provider answered {status}")]
 pub struct BadStatus {
     pub(crate) status: StatusCode,
-    /// Of the answer's head.
-    pub(crate) answered: StatusCode,
-    pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+    pub(crate) answer: Response<Bytes>,
     /// The wait that the body asks for.
     pub(crate) body_retry_after: Option<Duration>,
     /// The body says that a quota is used up.
@@ -40,13 +37,13 @@ impl BadStatus {
 
     /// The headers of the answer.
     #[must_use]
-    pub const fn headers(&self) -> &HeaderMap {
-        &self.headers
+    pub fn headers(&self) -> &HeaderMap {
+        self.answer.headers()
     }
 
     /// The wait that the headers ask for.
     pub(crate) fn header_retry_after(&self) -> Option<Duration> {
-        let text = |name| self.headers.get(name)?.to_str().ok();
+        let text = |name| self.headers().get(name)?.to_str().ok();
         // The first is OpenAI's, and finer.
         if let Some(millis) = text("retry-after-ms").and_then(|millis| millis.trim().parse().ok()) {
             return Duration::try_from_secs_f64(f64::max(millis, 0.0) / 1000.0).ok();
@@ -74,14 +71,6 @@ impl Classify for BadStatus {
     }
 }
 
-impl std::error::Error for BadStatus {}
-
-impl fmt::Display for BadStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the LM provider answered {}", self.status)
-    }
-}
-
 /// Leaves out headers and body, which may repeat the prompt.
 impl fmt::Debug for BadStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,16 +85,15 @@ mod tests {
     use super::*;
 
     fn answer(headers: &[(&'static str, &str)]) -> BadStatus {
-        let headers = headers.iter().map(|(name, value)| {
-            let value = value.parse().expect("a header");
-            (http::HeaderName::from_static(name), value)
-        });
+        let mut answer = Response::new(Bytes::new());
+        for (name, value) in headers {
+            answer
+                .headers_mut()
+                .insert(*name, value.parse().expect("a header"));
+        }
         BadStatus {
             status: StatusCode::TOO_MANY_REQUESTS,
-            answered: StatusCode::TOO_MANY_REQUESTS,
-            version: Version::HTTP_11,
-            headers: headers.collect(),
-            body: Bytes::new(),
+            answer,
             body_retry_after: None,
             used_up: false,
         }

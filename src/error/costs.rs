@@ -1,12 +1,12 @@
 //! The costs that an error carries.
 
-use std::sync::Arc;
+use std::{error::Error as StdError, sync::Arc};
 
 use super::Classify;
 use crate::call::Spent;
 
 /// An error that is classified, and may carry what its call spent.
-pub(crate) trait Costs: Classify {
+pub(crate) trait Costs: Classify + StdError + 'static {
     fn costs(&self) -> Option<&Arc<Spent>> {
         None
     }

@@ -89,11 +89,6 @@ impl LmFailure {
         self
     }
 
-    /// Whether it is the deadline that was to blame.
-    pub(crate) fn is_late(&self) -> bool {
-        self.sort == ErrorKind::Deadline
-    }
-
     /// In which way the call failed.
     #[must_use]
     pub const fn kind(&self) -> LmFailureKind {

@@ -123,16 +123,15 @@ impl Costs for Error {
     }
 
     fn set_costs(&mut self, spent: Arc<Spent>) {
-        let inner: &mut dyn Costs = match self {
-            Self::Elapsed(error) => error,
-            Self::Cancelled(error) => error,
-            Self::Overloaded(error) => error,
-            Self::InvalidInput(error) => error,
-            Self::Program(error) => error,
-            Self::Lm(error) => error,
-            Self::Lost(error) => error,
-        };
-        inner.set_costs(spent);
+        match self {
+            Self::Elapsed(error) => error.set_costs(spent),
+            Self::Cancelled(error) => error.set_costs(spent),
+            Self::Program(error) => error.set_costs(spent),
+            Self::Lm(error) => error.set_costs(spent),
+            Self::Lost(error) => error.set_costs(spent),
+            // Nothing ran.
+            Self::Overloaded(_) | Self::InvalidInput(_) => {}
+        }
     }
 }
 

@@ -14,13 +14,7 @@ pub(crate) fn sources<'a>(
 /// The error in an [`Error`]; any other error itself.
 pub(crate) fn bare<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     match error.downcast_ref::<Error>() {
-        Some(Error::Elapsed(error)) => error,
-        Some(Error::Cancelled(error)) => error,
-        Some(Error::Overloaded(error)) => error,
-        Some(Error::InvalidInput(error)) => error,
-        Some(Error::Program(error)) => error,
-        Some(Error::Lm(error)) => error,
-        Some(Error::Lost(error)) => error,
+        Some(error) => error.inner(),
         None => error,
     }
 }

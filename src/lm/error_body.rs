@@ -87,7 +87,7 @@ pub(super) async fn look(answer: LmResponse, redact: Redact<'_>) -> Result<LmRes
         while read_on(&mut rest, &mut frames, &mut text).await {}
         let error = LmErrorBody::of(&text);
         if let Some(status) = error.status {
-            return Err(BadStatus::in_body(head, status, &text, redact));
+            return Err(BadStatus::in_body(status, head, &text, redact));
         }
     }
     let frames = stream::iter(frames).chain(BodyStream::new(rest));

@@ -55,54 +55,49 @@ impl LmFailure {
     }
 }
 
-/// The kind of the first among `error` and its sources that knows it for sure. An error that knows it
-/// only roughly, as a client's does, is overruled by its sources.
+/// The kind of the first among `error` and its sources that knows it; else, if a connection failed, that
+/// of an answer that was not complete.
 fn kind(error: &(dyn StdError + 'static)) -> LmFailureKind {
-    let mut rough = None;
-    for error in sources(error) {
-        match known(error) {
-            Some((kind, true)) => return kind,
-            Some((kind, false)) => rough = rough.or(Some(kind)),
-            None => {}
+    let is_of_connection = |error: &(dyn StdError + 'static)| {
+        error.is::<reqwest::Error>() || error.is::<hyper::Error>() || error.is::<io::Error>()
+    };
+    sources(error).find_map(known).unwrap_or_else(|| {
+        match sources(error).any(is_of_connection) {
+            true => LmFailureKind::Read,
+            false => LmFailureKind::Other,
         }
-    }
-    rough.unwrap_or(LmFailureKind::Other)
+    })
 }
 
-/// What `error` itself says, and whether that is for sure.
-fn known(error: &(dyn StdError + 'static)) -> Option<(LmFailureKind, bool)> {
+/// What `error` itself says. That a connection failed is said by its sources more exactly.
+fn known(error: &(dyn StdError + 'static)) -> Option<LmFailureKind> {
     use LmFailureKind as Kind;
     Some(if let Some(failure) = error.downcast_ref::<LmFailure>() {
-        (failure.kind, true)
+        failure.kind
     } else if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
         match elapsed.scope() {
-            Scope::Deadline => (Kind::Deadline, true),
-            Scope::Attempt | Scope::Reserve | Scope::Share => (Kind::TotalTimeout, true),
+            Scope::Deadline => Kind::Deadline,
+            Scope::Attempt | Scope::Reserve | Scope::Share => Kind::TotalTimeout,
         }
     } else if error.is::<Cancelled>() {
-        (Kind::Cancelled, true)
+        Kind::Cancelled
     } else if error.is::<tower::timeout::error::Elapsed>() {
-        (Kind::TotalTimeout, true)
+        Kind::TotalTimeout
     } else if error.is::<tower::load_shed::error::Overloaded>() {
-        (Kind::Refused, true)
+        Kind::Refused
     } else if let Some(error) = error.downcast_ref::<reqwest::Error>() {
         match (error.is_connect(), error.is_timeout()) {
-            (true, true) => (Kind::ConnectTimeout, true),
-            (true, false) => (Kind::Connect, true),
+            (true, true) => Kind::ConnectTimeout,
+            (true, false) => Kind::Connect,
             // A client of the user's, with limits of its own.
-            (false, true) => (Kind::TotalTimeout, true),
-            (false, false) if error.is_builder() => (Kind::Other, true),
-            (false, false) => (Kind::Read, false),
+            (false, true) => Kind::TotalTimeout,
+            (false, false) if error.is_builder() => Kind::Other,
+            (false, false) => return None,
         }
     } else if let Some(error) = error.downcast_ref::<hyper::Error>() {
-        match error.is_parse() {
-            true => (Kind::Protocol, true),
-            false => (Kind::Read, false),
-        }
+        return error.is_parse().then_some(Kind::Protocol);
     } else {
-        match error.downcast_ref::<io::Error>()?.kind() {
-            io::ErrorKind::ConnectionRefused => (Kind::Connect, true),
-            _ => (Kind::Read, false),
-        }
+        let refused = error.downcast_ref::<io::Error>()?.kind() == io::ErrorKind::ConnectionRefused;
+        return refused.then_some(Kind::Connect);
     })
 }

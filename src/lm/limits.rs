@@ -165,7 +165,7 @@ impl LmTermination {
         };
         match failure.kind() {
             LmFailureKind::Deadline if !end.deadline => end.ended().1,
-            LmFailureKind::Refused if failure.is_late() => end.ended().1,
+            LmFailureKind::Refused if failure.sort == ErrorKind::Deadline => end.ended().1,
             _ => failure,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{
-    StatusCode,
+    Response, StatusCode,
     header::{CONTENT_LENGTH, RETRY_AFTER, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -44,30 +44,24 @@ impl BadStatus {
             drop_scope::with(Cause::Elapsed, || drop(reader));
         }
         bytes.truncate(MOST + BEYOND);
-        let status = head.status;
-        Self::in_body(head, status, &bytes, redact)
+        Self::in_body(head.status, head, &bytes, redact)
     }
 
     /// An answer whose body says that it is an error of this status.
     pub(super) fn in_body(
-        head: Parts,
         status: StatusCode,
+        mut head: Parts,
         bytes: &[u8],
         redact: Redact<'_>,
     ) -> Self {
-        let mut headers = head.headers;
-        redact.headers(&mut headers);
-        headers.remove(TRANSFER_ENCODING);
-        headers.remove(CONTENT_LENGTH);
         let body = redact.body(bytes, MOST);
-        headers.insert(CONTENT_LENGTH, body.len().into());
+        redact.headers(&mut head.headers);
+        head.headers.remove(TRANSFER_ENCODING);
+        head.headers.insert(CONTENT_LENGTH, body.len().into());
         let said = LmErrorBody::of(&body);
         Self {
             status,
-            answered: head.status,
-            version: head.version,
-            headers,
-            body,
+            answer: Response::from_parts(head, body),
             body_retry_after: said.retry_after,
             used_up: said.used_up,
         }
@@ -75,10 +69,8 @@ impl BadStatus {
 
     /// The answer that it was.
     pub(super) fn to_answer(&self) -> LmResponse {
-        let mut answer = http::Response::new(LmBody::new(Full::new(self.body.clone())));
-        *answer.status_mut() = self.answered;
-        *answer.version_mut() = self.version;
-        *answer.headers_mut() = self.headers.clone();
+        let answer = self.answer.clone();
+        let mut answer = answer.map(|body| LmBody::new(Full::new(body)));
         // DSPy does not look into bodies for it, and layers around the program go by what DSPy says.
         if self.header_retry_after().is_none()
             && let Some(wait) = self.body_retry_after
