@@ -53,48 +53,48 @@ use crate::{
 /// ```
 ///
 /// `ServiceBuilder`'s own `timeout` and `retry` are tower's, and stay what they are.
-pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
+pub trait DspyServiceBuilderExt<L>: sealed::Sealed + Into<ServiceBuilder<L>> {
     /// Puts all of the standard layers here, in their order.
     fn standard_stack<F>(
         self,
         stack: StandardStack<F>,
     ) -> ServiceBuilder<Stack<StandardStack<F>, L>> {
-        self.with_layer(stack)
+        self.into().layer(stack)
     }
 
     /// Lets calls through until `shutdown` begins, and ends those in flight: [`ShutdownLayer::new`].
     fn shutdown(self, shutdown: Shutdown) -> ServiceBuilder<Stack<ShutdownLayer, L>> {
-        self.with_layer(ShutdownLayer::new(shutdown))
+        self.into().layer(ShutdownLayer::new(shutdown))
     }
 
     /// Shows each call in `tracker`, which can stop it: [`TrackLayer::new`].
     fn tracked(self, tracker: Tracker) -> ServiceBuilder<Stack<TrackLayer, L>> {
-        self.with_layer(TrackLayer::new(tracker))
+        self.into().layer(TrackLayer::new(tracker))
     }
 
     /// Puts each call into `session`: [`SessionLayer::new`].
     fn session(self, session: Session) -> ServiceBuilder<Stack<SessionLayer, L>> {
-        self.with_layer(SessionLayer::new(session))
+        self.into().layer(SessionLayer::new(session))
     }
 
     /// Ends the whole call after `limit`: [`DeadlineLayer::new`].
     fn deadline(self, limit: Duration) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
-        self.with_layer(DeadlineLayer::new(limit))
+        self.into().layer(DeadlineLayer::new(limit))
     }
 
     /// Ends the call at the deadline that it comes with: [`DeadlineLayer::from_context`].
     fn deadline_from_context(self) -> ServiceBuilder<Stack<DeadlineLayer, L>> {
-        self.with_layer(DeadlineLayer::from_context())
+        self.into().layer(DeadlineLayer::from_context())
     }
 
     /// Ends the call when it is cancelled: [`CancelLayer::new`].
     fn cancellable(self) -> ServiceBuilder<Stack<CancelLayer, L>> {
-        self.with_layer(CancelLayer::new())
+        self.into().layer(CancelLayer::new())
     }
 
     /// Answers a call that failed with clones of `value`: [`FallbackLayer::value`].
     fn fallback_value<T>(self, value: T) -> ServiceBuilder<Stack<FallbackLayer<Value<T>>, L>> {
-        self.with_layer(FallbackLayer::value(value))
+        self.into().layer(FallbackLayer::value(value))
     }
 
     /// Answers a call that failed with what `f` makes of the error and the request:
@@ -107,7 +107,7 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
         F: Fn(E, R) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.with_layer(FallbackLayer::with(f))
+        self.into().layer(FallbackLayer::with(f))
     }
 
     /// Sends a call that failed to `service`: [`FallbackLayer::service`].
@@ -115,7 +115,7 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
         self,
         service: S,
     ) -> ServiceBuilder<Stack<FallbackLayer<FallbackService<S>>, L>> {
-        self.with_layer(FallbackLayer::service(service))
+        self.into().layer(FallbackLayer::service(service))
     }
 
     /// Answers a call that failed with the last good answer to the same inputs, up to `max_age` old:
@@ -125,38 +125,38 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
         self,
         max_age: Duration,
     ) -> ServiceBuilder<Stack<FallbackLayer<StalePrediction>, L>> {
-        self.with_layer(FallbackLayer::stale(max_age))
+        self.into().layer(FallbackLayer::stale(max_age))
     }
 
     /// Tries again at most `retries` times: [`RetryLayer::new`].
     fn retries(self, retries: u32) -> ServiceBuilder<Stack<RetryLayer, L>> {
-        self.with_layer(RetryLayer::new(retries))
+        self.into().layer(RetryLayer::new(retries))
     }
 
     /// Sends a second attempt where the first is slower than the share `percentile` of them:
     /// [`HedgeLayer::percentile`].
     fn hedge(self, percentile: Percentile) -> ServiceBuilder<Stack<HedgeLayer, L>> {
-        self.with_layer(HedgeLayer::percentile(percentile))
+        self.into().layer(HedgeLayer::percentile(percentile))
     }
 
     /// Sends a second attempt after `delay`: [`HedgeLayer::after`].
     fn hedge_after(self, delay: Duration) -> ServiceBuilder<Stack<HedgeLayer, L>> {
-        self.with_layer(HedgeLayer::after(delay))
+        self.into().layer(HedgeLayer::after(delay))
     }
 
     /// Gives the call an equal share of the time left for one of `steps`: [`AllotLayer::even`].
     fn allot_even(self, steps: u32) -> ServiceBuilder<Stack<AllotLayer, L>> {
-        self.with_layer(AllotLayer::even(steps))
+        self.into().layer(AllotLayer::even(steps))
     }
 
     /// Gives the call the time left but for `reserve`: [`AllotLayer::all_but`].
     fn allot_all_but(self, reserve: Duration) -> ServiceBuilder<Stack<AllotLayer, L>> {
-        self.with_layer(AllotLayer::all_but(reserve))
+        self.into().layer(AllotLayer::all_but(reserve))
     }
 
     /// Ends one attempt after `limit`: [`TimeoutLayer::new`].
     fn attempt_timeout(self, limit: Duration) -> ServiceBuilder<Stack<TimeoutLayer, L>> {
-        self.with_layer(TimeoutLayer::new(limit))
+        self.into().layer(TimeoutLayer::new(limit))
     }
 
     /// Fills `latency`, of which `percentile` will be asked: [`RecordLatencyLayer::new`].
@@ -165,22 +165,15 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
         latency: Latency,
         percentile: Percentile,
     ) -> ServiceBuilder<Stack<RecordLatencyLayer, L>> {
-        self.with_layer(RecordLatencyLayer::new(latency, percentile))
+        self.into()
+            .layer(RecordLatencyLayer::new(latency, percentile))
     }
 }
 
 impl<L> DspyServiceBuilderExt<L> for ServiceBuilder<L> {}
 
 mod sealed {
-    use tower::{ServiceBuilder, layer::util::Stack};
+    pub trait Sealed {}
 
-    pub trait Sealed<L> {
-        fn with_layer<T>(self, layer: T) -> ServiceBuilder<Stack<T, L>>;
-    }
-
-    impl<L> Sealed<L> for ServiceBuilder<L> {
-        fn with_layer<T>(self, layer: T) -> ServiceBuilder<Stack<T, L>> {
-            self.layer(layer)
-        }
-    }
+    impl<L> Sealed for tower::ServiceBuilder<L> {}
 }

@@ -100,9 +100,7 @@ pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Co
     })
 }
 
-fn known<'a, E: Costs>(
-    error: &'a (dyn StdError + 'static),
-) -> Option<&'a dyn Costs> {
+fn known<'a, E: Costs>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Costs> {
     let error = error.downcast_ref::<E>()?;
     Some(error)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -101,18 +100,4 @@ impl Service<LmRequest> for LmClient {
 /// The error without the URL, whose query may hold the key.
 fn quiet(error: reqwest::Error) -> BoxError {
     error.without_url().into()
-}
-
-/// One client for all clones of an LM, made when it is first needed: they share its connections.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SharedClient(Arc<OnceLock<LmClient>>);
-
-impl SharedClient {
-    pub(super) fn get(&self, connect: Option<Duration>) -> Result<LmClient, LmConfigError> {
-        if let Some(client) = self.0.get() {
-            return Ok(client.clone());
-        }
-        let client = LmClient::new(connect)?;
-        Ok(self.0.get_or_init(|| client).clone())
-    }
 }

@@ -40,40 +40,22 @@ pub enum LmConfigError {
         /// The provider.
         provider: String,
     },
-    /// The base URL is no absolute http or https URL.
-    #[error("the base URL `{url}` is no URL such as `https://host/v1`")]
+    /// The base URL is no absolute http or https URL, or has more than such a URL may have.
+    #[error("the base URL `{url}` {problem}")]
     BadUrl {
-        /// The URL.
+        /// The URL, without credentials and query.
         url: String,
-    },
-    /// The base URL holds credentials.
-    #[error(
-        "the base URL of `{host}` holds credentials, which would show up wherever the URL does; \
-         take them out, and give the key by `Lm::key` or `Lm::key_env`"
-    )]
-    UrlCredentials {
-        /// What comes after them.
-        host: String,
-    },
-    /// The base URL has a query.
-    #[error(
-        "the base URL `{url}` has a query, behind which no path can follow; leave it out, and add \
-         it to each request by a layer, `Lm::layer`"
-    )]
-    UrlQuery {
-        /// The URL without it.
-        url: String,
+        /// What is wrong.
+        problem: &'static str,
     },
     /// A variable names a proxy that cannot be used.
     #[error(
-        "the proxy in ${variable} cannot be used: {problem}; set it to a URL such as \
-         `http://host:3128` or `socks5h://host:1080`, or unset it"
+        "the proxy in ${variable} cannot be used; set it to a URL such as `http://host:3128` or \
+         `socks5h://host:1080`, or unset it"
     )]
     Proxy {
         /// The variable.
-        variable: String,
-        /// What is wrong.
-        problem: String,
+        variable: &'static str,
     },
     /// The HTTP client could not be made.
     #[error("no HTTP client could be made: {reason}")]

@@ -61,12 +61,12 @@ fn kind(error: &(dyn StdError + 'static)) -> LmFailureKind {
     let is_of_connection = |error: &(dyn StdError + 'static)| {
         error.is::<reqwest::Error>() || error.is::<hyper::Error>() || error.is::<io::Error>()
     };
-    sources(error).find_map(known).unwrap_or_else(|| {
-        match sources(error).any(is_of_connection) {
+    sources(error)
+        .find_map(known)
+        .unwrap_or_else(|| match sources(error).any(is_of_connection) {
             true => LmFailureKind::Read,
             false => LmFailureKind::Other,
-        }
-    })
+        })
 }
 
 /// What `error` itself says. That a connection failed is said by its sources more exactly.

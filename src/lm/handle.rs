@@ -45,10 +45,7 @@ pub struct LmHandle {
 
 impl LmHandle {
     fn new(lm: &Lm, credential: Credential) -> Result<Self, LmConfigError> {
-        let http = match &lm.http {
-            Some(http) => http.clone(),
-            None => erase(lm.client.get(lm.limits.connect)?),
-        };
+        let http = lm.innermost()?;
         let shared = Arc::new(ResolvedLm {
             lm: lm.clone(),
             credential: Arc::new(credential),

@@ -1,6 +1,9 @@
 //! [`Lm`]: an LM by name, with its key, its limits and its layers.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use http::Response;
@@ -9,7 +12,8 @@ use serde_json::{Map, Value};
 use tower::{BoxError, Layer, Service};
 
 use super::{
-    client::SharedClient,
+    client::LmClient,
+    config_error::LmConfigError,
     http::{LmHttp, LmRequest, erase},
     limits::LmLimits,
 };
@@ -35,8 +39,9 @@ pub struct Lm {
     pub(super) options: Map<String, Value>,
     pub(super) limits: LmLimits,
     pub(super) layers: Vec<LmLayer>,
-    pub(super) http: Option<LmHttp>,
-    pub(super) client: SharedClient,
+    http: Option<LmHttp>,
+    /// Made when it is first needed; the clones share its connections.
+    client: Arc<OnceLock<LmClient>>,
 }
 
 #[derive(Clone)]
@@ -69,7 +74,7 @@ impl Lm {
             limits: LmLimits::new(),
             layers: Vec::new(),
             http: None,
-            client: SharedClient::default(),
+            client: Arc::default(),
         }
     }
 
@@ -160,7 +165,7 @@ impl Lm {
     pub fn limits(mut self, limits: LmLimits) -> Self {
         self.limits = limits;
         // The limit of connecting is the client's.
-        self.client = SharedClient::default();
+        self.client = Arc::default();
         self
     }
 
@@ -201,6 +206,21 @@ impl Lm {
     {
         self.http = Some(erase(service));
         self
+    }
+
+    /// What the calls are sent through.
+    pub(super) fn innermost(&self) -> Result<LmHttp, LmConfigError> {
+        if let Some(http) = &self.http {
+            return Ok(http.clone());
+        }
+        let client = match self.client.get() {
+            Some(client) => client.clone(),
+            None => {
+                let client = LmClient::new(self.limits.connect)?;
+                self.client.get_or_init(|| client).clone()
+            }
+        };
+        Ok(erase(client))
     }
 }
 

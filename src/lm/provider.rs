@@ -137,17 +137,26 @@ pub(super) fn credential(lm: &Lm) -> Result<Credential, LmConfigError> {
             }),
         };
     };
-    let shown = shown(url).to_owned();
+    let bad = |problem| LmConfigError::BadUrl {
+        url: shown(url).to_owned(),
+        problem,
+    };
     let uri = url.parse::<Uri>().ok();
     let origin = uri.as_ref().and_then(Origin::of);
     let (Some(uri), Some(origin)) = (uri, origin) else {
-        return Err(LmConfigError::BadUrl { url: shown });
+        return Err(bad("is no URL such as `https://host/v1`"));
     };
     if uri.authority().is_some_and(|at| at.as_str().contains('@')) {
-        return Err(LmConfigError::UrlCredentials { host: shown });
+        return Err(bad(
+            "holds credentials, which would show up wherever the URL does; take them out, and give \
+             the key by `Lm::key` or `Lm::key_env`",
+        ));
     }
     if uri.query().is_some() {
-        return Err(LmConfigError::UrlQuery { url: shown });
+        return Err(bad(
+            "has a query, behind which no path can follow; leave it out, and add it to each request \
+             by a layer, `Lm::layer`",
+        ));
     }
     let key = key(lm, known.map_or(&[], |known| known.variables))?;
     let origin = Some(origin);

@@ -29,8 +29,11 @@ pub(super) fn any() -> Result<bool, LmConfigError> {
     for names in [["HTTP_PROXY", "http_proxy"], ["HTTPS_PROXY", "https_proxy"]] {
         let own = first(names).filter(|(_, url)| !url.is_empty());
         let proxy = own.or_else(|| first(["ALL_PROXY", "all_proxy"]));
-        if let Some((variable, url)) = proxy.filter(|(_, url)| !url.is_empty()) {
-            check(variable, &url)?;
+        if let Some((variable, url)) = proxy
+            && !url.is_empty()
+            && !is_usable(&url)
+        {
+            return Err(LmConfigError::Proxy { variable });
         }
     }
     Ok(true)
@@ -44,29 +47,13 @@ fn first(names: [&'static str; 2]) -> Option<(&'static str, String)> {
     })
 }
 
-fn check(variable: &str, url: &str) -> Result<(), LmConfigError> {
-    let uri = url.parse::<Uri>().ok();
-    let usable = uri.is_some_and(|uri| {
+fn is_usable(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| {
         let known = uri.scheme_str().is_none_or(|name| SCHEMES.contains(&name));
         known
             && uri.authority().is_some_and(|at| {
                 let place = at.as_str().rsplit('@').next().unwrap_or_default();
                 !at.host().is_empty() && (place == at.host() || at.port_u16().is_some())
             })
-    });
-    if usable {
-        return Ok(());
-    }
-    let scheme = url
-        .split_once("://")
-        .map(|(scheme, _)| scheme.to_lowercase());
-    let unknown = scheme.filter(|scheme| !SCHEMES.contains(&&**scheme));
-    Err(LmConfigError::Proxy {
-        variable: variable.into(),
-        // Of the URL nothing else is shown: it may hold credentials.
-        problem: match unknown {
-            Some(scheme) if scheme.len() <= 16 => format!("`{scheme}://` is no kind of proxy"),
-            _ => "it is no URL of a proxy".into(),
-        },
     })
 }
