@@ -1,45 +1,13 @@
-//! The bodies of answers: those of errors, and those that may be either.
+//! The body of an answer, or of the error in its place.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use pin_project_lite::pin_project;
-
-/// The body of an error's response: all of it at once, or none.
-#[derive(Clone, Debug, Default)]
-pub struct ErrorBody(Full<Bytes>);
-
-impl ErrorBody {
-    pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
-        Self(Full::new(bytes.into()))
-    }
-}
-
-impl Body for ErrorBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.0).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
 
 pin_project! {
     /// The body of what a service answered, or of the error that was answered in its place.
@@ -48,19 +16,19 @@ pin_project! {
         #[pin]
         inner: Option<B>,
         // In the place of `inner`.
-        error: ErrorBody,
+        error: String,
     }
 }
 
 impl<B> OrErrorBody<B> {
-    pub(super) fn inner(body: B) -> Self {
+    pub(super) const fn inner(body: B) -> Self {
         Self {
             inner: Some(body),
-            error: ErrorBody::default(),
+            error: String::new(),
         }
     }
 
-    pub(super) const fn error(error: ErrorBody) -> Self {
+    pub(super) const fn error(error: String) -> Self {
         Self { inner: None, error }
     }
 }

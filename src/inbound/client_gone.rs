@@ -12,70 +12,69 @@ use pin_project_lite::pin_project;
 
 use crate::call::{Cancel, Cause, drop_scope};
 
-/// The node of a call that is under way; `None` once the answer is complete.
-#[derive(Debug, Default)]
-pub(super) struct ClientGuard(Option<Cancel>);
-
-impl ClientGuard {
-    pub(super) const fn new(call: Cancel) -> Self {
-        Self(Some(call))
+pin_project! {
+    /// The future of a response, or its body, which may go on for long: dropped before its end, it
+    /// cancels the call with [`Cause::ClientGone`](crate::Cause::ClientGone).
+    pub struct ClientGuard<T> {
+        // `None` while it is dropped.
+        #[pin]
+        inner: Option<T>,
+        // The node of the call; `None` once `inner` is complete.
+        call: Option<Cancel>,
     }
 
-    /// The answer is complete: whatever is dropped from now on is no sign of anything.
-    pub(super) fn disarm(&mut self) {
-        self.0 = None;
-    }
-
-    /// Runs `drop`, which drops what is left of the call. If that is too early, the call's node is
-    /// cancelled first, so that nothing new begins meanwhile.
-    pub(super) fn dropping(&mut self, drop: impl FnOnce()) {
-        match self.0.take() {
-            Some(call) => {
+    impl<T> PinnedDrop for ClientGuard<T> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(call) = this.call.take() {
                 // A server that drops the call says nothing. A layer outside this one that ends it
                 // says why, and its client is still there.
                 let cause = match drop_scope::cause() {
                     Cause::Dropped => Cause::ClientGone,
                     known => known,
                 };
+                // Before the drop, so that nothing new begins meanwhile.
                 call.cancel(cause);
-                drop_scope::with(cause, drop);
+                drop_scope::with(cause, || this.inner.set(None));
             }
-            None => drop(),
         }
     }
 }
 
-pin_project! {
-    /// The body of an answer that may go on for long: dropped before its end, it cancels the call
-    /// with [`Cause::ClientGone`](crate::Cause::ClientGone).
-    pub struct ClientBody<B> {
-        #[pin]
-        inner: Option<B>,
-        guard: ClientGuard,
-    }
-
-    impl<B> PinnedDrop for ClientBody<B> {
-        fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            this.guard.dropping(|| this.inner.set(None));
-        }
-    }
-}
-
-impl<B: Body> ClientBody<B> {
-    pub(super) fn new(inner: B, mut guard: ClientGuard) -> Self {
-        // A server does not poll a body that has nothing to give.
-        if inner.is_end_stream() {
-            guard.disarm();
-        }
+impl<F> ClientGuard<F> {
+    pub(super) const fn future(inner: F, call: Cancel) -> Self {
         Self {
             inner: Some(inner),
-            guard,
+            call: Some(call),
         }
     }
 }
 
-impl<B: Body> Body for ClientBody<B> {
+impl<B: Body> ClientGuard<B> {
+    pub(super) fn body(inner: B, call: Cancel) -> Self {
+        Self {
+            // A server does not poll a body that has nothing to give.
+            call: Some(call).filter(|_| !inner.is_end_stream()),
+            inner: Some(inner),
+        }
+    }
+}
+
+impl<F: Future> Future for ClientGuard<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let output = ready!(inner.poll(cx));
+        *this.call = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<B: Body> Body for ClientGuard<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -90,7 +89,7 @@ impl<B: Body> Body for ClientBody<B> {
         let frame = ready!(inner.as_mut().poll_frame(cx));
         // After its last frame a server may drop a body that says so without asking again.
         if !matches!(frame, Some(Ok(_))) || inner.is_end_stream() {
-            this.guard.disarm();
+            *this.call = None;
         }
         Poll::Ready(frame)
     }
@@ -100,15 +99,13 @@ impl<B: Body> Body for ClientBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Some(inner) => inner.size_hint(),
-            None => SizeHint::with_exact(0),
-        }
+        let inner = self.inner.as_ref();
+        inner.map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
-impl<B> fmt::Debug for ClientBody<B> {
+impl<T> fmt::Debug for ClientGuard<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBody").finish_non_exhaustive()
+        f.debug_struct("ClientGuard").finish_non_exhaustive()
     }
 }

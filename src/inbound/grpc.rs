@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Response, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{body::ErrorBody, respond::ErrorResponse};
+use super::respond::ErrorResponse;
 use crate::error::cut;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -22,8 +22,8 @@ impl ErrorResponse {
     /// the field that is wrong. `grpc-retry-pushback-ms` is not set: it makes clients with a retry
     /// policy try again also after codes that the policy leaves out.
     #[must_use]
-    pub fn into_grpc(self) -> Response<ErrorBody> {
-        let mut response = Response::new(ErrorBody::default());
+    pub fn into_grpc(self) -> Response<String> {
+        let mut response = Response::new(String::new());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, GRPC);
         headers.insert(GRPC_STATUS, HeaderValue::from(self.code as u16));
@@ -77,7 +77,7 @@ mod tonic {
     /// this process; it is not sent.
     impl From<Error> for Status {
         fn from(error: Error) -> Self {
-            let mut status = Self::from(ErrorResponse::by_ref(&error));
+            let mut status = Self::from(ErrorResponse::classified(&error).described(&error));
             status.set_source(Arc::new(error));
             status
         }

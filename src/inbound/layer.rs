@@ -1,31 +1,24 @@
 //! [`InboundLayer`]: from a request's headers and its connection to a [`CallContext`].
 
 use std::{
-    fmt, mem,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
+use futures_util::{
+    FutureExt, TryFutureExt,
+    future::{self, BoxFuture},
+};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::{
-    body::{ErrorBody, OrErrorBody},
-    client_gone::{ClientBody, ClientGuard},
-    protocol::Protocol,
-    respond::ErrorResponse,
+    body::OrErrorBody, client_gone::ClientGuard, protocol::Protocol, respond::ErrorResponse,
 };
-use crate::{
-    call::{
-        Carrier, Deadline,
-        deadline::{GrpcTimeout, RequestTimeout},
-    },
-    error::ErrorKind,
-    layers::inner_service_accessors,
+use crate::call::{
+    Carrier, Deadline,
+    deadline::{GrpcTimeout, RequestTimeout},
 };
 
 /// Puts a [`CallContext`](crate::CallContext) into each request: the time left that the client
@@ -70,17 +63,11 @@ use crate::{
 /// work then.
 ///
 /// # What it demands
-/// Requests and responses of [`http`]; any error. Each call costs the allocations of a node and of
-/// the request's extensions.
-///
-/// # A wrong name of a header
-/// [`header`](Self::header) takes what is to become a [`HeaderName`]. What cannot become one is no
-/// panic: the layer logs it, and answers every request by 500 with what is wrong, so that it is seen
-/// with the first. To know sooner, give it a `HeaderName`.
+/// Requests and responses of [`http`]; any error. Futures and bodies are `Send` and `'static`. Each
+/// call costs the allocations of a node, of the request's extensions and of a future.
 #[derive(Clone, Debug)]
 pub struct InboundLayer {
-    /// Or why the name that was given is none.
-    header: Result<HeaderName, Arc<str>>,
+    header: HeaderName,
     max: Option<Duration>,
 }
 
@@ -89,7 +76,7 @@ impl InboundLayer {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            header: Ok(RequestTimeout::HEADER),
+            header: RequestTimeout::HEADER,
             max: None,
         }
     }
@@ -100,24 +87,12 @@ impl InboundLayer {
     /// use http::HeaderName;
     /// use tower_dspy::InboundLayer;
     ///
-    /// const LIMIT: HeaderName = HeaderName::from_static("x-my-limit"); // checked when it is compiled
-    /// let layer = InboundLayer::new().header(LIMIT);
-    /// let layer = InboundLayer::new().header("X-My-Limit"); // checked here
+    /// let layer = InboundLayer::new().header(HeaderName::from_static("x-my-limit"));
+    /// # let _ = layer;
     /// ```
-    ///
-    /// With a name that is none, the layer [refuses](Self#a-wrong-name-of-a-header) all requests.
     #[must_use]
-    pub fn header<N>(mut self, name: N) -> Self
-    where
-        N: TryInto<HeaderName> + fmt::Display,
-    {
-        let given = name.to_string();
-        self.header = name.try_into().map_err(|_| {
-            let wrong =
-                format!("InboundLayer::header was given {given:?}, which is no name of a header");
-            tracing::error!(target: "tower_dspy", "all requests will be refused: {wrong}");
-            wrong.into()
-        });
+    pub fn header(mut self, name: HeaderName) -> Self {
+        self.header = name;
         self
     }
 
@@ -130,18 +105,13 @@ impl InboundLayer {
 
     /// The shortest time left that `headers` and the maximum allow.
     fn left(&self, headers: &HeaderMap) -> Result<Option<Duration>, ErrorResponse> {
-        let header = self.header.as_ref().map_err(|wrong| {
-            // The server's fault, and no secret.
-            let refused = ErrorResponse::of_kind(ErrorKind::Other);
-            refused.with(StatusCode::INTERNAL_SERVER_ERROR, &**wrong)
-        })?;
         let mut left = self.max;
         let mut limit = |sent: Duration| left = Some(left.map_or(sent, |left| left.min(sent)));
         for value in headers.get_all(&GrpcTimeout::HEADER) {
             let sent = GrpcTimeout::try_from(value).map_err(ErrorResponse::of)?;
             limit(sent.duration());
         }
-        for value in headers.get_all(header) {
+        for value in headers.get_all(&self.header) {
             let sent = RequestTimeout::try_from(value).map_err(ErrorResponse::of)?;
             limit(sent.duration());
         }
@@ -173,39 +143,19 @@ pub struct Inbound<S> {
     config: InboundLayer,
 }
 
-// On `()`, so that `Inbound::layer` names no inner service.
-impl Inbound<()> {
-    /// The layer that makes this service; its options are there.
-    #[must_use]
-    pub const fn layer() -> InboundLayer {
-        InboundLayer::new()
-    }
-}
-
-impl<S> Inbound<S> {
-    /// Puts a context into each request of `inner`.
-    #[must_use]
-    pub const fn new(inner: S) -> Self {
-        Self {
-            inner,
-            config: InboundLayer::new(),
-        }
-    }
-
-    inner_service_accessors!();
-}
-
 /// The body of what the service answered, or of the refusal of a request.
-pub type InboundBody<B> = OrErrorBody<ClientBody<B>>;
+pub type InboundBody<B> = OrErrorBody<ClientGuard<B>>;
 
 impl<S, B, T> Service<Request<B>> for Inbound<S>
 where
     S: Service<Request<B>, Response = Response<T>>,
-    T: Body,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    T: Body + Send + 'static,
 {
     type Response = Response<InboundBody<T>>;
     type Error = S::Error;
-    type Future = InboundFuture<S::Future>;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -215,12 +165,9 @@ where
         let left = match self.config.left(request.headers()) {
             Ok(left) => left,
             Err(refused) => {
-                let protocol = Protocol::of(request.headers());
-                return InboundFuture {
-                    inner: None,
-                    guard: ClientGuard::default(),
-                    refused: Some(refused.into_protocol(protocol)),
-                };
+                let response = refused.into_protocol(Protocol::of(request.headers()));
+                let response = Ok(response.map(OrErrorBody::error));
+                return future::ready(response).fuse().boxed();
             }
         };
         let context = request.context_mut();
@@ -229,61 +176,10 @@ where
         }
         let call = context.cancel.child();
         context.cancel = call.clone();
-        InboundFuture {
-            guard: ClientGuard::new(call),
-            inner: Some(self.inner.call(request)),
-            refused: None,
-        }
-    }
-}
-
-pin_project! {
-    /// The response future of [`Inbound`].
-    pub struct InboundFuture<F> {
-        #[pin]
-        inner: Option<F>,
-        guard: ClientGuard,
-        // In the place of `inner`.
-        refused: Option<Response<ErrorBody>>,
-    }
-
-    impl<F> PinnedDrop for InboundFuture<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            this.guard.dropping(|| this.inner.set(None));
-        }
-    }
-}
-
-impl<F, T, E> Future for InboundFuture<F>
-where
-    F: Future<Output = Result<Response<T>, E>>,
-    T: Body,
-{
-    type Output = Result<Response<InboundBody<T>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Some(inner) = this.inner.as_pin_mut() else {
-            return match this.refused.take() {
-                Some(response) => Poll::Ready(Ok(response.map(OrErrorBody::error))),
-                // Polled again after it was ready.
-                None => Poll::Pending,
-            };
-        };
-        let answered = ready!(inner.poll(cx));
-        // What answered, or failed, is done; only a body may still be under way.
-        let guard = mem::take(this.guard);
-        Poll::Ready(
-            answered.map(|response| {
-                response.map(|body| OrErrorBody::inner(ClientBody::new(body, guard)))
-            }),
-        )
-    }
-}
-
-impl<F> fmt::Debug for InboundFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboundFuture").finish_non_exhaustive()
+        let answer = ClientGuard::future(self.inner.call(request), call.clone());
+        // What answered is done; only a body may still be under way.
+        let with_body = |body| OrErrorBody::inner(ClientGuard::body(body, call));
+        let answer = answer.map_ok(|response| response.map(with_body));
+        answer.fuse().boxed()
     }
 }

@@ -17,8 +17,8 @@ pub(crate) mod serve;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 
-pub use body::{ErrorBody, OrErrorBody};
-pub use client_gone::ClientBody;
-pub use layer::{Inbound, InboundBody, InboundFuture};
+pub use body::OrErrorBody;
+pub use client_gone::ClientGuard;
+pub use layer::{Inbound, InboundBody};
 pub use protocol::Protocol;
-pub use serve::{Lift, LiftFuture, Served, ServedBody, ServedFuture};
+pub use serve::Served;

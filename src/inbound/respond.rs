@@ -22,7 +22,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use tower::BoxError;
 
-use super::{body::ErrorBody, protocol::Protocol};
+use super::protocol::Protocol;
 use crate::{
     call::deadline::InvalidTimeout,
     error::{Classify, ErrorKind, InvalidInput, sources},
@@ -182,21 +182,10 @@ impl ErrorResponse {
     /// The response that `error` calls for.
     #[must_use]
     pub fn of<E: Classify + Into<BoxError>>(error: E) -> Self {
-        let mut response = Self::by(&error);
-        if cfg!(feature = "tonic") || response.kind == ErrorKind::InvalidInput {
-            response.describe(&*error.into());
-        }
-        response
+        Self::classified(&error).described(&*error.into())
     }
 
-    #[cfg(feature = "tonic")]
-    pub(super) fn by_ref(error: &crate::error::Error) -> Self {
-        let mut response = Self::by(error);
-        response.describe(error);
-        response
-    }
-
-    fn by(error: &impl Classify) -> Self {
+    pub(super) fn classified(error: &impl Classify) -> Self {
         Self {
             retry_after: error.retry_after(),
             ..Self::of_kind(error.kind())
@@ -253,9 +242,9 @@ impl ErrorResponse {
         Self::of_kind(ErrorKind::Deadline).with(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
-    /// Adds what the first among `error` and its sources says about the request itself, and the facts
-    /// of every failure.
-    fn describe(&mut self, error: &(dyn StdError + 'static)) {
+    /// The same with what the first among `error` and its sources says about the request itself, and
+    /// the facts of every failure.
+    pub(super) fn described(mut self, error: &(dyn StdError + 'static)) -> Self {
         #[cfg(feature = "tonic")]
         {
             self.facts = crate::proto::Facts::of(error);
@@ -264,15 +253,14 @@ impl ErrorResponse {
             if let Some(input) = error.downcast_ref::<InvalidInput>() {
                 self.detail = input.to_string().into();
                 self.field = input.field().map(Into::into);
-                return;
+                break;
             }
             if let Some(timeout) = error.downcast_ref::<InvalidTimeout>() {
                 // A time left that cannot be read is a request that was not understood.
-                self.status = StatusCode::BAD_REQUEST;
-                self.detail = timeout.to_string().into();
-                return;
+                return self.with(StatusCode::BAD_REQUEST, timeout.to_string());
             }
         }
+        self
     }
 
     /// The status in words, as RFC 9457 wants its `title`.
@@ -318,7 +306,7 @@ impl ErrorResponse {
     /// `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with the
     /// members `title`, `status`, `detail` and `kind`, and `field` where one input is wrong.
     #[must_use]
-    pub fn into_http(self) -> Response<ErrorBody> {
+    pub fn into_http(self) -> Response<String> {
         let problem = Problem {
             title: self.title(),
             status: self.status.as_u16(),
@@ -327,8 +315,8 @@ impl ErrorResponse {
             field: self.field.as_deref(),
         };
         // Strings and a number: there is nothing in it that cannot be written.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(ErrorBody::new(body));
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
@@ -343,7 +331,7 @@ impl ErrorResponse {
 
     /// In the form of the protocol `to`.
     #[must_use]
-    pub fn into_protocol(self, to: Protocol) -> Response<ErrorBody> {
+    pub fn into_protocol(self, to: Protocol) -> Response<String> {
         match to {
             Protocol::Http => self.into_http(),
             Protocol::Grpc => self.into_grpc(),

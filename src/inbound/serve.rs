@@ -2,14 +2,15 @@
 
 use std::{
     convert::Infallible,
-    fmt,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use futures_util::{
+    FutureExt,
+    future::{self, BoxFuture},
+};
 use http::{Request, Response};
-use pin_project_lite::pin_project;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer, Service, util::MapErr};
 
 use super::{body::OrErrorBody, protocol::Protocol, respond::ErrorResponse};
 use crate::error::Classify;
@@ -50,9 +51,9 @@ use crate::error::Classify;
 ///
 /// # What it demands
 /// Of the inner service: requests and responses of [`http`], and the error [`Infallible`]. Of the
-/// layers: an error that is [`Classify`], such as [`BoxError`]. Layers that repeat a request, as
-/// retry and hedge do, need one that is `Clone`, which a server's request with its body is not: put
-/// those around the program, behind the handler.
+/// layers: futures that are `Send` and `'static`, and an error that is [`Classify`], such as
+/// [`BoxError`]. Layers that repeat a request, as retry and hedge do, need one that is `Clone`, which
+/// a server's request with its body is not: put those around the program, behind the handler.
 ///
 /// # What it limits
 /// The time until the head of the response. A body that is streamed comes after that.
@@ -83,13 +84,21 @@ impl<L> Serve<L> {
     }
 }
 
-impl<S, L: Layer<Lift<S>>> Layer<S> for Serve<L> {
+impl<S, L: Layer<Fallible<S>>> Layer<S> for Serve<L> {
     type Service = Served<L::Service>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Served::new(self.layers.layer(Lift { inner }))
+        Served {
+            inner: self
+                .layers
+                .layer(MapErr::new(inner, |never| match never {})),
+            refused: None,
+        }
     }
 }
+
+/// A service that cannot fail, as one whose error is a [`BoxError`].
+type Fallible<S> = MapErr<S, fn(Infallible) -> BoxError>;
 
 /// Answers the errors of the layers inside it; see [`Serve`].
 #[derive(Debug)]
@@ -98,50 +107,26 @@ pub struct Served<S> {
     refused: Option<ErrorResponse>,
 }
 
-impl<S> Served<S> {
-    /// Answers the errors of `inner`, which is any stack over requests of [`http`].
-    #[must_use]
-    pub const fn new(inner: S) -> Self {
-        Self {
-            inner,
-            refused: None,
-        }
-    }
-
-    /// The layers, with what they are around.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The same, mutably.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the layers back, with what they are around.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
-
 /// A failure to get ready belongs to the one that saw it.
 impl<S: Clone> Clone for Served<S> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone())
+        Self {
+            inner: self.inner.clone(),
+            refused: None,
+        }
     }
 }
-
-/// The body of what the service below answered, or of what [`Serve`] did.
-pub type ServedBody<B> = OrErrorBody<B>;
 
 impl<S, B, T> Service<Request<B>> for Served<S>
 where
     S: Service<Request<B>, Response = Response<T>>,
     S::Error: Classify + Into<BoxError>,
+    S::Future: Send + 'static,
+    T: Send + 'static,
 {
-    type Response = Response<ServedBody<T>>;
+    type Response = Response<OrErrorBody<T>>;
     type Error = Infallible;
-    type Future = ServedFuture<S::Future>;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Not polled again: a service that has failed may not be.
@@ -155,128 +140,19 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
-        let refused = self.refused.take();
-        ServedFuture {
-            inner: refused.is_none().then(|| self.inner.call(request)),
-            refused,
-            protocol,
-        }
-    }
-}
-
-pin_project! {
-    /// The response future of [`Served`].
-    pub struct ServedFuture<F> {
-        #[pin]
-        inner: Option<F>,
-        // In the place of `inner`.
-        refused: Option<ErrorResponse>,
-        protocol: Protocol,
-    }
-}
-
-impl<F, T, E> Future for ServedFuture<F>
-where
-    F: Future<Output = Result<Response<T>, E>>,
-    E: Classify + Into<BoxError>,
-{
-    type Output = Result<Response<ServedBody<T>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = match this.inner.as_pin_mut() {
-            Some(inner) => match ready!(inner.poll(cx)) {
-                Ok(response) => return Poll::Ready(Ok(response.map(OrErrorBody::inner))),
-                Err(error) => ErrorResponse::of(error),
-            },
-            None => match this.refused.take() {
-                Some(refused) => refused,
-                // Polled again after it was ready.
-                None => return Poll::Pending,
-            },
+        let refuse = move |refused: ErrorResponse| {
+            let response = refused.into_protocol(protocol);
+            response.map(OrErrorBody::error)
         };
-        let response = answer.into_protocol(*this.protocol);
-        Poll::Ready(Ok(response.map(OrErrorBody::error)))
-    }
-}
-
-impl<F> fmt::Debug for ServedFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServedFuture").finish_non_exhaustive()
-    }
-}
-
-/// A service that cannot fail, as one whose error is a [`BoxError`]; what [`Serve`] puts below its
-/// layers.
-#[derive(Clone, Copy, Debug)]
-pub struct Lift<S> {
-    inner: S,
-}
-
-impl<S> Lift<S> {
-    /// `inner`, as a service that might fail.
-    #[must_use]
-    pub const fn new(inner: S) -> Self {
-        Self { inner }
-    }
-
-    /// The service that cannot fail.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The same, mutably.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Gives the service that cannot fail back.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
-
-impl<S, R> Service<R> for Lift<S>
-where
-    S: Service<R, Error = Infallible>,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = LiftFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(|never| match never {})
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        LiftFuture {
-            inner: self.inner.call(request),
+        if let Some(refused) = self.refused.take() {
+            return future::ready(Ok(refuse(refused))).fuse().boxed();
         }
-    }
-}
-
-pin_project! {
-    /// The response future of [`Lift`].
-    pub struct LiftFuture<F> {
-        #[pin]
-        inner: F,
-    }
-}
-
-impl<F, T> Future for LiftFuture<F>
-where
-    F: Future<Output = Result<T, Infallible>>,
-{
-    type Output = Result<T, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.project().inner.poll(cx);
-        polled.map_err(|never| match never {})
-    }
-}
-
-impl<F> fmt::Debug for LiftFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiftFuture").finish_non_exhaustive()
+        let answer = self.inner.call(request).map(move |answer| {
+            Ok(match answer {
+                Ok(response) => response.map(OrErrorBody::inner),
+                Err(error) => refuse(ErrorResponse::of(error)),
+            })
+        });
+        answer.fuse().boxed()
     }
 }

@@ -209,6 +209,6 @@ fn response_of(end: RequestEnd, protocol: Protocol) -> Response {
         RequestEnd::Failed(response) => *response,
         RequestEnd::Cancelled(cancelled) => ErrorResponse::of(cancelled)
             .into_protocol(protocol)
-            .map(Body::new),
+            .map(Body::from),
     }
 }

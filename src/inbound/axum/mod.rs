@@ -44,7 +44,7 @@ impl<S: Sync> FromRequestParts<S> for CallContext {
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        self.into_http().map(::axum::body::Body::new)
+        self.into_http().map(::axum::body::Body::from)
     }
 }
 
