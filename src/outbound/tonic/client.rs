@@ -1,7 +1,8 @@
 //! [`ProgramClient`]: a program on another server, as a service.
 
 use std::{
-    fmt, mem,
+    future::poll_fn,
+    mem,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -9,20 +10,18 @@ use std::{
 
 use ::tonic::{Request, body::Body, client::Grpc};
 use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
 use http::uri::PathAndQuery;
 use tokio::time::Instant;
 use tonic_prost::ProstCodec;
-use tower::{BoxError, Service, ServiceExt};
+use tower::{BoxError, Service, ServiceBuilder};
 
-use super::{
-    future::ProgramFuture,
-    status::{self, Sent},
-};
+use super::status::{self, Sent};
 use crate::{
-    error::{Error, InvalidInput},
-    layers::outbound::{Outbound, OutboundLayer},
+    error::{Cancelled, Error, InvalidInput},
+    layers::outbound::OutboundLayer,
     proto::{self, v1},
-    request::PredictRequest,
+    request::{PredictRequest, Prediction},
     service::termination::ServiceTermination,
 };
 
@@ -83,7 +82,7 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Pre
 /// # What is sent of the request
 /// Its inputs, its [LM](PredictRequest::with_lm) and its [tenant](PredictRequest::with_tenant); the
 /// server may refuse the last two.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ProgramClient<T> {
     program: Arc<str>,
     transport: T,
@@ -119,35 +118,16 @@ impl<T> ProgramClient<T> {
         self
     }
 
-    /// The transport.
-    pub const fn get_ref(&self) -> &T {
-        &self.transport
-    }
-
-    /// The transport, mutably.
-    pub const fn get_mut(&mut self) -> &mut T {
-        &mut self.transport
-    }
-
-    /// Gives the transport back.
-    pub fn into_inner(self) -> T {
-        self.transport
-    }
-
+    /// What is sent of `request`.
     fn message(&self, request: &PredictRequest) -> Result<v1::PredictRequest, InvalidInput> {
-        let refuse = |field: Option<&str>, problem: String, expected: &str| {
-            InvalidInput::new(&self.program, field, problem, expected)
-        };
-        let inputs = request.inputs().as_object();
-        let inputs = inputs.ok_or_else(|| {
-            refuse(
-                None,
-                "the inputs are not a JSON object".to_owned(),
-                "a JSON object",
-            )
+        let inputs = request.inputs().as_object().ok_or_else(|| {
+            let problem = "the inputs are not a JSON object".to_owned();
+            InvalidInput::new(&self.program, None, problem, "a JSON object")
         })?;
-        let inputs = proto::to_struct(inputs)
-            .map_err(|error| refuse(error.field(), error.to_string(), "what the wire can hold"))?;
+        let inputs = proto::to_struct(inputs).map_err(|error| {
+            let (field, problem) = (error.field(), error.to_string());
+            InvalidInput::new(&self.program, field, problem, "what the wire can hold")
+        })?;
         let tenant = request.tenant().map(|tenant| tenant.name().to_owned());
         Ok(v1::PredictRequest {
             program: self.program.as_ref().to_owned(),
@@ -158,10 +138,6 @@ impl<T> ProgramClient<T> {
     }
 }
 
-fn boxed<E: Into<BoxError>>(error: E) -> BoxError {
-    error.into()
-}
-
 impl<T, B> Service<PredictRequest> for ProgramClient<T>
 where
     T: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
@@ -170,26 +146,21 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = crate::request::Prediction;
+    type Response = Prediction;
     type Error = Error;
-    type Future = ProgramFuture;
+    type Future = BoxFuture<'static, Result<Prediction, Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let ready = self.transport.poll_ready(cx);
         ready.map_err(|error| status::unsent(error.into()))
     }
 
-    fn call(&mut self, request: PredictRequest) -> ProgramFuture {
-        let message = match self.message(&request) {
-            Ok(message) => message,
-            Err(refused) => return ProgramFuture::refused(refused.into()),
-        };
+    fn call(&mut self, request: PredictRequest) -> Self::Future {
+        let message = self.message(&request);
         let (_, context) = request.into_parts();
-        if let Some(error) = ServiceTermination::refuse(&context) {
-            return ProgramFuture::refused(error);
-        }
+        let refused = ServiceTermination::refuse(&context);
         let began = Instant::now();
-        let termination = ServiceTermination::new(&context, began);
+        let mut termination = ServiceTermination::new(&context, began);
         let sent = Sent {
             program: self.program.clone(),
             deadline: context.deadline,
@@ -197,32 +168,42 @@ where
             began,
         };
         let next = self.transport.clone();
-        let ready = mem::replace(&mut self.transport, next);
-        let transport = Outbound::new(ready.map_err(boxed::<T::Error>), OutboundLayer::grpc());
-        let reserve = OutboundLayer::http().with_reserve(self.reserve);
-        let transport = Outbound::new(transport, reserve);
+        let transport = ServiceBuilder::new()
+            .layer(OutboundLayer::http().with_reserve(self.reserve))
+            .layer(OutboundLayer::grpc())
+            .map_err(boxed::<T::Error>)
+            .service(mem::replace(&mut self.transport, next));
         let mut grpc = Grpc::new(transport);
         if let Some(bytes) = self.max_message {
             grpc = grpc.max_decoding_message_size(bytes);
         }
-        let mut request = Request::new(message);
-        request.extensions_mut().insert(context);
-        ProgramFuture::new(termination, async move {
+        let call = async move {
+            let mut request = Request::new(message?);
+            if let Some(error) = refused {
+                return Err(error);
+            }
+            request.extensions_mut().insert(context);
             let codec = ProstCodec::<v1::PredictRequest, v1::PredictResponse>::default();
             match grpc.unary(request, PATH, codec).await {
                 Ok(response) => proto::from_response(response.into_inner())
                     .map_err(|error| sent.unreadable(&error)),
                 Err(status) => Err(sent.error(status)),
             }
-        })
+        };
+        let mut call = Some(call.boxed());
+        let answer = poll_fn(move |cx| match &mut call {
+            // What is ready wins the tie with the clock.
+            Some(work) => match work.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(result),
+                Poll::Pending => termination.poll(cx, |_| call = None).map(Err),
+            },
+            // It was reset.
+            None => Poll::Ready(Err(Cancelled::new(termination.reason()).into())),
+        });
+        answer.fuse().boxed()
     }
 }
 
-impl<T> fmt::Debug for ProgramClient<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProgramClient")
-            .field("program", &self.program)
-            .field("reserve", &self.reserve)
-            .finish_non_exhaustive()
-    }
+fn boxed<E: Into<BoxError>>(error: E) -> BoxError {
+    error.into()
 }

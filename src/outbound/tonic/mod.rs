@@ -1,10 +1,9 @@
 //! A program on another server, as a service (feature `tonic`).
 
 mod client;
-mod future;
 mod status;
 
-pub use self::{client::ProgramClient, future::ProgramFuture};
+pub use self::client::ProgramClient;
 use crate::error::{Classify, ErrorKind};
 
 /// For `.classify(..)` of a retry layer, a hedge or a fallback: [`ErrorKind::Lost`] if `error` is that
