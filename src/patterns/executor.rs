@@ -82,10 +82,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct DeadlineExecutor {
     deadline: Deadline,
-    /// The parent of the operations, which have the deadline themselves.
+    /// The parent of the operations and sessions, cancelled at the deadline too.
     node: Cancel,
-    /// The parent of the sessions, cancelled at the deadline too.
-    sessions: Cancel,
     operations: Arc<InFlight<Operation>>,
 }
 
@@ -97,11 +95,9 @@ impl DeadlineExecutor {
     }
 
     fn below(outer: &Cancel, deadline: Deadline) -> Self {
-        let node = outer.child();
         Self {
             deadline,
-            sessions: node.child(),
-            node,
+            node: outer.child(),
             operations: Arc::default(),
         }
     }
@@ -267,7 +263,7 @@ impl DeadlineExecutor {
     /// executor alone.
     #[must_use]
     pub fn session(&self) -> Session {
-        Session::until(self.deadline).with_cancel(&self.sessions)
+        Session::until(self.deadline).with_cancel(&self.node)
     }
 
     fn run<F, B>(
@@ -289,7 +285,7 @@ impl DeadlineExecutor {
             let bounds = bounds.until(Some(executor.deadline), Scope::Deadline);
             let result = run(operation, bounds).await;
             if matches!(result, Err(TimeoutError::Deadline(_))) {
-                executor.sessions.cancel(Cause::Deadline);
+                executor.node.cancel(Cause::Deadline);
             }
             result
         }

@@ -20,7 +20,8 @@ use crate::{
     layers::guard::{Alarm, Droppable, Grace, Guard},
 };
 
-/// The limit and the cancellation of an operation.
+/// The limit and the cancellation of an operation: the alarm of its guard. At one instant the
+/// cancellation wins.
 pub(super) struct Bounds {
     since: Instant,
     pub(super) limit: Option<Limit>,
@@ -32,6 +33,8 @@ pub(super) struct Bounds {
     pub(super) outer: Option<Cancel>,
     pub(super) grace: Option<Box<Grace>>,
     call: Option<CallId>,
+    /// Whether it is the limit that ends the operation.
+    elapsed: bool,
 }
 
 impl Bounds {
@@ -45,6 +48,7 @@ impl Bounds {
             outer: None,
             grace: None,
             call: None,
+            elapsed: false,
         }
     }
 
@@ -91,61 +95,32 @@ impl Bounds {
 }
 
 /// Runs `operation` within `bounds`.
-pub(super) async fn run<F>(operation: F, bounds: Bounds) -> TimeoutResult<F::Output>
+pub(super) async fn run<F>(operation: F, mut bounds: Bounds) -> TimeoutResult<F::Output>
 where
     F: Future<Output: Outcome>,
 {
-    let refusal = bounds.refusal();
-    let alarm = OperationAlarm {
-        elapsed: refusal == Some(Terminated::DeadlinePassed),
-        limit: bounds.limit,
-        node: bounds.node.clone(),
-        outer: bounds.outer,
-    };
+    let refusal = bounds.refusal().map(|refusal| bounds.cause(refusal));
+    let enclosing = Enclosing::of_node(&bounds.node);
     let tag = CallTag {
         call: bounds.call,
         attempt: 0,
     };
-    let mut guard =
-        Guard::new(alarm, Enclosing::of_node(&bounds.node), tag).with_grace(bounds.grace);
-    match (refusal, bounds.limit) {
-        (None, _) => {}
-        (Some(Terminated::DeadlinePassed), Some(limit)) => guard = guard.refusing(limit.cause()),
-        (Some(refusal), _) => guard = guard.refusing(refusal.cause()),
+    let grace = bounds.grace.take();
+    let mut guard = Guard::new(bounds, enclosing, tag).with_grace(grace);
+    if let Some(cause) = refusal {
+        guard = guard.refusing(cause);
     }
-    let work = async { operation.await.into_result().map_err(TimeoutError::Failed) };
+    let work = async { Ok(operation.await.into_result()) };
     let mut work = pin!(Droppable::new(work));
-    poll_fn(|cx| guard.poll(work.as_mut(), cx)).await
-}
-
-/// Rings when an operation is cancelled or its limit passes. At one instant the cancellation wins.
-struct OperationAlarm {
-    limit: Option<Limit>,
-    node: Cancel,
-    /// A node whose cancellation cancels `node` as well.
-    outer: Option<Cancel>,
-    /// Whether it is the limit that ends the operation.
-    elapsed: bool,
-}
-
-/// The error of an operation that was ended.
-#[derive(Debug)]
-pub(super) enum OperationEnd {
-    Elapsed(Elapsed),
-    Cancelled(Cancelled),
-}
-
-impl<E> From<OperationEnd> for TimeoutError<E> {
-    fn from(end: OperationEnd) -> Self {
-        match end {
-            OperationEnd::Elapsed(elapsed) => elapsed.into(),
-            OperationEnd::Cancelled(cancelled) => cancelled.into(),
-        }
+    let ended: Result<_, TimeoutError> = poll_fn(|cx| guard.poll(work.as_mut(), cx)).await;
+    match ended {
+        Ok(result) => result.map_err(TimeoutError::Failed),
+        Err(end) => Err(end.map_failed(|never| match never {})),
     }
 }
 
-impl Alarm for OperationAlarm {
-    type Error = OperationEnd;
+impl Alarm for Bounds {
+    type Error = TimeoutError;
 
     fn termination(&self) -> Option<Termination> {
         let at = self.limit.map(|limit| limit.at);
@@ -154,7 +129,7 @@ impl Alarm for OperationAlarm {
 
     fn cause(&mut self, ended: Terminated) -> Cause {
         let is_own = |limit: &Limit| limit.scope == Scope::Deadline && limit.at.is_past();
-        // A layer around the operation that enforces the same deadline may have seen it first.
+        // What is around the operation may have seen the same deadline first.
         self.elapsed = ended == Terminated::DeadlinePassed
             || ended == Terminated::Cancelled(Cause::Deadline)
                 && self.limit.as_ref().is_some_and(is_own);
@@ -164,14 +139,12 @@ impl Alarm for OperationAlarm {
         }
     }
 
-    fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> OperationEnd {
+    fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> TimeoutError {
         match &self.limit {
-            Some(limit) if self.elapsed => {
-                OperationEnd::Elapsed(Elapsed::of(limit, stage).with_spent(spent))
-            }
+            Some(limit) if self.elapsed => Elapsed::of(limit, stage).with_spent(spent).into(),
             _ => {
                 let cancelled = Cancelled::new(cause).with_stage(stage);
-                OperationEnd::Cancelled(cancelled.with_spent(spent))
+                cancelled.with_spent(spent).into()
             }
         }
     }
