@@ -1,7 +1,6 @@
 //! [`GracefulCancellationHandler`]: an end of operations that waits for their clean-up.
 
 use std::{
-    fmt,
     pin::Pin,
     sync::{
         Arc,
@@ -75,7 +74,7 @@ type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 /// 3. What is left is cut: dropped, and answered with [`TimeoutError::Cancelled`].
 /// 4. The clean-up handlers run, one after the other, in the order in which they were added, each
 ///    once and within [its limit](Self::with_cleanup_limit).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct GracefulCancellationHandler {
     drain: Arc<Drain<PendingOperation>>,
     added: mpsc::UnboundedSender<Cleanup>,
@@ -84,7 +83,7 @@ pub struct GracefulCancellationHandler {
     cleanup_limit: Duration,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct PendingOperation {
     operation: Operation,
     /// Whether it was stopped after it had been asked to end by itself.
@@ -248,15 +247,6 @@ impl GracefulCancellationHandler {
 impl Default for GracefulCancellationHandler {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl fmt::Debug for GracefulCancellationHandler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GracefulCancellationHandler")
-            .field("cancel", &self.drain.stop)
-            .field("pending", &self.pending_operations().len())
-            .finish_non_exhaustive()
     }
 }
 

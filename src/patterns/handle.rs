@@ -1,12 +1,12 @@
 //! [`PredictionHandle`]: the status and the cancellation of a prediction, from another task.
 //!
 //! Invariants:
-//! 1. Each change of the progress is made under the lock of its channel, from the progress that it
-//!    expects: so there is one final status, whatever races.
-//! 2. A prediction whose node is cancelled does not begin. The node is read under the same lock, so
-//!    a prediction reported as cancelled never runs.
+//! 1. The prediction alone changes its progress, once when it begins and once when it ends: so there
+//!    is one final status, whatever races.
+//! 2. A prediction whose node is cancelled does not begin. The node is read under the lock of the
+//!    progress, so a prediction reported as cancelled never runs.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -39,23 +39,9 @@ impl PredictionStatus {
     }
 }
 
-/// In lower-case words.
-impl fmt::Display for PredictionStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed out",
-        })
-    }
-}
-
 /// Watches and cancels a [`CancellablePrediction`](super::CancellablePrediction) from another task.
 /// Clones are the same handle.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct PredictionHandle {
     id: CallId,
     node: Cancel,
@@ -64,15 +50,10 @@ pub struct PredictionHandle {
 
 /// How far a prediction has come.
 #[derive(Clone, Copy, Debug)]
-enum PredictionProgress {
-    Pending,
-    Running {
-        since: Instant,
-    },
-    Ended {
-        status: PredictionStatus,
-        took: Duration,
-    },
+struct PredictionProgress {
+    status: PredictionStatus,
+    started: Option<Instant>,
+    ended: Option<Instant>,
 }
 
 impl PredictionHandle {
@@ -80,7 +61,11 @@ impl PredictionHandle {
         Self {
             id: CallId::next(),
             node,
-            progress: watch::Sender::new(PredictionProgress::Pending),
+            progress: watch::Sender::new(PredictionProgress {
+                status: PredictionStatus::Pending,
+                started: None,
+                ended: None,
+            }),
         }
     }
 
@@ -93,11 +78,9 @@ impl PredictionHandle {
     /// How far it has come.
     #[must_use]
     pub fn status(&self) -> PredictionStatus {
-        match *self.progress.borrow() {
-            PredictionProgress::Pending if self.node.is_cancelled() => PredictionStatus::Cancelled,
-            PredictionProgress::Pending => PredictionStatus::Pending,
-            PredictionProgress::Running { .. } => PredictionStatus::Running,
-            PredictionProgress::Ended { status, .. } => status,
+        match self.progress.borrow().status {
+            PredictionStatus::Pending if self.node.is_cancelled() => PredictionStatus::Cancelled,
+            status => status,
         }
     }
 
@@ -151,11 +134,10 @@ impl PredictionHandle {
     /// From pending to running, unless it was cancelled before.
     pub(super) fn begin(&self) {
         self.progress.send_if_modified(|progress| {
-            let begins =
-                matches!(progress, PredictionProgress::Pending) && !self.node.is_cancelled();
+            let begins = !self.node.is_cancelled();
             if begins {
-                let since = Instant::now();
-                *progress = PredictionProgress::Running { since };
+                progress.status = PredictionStatus::Running;
+                progress.started = Some(Instant::now());
             }
             begins
         });
@@ -164,28 +146,18 @@ impl PredictionHandle {
     /// To the final `status`.
     pub(super) fn finish(&self, status: PredictionStatus) {
         self.progress.send_modify(|progress| {
-            let took = progress.elapsed();
-            *progress = PredictionProgress::Ended { status, took };
+            progress.status = status;
+            progress.ended = Some(Instant::now());
         });
     }
 }
 
 impl PredictionProgress {
     fn elapsed(&self) -> Duration {
-        match self {
-            Self::Pending => Duration::ZERO,
-            Self::Running { since } => since.elapsed(),
-            Self::Ended { took, .. } => *took,
-        }
-    }
-}
-
-impl fmt::Debug for PredictionHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PredictionHandle")
-            .field("id", &self.id())
-            .field("status", &self.status())
-            .field("elapsed", &self.elapsed())
-            .finish()
+        let took = |started| match self.ended {
+            Some(ended) => ended.duration_since(started),
+            None => started.elapsed(),
+        };
+        self.started.map(took).unwrap_or_default()
     }
 }

@@ -64,7 +64,7 @@ async fn there_is_one_final_status_and_it_agrees_with_the_answer() {
                     PredictionStatus::Running => next != PredictionStatus::Pending,
                     _ => false,
                 };
-                assert!(forward, "{last} became {next}");
+                assert!(forward, "{last:?} became {next:?}");
                 last = next;
                 tokio::task::yield_now().await;
             }
