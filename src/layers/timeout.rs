@@ -76,7 +76,7 @@ use crate::{
 /// # }
 /// ```
 ///
-/// For plain futures there is [`escalate`](crate::patterns::escalate).
+/// For plain futures see [`timeout`](crate::patterns::timeout).
 ///
 /// # What it demands of the inner service
 /// An error that can be made from [`Elapsed`], such as [`Error`](crate::Error) or

@@ -9,10 +9,8 @@ use super::{
     DeadlineExecutor,
     outcome::{Outcome, TimeoutResult},
     retry::attempts,
-    run::{Bounds, run},
 };
 use crate::{
-    call::{Cancel, Deadline, Scope},
     error::ErrorKind,
     layers::{Backoff, DeadlineLayer, RetryBudget, RetryLayer, TimeoutLayer},
 };
@@ -94,8 +92,11 @@ use crate::{
 /// # async fn main() {
 /// let answer = Kind::Lookup.limits().execute_with_timeout(async { 42 }).await;
 /// assert_eq!(answer, Ok(42));
-/// # assert_eq!(Kind::Inference.limits().request_timeout(), Some(Duration::from_secs(30)));
-/// # assert_eq!(Kind::Batch.limits().request_timeout(), Some(Duration::from_secs(120)));
+/// # for (kind, seconds) in [(Kind::Inference, 30), (Kind::Batch, 120)] {
+/// #     let never = std::future::pending::<Result<(), std::io::Error>>();
+/// #     let error = kind.limits().execute_with_timeout(never).await.unwrap_err();
+/// #     assert_eq!(error.elapsed().unwrap().limit(), Duration::from_secs(seconds));
+/// # }
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -151,24 +152,6 @@ impl TimeoutConfig {
         self
     }
 
-    /// The limit of one request.
-    #[must_use]
-    pub const fn request_timeout(&self) -> Option<Duration> {
-        self.request
-    }
-
-    /// The limit of a session.
-    #[must_use]
-    pub const fn session_timeout(&self) -> Option<Duration> {
-        self.session
-    }
-
-    /// How often a request that was too slow is tried again.
-    #[must_use]
-    pub const fn max_retries(&self) -> u32 {
-        self.retries
-    }
-
     /// Runs one operation, once, under the request's limit and the session's.
     ///
     /// # Errors
@@ -185,20 +168,18 @@ impl TimeoutConfig {
     where
         F: IntoFuture<Output: Outcome>,
     {
-        let Self {
-            request, session, ..
-        } = *self;
+        let config = self.clone();
         let operation = operation.into_future();
         async move {
-            let bounds = Bounds::new(Cancel::none()).within(request);
-            let session = session.map(Deadline::within);
-            run(operation, bounds.until(session, Scope::Deadline)).await
+            let limit = config.request.unwrap_or(Duration::MAX);
+            let session = config.executor();
+            session.execute_with_timeout(limit, operation).await
         }
         .fuse()
     }
 
     /// Runs an operation again, after the backoff, as long as it is too slow: at most
-    /// [`max_retries`](Self::max_retries) times, and only if the session's limit leaves time after
+    /// [`with_max_retries`](Self::with_max_retries) times, and only if the session's limit leaves time after
     /// the backoff.
     ///
     /// `operation` makes the future of each attempt. An operation that fails by itself is not tried
@@ -217,11 +198,15 @@ impl TimeoutConfig {
         M: FnMut() -> F,
         F: IntoFuture<Output: Outcome>,
     {
-        attempts(operation, self.request, self.session, self.retry())
+        let config = self.clone();
+        async move {
+            let limit = config.request.unwrap_or(Duration::MAX);
+            attempts(operation, limit, config.executor(), config.retry()).await
+        }
     }
 
-    /// Begins a session: operations under one deadline, [`session_timeout`](Self::session_timeout)
-    /// from now. Without one, nothing but cancellation ends it.
+    /// Begins a session: operations under one deadline, the
+    /// [session's limit](Self::with_session_timeout) from now. Without one, nothing but cancellation ends it.
     #[must_use]
     pub fn executor(&self) -> DeadlineExecutor {
         DeadlineExecutor::within(self.session.unwrap_or(Duration::MAX))

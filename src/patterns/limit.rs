@@ -41,6 +41,27 @@ use crate::call::Cancel;
 /// # }
 /// ```
 ///
+/// # A quick try, then a longer one
+/// ```
+/// use std::time::Duration;
+/// use tower_dspy::patterns::{TimeoutError, timeout};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let operation = || async {
+///     tokio::time::sleep(Duration::from_secs(12)).await;
+///     Ok::<_, std::io::Error>("Paris")
+/// };
+/// let start = tokio::time::Instant::now();
+/// let answer = match timeout(Duration::from_secs(5), operation()).await {
+///     Err(TimeoutError::Elapsed(_)) => timeout(Duration::from_secs(30), operation()).await,
+///     result => result,
+/// };
+/// assert_eq!(answer.unwrap(), "Paris");
+/// assert_eq!(start.elapsed(), Duration::from_secs(5 + 12));
+/// # }
+/// ```
+///
 /// # Errors
 /// [`TimeoutError::Elapsed`](super::TimeoutError::Elapsed) at the limit, [`TimeoutError::Failed`](super::TimeoutError::Failed) with the operation's own error.
 ///

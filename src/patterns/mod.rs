@@ -7,7 +7,7 @@
 //! | for | there is | as a layer |
 //! |---|---|---|
 //! | one limit | [`timeout`] | [`TimeoutLayer`](crate::TimeoutLayer) |
-//! | another try when it was too short | [`retry_on_timeout`], [`escalate`] | [`RetryLayer`](crate::RetryLayer) |
+//! | another try when it was too short | [`retry_on_timeout`] | [`RetryLayer`](crate::RetryLayer) |
 //! | another answer, when there is none in time | `match` on [`TimeoutError`] | [`FallbackLayer`](crate::FallbackLayer), with the last good answer too |
 //! | limits, retries and backoff in one place | [`TimeoutConfig`] | [`TimeoutConfig::layer`] |
 //! | one deadline over many operations | [`DeadlineExecutor`] | [`DeadlineLayer`](crate::DeadlineLayer), [`Session`](crate::Session) |
@@ -79,5 +79,5 @@ pub use self::{
     operation::Operation,
     outcome::{Outcome, TimeoutResult, infallible},
     prediction::CancellablePrediction,
-    retry::{escalate, retry_on_timeout},
+    retry::retry_on_timeout,
 };
