@@ -1,6 +1,8 @@
 //! [`InboundLayer`]: from a request's headers and its connection to a [`CallContext`].
 
 use std::{
+    fmt,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -9,16 +11,19 @@ use futures_util::{
     FutureExt, TryFutureExt,
     future::{self, BoxFuture},
 };
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body::Body;
 use tower::{Layer, Service};
 
 use super::{
     body::OrErrorBody, client_gone::ClientGuard, protocol::Protocol, respond::ErrorResponse,
 };
-use crate::call::{
-    Carrier, Deadline,
-    deadline::{GrpcTimeout, RequestTimeout},
+use crate::{
+    call::{
+        Carrier, Deadline,
+        deadline::{GrpcTimeout, RequestTimeout},
+    },
+    error::ErrorKind,
 };
 
 /// Puts a [`CallContext`](crate::CallContext) into each request: the time left that the client
@@ -65,9 +70,15 @@ use crate::call::{
 /// # What it demands
 /// Requests and responses of [`http`]; any error. Futures and bodies are `Send` and `'static`. Each
 /// call costs the allocations of a node, of the request's extensions and of a future.
+///
+/// # A wrong name of a header
+/// [`header`](Self::header) takes what is to become a [`HeaderName`]. What cannot become one is no
+/// panic: the layer logs it, and answers every request by 500 with what is wrong, so that it is seen
+/// with the first. To know sooner, give it a `HeaderName`.
 #[derive(Clone, Debug)]
 pub struct InboundLayer {
-    header: HeaderName,
+    /// Or why the name that was given is none.
+    header: Result<HeaderName, Arc<str>>,
     max: Option<Duration>,
 }
 
@@ -76,7 +87,7 @@ impl InboundLayer {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            header: RequestTimeout::HEADER,
+            header: Ok(RequestTimeout::HEADER),
             max: None,
         }
     }
@@ -87,12 +98,24 @@ impl InboundLayer {
     /// use http::HeaderName;
     /// use tower_dspy::InboundLayer;
     ///
-    /// let layer = InboundLayer::new().header(HeaderName::from_static("x-my-limit"));
-    /// # let _ = layer;
+    /// const LIMIT: HeaderName = HeaderName::from_static("x-my-limit"); // checked when it is compiled
+    /// let layer = InboundLayer::new().header(LIMIT);
+    /// let layer = InboundLayer::new().header("X-My-Limit"); // checked here
     /// ```
+    ///
+    /// With a name that is none, the layer [refuses](Self#a-wrong-name-of-a-header) all requests.
     #[must_use]
-    pub fn header(mut self, name: HeaderName) -> Self {
-        self.header = name;
+    pub fn header<N>(mut self, name: N) -> Self
+    where
+        N: TryInto<HeaderName> + fmt::Display,
+    {
+        let given = name.to_string();
+        self.header = name.try_into().map_err(|_| {
+            let wrong =
+                format!("InboundLayer::header was given {given:?}, which is no name of a header");
+            tracing::error!(target: "tower_dspy", "all requests will be refused: {wrong}");
+            wrong.into()
+        });
         self
     }
 
@@ -105,13 +128,18 @@ impl InboundLayer {
 
     /// The shortest time left that `headers` and the maximum allow.
     fn left(&self, headers: &HeaderMap) -> Result<Option<Duration>, ErrorResponse> {
+        let header = self.header.as_ref().map_err(|wrong| {
+            // The server's fault, and no secret.
+            let refused = ErrorResponse::of_kind(ErrorKind::Other);
+            refused.with(StatusCode::INTERNAL_SERVER_ERROR, &**wrong)
+        })?;
         let mut left = self.max;
         let mut limit = |sent: Duration| left = Some(left.map_or(sent, |left| left.min(sent)));
         for value in headers.get_all(&GrpcTimeout::HEADER) {
             let sent = GrpcTimeout::try_from(value).map_err(ErrorResponse::of)?;
             limit(sent.duration());
         }
-        for value in headers.get_all(&self.header) {
+        for value in headers.get_all(header) {
             let sent = RequestTimeout::try_from(value).map_err(ErrorResponse::of)?;
             limit(sent.duration());
         }

@@ -1,7 +1,7 @@
 //! `InboundLayer`: the time left, from the wire to the context.
 
 use axum::{Extension, Router, body::Body, routing::get};
-use http::{HeaderName, Request, StatusCode};
+use http::{Request, StatusCode};
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{CallContext, Deadline, DeadlineLayer, InboundLayer, Serve};
@@ -50,7 +50,7 @@ async fn the_shortest_of_the_headers_is_the_limit() {
             "Some(8s)",
         ),
         (
-            plain().header(HeaderName::from_static("x-my-limit")),
+            plain().header("x-my-limit"),
             &[("x-my-limit", "5"), ("x-request-timeout", "1")],
             "Some(5s)",
         ),
@@ -59,6 +59,39 @@ async fn the_shortest_of_the_headers_is_the_limit() {
         let response = left(layer).oneshot(with(headers)).await.unwrap();
         assert_eq!(body(response).await, told, "{headers:?}");
     }
+}
+
+#[tokio::test]
+async fn an_invalid_header_name_is_reported_with_each_answer_and_does_not_panic() {
+    let ends = Ends::new();
+    let probes = ends.probes();
+    for wrong in ["x my limit", "", "x-limit\r\n", "x-límit"] {
+        let probes = probes.clone();
+        let app = Router::new()
+            .route("/", get(move || async move { probes.begin().done() }))
+            .layer(InboundLayer::new().header(wrong));
+        for _ in 0..2 {
+            let response = app.clone().oneshot(with(&[])).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let problem = json(response).await;
+            let detail = problem["detail"].as_str().unwrap();
+            let told = format!("InboundLayer::header was given {wrong:?}");
+            assert!(detail.starts_with(&told), "{detail}");
+        }
+        let grpc = with(&[("content-type", "application/grpc")]);
+        let response = app.oneshot(grpc).await.unwrap();
+        assert_eq!(header(response.headers(), "grpc-status"), Some("2"));
+    }
+    let mut ends = ends;
+    assert_eq!(ends.seen(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_name_of_a_header_may_be_in_any_case() {
+    let layer = InboundLayer::new().header("X-My-Limit".to_owned());
+    let app = left(layer);
+    let response = app.oneshot(with(&[("x-my-limit", "5")])).await.unwrap();
+    assert_eq!(body(response).await, "Some(5s)");
 }
 
 #[tokio::test(start_paused = true)]
