@@ -21,13 +21,7 @@ pub(super) fn check(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, Env
             command: command::remake(path, linked),
         });
     }
-    check_contents(venv, linked)
-}
-
-/// The same for a creation, which is itself the reason that the venv is not finished.
-pub(super) fn check_contents(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, EnvError> {
     linked.require_supported()?;
-    let path = venv.path();
     let config = Config::read(venv, linked)?;
     // Patch releases of one Python fit each other.
     let feature = |version| numbers(version).map(|[major, minor, _]| (major, minor));

@@ -2,7 +2,7 @@
 //!
 //! 1. A venv that this code did not make is never changed.
 //! 2. While a venv is being made, the packages to install lie in it as [`IN_PROGRESS`]. The last
-//!    act renames that file to [`INSTALLED`]. So an interrupted creation shows, and so does a
+//!    change renames that file to [`INSTALLED`]. So an interrupted creation shows, and so does a
 //!    change of the lock since.
 //! 3. A lock beside the venv is held from the first change to the last. The commands that do the
 //!    work hold it too, as their standard input: if this process is killed, nobody else begins
@@ -241,9 +241,9 @@ impl Create {
             &mut self.progress,
         )?;
 
-        let env = check::check_contents(&self.venv, linked)?;
         let installed = path.join(INSTALLED);
         fs::rename(&part, &installed).map_err(io_error("write", &installed))?;
+        let env = check::check(&self.venv, linked)?;
         (self.progress)(&format!(
             "{} is ready, with dspy {}",
             path.display(),

@@ -17,21 +17,21 @@ use super::{
 ///
 /// An argument rather than a read of the process's environment, so that a test can describe
 /// its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+#[derive(Default)]
+pub(super) struct Surroundings {
     /// `$VIRTUAL_ENV`, which an activated venv sets.
-    pub virtual_env: Option<PathBuf>,
+    pub(super) virtual_env: Option<PathBuf>,
     /// The working directory: a `.venv` is looked for in it and in the folders above it.
-    pub working_dir: Option<PathBuf>,
+    pub(super) working_dir: Option<PathBuf>,
     /// `$PYO3_PYTHON`, an interpreter.
-    pub pyo3_python: Option<PathBuf>,
+    pub(super) pyo3_python: Option<PathBuf>,
     /// The interpreter of the build.
-    pub build_python: Option<PathBuf>,
+    pub(super) build_python: Option<PathBuf>,
 }
 
 impl Surroundings {
     /// The surroundings of this process, as they are now.
-    pub fn of_process() -> Self {
+    pub(super) fn of_process() -> Self {
         let set = |name| {
             env::var_os(name)
                 .filter(|value| !value.is_empty())

@@ -42,7 +42,6 @@ use std::path::Path;
 
 pub use create::Create;
 pub use error::EnvError;
-pub use find::Surroundings;
 pub use linked::LinkedPython;
 pub use python_env::PythonEnv;
 pub use requirements::{DSPY_REQUIREMENT, REQUIREMENTS_LOCK};
@@ -60,19 +59,9 @@ impl PythonEnv {
     /// error says why. What was only come across is skipped if it does not fit; if then nothing
     /// fits, the error is about the first of these, or [`EnvError::NotFound`].
     pub fn find(explicit: Option<&Path>, linked: &LinkedPython) -> Result<Self, EnvError> {
-        Self::find_in(explicit, &Surroundings::of_process(), linked)
-    }
-
-    /// Does what [`find`](Self::find) does, in surroundings that the caller describes.
-    ///
-    /// # Errors
-    /// As for [`find`](Self::find).
-    pub fn find_in(
-        explicit: Option<&Path>,
-        surroundings: &Surroundings,
-        linked: &LinkedPython,
-    ) -> Result<Self, EnvError> {
-        find::find(explicit, surroundings, |_| linked.clone())
+        find::find(explicit, &find::Surroundings::of_process(), |_| {
+            linked.clone()
+        })
     }
 
     /// Finds this process's venv, as [`find`](Self::find) does, for a Python of its own process:
@@ -81,7 +70,11 @@ impl PythonEnv {
     /// # Errors
     /// As for [`find`](Self::find).
     pub fn find_standalone(explicit: Option<&Path>) -> Result<Self, EnvError> {
-        find::find(explicit, &Surroundings::of_process(), check::own_python)
+        find::find(
+            explicit,
+            &find::Surroundings::of_process(),
+            check::own_python,
+        )
     }
 
     /// Checks the venv at `path`, without starting an interpreter.

@@ -1,7 +1,10 @@
 use std::{fs, path::Path};
 
 use super::{Machine, assert_error, install_dspy, kind};
-use crate::host::env::{EnvError, Origin, PythonEnv, Surroundings};
+use crate::host::env::{
+    EnvError, LinkedPython, Origin, PythonEnv,
+    find::{self, Surroundings},
+};
 
 /// Surroundings in which every place holds a venv that fits.
 fn everywhere(machine: &Machine) -> Surroundings {
@@ -15,9 +18,17 @@ fn everywhere(machine: &Machine) -> Surroundings {
     }
 }
 
+fn find(
+    explicit: Option<&Path>,
+    around: &Surroundings,
+    linked: &LinkedPython,
+) -> Result<PythonEnv, EnvError> {
+    find::find(explicit, around, |_| linked.clone())
+}
+
 #[track_caller]
 fn found(machine: &Machine, explicit: Option<&Path>, around: &Surroundings) -> String {
-    let env = PythonEnv::find_in(explicit, around, &machine.linked).unwrap();
+    let env = find(explicit, around, &machine.linked).unwrap();
     let place = env.prefix().strip_prefix(machine.root.path()).unwrap();
     place.to_str().unwrap().to_owned()
 }
@@ -45,13 +56,13 @@ fn what_was_named_is_never_skipped() {
     let mut around = everywhere(&machine);
     let gone = machine.path("gone");
     assert_error(
-        PythonEnv::find_in(Some(&gone), &around, &machine.linked),
+        find(Some(&gone), &around, &machine.linked),
         kind!(Missing),
         &[gone.to_str().unwrap(), "-m venv"],
     );
     around.virtual_env = Some(gone);
     assert_error(
-        PythonEnv::find_in(None, &around, &machine.linked),
+        find(None, &around, &machine.linked),
         kind!(Missing),
         &["(named by $VIRTUAL_ENV)", "-m venv"],
     );
@@ -71,7 +82,7 @@ fn what_was_come_across_is_skipped_if_it_does_not_fit() {
     let build = machine.path("build");
     fs::remove_dir_all(build.join("lib")).unwrap();
     install_dspy(&build, "2.6.0");
-    match PythonEnv::find_in(None, &around, &machine.linked).unwrap_err() {
+    match find(None, &around, &machine.linked).unwrap_err() {
         EnvError::OtherVersion { venv, found, .. } => {
             assert_eq!(venv.path(), nearest);
             assert_eq!(venv.origin(), Origin::WorkingDir);
@@ -98,7 +109,7 @@ fn nothing_to_find() {
         venv.display()
     );
     assert_error(
-        PythonEnv::find_in(None, &around, &machine.linked),
+        find(None, &around, &machine.linked),
         kind!(NotFound),
         &[&command],
     );
