@@ -67,7 +67,14 @@ fn frames(reader: &mut Option<PythonSpy>, pid: u32) -> Result<Vec<Frame>, String
     let reader = match reader {
         Some(reader) => reader,
         None => {
-            let new = PythonSpy::new(pid as Pid, &config());
+            let config = Config {
+                blocking: LockingStrategy::NonBlocking,
+                gil_only: true,
+                collect_thread_names: false,
+                full_filenames: true,
+                ..Config::default()
+            };
+            let new = PythonSpy::new(pid as Pid, &config);
             reader.insert(new.map_err(|e| format!("{e:#}"))?)
         }
     };
@@ -76,28 +83,15 @@ fn frames(reader: &mut Option<PythonSpy>, pid: u32) -> Result<Vec<Frame>, String
     Ok(holders.pop().map_or_else(Vec::new, |holder| holder.frames))
 }
 
-fn config() -> Config {
-    Config {
-        blocking: LockingStrategy::NonBlocking,
-        gil_only: true,
-        collect_thread_names: false,
-        full_filenames: true,
-        ..Config::default()
-    }
-}
-
 fn report(frames: &[Frame]) -> BlockReport {
     let program = frames
         .iter()
         .find_map(|frame| frame.name.strip_prefix(PROGRAM));
+    // As watchdog.py writes it, but for the name, which is the qualified one.
+    let line = |frame: &Frame| format!("{}:{} {}", frame.filename, frame.line, frame.name);
     BlockReport {
         frames: frames.iter().map(line).collect(),
         program: program.map(str::to_owned),
         call_id: None,
     }
-}
-
-/// As watchdog.py writes it, but for the name, which is the qualified one.
-fn line(frame: &Frame) -> String {
-    format!("{}:{} {}", frame.filename, frame.line, frame.name)
 }

@@ -1,8 +1,13 @@
 //! Access to the host's loop for a user's own PyO3 code.
 
+use std::sync::OnceLock;
+
 use pyo3_async_runtimes::TaskLocals;
 
-use super::{embedded, handle::Host};
+use super::handle::Host;
+
+/// The loop of this process; set before the start of its host returns.
+pub(super) static LOCALS: OnceLock<TaskLocals> = OnceLock::new();
 
 impl Host {
     /// The host's asyncio loop, for PyO3 code of your own that uses [`pyo3_async_runtimes`]: an
@@ -53,7 +58,8 @@ impl Host {
                     .into(),
             ));
         }
-        embedded::task_locals().ok_or_else(|| NoLoop("the Python host has not started".into()))
+        let locals = LOCALS.get().cloned();
+        locals.ok_or_else(|| NoLoop("the Python host has not started".into()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! A call in flight, as its caller holds it.
 
 use std::{
-    fmt,
     future::Future,
     mem,
     pin::Pin,
@@ -83,12 +82,6 @@ impl Future for CallHandle {
             self.answered = true;
             outcome.ok()
         })
-    }
-}
-
-impl fmt::Debug for CallHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallHandle").finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,11 @@
 //! The thread of a host's loop.
 
-use std::{io, sync::Arc, thread::Builder};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::Builder,
+};
 
 use futures_util::{
     FutureExt,
@@ -22,15 +27,12 @@ impl HostThread {
         reason: &'static str,
         run: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
-        let (ending, ended) = oneshot::channel();
-        let guard = HostThreadGuard {
-            queue,
-            reason,
-            _ending: ending,
-        };
+        let (ending, ended) = oneshot::channel::<()>();
         let thread = builder.spawn(move || {
-            let _guard = guard;
-            run();
+            // The hook has printed a panic.
+            let _ = catch_unwind(AssertUnwindSafe(run));
+            queue.close(reason);
+            drop(ending);
         })?;
         let joined = async {
             // Fails, as the sender is dropped.
@@ -46,19 +48,6 @@ impl HostThread {
     /// Waits until the thread has ended.
     pub(crate) async fn join(&self) {
         self.0.clone().await;
-    }
-}
-
-struct HostThreadGuard {
-    queue: Arc<CommandQueue>,
-    reason: &'static str,
-    /// Dropped after the queue was closed.
-    _ending: oneshot::Sender<()>,
-}
-
-impl Drop for HostThreadGuard {
-    fn drop(&mut self) {
-        self.queue.close(self.reason);
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use http::{HeaderValue, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use super::{
     event::{Event, ResponseHead},
@@ -22,11 +22,7 @@ pub(super) async fn fetch(
     limit: Option<Duration>,
     sink: &EventSink,
 ) -> Event {
-    let answer = in_time(limit, async {
-        let mut client = client;
-        client.ready().await?.call(request).await
-    });
-    match answer.await {
+    match in_time(limit, client.oneshot(request)).await {
         Some(Ok(response)) => read(response, sink, limit).await,
         Some(Err(error)) => LmFailure::of(&*error).into(),
         None => late("no answer came in time"),

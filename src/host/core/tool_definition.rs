@@ -70,7 +70,7 @@ use crate::{
 /// Its error is raised in Python as `tower_dspy.ToolError`, with the messages of the error and its
 /// sources. `dspy.ReAct` shows that to the LM, which goes on: keep secrets out of it. So it is with
 /// a panic, which is caught, and logged too.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Tool {
     name: Arc<str>,
     description: Arc<str>,
@@ -216,15 +216,6 @@ struct ToolCallGuard(Cancel);
 impl Drop for ToolCallGuard {
     fn drop(&mut self) {
         self.0.cancel(drop_scope::cause());
-    }
-}
-
-impl fmt::Debug for Tool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tool")
-            .field("name", &self.name)
-            .field("arguments", &self.arguments.keys().collect::<Vec<_>>())
-            .finish_non_exhaustive()
     }
 }
 

@@ -53,16 +53,11 @@ pub(super) fn initialize(python: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The version of the libpython that is linked, such as `3.11.7`; needs no interpreter.
+/// The version of the libpython that is linked, such as `3.11.7 (main, ...)`; needs no interpreter.
 pub(in crate::host) fn linked_version() -> String {
     // SAFETY: `Py_GetVersion` returns a static string and may be called before initialization.
     let version = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) };
-    let version = version.to_string_lossy();
-    version
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    version.to_string_lossy().into_owned()
 }
 
 /// The message of a status, if it is an error.

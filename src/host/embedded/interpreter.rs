@@ -2,16 +2,18 @@
 
 use std::{path::Path, sync::Arc};
 
-use pyo3::{prelude::*, types::IntoPyDict};
+use pyo3::prelude::*;
+#[cfg(feature = "pyo3-async-runtimes")]
+use pyo3_async_runtimes::TaskLocals;
 use tokio::sync::oneshot;
 
-#[cfg(feature = "pyo3-async-runtimes")]
-use super::task_locals;
 use super::{
     dispatch::Dispatch, ffi, import, port::Port, port_state::PortState, settings::Embedded,
 };
 #[cfg(feature = "py-spy")]
 use crate::host::gil_holder::GilWatch;
+#[cfg(feature = "pyo3-async-runtimes")]
+use crate::host::task_locals::LOCALS;
 use crate::host::{
     core::{fault::Fault, log},
     start_error::StartError,
@@ -50,8 +52,6 @@ pub(super) fn run(
 /// The asyncio loop, set up.
 struct PythonLoop<'py> {
     watchdog: Option<Bound<'py, PyAny>>,
-    #[cfg(feature = "py-spy")]
-    gil_watch: Option<GilWatch>,
     event_loop: Bound<'py, PyAny>,
     is_stopped: Bound<'py, PyAny>,
     state: Arc<PortState>,
@@ -93,15 +93,10 @@ impl<'py> PythonLoop<'py> {
         signals.call_method1("name_programs", (runner.getattr("current_program")?,))?;
         let start_limit = get("tower_dspy.start_limit", "StartLimit")?.call0()?;
         let watchdog = || {
-            let grace = [("grace", grace)].into_py_dict(py)?;
-            let arguments = (&port, &runner, &event_loop);
-            get("tower_dspy.watchdog", "Watchdog")?.call(arguments, Some(&grace))
+            let arguments = (&port, &runner, &event_loop, grace);
+            get("tower_dspy.watchdog", "Watchdog")?.call1(arguments)
         };
         let watchdog = settings.watchdog.then(watchdog).transpose()?;
-        #[cfg(feature = "py-spy")]
-        let gil_watch = settings
-            .watchdog
-            .then(|| GilWatch::new(std::process::id(), state.monitor.clone()));
         let is_stopped = runner.getattr("is_stopped")?;
         let dispatch = Dispatch {
             port: state.clone(),
@@ -110,13 +105,11 @@ impl<'py> PythonLoop<'py> {
             event_loop: event_loop.clone().unbind(),
         };
         #[cfg(feature = "pyo3-async-runtimes")]
-        task_locals::set(&event_loop);
+        LOCALS.get_or_init(|| TaskLocals::new(event_loop.clone()));
         let fd = state.core.queue.wake_up().raw_fd();
         event_loop.call_method1("add_reader", (fd, Bound::new(py, dispatch)?))?;
         Ok(Self {
             watchdog,
-            #[cfg(feature = "py-spy")]
-            gil_watch,
             event_loop,
             is_stopped,
             state,
@@ -125,10 +118,15 @@ impl<'py> PythonLoop<'py> {
 
     fn run(self) -> PyResult<()> {
         let asyncio = self.event_loop.py().import("tower_dspy.loop")?;
+        #[cfg(feature = "py-spy")]
+        let gil_watch = self.watchdog.is_some().then(|| {
+            let monitor = self.state.monitor.clone();
+            GilWatch::new(std::process::id(), monitor)
+        });
         let ran = asyncio.call_method1("run", (&self.event_loop, self.is_stopped));
         self.state.core.queue.close("it was stopped");
         #[cfg(feature = "py-spy")]
-        drop(self.gil_watch);
+        drop(gil_watch);
         if let Some(watchdog) = &self.watchdog {
             watchdog.call_method0("stop")?;
         }

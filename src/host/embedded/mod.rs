@@ -14,12 +14,8 @@ mod port;
 mod port_call;
 mod port_state;
 mod settings;
-#[cfg(feature = "pyo3-async-runtimes")]
-mod task_locals;
 mod text;
 
 pub use settings::Embedded;
 
-#[cfg(feature = "pyo3-async-runtimes")]
-pub(super) use self::task_locals::task_locals;
 pub(super) use self::{ffi::linked_version, launch::launch};
