@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use futures_util::future::BoxFuture;
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     call::{
@@ -27,18 +31,8 @@ pub(crate) struct ServiceTermination {
     deadline: Option<Deadline>,
     termination: Pin<Box<Termination>>,
     enclosing: Enclosing,
-    phase: ServicePhase,
-}
-
-enum ServicePhase {
-    /// The call has not ended.
-    Watching,
-    /// The work was signalled; an enclosing layer ends the call, or this when the timer has fired.
-    LeftToOuter(Pin<Box<Sleep>>),
-    /// This answers with its next poll, if no enclosing layer has ended the call by then.
-    GivingWay,
-    /// This answers.
-    Answering,
+    /// Once the work is signalled: ready when this answers.
+    layers: Option<BoxFuture<'static, ()>>,
 }
 
 impl ServiceTermination {
@@ -61,7 +55,7 @@ impl ServiceTermination {
             deadline: context.deadline,
             termination: Box::pin(Termination::new(context.cancel.clone(), context.deadline)),
             enclosing: context.enclosing(),
-            phase: ServicePhase::Watching,
+            layers: None,
         }
     }
 
@@ -89,26 +83,12 @@ impl ServiceTermination {
     /// error if no enclosing layer has ended the call by the end of its grace.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, signal: impl FnOnce(Cause)) -> Poll<Error> {
         let ended = ready!(self.termination.as_mut().poll(cx));
-        if matches!(self.phase, ServicePhase::Watching) {
+        let layers = self.layers.get_or_insert_with(|| {
             signal(ended.cause());
-            self.phase = match (self.enclosing.drops_at(Instant::now()), ended) {
-                (Some(at), _) => ServicePhase::LeftToOuter(Box::pin(sleep_until(at))),
-                (None, Terminated::Cancelled(_)) => ServicePhase::GivingWay,
-                // No layer enforces the deadline.
-                (None, Terminated::DeadlinePassed) => ServicePhase::Answering,
-            };
-        }
-        if let ServicePhase::LeftToOuter(outer_end) = &mut self.phase {
-            ready!(outer_end.as_mut().poll(cx));
-            self.phase = ServicePhase::GivingWay;
-        }
-        if matches!(self.phase, ServicePhase::GivingWay) {
-            // An enclosing layer is polled after its work: an answer now would win the tie, and take
-            // the grace away. Without such a layer the answer comes with the next poll.
-            self.phase = ServicePhase::Answering;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+            let drops_at = self.enclosing.drops_at(Instant::now());
+            Box::pin(left_to_layers(drops_at, ended))
+        });
+        ready!(layers.as_mut().poll(cx));
         Poll::Ready(self.error(ended))
     }
 
@@ -126,6 +106,18 @@ impl ServiceTermination {
             }
         }
     }
+}
+
+/// Leaves the end of the call to the enclosing layer that drops it then, or to one that is polled
+/// after its work: an answer now would win the tie, and take the grace away.
+async fn left_to_layers(drops_at: Option<Instant>, ended: Terminated) {
+    match (drops_at, ended) {
+        (Some(at), _) => sleep_until(at).await,
+        (None, Terminated::Cancelled(_)) => {}
+        // No layer enforces the deadline.
+        (None, Terminated::DeadlinePassed) => return,
+    }
+    yield_now().await;
 }
 
 #[cfg(test)]
