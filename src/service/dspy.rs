@@ -57,9 +57,9 @@ pub struct DspyService {
 }
 
 impl DspyService {
-    pub(super) fn new(program: Arc<Program>) -> Self {
+    pub(super) fn new(program: Program) -> Self {
         Self {
-            program,
+            program: Arc::new(program),
             admission: Admission::Idle,
         }
     }

@@ -29,20 +29,12 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Function {
-    host: Host,
-    target: u64,
-    registrations: Arc<Registrations>,
+    pub(super) host: Host,
+    pub(super) target: u64,
+    pub(super) registrations: Arc<Registrations>,
 }
 
 impl Function {
-    pub(super) fn new(host: Host, target: u64, registrations: Arc<Registrations>) -> Self {
-        Self {
-            host,
-            target,
-            registrations,
-        }
-    }
-
     /// Calls the function with the fields of `arguments`, a JSON object, as keywords.
     ///
     /// # Errors

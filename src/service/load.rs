@@ -4,7 +4,7 @@ use std::{
     future::{Future, IntoFuture},
     path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, RwLock},
 };
 
 use serde::Deserialize;
@@ -17,7 +17,10 @@ use super::{
 use crate::{
     host::{
         Host,
-        core::{fault::Fault, registry::Registrations, tool_definition::Tool},
+        core::{
+            fault::Fault, program_counts::ProgramCounts, registry::Registrations,
+            tool_definition::Tool,
+        },
     },
     lm::Lm,
 };
@@ -74,8 +77,11 @@ impl Host {
         let mut load = Load::new(self.clone(), target.to_owned(), source);
         load.function = true;
         let (loaded, registrations) = load.run().await?;
-        let registrations = Arc::new(registrations);
-        Ok(Function::new(self.clone(), loaded.id, registrations))
+        Ok(Function {
+            host: self.clone(),
+            target: loaded.id,
+            registrations: Arc::new(registrations),
+        })
     }
 }
 
@@ -269,8 +275,11 @@ impl Load {
         LoadError::new(kind, &self.target, problem)
     }
 
-    pub(super) fn names_of_lms(&self) -> Vec<String> {
-        self.lms.iter().map(|(name, _)| name.clone()).collect()
+    pub(super) fn served(&self, registrations: Registrations) -> ServedProgram {
+        ServedProgram {
+            lms: self.lms.iter().map(|(name, _)| name.clone()).collect(),
+            registrations: Arc::new(registrations),
+        }
     }
 }
 
@@ -281,10 +290,17 @@ impl IntoFuture for Load {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let (loaded, registrations) = self.run().await?;
-            let permits = Permits::new(self.max_in_flight, self.max_waiting);
-            let served = ServedProgram::new(self.names_of_lms(), registrations);
-            let program = Program::new(self.host, self.target, loaded, permits, served);
-            Ok(DspyService::new(Arc::new(program)))
+            let served = self.served(registrations);
+            Ok(DspyService::new(Program {
+                host: self.host,
+                counts: Arc::new(ProgramCounts::new(&self.target)),
+                name: self.target,
+                target: loaded.id,
+                schema: loaded.schema.unwrap_or_default(),
+                blocking: loaded.blocking,
+                served: RwLock::new(served),
+                permits: Permits::new(self.max_in_flight, self.max_waiting),
+            }))
         })
     }
 }

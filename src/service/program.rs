@@ -32,7 +32,7 @@ pub(super) struct Program {
     pub(super) schema: Schema,
     /// It is sync: its calls take a thread each.
     pub(super) blocking: bool,
-    served: RwLock<ServedProgram>,
+    pub(super) served: RwLock<ServedProgram>,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,
 }
@@ -41,39 +41,11 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct ServedProgram {
     /// The names that a request may choose an LM by.
-    lms: Vec<String>,
-    registrations: Arc<Registrations>,
-}
-
-impl ServedProgram {
-    pub(super) fn new(lms: Vec<String>, registrations: Registrations) -> Self {
-        Self {
-            lms,
-            registrations: Arc::new(registrations),
-        }
-    }
+    pub(super) lms: Vec<String>,
+    pub(super) registrations: Arc<Registrations>,
 }
 
 impl Program {
-    pub(super) fn new(
-        host: Host,
-        name: String,
-        loaded: LoadedProgram,
-        permits: Permits,
-        served: ServedProgram,
-    ) -> Self {
-        Self {
-            host,
-            counts: Arc::new(ProgramCounts::new(&name)),
-            name,
-            target: loaded.id,
-            schema: loaded.schema.unwrap_or_default(),
-            blocking: loaded.blocking,
-            served: RwLock::new(served),
-            permits,
-        }
-    }
-
     fn read(&self) -> RwLockReadGuard<'_, ServedProgram> {
         self.served.read().unwrap_or_else(PoisonError::into_inner)
     }

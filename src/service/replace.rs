@@ -1,6 +1,6 @@
 //! The replacement of a program while it serves.
 
-use super::{DspyService, Load, LoadError, LoadErrorKind, program::ServedProgram};
+use super::{DspyService, Load, LoadError, LoadErrorKind};
 
 impl DspyService {
     /// Serves what `load` loads in place of this program, from its code and state as they are on
@@ -48,9 +48,8 @@ impl DspyService {
             return Err(load.fail(LoadErrorKind::Replacement, problem));
         }
         let (spec, registrations) = load.to_spec()?;
-        let (taken, lms) = (self.program.clone(), load.names_of_lms());
-        let taken_over =
-            move |registrations| taken.replaced(ServedProgram::new(lms, registrations));
+        let (taken, by) = (self.program.clone(), load.clone());
+        let taken_over = move |registrations| taken.replaced(by.served(registrations));
         let replaced = program
             .host
             .replace(program.target, spec, registrations, taken_over)
