@@ -23,8 +23,8 @@ use crate::call::{CallContext, Cancel, Carrier, Deadline, LmCall, Usage};
 #[derive(Clone)]
 pub struct PredictRequest {
     inputs: Arc<Value>,
-    context: CallContext,
-    route: Route,
+    pub(crate) context: CallContext,
+    pub(crate) route: Route,
 }
 
 /// Which LM a call's LM calls go to, and on whose behalf.
@@ -51,12 +51,6 @@ impl Tenant {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Display for Tenant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -150,18 +144,6 @@ impl PredictRequest {
     #[must_use]
     pub const fn tenant(&self) -> Option<&Tenant> {
         self.route.tenant.as_ref()
-    }
-
-    /// The LM's name and the tenant.
-    #[cfg(feature = "_host")]
-    pub(crate) fn route(&self) -> Route {
-        self.route.clone()
-    }
-
-    /// The context.
-    #[cfg(any(feature = "_host", feature = "test-util"))]
-    pub(crate) fn context_ref(&self) -> &CallContext {
-        &self.context
     }
 
     /// The inputs and the context, apart.

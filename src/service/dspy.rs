@@ -67,7 +67,7 @@ impl DspyService {
     /// What the program takes and gives.
     #[must_use]
     pub fn schema(&self) -> &Schema {
-        &self.program.schema
+        &self.program.loaded.schema
     }
 
     /// The program, as it was asked for.
@@ -102,16 +102,19 @@ impl DspyService {
 
     fn check(&self, request: &PredictRequest) -> Result<(), Error> {
         let program = &*self.program;
-        program.schema.check(&program.name, request.inputs())?;
+        program
+            .loaded
+            .schema
+            .check(&program.name, request.inputs())?;
         program.check_lm(request.lm())?;
-        if let Some(error) = ServiceTermination::refuse(request.context_ref()) {
+        if let Some(error) = ServiceTermination::refuse(&request.context) {
             return Err(error);
         }
         if let Some(reason) = program.host.closed() {
             return Err(lost(reason));
         }
         match program.host.exhausted() {
-            Some(threads) if program.blocking => {
+            Some(threads) if program.loaded.blocking => {
                 Err(Overloaded::abandoned(&program.name, threads).into())
             }
             _ => Ok(()),

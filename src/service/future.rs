@@ -38,7 +38,7 @@ pub(super) fn submit(
     request: PredictRequest,
     permit: OwnedSemaphorePermit,
 ) -> PredictFuture {
-    let route = request.route();
+    let route = request.route.clone();
     let (inputs, mut context) = request.into_parts();
     let call_id = context.id();
     let started = Instant::now();
@@ -57,8 +57,7 @@ pub(super) fn submit(
     let termination = ServiceTermination::new(&context, started);
     let permit = Some(Box::new((permit, program.registrations())) as _);
     let counts = Some(program.counts.clone());
-    let target = program.target;
-    let host = &program.host;
+    let (target, host) = (program.loaded.id, &program.host);
     let call = span.in_scope(|| {
         host.core()
             .submit(context, target, inputs, permit, counts, route)

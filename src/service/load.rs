@@ -295,9 +295,7 @@ impl IntoFuture for Load {
                 host: self.host,
                 counts: Arc::new(ProgramCounts::new(&self.target)),
                 name: self.target,
-                target: loaded.id,
-                schema: loaded.schema.unwrap_or_default(),
-                blocking: loaded.blocking,
+                loaded,
                 served: RwLock::new(served),
                 permits: Permits::new(self.max_in_flight, self.max_waiting),
             }))

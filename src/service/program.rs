@@ -14,24 +14,21 @@ use crate::{
 };
 
 /// Python's description of a program that it has loaded.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct LoadedProgram {
     pub(super) id: u64,
     /// It is sync: its calls take a thread each.
     #[serde(default)]
     pub(super) blocking: bool,
     #[serde(flatten)]
-    pub(super) schema: Option<Schema>,
+    pub(super) schema: Schema,
 }
 
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) host: Host,
     pub(super) name: String,
-    pub(super) target: u64,
-    pub(super) schema: Schema,
-    /// It is sync: its calls take a thread each.
-    pub(super) blocking: bool,
+    pub(super) loaded: LoadedProgram,
     pub(super) served: RwLock<ServedProgram>,
     pub(super) permits: Permits,
     pub(super) counts: Arc<ProgramCounts>,

@@ -52,7 +52,7 @@ impl DspyService {
         let taken_over = move |registrations| taken.replaced(by.served(registrations));
         let replaced = program
             .host
-            .replace(program.target, spec, registrations, taken_over)
+            .replace(program.loaded.id, spec, registrations, taken_over)
             .await;
         load.answered(replaced.map_err(|problem| load.fail(LoadErrorKind::Replacement, problem))?)
     }

@@ -16,6 +16,7 @@ const PRIVILEGED: [&str; 4] = ["config", "signature", "demos", "lm"];
 #[non_exhaustive]
 pub struct Schema {
     /// The input fields, in the program's order.
+    #[serde(default)]
     pub inputs: Vec<InputField>,
     /// The names of the output fields; `None` where only running the program tells.
     #[serde(default)]

@@ -279,7 +279,7 @@ impl MockDspy {
             }
         }
         lm_names::check(&self.lms, "mock", request.lm())?;
-        ServiceTermination::refuse(request.context_ref()).map_or(Ok(()), Err)
+        ServiceTermination::refuse(&request.context).map_or(Ok(()), Err)
     }
 
     fn refuse(&self, mut record: CallRecord, error: Error) -> MockFuture {
@@ -334,7 +334,7 @@ impl Service<PredictRequest> for MockDspy {
         }
         let reply = self.next(&record);
         let running = MockInFlight::begin(self.ledger.clone(), record, permit);
-        MockFuture::start(request.context_ref(), reply, running)
+        MockFuture::start(&request.context, reply, running)
     }
 }
 
