@@ -60,48 +60,29 @@ pub(super) fn decode(
     head.headers.remove(CONTENT_ENCODING);
     head.headers.remove(CONTENT_LENGTH);
     // The last coding that was applied comes off first.
-    for coding in codings.into_iter().rev() {
-        inner = DecodedBody::body(inner, coding);
+    for decoder in codings.into_iter().rev() {
+        let decoding = DecodedBody {
+            inner: Some(inner),
+            decoder,
+            input: Bytes::new(),
+        };
+        inner = LmBody::new(StreamBody::new(try_unfold(decoding, DecodedBody::next)));
     }
     Ok(http::Response::from_parts(head, inner))
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Coding {
-    Gzip,
-    Deflate,
-}
-
-impl Coding {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-        }
-    }
-
-    /// The failure of an answer that cannot be decoded.
-    fn failure(self, error: &io::Error) -> LmFailure {
-        let coding = self.name();
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            let message = format!("the answer ended before its {coding} encoding did");
-            LmFailure::new(LmFailureKind::Read, message)
-        } else {
-            let message = format!("the answer is not the {coding} that its head says it is");
-            LmFailure::new(LmFailureKind::Protocol, message)
-        }
-    }
-}
-
-/// The codings in the order in which they were applied, or the name of an unknown one.
-fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
+/// The decoders of the codings in the order in which they were applied, or the name of an unknown one.
+fn codings(headers: &HeaderMap) -> Result<Vec<BodyDecoder>, String> {
     let mut codings = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
         for name in String::from_utf8_lossy(value.as_bytes()).split(',') {
             match name.trim().to_ascii_lowercase().as_str() {
                 "" | "identity" => {}
-                "gzip" | "x-gzip" => codings.push(Coding::Gzip),
-                "deflate" => codings.push(Coding::Deflate),
+                "gzip" | "x-gzip" => codings.push(BodyDecoder::Gzip(None)),
+                "deflate" => codings.push(BodyDecoder::Deflate {
+                    inflate: None,
+                    ended: false,
+                }),
                 unknown => return Err(unknown.chars().take(40).collect()),
             }
         }
@@ -113,31 +94,18 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
 struct DecodedBody {
     /// Gone once it has ended.
     inner: Option<LmBody>,
-    coding: Coding,
-    /// None before the first byte: an answer without a body may name a coding all the same.
-    decoder: Option<BodyDecoder>,
+    decoder: BodyDecoder,
     /// What has come and is not decoded yet.
     input: Bytes,
 }
 
 impl DecodedBody {
-    fn body(inner: LmBody, coding: Coding) -> LmBody {
-        let decoding = Self {
-            inner: Some(inner),
-            coding,
-            decoder: None,
-            input: Bytes::new(),
-        };
-        LmBody::new(StreamBody::new(try_unfold(decoding, Self::next)))
-    }
-
     /// The next frame, and what follows it.
     async fn next(mut self) -> Result<Option<(Frame<Bytes>, Self)>, BoxError> {
         loop {
-            let decoded = if let Some(&first) = self.input.first() {
+            let decoded = if !self.input.is_empty() {
                 let piece = self.input.split_to(self.input.len().min(PIECE));
-                let new = || BodyDecoder::new(self.coding, first);
-                self.decoder.get_or_insert_with(new).read(&piece)
+                self.decoder.read(&piece)
             } else {
                 let Some(inner) = &mut self.inner else {
                     return Ok(None);
@@ -150,12 +118,11 @@ impl DecodedBody {
                     Some(Err(trailers)) => return Ok(Some((trailers, self))),
                     None => {
                         self.inner = None;
-                        let decoder = self.decoder.as_mut();
-                        decoder.map_or(Ok(Vec::new()), BodyDecoder::finish)
+                        self.decoder.finish()
                     }
                 }
             };
-            let bytes = decoded.map_err(|error| self.coding.failure(&error))?;
+            let bytes = decoded.map_err(|error| self.decoder.failure(&error))?;
             if !bytes.is_empty() {
                 return Ok(Some((Frame::data(bytes.into()), self)));
             }
@@ -163,44 +130,63 @@ impl DecodedBody {
     }
 }
 
+/// A decoder, made at the first byte: an answer without a body may name a coding all the same.
 enum BodyDecoder {
-    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
-    Deflate { inflate: Decompress, ended: bool },
+    Gzip(Option<Box<MultiGzDecoder<Vec<u8>>>>),
+    Deflate {
+        inflate: Option<Decompress>,
+        ended: bool,
+    },
 }
 
 impl BodyDecoder {
-    fn new(coding: Coding, first: u8) -> Self {
-        match coding {
-            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
-            // With zlib's head, as the standard has it, or without, as some servers send it: without,
-            // these bits are those of a block that no encoder writes.
-            Coding::Deflate => Self::Deflate {
-                inflate: Decompress::new(first & 0x0f == 8),
-                ended: false,
-            },
-        }
-    }
-
+    /// Decodes `bytes`, of which there is one at least.
     fn read(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip(decoder) => {
+                let decoder =
+                    decoder.get_or_insert_with(|| Box::new(MultiGzDecoder::new(Vec::new())));
                 decoder.write_all(bytes)?;
                 // All that these bytes say is wanted now: they may be an event of a stream.
                 decoder.flush()?;
                 Ok(mem::take(decoder.get_mut()))
             }
-            Self::Deflate { inflate, ended } => run(inflate, bytes, ended),
+            Self::Deflate { inflate, ended } => {
+                // With zlib's head, as the standard has it, or without, as some servers send it:
+                // without, these bits are those of a block that no encoder writes.
+                let has_head = bytes.first().is_some_and(|first| first & 0x0f == 8);
+                let inflate = inflate.get_or_insert_with(|| Decompress::new(has_head));
+                run(inflate, bytes, ended)
+            }
         }
     }
 
     fn finish(&mut self) -> io::Result<Vec<u8>> {
         match self {
-            Self::Gzip(decoder) => {
+            Self::Gzip(Some(decoder)) => {
                 decoder.try_finish()?;
                 Ok(mem::take(decoder.get_mut()))
             }
-            Self::Deflate { ended: true, .. } => Ok(Vec::new()),
-            Self::Deflate { .. } => Err(io::ErrorKind::UnexpectedEof.into()),
+            Self::Deflate {
+                inflate: Some(_),
+                ended: false,
+            } => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The failure of an answer that cannot be decoded.
+    fn failure(&self, error: &io::Error) -> LmFailure {
+        let coding = match self {
+            Self::Gzip(_) => "gzip",
+            Self::Deflate { .. } => "deflate",
+        };
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            let message = format!("the answer ended before its {coding} encoding did");
+            LmFailure::new(LmFailureKind::Read, message)
+        } else {
+            let message = format!("the answer is not the {coding} that its head says it is");
+            LmFailure::new(LmFailureKind::Protocol, message)
         }
     }
 }
