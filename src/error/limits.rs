@@ -24,7 +24,7 @@ pub enum Stage {
 /// A limit passed, and what it limited was stopped.
 ///
 /// Two are equal when the same limit passed in the same stage, whatever was [spent](Self::spent).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Elapsed {
     // Nanoseconds: every layer's answer is as large as its error.
     limit: u64,
@@ -96,23 +96,15 @@ impl fmt::Display for Elapsed {
             Scope::Reserve => "what a fallback's reserve had left of the deadline",
             Scope::Share => "this step's share of the time left",
         };
-        let limit = readable(self.limit());
-        match self.stage {
+        let outcome = match self.stage {
             Stage::BeforeStart if self.limit == 0 => {
-                write!(f, "{what} had passed before the call was started")
+                return write!(f, "{what} had passed before the call was started");
             }
-            Stage::BeforeStart => write!(
-                f,
-                "{what} ({limit}) is less than such calls take; the call was not started"
-            ),
-            Stage::Waiting => {
-                write!(
-                    f,
-                    "{what} ({limit}) passed while the call waited for the service"
-                )
-            }
-            Stage::Running => write!(f, "{what} ({limit}) passed; the call was stopped"),
-        }
+            Stage::BeforeStart => "is less than such calls take; the call was not started",
+            Stage::Waiting => "passed while the call waited for the service",
+            Stage::Running => "passed; the call was stopped",
+        };
+        write!(f, "{what} ({}) {outcome}", readable(self.limit()))
     }
 }
 
@@ -127,8 +119,6 @@ fn readable(limit: Duration) -> String {
     let rounded = nanos.saturating_add(unit / 2) / unit * unit;
     format!("{:?}", Duration::from_nanos(rounded))
 }
-
-impl std::error::Error for Elapsed {}
 
 impl Classify for Elapsed {
     fn kind(&self) -> ErrorKind {
@@ -149,7 +139,7 @@ costs_in_field!(Elapsed, spent);
 ///
 /// Two are equal when their causes are, whatever was [spent](Self::spent), and in whatever
 /// [stage](Self::stage).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub struct Cancelled {
     cause: Cause,
     stage: Stage,
@@ -209,8 +199,6 @@ impl fmt::Display for Cancelled {
         })
     }
 }
-
-impl std::error::Error for Cancelled {}
 
 impl Classify for Cancelled {
     fn kind(&self) -> ErrorKind {

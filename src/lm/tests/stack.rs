@@ -124,7 +124,7 @@ async fn errors_of_layers_and_services_are_redacted() {
         .expect_err("it says so");
     assert_eq!(error.kind(), LmFailureKind::Other);
     shows_no_key(&error);
-    assert!(error.message().contains("http://lm:80"), "{error}");
+    assert!(error.to_string().contains("http://lm:80"), "{error}");
 }
 
 #[tokio::test]
