@@ -54,6 +54,12 @@ impl Tenant {
     }
 }
 
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl PredictRequest {
     /// A request with `inputs`, a JSON object of the program's input fields.
     ///

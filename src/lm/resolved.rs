@@ -35,7 +35,7 @@ impl ResolvedLm {
         let tenant = request.extensions().get::<Tenant>();
         let refused = |what| {
             let whose = tenant.map_or("a call without a tenant".into(), |tenant| {
-                format!("the tenant `{}`", tenant.name())
+                format!("the tenant `{tenant}`")
             });
             LmFailure::refused(format!("no LM call was made: {what} {whose}"))
         };
