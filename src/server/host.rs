@@ -2,7 +2,10 @@
 
 use std::{future::Ready, time::Duration};
 
+use futures_util::FutureExt;
 use http::StatusCode;
+#[cfg(feature = "tonic")]
+use tonic_health::pb::health_server;
 
 use super::shutdown::GracefulShutdown;
 use crate::host::{Host, core::health::Health};
@@ -60,11 +63,7 @@ impl Host {
     /// # }
     /// ```
     #[cfg(feature = "tonic")]
-    pub fn grpc_health(
-        &self,
-    ) -> tonic_health::pb::health_server::HealthServer<
-        crate::inbound::tonic::Readiness<impl Fn() -> bool + Clone + Send + Sync + 'static + use<>>,
-    > {
+    pub fn grpc_health(&self) -> health_server::HealthServer<impl health_server::Health + use<>> {
         let host = self.clone();
         crate::inbound::tonic::health(self.shutdown_handle(), move || {
             let is_ready = host.shutdown_handle().is_ready();
@@ -82,9 +81,10 @@ impl Host {
     #[must_use]
     pub fn shutdown(&self, drain: Duration) -> GracefulShutdown {
         let host = self.clone();
-        GracefulShutdown::new(self.shutdown_handle().clone(), drain).last(move |grace| async move {
-            host.stop(grace).await;
-        })
+        let mut until = GracefulShutdown::new(self.shutdown_handle().clone(), drain);
+        let stop = move |grace| async move { _ = host.stop(grace).await }.boxed();
+        until.last = Some(Box::new(stop));
+        until
     }
 }
 

@@ -1,13 +1,9 @@
 //! [`serve`]: a server whose end is bounded.
 
-use std::{
-    future::{Future, IntoFuture},
-    io,
-    pin::Pin,
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use ::axum::{Router, serve::Listener};
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -138,10 +134,10 @@ where
     L::Addr: Clone + Send + Sync + 'static,
 {
     type Output = io::Result<ServeReport>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        self.run().boxed()
     }
 }
 

@@ -1,14 +1,16 @@
 //! [`GracefulShutdown`]: when and how [`serve`](super::serve) ends.
 
-use std::{fmt, future::Future, io, pin::Pin, time::Duration};
+use std::{fmt, io, time::Duration};
+
+use futures_util::future::BoxFuture;
 
 use crate::layers::Shutdown;
 
 /// What a call needs at most to clean up, if the user says nothing else.
 const GRACE: Duration = Duration::from_secs(2);
 
-pub(super) type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
-pub(super) type Last = Box<dyn FnOnce(Duration) -> Signal + Send>;
+pub(super) type Signal = BoxFuture<'static, ()>;
+pub(super) type Last = Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send>;
 
 /// When a server ends and how long that may take; for [`serve`](super::serve).
 ///
@@ -20,6 +22,7 @@ pub struct GracefulShutdown {
     pub(super) grace: Duration,
     /// `None` for the process's own.
     pub(super) signal: Option<Signal>,
+    /// What runs, with the grace, when all else is done.
     pub(super) last: Option<Last>,
 }
 
@@ -78,17 +81,6 @@ impl GracefulShutdown {
     #[must_use]
     pub fn with_signal(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.signal = Some(Box::pin(signal));
-        self
-    }
-
-    /// Runs `last`, with the grace, when all else is done.
-    #[cfg(feature = "_host")]
-    pub(super) fn last<F, Fut>(mut self, last: F) -> Self
-    where
-        F: FnOnce(Duration) -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.last = Some(Box::new(|grace| Box::pin(last(grace))));
         self
     }
 }

@@ -1,9 +1,12 @@
 //! gRPC's health service, by the readiness of a server.
 
-use std::{fmt, pin::Pin, time::Duration};
+use std::time::Duration;
 
 use ::tonic::{Request, Response, Status, async_trait};
-use futures_util::{Stream, stream};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
     health_check_response::ServingStatus,
@@ -31,7 +34,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// ```
 ///
 /// A host has one of its own, `Host::grpc_health` (feature `python` or `workers`).
-pub fn health<F>(shutdown: &Shutdown, is_ready: F) -> HealthServer<Readiness<F>>
+pub fn health<F>(shutdown: &Shutdown, is_ready: F) -> HealthServer<impl Health + use<F>>
 where
     F: Fn() -> bool + Clone + Send + Sync + 'static,
 {
@@ -41,9 +44,9 @@ where
     })
 }
 
-/// The health of a server; see [`health`].
+/// The health of a server.
 #[derive(Clone)]
-pub struct Readiness<F> {
+struct Readiness<F> {
     shutdown: Shutdown,
     is_ready: F,
 }
@@ -82,8 +85,7 @@ where
         Ok(Response::new(response(status)))
     }
 
-    type WatchStream =
-        Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send + 'static>>;
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
 
     async fn watch(
         &self,
@@ -109,14 +111,6 @@ where
                 }
             }
         });
-        Ok(Response::new(Box::pin(states)))
-    }
-}
-
-impl<F> fmt::Debug for Readiness<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readiness")
-            .field("shutdown", &self.shutdown)
-            .finish_non_exhaustive()
+        Ok(Response::new(states.boxed()))
     }
 }

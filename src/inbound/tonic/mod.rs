@@ -3,10 +3,7 @@
 mod health;
 mod programs;
 
-pub use self::{
-    health::{Readiness, health},
-    programs::Programs,
-};
+pub use self::{health::health, programs::Programs};
 use crate::proto;
 
 use tonic_reflection::server::{

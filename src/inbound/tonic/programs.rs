@@ -1,6 +1,6 @@
 //! [`Programs`]: programs behind the gRPC service.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use ::tonic::{Request, Response, Status, async_trait};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
@@ -62,7 +62,7 @@ type Program = BoxCloneSyncService<PredictRequest, Prediction, ErrorResponse>;
 /// [so](Self::accept_tenant): both may cost somebody else's money. A [`Tenant`] in the request's
 /// extensions, from a layer of yours that knows who asks, is always taken, and goes before the
 /// client's word.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Programs {
     programs: BTreeMap<Box<str>, Program>,
     accept_lm: bool,
@@ -183,15 +183,5 @@ impl predict_server::Predict for Programs {
         request: Request<v1::PredictRequest>,
     ) -> Result<Response<v1::PredictResponse>, Status> {
         Ok(Response::new(self.answer(request).await?))
-    }
-}
-
-impl fmt::Debug for Programs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Programs")
-            .field("programs", &self.programs.keys())
-            .field("accept_lm", &self.accept_lm)
-            .field("accept_tenant", &self.accept_tenant)
-            .finish()
     }
 }
