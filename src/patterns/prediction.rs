@@ -71,19 +71,15 @@ impl CancellablePrediction {
     /// A prediction without limits, and with a token of its own.
     #[must_use]
     pub fn new() -> Self {
-        Self::on(Cancel::new())
+        Self::with_token(Cancel::none())
     }
 
     /// A prediction that `token`, a plain `CancellationToken` or a [`Cancel`], stops too; cancelling
     /// the prediction leaves it alone.
     #[must_use]
     pub fn with_token(token: impl Into<Cancel>) -> Self {
-        Self::on(token.into().child())
-    }
-
-    fn on(node: Cancel) -> Self {
         Self {
-            handle: PredictionHandle::new(node),
+            handle: PredictionHandle::new(token.into().child()),
             limit: None,
             deadline: None,
             grace: Duration::ZERO,
@@ -142,7 +138,6 @@ impl CancellablePrediction {
     where
         F: IntoFuture<Output: Outcome>,
     {
-        let operation = operation.into_future();
         async move {
             let bounds = self.bounds(&mut CallContext::new());
             self.run_within(operation, bounds, |_| ErrorKind::Other)
@@ -209,7 +204,7 @@ impl CancellablePrediction {
         kind: impl FnOnce(&<F::Output as Outcome>::Error) -> ErrorKind,
     ) -> TimeoutResult<F::Output>
     where
-        F: Future<Output: Outcome>,
+        F: IntoFuture<Output: Outcome>,
     {
         // It does not begin if it is cancelled, and then it is refused.
         self.handle.begin();

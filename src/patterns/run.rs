@@ -97,7 +97,7 @@ impl Bounds {
 /// Runs `operation` within `bounds`.
 pub(super) async fn run<F>(operation: F, mut bounds: Bounds) -> TimeoutResult<F::Output>
 where
-    F: Future<Output: Outcome>,
+    F: IntoFuture<Output: Outcome>,
 {
     let refusal = bounds.refusal().map(|refusal| bounds.cause(refusal));
     let enclosing = Enclosing::of_node(&bounds.node);
