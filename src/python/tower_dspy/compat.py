@@ -22,14 +22,14 @@ _REQUIRED = {
     "dspy.adapters.types.base_type": "Type.serialize_model",
     "dspy.adapters.utils": "TypeAdapter",
     "dspy.clients._litellm": "get_litellm",
-    "dspy.clients.backend_selection": "CLIENT_KEYS",
+    "dspy.clients.backend_selection": "LM15Engine select_backend",
     "dspy.clients.base_lm": "GLOBAL_HISTORY pretty_print_history record_history",
-    "dspy.clients.capabilities": "_capabilities model_info resolve select_backend",
+    "dspy.clients.capabilities": "_capabilities model_info resolve",
     "dspy.clients.costs": "model_info",
     "dspy.clients.embedding": "_acompute_embeddings _cached_acompute_embeddings "
     "_cached_compute_embeddings _compute_embeddings _get_litellm",
-    "dspy.clients.engines.lm15_engine": "_Routing.plan",
-    "dspy.clients.execution": "_retryable finalize select_backend",
+    "dspy.clients.engines.lm15_engine": "_Routing.plan _Routing.resolve",
+    "dspy.clients.execution": "_retryable finalize",
     "dspy.clients.typesafe": "TypeSafe record_history",
     "dspy.dsp.utils.settings": "config_owner_async_task config_owner_thread_id "
     "main_thread_config thread_local_overrides",

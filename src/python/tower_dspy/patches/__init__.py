@@ -5,7 +5,7 @@
 | `lm15` | lm15's transports | DSPy's LM calls go through the host | no | none |
 | `httpx` | httpx's transports | so do litellm's and SDKs' | outside calls | a check a request |
 | `lm_hooks` | `BaseLM`, `Embedder`, retries | LM calls are counted | no | two hooks a call |
-| `memoize` | backends, plans, prices, adapters | computed once | no | up to 256 values each |
+| `memoize` | routes, plans, prices, adapters | computed once | no | up to 256 values each |
 | `to_thread` | `asyncio.to_thread` | DSPy's own functions run inline | no | a look-up a call |
 | `history` | `record_history`, `history` | a call sees its own alone | no | 1000 entries a call |
 | `parallel` | `dspy.Parallel`, tqdm's lock | no bars, errors have causes | no | a list a run |

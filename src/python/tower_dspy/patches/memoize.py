@@ -1,16 +1,15 @@
 """Memoization of values that DSPy computes for each LM call from the LM and its options alone.
 
-The backend of the call, its capabilities, the plan of its request and the model's prices: together
-more than half of a prediction's time.
+The model's route, its capabilities and prices, and the plan of a request: together more than half
+of a prediction's time.
 """
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
 from dspy.adapters import utils
-from dspy.clients import backend_selection, capabilities, costs, execution
+from dspy.clients import backend_selection, capabilities, costs
 from dspy.clients.engines import lm15_engine
 
 from tower_dspy.patches.replace import replace
@@ -21,14 +20,16 @@ _MOST = 256
 
 def install() -> None:
     """Installs the patch."""
-    for module in (execution, capabilities):
-        replace(module, "select_backend", _memoized(_selection_key))
+    replace(backend_selection, "LM15Engine", _memoized(_engine_key))
     for module in (costs, capabilities):
         replace(module, "model_info", _memoized(_model_info_key))
     replace(capabilities, "resolve", _memoized(_resolution_key))
     replace(capabilities, "_capabilities", _memoized(_capabilities_key))
     replace(utils, "TypeAdapter", _memoized(_type_adapter_key))
-    replace(lm15_engine._Routing, "plan", _plan)
+    # The route of a model, whatever the options of a call.
+    replace(lm15_engine._Routing, "resolve", _per_engine(lambda model: model))
+    # Requests of texts with the same options share one.
+    replace(lm15_engine._Routing, "plan", _per_engine(_plan_key))
 
 
 class _Memo:
@@ -67,24 +68,14 @@ def _memoized(key: Callable[..., Any]) -> Callable[[Any], Any]:
     return make
 
 
-def _selection_key(lm: Any, options: Any = None) -> Any:
-    """The key of all that the choice of a backend depends on."""
-    if not isinstance(lm._engine_spec, str):
-        return None
-    prefix = lm.model.split("/", 1)[0].upper()
-    environment = (f"{prefix}_API_BASE", f"{prefix}_BASE_URL", "XAI_API_KEY")
-    return (
-        lm._engine_spec,
-        *_resolution_key(lm),
-        tuple(map(os.environ.get, environment)),
-        _client_options(lm.kwargs),
-        _client_options(options or {}),
-    )
+def _engine_key(config: Any, *, model_type: Any) -> Any:
+    """The key of an engine that only chooses a route, for which DSPy reads no environment."""
+    return config.providers, model_type
 
 
 def _capabilities_key(lm: Any, options: Any = None) -> Any:
     # Others depend on litellm's tables, which a program may change.
-    if isinstance(lm.engine, str) and execution.select_backend(lm, options).native:
+    if isinstance(lm.engine, str) and backend_selection.select_backend(lm, options).native:
         return _resolution_key(lm)
     return None
 
@@ -106,26 +97,20 @@ def _type_adapter_key(annotation: Any) -> Any:
     return annotation if is_class else None
 
 
-def _client_options(options: dict[str, Any]) -> tuple[Any, ...]:
-    keys = backend_selection.CLIENT_KEYS
-    return tuple((key, _hashable(value)) for key, value in options.items() if key in keys)
+def _per_engine(key: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Makes a memoized method of an engine, whose values are stored in the engine."""
 
+    def make(method: Any) -> Any:
+        name = f"_tower_dspy_{method.__name__}"
 
-def _hashable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return frozenset((key, _hashable(item)) for key, item in value.items())
-    return value
+        @functools.wraps(method)
+        def memoized(engine: Any, argument: Any) -> Any:
+            memo = vars(engine).setdefault(name, _Memo())
+            return memo.get(key(argument), lambda: method(engine, argument))
 
+        return memoized
 
-def _plan(plan: Any) -> Any:
-    """Memoizes plans: requests of texts with the same options share one."""
-
-    @functools.wraps(plan)
-    def planned(engine: Any, request: Any) -> Any:
-        memo = engine.__dict__.setdefault("_tower_dspy_plans", _Memo())
-        return memo.get(_plan_key(request), lambda: plan(engine, request))
-
-    return planned
+    return make
 
 
 def _plan_key(request: Any) -> Any:
