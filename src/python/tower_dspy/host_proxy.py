@@ -212,8 +212,6 @@ class HostProxy:
                 self._runner.unload(body["target"])
             elif name == "stop":
                 self._runner.stop(body["grace"])
-        if not (self._events or self._starts):
-            return
         for _ in range(self._start_limit.current()):
             # Calls that have begun go first.
             if self._events:

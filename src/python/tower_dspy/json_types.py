@@ -81,8 +81,9 @@ class _Reader:
         if kind == "literal":
             return _of_values(schema["expected"])
         if kind == "enum":
-            takes_others = not self._serialized and _takes_others(schema["cls"])
-            return None if takes_others else _of_values(schema["members"])
+            # With a `_missing_` it may make members of any value.
+            usual = schema["cls"]._missing_.__func__ is enum.Enum._missing_.__func__
+            return _of_values(schema["members"]) if self._serialized or usual else None
         if kind == "model" and self._serialized and "serialization" in schema:
             return self._of_serializer(schema)
         if kind in _INNER or (self._serialized and kind in _VALIDATED_BEFORE):
@@ -100,22 +101,11 @@ class _Reader:
         return None if returned is None else self.read(returned)
 
 
-def _takes_others(cls: Any) -> bool:
-    """Whether an enum makes members of values that are not theirs."""
-    return cls._missing_.__func__ is not enum.Enum._missing_.__func__
-
-
 def _of_values(values: list[Any]) -> list[str] | None:
     plain = [value.value if isinstance(value, enum.Enum) else value for value in values]
     types = {_OF_LITERALS.get(type(value)) for value in plain}
-    name = types.pop() if len(types) == 1 else None
-    return None if name is None else [name]
+    return list(types) if len(types) == 1 and None not in types else None
 
 
 def _union(parts: list[list[str] | None]) -> list[str] | None:
-    names: set[str] = set()
-    for part in parts:
-        if part is None:
-            return None
-        names.update(part)
-    return sorted(names)
+    return None if None in parts else sorted(set().union(*parts))

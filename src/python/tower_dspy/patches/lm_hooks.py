@@ -77,14 +77,10 @@ def _report_answer(state: CallState, lm: Any, lm_call: LmCall, outer: LmCall | N
     if outer is not None and outer.exchange is None:
         # An LM that calls another one.
         outer.exchange = lm_call.exchange
-    if lm_call.exchange is None and not lm_call.cached and not _computes_here(lm):
+    is_function = isinstance(lm, dspy.Embedder) and not isinstance(lm.model, str)
+    if lm_call.exchange is None and not lm_call.cached and not is_function:
         state.call.bypassed(f"{type(lm).__name__}({lm_call.model})")
     state.call.stepped(lm_call.exchange, _counts(lm_call.usage))
-
-
-def _computes_here(lm: Any) -> bool:
-    """Whether an embedder is a function of the program."""
-    return isinstance(lm, dspy.Embedder) and not isinstance(lm.model, str)
 
 
 def _counts(usage: dict[str, Any]) -> tuple[int, int, int] | None:
