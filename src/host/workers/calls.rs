@@ -3,18 +3,16 @@
 use serde_json::Value;
 
 use super::{
-    frames::MOST_INPUTS,
+    frames::{self, MOST_INPUTS},
     lost_calls::worker_fault,
     numbers::{LoadId, WorkerId, WorkerTarget},
     process::ProcessLink,
     scheduler::{Candidate, Scheduler},
     supervisor::Supervisor,
-    wire::ToWorker,
+    wire::{CallReport, ToWorker},
     worker::Worker,
 };
-use crate::host::core::{
-    call_state::Outcome, clock, fault::Fault, queued_call::QueuedCall, running_call::RunningCall,
-};
+use crate::host::core::{clock, fault::Fault, queued_call::QueuedCall, running_call::RunningCall};
 
 /// Gives a call to a worker.
 pub(super) fn start(queued: QueuedCall, supervisor: &mut Supervisor) {
@@ -70,14 +68,40 @@ fn encode_inputs(inputs: &Value) -> Result<Vec<u8>, Fault> {
     Ok(inputs)
 }
 
-/// A call has its outcome, and its work goes on.
-pub(super) fn resolve(
+/// Handles a worker's report of one of its calls.
+pub(super) fn on_report(
     scheduler: &mut Scheduler<RunningCall>,
     (worker, call): (WorkerId, u64),
-    outcome: Outcome,
+    report: CallReport,
+    tail: &[u8],
 ) {
-    if let Some(running) = scheduler.get(worker, call) {
-        running.resolve(outcome);
-        scheduler.resolved(worker, call, clock::now());
+    let Some(running) = scheduler.get(worker, call) else {
+        return;
+    };
+    match report {
+        CallReport::Done => {
+            running.resolve(frames::value(tail));
+            scheduler.resolved(worker, call, clock::now());
+        }
+        CallReport::Failed(fault) => {
+            running.resolve(Err(fault));
+            scheduler.resolved(worker, call, clock::now());
+        }
+        CallReport::Settled(strays) => {
+            running.settle(strays.as_deref());
+            scheduler.settled(worker, call);
+        }
+        CallReport::Abandoned => running.abandon(),
+        CallReport::Cancelled => {
+            running.state.cancel();
+            scheduler.cancelled(worker, call, clock::now());
+        }
+        CallReport::Partial => {
+            if let Ok(fields) = frames::value(tail) {
+                running.keep_partial(fields);
+            }
+        }
+        CallReport::Stepped(exchange, counts) => running.record_answer(exchange, counts),
+        CallReport::Bypassed(lm) => running.state.record_bypass(&lm),
     }
 }

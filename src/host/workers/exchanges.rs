@@ -4,24 +4,18 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
 use tokio::task::AbortHandle;
 
-use super::{numbers::WorkerId, process::ProcessLink, wire::ToWorker};
+use super::{numbers::WorkerId, supervisor::Supervisor, wire::ToWorker, worker::Worker};
 use crate::host::core::{
     call_state::CallState,
     event::Event,
     exchange::{EventSink, NewExchange},
-    queue::CommandQueue,
 };
 
-/// The exchanges that are under way.
+/// The exchanges that are under way, by their id.
 #[derive(Default)]
-pub(super) struct Exchanges {
-    by_id: HashMap<u64, OpenExchange>,
-    /// The ids, by worker and number.
-    ids: HashMap<(WorkerId, u64), u64>,
-}
+pub(super) struct Exchanges(HashMap<u64, OpenExchange>);
 
 struct OpenExchange {
     worker: WorkerId,
@@ -31,75 +25,76 @@ struct OpenExchange {
 }
 
 impl Exchanges {
-    /// Begins an exchange for a worker, unless its call is over. The worker is told if that fails.
+    /// Begins an exchange for a worker, unless its call is over. If that fails, the worker gets the
+    /// failure as an event.
     pub(super) fn open(
         &mut self,
-        queue: &Arc<CommandQueue>,
-        (worker, link): (WorkerId, &ProcessLink),
-        number: u64,
-        call: Option<Arc<CallState>>,
-        begin: impl FnOnce(NewExchange) -> Result<Option<AbortHandle>, String>,
+        supervisor: &Supervisor,
+        (of, number): (WorkerId, u64),
+        call: Option<u64>,
+        begin: impl FnOnce(&Worker, NewExchange) -> Result<Option<AbortHandle>, String>,
     ) {
+        let running = call.map(|call| supervisor.scheduler.get(of, call));
+        let (Some(worker), None | Some(Some(_))) = (supervisor.workers.get(&of), running) else {
+            return;
+        };
+        let call = running.flatten().map(|running| running.state.clone());
+        let queue = &supervisor.core.queue;
         let id = queue.next_id();
         let exchange = NewExchange {
             call: call.clone(),
             number,
             sink: EventSink::Queue(queue.clone(), id),
         };
-        match begin(exchange) {
+        match begin(worker, exchange) {
             Ok(Some(abort)) => {
-                self.ids.insert((worker, number), id);
                 let open = OpenExchange {
-                    worker,
+                    worker: of,
                     number,
                     abort,
                     call,
                 };
-                self.by_id.insert(id, open);
+                self.0.insert(id, open);
             }
             // The call is over, and its worker is about to be told so.
             Ok(None) => {}
             Err(message) => {
                 let (failed, _) = ToWorker::event(number, Event::Failed("other", message));
-                link.send(&failed, &[]);
+                worker.link.send(&failed, &[]);
             }
         }
     }
 
     /// Ends an exchange that its worker does not need any more.
     pub(super) fn abort(&mut self, worker: WorkerId, number: u64) {
-        let id = self.ids.remove(&(worker, number));
-        if let Some(open) = id.and_then(|id| self.by_id.remove(&id)) {
-            open.abort.abort();
-        }
-    }
-
-    /// The worker that an event goes to, and the message. Nothing is delivered for a cancelled call.
-    pub(super) fn deliver(
-        &mut self,
-        id: u64,
-        event: Event,
-    ) -> Option<(WorkerId, ToWorker<'static>, Bytes)> {
-        let open = self.by_id.get(&id)?;
-        let (worker, number) = (open.worker, open.number);
-        let is_cancelled = open.call.as_ref().is_some_and(|call| call.is_cancelled());
-        if event.is_last() {
-            self.by_id.remove(&id);
-            self.ids.remove(&(worker, number));
-        }
-        if is_cancelled {
-            return None;
-        }
-        let (message, tail) = ToWorker::event(number, event);
-        Some((worker, message, tail))
+        self.end(|open| (open.worker, open.number) == (worker, number));
     }
 
     /// Ends all exchanges of a worker that has exited.
     pub(super) fn exited(&mut self, worker: WorkerId) {
-        self.ids.retain(|(of, _), _| *of != worker);
-        let of_worker = |_: &u64, open: &mut OpenExchange| open.worker == worker;
-        for (_, open) in self.by_id.extract_if(of_worker) {
+        self.end(|open| open.worker == worker);
+    }
+
+    fn end(&mut self, is_over: impl Fn(&OpenExchange) -> bool) {
+        for (_, open) in self.0.extract_if(|_, open| is_over(open)) {
             open.abort.abort();
+        }
+    }
+
+    /// Sends an event to the worker of its exchange, unless the call was cancelled since.
+    pub(super) fn deliver(&mut self, supervisor: &Supervisor, id: u64, event: Event) {
+        let Some(open) = self.0.get(&id) else {
+            return;
+        };
+        let is_cancelled = open.call.as_ref().is_some_and(|call| call.is_cancelled());
+        let worker = supervisor.workers.get(&open.worker);
+        let (number, is_last) = (open.number, event.is_last());
+        if let Some(worker) = worker.filter(|_| !is_cancelled) {
+            let (message, tail) = ToWorker::event(number, event);
+            worker.link.send(&message, &tail);
+        }
+        if is_last {
+            self.0.remove(&id);
         }
     }
 }

@@ -19,7 +19,6 @@ mod heartbeat;
 mod lifecycle;
 mod lost_calls;
 mod numbers;
-mod own_lms;
 mod phase;
 mod pool;
 mod process;

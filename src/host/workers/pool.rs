@@ -10,7 +10,6 @@ use serde_json::Value;
 use tokio::{
     net::unix::pipe::Receiver,
     sync::mpsc,
-    task::AbortHandle,
     time::{MissedTickBehavior, interval},
 };
 
@@ -19,7 +18,6 @@ use super::{
     exchanges::Exchanges,
     frames,
     numbers::{LoadId, WorkerId},
-    own_lms::OwnLms,
     process::{PoolEvent, ProcessEvent},
     requests::{LoadRequest, ReplaceRequest},
     supervisor::{Supervisor, warn_of},
@@ -27,10 +25,7 @@ use super::{
 };
 use crate::{
     call::CallId,
-    host::core::{
-        clock, event::Event, exchange::NewExchange, host_core::HostCore, http,
-        loop_monitor::BlockReport, queue::Command, tool,
-    },
+    host::core::{clock, http, loop_monitor::BlockReport, queue::Command, tool},
 };
 
 /// The interval of a worker's heartbeat.
@@ -80,7 +75,7 @@ impl Pool {
             self.on_command(command);
         }
         while let Some((id, event)) = queue.pop_event() {
-            self.deliver(id, event);
+            self.exchanges.deliver(&self.supervisor, id, event);
         }
         while self.supervisor.lifecycle.has_ready()
             && let Some(call) = queue.pop_call()
@@ -98,10 +93,13 @@ impl Pool {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Cancel(sequence) => {
-                if let Some(worker) = self.supervisor.scheduler.worker_of(sequence) {
-                    self.send(worker, &ToWorker::Cancel { call: sequence }, &[]);
-                    let scheduler = &mut self.supervisor.scheduler;
-                    scheduler.cancelled(worker, sequence, clock::now());
+                let supervisor = &mut self.supervisor;
+                if let Some(id) = supervisor.scheduler.worker_of(sequence) {
+                    if let Some(worker) = supervisor.workers.get(&id) {
+                        let cancel = ToWorker::Cancel { call: sequence };
+                        worker.link.send(&cancel, &[]);
+                    }
+                    supervisor.scheduler.cancelled(id, sequence, clock::now());
                 }
             }
             Command::Replace {
@@ -131,18 +129,6 @@ impl Pool {
             ),
             Command::Unload(load) => self.supervisor.unload(LoadId(load)),
             Command::Stop { grace } => self.supervisor.stop(grace),
-        }
-    }
-
-    fn send(&self, worker: WorkerId, message: &ToWorker<'_>, tail: &[u8]) {
-        if let Some(worker) = self.supervisor.workers.get(&worker) {
-            worker.link.send(message, tail);
-        }
-    }
-
-    fn deliver(&mut self, id: u64, event: Event) {
-        if let Some((worker, message, tail)) = self.exchanges.deliver(id, event) {
-            self.send(worker, &message, &tail);
         }
     }
 
@@ -199,105 +185,46 @@ impl Pool {
             FromWorker::CameBack => drop(worker.abandoned.pop()),
             FromWorker::Log(record) => record.forward(),
             FromWorker::Loaded { load, target } => {
-                worker.own_lms.loaded(load);
                 supervisor.on_loaded(id, load, Ok((target, frames::value(&tail))));
             }
             FromWorker::NotLoaded { load, fault } => {
-                worker.own_lms.not_loaded();
+                worker.forget_lms(load);
                 supervisor.on_loaded(id, load, Err(fault));
             }
             FromWorker::AdoptLm(own) => worker.adopt_lm(own),
             FromWorker::Open(request) => {
-                let (number, call) = (request.exchange, request.call);
-                self.open(id, number, call, |core, own_lms, exchange| {
-                    let find = |lm| match usize::try_from(lm) {
-                        Ok(lm) => core.lms.get(lm),
-                        Err(_) => own_lms.get(lm),
-                    };
-                    let request = request.with_body(tail)?;
-                    http::send(&core.counters, exchange, request, find)
-                });
+                let (supervisor, core) = (&*supervisor, &supervisor.core);
+                let (key, call) = ((id, request.exchange), request.call);
+                self.exchanges
+                    .open(supervisor, key, call, |worker, exchange| {
+                        let find = |lm| match usize::try_from(lm) {
+                            Ok(lm) => core.lms.get(lm),
+                            Err(_) => worker.own_lm(lm),
+                        };
+                        http::send(&core.counters, exchange, request.with_body(tail)?, find)
+                    });
             }
             FromWorker::CallTool {
                 exchange: number,
                 tool,
                 call,
-            } => self.open(id, number, call, |core, _, exchange| {
-                let arguments = frames::value(&tail).map_err(|fault| fault.message)?;
-                let Value::Object(arguments) = arguments else {
-                    return Err("the arguments of a tool are no object".into());
-                };
-                let tool = core.tools.get(tool);
-                let tool = tool.ok_or("the host knows no such tool")?;
-                tool::call(exchange, tool, arguments)
-            }),
-            FromWorker::Abort { exchange } => self.exchanges.abort(id, exchange),
-            FromWorker::Done { call } => {
-                calls::resolve(scheduler, (id, call), frames::value(&tail))
-            }
-            FromWorker::Failed { call, fault } => {
-                calls::resolve(scheduler, (id, call), Err(fault));
-            }
-            FromWorker::Settled { call, strays } => {
-                if let Some(running) = scheduler.get(id, call) {
-                    running.settle(strays.as_deref());
-                    scheduler.settled(id, call);
-                }
-            }
-            FromWorker::Abandoned { call } => {
-                if let Some(running) = scheduler.get(id, call) {
-                    running.abandon();
-                }
-            }
-            FromWorker::Cancelled { call } => {
-                if let Some(running) = scheduler.get(id, call) {
-                    running.state.cancel();
-                    scheduler.cancelled(id, call, clock::now());
-                }
-            }
-            FromWorker::Partial { call } => {
-                if let (Some(running), Ok(fields)) = (scheduler.get(id, call), frames::value(&tail))
-                {
-                    running.keep_partial(fields);
-                }
-            }
-            FromWorker::Stepped {
-                call,
-                exchange,
-                counts,
             } => {
-                if let Some(running) = scheduler.get(id, call) {
-                    running.record_answer(exchange, counts);
-                }
+                let (supervisor, tools) = (&*supervisor, &supervisor.core.tools);
+                self.exchanges
+                    .open(supervisor, (id, number), call, |_, exchange| {
+                        let arguments = frames::value(&tail).map_err(|fault| fault.message)?;
+                        let Value::Object(arguments) = arguments else {
+                            return Err("the arguments of a tool are no object".into());
+                        };
+                        let tool = tools.get(tool).ok_or("the host knows no such tool")?;
+                        tool::call(exchange, tool, arguments)
+                    });
             }
-            FromWorker::Bypassed { call, lm } => {
-                if let Some(running) = scheduler.get(id, call) {
-                    running.state.record_bypass(&lm);
-                }
+            FromWorker::Abort { exchange } => self.exchanges.abort(id, exchange),
+            FromWorker::Call { call, report } => {
+                calls::on_report(scheduler, (id, call), report, &tail);
             }
         }
-    }
-
-    /// Opens an exchange for a worker, unless it is of a call that has ended.
-    fn open(
-        &mut self,
-        id: WorkerId,
-        number: u64,
-        call: Option<u64>,
-        begin: impl FnOnce(&HostCore, &OwnLms, NewExchange) -> Result<Option<AbortHandle>, String>,
-    ) {
-        let Some(worker) = self.supervisor.workers.get(&id) else {
-            return;
-        };
-        let running = call.map(|call| self.supervisor.scheduler.get(id, call));
-        if running.is_some_and(|running| running.is_none()) {
-            return;
-        }
-        let call = running.flatten().map(|running| running.state.clone());
-        let core = &self.supervisor.core;
-        let begin = |exchange| begin(core, &worker.own_lms, exchange);
-        self.exchanges
-            .open(&core.queue, (id, &worker.link), number, call, begin);
     }
 }
 

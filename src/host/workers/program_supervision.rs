@@ -124,7 +124,7 @@ impl Supervisor {
                 } => {
                     if let Some(worker) = self.workers.get_mut(&worker) {
                         worker.link.send(&ToWorker::Unload { target }, &[]);
-                        worker.own_lms.unloaded(load);
+                        worker.forget_lms(load);
                     }
                 }
                 ProgramAction::Loaded { request, result } => {

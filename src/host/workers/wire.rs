@@ -72,8 +72,8 @@ impl ToWorker<'_> {
     }
 }
 
-/// A message from a worker.
-#[derive(Debug, Deserialize)]
+/// A message from a worker. It has no `Debug`, as it may hold a key.
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FromWorker {
     /// It can load programs; the parts of DSPy that are patched only in part.
@@ -121,38 +121,30 @@ pub(super) enum FromWorker {
     Abort {
         exchange: u64,
     },
+    Call {
+        call: u64,
+        report: CallReport,
+    },
+}
+
+/// A worker's report of a call.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallReport {
     /// The outcome is the tail.
-    Done {
-        call: u64,
-    },
-    Failed {
-        call: u64,
-        fault: Fault,
-    },
+    Done,
+    /// The outcome is a failure.
+    Failed(Fault),
     /// All work of the call has ended; the names of the tasks that it left behind.
-    Settled {
-        call: u64,
-        strays: Option<Vec<String>>,
-    },
-    Abandoned {
-        call: u64,
-    },
-    Cancelled {
-        call: u64,
-    },
+    Settled(Option<Vec<String>>),
+    Abandoned,
+    Cancelled,
     /// The fields are the tail.
-    Partial {
-        call: u64,
-    },
-    Stepped {
-        call: u64,
-        exchange: Option<u64>,
-        counts: Option<(u64, u64, u64)>,
-    },
-    Bypassed {
-        call: u64,
-        lm: String,
-    },
+    Partial,
+    /// An LM's answer, by an exchange, with its tokens.
+    Stepped(Option<u64>, Option<(u64, u64, u64)>),
+    /// By the name of the LM.
+    Bypassed(String),
 }
 
 impl FromWorker {
@@ -181,13 +173,15 @@ impl LogRecord {
 }
 
 /// An LM that a program made itself.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct OwnLm {
+    /// The load of the program.
+    pub(super) load: LoadId,
     /// The worker's number of it.
     pub(super) lm: i64,
     pub(super) model: String,
     pub(super) base_url: Option<String>,
-    pub(super) key: Option<Secret>,
+    pub(super) key: Option<String>,
 }
 
 /// An HTTP request of a program, without its body.
@@ -212,17 +206,6 @@ impl HttpRequest {
             timeout: timeout.and_then(|limit| Duration::try_from_secs_f64(limit).ok()),
             request: http::request(&self.method, &self.url, self.headers, body)?,
         })
-    }
-}
-
-/// A key that no `Debug` prints.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Secret(pub(super) String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
     }
 }
 

@@ -1,24 +1,30 @@
 //! The worker processes, with what the pool keeps for each.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     heartbeat::Heartbeat,
-    numbers::WorkerId,
-    own_lms::OwnLms,
+    numbers::{LoadId, WorkerId},
     phase::WorkerState,
     process::ProcessLink,
     scheduler::Workload,
     stats::WorkerProcess,
     wire::{OwnLm, ToWorker},
 };
-use crate::host::core::counters::GaugeGuard;
+use crate::{
+    host::core::{counters::GaugeGuard, lm_candidates},
+    lm::LmHandle,
+};
 
 /// A worker process.
 pub(super) struct Worker {
     pub(super) link: ProcessLink,
     pub(super) heartbeat: Heartbeat,
-    pub(super) own_lms: OwnLms,
+    /// The LMs that its programs made themselves, by its numbers, which are negative.
+    own_lms: HashMap<i64, (LoadId, Arc<LmHandle>)>,
     /// Threads that were given up and still work.
     pub(super) abandoned: Vec<GaugeGuard>,
 }
@@ -28,7 +34,7 @@ impl Worker {
         Self {
             link,
             heartbeat: Heartbeat::default(),
-            own_lms: OwnLms::default(),
+            own_lms: HashMap::new(),
             abandoned: Vec::new(),
         }
     }
@@ -51,12 +57,24 @@ impl Worker {
     /// Takes over an LM that a program made itself, and answers.
     pub(super) fn adopt_lm(&mut self, own: OwnLm) {
         let lm = own.lm;
-        let (keyed, error) = match self.own_lms.adopt(own) {
-            Ok(keyed) => (keyed, None),
+        let (keyed, error) = match lm_candidates::adopt(own.model, own.base_url, own.key) {
+            Ok((handle, keyed)) => {
+                self.own_lms.insert(lm, (own.load, Arc::new(handle)));
+                (keyed, None)
+            }
             Err(error) => (false, Some(error)),
         };
         let adopted = ToWorker::Adopted { lm, keyed, error };
         self.link.send(&adopted, &[]);
+    }
+
+    pub(super) fn own_lm(&self, lm: i64) -> Option<Arc<LmHandle>> {
+        self.own_lms.get(&lm).map(|(_, handle)| handle.clone())
+    }
+
+    /// Forgets the LMs of a program that was not loaded, or is unloaded.
+    pub(super) fn forget_lms(&mut self, load: LoadId) {
+        self.own_lms.retain(|_, (of, _)| *of != load);
     }
 }
 

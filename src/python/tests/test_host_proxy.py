@@ -111,7 +111,7 @@ def test_the_exchange_of_an_interrupted_thread_is_aborted_when_its_call_settles(
     assert isinstance(run.error, Cancelled)
     assert ends.sent() == ["call_tool"]
     call.settled(None)
-    assert ends.sent() == ["abort", "settled"]
+    assert ends.sent() == ["abort", "call"]
     assert not call.waiting and ends.proxy.forget(1) is None
 
 

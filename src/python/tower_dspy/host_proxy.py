@@ -40,6 +40,8 @@ class HostProxy:
         self._exchange_numbers = itertools.count(1)
         # Negative: the host's own numbers are not.
         self._lm_numbers = itertools.count(-1, -1)
+        # The load that is under way.
+        self._loading = 0
         self._adopted: dict[int, tuple[str | None, bool]] = {}
         self._controls: deque[tuple[str, Any]] = deque()
         self._starts: deque[tuple[CallProxy, Any, bytes]] = deque()
@@ -79,8 +81,8 @@ class HostProxy:
 
     def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> tuple[int, bool]:
         number = next(self._lm_numbers)
-        body = {"lm": number, "model": model, "base_url": base_url, "key": key}
-        self.frames.send("adopt_lm", body)
+        own = {"lm": number, "model": model, "base_url": base_url, "key": key}
+        self.frames.send("adopt_lm", {"load": self._loading, **own})
         # The load blocks the loop anyway.
         coming = select.poll()
         coming.register(self.frames, select.POLLIN)
@@ -228,6 +230,7 @@ class HostProxy:
             self._loop.call_soon(self._process)
 
     def _load(self, number: int, spec: dict[str, Any]) -> None:
+        self._loading = number
         try:
             loaded = self._runner.load(spec)
         except BaseException as error:  # an import may raise any, SystemExit included

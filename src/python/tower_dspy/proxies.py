@@ -28,13 +28,13 @@ class CallProxy:
     def done(self, value: Any) -> None:
         self.end()
         try:
-            self._host.send_soon("done", {"call": self.sequence}, to_json(value))
+            self._report_soon("done", to_json(value))
         except Exception as error:
             self.failed(faults.describe(error))
 
     def failed(self, fault: dict[str, Any]) -> None:
         self.end()
-        self._host.send_soon("failed", {"call": self.sequence, "fault": fault})
+        self._report_soon({"failed": fault})
 
     def settled(self, strays: list[str] | None) -> None:
         self.end()
@@ -42,16 +42,16 @@ class CallProxy:
         # Those of threads that were interrupted before they could end them.
         for exchange in tuple(self.waiting):
             exchange.abort()
-        self._host.send_soon("settled", {"call": self.sequence, "strays": strays})
+        self._report_soon({"settled": strays})
 
     def abandon(self) -> None:
         self.end()
-        self._host.frames.send("abandoned", {"call": self.sequence})
+        self._report("abandoned")
 
     def cancel(self) -> None:
         if not self.over:
             self.end()
-            self._host.frames.send("cancelled", {"call": self.sequence})
+            self._report("cancelled")
 
     def is_over(self) -> bool:
         if not self.over:
@@ -62,15 +62,14 @@ class CallProxy:
         payload = to_json(fields)
         if self.is_over():
             return False
-        self._host.frames.send("partial", {"call": self.sequence}, payload)
+        self._report("partial", payload)
         return True
 
     def stepped(self, exchange: int | None, counts: tuple[int, int, int] | None) -> None:
-        body = {"call": self.sequence, "exchange": exchange, "counts": counts}
-        self._host.send_soon("stepped", body)
+        self._report_soon({"stepped": (exchange, counts)})
 
     def bypassed(self, lm: str) -> None:
-        self._host.frames.send("bypassed", {"call": self.sequence, "lm": lm})
+        self._report({"bypassed": lm})
 
     def lm(self) -> str | None:
         return self._lm
@@ -80,6 +79,12 @@ class CallProxy:
         self.over = True
         for exchange in tuple(self.waiting):
             exchange.events.put(("cancelled",))
+
+    def _report(self, report: Any, payload: bytes = b"") -> None:
+        self._host.frames.send("call", {"call": self.sequence, "report": report}, payload)
+
+    def _report_soon(self, report: Any, payload: bytes = b"") -> None:
+        self._host.send_soon("call", {"call": self.sequence, "report": report}, payload)
 
 
 @dataclass(eq=False)

@@ -5,7 +5,10 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     call::{CallContext, Cause},
-    host::{core::call_state::CallPermit, workers::Workers},
+    host::{
+        core::{call_state::CallPermit, host_core::HostCore},
+        workers::Workers,
+    },
     request::Route,
 };
 

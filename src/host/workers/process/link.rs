@@ -11,25 +11,23 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{
-    SinkExt, StreamExt,
+    StreamExt,
     future::{Either, select},
 };
 use rustix::process::{Pid as RawPid, Signal, kill_process_group};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
+    io::{AsyncWriteExt, BufWriter},
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
     process::Child,
     sync::mpsc,
     time::timeout,
 };
-use tokio_util::{
-    codec::{FramedRead, FramedWrite},
-    sync::CancellationToken,
-};
+use tokio_util::{codec::FramedRead, sync::CancellationToken};
 
 use super::{
     connection::{Connection, Descriptors},
-    descriptors::send_frame,
+    descriptors::send_descriptors,
     event::{EventSender, PoolEvent, ProcessEvent},
     output::{LastLines, Pid},
 };
@@ -165,20 +163,19 @@ async fn send(
     write: OwnedWriteHalf,
     mut frames: mpsc::UnboundedReceiver<Option<OutFrame>>,
 ) -> io::Result<()> {
-    let mut write = FramedWrite::new(write, frames::codec());
+    let mut write = BufWriter::new(write);
     while let Some(Some((frame, descriptors))) = frames.recv().await {
-        match descriptors {
-            None => write.feed(frame).await?,
-            Some(descriptors) => {
-                SinkExt::<Bytes>::flush(&mut write).await?;
-                send_frame(write.get_mut(), &frame, &descriptors).await?;
-            }
+        let mut sent = 0;
+        if let Some(descriptors) = descriptors {
+            write.flush().await?;
+            sent = send_descriptors(write.get_ref().as_ref(), &frame, &descriptors).await?;
         }
+        write.write_all(&frame[sent..]).await?;
         if frames.is_empty() {
-            SinkExt::<Bytes>::flush(&mut write).await?;
+            write.flush().await?;
         }
     }
-    SinkExt::<Bytes>::flush(&mut write).await
+    write.flush().await
 }
 
 /// Reads the frames of the process until it has exited.
