@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use crate::call::{Cancel, Cause, Deadline};
 
 /// Which limit passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Scope {
     /// The limit of one attempt.

@@ -10,7 +10,8 @@ pub use crate::call::Scope;
 use crate::call::{Cause, Limit, Spent};
 
 /// How far the call had come when a limit passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
     /// It was refused: the limit had already passed, or left less time than such calls take.

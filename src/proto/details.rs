@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, error::Error as StdError, sync::Arc, time::Duration};
 
+use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -18,7 +19,7 @@ const DOMAIN: &str = "tower-dspy";
 
 /// The metadata of an `ErrorInfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts(Vec<(&'static str, String)>);
+pub(crate) struct Facts(HashMap<String, String>);
 
 impl Facts {
     /// What the first among `error` and its sources tells that is one of this crate's.
@@ -37,12 +38,12 @@ impl Facts {
 
     fn read(&mut self, error: &(dyn StdError + 'static)) -> bool {
         if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
-            self.add("scope", word(&SCOPES, elapsed.scope()));
-            self.add("stage", word(&STAGES, elapsed.stage()));
+            self.add("scope", word(elapsed.scope()));
+            self.add("stage", word(elapsed.stage()));
             self.add("limit_ms", elapsed.limit().as_millis().to_string());
         } else if let Some(cancelled) = error.downcast_ref::<Cancelled>() {
-            self.add("cause", word(&CAUSES, cancelled.cause()));
-            self.add("stage", word(&STAGES, cancelled.stage()));
+            self.add("cause", word(cancelled.cause()));
+            self.add("stage", word(cancelled.stage()));
         } else if let Some(input) = error.downcast_ref::<InvalidInput>() {
             self.add("problem", cut(input.problem()));
             self.add("expected", cut(input.expected()));
@@ -51,7 +52,7 @@ impl Facts {
                 self.add("lm_status", status.to_string());
             }
         } else if let Some(lost) = error.downcast_ref::<Lost>() {
-            self.add("stage", word(&STAGES, lost.stage()));
+            self.add("stage", word(lost.stage()));
         } else {
             return error.is::<Overloaded>() || error.is::<ProgramError>();
         }
@@ -75,8 +76,8 @@ impl Facts {
         }
     }
 
-    fn add(&mut self, name: &'static str, value: impl Into<String>) {
-        self.0.push((name, value.into()));
+    fn add(&mut self, name: &str, value: impl Into<String>) {
+        self.0.insert(name.into(), value.into());
     }
 }
 
@@ -89,9 +90,8 @@ pub(crate) fn status(
     retry_after: Option<Duration>,
     facts: Facts,
 ) -> Status {
-    let facts = facts.0.into_iter();
-    let facts: HashMap<_, _> = facts.map(|(name, fact)| (name.to_owned(), fact)).collect();
-    let mut details = ErrorDetails::with_error_info(reason(kind), DOMAIN, facts);
+    let reason = word(kind).to_uppercase();
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts.0);
     if retry_after.is_some() {
         details.set_retry_info(retry_after);
     }
@@ -122,9 +122,7 @@ impl StatusDetails {
             .and_then(|bad| bad.field_violations.first());
         let field = violation.map(|violation| violation.field.clone());
         Some(Self {
-            kind: ErrorKind::ALL
-                .into_iter()
-                .find(|kind| reason(*kind) == info.reason)?,
+            kind: from_word(&info.reason.to_lowercase())?,
             field: field.filter(|field| !field.is_empty()),
             facts: info.metadata.clone(),
         })
@@ -139,11 +137,11 @@ impl StatusDetails {
     }
 
     pub(crate) fn scope(&self) -> Option<Scope> {
-        value(&SCOPES, self.fact("scope")?)
+        from_word(self.fact("scope")?)
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        let stage = self.fact("stage").and_then(|word| value(&STAGES, word));
+        let stage = self.fact("stage").and_then(from_word);
         stage.unwrap_or(Stage::Running)
     }
 
@@ -152,7 +150,7 @@ impl StatusDetails {
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {
-        value(&CAUSES, self.fact("cause")?)
+        from_word(self.fact("cause")?)
     }
 
     pub(crate) fn lm_error(&self, message: &str, retry_after: Option<Duration>) -> LmError {
@@ -180,43 +178,13 @@ pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
-/// The kind in upper case.
-fn reason(kind: ErrorKind) -> String {
-    serde_json::json!(kind)
-        .as_str()
-        .unwrap_or("other")
-        .to_uppercase()
+/// A kind, scope, stage or cause in snake case.
+fn word(value: impl Serialize) -> String {
+    let word = serde_json::to_value(value);
+    let word = word.ok().and_then(|word| word.as_str().map(str::to_owned));
+    word.unwrap_or_default()
 }
 
-const SCOPES: [(Scope, &str); 4] = [
-    (Scope::Attempt, "attempt"),
-    (Scope::Deadline, "deadline"),
-    (Scope::Reserve, "reserve"),
-    (Scope::Share, "share"),
-];
-
-const STAGES: [(Stage, &str); 3] = [
-    (Stage::BeforeStart, "before_start"),
-    (Stage::Waiting, "waiting"),
-    (Stage::Running, "running"),
-];
-
-const CAUSES: [(Cause, &str); 7] = [
-    (Cause::Caller, "caller"),
-    (Cause::ClientGone, "client_gone"),
-    (Cause::Elapsed, "elapsed"),
-    (Cause::Deadline, "deadline"),
-    (Cause::Shutdown, "shutdown"),
-    (Cause::Dropped, "dropped"),
-    (Cause::Superseded, "superseded"),
-];
-
-fn word<T: PartialEq>(words: &[(T, &'static str)], value: T) -> &'static str {
-    let known = words.iter().find(|(known, _)| *known == value);
-    known.map_or("", |(_, word)| word)
-}
-
-fn value<T: Copy>(words: &[(T, &str)], word: &str) -> Option<T> {
-    let known = words.iter().find(|(_, known)| *known == word);
-    known.map(|(value, _)| *value)
+fn from_word<T: DeserializeOwned>(word: &str) -> Option<T> {
+    serde_json::from_value(word.into()).ok()
 }

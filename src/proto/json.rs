@@ -1,7 +1,5 @@
 //! JSON as `google.protobuf.Struct`, and back: exact, or refused.
 
-use std::fmt;
-
 use prost_types::{ListValue, Struct, Value as Proto, value::Kind};
 use serde_json::{Map, Number, Value};
 
@@ -17,55 +15,41 @@ pub const MAX_DEPTH: usize = 32;
 ///
 /// It tells where the value is, by the path to it, and what is wrong; not the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} {problem}", Path(.path))]
+#[error("`{path}` {problem}")]
 pub struct StructError {
-    path: Vec<PathStep>,
+    path: String,
+    /// The first step of the path.
+    field: Option<Box<str>>,
     problem: Box<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum PathStep {
-    Field(Box<str>),
-    Item(usize),
 }
 
 impl StructError {
     fn of(problem: impl Into<Box<str>>) -> Self {
         Self {
-            path: Vec::new(),
+            path: String::new(),
+            field: None,
             problem: problem.into(),
         }
     }
 
-    fn within(mut self, step: PathStep) -> Self {
-        self.path.push(step);
+    fn in_field(mut self, name: &str) -> Self {
+        self.field = Some(name.into());
+        self.within(name)
+    }
+
+    fn within(mut self, step: &str) -> Self {
+        let dot = match self.path.chars().next() {
+            None | Some('[') => "",
+            Some(_) => ".",
+        };
+        self.path = format!("{step}{dot}{}", self.path);
         self
     }
 
     /// The outermost field that the value is in.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
-        match self.path.last() {
-            Some(PathStep::Field(name)) => Some(name),
-            _ => None,
-        }
-    }
-}
-
-/// Innermost first, as it was found.
-struct Path<'a>(&'a [PathStep]);
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`")?;
-        for (depth, step) in self.0.iter().rev().enumerate() {
-            match step {
-                PathStep::Field(name) if depth == 0 => f.write_str(name)?,
-                PathStep::Field(name) => write!(f, ".{name}")?,
-                PathStep::Item(index) => write!(f, "[{index}]")?,
-            }
-        }
-        f.write_str("`")
+        self.field.as_deref()
     }
 }
 
@@ -115,9 +99,7 @@ fn deeper(left: usize) -> Result<usize, StructError> {
 fn encode_object(object: &Map<String, Value>, left: usize) -> Result<Struct, StructError> {
     let left = deeper(left)?;
     let fields = object.iter().map(|(name, value)| {
-        let encoded = encode(value, left);
-        let encoded =
-            encoded.map_err(|error| error.within(PathStep::Field(name.as_str().into())))?;
+        let encoded = encode(value, left).map_err(|error| error.in_field(name))?;
         Ok((name.clone(), encoded))
     });
     Ok(Struct {
@@ -134,7 +116,7 @@ fn encode(value: &Value, left: usize) -> Result<Proto, StructError> {
         Value::Array(values) => {
             let left = deeper(left)?;
             let values = values.iter().enumerate().map(|(index, value)| {
-                encode(value, left).map_err(|error| error.within(PathStep::Item(index)))
+                encode(value, left).map_err(|error| error.within(&format!("[{index}]")))
             });
             Kind::ListValue(ListValue {
                 values: values.collect::<Result<_, _>>()?,
@@ -168,7 +150,7 @@ fn decode_object(object: Struct, left: usize) -> Result<Map<String, Value>, Stru
     fields
         .map(|(name, value)| match decode(value, left) {
             Ok(value) => Ok((name, value)),
-            Err(error) => Err(error.within(PathStep::Field(name.into()))),
+            Err(error) => Err(error.in_field(&name)),
         })
         .collect()
 }
@@ -187,7 +169,7 @@ fn decode(value: Proto, left: usize) -> Result<Value, StructError> {
         Some(Kind::ListValue(list)) => {
             let left = deeper(left)?;
             let values = list.values.into_iter().enumerate().map(|(index, value)| {
-                decode(value, left).map_err(|error| error.within(PathStep::Item(index)))
+                decode(value, left).map_err(|error| error.within(&format!("[{index}]")))
             });
             Value::Array(values.collect::<Result<_, _>>()?)
         }
