@@ -18,8 +18,7 @@ impl Workers {
     /// # Cancel safety
     /// Dropping the future ends what was started.
     pub async fn start(self) -> Result<Host, StartError> {
-        let pool = self.start_pool().await?;
-        let backend = Backend::Workers(Arc::new(pool.workers));
-        Ok(Host::new(pool.core, backend, pool.thread))
+        let (core, pool, thread) = self.start_pool().await?;
+        Ok(Host::new(core, Backend::Workers(Arc::new(pool)), thread))
     }
 }

@@ -19,11 +19,8 @@ impl PoolHandle {
         self.stats.read()
     }
 
-    /// How the pool is: as the best of the workers that take calls.
+    /// How a pool that runs is: as the best of the workers that take calls.
     pub(crate) fn health(&self) -> Health {
-        if self.queue.refusal().is_some() {
-            return Health::Lost;
-        }
         best(&self.stats.read().processes)
     }
 }
@@ -38,15 +35,13 @@ impl Drop for PoolHandle {
 
 fn best(processes: &[WorkerProcess]) -> Health {
     let ready = |process: &&WorkerProcess| process.state == WorkerState::Ready;
-    let mut best = Health::Starting;
-    for process in processes.iter().filter(ready) {
-        match (&process.health, &best) {
-            (Health::Ready, _) => return Health::Ready,
-            (_, Health::Saturated) => {}
-            (health, _) => best = health.clone(),
-        }
-    }
-    best
+    let ready = processes.iter().filter(ready).map(|ready| &ready.health);
+    let best = ready.min_by_key(|health| match health {
+        Health::Ready => 0,
+        Health::Saturated => 1,
+        _ => 2,
+    });
+    best.cloned().unwrap_or(Health::Starting)
 }
 
 #[cfg(test)]

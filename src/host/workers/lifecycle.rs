@@ -228,20 +228,18 @@ impl Lifecycle {
         discarded
     }
 
-    /// A worker is not needed any more: its process is to be killed.
-    pub(super) fn discard(&mut self, worker: WorkerId, now: Duration) -> Option<WorkerAction> {
-        self.workers.get_mut(&worker)?.dismiss(now);
-        Some((worker, LifecycleAction::Kill))
+    /// A worker is not needed any more; the caller kills its process.
+    pub(super) fn discard(&mut self, worker: WorkerId, now: Duration) {
+        if let Some(life) = self.workers.get_mut(&worker) {
+            life.dismiss(now);
+        }
     }
 
-    /// The connection to a worker is broken: its process is to be killed.
-    pub(super) fn broken(
-        &mut self,
-        worker: WorkerId,
-        verdict: Option<String>,
-    ) -> Option<WorkerAction> {
-        self.workers.get_mut(&worker)?.end(verdict);
-        Some((worker, LifecycleAction::Kill))
+    /// The connection to a worker is broken; the caller kills its process.
+    pub(super) fn broken(&mut self, worker: WorkerId, verdict: Option<String>) {
+        if let Some(life) = self.workers.get_mut(&worker) {
+            life.end(verdict);
+        }
     }
 
     /// A worker has exited that was ever given as many calls. `counts_as_start` says whether the pool

@@ -1,7 +1,5 @@
 //! The loading, unloading and replacement of the pool's programs.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::{
@@ -69,10 +67,9 @@ impl Supervisor {
             self.publish();
             if self.lifecycle.is_full()
                 && let Some(starting) = self.starting.take()
-                && starting.send(Ok(())).is_err()
             {
-                // Nobody waits any more, and nobody else can reach this pool.
-                self.core.queue.stop(Duration::ZERO);
+                // If nobody waits any more, the pool's handle is gone, which stops it.
+                let _ = starting.send(Ok(()));
             }
         }
     }
@@ -95,8 +92,7 @@ impl Supervisor {
         };
         (request.taken_over)(request.registrations);
         for worker in self.lifecycle.swap(generation, clock::now()) {
-            let action = self.lifecycle.discard(worker, clock::now());
-            self.apply_lifecycle_actions(action);
+            self.discard(worker);
             let actions = self.programs.forget(worker);
             self.apply_program_actions(actions);
         }
@@ -151,10 +147,7 @@ impl Supervisor {
                     );
                     tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
                 }
-                ProgramAction::Discard { worker } => {
-                    let kill = self.lifecycle.discard(worker, clock::now());
-                    self.apply_lifecycle_actions(kill);
-                }
+                ProgramAction::Discard { worker } => self.discard(worker),
                 ProgramAction::NotReplaced { request, fault } => {
                     let _ = request.reply.send(Err(fault));
                 }

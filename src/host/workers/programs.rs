@@ -160,7 +160,7 @@ impl<L, R> Programs<L, R> {
             Ok((target, description)) => (Some(target), description),
             Err(fault) => (None, Err(fault)),
         };
-        let backoff = programs.answered(load, target);
+        programs.answered(load, target);
         if program.request.is_some() {
             return match result {
                 Ok(description) => {
@@ -180,7 +180,7 @@ impl<L, R> Programs<L, R> {
             Ok(()) => Vec::new(),
             Err(fault) if is_new => self.fail_replacement(fault),
             Err(fault) => {
-                programs.lack(load, fault.clone(), backoff, now);
+                programs.lack(load, fault.clone(), now);
                 let unload = target.map(|target| unload(worker, load, target));
                 let lacks = ProgramAction::Lacks { worker, fault };
                 unload.into_iter().chain([lacks]).collect()

@@ -19,7 +19,9 @@ use crate::host::{
 
 impl Workers {
     /// Starts the pool, and waits until all workers are ready. Dropping the future ends the pool.
-    pub(crate) async fn start_pool(mut self) -> Result<StartedPool, StartError> {
+    pub(crate) async fn start_pool(
+        mut self,
+    ) -> Result<(HostCore, PoolHandle, HostThread), StartError> {
         let env = PythonEnv::find_standalone(self.venv.as_deref())?;
         self.spawn.python = env.python().to_path_buf();
         let core = HostCore::new(usize::MAX).map_err(StartError::interpreter)?;
@@ -48,17 +50,6 @@ impl Workers {
         let thread = thread.map_err(StartError::interpreter)?;
         let ended = |_| Err(StartError::interpreter("the pool's thread ended"));
         started.await.unwrap_or_else(ended)?;
-        Ok(StartedPool {
-            core: shared,
-            thread,
-            workers,
-        })
+        Ok((shared, workers, thread))
     }
-}
-
-/// A pool whose workers are ready.
-pub(crate) struct StartedPool {
-    pub(crate) core: HostCore,
-    pub(crate) thread: HostThread,
-    pub(crate) workers: PoolHandle,
 }

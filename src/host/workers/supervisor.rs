@@ -93,8 +93,20 @@ impl Supervisor {
     /// The connection to a worker is broken: by a malformed frame, which is the verdict, or because
     /// the worker closed it. Mostly the worker has exited: that is its next event.
     pub(super) fn on_broken(&mut self, worker: WorkerId, verdict: Option<String>) {
-        let action = self.lifecycle.broken(worker, verdict);
-        self.apply_lifecycle_actions(action);
+        self.lifecycle.broken(worker, verdict);
+        self.kill(worker);
+    }
+
+    /// Ends a worker that is not needed any more.
+    pub(super) fn discard(&mut self, worker: WorkerId) {
+        self.lifecycle.discard(worker, clock::now());
+        self.kill(worker);
+    }
+
+    fn kill(&self, worker: WorkerId) {
+        if let Some(worker) = self.workers.get(&worker) {
+            worker.link.kill();
+        }
     }
 
     /// Handles the exit of a worker: its calls, its loads, and another in its place.

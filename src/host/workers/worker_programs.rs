@@ -18,17 +18,13 @@ pub(super) struct WorkerPrograms {
 }
 
 /// A program in one worker.
-enum WorkerProgram {
-    /// The worker has not answered.
-    Loading,
-    /// The worker has its own number of it.
-    Loaded(WorkerTarget),
-    /// The worker could not load it, though others could.
-    Lacking {
-        fault: Fault,
-        backoff: Backoff,
-        is_retrying: bool,
-    },
+#[derive(Default)]
+struct WorkerProgram {
+    /// The worker was given it, and has not answered.
+    is_loading: bool,
+    /// The worker's own number of it, or why it could not load it though others could.
+    answer: Option<Result<WorkerTarget, Fault>>,
+    backoff: Backoff,
 }
 
 impl WorkerPrograms {
@@ -40,11 +36,12 @@ impl WorkerPrograms {
     }
 
     pub(super) fn begin(&mut self, load: LoadId) {
-        self.programs.insert(load, WorkerProgram::Loading);
+        self.programs.entry(load).or_default().is_loading = true;
     }
 
     pub(super) fn is_loading(&self, load: LoadId) -> bool {
-        matches!(self.programs.get(&load), Some(WorkerProgram::Loading))
+        let program = self.programs.get(&load);
+        program.is_some_and(|program| program.is_loading)
     }
 
     /// The programs that it has not answered.
@@ -53,66 +50,54 @@ impl WorkerPrograms {
         loads.filter(|load| self.is_loading(*load))
     }
 
+    fn answer(&self, load: LoadId) -> Option<&Result<WorkerTarget, Fault>> {
+        self.programs.get(&load)?.answer.as_ref()
+    }
+
     /// Whether it has loaded the program, or failed to.
     pub(super) fn has_answered(&self, load: LoadId) -> bool {
-        self.programs.contains_key(&load) && !self.is_loading(load)
+        self.answer(load).is_some()
     }
 
     /// The worker's number of a program, or why it has none.
     pub(super) fn target(&self, load: LoadId) -> Result<WorkerTarget, &str> {
-        match self.programs.get(&load) {
-            Some(WorkerProgram::Loaded(target)) => Ok(*target),
-            Some(WorkerProgram::Lacking { fault, .. }) => Err(&fault.message),
-            Some(WorkerProgram::Loading) | None => Err(UNKNOWN),
+        match self.answer(load) {
+            Some(Ok(target)) => Ok(*target),
+            Some(Err(fault)) => Err(&fault.message),
+            None => Err(UNKNOWN),
         }
     }
 
-    /// The worker has answered. Returns the failures before.
-    pub(super) fn answered(&mut self, load: LoadId, target: Option<WorkerTarget>) -> Backoff {
-        let before = match target {
-            Some(target) => self.programs.insert(load, WorkerProgram::Loaded(target)),
-            None => self.programs.remove(&load),
-        };
-        match before {
-            Some(WorkerProgram::Lacking { backoff, .. }) => backoff,
-            _ => Backoff::default(),
-        }
+    /// The worker has answered, by its number of the program if it has loaded it.
+    pub(super) fn answered(&mut self, load: LoadId, target: Option<WorkerTarget>) {
+        let program = self.programs.entry(load).or_default();
+        program.is_loading = false;
+        program.answer = target.map(Ok);
     }
 
     /// The worker serves without a program, and tries it again after a pause.
-    pub(super) fn lack(&mut self, load: LoadId, fault: Fault, mut backoff: Backoff, now: Duration) {
-        backoff.failed(now);
-        let lacking = WorkerProgram::Lacking {
-            fault,
-            backoff,
-            is_retrying: false,
-        };
-        self.programs.insert(load, lacking);
+    pub(super) fn lack(&mut self, load: LoadId, fault: Fault, now: Duration) {
+        let program = self.programs.entry(load).or_default();
+        program.answer = Some(Err(fault));
+        program.backoff.failed(now);
     }
 
     /// Begins the tries whose pause is over; returns their programs.
     pub(super) fn begin_retries(&mut self, now: Duration) -> Vec<LoadId> {
-        let mut begun = Vec::new();
-        for (load, program) in &mut self.programs {
-            if let WorkerProgram::Lacking {
-                backoff,
-                is_retrying: is_retrying @ false,
-                ..
-            } = program
-                && backoff.is_over(now)
-            {
-                *is_retrying = true;
-                begun.push(*load);
-            }
-        }
-        begun
+        let programs = self.programs.iter_mut();
+        let due = programs.filter(|(_, program)| {
+            let is_lacking = matches!(program.answer, Some(Err(_)));
+            is_lacking && !program.is_loading && program.backoff.is_over(now)
+        });
+        let begun = due.map(|(load, program)| {
+            program.is_loading = true;
+            *load
+        });
+        begun.collect()
     }
 
     /// Removes a program; returns the worker's number of it, if it has loaded it.
     pub(super) fn remove(&mut self, load: LoadId) -> Option<WorkerTarget> {
-        match self.programs.remove(&load) {
-            Some(WorkerProgram::Loaded(target)) => Some(target),
-            _ => None,
-        }
+        self.programs.remove(&load)?.answer?.ok()
     }
 }

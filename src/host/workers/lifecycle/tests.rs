@@ -115,9 +115,7 @@ fn workers_that_end_of_one_cause_double_the_pause_once() {
 fn no_other_is_started_in_the_place_of_a_worker_before_its_exit() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
-    let kill = (WorkerId(1), LifecycleAction::Kill);
-    let verdict = Some("a frame without a header".into());
-    assert_eq!(lifecycle.broken(WorkerId(1), verdict), Some(kill));
+    lifecycle.broken(WorkerId(1), Some("a frame without a header".into()));
     assert_eq!(missing(&lifecycle, secs(9)), None);
     assert!(!lifecycle.came_up(WorkerId(1)) && !lifecycle.has_ready());
     let exit = lifecycle.exited(WorkerId(1), 0, true, secs(9)).unwrap();
