@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    phase::WorkerState,
+    life::WorkerState,
     stats::{SharedStats, WorkerProcess, WorkerStats},
 };
 use crate::host::core::{health::Health, queue::CommandQueue};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::phase::WorkerState;
+use super::life::WorkerState;
 use crate::host::core::{health::Health, loop_monitor::LoopMonitor};
 #[cfg(feature = "py-spy")]
 use crate::host::gil_holder::GilWatch;

@@ -8,14 +8,14 @@
 //! anew at once.
 //!
 //! Invariants:
-//! 1. A worker that ends leaves that state by its exit only, and no phase follows an earlier one.
+//! 1. A worker that ends leaves that state by its exit only, and no state follows an earlier one.
 //! 2. A worker that did not retire first keeps its place until its exit: the next one is given no
 //!    load that may have ended it.
 //! 3. A retiring worker with calls is killed only if all of them were to have ended.
 //! 4. After a start that failed, none is tried before the pause is over; each failure in a row
 //!    doubles it. Workers that were started before the failure and end as well are no further one.
 //!
-//! The ends of a worker. Each has its phase become `Ending`, except an exit that is reported before
+//! The ends of a worker. Each has its state become `Ending`, except an exit that is reported before
 //! the end of the socket:
 //!
 //! | decided by | mark | kind of the exit | counted as |
@@ -30,23 +30,20 @@
 //!
 //! A worker that is lost before it came to work is a failed start as well.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 use super::{
     backoff::Backoff,
-    numbers::{Generation, WorkerId},
-    phase::{
-        LifecycleAction, OverdueLimits, WORKER_STOP_MARGIN, WorkerAction, WorkerLife, WorkerPhase,
-        WorkerState,
+    life::{
+        LifecycleAction, OverdueLimits, WORKER_STOP_MARGIN, WorkerAction, WorkerLife, WorkerState,
     },
+    numbers::{Generation, WorkerId},
     recycle::RecycleLimits,
     scheduler::Workload,
 };
 
 /// A worker that lived as long did not end of its start.
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
-/// Ticks between two readings of a worker's memory.
-const MEMORY_EVERY: u32 = 10;
 
 /// The end of a worker.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,19 +96,14 @@ impl Lifecycle {
     }
 
     pub(super) fn state(&self, worker: WorkerId) -> Option<WorkerState> {
-        Some(self.workers.get(&worker)?.state())
-    }
-
-    fn with_phase(&self, phase: WorkerPhase) -> impl Iterator<Item = (WorkerId, &WorkerLife)> {
-        let workers = self.workers.iter();
-        let workers = workers.filter(move |(_, life)| life.phase == phase);
-        workers.map(|(worker, life)| (*worker, life))
+        Some(self.workers.get(&worker)?.state)
     }
 
     /// The workers that take calls, and whether each is about to be replaced by a fresh one.
     pub(super) fn ready(&self) -> impl Iterator<Item = (WorkerId, bool)> {
-        let ready = self.with_phase(WorkerPhase::Ready);
-        ready.map(|(worker, life)| (worker, life.is_recycled))
+        let workers = self.workers.iter();
+        let ready = workers.filter(|(_, life)| life.state == WorkerState::Ready);
+        ready.map(|(worker, life)| (*worker, life.is_recycled))
     }
 
     pub(super) fn is_retiring(&self, worker: WorkerId) -> bool {
@@ -130,8 +122,8 @@ impl Lifecycle {
     /// The workers that have been given the programs, and are to be given more.
     pub(super) fn given_programs(&self) -> Vec<WorkerId> {
         let workers = self.workers.iter();
-        let given = workers
-            .filter(|(_, life)| matches!(life.phase, WorkerPhase::Loading | WorkerPhase::Ready));
+        let given =
+            workers.filter(|(_, life)| life.is_loading() || life.state == WorkerState::Ready);
         given.map(|(worker, _)| *worker).collect()
     }
 
@@ -170,21 +162,17 @@ impl Lifecycle {
     /// A worker has imported DSPy; true if it is to load the programs now.
     pub(super) fn came_up(&mut self, worker: WorkerId) -> bool {
         let life = self.workers.get_mut(&worker);
-        let Some(life) = life.filter(|life| life.phase == WorkerPhase::Spawning) else {
-            return false;
-        };
-        life.phase = WorkerPhase::Loading;
-        true
+        let life = life.filter(|life| life.state == WorkerState::Starting);
+        life.is_some_and(|life| !mem::replace(&mut life.is_up, true))
     }
 
     /// A worker has all programs; true if it takes calls from now on.
     pub(super) fn loaded(&mut self, worker: WorkerId, now: Duration) -> bool {
         let life = self.workers.get_mut(&worker);
-        let Some(life) = life.filter(|life| life.phase == WorkerPhase::Loading) else {
+        let Some(life) = life.filter(|life| life.is_loading()) else {
             return false;
         };
-        life.phase = WorkerPhase::Ready;
-        life.ready_since = Some(now);
+        life.serve(now);
         self.retire_recycled();
         true
     }
@@ -195,9 +183,9 @@ impl Lifecycle {
             return;
         }
         let mut workers = self.workers.values_mut();
-        let recycled = workers.find(|life| life.is_recycled && life.phase == WorkerPhase::Ready);
+        let recycled = workers.find(|life| life.is_recycled && life.state == WorkerState::Ready);
         if let Some(life) = recycled {
-            life.phase = WorkerPhase::Retiring;
+            life.state = WorkerState::Retiring;
         }
     }
 
@@ -207,21 +195,20 @@ impl Lifecycle {
         generation: Generation,
         has_all: impl Fn(WorkerId) -> bool,
     ) -> bool {
-        let loading = self.with_phase(WorkerPhase::Loading);
-        let new = loading.filter(|(_, life)| life.generation == generation);
-        new.filter(|(worker, _)| has_all(*worker)).count() >= self.wanted
+        let workers = self.workers.iter();
+        let new = workers.filter(|(_, life)| life.generation == generation && life.is_loading());
+        new.filter(|(worker, _)| has_all(**worker)).count() >= self.wanted
     }
 
     /// Has a generation take over; returns the workers to be discarded.
     pub(super) fn swap(&mut self, generation: Generation, now: Duration) -> Vec<WorkerId> {
         let mut discarded = Vec::new();
         for (worker, life) in &mut self.workers {
-            if life.generation == generation && life.phase == WorkerPhase::Loading {
-                life.phase = WorkerPhase::Ready;
-                life.ready_since = Some(now);
-            } else if life.phase == WorkerPhase::Ready {
-                life.phase = WorkerPhase::Retiring;
-            } else if life.phase < WorkerPhase::Ready {
+            if life.generation == generation && life.is_loading() {
+                life.serve(now);
+            } else if life.state == WorkerState::Ready {
+                life.state = WorkerState::Retiring;
+            } else if life.state == WorkerState::Starting {
                 discarded.push(*worker);
             }
         }
@@ -280,7 +267,7 @@ impl Lifecycle {
         self.kill_at = Some(before.min(kill_at));
         let workers = self.workers.iter_mut();
         let actions = workers.map(|(&worker, life)| {
-            if life.phase == WorkerPhase::Spawning {
+            if !life.is_up {
                 life.end(Some("the host was stopped".into()));
                 return (worker, LifecycleAction::Kill);
             }
@@ -291,11 +278,10 @@ impl Lifecycle {
     }
 
     /// Looks at all workers. `workload` tells what a worker has to do and whether its loop is blocked,
-    /// `memory` reads its memory; while programs are replaced, no worker is recycled.
+    /// `memory` reads its memory.
     pub(super) fn tick(
         &mut self,
         now: Duration,
-        is_replacing: bool,
         workload: impl Fn(WorkerId) -> (Workload, bool),
         memory: impl Fn(WorkerId) -> Option<u64>,
     ) -> Vec<WorkerAction> {
@@ -312,13 +298,11 @@ impl Lifecycle {
             let (workload, is_blocked) = workload(worker);
             let action = life.tick(now, &self.overdue, workload, is_blocked);
             actions.extend(action.map(|action| (worker, action)));
-            life.ticks = life.ticks.wrapping_add(1);
-            if is_replacing || life.is_recycled || life.phase != WorkerPhase::Ready {
+            if life.is_recycled || life.state != WorkerState::Ready {
                 continue;
             }
             let age = now.saturating_sub(life.ready_since.unwrap_or(now));
-            let is_due = life.ticks.is_multiple_of(MEMORY_EVERY);
-            let memory = || if is_due { memory(worker) } else { None };
+            let memory = || memory(worker);
             if let Some(why) = self.recycle.reason(age, workload.given, memory) {
                 life.is_recycled = true;
                 actions.push((worker, LifecycleAction::Recycle { why }));

@@ -16,10 +16,10 @@ mod exchanges;
 mod frames;
 mod handle;
 mod heartbeat;
+mod life;
 mod lifecycle;
 mod lost_calls;
 mod numbers;
-mod phase;
 mod pool;
 mod process;
 mod program_action;
@@ -37,7 +37,7 @@ mod wire;
 mod worker;
 mod worker_programs;
 
-pub use phase::WorkerState;
+pub use life::WorkerState;
 pub use settings::Workers;
 pub use stats::{WorkerProcess, WorkerStats};
 #[cfg(fuzzing)]

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{phase::OverdueLimits, process::SpawnSettings, recycle::RecycleLimits};
+use super::{life::OverdueLimits, process::SpawnSettings, recycle::RecycleLimits};
 
 /// Threads for the sync programs of a worker, if [`Workers::sync_threads`] sets no other number.
 const SYNC_THREADS: usize = 64;
@@ -117,7 +117,7 @@ impl Workers {
     /// Replaces a worker that takes more memory than this, in bytes of resident memory as `ps` and
     /// `top` show it; unlimited by default. DSPy's share of it is some 70 MiB.
     ///
-    /// The memory is read about every 200 ms, once the worker has had a call. Another worker is
+    /// The memory is read every 20 ms, once the worker has had a call. Another worker is
     /// started and takes the next calls; the old one ends after its last call. So this is no bound:
     /// that is [`memory_limit`](Self::memory_limit).
     pub fn max_memory(mut self, bytes: u64) -> Self {

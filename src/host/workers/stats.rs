@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::phase::WorkerState;
+use super::life::WorkerState;
 use crate::host::core::health::Health;
 
 /// A reading of a pool of workers, from [`Host::worker_stats`](crate::Host::worker_stats).

@@ -2,7 +2,7 @@
 //! `program_supervision.rs`.
 //!
 //! The supervisor applies what the scheduler, the lifecycle and the programs return. Each of them
-//! keeps its own part of a worker under the worker's id: its calls, its phase, its programs; the
+//! keeps its own part of a worker under the worker's id: its calls, its life, its programs; the
 //! table keeps the process. A worker enters the table, the lifecycle and the programs in `fill`, the
 //! scheduler with its first call. It leaves them in `on_exit`, but the programs as soon as it is
 //! discarded, and not at all if the pool stops.
@@ -12,10 +12,10 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
+    life::{LifecycleAction, WorkerAction},
     lifecycle::{Lifecycle, WorkerExitKind},
     lost_calls::{end_call, exit_reason, worker_fault},
     numbers::WorkerId,
-    phase::{LifecycleAction, WorkerAction},
     process::{EventSender, ProcessEvent, Spawner},
     recycle::resident_memory,
     requests::PoolPrograms,
@@ -307,8 +307,7 @@ impl Supervisor {
         let is_blocked = |of| workers.get(&of).is_some_and(Worker::is_blocked);
         let workload = |worker| (scheduler.workload(worker, now), is_blocked(worker));
         let memory = |worker| resident_memory(workers.get(&worker)?.link.pid()?);
-        let is_replacing = self.programs.replacing().is_some();
-        let actions = self.lifecycle.tick(now, is_replacing, workload, memory);
+        let actions = self.lifecycle.tick(now, workload, memory);
         self.apply_lifecycle_actions(actions);
         if !self.lifecycle.is_stopping() {
             let actions = self.programs.retry(now);

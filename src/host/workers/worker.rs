@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     heartbeat::Heartbeat,
+    life::WorkerState,
     numbers::{LoadId, WorkerId},
-    phase::WorkerState,
     process::ProcessLink,
     scheduler::Workload,
     stats::WorkerProcess,

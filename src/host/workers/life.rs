@@ -1,4 +1,4 @@
-//! The phases of one worker's life.
+//! The life of one worker.
 
 use std::time::Duration;
 
@@ -50,29 +50,20 @@ pub(super) enum LifecycleAction {
 /// An action, and the worker that it is about.
 pub(super) type WorkerAction = (WorkerId, LifecycleAction);
 
-/// The phases of a worker, in their order; those before `Ready` are its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub(super) enum WorkerPhase {
-    Spawning,
-    Loading,
-    Ready,
-    Retiring,
-    Ending,
-}
-
 /// The life of one worker.
 pub(super) struct WorkerLife {
     pub(super) generation: Generation,
     /// The starts that had failed in a row when it was spawned.
     pub(super) failed_starts: u32,
-    pub(super) phase: WorkerPhase,
+    pub(super) state: WorkerState,
+    /// It has imported DSPy, and was given the programs.
+    pub(super) is_up: bool,
     pub(super) ready_since: Option<Duration>,
     pub(super) is_recycled: bool,
     /// Since when it is to end because it is not needed.
     pub(super) dismissed: Option<Duration>,
     /// Why it was ended.
     pub(super) verdict: Option<String>,
-    pub(super) ticks: u32,
 }
 
 impl WorkerLife {
@@ -80,33 +71,35 @@ impl WorkerLife {
         Self {
             generation,
             failed_starts,
-            phase: WorkerPhase::Spawning,
+            state: WorkerState::Starting,
+            is_up: false,
             ready_since: None,
             is_recycled: false,
             dismissed: None,
             verdict: None,
-            ticks: 0,
         }
     }
 
-    pub(super) const fn state(&self) -> WorkerState {
-        match self.phase {
-            WorkerPhase::Spawning | WorkerPhase::Loading => WorkerState::Starting,
-            WorkerPhase::Ready => WorkerState::Ready,
-            WorkerPhase::Retiring => WorkerState::Retiring,
-            WorkerPhase::Ending => WorkerState::Ending,
-        }
+    /// Whether it loads the programs.
+    pub(super) fn is_loading(&self) -> bool {
+        self.state == WorkerState::Starting && self.is_up
+    }
+
+    /// Has it take calls.
+    pub(super) const fn serve(&mut self, now: Duration) {
+        self.state = WorkerState::Ready;
+        self.ready_since = Some(now);
     }
 
     /// Marks the worker as not needed any more; the caller has the process end.
     pub(super) fn dismiss(&mut self, now: Duration) {
-        self.phase = WorkerPhase::Ending;
+        self.state = WorkerState::Ending;
         self.dismissed.get_or_insert(now);
     }
 
     /// Marks the worker as about to end, for a reason if the pool knows one.
     pub(super) fn end(&mut self, verdict: Option<String>) {
-        self.phase = WorkerPhase::Ending;
+        self.state = WorkerState::Ending;
         self.verdict = self.verdict.take().or(verdict);
     }
 
@@ -116,7 +109,7 @@ impl WorkerLife {
     /// first time crashes the process. The exit fails the load and removes the program, so that the
     /// next worker loads the others only.
     pub(super) const fn has_place(&self) -> bool {
-        !matches!(self.phase, WorkerPhase::Retiring) && self.dismissed.is_none()
+        !matches!(self.state, WorkerState::Retiring) && self.dismissed.is_none()
     }
 
     /// Retires the worker, dismisses it or kills it, as its calls require.
@@ -128,7 +121,7 @@ impl WorkerLife {
         is_blocked: bool,
     ) -> Option<LifecycleAction> {
         let overdue = workload.overdue.unwrap_or_default();
-        if self.phase == WorkerPhase::Ending {
+        if self.state == WorkerState::Ending {
             let lingers = |since| now.saturating_sub(since) > WORKER_STOP_MARGIN;
             let is_late = self.dismissed.is_some_and(lingers);
             return is_late.then_some(LifecycleAction::Kill);
@@ -139,10 +132,10 @@ impl WorkerLife {
             ));
             return Some(LifecycleAction::KillOverdue);
         }
-        if overdue > limits.retire_after && self.phase == WorkerPhase::Ready {
-            self.phase = WorkerPhase::Retiring;
+        if overdue > limits.retire_after && self.state == WorkerState::Ready {
+            self.state = WorkerState::Retiring;
         }
-        if self.phase != WorkerPhase::Retiring {
+        if self.state != WorkerState::Retiring {
             return None;
         }
         if workload.calls == 0 {
