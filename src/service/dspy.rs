@@ -13,8 +13,7 @@ use super::{
     program::Program,
 };
 use crate::{
-    error::{Error, Overloaded},
-    host::core::fault::lost,
+    error::{Error, Lost, Overloaded},
     request::{PredictRequest, Prediction},
     service::{admission::Admission, termination::ServiceTermination},
 };
@@ -111,7 +110,7 @@ impl DspyService {
             return Err(error);
         }
         if let Some(reason) = program.host.closed() {
-            return Err(lost(reason));
+            return Err(Lost::new(reason).into());
         }
         match program.host.exhausted() {
             Some(threads) if program.loaded.blocking => {

@@ -7,10 +7,7 @@ use serde_json::Value;
 use crate::{
     call::CallContext,
     error::Error,
-    host::{
-        Host,
-        core::{fault::lost, registry::Registrations},
-    },
+    host::{Host, core::registry::Registrations},
     request::Route,
 };
 
@@ -60,7 +57,7 @@ impl Function {
                 Some(outcome) => {
                     outcome.map_err(|fault| fault.into_error("function", host.cancel_cause()))
                 }
-                None => Err(lost(call.lost_because())),
+                None => Err(call.lost()),
             };
             let spent = call.close(result.as_ref().map(|_| ()));
             result.map_err(|error| error.with_spent(spent))

@@ -13,9 +13,9 @@ use tracing::Instrument;
 
 use super::{program::Program, schema::into_fields, termination::ServiceTermination};
 use crate::{
-    call::{Cause, drop_scope},
+    call::Cause,
     error::{Classify, Error},
-    host::core::{call_handle::CallHandle, call_state::Outcome, fault::lost},
+    host::core::{call_handle::CallHandle, call_state::Outcome},
     request::{PredictRequest, Prediction},
 };
 
@@ -90,7 +90,7 @@ impl RunningPrediction {
                 let cause = signalled.unwrap_or_else(|| self.program.host.cancel_cause());
                 answer(outcome, &self.program.name, cause, self.started)
             }
-            Poll::Ready(None) => Err(lost(self.call.lost_because())),
+            Poll::Ready(None) => Err(self.call.lost()),
             Poll::Pending => Err(ready!(
                 self.termination.poll(cx, |cause| self.call.cancel(cause))
             )),
@@ -105,9 +105,7 @@ impl Drop for RunningPrediction {
     fn drop(&mut self) {
         if !self.call.is_answered() {
             let cause = self.termination.reason();
-            if let Some(spent) = self.call.give_up(cause) {
-                drop_scope::report(spent);
-            }
+            self.call.give_up(cause);
             tracing::debug!(target: "tower_dspy", %cause, "dropped; the work was told to stop");
         }
     }

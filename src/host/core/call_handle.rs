@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     call::{Cause, Spent, drop_scope},
-    error::{Classify, Error},
+    error::{Classify, Error, Lost},
 };
 
 /// A call in flight. Resolves to its outcome; dropping it cancels the call.
@@ -50,11 +50,13 @@ impl CallHandle {
         }))
     }
 
-    /// Gives the call up because of `cause`. Returns as [`close`](Self::close).
-    pub(crate) fn give_up(&mut self, cause: Cause) -> Option<Arc<Spent>> {
+    /// Gives the call up because of `cause`, and reports to the drop scope what it spent.
+    pub(crate) fn give_up(&mut self, cause: Cause) {
         self.set_answered();
         self.cancel(cause);
-        self.state.close(Err(Some(cause)))
+        if let Some(spent) = self.state.close(Err(Some(cause))) {
+            drop_scope::report(spent);
+        }
     }
 
     pub(crate) const fn is_answered(&self) -> bool {
@@ -67,9 +69,9 @@ impl CallHandle {
         }
     }
 
-    /// Why the host takes no calls any more.
-    pub(crate) fn lost_because(&self) -> &str {
-        self.queue.refusal().unwrap_or("it dropped the call")
+    /// The error of a call whose host went away.
+    pub(crate) fn lost(&self) -> Error {
+        Lost::new(self.queue.refusal().unwrap_or("it dropped the call")).into()
     }
 }
 
@@ -88,10 +90,7 @@ impl Future for CallHandle {
 impl Drop for CallHandle {
     fn drop(&mut self) {
         if !self.answered {
-            let spent = self.give_up(drop_scope::cause());
-            if let Some(spent) = spent {
-                drop_scope::report(spent);
-            }
+            self.give_up(drop_scope::cause());
         }
     }
 }

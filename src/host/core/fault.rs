@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     call::Cause,
-    error::{Cancelled, Error, InvalidInput, LmError, Lost, ProgramError},
+    error::{Cancelled, Error, InvalidInput, LmError, ProgramError},
 };
 
 /// The description of an exception, by `faults.describe`.
@@ -100,7 +100,7 @@ impl Fault {
                 InvalidInput::new(program, Some(&field), self.message, expected).into()
             }
             #[cfg(feature = "workers")]
-            FaultKind::Lost => Lost::worker(self.message).into(),
+            FaultKind::Lost => crate::error::Lost::worker(self.message).into(),
             FaultKind::Named { .. } | FaultKind::Raised => {
                 ProgramError::new(self.python_type, self.message, self.traceback).into()
             }
@@ -115,11 +115,6 @@ fn short(python_type: &str) -> &str {
         Some(path) => path.rsplit('.').next().unwrap_or(path),
         None => python_type,
     }
-}
-
-/// The error of a call whose host went away.
-pub(crate) fn lost(reason: &str) -> Error {
-    Lost::new(reason).into()
 }
 
 #[cfg(test)]
