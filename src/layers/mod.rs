@@ -20,6 +20,7 @@ macro_rules! inner_service_accessors {
         }
     };
 }
+#[cfg(feature = "_host")]
 pub(crate) use inner_service_accessors;
 
 pub(crate) mod allot;
