@@ -8,6 +8,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt};
 use tokio::time::{sleep, timeout as tokio_timeout};
+use tokio_test::{assert_pending, task};
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use tower_dspy::{
     Carrier, Cause, Deadline, Error, Scope, Session, Stage, TimeoutLayer, WithContext, predict_all,
