@@ -2,9 +2,10 @@
 //! DSPy with litellm, and through DSPy with a canned answer in place of HTTP, which is the floor.
 //!
 //! All four run `dspy.Predict("question -> answer")` on its async path, without cache and retries,
-//! against the same LM, which answers at once and is a process of its own, so that its CPU time is
-//! nobody's. Each way is a process of its own too; they take turns. What is measured is the CPU
-//! time of the whole process, user and system, all threads.
+//! with DSPy's history and trace as they are by default, against the same LM, which answers at once
+//! and is a process of its own, so that its CPU time is nobody's. Each way is a process of its own
+//! too; they take turns. What is measured is the CPU time of the whole process, user and system, all
+//! threads.
 //!
 //! Run: `cargo bench --bench predictions`
 

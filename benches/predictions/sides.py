@@ -88,6 +88,6 @@ async def serve() -> None:
 
 if __name__ == "__main__":
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
-    dspy.configure(lm=lm_of(*sys.argv[1:3]), disable_history=True, trace=None)
+    dspy.configure(lm=lm_of(*sys.argv[1:3]))
     print("ready", flush=True)
     asyncio.run(serve())
