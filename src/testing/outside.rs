@@ -1,6 +1,6 @@
 //! [`OutsideWork`]: a guard that holds paused time while something other than a tokio task works.
 
-use std::{fmt, sync::mpsc};
+use std::sync::mpsc;
 
 /// Keeps paused time from advancing by itself for as long as it lives.
 ///
@@ -48,6 +48,7 @@ use std::{fmt, sync::mpsc};
 /// More than one may live at a time. Dropped in an async test's body, or by a task, it is gone
 /// before the runtime is; kept for longer, the runtime waits for it when it is dropped. Without
 /// paused time it does nothing but hold a thread.
+#[derive(Debug)]
 #[must_use = "time is held for as long as this lives"]
 pub struct OutsideWork {
     // Dropping it ends the blocking task.
@@ -64,11 +65,5 @@ impl OutsideWork {
         // The clock is held from the call on, also before a thread takes the task.
         drop(tokio::task::spawn_blocking(move || ended.recv()));
         Self { _ends: ends }
-    }
-}
-
-impl fmt::Debug for OutsideWork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutsideWork").finish_non_exhaustive()
     }
 }

@@ -186,7 +186,11 @@ async fn a_full_mock_is_pending_and_overloaded_past_its_queue() {
     let mock = MockDspy::from_fn(|_| Reply::answer("soon"))
         .max_in_flight(3)
         .max_waiting(1);
-    mock.busy_for(secs(5));
+    let busy = mock.busy();
+    tokio::spawn(async move {
+        tokio::time::sleep(secs(5)).await;
+        drop(busy);
+    });
     let mut waits = task::spawn(mock.clone().oneshot(request()));
     assert_pending!(waits.poll());
     let mut refused = task::spawn(mock.clone().oneshot(request()));

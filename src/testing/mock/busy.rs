@@ -1,8 +1,6 @@
 //! [`Busy`]: permits of a mock that are taken.
 
-use std::time::Duration;
-
-use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::MockDspy;
 
@@ -14,18 +12,6 @@ impl MockDspy {
         Busy {
             _permits: std::iter::from_fn(|| self.permits.try_acquire()).collect(),
         }
-    }
-
-    /// [Busy](Self::busy) for so long.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn busy_for(&self, time: Duration) {
-        let busy = self.busy();
-        tokio::spawn(async move {
-            sleep(time).await;
-            drop(busy);
-        });
     }
 }
 

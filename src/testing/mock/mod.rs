@@ -1,25 +1,29 @@
 //! [`MockDspy`]: the DSPy service without Python, for tests under paused time.
 
 mod busy;
-mod future;
 mod record;
 mod reply;
+mod work;
 
 use std::{
     collections::VecDeque,
     fmt,
+    future::ready,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
+use futures_util::future::BoxFuture;
 use tower::Service;
 
-use self::record::{MockInFlight, MockLedger};
 pub use self::{
     busy::Busy,
-    future::MockFuture,
     record::{CallEnd, CallRecord},
     reply::Reply,
+};
+use self::{
+    record::{MockInFlight, MockLedger},
+    work::{MockFuture, MockWork},
 };
 use crate::{
     call::{Carrier, Cause},
@@ -285,7 +289,7 @@ impl MockDspy {
     fn refuse(&self, mut record: CallRecord, error: Error) -> MockFuture {
         record.end = Some(CallEnd::Refused(error.kind()));
         self.ledger.send_modify(|calls| calls.push(record));
-        MockFuture::refused(error)
+        Box::pin(ready(Err(error)))
     }
 
     fn script(&self) -> MutexGuard<'_, MockScript> {
@@ -317,7 +321,9 @@ impl MockDspy {
 impl Service<PredictRequest> for MockDspy {
     type Response = Prediction;
     type Error = Error;
-    type Future = MockFuture;
+    /// As with the real one, dropping it cancels the call; what [lingers](Reply::lingers) is in
+    /// flight until it has ended.
+    type Future = BoxFuture<'static, Result<Prediction, Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.admission.poll(&self.permits, cx).map(Ok)
@@ -334,7 +340,7 @@ impl Service<PredictRequest> for MockDspy {
         }
         let reply = self.next(&record);
         let running = MockInFlight::begin(self.ledger.clone(), record, permit);
-        MockFuture::start(&request.context, reply, running)
+        MockWork::start(&request.context, reply, running)
     }
 }
 

@@ -1,13 +1,13 @@
-//! The future of one call of the mock.
+//! The work of one call of the mock.
 
 use std::{
-    fmt,
-    future::{Future, pending, poll_fn, ready},
-    pin::{Pin, pin},
-    task::{Context, Poll},
+    future::{pending, poll_fn},
+    pin::pin,
+    task::Poll,
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until},
@@ -24,49 +24,11 @@ use crate::{
     service::termination::ServiceTermination,
 };
 
+pub(super) type MockFuture = BoxFuture<'static, MockOutcome>;
 type MockOutcome = Result<Prediction, Error>;
 
-/// The answer to come of a [`MockDspy`](super::MockDspy).
-///
-/// # Cancel safety
-/// As with the real one, dropping it cancels the call; what [lingers](Reply::lingers) is in
-/// flight until it has ended.
-#[must_use = "a future does nothing unless polled"]
-pub struct MockFuture(Pin<Box<dyn Future<Output = MockOutcome> + Send>>);
-
-impl MockFuture {
-    pub(super) fn refused(error: Error) -> Self {
-        Self(Box::pin(ready(Err(error))))
-    }
-
-    pub(super) fn start(context: &CallContext, reply: Reply, running: MockInFlight) -> Self {
-        let started = Instant::now();
-        let work = MockWork {
-            termination: ServiceTermination::new(context, started),
-            lingers: reply.lingers,
-            ends: None,
-            running: Some(running),
-        };
-        Self(Box::pin(work.run(started, reply)))
-    }
-}
-
-impl Future for MockFuture {
-    type Output = MockOutcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MockOutcome> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for MockFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MockFuture").finish_non_exhaustive()
-    }
-}
-
 /// The work of one call.
-struct MockWork {
+pub(super) struct MockWork {
     termination: ServiceTermination,
     lingers: Duration,
     /// When the work ends that was signalled.
@@ -76,6 +38,17 @@ struct MockWork {
 }
 
 impl MockWork {
+    pub(super) fn start(context: &CallContext, reply: Reply, running: MockInFlight) -> MockFuture {
+        let started = Instant::now();
+        let work = Self {
+            termination: ServiceTermination::new(context, started),
+            lingers: reply.lingers,
+            ends: None,
+            running: Some(running),
+        };
+        Box::pin(work.run(started, reply))
+    }
+
     async fn run(mut self, started: Instant, reply: Reply) -> MockOutcome {
         let due = Deadline::at(started).later_by(reply.delay).instant();
         let mut outcome = pin!(async move {
