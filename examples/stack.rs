@@ -44,6 +44,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let request = PredictRequest::new(json!({"question": "Why is the sky blue?"}));
     let answer = qa.oneshot(request).await?;
     println!("{}", answer.outputs["answer"]);
-    println!("the LM saw: {}", server.summary(""));
+    println!("the LM saw: {:?}", server.summary(""));
     Ok(())
 }

@@ -166,7 +166,7 @@ async fn errors_of_the_client_do_not_contain_the_url() {
 #[tokio::test]
 async fn a_truncated_body_is_a_read_error() {
     let server = server().await;
-    server.script("cut", Reply::cut(20));
+    server.script("cut", Reply::echo().cut_after(20));
     let lm = limited(server.base_url(), LmLimits::new());
     for stream in [false, true] {
         let (request, log) = with_log(request(server.base_url(), "cut", stream));

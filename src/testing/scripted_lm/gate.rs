@@ -20,12 +20,6 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    /// Whether the gate was opened.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        *self.0.borrow()
-    }
-
     /// Waits until the gate is open.
     ///
     /// # Cancel safety

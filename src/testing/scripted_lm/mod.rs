@@ -34,8 +34,7 @@
 //! until the test opens it, and [`ScriptedLm::wait_for`] returns when something was seen. Neither
 //! sleeps.
 //!
-//! The server also lists its models at `GET /v1/models`, and answers 404 to unknown paths and 400
-//! to bodies that are no request of their API.
+//! The server answers 404 to unknown paths and 400 to bodies that are no request of their API.
 
 mod anthropic;
 mod body;
@@ -117,9 +116,6 @@ impl ScriptedLm {
         })
     }
 
-    /// Stops the server, as dropping it does.
-    pub fn stop(self) {}
-
     /// The URL to give to a client, like `http://127.0.0.1:41234/v1`.
     #[must_use]
     pub fn base_url(&self) -> &str {
@@ -190,7 +186,9 @@ impl ScriptedLm {
         let look = || Some(self.requests(model)).filter(|records| seen(records));
         self.until(limit, look).await.ok_or_else(|| {
             let saw = wait::list(&self.requests(model));
-            NotSeen::new(format_args!("the model `{model}`"), saw, limit)
+            NotSeen(format!(
+                "waited {limit:?} in vain for the model `{model}`; saw {saw}"
+            ))
         })
     }
 
@@ -206,11 +204,10 @@ impl ScriptedLm {
     ) -> Result<usize, NotSeen> {
         let look = || Some(self.connections()).filter(|&open| seen(open));
         self.until(wait::LIMIT, look).await.ok_or_else(|| {
-            NotSeen::new(
-                "connections",
-                format_args!("{} open", self.connections()),
-                wait::LIMIT,
-            )
+            let (limit, open) = (wait::LIMIT, self.connections());
+            NotSeen(format!(
+                "waited {limit:?} in vain for connections; saw {open} open"
+            ))
         })
     }
 

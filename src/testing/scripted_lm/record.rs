@@ -1,6 +1,5 @@
 //! The record of each request, as a test reads it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -43,7 +42,8 @@ pub struct RequestRecord {
     pub finished: Option<Instant>,
     /// How many tokens were produced so far.
     pub tokens: usize,
-    token_times: Vec<Instant>,
+    /// When each token was produced.
+    pub token_times: Vec<Instant>,
     authorization: Option<HeaderValue>,
 }
 
@@ -86,12 +86,6 @@ impl RequestRecord {
         }
     }
 
-    /// When each token was produced.
-    #[must_use]
-    pub fn token_times(&self) -> &[Instant] {
-        &self.token_times
-    }
-
     /// How many tokens were produced after this moment: for nobody, if the caller gave up then.
     #[must_use]
     pub fn tokens_after(&self, moment: Instant) -> usize {
@@ -110,12 +104,6 @@ impl RequestRecord {
     #[must_use]
     pub fn ended(&self) -> Option<Instant> {
         self.finished.or(self.client_gone)
-    }
-
-    /// Whether the request came with the header that its provider wants a key in.
-    #[must_use]
-    pub fn has_authorization(&self) -> bool {
-        self.authorization.is_some()
     }
 
     /// The header that holds the key, for a test that checks which one was sent: OpenAI's
@@ -141,14 +129,10 @@ pub struct Summary {
     pub running: usize,
     /// Tokens produced for all of them.
     pub tokens: usize,
-    /// Tokens produced for the clients that went away, up to then.
-    pub tokens_unread: usize,
 }
 
 impl Summary {
-    /// Counts these records.
-    #[must_use]
-    pub fn of<'a>(records: impl IntoIterator<Item = &'a RequestRecord>) -> Self {
+    pub(super) fn of<'a>(records: impl IntoIterator<Item = &'a RequestRecord>) -> Self {
         let mut sum = Self::default();
         for record in records {
             sum.requests += 1;
@@ -156,22 +140,9 @@ impl Summary {
             match record.outcome {
                 Outcome::Running => sum.running += 1,
                 Outcome::Answered => sum.answered += 1,
-                Outcome::ClientGone => {
-                    sum.client_gone += 1;
-                    sum.tokens_unread += record.tokens;
-                }
+                Outcome::ClientGone => sum.client_gone += 1,
             }
         }
         sum
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} requests: {} answered, {} whose client went away, {} running; {} tokens",
-            self.requests, self.answered, self.client_gone, self.running, self.tokens
-        )
     }
 }

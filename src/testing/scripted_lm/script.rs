@@ -116,19 +116,6 @@ impl Reply {
         Self::new(ReplyKind::Garbage)
     }
 
-    /// [Echoes](Reply::echo), but [closes the connection](Reply::cut_after) after this many bytes
-    /// of the body.
-    #[must_use]
-    pub fn cut(after_bytes: usize) -> Self {
-        Self::echo().cut_after(after_bytes)
-    }
-
-    /// [Echoes](Reply::echo) once the gate is open.
-    #[must_use]
-    pub fn hold(gate: &Gate) -> Self {
-        Self::echo().held_by(gate)
-    }
-
     /// Waits for the gate before anything else is done.
     #[must_use]
     pub fn held_by(mut self, gate: &Gate) -> Self {
@@ -186,8 +173,8 @@ impl Reply {
 ///
 /// ```
 /// # use tower_dspy::testing::scripted_lm::{Reply, Script};
-/// let recovers = Script::new(Reply::status(503)).then(Reply::answer("Paris"));
-/// let same = Script::from([Reply::status(503), Reply::answer("Paris")]);
+/// let busy = Script::from(Reply::status(503));
+/// let recovers = Script::from([Reply::status(503), Reply::answer("Paris")]);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Script {
@@ -195,19 +182,6 @@ pub struct Script {
 }
 
 impl Script {
-    /// Makes a script that always replies like this, until a [`then`](Script::then) is added.
-    #[must_use]
-    pub fn new(reply: Reply) -> Self {
-        Self::from([reply])
-    }
-
-    /// Adds the reply to the next request.
-    #[must_use]
-    pub fn then(mut self, reply: Reply) -> Self {
-        self.replies.push(reply);
-        self
-    }
-
     /// The reply to the n-th request, counted from 0.
     pub(super) fn reply(&self, n: usize) -> Reply {
         let reply = self.replies.get(n).or(self.replies.last());
@@ -217,7 +191,7 @@ impl Script {
 
 impl From<Reply> for Script {
     fn from(reply: Reply) -> Self {
-        Self::new(reply)
+        Self::from([reply])
     }
 }
 

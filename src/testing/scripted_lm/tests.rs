@@ -128,11 +128,10 @@ async fn a_key_is_kept_out_of_debug() {
     let call = reqwest::Client::new().post(url).bearer_auth("sk-hush");
     call.json(&chat("keyed")).send().await.unwrap();
     let record = lm.requests("keyed").remove(0);
-    assert!(record.has_authorization());
     assert_eq!(record.authorization(), Some("Bearer sk-hush"));
     assert!(!format!("{record:?} {lm:?}").contains("hush"));
     answer(lm, "keyless").await;
-    assert!(!lm.requests("keyless")[0].has_authorization());
+    assert!(lm.requests("keyless")[0].authorization().is_none());
 }
 
 #[tokio::test]
@@ -158,7 +157,6 @@ async fn a_summary_counts_models_by_prefix() {
         client_gone: 1,
         running: 1,
         tokens: 3,
-        tokens_unread: 1,
     };
     assert_eq!(lm.summary("sum-"), expected);
     assert_eq!(lm.summary("").requests, 4);
@@ -166,22 +164,18 @@ async fn a_summary_counts_models_by_prefix() {
 }
 
 #[tokio::test]
-async fn the_model_list_is_served_and_wrong_requests_are_refused() {
+async fn wrong_requests_are_refused() {
     let lm = shared().await;
-    lm.script("listed", Reply::echo());
     let get = |path: &str| reqwest::get(format!("{}{path}", lm.base_url()));
-    let models: Value = get("/models").await.unwrap().json().await.unwrap();
-    let models = models["data"].as_array().unwrap();
-    assert!(models.iter().any(|model| model["id"] == "listed"));
     assert_eq!(get("/nowhere").await.unwrap().status(), 404);
     assert_eq!(get("/chat/completions").await.unwrap().status(), 404);
 
-    let response = post(lm, &json!({"model": "listed"})).await.unwrap();
+    let response = post(lm, &json!({"model": "refused"})).await.unwrap();
     assert_eq!(response.status(), 400);
     let body: Value = response.json().await.unwrap();
     let message = body["error"]["message"].as_str().unwrap();
     assert_eq!(message, "the request body has no list of `messages`");
-    assert!(lm.requests("listed").is_empty());
+    assert!(lm.requests("refused").is_empty());
 }
 
 #[tokio::test]
@@ -195,9 +189,10 @@ async fn a_failed_wait_reports_the_recorded_requests() {
         "waited 1ms in vain for the model `seen-once`; saw #0 Answered with 3 tokens"
     );
     let wait = lm.wait_for_within(MS, "never-asked", |r| !r.is_empty());
-    let error = wait.await.unwrap_err();
-    assert!(error.to_string().ends_with("saw no requests"), "{error}");
-    assert_eq!(error.limit(), MS);
+    assert_eq!(
+        wait.await.unwrap_err().to_string(),
+        "waited 1ms in vain for the model `never-asked`; saw no requests"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +220,7 @@ async fn dropping_the_server_closes_all_connections() {
     lm.script("cut-short", Reply::hang());
     let mut tcp = raw(&lm, &chat("cut-short")).await;
     lm.wait_for("cut-short", running(0)).await.expect(SEEN);
-    lm.stop();
+    drop(lm);
     let mut rest = Vec::new();
     // Closed or reset, but not open.
     let _ = tcp.read_to_end(&mut rest).await;

@@ -1,6 +1,5 @@
 //! [`NotSeen`]: the error of a wait that saw nothing in time.
 
-use std::fmt;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -12,28 +11,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a test waited for did not happen in time.
 #[derive(Clone, Debug, Error)]
-#[error("waited {limit:?} in vain for {what}; saw {saw}")]
-pub struct NotSeen {
-    what: String,
-    saw: String,
-    limit: Duration,
-}
-
-impl NotSeen {
-    pub(super) fn new(what: impl fmt::Display, saw: impl fmt::Display, limit: Duration) -> Self {
-        Self {
-            what: what.to_string(),
-            saw: saw.to_string(),
-            limit,
-        }
-    }
-
-    /// How long the test waited.
-    #[must_use]
-    pub fn limit(&self) -> Duration {
-        self.limit
-    }
-}
+#[error("{0}")]
+pub struct NotSeen(pub(super) String);
 
 /// Lists records in few words.
 pub(super) fn list(records: &[RequestRecord]) -> String {

@@ -72,7 +72,7 @@ async fn five_calls_at_once_run_one_at_a_time_and_all_end_in_time() {
 async fn past_max_waiting_the_service_is_ready_and_its_call_answers_overloaded() {
     let (host, server) = (host().await, lm_server().await);
     let gate = Gate::new();
-    server.script("overload", Reply::hold(&gate));
+    server.script("overload", Reply::echo().held_by(&gate));
     let load = host.load("question -> answer").lm(lm("overload").await);
     let mut qa = load.max_in_flight(1).max_waiting(2).await.unwrap();
 

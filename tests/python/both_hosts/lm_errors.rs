@@ -71,7 +71,7 @@ async fn client_errors_of_the_provider_are_not_retryable() {
 
 #[tokio::test]
 async fn a_truncated_answer_is_retryable() {
-    let error = failure("cut", Reply::cut(20)).await;
+    let error = failure("cut", Reply::echo().cut_after(20)).await;
     assert_eq!(error.status(), None);
     assert_eq!(kind(&error), ErrorKind::LmUnavailable);
 }

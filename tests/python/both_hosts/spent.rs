@@ -9,7 +9,7 @@ use tower_dspy::{
     Backoff, CancelLayer, Classify, Deadline, DeadlineLayer, Error, FallbackLayer, HedgeLayer,
     LmOutcome, PredictRequest, Prediction, RetryLayer, Shutdown, ShutdownLayer, Spent,
     TimeoutLayer,
-    testing::scripted_lm::{Gate, Reply, Script},
+    testing::scripted_lm::{Gate, Reply},
 };
 
 use crate::support::{
@@ -74,10 +74,7 @@ async fn a_deadline_error_reports_the_finished_step_and_the_lm_call_that_it_ende
     let (host, server) = (host().await, lm_server().await);
     let models = ["spent-layer", "spent-service"];
     for model in models {
-        server.script(
-            model,
-            Script::new(Reply::answer("first")).then(Reply::hang()),
-        );
+        server.script(model, [Reply::answer("first"), Reply::hang()]);
     }
     let [layer, service] = models;
     let by_layer = ServiceBuilder::new()
@@ -165,10 +162,7 @@ async fn a_stopping_host_reports_the_spent_tokens_of_its_calls() {
         return;
     }
     let (host, server) = (host().await, lm_server().await);
-    server.script(
-        "spent-stopped",
-        Script::new(Reply::answer("first")).then(Reply::hang()),
-    );
+    server.script("spent-stopped", [Reply::answer("first"), Reply::hang()]);
     let program = load(&host, "asks:twice", "spent-stopped").await;
     let stop = async || {
         host.stop(LIMIT).await;
@@ -186,8 +180,11 @@ async fn a_retry_reports_the_spent_tokens_of_all_attempts() {
             .layer(RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO)))
             .layer(TimeoutLayer::new(LIMIT))
     };
-    let script = Script::new(Reply::hang()).then(Reply::status(503));
-    server.script("spent-retried", script.then(Reply::answer("at last")));
+    let answered = Reply::answer("at last");
+    server.script(
+        "spent-retried",
+        [Reply::hang(), Reply::status(503), answered],
+    );
     let qa = question(&host, "spent-retried").await;
     let answer = retry().service(qa).oneshot(ask("?")).await.unwrap();
     let calls = answer.lm_calls.iter();
@@ -213,8 +210,11 @@ async fn attempts_are_added_up_under_a_custom_classification_too() {
     let (host, server) = (host().await, lm_server().await);
     let retry = RetryLayer::new(2).with_backoff(Backoff::fixed(Duration::ZERO));
     let retry = retry.classify(|error: &Error| error.kind());
-    let failed = Script::new(Reply::status(503)).then(Reply::status(503));
-    server.script("spent-sorted", failed.then(Reply::answer("at last")));
+    let failed = || Reply::status(503);
+    server.script(
+        "spent-sorted",
+        [failed(), failed(), Reply::answer("at last")],
+    );
     let qa = question(&host, "spent-sorted").await;
     let stack = ServiceBuilder::new().layer(retry).service(qa);
     let answer = stack.oneshot(ask("?")).await.unwrap();
@@ -296,8 +296,8 @@ async fn the_host_stats_add_up_the_lm_calls_and_tokens() {
     let (host, server) = (host_alone().await, lm_server().await);
     let before = host.stats();
     let gate = Gate::new();
-    let answered = Script::new(Reply::answer("one")).then(Reply::status(500));
-    server.script("totals", answered.then(Reply::answer("two").held_by(&gate)));
+    let held = Reply::answer("two").held_by(&gate);
+    server.script("totals", [Reply::answer("one"), Reply::status(500), held]);
     let qa = question(&host, "totals").await;
     let answer = qa.clone().oneshot(ask("?")).await.unwrap();
     qa.clone().oneshot(ask("?")).await.unwrap_err();

@@ -13,8 +13,7 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinSet, time::timeout};
 use tower::{BoxError, ServiceExt};
 use tower_dspy::{
     Classify, Deadline, DspyService, ErrorKind, Host, LoadErrorKind, PredictRequest, Tenant, Tool,
-    ToolCall,
-    testing::scripted_lm::{Reply, Script},
+    ToolCall, testing::scripted_lm::Reply,
 };
 
 use crate::support::{HOUR, ask, eventually, eventually_seen, host, lm, lm_server};
@@ -93,8 +92,8 @@ async fn an_agent_calls_a_tool_and_reads_its_answer() {
         ("question -> answer", "tools-b"),
     ] {
         let done = Reply::fields([("reasoning", "so"), ("answer", "blue")]);
-        let script = Script::new(step("search", r#"{"query": "sky", "most": 2}"#));
-        server.script(model, script.then(step("finish", "{}")).then(done));
+        let search = step("search", r#"{"query": "sky", "most": 2}"#);
+        server.script(model, [search, step("finish", "{}"), done]);
         let search = Tool::new("search", "Finds passages.", |call: ToolCall| async move {
             #[derive(serde::Deserialize)]
             struct Search {

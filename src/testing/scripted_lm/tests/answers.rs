@@ -13,7 +13,7 @@ async fn an_answer_is_formatted_for_dspy() {
     let seen = lm.wait_for("capital", answered).await.expect(SEEN);
     assert_eq!(seen[0].body, Arc::new(chat("capital")));
     assert_eq!(seen[0].tokens, expected.split_whitespace().count());
-    assert_eq!(seen[0].token_times().len(), seen[0].tokens);
+    assert_eq!(seen[0].token_times.len(), seen[0].tokens);
     assert!(seen[0].finished.is_some() && seen[0].client_gone.is_none());
 }
 
@@ -86,7 +86,7 @@ async fn a_stream_has_usage_only_if_asked() {
 #[tokio::test]
 async fn the_nth_request_gets_the_nth_reply_and_the_last_repeats() {
     let lm = shared().await;
-    let script = Script::new(Reply::content("a")).then(Reply::content("b"));
+    let script = [Reply::content("a"), Reply::content("b")];
     lm.script("steps", script);
     assert_eq!(answer(lm, "steps").await, "a");
     assert_eq!(answer(lm, "steps").await, "b");
@@ -145,7 +145,7 @@ async fn a_garbage_reply_is_not_json() {
 async fn a_cut_reply_sends_exactly_its_bytes_and_closes() {
     let lm = shared().await;
     for (model, bytes) in [("cut-0", 0), ("cut-1", 1), ("cut-40", 40)] {
-        lm.script(model, Reply::cut(bytes));
+        lm.script(model, Reply::echo().cut_after(bytes));
         let mut tcp = raw(lm, &chat(model)).await;
         let mut text = String::new();
         tcp.read_to_string(&mut text).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_cut_reply_sends_exactly_its_bytes_and_closes() {
 #[tokio::test]
 async fn a_cut_stream_ends_early() {
     let lm = shared().await;
-    lm.script("cut-stream", Reply::cut(300));
+    lm.script("cut-stream", Reply::echo().cut_after(300));
     let mut response = post(lm, &streamed("cut-stream")).await.unwrap();
     let mut length = 0;
     let error = loop {

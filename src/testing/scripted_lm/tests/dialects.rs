@@ -149,7 +149,10 @@ async fn over_tls_a_trusting_client_is_answered_and_its_disconnect_is_noticed() 
 async fn requests_are_numbered_on_after_a_forget() {
     let lm = shared().await;
     let gate = Gate::new();
-    lm.script("forgotten", [Reply::hold(&gate), Reply::content("b")]);
+    lm.script(
+        "forgotten",
+        [Reply::echo().held_by(&gate), Reply::content("b")],
+    );
     let mut first = raw(lm, &chat("forgotten")).await;
     lm.wait_for("forgotten", running(0)).await.expect(SEEN);
     lm.forget("forgotten");
