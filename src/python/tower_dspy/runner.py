@@ -144,7 +144,7 @@ class Runner:
                 task.cancel()
             if not state.begun:
                 # Its code will not run, and so cannot report the outcome.
-                task.add_done_callback(lambda _: self._never_began(state))
+                task.add_done_callback(lambda _: self._conclude(state, None, faults.CANCELLED))
         elif state.job is not None:
             self._pool.cancel(state.job)
         else:
@@ -176,9 +176,6 @@ class Runner:
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt, which would end the loop.
             fault = _fault(state, error)
-        # There is nothing left to cancel. The task's context refers to the state, so keeping the
-        # task would leave a reference cycle.
-        state.task = None
         exit_if_forked_child()
         self._conclude(state, value, fault)
 
@@ -194,7 +191,6 @@ class Runner:
                 fault = _fault(state, job.error)
 
         def on_end(job: Job) -> None:
-            state.job = None
             self._conclude(state, job.value, fault)
 
         state.job = Job(lambda: context.run(target, inputs), on_result=on_result, on_end=on_end)
@@ -204,6 +200,9 @@ class Runner:
         """Reports the outcome of a call, and ends the tasks and threads that it left behind."""
         call = state.call
         state.closed = True
+        # There is nothing left to cancel. The task's context refers to the state, so keeping the
+        # task would leave a reference cycle.
+        state.task = state.job = None
         # The code of another call may wait for them.
         for exchange in tuple(state.exchanges):
             exchange.interrupt()
@@ -220,11 +219,6 @@ class Runner:
                 if stray is not state.interrupted_task:
                     stray.cancel()
             self._settle_after(state, strays, [])
-
-    def _never_began(self, state: CallState) -> None:
-        state.task = None
-        self._settle(state, None)
-        state.call.failed(faults.CANCELLED)
 
     def _settle_after(
         self, state: CallState, strays: list[asyncio.Future], names: list[str]

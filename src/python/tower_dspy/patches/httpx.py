@@ -23,7 +23,6 @@ _log = logging.getLogger("tower_dspy.startup")
 
 # The paths by which an LM call of a provider's SDK is recognised.
 _LM_PATHS = (
-    "/chat/completions",
     "/completions",
     "/responses",
     "/messages",
