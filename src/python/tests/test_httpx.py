@@ -19,6 +19,7 @@ from conftest import (
     ask,
     ask_sync,
     chat,
+    eventually,
     own_messages,
 )
 
@@ -157,8 +158,7 @@ async def test_a_stream_that_is_dropped_unread_is_aborted(http: FakeExchangeHost
         assert await anext(parts) == b"one" and http.aborted == 1
         del answer, parts
         gc.collect()
-        await asyncio.sleep(0.01)
-        assert http.aborted == 2
+        await eventually(lambda: http.aborted == 2)
 
 
 async def test_an_answer_ends_with_its_call_for_another_call_that_reads_it(http: FakeExchangeHost):
