@@ -66,7 +66,8 @@
 //! | `lm` (default, part of both) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `reqwest` (with `lm`) | `LmClient::from_reqwest`: LM calls through a client of reqwest that is set up elsewhere |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
-//! | `axum` | `inbound::axum`: a program behind a route, with an OpenAPI document of it, [`CallContext`] as an extractor, [`Error`] as a response, readiness; `server`: a server, of gRPC too, that ends in bounded time |
+//! | `axum` | `inbound::axum`: a program behind a route, [`CallContext`] as an extractor, [`Error`] as a response, readiness; `server`: a server, of gRPC too, that ends in bounded time |
+//! | `openapi` (with `axum`) | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
 //! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `py-spy` (with `python` or `workers`) | [`Health::Blocked`] names the frame that holds the GIL as well; brings py-spy |

@@ -29,7 +29,7 @@ pub(crate) mod termination;
 #[cfg(feature = "_host")]
 mod typed;
 
-#[cfg(all(feature = "axum", feature = "_host"))]
+#[cfg(feature = "openapi")]
 pub(crate) use schema::JsonType;
 #[cfg(feature = "_host")]
 pub(crate) use {

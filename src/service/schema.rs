@@ -1,6 +1,6 @@
 //! The fields of a program, and the check of inputs against them.
 
-#[cfg(feature = "axum")]
+#[cfg(feature = "openapi")]
 use std::iter;
 
 use serde::Deserialize;
@@ -41,7 +41,7 @@ pub struct InputField {
 }
 
 /// The name of an output field and the JSON types that it may have; `None` if any.
-#[cfg(feature = "axum")]
+#[cfg(feature = "openapi")]
 pub(crate) type OutputField<'a> = (&'a str, Option<&'a [JsonType]>);
 
 /// The type of a JSON value; a string array is an array of nothing but strings.
@@ -116,7 +116,7 @@ impl Schema {
     }
 
     /// The output fields, if they are known.
-    #[cfg(feature = "axum")]
+    #[cfg(feature = "openapi")]
     pub(crate) fn typed_outputs(&self) -> Option<Vec<OutputField<'_>>> {
         let types = self.output_types.iter().flatten().map(Option::as_deref);
         let names = self.outputs.as_ref()?.iter().map(String::as_str);

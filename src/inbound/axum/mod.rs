@@ -4,7 +4,7 @@
 //! `application/problem+json` by the [table](super::respond). [`predict`] is the whole
 //! handler; [`server`](crate::server) ends in bounded time.
 
-#[cfg(feature = "_host")]
+#[cfg(all(feature = "openapi", feature = "_host"))]
 mod openapi;
 mod prediction;
 
@@ -20,7 +20,7 @@ use http::{StatusCode, request::Parts};
 use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt};
 
-#[cfg(feature = "_host")]
+#[cfg(all(feature = "openapi", feature = "_host"))]
 pub use self::openapi::Programs;
 use super::respond::ErrorResponse;
 use crate::{

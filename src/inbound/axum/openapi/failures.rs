@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use serde_json::{Map, Value, json};
+use utoipa::openapi::{
+    Content, Header, Object, ObjectBuilder, Ref, Response, ResponseBuilder, Type,
+};
 
 use crate::{error::ErrorKind, inbound::respond::ErrorResponse};
+
+/// The name of the schema of failures.
+pub(super) const PROBLEM: &str = "Problem";
 
 /// What `predict` answers to requests that are wrong before there are inputs.
 fn of_requests() -> [ErrorResponse; 4] {
@@ -24,7 +29,7 @@ fn of_requests() -> [ErrorResponse; 4] {
     ]
 }
 
-pub(super) fn by_status() -> Map<String, Value> {
+pub(super) fn by_status() -> BTreeMap<String, Response> {
     let mut details = BTreeMap::<StatusCode, Vec<String>>::new();
     let by_kind = ErrorKind::ALL.map(ErrorResponse::of_kind);
     for failure in by_kind.into_iter().chain(of_requests()) {
@@ -35,35 +40,38 @@ pub(super) fn by_status() -> Map<String, Value> {
         }
     }
     let failure = |(status, details): (StatusCode, Vec<String>)| {
-        let schema = json!({"$ref": "#/components/schemas/Problem"});
-        let mut response = json!({
-            "description": details.join("; or "),
-            "content": {"application/problem+json": {"schema": schema}},
-        });
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response["headers"] = json!({"Retry-After": {"schema": {"type": "integer"}}});
-        }
-        (status.as_str().to_owned(), response)
+        let response = ResponseBuilder::new()
+            .description(details.join("; or "))
+            .content(
+                "application/problem+json",
+                Content::new(Some(Ref::from_schema_name(PROBLEM))),
+            );
+        let response = if status == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = Object::with_type(Type::Integer);
+            response.header("Retry-After", Header::new(seconds))
+        } else {
+            response
+        };
+        (status.as_str().to_owned(), response.build())
     };
     details.into_iter().map(failure).collect()
 }
 
-pub(super) fn problem() -> Value {
-    json!({
-        "type": "object",
-        "description": "A failure, by RFC 9457.",
-        "properties": {
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "kind": {"type": "string", "enum": ErrorKind::ALL},
-            "field": {
-                "type": "string",
-                "description": "The input that is wrong, where it is one.",
-            },
-        },
-        "required": ["title", "status", "detail", "kind"],
-    })
+pub(super) fn problem() -> ObjectBuilder {
+    let string = || ObjectBuilder::new().schema_type(Type::String);
+    let kinds = ErrorKind::ALL.map(|kind| serde_json::json!(kind));
+    let problem = ObjectBuilder::new()
+        .description(Some("A failure, by RFC 9457."))
+        .property("title", string())
+        .property("status", Object::with_type(Type::Integer))
+        .property("detail", string())
+        .property("kind", string().enum_values(Some(kinds)))
+        .property(
+            "field",
+            string().description(Some("The input that is wrong, where it is one.")),
+        );
+    let required = ["title", "status", "detail", "kind"];
+    required.into_iter().fold(problem, ObjectBuilder::required)
 }
 
 #[cfg(test)]

@@ -4,8 +4,14 @@ mod failures;
 
 use ::axum::{Json, Router, routing::get};
 use http::HeaderName;
-use serde_json::{Map, Value, json};
 use tower::{BoxError, Service};
+use utoipa::openapi::{
+    Content, HttpMethod, Info, Object, ObjectBuilder, OpenApi, OpenApiBuilder, Paths, Ref, RefOr,
+    Required, ResponseBuilder, Schema as JsonSchema, Type,
+    path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
+    request_body::RequestBodyBuilder,
+    schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ComponentsBuilder, SchemaType},
+};
 
 use super::predict;
 use crate::{
@@ -15,8 +21,10 @@ use crate::{
     service::{JsonType, Schema},
 };
 
-/// Programs behind routes, each as [`predict`] serves it, and `GET /openapi.json`, an OpenAPI
-/// document of what they take, what they give, and how they fail.
+const USAGE: &str = "Usage";
+
+/// Programs behind routes, each as [`predict`] serves it, and `GET /openapi.json`, which tells what
+/// they take, what they give, and how they fail (feature `openapi`).
 ///
 /// The document is made of the fields and types that DSPy knows of each program, and of the
 /// [table](crate::inbound::respond) of statuses.
@@ -41,12 +49,14 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// With documents of your own, made by utoipa, [`openapi`](Self::openapi) goes into
+/// `OpenApi::merge`.
 #[derive(Debug)]
 #[must_use = "it becomes a router by `into_router`"]
 pub struct Programs<T = ()> {
-    title: String,
-    version: String,
-    paths: Map<String, Value>,
+    info: Info,
+    paths: Paths,
     header: HeaderName,
     router: Router<T>,
 }
@@ -55,9 +65,8 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
     /// None yet; the document will have this title, and say that the API is of this version.
     pub fn new(title: impl Into<String>, version: impl Into<String>) -> Self {
         Self {
-            title: title.into(),
-            version: version.into(),
-            paths: Map::new(),
+            info: Info::new(title.into(), version.into()),
+            paths: Paths::new(),
             header: RequestTimeout::HEADER,
             router: Router::new(),
         }
@@ -81,33 +90,45 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
         S::Error: Classify + Into<BoxError>,
         S::Future: Send,
     {
-        let mut responses = failures::by_status();
-        let answer = json!({
-            "description": "The program's prediction",
-            "content": {"application/json": {"schema": prediction(schema)}},
-        });
-        responses.insert("200".into(), answer);
-        let body = json!({"application/json": {"schema": inputs(schema)}});
-        let operation = json!({
-            "operationId": path.trim_matches('/').replace('/', "_"),
-            "parameters": [timeout(&self.header)],
-            "requestBody": {"required": true, "content": body},
-            "responses": responses,
-        });
-        self.paths.insert(path.into(), json!({"post": operation}));
+        let operation = OperationBuilder::new()
+            .operation_id(Some(path.trim_matches('/').replace('/', "_")))
+            .parameter(timeout(&self.header))
+            .request_body(Some(
+                RequestBodyBuilder::new()
+                    .required(Some(Required::True))
+                    .content("application/json", Content::new(Some(inputs(schema))))
+                    .build(),
+            ))
+            .response(
+                "200",
+                ResponseBuilder::new()
+                    .description("The program's prediction")
+                    .content("application/json", Content::new(Some(prediction(schema)))),
+            );
+        let operation = failures::by_status()
+            .into_iter()
+            .fold(operation, |operation, (status, failure)| {
+                operation.response(status, failure)
+            });
+        self.paths
+            .add_path_operation(path, vec![HttpMethod::Post], operation);
         self.router = self.router.route(path, predict(service));
         self
     }
 
     /// The document.
     #[must_use]
-    pub fn openapi(&self) -> Value {
-        json!({
-            "openapi": "3.1.0",
-            "info": {"title": self.title, "version": self.version},
-            "paths": self.paths,
-            "components": {"schemas": {"Problem": failures::problem(), "Usage": usage()}},
-        })
+    pub fn openapi(&self) -> OpenApi {
+        OpenApiBuilder::new()
+            .info(self.info.clone())
+            .paths(self.paths.clone())
+            .components(Some(
+                ComponentsBuilder::new()
+                    .schema(failures::PROBLEM, failures::problem())
+                    .schema(USAGE, usage())
+                    .build(),
+            ))
+            .build()
     }
 
     /// The routes of the programs, and that of the document.
@@ -118,99 +139,117 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
     }
 }
 
-fn timeout(header: &HeaderName) -> Value {
-    json!({
-        "name": header.as_str(),
-        "in": "header",
-        "required": false,
-        "description": "How long the client waits: seconds, as `2` or `2.5`, or with a unit, as \
-                        `1500ms`. When that has passed the work is stopped.",
-        "schema": {"type": "string"},
-    })
+fn timeout(header: &HeaderName) -> Parameter {
+    ParameterBuilder::new()
+        .name(header.as_str())
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "How long the client waits: seconds, as `2` or `2.5`, or with a unit, as `1500ms`. \
+             When that has passed the work is stopped.",
+        ))
+        .schema(Some(Object::with_type(Type::String)))
+        .build()
 }
 
 /// What a request's body is.
-fn inputs(schema: &Schema) -> Value {
-    let (mut properties, mut required) = (Map::new(), Vec::new());
-    for field in &schema.inputs {
-        let mut value = typed(field.types.as_deref());
-        value["description"] = field.expected.as_str().into();
-        properties.insert(field.name.clone(), value);
-        if field.required {
-            required.push(&field.name);
-        }
-    }
-    json!({
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": false,
+fn inputs(schema: &Schema) -> ObjectBuilder {
+    let fields =
+        ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    schema.inputs.iter().fold(fields, |fields, field| {
+        let fields = if field.required {
+            fields.required(&field.name)
+        } else {
+            fields
+        };
+        let value = typed(field.types.as_deref(), Some(&field.expected));
+        fields.property(&field.name, value)
     })
 }
 
 /// What an answer's body is.
-fn prediction(schema: &Schema) -> Value {
+fn prediction(schema: &Schema) -> ObjectBuilder {
     let outputs = match schema.typed_outputs() {
-        None => json!({
-            "type": "object",
-            "description": "The program's own: only running it tells its fields.",
-        }),
-        Some(fields) => {
-            let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
-            let values = fields.iter().map(|(_, types)| typed(*types));
-            let properties: Map<_, _> = names
-                .iter()
-                .copied()
-                .map(String::from)
-                .zip(values)
-                .collect();
-            json!({"type": "object", "properties": properties, "required": names})
-        }
+        None => ObjectBuilder::new()
+            .description(Some("The program's own: only running it tells its fields.")),
+        Some(typed_outputs) => typed_outputs
+            .into_iter()
+            .fold(ObjectBuilder::new(), |outputs, (name, types)| {
+                outputs.property(name, typed(types, None)).required(name)
+            }),
     };
-    let count = |what: &str| json!({"type": "integer", "minimum": 0, "description": what});
-    json!({
-        "type": "object",
-        "properties": {
-            "outputs": outputs,
-            "usage": {"$ref": "#/components/schemas/Usage"},
-            "lm_calls": count("How many LM calls there were."),
-            "lm_calls_bypassed": count("How many more went past the server."),
-            "elapsed_ms": count("How long it took."),
-            "stale_age_ms": count("The age of an earlier answer that stands in for one."),
-        },
-        "required": ["outputs", "usage", "lm_calls", "lm_calls_bypassed", "elapsed_ms"],
-    })
+    let body = ObjectBuilder::new()
+        .property("outputs", outputs)
+        .property("usage", Ref::from_schema_name(USAGE))
+        .property(
+            "lm_calls",
+            count().description(Some("How many LM calls there were.")),
+        )
+        .property(
+            "lm_calls_bypassed",
+            count().description(Some("How many more went past the server.")),
+        )
+        .property("elapsed_ms", count())
+        .property(
+            "stale_age_ms",
+            count().description(Some("The age of an earlier answer that stands in for one.")),
+        );
+    let required = [
+        "outputs",
+        "usage",
+        "lm_calls",
+        "lm_calls_bypassed",
+        "elapsed_ms",
+    ];
+    required.into_iter().fold(body, ObjectBuilder::required)
 }
 
-fn usage() -> Value {
-    let count = json!({"type": "integer", "minimum": 0});
-    json!({
-        "type": "object",
-        "description": "The tokens of all LM calls.",
-        "properties": {"prompt_tokens": count, "completion_tokens": count, "total_tokens": count},
-        "required": ["prompt_tokens", "completion_tokens", "total_tokens"],
-    })
+fn count() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0))
+}
+
+fn usage() -> ObjectBuilder {
+    let usage = ObjectBuilder::new().description(Some("The tokens of all LM calls."));
+    ["prompt_tokens", "completion_tokens", "total_tokens"]
+        .into_iter()
+        .fold(usage, |usage, name| {
+            usage.property(name, count()).required(name)
+        })
 }
 
 /// A value of one of these types; of any if none are known.
-fn typed(types: Option<&[JsonType]>) -> Value {
+fn typed(types: Option<&[JsonType]>, python: Option<&str>) -> RefOr<JsonSchema> {
     match types {
-        None | Some([]) => json!({}),
-        Some([only]) => one(only),
-        Some(several) => json!({"anyOf": several.iter().map(one).collect::<Vec<_>>()}),
+        None | Some([]) => one(JsonType::Unknown, python),
+        Some([only]) => one(*only, python),
+        Some(several) => several
+            .iter()
+            .fold(AnyOfBuilder::new(), |any, each| any.item(one(*each, None)))
+            .description(python)
+            .into(),
     }
 }
 
-fn one(json: &JsonType) -> Value {
+fn one(json: JsonType, python: Option<&str>) -> RefOr<JsonSchema> {
+    let of = |kind: SchemaType| {
+        let object = ObjectBuilder::new().schema_type(kind);
+        object.description(python).into()
+    };
+    let list = |item| {
+        let list = ArrayBuilder::new().items(one(item, None));
+        list.description(python).into()
+    };
     match json {
-        JsonType::Null => json!({"type": "null"}),
-        JsonType::Boolean => json!({"type": "boolean"}),
-        JsonType::Integer => json!({"type": "integer"}),
-        JsonType::Number => json!({"type": "number"}),
-        JsonType::String => json!({"type": "string"}),
-        JsonType::Object => json!({"type": "object"}),
-        JsonType::StringArray => json!({"type": "array", "items": {"type": "string"}}),
-        JsonType::Array => json!({"type": "array", "items": {}}),
-        JsonType::Unknown => json!({}),
+        JsonType::Null => of(Type::Null.into()),
+        JsonType::Boolean => of(Type::Boolean.into()),
+        JsonType::Integer => of(Type::Integer.into()),
+        JsonType::Number => of(Type::Number.into()),
+        JsonType::String => of(Type::String.into()),
+        JsonType::Object => of(Type::Object.into()),
+        JsonType::StringArray => list(JsonType::String),
+        JsonType::Array => list(JsonType::Unknown),
+        JsonType::Unknown => of(SchemaType::AnyValue),
     }
 }
