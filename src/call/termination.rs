@@ -58,9 +58,9 @@ pin_project! {
     /// Watches the cancellation and the deadline of one call.
     #[derive(Debug)]
     pub(crate) struct Termination {
-        cancel: Cancel,
+        pub(crate) cancel: Cancel,
         shared: Option<Cancel>,
-        deadline: Option<Deadline>,
+        pub(crate) deadline: Option<Deadline>,
         #[pin]
         cancelled: Option<WaitForCancellationFutureOwned>,
         #[pin]

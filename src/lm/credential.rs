@@ -79,11 +79,9 @@ impl Credential {
     }
 
     fn elsewhere(&self, to: Option<Origin>) -> LmFailure {
-        let name = |origin: Option<&Origin>, none: &str| {
-            origin.map_or_else(|| none.to_owned(), ToString::to_string)
-        };
-        let of = name(self.origin.as_ref(), "no address that is known");
-        let to = name(to.as_ref(), "no absolute URL");
+        let of = self.origin.as_ref();
+        let of = of.map_or("no address that is known", Origin::as_str);
+        let to = to.as_ref().map_or("no absolute URL", Origin::as_str);
         LmFailure::refused(format!(
             "no LM call was made: its key is for {of}, and the request was to go to {to}; give the \
              LM that base URL if it is the right one"
@@ -99,7 +97,7 @@ impl Credential {
     pub(super) fn failure(&self, error: &BoxError, to: Option<&Origin>) -> LmFailure {
         LmFailure::found(&**error).unwrap_or_else(|| {
             let said = self.redact().error(&**error);
-            let to = to.map_or_else(|| "no address".to_owned(), ToString::to_string);
+            let to = to.map_or("no address", Origin::as_str);
             let message = format!("the LM call to {to} failed: {said}");
             LmFailure::saying(&**error, message.into())
         })

@@ -1,7 +1,6 @@
 //! [`LmHandle`]: the handle that LM calls are sent through.
 
 use std::{
-    fmt,
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
@@ -37,7 +36,7 @@ use crate::{
 /// 3. each attempt: its record, the limits for the first byte and for a pause, and inside these the
 ///    key, which so no layer sees;
 /// 4. the client.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct LmHandle {
     shared: Arc<ResolvedLm>,
     stack: LmHttp,
@@ -150,16 +149,6 @@ impl Lm {
     /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given.
     pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
         LmHandle::new(self, provider::credential(self)?)
-    }
-}
-
-impl fmt::Debug for LmHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LmHandle")
-            .field("model", &self.shared.lm.model)
-            .field("origin", &self.shared.credential.origin)
-            .field("limits", &self.shared.lm.limits)
-            .finish_non_exhaustive()
     }
 }
 

@@ -71,11 +71,9 @@ impl Origin {
         let port = uri.port_u16().unwrap_or(usual);
         Some(Self(format!("{scheme}://{host}:{port}")))
     }
-}
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

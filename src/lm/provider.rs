@@ -300,8 +300,8 @@ mod tests {
             Err(LmConfigError::NoAddress { .. })
         ));
         let found = credential(&lm.base_url("http://127.0.0.1:9/v1")).expect("an address");
-        let origin = found.origin.map(|origin| origin.to_string());
-        assert_eq!(origin.as_deref(), Some("http://127.0.0.1:9"));
+        let origin = found.origin.as_ref().map(Origin::as_str);
+        assert_eq!(origin, Some("http://127.0.0.1:9"));
     }
 
     #[test]

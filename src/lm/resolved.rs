@@ -26,12 +26,10 @@ impl ResolvedLm {
 
     /// What `request` is sent with; it may bring a key of its own.
     pub(super) fn credential(&self, request: &LmRequest) -> Result<Arc<Credential>, LmFailure> {
-        let LmKey::By(key_of) = &self.lm.key else {
-            return Ok(self.credential.clone());
+        let key_of = match &self.lm.key {
+            LmKey::By(key_of) if placeholder::is_in(request) => key_of,
+            _ => return Ok(self.credential.clone()),
         };
-        if !placeholder::is_in(request) {
-            return Ok(self.credential.clone());
-        }
         let tenant = request.extensions().get::<Tenant>();
         let refused = |what| {
             let whose = tenant.map_or("a call without a tenant".into(), |tenant| {

@@ -63,7 +63,8 @@ impl UsageReader {
         self.text.extend_from_slice(bytes);
         let mut read = 0;
         let keep = loop {
-            let Some(at) = position(&self.text[read..]) else {
+            let mut windows = self.text[read..].windows(KEY.len());
+            let Some(at) = windows.position(|part| part == KEY) else {
                 // The end may be the beginning of a key.
                 break read.max(self.text.len().saturating_sub(KEY.len() - 1));
             };
@@ -80,10 +81,6 @@ impl UsageReader {
         };
         self.text.drain(..keep);
     }
-}
-
-fn position(text: &[u8]) -> Option<usize> {
-    text.windows(KEY.len()).position(|part| part == KEY)
 }
 
 /// The object after the key, and where it ends; `None` if there is none. Pending if the text ends

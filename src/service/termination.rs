@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     call::{
-        CallContext, Cancel, Cause, Deadline, Enclosing, Scope, drop_scope,
+        CallContext, Cause, Deadline, Enclosing, Scope, drop_scope,
         termination::{Terminated, Termination},
     },
     error::{Cancelled, Elapsed, Error, Stage},
@@ -27,8 +27,6 @@ use crate::{
 /// Watches the deadline and the cancellation of one call.
 pub(crate) struct ServiceTermination {
     started: Instant,
-    cancel: Cancel,
-    deadline: Option<Deadline>,
     termination: Pin<Box<Termination>>,
     enclosing: Enclosing,
     /// Once the work is signalled: ready when this answers.
@@ -51,8 +49,6 @@ impl ServiceTermination {
     pub(crate) fn new(context: &CallContext, started: Instant) -> Self {
         Self {
             started,
-            cancel: context.cancel.clone(),
-            deadline: context.deadline,
             termination: Box::pin(Termination::new(context.cancel.clone(), context.deadline)),
             enclosing: context.enclosing(),
             layers: None,
@@ -70,7 +66,7 @@ impl ServiceTermination {
     pub(crate) fn reason(&self) -> Cause {
         let signalled = self.signalled();
         let known = match signalled {
-            None | Some(Cause::Deadline) => self.cancel.cause(),
+            None | Some(Cause::Deadline) => self.termination.cancel.cause(),
             known => known,
         };
         known.unwrap_or_else(|| match (signalled, drop_scope::cause()) {
@@ -96,7 +92,8 @@ impl ServiceTermination {
         match ended {
             Terminated::Cancelled(cause) => Cancelled::new(cause).into(),
             Terminated::DeadlinePassed => {
-                let at = self.deadline.unwrap_or(Deadline::at(self.started));
+                let at = self.termination.deadline;
+                let at = at.unwrap_or(Deadline::at(self.started));
                 // The limit of an enclosing layer has its own name.
                 let (scope, since) = match self.enclosing.limit_over(at) {
                     Some(limit) => (limit.scope, limit.since),
@@ -123,6 +120,7 @@ async fn left_to_layers(drops_at: Option<Instant>, ended: Terminated) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Cancel;
 
     #[test]
     fn a_cancellation_after_the_last_poll_is_the_cause_of_the_drop() {
