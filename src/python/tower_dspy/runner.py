@@ -198,11 +198,11 @@ class Runner:
 
     def _conclude(self, state: CallState, value: Any, fault: dict[str, Any] | None) -> None:
         """Reports the outcome of a call, and ends the tasks and threads that it left behind."""
-        call = state.call
-        state.closed = True
         # There is nothing left to cancel. The task's context refers to the state, so keeping the
         # task would leave a reference cycle.
         state.task = state.job = None
+        call = state.call
+        state.closed = True
         # The code of another call may wait for them.
         for exchange in tuple(state.exchanges):
             exchange.interrupt()
