@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Instrument;
 
@@ -69,8 +69,8 @@ pub(super) fn submit(
         termination,
     };
     let answer = poll_fn(move |cx| running.poll(cx)).instrument(span);
-    // Dropped, and the span closed, as soon as it is answered.
-    Box::pin(async move { answer.await })
+    // Fused, it drops the call and closes the span as soon as it is answered.
+    answer.fuse().boxed()
 }
 
 /// A prediction that the host runs.
