@@ -193,11 +193,18 @@ pub(crate) async fn open(host: &Host, key: &str) {
 
 /// Waits until the programs noted these events under `key`, and no others.
 pub(crate) async fn eventually_seen(host: &Host, key: &str, events: &[&str]) {
+    let seen = eventually_seen_first(host, key, events).await;
+    assert_eq!(seen, events);
+}
+
+/// Waits until the programs noted these events under `key`; returns them, and what followed.
+pub(crate) async fn eventually_seen_first(host: &Host, key: &str, events: &[&str]) -> Vec<String> {
     let end = Instant::now() + LIMIT;
     loop {
         let seen = seen(host, key).await;
-        if seen == events {
-            return;
+        if seen.len() >= events.len() && seen.iter().zip(events).all(|(seen, event)| seen == event)
+        {
+            return seen;
         }
         assert!(Instant::now() < end, "saw {seen:?} instead of {events:?}");
         sleep(Duration::from_millis(2)).await;

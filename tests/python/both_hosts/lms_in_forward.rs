@@ -9,7 +9,8 @@ use tower_dspy::{
 };
 
 use crate::support::{
-    TestHost, call, eventually, eventually_seen, host, lm_server, load, own_process,
+    TestHost, call, eventually, eventually_seen, eventually_seen_first, host, lm_server, load,
+    own_process,
 };
 
 async fn prepared() -> (TestHost, &'static ScriptedLm) {
@@ -85,8 +86,10 @@ async fn a_cancel_closes_the_connection_and_the_next_step_is_refused() {
     assert_eq!(outcomes, [LmOutcome::Cancelled]);
 
     server.wait_for("mi-async", all_gone).await.unwrap();
-    // Raised once, by the gate, and from then on it is parked.
-    eventually_seen(&host, "mi-async", &["CancelledError", "CancelledError"]).await;
+    // Raised at each step, by the gate, after waits that grow.
+    let refusals = ["CancelledError", "CancelledError"];
+    let seen = eventually_seen_first(&host, "mi-async", &refusals).await;
+    assert!(seen.iter().all(|seen| seen == refusals[0]), "{seen:?}");
     let other = load(&host, "question -> answer", "mi-other").await;
     for _ in 0..10 {
         let question = crate::support::ask("?");
