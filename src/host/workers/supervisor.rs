@@ -16,7 +16,7 @@ use super::{
     lifecycle::{Lifecycle, WorkerExitKind},
     lost_calls::{end_call, exit_reason, worker_fault},
     numbers::WorkerId,
-    process::{EventSender, ProcessEvent, Spawner},
+    process::{EventSender, ExecSpawner, ForkSpawner, ProcessEvent, SpawnSettings, Spawner},
     recycle::resident_memory,
     requests::PoolPrograms,
     scheduler::Scheduler,
@@ -39,7 +39,9 @@ pub(super) struct Supervisor {
     pub(super) programs: PoolPrograms,
     pub(super) workers: WorkerTable,
     last_worker: u64,
-    spawner: Spawner,
+    spawner: Box<dyn Spawner>,
+    spawn_settings: SpawnSettings,
+    events: EventSender,
     /// Sent to once all workers are ready, or one cannot be started.
     pub(super) starting: Option<oneshot::Sender<Result<(), StartError>>>,
 }
@@ -60,12 +62,13 @@ impl Supervisor {
             programs: PoolPrograms::default(),
             workers: WorkerTable::new(),
             last_worker: 0,
-            spawner: Spawner {
-                settings: settings.spawn,
-                events,
-                forks: settings.fork,
-                zygote: None,
+            spawner: if settings.fork {
+                Box::new(ForkSpawner::default())
+            } else {
+                Box::new(ExecSpawner)
             },
+            spawn_settings: settings.spawn,
+            events,
             starting: Some(starting),
         }
     }
@@ -164,7 +167,7 @@ impl Supervisor {
 
     /// Handles an event of the zygote.
     pub(super) fn on_zygote(&mut self, event: ProcessEvent<FromZygote>) {
-        let Some(zygote) = &mut self.spawner.zygote else {
+        let Some(zygote) = self.spawner.zygote() else {
             return;
         };
         let message = match event {
@@ -184,8 +187,7 @@ impl Supervisor {
                     reason,
                     "workers are not forked: each is started by itself, and takes as long as an import of DSPy"
                 );
-                self.spawner.forks = false;
-                self.spawner.zygote = None;
+                self.spawner = Box::new(ExecSpawner);
             }
             FromZygote::Unusable { fault } => self.unusable(fault),
             FromZygote::Log(record) => record.forward(),
@@ -204,7 +206,7 @@ impl Supervisor {
 
     fn on_zygote_exit(&mut self, how: &str) {
         // Its workers end with it: dropping it tells those who watch them.
-        let Some(zygote) = self.spawner.zygote.take() else {
+        let Some(zygote) = self.spawner.take_zygote() else {
             return;
         };
         if !zygote.is_warm {
@@ -254,7 +256,8 @@ impl Supervisor {
                 return;
             };
             let worker = WorkerId(self.last_worker + 1);
-            match self.spawner.spawn(worker) {
+            let (settings, events) = (&self.spawn_settings, &self.events);
+            match self.spawner.spawn(worker, settings, events) {
                 Ok(Some(link)) => {
                     self.last_worker = worker.0;
                     self.workers.insert(worker, Worker::new(link));
@@ -263,7 +266,7 @@ impl Supervisor {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    let python = self.spawner.settings.python.display();
+                    let python = self.spawn_settings.python.display();
                     let reason = format!("`{python}`: {error}");
                     return self.start_failed(StartError::interpreter(reason));
                 }

@@ -12,4 +12,4 @@ mod zygote;
 pub(super) use event::{EVENTS, EventSender, PoolEvent, ProcessEvent};
 pub(super) use launch::SpawnSettings;
 pub(super) use link::ProcessLink;
-pub(super) use spawner::Spawner;
+pub(super) use spawner::{ExecSpawner, ForkSpawner, Spawner};

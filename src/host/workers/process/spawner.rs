@@ -1,4 +1,4 @@
-//! The start of worker processes: each forked from a zygote, or started by itself.
+//! The two ways to start worker processes: each by itself, or forked from a zygote.
 
 use std::{io, mem, time::Duration};
 
@@ -16,51 +16,96 @@ use crate::host::workers::numbers::WorkerId;
 /// How long the zygote has to exit by itself.
 const END_GRACE: Duration = Duration::from_millis(200);
 
-/// The spawner of worker processes. The kernel ends them with the thread that started them.
-pub(in crate::host::workers) struct Spawner {
-    pub(in crate::host::workers) settings: SpawnSettings,
-    pub(in crate::host::workers) events: EventSender,
-    /// Whether workers are forked from a zygote.
-    pub(in crate::host::workers) forks: bool,
-    pub(in crate::host::workers) zygote: Option<Zygote>,
-}
-
-impl Spawner {
+/// A way to start worker processes. The kernel ends them with the thread that started them.
+pub(in crate::host::workers) trait Spawner {
     /// Starts the process of a worker. `None` while the zygote starts or ends: the message `Warm` or
     /// the event `Exited` follows.
-    pub(in crate::host::workers) fn spawn(
+    fn spawn(
         &mut self,
         worker: WorkerId,
+        settings: &SpawnSettings,
+        events: &EventSender,
+    ) -> io::Result<Option<ProcessLink>>;
+
+    /// The zygote, while there is one.
+    fn zygote(&mut self) -> Option<&mut Zygote> {
+        None
+    }
+
+    /// Forgets the zygote: it has exited, or is about to.
+    fn take_zygote(&mut self) -> Option<Zygote> {
+        None
+    }
+
+    /// The id of the zygote's process.
+    fn zygote_pid(&self) -> Option<u32> {
+        None
+    }
+
+    /// Ends the zygote.
+    fn stop(&mut self) {}
+}
+
+/// Starts each worker as a process of its own, which imports DSPy by itself.
+pub(in crate::host::workers) struct ExecSpawner;
+
+impl Spawner for ExecSpawner {
+    fn spawn(
+        &mut self,
+        worker: WorkerId,
+        settings: &SpawnSettings,
+        events: &EventSender,
     ) -> io::Result<Option<ProcessLink>> {
         let of_worker = move |event| PoolEvent::Worker(worker, event);
-        if !self.forks {
-            let (child, connection) = launch(&self.settings)?;
-            let link = ProcessLink::new(child, connection, &self.events, of_worker);
-            link.send(&self.settings.hello(false), &[]);
-            return Ok(Some(link));
-        }
+        let (child, connection) = launch(settings)?;
+        let link = ProcessLink::new(child, connection, events, of_worker);
+        link.send(&settings.hello(false), &[]);
+        Ok(Some(link))
+    }
+}
+
+/// Forks each worker from a zygote, which is started first.
+#[derive(Default)]
+pub(in crate::host::workers) struct ForkSpawner {
+    zygote: Option<Zygote>,
+}
+
+impl Spawner for ForkSpawner {
+    fn spawn(
+        &mut self,
+        worker: WorkerId,
+        settings: &SpawnSettings,
+        events: &EventSender,
+    ) -> io::Result<Option<ProcessLink>> {
         let Some(zygote) = &mut self.zygote else {
-            let (child, connection) = launch(&self.settings)?;
-            let link = ProcessLink::new(child, connection, &self.events, PoolEvent::Zygote);
-            link.send(&self.settings.hello(true), &[]);
+            let (child, connection) = launch(settings)?;
+            let link = ProcessLink::new(child, connection, events, PoolEvent::Zygote);
+            link.send(&settings.hello(true), &[]);
             self.zygote = Some(Zygote::new(link));
             return Ok(None);
         };
         if !zygote.is_warm || zygote.link.is_killed() {
             return Ok(None);
         }
+        let of_worker = move |event| PoolEvent::Worker(worker, event);
         let (forked, connection) = zygote.fork(worker)?;
-        let link = ProcessLink::new(forked, connection, &self.events, of_worker);
+        let link = ProcessLink::new(forked, connection, events, of_worker);
         Ok(Some(link))
     }
 
-    /// The id of the zygote, while there is one.
-    pub(in crate::host::workers) fn zygote_pid(&self) -> Option<u32> {
+    fn zygote(&mut self) -> Option<&mut Zygote> {
+        self.zygote.as_mut()
+    }
+
+    fn take_zygote(&mut self) -> Option<Zygote> {
+        self.zygote.take()
+    }
+
+    fn zygote_pid(&self) -> Option<u32> {
         self.zygote.as_ref()?.link.pid()
     }
 
-    /// Ends the zygote.
-    pub(in crate::host::workers) fn stop(&mut self) {
+    fn stop(&mut self) {
         if let Some(zygote) = &mut self.zygote
             && !mem::replace(&mut zygote.is_ending, true)
         {

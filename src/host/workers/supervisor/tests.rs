@@ -74,9 +74,11 @@ async fn a_zygote_whose_socket_is_closed_forks_no_worker() {
     supervisor.on_zygote(ProcessEvent::Message(warm, Bytes::new()));
     assert_eq!(supervisor.workers.len(), 1);
     supervisor.on_zygote(ProcessEvent::Broken(None));
-    assert!(supervisor.spawner.spawn(WorkerId(2)).unwrap().is_none());
+    let (settings, events) = (&supervisor.spawn_settings, &supervisor.events);
+    let spawned = supervisor.spawner.spawn(WorkerId(2), settings, events);
+    assert!(spawned.unwrap().is_none());
     supervisor.on_zygote(ProcessEvent::Exited("it ended".into()));
-    assert!(supervisor.spawner.zygote.is_none());
+    assert!(supervisor.spawner.zygote().is_none());
     assert_eq!(supervisor.lifecycle.failed_starts(), 1);
 }
 
