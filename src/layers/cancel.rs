@@ -1,16 +1,13 @@
 //! [`CancelLayer`]: ends a call that nobody wants any more.
 
 use std::{
-    fmt,
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::guard::{CancelAlarm, Guard, ReadyCall};
+use super::guard::{CancelAlarm, Guard, GuardedFuture, ReadyCall};
 use crate::{
     call::{CallTag, Cancel, Carrier},
     error::Cancelled,
@@ -193,42 +190,9 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let guard = self.config.guard(&mut request);
-        let work = if guard.refuses() {
-            ReadyCall::Gone
-        } else {
-            ReadyCall::start(&mut self.inner, request)
-        };
-        CancelFuture { work, guard }
+        GuardedFuture::new(guard, || ReadyCall::start(&mut self.inner, request))
     }
 }
 
-pin_project! {
-    /// The response future of [`CancelService`].
-    pub struct CancelFuture<S, R>
-    where
-        S: Service<R>,
-    {
-        #[pin]
-        work: ReadyCall<S, R>,
-        guard: Guard<CancelAlarm>,
-    }
-}
-
-impl<S, R> Future for CancelFuture<S, R>
-where
-    S: Service<R>,
-    S::Error: From<Cancelled>,
-{
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        this.guard.poll(this.work, cx)
-    }
-}
-
-impl<S: Service<R>, R> fmt::Debug for CancelFuture<S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelFuture").finish_non_exhaustive()
-    }
-}
+/// The response future of [`CancelService`].
+pub type CancelFuture<S, R> = GuardedFuture<ReadyCall<S, R>, CancelAlarm>;

@@ -1,18 +1,15 @@
 //! [`DeadlineLayer`]: the deadline of the whole call.
 
 use std::{
-    fmt,
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::{
-    guard::{Guard, LimitAlarm, ReadyCall},
+    guard::{Guard, GuardedFuture, LimitAlarm, ReadyCall},
     latency::{Feasibility, Latency, Percentile},
 };
 use crate::{
@@ -260,42 +257,9 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let guard = self.config.guard(&mut request);
-        let work = if guard.refuses() {
-            ReadyCall::Gone
-        } else {
-            ReadyCall::start(&mut self.inner, request)
-        };
-        DeadlineFuture { work, guard }
+        GuardedFuture::new(guard, || ReadyCall::start(&mut self.inner, request))
     }
 }
 
-pin_project! {
-    /// The response future of [`DeadlineService`].
-    pub struct DeadlineFuture<S, R>
-    where
-        S: Service<R>,
-    {
-        #[pin]
-        pub(super) work: ReadyCall<S, R>,
-        pub(super) guard: Guard<LimitAlarm>,
-    }
-}
-
-impl<S, R> Future for DeadlineFuture<S, R>
-where
-    S: Service<R>,
-    S::Error: From<Elapsed>,
-{
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        this.guard.poll(this.work, cx)
-    }
-}
-
-impl<S: Service<R>, R> fmt::Debug for DeadlineFuture<S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeadlineFuture").finish_non_exhaustive()
-    }
-}
+/// The response future of [`DeadlineService`].
+pub type DeadlineFuture<S, R> = GuardedFuture<ReadyCall<S, R>, LimitAlarm>;

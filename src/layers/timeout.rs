@@ -1,17 +1,14 @@
 //! [`TimeoutLayer`]: the limit of one attempt.
 
 use std::{
-    fmt,
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::guard::{Droppable, Guard, LimitAlarm};
+use super::guard::{Droppable, Guard, GuardedFuture, LimitAlarm};
 use crate::{
     call::{CallContext, CallTag, Carrier, Deadline, Limit, Scope},
     error::Elapsed,
@@ -205,39 +202,9 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let guard = self.config.guard(request.context_mut());
-        let work = if guard.refuses() {
-            Droppable::Gone
-        } else {
-            Droppable::new(self.inner.call(request))
-        };
-        TimeoutFuture { work, guard }
+        GuardedFuture::new(guard, || Droppable::new(self.inner.call(request)))
     }
 }
 
-pin_project! {
-    /// The response future of [`Timeout`].
-    pub struct TimeoutFuture<F> {
-        #[pin]
-        work: Droppable<F>,
-        guard: Guard<LimitAlarm>,
-    }
-}
-
-impl<F, T, E> Future for TimeoutFuture<F>
-where
-    F: Future<Output = Result<T, E>>,
-    E: From<Elapsed>,
-{
-    type Output = Result<T, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        this.guard.poll(this.work, cx)
-    }
-}
-
-impl<F> fmt::Debug for TimeoutFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimeoutFuture").finish_non_exhaustive()
-    }
-}
+/// The response future of [`Timeout`].
+pub type TimeoutFuture<F> = GuardedFuture<Droppable<F>, LimitAlarm>;

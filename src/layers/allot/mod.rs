@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 use self::time_share::TimeShare;
 use super::{
     deadline::DeadlineFuture,
-    guard::{Guard, LimitAlarm, ReadyCall},
+    guard::{Guard, GuardedFuture, LimitAlarm, ReadyCall},
     latency::{Feasibility, Latency, OutOfRange, Percentile},
 };
 use crate::{
@@ -291,11 +291,6 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let guard = self.config.guard(&mut request);
-        let work = if guard.refuses() {
-            ReadyCall::Gone
-        } else {
-            ReadyCall::start(&mut self.inner, request)
-        };
-        AllotFuture { work, guard }
+        GuardedFuture::new(guard, || ReadyCall::start(&mut self.inner, request))
     }
 }

@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// Rings when a call's node is cancelled, or a node shared by many calls.
-pub(crate) struct CancelAlarm {
+#[derive(Debug)]
+pub struct CancelAlarm {
     node: Cancel,
     shared: Option<Cancel>,
 }

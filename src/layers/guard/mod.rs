@@ -18,13 +18,14 @@ mod grace;
 mod work;
 
 use std::{
-    mem,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 pub(crate) use self::{
@@ -45,7 +46,7 @@ use crate::{
 /// What says that the work is to end.
 pub(crate) trait Alarm {
     /// What the call is answered with.
-    type Error: std::fmt::Debug;
+    type Error: fmt::Debug;
 
     /// What ends the work; `None` if nothing does.
     fn termination(&self) -> Option<Termination>;
@@ -268,8 +269,46 @@ impl<A: Alarm> Guard<A> {
     }
 }
 
+pin_project! {
+    /// The response future of a layer that limits or cancels: the work of one call, and its guard.
+    pub struct GuardedFuture<W, A> {
+        #[pin]
+        work: W,
+        guard: Guard<A>,
+    }
+}
+
+impl<W: Work, A> GuardedFuture<W, A> {
+    /// Starts the work, unless `guard` refuses it.
+    pub(crate) fn new(guard: Guard<A>, start: impl FnOnce() -> W) -> Self {
+        let work = if guard.refuses() { W::GONE } else { start() };
+        Self { work, guard }
+    }
+}
+
+impl<W, A, T, E> Future for GuardedFuture<W, A>
+where
+    W: Work<Output = Result<T, E>>,
+    A: Alarm,
+    E: From<A::Error>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.guard.poll(this.work, cx)
+    }
+}
+
+impl<W, A> fmt::Debug for GuardedFuture<W, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedFuture").finish_non_exhaustive()
+    }
+}
+
 /// Rings when a limit passes; never without one.
-pub(crate) struct LimitAlarm(Option<Limit>);
+#[derive(Debug)]
+pub struct LimitAlarm(Option<Limit>);
 
 impl Guard<LimitAlarm> {
     /// Puts `limit` in force in the context, with its grace, before the work begins with that

@@ -15,18 +15,23 @@ use crate::{
 };
 
 /// A future that knows how far it has come and can be dropped where it lies.
-pub(crate) trait Work: Future {
+pub trait Work: Future + Sized {
+    /// Work that was dropped, or never started.
+    const GONE: Self;
+
     /// How far the call has come.
     fn stage(&self) -> Stage;
 
     /// Drops everything it holds; from then on it is pending for ever.
-    fn discard(self: Pin<&mut Self>);
+    fn discard(mut self: Pin<&mut Self>) {
+        self.set(Self::GONE);
+    }
 }
 
 pin_project! {
     /// The future of a service that has taken the call.
     #[project = DroppableProj]
-    pub(crate) enum Droppable<F> {
+    pub enum Droppable<F> {
         Live { #[pin] future: F },
         Gone,
     }
@@ -50,12 +55,10 @@ impl<F: Future> Future for Droppable<F> {
 }
 
 impl<F: Future> Work for Droppable<F> {
+    const GONE: Self = Self::Gone;
+
     fn stage(&self) -> Stage {
         Stage::Running
-    }
-
-    fn discard(mut self: Pin<&mut Self>) {
-        self.set(Self::Gone);
     }
 }
 
@@ -65,7 +68,7 @@ pin_project! {
     /// The service is dropped as soon as it has been called, as `tower::ServiceExt::oneshot` does
     /// it, so that whatever readiness it could go on to reserve is free for others.
     #[project = ReadyCallProj]
-    pub(crate) enum ReadyCall<S, R>
+    pub enum ReadyCall<S, R>
     where
         S: Service<R>,
     {
@@ -168,14 +171,12 @@ impl<S: Service<R>, R> Future for ReadyCall<S, R> {
 }
 
 impl<S: Service<R>, R> Work for ReadyCall<S, R> {
+    const GONE: Self = Self::Gone;
+
     fn stage(&self) -> Stage {
         match self {
             Self::Waiting { .. } | Self::Failed { .. } => Stage::Waiting,
             Self::Running { .. } | Self::Gone => Stage::Running,
         }
-    }
-
-    fn discard(mut self: Pin<&mut Self>) {
-        self.set(Self::Gone);
     }
 }

@@ -4,8 +4,9 @@
 //! 1. Each duration goes into both histograms. The older one is asked; after each half window it is
 //!    emptied and the two change places. So what is asked holds the last half to whole window, and
 //!    there is never a wait for a first window to fill.
-//! 2. A remembered percentile is asked for again once the histogram has grown by a sixteenth or has
-//!    changed places: what a call pays does not depend on how much was recorded.
+//! 2. The percentile that was asked last is remembered, and worked out again once the histogram has
+//!    grown by a sixteenth or has changed places: what a call pays does not depend on how much was
+//!    recorded.
 
 mod feasibility;
 mod percentile;
@@ -31,8 +32,6 @@ pub use self::{
 const LONGEST: u64 = 3_600_000_000;
 /// Two digits: within one percent, and 13 KB a histogram.
 const DIGITS: u8 = 2;
-/// As many percentiles as are asked of one `Latency` in turn without being worked out each time.
-const REMEMBERED: usize = 4;
 
 /// How long a service takes: the percentiles of what it took lately.
 ///
@@ -71,9 +70,11 @@ struct LatencyState {
     histograms: Option<[Histogram<u32>; 2]>,
     /// When the two last changed places.
     since: Instant,
-    remembered: Vec<RememberedPercentile>,
+    remembered: Option<RememberedPercentile>,
 }
 
+/// The percentile that was asked last.
+#[derive(Clone, Copy)]
 struct RememberedPercentile {
     percentile: Percentile,
     /// How many durations it was worked out from.
@@ -104,7 +105,7 @@ impl Latency {
             state: Mutex::new(LatencyState {
                 histograms: None,
                 since: Instant::now(),
-                remembered: Vec::new(),
+                remembered: None,
             }),
         }))
     }
@@ -135,15 +136,14 @@ impl Latency {
         if samples < self.0.min_samples {
             return None;
         }
-        let mut remembered = state.remembered.iter();
-        let known = remembered.find(|known| known.percentile == percentile);
-        if let Some(known) = known
+        if let Some(known) = state.remembered
+            && known.percentile == percentile
             && samples <= known.samples + known.samples / 16
         {
             return Some(known.value);
         }
         let value = Duration::from_micros(asked.value_at_quantile(percentile.get()));
-        state.remember(RememberedPercentile {
+        state.remembered = Some(RememberedPercentile {
             percentile,
             samples,
             value,
@@ -188,7 +188,7 @@ impl LatencyWindow {
         let age = Instant::now().saturating_duration_since(state.since);
         let turns = u32::try_from(age.as_nanos() / self.half.as_nanos()).unwrap_or(u32::MAX);
         if turns > 0 {
-            state.remembered.clear();
+            state.remembered = None;
             if let Some([asked, younger]) = &mut state.histograms {
                 asked.reset();
                 std::mem::swap(asked, younger);
@@ -200,16 +200,5 @@ impl LatencyWindow {
             state.since += self.half * turns;
         }
         state
-    }
-}
-
-impl LatencyState {
-    fn remember(&mut self, new: RememberedPercentile) {
-        self.remembered
-            .retain(|known| known.percentile != new.percentile);
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.remove(0);
-        }
-        self.remembered.push(new);
     }
 }

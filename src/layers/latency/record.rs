@@ -1,7 +1,6 @@
 //! [`RecordLatencyLayer`]: fills a [`Latency`].
 
 use std::{
-    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -139,6 +138,7 @@ impl<S: Service<R>, R> Service<R> for RecordLatency<S> {
 
 pin_project! {
     /// The response future of [`RecordLatency`].
+    #[derive(Debug)]
     pub struct RecordLatencyFuture<F> {
         #[pin]
         future: F,
@@ -160,12 +160,5 @@ where
             Err(_) => this.stopwatch.void(),
         }
         Poll::Ready(result)
-    }
-}
-
-impl<F> fmt::Debug for RecordLatencyFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordLatencyFuture")
-            .finish_non_exhaustive()
     }
 }
