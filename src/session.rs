@@ -223,15 +223,6 @@ pub struct SessionService<S> {
     inner: DeadlineService<CancelService<S>>,
 }
 
-// On `()`, so that `SessionService::layer` names no inner service.
-impl SessionService<()> {
-    /// The layer that makes this service.
-    #[must_use]
-    pub const fn layer(session: Session) -> SessionLayer {
-        SessionLayer::new(session)
-    }
-}
-
 impl<S> SessionService<S> {
     /// Puts each call of `inner` into `session`.
     #[must_use]

@@ -151,15 +151,6 @@ pub struct CancelService<S> {
     config: CancelLayer,
 }
 
-// On `()`, so that `CancelService::layer` names no inner service.
-impl CancelService<()> {
-    /// The layer that makes this service; its options are there.
-    #[must_use]
-    pub const fn layer() -> CancelLayer {
-        CancelLayer::new()
-    }
-}
-
 impl<S> CancelService<S> {
     /// Ends each call of `inner` when the node in its own context is cancelled.
     #[must_use]

@@ -212,15 +212,6 @@ pub struct DeadlineService<S> {
     config: DeadlineLayer,
 }
 
-// On `()`, so that `DeadlineService::layer` names no inner service.
-impl DeadlineService<()> {
-    /// The layer that makes this service; its options are there.
-    #[must_use]
-    pub const fn layer(limit: Duration) -> DeadlineLayer {
-        DeadlineLayer::new(limit)
-    }
-}
-
 impl<S> DeadlineService<S> {
     /// Ends each call of `inner` after `limit`, or at the deadline it came with.
     #[must_use]
@@ -229,12 +220,6 @@ impl<S> DeadlineService<S> {
             inner,
             config: DeadlineLayer::new(limit),
         }
-    }
-
-    /// How many calls came with too little time; see [`DeadlineLayer::infeasible`].
-    #[must_use]
-    pub fn infeasible(&self) -> u64 {
-        self.config.infeasible()
     }
 
     inner_service_accessors!();

@@ -163,15 +163,6 @@ pub struct Timeout<S> {
     config: TimeoutLayer,
 }
 
-// On `()`, so that `Timeout::layer` names no inner service.
-impl Timeout<()> {
-    /// The layer that makes this service; its options are there.
-    #[must_use]
-    pub const fn layer(limit: Duration) -> TimeoutLayer {
-        TimeoutLayer::new(limit)
-    }
-}
-
 impl<S> Timeout<S> {
     /// Limits each attempt of `inner` to `limit`.
     #[must_use]

@@ -230,7 +230,7 @@ fn the_layer_and_the_service_fit_a_router() {
     fn sent<T: Send + 'static>(_: &T) {}
     shared::<CancelLayer>();
     shared::<CancelService<Mocked>>();
-    let mut service = CancelService::layer().layer(Strict::after(secs(1)));
+    let mut service = CancelLayer::new().layer(Strict::after(secs(1)));
     assert_eq!(service.get_ref().delay, secs(1));
     service.get_mut().delay = secs(2);
     sent(&service.call(request()));

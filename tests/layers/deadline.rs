@@ -237,7 +237,7 @@ fn the_layer_and_the_service_fit_a_router() {
     fn sent<T: Send + 'static>(_: &T) {}
     shared::<DeadlineLayer>();
     shared::<DeadlineService<Mocked>>();
-    let mut service = DeadlineService::layer(secs(1)).layer(Strict::after(secs(1)));
+    let mut service = DeadlineLayer::new(secs(1)).layer(Strict::after(secs(1)));
     assert_eq!(service.get_ref().delay, secs(1));
     service.get_mut().delay = secs(2);
     sent(&service.call(request()));

@@ -311,6 +311,5 @@ fn layers_and_services_are_shared_between_threads() {
     sent(&service.call(request()));
     let _: (&NeverReady, &mut NeverReady) = (&service.get_ref().clone(), service.get_mut());
     let NeverReady = service.into_inner();
-    let _ = Fallback::layer(Value::new(1));
     shared(&Fallback::new(NeverReady, Value::new(answer("value"))));
 }

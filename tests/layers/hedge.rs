@@ -269,11 +269,11 @@ fn the_layer_and_the_service_fit_a_router() {
     fn sent<T: Send + 'static>(_: &T) {}
     shared::<HedgeLayer>();
     shared::<Hedge<Mocked>>();
-    let mut service = Hedge::layer(Percentile::P95).layer(Strict::after(secs(1)));
+    let mut service = HedgeLayer::new(Percentile::P95).layer(Strict::after(secs(1)));
     assert_eq!(service.get_ref().delay, secs(1));
     service.get_mut().delay = secs(2);
     assert_eq!(service.clone().into_inner().delay, secs(2));
-    assert!(service.latency().is_some());
+    assert!(HedgeLayer::new(Percentile::P95).latency().is_some());
     assert!(after(1).latency().is_none());
     let latency = Latency::default();
     assert!(after(1).with_latency(latency).latency().is_some());

@@ -116,7 +116,7 @@ fn the_layer_and_the_service_fit_a_router() {
     shared::<SessionLayer>();
     shared::<SessionService<Mocked>>();
     let session = Session::new();
-    let mut service = SessionService::layer(session).layer(Strict::after(secs(1)));
+    let mut service = SessionLayer::new(session).layer(Strict::after(secs(1)));
     assert_eq!(service.get_ref().delay, secs(1));
     service.get_mut().delay = secs(2);
     sent(&service.call(request()));

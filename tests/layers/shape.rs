@@ -63,11 +63,9 @@ const _: CancelLayer = CancelLayer::new().with_grace(LIMIT);
 const _: AllotLayer = AllotLayer::new(3).with_default(LIMIT).with_grace(LIMIT);
 const _: FallbackLayer<FallbackService<Inner>> = FallbackLayer::new(FallbackService::new(Inner));
 
-/// The service that `$new` makes, its layer without naming an inner service, and the way back to
-/// the inner service.
-macro_rules! quartet {
-    ($($layer:expr, $from_service:expr, $new:expr;)*) => {$(
-        let _same = [$layer, $from_service];
+/// The service that `$new` makes, which its layer makes too, and the way back to the inner service.
+macro_rules! trio {
+    ($($layer:expr, $new:expr;)*) => {$(
         let mut service = $new;
         let _same = [service.clone(), layer($layer)];
         let (_, _): (&Inner, &Inner) = (&service.get_ref().clone(), service.get_mut());
@@ -80,22 +78,19 @@ async fn each_layer_has_the_same_shape() {
     let (tracker, shutdown, session) = (Tracker::new(), Shutdown::new(), Session::new());
     let (latency, percentile) = (Latency::default(), Percentile::P95);
     let value = || Value::new(answer("value"));
-    quartet! {
-        TimeoutLayer::new(LIMIT), Timeout::layer(LIMIT), Timeout::new(Inner, LIMIT);
-        DeadlineLayer::new(LIMIT), DeadlineService::layer(LIMIT), DeadlineService::new(Inner, LIMIT);
-        CancelLayer::new(), CancelService::layer(), CancelService::new(Inner);
-        FallbackLayer::new(value()), Fallback::layer(value()), Fallback::new(Inner, value());
-        RetryLayer::new(2), Retry::layer(2), Retry::new(Inner, RetryLayer::new(2).into_policy());
-        HedgeLayer::new(percentile), Hedge::layer(percentile), Hedge::new(Inner, percentile);
-        AllotLayer::new(3), Allot::layer(3), Allot::new(Inner, 3);
-        TrackLayer::new(tracker.clone()), Track::layer(tracker.clone()),
-            Track::new(Inner, tracker.clone());
-        ShutdownLayer::new(shutdown.clone()), ShutdownService::layer(shutdown.clone()),
-            ShutdownService::new(Inner, shutdown.clone());
-        RecordLatencyLayer::new(latency.clone(), percentile), RecordLatency::layer(latency.clone(), percentile),
+    trio! {
+        TimeoutLayer::new(LIMIT), Timeout::new(Inner, LIMIT);
+        DeadlineLayer::new(LIMIT), DeadlineService::new(Inner, LIMIT);
+        CancelLayer::new(), CancelService::new(Inner);
+        FallbackLayer::new(value()), Fallback::new(Inner, value());
+        RetryLayer::new(2), Retry::new(Inner, RetryLayer::new(2).into_policy());
+        HedgeLayer::new(percentile), Hedge::new(Inner, percentile);
+        AllotLayer::new(3), Allot::new(Inner, 3);
+        TrackLayer::new(tracker.clone()), Track::new(Inner, tracker.clone());
+        ShutdownLayer::new(shutdown.clone()), ShutdownService::new(Inner, shutdown.clone());
+        RecordLatencyLayer::new(latency.clone(), percentile),
             RecordLatency::new(Inner, latency.clone(), percentile);
-        SessionLayer::new(session.clone()), SessionService::layer(session.clone()),
-            SessionService::new(Inner, &session);
+        SessionLayer::new(session.clone()), SessionService::new(Inner, &session);
     }
     layer(FallbackLayer::with(|error: Error, _: PredictRequest| {
         ready(Err::<Prediction, _>(error))

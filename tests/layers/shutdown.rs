@@ -308,7 +308,7 @@ fn the_layer_and_the_service_fit_a_router() {
     shared::<ShutdownService<Mocked>>();
     let shutdown = Shutdown::new();
     sent(&shutdown.run(secs(1), secs(1)));
-    let mut service = ShutdownService::layer(shutdown.clone()).layer(Strict::after(secs(1)));
+    let mut service = ShutdownLayer::new(shutdown.clone()).layer(Strict::after(secs(1)));
     assert_eq!(service.get_ref().delay, secs(1));
     service.get_mut().delay = secs(2);
     let call = service.call(request());

@@ -214,7 +214,7 @@ fn the_layer_and_the_service_fit_a_router() {
     fn sent<T: Send + 'static>(_: &T) {}
     shared::<TimeoutLayer>();
     shared::<Timeout<Mocked>>();
-    let mut service = Timeout::layer(secs(1)).layer(Strict::after(secs(1)));
+    let mut service = TimeoutLayer::new(secs(1)).layer(Strict::after(secs(1)));
     assert_eq!(service.get_ref().delay, secs(1));
     service.get_mut().delay = secs(2);
     assert_eq!(service.clone().into_inner().delay, secs(2));

@@ -287,7 +287,7 @@ fn the_layer_and_the_service_fit_a_router() {
     shared::<TrackLayer>();
     shared::<Track<Mocked>>();
     let tracker = Tracker::new();
-    let mut service = Track::layer(tracker.clone()).layer(Strict::after(secs(1)));
+    let mut service = TrackLayer::new(tracker.clone()).layer(Strict::after(secs(1)));
     assert_eq!(service.get_ref().delay, secs(1));
     service.get_mut().delay = secs(2);
     sent(&service.call(request()));

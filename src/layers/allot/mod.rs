@@ -242,16 +242,6 @@ pub struct Allot<S> {
     config: AllotLayer,
 }
 
-// On `()`, so that `Allot::layer` names no inner service.
-impl Allot<()> {
-    /// The layer that makes this service for one of `steps` that are left; its options, and its
-    /// other shares, are there.
-    #[must_use]
-    pub const fn layer(steps: u32) -> AllotLayer {
-        AllotLayer::even(steps)
-    }
-}
-
 impl<S> Allot<S> {
     /// Gives each call of `inner` an equal share, of what is left, for one of `steps`.
     #[must_use]
@@ -260,12 +250,6 @@ impl<S> Allot<S> {
             inner,
             config: AllotLayer::even(steps),
         }
-    }
-
-    /// How many steps came with too little time; see [`AllotLayer::infeasible`].
-    #[must_use]
-    pub fn infeasible(&self) -> u64 {
-        self.config.infeasible()
     }
 
     inner_service_accessors!();

@@ -273,15 +273,6 @@ pub struct Fallback<S, A, C = ByClassify> {
     config: FallbackLayer<A, C>,
 }
 
-// On `()`, so that `Fallback::layer` names no inner service.
-impl<A> Fallback<(), A> {
-    /// A layer that falls back to `strategy`.
-    #[must_use]
-    pub const fn layer(strategy: A) -> FallbackLayer<A> {
-        FallbackLayer::new(strategy)
-    }
-}
-
 impl<S, A> Fallback<S, A> {
     /// Asks `inner`, and `strategy` if that fails.
     pub const fn new(inner: S, strategy: A) -> Self {

@@ -226,15 +226,6 @@ pub struct Hedge<S, C = ByClassify> {
     config: HedgeLayer<C>,
 }
 
-// On `()`, so that `Hedge::layer` names no inner service.
-impl Hedge<()> {
-    /// The layer that makes this service; its options are there.
-    #[must_use]
-    pub fn layer(percentile: Percentile) -> HedgeLayer {
-        HedgeLayer::percentile(percentile)
-    }
-}
-
 impl<S> Hedge<S> {
     /// A second attempt at `inner` when the share `percentile` of the first would have been
     /// answered.
@@ -245,11 +236,6 @@ impl<S> Hedge<S> {
 }
 
 impl<S, C> Hedge<S, C> {
-    /// What was learnt; see [`HedgeLayer::latency`].
-    pub const fn latency(&self) -> Option<&Latency> {
-        self.config.latency.as_ref()
-    }
-
     inner_service_accessors!();
 }
 

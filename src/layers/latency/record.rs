@@ -87,25 +87,11 @@ pub struct RecordLatency<S> {
     config: RecordLatencyLayer,
 }
 
-// On `()`, so that `RecordLatency::layer` names no inner service.
-impl RecordLatency<()> {
-    /// The layer that makes this service.
-    #[must_use]
-    pub const fn layer(latency: Latency, percentile: Percentile) -> RecordLatencyLayer {
-        RecordLatencyLayer::new(latency, percentile)
-    }
-}
-
 impl<S> RecordLatency<S> {
     /// Fills `latency`, of which `percentile` will be asked, from the answers of `inner`.
     #[must_use]
     pub fn new(inner: S, latency: Latency, percentile: Percentile) -> Self {
         RecordLatencyLayer::new(latency, percentile).layer(inner)
-    }
-
-    /// What is being filled.
-    pub const fn latency(&self) -> &Latency {
-        &self.config.latency
     }
 
     inner_service_accessors!();

@@ -210,15 +210,6 @@ pub struct Retry<S, C = ByClassify> {
     policy: RetryPolicy<C>,
 }
 
-// On `()`, so that `Retry::layer` names no inner service.
-impl Retry<()> {
-    /// A layer for at most `retries` retries.
-    #[must_use]
-    pub fn layer(retries: u32) -> RetryLayer {
-        RetryLayer::new(retries)
-    }
-}
-
 impl<S, C> Retry<S, C> {
     /// Retries attempts at `inner` as `policy` decides.
     pub const fn new(inner: S, policy: RetryPolicy<C>) -> Self {

@@ -116,15 +116,6 @@ pub struct ShutdownService<S> {
     shutdown: Shutdown,
 }
 
-// On `()`, so that `ShutdownService::layer` names no inner service.
-impl ShutdownService<()> {
-    /// The layer that makes this service.
-    #[must_use]
-    pub const fn layer(shutdown: Shutdown) -> ShutdownLayer {
-        ShutdownLayer::new(shutdown)
-    }
-}
-
 impl<S> ShutdownService<S> {
     /// Lets calls through to `inner` until `shutdown` begins.
     #[must_use]

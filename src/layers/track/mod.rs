@@ -168,15 +168,6 @@ pub struct Track<S, C = ByClassify> {
     config: TrackLayer<C>,
 }
 
-// On `()`, so that `Track::layer` names no inner service.
-impl Track<()> {
-    /// The layer that makes this service; its options are there.
-    #[must_use]
-    pub const fn layer(tracker: Tracker) -> TrackLayer {
-        TrackLayer::new(tracker)
-    }
-}
-
 impl<S> Track<S> {
     /// Enters each call of `inner` in `tracker`.
     #[must_use]
