@@ -1,7 +1,6 @@
 //! What travels with a request.
 
 use std::{
-    cell::Cell,
     fmt,
     num::NonZeroU64,
     sync::{
@@ -17,24 +16,11 @@ use crate::call::{Cancel, Deadline, Enclosing, Limit, Spent, Waits, record::Call
 pub struct CallId(NonZeroU64);
 
 impl CallId {
-    /// The next free id.
-    ///
-    /// Those of one thread ascend; each thread takes a row of them at a time, so that calls on
-    /// different threads do not wait for each other.
+    /// The next free id; they ascend.
     #[must_use]
     pub fn next() -> Self {
-        const ROW: u64 = 256;
-        static ROWS: AtomicU64 = AtomicU64::new(0);
-        thread_local! {
-            /// The last id given, at the end of a row before the first.
-            static LAST: Cell<u64> = const { Cell::new(0) };
-        }
-        let mut last = LAST.get();
-        if last.is_multiple_of(ROW) {
-            last = ROWS.fetch_add(ROW, Ordering::Relaxed);
-        }
-        let id = last + 1;
-        LAST.set(id);
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self(NonZeroU64::new(id).unwrap_or(NonZeroU64::MAX))
     }
 

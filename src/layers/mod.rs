@@ -56,7 +56,7 @@ pub use latency::RecordLatencyFuture;
 pub(crate) use latency::{Latency, Percentile, RecordLatencyLayer};
 pub use outbound::{Outbound, OutboundFuture};
 pub(crate) use retry::{Backoff, Retry, RetryBudget, RetryLayer};
-pub use retry::{RetryBudgetOptions, RetryFuture, RetryWait};
+pub use retry::{RetryBudgetOptions, RetryFuture};
 pub use shutdown::{HookOutcome, HookOutput, HookReport, ShutdownFuture, ShutdownPhase};
 pub(crate) use shutdown::{Shutdown, ShutdownLayer, ShutdownService};
 pub use timeout::TimeoutFuture;

@@ -9,6 +9,7 @@ mod wire;
 
 pub use grpc_timeout::GrpcTimeout;
 pub use request_timeout::RequestTimeout;
+pub(crate) use wire::from_nanos;
 pub use wire::{InvalidTimeout, TimeoutProblem};
 
 use std::{fmt, time::Duration};

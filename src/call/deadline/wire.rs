@@ -6,16 +6,20 @@ use std::{fmt, time::Duration};
 const SHOWN: usize = 24;
 
 /// What is wrong with a time left as it was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimeoutProblem {
     /// There is nothing, or a number or a unit alone where both are needed.
+    #[error("is too short")]
     TooShort,
     /// There are more characters, or digits, than the form allows.
+    #[error("is too long")]
     TooLong,
     /// What stands where the unit belongs is none of the form's units.
+    #[error("has no known unit")]
     Unit,
     /// What stands before the unit is not a number as the form writes it: a sign, a space, a letter.
+    #[error("has something other than a number before its unit")]
     Number,
 }
 
@@ -23,7 +27,7 @@ pub enum TimeoutProblem {
 ///
 /// `Display` says what came and what was expected, in words fit for whoever sent it.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the timeout `{value}` {}; expected {expected}", Because(*.problem))]
+#[error("the timeout `{value}` {problem}; expected {expected}")]
 pub struct InvalidTimeout {
     value: Box<str>,
     problem: TimeoutProblem,
@@ -66,19 +70,6 @@ impl fmt::Debug for InvalidTimeout {
     }
 }
 
-struct Because(TimeoutProblem);
-
-impl fmt::Display for Because {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            TimeoutProblem::TooShort => "is too short",
-            TimeoutProblem::TooLong => "is too long",
-            TimeoutProblem::Unit => "has no known unit",
-            TimeoutProblem::Number => "has something other than a number before its unit",
-        })
-    }
-}
-
 /// The number that ASCII `digits` spell, of which there are at most 18; `None` for anything else.
 pub(super) fn digits(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 18 {
@@ -92,7 +83,7 @@ pub(super) fn digits(digits: &[u8]) -> Option<u64> {
 }
 
 /// `Duration::from_nanos` for more than 584 years of them.
-pub(super) fn from_nanos(nanos: u128) -> Duration {
+pub(crate) fn from_nanos(nanos: u128) -> Duration {
     const PER_SEC: u128 = 1_000_000_000;
     let secs = u64::try_from(nanos / PER_SEC).unwrap_or(u64::MAX);
     Duration::new(secs, (nanos % PER_SEC) as u32)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::layers::retry::from_nanos;
+use crate::call::deadline::from_nanos;
 
 const WHOLE: u32 = 1_000_000_000;
 

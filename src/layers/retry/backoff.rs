@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-const NANOS: u128 = 1_000_000_000;
+use crate::call::deadline::from_nanos;
 
 /// The wait before each retry: fixed, linear or exponential, exact or with full jitter.
 ///
@@ -141,10 +141,4 @@ impl Default for Backoff {
     fn default() -> Self {
         Self::exponential(Duration::from_millis(100), Duration::from_secs(10))
     }
-}
-
-/// Never more than what came out of a `Duration` goes in, so the seconds fit.
-pub(in crate::layers) fn from_nanos(nanos: u128) -> Duration {
-    let seconds = u64::try_from(nanos / NANOS).unwrap_or(u64::MAX);
-    Duration::new(seconds, (nanos % NANOS) as u32)
 }

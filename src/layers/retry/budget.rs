@@ -145,7 +145,7 @@ impl RetryBudget {
             }
             state.reserved += RETRY;
         }
-        Some(Reservation(self.0.clone()))
+        Some(Reservation(self.clone()))
     }
 }
 
@@ -199,12 +199,13 @@ impl RetryBucket {
 }
 
 /// One retry set aside: given back when dropped, unless it was [spent](Self::spend).
-pub(in crate::layers) struct Reservation(Option<Arc<RetryBucket>>);
+#[derive(Debug)]
+pub(in crate::layers) struct Reservation(RetryBudget);
 
 impl Reservation {
     /// The retry is being sent.
     pub(in crate::layers) fn spend(mut self) {
-        if let Some(bucket) = self.0.take() {
+        if let Some(bucket) = self.0.0.take() {
             let mut state = bucket.now();
             state.reserved -= RETRY;
             state.slots[0] -= RETRY;
@@ -214,7 +215,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(bucket) = &self.0 {
+        if let Some(bucket) = &self.0.0 {
             bucket.lock().reserved -= RETRY;
         }
     }

@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tokio::select;
 use tower::Service;
 
-use super::policy::RetryPolicy;
+use super::policy::{RetryPolicy, pause};
 use crate::{
     call::{Carrier, Deadline, drop_scope::ReportOnDrop},
     error::costs_in,
@@ -95,7 +95,7 @@ where
             let deadline = context.deadline;
             let cancelled = OptionFuture::from(context.cancel.cancelled_owned());
             let ready = async {
-                wait.await;
+                pause(wait).await;
                 poll_fn(|cx| self.service.poll_ready(cx)).await
             };
             let in_time = select! {

@@ -13,12 +13,12 @@ use std::{
 
 use tower::{Layer, Service};
 
-pub(super) use self::{backoff::from_nanos, budget::Reservation};
+pub(super) use self::budget::Reservation;
 pub use self::{
     backoff::{Backoff, BackoffKind},
     budget::{RetryBudget, RetryBudgetOptions},
     future::RetryFuture,
-    policy::{RetryPolicy, RetryWait},
+    policy::RetryPolicy,
 };
 use self::{future::LaterAttempts, policy::Rules};
 use super::classify::{ByClassify, ByFn, Classifier, Kinds};

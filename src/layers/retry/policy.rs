@@ -1,16 +1,9 @@
 //! The decision to try again.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use futures_util::future::BoxFuture;
+use tokio::time::sleep;
 use tower::retry::Policy;
 
 use super::{
@@ -35,6 +28,7 @@ pub(super) const NEVER: Kinds = Kinds::of(&[
 ///
 /// Made by [`RetryLayer::into_policy`](super::RetryLayer::into_policy). There is a clone for each
 /// call; all share the budget.
+#[derive(Debug)]
 pub struct RetryPolicy<C = ByClassify> {
     /// One for all calls: each has a clone of the policy in its future.
     pub(super) rules: Arc<Rules>,
@@ -58,7 +52,7 @@ pub(super) struct Rules {
 impl<C> RetryPolicy<C> {
     /// The wait before the next attempt, after a failure with `error`; `None` if the call is not
     /// retried.
-    pub(super) fn decide<E>(&mut self, context: &mut CallContext, error: &E) -> Option<RetryWait>
+    pub(super) fn decide<E>(&mut self, context: &mut CallContext, error: &E) -> Option<Duration>
     where
         C: Classifier<E>,
     {
@@ -94,9 +88,7 @@ impl<C> RetryPolicy<C> {
             backoff = ?wait,
             "the attempt failed; there will be another",
         );
-        // A timer rounds up to the next millisecond, also from zero.
-        let sleep = (!wait.is_zero()).then(|| sleep(wait));
-        Some(RetryWait { sleep })
+        Some(wait)
     }
 
     /// Pays for an attempt with `request`, the first included, right before it is sent, and returns
@@ -120,10 +112,11 @@ where
     R: Carrier + Clone,
     C: Classifier<E>,
 {
-    type Future = RetryWait;
+    type Future = BoxFuture<'static, ()>;
 
-    fn retry(&mut self, request: &mut R, result: &mut Result<T, E>) -> Option<RetryWait> {
-        self.decide(request.context_mut(), result.as_ref().err()?)
+    fn retry(&mut self, request: &mut R, result: &mut Result<T, E>) -> Option<Self::Future> {
+        let wait = self.decide(request.context_mut(), result.as_ref().err()?)?;
+        Some(Box::pin(pause(wait)))
     }
 
     fn clone_request(&mut self, request: &R) -> Option<R> {
@@ -144,30 +137,10 @@ impl<C: Clone> Clone for RetryPolicy<C> {
     }
 }
 
-impl<C: fmt::Debug> fmt::Debug for RetryPolicy<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryPolicy")
-            .field("rules", &self.rules)
-            .field("classify", &self.classify)
-            .field("done", &self.done)
-            .finish()
-    }
-}
-
-pin_project! {
-    /// The wait between two attempts.
-    #[derive(Debug)]
-    pub struct RetryWait {
-        #[pin]
-        sleep: Option<Sleep>,
-    }
-}
-
-impl Future for RetryWait {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.project().sleep.as_pin_mut();
-        sleep.map_or(Poll::Ready(()), |sleep| sleep.poll(cx))
+/// The wait between two attempts.
+pub(super) async fn pause(wait: Duration) {
+    // A timer rounds up to the next millisecond, also from zero.
+    if !wait.is_zero() {
+        sleep(wait).await;
     }
 }
