@@ -293,5 +293,4 @@ fn layers_and_services_are_shared_between_threads() {
     sent(&service.call(WithContext::new(())));
     let _: (&Inner, &mut Inner) = (&service.get_ref().clone(), service.get_mut());
     let _: Inner = service.into_inner();
-    let _: RetryLayer = Retry::<()>::layer(1);
 }

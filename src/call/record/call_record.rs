@@ -12,7 +12,6 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-#[cfg(feature = "lm")]
 use tokio::time::Instant;
 
 use super::{LmCall, attempt_state::AttemptState, timeline::Timeline};
