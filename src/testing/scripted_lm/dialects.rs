@@ -1,6 +1,7 @@
 //! An answer in its two forms, whole and streamed, in the words of its dialect.
 
 use bytes::Bytes;
+use serde_json::json;
 
 use super::{anthropic, completion::Completion, gemini, openai, request::Dialect};
 
@@ -51,4 +52,13 @@ pub(super) fn error(dialect: Dialect, message: &str, code: u16) -> Bytes {
         Dialect::Gemini => gemini::error(message, code),
     };
     Bytes::from(error.to_string())
+}
+
+/// The list of models, as OpenAI gives it.
+pub(super) fn models(names: &[String]) -> Bytes {
+    let models: Vec<_> = names
+        .iter()
+        .map(|name| json!({"id": name, "object": "model", "created": 0, "owned_by": "scripted"}))
+        .collect();
+    Bytes::from(json!({"object": "list", "data": models}).to_string())
 }

@@ -72,6 +72,10 @@ impl RequestLedger {
         ConnectionGuard(self.clone())
     }
 
+    pub(super) fn models(&self) -> Vec<String> {
+        self.0.borrow().models.keys().cloned().collect()
+    }
+
     pub(super) fn requests(&self, model: &str) -> Vec<RequestRecord> {
         let state = self.0.borrow();
         let model = state.models.get(model);

@@ -34,7 +34,8 @@
 //! until the test opens it, and [`ScriptedLm::wait_for`] returns when something was seen. Neither
 //! sleeps.
 //!
-//! The server answers 404 to unknown paths and 400 to bodies that are no request of their API.
+//! The server also lists its models at `GET /v1/models`, and answers 404 to unknown paths and 400
+//! to bodies that are no request of their API.
 
 mod anthropic;
 mod body;

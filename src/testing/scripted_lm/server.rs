@@ -130,6 +130,9 @@ async fn route(request: Request<Incoming>, ledger: RequestLedger) -> Response<Re
     {
         return chat(&endpoint, request, ledger).await;
     }
+    if method == Method::GET && below == Some("/models") {
+        return full(StatusCode::OK, dialects::models(&ledger.models()));
+    }
     let why = format!("no {method} {path} here");
     refuse(Dialect::OpenAi, StatusCode::NOT_FOUND, &why)
 }

@@ -164,18 +164,22 @@ async fn a_summary_counts_models_by_prefix() {
 }
 
 #[tokio::test]
-async fn wrong_requests_are_refused() {
+async fn the_model_list_is_served_and_wrong_requests_are_refused() {
     let lm = shared().await;
+    lm.script("listed", Reply::echo());
     let get = |path: &str| reqwest::get(format!("{}{path}", lm.base_url()));
+    let models: Value = get("/models").await.unwrap().json().await.unwrap();
+    let models = models["data"].as_array().unwrap();
+    assert!(models.iter().any(|model| model["id"] == "listed"));
     assert_eq!(get("/nowhere").await.unwrap().status(), 404);
     assert_eq!(get("/chat/completions").await.unwrap().status(), 404);
 
-    let response = post(lm, &json!({"model": "refused"})).await.unwrap();
+    let response = post(lm, &json!({"model": "listed"})).await.unwrap();
     assert_eq!(response.status(), 400);
     let body: Value = response.json().await.unwrap();
     let message = body["error"]["message"].as_str().unwrap();
     assert_eq!(message, "the request body has no list of `messages`");
-    assert!(lm.requests("refused").is_empty());
+    assert!(lm.requests("listed").is_empty());
 }
 
 #[tokio::test]
