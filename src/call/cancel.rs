@@ -10,6 +10,7 @@
 
 use std::{
     fmt,
+    iter::successors,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -18,46 +19,31 @@ use tokio::time::Instant;
 
 use crate::call::Deadline;
 use crate::sync::{
-    CancellationToken, WaitForCancellationFutureOwned,
-    atomic::{AtomicU8, Ordering},
+    CancellationToken, Mutex, MutexGuard, PoisonError, WaitForCancellationFutureOwned,
 };
 
 /// Why a call was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-#[repr(u8)]
 pub enum Cause {
     /// The caller asked, through its token or its [`Cancel`].
-    Caller = 1,
+    Caller,
     /// The client that was to get the answer went away.
-    ClientGone = 2,
+    ClientGone,
     /// The limit of one attempt passed.
-    Elapsed = 3,
+    Elapsed,
     /// The deadline of the whole call passed.
-    Deadline = 4,
+    Deadline,
     /// The service is shutting down.
-    Shutdown = 5,
+    Shutdown,
     /// The future of the response was dropped.
-    Dropped = 6,
+    Dropped,
     /// Another attempt at the same call answered first.
-    Superseded = 7,
+    Superseded,
 }
 
 impl Cause {
-    fn from_u8(n: u8) -> Option<Self> {
-        Some(match n {
-            1 => Self::Caller,
-            2 => Self::ClientGone,
-            3 => Self::Elapsed,
-            4 => Self::Deadline,
-            5 => Self::Shutdown,
-            6 => Self::Dropped,
-            7 => Self::Superseded,
-            _ => return None,
-        })
-    }
-
     /// The cause in a few lower-case words, as spans and logs name it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -118,10 +104,18 @@ impl CancelGrace {
 }
 
 struct Node {
-    parent: Option<Cancel>,
+    parent: Cancel,
     grace: Option<CancelGrace>,
-    cause: AtomicU8,
+    /// Locked before those of the nodes above.
+    cause: Mutex<Option<Cause>>,
     token: CancellationToken,
+}
+
+impl Node {
+    fn cause(&self) -> MutexGuard<'_, Option<Cause>> {
+        // Nothing panics while it holds the lock.
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A handle to one node of a tree of cancellations, each with its [`Cause`].
@@ -153,7 +147,7 @@ impl Cancel {
     /// A root that can be cancelled.
     #[must_use]
     pub fn new() -> Self {
-        Self::node(None, CancellationToken::new(), None)
+        Self::node(Self::none(), CancellationToken::new(), None)
     }
 
     /// A node below this one: cancelled with it, and cancellable alone.
@@ -168,17 +162,18 @@ impl Cancel {
     }
 
     fn child_of(&self, grace: Option<CancelGrace>) -> Self {
-        match &self.0 {
-            Some(node) => Self::node(Some(self.clone()), node.token.child_token(), grace),
-            None => Self::node(None, CancellationToken::new(), grace),
-        }
+        let token = match &self.0 {
+            Some(node) => node.token.child_token(),
+            None => CancellationToken::new(),
+        };
+        Self::node(self.clone(), token, grace)
     }
 
-    fn node(parent: Option<Self>, token: CancellationToken, grace: Option<CancelGrace>) -> Self {
+    fn node(parent: Self, token: CancellationToken, grace: Option<CancelGrace>) -> Self {
         Self(Some(Arc::new(Node {
             parent,
             grace,
-            cause: AtomicU8::new(0),
+            cause: Mutex::new(None),
             token,
         })))
     }
@@ -189,10 +184,10 @@ impl Cancel {
         if node.token.is_cancelled() {
             return false;
         }
-        let decided = node
-            .cause
-            .compare_exchange(0, cause as u8, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
+        let mut first = node.cause();
+        let decided = first.is_none();
+        first.get_or_insert(cause);
+        drop(first);
         node.token.cancel();
         decided
     }
@@ -214,26 +209,15 @@ impl Cancel {
         if !node.token.is_cancelled() {
             return None;
         }
-        if let Some(own) = Cause::from_u8(node.cause.load(Ordering::Acquire)) {
-            return Some(own);
-        }
-        let mut inherited = Cause::Caller;
-        let mut above = node.parent.as_ref().and_then(|parent| parent.0.as_ref());
-        while let Some(parent) = above {
-            if let Some(cause) = Cause::from_u8(parent.cause.load(Ordering::Acquire)) {
-                inherited = cause;
-                break;
-            }
-            above = parent.parent.as_ref().and_then(|parent| parent.0.as_ref());
-        }
         // Pinned by the first reader, so that a cause set above later changes nothing here.
-        match node
-            .cause
-            .compare_exchange(0, inherited as u8, Ordering::AcqRel, Ordering::Acquire)
-        {
-            Ok(_) => Some(inherited),
-            Err(earlier) => Cause::from_u8(earlier),
-        }
+        let inherited = || node.parent.path().find_map(|above| *above.cause());
+        let mut cause = node.cause();
+        Some(*cause.get_or_insert_with(|| inherited().unwrap_or(Cause::Caller)))
+    }
+
+    /// The node and those above it, from below.
+    fn path(&self) -> impl Iterator<Item = &Node> {
+        successors(self.0.as_deref(), |node| node.parent.0.as_deref())
     }
 
     /// Begins the grace that the work below this node has; it then ends at `end`.
@@ -245,15 +229,8 @@ impl Cancel {
 
     /// When the first grace ends, of those above that have begun.
     pub(crate) fn grace_ends_at(&self, now: Instant) -> Option<Instant> {
-        let mut first: Option<Instant> = None;
-        let mut next = self.0.as_ref();
-        while let Some(node) = next {
-            let grace = node.grace.as_ref();
-            let ends = grace.and_then(|grace| grace.ends_at(&node.token, now));
-            first = first.into_iter().chain(ends).min();
-            next = node.parent.as_ref().and_then(|parent| parent.0.as_ref());
-        }
-        first
+        let ends = |node: &Node| node.grace.as_ref()?.ends_at(&node.token, now);
+        self.path().filter_map(ends).min()
     }
 
     /// The token of this node; `None` for [`Cancel::none`].
@@ -277,7 +254,7 @@ impl Cancel {
 
 impl From<CancellationToken> for Cancel {
     fn from(token: CancellationToken) -> Self {
-        Self::node(None, token, None)
+        Self::node(Self::none(), token, None)
     }
 }
 

@@ -50,7 +50,7 @@ mod call {
 mod sync {
     pub(crate) use std::sync::PoisonError;
 
-    pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
 
     pub(crate) use super::notify::Notify;
     pub(crate) use super::token::{CancellationToken, WaitForCancellationFutureOwned};
