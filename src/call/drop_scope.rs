@@ -5,17 +5,21 @@
 //! and the layer's error carries it. The two never meet, and the future may be foreign, so both
 //! travel in a thread-local around the drop itself: no allocation, no token.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use crate::call::{Cause, Spent, record::CallRecord};
 
 thread_local! {
-    static SCOPE: RefCell<Option<DropScope>> = const { RefCell::new(None) };
+    static CAUSE: Cell<Cause> = const { Cell::new(Cause::Dropped) };
+    static REPORTS: RefCell<Option<DropReports>> = const { RefCell::new(None) };
 }
 
-/// One drop that a layer named a cause for, and what the work reported in it.
-struct DropScope {
-    cause: Cause,
+/// What the work reported in one drop, to a layer that asked for it.
+#[derive(Default)]
+struct DropReports {
     /// The records that the work wrote into, each once.
     records: Vec<Arc<CallRecord>>,
     /// What services spent that write into no record.
@@ -47,21 +51,13 @@ pub(crate) struct DropReport {
 /// assert_eq!(drop_scope::cause(), Cause::Dropped);
 /// ```
 pub fn with<T>(cause: Cause, drop: impl FnOnce() -> T) -> T {
-    struct Restore(Option<Cause>);
+    struct Restore(Cause);
     impl Drop for Restore {
         fn drop(&mut self) {
-            let _ = match self.0 {
-                Some(outer) => in_scope(|scope| scope.cause = outer),
-                // No layer around this one asks for the report.
-                None => replace(None).map(std::mem::drop),
-            };
+            CAUSE.set(self.0);
         }
     }
-    let outer = in_scope(|scope| std::mem::replace(&mut scope.cause, cause));
-    if outer.is_none() {
-        replace(Some(DropScope::new(cause)));
-    }
-    let _restore = Restore(outer);
+    let _restore = Restore(CAUSE.replace(cause));
     drop()
 }
 
@@ -96,27 +92,27 @@ pub(crate) fn end(
     record: Option<&Arc<CallRecord>>,
     drop: impl FnOnce(),
 ) -> DropReport {
-    struct Restore(Option<DropScope>);
+    struct Restore(Option<DropReports>);
     impl Drop for Restore {
         fn drop(&mut self) {
             replace(self.0.take());
         }
     }
-    // What was reported to the scope around this one is not of this work.
-    let restore = Restore(replace(Some(DropScope::new(cause))));
-    drop();
-    let scope = replace(None).unwrap_or_else(|| DropScope::new(cause));
+    // What was reported to the layer around this one is not of this work.
+    let restore = Restore(replace(Some(DropReports::default())));
+    with(cause, drop);
+    let reports = replace(None).unwrap_or_default();
     std::mem::drop(restore);
     DropReport {
-        waited: scope.waited,
-        spent: scope.spent(record),
+        waited: reports.waited,
+        spent: reports.spent(record),
     }
 }
 
 /// The cause of the drop that is running on this thread; [`Cause::Dropped`] if no layer named one.
 #[must_use]
 pub fn cause() -> Cause {
-    in_scope(|scope| scope.cause).unwrap_or(Cause::Dropped)
+    CAUSE.get()
 }
 
 /// Tells the layer that drops this work what the work had spent. Heard by [`collect`] alone.
@@ -127,8 +123,8 @@ pub fn report(spent: Arc<Spent>) {
     match &spent.record {
         Some(record) => report_record(record.clone()),
         None => {
-            in_scope(|scope| {
-                let unrecorded = scope.unrecorded.get_or_insert_default();
+            write(|reports| {
+                let unrecorded = reports.unrecorded.get_or_insert_default();
                 unrecorded.add(&spent, CallRecord::MOST);
             });
         }
@@ -137,20 +133,20 @@ pub fn report(spent: Arc<Spent>) {
 
 /// As [`report`], for work that wrote into `record`.
 pub(crate) fn report_record(record: Arc<CallRecord>) {
-    in_scope(|scope| {
-        if !scope
+    write(|reports| {
+        if !reports
             .records
             .iter()
             .any(|known| Arc::ptr_eq(known, &record))
         {
-            scope.records.push(record);
+            reports.records.push(record);
         }
     });
 }
 
 /// Tells the layer that drops this work that it still waited for a service to be ready.
 pub(crate) fn report_wait() {
-    in_scope(|scope| scope.waited = true);
+    write(|reports| reports.waited = true);
 }
 
 /// The record of a call, held by a layer that makes several attempts. Reported when a layer around
@@ -166,18 +162,7 @@ impl Drop for ReportOnDrop {
     }
 }
 
-impl DropScope {
-    const fn new(cause: Cause) -> Self {
-        Self {
-            cause,
-            records: Vec::new(),
-            unrecorded: None,
-            waited: false,
-        }
-    }
-
-    /// What the work spent: a reading of the one record that it wrote into. Of several calls,
-    /// dropped by a layer that has the record of none, it is the sum, and belongs to no record.
+impl DropReports {
     fn spent(self, record: Option<&Arc<CallRecord>>) -> Option<Arc<Spent>> {
         let one = match (record, &*self.records) {
             (Some(record), _) | (None, [record]) => Some(record.clone()),
@@ -202,18 +187,14 @@ impl DropScope {
     }
 }
 
-// A thread that ends may drop futures after its own variables: there is no scope any more.
-
-fn in_scope<T>(f: impl FnOnce(&mut DropScope) -> T) -> Option<T> {
-    let f = |scope: &RefCell<Option<DropScope>>| scope.borrow_mut().as_mut().map(f);
-    SCOPE.try_with(f).ok().flatten()
+// A thread that ends may drop futures after its own variables: there are no reports any more.
+fn write(write: impl FnOnce(&mut DropReports)) {
+    let _ = REPORTS.try_with(|reports| reports.borrow_mut().as_mut().map(write));
 }
 
-fn replace(scope: Option<DropScope>) -> Option<DropScope> {
-    SCOPE
-        .try_with(|current| current.replace(scope))
-        .ok()
-        .flatten()
+fn replace(reports: Option<DropReports>) -> Option<DropReports> {
+    let replaced = REPORTS.try_with(|current| current.replace(reports));
+    replaced.ok().flatten()
 }
 
 #[cfg(test)]
