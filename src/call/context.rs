@@ -52,11 +52,6 @@ impl CallTag {
             attempt: context.attempt,
         }
     }
-
-    #[inline]
-    pub(crate) fn of_request(request: &impl Carrier) -> Self {
-        request.context().map(Self::of).unwrap_or_default()
-    }
 }
 
 /// The limits and the identity of one call, on its way inward through the layers.
@@ -117,9 +112,7 @@ impl CallContext {
     /// Makes the deadline `deadline` if that is earlier, and returns the deadline in force.
     #[inline]
     pub fn limit(&mut self, deadline: Deadline) -> Deadline {
-        let merged = self
-            .deadline
-            .map_or(deadline, |outer| outer.earlier(deadline));
+        let merged = self.deadline.map_or(deadline, |outer| outer.min(deadline));
         self.deadline = Some(merged);
         merged
     }

@@ -106,17 +106,16 @@ impl CancelLayer {
 
     /// Watches the node of a call, and the token of this layer.
     fn guard(&self, request: &mut impl Carrier) -> Guard<CancelAlarm> {
-        let tag = CallTag::of_request(request);
         let shared = &self.token;
         let node = match request.context() {
             Some(context) => context.cancel.clone(),
             None => Cancel::none(),
         };
         if let Some(cause) = node.cause().or_else(|| shared.cause()) {
-            return Guard::cancelled(cause, tag);
+            return Guard::none(CallTag::of(request.context_mut())).refusing(cause);
         }
         if !node.is_some() && !shared.is_some() {
-            return Guard::none(tag);
+            return Guard::none(CallTag::default());
         }
         let context = request.context_mut();
         let mut also = None;

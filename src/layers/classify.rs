@@ -20,7 +20,9 @@ pub trait Classifier<E> {
     fn kind(&self, error: &E) -> ErrorKind;
 
     /// How long whoever failed asked to be left alone, if it did.
-    fn retry_after(&self, error: &E) -> Option<Duration>;
+    fn retry_after(&self, _: &E) -> Option<Duration> {
+        None
+    }
 
     /// Why the call was cancelled, if `error` is that and says so.
     fn cancel_cause(&self, _: &E) -> Option<Cause> {
@@ -53,10 +55,6 @@ pub struct ByFn<F>(pub(super) F);
 impl<E, F: Fn(&E) -> ErrorKind> Classifier<E> for ByFn<F> {
     fn kind(&self, error: &E) -> ErrorKind {
         (self.0)(error)
-    }
-
-    fn retry_after(&self, _: &E) -> Option<Duration> {
-        None
     }
 }
 

@@ -176,7 +176,7 @@ impl DeadlineLayer {
     fn guard(&self, request: &mut impl Carrier) -> Guard<LimitAlarm> {
         let inbound = request.context().and_then(|context| context.deadline);
         let Some((limit, is_own)) = self.limit(inbound) else {
-            return Guard::unlimited(CallTag::of_request(request));
+            return Guard::unlimited();
         };
         let context = request.context_mut();
         context.id();

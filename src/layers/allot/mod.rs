@@ -210,13 +210,13 @@ impl AllotLayer {
 
     /// Puts the share of a step in force in its context, unless it is left to an enclosing layer.
     fn guard(&self, request: &mut impl Carrier) -> Guard<LimitAlarm> {
-        let tag = CallTag::of_request(request);
         let Some(limit) = self.limit(request.context()) else {
-            return Guard::unlimited(tag);
+            return Guard::unlimited();
         };
         let context = request.context_mut();
         let enclosing = context.enclosing();
         let outer = enclosing.limit_over(limit.at);
+        let tag = CallTag::of(context);
         if self.feasibility.rejects(&limit, tag) {
             return Guard::refused(limit, outer, enclosing, tag);
         }

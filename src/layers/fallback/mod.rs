@@ -26,7 +26,7 @@ use super::{
     guard::{Guard, ReadyCall},
 };
 use crate::{
-    call::{CallContext, CallTag, Carrier, Limit, Scope, drop_scope::ReportOnDrop},
+    call::{CallContext, Carrier, Limit, Scope, drop_scope::ReportOnDrop},
     error::{Elapsed, ErrorKind, carries_costs},
 };
 
@@ -322,7 +322,7 @@ where
         let (cancel, record) = (context.cancel.clone(), context.record.clone());
         let guard = match reserved(context, *reserve) {
             Some(limit) => Guard::enforce(limit, None, context.enclosing(), context),
-            None => Guard::unlimited(CallTag::of(context)),
+            None => Guard::unlimited(),
         };
         FallbackFuture {
             first: ReadyCall::start(&mut self.inner, request),

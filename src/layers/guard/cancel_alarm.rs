@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Rings when a call's node is cancelled, or a node shared by many calls.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CancelAlarm {
     node: Cancel,
     shared: Option<Cancel>,
@@ -42,16 +42,7 @@ impl Guard<CancelAlarm> {
     /// Leaves the work alone: nothing can cancel it.
     #[inline]
     pub(crate) fn none(tag: CallTag) -> Self {
-        let alarm = CancelAlarm {
-            node: Cancel::none(),
-            shared: None,
-        };
-        Self::new(alarm, Enclosing::default(), tag)
-    }
-
-    /// Refuses a call that is cancelled already. The work holds nothing.
-    pub(crate) fn cancelled(cause: Cause, tag: CallTag) -> Self {
-        Self::none(tag).refusing(cause)
+        Self::new(CancelAlarm::default(), Enclosing::default(), tag)
     }
 }
 

@@ -342,8 +342,8 @@ impl Guard<LimitAlarm> {
 
     /// Leaves the work without a limit.
     #[inline]
-    pub(crate) fn unlimited(tag: CallTag) -> Self {
-        Self::new(LimitAlarm(None), Enclosing::default(), tag)
+    pub(crate) fn unlimited() -> Self {
+        Self::new(LimitAlarm(None), Enclosing::default(), CallTag::default())
     }
 
     #[inline]

@@ -43,12 +43,6 @@ const FINAL: Kinds = Kinds::of(&[
 
 type HedgeResult<S, R> = Result<<S as Service<R>>::Response, <S as Service<R>>::Error>;
 
-#[derive(Clone, Copy)]
-enum HedgeAttempt {
-    First,
-    Second,
-}
-
 pin_project! {
     /// The response future of [`Hedge`](super::Hedge).
     ///
@@ -88,13 +82,13 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Poll::Ready(result) = self.as_mut().poll_first(cx)
-            && let Poll::Ready(result) = self.as_mut().end(HedgeAttempt::First, result)
+            && let Poll::Ready(result) = self.as_mut().end(true, result)
         {
             return Poll::Ready(result);
         }
         self.as_mut().poll_due(cx);
         match self.as_mut().poll_second(cx) {
-            Poll::Ready(result) => self.end(HedgeAttempt::Second, result),
+            Poll::Ready(result) => self.end(false, result),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -150,7 +144,7 @@ impl<S: Service<R>, C, R: Carrier> HedgeFuture<S, C, R> {
         let has_first = !matches!(&*this.first, ReadyCall::Gone);
         if waits && has_first && !this.terms.hold() {
             // It must not start late.
-            self.drop_attempt(HedgeAttempt::Second);
+            self.drop_second();
             return Poll::Pending;
         }
         let polled = this.second.as_mut().poll(cx);
@@ -168,24 +162,22 @@ impl<S: Service<R>, C, R: Carrier> HedgeFuture<S, C, R> {
         polled
     }
 
-    fn drop_attempt(self: Pin<&mut Self>, which: HedgeAttempt) {
+    fn drop_first(self: Pin<&mut Self>) {
         let this = self.project();
-        match which {
-            HedgeAttempt::First => {
-                this.stopwatch.stopped();
-                this.first.discard();
-            }
-            HedgeAttempt::Second => {
-                *this.planned = None;
-                *this.reservation = None;
-                this.second.discard();
-            }
-        }
+        this.stopwatch.stopped();
+        this.first.discard();
+    }
+
+    fn drop_second(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.planned = None;
+        *this.reservation = None;
+        this.second.discard();
     }
 
     fn drop_both(mut self: Pin<&mut Self>) {
-        self.as_mut().drop_attempt(HedgeAttempt::First);
-        self.drop_attempt(HedgeAttempt::Second);
+        self.as_mut().drop_first();
+        self.drop_second();
     }
 }
 
@@ -199,11 +191,10 @@ where
     /// the other goes on.
     fn end(
         mut self: Pin<&mut Self>,
-        which: HedgeAttempt,
+        is_first: bool,
         result: HedgeResult<S, R>,
     ) -> Poll<HedgeResult<S, R>> {
         let this = self.as_mut().project();
-        let is_first = matches!(which, HedgeAttempt::First);
         let mut error = match result {
             Err(error) => error,
             Ok(response) => {
@@ -223,9 +214,10 @@ where
         }
         let first = is_sent(&this.first);
         let second = is_sent(&this.second) && !this.second_waits.any();
-        let (sent, other_sent) = match which {
-            HedgeAttempt::First => (first, second),
-            HedgeAttempt::Second => (second, first),
+        let (sent, other_sent) = if is_first {
+            (first, second)
+        } else {
+            (second, first)
         };
         if other_sent && !(sent && FINAL.contains(kind)) {
             tracing::debug!(
@@ -235,7 +227,11 @@ where
                 ?kind,
                 "one of two attempts failed; the other goes on",
             );
-            self.drop_attempt(which);
+            if is_first {
+                self.drop_first();
+            } else {
+                self.drop_second();
+            }
             return Poll::Pending;
         }
         let cause = match kind {
