@@ -1,6 +1,6 @@
 //! What the wire forms of a time left have in common: bytes in, a clear refusal out.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// As much of a refused value as an error repeats: any client can send it.
 const SHOWN: usize = 24;
@@ -26,7 +26,7 @@ pub enum TimeoutProblem {
 /// A time left that does not have the form it must have.
 ///
 /// `Display` says what came and what was expected, in words fit for whoever sent it.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the timeout `{value}` {problem}; expected {expected}")]
 pub struct InvalidTimeout {
     value: Box<str>,
@@ -58,15 +58,6 @@ impl InvalidTimeout {
     #[must_use]
     pub const fn expected(&self) -> &'static str {
         self.expected
-    }
-}
-
-impl fmt::Debug for InvalidTimeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InvalidTimeout")
-            .field("value", &self.value)
-            .field("problem", &self.problem)
-            .finish_non_exhaustive()
     }
 }
 

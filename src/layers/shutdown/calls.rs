@@ -69,9 +69,19 @@ impl ShutdownCalls {
         nodes.len()
     }
 
+    /// The hook that runs next. If there is none the shutdown is done, and takes no more hooks.
+    pub(super) fn next_hook(&self) -> Option<Hook> {
+        let mut state = self.lock();
+        let hook = state.hooks.pop();
+        if hook.is_none() {
+            state.phase = ShutdownPhase::Done;
+        }
+        hook
+    }
+
     /// The report of a shutdown that accepts no calls any more.
-    pub(super) fn report(&self, state: &ShutdownState) -> ShutdownReport {
-        let mut report = state.report.clone();
+    pub(super) fn report(&self) -> ShutdownReport {
+        let mut report = self.lock().report.clone();
         report.accepted = self.drain.calls.entered();
         let ended = report.completed + report.failed + report.cancelled;
         report.abandoned = report.accepted.saturating_sub(ended);

@@ -185,25 +185,7 @@ impl Shutdown {
             }
             calls.drain.end_by(grace).await;
         }
-        loop {
-            let hook = {
-                let mut state = calls.lock();
-                let Some(hook) = state.hooks.pop() else {
-                    // Under the same lock, so that no hook comes in between and is lost.
-                    state.phase = ShutdownPhase::Done;
-                    let mut report = calls.report(&state);
-                    drop(state);
-                    report.hooks = std::mem::take(&mut progress.hooks);
-                    progress.report = Some(report.clone());
-                    if report.is_clean() {
-                        tracing::info!(target: "tower_dspy", "shut down: {report}");
-                    } else {
-                        tracing::warn!(target: "tower_dspy", "shut down: {report}");
-                    }
-                    return report;
-                };
-                hook
-            };
+        while let Some(hook) = calls.next_hook() {
             // Written before it runs: it is what stays if this future is dropped meanwhile.
             progress.hooks.push(HookReport {
                 name: hook.name.clone(),
@@ -214,6 +196,14 @@ impl Shutdown {
                 last.outcome = outcome;
             }
         }
+        let mut report = calls.report();
+        report.hooks = std::mem::take(&mut progress.hooks);
+        if report.is_clean() {
+            tracing::info!(target: "tower_dspy", "shut down: {report}");
+        } else {
+            tracing::warn!(target: "tower_dspy", "shut down: {report}");
+        }
+        progress.report.insert(report).clone()
     }
 }
 
