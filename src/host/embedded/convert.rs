@@ -6,10 +6,9 @@ use serde_json::Value;
 
 /// A JSON value as a Python object.
 pub(super) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
-    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    LOADS
-        .import(py, "json", "loads")?
-        .call1((value.to_string(),))
+    static FROM_JSON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let from_json = FROM_JSON.import(py, "tower_dspy.payload", "from_json")?;
+    from_json.call1((value.to_string(),))
 }
 
 /// Reads a Python object made of dicts, lists, tuples, strings, numbers, booleans and None.

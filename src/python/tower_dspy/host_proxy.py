@@ -7,7 +7,6 @@ loop may be blocked by the very call that is to stop.
 import asyncio
 import contextlib
 import itertools
-import json
 import select
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import Any
 from tower_dspy import faults
 from tower_dspy.frames import Frames
 from tower_dspy.interrupt import shielded
-from tower_dspy.payload import to_json
+from tower_dspy.payload import from_json, to_json
 from tower_dspy.proxies import CallProxy, ExchangeProxy
 from tower_dspy.start_limit import StartLimit
 
@@ -244,7 +243,7 @@ class HostProxy:
             call.failed(faults.CANCELLED)
             return
         try:
-            arguments = (body["target"], json.loads(inputs), body["remaining"])
+            arguments = (body["target"], from_json(inputs), body["remaining"])
             self._runner.start(call.sequence, call, *arguments)
         except Exception as error:
             call.settled(None)

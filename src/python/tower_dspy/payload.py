@@ -11,6 +11,8 @@ import json
 import math
 from typing import Any
 
+import pydantic_core
+
 # The nesting that Rust reads, and its integers.
 _DEEPEST = 126
 _FROM, _TO = -(1 << 63), 1 << 64
@@ -19,7 +21,15 @@ _FROM, _TO = -(1 << 63), 1 << 64
 def to_json(value: Any) -> bytes:
     """The value as JSON; raises if it has none."""
     _reject(value, 0)
-    return to_utf8(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    try:
+        return pydantic_core.to_json(value)
+    except pydantic_core.PydanticSerializationError:  # of a lone surrogate
+        return to_utf8(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def from_json(text: str | bytes) -> Any:
+    """The value of JSON from Rust. None of its strings is kept."""
+    return pydantic_core.from_json(text, cache_strings="none")
 
 
 def _reject(value: Any, depth: int) -> None:
@@ -33,7 +43,9 @@ def _reject(value: Any, depth: int) -> None:
         if not _FROM <= value < _TO:
             raise OverflowError("the integer has more than 64 bits")
     elif isinstance(value, dict):
-        for item in value.values():
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key} of a JSON object is no string")
             _reject(item, depth + 1)
     elif isinstance(value, list | tuple):
         for item in value:
