@@ -63,7 +63,9 @@ class Frames:
 
     def _flush(self) -> None:
         with self._sending:
-            held = [self._held.popleft() for _ in range(len(self._held))]
+            held = []
+            while self._held:  # also what is queued meanwhile: `hold` counts on it
+                held.append(self._held.popleft())
             try:
                 # It blocks while the host is slow to read, which bounds the queue.
                 self._socket.sendall(b"".join(held))
