@@ -52,8 +52,9 @@ impl CallHandle {
 
     /// Gives the call up because of `cause`, and reports to the drop scope what it spent.
     pub(crate) fn give_up(&mut self, cause: Cause) {
-        self.set_answered();
+        // The cause first: an exchange that is aborted records it.
         self.cancel(cause);
+        self.set_answered();
         if let Some(spent) = self.state.close(Err(Some(cause))) {
             drop_scope::report(spent);
         }

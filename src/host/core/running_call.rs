@@ -82,8 +82,9 @@ impl RunningCall {
 
     /// The loop ends: the caller learns that the host is gone, and the work stays counted.
     pub(crate) fn abandon(&self) {
-        drop((take(&self.outcome), take(&self.permit)));
+        // Its exchanges are aborted before the caller learns that, and before the permit is free.
         self.state.set_answered();
+        drop((take(&self.outcome), take(&self.permit)));
     }
 }
 
