@@ -24,8 +24,8 @@ use crate::{
         record::{AttemptRecord, CallRecord},
     },
     lm::{
-        AskedModel, CallOver, CallSpan, ExchangeNumber, LmClient, LmConfigError, LmHandle, LmLog,
-        LmRequest, ReadTimeout, mark_keys,
+        AskedModel, CallOver, CallSpan, ExchangeNumber, LmClient, LmHandle, LmLog, LmRequest,
+        ReadTimeout, mark_keys,
     },
 };
 
@@ -42,14 +42,16 @@ pub(crate) struct ProgramRequest {
     pub(crate) request: LmRequest,
 }
 
-/// The LM and the client of requests that belong to no LM of a host; made at the first of them.
+/// The LM and the client of requests that belong to no LM of a host; made at the first of them. A
+/// failure is not kept: the next request tries again.
 fn no_lm() -> Result<&'static (Arc<LmHandle>, LmClient), String> {
-    static NO_LM: OnceLock<Result<(Arc<LmHandle>, LmClient), LmConfigError>> = OnceLock::new();
-    let made = NO_LM.get_or_init(|| {
-        let lm = LmHandle::of_no_lm()?;
-        Ok((Arc::new(lm), LmClient::new(Some(CONNECT))?))
-    });
-    made.as_ref().map_err(ToString::to_string)
+    static NO_LM: OnceLock<(Arc<LmHandle>, LmClient)> = OnceLock::new();
+    if let Some(made) = NO_LM.get() {
+        return Ok(made);
+    }
+    let lm = LmHandle::of_no_lm().map_err(|error| error.to_string())?;
+    let client = LmClient::new(Some(CONNECT)).map_err(|error| error.to_string())?;
+    Ok(NO_LM.get_or_init(|| (Arc::new(lm), client)))
 }
 
 /// Sends a program's request, with the LMs that `find` returns by number; `None` if its call may
