@@ -14,9 +14,11 @@ use crate::{
 pub(crate) struct Fault {
     #[serde(flatten)]
     pub(crate) kind: FaultKind,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     pub(crate) python_type: String,
+    #[serde(default)]
     pub(crate) message: String,
+    #[serde(default)]
     pub(crate) traceback: String,
 }
 
@@ -122,6 +124,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_fault_without_its_texts_is_read() {
+        let read = serde_json::from_value::<Fault>(json!({"kind": "raised"}));
+        assert_eq!(read.expect("a fault"), Fault::new("", ""));
+    }
 
     #[test]
     fn the_kind_is_read_with_its_fields() {
