@@ -278,10 +278,11 @@ impl Lifecycle {
     }
 
     /// Looks at all workers. `workload` tells what a worker has to do and whether its loop is blocked,
-    /// `memory` reads its memory.
+    /// `memory` reads its memory; while programs are replaced, no worker is recycled.
     pub(super) fn tick(
         &mut self,
         now: Duration,
+        is_replacing: bool,
         workload: impl Fn(WorkerId) -> (Workload, bool),
         memory: impl Fn(WorkerId) -> Option<u64>,
     ) -> Vec<WorkerAction> {
@@ -298,7 +299,7 @@ impl Lifecycle {
             let (workload, is_blocked) = workload(worker);
             let action = life.tick(now, &self.overdue, workload, is_blocked);
             actions.extend(action.map(|action| (worker, action)));
-            if life.is_recycled || life.state != WorkerState::Ready {
+            if is_replacing || life.is_recycled || life.state != WorkerState::Ready {
                 continue;
             }
             let age = now.saturating_sub(life.ready_since.unwrap_or(now));

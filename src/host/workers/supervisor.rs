@@ -310,7 +310,8 @@ impl Supervisor {
         let is_blocked = |of| workers.get(&of).is_some_and(Worker::is_blocked);
         let workload = |worker| (scheduler.workload(worker, now), is_blocked(worker));
         let memory = |worker| resident_memory(workers.get(&worker)?.link.pid()?);
-        let actions = self.lifecycle.tick(now, workload, memory);
+        let is_replacing = self.programs.replacing().is_some();
+        let actions = self.lifecycle.tick(now, is_replacing, workload, memory);
         self.apply_lifecycle_actions(actions);
         if !self.lifecycle.is_stopping() {
             let actions = self.programs.retry(now);

@@ -25,7 +25,7 @@ fn ready(lifecycle: &mut Lifecycle, worker: u64, now: Duration) {
 }
 
 fn tick(lifecycle: &mut Lifecycle, now: Duration, load: Workload) -> Vec<WorkerAction> {
-    lifecycle.tick(now, |_| (load, false), |_| None)
+    lifecycle.tick(now, false, |_| (load, false), |_| None)
 }
 
 fn calls(calls: usize, overdue: u64, all_overdue: bool) -> Workload {
@@ -164,10 +164,10 @@ fn a_worker_that_an_overdue_call_blocks_is_killed_sooner() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
     let blocked = |overdue| move |_| (calls(2, overdue, false), true);
-    assert_eq!(lifecycle.tick(secs(5), blocked(1), |_| None), []);
+    assert_eq!(lifecycle.tick(secs(5), false, blocked(1), |_| None), []);
     let kill = (WorkerId(1), LifecycleAction::KillOverdue);
-    assert_eq!(lifecycle.tick(secs(6), blocked(2), |_| None), [kill]);
-    assert_eq!(lifecycle.tick(secs(7), blocked(3), |_| None), []);
+    assert_eq!(lifecycle.tick(secs(6), false, blocked(2), |_| None), [kill]);
+    assert_eq!(lifecycle.tick(secs(7), false, blocked(3), |_| None), []);
 }
 
 #[test]
@@ -180,7 +180,13 @@ fn workers_of_one_age_are_recycled_one_at_a_time_and_after_a_successor_is_ready(
     ready(&mut lifecycle, 1, secs(0));
     ready(&mut lifecycle, 2, secs(0));
     let load = |worker| (calls(usize::from(worker < WorkerId(3)), 0, false), false);
-    assert_eq!(lifecycle.tick(secs(1), load, |_| None).len(), 2);
+    let actions = lifecycle.tick(secs(1), true, load, |_| None);
+    assert_eq!(
+        actions,
+        [],
+        "while programs are replaced, all are about to be"
+    );
+    assert_eq!(lifecycle.tick(secs(1), false, load, |_| None).len(), 2);
     assert_eq!(lifecycle.ready().count(), 2);
     for (successor, old) in [(3, 1), (4, 2)] {
         assert_eq!(missing(&lifecycle, secs(1)), Some(Generation(0)));
@@ -203,9 +209,14 @@ fn a_worker_whose_memory_is_over_the_limit_is_recycled() {
     let mut lifecycle = Lifecycle::new(1, LIMITS, recycle);
     ready(&mut lifecycle, 1, secs(0));
     let load = |_| (calls(1, 0, false), false);
-    assert_eq!(lifecycle.tick(secs(1), load, |_| Some(1 << 20)), []);
-    assert_eq!(lifecycle.tick(secs(1), load, |_| Some(2 << 20)).len(), 1);
-    assert_eq!(lifecycle.tick(secs(1), load, |_| Some(2 << 20)), []);
+    assert_eq!(lifecycle.tick(secs(1), false, load, |_| Some(1 << 20)), []);
+    assert_eq!(
+        lifecycle
+            .tick(secs(1), false, load, |_| Some(2 << 20))
+            .len(),
+        1
+    );
+    assert_eq!(lifecycle.tick(secs(1), false, load, |_| Some(2 << 20)), []);
 }
 
 #[test]
