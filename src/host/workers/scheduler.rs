@@ -161,7 +161,7 @@ impl<C> Scheduler<C> {
     }
 
     /// Takes a call out of its worker.
-    pub(super) fn finish(&mut self, worker: WorkerId, number: u64) -> Option<C> {
+    fn finish(&mut self, worker: WorkerId, number: u64) -> Option<C> {
         let call = self.workers.get_mut(&worker)?.calls.remove(&number)?;
         Some(call.call)
     }
