@@ -9,6 +9,8 @@ use super::{
 
 /// How long a worker that was told to stop has for it, beyond the calls' grace.
 pub(super) const WORKER_STOP_MARGIN: Duration = Duration::from_millis(500);
+/// How long a worker that was killed keeps its place: one in an uninterruptible sleep may not exit.
+const WORKER_EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How far a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,10 @@ pub(super) struct WorkerLife {
     pub(super) is_up: bool,
     pub(super) ready_since: Option<Duration>,
     pub(super) is_recycled: bool,
+    /// It was retired, whatever came after that.
+    is_retired: bool,
+    /// Since when it is to end for another reason than that it is not needed.
+    ended: Option<Duration>,
     /// Since when it is to end because it is not needed.
     pub(super) dismissed: Option<Duration>,
     /// Why it was ended.
@@ -75,6 +81,8 @@ impl WorkerLife {
             is_up: false,
             ready_since: None,
             is_recycled: false,
+            is_retired: false,
+            ended: None,
             dismissed: None,
             verdict: None,
         }
@@ -91,6 +99,12 @@ impl WorkerLife {
         self.ready_since = Some(now);
     }
 
+    /// Has it take no more calls.
+    pub(super) const fn retire(&mut self) {
+        self.state = WorkerState::Retiring;
+        self.is_retired = true;
+    }
+
     /// Marks the worker as not needed any more; the caller has the process end.
     pub(super) fn dismiss(&mut self, now: Duration) {
         self.state = WorkerState::Ending;
@@ -98,18 +112,20 @@ impl WorkerLife {
     }
 
     /// Marks the worker as about to end, for a reason if the pool knows one.
-    pub(super) fn end(&mut self, verdict: Option<String>) {
+    pub(super) fn end(&mut self, now: Duration, verdict: Option<String>) {
         self.state = WorkerState::Ending;
+        self.ended.get_or_insert(now);
         self.verdict = self.verdict.take().or(verdict);
     }
 
     /// Whether it is of the full number: no other is started in its place.
     ///
-    /// One that ends is, until its exit. An example: the import of a program that is loaded for the
+    /// One that ends is, until its exit or its limit. An example: the import of a program that is loaded for the
     /// first time crashes the process. The exit fails the load and removes the program, so that the
     /// next worker loads the others only.
-    pub(super) const fn has_place(&self) -> bool {
-        !matches!(self.state, WorkerState::Retiring) && self.dismissed.is_none()
+    pub(super) fn has_place(&self, now: Duration) -> bool {
+        let is_late = |since| now.saturating_sub(since) > WORKER_EXIT_LIMIT;
+        !self.is_retired && self.dismissed.is_none() && !self.ended.is_some_and(is_late)
     }
 
     /// Retires the worker, dismisses it or kills it, as its calls require.
@@ -127,13 +143,12 @@ impl WorkerLife {
             return is_late.then_some(LifecycleAction::Kill);
         }
         if is_blocked && overdue > limits.kill_after {
-            self.end(Some(
-                "it was killed: work that was told to stop held it up".into(),
-            ));
+            let verdict = "it was killed: work that was told to stop held it up";
+            self.end(now, Some(verdict.into()));
             return Some(LifecycleAction::KillOverdue);
         }
         if overdue > limits.retire_after && self.state == WorkerState::Ready {
-            self.state = WorkerState::Retiring;
+            self.retire();
         }
         if self.state != WorkerState::Retiring {
             return None;
@@ -144,9 +159,8 @@ impl WorkerLife {
             return Some(LifecycleAction::Stop { grace });
         }
         (overdue > limits.retire_after && workload.all_overdue).then(|| {
-            self.end(Some(
-                "it was killed: work that was told to stop did not".into(),
-            ));
+            let verdict = "it was killed: work that was told to stop did not";
+            self.end(now, Some(verdict.into()));
             LifecycleAction::KillOverdue
         })
     }

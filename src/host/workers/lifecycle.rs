@@ -10,7 +10,7 @@
 //! Invariants:
 //! 1. A worker that ends leaves that state by its exit only, and no state follows an earlier one.
 //! 2. A worker that did not retire first keeps its place until its exit: the next one is given no
-//!    load that may have ended it.
+//!    load that may have ended it. One that does not exit loses its place some seconds later.
 //! 3. A retiring worker with calls is killed only if all of them were to have ended.
 //! 4. After a start that failed, none is tried before the pause is over; each failure in a row
 //!    doubles it. Workers that were started before the failure and end as well are no further one.
@@ -140,7 +140,7 @@ impl Lifecycle {
         let counted = |generation| {
             let workers = self.workers.values();
             let of_it = workers.filter(|life| life.generation == generation);
-            of_it.filter(|life| life.has_place()).count()
+            of_it.filter(|life| life.has_place(now)).count()
         };
         let recycled = self.ready().any(|(_, is_recycled)| is_recycled);
         if counted(serving) < self.wanted + usize::from(recycled) {
@@ -185,7 +185,7 @@ impl Lifecycle {
         let mut workers = self.workers.values_mut();
         let recycled = workers.find(|life| life.is_recycled && life.state == WorkerState::Ready);
         if let Some(life) = recycled {
-            life.state = WorkerState::Retiring;
+            life.retire();
         }
     }
 
@@ -207,7 +207,7 @@ impl Lifecycle {
             if life.generation == generation && life.is_loading() {
                 life.serve(now);
             } else if life.state == WorkerState::Ready {
-                life.state = WorkerState::Retiring;
+                life.retire();
             } else if life.state == WorkerState::Starting {
                 discarded.push(*worker);
             }
@@ -223,9 +223,9 @@ impl Lifecycle {
     }
 
     /// The connection to a worker is broken; the caller kills its process.
-    pub(super) fn broken(&mut self, worker: WorkerId, verdict: Option<String>) {
+    pub(super) fn broken(&mut self, worker: WorkerId, verdict: Option<String>, now: Duration) {
         if let Some(life) = self.workers.get_mut(&worker) {
-            life.end(verdict);
+            life.end(now, verdict);
         }
     }
 
@@ -268,10 +268,10 @@ impl Lifecycle {
         let workers = self.workers.iter_mut();
         let actions = workers.map(|(&worker, life)| {
             if !life.is_up {
-                life.end(Some("the host was stopped".into()));
+                life.end(now, Some("the host was stopped".into()));
                 return (worker, LifecycleAction::Kill);
             }
-            life.end(None);
+            life.end(now, None);
             (worker, LifecycleAction::Stop { grace })
         });
         actions.collect()
@@ -291,7 +291,7 @@ impl Lifecycle {
         for (&worker, life) in &mut self.workers {
             if let Some(kill_at) = kill_at {
                 if kill_at <= now {
-                    life.end(Some("it did not stop in time".into()));
+                    life.end(now, Some("it did not stop in time".into()));
                     actions.push((worker, LifecycleAction::Kill));
                 }
                 continue;

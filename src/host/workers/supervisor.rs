@@ -96,7 +96,7 @@ impl Supervisor {
     /// The connection to a worker is broken: by a malformed frame, which is the verdict, or because
     /// the worker closed it. Mostly the worker has exited: that is its next event.
     pub(super) fn on_broken(&mut self, worker: WorkerId, verdict: Option<String>) {
-        self.lifecycle.broken(worker, verdict);
+        self.lifecycle.broken(worker, verdict, clock::now());
         self.kill(worker);
     }
 

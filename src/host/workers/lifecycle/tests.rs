@@ -115,12 +115,40 @@ fn workers_that_end_of_one_cause_double_the_pause_once() {
 fn no_other_is_started_in_the_place_of_a_worker_before_its_exit() {
     let mut lifecycle = lifecycle(1);
     ready(&mut lifecycle, 1, secs(0));
-    lifecycle.broken(WorkerId(1), Some("a frame without a header".into()));
+    let verdict = "a frame without a header";
+    lifecycle.broken(WorkerId(1), Some(verdict.into()), secs(5));
     assert_eq!(missing(&lifecycle, secs(9)), None);
     assert!(!lifecycle.came_up(WorkerId(1)) && !lifecycle.has_ready());
     let exit = lifecycle.exited(WorkerId(1), 0, true, secs(9)).unwrap();
-    assert_eq!(exit.verdict.unwrap(), "a frame without a header");
+    assert_eq!(exit.verdict.unwrap(), verdict);
     assert_eq!(missing(&lifecycle, secs(9)), Some(Generation(0)));
+}
+
+#[test]
+fn a_worker_that_does_not_exit_loses_its_place_some_seconds_after_it_was_killed() {
+    let mut lifecycle = lifecycle(1);
+    ready(&mut lifecycle, 1, secs(0));
+    lifecycle.broken(WorkerId(1), None, secs(10));
+    lifecycle.broken(WorkerId(1), None, secs(14));
+    assert_eq!(missing(&lifecycle, secs(15)), None);
+    assert_eq!(missing(&lifecycle, secs(16)), Some(Generation(0)));
+}
+
+#[test]
+fn a_retired_worker_that_is_killed_or_breaks_takes_no_place_again() {
+    for is_killed in [true, false] {
+        let mut lifecycle = lifecycle(1);
+        ready(&mut lifecycle, 1, secs(0));
+        assert_eq!(tick(&mut lifecycle, secs(20), calls(2, 11, false)), []);
+        if is_killed {
+            let kill = (WorkerId(1), LifecycleAction::KillOverdue);
+            assert_eq!(tick(&mut lifecycle, secs(21), calls(1, 12, true)), [kill]);
+        } else {
+            lifecycle.broken(WorkerId(1), None, secs(21));
+        }
+        assert_eq!(lifecycle.state(WorkerId(1)), Some(WorkerState::Ending));
+        assert_eq!(missing(&lifecycle, secs(21)), Some(Generation(0)));
+    }
 }
 
 #[test]
