@@ -13,9 +13,13 @@ use crate::host::core::{
     exchange::{EventSink, NewExchange},
 };
 
-/// The exchanges that are under way, by their id.
+/// The exchanges that are under way.
 #[derive(Default)]
-pub(super) struct Exchanges(HashMap<u64, OpenExchange>);
+pub(super) struct Exchanges {
+    open: HashMap<u64, OpenExchange>,
+    /// By the worker and its number.
+    ids: HashMap<(WorkerId, u64), u64>,
+}
 
 struct OpenExchange {
     worker: WorkerId,
@@ -54,7 +58,8 @@ impl Exchanges {
                     abort,
                     call,
                 };
-                self.0.insert(id, open);
+                self.open.insert(id, open);
+                self.ids.insert((of, number), id);
             }
             // The call is over, and its worker is about to be told so.
             Ok(None) => {}
@@ -67,34 +72,35 @@ impl Exchanges {
 
     /// Ends an exchange that its worker does not need any more.
     pub(super) fn abort(&mut self, worker: WorkerId, number: u64) {
-        self.end(|open| (open.worker, open.number) == (worker, number));
+        let id = self.ids.remove(&(worker, number));
+        if let Some(open) = id.and_then(|id| self.open.remove(&id)) {
+            open.abort.abort();
+        }
     }
 
     /// Ends all exchanges of a worker that has exited.
     pub(super) fn exited(&mut self, worker: WorkerId) {
-        self.end(|open| open.worker == worker);
-    }
-
-    fn end(&mut self, is_over: impl Fn(&OpenExchange) -> bool) {
-        for (_, open) in self.0.extract_if(|_, open| is_over(open)) {
+        self.ids.retain(|(of, _), _| *of != worker);
+        for (_, open) in self.open.extract_if(|_, open| open.worker == worker) {
             open.abort.abort();
         }
     }
 
     /// Sends an event to the worker of its exchange, unless the call was cancelled since.
     pub(super) fn deliver(&mut self, supervisor: &Supervisor, id: u64, event: Event) {
-        let Some(open) = self.0.get(&id) else {
+        let Some(open) = self.open.get(&id) else {
             return;
         };
         let is_cancelled = open.call.as_ref().is_some_and(|call| call.is_cancelled());
         let worker = supervisor.workers.get(&open.worker);
-        let (number, is_last) = (open.number, event.is_last());
+        let (of, number, is_last) = (open.worker, open.number, event.is_last());
         if let Some(worker) = worker.filter(|_| !is_cancelled) {
             let (message, tail) = ToWorker::event(number, event);
             worker.link.send(&message, &tail);
         }
         if is_last {
-            self.0.remove(&id);
+            self.open.remove(&id);
+            self.ids.remove(&(of, number));
         }
     }
 }
