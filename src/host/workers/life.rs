@@ -120,9 +120,9 @@ impl WorkerLife {
 
     /// Whether it is of the full number: no other is started in its place.
     ///
-    /// One that ends is, until its exit or its limit. An example: the import of a program that is loaded for the
-    /// first time crashes the process. The exit fails the load and removes the program, so that the
-    /// next worker loads the others only.
+    /// One that ends is, until its exit or the limit for that. An example: the import of a program
+    /// that is loaded for the first time crashes the process. The exit fails the load and removes the
+    /// program, so that the next worker loads the others only.
     pub(super) fn has_place(&self, now: Duration) -> bool {
         let is_late = |since| now.saturating_sub(since) > WORKER_EXIT_LIMIT;
         !self.is_retired && self.dismissed.is_none() && !self.ended.is_some_and(is_late)
