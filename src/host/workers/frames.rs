@@ -106,4 +106,12 @@ mod tests {
         let header = r#"{"event":{"exchange":3,"event":["chunk"]}}"#;
         assert_eq!(written[4..], frame(header, b"abc"));
     }
+
+    #[test]
+    fn the_value_of_an_event_is_the_tail() {
+        let (message, tail) = ToWorker::event(3, Event::Value(json!({"a": ["é"]})));
+        let written = encode(&message, &tail).unwrap();
+        let header = r#"{"event":{"exchange":3,"event":["value"]}}"#;
+        assert_eq!(written[4..], frame(header, r#"{"a":["é"]}"#.as_bytes()));
+    }
 }

@@ -39,10 +39,10 @@ pub(super) enum ToWorker<'a> {
     Cancel {
         call: u64,
     },
-    /// The bytes of the event are the tail.
+    /// The bytes or the value of the event are the tail.
     Event {
         exchange: u64,
-        /// Its parts, as exchange.py names them, but for the bytes.
+        /// Its parts, as exchange.py names them, but for the tail.
         event: Value,
     },
     /// Whether an LM that a program made itself was taken over.
@@ -65,7 +65,7 @@ impl ToWorker<'_> {
             Event::Head(head) => (json!(["head", head.status, head.headers]), Bytes::new()),
             Event::Chunk(bytes) => (json!(["chunk"]), bytes),
             Event::End => (json!(["end"]), Bytes::new()),
-            Event::Value(value) => (json!(["value", value]), Bytes::new()),
+            Event::Value(value) => (json!(["value"]), value.to_string().into()),
             Event::Failed(kind, message) => (json!(["failed", kind, message]), Bytes::new()),
         };
         (Self::Event { exchange, event }, tail)

@@ -130,3 +130,18 @@ def test_an_answer_that_another_thread_has_read_ends_the_wait_for_it(ends: Ends)
     waits.join(30)
     loop.close()
     assert adopted == [(-1, True)]
+
+
+def test_a_value_that_cannot_be_read_fails_its_own_exchange_alone(ends: Ends) -> None:
+    loop = asyncio.new_event_loop()
+    ends.proxy.serve(FakeRunner(), loop)
+    exchanges = [ends.proxy.call_tool(0, None, {}, None) for _ in range(2)]
+    for exchange, value in zip(exchanges, (b"[" * 1000, b'{"a": 1}'), strict=True):
+        assert exchange is not None
+        ends.host.send("event", {"exchange": exchange.number, "event": ["value"]}, value)
+    ends.proxy._last_poll = 0.0
+    ends.proxy.poll()
+    failed, read = (exchange.events.get(timeout=30) for exchange in exchanges if exchange)
+    loop.close()
+    assert failed[:2] == ("failed", "other") and "cannot be read" in failed[2]
+    assert read == ("value", {"a": 1})

@@ -196,7 +196,7 @@ class HostProxy:
             return
         if parts[0] in _LAST:
             self.forget(number)
-        event = (*parts, payload) if parts[0] in ("full", "chunk") else tuple(parts)
+        event = _event(parts, payload)
         if exchange.deliver is None:
             exchange.events.put(event)
         else:
@@ -248,3 +248,15 @@ class HostProxy:
         except Exception as error:
             call.settled(None)
             call.failed(faults.describe(error))
+
+
+def _event(parts: list[Any], payload: bytes) -> tuple[Any, ...]:
+    """The event of an exchange, see exchange.py; a failure if its value cannot be read."""
+    if parts[0] in ("full", "chunk"):
+        return (*parts, payload)
+    if parts[0] != "value":
+        return tuple(parts)
+    try:
+        return ("value", from_json(payload))
+    except ValueError as error:
+        return ("failed", "other", f"the value cannot be read: {error}")
