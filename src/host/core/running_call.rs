@@ -91,3 +91,44 @@ impl RunningCall {
 fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        call::CallContext,
+        host::core::{clock, counters::HostCounters},
+        request::Route,
+    };
+
+    struct PermitProbe(Arc<CallState>, std::sync::mpsc::Sender<bool>);
+
+    impl Drop for PermitProbe {
+        fn drop(&mut self) {
+            let _ = self.1.send(self.0.is_over());
+        }
+    }
+
+    #[test]
+    fn an_abandoned_call_admits_no_exchange_once_its_permit_is_free() {
+        let (context, route) = (CallContext::new(), Route::default());
+        let state = CallState::new(context, route, None, HostCounters::new(0));
+        let (outcome, mut lost) = oneshot::channel();
+        let (freed, was_over) = std::sync::mpsc::channel();
+        let call = RunningCall::new(QueuedCall {
+            sequence: 1,
+            target: 1,
+            inputs: Arc::default(),
+            remaining: None,
+            queued_at: clock::now(),
+            state: state.clone(),
+            outcome,
+            permit: Some(Box::new(PermitProbe(state, freed))),
+        });
+        call.abandon();
+        assert_eq!(was_over.recv_timeout(Duration::ZERO), Ok(true));
+        assert!(lost.try_recv().is_err());
+    }
+}
