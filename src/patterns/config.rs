@@ -169,6 +169,7 @@ impl TimeoutConfig {
         F: IntoFuture<Output: Outcome>,
     {
         let config = self.clone();
+        let operation = operation.into_future();
         async move {
             let limit = config.request.unwrap_or(Duration::MAX);
             let session = config.executor();

@@ -276,6 +276,7 @@ impl DeadlineExecutor {
         B: FnOnce(Bounds) -> Bounds,
     {
         let executor = self.clone();
+        let operation = operation.into_future();
         async move {
             let entry = Operation::start();
             // Listed until the operation is gone.

@@ -149,6 +149,7 @@ impl GracefulCancellationHandler {
         F: IntoFuture<Output: Outcome>,
     {
         let drain = self.drain.clone();
+        let operation = operation.into_future();
         async move {
             let pending = PendingOperation {
                 operation: Operation::start(),

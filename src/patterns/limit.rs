@@ -81,6 +81,7 @@ pub fn timeout<F>(
 where
     F: IntoFuture<Output: Outcome>,
 {
+    let operation = operation.into_future();
     async move { run(operation, Bounds::new(Cancel::none()).within(Some(limit))).await }.fuse()
 }
 
@@ -129,5 +130,6 @@ where
     F: IntoFuture<Output: Outcome>,
 {
     let token = token.into();
+    let operation = operation.into_future();
     async move { run(operation, Bounds::new(token)).await }.fuse()
 }

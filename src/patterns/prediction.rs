@@ -138,6 +138,7 @@ impl CancellablePrediction {
     where
         F: IntoFuture<Output: Outcome>,
     {
+        let operation = operation.into_future();
         async move {
             let bounds = self.bounds(&mut CallContext::new());
             self.run_within(operation, bounds, |_| ErrorKind::Other)

@@ -128,11 +128,11 @@ impl Alarm for Bounds {
     }
 
     fn cause(&mut self, ended: Terminated) -> Cause {
-        let is_own = |limit: &Limit| limit.scope == Scope::Deadline && limit.at.is_past();
-        // What is around the operation may have seen the same deadline first.
+        // What is around the operation may have seen a deadline before the operation saw its own limit,
+        // which is no later.
         self.elapsed = ended == Terminated::DeadlinePassed
             || ended == Terminated::Cancelled(Cause::Deadline)
-                && self.limit.as_ref().is_some_and(is_own);
+                && self.limit.is_some_and(|limit| limit.at.is_past());
         match self.limit {
             Some(limit) if self.elapsed => limit.cause(),
             _ => ended.cause(),

@@ -268,3 +268,34 @@ async fn an_operations_deadline_ends_that_operation_alone() {
     assert_eq!(record.calls(), 1);
     assert_eq!(executor.execute(async { 1 }).await, Ok(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_operations_own_deadline_that_passed_first_is_named_after_the_executors_too() {
+    let executor = DeadlineExecutor::within(secs(4));
+    let own = Deadline::within(secs(2));
+    let result = executor.execute(pending::<()>()).await;
+    assert!(matches!(result, Err(TimeoutError::Deadline(_))));
+    let result = executor.execute_with_deadline(own, async {}).await;
+    let Err(TimeoutError::Elapsed(elapsed)) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!(elapsed.stage(), Stage::BeforeStart);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_over_two_limits_leaves_each_operation_its_own() {
+    let executor = DeadlineExecutor::within(secs(4));
+    let mut until_deadline = task::spawn(executor.execute(pending::<()>()));
+    let limited = executor.execute_with_timeout(secs(2), pending::<()>());
+    let mut limited = task::spawn(limited);
+    assert_pending!(until_deadline.poll());
+    assert_pending!(limited.poll());
+    advance(secs(5)).await;
+    let result = assert_ready!(until_deadline.poll());
+    assert!(matches!(result, Err(TimeoutError::Deadline(_))));
+    let result = assert_ready!(limited.poll());
+    let Err(TimeoutError::Elapsed(elapsed)) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!(elapsed.limit(), secs(2));
+}
