@@ -1,7 +1,7 @@
 //! The future of one prediction.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{self, Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -30,7 +30,7 @@ pub type PredictFuture = BoxFuture<'static, Answer>;
 
 pub(super) fn refused(error: Error) -> PredictFuture {
     tracing::debug!(target: "tower_dspy", kind = ?error.kind(), "refused");
-    Box::pin(async { Err(error) })
+    future::ready(Err(error)).fuse().boxed()
 }
 
 pub(super) fn submit(
@@ -162,5 +162,20 @@ fn report(result: &Answer, started: Instant) {
         Err(error) => {
             tracing::debug!(target: "tower_dspy", elapsed_ms, outcome = ?error.kind());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::*;
+    use crate::error::Cancelled;
+
+    #[test]
+    fn a_refusal_may_be_polled_again() {
+        let mut call = task::spawn(refused(Cancelled::new(Cause::Shutdown).into()));
+        assert!(assert_ready!(call.poll()).is_err());
+        assert_pending!(call.poll());
     }
 }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::Service;
 
@@ -21,7 +21,8 @@ use crate::{
 /// A service of structs around one of [`PredictRequest`], from
 /// [`DspyService::typed`](super::DspyService::typed).
 ///
-/// It takes a [`WithContext<In>`], so that layers work around it as well as inside it.
+/// It takes a [`WithContext<In>`], so that layers work around it as well as inside it. Its future is
+/// boxed: the inner service's has to be `Send + 'static`.
 ///
 /// ```no_run
 /// use serde::{Deserialize, Serialize};
@@ -93,14 +94,14 @@ where
                 let problem = format!("the inputs cannot be written as JSON: {error}");
                 let expected = "a struct with its input fields";
                 let error = InvalidInput::new("the program", None, problem, expected);
-                return Box::pin(async { Err(Error::from(error).into()) });
+                return async { Err(Error::from(error).into()) }.fuse().boxed();
             }
         };
         // That of the call, if it is open already, and how many attempts services have written into it.
         let record = context.record.clone();
         let written = record.as_ref().map(|record| record.written());
         let prediction = self.inner.call(inputs.with_context(context));
-        Box::pin(async move {
+        let answer = async move {
             let prediction = prediction.await?;
             prediction.parse().map_err(|error| {
                 let message = format!("the answer does not fit its struct: {error}");
@@ -117,7 +118,8 @@ where
                 }
                 Error::from(error.with_spent(spent)).into()
             })
-        })
+        };
+        answer.fuse().boxed()
     }
 }
 
@@ -131,4 +133,71 @@ fn cost_of(prediction: Prediction) -> Option<Arc<Spent>> {
         ..Spent::default()
     };
     (!spent.is_nothing()).then(|| Arc::new(spent))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, future::ready, time::Duration};
+
+    use serde_json::{Map, Value};
+    use tokio_test::{assert_pending, assert_ready, task};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{
+        call::{Carrier, Usage, record::AttemptRecord},
+        error::ErrorKind,
+        layers::{Backoff, RetryLayer},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn retried_answers_that_do_not_fit_are_counted_once() {
+        // An answer has the costs of the call so far.
+        let writes = |mut request: PredictRequest| {
+            let record = request.context_mut().open_record().clone();
+            let attempt = request.context_mut().attempt;
+            let _attempt = AttemptRecord::new(record.clone(), attempt, None);
+            let mut spent = Spent::default();
+            spent.usage.total_tokens = 5;
+            record.add(&spent);
+            record.read(|spent| spent.usage)
+        };
+        assert_eq!(tokens_of_three_attempts(writes).await, Some(3 * 5));
+        // It has its own costs alone.
+        let writes_nothing = |_: PredictRequest| Usage {
+            total_tokens: 5,
+            ..Usage::default()
+        };
+        assert_eq!(tokens_of_three_attempts(writes_nothing).await, Some(3 * 5));
+    }
+
+    async fn tokens_of_three_attempts(
+        usage: impl Fn(PredictRequest) -> Usage + Clone + Send + 'static,
+    ) -> Option<u64> {
+        let program = service_fn(move |request: PredictRequest| {
+            let mut prediction = Prediction::new(Map::new());
+            prediction.usage = usage(request);
+            ready(Ok::<_, Error>(prediction))
+        });
+        let typed = Typed::<_, Map<String, Value>, Vec<u32>>::new(program);
+        let retried = RetryLayer::new(2)
+            .on_kinds([ErrorKind::Program])
+            .with_backoff(Backoff::fixed(Duration::ZERO))
+            .layer(typed);
+        let error = retried.oneshot(WithContext::new(Map::new())).await;
+        let error = error.expect_err("an object is no list");
+        error.spent().map(|spent| spent.usage.total_tokens)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_has_ended_may_be_polled_again() {
+        let program =
+            service_fn(|_: PredictRequest| ready(Ok::<_, Error>(Prediction::new(Map::new()))));
+        let mut typed = Typed::<_, BTreeMap<[u8; 1], u8>, Map<String, Value>>::new(program);
+        for (inputs, fits) in [(BTreeMap::from([([1], 1)]), false), (BTreeMap::new(), true)] {
+            let mut call = task::spawn(typed.call(WithContext::new(inputs)));
+            assert_eq!(assert_ready!(call.poll()).is_ok(), fits);
+            assert_pending!(call.poll());
+        }
+    }
 }
