@@ -1,6 +1,7 @@
 //! [`ProgramClient`]: a program on another server, as a service.
 
 use std::{
+    fmt,
     future::poll_fn,
     mem,
     sync::Arc,
@@ -82,7 +83,7 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Pre
 /// # What is sent of the request
 /// Its inputs, its [LM](PredictRequest::with_lm) and its [tenant](PredictRequest::with_tenant); the
 /// server may refuse the last two.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ProgramClient<T> {
     program: Arc<str>,
     transport: T,
@@ -201,6 +202,15 @@ where
             None => Poll::Ready(Err(Cancelled::new(termination.reason()).into())),
         });
         answer.fuse().boxed()
+    }
+}
+
+impl<T> fmt::Debug for ProgramClient<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgramClient")
+            .field("program", &self.program)
+            .field("reserve", &self.reserve)
+            .finish_non_exhaustive()
     }
 }
 
