@@ -94,6 +94,12 @@ impl LmFailure {
     pub const fn kind(&self) -> LmFailureKind {
         self.kind
     }
+
+    /// What happened; without the key, or a provider's body.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl Classify for LmFailure {

@@ -22,9 +22,9 @@ use super::{
     credential::Credential,
     departure::Departure,
     encoding, error_body,
-    http::{LmHttp, LmRequest, LmResponse, ReadTimeout},
+    http::{LmBody, LmHttp, LmRequest, LmResponse, ReadTimeout},
     key::Origin,
-    limited_body::{BodyLimit, limited},
+    limited_body::{BodyLimit, LimitedBody},
     lm_log::LmCallEntry,
     resolved::ResolvedLm,
 };
@@ -35,7 +35,7 @@ use crate::{
 
 /// The service inside all layers: it sends a request with the key, within the limits of an attempt,
 /// and records it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct LmAttempt {
     pub(super) http: LmHttp,
     pub(super) shared: Arc<ResolvedLm>,
@@ -104,7 +104,7 @@ async fn attempt(
         idle: earlier(limits.idle),
         pause: None,
     };
-    let answer = answer.map(|inner| limited(inner, limit));
+    let answer = answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit)));
     if answer.status().is_client_error() || answer.status().is_server_error() {
         return Err(BadStatus::read(answer, credential.redact()).await.into());
     }

@@ -1,20 +1,22 @@
 //! [`LmHandle`]: the handle that LM calls are sent through.
 
 use std::{
+    fmt,
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use futures_util::future::{Either, select};
 use tower::{BoxError, ServiceExt};
 
 use super::{
     attempt::LmAttempt,
     config_error::LmConfigError,
     credential::Credential,
-    http::{LmHttp, LmRequest, LmResponse, erase},
+    http::{LmBody, LmHttp, LmRequest, LmResponse, erase},
     key::Origin,
-    limited_body::{BodyLimit, limited},
+    limited_body::{BodyLimit, LimitedBody},
     limits::LmTermination,
     lm_log::LmCallEntry,
     model::Lm,
@@ -36,7 +38,7 @@ use crate::{
 /// 3. each attempt: its record, the limits for the first byte and for a pause, and inside these the
 ///    key, which so no layer sees;
 /// 4. the client.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LmHandle {
     shared: Arc<ResolvedLm>,
     stack: LmHttp,
@@ -83,6 +85,18 @@ impl LmHandle {
         super::model_name::split(name) == self.shared.names()
     }
 
+    /// The provider, as in the LM's name.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        self.shared.names().0
+    }
+
+    /// The model, as the provider knows it.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        self.shared.names().1
+    }
+
     /// Sends one LM call. Its limits count from now; nothing is sent before the future is polled.
     ///
     /// An answer of any status is an answer. Where the body fails, its error is an [`LmFailure`]
@@ -109,11 +123,10 @@ impl LmHandle {
                 LmCallEntry::begin(&request, shared.names()).finish(LmOutcome::Refused);
             })?;
             // Boxed, so that it can be dropped before the error is returned.
-            let mut call = Box::pin(stack.oneshot(request));
-            let sent = tokio::select! {
-                biased;
-                sent = &mut call => sent,
-                (cause, failure) = poll_fn(|cx| termination.poll(cx)) => {
+            let call = Box::pin(stack.oneshot(request));
+            let sent = match select(call, poll_fn(|cx| termination.poll(cx))).await {
+                Either::Left((sent, _)) => sent,
+                Either::Right(((cause, failure), call)) => {
                     drop_scope::with(cause, || drop(call));
                     return Err(failure);
                 }
@@ -125,7 +138,7 @@ impl LmHandle {
                         to,
                         shared,
                     };
-                    return Ok(answer.map(|inner| limited(inner, limit)));
+                    return Ok(answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit))));
                 }
                 Err(error) => error,
             };
@@ -149,6 +162,17 @@ impl Lm {
     /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given.
     pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
         LmHandle::new(self, provider::credential(self)?)
+    }
+}
+
+impl fmt::Debug for LmHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LmHandle")
+            .field("provider", &self.provider())
+            .field("model", &self.model())
+            .field("origin", &self.shared.credential.origin)
+            .field("limits", &self.shared.lm.limits)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,14 +1,12 @@
-//! The body of an answer, which a limit may end.
+//! [`LimitedBody`]: the body of an answer, which a limit may end.
 
 use std::{
-    future::poll_fn,
-    task::{Context, Poll},
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use futures_util::stream::try_unfold;
-use http_body::{Body, Frame};
-use http_body_util::{BodyExt, StreamBody};
+use http_body::{Body, Frame, SizeHint};
 use tower::BoxError;
 
 use super::http::LmBody;
@@ -33,41 +31,153 @@ pub(super) trait BodyLimit {
     fn end(&mut self, _: LmOutcome) {}
 }
 
-/// The body `inner` within `limit`.
-pub(super) fn limited(inner: LmBody, mut limit: impl BodyLimit + Send + 'static) -> LmBody {
-    if inner.is_end_stream() {
-        limit.end(LmOutcome::Answered);
-    }
-    LmBody::new(StreamBody::new(try_unfold((inner, limit), next)))
+/// A body within a limit.
+pub(super) struct LimitedBody<L> {
+    /// `None` once it has ended. Dropped before the limit, which records the end.
+    inner: Option<LmBody>,
+    limit: L,
 }
 
-/// The next frame, and what follows it.
-async fn next<L: BodyLimit>(
-    (mut inner, mut limit): (LmBody, L),
-) -> Result<Option<(Frame<Bytes>, (LmBody, L))>, LmFailure> {
-    let failure = tokio::select! {
-        biased;
-        frame = inner.frame() => match frame {
-            Some(Ok(frame)) => {
+impl<L: BodyLimit> LimitedBody<L> {
+    pub(super) fn new(inner: LmBody, mut limit: L) -> Self {
+        if inner.is_end_stream() {
+            limit.end(LmOutcome::Answered);
+        }
+        Self {
+            inner: Some(inner),
+            limit,
+        }
+    }
+}
+
+impl<L: BodyLimit + Unpin> Body for LimitedBody<L> {
+    type Data = Bytes;
+    type Error = LmFailure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, LmFailure>>> {
+        let Self { inner, limit } = self.get_mut();
+        let Some(body) = inner else {
+            return Poll::Ready(None);
+        };
+        let failure = match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
                 limit.read(&frame);
                 // A reader that knows the length may not ask again.
-                if inner.is_end_stream() {
+                if body.is_end_stream() {
                     limit.end(LmOutcome::Answered);
                 }
-                return Ok(Some((frame, (inner, limit))));
+                return Poll::Ready(Some(Ok(frame)));
             }
-            Some(Err(error)) => limit.failure(&error),
-            None => {
-                drop(inner);
+            Poll::Ready(None) => {
+                *inner = None;
                 limit.end(LmOutcome::Answered);
-                return Ok(None);
+                return Poll::Ready(None);
             }
-        },
-        (cause, failure) = poll_fn(|cx| limit.poll(cx)) => {
-            drop_scope::with(cause, || drop(inner));
-            failure
-        }
+            Poll::Ready(Some(Err(error))) => {
+                *inner = None;
+                limit.failure(&error)
+            }
+            Poll::Pending => {
+                let (cause, failure) = ready!(limit.poll(cx));
+                drop_scope::with(cause, || *inner = None);
+                failure
+            }
+        };
+        limit.end(failure.kind().into());
+        Poll::Ready(Some(Err(failure)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.inner.as_ref();
+        inner.map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, poll_fn},
+        sync::Mutex,
     };
-    limit.end(failure.kind().into());
-    Err(failure)
+
+    use futures_util::stream::once;
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    use super::*;
+    use crate::error::LmFailureKind;
+
+    static DROPPED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+    struct Named(&'static str);
+
+    impl Drop for Named {
+        fn drop(&mut self) {
+            DROPPED.lock().expect("a lock").push(self.0);
+        }
+    }
+
+    /// A limit that has passed.
+    #[derive(Default)]
+    struct Past {
+        _held: Option<Named>,
+    }
+
+    impl BodyLimit for Past {
+        fn poll(&mut self, _: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
+            let failure = LmFailure::new(LmFailureKind::TotalTimeout, "too late");
+            Poll::Ready((Cause::Elapsed, failure))
+        }
+
+        fn failure(&self, error: &BoxError) -> LmFailure {
+            LmFailure::new(LmFailureKind::Other, error.to_string())
+        }
+    }
+
+    fn endless(held: Option<Named>) -> LmBody {
+        LmBody::new(StreamBody::new(once(async move {
+            let _held = held;
+            pending::<Result<Frame<Bytes>, BoxError>>().await
+        })))
+    }
+
+    #[tokio::test]
+    async fn a_task_with_an_exhausted_coop_budget_sees_the_limit_of_a_body() {
+        let mut body = LimitedBody::new(endless(None), Past::default());
+        let ended = poll_fn(|cx| {
+            while has_budget_remaining() {
+                let _ = std::pin::pin!(consume_budget()).poll(cx);
+            }
+            Poll::Ready(Pin::new(&mut body).poll_frame(cx))
+        });
+        let Poll::Ready(Some(Err(failure))) = ended.await else {
+            panic!("the limit was not seen");
+        };
+        assert_eq!(failure.message(), "too late");
+        assert!(body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_dropped_before_the_record() {
+        let _held = Some(Named("record"));
+        let body = endless(Some(Named("connection")));
+        drop(LimitedBody::new(body, Past { _held }));
+        assert_eq!(*DROPPED.lock().expect("a lock"), ["connection", "record"]);
+    }
+
+    #[tokio::test]
+    async fn a_body_keeps_its_length() {
+        let whole = LmBody::new(Full::new(Bytes::from_static(b"answer")));
+        let mut body = LimitedBody::new(whole, Past::default());
+        assert_eq!(body.size_hint().exact(), Some(6));
+        body.frame().await.expect("a frame").expect("it is whole");
+        assert!(body.is_end_stream());
+    }
 }

@@ -12,7 +12,6 @@ use super::{
 use crate::{error::LmFailure, request::Tenant};
 
 /// What all calls of one LM have in common.
-#[derive(Debug)]
 pub(super) struct ResolvedLm {
     pub(super) lm: Lm,
     pub(super) credential: Arc<Credential>,

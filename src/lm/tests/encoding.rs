@@ -146,7 +146,7 @@ async fn an_undecodable_body_is_reported() {
         let answer = lm.send(request).await.expect("a head");
         let error = text(answer.into_body()).await.expect_err("it is broken");
         assert_eq!(error.kind(), kind, "{encoding}: {error}");
-        assert!(error.to_string().contains(encoding), "{error}");
+        assert!(error.message().contains(encoding), "{error}");
         assert_eq!(outcomes(&log), [LmOutcome::Failed]);
     }
 }
@@ -157,7 +157,7 @@ async fn an_unknown_encoding_is_named_unless_the_status_is_an_error() {
     let (asked, log) = with_log(request(URL, "x", false));
     let error = unknown.send(asked).await.expect_err("it is not known");
     assert_eq!(error.kind(), LmFailureKind::Protocol);
-    assert!(error.to_string().contains("`br`"), "{error}");
+    assert!(error.message().contains("`br`"), "{error}");
     assert_eq!(outcomes(&log), [LmOutcome::Failed]);
     let answer = sends(503, "br", vec![1, 2, 3], 3).send(request(URL, "x", false));
     assert_eq!(answer.await.expect("an answer").status(), 503);

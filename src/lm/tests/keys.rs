@@ -57,7 +57,7 @@ async fn without_a_key_nothing_is_sent() {
     ] {
         let error = lm.send(of_tenant(tenant)).await.expect_err("no key");
         assert_eq!(error.kind(), LmFailureKind::Refused);
-        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.message().contains(said), "{error}");
         shows_no_key(&error);
     }
     assert!(seen.lock().expect("a lock").is_empty());

@@ -2,7 +2,10 @@
 
 use std::convert::Infallible;
 
-use tokio::time::Instant;
+use tokio::{
+    task::coop::{consume_budget, has_budget_remaining},
+    time::{Instant, advance},
+};
 
 use super::*;
 use crate::{
@@ -206,4 +209,23 @@ async fn the_wait_for_the_body_of_an_error_is_bounded() {
     assert_eq!(text(answer.into_body()).await.as_deref(), Ok("x"));
     assert_eq!(outcomes(&log), [LmOutcome::Elapsed]);
     assert_eq!(log.calls()[0].status, Some(503));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_with_an_exhausted_coop_budget_sees_the_limit_of_a_call() {
+    let lm = scripted(9 * SECOND, &[], LmLimits::new().with_total(SECOND));
+    let mut call = Box::pin(lm.send(ask()));
+    let ended = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+    assert!(ended.is_pending());
+    advance(2 * SECOND).await;
+    let ended = std::future::poll_fn(|cx| {
+        while has_budget_remaining() {
+            let _ = std::pin::pin!(consume_budget()).poll(cx);
+        }
+        Poll::Ready(call.as_mut().poll(cx))
+    });
+    let Poll::Ready(Err(failure)) = ended.await else {
+        panic!("the limit was not seen");
+    };
+    assert_eq!(failure.kind(), LmFailureKind::TotalTimeout);
 }

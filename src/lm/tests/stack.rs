@@ -104,6 +104,7 @@ async fn the_first_layer_is_outermost_and_none_sees_the_key() {
         );
         Ok::<_, BoxError>(Response::new(Full::default()))
     });
+    let lm = lm.option("extra_headers", json!({"cookie": "of a user"}));
     let lm = lm.http(inner).layer(note("first")).layer(note("second"));
     let lm = lm.layer(ConcurrencyLimitLayer::new(1));
     for _ in 0..3 {
@@ -111,6 +112,9 @@ async fn the_first_layer_is_outermost_and_none_sees_the_key() {
         lm.send(request(URL, "x", false)).await.expect("an answer");
     }
     assert!(!format!("{lm:?} {:?}", lm.connect()).contains(KEY));
+    let lm = connect(&lm);
+    assert_eq!((lm.provider(), lm.model()), ("openai", "x"));
+    assert!(!format!("{lm:?}").contains("of a user"));
 }
 
 #[tokio::test]
@@ -124,7 +128,7 @@ async fn errors_of_layers_and_services_are_redacted() {
         .expect_err("it says so");
     assert_eq!(error.kind(), LmFailureKind::Other);
     shows_no_key(&error);
-    assert!(error.to_string().contains("http://lm:80"), "{error}");
+    assert!(error.message().contains("http://lm:80"), "{error}");
 }
 
 #[tokio::test]

@@ -134,6 +134,6 @@ async fn an_untrusted_certificate_is_refused() {
         .await
         .expect_err("no trust");
     assert_eq!(error.kind(), LmFailureKind::Connect);
-    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(error.message().contains("certificate"), "{error}");
     shows_no_key(&error);
 }
