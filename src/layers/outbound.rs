@@ -1,6 +1,7 @@
 //! [`OutboundLayer`]: the time left, in a header of a request that goes out.
 
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -218,11 +219,16 @@ where
 
 pin_project! {
     /// The response future of [`Outbound`].
-    #[derive(Debug)]
     pub struct OutboundFuture<F> {
         // `None`: there was no time left.
         #[pin]
         inner: Option<F>,
+    }
+}
+
+impl<F> fmt::Debug for OutboundFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboundFuture").finish_non_exhaustive()
     }
 }
 

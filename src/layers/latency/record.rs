@@ -1,6 +1,7 @@
 //! [`RecordLatencyLayer`]: fills a [`Latency`].
 
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -124,11 +125,17 @@ impl<S: Service<R>, R> Service<R> for RecordLatency<S> {
 
 pin_project! {
     /// The response future of [`RecordLatency`].
-    #[derive(Debug)]
     pub struct RecordLatencyFuture<F> {
         #[pin]
         future: F,
         stopwatch: Stopwatch,
+    }
+}
+
+impl<F> fmt::Debug for RecordLatencyFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordLatencyFuture")
+            .finish_non_exhaustive()
     }
 }
 
