@@ -112,7 +112,9 @@ impl CallContext {
     /// Makes the deadline `deadline` if that is earlier, and returns the deadline in force.
     #[inline]
     pub fn limit(&mut self, deadline: Deadline) -> Deadline {
-        let merged = self.deadline.map_or(deadline, |outer| outer.min(deadline));
+        let merged = self
+            .deadline
+            .map_or(deadline, |outer| outer.earlier(deadline));
         self.deadline = Some(merged);
         merged
     }

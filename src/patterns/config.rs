@@ -92,6 +92,8 @@ use crate::{
 /// # async fn main() {
 /// let answer = Kind::Lookup.limits().execute_with_timeout(async { 42 }).await;
 /// assert_eq!(answer, Ok(42));
+/// # assert_eq!(Kind::Inference.limits().request_timeout(), Some(Duration::from_secs(30)));
+/// # assert_eq!(Kind::Batch.limits().request_timeout(), Some(Duration::from_secs(120)));
 /// # for (kind, seconds) in [(Kind::Inference, 30), (Kind::Batch, 120)] {
 /// #     let never = std::future::pending::<Result<(), std::io::Error>>();
 /// #     let error = kind.limits().execute_with_timeout(never).await.unwrap_err();
@@ -150,6 +152,24 @@ impl TimeoutConfig {
     pub fn with_retry_budget(mut self, budget: RetryBudget) -> Self {
         self.budget = budget;
         self
+    }
+
+    /// The limit of one request.
+    #[must_use]
+    pub const fn request_timeout(&self) -> Option<Duration> {
+        self.request
+    }
+
+    /// The limit of a session.
+    #[must_use]
+    pub const fn session_timeout(&self) -> Option<Duration> {
+        self.session
+    }
+
+    /// How often a request that was too slow is tried again.
+    #[must_use]
+    pub const fn max_retries(&self) -> u32 {
+        self.retries
     }
 
     /// Runs one operation, once, under the request's limit and the session's.

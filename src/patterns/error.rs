@@ -73,6 +73,15 @@ impl<E> TimeoutError<E> {
         }
     }
 
+    /// The operation's own error, if it failed by itself.
+    #[must_use]
+    pub fn into_failed(self) -> Option<E> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// The same, with the operation's own error changed by `f`.
     #[must_use]
     pub fn map_failed<D>(self, f: impl FnOnce(E) -> D) -> TimeoutError<D> {

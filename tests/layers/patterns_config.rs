@@ -150,4 +150,7 @@ async fn a_session_holds_over_many_requests() {
     let (took, result) = timed(request).await;
     assert_eq!(took, secs(2));
     assert!(matches!(result, Err(TimeoutError::Deadline(_))));
+    assert_eq!(config().request_timeout(), Some(secs(4)));
+    assert_eq!(config().session_timeout(), Some(secs(10)));
+    assert_eq!(config().with_max_retries(2).max_retries(), 2);
 }

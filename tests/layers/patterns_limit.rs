@@ -224,6 +224,7 @@ fn an_error_says_what_happened_and_has_a_kind_through_wrappers() {
     }
     let error = TimeoutError::Failed(io::Error::other("disk")).map_failed(|e| e.to_string());
     assert_eq!(error, TimeoutError::Failed("disk".to_owned()));
+    assert_eq!(error.clone().into_failed().as_deref(), Some("disk"));
     assert!(error.elapsed().is_none());
     let boxed: BoxError = TimeoutError::<BoxError>::Elapsed(elapsed).flatten();
     assert_eq!(boxed.kind(), ErrorKind::Elapsed);

@@ -24,14 +24,14 @@ const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 /// An absolute point in time, in tokio's clock, so that paused time works.
 ///
 /// A deadline is made once, where a request enters, and travels inward with it. Layers take the
-/// [earlier](Ord::min) of it and their own limit; none can move it later.
+/// [earlier](Self::earlier) of it and their own limit; none can move it later.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_dspy::Deadline;
 ///
 /// let request = Deadline::within(Duration::from_secs(10));
-/// let attempt = request.min(Deadline::within(Duration::from_secs(4)));
+/// let attempt = request.earlier(Deadline::within(Duration::from_secs(4)));
 /// assert!(attempt < request);
 /// // Any duration is accepted.
 /// assert!(!Deadline::within(Duration::MAX).is_past());
@@ -78,6 +78,13 @@ impl Deadline {
     #[must_use]
     pub fn is_past(self) -> bool {
         self.0 <= Instant::now()
+    }
+
+    /// The earlier of the two: how an inner limit merges with an outer one.
+    #[inline]
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        self.min(other)
     }
 
     /// This deadline moved `reserve` earlier, as when time is kept back for sending the answer.
