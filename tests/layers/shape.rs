@@ -125,3 +125,11 @@ fn services_and_requests_need_no_clone() {
             .call(tower_dspy::WithContext::new(Single)),
     );
 }
+
+#[test]
+fn response_futures_are_shown_whatever_is_inside() {
+    struct Inside;
+    fn shown<T: Debug>() {}
+    shown::<tower_dspy::layers::RecordLatencyFuture<Inside>>();
+    shown::<tower_dspy::layers::OutboundFuture<Inside>>();
+}

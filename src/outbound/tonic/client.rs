@@ -217,3 +217,18 @@ impl<T> fmt::Debug for ProgramClient<T> {
 fn boxed<E: Into<BoxError>>(error: E) -> BoxError {
     error.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_does_not_show_its_transport() {
+        struct Transport;
+        let shown = format!("{:?}", ProgramClient::new("qa", Transport));
+        assert_eq!(
+            shown,
+            r#"ProgramClient { program: "qa", reserve: 0ns, .. }"#
+        );
+    }
+}
