@@ -60,6 +60,8 @@ async fn a_call_dropped_before_its_start_never_runs() {
     let before = host.stats();
 
     drop(qa.ready().await.unwrap().call(ask_as("early")));
+    // A pool sends the call and its cancel from a thread of its own: both are to be there.
+    tokio::time::sleep(Duration::from_millis(200)).await;
 
     blocker.release().await;
     eventually("its end", || host.stats().settled == before.settled + 2).await;
