@@ -52,8 +52,9 @@ use crate::error::Classify;
 /// # What it demands
 /// Of the inner service: requests and responses of [`http`], and the error [`Infallible`]. Of the
 /// layers: futures that are `Send` and `'static`, and an error that is [`Classify`], such as
-/// [`BoxError`]. Layers that repeat a request, as retry and hedge do, need one that is `Clone`, which
-/// a server's request with its body is not: put those around the program, behind the handler.
+/// [`BoxError`]. Layers that repeat a request, as retry and hedge do, need a request that is `Clone`.
+/// A server's request is not, because of its body: put these layers around the program, behind the
+/// handler.
 ///
 /// # What it limits
 /// The time until the head of the response. A body that is streamed comes after that.

@@ -105,8 +105,8 @@ impl ServiceTermination {
     }
 }
 
-/// Leaves the end of the call to the enclosing layer that drops it then, or to one that is polled
-/// after its work: an answer now would win the tie, and take the grace away.
+/// Waits while an enclosing layer may end the call: until `drops_at`, and for one more poll, as a layer
+/// is polled after its work. An earlier answer would win the tie, and cut the grace short.
 async fn left_to_layers(drops_at: Option<Instant>, ended: Terminated) {
     match (drops_at, ended) {
         (Some(at), _) => sleep_until(at).await,

@@ -118,11 +118,11 @@ impl WorkerLife {
         self.verdict = self.verdict.take().or(verdict);
     }
 
-    /// Whether it is of the full number: no other is started in its place.
+    /// Whether it counts towards the full number: no other worker is started in its place.
     ///
-    /// One that ends is, until its exit or the limit for that. An example: the import of a program
-    /// that is loaded for the first time crashes the process. The exit fails the load and removes the
-    /// program, so that the next worker loads the others only.
+    /// A worker that ends counts until its exit, at most for `WORKER_EXIT_LIMIT`. An example: the
+    /// import of a program that is loaded for the first time crashes the process. The exit fails the
+    /// load and removes the program, so that the next worker loads only the other programs.
     pub(super) fn has_place(&self, now: Duration) -> bool {
         let is_late = |since| now.saturating_sub(since) > WORKER_EXIT_LIMIT;
         !self.is_retired && self.dismissed.is_none() && !self.ended.is_some_and(is_late)

@@ -9,8 +9,8 @@
 //!
 //! Invariants:
 //! 1. A worker that ends leaves that state by its exit only, and no state follows an earlier one.
-//! 2. A worker that did not retire first keeps its place until its exit: the next one is given no
-//!    load that may have ended it. One that does not exit loses its place some seconds later.
+//! 2. A worker that did not retire first keeps its place until its exit: the next worker is given no
+//!    load that may have ended it. A worker that does not exit loses its place after five seconds.
 //! 3. A retiring worker with calls is killed only if all of them were to have ended.
 //! 4. After a start that failed, none is tried before the pause is over; each failure in a row
 //!    doubles it. Workers that were started before the failure and end as well are no further one.
