@@ -112,6 +112,7 @@ pub mod server;
 pub mod service;
 mod session;
 pub mod stack;
+mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
@@ -168,6 +169,7 @@ pub use stack::{
     config::StackConfig,
     standard::{StandardService, StandardStack},
 };
+pub use stream::{PredictionStream, StreamEvent};
 
 #[cfg(doc)]
 #[doc = include_str!("docs/architecture.md")]
