@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use crate::call::{Cancel, Deadline, Enclosing, Limit, Spent, Waits, record::CallRecord};
+use crate::call::{Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent, record::CallRecord};
 
 /// Names a call within this process, in spans, in errors and on the Python side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,8 +73,10 @@ pub struct CallContext {
     pub(crate) record: Option<Arc<CallRecord>>,
     /// The limit that an enclosing layer enforces; the deadline may be earlier.
     enforced: Option<Limit>,
-    /// What waits of the call, for the enclosing layers that look.
-    pub(crate) waits: Waits,
+    /// Where the deadline ends with the response: what limits a stream that goes on after it.
+    stream_limit: Option<StreamLimit>,
+    /// The progress of the call, for the enclosing layers that look.
+    pub(crate) progress: Progress,
 }
 
 impl CallContext {
@@ -88,7 +90,8 @@ impl CallContext {
             attempt: 0,
             record: None,
             enforced: None,
-            waits: Waits::none(),
+            stream_limit: None,
+            progress: Progress::none(),
         }
     }
 
@@ -116,20 +119,60 @@ impl CallContext {
             .deadline
             .map_or(deadline, |outer| outer.earlier(deadline));
         self.deadline = Some(merged);
+        if let Some(stream) = &mut self.stream_limit {
+            stream.limit(deadline);
+        }
         merged
     }
 
-    /// Puts a limit in force that the caller enforces from here on.
+    /// Puts a limit in force that the caller enforces from here on. That of an attempt, a reserve or
+    /// a share ends with the response, and does not limit a stream that goes on after it.
     #[inline]
     pub(crate) fn enforce(&mut self, limit: Limit) {
+        match &mut self.stream_limit {
+            Some(stream) if limit.scope == Scope::Deadline => stream.limit(limit.at),
+            None if limit.scope != Scope::Deadline => {
+                self.stream_limit = Some(StreamLimit(self.deadline));
+            }
+            _ => {}
+        }
         self.deadline = Some(limit.at);
         self.enforced = Some(limit);
+    }
+
+    /// Lets the deadlines so far end with the response.
+    pub(crate) fn limit_until_response(&mut self) {
+        self.stream_limit = Some(StreamLimit(None));
+    }
+
+    /// Limits a stream as a whole, and nothing else.
+    pub(crate) fn limit_stream(&mut self, deadline: Deadline) {
+        let limit = self.stream_limit.get_or_insert(StreamLimit(self.deadline));
+        limit.limit(deadline);
+    }
+
+    /// The deadline of a stream as a whole.
+    #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic", test))]
+    pub(crate) fn stream_deadline(&self) -> Option<Deadline> {
+        let own = self.stream_limit.as_ref();
+        own.map_or(self.deadline, |StreamLimit(deadline)| *deadline)
     }
 
     /// What the enclosing layers enforce.
     #[inline]
     pub(crate) fn enclosing(&self) -> Enclosing {
         Enclosing::new(self.enforced, self.deadline, &self.cancel)
+    }
+}
+
+/// The limit of a stream as a whole, where it is not the deadline of its call.
+#[derive(Clone, Copy, Debug)]
+struct StreamLimit(Option<Deadline>);
+
+impl StreamLimit {
+    fn limit(&mut self, deadline: Deadline) {
+        let limit = self.0.map_or(deadline, |outer| outer.earlier(deadline));
+        self.0 = Some(limit);
     }
 }
 
@@ -214,6 +257,36 @@ mod tests {
         assert_eq!(context.limit(loose), loose);
         assert_eq!(context.limit(tight), tight);
         assert_eq!(context.limit(loose), tight);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_of_an_attempt_does_not_limit_a_stream() {
+        let at = |secs| Deadline::within(Duration::from_secs(secs));
+        let limit = |scope, secs| Limit {
+            at: at(secs),
+            scope,
+            since: tokio::time::Instant::now(),
+            grace: Duration::ZERO,
+        };
+        let mut context = CallContext::new();
+        context.limit(at(9));
+        assert_eq!(context.stream_deadline(), Some(at(9)));
+        context.enforce(limit(Scope::Attempt, 3));
+        context.enforce(limit(Scope::Share, 2));
+        assert_eq!(
+            (context.deadline, context.stream_deadline()),
+            (Some(at(2)), Some(at(9)))
+        );
+        context.limit_stream(at(8));
+        context.limit_stream(at(10));
+        assert_eq!(context.stream_deadline(), Some(at(8)));
+        context.enforce(limit(Scope::Deadline, 1));
+        assert_eq!(context.stream_deadline(), Some(at(1)));
+        context.limit_until_response();
+        assert_eq!(
+            (context.deadline, context.stream_deadline()),
+            (Some(at(1)), None)
+        );
     }
 
     #[test]

@@ -2,19 +2,22 @@
 //! `termination` watches for it, `drop_scope` names the cause to the work that is dropped, `in_flight`
 //! is the registry of calls.
 
+mod call_end;
 mod cancel;
 mod context;
 pub(crate) mod deadline;
 pub mod drop_scope;
 pub(crate) mod in_flight;
 mod limit;
+mod open_stream;
+mod progress;
 pub(crate) mod record;
 pub(crate) mod termination;
 #[cfg(test)]
 mod tests;
 mod usage;
-mod waits;
 
+pub(crate) use call_end::CallEnd;
 pub(crate) use cancel::CancelGrace;
 pub use cancel::{Cancel, Cause};
 pub(crate) use context::CallTag;
@@ -22,6 +25,7 @@ pub use context::{CallContext, CallId, Carrier, WithContext};
 pub use deadline::Deadline;
 pub use limit::Scope;
 pub(crate) use limit::{Enclosing, Limit};
+pub(crate) use open_stream::OpenStream;
+pub(crate) use progress::{Progress, WaitGuard};
 pub use record::{LmCall, LmOutcome, Spent};
 pub use usage::Usage;
-pub(crate) use waits::{WaitGuard, Waits};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::call::Cause;
+use crate::call::{CallEnd, Cause};
 
 /// The sort of a failure; in a configuration in snake case, as `"lm_unavailable"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -49,6 +49,18 @@ impl ErrorKind {
         Self::Lost,
         Self::Other,
     ];
+}
+
+impl ErrorKind {
+    /// How a call ends that fails so, by a cancellation for `cause`.
+    pub(crate) const fn call_end(self, cause: Option<Cause>) -> CallEnd {
+        match self {
+            Self::Elapsed | Self::Deadline => CallEnd::TimedOut,
+            Self::Cancelled => CallEnd::Cancelled(cause),
+            Self::ShuttingDown => CallEnd::Cancelled(Some(Cause::Shutdown)),
+            _ => CallEnd::Failed,
+        }
+    }
 }
 
 /// An error that knows its sort.

@@ -172,8 +172,8 @@ impl CancellablePrediction {
             let mut request = request;
             let context = request.context_mut();
             let bounds = self.bounds(context);
-            let waits = context.waits.clone();
-            let call = ReadyCall::new(service, request, waits);
+            let progress = context.progress.clone();
+            let call = ReadyCall::new(service, request, progress);
             self.run_within(call, bounds, Classify::kind).await
         }
         .fuse()

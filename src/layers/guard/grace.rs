@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::call::{CallContext, Cancel, CancelGrace, Cause, Deadline, Waits};
+use crate::call::{CallContext, Cancel, CancelGrace, Cause, Deadline, Progress};
 
 /// How long the work may clean up, and the node in its context that signals it to.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Grace {
     /// The node that the layers inside read the end of the grace from, where a cancellation begins it.
     inner: Cancel,
     /// What of the work waits, and gets none.
-    pub(super) waits: Waits,
+    pub(super) progress: Progress,
 }
 
 impl Grace {
@@ -62,14 +62,14 @@ impl Grace {
     }
 
     fn new(length: Duration, context: &mut CallContext) -> Self {
-        context.waits = context.waits.inside();
+        context.progress = context.progress.inside();
         // The work may answer within the grace: its answer is dropped, and reports nothing.
         context.open_record();
         Self {
             length,
             node: context.cancel.clone(),
             inner: context.cancel.clone(),
-            waits: context.waits.clone(),
+            progress: context.progress.clone(),
         }
     }
 

@@ -200,7 +200,10 @@ impl<A: Alarm> Guard<A> {
         work: Pin<&mut impl Work>,
         cx: &mut Context<'_>,
     ) -> Poll<A::Error> {
-        let waits = self.grace.as_ref().is_some_and(|grace| grace.waits.any());
+        let waits = self
+            .grace
+            .as_ref()
+            .is_some_and(|grace| grace.progress.waits());
         let stage = if waits { Stage::Waiting } else { work.stage() };
         let now = Instant::now();
         let dropped_at = self.enclosing.drops_at(now);

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    call::{Carrier, WaitGuard, Waits},
+    call::{Carrier, Progress, WaitGuard},
     error::Stage,
 };
 
@@ -72,7 +72,7 @@ pin_project! {
     where
         S: Service<R>,
     {
-        Waiting { service: S, request: Option<R>, waits: Waits, wait: Option<WaitGuard> },
+        Waiting { service: S, request: Option<R>, progress: Progress, wait: Option<WaitGuard> },
         Running { #[pin] future: S::Future },
         /// The service had no readiness to give.
         Failed { error: Option<S::Error> },
@@ -82,11 +82,11 @@ pin_project! {
 
 impl<S: Service<R>, R> ReadyCall<S, R> {
     /// A call that asks its service nothing before it is polled, and counts its wait in `waits`.
-    pub(crate) const fn new(service: S, request: R, waits: Waits) -> Self {
+    pub(crate) const fn new(service: S, request: R, progress: Progress) -> Self {
         Self::Waiting {
             service,
             request: Some(request),
-            waits,
+            progress,
             wait: None,
         }
     }
@@ -124,8 +124,8 @@ impl<S: Service<R>, R> ReadyCall<S, R> {
             Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
             _ => {
                 let context = request.context();
-                let waits = context.map_or(Waits::none(), |context| context.waits.clone());
-                Self::new(service, request, waits)
+                let progress = context.map_or(Progress::none(), |context| context.progress.clone());
+                Self::new(service, request, progress)
             }
         }
     }
@@ -141,12 +141,12 @@ impl<S: Service<R>, R> Future for ReadyCall<S, R> {
                 ReadyCallProj::Waiting {
                     service,
                     request,
-                    waits,
+                    progress,
                     wait,
                 } => {
                     let ready = service.poll_ready(cx)?;
                     if ready.is_pending() {
-                        wait.get_or_insert_with(|| waits.begin());
+                        wait.get_or_insert_with(|| progress.begin_wait());
                     }
                     ready!(ready);
                     // Taken once: the state changes right after.

@@ -21,8 +21,8 @@ use tower::Service;
 use super::plan::{HedgeTerms, SecondAttempt};
 use crate::{
     call::{
-        Carrier, Cause, Deadline, Waits, drop_scope, drop_scope::ReportOnDrop, record::CallRecord,
-        termination::poll_timer,
+        Carrier, Cause, Deadline, Progress, drop_scope, drop_scope::ReportOnDrop,
+        record::CallRecord, termination::poll_timer,
     },
     error::{ErrorKind, Stage, costs_in, set_costs_in},
     layers::{
@@ -61,7 +61,7 @@ pin_project! {
         // Until the second attempt is due.
         pub(super) planned: Option<SecondAttempt<S, R>>,
         // What of the second attempt waits for a service.
-        pub(super) second_waits: Waits,
+        pub(super) second_progress: Progress,
         // Until the service of the second attempt is ready.
         pub(super) reservation: Option<Reservation>,
         pub(super) terms: HedgeTerms,
@@ -103,7 +103,7 @@ impl<S: Service<R>, C, R: Carrier> HedgeFuture<S, C, R> {
         let polled = this.first.as_mut().poll(cx);
         if let Some(now) = now
             && this.first.stage() == Stage::Running
-            && !this.terms.call.waits.any()
+            && !this.terms.call.progress.waits()
         {
             this.stopwatch.start(now);
         }
@@ -131,16 +131,16 @@ impl<S: Service<R>, C, R: Carrier> HedgeFuture<S, C, R> {
         {
             *this.reservation = Some(reservation);
             // The layers around it are not to hear: the call does not wait while an attempt runs.
-            let waits = Waits::none().inside();
-            request.context_mut().waits = waits.clone();
-            *this.second_waits = waits.clone();
-            this.second.set(ReadyCall::new(service, request, waits));
+            let progress = Progress::none().inside();
+            request.context_mut().progress = progress.clone();
+            *this.second_progress = progress.clone();
+            this.second.set(ReadyCall::new(service, request, progress));
         }
     }
 
     fn poll_second(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HedgeResult<S, R>> {
         let mut this = self.as_mut().project();
-        let waits = this.reservation.is_some() || this.second_waits.any();
+        let waits = this.reservation.is_some() || this.second_progress.waits();
         let has_first = !matches!(&*this.first, ReadyCall::Gone);
         if waits && has_first && !this.terms.hold() {
             // It must not start late.
@@ -198,6 +198,9 @@ where
         let mut error = match result {
             Err(error) => error,
             Ok(response) => {
+                if !is_first && let Some(stream) = this.second_progress.stream() {
+                    this.terms.call.progress.open_stream(&stream);
+                }
                 if is_first {
                     this.stopwatch.answered();
                 }
@@ -213,7 +216,7 @@ where
             CallRecord::follow(&mut this.record.0, spent);
         }
         let first = is_sent(&this.first);
-        let second = is_sent(&this.second) && !this.second_waits.any();
+        let second = is_sent(&this.second) && !this.second_progress.waits();
         let (sent, other_sent) = if is_first {
             (first, second)
         } else {

@@ -19,7 +19,7 @@ use super::{
     retry::{RetryBudget, RetryBudgetOptions},
 };
 use crate::{
-    call::{Carrier, Waits, drop_scope::ReportOnDrop},
+    call::{Carrier, Progress, drop_scope::ReportOnDrop},
     error::ErrorKind,
 };
 
@@ -288,7 +288,7 @@ where
             second: ReadyCall::Gone,
             timer: None,
             planned,
-            second_waits: Waits::none(),
+            second_progress: Progress::none(),
             reservation: None,
             terms,
             stopwatch: Stopwatch::new(latency.clone(), delay),

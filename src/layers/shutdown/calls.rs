@@ -14,7 +14,7 @@ use super::{
     report::{ShutdownPhase, ShutdownReport},
 };
 use crate::{
-    call::{CallContext, Cancel, Cause, Deadline, Waits, in_flight::InFlightTicket},
+    call::{CallContext, CallEnd, Cancel, Cause, Deadline, Progress, in_flight::InFlightTicket},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -48,11 +48,11 @@ impl ShutdownCalls {
             return None;
         };
         context.cancel = node.clone();
-        context.waits = context.waits.inside();
+        context.progress = context.progress.inside();
         Some(ShutdownTicket {
             calls: self.clone(),
             node,
-            waits: context.waits.clone(),
+            progress: context.progress.clone(),
             outcome: CallOutcome::Cancelled,
             _entry: entry,
         })
@@ -104,10 +104,30 @@ pub(super) struct ShutdownTicket {
     pub(super) calls: Arc<ShutdownCalls>,
     pub(super) node: Cancel,
     /// What of the call waits, and gets no grace.
-    pub(super) waits: Waits,
+    pub(super) progress: Progress,
     /// What the call is counted as if the ticket is dropped now.
     pub(super) outcome: CallOutcome,
     _entry: InFlightTicket<Cancel>,
+}
+
+impl ShutdownTicket {
+    /// The call has ended with an error.
+    pub(super) fn failed(&mut self) {
+        self.outcome = if self.node.is_cancelled() {
+            CallOutcome::Cancelled
+        } else {
+            CallOutcome::Failed
+        };
+    }
+
+    /// Drops the ticket of a call whose stream ends so.
+    pub(super) fn end(mut self, end: CallEnd) {
+        match end {
+            CallEnd::Completed => self.outcome = CallOutcome::Completed,
+            CallEnd::Dropped => self.outcome = CallOutcome::Cancelled,
+            CallEnd::Failed | CallEnd::TimedOut | CallEnd::Cancelled(_) => self.failed(),
+        }
+    }
 }
 
 impl Drop for ShutdownTicket {

@@ -52,16 +52,21 @@ where
         let result = match this.work.as_mut().poll(cx) {
             Poll::Ready(result) => {
                 this.work.as_mut().discard();
-                ticket.outcome = match &result {
-                    Ok(_) => CallOutcome::Completed,
-                    Err(_) if ticket.node.is_cancelled() => CallOutcome::Cancelled,
-                    Err(_) => CallOutcome::Failed,
-                };
+                match &result {
+                    Ok(_) => ticket.outcome = CallOutcome::Completed,
+                    Err(_) => ticket.failed(),
+                }
+                if result.is_ok()
+                    && let Some(stream) = ticket.progress.stream()
+                    && let Some(ticket) = this.ticket.take()
+                {
+                    stream.hold(move |end| ticket.end(end));
+                }
                 result
             }
             Poll::Pending => {
                 ticket.outcome = CallOutcome::Cancelled;
-                let waits = ticket.waits.any() || this.work.stage() == Stage::Waiting;
+                let waits = ticket.progress.waits() || this.work.stage() == Stage::Waiting;
                 if !*this.signalled {
                     ready!(this.termination.as_mut().poll(cx));
                     *this.signalled = true;

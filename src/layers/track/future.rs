@@ -9,10 +9,10 @@ use std::{
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{snapshot::TrackEnd, ticket::TrackTicket};
+use super::ticket::TrackTicket;
 use crate::{
-    call::Waits,
-    error::{ErrorKind, Stage},
+    call::{CallEnd, Progress},
+    error::Stage,
     layers::{
         classify::Classifier,
         guard::{ReadyCall, Work},
@@ -29,7 +29,7 @@ pin_project! {
         pub(super) work: ReadyCall<S, R>,
         // After the work: a call has not left the tracker while it holds something.
         pub(super) ticket: Option<TrackTicket>,
-        pub(super) waits: Waits,
+        pub(super) progress: Progress,
         pub(super) classify: C,
     }
 
@@ -61,9 +61,9 @@ where
         };
         let entered = ticket.span.enter();
         // So it stays if the poll, or the drop after it, panics.
-        ticket.end = TrackEnd::Failed;
+        ticket.end = CallEnd::Failed;
         let polled = this.work.as_mut().poll(cx);
-        let waits = this.waits.any() || polled.is_ready() && this.waits.ended();
+        let waits = this.progress.waits() || polled.is_ready() && this.progress.wait_ended();
         let runs = this.work.stage() == Stage::Running && !waits;
         if polled.is_ready() {
             this.work.as_mut().discard();
@@ -73,24 +73,25 @@ where
             ticket.runs();
         }
         let Poll::Ready(result) = polled else {
-            ticket.end = TrackEnd::Dropped;
+            ticket.end = CallEnd::Dropped;
             return Poll::Pending;
         };
-        ticket.end = match &result {
-            Ok(_) => TrackEnd::Completed,
-            Err(error) => end(this.classify, error),
-        };
+        match &result {
+            Ok(_) => {
+                ticket.end = CallEnd::Completed;
+                if let Some(stream) = this.progress.stream()
+                    && let Some(ticket) = this.ticket.take()
+                {
+                    stream.hold(move |end| ticket.end(end));
+                }
+            }
+            Err(error) => {
+                let cause = this.classify.cancel_cause(error);
+                ticket.end = this.classify.kind(error).call_end(cause);
+            }
+        }
         *this.ticket = None;
         Poll::Ready(result)
-    }
-}
-
-fn end<E>(classify: &impl Classifier<E>, error: &E) -> TrackEnd {
-    match classify.kind(error) {
-        ErrorKind::Elapsed | ErrorKind::Deadline => TrackEnd::TimedOut,
-        ErrorKind::Cancelled => TrackEnd::Cancelled(classify.cancel_cause(error)),
-        ErrorKind::ShuttingDown => TrackEnd::Cancelled(Some(crate::call::Cause::Shutdown)),
-        _ => TrackEnd::Failed,
     }
 }
 

@@ -212,8 +212,8 @@ where
             cancel = context.cancel.child();
             context.cancel = cancel.clone();
         }
-        context.waits = context.waits.inside();
-        let waits = context.waits.clone();
+        context.progress = context.progress.inside();
+        let progress = context.progress.clone();
         let left = context
             .deadline
             .map(|deadline| deadline.remaining_at(since));
@@ -239,11 +239,11 @@ where
         };
         let ticket = TrackTicket::new(tracker.enter(call), span);
         // Not asked before its first poll: all that its service does lies in the span.
-        let work = ReadyCall::new(self.inner.clone(), request, waits.clone());
+        let work = ReadyCall::new(self.inner.clone(), request, progress.clone());
         TrackFuture {
             work,
             ticket: Some(ticket),
-            waits,
+            progress,
             classify,
         }
     }

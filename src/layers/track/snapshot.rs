@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::call::{CallId, Cancel, Cause, drop_scope};
+use crate::call::{CallEnd, CallId, Cancel, Cause, drop_scope};
 
 /// How far a call has come, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,32 +108,18 @@ impl CallCounts {
     }
 }
 
-/// How a call ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum TrackEnd {
-    Completed,
-    Failed,
-    TimedOut,
-    /// By an error that may know its cause.
-    Cancelled(Option<Cause>),
-    /// Without an answer.
-    Dropped,
-}
-
-impl TrackEnd {
-    /// The status of a call that ends so, and whose node is `node`.
-    pub(super) fn status(self, node: &Cancel) -> CallStatus {
-        let cause = match self {
-            Self::Completed => return CallStatus::Completed,
-            Self::Failed => return CallStatus::Failed,
-            Self::TimedOut => return CallStatus::TimedOut,
-            Self::Cancelled(cause) => cause.or_else(|| node.cause()).unwrap_or(Cause::Caller),
-            Self::Dropped => drop_scope::cause(),
-        };
-        match cause {
-            // A limit is a limit, whoever enforced it.
-            Cause::Elapsed | Cause::Deadline => CallStatus::TimedOut,
-            cause => CallStatus::Cancelled { cause },
-        }
+/// The status of a call that ends so, and whose node is `node`.
+pub(super) fn status_of(end: CallEnd, node: &Cancel) -> CallStatus {
+    let cause = match end {
+        CallEnd::Completed => return CallStatus::Completed,
+        CallEnd::Failed => return CallStatus::Failed,
+        CallEnd::TimedOut => return CallStatus::TimedOut,
+        CallEnd::Cancelled(cause) => cause.or_else(|| node.cause()).unwrap_or(Cause::Caller),
+        CallEnd::Dropped => drop_scope::cause(),
+    };
+    match cause {
+        // A limit is a limit, whoever enforced it.
+        Cause::Elapsed | Cause::Deadline => CallStatus::TimedOut,
+        cause => CallStatus::Cancelled { cause },
     }
 }

@@ -3,9 +3,11 @@
 use tracing::Span;
 
 use super::{
-    snapshot::{CallStatus, TrackEnd},
+    snapshot::CallStatus,
     tracker::{TrackEntry, leave, runs},
 };
+use crate::call::CallEnd;
+
 /// A call's place in its tracker, held by the call's future. Dropping it makes the call leave.
 pub(super) struct TrackTicket {
     entry: Option<TrackEntry>,
@@ -13,7 +15,7 @@ pub(super) struct TrackTicket {
     /// Covers all of the call.
     pub(super) span: Span,
     /// How the call ends if the ticket is dropped now.
-    pub(super) end: TrackEnd,
+    pub(super) end: CallEnd,
 }
 
 impl TrackTicket {
@@ -23,8 +25,13 @@ impl TrackTicket {
             entry,
             runs: false,
             span,
-            end: TrackEnd::Dropped,
+            end: CallEnd::Dropped,
         }
+    }
+
+    /// Drops the ticket of a call that ends so.
+    pub(super) fn end(mut self, end: CallEnd) {
+        self.end = end;
     }
 
     /// The call has been taken by a service.

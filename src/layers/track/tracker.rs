@@ -9,9 +9,9 @@ use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::snapshot::{CallCounts, CallSnapshot, CallStatus, TrackEnd};
+use super::snapshot::{CallCounts, CallSnapshot, CallStatus, status_of};
 use crate::call::{
-    CallId, Cancel, Cause, Deadline,
+    CallEnd, CallId, Cancel, Cause, Deadline,
     in_flight::{InFlight, InFlightTicket},
     record::CallRecord,
 };
@@ -212,7 +212,7 @@ pub(super) fn runs(entry: &TrackEntry) {
 }
 
 /// Takes a call out; `None` if it is out already.
-pub(super) fn leave(entry: &mut TrackEntry, end: TrackEnd) -> Option<CallSnapshot> {
+pub(super) fn leave(entry: &mut TrackEntry, end: CallEnd) -> Option<CallSnapshot> {
     let now = Instant::now();
     entry.leave(|call, account| {
         let counts = &mut account.counts;
@@ -220,14 +220,14 @@ pub(super) fn leave(entry: &mut TrackEntry, end: TrackEnd) -> Option<CallSnapsho
             false => counts.pending -= 1,
             true => counts.running -= 1,
         }
-        let status = end.status(&call.cancel);
+        let status = status_of(end, &call.cancel);
         *match status {
             CallStatus::Completed => &mut counts.completed,
             CallStatus::TimedOut => &mut counts.timed_out,
             CallStatus::Cancelled { .. } => &mut counts.cancelled,
             _ => &mut counts.failed,
         } += 1;
-        counts.dropped += u64::from(matches!(end, TrackEnd::Dropped));
+        counts.dropped += u64::from(matches!(end, CallEnd::Dropped));
         let snapshot = call.snapshot(status, now);
         if account.history > 0 {
             if account.finished.len() == account.history {
