@@ -163,6 +163,7 @@ pub use request::{PredictRequest, Prediction, Tenant};
 pub use service::{
     dspy::DspyService,
     load_error::{LoadError, LoadErrorKind},
+    streaming::StreamingService,
 };
 pub use session::{Session, SessionLayer, SessionService};
 pub use stack::{

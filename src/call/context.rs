@@ -120,7 +120,7 @@ impl CallContext {
             .map_or(deadline, |outer| outer.earlier(deadline));
         self.deadline = Some(merged);
         if let Some(stream) = &mut self.stream_limit {
-            stream.limit(deadline);
+            stream.limit(deadline, Scope::Deadline);
         }
         merged
     }
@@ -130,9 +130,9 @@ impl CallContext {
     #[inline]
     pub(crate) fn enforce(&mut self, limit: Limit) {
         match &mut self.stream_limit {
-            Some(stream) if limit.scope == Scope::Deadline => stream.limit(limit.at),
+            Some(stream) if limit.scope == Scope::Deadline => stream.limit(limit.at, limit.scope),
             None if limit.scope != Scope::Deadline => {
-                self.stream_limit = Some(StreamLimit(self.deadline));
+                self.stream_limit = Some(StreamLimit::new(self.deadline));
             }
             _ => {}
         }
@@ -146,16 +146,18 @@ impl CallContext {
     }
 
     /// Limits a stream as a whole, and nothing else.
-    pub(crate) fn limit_stream(&mut self, deadline: Deadline) {
-        let limit = self.stream_limit.get_or_insert(StreamLimit(self.deadline));
-        limit.limit(deadline);
+    pub(crate) fn limit_stream(&mut self, deadline: Deadline, scope: Scope) {
+        let whole = StreamLimit::new(self.deadline);
+        self.stream_limit
+            .get_or_insert(whole)
+            .limit(deadline, scope);
     }
 
-    /// The deadline of a stream as a whole.
+    /// The deadline of a stream as a whole, and the name that its error gives it.
     #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic", test))]
-    pub(crate) fn stream_deadline(&self) -> Option<Deadline> {
-        let own = self.stream_limit.as_ref();
-        own.map_or(self.deadline, |StreamLimit(deadline)| *deadline)
+    pub(crate) fn stream_deadline(&self) -> Option<(Deadline, Scope)> {
+        let whole = || StreamLimit::new(self.deadline);
+        self.stream_limit.unwrap_or_else(whole).0
     }
 
     /// What the enclosing layers enforce.
@@ -167,12 +169,17 @@ impl CallContext {
 
 /// The limit of a stream as a whole, where it is not the deadline of its call.
 #[derive(Clone, Copy, Debug)]
-struct StreamLimit(Option<Deadline>);
+struct StreamLimit(Option<(Deadline, Scope)>);
 
 impl StreamLimit {
-    fn limit(&mut self, deadline: Deadline) {
-        let limit = self.0.map_or(deadline, |outer| outer.earlier(deadline));
-        self.0 = Some(limit);
+    fn new(deadline: Option<Deadline>) -> Self {
+        Self(deadline.map(|deadline| (deadline, Scope::Deadline)))
+    }
+
+    fn limit(&mut self, at: Deadline, scope: Scope) {
+        if self.0.is_none_or(|(outer, _)| at < outer) {
+            self.0 = Some((at, scope));
+        }
     }
 }
 
@@ -270,23 +277,22 @@ mod tests {
         };
         let mut context = CallContext::new();
         context.limit(at(9));
-        assert_eq!(context.stream_deadline(), Some(at(9)));
+        let stream = |context: &CallContext| context.stream_deadline();
+        let deadline = |secs| Some((at(secs), Scope::Deadline));
+        assert_eq!(stream(&context), deadline(9));
         context.enforce(limit(Scope::Attempt, 3));
         context.enforce(limit(Scope::Share, 2));
         assert_eq!(
-            (context.deadline, context.stream_deadline()),
-            (Some(at(2)), Some(at(9)))
+            (context.deadline, stream(&context)),
+            (Some(at(2)), deadline(9))
         );
-        context.limit_stream(at(8));
-        context.limit_stream(at(10));
-        assert_eq!(context.stream_deadline(), Some(at(8)));
+        context.limit_stream(at(8), Scope::Share);
+        context.limit_stream(at(10), Scope::Attempt);
+        assert_eq!(stream(&context), Some((at(8), Scope::Share)));
         context.enforce(limit(Scope::Deadline, 1));
-        assert_eq!(context.stream_deadline(), Some(at(1)));
+        assert_eq!(stream(&context), deadline(1));
         context.limit_until_response();
-        assert_eq!(
-            (context.deadline, context.stream_deadline()),
-            (Some(at(1)), None)
-        );
+        assert_eq!((context.deadline, stream(&context)), (Some(at(1)), None));
     }
 
     #[test]

@@ -76,13 +76,13 @@ mod tests {
         let (sender, ended) = channel();
         for (name, progress) in [("inner", &inner), ("outer", &outer)] {
             let sender = sender.clone();
-            let hold = move |end| drop(sender.send((name, end)));
+            let hold = move |end| sender.send((name, end)).expect("it is received");
             progress.stream().expect("a stream").hold(hold);
         }
         assert!(ended.try_recv().is_err());
         stream.end(CallEnd::Completed);
         stream.end(CallEnd::Dropped);
-        stream.hold(move |end| drop(sender.send(("late", end))));
+        stream.hold(move |end| sender.send(("late", end)).expect("it is received"));
         let all: Vec<_> = ended.iter().collect();
         let expected = ["inner", "outer", "late"].map(|name| (name, CallEnd::Completed));
         assert_eq!(all, expected);

@@ -92,6 +92,7 @@ pub struct DeadlineLayer {
     limit: Option<Duration>,
     reserve: Duration,
     grace: Duration,
+    until_first_content: bool,
     feasibility: Feasibility,
 }
 
@@ -111,6 +112,7 @@ impl DeadlineLayer {
             limit: None,
             reserve: Duration::ZERO,
             grace: Duration::ZERO,
+            until_first_content: false,
             feasibility: Feasibility::UNKNOWN,
         }
     }
@@ -121,6 +123,17 @@ impl DeadlineLayer {
     #[must_use]
     pub const fn with_reserve(mut self, reserve: Duration) -> Self {
         self.reserve = reserve;
+        self
+    }
+
+    /// Ends the deadline with the first content of a stream, also that which came with the request: a
+    /// [`PredictionStream`](crate::PredictionStream) may go on after it.
+    ///
+    /// Without this it bounds a stream as a whole, as gRPC's deadline does. For other responses
+    /// nothing changes.
+    #[must_use]
+    pub const fn until_first_content(mut self) -> Self {
+        self.until_first_content = true;
         self
     }
 
@@ -190,7 +203,11 @@ impl DeadlineLayer {
         if self.feasibility.rejects(&limit, tag) {
             return Guard::refused(limit, outer, enclosing, tag);
         }
-        Guard::enforce(limit, outer, enclosing, context)
+        let guard = Guard::enforce(limit, outer, enclosing, context);
+        if self.until_first_content {
+            context.limit_until_response();
+        }
+        guard
     }
 }
 

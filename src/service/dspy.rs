@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
 use super::{
@@ -99,6 +100,19 @@ impl DspyService {
         Typed::new(self)
     }
 
+    /// The permit of a call that may run.
+    pub(super) fn admit(
+        &mut self,
+        request: &PredictRequest,
+    ) -> Result<OwnedSemaphorePermit, Error> {
+        let program = &self.program;
+        let Some(permit) = self.admission.take(&program.permits) else {
+            return Err(program.permits.overloaded(&program.name).into());
+        };
+        self.check(request)?;
+        Ok(permit)
+    }
+
     fn check(&self, request: &PredictRequest) -> Result<(), Error> {
         let program = &*self.program;
         program
@@ -134,12 +148,8 @@ impl Service<PredictRequest> for DspyService {
     /// # Panics
     /// Never: a call without readiness answers [`Overloaded`](crate::Overloaded).
     fn call(&mut self, request: PredictRequest) -> PredictFuture {
-        let program = &self.program;
-        let Some(permit) = self.admission.take(&program.permits) else {
-            return refused(program.permits.overloaded(&program.name).into());
-        };
-        match self.check(&request) {
-            Ok(()) => submit(self.program.clone(), request, permit),
+        match self.admit(&request) {
+            Ok(permit) => submit(self.program.clone(), request, permit),
             Err(error) => refused(error),
         }
     }

@@ -5,10 +5,11 @@ use std::{future::Future, sync::Arc};
 use serde_json::Value;
 
 use crate::{
-    call::CallContext,
     error::Error,
-    host::{Host, core::registry::Registrations},
-    request::Route,
+    host::{
+        Host,
+        core::{host_core::NewCall, registry::Registrations},
+    },
 };
 
 /// An `async def` function behind the same host as a program, without DSPy: from
@@ -43,14 +44,12 @@ impl Function {
     where
         A: Into<Value>,
     {
-        let mut call = self.host.core().submit(
-            CallContext::new(),
-            self.target,
-            Arc::new(arguments.into()),
-            Some(Box::new(self.registrations.clone())),
-            None,
-            Route::default(),
-        );
+        let mut call = self.host.core().submit(NewCall {
+            target: self.target,
+            inputs: Arc::new(arguments.into()),
+            permit: Some(Box::new(self.registrations.clone())),
+            ..NewCall::default()
+        });
         let host = self.host.clone();
         async move {
             let result = match (&mut call).await {

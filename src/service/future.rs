@@ -9,13 +9,17 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{program::Program, schema::into_fields, termination::ServiceTermination};
 use crate::{
     call::Cause,
     error::{Classify, Error},
-    host::core::{call_handle::CallHandle, call_state::Outcome},
+    host::core::{
+        call_handle::CallHandle,
+        call_state::{CallStream, Outcome},
+        host_core::NewCall,
+    },
     request::{PredictRequest, Prediction},
 };
 
@@ -28,7 +32,7 @@ type Answer = Result<Prediction, Error>;
 /// end, and until then the call is counted as in flight.
 pub type PredictFuture = BoxFuture<'static, Answer>;
 
-pub(super) fn refused(error: Error) -> PredictFuture {
+pub(super) fn refused<T: Send + 'static>(error: Error) -> BoxFuture<'static, Result<T, Error>> {
     tracing::debug!(target: "tower_dspy", kind = ?error.kind(), "refused");
     future::ready(Err(error)).fuse().boxed()
 }
@@ -38,51 +42,79 @@ pub(super) fn submit(
     request: PredictRequest,
     permit: OwnedSemaphorePermit,
 ) -> PredictFuture {
-    let route = request.route.clone();
-    let (inputs, mut context) = request.into_parts();
-    let call_id = context.id();
-    let started = Instant::now();
-    let remaining = context
-        .deadline
-        .map(|deadline| deadline.remaining_at(started));
-    let span = tracing::info_span!(
-        target: "tower_dspy",
-        "predict",
-        program = %program.name,
-        call_id = call_id.get(),
-        attempt = context.attempt,
-        lm = route.lm.as_deref(),
-        time_left_ms = remaining.map(|left| left.as_millis() as u64),
-    );
-    let termination = ServiceTermination::new(&context, started);
-    let permit = Some(Box::new((permit, program.registrations())) as _);
-    let counts = Some(program.counts.clone());
-    let (target, host) = (program.loaded.id, &program.host);
-    let call = span.in_scope(|| {
-        host.core()
-            .submit(context, target, inputs, permit, counts, route)
-    });
-    let mut running = RunningPrediction {
-        call,
-        program,
-        started,
-        termination,
-    };
+    let (mut running, span) = RunningPrediction::start(program, request, permit, None);
     let answer = poll_fn(move |cx| running.poll(cx)).instrument(span);
     // Fused, it drops the call and closes the span as soon as it is answered.
     answer.fuse().boxed()
 }
 
 /// A prediction that the host runs.
-struct RunningPrediction {
-    call: CallHandle,
+pub(super) struct RunningPrediction {
+    pub(super) call: CallHandle,
     program: Arc<Program>,
-    started: Instant,
-    termination: ServiceTermination,
+    pub(super) started: Instant,
+    pub(super) termination: ServiceTermination,
 }
 
 impl RunningPrediction {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+    /// Hands a call to the host; returns its span as well.
+    pub(super) fn start(
+        program: Arc<Program>,
+        request: PredictRequest,
+        permit: OwnedSemaphorePermit,
+        stream: Option<CallStream>,
+    ) -> (Self, Span) {
+        let route = request.route.clone();
+        let (inputs, mut context) = request.into_parts();
+        let call_id = context.id();
+        let started = Instant::now();
+        let remaining = context
+            .deadline
+            .map(|deadline| deadline.remaining_at(started));
+        let span = tracing::info_span!(
+            target: "tower_dspy",
+            "predict",
+            program = %program.name,
+            call_id = call_id.get(),
+            attempt = context.attempt,
+            lm = route.lm.as_deref(),
+            time_left_ms = remaining.map(|left| left.as_millis() as u64),
+        );
+        let termination = ServiceTermination::new(&context, started);
+        if stream.is_some() {
+            // The limit of the time to the first event is not that of the work.
+            context.deadline = context.stream_deadline().map(|(deadline, _)| deadline);
+        }
+        let call = NewCall {
+            context,
+            target: program.loaded.id,
+            inputs,
+            permit: Some(Box::new((permit, program.registrations()))),
+            program: Some(program.counts.clone()),
+            route,
+            stream,
+        };
+        let call = span.in_scope(|| program.host.core().submit(call));
+        let running = Self {
+            call,
+            program,
+            started,
+            termination,
+        };
+        (running, span)
+    }
+
+    /// As [`poll`](Self::poll), once another task has signalled the end of the call: that is the
+    /// error, and not what the signalled work answers.
+    pub(super) fn poll_signalled(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        if !self.call.is_cancelled() {
+            return Poll::Pending;
+        }
+        let error = ready!(self.termination.poll(cx, |_| ()));
+        Poll::Ready(self.end(Err(error)))
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
         // The answer first: what is ready wins the tie with the clock and with a cancel.
         let result = match Pin::new(&mut self.call).poll(cx) {
             Poll::Ready(Some(outcome)) => {
@@ -95,9 +127,16 @@ impl RunningPrediction {
                 self.termination.poll(cx, |cause| self.call.cancel(cause))
             )),
         };
+        Poll::Ready(self.end(result))
+    }
+
+    fn end(&mut self, result: Answer) -> Answer {
+        if let (Ok(prediction), Some(stream)) = (&result, self.call.stream()) {
+            stream.buffer.correct(&prediction.outputs);
+        }
         let result = with_costs(&mut self.call, result);
         report(&result, self.started);
-        Poll::Ready(result)
+        result
     }
 }
 
@@ -174,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_refusal_may_be_polled_again() {
-        let mut call = task::spawn(refused(Cancelled::new(Cause::Shutdown).into()));
+        let mut call = task::spawn(refused::<()>(Cancelled::new(Cause::Shutdown).into()));
         assert!(assert_ready!(call.poll()).is_err());
         assert_pending!(call.poll());
     }

@@ -20,11 +20,15 @@ pub(crate) mod load_error;
 #[cfg(feature = "_host")]
 mod load_spec;
 #[cfg(feature = "_host")]
+mod prediction_events;
+#[cfg(feature = "_host")]
 mod program;
 #[cfg(feature = "workers")]
 mod replace;
 #[cfg(feature = "_host")]
 mod schema;
+#[cfg(feature = "_host")]
+pub(crate) mod streaming;
 pub(crate) mod termination;
 #[cfg(feature = "_host")]
 mod typed;

@@ -20,8 +20,18 @@ pub(super) struct LoadedProgram {
     /// It is sync: its calls take a thread each.
     #[serde(default)]
     pub(super) blocking: bool,
+    /// Its predictors with their text fields; `None` where only running the program tells.
+    #[serde(default)]
+    predictors: Option<Vec<PredictorFields>>,
     #[serde(flatten)]
     pub(super) schema: Schema,
+}
+
+/// A predictor of a program, and the names of its text outputs.
+#[derive(Debug, Deserialize)]
+struct PredictorFields {
+    name: String,
+    fields: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -50,6 +60,27 @@ impl Program {
     /// Refuses the name of an LM that the program was not loaded with.
     pub(super) fn check_lm(&self, asked: Option<&str>) -> Result<(), InvalidInput> {
         lm_names::check(&self.read().lms, &self.name, asked)
+    }
+
+    /// Refuses a field that no LM call of the program writes as a text.
+    pub(super) fn check_text_field(&self, asked: &str, field: &str) -> Result<(), InvalidInput> {
+        let Some(predictors) = &self.loaded.predictors else {
+            return Ok(());
+        };
+        let refuse = |problem: String, known: Vec<&str>| {
+            let expected = format!("one of {}", known.join(", "));
+            Err(InvalidInput::new(&self.name, None, problem, expected))
+        };
+        let Some(predictor) = predictors.iter().find(|known| known.name == asked) else {
+            let known = predictors.iter().map(|known| &*known.name).collect();
+            return refuse(format!("there is no predictor `{asked}` to stream"), known);
+        };
+        if !predictor.fields.iter().any(|known| known == field) {
+            let known = predictor.fields.iter().map(|known| &**known).collect();
+            let problem = format!("the predictor `{asked}` has no text output `{field}` to stream");
+            return refuse(problem, known);
+        }
+        Ok(())
     }
 
     /// Held by the calls in flight as well: their work may go on when all services are gone.

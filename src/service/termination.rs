@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     call::{
-        CallContext, Cause, Deadline, Enclosing, Scope, drop_scope,
+        CallContext, Cancel, Cause, Deadline, Enclosing, Scope, drop_scope,
         termination::{Terminated, Termination},
     },
     error::{Cancelled, Elapsed, Error, Stage},
@@ -29,6 +29,8 @@ pub(crate) struct ServiceTermination {
     started: Instant,
     termination: Pin<Box<Termination>>,
     enclosing: Enclosing,
+    /// The name of the deadline, unless an enclosing layer gives it one.
+    scope: Scope,
     /// Once the work is signalled: ready when this answers.
     layers: Option<BoxFuture<'static, ()>>,
 }
@@ -51,6 +53,23 @@ impl ServiceTermination {
             started,
             termination: Box::pin(Termination::new(context.cancel.clone(), context.deadline)),
             enclosing: context.enclosing(),
+            scope: Scope::Deadline,
+            layers: None,
+        }
+    }
+
+    /// Watches the limit and the cancellation of a stream after its response, which no layer does.
+    pub(crate) fn of_stream(
+        cancel: Cancel,
+        limit: Option<(Deadline, Scope)>,
+        started: Instant,
+    ) -> Self {
+        let deadline = limit.map(|(deadline, _)| deadline);
+        Self {
+            started,
+            termination: Box::pin(Termination::new(cancel, deadline)),
+            enclosing: Enclosing::default(),
+            scope: limit.map_or(Scope::Deadline, |(_, scope)| scope),
             layers: None,
         }
     }
@@ -97,7 +116,7 @@ impl ServiceTermination {
                 // The limit of an enclosing layer has its own name.
                 let (scope, since) = match self.enclosing.limit_over(at) {
                     Some(limit) => (limit.scope, limit.since),
-                    None => (Scope::Deadline, self.started),
+                    None => (self.scope, self.started),
                 };
                 Elapsed::new(scope, Stage::Running, at.remaining_at(since)).into()
             }
@@ -120,7 +139,6 @@ async fn left_to_layers(drops_at: Option<Instant>, ended: Terminated) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Cancel;
 
     #[test]
     fn a_cancellation_after_the_last_poll_is_the_cause_of_the_drop() {

@@ -13,7 +13,8 @@ use futures_util::{
 
 use super::StreamEvent;
 use crate::{
-    error::{Error, Lost},
+    call::{CallEnd, OpenStream, Progress},
+    error::{Classify, Error, Lost},
     request::Prediction,
 };
 
@@ -47,6 +48,7 @@ use crate::{
 pub struct PredictionStream {
     /// `None` once it has ended.
     events: Option<BoxStream<'static, Result<StreamEvent, Error>>>,
+    open: OpenStream,
 }
 
 impl PredictionStream {
@@ -55,6 +57,20 @@ impl PredictionStream {
     pub fn new(events: impl Stream<Item = Result<StreamEvent, Error>> + Send + 'static) -> Self {
         Self {
             events: Some(events.boxed()),
+            open: OpenStream::default(),
+        }
+    }
+
+    /// Shows the layers around a call, by its progress, that it goes on until this stream ends.
+    pub(crate) fn in_call(self, progress: &Progress) -> Self {
+        progress.open_stream(&self.open);
+        self
+    }
+
+    /// Drops the events, and then what the layers hold.
+    fn end(&mut self, end: CallEnd) {
+        if self.events.take().is_some() {
+            self.open.end(end);
         }
     }
 
@@ -86,10 +102,18 @@ impl Stream for PredictionStream {
             return Poll::Ready(None);
         };
         let item = ready!(events.poll_next_unpin(cx)).unwrap_or_else(|| Err(without_end()));
-        if matches!(item, Ok(StreamEvent::Done(_)) | Err(_)) {
-            self.events = None;
+        match &item {
+            Ok(StreamEvent::Done(_)) => self.end(CallEnd::Completed),
+            Err(error) => self.end(error.kind().call_end(error.cancel_cause())),
+            Ok(_) => {}
         }
         Poll::Ready(Some(item))
+    }
+}
+
+impl Drop for PredictionStream {
+    fn drop(&mut self) {
+        self.end(CallEnd::Dropped);
     }
 }
 
@@ -113,7 +137,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::error::{Classify, ErrorKind};
+    use crate::error::ErrorKind;
 
     fn done() -> StreamEvent {
         StreamEvent::Done(Box::new(Prediction::new(Map::new())))

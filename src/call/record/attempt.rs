@@ -194,6 +194,17 @@ impl AttemptRecord {
         })
     }
 
+    /// The texts of a stream that ends without an answer are its partial answer, unless the program
+    /// left one.
+    pub(crate) fn streamed(&self, fields: Map<String, Value>) {
+        self.write_open(|attempt, costs| {
+            if !attempt.partial && !fields.is_empty() {
+                attempt.partial = true;
+                costs.spent.partial = Some(fields);
+            }
+        });
+    }
+
     /// The program has an LM's answer by an exchange of this number, and `usage` is DSPy's reading of
     /// it. That counts where none was found on the way.
     pub(crate) fn stepped(&self, exchange: Option<u64>, usage: Option<Usage>) {

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    call_state::{CallState, Outcome},
+    call_state::{CallState, CallStream, Outcome},
     queue::{Command, CommandQueue},
 };
 use crate::{
@@ -19,32 +19,55 @@ use crate::{
     error::{Classify, Error, Lost},
 };
 
+/// The signal to the work of a call to stop.
+#[derive(Clone)]
+pub(crate) struct CallSignal {
+    pub(super) sequence: u64,
+    pub(super) state: Arc<CallState>,
+    pub(super) queue: Arc<CommandQueue>,
+}
+
+impl CallSignal {
+    /// Signals the work to stop because of `cause`, the first time. Its clean-up may take time.
+    pub(crate) fn send(&self, cause: Cause) {
+        self.state.attempt.stop(cause);
+        if self.state.cancel() {
+            self.queue.push_command(Command::Cancel(self.sequence));
+        }
+    }
+}
+
 /// A call in flight. Resolves to its outcome; dropping it cancels the call.
 ///
 /// The call goes on after its outcome, with its permit, until all its work has ended.
 pub(crate) struct CallHandle {
-    pub(super) sequence: u64,
     pub(super) outcome: oneshot::Receiver<Outcome>,
-    pub(super) state: Arc<CallState>,
-    pub(super) queue: Arc<CommandQueue>,
+    pub(super) signal: CallSignal,
     /// The caller has the outcome, or an error in its place, or has given up.
     pub(super) answered: bool,
 }
 
 impl CallHandle {
-    /// Signals the work to stop because of `cause`, the first time. Its clean-up may take time.
+    /// As [`CallSignal::send`].
     pub(crate) fn cancel(&self, cause: Cause) {
-        self.state.attempt.stop(cause);
-        if self.state.cancel() {
-            self.queue.push_command(Command::Cancel(self.sequence));
-        }
+        self.signal.send(cause);
+    }
+
+    /// The signal to the work, for code that does not hold the call.
+    pub(crate) fn signal(&self) -> CallSignal {
+        self.signal.clone()
+    }
+
+    /// The stream of the answer; `None` if nobody reads it before it is whole.
+    pub(crate) fn stream(&self) -> Option<&CallStream> {
+        self.signal.state.stream.as_ref()
     }
 
     /// Closes the record, with an answer or an error: what the call spends from now on is not part
     /// of it. The call is answered then. Returns what it spent; `None` if that is nothing.
     pub(crate) fn close(&mut self, end: Result<(), &Error>) -> Option<Arc<Spent>> {
         self.set_answered();
-        self.state.close(end.map_err(|error| match error {
+        self.signal.state.close(end.map_err(|error| match error {
             Error::Elapsed(_) => Some(Cause::Deadline),
             _ => error.cancel_cause(),
         }))
@@ -55,9 +78,14 @@ impl CallHandle {
         // The cause first: an exchange that is aborted records it.
         self.cancel(cause);
         self.set_answered();
-        if let Some(spent) = self.state.close(Err(Some(cause))) {
+        if let Some(spent) = self.signal.state.close(Err(Some(cause))) {
             drop_scope::report(spent);
         }
+    }
+
+    /// Whether the work was signalled to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.signal.state.is_cancelled()
     }
 
     pub(crate) const fn is_answered(&self) -> bool {
@@ -66,13 +94,13 @@ impl CallHandle {
 
     fn set_answered(&mut self) {
         if !mem::replace(&mut self.answered, true) {
-            self.state.set_answered();
+            self.signal.state.set_answered();
         }
     }
 
     /// The error of a call whose host went away.
     pub(crate) fn lost(&self) -> Error {
-        Lost::new(self.queue.refusal().unwrap_or("it dropped the call")).into()
+        Lost::new(self.signal.queue.refusal().unwrap_or("it dropped the call")).into()
     }
 }
 
@@ -100,20 +128,18 @@ impl Drop for CallHandle {
 mod tests {
     use super::*;
     use crate::{
-        call::{CallContext, Scope},
+        call::Scope,
         error::{Cancelled, Elapsed, ProgramError, Stage},
-        host::core::host_core::HostCore,
-        request::Route,
+        host::core::host_core::{HostCore, NewCall},
     };
 
     #[test]
     fn the_record_has_a_cause_unless_the_call_ended_with_an_error_of_its_own() {
         let core = HostCore::new(0).expect("an eventfd");
         let cause_of = |error: Error| {
-            let (context, route) = (CallContext::new(), Route::default());
-            let mut call = core.submit(context, 1, Arc::default(), None, None, route);
+            let mut call = core.submit(NewCall::default());
             call.close(Err(&error));
-            call.state.attempt.record().timeline().attempts[0].cause
+            call.signal.state.attempt.record().timeline().attempts[0].cause
         };
         let own = ProgramError::new("ValueError", "no", "").into();
         assert_eq!(cause_of(own), None);

@@ -3,6 +3,7 @@
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -16,6 +17,7 @@ use super::{
     counters::{GaugeGuard, HostCounters},
     fault::Fault,
     program_counts::ProgramCounts,
+    stream_buffer::StreamBuffer,
 };
 use crate::{
     call::{
@@ -32,10 +34,22 @@ pub(crate) type Outcome = Result<Value, Fault>;
 /// registrations of its LMs and tools, of a function the registrations. It is only dropped.
 pub(crate) type CallPermit = Option<Box<dyn Send>>;
 
+/// The fields that a reader chose, by the names of their predictors; `None` for the usual ones.
+pub(crate) type ChosenFields = Option<Arc<[(String, String)]>>;
+
+/// The stream of a call whose answer is read as it is written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallStream {
+    pub(crate) buffer: Arc<StreamBuffer>,
+    pub(crate) chosen: ChosenFields,
+}
+
 /// The state of a call. Each step is taken once, by the side that comes first.
 pub(crate) struct CallState {
     pub(crate) context: CallContext,
     pub(crate) route: Route,
+    /// `None` if nobody reads the answer before it is whole.
+    pub(crate) stream: Option<CallStream>,
     /// Of the service's call, for the spans of its LM calls.
     pub(crate) span: Span,
     /// The call's attempt in its record.
@@ -68,6 +82,7 @@ impl CallState {
     pub(super) fn new(
         mut context: CallContext,
         route: Route,
+        stream: Option<CallStream>,
         program: Option<Arc<ProgramCounts>>,
         counters: Arc<HostCounters>,
     ) -> Arc<Self> {
@@ -78,6 +93,7 @@ impl CallState {
             attempt: AttemptRecord::new(record, context.attempt, Some(counters.clone())),
             context,
             route,
+            stream,
             span: Span::current(),
             counters,
             program,
@@ -136,6 +152,12 @@ impl CallState {
     /// Closes the attempt, with an answer, with an error of its own or because of a cause. Returns
     /// what the call spent, its earlier attempts included; `None` if that is nothing.
     pub(super) fn close(&self, end: Result<(), Option<Cause>>) -> Option<Arc<Spent>> {
+        if let Some(stream) = &self.stream {
+            if end.is_err() {
+                self.attempt.streamed(stream.buffer.texts());
+            }
+            stream.buffer.close();
+        }
         if let Some(closed) = self.attempt.close(end.err().flatten())
             && end.is_err()
         {
@@ -153,6 +175,13 @@ impl CallState {
         if let Some(program) = &self.program {
             program.count_bypass(lm);
         }
+    }
+
+    /// The reader of the call's stream held the program up for `time`.
+    pub(super) fn count_stall(&self, time: Duration) {
+        let mut stats = self.counters.lock();
+        stats.reader_stalls += 1;
+        stats.reader_stalled += time;
     }
 
     /// Starts an exchange, unless the call may not have one any more. After an abort the LM runtime
@@ -194,7 +223,7 @@ mod tests {
     fn call() -> (Arc<HostCounters>, Arc<CallState>) {
         let counters = HostCounters::new(0);
         let (context, route) = (CallContext::new(), Route::default());
-        let call = CallState::new(context, route, None, counters.clone());
+        let call = CallState::new(context, route, None, None, counters.clone());
         (counters, call)
     }
 

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    call_handle::CallHandle,
-    call_state::{CallPermit, CallState},
+    call_handle::{CallHandle, CallSignal},
+    call_state::{CallPermit, CallState, CallStream},
     clock,
     counters::HostCounters,
     program_counts::ProgramCounts,
@@ -24,6 +24,20 @@ use crate::{
     lm::{Lm, LmConfigError, LmHandle},
     request::Route,
 };
+
+/// A call of a program or a function.
+#[derive(Default)]
+pub(crate) struct NewCall {
+    pub(crate) context: CallContext,
+    /// The host's number of the program or function.
+    pub(crate) target: u64,
+    pub(crate) inputs: Arc<Value>,
+    /// Held until all work of the call has ended.
+    pub(crate) permit: CallPermit,
+    pub(crate) program: Option<Arc<ProgramCounts>>,
+    pub(crate) route: Route,
+    pub(crate) stream: Option<CallStream>,
+}
 
 /// The parts of one host. A clone shares them.
 #[derive(Clone)]
@@ -45,18 +59,19 @@ impl HostCore {
         })
     }
 
-    /// Queues a call, which holds the permit until all its work has ended.
-    pub(crate) fn submit(
-        &self,
-        context: CallContext,
-        target: u64,
-        inputs: Arc<Value>,
-        permit: CallPermit,
-        program: Option<Arc<ProgramCounts>>,
-        route: Route,
-    ) -> CallHandle {
+    /// Queues a call.
+    pub(crate) fn submit(&self, call: NewCall) -> CallHandle {
+        let NewCall {
+            context,
+            target,
+            inputs,
+            permit,
+            program,
+            route,
+            stream,
+        } = call;
         let remaining = context.deadline.map(Deadline::remaining);
-        let state = CallState::new(context, route, program, self.counters.clone());
+        let state = CallState::new(context, route, stream, program, self.counters.clone());
         let (sender, outcome) = oneshot::channel();
         let sequence = self.queue.next_id();
         self.counters.lock().submitted += 1;
@@ -71,10 +86,12 @@ impl HostCore {
             permit,
         });
         CallHandle {
-            sequence,
             outcome,
-            state,
-            queue: self.queue.clone(),
+            signal: CallSignal {
+                sequence,
+                state,
+                queue: self.queue.clone(),
+            },
             answered: false,
         }
     }

@@ -2,7 +2,6 @@
 //!
 //! DSPy's messages may repeat prompts, so they appear at debug level, whatever level they had.
 
-#[cfg(feature = "python")]
 use super::fault::Fault;
 
 /// The loggers whose warnings are this crate's own and hold no prompt: of features that this DSPy
@@ -25,7 +24,6 @@ pub(crate) fn forward(level: u32, logger: &str, message: &str) {
 }
 
 /// Logs a failure in this crate's Python code that belongs to no call.
-#[cfg(feature = "python")]
 pub(crate) fn python_failed(fault: &Fault) {
     tracing::error!(
         target: "tower_dspy::python",

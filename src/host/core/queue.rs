@@ -241,7 +241,7 @@ mod tests {
             inputs: Arc::default(),
             remaining: None,
             queued_at: clock::now(),
-            state: CallState::new(context, route, None, counters.clone()),
+            state: CallState::new(context, route, None, None, counters.clone()),
             outcome,
             permit: None,
         };

@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn an_abandoned_call_admits_no_exchange_once_its_permit_is_free() {
         let (context, route) = (CallContext::new(), Route::default());
-        let state = CallState::new(context, route, None, HostCounters::new(0));
+        let state = CallState::new(context, route, None, None, HostCounters::new(0));
         let (outcome, mut lost) = oneshot::channel();
         let (freed, was_over) = std::sync::mpsc::channel();
         let call = RunningCall::new(QueuedCall {

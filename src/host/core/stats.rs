@@ -32,6 +32,12 @@ pub struct HostStats {
     pub abandoned: u64,
     /// Threads that took the place of an abandoned one.
     pub replaced: u64,
+    /// Streams whose answer, or error, has not come.
+    pub streams: u64,
+    /// How often the slow reader of a stream held its program up.
+    pub reader_stalls: u64,
+    /// How long slow readers have held their programs up, in all.
+    pub reader_stalled: Duration,
     /// How long the oldest waiting call has waited.
     pub queue_age: Duration,
     /// What the LM calls came to and cost.

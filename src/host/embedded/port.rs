@@ -16,7 +16,7 @@ use crate::host::core::{
     lm_candidates::{self, LmCandidates},
     log,
     loop_monitor::BlockReport,
-    tool,
+    reader, tool,
 };
 
 /// Called on Python's threads.
@@ -93,6 +93,15 @@ impl Port {
         let arguments = convert::from_python(arguments)?;
         let call_tool = |exchange| tool::call(exchange, tool, arguments);
         PortExchange::open(&self.0, call, deliver, call_tool)
+    }
+
+    /// Waits for the reader of the call's stream; see call_stream.py.
+    fn await_reader(
+        &self,
+        call: Option<&Bound<'_, PortCall>>,
+        deliver: Option<Py<PyAny>>,
+    ) -> PyResult<Option<PortExchange>> {
+        PortExchange::open(&self.0, call, deliver, reader::wait)
     }
 
     /// Takes over an LM that a program brought along.

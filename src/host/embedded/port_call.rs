@@ -55,6 +55,33 @@ impl PortCall {
         Ok(self.call.keep_partial(convert::from_python(fields)?))
     }
 
+    /// The fields that the reader of the call's stream chose; `None` if there is no reader.
+    fn stream(&self) -> Option<(bool, Vec<(String, String)>)> {
+        let stream = self.call.state.stream.as_ref()?;
+        let chosen = stream.chosen.as_deref();
+        Some((chosen.is_some(), chosen.unwrap_or_default().to_vec()))
+    }
+
+    fn stream_text(&self, lm_call: u64, delta: Text) {
+        if let Some(stream) = &self.call.state.stream {
+            stream.buffer.text(lm_call, &delta.0);
+        }
+    }
+
+    fn stream_thinking(&self, lm_call: u64, delta: Text) {
+        if let Some(stream) = &self.call.state.stream {
+            stream.buffer.thinking(lm_call, delta.0);
+        }
+    }
+
+    /// Another report of the stream; see stream_report.rs.
+    fn stream_event(&self, report: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Some(stream) = &self.call.state.stream {
+            stream.buffer.report(convert::from_python(report)?);
+        }
+        Ok(())
+    }
+
     /// The program got an LM's answer by an exchange, with these tokens as DSPy reads them.
     fn stepped(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
         self.call.record_answer(exchange, counts);

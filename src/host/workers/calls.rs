@@ -12,7 +12,10 @@ use super::{
     wire::{CallReport, ToWorker},
     worker::Worker,
 };
-use crate::host::core::{clock, fault::Fault, queued_call::QueuedCall, running_call::RunningCall};
+use crate::host::core::{
+    clock, fault::Fault, log, queued_call::QueuedCall, running_call::RunningCall,
+    stream_buffer::StreamBuffer,
+};
 
 /// Gives a call to a worker.
 pub(super) fn start(queued: QueuedCall, supervisor: &mut Supervisor) {
@@ -50,6 +53,10 @@ fn send_start(link: &ProcessLink, call: &QueuedCall, target: WorkerTarget) -> Re
         target,
         remaining: call.time_left().map(|left| left.as_secs_f64()),
         lm: call.state.route.lm.as_deref(),
+        stream: call.state.stream.as_ref().map(|stream| {
+            let chosen = stream.chosen.as_deref();
+            (chosen.is_some(), chosen.unwrap_or_default())
+        }),
     };
     link.send(&message, &inputs);
     Ok(())
@@ -102,6 +109,24 @@ pub(super) fn on_report(
             }
         }
         CallReport::Stepped(exchange, counts) => running.record_answer(exchange, counts),
+        CallReport::StreamText(_) | CallReport::StreamThinking(_) | CallReport::StreamEvent => {
+            if let Some(stream) = &running.state.stream {
+                on_stream_report(&stream.buffer, report, tail);
+            }
+        }
         CallReport::Bypassed(lm) => running.state.record_bypass(&lm),
+    }
+}
+
+fn on_stream_report(buffer: &StreamBuffer, report: CallReport, tail: &[u8]) {
+    match report {
+        CallReport::StreamText(lm_call) => buffer.text(lm_call, &String::from_utf8_lossy(tail)),
+        CallReport::StreamThinking(lm_call) => {
+            buffer.thinking(lm_call, String::from_utf8_lossy(tail).into_owned());
+        }
+        _ => match frames::value(tail) {
+            Ok(report) => buffer.report(report),
+            Err(fault) => log::python_failed(&fault),
+        },
     }
 }

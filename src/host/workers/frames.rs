@@ -8,7 +8,6 @@ use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use tokio_util::codec::LengthDelimitedCodec;
 
 use crate::host::core::fault::Fault;
@@ -55,7 +54,7 @@ pub(super) fn decode<T: DeserializeOwned>(mut frame: Bytes) -> Result<(T, Bytes)
 }
 
 /// Decodes a value of the user's, from a tail.
-pub(super) fn value(tail: &[u8]) -> Result<Value, Fault> {
+pub(super) fn value<T: DeserializeOwned>(tail: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(tail)
         .map_err(|error| Fault::new("ValueError", format!("the value is not JSON: {error}")))
 }

@@ -22,10 +22,11 @@ use super::{
     requests::{LoadRequest, ReplaceRequest},
     supervisor::{Supervisor, warn_of},
     wire::{FromWorker, ToWorker},
+    worker::Worker,
 };
 use crate::{
     call::CallId,
-    host::core::{clock, http, loop_monitor::BlockReport, queue::Command, tool},
+    host::core::{clock, http, loop_monitor::BlockReport, queue::Command, reader, tool},
 };
 
 /// The interval of a worker's heartbeat.
@@ -219,6 +220,13 @@ impl Pool {
                         let tool = tools.get(tool).ok_or("the host knows no such tool")?;
                         tool::call(exchange, tool, arguments)
                     });
+            }
+            FromWorker::AwaitReader {
+                exchange: number,
+                call,
+            } => {
+                let wait = |_: &Worker, exchange| reader::wait(exchange);
+                self.exchanges.open(supervisor, (id, number), call, wait);
             }
             FromWorker::Abort { exchange } => self.exchanges.abort(id, exchange),
             FromWorker::Call { call, report } => {

@@ -35,6 +35,8 @@ pub(super) enum ToWorker<'a> {
         remaining: Option<f64>,
         /// The name of the LM that the caller asked for.
         lm: Option<&'a str>,
+        /// Whether the reader of the call's stream chose fields, and which; `None` without a reader.
+        stream: Option<(bool, &'a [(String, String)])>,
     },
     Cancel {
         call: u64,
@@ -118,6 +120,11 @@ pub(super) enum FromWorker {
         tool: usize,
         call: Option<u64>,
     },
+    /// Waits for the reader of the call's stream.
+    AwaitReader {
+        exchange: u64,
+        call: Option<u64>,
+    },
     Abort {
         exchange: u64,
     },
@@ -145,6 +152,12 @@ pub(super) enum CallReport {
     Stepped(Option<u64>, Option<(u64, u64, u64)>),
     /// By the name of the LM.
     Bypassed(String),
+    /// More text of this streamed LM call: the tail.
+    StreamText(u64),
+    /// More thinking of this streamed LM call: the tail.
+    StreamThinking(u64),
+    /// Another report of the stream: the tail.
+    StreamEvent,
 }
 
 impl FromWorker {

@@ -4,12 +4,11 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
-    call::{CallContext, Cause},
+    call::Cause,
     host::{
-        core::{call_state::CallPermit, host_core::HostCore},
+        core::host_core::{HostCore, NewCall},
         workers::Workers,
     },
-    request::Route,
 };
 
 /// A pool that has started no process.
@@ -30,9 +29,10 @@ async fn a_call_that_is_cancelled_while_no_worker_is_ready_frees_its_permit() {
     let mut pool = pool(&core);
     let permits = Arc::new(());
     let submit = || {
-        let permit: CallPermit = Some(Box::new(permits.clone()));
-        let (context, route) = (CallContext::new(), Route::default());
-        core.submit(context, 1, Arc::default(), permit, None, route)
+        core.submit(NewCall {
+            permit: Some(Box::new(permits.clone())),
+            ..NewCall::default()
+        })
     };
     let calls = [submit(), submit(), submit()];
     calls[1].cancel(Cause::Deadline);

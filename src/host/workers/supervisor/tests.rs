@@ -1,14 +1,12 @@
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::{
-    call::CallContext,
-    host::workers::{process::EVENTS, stats::WorkerStats},
-    request::Route,
+use crate::host::{
+    core::host_core::NewCall,
+    workers::{process::EVENTS, stats::WorkerStats},
 };
 
 /// A supervisor of one worker, whose program is no Python: the tests make up its events.
@@ -47,10 +45,11 @@ async fn a_lost_worker_is_counted_before_its_calls_are_answered() {
         stats,
         reading: reading.clone(),
     };
-    let (context, inputs) = (CallContext::new(), Arc::new(Value::Null));
-    let permit = Some(Box::new(permit) as _);
     let core = supervisor.core.clone();
-    let call = core.submit(context, 1, inputs, permit, None, Route::default());
+    let call = core.submit(NewCall {
+        permit: Some(Box::new(permit)),
+        ..NewCall::default()
+    });
     let queued = core.queue.pop_call().and_then(|call| call.begin()).unwrap();
     let (number, running) = (queued.sequence, RunningCall::new(queued));
     supervisor.scheduler.assign(number, worker, running);

@@ -1,0 +1,152 @@
+//! One LM call that is streamed: the parser of its text, and the texts of its fields so far.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::stream::{
+    StreamEvent,
+    fields::{FieldParser, Format, OutputField},
+};
+
+/// A streamed LM call.
+#[derive(Debug)]
+pub(super) struct StreamedLmCall {
+    number: u64,
+    predictor: Arc<str>,
+    parser: FieldParser,
+    /// Of the wanted text fields, in the order of the fields; of a raw answer one without a name.
+    texts: Vec<(Arc<str>, String)>,
+    /// Something of it was sent.
+    is_visible: bool,
+}
+
+impl StreamedLmCall {
+    pub(super) fn new(
+        number: u64,
+        predictor: Arc<str>,
+        format: Format,
+        fields: Vec<(Arc<str>, bool, bool)>,
+    ) -> Self {
+        let fields: Vec<_> = fields
+            .into_iter()
+            .map(|(name, is_text, is_wanted)| OutputField {
+                name,
+                is_text,
+                is_wanted,
+            })
+            .collect();
+        let wanted = fields
+            .iter()
+            .filter(|field| field.is_text && field.is_wanted);
+        let mut texts: Vec<_> = wanted
+            .map(|field| (field.name.clone(), String::new()))
+            .collect();
+        if format == Format::Raw {
+            texts = vec![(Arc::from(""), String::new())];
+        }
+        Self {
+            number,
+            predictor,
+            parser: FieldParser::new(format, fields),
+            texts,
+            is_visible: false,
+        }
+    }
+
+    /// More text of the LM.
+    pub(super) fn push(&mut self, text: &str, send: &mut impl FnMut(StreamEvent)) {
+        self.parse(send, |parser, emit| parser.push(text, emit));
+    }
+
+    pub(super) fn think(&mut self, delta: String, send: &mut impl FnMut(StreamEvent)) {
+        self.is_visible = true;
+        send(StreamEvent::Thinking {
+            lm_call: self.number,
+            predictor: self.predictor.clone(),
+            delta,
+        });
+    }
+
+    /// The text has ended, and DSPy has parsed it: sends what was held back, and replaces each field
+    /// whose text differs.
+    pub(super) fn finish(
+        &mut self,
+        values: &Map<String, Value>,
+        send: &mut impl FnMut(StreamEvent),
+    ) {
+        self.parse(send, |parser, emit| parser.finish(emit));
+        for n in 0..self.texts.len() {
+            let (field, text) = &self.texts[n];
+            if let Some(Value::String(value)) = values.get(&**field)
+                && value != text
+            {
+                self.replace(n, value.clone(), send);
+            }
+        }
+    }
+
+    /// Replaces the text of its `n`th field.
+    fn replace(&mut self, n: usize, value: String, send: &mut impl FnMut(StreamEvent)) {
+        let (field, text) = &mut self.texts[n];
+        text.clone_from(&value);
+        self.is_visible = true;
+        send(StreamEvent::Replace {
+            lm_call: self.number,
+            predictor: self.predictor.clone(),
+            field: field.clone(),
+            text: value,
+        });
+    }
+
+    /// Replaces the text of a field that the program answers differently.
+    pub(super) fn correct(&mut self, field: &str, value: &str, send: &mut impl FnMut(StreamEvent)) {
+        let position = self.texts.iter().position(|(name, _)| **name == *field);
+        if let Some(n) = position.filter(|n| self.texts[*n].1 != value) {
+            self.replace(n, value.to_owned(), send);
+        }
+    }
+
+    /// The text does not hold.
+    pub(super) fn restart(self, send: &mut impl FnMut(StreamEvent)) {
+        if self.is_visible {
+            send(StreamEvent::Restart {
+                lm_call: self.number,
+                predictor: self.predictor,
+            });
+        }
+    }
+
+    /// The texts of the fields, without those that are empty.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let texts = self.texts.iter();
+        let texts = texts.map(|(field, text)| (&**field, &**text));
+        texts.filter(|(field, text)| !field.is_empty() && !text.is_empty())
+    }
+
+    fn parse(
+        &mut self,
+        send: &mut impl FnMut(StreamEvent),
+        parse: impl FnOnce(&mut FieldParser, &mut dyn FnMut(&Arc<str>, &str)),
+    ) {
+        let Self {
+            number,
+            predictor,
+            parser,
+            texts,
+            is_visible,
+        } = self;
+        parse(parser, &mut |field, delta| {
+            if let Some((_, text)) = texts.iter_mut().find(|(name, _)| name == field) {
+                text.push_str(delta);
+            }
+            *is_visible = true;
+            send(StreamEvent::Text {
+                lm_call: *number,
+                predictor: predictor.clone(),
+                field: field.clone(),
+                delta: delta.to_owned(),
+            });
+        });
+    }
+}
