@@ -132,7 +132,10 @@ impl LmHandle {
                 }
             };
             let error = match sent {
-                Ok(answer) => {
+                Ok(mut answer) => {
+                    if let Some(end) = termination.end {
+                        answer.extensions_mut().insert(end);
+                    }
                     let limit = LmCallLimit {
                         termination,
                         to,

@@ -115,12 +115,14 @@ impl Default for LmLimits {
 /// The end of an LM call from outside: its limit, or its context.
 #[derive(Debug)]
 pub(super) struct LmTermination {
-    end: Option<LmEnd>,
+    pub(super) end: Option<LmEnd>,
     termination: Pin<Box<Termination>>,
 }
 
+/// The end of an LM call by its limit or its deadline. It is among the extensions of the answer, for
+/// a reader that does not poll the body all the time.
 #[derive(Clone, Copy, Debug)]
-struct LmEnd {
+pub(crate) struct LmEnd {
     at: Deadline,
     limit: Duration,
     /// Whether it is the deadline of the context, and not the limit of the call itself.
@@ -197,8 +199,14 @@ impl LmEnd {
         }))
     }
 
+    /// The time until then.
+    #[cfg(feature = "_host")]
+    pub(crate) fn remaining(self) -> Duration {
+        self.at.remaining()
+    }
+
     /// The cause and the failure of a call that it ended.
-    fn ended(self) -> (Cause, LmFailure) {
+    pub(crate) fn ended(self) -> (Cause, LmFailure) {
         let limit = self.limit;
         let (cause, kind, message) = if self.deadline {
             let message =

@@ -65,6 +65,7 @@ pub(crate) use self::{
     departure::CallOver,
     http::{AskedModel, CallSpan, ExchangeNumber, ReadTimeout},
     key::mark_keys,
+    limits::LmEnd,
     placeholder::Placeholder,
 };
 pub use crate::error::{BadStatus, LmFailure, LmFailureKind};

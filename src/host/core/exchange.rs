@@ -11,7 +11,9 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use tokio::{task::AbortHandle, time::timeout};
 
-use super::{call_state::CallState, event::Event, queue::CommandQueue, runtime};
+use super::{
+    call_state::CallState, event::Event, flow::ExchangeFlow, queue::CommandQueue, runtime,
+};
 
 /// The receiver of an exchange's events.
 #[derive(Clone)]
@@ -42,6 +44,8 @@ pub(crate) struct NewExchange {
     pub(crate) number: u64,
     /// The first event may come before `start` has returned.
     pub(crate) sink: EventSink,
+    /// Of the chunks of a streamed answer.
+    pub(crate) flow: Arc<ExchangeFlow>,
 }
 
 impl NewExchange {

@@ -99,11 +99,12 @@ fn send_lm_call(
     request.extensions_mut().insert(LmLog(attempt));
     let number = ExchangeNumber(exchange.number);
     request.extensions_mut().insert(number);
+    let flow = exchange.flow.clone();
     let under_way = counters.gauge(|stats| &mut stats.in_lm_calls);
     exchange.start(|sink| async move {
         let end = match lm.send(request).await {
             // Pauses are limited by the LM's handle, see `ReadTimeout`.
-            Ok(response) => read(response, &sink, None).await,
+            Ok(response) => read(response, &sink, &flow, None).await,
             Err(failure) => failure.into(),
         };
         drop(under_way);
@@ -121,9 +122,10 @@ fn send_other(
     let client = no_lm()?.1.clone();
     let call = exchange.call.clone();
     let deadline = call.as_ref().and_then(|call| call.context.deadline);
+    let flow = exchange.flow.clone();
     counters.lock().http_requests += 1;
     exchange.start(|sink| async move {
-        let fetched = fetch(client, request, timeout, &sink);
+        let fetched = fetch(client, request, timeout, &sink, &flow);
         let end = in_time(deadline.map(Deadline::remaining), fetched).await;
         let end = end.unwrap_or_else(|| late("its call's deadline passed"));
         unless_over(end, call.as_deref()).await

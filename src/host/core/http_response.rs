@@ -11,8 +11,12 @@ use tower::ServiceExt;
 use super::{
     event::{Event, ResponseHead},
     exchange::{EventSink, in_time},
+    flow::ExchangeFlow,
 };
-use crate::lm::{LmClient, LmFailure, LmFailureKind, LmRequest, LmResponse};
+use crate::{
+    call::{Cause, drop_scope},
+    lm::{LmClient, LmEnd, LmFailure, LmFailureKind, LmRequest, LmResponse},
+};
 
 /// Sends a request and reads the response, with at most `limit` between two pieces; returns the last
 /// event.
@@ -21,9 +25,10 @@ pub(super) async fn fetch(
     request: LmRequest,
     limit: Option<Duration>,
     sink: &EventSink,
+    flow: &ExchangeFlow,
 ) -> Event {
     match in_time(limit, client.oneshot(request)).await {
-        Some(Ok(response)) => read(response, sink, limit).await,
+        Some(Ok(response)) => read(response, sink, flow, limit).await,
         Some(Err(error)) => LmFailure::of(&*error).into(),
         None => late("no answer came in time"),
     }
@@ -44,19 +49,42 @@ const STREAMED: [&[u8]; 4] = [
     b"application/stream+json",
 ];
 
+/// Waits while the flow is full; returns the failure of an LM call that ends before.
+async fn wait_for_room(flow: &ExchangeFlow, end: Option<LmEnd>) -> Option<(Cause, LmFailure)> {
+    match in_time(end.map(LmEnd::remaining), flow.room()).await {
+        Some(()) => None,
+        None => end.map(LmEnd::ended),
+    }
+}
+
 /// Reads the response, with at most `limit` between two pieces; returns its last event.
-pub(super) async fn read(response: LmResponse, sink: &EventSink, limit: Option<Duration>) -> Event {
+///
+/// The body is not polled while the flow is full. That time is no pause of the answer, but it counts
+/// for the limit of a whole LM call.
+pub(super) async fn read(
+    response: LmResponse,
+    sink: &EventSink,
+    flow: &ExchangeFlow,
+    limit: Option<Duration>,
+) -> Event {
     let (parts, body) = response.into_parts();
     // All others are read as a whole: one event, one crossing.
     let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let streamed = kind.is_some_and(|kind| STREAMED.iter().any(|start| kind.starts_with(start)));
     let mut head = Some(ResponseHead::new(parts.status.as_u16(), &parts.headers));
     let mut whole = BytesMut::new();
+    let end = parts.extensions.get::<LmEnd>().copied();
     if streamed && let Some(head) = head.take() {
         sink.send(Event::Head(head));
     }
     let mut pieces = body.into_data_stream();
     loop {
+        if flow.is_full()
+            && let Some((cause, failure)) = wait_for_room(flow, end).await
+        {
+            drop_scope::with(cause, || drop(pieces));
+            return failure.into();
+        }
         let data = match in_time(limit, pieces.next()).await {
             Some(Some(Ok(data))) => data,
             Some(Some(Err(error))) => return LmFailure::of(&*error).into(),
@@ -64,6 +92,7 @@ pub(super) async fn read(response: LmResponse, sink: &EventSink, limit: Option<D
             None => return late("the answer paused for too long"),
         };
         if streamed {
+            flow.sent(data.len());
             sink.send(Event::Chunk(data));
         } else if whole.len() + data.len() > LONGEST {
             let failure = format!("the answer is longer than {LONGEST} bytes");
@@ -75,5 +104,196 @@ pub(super) async fn read(response: LmResponse, sink: &EventSink, limit: Option<D
     match head {
         Some(head) => Event::Full(head, whole.freeze()),
         None => Event::End,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{Arc, Mutex},
+        task::Poll,
+    };
+
+    use bytes::Bytes;
+    use futures_util::stream::{self, Stream};
+    use http::{Request, Response};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tokio::{
+        sync::oneshot,
+        time::{Instant, advance, sleep},
+    };
+    use tokio_test::{assert_pending, assert_ready, task};
+    use tower::{BoxError, service_fn};
+
+    use super::{super::flow::LIMIT, *};
+    use crate::{
+        call::{Carrier, Deadline, LmOutcome},
+        host::core::queue::CommandQueue,
+        lm::{Lm, LmBody, LmHandle, LmLimits, LmLog},
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const CHUNK: usize = 100 << 10;
+
+    /// The receiver of an exchange's events, and its flow.
+    struct Receiver {
+        queue: Arc<CommandQueue>,
+        sink: EventSink,
+        flow: ExchangeFlow,
+    }
+
+    impl Receiver {
+        fn new() -> Self {
+            let queue = Arc::new(CommandQueue::new().expect("an eventfd"));
+            Self {
+                sink: EventSink::Queue(queue.clone(), 1),
+                queue,
+                flow: ExchangeFlow::default(),
+            }
+        }
+
+        /// The bytes of the chunks that have come.
+        fn chunks(&self) -> usize {
+            let mut bytes = 0;
+            while let Some((_, event)) = self.queue.pop_event() {
+                if let Event::Chunk(chunk) = event {
+                    bytes += chunk.len();
+                }
+            }
+            bytes
+        }
+    }
+
+    /// A streamed answer of these pieces.
+    fn answer(pieces: impl Stream<Item = Bytes> + Send + 'static) -> LmResponse {
+        let frames = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+        let answer = Response::builder().header(CONTENT_TYPE, "text/event-stream");
+        let body = LmBody::new(StreamBody::new(frames));
+        answer.body(body).expect("a response")
+    }
+
+    fn pieces(count: usize) -> impl Stream<Item = Bytes> + Send {
+        stream::repeat(Bytes::from_static(&[b'x'; CHUNK])).take(count)
+    }
+
+    /// A stream without an end that holds `held`.
+    fn endless(held: oneshot::Sender<()>) -> impl Stream<Item = Bytes> + Send {
+        pieces(usize::MAX).inspect(move |_| {
+            let _ = &held;
+        })
+    }
+
+    #[tokio::test]
+    async fn no_more_of_a_streamed_answer_is_read_than_the_program_may_have_unread() {
+        let receiver = Receiver::new();
+        let reading = read(answer(pieces(30)), &receiver.sink, &receiver.flow, None);
+        let mut reading = task::spawn(reading);
+        assert_pending!(reading.poll());
+        let unread = receiver.chunks();
+        assert!((LIMIT..=LIMIT + CHUNK).contains(&unread), "{unread}");
+        let mut whole = unread;
+        receiver.flow.read(unread);
+        let end = loop {
+            if let Poll::Ready(end) = reading.poll() {
+                break end;
+            }
+            let unread = receiver.chunks();
+            whole += unread;
+            receiver.flow.read(unread);
+        };
+        assert!(matches!(end, Event::End), "{end:?}");
+        assert_eq!(whole + receiver.chunks(), 30 * CHUNK);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_read_as_a_whole_does_not_wait() {
+        let receiver = Receiver::new();
+        let mut whole = answer(pieces(30));
+        whole.headers_mut().remove(CONTENT_TYPE);
+        let mut reading = task::spawn(read(whole, &receiver.sink, &receiver.flow, None));
+        let end = assert_ready!(reading.poll());
+        assert!(matches!(end, Event::Full(_, body) if body.len() == 30 * CHUNK));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_full_flow_is_no_pause_of_the_answer() {
+        let receiver = Receiver::new();
+        let limit = Some(SECOND);
+        let (sent, paused) = oneshot::channel::<()>();
+        // Its end never comes.
+        let pieces = pieces(3).chain(stream::once(async {
+            let _ = paused.await;
+            Bytes::new()
+        }));
+        let reading = read(answer(pieces), &receiver.sink, &receiver.flow, limit);
+        let mut reading = task::spawn(reading);
+        assert_pending!(reading.poll());
+        advance(60 * SECOND).await;
+        assert_pending!(reading.poll());
+        receiver.flow.read(3 * CHUNK);
+        assert!(reading.is_woken());
+        assert_pending!(reading.poll());
+        // From here on it is.
+        advance(SECOND + SECOND / 100).await;
+        let end = assert_ready!(reading.poll());
+        assert!(matches!(end, Event::Failed("read_timeout", _)), "{end:?}");
+        drop(sent);
+    }
+
+    /// An LM that answers without an end, and the end of its one answer.
+    fn endless_lm(limits: LmLimits) -> (LmHandle, oneshot::Receiver<()>) {
+        let (held, dropped) = oneshot::channel();
+        let held = Arc::new(Mutex::new(Some(held)));
+        let service = service_fn(move |_: LmRequest| {
+            let held = held.lock().expect("a lock").take().expect("one request");
+            async move { Ok::<_, BoxError>(answer(endless(held))) }
+        });
+        let lm = Lm::new("openai/x").base_url("http://lm/v1").key("key");
+        let lm = lm.http(service).limits(limits).connect().expect("an LM");
+        (lm, dropped)
+    }
+
+    fn request() -> LmRequest {
+        let request = Request::post("http://lm/v1/chat/completions");
+        request.body(Bytes::new()).expect("a request")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_flow_is_not_idle_and_counts_for_the_limit_of_the_whole_lm_call() {
+        let limits = LmLimits::new().with_idle(SECOND).with_total(60 * SECOND);
+        let (lm, mut dropped) = endless_lm(limits);
+        let (receiver, log) = (Receiver::new(), LmLog::default());
+        let (mut request, start) = (request(), Instant::now());
+        request.extensions_mut().insert(log.clone());
+        let answer = lm.send(request).await.expect("an answer");
+        let mut reading = task::spawn(read(answer, &receiver.sink, &receiver.flow, None));
+        assert_pending!(reading.poll());
+        sleep(30 * SECOND).await;
+        receiver.flow.read(receiver.chunks());
+        assert_pending!(reading.poll());
+        assert!(dropped.try_recv().is_err() && receiver.chunks() > LIMIT);
+        let end = reading.await;
+        assert!(start.elapsed() >= 60 * SECOND && start.elapsed() < 61 * SECOND);
+        let Event::Failed("read_timeout", message) = end else {
+            panic!("{end:?}");
+        };
+        assert!(message.contains("its limit of 60s"), "{message}");
+        assert!(dropped.await.is_err());
+        assert_eq!(log.calls()[0].outcome, LmOutcome::Elapsed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_flow_ends_with_the_deadline_of_its_lm_call() {
+        let (lm, dropped) = endless_lm(LmLimits::new().with_reserve(SECOND));
+        let (receiver, mut request) = (Receiver::new(), request());
+        let deadline = Deadline::within(10 * SECOND);
+        request.context_mut().limit(deadline);
+        let answer = lm.send(request).await.expect("an answer");
+        let end = read(answer, &receiver.sink, &receiver.flow, None).await;
+        assert_eq!(deadline.remaining(), SECOND);
+        assert!(matches!(end, Event::Failed("read_timeout", _)), "{end:?}");
+        assert!(dropped.await.is_err());
     }
 }

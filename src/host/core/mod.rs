@@ -7,6 +7,7 @@ pub(crate) mod counters;
 pub(crate) mod event;
 pub(crate) mod exchange;
 pub(crate) mod fault;
+pub(crate) mod flow;
 pub(crate) mod health;
 pub(crate) mod host_core;
 pub(crate) mod host_thread;

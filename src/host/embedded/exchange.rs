@@ -17,6 +17,7 @@ use super::{convert, port_call::PortCall, port_state::PortState};
 use crate::host::core::{
     event::Event,
     exchange::{EventSink, NewExchange},
+    flow::ExchangeFlow,
     http,
 };
 use crate::lm::LmRequest;
@@ -44,6 +45,7 @@ pub(super) struct PortExchange {
     port: Arc<PortState>,
     abort: AbortHandle,
     events: Option<Mutex<mpsc::Receiver<Event>>>,
+    flow: Arc<ExchangeFlow>,
 }
 
 impl PortExchange {
@@ -69,10 +71,12 @@ impl PortExchange {
                 (EventSink::Thread(sender), Some(Mutex::new(events)))
             }
         };
+        let flow = Arc::<ExchangeFlow>::default();
         let begun = begin(NewExchange {
             call,
             number: id,
             sink,
+            flow: flow.clone(),
         });
         if !matches!(begun, Ok(Some(_))) {
             listeners.remove(id);
@@ -83,6 +87,7 @@ impl PortExchange {
             port: port.clone(),
             abort,
             events,
+            flow,
         }))
     }
 }
@@ -111,6 +116,11 @@ impl PortExchange {
             // aborted.
             Err(_) => ("cancelled",).into_pyobject(py),
         }
+    }
+
+    /// The program has read these bytes of the answer's chunks.
+    fn read(&self, bytes: usize) {
+        self.flow.read(bytes);
     }
 
     /// Closes the connection.

@@ -11,6 +11,7 @@ use crate::host::core::{
     call_state::CallState,
     event::Event,
     exchange::{EventSink, NewExchange},
+    flow::ExchangeFlow,
 };
 
 /// The exchanges that are under way.
@@ -26,6 +27,7 @@ struct OpenExchange {
     number: u64,
     abort: AbortHandle,
     call: Option<Arc<CallState>>,
+    flow: Arc<ExchangeFlow>,
 }
 
 impl Exchanges {
@@ -45,10 +47,12 @@ impl Exchanges {
         let call = running.flatten().map(|running| running.state.clone());
         let queue = &supervisor.core.queue;
         let id = queue.next_id();
+        let flow = Arc::<ExchangeFlow>::default();
         let exchange = NewExchange {
             call: call.clone(),
             number,
             sink: EventSink::Queue(queue.clone(), id),
+            flow: flow.clone(),
         };
         match begin(worker, exchange) {
             Ok(Some(abort)) => {
@@ -57,6 +61,7 @@ impl Exchanges {
                     number,
                     abort,
                     call,
+                    flow,
                 };
                 self.open.insert(id, open);
                 self.ids.insert((of, number), id);
@@ -67,6 +72,14 @@ impl Exchanges {
                 let (failed, _) = ToWorker::event(number, Event::Failed("other", message));
                 worker.link.send(&failed, &[]);
             }
+        }
+    }
+
+    /// A worker has read these bytes of an answer's chunks.
+    pub(super) fn read(&self, worker: WorkerId, number: u64, bytes: usize) {
+        let id = self.ids.get(&(worker, number));
+        if let Some(open) = id.and_then(|id| self.open.get(id)) {
+            open.flow.read(bytes);
         }
     }
 

@@ -228,6 +228,7 @@ impl Pool {
                 let wait = |_: &Worker, exchange| reader::wait(exchange);
                 self.exchanges.open(supervisor, (id, number), call, wait);
             }
+            FromWorker::Read { exchange, bytes } => self.exchanges.read(id, exchange, bytes),
             FromWorker::Abort { exchange } => self.exchanges.abort(id, exchange),
             FromWorker::Call { call, report } => {
                 calls::on_report(scheduler, (id, call), report, &tail);

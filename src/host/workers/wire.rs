@@ -125,6 +125,11 @@ pub(super) enum FromWorker {
         exchange: u64,
         call: Option<u64>,
     },
+    /// The program has read these bytes of the chunks of an answer.
+    Read {
+        exchange: u64,
+        bytes: usize,
+    },
     Abort {
         exchange: u64,
     },

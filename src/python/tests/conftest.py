@@ -144,6 +144,8 @@ class FakeExchangeHost:
         # Id and arguments of each tool call.
         self.tool_calls: list[tuple[int, dict[str, Any]]] = []
         self.aborted = 0
+        # The bytes of chunks that were reported as read, by each report.
+        self.reads: list[int] = []
 
     def answer(self, body: dict[str, Any], status: int = 200) -> None:
         headers = [("content-type", "application/json")]
@@ -173,6 +175,9 @@ class FakeExchange:
 
     def wait(self) -> tuple[Any, ...]:
         return next(self._events)
+
+    def read(self, count: int) -> None:
+        self._host.reads.append(count)
 
     def abort(self) -> None:
         self._host.aborted += 1

@@ -8,6 +8,7 @@ alone. Tool calls are exchanges as well, see host_tools.py. The host's side of o
                        -> exchange, or None if the call may not start any
     exchange.number    by which `call.stepped` names it
     exchange.wait()    -> the next event (threads only, without the GIL)
+    exchange.read(n)   n bytes of chunks were read, since the last report
     exchange.abort()   the answer is not read further: the connection closes
 
 where `route` is the host's numbers of the LMs that the request may belong to, the likeliest first,
@@ -19,6 +20,8 @@ with the model's name; None for a request that is no LM call. An event is one of
 Invariants:
 1. A cancelled call sends nothing more: the host aborted its exchanges before it signalled Python.
 2. An exchange that is left early, for whatever reason, is aborted.
+3. The host reads a streamed answer no further while more than 256 KiB of its chunks are not yet
+   reported as read, see flow.rs.
 """
 
 import asyncio
@@ -38,6 +41,9 @@ Answer = tuple[int, list[tuple[str, str]]]
 
 # The host that sends requests; set before the first call.
 _host: Any = None
+
+# The bytes of chunks that are reported as read at once; far fewer than the host waits for.
+_REPORTED = 1 << 16
 
 _CALL_ENDED = "the call that sent the request has ended, and with it the answer"
 
@@ -108,12 +114,31 @@ def _model_in(body: bytes) -> str:
     return model if isinstance(model, str) else ""
 
 
-class AsyncExchange:
+class _BodyReader:
+    """The reader of an answer's body, which reports to the host the bytes that it has read."""
+
+    # The host's side; None once it is not needed.
+    _exchange: Any
+    _unreported = 0
+
+    def _read(self, event: tuple[Any, ...]) -> bytes:
+        """The bytes of an event."""
+        name, data = event
+        # A whole answer was read by the host already.
+        if name == "chunk":
+            self._unreported += len(data)
+            if self._unreported >= _REPORTED and self._exchange is not None:
+                self._exchange.read(self._unreported)
+                self._unreported = 0
+        return data
+
+
+class AsyncExchange(_BodyReader):
     """An exchange of code on a loop. The host calls `deliver` for each event, on its thread."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._exchange: Any = None
+        self._exchange = None
         self._events: deque[tuple[Any, ...]] = deque()
         # There is an event, or none will come.
         self._changed = asyncio.Event()
@@ -124,14 +149,14 @@ class AsyncExchange:
         """Sends an HTTP request and waits for its answer."""
         _, status, headers, *full = await self.first()
         if full:
-            self._events += (("chunk", *full), ("end",))
+            self._events += (("full", *full), ("end",))
         return status, headers
 
     async def body(self) -> AsyncIterator[bytes]:
         """The chunks of the answer's body. A program may drop them unread."""
         try:
             while (event := await self._next())[0] != "end":
-                yield event[1]
+                yield self._read(event)
         finally:
             self.abort()
 
@@ -200,7 +225,7 @@ class AsyncExchange:
         return exchange
 
 
-class SyncExchange:
+class SyncExchange(_BodyReader):
     """An exchange of code on a thread, opened at once."""
 
     def __init__(self, request: Request) -> None:
@@ -216,14 +241,14 @@ class SyncExchange:
         """Waits for an HTTP answer."""
         _, status, headers, *full = self.first()
         if full:
-            self._events += (("chunk", *full), ("end",))
+            self._events += (("full", *full), ("end",))
         return status, headers
 
     def body(self) -> Iterator[bytes]:
         """The chunks of the answer's body. A program may drop them unread."""
         try:
             while (event := self._next())[0] != "end":
-                yield event[1]
+                yield self._read(event)
         finally:
             self.abort()
 

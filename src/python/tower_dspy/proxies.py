@@ -100,6 +100,11 @@ class ExchangeProxy:
     def wait(self) -> tuple[Any, ...]:
         return self.events.get()
 
+    def read(self, count: int) -> None:
+        body = {"exchange": self.number, "bytes": count}
+        # At once from a thread that waits: it may be the loop's own.
+        (self._host.frames.send if self.deliver is None else self._host.send_soon)("read", body)
+
     def abort(self) -> None:
         shielded(self._abort)
 
