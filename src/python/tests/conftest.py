@@ -60,6 +60,9 @@ class FakeCall:
     def lm(self) -> str | None:
         return None
 
+    def stream(self) -> tuple[bool, Any] | None:
+        return None
+
     def is_over(self) -> bool:
         return self.cancelled_by_host or bool(self.named(*OUTCOMES))
 
@@ -325,13 +328,19 @@ class RunnerHarness:
         """Loads a function; returns the id to start it by."""
         return self._in_copied_context(self.runner.load, {"target": target, "function": True})["id"]
 
-    def program(self, target: str) -> int:
-        """Loads a program that needs no LM; returns the id to start it by."""
-        return self._in_copied_context(self.runner.load, {"target": target})["id"]
+    def program(self, target: str, **spec: Any) -> int:
+        """Loads a program; returns the id to start it by."""
+        return self._in_copied_context(self.runner.load, {"target": target, **spec})["id"]
 
-    def start(self, target: int, remaining: float | None = None, **inputs: Any) -> FakeCall:
+    def start(
+        self,
+        target: int,
+        remaining: float | None = None,
+        call: FakeCall | None = None,
+        **inputs: Any,
+    ) -> FakeCall:
         self._started += 1
-        call = FakeCall()
+        call = call or FakeCall()
         self._in_copied_context(self.runner.start, self._started, call, target, inputs, remaining)
         return call
 

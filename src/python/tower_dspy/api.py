@@ -1,4 +1,4 @@
-"""The functions by which a program asks about its call, uses tools and reports partial answers."""
+"""The functions by which a program asks about its call, uses tools, and reports to its caller."""
 
 import time
 from typing import Any
@@ -62,6 +62,24 @@ def partial(**fields: Any) -> bool:
         return state.call.partial(data)
     except Exception as error:
         raise ValueError(f"the partial answer is not JSON: {error}") from error
+
+
+def status(message: str) -> bool:
+    """Sends a message about what the program does to the reader of its stream.
+
+    Never waits for the reader. Returns False if nobody reads a stream of the call, or there is no
+    host.
+
+    Raises:
+        TypeError: the message is not a string.
+    """
+    if not isinstance(message, str):
+        raise TypeError(f"the message is a {type(message).__name__}; give it as a string")
+    state = current_call()
+    if state is None or state.stream is None or state.is_over():
+        return False
+    state.stream.status(message)
+    return True
 
 
 def tools(*names: str) -> list[Any]:

@@ -7,14 +7,15 @@ The floors of the package, from the top down. A module imports from lower floors
     worker
     host_proxy, startup, watchdog
     __init__, patches, runner
-    loop, program, warmup
-    host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads
+    patches.adapters, patches.streaming, program
+    adapter_call, loop, tool_events, warmup
+    call_stream, host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads
     exchange, executor
     checkpoint, frames, patches.imports, pool, proxies
     api, compat, interrupt, local_call, patches.history, patches.litellm, schema
     call_state, host_lms, json_types, jsonable
     patches.memoize, patches.parallel, patches.to_thread
-    child_processes, faults, fork_guard, lm_call, payload, process_limits, start_limit
+    child_processes, faults, fork_guard, lm_call, payload, predictors, process_limits, start_limit
     bootstrap, patches.configure, patches.replace, patches.signals, patches.type_serializer
 
 An import inside a function is of a library that may not be installed or not be imported yet, or of

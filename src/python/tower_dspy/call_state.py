@@ -51,6 +51,8 @@ class CallState:
     replaced_lms: dict[int, Any] = dataclasses.field(default_factory=dict)
     # The call's LM history, see patches/history.py. Created with the first entry.
     history: Any = None
+    # The stream to its reader, see call_stream.py; None if nobody reads one.
+    stream: Any = None
     # The exchanges that tasks wait for.
     exchanges: set[Any] = dataclasses.field(default_factory=set)
     # The tasks and threads that the call's code started.

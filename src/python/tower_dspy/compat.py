@@ -12,9 +12,12 @@ _FROM, _TO = (3, 4, 0), (3, 5)
 # Names by their module. Without them LM calls would fail, or bypass the host unnoticed. The
 # modules in patches/ use them; the two routers make the transports.
 _REQUIRED = {
-    "dspy": "BaseLM.__call__ BaseLM.acall Embedder.acall LM.engine",
+    "dspy": "Adapter.__call__ Adapter._call_postprocess Adapter._call_preprocess Adapter.acall "
+    "BaseLM.__call__ BaseLM.acall ChatAdapter.parse Embedder.acall JSONAdapter.parse LM.engine "
+    "Reasoning TwoStepAdapter XMLAdapter.parse",
     "dspy._vendor.lm15.providers.async_base": "StdlibAsyncTransport",
     "dspy._vendor.lm15.providers.base": "StdlibTransport",
+    "dspy._vendor.lm15.result": "StreamAccumulator",
     "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
     "dspy._vendor.lm15.transports": "AsyncTransportResponse ConnectError ConnectTimeout "
     "ProtocolError ReadError ReadTimeout StdlibAsyncTransport.stream StdlibTransport.stream "
@@ -28,11 +31,16 @@ _REQUIRED = {
     "dspy.clients.costs": "model_info",
     "dspy.clients.embedding": "_acompute_embeddings _cached_acompute_embeddings "
     "_cached_compute_embeddings _compute_embeddings _get_litellm",
-    "dspy.clients.engines.lm15_engine": "_Routing.plan _Routing.resolve",
-    "dspy.clients.execution": "_retryable finalize",
+    "dspy.clients.engines.lifecycle": "aclosing_stream closing_stream",
+    "dspy.clients.engines.lm15_engine": "AsyncLM15Engine.complete LM15Engine.complete "
+    "_Routing._target _Routing.plan _Routing.resolve",
+    "dspy.clients.engines.stream_guard": "achecked_stream checked_stream",
+    "dspy.clients.execution": "_partial _retryable finalize",
+    "dspy.clients.lm": "_get_stream_completion_fn",
     "dspy.clients.typesafe": "TypeSafe record_history",
     "dspy.dsp.utils.settings": "config_owner_async_task config_owner_thread_id "
     "main_thread_config thread_local_overrides",
+    "dspy.streaming": "StatusMessageProvider",
     "dspy.utils.exceptions": "LMError",
     "dspy.utils.parallelizer": "ParallelExecutor.execute",
 }

@@ -2,10 +2,13 @@
 
 DSPy's own client and httpx hand HTTP requests over here (see patches/lm15.py and patches/httpx.py).
 The host sends LM calls through the LM's tower stack, and other requests with the call's limits
-alone. Tool calls are exchanges as well, see host_tools.py. The host's side of one exchange is
+alone. Tool calls are exchanges as well, see host_tools.py, and so are waits for the reader of a
+call's stream, see call_stream.py. The host's side of one exchange is
 
     host.open(route, timeout, call, request, deliver)
                        -> exchange, or None if the call may not start any
+    host.await_reader(call, deliver)
+                       -> exchange, or None as above
     exchange.number    by which `call.stepped` names it
     exchange.wait()    -> the next event (threads only, without the GIL)
     exchange.read(n)   n bytes of chunks were read, since the last report
@@ -90,6 +93,15 @@ def http_request(
         return exchange
 
     return Request(open_exchange, failure)
+
+
+def reader_request() -> Request:
+    """A wait for the reader of the call's stream. Its one event comes when that has read enough."""
+
+    def open_exchange(state: CallState | None, deliver: Any) -> Any:
+        return _host.await_reader(state.call, deliver)
+
+    return Request(open_exchange, lambda _, message: RuntimeError(message))
 
 
 def _route(

@@ -118,6 +118,9 @@ class HostProxy:
             "call_tool", call, {"tool": tool_id}, to_json(arguments), deliver
         )
 
+    def await_reader(self, call: CallProxy, deliver: Any) -> ExchangeProxy | None:
+        return self._open_exchange("await_reader", call, {}, b"", deliver)
+
     def _open_exchange(
         self, name: str, call: CallProxy | None, body: dict[str, Any], payload: bytes, deliver: Any
     ) -> ExchangeProxy | None:
@@ -178,7 +181,8 @@ class HostProxy:
         for name, body, payload in self.frames.receive():
             received = True
             if name == "start":
-                call = self.calls[body["call"]] = CallProxy(self, body["call"], body["lm"])
+                call = CallProxy(self, body["call"], body["lm"], body.get("stream"))
+                self.calls[call.sequence] = call
                 self._starts.append((call, body, payload))
             elif name == "adopted":
                 self._adopted[body["lm"]] = body["error"], body["keyed"]

@@ -15,10 +15,12 @@ class LocalCall:
 
     Attributes:
         partial: The fields of the last `partial()` of the program; None before it.
+        statuses: The messages of all its `status()` calls.
     """
 
     def __init__(self) -> None:
         self.partial: dict[str, Any] | None = None
+        self.statuses: list[str] = []
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -39,7 +41,7 @@ def local(
     """
     call = LocalCall()
     side = _LocalHostCall(call)
-    state = side.state = CallState(0, side, timeout)
+    state = side.state = CallState(0, side, timeout, stream=_LocalStream(call))
     token = CURRENT_CALL.set(state)
     try:
         with _dspy_settings(state, list(tools)):
@@ -80,3 +82,15 @@ class _LocalHostCall:
             return False
         self._call.partial = data
         return True
+
+
+class _LocalStream:
+    """The stream of a local call, of which the caller sees the statuses alone."""
+
+    lms_are_streamed = False
+
+    def __init__(self, call: LocalCall) -> None:
+        self._call = call
+
+    def status(self, message: str) -> None:
+        self._call.statuses.append(message)

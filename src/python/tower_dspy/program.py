@@ -15,11 +15,14 @@ import dspy
 from tower_dspy import host_lms
 from tower_dspy import schema as schemas
 from tower_dspy.call_state import CURRENT_CALL
+from tower_dspy.call_stream import CallStream
 from tower_dspy.checkpoint import CHECKPOINT
 from tower_dspy.faults import HostError, host_error
 from tower_dspy.host_tools import build_tools
 from tower_dspy.jsonable import to_json_data
 from tower_dspy.patches import configure
+from tower_dspy.predictors import Predictors
+from tower_dspy.tool_events import ToolEvents
 
 _log = logging.getLogger("tower_dspy.program")
 
@@ -38,6 +41,7 @@ class Program:
     blocking: bool
     carries_http: bool
     replaced_lms: dict[int, dspy.LM]
+    predictors: Predictors
 
     def __post_init__(self) -> None:
         if self.blocking:
@@ -48,9 +52,14 @@ class Program:
         # The host's numbers of them, by the name of the chosen LM.
         self._ids = {name: host_lms.host_ids(lm, *tried) for name, lm in self.lms.items()}
         self._ids[None] = host_lms.host_ids(*tried)
+        outputs = self.schema.outputs
+        self._text_outputs = outputs and {name for name in outputs if outputs[name].is_text}
 
     def describe(self) -> dict[str, Any]:
-        return {**self.schema.describe(), "blocking": self.blocking}
+        described = {**self.schema.describe(), "blocking": self.blocking}
+        if self.predictors.named:
+            described["predictors"] = self.predictors.describe()
+        return described
 
     def entry(self, target: str) -> Callable[[dict[str, Any]], Any]:
         """The function that the runner calls. Its name shows the program in a stack dump."""
@@ -85,6 +94,13 @@ class Program:
             state.lms = self._ids[name]
             state.carries_http = self.carries_http
             state.replaced_lms = self.replaced_lms
+            selection = state.call.stream()
+            if selection is not None:
+                state.stream = stream = CallStream(
+                    state.call, selection, self.predictors, self._text_outputs
+                )
+                callbacks = settings.get("callbacks") or dspy.settings.get("callbacks", [])
+                settings["callbacks"] = [*callbacks, ToolEvents(stream)]
         return dspy.context(**settings)
 
 
@@ -134,7 +150,8 @@ def load(host: Any, spec: dict[str, Any]) -> Program:
         call, blocking = built, False
     replaced_lms = host_lms.replaced_lms(built, usual)
     carries_http = spec.get("carries_http", True)
-    return Program(call, schema, changed, named, blocking, carries_http, replaced_lms)
+    predictors = Predictors(built)
+    return Program(call, schema, changed, named, blocking, carries_http, replaced_lms, predictors)
 
 
 def load_function(spec: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ class CallProxy:
     _host: Any
     sequence: int
     _lm: str | None
+    _stream: list[Any] | None = None
     # The host ended the call, or it has its outcome.
     over: bool = False
     # The exchanges that its threads wait for.
@@ -73,6 +74,21 @@ class CallProxy:
 
     def lm(self) -> str | None:
         return self._lm
+
+    def stream(self) -> tuple[bool, Any] | None:
+        return None if self._stream is None else tuple(self._stream)
+
+    def stream_text(self, lm_call: int, text: str) -> None:
+        if not self.over:
+            self._report_soon({"stream_text": lm_call}, text.encode())
+
+    def stream_thinking(self, lm_call: int, text: str) -> None:
+        if not self.over:
+            self._report_soon({"stream_thinking": lm_call}, text.encode())
+
+    def stream_event(self, event: dict[str, Any]) -> None:
+        if not self.over:
+            self._report_soon("stream_event", to_json(event))
 
     def end(self) -> None:
         """Ends the call on this side: threads that wait for an exchange are woken."""

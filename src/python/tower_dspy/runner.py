@@ -22,7 +22,8 @@ and passes with each start its own side of the call:
                               host, and its tokens as DSPy reads them
     call.bypassed(lm)         an LM call bypassed the host, see patches/lm_hooks.py and httpx.py
 
-HTTP requests go through the host as well, see exchange.py.
+A call that is streamed has a stream, see call_stream.py. HTTP requests go through the host as well,
+see exchange.py.
 
 Invariants:
 1. Each started call gets exactly one outcome and exactly one `settled`: after the outcome if the

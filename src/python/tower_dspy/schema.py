@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined, to_json
 
 from tower_dspy import json_types
 from tower_dspy.faults import HostError
+from tower_dspy.predictors import is_text
 
 _log = logging.getLogger("tower_dspy")
 
@@ -72,6 +73,7 @@ class Output:
     """One output field: its JSON types, and the check of its value in a partial answer."""
 
     def __init__(self, annotation: Any) -> None:
+        self.is_text = is_text(annotation)
         self._expected = _type_name(annotation)
         self._adapter = _adapter(annotation)
         self.types = self._adapter and json_types.of_output(self._adapter.core_schema)

@@ -5,6 +5,8 @@
 | `lm15` | lm15's transports | DSPy's LM calls go through the host | no | none |
 | `httpx` | httpx's transports | so do litellm's and SDKs' | outside calls | a check a request |
 | `lm_hooks` | `BaseLM`, `Embedder`, retries | LM calls are counted | no | two hooks a call |
+| `adapters` | `Adapter` | the text of an LM call has fields | no | four look-ups a call |
+| `streaming` | engines, litellm | LM calls are streamed | no | a look-up a call |
 | `memoize` | routes, plans, prices, adapters | computed once | no | up to 256 values each |
 | `to_thread` | `asyncio.to_thread` | DSPy's own functions run inline | no | a look-up a call |
 | `history` | `record_history`, `history` | a call sees its own alone | no | 1000 entries a call |
@@ -29,6 +31,7 @@ def install() -> None:
     """Installs the patches of DSPy, httpx, litellm and importlib."""
     # Here, as they import DSPy, and as each of them imports this package.
     from tower_dspy.patches import (
+        adapters,
         history,
         httpx,
         imports,
@@ -37,8 +40,11 @@ def install() -> None:
         lm_hooks,
         memoize,
         parallel,
+        streaming,
         to_thread,
     )
 
-    for patch in (lm15, httpx, litellm, lm_hooks, memoize, to_thread, history, parallel, imports):
+    for patch in (lm15, httpx, litellm, lm_hooks, adapters, streaming, memoize, to_thread):
+        patch.install()
+    for patch in (history, parallel, imports):
         patch.install()
