@@ -13,7 +13,10 @@ pub enum LmFailureKind {
     ConnectTimeout,
     /// The head of the answer was not there in time: [`LmLimits::first_byte`](crate::lm::LmLimits).
     FirstByteTimeout,
-    /// The body of the answer paused for too long: [`LmLimits::idle`](crate::lm::LmLimits).
+    /// No content of the answer was there in time, at most pings, comments and empty events:
+    /// [`LmLimits::first_content`](crate::lm::LmLimits).
+    FirstContentTimeout,
+    /// The answer paused for too long: [`LmLimits::idle`](crate::lm::LmLimits).
     IdleTimeout,
     /// The call took too long: [`LmLimits::total`](crate::lm::LmLimits), or a layer's limit of time.
     TotalTimeout,
@@ -37,6 +40,7 @@ impl LmFailureKind {
             Self::Connect | Self::Read | Self::Protocol => ErrorKind::LmUnavailable,
             Self::ConnectTimeout
             | Self::FirstByteTimeout
+            | Self::FirstContentTimeout
             | Self::IdleTimeout
             | Self::TotalTimeout => ErrorKind::Elapsed,
             Self::Deadline => ErrorKind::Deadline,

@@ -14,11 +14,13 @@ use std::{
 use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
 use http_body::Frame;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tower::{BoxError, Service};
 use tracing::Instrument;
 
 use super::{
+    LmLimits,
+    content_limits::ContentLimits,
     credential::Credential,
     departure::Departure,
     encoding, error_body,
@@ -72,8 +74,8 @@ async fn attempt(
     let to = Origin::of(request.uri());
     let asked = request.headers().get(ACCEPT_ENCODING).cloned();
     let read_timeout = request.extensions().get().map(|ReadTimeout(limit)| *limit);
-    let earlier = |own: Option<Duration>| own.into_iter().chain(read_timeout).min();
     let limits = shared.lm.limits;
+    let mut sent_at = Instant::now();
     let sent = async {
         let credential = shared.credential(&request)?;
         credential.put(&mut request)?;
@@ -82,7 +84,8 @@ async fn attempt(
         departure.check()?;
         let call = record.span.in_scope(|| http.call(request));
         let call = call.instrument(record.span.clone());
-        let answer = within(earlier(limits.first_byte), call).await?;
+        sent_at = Instant::now();
+        let answer = within(HeadLimit::of(&limits, read_timeout), call).await?;
         let answer = answer.map_err(|error| credential.failure(&error, to.as_ref()))?;
         record.status(answer.status());
         Ok::<_, LmFailure>((encoding::decode(answer, asked.as_ref())?, credential))
@@ -101,8 +104,7 @@ async fn attempt(
         record,
         credential: credential.clone(),
         to,
-        idle: earlier(limits.idle),
-        pause: None,
+        waits: ContentLimits::of(answer.headers(), limits, read_timeout, sent_at),
     };
     let answer = answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit)));
     if answer.status().is_client_error() || answer.status().is_server_error() {
@@ -111,42 +113,57 @@ async fn attempt(
     Ok(error_body::look(answer, credential.redact()).await?)
 }
 
-/// The output of `call`, if it comes within the limit of the first byte.
-async fn within<C: Future>(limit: Option<Duration>, call: C) -> Result<C::Output, LmFailure> {
-    let Some(limit) = limit else {
+/// The limit of the wait for the head of an answer.
+struct HeadLimit {
+    limit: Duration,
+    failure: fn(Duration) -> LmFailure,
+}
+
+impl HeadLimit {
+    /// The earlier of the limits of the first byte, the program's among them, and of the first
+    /// content.
+    fn of(limits: &LmLimits, read_timeout: Option<Duration>) -> Option<Self> {
+        let first_byte = limits.first_byte.into_iter().chain(read_timeout).min();
+        let first_byte = first_byte.map(|limit| Self {
+            limit,
+            failure: |limit| {
+                let message = format!("the provider did not begin to answer within {limit:?}");
+                LmFailure::new(LmFailureKind::FirstByteTimeout, message)
+            },
+        });
+        let first_content = limits.first_content.map(|limit| Self {
+            limit,
+            failure: |limit| LmFailure::first_content(limit, "nothing"),
+        });
+        let both = first_byte.into_iter().chain(first_content);
+        both.min_by_key(|head| head.limit)
+    }
+}
+
+/// The output of `call`, if it comes within this limit.
+async fn within<C: Future>(head: Option<HeadLimit>, call: C) -> Result<C::Output, LmFailure> {
+    let Some(HeadLimit { limit, failure }) = head else {
         return Ok(call.await);
     };
     let mut call = Box::pin(call);
     let output = timeout(limit, &mut call).await;
     output.map_err(|_| {
         drop_scope::with(Cause::Elapsed, || drop(call));
-        LmFailure::new(
-            LmFailureKind::FirstByteTimeout,
-            format!("the provider did not begin to answer within {limit:?}"),
-        )
+        failure(limit)
     })
 }
 
-/// The limit of a pause in the body of an answer, and the record of the attempt.
+/// The limits of the waits for the body of an answer, and the record of the attempt.
 struct AttemptBodyLimit {
     record: LmCallEntry,
     credential: Arc<Credential>,
     to: Option<Origin>,
-    /// How long a pause may be.
-    idle: Option<Duration>,
-    /// The end of the present pause.
-    pause: Option<Pin<Box<Sleep>>>,
+    waits: ContentLimits,
 }
 
 impl BodyLimit for AttemptBodyLimit {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
-        let Some(idle) = self.idle else {
-            return Poll::Pending;
-        };
-        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(idle)));
-        ready!(pause.as_mut().poll(cx));
-        let message = format!("the provider's answer paused for longer than {idle:?}");
-        let failure = LmFailure::new(LmFailureKind::IdleTimeout, message);
+        let failure = ready!(self.waits.poll(cx));
         Poll::Ready((Cause::Elapsed, failure))
     }
 
@@ -155,10 +172,11 @@ impl BodyLimit for AttemptBodyLimit {
     }
 
     fn read(&mut self, frame: &Frame<Bytes>) {
-        self.pause = None;
-        if let Some(data) = frame.data_ref() {
-            self.record.read(data);
+        let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
+        if self.waits.read(data) {
+            self.record.first_content();
         }
+        self.record.read(data);
     }
 
     fn end(&mut self, outcome: LmOutcome) {

@@ -29,13 +29,37 @@ use crate::{
 ///
 /// let limits = LmLimits::new()
 ///     .with_first_byte(Duration::from_secs(20))
+///     .with_first_content(Duration::from_secs(60))
 ///     .with_idle(Duration::from_secs(5))
 ///     .with_reserve(Duration::from_millis(50));
 /// let lm = Lm::new("openai/gpt-4o-mini").limits(limits);
 /// ```
 ///
-/// `connect`, `first_byte` and `idle` hold for each attempt of a retry layer anew, and the wait for a
-/// concurrency limit does not count.
+/// | limit | bounds the time | its failure |
+/// |---|---|---|
+/// | `connect` | until there is a connection | `ConnectTimeout` |
+/// | `first_byte` | from sending until the head of the answer | `FirstByteTimeout` |
+/// | `first_content` | from sending until the first content | `FirstContentTimeout` |
+/// | `idle`, before the first content | from the head, or any piece of the body, until the next piece; nothing if `first_content` is set | `IdleTimeout` |
+/// | `idle`, from then on | from content until the next content, or the end | `IdleTimeout` |
+/// | `total`, and the deadline less `reserve` | of the whole LM call | `TotalTimeout`, `Deadline` |
+///
+/// **Content** is, in a streamed answer, a part of it: text, thinking, a tool's name or arguments,
+/// audio, a citation; or its end, with the reason, the usage, or an error. Pings, comments, roles
+/// and empty deltas are none, but an event that is not understood is. This is read of
+/// `text/event-stream` and `application/x-ndjson`, in the dialects of OpenAI, Anthropic, Gemini and
+/// Ollama. In other answers each piece of the body is content, apart from white space before it.
+///
+/// A model that thinks may be silent for long before it answers, and then write without a pause.
+/// With `first_content` for the one and a shorter `idle` for the other, each is bounded; with `idle`
+/// alone pings bear out that a model thinks, and a pause without them is bounded as any other.
+///
+/// Of the body only the time counts in which its reader waits: a program that does not read is not
+/// a pause.
+///
+/// `connect`, `first_byte`, `first_content` and `idle` hold for each attempt of a retry layer anew,
+/// and the wait for a concurrency limit does not count. Once the head has come an attempt is not
+/// retried.
 /// `total` and the deadline hold for the LM call as the program sees it, layers included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -46,8 +70,11 @@ pub struct LmLimits {
     /// Until the head of the answer is there, from when the request is handed to the client:
     /// `None` by default.
     pub first_byte: Option<Duration>,
-    /// Between the head and the first piece of the body, and between any two pieces, while the
-    /// reader waits for one: `None` by default.
+    /// Until the first content of the answer is there, from when the request is handed to the
+    /// client: `None` by default.
+    pub first_content: Option<Duration>,
+    /// Between two pieces of content; and before the first, unless `first_content` is set, between
+    /// the head and the first piece of the body, and between any two pieces: `None` by default.
     pub idle: Option<Duration>,
     /// For all of it, the body included: `None` by default. The deadline of the program's call
     /// holds anyway.
@@ -64,6 +91,7 @@ impl LmLimits {
         Self {
             connect: Some(Duration::from_secs(10)),
             first_byte: None,
+            first_content: None,
             idle: None,
             total: None,
             reserve: None,
@@ -81,6 +109,13 @@ impl LmLimits {
     #[must_use]
     pub const fn with_first_byte(mut self, limit: Duration) -> Self {
         self.first_byte = Some(limit);
+        self
+    }
+
+    /// Limits [`first_content`](Self::first_content).
+    #[must_use]
+    pub const fn with_first_content(mut self, limit: Duration) -> Self {
+        self.first_content = Some(limit);
         self
     }
 

@@ -122,6 +122,13 @@ impl LmCallEntry {
         }
     }
 
+    /// Records that the first content of the answer came.
+    pub(super) fn first_content(&self) {
+        if let Some(LmLogId { log, id }) = &self.log {
+            log.first_content(*id);
+        }
+    }
+
     pub(super) fn read(&mut self, bytes: &[u8]) {
         let Some(LmLogId { log, id }) = &self.log else {
             return;

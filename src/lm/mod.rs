@@ -26,6 +26,8 @@
 mod attempt;
 mod client;
 mod config_error;
+mod content;
+mod content_limits;
 mod credential;
 mod departure;
 mod encoding;
@@ -45,6 +47,7 @@ mod proxy;
 mod redact;
 mod resolved;
 mod status;
+mod stream_event;
 #[cfg(all(test, feature = "test-util"))]
 mod tests;
 mod usage;

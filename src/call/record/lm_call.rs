@@ -37,6 +37,10 @@ pub struct LmCall {
     /// provider has not seen the request, and bills nothing. A service of your own, by
     /// [`Lm::http`](crate::Lm::http), does not report it.
     pub sent: Option<Duration>,
+    /// When the first content of the answer came, on the clock of `started`: of a stream, the first
+    /// event with a part of the answer, and not a ping, a comment or an empty event; else the first
+    /// byte of the body.
+    pub first_content: Option<Duration>,
     /// How long it took, the body included.
     pub duration: Duration,
     /// The HTTP status, if the head of an answer came.
@@ -83,6 +87,7 @@ impl LmCall {
             model: model.into(),
             started: Duration::ZERO,
             sent: None,
+            first_content: None,
             duration: Duration::ZERO,
             status: None,
             attempt: 0,

@@ -33,6 +33,7 @@ impl From<LmFailure> for Event {
             LmFailureKind::Connect => "connect",
             LmFailureKind::ConnectTimeout => "connect_timeout",
             LmFailureKind::FirstByteTimeout
+            | LmFailureKind::FirstContentTimeout
             | LmFailureKind::IdleTimeout
             | LmFailureKind::TotalTimeout
             | LmFailureKind::Deadline => "read_timeout",

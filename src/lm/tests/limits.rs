@@ -182,7 +182,10 @@ async fn a_layer_that_enforces_the_calls_limit_does_not_rename_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn any_duration_is_a_limit() {
     let forever = Duration::MAX;
-    let limits = LmLimits::new().with_first_byte(forever).with_idle(forever);
+    let limits = LmLimits::new()
+        .with_first_byte(forever)
+        .with_first_content(forever)
+        .with_idle(forever);
     let lm = scripted(SECOND, &[1000], limits.with_total(forever));
     assert_eq!(run(&lm, ask()).await.0.as_deref(), Ok("x"));
     let lm = scripted(SECOND, &[], limits.with_reserve(forever));

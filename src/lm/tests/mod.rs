@@ -1,6 +1,7 @@
 //! The stack as a whole: limits under paused time, and the wire against a real server.
 
 mod compose;
+mod content;
 mod departure;
 mod encoding;
 mod error_body;
