@@ -21,14 +21,14 @@ macro_rules! modules {
 /// Module name and source.
 pub(super) const MODULES: &[(&str, &str)] = modules! {
     [
-        api call_state checkpoint child_processes compat exchange executor faults fork_guard frames
-        host_lms host_proxy host_tools interrupt json_types jsonable lm_call local_call loop payload
-        pool process_limits program proxies runner schema start_limit startup warmup
-        watchdog worker zygote
+        adapter_call api call_state call_stream checkpoint child_processes compat exchange executor
+        faults fork_guard frames host_lms host_proxy host_tools interrupt json_types jsonable lm_call
+        local_call loop payload pool predictors process_limits program proxies runner schema
+        start_limit startup tool_events warmup watchdog worker zygote
     ]
     patches: [
-        configure history httpx imports litellm lm15 lm_hooks memoize parallel replace signals threads
-        to_thread type_serializer
+        adapters configure history httpx imports litellm lm15 lm_hooks memoize parallel replace signals
+        streaming threads to_thread type_serializer
     ]
 };
 

@@ -34,6 +34,7 @@ mod signals;
 mod spent;
 mod stack;
 mod stray_tasks;
+mod streams;
 mod sync_programs;
 mod sys_exit;
 #[cfg(feature = "pyo3-async-runtimes")]
