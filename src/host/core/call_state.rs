@@ -120,6 +120,13 @@ impl CallState {
         self.progress().cancelled
     }
 
+    /// The buffer of the call's stream; `None` if nobody reads it, or once the call is cancelled: what
+    /// its clean-up reports is not part of the answer.
+    pub(crate) fn stream_buffer(&self) -> Option<&StreamBuffer> {
+        let stream = self.stream.as_ref()?;
+        (!self.is_cancelled()).then_some(&*stream.buffer)
+    }
+
     /// Whether the call may call no LM any more.
     pub(crate) fn is_over(&self) -> bool {
         self.progress().is_over()

@@ -63,21 +63,21 @@ impl PortCall {
     }
 
     fn stream_text(&self, lm_call: u64, delta: Text) {
-        if let Some(stream) = &self.call.state.stream {
-            stream.buffer.text(lm_call, &delta.0);
+        if let Some(buffer) = self.call.state.stream_buffer() {
+            buffer.text(lm_call, &delta.0);
         }
     }
 
     fn stream_thinking(&self, lm_call: u64, delta: Text) {
-        if let Some(stream) = &self.call.state.stream {
-            stream.buffer.thinking(lm_call, delta.0);
+        if let Some(buffer) = self.call.state.stream_buffer() {
+            buffer.thinking(lm_call, delta.0);
         }
     }
 
     /// Another report of the stream; see stream_report.rs.
     fn stream_event(&self, report: &Bound<'_, PyAny>) -> PyResult<()> {
-        if let Some(stream) = &self.call.state.stream {
-            stream.buffer.report(convert::from_python(report)?);
+        if let Some(buffer) = self.call.state.stream_buffer() {
+            buffer.report(convert::from_python(report)?);
         }
         Ok(())
     }

@@ -110,8 +110,8 @@ pub(super) fn on_report(
         }
         CallReport::Stepped(exchange, counts) => running.record_answer(exchange, counts),
         CallReport::StreamText(_) | CallReport::StreamThinking(_) | CallReport::StreamEvent => {
-            if let Some(stream) = &running.state.stream {
-                on_stream_report(&stream.buffer, report, tail);
+            if let Some(buffer) = running.state.stream_buffer() {
+                on_stream_report(buffer, report, tail);
             }
         }
         CallReport::Bypassed(lm) => running.state.record_bypass(&lm),
