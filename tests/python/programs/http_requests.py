@@ -11,6 +11,8 @@ import openai
 import witness
 
 qa = dspy.Predict("question -> answer")
+# Has the host put the LM's own key there.
+BY_KEY = {"authorization": "Bearer TOWER-DSPY-KEY"}
 MESSAGES = [{"role": "user", "content": "?"}]
 
 
@@ -61,3 +63,46 @@ async def lists_models(key: str, url: str | None = None):
 async def answers(size: int):
     """An answer of that many bytes."""
     return {"text": "x" * size}
+
+
+async def reads_late(key: str, url: str, lines: int):
+    """Reads the first chunk of a stream, and the others once the test opens the gate."""
+    async with (
+        httpx.AsyncClient(timeout=60) as client,
+        client.stream("POST", url, headers=BY_KEY) as answer,
+    ):
+        chunks = answer.aiter_raw()
+        body = [await anext(chunks)]
+        witness.note(key, "reading")
+        await witness.gate(key)
+        body += [chunk async for chunk in chunks]
+    return {"right": b"".join(body) == numbered(lines)}
+
+
+class ReadsLate(dspy.Module):
+    """The same on a thread."""
+
+    def forward(self, key: str, url: str, lines: int):
+        with (
+            httpx.Client(timeout=60) as client,
+            client.stream("POST", url, headers=BY_KEY) as answer,
+        ):
+            chunks = answer.iter_raw()
+            body = [next(chunks)]
+            witness.note(key, "reading")
+            # An interrupt reaches a thread between two waits.
+            while not witness.thread_gate(key).wait(0.01):
+                pass
+            body += chunks
+        return {"right": b"".join(body) == numbered(lines)}
+
+
+async def let_read(key: str):
+    """For the tests: lets both read on."""
+    witness.open_thread_gate(key)
+    await witness.open_gate(key)
+
+
+def numbered(lines: int) -> bytes:
+    """The stream that the test's server sends: events of 1 KiB."""
+    return b"".join(b"data: %01016d\n\n" % number for number in range(lines))
