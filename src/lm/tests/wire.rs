@@ -153,6 +153,44 @@ async fn a_limit_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn pings_of_a_server_are_no_content_and_its_tokens_are() {
+    let server = server().await;
+    let (limit, each) = (Duration::from_millis(300), Duration::from_millis(20));
+    let (never, limits) = (600 * SECOND, LmLimits::new());
+    for (model, limits, reply, kind) in [
+        (
+            "pings",
+            limits.with_first_content(limit),
+            Reply::content("a b").pings_after(0, 10_000, each),
+            Some(LmFailureKind::FirstContentTimeout),
+        ),
+        (
+            "pings-late",
+            limits.with_first_content(never).with_idle(limit),
+            Reply::content("a b").comments_after(1, 10_000, each),
+            Some(LmFailureKind::IdleTimeout),
+        ),
+        (
+            "thinks",
+            limits.with_first_content(never).with_idle(never),
+            Reply::content("a b").thinking(["so"]),
+            None,
+        ),
+    ] {
+        server.script(model, reply);
+        let lm = limited(server.base_url(), limits);
+        let (request, log) = with_log(request(server.base_url(), model, true));
+        let answer = lm.send(request).await.expect("a head");
+        let failed = text(answer.into_body()).await.err();
+        assert_eq!(failed.map(|failure| failure.kind()), kind, "{model}");
+        let call = &log.calls()[0];
+        let content = kind != Some(LmFailureKind::FirstContentTimeout);
+        assert_eq!(call.first_content.is_some(), content, "{model}");
+    }
+    server.wait_for("pings", gone).await.expect("it is closed");
+}
+
+#[tokio::test]
 async fn errors_of_the_client_do_not_contain_the_url() {
     let mut client = LmClient::new(None).expect("a client");
     let url = format!("http://127.0.0.1:1/m:generate?key={KEY}");

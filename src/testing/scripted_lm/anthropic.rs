@@ -5,13 +5,22 @@ use serde_json::{Value, json};
 
 use super::completion::{self, Completion};
 
+/// What stands for the signature of thinking, which only the real API could check.
+const SIGNATURE: &str = "scripted";
+
 pub(super) fn whole(answer: &Completion) -> Value {
+    let mut content = vec![json!({"type": "text", "text": answer.text})];
+    if !answer.thoughts.is_empty() {
+        let thinking = answer.thoughts.concat();
+        let block = json!({"type": "thinking", "thinking": thinking, "signature": SIGNATURE});
+        content.insert(0, block);
+    }
     json!({
         "id": answer.id,
         "type": "message",
         "role": "assistant",
         "model": answer.model,
-        "content": [{"type": "text", "text": answer.text}],
+        "content": content,
         "stop_reason": "end_turn",
         "stop_sequence": null,
         "usage": usage(answer),
@@ -28,14 +37,46 @@ pub(super) fn opening(answer: &Completion) -> Bytes {
         "stop_reason": null,
         "usage": {"input_tokens": answer.prompt_tokens, "output_tokens": 0},
     });
-    let block = json!({"type": "text", "text": ""});
-    let start = json!({"type": "content_block_start", "index": 0, "content_block": block});
-    (event(json!({"type": "message_start", "message": message})) + &event(start)).into()
+    let start = event(json!({"type": "message_start", "message": message}));
+    let block = match answer.thoughts.is_empty() {
+        true => json!({"type": "text", "text": ""}),
+        false => json!({"type": "thinking", "thinking": "", "signature": ""}),
+    };
+    (start + &block_start(0, block)).into()
 }
 
-pub(super) fn token(token: &str) -> Bytes {
+pub(super) fn token(answer: &Completion, token: &str) -> Bytes {
     let delta = json!({"type": "text_delta", "text": token});
-    event(json!({"type": "content_block_delta", "index": 0, "delta": delta})).into()
+    block_delta(text_block(answer), delta).into()
+}
+
+pub(super) fn thought(delta: &str) -> Bytes {
+    block_delta(0, json!({"type": "thinking_delta", "thinking": delta})).into()
+}
+
+/// The events that end the thinking and begin the text.
+pub(super) fn thought_out(answer: &Completion) -> Bytes {
+    let signature = json!({"type": "signature_delta", "signature": SIGNATURE});
+    let stop = event(json!({"type": "content_block_stop", "index": 0}));
+    let text = block_start(text_block(answer), json!({"type": "text", "text": ""}));
+    (block_delta(0, signature) + &stop + &text).into()
+}
+
+pub(super) fn ping() -> Bytes {
+    event(json!({"type": "ping"})).into()
+}
+
+/// The index of the text, after that of the thinking.
+fn text_block(answer: &Completion) -> usize {
+    usize::from(!answer.thoughts.is_empty())
+}
+
+fn block_start(index: usize, block: Value) -> String {
+    event(json!({"type": "content_block_start", "index": index, "content_block": block}))
+}
+
+fn block_delta(index: usize, delta: Value) -> String {
+    event(json!({"type": "content_block_delta", "index": index, "delta": delta}))
 }
 
 pub(super) fn closing(answer: &Completion) -> Bytes {
@@ -45,7 +86,7 @@ pub(super) fn closing(answer: &Completion) -> Bytes {
         "usage": usage(answer),
     });
     let events = [
-        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "content_block_stop", "index": text_block(answer)}),
         delta,
         json!({"type": "message_stop"}),
     ];
@@ -58,7 +99,7 @@ fn usage(answer: &Completion) -> Value {
 }
 
 /// An event has its type as its name too.
-fn event(data: Value) -> String {
+pub(super) fn event(data: Value) -> String {
     let name = data["type"].as_str().unwrap_or_default();
     format!("event: {name}\n{}", completion::event(&data))
 }

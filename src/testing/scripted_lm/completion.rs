@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::request::{ChatRequest, Dialect};
+use super::{
+    Reply,
+    request::{ChatRequest, Dialect},
+    split::Split,
+};
 
 /// An answer.
 #[derive(Debug)]
@@ -11,56 +15,34 @@ pub(super) struct Completion {
     pub(super) id: String,
     pub(super) model: String,
     pub(super) text: String,
+    split: Split,
+    /// The deltas of the thinking before the text.
+    pub(super) thoughts: Vec<String>,
     pub(super) prompt_tokens: usize,
     pub(super) wants_usage: bool,
 }
 
 impl Completion {
-    pub(super) fn new(request: &ChatRequest, n: usize, text: String) -> Self {
-        let prompt_tokens = request.texts().map(|text| tokens(&text).len());
+    pub(super) fn new(request: &ChatRequest, n: usize, reply: &Reply, text: String) -> Self {
+        let prompt_tokens = request.texts().map(|text| Split::Words.tokens(&text).len());
         Self {
             dialect: request.dialect,
             id: format!("scripted-{}-{n}", request.model),
             model: request.model.clone(),
             text,
+            split: reply.split.clone(),
+            thoughts: reply.thoughts().to_vec(),
             prompt_tokens: prompt_tokens.sum(),
             wants_usage: request.wants_usage(),
         }
     }
 
     pub(super) fn tokens(&self) -> Vec<&str> {
-        tokens(&self.text)
+        self.split.tokens(&self.text)
     }
 }
 
 /// A server-sent event.
 pub(super) fn event(data: &Value) -> String {
     format!("data: {data}\n\n")
-}
-
-/// Cuts a text into words, each with the space before it; together they are the text.
-fn tokens(text: &str) -> Vec<&str> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let word = rest.trim_start();
-        let space = rest.len() - word.len();
-        let end = word.find(char::is_whitespace).unwrap_or(word.len());
-        let (token, after) = rest.split_at(space + end);
-        tokens.push(token);
-        rest = after;
-    }
-    tokens
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tokens_concatenate_to_the_text() {
-        assert_eq!(tokens("a  b\n\nç "), ["a", "  b", "\n\nç", " "]);
-        assert_eq!(tokens(" "), [" "]);
-        assert!(tokens("").is_empty());
-    }
 }

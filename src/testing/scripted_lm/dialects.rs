@@ -1,9 +1,16 @@
 //! An answer in its two forms, whole and streamed, in the words of its dialect.
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{anthropic, completion::Completion, gemini, openai, request::Dialect};
+use super::{
+    anthropic,
+    completion::{self, Completion},
+    gemini,
+    interlude::SilentEvent,
+    openai,
+    request::Dialect,
+};
 
 impl Completion {
     /// The whole answer.
@@ -29,8 +36,44 @@ impl Completion {
     pub(super) fn token(&self, token: &str) -> Bytes {
         match self.dialect {
             Dialect::OpenAi => openai::token(self, token),
-            Dialect::Anthropic => anthropic::token(token),
+            Dialect::Anthropic => anthropic::token(self, token),
             Dialect::Gemini => gemini::token(self, token),
+        }
+    }
+
+    /// The event of one delta of the thinking.
+    pub(super) fn thought(&self, delta: &str) -> Bytes {
+        match self.dialect {
+            Dialect::OpenAi => openai::thought(self, delta),
+            Dialect::Anthropic => anthropic::thought(delta),
+            Dialect::Gemini => gemini::thought(self, delta),
+        }
+    }
+
+    /// The events between the thinking and the text.
+    pub(super) fn thought_out(&self) -> Bytes {
+        match self.dialect {
+            Dialect::Anthropic if !self.thoughts.is_empty() => anthropic::thought_out(self),
+            _ => Bytes::new(),
+        }
+    }
+
+    /// An event that has nothing of the answer.
+    pub(super) fn silent(&self, event: SilentEvent) -> Bytes {
+        match (event, self.dialect) {
+            (SilentEvent::Ping, Dialect::Anthropic) => anthropic::ping(),
+            (SilentEvent::Ping, _) => Bytes::from_static(b": ping\n\n"),
+            (SilentEvent::Comment, _) => Bytes::from_static(b": keep-alive\n\n"),
+            (SilentEvent::EmptyDelta, _) => self.token(""),
+        }
+    }
+
+    /// The event of an error.
+    pub(super) fn error(&self, message: &str, code: u16) -> Bytes {
+        let error = error(self.dialect, message, code);
+        match self.dialect {
+            Dialect::Anthropic => anthropic::event(error).into(),
+            Dialect::OpenAi | Dialect::Gemini => completion::event(&error).into(),
         }
     }
 
@@ -45,13 +88,16 @@ impl Completion {
 }
 
 /// An error body.
-pub(super) fn error(dialect: Dialect, message: &str, code: u16) -> Bytes {
-    let error = match dialect {
+pub(super) fn error_body(dialect: Dialect, message: &str, code: u16) -> Bytes {
+    Bytes::from(error(dialect, message, code).to_string())
+}
+
+fn error(dialect: Dialect, message: &str, code: u16) -> Value {
+    match dialect {
         Dialect::OpenAi => openai::error(message, code),
         Dialect::Anthropic => anthropic::error(message, code),
         Dialect::Gemini => gemini::error(message, code),
-    };
-    Bytes::from(error.to_string())
+    }
 }
 
 /// The list of models, as OpenAI gives it.

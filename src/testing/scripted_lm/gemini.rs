@@ -6,12 +6,24 @@ use serde_json::{Value, json};
 use super::completion::{self, Completion};
 
 pub(super) fn whole(answer: &Completion) -> Value {
-    last(answer, &answer.text)
+    let mut whole = last(answer, &answer.text);
+    if !answer.thoughts.is_empty() {
+        let thought = json!({"text": answer.thoughts.concat(), "thought": true});
+        let parts = json!([thought, {"text": answer.text}]);
+        whole["candidates"][0]["content"]["parts"] = parts;
+    }
+    whole
 }
 
 pub(super) fn token(answer: &Completion, token: &str) -> Bytes {
     let part = part(answer, json!({"content": content(token)}));
     completion::event(&part).into()
+}
+
+pub(super) fn thought(answer: &Completion, delta: &str) -> Bytes {
+    let thought = json!({"text": delta, "thought": true});
+    let content = json!({"role": "model", "parts": [thought]});
+    completion::event(&part(answer, json!({"content": content}))).into()
 }
 
 pub(super) fn closing(answer: &Completion) -> Bytes {

@@ -34,6 +34,10 @@
 //! until the test opens it, and [`ScriptedLm::wait_for`] returns when something was seen. Neither
 //! sleeps.
 //!
+//! A stream can be cut into events of any size ([`Reply::pieces`], [`Reply::split_every`]), and have
+//! pings, comments, empty deltas, thinking, errors and stalls between its tokens
+//! ([`Reply::pings_after`] and its neighbours), each in the form that its API has for it.
+//!
 //! The server also lists its models at `GET /v1/models`, and answers 404 to unknown paths and 400
 //! to bodies that are no request of their API.
 
@@ -43,6 +47,7 @@ mod completion;
 mod dialects;
 mod gate;
 mod gemini;
+mod interlude;
 mod ledger;
 mod openai;
 mod play;
@@ -51,6 +56,8 @@ mod record;
 mod request;
 mod script;
 mod server;
+mod split;
+mod stream_options;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -11,13 +11,17 @@ pub(super) fn whole(answer: &Completion) -> Value {
         "object": "chat.completion",
         "created": 0,
         "model": answer.model,
-        "choices": [{
-            "index": 0,
-            "message": {"role": "assistant", "content": answer.text},
-            "finish_reason": "stop",
-        }],
+        "choices": [{"index": 0, "message": message(answer), "finish_reason": "stop"}],
         "usage": usage(answer),
     })
+}
+
+fn message(answer: &Completion) -> Value {
+    let mut message = json!({"role": "assistant", "content": answer.text});
+    if !answer.thoughts.is_empty() {
+        message["reasoning_content"] = answer.thoughts.concat().into();
+    }
+    message
 }
 
 fn usage(answer: &Completion) -> Value {
@@ -35,6 +39,10 @@ pub(super) fn opening(answer: &Completion) -> Bytes {
 
 pub(super) fn token(answer: &Completion, token: &str) -> Bytes {
     event(answer, json!({"content": token}), None).into()
+}
+
+pub(super) fn thought(answer: &Completion, delta: &str) -> Bytes {
+    event(answer, json!({"reasoning_content": delta}), None).into()
 }
 
 pub(super) fn closing(answer: &Completion) -> Bytes {

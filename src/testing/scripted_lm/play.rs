@@ -14,6 +14,7 @@ use super::Reply;
 use super::body::{BodyCut, BodyWriter, Pace, ReplyBody, written_by};
 use super::completion::Completion;
 use super::dialects;
+use super::interlude::Interlude;
 use super::ledger::RequestEntry;
 use super::request::ChatRequest;
 use super::script::ReplyKind;
@@ -22,6 +23,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const GARBAGE: Bytes = Bytes::from_static(b"<html>this is not JSON</html>");
 const GARBAGE_EVENT: Bytes = Bytes::from_static(b"data: <html>this is not JSON</html>\n\n");
+
+/// What each scripted error says.
+const SCRIPTED: &str = "the script says so";
 
 /// The content of a reply's body.
 enum BodyContent {
@@ -45,7 +49,7 @@ pub(super) async fn play(
         sleep(reply.delay).await;
     }
     let answer = |text| {
-        let answer = Completion::new(&request, entry.n, text);
+        let answer = Completion::new(&request, entry.n, &reply, text);
         match request.streams {
             true => (EVENTS, BodyContent::Stream(answer)),
             false => (JSON, BodyContent::Answer(answer)),
@@ -58,7 +62,7 @@ pub(super) async fn play(
         ReplyKind::Content(text) => answer(text.clone()),
         ReplyKind::Status(code) => {
             status = *code;
-            let body = dialects::error(request.dialect, "the script says so", code.as_u16());
+            let body = dialects::error_body(request.dialect, SCRIPTED, code.as_u16());
             (JSON, BodyContent::Bytes(body))
         }
         ReplyKind::Garbage if request.streams => (EVENTS, BodyContent::Bytes(GARBAGE_EVENT)),
@@ -107,20 +111,31 @@ impl BodyContent {
             }
             Self::Stream(answer) => {
                 out.write(answer.opening()).await?;
-                produce(&answer, reply, entry, Some(out)).await?;
-                out.write(answer.closing()).await
+                match produce(&answer, reply, entry, Some(out)).await? {
+                    AnswerEnd::Whole => out.write(answer.closing()).await,
+                    AnswerEnd::Error => Ok(()),
+                }
             }
         }
     }
 }
 
-/// Produces the tokens of an answer, one after the other, and writes each to `out`.
+/// How the tokens of an answer end.
+enum AnswerEnd {
+    /// All were produced.
+    Whole,
+    /// An error came instead of the rest.
+    Error,
+}
+
+/// Produces the tokens of an answer, one after the other, and writes each to `out`, with what comes
+/// between them.
 async fn produce(
     answer: &Completion,
     reply: &Reply,
     entry: &RequestEntry,
     mut out: Option<&mut BodyWriter>,
-) -> Result<(), BodyCut> {
+) -> Result<AnswerEnd, BodyCut> {
     let mut pace = Pace::new(reply.drip);
     let tokens = answer.tokens();
     for produced in 0..=tokens.len() {
@@ -129,6 +144,32 @@ async fn produce(
         {
             gate.wait().await;
             // The time at the gate was no time at work.
+            pace.restart();
+        }
+        for interlude in reply.interludes_after(produced) {
+            match (interlude, &mut out) {
+                (Interlude::Stall, _) => pending().await,
+                (_, None) => {}
+                (Interlude::Repeat(event, count, each), Some(out)) => {
+                    let mut pace = Pace::new(*each);
+                    for _ in 0..*count {
+                        pace.tick().await;
+                        out.write(answer.silent(*event)).await?;
+                    }
+                }
+                (Interlude::Thinking(deltas), Some(out)) => {
+                    for delta in deltas {
+                        pace.tick().await;
+                        out.write(answer.thought(delta)).await?;
+                    }
+                    out.write(answer.thought_out()).await?;
+                }
+                (Interlude::Garbage, Some(out)) => out.write(GARBAGE_EVENT).await?,
+                (Interlude::Error(code), Some(out)) => {
+                    out.write(answer.error(SCRIPTED, *code)).await?;
+                    return Ok(AnswerEnd::Error);
+                }
+            }
             pace.restart();
         }
         let Some(token) = tokens.get(produced) else {
@@ -140,5 +181,5 @@ async fn produce(
             out.write(answer.token(token)).await?;
         }
     }
-    Ok(())
+    Ok(AnswerEnd::Whole)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Gate;
+use super::{Gate, interlude::Interlude, split::Split};
 
 /// One reply: what is said, and when, and how it goes wrong.
 ///
@@ -22,6 +22,9 @@ use super::Gate;
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     pub(super) says: ReplyKind,
+    pub(super) split: Split,
+    /// What comes between the tokens, each after so many.
+    pub(super) interludes: Vec<(usize, Interlude)>,
     pub(super) held_by: Option<Gate>,
     pub(super) delay: Duration,
     pub(super) drip: Duration,

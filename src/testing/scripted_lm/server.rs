@@ -159,7 +159,7 @@ async fn chat(
 }
 
 fn refuse(dialect: Dialect, status: StatusCode, why: &str) -> Response<ReplyBody> {
-    full(status, dialects::error(dialect, why, status.as_u16()))
+    full(status, dialects::error_body(dialect, why, status.as_u16()))
 }
 
 fn full(status: StatusCode, body: Bytes) -> Response<ReplyBody> {

@@ -11,6 +11,7 @@ use super::*;
 mod answers;
 mod dialects;
 mod gone;
+mod streams;
 mod times;
 
 const HOUR: Duration = Duration::from_secs(3600);
