@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::OutputField;
+use super::output_field::OutputField;
 
 /// The text of the fields. One field is open at a time, or none; text that comes while none is open
 /// is dropped.

@@ -11,6 +11,7 @@ mod chat;
 mod field_text;
 mod json;
 mod json_string;
+mod output_field;
 #[cfg(test)]
 mod tests;
 mod xml;
@@ -19,6 +20,8 @@ mod xml_tag;
 use std::sync::Arc;
 
 use serde::Deserialize;
+
+pub(crate) use self::output_field::OutputField;
 
 use self::{chat::ChatParser, field_text::FieldText, json::JsonParser, xml::XmlParser};
 
@@ -34,27 +37,6 @@ pub(crate) enum Format {
     Xml,
     /// No form that is known: all text is the text of a field without a name.
     Raw,
-}
-
-/// An output field of the signature; in JSON `[name, is_text, is_wanted]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "(String, bool, bool)")]
-pub(crate) struct OutputField {
-    pub(crate) name: Arc<str>,
-    /// Its type is a string: the text of the LM is its value.
-    pub(crate) is_text: bool,
-    /// The reader of the stream asked for it.
-    pub(crate) is_wanted: bool,
-}
-
-impl From<(String, bool, bool)> for OutputField {
-    fn from((name, is_text, is_wanted): (String, bool, bool)) -> Self {
-        Self {
-            name: name.into(),
-            is_text,
-            is_wanted,
-        }
-    }
 }
 
 /// A parser of one text of an LM.

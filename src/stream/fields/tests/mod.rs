@@ -1,3 +1,5 @@
+//! The parsers against the values of DSPy, hostile texts and each cut.
+
 mod corpus;
 mod latency;
 mod properties;
