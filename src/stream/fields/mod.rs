@@ -5,8 +5,6 @@
 //! reads what is not in the adapter's form, by repairing it, the sum may differ from its value; the
 //! caller compares the two.
 
-#![allow(dead_code, reason = "the service of streams is to use it")]
-
 mod chat;
 mod field_text;
 mod json;
