@@ -74,10 +74,13 @@ class StreamHost:
         self.answer = answer
         self.bodies: list[dict[str, Any]] = []
         self.requests: list[Any] = []
+        self.exchanges: list[Exchange] = []
         self.aborted = 0
         # Those that wait for the reader, in case that is slow.
         self.is_slow = False
         self.waiting: list[Exchange] = []
+        # That of the host's thread.
+        self.loop = asyncio.get_running_loop()
         exchange.connect(self)
 
     def open(self, _route: Any, _timeout: Any, _call: Any, request: Any, deliver: Any) -> Any:
@@ -85,7 +88,9 @@ class StreamHost:
         self.bodies.append(body)
         self.requests.append(request)
         answer = self.answer(body) if callable(self.answer) else self.answer
-        return Exchange(self, deliver, events(answer, body.get("stream", False)))
+        opened = Exchange(self, deliver, events(answer, body.get("stream", False)))
+        self.exchanges.append(opened)
+        return opened
 
     def await_reader(self, call: Any, deliver: Any) -> Any:
         waiting = Exchange(self, deliver, [] if self.is_slow else [("value", None)])
@@ -112,25 +117,17 @@ class Exchange:
         if self._deliver is None:
             self._events.put(event)
         else:
-            _loop().call_soon_threadsafe(_deliver_on_loop, self._deliver, event)
+            self._host.loop.call_soon_threadsafe(self._deliver, event)
 
     def wait(self) -> tuple[Any, ...]:
         return self._events.get(timeout=30)
 
+    def cancel(self) -> None:
+        """Wakes a thread, as the host does when the call is cancelled."""
+        self._events.put(("cancelled",))
+
     def abort(self) -> None:
         self._host.aborted += 1
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    return HOST_LOOP[0] if HOST_LOOP else asyncio.get_running_loop()
-
-
-def _deliver_on_loop(deliver: Any, event: tuple[Any, ...]) -> None:
-    deliver(event)
-
-
-# The loop of the host's thread, for programs that have another one.
-HOST_LOOP: list[asyncio.AbstractEventLoop] = []
 
 
 class StreamCall(FakeCall):

@@ -76,24 +76,21 @@ class AdapterCall:
         if number is not None:
             self._stream.restart(number)
 
-    def finish(self, values: Any) -> bool:
-        """Ends the LM call with the adapter's values; returns whether to wait.
+    def finish(self, values: Any) -> None:
+        """Ends the LM call with the adapter's values.
 
         An answer that was not streamed by its LM is sent as one piece.
         """
-        if self._number is None:
-            if not self._is_wanted() or not self.outputs:
-                return False
+        if self._number is None and self.outputs and self._is_wanted():
             text, thinking = _parts(self.outputs[0])
             if thinking:
                 self.thinking(thinking)
             if text:
                 self.text(text)
         number, self._number = self._number, None
-        if number is None:
-            return False
-        first = values[0] if isinstance(values, list) and values else {}
-        return self._stream.values(number, self._texts(first))
+        if number is not None:
+            first = values[0] if isinstance(values, list) and values else {}
+            self._stream.values(number, self._texts(first))
 
     def _is_wanted(self) -> bool:
         if self._fields is None:

@@ -78,10 +78,10 @@ class CallStream:
         self._call.stream_thinking(lm_call, text)
         return self._count(size)
 
-    def values(self, lm_call: int, values: dict[str, str]) -> bool:
-        """Sends the text fields as DSPy parsed them; returns whether to wait."""
+    def values(self, lm_call: int, values: dict[str, str]) -> None:
+        """Sends the text fields as DSPy parsed them. The reader has had them, as a rule."""
         values = {name: _valid(text)[0] for name, text in values.items()}
-        return self._event({"values": {"lm_call": lm_call, "values": values}})
+        self._call.stream_event({"values": {"lm_call": lm_call, "values": values}})
 
     def restart(self, lm_call: int) -> None:
         """Reports that the text of an LM call does not hold."""
@@ -113,9 +113,9 @@ class CallStream:
         SyncExchange(reader_request()).first()
         self._count_awaited(sent)
 
-    def _event(self, event: dict[str, Any]) -> bool:
+    def _event(self, event: dict[str, Any]) -> None:
         self._call.stream_event(event)
-        return self._count(len(to_json(event)))
+        self._count(len(to_json(event)))
 
     def _count(self, size: int) -> bool:
         with self._lock:

@@ -43,8 +43,7 @@ def _sync(use: Any) -> Any:
             raise
         finally:
             CURRENT_ADAPTER_CALL.reset(token)
-        if adapter_call.finish(values):
-            adapter_call.wait_on_thread()
+        adapter_call.finish(values)
         return values
 
     return __call__
@@ -64,8 +63,7 @@ def _async(use: Any) -> Any:
             raise
         finally:
             CURRENT_ADAPTER_CALL.reset(token)
-        if adapter_call.finish(values):
-            await adapter_call.wait()
+        adapter_call.finish(values)
         return values
 
     return acall
