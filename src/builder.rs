@@ -9,7 +9,8 @@ use crate::layers::fallback::StalePrediction;
 use crate::{
     layers::{
         AllotLayer, CancelLayer, DeadlineLayer, FallbackLayer, HedgeLayer, Latency, Percentile,
-        RecordLatencyLayer, RetryLayer, Shutdown, ShutdownLayer, TimeoutLayer, TrackLayer, Tracker,
+        RecordLatencyLayer, RetryLayer, Shutdown, ShutdownLayer, StreamTimeoutLayer, TimeoutLayer,
+        TrackLayer, Tracker,
         fallback::{FallbackFn, FallbackService, Value},
     },
     session::{Session, SessionLayer},
@@ -157,6 +158,14 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed + Into<ServiceBuilder<L>> {
     /// Ends one attempt after `limit`: [`TimeoutLayer::new`].
     fn attempt_timeout(self, limit: Duration) -> ServiceBuilder<Stack<TimeoutLayer, L>> {
         self.into().layer(TimeoutLayer::new(limit))
+    }
+
+    /// Limits a streamed answer: until its first event, between two, and to its end.
+    fn stream_timeout(
+        self,
+        layer: StreamTimeoutLayer,
+    ) -> ServiceBuilder<Stack<StreamTimeoutLayer, L>> {
+        self.into().layer(layer)
     }
 
     /// Fills `latency`, of which `percentile` will be asked: [`RecordLatencyLayer::new`].

@@ -153,6 +153,7 @@ pub use layers::{
     outbound::OutboundLayer,
     retry::{Backoff, Retry, RetryBudget, RetryLayer, RetryPolicy},
     shutdown::{Shutdown, ShutdownLayer, ShutdownReport, ShutdownService},
+    stream_timeout::{StreamTimeout, StreamTimeoutLayer},
     timeout::{Timeout, TimeoutLayer},
     track::{CallStatus, Track, TrackLayer, Tracker},
 };

@@ -23,6 +23,12 @@ pub enum Scope {
     Reserve,
     /// The share of the time left that one step of a call was given.
     Share,
+    /// The time until the first event of a streamed answer.
+    FirstContent,
+    /// The time between two events of a streamed answer.
+    Idle,
+    /// The time of a streamed answer, from the call to its end.
+    Total,
 }
 
 /// A limit that a layer enforces.
@@ -48,7 +54,12 @@ impl Limit {
     pub(crate) const fn cause(&self) -> Cause {
         match self.scope {
             Scope::Deadline => Cause::Deadline,
-            Scope::Attempt | Scope::Reserve | Scope::Share => Cause::Elapsed,
+            Scope::Attempt
+            | Scope::Reserve
+            | Scope::Share
+            | Scope::FirstContent
+            | Scope::Idle
+            | Scope::Total => Cause::Elapsed,
         }
     }
 

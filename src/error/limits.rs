@@ -96,6 +96,9 @@ impl fmt::Display for Elapsed {
             Scope::Deadline => "the call's deadline",
             Scope::Reserve => "what a fallback's reserve had left of the deadline",
             Scope::Share => "this step's share of the time left",
+            Scope::FirstContent => "the limit until the first event of the stream",
+            Scope::Idle => "the limit between two events of the stream",
+            Scope::Total => "the limit of the whole stream",
         };
         let outcome = match self.stage {
             Stage::BeforeStart if self.limit == 0 => {
@@ -124,7 +127,12 @@ fn readable(limit: Duration) -> String {
 impl Classify for Elapsed {
     fn kind(&self) -> ErrorKind {
         match self.scope {
-            Scope::Attempt | Scope::Reserve | Scope::Share => ErrorKind::Elapsed,
+            Scope::Attempt
+            | Scope::Reserve
+            | Scope::Share
+            | Scope::FirstContent
+            | Scope::Idle
+            | Scope::Total => ErrorKind::Elapsed,
             Scope::Deadline => ErrorKind::Deadline,
         }
     }

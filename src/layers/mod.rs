@@ -34,6 +34,7 @@ pub(crate) mod latency;
 pub(crate) mod outbound;
 pub(crate) mod retry;
 pub(crate) mod shutdown;
+pub(crate) mod stream_timeout;
 pub(crate) mod timeout;
 pub(crate) mod track;
 
@@ -59,6 +60,8 @@ pub(crate) use retry::{Backoff, Retry, RetryBudget, RetryLayer};
 pub use retry::{RetryBudgetOptions, RetryFuture};
 pub use shutdown::{HookOutcome, HookOutput, HookReport, ShutdownFuture, ShutdownPhase};
 pub(crate) use shutdown::{Shutdown, ShutdownLayer, ShutdownService};
+pub use stream_timeout::StreamTimeoutFuture;
+pub(crate) use stream_timeout::StreamTimeoutLayer;
 pub use timeout::TimeoutFuture;
 pub(crate) use timeout::{Timeout, TimeoutLayer};
 pub use track::{CallCounts, CallSnapshot, TrackFuture};

@@ -121,28 +121,34 @@ impl TimeoutLayer {
         self
     }
 
-    /// Puts the limit of an attempt in force in its context, unless it is left to an enclosing layer.
     fn guard(&self, context: &mut CallContext) -> Guard<LimitAlarm> {
         let since = Instant::now();
-        let own = Deadline::at(since).later_by(self.limit);
-        let (at, scope) = match context.deadline {
-            Some(outer) if outer <= own => (outer, Scope::Deadline),
-            _ => (own, Scope::Attempt),
-        };
         let limit = Limit {
-            at,
-            scope,
+            at: Deadline::at(since).later_by(self.limit),
+            scope: Scope::Attempt,
             since,
             grace: self.grace,
         };
-        let enclosing = context.enclosing();
-        let outer = enclosing.limit_over(limit.at);
-        // An attempt that is given no time at all is still polled once: what is ready wins.
-        if scope == Scope::Deadline && limit.was_past() {
-            return Guard::refused(limit, outer, enclosing, CallTag::of(context));
-        }
-        Guard::enforce(limit, outer, enclosing, context)
+        guard_attempt(limit, context)
     }
+}
+
+/// Puts the limit of an attempt, or the deadline in its context if that is no later, in force in the
+/// context, unless it is left to an enclosing layer.
+pub(super) fn guard_attempt(mut limit: Limit, context: &mut CallContext) -> Guard<LimitAlarm> {
+    if let Some(outer) = context.deadline
+        && outer <= limit.at
+    {
+        limit.at = outer;
+        limit.scope = Scope::Deadline;
+    }
+    let enclosing = context.enclosing();
+    let outer = enclosing.limit_over(limit.at);
+    // An attempt that is given no time at all is still polled once: what is ready wins.
+    if limit.scope == Scope::Deadline && limit.was_past() {
+        return Guard::refused(limit, outer, enclosing, CallTag::of(context));
+    }
+    Guard::enforce(limit, outer, enclosing, context)
 }
 
 impl<S> Layer<S> for TimeoutLayer {

@@ -77,7 +77,12 @@ fn known(error: &(dyn StdError + 'static)) -> Option<LmFailureKind> {
     } else if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
         match elapsed.scope() {
             Scope::Deadline => Kind::Deadline,
-            Scope::Attempt | Scope::Reserve | Scope::Share => Kind::TotalTimeout,
+            Scope::Attempt
+            | Scope::Reserve
+            | Scope::Share
+            | Scope::FirstContent
+            | Scope::Idle
+            | Scope::Total => Kind::TotalTimeout,
         }
     } else if error.is::<Cancelled>() {
         Kind::Cancelled

@@ -63,7 +63,7 @@ use crate::{
 /// The deadline in the request's context and its cancellation bound the whole stream, also while
 /// nobody reads it: then the call is stopped, and the stream's last item is the error. A limit of a
 /// [`TimeoutLayer`](crate::TimeoutLayer), or the share or reserve of another layer, ends with
-/// the response; their grace does, too. [`StreamTimeoutLayer`](crate::layers::stream_timeout) adds limits
+/// the response; their grace does, too. [`StreamTimeoutLayer`](crate::StreamTimeoutLayer) adds limits
 /// of the time without an event.
 ///
 /// A permit of the program is held until all work has ended, as by any other call of it.
