@@ -3,23 +3,24 @@
 mod busy;
 mod record;
 mod reply;
+mod streaming;
 mod work;
 
 use std::{
     collections::VecDeque,
     fmt,
-    future::ready,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use tower::Service;
 
 pub use self::{
     busy::Busy,
     record::{CallEnd, CallRecord},
     reply::Reply,
+    streaming::MockStreaming,
 };
 use self::{
     record::{MockInFlight, MockLedger},
@@ -220,6 +221,12 @@ impl MockDspy {
         self
     }
 
+    /// The same mock as a streaming service, as `DspyService::streaming` is the same program.
+    #[must_use]
+    pub fn streaming(&self) -> MockStreaming {
+        MockStreaming(self.clone())
+    }
+
     /// Appends a reply to the script. With [`from_fn`](Self::from_fn) it comes before what the
     /// function makes.
     pub fn push(&self, reply: impl Into<Reply>) {
@@ -286,10 +293,26 @@ impl MockDspy {
         ServiceTermination::refuse(&request.context).map_or(Ok(()), Err)
     }
 
-    fn refuse(&self, mut record: CallRecord, error: Error) -> MockFuture {
-        record.end = Some(CallEnd::Refused(error.kind()));
-        self.ledger.send_modify(|calls| calls.push(record));
-        Box::pin(ready(Err(error)))
+    /// The work of a call that is admitted, and its reply.
+    fn admit(&mut self, request: &mut PredictRequest) -> Result<(Reply, MockInFlight), Error> {
+        let inputs = request.inputs().clone();
+        let mut record = CallRecord::new(inputs, request.context_mut());
+        let admitted = match self.admission.take(&self.permits) {
+            Some(permit) => self.check(request).map(|()| permit),
+            None => Err(self.permits.overloaded("mock").into()),
+        };
+        match admitted {
+            Ok(permit) => {
+                let reply = self.next(&record);
+                let running = MockInFlight::begin(self.ledger.clone(), record, permit);
+                Ok((reply, running))
+            }
+            Err(error) => {
+                record.end = Some(CallEnd::Refused(error.kind()));
+                self.ledger.send_modify(|calls| calls.push(record));
+                Err(error)
+            }
+        }
     }
 
     fn script(&self) -> MutexGuard<'_, MockScript> {
@@ -330,17 +353,10 @@ impl Service<PredictRequest> for MockDspy {
     }
 
     fn call(&mut self, mut request: PredictRequest) -> MockFuture {
-        let inputs = request.inputs().clone();
-        let record = CallRecord::new(inputs, request.context_mut());
-        let Some(permit) = self.admission.take(&self.permits) else {
-            return self.refuse(record, self.permits.overloaded("mock").into());
-        };
-        if let Err(error) = self.check(&request) {
-            return self.refuse(record, error);
+        match self.admit(&mut request) {
+            Ok((reply, running)) => MockWork::start(&request.context, reply, running),
+            Err(error) => Box::pin(ready(Err(error))),
         }
-        let reply = self.next(&record);
-        let running = MockInFlight::begin(self.ledger.clone(), record, permit);
-        MockWork::start(&request.context, reply, running)
     }
 }
 

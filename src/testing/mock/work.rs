@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until},
@@ -15,20 +15,22 @@ use tokio::{
 
 use super::{
     record::{CallEnd, MockInFlight},
-    reply::Reply,
+    reply::{Reply, ReplyItem},
 };
 use crate::{
     call::{CallContext, Deadline},
     error::{Cancelled, Classify, Error},
     request::Prediction,
     service::termination::ServiceTermination,
+    stream::{PredictionStream, StreamEvent},
 };
 
-pub(super) type MockFuture = BoxFuture<'static, MockOutcome>;
+pub(super) type MockFuture<T = Prediction> = BoxFuture<'static, Result<T, Error>>;
 type MockOutcome = Result<Prediction, Error>;
 
 /// The work of one call.
 pub(super) struct MockWork {
+    started: Instant,
     termination: ServiceTermination,
     lingers: Duration,
     /// When the work ends that was signalled.
@@ -38,32 +40,91 @@ pub(super) struct MockWork {
 }
 
 impl MockWork {
-    pub(super) fn start(context: &CallContext, reply: Reply, running: MockInFlight) -> MockFuture {
+    fn new(context: &CallContext, reply: &Reply, running: MockInFlight) -> Self {
         let started = Instant::now();
-        let work = Self {
+        Self {
+            started,
             termination: ServiceTermination::new(context, started),
             lingers: reply.lingers,
             ends: None,
             running: Some(running),
-        };
-        Box::pin(work.run(started, reply))
+        }
     }
 
-    async fn run(mut self, started: Instant, reply: Reply) -> MockOutcome {
-        let due = Deadline::at(started).later_by(reply.delay).instant();
-        let mut outcome = pin!(async move {
-            let Some(outcome) = reply.outcome else {
+    /// A call for the whole answer.
+    pub(super) fn start(context: &CallContext, reply: Reply, running: MockInFlight) -> MockFuture {
+        let mut work = Self::new(context, &reply, running);
+        let (delay, outcome) = reply.into_outcome();
+        Box::pin(async move {
+            let outcome = work.wait(delay, outcome).await?;
+            work.answer(outcome)
+        })
+    }
+
+    /// A call for a stream.
+    pub(super) fn start_stream(
+        context: &CallContext,
+        reply: Reply,
+        running: MockInFlight,
+    ) -> MockFuture<PredictionStream> {
+        let mut work = Self::new(context, &reply, running);
+        let mut items = reply.into_items();
+        let (progress, cancel) = (context.progress.clone(), context.cancel.clone());
+        let limit = context.stream_deadline();
+        Box::pin(async move {
+            let first = work.next(&mut items, None).await?;
+            // The layers around the call end at the response.
+            work.termination = ServiceTermination::of_stream(cancel, limit, work.started);
+            let deadline = limit.map(|(deadline, _)| deadline);
+            let rest = stream::unfold((work, items), move |(mut work, mut items)| async move {
+                let item = work.next(&mut items, deadline).await;
+                Some((item, (work, items)))
+            });
+            let events = stream::iter([Ok(first)]).chain(rest);
+            Ok(PredictionStream::new(events).in_call(&progress))
+        })
+    }
+
+    /// The next item of a stream that has to end by `deadline`: what is due later does not come.
+    async fn next(
+        &mut self,
+        items: &mut impl Iterator<Item = (Duration, ReplyItem)>,
+        deadline: Option<Deadline>,
+    ) -> Result<StreamEvent, Error> {
+        let (delay, item) = items.next().unwrap_or((Duration::ZERO, None));
+        let due = Deadline::at(self.started).later_by(delay);
+        let item = item.filter(|_| deadline.is_none_or(|deadline| due <= deadline));
+        match self.wait(delay, item).await? {
+            Ok(StreamEvent::Done(prediction)) => {
+                let prediction = self.answer(Ok(*prediction))?;
+                Ok(StreamEvent::Done(Box::new(prediction)))
+            }
+            Err(error) => self
+                .answer(Err(error))
+                .map(|answer| StreamEvent::Done(answer.into())),
+            event => event,
+        }
+    }
+
+    /// Waits for `ready`, which comes `delay` after the call or, `None`, never.
+    ///
+    /// # Errors
+    /// That of a call that ends before.
+    async fn wait<T>(&mut self, delay: Duration, ready: Option<T>) -> Result<T, Error> {
+        let due = Deadline::at(self.started).later_by(delay).instant();
+        let mut ready = pin!(async move {
+            let Some(ready) = ready else {
                 return pending().await;
             };
-            if due > started {
+            if due > Instant::now() {
                 sleep_until(due).await;
             }
-            outcome
+            ready
         });
         // The work first, as the real service does: what is ready wins the tie.
-        let ended = poll_fn(|cx| match outcome.as_mut().poll(cx) {
+        let ended = poll_fn(|cx| match ready.as_mut().poll(cx) {
             _ if self.termination.signalled().is_some() => Poll::Ready(Err(None)),
-            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Ready(ready) => Poll::Ready(Ok(ready)),
             Poll::Pending => {
                 // The signalled work ends in a poll of its own, as Python's outcome comes.
                 let waker = cx.waker().clone();
@@ -72,7 +133,7 @@ impl MockWork {
             }
         });
         let error = match ended.await {
-            Ok(outcome) => return self.answer(started, outcome),
+            Ok(ready) => return Ok(ready),
             Err(Some(error)) => error,
             Err(None) => self.linger().await,
         };
@@ -80,10 +141,10 @@ impl MockWork {
         Err(error)
     }
 
-    fn answer(&mut self, started: Instant, outcome: MockOutcome) -> MockOutcome {
+    fn answer(&mut self, outcome: MockOutcome) -> MockOutcome {
         let (end, outcome) = match outcome {
             Ok(mut prediction) => {
-                prediction.elapsed = started.elapsed();
+                prediction.elapsed = self.started.elapsed();
                 (CallEnd::Answered, Ok(prediction))
             }
             Err(error) => (CallEnd::Failed(error.kind()), Err(error)),
