@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{
     Stream, StreamExt,
-    stream::{BoxStream, FusedStream},
+    stream::{self, BoxStream, FusedStream},
 };
 
 use super::StreamEvent;
@@ -87,6 +87,14 @@ impl PredictionStream {
                 None => return Err(without_end()),
             }
         }
+    }
+}
+
+/// The whole answer as the one event: for a fallback of a stream, say.
+impl From<Prediction> for PredictionStream {
+    fn from(prediction: Prediction) -> Self {
+        let done = StreamEvent::Done(Box::new(prediction));
+        Self::new(stream::iter([Ok(done)]))
     }
 }
 

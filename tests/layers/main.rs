@@ -38,6 +38,8 @@ mod stack;
 mod stack_config;
 mod stale;
 mod stream_support;
+mod stream_timeout;
+mod streaming;
 mod stress;
 mod support;
 mod timeout;

@@ -1,0 +1,193 @@
+//! Stacks around a streaming service: what they do ends at the response, and nothing is spliced.
+
+use std::{future::ready, time::Duration};
+
+use futures_util::StreamExt;
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_dspy::{
+    AllotLayer, Backoff, Cancel, CancelLayer, Carrier, Cause, Classify, DeadlineLayer,
+    DspyServiceBuilderExt, Error, ErrorKind, FallbackLayer, HedgeLayer, PredictRequest,
+    PredictionStream, RetryLayer, Scope, Shutdown, StandardStack, StreamTimeoutLayer, TimeoutLayer,
+    Tracker,
+    testing::mock::{MockDspy, Reply},
+};
+
+use super::{
+    script::{answer, request},
+    stream_support::{Read, read},
+    support::{secs, timed},
+};
+
+const NONE: Duration = Duration::ZERO;
+
+fn at_once(retries: u32) -> RetryLayer {
+    RetryLayer::new(retries).with_backoff(Backoff::fixed(NONE))
+}
+
+/// Two texts, 3 s apart, the first after 2 s, and the answer 3 s later.
+fn steady() -> Reply {
+    Reply::text("answer", ["a", "b"])
+        .pause(secs(3))
+        .after(secs(2))
+}
+
+/// The time to the response, and what the stream came to.
+async fn ask<S>(service: S) -> (Duration, Result<Read, Error>)
+where
+    S: Service<PredictRequest, Response = PredictionStream, Error = Error>,
+{
+    match timed(service.oneshot(request())).await {
+        (took, Ok(stream)) => (took, Ok(read(stream, NONE).await)),
+        (took, Err(error)) => (took, Err(error)),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_retried_before_its_first_event_only() {
+    let mock = MockDspy::new([
+        Reply::fail(ErrorKind::LmUnavailable),
+        Reply::text("answer", ["a"]).then(Reply::fail(ErrorKind::LmUnavailable)),
+    ]);
+    let stack = ServiceBuilder::new()
+        .layer(at_once(3))
+        .service(mock.streaming());
+    let read = ask(stack).await.1.unwrap();
+    assert_eq!(
+        (&*read.text, read.end.unwrap_err().kind()),
+        ("a", ErrorKind::LmUnavailable)
+    );
+    assert_eq!(mock.calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loser_of_a_hedge_is_dropped_at_the_first_event() {
+    let mock = MockDspy::new([
+        Reply::text("answer", ["slow"]).after(secs(9)),
+        Reply::text("answer", ["qu", "ick"]).pause(secs(20)),
+    ]);
+    let stack = ServiceBuilder::new()
+        .layer(HedgeLayer::after(secs(1)))
+        .service(mock.streaming());
+    let (took, stream) = timed(stack.oneshot(request())).await;
+    assert_eq!(took, secs(1));
+    assert_eq!(
+        (mock.stopped(), mock.in_flight()),
+        (vec![Cause::Superseded], 1)
+    );
+    let read = read(stream.unwrap(), NONE).await;
+    assert_eq!((&*read.text, read.end.is_ok()), ("quick", true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_answers_in_place_of_a_first_event_and_adds_nothing_to_a_stream() {
+    let failed = || Reply::fail(ErrorKind::Program);
+    let mock = MockDspy::new([failed(), Reply::text("answer", ["a"]).then(failed())]);
+    let stack = ServiceBuilder::new()
+        .layer(FallbackLayer::with(|_: Error, _: PredictRequest| {
+            ready(Ok(PredictionStream::from(answer("sorry"))))
+        }))
+        .service(mock.streaming());
+    let first = ask(stack.clone()).await.1.unwrap();
+    assert_eq!((&*first.text, first.end.unwrap()), ("", answer("sorry")));
+    let second = ask(stack).await.1.unwrap();
+    assert_eq!(
+        (&*second.text, second.end.unwrap_err().kind()),
+        ("a", ErrorKind::Program)
+    );
+
+    let (mock, other) = (
+        MockDspy::new([failed()]),
+        MockDspy::new([Reply::text("answer", ["b"])]),
+    );
+    let stack = ServiceBuilder::new()
+        .layer(FallbackLayer::service(other.streaming()))
+        .service(mock.streaming());
+    assert_eq!(ask(stack).await.1.unwrap().text, "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limits_of_an_attempt_and_a_share_end_with_the_response() {
+    let mock = MockDspy::from_fn(|call| match call.attempt {
+        0 => steady(),
+        _ => Reply::hang(),
+    });
+    let stack = ServiceBuilder::new()
+        .layer(AllotLayer::all_but(secs(0)).with_default(secs(4)))
+        .layer(TimeoutLayer::new(secs(3)))
+        .service(mock.streaming());
+    let (took, read) = ask(stack.clone()).await;
+    let read = read.unwrap();
+    assert_eq!((took, read.took, &*read.text), (secs(2), secs(6), "ab"));
+    assert!(read.end.is_ok());
+    let mut late = request();
+    late.context_mut().attempt = 1;
+    let (took, late) = timed(stack.oneshot(late)).await;
+    assert_eq!(
+        (took, late.unwrap_err().kind()),
+        (secs(3), ErrorKind::Elapsed)
+    );
+    assert_eq!(mock.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_and_a_cancellation_last_until_the_end_of_the_stream() {
+    let mock = MockDspy::from_fn(|_| Reply::text("answer", ["a"]).then(Reply::hang()));
+    let stack = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(9)))
+        .layer(CancelLayer::new())
+        .layer(TimeoutLayer::new(secs(3)))
+        .service(mock.streaming());
+    let timed_out = ask(stack.clone()).await.1.unwrap();
+    assert_eq!(
+        (timed_out.took, timed_out.elapsed()),
+        (secs(9), (Scope::Deadline, secs(9)))
+    );
+
+    let cancel = Cancel::new();
+    let request = request().with_cancel(cancel.clone());
+    let stream = stack.oneshot(request).await.unwrap();
+    let reader = tokio::spawn(read(stream, NONE));
+    tokio::time::sleep(secs(1)).await;
+    cancel.cancel(Cause::Caller);
+    let error = reader.await.unwrap().end.unwrap_err();
+    assert_eq!(error.cancel_cause(), Some(Cause::Caller));
+    assert_eq!(mock.stopped(), [Cause::Deadline, Cause::Caller]);
+    assert_eq!(mock.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_standard_stack_goes_around_a_stream() {
+    let mock = MockDspy::new([
+        Reply::hang(),
+        Reply::fail(ErrorKind::LmUnavailable),
+        steady(),
+        Reply::text("answer", ["a"]).then(Reply::hang()),
+        Reply::text("answer", ["a"]).then(Reply::hang()),
+    ]);
+    let (shutdown, tracker) = (Shutdown::new(), Tracker::new());
+    let stack = ServiceBuilder::new()
+        .standard_stack(
+            StandardStack::new()
+                .with_retry(at_once(2))
+                .with_shutdown(shutdown.clone())
+                .with_tracker(tracker.clone()),
+        )
+        .layer(StreamTimeoutLayer::new().with_idle(secs(12)))
+        .service(mock.streaming());
+    let (took, whole) = ask(stack.clone()).await;
+    let whole = whole.unwrap();
+    assert_eq!((took, &*whole.text), (secs(10) + secs(2), "ab"));
+    assert_eq!(whole.end.unwrap().outputs["answer"], "ab");
+    assert_eq!((tracker.counts().completed, shutdown.in_flight()), (1, 0));
+
+    let idle = ask(stack.clone()).await.1.unwrap();
+    assert_eq!(idle.elapsed(), (Scope::Idle, secs(12)));
+    assert_eq!((tracker.counts().timed_out, shutdown.in_flight()), (1, 0));
+
+    // It is under way until the stream has ended.
+    let mut stream = stack.oneshot(request()).await.unwrap();
+    assert!(stream.next().await.unwrap().is_ok());
+    assert_eq!((tracker.counts().live(), shutdown.in_flight()), (1, 1));
+    drop(stream);
+    assert_eq!((tracker.counts().live(), shutdown.in_flight()), (0, 0));
+}
