@@ -13,7 +13,7 @@ use futures_util::{
 
 use super::StreamEvent;
 use crate::{
-    call::{CallEnd, OpenStream, Progress},
+    call::{CallEnd, Cause, OpenStream, Progress, drop_scope},
     error::{Classify, Error, Lost},
     request::Prediction,
 };
@@ -121,7 +121,11 @@ impl Stream for PredictionStream {
 
 impl Drop for PredictionStream {
     fn drop(&mut self) {
-        self.end(CallEnd::Dropped);
+        self.end(match drop_scope::cause() {
+            Cause::Dropped => CallEnd::Dropped,
+            Cause::Elapsed | Cause::Deadline => CallEnd::TimedOut,
+            cause => CallEnd::Cancelled(Some(cause)),
+        });
     }
 }
 
