@@ -302,31 +302,47 @@ impl ErrorResponse {
         self.retry_after
     }
 
-    /// For plain HTTP: the status, `Retry-After` in whole seconds, rounded up, and a body of
-    /// `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with the
-    /// members `title`, `status`, `detail` and `kind`, and `field` where one input is wrong.
-    #[must_use]
-    pub fn into_http(self) -> Response<String> {
-        let problem = Problem {
+    /// The body for plain HTTP.
+    pub(super) fn problem(&self) -> Problem<'_> {
+        Problem {
             title: self.title(),
             status: self.status.as_u16(),
             detail: &self.detail,
             kind: self.kind,
             field: self.field.as_deref(),
-        };
+        }
+    }
+
+    /// For plain HTTP: the status, `Retry-After` in whole seconds, rounded up, and a body of
+    /// `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with the
+    /// members `title`, `status`, `detail` and `kind`, and `field` where one input is wrong.
+    #[must_use]
+    pub fn into_http(self) -> Response<String> {
         // Strings and a number: there is nothing in it that cannot be written.
-        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let body = serde_json::to_string(&self.problem()).unwrap_or_default();
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        if let Some(wait) = self.retry_after {
-            let secs = wait
-                .as_secs()
-                .saturating_add(u64::from(wait.subsec_nanos() > 0));
+        if let Some(secs) = self.retry_after_secs() {
             headers.insert(header::RETRY_AFTER, secs.into());
         }
         response
+    }
+
+    /// The value of `Retry-After`.
+    pub(super) fn retry_after_secs(&self) -> Option<u64> {
+        let secs = |wait: Duration| {
+            wait.as_secs()
+                .saturating_add(u64::from(wait.subsec_nanos() > 0))
+        };
+        self.retry_after.map(secs)
+    }
+
+    /// The input that is wrong.
+    #[cfg(feature = "axum")]
+    pub(super) fn field(&self) -> Option<&str> {
+        self.field.as_deref()
     }
 
     /// In the form of the protocol `to`.
@@ -339,8 +355,9 @@ impl ErrorResponse {
     }
 }
 
+/// The members of `application/problem+json`.
 #[derive(Serialize)]
-struct Problem<'a> {
+pub(super) struct Problem<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,

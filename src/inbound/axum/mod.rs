@@ -2,11 +2,13 @@
 //!
 //! [`CallContext`] is an extractor, and [`Error`] and [`ErrorResponse`] are responses, of
 //! `application/problem+json` by the [table](super::respond). [`predict`] is the whole
-//! handler; [`server`](crate::server) ends in bounded time.
+//! handler, [`stream`] has those that answer as the program writes; [`server`](crate::server) ends in
+//! bounded time.
 
 #[cfg(all(feature = "openapi", feature = "_host"))]
 mod openapi;
 mod prediction;
+pub mod stream;
 
 use std::{convert::Infallible, future::poll_fn, pin::pin};
 

@@ -14,21 +14,13 @@ use crate::{call::Usage, request::Prediction};
 /// is an earlier answer that stands in. The LM calls one by one, which name models, are left out.
 impl IntoResponse for Prediction {
     fn into_response(self) -> Response {
-        let lm_calls = u64::try_from(self.lm_calls.len()).unwrap_or(u64::MAX);
-        Json(PredictionBody {
-            usage: self.usage,
-            lm_calls: lm_calls.saturating_add(self.lm_calls_not_kept.into()),
-            lm_calls_bypassed: self.lm_calls_bypassed,
-            elapsed_ms: self.elapsed.as_millis(),
-            stale_age_ms: self.stale_age.map(|age| age.as_millis()),
-            outputs: self.outputs,
-        })
-        .into_response()
+        Json(PredictionBody::of(self)).into_response()
     }
 }
 
+/// The JSON of a [`Prediction`].
 #[derive(Serialize)]
-struct PredictionBody {
+pub(super) struct PredictionBody {
     outputs: Map<String, Value>,
     usage: Usage,
     lm_calls: u64,
@@ -36,4 +28,18 @@ struct PredictionBody {
     elapsed_ms: u128,
     #[serde(skip_serializing_if = "Option::is_none")]
     stale_age_ms: Option<u128>,
+}
+
+impl PredictionBody {
+    pub(super) fn of(prediction: Prediction) -> Self {
+        let lm_calls = u64::try_from(prediction.lm_calls.len()).unwrap_or(u64::MAX);
+        Self {
+            usage: prediction.usage,
+            lm_calls: lm_calls.saturating_add(prediction.lm_calls_not_kept.into()),
+            lm_calls_bypassed: prediction.lm_calls_bypassed,
+            elapsed_ms: prediction.elapsed.as_millis(),
+            stale_age_ms: prediction.stale_age.map(|age| age.as_millis()),
+            outputs: prediction.outputs,
+        }
+    }
 }
