@@ -46,7 +46,7 @@ pub(super) trait StreamDialect: Send + 'static {
 
     /// The response in place of a stream.
     fn refuse(failure: StreamFailure) -> Response {
-        failure.response.into_response()
+        IntoResponse::into_response(*failure.response)
     }
 }
 

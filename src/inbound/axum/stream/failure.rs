@@ -13,7 +13,7 @@ use crate::{
 /// Why a stream has no whole answer.
 #[derive(Debug)]
 pub(super) struct StreamFailure {
-    pub(super) response: ErrorResponse,
+    pub(super) response: Box<ErrorResponse>,
     /// The texts that had come.
     pub(super) partial: Option<Map<String, Value>>,
     /// The text that was sent does not hold, and cannot be taken back.
@@ -25,7 +25,7 @@ impl<E: Classify + Into<BoxError>> From<E> for StreamFailure {
         let response = ErrorResponse::classified(&error);
         let error = error.into();
         Self {
-            response: response.described(&*error),
+            response: Box::new(response.described(&*error)),
             partial: Spent::of(&*error).and_then(|spent| spent.partial.clone()),
             restarted: false,
         }
@@ -38,7 +38,7 @@ impl StreamFailure {
         let response = ErrorResponse::of_kind(ErrorKind::Program);
         let detail = "the program wrote its answer anew, and the text so far does not hold";
         Self {
-            response: response.with(StatusCode::INTERNAL_SERVER_ERROR, detail),
+            response: Box::new(response.with(StatusCode::INTERNAL_SERVER_ERROR, detail)),
             partial: None,
             restarted: true,
         }
@@ -49,7 +49,7 @@ impl StreamFailure {
         let response = ErrorResponse::of_kind(ErrorKind::Other);
         let detail = format!("the program's prediction has no output `{field}`");
         Self {
-            response: response.with(StatusCode::INTERNAL_SERVER_ERROR, detail),
+            response: Box::new(response.with(StatusCode::INTERNAL_SERVER_ERROR, detail)),
             partial: None,
             restarted: false,
         }

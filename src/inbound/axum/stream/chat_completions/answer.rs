@@ -1,7 +1,5 @@
 //! A whole completion.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use super::{
@@ -15,11 +13,11 @@ use crate::{call::Usage, request::Prediction};
 
 /// A `chat.completion`.
 #[derive(Serialize)]
-pub(super) struct Completion {
+pub(super) struct Completion<'a> {
     id: String,
     object: &'static str,
     created: u64,
-    model: Arc<str>,
+    model: &'a str,
     choices: [Choice; 1],
     usage: Usage,
 }
@@ -46,11 +44,11 @@ pub(super) fn new_id() -> String {
     format!("chatcmpl-{:016x}", fastrand::u64(..))
 }
 
-pub(super) fn completion(
-    model: Arc<str>,
+pub(super) fn completion<'a>(
+    model: &'a str,
     fields: &ChatFields,
     prediction: &Prediction,
-) -> Result<Completion, StreamFailure> {
+) -> Result<Completion<'a>, StreamFailure> {
     let content = output_text(prediction, &fields.answer)
         .ok_or_else(|| StreamFailure::no_output(&fields.answer))?;
     let reasoning = fields.reasoning_fields();

@@ -18,7 +18,7 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 #[derive(Debug)]
 pub(super) struct OpenAiError {
-    response: ErrorResponse,
+    response: Box<ErrorResponse>,
     /// In place of the kind of the failure.
     code: Option<&'static str>,
     param: Option<&'static str>,
@@ -26,9 +26,9 @@ pub(super) struct OpenAiError {
 }
 
 impl OpenAiError {
-    pub(super) const fn of(response: ErrorResponse) -> Self {
+    pub(super) fn of(response: impl Into<Box<ErrorResponse>>) -> Self {
         Self {
-            response,
+            response: response.into(),
             code: None,
             param: None,
             restarted: false,

@@ -141,7 +141,7 @@ async fn complete(
         return Ok(respond(streaming.clone(), request, writer, options).await);
     }
     let prediction = whole.clone().oneshot(request).await;
-    let completion = prediction.and_then(|prediction| completion(name, fields, &prediction));
+    let completion = prediction.and_then(|prediction| completion(&name, fields, &prediction));
     let completion = completion.map_err(OpenAiError::failed)?;
     Ok(Json(completion).into_response())
 }
