@@ -19,4 +19,5 @@ mod respond;
 mod serve;
 mod served;
 mod sigterm;
+mod stream;
 mod support;
