@@ -51,6 +51,9 @@
 //!
 //! [`StandardStack`] is all layers in their order, as one; [`StackConfig`] reads it from a file.
 //!
+//! [`DspyService::streaming`] is the same program as a service of [`PredictionStream`]s: the answer as
+//! it is written. The response comes with the first event, so the layers work on it as well.
+//!
 //! # What a call cost
 //!
 //! A [`Prediction`] tells its LM calls and tokens. So does the error of a call that has no answer:
@@ -66,7 +69,7 @@
 //! | `lm` (default, part of both) | [`lm`]: LM calls as a tower HTTP stack |
 //! | `reqwest` (with `lm`) | `LmClient::from_reqwest`: LM calls through a client of reqwest that is set up elsewhere |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
-//! | `axum` | `inbound::axum`: a program behind a route, [`CallContext`] as an extractor, [`Error`] as a response, readiness; `server`: a server, of gRPC too, that ends in bounded time |
+//! | `axum` | `inbound::axum`: a program behind a route, its answer whole or as server-sent events, for `useChat` of Vercel's AI SDK or as a model of OpenAI's API; [`CallContext`] as an extractor, [`Error`] as a response, readiness; `server`: a server, of gRPC too, that ends in bounded time |
 //! | `openapi` (with `axum`) | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
 //! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |

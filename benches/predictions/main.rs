@@ -25,6 +25,8 @@ use self::side::Side;
 const ROUNDS: usize = 7;
 /// Predictions a round.
 const PREDICTIONS: usize = 400;
+/// Plain DSPy.
+const SCRIPT: &str = "benches/predictions/sides.py";
 /// Predictions at once.
 const AT_ONCE: [usize; 2] = [1, 32];
 
@@ -61,7 +63,7 @@ async fn compare() {
     let mut server = Side::ourselves("server", "");
     let url = server.line();
     let mut ours = Side::ourselves("ours", &url);
-    let mut others = OTHERS.map(|(side, _)| Side::python(&venv, side, &url));
+    let mut others = OTHERS.map(|(side, _)| Side::script(&venv, SCRIPT, side, &url));
     // Warm: imports, connections, caches of code.
     for at_once in AT_ONCE {
         ours.cpu(PREDICTIONS, at_once);

@@ -1,4 +1,6 @@
-//! A process that is told how many predictions to make, and answers what CPU time they took.
+//! A process that measures what it is asked to, and answers with a number.
+
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::{
     env,
@@ -27,9 +29,9 @@ impl Side {
         side
     }
 
-    /// A side of `sides.py`.
-    pub(crate) fn python(venv: &Path, side: &str, url: &str) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/predictions/sides.py");
+    /// A side of a Python script, by its path in the repository.
+    pub(crate) fn script(venv: &Path, script: &str, side: &str, url: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
         let mut command = Command::new(venv.join("bin/python"));
         command.args([&script, Path::new(side), Path::new(url)]);
         let mut side = Self::start(command);
@@ -55,10 +57,15 @@ impl Side {
         line.trim_end().to_owned()
     }
 
+    /// Has something measured; the number that the side answers.
+    pub(crate) fn ask(&mut self, line: &str) -> f64 {
+        self.say(line);
+        self.line().parse().expect("a number")
+    }
+
     /// Makes predictions; the CPU seconds that they took.
     pub(crate) fn cpu(&mut self, predictions: usize, at_once: usize) -> f64 {
-        self.say(&format!("{predictions} {at_once}"));
-        self.line().parse().expect("seconds")
+        self.ask(&format!("{predictions} {at_once}"))
     }
 }
 
