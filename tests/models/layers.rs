@@ -6,10 +6,9 @@ use loom::thread;
 
 use self::{
     budget::{RetryBudget, RetryBudgetOptions},
-    snapshot::TrackEnd,
     tracker::{TrackedCall, Tracker, leave, runs},
 };
-use crate::call::{CallId, Cancel, Cause, record::CallRecord};
+use crate::call::{CallEnd, CallId, Cancel, Cause, record::CallRecord};
 
 #[path = "../../src/layers/retry/budget.rs"]
 mod budget;
@@ -108,8 +107,8 @@ fn a_call_has_one_terminal_status() {
         let mut entry = tracker.enter(call(&node)).unwrap();
         let other = thread::spawn(move || {
             runs(&entry);
-            let left = leave(&mut entry, TrackEnd::Dropped);
-            assert!(leave(&mut entry, TrackEnd::Completed).is_none());
+            let left = leave(&mut entry, CallEnd::Dropped);
+            assert!(leave(&mut entry, CallEnd::Completed).is_none());
             left
         });
         tracker.cancel_all(Cause::Shutdown);
@@ -131,7 +130,7 @@ fn waiting_for_an_idle_tracker_misses_no_end() {
     loom::model(|| {
         let tracker = Tracker::new();
         let mut entry = tracker.enter(call(&Cancel::none())).unwrap();
-        let other = thread::spawn(move || leave(&mut entry, TrackEnd::Completed));
+        let other = thread::spawn(move || leave(&mut entry, CallEnd::Completed));
         loom::future::block_on(tracker.wait_empty());
         assert!(tracker.is_empty());
         other.join().unwrap();

@@ -12,6 +12,8 @@
     reason = "the library's files, of which the models use a part"
 )]
 
+#[path = "../../src/call/call_end.rs"]
+mod call_end;
 #[path = "../../src/call/cancel.rs"]
 mod cancel;
 mod cancels;
@@ -26,6 +28,7 @@ mod token;
 mod call {
     pub(crate) use tower_dspy::{CallId, Deadline};
 
+    pub(crate) use crate::call_end::CallEnd;
     pub(crate) use crate::cancel::{Cancel, Cause};
     pub(crate) use crate::in_flight;
 
