@@ -194,6 +194,34 @@ async fn answers_stream_through() {
 }
 
 #[tokio::test]
+async fn pings_thinking_and_empty_deltas_of_a_stream_leave_its_text_whole() {
+    let (host, server) = (host().await, lm_server().await);
+    let millisecond = Duration::from_millis(1);
+    let reply = Reply::answer("one two three")
+        .pings_after(0, 3, millisecond)
+        .thinking(["let me", " see"])
+        .empty_deltas_after(2, 3, millisecond)
+        .comments_after(3, 3, millisecond);
+    server.script("interrupted", reply.split_every(3));
+    let program = load(&host, "lm_calls:streams", "interrupted").await;
+    let answer = program.oneshot(ask("?")).await.unwrap();
+    assert_eq!(answer.outputs["answer"], "one two three");
+}
+
+#[tokio::test]
+async fn a_stream_of_pings_alone_is_ended_by_the_limit_of_its_first_content() {
+    let (host, server) = (host().await, lm_server().await);
+    let pings = Reply::answer("late").pings_after(0, 1_000_000, Duration::from_millis(5));
+    server.script("pings-alone", pings);
+    let limits = LmLimits::new().with_first_content(Duration::from_secs(1));
+    let lm = lm("pings-alone").await.limits(limits);
+    let program = host.load("lm_calls:streams").lm(lm).await.unwrap();
+    let error = program.oneshot(ask("?")).await.unwrap_err();
+    assert!(error.to_string().contains("no content"), "{error:?}");
+    server.wait_for("pings-alone", all_gone).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_call_refused_by_an_lm_layer_sends_no_request() {
     let host = host().await;
     let refuse = layer_fn(|_| {
