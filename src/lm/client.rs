@@ -17,6 +17,9 @@ use super::{
     redact::Redact,
 };
 
+/// In bytes: that of some hundred streams.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// An HTTP client as a tower service: HTTP/1.1, or HTTP/2 where TLS offers it, over a pool of
 /// connections, through the proxy that the environment names.
 ///
@@ -41,22 +44,32 @@ impl LmClient {
     /// variables `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` that it goes by names no proxy that it
     /// can use: those of HTTP and of SOCKS.
     pub fn new(connect: Option<Duration>) -> Result<Self, LmConfigError> {
+        let client = Self::builder(connect)?.build();
+        let client = client.map_err(|error| LmConfigError::Client {
+            reason: Redact::new(None).error(&error),
+        })?;
+        Ok(Self(client))
+    }
+
+    pub(super) fn builder(
+        connect: Option<Duration>,
+    ) -> Result<reqwest::ClientBuilder, LmConfigError> {
         let mut client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
             // The last token of a stream is small, and is not to wait for more.
-            .tcp_nodelay(true);
+            .tcp_nodelay(true)
+            // Each stream of HTTP/2 has a window of its own. An answer that its program does not read
+            // is not to use up that of the connection, which all its streams share.
+            .http2_initial_connection_window_size(CONNECTION_WINDOW);
         if let Some(limit) = connect {
             client = client.connect_timeout(limit);
         }
         if !proxy::any()? {
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|error| LmConfigError::Client {
-            reason: Redact::new(None).error(&error),
-        })?;
-        Ok(Self(client))
+        Ok(client)
     }
 
     /// A client of your own (feature `reqwest`), as for a private certificate authority. What it

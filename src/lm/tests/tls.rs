@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -15,13 +15,16 @@ use tokio_rustls::{
 
 use super::*;
 
-/// A body of one piece and no end, which tells when it is dropped.
-struct Endless {
-    piece: Option<Bytes>,
+const PIECE: usize = 16 << 10;
+
+/// A body of some pieces, with an end or without one, which tells when it is dropped.
+struct Pieces {
+    left: usize,
+    ends: bool,
     gone: mpsc::UnboundedSender<()>,
 }
 
-impl Body for Endless {
+impl Body for Pieces {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -29,14 +32,20 @@ impl Body for Endless {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.piece.take() {
-            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-            None => Poll::Pending,
+        if self.left == 0 {
+            return if self.ends {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            };
         }
+        self.left -= 1;
+        let piece = Bytes::from_static(&[b'x'; PIECE]);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
-impl Drop for Endless {
+impl Drop for Pieces {
     fn drop(&mut self) {
         let _ = self.gone.send(());
     }
@@ -51,7 +60,8 @@ struct Server {
     gone: mpsc::UnboundedReceiver<()>,
 }
 
-async fn server() -> Server {
+/// Each of its answers has this many pieces.
+async fn server(pieces: usize, ends: bool) -> Server {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
     let mut config = ServerConfig::builder()
@@ -73,8 +83,9 @@ async fn server() -> Server {
                 };
                 let _ = connected.send(());
                 let answer = service_fn(move |_: ::http::Request<Incoming>| {
-                    let body = Endless {
-                        piece: Some(Bytes::from_static(b"piece")),
+                    let body = Pieces {
+                        left: pieces,
+                        ends,
                         gone: ended.clone(),
                     };
                     async move { Ok::<_, Infallible>(Response::new(body)) }
@@ -93,15 +104,39 @@ async fn server() -> Server {
     }
 }
 
+impl Server {
+    /// An LM there whose client trusts the certificate.
+    fn lm(&self) -> LmHandle {
+        let certificate = reqwest::Certificate::from_der(&self.certificate);
+        let client = LmClient::builder(None).expect("a proxy, if any");
+        let client = client.tls_certs_only([certificate.expect("a certificate")]);
+        let client = LmClient::from_reqwest(client.build().expect("a client"));
+        connect(&lm_at(&self.base).http(client))
+    }
+}
+
+/// The flow control of the connection would let a few of them hold up all.
+#[tokio::test]
+async fn over_http2_answers_that_are_not_read_do_not_hold_up_others() {
+    let mut server = server((3 << 19) / PIECE, true).await;
+    let lm = server.lm();
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        let sent = lm.send(request(&server.base, "x", true));
+        answers.push(sent.await.expect("a head"));
+    }
+    for _ in &answers {
+        let gone = timeout(Duration::from_secs(30), server.gone.recv()).await;
+        gone.expect("all are sent").expect("a body");
+    }
+    server.connections.recv().await.expect("a connection");
+    assert!(server.connections.try_recv().is_err(), "and only one");
+}
+
 #[tokio::test]
 async fn over_http2_dropping_a_body_resets_its_stream_alone() {
-    let mut server = server().await;
-    let certificate = reqwest::Certificate::from_der(&server.certificate).expect("a certificate");
-    let client = reqwest::Client::builder()
-        .tls_certs_only([certificate])
-        .build();
-    let client = LmClient::from_reqwest(client.expect("a client"));
-    let lm = connect(&lm_at(&server.base).http(client));
+    let mut server = server(1, false).await;
+    let lm = server.lm();
     let mut bodies = Vec::new();
     for _ in 0..2 {
         let answer = lm
@@ -127,7 +162,7 @@ async fn over_http2_dropping_a_body_resets_its_stream_alone() {
 
 #[tokio::test]
 async fn an_untrusted_certificate_is_refused() {
-    let server = server().await;
+    let server = server(1, false).await;
     let lm = connect(&lm_at(&server.base));
     let error = lm
         .send(request(&server.base, "x", true))
