@@ -122,6 +122,9 @@ class Exchange:
     def wait(self) -> tuple[Any, ...]:
         return self._events.get(timeout=30)
 
+    def read(self, count: int) -> None:
+        """The host would read on."""
+
     def cancel(self) -> None:
         """Wakes a thread, as the host does when the call is cancelled."""
         self._events.put(("cancelled",))
