@@ -126,7 +126,7 @@ async def test_of_several_completions_the_first_is_streamed():
 async def test_the_models_reasoning_is_sent_apart():
     thinks = [{"reasoning_content": "hm"}, {"reasoning_content": "m"}]
     StreamHost([*thinks, *pieces(ANSWER)])
-    call, answer = await predict("question -> answer")
+    call, _ = await predict("question -> answer")
     assert call.of("thinking") == ["hm", "m"]
     assert call.text(1) == ANSWER
     assert call.kinds(1) == ["begin", "thinking", "text", "values"]
