@@ -51,11 +51,11 @@ def usage_and_end() -> list[bytes]:
 def events(answer: Answer, streamed: bool) -> list[tuple[Any, ...]]:
     """The events of the exchange with the LM."""
     parts = [answer] if isinstance(answer, str) else list(answer)
+    if any(isinstance(part, tuple) for part in parts):
+        return parts
     if not streamed:
         text = "".join(part for part in parts if isinstance(part, str))
         return [("full", 200, JSON, json.dumps(chat(text)).encode())]
-    if any(isinstance(part, tuple) for part in parts):
-        return parts
     written = [
         chunk({"content": part} if isinstance(part, str) else part)
         if isinstance(part, str | dict)

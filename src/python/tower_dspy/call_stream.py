@@ -31,9 +31,6 @@ WINDOW = 32 * 1024
 class CallStream:
     """The stream of one call, for all its tasks and threads."""
 
-    # Not those of a local call.
-    lms_are_streamed = True
-
     def __init__(
         self,
         call: Any,

@@ -87,8 +87,6 @@ class _LocalHostCall:
 class _LocalStream:
     """The stream of a local call, of which the caller sees the statuses alone."""
 
-    lms_are_streamed = False
-
     def __init__(self, call: LocalCall) -> None:
         self._call = call
 

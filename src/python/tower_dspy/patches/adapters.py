@@ -24,7 +24,7 @@ def install() -> None:
 
 def _start(adapter: Any, signature: Any) -> AdapterCall | None:
     state = current_call()
-    if state is None or state.stream is None or not state.stream.lms_are_streamed:
+    if state is None or state.stream is None:
         return None
     return AdapterCall(adapter, signature, state.stream)
 
