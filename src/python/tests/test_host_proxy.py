@@ -145,3 +145,44 @@ def test_a_value_that_cannot_be_read_fails_its_own_exchange_alone(ends: Ends) ->
     loop.close()
     assert failed[:2] == ("failed", "other") and "cannot be read" in failed[2]
     assert read == ("value", {"a": 1})
+
+
+def test_the_stream_of_a_call_is_reports_until_the_call_is_over(ends: Ends) -> None:
+    assert CallProxy(ends.proxy, 1, None).stream() is None
+    call = CallProxy(ends.proxy, 1, None, [True, [["ask", "answer"]]])
+    assert call.stream() == (True, [["ask", "answer"]])
+    call.stream_text(1, "für")
+    call.stream_thinking(2, "hm")
+    call.stream_event({"status": {"message": "für"}})
+    call.end()
+    call.stream_text(1, "late")
+    call.stream_thinking(1, "late")
+    call.stream_event({"status": {"message": "late"}})
+    assert list(ends.host.receive()) == [
+        ("call", {"call": 1, "report": {"stream_text": 1}}, "für".encode()),
+        ("call", {"call": 1, "report": {"stream_thinking": 2}}, b"hm"),
+        ("call", {"call": 1, "report": "stream_event"}, '{"status":{"message":"für"}}'.encode()),
+    ]
+
+
+def test_a_wait_for_the_reader_ends_with_its_event_or_its_call(ends: Ends) -> None:
+    call = CallProxy(ends.proxy, 1, None)
+    waits = [ends.proxy.await_reader(call, None) for _ in range(2)]
+    assert [frame[:2] for frame in ends.host.receive()] == [
+        ("await_reader", {"exchange": number, "call": 1}) for number in (1, 2)
+    ]
+    ends.proxy._take_event(1, ["value"], b"null")
+    call.end()
+    assert [wait.events.get(timeout=30) for wait in waits if wait] == [
+        ("value", None),
+        ("cancelled",),
+    ]
+    assert ends.proxy.await_reader(call, None) is None
+
+
+def test_a_start_says_whether_its_call_is_read(ends: Ends) -> None:
+    for number, read in ((1, {"stream": [False, []]}), (2, {"stream": None})):
+        body = {"call": number, "lm": None, "target": 1, "remaining": None, **read}
+        ends.host.send("start", body, b"{}")
+    ends.proxy._receive()
+    assert [call.stream() for call in ends.proxy.calls.values()] == [(False, []), None]

@@ -16,7 +16,8 @@ _REQUIRED = {
     "BaseLM.__call__ BaseLM.acall ChatAdapter.parse Embedder.acall JSONAdapter.parse LM.engine "
     "Reasoning TwoStepAdapter XMLAdapter.parse",
     "dspy._vendor.lm15.providers.async_base": "StdlibAsyncTransport",
-    "dspy._vendor.lm15.providers.base": "StdlibTransport",
+    "dspy._vendor.lm15.providers.base": "HttpResponse StdlibTransport",
+    "dspy._vendor.lm15.providers.openai_chat": "OpenAIChatLM.parse_response",
     "dspy._vendor.lm15.result": "StreamAccumulator",
     "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
     "dspy._vendor.lm15.transports": "AsyncTransportResponse ConnectError ConnectTimeout "

@@ -29,6 +29,8 @@ class LmCall:
     lm_id: int | None
     # The number of the last HTTP request that went through the host.
     exchange: int | None = None
+    # Whether its request asks for a stream.
+    is_streamed: bool = False
     # Whether the answer came from DSPy's cache; None while it is not known.
     cached: bool | None = None
     # The tokens as DSPy read them.

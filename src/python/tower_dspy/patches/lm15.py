@@ -12,6 +12,7 @@ from dspy._vendor.lm15 import transports
 from dspy._vendor.lm15.providers import async_base, base
 
 from tower_dspy.exchange import AsyncExchange, Request, SyncExchange, http_request
+from tower_dspy.lm_call import CURRENT_LM_CALL
 
 _ERRORS = {
     "connect": transports.ConnectError,
@@ -34,6 +35,23 @@ def install() -> None:
 def failure(kind: str, message: str) -> Exception:
     """The exception that lm15's own transport would raise."""
     return _ERRORS.get(kind, transports.TransportError)(message)
+
+
+class WholeAnswer(Exception):
+    """An answer as a whole to a request for a stream, from a server that does not stream."""
+
+    def __init__(self, headers: list[tuple[str, str]], body: bytes) -> None:
+        super().__init__("the server does not stream")
+        self.headers = headers
+        self.body = body
+
+
+def _is_whole(status: int, headers: list[tuple[str, str]]) -> bool:
+    lm_call = CURRENT_LM_CALL.get()
+    if lm_call is None or not lm_call.is_streamed or status != 200:
+        return False
+    types = (value for name, value in headers if name.lower() == "content-type")
+    return next(types, "").lower().startswith("application/json")
 
 
 def _head(status: int, headers: list[tuple[str, str]]) -> dict[str, Any]:
@@ -80,7 +98,10 @@ class AsyncTransport(_Transport):
 
 class _AsyncResponse(AsyncExchange):
     async def __aenter__(self) -> transports.AsyncTransportResponse:
-        head = _head(*await self.answer())
+        status, headers = await self.answer()
+        if _is_whole(status, headers):
+            raise WholeAnswer(headers, b"".join([chunk async for chunk in self.body()]))
+        head = _head(status, headers)
         return transports.AsyncTransportResponse(**head, chunks=self.body(), release=self._release)
 
     async def __aexit__(self, *_: Any) -> None:
@@ -95,7 +116,10 @@ class SyncTransport(_Transport):
 
     def stream(self, request: transports.TransportRequest) -> transports.TransportResponse:
         opened = SyncExchange(self._http_request(request))
-        head, release = _head(*opened.answer()), lambda _: opened.abort()
+        status, headers = opened.answer()
+        if _is_whole(status, headers):
+            raise WholeAnswer(headers, b"".join(opened.body()))
+        head, release = _head(status, headers), lambda _: opened.abort()
         return transports.TransportResponse(**head, chunks=opened.body(), release=release)
 
     def close(self) -> None:

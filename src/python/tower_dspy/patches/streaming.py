@@ -3,7 +3,7 @@
 DSPy streams by a queue of anyio in its settings, which has to be read by the same event loop. Here
 an engine's `complete` reads the engine's own stream, sends its text to the reader of the call, and
 returns the answer that DSPy's accumulator makes of it. The requests are those of DSPy's own stream.
-Answers of engines that cannot stream are sent as one piece, see adapter_call.py.
+Answers of engines and servers that do not stream are sent as one piece, see adapter_call.py.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dspy._vendor.lm15.providers.base import HttpResponse
 from dspy._vendor.lm15.result import StreamAccumulator
 from dspy.clients import execution, lm
 from dspy.clients._litellm import get_litellm
@@ -21,6 +22,8 @@ from dspy.clients.engines.stream_guard import achecked_stream, checked_stream
 from dspy.lm15 import StreamAssemblyError
 
 from tower_dspy.adapter_call import CURRENT_ADAPTER_CALL, AdapterCall
+from tower_dspy.lm_call import CURRENT_LM_CALL
+from tower_dspy.patches.lm15 import WholeAnswer
 from tower_dspy.patches.replace import replace
 
 
@@ -41,14 +44,17 @@ def _sync(ask: Any) -> Any:
         if not provider.supports.stream:
             return provider.complete(routed)
         accumulator = StreamAccumulator(request)
-        with _restarting(adapter_call, accumulator):
-            events = checked_stream(provider.stream(routed), provider=provider.provider)
-            with closing_stream(events):
-                for event in events:
-                    accumulator.push(event)
-                    if event.type == "delta" and _send(adapter_call, event.delta):
-                        adapter_call.wait_on_thread()
-            return accumulator.response()
+        try:
+            with _streamed(adapter_call, accumulator):
+                events = checked_stream(provider.stream(routed), provider=provider.provider)
+                with closing_stream(events):
+                    for event in events:
+                        accumulator.push(event)
+                        if event.type == "delta" and _send(adapter_call, event.delta):
+                            adapter_call.wait_on_thread()
+                return accumulator.response()
+        except WholeAnswer as answer:
+            return provider.parse_response(routed, _http_response(answer, provider))
 
     return complete
 
@@ -64,21 +70,27 @@ def _async(ask: Any) -> Any:
         if not provider.supports.stream:
             return await provider.complete(routed)
         accumulator = StreamAccumulator(request)
-        with _restarting(adapter_call, accumulator):
-            events = achecked_stream(provider.stream(routed), provider=provider.provider)
-            async with aclosing_stream(events):
-                async for event in events:
-                    accumulator.push(event)
-                    if event.type == "delta" and _send(adapter_call, event.delta):
-                        await adapter_call.wait()
-            return accumulator.response()
+        try:
+            with _streamed(adapter_call, accumulator):
+                events = achecked_stream(provider.stream(routed), provider=provider.provider)
+                async with aclosing_stream(events):
+                    async for event in events:
+                        accumulator.push(event)
+                        if event.type == "delta" and _send(adapter_call, event.delta):
+                            await adapter_call.wait()
+                return accumulator.response()
+        except WholeAnswer as answer:
+            return provider._inner.parse_response(routed, _http_response(answer, provider))
 
     return complete
 
 
 @contextmanager
-def _restarting(adapter_call: AdapterCall, accumulator: Any = None) -> Iterator[None]:
-    """Takes the text of an LM call back if it fails."""
+def _streamed(adapter_call: AdapterCall, accumulator: Any = None) -> Iterator[None]:
+    """The time of an LM call that is streamed. Its text is taken back if it fails."""
+    lm_call = CURRENT_LM_CALL.get()
+    if lm_call is not None:
+        lm_call.is_streamed = True
     try:
         yield
     except BaseException as error:
@@ -87,6 +99,13 @@ def _restarting(adapter_call: AdapterCall, accumulator: Any = None) -> Iterator[
             # DSPy counts its tokens, and shows it on the error.
             error.partial = execution._partial(accumulator)
         raise
+    finally:
+        if lm_call is not None:
+            lm_call.is_streamed = False
+
+
+def _http_response(answer: WholeAnswer, provider: Any) -> HttpResponse:
+    return HttpResponse(200, "", answer.headers, answer.body, provider=provider.provider)
 
 
 def _send(adapter_call: AdapterCall, delta: Any) -> bool:
@@ -124,7 +143,7 @@ def _of_litellm(get: Any) -> Any:
 
 def _complete(adapter_call: AdapterCall, litellm: Any, options: dict[str, Any]) -> Any:
     chunks = []
-    with _restarting(adapter_call), closing_stream(litellm.completion(**options)) as source:
+    with _streamed(adapter_call), closing_stream(litellm.completion(**options)) as source:
         for chunk in source:
             chunks.append(chunk)
             if _send_chunk(adapter_call, chunk):
@@ -134,7 +153,7 @@ def _complete(adapter_call: AdapterCall, litellm: Any, options: dict[str, Any]) 
 
 async def _acomplete(adapter_call: AdapterCall, litellm: Any, options: dict[str, Any]) -> Any:
     chunks = []
-    with _restarting(adapter_call):
+    with _streamed(adapter_call):
         async with aclosing_stream(await litellm.acompletion(**options)) as source:
             async for chunk in source:
                 chunks.append(chunk)

@@ -26,7 +26,7 @@ class SyncAsk(dspy.Module):
         return self.ask(question=question)
 
 
-TARGETS = ["question -> answer", "test_litellm_streaming:SyncAsk"]
+TARGETS = ["question -> answer", "test_streaming_engines:SyncAsk"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -103,6 +103,20 @@ async def test_the_answer_of_an_engine_that_cannot_stream_is_one_piece(target, m
     assert answer == {"answer": "four"}
     assert host.streamed == [False]
     assert call.of("text") == [ANSWER]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("full", [True, False])
+async def test_the_answer_of_a_server_that_does_not_stream_is_one_piece(target, full):
+    body = json.dumps(chat(ANSWER)).encode()
+    parts = [("head", 200, JSON), ("chunk", body[:9]), ("chunk", body[9:]), ("end",)]
+    host = StreamHost([("full", 200, JSON, body)] if full else parts)
+    call, answer = await predict(target)
+    assert answer == {"answer": "four"}
+    assert host.streamed == [True]
+    assert call.of("text") == [ANSWER]
+    assert call.kinds(1) == ["begin", "text", "values"]
+    assert call.named("stepped") == [(1, (3, 5, 8))]
 
 
 @pytest.mark.parametrize("target", TARGETS)
