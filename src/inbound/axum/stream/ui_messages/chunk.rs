@@ -21,6 +21,7 @@ pub(super) enum UiChunk<'a> {
     ResetStep,
     TextStart {
         id: &'a str,
+        provider_metadata: UiPartMetadata<'a>,
     },
     TextDelta {
         id: &'a str,
@@ -31,6 +32,7 @@ pub(super) enum UiChunk<'a> {
     },
     ReasoningStart {
         id: &'a str,
+        provider_metadata: UiPartMetadata<'a>,
     },
     ReasoningDelta {
         id: &'a str,
@@ -88,4 +90,16 @@ pub(super) struct UiStatus<'a> {
 #[derive(Serialize)]
 pub(super) struct UiRestart<'a> {
     pub(super) parts: &'a [&'a str],
+}
+
+/// What a client keeps of a part beside its text; the id is not kept.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UiPartMetadata<'a> {
+    pub(super) tower_dspy: UiPartName<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct UiPartName<'a> {
+    pub(super) part: &'a str,
 }

@@ -71,8 +71,9 @@ use crate::{
 ///
 /// - `reset-step` removes the parts of the step, and those that hold are sent again.
 /// - If that cannot be, because the part is in an earlier step or the step has tools, there is
-///   `data-restart` `{"parts": ["1.answer"]}` with the ids of the text parts that do not hold. `useChat`
-///   does not hide them by itself.
+///   `data-restart` `{"parts": ["1.answer"]}` with the ids of the parts that do not hold. `useChat`
+///   does not hide them by itself. It keeps the id of a part as its
+///   `providerMetadata.towerDspy.part`; a part that is begun anew has another one, `1.answer#2`.
 ///
 /// Clients of before `ai` 7 do not know `reset-step` and report an error there.
 ///

@@ -2,7 +2,7 @@
 
 use super::{
     super::sse_queue::SseQueue,
-    chunk::{UiChunk, UiRestart},
+    chunk::{UiChunk, UiPartMetadata, UiPartName, UiRestart},
 };
 
 /// Text of the answer, or reasoning.
@@ -16,7 +16,10 @@ pub(super) enum UiPartKind {
 #[derive(Debug)]
 struct UiPart {
     lm_call: u64,
+    /// That of the LM call and the field.
     id: String,
+    /// That which the client gets: another one after `data-restart` has named it.
+    name: String,
     kind: UiPartKind,
     text: String,
     is_open: bool,
@@ -24,15 +27,24 @@ struct UiPart {
 
 impl UiPart {
     fn start(&self, out: &mut SseQueue) {
-        let id = &*self.id;
+        let id = &*self.name;
+        let provider_metadata = UiPartMetadata {
+            tower_dspy: UiPartName { part: id },
+        };
         out.json(&match self.kind {
-            UiPartKind::Text => UiChunk::TextStart { id },
-            UiPartKind::Reasoning => UiChunk::ReasoningStart { id },
+            UiPartKind::Text => UiChunk::TextStart {
+                id,
+                provider_metadata,
+            },
+            UiPartKind::Reasoning => UiChunk::ReasoningStart {
+                id,
+                provider_metadata,
+            },
         });
     }
 
     fn delta(&self, delta: &str, out: &mut SseQueue) {
-        let id = &*self.id;
+        let id = &*self.name;
         out.json(&match self.kind {
             UiPartKind::Text => UiChunk::TextDelta { id, delta },
             UiPartKind::Reasoning => UiChunk::ReasoningDelta { id, delta },
@@ -44,7 +56,7 @@ impl UiPart {
             return;
         }
         self.is_open = false;
-        let id = &*self.id;
+        let id = &*self.name;
         out.json(&match self.kind {
             UiPartKind::Text => UiChunk::TextEnd { id },
             UiPartKind::Reasoning => UiChunk::ReasoningEnd { id },
@@ -62,6 +74,8 @@ pub(super) struct UiParts {
     has_tools: bool,
     /// Those of earlier steps.
     earlier: Vec<UiPart>,
+    /// The ids of parts that `data-restart` has named, as often as it has.
+    void: Vec<String>,
 }
 
 impl UiParts {
@@ -127,6 +141,10 @@ impl UiParts {
         let part = UiPart {
             lm_call,
             id: id.to_owned(),
+            name: match self.void.iter().filter(|void| *void == id).count() {
+                0 => id.to_owned(),
+                n => format!("{id}#{}", n + 1),
+            },
             kind,
             text: delta.to_owned(),
             is_open: true,
@@ -165,9 +183,10 @@ impl UiParts {
             }
         }
         if !void.is_empty() {
-            let parts: Vec<_> = void.iter().map(|part| &*part.id).collect();
+            let parts: Vec<_> = void.iter().map(|part| &*part.name).collect();
             let data = UiRestart { parts: &parts };
             out.json(&UiChunk::DataRestart { data });
+            self.void.extend(void.into_iter().map(|part| part.id));
         }
     }
 
