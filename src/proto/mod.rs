@@ -7,6 +7,7 @@
 mod classify;
 mod convert;
 mod details;
+mod event;
 mod json;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub)]
@@ -16,6 +17,7 @@ use std::fmt;
 
 pub(crate) use convert::{from_response, to_response};
 pub(crate) use details::{Facts, StatusDetails, retry_after, status};
+pub(crate) use event::{from_event, to_event};
 pub use json::{MAX_DEPTH, StructError, from_struct, to_struct};
 
 /// The descriptors of [`v1`] and of what it imports, for reflection.

@@ -41,6 +41,138 @@ pub struct PredictResponse {
     #[prost(message, optional, tag = "6")]
     pub stale_age: ::core::option::Option<::prost_types::Duration>,
 }
+/// A part of an answer. More parts may be added: clients skip those that they do not know.
+///
+/// A text belongs to a field of one LM call. The texts of the program's answer are those of `done`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PredictEvent {
+    #[prost(oneof = "predict_event::Event", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub event: ::core::option::Option<predict_event::Event>,
+}
+/// Nested message and enum types in `PredictEvent`.
+pub mod predict_event {
+    /// More text of a field.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(skip_debug)]
+    pub struct Text {
+        /// The number of the LM call among the streamed ones of this call, from 1.
+        #[prost(uint64, tag = "1")]
+        pub lm_call: u64,
+        /// The name of the predictor, as in `named_predictors()` of the program.
+        #[prost(string, tag = "2")]
+        pub predictor: ::prost::alloc::string::String,
+        /// The name of the output field.
+        #[prost(string, tag = "3")]
+        pub field: ::prost::alloc::string::String,
+        /// The text that follows what came before; never empty.
+        #[prost(string, tag = "4")]
+        pub delta: ::prost::alloc::string::String,
+    }
+    /// More of the model's own thinking, which providers send apart from the answer.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(skip_debug)]
+    pub struct Thinking {
+        #[prost(uint64, tag = "1")]
+        pub lm_call: u64,
+        #[prost(string, tag = "2")]
+        pub predictor: ::prost::alloc::string::String,
+        /// The text that follows what came before; never empty.
+        #[prost(string, tag = "3")]
+        pub delta: ::prost::alloc::string::String,
+    }
+    /// The whole text of a field so far is this one instead.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(skip_debug)]
+    pub struct Replace {
+        #[prost(uint64, tag = "1")]
+        pub lm_call: u64,
+        #[prost(string, tag = "2")]
+        pub predictor: ::prost::alloc::string::String,
+        #[prost(string, tag = "3")]
+        pub field: ::prost::alloc::string::String,
+        /// The text of the field.
+        #[prost(string, tag = "4")]
+        pub text: ::prost::alloc::string::String,
+    }
+    /// The texts of an LM call do not hold: it failed, or its answer could not be parsed.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(skip_debug)]
+    pub struct Restart {
+        #[prost(uint64, tag = "1")]
+        pub lm_call: u64,
+        #[prost(string, tag = "2")]
+        pub predictor: ::prost::alloc::string::String,
+    }
+    /// A message of the program about what it does.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(skip_debug)]
+    pub struct Status {
+        #[prost(string, tag = "1")]
+        pub message: ::prost::alloc::string::String,
+    }
+    /// The program calls a tool.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(skip_debug)]
+    pub struct ToolCall {
+        /// The number of the tool call in this call, from 1.
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+        /// The name of the tool.
+        #[prost(string, tag = "2")]
+        pub name: ::prost::alloc::string::String,
+        /// The arguments by name, as JSON: their integers may be of any size.
+        #[prost(string, tag = "3")]
+        pub arguments: ::prost::alloc::string::String,
+    }
+    /// A tool has answered.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(skip_debug)]
+    pub struct ToolResult {
+        /// That of the tool call.
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+        /// The name of the tool.
+        #[prost(string, tag = "2")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(oneof = "tool_result::Result", tags = "3, 4")]
+        pub result: ::core::option::Option<tool_result::Result>,
+    }
+    /// Nested message and enum types in `ToolResult`.
+    pub mod tool_result {
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+        #[prost(skip_debug)]
+        pub enum Result {
+            /// What it returned, as JSON.
+            #[prost(string, tag = "3")]
+            Value(::prost::alloc::string::String),
+            /// The message of its error.
+            #[prost(string, tag = "4")]
+            Error(::prost::alloc::string::String),
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    #[prost(skip_debug)]
+    pub enum Event {
+        #[prost(message, tag = "1")]
+        Text(Text),
+        #[prost(message, tag = "2")]
+        Thinking(Thinking),
+        #[prost(message, tag = "3")]
+        Replace(Replace),
+        #[prost(message, tag = "4")]
+        Restart(Restart),
+        #[prost(message, tag = "5")]
+        Status(Status),
+        #[prost(message, tag = "6")]
+        ToolCall(ToolCall),
+        #[prost(message, tag = "7")]
+        ToolResult(ToolResult),
+        /// The answer. It is the last event.
+        #[prost(message, tag = "8")]
+        Done(super::PredictResponse),
+    }
+}
 /// Tokens, as the LM provider counted them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Usage {
@@ -70,9 +202,6 @@ pub mod predict_client {
     /// The time that a call may take is its `grpc-timeout`. A call that is cancelled is stopped. What it
     /// fails with is a status by one table, with the details `google.rpc.ErrorInfo` (domain `tower-dspy`),
     /// `google.rpc.RetryInfo` and `google.rpc.BadRequest` where they apply.
-    ///
-    /// A rpc that streams what a program has so far will take the same request, and answer with messages
-    /// of its own, the last of which holds a `PredictResponse`.
     #[derive(Debug, Clone)]
     pub struct PredictClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -167,6 +296,33 @@ pub mod predict_client {
                 .insert(GrpcMethod::new("tower_dspy.v1.Predict", "Predict"));
             self.inner.unary(req, path, codec).await
         }
+        /// Runs a program once, and sends its answer as it is written. The last message holds the answer;
+        /// a stream that ends without one has failed, by its status. The time limit is that of the whole
+        /// stream.
+        pub async fn predict_stream(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PredictRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::PredictEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tower_dspy.v1.Predict/PredictStream",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tower_dspy.v1.Predict", "PredictStream"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -187,15 +343,28 @@ pub mod predict_server {
             &self,
             request: tonic::Request<super::PredictRequest>,
         ) -> std::result::Result<tonic::Response<super::PredictResponse>, tonic::Status>;
+        /// Server streaming response type for the PredictStream method.
+        type PredictStreamStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::PredictEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Runs a program once, and sends its answer as it is written. The last message holds the answer;
+        /// a stream that ends without one has failed, by its status. The time limit is that of the whole
+        /// stream.
+        async fn predict_stream(
+            &self,
+            request: tonic::Request<super::PredictRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::PredictStreamStream>,
+            tonic::Status,
+        >;
     }
     /// Asks DSPy programs.
     ///
     /// The time that a call may take is its `grpc-timeout`. A call that is cancelled is stopped. What it
     /// fails with is a status by one table, with the details `google.rpc.ErrorInfo` (domain `tower-dspy`),
     /// `google.rpc.RetryInfo` and `google.rpc.BadRequest` where they apply.
-    ///
-    /// A rpc that streams what a program has so far will take the same request, and answer with messages
-    /// of its own, the last of which holds a `PredictResponse`.
     #[derive(Debug)]
     pub struct PredictServer<T> {
         inner: Arc<T>,
@@ -311,6 +480,52 @@ pub mod predict_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tower_dspy.v1.Predict/PredictStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct PredictStreamSvc<T: Predict>(pub Arc<T>);
+                    impl<
+                        T: Predict,
+                    > tonic::server::ServerStreamingService<super::PredictRequest>
+                    for PredictStreamSvc<T> {
+                        type Response = super::PredictEvent;
+                        type ResponseStream = T::PredictStreamStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PredictRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Predict>::predict_stream(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PredictStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -18,7 +18,11 @@ fn the_checked_in_code_is_the_code_generated_from_the_proto() {
     tonic_prost_build::configure()
         .build_transport(false)
         // Ours tells no prompt.
-        .skip_debug(["PredictRequest", "PredictResponse"])
+        .skip_debug([
+            ".tower_dspy.v1.PredictRequest",
+            ".tower_dspy.v1.PredictResponse",
+            ".tower_dspy.v1.PredictEvent",
+        ])
         .out_dir(out.path())
         .emit_rerun_if_changed(false)
         .compile_fds(files.clone())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ::tonic::{Request, Response, Status, async_trait};
+use futures_util::{StreamExt, stream::BoxStream};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
@@ -10,13 +11,22 @@ use crate::{
     error::{Classify, Error, ErrorKind, InvalidInput},
     inbound::respond::ErrorResponse,
     proto::{
-        self,
+        self, StructError,
         v1::{self, predict_server},
     },
     request::{PredictRequest, Prediction, Tenant},
+    stream::{PredictionStream, StreamEvent},
 };
 
-type Program = BoxCloneSyncService<PredictRequest, Prediction, ErrorResponse>;
+type BoxedProgram<T> = BoxCloneSyncService<PredictRequest, T, ErrorResponse>;
+
+/// A program of a name.
+#[derive(Clone, Debug)]
+struct NamedProgram {
+    whole: BoxedProgram<Prediction>,
+    /// `None`: its stream is the whole answer as one event.
+    streaming: Option<BoxedProgram<PredictionStream>>,
+}
 
 /// Answers the gRPC service [`Predict`](predict_server::Predict) by programs, each of a name.
 ///
@@ -57,6 +67,10 @@ type Program = BoxCloneSyncService<PredictRequest, Prediction, ErrorResponse>;
 /// [`to_struct`](proto::to_struct), are `UNKNOWN`, as a program that raises is, and the message tells
 /// which output: declare such an output as a `str`.
 ///
+/// `PredictStream` sends the events of a [streaming](Self::program_streaming) program, and of any
+/// other its answer as the one event. A failure before the first event is answered as that of
+/// `Predict`; one after it is the status at the end of the stream, with the same details.
+///
 /// # What clients may choose
 /// The program and its inputs. The LM, and the tenant, only if you [say](Self::accept_lm)
 /// [so](Self::accept_tenant): both may cost somebody else's money. A [`Tenant`] in the request's
@@ -64,7 +78,7 @@ type Program = BoxCloneSyncService<PredictRequest, Prediction, ErrorResponse>;
 /// client's word.
 #[derive(Clone, Debug, Default)]
 pub struct Programs {
-    programs: BTreeMap<Box<str>, Program>,
+    programs: BTreeMap<Box<str>, NamedProgram>,
     accept_lm: bool,
     accept_tenant: bool,
 }
@@ -85,7 +99,62 @@ impl Programs {
         S::Error: Classify + Into<BoxError>,
         S::Future: Send,
     {
-        let program = BoxCloneSyncService::new(service.map_err(ErrorResponse::of));
+        let program = NamedProgram {
+            whole: boxed(service),
+            streaming: None,
+        };
+        self.programs.insert(name.into(), program);
+        self
+    }
+
+    /// As [`program`](Self::program), with another service for `PredictStream`: a stack around
+    /// the streaming service of the same program. Each has its own layers; the permits are the
+    /// program's.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::{Service, ServiceBuilder};
+    /// use tower_dspy::{
+    ///     DspyServiceBuilderExt, Error, PredictRequest, Prediction, PredictionStream,
+    ///     StreamTimeoutLayer, inbound::tonic::Programs,
+    /// };
+    ///
+    /// fn programs<W, S>(qa: W, streaming: S) -> Programs
+    /// where
+    ///     W: Service<PredictRequest, Response = Prediction, Error = Error>,
+    ///     W: Clone + Send + Sync + 'static,
+    ///     W::Future: Send,
+    ///     S: Service<PredictRequest, Response = PredictionStream, Error = Error>,
+    ///     S: Clone + Send + Sync + 'static,
+    ///     S::Future: Send,
+    /// {
+    ///     let limits = StreamTimeoutLayer::new()
+    ///         .with_first_content(Duration::from_secs(10))
+    ///         .with_idle(Duration::from_secs(5));
+    ///     let qa = ServiceBuilder::new().attempt_timeout(Duration::from_secs(30)).service(qa);
+    ///     let streaming = ServiceBuilder::new().stream_timeout(limits).service(streaming);
+    ///     Programs::new().program_streaming("qa", qa, streaming)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn program_streaming<W, S>(
+        mut self,
+        name: impl Into<Box<str>>,
+        whole: W,
+        streaming: S,
+    ) -> Self
+    where
+        W: Service<PredictRequest, Response = Prediction> + Clone + Send + Sync + 'static,
+        W::Error: Classify + Into<BoxError>,
+        W::Future: Send,
+        S: Service<PredictRequest, Response = PredictionStream> + Clone + Send + Sync + 'static,
+        S::Error: Classify + Into<BoxError>,
+        S::Future: Send,
+    {
+        let program = NamedProgram {
+            whole: boxed(whole),
+            streaming: Some(boxed(streaming)),
+        };
         self.programs.insert(name.into(), program);
         self
     }
@@ -110,7 +179,7 @@ impl Programs {
         predict_server::PredictServer::new(self)
     }
 
-    fn find(&self, name: &str) -> Result<&Program, ErrorResponse> {
+    fn find(&self, name: &str) -> Result<&NamedProgram, ErrorResponse> {
         let mut all = self.programs.values();
         let program = match (all.next(), all.next()) {
             (Some(only), None) if name.is_empty() => Some(only),
@@ -158,30 +227,78 @@ impl Programs {
         Ok(request)
     }
 
-    async fn answer(
+    /// The program that is asked, and what it is asked.
+    fn asked(
         &self,
         request: Request<v1::PredictRequest>,
-    ) -> Result<v1::PredictResponse, ErrorResponse> {
+    ) -> Result<(NamedProgram, PredictRequest), ErrorResponse> {
         let (_, mut extensions, message) = request.into_parts();
         let program = self.find(&message.program)?.clone();
         let context = extensions.remove::<CallContext>().unwrap_or_default();
         let request = self.read(message, context, extensions.remove::<Tenant>())?;
-        let prediction = program.oneshot(request).await?;
-        proto::to_response(&prediction).map_err(|error| {
-            let output = format!("the output {error}");
-            let failed = ErrorResponse::of_kind(ErrorKind::Program);
-            let status = failed.status();
-            failed.with(status, output)
-        })
+        Ok((program, request))
     }
+
+    async fn answer(
+        &self,
+        request: Request<v1::PredictRequest>,
+    ) -> Result<v1::PredictResponse, ErrorResponse> {
+        let (program, request) = self.asked(request)?;
+        let prediction = program.whole.oneshot(request).await?;
+        proto::to_response(&prediction).map_err(|error| unsendable(&error))
+    }
+
+    /// The stream is there with its first event.
+    async fn stream(
+        &self,
+        request: Request<v1::PredictRequest>,
+    ) -> Result<PredictionStream, ErrorResponse> {
+        let (program, request) = self.asked(request)?;
+        match program.streaming {
+            Some(streaming) => streaming.oneshot(request).await,
+            None => Ok(program.whole.oneshot(request).await?.into()),
+        }
+    }
+}
+
+fn boxed<S, T>(service: S) -> BoxedProgram<T>
+where
+    S: Service<PredictRequest, Response = T> + Clone + Send + Sync + 'static,
+    S::Error: Classify + Into<BoxError>,
+    S::Future: Send,
+{
+    BoxCloneSyncService::new(service.map_err(ErrorResponse::of))
+}
+
+fn unsendable(error: &StructError) -> ErrorResponse {
+    let output = format!("the output {error}");
+    let failed = ErrorResponse::of_kind(ErrorKind::Program);
+    let status = failed.status();
+    failed.with(status, output)
+}
+
+/// An event as it is sent. A status ends the stream.
+fn message(event: Result<StreamEvent, Error>) -> Result<v1::PredictEvent, Status> {
+    let event = event.map_err(ErrorResponse::of)?;
+    Ok(proto::to_event(event).map_err(|error| unsendable(&error))?)
 }
 
 #[async_trait]
 impl predict_server::Predict for Programs {
+    type PredictStreamStream = BoxStream<'static, Result<v1::PredictEvent, Status>>;
+
     async fn predict(
         &self,
         request: Request<v1::PredictRequest>,
     ) -> Result<Response<v1::PredictResponse>, Status> {
         Ok(Response::new(self.answer(request).await?))
+    }
+
+    async fn predict_stream(
+        &self,
+        request: Request<v1::PredictRequest>,
+    ) -> Result<Response<Self::PredictStreamStream>, Status> {
+        let events = self.stream(request).await?;
+        Ok(Response::new(events.map(message).boxed()))
     }
 }
