@@ -38,7 +38,6 @@ impl OpenStream {
     }
 
     /// The stream has ended. The first end is the one that counts.
-    #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic", test))]
     pub(crate) fn end(&self, end: CallEnd) {
         let mut state = self.state();
         let end = *state.ended.get_or_insert(end);

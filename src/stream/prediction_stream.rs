@@ -13,7 +13,7 @@ use futures_util::{
 
 use super::StreamEvent;
 use crate::{
-    call::{CallEnd, Cause, OpenStream, Progress, drop_scope},
+    call::{CallEnd, Cause, OpenStream, drop_scope},
     error::{Classify, Error, Lost},
     request::Prediction,
 };
@@ -62,7 +62,8 @@ impl PredictionStream {
     }
 
     /// Shows the layers around a call, by its progress, that it goes on until this stream ends.
-    pub(crate) fn in_call(self, progress: &Progress) -> Self {
+    #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
+    pub(crate) fn in_call(self, progress: &crate::call::Progress) -> Self {
         progress.open_stream(&self.open);
         self
     }
