@@ -8,6 +8,7 @@ import pytest
 from conftest import HOST_LM, FakeCall, eventually, in_call, turns
 from streamed import SSE, StreamCall, StreamHost, as_chat, chunk, load, pieces, predict, sse
 
+import tower_dspy
 from tower_dspy import host_lms
 from tower_dspy.call_stream import WINDOW, CallStream
 from tower_dspy.predictors import Predictors
@@ -301,3 +302,37 @@ async def test_lone_surrogates_arrive_as_replacement_characters():
     assert call.text(1) == "a\ufffd"
     assert call.of("values") == [{"values": {"answer": "a\U0001f600\ufffd"}}]
     assert call.of("status") == [{"message": "\ufffd"}]
+
+
+@pytest.mark.parametrize("target", ["question -> answer", "test_streaming:SyncAsk"])
+async def test_a_call_that_waits_for_its_reader_can_be_cancelled(harness, target):
+    host = StreamHost(pieces(as_chat(answer="x" * 100_000), 1000))
+    host.is_slow = True
+    call = StreamCall()
+    harness.start(harness.program(target, lm=HOST_LM), call=call, question="?")
+    await eventually(lambda: host.waiting)
+    call.cancelled_by_host = True
+    host.waiting[-1].cancel()
+    harness.cancel_last()
+    await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    assert len(host.waiting) == 1
+    assert host.aborted >= 1
+
+
+async def test_a_program_may_be_cancelled_by_itself_in_mid_stream():
+    host = StreamHost(lambda _: [("head", 200, SSE), ("chunk", chunk({"content": "so f"}))])
+
+    async def gives_up(question: str) -> dspy.Prediction:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(dspy.Predict("question -> answer").acall(question="?"), 0.05)
+        tower_dspy.status("gave up")
+        return dspy.Prediction(answer="none")
+
+    loaded = load("question -> answer")
+    loaded.call = gives_up
+    call, answer = await predict(loaded)
+    assert answer == {"answer": "none"}
+    assert call.kinds(1) == ["begin", "text", "restart"]
+    assert call.sent[-1] == ("status", None, {"message": "gave up"})
+    assert host.aborted == 1
