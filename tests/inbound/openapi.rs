@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use axum::{Router, body::Body};
+use futures_util::stream;
 use http::{HeaderName, Request, StatusCode};
 use serde_json::{Value, json};
-use tower::ServiceExt;
+use tower::{ServiceExt, service_fn};
 use tower_dspy::{
-    ErrorKind,
-    inbound::{axum::Programs, respond::ErrorResponse},
+    Error, ErrorKind, PredictRequest, PredictionStream, StreamEvent,
+    inbound::{
+        axum::{Programs, stream::StreamOptions},
+        respond::ErrorResponse,
+    },
     service::Schema,
     testing::{
         error_of,
@@ -17,7 +21,7 @@ use tower_dspy::{
 };
 use utoipa::openapi::OpenApi;
 
-use super::support::json as read;
+use super::support::{body, json as read};
 
 fn schema() -> Schema {
     serde_json::from_value(json!({
@@ -138,4 +142,35 @@ async fn every_possible_status_is_in_the_document() {
         );
     }
     assert!(told["503"]["headers"]["Retry-After"].is_object());
+}
+
+#[tokio::test]
+async fn a_program_that_streams_has_both_types_of_an_answer() {
+    let mock = MockDspy::new([Reply::answer(json!({"answer": "so"}))]);
+    let streaming = service_fn(|_: PredictRequest| async {
+        let done = StreamEvent::Done(Box::default());
+        Ok::<_, Error>(PredictionStream::new(stream::iter([Ok(done)])))
+    });
+    let app = Programs::new("questions", "1")
+        .stream_options(StreamOptions::new().without_tools())
+        .program_stream("/qa", &schema(), mock, streaming)
+        .into_router();
+    let document = get(&app, "/openapi.json").await;
+    let content = &document["paths"]["/qa"]["post"]["responses"]["200"]["content"];
+    assert_eq!(content["text/event-stream"]["schema"]["type"], "string");
+    assert_eq!(content["application/json"]["schema"]["type"], "object");
+
+    for (accept, expected) in [
+        ("text/event-stream", "event: done"),
+        ("application/json", "{\"outputs\":{\"answer\":\"so\"}"),
+    ] {
+        let request = Request::post("/qa")
+            .header("content-type", "application/json")
+            .header("accept", accept)
+            .body(Body::from("{\"question\":\"?\"}"))
+            .unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        let body = body(response).await;
+        assert!(body.starts_with(expected.as_bytes()), "{body:?}");
+    }
 }

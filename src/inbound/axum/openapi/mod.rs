@@ -2,23 +2,27 @@
 
 mod failures;
 
-use ::axum::{Json, Router, routing::get};
+use ::axum::{
+    Json, Router,
+    routing::{MethodRouter, get},
+};
 use http::HeaderName;
 use tower::{BoxError, Service};
 use utoipa::openapi::{
     Content, HttpMethod, Info, Object, ObjectBuilder, OpenApi, OpenApiBuilder, Paths, Ref, RefOr,
-    Required, ResponseBuilder, Schema as JsonSchema, Type,
+    Required, Response, ResponseBuilder, Schema as JsonSchema, Type,
     path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
     request_body::RequestBodyBuilder,
     schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ComponentsBuilder, SchemaType},
 };
 
-use super::predict;
+use super::{predict, stream::StreamOptions};
 use crate::{
     call::deadline::RequestTimeout,
     error::Classify,
     request::{PredictRequest, Prediction},
     service::{JsonType, Schema},
+    stream::PredictionStream,
 };
 
 const USAGE: &str = "Usage";
@@ -58,6 +62,7 @@ pub struct Programs<T = ()> {
     info: Info,
     paths: Paths,
     header: HeaderName,
+    stream_options: StreamOptions,
     router: Router<T>,
 }
 
@@ -68,6 +73,7 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
             info: Info::new(title.into(), version.into()),
             paths: Paths::new(),
             header: RequestTimeout::HEADER,
+            stream_options: StreamOptions::new(),
             router: Router::new(),
         }
     }
@@ -80,16 +86,62 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
         self
     }
 
+    /// How streams are sent; for the programs that are added from now on.
+    pub const fn stream_options(mut self, options: StreamOptions) -> Self {
+        self.stream_options = options;
+        self
+    }
+
     /// Serves POST requests to `path` by `service`, a program with this schema.
     ///
     /// # Panics
     /// If the path is there already, or does not begin with a slash: as axum's `Router::route`.
-    pub fn program<S>(mut self, path: &str, schema: &Schema, service: S) -> Self
+    pub fn program<S>(self, path: &str, schema: &Schema, service: S) -> Self
     where
         S: Service<PredictRequest, Response = Prediction> + Clone + Send + Sync + 'static,
         S::Error: Classify + Into<BoxError>,
         S::Future: Send,
     {
+        let answer = json_answer(schema).build();
+        self.route(path, schema, answer, predict(service))
+    }
+
+    /// Serves POST requests to `path` as [`predict_stream`](super::stream::predict_stream()) does: by
+    /// `whole`, or as the program writes by `streaming`; both are a program with this schema.
+    ///
+    /// # Panics
+    /// As [`program`](Self::program).
+    pub fn program_stream<W, S>(self, path: &str, schema: &Schema, whole: W, streaming: S) -> Self
+    where
+        W: Service<PredictRequest, Response = Prediction> + Clone + Send + Sync + 'static,
+        W::Error: Classify + Into<BoxError>,
+        W::Future: Send,
+        S: Service<PredictRequest, Response = PredictionStream> + Clone + Send + Sync + 'static,
+        S::Error: Classify + Into<BoxError>,
+        S::Future: Send,
+    {
+        let events = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(
+                "Server-sent events, version 1 of `x-tower-dspy-stream`: `text`, `thinking`, \
+                 `replace`, `restart`, `status`, `tool_call`, `tool_result`, and as the last one \
+                 `done`, whose data is the JSON of this response, or `error`, whose data is a \
+                 failure. Sent to clients that prefer this type.",
+            ));
+        let answer = json_answer(schema)
+            .content("text/event-stream", Content::new(Some(events)))
+            .build();
+        let route = self.stream_options.predict_stream(whole, streaming);
+        self.route(path, schema, answer, route)
+    }
+
+    fn route(
+        mut self,
+        path: &str,
+        schema: &Schema,
+        answer: Response,
+        route: MethodRouter<T>,
+    ) -> Self {
         let operation = OperationBuilder::new()
             .operation_id(Some(path.trim_matches('/').replace('/', "_")))
             .parameter(timeout(&self.header))
@@ -99,12 +151,7 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
                     .content("application/json", Content::new(Some(inputs(schema))))
                     .build(),
             ))
-            .response(
-                "200",
-                ResponseBuilder::new()
-                    .description("The program's prediction")
-                    .content("application/json", Content::new(Some(prediction(schema)))),
-            );
+            .response("200", answer);
         let operation = failures::by_status()
             .into_iter()
             .fold(operation, |operation, (status, failure)| {
@@ -112,7 +159,7 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
             });
         self.paths
             .add_path_operation(path, vec![HttpMethod::Post], operation);
-        self.router = self.router.route(path, predict(service));
+        self.router = self.router.route(path, route);
         self
     }
 
@@ -165,6 +212,12 @@ fn inputs(schema: &Schema) -> ObjectBuilder {
         let value = typed(field.types.as_deref(), Some(&field.expected));
         fields.property(&field.name, value)
     })
+}
+
+fn json_answer(schema: &Schema) -> ResponseBuilder {
+    ResponseBuilder::new()
+        .description("The program's prediction")
+        .content("application/json", Content::new(Some(prediction(schema))))
 }
 
 /// What an answer's body is.
