@@ -19,6 +19,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use super::status::{self, Sent};
 use crate::{
+    call::Scope,
     error::{Cancelled, Error, InvalidInput},
     layers::outbound::OutboundLayer,
     proto::{self, v1},
@@ -85,9 +86,9 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Pre
 /// server may refuse the last two.
 #[derive(Clone)]
 pub struct ProgramClient<T> {
-    program: Arc<str>,
+    pub(super) program: Arc<str>,
     transport: T,
-    reserve: Duration,
+    pub(super) reserve: Duration,
     max_message: Option<usize>,
 }
 
@@ -120,7 +121,10 @@ impl<T> ProgramClient<T> {
     }
 
     /// What is sent of `request`.
-    fn message(&self, request: &PredictRequest) -> Result<v1::PredictRequest, InvalidInput> {
+    pub(super) fn message(
+        &self,
+        request: &PredictRequest,
+    ) -> Result<v1::PredictRequest, InvalidInput> {
         let inputs = request.inputs().as_object().ok_or_else(|| {
             let problem = "the inputs are not a JSON object".to_owned();
             InvalidInput::new(&self.program, None, problem, "a JSON object")
@@ -136,6 +140,34 @@ impl<T> ProgramClient<T> {
             lm: request.lm().unwrap_or_default().to_owned(),
             tenant: tenant.unwrap_or_default(),
         })
+    }
+}
+
+impl<T, B> ProgramClient<T>
+where
+    T: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    T::Error: Into<BoxError>,
+    T::Future: Send,
+{
+    /// The transport that is ready, with the layers that write the time left, for one call.
+    pub(super) fn grpc(
+        &mut self,
+    ) -> Grpc<
+        impl Service<http::Request<Body>, Response = http::Response<B>, Error = BoxError, Future: Send>
+        + Send
+        + use<T, B>,
+    > {
+        let next = self.transport.clone();
+        let transport = ServiceBuilder::new()
+            .layer(OutboundLayer::http().with_reserve(self.reserve))
+            .layer(OutboundLayer::grpc())
+            .map_err(boxed::<T::Error>)
+            .service(mem::replace(&mut self.transport, next));
+        let grpc = Grpc::new(transport);
+        match self.max_message {
+            Some(bytes) => grpc.max_decoding_message_size(bytes),
+            None => grpc,
+        }
     }
 }
 
@@ -165,19 +197,11 @@ where
         let sent = Sent {
             program: self.program.clone(),
             deadline: context.deadline,
+            scope: Scope::Deadline,
             reserve: self.reserve,
             began,
         };
-        let next = self.transport.clone();
-        let transport = ServiceBuilder::new()
-            .layer(OutboundLayer::http().with_reserve(self.reserve))
-            .layer(OutboundLayer::grpc())
-            .map_err(boxed::<T::Error>)
-            .service(mem::replace(&mut self.transport, next));
-        let mut grpc = Grpc::new(transport);
-        if let Some(bytes) = self.max_message {
-            grpc = grpc.max_decoding_message_size(bytes);
-        }
+        let mut grpc = self.grpc();
         let call = async move {
             let mut request = Request::new(message?);
             if let Some(error) = refused {

@@ -2,8 +2,9 @@
 
 mod client;
 mod status;
+mod streaming;
 
-pub use self::client::ProgramClient;
+pub use self::{client::ProgramClient, streaming::StreamingProgramClient};
 use crate::error::{Classify, ErrorKind};
 
 /// For `.classify(..)` of a retry layer, a hedge or a fallback: [`ErrorKind::Lost`] if `error` is that

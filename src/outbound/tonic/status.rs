@@ -15,11 +15,17 @@ use crate::{
     proto::{self, StatusDetails, StructError},
 };
 
+/// How tonic begins the message of a status for an answer that ended without a status.
+const CUT: &str = "protocol error: missing grpc-status";
+
 /// A call that was sent.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) program: Arc<str>,
+    /// What was sent.
     pub(super) deadline: Option<Deadline>,
+    /// Its name.
+    pub(super) scope: Scope,
     pub(super) reserve: Duration,
     pub(super) began: Instant,
 }
@@ -36,6 +42,15 @@ impl Sent {
                 .with_spent(details.spent()),
             None => self.by_code(&status),
         }
+    }
+
+    /// As [`error`](Self::error), of a call for a stream that did not begin.
+    pub(super) fn error_of_stream(&self, status: Status) -> Error {
+        if status.code() == Code::Unimplemented && status.source().is_none() {
+            let problem = "the server has no `PredictStream`: it answers by `Predict` alone";
+            return self.invalid(None, problem, "a server that streams");
+        }
+        self.error(status)
     }
 
     /// An answer that came, and is none.
@@ -107,6 +122,9 @@ impl Sent {
                 Elapsed::new(Scope::Attempt, Stage::Running, self.began.elapsed()).into()
             }
             Code::Cancelled => Lost::server(with_message("it cancelled the call", message)).into(),
+            Code::Unknown if message.starts_with(CUT) => {
+                Lost::server("its answer was cut off").into()
+            }
             Code::Unavailable => Lost::server(with_message("it is not available", message)).into(),
             Code::ResourceExhausted => {
                 let refused = Overloaded::remote(&self.program);
@@ -136,7 +154,7 @@ impl Sent {
         let limit = self
             .deadline
             .map(|deadline| deadline.remaining_at(self.began));
-        Elapsed::new(Scope::Deadline, Stage::Running, limit.unwrap_or_default()).into()
+        Elapsed::new(self.scope, Stage::Running, limit.unwrap_or_default()).into()
     }
 
     fn invalid(&self, field: Option<&str>, problem: &str, expected: &str) -> Error {

@@ -1,4 +1,7 @@
-"""One call by grpcio, which knows no more of the service than its path."""
+"""One call by grpcio, which knows no more of the service than its path.
+
+The messages of a stream are printed one behind the other, with a comma between.
+"""
 
 import sys
 import threading
@@ -7,6 +10,19 @@ import grpc
 
 address, path, request, timeout, what = sys.argv[1:]
 with grpc.insecure_channel(address) as channel:
+    if what == "stream":
+        call = channel.unary_stream(path, request_serializer=None, response_deserializer=None)
+        events = call(bytes.fromhex(request), timeout=float(timeout) or None)
+        messages = []
+        try:
+            messages.extend(event.hex() for event in events)
+        except grpc.RpcError:
+            pass
+        print(events.code().name)
+        print(events.details() or "")
+        print(",".join(messages))
+        print(dict(events.trailing_metadata()).get("grpc-status-details-bin", b"").hex())
+        sys.exit()
     call = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
     future = call.future(bytes.fromhex(request), timeout=float(timeout) or None)
     if what == "cancel":

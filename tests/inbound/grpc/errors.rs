@@ -55,6 +55,9 @@ async fn the_message_of_an_error_arrives_with_it() {
         (Scope::Attempt, Stage::Running),
         (Scope::Reserve, Stage::Waiting),
         (Scope::Share, Stage::BeforeStart),
+        (Scope::FirstContent, Stage::Running),
+        (Scope::Idle, Stage::Running),
+        (Scope::Total, Stage::Running),
     ] {
         let elapsed = Elapsed::new(scope, stage, limit);
         let Error::Elapsed(told) = sent(elapsed.clone()).await else {

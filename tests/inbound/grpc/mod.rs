@@ -5,6 +5,7 @@ mod ends;
 mod errors;
 mod health;
 mod python;
+mod streams;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -9,13 +9,18 @@ use tonic::Status;
 use tonic_types::StatusExt;
 use tower_dspy::{
     Cause, InvalidInput,
-    proto::{from_struct, to_struct, v1},
+    inbound::tonic::Programs,
+    proto::{
+        from_struct, to_struct,
+        v1::{self, predict_event::Event},
+    },
     testing::mock::{MockDspy, Reply},
 };
 
 use super::{Node, seen};
 
 const PATH: &str = "/tower_dspy.v1.Predict/Predict";
+const STREAM: &str = "/tower_dspy.v1.Predict/PredictStream";
 
 /// An interpreter that has grpcio, from the lock file with hashes.
 async fn python() -> PathBuf {
@@ -66,11 +71,24 @@ struct Seen {
     code: String,
     message: String,
     answer: Vec<u8>,
+    /// Those of a stream.
+    events: Vec<Vec<u8>>,
     details: Vec<u8>,
 }
 
 /// Asks the program of `node`; `cancel` waits for the moment to cancel the call.
 async fn ask(node: &Node, timeout: f64, cancel: Option<impl Future<Output = ()>>) -> Seen {
+    let what = if cancel.is_some() { "cancel" } else { "ask" };
+    call(node, PATH, timeout, what, cancel).await
+}
+
+async fn call(
+    node: &Node,
+    path: &str,
+    timeout: f64,
+    what: &str,
+    cancel: Option<impl Future<Output = ()>>,
+) -> Seen {
     let inputs = json!({"question": "größe?", "n": 3});
     let request = v1::PredictRequest {
         program: "qa".into(),
@@ -83,12 +101,11 @@ async fn ask(node: &Node, timeout: f64, cancel: Option<impl Future<Output = ()>>
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/inbound/grpc/client.py");
-    let what = if cancel.is_some() { "cancel" } else { "ask" };
     let mut client = Command::new(python().await)
         .arg(script)
         .args([
             &node.address.to_string(),
-            PATH,
+            path,
             &hex,
             &timeout.to_string(),
             what,
@@ -108,10 +125,16 @@ async fn ask(node: &Node, timeout: f64, cancel: Option<impl Future<Output = ()>>
     let said = String::from_utf8(output.stdout).unwrap();
     let mut lines = said.lines().map(str::to_owned);
     let mut next = || lines.next().unwrap_or_default();
+    let (code, message, messages) = (next(), next(), next());
+    let events: Vec<_> = match &*messages {
+        "" => Vec::new(),
+        messages => messages.split(',').map(bytes).collect(),
+    };
     Seen {
-        code: next(),
-        message: next(),
-        answer: bytes(&next()),
+        code,
+        message,
+        answer: events.first().cloned().unwrap_or_default(),
+        events,
         details: bytes(&next()),
     }
 }
@@ -175,4 +198,39 @@ async fn a_cancel_of_grpcio_stops_the_program() {
     assert_eq!(seen_there.code, "CANCELLED");
     seen(&mock, |calls| !calls[0].in_flight).await;
     assert_eq!(mock.stopped(), [Cause::ClientGone]);
+}
+
+#[tokio::test]
+async fn grpcio_reads_a_stream_and_the_status_at_its_end() {
+    let refused = InvalidInput::new("qa", Some("n"), "`n` is zu groß", "less");
+    let mock = MockDspy::new([
+        Reply::text("answer", ["blau, ", "größer"]),
+        Reply::text("answer", ["blau, "]).then(Reply::error(refused.clone())),
+    ]);
+    let programs = Programs::new().program_streaming("qa", mock.clone(), mock.streaming());
+    let node = Node::start(programs).await;
+    let event = |bytes: &Vec<u8>| v1::PredictEvent::decode(&**bytes).unwrap().event.unwrap();
+
+    let seen = call(&node, STREAM, 60.0, "stream", None::<Never>).await;
+    assert_eq!(seen.code, "OK", "{}", seen.message);
+    let events: Vec<_> = seen.events.iter().map(event).collect();
+    let [Event::Text(first), Event::Text(second), Event::Done(answer)] = &*events else {
+        panic!("{events:?}");
+    };
+    assert_eq!((&*first.delta, &*second.delta), ("blau, ", "größer"));
+    let outputs = from_struct(answer.outputs.clone().unwrap()).unwrap();
+    assert_eq!(outputs["answer"], "blau, größer");
+    assert!(
+        mock.calls()[0]
+            .time_left
+            .is_some_and(|left| left.as_secs() <= 60)
+    );
+
+    let seen = call(&node, STREAM, 60.0, "stream", None::<Never>).await;
+    assert_eq!((&*seen.code, seen.events.len()), ("INVALID_ARGUMENT", 1));
+    assert_eq!(seen.message, refused.to_string());
+    let status = Status::with_details(tonic::Code::InvalidArgument, "", seen.details.into());
+    let details = status.get_error_details();
+    let violations = &details.bad_request().unwrap().field_violations;
+    assert_eq!(violations[0].field, "n");
 }
