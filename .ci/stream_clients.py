@@ -26,7 +26,8 @@ def node_modules() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     lock = (CLIENTS / "package-lock.json").read_bytes()
     stamp = folder / "stamp"
-    shutil.copy(CLIENTS / "ui_client.mjs", folder)
+    for client in CLIENTS.glob("*.mjs"):
+        shutil.copy(client, folder)
     if not stamp.exists() or stamp.read_bytes() != lock:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(CLIENTS / name, folder)

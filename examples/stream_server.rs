@@ -1,147 +1,188 @@
-//! How do I stream a program's answer to browsers and to chat clients?
+//! How do I stream a program to a browser?
 //!
-//! Run: `cargo run --example stream_server`, and then
+//! Run: `cargo run --release --example stream_server`, and open <http://127.0.0.1:8080>.
+//!
+//! The page shows each field while it is written. Stop there, or close the tab: the LM's connection
+//! is closed. What the LM saw is printed here.
+//!
+//! It talks to a scripted LM on loopback. For a real one, with its key in the provider's variable:
+//!
+//! ```sh
+//! export OPENAI_API_KEY=..
+//! cargo run --release --example stream_server -- --lm openai/gpt-4o-mini
+//! ```
+//!
+//! The same program is at `/api/chat` for `useChat` of Vercel's AI SDK, and at `/v1` for clients of
+//! OpenAI, as the model `qa`.
 //!
 //! ```sh
 //! curl -N localhost:8080/qa --json '{"question": "Why is the sky blue?"}' -H 'accept: text/event-stream'
 //! ```
-//!
-//! `useChat` of Vercel's AI SDK takes `http://localhost:8080/api/chat` as its `api`, and clients of
-//! OpenAI take `http://localhost:8080/v1` as their base URL, with the model `qa`.
-//!
-//! Its program is scripted. In place of `whole` and `streaming`, give a program and its
-//! `streaming()`.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{env, error::Error, time::Duration};
 
-use axum::Router;
-use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
-use tokio::{net::TcpListener, time::sleep};
+use axum::{
+    Router,
+    http::header,
+    routing::{MethodRouter, get},
+};
+use lexopt::{Arg, Parser, ValueExt};
+use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
-    DeadlineLayer, Error, ErrorKind, InboundLayer, LmError, PredictRequest, Prediction,
-    PredictionStream, Shutdown, StreamEvent,
-    inbound::axum::stream::{ChatFields, ChatPrograms, StreamOptions},
-    server::{GracefulShutdown, serve},
-    testing::error_of,
+    DspyServiceBuilderExt, Host, InboundLayer, Lm, StreamTimeoutLayer,
+    host::env::PythonEnv,
+    inbound::axum::stream::{
+        ChatFields, ChatPrograms, chat_completions, predict_stream, ui_messages,
+    },
+    server::serve,
+    testing::scripted_lm::{Reply, ScriptedLm},
 };
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn StdError>> {
-    let limit = || DeadlineLayer::new(Duration::from_secs(30));
-    let whole = ServiceBuilder::new()
-        .layer(limit())
-        .service_fn(|request: PredictRequest| async move { script(&request)?.prediction().await });
-    let streaming = ServiceBuilder::new()
-        .layer(limit())
-        .service_fn(|request: PredictRequest| async move { script(&request) });
+/// The answer has two fields, which are written one after the other: `reasoning` and `answer`.
+const PROGRAM: &str = r#"
+import dspy
 
-    // The input that takes the user's message, that for the turns before it, and the outputs that are
-    // shown as the answer and as reasoning.
-    let fields = ChatFields::new("question", "answer")
-        .history("history")
-        .reasoning("reasoning");
+qa = dspy.ChainOfThought("question -> answer")
+"#;
+
+/// Nothing but this server's own script and style; no HTML that is made from text.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let lm = lm().await?;
+    let venv = PythonEnv::create(".venv")
+        .progress(|line| eprintln!("{line}"))
+        .run()
+        .await?;
+    let host = Host::embedded().venv(venv.prefix()).start().await?;
+    let qa = host
+        .load_source(PROGRAM, "qa")
+        .lm(lm)
+        .max_in_flight(64)
+        .await?;
+
+    // A failure before the first event is tried again, and one after it is an event.
+    let limits = StreamTimeoutLayer::new()
+        .with_first_content(Duration::from_secs(20))
+        .with_idle(Duration::from_secs(20));
+    let streaming = ServiceBuilder::new()
+        .retries(1)
+        .stream_timeout(limits)
+        .service(qa.streaming());
+    let whole = ServiceBuilder::new().retries(1).service(qa);
+
+    // A program with an input of the type `dspy.History` takes the earlier turns: `.history("history")`.
+    let fields = ChatFields::new("question", "answer").reasoning("reasoning");
     let programs =
         ChatPrograms::new().program("qa", fields.clone(), whole.clone(), streaming.clone());
-    let options = StreamOptions::new().with_head_after(Some(Duration::from_secs(2)));
+    // A client that hangs up cancels its call. `x-request-timeout` is its limit, of a minute at most.
     let app: Router = Router::new()
-        .route("/qa", options.predict_stream(whole, streaming.clone()))
-        .route("/api/chat", options.ui_messages(streaming, fields))
-        .merge(options.chat_completions(programs))
-        .layer(InboundLayer::new().max(Duration::from_secs(60)));
+        .route("/qa", predict_stream(whole, streaming.clone()))
+        .route("/api/chat", ui_messages(streaming, fields))
+        .merge(chat_completions(programs))
+        .layer(InboundLayer::new().max(Duration::from_secs(60)))
+        .merge(page());
 
-    let address = std::env::var("ADDRESS").unwrap_or("127.0.0.1:8080".to_owned());
+    let address = env::var("ADDRESS").unwrap_or("127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(address).await?;
     eprintln!("http://{}", listener.local_addr()?);
-    let shutdown = GracefulShutdown::new(Shutdown::new(), Duration::from_secs(20));
-    eprintln!("{}", serve(listener, app, shutdown).await?);
+    let report = serve(listener, app, host.shutdown(Duration::from_secs(20))).await?;
+    eprintln!("{report}");
     Ok(())
 }
 
-/// The answer to a question, as a program would write it; some questions make it fail.
-fn script(request: &PredictRequest) -> Result<PredictionStream, Error> {
-    let question = request.inputs()["question"].as_str().unwrap_or_default();
-    let error = match question {
-        "busy" => {
-            let wait = Some(Duration::from_secs(7));
-            return Err(LmError::new("LMRateLimitError", "", Some(429), wait).into());
+/// The page, its script and its style.
+fn page() -> Router {
+    Router::new()
+        .route(
+            "/",
+            file(
+                "text/html; charset=utf-8",
+                include_str!("stream_server/page.html"),
+            ),
+        )
+        .route(
+            "/app.js",
+            file(
+                "text/javascript; charset=utf-8",
+                include_str!("stream_server/app.js"),
+            ),
+        )
+        .route(
+            "/style.css",
+            file(
+                "text/css; charset=utf-8",
+                include_str!("stream_server/style.css"),
+            ),
+        )
+}
+
+fn file(kind: &'static str, text: &'static str) -> MethodRouter {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    get(move || async move { (headers, text) })
+}
+
+/// The LM that `--lm MODEL` names, at `--base-url URL` if that is given; else a scripted one.
+async fn lm() -> Result<Lm, Box<dyn Error>> {
+    let (mut model, mut base_url) = (None, None);
+    let mut args = Parser::from_env();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("lm") => model = Some(args.value()?.string()?),
+            Arg::Long("base-url") => base_url = Some(args.value()?.string()?),
+            _ => return Err(arg.unexpected().into()),
         }
-        "deadline" => error_of(ErrorKind::Deadline),
-        "lost" => error_of(ErrorKind::Lost),
-        _ => None,
-    };
-    let mut events = vec![
-        event(StreamEvent::Status {
-            message: "Searching".into(),
-        }),
-        event(StreamEvent::Thinking {
-            lm_call: 1,
-            predictor: "react".into(),
-            delta: "The user wants to know.".into(),
-        }),
-        event(StreamEvent::ToolCall {
-            id: 1,
-            name: "search".into(),
-            arguments: json!({ "query": question }),
-        }),
-        event(StreamEvent::ToolResult {
-            id: 1,
-            name: "search".into(),
-            result: Ok(json!(["light", "air"])),
-        }),
-    ];
-    let mut lm_call = 2;
-    if question == "restart" {
-        events.push(text(lm_call, "answer", "It is all "));
-        events.push(event(StreamEvent::Restart {
-            lm_call,
-            predictor: "qa".into(),
-        }));
-        lm_call = 3;
     }
-    events.push(text(
-        lm_call,
-        "reasoning",
-        "Short waves are scattered more.",
-    ));
-    events.extend(
-        ["Rayleigh", " scattering", ",\n“größer”"].map(|delta| text(lm_call, "answer", delta)),
-    );
-    let end = error.map_or_else(|| event(done(request.inputs())), Err);
-    let end = stream::once(async move {
-        sleep(Duration::from_millis(50)).await;
-        end
-    });
-    Ok(PredictionStream::new(stream::iter(events).chain(end)))
+    match (model, base_url) {
+        (Some(model), Some(url)) => Ok(Lm::new(model).base_url(url)),
+        (Some(model), None) => Ok(Lm::new(model)),
+        (None, Some(_)) => Err("--base-url goes with --lm".into()),
+        (None, None) => scripted_lm().await,
+    }
 }
 
-const fn event(event: StreamEvent) -> Result<StreamEvent, Error> {
-    Ok(event)
-}
-
-fn text(lm_call: u64, field: &str, delta: &str) -> Result<StreamEvent, Error> {
-    event(StreamEvent::Text {
-        lm_call,
-        predictor: "qa".into(),
-        field: field.into(),
-        delta: delta.into(),
-    })
-}
-
-fn done(inputs: &Value) -> StreamEvent {
-    let turns = inputs["history"]["messages"].as_array().map_or(0, Vec::len);
-    let outputs = [
+/// An LM that answers all questions alike, a word at a time, and prints how its calls ended.
+async fn scripted_lm() -> Result<Lm, Box<dyn Error>> {
+    let reply = Reply::fields([
         (
-            "reasoning".to_owned(),
-            json!("Short waves are scattered more."),
+            "reasoning",
+            "Sunlight holds all colours. On its way it meets molecules of air, which are far smaller \
+             than its waves. They scatter short waves, which are blue, much more than long ones, which \
+             are red: by the fourth power of the frequency.",
         ),
-        ("answer".to_owned(), json!("Rayleigh scattering,\n“größer”")),
-        ("turns".to_owned(), json!(turns)),
-    ];
-    let mut prediction = Prediction::new(outputs.into_iter().collect());
-    prediction.usage.prompt_tokens = 9;
-    prediction.usage.completion_tokens = 2;
-    prediction.usage.total_tokens = 11;
-    StreamEvent::Done(Box::new(prediction))
+        (
+            "answer",
+            "Because air scatters blue light more than red.\n\n\
+             Look away from the sun, and what comes to you is scattered light, so it is blue. At sunset \
+             the light has a long way through the air, most of the blue has left it, and what comes to \
+             you is red. It is called Rayleigh scattering.\n\n\
+             (This answer is scripted: whatever you ask, it is the same. Give a real LM with --lm.)",
+        ),
+    ]);
+    let server = ScriptedLm::start().await?;
+    server.script("scripted", reply.drip(Duration::from_millis(40)));
+    let lm = Lm::new("openai/scripted")
+        .base_url(server.base_url())
+        .key("none");
+    tokio::spawn(async move {
+        for n in 0.. {
+            let seen = server.wait_for_within(Duration::MAX, "scripted", |calls| {
+                calls.get(n).is_some_and(|call| call.ended().is_some())
+            });
+            let Ok(calls) = seen.await else { return };
+            let (outcome, tokens) = (calls[n].outcome, calls[n].tokens);
+            eprintln!("LM call {n}: {outcome:?} after {tokens} tokens");
+        }
+    });
+    Ok(lm)
 }
