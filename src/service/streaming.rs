@@ -69,9 +69,11 @@ use crate::{
 /// A permit of the program is held until all work has ended, as by any other call of it.
 ///
 /// # Slow readers
-/// At most some 50 KiB of text wait for the reader. A program whose reader is slower than its LM
+/// At most some 50 KiB of text wait for the reader, for each task or thread of the program that writes.
+/// A program whose reader is slower than its LM
 /// waits, and the LM's answer is not read meanwhile; nothing else is held up.
-/// [`HostStats::reader_stalls`](crate::HostStats) counts that.
+/// [`HostStats::reader_stalls`](crate::HostStats) counts that. Statuses hold nothing up: where many
+/// wait, a later one takes the place of the one before it.
 ///
 /// # Cancel safety
 /// Dropping the future or the stream cancels the call.

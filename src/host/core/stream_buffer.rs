@@ -25,6 +25,10 @@ use crate::stream::StreamEvent;
 /// The unread bytes below which a program that waits goes on: half of its window.
 const LOW: usize = 16 * 1024;
 
+/// The unread bytes above which a status takes the place of the one before it: a program that sends
+/// statuses alone does not wait for its reader.
+const MOST: usize = 256 * 1024;
+
 /// What an event takes beside its text, about.
 const EVENT: usize = 64;
 
@@ -71,6 +75,11 @@ impl EventQueue {
             last.push_str(delta);
             self.bytes += delta.len();
             return;
+        }
+        let is_status = |event: &StreamEvent| matches!(event, StreamEvent::Status { .. });
+        if self.bytes > MOST && is_status(&event) && self.events.back().is_some_and(is_status) {
+            let replaced = self.events.pop_back();
+            self.bytes -= replaced.as_ref().map_or(0, size);
         }
         self.bytes += size(&event);
         self.events.push_back(event);
@@ -362,6 +371,20 @@ mod tests {
         assert_pending!(waits.poll());
         buffer.pop();
         assert!(waits.is_woken() && assert_ready!(waits.poll()));
+    }
+
+    #[test]
+    fn statuses_without_end_take_bounded_memory_and_the_last_is_kept() {
+        let buffer = StreamBuffer::default();
+        for n in 0..50_000 {
+            report(&buffer, json!({"status": {"message": n.to_string()}}));
+        }
+        assert!(buffer.state().queue.bytes <= MOST + 2 * EVENT);
+        let all = events(&buffer);
+        assert_eq!(
+            (&*all[0], all.last().map(String::as_str)),
+            ("0", Some("49999"))
+        );
     }
 
     #[test]
