@@ -181,7 +181,7 @@ class HostProxy:
         for name, body, payload in self.frames.receive():
             received = True
             if name == "start":
-                call = CallProxy(self, body["call"], body["lm"], body.get("stream"))
+                call = CallProxy(self, body["call"], body["lm"], body["stream"])
                 self.calls[call.sequence] = call
                 self._starts.append((call, body, payload))
             elif name == "adopted":
