@@ -1,12 +1,15 @@
 //! This crate's own dialect.
 
+use std::{sync::Arc, time::Duration};
+
 use http::StatusCode;
 use serde_json::json;
+use tower_dspy::{Elapsed, LmCall, LmOutcome, Scope, Spent, Stage, StreamEvent};
 
 use super::{
-    super::support::header, QUESTION, app, ask, broken, busy, data, done, errors, prediction_json,
-    read, refuses, replace, restart, script, status, text, thinking, tool_call, tool_result,
-    written,
+    super::support::header, QUESTION, app, ask, broken, busy, data, done, errors, prediction,
+    prediction_json, read, refuses, replace, restart, script, status, text, thinking, tool_call,
+    tool_result, written,
 };
 
 #[tokio::test]
@@ -135,4 +138,52 @@ async fn tools_and_thinking_are_left_out_on_request() {
         assert!(!body.contains("search"), "{body}");
         assert!(!body.contains("hm"), "{body}");
     }
+}
+
+#[tokio::test]
+async fn the_documented_exchange_is_what_is_sent() {
+    let documented = include_str!("../../../src/inbound/axum/stream/events.md");
+    let (_, rest) = documented
+        .split_once("transfer-encoding: chunked\n\n")
+        .unwrap();
+    let (whole, rest) = rest.split_once("\n```").unwrap();
+    let (_, rest) = rest.split_once("```text\n").unwrap();
+    let (failed, _) = rest.split_once("\n```").unwrap();
+    let (_, asked) = documented.split_once("content-length: 35\n\n").unwrap();
+    let question = asked.lines().next().unwrap();
+    assert_eq!(question.len(), 35);
+
+    let events = || {
+        vec![
+            status("Searching"),
+            text(1, "answer", "Rayleigh"),
+            text(1, "answer", " scattering"),
+        ]
+    };
+    let streaming = script(move || {
+        let mut answer = prediction(json!({"answer": "Rayleigh scattering"}));
+        answer.lm_calls = vec![LmCall::new("openai", "small", LmOutcome::Answered)];
+        let mut events = events();
+        events.push(Ok(StreamEvent::Done(Box::new(answer))));
+        events
+    });
+    let response = ask(&app(&streaming), "/qa", question).await;
+    for (name, value) in response.headers() {
+        let line = format!("{name}: {}\n", value.to_str().unwrap());
+        assert!(documented.contains(&line), "{line}");
+    }
+    assert_eq!(read(response).await.trim_end(), whole);
+
+    let streaming = script(move || {
+        let mut spent = Spent::default();
+        spent.partial = json!({"answer": "Rayleigh"}).as_object().cloned();
+        let limit = Duration::from_secs(30);
+        let passed = Elapsed::new(Scope::Deadline, Stage::Running, limit);
+        let mut events = events();
+        events.truncate(2);
+        events.push(Err(passed.with_spent(Arc::new(spent)).into()));
+        events
+    });
+    let body = written(&streaming, "/qa", question).await;
+    assert!(body.trim_end().ends_with(failed), "{body}");
 }

@@ -78,6 +78,8 @@ use crate::{
 /// Clients of before `ai` 7 do not know `reset-step` and report an error there.
 ///
 /// # The request
+/// A stream cannot be resumed: a client that goes away has cancelled the call.
+///
 /// `{"messages": [{"role": "user", "parts": [{"type": "text", "text": ".."}]}]}`. The text of an
 /// assistant's message is the answer of its `data-prediction`, if it has that, else its texts. Files of
 /// the user are refused by 422. All other members are for [`ChatFields::inputs`].
