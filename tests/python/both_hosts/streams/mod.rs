@@ -1,0 +1,12 @@
+//! Answers that are read as they are written.
+
+mod ends;
+mod hostile;
+mod limits;
+mod many;
+mod reading;
+mod shapes;
+mod slow;
+mod stacks;
+mod sums;
+mod tools;

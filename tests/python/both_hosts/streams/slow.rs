@@ -1,0 +1,181 @@
+//! Readers that are slower than the LM.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, future::join_all};
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+use tower_dspy::{StreamEvent, testing::scripted_lm::Reply};
+
+use super::reading::{Reading, is_well_after, read};
+use crate::support::{
+    LIMIT, TestHost, ask, eventually, host, host_alone, lm, lm_server, load, question,
+};
+
+const MIB: usize = 1 << 20;
+
+fn step(tool: &str, arguments: &str) -> Reply {
+    Reply::fields([
+        ("next_thought", "let me think about it for a while"),
+        ("next_tool_name", tool),
+        ("next_tool_args", arguments),
+    ])
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_an_agent_holds_up_itself_alone() {
+    let (host, server) = (host().await, lm_server().await);
+    let long = "word ".repeat(40_000);
+    let look_up = step("look_up_later", r#"{"word": "sky"}"#);
+    let done = Reply::fields([("reasoning", "so"), ("answer", long.trim())]);
+    server.script("slow-agent", [look_up, step("finish", "{}"), done]);
+    server.script("slow-others", Reply::echo());
+    let agent = load(&host, "streams:Agent", "slow-agent").await;
+    let others = question(&host, "slow-others").await;
+
+    let mut slow = agent.streaming().oneshot(ask("Why?")).await.unwrap();
+    let mut reading = Reading::default();
+    // The thought, the tool, and the first of the long answer.
+    while !reading.texts.keys().any(|(_, field)| field == "answer") {
+        assert!(reading.next(&mut slow).await, "{reading:?}");
+        sleep(Duration::from_millis(30)).await;
+    }
+    let fast = async {
+        let all = (0..64).map(async |n| {
+            let question = format!("number {n}");
+            let stream = others.streaming().oneshot(ask(&question)).await.unwrap();
+            assert_eq!(
+                read(stream).await.answer(),
+                &format!("You said: {question}")
+            );
+        });
+        join_all(all).await;
+    };
+    let slowly = async {
+        loop {
+            sleep(Duration::from_millis(30)).await;
+            assert!(
+                reading.next(&mut slow).await && reading.end.is_none(),
+                "it ended first"
+            );
+        }
+    };
+    tokio::select! {
+        fast = timeout(LIMIT, fast) => fast.expect("an end in time"),
+        () = slowly => unreachable!(),
+    }
+    let read = reading.rest(slow).await;
+    assert_eq!(read.answer(), long.trim());
+    let last = read
+        .texts
+        .iter()
+        .filter(|((_, field), _)| field == "answer")
+        .next_back();
+    assert!(last.is_some_and(|(_, text)| text == long.trim()));
+    assert_eq!(read.tools.len(), 2);
+}
+
+/// The resident memory of this process.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = status.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+async fn stops_reading(host: &TestHost, target: &str, model: &str) {
+    let server = lm_server().await;
+    // An event of the LM is some 170 bytes for 16 of the text.
+    let (events, piece) = (256 * 1024, "0123456789abcde ");
+    let text = piece.repeat(events);
+    server.script(model, Reply::answer(text.trim()));
+    let program = load(host, target, model).await;
+    let stalls = host.stats().reader_stalls;
+    let mut stream = program.streaming().oneshot(ask("?")).await.unwrap();
+    let before = memory();
+    // Until the LM's server can send no more.
+    let tokens = || server.requests(model)[0].tokens;
+    let mut sent = (0, 1);
+    while sent.0 != sent.1 {
+        sleep(Duration::from_millis(500)).await;
+        sent = (sent.1, tokens());
+    }
+    assert!(sent.0 < events / 4, "{sent:?}");
+    assert!(memory() < before + 64 * MIB, "{before} {}", memory());
+    let mut reading = Reading::default();
+    while reading.texts.is_empty() {
+        assert!(reading.next(&mut stream).await);
+    }
+    let first: usize = reading.texts.values().map(String::len).sum();
+    assert!(first <= 64 * 1024, "{first} bytes are unread");
+    let read = reading.rest(stream).await;
+    assert_eq!(read.text(1, "answer").len(), text.len() - 1);
+    assert!(read.text(1, "answer") == text.trim() && read.answer() == text.trim());
+    assert!(read.replaced.is_empty());
+    assert!(host.stats().reader_stalls > stalls);
+    is_well_after(&program, model, 0, ask("?")).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_blocks_the_lm_and_is_whole_once_it_is_read() {
+    let host = host_alone().await;
+    for (target, model) in [
+        ("question -> answer", "slow-stops"),
+        ("shapes:SyncOnly", "slow-stops-sync"),
+    ] {
+        stops_reading(&host, target, model).await;
+    }
+    assert!(host.stats().reader_stalled > Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_program_that_waits_for_its_reader_ends_when_that_is_dropped() {
+    let (host, server) = (host().await, lm_server().await);
+    for (n, target) in ["question -> answer", "shapes:SyncOnly", "streams:Parallel"]
+        .into_iter()
+        .enumerate()
+    {
+        let model = format!("slow-dropped-{n}");
+        let lm_calls = if n == 2 { 3 } else { 1 };
+        server.script(&model, Reply::answer("word ".repeat(100_000)));
+        let program = load(&host, target, &model).await;
+        let stalls = host.stats().reader_stalls;
+        let mut stream = program.streaming().oneshot(ask("?")).await.unwrap();
+        let asked = server.wait_for(&model, |all| all.len() == lm_calls);
+        asked.await.unwrap();
+        // One of many events: its program waits again soon after.
+        eventually("a stall", || {
+            let ended = host.stats().reader_stalls > stalls;
+            let _ = futures_util::FutureExt::now_or_never(stream.next());
+            ended
+        })
+        .await;
+        drop(stream);
+        is_well_after(&program, &model, lm_calls, ask("?")).await;
+    }
+}
+
+#[tokio::test]
+async fn thinking_that_is_not_read_is_bounded_too() {
+    let (host, server) = (host().await, lm_server().await);
+    let thoughts = vec!["0123456789abcdef".to_owned(); 20_000];
+    server.script("slow-thinking", Reply::answer("so").thinking(thoughts));
+    let load = host
+        .load("question -> answer")
+        .lm(lm("slow-thinking").await);
+    let program = load.await.unwrap();
+    let mut stream = program.streaming().oneshot(ask("?")).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let mut unread = 0;
+    while let Some(Some(Ok(StreamEvent::Thinking { delta, .. }))) =
+        futures_util::FutureExt::now_or_never(stream.next())
+    {
+        unread += delta.len();
+        if unread > 128 * 1024 {
+            break;
+        }
+    }
+    assert!(unread <= 64 * 1024, "{unread}");
+    let read = read(stream).await;
+    assert_eq!(read.thinking.len() + unread, 16 * 20_000);
+    assert_eq!(read.answer(), "so");
+}
