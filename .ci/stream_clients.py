@@ -1,6 +1,6 @@
 """Real clients of the streams: curl, OpenAI's SDK for Python, Vercel's AI SDK for node.
 
-Run: python3 .ci/stream_clients.py target/debug/examples/stream_server
+Run: python3 .ci/stream_clients.py target/debug/examples/scripted_stream_server
      python3 .ci/stream_clients.py URL [QUESTION]
 
 The interpreter has `openai`. A command is started and ended, as a server whose failures are

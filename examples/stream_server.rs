@@ -166,11 +166,11 @@ async fn scripted_lm() -> Result<Lm, Box<dyn Error>> {
              Look away from the sun, and what comes to you is scattered light, so it is blue. At sunset \
              the light has a long way through the air, most of the blue has left it, and what comes to \
              you is red. It is called Rayleigh scattering.\n\n\
-             (This answer is scripted: whatever you ask, it is the same. Give a real LM with --lm.)",
+             (This answer is scripted: whatever you ask, it is the same. Start the server with a real LM.)",
         ),
     ]);
     let server = ScriptedLm::start().await?;
-    server.script("scripted", reply.drip(Duration::from_millis(40)));
+    server.script("scripted", reply.drip(Duration::from_millis(30)));
     let lm = Lm::new("openai/scripted")
         .base_url(server.base_url())
         .key("none");

@@ -217,7 +217,7 @@ function say(text) {
 }
 
 function fail(title, detail) {
-  say('');
+  say('Failed.');
   at('error-title').textContent = title;
   at('error-detail').textContent = detail ?? '';
   at('error').hidden = false;
