@@ -32,7 +32,8 @@ struct Row {
     format: String,
     fields: Vec<(String, String)>,
     text: String,
-    values: BTreeMap<String, Value>,
+    /// `None` if DSPy refuses the text.
+    values: Option<BTreeMap<String, Value>>,
 }
 
 #[derive(Default)]
@@ -49,7 +50,7 @@ pub(crate) async fn run(host: &Host) -> Losses {
     let lm = ScriptedLm::start().await.expect("an LM server");
     let mut programs = BTreeMap::new();
     let mut losses = Losses::default();
-    for row in &rows {
+    for row in rows.iter().filter(|row| row.values.is_some()) {
         let fields: Vec<_> = row
             .fields
             .iter()
@@ -111,7 +112,7 @@ async fn read(program: &DspyService, row: &Row, losses: &mut Losses) {
                 texts.insert(field, text);
             }
             StreamEvent::Done(prediction) => {
-                for (field, value) in &row.values {
+                for (field, value) in row.values.iter().flatten() {
                     let Value::String(value) = value else {
                         continue;
                     };

@@ -6,7 +6,7 @@
 | `httpx` | httpx's transports | so do litellm's and SDKs' | outside calls | a check a request |
 | `lm_hooks` | `BaseLM`, `Embedder`, retries | LM calls are counted | no | two hooks a call |
 | `adapters` | `Adapter` | the text of an LM call has fields | no | four look-ups a call |
-| `streaming` | engines, litellm | LM calls are streamed | no | a look-up a call |
+| `streaming` | engines, litellm, `TextDelta` | LM calls are streamed | no | a look-up a call |
 | `memoize` | routes, plans, prices, adapters | computed once | no | up to 256 values each |
 | `to_thread` | `asyncio.to_thread` | DSPy's own functions run inline | no | a look-up a call |
 | `history` | `record_history`, `history` | a call sees its own alone | no | 1000 entries a call |
