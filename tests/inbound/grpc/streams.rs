@@ -301,6 +301,22 @@ async fn a_stack_retries_before_the_first_event_only() {
     assert_eq!(mock.calls().len(), 2);
 }
 
+#[tokio::test]
+async fn a_draining_server_sends_its_streams_to_their_end() {
+    let pause = Duration::from_millis(500);
+    let mock = MockDspy::new([Reply::text("answer", ["bl", "ue"]).pause(pause)]);
+    let mut node = streaming(&mock).await;
+    let mut stream = node.client().streaming().oneshot(why()).await.unwrap();
+    assert_eq!(next(&mut stream).await.unwrap(), text("bl"));
+    node.stopping().await;
+    let (text, end) = read(stream).await;
+    assert_eq!(
+        (&*text, &end.unwrap().outputs["answer"]),
+        ("ue", &json!("blue"))
+    );
+    assert!(node.report().await.is_clean());
+}
+
 /// A program that has always more, to a reader that takes one piece.
 #[tokio::test]
 async fn a_slow_reader_holds_the_program_up() {
