@@ -147,6 +147,10 @@ impl Drop for RunningPrediction {
             self.call.give_up(cause);
             tracing::debug!(target: "tower_dspy", %cause, "dropped; the work was told to stop");
         }
+        // Last: its texts are the partial answer.
+        if let Some(stream) = self.call.stream() {
+            stream.buffer.clear();
+        }
     }
 }
 

@@ -135,9 +135,3 @@ impl Stream for PredictionEvents {
         self.poll_event(cx).map(Some)
     }
 }
-
-impl Drop for PredictionEvents {
-    fn drop(&mut self) {
-        self.buffer.clear();
-    }
-}

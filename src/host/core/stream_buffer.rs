@@ -43,7 +43,8 @@ pub(crate) struct StreamBuffer {
 #[derive(Default)]
 struct StreamBufferState {
     queue: EventQueue,
-    /// Those that are under way, and those that have ended and hold.
+    /// Those that are under way, those that have ended, and of each predictor those that failed since
+    /// its last one began.
     lm_calls: BTreeMap<u64, StreamedLmCall>,
     reader: Option<Waker>,
     /// No event is accepted any more.
@@ -156,6 +157,7 @@ impl StreamBuffer {
                     format,
                     fields,
                 } => {
+                    lm_calls.retain(|_, call| call.holds() || !call.is_of(&predictor));
                     let begun = StreamedLmCall::new(lm_call, predictor, format, fields);
                     lm_calls.insert(lm_call, begun);
                 }
@@ -165,7 +167,7 @@ impl StreamBuffer {
                     }
                 }
                 StreamReport::Restart { lm_call } => {
-                    if let Some(lm_call) = lm_calls.remove(&lm_call) {
+                    if let Some(lm_call) = lm_calls.get_mut(&lm_call) {
                         lm_call.restart(&mut send);
                     }
                 }
@@ -201,7 +203,10 @@ impl StreamBuffer {
                     continue;
                 };
                 let mut last_first = lm_calls.values_mut().rev();
-                let last = last_first.find(|call| call.texts().any(|(name, _)| name == field));
+                let has_field = |call: &&mut StreamedLmCall| {
+                    call.holds() && call.texts().any(|(name, _)| name == field)
+                };
+                let last = last_first.find(has_field);
                 if let Some(lm_call) = last {
                     lm_call.correct(field, value, &mut |event| queue.push(event));
                 }
@@ -354,6 +359,11 @@ mod tests {
         buffer.text(2, "[[ ## answer ## ]]\nfive\n");
         assert_eq!(Value::Object(buffer.texts()), json!({"answer": "five"}));
         report(&buffer, json!({"restart": {"lm_call": 2}}));
+        // If none follows, it is all that there was.
+        assert_eq!(Value::Object(buffer.texts()), json!({"answer": "five"}));
+        let begin = json!({"lm_call": 3, "predictor": "p", "format": "chat", "fields": fields});
+        report(&buffer, json!({"begin": begin}));
+        assert_eq!(Value::Object(buffer.texts()), json!({"answer": "four"}));
         let corrected = json!({"answer": "FOUR", "score": 1, "other": "text"});
         buffer.correct(corrected.as_object().expect("an object"));
         assert_eq!(events(&buffer), ["answer+five", "restart 2", "answer=FOUR"]);

@@ -19,6 +19,8 @@ pub(super) struct StreamedLmCall {
     texts: Vec<(Arc<str>, String)>,
     /// Something of it was sent.
     is_visible: bool,
+    /// Its text was not taken back.
+    holds: bool,
 }
 
 impl StreamedLmCall {
@@ -51,7 +53,16 @@ impl StreamedLmCall {
             parser: FieldParser::new(format, fields),
             texts,
             is_visible: false,
+            holds: true,
         }
+    }
+
+    pub(super) const fn holds(&self) -> bool {
+        self.holds
+    }
+
+    pub(super) fn is_of(&self, predictor: &str) -> bool {
+        *self.predictor == *predictor
     }
 
     /// More text of the LM.
@@ -107,12 +118,13 @@ impl StreamedLmCall {
         }
     }
 
-    /// The text does not hold.
-    pub(super) fn restart(self, send: &mut impl FnMut(StreamEvent)) {
+    /// The text does not hold. It is kept for the partial answer.
+    pub(super) fn restart(&mut self, send: &mut impl FnMut(StreamEvent)) {
+        self.holds = false;
         if self.is_visible {
             send(StreamEvent::Restart {
                 lm_call: self.number,
-                predictor: self.predictor,
+                predictor: self.predictor.clone(),
             });
         }
     }
@@ -135,6 +147,7 @@ impl StreamedLmCall {
             parser,
             texts,
             is_visible,
+            ..
         } = self;
         parse(parser, &mut |field, delta| {
             if let Some((_, text)) = texts.iter_mut().find(|(name, _)| name == field) {

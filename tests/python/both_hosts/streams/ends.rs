@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt};
 use tower_dspy::{
@@ -333,5 +333,4 @@ async fn a_dropped_stream_ends_its_lm_call_within_a_generous_limit() {
         assert!(since.elapsed() < LIMIT / 10);
     }
     lm_ended("ends-in-time", 10).await;
-    assert_eq!(Value::Null, json!(null));
 }

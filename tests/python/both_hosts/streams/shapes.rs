@@ -80,7 +80,8 @@ async fn lm_calls_on_threads_of_dspy_are_streamed_at_once() {
 #[tokio::test]
 async fn only_chosen_fields_are_streamed_and_their_lm_calls_alone() {
     let (host, lm) = (host().await, lm_server().await);
-    lm.script("stream-chosen", Reply::echo());
+    let both = [("draft", "a draft"), ("answer", "an answer")];
+    lm.script("stream-chosen", Reply::fields(both));
     let program = load(&host, "streams:Drafts", "stream-chosen").await;
     let streamed = |from: usize| {
         let requests = lm.requests("stream-chosen");
@@ -90,7 +91,7 @@ async fn only_chosen_fields_are_streamed_and_their_lm_calls_alone() {
 
     // The text of the outputs, of which the program's signature tells no names: all text.
     let usual = answered(program.streaming(), ask("?")).await;
-    assert_eq!(usual.text(1, "draft"), "You said: ?");
+    assert_eq!(usual.text(1, "draft"), "a draft");
     assert_eq!(streamed(0), [true, true]);
 
     let final_only = program.streaming().stream_fields([("final", "answer")]);
@@ -98,14 +99,14 @@ async fn only_chosen_fields_are_streamed_and_their_lm_calls_alone() {
     assert_eq!(streamed(2), [false, true]);
     assert_eq!(read.predictors.values().collect::<Vec<_>>(), ["final"]);
     // What the program makes of the LM's text is its answer.
-    assert_eq!(read.text(1, "answer"), "YOU SAID: ?");
-    assert_eq!(read.replaced, [(1, "answer".into(), "You said: ?".into())]);
-    assert_eq!(read.answer(), "YOU SAID: ?");
+    assert_eq!(read.text(1, "answer"), "AN ANSWER");
+    assert_eq!(read.replaced, [(1, "answer".into(), "an answer".into())]);
+    assert_eq!(read.answer(), "AN ANSWER");
 
     let draft_only = program.streaming().stream_fields([("draft", "draft")]);
     let read = answered(draft_only.unwrap(), ask("?")).await;
     assert_eq!(streamed(4), [true, false]);
-    assert_eq!(read.text(1, "draft"), "You said: ?");
+    assert_eq!(read.text(1, "draft"), "a draft");
     assert_eq!(read.texts.len(), 1);
 
     let none = program

@@ -63,9 +63,10 @@ async fn a_tracker_counts_a_stream_until_its_end_and_can_cancel_it() {
     );
     let statuses: Vec<_> = tracker.history().iter().map(|call| call.status).collect();
     assert!(statuses.contains(&CallStatus::Completed), "{statuses:?}");
+    let _gate = pauses("stack-tracked").await;
     drop(stack.oneshot(ask("?")).await.unwrap());
     assert_eq!(tracker.counts().cancelled, 2);
-    lm_ended("stack-tracked", 1).await;
+    lm_ended("stack-tracked", 2).await;
     eventually("its permits", || program.in_flight() == 0).await;
 }
 

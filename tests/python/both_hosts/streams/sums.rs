@@ -23,7 +23,7 @@ fn formatted(adapter: &str, text: &str) -> String {
             format!("[[ ## answer ## ]]\n{text}\n\n[[ ## count ## ]]\n7\n\n[[ ## completed ## ]]")
         }
         "JSONAdapter" => json!({"answer": text, "count": 7}).to_string(),
-        "XMLAdapter" => format!("<answer>\n{text}\n</answer>\n<count>\n7\n</count>"),
+        "XMLAdapter" => format!("<answer>{text}</answer>\n<count>7</count>"),
         _ => panic!("{adapter}"),
     }
 }
