@@ -6,7 +6,7 @@ pub(crate) const USAGE: &str = "\
 Usage: cargo run --release [-- [COMMAND] [OPTIONS]]
 
 Commands:
-  (none)          play the tour: twelve scenes and a comparison
+  (none)          play the tour: thirteen scenes and a comparison
   doctor          check Python, the venv, DSPy and the LM, and say what to do about it
 
 Options:

@@ -1,4 +1,4 @@
-//! Twelve short scenes: what tower-dspy does to real DSPy programs.
+//! Thirteen short scenes: what tower-dspy does to real DSPy programs.
 //!
 //! Run: `cargo run --release`
 //!
@@ -28,8 +28,8 @@ use crate::{
     act::{Act, Verdict},
     args::{Args, Command, RealLm, USAGE},
     scenes::{
-        batch, cancel, combined, deadline, fallback, grace, hang, retry, session, stale, timeout,
-        workers,
+        batch, cancel, combined, deadline, fallback, grace, hang, retry, session, stale, stream,
+        timeout, workers,
     },
     stage::{Stage, Trouble, start_host, venv_path},
 };
@@ -114,6 +114,7 @@ async fn tour(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<bool, T
         Act::play(stage, 10, "All patterns combined", combined::play).await,
         Act::play(stage, 11, "An LM that hangs", hang::play).await,
         Act::play(stage, 12, "What only a process can stop", workers::play).await,
+        Act::play(stage, 13, "A stream whose reader leaves", stream::play).await,
     ];
     let compared = table::print(stage).await?;
 

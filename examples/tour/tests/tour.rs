@@ -27,7 +27,7 @@ fn make_venv() {
 }
 
 #[test]
-fn twelve_scenes_are_ok_and_no_request_is_left_behind() {
+fn thirteen_scenes_are_ok_and_no_request_is_left_behind() {
     let (output, shown) = run(&[]);
     assert!(output.status.success(), "{shown}");
     let stdout = String::from_utf8_lossy(&output.stdout);
@@ -35,7 +35,7 @@ fn twelve_scenes_are_ok_and_no_request_is_left_behind() {
     assert_eq!(
         lines[lines.len() - 2..],
         [
-            "figure tour_scenes_ok 12 count",
+            "figure tour_scenes_ok 13 count",
             "figure tour_orphaned_lm_requests 0 count"
         ],
         "{shown}"

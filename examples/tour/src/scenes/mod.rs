@@ -10,5 +10,6 @@ pub(crate) mod hang;
 pub(crate) mod retry;
 pub(crate) mod session;
 pub(crate) mod stale;
+pub(crate) mod stream;
 pub(crate) mod timeout;
 pub(crate) mod workers;

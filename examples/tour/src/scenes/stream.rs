@@ -1,0 +1,117 @@
+//! A stream whose reader leaves: the usual way, and ours.
+
+use std::{process::Stdio, time::Duration};
+
+use futures_util::StreamExt;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::Instant,
+};
+use tower::ServiceExt;
+use tower_dspy::{
+    StreamEvent,
+    testing::scripted_lm::{Outcome, Reply, ScriptedLm},
+};
+
+use crate::{
+    act::Act,
+    stage::{LONG, PROGRAMS, SETTLE, Trouble, count, left_after, question, time, venv_path},
+};
+
+/// The reader leaves after so many pieces of the answer.
+const PIECES: usize = 10;
+const WORDS: usize = 60;
+
+pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
+    let stage = act.stage;
+    let slow = Reply::answer(vec!["word"; WORDS].join(" ")).drip(Duration::from_millis(20));
+
+    if let Some(lm) = stage.scripted() {
+        lm.script("stream-naive", slow.clone());
+        let plain = PlainDspy::leave(lm, "stream-naive").await?;
+        let records = lm
+            .wait_for("stream-naive", |records| {
+                records.iter().all(|record| record.ended().is_some())
+            })
+            .await?;
+        let [record] = &records[..] else {
+            return Err(format!("the naive way asked {} times", records.len()).into());
+        };
+        let for_nobody = record.tokens_after(plain.left);
+        act.say(format_args!(
+            "The sync stream of dspy.streamify: its reader leaves after {PIECES} pieces, and the LM \
+             writes {} more.",
+            count(for_nobody, "token")
+        ));
+        act.check(
+            record.outcome == Outcome::Answered && for_nobody > 0,
+            "the naive stream goes on to its end when its reader has left",
+        );
+    }
+
+    let program = stage.answerer("stream", slow).await?.streaming();
+    let mut answer = program.oneshot(question(LONG)).await?;
+    let mut pieces = 0;
+    while pieces < PIECES {
+        match answer.next().await.transpose()? {
+            Some(StreamEvent::Text { .. }) => pieces += 1,
+            Some(StreamEvent::Done(_)) | None => return Err("the answer was too short".into()),
+            Some(_) => {}
+        }
+    }
+    drop(answer);
+    let left = Instant::now();
+    let idle = stage.python_idle(SETTLE).await;
+    let idle_after = left.elapsed();
+    act.check(idle, "Python's work ends when the stream is dropped");
+    match act.lm_let_go("stream", left).await {
+        Some(records) => {
+            let closed = left_after(&records, left);
+            let for_nobody: usize = records.iter().map(|record| record.tokens_after(left)).sum();
+            act.say(format_args!(
+                "tower-dspy: its reader leaves after {PIECES} pieces, and the LM's connection is \
+                 closed {} later: {} more.",
+                time(closed.unwrap_or_default()),
+                count(for_nobody, "token")
+            ));
+            act.check(closed.is_some(), "the LM saw the reader leave");
+        }
+        None => act.say(format_args!(
+            "The reader of a stream leaves after {PIECES} pieces. Python is idle {} later.",
+            time(idle_after)
+        )),
+    }
+    Ok(())
+}
+
+/// A plain DSPy, in a process of its own, whose reader has left a stream. It lives on, as a server does.
+struct PlainDspy {
+    _process: Child,
+    left: Instant,
+}
+
+impl PlainDspy {
+    async fn leave(lm: &ScriptedLm, model: &str) -> Result<Self, Trouble> {
+        let mut process = Command::new(venv_path().join("bin/python"))
+            .arg("-I")
+            .arg(format!("{PROGRAMS}/tour/walk_away.py"))
+            .args([lm.base_url(), model, LONG, &PIECES.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut said = String::new();
+        if let Some(stdout) = process.stdout.take() {
+            BufReader::new(stdout).read_line(&mut said).await?;
+        }
+        let left = Instant::now();
+        if said.trim() != "left" {
+            let output = process.wait_with_output().await?;
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        let _process = process;
+        Ok(Self { _process, left })
+    }
+}
