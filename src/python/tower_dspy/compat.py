@@ -20,8 +20,8 @@ _REQUIRED = {
     "dspy._vendor.lm15.providers.openai_chat": "OpenAIChatLM.parse_response",
     "dspy._vendor.lm15.result": "StreamAccumulator",
     "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
-    "dspy._vendor.lm15.transports": "AsyncTransportResponse.aiter_lines ConnectError ConnectTimeout "
-    "ProtocolError ReadError ReadTimeout StdlibAsyncTransport.stream StdlibTransport.stream "
+    "dspy._vendor.lm15.transports": "AsyncTransportResponse.aiter_lines ConnectError "
+    "ConnectTimeout ProtocolError ReadError ReadTimeout StdlibAsyncTransport.stream StdlibTransport.stream "
     "TransportError TransportRequest TransportResponse WriteError",
     "dspy.adapters.types.base_type": "Type.serialize_model",
     "dspy.adapters.utils": "TypeAdapter",
