@@ -21,8 +21,8 @@ _REQUIRED = {
     "dspy._vendor.lm15.result": "StreamAccumulator",
     "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
     "dspy._vendor.lm15.transports": "AsyncTransportResponse.aiter_lines ConnectError "
-    "ConnectTimeout ProtocolError ReadError ReadTimeout StdlibAsyncTransport.stream StdlibTransport.stream "
-    "TransportError TransportRequest TransportResponse WriteError",
+    "ConnectTimeout ProtocolError ReadError ReadTimeout StdlibAsyncTransport.stream "
+    "StdlibTransport.stream TransportError TransportRequest TransportResponse WriteError",
     "dspy.adapters.types.base_type": "Type.serialize_model",
     "dspy.adapters.utils": "TypeAdapter",
     "dspy.clients._litellm": "get_litellm",
