@@ -10,6 +10,7 @@ use axum::{
     body::{Body, Bytes},
     response::Response,
     routing::post,
+    serve::ListenerExt,
 };
 use futures_util::stream;
 use serde_json::{Value, json};
@@ -26,6 +27,8 @@ pub(crate) async fn serve() {
     let address = listener.local_addr().expect("an address");
     println!("http://{address}/v1");
     let app = Router::new().route("/v1/chat/completions", post(answer));
+    // A token is not to wait for the acknowledgement of the one before it.
+    let listener = listener.tap_io(|tcp| tcp.set_nodelay(true).expect("no delay"));
     axum::serve(listener, app).await.expect("a server");
 }
 

@@ -1,9 +1,9 @@
 //! The reading of a response: as a whole, or piece by piece where it is a stream.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
-use bytes::BytesMut;
-use futures_util::StreamExt;
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, Stream, StreamExt, stream::Peekable};
 use http::{HeaderValue, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -49,6 +49,25 @@ const STREAMED: [&[u8]; 4] = [
     b"application/stream+json",
 ];
 
+/// Pieces that have come together are one chunk, up to about this length: each costs the program a turn
+/// of its loop.
+const JOINED: usize = 8 << 10;
+
+/// Appends the pieces to `data` that are there already.
+fn join_ready<S, E>(mut data: Bytes, pieces: &mut Pin<Box<Peekable<S>>>) -> Bytes
+where
+    S: Stream<Item = Result<Bytes, E>>,
+{
+    while data.len() < JOINED
+        && let Some(Some(Ok(more))) = pieces.as_mut().next_if(Result::is_ok).now_or_never()
+    {
+        let mut joined = BytesMut::from(data);
+        joined.extend_from_slice(&more);
+        data = joined.freeze();
+    }
+    data
+}
+
 /// Waits while the flow is full; returns the failure of an LM call that ends before.
 async fn wait_for_room(flow: &ExchangeFlow, end: Option<LmEnd>) -> Option<(Cause, LmFailure)> {
     match in_time(end.map(LmEnd::remaining), flow.room()).await {
@@ -77,7 +96,7 @@ pub(super) async fn read(
     if streamed && let Some(head) = head.take() {
         sink.send(Event::Head(head));
     }
-    let mut pieces = body.into_data_stream();
+    let mut pieces = Box::pin(body.into_data_stream().peekable());
     loop {
         if flow.is_full()
             && let Some((cause, failure)) = wait_for_room(flow, end).await
@@ -92,6 +111,7 @@ pub(super) async fn read(
             None => return late("the answer paused for too long"),
         };
         if streamed {
+            let data = join_ready(data, &mut pieces);
             flow.sent(data.len());
             sink.send(Event::Chunk(data));
         } else if whole.len() + data.len() > LONGEST {
@@ -115,8 +135,7 @@ mod tests {
         task::Poll,
     };
 
-    use bytes::Bytes;
-    use futures_util::stream::{self, Stream};
+    use futures_util::stream;
     use http::{Request, Response};
     use http_body::Frame;
     use http_body_util::StreamBody;
@@ -205,6 +224,38 @@ mod tests {
         };
         assert!(matches!(end, Event::End), "{end:?}");
         assert_eq!(whole + receiver.chunks(), 30 * CHUNK);
+    }
+
+    #[tokio::test]
+    async fn pieces_that_have_come_together_are_one_chunk_and_a_failure_comes_after_them() {
+        let receiver = Receiver::new();
+        let (sent, later) = oneshot::channel::<()>();
+        let at_once = |pieces: [&'static str; 2]| stream::iter(pieces.map(Ok));
+        let pieces = at_once(["a", "b"])
+            .chain(stream::once(async {
+                let _ = later.await;
+                Ok("c")
+            }))
+            .chain(at_once(["d", "e"]))
+            .chain(stream::iter([Err(BoxError::from("cut"))]));
+        let frames = pieces.map(|piece| piece.map(|piece| Frame::data(Bytes::from(piece))));
+        let mut answer = answer(stream::empty());
+        *answer.body_mut() = LmBody::new(StreamBody::new(frames));
+        let mut reading = task::spawn(read(answer, &receiver.sink, &receiver.flow, None));
+        let chunks = || {
+            let events = std::iter::from_fn(|| receiver.queue.pop_event());
+            let chunks = events.filter_map(|(_, event)| match event {
+                Event::Chunk(chunk) => Some(chunk),
+                _ => None,
+            });
+            chunks.collect::<Vec<_>>()
+        };
+        assert_pending!(reading.poll());
+        assert_eq!(chunks(), ["ab"]);
+        sent.send(()).expect("it is waited for");
+        let end = assert_ready!(reading.poll());
+        assert_eq!(chunks(), ["cde"]);
+        assert!(matches!(end, Event::Failed(..)), "{end:?}");
     }
 
     #[tokio::test]

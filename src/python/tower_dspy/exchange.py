@@ -47,6 +47,8 @@ _host: Any = None
 
 # The bytes of chunks that are reported as read at once; far fewer than the host waits for.
 _REPORTED = 1 << 16
+# Bytes that are read in one turn of the loop: some ten milliseconds of an LM's tokens at most.
+_TURN = 1 << 13
 
 _CALL_ENDED = "the call that sent the request has ended, and with it the answer"
 
@@ -166,9 +168,15 @@ class AsyncExchange(_BodyReader):
 
     async def body(self) -> AsyncIterator[bytes]:
         """The chunks of the answer's body. A program may drop them unread."""
+        taken = 0
         try:
             while (event := await self._next())[0] != "end":
-                yield self._read(event)
+                yield (data := self._read(event))
+                taken += len(data)
+                if taken >= _TURN and self._events:
+                    taken = 0
+                    # What came at once is read in turns with the loop's other work.
+                    await asyncio.sleep(0)
         finally:
             self.abort()
 
