@@ -5,6 +5,7 @@ pub(crate) mod call_state;
 pub(crate) mod clock;
 pub(crate) mod counters;
 pub(crate) mod event;
+mod event_queue;
 pub(crate) mod exchange;
 pub(crate) mod fault;
 pub(crate) mod flow;

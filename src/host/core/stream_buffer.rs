@@ -1,7 +1,7 @@
 //! The buffer between a program that writes its answer and the reader of it.
 //!
 //! Invariants:
-//! 1. Events are read in the order in which the program reported them; unread deltas of one field
+//! 1. Events are read in the order in which the program reported them; unread deltas of one text
 //!    that follow each other are one event.
 //! 2. A program that waits for its reader goes on when less than [`LOW`] bytes are unread. It sends at
 //!    most `WINDOW` bytes (`call_stream.py`) between two waits, so that each of its tasks has at
@@ -10,7 +10,7 @@
 //!    it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     fmt, mem,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -19,18 +19,13 @@ use std::{
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
-use super::{stream_report::StreamReport, streamed_lm_call::StreamedLmCall};
+use super::{
+    event_queue::EventQueue, stream_report::StreamReport, streamed_lm_call::StreamedLmCall,
+};
 use crate::stream::StreamEvent;
 
 /// The unread bytes below which a program that waits goes on: half of its window.
 const LOW: usize = 16 * 1024;
-
-/// The unread bytes above which a status takes the place of the one before it: a program that sends
-/// statuses alone does not wait for its reader.
-const MOST: usize = 256 * 1024;
-
-/// What an event takes beside its text, about.
-const EVENT: usize = 64;
 
 /// The events of one call that are not read yet.
 #[derive(Default)]
@@ -51,59 +46,6 @@ struct StreamBufferState {
     closed: bool,
 }
 
-#[derive(Default)]
-struct EventQueue {
-    events: VecDeque<StreamEvent>,
-    bytes: usize,
-}
-
-impl EventQueue {
-    fn push(&mut self, event: StreamEvent) {
-        if let StreamEvent::Text {
-            lm_call,
-            field,
-            delta,
-            ..
-        } = &event
-            && let Some(StreamEvent::Text {
-                lm_call: last_call,
-                field: last_field,
-                delta: last,
-                ..
-            }) = self.events.back_mut()
-            && (lm_call, field) == (&*last_call, &*last_field)
-        {
-            last.push_str(delta);
-            self.bytes += delta.len();
-            return;
-        }
-        let is_status = |event: &StreamEvent| matches!(event, StreamEvent::Status { .. });
-        if self.bytes > MOST && is_status(&event) && self.events.back().is_some_and(is_status) {
-            let replaced = self.events.pop_back();
-            self.bytes -= replaced.as_ref().map_or(0, size);
-        }
-        self.bytes += size(&event);
-        self.events.push_back(event);
-    }
-
-    fn pop(&mut self) -> Option<StreamEvent> {
-        let event = self.events.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(size(&event));
-        Some(event)
-    }
-}
-
-/// The bytes that an event counts for.
-fn size(event: &StreamEvent) -> usize {
-    let text = match event {
-        StreamEvent::Text { delta, .. } | StreamEvent::Thinking { delta, .. } => delta.len(),
-        StreamEvent::Replace { text, .. } => text.len(),
-        StreamEvent::Status { message } => message.len(),
-        _ => 0,
-    };
-    EVENT + text
-}
-
 impl StreamBuffer {
     fn state(&self) -> MutexGuard<'_, StreamBufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,7 +64,7 @@ impl StreamBuffer {
             return;
         }
         write(lm_calls, queue);
-        let reader = reader.take_if(|_| !queue.events.is_empty());
+        let reader = reader.take_if(|_| !queue.is_empty());
         drop(state);
         if let Some(reader) = reader {
             reader.wake();
@@ -226,7 +168,7 @@ impl StreamBuffer {
     /// Whether there is an event; the reader is woken when one comes.
     pub(crate) fn poll_any(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        if !state.queue.events.is_empty() {
+        if !state.queue.is_empty() {
             return Poll::Ready(());
         }
         match &mut state.reader {
@@ -240,7 +182,7 @@ impl StreamBuffer {
     pub(crate) fn pop(&self) -> Option<StreamEvent> {
         let mut state = self.state();
         let event = state.queue.pop();
-        let is_low = state.queue.bytes < LOW;
+        let is_low = state.queue.bytes() < LOW;
         drop(state);
         if is_low && event.is_some() {
             self.read.notify_waiters();
@@ -268,7 +210,7 @@ impl StreamBuffer {
         let mut waited = false;
         loop {
             let read = self.read.notified();
-            if self.state().queue.bytes < LOW {
+            if self.state().queue.bytes() < LOW {
                 return waited;
             }
             waited = true;
@@ -281,8 +223,8 @@ impl fmt::Debug for StreamBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
         f.debug_struct("StreamBuffer")
-            .field("unread", &state.queue.events.len())
-            .field("bytes", &state.queue.bytes)
+            .field("unread", &state.queue.len())
+            .field("bytes", &state.queue.bytes())
             .field("closed", &state.closed)
             .finish_non_exhaustive()
     }
@@ -381,20 +323,6 @@ mod tests {
         assert_pending!(waits.poll());
         buffer.pop();
         assert!(waits.is_woken() && assert_ready!(waits.poll()));
-    }
-
-    #[test]
-    fn statuses_without_end_take_bounded_memory_and_the_last_is_kept() {
-        let buffer = StreamBuffer::default();
-        for n in 0..50_000 {
-            report(&buffer, json!({"status": {"message": n.to_string()}}));
-        }
-        assert!(buffer.state().queue.bytes <= MOST + 2 * EVENT);
-        let all = events(&buffer);
-        assert_eq!(
-            (&*all[0], all.last().map(String::as_str)),
-            ("0", Some("49999"))
-        );
     }
 
     #[test]

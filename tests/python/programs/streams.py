@@ -232,3 +232,91 @@ class SwallowsOnThread(dspy.Module):
             except BaseException:
                 tower_dspy.status("going on")
         return dspy.Prediction(answer="nevertheless")
+
+
+class OwnLoop(dspy.Module):
+    """Asks in an event loop of its own, on a thread."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    def forward(self, question: str):
+        return asyncio.run(self.ask.acall(question=question))
+
+
+class Lines(dspy.Adapter):
+    """An adapter that the host does not know: the answer is the text as it stands."""
+
+    def format(self, signature, demos, inputs):
+        return [{"role": "user", "content": inputs["question"]}]
+
+    def parse(self, signature, completion):
+        return {"answer": completion.upper()}
+
+
+class OwnAdapter(dspy.Module):
+    """Asks with such an adapter."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        with dspy.context(adapter=Lines()):
+            return await self.ask.acall(question=question)
+
+
+class Odd:
+    """No JSON."""
+
+    def __str__(self) -> str:
+        return "an odd one"
+
+
+def odd(word: str):
+    """Returns what is no JSON."""
+    return Odd() if word == "odd" else {"nan": float("nan"), "big": 2**80}
+
+
+class OddAgent(dspy.Module):
+    """An agent with that tool."""
+
+    def __init__(self):
+        super().__init__()
+        self.react = dspy.ReAct("question -> answer", tools=[odd])
+
+    async def aforward(self, question: str):
+        return await self.react.acall(question=question)
+
+
+class Reports(dspy.Module):
+    """Reports what it does, often, and asks in between."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        for number in range(2_000):
+            tower_dspy.status(f"step {number}")
+        answer = await self.ask.acall(question=question)
+        tower_dspy.status("\ud83d done")
+        return answer
+
+
+class Leaves(dspy.Module):
+    """Leaves an LM call behind that goes on when the answer is there."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        left = asyncio.ensure_future(self.ask.acall(question=f"{question} left behind"))
+        answer = await self.ask.acall(question=question)
+        _left.append(left)
+        return answer
+
+
+_left: list = []

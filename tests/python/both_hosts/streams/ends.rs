@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt};
 use tower_dspy::{
-    Cause, Classify, Deadline, DspyService, Error, ErrorKind, Host, PredictRequest, Scope,
-    StreamTimeoutLayer, TimeoutLayer,
+    CancelLayer, Cause, Classify, Deadline, DspyService, Error, ErrorKind, Host, PredictRequest,
+    Scope, StreamTimeoutLayer, TimeoutLayer,
     testing::scripted_lm::{Gate, Reply},
 };
 
@@ -38,6 +38,7 @@ enum Way {
     CancelledBeforeItsFirstEvent,
     CancelledInMidStream,
     CancelledUnread,
+    CancelledByItsLayer,
     Deadline,
     Idle,
     Total,
@@ -46,13 +47,14 @@ enum Way {
 }
 
 impl Way {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::DroppedBeforeItsFirstEvent,
         Self::DroppedInMidStream,
         Self::DroppedUnread,
         Self::CancelledBeforeItsFirstEvent,
         Self::CancelledInMidStream,
         Self::CancelledUnread,
+        Self::CancelledByItsLayer,
         Self::Deadline,
         Self::Idle,
         Self::Total,
@@ -185,6 +187,14 @@ async fn end(host: &Host, way: Way, (target, lm_calls): (&str, usize)) {
             let read = read(stream).await;
             assert_cancelled(read.error(), Cause::Caller);
             assert_partial(&read);
+        }
+        Way::CancelledByItsLayer => {
+            let layer = CancelLayer::new().with_token(token.clone());
+            let layer = layer.with_grace(LIMIT).layer(program.streaming());
+            let stream = layer.oneshot(ask("?")).await.unwrap();
+            asked().await;
+            token.cancel();
+            assert_cancelled(read(stream).await.error(), Cause::Caller);
         }
         Way::Deadline => {
             let request = request.with_deadline(Deadline::within(long));

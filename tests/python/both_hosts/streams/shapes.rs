@@ -219,3 +219,54 @@ async fn plain_calls_and_streams_of_one_program_do_not_disturb_each_other() {
     streams.sort_unstable();
     assert_eq!(streams, [false, true]);
 }
+
+#[tokio::test]
+async fn the_text_of_an_adapter_that_is_not_known_is_raw() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("stream-raw", Reply::content("as it stands"));
+    let program = load(&host, "streams:OwnAdapter", "stream-raw").await;
+    let read = answered(program.streaming(), ask("?")).await;
+    assert_eq!(read.text(1, ""), "as it stands");
+    assert_eq!(read.answer(), "AS IT STANDS");
+}
+
+#[tokio::test]
+async fn an_lm_call_in_a_loop_of_the_program_is_streamed() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("stream-own-loop", Reply::echo());
+    let program = load(&host, "streams:OwnLoop", "stream-own-loop").await;
+    let read = answered(program.streaming(), ask("?")).await;
+    assert_eq!(read.text(1, "answer"), "You said: ?");
+    assert!(read.deltas > 0 && read.replaced.is_empty());
+}
+
+#[tokio::test]
+async fn statuses_are_read_in_their_order_around_the_text() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("stream-reports", Reply::echo());
+    let program = load(&host, "streams:Reports", "stream-reports").await;
+    let read = answered(program.streaming(), ask("?")).await;
+    let steps = (0..2000).map(|n| format!("step {n}"));
+    let last = read.statuses.last().unwrap();
+    assert!(last.ends_with(" done"), "{last}");
+    assert!(read.statuses[..2000].iter().eq(&steps.collect::<Vec<_>>()));
+    assert_eq!(read.statuses.len(), 2001);
+}
+
+#[tokio::test]
+async fn an_lm_call_that_is_left_behind_ends_with_its_call() {
+    let (host, lm) = (host().await, lm_server().await);
+    // The one that the other leaves comes first.
+    lm.script(
+        "stream-leaves",
+        [Reply::echo().stall_after(8), Reply::echo()],
+    );
+    let program = load(&host, "streams:Leaves", "stream-leaves").await;
+    let read = answered(program.streaming(), ask("?")).await;
+    assert!(
+        read.answer()
+            .as_str()
+            .is_some_and(|text| text.starts_with("You said: ?"))
+    );
+    is_well_after(&program, "stream-leaves", 1, ask("?")).await;
+}

@@ -4,13 +4,25 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tower_dspy::{StreamEvent, testing::scripted_lm::Reply};
+use tower_dspy::{Classify, ErrorKind, StreamEvent, testing::scripted_lm::Reply};
 
-use super::reading::{Reading, is_well_after, read};
+use super::reading::{Reading, is_well_after, lm_ended, read};
 use crate::support::{LIMIT, TestHost, ask, host, host_alone, lm, lm_server, load, question};
 
 const MIB: usize = 1 << 20;
+
+/// The length of a piece of the long text.
+const PIECE: usize = 8 << 10;
+
+/// Far more than the buffers of the kernel and of the host hold.
+fn long() -> String {
+    "0123456789abcde\n"
+        .repeat(24 * MIB / 16)
+        .trim_end()
+        .to_owned()
+}
 
 /// Deltas of thinking, with more text than a program sends unread.
 const THOUGHTS: usize = 8 * 1024;
@@ -26,9 +38,9 @@ fn step(tool: &str, arguments: &str) -> Reply {
 #[tokio::test]
 async fn a_slow_reader_of_an_agent_holds_up_itself_alone() {
     let (host, server) = (host().await, lm_server().await);
-    let long = "word ".repeat(40_000);
+    let long = long();
     let look_up = step("look_up_later", r#"{"word": "sky"}"#);
-    let done = Reply::fields([("reasoning", "so"), ("answer", long.trim())]);
+    let done = Reply::fields([("reasoning", "so"), ("answer", &*long)]).split_every(PIECE);
     server.script("slow-agent", [look_up, step("finish", "{}"), done]);
     server.script("slow-others", Reply::echo());
     let agent = load(&host, "streams:Agent", "slow-agent").await;
@@ -66,13 +78,13 @@ async fn a_slow_reader_of_an_agent_holds_up_itself_alone() {
         () = slowly => unreachable!(),
     }
     let read = reading.rest(slow).await;
-    assert_eq!(read.answer(), long.trim());
+    assert!(*read.answer() == long);
     let last = read
         .texts
         .iter()
         .filter(|((_, field), _)| field == "answer")
         .next_back();
-    assert!(last.is_some_and(|(_, text)| text == long.trim()));
+    assert!(last.is_some_and(|(_, text)| *text == long));
     assert_eq!(read.tools.len(), 2);
 }
 
@@ -100,10 +112,9 @@ async fn blocked(model: &str) -> usize {
 
 async fn stops_reading(host: &TestHost, target: &str, model: &str) {
     let server = lm_server().await;
-    // Far more than the buffers of the kernel and of the host hold.
-    let (events, piece) = (24 * 1024, "0123456789abcdef".repeat(64));
-    let text = piece.repeat(events);
-    server.script(model, Reply::answer(&text).split_every(1024));
+    let text = long();
+    let events = text.len() / PIECE;
+    server.script(model, Reply::answer(&text).split_every(PIECE));
     let program = load(host, target, model).await;
     let stalls = host.stats().reader_stalls;
     let mut stream = program.streaming().oneshot(ask("?")).await.unwrap();
@@ -138,29 +149,47 @@ async fn an_answer_that_is_not_read_blocks_the_lm_and_is_whole_once_it_is_read()
 }
 
 #[tokio::test]
-async fn a_program_that_waits_for_its_reader_ends_when_that_is_dropped() {
+async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
     let (host, server) = (host().await, lm_server().await);
-    for (n, target) in ["question -> answer", "shapes:SyncOnly", "streams:Parallel"]
-        .into_iter()
-        .enumerate()
-    {
-        let model = format!("slow-dropped-{n}");
-        let lm_calls = if n == 2 { 3 } else { 1 };
-        server.script(
-            &model,
-            Reply::answer("word ".repeat(4 << 20)).split_every(1024),
-        );
+    let programs = [
+        ("question -> answer", 1),
+        ("shapes:SyncOnly", 1),
+        ("streams:Parallel", 3),
+        ("streams:OwnLoop", 1),
+    ];
+    join_all(programs.map(async |(target, lm_calls)| {
+        let model = format!("slow-ends-{}", target.replace([' ', ':', '>'], "-"));
+        server.script(&model, Reply::answer(long()).split_every(PIECE));
         let program = load(&host, target, &model).await;
-        let stream = program.streaming().oneshot(ask("?")).await.unwrap();
+        let token = CancellationToken::new();
+        let streams = [
+            program.streaming().oneshot(ask("?")).await.unwrap(),
+            program
+                .streaming()
+                .oneshot(ask("?").with_cancel(token.clone()))
+                .await
+                .unwrap(),
+        ];
         server
-            .wait_for(&model, |all| all.len() == lm_calls)
+            .wait_for(&model, |all| all.len() == 2 * lm_calls)
             .await
             .unwrap();
         blocked(&model).await;
         assert!(server.requests(&model).iter().all(|r| r.ended().is_none()));
-        drop(stream);
-        is_well_after(&program, &model, lm_calls, ask("?")).await;
-    }
+        let [dropped, cancelled] = streams;
+        drop(dropped);
+        token.cancel();
+        lm_ended(&model, 2 * lm_calls).await;
+        let read = read(cancelled).await;
+        assert_eq!(read.error().kind(), ErrorKind::Cancelled);
+        assert!(
+            read.partial()["answer"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty())
+        );
+        is_well_after(&program, &model, 2 * lm_calls, ask("?")).await;
+    }))
+    .await;
 }
 
 #[tokio::test]

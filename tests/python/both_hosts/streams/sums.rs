@@ -1,10 +1,12 @@
 //! The deltas of a field add up to the field, however the LM cuts its answer.
 
 use futures_util::future::join_all;
+use http_body_util::Full;
 use serde_json::json;
-use tower::ServiceExt;
+use tower::{BoxError, ServiceExt, service_fn};
 use tower_dspy::{
     Lm, PredictRequest,
+    lm::{LmBody, LmRequest},
     testing::scripted_lm::{Gate, Reply},
 };
 
@@ -141,4 +143,44 @@ async fn a_field_that_holds_the_marker_of_no_field_keeps_it() {
     let read = read(program.streaming().oneshot(request).await.unwrap()).await;
     // What DSPy makes of it, the reader has.
     assert_eq!(read.answer(), read.text(1, "answer"));
+}
+
+/// A streamed answer of OpenAI's with these deltas, each as JSON.
+fn of_deltas(deltas: &[&str]) -> String {
+    let event = |delta: &str| {
+        format!(
+            r#"data: {{"id":"x","object":"chat.completion.chunk","created":0,"model":"x","choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#
+        )
+    };
+    let mut events: Vec<_> = deltas
+        .iter()
+        .map(|delta| event(&format!(r#"{{"content":"{delta}"}}"#)))
+        .collect();
+    events.push(event("{}").replace(":null}", r#":"stop"}"#));
+    events.push("data: [DONE]".to_owned());
+    events.join("\n\n") + "\n\n"
+}
+
+#[tokio::test]
+async fn what_no_text_of_rust_can_hold_is_the_same_in_the_deltas_and_the_answer() {
+    let host = host().await;
+    for deltas in [
+        [r"[[ ## answer ## ]]\n", r"\ud83d", r"\ude00", "!"],
+        [r"[[ ## answer ## ]]\n", r"\ud83d", "alone", r"\u0000"],
+    ] {
+        let events = of_deltas(&deltas);
+        let lm = Lm::new("openai/x").base_url("http://lm/v1").key("test-key");
+        let lm = lm.http(service_fn(move |_: LmRequest| {
+            let events = events.clone();
+            async move {
+                let answer = http::Response::builder().header("content-type", "text/event-stream");
+                Ok::<_, BoxError>(answer.body(LmBody::new(Full::from(events)))?)
+            }
+        }));
+        for target in ["question -> answer", "shapes:SyncOnly"] {
+            let program = host.load(target).lm(lm.clone()).await.unwrap();
+            let read = read(program.streaming().oneshot(ask("?")).await.unwrap()).await;
+            assert_eq!(read.answer(), read.text(1, "answer"), "{read:?}");
+        }
+    }
 }

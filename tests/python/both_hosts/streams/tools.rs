@@ -101,3 +101,24 @@ async fn tools_in_rust_are_events_as_well() {
     assert_eq!(read.tools[0], json!([1, "search", {"query": "sky"}]));
     assert_eq!(read.tools[1][2]["value"], json!({"passages": ["sky"]}));
 }
+
+#[tokio::test]
+async fn what_is_no_json_is_sent_as_its_text() {
+    let (host, server) = (host().await, lm_server().await);
+    let steps = ["odd", "even"].map(|word| step("odd", &json!({"word": word}).to_string()));
+    let [odd, even] = steps;
+    server.script("stream-odd-tool", [odd, even, step("finish", "{}"), done()]);
+    let program = host
+        .load("streams:OddAgent")
+        .lm(lm("stream-odd-tool").await);
+    let program = program.await.unwrap().streaming();
+    let read = read(program.oneshot(ask("Why?")).await.unwrap()).await;
+    assert_answer(&read);
+    assert_eq!(read.tools[1], json!([1, "odd", {"value": "an odd one"}]));
+    assert_eq!(read.tools[3][0], 2);
+    assert!(
+        read.tools[3][2]["value"].to_string().contains("nan"),
+        "{:?}",
+        read.tools
+    );
+}
