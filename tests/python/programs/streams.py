@@ -287,7 +287,9 @@ class OddAgent(dspy.Module):
         self.react = dspy.ReAct("question -> answer", tools=[odd])
 
     async def aforward(self, question: str):
-        return await self.react.acall(question=question)
+        answer = await self.react.acall(question=question)
+        # Without the trajectory.
+        return dspy.Prediction(answer=answer.answer)
 
 
 class Reports(dspy.Module):
@@ -312,10 +314,10 @@ class Leaves(dspy.Module):
         super().__init__()
         self.ask = dspy.Predict("question -> answer")
 
-    async def aforward(self, question: str):
-        left = asyncio.ensure_future(self.ask.acall(question=f"{question} left behind"))
+    async def aforward(self, question: str, key: str):
         answer = await self.ask.acall(question=question)
-        _left.append(left)
+        _left.append(asyncio.ensure_future(self.ask.acall(question="left behind")))
+        await witness.gate(key)
         return answer
 
 

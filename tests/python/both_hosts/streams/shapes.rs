@@ -4,11 +4,11 @@ use serde_json::json;
 use tower::ServiceExt;
 use tower_dspy::{
     Classify, ErrorKind, PredictRequest, StreamingService,
-    testing::scripted_lm::{Gate, Reply},
+    testing::scripted_lm::{Gate, Reply, RequestRecord},
 };
 
 use super::reading::{Reading, is_well_after, read};
-use crate::support::{ask, host, lm_server, load, question};
+use crate::support::{ask, host, lm_server, load, open, question};
 
 async fn answered(program: StreamingService, request: PredictRequest) -> Reading {
     let read = read(program.oneshot(request).await.unwrap()).await;
@@ -256,17 +256,18 @@ async fn statuses_are_read_in_their_order_around_the_text() {
 #[tokio::test]
 async fn an_lm_call_that_is_left_behind_ends_with_its_call() {
     let (host, lm) = (host().await, lm_server().await);
-    // The one that the other leaves comes first.
     lm.script(
         "stream-leaves",
-        [Reply::echo().stall_after(8), Reply::echo()],
+        [Reply::echo(), Reply::echo().stall_after(8)],
     );
     let program = load(&host, "streams:Leaves", "stream-leaves").await;
-    let read = answered(program.streaming(), ask("?")).await;
-    assert!(
-        read.answer()
-            .as_str()
-            .is_some_and(|text| text.starts_with("You said: ?"))
-    );
-    is_well_after(&program, "stream-leaves", 1, ask("?")).await;
+    let request = || PredictRequest::new(json!({"key": "stream-leaves", "question": "?"}));
+    let (read, ()) = tokio::join!(answered(program.streaming(), request()), async {
+        let begun = |all: &[RequestRecord]| all.get(1).is_some_and(|r| r.tokens == 8);
+        let second = lm.wait_for("stream-leaves", begun);
+        second.await.unwrap();
+        open(&host, "stream-leaves").await;
+    });
+    assert_eq!(read.answer(), "You said: ?");
+    is_well_after(&program, "stream-leaves", 1, request()).await;
 }

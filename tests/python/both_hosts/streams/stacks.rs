@@ -6,7 +6,7 @@ use tower::{Layer, ServiceExt};
 use tower_dspy::{
     CallStatus, Cause, Classify, Error, ErrorKind, PredictionStream, Shutdown, ShutdownLayer,
     TrackLayer, Tracker,
-    testing::scripted_lm::{Gate, Reply},
+    testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord},
 };
 
 use super::reading::{Reading, is_well_after, lm_ended};
@@ -53,6 +53,9 @@ async fn a_tracker_counts_a_stream_until_its_end_and_can_cancel_it() {
     assert_eq!(cancelled.error().kind(), ErrorKind::Cancelled);
     assert_partial(&cancelled);
     assert_eq!(tracker.calls().len(), 1);
+    let gone = |all: &[RequestRecord]| all.iter().any(|r| r.outcome == Outcome::ClientGone);
+    let server = lm_server().await;
+    server.wait_for("stack-tracked", gone).await.unwrap();
     gate.open();
     whole.rest(stream).await.prediction();
     assert!(tracker.is_empty());
