@@ -322,3 +322,44 @@ class Leaves(dspy.Module):
 
 
 _left: list = []
+
+
+class Blocks(dspy.Module):
+    """Holds the GIL after its LM has answered."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str, port: int):
+        answer = await self.ask.acall(question=question)
+        witness.hold_gil(port)
+        return answer
+
+
+class TwoSteps(dspy.Module):
+    """Asks with an adapter that has a second LM call read the answer of the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        with dspy.context(adapter=dspy.TwoStepAdapter(dspy.settings.lm)):
+            return await self.ask.acall(question=question)
+
+
+class Refined(dspy.Module):
+    """An answer that is refined until it is long enough."""
+
+    def __init__(self):
+        super().__init__()
+        self.refine = dspy.Refine(
+            dspy.Predict("question -> answer"),
+            N=2,
+            reward_fn=lambda _, answer: float(len(answer.answer)),
+            threshold=5.0,
+        )
+
+    def forward(self, question: str):
+        return self.refine(question=question)

@@ -2,6 +2,7 @@
 
 mod ends;
 mod hostile;
+mod late;
 mod limits;
 mod many;
 mod reading;

@@ -179,6 +179,25 @@ async fn the_copies_of_a_predictor_have_its_name() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_refined_is_streamed_each_time() {
+    let (host, lm) = (host().await, lm_server().await);
+    let advice = json!({"ask": "N/A", "self": "longer"}).to_string();
+    let advice = Reply::fields([("discussion", "too short"), ("advice", &*advice)]);
+    let replies = [Reply::answer("a"), advice, Reply::answer("long enough")];
+    lm.script("stream-refined", replies);
+    let program = load(&host, "streams:Refined", "stream-refined").await;
+    let read = answered(program.streaming(), ask("?")).await;
+    assert_eq!(read.answer(), "long enough");
+    let texts: Vec<_> = read
+        .texts
+        .iter()
+        .filter(|((_, field), _)| field == "answer")
+        .collect();
+    assert_eq!(texts.len(), 2, "{read:?}");
+    assert_eq!(texts[1].1, "long enough");
+}
+
+#[tokio::test]
 async fn of_several_answers_of_an_lm_the_first_is_streamed() {
     let (host, lm) = (host().await, lm_server().await);
     lm.script("stream-several", Reply::answer("one of two"));
@@ -218,16 +237,6 @@ async fn plain_calls_and_streams_of_one_program_do_not_disturb_each_other() {
         .collect();
     streams.sort_unstable();
     assert_eq!(streams, [false, true]);
-}
-
-#[tokio::test]
-async fn the_text_of_an_adapter_that_is_not_known_is_raw() {
-    let (host, lm) = (host().await, lm_server().await);
-    lm.script("stream-raw", Reply::content("as it stands"));
-    let program = load(&host, "streams:OwnAdapter", "stream-raw").await;
-    let read = answered(program.streaming(), ask("?")).await;
-    assert_eq!(read.text(1, ""), "as it stands");
-    assert_eq!(read.answer(), "AS IT STANDS");
 }
 
 #[tokio::test]

@@ -193,6 +193,36 @@ async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
 }
 
 #[tokio::test]
+async fn tasks_that_wait_for_one_reader_take_turns() {
+    let (host, server) = (host().await, lm_server().await);
+    let texts = ["a", "b"].map(|word| word.repeat(MIB / 2));
+    let replies = [&texts[0], &texts[1]].map(|text| Reply::answer(text).split_every(100));
+    for (n, target) in ["streams:Twice", "streams:Parallel"]
+        .into_iter()
+        .enumerate()
+    {
+        let model = format!("slow-tasks-{n}");
+        server.script(&model, replies.clone());
+        let program = load(&host, target, &model).await;
+        let mut stream = program.streaming().oneshot(ask("?")).await.unwrap();
+        let mut reading = Reading::default();
+        while reading.end.is_none() && reading.next(&mut stream).await {
+            sleep(Duration::from_millis(2)).await;
+        }
+        reading.prediction();
+        for (lm_call, _, before) in &reading.replaced {
+            let _ = reading
+                .texts
+                .insert((*lm_call, "answer".into()), before.clone());
+        }
+        let texts_read: Vec<_> = reading.texts.values().collect();
+        assert_eq!(texts_read.len(), [2, 3][n]);
+        assert!(texts_read.iter().all(|text| texts.contains(text)));
+        is_well_after(&program, &model, 0, ask("?")).await;
+    }
+}
+
+#[tokio::test]
 async fn thinking_that_is_not_read_is_bounded_too() {
     let (host, server) = (host().await, lm_server().await);
     let thoughts = vec!["0123456789abcdef".to_owned(); THOUGHTS];

@@ -12,7 +12,8 @@ use tower_dspy::{
 use super::reading::{Reading, is_well_after, lm_ended};
 use crate::{
     support::{
-        HOUR, LIMIT, ask, eventually, host, in_a_worker, lm_server, own_process, question, start,
+        HOUR, LIMIT, ask, eventually, host, in_a_worker, lm, lm_server, own_process, question,
+        start,
     },
     workers::{stop, workers},
 };
@@ -168,4 +169,23 @@ async fn a_worker_that_is_killed_in_mid_stream_leaves_the_partial_answer() {
     is_well_after(&program, "stack-killed", 1, ask("?")).await;
     eventually("the streams", || host.stats().streams == 0).await;
     stop(host).await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_replaced_finishes_its_streams() {
+    let host = host().await;
+    let gate = pauses("stack-replaced").await;
+    let program = question(&host, "stack-replaced").await;
+    let (reading, stream) = begin(program.streaming().oneshot(ask("?")).await).await;
+    let load = host
+        .load("question -> answer")
+        .lm(lm("stack-replaced").await);
+    let replaced = program.replace(load);
+    let (replaced, read) = tokio::join!(replaced, async {
+        gate.open();
+        reading.rest(stream).await
+    });
+    replaced.unwrap();
+    assert_eq!(read.answer(), "You said: ?");
+    is_well_after(&program, "stack-replaced", 0, ask("?")).await;
 }

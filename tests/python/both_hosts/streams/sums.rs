@@ -145,6 +145,33 @@ async fn a_field_that_holds_the_marker_of_no_field_keeps_it() {
     assert_eq!(read.answer(), read.text(1, "answer"));
 }
 
+#[tokio::test]
+async fn the_text_of_an_adapter_that_is_not_known_is_raw() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("stream-raw", Reply::content("as it stands"));
+    let program = load(&host, "streams:OwnAdapter", "stream-raw").await;
+    let read = read(program.streaming().oneshot(ask("?")).await.unwrap()).await;
+    assert_eq!(read.text(1, ""), "as it stands");
+    assert_eq!(read.answer(), "AS IT STANDS");
+}
+
+#[tokio::test]
+async fn of_an_adapter_with_two_lm_calls_the_one_with_the_fields_is_streamed() {
+    let (host, lm) = (host().await, lm_server().await);
+    let replies = [
+        Reply::content("It is four, of course."),
+        Reply::content(ANSWER),
+    ];
+    lm.script("stream-two-steps", replies);
+    let program = load(&host, "streams:TwoSteps", "stream-two-steps").await;
+    let read = read(program.streaming().oneshot(ask("?")).await.unwrap()).await;
+    assert_eq!(read.answer(), "four [[it]] is");
+    assert_eq!(read.text(1, "answer"), "four [[it]] is");
+    let requests = lm.requests("stream-two-steps");
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[1].body["stream"], json!(true));
+}
+
 /// A streamed answer of OpenAI's with these deltas, each as JSON.
 fn of_deltas(deltas: &[&str]) -> String {
     let event = |delta: &str| {

@@ -1,11 +1,17 @@
 //! The tools of agents whose answers are streamed.
 
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+};
+
 use serde_json::json;
+use tokio::sync::oneshot;
 use tower::{BoxError, ServiceExt};
 use tower_dspy::{Tool, ToolCall, testing::scripted_lm::Reply};
 
 use super::reading::{Reading, read};
-use crate::support::{ask, host, lm, lm_server};
+use crate::support::{ask, eventually, host, lm, lm_server};
 
 fn step(tool: &str, arguments: &str) -> Reply {
     Reply::fields([
@@ -121,4 +127,31 @@ async fn what_is_no_json_is_sent_as_its_text() {
         "{:?}",
         read.tools
     );
+}
+
+#[tokio::test]
+async fn a_tool_in_rust_ends_with_a_stream_that_is_dropped() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("stream-tool-ends", step("search", "{}"));
+    let (held, dropped) = oneshot::channel::<()>();
+    let held = Arc::new(Mutex::new(Some(held)));
+    let search = Tool::new("search", "Never answers.", move |_: ToolCall| {
+        let held = held.lock().unwrap().take();
+        async move {
+            let _held = held;
+            pending::<Result<(), BoxError>>().await
+        }
+    });
+    let program = host
+        .load("streams:RustAgent")
+        .lm(lm("stream-tool-ends").await);
+    let program = program.tool(search).await.unwrap();
+    let mut stream = program.streaming().oneshot(ask("Why?")).await.unwrap();
+    let mut reading = Reading::default();
+    while reading.tools.is_empty() {
+        assert!(reading.next(&mut stream).await);
+    }
+    drop(stream);
+    dropped.await.unwrap_err();
+    eventually("its permit", || program.in_flight() == 0).await;
 }
