@@ -7,8 +7,8 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
     AllotLayer, Backoff, Cancel, CancelLayer, Carrier, Cause, Classify, DeadlineLayer,
     DspyServiceBuilderExt, Error, ErrorKind, FallbackLayer, HedgeLayer, PredictRequest,
-    PredictionStream, RetryLayer, Scope, Shutdown, StandardStack, StreamTimeoutLayer, TimeoutLayer,
-    Tracker,
+    PredictionStream, RetryLayer, Scope, Shutdown, ShutdownLayer, StandardStack,
+    StreamTimeoutLayer, TimeoutLayer, Tracker, drop_scope,
     testing::mock::{MockDspy, Reply},
 };
 
@@ -190,4 +190,21 @@ async fn the_standard_stack_goes_around_a_stream() {
     assert_eq!((tracker.counts().live(), shutdown.in_flight()), (1, 1));
     drop(stream);
     assert_eq!((tracker.counts().live(), shutdown.in_flight()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_reports_a_stream_that_was_left_as_cancelled() {
+    let mock = MockDspy::new([0; 3].map(|_| Reply::text("answer", ["a"]).then(Reply::hang())));
+    let shutdown = Shutdown::new();
+    let service = ServiceBuilder::new()
+        .layer(ShutdownLayer::new(shutdown.clone()))
+        .service(mock.streaming());
+    for cause in [Cause::Dropped, Cause::ClientGone, Cause::Elapsed] {
+        let mut stream = service.clone().oneshot(request()).await.unwrap();
+        assert!(stream.next().await.unwrap().is_ok());
+        drop_scope::with(cause, || drop(stream));
+    }
+    let report = shutdown.run(NONE, NONE).await;
+    // A limit that passes is a failure.
+    assert_eq!((report.cancelled, report.failed), (2, 1));
 }

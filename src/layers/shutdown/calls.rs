@@ -124,8 +124,8 @@ impl ShutdownTicket {
     pub(super) fn end(mut self, end: CallEnd) {
         match end {
             CallEnd::Completed => self.outcome = CallOutcome::Completed,
-            CallEnd::Dropped => self.outcome = CallOutcome::Cancelled,
-            CallEnd::Failed | CallEnd::TimedOut | CallEnd::Cancelled(_) => self.failed(),
+            CallEnd::Dropped | CallEnd::Cancelled(_) => self.outcome = CallOutcome::Cancelled,
+            CallEnd::Failed | CallEnd::TimedOut => self.failed(),
         }
     }
 }

@@ -39,8 +39,9 @@ pub struct ShutdownReport {
     pub completed: u64,
     /// Those that ended in an error, the limits of time included, or in a panic.
     pub failed: u64,
-    /// Those that were cancelled, by the shutdown or before, or whose future was dropped. An error
-    /// after the call was signalled to stop is taken to be the consequence.
+    /// Those that were cancelled, by the shutdown or before, or whose future was dropped, or whose
+    /// stream was dropped by other than a limit of time. An error after the call was signalled to
+    /// stop is taken to be the consequence.
     pub cancelled: u64,
     /// Those that had not ended when the report was made: their futures were not polled any more,
     /// or a poll did not return.
