@@ -1,16 +1,7 @@
-//! How do I stream a program's answer to browsers and to chat clients?
+//! A server of a scripted program, for the clients in `.ci/stream_clients.py`: it streams text,
+//! thinking, tools and statuses, and fails if the question says so.
 //!
-//! Run: `cargo run --example stream_server`, and then
-//!
-//! ```sh
-//! curl -N localhost:8080/qa --json '{"question": "Why is the sky blue?"}' -H 'accept: text/event-stream'
-//! ```
-//!
-//! `useChat` of Vercel's AI SDK takes `http://localhost:8080/api/chat` as its `api`, and clients of
-//! OpenAI take `http://localhost:8080/v1` as their base URL, with the model `qa`.
-//!
-//! Its program is scripted. In place of `whole` and `streaming`, give a program and its
-//! `streaming()`.
+//! Run: `cargo run --example scripted_stream_server`
 
 use std::{error::Error as StdError, time::Duration};
 
