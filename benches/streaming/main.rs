@@ -27,6 +27,8 @@ const ROUNDS: usize = 7;
 /// Streams a round, one after the other, and the tokens of each.
 const STREAMS: usize = 2;
 const TOKENS: usize = 3_000;
+/// As many with 2 ms between two tokens: each is on its way alone, and wakes its reader.
+const PACED: usize = 500;
 /// Streams a round whose first content is timed.
 const FIRSTS: usize = 60;
 
@@ -49,6 +51,7 @@ async fn compare() {
     let mut engine = Side::script(&venv, script, "engine", &url);
 
     let cpu = format!("cpu {STREAMS} {TOKENS}");
+    let paced = format!("paced {STREAMS} {PACED}");
     let first = format!("first {FIRSTS} 1");
     for side in [&mut ours, &mut streamify, &mut engine] {
         side.ask(&cpu); // warm: imports, connections, caches of code
@@ -56,23 +59,48 @@ async fn compare() {
     }
     let chunks = (STREAMS * TOKENS) as f64;
     let [mut own, mut theirs, mut alone, mut firsts, mut added] = [const { vec![] }; 5];
+    let (mut own_paced, mut theirs_paced) = (vec![], vec![]);
     for _ in 0..ROUNDS {
         own.push(ours.ask(&cpu) / chunks);
         theirs.push(streamify.ask(&cpu) / chunks);
         alone.push(engine.ask(&cpu) / chunks);
+        own_paced.push(ours.ask(&paced) / (STREAMS * PACED) as f64);
+        theirs_paced.push(streamify.ask(&paced) / (STREAMS * PACED) as f64);
         let ours = ours.ask(&first);
         firsts.push(ours);
         added.push(ours - engine.ask(&first));
     }
-    println!("medians of {ROUNDS} rounds of {STREAMS} streams of {TOKENS} tokens each");
+    println!(
+        "medians of {ROUNDS} rounds of {STREAMS} streams of {TOKENS} tokens each, as fast as the reader \
+         takes them, and of {PACED} with a pause of 2 ms after each"
+    );
     let us = |seconds: &[f64]| 1e6 * median(seconds.to_vec());
     figure("stream_cpu_per_chunk_ours", us(&own), "us");
     figure("stream_cpu_per_chunk_streamify", us(&theirs), "us");
     figure("stream_cpu_per_chunk_engine_alone", us(&alone), "us");
-    let ratios = theirs.iter().zip(&own).map(|(their, our)| their / our);
+    figure("stream_cpu_per_paced_chunk_ours", us(&own_paced), "us");
+    figure(
+        "stream_cpu_per_paced_chunk_streamify",
+        us(&theirs_paced),
+        "us",
+    );
+    let ratio = |theirs: &[f64], own: &[f64]| {
+        median(
+            theirs
+                .iter()
+                .zip(own)
+                .map(|(their, our)| their / our)
+                .collect(),
+        )
+    };
+    figure(
+        "stream_cpu_per_paced_chunk_vs_streamify",
+        ratio(&theirs_paced, &own_paced),
+        "x",
+    );
     figure(
         "stream_cpu_per_chunk_vs_streamify",
-        median(ratios.collect()),
+        ratio(&theirs, &own),
         "x",
     );
     figure("stream_first_content_p50", 1e3 * median(firsts), "ms");

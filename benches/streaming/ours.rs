@@ -33,7 +33,8 @@ pub(crate) async fn run(host: &Host) {
         let [streams, tokens] =
             [(); 2].map(|()| words.next().and_then(|n| n.parse().ok()).expect("a number"));
         let answer = match what {
-            "cpu" => ours.cpu(streams, tokens).await,
+            "cpu" => ours.cpu(streams, tokens, 0).await,
+            "paced" => ours.cpu(streams, tokens, 2).await,
             "first" => ours.first(streams).await,
             "drop" => ours.dropped(streams).await,
             "fast" => ours.lag(streams, tokens, false).await,
@@ -73,10 +74,10 @@ impl Ours<'_> {
         now.as_f64().expect("a number")
     }
 
-    async fn cpu(&self, streams: usize, tokens: usize) -> f64 {
+    async fn cpu(&self, streams: usize, tokens: usize, between: usize) -> f64 {
         let began = self.now().await;
         for _ in 0..streams {
-            let text = text(self.stream(&format!("{tokens}-0-0")).await).await;
+            let text = text(self.stream(&format!("{tokens}-0-{between}")).await).await;
             assert_eq!(text.split_whitespace().count(), tokens);
         }
         self.now().await - began
@@ -151,9 +152,10 @@ impl Ours<'_> {
             while let Some(event) = stream.next().await {
                 let seen = now();
                 if let StreamEvent::Text { delta, .. } = event.expect("an event") {
-                    let sent = delta.split_whitespace().next_back();
-                    let sent: f64 = sent.and_then(|sent| sent.parse().ok()).expect("a time");
-                    lags.push(seen - sent);
+                    // Those that waited for the reader are one text.
+                    for sent in delta.split_whitespace() {
+                        lags.push(seen - sent.parse::<f64>().expect("a time"));
+                    }
                 }
             }
             lags

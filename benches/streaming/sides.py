@@ -1,7 +1,7 @@
 """Plain DSPy, as one side of the bench: `sides.py streamify|engine URL`.
 
 Reads lines of "WHAT STREAMS TOKENS" and answers each with one number: for `cpu` the CPU seconds
-that the streams took, for `first` the median of the seconds from when the LM sent its first content
+that the streams took, for `paced` those with 2 ms between two tokens, for `first` the median of the seconds from when the LM sent its first content
 until it was read.
 """
 
@@ -52,12 +52,16 @@ async def engine(url: str, model: str) -> AsyncIterator[str]:
 Read = Callable[[str, str], AsyncIterator[str]]
 
 
-async def cpu(read: Read, url: str, streams: int, tokens: int) -> float:
+async def cpu(read: Read, url: str, streams: int, tokens: int, between: int = 0) -> float:
     began = time.process_time()
     for _ in range(streams):
-        text = "".join([part async for part in read(url, f"{tokens}-0-0")])
+        text = "".join([part async for part in read(url, f"{tokens}-0-{between}")])
         assert len(text.split()) == tokens, text[:200]
     return time.process_time() - began
+
+
+async def paced(read: Read, url: str, streams: int, tokens: int) -> float:
+    return await cpu(read, url, streams, tokens, 2)
 
 
 async def first(read: Read, url: str, streams: int, _: int) -> float:
@@ -75,7 +79,7 @@ async def serve(read: Read, url: str) -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         what, streams, tokens = line.split()
-        measure = {"cpu": cpu, "first": first}[what]
+        measure = {"cpu": cpu, "paced": paced, "first": first}[what]
         print(await measure(read, url, int(streams), int(tokens)), flush=True)
 
 

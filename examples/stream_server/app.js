@@ -85,7 +85,8 @@ async function* serverSentEvents(body) {
         data = [];
         continue;
       }
-      const [, key, text] = /^([^:]*):? ?(.*)$/.exec(line);
+      const [key] = line.split(':', 1);
+      const text = line.slice(key.length + 1).replace(/^ /, '');
       if (key === 'event') name = text;
       if (key === 'data') data.push(text);
     }

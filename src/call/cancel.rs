@@ -106,6 +106,8 @@ impl CancelGrace {
 struct Node {
     parent: Cancel,
     grace: Option<CancelGrace>,
+    /// A node of many calls, whose cancellation a layer passes on to this one.
+    shared: Cancel,
     /// Locked before those of the nodes above.
     cause: Mutex<Option<Cause>>,
     token: CancellationToken,
@@ -161,6 +163,29 @@ impl Cancel {
         self.child_of(Some(grace))
     }
 
+    /// A child that its layer cancels when `shared`, a node of many calls, is cancelled.
+    pub(crate) fn child_sharing(&self, shared: &Self) -> Self {
+        let child = self.child();
+        let Some(mut node) = child.0 else {
+            return child;
+        };
+        if let Some(node) = Arc::get_mut(&mut node) {
+            node.shared.clone_from(shared);
+        }
+        Self(Some(node))
+    }
+
+    /// The nodes from here outward that layers pass the cancellation of another one on to, each with
+    /// that one.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = (Self, Self)> {
+        let outward = |cancel: &Self| Some(cancel.0.as_ref()?.parent.clone());
+        let nodes = successors(Some(self.clone()), outward);
+        nodes.filter_map(|cancel| {
+            let shared = cancel.0.as_ref()?.shared.clone();
+            shared.is_some().then_some((cancel, shared))
+        })
+    }
+
     fn child_of(&self, grace: Option<CancelGrace>) -> Self {
         let token = match &self.0 {
             Some(node) => node.token.child_token(),
@@ -173,6 +198,7 @@ impl Cancel {
         Self(Some(Arc::new(Node {
             parent,
             grace,
+            shared: Self::none(),
             cause: Mutex::new(None),
             token,
         })))

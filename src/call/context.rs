@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use tokio::time::Instant;
+
 use crate::call::{Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent, record::CallRecord};
 
 /// Names a call within this process, in spans, in errors and on the Python side.
@@ -73,8 +75,10 @@ pub struct CallContext {
     pub(crate) record: Option<Arc<CallRecord>>,
     /// The limit that an enclosing layer enforces; the deadline may be earlier.
     enforced: Option<Limit>,
-    /// Where the deadline ends with the response: what limits a stream that goes on after it.
-    stream_limit: Option<StreamLimit>,
+    /// The deadline of a stream as a whole, where that of the call ends with the response.
+    stream_deadline: Option<Option<Deadline>>,
+    /// The limit of a stream from the call to its end.
+    stream_total: Option<StreamLimit>,
     /// The progress of the call, for the enclosing layers that look.
     pub(crate) progress: Progress,
 }
@@ -90,7 +94,8 @@ impl CallContext {
             attempt: 0,
             record: None,
             enforced: None,
-            stream_limit: None,
+            stream_deadline: None,
+            stream_total: None,
             progress: Progress::none(),
         }
     }
@@ -119,45 +124,66 @@ impl CallContext {
             .deadline
             .map_or(deadline, |outer| outer.earlier(deadline));
         self.deadline = Some(merged);
-        if let Some(stream) = &mut self.stream_limit {
-            stream.limit(deadline, Scope::Deadline);
+        if self.stream_deadline.is_some() {
+            self.limit_stream(deadline);
         }
         merged
     }
 
-    /// Puts a limit in force that the caller enforces from here on. That of an attempt, a reserve or
-    /// a share ends with the response, and does not limit a stream that goes on after it.
+    /// Puts a limit in force that the caller enforces from here on, until the response. A stream that
+    /// goes on after it keeps the deadline that it had.
     #[inline]
     pub(crate) fn enforce(&mut self, limit: Limit) {
-        match &mut self.stream_limit {
-            Some(stream) if limit.scope == Scope::Deadline => stream.limit(limit.at, limit.scope),
-            None if limit.scope != Scope::Deadline => {
-                self.stream_limit = Some(StreamLimit::new(self.deadline));
-            }
-            _ => {}
-        }
+        self.keep_stream_deadline();
         self.deadline = Some(limit.at);
         self.enforced = Some(limit);
     }
 
-    /// Lets the deadlines so far end with the response.
+    #[inline]
+    fn keep_stream_deadline(&mut self) -> &mut Option<Deadline> {
+        self.stream_deadline.get_or_insert(self.deadline)
+    }
+
+    /// Makes the deadline of a stream as a whole `deadline`, if that is earlier or it has none.
+    pub(crate) fn limit_stream(&mut self, deadline: Deadline) {
+        let own = self.keep_stream_deadline();
+        *own = Some(own.map_or(deadline, |outer| outer.earlier(deadline)));
+    }
+
+    /// Lets the deadlines so far end with the response. The limits of streams stay.
     pub(crate) fn limit_until_response(&mut self) {
-        self.stream_limit = Some(StreamLimit(None));
+        self.stream_deadline = Some(None);
     }
 
-    /// Limits a stream as a whole, and nothing else.
-    pub(crate) fn limit_stream(&mut self, deadline: Deadline, scope: Scope) {
-        let whole = StreamLimit::new(self.deadline);
-        self.stream_limit
-            .get_or_insert(whole)
-            .limit(deadline, scope);
+    /// Limits the time of a stream from the call to its end.
+    pub(crate) fn limit_stream_total(&mut self, limit: &Limit) {
+        if self.stream_total.is_none_or(|total| limit.at < total.at) {
+            self.stream_total = Some(StreamLimit {
+                at: limit.at,
+                scope: limit.scope,
+                since: Some(limit.since),
+            });
+        }
     }
 
-    /// The deadline of a stream as a whole, and the name that its error gives it.
+    /// The deadline of a stream as a whole.
+    pub(crate) fn stream_deadline(&self) -> Option<Deadline> {
+        self.stream_deadline.unwrap_or(self.deadline)
+    }
+
+    /// What ends a stream as a whole.
     #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic", test))]
-    pub(crate) fn stream_deadline(&self) -> Option<(Deadline, Scope)> {
-        let whole = || StreamLimit::new(self.deadline);
-        self.stream_limit.unwrap_or_else(whole).0
+    pub(crate) fn stream_limit(&self) -> Option<StreamLimit> {
+        let deadline = self.stream_deadline().map(|at| StreamLimit {
+            at,
+            scope: Scope::Deadline,
+            since: None,
+        });
+        // Of two at one instant the deadline is named.
+        match (deadline, self.stream_total) {
+            (Some(deadline), Some(total)) if total.at < deadline.at => Some(total),
+            (deadline, total) => deadline.or(total),
+        }
     }
 
     /// What the enclosing layers enforce.
@@ -167,20 +193,14 @@ impl CallContext {
     }
 }
 
-/// The limit of a stream as a whole, where it is not the deadline of its call.
-#[derive(Clone, Copy, Debug)]
-struct StreamLimit(Option<(Deadline, Scope)>);
-
-impl StreamLimit {
-    fn new(deadline: Option<Deadline>) -> Self {
-        Self(deadline.map(|deadline| (deadline, Scope::Deadline)))
-    }
-
-    fn limit(&mut self, at: Deadline, scope: Scope) {
-        if self.0.is_none_or(|(outer, _)| at < outer) {
-            self.0 = Some((at, scope));
-        }
-    }
+/// What ends a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamLimit {
+    pub(crate) at: Deadline,
+    /// The name that its error gives it.
+    pub(crate) scope: Scope,
+    /// When the layer that set it got the call, if it is a layer's.
+    pub(crate) since: Option<Instant>,
 }
 
 /// A request that holds a [`CallContext`].
@@ -272,27 +292,34 @@ mod tests {
         let limit = |scope, secs| Limit {
             at: at(secs),
             scope,
-            since: tokio::time::Instant::now(),
+            since: Instant::now(),
             grace: Duration::ZERO,
         };
+        let stream = |context: &CallContext| {
+            let limit = context.stream_limit()?;
+            Some((limit.at, limit.scope))
+        };
+        let deadline = |secs| Some((at(secs), Scope::Deadline));
         let mut context = CallContext::new();
         context.limit(at(9));
-        let stream = |context: &CallContext| context.stream_deadline();
-        let deadline = |secs| Some((at(secs), Scope::Deadline));
         assert_eq!(stream(&context), deadline(9));
         context.enforce(limit(Scope::Attempt, 3));
-        context.enforce(limit(Scope::Share, 2));
+        // What is left of an attempt, not of the call.
+        context.enforce(limit(Scope::Deadline, 2));
         assert_eq!(
             (context.deadline, stream(&context)),
             (Some(at(2)), deadline(9))
         );
-        context.limit_stream(at(8), Scope::Share);
-        context.limit_stream(at(10), Scope::Attempt);
-        assert_eq!(stream(&context), Some((at(8), Scope::Share)));
-        context.enforce(limit(Scope::Deadline, 1));
-        assert_eq!(stream(&context), deadline(1));
+        context.limit_stream_total(&limit(Scope::Total, 8));
+        context.limit_stream_total(&limit(Scope::Total, 10));
+        assert_eq!(stream(&context), Some((at(8), Scope::Total)));
+        context.limit_stream(at(8));
+        assert_eq!(stream(&context), deadline(8));
         context.limit_until_response();
-        assert_eq!((context.deadline, stream(&context)), (Some(at(1)), None));
+        assert_eq!(context.deadline, Some(at(2)));
+        assert_eq!(stream(&context), Some((at(8), Scope::Total)));
+        context.limit(at(1));
+        assert_eq!(stream(&context), deadline(1));
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl OpenStream {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `on_end` when the stream ends; at once if it has ended.
+    /// Calls `on_end` when the stream ends; at once if it ends meanwhile.
     pub(crate) fn hold(&self, on_end: impl FnOnce(CallEnd) + Send + 'static) {
         let mut state = self.state();
         if let Some(end) = state.ended {
@@ -35,6 +35,10 @@ impl OpenStream {
         } else {
             state.holds.push(Box::new(on_end));
         }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state().ended.is_none()
     }
 
     /// The stream has ended. The first end is the one that counts.

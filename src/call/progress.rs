@@ -66,9 +66,11 @@ impl Progress {
         self.each(|node| *node.stream() = Some(stream.clone()));
     }
 
-    /// The stream that the work answered with.
+    /// The stream that the work answered with, if it goes on. One that has ended was read by a service
+    /// inside, which answers with something else.
     pub(crate) fn stream(&self) -> Option<OpenStream> {
-        self.0.as_ref()?.stream().clone()
+        let stream = self.0.as_ref()?.stream().clone();
+        stream.filter(OpenStream::is_open)
     }
 
     fn each(&self, change: impl Fn(&ProgressNode)) {

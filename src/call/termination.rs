@@ -12,6 +12,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+#[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
+use futures_util::future::{BoxFuture, join_all, pending};
 use pin_project_lite::pin_project;
 use tokio::{
     task::coop::has_budget_remaining,
@@ -133,6 +135,29 @@ impl Termination {
         ready!(poll_timer(this.timer, deadline, cx));
         Poll::Ready(Terminated::DeadlinePassed)
     }
+}
+
+/// Passes cancellations on to `cancel` that layers around its call have passed on until the response:
+/// of the nodes that it shares with other calls. Never ready; `None` if it shares none.
+#[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
+pub(crate) fn pass_on_shared(cancel: &Cancel) -> Option<BoxFuture<'static, ()>> {
+    let passing: Vec<_> = cancel
+        .shared()
+        .filter_map(|(node, shared)| {
+            let cancelled = shared.cancelled_owned()?;
+            Some(async move {
+                cancelled.await;
+                node.cancel(shared.cause().unwrap_or(Cause::Caller));
+            })
+        })
+        .collect();
+    if passing.is_empty() {
+        return None;
+    }
+    Some(Box::pin(async move {
+        join_all(passing).await;
+        pending().await
+    }))
 }
 
 /// Polls a timer for `at`, which is armed by the first poll.

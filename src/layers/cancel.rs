@@ -122,7 +122,7 @@ impl CancelLayer {
         if shared.is_some() {
             // The call must not be able to cancel what it shares: it gets a node of its own.
             if node.is_some() {
-                context.cancel = node.child();
+                context.cancel = node.child_sharing(shared);
                 also = Some(shared.clone());
             } else {
                 context.cancel = shared.child();

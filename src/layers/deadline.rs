@@ -13,7 +13,7 @@ use super::{
     latency::{Feasibility, Latency, Percentile},
 };
 use crate::{
-    call::{CallTag, Carrier, Deadline, Limit, Scope},
+    call::{CallContext, CallTag, Carrier, Deadline, Limit, Scope},
     error::Elapsed,
 };
 
@@ -126,7 +126,8 @@ impl DeadlineLayer {
         self
     }
 
-    /// Ends the deadline with the first content of a stream, also that which came with the request: a
+    /// Ends the deadline with the first content of a stream, also that which came with the request or
+    /// from a session: a
     /// [`PredictionStream`](crate::PredictionStream) may go on after it.
     ///
     /// Without this it bounds a stream as a whole, as gRPC's deadline does. For other responses
@@ -186,6 +187,16 @@ impl DeadlineLayer {
     }
 
     /// Puts the limit of a call in force in its context, unless it is left to an enclosing layer.
+    /// The deadline of a stream as a whole: that of the call may be what is left of an attempt.
+    fn stream_deadline(&self, context: &CallContext, since: Instant) -> Option<Deadline> {
+        if self.until_first_content {
+            return None;
+        }
+        let own = self.limit.map(|limit| Deadline::at(since).later_by(limit));
+        let deadline = own.into_iter().chain(context.stream_deadline()).min()?;
+        Some(deadline.earlier_by(self.reserve))
+    }
+
     fn guard(&self, request: &mut impl Carrier) -> Guard<LimitAlarm> {
         let inbound = request.context().and_then(|context| context.deadline);
         let Some((limit, is_own)) = self.limit(inbound) else {
@@ -203,9 +214,11 @@ impl DeadlineLayer {
         if self.feasibility.rejects(&limit, tag) {
             return Guard::refused(limit, outer, enclosing, tag);
         }
+        let stream = self.stream_deadline(context, limit.since);
         let guard = Guard::enforce(limit, outer, enclosing, context);
-        if self.until_first_content {
-            context.limit_until_response();
+        match stream {
+            Some(deadline) => context.limit_stream(deadline),
+            None => context.limit_until_response(),
         }
         guard
     }

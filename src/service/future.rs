@@ -13,7 +13,7 @@ use tracing::{Instrument, Span};
 
 use super::{program::Program, schema::into_fields, termination::ServiceTermination};
 use crate::{
-    call::Cause,
+    call::{Cause, termination::Terminated},
     error::{Classify, Error},
     host::core::{
         call_handle::CallHandle,
@@ -83,7 +83,7 @@ impl RunningPrediction {
         let termination = ServiceTermination::new(&context, started);
         if stream.is_some() {
             // The limit of the time to the first event is not that of the work.
-            context.deadline = context.stream_deadline().map(|(deadline, _)| deadline);
+            context.deadline = context.stream_limit().map(|limit| limit.at);
         }
         let call = NewCall {
             context,
@@ -104,14 +104,11 @@ impl RunningPrediction {
         (running, span)
     }
 
-    /// As [`poll`](Self::poll), once another task has signalled the end of the call: that is the
-    /// error, and not what the signalled work answers.
-    pub(super) fn poll_signalled(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
-        if !self.call.is_cancelled() {
-            return Poll::Pending;
-        }
-        let error = ready!(self.termination.poll(cx, |_| ()));
-        Poll::Ready(self.end(Err(error)))
+    /// The end of a call that another task has signalled to stop: that is the error, and not what the
+    /// signalled work answers.
+    pub(super) fn stopped(&mut self, ended: Terminated) -> Answer {
+        let error = self.termination.error(ended);
+        self.end(Err(error))
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
@@ -131,7 +128,10 @@ impl RunningPrediction {
     }
 
     fn end(&mut self, result: Answer) -> Answer {
-        if let (Ok(prediction), Some(stream)) = (&result, self.call.stream()) {
+        // The reader of chosen fields reads those of predictors, and not of the program.
+        if let (Ok(prediction), Some(stream)) = (&result, self.call.stream())
+            && stream.chosen.is_none()
+        {
             stream.buffer.correct(&prediction.outputs);
         }
         let result = with_costs(&mut self.call, result);

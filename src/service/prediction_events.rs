@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
@@ -13,7 +13,10 @@ use tracing::{Instrument, Span};
 
 use super::{future::RunningPrediction, program::Program, termination::ServiceTermination};
 use crate::{
-    call::{Cancel, Deadline, Scope, termination::Termination},
+    call::{
+        Cancel, StreamLimit,
+        termination::{Terminated, Termination, pass_on_shared},
+    },
     error::Error,
     host::core::{
         call_handle::CallSignal, call_state::CallStream, counters::GaugeGuard, runtime,
@@ -30,7 +33,7 @@ pub(super) fn submit(
     permit: OwnedSemaphorePermit,
     stream: CallStream,
 ) -> BoxFuture<'static, Result<PredictionStream, Error>> {
-    let limit = request.context.stream_deadline();
+    let limit = request.context.stream_limit();
     let (progress, cancel) = (
         request.context.progress.clone(),
         request.context.cancel.clone(),
@@ -50,12 +53,12 @@ pub(super) fn submit(
         });
         // An error before the first event.
         let answer = answer.await.transpose()?;
-        let mut watch = JoinSet::new();
+        let (mut watch, stopped) = (JoinSet::new(), Arc::<OnceLock<_>>::default());
         if answer.is_none() {
             let started = running.started;
             running.termination = ServiceTermination::of_stream(cancel.clone(), limit, started);
             if limit.is_some() || cancel.is_some() {
-                let end = watch_end(cancel, limit, running.call.signal());
+                let end = watch_end(cancel, limit, running.call.signal(), stopped.clone());
                 spawn(&mut watch, end.instrument(span.clone()));
             }
         }
@@ -63,6 +66,7 @@ pub(super) fn submit(
             buffer,
             answer: answer.map(Ok),
             running,
+            stopped,
             _watch: watch,
             _open: open,
             span,
@@ -73,13 +77,27 @@ pub(super) fn submit(
 }
 
 /// Signals the work when the call is to end, also while nobody reads the stream.
-async fn watch_end(cancel: Cancel, limit: Option<(Deadline, Scope)>, signal: CallSignal) {
-    let mut end = Box::pin(Termination::new(
-        cancel,
-        limit.map(|(deadline, _)| deadline),
-    ));
-    let ended = poll_fn(|cx| end.as_mut().poll(cx)).await;
-    signal.send(ended.cause());
+///
+/// A call whose work has answered is left alone: its answer waits to be read.
+async fn watch_end(
+    cancel: Cancel,
+    limit: Option<StreamLimit>,
+    signal: CallSignal,
+    stopped: Arc<OnceLock<Terminated>>,
+) {
+    let mut shared = pass_on_shared(&cancel);
+
+    let mut end = Box::pin(Termination::new(cancel, limit.map(|limit| limit.at)));
+    let ended = poll_fn(|cx| {
+        if let Some(shared) = &mut shared {
+            let _ = shared.as_mut().poll(cx);
+        }
+        end.as_mut().poll(cx)
+    });
+    let ended = ended.await;
+    if signal.send(ended.cause()) {
+        stopped.get_or_init(|| ended);
+    }
 }
 
 fn spawn(tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
@@ -97,6 +115,8 @@ struct PredictionEvents {
     /// The answer or the error, which comes after the events.
     answer: Option<Result<Prediction, Error>>,
     running: RunningPrediction,
+    /// Why the work was signalled to stop, if nobody read at that time.
+    stopped: Arc<OnceLock<Terminated>>,
     /// Ends with the stream.
     _watch: JoinSet<()>,
     _open: GaugeGuard,
@@ -115,9 +135,9 @@ impl PredictionEvents {
                 return Poll::Ready(answer.map(done));
             }
             if self.buffer.poll_any(cx).is_pending() {
-                let answer = match self.running.poll_signalled(cx) {
-                    Poll::Pending => ready!(self.running.poll(cx)),
-                    Poll::Ready(answer) => answer,
+                let answer = match self.stopped.get() {
+                    Some(ended) => self.running.stopped(*ended),
+                    None => ready!(self.running.poll(cx)),
                 };
                 // The events before the answer go first.
                 self.answer = Some(answer);

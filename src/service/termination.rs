@@ -18,8 +18,8 @@ use tokio::{
 
 use crate::{
     call::{
-        CallContext, Cancel, Cause, Deadline, Enclosing, Scope, drop_scope,
-        termination::{Terminated, Termination},
+        CallContext, Cancel, Cause, Deadline, Enclosing, Scope, StreamLimit, drop_scope,
+        termination::{Terminated, Termination, pass_on_shared},
     },
     error::{Cancelled, Elapsed, Error, Stage},
 };
@@ -31,6 +31,8 @@ pub(crate) struct ServiceTermination {
     enclosing: Enclosing,
     /// The name of the deadline, unless an enclosing layer gives it one.
     scope: Scope,
+    /// Of a stream: passes on what its layers passed on until the response.
+    shared: Option<BoxFuture<'static, ()>>,
     /// Once the work is signalled: ready when this answers.
     layers: Option<BoxFuture<'static, ()>>,
 }
@@ -54,22 +56,19 @@ impl ServiceTermination {
             termination: Box::pin(Termination::new(context.cancel.clone(), context.deadline)),
             enclosing: context.enclosing(),
             scope: Scope::Deadline,
+            shared: None,
             layers: None,
         }
     }
 
     /// Watches the limit and the cancellation of a stream after its response, which no layer does.
-    pub(crate) fn of_stream(
-        cancel: Cancel,
-        limit: Option<(Deadline, Scope)>,
-        started: Instant,
-    ) -> Self {
-        let deadline = limit.map(|(deadline, _)| deadline);
+    pub(crate) fn of_stream(cancel: Cancel, limit: Option<StreamLimit>, started: Instant) -> Self {
         Self {
-            started,
-            termination: Box::pin(Termination::new(cancel, deadline)),
+            started: limit.and_then(|limit| limit.since).unwrap_or(started),
+            shared: pass_on_shared(&cancel),
+            termination: Box::pin(Termination::new(cancel, limit.map(|limit| limit.at))),
             enclosing: Enclosing::default(),
-            scope: limit.map_or(Scope::Deadline, |(_, scope)| scope),
+            scope: limit.map_or(Scope::Deadline, |limit| limit.scope),
             layers: None,
         }
     }
@@ -97,6 +96,9 @@ impl ServiceTermination {
     /// Signals the work when the call is cancelled or its deadline has passed, once. Ready with the
     /// error if no enclosing layer has ended the call by the end of its grace.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, signal: impl FnOnce(Cause)) -> Poll<Error> {
+        if let Some(shared) = &mut self.shared {
+            let _ = shared.as_mut().poll(cx);
+        }
         let ended = ready!(self.termination.as_mut().poll(cx));
         let layers = self.layers.get_or_insert_with(|| {
             signal(ended.cause());
@@ -107,7 +109,8 @@ impl ServiceTermination {
         Poll::Ready(self.error(ended))
     }
 
-    fn error(&self, ended: Terminated) -> Error {
+    /// The error of a call that ends so.
+    pub(super) fn error(&self, ended: Terminated) -> Error {
         match ended {
             Terminated::Cancelled(cause) => Cancelled::new(cause).into(),
             Terminated::DeadlinePassed => {

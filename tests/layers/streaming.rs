@@ -8,7 +8,7 @@ use tower_dspy::{
     AllotLayer, Backoff, Cancel, CancelLayer, Carrier, Cause, Classify, DeadlineLayer,
     DspyServiceBuilderExt, Error, ErrorKind, FallbackLayer, HedgeLayer, PredictRequest,
     PredictionStream, RetryLayer, Scope, Shutdown, ShutdownLayer, StandardStack,
-    StreamTimeoutLayer, TimeoutLayer, Tracker, drop_scope,
+    StreamTimeoutLayer, TimeoutLayer, TrackLayer, Tracker, drop_scope,
     testing::mock::{MockDspy, Reply},
 };
 
@@ -207,4 +207,88 @@ async fn a_shutdown_reports_a_stream_that_was_left_as_cancelled() {
     let report = shutdown.run(NONE, NONE).await;
     // A limit that passes is a failure.
     assert_eq!((report.cancelled, report.failed), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_many_calls_ends_the_stream_of_a_call_that_has_a_node_of_its_own() {
+    for is_outer in [true, false] {
+        let (outer, inner) = (Cancel::new(), Cancel::new());
+        let mock = MockDspy::new([steady()]);
+        let stack = ServiceBuilder::new()
+            .layer(CancelLayer::new().with_token(&outer))
+            .layer(CancelLayer::new().with_token(&inner))
+            .service(mock.streaming());
+        let request = request().with_cancel(Cancel::new());
+        let mut stream = stack.oneshot(request).await.unwrap();
+        stream.next().await.unwrap().unwrap();
+        let token = if is_outer { outer } else { inner };
+        token.cancel(Cause::Superseded);
+        let (took, end) = timed(stream.next()).await;
+        let error = end.unwrap().unwrap_err();
+        assert_eq!(
+            (took, error.cancel_cause()),
+            (NONE, Some(Cause::Superseded))
+        );
+        assert_eq!(mock.stopped(), [Cause::Superseded]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_inside_the_limit_of_an_attempt_bounds_the_stream_by_its_own() {
+    // What is left of the attempt is not what is left of the call.
+    let within = [
+        (DeadlineLayer::new(secs(4)), secs(4)),
+        (DeadlineLayer::new(secs(60)), secs(8)),
+        (DeadlineLayer::from_context().with_reserve(secs(1)), secs(8)),
+        (DeadlineLayer::new(secs(7)).with_reserve(secs(1)), secs(6)),
+    ];
+    for (deadline, ends) in within {
+        let mock = MockDspy::new([steady()]);
+        let stack = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(secs(3)))
+            .layer(deadline.clone())
+            .service(mock.streaming());
+        let (took, read) = timed(ask(stack)).await;
+        let end = read.1.unwrap().end;
+        assert_eq!((took, end.is_ok()), (ends, ends == secs(8)), "{deadline:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_until_the_first_content_leaves_the_total_of_a_stream() {
+    let mock = MockDspy::new([steady()]);
+    let stack = ServiceBuilder::new()
+        .layer(StreamTimeoutLayer::new().with_total(secs(6)))
+        .layer(DeadlineLayer::new(secs(3)).until_first_content())
+        .service(mock.streaming());
+    // Not by the layer, which is not polled.
+    let stream = stack.oneshot(request()).await.unwrap();
+    tokio::time::sleep(secs(60)).await;
+    let read = read(stream, NONE).await;
+    match read.end {
+        Err(Error::Elapsed(elapsed)) => {
+            assert_eq!((elapsed.scope(), elapsed.limit()), (Scope::Total, secs(6)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_reads_a_stream_and_answers_with_something_else_is_completed() {
+    let (tracker, shutdown) = (Tracker::new(), Shutdown::new());
+    let streaming = MockDspy::new([steady()]).streaming();
+    let first_text = tower::service_fn(move |request: PredictRequest| {
+        let stream = streaming.clone().oneshot(request);
+        async move {
+            let mut stream = stream.await?;
+            Ok::<_, Error>(stream.next().await.is_some())
+        }
+    });
+    let stack = ServiceBuilder::new()
+        .layer(ShutdownLayer::new(shutdown.clone()))
+        .layer(TrackLayer::new(tracker.clone()))
+        .service(first_text);
+    assert!(stack.oneshot(request()).await.unwrap());
+    let report = shutdown.run(NONE, NONE).await;
+    assert_eq!((tracker.counts().completed, report.completed), (1, 1));
 }

@@ -28,12 +28,14 @@ pub(crate) struct CallSignal {
 }
 
 impl CallSignal {
-    /// Signals the work to stop because of `cause`, the first time. Its clean-up may take time.
-    pub(crate) fn send(&self, cause: Cause) {
-        self.state.attempt.stop(cause);
-        if self.state.cancel() {
+    /// Signals the work to stop because of `cause`, the first time; whether it did. Its clean-up may take
+    /// time. A call that is answered is left alone.
+    pub(crate) fn send(&self, cause: Cause) -> bool {
+        let is_first = self.state.cancel(Some(cause));
+        if is_first {
             self.queue.push_command(Command::Cancel(self.sequence));
         }
+        is_first
     }
 }
 
@@ -81,11 +83,6 @@ impl CallHandle {
         if let Some(spent) = self.signal.state.close(Err(Some(cause))) {
             drop_scope::report(spent);
         }
-    }
-
-    /// Whether the work was signalled to stop.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.signal.state.is_cancelled()
     }
 
     pub(crate) const fn is_answered(&self) -> bool {

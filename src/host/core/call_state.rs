@@ -208,14 +208,19 @@ impl CallState {
         Some(progress.exchanges.spawn_on(exchange, runtime))
     }
 
-    /// Cancels the call; true the first time, when Python is to be signalled.
+    /// Cancels the call because of `cause`, where that is known; true the first time, when Python is to
+    /// be signalled. A call that is answered, or settled, is left alone.
     ///
     /// From then on no LM call begins and no event is delivered: an error would let a program that
     /// catches exceptions go on before the signal reaches it. The connections close soon after.
-    pub(crate) fn cancel(&self) -> bool {
+    pub(crate) fn cancel(&self, cause: Option<Cause>) -> bool {
         let mut progress = self.progress();
-        if mem::replace(&mut progress.cancelled, true) || progress.settled {
+        if progress.answered || progress.settled || mem::replace(&mut progress.cancelled, true) {
             return false;
+        }
+        // The cause first: an exchange that is aborted records it.
+        if let Some(cause) = cause {
+            self.attempt.stop(cause);
         }
         progress.exchanges.abort_all();
         self.counters.lock().cancelled += 1;
@@ -260,15 +265,17 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_cancelled_once_and_not_when_it_is_settled() {
+    fn a_call_is_cancelled_once_and_not_when_it_is_answered_or_settled() {
         let (counters, call) = call();
-        assert!(call.cancel());
-        assert!(!call.cancel());
+        assert!(call.cancel(None));
+        assert!(!call.cancel(None));
         assert_eq!(counters.lock().cancelled, 1);
-        let (counters, settled) = self::call();
-        settled.settle();
-        assert!(!settled.cancel());
-        assert_eq!(counters.lock().cancelled, 0);
+        for end in [CallState::settle, CallState::set_answered] {
+            let (counters, ended) = self::call();
+            end(&ended);
+            assert!(!ended.cancel(None) && !ended.is_cancelled());
+            assert_eq!(counters.lock().cancelled, 0);
+        }
     }
 
     #[tokio::test]
@@ -281,7 +288,7 @@ mod tests {
         };
         let runtime = Handle::current();
         assert!(call.begin_exchange(exchange, &runtime).is_some());
-        call.cancel();
+        call.cancel(None);
         assert!(dropped.await.is_err());
         assert!(call.begin_exchange(async {}, &runtime).is_none());
     }

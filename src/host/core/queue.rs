@@ -296,7 +296,7 @@ mod tests {
     async fn a_call_that_is_cancelled_while_it_waits_does_not_begin() {
         let (queue, counters) = (queue(), HostCounters::new(0));
         let (waiting, outcome) = call(&queue, &counters);
-        waiting.state.cancel();
+        waiting.state.cancel(None);
         queue.push_call(waiting);
         assert!(queue.pop_call().and_then(QueuedCall::begin).is_none());
         assert!(matches!(outcome.await, Ok(Err(_))));

@@ -32,7 +32,7 @@ pub struct HostStats {
     pub abandoned: u64,
     /// Threads that took the place of an abandoned one.
     pub replaced: u64,
-    /// Streams whose answer, or error, has not come.
+    /// Streams whose end has not been read, and which were not dropped.
     pub streams: u64,
     /// How often the slow reader of a stream held its program up.
     pub reader_stalls: u64,

@@ -104,8 +104,10 @@ impl StreamBuffer {
                     lm_calls.insert(lm_call, begun);
                 }
                 StreamReport::Values { lm_call, values } => {
-                    if let Some(lm_call) = lm_calls.get_mut(&lm_call) {
-                        lm_call.finish(&values, &mut send);
+                    if let Some(finished) = lm_calls.get_mut(&lm_call) {
+                        finished.finish(&values, &mut send);
+                        let written = finished.written();
+                        lm_calls.retain(|n, call| *n >= lm_call || !call.forget(&written));
                     }
                 }
                 StreamReport::Restart { lm_call } => {

@@ -14,7 +14,8 @@ use crate::stream::{
 pub(super) struct StreamedLmCall {
     number: u64,
     predictor: Arc<str>,
-    parser: FieldParser,
+    /// `None` once the text has ended.
+    parser: Option<FieldParser>,
     /// Of the wanted text fields, in the order of the fields; of a raw answer one without a name.
     texts: Vec<(Arc<str>, String)>,
     /// Something of it was sent.
@@ -50,7 +51,7 @@ impl StreamedLmCall {
         Self {
             number,
             predictor,
-            parser: FieldParser::new(format, fields),
+            parser: Some(FieldParser::new(format, fields)),
             texts,
             is_visible: false,
             holds: true,
@@ -87,6 +88,7 @@ impl StreamedLmCall {
         send: &mut impl FnMut(StreamEvent),
     ) {
         self.parse(send, |parser, emit| parser.finish(emit));
+        self.parser = None;
         for n in 0..self.texts.len() {
             let (field, text) = &self.texts[n];
             if let Some(Value::String(value)) = values.get(&**field)
@@ -129,6 +131,22 @@ impl StreamedLmCall {
         }
     }
 
+    /// Forgets the fields that a later LM call has written as well; whether none is left of one that has
+    /// ended.
+    pub(super) fn forget(&mut self, written: &[Arc<str>]) -> bool {
+        let has_ended = self.parser.is_none();
+        if has_ended {
+            self.texts.retain(|(field, _)| !written.contains(field));
+        }
+        has_ended && self.texts.is_empty()
+    }
+
+    /// The names of the fields that have text.
+    pub(super) fn written(&self) -> Vec<Arc<str>> {
+        let written = self.texts.iter().filter(|(_, text)| !text.is_empty());
+        written.map(|(field, _)| field.clone()).collect()
+    }
+
     /// The texts of the fields, without those that are empty.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         let texts = self.texts.iter();
@@ -144,11 +162,14 @@ impl StreamedLmCall {
         let Self {
             number,
             predictor,
-            parser,
+            parser: Some(parser),
             texts,
             is_visible,
             ..
-        } = self;
+        } = self
+        else {
+            return;
+        };
         parse(parser, &mut |field, delta| {
             if let Some((_, text)) = texts.iter_mut().find(|(name, _)| name == field) {
                 text.push_str(delta);

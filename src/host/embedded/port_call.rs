@@ -105,7 +105,7 @@ impl PortCall {
 
     /// The call is to stop: Rust closes its LM connections before Python signals it.
     fn cancel(&self) {
-        self.call.state.cancel();
+        self.call.state.cancel(None);
     }
 
     fn abandon(&self) {

@@ -100,7 +100,7 @@ pub(super) fn on_report(
         }
         CallReport::Abandoned => running.abandon(),
         CallReport::Cancelled => {
-            running.state.cancel();
+            running.state.cancel(None);
             scheduler.cancelled(worker, call, clock::now());
         }
         CallReport::Partial => {

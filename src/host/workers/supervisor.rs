@@ -86,7 +86,7 @@ impl Supervisor {
     pub(super) fn stop(&mut self, grace: Duration) {
         self.programs.stop();
         for running in self.scheduler.calls() {
-            running.state.cancel();
+            running.state.cancel(None);
         }
         let actions = self.lifecycle.stop(grace, clock::now());
         self.apply_lifecycle_actions(actions);

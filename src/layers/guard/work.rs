@@ -81,7 +81,7 @@ pin_project! {
 }
 
 impl<S: Service<R>, R> ReadyCall<S, R> {
-    /// A call that asks its service nothing before it is polled, and counts its wait in `waits`.
+    /// A call that asks its service nothing before it is polled, and shows its wait in `progress`.
     pub(crate) const fn new(service: S, request: R, progress: Progress) -> Self {
         Self::Waiting {
             service,

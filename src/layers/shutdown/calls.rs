@@ -97,7 +97,8 @@ pub(super) enum CallOutcome {
     Cancelled,
 }
 
-/// A call's place among those in flight, held by its future. Dropping it counts the call, which
+/// A call's place among those in flight, held by its future, or by the stream that it was answered
+/// with. Dropping it counts the call, which
 /// then leaves.
 #[derive(Debug)]
 pub(super) struct ShutdownTicket {

@@ -167,7 +167,7 @@ impl StreamTimeoutLayer {
             .map(|length| limit(length, Scope::FirstContent));
         // Before the guard: to it the total is the limit of an attempt, which ends at the response.
         if let Some(total) = &total {
-            context.limit_stream(total.at, total.scope);
+            context.limit_stream_total(total);
         }
         let guard = match first.or(total) {
             Some(limit) => guard_attempt(limit, context),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::call::CallEnd;
 
-/// A call's place in its tracker, held by the call's future. Dropping it makes the call leave.
+/// A call's place in its tracker, held by the call's future, or by the stream that it was answered with. Dropping it makes the call leave.
 pub(super) struct TrackTicket {
     entry: Option<TrackEntry>,
     runs: bool,

@@ -113,14 +113,14 @@ where
         let refused = ServiceTermination::refuse(&context);
         let began = Instant::now();
         let termination = ServiceTermination::new(&context, began);
-        let limit = context.stream_deadline();
+        let limit = context.stream_limit();
         let (progress, cancel) = (context.progress.clone(), context.cancel.clone());
         // The server limits the whole stream by the deadline that is sent.
-        context.deadline = limit.map(|(deadline, _)| deadline);
+        context.deadline = limit.map(|limit| limit.at);
         let sent = Sent {
             program: self.0.program.clone(),
             deadline: context.deadline,
-            scope: limit.map_or(Scope::Deadline, |(_, scope)| scope),
+            scope: limit.map_or(Scope::Deadline, |limit| limit.scope),
             reserve: self.0.reserve,
             began,
         };

@@ -70,12 +70,12 @@ impl MockWork {
         let mut work = Self::new(context, &reply, running);
         let mut items = reply.into_items();
         let (progress, cancel) = (context.progress.clone(), context.cancel.clone());
-        let limit = context.stream_deadline();
+        let limit = context.stream_limit();
         Box::pin(async move {
             let first = work.next(&mut items, None).await?;
             // The layers around the call end at the response.
             work.termination = ServiceTermination::of_stream(cancel, limit, work.started);
-            let deadline = limit.map(|(deadline, _)| deadline);
+            let deadline = limit.map(|limit| limit.at);
             let rest = stream::unfold((work, items), move |(mut work, mut items)| async move {
                 let item = work.next(&mut items, deadline).await;
                 Some((item, (work, items)))

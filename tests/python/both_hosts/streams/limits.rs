@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Backoff, Classify, DeadlineLayer, Error, ErrorKind, LmOutcome, PredictionStream, RetryLayer,
-    Scope, StreamEvent, TimeoutLayer,
+    Backoff, Cancel, Cause, Classify, DeadlineLayer, Error, ErrorKind, LmOutcome, PredictionStream,
+    RetryLayer, Scope, Session, StreamEvent, TimeoutLayer,
     lm::LmLimits,
     testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord},
 };
@@ -186,4 +186,37 @@ async fn the_first_event_is_not_lost_between_the_response_and_the_stream() {
         }
         stream.prediction().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_there_in_time_is_read_after_the_deadline() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("stream-in-time", Reply::content(ANSWER));
+    let program = question(&host, "stream-in-time").await;
+    let layers = ServiceBuilder::new().layer(DeadlineLayer::new(Duration::from_secs(4)));
+    let stream = layers.service(program.streaming()).oneshot(ask("?")).await;
+    let mut stream = stream.unwrap();
+    stream.next().await.expect("an event").expect("a text");
+    eventually("its permit", || program.in_flight() == 0).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(stream.prediction().await.is_ok());
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_ends_a_stream_that_nobody_reads() {
+    let (host, lm) = (host().await, lm_server().await);
+    let gate = Gate::new();
+    lm.script(
+        "stream-session",
+        Reply::content(ANSWER).pause_after(6, &gate),
+    );
+    let (session, program) = (Session::new(), question(&host, "stream-session").await);
+    let request = ask("?").with_cancel(Cancel::new());
+    let stream = session.wrap(program.streaming()).oneshot(request).await;
+    let stream = stream.unwrap();
+    session.cancel(Cause::Caller);
+    lm.wait_for("stream-session", all_gone).await.unwrap();
+    let error = stream.prediction().await.expect_err("it was cancelled");
+    assert_eq!(error.cancel_cause(), Some(Cause::Caller));
+    eventually("its permit", || program.in_flight() == 0).await;
 }
