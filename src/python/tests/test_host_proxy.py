@@ -1,6 +1,7 @@
 """A worker's side of its socket while the threads that use it are interrupted."""
 
 import asyncio
+import contextvars
 import math
 import socket
 import threading
@@ -65,9 +66,17 @@ class Ends:
         return [name for name, _, _ in self.host.receive()]
 
 
+SETTING = contextvars.ContextVar("setting", default="none")
+
+
 class FakeRunner:
     def __init__(self) -> None:
         self.cancelled: list[int] = []
+        # The setting in which each call was started.
+        self.started: list[str] = []
+
+    def start(self, *_: Any) -> None:
+        self.started.append(SETTING.get())
 
     def cancel(self, sequence: int) -> None:
         self.cancelled.append(sequence)
@@ -93,6 +102,26 @@ def test_an_interrupted_thread_loses_no_frame_that_it_reads(ends: Ends) -> None:
     loop.close()
     assert isinstance(run.error, Cancelled)
     assert runner.cancelled == [1, 2]
+
+
+def test_a_call_that_a_program_reads_does_not_start_with_the_settings_of_that(ends: Ends) -> None:
+    loop, runner = asyncio.new_event_loop(), FakeRunner()
+    ends.proxy.serve(runner, loop)
+
+    async def program() -> None:
+        SETTING.set("of a program")
+        # The loop starts a few of them in a turn.
+        for call in range(50):
+            body = {"call": call, "lm": None, "target": 1, "remaining": None}
+            ends.host.send("start", body, b"{}")
+        ends.proxy._last_poll = 0.0
+        ends.proxy.poll()
+        while len(runner.started) < 50:
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(asyncio.wait_for(program(), 30))
+    loop.close()
+    assert runner.started == ["none"] * 50
 
 
 def test_an_interrupted_thread_loses_no_frame_of_others_that_it_sends(ends: Ends) -> None:

@@ -6,6 +6,7 @@ loop may be blocked by the very call that is to stop.
 
 import asyncio
 import contextlib
+import contextvars
 import itertools
 import select
 import threading
@@ -55,6 +56,8 @@ class HostProxy:
         self._runner = runner
         self._loop = loop
         self._thread = threading.get_ident()
+        # Not that of a program whose code has read a frame: calls would start with its settings.
+        self._context = contextvars.copy_context()
         loop.add_reader(self.frames.fileno(), self._on_readable)
 
     def beat(self) -> None:
@@ -169,7 +172,7 @@ class HostProxy:
     def _receive_and_schedule(self) -> None:
         if self._receive():
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-                self._loop.call_soon_threadsafe(self._process)
+                self._loop.call_soon_threadsafe(self._process, context=self._context)
 
     def _on_readable(self) -> None:
         self._receive()
@@ -230,7 +233,7 @@ class HostProxy:
                 return
         if self._events or self._starts:
             self._start_limit.defer()
-            self._loop.call_soon(self._process)
+            self._loop.call_soon(self._process, context=self._context)
 
     def _load(self, number: int, spec: dict[str, Any]) -> None:
         self._loading = number
