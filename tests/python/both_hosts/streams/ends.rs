@@ -3,25 +3,23 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt};
 use tower_dspy::{
-    CancelLayer, Cause, Classify, Deadline, DspyService, Error, ErrorKind, Host, PredictRequest,
-    Scope, StreamTimeoutLayer, TimeoutLayer,
+    CancelLayer, Cause, Deadline, Host, Scope, StreamTimeoutLayer, TimeoutLayer,
     testing::scripted_lm::{Gate, Reply},
 };
 
-use super::reading::{Reading, is_well_after, lm_ended, read};
+use super::reading::{
+    assert_cancelled, assert_elapsed, assert_partial, begun, is_well_after, lm_ended, read,
+};
 use crate::{
     captured_log::Captured,
-    support::{
-        LIMIT, ask, eventually, host, host_alone, lm_server, load, open, own_process, start,
-    },
+    support::{LIMIT, ask, eventually, host_alone, lm_server, load, own_process, start},
 };
 
 /// The tokens of an echo by which its text has begun.
-const BEGUN: usize = 8;
+pub(super) const BEGUN: usize = 8;
 
 /// In a task, on a thread of the host, and on threads of DSPy; with their LM calls.
 const PROGRAMS: [(&str, usize); 3] = [
@@ -71,52 +69,6 @@ impl Way {
                 | Self::FirstContent
                 | Self::LimitOfAnAttempt
         )
-    }
-}
-
-/// A stream of `program` until some text has come.
-async fn begun(program: &DspyService, request: PredictRequest) -> Begun {
-    let mut stream = program.streaming().oneshot(request).await.unwrap();
-    let mut reading = Reading::default();
-    reading.until_text(&mut stream).await;
-    Begun { stream, reading }
-}
-
-struct Begun {
-    stream: tower_dspy::PredictionStream,
-    reading: Reading,
-}
-
-impl Begun {
-    async fn rest(self) -> Reading {
-        self.reading.rest(self.stream).await
-    }
-}
-
-/// That the partial answer of a stream has what its reader had.
-fn assert_partial(read: &Reading) {
-    let partial = read.partial();
-    for ((_, field), text) in &read.texts {
-        let kept = partial[field].as_str().unwrap_or_default();
-        // Of several LM calls it is the text of the last.
-        assert!(!kept.is_empty() && !text.is_empty(), "{partial}, {read:?}");
-        if read.texts.len() == 1 {
-            assert!(kept.starts_with(text), "{partial}, {read:?}");
-        }
-    }
-}
-
-fn assert_cancelled(error: &Error, cause: Cause) {
-    match error {
-        Error::Cancelled(cancelled) => assert_eq!(cancelled.cause(), cause),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn assert_elapsed(error: &Error, scope: Scope) {
-    match error {
-        Error::Elapsed(elapsed) => assert_eq!(elapsed.scope(), scope),
-        other => panic!("{other:?}"),
     }
 }
 
@@ -284,65 +236,4 @@ async fn however_streams_end_no_task_of_python_complains() {
     for complaint in complaints {
         assert!(!log.contains(complaint), "{log}");
     }
-}
-
-#[tokio::test]
-async fn a_program_that_fails_in_mid_stream_has_the_text_as_its_partial_answer() {
-    let (host, lm) = (host().await, lm_server().await);
-    let gate = Gate::new();
-    lm.script("ends-raises", Reply::echo().pause_after(BEGUN, &gate));
-    let program = load(&host, "streams:Raises", "ends-raises").await;
-    let request = || PredictRequest::new(json!({"key": "ends-raises", "question": "?"}));
-    let mut stream = program.streaming().oneshot(request()).await.unwrap();
-    let mut reading = Reading::default();
-    reading.until_text(&mut stream).await;
-    let text = reading.text(1, "answer").to_owned();
-    open(&host, "ends-raises").await;
-    let read = reading.rest(stream).await;
-    assert_eq!(read.error().kind(), ErrorKind::Program, "{read:?}");
-    let partial = read.partial()["answer"].as_str().map(str::to_owned);
-    assert!(
-        partial.is_some_and(|partial| partial.starts_with(&text)),
-        "{read:?}"
-    );
-    lm_ended("ends-raises", 1).await;
-    eventually("its permit", || program.in_flight() == 0).await;
-}
-
-#[tokio::test]
-async fn a_program_that_swallows_its_end_asks_no_more_and_streams_no_more() {
-    let (host, lm) = (host().await, lm_server().await);
-    for (n, target) in ["streams:Swallows", "streams:SwallowsOnThread"]
-        .into_iter()
-        .enumerate()
-    {
-        let (model, gate) = (format!("ends-swallows-{n}"), Gate::new());
-        lm.script(&model, Reply::echo().pause_after(BEGUN, &gate));
-        let program = load(&host, target, &model).await;
-        let token = CancellationToken::new();
-        let begun = begun(&program, ask("?").with_cancel(token.clone())).await;
-        token.cancel();
-        let read = begun.rest().await;
-        assert_cancelled(read.error(), Cause::Caller);
-        assert_eq!(read.statuses, [""; 0]);
-        assert_partial(&read);
-        assert_eq!(lm_ended(&model, 1).await.len(), 1);
-        is_well_after(&program, &model, 1, ask("?")).await;
-    }
-}
-
-#[tokio::test]
-async fn a_dropped_stream_ends_its_lm_call_within_a_generous_limit() {
-    let (host, lm) = (host().await, lm_server().await);
-    let gate = Gate::new();
-    lm.script("ends-in-time", Reply::echo().pause_after(BEGUN, &gate));
-    let program = load(&host, "question -> answer", "ends-in-time").await;
-    for _ in 0..10 {
-        let begun = begun(&program, ask("?")).await;
-        let since = tokio::time::Instant::now();
-        drop(begun);
-        eventually("its permit", || program.in_flight() == 0).await;
-        assert!(since.elapsed() < LIMIT / 10);
-    }
-    lm_ended("ends-in-time", 10).await;
 }

@@ -14,7 +14,7 @@ use tower_dspy::{
     testing::scripted_lm::Reply,
 };
 
-use super::reading::{Reading, is_well_after, read};
+use super::reading::{Reading, assert_elapsed, is_well_after, read};
 use crate::support::{HOUR, ask, eventually, host, lm_server, load};
 
 const ANSWER: &str = "[[ ## answer ## ]]\nfour [[it]] is\n\n[[ ## completed ## ]]";
@@ -50,13 +50,6 @@ async fn each(
 
 fn none() -> StreamTimeoutLayer {
     StreamTimeoutLayer::new()
-}
-
-fn assert_elapsed(error: &Error, scope: Scope) {
-    match error {
-        Error::Elapsed(elapsed) => assert_eq!(elapsed.scope(), scope),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]

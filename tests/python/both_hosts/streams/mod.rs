@@ -1,6 +1,7 @@
 //! Answers that are read as they are written.
 
 mod ends;
+mod failures;
 mod hostile;
 mod late;
 mod limits;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower::ServiceExt;
 use tower_dspy::{
-    DspyService, Error, PredictRequest, Prediction, PredictionStream, StreamEvent,
+    Cause, DspyService, Error, PredictRequest, Prediction, PredictionStream, Scope, StreamEvent,
     testing::scripted_lm::{Outcome, Reply, RequestRecord},
 };
 
@@ -141,6 +141,53 @@ impl Reading {
 /// All events of a stream.
 pub(super) async fn read(stream: PredictionStream) -> Reading {
     Reading::default().rest(stream).await
+}
+
+/// A stream of `program` until some text has come.
+pub(super) async fn begun(program: &DspyService, request: PredictRequest) -> Begun {
+    let mut stream = program.streaming().oneshot(request).await.unwrap();
+    let mut reading = Reading::default();
+    reading.until_text(&mut stream).await;
+    Begun { stream, reading }
+}
+
+/// A stream whose text has begun.
+pub(super) struct Begun {
+    pub(super) stream: PredictionStream,
+    pub(super) reading: Reading,
+}
+
+impl Begun {
+    pub(super) async fn rest(self) -> Reading {
+        self.reading.rest(self.stream).await
+    }
+}
+
+/// That the partial answer of a stream has what its reader had.
+pub(super) fn assert_partial(read: &Reading) {
+    let partial = read.partial();
+    for ((_, field), text) in &read.texts {
+        let kept = partial[field].as_str().unwrap_or_default();
+        // Of several LM calls it is the text of the last.
+        assert!(!kept.is_empty() && !text.is_empty(), "{partial}, {read:?}");
+        if read.texts.len() == 1 {
+            assert!(kept.starts_with(text), "{partial}, {read:?}");
+        }
+    }
+}
+
+pub(super) fn assert_cancelled(error: &Error, cause: Cause) {
+    match error {
+        Error::Cancelled(cancelled) => assert_eq!(cancelled.cause(), cause),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn assert_elapsed(error: &Error, scope: Scope) {
+    match error {
+        Error::Elapsed(elapsed) => assert_eq!(elapsed.scope(), scope),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The partial answer of an error.

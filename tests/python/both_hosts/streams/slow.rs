@@ -6,7 +6,10 @@ use futures_util::{StreamExt, future::join_all};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tower_dspy::{Classify, ErrorKind, StreamEvent, testing::scripted_lm::Reply};
+use tower_dspy::{
+    Classify, ErrorKind, StreamEvent,
+    testing::scripted_lm::{Reply, RequestRecord},
+};
 
 use super::reading::{Reading, is_well_after, lm_ended, read};
 use crate::support::{LIMIT, TestHost, ask, host, host_alone, lm, lm_server, load, question};
@@ -16,12 +19,13 @@ const MIB: usize = 1 << 20;
 /// The length of a piece of the long text.
 const PIECE: usize = 8 << 10;
 
-/// Far more than the buffers of the kernel and of the host hold.
-fn long() -> String {
-    "0123456789abcde\n"
-        .repeat(12 * MIB / 16)
-        .trim_end()
-        .to_owned()
+/// So much text.
+fn long(bytes: usize) -> String {
+    "0123456789abcde
+"
+    .repeat(bytes / 16)
+    .trim_end()
+    .to_owned()
 }
 
 /// Deltas of thinking, with more text than a program sends unread.
@@ -38,7 +42,7 @@ fn step(tool: &str, arguments: &str) -> Reply {
 #[tokio::test]
 async fn a_slow_reader_of_an_agent_holds_up_itself_alone() {
     let (host, server) = (host().await, lm_server().await);
-    let long = long();
+    let long = long(8 * MIB);
     let look_up = step("look_up_later", r#"{"word": "sky"}"#);
     let done = Reply::fields([("reasoning", "so"), ("answer", &*long)]).split_every(PIECE);
     server.script("slow-agent", [look_up, step("finish", "{}"), done]);
@@ -112,7 +116,8 @@ async fn blocked(model: &str) -> usize {
 
 async fn stops_reading(host: &TestHost, target: &str, model: &str) {
     let server = lm_server().await;
-    let text = long();
+    // Far more than the buffers of the kernel and of the host hold.
+    let text = long(12 * MIB);
     let events = text.len() / PIECE;
     server.script(model, Reply::answer(&text).split_every(PIECE));
     let program = load(host, target, model).await;
@@ -151,6 +156,8 @@ async fn an_answer_that_is_not_read_blocks_the_lm_and_is_whole_once_it_is_read()
 #[tokio::test]
 async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
     let (host, server) = (host().await, lm_server().await);
+    // More than a program sends to a reader that does not read.
+    let sent = 16;
     let programs = [
         ("question -> answer", 1),
         ("shapes:SyncOnly", 1),
@@ -159,7 +166,12 @@ async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
     ];
     join_all(programs.map(async |(target, lm_calls)| {
         let model = format!("slow-ends-{}", target.replace([' ', ':', '>'], "-"));
-        server.script(&model, Reply::answer(long()).split_every(PIECE));
+        server.script(
+            &model,
+            Reply::answer(long(MIB))
+                .split_every(PIECE)
+                .stall_after(sent),
+        );
         let program = load(&host, target, &model).await;
         let token = CancellationToken::new();
         let streams = [
@@ -170,12 +182,11 @@ async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
                 .await
                 .unwrap(),
         ];
-        server
-            .wait_for(&model, |all| all.len() == 2 * lm_calls)
-            .await
-            .unwrap();
-        blocked(&model).await;
-        assert!(server.requests(&model).iter().all(|r| r.ended().is_none()));
+        let all_sent = |all: &[RequestRecord]| {
+            all.len() == 2 * lm_calls && all.iter().all(|r| r.tokens == sent)
+        };
+        server.wait_for(&model, all_sent).await.unwrap();
+        sleep(Duration::from_millis(500)).await;
         let [dropped, cancelled] = streams;
         drop(dropped);
         token.cancel();
@@ -195,8 +206,8 @@ async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
 #[tokio::test]
 async fn tasks_that_wait_for_one_reader_take_turns() {
     let (host, server) = (host().await, lm_server().await);
-    let texts = ["a", "b"].map(|word| word.repeat(MIB / 2));
-    let replies = [&texts[0], &texts[1]].map(|text| Reply::answer(text).split_every(100));
+    let texts = ["a", "b"].map(|word| word.repeat(MIB / 8));
+    let replies = [&texts[0], &texts[1]].map(|text| Reply::answer(text).split_every(1000));
     for (n, target) in ["streams:Twice", "streams:Parallel"]
         .into_iter()
         .enumerate()
