@@ -26,6 +26,8 @@ enum Step {
     Reasoning(String),
     /// An LM call whose answer is given up.
     Failed(Vec<String>),
+    /// An LM call whose answer is no part of the prediction, and is not restarted.
+    Draft(String),
     /// A wrong text that is replaced.
     Replaced(String),
 }
@@ -37,6 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Step::Thinking),
         "[a-z]{1,3}".prop_map(Step::Reasoning),
         pieces().prop_map(Step::Failed),
+        "[a-z]{1,3}".prop_map(Step::Draft),
         "[a-z]{1,3}".prop_map(Step::Replaced),
     ];
     prop::collection::vec(step, 0..6)
@@ -56,6 +59,11 @@ fn events(steps: &[Step], answer: &[String]) -> Vec<Item> {
                 let texts = pieces.iter().map(|delta| text(lm_call, "answer", delta));
                 events.extend(texts);
                 events.push(restart(lm_call));
+                lm_call += 1;
+                wrong.clear();
+            }
+            Step::Draft(delta) => {
+                events.push(text(lm_call, "answer", delta));
                 lm_call += 1;
                 wrong.clear();
             }

@@ -16,30 +16,43 @@ pub(super) struct UiMessageShown {
     pub(super) restarted: Vec<Value>,
 }
 
+/// What `ai` keeps in the parts of the message, and removes with a step.
+enum ShownPart {
+    StepStart,
+    Text {
+        kind: String,
+        id: String,
+        text: String,
+    },
+    Restart(Vec<Value>),
+}
+
 pub(super) fn shown(body: &str) -> UiMessageShown {
-    // Parts as (kind, id, text); `None` is the beginning of a step.
-    let mut parts: Vec<Option<(String, String, String)>> = Vec::new();
+    let mut parts: Vec<ShownPart> = Vec::new();
     let mut open: Vec<(String, usize)> = Vec::new();
-    let mut restarted = Vec::new();
     for chunk in data(body) {
         let kind = chunk["type"].as_str().unwrap();
         let id = chunk["id"].as_str().unwrap_or_default();
         match kind {
-            "start-step" => parts.push(None),
+            "start-step" => parts.push(ShownPart::StepStart),
             "reset-step" => {
                 open.clear();
-                let start = parts.iter().rposition(Option::is_none).unwrap();
+                let is_start = |part: &ShownPart| matches!(part, ShownPart::StepStart);
+                let start = parts.iter().rposition(is_start).unwrap();
                 parts.truncate(start + 1);
             }
             "text-start" | "reasoning-start" => {
-                let kind = kind.trim_end_matches("-start");
+                let kind = kind.trim_end_matches("-start").into();
                 assert!(!open.iter().any(|(known, _)| known == id), "{id} is open");
                 open.push((id.into(), parts.len()));
-                parts.push(Some((kind.into(), id.into(), String::new())));
+                let (id, text) = (id.into(), String::new());
+                parts.push(ShownPart::Text { kind, id, text });
             }
             "text-delta" | "reasoning-delta" => {
                 let (_, at) = open.iter().find(|(known, _)| known == id).expect("open");
-                let (_, _, text) = parts[*at].as_mut().unwrap();
+                let ShownPart::Text { text, .. } = &mut parts[*at] else {
+                    panic!("{id} has no text");
+                };
                 text.push_str(chunk["delta"].as_str().unwrap());
             }
             "text-end" | "reasoning-end" => {
@@ -47,16 +60,25 @@ pub(super) fn shown(body: &str) -> UiMessageShown {
                 open.remove(at.expect("open"));
             }
             "data-restart" => {
-                restarted.extend(chunk["data"]["parts"].as_array().unwrap().clone());
+                let ids = chunk["data"]["parts"].as_array().unwrap().clone();
+                parts.push(ShownPart::Restart(ids));
             }
             _ => {}
         }
     }
     assert_eq!(open, []);
+    let named = parts.iter().filter_map(|part| match part {
+        ShownPart::Restart(ids) => Some(ids.clone()),
+        _ => None,
+    });
+    let restarted: Vec<Value> = named.flatten().collect();
     let of = |wanted: &str| {
-        let parts = parts.iter().flatten();
-        let of = parts.filter(|(kind, id, _)| kind == wanted && !restarted.contains(&json!(id)));
-        of.map(|(_, _, text)| text.clone()).collect()
+        let texts = parts.iter().filter_map(|part| match part {
+            ShownPart::Text { kind, id, text } if kind == wanted => Some((id, text)),
+            _ => None,
+        });
+        let hold = texts.filter(|(id, _)| !restarted.contains(&json!(id)));
+        hold.map(|(_, text)| text.clone()).collect()
     };
     UiMessageShown {
         texts: of("text"),
@@ -213,4 +235,22 @@ async fn parts_of_an_earlier_step_are_named_instead() {
     assert_eq!(shown.restarted, ["1.answer"]);
     assert_eq!(shown.texts, ["the final one"]);
     assert_eq!(shown.reasoning, ["a judge's"]);
+}
+
+#[tokio::test]
+async fn a_step_that_names_parts_of_an_earlier_one_is_not_reset() {
+    let (body, shown) = of(|| {
+        vec![
+            text(1, "answer", "draft"),
+            thinking(2, "hm"),
+            text(2, "answer", "x"),
+            restart(2),
+            text(3, "answer", "final"),
+            done(json!({"answer": "final"})),
+        ]
+    })
+    .await;
+    assert_eq!(shown.texts, ["final"], "{body}");
+    assert_eq!(shown.reasoning, [] as [&str; 0]);
+    assert_eq!(shown.restarted, ["1.answer", "2:thinking", "2.answer"]);
 }

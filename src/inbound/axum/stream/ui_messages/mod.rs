@@ -64,15 +64,18 @@ use crate::{
 /// `useChat` ignores `abort` alone and would show a stream that a limit ended as a whole one, so `error`
 /// follows it.
 ///
+/// The error of a tool is the text of its exception; [`StreamOptions::without_tools`] keeps it from the
+/// client.
+///
 /// # Text that does not hold
 /// The message ends with the answer of the prediction, whole and once. What was shown of it and does
 /// not hold is taken back: after a restart, for a replacement that is no continuation, when a later LM
 /// call writes the answer anew, as within `dspy.BestOfN`, and when the prediction has another answer.
 ///
 /// - `reset-step` removes the parts of the step, and those that hold are sent again.
-/// - If that cannot be, because the part is in an earlier step or the step has tools, there is
-///   `data-restart` `{"parts": ["1.answer"]}` with the ids of the parts that do not hold. `useChat`
-///   does not hide them by itself. It keeps the id of a part as its
+/// - If that cannot be, because the part is in an earlier step or the step has tools or a
+///   `data-restart`, there is `data-restart` `{"parts": ["1.answer"]}` with the ids of the parts that
+///   do not hold. `useChat` does not hide them by itself. It keeps the id of a part as its
 ///   `providerMetadata.towerDspy.part`; a part that is begun anew has another one, `1.answer#2`.
 ///
 /// Clients of before `ai` 7 do not know `reset-step` and report an error there.

@@ -70,8 +70,9 @@ pub(super) struct UiParts {
     /// The LM call of the step; `None` before the first one.
     step: Option<u64>,
     parts: Vec<UiPart>,
-    /// `reset-step` would remove them too.
-    has_tools: bool,
+    /// The step has tools, or a `data-restart` that names parts of earlier steps: `reset-step` would
+    /// remove them too.
+    has_others: bool,
     /// Those of earlier steps.
     earlier: Vec<UiPart>,
     /// The ids of parts that `data-restart` has named, as often as it has.
@@ -97,7 +98,7 @@ impl UiParts {
 
     pub(super) fn tool(&mut self, out: &mut SseQueue) {
         self.any_step(out);
-        self.has_tools = true;
+        self.has_others = true;
     }
 
     pub(super) fn finish_step(&mut self, out: &mut SseQueue) {
@@ -108,7 +109,7 @@ impl UiParts {
         if self.step.take().is_some() {
             out.json(&UiChunk::FinishStep);
         }
-        self.has_tools = false;
+        self.has_others = false;
     }
 
     /// Appends to the part `id` in the current step.
@@ -167,7 +168,7 @@ impl UiParts {
     fn retract(&mut self, is_void: impl Fn(&UiPart) -> bool, out: &mut SseQueue) {
         let mut void: Vec<_> = self.earlier.extract_if(.., |part| is_void(part)).collect();
         let mut of_step: Vec<_> = self.parts.extract_if(.., |part| is_void(part)).collect();
-        if self.has_tools {
+        if self.has_others {
             for part in &mut of_step {
                 part.end(out);
             }
@@ -186,6 +187,7 @@ impl UiParts {
             let parts: Vec<_> = void.iter().map(|part| &*part.name).collect();
             let data = UiRestart { parts: &parts };
             out.json(&UiChunk::DataRestart { data });
+            self.has_others = true;
             self.void.extend(void.into_iter().map(|part| part.id));
         }
     }
