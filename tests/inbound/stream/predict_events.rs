@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde_json::json;
-use tower_dspy::{Elapsed, LmCall, LmOutcome, Scope, Spent, Stage, StreamEvent};
+use tower_dspy::{
+    Elapsed, LmCall, LmOutcome, Scope, Spent, Stage, StreamEvent,
+    inbound::axum::stream::StreamOptions,
+};
 
 use super::{
     super::support::header, QUESTION, app, ask, broken, busy, data, done, errors, prediction,
@@ -119,24 +122,40 @@ async fn an_error_before_the_first_event_is_a_response() {
 }
 
 #[tokio::test]
-async fn tools_and_thinking_are_left_out_on_request() {
+async fn tools_thinking_and_statuses_are_left_out_on_request() {
     let streaming = script(|| {
         vec![
             thinking(1, "hm"),
+            status("Calling tool search..."),
             tool_call(1),
             tool_result(1, Ok(json!("secret"))),
+            tool_call(2),
+            tool_result(2, Err("the secret is gone".into())),
             text(1, "answer", "a"),
             done(json!({"answer": "a"})),
         ]
     });
-    let options = tower_dspy::inbound::axum::stream::StreamOptions::new();
-    let options = options.without_tools().without_thinking();
+    let all = StreamOptions::new();
+    let none = all.without_tools().without_thinking().without_statuses();
     for (path, body) in super::DIALECTS {
-        let app = super::app_with(&streaming, options);
+        let app = super::app_with(&streaming, none);
         let body = read(ask(&app, path, body).await).await;
         assert!(!body.contains("secret"), "{body}");
         assert!(!body.contains("search"), "{body}");
         assert!(!body.contains("hm"), "{body}");
+    }
+    // Each hides its own events.
+    for (options, hidden) in [
+        (all.without_tools(), "tool_"),
+        (all.without_thinking(), "thinking"),
+        (all.without_statuses(), "status"),
+    ] {
+        let app = super::app_with(&streaming, options);
+        let body = read(ask(&app, "/qa", QUESTION).await).await;
+        for kind in ["tool_", "thinking", "status"] {
+            let shows = body.contains(&format!("event: {kind}"));
+            assert_eq!(shows, kind != hidden, "{body}");
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub struct StreamOptions {
     pub(super) head_after: Option<Duration>,
     tools: bool,
     thinking: bool,
+    statuses: bool,
 }
 
 impl StreamOptions {
@@ -43,6 +44,7 @@ impl StreamOptions {
             head_after: Some(Duration::from_secs(5)),
             tools: true,
             thinking: true,
+            statuses: true,
         }
     }
 
@@ -65,7 +67,8 @@ impl StreamOptions {
         self
     }
 
-    /// Leaves out the calls and the results of tools, which may be no business of the client.
+    /// Leaves out the calls, the results and the errors of tools, which may be no business of the
+    /// client. DSPy's own statuses name the tools: see [`without_statuses`](Self::without_statuses).
     pub const fn without_tools(mut self) -> Self {
         self.tools = false;
         self
@@ -77,15 +80,22 @@ impl StreamOptions {
         self
     }
 
+    /// Leaves out the statuses: DSPy's own, such as `Calling tool search...`, and those of the
+    /// program. The events of tools are left out by [`without_tools`](Self::without_tools).
+    pub const fn without_statuses(mut self) -> Self {
+        self.statuses = false;
+        self
+    }
+
     /// Whether the client gets this event.
     pub(super) const fn shows(&self, event: &StreamEvent) -> bool {
         match event {
             StreamEvent::ToolCall { .. } | StreamEvent::ToolResult { .. } => self.tools,
             StreamEvent::Thinking { .. } => self.thinking,
+            StreamEvent::Status { .. } => self.statuses,
             StreamEvent::Text { .. }
             | StreamEvent::Replace { .. }
             | StreamEvent::Restart { .. }
-            | StreamEvent::Status { .. }
             | StreamEvent::Done(_) => true,
         }
     }
