@@ -52,3 +52,18 @@ async fn many_messages_are_a_long_history() {
     let turns = inputs["history"]["messages"].as_array().unwrap();
     assert_eq!(turns.len(), 2_500);
 }
+
+#[tokio::test]
+async fn a_refusal_does_not_repeat_the_body() {
+    let app = app(&script(|| vec![done(json!({"answer": "x"}))]));
+    let long = "x".repeat(1 << 20);
+    let role = json!({"messages": [{"role": long, "parts": [], "content": "x"}], "model": "qa"});
+    for body in [json!(long), json!({"messages": long, "model": "qa"}), role] {
+        for path in ["/chat", "/v1/chat/completions"] {
+            let response = ask(&app, path, body.to_string()).await;
+            assert!(response.status().is_client_error(), "{path}");
+            let said = super::read(response).await;
+            assert!(said.len() < 4096, "{path}: {} bytes", said.len());
+        }
+    }
+}

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::chat::{ChatFields, ChatMessage, ChatRole, value_text};
+use crate::error::cut;
 
 #[derive(Deserialize)]
 struct UiChat {
@@ -26,7 +27,7 @@ struct UiPart {
 
 /// The messages in the body of a request, or what is wrong with it.
 pub(super) fn read(body: &Value, fields: &ChatFields) -> Result<Vec<ChatMessage>, String> {
-    let chat = UiChat::deserialize(body).map_err(|error| error.to_string())?;
+    let chat = UiChat::deserialize(body).map_err(|error| cut(&error.to_string()).into_owned())?;
     let messages = chat.messages.into_iter();
     messages.map(|message| text(message, fields)).collect()
 }
@@ -36,7 +37,7 @@ fn text(message: UiMessage, fields: &ChatFields) -> Result<ChatMessage, String> 
         "user" => ChatRole::User,
         "assistant" => ChatRole::Assistant,
         "system" => ChatRole::System,
-        other => return Err(format!("the role `{other}` is not known")),
+        other => return Err(format!("the role `{}` is not known", cut(other))),
     };
     let mut text = String::new();
     let mut answer = None;
