@@ -1,11 +1,12 @@
 //! What clients of OpenAI's chat API send.
 
-use axum::body::Body;
+use axum::{Router, body::Body};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use tower_dspy::inbound::axum::stream::{ChatPrograms, chat_completions};
 
-use super::{super::support::json as read_json, app, ask, done, script, seen};
+use super::{super::support::json as read_json, app, ask, done, fields, script, seen, whole};
 
 async fn inputs(mut body: Value) -> Result<Value, (StatusCode, Value)> {
     if let Some(body) = body.as_object_mut() {
@@ -132,7 +133,22 @@ async fn programs_are_listed_as_models() {
     assert_eq!(model["owned_by"], "tower-dspy");
     assert!(model["created"].as_u64() > Some(1_500_000_000));
     assert_eq!(get("/v1/models/qa").await, (StatusCode::OK, model.clone()));
-    let (status, error) = get("/v1/models/gpt").await;
-    assert_eq!(status, StatusCode::NOT_FOUND);
-    assert_eq!(error["error"]["code"], "model_not_found");
+    for unknown in ["/v1/models/gpt", "/v1/models/org/gpt"] {
+        let (status, error) = get(unknown).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(error["error"]["code"], "model_not_found");
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_model_may_have_a_slash() {
+    let streaming = script(|| vec![done(json!({"answer": "x"}))]);
+    let programs = ChatPrograms::new().program("org/qa", fields(), whole(), streaming);
+    let app: Router = chat_completions(programs);
+    for path in ["/v1/models/org/qa", "/v1/models/org%2Fqa"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        assert_eq!(read_json(response).await["id"], "org/qa");
+    }
 }

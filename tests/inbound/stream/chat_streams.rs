@@ -158,6 +158,53 @@ async fn a_restart_that_does_not_concern_what_was_sent_is_no_error() {
 }
 
 #[tokio::test]
+async fn an_lm_call_of_which_no_text_was_sent_may_restart() {
+    let (content, error) = of(|| {
+        vec![
+            replace(1, "answer", ""),
+            restart(1),
+            text(2, "answer", "right"),
+            done(json!({"answer": "right"})),
+        ]
+    })
+    .await;
+    assert_eq!((&*content, error), ("right", None));
+    // Its place is free without the restart as well, for the text of another one as it comes.
+    let streaming = script(|| {
+        vec![
+            replace(1, "answer", ""),
+            text(2, "answer", "right"),
+            Err(broken()),
+        ]
+    });
+    let body = written(&streaming, PATH, CHAT).await;
+    assert!(body.contains("\"content\":\"right\""), "{body}");
+}
+
+#[tokio::test]
+async fn a_replacement_of_reasoning_sends_what_it_adds() {
+    let streaming = script(|| {
+        vec![
+            replace(1, "reasoning", "it"),
+            text(1, "reasoning", " is"),
+            replace(1, "reasoning", "it is so"),
+            // No continuations: what was sent stays.
+            replace(1, "reasoning", "it was"),
+            replace(1, "reasoning", "it is"),
+            replace(2, "reasoning", "and so"),
+            done(json!({"answer": "x"})),
+        ]
+    });
+    let body = written(&streaming, PATH, CHAT).await;
+    let chunks = data(&body);
+    let sent = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]);
+    let sent: Vec<_> = sent
+        .filter_map(|delta| delta["reasoning_content"].as_str())
+        .collect();
+    assert_eq!(sent, ["it", " is", " so", "\n\nand so"]);
+}
+
+#[tokio::test]
 async fn an_error_after_the_first_text_is_the_last_chunk() {
     for n in 0..errors().len() {
         let (content, error) = of(move || {

@@ -63,10 +63,11 @@ use crate::{call::CallContext, inbound::axum::inputs, request::PredictRequest};
 /// All members of the body are for [`ChatFields::inputs`](super::ChatFields::inputs).
 ///
 /// # The answer
-/// The text of the field `answer` is the `content`. Thinking, and the fields that
-/// [`ChatFields::reasoning`](super::ChatFields::reasoning) names, are the `reasoning_content`, as
-/// DeepSeek and vLLM have it; those of several LM calls are parted by an empty line. Status, tools and
-/// other fields are left out. The usage is that of all LM calls of the program.
+/// The text of the field `answer` is the `content`. The fields that
+/// [`ChatFields::reasoning`](super::ChatFields::reasoning) names are the `reasoning_content`, as DeepSeek
+/// and vLLM have it; in a stream, thinking is too. Fields, and those of several LM calls, are parted by
+/// an empty line. Status, tools and other fields are left out. The usage is that of all LM calls of the
+/// program.
 ///
 /// Text is streamed as it comes, and text that was sent cannot be taken back in this dialect. So a
 /// stream ends with an error of the type `stream_restarted` if the LM call whose text was sent does not
@@ -78,10 +79,11 @@ use crate::{call::CallContext, inbound::axum::inputs, request::PredictRequest};
 /// # Errors
 /// They have OpenAI's form, `{"error": {"message", "type", "param", "code"}}`: the code is the
 /// [kind](crate::ErrorKind) of the failure, the type `invalid_request_error` for a status 4xx and
-/// `server_error` for 5xx. Before the first text they have their status by
-/// [the table](crate::inbound::respond) and `Retry-After`; clients of OpenAI try again after 408, 429
-/// and 5xx, but not with `x-should-retry: false`, which 500 and 502 have. After the first text an error is
-/// the last `data`, without a `[DONE]`.
+/// `server_error` for 5xx. Before the head they have their status by [the table](crate::inbound::respond)
+/// and `Retry-After`; clients of OpenAI try again after 408, 429 and 5xx, but not with
+/// `x-should-retry: false`, which 500 and 502 have. The head is sent with the first chunk, or after
+/// [`with_head_after`](StreamOptions::with_head_after), 5 s by default; after it an error is the last
+/// `data`, without a `[DONE]`.
 pub fn chat_completions<T>(programs: ChatPrograms) -> Router<T>
 where
     T: Clone + Send + Sync + 'static,
@@ -111,7 +113,7 @@ impl StreamOptions {
         Router::new()
             .route("/v1/chat/completions", post(complete))
             .route("/v1/models", get(list))
-            .route("/v1/models/{model}", get(one))
+            .route("/v1/models/{*model}", get(one))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The events of a program as the chunks of one completion.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use ::axum::response::{IntoResponse, Response};
 
@@ -26,8 +26,10 @@ pub(super) struct ChatCompletionWriter {
     fields: ChatFields,
     include_usage: bool,
     started: bool,
-    /// The LM call whose answer is sent, and what was sent of it.
-    sent: Option<(u64, String)>,
+    /// The LM call whose answer is sent: the first that wrote any of it.
+    answers: Option<u64>,
+    /// What was sent of each field of an LM call.
+    sent: HashMap<(u64, Arc<str>), String>,
     /// The LM call and the field, or thinking, of the reasoning that was sent last.
     reasoned: Option<(u64, Option<Arc<str>>)>,
 }
@@ -41,7 +43,8 @@ impl ChatCompletionWriter {
             fields,
             include_usage,
             started: false,
-            sent: None,
+            answers: None,
+            sent: HashMap::new(),
             reasoned: None,
         }
     }
@@ -118,24 +121,45 @@ impl ChatCompletionWriter {
         if self.fields.is_reasoning(field) {
             self.reasoning(lm_call, Some(field), delta, out);
         } else if self.fields.is_answer(field) {
-            let (of, sent) = self.sent.get_or_insert_with(|| (lm_call, String::new()));
             // Another LM call writes it anew: the prediction will show which of them is the answer.
-            if *of == lm_call {
-                sent.push_str(delta);
-                self.content(delta, out);
+            if *self.answers.get_or_insert(lm_call) != lm_call {
+                return;
             }
+            self.content(delta, out);
+        } else {
+            return;
         }
+        let sent = self.sent.entry((lm_call, Arc::clone(field)));
+        sent.or_default().push_str(delta);
     }
 
-    /// Sends what is missing of `text`, or fails if what was sent is not its beginning.
-    fn complete(&mut self, text: &str, out: &mut SseQueue) -> Result<(), StreamFailure> {
-        let sent = self.sent.as_ref().map_or("", |(_, sent)| sent);
-        let rest = text.strip_prefix(sent);
-        let rest = rest.ok_or_else(StreamFailure::restarted)?;
-        if let Some((_, sent)) = &mut self.sent {
-            sent.push_str(rest);
+    /// Sends what `text` adds to what was sent. If it does not continue that, reasoning stays as it is,
+    /// and an answer fails.
+    fn replace(
+        &mut self,
+        lm_call: u64,
+        field: &Arc<str>,
+        text: &str,
+        out: &mut SseQueue,
+    ) -> Result<(), StreamFailure> {
+        let sent = self.sent.get(&(lm_call, Arc::clone(field)));
+        match text.strip_prefix(sent.map_or("", String::as_str)) {
+            Some("") => {}
+            Some(rest) => self.text(lm_call, field, rest, out),
+            None if self.fields.is_reasoning(field) => {}
+            None => return Err(StreamFailure::restarted()),
         }
-        self.content(rest, out);
+        Ok(())
+    }
+
+    /// Sends what is missing of the answer, or fails if what was sent is not its beginning.
+    fn complete(&mut self, answer: &str, out: &mut SseQueue) -> Result<(), StreamFailure> {
+        let field = Arc::clone(&self.fields.answer);
+        let sent = self
+            .answers
+            .and_then(|lm_call| self.sent.get(&(lm_call, field)));
+        let rest = answer.strip_prefix(sent.map_or("", String::as_str));
+        self.content(rest.ok_or_else(StreamFailure::restarted)?, out);
         Ok(())
     }
 
@@ -170,21 +194,15 @@ impl StreamDialect for ChatCompletionWriter {
                 field,
                 text,
                 ..
-            } if self.fields.is_answer(&field) => {
-                let (of, _) = self.sent.get_or_insert_with(|| (lm_call, String::new()));
-                if *of == lm_call {
-                    return self.complete(&text, out);
-                }
-            }
+            } => return self.replace(lm_call, &field, &text, out),
             StreamEvent::Restart { lm_call, .. } => {
-                if self.sent.as_ref().is_some_and(|(of, _)| *of == lm_call) {
+                if self.answers == Some(lm_call) {
                     return Err(StreamFailure::restarted());
                 }
             }
             StreamEvent::Done(prediction) => return self.done(&prediction, out),
-            // Reasoning that was sent stays. There is no place for the others.
-            StreamEvent::Replace { .. }
-            | StreamEvent::Status { .. }
+            // There is no place for the others.
+            StreamEvent::Status { .. }
             | StreamEvent::ToolCall { .. }
             | StreamEvent::ToolResult { .. } => {}
         }
