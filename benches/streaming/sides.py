@@ -1,8 +1,8 @@
 """Plain DSPy, as one side of the bench: `sides.py streamify|engine URL`.
 
 Reads lines of "WHAT STREAMS TOKENS" and answers each with one number: for `cpu` the CPU seconds
-that the streams took, for `paced` those with 2 ms between two tokens, for `first` the median of the seconds from when the LM sent its first content
-until it was read.
+that the streams took, for `paced` those with 2 ms between two tokens, for `first` the median of the
+seconds from when the LM sent its first content until it was read.
 """
 
 from __future__ import annotations
