@@ -29,9 +29,10 @@ impl ExchangeFlow {
     pub(crate) fn read(&self, bytes: usize) {
         // More than were sent are all of them.
         let rest = |unread: usize| Some(unread.saturating_sub(bytes));
-        let (order, load) = (Ordering::SeqCst, Ordering::SeqCst);
-        let before = self.unread.fetch_update(order, load, rest);
-        let before = before.unwrap_or_default();
+        let before = self
+            .unread
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, rest)
+            .unwrap_or_default();
         if before > LIMIT && before.saturating_sub(bytes) <= LIMIT {
             self.waker.wake();
         }
@@ -39,15 +40,20 @@ impl ExchangeFlow {
 
     /// Whether the answer is not to be read now.
     pub(super) fn is_full(&self) -> bool {
-        self.unread.load(Ordering::SeqCst) > LIMIT
+        self.is_full_with(0)
+    }
+
+    /// Whether it is not, once these bytes are sent.
+    pub(super) fn is_full_with(&self, bytes: usize) -> bool {
+        self.unread.load(Ordering::SeqCst).saturating_add(bytes) > LIMIT
     }
 
     /// Waits while the flow is full.
-    pub(super) async fn room(&self) {
-        poll_fn(|cx| self.poll_room(cx)).await;
+    pub(super) async fn wait_until_read(&self) {
+        poll_fn(|cx| self.poll_until_read(cx)).await;
     }
 
-    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+    fn poll_until_read(&self, cx: &Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
         match self.is_full() {
             true => Poll::Pending,
@@ -67,24 +73,24 @@ mod tests {
         let flow = ExchangeFlow::default();
         flow.sent(LIMIT);
         assert!(!flow.is_full());
-        assert_ready!(task::spawn(flow.room()).poll());
+        assert_ready!(task::spawn(flow.wait_until_read()).poll());
         flow.sent(10);
-        let mut room = task::spawn(flow.room());
-        assert_pending!(room.poll());
+        let mut wait = task::spawn(flow.wait_until_read());
+        assert_pending!(wait.poll());
         flow.read(9);
-        assert!(!room.is_woken() && flow.is_full());
+        assert!(!wait.is_woken() && flow.is_full());
         flow.read(1);
-        assert!(room.is_woken());
-        assert_ready!(room.poll());
+        assert!(wait.is_woken());
+        assert_ready!(wait.poll());
     }
 
     #[test]
     fn what_is_read_between_the_look_and_the_wait_is_not_missed() {
         let flow = ExchangeFlow::default();
         flow.sent(LIMIT + 1);
-        let mut room = task::spawn(flow.room());
+        let mut wait = task::spawn(flow.wait_until_read());
         flow.read(1);
-        assert_ready!(room.poll());
+        assert_ready!(wait.poll());
     }
 
     #[test]

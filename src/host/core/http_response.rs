@@ -53,12 +53,20 @@ const STREAMED: [&[u8]; 4] = [
 /// of its loop.
 const JOINED: usize = 8 << 10;
 
-/// Appends the pieces to `data` that are there already.
-fn join_ready<S, E>(mut data: Bytes, pieces: &mut Pin<Box<Peekable<S>>>) -> Bytes
+/// Appends the pieces to `data` that are there already, until they make the flow full.
+///
+/// A body that was polled here and has no more is polled again at once by its reader: a body that
+/// waits has an idle limit, which must not run in a wait for the program.
+fn join_ready<S, E>(
+    mut data: Bytes,
+    pieces: &mut Pin<Box<Peekable<S>>>,
+    flow: &ExchangeFlow,
+) -> Bytes
 where
     S: Stream<Item = Result<Bytes, E>>,
 {
     while data.len() < JOINED
+        && !flow.is_full_with(data.len())
         && let Some(Some(Ok(more))) = pieces.as_mut().next_if(Result::is_ok).now_or_never()
     {
         let mut joined = BytesMut::from(data);
@@ -69,8 +77,8 @@ where
 }
 
 /// Waits while the flow is full; returns the failure of an LM call that ends before.
-async fn wait_for_room(flow: &ExchangeFlow, end: Option<LmEnd>) -> Option<(Cause, LmFailure)> {
-    match in_time(end.map(LmEnd::remaining), flow.room()).await {
+async fn wait_until_read(flow: &ExchangeFlow, end: Option<LmEnd>) -> Option<(Cause, LmFailure)> {
+    match in_time(end.map(LmEnd::remaining), flow.wait_until_read()).await {
         Some(()) => None,
         None => end.map(LmEnd::ended),
     }
@@ -99,7 +107,7 @@ pub(super) async fn read(
     let mut pieces = Box::pin(body.into_data_stream().peekable());
     loop {
         if flow.is_full()
-            && let Some((cause, failure)) = wait_for_room(flow, end).await
+            && let Some((cause, failure)) = wait_until_read(flow, end).await
         {
             drop_scope::with(cause, || drop(pieces));
             return failure.into();
@@ -111,7 +119,7 @@ pub(super) async fn read(
             None => return late("the answer paused for too long"),
         };
         if streamed {
-            let data = join_ready(data, &mut pieces);
+            let data = join_ready(data, &mut pieces, flow);
             flow.sent(data.len());
             sink.send(Event::Chunk(data));
         } else if whole.len() + data.len() > LONGEST {
@@ -293,17 +301,21 @@ mod tests {
         drop(sent);
     }
 
+    /// An LM with one answer.
+    fn lm(limits: LmLimits, body: LmResponse) -> LmHandle {
+        let body = Arc::new(Mutex::new(Some(body)));
+        let service = service_fn(move |_: LmRequest| {
+            let answer = body.lock().expect("a lock").take().expect("one request");
+            async move { Ok::<_, BoxError>(answer) }
+        });
+        let lm = Lm::new("openai/x").base_url("http://lm/v1").key("key");
+        lm.http(service).limits(limits).connect().expect("an LM")
+    }
+
     /// An LM that answers without an end, and the end of its one answer.
     fn endless_lm(limits: LmLimits) -> (LmHandle, oneshot::Receiver<()>) {
         let (held, dropped) = oneshot::channel();
-        let held = Arc::new(Mutex::new(Some(held)));
-        let service = service_fn(move |_: LmRequest| {
-            let held = held.lock().expect("a lock").take().expect("one request");
-            async move { Ok::<_, BoxError>(answer(endless(held))) }
-        });
-        let lm = Lm::new("openai/x").base_url("http://lm/v1").key("key");
-        let lm = lm.http(service).limits(limits).connect().expect("an LM");
-        (lm, dropped)
+        (lm(limits, answer(endless(held))), dropped)
     }
 
     fn request() -> LmRequest {
@@ -333,6 +345,30 @@ mod tests {
         assert!(message.contains("its limit of 60s"), "{message}");
         assert!(dropped.await.is_err());
         assert_eq!(log.calls()[0].outcome, LmOutcome::Elapsed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_time_of_an_answer_that_pauses_at_a_full_flow_begins_once_it_is_read() {
+        let (sent, later) = oneshot::channel::<()>();
+        let pieces = [Bytes::from(vec![b'x'; LIMIT]), Bytes::from_static(b"y")];
+        let pieces = stream::iter(pieces).chain(stream::once(async {
+            let _ = later.await;
+            Bytes::from_static(b"z")
+        }));
+        let lm = lm(LmLimits::new().with_idle(SECOND), answer(pieces));
+        let (receiver, answer) = (Receiver::new(), lm.send(request()));
+        let answer = answer.await.expect("an answer");
+        let mut reading = task::spawn(read(answer, &receiver.sink, &receiver.flow, None));
+        assert_pending!(reading.poll());
+        advance(60 * SECOND).await;
+        receiver.flow.read(receiver.chunks());
+        assert_pending!(reading.poll());
+        advance(SECOND / 2).await;
+        assert_pending!(reading.poll());
+        sent.send(()).expect("it is waited for");
+        let end = assert_ready!(reading.poll());
+        assert!(matches!(end, Event::End), "{end:?}");
+        assert_eq!(receiver.chunks(), 1);
     }
 
     #[tokio::test(start_paused = true)]
