@@ -3,7 +3,6 @@
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -182,13 +181,6 @@ impl CallState {
         if let Some(program) = &self.program {
             program.count_bypass(lm);
         }
-    }
-
-    /// The reader of the call's stream held the program up for `time`.
-    pub(super) fn count_stall(&self, time: Duration) {
-        let mut stats = self.counters.lock();
-        stats.reader_stalls += 1;
-        stats.reader_stalled += time;
     }
 
     /// Starts an exchange, unless the call may not have one any more. After an abort the LM runtime
