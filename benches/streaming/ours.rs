@@ -1,13 +1,13 @@
 //! Our side: it answers the lines of the comparison with one number each.
 
-use std::{env, fs, io, time::Duration};
+use std::{collections::HashMap, env, fs, io, sync::Mutex, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 use tower_dspy::{
-    Host, Lm, PredictRequest, PredictionStream, StreamEvent,
+    Host, Lm, PredictRequest, PredictionStream, StreamEvent, StreamingService,
     service::Function,
     testing::scripted_lm::{Reply, ScriptedLm},
 };
@@ -24,7 +24,12 @@ async def cpu(): return time.process_time()
 pub(crate) async fn run(host: &Host) {
     let url = env::var("TOWER_DSPY_BENCH_URL").expect("the LM's URL");
     let clock = host.function("cpu", Some(CLOCK)).await.expect("a clock");
-    let ours = Ours { host, url, clock };
+    let ours = Ours {
+        host,
+        url,
+        clock,
+        programs: Mutex::default(),
+    };
     println!("ready");
     for line in io::stdin().lines() {
         let line = line.expect("a line");
@@ -52,10 +57,22 @@ struct Ours<'a> {
     host: &'a Host,
     url: String,
     clock: Function,
+    programs: Mutex<HashMap<String, StreamingService>>,
 }
 
 impl Ours<'_> {
+    /// A stream of a program that is loaded once for each model.
     async fn stream(&self, model: &str) -> PredictionStream {
+        let loaded = self.programs.lock().expect("a lock").get(model).cloned();
+        let program = match loaded {
+            Some(program) => program,
+            None => self.load(model).await,
+        };
+        let request = PredictRequest::new(json!({"question": "?"}));
+        program.oneshot(request).await.expect("a stream")
+    }
+
+    async fn load(&self, model: &str) -> StreamingService {
         let lm = Lm::new(format!("openai/{model}"))
             .base_url(&*self.url)
             .key("unused");
@@ -65,8 +82,9 @@ impl Ours<'_> {
             .lm(lm)
             .max_in_flight(1024);
         let program = load.await.expect("a program").streaming();
-        let request = PredictRequest::new(json!({"question": "?"}));
-        program.oneshot(request).await.expect("a stream")
+        let mut programs = self.programs.lock().expect("a lock");
+        programs.insert(model.to_owned(), program.clone());
+        program
     }
 
     async fn now(&self) -> f64 {

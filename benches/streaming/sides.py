@@ -21,14 +21,19 @@ from dspy.clients.engines.lm15_engine import AsyncLM15Engine
 from dspy.lm15 import Message, Request, RouterConfig, TextPart
 
 
+_PREDICT = dspy.Predict("question -> answer")
+_LMS: dict[str, dspy.LM] = {}
+
+
 async def streamify(url: str, model: str) -> AsyncIterator[str]:
     """The field as DSPy's own streaming gives it."""
+    # One listener reads one stream.
     listener = dspy.streaming.StreamListener(signature_field_name="answer")
-    program = dspy.streamify(
-        dspy.Predict("question -> answer"), stream_listeners=[listener], is_async_program=True
-    )
-    lm = dspy.LM(f"openai/{model}", api_base=url, api_key="unused", cache=False, num_retries=0)
-    with dspy.context(lm=lm):
+    program = dspy.streamify(_PREDICT, stream_listeners=[listener], is_async_program=True)
+    if model not in _LMS:
+        options = {"api_base": url, "api_key": "unused", "cache": False, "num_retries": 0}
+        _LMS[model] = dspy.LM(f"openai/{model}", **options)
+    with dspy.context(lm=_LMS[model]):
         async for part in program(question="?"):
             if isinstance(part, dspy.streaming.StreamResponse):
                 yield part.chunk
