@@ -135,6 +135,7 @@ async fn a_tool_in_rust_ends_with_a_stream_that_is_dropped() {
     server.script("stream-tool-ends", step("search", "{}"));
     let (held, dropped) = oneshot::channel::<()>();
     let held = Arc::new(Mutex::new(Some(held)));
+    let waiting = held.clone();
     let search = Tool::new("search", "Never answers.", move |_: ToolCall| {
         let held = held.lock().unwrap().take();
         async move {
@@ -151,6 +152,8 @@ async fn a_tool_in_rust_ends_with_a_stream_that_is_dropped() {
     while reading.tools.is_empty() {
         assert!(reading.next(&mut stream).await);
     }
+    // Its event comes before it is called.
+    eventually("the tool", || waiting.lock().unwrap().is_none()).await;
     drop(stream);
     dropped.await.unwrap_err();
     eventually("its permit", || program.in_flight() == 0).await;
