@@ -1,3 +1,5 @@
+import ast
+import importlib
 import inspect
 import tomllib
 from pathlib import Path
@@ -12,6 +14,23 @@ from tower_dspy.patches import to_thread
 
 def test_this_dspy_is_compatible():
     assert compat.check(dspy.__version__) == []
+
+
+# Of DSPy's documentation, in modules of their own.
+DOCUMENTED = {"dspy.utils.callback": "BaseCallback"}
+
+
+def test_all_names_that_are_imported_from_modules_of_dspy_are_required():
+    known = {**compat._REQUIRED, **DOCUMENTED}
+    package = Path(compat.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("dspy."):
+                continue
+            required = {name.split(".")[0] for name in known.get(node.module, "").split()}
+            parent = importlib.import_module(node.module)
+            names = {a.name for a in node.names if not inspect.ismodule(getattr(parent, a.name))}
+            assert names <= required, f"{path.name} imports {names} from {node.module}"
 
 
 @pytest.mark.parametrize(("module", "names"), compat._REQUIRED.items())

@@ -18,11 +18,12 @@ _REQUIRED = {
     "dspy._vendor.lm15.providers.async_base": "StdlibAsyncTransport",
     "dspy._vendor.lm15.providers.base": "HttpResponse StdlibTransport",
     "dspy._vendor.lm15.providers.openai_chat": "OpenAIChatLM.parse_response",
-    "dspy._vendor.lm15.result": "StreamAccumulator",
+    "dspy._vendor.lm15.result": "StreamAccumulator.push StreamAccumulator.response",
     "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
     "dspy._vendor.lm15.transports": "AsyncTransportResponse.aiter_lines ConnectError "
     "ConnectTimeout ProtocolError ReadError ReadTimeout StdlibAsyncTransport.stream "
     "StdlibTransport.stream TransportError TransportRequest TransportResponse WriteError",
+    "dspy._vendor.lm15.types": "TextDelta.__post_init__",
     "dspy.adapters.types.base_type": "Type.serialize_model",
     "dspy.adapters.utils": "TypeAdapter",
     "dspy.clients._litellm": "get_litellm",
@@ -41,6 +42,7 @@ _REQUIRED = {
     "dspy.clients.typesafe": "TypeSafe record_history",
     "dspy.dsp.utils.settings": "config_owner_async_task config_owner_thread_id "
     "main_thread_config thread_local_overrides",
+    "dspy.lm15": "StreamAssemblyError",
     "dspy.streaming": "StatusMessageProvider",
     "dspy.utils.exceptions": "LMError",
     "dspy.utils.parallelizer": "ParallelExecutor.execute",
