@@ -5,12 +5,12 @@ import contextlib
 
 import dspy
 import pytest
-from conftest import HOST_LM, FakeCall, eventually, in_call, turns
+from conftest import HOST_LM, FakeCall, eventually, in_call
 from streamed import SSE, StreamCall, StreamHost, as_chat, chunk, load, pieces, predict, sse
 
 import tower_dspy
 from tower_dspy import host_lms
-from tower_dspy.call_stream import WINDOW, CallStream
+from tower_dspy.call_stream import CallStream
 from tower_dspy.predictors import Predictors
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("dspy_settings")]
@@ -263,36 +263,6 @@ async def test_a_cancel_in_mid_stream_ends_the_call_and_its_connection(harness):
         assert call.kinds(1) == ["begin", "text"]
 
 
-@pytest.mark.parametrize("sync", [False, True])
-async def test_a_slow_reader_stops_the_reading_of_the_lm(sync):
-    host = StreamHost(pieces(as_chat(answer="x" * 200_000), 1000))
-    host.is_slow = True
-    call = StreamCall()
-    target = "test_streaming:SyncAsk" if sync else "question -> answer"
-    running = asyncio.create_task(predict(target, call))
-    for waits in range(1, 7):
-        await eventually(lambda waits=waits: len(host.waiting) == waits)
-        await turns(10)
-        sent = sum(map(len, call.of("text")))
-        assert waits * WINDOW <= sent < waits * (WINDOW + 1000)
-        host.waiting[-1].tell(("value", None))
-    _, answer = await running
-    assert answer == {"answer": "x" * 200_000}
-
-
-async def test_the_reader_is_waited_for_by_bytes_of_all_lm_calls():
-    StreamHost(by_question)
-    call = StreamCall()
-    stream = CallStream(call, call.stream(), Predictors(None), None)
-    one = stream.begin("ask", "chat", [])
-    assert not stream.text(one, "\N{SNOWMAN}" * (WINDOW // 6))
-    assert stream.text(one + 1, "\N{SNOWMAN}" * (WINDOW // 6))
-    with in_call(call):
-        await stream.wait()
-    assert not stream.text(one, "\N{SNOWMAN}")
-    assert stream.text(one, "x" * WINDOW)
-
-
 async def test_lone_surrogates_arrive_as_replacement_characters():
     call = StreamCall()
     stream = CallStream(call, call.stream(), Predictors(None), None)
@@ -302,22 +272,6 @@ async def test_lone_surrogates_arrive_as_replacement_characters():
     assert call.text(1) == "a\ufffd"
     assert call.of("values") == [{"values": {"answer": "a\U0001f600\ufffd"}}]
     assert call.of("status") == [{"message": "\ufffd"}]
-
-
-@pytest.mark.parametrize("target", ["question -> answer", "test_streaming:SyncAsk"])
-async def test_a_call_that_waits_for_its_reader_can_be_cancelled(harness, target):
-    host = StreamHost(pieces(as_chat(answer="x" * 100_000), 1000))
-    host.is_slow = True
-    call = StreamCall()
-    harness.start(harness.program(target, lm=HOST_LM), call=call, question="?")
-    await eventually(lambda: host.waiting)
-    call.cancelled_by_host = True
-    host.waiting[-1].cancel()
-    harness.cancel_last()
-    await call.ended()
-    assert call.outcome["kind"] == "cancelled"
-    assert len(host.waiting) == 1
-    assert host.aborted >= 1
 
 
 async def test_a_program_may_be_cancelled_by_itself_in_mid_stream():

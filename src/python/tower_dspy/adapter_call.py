@@ -61,12 +61,16 @@ class AdapterCall:
         """Sends the model's reasoning; returns whether to wait before more is sent."""
         return self._stream.thinking(self._number or self._begin(), text)
 
+    def is_full(self) -> bool:
+        """Whether to wait before more is sent."""
+        return self._stream.is_full()
+
     async def wait(self) -> None:
         """Waits in a task until the reader has read enough."""
         await self._stream.wait()
 
     def wait_on_thread(self) -> None:
-        """Waits on a thread until the reader has read enough."""
+        """Waits on a thread, unless it is that of a loop, until the reader has read enough."""
         self._stream.wait_on_thread()
 
     def fail(self) -> None:

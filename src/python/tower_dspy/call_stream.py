@@ -11,10 +11,13 @@ The host's side of the call takes it, on any thread, and drops it once the call 
     call.stream_event(event)  all else, as JSON: `begin`, `values` and `restart` of an LM call,
                               `status`, `tool_call` and `tool_result`
 
-The stream is bounded: code that finds `WINDOW` bytes sent since the last wait waits until the
-reader has read enough. Events that are sent where nothing can wait count for the next wait.
+The stream is bounded: a streamed LM call that has sent `WINDOW` bytes since the call's last wait
+waits until the reader has read enough, and so does each use of an adapter before and after its LM
+call, see patches/adapters.py. Sync code on a loop cannot wait, nor can a status or a tool's event:
+what they send counts for the next wait.
 """
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Container
@@ -26,6 +29,8 @@ from tower_dspy.predictors import Predictors
 
 # Bytes of UTF-8.
 WINDOW = 32 * 1024
+# What an event takes beside its text, about, as the host counts it.
+_EVENT = 64
 
 
 class CallStream:
@@ -48,6 +53,9 @@ class CallStream:
         self._tool_calls = itertools.count(1)
         # All bytes, and those that were sent before the last wait.
         self._sent = self._awaited = 0
+        # That of the last delta, which the host joins with the next one of the same; None after
+        # another event.
+        self._source: int | None = None
         self._lock = threading.Lock()
 
     def is_wanted(self, predictor: str, field: str) -> bool:
@@ -67,13 +75,13 @@ class CallStream:
         """Sends text of an LM call; returns whether to wait before more is sent."""
         text, size = _valid(text)
         self._call.stream_text(lm_call, text)
-        return self._count(size)
+        return self._count(size, lm_call)
 
     def thinking(self, lm_call: int, text: str) -> bool:
         """Sends text of the model's reasoning; returns whether to wait before more is sent."""
         text, size = _valid(text)
         self._call.stream_thinking(lm_call, text)
-        return self._count(size)
+        return self._count(size, -lm_call)
 
     def values(self, lm_call: int, values: dict[str, str]) -> None:
         """Sends the text fields as DSPy parsed them. The reader has had them, as a rule."""
@@ -98,6 +106,10 @@ class CallStream:
         """Sends the result of a tool: its `value`, which is JSON, or its `error`."""
         self._event({"tool_result": {"id": number, "name": name, **result}})
 
+    def is_full(self) -> bool:
+        """Whether to wait before more is sent."""
+        return self._sent - self._awaited >= WINDOW
+
     async def wait(self) -> None:
         """Waits in a task until the reader has read enough."""
         sent = self._sent
@@ -105,17 +117,23 @@ class CallStream:
         self._count_awaited(sent)
 
     def wait_on_thread(self) -> None:
-        """Waits on a thread until the reader has read enough."""
+        """Waits on a thread until the reader has read enough. Does nothing on the thread of a loop,
+        which would stand still with all its tasks."""
+        if asyncio._get_running_loop() is not None:
+            return
         sent = self._sent
         SyncExchange(reader_request()).first()
         self._count_awaited(sent)
 
     def _event(self, event: dict[str, Any]) -> None:
         self._call.stream_event(event)
-        self._count(len(to_json(event)))
+        self._count(len(to_json(event)), None)
 
-    def _count(self, size: int) -> bool:
+    def _count(self, size: int, source: int | None) -> bool:
         with self._lock:
+            if source is None or source != self._source:
+                self._source = source
+                size += _EVENT
             self._sent += size
             return self._sent - self._awaited >= WINDOW
 

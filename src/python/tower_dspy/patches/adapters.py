@@ -1,7 +1,8 @@
 """Hooks around the use of an adapter, which tell the text of its LM call apart by fields.
 
 An LM call knows neither the signature nor the adapter that will parse its answer. The use of an
-adapter knows both, see adapter_call.py. In a call that is not streamed the hooks do nothing.
+adapter knows both, see adapter_call.py. Before and after its LM call it waits for a reader who has
+much unread. In a call that is not streamed the hooks do nothing.
 """
 
 import functools
@@ -35,6 +36,8 @@ def _sync(use: Any) -> Any:
         adapter_call = _start(adapter, signature)
         if adapter_call is None:
             return use(adapter, lm, lm_kwargs, signature, *args, **kw)
+        if adapter_call.is_full():
+            adapter_call.wait_on_thread()
         token = CURRENT_ADAPTER_CALL.set(adapter_call)
         try:
             values = use(adapter, lm, lm_kwargs, signature, *args, **kw)
@@ -44,6 +47,8 @@ def _sync(use: Any) -> Any:
         finally:
             CURRENT_ADAPTER_CALL.reset(token)
         adapter_call.finish(values)
+        if adapter_call.is_full():
+            adapter_call.wait_on_thread()
         return values
 
     return __call__
@@ -55,6 +60,8 @@ def _async(use: Any) -> Any:
         adapter_call = _start(adapter, signature)
         if adapter_call is None:
             return await use(adapter, lm, lm_kwargs, signature, *args, **kw)
+        if adapter_call.is_full():
+            await adapter_call.wait()
         token = CURRENT_ADAPTER_CALL.set(adapter_call)
         try:
             values = await use(adapter, lm, lm_kwargs, signature, *args, **kw)
@@ -64,6 +71,8 @@ def _async(use: Any) -> Any:
         finally:
             CURRENT_ADAPTER_CALL.reset(token)
         adapter_call.finish(values)
+        if adapter_call.is_full():
+            await adapter_call.wait()
         return values
 
     return acall
