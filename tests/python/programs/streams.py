@@ -307,6 +307,34 @@ class Reports(dspy.Module):
         return answer
 
 
+class Talks(dspy.Module):
+    """Twenty LM calls with a long status before each."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        for _ in range(20):
+            tower_dspy.status("x" * 20_000)
+            answer = await self.ask.acall(question=question)
+        return answer
+
+
+class TalksOnThread(dspy.Module):
+    """The same on a thread."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    def forward(self, question: str):
+        for _ in range(20):
+            tower_dspy.status("x" * 20_000)
+            answer = self.ask(question=question)
+        return answer
+
+
 class Leaves(dspy.Module):
     """Leaves an LM call behind that goes on when the answer is there."""
 

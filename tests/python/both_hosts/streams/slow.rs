@@ -154,6 +154,24 @@ async fn an_answer_that_is_not_read_blocks_the_lm_and_is_whole_once_it_is_read()
 }
 
 #[tokio::test]
+async fn a_program_whose_statuses_are_not_read_does_not_go_on_calling_its_lm() {
+    let (host, server) = (host().await, lm_server().await);
+    join_all(["Talks", "TalksOnThread"].map(async |name| {
+        let model = format!("slow-{name}");
+        server.script(&model, Reply::answer("four"));
+        let program = load(&host, &format!("streams:{name}"), &model).await;
+        let stream = program.streaming().oneshot(ask("?")).await.unwrap();
+        blocked(&model).await;
+        let lm_calls = server.requests(&model).len();
+        assert!(lm_calls <= 3, "{lm_calls} LM calls");
+        let read = read(stream).await;
+        assert_eq!(read.answer(), "four");
+        assert_eq!(read.statuses.len(), 20);
+    }))
+    .await;
+}
+
+#[tokio::test]
 async fn a_program_that_waits_for_its_reader_ends_with_its_stream() {
     let (host, server) = (host().await, lm_server().await);
     // More than a program sends to a reader that does not read.
