@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{
     super::support::{header, json as read_json},
-    CHAT, Item, app, ask, broken, busy, data, done, errors, read, refuses, replace, restart,
-    script, status, text, thinking, tool_call, written,
+    CHAT, Item, app, ask, broken, busy, data, data_events, done, errors, read, refuses, replace,
+    restart, script, status, text, thinking, tool_call, written,
 };
 
 const PATH: &str = "/v1/chat/completions";
@@ -20,11 +20,6 @@ fn without_id(body: &str) -> String {
         "\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\"created\":{created},\"model\":\"qa\","
     );
     body.replace(&of, "")
-}
-
-fn chunks(data: &[&str]) -> String {
-    let events = data.iter().map(|data| format!("data: {data}\n\n"));
-    events.collect()
 }
 
 #[tokio::test]
@@ -48,7 +43,7 @@ async fn each_chunk_is_written_to_the_byte() {
         header(response.headers(), "content-type"),
         Some("text/event-stream")
     );
-    let expected = chunks(&[
+    let expected = data_events(&[
         r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
         r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm"},"finish_reason":null}]}"#,
         r#"{"choices":[{"index":0,"delta":{"reasoning_content":"m"},"finish_reason":null}]}"#,
@@ -67,7 +62,7 @@ async fn the_usage_is_the_last_chunk_on_request() {
     let mut asked: Value = serde_json::from_str(CHAT).unwrap();
     asked["stream_options"] = json!({"include_usage": true});
     let body = written(&streaming, PATH, &asked.to_string()).await;
-    let expected = chunks(&[
+    let expected = data_events(&[
         r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}"#,
         r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"usage":null}"#,
         r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}"#,

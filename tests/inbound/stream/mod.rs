@@ -11,6 +11,7 @@ mod hostile;
 mod http2;
 mod predict_events;
 mod property;
+mod shutdown;
 mod ui_requests;
 mod ui_restarts;
 mod ui_streams;
@@ -234,6 +235,12 @@ pub(crate) async fn read(response: Response) -> String {
 /// The whole body that `streaming` is in the dialect of `path`.
 pub(crate) async fn written(streaming: &Streaming, path: &str, body: &str) -> String {
     read(ask(&app(streaming), path, body.to_owned()).await).await
+}
+
+/// Events that have data alone.
+pub(crate) fn data_events(data: &[&str]) -> String {
+    let events = data.iter().map(|data| format!("data: {data}\n\n"));
+    events.collect()
 }
 
 /// The JSON of each `data:` but `[DONE]`.

@@ -4,14 +4,10 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{
-    super::support::header, UI_CHAT, app, ask, busy, data, done, errors, prediction_json, read,
-    refuses, script, status, text, thinking, tool_call, tool_result, written,
+    super::support::header, UI_CHAT, app, ask, busy, data, data_events, done, errors,
+    prediction_json, read, refuses, script, status, text, thinking, tool_call, tool_result,
+    written,
 };
-
-fn lines(data: &[&str]) -> String {
-    let events = data.iter().map(|data| format!("data: {data}\n\n"));
-    events.collect()
-}
 
 #[tokio::test]
 async fn each_chunk_is_written_to_the_byte() {
@@ -38,7 +34,7 @@ async fn each_chunk_is_written_to_the_byte() {
     assert_eq!(header(headers, "x-vercel-ai-ui-message-stream"), Some("v1"));
     assert_eq!(header(headers, "x-accel-buffering"), Some("no"));
     let prediction = prediction_json(&json!({"answer": "Rayleigh"}));
-    let expected = lines(&[
+    let expected = data_events(&[
         r#"{"type":"start"}"#,
         r#"{"type":"data-status","data":{"message":"Searching"},"transient":true}"#,
         r#"{"type":"start-step"}"#,
@@ -123,7 +119,7 @@ async fn a_deadline_is_written_to_the_byte() {
     let deadline = || tower_dspy::testing::error_of(tower_dspy::ErrorKind::Deadline).unwrap();
     let streaming = script(move || vec![text(1, "answer", "Ray"), Err(deadline())]);
     let body = written(&streaming, "/chat", UI_CHAT).await;
-    let expected = lines(&[
+    let expected = data_events(&[
         r#"{"type":"abort","reason":"deadline"}"#,
         r#"{"type":"error","errorText":"the request's deadline passed, and the work was stopped"}"#,
         "[DONE]",
