@@ -60,10 +60,12 @@ def accumulated(client: openai.OpenAI) -> str:
 
 async def left_early() -> None:
     """A client that has read enough closes the stream, and the next one is served."""
+    stalls = ask("stall" if scripted else question)
     async with openai.AsyncOpenAI(**CLIENT) as client:
-        async with await client.chat.completions.create(**ask(question), stream=True) as stream:
-            async for _ in stream:
-                break
+        async with await client.chat.completions.create(**stalls, stream=True) as stream:
+            async for chunk in stream:
+                if chunk.choices[0].delta.content:
+                    break
         assert (await client.chat.completions.create(**ask(question))).choices
 
 

@@ -1,9 +1,9 @@
 //! A server of a scripted program, for the clients in `.ci/stream_clients.py`: it streams text,
-//! thinking, tools and statuses, and fails if the question says so.
+//! thinking, tools and statuses, and fails or stalls if the question says so.
 //!
 //! Run: `cargo run --example scripted_stream_server`
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, future::pending, time::Duration};
 
 use axum::Router;
 use futures_util::{StreamExt, stream};
@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, time::sleep};
 use tower::ServiceBuilder;
 use tower_dspy::{
     DeadlineLayer, Error, ErrorKind, InboundLayer, LmError, PredictRequest, Prediction,
-    PredictionStream, Shutdown, StreamEvent,
+    PredictionStream, Shutdown, StreamEvent, drop_scope,
     inbound::axum::stream::{ChatFields, ChatPrograms, StreamOptions},
     server::{GracefulShutdown, serve},
     testing::error_of,
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-/// The answer to a question, as a program would write it; some questions make it fail.
+/// The answer to a question, as a program would write it; some questions make it fail or stall.
 fn script(request: &PredictRequest) -> Result<PredictionStream, Error> {
     let question = request.inputs()["question"].as_str().unwrap_or_default();
     let error = match question {
@@ -99,12 +99,30 @@ fn script(request: &PredictRequest) -> Result<PredictionStream, Error> {
     events.extend(
         ["Rayleigh", " scattering", ",\n“größer”"].map(|delta| text(lm_call, "answer", delta)),
     );
+    if question == "stall" {
+        events.truncate(events.len() - 2);
+        let stalled = StalledStream;
+        let end = stream::once(async move {
+            let _reported = stalled;
+            pending().await
+        });
+        return Ok(PredictionStream::new(stream::iter(events).chain(end)));
+    }
     let end = error.map_or_else(|| event(done(request.inputs())), Err);
     let end = stream::once(async move {
         sleep(Duration::from_millis(50)).await;
         end
     });
     Ok(PredictionStream::new(stream::iter(events).chain(end)))
+}
+
+/// Reports why the stream was dropped.
+struct StalledStream;
+
+impl Drop for StalledStream {
+    fn drop(&mut self) {
+        eprintln!("a stalled stream ends: {:?}", drop_scope::cause());
+    }
 }
 
 const fn event(event: StreamEvent) -> Result<StreamEvent, Error> {

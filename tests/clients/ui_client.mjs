@@ -102,11 +102,18 @@ async function fails() {
 
 async function stops() {
   const chat = new Chat();
-  const asked = chat.ask(question);
-  await new Promise(resolve => setTimeout(resolve, 10));
+  const asked = chat.ask(scripted ? 'stall' : question);
+  const hasText = message => message.role === 'assistant' && textOf(message);
+  while (!chat.end && !chat.messages.some(hasText)) {
+    await new Promise(resolve => setTimeout(resolve, 1));
+  }
   await chat.stop();
-  await asked;
-  assert.notEqual(chat.status, 'streaming');
+  const message = await asked;
+  assert.equal(chat.status, 'ready', chat.error);
+  if (!scripted) return;
+  assert.ok(chat.end.isAbort);
+  assert.equal(textOf(message), 'Rayleigh');
+  assert.equal(partsOf(message, 'data-prediction').length, 0);
 }
 
 await answers();
