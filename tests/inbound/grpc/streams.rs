@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use prost::Message;
 use serde_json::json;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{net::TcpListener, sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Endpoint};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
@@ -232,18 +232,19 @@ async fn the_deadline_is_that_of_the_whole_stream() {
     // The server ends it, and its status arrives.
     let mock = MockDspy::new([stalls(), stalls()]);
     let node = streaming(&mock).await;
-    let client = node.client().with_reserve(LONG - secs(2)).streaming();
+    let client = node.client();
+    let late = client.clone().with_reserve(LONG - secs(2)).streaming();
     let request = why().with_deadline(Deadline::within(LONG));
-    let (text, end) = read(client.oneshot(request).await.unwrap()).await;
+    let (text, end) = read(late.oneshot(request).await.unwrap()).await;
     assert_eq!(
         (&*text, end.unwrap_err().kind()),
         ("bl", ErrorKind::Deadline)
     );
     assert_eq!(mock.stopped(), [Cause::Deadline]);
 
-    // Whoever is first, it is the deadline.
-    let request = why().with_deadline(Deadline::within(secs(1)));
-    let stream = node.client().streaming().oneshot(request).await.unwrap();
+    // Both sides end it at the same time, on a connection that is there.
+    let request = why().with_deadline(Deadline::within(secs(3)));
+    let stream = client.streaming().oneshot(request).await.unwrap();
     let (text, end) = read(stream).await;
     assert_eq!(
         (&*text, end.unwrap_err().kind()),
@@ -256,12 +257,14 @@ async fn the_deadline_is_that_of_the_whole_stream() {
 async fn the_limit_of_an_attempt_is_not_sent_and_the_total_of_the_stream_is() {
     let mock = MockDspy::new([stalls(), stalls(), Reply::hang()]);
     let node = streaming(&mock).await;
-    let attempt = TimeoutLayer::new(LONG).layer(node.client().streaming());
+    let client = node.client().streaming();
+    let attempt = TimeoutLayer::new(LONG).layer(client.clone());
     drop(attempt.oneshot(why()).await.unwrap());
     assert_eq!(mock.calls()[0].time_left, None);
 
-    let total = StreamTimeoutLayer::new().with_total(secs(1));
-    let limited = total.layer(node.client().streaming());
+    // On a connection that is there.
+    let total = StreamTimeoutLayer::new().with_total(secs(3));
+    let limited = total.layer(client.clone());
     let (_, end) = read(limited.oneshot(why()).await.unwrap()).await;
     let Error::Elapsed(elapsed) = end.unwrap_err() else {
         panic!("another error");
@@ -269,16 +272,13 @@ async fn the_limit_of_an_attempt_is_not_sent_and_the_total_of_the_stream_is() {
     assert!(
         mock.calls()[1]
             .time_left
-            .is_some_and(|left| left <= secs(1))
+            .is_some_and(|left| left <= secs(3))
     );
     assert_eq!(elapsed.scope(), Scope::Total);
 
     // Kept here, all the same.
     let attempt = TimeoutLayer::new(Duration::from_millis(200));
-    let error = attempt
-        .layer(node.client().streaming())
-        .oneshot(why())
-        .await;
+    let error = attempt.layer(client).oneshot(why()).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Elapsed);
     seen(&mock, |calls| calls.iter().all(|call| !call.in_flight)).await;
 }
@@ -303,12 +303,27 @@ async fn a_stack_retries_before_the_first_event_only() {
 
 #[tokio::test]
 async fn a_draining_server_sends_its_streams_to_their_end() {
-    let pause = Duration::from_millis(500);
-    let mock = MockDspy::new([Reply::text("answer", ["bl", "ue"]).pause(pause)]);
-    let mut node = streaming(&mock).await;
+    let gate = Arc::new(Notify::new());
+    let opens = gate.clone();
+    let program = service_fn(move |_: PredictRequest| {
+        let opens = opens.clone();
+        let rest = stream::once(async move {
+            opens.notified().await;
+            Ok(text("ue"))
+        });
+        let outputs = json!({"answer": "blue"}).as_object().cloned().unwrap();
+        let done = StreamEvent::Done(Box::new(Prediction::new(outputs)));
+        let events = stream::iter([Ok(text("bl"))]).chain(rest);
+        let events = events.chain(stream::iter([Ok(done)]));
+        async { Ok::<_, Error>(PredictionStream::new(events)) }
+    });
+    let mock = MockDspy::from_fn(|_| Reply::hang());
+    let programs = Programs::new().program_streaming("qa", mock, program);
+    let mut node = Node::start(programs).await;
     let mut stream = node.client().streaming().oneshot(why()).await.unwrap();
     assert_eq!(next(&mut stream).await.unwrap(), text("bl"));
     node.stopping().await;
+    gate.notify_one();
     let (text, end) = read(stream).await;
     assert_eq!(
         (&*text, &end.unwrap().outputs["answer"]),
