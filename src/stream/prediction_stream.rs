@@ -20,8 +20,10 @@ use crate::{
 
 /// The answer of a program as it is written: a [`Stream`] of [`StreamEvent`]s.
 ///
-/// Its last item is [`StreamEvent::Done`] or an error, after which it gives `None`. An error has
-/// what the call spent and, as the [partial answer](crate::Spent::partial), the texts that had come.
+/// Its last item is [`StreamEvent::Done`] or an error, after which it gives `None`. An error of a
+/// program of this process has what the call spent and, as the
+/// [partial answer](crate::Spent::partial), the texts that had come; one that comes over gRPC has no
+/// partial answer.
 ///
 /// ```
 /// use futures_util::StreamExt;

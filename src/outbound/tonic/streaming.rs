@@ -64,8 +64,9 @@ const PATH: PathAndQuery = PathAndQuery::from_static("/tower_dspy.v1.Predict/Pre
 ///
 /// # What it does to a request
 /// As [`ProgramClient`], with the same errors. The future is ready with the first event: a status
-/// before it is the error of the future, and one after it the last item of the stream. A stream that
-/// ends without an answer or a status is [`Lost`]. A server that has no `PredictStream` is
+/// before it is the error of the future, and one after it the last item of the stream, without a
+/// partial answer: the reader has the texts that came. A stream that ends without an answer or a
+/// status is [`Lost`]. A server that has no `PredictStream` is
 /// [`InvalidInput`](crate::InvalidInput), and says so.
 ///
 /// # Time and cancellation
