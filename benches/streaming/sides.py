@@ -20,7 +20,6 @@ import dspy
 from dspy.clients.engines.lm15_engine import AsyncLM15Engine
 from dspy.lm15 import Message, Request, RouterConfig, TextPart
 
-
 _PREDICT = dspy.Predict("question -> answer")
 _LMS: dict[str, dspy.LM] = {}
 

@@ -83,11 +83,7 @@ async fn a_slow_reader_of_an_agent_holds_up_itself_alone() {
     }
     let read = reading.rest(slow).await;
     assert!(*read.answer() == long);
-    let last = read
-        .texts
-        .iter()
-        .filter(|((_, field), _)| field == "answer")
-        .next_back();
+    let last = read.texts.iter().rfind(|((_, field), _)| field == "answer");
     assert!(last.is_some_and(|(_, text)| *text == long));
     assert_eq!(read.tools.len(), 2);
 }
