@@ -112,7 +112,7 @@ def test_a_call_that_a_program_reads_does_not_start_with_the_settings_of_that(en
         SETTING.set("of a program")
         # The loop starts a few of them in a turn.
         for call in range(50):
-            body = {"call": call, "lm": None, "target": 1, "remaining": None}
+            body = {"call": call, "lm": None, "target": 1, "remaining": None, "stream": None}
             ends.host.send("start", body, b"{}")
         ends.proxy._last_poll = 0.0
         ends.proxy.poll()

@@ -361,6 +361,8 @@ class Blocks(dspy.Module):
 
     async def aforward(self, question: str, port: int):
         answer = await self.ask.acall(question=question)
+        # A worker sends what it has at the end of a turn of its loop.
+        await asyncio.sleep(0.01)
         witness.hold_gil(port)
         return answer
 

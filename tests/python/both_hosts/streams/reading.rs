@@ -195,11 +195,15 @@ pub(super) fn partial(error: &Error) -> Value {
     json!(error.spent().and_then(|spent| spent.partial.as_ref()))
 }
 
-/// That the LM's work on all requests of a model has ended, of which `gone` clients went away.
-pub(super) async fn lm_ended(model: &str, gone: usize) -> Vec<RequestRecord> {
+/// That the LM's work on all requests of a model has ended, of which `gone` clients went away; `None`
+/// is any number of them.
+pub(super) async fn lm_ended(model: &str, gone: impl Into<Option<usize>>) -> Vec<RequestRecord> {
+    let gone = gone.into();
     let over = |all: &[RequestRecord]| {
         let gone_so_far = all.iter().filter(|r| r.outcome == Outcome::ClientGone);
-        gone_so_far.count() == gone && all.iter().all(|r| r.outcome != Outcome::Running)
+        let gone_so_far = gone_so_far.count();
+        gone.is_none_or(|gone| gone == gone_so_far)
+            && all.iter().all(|r| r.outcome != Outcome::Running)
     };
     lm_server().await.wait_for(model, over).await.unwrap()
 }
@@ -209,7 +213,7 @@ pub(super) async fn lm_ended(model: &str, gone: usize) -> Vec<RequestRecord> {
 pub(super) async fn is_well_after(
     program: &DspyService,
     model: &str,
-    gone: usize,
+    gone: impl Into<Option<usize>>,
     request: PredictRequest,
 ) {
     lm_ended(model, gone).await;
