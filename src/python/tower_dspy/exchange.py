@@ -154,8 +154,8 @@ class AsyncExchange(_BodyReader):
         self._request = request
         self._exchange = None
         self._events: deque[tuple[Any, ...]] = deque()
-        # There is an event, or none will come.
-        self._changed = asyncio.Event()
+        # Resolves once there is an event, or none will come.
+        self._changed: asyncio.Future[None] | None = None
         self._state: CallState | None = None
         self._interrupted = False
 
@@ -217,11 +217,15 @@ class AsyncExchange(_BodyReader):
 
     def _wake(self) -> None:
         if self._loop is asyncio.get_running_loop():
-            self._changed.set()
+            self._set_changed()
         else:
             # The loop of a program on a thread, which may be closed by now.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._changed.set)
+                self._loop.call_soon_threadsafe(self._set_changed)
+
+    def _set_changed(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
     async def _next(self) -> tuple[Any, ...]:
         while not self._events:
@@ -230,8 +234,8 @@ class AsyncExchange(_BodyReader):
                 raise self._request.failure("read", _CALL_ENDED)
             if self._interrupted:
                 raise asyncio.CancelledError(CANCELLED)
-            self._changed.clear()
-            await self._changed.wait()
+            self._changed = self._loop.create_future()
+            await self._changed
         event = self._events.popleft()
         if event[0] == "failed":
             self._ended()
