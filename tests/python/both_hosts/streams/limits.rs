@@ -197,7 +197,10 @@ async fn an_answer_that_was_there_in_time_is_read_after_the_deadline() {
     let layers = ServiceBuilder::new().layer(DeadlineLayer::new(Duration::from_secs(4)));
     let stream = layers.service(program.streaming()).oneshot(ask("?")).await;
     let mut stream = stream.unwrap();
-    stream.next().await.expect("an event").expect("a text");
+    futures_util::StreamExt::next(&mut stream)
+        .await
+        .expect("an event")
+        .expect("a text");
     eventually("its permit", || program.in_flight() == 0).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(stream.prediction().await.is_ok());
