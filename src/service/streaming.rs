@@ -70,10 +70,11 @@ use crate::{
 ///
 /// # Slow readers
 /// At most some 50 KiB of text wait for the reader, for each task or thread of the program that writes.
-/// A program whose reader is slower than its LM
-/// waits, and the LM's answer is not read meanwhile; nothing else is held up.
-/// [`HostStats::reader_stalls`](crate::HostStats) counts that. Statuses hold nothing up: where many
-/// wait, a later one takes the place of the one before it.
+/// A program whose reader is slower than its LM waits, and the LM's answer is not read meanwhile.
+/// It also waits after an answer that came whole, and before an LM call if its tools and statuses have
+/// sent as much; these hold nothing up by themselves, and where many statuses wait, a later one takes
+/// the place of the one before it. Sync code on an event loop does not wait, so that nothing else is
+/// held up. [`HostStats::reader_stalls`](crate::HostStats) counts the waits.
 ///
 /// # Cancel safety
 /// Dropping the future or the stream cancels the call.
