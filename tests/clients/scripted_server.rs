@@ -83,7 +83,11 @@ fn script(request: &PredictRequest) -> Result<PredictionStream, Error> {
         }),
     ];
     let mut lm_call = 2;
-    if question == "restart" {
+    if question == "drafts" {
+        events.push(text(1, "answer", "A draft"));
+        events.push(text(lm_call, "reasoning", "It is wrong."));
+    }
+    if ["restart", "drafts"].contains(&question) {
         events.push(text(lm_call, "answer", "It is all "));
         events.push(event(StreamEvent::Restart {
             lm_call,

@@ -76,9 +76,18 @@ async function answers() {
 }
 
 async function restarts() {
-  const message = await new Chat().ask('restart');
-  const [prediction] = partsOf(message, 'data-prediction');
-  assert.equal(textOf(message), prediction.data.outputs.answer);
+  for (const [text, named] of [
+    ['restart', []],
+    ['drafts', ['1.answer', '2.reasoning', '2.answer']],
+  ]) {
+    const message = await new Chat().ask(text);
+    const [prediction] = partsOf(message, 'data-prediction');
+    const restarted = partsOf(message, 'data-restart').flatMap(part => part.data.parts);
+    assert.deepEqual(restarted, named);
+    const holds = part => !restarted.includes(part.providerMetadata?.towerDspy.part);
+    const parts = message.parts.filter(holds);
+    assert.equal(textOf({ parts }), prediction.data.outputs.answer);
+  }
 }
 
 async function fails() {
