@@ -128,10 +128,7 @@ impl RunningPrediction {
     }
 
     fn end(&mut self, result: Answer) -> Answer {
-        // The reader of chosen fields reads those of predictors, and not of the program.
-        if let (Ok(prediction), Some(stream)) = (&result, self.call.stream())
-            && stream.chosen.is_none()
-        {
+        if let (Ok(prediction), Some(stream)) = (&result, self.call.stream()) {
             stream.buffer.correct(&prediction.outputs);
         }
         let result = with_costs(&mut self.call, result);

@@ -97,8 +97,7 @@ impl DspyService {
 
 impl StreamingService {
     /// Streams these fields, each by its predictor's name, as in `named_predictors()`, and its own:
-    /// no others. With none, only what the program itself reports is streamed. Texts of chosen fields
-    /// are those of their predictors: they are not compared with the program's answer.
+    /// no others. With none, only what the program itself reports is streamed.
     ///
     /// # Errors
     /// If the program has no such predictor, or that has no such text field.

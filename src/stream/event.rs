@@ -35,8 +35,8 @@ pub enum StreamEvent {
         /// The text that follows what came before; never empty.
         delta: String,
     },
-    /// The whole text of a field so far is this one instead: DSPy parsed another one, or the program
-    /// answers with another one. The latter is not looked for where the reader chose fields.
+    /// The whole text of a field so far is this one instead: DSPy parsed another one; or the program
+    /// answers with another one than its last LM call wrote.
     Replace {
         /// As for [`Text`](Self::Text).
         lm_call: u64,

@@ -115,6 +115,10 @@ impl StreamBuffer {
                         lm_call.restart(&mut send);
                     }
                 }
+                StreamReport::Unstreamed { fields } => {
+                    // The program's answer is not that of an earlier LM call.
+                    lm_calls.retain(|_, call| !call.forget(&fields));
+                }
                 StreamReport::Status { message } => send(StreamEvent::Status { message }),
                 StreamReport::ToolCall {
                     id,
@@ -325,6 +329,18 @@ mod tests {
         buffer.pop();
         assert!(waits.is_woken());
         assert_ready!(waits.poll());
+    }
+
+    #[test]
+    fn the_answer_of_a_later_lm_call_that_is_not_streamed_changes_no_earlier_text() {
+        let buffer = begun("chat", json!([["answer", true, true]]));
+        buffer.text(1, "[[ ## answer ## ]]\na draft");
+        let values = json!({"lm_call": 1, "values": {"answer": "a draft"}});
+        report(&buffer, json!({"values": values}));
+        report(&buffer, json!({"unstreamed": {"fields": ["answer"]}}));
+        let outputs = json!({"answer": "the answer"});
+        buffer.correct(outputs.as_object().expect("an object"));
+        assert_eq!(events(&buffer).concat(), "answer+a draft");
     }
 
     #[test]

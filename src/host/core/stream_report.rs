@@ -29,6 +29,10 @@ pub(crate) enum StreamReport {
     Restart {
         lm_call: u64,
     },
+    /// An LM call that is not streamed has written these text fields.
+    Unstreamed {
+        fields: Vec<Arc<str>>,
+    },
     Status {
         message: String,
     },

@@ -74,6 +74,8 @@ async def test_chosen_fields_alone_are_streamed():
     assert host.streamed == [True, False, False]
     fields = [["draft", True, True], ["score", False, False]]
     assert call.of("begin") == [{"predictor": "draft", "format": "chat", "fields": fields}]
+    # Those that were written otherwise: the text of a chosen field may not be the program's.
+    assert call.of("unstreamed") == [{"fields": ["reasoning", "answer"]}]
 
 
 class Best(dspy.Module):

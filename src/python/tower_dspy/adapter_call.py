@@ -95,6 +95,8 @@ class AdapterCall:
         if number is not None:
             first = values[0] if isinstance(values, list) and values else {}
             self._stream.values(number, self._texts(first))
+        elif self._stream.is_chosen and not self._is_wanted():
+            self._stream.unstreamed([name for name, its_text, _ in self._fields if its_text])
 
     def _is_wanted(self) -> bool:
         if self._fields is None:

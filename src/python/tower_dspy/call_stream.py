@@ -9,7 +9,7 @@ The host's side of the call takes it, on any thread, and drops it once the call 
     call.stream_thinking(lm_call, text)
                               text of the model's own reasoning
     call.stream_event(event)  all else, as JSON: `begin`, `values` and `restart` of an LM call,
-                              `status`, `tool_call` and `tool_result`
+                              `unstreamed`, `status`, `tool_call` and `tool_result`
 
 The stream is bounded: a streamed LM call that has sent `WINDOW` bytes since the call's last wait
 waits until the reader has read enough, and so does each use of an adapter before and after its LM
@@ -87,6 +87,16 @@ class CallStream:
         """Sends the text fields as DSPy parsed them. The reader has had them, as a rule."""
         values = {name: _valid(text)[0] for name, text in values.items()}
         self._call.stream_event({"values": {"lm_call": lm_call, "values": values}})
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the reader chose fields."""
+        return self._chosen is not None
+
+    def unstreamed(self, fields: list[str]) -> None:
+        """Reports that an LM call wrote these text fields which the reader did not choose."""
+        if fields:
+            self._event({"unstreamed": {"fields": fields}})
 
     def restart(self, lm_call: int) -> None:
         """Reports that the text of an LM call does not hold."""
