@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use serde_json::json;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_dspy::{
