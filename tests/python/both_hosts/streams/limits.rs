@@ -179,7 +179,7 @@ async fn the_first_event_is_not_lost_between_the_response_and_the_stream() {
         let mut stream = program.streaming().oneshot(ask("?")).await.unwrap();
         // Read late: more has come by now.
         tokio::task::yield_now().await;
-        let first = futures_util::StreamExt::next(&mut stream).await;
+        let first = stream.next().await;
         match first {
             Some(Ok(StreamEvent::Text { delta, .. })) => assert!(delta.starts_with("You")),
             other => panic!("{other:?}"),
@@ -196,10 +196,7 @@ async fn an_answer_that_was_there_in_time_is_read_after_the_deadline() {
     let layers = ServiceBuilder::new().layer(DeadlineLayer::new(Duration::from_secs(4)));
     let stream = layers.service(program.streaming()).oneshot(ask("?")).await;
     let mut stream = stream.unwrap();
-    futures_util::StreamExt::next(&mut stream)
-        .await
-        .expect("an event")
-        .expect("a text");
+    stream.next().await.expect("an event").expect("a text");
     eventually("its permit", || program.in_flight() == 0).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(stream.prediction().await.is_ok());
