@@ -177,6 +177,7 @@ impl Cancel {
 
     /// The nodes from here outward that layers pass the cancellation of another one on to, each with
     /// that one.
+    #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
     pub(crate) fn shared(&self) -> impl Iterator<Item = (Self, Self)> {
         let outward = |cancel: &Self| Some(cancel.0.as_ref()?.parent.clone());
         let nodes = successors(Some(self.clone()), outward);

@@ -20,8 +20,10 @@ mod usage;
 pub(crate) use call_end::CallEnd;
 pub(crate) use cancel::CancelGrace;
 pub use cancel::{Cancel, Cause};
+pub(crate) use context::CallTag;
+#[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
+pub(crate) use context::StreamLimit;
 pub use context::{CallContext, CallId, Carrier, WithContext};
-pub(crate) use context::{CallTag, StreamLimit};
 pub use deadline::Deadline;
 pub use limit::Scope;
 pub(crate) use limit::{Enclosing, Limit};

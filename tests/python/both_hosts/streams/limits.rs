@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde_json::json;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_dspy::{
