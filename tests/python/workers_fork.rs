@@ -206,8 +206,11 @@ async fn a_zygote_that_hangs_as_it_is_to_fork_is_replaced() {
 async fn a_stopped_host_leaves_no_zygote_that_hangs_as_it_is_to_fork() {
     let (host, stuck) = waiting_for_a_fork("w-fork-stop").await;
     host.stop(Duration::ZERO).await;
-    eventually("its end", || !is_there(stuck)).await;
-    assert!(host.worker_stats().unwrap().processes.is_empty());
+    let is_gone = || {
+        let processes = host.worker_stats().unwrap().processes;
+        !is_there(stuck) && processes.is_empty()
+    };
+    eventually("its end, and that of its worker", is_gone).await;
 }
 
 #[tokio::test]
