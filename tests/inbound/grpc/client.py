@@ -3,6 +3,7 @@
 The messages of a stream are printed one behind the other, with a comma between.
 """
 
+import contextlib
 import sys
 import threading
 
@@ -14,10 +15,8 @@ with grpc.insecure_channel(address) as channel:
         call = channel.unary_stream(path, request_serializer=None, response_deserializer=None)
         events = call(bytes.fromhex(request), timeout=float(timeout) or None)
         messages = []
-        try:
+        with contextlib.suppress(grpc.RpcError):
             messages.extend(event.hex() for event in events)
-        except grpc.RpcError:
-            pass
         print(events.code().name)
         print(events.details() or "")
         print(",".join(messages))
