@@ -7,7 +7,7 @@ use serde_json::json;
 use tower::ServiceExt;
 use tower_dspy::{DspyService, Host, Lm, PredictRequest};
 
-/// The clock of the process, all threads: the one that the other sides read.
+/// The CPU time of the process with all its threads, by the clock that the Python sides read.
 const CLOCK: &str = "
 import time
 

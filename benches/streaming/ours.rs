@@ -14,7 +14,7 @@ use tower_dspy::{
 
 use super::{corpus, lm::now, support::median, support::until};
 
-/// The clock of the process, all threads: the one that the other sides read.
+/// The CPU time of the process with all its threads, by the clock that the Python sides read.
 const CLOCK: &str = "
 import time
 

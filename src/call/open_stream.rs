@@ -41,7 +41,7 @@ impl OpenStream {
         self.state().ended.is_none()
     }
 
-    /// The stream has ended. The first end is the one that counts.
+    /// Ends the stream. Only the first end counts.
     pub(crate) fn end(&self, end: CallEnd) {
         let mut state = self.state();
         let end = *state.ended.get_or_insert(end);

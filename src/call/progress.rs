@@ -66,8 +66,8 @@ impl Progress {
         self.each(|node| *node.stream() = Some(stream.clone()));
     }
 
-    /// The stream that the work answered with, if it goes on. One that has ended was read by a service
-    /// inside, which answers with something else.
+    /// The stream that the work answered with, unless it has ended: then a service inside has read it,
+    /// and the response is another.
     pub(crate) fn stream(&self) -> Option<OpenStream> {
         let stream = self.0.as_ref()?.stream().clone();
         stream.filter(OpenStream::is_open)

@@ -86,7 +86,6 @@ async fn watch_end(
     stopped: Arc<OnceLock<Terminated>>,
 ) {
     let mut shared = pass_on_shared(&cancel);
-
     let mut end = Box::pin(Termination::new(cancel, limit.map(|limit| limit.at)));
     let ended = poll_fn(|cx| {
         if let Some(shared) = &mut shared {

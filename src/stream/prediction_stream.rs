@@ -22,8 +22,8 @@ use crate::{
 ///
 /// Its last item is [`StreamEvent::Done`] or an error, after which it gives `None`. An error of a
 /// program of this process has what the call spent and, as the
-/// [partial answer](crate::Spent::partial), the texts that had come; one that comes over gRPC has no
-/// partial answer.
+/// [partial answer](crate::Spent::partial), the texts that had come. An error over gRPC has no partial
+/// answer.
 ///
 /// ```
 /// use futures_util::StreamExt;

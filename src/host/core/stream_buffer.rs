@@ -4,10 +4,11 @@
 //! 1. Events are read in the order in which the program reported them; unread deltas of one text
 //!    that follow each other are one event.
 //! 2. A program that waits for its reader goes on when less than [`LOW`] bytes are unread. It sends at
-//!    most `WINDOW` bytes (`call_stream.py`) between two waits, so that each of its tasks has at
-//!    most that and one delta unread.
-//! 3. For each text field of an LM call that DSPy parsed, the deltas add up to it, or a `Replace` has
-//!    it.
+//!    most `WINDOW` bytes of text (`call_stream.py`) between two waits, so that each of its tasks has
+//!    at most that and one delta unread. Statuses and tools do not wait before the next LM call; an
+//!    answer that is not streamed is one event.
+//! 3. For each wanted text field of an LM call that DSPy parsed, the deltas add up to it, or a
+//!    `Replace` has it.
 
 use std::{
     collections::BTreeMap,

@@ -131,8 +131,8 @@ impl StreamedLmCall {
         }
     }
 
-    /// Forgets the fields that a later LM call has written as well; whether none is left of one that has
-    /// ended.
+    /// Forgets the texts of fields that a later LM call wrote too, once this LM call has ended. Returns
+    /// whether it has ended and no text of it is left.
     pub(super) fn forget(&mut self, written: &[Arc<str>]) -> bool {
         let has_ended = self.parser.is_none();
         if has_ended {

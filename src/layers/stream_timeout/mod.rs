@@ -82,7 +82,8 @@ use crate::{
 /// pending, and ends with the next event. A reader that takes long over an event does not use it
 /// up. The total does run on. It travels inward in the context, so that a program's service ends the
 /// call on time though nobody polls; this layer itself looks when it is polled. Events that are ready
-/// by then are still given out before the error.
+/// by then are still given out before the error, so a foreign stream that has an event ready at each
+/// poll is not ended by the total: it has to keep the limit in the context itself.
 ///
 /// # What it demands of the inner service
 /// A [`PredictionStream`] as the response, an error that can be made from [`Elapsed`], such as

@@ -118,7 +118,7 @@ pub(super) fn status_of(end: CallEnd, node: &Cancel) -> CallStatus {
         CallEnd::Dropped => drop_scope::cause(),
     };
     match cause {
-        // A limit is a limit, whoever enforced it.
+        // A call that a limit ended is timed out, whichever layer or service enforced the limit.
         Cause::Elapsed | Cause::Deadline => CallStatus::TimedOut,
         cause => CallStatus::Cancelled { cause },
     }

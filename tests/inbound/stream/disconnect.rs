@@ -43,8 +43,8 @@ impl Calls {
     }
 }
 
-/// Services that report how their calls end: one whose response never comes, and one that gives one
-/// event and no other.
+/// A service that reports how its calls end. With `answers`, a call has one event and then hangs;
+/// without, its response never comes.
 pub(super) fn watched(answers: bool) -> (Streaming, Calls) {
     let (begin, begun) = mpsc::unbounded_channel();
     let (tell, dropped) = mpsc::unbounded_channel();

@@ -154,7 +154,7 @@ async fn a_replacement_takes_the_place_of_the_text() {
         (vec!["wrong".into()], vec!["why".into()])
     );
 
-    // One that continues it needs nothing of the sort.
+    // A replacement that continues the text is sent as more text, without a reset.
     let (body, shown) = of(|| {
         vec![
             text(1, "answer", "ri"),

@@ -117,7 +117,7 @@ async fn pings_feed_no_idle_limit_of_an_lm_that_has_begun() {
     let limits = LmLimits::new().with_idle(2 * SECOND);
     let pings = Reply::content(ANSWER).pings_after(6, 600, SECOND / 10);
     let read = limited("stream-idle-pings", limits, pings).await.unwrap();
-    assert_lm_limit(read.error(), "");
+    assert_lm_limit(read.error(), "2s");
     let text = read.partial()["answer"].as_str().map(str::to_owned);
     assert_eq!(text.as_deref(), Some("four"), "{read:?}");
 }

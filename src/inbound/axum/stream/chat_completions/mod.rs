@@ -71,8 +71,8 @@ use crate::{call::CallContext, inbound::axum::inputs, request::PredictRequest};
 ///
 /// Text is streamed as it comes, and text that was sent cannot be taken back in this dialect. So a
 /// stream ends with an error of the type `stream_restarted` if the LM call whose text was sent does not
-/// hold, if its text is replaced by one that is no continuation, or if the prediction has an answer that
-/// is no continuation of what was sent. Of LM calls that write the answer anew, as within
+/// hold, or if a replacement of its text, or the answer of the prediction, does not continue what was
+/// sent. Of LM calls that write the answer anew, as within
 /// `dspy.BestOfN`, only the first is streamed. For such programs, stream other fields: the answer is
 /// then sent at the end, at once. Answers that are not streamed are not concerned.
 ///
