@@ -94,6 +94,20 @@ pub mod deadline {
     pub use crate::call::deadline::{GrpcTimeout, InvalidTimeout, RequestTimeout, TimeoutProblem};
 }
 
+/// The timelines of calls: readings of their records.
+pub mod timeline {
+    pub use crate::{
+        call::record::{
+            OutcomeClass,
+            timeline::{
+                AnswerSource, AttemptKind, AttemptTimeline, CallAnswer, CallTimeline,
+                LmCallTimeline, StopSignal,
+            },
+        },
+        layers::track::{ProgramCalls, TookClass},
+    };
+}
+
 mod batch;
 mod builder;
 mod call;
@@ -123,8 +137,8 @@ pub mod testing;
 pub use batch::{Batch, predict_all};
 pub use builder::DspyServiceBuilderExt;
 pub use call::{
-    CallContext, CallId, Cancel, Carrier, Cause, Deadline, LmCall, LmOutcome, Spent, Usage,
-    WithContext, drop_scope,
+    CallContext, CallId, CallStatus, Cancel, Carrier, Cause, Deadline, LmCall, LmOutcome, Spent,
+    Usage, WithContext, drop_scope,
 };
 pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
@@ -158,7 +172,7 @@ pub use layers::{
     shutdown::{Shutdown, ShutdownLayer, ShutdownReport, ShutdownService},
     stream_timeout::{StreamTimeout, StreamTimeoutLayer},
     timeout::{Timeout, TimeoutLayer},
-    track::{CallStatus, Track, TrackLayer, Tracker},
+    track::{Track, TrackLayer, Tracker},
 };
 #[cfg(feature = "lm")]
 pub use lm::model::Lm;

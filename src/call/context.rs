@@ -1,43 +1,12 @@
 //! What travels with a request.
 
-use std::{
-    fmt,
-    num::NonZeroU64,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::call::{Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent, record::CallRecord};
-
-/// Names a call within this process, in spans, in errors and on the Python side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(NonZeroU64);
-
-impl CallId {
-    /// The next free id; they ascend.
-    #[must_use]
-    pub fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(NonZeroU64::new(id).unwrap_or(NonZeroU64::MAX))
-    }
-
-    /// The id as a number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0.get()
-    }
-}
-
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::call::{
+    CallId, Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent, record::CallRecord,
+};
 
 /// What a log line says about a call.
 #[derive(Clone, Copy, Debug, Default)]
@@ -184,6 +153,15 @@ impl CallContext {
             (Some(deadline), Some(total)) if total.at < deadline.at => Some(total),
             (deadline, total) => deadline.or(total),
         }
+    }
+
+    /// The limit of this attempt; `None` if only the deadline of the call limits it.
+    #[cfg(feature = "_host")]
+    pub(crate) fn attempt_limit(&self) -> Option<Deadline> {
+        let own = self
+            .enforced
+            .filter(|limit| limit.scope != Scope::Deadline)?;
+        self.deadline.filter(|deadline| *deadline == own.at)
     }
 
     /// What the enclosing layers enforce.

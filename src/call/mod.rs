@@ -3,10 +3,13 @@
 //! is the registry of calls.
 
 mod call_end;
+mod call_id;
+mod call_status;
 mod cancel;
 mod context;
 pub(crate) mod deadline;
 pub mod drop_scope;
+mod error_kind;
 pub(crate) mod in_flight;
 mod limit;
 mod open_stream;
@@ -18,16 +21,20 @@ mod tests;
 mod usage;
 
 pub(crate) use call_end::CallEnd;
+pub use call_id::CallId;
+pub use call_status::CallStatus;
 pub(crate) use cancel::CancelGrace;
 pub use cancel::{Cancel, Cause};
 pub(crate) use context::CallTag;
 #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
 pub(crate) use context::StreamLimit;
-pub use context::{CallContext, CallId, Carrier, WithContext};
+pub use context::{CallContext, Carrier, WithContext};
 pub use deadline::Deadline;
+pub use error_kind::ErrorKind;
 pub use limit::Scope;
 pub(crate) use limit::{Enclosing, Limit};
 pub(crate) use open_stream::OpenStream;
 pub(crate) use progress::{Progress, WaitGuard};
+pub(crate) use record::OutcomeClass;
 pub use record::{LmCall, LmOutcome, Spent};
 pub use usage::Usage;

@@ -18,6 +18,7 @@ mod lost;
 mod message;
 mod sources;
 
+pub use crate::call::ErrorKind;
 pub(crate) use any::{carries_costs, costs_in, set_costs_in};
 #[cfg(feature = "tonic")]
 pub(crate) use any::{costs_of, find};
@@ -25,7 +26,7 @@ pub(crate) use any::{costs_of, find};
 pub use bad_status::BadStatus;
 pub(crate) use costs::Costs;
 pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
-pub use kind::{Classify, ErrorKind};
+pub use kind::Classify;
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
 #[cfg(feature = "lm")]
 pub use lm_failure::{LmFailure, LmFailureKind};

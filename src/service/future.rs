@@ -80,6 +80,7 @@ impl RunningPrediction {
             lm = route.lm.as_deref(),
             time_left_ms = remaining.map(|left| left.as_millis() as u64),
         );
+        context.open_record().run_by(&program.name);
         let termination = ServiceTermination::new(&context, started);
         if stream.is_some() {
             // The limit of the time to the first event is not that of the work.

@@ -294,7 +294,7 @@ impl IntoFuture for Load {
             Ok(DspyService::new(Program {
                 host: self.host,
                 counts: Arc::new(ProgramCounts::new(&self.target)),
-                name: self.target,
+                name: self.target.into(),
                 loaded,
                 served: RwLock::new(served),
                 permits: Permits::new(self.max_in_flight, self.max_waiting),

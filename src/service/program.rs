@@ -37,7 +37,7 @@ struct PredictorFields {
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) host: Host,
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) loaded: LoadedProgram,
     pub(super) served: RwLock<ServedProgram>,
     pub(super) permits: Permits,

@@ -255,7 +255,7 @@ async fn call_ids_are_kept_and_can_be_shared() {
     assert_eq!((ids[0], ids[1]), (id, id));
     assert_ne!(ids[2], id);
     // Both are stopped, and only both.
-    assert!(tracker.cancel(id, Cause::Caller));
+    assert!(tracker.cancel(id).signalled());
     let stopping: Vec<_> = tracker.calls().iter().map(|call| call.stopping).collect();
     assert_eq!(stopping, [Some(Cause::Caller), Some(Cause::Caller), None]);
     drop(calls);

@@ -25,11 +25,11 @@ async fn a_call_is_cancelled_by_its_id_and_all_calls_at_once() {
         assert_pending!(call.poll());
     }
     let id = tracker.calls()[1].id;
-    assert!(tracker.cancel(id, Cause::ClientGone));
-    assert!(!tracker.cancel(id, Cause::Shutdown));
+    assert!(tracker.cancel_as(id, Cause::ClientGone).signalled());
+    assert!(!tracker.cancel_as(id, Cause::Shutdown).signalled());
     assert_eq!(tracker.get(id).unwrap().stopping, Some(Cause::ClientGone));
     assert_eq!(cancelled(assert_ready!(calls[1].poll())), Cause::ClientGone);
-    assert!(!tracker.cancel(id, Cause::Shutdown));
+    assert!(!tracker.cancel_as(id, Cause::Shutdown).signalled());
     assert!(!calls[0].is_woken());
 
     assert_eq!(tracker.cancel_all(Cause::Shutdown), 2);
@@ -190,7 +190,7 @@ async fn ten_thousand_random_calls_add_up() {
             0 => sleep(Duration::from_millis(1)).await,
             1 => {
                 if let Some(call) = tracker.calls().last() {
-                    tracker.cancel(call.id, Cause::Caller);
+                    let _ = tracker.cancel(call.id);
                 }
             }
             2 => _ = tracker.cancel_all(Cause::Shutdown),

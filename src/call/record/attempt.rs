@@ -12,7 +12,7 @@ use super::{
     call_record::Costs,
 };
 #[cfg(any(feature = "_host", test))]
-use crate::call::{Cause, Usage};
+use crate::call::{Cause, Deadline, Usage};
 
 /// Totals of LM calls, over many calls.
 pub(crate) trait Totals: Send + Sync {
@@ -31,7 +31,7 @@ pub(crate) trait Totals: Send + Sync {
 pub(crate) struct AttemptRecord {
     record: Arc<CallRecord>,
     /// Of the attempt in the record.
-    index: usize,
+    key: u64,
     number: u32,
     totals: Option<Arc<dyn Totals>>,
 }
@@ -52,7 +52,7 @@ impl AttemptRecord {
         totals: Option<Arc<dyn Totals>>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            index: record.attempt(number),
+            key: record.attempt(number),
             record,
             number,
             totals,
@@ -71,7 +71,7 @@ impl AttemptRecord {
             call.call_attempt = self.number;
             let id = attempt.next_id;
             attempt.next_id += 1;
-            if attempt.timeline.ended.is_none() {
+            if attempt.stages.ended.is_none() {
                 attempt.open.push(OpenLmCall { id, began, call });
             }
             id
@@ -161,15 +161,15 @@ impl AttemptRecord {
 
     /// Writes into the attempt, and into the costs of all.
     fn write<T: Default>(&self, write: impl FnOnce(&mut AttemptState, &mut Costs) -> T) -> T {
-        let state = &mut *self.record.lock();
-        let attempt = state.attempts.get_mut(self.index);
-        // No attempt is ever taken out.
-        attempt.map_or_else(T::default, |attempt| write(attempt, &mut state.costs))
+        let mut state = self.record.lock();
+        // One that is over may have been forgotten.
+        let attempt = state.attempt_of(self.key);
+        attempt.map_or_else(T::default, |(attempt, costs)| write(attempt, costs))
     }
 
     #[cfg(any(feature = "_host", test))]
     fn write_open<T: Default>(&self, write: impl FnOnce(&mut AttemptState, &mut Costs) -> T) -> T {
-        self.write(|attempt, costs| match attempt.timeline.ended {
+        self.write(|attempt, costs| match attempt.stages.ended {
             None => write(attempt, costs),
             Some(_) => T::default(),
         })
@@ -188,7 +188,7 @@ impl AttemptRecord {
     /// Python begins to run the program.
     pub(crate) fn started(&self) {
         self.write(|attempt, _| {
-            attempt.timeline.started.get_or_insert_with(Instant::now);
+            attempt.stages.started.get_or_insert_with(Instant::now);
         });
     }
 
@@ -241,42 +241,76 @@ impl AttemptRecord {
         self.write_open(|_, costs| costs.spent.lm_calls_bypassed += 1);
     }
 
-    /// Records `cause` before the work is signalled. LM calls that are dropped from then on take it
-    /// as their cause: the code in their drop does not know it.
-    pub(crate) fn stop(&self, cause: Cause) {
+    /// The attempt has this limit of its own; `None` if only the deadline of the call limits it.
+    pub(crate) fn limit(&self, limit: Option<Deadline>) {
+        self.write(|attempt, _| attempt.stages.limit = limit);
+    }
+
+    /// Records `cause` before the work is signalled; a layer drops the work at `drops_at`, if one
+    /// enforces the end. LM calls that are dropped from then on take the cause as theirs: the code in
+    /// their drop does not know it.
+    pub(crate) fn stop(&self, cause: Cause, drops_at: Option<Instant>) {
         self.write(|attempt, _| {
             attempt.stopped.get_or_insert(LmOutcome::of_cause(cause));
-            attempt
-                .timeline
-                .told_to_stop
-                .get_or_insert_with(Instant::now);
+            let stages = &mut attempt.stages;
+            if stages.told_to_stop.is_none() {
+                stages.told_to_stop = Some(Instant::now());
+                stages.cause = Some(cause);
+                stages.drops_at = drops_at;
+            }
         });
     }
 
-    /// Closes the attempt, because of `cause` if it ended neither with an answer nor with an error of
-    /// its own. `None` if it was closed before.
-    pub(crate) fn close(&self, cause: Option<Cause>) -> Option<ClosedAttempt> {
+    /// Closes the attempt, with an answer, with an error of its own or because of a cause. `None` if it
+    /// was closed before.
+    pub(crate) fn close(&self, end: Result<(), Option<Cause>>) -> Option<ClosedAttempt> {
         self.write_open(|attempt, costs| {
-            attempt.timeline.ended = Some(Instant::now());
-            attempt.timeline.cause = cause;
+            let cause = end.err().flatten();
+            attempt.stages.ended = Some(Instant::now());
+            attempt.stages.is_answered = end.is_ok();
+            attempt.stages.cause = cause.or(attempt.stages.cause);
             let outcome = cause.map_or(LmOutcome::Cancelled, LmOutcome::of_cause);
             let outcome = attempt.stopped.unwrap_or(outcome);
             for open in std::mem::take(&mut attempt.open) {
                 self.close_lm_call(attempt, costs, open, outcome);
             }
+            let tokens = attempt.usage.total_tokens;
+            if end.is_err() {
+                costs.wasted_tokens = costs.wasted_tokens.saturating_add(tokens);
+            }
             Some(ClosedAttempt {
-                tokens: attempt.usage.total_tokens,
+                tokens,
                 partial: attempt.partial,
             })
         })
     }
 
-    /// All work of the attempt has ended.
-    pub(crate) fn settled(&self) {
-        self.write(|attempt, _| {
-            attempt.timeline.settled.get_or_insert_with(Instant::now);
-        });
+    /// All work of the attempt has ended; it had left tasks and threads of these names behind.
+    pub(crate) fn settled(&self, strays: &[String]) {
+        let mut state = self.record.lock();
+        if let Some((attempt, _)) = state.attempt_of(self.key) {
+            let stages = &mut attempt.stages;
+            stages.settled.get_or_insert_with(Instant::now);
+            let strays = strays.iter().take(MOST_STRAYS);
+            stages.strays.extend(strays.map(|name| bounded(name)));
+        }
+        self.record.look_whether_settled(state);
     }
+}
+
+/// How many names of strays an attempt keeps.
+#[cfg(any(feature = "_host", test))]
+const MOST_STRAYS: usize = 8;
+
+/// The first characters of a name.
+#[cfg(any(feature = "_host", test))]
+fn bounded(name: &str) -> Arc<str> {
+    const MOST: usize = 100;
+    let end = name
+        .char_indices()
+        .nth(MOST)
+        .map_or(name.len(), |(end, _)| end);
+    name[..end].into()
 }
 
 impl fmt::Debug for AttemptRecord {

@@ -5,16 +5,25 @@
 //! 2. An attempt is closed once, when its outcome is out. LM calls that are under way then are
 //!    recorded as ended by it. What comes later changes no cost; only the settlement is still
 //!    recorded.
+//! 3. A call is settled once: when it is answered and no attempt of it is at work.
+//! 4. The record is bounded: LM calls beyond the first 256, and attempts that are over beyond 32, are
+//!    counted and not kept.
 
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use serde_json::{Map, Value};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
-use super::{LmCall, attempt_state::AttemptState, timeline::Timeline};
+use super::{
+    LmCall,
+    attempt_state::AttemptState,
+    timeline::{AnswerSource, AttemptKind},
+    tracked_state::TrackedRecord,
+};
 use crate::call::Usage;
 
 /// What a call that has no answer had spent until it ended: a snapshot, taken when the call ended.
@@ -133,16 +142,27 @@ impl fmt::Debug for Spent {
 
 /// The record of one call. It travels in the call's context, and on its errors.
 pub(crate) struct CallRecord {
-    opened: Instant,
+    pub(super) arrival: Instant,
+    pub(super) arrived: SystemTime,
     state: Mutex<RecordState>,
+    /// Notified whenever nothing of the call is under way any more.
+    pub(super) settled: Notify,
 }
 
 #[derive(Default)]
 pub(super) struct RecordState {
     pub(super) costs: Costs,
+    /// In the order in which they began. Of those that are over a bounded number is kept.
     pub(super) attempts: Vec<AttemptState>,
+    pub(super) attempts_not_kept: u64,
+    /// How many attempts there were, those that are not kept too.
+    begun_in_all: u64,
     /// How many attempts retry layers have begun.
     begun: u32,
+    /// How many attempts services have written into it.
+    #[cfg(feature = "_host")]
+    written: usize,
+    pub(super) call: TrackedRecord,
 }
 
 /// What all attempts have spent.
@@ -151,6 +171,9 @@ pub(super) struct Costs {
     pub(super) spent: Spent,
     /// How many LM calls are kept.
     pub(super) most: usize,
+    /// Of attempts that came to no answer.
+    #[cfg(feature = "lm")]
+    pub(super) wasted_tokens: u64,
     /// From when the times of the LM calls count: when the first attempt was queued.
     #[cfg(feature = "lm")]
     pub(super) origin: Option<Instant>,
@@ -159,6 +182,8 @@ pub(super) struct Costs {
 impl CallRecord {
     /// How many LM calls a record keeps.
     pub(crate) const MOST: usize = 256;
+    /// How many attempts that are over a record keeps.
+    const MOST_ATTEMPTS: usize = 32;
 
     pub(crate) fn open() -> Arc<Self> {
         Self::keeping(Self::MOST)
@@ -166,12 +191,19 @@ impl CallRecord {
 
     /// A record that keeps the first `most` LM calls.
     pub(crate) fn keeping(most: usize) -> Arc<Self> {
-        let record = Self {
-            opened: Instant::now(),
-            state: Mutex::default(),
+        let state = RecordState {
+            costs: Costs {
+                most,
+                ..Costs::default()
+            },
+            ..RecordState::default()
         };
-        record.lock().costs.most = most;
-        Arc::new(record)
+        Arc::new(Self {
+            arrival: Instant::now(),
+            arrived: SystemTime::now(),
+            state: Mutex::new(state),
+            settled: Notify::new(),
+        })
     }
 
     /// Adopts the record that `spent` was read from. An open record that is another one stays, and gets
@@ -186,9 +218,18 @@ impl CallRecord {
 
     /// A retry layer begins the attempt that `number` others came before.
     pub(crate) fn begin_attempt(&self, number: u32) {
+        let kind = match number {
+            0 => AttemptKind::First,
+            _ => AttemptKind::Retry,
+        };
         let mut state = self.lock();
         state.begun = state.begun.max(number.saturating_add(1));
-        state.attempts.push(AttemptState::new(number));
+        state.add_attempt(number, kind);
+    }
+
+    /// A layer begins an attempt beside another one, or in its place.
+    pub(crate) fn begin_other_attempt(&self, number: u32, kind: AttemptKind) {
+        self.lock().add_attempt(number, kind);
     }
 
     /// How many attempts retry layers have begun.
@@ -199,9 +240,7 @@ impl CallRecord {
     /// How many attempts services have written into it.
     #[cfg(feature = "_host")]
     pub(crate) fn written(&self) -> usize {
-        let state = self.lock();
-        let written = |attempt: &&AttemptState| attempt.timeline.queued.is_some();
-        state.attempts.iter().filter(written).count()
+        self.lock().written
     }
 
     /// Adds what a service `spent` that writes into no record, or into another.
@@ -227,50 +266,69 @@ impl CallRecord {
         read(&self.lock().costs.spent)
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "pages, metrics and traces are to read it")
-    )]
-    pub(crate) fn timeline(&self) -> Timeline {
-        let state = self.lock();
-        let lm_calls: &[LmCall] = &state.costs.spent.lm_calls;
-        let attempts = state.attempts.iter();
-        #[cfg_attr(not(feature = "lm"), expect(unused_mut, reason = "none is under way"))]
-        let mut timeline = Timeline {
-            opened: self.opened,
-            attempts: attempts.map(|attempt| attempt.timeline).collect(),
-            lm_calls: lm_calls.to_vec(),
-        };
-        #[cfg(feature = "lm")]
-        for attempt in &state.attempts {
-            let open = attempt.open.iter().map(|open| open.call.clone());
-            timeline.lm_calls.extend(open);
-        }
-        timeline
-    }
-
-    /// The attempt that `number` others came before, to write to: the one that a retry layer began,
-    /// or a new one.
+    /// The attempt that `number` others came before, to write to: the one that a layer began, or a new
+    /// one. Returns its key.
     #[cfg(feature = "lm")]
-    pub(super) fn attempt(&self, number: u32) -> usize {
+    pub(super) fn attempt(&self, number: u32) -> u64 {
         let mut state = self.lock();
         let now = Instant::now();
         state.costs.origin.get_or_insert(now);
-        let attempts = &mut state.attempts;
-        let is_free = |attempt: &AttemptState| {
-            attempt.timeline.number == number && attempt.timeline.queued.is_none()
+        #[cfg(feature = "_host")]
+        {
+            state.written += 1;
+        }
+        let is_free = |attempt: &&mut AttemptState| {
+            attempt.stages.number == number && attempt.stages.queued.is_none()
         };
-        let index = attempts.iter().rposition(is_free).unwrap_or_else(|| {
-            attempts.push(AttemptState::new(number));
-            attempts.len() - 1
-        });
-        attempts[index].timeline.queued = Some(now);
-        index
+        if let Some(begun) = state.attempts.iter_mut().rfind(is_free) {
+            begun.stages.queued = Some(now);
+            return begun.key;
+        }
+        let added = state.add_attempt(number, AttemptKind::First);
+        added.stages.queued = Some(now);
+        added.key
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, RecordState> {
         // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RecordState {
+    fn add_attempt(&mut self, number: u32, kind: AttemptKind) -> &mut AttemptState {
+        self.forget_attempts(1);
+        let kind = match kind {
+            _ if self.attempts.is_empty() => AttemptKind::First,
+            AttemptKind::First if self.call.source == AnswerSource::Service => AttemptKind::Retry,
+            AttemptKind::First => AttemptKind::Fallback,
+            kind => kind,
+        };
+        let index = self.attempts.len();
+        self.begun_in_all += 1;
+        self.attempts
+            .push(AttemptState::new(self.begun_in_all, number, kind));
+        &mut self.attempts[index]
+    }
+
+    /// Makes room for `more` attempts, as far as enough are over.
+    fn forget_attempts(&mut self, more: usize) {
+        while self.attempts.len() + more > CallRecord::MOST_ATTEMPTS {
+            // The first one stays: it shows how the call began.
+            let over = self.attempts.iter().skip(1).position(AttemptState::is_over);
+            let Some(index) = over else { return };
+            self.attempts.remove(index + 1);
+            self.attempts_not_kept += 1;
+        }
+    }
+
+    #[cfg(feature = "lm")]
+    pub(super) fn attempt_of(&mut self, key: u64) -> Option<(&mut AttemptState, &mut Costs)> {
+        let attempt = self
+            .attempts
+            .iter_mut()
+            .rfind(|attempt| attempt.key == key)?;
+        Some((attempt, &mut self.costs))
     }
 }
 

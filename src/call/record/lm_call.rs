@@ -7,7 +7,8 @@ use crate::call::Cause;
 use crate::call::Usage;
 
 /// How an exchange with a provider ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LmOutcome {
     /// The whole answer came, whatever its status.
@@ -23,7 +24,7 @@ pub enum LmOutcome {
 }
 
 /// One HTTP exchange with an LM provider. Each attempt of a retry layer is one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct LmCall {
     /// The provider, as in the LM's name.
@@ -60,6 +61,7 @@ pub struct LmCall {
     /// When the head of the answer came, on the clock of `started`.
     pub(crate) first_byte: Option<Duration>,
     /// Its number on Python's side.
+    #[serde(skip)]
     pub(crate) exchange: Option<u64>,
 }
 
@@ -98,6 +100,19 @@ impl LmCall {
             prompt_tokens: None,
             completion_tokens: None,
             total_tokens: None,
+        }
+    }
+
+    /// The same call with its times on a clock that began `shift` earlier.
+    #[cfg(feature = "lm")]
+    pub(super) fn later_by(&self, shift: Duration) -> Self {
+        let later = |time: Option<Duration>| time.map(|time| time + shift);
+        Self {
+            started: self.started + shift,
+            sent: later(self.sent),
+            first_byte: later(self.first_byte),
+            first_content: later(self.first_content),
+            ..self.clone()
         }
     }
 

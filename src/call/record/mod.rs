@@ -5,9 +5,13 @@ mod attempt;
 mod attempt_state;
 mod call_record;
 mod lm_call;
+mod outcome_class;
+mod reading;
 #[cfg(all(test, feature = "lm"))]
 mod tests;
-mod timeline;
+pub(crate) mod timeline;
+mod tracked;
+mod tracked_state;
 
 #[cfg(feature = "lm")]
 pub(crate) use self::attempt::AttemptRecord;
@@ -17,4 +21,5 @@ pub(crate) use self::call_record::CallRecord;
 pub use self::{
     call_record::Spent,
     lm_call::{LmCall, LmOutcome},
+    outcome_class::OutcomeClass,
 };

@@ -9,10 +9,13 @@ use std::{
 };
 
 use serde_json::{Map, json};
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
-use super::{AttemptRecord, CallRecord, LmCall, LmOutcome, Spent, Totals};
-use crate::call::{Cause, Usage, drop_scope, drop_scope::ReportOnDrop};
+use super::{
+    AttemptRecord, CallRecord, LmCall, LmOutcome, Spent, Totals,
+    timeline::{AnswerSource, AttemptKind, LmCallTimeline},
+};
+use crate::call::{CallStatus, Cause, Usage, drop_scope, drop_scope::ReportOnDrop};
 
 fn call() -> LmCall {
     LmCall::new("openai", "m", LmOutcome::Failed)
@@ -56,10 +59,10 @@ fn an_attempt_is_closed_once_and_what_comes_later_changes_no_cost() {
     attempt.update(first, |call| call.total_tokens = Some(21));
     attempt.end(first, LmOutcome::Answered, 21);
     attempt.update(second, |call| call.status = Some(200));
-    let closed = attempt.close(Some(Cause::Elapsed));
+    let closed = attempt.close(Err(Some(Cause::Elapsed)));
     let closed = closed.map(|closed| (closed.tokens, closed.partial));
     assert_eq!(closed, Some((21, false)));
-    assert!(attempt.close(Some(Cause::Caller)).is_none());
+    assert!(attempt.close(Err(Some(Cause::Caller))).is_none());
 
     attempt.end(second, LmOutcome::Answered, 7);
     attempt.end(attempt.begin(call()), LmOutcome::Failed, 0);
@@ -85,11 +88,11 @@ fn an_attempt_is_closed_once_and_what_comes_later_changes_no_cost() {
 fn an_lm_call_dropped_after_a_stop_has_the_outcome_of_the_stop() {
     let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
     let [dropped, answered, left] = [(); 3].map(|()| attempt.begin(call()));
-    attempt.stop(Cause::Elapsed);
-    attempt.stop(Cause::Caller);
+    attempt.stop(Cause::Elapsed, None);
+    attempt.stop(Cause::Caller, None);
     attempt.end(dropped, LmOutcome::Cancelled, 0);
     attempt.end(answered, LmOutcome::Answered, 0);
-    attempt.close(Some(Cause::Caller));
+    attempt.close(Err(Some(Cause::Caller)));
     attempt.end(left, LmOutcome::Cancelled, 0);
     let outcomes = outcomes(attempt.record()).into_iter();
     let expected = [LmOutcome::Elapsed, LmOutcome::Answered, LmOutcome::Elapsed];
@@ -122,14 +125,14 @@ fn two_attempts_beside_each_other_write_into_one_record() {
     second.end(other, LmOutcome::Answered, 5);
     first.stepped(None, None);
     second.stepped(None, None);
-    let closed = second.close(None).map(|closed| closed.tokens);
+    let closed = second.close(Ok(())).map(|closed| closed.tokens);
     assert_eq!(closed, Some(5));
     // The end of the one closes nothing of the other.
     assert!(first.partial(Map::new()) && !second.partial(Map::new()));
     first.end(one, LmOutcome::Failed, 0);
     assert_eq!(
         first
-            .close(Some(Cause::Superseded))
+            .close(Err(Some(Cause::Superseded)))
             .map(|closed| closed.tokens),
         Some(0)
     );
@@ -162,7 +165,7 @@ fn tokens_that_only_dspy_found_count_once() {
     let spent = attempt.record().spent().unwrap();
     assert_eq!((spent.usage.total_tokens, spent.steps), (5 + 7, 4));
     assert_eq!(spent.lm_calls[1].total_tokens, Some(7));
-    assert_eq!(attempt.close(None).map(|closed| closed.tokens), Some(12));
+    assert_eq!(attempt.close(Ok(())).map(|closed| closed.tokens), Some(12));
     assert_eq!(heard.ended.load(Ordering::Relaxed), 2 + 7);
 }
 
@@ -170,7 +173,6 @@ fn tokens_that_only_dspy_found_count_once() {
 async fn the_timeline_has_each_stage_and_the_settlement_after_the_end() {
     let second = Duration::from_secs(1);
     let record = CallRecord::open();
-    let opened = record.timeline().opened;
     advance(second).await;
     record.begin_attempt(0);
     let attempt = AttemptRecord::new(record.clone(), 0, None);
@@ -182,42 +184,54 @@ async fn the_timeline_has_each_stage_and_the_settlement_after_the_end() {
     attempt.answer_begins(id, 200);
     let under_way = record.timeline().lm_calls;
     assert_eq!(under_way.len(), 1);
-    let instants = (
-        under_way[0].started,
-        under_way[0].sent,
-        under_way[0].first_byte,
-    );
-    assert_eq!(instants, (second, Some(second), Some(second * 2)));
-    attempt.stop(Cause::Deadline);
-    attempt.close(Some(Cause::Deadline));
+    let LmCallTimeline { call, is_open } = &under_way[0];
+    assert!(is_open);
+    // Since the arrival, and not since the attempt was queued.
+    let instants = (call.started, call.sent, call.first_byte);
+    assert_eq!(instants, (second * 2, Some(second * 2), Some(second * 3)));
+    let drops_at = Instant::now() + second * 5;
+    attempt.stop(Cause::Deadline, Some(drops_at));
+    attempt.close(Err(Some(Cause::Deadline)));
     let spent = record.spent();
     advance(second).await;
-    attempt.settled();
+    attempt.settled(&[]);
     assert_eq!(record.spent(), spent);
 
     let timeline = record.timeline();
     assert_eq!((timeline.attempts.len(), timeline.lm_calls.len()), (1, 1));
-    let seen = timeline.attempts[0];
-    assert_eq!((seen.number, seen.begun), (0, opened + second));
-    assert_eq!(seen.queued, Some(opened + second));
-    assert_eq!(seen.started, Some(opened + second * 2));
-    assert_eq!(seen.told_to_stop, Some(opened + second * 3));
-    assert_eq!(seen.ended, Some(opened + second * 3));
+    let seen = &timeline.attempts[0];
+    assert_eq!((seen.number, seen.begun), (0, second));
+    assert_eq!(seen.queued, Some(second));
+    assert_eq!(seen.started, Some(second * 2));
+    assert_eq!(seen.told_to_stop, Some(second * 3));
+    assert_eq!(seen.ended, Some(second * 3));
     assert_eq!(seen.cause, Some(Cause::Deadline));
-    assert_eq!(seen.settled, Some(opened + second * 4));
+    assert_eq!(seen.grace, second * 5);
+    assert_eq!(seen.settled, Some(second * 4));
+    let stopped = timeline.stopped.map(|stopped| (stopped.at, stopped.cause));
+    assert_eq!(stopped, Some((second * 3, Cause::Deadline)));
 }
 
 #[test]
-fn a_retry_begins_attempts_and_a_hedge_adds_one_beside_them() {
+fn a_retry_begins_attempts_and_a_hedge_and_a_fallback_add_others() {
     let record = CallRecord::open();
     for number in [0, 1] {
         record.begin_attempt(number);
-        AttemptRecord::new(record.clone(), number, None).close(None);
+        AttemptRecord::new(record.clone(), number, None).close(Ok(()));
     }
+    record.begin_other_attempt(2, AttemptKind::Hedge);
     AttemptRecord::new(record.clone(), 2, None);
+    record.answered_by(AnswerSource::Fallback);
+    AttemptRecord::new(record.clone(), 0, None);
     let attempts = record.timeline().attempts;
-    let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
-    assert_eq!((numbers, record.attempts()), (vec![0, 1, 2], 2));
+    let kinds: Vec<_> = attempts.iter().map(|of| (of.number, of.kind)).collect();
+    let expected = [
+        (0, AttemptKind::First),
+        (1, AttemptKind::Retry),
+        (2, AttemptKind::Hedge),
+        (0, AttemptKind::Fallback),
+    ];
+    assert_eq!((&kinds[..], record.attempts()), (&expected[..], 2));
 }
 
 #[test]
@@ -253,4 +267,49 @@ fn a_layer_that_drops_a_call_gets_the_record_of_its_attempts_once() {
     let spent = drop_scope::collect(Cause::Deadline, || drop(held)).unwrap();
     assert_eq!((spent.steps, spent.partial.is_some()), (1, true));
     assert!(drop_scope::collect(Cause::Deadline, || drop(ReportOnDrop(None))).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_settled_when_it_is_answered_and_no_attempt_is_at_work() {
+    let second = Duration::from_secs(1);
+    let record = CallRecord::open();
+    let [first, second_attempt] = [0, 1].map(|n| AttemptRecord::new(record.clone(), n, None));
+    first.close(Err(None));
+    first.settled(&["a task".into()]);
+    advance(second).await;
+    assert!(record.is_at_work());
+    record.answer(CallStatus::TimedOut, None, true);
+    let mut settled = tokio_test::task::spawn(record.wait_settled());
+    tokio_test::assert_pending!(settled.poll());
+    advance(second).await;
+    second_attempt.close(Err(None));
+    second_attempt.settled(&[]);
+    tokio_test::assert_ready!(settled.poll());
+    drop(settled);
+
+    let timeline = record.timeline();
+    assert_eq!(timeline.answered.map(|answer| answer.at), Some(second));
+    assert_eq!(timeline.settled, Some(second * 2));
+    assert_eq!(timeline.unwanted(), second);
+    assert_eq!(*timeline.attempts[0].strays[0], *"a task");
+}
+
+#[test]
+fn a_record_keeps_a_bounded_number_of_attempts_that_are_over() {
+    let record = CallRecord::open();
+    let at_work = AttemptRecord::new(record.clone(), 0, None);
+    for number in 1..100 {
+        record.begin_attempt(number);
+        let attempt = AttemptRecord::new(record.clone(), number, None);
+        attempt.close(Err(None));
+        attempt.settled(&[]);
+    }
+    let timeline = record.timeline();
+    assert_eq!(
+        (timeline.attempts.len(), timeline.attempts_not_kept),
+        (32, 68)
+    );
+    assert_eq!((timeline.attempts[0].number, record.attempts()), (0, 100));
+    at_work.settled(&[]);
+    assert!(record.timeline().attempts[0].settled.is_some());
 }

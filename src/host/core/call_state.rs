@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::{
     runtime::Handle,
     task::{AbortHandle, JoinSet},
+    time::Instant,
 };
 use tracing::Span;
 
@@ -88,8 +89,10 @@ impl CallState {
         // LM calls and tools get copies of the context. Without the record in it, their attempts are
         // not counted as attempts of this call.
         let record = context.record.take().unwrap_or_else(CallRecord::open);
+        let attempt = AttemptRecord::new(record, context.attempt, Some(counters.clone()));
+        attempt.limit(context.attempt_limit());
         Arc::new(Self {
-            attempt: AttemptRecord::new(record, context.attempt, Some(counters.clone())),
+            attempt,
             context,
             route,
             stream,
@@ -142,13 +145,13 @@ impl CallState {
         progress.exchanges.abort_all();
     }
 
-    /// All work of the call has ended.
-    pub(crate) fn settle(&self) {
+    /// All work of the call has ended, these strays that it left behind among it.
+    pub(crate) fn settle(&self, strays: &[String]) {
         let mut progress = self.progress();
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;
-            self.attempt.settled();
+            self.attempt.settled(strays);
             let mut counted = self.counters.lock();
             counted.settled += 1;
             counted.running -= u64::from(progress.started);
@@ -164,7 +167,7 @@ impl CallState {
             }
             stream.buffer.close();
         }
-        if let Some(closed) = self.attempt.close(end.err().flatten())
+        if let Some(closed) = self.attempt.close(end)
             && end.is_err()
         {
             let lm = &mut self.counters.lock().lm;
@@ -212,7 +215,8 @@ impl CallState {
         }
         // The cause first: an exchange that is aborted records it.
         if let Some(cause) = cause {
-            self.attempt.stop(cause);
+            let drops_at = self.context.enclosing().drops_at(Instant::now());
+            self.attempt.stop(cause, drops_at);
         }
         progress.exchanges.abort_all();
         self.counters.lock().cancelled += 1;
@@ -242,15 +246,15 @@ mod tests {
         call.set_answered();
         call.set_answered();
         assert_eq!(orphans_and_settled(&counters), (1, 0));
-        call.settle();
-        call.settle();
+        call.settle(&[]);
+        call.settle(&[]);
         assert_eq!(orphans_and_settled(&counters), (0, 1));
     }
 
     #[test]
     fn a_call_that_settles_before_its_answer_is_no_orphan() {
         let (counters, call) = call();
-        call.settle();
+        call.settle(&[]);
         call.set_answered();
         assert_eq!(orphans_and_settled(&counters), (0, 1));
         assert!(call.is_over() && !call.is_cancelled());
@@ -262,7 +266,8 @@ mod tests {
         assert!(call.cancel(None));
         assert!(!call.cancel(None));
         assert_eq!(counters.lock().cancelled, 1);
-        for end in [CallState::settle, CallState::set_answered] {
+        let settle = |call: &CallState| call.settle(&[]);
+        for end in [settle, CallState::set_answered as fn(&CallState)] {
             let (counters, ended) = self::call();
             end(&ended);
             assert!(!ended.cancel(None) && !ended.is_cancelled());

@@ -46,7 +46,7 @@ impl QueuedCall {
     /// is gone.
     pub(crate) fn discard(self) -> oneshot::Sender<Outcome> {
         drop(self.permit);
-        self.state.settle();
+        self.state.settle(&[]);
         self.outcome
     }
 

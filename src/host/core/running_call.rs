@@ -51,7 +51,7 @@ impl RunningCall {
         }
         // The permit first: once the call is settled, its permit is free.
         drop(take(&self.permit));
-        self.state.settle();
+        self.state.settle(strays.unwrap_or_default());
     }
 
     /// Settles and resolves a call that left nothing behind.

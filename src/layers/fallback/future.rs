@@ -85,6 +85,9 @@ where
             ?kind,
             "the call failed; its fallback is asked",
         );
+        if let Some(record) = &this.record.0 {
+            record.answered_by(strategy.source());
+        }
         let answer = strategy.answer(error, kept).fuse();
         let fallback = this.fallback.insert(Box::pin(answer));
         this.first.discard();

@@ -7,7 +7,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::FallbackStrategy;
-use crate::request::{PredictRequest, Prediction, Tenant};
+use crate::{
+    call::record::timeline::AnswerSource,
+    request::{PredictRequest, Prediction, Tenant},
+};
 
 /// The default capacity: for how many questions an answer is kept.
 const CAPACITY: u64 = 1_000;
@@ -178,6 +181,10 @@ where
         if answer.stale_age().is_none() {
             self.answers.insert(key, (answer.clone(), Instant::now()));
         }
+    }
+
+    fn source(&self) -> AnswerSource {
+        AnswerSource::Stale
     }
 
     fn answer(self, error: E, key: K) -> impl Future<Output = Result<T, E>> + Send + 'static {

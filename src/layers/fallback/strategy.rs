@@ -4,7 +4,7 @@ use std::{fmt, future::ready, sync::Arc};
 
 use tower::{Service, ServiceExt};
 
-use crate::call::{Carrier, Spent};
+use crate::call::{Carrier, Spent, record::timeline::AnswerSource};
 
 /// Answers in place of a call that failed: a [`Value`], a [closure](FallbackFn), a
 /// [service](FallbackService), one [after the other](super::FallbackChain), with the feature `stale` the last good
@@ -26,6 +26,13 @@ pub trait FallbackStrategy<R, T, E> {
     /// By default nothing.
     #[inline]
     fn record(&self, _kept: Self::Kept, _answer: &T) {}
+
+    /// What its answer is, on the [timeline](crate::timeline::CallTimeline) of the call. By default
+    /// [`AnswerSource::Fallback`](crate::timeline::AnswerSource::Fallback).
+    #[inline]
+    fn source(&self) -> AnswerSource {
+        AnswerSource::Fallback
+    }
 
     /// Answers in place of `error`, or returns it if there is no sense in that.
     fn answer(

@@ -330,6 +330,11 @@ impl Guard<LimitAlarm> {
         }
         // After the grace, which opens a record if there is none.
         guard.record.clone_from(&context.record);
+        if limit.scope == Scope::Deadline
+            && let Some(record) = &guard.record
+        {
+            record.limit(limit.at);
+        }
         guard
     }
 

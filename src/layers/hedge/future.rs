@@ -21,8 +21,10 @@ use tower::Service;
 use super::plan::{HedgeTerms, SecondAttempt};
 use crate::{
     call::{
-        Carrier, Cause, Deadline, Progress, drop_scope, drop_scope::ReportOnDrop,
-        record::CallRecord, termination::poll_timer,
+        Carrier, Cause, Deadline, Progress, drop_scope,
+        drop_scope::ReportOnDrop,
+        record::{CallRecord, timeline::AttemptKind},
+        termination::poll_timer,
     },
     error::{ErrorKind, Stage, costs_in, set_costs_in},
     layers::{
@@ -132,7 +134,11 @@ impl<S: Service<R>, C, R: Carrier> HedgeFuture<S, C, R> {
             *this.reservation = Some(reservation);
             // The layers around it are not to hear: the call does not wait while an attempt runs.
             let progress = Progress::none().inside();
-            request.context_mut().progress = progress.clone();
+            let context = request.context_mut();
+            context.progress = progress.clone();
+            if let Some(record) = &context.record {
+                record.begin_other_attempt(context.attempt, AttemptKind::Hedge);
+            }
             *this.second_progress = progress.clone();
             this.second.set(ReadyCall::new(service, request, progress));
         }

@@ -87,7 +87,9 @@ where
             }
             Err(error) => {
                 let cause = this.classify.cancel_cause(error);
-                ticket.end = this.classify.kind(error).call_end(cause);
+                let kind = this.classify.kind(error);
+                ticket.end = kind.call_end(cause);
+                ticket.kind = Some(kind);
             }
         }
         *this.ticket = None;

@@ -1,6 +1,8 @@
 //! [`TrackLayer`]: which calls are under way.
 
+mod cancellation;
 mod future;
+mod samples;
 mod snapshot;
 mod ticket;
 mod tracker;
@@ -15,8 +17,10 @@ use tower::{Layer, Service};
 use tracing::field::Empty;
 
 pub use self::{
+    cancellation::Cancellation,
     future::TrackFuture,
-    snapshot::{CallCounts, CallSnapshot, CallStatus},
+    samples::{ProgramCalls, TookClass},
+    snapshot::{CallCounts, CallSnapshot},
     tracker::Tracker,
 };
 use self::{ticket::TrackTicket, tracker::TrackedCall};
@@ -60,8 +64,7 @@ use crate::{
 /// assert_eq!(calls[0].status, CallStatus::Running);
 /// assert_eq!(calls[0].elapsed, Duration::from_secs(1));
 ///
-/// assert!(tracker.cancel(calls[0].id, Cause::Shutdown));
-/// tracker.wait_empty().await;
+/// tracker.cancel_as(calls[0].id, Cause::Shutdown).settled().await;
 /// let status = CallStatus::Cancelled { cause: Cause::Shutdown };
 /// assert_eq!(tracker.history()[0].status, status);
 /// # assert!(call.await.unwrap().is_err());
@@ -227,14 +230,16 @@ where
             outcome = Empty,
             cause = Empty,
         );
+        let record = context.open_record().clone();
         let call = TrackedCall {
             id,
-            label,
             since,
             deadline: context.deadline,
             cancel,
             before: context.attempt,
-            record: context.open_record().clone(),
+            is_outermost: record.track(id, label.as_ref(), context.deadline),
+            record,
+            label,
             runs: false,
         };
         let ticket = TrackTicket::new(tracker.enter(call), span);

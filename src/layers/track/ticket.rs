@@ -2,11 +2,8 @@
 
 use tracing::Span;
 
-use super::{
-    snapshot::CallStatus,
-    tracker::{TrackEntry, leave, runs},
-};
-use crate::call::CallEnd;
+use super::tracker::{TrackEntry, leave, runs};
+use crate::call::{CallEnd, CallStatus, ErrorKind};
 
 /// A call's place in its tracker, held by the call's future, or by the stream that it was answered with. Dropping it makes the call leave.
 pub(super) struct TrackTicket {
@@ -16,6 +13,8 @@ pub(super) struct TrackTicket {
     pub(super) span: Span,
     /// How the call ends if the ticket is dropped now.
     pub(super) end: CallEnd,
+    /// The sort of its error, if it ends with one.
+    pub(super) kind: Option<ErrorKind>,
 }
 
 impl TrackTicket {
@@ -26,6 +25,7 @@ impl TrackTicket {
             runs: false,
             span,
             end: CallEnd::Dropped,
+            kind: None,
         }
     }
 
@@ -46,8 +46,11 @@ impl TrackTicket {
 
 impl Drop for TrackTicket {
     fn drop(&mut self) {
-        let end = self.end;
-        let left = self.entry.as_mut().and_then(|entry| leave(entry, end));
+        let (end, kind) = (self.end, self.kind);
+        let left = self
+            .entry
+            .as_mut()
+            .and_then(|entry| leave(entry, end, kind));
         let Some(call) = left else { return };
         self.span.record("outcome", call.status.as_str());
         if let CallStatus::Cancelled { cause } = call.status {

@@ -5,15 +5,23 @@
 //!    [`TrackTicket`](super::ticket::TrackTicket).
 //! 2. Counts, history and entries change under the lock of the registry, so that they always agree.
 
-use std::{collections::VecDeque, fmt, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt, mem,
+    sync::Arc,
+};
 
 use tokio::time::Instant;
 
-use super::snapshot::{CallCounts, CallSnapshot, CallStatus, status_of};
+use super::{
+    cancellation::Cancellation,
+    samples::{FinishedCall, ProgramCalls, TookClass, TrackSamples, counted, name_of},
+    snapshot::{CallCounts, CallSnapshot, status_of},
+};
 use crate::call::{
-    CallEnd, CallId, Cancel, Cause, Deadline,
+    CallEnd, CallId, CallStatus, Cancel, Cause, Deadline, ErrorKind, OutcomeClass,
     in_flight::{InFlight, InFlightTicket},
-    record::CallRecord,
+    record::{CallRecord, timeline::CallTimeline},
 };
 
 /// The calls that go through one or more [`TrackLayer`](super::TrackLayer)s: which there are, how
@@ -42,6 +50,7 @@ pub(super) struct TrackAccount {
     counts: CallCounts,
     finished: VecDeque<CallSnapshot>,
     history: usize,
+    samples: TrackSamples,
 }
 
 /// A call under way, with what is known of it from the start. A request that is sent twice, as by a
@@ -56,6 +65,8 @@ pub(super) struct TrackedCall {
     /// How many attempts an outer retry had made before.
     pub(super) before: u32,
     pub(super) record: Arc<CallRecord>,
+    /// No other layer around this one tracks the call.
+    pub(super) is_outermost: bool,
     /// Whether a service has taken it.
     pub(super) runs: bool,
 }
@@ -111,6 +122,20 @@ impl Tracker {
         self
     }
 
+    /// Keeps the timelines of the last `n` calls of each class of outcomes and of each class of
+    /// durations, by their labels or programs. The default is none.
+    ///
+    /// A timeline takes about 2 KB, and up to 60 KB for a call with hundreds of LM calls.
+    #[must_use]
+    pub fn with_samples(self, n: usize) -> Self {
+        self.keep_samples(n);
+        self
+    }
+
+    pub(crate) fn keep_samples(&self, n: usize) {
+        self.calls.inspect(|_, account| account.samples.most = n);
+    }
+
     /// The calls that are under way, the oldest id first.
     #[must_use]
     pub fn calls(&self) -> Vec<CallSnapshot> {
@@ -145,6 +170,79 @@ impl Tracker {
         })
     }
 
+    /// The timeline of the call with this id: the latest that is under way, else one that is
+    /// [kept](Self::with_samples).
+    #[must_use]
+    pub fn timeline(&self, id: CallId) -> Option<CallTimeline> {
+        let record = self.calls.inspect(|mut calls, account| {
+            if let Some(call) = calls.rfind(|call| call.id == id) {
+                return Some(call.record.clone());
+            }
+            let mut kept = account.samples.records();
+            kept.find(|record| record.id() == Some(id)).cloned()
+        });
+        record.map(|record| record.timeline())
+    }
+
+    /// The timelines of the calls that are under way, those with the least time left first, of at most
+    /// `most` calls.
+    #[must_use]
+    pub fn timelines(&self, most: usize) -> Vec<CallTimeline> {
+        let mut calls: Vec<_> = self.calls.inspect(|calls, _| {
+            calls
+                .map(|call| (call.record.deadline(), call.id, call.record.clone()))
+                .collect()
+        });
+        // None is later than any.
+        calls.sort_by_key(|(deadline, id, _)| (deadline.is_none(), *deadline, *id));
+        calls.dedup_by_key(|(_, id, _)| *id);
+        calls.truncate(most);
+        calls.iter().map(|(.., record)| record.timeline()).collect()
+    }
+
+    /// The timelines of answered calls whose work goes on; of those of this name only, if there is
+    /// one. None without [samples](Self::with_samples).
+    #[must_use]
+    pub fn orphans(&self, name: Option<&str>) -> Vec<CallTimeline> {
+        self.calls
+            .inspect(|_, account| account.samples.orphans(name))
+    }
+
+    /// The timelines that are kept of calls of this name and this class, the latest first.
+    #[must_use]
+    pub fn sampled(&self, name: &str, class: OutcomeClass) -> Vec<CallTimeline> {
+        self.calls
+            .inspect(|_, account| account.samples.of_outcome(name, class))
+    }
+
+    /// The timelines that are kept of calls of this name that took so long, the latest first.
+    #[must_use]
+    pub fn sampled_by_time(&self, name: &str, took: TookClass) -> Vec<CallTimeline> {
+        self.calls
+            .inspect(|_, account| account.samples.of_took(name, took))
+    }
+
+    /// The calls of each program, sorted by name. Finished calls and orphans are counted from when
+    /// [samples](Self::with_samples) are kept.
+    #[must_use]
+    pub fn programs(&self) -> Vec<ProgramCalls> {
+        let programs = self.calls.inspect(|calls, account| {
+            let mut programs = BTreeMap::new();
+            account.samples.count(&mut programs);
+            for call in calls {
+                let program = counted(&mut programs, &name_of(call.record.name()));
+                let stopping = call.cancel.cause().is_some() || call.record.is_stopping();
+                *match (call.runs, stopping) {
+                    (_, true) => &mut program.stopping,
+                    (true, false) => &mut program.running,
+                    (false, false) => &mut program.waiting,
+                } += 1;
+            }
+            programs
+        });
+        programs.into_values().collect()
+    }
+
     /// How many calls there were, and what became of them.
     #[must_use]
     pub fn counts(&self) -> CallCounts {
@@ -168,28 +266,42 @@ impl Tracker {
         self.calls.wait_empty().await;
     }
 
-    /// Tells the call with this id to stop, because of `cause`. Returns whether it is for this
-    /// cause that it stops: not if there is no such call, if it was cancelled before, or if its
-    /// layer only [observes](super::TrackLayer::observe_only).
+    /// Tells the call with this id to stop, as its caller may: [`Cause::Caller`].
     ///
-    /// A call that is done before it notices is still answered, and then was completed.
-    pub fn cancel(&self, id: CallId, cause: Cause) -> bool {
-        self.cancel_where(|call| call.id == id, cause) > 0
+    /// ```
+    /// # async fn example(tracker: tower_dspy::Tracker, id: tower_dspy::CallId) {
+    /// let cancellation = tracker.cancel(id);
+    /// if cancellation.signalled() {
+    ///     cancellation.settled().await; // its clean-up code has run as well
+    /// }
+    /// # }
+    /// ```
+    pub fn cancel(&self, id: CallId) -> Cancellation {
+        self.cancel_as(id, Cause::Caller)
     }
 
-    /// Tells every call that is under way to stop, as [`cancel`](Self::cancel) does, and returns
-    /// how many stop because of it. Calls that come later are let through.
-    pub fn cancel_all(&self, cause: Cause) -> usize {
+    /// Tells the call with this id to stop, because of `cause`.
+    pub fn cancel_as(&self, id: CallId, cause: Cause) -> Cancellation {
+        self.cancel_where(|call| call.id == id, cause)
+    }
+
+    /// Tells every call that is under way to stop, because of `cause`. Calls that come later are let
+    /// through.
+    pub fn cancel_all(&self, cause: Cause) -> Cancellation {
         self.cancel_where(|_| true, cause)
     }
 
-    fn cancel_where(&self, chosen: impl Fn(&TrackedCall) -> bool, cause: Cause) -> usize {
-        let nodes: Vec<_> = self.calls.inspect(|calls, _| {
+    fn cancel_where(&self, chosen: impl Fn(&TrackedCall) -> bool, cause: Cause) -> Cancellation {
+        let calls: Vec<_> = self.calls.inspect(|calls, _| {
             let chosen = calls.filter(|call| chosen(call));
-            chosen.map(|call| call.cancel.clone()).collect()
+            chosen
+                .map(|call| (call.cancel.clone(), call.record.clone()))
+                .collect()
         });
         // Outside of the lock: a cancelled node wakes tasks, and may drop futures.
-        nodes.iter().filter(|node| node.cancel(cause)).count()
+        let signalled = calls.iter().filter(|(node, _)| node.cancel(cause)).count();
+        let records = calls.into_iter().map(|(_, record)| record).collect();
+        Cancellation::new(signalled, records)
     }
 
     /// Enters a call. The registry of a tracker is never closed.
@@ -212,9 +324,14 @@ pub(super) fn runs(entry: &TrackEntry) {
 }
 
 /// Takes a call out; `None` if it is out already.
-pub(super) fn leave(entry: &mut TrackEntry, end: CallEnd) -> Option<CallSnapshot> {
+pub(super) fn leave(
+    entry: &mut TrackEntry,
+    end: CallEnd,
+    kind: Option<ErrorKind>,
+) -> Option<CallSnapshot> {
     let now = Instant::now();
-    entry.leave(|call, account| {
+    let dropped = matches!(end, CallEnd::Dropped);
+    let (snapshot, record) = entry.leave(|call, account| {
         let counts = &mut account.counts;
         match call.runs {
             false => counts.pending -= 1,
@@ -227,7 +344,7 @@ pub(super) fn leave(entry: &mut TrackEntry, end: CallEnd) -> Option<CallSnapshot
             CallStatus::Cancelled { .. } => &mut counts.cancelled,
             _ => &mut counts.failed,
         } += 1;
-        counts.dropped += u64::from(matches!(end, CallEnd::Dropped));
+        counts.dropped += u64::from(dropped);
         let snapshot = call.snapshot(status, now);
         if account.history > 0 {
             if account.finished.len() == account.history {
@@ -235,8 +352,21 @@ pub(super) fn leave(entry: &mut TrackEntry, end: CallEnd) -> Option<CallSnapshot
             }
             account.finished.push_back(snapshot.clone());
         }
-        snapshot
-    })
+        if account.samples.most > 0 {
+            account.samples.add(FinishedCall {
+                record: &call.record,
+                name: call.label.clone().or_else(|| call.record.name()),
+                class: call.record.class(status, kind, call.since, now),
+                took: snapshot.elapsed,
+            });
+        }
+        (snapshot, call.is_outermost.then(|| call.record.clone()))
+    })?;
+    // Outside of the lock: it wakes those that wait for the settlement.
+    if let Some(record) = record {
+        record.answer(snapshot.status, kind, dropped);
+    }
+    Some(snapshot)
 }
 
 impl fmt::Debug for Tracker {

@@ -49,7 +49,7 @@ async fn a_tracker_counts_a_stream_until_its_end_and_can_cancel_it() {
     let (cancelled, other) = begin(stack.clone().oneshot(ask("?")).await).await;
     assert_eq!((tracker.calls().len(), tracker.counts().running), (2, 2));
     let last = tracker.calls().pop().unwrap();
-    assert!(tracker.cancel(last.id, Cause::Caller));
+    assert!(tracker.cancel(last.id).signalled());
     let cancelled = cancelled.rest(other).await;
     assert_eq!(cancelled.error().kind(), ErrorKind::Cancelled);
     assert_partial(&cancelled);
