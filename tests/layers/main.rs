@@ -42,6 +42,7 @@ mod stream_timeout;
 mod streaming;
 mod stress;
 mod support;
+mod timelines;
 mod timeout;
 mod tower_pitfalls;
 mod track;

@@ -299,7 +299,7 @@ impl RecordState {
     fn add_attempt(&mut self, number: u32, kind: AttemptKind) -> &mut AttemptState {
         self.forget_attempts(1);
         let kind = match kind {
-            _ if self.attempts.is_empty() => AttemptKind::First,
+            AttemptKind::First if self.attempts.is_empty() => AttemptKind::First,
             AttemptKind::First if self.call.source == AnswerSource::Service => AttemptKind::Retry,
             AttemptKind::First => AttemptKind::Fallback,
             kind => kind,

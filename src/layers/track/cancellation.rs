@@ -8,7 +8,6 @@ use crate::call::record::CallRecord;
 
 /// A cancellation of calls, by [`Tracker::cancel`](crate::Tracker::cancel) and the like.
 #[derive(Clone, Debug)]
-#[must_use = "it says whether a call was signalled, and waits for the end of its work"]
 pub struct Cancellation {
     signalled: usize,
     records: Vec<Arc<CallRecord>>,
