@@ -139,9 +139,12 @@ impl LmCallEntry {
         if counts != before {
             // At once: the call that this is made for may end before the attempt does.
             log.update(*id, |call| {
-                call.prompt_tokens = counts.prompt;
-                call.completion_tokens = counts.completion;
+                call.prompt_tokens = counts.prompt();
+                call.completion_tokens = counts.completion();
                 call.total_tokens = counts.total();
+                call.cached_tokens = counts.cached();
+                call.cache_write_tokens = counts.cache_write();
+                call.reasoning_tokens = counts.reasoning();
             });
         }
     }

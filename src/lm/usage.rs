@@ -4,38 +4,129 @@
 //! whole answer and in the events of a stream. Within a text of the model the quotes around the
 //! word would be escaped, so the key is found without parsing the rest. Where there are several,
 //! as in Anthropic's streams, the last count of each sort holds.
+//!
+//! Whether cached and reasoning tokens are within the counts or beside them is the dialect's choice.
+//! Here they are always within, as the GenAI conventions of OpenTelemetry have it:
+//!
+//! | dialect | prompt | completion |
+//! |---|---|---|
+//! | OpenAI's chat completions | `prompt_tokens` | `completion_tokens` |
+//! | OpenAI's responses | `input_tokens` | `output_tokens` |
+//! | Anthropic's messages | `input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens` | `output_tokens` |
+//! | Gemini | `promptTokenCount` + `toolUsePromptTokenCount` | `candidatesTokenCount` + `thoughtsTokenCount` |
+//! | xAI's chat completions, by their total | `prompt_tokens` | `completion_tokens` + `reasoning_tokens` |
 
 use std::task::Poll;
 
+use memchr::memmem;
 use serde_json::{Deserializer, Map, Value};
 
 const KEY: &[u8] = b"\"usage";
 /// A usage object is a few hundred bytes long.
 const MOST: usize = 8 * 1024;
 
-/// The three counts, as far as they are known.
+/// The counts, as far as they are known, each as the provider has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct UsageCounts {
-    pub(super) prompt: Option<u64>,
-    pub(super) completion: Option<u64>,
+    prompt: Option<u64>,
+    completion: Option<u64>,
     total: Option<u64>,
+    /// Tokens of the prompt that `prompt` leaves out: read from a cache, written to one, of tools.
+    beside_prompt: [Option<u64>; 3],
+    /// Tokens of reasoning that `completion` leaves out.
+    beside_completion: Option<u64>,
+    /// Read from a cache, and within `prompt`.
+    cached: Option<u64>,
+    /// Written to a cache, and within `prompt`.
+    cache_write: Option<u64>,
+    /// Of reasoning, and within `completion` unless the total says otherwise.
+    reasoning: Option<u64>,
 }
 
 impl UsageCounts {
+    /// All tokens of the prompt.
+    pub(super) fn prompt(&self) -> Option<u64> {
+        let beside = self.beside_prompt.iter().flatten();
+        beside.fold(self.prompt, |sum, more| sum?.checked_add(*more))
+    }
+
+    /// All tokens of the answer.
+    pub(super) fn completion(&self) -> Option<u64> {
+        let reasoning = self.reasoning.filter(|reasoning| {
+            let counted = self.prompt.zip(self.completion).zip(self.total);
+            counted.is_some_and(|((prompt, completion), total)| {
+                total.checked_sub(prompt + completion) == Some(*reasoning)
+            })
+        });
+        let beside = self.beside_completion.or(reasoning);
+        self.completion?.checked_add(beside.unwrap_or_default())
+    }
+
     /// The provider's total, or else the sum of the two others.
     pub(super) fn total(&self) -> Option<u64> {
         self.total
-            .or_else(|| self.prompt?.checked_add(self.completion?))
+            .or_else(|| self.prompt()?.checked_add(self.completion()?))
+    }
+
+    /// Tokens of the prompt that were read from a cache.
+    pub(super) fn cached(&self) -> Option<u64> {
+        self.cached.or(self.beside_prompt[0])
+    }
+
+    /// Tokens of the prompt that were written to a cache.
+    pub(super) fn cache_write(&self) -> Option<u64> {
+        self.cache_write.or(self.beside_prompt[1])
+    }
+
+    /// Tokens of the answer that are reasoning.
+    pub(super) fn reasoning(&self) -> Option<u64> {
+        self.reasoning.or(self.beside_completion)
     }
 
     fn update(&mut self, usage: &Map<String, Value>) {
-        let count = |names: &[&str]| names.iter().find_map(|name| count(usage.get(*name)?));
-        let prompt = count(&["prompt_tokens", "input_tokens", "promptTokenCount"]);
-        let completion = count(&["completion_tokens", "output_tokens", "candidatesTokenCount"]);
-        let total = count(&["total_tokens", "totalTokenCount"]);
-        self.prompt = prompt.or(self.prompt);
-        self.completion = completion.or(self.completion);
-        self.total = total.or(self.total);
+        let first = |names: &[&str]| names.iter().find_map(|name| count(usage.get(*name)?));
+        let set = |field: &mut Option<u64>, found: Option<u64>| *field = found.or(*field);
+        let within = first(&["prompt_tokens", "promptTokenCount"]);
+        set(
+            &mut self.prompt,
+            within.or_else(|| first(&["input_tokens"])),
+        );
+        let completion = ["completion_tokens", "output_tokens", "candidatesTokenCount"];
+        set(&mut self.completion, first(&completion));
+        set(&mut self.total, first(&["total_tokens", "totalTokenCount"]));
+
+        let read = first(&["cache_read_input_tokens"]);
+        let written = first(&["cache_creation_input_tokens"]);
+        // A gateway may have Anthropic's names beside OpenAI's count, which has them within.
+        let (read_within, written_within) = match within {
+            Some(_) => (read, written),
+            None => {
+                set(&mut self.beside_prompt[0], read);
+                set(&mut self.beside_prompt[1], written);
+                (None, None)
+            }
+        };
+        set(
+            &mut self.beside_prompt[2],
+            first(&["toolUsePromptTokenCount"]),
+        );
+        set(&mut self.beside_completion, first(&["thoughtsTokenCount"]));
+
+        let detail = |groups: [&str; 2], names: &[&str]| {
+            let groups = groups
+                .iter()
+                .find_map(|group| usage.get(*group)?.as_object());
+            groups.and_then(|group| names.iter().find_map(|name| count(group.get(*name)?)))
+        };
+        let prompt = ["prompt_tokens_details", "input_tokens_details"];
+        let cached = detail(prompt, &["cached_tokens"]).or(read_within);
+        let other_names = ["prompt_cache_hit_tokens", "cachedContentTokenCount"];
+        set(&mut self.cached, cached.or_else(|| first(&other_names)));
+        let write = detail(prompt, &["cache_write_tokens", "cache_creation_tokens"]);
+        set(&mut self.cache_write, write.or(written_within));
+        let completion = ["completion_tokens_details", "output_tokens_details"];
+        let reasoning = detail(completion, &["reasoning_tokens", "thinking_tokens"]);
+        set(&mut self.reasoning, reasoning);
     }
 }
 
@@ -63,8 +154,7 @@ impl UsageReader {
         self.text.extend_from_slice(bytes);
         let mut read = 0;
         let keep = loop {
-            let mut windows = self.text[read..].windows(KEY.len());
-            let Some(at) = windows.position(|part| part == KEY) else {
+            let Some(at) = memmem::find(&self.text[read..], KEY) else {
                 // The end may be the beginning of a key.
                 break read.max(self.text.len().saturating_sub(KEY.len() - 1));
             };
@@ -120,7 +210,15 @@ mod tests {
         }
         assert_eq!(whole.counts, bytewise.counts);
         let counts = whole.counts;
-        (counts.prompt, counts.completion, counts.total())
+        (counts.prompt(), counts.completion(), counts.total())
+    }
+
+    /// The tokens read from a cache, written to one, and of reasoning.
+    fn details(answer: &str) -> (Option<u64>, Option<u64>, Option<u64>) {
+        let mut reader = UsageReader::default();
+        reader.read(answer.as_bytes());
+        let counts = reader.counts;
+        (counts.cached(), counts.cache_write(), counts.reasoning())
     }
 
     #[test]
@@ -136,6 +234,63 @@ mod tests {
             "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":15}}\n\n",
         );
         assert_eq!(counts(anthropic), (Some(25), Some(15), Some(40)));
+    }
+
+    #[test]
+    fn cached_tokens_that_anthropic_leaves_out_are_tokens_of_the_prompt() {
+        let whole = r#"{"usage":{"input_tokens":5,"cache_creation_input_tokens":100,
+            "cache_read_input_tokens":2000,"output_tokens":7}}"#;
+        assert_eq!(counts(whole), (Some(2105), Some(7), Some(2112)));
+        assert_eq!(details(whole), (Some(2000), Some(100), None));
+        let stream = concat!(
+            "data: {\"message\":{\"usage\":{\"input_tokens\":5,",
+            "\"cache_creation_input_tokens\":100,\"cache_read_input_tokens\":2000,",
+            "\"cache_creation\":{\"ephemeral_5m_input_tokens\":100},\"output_tokens\":1}}}\n\n",
+            "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":15,",
+            "\"output_tokens_details\":{\"thinking_tokens\":9}}}\n\n",
+        );
+        assert_eq!(counts(stream), (Some(2105), Some(15), Some(2120)));
+        assert_eq!(details(stream), (Some(2000), Some(100), Some(9)));
+    }
+
+    #[test]
+    fn cached_and_reasoning_tokens_within_a_count_are_not_added_to_it() {
+        let chat = r#"{"usage":{"prompt_tokens":90,"completion_tokens":12,"total_tokens":102,
+            "prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":4},
+            "completion_tokens_details":{"reasoning_tokens":8}}}"#;
+        assert_eq!(counts(chat), (Some(90), Some(12), Some(102)));
+        assert_eq!(details(chat), (Some(30), Some(4), Some(8)));
+        let responses = r#"{"response":{"usage":{"input_tokens":90,"output_tokens":12,
+            "input_tokens_details":{"cached_tokens":30},
+            "output_tokens_details":{"reasoning_tokens":8},"total_tokens":102}}}"#;
+        assert_eq!(counts(responses), (Some(90), Some(12), Some(102)));
+        assert_eq!(details(responses), (Some(30), None, Some(8)));
+        let gateway = r#"{"usage":{"prompt_tokens":90,"completion_tokens":12,
+            "cache_read_input_tokens":30,"cache_creation_input_tokens":4}}"#;
+        assert_eq!(counts(gateway), (Some(90), Some(12), Some(102)));
+        assert_eq!(details(gateway), (Some(30), Some(4), None));
+        let deepseek = r#"{"usage":{"prompt_tokens":90,"completion_tokens":12,
+            "prompt_cache_hit_tokens":30,"prompt_cache_miss_tokens":60}}"#;
+        assert_eq!(details(deepseek), (Some(30), None, None));
+    }
+
+    #[test]
+    fn reasoning_tokens_beside_the_count_of_an_answer_are_added_to_it() {
+        let gemini = r#"{"usageMetadata":{"promptTokenCount":40,"candidatesTokenCount":5,
+            "thoughtsTokenCount":7,"toolUsePromptTokenCount":3,"cachedContentTokenCount":20,
+            "totalTokenCount":55}}"#;
+        assert_eq!(counts(gemini), (Some(43), Some(12), Some(55)));
+        assert_eq!(details(gemini), (Some(20), None, Some(7)));
+        let xai = r#"{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":22,
+            "completion_tokens_details":{"reasoning_tokens":7}}}"#;
+        assert_eq!(counts(xai), (Some(10), Some(12), Some(22)));
+    }
+
+    #[test]
+    fn details_that_are_no_counts_are_ignored() {
+        let odd = r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":null,
+            "completion_tokens_details":[1],"input_tokens_details":{"cached_tokens":-3}}}"#;
+        assert_eq!(details(odd), (None, None, None));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) fn to_response(prediction: &Prediction) -> Result<v1::PredictResponse
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             total_tokens: usage.total_tokens,
+            cached_tokens: usage.cached_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
         }),
         lm_calls: lm_calls.saturating_add(prediction.lm_calls_not_kept.into()),
         lm_calls_bypassed: prediction.lm_calls_bypassed.into(),
@@ -35,6 +37,8 @@ pub(crate) fn from_response(response: v1::PredictResponse) -> Result<Prediction,
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             total_tokens: usage.total_tokens,
+            cached_tokens: usage.cached_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
         };
     }
     let count = |calls| u32::try_from(calls).unwrap_or(u32::MAX);

@@ -65,6 +65,8 @@ impl Facts {
             ("prompt_tokens", spent.usage.prompt_tokens),
             ("completion_tokens", spent.usage.completion_tokens),
             ("total_tokens", spent.usage.total_tokens),
+            ("cached_tokens", spent.usage.cached_tokens),
+            ("reasoning_tokens", spent.usage.reasoning_tokens),
             ("lm_calls", calls),
             ("lm_calls_bypassed", spent.lm_calls_bypassed),
             ("steps", spent.steps.into()),
@@ -164,6 +166,8 @@ impl StatusDetails {
         spent.usage.prompt_tokens = count("prompt_tokens");
         spent.usage.completion_tokens = count("completion_tokens");
         spent.usage.total_tokens = count("total_tokens");
+        spent.usage.cached_tokens = count("cached_tokens");
+        spent.usage.reasoning_tokens = count("reasoning_tokens");
         spent.lm_calls_not_kept = count("lm_calls");
         spent.lm_calls_bypassed = count("lm_calls_bypassed");
         spent.steps = self.number("steps").unwrap_or_default();

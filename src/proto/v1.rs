@@ -185,6 +185,12 @@ pub struct Usage {
     /// The provider's total.
     #[prost(uint64, tag = "3")]
     pub total_tokens: u64,
+    /// Those of the prompts that were read from a cache.
+    #[prost(uint64, tag = "4")]
+    pub cached_tokens: u64,
+    /// Those of the answers that are reasoning.
+    #[prost(uint64, tag = "5")]
+    pub reasoning_tokens: u64,
 }
 /// Generated client implementations.
 pub mod predict_client {

@@ -7,6 +7,8 @@ use crate::call::Cause;
 use crate::call::Usage;
 
 /// How an exchange with a provider ended.
+///
+/// As JSON it is its name in `snake_case`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -24,6 +26,9 @@ pub enum LmOutcome {
 }
 
 /// One HTTP exchange with an LM provider. Each attempt of a retry layer is one.
+///
+/// Its instants are on the clock of [`started`](Self::started). What the provider says of itself is at
+/// most [`TEXT`](Self::TEXT) characters long, and holds nothing of the prompt or of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct LmCall {
@@ -38,10 +43,19 @@ pub struct LmCall {
     /// provider has not seen the request, and bills nothing. A service of your own, by
     /// [`Lm::http`](crate::Lm::http), does not report it.
     pub sent: Option<Duration>,
+    /// When the head of the answer came, on the clock of `started`.
+    pub first_byte: Option<Duration>,
     /// When the first content of the answer came, on the clock of `started`: of a stream, the first
     /// event with a part of the answer, and not a ping, a comment or an empty event; else the first
     /// byte of the body.
     pub first_content: Option<Duration>,
+    /// When the last chunk of the answer came, as far as it has come; on the clock of `started`.
+    pub last_content: Option<Duration>,
+    /// How many chunks of the answer came, counted from that of `first_content`. A chunk is what the
+    /// connection gives at once: of a stream mostly an event, at times several.
+    pub chunks: u64,
+    /// Whether the answer came as a stream of events, by its `Content-Type`.
+    pub is_stream: bool,
     /// How long it took, the body included.
     pub duration: Duration,
     /// The HTTP status, if the head of an answer came.
@@ -52,14 +66,28 @@ pub struct LmCall {
     pub call_attempt: u32,
     /// How it ended.
     pub outcome: LmOutcome,
-    /// Tokens of the prompt, if the provider counted them.
+    /// The model that answered, as the answer names it.
+    pub response_model: Option<Arc<str>>,
+    /// The id of the answer, as the provider gave it.
+    pub response_id: Option<Arc<str>>,
+    /// Why the answer ended, in the provider's own word, such as `stop`, `end_turn` or `MAX_TOKENS`; of
+    /// several alternatives the last.
+    pub finish_reason: Option<Arc<str>>,
+    /// The provider's id of the request, by which its support finds it: of the header `x-request-id`,
+    /// `request-id`, or one that providers have in its place.
+    pub request_id: Option<Arc<str>>,
+    /// Tokens of the prompt, those read from and written to a cache too, if the provider counted them.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of the answer, if the provider counted them.
+    /// Tokens of the answer, those of its reasoning too, if the provider counted them.
     pub completion_tokens: Option<u64>,
     /// All tokens, if the provider counted them.
     pub total_tokens: Option<u64>,
-    /// When the head of the answer came, on the clock of `started`.
-    pub(crate) first_byte: Option<Duration>,
+    /// Tokens of the prompt that were read from a cache, if the provider counted them.
+    pub cached_tokens: Option<u64>,
+    /// Tokens of the prompt that were written to a cache, if the provider counted them.
+    pub cache_write_tokens: Option<u64>,
+    /// Tokens of the answer that are reasoning, if the provider counted them.
+    pub reasoning_tokens: Option<u64>,
     /// Its number on Python's side.
     #[serde(skip)]
     pub(crate) exchange: Option<u64>,
@@ -77,6 +105,9 @@ impl LmOutcome {
 }
 
 impl LmCall {
+    /// How many characters of a text of the provider are kept.
+    pub const TEXT: usize = 64;
+
     /// A call with these fields alone, as a mock in a test reports one; set the others.
     #[must_use]
     pub fn new(
@@ -89,17 +120,27 @@ impl LmCall {
             model: model.into(),
             started: Duration::ZERO,
             sent: None,
+            first_byte: None,
             first_content: None,
+            last_content: None,
+            chunks: 0,
+            is_stream: false,
             duration: Duration::ZERO,
             status: None,
             attempt: 0,
-            first_byte: None,
-            exchange: None,
             call_attempt: 0,
             outcome,
+            response_model: None,
+            response_id: None,
+            finish_reason: None,
+            request_id: None,
             prompt_tokens: None,
             completion_tokens: None,
             total_tokens: None,
+            cached_tokens: None,
+            cache_write_tokens: None,
+            reasoning_tokens: None,
+            exchange: None,
         }
     }
 
@@ -123,6 +164,8 @@ impl LmCall {
             prompt_tokens: self.prompt_tokens.unwrap_or_default(),
             completion_tokens: self.completion_tokens.unwrap_or_default(),
             total_tokens: self.total_tokens.unwrap_or_default(),
+            cached_tokens: self.cached_tokens.unwrap_or_default(),
+            reasoning_tokens: self.reasoning_tokens.unwrap_or_default(),
         }
     }
 }

@@ -76,6 +76,7 @@ impl RunningCall {
             prompt_tokens,
             completion_tokens,
             total_tokens,
+            ..Usage::default()
         });
         self.state.attempt.stepped(exchange, usage);
     }

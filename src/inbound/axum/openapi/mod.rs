@@ -265,11 +265,15 @@ fn count() -> ObjectBuilder {
 
 fn usage() -> ObjectBuilder {
     let usage = ObjectBuilder::new().description(Some("The tokens of all LM calls."));
-    ["prompt_tokens", "completion_tokens", "total_tokens"]
+    let usage = ["prompt_tokens", "completion_tokens", "total_tokens"]
         .into_iter()
         .fold(usage, |usage, name| {
             usage.property(name, count()).required(name)
-        })
+        });
+    // Left out where they are 0.
+    ["cached_tokens", "reasoning_tokens"]
+        .into_iter()
+        .fold(usage, |usage, name| usage.property(name, count()))
 }
 
 /// A value of one of these types; of any if none are known.

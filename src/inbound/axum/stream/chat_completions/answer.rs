@@ -8,8 +8,9 @@ use super::{
         failure::StreamFailure,
     },
     programs::now,
+    usage::CompletionUsage,
 };
-use crate::{call::Usage, request::Prediction};
+use crate::request::Prediction;
 
 /// A `chat.completion`.
 #[derive(Serialize)]
@@ -19,7 +20,7 @@ pub(super) struct Completion<'a> {
     created: u64,
     model: &'a str,
     choices: [Choice; 1],
-    usage: Usage,
+    usage: CompletionUsage,
 }
 
 #[derive(Serialize)]
@@ -71,6 +72,6 @@ pub(super) fn completion<'a>(
             logprobs: None,
             finish_reason: "stop",
         }],
-        usage: prediction.usage,
+        usage: prediction.usage.into(),
     })
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::call::Usage;
+use super::usage::CompletionUsage;
 
 /// A `chat.completion.chunk`.
 #[derive(Serialize)]
@@ -14,7 +14,7 @@ pub(super) struct CompletionChunk<'a> {
     pub(super) choices: &'a [ChunkChoice<'a>],
     /// Left out unless the client asks for it; then null in all chunks but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) usage: Option<Option<Usage>>,
+    pub(super) usage: Option<Option<CompletionUsage>>,
 }
 
 #[derive(Serialize)]

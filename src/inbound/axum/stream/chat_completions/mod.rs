@@ -5,6 +5,7 @@ mod chunk;
 mod error;
 mod programs;
 mod request;
+mod usage;
 mod writer;
 
 use std::sync::Arc;

@@ -56,7 +56,7 @@ impl ChatCompletionWriter {
             created: self.created,
             model: &self.model,
             choices,
-            usage: self.include_usage.then_some(usage),
+            usage: self.include_usage.then(|| usage.map(Into::into)),
         });
     }
 
