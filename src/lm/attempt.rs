@@ -87,7 +87,7 @@ async fn attempt(
         sent_at = Instant::now();
         let answer = within(HeadLimit::of(&limits, read_timeout), call).await?;
         let answer = answer.map_err(|error| credential.failure(&error, to.as_ref()))?;
-        record.status(answer.status());
+        record.head(answer.status(), answer.headers());
         Ok::<_, LmFailure>((encoding::decode(answer, asked.as_ref())?, credential))
     };
     let (answer, credential) = match sent.await {
@@ -173,10 +173,8 @@ impl BodyLimit for AttemptBodyLimit {
 
     fn read(&mut self, frame: &Frame<Bytes>) {
         let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
-        if self.waits.read(data) {
-            self.record.first_content();
-        }
-        self.record.read(data);
+        let first_content = self.waits.read(data);
+        self.record.read(data, first_content);
     }
 
     fn end(&mut self, outcome: LmOutcome) {

@@ -13,13 +13,29 @@ const PINGS: [&[u8]; 4] = [b"ping", b"keepalive", b"keep-alive", b"heartbeat"];
 
 /// How the body of an answer is cut into events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BodyFormat {
+pub(super) enum BodyFormat {
     /// It is one answer, or of a form that is not read. White space before it is no content.
     Whole,
     /// Server-sent events.
     Events,
     /// JSON, a value a line.
     Lines,
+}
+
+impl BodyFormat {
+    /// That of the body below this head.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+        let kind = kind.unwrap_or_default().to_ascii_lowercase();
+        let is = |name: &str| kind.starts_with(name.as_bytes());
+        if is("text/event-stream") {
+            Self::Events
+        } else if is("application/x-ndjson") || is("application/stream+json") {
+            Self::Lines
+        } else {
+            Self::Whole
+        }
+    }
 }
 
 /// Reads an answer piece by piece, cut anywhere.
@@ -43,16 +59,7 @@ pub(super) struct ContentReader {
 impl ContentReader {
     /// A reader of the body below this head.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
-        let kind = kind.unwrap_or_default().to_ascii_lowercase();
-        let is = |name: &str| kind.starts_with(name.as_bytes());
-        Self::new(if is("text/event-stream") {
-            BodyFormat::Events
-        } else if is("application/x-ndjson") || is("application/stream+json") {
-            BodyFormat::Lines
-        } else {
-            BodyFormat::Whole
-        })
+        Self::new(BodyFormat::of(headers))
     }
 
     fn new(format: BodyFormat) -> Self {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use tracing::{Span, field};
 
 use super::{
     LmRequest,
+    answer_labels::LabelReader,
+    content::BodyFormat,
     http::{AskedModel, CallSpan, ExchangeNumber},
     model_name::split,
     usage::UsageReader,
@@ -63,6 +65,10 @@ pub(super) struct LmCallEntry {
     /// Gone once it has ended.
     pub(super) log: Option<LmLogId>,
     usage: UsageReader,
+    /// From the head of the answer on.
+    labels: Option<LabelReader>,
+    /// Content of the answer came.
+    content: bool,
 }
 
 /// The id of an attempt in its log, among the extensions of the request that the client gets.
@@ -112,41 +118,64 @@ impl LmCallEntry {
             span,
             log,
             usage: UsageReader::default(),
+            labels: None,
+            content: false,
         }
     }
 
-    pub(super) fn status(&mut self, status: StatusCode) {
+    /// Records that the head of the answer came.
+    pub(super) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.span.record("status", status.as_u16());
-        if let Some(LmLogId { log, id }) = &self.log {
-            log.answer_begins(*id, status.as_u16());
-        }
-    }
-
-    /// Records that the first content of the answer came.
-    pub(super) fn first_content(&self) {
-        if let Some(LmLogId { log, id }) = &self.log {
-            log.first_content(*id);
-        }
-    }
-
-    pub(super) fn read(&mut self, bytes: &[u8]) {
         let Some(LmLogId { log, id }) = &self.log else {
             return;
         };
+        let format = BodyFormat::of(headers);
+        self.labels = Some(LabelReader::new(format));
+        log.answer_begins(*id, status.as_u16());
+        let request_id = request_id(headers);
+        let is_stream = format != BodyFormat::Whole || is_binary_stream(headers);
+        log.update(*id, |call| {
+            call.request_id = request_id;
+            call.is_stream = is_stream;
+        });
+    }
+
+    /// Reads a piece of the answer's body, which may be the first with content.
+    pub(super) fn read(&mut self, bytes: &[u8], first_content: bool) {
+        let Some(LmLogId { log, id }) = &self.log else {
+            return;
+        };
+        self.content |= first_content;
         let before = self.usage.counts;
         self.usage.read(bytes);
-        let counts = self.usage.counts;
-        if counts != before {
-            // At once: the call that this is made for may end before the attempt does.
-            log.update(*id, |call| {
+        let counts = Some(self.usage.counts).filter(|counts| *counts != before);
+        let labels = self.labels.as_mut();
+        let labels = labels.and_then(|reader| reader.read(bytes).then(|| reader.labels.clone()));
+        let is_chunk = self.content && !bytes.is_empty();
+        if !is_chunk && counts.is_none() && labels.is_none() {
+            return;
+        }
+        // At once: the call that this is made for may end before the attempt does.
+        log.update_at(*id, |call, now| {
+            if is_chunk {
+                call.first_content.get_or_insert(now);
+                call.last_content = Some(now);
+                call.chunks += 1;
+            }
+            if let Some(counts) = counts {
                 call.prompt_tokens = counts.prompt();
                 call.completion_tokens = counts.completion();
                 call.total_tokens = counts.total();
                 call.cached_tokens = counts.cached();
                 call.cache_write_tokens = counts.cache_write();
                 call.reasoning_tokens = counts.reasoning();
-            });
-        }
+            }
+            if let Some(labels) = labels {
+                call.response_model = labels.model;
+                call.response_id = labels.id;
+                call.finish_reason = labels.finish_reason;
+            }
+        });
     }
 
     /// Ends the attempt with this outcome, the first time.
@@ -157,6 +186,32 @@ impl LmCallEntry {
             log.end(id, outcome, tokens);
         }
     }
+}
+
+/// The headers that have a provider's id of a request, the usual ones first: OpenAI's, Anthropic's,
+/// those of Amazon's and Microsoft's clouds.
+const REQUEST_IDS: [&str; 5] = [
+    "x-request-id",
+    "request-id",
+    "x-amzn-requestid",
+    "apim-request-id",
+    "x-ms-request-id",
+];
+
+/// The provider's id of the request, as far as it is printable.
+fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
+    let id = REQUEST_IDS.iter().find_map(|name| {
+        let id = headers.get(*name)?.to_str().ok()?;
+        (!id.is_empty()).then_some(id)
+    })?;
+    // Printable ASCII, so a byte is a character.
+    Some(id[..id.len().min(LmCall::TEXT)].into())
+}
+
+/// Whether the body is a stream of Amazon's events.
+fn is_binary_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+    kind.is_some_and(|kind| kind.starts_with(b"application/vnd.amazon.eventstream"))
 }
 
 impl Drop for LmCallEntry {

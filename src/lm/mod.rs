@@ -23,6 +23,7 @@
 //! [`BoxError`](tower::BoxError), and both known to [`ErrorKind::of`](crate::ErrorKind::of).
 #![doc = include_str!("stack.md")]
 
+mod answer_labels;
 mod attempt;
 mod client;
 mod config_error;

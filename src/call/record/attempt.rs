@@ -98,14 +98,8 @@ impl AttemptRecord {
         });
     }
 
-    /// The first content of the answer to an LM call came.
-    pub(crate) fn first_content(&self, id: u64) {
-        self.update_at(id, |call, now| {
-            call.first_content.get_or_insert(now);
-        });
-    }
-
-    fn update_at(&self, id: u64, update: impl FnOnce(&mut LmCall, std::time::Duration)) {
+    /// More is known of an LM call that is under way, and of when it was known.
+    pub(crate) fn update_at(&self, id: u64, update: impl FnOnce(&mut LmCall, std::time::Duration)) {
         self.write(|attempt, costs| {
             if let Some(open) = attempt.open.iter_mut().find(|open| open.id == id) {
                 update(&mut open.call, since_origin(costs, Instant::now()));
