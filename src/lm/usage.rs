@@ -186,6 +186,12 @@ fn object_in(text: &[u8]) -> Poll<Option<(Map<String, Value>, usize)>> {
             Some(_) => return Poll::Ready(None),
         }
     }
+    match rest.first() {
+        None => return Poll::Pending,
+        Some(b'{') => {}
+        // Null, in each event of a stream until the last.
+        Some(_) => return Poll::Ready(None),
+    }
     let mut objects = Deserializer::from_slice(rest).into_iter::<Map<String, Value>>();
     match objects.next() {
         Some(Ok(object)) => {

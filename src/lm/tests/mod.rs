@@ -8,6 +8,7 @@ mod error_body;
 mod keys;
 mod limits;
 mod proxy;
+mod recorded;
 mod stack;
 mod time_left;
 mod tls;

@@ -23,7 +23,7 @@ pub(super) fn whole(answer: &Completion) -> Value {
         "content": content,
         "stop_reason": "end_turn",
         "stop_sequence": null,
-        "usage": usage(answer),
+        "usage": usage(answer, output_tokens(answer)),
     })
 }
 
@@ -35,7 +35,7 @@ pub(super) fn opening(answer: &Completion) -> Bytes {
         "model": answer.model,
         "content": [],
         "stop_reason": null,
-        "usage": {"input_tokens": answer.prompt_tokens, "output_tokens": 0},
+        "usage": usage(answer, 0),
     });
     let start = event(json!({"type": "message_start", "message": message}));
     let block = match answer.thoughts.is_empty() {
@@ -83,7 +83,7 @@ pub(super) fn closing(answer: &Completion) -> Bytes {
     let delta = json!({
         "type": "message_delta",
         "delta": {"stop_reason": "end_turn", "stop_sequence": null},
-        "usage": usage(answer),
+        "usage": usage(answer, output_tokens(answer)),
     });
     let events = [
         json!({"type": "content_block_stop", "index": text_block(answer)}),
@@ -93,9 +93,20 @@ pub(super) fn closing(answer: &Completion) -> Bytes {
     events.map(event).concat().into()
 }
 
-fn usage(answer: &Completion) -> Value {
-    let output_tokens = answer.tokens().len();
-    json!({"input_tokens": answer.prompt_tokens, "output_tokens": output_tokens})
+fn output_tokens(answer: &Completion) -> usize {
+    answer.tokens().len() + answer.reasoning_tokens
+}
+
+/// Cached tokens are not among the input tokens.
+fn usage(answer: &Completion, output_tokens: usize) -> Value {
+    let mut usage = json!({"input_tokens": answer.prompt_tokens, "output_tokens": output_tokens});
+    if answer.cached_tokens > 0 {
+        usage["cache_read_input_tokens"] = answer.cached_tokens.into();
+    }
+    if answer.reasoning_tokens > 0 && output_tokens > 0 {
+        usage["output_tokens_details"] = json!({"thinking_tokens": answer.reasoning_tokens});
+    }
+    usage
 }
 
 /// An event has its type as its name too.

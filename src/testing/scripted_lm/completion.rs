@@ -18,7 +18,10 @@ pub(super) struct Completion {
     split: Split,
     /// The deltas of the thinking before the text.
     pub(super) thoughts: Vec<String>,
+    /// Without those of the cache.
     pub(super) prompt_tokens: usize,
+    pub(super) cached_tokens: usize,
+    pub(super) reasoning_tokens: usize,
     pub(super) wants_usage: bool,
 }
 
@@ -33,6 +36,8 @@ impl Completion {
             split: reply.split.clone(),
             thoughts: reply.thoughts().to_vec(),
             prompt_tokens: prompt_tokens.sum(),
+            cached_tokens: reply.cached_tokens,
+            reasoning_tokens: reply.reasoning_tokens,
             wants_usage: request.wants_usage(),
         }
     }

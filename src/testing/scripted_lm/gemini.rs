@@ -34,12 +34,20 @@ pub(super) fn closing(answer: &Completion) -> Bytes {
 fn last(answer: &Completion, text: &str) -> Value {
     let candidate = json!({"content": content(text), "finishReason": "STOP", "index": 0});
     let mut last = part(answer, candidate);
+    let prompt_tokens = answer.prompt_tokens + answer.cached_tokens;
     let tokens = answer.tokens().len();
     last["usageMetadata"] = json!({
-        "promptTokenCount": answer.prompt_tokens,
+        "promptTokenCount": prompt_tokens,
         "candidatesTokenCount": tokens,
-        "totalTokenCount": answer.prompt_tokens + tokens,
+        "totalTokenCount": prompt_tokens + tokens + answer.reasoning_tokens,
     });
+    if answer.cached_tokens > 0 {
+        last["usageMetadata"]["cachedContentTokenCount"] = answer.cached_tokens.into();
+    }
+    // Those of the text are without them.
+    if answer.reasoning_tokens > 0 {
+        last["usageMetadata"]["thoughtsTokenCount"] = answer.reasoning_tokens.into();
+    }
     last
 }
 

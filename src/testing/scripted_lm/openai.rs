@@ -25,12 +25,20 @@ fn message(answer: &Completion) -> Value {
 }
 
 fn usage(answer: &Completion) -> Value {
-    let completion_tokens = answer.tokens().len();
-    json!({
-        "prompt_tokens": answer.prompt_tokens,
+    let prompt_tokens = answer.prompt_tokens + answer.cached_tokens;
+    let completion_tokens = answer.tokens().len() + answer.reasoning_tokens;
+    let mut usage = json!({
+        "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
-        "total_tokens": answer.prompt_tokens + completion_tokens,
-    })
+        "total_tokens": prompt_tokens + completion_tokens,
+    });
+    if answer.cached_tokens > 0 {
+        usage["prompt_tokens_details"] = json!({"cached_tokens": answer.cached_tokens});
+    }
+    if answer.reasoning_tokens > 0 {
+        usage["completion_tokens_details"] = json!({"reasoning_tokens": answer.reasoning_tokens});
+    }
+    usage
 }
 
 pub(super) fn opening(answer: &Completion) -> Bytes {

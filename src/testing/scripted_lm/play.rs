@@ -7,7 +7,7 @@ use std::future::pending;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::sleep;
 
 use super::Reply;
@@ -16,7 +16,7 @@ use super::completion::Completion;
 use super::dialects;
 use super::interlude::Interlude;
 use super::ledger::RequestEntry;
-use super::request::ChatRequest;
+use super::request::{ChatRequest, Dialect};
 use super::script::ReplyKind;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -82,6 +82,11 @@ pub(super) async fn play(
         BodyContent::Stream(_) => None,
     };
     let retry_after = reply.retry_after;
+    let id_header = match request.dialect {
+        Dialect::Anthropic => "request-id",
+        _ => "x-request-id",
+    };
+    let request_id = reply.request_id.clone();
     let body = written_by(reply, |reply, mut out| async move {
         let written = content.write(&reply, &entry, &mut out).await;
         entry.answered();
@@ -93,6 +98,7 @@ pub(super) async fn play(
     headers.insert(CONTENT_TYPE, kind);
     headers.extend(length.map(|length| (CONTENT_LENGTH, length.into())));
     headers.extend(retry_after.map(|seconds| (RETRY_AFTER, seconds.into())));
+    headers.extend(request_id.map(|id| (HeaderName::from_static(id_header), id)));
     response
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::{Gate, interlude::Interlude, split::Split};
 
@@ -32,6 +32,9 @@ pub struct Reply {
     pub(super) trickle: Option<Duration>,
     pub(super) cut_after: Option<usize>,
     pub(super) retry_after: Option<u64>,
+    pub(super) request_id: Option<HeaderValue>,
+    pub(super) cached_tokens: usize,
+    pub(super) reasoning_tokens: usize,
 }
 
 /// What a reply says.
@@ -167,6 +170,33 @@ impl Reply {
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Adds a header with the provider's id of the request: `request-id` in Anthropic's dialect,
+    /// `x-request-id` in the others.
+    ///
+    /// # Panics
+    /// If the id is no value of a header.
+    #[must_use]
+    pub fn request_id(mut self, id: &str) -> Self {
+        self.request_id = Some(HeaderValue::from_str(id).expect("a value of a header"));
+        self
+    }
+
+    /// Counts this many tokens as read from a cache, beside those of the prompt: as tokens of the
+    /// prompt they are counted where the dialect does so.
+    #[must_use]
+    pub fn cached_tokens(mut self, tokens: usize) -> Self {
+        self.cached_tokens = tokens;
+        self
+    }
+
+    /// Counts this many tokens as reasoning, beside those of the text: as tokens of the answer they
+    /// are counted where the dialect does so.
+    #[must_use]
+    pub fn reasoning_tokens(mut self, tokens: usize) -> Self {
+        self.reasoning_tokens = tokens;
         self
     }
 }
