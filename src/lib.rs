@@ -137,8 +137,8 @@ pub mod testing;
 pub use batch::{Batch, predict_all};
 pub use builder::DspyServiceBuilderExt;
 pub use call::{
-    CallContext, CallId, CallStatus, Cancel, Carrier, Cause, Deadline, LmCall, LmOutcome, Spent,
-    Usage, WithContext, drop_scope,
+    CallContext, CallId, CallStatus, Cancel, Carrier, Cause, Deadline, InvalidCallId, LmCall,
+    LmOutcome, Spent, Usage, WithContext, drop_scope,
 };
 pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,

@@ -21,7 +21,7 @@ mod tests;
 mod usage;
 
 pub(crate) use call_end::CallEnd;
-pub use call_id::CallId;
+pub use call_id::{CallId, InvalidCallId};
 pub use call_status::CallStatus;
 pub(crate) use cancel::CancelGrace;
 pub use cancel::{Cancel, Cause};

@@ -10,10 +10,10 @@ use std::{
 use tower::BoxError;
 
 use super::{
-    Cancelled, Classify, Costs, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-    ProgramError, sources::sources,
+    Cancelled, Classify, Costs, Elapsed, Error, ErrorCosts, ErrorKind, InvalidInput, LmError, Lost,
+    Overloaded, ProgramError, sources::sources,
 };
-use crate::call::{Cause, Spent, deadline::InvalidTimeout};
+use crate::call::{CallId, Cause, Spent, deadline::InvalidTimeout};
 
 impl ErrorKind {
     /// The kind of `error`: that of the first among it and its sources which is one of this
@@ -123,6 +123,23 @@ impl Spent {
     }
 }
 
+impl CallId {
+    /// The id of the call of `error`: of the first among it and its sources that is one of this
+    /// crate's errors, if that has one.
+    ///
+    /// ```
+    /// use tower_dspy::{CallId, Cancelled, Cause};
+    ///
+    /// let id = CallId::next();
+    /// let error: tower::BoxError = Cancelled::new(Cause::Caller).with_call_id(id).into();
+    /// assert_eq!(CallId::of(&*error), Some(id));
+    /// ```
+    #[must_use]
+    pub fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
+        find(error)?.carried()?.call_id()
+    }
+}
+
 /// As [`Spent::of`], shared.
 pub(crate) fn costs_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Arc<Spent>> {
     find(error)?.costs()
@@ -164,6 +181,57 @@ pub(crate) fn set_costs_in<E: 'static>(error: &mut E, spent: &Arc<Spent>) {
 fn set_in<E: Costs>(boxed: &mut BoxError, spent: &Arc<Spent>) -> bool {
     let error = boxed.downcast_mut::<E>();
     error.map(|error| error.set_costs(spent.clone())).is_some()
+}
+
+/// Puts the id of its call onto `error` if its type has a place for it, and it has none.
+pub(crate) fn set_call_id_in<E: 'static>(error: &mut E, id: CallId) {
+    let error: &mut dyn Any = error;
+    let carried = match error.downcast_mut::<BoxError>() {
+        Some(boxed) => carried_in_box(boxed),
+        None => carried_in(error),
+    };
+    if let Some(carried) = carried {
+        carried.set_ids(Some(id), None);
+    }
+}
+
+/// The place for an id in `$error`, if it is one of these. It is asked for its type first: a borrow
+/// that is returned lasts through all that follows.
+macro_rules! carried_by {
+    ($error:expr, $($ours:ty),+) => {{
+        $(if $error.is::<$ours>() {
+            return $error.downcast_mut::<$ours>()?.carried_mut();
+        })+
+        None
+    }};
+}
+
+fn carried_in(error: &mut dyn Any) -> Option<&mut ErrorCosts> {
+    carried_by!(
+        error,
+        Error,
+        Elapsed,
+        Cancelled,
+        Overloaded,
+        InvalidInput,
+        ProgramError,
+        LmError,
+        Lost
+    )
+}
+
+fn carried_in_box(error: &mut BoxError) -> Option<&mut ErrorCosts> {
+    carried_by!(
+        error,
+        Error,
+        Elapsed,
+        Cancelled,
+        Overloaded,
+        InvalidInput,
+        ProgramError,
+        LmError,
+        Lost
+    )
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Classify, Costs, ErrorKind,
-    costs::{ErrorCosts, costs_in_field},
+    costs::{ErrorCosts, call_id_in_field, costs_in_field},
 };
-use crate::call::Spent;
+use crate::call::{CallId, Spent};
 
 /// The service has as many calls as it may have, and as many waiting; or its host has given up so
 /// many threads that sync programs are refused.
@@ -19,6 +19,8 @@ struct OverloadedFields {
     program: Box<str>,
     why: Box<str>,
     retry_after: Option<Duration>,
+    /// Only the id of the call: nothing was spent.
+    call: ErrorCosts,
 }
 
 impl Overloaded {
@@ -54,6 +56,7 @@ impl Overloaded {
             program: program.into(),
             why: why.into(),
             retry_after: None,
+            call: ErrorCosts::NONE,
         }))
     }
 
@@ -71,7 +74,17 @@ impl Overloaded {
     }
 }
 
-impl Costs for Overloaded {}
+impl Costs for Overloaded {
+    fn carried(&self) -> Option<&ErrorCosts> {
+        Some(&self.0.call)
+    }
+
+    fn carried_mut(&mut self) -> Option<&mut ErrorCosts> {
+        Some(&mut self.0.call)
+    }
+}
+
+call_id_in_field!(Overloaded, 0.call);
 
 impl Classify for Overloaded {
     fn kind(&self) -> ErrorKind {
@@ -98,6 +111,8 @@ struct InvalidInputFields {
     field: Option<Box<str>>,
     problem: Box<str>,
     expected: Box<str>,
+    /// Only the id of the call: nothing was spent.
+    call: ErrorCosts,
 }
 
 impl InvalidInput {
@@ -114,6 +129,7 @@ impl InvalidInput {
             field: field.map(Into::into),
             problem: problem.into(),
             expected: expected.into(),
+            call: ErrorCosts::NONE,
         }))
     }
 
@@ -136,7 +152,17 @@ impl InvalidInput {
     }
 }
 
-impl Costs for InvalidInput {}
+impl Costs for InvalidInput {
+    fn carried(&self) -> Option<&ErrorCosts> {
+        Some(&self.0.call)
+    }
+
+    fn carried_mut(&mut self) -> Option<&mut ErrorCosts> {
+        Some(&mut self.0.call)
+    }
+}
+
+call_id_in_field!(InvalidInput, 0.call);
 
 impl Classify for InvalidInput {
     fn kind(&self) -> ErrorKind {
@@ -175,7 +201,7 @@ impl ProgramError {
             python_type: python_type.into(),
             message: message.into(),
             traceback: traceback.into(),
-            spent: ErrorCosts(None),
+            spent: ErrorCosts::NONE,
         }))
     }
 
@@ -248,7 +274,7 @@ impl LmError {
             status,
             retry_after,
             rejected: false,
-            spent: ErrorCosts(None),
+            spent: ErrorCosts::NONE,
         }))
     }
 

@@ -4,10 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     Classify, Costs, ErrorKind,
-    costs::{ErrorCosts, costs_in_field},
+    costs::{ErrorCosts, call_id_in_field, costs_in_field},
 };
 pub use crate::call::Scope;
-use crate::call::{Cause, Limit, Spent};
+use crate::call::{CallId, Cause, Limit, Spent};
 
 /// How far the call had come when a limit passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -45,7 +45,7 @@ impl Elapsed {
             } else {
                 u64::MAX
             },
-            spent: ErrorCosts(None),
+            spent: ErrorCosts::NONE,
             scope,
             stage,
         }
@@ -84,7 +84,7 @@ impl fmt::Debug for Elapsed {
             .field("scope", &self.scope)
             .field("stage", &self.stage)
             .field("limit", &self.limit())
-            .field("spent", &self.spent.0)
+            .field("spent", &self.spent)
             .finish()
     }
 }
@@ -162,7 +162,7 @@ impl Cancelled {
         Self {
             cause,
             stage: Stage::Running,
-            spent: ErrorCosts(None),
+            spent: ErrorCosts::NONE,
         }
     }
 

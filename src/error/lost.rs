@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Classify, Costs, ErrorKind, Stage,
-    costs::{ErrorCosts, costs_in_field},
+    costs::{ErrorCosts, call_id_in_field, costs_in_field},
 };
-use crate::call::Spent;
+use crate::call::{CallId, Spent};
 
 /// The interpreter that was to run the call, or ran it, is gone; or the server that did cannot be
 /// reached.
@@ -47,7 +47,7 @@ impl Lost {
             what,
             reason,
             stage: Stage::Running,
-            spent: ErrorCosts(None),
+            spent: ErrorCosts::NONE,
         }))
     }
 

@@ -19,12 +19,12 @@ mod message;
 mod sources;
 
 pub use crate::call::ErrorKind;
-pub(crate) use any::{carries_costs, costs_in, set_costs_in};
+pub(crate) use any::{carries_costs, costs_in, set_call_id_in, set_costs_in};
 #[cfg(feature = "tonic")]
 pub(crate) use any::{costs_of, find};
 #[cfg(feature = "lm")]
 pub use bad_status::BadStatus;
-pub(crate) use costs::Costs;
+pub(crate) use costs::{Costs, ErrorCosts};
 pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
 pub use kind::Classify;
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
@@ -40,7 +40,7 @@ pub(crate) use sources::sources;
 
 use std::{sync::Arc, time::Duration};
 
-use crate::call::{Cause, Spent};
+use crate::call::{CallId, Cause, Spent};
 
 /// What a [`DspyService`](crate::DspyService) and the layers around it answer with when there is no
 /// prediction.
@@ -90,6 +90,34 @@ impl Error {
         self.costs().map(|spent| &**spent)
     }
 
+    /// The id of the call: of one that went through a [`TrackLayer`](crate::TrackLayer), a layer
+    /// that limits or cancels, or a program. It is in logs, spans and the tracker, and in the header
+    /// [`CallId::HEADER`] of the response.
+    #[must_use]
+    pub fn call_id(&self) -> Option<CallId> {
+        self.inner().carried()?.call_id()
+    }
+
+    /// The id that the call had on the other server, if one ran it and failed; a number of that
+    /// server's process.
+    #[must_use]
+    pub fn remote_call_id(&self) -> Option<CallId> {
+        self.inner().carried()?.remote_call_id()
+    }
+
+    /// The same, of the call with this id; the first id stays.
+    #[must_use]
+    pub fn with_call_id(mut self, id: impl Into<Option<CallId>>) -> Self {
+        self.set_ids(id.into(), None);
+        self
+    }
+
+    pub(crate) fn set_ids(&mut self, call: Option<CallId>, remote: Option<CallId>) {
+        if let Some(carried) = self.carried_mut() {
+            carried.set_ids(call, remote);
+        }
+    }
+
     /// The same, with what the call had spent.
     #[cfg(any(feature = "_host", feature = "tonic"))]
     pub(crate) fn with_spent(mut self, spent: Option<Arc<Spent>>) -> Self {
@@ -132,6 +160,22 @@ impl Costs for Error {
             Self::Lost(error) => error.set_costs(spent),
             // Nothing ran.
             Self::Overloaded(_) | Self::InvalidInput(_) => {}
+        }
+    }
+
+    fn carried(&self) -> Option<&ErrorCosts> {
+        self.inner().carried()
+    }
+
+    fn carried_mut(&mut self) -> Option<&mut ErrorCosts> {
+        match self {
+            Self::Elapsed(error) => error.carried_mut(),
+            Self::Cancelled(error) => error.carried_mut(),
+            Self::Overloaded(error) => error.carried_mut(),
+            Self::InvalidInput(error) => error.carried_mut(),
+            Self::Program(error) => error.carried_mut(),
+            Self::Lm(error) => error.carried_mut(),
+            Self::Lost(error) => error.carried_mut(),
         }
     }
 }

@@ -14,11 +14,12 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const IN_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 impl ErrorResponse {
-    /// For gRPC: 200, `grpc-status` and `grpc-message` in the head, and no body ("trailers only").
+    /// For gRPC: 200, `grpc-status`, `grpc-message` and [`x-call-id`](crate::CallId::HEADER) in the
+    /// head, and no body ("trailers only").
     ///
     /// With the feature `tonic` there are details in `grpc-status-details-bin`: an
     /// `google.rpc.ErrorInfo` of the domain `tower-dspy`, whose reason is the [kind](Self::kind) in
-    /// upper case; `RetryInfo` with a known [`retry_after`](Self::retry_after); and `BadRequest` with
+    /// upper case, with the id of the call as `call_id`; `RetryInfo` with a known [`retry_after`](Self::retry_after); and `BadRequest` with
     /// the field that is wrong. `grpc-retry-pushback-ms` is not set: it makes clients with a retry
     /// policy try again also after codes that the policy leaves out.
     #[must_use]
@@ -31,6 +32,7 @@ impl ErrorResponse {
         if let Ok(message) = HeaderValue::try_from(message) {
             headers.insert(GRPC_MESSAGE, message);
         }
+        self.write_call_id(headers);
         #[cfg(feature = "tonic")]
         tonic::add_details(self, headers);
         response
@@ -59,17 +61,23 @@ mod tonic {
         }
     }
 
-    /// With the details of [`into_grpc`](ErrorResponse::into_grpc).
+    /// With the details of [`into_grpc`](ErrorResponse::into_grpc), and the id of the call in its
+    /// metadata.
     impl From<ErrorResponse> for Status {
         fn from(response: ErrorResponse) -> Self {
-            proto::status(
+            let id = response.call_id();
+            let mut status = proto::status(
                 response.code.into(),
                 response.kind,
                 &response.detail,
                 response.field.as_deref(),
                 response.retry_after,
                 response.facts,
-            )
+            );
+            if let Some(id) = id {
+                proto::write_call_id(id, status.metadata_mut());
+            }
+            status
         }
     }
 

@@ -20,14 +20,15 @@ use super::{
 };
 use crate::{
     call::{
-        Carrier, Deadline,
+        CallId, Carrier, Deadline,
         deadline::{GrpcTimeout, RequestTimeout},
     },
     error::ErrorKind,
 };
 
 /// Puts a [`CallContext`](crate::CallContext) into each request: the time left that the client
-/// sent, and a node that is cancelled when the client goes away.
+/// sent, a node that is cancelled when the client goes away, and the id of the call, which each
+/// response names in its header [`x-call-id`](CallId::HEADER).
 ///
 /// The time left is read from `grpc-timeout` ([`GrpcTimeout`]) and from a header of plain HTTP
 /// ([`RequestTimeout`]), and is no more than the server's own [`max`](Self::max). Of several the
@@ -51,6 +52,12 @@ use crate::{
 ///             .layer(Serve::new(DeadlineLayer::from_context())),
 ///     );
 /// ```
+///
+/// # The id of a call
+/// The id is that of logs, spans, the [`Tracker`](crate::Tracker) and [`Error::call_id`](crate::Error::call_id); a
+/// response that has an `x-call-id` already keeps it, as one that is passed on from another server.
+/// Of gRPC it is in the initial metadata. The id that a client sends is not read: ids are numbers of
+/// this process.
 ///
 /// # What it leaves to others
 /// It tells of limits and keeps none: a [`DeadlineLayer`](crate::DeadlineLayer) further in does,
@@ -190,9 +197,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let id = request.context_mut().id();
         let left = match self.config.left(request.headers()) {
             Ok(left) => left,
             Err(refused) => {
+                let refused = refused.with_call_id(id);
                 let response = refused.into_protocol(Protocol::of(request.headers()));
                 let response = Ok(response.map(OrErrorBody::error));
                 return future::ready(response).fuse().boxed();
@@ -207,7 +216,12 @@ where
         let answer = ClientGuard::future(self.inner.call(request), call.clone());
         // What answered is done; only a body may still be under way.
         let with_body = |body| OrErrorBody::inner(ClientGuard::body(body, call));
-        let answer = answer.map_ok(|response| response.map(with_body));
+        let answer = answer.map_ok(move |mut response| {
+            let headers = response.headers_mut();
+            let header = headers.entry(CallId::HEADER);
+            header.or_insert_with(|| id.header_value());
+            response.map(with_body)
+        });
         answer.fuse().boxed()
     }
 }

@@ -18,13 +18,13 @@
 
 use std::{error::Error as StdError, time::Duration};
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use tower::BoxError;
 
 use super::protocol::Protocol;
 use crate::{
-    call::deadline::InvalidTimeout,
+    call::{CallId, deadline::InvalidTimeout},
     error::{Classify, ErrorKind, InvalidInput, sources},
 };
 
@@ -173,6 +173,7 @@ pub struct ErrorResponse {
     pub(super) detail: Box<str>,
     pub(super) field: Option<Box<str>>,
     pub(super) retry_after: Option<Duration>,
+    call_id: Option<CallId>,
     /// What else gRPC's details say.
     #[cfg(feature = "tonic")]
     pub(super) facts: crate::proto::Facts,
@@ -203,6 +204,7 @@ impl ErrorResponse {
             detail: row.detail.into(),
             field: None,
             retry_after: None,
+            call_id: None,
             #[cfg(feature = "tonic")]
             facts: crate::proto::Facts::default(),
         }
@@ -242,13 +244,23 @@ impl ErrorResponse {
         Self::of_kind(ErrorKind::Deadline).with(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
-    /// The same with what the first among `error` and its sources says about the request itself, and
-    /// the facts of every failure.
+    /// The same, as the response of the call with this id; an id that the error had stays.
+    #[must_use]
+    pub fn with_call_id(mut self, id: CallId) -> Self {
+        let id = *self.call_id.get_or_insert(id);
+        #[cfg(feature = "tonic")]
+        self.facts.of_call(id);
+        self
+    }
+
+    /// The same with what the first among `error` and its sources says about the request itself, the id
+    /// of its call, and the facts of every failure.
     pub(super) fn described(mut self, error: &(dyn StdError + 'static)) -> Self {
         #[cfg(feature = "tonic")]
         {
             self.facts = crate::proto::Facts::of(error);
         }
+        self.call_id = CallId::of(error);
         for error in sources(error) {
             if let Some(input) = error.downcast_ref::<InvalidInput>() {
                 self.detail = input.to_string().into();
@@ -302,6 +314,13 @@ impl ErrorResponse {
         self.retry_after
     }
 
+    /// The id of the call; of [`Error::call_id`](crate::Error::call_id), or as
+    /// [given](Self::with_call_id).
+    #[must_use]
+    pub const fn call_id(&self) -> Option<CallId> {
+        self.call_id
+    }
+
     /// The body for plain HTTP.
     pub(super) fn problem(&self) -> Problem<'_> {
         Problem {
@@ -310,12 +329,14 @@ impl ErrorResponse {
             detail: &self.detail,
             kind: self.kind,
             field: self.field.as_deref(),
+            call_id: self.call_id,
         }
     }
 
-    /// For plain HTTP: the status, `Retry-After` in whole seconds, rounded up, and a body of
-    /// `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with the
-    /// members `title`, `status`, `detail` and `kind`, and `field` where one input is wrong.
+    /// For plain HTTP: the status, `Retry-After` in whole seconds, rounded up,
+    /// [`x-call-id`](CallId::HEADER), and a body of `application/problem+json`
+    /// ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with the members `title`, `status`, `detail`
+    /// and `kind`, `field` where one input is wrong, and `call_id` where it is known.
     #[must_use]
     pub fn into_http(self) -> Response<String> {
         // Strings and a number: there is nothing in it that cannot be written.
@@ -327,7 +348,15 @@ impl ErrorResponse {
         if let Some(secs) = self.retry_after_secs() {
             headers.insert(header::RETRY_AFTER, secs.into());
         }
+        self.write_call_id(headers);
         response
+    }
+
+    /// Puts the id of the call into the head of a response.
+    pub(super) fn write_call_id(&self, headers: &mut HeaderMap) {
+        if let Some(id) = self.call_id {
+            headers.insert(CallId::HEADER, id.header_value());
+        }
     }
 
     /// The value of `Retry-After`.
@@ -364,4 +393,6 @@ pub(super) struct Problem<'a> {
     kind: ErrorKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<CallId>,
 }

@@ -13,7 +13,7 @@ use http::{Request, Response};
 use tower::{BoxError, Layer, Service, util::MapErr};
 
 use super::{body::OrErrorBody, protocol::Protocol, respond::ErrorResponse};
-use crate::error::Classify;
+use crate::{call::Carrier, error::Classify};
 
 /// Puts layers whose errors are ours around a service that has none, and answers for them.
 ///
@@ -141,7 +141,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
-        let refuse = move |refused: ErrorResponse| {
+        let id = request.context().and_then(|context| context.call_id);
+        let refuse = move |mut refused: ErrorResponse| {
+            if let Some(id) = id {
+                refused = refused.with_call_id(id);
+            }
             let response = refused.into_protocol(protocol);
             response.map(OrErrorBody::error)
         };

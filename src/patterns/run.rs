@@ -139,12 +139,21 @@ impl Alarm for Bounds {
         }
     }
 
-    fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> TimeoutError {
+    fn error(
+        &self,
+        cause: Cause,
+        stage: Stage,
+        spent: Option<Arc<Spent>>,
+        call: Option<CallId>,
+    ) -> TimeoutError {
         match &self.limit {
-            Some(limit) if self.elapsed => Elapsed::of(limit, stage).with_spent(spent).into(),
+            Some(limit) if self.elapsed => {
+                let elapsed = Elapsed::of(limit, stage).with_spent(spent);
+                elapsed.with_call_id(call).into()
+            }
             _ => {
                 let cancelled = Cancelled::new(cause).with_stage(stage);
-                cancelled.with_spent(spent).into()
+                cancelled.with_spent(spent).with_call_id(call).into()
             }
         }
     }

@@ -3,11 +3,11 @@
 use std::{collections::HashMap, error::Error as StdError, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    call::{Cause, Spent},
+    call::{CallId, Cause, Spent},
     error::{
         Cancelled, Elapsed, ErrorKind, InvalidInput, LmError, Lost, Overloaded, ProgramError,
         Scope, Stage, costs_of, cut, sources,
@@ -33,7 +33,15 @@ impl Facts {
         if let Some(spent) = costs_of(error) {
             facts.spent(spent);
         }
+        if let Some(id) = CallId::of(error) {
+            facts.of_call(id);
+        }
         facts
+    }
+
+    /// The id of the call, as this process counts.
+    pub(crate) fn of_call(&mut self, id: CallId) {
+        self.add("call_id", id.to_string());
     }
 
     fn read(&mut self, error: &(dyn StdError + 'static)) -> bool {
@@ -138,6 +146,11 @@ impl StatusDetails {
         self.fact(name)?.parse().ok()
     }
 
+    /// The id of the call, as its server counts.
+    pub(crate) fn call_id(&self) -> Option<CallId> {
+        self.number("call_id")
+    }
+
     pub(crate) fn scope(&self) -> Option<Scope> {
         from_word(self.fact("scope")?)
     }
@@ -173,6 +186,11 @@ impl StatusDetails {
         spent.steps = self.number("steps").unwrap_or_default();
         (!spent.is_nothing()).then(|| Arc::new(spent))
     }
+}
+
+/// Puts the id of a call into the metadata of its response.
+pub(crate) fn write_call_id(id: CallId, metadata: &mut MetadataMap) {
+    metadata.insert("x-call-id", id.get().into());
 }
 
 pub(crate) fn retry_after(status: &Status) -> Option<Duration> {

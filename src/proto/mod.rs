@@ -16,7 +16,7 @@ pub mod v1;
 use std::fmt;
 
 pub(crate) use convert::{from_response, to_response};
-pub(crate) use details::{Facts, StatusDetails, retry_after, status};
+pub(crate) use details::{Facts, StatusDetails, retry_after, status, write_call_id};
 pub(crate) use event::{from_event, to_event};
 pub use json::{MAX_DEPTH, StructError, from_struct, to_struct};
 

@@ -147,10 +147,11 @@ impl Service<PredictRequest> for DspyService {
 
     /// # Panics
     /// Never: a call without readiness answers [`Overloaded`](crate::Overloaded).
-    fn call(&mut self, request: PredictRequest) -> PredictFuture {
+    fn call(&mut self, mut request: PredictRequest) -> PredictFuture {
+        let id = request.context.id();
         match self.admit(&request) {
             Ok(permit) => submit(self.program.clone(), request, permit),
-            Err(error) => refused(error),
+            Err(error) => refused(error.with_call_id(id)),
         }
     }
 }

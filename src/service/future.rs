@@ -167,7 +167,7 @@ fn with_costs(call: &mut CallHandle, result: Answer) -> Answer {
         }
         Err(error) => {
             let spent = call.close(Err(&error));
-            Err(error.with_spent(spent))
+            Err(error.with_spent(spent).with_call_id(call.id()))
         }
     }
 }

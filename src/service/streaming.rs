@@ -136,7 +136,8 @@ impl Service<PredictRequest> for StreamingService {
         self.program.poll_ready(cx)
     }
 
-    fn call(&mut self, request: PredictRequest) -> Self::Future {
+    fn call(&mut self, mut request: PredictRequest) -> Self::Future {
+        let id = request.context.id();
         let stream = CallStream {
             chosen: self.chosen.clone(),
             ..CallStream::default()
@@ -145,7 +146,7 @@ impl Service<PredictRequest> for StreamingService {
             Ok(permit) => {
                 prediction_events::submit(self.program.program.clone(), request, permit, stream)
             }
-            Err(error) => super::future::refused(error),
+            Err(error) => super::future::refused(error.with_call_id(id)),
         }
     }
 }

@@ -24,7 +24,7 @@ use super::{
     timeline::{AnswerSource, AttemptKind},
     tracked_state::TrackedRecord,
 };
-use crate::call::Usage;
+use crate::call::{CallId, Usage};
 
 /// What a call that has no answer had spent until it ended: a snapshot, taken when the call ended.
 ///
@@ -76,9 +76,19 @@ pub struct Spent {
     pub steps: u32,
     /// The record that this is a reading of.
     pub(crate) record: Option<Arc<CallRecord>>,
+    /// The id of the call that this error ended.
+    pub(crate) call_id: Option<CallId>,
+    /// The id that it had on the server which ran it, if that was another one.
+    pub(crate) remote_call_id: Option<CallId>,
 }
 
 impl Spent {
+    /// Whether this says nothing but the ids of the call.
+    pub(crate) fn is_only_ids(&self) -> bool {
+        let has_id = self.call_id.is_some() || self.remote_call_id.is_some();
+        has_id && self.record.is_none() && self.is_nothing()
+    }
+
     /// Whether nothing was spent: no LM call, no step done, no partial answer.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
@@ -103,6 +113,7 @@ impl Spent {
         self.lm_calls_bypassed += other.lm_calls_bypassed;
         self.partial = other.partial.clone().or_else(|| self.partial.take());
         self.steps = self.steps.saturating_add(other.steps);
+        self.remote_call_id = other.remote_call_id.or(self.remote_call_id);
     }
 }
 
@@ -126,7 +137,17 @@ impl PartialEq for Spent {
 impl fmt::Debug for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let partial = self.partial.as_ref();
-        f.debug_struct("Spent")
+        let mut debug = f.debug_struct("Spent");
+        let ids = [
+            ("call_id", self.call_id),
+            ("remote_call_id", self.remote_call_id),
+        ];
+        for (name, id) in ids {
+            if let Some(id) = id {
+                debug.field(name, &id.get());
+            }
+        }
+        debug
             .field("usage", &self.usage)
             .field("lm_calls", &self.lm_calls.len())
             .field("lm_calls_not_kept", &self.lm_calls_not_kept)

@@ -15,7 +15,7 @@ use super::{
     queue::{Command, CommandQueue},
 };
 use crate::{
-    call::{Cause, Spent, drop_scope},
+    call::{CallId, Cause, Spent, drop_scope},
     error::{Classify, Error, Lost},
 };
 
@@ -50,6 +50,11 @@ pub(crate) struct CallHandle {
 }
 
 impl CallHandle {
+    /// The id of the call.
+    pub(crate) fn id(&self) -> Option<CallId> {
+        self.signal.state.context.call_id
+    }
+
     /// As [`CallSignal::send`].
     pub(crate) fn cancel(&self, cause: Cause) {
         self.signal.send(cause);

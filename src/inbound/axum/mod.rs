@@ -2,9 +2,10 @@
 //!
 //! [`CallContext`] is an extractor, and [`Error`] and [`ErrorResponse`] are responses, of
 //! `application/problem+json` by the [table](super::respond). [`predict`] is the whole
-//! handler, [`stream`] has those that answer as the program writes; [`server`](crate::server) ends in
-//! bounded time.
+//! handler, [`stream`] has those that answer as the program writes, [`cancel_call`] cancels a call by
+//! its id; [`server`](crate::server) ends in bounded time.
 
+mod cancel_call;
 #[cfg(all(feature = "openapi", feature = "_host"))]
 mod openapi;
 mod prediction;
@@ -15,19 +16,20 @@ use std::{convert::Infallible, future::poll_fn, pin::pin};
 use ::axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
-    response::{IntoResponse, Response},
+    response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
     routing::{MethodRouter, get, post},
 };
 use http::{StatusCode, request::Parts};
 use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt};
 
+pub use self::cancel_call::cancel_call;
 #[cfg(all(feature = "openapi", feature = "_host"))]
 pub use self::openapi::Programs;
 use super::respond::ErrorResponse;
 use crate::{
     call::{
-        CallContext,
+        CallContext, CallId,
         termination::{Terminated, Termination},
     },
     error::{Cancelled, Classify, Error},
@@ -41,6 +43,17 @@ impl<S: Sync> FromRequestParts<S> for CallContext {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+/// Puts the id into the header [`x-call-id`](CallId::HEADER): `(context.id(), body)` is a response.
+impl IntoResponseParts for CallId {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        let headers = parts.headers_mut();
+        headers.insert(Self::HEADER, self.header_value());
+        Ok(parts)
     }
 }
 
@@ -61,7 +74,7 @@ impl IntoResponse for Error {
 ///
 /// The call is given the request's [`CallContext`], and ends with it; a body that has not come by
 /// its deadline is answered by 408, and the service is not called. What the service fails with is
-/// answered by the [table](super::respond), and a body that is no JSON, or larger than axum's
+/// answered by the [table](super::respond), with the id of the call, and a body that is no JSON, or larger than axum's
 /// `DefaultBodyLimit` (2 MB, unless you set another), with axum's status for that, in the same form.
 ///
 /// ```
@@ -91,11 +104,20 @@ where
     T: Clone + Send + Sync + 'static,
 {
     // The body is read before the work begins: only then is a client that hangs up noticed.
-    post(move |context: CallContext, request: Request| async move {
-        let inputs = inputs(&context, request).await?;
-        let request = PredictRequest::new(inputs).with_context(context);
-        service.oneshot(request).await.map_err(ErrorResponse::of)
-    })
+    post(
+        move |mut context: CallContext, request: Request| async move {
+            let id = context.id();
+            let answer = async {
+                let inputs = inputs(&context, request).await?;
+                let request = PredictRequest::new(inputs).with_context(context);
+                service.oneshot(request).await.map_err(ErrorResponse::of)
+            };
+            match answer.await {
+                Ok(prediction) => Ok((id, prediction)),
+                Err(failed) => Err(failed.with_call_id(id)),
+            }
+        },
+    )
 }
 
 /// The body of `request`, if it comes before the call has to end.

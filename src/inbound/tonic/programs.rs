@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
-    call::CallContext,
+    call::{CallContext, CallId, Carrier},
     error::{Classify, Error, ErrorKind, InvalidInput},
     inbound::respond::ErrorResponse,
     proto::{
@@ -62,7 +62,8 @@ struct NamedProgram {
 /// away. Without that layer the call has no deadline, and is dropped when its client goes.
 ///
 /// # What it answers
-/// Failures are statuses by [the table](crate::inbound::respond), with details. A name that no program
+/// Each response has the [id of the call](CallId::HEADER) in its metadata. Failures are statuses by
+/// [the table](crate::inbound::respond), with details. A name that no program
 /// has is `NOT_FOUND`. Outputs that `google.protobuf.Struct` cannot hold exactly, see
 /// [`to_struct`](proto::to_struct), are `UNKNOWN`, as a program that raises is, and the message tells
 /// which output: declare such an output as a `str`.
@@ -278,9 +279,16 @@ fn unsendable(error: &StructError) -> ErrorResponse {
 }
 
 /// An event as it is sent. A status ends the stream.
-fn message(event: Result<StreamEvent, Error>) -> Result<v1::PredictEvent, Status> {
+fn message(event: Result<StreamEvent, Error>) -> Result<v1::PredictEvent, ErrorResponse> {
     let event = event.map_err(ErrorResponse::of)?;
-    Ok(proto::to_event(event).map_err(|error| unsendable(&error))?)
+    proto::to_event(event).map_err(|error| unsendable(&error))
+}
+
+/// The response of the call with this id, or its status.
+fn respond<T>(id: CallId, answer: Result<T, ErrorResponse>) -> Result<Response<T>, Status> {
+    let mut response = Response::new(answer.map_err(|failed| failed.with_call_id(id))?);
+    proto::write_call_id(id, response.metadata_mut());
+    Ok(response)
 }
 
 #[async_trait]
@@ -289,16 +297,22 @@ impl predict_server::Predict for Programs {
 
     async fn predict(
         &self,
-        request: Request<v1::PredictRequest>,
+        mut request: Request<v1::PredictRequest>,
     ) -> Result<Response<v1::PredictResponse>, Status> {
-        Ok(Response::new(self.answer(request).await?))
+        let id = request.context_mut().id();
+        respond(id, self.answer(request).await)
     }
 
     async fn predict_stream(
         &self,
-        request: Request<v1::PredictRequest>,
+        mut request: Request<v1::PredictRequest>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        let events = self.stream(request).await?;
-        Ok(Response::new(events.map(message).boxed()))
+        let id = request.context_mut().id();
+        let sent = move |event| {
+            let message = message(event);
+            Ok(message.map_err(|failed| failed.with_call_id(id))?)
+        };
+        let events = self.stream(request).await;
+        respond(id, events.map(|events| events.map(sent).boxed()))
     }
 }

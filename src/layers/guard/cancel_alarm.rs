@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Alarm, Grace, Guard};
 use crate::{
     call::{
-        CallContext, CallTag, Cancel, Cause, Enclosing, Spent,
+        CallContext, CallId, CallTag, Cancel, Cause, Enclosing, Spent,
         termination::{Terminated, Termination},
     },
     error::{Cancelled, Stage},
@@ -58,7 +58,13 @@ impl Alarm for CancelAlarm {
         ended.cause()
     }
 
-    fn error(&self, cause: Cause, _: Stage, spent: Option<Arc<Spent>>) -> Cancelled {
-        Cancelled::new(cause).with_spent(spent)
+    fn error(
+        &self,
+        cause: Cause,
+        _: Stage,
+        spent: Option<Arc<Spent>>,
+        call: Option<CallId>,
+    ) -> Cancelled {
+        Cancelled::new(cause).with_spent(spent).with_call_id(call)
     }
 }

@@ -55,7 +55,13 @@ pub(crate) trait Alarm {
     fn cause(&mut self, ended: Terminated) -> Cause;
 
     /// The error for work that ended in `stage`, because of `cause`, and had `spent` this.
-    fn error(&self, cause: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Self::Error;
+    fn error(
+        &self,
+        cause: Cause,
+        stage: Stage,
+        spent: Option<Arc<Spent>>,
+        call: Option<CallId>,
+    ) -> Self::Error;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -259,7 +265,7 @@ impl<A: Alarm> Guard<A> {
             GuardPhase::Watching | GuardPhase::LeftToOuter(_) if report.waited => Stage::Waiting,
             _ => stage,
         };
-        let error = self.alarm.error(cause, stage, report.spent);
+        let error = self.alarm.error(cause, stage, report.spent, self.tag.call);
         tracing::debug!(
             target: "tower_dspy",
             call_id = self.tag.call.map(CallId::get),
@@ -375,12 +381,18 @@ impl Alarm for LimitAlarm {
         self.0.map_or(ended.cause(), |limit| limit.cause())
     }
 
-    fn error(&self, _: Cause, stage: Stage, spent: Option<Arc<Spent>>) -> Elapsed {
+    fn error(
+        &self,
+        _: Cause,
+        stage: Stage,
+        spent: Option<Arc<Spent>>,
+        call: Option<CallId>,
+    ) -> Elapsed {
         let elapsed = match &self.0 {
             Some(limit) => Elapsed::of(limit, stage),
             // An alarm without a limit never rings.
             None => Elapsed::new(Scope::Deadline, stage, Duration::ZERO),
         };
-        elapsed.with_spent(spent)
+        elapsed.with_spent(spent).with_call_id(call)
     }
 }

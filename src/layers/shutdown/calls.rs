@@ -14,7 +14,9 @@ use super::{
     report::{ShutdownPhase, ShutdownReport},
 };
 use crate::{
-    call::{CallContext, CallEnd, Cancel, Cause, Deadline, Progress, in_flight::InFlightTicket},
+    call::{
+        CallContext, CallEnd, CallId, Cancel, Cause, Deadline, Progress, in_flight::InFlightTicket,
+    },
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -52,6 +54,7 @@ impl ShutdownCalls {
         Some(ShutdownTicket {
             calls: self.clone(),
             node,
+            call: context.call_id,
             progress: context.progress.clone(),
             outcome: CallOutcome::Cancelled,
             _entry: entry,
@@ -104,6 +107,7 @@ pub(super) enum CallOutcome {
 pub(super) struct ShutdownTicket {
     pub(super) calls: Arc<ShutdownCalls>,
     pub(super) node: Cancel,
+    pub(super) call: Option<CallId>,
     /// What of the call waits, and gets no grace.
     pub(super) progress: Progress,
     /// What the call is counted as if the ticket is dropped now.

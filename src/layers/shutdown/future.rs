@@ -79,7 +79,8 @@ where
                 }
                 tracing::debug!(target: "tower_dspy", waits, "the shutdown ended a call");
                 let spent = drop_scope::collect(Cause::Shutdown, || this.work.as_mut().discard());
-                Err(Cancelled::new(Cause::Shutdown).with_spent(spent).into())
+                let cancelled = Cancelled::new(Cause::Shutdown).with_spent(spent);
+                Err(cancelled.with_call_id(ticket.call).into())
             }
         };
         *this.ticket = None;

@@ -148,7 +148,10 @@ where
             work: if ticket.is_some() {
                 ReadyCall::start(&mut self.inner, request)
             } else {
-                let refused = Cancelled::new(Cause::Shutdown).with_stage(Stage::BeforeStart);
+                let call = request.context().and_then(|context| context.call_id);
+                let refused = Cancelled::new(Cause::Shutdown)
+                    .with_stage(Stage::BeforeStart)
+                    .with_call_id(call);
                 ReadyCall::Failed {
                     error: Some(refused.into()),
                 }

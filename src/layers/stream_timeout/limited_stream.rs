@@ -76,7 +76,9 @@ impl LimitedStream {
     fn end(&mut self, limit: &Limit) -> Elapsed {
         let (events, record) = (self.events.take(), self.limits.record.as_ref());
         let report = drop_scope::end(limit.cause(), record, || drop(events));
-        let error = Elapsed::of(limit, Stage::Running).with_spent(report.spent);
+        let error = Elapsed::of(limit, Stage::Running)
+            .with_spent(report.spent)
+            .with_call_id(self.limits.tag.call);
         tracing::debug!(
             target: "tower_dspy",
             call_id = self.limits.tag.call.map(CallId::get),

@@ -27,6 +27,12 @@ impl Cancellation {
         self.signalled > 0
     }
 
+    /// Whether there was such a call under way.
+    #[must_use]
+    pub const fn found(&self) -> bool {
+        !self.records.is_empty()
+    }
+
     /// How many calls stop because of this cancellation.
     #[must_use]
     pub const fn count(&self) -> usize {

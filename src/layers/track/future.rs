@@ -12,7 +12,7 @@ use tower::Service;
 use super::ticket::TrackTicket;
 use crate::{
     call::{CallEnd, Progress},
-    error::Stage,
+    error::{Stage, set_call_id_in},
     layers::{
         classify::Classifier,
         guard::{ReadyCall, Work},
@@ -50,6 +50,7 @@ pin_project! {
 impl<S, R, C> Future for TrackFuture<S, R, C>
 where
     S: Service<R>,
+    S::Error: 'static,
     C: Classifier<S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
@@ -72,11 +73,11 @@ where
         if runs {
             ticket.runs();
         }
-        let Poll::Ready(result) = polled else {
+        let Poll::Ready(mut result) = polled else {
             ticket.end = CallEnd::Dropped;
             return Poll::Pending;
         };
-        match &result {
+        match &mut result {
             Ok(_) => {
                 ticket.end = CallEnd::Completed;
                 if let Some(stream) = this.progress.stream()
@@ -86,6 +87,7 @@ where
                 }
             }
             Err(error) => {
+                set_call_id_in(error, ticket.id);
                 let cause = this.classify.cancel_cause(error);
                 let kind = this.classify.kind(error);
                 ticket.end = kind.call_end(cause);

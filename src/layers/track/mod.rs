@@ -189,6 +189,7 @@ impl<S, C> Track<S, C> {
 impl<S, R, C> Service<R> for Track<S, C>
 where
     S: Service<R> + Clone,
+    S::Error: 'static,
     R: Carrier,
     C: super::Classifier<S::Error> + Clone,
 {
@@ -242,7 +243,7 @@ where
             label,
             runs: false,
         };
-        let ticket = TrackTicket::new(tracker.enter(call), span);
+        let ticket = TrackTicket::new(tracker.enter(call), id, span);
         // Not asked before its first poll: all that its service does lies in the span.
         let work = ReadyCall::new(self.inner.clone(), request, progress.clone());
         TrackFuture {

@@ -3,11 +3,12 @@
 use tracing::Span;
 
 use super::tracker::{TrackEntry, leave, runs};
-use crate::call::{CallEnd, CallStatus, ErrorKind};
+use crate::call::{CallEnd, CallId, CallStatus, ErrorKind};
 
 /// A call's place in its tracker, held by the call's future, or by the stream that it was answered with. Dropping it makes the call leave.
 pub(super) struct TrackTicket {
     entry: Option<TrackEntry>,
+    pub(super) id: CallId,
     runs: bool,
     /// Covers all of the call.
     pub(super) span: Span,
@@ -19,9 +20,10 @@ pub(super) struct TrackTicket {
 
 impl TrackTicket {
     /// The ticket of a call that has entered its tracker.
-    pub(super) const fn new(entry: Option<TrackEntry>, span: Span) -> Self {
+    pub(super) const fn new(entry: Option<TrackEntry>, id: CallId, span: Span) -> Self {
         Self {
             entry,
+            id,
             runs: false,
             span,
             end: CallEnd::Dropped,

@@ -11,7 +11,7 @@ use std::{
 
 use ::tonic::{Request, body::Body, client::Grpc};
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::uri::PathAndQuery;
 use tokio::time::Instant;
 use tonic_prost::ProstCodec;
@@ -190,7 +190,8 @@ where
 
     fn call(&mut self, request: PredictRequest) -> Self::Future {
         let message = self.message(&request);
-        let (_, context) = request.into_parts();
+        let (_, mut context) = request.into_parts();
+        let id = context.id();
         let refused = ServiceTermination::refuse(&context);
         let began = Instant::now();
         let mut termination = ServiceTermination::new(&context, began);
@@ -225,6 +226,7 @@ where
             // It was reset.
             None => Poll::Ready(Err(Cancelled::new(termination.reason()).into())),
         });
+        let answer = answer.map_err(move |error: Error| error.with_call_id(id));
         answer.fuse().boxed()
     }
 }

@@ -37,9 +37,12 @@ impl Sent {
             return self.broken(source);
         }
         match StatusDetails::of(&status) {
-            Some(details) => self
-                .by_details(&details, &status)
-                .with_spent(details.spent()),
+            Some(details) => {
+                let error = self.by_details(&details, &status);
+                let mut error = error.with_spent(details.spent());
+                error.set_ids(None, details.call_id());
+                error
+            }
             None => self.by_code(&status),
         }
     }

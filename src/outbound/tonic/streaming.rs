@@ -21,7 +21,7 @@ use tower::{BoxError, Service};
 
 use super::{ProgramClient, status::Sent};
 use crate::{
-    call::Scope,
+    call::{CallId, Scope},
     error::{Cancelled, Error, Lost},
     proto::{self, v1},
     request::PredictRequest,
@@ -111,6 +111,7 @@ where
     fn call(&mut self, request: PredictRequest) -> Self::Future {
         let message = self.0.message(&request);
         let (_, mut context) = request.into_parts();
+        let call = context.id();
         let refused = ServiceTermination::refuse(&context);
         let began = Instant::now();
         let termination = ServiceTermination::new(&context, began);
@@ -148,6 +149,7 @@ where
         };
         let mut events = RemoteEvents {
             events: Some(opened.try_flatten_stream().boxed()),
+            call,
             termination,
         };
         let response = async move {
@@ -165,11 +167,17 @@ where
 struct RemoteEvents {
     /// `None` once the call was reset.
     events: Option<BoxStream<'static, Result<StreamEvent, Error>>>,
+    call: CallId,
     termination: ServiceTermination,
 }
 
 impl RemoteEvents {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<StreamEvent, Error>> {
+        let event = self.poll_remote(cx);
+        event.map_err(|error| error.with_call_id(self.call))
+    }
+
+    fn poll_remote(&mut self, cx: &mut Context<'_>) -> Poll<Result<StreamEvent, Error>> {
         let Some(events) = &mut self.events else {
             return Poll::Ready(Err(Cancelled::new(self.termination.reason()).into()));
         };

@@ -310,7 +310,7 @@ impl MockDspy {
             Err(error) => {
                 record.end = Some(CallEnd::Refused(error.kind()));
                 self.ledger.send_modify(|calls| calls.push(record));
-                Err(error)
+                Err(error.with_call_id(request.context.call_id))
             }
         }
     }

@@ -18,7 +18,7 @@ use super::{
     reply::{Reply, ReplyItem},
 };
 use crate::{
-    call::{CallContext, Deadline},
+    call::{CallContext, CallId, Deadline},
     error::{Cancelled, Classify, Error},
     request::Prediction,
     service::termination::ServiceTermination,
@@ -31,6 +31,7 @@ type MockOutcome = Result<Prediction, Error>;
 /// The work of one call.
 pub(super) struct MockWork {
     started: Instant,
+    call: Option<CallId>,
     termination: ServiceTermination,
     lingers: Duration,
     /// When the work ends that was signalled.
@@ -44,6 +45,7 @@ impl MockWork {
         let started = Instant::now();
         Self {
             started,
+            call: context.call_id,
             termination: ServiceTermination::new(context, started),
             lingers: reply.lingers,
             ends: None,
@@ -138,7 +140,7 @@ impl MockWork {
             Err(None) => self.linger().await,
         };
         self.stopped();
-        Err(error)
+        Err(error.with_call_id(self.call))
     }
 
     fn answer(&mut self, outcome: MockOutcome) -> MockOutcome {
@@ -147,7 +149,10 @@ impl MockWork {
                 prediction.elapsed = self.started.elapsed();
                 (CallEnd::Answered, Ok(prediction))
             }
-            Err(error) => (CallEnd::Failed(error.kind()), Err(error)),
+            Err(error) => {
+                let end = CallEnd::Failed(error.kind());
+                (end, Err(error.with_call_id(self.call)))
+            }
         };
         if let Some(running) = self.running.take() {
             running.ended(end);

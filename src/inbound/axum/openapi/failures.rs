@@ -67,6 +67,15 @@ pub(super) fn problem() -> ObjectBuilder {
         .property("detail", string())
         .property("kind", string().enum_values(Some(kinds)))
         .property(
+            "call_id",
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1))
+                .description(Some(
+                    "The id of the call, a number of the server's process.",
+                )),
+        )
+        .property(
             "field",
             string().description(Some("The input that is wrong, where it is one.")),
         );

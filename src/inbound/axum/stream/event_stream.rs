@@ -26,6 +26,7 @@ use tower::{Service, ServiceExt};
 
 use super::{failure::StreamFailure, options::StreamOptions, sse_queue::SseQueue};
 use crate::{
+    call::{CallId, Carrier},
     request::PredictRequest,
     stream::{PredictionStream, StreamEvent},
 };
@@ -53,7 +54,7 @@ pub(super) trait StreamDialect: Send + 'static {
 /// Answers with the events of `streaming` in `dialect`.
 pub(super) async fn respond<S, D>(
     streaming: S,
-    request: PredictRequest,
+    mut request: PredictRequest,
     dialect: D,
     options: StreamOptions,
 ) -> Response
@@ -63,6 +64,7 @@ where
     S::Future: Send,
     D: StreamDialect,
 {
+    let id = request.context_mut().id();
     let events = streaming
         .oneshot(request)
         .map_ok(|events| events.map_err(StreamFailure::from))
@@ -70,6 +72,7 @@ where
         .try_flatten_stream();
     let mut body = DialectStream {
         events: Some(events.boxed()),
+        id,
         dialect,
         queue: SseQueue::default(),
         options,
@@ -85,6 +88,7 @@ where
     let keep_alive = KeepAlive::new().interval(options.keep_alive);
     let mut response = Sse::new(body).keep_alive(keep_alive).into_response();
     let headers = response.headers_mut();
+    headers.insert(CallId::HEADER, id.header_value());
     headers.insert(
         header::CACHE_CONTROL,
         HeaderValue::from_static("no-cache, no-transform"),
@@ -98,6 +102,7 @@ where
 struct DialectStream<D> {
     /// `None` once it has ended.
     events: Option<BoxStream<'static, Result<StreamEvent, StreamFailure>>>,
+    id: CallId,
     dialect: D,
     queue: SseQueue,
     options: StreamOptions,
@@ -123,10 +128,10 @@ impl<D: StreamDialect> DialectStream<D> {
                 Ok(())
             }
         };
-        if written.is_err() {
+        Poll::Ready(written.map_err(|failure| {
             self.events = None;
-        }
-        Poll::Ready(written)
+            failure.of_call(self.id)
+        }))
     }
 
     /// Ready once there is something to send, or it is known that there will be nothing.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use tower::BoxError;
 
 use crate::{
-    call::Spent,
+    call::{CallId, Spent},
     error::{Classify, ErrorKind},
     inbound::respond::ErrorResponse,
 };
@@ -33,6 +33,12 @@ impl<E: Classify + Into<BoxError>> From<E> for StreamFailure {
 }
 
 impl StreamFailure {
+    /// The same, of the call with this id.
+    pub(super) fn of_call(mut self, id: CallId) -> Self {
+        self.response = Box::new(self.response.with_call_id(id));
+        self
+    }
+
     /// Text that was sent does not hold.
     pub(super) fn restarted() -> Self {
         let response = ErrorResponse::of_kind(ErrorKind::Program);

@@ -89,19 +89,26 @@ impl StreamOptions {
         S::Future: Send,
         T: Clone + Send + Sync + 'static,
     {
-        post(move |context: CallContext, request: Request| async move {
-            let streams = prefers_event_stream(request.headers());
-            // The body is read first: only then is a client that hangs up noticed.
-            let inputs = inputs(&context, request).await?;
-            let request = PredictRequest::new(inputs).with_context(context);
-            if streams {
-                return Ok(respond(streaming, request, PredictEvents, self).await);
-            }
-            let whole = whole.oneshot(request).await;
-            whole
-                .map(IntoResponse::into_response)
-                .map_err(ErrorResponse::of)
-        })
+        post(
+            move |mut context: CallContext, request: Request| async move {
+                let id = context.id();
+                let answer = async {
+                    let streams = prefers_event_stream(request.headers());
+                    // The body is read first: only then is a client that hangs up noticed.
+                    let inputs = inputs(&context, request).await?;
+                    let request = PredictRequest::new(inputs).with_context(context);
+                    if streams {
+                        return Ok(respond(streaming, request, PredictEvents, self).await);
+                    }
+                    let whole = whole.oneshot(request).await;
+                    let whole = whole.map_err(ErrorResponse::of)?;
+                    Ok((id, whole).into_response())
+                };
+                answer
+                    .await
+                    .map_err(|failed: ErrorResponse| failed.with_call_id(id))
+            },
+        )
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::super::failure::StreamFailure;
 use crate::{
+    call::CallId,
     error::{ErrorKind, cut},
     inbound::respond::ErrorResponse,
 };
@@ -59,6 +60,12 @@ impl OpenAiError {
         }
     }
 
+    /// The same, of the call with this id.
+    pub(super) fn of_call(mut self, id: CallId) -> Self {
+        self.response = Box::new(self.response.with_call_id(id));
+        self
+    }
+
     pub(super) fn body(&self) -> ErrorBody<'_> {
         let response = &self.response;
         let kind = if self.restarted {
@@ -77,6 +84,7 @@ impl OpenAiError {
                     Some(code) => ErrorCode::Named(code),
                     None => ErrorCode::Kind(response.kind()),
                 },
+                call_id: response.call_id(),
             },
         }
     }
@@ -87,6 +95,7 @@ impl IntoResponse for OpenAiError {
         let status = self.response.status();
         let mut response = (status, Json(self.body())).into_response();
         let headers = response.headers_mut();
+        self.response.write_call_id(headers);
         if let Some(wait) = self.response.retry_after_secs() {
             headers.insert(header::RETRY_AFTER, wait.into());
         }
@@ -113,6 +122,8 @@ struct ErrorObject<'a> {
     kind: &'static str,
     param: Option<&'a str>,
     code: ErrorCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<CallId>,
 }
 
 #[derive(Serialize)]

@@ -78,7 +78,7 @@ use crate::{call::CallContext, inbound::axum::inputs, request::PredictRequest};
 /// then sent at the end, at once. Answers that are not streamed are not concerned.
 ///
 /// # Errors
-/// They have OpenAI's form, `{"error": {"message", "type", "param", "code"}}`: the code is the
+/// They have OpenAI's form, `{"error": {"message", "type", "param", "code"}}`, and the `call_id`: the code is the
 /// [kind](crate::ErrorKind) of the failure, the type `invalid_request_error` for a status 4xx and
 /// `server_error` for 5xx. Before the head they have their status by [the table](crate::inbound::respond)
 /// and `Retry-After`; clients of OpenAI try again after 408, 429 and 5xx, but not with
@@ -107,9 +107,12 @@ impl StreamOptions {
                 None => OpenAiError::no_model(&name).into_response(),
             })
         };
-        let complete = move |context: CallContext, request: Request| async move {
-            let completed = complete(&programs, context, request, self).await;
-            completed.unwrap_or_else(IntoResponse::into_response)
+        let complete = move |mut context: CallContext, request: Request| async move {
+            let id = context.id();
+            match complete(&programs, context, request, self).await {
+                Ok(completed) => (id, completed).into_response(),
+                Err(failed) => failed.of_call(id).into_response(),
+            }
         };
         Router::new()
             .route("/v1/chat/completions", post(complete))

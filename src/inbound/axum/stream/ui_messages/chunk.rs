@@ -5,7 +5,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::inbound::axum::prediction::PredictionBody;
+use crate::inbound::{axum::prediction::PredictionBody, respond::Problem};
 
 #[derive(Serialize)]
 #[serde(
@@ -72,6 +72,10 @@ pub(super) enum UiChunk<'a> {
     },
     Finish {
         finish_reason: &'static str,
+    },
+    DataError {
+        data: Problem<'a>,
+        transient: bool,
     },
     Abort {
         reason: &'static str,

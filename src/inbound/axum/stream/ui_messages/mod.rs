@@ -59,7 +59,7 @@ use crate::{
 /// | a tool call and its result | `tool-input-available`, `tool-output-available` or `tool-output-error`: `dynamic`, `providerExecuted` |
 /// | a status | `data-status` `{"message": ".."}`, transient: for `onData` |
 /// | the prediction | `data-prediction` with the JSON of [`predict`](crate::inbound::axum::predict()), `finish`, `[DONE]` |
-/// | a failure | `error` with the detail, `[DONE]`; before it `abort` with the reason if it was `deadline`, `elapsed`, `cancelled` or `shutting_down`; no `finish` |
+/// | a failure | `data-error` with the members of `application/problem+json`, `call_id` among them, `transient`; `error` with the detail, `[DONE]`; before it `abort` with the reason if it was `deadline`, `elapsed`, `cancelled` or `shutting_down`; no `finish` |
 ///
 /// `useChat` ignores `abort` alone and would show a stream that a limit ended as a whole one, so `error`
 /// follows it.
@@ -105,15 +105,18 @@ impl StreamOptions {
         S::Future: Send,
         T: Clone + Send + Sync + 'static,
     {
-        post(move |context: CallContext, request: Request| async move {
-            match read(&context, request, &fields).await {
-                Ok(inputs) => {
-                    let request = inputs.with_context(context);
-                    respond(streaming, request, UiMessageWriter::new(fields), self).await
+        post(
+            move |mut context: CallContext, request: Request| async move {
+                let id = context.id();
+                match read(&context, request, &fields).await {
+                    Ok(inputs) => {
+                        let request = inputs.with_context(context);
+                        respond(streaming, request, UiMessageWriter::new(fields), self).await
+                    }
+                    Err(refused) => IntoResponse::into_response(refused.with_call_id(id)),
                 }
-                Err(refused) => IntoResponse::into_response(refused),
-            }
-        })
+            },
+        )
     }
 }
 

@@ -211,6 +211,10 @@ impl StreamDialect for UiMessageWriter {
 
     fn fail(&mut self, failure: StreamFailure, out: &mut SseQueue) {
         self.start(out);
+        out.json(&UiChunk::DataError {
+            data: failure.response.problem(),
+            transient: true,
+        });
         if let Some(reason) = failure.abort_reason() {
             out.json(&UiChunk::Abort { reason });
         }
