@@ -72,6 +72,8 @@
 //! | `axum` | `inbound::axum`: a program behind a route, its answer whole or as server-sent events, for `useChat` of Vercel's AI SDK or as a model of OpenAI's API; [`CallContext`] as an extractor, [`Error`] as a response, readiness; `server`: a server, of gRPC too, that ends in bounded time |
 //! | `openapi` (with `axum`) | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
 //! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
+//! | `metrics` | [`mod@metrics`]: metrics of calls, LM calls, layers and hosts, by the facade of that name; with `axum` a route for Prometheus |
+//! | `metrics-exporter-prometheus` (with `axum` and `metrics`) | `PrometheusMetrics::from_handle`: an exporter that is set up elsewhere |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `py-spy` (with `python` or `workers`) | [`Health::Blocked`] names the frame that holds the GIL as well; brings py-spy |
 //! | `full` | all but `py-spy` and `test-util` |
@@ -118,6 +120,8 @@ pub mod inbound;
 pub mod layers;
 #[cfg(feature = "lm")]
 pub mod lm;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod outbound;
 pub mod patterns;
 #[cfg(feature = "tonic")]
@@ -131,6 +135,7 @@ mod session;
 pub mod stack;
 mod stream;
 mod sync;
+mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
 

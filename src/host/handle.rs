@@ -95,6 +95,17 @@ impl Host {
         matches!(self.backend, Backend::Embedded(_))
     }
 
+    /// Where its programs run.
+    #[cfg(feature = "metrics")]
+    pub(crate) const fn kind(&self) -> &'static str {
+        match &self.backend {
+            #[cfg(feature = "python")]
+            Backend::Embedded(_) => "embedded",
+            #[cfg(feature = "workers")]
+            Backend::Workers(_) => "workers",
+        }
+    }
+
     /// The host's counters.
     #[must_use]
     pub fn stats(&self) -> HostStats {
@@ -116,6 +127,18 @@ impl Host {
             },
             #[cfg(feature = "workers")]
             Backend::Workers(workers) => workers.health(),
+        }
+    }
+
+    /// How late the heartbeat of Python's loop is; of workers that take calls, the latest. `None` if
+    /// none does.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn loop_lag(&self) -> Option<Duration> {
+        match &self.backend {
+            #[cfg(feature = "python")]
+            Backend::Embedded(monitor) => Some(monitor.lag()),
+            #[cfg(feature = "workers")]
+            Backend::Workers(workers) => workers.loop_lag(),
         }
     }
 

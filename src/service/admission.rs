@@ -38,6 +38,20 @@ impl Permits {
             .saturating_sub(self.free.available_permits())
     }
 
+    /// The calls that wait for a permit.
+    #[cfg(all(feature = "_host", feature = "metrics"))]
+    pub(crate) fn waiting(&self) -> usize {
+        self.max_waiting
+            .min(Semaphore::MAX_PERMITS)
+            .saturating_sub(self.queue.available_permits())
+    }
+
+    /// The calls that may run at once, and those that may wait.
+    #[cfg(all(feature = "_host", feature = "metrics"))]
+    pub(crate) const fn limits(&self) -> (usize, usize) {
+        (self.max_in_flight, self.max_waiting)
+    }
+
     pub(crate) fn overloaded(&self, program: &str) -> Overloaded {
         Overloaded::new(program, self.max_in_flight, self.max_waiting)
     }

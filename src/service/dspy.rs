@@ -8,6 +8,8 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
+#[cfg(feature = "metrics")]
+use super::admission::Permits;
 use super::{
     PredictFuture, Schema, Typed,
     future::{refused, submit},
@@ -98,6 +100,17 @@ impl DspyService {
     #[must_use]
     pub fn typed<In, Out>(self) -> Typed<Self, In, Out> {
         Typed::new(self)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn permits(&self) -> &Permits {
+        &self.program.permits
+    }
+
+    /// The version of DSPy of its host.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn dspy_version(&self) -> &Arc<str> {
+        &self.program.host.core().dspy_version
     }
 
     /// The permit of a call that may run.

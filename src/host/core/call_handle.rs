@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_record_has_a_cause_unless_the_call_ended_with_an_error_of_its_own() {
-        let core = HostCore::new(0).expect("an eventfd");
+        let core = HostCore::new(0, "3.4.1").expect("an eventfd");
         let cause_of = |error: Error| {
             let mut call = core.submit(NewCall::default());
             call.close(Err(&error));

@@ -46,16 +46,19 @@ pub(crate) struct HostCore {
     pub(crate) counters: Arc<HostCounters>,
     pub(crate) lms: Arc<Registry<LmHandle>>,
     pub(crate) tools: Arc<Registry<HostedTool>>,
+    /// The version of DSPy.
+    pub(crate) dspy_version: Arc<str>,
 }
 
 impl HostCore {
-    pub(crate) fn new(max_abandoned: usize) -> io::Result<Self> {
+    pub(crate) fn new(max_abandoned: usize, dspy_version: &str) -> io::Result<Self> {
         let counters = HostCounters::new(max_abandoned);
         Ok(Self {
             queue: Arc::new(CommandQueue::new()?),
             lms: Arc::default(),
             tools: Arc::default(),
             counters,
+            dspy_version: dspy_version.into(),
         })
     }
 

@@ -11,6 +11,9 @@ use super::{
     health::{Health, LATE},
 };
 
+/// How often the loop beats: `HEARTBEAT` of `runner.py`.
+#[cfg(any(feature = "metrics", feature = "workers"))]
+const BEAT: Duration = Duration::from_millis(20);
 /// The least duration of a block that is logged.
 const LOGGED_FROM: Duration = Duration::from_millis(100);
 /// The most frames of a line in the log.
@@ -66,6 +69,12 @@ impl LoopMonitor {
     #[cfg(feature = "workers")]
     pub(crate) fn is_late(&self) -> bool {
         self.heartbeat.age() > LATE
+    }
+
+    /// How late the heartbeat is.
+    #[cfg(any(feature = "metrics", feature = "workers"))]
+    pub(crate) fn lag(&self) -> Duration {
+        self.heartbeat.age().saturating_sub(BEAT)
     }
 
     /// The health of the loop.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tokio::{
     runtime::Handle,
     task::{AbortHandle, JoinError, JoinSet},
+    time::Instant,
 };
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     exchange::{NewExchange, in_time},
     tool_definition::{Tool, ToolCall},
 };
-use crate::{call::Deadline, error::messages};
+use crate::{call::Deadline, error::messages, telemetry::metrics};
 
 /// A tool, and the runtime that it runs on.
 #[derive(Debug)]
@@ -41,6 +42,14 @@ pub(crate) fn call(
 /// The function has a task of its own, on another runtime: a panic ends that task alone, and when
 /// this future is dropped the task is aborted.
 async fn run(hosted: Arc<HostedTool>, call: ToolCall) -> Event {
+    let began = Instant::now();
+    let end = run_to_end(&hosted, call).await;
+    let failed = !matches!(end, Event::Value(_));
+    metrics::tool_ended(hosted.tool.name(), began.elapsed(), failed);
+    end
+}
+
+async fn run_to_end(hosted: &HostedTool, call: ToolCall) -> Event {
     let limit = call.context.deadline.map(Deadline::remaining);
     let mut task = JoinSet::new();
     task.spawn_on(hosted.tool.clone().run(call), &hosted.runtime);

@@ -1,6 +1,6 @@
 //! The hosts' handle to a pool of workers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     life::WorkerState,
@@ -23,12 +23,21 @@ impl PoolHandle {
     pub(crate) fn health(&self) -> Health {
         best(&self.stats.read().processes)
     }
+
+    /// How late the heartbeats of the workers that take calls are: the latest.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn loop_lag(&self) -> Option<Duration> {
+        let stats = self.stats.read();
+        let ready = |process: &&WorkerProcess| process.state == WorkerState::Ready;
+        let ready = stats.processes.iter().filter(ready);
+        ready.map(|process| process.loop_lag).max()
+    }
 }
 
 impl Drop for PoolHandle {
     fn drop(&mut self) {
         if self.queue.refusal().is_none() {
-            self.queue.stop(std::time::Duration::ZERO);
+            self.queue.stop(Duration::ZERO);
         }
     }
 }
@@ -55,6 +64,7 @@ mod tests {
             health,
             in_flight: 0,
             calls: 0,
+            loop_lag: Duration::ZERO,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The heartbeat of a worker's loop, as it arrives here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::life::WorkerState;
 use crate::host::core::{health::Health, loop_monitor::LoopMonitor};
@@ -45,6 +45,14 @@ impl Heartbeat {
     /// Whether the loop does not run. A beat that is late at one tick may be this process's delay.
     pub(super) const fn is_blocked(&self) -> bool {
         self.late > 1
+    }
+
+    /// How late the beat is; zero before the first.
+    pub(super) fn lag(&self) -> Duration {
+        match self.is_up {
+            true => self.monitor.lag(),
+            false => Duration::ZERO,
+        }
     }
 
     pub(super) fn health(&self, state: WorkerState) -> Health {

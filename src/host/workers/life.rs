@@ -70,6 +70,8 @@ pub(super) struct WorkerLife {
     pub(super) dismissed: Option<Duration>,
     /// Why it was ended.
     pub(super) verdict: Option<String>,
+    /// It was killed for its calls.
+    pub(super) is_overdue: bool,
 }
 
 impl WorkerLife {
@@ -85,6 +87,7 @@ impl WorkerLife {
             ended: None,
             dismissed: None,
             verdict: None,
+            is_overdue: false,
         }
     }
 
@@ -145,6 +148,7 @@ impl WorkerLife {
         if is_blocked && overdue > limits.kill_after {
             let verdict = "it was killed: work that was told to stop held it up";
             self.end(now, Some(verdict.into()));
+            self.is_overdue = true;
             return Some(LifecycleAction::KillOverdue);
         }
         if overdue > limits.retire_after && self.state == WorkerState::Ready {
@@ -161,6 +165,7 @@ impl WorkerLife {
         (overdue > limits.retire_after && workload.all_overdue).then(|| {
             let verdict = "it was killed: work that was told to stop did not";
             self.end(now, Some(verdict.into()));
+            self.is_overdue = true;
             LifecycleAction::KillOverdue
         })
     }

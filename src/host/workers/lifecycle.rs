@@ -59,8 +59,8 @@ pub(super) enum WorkerExitKind {
     Stopped,
     /// The pool had the worker end.
     Dismissed { served: bool },
-    /// The worker was killed, or ended by itself.
-    Lost,
+    /// The worker was killed, for its calls if they were overdue, or ended by itself.
+    Lost { overdue: bool },
 }
 
 /// The lives of all workers.
@@ -254,7 +254,9 @@ impl Lifecycle {
             } else if counts_as_start && !is_counted {
                 self.start_failed(now);
             }
-            WorkerExitKind::Lost
+            WorkerExitKind::Lost {
+                overdue: life.is_overdue,
+            }
         };
         let verdict = life.verdict;
         Some(WorkerExit { verdict, kind })

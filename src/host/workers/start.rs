@@ -24,7 +24,8 @@ impl Workers {
     ) -> Result<(HostCore, PoolHandle, HostThread), StartError> {
         let env = PythonEnv::find_standalone(self.venv.as_deref())?;
         self.spawn.python = env.python().to_path_buf();
-        let core = HostCore::new(usize::MAX).map_err(StartError::interpreter)?;
+        let core =
+            HostCore::new(usize::MAX, env.dspy_version()).map_err(StartError::interpreter)?;
         let stats = Arc::<SharedStats>::default();
         let workers = PoolHandle {
             stats: stats.clone(),

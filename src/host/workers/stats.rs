@@ -1,6 +1,9 @@
 //! Readings of a pool of workers.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::life::WorkerState;
 use crate::host::core::health::Health;
@@ -50,6 +53,8 @@ pub struct WorkerProcess {
     pub in_flight: usize,
     /// Calls that it was ever given.
     pub calls: u64,
+    /// How late the heartbeat of its loop is; zero while it starts.
+    pub loop_lag: Duration,
 }
 
 /// The readings of a pool, which its thread updates.

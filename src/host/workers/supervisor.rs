@@ -25,9 +25,12 @@ use super::{
     wire::{FromZygote, ToWorker},
     worker::{Worker, WorkerTable},
 };
-use crate::host::{
-    core::{clock, fault::Fault, host_core::HostCore, running_call::RunningCall},
-    start_error::StartError,
+use crate::{
+    host::{
+        core::{clock, fault::Fault, host_core::HostCore, running_call::RunningCall},
+        start_error::StartError,
+    },
+    telemetry::metrics,
 };
 
 /// The supervisor of a pool's workers.
@@ -137,9 +140,15 @@ impl Supervisor {
             match exit.kind {
                 WorkerExitKind::Stopped => {}
                 WorkerExitKind::Dismissed { served } => stats.recycled += u64::from(served),
-                WorkerExitKind::Lost => stats.lost += 1,
+                WorkerExitKind::Lost { .. } => stats.lost += 1,
             }
         });
+        match exit.kind {
+            WorkerExitKind::Dismissed { served: true } => metrics::worker_restarted("recycled"),
+            WorkerExitKind::Lost { overdue: true } => metrics::worker_restarted("overdue"),
+            WorkerExitKind::Lost { overdue: false } => metrics::worker_restarted("lost"),
+            _ => {}
+        }
         // Before the answers: a caller that has one finds the exit in the stats.
         self.publish();
         for lost in lost {
@@ -151,7 +160,7 @@ impl Supervisor {
                 let actions = self.programs.forget(id);
                 self.apply_program_actions(actions);
             }
-            WorkerExitKind::Lost => {
+            WorkerExitKind::Lost { .. } => {
                 tracing::warn!(target: "tower_dspy", pid, %why, calls, "a worker is lost");
                 let actions = self.programs.lost(id, &worker_fault(&reason));
                 self.apply_program_actions(actions);
@@ -243,6 +252,7 @@ impl Supervisor {
             self.core.queue.stop(Duration::ZERO);
         } else if !self.lifecycle.is_stopping() {
             tracing::error!(target: "tower_dspy", %error, "a worker was not started");
+            metrics::worker_restarted("not started");
             self.lifecycle.start_failed(clock::now());
         }
     }

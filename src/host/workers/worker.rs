@@ -51,6 +51,7 @@ impl Worker {
             health: self.heartbeat.health(state),
             in_flight: workload.calls,
             calls: workload.given,
+            loop_lag: self.heartbeat.lag(),
         })
     }
 

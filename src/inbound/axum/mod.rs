@@ -6,6 +6,8 @@
 //! its id; [`server`](crate::server) ends in bounded time.
 
 mod cancel_call;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(all(feature = "openapi", feature = "_host"))]
 mod openapi;
 mod prediction;
@@ -24,6 +26,8 @@ use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt};
 
 pub use self::cancel_call::cancel_call;
+#[cfg(feature = "metrics")]
+pub use self::metrics::{InstallError, PrometheusMetrics};
 #[cfg(all(feature = "openapi", feature = "_host"))]
 pub use self::openapi::Programs;
 use super::respond::ErrorResponse;

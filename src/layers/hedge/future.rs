@@ -33,6 +33,7 @@ use crate::{
         latency::Stopwatch,
         retry::Reservation,
     },
+    telemetry::metrics,
 };
 
 /// The other attempt would only say the same. Not so `ShuttingDown`: what runs may still be drained.
@@ -158,6 +159,7 @@ impl<S: Service<R>, C, R: Carrier> HedgeFuture<S, C, R> {
             && let Some(reservation) = this.reservation.take()
         {
             reservation.spend();
+            metrics::hedge_sent();
             tracing::debug!(
                 target: "tower_dspy",
                 call_id = this.terms.call_id(),
@@ -209,6 +211,8 @@ where
                 }
                 if is_first {
                     this.stopwatch.answered();
+                } else {
+                    metrics::hedge_won();
                 }
                 drop_scope::with(Cause::Superseded, || self.drop_both());
                 return Poll::Ready(Ok(response));

@@ -14,6 +14,7 @@ use crate::{
     call::{CallContext, Carrier},
     error::ErrorKind,
     layers::classify::{ByClassify, Classifier, Kinds},
+    telemetry::metrics,
 };
 
 /// A retry cannot help these: there is no time, or nobody who wants the answer.
@@ -100,7 +101,10 @@ impl<C> RetryPolicy<C> {
             record.begin_attempt(context.attempt);
         }
         match self.reservation.take() {
-            Some(reservation) => reservation.spend(),
+            Some(reservation) => {
+                reservation.spend();
+                metrics::retried();
+            }
             None => self.rules.budget.deposit(),
         }
         (self.done < self.rules.retries).then(|| request.clone())

@@ -41,7 +41,7 @@ fn lost(lifecycle: &mut Lifecycle, worker: u64, given: u64, now: Duration) {
     let exit = lifecycle
         .exited(WorkerId(worker), given, true, now)
         .unwrap();
-    assert_eq!(exit.kind, WorkerExitKind::Lost);
+    assert_eq!(exit.kind, WorkerExitKind::Lost { overdue: false });
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_retiring_worker_is_killed_once_all_its_calls_are_overdue() {
     let kill = (WorkerId(1), LifecycleAction::KillOverdue);
     assert_eq!(tick(&mut lifecycle, secs(21), calls(1, 12, true)), [kill]);
     let exit = lifecycle.exited(WorkerId(1), 1, true, secs(21)).unwrap();
-    assert_eq!(exit.kind, WorkerExitKind::Lost);
+    assert_eq!(exit.kind, WorkerExitKind::Lost { overdue: true });
     assert!(exit.verdict.unwrap().contains("did not"));
 }
 

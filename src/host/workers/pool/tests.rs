@@ -25,7 +25,7 @@ fn pool(core: &HostCore) -> Pool {
 
 #[tokio::test]
 async fn a_call_that_is_cancelled_while_no_worker_is_ready_frees_its_permit() {
-    let core = HostCore::new(usize::MAX).unwrap();
+    let core = HostCore::new(usize::MAX, "3.4.1").unwrap();
     let mut pool = pool(&core);
     let permits = Arc::new(());
     let submit = || {

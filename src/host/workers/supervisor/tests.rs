@@ -11,7 +11,7 @@ use crate::host::{
 
 /// A supervisor of one worker, whose program is no Python: the tests make up its events.
 fn supervisor(fork: bool) -> Supervisor {
-    let core = HostCore::new(usize::MAX).unwrap();
+    let core = HostCore::new(usize::MAX, "3.4.1").unwrap();
     let (events, _) = mpsc::channel(EVENTS);
     let (starting, _) = oneshot::channel();
     let mut settings = Workers::new(1).fork(fork);

@@ -1,0 +1,92 @@
+//! The emission of one value, and the description of all metrics.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::{Label, SharedString};
+
+use super::bounded_names::BoundedNames;
+use crate::telemetry::metric_names::{ALL, Metric, MetricKind};
+
+/// Programs by name or label; more are one.
+static PROGRAMS: BoundedNames = BoundedNames::new(256);
+/// Models, those that are asked for and those that answer; more are one. A request may name any.
+static MODELS: BoundedNames = BoundedNames::new(64);
+/// Models with their provider; more are one.
+static LMS: BoundedNames = BoundedNames::new(64);
+/// Providers; more are one.
+static PROVIDERS: BoundedNames = BoundedNames::new(64);
+/// Tools by name; more are one.
+static TOOLS: BoundedNames = BoundedNames::new(256);
+
+pub(crate) fn program_label(name: &str) -> Arc<str> {
+    PROGRAMS.label(name)
+}
+
+pub(super) fn model_label(name: &str) -> Arc<str> {
+    MODELS.label(name)
+}
+
+/// The label of an LM: its provider and model.
+pub(super) fn lm_label(provider: &str, model: &str) -> Arc<str> {
+    LMS.label(&format!("{provider}/{model}"))
+}
+
+/// The provider, by the conventions' name for it: `gen_ai.provider.name` of their registry.
+pub(super) fn provider_label(provider: &str) -> Arc<str> {
+    PROVIDERS.label(match provider {
+        "azure" => "azure.ai.openai",
+        "bedrock" => "aws.bedrock",
+        "cohere_chat" => "cohere",
+        "gemini" => "gcp.gemini",
+        "mistral" => "mistral_ai",
+        "vertex_ai" => "gcp.vertex_ai",
+        "watsonx" => "ibm.watsonx.ai",
+        "xai" => "x_ai",
+        other => other,
+    })
+}
+
+pub(super) fn tool_label(name: &str) -> Arc<str> {
+    TOOLS.label(name)
+}
+
+pub(crate) fn label(key: &'static str, value: impl Into<SharedString>) -> Label {
+    Label::new(key, value)
+}
+
+pub(crate) fn count(metric: &Metric, labels: Vec<Label>, n: u64) {
+    metrics::counter!(metric.name, labels).increment(n);
+}
+
+pub(crate) fn count_to(metric: &Metric, labels: Vec<Label>, total: u64) {
+    metrics::counter!(metric.name, labels).absolute(total);
+}
+
+pub(crate) fn set(metric: &Metric, labels: Vec<Label>, value: f64) {
+    metrics::gauge!(metric.name, labels).set(value);
+}
+
+pub(super) fn record(metric: &Metric, labels: Vec<Label>, value: f64) {
+    metrics::histogram!(metric.name, labels).record(value);
+}
+
+pub(super) fn record_seconds(metric: &Metric, labels: Vec<Label>, value: Duration) {
+    record(metric, labels, value.as_secs_f64());
+}
+
+/// Tells the recorder that is installed the units and descriptions of all metrics.
+pub(crate) fn describe() {
+    for metric in ALL {
+        let Metric {
+            name,
+            kind,
+            unit,
+            description,
+        } = *metric;
+        match kind {
+            MetricKind::Counter => metrics::describe_counter!(name, unit, description),
+            MetricKind::Gauge => metrics::describe_gauge!(name, unit, description),
+            MetricKind::Histogram => metrics::describe_histogram!(name, unit, description),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The metrics of this crate that are no tracked calls: tokens, settlements, layers, workers.
+
+use std::time::Duration;
+
+use super::{
+    TokenFate,
+    emit::{count, label, lm_label, program_label, record_seconds},
+};
+use crate::telemetry::metric_names::{
+    CALL_SETTLE, HEDGE_SENT, HEDGE_WON, RETRY_ATTEMPTS, TOKENS_BY_FATE, WORKER_RESTARTS,
+};
+
+/// It is known what became of tokens of an LM, spent for `program`.
+pub(crate) fn tokens(program: &str, (provider, model): (&str, &str), fate: TokenFate, n: u64) {
+    let fate = match fate {
+        TokenFate::Used => "used",
+        TokenFate::Late => "late",
+        TokenFate::Wasted => "wasted",
+    };
+    let labels = vec![
+        label("program", program_label(program)),
+        label("lm", lm_label(provider, model)),
+        label("fate", fate),
+    ];
+    count(&TOKENS_BY_FATE, labels, n);
+}
+
+/// The work of an attempt has ended, so long after it was told to stop.
+pub(crate) fn attempt_settled(program: &str, after: Duration) {
+    let labels = vec![label("program", program_label(program))];
+    record_seconds(&CALL_SETTLE, labels, after);
+}
+
+/// A retry layer makes another attempt.
+pub(crate) fn retried() {
+    count(&RETRY_ATTEMPTS, vec![], 1);
+}
+
+/// A hedge layer has sent a second attempt.
+pub(crate) fn hedge_sent() {
+    count(&HEDGE_SENT, vec![], 1);
+}
+
+/// A second attempt answered first.
+pub(crate) fn hedge_won() {
+    count(&HEDGE_WON, vec![], 1);
+}
+
+/// A worker has ended, or was not started, for this reason.
+pub(crate) fn worker_restarted(reason: &'static str) {
+    count(&WORKER_RESTARTS, vec![label("reason", reason)], 1);
+}
