@@ -37,9 +37,18 @@ pub struct Gauges {
     #[cfg(feature = "_host")]
     hosts: Vec<(Arc<str>, Host)>,
     #[cfg(feature = "_host")]
-    programs: Vec<(Arc<str>, DspyService)>,
+    programs: Vec<ObservedProgram>,
     trackers: Vec<(Arc<str>, Tracker)>,
     budgets: Vec<(Arc<str>, RetryBudget)>,
+}
+
+/// A program that is observed.
+#[cfg(feature = "_host")]
+#[derive(Clone)]
+pub(super) struct ObservedProgram {
+    pub(super) label: Arc<str>,
+    pub(super) version: Arc<str>,
+    pub(super) service: DspyService,
 }
 
 impl Gauges {
@@ -64,12 +73,22 @@ impl Gauges {
         self
     }
 
-    /// Observes the permits of a program, and tells its `version`: whatever names what is deployed,
-    /// such as a commit or the hash of a state file.
+    /// Observes the permits of a program, labelled `program="<label>"`: best as by
+    /// [`TrackLayer::with_label`](crate::TrackLayer::with_label). Its `version` names what is deployed,
+    /// such as a commit, or the hash of a state file.
     #[cfg(feature = "_host")]
     #[must_use]
-    pub fn observe_program(mut self, version: impl Into<Arc<str>>, program: &DspyService) -> Self {
-        self.programs.push((version.into(), program.clone()));
+    pub fn observe_program(
+        mut self,
+        label: impl Into<Arc<str>>,
+        version: impl Into<Arc<str>>,
+        program: &DspyService,
+    ) -> Self {
+        self.programs.push(ObservedProgram {
+            label: label.into(),
+            version: version.into(),
+            service: program.clone(),
+        });
         self
     }
 
@@ -95,8 +114,8 @@ impl Gauges {
             for (name, host) in &self.hosts {
                 host_gauges::sample_host(name, host);
             }
-            for (version, program) in &self.programs {
-                host_gauges::sample_program(version, program);
+            for program in &self.programs {
+                host_gauges::sample_program(program);
             }
         }
         for (name, tracker) in &self.trackers {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use metrics::Label;
 
+use super::gauges::ObservedProgram;
+
 #[cfg(feature = "workers")]
 use crate::{host::workers::WorkerState, telemetry::metric_names::WORKERS};
 use crate::{
     host::{Host, core::health::Health},
-    service::DspyService,
     telemetry::{
         metric_names::{
             HEALTH, HTTP_REQUESTS, INFO, LM_BYPASSED, LM_IN_FLIGHT, LOOP_LAG, Metric, ORPHANS,
@@ -16,7 +17,7 @@ use crate::{
             QUEUE_AGE, QUEUED, READER_STALLS, RUNNING, STRAYS, STREAMS, THREADS_ABANDONED,
             THREADS_REPLACED,
         },
-        metrics::{count_to, label, program_label, set},
+        metrics::{count_to, label, set, watch_worker_restarts},
     },
 };
 
@@ -65,6 +66,7 @@ pub(super) fn sample_host(name: &Arc<str>, host: &Host) {
     }
     #[cfg(feature = "workers")]
     if let Some(stats) = host.worker_stats() {
+        watch_worker_restarts();
         let states = [
             (WorkerState::Starting, "starting"),
             (WorkerState::Ready, "ready"),
@@ -80,9 +82,13 @@ pub(super) fn sample_host(name: &Arc<str>, host: &Host) {
 }
 
 /// Sets the metrics of a program.
-pub(super) fn sample_program(version: &Arc<str>, program: &DspyService) {
-    let name = program_label(program.program());
-    let permits = program.permits();
+pub(super) fn sample_program(program: &ObservedProgram) {
+    let ObservedProgram {
+        label: name,
+        version,
+        service,
+    } = program;
+    let permits = service.permits();
     let (max_in_flight, max_waiting) = permits.limits();
     let values = [
         (&PROGRAM_IN_FLIGHT, permits.in_flight()),
@@ -94,9 +100,9 @@ pub(super) fn sample_program(version: &Arc<str>, program: &DspyService) {
         set(metric, vec![label("program", name.clone())], value as f64);
     }
     let info = vec![
-        label("program", name),
+        label("program", name.clone()),
         label("version", version.clone()),
-        label("dspy", program.dspy_version().clone()),
+        label("dspy", service.dspy_version().clone()),
         label("tower_dspy", env!("CARGO_PKG_VERSION")),
     ];
     set(&INFO, info, 1.0);

@@ -5,8 +5,7 @@ mod gauges;
 mod host_gauges;
 
 use crate::telemetry::metric_names::{
-    ALL, CALL_OVERSHOOT, CALL_SETTLE, DELAYS, GEN_AI_OUTPUT_CHUNK, GEN_AI_TOKEN_USAGE, MetricKind,
-    SECONDS, TOKENS,
+    ALL, CALL_OVERSHOOT, CALL_SETTLE, DELAYS, GEN_AI_TOKEN_USAGE, MetricKind, SECONDS, TOKENS,
 };
 
 pub use self::gauges::Gauges;

@@ -252,7 +252,7 @@ impl Supervisor {
             self.core.queue.stop(Duration::ZERO);
         } else if !self.lifecycle.is_stopping() {
             tracing::error!(target: "tower_dspy", %error, "a worker was not started");
-            metrics::worker_restarted("not started");
+            metrics::worker_restarted("not_started");
             self.lifecycle.start_failed(clock::now());
         }
     }

@@ -46,6 +46,18 @@ pub(crate) fn hedge_won() {
     count(&HEDGE_WON, vec![], 1);
 }
 
+/// The reasons for which workers are started anew.
+#[cfg(feature = "_host")]
+const RESTARTS: [&str; 4] = ["lost", "overdue", "recycled", "not_started"];
+
+/// Has each reason counted from 0, so that the first is seen as an increase.
+#[cfg(feature = "_host")]
+pub(crate) fn watch_worker_restarts() {
+    for reason in RESTARTS {
+        count(&WORKER_RESTARTS, vec![label("reason", reason)], 0);
+    }
+}
+
 /// A worker has ended, or was not started, for this reason.
 pub(crate) fn worker_restarted(reason: &'static str) {
     count(&WORKER_RESTARTS, vec![label("reason", reason)], 1);
