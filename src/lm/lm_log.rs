@@ -13,9 +13,12 @@ use super::{
     model_name::split,
     usage::UsageReader,
 };
-use crate::call::{
-    CallId, Carrier, LmCall, LmOutcome, Usage, drop_scope,
-    record::{AttemptRecord, CallRecord},
+use crate::{
+    call::{
+        CallId, Carrier, LmCall, LmOutcome, Usage, drop_scope,
+        record::{AttemptRecord, CallRecord},
+    },
+    telemetry::metrics::ChunkIntervals,
 };
 
 /// A log of the LM calls whose requests have it among their extensions.
@@ -69,6 +72,8 @@ pub(super) struct LmCallEntry {
     labels: Option<LabelReader>,
     /// Content of the answer came.
     content: bool,
+    /// Of a stream.
+    chunks: Option<ChunkIntervals>,
 }
 
 /// The id of an attempt in its log, among the extensions of the request that the client gets.
@@ -120,6 +125,7 @@ impl LmCallEntry {
             usage: UsageReader::default(),
             labels: None,
             content: false,
+            chunks: None,
         }
     }
 
@@ -134,9 +140,13 @@ impl LmCallEntry {
         log.answer_begins(*id, status.as_u16());
         let request_id = request_id(headers);
         let is_stream = format != BodyFormat::Whole || is_binary_stream(headers);
+        let chunks = &mut self.chunks;
         log.update(*id, |call| {
             call.request_id = request_id;
             call.is_stream = is_stream;
+            if is_stream {
+                *chunks = Some(ChunkIntervals::new(&call.provider, &call.model));
+            }
         });
     }
 
@@ -156,8 +166,10 @@ impl LmCallEntry {
             return;
         }
         // At once: the call that this is made for may end before the attempt does.
+        let mut interval = None;
         log.update_at(*id, |call, now| {
             if is_chunk {
+                interval = call.last_content.map(|last| now.saturating_sub(last));
                 call.first_content.get_or_insert(now);
                 call.last_content = Some(now);
                 call.chunks += 1;
@@ -176,6 +188,9 @@ impl LmCallEntry {
                 call.finish_reason = labels.finish_reason;
             }
         });
+        if let (Some(interval), Some(chunks)) = (interval, &self.chunks) {
+            chunks.chunk(interval);
+        }
     }
 
     /// Ends the attempt with this outcome, the first time.

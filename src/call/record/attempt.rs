@@ -1,6 +1,6 @@
 //! One attempt's side of the record of its call.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(any(feature = "_host", test))]
 use serde_json::{Map, Value};
@@ -21,7 +21,7 @@ pub(crate) trait Totals: Send + Sync {
 
     /// DSPy found tokens in the answer to an LM call that has ended and had none.
     #[cfg(any(feature = "_host", test))]
-    fn counted_by_dspy(&self, usage: Usage);
+    fn counted_by_dspy(&self, call: &LmCall, usage: Usage);
 
     /// The answer to an LM call came, with these tokens, after the end of its attempt.
     fn answered_too_late(&self, tokens: u64);
@@ -42,6 +42,8 @@ pub(crate) struct AttemptRecord {
 pub(crate) struct ClosedAttempt {
     pub(crate) tokens: u64,
     pub(crate) partial: bool,
+    /// From when it was queued.
+    pub(crate) took: Duration,
 }
 
 impl AttemptRecord {
@@ -99,7 +101,7 @@ impl AttemptRecord {
     }
 
     /// More is known of an LM call that is under way, and of when it was known.
-    pub(crate) fn update_at(&self, id: u64, update: impl FnOnce(&mut LmCall, std::time::Duration)) {
+    pub(crate) fn update_at(&self, id: u64, update: impl FnOnce(&mut LmCall, Duration)) {
         self.write(|attempt, costs| {
             if let Some(open) = attempt.open.iter_mut().find(|open| open.id == id) {
                 update(&mut open.call, since_origin(costs, Instant::now()));
@@ -170,7 +172,7 @@ impl AttemptRecord {
     }
 }
 
-fn since_origin(costs: &Costs, now: Instant) -> std::time::Duration {
+fn since_origin(costs: &Costs, now: Instant) -> Duration {
     costs.origin.map_or_else(Default::default, |origin| {
         now.saturating_duration_since(origin)
     })
@@ -223,10 +225,10 @@ impl AttemptRecord {
             call.total_tokens = Some(usage.total_tokens);
             spent.usage.add(usage);
             attempt.usage.add(usage);
-            Some(usage)
+            Some((call.clone(), usage))
         });
-        if let (Some(usage), Some(totals)) = (counted, &self.totals) {
-            totals.counted_by_dspy(usage);
+        if let (Some((call, usage)), Some(totals)) = (counted, &self.totals) {
+            totals.counted_by_dspy(&call, usage);
         }
     }
 
@@ -275,20 +277,30 @@ impl AttemptRecord {
             Some(ClosedAttempt {
                 tokens,
                 partial: attempt.partial,
+                took: attempt
+                    .stages
+                    .queued
+                    .map(|queued| queued.elapsed())
+                    .unwrap_or_default(),
             })
         })
     }
 
-    /// All work of the attempt has ended; it had left tasks and threads of these names behind.
-    pub(crate) fn settled(&self, strays: &[String]) {
+    /// All work of the attempt has ended; it had left tasks and threads of these names behind. Returns
+    /// how long ago it was signalled to stop, if it was.
+    pub(crate) fn settled(&self, strays: &[String]) -> Option<Duration> {
         let mut state = self.record.lock();
+        let mut since_stop = None;
         if let Some((attempt, _)) = state.attempt_of(self.key) {
             let stages = &mut attempt.stages;
-            stages.settled.get_or_insert_with(Instant::now);
+            let settled = *stages.settled.get_or_insert_with(Instant::now);
+            let told = stages.told_to_stop;
+            since_stop = told.map(|told| settled.saturating_duration_since(told));
             let strays = strays.iter().take(MOST_STRAYS);
             stages.strays.extend(strays.map(|name| bounded(name)));
         }
         self.record.look_whether_settled(state);
+        since_stop
     }
 }
 

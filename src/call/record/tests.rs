@@ -42,7 +42,7 @@ impl Totals for Heard {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn counted_by_dspy(&self, usage: Usage) {
+    fn counted_by_dspy(&self, _: &LmCall, usage: Usage) {
         self.ended.fetch_add(usage.total_tokens, Ordering::Relaxed);
     }
 

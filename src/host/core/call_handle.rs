@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    call_state::{CallState, CallStream, Outcome},
+    call_state::{CallFailure, CallState, CallStream, Outcome},
     queue::{Command, CommandQueue},
 };
 use crate::{
@@ -74,9 +74,12 @@ impl CallHandle {
     /// of it. The call is answered then. Returns what it spent; `None` if that is nothing.
     pub(crate) fn close(&mut self, end: Result<(), &Error>) -> Option<Arc<Spent>> {
         self.set_answered();
-        self.signal.state.close(end.map_err(|error| match error {
-            Error::Elapsed(_) => Some(Cause::Deadline),
-            _ => error.cancel_cause(),
+        self.signal.state.close(end.map_err(|error| CallFailure {
+            cause: match error {
+                Error::Elapsed(_) => Some(Cause::Deadline),
+                _ => error.cancel_cause(),
+            },
+            kind: Some(error.kind()),
         }))
     }
 
@@ -85,7 +88,11 @@ impl CallHandle {
         // The cause first: an exchange that is aborted records it.
         self.cancel(cause);
         self.set_answered();
-        if let Some(spent) = self.signal.state.close(Err(Some(cause))) {
+        let failure = CallFailure {
+            cause: Some(cause),
+            kind: None,
+        };
+        if let Some(spent) = self.signal.state.close(Err(failure)) {
             drop_scope::report(spent);
         }
     }

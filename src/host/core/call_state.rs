@@ -14,6 +14,7 @@ use tokio::{
 use tracing::Span;
 
 use super::{
+    call_totals::CallTotals,
     counters::{GaugeGuard, HostCounters},
     fault::Fault,
     program_counts::ProgramCounts,
@@ -21,10 +22,11 @@ use super::{
 };
 use crate::{
     call::{
-        CallContext, Cause, Spent,
+        CallContext, Cause, ErrorKind, Spent,
         record::{AttemptRecord, CallRecord},
     },
     request::Route,
+    telemetry::metrics::{self, error_type},
 };
 
 /// The outcome of a call.
@@ -44,6 +46,25 @@ pub(crate) struct CallStream {
     pub(crate) chosen: ChosenFields,
 }
 
+/// Why a call came to no answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CallFailure {
+    /// Why it was ended; `None` for an error of its own.
+    pub(crate) cause: Option<Cause>,
+    /// The kind of its error; `None` if its future was dropped.
+    pub(crate) kind: Option<ErrorKind>,
+}
+
+impl CallFailure {
+    /// The type of the error in metrics; a cancel that was meant is none.
+    fn error_type(self) -> Option<&'static str> {
+        match (self.cause, self.kind) {
+            (Some(Cause::Elapsed | Cause::Deadline), _) => Some("timeout"),
+            (_, kind) => error_type(kind?),
+        }
+    }
+}
+
 /// The state of a call. Each step is taken once, by the side that comes first.
 pub(crate) struct CallState {
     pub(crate) context: CallContext,
@@ -55,6 +76,7 @@ pub(crate) struct CallState {
     /// The call's attempt in its record.
     pub(crate) attempt: Arc<AttemptRecord>,
     pub(super) counters: Arc<HostCounters>,
+    totals: Arc<CallTotals>,
     program: Option<Arc<ProgramCounts>>,
     progress: Mutex<CallProgress>,
 }
@@ -89,7 +111,9 @@ impl CallState {
         // LM calls and tools get copies of the context. Without the record in it, their attempts are
         // not counted as attempts of this call.
         let record = context.record.take().unwrap_or_else(CallRecord::open);
-        let attempt = AttemptRecord::new(record, context.attempt, Some(counters.clone()));
+        let name = record.name().unwrap_or_default();
+        let totals = CallTotals::of_attempt(counters.clone(), name);
+        let attempt = AttemptRecord::new(record, context.attempt, Some(totals.clone()));
         attempt.limit(context.attempt_limit());
         Arc::new(Self {
             attempt,
@@ -98,6 +122,7 @@ impl CallState {
             stream,
             span: Span::current(),
             counters,
+            totals,
             program,
             progress: Mutex::default(),
         })
@@ -151,7 +176,10 @@ impl CallState {
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;
-            self.attempt.settled(strays);
+            let since_stop = self.attempt.settled(strays);
+            if let Some(since_stop) = since_stop {
+                metrics::attempt_settled(self.totals.program(), since_stop);
+            }
             let mut counted = self.counters.lock();
             counted.settled += 1;
             counted.running -= u64::from(progress.started);
@@ -160,19 +188,25 @@ impl CallState {
 
     /// Closes the attempt, with an answer, with an error of its own or because of a cause. Returns
     /// what the call spent, its earlier attempts included; `None` if that is nothing.
-    pub(super) fn close(&self, end: Result<(), Option<Cause>>) -> Option<Arc<Spent>> {
+    pub(super) fn close(&self, end: Result<(), CallFailure>) -> Option<Arc<Spent>> {
         if let Some(stream) = &self.stream {
             if end.is_err() {
                 self.attempt.streamed(stream.buffer.texts());
             }
             stream.buffer.close();
         }
-        if let Some(closed) = self.attempt.close(end)
-            && end.is_err()
-        {
-            let lm = &mut self.counters.lock().lm;
-            lm.wasted_tokens = lm.wasted_tokens.saturating_add(closed.tokens);
-            lm.partials += u64::from(closed.partial);
+        let (end, error) = match end {
+            Ok(()) => (Ok(()), None),
+            Err(failure) => (Err(failure.cause), failure.error_type()),
+        };
+        if let Some(closed) = self.attempt.close(end) {
+            if end.is_err() {
+                let lm = &mut self.counters.lock().lm;
+                lm.wasted_tokens = lm.wasted_tokens.saturating_add(closed.tokens);
+                lm.partials += u64::from(closed.partial);
+            }
+            self.totals.close(end.is_ok());
+            metrics::attempt_ended(self.totals.program(), closed.took, error);
         }
         self.attempt.record().spent()
     }

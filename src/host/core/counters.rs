@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::stats::HostStats;
-use crate::call::{LmCall, LmOutcome, Usage, record::Totals};
+use crate::call::{LmCall, LmOutcome, Usage};
 
 /// The counters of one host. The lock is held for an addition or a copy, never for Python code.
 #[derive(Debug)]
@@ -75,8 +75,9 @@ impl Drop for GaugeGuard {
     }
 }
 
-impl Totals for HostCounters {
-    fn lm_call_ended(&self, call: &LmCall) {
+/// What LM calls came to, and cost.
+impl HostCounters {
+    pub(super) fn lm_call_ended(&self, call: &LmCall) {
         let lm = &mut self.lock().lm;
         *match call.outcome {
             LmOutcome::Answered => &mut lm.answered,
@@ -88,11 +89,11 @@ impl Totals for HostCounters {
         lm.usage.add(call.usage());
     }
 
-    fn counted_by_dspy(&self, usage: Usage) {
+    pub(super) fn counted_by_dspy(&self, usage: Usage) {
         self.lock().lm.usage.add(usage);
     }
 
-    fn answered_too_late(&self, tokens: u64) {
+    pub(super) fn answered_too_late(&self, tokens: u64) {
         let lm = &mut self.lock().lm;
         lm.late_tokens = lm.late_tokens.saturating_add(tokens);
     }

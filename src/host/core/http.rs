@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::{
     call_state::CallState,
+    call_totals::CallTotals,
     counters::HostCounters,
     event::Event,
     exchange::{NewExchange, in_time},
@@ -94,7 +95,10 @@ fn send_lm_call(
     let attempt = match &call {
         Some(call) => call.attempt.clone(),
         // Code that belongs to no call, such as a thread without its scope.
-        None => AttemptRecord::new(CallRecord::keeping(0), 0, Some(counters.clone())),
+        None => {
+            let totals = CallTotals::of_no_call(counters.clone());
+            AttemptRecord::new(CallRecord::keeping(0), 0, Some(totals))
+        }
     };
     request.extensions_mut().insert(LmLog(attempt));
     let number = ExchangeNumber(exchange.number);

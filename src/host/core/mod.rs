@@ -2,6 +2,7 @@
 
 pub(crate) mod call_handle;
 pub(crate) mod call_state;
+mod call_totals;
 pub(crate) mod clock;
 pub(crate) mod counters;
 pub(crate) mod event;

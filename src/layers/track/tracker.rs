@@ -18,10 +18,13 @@ use super::{
     samples::{FinishedCall, ProgramCalls, TookClass, TrackSamples, counted, name_of},
     snapshot::{CallCounts, CallSnapshot, status_of},
 };
-use crate::call::{
-    CallEnd, CallId, CallStatus, Cancel, Cause, Deadline, ErrorKind, OutcomeClass,
-    in_flight::{InFlight, InFlightTicket},
-    record::{CallRecord, timeline::CallTimeline},
+use crate::{
+    call::{
+        CallEnd, CallId, CallStatus, Cancel, Cause, Deadline, ErrorKind, OutcomeClass,
+        in_flight::{InFlight, InFlightTicket},
+        record::{CallRecord, timeline::CallTimeline},
+    },
+    telemetry::metrics::{self, CallLabels, EndedCall},
 };
 
 /// The calls that go through one or more [`TrackLayer`](super::TrackLayer)s: which there are, how
@@ -331,7 +334,7 @@ pub(super) fn leave(
 ) -> Option<CallSnapshot> {
     let now = Instant::now();
     let dropped = matches!(end, CallEnd::Dropped);
-    let (snapshot, record) = entry.leave(|call, account| {
+    let (snapshot, record, program, overshoot) = entry.leave(|call, account| {
         let counts = &mut account.counts;
         match call.runs {
             false => counts.pending -= 1,
@@ -360,8 +363,26 @@ pub(super) fn leave(
                 took: snapshot.elapsed,
             });
         }
-        (snapshot, call.is_outermost.then(|| call.record.clone()))
+        let program = match &call.label {
+            Some(_) => None,
+            None => call.record.name(),
+        };
+        let past = |deadline: Deadline| now.saturating_duration_since(deadline.instant());
+        let overshoot = call.deadline.map(past).unwrap_or_default();
+        let record = call.is_outermost.then(|| call.record.clone());
+        (snapshot, record, program, overshoot)
     })?;
+    metrics::call_ended(&EndedCall {
+        program: snapshot
+            .label
+            .as_deref()
+            .or(program.as_deref())
+            .unwrap_or_default(),
+        labels: CallLabels::new(snapshot.status, kind),
+        duration: snapshot.elapsed,
+        time_left: snapshot.time_left,
+        overshoot,
+    });
     // Outside of the lock: it wakes those that wait for the settlement.
     if let Some(record) = record {
         record.answer(snapshot.status, kind, dropped);

@@ -14,6 +14,8 @@ pub(crate) const fn call_ended(_: &EndedCall<'_>) {}
 
 pub(crate) const fn lm_call_ended(_: &str, _: &LmCall) {}
 
+pub(crate) const fn lm_tokens(_: &LmCall) {}
+
 pub(crate) const fn attempt_ended(_: &str, _: Duration, _: Option<&'static str>) {}
 
 pub(crate) const fn attempt_settled(_: &str, _: Duration) {}
@@ -30,6 +32,7 @@ pub(crate) const fn hedge_won() {}
 
 pub(crate) const fn worker_restarted(_: &'static str) {}
 
+#[derive(Debug)]
 pub(crate) struct ChunkIntervals;
 
 impl ChunkIntervals {

@@ -38,16 +38,7 @@ pub(crate) fn lm_call_ended(program: &str, call: &LmCall) {
     if let Some(model) = &call.response_model {
         labels.push(label("gen_ai.response.model", model_label(model)));
     }
-    for (kind, tokens) in [
-        ("input", call.prompt_tokens),
-        ("output", call.completion_tokens),
-    ] {
-        if let Some(tokens) = tokens {
-            let mut labels = labels.clone();
-            labels.push(label("gen_ai.token.type", kind));
-            record(&GEN_AI_TOKEN_USAGE, labels, tokens as f64);
-        }
-    }
+    lm_tokens_of(call, &labels);
     // A cancel that was meant is no error.
     let error = match call.outcome {
         LmOutcome::Answered => status.filter(|_| call.status >= Some(400)),
@@ -57,6 +48,28 @@ pub(crate) fn lm_call_ended(program: &str, call: &LmCall) {
     };
     labels.extend(error.map(|error| label("error.type", error)));
     record_seconds(&GEN_AI_OPERATION_DURATION, labels, call.duration);
+}
+
+/// The tokens of an LM call are known now, after its end.
+pub(crate) fn lm_tokens(call: &LmCall) {
+    let mut labels = lm_labels(&call.provider, &call.model);
+    if let Some(model) = &call.response_model {
+        labels.push(label("gen_ai.response.model", model_label(model)));
+    }
+    lm_tokens_of(call, &labels);
+}
+
+fn lm_tokens_of(call: &LmCall, labels: &[Label]) {
+    for (kind, tokens) in [
+        ("input", call.prompt_tokens),
+        ("output", call.completion_tokens),
+    ] {
+        if let Some(tokens) = tokens {
+            let mut labels = labels.to_vec();
+            labels.push(label("gen_ai.token.type", kind));
+            record(&GEN_AI_TOKEN_USAGE, labels, tokens as f64);
+        }
+    }
 }
 
 /// An attempt at `program` has ended; `error` is the kind of its error.
@@ -78,6 +91,7 @@ pub(crate) fn tool_ended(tool: &str, duration: Duration, failed: bool) {
 }
 
 /// The metric of the time between chunks, of one streamed LM call.
+#[derive(Debug)]
 pub(crate) struct ChunkIntervals(Histogram);
 
 impl ChunkIntervals {

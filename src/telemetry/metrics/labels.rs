@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::call::{CallStatus, Cause, ErrorKind};
+
 /// How a tracked call ended: the labels of its metrics. An empty one is no label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
@@ -14,6 +16,56 @@ pub(crate) struct CallLabels {
     pub(crate) cause: &'static str,
     /// Of a call that an error answered.
     pub(crate) kind: &'static str,
+}
+
+impl CallLabels {
+    pub(crate) fn new(status: CallStatus, kind: Option<ErrorKind>) -> Self {
+        let (outcome, cause) = match status {
+            CallStatus::Completed => ("completed", ""),
+            CallStatus::TimedOut => ("timed_out", ""),
+            CallStatus::Cancelled { cause } => ("cancelled", cause_label(cause)),
+            _ => ("failed", ""),
+        };
+        Self {
+            outcome,
+            cause,
+            kind: kind.map_or("", kind_label),
+        }
+    }
+}
+
+const fn cause_label(cause: Cause) -> &'static str {
+    match cause {
+        Cause::ClientGone => "client_gone",
+        cause => cause.as_str(),
+    }
+}
+
+const fn kind_label(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Elapsed => "elapsed",
+        ErrorKind::Deadline => "deadline",
+        ErrorKind::Cancelled => "cancelled",
+        ErrorKind::ShuttingDown => "shutting_down",
+        ErrorKind::Overloaded => "overloaded",
+        ErrorKind::InvalidInput => "invalid_input",
+        ErrorKind::Program => "program",
+        ErrorKind::LmUnavailable => "lm_unavailable",
+        ErrorKind::LmRejected => "lm_rejected",
+        ErrorKind::Lost => "lost",
+        ErrorKind::Other => "other",
+    }
+}
+
+/// The value of `error.type` for an error of this kind; `None` for a cancel, which is no error.
+#[cfg(feature = "_host")]
+pub(crate) const fn error_type(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::Elapsed | ErrorKind::Deadline => Some("timeout"),
+        ErrorKind::Cancelled | ErrorKind::ShuttingDown => None,
+        ErrorKind::Other => Some("_OTHER"),
+        kind => Some(kind_label(kind)),
+    }
 }
 
 /// A tracked call that has ended.
