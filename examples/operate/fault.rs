@@ -57,7 +57,7 @@ impl Fault {
         match self {
             // Of a streamed answer each part takes its time.
             Self::None | Self::IgnoreCancel | Self::Blocked => {
-                let reply = |n| match n % 20 {
+                let reply = |n| match n % 13 {
                     0 => slow(1200),
                     _ => answer().drip(Duration::from_millis(2)),
                 };

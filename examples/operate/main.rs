@@ -24,6 +24,7 @@ use axum::{
 };
 use fault::{Fault, Faults};
 use lexopt::{Arg, Parser, ValueExt};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tower::{BoxError, ServiceBuilder};
 use tower_dspy::{
@@ -59,7 +60,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .key("none");
     let look_up = Tool::new("look_up", "Finds facts.", |_: ToolCall| async {
         Ok::<_, BoxError>("Air scatters blue light.")
-    });
+    })
+    .argument("topic", json!({"type": "string"}));
     let program = host
         .load_source(include_str!("program.py"), "Program")
         .lm(lm)

@@ -334,7 +334,7 @@ pub(super) fn leave(
 ) -> Option<CallSnapshot> {
     let now = Instant::now();
     let dropped = matches!(end, CallEnd::Dropped);
-    let (snapshot, record, program, overshoot) = entry.leave(|call, account| {
+    let (snapshot, record, program, deadline) = entry.leave(|call, account| {
         let counts = &mut account.counts;
         match call.runs {
             false => counts.pending -= 1,
@@ -367,11 +367,13 @@ pub(super) fn leave(
             Some(_) => None,
             None => call.record.name(),
         };
-        let past = |deadline: Deadline| now.saturating_duration_since(deadline.instant());
-        let overshoot = call.deadline.map(past).unwrap_or_default();
         let record = call.is_outermost.then(|| call.record.clone());
-        (snapshot, record, program, overshoot)
+        (snapshot, record, program, call.deadline)
     })?;
+    // A layer further in may have set one.
+    let whole = record.as_ref().and_then(|record| record.deadline());
+    let deadline = whole.or(deadline);
+    let past = |deadline: Deadline| now.saturating_duration_since(deadline.instant());
     metrics::call_ended(&EndedCall {
         program: snapshot
             .label
@@ -380,8 +382,8 @@ pub(super) fn leave(
             .unwrap_or_default(),
         labels: CallLabels::new(snapshot.status, kind),
         duration: snapshot.elapsed,
-        time_left: snapshot.time_left,
-        overshoot,
+        time_left: deadline.map(|deadline| deadline.remaining_at(now)),
+        overshoot: deadline.map(past).unwrap_or_default(),
     });
     // Outside of the lock: it wakes those that wait for the settlement.
     if let Some(record) = record {

@@ -113,7 +113,9 @@ impl OutcomeHandles {
             label("outcome", of.outcome),
         ];
         let duration = metrics::histogram!(CALL_DURATION.name, labels.clone());
-        labels.extend([label("cause", of.cause), label("kind", of.kind)]);
+        let more = [("cause", of.cause), ("kind", of.kind)];
+        let more = more.into_iter().filter(|(_, value)| !value.is_empty());
+        labels.extend(more.map(|(key, value)| label(key, value)));
         Self {
             calls: metrics::counter!(CALLS.name, labels),
             duration,

@@ -20,12 +20,12 @@ use crate::{
 pub(crate) fn lm_call_ended(program: &str, call: &LmCall) {
     let lm = lm_label(&call.provider, &call.model);
     let status = call.status.map(|status| status.to_string());
-    let ours = vec![
+    let mut ours = vec![
         label("program", program_label(program)),
         label("lm", lm),
         label("outcome", outcome(call.outcome)),
-        label("status", status.clone().unwrap_or_default()),
     ];
+    ours.extend(status.clone().map(|status| label("status", status)));
     count(&LM_CALLS, ours, 1);
 
     let mut labels = lm_labels(&call.provider, &call.model);
