@@ -100,7 +100,7 @@ pub mod deadline {
 pub mod timeline {
     pub use crate::{
         call::record::{
-            OutcomeClass,
+            BlockTimeline, OutcomeClass, ToolTimeline,
             timeline::{
                 AnswerSource, AttemptKind, AttemptTimeline, CallAnswer, CallTimeline,
                 LmCallTimeline, StopSignal,

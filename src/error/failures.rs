@@ -187,6 +187,7 @@ struct ProgramErrorFields {
     python_type: Box<str>,
     message: Box<str>,
     traceback: Box<str>,
+    raised_at: Box<str>,
     spent: ErrorCosts,
 }
 
@@ -201,8 +202,16 @@ impl ProgramError {
             python_type: python_type.into(),
             message: message.into(),
             traceback: traceback.into(),
+            raised_at: Box::default(),
             spent: ErrorCosts::NONE,
         }))
+    }
+
+    /// The same, raised by this frame.
+    #[cfg(feature = "_host")]
+    pub(crate) fn with_raised_at(mut self, frame: String) -> Self {
+        self.0.raised_at = frame.into();
+        self
     }
 
     /// The qualified name of the exception's class, such as `ValueError` or `my_pkg.NoAnswer`.
@@ -222,6 +231,13 @@ impl ProgramError {
     pub fn traceback(&self) -> &str {
         &self.0.traceback
     }
+
+    /// The innermost frame of the program's own code that raised the exception, as
+    /// `file:line function`; `None` if it is not known, as of an error from another process.
+    #[must_use]
+    pub fn raised_at(&self) -> Option<&str> {
+        Some(&*self.0.raised_at).filter(|frame| !frame.is_empty())
+    }
 }
 
 impl Classify for ProgramError {
@@ -237,6 +253,7 @@ impl fmt::Debug for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProgramError")
             .field("python_type", &self.0.python_type)
+            .field("raised_at", &self.0.raised_at)
             .finish_non_exhaustive()
     }
 }

@@ -74,6 +74,7 @@ pub(super) struct LmCallEntry {
     content: bool,
     /// Of a stream.
     chunks: Option<ChunkIntervals>,
+    call_id: Option<u64>,
 }
 
 /// The id of an attempt in its log, among the extensions of the request that the client gets.
@@ -98,6 +99,7 @@ impl LmCallEntry {
         let (provider, model) = asked.unwrap_or((provider, model));
         let context = request.context();
         let attempt = context.map_or(0, |context| context.attempt);
+        let call_id = context.and_then(|context| context.call_id).map(CallId::get);
         let call = extensions.get::<CallSpan>();
         let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
         let span = tracing::info_span!(
@@ -107,7 +109,7 @@ impl LmCallEntry {
             provider,
             model,
             attempt,
-            call_id = context.and_then(|context| context.call_id).map(CallId::get),
+            call_id,
             status = field::Empty,
             outcome = field::Empty,
         );
@@ -126,6 +128,7 @@ impl LmCallEntry {
             labels: None,
             content: false,
             chunks: None,
+            call_id,
         }
     }
 
@@ -198,7 +201,15 @@ impl LmCallEntry {
         self.span.record("outcome", field::debug(outcome));
         if let Some(LmLogId { log, id }) = self.log.take() {
             let tokens = self.usage.counts.total().unwrap_or_default();
-            log.end(id, outcome, tokens);
+            if !log.end(id, outcome, tokens) {
+                tracing::debug!(
+                    target: "tower_dspy",
+                    parent: &self.span,
+                    call_id = self.call_id,
+                    tokens,
+                    "an LM answered after the end of its call"
+                );
+            }
         }
     }
 }

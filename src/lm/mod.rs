@@ -71,6 +71,7 @@ pub(crate) use self::{
     key::mark_keys,
     limits::LmEnd,
     placeholder::Placeholder,
+    redact::without_keys,
 };
 pub use crate::error::{BadStatus, LmFailure, LmFailureKind};
 #[cfg(any(feature = "_host", test))]

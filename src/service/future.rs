@@ -20,6 +20,7 @@ use crate::{
         call_state::{CallStream, Outcome},
         host_core::NewCall,
     },
+    lm::without_keys,
     request::{PredictRequest, Prediction},
 };
 
@@ -184,12 +185,17 @@ fn report(result: &Answer, started: Instant) {
     let elapsed_ms = started.elapsed().as_millis() as u64;
     match result {
         Ok(_) => tracing::debug!(target: "tower_dspy", elapsed_ms, outcome = "completed"),
-        Err(Error::Program(error)) => tracing::warn!(
-            target: "tower_dspy",
-            elapsed_ms,
-            outcome = "failed",
-            python_type = error.python_type(),
-        ),
+        Err(Error::Program(error)) => {
+            tracing::warn!(
+                target: "tower_dspy",
+                elapsed_ms,
+                outcome = "failed",
+                python_type = error.python_type(),
+                raised_at = error.raised_at(),
+            );
+            // With the message, which may repeat a prompt.
+            tracing::debug!(target: "tower_dspy::python", "{}", without_keys(error.traceback()));
+        }
         Err(Error::Lm(error)) => tracing::warn!(
             target: "tower_dspy",
             elapsed_ms,

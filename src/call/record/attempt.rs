@@ -12,6 +12,8 @@ use super::{
     call_record::Costs,
 };
 #[cfg(any(feature = "_host", test))]
+use super::{blocks, tools::ToolId};
+#[cfg(any(feature = "_host", test))]
 use crate::call::{Cause, Deadline, Usage};
 
 /// Totals of LM calls, over many calls.
@@ -109,8 +111,8 @@ impl AttemptRecord {
         });
     }
 
-    /// An LM call has ended.
-    pub(crate) fn end(&self, id: u64, outcome: LmOutcome, tokens: u64) {
+    /// An LM call has ended; false if that is an answer after the end of the attempt.
+    pub(crate) fn end(&self, id: u64, outcome: LmOutcome, tokens: u64) -> bool {
         let in_time = self.write(|attempt, costs| {
             let Some(index) = attempt.open.iter().position(|open| open.id == id) else {
                 return false;
@@ -123,12 +125,15 @@ impl AttemptRecord {
             self.close_lm_call(attempt, costs, open, outcome);
             true
         });
-        if !in_time
-            && outcome == LmOutcome::Answered
-            && let Some(totals) = &self.totals
-        {
-            totals.answered_too_late(tokens);
+        let late = !in_time && outcome == LmOutcome::Answered;
+        if late {
+            let sum = &mut self.record.lock().late_tokens;
+            *sum = sum.saturating_add(tokens);
+            if let Some(totals) = &self.totals {
+                totals.answered_too_late(tokens);
+            }
         }
+        !late
     }
 
     fn close_lm_call(
@@ -237,6 +242,22 @@ impl AttemptRecord {
         self.write_open(|_, costs| costs.spent.lm_calls_bypassed += 1);
     }
 
+    /// The program calls a tool.
+    pub(crate) fn begin_tool(&self, id: ToolId, name: &str) {
+        let attempt = (self.key, self.number);
+        self.record.lock().tools.begin(attempt, id, name);
+    }
+
+    /// The call of a tool has ended.
+    pub(crate) fn end_tool(&self, id: ToolId, failed: bool) {
+        self.record.lock().tools.end(self.key, id, failed);
+    }
+
+    /// The program has blocked the loop for `late`, in this frame.
+    pub(crate) fn blocked(&self, late: Duration, frame: &str) {
+        blocks::add(&mut self.record.lock().blocks, late, frame);
+    }
+
     /// The attempt has this limit of its own; `None` if only the deadline of the call limits it.
     pub(crate) fn limit(&self, limit: Option<Deadline>) {
         self.write(|attempt, _| attempt.stages.limit = limit);
@@ -299,6 +320,7 @@ impl AttemptRecord {
             let strays = strays.iter().take(MOST_STRAYS);
             stages.strays.extend(strays.map(|name| bounded(name)));
         }
+        state.tools.end_all(self.key);
         self.record.look_whether_settled(state);
         since_stop
     }

@@ -21,7 +21,9 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     LmCall,
     attempt_state::AttemptState,
+    blocks::BlockRecord,
     timeline::{AnswerSource, AttemptKind},
+    tools::ToolRecords,
     tracked_state::TrackedRecord,
 };
 use crate::call::{CallId, Usage};
@@ -178,6 +180,10 @@ pub(super) struct RecordState {
     pub(super) attempts_not_kept: u64,
     /// How many attempts there were, those that are not kept too.
     begun_in_all: u64,
+    pub(super) tools: ToolRecords,
+    pub(super) blocks: Vec<BlockRecord>,
+    /// Tokens of LM calls that were answered after the end of their attempt.
+    pub(super) late_tokens: u64,
     /// How many attempts retry layers have begun.
     begun: u32,
     /// How many attempts services have written into it.

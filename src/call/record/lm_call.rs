@@ -153,6 +153,7 @@ impl LmCall {
             sent: later(self.sent),
             first_byte: later(self.first_byte),
             first_content: later(self.first_content),
+            last_content: later(self.last_content),
             ..self.clone()
         }
     }

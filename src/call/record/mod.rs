@@ -3,6 +3,7 @@
 #[cfg(feature = "lm")]
 mod attempt;
 mod attempt_state;
+mod blocks;
 mod call_record;
 mod lm_call;
 mod outcome_class;
@@ -10,16 +11,19 @@ mod reading;
 #[cfg(all(test, feature = "lm"))]
 mod tests;
 pub(crate) mod timeline;
+mod tools;
 mod tracked;
 mod tracked_state;
 
 #[cfg(feature = "lm")]
 pub(crate) use self::attempt::AttemptRecord;
-#[cfg(any(feature = "_host", all(feature = "lm", test)))]
-pub(crate) use self::attempt::Totals;
 pub(crate) use self::call_record::CallRecord;
+#[cfg(any(feature = "_host", all(feature = "lm", test)))]
+pub(crate) use self::{attempt::Totals, tools::ToolId};
 pub use self::{
+    blocks::BlockTimeline,
     call_record::Spent,
     lm_call::{LmCall, LmOutcome},
     outcome_class::OutcomeClass,
+    tools::ToolTimeline,
 };

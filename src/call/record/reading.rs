@@ -52,6 +52,14 @@ impl CallRecord {
             wasted_tokens: costs.wasted_tokens,
             #[cfg(not(feature = "lm"))]
             wasted_tokens: 0,
+            tools: state.tools.timelines(self.arrival),
+            tools_not_kept: state.tools.not_kept,
+            blocks: state
+                .blocks
+                .iter()
+                .map(|block| block.timeline(self.arrival))
+                .collect(),
+            late_tokens: state.late_tokens,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::LmCall;
+use super::{BlockTimeline, LmCall, ToolTimeline};
 use crate::call::{CallId, CallStatus, Cause, ErrorKind, Usage};
 
 /// What one call did, and when: a reading of its record, taken while the call runs or later.
@@ -47,10 +47,18 @@ pub struct CallTimeline {
     pub lm_calls: Vec<LmCallTimeline>,
     /// How many LM calls there were beyond those in `lm_calls`.
     pub lm_calls_not_kept: u64,
+    /// The calls of tools, in the order in which they began: a bounded number of them.
+    pub tools: Vec<ToolTimeline>,
+    /// How many calls of tools there were beyond those in `tools`.
+    pub tools_not_kept: u64,
+    /// The times in which its code blocked the loop: a bounded number of them.
+    pub blocks: Vec<BlockTimeline>,
     /// The tokens of all LM calls that ended before their attempt did.
     pub usage: Usage,
     /// Of the tokens in `usage`, those of attempts that came to no answer.
     pub wasted_tokens: u64,
+    /// Tokens of LM calls that were answered after the end of their attempt; they are not in `usage`.
+    pub late_tokens: u64,
 }
 
 /// The signal to the work of a call to stop.

@@ -160,14 +160,14 @@ impl CallState {
     }
 
     /// The caller has its outcome, or has given up waiting: work that goes on is an orphan, and its
-    /// exchanges are aborted, without an event for Python.
-    pub(crate) fn set_answered(&self) {
+    /// exchanges are aborted, without an event for Python. Returns whether that is so for the first time.
+    pub(crate) fn set_answered(&self) -> bool {
         let mut progress = self.progress();
         if !progress.answered && !progress.settled {
             progress.orphan = Some(self.counters.gauge(|stats| &mut stats.orphans));
         }
-        progress.answered = true;
         progress.exchanges.abort_all();
+        !mem::replace(&mut progress.answered, true)
     }
 
     /// All work of the call has ended, these strays that it left behind among it.
@@ -301,7 +301,10 @@ mod tests {
         assert!(!call.cancel(None));
         assert_eq!(counters.lock().cancelled, 1);
         let settle = |call: &CallState| call.settle(&[]);
-        for end in [settle, CallState::set_answered as fn(&CallState)] {
+        let answer = |call: &CallState| {
+            call.set_answered();
+        };
+        for end in [settle as fn(&CallState), answer] {
             let (counters, ended) = self::call();
             end(&ended);
             assert!(!ended.cancel(None) && !ended.is_cancelled());

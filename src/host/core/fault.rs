@@ -20,6 +20,9 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     #[serde(default)]
     pub(crate) traceback: String,
+    /// The frame that raised it, as `file:line function`.
+    #[serde(default)]
+    pub(crate) raised_at: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -74,6 +77,7 @@ impl Fault {
             python_type: python_type.into(),
             message: message.into(),
             traceback: String::new(),
+            raised_at: String::new(),
         }
     }
 
@@ -104,7 +108,9 @@ impl Fault {
             #[cfg(feature = "workers")]
             FaultKind::Lost => crate::error::Lost::worker(self.message).into(),
             FaultKind::Named { .. } | FaultKind::Raised => {
-                ProgramError::new(self.python_type, self.message, self.traceback).into()
+                ProgramError::new(self.python_type, self.message, self.traceback)
+                    .with_raised_at(self.raised_at)
+                    .into()
             }
         }
     }

@@ -1,17 +1,23 @@
 //! Python's log records as tracing events.
 //!
-//! DSPy's messages may repeat prompts, so they appear at debug level, whatever level they had.
+//! The messages of DSPy, of its libraries and of programs may repeat prompts, so they appear at debug
+//! level, whatever level they had; and without what looks like a key.
 
 use super::fault::Fault;
+use crate::{call::CallId, lm::without_keys};
 
 /// The loggers whose warnings are this crate's own and hold no prompt: of features that this DSPy
 /// lacks, and of a program's changes to the process's signals.
 const OWN: [&str; 2] = ["tower_dspy.startup", "tower_dspy.signals"];
 
-/// Logs a record of Python's `logging`.
-pub(crate) fn forward(level: u32, logger: &str, message: &str) {
+/// Logs a record of Python's `logging`, made by the code of this call.
+pub(crate) fn forward(level: u32, logger: &str, message: &str, call_id: Option<CallId>) {
+    let call_id = call_id.map(CallId::get);
     if OWN.contains(&logger) && level >= 30 {
-        tracing::warn!(target: "tower_dspy::python", "{message}");
+        tracing::warn!(target: "tower_dspy::python", call_id, "{message}");
+        return;
+    }
+    if !tracing::enabled!(target: "tower_dspy::python", tracing::Level::DEBUG) {
         return;
     }
     let level = match level {
@@ -20,7 +26,8 @@ pub(crate) fn forward(level: u32, logger: &str, message: &str) {
         20..30 => "info",
         _ => "debug",
     };
-    tracing::debug!(target: "tower_dspy::python", level, logger, "{message}");
+    let message = without_keys(message);
+    tracing::debug!(target: "tower_dspy::python", call_id, level, logger, "{message}");
 }
 
 /// Logs a failure in this crate's Python code that belongs to no call.

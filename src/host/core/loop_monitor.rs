@@ -104,8 +104,9 @@ impl LoopMonitor {
         self.block.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the frame, and logs a block: once, and once more if the call becomes known later.
-    pub(crate) fn report(&self, report: &BlockReport) {
+    /// Keeps the frame, and logs a block: once, and once more if the call becomes known later. Returns
+    /// for how long the loop is late, if the block was logged.
+    pub(crate) fn report(&self, report: &BlockReport) -> Option<Duration> {
         let gil_held = self.gil_held();
         let mut block = self.block();
         let late = self.heartbeat.age();
@@ -114,7 +115,7 @@ impl LoopMonitor {
         let long = late >= LOGGED_FROM || gil_held && late >= LATE;
         // While calls progress the loop is saturated, not blocked.
         if !news || !long || self.progress.age() < LATE {
-            return;
+            return None;
         }
         block.logged = true;
         block.logged_call = report.call_id.is_some();
@@ -131,6 +132,7 @@ impl LoopMonitor {
             blocked_ms = late.as_millis() as u64,
             "Python code blocks the loop: no call goes on meanwhile"
         );
+        Some(late)
     }
 }
 

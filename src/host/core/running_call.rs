@@ -1,12 +1,17 @@
 //! A call that Python runs: what a port does with Python's reports of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
     call_state::{CallPermit, CallState, Outcome},
+    fault::{Fault, FaultKind},
+    loop_monitor::BlockReport,
     queued_call::QueuedCall,
 };
 use crate::call::{CallId, Usage};
@@ -32,7 +37,10 @@ impl RunningCall {
     pub(crate) fn resolve(&self, outcome: Outcome) {
         if let Some(sender) = take(&self.outcome) {
             // Work that the call left behind gets no events: a thread that waits is woken.
-            self.state.set_answered();
+            let in_time = self.state.set_answered();
+            if !in_time || sender.is_closed() {
+                self.log_late("an outcome", outcome.as_ref().err());
+            }
             // Fails if the caller has gone.
             let _ = sender.send(outcome);
         }
@@ -66,7 +74,26 @@ impl RunningCall {
         let Value::Object(fields) = fields else {
             return false;
         };
-        self.state.attempt.partial(fields)
+        let kept = self.state.attempt.partial(fields);
+        if !kept {
+            self.log_late("a partial answer", None);
+        }
+        kept
+    }
+
+    /// Logs what came after the end of the call, where nobody waits for it any more.
+    fn log_late(&self, what: &str, fault: Option<&Fault>) {
+        // The end of work that was told to stop.
+        if fault.is_some_and(|fault| fault.kind == FaultKind::Cancelled) {
+            return;
+        }
+        tracing::debug!(
+            target: "tower_dspy",
+            call_id = self.state.context.call_id.map(CallId::get),
+            attempt = self.state.context.attempt,
+            python_type = fault.map(|fault| &*fault.python_type),
+            "{what} came after the end of the call"
+        );
     }
 
     /// Records the answer of an LM that DSPy read: its tokens, of the prompt, of the completion and
@@ -79,6 +106,13 @@ impl RunningCall {
             ..Usage::default()
         });
         self.state.attempt.stepped(exchange, usage);
+    }
+
+    /// Records that the call's code has blocked the loop for `late`.
+    pub(crate) fn record_block(&self, late: Duration, report: &BlockReport) {
+        if let Some(frame) = report.frames.first() {
+            self.state.attempt.blocked(late, frame);
+        }
     }
 
     /// The loop ends: the caller learns that the host is gone, and the work stays counted.

@@ -14,7 +14,14 @@ use super::{
     exchange::{NewExchange, in_time},
     tool_definition::{Tool, ToolCall},
 };
-use crate::{call::Deadline, error::messages, telemetry::metrics};
+use crate::{
+    call::{
+        Deadline,
+        record::{AttemptRecord, ToolId},
+    },
+    error::messages,
+    telemetry::metrics,
+};
 
 /// A tool, and the runtime that it runs on.
 #[derive(Debug)]
@@ -30,11 +37,46 @@ pub(crate) fn call(
     arguments: Map<String, Value>,
 ) -> Result<Option<AbortHandle>, String> {
     let mut tool_call = ToolCall::new(arguments);
+    let mut attempt = None;
     if let Some(call) = &exchange.call {
         tool_call.context = call.context.clone();
         tool_call.tenant = call.route.tenant.clone();
+        attempt = Some(call.attempt.clone());
     }
-    exchange.start(|_| run(tool, tool_call))
+    let id = ToolId::Host(exchange.number);
+    exchange.start(|_| async move {
+        let name = tool.tool.name();
+        let mut entry = attempt.map(|attempt| ToolEntry::begin(attempt, id, name));
+        let event = run(tool, tool_call).await;
+        if let Some(entry) = &mut entry {
+            entry.failed = !matches!(event, Event::Value(_));
+        }
+        event
+    })
+}
+
+/// A call of a tool in the record of its program's call, until this is dropped.
+struct ToolEntry {
+    attempt: Arc<AttemptRecord>,
+    id: ToolId,
+    failed: bool,
+}
+
+impl ToolEntry {
+    fn begin(attempt: Arc<AttemptRecord>, id: ToolId, name: &str) -> Self {
+        attempt.begin_tool(id, name);
+        Self {
+            attempt,
+            id,
+            failed: true,
+        }
+    }
+}
+
+impl Drop for ToolEntry {
+    fn drop(&mut self) {
+        self.attempt.end_tool(self.id, self.failed);
+    }
 }
 
 /// Runs one call; its result is the event.

@@ -41,12 +41,16 @@ impl Port {
         program: Option<Text>,
         call: Option<&Bound<'_, PortCall>>,
     ) {
-        let call_id = call.and_then(|call| call.get().call_id());
-        self.0.monitor.report(&BlockReport {
+        let call = call.map(Bound::get);
+        let report = BlockReport {
             frames: frames.into_iter().map(|Text(frame)| frame).collect(),
             program: program.map(|Text(program)| program),
-            call_id,
-        });
+            call_id: call.and_then(PortCall::call_id),
+        };
+        let late = self.0.monitor.report(&report);
+        if let (Some(late), Some(call)) = (late, call) {
+            call.call.record_block(late, &report);
+        }
     }
 
     /// A thread was abandoned; see pool.py.
@@ -118,8 +122,12 @@ impl Port {
         Ok((id, keyed))
     }
 
+    /// A record of `logging`, made by the code of this call: the host's side of it, or another one that
+    /// makes no prediction of a service.
     #[staticmethod]
-    fn log(level: u32, logger: Text, message: Text) {
-        log::forward(level, &logger.0, &message.0);
+    fn log(level: u32, logger: Text, message: Text, call: Option<&Bound<'_, PyAny>>) {
+        let call = call.and_then(|call| call.cast::<PortCall>().ok());
+        let call_id = call.and_then(|call| call.get().call.state.context.call_id);
+        log::forward(level, &logger.0, &message.0, call_id);
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::{convert, port_state::PortState, text::Text};
 use crate::{
-    call::CallId,
+    call::{CallId, record::ToolId},
     host::core::{call_state::Outcome, fault::Fault, running_call::RunningCall},
 };
 
@@ -85,6 +85,17 @@ impl PortCall {
     /// The program got an LM's answer by an exchange, with these tokens as DSPy reads them.
     fn stepped(&self, exchange: Option<u64>, counts: Option<(u64, u64, u64)>) {
         self.call.record_answer(exchange, counts);
+    }
+
+    /// The program calls a tool of its own, by a number of Python's side.
+    fn tool_began(&self, number: u64, name: Text) {
+        let attempt = &self.call.state.attempt;
+        attempt.begin_tool(ToolId::Python(number), &name.0);
+    }
+
+    fn tool_ended(&self, number: u64, failed: bool) {
+        let attempt = &self.call.state.attempt;
+        attempt.end_tool(ToolId::Python(number), failed);
     }
 
     /// The program calls an LM that the host does not carry.

@@ -12,9 +12,12 @@ use super::{
     wire::{CallReport, ToWorker},
     worker::Worker,
 };
-use crate::host::core::{
-    clock, fault::Fault, log, queued_call::QueuedCall, running_call::RunningCall,
-    stream_buffer::StreamBuffer,
+use crate::{
+    call::record::ToolId,
+    host::core::{
+        clock, fault::Fault, log, queued_call::QueuedCall, running_call::RunningCall,
+        stream_buffer::StreamBuffer,
+    },
 };
 
 /// Gives a call to a worker.
@@ -115,6 +118,14 @@ pub(super) fn on_report(
             }
         }
         CallReport::Bypassed(lm) => running.state.record_bypass(&lm),
+        CallReport::ToolBegan(number, name) => {
+            let attempt = &running.state.attempt;
+            attempt.begin_tool(ToolId::Python(number), &name);
+        }
+        CallReport::ToolEnded(number, failed) => {
+            let attempt = &running.state.attempt;
+            attempt.end_tool(ToolId::Python(number), failed);
+        }
     }
 }
 

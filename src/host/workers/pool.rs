@@ -173,18 +173,25 @@ impl Pool {
             } => {
                 let running = call.and_then(|call| scheduler.get(id, call));
                 let call_id = running.and_then(|running| running.state.context.call_id);
-                worker.heartbeat.monitor.report(&BlockReport {
+                let report = BlockReport {
                     frames,
                     program,
                     call_id: call_id.map(CallId::get),
-                });
+                };
+                let late = worker.heartbeat.monitor.report(&report);
+                if let (Some(late), Some(running)) = (late, running) {
+                    running.record_block(late, &report);
+                }
             }
             FromWorker::GaveUp { replaced } => {
                 let counters = &supervisor.core.counters;
                 worker.abandoned.push(counters.abandon_thread(replaced));
             }
             FromWorker::CameBack => drop(worker.abandoned.pop()),
-            FromWorker::Log(record) => record.forward(),
+            FromWorker::Log(record) => {
+                let running = record.call.and_then(|call| scheduler.get(id, call));
+                record.forward(running.and_then(|running| running.state.context.call_id));
+            }
             FromWorker::Loaded { load, target } => {
                 supervisor.on_loaded(id, load, Ok((target, frames::value(&tail))));
             }

@@ -199,7 +199,7 @@ impl Supervisor {
                 self.spawner = Box::new(ExecSpawner);
             }
             FromZygote::Unusable { fault } => self.unusable(fault),
-            FromZygote::Log(record) => record.forward(),
+            FromZygote::Log(record) => record.forward(None),
             FromZygote::Forked { worker, pid } => zygote.forked(worker, Ok(pid)),
             FromZygote::NotForked { worker, reason } => {
                 let error = io::Error::other(format!("no fork: {reason}"));

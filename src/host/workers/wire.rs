@@ -8,12 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::numbers::{LoadId, WorkerId, WorkerTarget};
-use crate::host::core::{
-    event::Event,
-    fault::Fault,
-    http::{self, ProgramRequest},
-    lm_candidates::LmCandidates,
-    log,
+use crate::{
+    call::CallId,
+    host::core::{
+        event::Event,
+        fault::Fault,
+        http::{self, ProgramRequest},
+        lm_candidates::LmCandidates,
+        log,
+    },
 };
 
 /// A message to a worker.
@@ -157,6 +160,10 @@ pub(super) enum CallReport {
     Stepped(Option<u64>, Option<(u64, u64, u64)>),
     /// By the name of the LM.
     Bypassed(String),
+    /// The program calls a tool of its own, by its number and its name.
+    ToolBegan(u64, String),
+    /// And whether it failed.
+    ToolEnded(u64, bool),
     /// More text of this streamed LM call: the tail.
     StreamText(u64),
     /// More thinking of this streamed LM call: the tail.
@@ -182,11 +189,13 @@ pub(super) struct LogRecord {
     level: u32,
     logger: String,
     message: String,
+    /// The call whose code made it.
+    pub(super) call: Option<u64>,
 }
 
 impl LogRecord {
-    pub(super) fn forward(&self) {
-        log::forward(self.level, &self.logger, &self.message);
+    pub(super) fn forward(&self, call_id: Option<CallId>) {
+        log::forward(self.level, &self.logger, &self.message, call_id);
     }
 }
 

@@ -77,6 +77,12 @@ class FakeCall:
     def bypassed(self, lm: str) -> None:
         self._tell("bypassed", lm)
 
+    def tool_began(self, number: int, name: str) -> None:
+        self._tell("tool_began", (number, name))
+
+    def tool_ended(self, number: int, failed: bool) -> None:
+        self._tell("tool_ended", (number, failed))
+
     def named(self, *names: str) -> list[Any]:
         """The values of the events of these names."""
         return [what for name, what in self.events if name in names]

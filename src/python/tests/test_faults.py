@@ -141,3 +141,22 @@ def test_failures_that_a_retry_repeats_are_rejected(
 ) -> None:
     fault = describe(error)
     assert (fault["status"], fault["rejected"]) == (status, rejected)
+
+
+def test_the_innermost_frame_of_the_program_is_named():
+    code = compile("import json\n\ndef read():\n    json.loads('{')\n", "/app/program.py", "exec")
+    program: dict = {}
+    exec(code, program)
+    try:
+        program["read"]()
+    except ValueError as error:
+        assert describe(error)["raised_at"] == "/app/program.py:4 read"
+
+
+def test_an_error_without_a_frame_of_the_program_has_its_innermost_one():
+    assert describe(ValueError("no"))["raised_at"] == ""
+    try:
+        exec(compile("1 / 0", "<tower-dspy>/x.py", "exec"))
+    except ZeroDivisionError as error:
+        error.__traceback__ = error.__traceback__.tb_next
+        assert describe(error)["raised_at"] == "<tower-dspy>/x.py:1 <module>"

@@ -5,7 +5,7 @@ import pytest
 from conftest import execute_interrupted, in_a_process
 
 from tower_dspy.call_state import Cancelled
-from tower_dspy.startup import _HostHandler
+from tower_dspy.patches.log_records import HostHandler
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ assert gc.get_threshold() == ({after} or was), gc.get_threshold()
 
 def test_a_thread_that_is_interrupted_while_it_logs_keeps_no_lock() -> None:
     records: list[str] = []
-    handler = _HostHandler(lambda _level, _logger, message: records.append(message))
+    handler = HostHandler(lambda _level, _logger, message, _call: records.append(message))
     lock = handler.lock
 
     class InterruptedLock:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -53,9 +54,22 @@ def describe(error: BaseException) -> dict[str, Any]:
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
         name = f"{kind.__module__}.{name}"
+    raised_at = _text("frames", lambda: _raised_at(error))
     message = _text("message", lambda: str(error))
     lines = _text("traceback", lambda: "".join(traceback.format_exception(error)))
-    return {**fault, "type": name, "message": message, "traceback": lines}
+    texts = {"message": message, "traceback": lines, "raised_at": raised_at}
+    return {**fault, "type": name, **texts}
+
+
+def _raised_at(error: BaseException) -> str:
+    """The frame that raised the error, as `file:line function`: the innermost one of the program's
+    own code, or else the innermost one."""
+    frames = traceback.walk_tb(error.__traceback__)
+    found = [(frame.f_code, line) for frame, line in frames]
+    own = [(code, line) for code, line in found if not code.co_filename.startswith(_LIBRARIES)]
+    for code, line in (own or found)[-1:]:
+        return f"{code.co_filename}:{line} {code.co_name}"
+    return ""
 
 
 def _text(name: str, read: Callable[[], str]) -> str:
@@ -136,6 +150,12 @@ def _is_rejected(error: Any, status: int | None) -> bool:
 
 
 _DEEPEST = 50
+# Where the files of libraries lie, and how the names of this package and of CPython's own begin.
+_LIBRARIES = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    "<tower-dspy>",
+    "<frozen ",
+)
 _STATUSES = frozenset(map(str, range(400, 600)))
 # Statuses that a retry may get past, as in kind_of_status in failures.rs.
 _RETRYABLE = frozenset({408, 409, 425, 429})

@@ -131,5 +131,6 @@ class Log:
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
 
-    def __call__(self, level: int, logger: str, message: str) -> None:
-        self.frames.send("log", {"level": level, "logger": logger, "message": message})
+    def __call__(self, level: int, logger: str, message: str, call: Any) -> None:
+        record = {"level": level, "logger": logger, "message": message}
+        self.frames.send("log", {**record, "call": getattr(call, "sequence", None)})

@@ -76,6 +76,12 @@ class _LocalHostCall:
         deadline = self.state.deadline
         return self._call._cancelled or (deadline is not None and time.monotonic() >= deadline)
 
+    def tool_began(self, _: int, __: str) -> None:
+        pass
+
+    def tool_ended(self, _: int, __: bool) -> None:
+        pass
+
     def partial(self, fields: dict[str, Any]) -> bool:
         data = json.loads(to_json(fields))
         if self.state.is_over():

@@ -72,6 +72,12 @@ class CallProxy:
     def bypassed(self, lm: str) -> None:
         self._report({"bypassed": lm})
 
+    def tool_began(self, number: int, name: str) -> None:
+        self._report_soon({"tool_began": (number, name)})
+
+    def tool_ended(self, number: int, failed: bool) -> None:
+        self._report_soon({"tool_ended": (number, failed)})
+
     def lm(self) -> str | None:
         return self._lm
 

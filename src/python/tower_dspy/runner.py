@@ -20,6 +20,8 @@ and passes with each start its own side of the call:
     call.stepped(exchange, counts)
                               an LM call has ended, with its last exchange, if it went through the
                               host, and its tokens as DSPy reads them
+    call.tool_began(number, name), call.tool_ended(number, failed)
+                              a tool of the program's is called, see patches/tools.py
     call.bypassed(lm)         an LM call bypassed the host, see patches/lm_hooks.py and httpx.py
 
 A call that is streamed has a stream, see call_stream.py. HTTP requests go through the host as well,

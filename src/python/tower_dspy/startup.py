@@ -6,8 +6,6 @@ import os
 import signal
 from typing import Any
 
-from tower_dspy.interrupt import shielded
-
 
 def before_import() -> None:
     """Makes the settings that DSPy and its libraries read when they are imported."""
@@ -24,7 +22,7 @@ def import_dspy(log: Any) -> list[str]:
     import dspy
 
     from tower_dspy import compat, patches
-    from tower_dspy.patches import litellm
+    from tower_dspy.patches import litellm, log_records
 
     warnings = compat.check(dspy.__version__)
 
@@ -33,8 +31,12 @@ def import_dspy(log: Any) -> list[str]:
     # Also asyncio's reports of failures that were never awaited: they may hold a prompt.
     for name in ("dspy", "tower_dspy", "asyncio", "concurrent.futures", *litellm.LOGGERS):
         logger = logging.getLogger(name)
-        logger.addHandler(_HostHandler(log))
+        # Or its records would go to stderr, if a program did not configure logging.
+        logger.addHandler(logging.NullHandler())
         logger.propagate = False
+    # Those of Python's `warnings` are records of `py.warnings`.
+    logging.captureWarnings(True)
+    log_records.install(log)
     patches.install()
     return warnings
 
@@ -53,21 +55,3 @@ def calm_gc() -> None:
     gc.freeze()
     if gc.get_threshold() in _DEFAULT_THRESHOLDS:
         gc.set_threshold(10_000, 20, 20)
-
-
-class _HostHandler(logging.Handler):
-    """A handler that passes records to the host: they may hold prompts."""
-
-    def __init__(self, log: Any) -> None:
-        super().__init__()
-        self._log = log
-
-    def handle(self, record: logging.LogRecord) -> Any:
-        # A thread that is interrupted in here might keep the handler's lock.
-        return shielded(super().handle, record)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._log(record.levelno, record.name, self.format(record))
-        except Exception:
-            self.handleError(record)

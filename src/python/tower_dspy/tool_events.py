@@ -10,6 +10,7 @@ from dspy.utils.callback import BaseCallback
 
 from tower_dspy.call_stream import CallStream
 from tower_dspy.jsonable import to_json_data
+from tower_dspy.patches.tools import is_counted
 from tower_dspy.payload import from_json, to_json, to_utf8
 
 _STATUS = StatusMessageProvider()
@@ -24,8 +25,8 @@ class ToolEvents(BaseCallback):
         self._begun: dict[str, tuple[int, str]] = {}
 
     def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        if (getattr(instance.func, "__module__", None) or "").startswith("dspy.predict."):
-            return  # `finish` and `submit`, by which DSPy's agents end
+        if not is_counted(instance):
+            return
         # A tool takes keywords alone.
         arguments = {name: _json(value) for name, value in inputs.get("kwargs", inputs).items()}
         self._status(_STATUS.tool_start_status_message(instance, inputs))

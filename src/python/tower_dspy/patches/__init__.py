@@ -5,6 +5,7 @@
 | `lm15` | lm15's transports | DSPy's LM calls go through the host | no | none |
 | `httpx` | httpx's transports | so do litellm's and SDKs' | outside calls | a check a request |
 | `lm_hooks` | `BaseLM`, `Embedder`, retries | LM calls are counted | no | two hooks a call |
+| `tools` | `dspy.Tool` | tool calls are recorded | no | two reports a call |
 | `adapters` | `Adapter` | the text of an LM call has fields | no | four look-ups a call |
 | `streaming` | engines, litellm, `TextDelta` | LM calls are streamed | no | a look-up a call |
 | `memoize` | routes, plans, prices, adapters | computed once | no | up to 256 values each |
@@ -15,6 +16,7 @@
 | `configure` | owner of `dspy.configure` | programs are isolated | while loading | none |
 | `threads` | `Thread`, pools, anyio | threads belong to calls | outside calls | a future a thread |
 | `imports` | importlib | no import is cut short | no | two set operations an import |
+| `log_records` | `Logger.callHandlers` | records have their call | no | a report a record |
 | `litellm` | logging, HTTP client | its logging is of no call | no | a context a log record |
 | `signals` | `signal`, `faulthandler` | the handlers stay | in forked children | none |
 
@@ -42,9 +44,10 @@ def install() -> None:
         parallel,
         streaming,
         to_thread,
+        tools,
     )
 
     for patch in (lm15, httpx, litellm, lm_hooks, adapters, streaming, memoize, to_thread):
         patch.install()
-    for patch in (history, parallel, imports):
+    for patch in (tools, history, parallel, imports):
         patch.install()

@@ -1,0 +1,180 @@
+//! The tool calls in the record of a call.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+/// How many tool calls a record keeps.
+#[cfg(any(feature = "_host", test))]
+const MOST: usize = 64;
+
+/// One call of a tool by a program: of a function in Rust, or of a `dspy.Tool` in Python.
+///
+/// Its instants are counted from the arrival of the program's call. It holds no argument and no
+/// result.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ToolTimeline {
+    /// The name of the tool, at most [`NAME`](Self::NAME) characters of it.
+    pub name: Arc<str>,
+    /// Which attempt of the program's call made it: 0 for the first.
+    pub attempt: u32,
+    /// When it began.
+    pub started: Duration,
+    /// When it ended; `None` while it goes on.
+    pub ended: Option<Duration>,
+    /// It ended with an error, or its end is not known: with the work of its call, or its process.
+    pub failed: bool,
+}
+
+impl ToolTimeline {
+    /// How many characters of a name are kept.
+    pub const NAME: usize = 64;
+}
+
+/// The tool calls of a record: the first ones, and how many came after them.
+#[derive(Default)]
+pub(super) struct ToolRecords {
+    kept: Vec<ToolRecord>,
+    pub(super) not_kept: u64,
+}
+
+#[cfg_attr(
+    not(any(feature = "_host", test)),
+    expect(dead_code, reason = "only a host has tools")
+)]
+struct ToolRecord {
+    /// The key of its attempt.
+    attempt: u64,
+    id: ToolId,
+    number: u32,
+    name: Arc<str>,
+    started: Instant,
+    /// And whether it failed.
+    ended: Option<(Instant, bool)>,
+}
+
+/// The number of a tool call within its attempt, by the side that counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(feature = "_host", test)),
+    expect(dead_code, reason = "only a host has tools")
+)]
+pub(crate) enum ToolId {
+    /// A function in Rust.
+    Host(u64),
+    /// A `dspy.Tool`.
+    Python(u64),
+}
+
+impl ToolRecords {
+    /// The tool calls that are kept, in the order in which they began, counted from `origin`.
+    pub(super) fn timelines(&self, origin: Instant) -> Vec<ToolTimeline> {
+        let since = |at: Instant| at.saturating_duration_since(origin);
+        let timeline = |tool: &ToolRecord| ToolTimeline {
+            name: tool.name.clone(),
+            attempt: tool.number,
+            started: since(tool.started),
+            ended: tool.ended.map(|(at, _)| since(at)),
+            failed: tool.ended.is_some_and(|(_, failed)| failed),
+        };
+        self.kept.iter().map(timeline).collect()
+    }
+
+    /// A tool call begins, in the attempt of this key and number.
+    #[cfg(any(feature = "_host", test))]
+    pub(super) fn begin(&mut self, (attempt, number): (u64, u32), id: ToolId, name: &str) {
+        if self.kept.len() >= MOST {
+            self.not_kept += 1;
+            return;
+        }
+        self.kept.push(ToolRecord {
+            attempt,
+            id,
+            number,
+            name: first_chars(name, ToolTimeline::NAME).into(),
+            started: Instant::now(),
+            ended: None,
+        });
+    }
+
+    /// A tool call has ended.
+    #[cfg(any(feature = "_host", test))]
+    pub(super) fn end(&mut self, attempt: u64, id: ToolId, failed: bool) {
+        let mut kept = self.kept.iter_mut();
+        if let Some(tool) = kept.find(|tool| tool.attempt == attempt && tool.id == id) {
+            tool.ended.get_or_insert((Instant::now(), failed));
+        }
+    }
+
+    /// Ends the tool calls of an attempt whose end was not reported.
+    #[cfg(any(feature = "_host", test))]
+    pub(super) fn end_all(&mut self, attempt: u64) {
+        let now = Instant::now();
+        for tool in self.kept.iter_mut().filter(|tool| tool.attempt == attempt) {
+            tool.ended.get_or_insert((now, true));
+        }
+    }
+}
+
+/// The first `most` characters of a text.
+#[cfg(any(feature = "_host", test))]
+pub(super) fn first_chars(text: &str, most: usize) -> &str {
+    let end = text.char_indices().nth(most);
+    end.map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tool_call_has_its_times_and_its_attempt() {
+        let (mut tools, origin) = (ToolRecords::default(), Instant::now());
+        advance(SECOND).await;
+        tools.begin((10, 0), ToolId::Python(1), "search");
+        tools.begin((11, 1), ToolId::Python(1), "search");
+        tools.begin((11, 1), ToolId::Host(1), "clock");
+        advance(SECOND).await;
+        tools.end(11, ToolId::Python(1), false);
+        tools.end(11, ToolId::Python(1), true);
+        tools.end(11, ToolId::Host(2), true);
+        let seen = tools.timelines(origin).into_iter();
+        let seen: Vec<_> = seen
+            .map(|tool| (tool.attempt, tool.started, tool.ended, tool.failed))
+            .collect();
+        let open = |attempt| (attempt, SECOND, None, false);
+        let ended = (1, SECOND, Some(2 * SECOND), false);
+        assert_eq!(seen, [open(0), ended, open(1)]);
+    }
+
+    #[test]
+    fn a_tool_call_whose_end_is_not_reported_ends_with_the_work_of_its_attempt() {
+        let mut tools = ToolRecords::default();
+        for attempt in [10, 11] {
+            tools.begin((attempt, 0), ToolId::Python(1), "search");
+        }
+        tools.end_all(10);
+        let ends = tools.timelines(Instant::now()).into_iter();
+        let ends: Vec<_> = ends
+            .map(|tool| (tool.ended.is_some(), tool.failed))
+            .collect();
+        assert_eq!(ends, [(true, true), (false, false)]);
+    }
+
+    #[test]
+    fn tool_calls_and_their_names_are_bounded() {
+        let mut tools = ToolRecords::default();
+        for n in 0..MOST as u64 + 3 {
+            tools.begin((1, 0), ToolId::Host(n), &"ä".repeat(1000));
+        }
+        assert_eq!(tools.not_kept, 3);
+        let tools = tools.timelines(Instant::now());
+        assert_eq!(tools.len(), MOST);
+        assert_eq!(tools[0].name.chars().count(), ToolTimeline::NAME);
+    }
+}
