@@ -1,5 +1,6 @@
 //! Our layers in servers: axum, tonic, and in one stack with tower's and tower-http's layers.
 
+mod call_ids;
 mod client_gone;
 mod dockerfile;
 mod generated;

@@ -7,9 +7,9 @@ use tonic::{Code, Request, service::Routes};
 use tonic_types::StatusExt;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancelled, Cause, Classify, Deadline, DeadlineLayer, Elapsed, Error, ErrorKind, InboundLayer,
-    InvalidInput, LmError, Lost, Overloaded, PredictRequest, ProgramError, RetryLayer, Scope,
-    Serve, Shutdown, Spent, Stage, TimeoutLayer,
+    CallId, Cancelled, Carrier, Cause, Classify, Deadline, DeadlineLayer, Elapsed, Error,
+    ErrorKind, InboundLayer, InvalidInput, LmError, Lost, Overloaded, PredictRequest, ProgramError,
+    RetryLayer, Scope, Serve, Shutdown, Spent, Stage, TimeoutLayer, TrackLayer, Tracker,
     inbound::tonic::Programs,
     outbound::tonic::never_began,
     proto::v1::{self, predict_client::PredictClient},
@@ -293,4 +293,71 @@ async fn unreadable_requests_are_refused_before_a_program_runs() {
 
     let empty = PredictRequest::new(json!({}));
     assert!(node.client().oneshot(empty).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_error_of_a_client_has_the_ids_of_both_sides() {
+    let tracker = Tracker::new().with_history(2);
+    let mock = MockDspy::from_fn(|_| Reply::fail(ErrorKind::Program));
+    let tracked = ServiceBuilder::new()
+        .layer(TrackLayer::new(tracker.clone()))
+        .service(mock);
+    let node = Node::start(Programs::new().program("qa", tracked)).await;
+    let mut request = why();
+    let here = request.context_mut().id();
+    let error = node.client().oneshot(request).await.unwrap_err();
+    let there = tracker.history()[0].id;
+    assert_eq!(error.call_id(), Some(here));
+    assert_eq!(error.remote_call_id(), Some(there));
+    assert_ne!(here, there);
+    assert!(error.spent().is_none());
+
+    let mut request = why();
+    let here = request.context_mut().id();
+    let stream = node.client().streaming().oneshot(request).await;
+    let error = stream.map(drop).unwrap_err();
+    let there = tracker.history()[1].id;
+    assert_eq!(error.call_id(), Some(here));
+    assert_eq!(error.remote_call_id(), Some(there));
+    // Through the layers of the caller, which add costs, the ids stay.
+    let retried = ServiceBuilder::new()
+        .layer(TrackLayer::new(Tracker::new()))
+        .layer(RetryLayer::new(1).on_kinds([ErrorKind::Program]))
+        .service(node.client());
+    let error = retried.oneshot(why()).await.unwrap_err();
+    assert_eq!(error.remote_call_id(), Some(tracker.history()[1].id));
+    assert!(error.call_id().is_some());
+}
+
+/// For clients that know nothing of this crate.
+#[tokio::test]
+async fn each_response_has_the_id_of_its_call_in_its_metadata() {
+    let mock = MockDspy::new([
+        Reply::answer(json!({"answer": "x"})),
+        Reply::fail(ErrorKind::Lost),
+        Reply::answer(json!({"answer": "x"})),
+    ]);
+    let node = Node::of(&mock).await;
+    let mut client = PredictClient::new(node.channel());
+    let message = || v1::PredictRequest {
+        program: "qa".to_owned(),
+        ..Default::default()
+    };
+    let id = |metadata: &tonic::metadata::MetadataMap| {
+        let id = metadata.get("x-call-id").expect("a response has an id");
+        id.to_str().unwrap().parse::<CallId>().unwrap()
+    };
+    let answered = client.predict(message()).await.unwrap();
+    let answered = id(answered.metadata());
+    let status = client.predict(message()).await.unwrap_err();
+    let failed = id(status.metadata());
+    let details = status.get_details_error_info().unwrap();
+    assert_eq!(details.metadata["call_id"], failed.to_string());
+    let streamed = client.predict_stream(message()).await.unwrap();
+    assert!(answered < failed && failed < id(streamed.metadata()));
+    let unknown = client.predict(v1::PredictRequest {
+        program: "nobody".to_owned(),
+        ..Default::default()
+    });
+    let _ = id(unknown.await.unwrap_err().metadata());
 }

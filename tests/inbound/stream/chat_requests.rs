@@ -110,6 +110,7 @@ async fn what_a_program_cannot_obey_is_refused_in_openais_form() {
             "type": "invalid_request_error",
             "param": "model",
             "code": "model_not_found",
+            "call_id": 17,
         }})
     );
 }

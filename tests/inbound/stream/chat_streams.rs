@@ -213,7 +213,8 @@ async fn an_error_after_the_first_text_is_the_last_chunk() {
     let streaming = script(|| vec![text(1, "answer", "Ray"), Err(broken())]);
     let body = written(&streaming, PATH, CHAT).await;
     let expected = "data: {\"error\":{\"message\":\"what ran the call is gone; try again\",\
-                    \"type\":\"server_error\",\"param\":null,\"code\":\"lost\"}}\n\n";
+                    \"type\":\"server_error\",\"param\":null,\"code\":\"lost\",\
+                    \"call_id\":17}}\n\n";
     assert!(body.ends_with(expected), "{body}");
 }
 

@@ -24,7 +24,7 @@ use http::Request;
 use serde_json::{Map, Value, json};
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_dspy::{
-    CallContext, Error, ErrorKind, InboundLayer, LmError, PredictRequest, Prediction,
+    CallContext, Carrier, Error, ErrorKind, InboundLayer, LmError, PredictRequest, Prediction,
     PredictionStream, Spent, StreamEvent,
     inbound::axum::stream::{ChatFields, ChatPrograms, StreamOptions},
     testing::error_of,
@@ -216,12 +216,17 @@ pub(crate) const DIALECTS: [(&str, &str); 3] = [
     ("/v1/chat/completions", CHAT),
 ];
 
+/// The id that each of these requests has, as an outer layer may have given it.
+pub(crate) const CALL_ID: &str = "17";
+
 pub(crate) fn request(path: &str, body: impl Into<Body>) -> Request<Body> {
-    Request::post(path)
+    let mut request = Request::post(path)
         .header("content-type", "application/json")
         .header("accept", "text/event-stream")
         .body(body.into())
-        .unwrap()
+        .unwrap();
+    request.context_mut().call_id = Some(CALL_ID.parse().unwrap());
+    request
 }
 
 pub(crate) async fn ask(app: &Router, path: &str, body: impl Into<Body>) -> Response {

@@ -78,7 +78,7 @@ async fn an_error_after_the_head_is_the_last_event() {
     let body = written(&streaming, "/qa", QUESTION).await;
     let expected = "event: error\ndata: {\"title\":\"Service Unavailable\",\"status\":503,\
                     \"detail\":\"what ran the call is gone; try again\",\"kind\":\"lost\",\
-                    \"partial\":{\"answer\":\"Ray\"}}\n\n";
+                    \"call_id\":17,\"partial\":{\"answer\":\"Ray\"}}\n\n";
     assert_eq!(body.split_once("\n\n").unwrap().1, expected);
 
     let streaming = script(|| vec![text(1, "answer", "Ray"), Err(busy())]);

@@ -103,12 +103,12 @@ async fn a_failure_is_an_error_and_a_limit_an_abort_as_well() {
             .collect();
         assert!(!types.contains(&"finish") && !types.contains(&"text-end"));
         assert!(body.contains("\"delta\":\"Ray\""));
-        match chunks[4]["reason"].as_str() {
+        match chunks[5]["reason"].as_str() {
             Some(reason) => {
                 assert!(["deadline", "elapsed", "cancelled", "shutting_down"].contains(&reason));
-                assert_eq!(types, ["text-delta", "abort", "error"]);
+                assert_eq!(types, ["text-delta", "data-error", "abort", "error"]);
             }
-            None => assert_eq!(types, ["text-delta", "error"]),
+            None => assert_eq!(types, ["text-delta", "data-error", "error"]),
         }
         assert!(body.ends_with("data: [DONE]\n\n"));
     }
@@ -120,6 +120,7 @@ async fn a_deadline_is_written_to_the_byte() {
     let streaming = script(move || vec![text(1, "answer", "Ray"), Err(deadline())]);
     let body = written(&streaming, "/chat", UI_CHAT).await;
     let expected = data_events(&[
+        r#"{"type":"data-error","data":{"title":"Gateway Timeout","status":504,"detail":"the request's deadline passed, and the work was stopped","kind":"deadline","call_id":17},"transient":true}"#,
         r#"{"type":"abort","reason":"deadline"}"#,
         r#"{"type":"error","errorText":"the request's deadline passed, and the work was stopped"}"#,
         "[DONE]",

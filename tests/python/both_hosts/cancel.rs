@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
     Backoff, CancelLayer, Cause, DeadlineLayer, Error, PredictRequest, Prediction, RetryLayer,
-    Scope, Stage, TimeoutLayer,
+    Scope, Stage, TimeoutLayer, TrackLayer, Tracker,
     testing::scripted_lm::{Outcome, Reply, RequestRecord},
 };
 
@@ -244,4 +244,49 @@ async fn a_call_already_cancelled_or_late_is_refused_without_an_lm_call() {
     }
     assert_eq!(lm.requests("refused").len(), 0);
     assert_eq!(qa.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_call_is_cancelled_by_its_id_and_settled_once_its_clean_up_has_run() {
+    let (host, lm) = (host().await, lm_server().await);
+    lm.script("by-id", Reply::hang());
+    let qa = load(&host, "cleanup:slow", "by-id").await;
+    let tracker = Tracker::new().with_samples(1);
+    let stack = ServiceBuilder::new()
+        .layer(TrackLayer::new(tracker.clone()))
+        .layer(CancelLayer::new())
+        .service(qa.clone());
+    let call = tokio::spawn(stack.oneshot(ask_as("by-id")));
+    lm.wait_for("by-id", one).await.unwrap();
+    let id = tracker.calls()[0].id;
+
+    // Another task has only the id, as read from a log.
+    let by_id = id.to_string().parse().unwrap();
+    let cancellation = tracker.cancel(by_id);
+    assert!(cancellation.found() && cancellation.signalled());
+    lm.wait_for("by-id", all_gone).await.unwrap();
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.call_id(), Some(id));
+    assert_cancelled(Err(error), Cause::Caller);
+
+    // It is answered, and its clean-up goes on.
+    let mut settled = Box::pin(cancellation.settled());
+    eventually_seen(&host, "by-id", &["cleaning"]).await;
+    let early = tokio::time::timeout(Duration::from_millis(50), settled.as_mut()).await;
+    assert!(early.is_err());
+    assert_eq!(qa.in_flight(), 1);
+    let orphans = tracker.orphans(None);
+    assert_eq!((orphans.len(), orphans[0].id), (1, Some(id)));
+
+    open(&host, "by-id").await;
+    tokio::time::timeout(HOUR, settled).await.unwrap();
+    assert_eq!(seen(&host, "by-id").await, ["cleaning", "cleaned"]);
+    eventually("its permit", || qa.in_flight() == 0).await;
+    assert!(tracker.orphans(None).is_empty());
+    let timeline = tracker.timeline(id).unwrap();
+    let (told, settled) = (timeline.stopped.unwrap().at, timeline.settled.unwrap());
+    assert!(told <= timeline.answered.unwrap().at && told < settled);
+    let counts = tracker.counts();
+    assert_eq!((counts.cancelled, counts.accepted), (1, 1));
+    assert!(!tracker.cancel(id).found());
 }
