@@ -19,6 +19,7 @@ mod lms_in_forward;
 mod loading;
 mod logs;
 mod lone_surrogates;
+mod metrics;
 mod outputs;
 mod own_call;
 mod partial;
