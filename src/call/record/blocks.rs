@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::seconds::seconds;
+
 #[cfg(any(feature = "_host", test))]
 use super::tools::first_chars;
 
@@ -17,6 +19,7 @@ const MOST: usize = 8;
 pub struct BlockTimeline {
     /// When the loop ran for the last time before that, counted from the arrival of the call; zero if
     /// it was before.
+    #[serde(serialize_with = "seconds")]
     pub at: Duration,
     /// The innermost frame, as `file:line function`: at most [`FRAME`](Self::FRAME) characters.
     pub frame: String,

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::seconds::{seconds, seconds_or_null};
 #[cfg(feature = "lm")]
 use crate::call::Cause;
 use crate::call::Usage;
@@ -29,6 +30,7 @@ pub enum LmOutcome {
 ///
 /// Its instants are on the clock of [`started`](Self::started). What the provider says of itself is at
 /// most [`TEXT`](Self::TEXT) characters long, and holds nothing of the prompt or of the answer.
+/// As JSON, its times are numbers of seconds.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct LmCall {
@@ -38,18 +40,23 @@ pub struct LmCall {
     pub model: Arc<str>,
     /// When it began, counted from when the program's call was handed to Python; in a
     /// [log](crate::lm::LmLog) of your own, from when the log was made.
+    #[serde(serialize_with = "seconds")]
     pub started: Duration,
     /// When a connection took the request, on the clock of `started`. `None` if none did: then the
     /// provider has not seen the request, and bills nothing. A service of your own, by
     /// [`Lm::http`](crate::Lm::http), does not report it.
+    #[serde(serialize_with = "seconds_or_null")]
     pub sent: Option<Duration>,
     /// When the head of the answer came, on the clock of `started`.
+    #[serde(serialize_with = "seconds_or_null")]
     pub first_byte: Option<Duration>,
     /// When the first content of the answer came, on the clock of `started`: of a stream, the first
     /// event with a part of the answer, and not a ping, a comment or an empty event; else the first
     /// byte of the body.
+    #[serde(serialize_with = "seconds_or_null")]
     pub first_content: Option<Duration>,
     /// When the last chunk of the answer came, as far as it has come; on the clock of `started`.
+    #[serde(serialize_with = "seconds_or_null")]
     pub last_content: Option<Duration>,
     /// How many chunks of the answer came, counted from that of `first_content`. A chunk is what the
     /// connection gives at once: of a stream mostly an event, at times several.
@@ -57,6 +64,7 @@ pub struct LmCall {
     /// Whether the answer came as a stream of events, by its `Content-Type`.
     pub is_stream: bool,
     /// How long it took, the body included.
+    #[serde(serialize_with = "seconds")]
     pub duration: Duration,
     /// The HTTP status, if the head of an answer came.
     pub status: Option<u16>,

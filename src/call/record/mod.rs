@@ -8,6 +8,7 @@ mod call_record;
 mod lm_call;
 mod outcome_class;
 mod reading;
+pub(crate) mod seconds;
 #[cfg(all(test, feature = "lm"))]
 mod tests;
 pub(crate) mod timeline;

@@ -7,13 +7,19 @@ use std::{
 
 use serde::Serialize;
 
-use super::{BlockTimeline, LmCall, ToolTimeline};
+use super::{
+    BlockTimeline, LmCall, ToolTimeline,
+    seconds::{rfc3339, seconds, seconds_or_null},
+};
 use crate::call::{CallId, CallStatus, Cause, ErrorKind, Usage};
 
 /// What one call did, and when: a reading of its record, taken while the call runs or later.
 ///
 /// All times are counted from the arrival of the call at its [`TrackLayer`](crate::TrackLayer).
 /// Nothing of inputs, prompts and answers is in it.
+///
+/// As JSON, times are numbers of seconds, [`arrived`](Self::arrived) is a text as in RFC 3339, and what
+/// is not known is null.
 ///
 /// [`Tracker::timeline`](crate::Tracker::timeline) returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,16 +34,20 @@ pub struct CallTimeline {
     /// The trace that the call belongs to: the trace id of W3C Trace Context, 32 hexadecimal digits.
     pub trace_id: Option<Arc<str>>,
     /// When it arrived, by the clock of the system.
+    #[serde(serialize_with = "rfc3339")]
     pub arrived: SystemTime,
     /// When this reading was taken.
+    #[serde(serialize_with = "seconds")]
     pub read: Duration,
     /// The deadline of the whole call: the earliest that a layer enforced, or that it came with.
+    #[serde(serialize_with = "seconds_or_null")]
     pub deadline: Option<Duration>,
     /// When its work was signalled to stop for good; `None` if it never was.
     pub stopped: Option<StopSignal>,
     /// How it was answered; `None` while it is under way.
     pub answered: Option<CallAnswer>,
     /// When it was answered and all its work had ended; `None` while work goes on.
+    #[serde(serialize_with = "seconds_or_null")]
     pub settled: Option<Duration>,
     /// The attempts, in the order in which they began: a bounded number of them.
     pub attempts: Vec<AttemptTimeline>,
@@ -66,6 +76,7 @@ pub struct CallTimeline {
 #[non_exhaustive]
 pub struct StopSignal {
     /// When it was sent.
+    #[serde(serialize_with = "seconds")]
     pub at: Duration,
     /// Why.
     pub cause: Cause,
@@ -76,6 +87,7 @@ pub struct StopSignal {
 #[non_exhaustive]
 pub struct CallAnswer {
     /// When it was returned; of a stream, when that ended.
+    #[serde(serialize_with = "seconds")]
     pub at: Duration,
     /// How the call ended.
     #[serde(flatten)]
@@ -128,25 +140,33 @@ pub struct AttemptTimeline {
     /// Why it was made.
     pub kind: AttemptKind,
     /// When a layer, or the service, began it.
+    #[serde(serialize_with = "seconds")]
     pub begun: Duration,
     /// When the limit of this attempt passes; `None` if only the deadline of the call limits it.
+    #[serde(serialize_with = "seconds_or_null")]
     pub limit: Option<Duration>,
     /// When it was handed to the host, and waited for Python.
+    #[serde(serialize_with = "seconds_or_null")]
     pub queued: Option<Duration>,
     /// When Python began to run it.
+    #[serde(serialize_with = "seconds_or_null")]
     pub started: Option<Duration>,
     /// When its work was signalled to stop.
+    #[serde(serialize_with = "seconds_or_null")]
     pub told_to_stop: Option<Duration>,
     /// Why it was signalled to stop, or ended without an answer or an error of its own.
     pub cause: Option<Cause>,
     /// How long its work may clean up after the signal, as far as a layer gives it that time; see
     /// [`DeadlineLayer::with_grace`](crate::DeadlineLayer::with_grace).
+    #[serde(serialize_with = "seconds")]
     pub grace: Duration,
     /// When its outcome was returned.
+    #[serde(serialize_with = "seconds_or_null")]
     pub ended: Option<Duration>,
     /// Whether that was an answer.
     pub is_answered: bool,
     /// When all its work had ended.
+    #[serde(serialize_with = "seconds_or_null")]
     pub settled: Option<Duration>,
     /// The names of the tasks and threads that it left behind: a bounded number of them.
     pub strays: Vec<Arc<str>>,

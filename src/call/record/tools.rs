@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use super::seconds::{seconds, seconds_or_null};
+
 /// How many tool calls a record keeps.
 #[cfg(any(feature = "_host", test))]
 const MOST: usize = 64;
@@ -20,8 +22,10 @@ pub struct ToolTimeline {
     /// Which attempt of the program's call made it: 0 for the first.
     pub attempt: u32,
     /// When it began.
+    #[serde(serialize_with = "seconds")]
     pub started: Duration,
     /// When it ended; `None` while it goes on.
+    #[serde(serialize_with = "seconds_or_null")]
     pub ended: Option<Duration>,
     /// It ended with an error, or its end is not known: with the work of its call, or its process.
     pub failed: bool,
