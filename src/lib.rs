@@ -74,6 +74,7 @@
 //! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
 //! | `metrics` | [`mod@metrics`]: metrics of calls, LM calls, layers and hosts, by the facade of that name; with `axum` a route for Prometheus |
 //! | `metrics-exporter-prometheus` (with `axum` and `metrics`) | `PrometheusMetrics::from_handle`: an exporter that is set up elsewhere |
+//! | `debug-page` (with `axum`) | [`page`]: timelines of calls as pictures, text and files; brings maud |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `py-spy` (with `python` or `workers`) | [`Health::Blocked`] names the frame that holds the GIL as well; brings py-spy |
 //! | `full` | all but `py-spy` and `test-util` |
@@ -123,6 +124,8 @@ pub mod lm;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod outbound;
+#[cfg(feature = "debug-page")]
+pub mod page;
 pub mod patterns;
 #[cfg(feature = "tonic")]
 pub mod proto;

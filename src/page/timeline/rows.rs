@@ -1,0 +1,34 @@
+//! The rows of a call's timeline, from the top down.
+
+use super::{
+    attempt_rows::{attempt_rows, clean_up_rows, python_rows, stray_rows},
+    lm_rows::lm_rows,
+    row::{Row, Stage},
+    selection::MostRows,
+    stages::Span,
+};
+use crate::{call::record::timeline::CallTimeline, page::timeline::format::length};
+
+/// The rows of `call`: attempts, Python, LM calls, clean-up, what was left behind, work for nobody.
+pub(super) fn rows(call: &CallTimeline, most: MostRows) -> Vec<Row> {
+    let mut rows = attempt_rows(call, most.attempts);
+    rows.extend(python_rows(call));
+    rows.extend(lm_rows(call, most.lm_calls));
+    rows.extend(clean_up_rows(call));
+    rows.extend(stray_rows(call));
+    rows.extend(nobody_row(call));
+    rows
+}
+
+/// The time between the answer and the settlement.
+fn nobody_row(call: &CallTimeline) -> Option<Row> {
+    let answered = call.answered?.at;
+    let span = Span::until(answered, call.settled, call.read);
+    let label = match (call.settled, span.length()) {
+        (Some(_), none) if none.is_zero() => "none".to_owned(),
+        (Some(_), some) => length(some),
+        (None, some) => format!("{} so far", length(some)),
+    };
+    let row = Row::new("work for nobody").label(label);
+    Some(row.bar(Stage::Nobody, Some(span), "work for nobody"))
+}

@@ -1,0 +1,106 @@
+//! The instants that a timeline has as vertical lines: the deadline, the answer, the settlement.
+
+use std::time::Duration;
+
+use super::format::{offset, shortened};
+use crate::call::{
+    CallStatus, ErrorKind,
+    record::timeline::{AnswerSource, CallAnswer, CallTimeline},
+};
+
+/// A vertical line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Vertical {
+    pub(super) kind: VerticalKind,
+    pub(super) at: Duration,
+    pub(super) label: String,
+}
+
+/// What a line stands for. Of lines at one instant the earlier kind stands first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum VerticalKind {
+    Deadline,
+    Answered,
+    Settled,
+    Now,
+}
+
+impl VerticalKind {
+    pub(super) const fn class(self) -> &'static str {
+        match self {
+            Self::Deadline => "tl-deadline",
+            Self::Answered => "tl-answered",
+            Self::Settled => "tl-settled",
+            Self::Now => "tl-now",
+        }
+    }
+
+    /// Its letter in a picture of characters.
+    pub(super) const fn letter(self) -> char {
+        match self {
+            Self::Deadline => 'D',
+            Self::Answered => 'A',
+            Self::Settled => 'S',
+            Self::Now => 'N',
+        }
+    }
+}
+
+/// The lines of a call, from left to right.
+pub(super) fn verticals(call: &CallTimeline) -> Vec<Vertical> {
+    use VerticalKind::{Answered, Deadline, Now, Settled};
+
+    let line = |kind, at, label: String| Vertical { kind, at, label };
+    let deadline = call.deadline.map(|at| {
+        let label = format!("deadline {}", offset(at));
+        line(Deadline, at, label)
+    });
+    let answered = call.answered.map(|answer| {
+        let label = format!("{} {}", outcome(&answer), offset(answer.at));
+        line(Answered, answer.at, shortened(&label, 60))
+    });
+    let last = call.settled.map_or_else(
+        || line(Now, call.read, format!("now {}", offset(call.read))),
+        |at| line(Settled, at, format!("settled {}", offset(at))),
+    );
+    let mut lines: Vec<_> = [deadline, answered, Some(last)]
+        .into_iter()
+        .flatten()
+        .collect();
+    lines.sort_by_key(|line| (line.at, line.kind));
+    lines
+}
+
+/// How a call ended for its caller, in a phrase: `answered`, `answered by a fallback`,
+/// `failed: lm_unavailable`, `timed out`, `cancelled: client gone`, `dropped`.
+pub(crate) fn outcome(answer: &CallAnswer) -> String {
+    match (answer.status, answer.source) {
+        (CallStatus::Completed, AnswerSource::Service) => "answered".to_owned(),
+        (CallStatus::Completed, AnswerSource::Fallback) => "answered by a fallback".to_owned(),
+        (CallStatus::Completed, AnswerSource::Stale) => "answered by an earlier answer".to_owned(),
+        _ if answer.dropped => "dropped".to_owned(),
+        (CallStatus::Failed, _) => match answer.kind {
+            Some(kind) => format!("failed: {}", kind_name(kind)),
+            None => "failed".to_owned(),
+        },
+        (CallStatus::Cancelled { cause }, _) => format!("cancelled: {cause}"),
+        (status, _) => status.as_str().to_owned(),
+    }
+}
+
+/// The sort of an error in words.
+const fn kind_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Elapsed => "the limit of an attempt passed",
+        ErrorKind::Deadline => "the deadline passed",
+        ErrorKind::Cancelled => "cancelled",
+        ErrorKind::ShuttingDown => "shutting down",
+        ErrorKind::Overloaded => "overloaded",
+        ErrorKind::InvalidInput => "invalid input",
+        ErrorKind::Program => "the program raised",
+        ErrorKind::LmUnavailable => "LM unavailable",
+        ErrorKind::LmRejected => "LM rejected the request",
+        ErrorKind::Lost => "its worker was lost",
+        ErrorKind::Other => "another error",
+    }
+}
