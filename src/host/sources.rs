@@ -27,8 +27,8 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
         start_limit startup tool_events warmup watchdog worker zygote
     ]
     patches: [
-        adapters configure history httpx imports litellm lm15 lm_hooks memoize parallel replace signals
-        streaming threads to_thread type_serializer
+        adapters configure history httpx imports litellm lm15 lm_hooks log_records memoize parallel
+        replace signals streaming threads to_thread tools type_serializer
     ]
 };
 

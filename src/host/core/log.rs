@@ -26,7 +26,7 @@ pub(crate) fn forward(level: u32, logger: &str, message: &str, call_id: Option<C
         20..30 => "info",
         _ => "debug",
     };
-    let message = without_keys(message);
+    let message = without_keys(message.trim_end());
     tracing::debug!(target: "tower_dspy::python", call_id, level, logger, "{message}");
 }
 
@@ -37,5 +37,5 @@ pub(crate) fn python_failed(fault: &Fault) {
         python_type = %fault.python_type,
         "the runner failed; the traceback is at debug level"
     );
-    tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
+    tracing::debug!(target: "tower_dspy::python", "{}", without_keys(&fault.traceback));
 }

@@ -76,9 +76,13 @@ impl RunningCall {
         };
         let kept = self.state.attempt.partial(fields);
         if !kept {
-            self.log_late("a partial answer", None);
+            self.log_late_partial();
         }
         kept
+    }
+
+    pub(crate) fn log_late_partial(&self) {
+        self.log_late("a partial answer", None);
     }
 
     /// Logs what came after the end of the call, where nobody waits for it any more.

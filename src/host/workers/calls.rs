@@ -111,6 +111,7 @@ pub(super) fn on_report(
                 running.keep_partial(fields);
             }
         }
+        CallReport::LatePartial => running.log_late_partial(),
         CallReport::Stepped(exchange, counts) => running.record_answer(exchange, counts),
         CallReport::StreamText(_) | CallReport::StreamThinking(_) | CallReport::StreamEvent => {
             if let Some(buffer) = running.state.stream_buffer() {

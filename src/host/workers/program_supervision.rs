@@ -10,7 +10,10 @@ use super::{
     supervisor::Supervisor,
     wire::ToWorker,
 };
-use crate::host::core::{clock, fault::Fault};
+use crate::{
+    host::core::{clock, fault::Fault},
+    lm::without_keys,
+};
 
 impl Supervisor {
     pub(super) fn load(&mut self, spec: Value, request: LoadRequest) {
@@ -145,7 +148,7 @@ impl Supervisor {
                         kind = ?fault.kind,
                         "a worker could not load a program that others could, and tries again"
                     );
-                    tracing::debug!(target: "tower_dspy::python", "{}", fault.traceback);
+                    tracing::debug!(target: "tower_dspy::python", "{}", without_keys(&fault.traceback));
                 }
                 ProgramAction::Discard { worker } => self.discard(worker),
                 ProgramAction::NotReplaced { request, fault } => {

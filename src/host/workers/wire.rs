@@ -156,6 +156,8 @@ pub(super) enum CallReport {
     Cancelled,
     /// The fields are the tail.
     Partial,
+    /// There is a partial answer, after the end of the call.
+    LatePartial,
     /// An LM's answer, by an exchange, with its tokens.
     Stepped(Option<u64>, Option<(u64, u64, u64)>),
     /// By the name of the LM.

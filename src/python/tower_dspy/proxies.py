@@ -62,6 +62,7 @@ class CallProxy:
     def partial(self, fields: dict[str, Any]) -> bool:
         payload = to_json(fields)
         if self.is_over():
+            self._report("late_partial")
             return False
         self._report("partial", payload)
         return True

@@ -28,6 +28,7 @@ mod paused_time;
 mod predictor_lms;
 mod program_state;
 mod random_drops;
+mod recorded;
 mod refused_loads;
 mod reloads;
 mod service;

@@ -12,6 +12,8 @@ use tokio::{
     net::unix::pipe::Receiver,
 };
 
+use crate::lm::without_keys;
+
 /// The longest line that is kept whole, in bytes.
 const LONGEST_LINE: u64 = 8 << 10;
 /// How many of the last lines are kept.
@@ -63,7 +65,13 @@ async fn forward(pipe: Receiver, pid: Pid, stream: &'static str, keep: Option<La
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end();
-                tracing::debug!(target: "tower_dspy::python", pid = pid.get(), stream, "{text}");
+                tracing::debug!(
+                    target: "tower_dspy::python",
+                    pid = pid.get(),
+                    stream,
+                    "{}",
+                    without_keys(text)
+                );
                 if let Some(keep) = &keep {
                     keep.push(text);
                 }
