@@ -1,10 +1,13 @@
 //! The rows of attempts: as layers see them, in Python, at their clean-up.
 
+use std::time::Duration;
+
 use super::{
-    format::{count, kind, length, shortened},
+    format::{bounded_name, count, kind, length},
     row::{Bar, MarkKind, Row, Stage, lanes},
     selection::first_and_last,
     stages::{AttemptSpans, Span, attempt_outcome},
+    verticals::outcome_parts,
 };
 use crate::call::{
     Cause,
@@ -24,17 +27,31 @@ pub(super) fn attempt_rows(call: &CallTimeline, most: usize) -> Vec<Row> {
             let from = hidden.first().map_or(call.read, |first| first.begun);
             let ends = hidden.iter().map(|one| one.ended.unwrap_or(one.begun));
             let span = ends.max().map(|end| Span::new(from, end));
-            let name = format!("{} more", hidden.len());
-            let label = format!("{}, not shown", count(hidden.len() as u64, "more attempt"));
-            let row = Row::new(format!("… {name}")).label(label);
+            let more = count(hidden.len() as u64, "more attempt");
+            let row = Row::new(format!("… {more}")).label("not shown");
             row.bar(Stage::NotShown, span, "attempts that are not shown")
         },
     );
     if call.attempts_not_kept > 0 {
-        let label = count(call.attempts_not_kept, "more attempt");
-        rows.push(Row::new("…").label(format!("{label}, not kept")));
+        let more = count(call.attempts_not_kept, "more attempt");
+        rows.push(Row::new(format!("… {more}")).label("not kept"));
     }
     rows
+}
+
+/// The call as a whole, if it has no attempts.
+pub(super) fn call_row(call: &CallTimeline) -> Option<Row> {
+    if !call.attempts.is_empty() {
+        return None;
+    }
+    let answered = call.answered.map(|answer| answer.at);
+    let span = Span::until(Duration::ZERO, answered, call.read);
+    let label = match call.answered {
+        Some(answer) => format!("{} after {}", outcome_parts(&answer).0, length(answer.at)),
+        None => format!("under way for {}", length(call.read)),
+    };
+    let row = Row::new("call").bar(Stage::Attempt, Some(span), "call");
+    Some(row.label(label))
 }
 
 fn attempt_row(call: &CallTimeline, at: usize, attempt: &AttemptTimeline) -> Row {
@@ -172,14 +189,14 @@ pub(super) fn stray_rows(call: &CallTimeline) -> Vec<Row> {
         .map(|(attempt, name)| {
             let ended = attempt.told_to_stop.or(attempt.ended);
             let span = ended.map(|ended| Span::until(ended, attempt.settled, call.read));
-            let name = shortened(name, 60);
+            let name = bounded_name(name);
             Row::new("left behind")
                 .bar(Stage::Stray, span, format!("left behind: {name}"))
                 .label(name)
         })
         .collect();
     if more > 0 {
-        rows.push(Row::new("…").label(format!("{more} more left behind")));
+        rows.push(Row::new(format!("… {more} more")).label("left behind as well"));
     }
     rows
 }

@@ -76,10 +76,10 @@ pub(crate) fn thousands(number: u64) -> String {
     grouped
 }
 
-/// The first characters of `text`, at most `most`, with an ellipsis if there are more. Control
-/// characters are shown as `\u{fffd}`.
+/// The first characters of `text`, at most `most`, with an ellipsis if there are more. Characters that
+/// act on a terminal, turn the direction of text or are not allowed in XML are shown as `\u{fffd}`.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
-    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let plain = |c: char| if is_plain(c) { c } else { '\u{fffd}' };
     if text.chars().count() <= most {
         return text.chars().map(plain).collect();
     }
@@ -87,9 +87,19 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     kept.chain(['…']).collect()
 }
 
+fn is_plain(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns && !matches!(c, '\u{fffe}' | '\u{ffff}')
+}
+
+/// A name that comes from outside, of a bounded length.
+pub(crate) fn bounded_name(name: &str) -> String {
+    shortened(name, 80)
+}
+
 /// The provider and the model of an LM call, as in the LM's name.
 pub(super) fn lm_name(call: &LmCall) -> String {
-    format!("{}/{}", call.provider, call.model)
+    bounded_name(&format!("{}/{}", call.provider, call.model))
 }
 
 /// The kind of an attempt in one word; the first has none.
@@ -99,5 +109,71 @@ pub(super) const fn kind(kind: AttemptKind) -> Option<&'static str> {
         AttemptKind::Retry => Some("retry"),
         AttemptKind::Hedge => Some("hedge"),
         AttemptKind::Fallback => Some("fallback"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn us(us: u64) -> Duration {
+        Duration::from_micros(us)
+    }
+
+    #[test]
+    fn lengths_have_the_digits_that_matter() {
+        let shown = [
+            (0, "0 ms"),
+            (4, "0.004 ms"),
+            (400, "0.4 ms"),
+            (12_340, "12.3 ms"),
+            (312_400, "312 ms"),
+            (999_600, "1 s"),
+            (2_104_000, "2.1 s"),
+            (4_000_000, "4 s"),
+            (59_960_000, "60 s"),
+            (64_000_000, "64 s"),
+            (187_000_000, "3 min 7 s"),
+            (600_000_000, "10 min"),
+            (7_500_000_000, "2 h 5 min"),
+        ];
+        for (micros, text) in shown {
+            assert_eq!(length(us(micros)), text);
+        }
+        assert_eq!(length(Duration::from_nanos(3)), "under 0.001 ms");
+    }
+
+    #[test]
+    fn offsets_keep_tenths_of_a_millisecond() {
+        let shown = [
+            (0, "+0 ms"),
+            (40, "+0.04 ms"),
+            (12_340, "+12.3 ms"),
+            (999_900, "+999.9 ms"),
+            (999_960, "+1.000 s"),
+            (3_912_000, "+3.912 s"),
+            (4_000_000, "+4.000 s"),
+            (4_000_400, "+4.0004 s"),
+            (600_000_000, "+600.000 s"),
+        ];
+        for (micros, text) in shown {
+            assert_eq!(offset(us(micros)), text);
+        }
+    }
+
+    #[test]
+    fn texts_are_shortened_without_control_characters() {
+        assert_eq!(shortened("tool", 4), "tool");
+        assert_eq!(shortened("tools", 4), "too…");
+        assert_eq!(shortened("a\u{1b}[0m\n", 9), "a\u{fffd}[0m\u{fffd}");
+        assert_eq!(shortened("größer", 3), "gr…");
+        assert_eq!(shortened("\u{202e}cba\u{ffff}", 9), "\u{fffd}cba\u{fffd}");
+    }
+
+    #[test]
+    fn counts_have_their_noun_and_commas() {
+        assert_eq!(count(1, "token"), "1 token");
+        assert_eq!(count(0, "token"), "0 tokens");
+        assert_eq!(count(1_234_567, "token"), "1,234,567 tokens");
     }
 }

@@ -1,6 +1,9 @@
 //! The places of labels: estimated widths, and where there is room.
 
-use super::scale::{Scale, rounded};
+use super::{
+    row::Stage,
+    scale::{Scale, rounded},
+};
 
 /// The size of the text of labels.
 pub(super) const FONT: f64 = 12.0;
@@ -13,11 +16,12 @@ pub(super) struct Label {
     pub(super) text: String,
     /// Where its text begins.
     pub(super) x: f64,
-    pub(super) is_inside: bool,
+    /// The bar that it stands in.
+    pub(super) inside: Option<Stage>,
 }
 
 impl Label {
-    #[cfg(test)]
+    /// Where its text ends at most.
     pub(super) fn end(&self) -> f64 {
         self.x + width(&self.text)
     }
@@ -58,28 +62,26 @@ pub(super) fn fitted(text: &str, most: f64) -> String {
     fitted
 }
 
-/// Places a label inside its bar (from, to) if it has room there, else on the right of all that is
+/// Places a label inside its bar if it has room there, else on the right of all that is
 /// drawn of the row (from, to), else on its left. It is shortened where it has room nowhere.
 pub(super) fn place(
     text: &str,
-    bar: Option<(f64, f64)>,
+    bar: Option<(Stage, (f64, f64))>,
     (from, to): (f64, f64),
     scale: &Scale,
 ) -> Label {
     let wide = width(text);
-    let (bar_from, bar_to) = bar.unwrap_or((from, from));
-    let inside = bar_to - bar_from - 2.0 * GAP;
+    let room = |(bar_from, bar_to): (f64, f64)| bar_to - bar_from - 2.0 * GAP;
+    let inside = bar.map_or(0.0, |(_, places)| room(places));
     let right = scale.right - to - GAP;
     let left = from - GAP - scale.left;
     let most = inside.max(right).max(left);
     let text = fitted(text, most);
     let wide = wide.min(most);
-    let (x, is_inside) = if wide <= inside {
-        (bar_from + GAP, true)
-    } else if wide <= right {
-        (to + GAP, false)
-    } else {
-        (rounded(from - GAP - wide), false)
+    let (x, inside) = match bar {
+        Some((stage, (bar_from, _))) if wide <= inside => (bar_from + GAP, Some(stage)),
+        _ if wide <= right => (to + GAP, None),
+        _ => (rounded(from - GAP - wide), None),
     };
-    Label { text, x, is_inside }
+    Label { text, x, inside }
 }

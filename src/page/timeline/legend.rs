@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{
     drawing::{AXIS, Drawing, LEFT, RIGHT},
     label::width,
-    row::{MarkKind, Row, Stage},
+    row::{Bar, MarkKind, Row, Stage},
 };
 
 /// The height of a line of the legend.
@@ -17,7 +17,7 @@ const SAMPLE: f64 = 28.0;
 pub(super) fn legend(drawing: &Drawing<'_>, rows: &[Row]) -> (f64, Markup) {
     let stages = Stage::ALL.into_iter().filter(|stage| {
         let mut bars = rows.iter().flat_map(|row| &row.bars);
-        bars.any(|bar| bar.stage == *stage)
+        bars.any(|bar| bar.stage == *stage && is_seen(drawing, bar))
     });
     let marks = MarkKind::ALL.into_iter().filter(|kind| {
         let mut marks = rows.iter().flat_map(|row| &row.marks);
@@ -45,6 +45,12 @@ pub(super) fn legend(drawing: &Drawing<'_>, rows: &[Row]) -> (f64, Markup) {
         }
     };
     (y - top + LINE + 8.0, markup)
+}
+
+/// Whether a bar is wide enough to be asked about.
+fn is_seen(drawing: &Drawing<'_>, bar: &Bar) -> bool {
+    let width = drawing.scale.x(bar.span.to) - drawing.scale.x(bar.span.from);
+    width >= 1.0 || bar.stage == Stage::CleanUp
 }
 
 #[derive(Clone, Copy)]

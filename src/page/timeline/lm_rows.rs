@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    format::{count, length, lm_name, thousands},
+    format::{bounded_name, count, length, lm_name, thousands},
     row::{MarkKind, Row, Stage},
     selection::first_and_last,
     stages::{Span, attempt_of, lm_after_stop, lm_end},
@@ -31,14 +31,14 @@ pub(super) fn lm_rows(call: &CallTimeline, most: usize) -> Vec<Row> {
             let from = hidden.first().map_or(call.read, |lm| lm.call.started);
             let end = hidden.iter().map(|lm| lm_end(lm)).max();
             let span = end.map(|end| Span::new(from, end));
-            let label = format!("{}, not shown", count(hidden.len() as u64, "more LM call"));
-            let row = Row::new(format!("… {} more", hidden.len())).label(label);
+            let more = count(hidden.len() as u64, "more LM call");
+            let row = Row::new(format!("… {more}")).label("not shown");
             row.bar(Stage::NotShown, span, "LM calls that are not shown")
         },
     );
     if call.lm_calls_not_kept > 0 {
-        let label = count(call.lm_calls_not_kept, "more LM call");
-        rows.push(Row::new("…").label(format!("{label}, not kept")));
+        let more = count(call.lm_calls_not_kept, "more LM call");
+        rows.push(Row::new(format!("… {more}")).label("not kept"));
     }
     rows
 }
@@ -60,7 +60,7 @@ fn lm_row(call: &CallTimeline, at: usize, lm: &LmCallTimeline) -> Row {
     let attempt = attempt_of(call, lm).filter(|_| several);
     let of = attempt.map(|(at, _)| format!("attempt {}: ", at + 1));
     let label = format!("{}{}", of.unwrap_or_default(), lm_label(call, lm));
-    Row::new(format!("LM {number} {}", lm.call.model))
+    Row::new(format!("LM {number} {}", bounded_name(&lm.call.model)))
         .bar(Stage::Connect, connect, format!("{name} connects"))
         .bar(
             Stage::FirstByte,
@@ -192,6 +192,7 @@ fn lm_chunks(lm: &LmCallTimeline) -> Option<String> {
 pub(super) fn lm_tokens(lm: &LmCallTimeline) -> Option<String> {
     let call = &lm.call;
     match (call.prompt_tokens, call.completion_tokens) {
+        (Some(prompt), Some(0)) => Some(format!("{} in", count(prompt, "token"))),
         (Some(prompt), Some(completion)) => Some(format!(
             "{} + {} tokens",
             thousands(prompt),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    format::length,
+    format::{bounded_name, length},
     row::{Bar, Row},
     rows::rows,
     selection::MostRows,
@@ -36,7 +36,7 @@ const CALL: u64 = 1;
 /// ```
 #[must_use]
 pub fn timeline_perfetto(call: &CallTimeline) -> String {
-    let name = call.name();
+    let name = &bounded_name(call.name());
     let mut events = vec![
         metadata("process_name", CALL, json!({ "name": name })),
         thread("call", CALL),

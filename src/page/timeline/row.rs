@@ -182,10 +182,17 @@ impl Row {
         }
     }
 
+    /// Adds a bar, from the end of the one before it at the earliest.
     pub(super) fn bar(mut self, stage: Stage, span: Option<Span>, name: impl Into<String>) -> Self {
+        let before = self.bars.last().map(|bar| bar.span.to);
+        let from = |span: Span| span.from.max(before.unwrap_or_default());
+        let span = span.filter(|span| from(*span) <= span.to);
         self.bars.extend(span.map(|span| Bar {
             stage,
-            span,
+            span: Span {
+                from: from(span),
+                ..span
+            },
             name: name.into(),
         }));
         self

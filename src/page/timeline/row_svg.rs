@@ -20,12 +20,10 @@ const TIP: f64 = 7.0;
 /// Half the width of a mark.
 const MARK: f64 = 5.0;
 
-/// The row in place `at` of a picture.
+/// The name, the bars and the marks of the row in place `at` of a picture.
 pub(super) fn row_svg(drawing: &Drawing<'_>, at: usize, row: &Row) -> Markup {
-    let y = drawing.row(at);
-    let middle = y + ROW / 2.0;
+    let middle = drawing.row(at) + ROW / 2.0;
     let scale = &drawing.scale;
-    let label = row_label(scale, row);
     html! {
         g class=[row.is_struck.then_some("tl-struck")] {
             text class="tl-name" x="12" y=(middle + 4.0) {
@@ -36,12 +34,24 @@ pub(super) fn row_svg(drawing: &Drawing<'_>, at: usize, row: &Row) -> Markup {
             @if row.is_struck { (strike(scale, row, middle)) }
             @if let Some(grace) = row.grace { (bracket(scale, grace, middle)) }
             @for mark in &row.marks { (mark_svg(scale, mark, middle)) }
-            @if let Some(label) = label {
-                text class=(if label.is_inside { "tl-label tl-inside" } else { "tl-label" })
-                    x=(label.x) y=(middle + 4.0) { (label.text) }
-            }
         }
     }
+}
+
+/// The label of the row in place `at` of a picture.
+pub(super) fn row_label_svg(drawing: &Drawing<'_>, at: usize, row: &Row) -> Markup {
+    let Some(label) = row_label(&drawing.scale, row) else {
+        return html! {};
+    };
+    let class = match label.inside {
+        None => "tl-label",
+        Some(Stage::FirstByte | Stage::Permit) => "tl-label tl-on-light",
+        Some(Stage::Nobody) => "tl-label tl-on-strip",
+        Some(_) if row.is_struck => "tl-label tl-on-struck",
+        Some(_) => "tl-label tl-on-dark",
+    };
+    let y = drawing.row(at) + ROW / 2.0 + 4.0;
+    html! { text class=(class) x=(label.x) y=(y) { (label.text) } }
 }
 
 /// The label of a row with its place; `None` if it has none.
@@ -49,22 +59,53 @@ pub(super) fn row_label(scale: &Scale, row: &Row) -> Option<Label> {
     if row.label.is_empty() {
         return None;
     }
-    let extent = extent(scale, row);
-    let solid = row.bars.iter().filter(|bar| is_solid(bar.stage));
-    let widths = solid.map(|bar| bar_places(scale, bar.span));
-    let widest = widths.max_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0)));
-    Some(place(&row.label, widest, extent, scale))
+    let plain = row.bars.iter().filter(|bar| is_plain(bar.stage));
+    let plain = plain.map(|bar| (bar.stage, bar_places(scale, bar.span)));
+    let widest = plain.max_by(|(_, a), (_, b)| (a.1 - a.0).total_cmp(&(b.1 - b.0)));
+    let is_limit = |mark: &Mark| mark.kind == MarkKind::Limit;
+    let label = place(
+        &row.label,
+        widest,
+        extent(scale, row, |mark| !is_limit(mark)),
+        scale,
+    );
+    // A limit is often far from its attempt: the label stands between them, if it has room there.
+    let limits = row
+        .marks
+        .iter()
+        .filter(|mark| is_limit(mark) && scale.has(mark.at));
+    let mut limits = limits.map(|mark| scale.x(mark.at));
+    if limits.any(|x| (label.x - MARK..label.end() + MARK).contains(&x)) {
+        return Some(place(
+            &row.label,
+            widest,
+            extent(scale, row, |_| true),
+            scale,
+        ));
+    }
+    Some(label)
 }
 
 /// Whether text can be read on a bar.
-const fn is_solid(stage: Stage) -> bool {
-    matches!(stage, Stage::Attempt | Stage::Python | Stage::Body)
+const fn is_plain(stage: Stage) -> bool {
+    matches!(
+        stage,
+        Stage::Attempt
+            | Stage::Python
+            | Stage::Body
+            | Stage::FirstByte
+            | Stage::Permit
+            | Stage::Nobody
+    )
 }
 
 /// From where to where something of a row is drawn.
-pub(super) fn extent(scale: &Scale, row: &Row) -> (f64, f64) {
+fn extent(scale: &Scale, row: &Row, counts: impl Fn(&Mark) -> bool) -> (f64, f64) {
     let bars = row.bars.iter().map(|bar| bar_places(scale, bar.span));
-    let marks = row.marks.iter().filter(|mark| scale.has(mark.at));
+    let marks = row
+        .marks
+        .iter()
+        .filter(|mark| scale.has(mark.at) && counts(mark));
     let marks = marks.map(|mark| (scale.x(mark.at) - MARK, scale.x(mark.at) + MARK));
     let grace = row.grace.map(|grace| bar_places(scale, grace));
     let places = bars.chain(marks).chain(grace);
@@ -73,7 +114,7 @@ pub(super) fn extent(scale: &Scale, row: &Row) -> (f64, f64) {
 }
 
 /// From where to where a span is drawn.
-fn bar_places(scale: &Scale, span: Span) -> (f64, f64) {
+pub(super) fn bar_places(scale: &Scale, span: Span) -> (f64, f64) {
     let from = scale.x(span.from);
     let tip = if span.is_open { TIP } else { 0.0 };
     (from, (scale.x(span.to) + tip).max(from + LEAST))
@@ -117,7 +158,7 @@ fn bar_svg(drawing: &Drawing<'_>, bar: &Bar, middle: f64) -> Markup {
 
 /// The line through an attempt that came second.
 fn strike(scale: &Scale, row: &Row, middle: f64) -> Markup {
-    let (from, to) = extent(scale, row);
+    let (from, to) = extent(scale, row, |mark| mark.kind != MarkKind::Limit);
     html! { line class="tl-strike" x1=(from - 3.0) x2=(to + 3.0) y1=(middle) y2=(middle) {} }
 }
 
@@ -162,7 +203,7 @@ pub(super) fn mark_path(kind: MarkKind, x: f64, middle: f64, high: f64) -> Strin
     let top = middle - high / 2.0 - 3.0;
     match kind {
         MarkKind::Limit => format!("M{x} {top}v{}M{} {top}h8", high + 6.0, x - 4.0),
-        MarkKind::Content => format!("M{} {top}h6l-3 5z", x - 3.0),
+        MarkKind::Content => format!("M{} {}h9l-4.5 7z", x - 4.5, top - 1.0),
         MarkKind::Closed => format!("M{} {}l9 9m0 -9l-9 9", x - 4.5, middle - 4.5),
         MarkKind::Failed => format!("M{x} {}l6 11h-12z", middle - 6.0),
     }

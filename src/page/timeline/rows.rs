@@ -1,7 +1,7 @@
 //! The rows of a call's timeline, from the top down.
 
 use super::{
-    attempt_rows::{attempt_rows, clean_up_rows, python_rows, stray_rows},
+    attempt_rows::{attempt_rows, call_row, clean_up_rows, python_rows, stray_rows},
     lm_rows::lm_rows,
     row::{Row, Stage},
     selection::MostRows,
@@ -11,7 +11,8 @@ use crate::{call::record::timeline::CallTimeline, page::timeline::format::length
 
 /// The rows of `call`: attempts, Python, LM calls, clean-up, what was left behind, work for nobody.
 pub(super) fn rows(call: &CallTimeline, most: MostRows) -> Vec<Row> {
-    let mut rows = attempt_rows(call, most.attempts);
+    let mut rows: Vec<Row> = call_row(call).into_iter().collect();
+    rows.extend(attempt_rows(call, most.attempts));
     rows.extend(python_rows(call));
     rows.extend(lm_rows(call, most.lm_calls));
     rows.extend(clean_up_rows(call));

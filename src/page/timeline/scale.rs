@@ -21,10 +21,10 @@ pub(super) struct Tick {
 }
 
 impl Scale {
-    /// A scale to `end`, and to one microsecond at least.
+    /// A scale to `end`, and to ten microseconds at least.
     pub(super) fn new(end: Duration, left: f64, right: f64) -> Self {
         Self {
-            end: end.max(Duration::from_micros(1)),
+            end: end.max(Duration::from_micros(10)),
             left,
             right,
         }
@@ -65,8 +65,8 @@ pub(super) fn rounded(place: f64) -> f64 {
 
 /// The least round step of which `end` has at most `most`.
 fn step(end: Duration, most: u32) -> Duration {
-    let decimal = (0..9).flat_map(|power| {
-        let unit = Duration::from_nanos(100 * 10_u64.pow(power));
+    let decimal = (0..8).flat_map(|power| {
+        let unit = Duration::from_micros(10_u64.pow(power));
         [unit, unit * 2, unit * 5]
     });
     let decimal = decimal.filter(|step| *step < Duration::from_secs(30));

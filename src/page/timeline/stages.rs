@@ -106,9 +106,12 @@ impl AttemptSpans {
         };
         let some = |span: Span| (span.is_open || !span.length().is_zero()).then_some(span);
         let Some(queued) = attempt.queued else {
-            let run = Some(until(attempt.begun, None));
+            let span = Some(until(attempt.begun, None));
+            // A program has hosts, which hand out permits; another service has none.
+            let waits = call.program.is_some() && ended.is_none();
+            let (permit, run) = if waits { (span, None) } else { (None, span) };
             return Self {
-                permit: None,
+                permit,
                 queue: None,
                 run,
                 python: None,

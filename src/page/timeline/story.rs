@@ -10,7 +10,7 @@ use super::{
     story_attempts::{attempt_lines, doing_now},
     story_line::StoryLine,
     story_lm::lm_lines,
-    verticals::outcome,
+    verticals::{outcome, outcome_parts},
 };
 use crate::call::{
     Cause,
@@ -133,22 +133,20 @@ fn now(call: &CallTimeline) -> Option<StoryLine> {
 }
 
 /// The story in a sentence or two.
-pub(super) fn gist(call: &CallTimeline) -> String {
+pub(crate) fn gist(call: &CallTimeline) -> String {
     let end = match call.answered {
         Some(answer) => {
-            let mut end = outcome(&answer);
-            end.push_str(&format!(" after {}", length(answer.at)));
-            end
+            let (outcome, why) = outcome_parts(&answer);
+            let after = length(answer.at);
+            let why = why.map(|why| format!(": {why}"));
+            format!(
+                "{} after {after}{}",
+                capitalized(outcome),
+                why.unwrap_or_default()
+            )
         }
         None => format!("Under way for {}: {}", length(call.read), doing_now(call)),
     };
-    let mut initial = end.chars();
-    let end: String = initial
-        .next()
-        .into_iter()
-        .flat_map(char::to_uppercase)
-        .chain(initial)
-        .collect();
     let deadline = match call.deadline {
         Some(deadline) => format!("deadline {}", length(deadline)),
         None => "no deadline".to_owned(),
@@ -168,4 +166,11 @@ pub(super) fn gist(call: &CallTimeline) -> String {
         count(attempts, "attempt"),
         count(lm_calls, "LM call"),
     )
+}
+
+/// The text with a capital letter at its beginning.
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    let initial = chars.next().map(|initial| initial.to_ascii_uppercase());
+    initial.into_iter().chain(chars).collect()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     attempt_rows::backoff,
-    format::{kind, length, shortened},
+    format::{bounded_name, kind, length},
     lm_rows::{lm_calls_in_order, lm_stage},
     selection::{MostRows, shown},
     stages::{AttemptSpans, attempt_outcome},
@@ -156,7 +156,7 @@ fn clean_up(call: &CallTimeline, at: usize, attempt: &AttemptTimeline) -> Vec<St
         let names: Vec<_> = attempt
             .strays
             .iter()
-            .map(|name| shortened(name, 60))
+            .map(|name| bounded_name(name))
             .collect();
         let text = format!(
             "ended what {} left behind: {}",
@@ -200,9 +200,18 @@ pub(super) fn doing_now(call: &CallTimeline) -> String {
         if spans.queue.is_some_and(|span| span.is_open) {
             return format!("{name} waits in the queue");
         }
-        if attempt.ended.is_none() && attempt.queued.is_none() {
-            return format!("{name} waits for a permit, or runs in a service without a record");
+        if spans.permit.is_some_and(|span| span.is_open) {
+            return format!("{name} waits for a permit");
+        }
+        if spans.run.is_some_and(|span| span.is_open) {
+            return format!("{name} runs");
         }
     }
-    "under way".to_owned()
+    let between = call.answered.is_none() && !call.attempts.is_empty();
+    let doing = if between {
+        "no attempt is under way"
+    } else {
+        "no attempt is recorded"
+    };
+    doing.to_owned()
 }

@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::{
     drawing::{AXIS, Drawing, LEFT, RIGHT, WIDTH},
+    format::bounded_name,
     legend::legend,
-    row_svg::row_svg,
+    row_svg::{row_label_svg, row_svg},
     rows::rows,
     scale::{Scale, shown_until},
     selection::MostRows,
@@ -44,7 +45,7 @@ pub(super) fn picture(call: &CallTimeline, scale: Scale, key: &str) -> Markup {
     let drawing = Drawing::new(scale, lines.len(), rows.len(), key);
     let (legend_height, legend) = legend(&drawing, &rows);
     let height = drawing.bottom() + AXIS + legend_height;
-    let title = format!("Timeline of {}", call.name());
+    let title = format!("Timeline of {}", bounded_name(call.name()));
     html! {
         svg class="tl" xmlns="http://www.w3.org/2000/svg" role="img"
             viewBox={ "0 0 " (WIDTH) " " (height) }
@@ -60,6 +61,9 @@ pub(super) fn picture(call: &CallTimeline, scale: Scale, key: &str) -> Markup {
                 (row_svg(&drawing, at, row))
             }
             (vertical_lines(&drawing, &lines))
+            @for (at, row) in rows.iter().enumerate() {
+                (row_label_svg(&drawing, at, row))
+            }
             (legend)
         }
     }
@@ -110,22 +114,28 @@ fn axis(drawing: &Drawing<'_>) -> Markup {
     }
 }
 
-/// The lines with their labels, each label on a line of its own: the rightmost at the top, so that no
-/// line crosses the label of another.
+/// The lines with their labels, each label at a height of its own: the rightmost at the top, so that
+/// no line crosses the label of another. Of lines at one place the settlement is the widest and the
+/// answer the narrowest, so that all are seen.
 fn vertical_lines(drawing: &Drawing<'_>, lines: &[Vertical]) -> Markup {
+    let mut lines: Vec<_> = lines.iter().zip(drawing.flags(lines)).collect();
+    lines.sort_by_key(|(line, _)| std::cmp::Reverse(line.kind.width()));
     html! {
-        @for (line, place) in lines.iter().zip(drawing.flags(lines)) {
+        @for (line, place) in &lines {
             g class=(line.kind.class()) {
                 title { (line.label) }
                 @if drawing.scale.has(line.at) {
-                    line x1=(place.x) x2=(place.x) y1=(place.y - 9.0) y2=(drawing.bottom()) {}
+                    line x1=(place.x) x2=(place.x) y1=(place.y - 9.0) y2=(drawing.bottom())
+                        stroke-width=(line.kind.width()) {}
                     @if line.kind == VerticalKind::Deadline {
-                        path d={ "M" (place.x - 4.0) " " (place.y - 9.0) "h8l-4 6z" } {}
+                        path d={ "M" (place.x - 4.5) " " (place.y - 10.0) "h9l-4.5 7z" } {}
                     }
                 }
-                text x=(place.text_x) y=(place.y) text-anchor="end" {
-                    (line.label) @if !drawing.scale.has(line.at) { " →" }
-                }
+            }
+        }
+        @for (line, place) in &lines {
+            text class=(line.kind.class()) x=(place.text_x) y=(place.y) text-anchor="end" {
+                (line.label) @if !drawing.scale.has(line.at) { " →" }
             }
         }
     }

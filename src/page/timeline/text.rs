@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::{
-    format::{offset, shortened},
+    format::{bounded_name, offset, shortened},
     row::{MarkKind, Row, Stage},
     rows::rows,
     scale::{Scale, shown_until},
@@ -16,7 +16,7 @@ use crate::call::record::timeline::CallTimeline;
 /// How many columns the names of rows take.
 const NAMES: usize = 22;
 /// How many columns the time takes.
-const COLUMNS: usize = 76;
+const COLUMNS: usize = 75;
 
 /// The timeline of `call` as plain text, for a terminal: what it is, a picture of characters that is 100
 /// columns wide, and its story in sentences.
@@ -40,7 +40,7 @@ pub fn timeline_text(call: &CallTimeline) -> String {
 }
 
 fn write_text(text: &mut String, call: &CallTimeline) -> std::fmt::Result {
-    let name = shortened(call.name(), 60);
+    let name = bounded_name(call.name());
     match call.id {
         Some(id) => writeln!(text, "call {id}: {name}")?,
         None => writeln!(text, "{name}")?,
@@ -64,8 +64,11 @@ fn write_picture(text: &mut String, call: &CallTimeline) -> std::fmt::Result {
     let rows = rows(call, MostRows::PICTURE);
     let lines = verticals(call);
     let mut ruler = vec![' '; COLUMNS];
-    for line in lines.iter().filter(|line| scale.has(line.at)) {
-        put(&mut ruler, column(&scale, line.at), line.kind.letter());
+    // From the right, each on the left of the one after it, if both are in one column.
+    let mut next = COLUMNS;
+    for line in lines.iter().rev().filter(|line| scale.has(line.at)) {
+        next = column(&scale, line.at).min(next.saturating_sub(1));
+        put(&mut ruler, next, line.kind.letter());
     }
     writeln!(text, "{:NAMES$} |{}|", "", ruler.iter().collect::<String>())?;
     for row in &rows {

@@ -35,6 +35,15 @@ impl VerticalKind {
         }
     }
 
+    /// The width of its line.
+    pub(super) const fn width(self) -> u32 {
+        match self {
+            Self::Settled => 3,
+            Self::Deadline => 2,
+            Self::Answered | Self::Now => 1,
+        }
+    }
+
     /// Its letter in a picture of characters.
     pub(super) const fn letter(self) -> char {
         match self {
@@ -71,20 +80,28 @@ pub(super) fn verticals(call: &CallTimeline) -> Vec<Vertical> {
     lines
 }
 
-/// How a call ended for its caller, in a phrase: `answered`, `answered by a fallback`,
-/// `failed: lm_unavailable`, `timed out`, `cancelled: client gone`, `dropped`.
+/// How a call ended for its caller, and why, in words: `answered by a fallback`,
+/// `failed: LM unavailable`, `timed out`, `cancelled: client gone`, `dropped`.
 pub(crate) fn outcome(answer: &CallAnswer) -> String {
+    match outcome_parts(answer) {
+        (outcome, Some(why)) => format!("{outcome}: {why}"),
+        (outcome, None) => outcome.to_owned(),
+    }
+}
+
+/// How a call ended for its caller, and why.
+pub(super) const fn outcome_parts(answer: &CallAnswer) -> (&'static str, Option<&'static str>) {
     match (answer.status, answer.source) {
-        (CallStatus::Completed, AnswerSource::Service) => "answered".to_owned(),
-        (CallStatus::Completed, AnswerSource::Fallback) => "answered by a fallback".to_owned(),
-        (CallStatus::Completed, AnswerSource::Stale) => "answered by an earlier answer".to_owned(),
-        _ if answer.dropped => "dropped".to_owned(),
+        (CallStatus::Completed, AnswerSource::Service) => ("answered", None),
+        (CallStatus::Completed, AnswerSource::Fallback) => ("answered by a fallback", None),
+        (CallStatus::Completed, AnswerSource::Stale) => ("answered by an earlier answer", None),
+        _ if answer.dropped => ("dropped", None),
         (CallStatus::Failed, _) => match answer.kind {
-            Some(kind) => format!("failed: {}", kind_name(kind)),
-            None => "failed".to_owned(),
+            Some(kind) => ("failed", Some(kind_name(kind))),
+            None => ("failed", None),
         },
-        (CallStatus::Cancelled { cause }, _) => format!("cancelled: {cause}"),
-        (status, _) => status.as_str().to_owned(),
+        (CallStatus::Cancelled { cause }, _) => ("cancelled", Some(cause.as_str())),
+        (status, _) => (status.as_str(), None),
     }
 }
 

@@ -1,1 +1,8 @@
-//! Tests.
+//! Tests of the renderers.
+
+mod html;
+mod perfetto;
+mod picture;
+mod samples;
+mod story;
+mod text;
