@@ -247,9 +247,11 @@ impl ErrorResponse {
     /// The same, as the response of the call with this id; an id that the error had stays.
     #[must_use]
     pub fn with_call_id(mut self, id: CallId) -> Self {
-        let id = *self.call_id.get_or_insert(id);
+        self.call_id.get_or_insert(id);
         #[cfg(feature = "tonic")]
-        self.facts.of_call(id);
+        if let Some(id) = self.call_id {
+            self.facts.of_call(id);
+        }
         self
     }
 

@@ -1,16 +1,24 @@
 //! A scene at play: what it tells and whether what it claims is so.
 
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 use tokio::time::Instant;
 use tower_dspy::testing::scripted_lm::RequestRecord;
 
-use crate::stage::{SETTLE, Stage, Trouble, count};
+use crate::{
+    calls::SceneCalls,
+    stage::{SETTLE, Stage, Trouble, count},
+};
+
+/// How long a scene waits for what its naive calls left behind, before it ends that.
+const NAIVE_SETTLES: Duration = Duration::from_secs(8);
 
 /// One scene's telling.
 #[derive(Debug)]
 pub(crate) struct Act<'a> {
     pub(crate) stage: &'a Stage,
+    pub(crate) calls: SceneCalls,
+    told: Vec<String>,
     wrong: Vec<String>,
 }
 
@@ -36,10 +44,13 @@ impl<'a> Act<'a> {
         println!("{number}. {title}");
         let mut act = Self {
             stage,
+            calls: SceneCalls::new(),
+            told: Vec::new(),
             wrong: Vec::new(),
         };
         match scene(&mut act).await {
             Ok(()) => {
+                act.calls.end_left_behind(NAIVE_SETTLES).await;
                 let idle = stage.python_idle(4 * SETTLE).await;
                 act.check(idle, "nothing is left running in Python");
             }
@@ -47,6 +58,7 @@ impl<'a> Act<'a> {
                 .wrong
                 .push(format!("the scene could not be played: {trouble}")),
         }
+        act.report(number, title).await;
         let verdict = act.verdict();
         match verdict {
             Verdict::Ok => println!("   ok\n"),
@@ -71,9 +83,19 @@ impl<'a> Act<'a> {
         }
     }
 
+    /// Puts the scene into the report.
+    async fn report(&mut self, number: usize, title: &str) {
+        let timelines = self.calls.timelines(SETTLE).await;
+        let text = self.told.join(" ");
+        let title = format!("{number}. {title}");
+        self.stage.report.add(title, text, timelines);
+    }
+
     /// Tells what happens.
-    pub(crate) fn say(&self, line: impl Display) {
+    pub(crate) fn say(&mut self, line: impl Display) {
+        let line = line.to_string();
         println!("   {line}");
+        self.told.push(line);
     }
 
     /// Claims that something is so, and says whether it is.

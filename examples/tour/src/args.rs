@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use lexopt::{Arg, Parser, ValueExt};
 
 pub(crate) const USAGE: &str = "\
@@ -14,6 +16,9 @@ Options:
                   http://127.0.0.1:8000/v1, in place of the scripted one
   --model NAME    its model; goes with --lm
   --key-env VAR   the environment variable that holds its key
+  --report PATH   where the tour writes the timelines of its calls; by default
+                  target/tour/report.html, or tour/report.html among the
+                  temporary files of the system where there is no target
   -h, --help      print this
 
 RUST_LOG=debug shows what happens inside, on stderr.";
@@ -23,6 +28,8 @@ RUST_LOG=debug shows what happens inside, on stderr.";
 pub(crate) struct Args {
     pub(crate) command: Command,
     pub(crate) lm: Option<RealLm>,
+    /// `None`: the usual place.
+    pub(crate) report: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +51,20 @@ impl Args {
     /// Reads the arguments.
     pub(crate) fn parse(mut parser: Parser) -> Result<Self, lexopt::Error> {
         let mut command = Command::Tour;
-        let (mut url, mut model, mut key_env) = (None, None, None);
+        let (mut url, mut model, mut key_env, mut report) = (None, None, None, None);
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Short('h') | Arg::Long("help") => {
                     return Ok(Self {
                         command: Command::Help,
                         lm: None,
+                        report: None,
                     });
                 }
                 Arg::Long("lm") => url = Some(parser.value()?.string()?),
                 Arg::Long("model") => model = Some(parser.value()?.string()?),
                 Arg::Long("key-env") => key_env = Some(parser.value()?.string()?),
+                Arg::Long("report") => report = Some(parser.value()?.into()),
                 Arg::Value(value) if value == "doctor" && command == Command::Tour => {
                     command = Command::Doctor;
                 }
@@ -72,6 +81,10 @@ impl Args {
             (None, _) => return Err("--model and --key-env go with --lm".into()),
             (Some(_), None) => return Err("--lm goes with --model".into()),
         };
-        Ok(Self { command, lm })
+        Ok(Self {
+            command,
+            lm,
+            report,
+        })
     }
 }

@@ -4,20 +4,25 @@
 //!
 //! It makes a venv with DSPy if there is none, starts Python inside this process and a scripted LM
 //! on loopback, and plays the scenes one after the other. Each looks at what really happened, on
-//! Python's side and on the LM's. `cargo run --release -- --help` tells the rest.
+//! Python's side and on the LM's. The timelines of all calls, those without this crate beside ours, go
+//! into one HTML file, whose path it prints. `cargo run --release -- --help` tells the rest.
 
 mod act;
 mod args;
+mod calls;
 mod doctor;
 mod naive;
+mod progress;
+mod report;
 mod scenes;
 mod stage;
 mod table;
 
 use std::{
     io::{IsTerminal, stderr},
+    path::Path,
     process::ExitCode,
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -27,6 +32,8 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     act::{Act, Verdict},
     args::{Args, Command, RealLm, USAGE},
+    progress::Step,
+    report::default_path,
     scenes::{
         batch, cancel, combined, deadline, fallback, grace, hang, retry, session, stale, stream,
         timeout, workers,
@@ -76,7 +83,10 @@ async fn run(args: Args, started: impl FnOnce(&Host)) -> Result<ExitCode, Troubl
             true
         }
         Command::Doctor => doctor::run(args.lm, started).await,
-        Command::Tour => tour(args.lm, started).await?,
+        Command::Tour => {
+            let report = args.report.unwrap_or_else(default_path);
+            tour(args.lm, &report, started).await?
+        }
     };
     Ok(if well {
         ExitCode::SUCCESS
@@ -85,14 +95,17 @@ async fn run(args: Args, started: impl FnOnce(&Host)) -> Result<ExitCode, Troubl
     })
 }
 
-async fn tour(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<bool, Trouble> {
-    let env = PythonEnv::create(venv_path())
-        .progress(|line| eprintln!("{line}"))
-        .run()
-        .await?;
+async fn tour(
+    lm: Option<RealLm>,
+    report: &Path,
+    started: impl FnOnce(&Host),
+) -> Result<bool, Trouble> {
+    let env = make_venv().await?;
+    let step = Step::begin("starting Python and importing DSPy");
     let host = start_host(&env).await?;
     started(&host);
     let stage = &Stage::new(host, lm).await?;
+    step.done();
     println!("DSPy {} and {}\n", env.dspy_version(), stage.lm_name());
 
     let verdicts = [
@@ -117,6 +130,14 @@ async fn tour(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<bool, T
         Act::play(stage, 13, "A stream whose reader leaves", stream::play).await,
     ];
     let compared = table::print(stage).await?;
+    let written = stage.report.write(report);
+    written.map_err(|error| {
+        format!(
+            "the report cannot be written to {}: {error}",
+            report.display()
+        )
+    })?;
+    println!("The timelines of all calls: {}\n", report.display());
 
     let of = |verdict| verdicts.iter().filter(|of| **of == verdict).count();
     let (ok, wrong) = (
@@ -135,6 +156,22 @@ async fn tour(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<bool, T
         None => println!("(what the LM saw was not checked, so there is no figure for it)"),
     }
     Ok(wrong == 0 && compared)
+}
+
+/// Makes the venv if there is none that fits: about half a minute, in which `pip` tells what it does.
+async fn make_venv() -> Result<PythonEnv, Trouble> {
+    let step = Arc::new(Mutex::new(None));
+    let making = step.clone();
+    let create = PythonEnv::create(venv_path()).progress(move |line| {
+        let mut step = making.lock().unwrap_or_else(PoisonError::into_inner);
+        step.get_or_insert_with(|| Step::begin("making a venv and installing DSPy into it"))
+            .detail(line);
+    });
+    let env = create.run().await?;
+    if let Some(step) = step.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        step.done();
+    }
+    Ok(env)
 }
 
 fn log() -> Result<(), lexopt::Error> {

@@ -16,7 +16,7 @@ use tower_dspy::{
     testing::scripted_lm::{Reply, RequestRecord, Script, ScriptedLm},
 };
 
-use crate::args::RealLm;
+use crate::{args::RealLm, report::Report};
 
 /// What keeps a scene from being played to its end.
 pub(crate) type Trouble = Box<dyn StdError + Send + Sync>;
@@ -44,6 +44,7 @@ pub(crate) struct Stage {
     lm: LmSide,
     short: Duration,
     orphans: AtomicUsize,
+    pub(crate) report: Report,
 }
 
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl Stage {
             lm,
             short: Duration::from_millis(50),
             orphans: AtomicUsize::new(0),
+            report: Report::default(),
         };
         if stage.scripted().is_some() {
             stage.short = SHORT_LIMIT.max(10 * stage.pace().await?);

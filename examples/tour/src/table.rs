@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tower::ServiceBuilder;
 use tower_dspy::{
@@ -13,7 +13,8 @@ use tower_dspy::{
 };
 
 use crate::{
-    naive::ask_naively,
+    calls::{NAIVE, OURS, SceneCalls},
+    progress::Step,
     stage::{LONG, SETTLE, Stage, Trouble, ask, question, time},
 };
 
@@ -41,8 +42,22 @@ pub(crate) async fn print(stage: &Stage) -> Result<bool, Trouble> {
         return Ok(true);
     };
     let limit = stage.short() * 4 / 3;
-    let naive = run_naive(stage, lm, limit).await?;
-    let ours = run_ours(stage, lm, limit).await?;
+    let mut calls = SceneCalls::new();
+    let step = Step::begin("the same questions in both ways");
+    let naive = run_naive(stage, lm, &calls, limit).await?;
+    let ours = run_ours(stage, lm, &calls, limit).await?;
+    step.done();
+    calls.end_left_behind(SETTLE).await;
+    let text = format!(
+        "{REQUESTS} long questions each, whose callers give up after {}. The LM writes {} tokens \
+         for nobody, and {} for the callers of tower-dspy.",
+        time(limit),
+        naive.for_nobody,
+        ours.for_nobody,
+    );
+    let title = "The same questions, both ways".to_owned();
+    let timelines = calls.timelines(SETTLE).await;
+    stage.report.add(title, text, timelines);
     stage.count_orphans(ours.went_on);
 
     println!(
@@ -77,20 +92,32 @@ fn slow(limit: Duration) -> Reply {
     Reply::answer(vec!["word"; WORDS].join(" ")).drip(limit / TOKENS_IN_LIMIT)
 }
 
-async fn run_naive(stage: &Stage, lm: &ScriptedLm, limit: Duration) -> Result<Seen, Trouble> {
+async fn run_naive(
+    stage: &Stage,
+    lm: &ScriptedLm,
+    calls: &SceneCalls,
+    limit: Duration,
+) -> Result<Seen, Trouble> {
     let program = stage.answerer("table-naive", slow(limit)).await?;
     let mut callers = JoinSet::new();
     for n in 0..REQUESTS {
-        let naive = ask_naively(program.clone(), question(&numbered(n)), limit);
+        let request = question(&numbered(n));
+        let naive = calls.ask_naively(NAIVE, program.clone(), request, sleep(limit));
         callers.spawn(async move { (n, naive.await.ended) });
     }
     look(lm, "table-naive", callers).await
 }
 
-async fn run_ours(stage: &Stage, lm: &ScriptedLm, limit: Duration) -> Result<Seen, Trouble> {
+async fn run_ours(
+    stage: &Stage,
+    lm: &ScriptedLm,
+    calls: &SceneCalls,
+    limit: Duration,
+) -> Result<Seen, Trouble> {
     let service = ServiceBuilder::new()
         .attempt_timeout(limit)
         .service(stage.answerer("table-ours", slow(limit)).await?);
+    let service = calls.tracked(OURS, service);
     let mut callers = JoinSet::new();
     for n in 0..REQUESTS {
         let ours = ask(service.clone(), question(&numbered(n)));

@@ -10,6 +10,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    progress::Step,
     stage::{LONG, SETTLE, SHORT, Trouble, question, time},
 };
 
@@ -28,6 +29,8 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let questions = (0..QUESTIONS).map(|n| question(if n < ANSWERED { SHORT } else { LONG }));
 
     let deadline = Deadline::within(limit);
+    let program = act.calls.tracked("one of the batch", program);
+    let step = Step::begin("a batch under one deadline");
     let mut batch = predict_all(program, questions, deadline).with_concurrency(AT_ONCE);
     let (mut answered, mut stopped, mut refused, mut others) = (0, 0, 0, 0);
     while let Some((_, result)) = batch.next().await {
@@ -41,8 +44,11 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             }
             Err(_) => others += 1,
         }
+        let over = answered + stopped + refused + others;
+        step.detail(format_args!("{over} of {QUESTIONS}"));
     }
     let ended = Instant::now();
+    step.done();
     act.say(format_args!(
         "{QUESTIONS} questions, {AT_ONCE} at a time, under a deadline of {}:",
         time(limit)

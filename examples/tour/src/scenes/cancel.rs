@@ -1,7 +1,5 @@
 //! A call that somebody else ends.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
@@ -9,15 +7,27 @@ use tower_dspy::{Cause, DspyServiceBuilderExt, Error, testing::scripted_lm::Repl
 
 use crate::{
     act::Act,
+    calls::{NAIVE, OURS},
     stage::{LONG, Trouble, ask, left_after, question, time},
 };
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
-    let slow = Reply::answer("too late").delay(Duration::from_secs(30));
+    let slow = Reply::answer("too late").delay(4 * stage.short());
+    let program = stage.answerer("cancel-naive", slow.clone()).await?;
+    // An aborted caller: nothing tells Python.
+    let at_work = async { drop(stage.at_work("cancel-naive").await) };
+    let naive = act
+        .calls
+        .ask_naively(NAIVE, program, question(LONG), at_work)
+        .await;
+    act.check(naive.given_up, "the naive caller is gone");
+    act.calls.leave(naive);
+
     let service = ServiceBuilder::new()
         .cancellable()
         .service(stage.answerer("cancel", slow).await?);
+    let service = act.calls.tracked(OURS, service);
 
     let token = CancellationToken::new();
     let request = question(LONG).with_cancel(token.clone());

@@ -42,6 +42,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         .layer(RetryLayer::new(1).with_backoff(Backoff::fixed(Duration::from_millis(20))))
         .attempt_timeout(limit)
         .service(stage.answerer("combined", script).await?);
+    let service = act.calls.tracked("one of the batch", service);
 
     let token = CancellationToken::new();
     let deadline = Deadline::within(batch);

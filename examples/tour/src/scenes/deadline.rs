@@ -30,6 +30,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         let service = ServiceBuilder::new()
             .layer(DeadlineLayer::from_context())
             .service(program);
+        let service = act.calls.tracked(signature, service);
         steps.push((service, takes, gives));
     }
 

@@ -26,6 +26,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         .fallback_value(Prediction::new(value.into_iter().collect()))
         .attempt_timeout(limit)
         .service(large.clone());
+    let with_value = act.calls.tracked("with a value", with_value);
     let asked = ask(with_value, question(LONG)).await;
     act.say(format_args!(
         "The large model is stuck. After {}, a value in its place: {}",
@@ -42,6 +43,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         .fallback_service(small)
         .attempt_timeout(limit)
         .service(large);
+    let with_service = act.calls.tracked("with another model", with_service);
     let asked = ask(with_service, question(SHORT)).await;
     act.say(format_args!(
         "After {}, the answer of a smaller model: {}",

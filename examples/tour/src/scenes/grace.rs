@@ -90,6 +90,7 @@ impl Cleanup {
         let service = ServiceBuilder::new()
             .layer(CancelLayer::new().with_grace(self.grace))
             .service(program.clone());
+        let service = act.calls.tracked(self.notebook, service);
         let token = CancellationToken::new();
         let request = PredictRequest::new(json!({
             "question": LONG,

@@ -1,6 +1,6 @@
 //! An LM that never answers: the usual way, and ours.
 
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, ErrorKind,
@@ -9,7 +9,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
-    naive::ask_naively,
+    calls::{NAIVE, OURS},
     stage::{LONG, SETTLE, Trouble, ask, left_after, question, time},
 };
 
@@ -18,7 +18,10 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let limit = stage.short();
 
     let program = stage.answerer("hang-naive", Reply::hang()).await?;
-    let naive = ask_naively(program.clone(), question(LONG), limit).await;
+    let naive = act
+        .calls
+        .ask_naively(NAIVE, program.clone(), question(LONG), sleep(limit))
+        .await;
     // A real LM does answer, some time.
     let settle = if stage.scripted().is_some() {
         SETTLE
@@ -33,7 +36,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         time(settle)
     ));
     act.check(
-        naive.elapsed && in_python == 1 && program.in_flight() == 1,
+        naive.given_up && in_python == 1 && program.in_flight() == 1,
         "the naive call goes on when its caller has given up",
     );
     if let Some(lm) = stage.scripted() {
@@ -45,13 +48,13 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             "the LM is still at work on the naive call",
         );
     }
-    naive.left_behind.abort();
+    act.calls.end(&naive);
     stage.python_idle(4 * SETTLE).await;
 
     let service = ServiceBuilder::new()
         .attempt_timeout(limit)
         .service(stage.answerer("hang", Reply::hang()).await?);
-    let asked = ask(service, question(LONG)).await;
+    let asked = ask(act.calls.tracked(OURS, service), question(LONG)).await;
     act.check(
         asked.failure() == Some(ErrorKind::Elapsed),
         format_args!("the call elapsed ({})", asked.text()),

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::sleep;
 use tower::ServiceBuilder;
 use tower_dspy::{
     Backoff, DspyServiceBuilderExt, ErrorKind, PredictRequest, RetryLayer,
@@ -16,6 +17,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    calls::{NAIVE, OURS},
     stage::{LONG, Trouble, ask, count, question, time},
 };
 
@@ -24,7 +26,24 @@ const RETRIES: u32 = 2;
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = stage.short();
-    let script = [Reply::hang(), Reply::answer("Rayleigh scattering")];
+    let script = [
+        Reply::answer("too late").delay(4 * limit),
+        Reply::answer("Rayleigh scattering").delay(limit / 2),
+    ];
+    // Given up and asked again: the first one goes on beside the second.
+    let program = stage.answerer("retry-naive", script.clone()).await?;
+    for _ in 0..2 {
+        let asked = act
+            .calls
+            .ask_naively(NAIVE, program.clone(), question(LONG), sleep(limit));
+        let naive = asked.await;
+        let is_answered = !naive.given_up;
+        act.calls.leave(naive);
+        if is_answered {
+            break;
+        }
+    }
+
     let attempts = Arc::new(AtomicUsize::new(0));
     let counter = attempts.clone();
     let service = ServiceBuilder::new()
@@ -35,6 +54,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             request
         })
         .service(stage.answerer("retry", script).await?);
+    let service = act.calls.tracked(OURS, service);
 
     let asked = ask(service, question(LONG)).await;
     let attempts = attempts.load(Ordering::Relaxed);

@@ -11,6 +11,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    calls::OURS,
     stage::{LONG, SETTLE, SHORT, Trouble, ask, count, question, time},
 };
 
@@ -25,6 +26,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         .layer(DeadlineLayer::from_context())
         .attempt_timeout(request)
         .service(stage.answerer("session", script).await?);
+    let service = act.calls.tracked(OURS, service);
 
     let began = Instant::now();
     let deadline = Deadline::within(session);

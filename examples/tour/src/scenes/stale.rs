@@ -25,14 +25,19 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     ];
     let program = stage.answerer("stale", script).await?;
     let answers = Stale::predictions(Duration::from_secs(600));
-    let within = |limit| {
-        ServiceBuilder::new()
+    let within = |act: &Act<'_>, label, limit| {
+        let service = ServiceBuilder::new()
             .layer(FallbackLayer::new(answers.clone()))
             .attempt_timeout(limit)
-            .service(program.clone())
+            .service(program.clone());
+        act.calls.tracked(label, service)
     };
 
-    let fresh = ask(within(stage.ample()), question(SHORT)).await;
+    let fresh = ask(
+        within(act, "the LM is well", stage.ample()),
+        question(SHORT),
+    )
+    .await;
     let began = fresh.ended - fresh.took;
     act.say(format_args!("The LM is well: {}", fresh.text()));
     act.check(
@@ -49,7 +54,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         None => ["it has too little time", "once more"],
     };
     for trouble in troubles {
-        let stale = ask(within(stage.short()), question(SHORT)).await;
+        let stale = ask(within(act, trouble, stage.short()), question(SHORT)).await;
         let age = stale.result.as_ref().ok().and_then(|stale| stale.stale_age);
         act.say(format_args!(
             "Then {trouble}. After {}, the same answer, which says that it is {} old.",
@@ -66,7 +71,8 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         );
     }
 
-    let other = ask(within(stage.short()), question(LONG)).await;
+    let other = within(act, "another question", stage.short());
+    let other = ask(other, question(LONG)).await;
     act.say(format_args!(
         "Another question has no answer of before, and keeps its error: {}",
         other.text()

@@ -16,6 +16,8 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    calls::OURS,
+    progress::Step,
     stage::{LONG, PROGRAMS, SETTLE, Trouble, count, left_after, question, time, venv_path},
 };
 
@@ -29,7 +31,9 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
 
     if let Some(lm) = stage.scripted() {
         lm.script("stream-naive", slow.clone());
+        let step = Step::begin("a plain DSPy in a process of its own");
         let plain = PlainDspy::leave(lm, "stream-naive").await?;
+        step.done();
         let records = lm
             .wait_for("stream-naive", |records| {
                 records.iter().all(|record| record.ended().is_some())
@@ -51,6 +55,7 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     }
 
     let program = stage.answerer("stream", slow).await?.streaming();
+    let program = act.calls.tracked(OURS, program);
     let mut answer = program.oneshot(question(LONG)).await?;
     let mut pieces = 0;
     while pieces < PIECES {

@@ -1,24 +1,31 @@
 //! A limit on one call.
 
-use std::time::Duration;
-
+use tokio::time::sleep;
 use tower::ServiceBuilder;
 use tower_dspy::{DspyServiceBuilderExt, ErrorKind, testing::scripted_lm::Reply};
 
 use crate::{
     act::Act,
+    calls::{NAIVE, OURS},
     stage::{LONG, Trouble, ask, left_after, question, time},
 };
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
-    let slow = Reply::answer("too late").delay(Duration::from_secs(30));
     let limit = stage.short();
+    let slow = Reply::answer("too late").delay(4 * limit);
+    let program = stage.answerer("timeout-naive", slow.clone()).await?;
+    let naive = act
+        .calls
+        .ask_naively(NAIVE, program, question(LONG), sleep(limit))
+        .await;
+    act.check(naive.given_up, "the naive caller gave up at the limit");
+    act.calls.leave(naive);
+
     let service = ServiceBuilder::new()
         .attempt_timeout(limit)
         .service(stage.answerer("timeout", slow).await?);
-
-    let asked = ask(service, question(LONG)).await;
+    let asked = ask(act.calls.tracked(OURS, service), question(LONG)).await;
     act.say(format_args!(
         "A slow LM and a limit of {}: stopped after {}.",
         time(limit),

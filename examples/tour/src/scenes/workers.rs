@@ -10,6 +10,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    progress::Step,
     stage::{PROGRAMS, SHORT, Trouble, ask, count, question, time, venv_path},
 };
 
@@ -25,7 +26,9 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         .venv(venv_path())
         .python_path(PROGRAMS)
         .kill_after(limit);
+    let step = Step::begin("starting two workers");
     let host = host.start().await?;
+    step.done();
     let lm = stage.lm("workers", Reply::answer("Rayleigh scattering"));
     // Who was in the process that ends has lost its answer, and asks again.
     let others = ServiceBuilder::new()
@@ -35,10 +38,13 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
                 .with_backoff(Backoff::fixed(Duration::from_millis(50))),
         )
         .service(host.load("tour.answer:Answer").lm(lm).await?);
+    let others = act.calls.tracked("beside it", others);
     let stuck = ServiceBuilder::new()
         .deadline(limit)
         .service(host.load("tour.stuck:holds_the_gil").await?);
+    let stuck = act.calls.tracked("keeps the GIL", stuck);
     let crashes = host.load("tour.stuck:crashes").await?;
+    let crashes = act.calls.tracked("crashes", crashes);
 
     for (program, expected, crash) in [
         ("keeps the GIL in C code", ErrorKind::Deadline, false),
