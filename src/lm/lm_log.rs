@@ -18,7 +18,7 @@ use crate::{
         CallId, Carrier, LmCall, LmOutcome, Usage, drop_scope,
         record::{AttemptRecord, CallRecord},
     },
-    telemetry::metrics::ChunkIntervals,
+    telemetry::metrics::{self, ChunkIntervals, TokenFate},
 };
 
 /// A log of the LM calls whose requests have it among their extensions.
@@ -75,6 +75,8 @@ pub(super) struct LmCallEntry {
     /// Of a stream.
     chunks: Option<ChunkIntervals>,
     call_id: Option<u64>,
+    /// The provider and the model.
+    names: (Arc<str>, Arc<str>),
 }
 
 /// The id of an attempt in its log, among the extensions of the request that the client gets.
@@ -113,11 +115,12 @@ impl LmCallEntry {
             status = field::Empty,
             outcome = field::Empty,
         );
+        let names: (Arc<str>, Arc<str>) = (provider.into(), model.into());
         let log = extensions.get().map(|LmLog(log)| LmLogId {
             id: log.begin(LmCall {
                 attempt,
                 exchange: extensions.get().map(|ExchangeNumber(number)| *number),
-                ..LmCall::new(provider, model, LmOutcome::Cancelled)
+                ..LmCall::new(names.0.clone(), names.1.clone(), LmOutcome::Cancelled)
             }),
             log: log.clone(),
         });
@@ -129,6 +132,7 @@ impl LmCallEntry {
             content: false,
             chunks: None,
             call_id,
+            names,
         }
     }
 
@@ -209,6 +213,9 @@ impl LmCallEntry {
                     tokens,
                     "an LM answered after the end of its call"
                 );
+                let program = log.record().name().unwrap_or_default();
+                let (provider, model) = &self.names;
+                metrics::tokens(&program, (provider, model), TokenFate::Late, tokens);
             }
         }
     }

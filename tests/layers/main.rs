@@ -13,6 +13,7 @@ mod fallback;
 mod hedge;
 mod hedge_costs;
 mod latency;
+mod metrics;
 mod mock;
 mod mock_streaming;
 mod model;

@@ -248,9 +248,17 @@ impl AttemptRecord {
         self.record.lock().tools.begin(attempt, id, name);
     }
 
-    /// The call of a tool has ended.
-    pub(crate) fn end_tool(&self, id: ToolId, failed: bool) {
-        self.record.lock().tools.end(self.key, id, failed);
+    /// The call of a tool has ended. Returns what is known of it, if it is kept and had not ended.
+    pub(crate) fn end_tool(&self, id: ToolId, failed: bool) -> Option<EndedTool> {
+        let mut state = self.record.lock();
+        let (name, took) = state.tools.end(self.key, id, failed)?;
+        let attempt = state.attempt_of(self.key);
+        let is_stopped = attempt.is_some_and(|(attempt, _)| attempt.stopped.is_some());
+        Some(EndedTool {
+            name,
+            took,
+            failed: failed && !is_stopped,
+        })
     }
 
     /// The program has blocked the loop for `late`, in this frame.
@@ -324,6 +332,15 @@ impl AttemptRecord {
         self.record.look_whether_settled(state);
         since_stop
     }
+}
+
+/// The call of a tool that has ended.
+#[cfg(any(feature = "_host", test))]
+pub(crate) struct EndedTool {
+    pub(crate) name: Arc<str>,
+    pub(crate) took: Duration,
+    /// By itself, and not with an attempt that was told to stop.
+    pub(crate) failed: bool,
 }
 
 /// How many names of strays an attempt keeps.

@@ -102,13 +102,22 @@ impl ToolRecords {
         });
     }
 
-    /// A tool call has ended.
+    /// A tool call has ended. Returns its name and how long it took, the first time.
     #[cfg(any(feature = "_host", test))]
-    pub(super) fn end(&mut self, attempt: u64, id: ToolId, failed: bool) {
-        let mut kept = self.kept.iter_mut();
-        if let Some(tool) = kept.find(|tool| tool.attempt == attempt && tool.id == id) {
-            tool.ended.get_or_insert((Instant::now(), failed));
-        }
+    pub(super) fn end(
+        &mut self,
+        attempt: u64,
+        id: ToolId,
+        failed: bool,
+    ) -> Option<(Arc<str>, Duration)> {
+        let is_it = |tool: &&mut ToolRecord| {
+            tool.attempt == attempt && tool.id == id && tool.ended.is_none()
+        };
+        let tool = self.kept.iter_mut().find(is_it)?;
+        let now = Instant::now();
+        tool.ended = Some((now, failed));
+        let took = now.saturating_duration_since(tool.started);
+        Some((tool.name.clone(), took))
     }
 
     /// Ends the tool calls of an attempt whose end was not reported.

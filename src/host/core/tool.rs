@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 use tokio::{
     runtime::Handle,
     task::{AbortHandle, JoinError, JoinSet},
-    time::Instant,
 };
 
 use super::{
@@ -75,7 +74,14 @@ impl ToolEntry {
 
 impl Drop for ToolEntry {
     fn drop(&mut self) {
-        self.attempt.end_tool(self.id, self.failed);
+        record_end(&self.attempt, self.id, self.failed);
+    }
+}
+
+/// Records that the call of a tool has ended, of the host or of Python.
+pub(crate) fn record_end(attempt: &AttemptRecord, id: ToolId, failed: bool) {
+    if let Some(tool) = attempt.end_tool(id, failed) {
+        metrics::tool_ended(&tool.name, tool.took, tool.failed);
     }
 }
 
@@ -84,14 +90,6 @@ impl Drop for ToolEntry {
 /// The function has a task of its own, on another runtime: a panic ends that task alone, and when
 /// this future is dropped the task is aborted.
 async fn run(hosted: Arc<HostedTool>, call: ToolCall) -> Event {
-    let began = Instant::now();
-    let end = run_to_end(&hosted, call).await;
-    let failed = !matches!(end, Event::Value(_));
-    metrics::tool_ended(hosted.tool.name(), began.elapsed(), failed);
-    end
-}
-
-async fn run_to_end(hosted: &HostedTool, call: ToolCall) -> Event {
     let limit = call.context.deadline.map(Deadline::remaining);
     let mut task = JoinSet::new();
     task.spawn_on(hosted.tool.clone().run(call), &hosted.runtime);

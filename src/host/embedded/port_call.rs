@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::{convert, port_state::PortState, text::Text};
 use crate::{
     call::{CallId, record::ToolId},
-    host::core::{call_state::Outcome, fault::Fault, running_call::RunningCall},
+    host::core::{call_state::Outcome, fault::Fault, running_call::RunningCall, tool},
 };
 
 /// The port's side of one call that has been started.
@@ -95,7 +95,7 @@ impl PortCall {
 
     fn tool_ended(&self, number: u64, failed: bool) {
         let attempt = &self.call.state.attempt;
-        attempt.end_tool(ToolId::Python(number), failed);
+        tool::record_end(attempt, ToolId::Python(number), failed);
     }
 
     /// The program calls an LM that the host does not carry.

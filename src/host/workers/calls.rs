@@ -16,7 +16,7 @@ use crate::{
     call::record::ToolId,
     host::core::{
         clock, fault::Fault, log, queued_call::QueuedCall, running_call::RunningCall,
-        stream_buffer::StreamBuffer,
+        stream_buffer::StreamBuffer, tool,
     },
 };
 
@@ -125,7 +125,7 @@ pub(super) fn on_report(
         }
         CallReport::ToolEnded(number, failed) => {
             let attempt = &running.state.attempt;
-            attempt.end_tool(ToolId::Python(number), failed);
+            tool::record_end(attempt, ToolId::Python(number), failed);
         }
     }
 }
