@@ -8,6 +8,10 @@
 //! ratios come from a loop of its own, in which the stacks take turns: criterion measures one after
 //! the other, and a shared machine may be another one by then.
 //!
+//! All are built with their metrics and spans. Those of `observed` are observed: a recorder for
+//! Prometheus takes the metrics of both, the spans have no subscriber, and ours tracks each call, with
+//! its record. The recorder is installed after all others were measured.
+//!
 //! `LAYER_CALLS="ready tower_dspy 1000" valgrind --tool=callgrind <the binary>` counts the
 //! instructions of one stack; the difference between two counts of calls is without the start.
 
@@ -22,7 +26,8 @@ use std::time::Duration;
 use counting::allocations;
 use criterion::Criterion;
 use figures::{figure, median};
-use stacks::{Contender, contenders};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use stacks::{Contender, contenders, observed};
 use tokio::time::{Instant, sleep};
 
 const ROUNDS: usize = 301;
@@ -66,6 +71,32 @@ fn main() {
     for (name, pending) in [("ready", false), ("pending", true)] {
         report(name, contenders(pending), rounds);
     }
+    let recorder = PrometheusBuilder::new().install_recorder();
+    report_observed(&recorder.expect("the first recorder"), rounds);
+}
+
+/// Measures the stacks that are observed. What histograms have recorded is drained between two
+/// measurements, as a timer does it beside the calls.
+fn report_observed(recorder: &PrometheusHandle, rounds: usize) {
+    let mut contenders = observed();
+    let mut nanos = contenders.each_ref().map(|_| Vec::with_capacity(rounds));
+    for round in 0..=rounds {
+        for (contender, nanos) in contenders.iter_mut().zip(&mut nanos) {
+            let took = timed(|| (contender.calls)(CALLS));
+            recorder.run_upkeep();
+            if round > 0 {
+                nanos.push(took.as_nanos() as f64 / CALLS as f64);
+            }
+        }
+    }
+    for (contender, nanos) in contenders.iter().zip(&nanos) {
+        let name = format!("observed_{}_ns", contender.name);
+        figure(&name, median(nanos.clone()), "ns");
+    }
+    let [ours, theirs] = &nanos;
+    let ratios = theirs.iter().zip(ours).map(|(theirs, ours)| theirs / ours);
+    let name = "observed_vs_tower_resilience_observed";
+    figure(name, median(ratios.collect()), "x");
 }
 
 fn report(name: &str, mut contenders: Vec<Contender>, rounds: usize) {

@@ -14,7 +14,7 @@ use seatbelt::{RecoveryInfo, ResilienceContext, fallback, retry, timeout};
 use tower::{BoxError, Service, ServiceBuilder, retry::Policy};
 use tower_dspy::{
     CancelLayer, Deadline, DeadlineLayer, Error, FallbackLayer, RetryLayer, TimeoutLayer,
-    WithContext,
+    TrackLayer, Tracker, WithContext,
 };
 use tower_resilience::{
     fallback::FallbackLayer as TheirFallback,
@@ -60,6 +60,22 @@ pub(crate) fn contenders(pending: bool) -> Vec<Contender> {
                 .layer(TimeoutLayer::new(ATTEMPT))
                 .service(Inner::<Error>::new(pending)),
         ),
+    ]
+}
+
+/// Ours and the one that has metrics and spans as well, around a service that is ready at once.
+pub(crate) fn observed() -> [Contender; 2] {
+    let ours = ServiceBuilder::new()
+        .layer(TrackLayer::new(Tracker::new()).with_label("bench"))
+        .layer(DeadlineLayer::new(CALL * 2))
+        .layer(CancelLayer::new())
+        .layer(FallbackLayer::value(7))
+        .layer(RetryLayer::new(2))
+        .layer(TimeoutLayer::new(ATTEMPT))
+        .service(Inner::<Error>::new(false));
+    [
+        contender("tower_dspy", ours),
+        contender("tower_resilience", tower_resilience(false)),
     ]
 }
 

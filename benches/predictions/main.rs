@@ -7,6 +7,9 @@
 //! too; they take turns. What is measured is the CPU time of the whole process, user and system, all
 //! threads.
 //!
+//! `observed` is ours with metrics in a recorder for Prometheus, each call tracked, and samples of their
+//! timelines kept.
+//!
 //! Run: `cargo bench --bench predictions`
 
 #[path = "../support/mod.rs"]
@@ -41,7 +44,8 @@ const OTHERS: [(&str, &str); 3] = [
 async fn main() {
     match env::var("TOWER_DSPY_BENCH_PART").as_deref() {
         Ok("server") => serve().await,
-        Ok("ours") => ours::run(&host().await).await,
+        Ok("ours") => ours::run(&host().await, false).await,
+        Ok("observed") => ours::run(&host().await, true).await,
         _ => compare().await,
     }
 }
@@ -63,21 +67,25 @@ async fn compare() {
     let mut server = Side::ourselves("server", "");
     let url = server.line();
     let mut ours = Side::ourselves("ours", &url);
+    let mut observed = Side::ourselves("observed", &url);
     let mut others = OTHERS.map(|(side, _)| Side::script(&venv, SCRIPT, side, &url));
     // Warm: imports, connections, caches of code.
     for at_once in AT_ONCE {
         ours.cpu(PREDICTIONS, at_once);
+        observed.cpu(PREDICTIONS, at_once);
         for other in &mut others {
             other.cpu(PREDICTIONS, at_once);
         }
     }
 
     let mut worst = OTHERS.map(|_| f64::INFINITY);
+    let mut dearest = 0.0;
     for at_once in AT_ONCE {
-        let mut own = vec![];
+        let (mut own, mut seen) = (vec![], vec![]);
         let mut theirs = OTHERS.map(|_| vec![]);
         for _ in 0..ROUNDS {
             own.push(ours.cpu(PREDICTIONS, at_once));
+            seen.push(observed.cpu(PREDICTIONS, at_once));
             for (other, theirs) in others.iter_mut().zip(&mut theirs) {
                 theirs.push(other.cpu(PREDICTIONS, at_once));
             }
@@ -85,6 +93,11 @@ async fn compare() {
         }
         let ms = |seconds: &[f64]| 1e3 * median(seconds.to_vec()) / PREDICTIONS as f64;
         figure(&format!("cpu_c{at_once}_ours"), ms(&own), "ms");
+        figure(&format!("cpu_c{at_once}_observed"), ms(&seen), "ms");
+        let pairs = seen.iter().zip(&own);
+        let ratio = median(pairs.map(|(seen, own)| seen / own).collect());
+        figure(&format!("cpu_observed_vs_plain_c{at_once}"), ratio, "x");
+        dearest = f64::max(dearest, ratio);
         for (n, (side, name)) in OTHERS.into_iter().enumerate() {
             let pairs = theirs[n].iter().zip(&own);
             let ratio = median(pairs.map(|(their, our)| their / our).collect());
@@ -100,4 +113,5 @@ async fn compare() {
     for ((_, name), worst) in OTHERS.into_iter().zip(worst) {
         figure(name, worst, "x");
     }
+    figure("cpu_observed_vs_plain", dearest, "x");
 }

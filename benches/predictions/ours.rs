@@ -4,8 +4,11 @@ use std::{env, io};
 
 use futures_util::{StreamExt, stream};
 use serde_json::json;
-use tower::ServiceExt;
-use tower_dspy::{DspyService, Host, Lm, PredictRequest};
+use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
+use tower_dspy::{
+    Error, Host, Lm, PredictRequest, Prediction, TrackLayer, Tracker,
+    inbound::axum::PrometheusMetrics,
+};
 
 /// The CPU time of the process with all its threads, by the clock that the Python sides read.
 const CLOCK: &str = "
@@ -14,11 +17,23 @@ import time
 async def cpu(): return time.process_time()
 ";
 
-pub(crate) async fn run(host: &Host) {
+/// A program, as it is or observed.
+type Program = BoxCloneSyncService<PredictRequest, Prediction, Error>;
+
+pub(crate) async fn run(host: &Host, observed: bool) {
     let url = env::var("TOWER_DSPY_BENCH_URL").expect("the LM's URL");
     let lm = Lm::new("openai/bench").base_url(url).key("unused");
     let load = host.load("question -> answer").lm(lm).max_in_flight(1024);
     let program = load.await.expect("a program");
+    let mut exporter = None;
+    let program = if observed {
+        exporter = Some(PrometheusMetrics::install().expect("the first exporter"));
+        let tracker = Tracker::new().with_samples(10);
+        let track = TrackLayer::new(tracker).with_label("bench");
+        Program::new(track.layer(program))
+    } else {
+        Program::new(program)
+    };
     let clock = host.function("cpu", Some(CLOCK)).await.expect("a clock");
     let now = async || {
         let now = clock.call(json!({})).await.expect("a time");
@@ -33,9 +48,14 @@ pub(crate) async fn run(host: &Host) {
         predictions(&program, many, at_once).await;
         println!("{}", now().await - began);
     }
+    // What was recorded can be read.
+    if let Some(exporter) = exporter {
+        let metrics = exporter.render();
+        assert!(metrics.contains("gen_ai_workflow_duration_seconds_count"));
+    }
 }
 
-async fn predictions(program: &DspyService, many: usize, at_once: usize) {
+async fn predictions(program: &Program, many: usize, at_once: usize) {
     let calls = stream::iter(0..many).map(|n| {
         let question = format!("What is {n}?");
         program
