@@ -75,6 +75,7 @@
 //! | `metrics` | [`mod@metrics`]: metrics of calls, LM calls, layers and hosts, by the facade of that name; with `axum` a route for Prometheus |
 //! | `metrics-exporter-prometheus` (with `axum` and `metrics`) | `PrometheusMetrics::from_handle`: an exporter that is set up elsewhere |
 //! | `debug-page` (with `axum`) | [`page`]: timelines of calls as pictures, text and files; brings maud |
+//! | `otel` | the spans of calls in the trace of their client, by OpenTelemetry; see [`telemetry`]; brings tracing-opentelemetry |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `py-spy` (with `python` or `workers`) | [`Health::Blocked`] names the frame that holds the GIL as well; brings py-spy |
 //! | `full` | all but `py-spy` and `test-util` |
@@ -138,7 +139,7 @@ mod session;
 pub mod stack;
 mod stream;
 mod sync;
-mod telemetry;
+pub mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
@@ -146,7 +147,7 @@ pub use batch::{Batch, predict_all};
 pub use builder::DspyServiceBuilderExt;
 pub use call::{
     CallContext, CallId, CallStatus, Cancel, Carrier, Cause, Deadline, InvalidCallId, LmCall,
-    LmOutcome, Spent, Usage, WithContext, drop_scope,
+    LmOutcome, Spent, TraceContext, Usage, WithContext, drop_scope,
 };
 pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,

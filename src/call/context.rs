@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::call::{
-    CallId, Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent, record::CallRecord,
+    CallId, Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent, TraceContext,
+    record::CallRecord,
 };
 
 /// What a log line says about a call.
@@ -39,6 +40,9 @@ pub struct CallContext {
     pub call_id: Option<CallId>,
     /// How many attempts came before this one: 0 for the first.
     pub attempt: u32,
+    /// The trace that the call is part of, and the span in it that the call is made in: that of the
+    /// client, or with the feature `otel` the innermost span of this crate.
+    pub trace: Option<Arc<TraceContext>>,
     /// The record of the call, which all its attempts write into; none until a layer or the service
     /// opens it.
     pub(crate) record: Option<Arc<CallRecord>>,
@@ -61,6 +65,7 @@ impl CallContext {
             cancel: Cancel::none(),
             call_id: None,
             attempt: 0,
+            trace: None,
             record: None,
             enforced: None,
             stream_deadline: None,

@@ -18,6 +18,7 @@ pub(crate) mod record;
 pub(crate) mod termination;
 #[cfg(test)]
 mod tests;
+mod trace_context;
 mod usage;
 
 pub(crate) use call_end::CallEnd;
@@ -37,4 +38,5 @@ pub(crate) use open_stream::OpenStream;
 pub(crate) use progress::{Progress, WaitGuard};
 pub(crate) use record::OutcomeClass;
 pub use record::{LmCall, LmOutcome, Spent};
+pub use trace_context::TraceContext;
 pub use usage::Usage;

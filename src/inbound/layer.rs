@@ -20,21 +20,24 @@ use super::{
 };
 use crate::{
     call::{
-        CallId, Carrier, Deadline,
+        CallId, Carrier, Deadline, TraceContext,
         deadline::{GrpcTimeout, RequestTimeout},
     },
     error::ErrorKind,
 };
 
 /// Puts a [`CallContext`](crate::CallContext) into each request: the time left that the client
-/// sent, a node that is cancelled when the client goes away, and the id of the call, which each
-/// response names in its header [`x-call-id`](CallId::HEADER).
+/// sent, the trace that it is part of, a node that is cancelled when the client goes away, and the id of
+/// the call, which each response names in its header [`x-call-id`](CallId::HEADER).
 ///
 /// The time left is read from `grpc-timeout` ([`GrpcTimeout`]) and from a header of plain HTTP
 /// ([`RequestTimeout`]), and is no more than the server's own [`max`](Self::max). Of several the
 /// shortest counts, as does a deadline that is in the request's extensions already. A value that
 /// cannot be read is answered, with what was expected, by 400, or in gRPC `INVALID_ARGUMENT`; the
 /// service is not called.
+///
+/// The trace is that of the headers `traceparent` and `tracestate` ([`TraceContext`]), of HTTP and of
+/// gRPC. One that is not valid is left out, as its specification asks.
 ///
 /// ```
 /// use std::time::Duration;
@@ -207,7 +210,12 @@ where
                 return future::ready(response).fuse().boxed();
             }
         };
+        let trace = TraceContext::from_headers(request.headers());
         let context = request.context_mut();
+        // An outer layer may have joined it already.
+        if context.trace.is_none() {
+            context.trace = trace.map(Arc::new);
+        }
         if let Some(left) = left {
             context.limit(Deadline::within(left));
         }

@@ -1,4 +1,4 @@
-//! [`OutboundLayer`]: the time left, in a header of a request that goes out.
+//! [`OutboundLayer`]: the time left and the trace, in headers of a request that goes out.
 
 use std::{
     fmt,
@@ -10,23 +10,25 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
+use tracing::Span;
 
 use crate::{
     call::{
-        Carrier,
+        Carrier, TraceContext,
         deadline::{GrpcTimeout, RequestTimeout},
     },
     error::{Elapsed, Scope, Stage},
+    telemetry,
 };
 
-/// Writes the time left into each request, for a server or a gateway that stops working on what
-/// nobody waits for any more.
+/// Writes the time left and the trace into each request, for a server or a gateway that stops working
+/// on what nobody waits for any more.
 ///
 /// The deadline is that of the [`CallContext`](crate::CallContext) in the request's extensions. What
 /// is left of it, less a [reserve](Self::with_reserve), is written when the request is sent: as
 /// `grpc-timeout` ([`GrpcTimeout`]), or in a header of plain HTTP ([`RequestTimeout`]), in whole
 /// milliseconds, rounded down. A shorter time that is in the header already stays. A request without
-/// a deadline goes as it is. If nothing is left, nothing is sent, and the call is answered with
+/// a deadline gets none. If nothing is left, nothing is sent, and the call is answered with
 /// [`Elapsed`] of [`Scope::Deadline`] before its start.
 ///
 /// ```
@@ -48,6 +50,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The trace is that of the context, with the feature `otel` that of the current span: it is written as
+/// `traceparent` and `tracestate` ([`TraceContext`](crate::TraceContext)), unless the request has a
+/// `traceparent` already.
 ///
 /// # When the caller gives up
 /// Dropping the response future resets the stream (HTTP/2) or closes the connection (HTTP/1): that
@@ -210,6 +216,12 @@ where
                 return OutboundFuture { inner: None };
             }
             self.layer.write(left, request.headers_mut());
+        }
+        if let Some(context) = request.context()
+            && !request.headers().contains_key(TraceContext::TRACEPARENT)
+            && let Some(trace) = telemetry::outgoing(&Span::current(), context.trace.clone())
+        {
+            trace.write(request.headers_mut());
         }
         OutboundFuture {
             inner: Some(self.inner.call(request)),

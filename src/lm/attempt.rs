@@ -70,6 +70,9 @@ async fn attempt(
     if let Some(id) = record.log.clone() {
         request.extensions_mut().insert(id);
     }
+    if shared.lm.trace_propagation {
+        record.send_trace(&mut request);
+    }
     let departure = Departure::of(&request);
     let to = Origin::of(request.uri());
     let asked = request.headers().get(ACCEPT_ENCODING).cloned();

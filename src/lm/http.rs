@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -9,6 +10,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+
+use crate::call::TraceContext;
 
 /// A request to an LM provider: its whole body, and in its extensions the
 /// [`CallContext`](crate::CallContext) of the call that it is made for.
@@ -64,7 +67,11 @@ pub(crate) struct CallSpan(pub(crate) tracing::Span);
 /// The model of an LM call by DSPy's name, among the extensions of its requests, where it is not the
 /// LM's own.
 #[derive(Clone, Debug)]
-pub(crate) struct AskedModel(pub(crate) std::sync::Arc<str>);
+pub(crate) struct AskedModel(pub(crate) Arc<str>);
+
+/// The trace that the program made an LM call in, among the extensions of its requests.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestTrace(pub(crate) Arc<TraceContext>);
 
 /// The number of the program's exchange, among the extensions of its requests.
 #[derive(Clone, Copy, Debug)]

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
-use tracing::{Span, field};
+use tracing::Span;
 
 use super::{
     LmRequest,
     answer_labels::LabelReader,
+    chat_span,
     content::BodyFormat,
-    http::{AskedModel, CallSpan, ExchangeNumber},
+    http::{AskedModel, ExchangeNumber, RequestTrace},
     model_name::split,
     usage::UsageReader,
 };
@@ -18,7 +19,10 @@ use crate::{
         CallId, Carrier, LmCall, LmOutcome, Usage, drop_scope,
         record::{AttemptRecord, CallRecord},
     },
-    telemetry::metrics::{self, ChunkIntervals, TokenFate},
+    telemetry::{
+        self,
+        metrics::{self, ChunkIntervals, TokenFate},
+    },
 };
 
 /// A log of the LM calls whose requests have it among their extensions.
@@ -102,19 +106,7 @@ impl LmCallEntry {
         let context = request.context();
         let attempt = context.map_or(0, |context| context.attempt);
         let call_id = context.and_then(|context| context.call_id).map(CallId::get);
-        let call = extensions.get::<CallSpan>();
-        let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
-        let span = tracing::info_span!(
-            target: "tower_dspy",
-            parent: &parent,
-            "lm_call",
-            provider,
-            model,
-            attempt,
-            call_id,
-            status = field::Empty,
-            outcome = field::Empty,
-        );
+        let span = chat_span::open(request, provider, model);
         let names: (Arc<str>, Arc<str>) = (provider.into(), model.into());
         let log = extensions.get().map(|LmLog(log)| LmLogId {
             id: log.begin(LmCall {
@@ -136,9 +128,19 @@ impl LmCallEntry {
         }
     }
 
+    /// Writes the trace that the attempt is part of into the headers of its request.
+    pub(super) fn send_trace(&self, request: &mut LmRequest) {
+        let made_in = request.extensions().get().map(|RequestTrace(trace)| trace);
+        let context = request.context();
+        let trace = made_in.or_else(|| context?.trace.as_ref()).cloned();
+        if let Some(trace) = telemetry::outgoing(&self.span, trace) {
+            trace.write(request.headers_mut());
+        }
+    }
+
     /// Records that the head of the answer came.
     pub(super) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
-        self.span.record("status", status.as_u16());
+        chat_span::record_status(&self.span, status.as_u16());
         let Some(LmLogId { log, id }) = &self.log else {
             return;
         };
@@ -202,7 +204,13 @@ impl LmCallEntry {
 
     /// Ends the attempt with this outcome, the first time.
     pub(super) fn finish(&mut self, outcome: LmOutcome) {
-        self.span.record("outcome", field::debug(outcome));
+        let mut ended = None;
+        if let Some(LmLogId { log, id }) = &self.log
+            && !self.span.is_disabled()
+        {
+            log.update(*id, |call| ended = Some(call.clone()));
+        }
+        chat_span::record_end(&self.span, outcome, ended.as_ref());
         if let Some(LmLogId { log, id }) = self.log.take() {
             let tokens = self.usage.counts.total().unwrap_or_default();
             if !log.end(id, outcome, tokens) {

@@ -25,6 +25,7 @@
 
 mod answer_labels;
 mod attempt;
+mod chat_span;
 mod client;
 mod config_error;
 mod content;
@@ -67,7 +68,7 @@ pub use self::{
 #[cfg(feature = "_host")]
 pub(crate) use self::{
     departure::CallOver,
-    http::{AskedModel, CallSpan, ExchangeNumber, ReadTimeout},
+    http::{AskedModel, CallSpan, ExchangeNumber, ReadTimeout, RequestTrace},
     key::mark_keys,
     limits::LmEnd,
     placeholder::Placeholder,

@@ -39,6 +39,7 @@ pub struct Lm {
     pub(super) options: Map<String, Value>,
     pub(super) limits: LmLimits,
     pub(super) layers: Vec<LmLayer>,
+    pub(super) trace_propagation: bool,
     http: Option<LmHttp>,
     /// Made when it is first needed; the clones share its connections.
     client: Arc<OnceLock<LmClient>>,
@@ -73,6 +74,7 @@ impl Lm {
             options: Map::new(),
             limits: LmLimits::new(),
             layers: Vec::new(),
+            trace_propagation: false,
             http: None,
             client: Arc::default(),
         }
@@ -169,6 +171,18 @@ impl Lm {
         self
     }
 
+    /// Sends the trace of a call with each of its requests, in the headers `traceparent` and
+    /// `tracestate`: to a gateway, or a model server of your own, that is part of the trace. Without it
+    /// an LM call of a program has neither, for the ids are no business of a provider's.
+    ///
+    /// The trace is that of the attempt's span, with the feature `otel`; else the one that the program's
+    /// call came with. See [`telemetry`](crate::telemetry).
+    #[must_use]
+    pub const fn trace_propagation(mut self) -> Self {
+        self.trace_propagation = true;
+        self
+    }
+
     /// Wraps the calls in a layer; the first that is given is the outermost.
     ///
     /// The layer's service must be `Clone`: around one that is not, such as tower's `RateLimit`,
@@ -239,6 +253,7 @@ impl fmt::Debug for Lm {
             .field("options", &self.options)
             .field("limits", &self.limits)
             .field("layers", &self.layers.len())
+            .field("trace_propagation", &self.trace_propagation)
             .field("http", &self.http.as_ref().map(|_| "(given)"))
             .finish()
     }

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, field};
 
 use super::{program::Program, schema::into_fields, termination::ServiceTermination};
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     },
     lm::without_keys,
     request::{PredictRequest, Prediction},
+    telemetry::{self, metrics::error_type, names},
 };
 
 type Answer = Result<Prediction, Error>;
@@ -55,6 +56,7 @@ pub(super) struct RunningPrediction {
     program: Arc<Program>,
     pub(super) started: Instant,
     pub(super) termination: ServiceTermination,
+    span: Span,
 }
 
 impl RunningPrediction {
@@ -74,13 +76,20 @@ impl RunningPrediction {
             .map(|deadline| deadline.remaining_at(started));
         let span = tracing::info_span!(
             target: "tower_dspy",
-            "predict",
-            program = %program.name,
-            call_id = call_id.get(),
-            attempt = context.attempt,
-            lm = route.lm.as_deref(),
-            time_left_ms = remaining.map(|left| left.as_millis() as u64),
+            names::INVOKE_WORKFLOW,
+            { names::SPAN_NAME } = format_args!("invoke_workflow {}", program.name),
+            { names::OPERATION } = names::INVOKE_WORKFLOW,
+            { names::WORKFLOW_NAME } = %program.name,
+            { names::CALL_ID } = call_id.get(),
+            { names::ATTEMPT } = context.attempt,
+            { names::CHOSEN_LM } = route.lm.as_deref(),
+            { names::TIME_LEFT } = remaining.map(|left| left.as_millis() as u64),
+            { names::OUTCOME } = field::Empty,
+            { names::CAUSE } = field::Empty,
+            { names::ERROR_TYPE } = field::Empty,
+            { names::STATUS_CODE } = field::Empty,
         );
+        telemetry::join(&span, &mut context.trace);
         context.open_record().run_by(&program.name);
         let termination = ServiceTermination::new(&context, started);
         if stream.is_some() {
@@ -102,6 +111,7 @@ impl RunningPrediction {
             program,
             started,
             termination,
+            span: span.clone(),
         };
         (running, span)
     }
@@ -135,6 +145,7 @@ impl RunningPrediction {
         }
         let result = with_costs(&mut self.call, result);
         report(&result, self.started);
+        record_end(&self.span, &result);
         result
     }
 }
@@ -144,6 +155,7 @@ impl Drop for RunningPrediction {
         if !self.call.is_answered() {
             let cause = self.termination.reason();
             self.call.give_up(cause);
+            record_cause(&self.span, cause);
             tracing::debug!(target: "tower_dspy", %cause, "dropped; the work was told to stop");
         }
         // Last: its texts are the partial answer.
@@ -178,6 +190,39 @@ fn answer(outcome: Outcome, program: &str, cause: Cause, started: Instant) -> An
     let mut prediction = Prediction::new(into_fields(value.take()));
     prediction.elapsed = started.elapsed();
     Ok(prediction)
+}
+
+/// Records in the span of a call how it ended.
+fn record_end(span: &Span, result: &Answer) {
+    let Err(error) = result else {
+        span.record(names::OUTCOME, "completed");
+        return;
+    };
+    match (error_type(error.kind()), error.cancel_cause()) {
+        (None, Some(cause)) => record_cause(span, cause),
+        (None, None) => {
+            span.record(names::OUTCOME, "cancelled");
+        }
+        (Some("timeout"), _) => {
+            span.record(names::OUTCOME, "timed out");
+            telemetry::record_error(span, "timeout");
+        }
+        (Some(error_type), _) => {
+            span.record(names::OUTCOME, "failed");
+            telemetry::record_error(span, error_type);
+        }
+    }
+}
+
+/// Records in the span of a call that it was told to stop.
+fn record_cause(span: &Span, cause: Cause) {
+    if matches!(cause, Cause::Elapsed | Cause::Deadline) {
+        span.record(names::OUTCOME, "timed out");
+        telemetry::record_error(span, "timeout");
+    } else {
+        span.record(names::OUTCOME, "cancelled");
+    }
+    span.record(names::CAUSE, cause.as_str());
 }
 
 /// The call's one terminal event: what an operator has to know at warn, the rest at debug.

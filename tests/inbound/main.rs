@@ -22,3 +22,4 @@ mod served;
 mod sigterm;
 mod stream;
 mod support;
+mod trace;

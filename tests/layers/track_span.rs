@@ -9,7 +9,7 @@ use std::{
 
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{BoxError, Service};
-use tower_dspy::{CallId, Track, Tracker};
+use tower_dspy::{CallId, ErrorKind, Track, TrackLayer, Tracker, telemetry::names};
 use tracing::{
     Subscriber,
     field::{Field, Visit},
@@ -36,7 +36,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Fields {
         _: &span::Id,
         _: layer::Context<'_, S>,
     ) {
-        if attributes.metadata().name() == "call" {
+        if attributes.metadata().name() == names::CALL {
             attributes.record(&mut self.clone());
         }
     }
@@ -57,7 +57,7 @@ fn assert_inside() {
     let span = tracing::Span::current();
     assert_eq!(
         span.metadata().map(|metadata| metadata.name()),
-        Some("call")
+        Some(names::CALL)
     );
 }
 
@@ -124,18 +124,55 @@ async fn one_span_covers_readiness_call_polls_and_drop() {
     assert_pending!(call.poll());
     assert_pending!(call.poll());
     assert_pending!(call.poll());
-    assert_eq!(read("outcome"), None);
+    assert_eq!(read(names::OUTCOME), None);
     assert_ready!(call.poll()).unwrap();
     let id = wanted.context.call_id.map(|id| id.to_string());
-    assert_eq!(read("call_id"), id);
-    assert_eq!(read("time_left_ms").as_deref(), Some("3000"));
-    assert_eq!(read("attempts").as_deref(), Some("1"));
-    assert_eq!(read("outcome").as_deref(), Some("\"completed\""));
-    assert_eq!(read("cause"), None);
+    assert_eq!(read(names::CALL_ID), id);
+    assert_eq!(read(names::TIME_LEFT).as_deref(), Some("3000"));
+    assert_eq!(read(names::ATTEMPTS).as_deref(), Some("1"));
+    assert_eq!(read(names::OUTCOME).as_deref(), Some("\"completed\""));
+    assert_eq!(read(names::CAUSE), None);
+    assert_eq!(
+        read(names::SPAN_NAME).as_deref(),
+        Some("\"tower_dspy.call\"")
+    );
 
     let mut call = task::spawn(service.call(wanted));
     assert_pending!(call.poll());
     drop(call);
-    assert_eq!(read("outcome").as_deref(), Some("\"cancelled\""));
-    assert_eq!(read("cause").as_deref(), Some("\"dropped\""));
+    assert_eq!(read(names::OUTCOME).as_deref(), Some("\"cancelled\""));
+    assert_eq!(read(names::CAUSE).as_deref(), Some("\"dropped\""));
+    // A cancel that was meant is no error.
+    assert_eq!(read(names::ERROR_TYPE), None);
+    assert_eq!(read(names::STATUS_CODE), None);
+}
+
+#[tokio::test]
+async fn the_span_of_a_call_that_fails_has_the_type_of_its_error() {
+    for (kind, error_type) in [
+        (ErrorKind::Elapsed, Some("\"timeout\"")),
+        (ErrorKind::Deadline, Some("\"timeout\"")),
+        (ErrorKind::Overloaded, Some("\"overloaded\"")),
+        (ErrorKind::LmRejected, Some("\"lm_rejected\"")),
+        (ErrorKind::Cancelled, None),
+        (ErrorKind::ShuttingDown, None),
+    ] {
+        let fields = Fields::default();
+        let _default = tracing_subscriber::registry()
+            .with(fields.clone())
+            .set_default();
+        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+        let read = |name| fields.0.lock().unwrap().get(name).cloned();
+        let layer = TrackLayer::new(Tracker::new()).classify(move |_: &BoxError| kind);
+        let service = tower::service_fn(|_: Request| async { Err::<(), _>(BoxError::from("no")) });
+        assert!(
+            tower::Layer::layer(&layer, service)
+                .call(due(secs(3)))
+                .await
+                .is_err()
+        );
+        assert_eq!(read(names::ERROR_TYPE).as_deref(), error_type, "{kind:?}");
+        let status = error_type.map(|_| "\"ERROR\"");
+        assert_eq!(read(names::STATUS_CODE).as_deref(), status, "{kind:?}");
+    }
 }

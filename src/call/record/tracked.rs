@@ -15,7 +15,7 @@ use super::{
     timeline::{AnswerSource, CallAnswer},
     tracked_state::RecordedAnswer,
 };
-use crate::call::{CallId, CallStatus, Deadline, ErrorKind};
+use crate::call::{CallId, CallStatus, Deadline, ErrorKind, TraceContext};
 
 impl CallRecord {
     /// A layer tracks the call. True for the outermost, which is to report the answer; other layers
@@ -51,10 +51,9 @@ impl CallRecord {
     }
 
     /// The call belongs to this trace.
-    #[expect(dead_code, reason = "no context has a trace yet")]
-    pub(crate) fn traced(&self, trace_id: &Arc<str>) {
-        let call = &mut self.lock().call;
-        call.trace_id.get_or_insert_with(|| trace_id.clone());
+    pub(crate) fn traced(&self, trace: &TraceContext) {
+        let id = || trace.trace_id().to_string().into();
+        self.lock().call.trace_id.get_or_insert_with(id);
     }
 
     /// A fallback answers the call.

@@ -1,6 +1,7 @@
 //! The state of one call, which the caller's side and Python's side share.
 
 use std::{
+    collections::BTreeMap,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -71,8 +72,6 @@ pub(crate) struct CallState {
     pub(crate) route: Route,
     /// `None` if nobody reads the answer before it is whole.
     pub(crate) stream: Option<CallStream>,
-    /// Of the service's call, for the spans of its LM calls.
-    pub(crate) span: Span,
     /// The call's attempt in its record.
     pub(crate) attempt: Arc<AttemptRecord>,
     pub(super) counters: Arc<HostCounters>,
@@ -81,8 +80,10 @@ pub(crate) struct CallState {
     progress: Mutex<CallProgress>,
 }
 
-#[derive(Default)]
 struct CallProgress {
+    /// Of the service's call, for the spans of its LM calls and tools. Left when it is settled: Python
+    /// may keep the call for longer.
+    span: Span,
     cancelled: bool,
     started: bool,
     /// The caller has the outcome, or has given up.
@@ -95,6 +96,18 @@ struct CallProgress {
 }
 
 impl CallProgress {
+    fn new() -> Self {
+        Self {
+            span: Span::current(),
+            cancelled: false,
+            started: false,
+            answered: false,
+            settled: false,
+            orphan: None,
+            exchanges: JoinSet::new(),
+        }
+    }
+
     const fn is_over(&self) -> bool {
         self.cancelled || self.answered
     }
@@ -120,16 +133,20 @@ impl CallState {
             context,
             route,
             stream,
-            span: Span::current(),
             counters,
             totals,
             program,
-            progress: Mutex::default(),
+            progress: Mutex::new(CallProgress::new()),
         })
     }
 
     fn progress(&self) -> MutexGuard<'_, CallProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The span of the service's call; none once the call is settled.
+    pub(crate) fn span(&self) -> Span {
+        self.progress().span.clone()
     }
 
     /// Counts the start; false if the call was cancelled while it waited.
@@ -172,7 +189,10 @@ impl CallState {
 
     /// All work of the call has ended, these strays that it left behind among it.
     pub(crate) fn settle(&self, strays: &[String]) {
+        // Dropped after the lock, as the subscriber may be told that it ends.
+        let mut span = Span::none();
         let mut progress = self.progress();
+        mem::swap(&mut progress.span, &mut span);
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;
@@ -209,6 +229,11 @@ impl CallState {
             metrics::attempt_ended(self.totals.program(), closed.took, error);
         }
         self.attempt.record().spent()
+    }
+
+    /// W3C's headers of the trace that the call is part of.
+    pub(crate) fn trace_headers(&self) -> Option<BTreeMap<String, String>> {
+        self.context.trace.as_ref().map(|trace| trace.to_map())
     }
 
     /// Records an LM call of the program that the host does not carry.

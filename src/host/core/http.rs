@@ -21,12 +21,12 @@ use super::{
 };
 use crate::{
     call::{
-        Cancel, Deadline,
+        CallContext, Cancel, Deadline, TraceContext,
         record::{AttemptRecord, CallRecord},
     },
     lm::{
         AskedModel, CallOver, CallSpan, ExchangeNumber, LmClient, LmHandle, LmLog, LmRequest,
-        ReadTimeout, mark_keys,
+        ReadTimeout, RequestTrace, mark_keys,
     },
 };
 
@@ -75,6 +75,7 @@ pub(crate) fn send(
     if let Some(limit) = timeout {
         request.extensions_mut().insert(ReadTimeout(limit));
     }
+    take_trace(&mut request);
     let lm = match lm_of(&request, &lms, exchange.call.is_some(), find)? {
         Some(lm) => lm,
         None => no_lm()?.0.clone(),
@@ -147,11 +148,23 @@ fn add_extensions(request: &mut LmRequest, call: Option<&Arc<CallState>>) {
     // From here on it counts the attempts at the LM call.
     context.attempt = 0;
     extensions.insert(context);
-    extensions.insert(CallSpan(call.span.clone()));
+    extensions.insert(CallSpan(call.span()));
     let status = call.clone();
     extensions.insert(CallOver(Arc::new(move || status.is_over())));
     if let Some(tenant) = &call.route.tenant {
         extensions.insert(tenant.clone());
+    }
+}
+
+/// Takes the trace out of what the LM and its layers would send on, without having been asked to. Python
+/// writes that of its current span into the headers of LM calls.
+fn take_trace(request: &mut LmRequest) {
+    let of_python = TraceContext::take_from(request.headers_mut());
+    let extensions = request.extensions_mut();
+    let context = extensions.get_mut::<CallContext>();
+    let of_call = context.and_then(|context| context.trace.take());
+    if let Some(trace) = of_python.map(Arc::new).or(of_call) {
+        extensions.insert(RequestTrace(trace));
     }
 }
 

@@ -1,12 +1,13 @@
 //! Calls of Rust tools by a program: an exchange with a function of the user's.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 use tokio::{
     runtime::Handle,
     task::{AbortHandle, JoinError, JoinSet},
 };
+use tracing::{Instrument, Span, field};
 
 use super::{
     event::Event,
@@ -15,11 +16,11 @@ use super::{
 };
 use crate::{
     call::{
-        Deadline,
+        CallId, Deadline, TraceContext,
         record::{AttemptRecord, ToolId},
     },
     error::messages,
-    telemetry::metrics,
+    telemetry::{self, metrics, names},
 };
 
 /// A tool, and the runtime that it runs on.
@@ -29,29 +30,72 @@ pub(crate) struct HostedTool {
     pub(crate) runtime: Handle,
 }
 
-/// Calls a tool with these arguments; `None` if the call may not call one any more.
+/// Calls a tool with these arguments, in the span that Python's headers name; `None` if the call may
+/// not call one any more.
 pub(crate) fn call(
     exchange: NewExchange,
     tool: Arc<HostedTool>,
     arguments: Map<String, Value>,
+    python_trace: &BTreeMap<String, String>,
 ) -> Result<Option<AbortHandle>, String> {
     let mut tool_call = ToolCall::new(arguments);
     let mut attempt = None;
+    let mut parent = Span::none();
     if let Some(call) = &exchange.call {
         tool_call.context = call.context.clone();
         tool_call.tenant = call.route.tenant.clone();
         attempt = Some(call.attempt.clone());
+        parent = call.span();
     }
     let id = ToolId::Host(exchange.number);
-    exchange.start(|_| async move {
-        let name = tool.tool.name();
-        let mut entry = attempt.map(|attempt| ToolEntry::begin(attempt, id, name));
-        let event = run(tool, tool_call).await;
-        if let Some(entry) = &mut entry {
-            entry.failed = !matches!(event, Event::Value(_));
-        }
-        event
+    let span = span_of(tool.tool.name(), &mut tool_call, &parent, python_trace);
+    let in_span = span.clone();
+    exchange.start(|_| {
+        let call = async move {
+            let name = tool.tool.name();
+            let mut entry = attempt.map(|attempt| ToolEntry::begin(attempt, id, name));
+            let event = run(tool, tool_call, &span).await;
+            let failed = !matches!(event, Event::Value(_));
+            if failed {
+                telemetry::record_error(&span, "_OTHER");
+            }
+            if let Some(entry) = &mut entry {
+                entry.failed = failed;
+            }
+            event
+        };
+        call.instrument(in_span)
     })
+}
+
+/// The span of a call of a tool, which `call` is then made in.
+fn span_of(
+    name: &str,
+    call: &mut ToolCall,
+    parent: &Span,
+    python_trace: &BTreeMap<String, String>,
+) -> Span {
+    let span = tracing::info_span!(
+        target: "tower_dspy",
+        parent: parent,
+        names::EXECUTE_TOOL,
+        { names::SPAN_NAME } = format_args!("execute_tool {name}"),
+        { names::OPERATION } = names::EXECUTE_TOOL,
+        { names::TOOL_NAME } = name,
+        { names::TOOL_TYPE } = "function",
+        { names::CALL_ID } = call.context.call_id.map(CallId::get),
+        { names::ERROR_TYPE } = field::Empty,
+        { names::STATUS_CODE } = field::Empty,
+    );
+    let trace = &mut call.context.trace;
+    match TraceContext::from_map(python_trace) {
+        Some(of_python) => {
+            telemetry::follow(&span, &of_python);
+            *trace = telemetry::outgoing(&span, Some(of_python.into()));
+        }
+        None => parent.in_scope(|| telemetry::join(&span, trace)),
+    }
+    span
 }
 
 /// A call of a tool in the record of its program's call, until this is dropped.
@@ -89,10 +133,11 @@ pub(crate) fn record_end(attempt: &AttemptRecord, id: ToolId, failed: bool) {
 ///
 /// The function has a task of its own, on another runtime: a panic ends that task alone, and when
 /// this future is dropped the task is aborted.
-async fn run(hosted: Arc<HostedTool>, call: ToolCall) -> Event {
+async fn run(hosted: Arc<HostedTool>, call: ToolCall, span: &Span) -> Event {
     let limit = call.context.deadline.map(Deadline::remaining);
     let mut task = JoinSet::new();
-    task.spawn_on(hosted.tool.clone().run(call), &hosted.runtime);
+    let tool = hosted.tool.clone().run(call).instrument(span.clone());
+    task.spawn_on(tool, &hosted.runtime);
     let Some(joined) = in_time(limit, task.join_next()).await else {
         drop(task);
         // The call's own deadline: its cancel follows, and is the one event.

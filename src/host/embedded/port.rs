@@ -1,6 +1,6 @@
 //! The port of the interpreter in this process: the methods that Python's runner calls.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pyo3::{exceptions::PyValueError, prelude::*};
 
@@ -90,12 +90,13 @@ impl Port {
         tool_id: usize,
         call: Option<&Bound<'_, PortCall>>,
         arguments: &Bound<'_, PyAny>,
+        trace: BTreeMap<String, String>,
         deliver: Option<Py<PyAny>>,
     ) -> PyResult<Option<PortExchange>> {
         let tool = self.0.core.tools.get(tool_id);
         let tool = tool.ok_or_else(|| PyValueError::new_err("the host knows no such tool"))?;
         let arguments = convert::from_python(arguments)?;
-        let call_tool = |exchange| tool::call(exchange, tool, arguments);
+        let call_tool = |exchange| tool::call(exchange, tool, arguments, &trace);
         PortExchange::open(&self.0, call, deliver, call_tool)
     }
 

@@ -1,6 +1,6 @@
 //! A call in the interpreter of this process, as Python's runner sees it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use pyo3::prelude::*;
 use serde::de::DeserializeOwned;
@@ -106,6 +106,11 @@ impl PortCall {
     /// The name of the LM that the caller asked for.
     fn lm(&self) -> Option<&str> {
         self.call.state.route.lm.as_deref()
+    }
+
+    /// The trace that the call is part of.
+    fn trace(&self) -> Option<BTreeMap<String, String>> {
+        self.call.state.trace_headers()
     }
 
     /// Whether the call may call no LM any more.

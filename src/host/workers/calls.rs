@@ -60,6 +60,7 @@ fn send_start(link: &ProcessLink, call: &QueuedCall, target: WorkerTarget) -> Re
             let chosen = stream.chosen.as_deref();
             (chosen.is_some(), chosen.unwrap_or_default())
         }),
+        trace: call.state.trace_headers(),
     };
     link.send(&message, &inputs);
     Ok(())

@@ -216,6 +216,7 @@ impl Pool {
                 exchange: number,
                 tool,
                 call,
+                trace,
             } => {
                 let (supervisor, tools) = (&*supervisor, &supervisor.core.tools);
                 self.exchanges
@@ -225,7 +226,7 @@ impl Pool {
                             return Err("the arguments of a tool are no object".into());
                         };
                         let tool = tools.get(tool).ok_or("the host knows no such tool")?;
-                        tool::call(exchange, tool, arguments)
+                        tool::call(exchange, tool, arguments, &trace)
                     });
             }
             FromWorker::AwaitReader {

@@ -1,7 +1,7 @@
 //! The messages between the pool and its processes, workers and zygotes. Python's side of the
 //! frames is `frames.py`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ pub(super) enum ToWorker<'a> {
         lm: Option<&'a str>,
         /// Whether the reader of the call's stream chose fields, and which; `None` without a reader.
         stream: Option<(bool, &'a [(String, String)])>,
+        /// W3C's headers of its trace.
+        trace: Option<BTreeMap<String, String>>,
     },
     Cancel {
         call: u64,
@@ -122,6 +124,8 @@ pub(super) enum FromWorker {
         exchange: u64,
         tool: usize,
         call: Option<u64>,
+        /// W3C's headers of the span that it is called in.
+        trace: BTreeMap<String, String>,
     },
     /// Waits for the reader of the call's stream.
     AwaitReader {

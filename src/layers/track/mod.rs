@@ -31,6 +31,7 @@ use super::{
 use crate::{
     call::{Cancel, Carrier},
     error::ErrorKind,
+    telemetry::{self, names},
 };
 
 /// Enters each call in a [`Tracker`], which shows it and can stop it, and opens its span.
@@ -89,9 +90,10 @@ use crate::{
 ///
 /// # The span
 /// `call`, of target `tower_dspy` at level info: from the call to the end of its future, entered
-/// whenever the future is polled, and when it is dropped. Its fields are `call_id`, `label`,
-/// `time_left_ms` and, at the end, `attempts`, `outcome` and, of a cancelled call, `cause`. Nothing
-/// of the request is in it but its context.
+/// whenever the future is polled, and when it is dropped. Its fields are `tower_dspy.call_id`, `.label`,
+/// `.time_left_ms` and, at the end, `.attempts`, `.outcome`, of a cancelled call `.cause`, and
+/// `error.type` of one that failed or was late. Nothing of the request is in it but its context. See
+/// [`telemetry`].
 ///
 /// # How it differs from `tokio_util`'s `TaskTracker`
 /// That one counts futures and can wait for them. This one also says what each is doing, how each
@@ -223,15 +225,23 @@ where
             .map(|deadline| deadline.remaining_at(since));
         let span = tracing::info_span!(
             target: "tower_dspy",
-            "call",
-            call_id = id.get(),
-            label = label.as_deref(),
-            time_left_ms = left.map(|left| left.as_millis() as u64),
-            attempts = Empty,
-            outcome = Empty,
-            cause = Empty,
+            names::CALL,
+            { names::SPAN_NAME } = "tower_dspy.call",
+            { names::CALL_ID } = id.get(),
+            { names::LABEL } = label.as_deref(),
+            { names::TIME_LEFT } = left.map(|left| left.as_millis() as u64),
+            { names::ATTEMPTS } = Empty,
+            { names::OUTCOME } = Empty,
+            { names::CAUSE } = Empty,
+            { names::ERROR_TYPE } = Empty,
+            { names::STATUS_CODE } = Empty,
         );
+        telemetry::join(&span, &mut context.trace);
+        let trace = context.trace.clone();
         let record = context.open_record().clone();
+        if let Some(trace) = trace {
+            record.traced(&trace);
+        }
         let call = TrackedCall {
             id,
             since,

@@ -3,7 +3,10 @@
 use tracing::Span;
 
 use super::tracker::{TrackEntry, leave, runs};
-use crate::call::{CallEnd, CallId, CallStatus, ErrorKind};
+use crate::{
+    call::{CallEnd, CallId, CallStatus, ErrorKind},
+    telemetry::{self, metrics::error_type, names},
+};
 
 /// A call's place in its tracker, held by the call's future, or by the stream that it was answered with. Dropping it makes the call leave.
 pub(super) struct TrackTicket {
@@ -54,10 +57,19 @@ impl Drop for TrackTicket {
             .as_mut()
             .and_then(|entry| leave(entry, end, kind));
         let Some(call) = left else { return };
-        self.span.record("outcome", call.status.as_str());
-        if let CallStatus::Cancelled { cause } = call.status {
-            self.span.record("cause", cause.as_str());
+        self.span.record(names::OUTCOME, call.status.as_str());
+        self.span.record(names::ATTEMPTS, call.attempts);
+        match call.status {
+            CallStatus::Cancelled { cause } => {
+                self.span.record(names::CAUSE, cause.as_str());
+            }
+            CallStatus::TimedOut => telemetry::record_error(&self.span, "timeout"),
+            CallStatus::Failed => {
+                let error_type = kind.and_then(error_type);
+                // Without a kind it is a panic.
+                telemetry::record_error(&self.span, error_type.unwrap_or("_OTHER"));
+            }
+            _ => {}
         }
-        self.span.record("attempts", call.attempts);
     }
 }

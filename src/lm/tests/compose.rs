@@ -199,11 +199,27 @@ async fn each_exchange_is_traced_in_the_span_of_its_call_without_secrets() {
         .collect();
     assert_eq!(spans.len(), 3, "{traced}");
     for (span, said) in spans.iter().zip([
-        &["attempt=0", "status=503", "outcome=Answered"][..],
-        &["attempt=1", "outcome=Failed"],
-        &["attempt=0", "status=200", "outcome=Answered"],
+        &[
+            "tower_dspy.attempt=0",
+            "http.response.status_code=503",
+            "tower_dspy.outcome=Answered",
+            "error.type=\"503\" otel.status_code=\"ERROR\"",
+        ][..],
+        &[
+            "tower_dspy.attempt=1",
+            "tower_dspy.outcome=Failed",
+            "error.type=\"failed\"",
+        ],
+        &[
+            "tower_dspy.attempt=0",
+            "http.response.status_code=200",
+            "tower_dspy.outcome=Answered",
+            "server.address=\"lm\" server.port=80",
+        ],
     ]) {
-        let begin = "predict:lm_call{provider=\"openai\" model=\"x\"";
+        let begin = "predict:chat{otel.name=chat x otel.kind=\"client\" \
+                     gen_ai.operation.name=\"chat\" gen_ai.provider.name=\"openai\" \
+                     gen_ai.request.model=\"x\"";
         assert!(span.contains(begin), "{span}");
         assert!(said.iter().all(|field| span.contains(field)), "{span}");
     }

@@ -12,6 +12,7 @@ mod recorded;
 mod stack;
 mod time_left;
 mod tls;
+mod trace;
 mod wire;
 
 use std::{

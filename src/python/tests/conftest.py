@@ -41,6 +41,7 @@ class FakeCall:
         self.events: list[tuple[str, Any]] = []
         # The host cancelled the call, and Python does not know yet.
         self.cancelled_by_host = False
+        self.trace_headers: dict[str, str] | None = None
 
     def done(self, value: Any) -> None:
         self._tell("done", value)
@@ -59,6 +60,9 @@ class FakeCall:
 
     def lm(self) -> str | None:
         return None
+
+    def trace(self) -> dict[str, str] | None:
+        return self.trace_headers
 
     def stream(self) -> tuple[bool, Any] | None:
         return None
@@ -166,7 +170,9 @@ class FakeExchangeHost:
         self.sent.append((route, timeout, request))
         return self._exchange(deliver)
 
-    def call_tool(self, tool_id: int, _call: Any, arguments: dict[str, Any], deliver: Any) -> Any:
+    def call_tool(
+        self, tool_id: int, _call: Any, arguments: dict[str, Any], _trace: Any, deliver: Any
+    ) -> Any:
         self.tool_calls.append((tool_id, arguments))
         return self._exchange(deliver)
 
@@ -350,11 +356,13 @@ class RunnerHarness:
         self._in_copied_context(self.runner.start, self._started, call, target, inputs, remaining)
         return call
 
-    def start_code(self, code: Callable[[dict[str, Any]], Any]) -> FakeCall:
+    def start_code(
+        self, code: Callable[[dict[str, Any]], Any], call: FakeCall | None = None
+    ) -> FakeCall:
         """Starts a call of an async function."""
         target = self.function("inputs:echo")
         self.runner._targets[target].entry = code
-        return self.start(target)
+        return self.start(target, call=call)
 
     async def begin(self, target: int, key: str) -> FakeCall:
         """Starts a call and waits until its program notes that it runs."""

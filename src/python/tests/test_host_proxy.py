@@ -112,7 +112,14 @@ def test_a_call_that_a_program_reads_does_not_start_with_the_settings_of_that(en
         SETTING.set("of a program")
         # The loop starts a few of them in a turn.
         for call in range(50):
-            body = {"call": call, "lm": None, "target": 1, "remaining": None, "stream": None}
+            body = {
+                "call": call,
+                "lm": None,
+                "target": 1,
+                "remaining": None,
+                "stream": None,
+                "trace": None,
+            }
             ends.host.send("start", body, b"{}")
         ends.proxy._last_poll = 0.0
         ends.proxy.poll()
@@ -136,7 +143,7 @@ def test_the_exchange_of_an_interrupted_thread_is_aborted_when_its_call_settles(
 ) -> None:
     ends.proxy._last_poll = math.inf  # `is_over` reads nothing
     call = CallProxy(ends.proxy, 1, None)
-    run = ends.interrupted(lambda: ends.proxy.call_tool(0, call, {}, None).abort())
+    run = ends.interrupted(lambda: ends.proxy.call_tool(0, call, {}, {}, None).abort())
     assert isinstance(run.error, Cancelled)
     assert ends.sent() == ["call_tool"]
     call.settled(None)
@@ -164,7 +171,7 @@ def test_an_answer_that_another_thread_has_read_ends_the_wait_for_it(ends: Ends)
 def test_a_value_that_cannot_be_read_fails_its_own_exchange_alone(ends: Ends) -> None:
     loop = asyncio.new_event_loop()
     ends.proxy.serve(FakeRunner(), loop)
-    exchanges = [ends.proxy.call_tool(0, None, {}, None) for _ in range(2)]
+    exchanges = [ends.proxy.call_tool(0, None, {}, {}, None) for _ in range(2)]
     for exchange, value in zip(exchanges, (b"[" * 1000, b'{"a": 1}'), strict=True):
         assert exchange is not None
         ends.host.send("event", {"exchange": exchange.number, "event": ["value"]}, value)
@@ -211,7 +218,7 @@ def test_a_wait_for_the_reader_ends_with_its_event_or_its_call(ends: Ends) -> No
 
 def test_a_start_says_whether_its_call_is_read(ends: Ends) -> None:
     for number, read in ((1, {"stream": [False, []]}), (2, {"stream": None})):
-        body = {"call": number, "lm": None, "target": 1, "remaining": None, **read}
+        body = {"call": number, "lm": None, "target": 1, "remaining": None, "trace": None, **read}
         ends.host.send("start", body, b"{}")
     ends.proxy._receive()
     assert [call.stream() for call in ends.proxy.calls.values()] == [(False, []), None]

@@ -11,10 +11,10 @@ The floors of the package, from the top down. A module imports from lower floors
     adapter_call, loop, tool_events, warmup
     call_stream, host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads
     exchange, executor
-    checkpoint, frames, patches.imports, patches.log_records, pool, proxies
+    checkpoint, frames, patches.imports, patches.log_records, patches.opentelemetry, pool, proxies
     api, compat, interrupt, local_call, patches.history, patches.litellm, patches.tools, schema
     call_state, host_lms, json_types, jsonable
-    patches.memoize, patches.parallel, patches.to_thread
+    patches.memoize, patches.parallel, patches.to_thread, trace_context
     child_processes, faults, fork_guard, lm_call, payload, predictors, process_limits, start_limit
     bootstrap, patches.configure, patches.replace, patches.signals, patches.type_serializer
 

@@ -38,6 +38,7 @@ from typing import Any
 from tower_dspy.call_state import CallState, current_call
 from tower_dspy.checkpoint import CANCELLED, refuse_task, refuse_thread
 from tower_dspy.lm_call import CURRENT_LM_CALL
+from tower_dspy.trace_context import add_headers
 
 # The status and the headers of an HTTP answer.
 Answer = tuple[int, list[tuple[str, str]]]
@@ -84,6 +85,9 @@ def http_request(
     def open_exchange(state: CallState | None, deliver: Any) -> Any:
         call = None if state is None else state.call
         route = _route(state, request, is_lm_request)
+        if route is not None:
+            # The host takes them out again: they are the parent of its span of the LM call.
+            add_headers(request.headers)
         try:
             exchange = _host.open(route, timeout, call, request, deliver)
         except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any
 from tower_dspy.call_state import CURRENT_CALL
 from tower_dspy.interrupt import InterruptibleRun
 from tower_dspy.pool import Job, Pool
+from tower_dspy.trace_context import carried
 
 
 class CallThread(asyncio.Future):
@@ -105,7 +106,7 @@ class CallExecutor(ThreadPoolExecutor):
                 else:
                     work.set_result(job.value)
 
-        job = Job(run, on_result=on_result)
+        job = Job(carried(run), on_result=on_result)
         thread = CallThread(
             thread_name(function), asyncio.get_running_loop(), job, lambda: self._pool.cancel(job)
         )

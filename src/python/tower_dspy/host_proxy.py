@@ -115,11 +115,15 @@ class HostProxy:
         return self._open_exchange("open", call, body, bytes(request.body), deliver)
 
     def call_tool(
-        self, tool_id: int, call: CallProxy | None, arguments: dict[str, Any], deliver: Any
+        self,
+        tool_id: int,
+        call: CallProxy | None,
+        arguments: dict[str, Any],
+        trace: dict[str, str],
+        deliver: Any,
     ) -> ExchangeProxy | None:
-        return self._open_exchange(
-            "call_tool", call, {"tool": tool_id}, to_json(arguments), deliver
-        )
+        body = {"tool": tool_id, "trace": trace}
+        return self._open_exchange("call_tool", call, body, to_json(arguments), deliver)
 
     def await_reader(self, call: CallProxy, deliver: Any) -> ExchangeProxy | None:
         return self._open_exchange("await_reader", call, {}, b"", deliver)
@@ -184,7 +188,7 @@ class HostProxy:
         for name, body, payload in self.frames.receive():
             received = True
             if name == "start":
-                call = CallProxy(self, body["call"], body["lm"], body["stream"])
+                call = CallProxy(self, body["call"], body["lm"], body["stream"], body["trace"])
                 self.calls[call.sequence] = call
                 self._starts.append((call, body, payload))
             elif name == "adopted":

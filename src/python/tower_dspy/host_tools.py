@@ -2,10 +2,11 @@
 
 The host's side of one call of a tool is
 
-    host.call_tool(tool_id, call, arguments, deliver)
+    host.call_tool(tool_id, call, arguments, trace, deliver)
 
-which returns an exchange (see exchange.py), or None if the call may not make any. Its one event is
-`("value", value)`, `("failed", kind, message)` or `("cancelled",)`.
+where `trace` is the W3C headers of Python's current span. It returns an exchange (see exchange.py),
+or None if the call may not make any. Its one event is `("value", value)`,
+`("failed", kind, message)` or `("cancelled",)`.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import dspy
 from tower_dspy.api import ToolError
 from tower_dspy.call_state import CallState
 from tower_dspy.exchange import AsyncExchange, Request, SyncExchange
+from tower_dspy.trace_context import headers
 
 
 def build_tools(host: Any, specs: Any) -> dict[str, dspy.Tool]:
@@ -46,7 +48,7 @@ def _tool_function(host: Any, tool_id: int) -> Callable[..., Any]:
     def call_tool(**arguments: Any) -> Any:
         def open_exchange(state: CallState | None, deliver: Any) -> Any:
             call = None if state is None else state.call
-            return host.call_tool(tool_id, call, arguments, deliver)
+            return host.call_tool(tool_id, call, arguments, headers(), deliver)
 
         request = Request(open_exchange, lambda _, message: ToolError(message))
         try:

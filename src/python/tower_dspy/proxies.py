@@ -21,6 +21,7 @@ class CallProxy:
     sequence: int
     _lm: str | None
     _stream: list[Any] | None = None
+    _trace: dict[str, str] | None = None
     # The host ended the call, or it has its outcome.
     over: bool = False
     # The exchanges that its threads wait for.
@@ -81,6 +82,9 @@ class CallProxy:
 
     def lm(self) -> str | None:
         return self._lm
+
+    def trace(self) -> dict[str, str] | None:
+        return self._trace
 
     def stream(self) -> tuple[bool, Any] | None:
         return None if self._stream is None else tuple(self._stream)

@@ -22,6 +22,7 @@ and passes with each start its own side of the call:
                               host, and its tokens as DSPy reads them
     call.tool_began(number, name), call.tool_ended(number, failed)
                               a tool of the program's is called, see patches/tools.py
+    call.trace()              W3C's headers of the trace that the call is part of, or None
     call.bypassed(lm)         an LM call bypassed the host, see patches/lm_hooks.py and httpx.py
 
 A call that is streamed has a stream, see call_stream.py. HTTP requests go through the host as well,
@@ -46,7 +47,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tower_dspy import faults, program
+from tower_dspy import faults, program, trace_context
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled, current_call
 from tower_dspy.executor import CallThread
 from tower_dspy.fork_guard import exit_if_forked_child
@@ -87,7 +88,9 @@ class Runner:
 
     def load(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Loads a program or a function; raises what its import raises."""
-        CURRENT_CALL.set(None)  # an earlier start in this turn has set it
+        # An earlier start in this turn has set them.
+        CURRENT_CALL.set(None)
+        trace_context.leave()
         name = self._loading = spec["target"]
         blocking, described = False, {}
         try:
@@ -121,9 +124,10 @@ class Runner:
         target = self._targets[target_id]
         state = CallState(sequence, call, remaining, target.name, runner=self)
         self._calls[sequence] = state
-        # The task copies this context, and so does each task that it makes. Setting the variable
-        # here costs less than copying a context, and the next start sets it again.
+        # The task copies this context, and so does each task that it makes. Setting its variables
+        # here costs less than copying a context, and the next start sets them again.
         CURRENT_CALL.set(state)
+        trace_context.enter(call)
         if target.blocking:
             self._start_on_thread(state, target.entry, inputs)
             return
@@ -163,7 +167,9 @@ class Runner:
     def stop(self, grace: float) -> None:
         """Cancels all calls, waits up to `grace` seconds for them, then stops the loop."""
         if self._stopping is None:
-            CURRENT_CALL.set(None)  # or its tasks would belong to the last call that was started
+            # Or its tasks would belong to the last call that was started.
+            CURRENT_CALL.set(None)
+            trace_context.leave()
             self._stopping = asyncio.Task(self._stop(grace), loop=self._loop)
 
     def is_stopped(self) -> bool:

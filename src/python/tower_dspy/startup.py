@@ -21,7 +21,7 @@ def import_dspy(log: Any) -> list[str]:
     # Here, as `before_import` comes first.
     import dspy
 
-    from tower_dspy import compat, patches
+    from tower_dspy import compat, patches, trace_context
     from tower_dspy.patches import litellm, log_records
 
     warnings = compat.check(dspy.__version__)
@@ -38,6 +38,7 @@ def import_dspy(log: Any) -> list[str]:
     logging.captureWarnings(True)
     log_records.install(log)
     patches.install()
+    trace_context.install()
     return warnings
 
 

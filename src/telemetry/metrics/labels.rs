@@ -58,7 +58,6 @@ const fn kind_label(kind: ErrorKind) -> &'static str {
 }
 
 /// The value of `error.type` for an error of this kind; `None` for a cancel, which is no error.
-#[cfg(feature = "_host")]
 pub(crate) const fn error_type(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::Elapsed | ErrorKind::Deadline => Some("timeout"),

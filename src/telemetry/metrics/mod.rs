@@ -23,6 +23,5 @@ pub(crate) use disabled::*;
 #[cfg(feature = "metrics")]
 pub(crate) use {call_handles::call_ended, emit::*, gen_ai::*, ours::*};
 
-#[cfg(feature = "_host")]
 pub(crate) use labels::error_type;
 pub(crate) use labels::{CallLabels, EndedCall, TokenFate};

@@ -18,6 +18,7 @@
 | `imports` | importlib | no import is cut short | no | two set operations an import |
 | `log_records` | `Logger.callHandlers` | records have their call | no | a report a record |
 | `litellm` | logging, HTTP client | its logging is of no call | no | a context a log record |
+| `opentelemetry` | spans of its SDK | a cancel is no error | outside calls | a check an error |
 | `signals` | `signal`, `faulthandler` | the handlers stay | in forked children | none |
 
 `memoize` and `to_thread` save more than half of a prediction's CPU time.
@@ -41,6 +42,7 @@ def install() -> None:
         lm15,
         lm_hooks,
         memoize,
+        opentelemetry,
         parallel,
         streaming,
         to_thread,
@@ -49,5 +51,5 @@ def install() -> None:
 
     for patch in (lm15, httpx, litellm, lm_hooks, adapters, streaming, memoize, to_thread):
         patch.install()
-    for patch in (tools, history, parallel, imports):
+    for patch in (tools, history, parallel, imports, opentelemetry):
         patch.install()

@@ -22,6 +22,7 @@ from typing import Any
 from tower_dspy.call_state import CURRENT_CALL, Cancelled, current_call
 from tower_dspy.executor import CallExecutor, CallThread, thread_name
 from tower_dspy.interrupt import InterruptibleRun, shielded
+from tower_dspy.trace_context import carried
 
 _log = logging.getLogger("tower_dspy.startup")
 
@@ -52,7 +53,7 @@ def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
         state = current_call()
         if state is None or isinstance(self, CallExecutor):
             return submit(self, fn, *args, **kwargs)
-        run = InterruptibleRun(functools.partial(fn, *args, **kwargs))
+        run = InterruptibleRun(carried(functools.partial(fn, *args, **kwargs)))
         work = CallThread(thread_name(fn), loop, run)
 
         def begin() -> Future:
@@ -76,7 +77,7 @@ def _wrap_threads(loop: asyncio.AbstractEventLoop) -> None:
         state = current_call()
         if state is None or self.daemon or not _is_own(self):
             return shielded(start, self)
-        work = CallThread(f"thread `{self.name}`", loop, InterruptibleRun(self.run))
+        work = CallThread(f"thread `{self.name}`", loop, InterruptibleRun(carried(self.run)))
 
         def run() -> None:
             CURRENT_CALL.set(state)

@@ -1,0 +1,185 @@
+//! The span of an attempt at an LM call.
+
+use serde::Deserialize;
+use tracing::{Level, Span, field};
+
+use super::{
+    LmRequest,
+    http::{CallSpan, RequestTrace},
+};
+use crate::{
+    call::{CallId, Carrier, LmCall, LmOutcome},
+    telemetry::{
+        self,
+        names::{self, provider_name},
+    },
+};
+
+/// The span of an attempt to call this model of this provider, in that of its call.
+pub(super) fn open(request: &LmRequest, provider: &str, model: &str) -> Span {
+    if !tracing::enabled!(target: "tower_dspy", Level::INFO) {
+        return Span::none();
+    }
+    let extensions = request.extensions();
+    let context = request.context();
+    let call = extensions.get::<CallSpan>();
+    let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
+    let uri = request.uri();
+    let operation = operation(uri.path());
+    let span = tracing::info_span!(
+        target: "tower_dspy",
+        parent: &parent,
+        names::CHAT,
+        { names::SPAN_NAME } = format_args!("{operation} {model}"),
+        { names::SPAN_KIND } = "client",
+        { names::OPERATION } = operation,
+        { names::PROVIDER } = provider_name(provider),
+        { names::REQUEST_MODEL } = model,
+        { names::REQUEST_STREAM } = asks_for_stream(request),
+        { names::SERVER_ADDRESS } = uri.host(),
+        { names::SERVER_PORT } = port(uri),
+        { names::CALL_ID } = context.and_then(|context| context.call_id).map(CallId::get),
+        { names::ATTEMPT } = context.map_or(0, |context| context.attempt),
+        { names::HTTP_STATUS } = field::Empty,
+        { names::RESPONSE_MODEL } = field::Empty,
+        { names::RESPONSE_ID } = field::Empty,
+        { names::FINISH_REASONS } = field::Empty,
+        { names::TIME_TO_FIRST_CHUNK } = field::Empty,
+        { names::INPUT_TOKENS } = field::Empty,
+        { names::OUTPUT_TOKENS } = field::Empty,
+        { names::CACHE_READ_TOKENS } = field::Empty,
+        { names::REASONING_TOKENS } = field::Empty,
+        { names::OUTCOME } = field::Empty,
+        { names::ERROR_TYPE } = field::Empty,
+        { names::STATUS_CODE } = field::Empty,
+    );
+    match extensions.get() {
+        Some(RequestTrace(trace)) => telemetry::follow(&span, trace),
+        None => telemetry::join(
+            &span,
+            &mut context.and_then(|context| context.trace.clone()),
+        ),
+    }
+    span
+}
+
+/// Records the status of the answer, which is an error from 400 on.
+pub(super) fn record_status(span: &Span, status: u16) {
+    span.record(names::HTTP_STATUS, status);
+    if status >= 400 {
+        telemetry::record_error(span, &status.to_string());
+    }
+}
+
+/// Records how the attempt ended, and what is known of its answer.
+pub(super) fn record_end(span: &Span, outcome: LmOutcome, call: Option<&LmCall>) {
+    span.record(names::OUTCOME, field::debug(outcome));
+    match outcome {
+        LmOutcome::Elapsed => telemetry::record_error(span, "timeout"),
+        LmOutcome::Refused => telemetry::record_error(span, "refused"),
+        LmOutcome::Failed => telemetry::record_error(span, "failed"),
+        // A cancel is no error, and an answer's status is recorded already.
+        LmOutcome::Cancelled | LmOutcome::Answered => {}
+    }
+    let Some(call) = call else { return };
+    span.record(names::RESPONSE_MODEL, call.response_model.as_deref());
+    span.record(names::RESPONSE_ID, call.response_id.as_deref());
+    span.record(names::FINISH_REASONS, call.finish_reason.as_deref());
+    span.record(names::INPUT_TOKENS, call.prompt_tokens);
+    span.record(names::OUTPUT_TOKENS, call.completion_tokens);
+    span.record(names::CACHE_READ_TOKENS, call.cached_tokens);
+    span.record(names::REASONING_TOKENS, call.reasoning_tokens);
+    if call.is_stream
+        && let Some(first) = call.first_content
+    {
+        let waited = first.saturating_sub(call.started);
+        span.record(names::TIME_TO_FIRST_CHUNK, waited.as_secs_f64());
+    }
+}
+
+fn operation(path: &str) -> &'static str {
+    let asks_for_embeddings = ["/embeddings", ":embedContent", "/api/embed"];
+    if asks_for_embeddings.iter().any(|end| path.ends_with(end)) {
+        names::EMBEDDINGS
+    } else {
+        names::CHAT
+    }
+}
+
+fn port(uri: &http::Uri) -> Option<u16> {
+    uri.port_u16().or(match uri.scheme_str() {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        _ => None,
+    })
+}
+
+/// Whether a request asks for a stream: by its body, or by its path where the provider has it there.
+fn asks_for_stream(request: &LmRequest) -> bool {
+    #[derive(Deserialize)]
+    struct Asked {
+        #[serde(default)]
+        stream: bool,
+    }
+
+    let path = request.uri().path();
+    path.ends_with(":streamGenerateContent")
+        || path.ends_with("-stream")
+        || serde_json::from_slice(request.body()).is_ok_and(|Asked { stream }| stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_request_for_a_stream_is_told_by_its_body_or_its_path() {
+        let request = |path: &str, body: &'static str| {
+            let request = http::Request::post(format!("http://lm.test/v1{path}"));
+            request.body(Bytes::from_static(body.as_bytes())).unwrap()
+        };
+        for (path, body, streams) in [
+            (
+                "/chat/completions",
+                r#"{"stream":true,"messages":[]}"#,
+                true,
+            ),
+            ("/chat/completions", r#"{"stream":false}"#, false),
+            (
+                "/chat/completions",
+                r#"{"messages":[{"stream":true}]}"#,
+                false,
+            ),
+            ("/chat/completions", "\"stream\":true", false),
+            ("/models/x:streamGenerateContent", "{}", true),
+            ("/models/x:generateContent", "{}", false),
+            ("/model/x/converse-stream", "{}", true),
+        ] {
+            assert_eq!(
+                asks_for_stream(&request(path, body)),
+                streams,
+                "{path} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_address_or_of_its_scheme() {
+        for (address, expected) in [
+            ("https://lm.test/v1", Some(443)),
+            ("http://lm.test/v1", Some(80)),
+            ("http://lm.test:81/v1", Some(81)),
+            ("/v1", None),
+        ] {
+            assert_eq!(port(&address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn embeddings_are_an_operation_of_their_own() {
+        assert_eq!(operation("/v1/embeddings"), "embeddings");
+        assert_eq!(operation("/v1/chat/completions"), "chat");
+    }
+}
