@@ -209,8 +209,8 @@ impl ProgramError {
 
     /// The same, raised by this frame.
     #[cfg(feature = "_host")]
-    pub(crate) fn with_raised_at(mut self, frame: String) -> Self {
-        self.0.raised_at = frame.into();
+    pub(crate) fn with_raised_at(mut self, frame: Box<str>) -> Self {
+        self.0.raised_at = frame;
         self
     }
 

@@ -51,9 +51,9 @@ impl StartError {
 
     pub(super) fn python(fault: Fault) -> Self {
         Self::Python {
-            python_type: fault.python_type,
+            python_type: fault.python_type.into(),
             message: fault.message,
-            traceback: fault.traceback,
+            traceback: fault.traceback.into(),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     call::{
         CallId, Carrier, LmCall, LmOutcome, Usage, drop_scope,
-        record::{AttemptRecord, CallRecord},
+        record::{AttemptRecord, CallRecord, LateAnswer},
     },
     telemetry::{
         self,
@@ -213,7 +213,13 @@ impl LmCallEntry {
         chat_span::record_end(&self.span, outcome, ended.as_ref());
         if let Some(LmLogId { log, id }) = self.log.take() {
             let tokens = self.usage.counts.total().unwrap_or_default();
-            if !log.end(id, outcome, tokens) {
+            if !log.end(id, outcome) {
+                let (provider, model) = &self.names;
+                log.answered_too_late(LateAnswer {
+                    provider,
+                    model,
+                    tokens,
+                });
                 tracing::debug!(
                     target: "tower_dspy",
                     parent: &self.span,

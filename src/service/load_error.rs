@@ -86,7 +86,7 @@ impl LoadError {
             kind,
             target: target.to_owned(),
             problem,
-            traceback: fault.traceback,
+            traceback: fault.traceback.into(),
         }
     }
 

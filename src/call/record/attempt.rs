@@ -25,8 +25,8 @@ pub(crate) trait Totals: Send + Sync {
     #[cfg(any(feature = "_host", test))]
     fn counted_by_dspy(&self, call: &LmCall, usage: Usage);
 
-    /// The answer to an LM call came, with these tokens, after the end of its attempt.
-    fn answered_too_late(&self, tokens: u64);
+    /// The answer to an LM call came after the end of its attempt.
+    fn answered_too_late(&self, late: LateAnswer<'_>);
 }
 
 /// The record of one attempt, or of other LM calls. Invariants: see [`CallRecord`]'s file.
@@ -36,6 +36,14 @@ pub(crate) struct AttemptRecord {
     key: u64,
     number: u32,
     totals: Option<Arc<dyn Totals>>,
+}
+
+/// An answer of an LM that came after the end of the attempt that it was for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LateAnswer<'a> {
+    pub(crate) provider: &'a str,
+    pub(crate) model: &'a str,
+    pub(crate) tokens: u64,
 }
 
 /// What an attempt had spent when it was closed.
@@ -112,7 +120,7 @@ impl AttemptRecord {
     }
 
     /// An LM call has ended; false if that is an answer after the end of the attempt.
-    pub(crate) fn end(&self, id: u64, outcome: LmOutcome, tokens: u64) -> bool {
+    pub(crate) fn end(&self, id: u64, outcome: LmOutcome) -> bool {
         let in_time = self.write(|attempt, costs| {
             let Some(index) = attempt.open.iter().position(|open| open.id == id) else {
                 return false;
@@ -125,15 +133,16 @@ impl AttemptRecord {
             self.close_lm_call(attempt, costs, open, outcome);
             true
         });
-        let late = !in_time && outcome == LmOutcome::Answered;
-        if late {
-            let sum = &mut self.record.lock().late_tokens;
-            *sum = sum.saturating_add(tokens);
-            if let Some(totals) = &self.totals {
-                totals.answered_too_late(tokens);
-            }
+        in_time || outcome != LmOutcome::Answered
+    }
+
+    /// The answer to an LM call came after the end of this attempt.
+    pub(crate) fn answered_too_late(&self, late: LateAnswer<'_>) {
+        let sum = &mut self.record.lock().late_tokens;
+        *sum = sum.saturating_add(late.tokens);
+        if let Some(totals) = &self.totals {
+            totals.answered_too_late(late);
         }
-        !late
     }
 
     fn close_lm_call(

@@ -17,7 +17,7 @@ mod tracked;
 mod tracked_state;
 
 #[cfg(feature = "lm")]
-pub(crate) use self::attempt::AttemptRecord;
+pub(crate) use self::attempt::{AttemptRecord, LateAnswer};
 pub(crate) use self::call_record::CallRecord;
 #[cfg(any(feature = "_host", all(feature = "lm", test)))]
 pub(crate) use self::{attempt::Totals, tools::ToolId};

@@ -5,10 +5,6 @@ use std::time::{Duration, SystemTime};
 use serde::Serializer;
 
 /// Writes a time as seconds, with a fraction.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes fields by reference"
-)]
 pub(crate) fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 use tokio::time::{Instant, advance};
 
 use super::{
-    AttemptRecord, CallRecord, LmCall, LmOutcome, Spent, Totals,
+    AttemptRecord, CallRecord, LateAnswer, LmCall, LmOutcome, Spent, Totals,
     timeline::{AnswerSource, AttemptKind, LmCallTimeline},
 };
 use crate::call::{CallStatus, Cause, Usage, drop_scope, drop_scope::ReportOnDrop};
@@ -46,8 +46,8 @@ impl Totals for Heard {
         self.ended.fetch_add(usage.total_tokens, Ordering::Relaxed);
     }
 
-    fn answered_too_late(&self, tokens: u64) {
-        self.late.fetch_add(tokens, Ordering::Relaxed);
+    fn answered_too_late(&self, late: LateAnswer<'_>) {
+        self.late.fetch_add(late.tokens, Ordering::Relaxed);
     }
 }
 
@@ -57,15 +57,20 @@ fn an_attempt_is_closed_once_and_what_comes_later_changes_no_cost() {
     let attempt = AttemptRecord::new(CallRecord::keeping(2), 1, Some(heard.clone()));
     let (first, second) = (attempt.begin(call()), attempt.begin(call()));
     attempt.update(first, |call| call.total_tokens = Some(21));
-    attempt.end(first, LmOutcome::Answered, 21);
+    attempt.end(first, LmOutcome::Answered);
     attempt.update(second, |call| call.status = Some(200));
     let closed = attempt.close(Err(Some(Cause::Elapsed)));
     let closed = closed.map(|closed| (closed.tokens, closed.partial));
     assert_eq!(closed, Some((21, false)));
     assert!(attempt.close(Err(Some(Cause::Caller))).is_none());
 
-    attempt.end(second, LmOutcome::Answered, 7);
-    attempt.end(attempt.begin(call()), LmOutcome::Failed, 0);
+    assert!(!attempt.end(second, LmOutcome::Answered));
+    attempt.answered_too_late(LateAnswer {
+        provider: "openai",
+        model: "m",
+        tokens: 7,
+    });
+    attempt.end(attempt.begin(call()), LmOutcome::Failed);
     assert!(!attempt.partial(Map::new()));
     attempt.stepped(None, None);
     attempt.bypassed();
@@ -90,10 +95,10 @@ fn an_lm_call_dropped_after_a_stop_has_the_outcome_of_the_stop() {
     let [dropped, answered, left] = [(); 3].map(|()| attempt.begin(call()));
     attempt.stop(Cause::Elapsed, None);
     attempt.stop(Cause::Caller, None);
-    attempt.end(dropped, LmOutcome::Cancelled, 0);
-    attempt.end(answered, LmOutcome::Answered, 0);
+    attempt.end(dropped, LmOutcome::Cancelled);
+    attempt.end(answered, LmOutcome::Answered);
     attempt.close(Err(Some(Cause::Caller)));
-    attempt.end(left, LmOutcome::Cancelled, 0);
+    attempt.end(left, LmOutcome::Cancelled);
     let outcomes = outcomes(attempt.record()).into_iter();
     let expected = [LmOutcome::Elapsed, LmOutcome::Answered, LmOutcome::Elapsed];
     assert_eq!(
@@ -108,7 +113,7 @@ fn a_record_keeps_256_lm_calls_and_counts_the_tokens_of_the_others() {
     for _ in 0..257 {
         let id = attempt.begin(call());
         attempt.update(id, |call| call.total_tokens = Some(5));
-        attempt.end(id, LmOutcome::Answered, 5);
+        attempt.end(id, LmOutcome::Answered);
     }
     attempt.record().read(|spent| {
         let kept = (spent.lm_calls.len(), spent.lm_calls_not_kept);
@@ -122,14 +127,14 @@ fn two_attempts_beside_each_other_write_into_one_record() {
     let [first, second] = [0, 1].map(|n| AttemptRecord::new(record.clone(), n, None));
     let (one, other) = (first.begin(call()), second.begin(call()));
     second.update(other, |call| call.total_tokens = Some(5));
-    second.end(other, LmOutcome::Answered, 5);
+    second.end(other, LmOutcome::Answered);
     first.stepped(None, None);
     second.stepped(None, None);
     let closed = second.close(Ok(())).map(|closed| closed.tokens);
     assert_eq!(closed, Some(5));
     // The end of the one closes nothing of the other.
     assert!(first.partial(Map::new()) && !second.partial(Map::new()));
-    first.end(one, LmOutcome::Failed, 0);
+    first.end(one, LmOutcome::Failed);
     assert_eq!(
         first
             .close(Err(Some(Cause::Superseded)))
@@ -153,8 +158,8 @@ fn tokens_that_only_dspy_found_count_once() {
     };
     let [read, unread] = [1, 2].map(|number| attempt.begin(exchange(number)));
     attempt.update(read, |call| call.total_tokens = Some(5));
-    attempt.end(read, LmOutcome::Answered, 5);
-    attempt.end(unread, LmOutcome::Answered, 0);
+    attempt.end(read, LmOutcome::Answered);
+    attempt.end(unread, LmOutcome::Answered);
     let usage = Usage {
         total_tokens: 7,
         ..Usage::default()

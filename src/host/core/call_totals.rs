@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::counters::HostCounters;
 use crate::{
-    call::{LmCall, Usage, record::Totals},
+    call::{
+        LmCall, Usage,
+        record::{LateAnswer, Totals},
+    },
     telemetry::metrics::{self, TokenFate},
 };
 
@@ -113,7 +116,13 @@ impl Totals for CallTotals {
         self.spend(call, usage.total_tokens);
     }
 
-    fn answered_too_late(&self, tokens: u64) {
+    fn answered_too_late(&self, late: LateAnswer<'_>) {
+        let LateAnswer {
+            provider,
+            model,
+            tokens,
+        } = late;
         self.counters.answered_too_late(tokens);
+        metrics::tokens(&self.program, (provider, model), TokenFate::Late, tokens);
     }
 }

@@ -15,14 +15,14 @@ pub(crate) struct Fault {
     #[serde(flatten)]
     pub(crate) kind: FaultKind,
     #[serde(rename = "type", default)]
-    pub(crate) python_type: String,
+    pub(crate) python_type: Box<str>,
     #[serde(default)]
     pub(crate) message: String,
     #[serde(default)]
-    pub(crate) traceback: String,
+    pub(crate) traceback: Box<str>,
     /// The frame that raised it, as `file:line function`.
     #[serde(default)]
-    pub(crate) raised_at: String,
+    pub(crate) raised_at: Box<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -71,13 +71,13 @@ impl Fault {
     }
 
     /// A failure that Rust notices itself.
-    pub(crate) fn new(python_type: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(python_type: impl Into<Box<str>>, message: impl Into<String>) -> Self {
         Self {
             kind: FaultKind::Raised,
             python_type: python_type.into(),
             message: message.into(),
-            traceback: String::new(),
-            raised_at: String::new(),
+            traceback: Box::default(),
+            raised_at: Box::default(),
         }
     }
 
