@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 #[cfg(feature = "_host")]
-use super::host_gauges;
+use super::host_gauges::{ObservedProgram, sample_host, sample_program};
 #[cfg(feature = "_host")]
 use crate::{host::Host, service::DspyService};
 use crate::{
@@ -40,15 +40,6 @@ pub struct Gauges {
     programs: Vec<ObservedProgram>,
     trackers: Vec<(Arc<str>, Tracker)>,
     budgets: Vec<(Arc<str>, RetryBudget)>,
-}
-
-/// A program that is observed.
-#[cfg(feature = "_host")]
-#[derive(Clone)]
-pub(super) struct ObservedProgram {
-    pub(super) label: Arc<str>,
-    pub(super) version: Arc<str>,
-    pub(super) service: DspyService,
 }
 
 impl Gauges {
@@ -112,10 +103,10 @@ impl Gauges {
         #[cfg(feature = "_host")]
         {
             for (name, host) in &self.hosts {
-                host_gauges::sample_host(name, host);
+                sample_host(name, host);
             }
             for program in &self.programs {
-                host_gauges::sample_program(program);
+                sample_program(program);
             }
         }
         for (name, tracker) in &self.trackers {

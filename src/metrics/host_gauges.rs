@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use metrics::Label;
 
-use super::gauges::ObservedProgram;
-
 #[cfg(feature = "workers")]
 use crate::{host::workers::WorkerState, telemetry::metric_names::WORKERS};
 use crate::{
     host::{Host, core::health::Health},
+    service::DspyService,
     telemetry::{
         metric_names::{
             HEALTH, HTTP_REQUESTS, INFO, LM_BYPASSED, LM_IN_FLIGHT, LOOP_LAG, Metric, ORPHANS,
@@ -30,6 +29,14 @@ const STATES: [&str; 6] = [
     "exhausted",
     "lost",
 ];
+
+/// A program that is observed.
+#[derive(Clone)]
+pub(super) struct ObservedProgram {
+    pub(super) label: Arc<str>,
+    pub(super) version: Arc<str>,
+    pub(super) service: DspyService,
+}
 
 /// Sets the metrics of a host.
 pub(super) fn sample_host(name: &Arc<str>, host: &Host) {
