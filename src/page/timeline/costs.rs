@@ -55,5 +55,11 @@ fn sum(call: &CallTimeline) -> String {
         let wasted = thousands(call.wasted_tokens);
         parts.push(format!("{wasted} wasted on attempts without an answer"));
     }
+    if call.late_tokens > 0 {
+        let late = thousands(call.late_tokens);
+        parts.push(format!(
+            "and {late} that came after the end of their attempt"
+        ));
+    }
     format!("{}: {}", count(lm_calls, "LM call"), parts.join(", "))
 }

@@ -46,10 +46,18 @@ pub(super) enum MarkKind {
     Closed,
     /// It failed.
     Failed,
+    /// Code of the call blocked the loop from about then on.
+    Block,
 }
 
 impl MarkKind {
-    pub(super) const ALL: [Self; 4] = [Self::Limit, Self::Content, Self::Closed, Self::Failed];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Limit,
+        Self::Content,
+        Self::Closed,
+        Self::Failed,
+        Self::Block,
+    ];
 
     /// The class of its marks in the style sheet.
     pub(super) const fn class(self) -> &'static str {
@@ -58,6 +66,7 @@ impl MarkKind {
             Self::Content => "tl-content",
             Self::Closed => "tl-closed",
             Self::Failed => "tl-failed",
+            Self::Block => "tl-block",
         }
     }
 
@@ -68,6 +77,7 @@ impl MarkKind {
             Self::Content => "first or last content",
             Self::Closed => "connection closed",
             Self::Failed => "failed",
+            Self::Block => "blocks the loop",
         }
     }
 
@@ -78,6 +88,7 @@ impl MarkKind {
             Self::Content => 'v',
             Self::Closed => 'x',
             Self::Failed => '!',
+            Self::Block => 'B',
         }
     }
 }
@@ -93,6 +104,7 @@ pub(super) enum Stage {
     Connect,
     FirstByte,
     Body,
+    Tool,
     NotShown,
     CleanUp,
     Stray,
@@ -100,7 +112,7 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Backoff,
         Self::Permit,
         Self::Queue,
@@ -109,6 +121,7 @@ impl Stage {
         Self::Connect,
         Self::FirstByte,
         Self::Body,
+        Self::Tool,
         Self::NotShown,
         Self::CleanUp,
         Self::Stray,
@@ -126,6 +139,7 @@ impl Stage {
             Self::Connect => "tl-connect",
             Self::FirstByte => "tl-first-byte",
             Self::Body => "tl-body",
+            Self::Tool => "tl-tool",
             Self::NotShown => "tl-not-shown",
             Self::CleanUp => "tl-clean-up",
             Self::Stray => "tl-stray",
@@ -144,6 +158,7 @@ impl Stage {
             Self::Connect => "LM: connects",
             Self::FirstByte => "LM: waits for its first byte",
             Self::Body => "LM: answer comes",
+            Self::Tool => "tool",
             Self::NotShown => "not shown",
             Self::CleanUp => "clean-up",
             Self::Stray => "left behind",
@@ -162,6 +177,7 @@ impl Stage {
             Self::Connect => '-',
             Self::FirstByte => '~',
             Self::Body => '#',
+            Self::Tool => 't',
             Self::NotShown => ':',
             Self::CleanUp => 'c',
             Self::Stray => 's',

@@ -93,6 +93,7 @@ const fn is_plain(stage: Stage) -> bool {
         Stage::Attempt
             | Stage::Python
             | Stage::Body
+            | Stage::Tool
             | Stage::FirstByte
             | Stage::Permit
             | Stage::Nobody
@@ -206,6 +207,7 @@ pub(super) fn mark_path(kind: MarkKind, x: f64, middle: f64, high: f64) -> Strin
         MarkKind::Content => format!("M{} {}h9l-4.5 7z", x - 4.5, top - 1.0),
         MarkKind::Closed => format!("M{} {}l9 9m0 -9l-9 9", x - 4.5, middle - 4.5),
         MarkKind::Failed => format!("M{x} {}l6 11h-12z", middle - 6.0),
+        MarkKind::Block => format!("M{x} {}l6 6l-6 6l-6 -6z", middle - 6.0),
     }
 }
 

@@ -9,6 +9,7 @@ use super::row::Row;
 pub(super) struct MostRows {
     pub(super) attempts: usize,
     pub(super) lm_calls: usize,
+    pub(super) tools: usize,
 }
 
 impl MostRows {
@@ -16,10 +17,12 @@ impl MostRows {
     pub(super) const PICTURE: Self = Self {
         attempts: 12,
         lm_calls: 24,
+        tools: 12,
     };
     pub(super) const ALL: Self = Self {
         attempts: usize::MAX,
         lm_calls: usize::MAX,
+        tools: usize::MAX,
     };
 }
 

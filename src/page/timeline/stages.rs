@@ -48,7 +48,12 @@ pub(super) fn end(call: &CallTimeline) -> Duration {
         [begun, attempt.told_to_stop, attempt.ended, attempt.settled]
     });
     let lm_calls = call.lm_calls.iter().map(|lm| Some(lm_end(lm)));
-    let ends = attempts.chain(lm_calls).flatten().chain(answered);
+    let tools = call.tools.iter().map(|tool| tool.ended);
+    let ends = attempts
+        .chain(lm_calls)
+        .chain(tools)
+        .flatten()
+        .chain(answered);
     ends.fold(settled, Duration::max)
 }
 

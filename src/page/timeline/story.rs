@@ -10,6 +10,7 @@ use super::{
     story_attempts::{attempt_lines, doing_now},
     story_line::StoryLine,
     story_lm::lm_lines,
+    story_tools::{block_lines, tool_lines},
     verticals::{outcome, outcome_parts},
 };
 use crate::call::{
@@ -61,7 +62,10 @@ impl fmt::Display for TimelineStory {
 pub fn timeline_story(call: &CallTimeline) -> TimelineStory {
     let mut lines = vec![arrival(call)];
     lines.extend(deadline(call));
-    lines.extend(attempt_lines(call, lm_lines(call)));
+    let mut inner = lm_lines(call);
+    inner.extend(tool_lines(call));
+    inner.extend(block_lines(call));
+    lines.extend(attempt_lines(call, inner));
     lines.extend(end(call));
     // Of one instant the lines stay in this order.
     lines.sort_by_key(|line| line.at);

@@ -10,6 +10,7 @@ use super::{
     stages::{AttemptSpans, attempt_outcome},
     story_line::StoryLine,
     story_lm::numbered,
+    story_tools::tool_now,
 };
 use crate::call::{
     Cause,
@@ -19,8 +20,9 @@ use crate::call::{
 /// Waits shorter than this are not told.
 const SHORT: Duration = Duration::from_millis(1);
 
-/// The sentences on attempts, with those on LM calls where they belong if both are at one instant.
-pub(super) fn attempt_lines(call: &CallTimeline, lm_lines: Vec<StoryLine>) -> Vec<StoryLine> {
+/// The sentences on attempts, with those on what is in them where they belong if both are at one
+/// instant.
+pub(super) fn attempt_lines(call: &CallTimeline, inner: Vec<StoryLine>) -> Vec<StoryLine> {
     let count = call.attempts.len();
     let (first, last) = shown(count, MostRows::PICTURE.attempts);
     let attempts = || {
@@ -41,7 +43,7 @@ pub(super) fn attempt_lines(call: &CallTimeline, lm_lines: Vec<StoryLine>) -> Ve
     for (at, attempt) in attempts() {
         lines.extend(signal(call, at, attempt));
     }
-    lines.extend(lm_lines);
+    lines.extend(inner);
     for (at, attempt) in attempts() {
         lines.extend(end(call, at, attempt));
     }
@@ -185,6 +187,9 @@ pub(super) fn doing_now(call: &CallTimeline) -> String {
             numbered(at, lm),
             lm_stage(lm)
         );
+    }
+    if let Some(tool) = tool_now(call) {
+        return tool;
     }
     let attempts = call.attempts.iter().enumerate().rev();
     let going = attempts.filter(|(_, attempt)| attempt.settled.is_none());

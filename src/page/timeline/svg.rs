@@ -21,7 +21,7 @@ use crate::call::record::timeline::CallTimeline;
 ///
 /// The element has classes alone, neither styles nor scripts, so that it fits into a document with a
 /// strict Content-Security-Policy. Its colours are in [`TIMELINE_STYLE`](super::TIMELINE_STYLE). It is
-/// bounded: of more than 24 LM calls, or 12 attempts, it shows the first and the last, and the number
+/// bounded: of more than 24 LM calls, 12 attempts or 12 calls of tools it shows the first and the last, and the number
 /// of the others. Names are escaped.
 ///
 /// ```

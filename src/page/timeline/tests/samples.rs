@@ -7,9 +7,12 @@ use std::{
 
 use crate::call::{
     CallStatus, Cause, ErrorKind, LmCall, LmOutcome, Usage,
-    record::timeline::{
-        AnswerSource, AttemptKind, AttemptTimeline, CallAnswer, CallTimeline, LmCallTimeline,
-        StopSignal,
+    record::{
+        BlockTimeline, ToolTimeline,
+        timeline::{
+            AnswerSource, AttemptKind, AttemptTimeline, CallAnswer, CallTimeline, LmCallTimeline,
+            StopSignal,
+        },
     },
 };
 
@@ -36,6 +39,10 @@ pub(super) fn call(read: f64) -> CallTimeline {
         lm_calls_not_kept: 0,
         usage: Usage::default(),
         wasted_tokens: 0,
+        late_tokens: 0,
+        tools: Vec::new(),
+        tools_not_kept: 0,
+        blocks: Vec::new(),
     }
 }
 
@@ -347,6 +354,38 @@ pub(super) fn under_way() -> CallTimeline {
         .with_lm_call(open)
 }
 
+pub(super) fn with_tools() -> CallTimeline {
+    let tool = |name: &str, started: f64, ended: Option<f64>, failed: bool| ToolTimeline {
+        name: name.into(),
+        attempt: 0,
+        started: ms(started),
+        ended: ended.map(ms),
+        failed,
+    };
+    let first = lm(12.0, 900.0, LmOutcome::Answered)
+        .content(700.0)
+        .tokens(812, 30);
+    let second = lm(2320.0, 2900.0, LmOutcome::Answered)
+        .content(2700.0)
+        .tokens(1012, 44);
+    let mut timeline = call(3300.0)
+        .with_deadline(8000.0)
+        .with_attempt(attempt(0, AttemptKind::First, 0.1))
+        .with_lm_call(first)
+        .with_lm_call(second);
+    timeline.tools = vec![
+        tool("search", 910.0, Some(1400.0), false),
+        tool("fetch_page", 1410.0, Some(2300.0), true),
+        tool("search", 2910.0, None, false),
+    ];
+    timeline.blocks = vec![BlockTimeline {
+        at: ms(1500.0),
+        frame: "program.py:41 tokenize".into(),
+    }];
+    timeline.late_tokens = 12;
+    timeline
+}
+
 /// A call of `length` milliseconds with `count` LM calls, eight at a time.
 pub(super) fn many_lm_calls(count: u64, length: f64) -> CallTimeline {
     let step = length / (count as f64 + 8.0);
@@ -374,7 +413,11 @@ pub(super) fn hostile() -> CallTimeline {
     timeline.trace_id = Some(name.clone());
     timeline.attempts[0].strays = vec![name.clone()];
     timeline.lm_calls[0].call.model = name.clone();
-    timeline.lm_calls[0].call.provider = name;
+    timeline.lm_calls[0].call.provider = name.clone();
+    timeline.tools = with_tools().tools;
+    timeline.tools[0].name = name.clone();
+    timeline.blocks = with_tools().blocks;
+    timeline.blocks[0].frame = name.to_string();
     timeline
 }
 
@@ -407,6 +450,7 @@ pub(super) fn all() -> Vec<(&'static str, CallTimeline)> {
         ("streamed", streaming()),
         ("under way", under_way()),
         ("under way, waiting", waiting),
+        ("tools", with_tools()),
         ("2 ms", many_lm_calls(1, 2.0)),
         ("10 minutes", with_hidden),
         ("24 LM calls", many_lm_calls(24, 9000.0)),

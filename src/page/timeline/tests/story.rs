@@ -2,7 +2,7 @@
 
 use super::samples::{
     all, answered_in_time, cancelled, deadline_passed, fell_back, hedged, hostile, many_lm_calls,
-    not_stopped, retried, streaming, under_way,
+    not_stopped, retried, streaming, under_way, with_tools,
 };
 use crate::{
     call::record::timeline::CallTimeline,
@@ -149,6 +149,25 @@ fn a_call_that_streams_tells_its_first_content() {
     let told = lines(&streaming());
     let line = "+600 ms LM call 1: first content";
     assert!(told.iter().any(|told| told == line), "{told:?}");
+}
+
+#[test]
+fn a_call_with_tools_tells_them_and_what_blocked_the_loop() {
+    let told = lines(&with_tools());
+    for line in [
+        "+910 ms tool search began",
+        "+1.400 s tool search ended after 490 ms",
+        "+1.500 s its code blocks the loop: program.py:41 tokenize",
+        "+2.300 s tool fetch_page failed after 890 ms",
+        "+3.300 s now: tool search runs, 390 ms so far",
+    ] {
+        assert!(told.iter().any(|told| told == line), "{line}: {told:?}");
+    }
+    let costs = timeline_story(&with_tools()).costs;
+    assert_eq!(
+        costs.last().map(String::as_str),
+        Some("2 LM calls: 1,898 tokens, and 12 that came after the end of their attempt")
+    );
 }
 
 #[test]
