@@ -215,6 +215,22 @@ async fn the_timeline_has_each_stage_and_the_settlement_after_the_end() {
     assert_eq!(seen.settled, Some(second * 4));
     let stopped = timeline.stopped.map(|stopped| (stopped.at, stopped.cause));
     assert_eq!(stopped, Some((second * 3, Cause::Deadline)));
+
+    let json = serde_json::to_value(&timeline).unwrap();
+    let arrived = json["arrived"].as_str().unwrap();
+    assert_eq!(
+        humantime::parse_rfc3339(arrived)
+            .unwrap()
+            .duration_since(timeline.arrived - Duration::from_micros(1))
+            .unwrap()
+            .as_millis(),
+        0
+    );
+    assert_eq!(json["stopped"]["at"], 3.0);
+    assert_eq!(json["attempts"][0]["grace"], 5.0);
+    assert_eq!(json["attempts"][0]["limit"], serde_json::Value::Null);
+    assert_eq!(json["lm_calls"][0]["first_byte"], 3.0);
+    assert_eq!(json["settled"], serde_json::Value::Null);
 }
 
 #[test]

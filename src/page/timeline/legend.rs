@@ -79,7 +79,13 @@ fn sample_svg(drawing: &Drawing<'_>, sample: Sample, x: f64, y: f64) -> Markup {
             }
         }
         Sample::Mark(kind) => {
-            let d = mark_path(kind, x + 10.0, y, 10.0);
+            // That of the first content stands above its bar.
+            let middle = if kind == MarkKind::Content {
+                y + 5.0
+            } else {
+                y
+            };
+            let d = mark_path(kind, x + 10.0, middle, 10.0);
             html! { g class=(kind.class()) { path d=(d) {} } }
         }
     }
