@@ -17,7 +17,8 @@
 //!   -> lm            each LM call, back in Rust: a tower HTTP stack        mod lm
 //! ```
 //!
-//! Each step with its files and functions: the page [`mod@architecture`].
+//! Each step with its files and functions: the page [`mod@architecture`]. What to look at when
+//! something is slow or fails, alerts, and sizing: the page [`mod@operate`].
 //!
 //! What travels with the request is its [`CallContext`]: [`Deadline`], [`Cancel`] with its
 //! [`Cause`], id and attempt. A layer may only tighten it.
@@ -202,6 +203,10 @@ pub use stream::{PredictionStream, StreamEvent};
 #[cfg(doc)]
 #[doc = include_str!("docs/architecture.md")]
 pub mod architecture {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/operate.md")]
+pub mod operate {}
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]
