@@ -126,13 +126,17 @@ mod tests {
 
     #[test]
     fn the_runbook_has_each_alert_and_no_other() {
-        let alerts = ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+        let alerts = ALERTS
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- alert: "));
         let alerts: Vec<_> = alerts.collect();
         assert!(alerts.len() > 5, "{alerts:?}");
         for alert in &alerts {
             assert!(is_in_a_first_column(alert), "{alert}");
         }
-        let named = RUNBOOK.split('`').filter(|word| word.starts_with("TowerDspy"));
+        let named = RUNBOOK
+            .split('`')
+            .filter(|word| word.starts_with("TowerDspy"));
         for name in named {
             assert!(alerts.contains(&name), "{name}");
         }

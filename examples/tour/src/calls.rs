@@ -11,7 +11,7 @@ use tower_dspy::{
 use crate::naive::{Naive, ask_naively};
 
 /// The label of calls without this crate's layers.
-pub(crate) const NAIVE: &str = "tokio::time::timeout";
+pub(crate) const NAIVE: &str = "naive: a detached task, whose caller gives up";
 /// The label of calls through them.
 pub(crate) const OURS: &str = "tower-dspy";
 /// More than a scene has.

@@ -33,7 +33,7 @@ use crate::{
     act::{Act, Verdict},
     args::{Args, Command, RealLm, USAGE},
     progress::Step,
-    report::default_path,
+    report::{default_path, prepare},
     scenes::{
         batch, cancel, combined, deadline, fallback, grace, hang, retry, session, stale, stream,
         timeout, workers,
@@ -100,6 +100,7 @@ async fn tour(
     report: &Path,
     started: impl FnOnce(&Host),
 ) -> Result<bool, Trouble> {
+    prepare(report)?;
     let env = make_venv().await?;
     let step = Step::begin("starting Python and importing DSPy");
     let host = start_host(&env).await?;
@@ -130,13 +131,7 @@ async fn tour(
         Act::play(stage, 13, "A stream whose reader leaves", stream::play).await,
     ];
     let compared = table::print(stage).await?;
-    let written = stage.report.write(report);
-    written.map_err(|error| {
-        format!(
-            "the report cannot be written to {}: {error}",
-            report.display()
-        )
-    })?;
+    stage.report.write(report)?;
     println!("The timelines of all calls: {}\n", report.display());
 
     let of = |verdict| verdicts.iter().filter(|of| **of == verdict).count();

@@ -1,7 +1,9 @@
 //! The report of the tour: the timelines of each scene's calls, as one HTML file.
 
 use std::{
-    env, fs, io,
+    env,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -11,8 +13,10 @@ use tower_dspy::{
     timeline::CallTimeline,
 };
 
-/// How many calls of a scene are shown, of those with one label.
-const MOST_OF_ONE: usize = 4;
+use crate::stage::Trouble;
+
+/// How many calls of a scene are shown, of those that look the same.
+const MOST_ALIKE: usize = 2;
 
 /// Where the report goes if nobody says: `target/tour/report.html` of the workspace, or a folder of
 /// the system's for temporary files where there is no `target`.
@@ -24,6 +28,21 @@ pub(crate) fn default_path() -> PathBuf {
         .unwrap_or_else(env::temp_dir)
         .join("tour")
         .join("report.html")
+}
+
+/// Makes the folder of a report, and looks whether the file can be written: the tour takes a while.
+pub(crate) fn prepare(path: &Path) -> Result<(), Trouble> {
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    let opened = made.and_then(|()| File::options().append(true).create(true).open(path));
+    opened.map(drop).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Trouble {
+    format!(
+        "the report cannot be written to {}: {error}",
+        path.display()
+    )
+    .into()
 }
 
 /// The scenes that were played.
@@ -50,12 +69,9 @@ impl Report {
         });
     }
 
-    /// Writes the file, and makes its folder.
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(path, self.html())
+    /// Writes the file.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Trouble> {
+        fs::write(path, self.html()).map_err(|error| unwritable(path, &error))
     }
 
     fn html(&self) -> String {
@@ -67,16 +83,14 @@ impl Report {
 
 impl ReportedScene {
     fn shown(&self) -> TimelineScene<'_> {
-        let (mut shown, mut left_out) = (Vec::new(), 0);
+        let mut shown = Vec::<&CallTimeline>::new();
         for timeline in &self.timelines {
-            let alike = shown.iter().filter(|(name, _)| *name == timeline.name());
-            let number = alike.count() + 1;
-            if number > MOST_OF_ONE {
-                left_out += 1;
-            } else {
-                shown.push((timeline.name(), timeline));
+            let alike = shown.iter().filter(|other| are_alike(other, timeline));
+            if alike.count() < MOST_ALIKE {
+                shown.push(timeline);
             }
         }
+        let left_out = self.timelines.len() - shown.len();
         let mut text = self.text.clone();
         if shown.is_empty() {
             text.push_str(" It has no calls in this process that could be shown.");
@@ -85,11 +99,22 @@ impl ReportedScene {
             text.push_str(&format!(" ({left_out} more calls are not shown.)"));
         }
         let scene = TimelineScene::new(&self.title).text(text);
-        shown.into_iter().fold(scene, |scene, (name, timeline)| {
-            let id = timeline
-                .id
-                .map_or_else(String::new, |id| format!(", call {id}"));
-            scene.timeline(format!("{name}{id}"), timeline)
+        shown.into_iter().fold(scene, |scene, timeline| {
+            let id = timeline.id.map(|id| format!(", call {id}"));
+            let id = id.unwrap_or_default();
+            scene.timeline(format!("{}{id}", timeline.name()), timeline)
         })
     }
+}
+
+/// Whether two calls of a scene look the same: their label, how they ended, and after how many
+/// attempts.
+fn are_alike(one: &CallTimeline, other: &CallTimeline) -> bool {
+    let looks = |timeline: &CallTimeline| {
+        let answer = timeline
+            .answered
+            .map(|answer| (answer.status, answer.source));
+        (timeline.label.clone(), answer, timeline.attempts.len())
+    };
+    looks(one) == looks(other)
 }

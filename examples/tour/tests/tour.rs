@@ -1,6 +1,9 @@
 //! The tour, as a newcomer runs it.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use tower_dspy::host::env::PythonEnv;
 
@@ -28,7 +31,9 @@ fn make_venv() {
 
 #[test]
 fn thirteen_scenes_are_ok_and_no_request_is_left_behind() {
-    let (output, shown) = run(&[]);
+    let report = concat!(env!("CARGO_TARGET_TMPDIR"), "/tour/report.html");
+    let _ = fs::remove_file(report);
+    let (output, shown) = run(&["--report", report]);
     assert!(output.status.success(), "{shown}");
     let stdout = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<_> = stdout.lines().collect();
@@ -40,6 +45,49 @@ fn thirteen_scenes_are_ok_and_no_request_is_left_behind() {
         ],
         "{shown}"
     );
+    assert!(shown.contains(report), "{shown}");
+    check_report(&fs::read_to_string(report).expect("a report"));
+    // Without a terminal a long step is a line at its begin and one at its end.
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let step = "starting Python and importing DSPy";
+    let lines = stderr.lines().filter(|line| line.starts_with(step));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), 2, "{stderr}");
+    assert_eq!(lines[0], format!("{step} ..."));
+    assert!(
+        lines[1].starts_with(&format!("{step}: done after ")),
+        "{stderr}"
+    );
+    assert!(!stderr.contains(['\u{1b}', '\r']), "{stderr}");
+}
+
+/// Each scene has its timelines, and those of naive calls show work for nobody.
+fn check_report(report: &str) {
+    let sections: Vec<_> = report.split("<section").skip(1).collect();
+    assert_eq!(sections.len(), 14, "thirteen scenes and the comparison");
+    for section in &sections {
+        assert!(section.contains("<svg"), "{section}");
+    }
+    // A timeout, a cancel, a retry, an LM that hangs, the comparison.
+    for naive in [0, 1, 4, 10, 13] {
+        let section = sections[naive];
+        assert!(section.contains("naive: "), "{section}");
+        assert!(section.contains("tower-dspy, call "), "{section}");
+        assert!(section.contains("Work for nobody"), "{section}");
+    }
+    assert!(sections[10].contains("Work for nobody goes on"));
+    // It needs no network, and no script.
+    for outside in ["<script", "src=", "@import", "url(http"] {
+        assert!(!report.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error_at_once() {
+    let (output, shown) = run(&["--report", "/dev/null/report.html"]);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("/dev/null/report.html"), "{shown}");
+    assert!(output.stdout.is_empty(), "{shown}");
 }
 
 #[test]
