@@ -37,7 +37,8 @@
 //!   `opentelemetry-api` is installed in its venv, in a worker process too: spans that instrumentations
 //!   such as OpenInference's or MLflow's make are its children, also on the threads of `dspy.Parallel`,
 //!   of executors and of the program. Python exports its spans itself, by the SDK that the program sets
-//!   up. There a cancelled span keeps its status unset as well.
+//!   up. There a cancelled span keeps its status unset as well. A process ends without Python's exit
+//!   handlers: let a `BatchSpanProcessor` export often, by its `schedule_delay_millis`.
 //! - **To the LM.** `chat` is a child of Python's current span. The trace ends here, unless
 //!   `Lm::trace_propagation` sends it on to a gateway that is part of it.
 //! - **Out.** [`OutboundLayer`](crate::OutboundLayer) and the gRPC client send it on.

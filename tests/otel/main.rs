@@ -255,6 +255,40 @@ fn a_retried_and_then_cancelled_call_is_one_tree() {
         assert_eq!(services[1], "python");
         assert_ne!(services[0], "python");
         assert!(!shared.collector.text().contains(KEY));
+        // Python's instrumentation exports what it is told to. This crate's spans have nothing of it.
+        let ours = trace.spans.iter().filter(|span| span.service != "python");
+        let ours = format!("{:?}", ours.collect::<Vec<_>>());
+        assert!(
+            ours.contains("tower_dspy.call") && !ours.contains("the question"),
+            "{ours}"
+        );
+    });
+}
+
+#[test]
+fn a_deadline_is_a_timeout_in_each_span() {
+    run(async {
+        let shared = shared().await;
+        let id = "0000000000000000000000000000a004";
+        shared.lm.script("slow", Reply::hang());
+        let host = shared.host().await;
+        let url = serve(shared.load(&host, "traced:Asks", "slow").await).await;
+        let call = post(&url, id).header("x-request-timeout", "300ms");
+        assert_eq!(call.send().await.expect("a response").status(), 504);
+        let names = [
+            "chat slow",
+            "invoke_workflow traced:Asks",
+            "tower_dspy.call",
+        ];
+        let trace = shared.collector.trace(id, |trace| {
+            names.iter().all(|name| trace.named(name).len() == 1)
+        });
+        let trace = trace.await;
+        for name in names {
+            let span = trace.named(name)[0];
+            let end = (span.status, span.get(names::ERROR_TYPE));
+            assert_eq!(end, (ERROR, Some("timeout")), "{name}");
+        }
     });
 }
 
