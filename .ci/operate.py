@@ -5,8 +5,8 @@ Run: VIRTUAL_ENV=.venv python3 .ci/operate.py target/debug/examples/operate
 1. `promtool` checks the configuration and the rules, and runs their unit tests.
 2. Prometheus scrapes the example under load, with rules whose windows are seconds in place of
    minutes: no alert is active while nothing goes wrong, and each becomes active by its fault.
-3. Each metric that rules and dashboard name exists then, and each expression of the dashboard has a
-   series.
+3. `promtool` finds no fault in the metrics. Each that rules and dashboard name exists then, and each
+   expression of the dashboard has a series.
 """
 
 from __future__ import annotations
@@ -175,7 +175,9 @@ def check_alerts(url: str) -> None:
     read(f"{url}/fault/none", "PUT")
 
 
-def check_metrics() -> None:
+def check_metrics(url: str) -> None:
+    metrics = read(f"{url}/metrics")
+    subprocess.run(["promtool", "check", "metrics"], input=metrics, check=True)
     known = set(ask("label/__name__/values"))
     texts = [(OPERATE / "alerts.yml").read_text(), *expressions()]
     named = {name for text in texts for name in METRIC.findall(RULE.sub("", text))}
@@ -192,7 +194,7 @@ def main() -> None:
     check_files()
     with example(sys.argv[1]) as url, prometheus(url):
         check_alerts(url)
-        check_metrics()
+        check_metrics(url)
     documented = set(re.findall(r"alert: (\w+)", (OPERATE / "alerts.yml").read_text()))
     assert documented == {alert for _, alerts in FAULTS for alert in alerts}, documented
 

@@ -11,6 +11,7 @@ mod http2;
 mod in_axum;
 mod in_tonic;
 mod many;
+mod metrics;
 mod openapi;
 mod outbound;
 mod own_process;
