@@ -5,8 +5,8 @@ Run: VIRTUAL_ENV=.venv python3 .ci/operate.py target/debug/examples/operate
 1. `promtool` checks the configuration and the rules, and runs their unit tests.
 2. Prometheus scrapes the example under load, with rules whose windows are seconds in place of
    minutes: no alert is active while nothing goes wrong, and each becomes active by its fault.
-3. `promtool` finds no fault in the metrics. Each that rules and dashboard name exists then, and each
-   expression of the dashboard has a series.
+3. `promtool` finds no fault in the metrics. Each metric that rules and dashboard name exists then,
+   and each expression of the dashboard has a series.
 """
 
 from __future__ import annotations
