@@ -22,6 +22,19 @@ pub(crate) fn length(length: Duration) -> String {
     }
 }
 
+/// How long work went on for nobody. What is under 0.1 ms is not told apart: it is the time that it
+/// takes to write the record.
+pub(crate) fn unwanted(time: Duration) -> String {
+    match time {
+        none if none.is_zero() => "none".to_owned(),
+        short if short < UNWANTED_LEAST => "under 0.1 ms".to_owned(),
+        time => length(time),
+    }
+}
+
+/// The least time of work for nobody that is worth a sentence.
+pub(super) const UNWANTED_LEAST: Duration = Duration::from_micros(100);
+
 fn two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     match small {
         0 => format!("{large} {large_unit}"),
@@ -141,6 +154,13 @@ mod tests {
             assert_eq!(length(us(micros)), text);
         }
         assert_eq!(length(Duration::from_nanos(3)), "under 0.001 ms");
+    }
+
+    #[test]
+    fn the_least_times_of_work_for_nobody_are_one() {
+        assert_eq!(unwanted(us(0)), "none");
+        assert_eq!(unwanted(us(99)), "under 0.1 ms");
+        assert_eq!(unwanted(us(100)), "0.1 ms");
     }
 
     #[test]

@@ -93,7 +93,7 @@ const DOCUMENT_STYLE: &str = include_str!("document.css");
 fn contents(scenes: &[TimelineScene<'_>]) -> Markup {
     html! {
         nav aria-label="Scenes" {
-            ol {
+            ul {
                 @for (at, scene) in scenes.iter().enumerate() {
                     li { a href={ "#scene-" (at + 1) } { (scene.title) } }
                 }

@@ -9,7 +9,7 @@ use super::{
     stages::Span,
     tool_rows::tool_rows,
 };
-use crate::{call::record::timeline::CallTimeline, page::timeline::format::length};
+use crate::{call::record::timeline::CallTimeline, page::timeline::format::unwanted};
 
 /// The rows of `call`: attempts, Python, LM calls, tools, clean-up, what was left behind, work for nobody.
 pub(super) fn rows(call: &CallTimeline, most: MostRows) -> Vec<Row> {
@@ -29,10 +29,10 @@ pub(super) fn rows(call: &CallTimeline, most: MostRows) -> Vec<Row> {
 fn nobody_row(call: &CallTimeline) -> Option<Row> {
     let answered = call.answered?.at;
     let span = Span::until(answered, call.settled, call.read);
-    let label = match (call.settled, span.length()) {
-        (Some(_), none) if none.is_zero() => "none".to_owned(),
-        (Some(_), some) => length(some),
-        (None, some) => format!("{} so far", length(some)),
+    let time = unwanted(span.length());
+    let label = match call.settled {
+        Some(_) => time,
+        None => format!("{time} so far"),
     };
     let row = Row::new("work for nobody").label(label);
     Some(row.bar(Stage::Nobody, Some(span), "work for nobody"))

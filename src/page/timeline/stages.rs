@@ -142,12 +142,15 @@ impl AttemptSpans {
     }
 }
 
-/// When the outcome of an attempt was returned. That of one that no service took is not recorded: it
-/// had ended when the next one began, unless that runs beside it, and when the call was answered.
+/// When the outcome of an attempt was returned, or all its work had ended without one. That of one that
+/// no service took is not recorded: it had ended when the next one began, unless that runs beside it,
+/// and when the call was answered.
 fn attempt_end(call: &CallTimeline, at: usize, attempt: &AttemptTimeline) -> Option<Duration> {
+    if attempt.queued.is_some() {
+        return attempt.ended.or(attempt.settled);
+    }
     let next = call.attempts.get(at + 1);
     let next = next.filter(|next| next.kind != AttemptKind::Hedge);
-    let next = next.filter(|_| attempt.queued.is_none());
     let answered = call.answered.map(|answer| answer.at);
     attempt.ended.or(next.map(|next| next.begun)).or(answered)
 }
@@ -171,9 +174,12 @@ pub(super) fn attempt_outcome(
             Cause::Superseded => "superseded",
         });
     }
-    match (attempt.ended, call.answered) {
-        (Some(_), _) => Some("failed"),
-        (None, Some(_)) => Some("ended"),
-        (None, None) => None,
+    let is_over = match attempt.queued {
+        Some(_) => attempt.settled.is_some(),
+        None => call.answered.is_some(),
+    };
+    match attempt.ended {
+        Some(_) => Some("failed"),
+        None => is_over.then_some("ended"),
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     costs::costs,
-    format::{count, length},
+    format::{UNWANTED_LEAST, count, length, unwanted},
     story_attempts::{attempt_lines, doing_now},
     story_line::StoryLine,
     story_lm::lm_lines,
@@ -106,13 +106,13 @@ fn end(call: &CallTimeline) -> Vec<StoryLine> {
     };
     let mut lines = vec![StoryLine::new(answer.at, text)];
     if let Some(settled) = call.settled {
-        let unwanted = call.unwanted();
-        let text = if unwanted.is_zero() {
+        let time = call.unwanted();
+        let text = if time < UNWANTED_LEAST {
             "settled: all its work had ended".to_owned()
         } else {
             format!(
                 "settled: all its work had ended, {} for nobody",
-                length(unwanted)
+                length(time)
             )
         };
         lines.push(StoryLine::new(settled, text));
@@ -159,10 +159,10 @@ pub(crate) fn gist(call: &CallTimeline) -> String {
     let lm_calls = call.lm_calls.len() as u64 + call.lm_calls_not_kept;
     let work = match (call.answered, call.settled) {
         (None, _) => String::new(),
-        (_, Some(_)) => format!(" Work for nobody: {}.", length(call.unwanted())),
+        (_, Some(_)) => format!(" Work for nobody: {}.", unwanted(call.unwanted())),
         (_, None) => format!(
             " Work for nobody goes on, {} so far.",
-            length(call.unwanted())
+            unwanted(call.unwanted())
         ),
     };
     format!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::samples::{all, attempt, call, hostile, lm, many_lm_calls, ms};
+use super::samples::{all, attempt, call, hostile, lm, many_lm_calls, ms, under_way};
 use crate::{
     call::{
         CallStatus, Cause, LmOutcome,
@@ -180,6 +180,17 @@ fn the_deadline_the_answer_and_the_settlement_are_lines_in_their_order() {
     let open = super::samples::under_way();
     let kinds: Vec<_> = verticals(&open).iter().map(|line| line.kind).collect();
     assert_eq!(kinds, [VerticalKind::Now, VerticalKind::Deadline]);
+}
+
+#[test]
+fn an_attempt_that_goes_on_after_its_call_was_dropped_is_under_way() {
+    let mut call = under_way().with_answer(2500.0, CallStatus::TimedOut);
+    call.answered.as_mut().unwrap().dropped = true;
+    let rows = rows(&call, MostRows::PICTURE);
+    let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
+    assert_eq!(row("attempt 1").label, "under way for 3.3 s");
+    assert!(row("attempt 1").bars.last().unwrap().span.is_open);
+    assert_eq!(row("work for nobody").label, "800 ms so far");
 }
 
 #[test]
