@@ -21,7 +21,7 @@ const COLUMNS: usize = 75;
 /// The timeline of `call` as plain text, for a terminal: what it is, a picture of characters that is 100
 /// columns wide, and its story in sentences.
 ///
-/// It is bounded as the picture of [`timeline_svg`](super::timeline_svg) is. Control characters in
+/// It is bounded as the picture of [`timeline_svg`](crate::page::timeline_svg) is. Control characters in
 /// names are replaced.
 ///
 /// ```
