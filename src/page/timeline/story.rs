@@ -47,7 +47,7 @@ impl fmt::Display for TimelineStory {
 }
 
 /// The story of `call` in sentences, and what it cost. It is bounded as the picture of
-/// [`timeline_svg`](crate::page::timeline_svg) is. Names are as they came: escape them in HTML.
+/// [`timeline_svg`](crate::page::timeline_svg) is. Names are bounded and not escaped.
 ///
 /// ```
 /// use tower_dspy::{page::timeline_story, timeline::CallTimeline};
