@@ -87,14 +87,19 @@ where
     }
 
     fn call(&mut self, request: WithContext<In>) -> Self::Future {
-        let WithContext { request, context } = request;
+        let WithContext {
+            request,
+            mut context,
+        } = request;
+        let id = context.id();
         let inputs = match PredictRequest::from_fields(&request) {
             Ok(inputs) => inputs,
             Err(error) => {
                 let problem = format!("the inputs cannot be written as JSON: {error}");
                 let expected = "a struct with its input fields";
                 let error = InvalidInput::new("the program", None, problem, expected);
-                return async { Err(Error::from(error).into()) }.fuse().boxed();
+                let error = Error::from(error.with_call_id(id));
+                return async { Err(error.into()) }.fuse().boxed();
             }
         };
         // That of the call, if it is open already, and how many attempts services have written into it.
@@ -116,7 +121,7 @@ where
                     }
                     spent = record.spent();
                 }
-                Error::from(error.with_spent(spent)).into()
+                Error::from(error.with_spent(spent).with_call_id(id)).into()
             })
         };
         answer.fuse().boxed()

@@ -142,6 +142,9 @@ async fn every_possible_status_is_in_the_document() {
         );
     }
     assert!(told["503"]["headers"]["Retry-After"].is_object());
+    for status in ["200", "422", "503", "504"] {
+        assert!(told[status]["headers"]["x-call-id"].is_object(), "{status}");
+    }
 }
 
 #[tokio::test]

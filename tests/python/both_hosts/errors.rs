@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tower::ServiceExt;
-use tower_dspy::{Classify, Error, ErrorKind, PredictRequest, ProgramError};
+use tower_dspy::{Carrier, Classify, Error, ErrorKind, PredictRequest, ProgramError};
 
 use crate::support::{host, load};
 
@@ -72,4 +72,22 @@ async fn a_cancellation_raised_by_the_program_is_its_failure() {
 #[tokio::test]
 async fn endless_recursion_is_an_error_of_the_program() {
     assert_eq!(raised("recurses").await.python_type(), "RecursionError");
+}
+
+#[tokio::test]
+async fn an_error_has_the_id_of_its_call_without_any_layer() {
+    let host = host().await;
+    let program = load(&host, "raises:own", "unused").await;
+    let streaming = program.streaming();
+    // One that raises, and one whose inputs are refused.
+    for inputs in [json!({"key": "Paris"}), json!({"city": "Paris"})] {
+        let mut request = PredictRequest::new(inputs);
+        let id = request.context_mut().id();
+        let error = program.clone().oneshot(request.clone()).await.unwrap_err();
+        assert_eq!(error.call_id(), Some(id), "{error}");
+        assert!(error.spent().is_none(), "{error}");
+        let error = streaming.clone().oneshot(request).await;
+        let error = error.map(drop).unwrap_err();
+        assert_eq!(error.call_id(), Some(id), "{error}");
+    }
 }

@@ -7,7 +7,7 @@ use utoipa::openapi::{
     Content, Header, Object, ObjectBuilder, Ref, Response, ResponseBuilder, Type,
 };
 
-use crate::{error::ErrorKind, inbound::respond::ErrorResponse};
+use crate::{call::CallId, error::ErrorKind, inbound::respond::ErrorResponse};
 
 /// The name of the schema of failures.
 pub(super) const PROBLEM: &str = "Problem";
@@ -46,6 +46,7 @@ pub(super) fn by_status() -> BTreeMap<String, Response> {
                 "application/problem+json",
                 Content::new(Some(Ref::from_schema_name(PROBLEM))),
             );
+        let response = response.header(CallId::HEADER.as_str(), call_id());
         let response = if status == StatusCode::SERVICE_UNAVAILABLE {
             let seconds = Object::with_type(Type::Integer);
             response.header("Retry-After", Header::new(seconds))
@@ -55,6 +56,13 @@ pub(super) fn by_status() -> BTreeMap<String, Response> {
         (status.as_str().to_owned(), response.build())
     };
     details.into_iter().map(failure).collect()
+}
+
+/// The header that each response has.
+pub(super) fn call_id() -> Header {
+    let mut header = Header::new(Object::with_type(Type::Integer));
+    header.description = Some("The id of the call, a number of the server's process.".to_owned());
+    header
 }
 
 pub(super) fn problem() -> ObjectBuilder {

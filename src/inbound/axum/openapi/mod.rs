@@ -18,7 +18,7 @@ use utoipa::openapi::{
 
 use super::{predict, stream::StreamOptions};
 use crate::{
-    call::deadline::RequestTimeout,
+    call::{CallId, deadline::RequestTimeout},
     error::Classify,
     request::{PredictRequest, Prediction},
     service::{JsonType, Schema},
@@ -217,6 +217,7 @@ fn inputs(schema: &Schema) -> ObjectBuilder {
 fn json_answer(schema: &Schema) -> ResponseBuilder {
     ResponseBuilder::new()
         .description("The program's prediction")
+        .header(CallId::HEADER.as_str(), failures::call_id())
         .content("application/json", Content::new(Some(prediction(schema))))
 }
 
