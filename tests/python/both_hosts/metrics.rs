@@ -158,9 +158,10 @@ async fn calls_and_tokens_add_up() {
     );
     let refused = total("tower_dspy_lm_calls_total", &[r#"status="503""#]);
     assert_eq!(refused, 3.0);
-    let answered = requests
-        .iter()
-        .filter(|request| request.outcome == Outcome::Answered);
+    // An answer of another status than 200 has no tokens.
+    let is_answer =
+        |request: &&RequestRecord| request.outcome == Outcome::Answered && request.tokens > 0;
+    let answered = requests.iter().filter(is_answer);
     let expected: usize = answered.map(tokens).sum();
     let by_fate = ["used", "late", "wasted"]
         .map(|fate| total("tower_dspy_tokens_total", &[&format!(r#"fate="{fate}""#)]) as usize);
