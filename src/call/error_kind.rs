@@ -1,7 +1,5 @@
 //! The sorts of failure that a layer, or a table of statuses, tells apart.
 
-use crate::call::{CallEnd, Cause};
-
 /// The sort of a failure; in a configuration in snake case, as `"lm_unavailable"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,16 +45,4 @@ impl ErrorKind {
         Self::Lost,
         Self::Other,
     ];
-}
-
-impl ErrorKind {
-    /// How a call ends that fails so, by a cancellation for `cause`.
-    pub(crate) const fn call_end(self, cause: Option<Cause>) -> CallEnd {
-        match self {
-            Self::Elapsed | Self::Deadline => CallEnd::TimedOut,
-            Self::Cancelled => CallEnd::Cancelled(cause),
-            Self::ShuttingDown => CallEnd::Cancelled(Some(Cause::Shutdown)),
-            _ => CallEnd::Failed,
-        }
-    }
 }

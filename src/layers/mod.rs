@@ -64,5 +64,5 @@ pub use stream_timeout::StreamTimeoutFuture;
 pub(crate) use stream_timeout::StreamTimeoutLayer;
 pub use timeout::TimeoutFuture;
 pub(crate) use timeout::{Timeout, TimeoutLayer};
-pub use track::{CallCounts, CallSnapshot, Cancellation, TrackFuture};
+pub use track::{CallCounts, CallPhases, CallSnapshot, Cancellation, TrackFuture};
 pub(crate) use track::{Track, TrackLayer, Tracker};

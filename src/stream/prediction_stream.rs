@@ -115,7 +115,7 @@ impl Stream for PredictionStream {
         let item = ready!(events.poll_next_unpin(cx)).unwrap_or_else(|| Err(without_end()));
         match &item {
             Ok(StreamEvent::Done(_)) => self.end(CallEnd::Completed),
-            Err(error) => self.end(error.kind().call_end(error.cancel_cause())),
+            Err(error) => self.end(CallEnd::of_error(error.kind(), error.cancel_cause())),
             Ok(_) => {}
         }
         Poll::Ready(Some(item))
@@ -126,8 +126,8 @@ impl Drop for PredictionStream {
     fn drop(&mut self) {
         self.end(match drop_scope::cause() {
             Cause::Dropped => CallEnd::Dropped,
-            Cause::Elapsed | Cause::Deadline => CallEnd::TimedOut,
-            cause => CallEnd::Cancelled(Some(cause)),
+            Cause::Elapsed | Cause::Deadline => CallEnd::TimedOut(None),
+            cause => CallEnd::Cancelled(Some(cause), None),
         });
     }
 }

@@ -12,7 +12,10 @@ use super::{
     call_record::Costs,
 };
 #[cfg(any(feature = "_host", test))]
-use super::{blocks, tools::ToolId};
+use super::{
+    blocks,
+    tools::{ToolId, first_chars},
+};
 #[cfg(any(feature = "_host", test))]
 use crate::call::{Cause, Deadline, Usage};
 
@@ -81,6 +84,7 @@ impl AttemptRecord {
             let began = Instant::now();
             call.started = since_origin(costs, began);
             call.call_attempt = self.number;
+            call.attempt_key = self.key;
             let id = attempt.next_id;
             attempt.next_id += 1;
             if attempt.stages.ended.is_none() {
@@ -121,51 +125,26 @@ impl AttemptRecord {
 
     /// An LM call has ended; false if that is an answer after the end of the attempt.
     pub(crate) fn end(&self, id: u64, outcome: LmOutcome) -> bool {
-        let in_time = self.write(|attempt, costs| {
-            let Some(index) = attempt.open.iter().position(|open| open.id == id) else {
-                return false;
-            };
+        let ended = self.write(|attempt, costs| {
+            let index = attempt.open.iter().position(|open| open.id == id)?;
             let open = attempt.open.swap_remove(index);
             let outcome = match (outcome, attempt.stopped) {
                 (LmOutcome::Cancelled, Some(stopped)) => stopped,
                 (outcome, _) => outcome,
             };
-            self.close_lm_call(attempt, costs, open, outcome);
-            true
+            Some(close_lm_call(attempt, costs, open, outcome))
         });
-        in_time || outcome != LmOutcome::Answered
+        if let (Some(call), Some(totals)) = (&ended, &self.totals) {
+            totals.lm_call_ended(call);
+        }
+        ended.is_some() || outcome != LmOutcome::Answered
     }
 
     /// The answer to an LM call came after the end of this attempt.
     pub(crate) fn answered_too_late(&self, late: LateAnswer<'_>) {
-        let sum = &mut self.record.lock().late_tokens;
-        *sum = sum.saturating_add(late.tokens);
+        self.record.add_late_tokens(late.tokens);
         if let Some(totals) = &self.totals {
             totals.answered_too_late(late);
-        }
-    }
-
-    fn close_lm_call(
-        &self,
-        attempt: &mut AttemptState,
-        costs: &mut Costs,
-        open: OpenLmCall,
-        outcome: LmOutcome,
-    ) {
-        let OpenLmCall {
-            began, mut call, ..
-        } = open;
-        call.duration = began.elapsed();
-        call.outcome = outcome;
-        attempt.usage.add(call.usage());
-        if let Some(totals) = &self.totals {
-            totals.lm_call_ended(&call);
-        }
-        costs.spent.usage.add(call.usage());
-        if costs.spent.lm_calls.len() < costs.most {
-            costs.spent.lm_calls.push(call);
-        } else {
-            costs.spent.lm_calls_not_kept += 1;
         }
     }
 
@@ -184,6 +163,29 @@ impl AttemptRecord {
             Some(_) => T::default(),
         })
     }
+}
+
+/// Adds an LM call that has ended to the costs. It is returned for the totals, which are foreign code
+/// and not called under the lock.
+fn close_lm_call(
+    attempt: &mut AttemptState,
+    costs: &mut Costs,
+    open: OpenLmCall,
+    outcome: LmOutcome,
+) -> LmCall {
+    let OpenLmCall {
+        began, mut call, ..
+    } = open;
+    call.duration = began.elapsed();
+    call.outcome = outcome;
+    attempt.usage.add(call.usage());
+    costs.spent.usage.add(call.usage());
+    if costs.spent.lm_calls.len() < costs.most {
+        costs.spent.lm_calls.push(call.clone());
+    } else {
+        costs.spent.lm_calls_not_kept += 1;
+    }
+    call
 }
 
 fn since_origin(costs: &Costs, now: Instant) -> Duration {
@@ -230,7 +232,7 @@ impl AttemptRecord {
             spent.steps = spent.steps.saturating_add(1);
             let (exchange, usage) = (exchange?, usage?);
             let call = spent.lm_calls.iter_mut().rev().find(|call| {
-                call.call_attempt == self.number
+                call.attempt_key == self.key
                     && call.exchange == Some(exchange)
                     && call.total_tokens.is_none()
             })?;
@@ -253,8 +255,12 @@ impl AttemptRecord {
 
     /// The program calls a tool.
     pub(crate) fn begin_tool(&self, id: ToolId, name: &str) {
-        let attempt = (self.key, self.number);
-        self.record.lock().tools.begin(attempt, id, name);
+        let mut state = self.record.lock();
+        let attempt = state.attempt_of(self.key);
+        // A thread that outlives its attempt: nothing would report its end.
+        if attempt.is_some_and(|(attempt, _)| attempt.is_at_work()) {
+            state.tools.begin((self.key, self.number), id, name);
+        }
     }
 
     /// The call of a tool has ended. Returns what is known of it, if it is kept and had not ended.
@@ -298,7 +304,8 @@ impl AttemptRecord {
     /// Closes the attempt, with an answer, with an error of its own or because of a cause. `None` if it
     /// was closed before.
     pub(crate) fn close(&self, end: Result<(), Option<Cause>>) -> Option<ClosedAttempt> {
-        self.write_open(|attempt, costs| {
+        let mut ended = Vec::new();
+        let closed = self.write_open(|attempt, costs| {
             let cause = end.err().flatten();
             attempt.stages.ended = Some(Instant::now());
             attempt.stages.is_answered = end.is_ok();
@@ -306,22 +313,25 @@ impl AttemptRecord {
             let outcome = cause.map_or(LmOutcome::Cancelled, LmOutcome::of_cause);
             let outcome = attempt.stopped.unwrap_or(outcome);
             for open in std::mem::take(&mut attempt.open) {
-                self.close_lm_call(attempt, costs, open, outcome);
+                ended.push(close_lm_call(attempt, costs, open, outcome));
             }
             let tokens = attempt.usage.total_tokens;
             if end.is_err() {
                 costs.wasted_tokens = costs.wasted_tokens.saturating_add(tokens);
             }
+            let queued = attempt.stages.queued;
             Some(ClosedAttempt {
                 tokens,
                 partial: attempt.partial,
-                took: attempt
-                    .stages
-                    .queued
-                    .map(|queued| queued.elapsed())
-                    .unwrap_or_default(),
+                took: queued.map(|queued| queued.elapsed()).unwrap_or_default(),
             })
-        })
+        });
+        if let Some(totals) = &self.totals {
+            for call in &ended {
+                totals.lm_call_ended(call);
+            }
+        }
+        closed
     }
 
     /// All work of the attempt has ended; it had left tasks and threads of these names behind. Returns
@@ -335,10 +345,12 @@ impl AttemptRecord {
             let told = stages.told_to_stop;
             since_stop = told.map(|told| settled.saturating_duration_since(told));
             let strays = strays.iter().take(MOST_STRAYS);
-            stages.strays.extend(strays.map(|name| bounded(name)));
+            stages
+                .strays
+                .extend(strays.map(|name| first_chars(name, STRAY).into()));
         }
         state.tools.end_all(self.key);
-        self.record.look_whether_settled(state);
+        self.record.settle_if_idle(state);
         since_stop
     }
 }
@@ -356,16 +368,9 @@ pub(crate) struct EndedTool {
 #[cfg(any(feature = "_host", test))]
 const MOST_STRAYS: usize = 8;
 
-/// The first characters of a name.
+/// How many characters of the name of a stray are kept.
 #[cfg(any(feature = "_host", test))]
-fn bounded(name: &str) -> Arc<str> {
-    const MOST: usize = 100;
-    let end = name
-        .char_indices()
-        .nth(MOST)
-        .map_or(name.len(), |(end, _)| end);
-    name[..end].into()
-}
+const STRAY: usize = 100;
 
 impl fmt::Debug for AttemptRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,12 +19,8 @@ use serde_json::{Map, Value};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    LmCall,
-    attempt_state::AttemptState,
-    blocks::BlockRecord,
-    timeline::{AnswerSource, AttemptKind},
-    tools::ToolRecords,
-    tracked_state::TrackedRecord,
+    LmCall, attempt_state::AttemptState, blocks::BlockRecord, timeline::AttemptKind,
+    tools::ToolRecords, tracked_state::TrackedRecord,
 };
 use crate::call::{CallId, Usage};
 
@@ -327,7 +323,7 @@ impl RecordState {
         self.forget_attempts(1);
         let kind = match kind {
             AttemptKind::First if self.attempts.is_empty() => AttemptKind::First,
-            AttemptKind::First if self.call.source == AnswerSource::Service => AttemptKind::Retry,
+            AttemptKind::First if !self.call.fell_back => AttemptKind::Retry,
             AttemptKind::First => AttemptKind::Fallback,
             kind => kind,
         };

@@ -96,6 +96,9 @@ pub struct LmCall {
     pub cache_write_tokens: Option<u64>,
     /// Tokens of the answer that are reasoning, if the provider counted them.
     pub reasoning_tokens: Option<u64>,
+    /// The key of its attempt in the record.
+    #[serde(skip)]
+    pub(crate) attempt_key: u64,
     /// Its number on Python's side.
     #[serde(skip)]
     pub(crate) exchange: Option<u64>,
@@ -148,6 +151,7 @@ impl LmCall {
             cached_tokens: None,
             cache_write_tokens: None,
             reasoning_tokens: None,
+            attempt_key: 0,
             exchange: None,
         }
     }

@@ -18,7 +18,6 @@ mod tracked_state;
 
 #[cfg(feature = "lm")]
 pub(crate) use self::attempt::{AttemptRecord, LateAnswer};
-pub(crate) use self::call_record::CallRecord;
 #[cfg(any(feature = "_host", all(feature = "lm", test)))]
 pub(crate) use self::{attempt::Totals, tools::ToolId};
 pub use self::{
@@ -28,3 +27,4 @@ pub use self::{
     outcome_class::OutcomeClass,
     tools::ToolTimeline,
 };
+pub(crate) use self::{call_record::CallRecord, tracked_state::RecordedAnswer};

@@ -37,7 +37,7 @@ impl CallRecord {
             arrived: self.arrived,
             read: since(now),
             deadline: call.deadline.map(|deadline| since(deadline.instant())),
-            stopped: stop_signal(attempts, self.arrival),
+            stopped: stop_signal(attempts, answered.is_some(), self.arrival),
             answered,
             settled: call.settled.map(since),
             attempts: attempts
@@ -52,7 +52,9 @@ impl CallRecord {
             wasted_tokens: costs.wasted_tokens,
             #[cfg(not(feature = "lm"))]
             wasted_tokens: 0,
-            tools: state.tools.timelines(self.arrival),
+            tools: state
+                .tools
+                .timelines(self.arrival, |key| index_of(attempts, key)),
             tools_not_kept: state.tools.not_kept,
             blocks: state
                 .blocks
@@ -64,17 +66,28 @@ impl CallRecord {
     }
 }
 
-/// The signal by which the work of a call was stopped for good: that to its last attempt, unless
-/// another attempt runs beside it.
-fn stop_signal(attempts: &[AttemptState], arrival: Instant) -> Option<StopSignal> {
-    let last = attempts
-        .iter()
-        .map(|attempt| &attempt.stages)
-        .rfind(|stages| stages.queued.is_some() && stages.cause != Some(Cause::Superseded))?;
+/// The signal by which the work of a call was stopped for good: that to its last attempt but for
+/// superseded ones. After the limit of an attempt there may be another one, until the call is answered.
+fn stop_signal(
+    attempts: &[AttemptState],
+    is_answered: bool,
+    arrival: Instant,
+) -> Option<StopSignal> {
+    let mut stages = attempts.iter().map(|attempt| &attempt.stages);
+    let last = stages.rfind(|stages| stages.cause != Some(Cause::Superseded))?;
+    let cause = last.cause?;
+    if cause == Cause::Elapsed && !is_answered {
+        return None;
+    }
     Some(StopSignal {
         at: last.told_to_stop?.saturating_duration_since(arrival),
-        cause: last.cause?,
+        cause,
     })
+}
+
+/// The place of the attempt with this key.
+fn index_of(attempts: &[AttemptState], key: u64) -> Option<usize> {
+    attempts.iter().position(|attempt| attempt.key == key)
 }
 
 fn lm_calls(state: &RecordState, arrival: Instant, now: Instant) -> Vec<LmCallTimeline> {
@@ -90,6 +103,7 @@ fn lm_calls(state: &RecordState, arrival: Instant, now: Instant) -> Vec<LmCallTi
         let ended = state.costs.spent.lm_calls.iter();
         let ended = ended.map(|call| LmCallTimeline {
             call: call.later_by(shift),
+            attempt_index: index_of(&state.attempts, call.attempt_key),
             is_open: false,
         });
         let open = state.attempts.iter().flat_map(|attempt| &attempt.open);
@@ -97,6 +111,7 @@ fn lm_calls(state: &RecordState, arrival: Instant, now: Instant) -> Vec<LmCallTi
             let mut call = open.call.later_by(shift);
             call.duration = now.saturating_duration_since(open.began);
             LmCallTimeline {
+                attempt_index: index_of(&state.attempts, call.attempt_key),
                 call,
                 is_open: true,
             }

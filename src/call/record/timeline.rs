@@ -179,6 +179,8 @@ pub struct LmCallTimeline {
     /// The LM call; its times are counted from the arrival of the call.
     #[serde(flatten)]
     pub call: LmCall,
+    /// The index of its attempt in [`CallTimeline::attempts`], if that is kept.
+    pub attempt_index: Option<usize>,
     /// It is under way: its `duration` is that so far, and its `outcome` has no meaning yet.
     pub is_open: bool,
 }

@@ -21,6 +21,9 @@ pub struct ToolTimeline {
     pub name: Arc<str>,
     /// Which attempt of the program's call made it: 0 for the first.
     pub attempt: u32,
+    /// The index of that attempt in [`CallTimeline::attempts`](super::timeline::CallTimeline::attempts),
+    /// if it is kept.
+    pub attempt_index: Option<usize>,
     /// When it began.
     #[serde(serialize_with = "seconds")]
     pub started: Duration,
@@ -72,12 +75,18 @@ pub(crate) enum ToolId {
 }
 
 impl ToolRecords {
-    /// The tool calls that are kept, in the order in which they began, counted from `origin`.
-    pub(super) fn timelines(&self, origin: Instant) -> Vec<ToolTimeline> {
+    /// The tool calls that are kept, in the order in which they began, counted from `origin`. `index`
+    /// returns the place of an attempt by its key.
+    pub(super) fn timelines(
+        &self,
+        origin: Instant,
+        index: impl Fn(u64) -> Option<usize>,
+    ) -> Vec<ToolTimeline> {
         let since = |at: Instant| at.saturating_duration_since(origin);
         let timeline = |tool: &ToolRecord| ToolTimeline {
             name: tool.name.clone(),
             attempt: tool.number,
+            attempt_index: index(tool.attempt),
             started: since(tool.started),
             ended: tool.ended.map(|(at, _)| since(at)),
             failed: tool.ended.is_some_and(|(_, failed)| failed),
@@ -156,7 +165,7 @@ mod tests {
         tools.end(11, ToolId::Python(1), false);
         tools.end(11, ToolId::Python(1), true);
         tools.end(11, ToolId::Host(2), true);
-        let seen = tools.timelines(origin).into_iter();
+        let seen = tools.timelines(origin, |_| None).into_iter();
         let seen: Vec<_> = seen
             .map(|tool| (tool.attempt, tool.started, tool.ended, tool.failed))
             .collect();
@@ -172,7 +181,7 @@ mod tests {
             tools.begin((attempt, 0), ToolId::Python(1), "search");
         }
         tools.end_all(10);
-        let ends = tools.timelines(Instant::now()).into_iter();
+        let ends = tools.timelines(Instant::now(), |_| None).into_iter();
         let ends: Vec<_> = ends
             .map(|tool| (tool.ended.is_some(), tool.failed))
             .collect();
@@ -186,7 +195,7 @@ mod tests {
             tools.begin((1, 0), ToolId::Host(n), &"ä".repeat(1000));
         }
         assert_eq!(tools.not_kept, 3);
-        let tools = tools.timelines(Instant::now());
+        let tools = tools.timelines(Instant::now(), |_| None);
         assert_eq!(tools.len(), MOST);
         assert_eq!(tools[0].name.chars().count(), ToolTimeline::NAME);
     }

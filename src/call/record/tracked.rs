@@ -2,8 +2,8 @@
 //! settled.
 
 use std::{
-    mem,
     sync::{Arc, MutexGuard},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -15,11 +15,11 @@ use super::{
     timeline::{AnswerSource, CallAnswer},
     tracked_state::RecordedAnswer,
 };
-use crate::call::{CallId, CallStatus, Deadline, ErrorKind, TraceContext};
+use crate::call::{CallId, CallStatus, Cause, Deadline, ErrorKind, TraceContext};
 
 impl CallRecord {
-    /// A layer tracks the call. True for the outermost, which is to report the answer; other layers
-    /// track attempts of the call.
+    /// A layer tracks the call. True for the outermost of those that track it at one time; the others
+    /// track its attempts.
     pub(crate) fn track(
         &self,
         id: CallId,
@@ -27,13 +27,54 @@ impl CallRecord {
         deadline: Option<Deadline>,
     ) -> bool {
         let call = &mut self.lock().call;
-        if mem::replace(&mut call.is_tracked, true) {
+        call.trackers += 1;
+        if call.trackers > 1 {
             return false;
         }
+        // The layer may lie inside a retry, and this be another attempt.
+        (call.answer, call.of_attempt, call.settled) = (None, None, None);
         call.id = Some(id);
         call.label = label.cloned();
         call.limit(deadline);
         true
+    }
+
+    /// A layer that tracked the call has its answer. Returns that of the call, once it is known: from the
+    /// outermost layer; or, where that was a superseded attempt of a hedge, from the last.
+    pub(crate) fn leave(
+        &self,
+        is_outermost: bool,
+        status: CallStatus,
+        kind: Option<ErrorKind>,
+        dropped: bool,
+    ) -> Option<RecordedAnswer> {
+        let at = Instant::now();
+        let answer = RecordedAnswer {
+            at,
+            status,
+            kind,
+            dropped,
+        };
+        let cause = Cause::Superseded;
+        let is_superseded = status == CallStatus::Cancelled { cause };
+        let mut state = self.lock();
+        let call = &mut state.call;
+        call.trackers = call.trackers.saturating_sub(1);
+        if !is_superseded || call.of_attempt.is_none() {
+            call.of_attempt = Some(answer);
+        }
+        let is_known = is_outermost && !is_superseded || call.trackers == 0;
+        if !is_known || call.answer.is_some() {
+            return None;
+        }
+        call.answer = if is_outermost && !is_superseded {
+            Some(answer)
+        } else {
+            call.of_attempt
+        };
+        let answer = call.answer;
+        self.settle_if_idle(state);
+        answer
     }
 
     /// A layer enforces this deadline of the whole call.
@@ -56,21 +97,21 @@ impl CallRecord {
         self.lock().call.trace_id.get_or_insert_with(id);
     }
 
-    /// A fallback answers the call.
+    /// A fallback is asked: attempts from now on are its own.
+    pub(crate) fn begin_fallback(&self) {
+        self.lock().call.fell_back = true;
+    }
+
+    /// What has answered the call, or an attempt of it.
     pub(crate) fn answered_by(&self, source: AnswerSource) {
         self.lock().call.source = source;
     }
 
-    /// The call is answered. Its work may go on.
-    pub(crate) fn answer(&self, status: CallStatus, kind: Option<ErrorKind>, dropped: bool) {
-        let mut state = self.lock();
-        state.call.answer.get_or_insert_with(|| RecordedAnswer {
-            at: Instant::now(),
-            status,
-            kind,
-            dropped,
-        });
-        self.look_whether_settled(state);
+    /// Tokens of answers that came after the end of their attempt.
+    #[cfg(feature = "lm")]
+    pub(super) fn add_late_tokens(&self, tokens: u64) {
+        let sum = &mut self.lock().late_tokens;
+        *sum = sum.saturating_add(tokens);
     }
 
     /// Whether the call is answered and all its work has ended.
@@ -99,27 +140,27 @@ impl CallRecord {
         call.label.clone().or_else(|| call.program.clone())
     }
 
-    /// The class of a call that is answered like this, and came to its layer at `since`.
-    pub(crate) fn class(
-        &self,
-        status: CallStatus,
-        kind: Option<ErrorKind>,
-        since: Instant,
-        now: Instant,
-    ) -> OutcomeClass {
+    /// The class of the answer, and how long it took.
+    pub(crate) fn class(&self, answer: &RecordedAnswer) -> (OutcomeClass, Duration) {
         let call = &self.lock().call;
-        let at = |instant: Instant| instant.saturating_duration_since(since);
+        let since = |instant: Instant| instant.saturating_duration_since(self.arrival);
         let answer = CallAnswer {
-            at: at(now),
-            status,
-            kind,
+            at: since(answer.at),
+            status: answer.status,
+            kind: answer.kind,
             source: call.source,
-            dropped: false,
+            dropped: answer.dropped,
         };
-        OutcomeClass::of(
-            &answer,
-            call.deadline.map(|deadline| at(deadline.instant())),
-        )
+        let deadline = call.deadline.map(|deadline| since(deadline.instant()));
+        (OutcomeClass::of(&answer, deadline), answer.at)
+    }
+
+    /// Forgets the partial answer of a call that is settled.
+    pub(crate) fn forget_partial(&self) {
+        let mut state = self.lock();
+        if state.call.settled.is_some() {
+            state.costs.spent.partial = None;
+        }
     }
 
     /// Whether the work of an attempt was signalled to stop and goes on.
@@ -142,7 +183,7 @@ impl CallRecord {
     }
 
     /// Records the settlement, if nothing is under way any more.
-    pub(super) fn look_whether_settled(&self, mut state: MutexGuard<'_, RecordState>) {
+    pub(super) fn settle_if_idle(&self, mut state: MutexGuard<'_, RecordState>) {
         if state.call.answer.is_none() || state.call.settled.is_some() {
             return;
         }

@@ -10,8 +10,12 @@ use crate::call::{CallId, CallStatus, Deadline, ErrorKind};
 /// What is known of the call as a whole, by the outermost layer that tracks it.
 #[derive(Default)]
 pub(super) struct TrackedRecord {
-    /// A layer tracks it.
-    pub(super) is_tracked: bool,
+    /// How many layers track it now.
+    pub(super) trackers: usize,
+    /// A fallback has been asked.
+    pub(super) fell_back: bool,
+    /// The answer of an attempt that a layer tracks.
+    pub(super) of_attempt: Option<RecordedAnswer>,
     pub(super) id: Option<CallId>,
     pub(super) label: Option<Arc<str>>,
     pub(super) program: Option<Arc<str>>,
@@ -22,12 +26,13 @@ pub(super) struct TrackedRecord {
     pub(super) settled: Option<Instant>,
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct RecordedAnswer {
-    pub(super) at: Instant,
-    pub(super) status: CallStatus,
-    pub(super) kind: Option<ErrorKind>,
-    pub(super) dropped: bool,
+/// An answer, as its layer saw it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordedAnswer {
+    pub(crate) at: Instant,
+    pub(crate) status: CallStatus,
+    pub(crate) kind: Option<ErrorKind>,
+    pub(crate) dropped: bool,
 }
 
 impl TrackedRecord {

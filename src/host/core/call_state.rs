@@ -196,13 +196,16 @@ impl CallState {
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;
-            let since_stop = self.attempt.settled(strays);
-            if let Some(since_stop) = since_stop {
+            {
+                let mut counted = self.counters.lock();
+                counted.settled += 1;
+                counted.running -= u64::from(progress.started);
+            }
+            // Outside of the lock: it wakes those that wait, and a recorder is foreign code.
+            drop(progress);
+            if let Some(since_stop) = self.attempt.settled(strays) {
                 metrics::attempt_settled(self.totals.program(), since_stop);
             }
-            let mut counted = self.counters.lock();
-            counted.settled += 1;
-            counted.running -= u64::from(progress.started);
         }
     }
 

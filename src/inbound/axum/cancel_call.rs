@@ -68,7 +68,11 @@ async fn cancel(tracker: &Tracker, id: CallId, wait: Option<Duration>) -> Respon
         let detail = format!("no call {id} is under way here");
         return refused(StatusCode::NOT_FOUND, detail);
     }
-    let before = || tracker.get(id).is_none_or(|call| call.stopping.is_some());
+    let before = || {
+        tracker
+            .get(id)
+            .is_none_or(|call| call.status.is_finished() || call.stopping.is_some())
+    };
     if !cancellation.signalled() && !before() {
         let detail = format!("the call {id} is only observed");
         return refused(StatusCode::CONFLICT, detail);

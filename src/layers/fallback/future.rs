@@ -6,13 +6,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::FallbackStrategy;
 use crate::{
-    call::{CallId, Cancel, drop_scope::ReportOnDrop, record::CallRecord},
+    call::{
+        CallId, Cancel,
+        drop_scope::ReportOnDrop,
+        record::{CallRecord, timeline::AnswerSource},
+    },
     error::{Elapsed, costs_in},
     layers::{
         classify::{Classifier, Kinds},
@@ -66,6 +70,10 @@ where
             Err(error) => error,
             Ok(answer) => {
                 strategy.record(kept, &answer);
+                if let Some(record) = &this.record.0 {
+                    // An earlier attempt may have been answered by a fallback.
+                    record.answered_by(AnswerSource::Service);
+                }
                 return Poll::Ready(Ok(answer));
             }
         };
@@ -85,11 +93,17 @@ where
             ?kind,
             "the call failed; its fallback is asked",
         );
-        if let Some(record) = &this.record.0 {
-            record.answered_by(strategy.source());
+        let (source, record) = (strategy.source(), this.record.0.clone());
+        if let Some(record) = &record {
+            record.begin_fallback();
         }
-        let answer = strategy.answer(error, kept).fuse();
-        let fallback = this.fallback.insert(Box::pin(answer));
+        let answer = strategy.answer(error, kept);
+        let answer = answer.inspect_ok(move |_| {
+            if let Some(record) = record {
+                record.answered_by(source);
+            }
+        });
+        let fallback = this.fallback.insert(Box::pin(answer.fuse()));
         this.first.discard();
         fallback.as_mut().poll(cx)
     }

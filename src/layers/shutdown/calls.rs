@@ -129,8 +129,8 @@ impl ShutdownTicket {
     pub(super) fn end(mut self, end: CallEnd) {
         match end {
             CallEnd::Completed => self.outcome = CallOutcome::Completed,
-            CallEnd::Dropped | CallEnd::Cancelled(_) => self.outcome = CallOutcome::Cancelled,
-            CallEnd::Failed | CallEnd::TimedOut => self.failed(),
+            CallEnd::Dropped | CallEnd::Cancelled(..) => self.outcome = CallOutcome::Cancelled,
+            CallEnd::Failed(_) | CallEnd::TimedOut(_) => self.failed(),
         }
     }
 }

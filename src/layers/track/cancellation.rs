@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::call::record::CallRecord;
+use crate::call::{CallId, record::CallRecord};
 
 /// A cancellation of calls, by [`Tracker::cancel`](crate::Tracker::cancel) and the like.
 #[derive(Clone, Debug)]
@@ -18,6 +18,12 @@ impl Cancellation {
         Self { signalled, records }
     }
 
+    /// The part of it that concerns the call with this id.
+    pub(super) fn of(mut self, id: CallId) -> Self {
+        self.records.retain(|record| record.id() == Some(id));
+        self
+    }
+
     /// Whether a call stops because of this cancellation: not if there is no such call, if it was
     /// cancelled before, or if its layer only [observes](crate::TrackLayer::observe_only).
     ///
@@ -27,7 +33,7 @@ impl Cancellation {
         self.signalled > 0
     }
 
-    /// Whether there was such a call under way.
+    /// Whether there is such a call, or work of one that is answered.
     #[must_use]
     pub const fn found(&self) -> bool {
         !self.records.is_empty()

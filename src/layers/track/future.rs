@@ -62,7 +62,7 @@ where
         };
         let entered = ticket.span.enter();
         // So it stays if the poll, or the drop after it, panics.
-        ticket.end = CallEnd::Failed;
+        ticket.end = CallEnd::Failed(None);
         let polled = this.work.as_mut().poll(cx);
         let waits = this.progress.waits() || polled.is_ready() && this.progress.wait_ended();
         let runs = this.work.stage() == Stage::Running && !waits;
@@ -87,11 +87,9 @@ where
                 }
             }
             Err(error) => {
-                set_call_id_in(error, ticket.id);
+                set_call_id_in(error, ticket.call.id);
                 let cause = this.classify.cancel_cause(error);
-                let kind = this.classify.kind(error);
-                ticket.end = kind.call_end(cause);
-                ticket.kind = Some(kind);
+                ticket.end = CallEnd::of_error(this.classify.kind(error), cause);
             }
         }
         *this.ticket = None;

@@ -2,10 +2,12 @@
 
 mod cancellation;
 mod future;
+mod readings;
 mod samples;
 mod snapshot;
 mod ticket;
 mod tracker;
+mod unsettled;
 
 use std::{
     sync::Arc,
@@ -19,6 +21,7 @@ use tracing::field::Empty;
 pub use self::{
     cancellation::Cancellation,
     future::TrackFuture,
+    readings::CallPhases,
     samples::{ProgramCalls, TookClass},
     snapshot::{CallCounts, CallSnapshot},
     tracker::Tracker,
@@ -253,7 +256,7 @@ where
             label,
             runs: false,
         };
-        let ticket = TrackTicket::new(tracker.enter(call), id, span);
+        let ticket = TrackTicket::new(tracker, call, span);
         // Not asked before its first poll: all that its service does lies in the span.
         let work = ReadyCall::new(self.inner.clone(), request, progress.clone());
         TrackFuture {

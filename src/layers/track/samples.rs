@@ -1,4 +1,4 @@
-//! The samples of a tracker: finished calls of each class, and those whose work goes on.
+//! The samples of a tracker: finished calls of each class.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::call::{
-    OutcomeClass,
-    record::{CallRecord, timeline::CallTimeline},
-};
+use crate::call::{OutcomeClass, record::CallRecord};
 
 /// The name of calls that have neither a label nor a program.
 const UNNAMED: &str = "unnamed";
@@ -79,24 +76,13 @@ impl ProgramCalls {
     }
 }
 
-/// A finished call, as it is counted and sampled.
-pub(super) struct FinishedCall<'a> {
-    pub(super) record: &'a Arc<CallRecord>,
-    pub(super) name: Option<Arc<str>>,
-    pub(super) class: OutcomeClass,
-    pub(super) took: Duration,
-}
-
 /// The finished calls of a tracker. The last ones of each class are kept, so that many good calls do
-/// not displace a few late ones.
+/// not displace a few late ones. It reads no record: that takes locks of their own.
 #[derive(Default)]
 pub(super) struct TrackSamples {
     /// How many are kept of each class; none is counted or kept if it is 0.
     pub(super) most: usize,
     programs: BTreeMap<Arc<str>, ProgramSamples>,
-    /// Answered calls whose work goes on, or went on when they were last looked at.
-    at_work: Vec<(Arc<str>, Arc<CallRecord>)>,
-    look_at: usize,
 }
 
 #[derive(Default)]
@@ -112,94 +98,78 @@ struct ClassSamples {
 }
 
 impl ClassSamples {
-    fn add(&mut self, record: &Arc<CallRecord>, most: usize) {
+    /// Adds a call, and returns the one before it.
+    fn add(&mut self, record: &Arc<CallRecord>, most: usize) -> Option<Arc<CallRecord>> {
         self.count += 1;
         while self.last.len() >= most.max(1) {
             self.last.pop_front();
         }
+        let before = self.last.back().cloned();
         self.last.push_back(record.clone());
+        before
     }
 
-    fn timelines(&self) -> Vec<CallTimeline> {
-        self.last
-            .iter()
-            .rev()
-            .map(|record| record.timeline())
-            .collect()
+    fn latest_first(&self) -> Vec<Arc<CallRecord>> {
+        self.last.iter().rev().cloned().collect()
     }
 }
 
 impl TrackSamples {
-    pub(super) fn add(&mut self, call: FinishedCall<'_>) {
+    /// Adds a finished call. Returns calls that were kept before it, whose partial answers are to be
+    /// forgotten: they may be large.
+    pub(super) fn add(
+        &mut self,
+        name: Option<Arc<str>>,
+        (class, took): (OutcomeClass, Duration),
+        record: &Arc<CallRecord>,
+    ) -> Vec<Arc<CallRecord>> {
         if self.most == 0 {
-            return;
+            return Vec::new();
         }
-        let name = call.name.unwrap_or_else(|| UNNAMED.into());
+        let name = name_of(name);
         let is_known = self.programs.contains_key(&name) || self.programs.len() < MOST_NAMES;
         let name = if is_known { name } else { OTHER.into() };
-        if call.record.is_at_work() {
-            self.forget_settled();
-            self.at_work.push((name.clone(), call.record.clone()));
-        }
         let program = self.programs.entry(name).or_default();
-        let outcome = program.outcomes.entry(call.class).or_default();
-        outcome.add(call.record, self.most);
-        let took = program.took.entry(TookClass::of(call.took)).or_default();
-        took.add(call.record, self.most);
+        let outcome = program.outcomes.entry(class).or_default();
+        let before = outcome.add(record, self.most);
+        let took = program.took.entry(TookClass::of(took)).or_default();
+        let before = before.into_iter().chain(took.add(record, self.most));
+        before
+            .filter(|before| !Arc::ptr_eq(before, record))
+            .collect()
     }
 
-    /// Forgets the calls whose work has ended, once there are twice as many as after the last time.
-    fn forget_settled(&mut self) {
-        const FEW: usize = 16;
-        if self.at_work.len() >= self.look_at.max(FEW) {
-            self.at_work.retain(|(_, record)| record.is_at_work());
-            self.look_at = self.at_work.len() * 2;
-        }
-    }
-
-    /// Adds what is known of finished calls to `programs`.
-    pub(super) fn count(&self, programs: &mut BTreeMap<Arc<str>, ProgramCalls>) {
-        for (name, samples) in &self.programs {
-            let program = counted(programs, name);
+    /// The finished calls by program.
+    pub(super) fn count(&self) -> BTreeMap<Arc<str>, ProgramCalls> {
+        let counted = |(name, samples): (&Arc<str>, &ProgramSamples)| {
+            let mut program = ProgramCalls::new(name.clone());
             let outcomes = samples.outcomes.iter();
             program.outcomes = outcomes.map(|(class, of)| (*class, of.count)).collect();
             let took = samples.took.iter();
             program.took = took.map(|(class, of)| (*class, of.count)).collect();
-        }
-        for (name, record) in &self.at_work {
-            counted(programs, name).orphans += u64::from(record.is_at_work());
-        }
+            (name.clone(), program)
+        };
+        self.programs.iter().map(counted).collect()
     }
 
-    pub(super) fn of_outcome(&self, name: &str, class: OutcomeClass) -> Vec<CallTimeline> {
+    pub(super) fn of_outcome(&self, name: &str, class: OutcomeClass) -> Vec<Arc<CallRecord>> {
         let program = self.programs.get(name);
         let samples = program.and_then(|program| program.outcomes.get(&class));
-        samples.map(ClassSamples::timelines).unwrap_or_default()
+        samples.map(ClassSamples::latest_first).unwrap_or_default()
     }
 
-    pub(super) fn of_took(&self, name: &str, class: TookClass) -> Vec<CallTimeline> {
+    pub(super) fn of_took(&self, name: &str, class: TookClass) -> Vec<Arc<CallRecord>> {
         let program = self.programs.get(name);
         let samples = program.and_then(|program| program.took.get(&class));
-        samples.map(ClassSamples::timelines).unwrap_or_default()
-    }
-
-    /// Those of `name`, or of all, that are answered while their work goes on.
-    pub(super) fn orphans(&self, name: Option<&str>) -> Vec<CallTimeline> {
-        let of = self
-            .at_work
-            .iter()
-            .filter(|(of, record)| name.is_none_or(|name| **of == *name) && record.is_at_work());
-        of.map(|(_, record)| record.timeline()).collect()
+        samples.map(ClassSamples::latest_first).unwrap_or_default()
     }
 
     /// The records that are kept, some of them more than once.
     pub(super) fn records(&self) -> impl Iterator<Item = &Arc<CallRecord>> {
-        let programs = self.programs.values();
-        let kept = programs.flat_map(|program| {
+        self.programs.values().flat_map(|program| {
             let outcomes = program.outcomes.values().flat_map(|samples| &samples.last);
             outcomes.chain(program.took.values().flat_map(|samples| &samples.last))
-        });
-        kept.chain(self.at_work.iter().map(|(_, record)| record))
+        })
     }
 }
 
@@ -239,12 +209,8 @@ mod tests {
         };
         let mut add = |name: &str, class, count: usize| {
             for _ in 0..count {
-                samples.add(FinishedCall {
-                    record: &CallRecord::open(),
-                    name: Some(name.into()),
-                    class,
-                    took: Duration::ZERO,
-                });
+                let finished = (class, Duration::ZERO);
+                samples.add(Some(name.into()), finished, &CallRecord::open());
             }
         };
         add("qa", OutcomeClass::Late, 3);
@@ -254,8 +220,7 @@ mod tests {
         }
         assert_eq!(samples.of_outcome("qa", OutcomeClass::Late).len(), 3);
         assert_eq!(samples.of_outcome("qa", OutcomeClass::Within25).len(), 10);
-        let mut programs = BTreeMap::new();
-        samples.count(&mut programs);
+        let programs = samples.count();
         assert_eq!(programs["qa"].outcomes[&OutcomeClass::Within25], 5000);
         assert!(programs.len() <= MOST_NAMES + 1);
         assert_eq!(samples.of_outcome(OTHER, OutcomeClass::Failed).len(), 10);

@@ -61,9 +61,9 @@ impl CallCounts {
 pub(super) fn status_of(end: CallEnd, node: &Cancel) -> CallStatus {
     let cause = match end {
         CallEnd::Completed => return CallStatus::Completed,
-        CallEnd::Failed => return CallStatus::Failed,
-        CallEnd::TimedOut => return CallStatus::TimedOut,
-        CallEnd::Cancelled(cause) => cause.or_else(|| node.cause()).unwrap_or(Cause::Caller),
+        CallEnd::Failed(_) => return CallStatus::Failed,
+        CallEnd::TimedOut(_) => return CallStatus::TimedOut,
+        CallEnd::Cancelled(cause, _) => cause.or_else(|| node.cause()).unwrap_or(Cause::Caller),
         CallEnd::Dropped => drop_scope::cause(),
     };
     match cause {

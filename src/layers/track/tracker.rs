@@ -5,26 +5,20 @@
 //!    [`TrackTicket`](super::ticket::TrackTicket).
 //! 2. Counts, history and entries change under the lock of the registry, so that they always agree.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt, mem,
-    sync::Arc,
-};
+use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
 use tokio::time::Instant;
 
 use super::{
     cancellation::Cancellation,
-    samples::{FinishedCall, ProgramCalls, TookClass, TrackSamples, counted, name_of},
+    samples::TrackSamples,
     snapshot::{CallCounts, CallSnapshot, status_of},
+    unsettled::UnsettledCalls,
 };
-use crate::{
-    call::{
-        CallEnd, CallId, CallStatus, Cancel, Cause, Deadline, ErrorKind, OutcomeClass,
-        in_flight::{InFlight, InFlightTicket},
-        record::{CallRecord, timeline::CallTimeline},
-    },
-    telemetry::metrics::{self, CallLabels, EndedCall},
+use crate::call::{
+    CallEnd, CallId, CallStatus, Cancel, Cause, Deadline,
+    in_flight::{InFlight, InFlightTicket},
+    record::CallRecord,
 };
 
 /// The calls that go through one or more [`TrackLayer`](super::TrackLayer)s: which there are, how
@@ -34,8 +28,8 @@ use crate::{
 ///
 /// A call is entered when a layer's service is called, and leaves when its future is done or
 /// dropped, after what it held inside was dropped. The answer itself may hold on to something, as
-/// the body of an HTTP response does: that is not seen. Neither is work that outlives the
-/// call's future, such as Python code that cannot be interrupted; the host counts that.
+/// the body of an HTTP response does: that is not seen. Work that outlives the call's future, such as
+/// Python code that cannot be interrupted, is seen as [orphans](Self::orphans).
 ///
 /// # Cost
 /// About 0.2 us a call, with 10,000 in flight too; a third of it is the call's cancellation node.
@@ -44,7 +38,7 @@ use crate::{
 /// [`calls`](Self::calls) copies all of them under that lock (10,000: a millisecond).
 #[derive(Clone, Default)]
 pub struct Tracker {
-    calls: Arc<InFlight<TrackedCall, TrackAccount>>,
+    pub(super) calls: Arc<InFlight<TrackedCall, TrackAccount>>,
 }
 
 /// What became of the calls of a tracker.
@@ -53,11 +47,13 @@ pub(super) struct TrackAccount {
     counts: CallCounts,
     finished: VecDeque<CallSnapshot>,
     history: usize,
-    samples: TrackSamples,
+    pub(super) samples: TrackSamples,
+    pub(super) unsettled: UnsettledCalls,
 }
 
 /// A call under way, with what is known of it from the start. A request that is sent twice, as by a
 /// hedge, is two calls with one id.
+#[derive(Clone)]
 pub(super) struct TrackedCall {
     pub(super) id: CallId,
     pub(super) label: Option<Arc<str>>,
@@ -173,79 +169,6 @@ impl Tracker {
         })
     }
 
-    /// The timeline of the call with this id: the latest that is under way, else one that is
-    /// [kept](Self::with_samples).
-    #[must_use]
-    pub fn timeline(&self, id: CallId) -> Option<CallTimeline> {
-        let record = self.calls.inspect(|mut calls, account| {
-            if let Some(call) = calls.rfind(|call| call.id == id) {
-                return Some(call.record.clone());
-            }
-            let mut kept = account.samples.records();
-            kept.find(|record| record.id() == Some(id)).cloned()
-        });
-        record.map(|record| record.timeline())
-    }
-
-    /// The timelines of the calls that are under way, those with the least time left first, of at most
-    /// `most` calls.
-    #[must_use]
-    pub fn timelines(&self, most: usize) -> Vec<CallTimeline> {
-        let mut calls: Vec<_> = self.calls.inspect(|calls, _| {
-            calls
-                .map(|call| (call.record.deadline(), call.id, call.record.clone()))
-                .collect()
-        });
-        // None is later than any.
-        calls.sort_by_key(|(deadline, id, _)| (deadline.is_none(), *deadline, *id));
-        calls.dedup_by_key(|(_, id, _)| *id);
-        calls.truncate(most);
-        calls.iter().map(|(.., record)| record.timeline()).collect()
-    }
-
-    /// The timelines of answered calls whose work goes on; of those of this name only, if there is
-    /// one. None without [samples](Self::with_samples).
-    #[must_use]
-    pub fn orphans(&self, name: Option<&str>) -> Vec<CallTimeline> {
-        self.calls
-            .inspect(|_, account| account.samples.orphans(name))
-    }
-
-    /// The timelines that are kept of calls of this name and this class, the latest first.
-    #[must_use]
-    pub fn sampled(&self, name: &str, class: OutcomeClass) -> Vec<CallTimeline> {
-        self.calls
-            .inspect(|_, account| account.samples.of_outcome(name, class))
-    }
-
-    /// The timelines that are kept of calls of this name that took so long, the latest first.
-    #[must_use]
-    pub fn sampled_by_time(&self, name: &str, took: TookClass) -> Vec<CallTimeline> {
-        self.calls
-            .inspect(|_, account| account.samples.of_took(name, took))
-    }
-
-    /// The calls of each program, sorted by name. Finished calls and orphans are counted from when
-    /// [samples](Self::with_samples) are kept.
-    #[must_use]
-    pub fn programs(&self) -> Vec<ProgramCalls> {
-        let programs = self.calls.inspect(|calls, account| {
-            let mut programs = BTreeMap::new();
-            account.samples.count(&mut programs);
-            for call in calls {
-                let program = counted(&mut programs, &name_of(call.record.name()));
-                let stopping = call.cancel.cause().is_some() || call.record.is_stopping();
-                *match (call.runs, stopping) {
-                    (_, true) => &mut program.stopping,
-                    (true, false) => &mut program.running,
-                    (false, false) => &mut program.waiting,
-                } += 1;
-            }
-            programs
-        });
-        programs.into_values().collect()
-    }
-
     /// How many calls there were, and what became of them.
     #[must_use]
     pub fn counts(&self) -> CallCounts {
@@ -285,7 +208,7 @@ impl Tracker {
 
     /// Tells the call with this id to stop, because of `cause`.
     pub fn cancel_as(&self, id: CallId, cause: Cause) -> Cancellation {
-        self.cancel_where(|call| call.id == id, cause)
+        self.cancel_where(|call| call.id == id, cause).of(id)
     }
 
     /// Tells every call that is under way to stop, because of `cause`. Calls that come later are let
@@ -295,15 +218,15 @@ impl Tracker {
     }
 
     fn cancel_where(&self, chosen: impl Fn(&TrackedCall) -> bool, cause: Cause) -> Cancellation {
-        let calls: Vec<_> = self.calls.inspect(|calls, _| {
+        let (calls, unsettled) = self.calls.inspect(|calls, account| {
             let chosen = calls.filter(|call| chosen(call));
-            chosen
-                .map(|call| (call.cancel.clone(), call.record.clone()))
-                .collect()
+            let chosen = chosen.map(|call| (call.cancel.clone(), call.record.clone()));
+            (chosen.collect::<Vec<_>>(), account.unsettled.list())
         });
         // Outside of the lock: a cancelled node wakes tasks, and may drop futures.
         let signalled = calls.iter().filter(|(node, _)| node.cancel(cause)).count();
-        let records = calls.into_iter().map(|(_, record)| record).collect();
+        let mut records: Vec<_> = calls.into_iter().map(|(_, record)| record).collect();
+        records.extend(unsettled);
         Cancellation::new(signalled, records)
     }
 
@@ -327,14 +250,9 @@ pub(super) fn runs(entry: &TrackEntry) {
 }
 
 /// Takes a call out; `None` if it is out already.
-pub(super) fn leave(
-    entry: &mut TrackEntry,
-    end: CallEnd,
-    kind: Option<ErrorKind>,
-) -> Option<CallSnapshot> {
+pub(super) fn leave(entry: &mut TrackEntry, end: CallEnd) -> Option<CallSnapshot> {
     let now = Instant::now();
-    let dropped = matches!(end, CallEnd::Dropped);
-    let (snapshot, record, program, deadline) = entry.leave(|call, account| {
+    entry.leave(|call, account| {
         let counts = &mut account.counts;
         match call.runs {
             false => counts.pending -= 1,
@@ -347,7 +265,7 @@ pub(super) fn leave(
             CallStatus::Cancelled { .. } => &mut counts.cancelled,
             _ => &mut counts.failed,
         } += 1;
-        counts.dropped += u64::from(dropped);
+        counts.dropped += u64::from(matches!(end, CallEnd::Dropped));
         let snapshot = call.snapshot(status, now);
         if account.history > 0 {
             if account.finished.len() == account.history {
@@ -355,41 +273,8 @@ pub(super) fn leave(
             }
             account.finished.push_back(snapshot.clone());
         }
-        if account.samples.most > 0 {
-            account.samples.add(FinishedCall {
-                record: &call.record,
-                name: call.label.clone().or_else(|| call.record.name()),
-                class: call.record.class(status, kind, call.since, now),
-                took: snapshot.elapsed,
-            });
-        }
-        let program = match &call.label {
-            Some(_) => None,
-            None => call.record.name(),
-        };
-        let record = call.is_outermost.then(|| call.record.clone());
-        (snapshot, record, program, call.deadline)
-    })?;
-    // A layer further in may have set one.
-    let whole = record.as_ref().and_then(|record| record.deadline());
-    let deadline = whole.or(deadline);
-    let past = |deadline: Deadline| now.saturating_duration_since(deadline.instant());
-    metrics::call_ended(&EndedCall {
-        program: snapshot
-            .label
-            .as_deref()
-            .or(program.as_deref())
-            .unwrap_or_default(),
-        labels: CallLabels::new(snapshot.status, kind),
-        duration: snapshot.elapsed,
-        time_left: deadline.map(|deadline| deadline.remaining_at(now)),
-        overshoot: deadline.map(past).unwrap_or_default(),
-    });
-    // Outside of the lock: it wakes those that wait for the settlement.
-    if let Some(record) = record {
-        record.answer(snapshot.status, kind, dropped);
-    }
-    Some(snapshot)
+        snapshot
+    })
 }
 
 impl fmt::Debug for Tracker {

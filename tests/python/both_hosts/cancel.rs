@@ -275,14 +275,14 @@ async fn a_call_is_cancelled_by_its_id_and_settled_once_its_clean_up_has_run() {
     let early = tokio::time::timeout(Duration::from_millis(50), settled.as_mut()).await;
     assert!(early.is_err());
     assert_eq!(qa.in_flight(), 1);
-    let orphans = tracker.orphans(None);
+    let orphans = tracker.orphans(None, 9);
     assert_eq!((orphans.len(), orphans[0].id), (1, Some(id)));
 
     open(&host, "by-id").await;
     tokio::time::timeout(HOUR, settled).await.unwrap();
     assert_eq!(seen(&host, "by-id").await, ["cleaning", "cleaned"]);
     eventually("its permit", || qa.in_flight() == 0).await;
-    assert!(tracker.orphans(None).is_empty());
+    assert!(tracker.orphans(None, 9).is_empty());
     let timeline = tracker.timeline(id).unwrap();
     let (told, settled) = (timeline.stopped.unwrap().at, timeline.settled.unwrap());
     assert!(told <= timeline.answered.unwrap().at && told < settled);

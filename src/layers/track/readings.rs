@@ -1,0 +1,145 @@
+//! Readings of a [`Tracker`]: timelines, samples and the calls of each program. Records are read outside
+//! of the lock of the registry, so that a reader of many holds up no call.
+
+use std::sync::Arc;
+
+use super::{
+    samples::{ProgramCalls, TookClass, counted, name_of},
+    tracker::{TrackedCall, Tracker},
+};
+use crate::call::{
+    CallId, OutcomeClass,
+    record::{CallRecord, timeline::CallTimeline},
+};
+
+/// How many calls are at which phase now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallPhases {
+    /// Calls that wait for a service.
+    pub waiting: u64,
+    /// Calls that a service has taken and that were not signalled to stop.
+    pub running: u64,
+    /// Calls that were signalled to stop and are not answered yet.
+    pub stopping: u64,
+    /// Calls that are answered while their work goes on.
+    pub orphans: u64,
+}
+
+impl Tracker {
+    /// The timeline of the call with this id: the latest that is under way, else one whose work goes on
+    /// or that is [kept](Self::with_samples).
+    #[must_use]
+    pub fn timeline(&self, id: CallId) -> Option<CallTimeline> {
+        let (live, kept) = self.calls.inspect(|mut calls, account| {
+            let live = calls.rfind(|call| call.id == id);
+            let live = live.map(|call| call.record.clone());
+            let mut kept = Vec::new();
+            if live.is_none() {
+                kept = account.unsettled.list();
+                kept.extend(account.samples.records().cloned());
+            }
+            (live, kept)
+        });
+        let of_id = |record: &&Arc<CallRecord>| record.id() == Some(id);
+        let record = live.as_ref().or_else(|| kept.iter().find(of_id));
+        record.map(|record| record.timeline())
+    }
+
+    /// The timelines of the calls that are under way, those with the least time left first, of at most
+    /// `most` calls.
+    #[must_use]
+    pub fn timelines(&self, most: usize) -> Vec<CallTimeline> {
+        let calls = self.live().into_iter();
+        let mut calls: Vec<_> = calls
+            .map(|call| (call.record.deadline(), call.id, call.record))
+            .collect();
+        // None is later than any.
+        calls.sort_by_key(|(deadline, id, _)| (deadline.is_none(), *deadline, *id));
+        calls.truncate(most);
+        calls.iter().map(|(.., record)| record.timeline()).collect()
+    }
+
+    /// The timelines of answered calls whose work goes on, the first to be answered first, of at most
+    /// `most` calls; of those of this name only, if there is one.
+    #[must_use]
+    pub fn orphans(&self, name: Option<&str>, most: usize) -> Vec<CallTimeline> {
+        let orphans = self.unsettled().into_iter();
+        let is_of =
+            |record: &Arc<CallRecord>| name.is_none_or(|name| *name_of(record.name()) == *name);
+        let orphans = orphans.filter(is_of).take(most);
+        orphans.map(|record| record.timeline()).collect()
+    }
+
+    /// The timelines that are kept of calls of this name and this class, the latest first.
+    #[must_use]
+    pub fn sampled(&self, name: &str, class: OutcomeClass) -> Vec<CallTimeline> {
+        let records = self
+            .calls
+            .inspect(|_, account| account.samples.of_outcome(name, class));
+        records.iter().map(|record| record.timeline()).collect()
+    }
+
+    /// The timelines that are kept of calls of this name that took so long, the latest first.
+    #[must_use]
+    pub fn sampled_by_time(&self, name: &str, took: TookClass) -> Vec<CallTimeline> {
+        let records = self
+            .calls
+            .inspect(|_, account| account.samples.of_took(name, took));
+        records.iter().map(|record| record.timeline()).collect()
+    }
+
+    /// The calls of each program, sorted by name. Finished calls are counted from when
+    /// [samples](Self::with_samples) are kept.
+    #[must_use]
+    pub fn programs(&self) -> Vec<ProgramCalls> {
+        let mut programs = self.calls.inspect(|_, account| account.samples.count());
+        for call in self.live() {
+            let program = counted(&mut programs, &name_of(call.record.name()));
+            *call.phase(program) += 1;
+        }
+        for record in self.unsettled() {
+            counted(&mut programs, &name_of(record.name())).orphans += 1;
+        }
+        programs.into_values().collect()
+    }
+
+    /// How many calls wait, run, stop, or go on after their answer.
+    #[must_use]
+    pub fn phases(&self) -> CallPhases {
+        let mut all = ProgramCalls::new("".into());
+        for call in self.live() {
+            *call.phase(&mut all) += 1;
+        }
+        CallPhases {
+            waiting: all.waiting,
+            running: all.running,
+            stopping: all.stopping,
+            orphans: self.unsettled().len() as u64,
+        }
+    }
+
+    /// The calls that are under way, without those of layers that track their attempts.
+    fn live(&self) -> Vec<TrackedCall> {
+        self.calls.inspect(|calls, _| {
+            let outermost = calls.filter(|call| call.is_outermost);
+            outermost.cloned().collect()
+        })
+    }
+
+    fn unsettled(&self) -> Vec<Arc<CallRecord>> {
+        self.calls.inspect(|_, account| account.unsettled.list())
+    }
+}
+
+impl TrackedCall {
+    /// The count of `program` that this call belongs to.
+    fn phase<'a>(&self, program: &'a mut ProgramCalls) -> &'a mut u64 {
+        let is_stopping = self.cancel.cause().is_some() || self.record.is_stopping();
+        match (self.runs, is_stopping) {
+            (_, true) => &mut program.stopping,
+            (true, false) => &mut program.running,
+            (false, false) => &mut program.waiting,
+        }
+    }
+}
