@@ -42,6 +42,10 @@ pub(crate) struct AttemptRecord {
 }
 
 /// An answer of an LM that came after the end of the attempt that it was for.
+#[cfg_attr(
+    not(feature = "_host"),
+    expect(dead_code, reason = "a host tells them apart by their LM")
+)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LateAnswer<'a> {
     pub(crate) provider: &'a str,

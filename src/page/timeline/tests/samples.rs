@@ -43,10 +43,6 @@ pub(super) fn call(read: f64) -> CallTimeline {
         late_tokens: 0,
         usage: Usage::default(),
         wasted_tokens: 0,
-        late_tokens: 0,
-        tools: Vec::new(),
-        tools_not_kept: 0,
-        blocks: Vec::new(),
     }
 }
 
