@@ -12,12 +12,16 @@ use crate::call::{CallEnd, CallId, Cancel, Cause, record::CallRecord};
 
 #[path = "../../src/layers/retry/budget.rs"]
 mod budget;
+#[path = "../../src/layers/track/cancellation.rs"]
+mod cancellation;
+#[path = "../../src/layers/track/samples.rs"]
+mod samples;
 #[path = "../../src/layers/track/snapshot.rs"]
 mod snapshot;
-#[path = "../../src/layers/track/ticket.rs"]
-mod ticket;
 #[path = "../../src/layers/track/tracker.rs"]
 mod tracker;
+#[path = "../../src/layers/track/unsettled.rs"]
+mod unsettled;
 
 /// Far longer than a model runs: no slot of the budget ends meanwhile.
 const TTL: std::time::Duration = std::time::Duration::from_secs(60);
@@ -94,6 +98,7 @@ fn call(cancel: &Cancel) -> TrackedCall {
         cancel: cancel.clone(),
         before: 0,
         record: Arc::new(CallRecord),
+        is_outermost: true,
         runs: false,
     }
 }

@@ -13,9 +13,9 @@ use tokio::time::{Instant, advance};
 
 use super::{
     AttemptRecord, CallRecord, LateAnswer, LmCall, LmOutcome, Spent, Totals,
-    timeline::{AnswerSource, AttemptKind, LmCallTimeline},
+    timeline::{AttemptKind, LmCallTimeline},
 };
-use crate::call::{CallStatus, Cause, Usage, drop_scope, drop_scope::ReportOnDrop};
+use crate::call::{CallId, CallStatus, Cause, Usage, drop_scope, drop_scope::ReportOnDrop};
 
 fn call() -> LmCall {
     LmCall::new("openai", "m", LmOutcome::Failed)
@@ -189,7 +189,12 @@ async fn the_timeline_has_each_stage_and_the_settlement_after_the_end() {
     attempt.answer_begins(id, 200);
     let under_way = record.timeline().lm_calls;
     assert_eq!(under_way.len(), 1);
-    let LmCallTimeline { call, is_open } = &under_way[0];
+    let LmCallTimeline {
+        call,
+        is_open,
+        attempt_index,
+    } = &under_way[0];
+    assert_eq!(*attempt_index, Some(0));
     assert!(is_open);
     // Since the arrival, and not since the attempt was queued.
     let instants = (call.started, call.sent, call.first_byte);
@@ -242,7 +247,7 @@ fn a_retry_begins_attempts_and_a_hedge_and_a_fallback_add_others() {
     }
     record.begin_other_attempt(2, AttemptKind::Hedge);
     AttemptRecord::new(record.clone(), 2, None);
-    record.answered_by(AnswerSource::Fallback);
+    record.begin_fallback();
     AttemptRecord::new(record.clone(), 0, None);
     let attempts = record.timeline().attempts;
     let kinds: Vec<_> = attempts.iter().map(|of| (of.number, of.kind)).collect();
@@ -299,7 +304,12 @@ async fn a_call_is_settled_when_it_is_answered_and_no_attempt_is_at_work() {
     first.settled(&["a task".into()]);
     advance(second).await;
     assert!(record.is_at_work());
-    record.answer(CallStatus::TimedOut, None, true);
+    let is_outermost = record.track(CallId::next(), None, None);
+    assert!(
+        record
+            .leave(is_outermost, CallStatus::TimedOut, None, true)
+            .is_some()
+    );
     let mut settled = tokio_test::task::spawn(record.wait_settled());
     tokio_test::assert_pending!(settled.poll());
     advance(second).await;

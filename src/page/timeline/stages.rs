@@ -67,8 +67,8 @@ pub(super) fn attempt_of<'a>(
     call: &'a CallTimeline,
     lm: &LmCallTimeline,
 ) -> Option<(usize, &'a AttemptTimeline)> {
-    let mut attempts = call.attempts.iter().enumerate();
-    attempts.find(|(_, attempt)| attempt.number == lm.call.call_attempt)
+    let index = lm.attempt_index?;
+    Some((index, call.attempts.get(index)?))
 }
 
 /// The signal to stop that ended an LM call, and the time from it to the end.

@@ -135,6 +135,7 @@ pub(super) fn lm(started: f64, end: f64, outcome: LmOutcome) -> LmCallTimeline {
     call.duration = ms(end) - ms(started);
     LmCallTimeline {
         call,
+        attempt_index: Some(0),
         is_open: false,
     }
 }
@@ -142,6 +143,7 @@ pub(super) fn lm(started: f64, end: f64, outcome: LmOutcome) -> LmCallTimeline {
 impl LmCallTimeline {
     pub(super) fn for_attempt(mut self, attempt: u32) -> Self {
         self.call.call_attempt = attempt;
+        self.attempt_index = Some(attempt as usize);
         self
     }
 
@@ -358,6 +360,7 @@ pub(super) fn with_tools() -> CallTimeline {
     let tool = |name: &str, started: f64, ended: Option<f64>, failed: bool| ToolTimeline {
         name: name.into(),
         attempt: 0,
+        attempt_index: Some(0),
         started: ms(started),
         ended: ended.map(ms),
         failed,
