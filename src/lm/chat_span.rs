@@ -1,14 +1,18 @@
 //! The span of an attempt at an LM call.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use tracing::{Level, Span, field};
 
 use super::{
     LmRequest,
+    answer_labels::AnswerLabels,
     http::{CallSpan, RequestTrace},
+    usage::UsageCounts,
 };
 use crate::{
-    call::{CallId, Carrier, LmCall, LmOutcome},
+    call::{CallId, Carrier, LmOutcome},
     telemetry::{
         self,
         names::{self, provider_name},
@@ -71,8 +75,18 @@ pub(super) fn record_status(span: &Span, status: u16) {
     }
 }
 
+/// Records how long the first chunk of a stream took.
+pub(super) fn record_first_chunk(span: &Span, waited: Duration) {
+    span.record(names::TIME_TO_FIRST_CHUNK, waited.as_secs_f64());
+}
+
 /// Records how the attempt ended, and what is known of its answer.
-pub(super) fn record_end(span: &Span, outcome: LmOutcome, call: Option<&LmCall>) {
+pub(super) fn record_end(
+    span: &Span,
+    outcome: LmOutcome,
+    counts: &UsageCounts,
+    labels: Option<&AnswerLabels>,
+) {
     span.record(names::OUTCOME, field::debug(outcome));
     match outcome {
         LmOutcome::Elapsed => telemetry::record_error(span, "timeout"),
@@ -81,19 +95,14 @@ pub(super) fn record_end(span: &Span, outcome: LmOutcome, call: Option<&LmCall>)
         // A cancel is no error, and an answer's status is recorded already.
         LmOutcome::Cancelled | LmOutcome::Answered => {}
     }
-    let Some(call) = call else { return };
-    span.record(names::RESPONSE_MODEL, call.response_model.as_deref());
-    span.record(names::RESPONSE_ID, call.response_id.as_deref());
-    span.record(names::FINISH_REASONS, call.finish_reason.as_deref());
-    span.record(names::INPUT_TOKENS, call.prompt_tokens);
-    span.record(names::OUTPUT_TOKENS, call.completion_tokens);
-    span.record(names::CACHE_READ_TOKENS, call.cached_tokens);
-    span.record(names::REASONING_TOKENS, call.reasoning_tokens);
-    if call.is_stream
-        && let Some(first) = call.first_content
-    {
-        let waited = first.saturating_sub(call.started);
-        span.record(names::TIME_TO_FIRST_CHUNK, waited.as_secs_f64());
+    span.record(names::INPUT_TOKENS, counts.prompt());
+    span.record(names::OUTPUT_TOKENS, counts.completion());
+    span.record(names::CACHE_READ_TOKENS, counts.cached());
+    span.record(names::REASONING_TOKENS, counts.reasoning());
+    if let Some(labels) = labels {
+        span.record(names::RESPONSE_MODEL, labels.model.as_deref());
+        span.record(names::RESPONSE_ID, labels.id.as_deref());
+        span.record(names::FINISH_REASONS, labels.finish_reason.as_deref());
     }
 }
 

@@ -175,10 +175,13 @@ impl LmCallEntry {
             return;
         }
         // At once: the call that this is made for may end before the attempt does.
-        let mut interval = None;
+        let (mut interval, mut waited) = (None, None);
         log.update_at(*id, |call, now| {
             if is_chunk {
                 interval = call.last_content.map(|last| now.saturating_sub(last));
+                if call.first_content.is_none() && call.is_stream {
+                    waited = Some(now.saturating_sub(call.started));
+                }
                 call.first_content.get_or_insert(now);
                 call.last_content = Some(now);
                 call.chunks += 1;
@@ -197,6 +200,9 @@ impl LmCallEntry {
                 call.finish_reason = labels.finish_reason;
             }
         });
+        if let Some(waited) = waited {
+            chat_span::record_first_chunk(&self.span, waited);
+        }
         if let (Some(interval), Some(chunks)) = (interval, &self.chunks) {
             chunks.chunk(interval);
         }
@@ -204,13 +210,12 @@ impl LmCallEntry {
 
     /// Ends the attempt with this outcome, the first time.
     pub(super) fn finish(&mut self, outcome: LmOutcome) {
-        let mut ended = None;
-        if let Some(LmLogId { log, id }) = &self.log
-            && !self.span.is_disabled()
-        {
-            log.update(*id, |call| ended = Some(call.clone()));
+        if !self.span.is_disabled() {
+            let log = self.log.as_ref();
+            let known = log.map_or(outcome, |LmLogId { log, .. }| log.outcome_of(outcome));
+            let labels = self.labels.as_ref().map(|reader| &reader.labels);
+            chat_span::record_end(&self.span, known, &self.usage.counts, labels);
         }
-        chat_span::record_end(&self.span, outcome, ended.as_ref());
         if let Some(LmLogId { log, id }) = self.log.take() {
             let tokens = self.usage.counts.total().unwrap_or_default();
             if !log.end(id, outcome) {

@@ -273,7 +273,7 @@ fn a_deadline_is_a_timeout_in_each_span() {
         shared.lm.script("slow", Reply::hang());
         let host = shared.host().await;
         let url = serve(shared.load(&host, "traced:Asks", "slow").await).await;
-        let call = post(&url, id).header("x-request-timeout", "300ms");
+        let call = post(&url, id).header("x-request-timeout", "5s");
         assert_eq!(call.send().await.expect("a response").status(), 504);
         let names = [
             "chat slow",
@@ -323,6 +323,8 @@ fn the_threads_of_a_parallel_program_are_in_its_trace() {
             }
             assert_eq!(chat.status, UNSET);
             assert_ne!(chat.get(names::OUTPUT_TOKENS), None);
+            assert_eq!(chat.get(names::RESPONSE_MODEL), Some("parallel"));
+            assert_eq!(chat.get(names::FINISH_REASONS), Some("stop"));
         }
         let mut parts: Vec<_> = trace
             .named("part")

@@ -144,6 +144,19 @@ impl AttemptRecord {
         ended.is_some() || outcome != LmOutcome::Answered
     }
 
+    /// The outcome of an LM call that ends with `outcome`, if the attempt was not told to stop: a drop
+    /// does not know why it is one.
+    pub(crate) fn outcome_of(&self, outcome: LmOutcome) -> LmOutcome {
+        if outcome != LmOutcome::Cancelled {
+            return outcome;
+        }
+        let told = |attempt: &mut AttemptState| {
+            let cause = attempt.stages.cause.map(LmOutcome::of_cause);
+            attempt.stopped.or(cause)
+        };
+        self.write(|attempt, _| told(attempt)).unwrap_or(outcome)
+    }
+
     /// The answer to an LM call came after the end of this attempt.
     pub(crate) fn answered_too_late(&self, late: LateAnswer<'_>) {
         self.record.add_late_tokens(late.tokens);
