@@ -71,11 +71,11 @@
 //! | `reqwest` (with `lm`) | `LmClient::from_reqwest`: LM calls through a client of reqwest that is set up elsewhere |
 //! | `stale` | `layers::fallback::Stale`: the last good answer as a fallback; brings moka |
 //! | `axum` | `inbound::axum`: a program behind a route, its answer whole or as server-sent events, for `useChat` of Vercel's AI SDK or as a model of OpenAI's API; [`CallContext`] as an extractor, [`Error`] as a response, readiness; `server`: a server, of gRPC too, that ends in bounded time |
+//! | `debug-page` (with `axum`) | [`page`]: a page of the calls under way, of samples of finished ones, and of their timelines, off unless it is mounted; brings maud |
 //! | `openapi` (with `axum`) | `inbound::axum::Programs`: an OpenAPI document of programs behind routes; brings utoipa |
 //! | `tonic` (with `axum`) | `inbound::tonic`: programs as a gRPC service with health and reflection; `outbound::tonic`: its client as a service; [`Error`] as a status with details, and back |
 //! | `metrics` | [`mod@metrics`]: metrics of calls, LM calls, layers and hosts, by the facade of that name; with `axum` a route for Prometheus |
 //! | `metrics-exporter-prometheus` (with `axum` and `metrics`) | `PrometheusMetrics::from_handle`: an exporter that is set up elsewhere |
-//! | `debug-page` (with `axum`) | [`page`]: timelines of calls as pictures, text and files; brings maud |
 //! | `otel` | the spans of calls in the trace of their client, by OpenTelemetry; see [`telemetry`]; brings tracing-opentelemetry |
 //! | `test-util` | [`testing`]: a mock of the service, a scripted LM over real HTTP; for tests only |
 //! | `py-spy` (with `python` or `workers`) | [`Health::Blocked`] names the frame that holds the GIL as well; brings py-spy |
@@ -158,11 +158,12 @@ pub use error::{
 #[doc(hidden)]
 pub use host::workers::decode_worker_bytes;
 #[cfg(feature = "workers")]
-pub use host::workers::{WorkerProcess, WorkerState, WorkerStats, Workers};
+pub use host::workers::{EndedWorker, WorkerProcess, WorkerState, WorkerStats, Workers};
 #[cfg(feature = "_host")]
 pub use host::{
     core::{
         health::Health,
+        lm_table::LmStats,
         stats::{HostStats, LmTotals},
         tool_definition::{Tool, ToolCall},
     },

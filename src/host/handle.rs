@@ -8,7 +8,8 @@ use tokio::time::timeout;
 
 use crate::call::Cause;
 use crate::host::core::{
-    health::Health, host_core::HostCore, host_thread::HostThread, stats::HostStats,
+    health::Health, host_core::HostCore, host_thread::HostThread, lm_table::LmStats,
+    stats::HostStats,
 };
 #[cfg(feature = "python")]
 use crate::host::{core::loop_monitor::LoopMonitor, embedded::Embedded};
@@ -110,6 +111,13 @@ impl Host {
     #[must_use]
     pub fn stats(&self) -> HostStats {
         self.core.stats()
+    }
+
+    /// The LM calls by provider and model, sorted by their names: at most 64 of them and one row for
+    /// all others.
+    #[must_use]
+    pub fn lm_stats(&self) -> Vec<LmStats> {
+        self.core.counters.lm_stats()
     }
 
     /// The health of the host, judged by its heartbeat, without the GIL. That of a host with worker

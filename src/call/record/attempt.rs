@@ -21,6 +21,9 @@ use crate::call::{Cause, Deadline, Usage};
 
 /// Totals of LM calls, over many calls.
 pub(crate) trait Totals: Send + Sync {
+    /// An LM call begins.
+    fn lm_call_begun(&self, call: &LmCall);
+
     /// An LM call has ended, by itself or with the call that it was made for.
     fn lm_call_ended(&self, call: &LmCall);
 
@@ -92,6 +95,9 @@ impl AttemptRecord {
             let id = attempt.next_id;
             attempt.next_id += 1;
             if attempt.stages.ended.is_none() {
+                if let Some(totals) = &self.totals {
+                    totals.lm_call_begun(&call);
+                }
                 attempt.open.push(OpenLmCall { id, began, call });
             }
             id

@@ -33,11 +33,16 @@ fn outcomes(record: &CallRecord) -> Vec<(LmOutcome, u32)> {
 
 #[derive(Default)]
 struct Heard {
+    begun: AtomicU64,
     ended: AtomicU64,
     late: AtomicU64,
 }
 
 impl Totals for Heard {
+    fn lm_call_begun(&self, _: &LmCall) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn lm_call_ended(&self, _: &LmCall) {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
@@ -85,8 +90,9 @@ fn an_attempt_is_closed_once_and_what_comes_later_changes_no_cost() {
         );
         assert_eq!(spent.lm_calls[1].status, Some(200));
     });
-    let heard = [&heard.ended, &heard.late].map(|count| count.load(Ordering::Relaxed));
-    assert_eq!(heard, [2, 7]);
+    let heard = [&heard.begun, &heard.ended, &heard.late];
+    let heard = heard.map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(heard, [2, 2, 7]);
 }
 
 #[test]

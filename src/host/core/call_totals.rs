@@ -75,6 +75,9 @@ impl CallTotals {
                 model,
                 tokens,
             } = lm;
+            if !is_answered {
+                self.counters.wasted(&provider, &model, tokens);
+            }
             metrics::tokens(&self.program, (&provider, &model), fate, tokens);
         }
     }
@@ -104,6 +107,10 @@ impl CallTotals {
 }
 
 impl Totals for CallTotals {
+    fn lm_call_begun(&self, call: &LmCall) {
+        self.counters.lm_call_begun(call);
+    }
+
     fn lm_call_ended(&self, call: &LmCall) {
         self.counters.lm_call_ended(call);
         metrics::lm_call_ended(&self.program, call);
@@ -111,7 +118,7 @@ impl Totals for CallTotals {
     }
 
     fn counted_by_dspy(&self, call: &LmCall, usage: Usage) {
-        self.counters.counted_by_dspy(usage);
+        self.counters.counted_by_dspy(call, usage);
         metrics::lm_tokens(call);
         self.spend(call, usage.total_tokens);
     }

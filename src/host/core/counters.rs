@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::stats::HostStats;
+use super::{
+    lm_table::{LmStats, LmTable},
+    stats::HostStats,
+};
 use crate::call::{LmCall, LmOutcome, Usage};
 
 /// The counters of one host. The lock is held for an addition or a copy, never for Python code.
@@ -10,6 +13,7 @@ use crate::call::{LmCall, LmOutcome, Usage};
 pub(crate) struct HostCounters {
     /// All but what the queue knows.
     stats: Mutex<HostStats>,
+    lms: LmTable,
     max_abandoned: usize,
 }
 
@@ -18,12 +22,18 @@ impl HostCounters {
     pub(crate) fn new(max_abandoned: usize) -> Arc<Self> {
         Arc::new(Self {
             stats: Mutex::default(),
+            lms: LmTable::default(),
             max_abandoned,
         })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, HostStats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The LM calls by provider and model.
+    pub(crate) fn lm_stats(&self) -> Vec<LmStats> {
+        self.lms.stats()
     }
 
     /// Counts up in a field, and down again when the guard is dropped.
@@ -77,7 +87,12 @@ impl Drop for GaugeGuard {
 
 /// What LM calls came to, and cost.
 impl HostCounters {
+    pub(super) fn lm_call_begun(&self, call: &LmCall) {
+        self.lms.begun(call);
+    }
+
     pub(super) fn lm_call_ended(&self, call: &LmCall) {
+        self.lms.ended(call);
         let lm = &mut self.lock().lm;
         *match call.outcome {
             LmOutcome::Answered => &mut lm.answered,
@@ -89,8 +104,14 @@ impl HostCounters {
         lm.usage.add(call.usage());
     }
 
-    pub(super) fn counted_by_dspy(&self, usage: Usage) {
+    pub(super) fn counted_by_dspy(&self, call: &LmCall, usage: Usage) {
+        self.lms.counted_by_dspy(call, usage.total_tokens);
         self.lock().lm.usage.add(usage);
+    }
+
+    /// These tokens of an attempt are wasted: it came to no answer.
+    pub(super) fn wasted(&self, provider: &Arc<str>, model: &Arc<str>, tokens: u64) {
+        self.lms.wasted(provider, model, tokens);
     }
 
     pub(super) fn answered_too_late(&self, tokens: u64) {

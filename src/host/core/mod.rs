@@ -16,6 +16,7 @@ pub(crate) mod host_thread;
 pub(crate) mod http;
 pub(crate) mod http_response;
 pub(crate) mod lm_candidates;
+pub(crate) mod lm_table;
 pub(crate) mod log;
 pub(crate) mod loop_monitor;
 pub(crate) mod program_counts;

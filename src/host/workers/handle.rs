@@ -65,6 +65,7 @@ mod tests {
             in_flight: 0,
             calls: 0,
             loop_lag: Duration::ZERO,
+            since: tokio::time::Instant::now(),
         }
     }
 

@@ -62,6 +62,8 @@ pub(super) struct WorkerLife {
     pub(super) is_up: bool,
     pub(super) ready_since: Option<Duration>,
     pub(super) is_recycled: bool,
+    /// Why it is replaced by a fresh one.
+    pub(super) recycled_for: Option<String>,
     /// It was retired, whatever came after that.
     is_retired: bool,
     /// Since when it is to end for another reason than that it is not needed.
@@ -83,6 +85,7 @@ impl WorkerLife {
             is_up: false,
             ready_since: None,
             is_recycled: false,
+            recycled_for: None,
             is_retired: false,
             ended: None,
             dismissed: None,

@@ -258,7 +258,8 @@ impl Lifecycle {
                 overdue: life.is_overdue,
             }
         };
-        let verdict = life.verdict;
+        let recycled_for = life.recycled_for.filter(|_| life.dismissed.is_some());
+        let verdict = life.verdict.or(recycled_for);
         Some(WorkerExit { verdict, kind })
     }
 
@@ -308,6 +309,7 @@ impl Lifecycle {
             let memory = || memory(worker);
             if let Some(why) = self.recycle.reason(age, workload.given, memory) {
                 life.is_recycled = true;
+                life.recycled_for = Some(why.clone());
                 actions.push((worker, LifecycleAction::Recycle { why }));
             }
         }

@@ -39,7 +39,7 @@ mod worker_programs;
 
 pub use life::WorkerState;
 pub use settings::Workers;
-pub use stats::{WorkerProcess, WorkerStats};
+pub use stats::{EndedWorker, WorkerProcess, WorkerStats};
 #[cfg(fuzzing)]
 pub use wire::decode_worker_bytes;
 

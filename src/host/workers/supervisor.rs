@@ -9,7 +9,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     life::{LifecycleAction, WorkerAction},
@@ -21,7 +21,7 @@ use super::{
     requests::PoolPrograms,
     scheduler::Scheduler,
     settings::Workers,
-    stats::SharedStats,
+    stats::{EndedWorker, SharedStats},
     wire::{FromZygote, ToWorker},
     worker::{Worker, WorkerTable},
 };
@@ -141,6 +141,11 @@ impl Supervisor {
                 WorkerExitKind::Stopped => {}
                 WorkerExitKind::Dismissed { served } => stats.recycled += u64::from(served),
                 WorkerExitKind::Lost { .. } => stats.lost += 1,
+            }
+            if exit.kind != WorkerExitKind::Stopped {
+                let reason = why.clone();
+                let at = Instant::now();
+                stats.push_ended(EndedWorker { pid, at, reason });
             }
         });
         match exit.kind {

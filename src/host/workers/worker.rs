@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use tokio::time::Instant;
+
 use super::{
     heartbeat::Heartbeat,
     life::WorkerState,
@@ -21,6 +23,7 @@ use crate::{
 
 /// A worker process.
 pub(super) struct Worker {
+    since: Instant,
     pub(super) link: ProcessLink,
     pub(super) heartbeat: Heartbeat,
     /// The LMs that its programs made themselves, by its numbers, which are negative.
@@ -32,6 +35,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(link: ProcessLink) -> Self {
         Self {
+            since: Instant::now(),
             link,
             heartbeat: Heartbeat::default(),
             own_lms: HashMap::new(),
@@ -52,6 +56,7 @@ impl Worker {
             in_flight: workload.calls,
             calls: workload.given,
             loop_lag: self.heartbeat.lag(),
+            since: self.since,
         })
     }
 
