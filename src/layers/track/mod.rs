@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::field::Empty;
 
+#[cfg(feature = "debug-page")]
+pub(crate) use self::readings::LivePhase;
 pub use self::{
     cancellation::Cancellation,
     future::TrackFuture,

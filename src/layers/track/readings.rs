@@ -26,6 +26,17 @@ pub struct CallPhases {
     pub orphans: u64,
 }
 
+/// How far a call is that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LivePhase {
+    /// It waits for a service.
+    Waiting,
+    /// A service has taken it.
+    Running,
+    /// It was signalled to stop.
+    Stopping,
+}
+
 impl Tracker {
     /// The timeline of the call with this id: the latest that is under way, else one whose work goes on
     /// or that is [kept](Self::with_samples).
@@ -50,8 +61,30 @@ impl Tracker {
     /// `most` calls.
     #[must_use]
     pub fn timelines(&self, most: usize) -> Vec<CallTimeline> {
+        self.timelines_where(|_| true, most)
+    }
+
+    /// The same of the calls of this name in this phase alone.
+    #[cfg(feature = "debug-page")]
+    pub(crate) fn timelines_in(
+        &self,
+        name: &str,
+        phase: LivePhase,
+        most: usize,
+    ) -> Vec<CallTimeline> {
+        let is_of =
+            |call: &TrackedCall| call.phase() == phase && *name_of(call.record.name()) == *name;
+        self.timelines_where(is_of, most)
+    }
+
+    fn timelines_where(
+        &self,
+        is_wanted: impl Fn(&TrackedCall) -> bool,
+        most: usize,
+    ) -> Vec<CallTimeline> {
         let calls = self.live().into_iter();
         let mut calls: Vec<_> = calls
+            .filter(is_wanted)
             .map(|call| (call.record.deadline(), call.id, call.record))
             .collect();
         // None is later than any.
@@ -96,7 +129,7 @@ impl Tracker {
         let mut programs = self.calls.inspect(|_, account| account.samples.count());
         for call in self.live() {
             let program = counted(&mut programs, &name_of(call.record.name()));
-            *call.phase(program) += 1;
+            *call.phase().count(program) += 1;
         }
         for record in self.unsettled() {
             counted(&mut programs, &name_of(record.name())).orphans += 1;
@@ -109,7 +142,7 @@ impl Tracker {
     pub fn phases(&self) -> CallPhases {
         let mut all = ProgramCalls::new("".into());
         for call in self.live() {
-            *call.phase(&mut all) += 1;
+            *call.phase().count(&mut all) += 1;
         }
         CallPhases {
             waiting: all.waiting,
@@ -133,13 +166,23 @@ impl Tracker {
 }
 
 impl TrackedCall {
-    /// The count of `program` that this call belongs to.
-    fn phase<'a>(&self, program: &'a mut ProgramCalls) -> &'a mut u64 {
+    fn phase(&self) -> LivePhase {
         let is_stopping = self.cancel.cause().is_some() || self.record.is_stopping();
         match (self.runs, is_stopping) {
-            (_, true) => &mut program.stopping,
-            (true, false) => &mut program.running,
-            (false, false) => &mut program.waiting,
+            (_, true) => LivePhase::Stopping,
+            (true, false) => LivePhase::Running,
+            (false, false) => LivePhase::Waiting,
+        }
+    }
+}
+
+impl LivePhase {
+    /// The count of `program` that calls in this phase belong to.
+    const fn count(self, program: &mut ProgramCalls) -> &mut u64 {
+        match self {
+            Self::Waiting => &mut program.waiting,
+            Self::Running => &mut program.running,
+            Self::Stopping => &mut program.stopping,
         }
     }
 }
