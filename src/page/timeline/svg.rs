@@ -20,9 +20,10 @@ use crate::call::record::timeline::CallTimeline;
 /// the time between the last two hatched.
 ///
 /// The element has classes alone, neither styles nor scripts, so that it fits into a document with a
-/// strict Content-Security-Policy. Its colours are in [`TIMELINE_STYLE`](crate::page::TIMELINE_STYLE). It is
-/// bounded: of more than 24 LM calls, 12 attempts or 12 calls of tools it shows the first and the last, and the number
-/// of the others. Names are escaped.
+/// strict Content-Security-Policy. Its colours are in
+/// [`TIMELINE_STYLE`](crate::page::TIMELINE_STYLE). It is bounded: of more than 24 LM calls, 12 attempts
+/// or 12 calls of tools it shows the first and the last, and the number of the others. Names are
+/// escaped.
 ///
 /// ```
 /// use tower_dspy::{page::timeline_svg, timeline::CallTimeline};

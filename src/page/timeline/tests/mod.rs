@@ -1,5 +1,6 @@
 //! Tests of the renderers.
 
+mod builders;
 mod html;
 mod perfetto;
 mod picture;

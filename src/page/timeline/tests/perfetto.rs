@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::samples::{all, deadline_passed, hedged, many_lm_calls};
+use super::{
+    builders::many_lm_calls,
+    samples::{all, deadline_passed, hedged},
+};
 use crate::{call::record::timeline::CallTimeline, page::timeline_perfetto};
 
 fn events(call: &CallTimeline) -> Vec<Value> {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::samples::{all, attempt, call, hostile, lm, many_lm_calls, ms, under_way};
+use super::{
+    builders::{attempt, call, lm, many_lm_calls, ms},
+    samples::{all, hostile, under_way},
+};
 use crate::{
     call::{
         CallStatus, Cause, LmOutcome,

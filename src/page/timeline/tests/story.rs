@@ -1,8 +1,11 @@
 //! The stories of calls, sentence by sentence.
 
-use super::samples::{
-    all, answered_in_time, cancelled, deadline_passed, fell_back, hedged, hostile, many_lm_calls,
-    not_stopped, retried, streaming, under_way, with_tools,
+use super::{
+    builders::many_lm_calls,
+    samples::{
+        all, answered_in_time, cancelled, deadline_passed, fell_back, hedged, hostile, not_stopped,
+        retried, streaming, under_way, with_tools,
+    },
 };
 use crate::{
     call::record::timeline::CallTimeline,
