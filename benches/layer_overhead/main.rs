@@ -152,7 +152,15 @@ fn only(calls: &str) {
     let [group, name, calls] = calls.split(' ').collect::<Vec<_>>()[..] else {
         panic!("LAYER_CALLS is: group, name and number of calls");
     };
-    for contender in &mut contenders(group != "ready") {
+    let stacks = match group {
+        "observed" => {
+            let recorder = PrometheusBuilder::new().install_recorder();
+            recorder.expect("the first recorder");
+            observed().into()
+        }
+        group => contenders(group != "ready"),
+    };
+    for mut contender in stacks {
         if contender.name == name {
             (contender.calls)(calls.parse().expect("a number of calls"));
         }
