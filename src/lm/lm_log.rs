@@ -19,10 +19,7 @@ use crate::{
         CallId, Carrier, LmCall, LmOutcome, Usage, drop_scope,
         record::{AttemptRecord, CallRecord, LateAnswer},
     },
-    telemetry::{
-        self,
-        metrics::{self, ChunkIntervals, TokenFate},
-    },
+    telemetry::{self, metrics::ChunkIntervals},
 };
 
 /// A log of the LM calls whose requests have it among their extensions.
@@ -72,6 +69,8 @@ pub(super) struct LmCallEntry {
     /// Gone once it has ended.
     pub(super) log: Option<LmLogId>,
     usage: UsageReader,
+    /// All tokens that the record of the call has of it.
+    recorded: u64,
     /// From the head of the answer on.
     labels: Option<LabelReader>,
     /// Content of the answer came.
@@ -120,6 +119,7 @@ impl LmCallEntry {
             span,
             log,
             usage: UsageReader::default(),
+            recorded: 0,
             labels: None,
             content: false,
             chunks: None,
@@ -176,6 +176,7 @@ impl LmCallEntry {
         }
         // At once: the call that this is made for may end before the attempt does.
         let (mut interval, mut waited) = (None, None);
+        let recorded = &mut self.recorded;
         log.update_at(*id, |call, now| {
             if is_chunk {
                 interval = call.last_content.map(|last| now.saturating_sub(last));
@@ -193,6 +194,7 @@ impl LmCallEntry {
                 call.cached_tokens = counts.cached();
                 call.cache_write_tokens = counts.cache_write();
                 call.reasoning_tokens = counts.reasoning();
+                *recorded = call.total_tokens.unwrap_or_default();
             }
             if let Some(labels) = labels {
                 call.response_model = labels.model;
@@ -218,6 +220,8 @@ impl LmCallEntry {
         }
         if let Some(LmLogId { log, id }) = self.log.take() {
             let tokens = self.usage.counts.total().unwrap_or_default();
+            // The others were counted when the attempt of its call was closed.
+            let tokens = tokens.saturating_sub(self.recorded);
             if !log.end(id, outcome) {
                 let (provider, model) = &self.names;
                 log.answered_too_late(LateAnswer {
@@ -232,9 +236,6 @@ impl LmCallEntry {
                     tokens,
                     "an LM answered after the end of its call"
                 );
-                let program = log.record().name().unwrap_or_default();
-                let (provider, model) = &self.names;
-                metrics::tokens(&program, (provider, model), TokenFate::Late, tokens);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! The totals that one call's LM calls are added to: those of the host, and the metrics.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use super::counters::HostCounters;
 use crate::{
@@ -17,9 +20,16 @@ pub(crate) struct CallTotals {
     counters: Arc<HostCounters>,
     /// The label of its metrics.
     program: Arc<str>,
-    /// The tokens of an attempt, until it is closed: then it is known whether they were wasted. `None`
-    /// for code that belongs to no call, whose tokens are used.
-    open: Mutex<Option<Vec<LmTokens>>>,
+    spending: Mutex<Spending>,
+}
+
+/// What becomes of the tokens of an attempt.
+#[derive(Debug)]
+enum Spending {
+    /// It is known when the attempt is closed.
+    Open(Vec<LmTokens>),
+    /// Those of LM calls that ended before the close and are counted after it, too.
+    Closed(TokenFate),
 }
 
 /// The tokens that an LM was paid for.
@@ -32,24 +42,24 @@ struct LmTokens {
 
 impl CallTotals {
     pub(super) fn of_attempt(counters: Arc<HostCounters>, program: Arc<str>) -> Arc<Self> {
-        Self::new(counters, program, Some(Vec::new()))
+        Self::new(counters, program, Spending::Open(Vec::new()))
     }
 
-    /// Of code that belongs to no call.
+    /// Of code that belongs to no call: its tokens are used.
     pub(super) fn of_no_call(counters: Arc<HostCounters>) -> Arc<Self> {
-        Self::new(counters, "".into(), None)
+        Self::new(counters, "".into(), Spending::Closed(TokenFate::Used))
     }
 
-    fn new(
-        counters: Arc<HostCounters>,
-        program: Arc<str>,
-        open: Option<Vec<LmTokens>>,
-    ) -> Arc<Self> {
+    fn new(counters: Arc<HostCounters>, program: Arc<str>, spending: Spending) -> Arc<Self> {
         Arc::new(Self {
             counters,
             program,
-            open: Mutex::new(open),
+            spending: Mutex::new(spending),
         })
+    }
+
+    fn spending(&self) -> MutexGuard<'_, Spending> {
+        self.spending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The name of the program in metrics.
@@ -59,17 +69,16 @@ impl CallTotals {
 
     /// The attempt is closed, with an answer or without one.
     pub(super) fn close(&self, is_answered: bool) {
-        let open = self
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
         let fate = if is_answered {
             TokenFate::Used
         } else {
             TokenFate::Wasted
         };
-        for lm in open.unwrap_or_default() {
+        let before = mem::replace(&mut *self.spending(), Spending::Closed(fate));
+        let Spending::Open(open) = before else {
+            return;
+        };
+        for lm in open {
             let LmTokens {
                 provider,
                 model,
@@ -89,10 +98,15 @@ impl CallTotals {
         let LmCall {
             provider, model, ..
         } = call;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = &mut *open else {
-            let lm = (&**provider, &**model);
-            return metrics::tokens(&self.program, lm, TokenFate::Used, tokens);
+        let mut spending = self.spending();
+        let open = match &mut *spending {
+            Spending::Open(open) => open,
+            Spending::Closed(fate) => {
+                let fate = *fate;
+                // A recorder is foreign code.
+                drop(spending);
+                return metrics::tokens(&self.program, (provider, model), fate, tokens);
+            }
         };
         let is_it = |lm: &&mut LmTokens| lm.provider == *provider && lm.model == *model;
         match open.iter_mut().find(is_it) {
@@ -131,5 +145,53 @@ impl Totals for CallTotals {
         } = late;
         self.counters.answered_too_late(tokens);
         metrics::tokens(&self.program, (provider, model), TokenFate::Late, tokens);
+    }
+}
+
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    use super::*;
+    use crate::{call::LmOutcome, telemetry::metric_names::TOKENS_BY_FATE};
+
+    /// The tokens by their fate.
+    fn tokens(emit: impl FnOnce(&CallTotals)) -> Vec<(String, u64)> {
+        let recorder = DebuggingRecorder::new();
+        let seen = recorder.snapshotter();
+        let totals = CallTotals::of_attempt(HostCounters::new(0), "fates".into());
+        ::metrics::with_local_recorder(&recorder, || emit(&totals));
+        let seen = seen.snapshot().into_vec().into_iter();
+        let tokens = seen.filter_map(|(key, .., value)| {
+            let key = key.key();
+            let fate = key.labels().find(|label| label.key() == "fate")?;
+            match value {
+                DebugValue::Counter(n) if key.name() == TOKENS_BY_FATE.name => {
+                    Some((fate.value().to_owned(), n))
+                }
+                _ => None,
+            }
+        });
+        tokens.collect()
+    }
+
+    #[test]
+    fn tokens_that_are_counted_after_the_close_have_the_fate_of_their_attempt() {
+        for (is_answered, fate) in [(true, "used"), (false, "wasted")] {
+            let call = LmCall {
+                total_tokens: Some(20),
+                ..LmCall::new("openai", "m", LmOutcome::Answered)
+            };
+            let usage = Usage {
+                total_tokens: 1,
+                ..Usage::default()
+            };
+            let seen = tokens(|totals| {
+                totals.lm_call_ended(&call);
+                totals.close(is_answered);
+                totals.counted_by_dspy(&call, usage);
+            });
+            assert_eq!(seen, [(fate.to_owned(), 21)]);
+        }
     }
 }

@@ -1,10 +1,15 @@
 //! What the record of an LM call has of the answer, in each dialect.
 
+use std::sync::Mutex;
+
 use serde_json::Value;
 
 use super::*;
 use crate::{
-    call::LmCall,
+    call::{
+        Cause, LmCall, Usage,
+        record::{AttemptRecord, CallRecord, LateAnswer, Totals},
+    },
     testing::scripted_lm::{Reply, ScriptedLm},
 };
 
@@ -134,4 +139,54 @@ async fn a_hostile_id_is_bounded_or_dropped() {
         Some("a b".into()),
     ];
     assert_eq!(found, expected);
+}
+
+/// The tokens of late answers.
+#[derive(Default)]
+struct LateTokens(Mutex<Vec<u64>>);
+
+impl Totals for LateTokens {
+    fn lm_call_begun(&self, _: &LmCall) {}
+
+    fn lm_call_ended(&self, _: &LmCall) {}
+
+    fn counted_by_dspy(&self, _: &LmCall, _: Usage) {}
+
+    fn answered_too_late(&self, late: LateAnswer<'_>) {
+        self.0.lock().expect("no panic").push(late.tokens);
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_were_counted_when_the_attempt_closed_are_not_counted_as_late() {
+    let (lm, _) = lm(|_, _| async {
+        let pieces = [
+            "data: {\"message\":{\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\n\n",
+            "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":15}}\n\n",
+        ];
+        let frames = pieces.map(|piece| Ok::<_, BoxError>(Frame::data(Bytes::from(piece))));
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+        let answer = Response::builder().header("content-type", "text/event-stream");
+        Ok::<_, BoxError>(answer.body(body)?)
+    });
+    for (frames_before, wasted, late) in [(0, 0, 40), (1, 26, 14), (2, 40, 0)] {
+        let totals = Arc::new(LateTokens::default());
+        let attempt = AttemptRecord::new(CallRecord::open(), 0, Some(totals.clone()));
+        let mut request = super::request(URL, "m", true);
+        request.extensions_mut().insert(LmLog(attempt.clone()));
+        let mut body = connect(&lm)
+            .send(request)
+            .await
+            .expect("an answer")
+            .into_body();
+        for _ in 0..frames_before {
+            body.frame().await.expect("a frame").expect("no failure");
+        }
+        let closed = attempt
+            .close(Err(Some(Cause::Elapsed)))
+            .expect("it is open");
+        text(body).await.expect("the rest");
+        let found = (closed.tokens, totals.0.lock().expect("no panic").clone());
+        assert_eq!(found, (wasted, vec![late]));
+    }
 }
