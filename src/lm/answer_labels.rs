@@ -12,11 +12,12 @@
 //! | Gemini | `modelVersion` | `responseId` | `candidates[].finishReason` |
 //! | Ollama | `model` | | `done_reason` |
 //!
-//! Only the brackets and the quotes are looked at, and the text of a long string is skipped.
+//! Only the brackets and the quotes are looked at, and the text of a long string is skipped. Once the
+//! model and the id are known, lines of a stream without a reason of the end are not read at all.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use memchr::memchr3;
+use memchr::{memchr, memchr3, memmem::Finder, memrchr};
 
 use super::content::BodyFormat;
 use crate::call::LmCall;
@@ -25,6 +26,11 @@ use crate::call::LmCall;
 const LEVELS: usize = 3;
 /// The states in which an answer of OpenAI's responses ends.
 const LAST: [&str; 4] = ["completed", "incomplete", "failed", "cancelled"];
+/// The ends of the keys that a reason of the end has, in all dialects.
+const FINISH_KEYS: [&str; 2] = ["eason\"", "\"status\""];
+/// How many objects of a stream are read in search of the model and the id. They are in the first ones;
+/// Ollama has no id.
+const HEADS: usize = 16;
 
 /// What a provider says of its answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,6 +104,8 @@ pub(super) struct LabelReader {
     /// The next byte is the rest of an escape.
     escaped: bool,
     text: Vec<u8>,
+    /// How many objects of a stream have begun.
+    objects: usize,
 }
 
 impl LabelReader {
@@ -112,11 +120,34 @@ impl LabelReader {
             string: None,
             escaped: false,
             text: Vec::new(),
+            objects: 0,
         }
     }
 
     /// Reads a piece; true if it has a label.
     pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
+        let labels = &self.labels;
+        let has_heads = labels.model.is_some() && labels.id.is_some() || self.objects >= HEADS;
+        if !self.lines || !has_heads {
+            return self.read_marks(bytes);
+        }
+        let is_within_line = self.depth > 0 || self.string.is_some();
+        let line_end = match is_within_line {
+            true => memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1),
+            false => 0,
+        };
+        let (line, lines) = bytes.split_at(line_end);
+        let found = self.read_marks(line);
+        // What follows the last end of a line is continued by the next piece.
+        let end = memrchr(b'\n', lines).map_or(0, |at| at + 1);
+        let rest = match has_finish(&lines[..end]) {
+            true => lines,
+            false => &lines[end..],
+        };
+        self.read_marks(rest) || found
+    }
+
+    fn read_marks(&mut self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         let mut found = false;
         while let Some((byte, after)) = rest.split_first() {
@@ -125,7 +156,7 @@ impl LabelReader {
                 rest = after;
                 continue;
             };
-            if std::mem::take(&mut self.escaped) {
+            if std::mem::take(&mut self.escaped) && *byte != b'\n' {
                 rest = after;
                 continue;
             }
@@ -162,6 +193,7 @@ impl LabelReader {
                 if let Some(level) = self.path.get_mut(self.depth) {
                     *level = key;
                 }
+                self.objects += usize::from(self.depth == 0);
                 self.depth += 1;
                 self.key_next = byte == b'{';
             }
@@ -252,6 +284,19 @@ impl LabelReader {
     }
 }
 
+/// Whether whole lines may have a reason of the end; one that is null is none.
+fn has_finish(lines: &[u8]) -> bool {
+    static KEYS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| FINISH_KEYS.map(Finder::new));
+    let has_text = |key: &Finder<'_>| {
+        let after_key = |at| &lines[at + key.needle().len()..];
+        key.find_iter(lines).map(after_key).any(|rest| {
+            let value = rest.trim_ascii_start().strip_prefix(b":");
+            value.is_some_and(|value| value.trim_ascii_start().starts_with(b"\""))
+        })
+    };
+    KEYS.iter().any(has_text)
+}
+
 /// The text, if it is not empty and all its bytes are `allowed`.
 fn label(text: &[u8], allowed: impl Fn(u8) -> bool) -> Option<Arc<str>> {
     let text = str::from_utf8(text).ok()?;
@@ -259,117 +304,4 @@ fn label(text: &[u8], allowed: impl Fn(u8) -> bool) -> Option<Arc<str>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-
-    type Read = (Option<String>, Option<String>, Option<String>);
-
-    fn read_by(format: BodyFormat, body: &[u8], size: usize) -> Read {
-        let mut reader = LabelReader::new(format);
-        for piece in body.chunks(size) {
-            reader.read(piece);
-        }
-        let labels = reader.labels;
-        let text = |label: Option<Arc<str>>| label.map(|label| label.to_string());
-        (
-            text(labels.model),
-            text(labels.id),
-            text(labels.finish_reason),
-        )
-    }
-
-    /// The model, the id and the reason of the end.
-    fn labels(body: &str) -> Read {
-        let format = match body.starts_with('{') || body.starts_with('[') {
-            true => BodyFormat::Whole,
-            false => BodyFormat::Events,
-        };
-        let whole = read_by(format, body.as_bytes(), usize::MAX);
-        for size in [1, 2, 7] {
-            assert_eq!(read_by(format, body.as_bytes(), size), whole, "{body}");
-        }
-        whole
-    }
-
-    fn read(model: &str, id: &str, finish: &str) -> Read {
-        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        (text(model), text(id), text(finish))
-    }
-
-    #[test]
-    fn the_labels_of_a_whole_answer_are_read_in_each_dialect() {
-        let chat = r#"{"id": "c-1", "object": "chat.completion", "model": "gpt-x",
-            "choices": [{"message": {"content": "a \"model\": \"b\"", "tool_calls":
-            [{"id": "t"}]}, "finish_reason": "stop"}], "service_tier": "default"}"#;
-        assert_eq!(labels(chat), read("gpt-x", "c-1", "stop"));
-        let responses = r#"{"id":"r-1","object":"response","status":"incomplete","error":null,
-            "incomplete_details":{"reason":"max_output_tokens"},"model":"gpt-x",
-            "output":[{"id":"m","status":"completed"}]}"#;
-        assert_eq!(labels(responses), read("gpt-x", "r-1", "max_output_tokens"));
-        let anthropic = r#"{"id":"msg_1","type":"message","model":"claude-x","content":[
-            {"type":"tool_use","id":"t","input":{"id":"secret","model":"secret",
-            "stop_reason":"secret","message":{"id":"secret"}}}],"stop_reason":"tool_use"}"#;
-        assert_eq!(labels(anthropic), read("claude-x", "msg_1", "tool_use"));
-        let gemini = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f",
-            "args":{"responseId":"secret","finishReason":"secret"}}}]},"finishReason":"STOP"}],
-            "modelVersion":"gemini-x","responseId":"g-1"}"#;
-        assert_eq!(labels(gemini), read("gemini-x", "g-1", "STOP"));
-        assert_eq!(
-            labels(&format!("[{gemini}\n,{gemini}]")),
-            read("gemini-x", "g-1", "STOP")
-        );
-        let ollama = r#"{"model":"l","message":{"content":"a"},"done_reason":"stop","done":true}"#;
-        assert_eq!(labels(ollama), read("l", "", "stop"));
-    }
-
-    #[test]
-    fn the_labels_of_a_stream_are_read_in_each_dialect() {
-        let chat = concat!(
-            ": it's \"id\": {\"id\": \"no\n\n",
-            "data: {\"id\":\"c-1\",\"choices\":[{\"delta\":{\"content\":\"\\\\\"},\"finish_reason\":null}],\"model\":\"gpt-x\"}\n\n",
-            "data: {\"id\":\"c-2\",\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n",
-        );
-        assert_eq!(labels(chat), read("gpt-x", "c-1", "length"));
-        let responses = concat!(
-            "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r-1\",\"status\":\"in_progress\",\"model\":\"gpt-x\"}}\n\n",
-            "data: {\"type\":\"response.completed\",\"response\":{\"id\":\"r-1\",\"status\":\"completed\"}}\n\n",
-        );
-        assert_eq!(labels(responses), read("gpt-x", "r-1", "completed"));
-        let anthropic = concat!(
-            "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"claude-x\",\"stop_reason\":null}}\r\n\r\n",
-            "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\r\n\r\n",
-        );
-        assert_eq!(labels(anthropic), read("claude-x", "msg_1", "end_turn"));
-    }
-
-    #[test]
-    fn a_label_is_bounded_and_one_that_is_no_word_is_dropped() {
-        let long = "x".repeat(1000);
-        let body = format!(r#"{{"model": "{long}", "id": "a b", "stop_reason": "the user: x"}}"#);
-        assert_eq!(labels(&body), read(&"x".repeat(LmCall::TEXT), "", ""));
-        let odd = r#"{"model": "a\u0000b", "id": 7, "stop_reason": ["x"], "done_reason": {}}"#;
-        assert_eq!(labels(odd), read("", "", ""));
-        assert_eq!(labels("{\"model\": \"ç\"}"), read("", "", ""));
-    }
-
-    proptest! {
-        #[test]
-        fn no_body_makes_the_reader_panic_or_grow(
-            body in vec(prop_oneof![
-                prop::sample::select(b"{}[]\",:\\\n".to_vec()),
-                any::<u8>(),
-            ], 0..2000),
-            size in 1_usize..50,
-        ) {
-            for format in [BodyFormat::Whole, BodyFormat::Events] {
-                let mut reader = LabelReader::new(format);
-                for piece in body.chunks(size) {
-                    reader.read(piece);
-                }
-                prop_assert!(reader.text.len() <= LmCall::TEXT);
-            }
-        }
-    }
-}
+mod tests;
