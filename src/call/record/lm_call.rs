@@ -45,6 +45,10 @@ pub struct LmCall {
     /// When a connection took the request, on the clock of `started`. `None` if none did: then the
     /// provider has not seen the request, and bills nothing. A service of your own, by
     /// [`Lm::http`](crate::Lm::http), does not report it.
+    ///
+    /// The time from `started` to here is that of the key, of the name's resolution, of a new
+    /// connection with its TLS, or else of the wait for one: they are not told apart, as the HTTP
+    /// client does not report when a connection is made.
     #[serde(serialize_with = "seconds_or_null")]
     pub sent: Option<Duration>,
     /// When the head of the answer came, on the clock of `started`.
