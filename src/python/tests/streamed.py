@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any
 
-from conftest import HOST_LM, FakeCall, chat, in_call
+from conftest import HOST_LM, chat, in_call
+from fakes import FakeCall
 
 from tower_dspy import exchange, program
 

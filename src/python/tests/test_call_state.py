@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import dspy
 import pydantic
 import pytest
-from conftest import FakeCall, in_call
+from conftest import in_call
+from fakes import FakeCall
 
 import tower_dspy
 from tower_dspy.call_state import CURRENT_CALL, CallState

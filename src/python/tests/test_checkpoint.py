@@ -6,7 +6,8 @@ import time
 
 import dspy
 import pytest
-from conftest import FakeCall, RunnerHarness, turns
+from conftest import RunnerHarness
+from fakes import FakeCall, turns
 
 from tower_dspy.call_state import CallState, Cancelled, current_call
 from tower_dspy.checkpoint import CHECKPOINT, check_task, check_thread, refuse_thread

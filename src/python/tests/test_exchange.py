@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import FakeCall, FakeExchangeHost
+from fakes import FakeCall, FakeExchangeHost
 
 from tower_dspy.exchange import AsyncExchange, SyncExchange, http_request
 from tower_dspy.frames import Frames

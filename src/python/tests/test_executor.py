@@ -3,7 +3,8 @@ import contextvars
 import threading
 
 import pytest
-from conftest import FakeHost, in_call
+from conftest import in_call
+from fakes import FakeHost
 
 from tower_dspy.executor import CallExecutor
 from tower_dspy.patches import to_thread as patch

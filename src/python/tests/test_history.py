@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import dspy
 import pytest
-from conftest import FakeCall, FakeExchangeHost, FakeLmHost, in_call
+from conftest import in_call
 from dspy.clients.typesafe import TypeSafe
+from fakes import FakeCall, FakeExchangeHost, FakeLmHost
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL

@@ -4,7 +4,8 @@ import threading
 
 import dspy
 import pytest
-from conftest import HOST_LM, FakeExchangeHost, FakeLmHost
+from conftest import HOST_LM
+from fakes import FakeExchangeHost, FakeLmHost
 
 from tower_dspy import host_lms
 from tower_dspy.faults import HostError

@@ -11,17 +11,8 @@ import threading
 import dspy
 import httpx
 import pytest
-from conftest import (
-    HOST_LM,
-    FakeCall,
-    FakeExchangeHost,
-    RunnerHarness,
-    ask,
-    ask_sync,
-    chat,
-    eventually,
-    own_messages,
-)
+from conftest import HOST_LM, RunnerHarness, ask, ask_sync, chat, own_messages
+from fakes import FakeCall, FakeExchangeHost, eventually
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import dspy
 import litellm
 import pytest
-from conftest import HOST_LM, FakeCall, FakeExchangeHost, ask, ask_sync, chat, turns
+from conftest import HOST_LM, ask, ask_sync, chat
 from dspy.clients import embedding as embedding_module
 from dspy.utils import DummyLM
+from fakes import FakeCall, FakeExchangeHost, turns
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL, Cancelled

@@ -11,7 +11,7 @@ def test_threads_have_the_stack_of_a_main_thread_where_that_has_no_limit():
     code = """
 import threading
 import deep
-from conftest import FakeHost
+from fakes import FakeHost
 from tower_dspy import loop
 
 loop.make(FakeHost(), (1.0, 1))

@@ -5,10 +5,10 @@ import json
 
 import dspy
 import pytest
-from conftest import FakeCall, FakeExchangeHost
 from dspy.adapters import utils
 from dspy.clients import backend_selection, capabilities
 from dspy.clients.engines.lm15_engine import _Routing
+from fakes import FakeCall, FakeExchangeHost
 
 from tower_dspy.patches import memoize
 

@@ -2,7 +2,7 @@ import asyncio
 import threading
 
 import pytest
-from conftest import FakeHost, eventually
+from fakes import FakeHost, eventually
 
 from tower_dspy.call_state import Cancelled
 from tower_dspy.pool import Job, Pool

@@ -3,7 +3,8 @@ import contextvars
 import sys
 
 import pytest
-from conftest import eventually, until_seen
+from conftest import until_seen
+from fakes import eventually
 
 import witness
 from tower_dspy import loop as loops

@@ -1,7 +1,8 @@
 """The runner and sync programs, on a pool of two threads."""
 
 import pytest
-from conftest import eventually, until_seen
+from conftest import until_seen
+from fakes import eventually
 
 import witness
 

@@ -5,7 +5,8 @@ import json
 
 import dspy
 import pytest
-from conftest import HOST_LM, chat, eventually, in_call, turns
+from conftest import HOST_LM, chat, in_call
+from fakes import eventually, turns
 from streamed import JSON, StreamCall, StreamHost, as_chat, pieces, predict
 
 import tower_dspy

@@ -5,7 +5,8 @@ import contextlib
 
 import dspy
 import pytest
-from conftest import HOST_LM, FakeCall, eventually, in_call
+from conftest import HOST_LM, in_call
+from fakes import FakeCall, eventually
 from streamed import SSE, StreamCall, StreamHost, as_chat, chunk, load, pieces, predict, sse
 
 import tower_dspy

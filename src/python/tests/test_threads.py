@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import pytest_asyncio
 from anyio import to_thread
-from conftest import FakeCall, eventually, execute_interrupted, until_seen
+from conftest import execute_interrupted, until_seen
+from fakes import FakeCall, eventually
 
 import witness
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled

@@ -5,7 +5,8 @@ import math
 
 import dspy
 import pytest
-from conftest import FakeCall, in_call
+from conftest import in_call
+from fakes import FakeCall
 from streamed import StreamCall, StreamHost, as_chat, pieces, predict
 
 import tower_dspy

@@ -4,7 +4,7 @@ import asyncio
 
 import dspy
 import pytest
-from conftest import FakeCall, FakeExchangeHost
+from fakes import FakeCall, FakeExchangeHost
 
 from tower_dspy.host_tools import build_tools
 from tower_dspy.patches import tools

@@ -3,7 +3,7 @@ import copy
 
 import dspy
 import pytest
-from conftest import FakeExchangeHost
+from fakes import FakeExchangeHost
 
 import tower_dspy
 from tower_dspy.call_state import Cancelled

@@ -9,7 +9,8 @@ import dspy
 import pytest
 import pytest_asyncio
 from anyio import to_thread
-from conftest import FakeCall, FakeExchangeHost, ask, ask_sync
+from conftest import ask, ask_sync
+from fakes import FakeCall, FakeExchangeHost
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor

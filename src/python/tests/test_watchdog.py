@@ -6,7 +6,8 @@ import time
 
 import pytest
 import pytest_asyncio
-from conftest import eventually, until_seen
+from conftest import until_seen
+from fakes import eventually
 
 import witness
 from tower_dspy.watchdog import Watchdog
