@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
     use crate::call::{
-        CallStatus, Cause, LmCall, LmOutcome,
+        CallId, CallStatus, Cause, LmCall, LmOutcome,
         record::{AttemptRecord, CallRecord},
     };
 
@@ -242,7 +242,9 @@ mod tests {
         attempt.stop(Cause::Deadline, None);
         advance(20 * MS).await;
         assert_eq!(words(&record), "cleaning up for 20 ms");
-        record.answer(CallStatus::TimedOut, None, false);
+        let is_outermost = record.track(CallId::next(), None, None);
+        let answer = record.leave(is_outermost, CallStatus::TimedOut, None, false);
+        assert!(answer.is_some());
         advance(30 * MS).await;
         assert_eq!(words(&record), "answered, at work for 30 ms since");
         attempt.close(Err(Some(Cause::Deadline)));
