@@ -286,7 +286,7 @@ impl AttemptRecord {
         }
     }
 
-    /// The call of a tool has ended. Returns what is known of it, if it is kept and had not ended.
+    /// The call of a tool has ended. Returns what is known of it, if it had not ended.
     pub(crate) fn end_tool(&self, id: ToolId, failed: bool) -> Option<EndedTool> {
         let mut state = self.record.lock();
         let (name, took) = state.tools.end(self.key, id, failed)?;

@@ -9,6 +9,9 @@ use super::seconds::{seconds, seconds_or_null};
 /// How many tool calls a record keeps.
 #[cfg(any(feature = "_host", test))]
 const MOST: usize = 64;
+/// How many of the others are timed at once, for the metrics alone.
+#[cfg(any(feature = "_host", test))]
+const MOST_TIMED: usize = 1024;
 
 /// One call of a tool by a program: of a function in Rust, or of a `dspy.Tool` in Python.
 ///
@@ -43,6 +46,8 @@ impl ToolTimeline {
 #[derive(Default)]
 pub(super) struct ToolRecords {
     kept: Vec<ToolRecord>,
+    /// Those that are not kept, until they end.
+    timed: Vec<ToolRecord>,
     pub(super) not_kept: u64,
 }
 
@@ -97,11 +102,16 @@ impl ToolRecords {
     /// A tool call begins, in the attempt of this key and number.
     #[cfg(any(feature = "_host", test))]
     pub(super) fn begin(&mut self, (attempt, number): (u64, u32), id: ToolId, name: &str) {
-        if self.kept.len() >= MOST {
+        let calls = if self.kept.len() < MOST {
+            &mut self.kept
+        } else {
             self.not_kept += 1;
-            return;
-        }
-        self.kept.push(ToolRecord {
+            if self.timed.len() >= MOST_TIMED {
+                return;
+            }
+            &mut self.timed
+        };
+        calls.push(ToolRecord {
             attempt,
             id,
             number,
@@ -119,14 +129,19 @@ impl ToolRecords {
         id: ToolId,
         failed: bool,
     ) -> Option<(Arc<str>, Duration)> {
-        let is_it = |tool: &&mut ToolRecord| {
-            tool.attempt == attempt && tool.id == id && tool.ended.is_none()
-        };
-        let tool = self.kept.iter_mut().find(is_it)?;
+        let is_it =
+            |tool: &ToolRecord| tool.attempt == attempt && tool.id == id && tool.ended.is_none();
         let now = Instant::now();
-        tool.ended = Some((now, failed));
-        let took = now.saturating_duration_since(tool.started);
-        Some((tool.name.clone(), took))
+        if let Some(tool) = self.kept.iter_mut().find(|tool| is_it(tool)) {
+            tool.ended = Some((now, failed));
+            return Some((
+                tool.name.clone(),
+                now.saturating_duration_since(tool.started),
+            ));
+        }
+        let index = self.timed.iter().position(is_it)?;
+        let tool = self.timed.swap_remove(index);
+        Some((tool.name, now.saturating_duration_since(tool.started)))
     }
 
     /// Ends the tool calls of an attempt whose end was not reported.
@@ -136,6 +151,7 @@ impl ToolRecords {
         for tool in self.kept.iter_mut().filter(|tool| tool.attempt == attempt) {
             tool.ended.get_or_insert((now, true));
         }
+        self.timed.retain(|tool| tool.attempt != attempt);
     }
 }
 
@@ -188,13 +204,31 @@ mod tests {
         assert_eq!(ends, [(true, true), (false, false)]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_tool_call_that_is_not_kept_is_timed_until_it_ends() {
+        let mut tools = ToolRecords::default();
+        let most = MOST as u64;
+        for n in 0..most + 2 {
+            tools.begin((1, 0), ToolId::Host(n), "search");
+        }
+        advance(SECOND).await;
+        let ended = tools.end(1, ToolId::Host(most), false);
+        assert_eq!(ended, Some(("search".into(), SECOND)));
+        assert_eq!(tools.end(1, ToolId::Host(most), false), None);
+        tools.end_all(1);
+        assert_eq!(tools.end(1, ToolId::Host(most + 1), false), None);
+        assert_eq!(tools.not_kept, 2);
+    }
+
     #[test]
     fn tool_calls_and_their_names_are_bounded() {
         let mut tools = ToolRecords::default();
-        for n in 0..MOST as u64 + 3 {
+        let most = MOST + MOST_TIMED;
+        for n in 0..most as u64 + 3 {
             tools.begin((1, 0), ToolId::Host(n), &"ä".repeat(1000));
         }
-        assert_eq!(tools.not_kept, 3);
+        assert_eq!(tools.not_kept as usize, MOST_TIMED + 3);
+        assert_eq!(tools.timed.len(), MOST_TIMED);
         let tools = tools.timelines(Instant::now(), |_| None);
         assert_eq!(tools.len(), MOST);
         assert_eq!(tools[0].name.chars().count(), ToolTimeline::NAME);
