@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
 use tower_dspy::{
     Backoff, CancelLayer, Cause, DeadlineLayer, Error, ErrorKind, FallbackLayer, Lm,
     PredictRequest, Prediction, RetryLayer, Tenant, TrackLayer, Tracker,
     inbound::axum::{InstallError, PrometheusMetrics},
-    testing::scripted_lm::{Outcome, Reply, RequestRecord},
+    lm::{LmBody, LmHttp, LmRequest, LmResponse},
+    testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord},
 };
 
 use crate::support::{HOUR, ask, eventually, host_alone, lm_server, load};
@@ -100,6 +102,7 @@ async fn calls_and_tokens_add_up() {
     let (host, server, exporter) = (host_alone().await, lm_server().await, exporter().await);
     let (model, cheap) = ("metered", "metered-cheap");
     let tracker = Tracker::new();
+    let before = host.stats().lm.wasted_tokens;
     let fallback = FallbackLayer::service(load(&host, "asks:twice", cheap).await);
     let service = ServiceBuilder::new()
         .layer(TrackLayer::new(tracker.clone()).with_label("metered"))
@@ -167,8 +170,52 @@ async fn calls_and_tokens_add_up() {
         .map(|fate| total("tower_dspy_tokens_total", &[&format!(r#"fate="{fate}""#)]) as usize);
     assert_eq!(by_fate.iter().sum::<usize>(), expected, "{by_fate:?}");
     assert!(by_fate[0] > 0 && by_fate[2] > 0, "{by_fate:?}");
-    let stats = host.stats();
-    assert!(by_fate[2] as u64 <= stats.lm.wasted_tokens);
+    assert_eq!(by_fate[2] as u64, host.stats().lm.wasted_tokens - before);
+}
+
+/// Sends each request in a task of its own, which reads the whole answer whatever becomes of the
+/// caller.
+fn to_the_end(inner: LmHttp) -> LmHttp {
+    LmHttp::new(service_fn(move |request: LmRequest| {
+        let inner = inner.clone();
+        let call = tokio::spawn(async move {
+            let (head, body) = inner.oneshot(request).await?.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, BoxError>(LmResponse::from_parts(head, LmBody::new(Full::from(body))))
+        });
+        async { call.await? }
+    }))
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_answer_after_the_end_of_its_call_are_late() {
+    let (host, server, exporter) = (host_alone().await, lm_server().await, exporter().await);
+    let (model, gate) = ("metered-late", Gate::new());
+    server.script(model, Reply::answer("yes").held_by(&gate));
+    let lm = crate::support::lm(model).await.layer(layer_fn(to_the_end));
+    let program = host.load("question -> answer").lm(lm).await.unwrap();
+    let before = host.stats().lm;
+    let service = ServiceBuilder::new()
+        .layer(TrackLayer::new(Tracker::new()).with_label("metered-late"))
+        .service(program);
+    let call = tokio::spawn(service.oneshot(ask("?")));
+    let has_come = |all: &[RequestRecord]| !all.is_empty();
+    server.wait_for(model, has_come).await.unwrap();
+    call.abort();
+    assert!(call.await.is_err());
+    eventually("the call to be over", || host.stats().running == 0).await;
+    gate.open();
+    let late = || host.stats().lm.late_tokens - before.late_tokens;
+    eventually("the late answer", || late() > 0).await;
+
+    let expected = tokens(&server.requests(model)[0]) as u64;
+    assert_eq!(late(), expected);
+    let rendered = exporter.render();
+    let by_fate = ["used", "late", "wasted"].map(|fate| {
+        let labels = [&*format!(r#"fate="{fate}""#), r#"program="metered-late""#];
+        sum(&rendered, "tower_dspy_tokens_total", &labels) as u64
+    });
+    assert_eq!(by_fate, [0, expected, 0]);
 }
 
 #[tokio::test]
