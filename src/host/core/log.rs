@@ -10,6 +10,11 @@ use crate::{call::CallId, lm::without_keys};
 /// lacks, and of a program's changes to the process's signals.
 const OWN: [&str; 2] = ["tower_dspy.startup", "tower_dspy.signals"];
 
+/// Whether the log has the debug level for what comes from Python.
+pub(crate) fn is_debugged() -> bool {
+    tracing::enabled!(target: "tower_dspy::python", tracing::Level::DEBUG)
+}
+
 /// Logs a record of Python's `logging`, made by the code of this call.
 pub(crate) fn forward(level: u32, logger: &str, message: &str, call_id: Option<CallId>) {
     let call_id = call_id.map(CallId::get);
@@ -17,7 +22,7 @@ pub(crate) fn forward(level: u32, logger: &str, message: &str, call_id: Option<C
         tracing::warn!(target: "tower_dspy::python", call_id, "{message}");
         return;
     }
-    if !tracing::enabled!(target: "tower_dspy::python", tracing::Level::DEBUG) {
+    if !is_debugged() {
         return;
     }
     let level = match level {

@@ -71,7 +71,10 @@ impl<'py> PythonLoop<'py> {
             path.call_method1("insert", (0, folder.as_os_str()))?;
         }
         let port = Bound::new(py, Port(state.clone()))?;
-        let weaker = startup.call_method1("import_dspy", (port.getattr("log")?,))?;
+        let weaker = startup.call_method1(
+            "import_dspy",
+            (port.getattr("log")?, port.getattr("is_debugged")?),
+        )?;
         for weaker in weaker.extract::<Vec<String>>()? {
             tracing::warn!(target: "tower_dspy", "{weaker}");
         }

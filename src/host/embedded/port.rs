@@ -123,6 +123,12 @@ impl Port {
         Ok((id, keyed))
     }
 
+    /// Whether the log has the debug level for what comes from Python.
+    #[staticmethod]
+    fn is_debugged() -> bool {
+        log::is_debugged()
+    }
+
     /// A record of `logging`, made by the code of this call: the host's side of it, or another one that
     /// makes no prediction of a service.
     #[staticmethod]

@@ -1,5 +1,6 @@
 """Frames on a socket, as both ends see them."""
 
+import logging
 import math
 import socket
 import threading
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tower_dspy.frames import Frames
+from tower_dspy.frames import Frames, Log
 from tower_dspy.jsonable import to_json_data
 from tower_dspy.payload import to_json, to_utf8
 
@@ -52,6 +53,28 @@ def test_queued_frames_go_before_the_next_one(ends: tuple[Frames, socket.socket]
     frames.flush()
     frames.flush()
     assert list(other.receive()) == [("done", {"call": 3}, b"[1]")]
+
+
+def test_a_record_that_is_no_warning_goes_with_the_next_frame(
+    ends: tuple[Frames, socket.socket],
+) -> None:
+    frames, theirs = ends
+    other, log = Frames(theirs), Log(frames)
+    log(logging.INFO, "app", "one", None)
+    assert list(other.receive()) == []
+    frames.send("beat")
+    assert [name for name, _, _ in other.receive()] == ["log", "beat"]
+    log(logging.INFO, "app", "two", None)
+    log(logging.WARNING, "app", "three", None)
+    assert [body["message"] for _, body, _ in other.receive()] == ["two", "three"]
+
+
+def test_many_records_do_not_wait(ends: tuple[Frames, socket.socket]) -> None:
+    frames, theirs = ends
+    other, log = Frames(theirs), Log(frames)
+    for _ in range(1000):
+        log(logging.DEBUG, "app", "?", None)
+    assert 900 < len(list(other.receive())) < 1000
 
 
 def test_a_frame_that_comes_in_pieces_is_one(ends: tuple[Frames, socket.socket]) -> None:

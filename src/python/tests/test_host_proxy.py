@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import logging
 import math
 import socket
 import threading
@@ -12,7 +13,7 @@ import pytest
 from conftest import execute_interrupted
 
 from tower_dspy.call_state import Cancelled
-from tower_dspy.frames import Frames
+from tower_dspy.frames import Frames, Log
 from tower_dspy.host_proxy import HostProxy
 from tower_dspy.interrupt import InterruptibleRun
 from tower_dspy.proxies import CallProxy
@@ -129,6 +130,22 @@ def test_a_call_that_a_program_reads_does_not_start_with_the_settings_of_that(en
     loop.run_until_complete(asyncio.wait_for(program(), 30))
     loop.close()
     assert runner.started == ["none"] * 50
+
+
+def test_a_report_goes_in_its_turn_of_the_loop_though_a_log_record_waits(ends: Ends) -> None:
+    loop = asyncio.new_event_loop()
+    ends.proxy.serve(FakeRunner(), loop)
+
+    async def report() -> None:
+        for call in (1, 2):
+            Log(ends.frames)(logging.INFO, "app", "?", None)
+            ends.proxy.send_soon("settled", {"call": call, "strays": None})
+            assert ends.sent() == []
+            await asyncio.sleep(0)
+            assert ends.sent() == ["log", "settled"]
+
+    loop.run_until_complete(report())
+    loop.close()
 
 
 def test_an_interrupted_thread_loses_no_frame_of_others_that_it_sends(ends: Ends) -> None:

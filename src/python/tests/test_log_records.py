@@ -9,9 +9,11 @@ import logging, threading, warnings
 from tower_dspy import startup
 startup.before_import()
 seen = []
-startup.import_dspy(lambda *record: seen.append(record))
+debugged = True
+startup.import_dspy(lambda *record: seen.append(record), lambda: debugged)
 import dspy
-from conftest import FakeCall, in_call
+from conftest import in_call
+from fakes import FakeCall
 """
 
 
@@ -70,6 +72,45 @@ assert [message for _, _, message, _ in seen] == ["said", "a prompt"], seen
     assert printed == "app said\n"
 
 
+def test_an_exception_has_the_form_of_the_programs_formatter() -> None:
+    printed = in_a_host(
+        """
+import sys
+class Short(logging.Formatter):
+    def formatException(self, info):
+        return "in short: " + str(info[1])
+
+handler = logging.StreamHandler(sys.stdout)
+handler.setFormatter(Short())
+logging.getLogger("app").addHandler(handler)
+try:
+    raise ValueError("odd")
+except ValueError:
+    logging.getLogger("app").exception("it failed")
+assert "Traceback" in seen[0][2] and "ValueError: odd" in seen[0][2], seen
+"""
+    )
+    assert printed == "it failed\nin short: odd\n"
+
+
+def test_without_the_debug_level_only_own_records_go_to_the_host() -> None:
+    in_a_host(
+        """
+class Text:
+    def __str__(self):
+        raise AssertionError("it is formatted")
+
+debugged = False
+logging.getLogger("app").warning("%s", Text())
+logging.getLogger("tower_dspy.signals").warning("own")
+assert [logger for _, logger, _, _ in seen] == ["tower_dspy.signals"], seen
+debugged = True
+logging.getLogger("app").warning("seen")
+assert seen[-1][2] == "seen", seen
+"""
+    )
+
+
 def test_a_host_that_cannot_take_a_record_fails_no_program() -> None:
     in_a_process(
         """
@@ -77,7 +118,7 @@ import logging
 from tower_dspy.patches import log_records
 def full(*_):
     raise OSError
-log_records.install(full)
+log_records.install(full, lambda: True)
 logging.raiseExceptions = False
 logging.getLogger("app").warning("?")
 """

@@ -30,7 +30,9 @@ assert gc.get_threshold() == ({after} or was), gc.get_threshold()
 
 def test_a_thread_that_is_interrupted_while_it_logs_keeps_no_lock() -> None:
     records: list[str] = []
-    handler = HostHandler(lambda _level, _logger, message, _call: records.append(message))
+    handler = HostHandler(
+        lambda _level, _logger, message, _call: records.append(message), lambda: True
+    )
     lock = handler.lock
 
     class InterruptedLock:

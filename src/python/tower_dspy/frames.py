@@ -6,6 +6,7 @@ not count itself. The messages are in wire.rs.
 """
 
 import json
+import logging
 import os
 import socket
 import struct
@@ -21,6 +22,8 @@ _LENGTHS = struct.Struct("!II")
 AT_ONCE = 1 << 18
 # The longest frame that a host reads, see frames.rs.
 _LONGEST = 80 << 20
+# How many frames wait while a log is written.
+_MOST_HELD = 64
 
 
 class Frames:
@@ -51,10 +54,10 @@ class Frames:
         self.hold(name, body, payload)
         self.flush()
 
-    def hold(self, name: str, body: Any = None, payload: bytes = b"") -> bool:
-        """Queues a frame, which goes with the next one or with `flush`; whether it is the first."""
+    def hold(self, name: str, body: Any = None, payload: bytes = b"") -> int:
+        """Queues a frame, which goes with the next one or with `flush`; returns how many wait."""
         self._held.append(_frame(name, body, payload))
-        return len(self._held) == 1
+        return len(self._held)
 
     def flush(self) -> None:
         """Sends the queued frames."""
@@ -64,7 +67,7 @@ class Frames:
     def _flush(self) -> None:
         with self._sending:
             held = []
-            while self._held:  # also what is queued meanwhile: `hold` counts on it
+            while self._held:  # also what is queued meanwhile
                 held.append(self._held.popleft())
             try:
                 # It blocks while the host is slow to read, which bounds the queue.
@@ -126,11 +129,17 @@ def _frame(name: str, body: Any, payload: bytes) -> bytes:
 
 
 class Log:
-    """A log that sends its records by frames."""
+    """A log that sends its records by frames.
+
+    Each send wakes the host, so a record that is no warning goes with the next frame, at the latest
+    with a heartbeat.
+    """
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
 
     def __call__(self, level: int, logger: str, message: str, call: Any) -> None:
         record = {"level": level, "logger": logger, "message": message}
-        self.frames.send("log", {**record, "call": getattr(call, "sequence", None)})
+        waiting = self.frames.hold("log", {**record, "call": getattr(call, "sequence", None)})
+        if level >= logging.WARNING or waiting >= _MOST_HELD:
+            self.frames.flush()

@@ -47,6 +47,8 @@ class HostProxy:
         self._starts: deque[tuple[CallProxy, Any, bytes]] = deque()
         self._events: deque[tuple[ExchangeProxy, tuple[Any, ...]]] = deque()
         self._start_limit = StartLimit()
+        # The loop is about to flush the queued frames.
+        self._flushes = False
         # The loop's thread.
         self._thread = 0
         self._last_beat = self._last_poll = time.monotonic()
@@ -159,8 +161,14 @@ class HostProxy:
         if threading.get_ident() != self._thread:
             self.frames.send(name, body, payload)
             return
-        if self.frames.hold(name, body, payload):
-            self._loop.call_soon(self.frames.flush)
+        self.frames.hold(name, body, payload)
+        if not self._flushes:
+            self._flushes = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushes = False
+        self.frames.flush()
 
     def forget(self, number: int) -> ExchangeProxy | None:
         exchange = self._exchanges.pop(number, None)

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 
@@ -16,8 +17,11 @@ def before_import() -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
-def import_dspy(log: Any) -> list[str]:
-    """Imports and patches DSPy; returns warnings of what works less well with its version."""
+def import_dspy(log: Any, is_debugged: Callable[[], bool]) -> list[str]:
+    """Imports and patches DSPy; returns warnings of what works less well with its version.
+
+    Python's log records go to `log`: all of them while `is_debugged` returns true.
+    """
     # Here, as `before_import` comes first.
     import dspy
 
@@ -36,7 +40,7 @@ def import_dspy(log: Any) -> list[str]:
         logger.propagate = False
     # Those of Python's `warnings` are records of `py.warnings`.
     logging.captureWarnings(True)
-    log_records.install(log)
+    log_records.install(log, is_debugged)
     patches.install()
     trace_context.install()
     return warnings

@@ -39,7 +39,7 @@ def prepare(hello: dict[str, Any], log: Log) -> list[str]:
     """Imports all that a worker needs and makes a prediction; returns warnings of this DSPy."""
     startup.before_import()
     sys.path[:0] = hello["python_path"]
-    warnings = startup.import_dspy(log)
+    warnings = startup.import_dspy(log, lambda: bool(hello["debug_log"]))
     # Here, as they import DSPy, for which `before_import` has to come first.
     import anyio.to_thread  # noqa: F401
 

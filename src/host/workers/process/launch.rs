@@ -7,7 +7,10 @@ use tokio::process::{Child, Command};
 
 use super::connection::{Connection, Descriptors};
 use crate::{
-    host::sources::{BOOTSTRAP, MODULES},
+    host::{
+        core::log,
+        sources::{BOOTSTRAP, MODULES},
+    },
     lm::{PLACEHOLDER, key_variables},
 };
 
@@ -38,6 +41,8 @@ impl SpawnSettings {
             // In bytes, of each worker.
             "memory_limit": self.memory_limit,
             "parent": std::process::id(),
+            // As it is now: processes that run are not told of a change.
+            "debug_log": log::is_debugged(),
         }})
     }
 }
