@@ -14,10 +14,6 @@ use crate::call::{Cause, Deadline};
 /// One attempt, as far as only this attempt writes it.
 pub(super) struct AttemptState {
     /// Its number among all attempts of the record.
-    #[cfg_attr(
-        not(feature = "lm"),
-        expect(dead_code, reason = "nothing writes to it")
-    )]
     pub(super) key: u64,
     pub(super) stages: AttemptStages,
     /// The outcome of the LM calls that are dropped from now on.

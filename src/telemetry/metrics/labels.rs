@@ -6,10 +6,6 @@ use crate::call::{CallStatus, Cause, ErrorKind};
 
 /// How a tracked call ended: the labels of its metrics. An empty one is no label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "metrics"),
-    expect(dead_code, reason = "metrics read it")
-)]
 pub(crate) struct CallLabels {
     pub(crate) outcome: &'static str,
     /// Of a call that was cancelled.

@@ -11,17 +11,31 @@ mod call_handles;
 #[cfg(not(feature = "metrics"))]
 mod disabled;
 #[cfg(feature = "metrics")]
+#[cfg_attr(
+    not(feature = "_host"),
+    allow(dead_code, reason = "a host emits most metrics")
+)]
 mod emit;
-#[cfg(feature = "metrics")]
+#[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
+#[cfg_attr(
+    not(feature = "_host"),
+    allow(dead_code, reason = "a host emits most metrics")
+)]
 mod gen_ai;
 mod labels;
 #[cfg(feature = "metrics")]
+#[cfg_attr(
+    not(feature = "_host"),
+    allow(dead_code, reason = "a host emits most metrics")
+)]
 mod ours;
 
 #[cfg(not(feature = "metrics"))]
 pub(crate) use disabled::*;
+#[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
+pub(crate) use gen_ai::*;
 #[cfg(feature = "metrics")]
-pub(crate) use {call_handles::call_ended, emit::*, gen_ai::*, ours::*};
+pub(crate) use {call_handles::call_ended, emit::*, ours::*};
 
 pub(crate) use labels::error_type;
 pub(crate) use labels::{CallLabels, EndedCall, TokenFate};
