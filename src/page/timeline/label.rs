@@ -63,19 +63,23 @@ pub(super) fn fitted(text: &str, most: f64) -> String {
 }
 
 /// Places a label inside its bar if it has room there, else on the right of all that is
-/// drawn of the row (from, to), else on its left. It is shortened where it has room nowhere.
+/// drawn of the row (from, to), else on its left. It is shortened where it has room nowhere, and `None`
+/// where not even an ellipsis has.
 pub(super) fn place(
     text: &str,
     bar: Option<(Stage, (f64, f64))>,
     (from, to): (f64, f64),
     scale: &Scale,
-) -> Label {
+) -> Option<Label> {
     let wide = width(text);
     let room = |(bar_from, bar_to): (f64, f64)| bar_to - bar_from - 2.0 * GAP;
     let inside = bar.map_or(0.0, |(_, places)| room(places));
     let right = scale.right - to - GAP;
     let left = from - GAP - scale.left;
     let most = inside.max(right).max(left);
+    if most < width("…") {
+        return None;
+    }
     let text = fitted(text, most);
     let wide = wide.min(most);
     let (x, inside) = match bar {
@@ -83,5 +87,5 @@ pub(super) fn place(
         _ if wide <= right => (to + GAP, None),
         _ => (rounded(from - GAP - wide), None),
     };
-    Label { text, x, inside }
+    Some(Label { text, x, inside })
 }

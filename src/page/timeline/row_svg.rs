@@ -54,7 +54,7 @@ pub(super) fn row_label_svg(drawing: &Drawing<'_>, at: usize, row: &Row) -> Mark
     html! { text class=(class) x=(label.x) y=(y) { (label.text) } }
 }
 
-/// The label of a row with its place; `None` if it has none.
+/// The label of a row with its place; `None` if it has none, or no room for one.
 pub(super) fn row_label(scale: &Scale, row: &Row) -> Option<Label> {
     if row.label.is_empty() {
         return None;
@@ -68,7 +68,7 @@ pub(super) fn row_label(scale: &Scale, row: &Row) -> Option<Label> {
         widest,
         extent(scale, row, |mark| !is_limit(mark)),
         scale,
-    );
+    )?;
     // A limit is often far from its attempt: the label stands between them, if it has room there.
     let limits = row
         .marks
@@ -76,12 +76,8 @@ pub(super) fn row_label(scale: &Scale, row: &Row) -> Option<Label> {
         .filter(|mark| is_limit(mark) && scale.has(mark.at));
     let mut limits = limits.map(|mark| scale.x(mark.at));
     if limits.any(|x| (label.x - MARK..label.end() + MARK).contains(&x)) {
-        return Some(place(
-            &row.label,
-            widest,
-            extent(scale, row, |_| true),
-            scale,
-        ));
+        let whole = extent(scale, row, |_| true);
+        return place(&row.label, widest, whole, scale);
     }
     Some(label)
 }
