@@ -15,9 +15,9 @@ impl PageToken {
         Self(secret.into())
     }
 
-    /// Whether the request has it, for whatever user.
+    /// Whether the request has it, for any user. No request has an empty one.
     pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
-        let password = password(headers);
+        let password = password(headers).filter(|_| !self.0.is_empty());
         password.is_some_and(|password| is_equal(&password, self.0.as_bytes()))
     }
 }
@@ -124,6 +124,13 @@ mod tests {
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn an_empty_secret_lets_nobody_in() {
+        let credentials = BASE64_STANDARD.encode("a:");
+        let headers = headers(&[("authorization", &format!("Basic {credentials}"))]);
+        assert!(!PageToken::new("").is_in(&headers));
     }
 
     #[test]
