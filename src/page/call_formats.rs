@@ -47,7 +47,8 @@ pub(super) fn call_in(
     match format {
         CallFormat::Html => {
             let has_host = page.sources.has_host();
-            html::call(timeline, home, page.form_token.as_ref(), has_host).into_response()
+            let form_token = page.form_token_for(timeline);
+            html::call(timeline, home, form_token, has_host).into_response()
         }
         CallFormat::Text => timeline_text(timeline).into_response(),
         CallFormat::Json => Json(timeline).into_response(),

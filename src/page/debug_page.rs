@@ -7,6 +7,7 @@ use ::axum::Router;
 use super::{
     access::{FormToken, PageToken},
     routes::router,
+    shared_reading::SharedReading,
     sources::PageSources,
     state::{PageParts, PageState},
     update_clients::UpdateClients,
@@ -69,14 +70,15 @@ impl DebugPage {
         self
     }
 
-    /// Ends the streams by which the page is live as soon as `shutdown` runs, so that a server need
-    /// not wait for them. The shutdown of a [host](Self::host) is the default.
+    /// Ends the streams by which the page is live within a second after `shutdown` begins to drain, so
+    /// that a server does not wait for them until the end of its drain. The shutdown of a
+    /// [host](Self::host) is the default.
     pub fn shutdown(mut self, shutdown: &Shutdown) -> Self {
         self.shutdown = Some(shutdown.clone());
         self
     }
 
-    /// Asks for `secret`, as the password of HTTP Basic authentication of whatever user: a browser
+    /// Asks for `secret`, as the password of HTTP Basic authentication of any user: a browser
     /// asks for it, `curl -u :SECRET` sends it. An empty secret lets nobody in.
     ///
     /// Basic authentication sends the secret with each request as it is: over TLS, or within a
@@ -86,8 +88,8 @@ impl DebugPage {
         self
     }
 
-    /// Shows a button that cancels a call, as [`Tracker::cancel`] does. Without this, nothing can be
-    /// changed by the page.
+    /// Shows a button that cancels a call, as [`Tracker::cancel`] does, beside each call that can be
+    /// cancelled and was not yet. Without this, nothing can be changed by the page.
     pub const fn allow_cancel(mut self) -> Self {
         self.allow_cancel = true;
         self
@@ -106,6 +108,7 @@ impl DebugPage {
             token: self.token,
             form_token,
             updates: UpdateClients::new(self.shutdown),
+            shared_reading: SharedReading::default(),
         })))
     }
 }

@@ -83,6 +83,7 @@ mod html;
 mod page_reading;
 mod readings;
 mod routes;
+mod shared_reading;
 mod sources;
 mod stage;
 mod state;

@@ -10,7 +10,7 @@ use super::{
     readings::{LiveReading, LmReading, ProgramReading, WorkersReading},
     sources::PageSources,
 };
-use crate::{call::record::timeline::CallTimeline, layers::track::ProgramCalls};
+use crate::layers::track::ProgramCalls;
 
 /// How many live calls are shown.
 const MOST_LIVE: usize = 200;
@@ -40,15 +40,15 @@ impl PageReading {
         let (stopping, orphans) = (sum(|of| of.stopping), sum(|of| of.orphans));
         let live: Vec<_> = tracker.timelines(MOST_LIVE);
         let under_way = waiting + running + stopping;
-        let is_overdue = |call: &&CallTimeline| call.deadline.is_some_and(|at| at < call.read);
+        let workers = sources.workers();
         let facts = HeadFacts {
             running,
             waiting,
             stopping,
             orphans,
-            overdue: live.iter().filter(is_overdue).count() as u64,
+            overdue: tracker.overdue(),
             budgets: sources.budgets(),
-            ..sources.host_facts()
+            ..sources.host_facts(workers.as_ref())
         };
         let programs_not_shown = programs.len().saturating_sub(MOST_PROGRAMS);
         if programs_not_shown > 0 {
@@ -58,10 +58,14 @@ impl PageReading {
             programs.truncate(MOST_PROGRAMS);
         }
         let has_host = sources.has_host();
-        let live: Vec<_> = live
+        let mut live: Vec<_> = live
             .iter()
             .filter_map(|call| LiveReading::of(call, has_host))
             .collect();
+        let cancellable = tracker.cancellable(&live.iter().map(|call| call.id).collect());
+        for call in &mut live {
+            call.can_cancel = cancellable.contains(&call.id);
+        }
         Self {
             headline: Headline::of(&facts),
             live_not_shown: under_way.saturating_sub(live.len() as u64),
@@ -69,7 +73,7 @@ impl PageReading {
             programs: programs.into_iter().map(ProgramReading::of).collect(),
             programs_not_shown,
             lms: sources.lms(),
-            workers: sources.workers(),
+            workers,
         }
     }
 }

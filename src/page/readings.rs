@@ -41,6 +41,9 @@ pub(super) struct LiveReading {
     #[serde(serialize_with = "seconds_or_null")]
     pub(super) deadline: Option<Duration>,
     pub(super) stopping: Option<Cause>,
+    /// Its tracker can cancel it, and did not yet.
+    #[serde(skip)]
+    pub(super) can_cancel: bool,
     pub(super) attempts: u64,
     pub(super) lm_calls: u64,
     pub(super) tokens: u64,
@@ -121,6 +124,7 @@ impl LiveReading {
             elapsed: call.settled.unwrap_or(call.read),
             deadline: call.deadline,
             stopping: call.stopped.map(|signal| signal.cause),
+            can_cancel: false,
             attempts: call.attempts.len() as u64 + call.attempts_not_kept,
             lm_calls: call.lm_calls.len() as u64 + call.lm_calls_not_kept,
             tokens: open_tokens.fold(call.usage.total_tokens, u64::saturating_add),

@@ -22,7 +22,7 @@ use super::{
     timeline::style::TIMELINE_STYLE,
     updates,
 };
-use crate::{call::CallId, layers::track::ProgramCalls};
+use crate::{call::CallId, inbound::axum::cancelled, layers::track::ProgramCalls};
 
 const STYLE: &str = include_str!("assets/page.css");
 const SCRIPT: &str = include_str!("assets/page.js");
@@ -100,7 +100,7 @@ async fn page(
         Some("json") => return page_json(State(state)).await,
         _ => {}
     }
-    let reading = state.reading();
+    let reading = state.reading().await;
     let base = base_from(uri.path());
     let links = html::PageLinks {
         base: &base,
@@ -111,11 +111,11 @@ async fn page(
 }
 
 async fn page_text(State(state): State<PageState>, Query(query): Query<PageQuery>) -> Response {
-    text::page(&state.reading(), query.by_time()).into_response()
+    text::page(&state.reading().await, query.by_time()).into_response()
 }
 
 async fn page_json(State(state): State<PageState>) -> Response {
-    Json(state.reading()).into_response()
+    Json(state.reading().await).into_response()
 }
 
 /// The calls of a cell of the matrix.
@@ -187,18 +187,24 @@ async fn cancel(
     let Ok(id) = name.parse::<CallId>() else {
         return (StatusCode::NOT_FOUND, "there is no such call\n").into_response();
     };
-    let cancelled = state.sources.tracker.cancel(id);
+    // From `{call}/cancel`.
+    let call = uri.path().strip_suffix("/cancel").unwrap_or_default();
+    let home = format!("../{}", home_from(call));
+    let cancellation = match cancelled(&state.sources.tracker, id) {
+        Ok(cancellation) => cancellation,
+        Err((status, detail)) => {
+            return (status, html::not_cancelled(&detail, &home)).into_response();
+        }
+    };
     tracing::info!(
         target: "tower_dspy",
         call_id = id.get(),
-        signalled = cancelled.signalled(),
+        signalled = cancellation.signalled(),
         "a call is cancelled by the debug page"
     );
-    // From `{call}/cancel`.
-    let call = uri.path().strip_suffix("/cancel").unwrap_or_default();
     let back = match &*form.back {
-        "list" => format!("../{}", home_from(call)),
-        "list by time" => format!("../{}?by=time", home_from(call)),
+        "list" => home,
+        "list by time" => format!("{home}?by=time"),
         _ => format!("../{id}"),
     };
     Redirect::to(&back).into_response()

@@ -48,7 +48,7 @@ impl PageSources {
         false
     }
 
-    pub(super) fn host_facts(&self) -> HeadFacts {
+    pub(super) fn host_facts(&self, _: Option<&WorkersReading>) -> HeadFacts {
         HeadFacts::default()
     }
 
@@ -68,12 +68,12 @@ impl PageSources {
     }
 
     /// What the host adds to the sentence.
-    pub(super) fn host_facts(&self) -> HeadFacts {
+    pub(super) fn host_facts(&self, workers: Option<&WorkersReading>) -> HeadFacts {
         let Some(host) = &self.host else {
             return HeadFacts::default();
         };
         let stats = host.stats();
-        let workers = self.workers().map(|workers| {
+        let workers = workers.map(|workers| {
             let ready = workers.processes.iter().filter(|it| it.state == "ready");
             let all = workers.processes.len() as u64;
             (ready.count() as u64, all, workers.failed_starts)

@@ -3,10 +3,12 @@
 use std::{ops::Deref, sync::Arc};
 
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 
 use super::{
     access::{FormToken, PageToken},
     page_reading::PageReading,
+    shared_reading::SharedReading,
     sources::PageSources,
     update_clients::UpdateClients,
 };
@@ -22,6 +24,7 @@ pub(super) struct PageParts {
     /// None if the page may change nothing.
     pub(super) form_token: Option<FormToken>,
     pub(super) updates: UpdateClients,
+    pub(super) shared_reading: SharedReading,
 }
 
 impl Deref for PageState {
@@ -49,9 +52,28 @@ impl PageQuery {
     }
 }
 
+impl PageState {
+    /// A reading of now. It is made on a thread that may block: it reads files of worker processes.
+    pub(super) async fn reading(&self) -> PageReading {
+        let state = self.clone();
+        let reading = spawn_blocking(move || PageReading::of(&state.sources)).await;
+        // The runtime ends.
+        reading.unwrap_or_else(|_| PageReading::of(&self.sources))
+    }
+
+    /// The reading that live pages share.
+    pub(super) async fn recent_reading(&self) -> Arc<PageReading> {
+        self.shared_reading.recent(|| self.reading()).await
+    }
+}
+
 impl PageParts {
-    pub(super) fn reading(&self) -> PageReading {
-        PageReading::of(&self.sources)
+    /// The form token, if it cancels this call.
+    pub(super) fn form_token_for(&self, call: &CallTimeline) -> Option<&FormToken> {
+        let token = self.form_token.as_ref()?;
+        let id = call.id?;
+        let cancellable = self.sources.tracker.cancellable(&[id].into());
+        cancellable.contains(&id).then_some(token)
     }
 
     /// The timeline of the call whose id is this text.

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. A stream renders its page at most once a second, and only when its client has taken what was
 //!    sent before.
-//! 2. There are at most `UpdateClients::MOST` streams.
+//! 2. There are at most `UpdateClients::MOST` streams. Those of all calls share one reading a second.
+//! 3. A shutdown ends a stream at its next event, before the end of the drain.
 
 use std::{
     collections::HashMap,
@@ -44,21 +45,13 @@ pub(super) async fn of_page(
     OriginalUri(uri): OriginalUri,
     context: CallContext,
 ) -> Response {
-    let by_time = query.by_time();
     let mounted = uri.path().strip_suffix("/live").unwrap_or_default();
     let base = match query.flat {
         true => base_from(mounted),
         false => String::new(),
     };
-    stream_of(page, context.cancel, move |page| {
-        let reading = page.reading();
-        let links = PageLinks {
-            base: &base,
-            by_time,
-            form_token: page.form_token.as_ref(),
-        };
-        Some((html::calls_parts(&reading, &links).into(), false))
-    })
+    let by_time = query.by_time();
+    stream_of(page, context.cancel, LivePage::Calls { base, by_time })
 }
 
 /// The sections of the page of a call, until all its work has ended.
@@ -67,21 +60,43 @@ pub(super) async fn of_call(
     Path(name): Path<String>,
     context: CallContext,
 ) -> Response {
-    stream_of(page, context.cancel, move |page| {
-        let timeline = page.timeline(&name)?;
-        let has_host = page.sources.has_host();
-        let parts = html::call_parts(&timeline, page.form_token.as_ref(), has_host);
-        Some((parts.into(), timeline.settled.is_some()))
-    })
+    stream_of(page, context.cancel, LivePage::Call { id: name })
 }
 
-/// The sections, and whether they are the last; `None` if there is nothing to show.
-type Render = dyn Fn(&PageState) -> Option<(Vec<Part>, bool)> + Send;
+/// What a stream shows.
+enum LivePage {
+    Calls { base: String, by_time: bool },
+    Call { id: String },
+}
+
+impl LivePage {
+    /// The sections, and whether they are the last; `None` if there is nothing to show.
+    async fn parts(&self, page: &PageState) -> Option<(Vec<Part>, bool)> {
+        match self {
+            Self::Calls { base, by_time } => {
+                let reading = page.recent_reading().await;
+                let links = PageLinks {
+                    base,
+                    by_time: *by_time,
+                    form_token: page.form_token.as_ref(),
+                };
+                Some((html::calls_parts(&reading, &links).into(), false))
+            }
+            Self::Call { id } => {
+                let timeline = page.timeline(id)?;
+                let form_token = page.form_token_for(&timeline);
+                let has_host = page.sources.has_host();
+                let parts = html::call_parts(&timeline, form_token, has_host);
+                Some((parts.into(), timeline.settled.is_some()))
+            }
+        }
+    }
+}
 
 struct UpdateStream {
     page: PageState,
     cancel: Cancel,
-    render: Box<Render>,
+    shows: LivePage,
     ticks: Interval,
     ends: Instant,
     /// The hashes of the sections that were sent last.
@@ -91,11 +106,7 @@ struct UpdateStream {
     _permit: OwnedSemaphorePermit,
 }
 
-fn stream_of(
-    page: PageState,
-    cancel: Cancel,
-    render: impl Fn(&PageState) -> Option<(Vec<Part>, bool)> + Send + 'static,
-) -> Response {
+fn stream_of(page: PageState, cancel: Cancel, shows: LivePage) -> Response {
     let Some(permit) = page.updates.enter() else {
         let retry = [(header::RETRY_AFTER, "10")];
         let problem = "as many pages as may be are live already\n";
@@ -106,7 +117,7 @@ fn stream_of(
     let updates = UpdateStream {
         page,
         cancel,
-        render: Box::new(render),
+        shows,
         ticks,
         ends: Instant::now() + LONGEST,
         sent: HashMap::new(),
@@ -153,7 +164,7 @@ impl UpdateStream {
             if self.page.updates.is_shutting_down() || self.ends <= Instant::now() {
                 return None;
             }
-            let Some((parts, is_last)) = (self.render)(&self.page) else {
+            let Some((parts, is_last)) = self.shows.parts(&self.page).await else {
                 self.is_over = true;
                 return Some(Event::default().event("end").data(""));
             };

@@ -16,7 +16,7 @@ use crate::{
         deadline::{InvalidTimeout, RequestTimeout},
     },
     inbound::respond::ErrorResponse,
-    layers::track::Tracker,
+    layers::track::{Cancellation, Tracker},
 };
 
 /// The longest wait that a request may ask for.
@@ -63,20 +63,10 @@ where
 }
 
 async fn cancel(tracker: &Tracker, id: CallId, wait: Option<Duration>) -> Response {
-    let cancellation = tracker.cancel(id);
-    if !cancellation.found() {
-        let detail = format!("no call {id} is under way here");
-        return refused(StatusCode::NOT_FOUND, detail);
-    }
-    let before = || {
-        tracker
-            .get(id)
-            .is_none_or(|call| call.status.is_finished() || call.stopping.is_some())
+    let cancellation = match cancelled(tracker, id) {
+        Ok(cancellation) => cancellation,
+        Err((status, detail)) => return refused(status, detail),
     };
-    if !cancellation.signalled() && !before() {
-        let detail = format!("the call {id} is only observed");
-        return refused(StatusCode::CONFLICT, detail);
-    }
     let settled = match wait {
         Some(wait) => timeout(wait, cancellation.settled()).await.is_ok(),
         None => false,
@@ -87,6 +77,28 @@ async fn cancel(tracker: &Tracker, id: CallId, wait: Option<Duration>) -> Respon
         StatusCode::ACCEPTED
     };
     status.into_response()
+}
+
+/// Cancels the call of this id; else returns why it cannot be cancelled.
+pub(crate) fn cancelled(
+    tracker: &Tracker,
+    id: CallId,
+) -> Result<Cancellation, (StatusCode, String)> {
+    let cancellation = tracker.cancel(id);
+    if !cancellation.found() {
+        let detail = format!("no call {id} is under way here");
+        return Err((StatusCode::NOT_FOUND, detail));
+    }
+    let before = || {
+        tracker
+            .get(id)
+            .is_none_or(|call| call.status.is_finished() || call.stopping.is_some())
+    };
+    if !cancellation.signalled() && !before() {
+        let detail = format!("the call {id} is only observed");
+        return Err((StatusCode::CONFLICT, detail));
+    }
+    Ok(cancellation)
 }
 
 fn refused(status: StatusCode, detail: String) -> Response {

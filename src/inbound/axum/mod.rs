@@ -26,6 +26,8 @@ use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt};
 
 pub use self::cancel_call::cancel_call;
+#[cfg(feature = "debug-page")]
+pub(crate) use self::cancel_call::cancelled;
 #[cfg(feature = "metrics")]
 pub use self::metrics::{InstallError, PrometheusMetrics};
 #[cfg(all(feature = "openapi", feature = "_host"))]

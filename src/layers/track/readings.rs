@@ -2,6 +2,8 @@
 //! of the lock of the registry, so that a reader of many holds up no call.
 
 use std::sync::Arc;
+#[cfg(feature = "debug-page")]
+use std::collections::HashSet;
 
 use super::{
     samples::{ProgramCalls, TookClass, counted, name_of},
@@ -75,6 +77,30 @@ impl Tracker {
         let is_of =
             |call: &TrackedCall| call.phase() == phase && *name_of(call.record.name()) == *name;
         self.timelines_where(is_of, most)
+    }
+
+    /// How many calls are under way past their deadline.
+    #[cfg(feature = "debug-page")]
+    pub(crate) fn overdue(&self) -> u64 {
+        let calls = self.live().into_iter();
+        let deadlines = calls.filter_map(|call| call.record.deadline());
+        deadlines.filter(|deadline| deadline.is_past()).count() as u64
+    }
+
+    /// Those of `ids` whose calls can be cancelled and were not yet.
+    #[cfg(feature = "debug-page")]
+    pub(crate) fn cancellable(&self, ids: &HashSet<CallId>) -> HashSet<CallId> {
+        let nodes: Vec<_> = self.calls.inspect(|calls, _| {
+            let of_them = calls.filter(|call| ids.contains(&call.id));
+            of_them
+                .map(|call| (call.id, call.cancel.clone()))
+                .collect()
+        });
+        let nodes = nodes.into_iter();
+        nodes
+            .filter(|(_, node)| node.is_some() && !node.is_cancelled())
+            .map(|(id, _)| id)
+            .collect()
     }
 
     fn timelines_where(

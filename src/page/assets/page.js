@@ -7,7 +7,7 @@ const newer = new Map();
 let isPaused = false;
 let isPressed = false;
 
-/** Whether a section is better left as it is: somebody aims at a button in it, or marks a text. */
+/** Whether a section is to stay as it is: the pointer is on a button in it, or a text is marked. */
 const isInUse = (section) =>
   isPaused || isPressed || section.querySelector('button:hover') || !getSelection().isCollapsed;
 

@@ -28,7 +28,7 @@ use crate::{
 /// The time within which work that ends with its call does.
 const AT_ONCE: Duration = Duration::from_micros(100);
 
-/// The page of a call.
+/// The page of a call. It has a button if a `form_token` cancels the call.
 pub(in crate::page) fn call(
     timeline: &CallTimeline,
     home: &str,
@@ -36,7 +36,7 @@ pub(in crate::page) fn call(
     has_host: bool,
 ) -> Html<String> {
     let id = timeline.id.map_or(0, |id| id.get());
-    let [state, picture, cancel] = call_parts(timeline, form_token, has_host);
+    let [outcome, state, picture, cancel] = call_parts(timeline, form_token, has_host);
     let live = timeline.settled.is_none().then(|| format!("{id}/live"));
     document(&PageDocument {
         title: &format!("Call {id}"),
@@ -46,9 +46,10 @@ pub(in crate::page) fn call(
         head: html! {
             p.back { a href=(home) { "All calls" } }
             h1 { "Call " (id) " of " span.name { (shown(timeline.name())) } }
-            (element(state, Some("polite")))
+            (element(outcome, Some("polite")))
+            (element(state, None))
             @if let Some(trace) = &timeline.trace_id {
-                p.figures { "Trace " code { (trace) } }
+                p.figures { "Trace " code.whole title="A click marks all of it" { (trace) } }
             }
             (element(cancel, None))
         },
@@ -67,45 +68,49 @@ pub(in crate::page) fn call_parts(
     timeline: &CallTimeline,
     form_token: Option<&FormToken>,
     has_host: bool,
-) -> [Part; 3] {
+) -> [Part; 4] {
     [
+        ("call-outcome", outcome(timeline)),
         ("call-state", state(timeline, has_host)),
         ("timeline", picture(timeline)),
         ("cancel", cancel(timeline, form_token)),
     ]
 }
 
-fn state(timeline: &CallTimeline, has_host: bool) -> Markup {
-    let class = match timeline.class() {
-        Some(class) => match Column::Outcome(class).class() {
-            "bad" => "state wrong",
-            "neutral" => "state",
-            _ => "state well",
-        },
-        None => "state",
+/// How the call ended. A screen reader reads it out: it has no time that goes on.
+fn outcome(timeline: &CallTimeline) -> Markup {
+    let Some(answer) = &timeline.answered else {
+        return html! {};
     };
-    html! { p class=(class) { (words(timeline, has_host)) } }
+    let class = match timeline.class().map(|class| Column::Outcome(class).class()) {
+        Some("bad") => "state wrong",
+        Some("neutral") | None => "state",
+        Some(_) => "state well",
+    };
+    let ended = format!("{} after {}.", answer.status, length(answer.at));
+    html! { p class=(class) { (capitalised(&ended)) } }
 }
 
-/// How the call ended, and what went on after that; or what it does now.
-fn words(timeline: &CallTimeline, has_host: bool) -> String {
-    let Some(answer) = &timeline.answered else {
-        return capitalised(&CallStage::of(timeline, has_host).words());
-    };
-    let ended = capitalised(&format!("{} after {}", answer.status, length(answer.at)));
-    let unwanted = length(timeline.unwanted());
-    match timeline.settled {
-        None => format!("{ended}. Its work goes on, for {unwanted} so far."),
-        Some(_) if timeline.unwanted() < AT_ONCE => format!("{ended}. All its work had ended."),
-        Some(_) => format!("{ended}. Its work ended {unwanted} later."),
+/// What the call does now; or how its work went on after it had ended.
+fn state(timeline: &CallTimeline, has_host: bool) -> Markup {
+    if timeline.answered.is_none() {
+        let stage = CallStage::of(timeline, has_host).words();
+        return html! { p.state { (capitalised(&stage)) } };
     }
+    let unwanted = length(timeline.unwanted());
+    let work = match timeline.settled {
+        None => format!("Its work goes on, for {unwanted} so far."),
+        Some(_) if timeline.unwanted() < AT_ONCE => "All its work had ended.".to_owned(),
+        Some(_) => format!("Its work ended {unwanted} later."),
+    };
+    html! { p.figures { (work) } }
 }
 
 fn cancel(timeline: &CallTimeline, form_token: Option<&FormToken>) -> Markup {
-    match (timeline.id, form_token, timeline.answered) {
-        (Some(id), Some(token), None) => {
+    match (timeline.id, timeline.answered) {
+        (Some(id), None) => {
             let stopping = timeline.stopped.map(|signal| signal.cause);
-            cancel_form("", id, stopping, token, "call")
+            cancel_form("", id, stopping, form_token, "call")
         }
         _ => html! {},
     }
@@ -141,23 +146,4 @@ fn picture(timeline: &CallTimeline) -> Markup {
             }
         }
     }
-}
-
-/// The page in place of that of a call that is not there.
-pub(in crate::page) fn not_kept(id: &str, home: &str) -> Html<String> {
-    document(&PageDocument {
-        title: "No such call",
-        base: "",
-        live: None,
-        reload: "",
-        head: html! {
-            p.back { a href=(home) { "All calls" } }
-            h1 { "No such call" }
-            p.figures {
-                "Call " (shown(id)) " is not under way, and not one of the last finished calls of its class."
-            }
-        },
-        main: html! {},
-        foot: html! {},
-    })
 }

@@ -70,6 +70,7 @@ fn row(call: &LiveReading, links: &PageLinks<'_>) -> Markup {
             (number(call.lm_calls))
             (number(call.tokens))
             @if let Some(token) = links.form_token {
+                @let token = call.can_cancel.then_some(token);
                 td.cancel { (cancel_form(links.base, *id, call.stopping, token, back)) }
             }
         }
@@ -97,17 +98,20 @@ fn bar(call: &LiveReading) -> Markup {
     }
 }
 
-/// The button that cancels a call; or by what it was stopped.
+/// By what a call was stopped; else the button that cancels it, if a token does.
 pub(super) fn cancel_form(
     base: &str,
     id: CallId,
     stopping: Option<Cause>,
-    token: &FormToken,
+    token: Option<&FormToken>,
     back: &str,
 ) -> Markup {
     if let Some(cause) = stopping {
         return html! { span.zero { "stopped: " (cause) } };
     }
+    let Some(token) = token else {
+        return html! {};
+    };
     html! {
         form method="post" action=(format!("{base}{id}/cancel")) {
             input type="hidden" name="token" value=(token.as_str());
