@@ -1,4 +1,4 @@
-//! A page of the calls, for whoever is on call (feature `debug-page`).
+//! A live page of the calls, for the people who operate a server (feature `debug-page`).
 //!
 //! It answers: who waits for what now, which calls were late or cancelled, what did that cost, and
 //! has everything stopped?
@@ -31,25 +31,28 @@
 //! ```
 //!
 //! # Who may look
-//! Whoever reaches the router: **it is off unless it is mounted**. Mount it where only your own people
-//! come, such as a listener on loopback, ask for a [token](DebugPage::token), or put a layer of your
-//! own around the router by [`Router::layer`](::axum::Router::layer). Inputs, prompts, answers and
-//! tenants are in no part of it; names of programs and models, ids and Python frames are.
+//! Everyone who reaches the router: **it is off unless it is mounted**. Mount it where only your own
+//! people come, such as a listener on loopback, ask for a [token](DebugPage::token), or put a layer of
+//! your own around the router by [`Router::layer`](::axum::Router::layer). Inputs, prompts and answers
+//! are in no part of it, and tenants are not either: a timeline does not have them, and no option shows
+//! them. Names of programs, models and tools, ids and Python frames are shown.
 //!
 //! # What it shows
 //! - A sentence: what is wrong, else that nothing is, and how much is under way.
-//! - Programs, and how many calls of each wait, run, stop or work for nobody, and how many ended in
-//!   each [class](crate::timeline::OutcomeClass): by the share of the time to the deadline that they
+//! - Programs, and how many calls of each wait, run, stop or go on after their answer, and how many
+//!   ended in each [class](crate::timeline::OutcomeClass): by the share of the time to the deadline that they
 //!   took, or by that [time](crate::timeline::TookClass). Ten of each class are kept, so that many
 //!   good calls do not displace a few late ones.
 //! - Calls under way: what each waits for, a bar that runs to its deadline, its costs so far, and with
-//!   [`allow_cancel`](DebugPage::allow_cancel) a button that cancels it.
+//!   [`allow_cancel`](DebugPage::allow_cancel) a button that cancels it, if it can be cancelled and was
+//!   not yet.
 //! - A call's timeline as a picture and as sentences.
 //! - With a [host](DebugPage::host), its LMs and its worker processes.
 //!
 //! It is HTML that needs no script to be read. With scripts it is live, by one stream of server-sent
-//! events: it is rendered again each second. 16 such streams are served at once; further ones get 503,
-//! and their pages have a link that loads them again.
+//! events: it is rendered again each second, by one reading for all. 16 such streams are served at once;
+//! further ones get 503, and their pages have a link that loads them again. They end within a second
+//! after a [shutdown](DebugPage::shutdown) begins to drain.
 //!
 //! # The routes
 //!
@@ -59,9 +62,11 @@
 //! | `/page.txt`, `/page.json` | the page as text and as JSON; times are in seconds |
 //! | `/samples?program=qa&calls=late` | the calls of one class |
 //! | `/8123` | the call with this id |
-//! | `/8123.txt`, `/8123.json` | its timeline as text, and as the JSON of [`CallTimeline`](crate::timeline::CallTimeline) |
+//! | `/8123.txt`, `/8123.json` | its timeline as text, and as the JSON of [`CallTimeline`] |
 //! | `/8123.perfetto.json` | its timeline as a file for <https://ui.perfetto.dev> |
-//! | `POST /8123/cancel` | cancels it; a form with the page's token |
+//! | `POST /8123/cancel` | cancels it; a form with the page's token. 303 to the page, or 404 if no such call is under way, or 409 if its layer only [observes](crate::TrackLayer::observe_only) |
+//!
+//! [`CallTimeline`]: crate::timeline::CallTimeline
 //!
 //! ```sh
 //! curl -u :"$PAGE_TOKEN" localhost:8080/debug/calls/page.txt

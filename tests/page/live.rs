@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use reqwest::{Response, StatusCode};
-use tokio::time::timeout;
-use tower_dspy::{Shutdown, Tracker, page::DebugPage};
+use tokio::{net::TcpListener, sync::oneshot, time::timeout};
+use tower_dspy::{
+    Shutdown, Tracker,
+    page::DebugPage,
+    server::{GracefulShutdown, serve},
+};
 
 use crate::support::{LONG, SOON, Site, Work, calls, make, under_way};
 
@@ -90,4 +95,26 @@ async fn a_shutdown_ends_the_streams() {
     until(&mut live, "event: sections").await;
     shutdown.run(Duration::ZERO, Duration::ZERO).await;
     ends(&mut live).await;
+}
+
+#[tokio::test]
+async fn a_live_page_does_not_hold_up_the_drain_of_a_server() {
+    let shutdown = Shutdown::new();
+    let page = DebugPage::new(Tracker::new()).shutdown(&shutdown);
+    let app = Router::new().nest("/debug/calls", page.into_router());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (signal, signalled) = oneshot::channel::<()>();
+    let graceful = GracefulShutdown::new(shutdown, LONG).with_signal(async move {
+        let _ = signalled.await;
+    });
+    let server = tokio::spawn(serve(listener, app, graceful).into_future());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{address}/debug/calls/live");
+    let mut live = client.get(url).send().await.unwrap();
+    until(&mut live, "event: sections").await;
+    signal.send(()).unwrap();
+    ends(&mut live).await;
+    let report = timeout(SOON, server).await.expect("a drain that ends");
+    report.unwrap().unwrap();
 }

@@ -51,3 +51,18 @@ async fn a_page_of_thousands_of_names_is_bounded() {
     assert!(html.len() < 1_000_000, "{} bytes", html.len());
     assert!(html.contains("2,900 more"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_calls_past_their_deadline_are_counted() {
+    let tracker = Tracker::new();
+    let site = Site::of(DebugPage::new(tracker.clone())).await;
+    let qa = calls(&tracker, "qa");
+    for _ in 0..250 {
+        make(&qa, Work::CleanUp, Duration::from_millis(1));
+    }
+    make(&qa, Work::CleanUp, LONG);
+    under_way(&tracker, 251).await;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let html = site.read("").await;
+    assert!(html.contains("250 calls past the deadline."), "{html}");
+}

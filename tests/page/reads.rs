@@ -145,3 +145,23 @@ async fn what_is_not_there_is_not_found() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_outcome_of_a_call_is_read_out_and_its_running_times_are_not() {
+    let tracker = Tracker::new();
+    let site = Site::of(DebugPage::new(tracker.clone())).await;
+    let qa = calls(&tracker, "qa");
+    let running = make(&qa, Work::Hang, LONG);
+    under_way(&tracker, 1).await;
+    let ended = answered(&qa, Work::Answer, LONG).await;
+    let read_out = async |id| {
+        let html = site.read(&format!("/{id}")).await;
+        let regions = html.split("aria-live=\"polite\">").skip(1);
+        let regions = regions.map(|region| region.split("</div>").next().unwrap().to_owned());
+        regions.collect::<Vec<_>>()
+    };
+    assert_eq!(read_out(running.id).await, [""]);
+    let outcome = read_out(ended).await.join(", ");
+    assert!(outcome.contains("Completed after "), "{outcome}");
+    assert!(!outcome.contains("Its work"), "{outcome}");
+}

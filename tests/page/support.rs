@@ -21,25 +21,45 @@ pub(crate) enum Work {
     Answer,
     Fail,
     Hang,
+    /// It goes on after a cancel and after its deadline.
+    CleanUp,
 }
 
 type Calls = BoxCloneService<WithContext<Work>, (), Error>;
 
 /// Calls of `label` in `tracker`.
 pub(crate) fn calls(tracker: &Tracker, label: &str) -> Calls {
-    let service = tower::service_fn(|call: WithContext<Work>| async move {
-        match call.request {
-            Work::Answer => Ok(()),
-            Work::Fail => Err(error_of(ErrorKind::Program).expect("an error")),
-            Work::Hang => std::future::pending().await,
+    tracked(TrackLayer::new(tracker.clone()).with_label(label))
+}
+
+/// The same, which the tracker cannot cancel.
+pub(crate) fn observed_calls(tracker: &Tracker, label: &str) -> Calls {
+    tracked(
+        TrackLayer::new(tracker.clone())
+            .observe_only()
+            .with_label(label),
+    )
+}
+
+fn tracked(layer: TrackLayer) -> Calls {
+    let work = async |work| match work {
+        Work::Answer => Ok(()),
+        Work::Fail => Err(error_of(ErrorKind::Program).expect("an error")),
+        Work::Hang | Work::CleanUp => std::future::pending().await,
+    };
+    let stops = tower::service_fn(move |call: WithContext<Work>| work(call.request));
+    let goes_on = stops.clone();
+    let stops = DeadlineLayer::new(LONG).layer(CancelLayer::new().layer(stops));
+    let service = tower::service_fn(move |call: WithContext<Work>| {
+        let (stops, goes_on) = (stops.clone(), goes_on.clone());
+        async move {
+            match call.request {
+                Work::CleanUp => goes_on.oneshot(call).await,
+                _ => stops.oneshot(call).await,
+            }
         }
     });
-    let limited = DeadlineLayer::new(LONG).layer(CancelLayer::new().layer(service));
-    BoxCloneService::new(
-        TrackLayer::new(tracker.clone())
-            .with_label(label)
-            .layer(limited),
-    )
+    BoxCloneService::new(layer.layer(service))
 }
 
 /// A call that has been made.

@@ -1,9 +1,9 @@
 //! Readings of a [`Tracker`]: timelines, samples and the calls of each program. Records are read outside
 //! of the lock of the registry, so that a reader of many holds up no call.
 
-use std::sync::Arc;
 #[cfg(feature = "debug-page")]
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{
     samples::{ProgramCalls, TookClass, counted, name_of},
@@ -92,9 +92,7 @@ impl Tracker {
     pub(crate) fn cancellable(&self, ids: &HashSet<CallId>) -> HashSet<CallId> {
         let nodes: Vec<_> = self.calls.inspect(|calls, _| {
             let of_them = calls.filter(|call| ids.contains(&call.id));
-            of_them
-                .map(|call| (call.id, call.cancel.clone()))
-                .collect()
+            of_them.map(|call| (call.id, call.cancel.clone())).collect()
         });
         let nodes = nodes.into_iter();
         nodes

@@ -11,21 +11,21 @@ pub(in crate::page) fn not_kept(id: &str, home: &str) -> Html<String> {
     let words = html! {
         "Call " (shown(id)) " is not under way, and not one of the last finished calls of its class."
     };
-    notice("No such call", &words, "", home)
+    notice("No such call", &words, "", (home, ""))
 }
 
 /// The answer to a form that cannot cancel its call, one path below the page of the call.
 pub(in crate::page) fn not_cancelled(detail: &str, home: &str) -> Html<String> {
     let words = html! { (capitalised(detail)) "." };
-    notice("Not cancelled", &words, "../", home)
+    notice("Not cancelled", &words, "../", (home, home))
 }
 
-fn notice(title: &str, words: &Markup, base: &str, home: &str) -> Html<String> {
+fn notice(title: &str, words: &Markup, base: &str, (home, reload): (&str, &str)) -> Html<String> {
     document(&PageDocument {
         title,
         base,
         live: None,
-        reload: home,
+        reload,
         head: html! {
             p.back { a href=(home) { "All calls" } }
             h1 { (title) }
