@@ -38,7 +38,7 @@ pub(crate) struct Route {
 ///
 /// It is in the extensions of each [LM request](crate::lm::LmRequest) of the call, for
 /// [`Lm::key_with`](crate::Lm::key_with) and for layers, such as a limit for each tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tenant(Arc<str>);
 
 impl Tenant {
@@ -51,6 +51,14 @@ impl Tenant {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
+    }
+}
+
+/// Keeps the name to itself: that of a customer must not reach a log by accident, by a request or the
+/// call of a tool.
+impl fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tenant(..)")
     }
 }
 
