@@ -31,6 +31,7 @@ mod random_drops;
 mod recorded;
 mod refused_loads;
 mod reloads;
+mod secrets;
 mod service;
 mod settings;
 mod signals;
