@@ -19,6 +19,7 @@ pub(crate) struct Act<'a> {
     pub(crate) stage: &'a Stage,
     pub(crate) calls: SceneCalls,
     told: Vec<String>,
+    no_naive_side: Option<&'static str>,
     wrong: Vec<String>,
 }
 
@@ -46,11 +47,12 @@ impl<'a> Act<'a> {
             stage,
             calls: SceneCalls::new(),
             told: Vec::new(),
+            no_naive_side: None,
             wrong: Vec::new(),
         };
         match scene(&mut act).await {
             Ok(()) => {
-                act.calls.end_left_behind(NAIVE_SETTLES).await;
+                act.end_naive().await;
                 let idle = stage.python_idle(4 * SETTLE).await;
                 act.check(idle, "nothing is left running in Python");
             }
@@ -86,7 +88,10 @@ impl<'a> Act<'a> {
     /// Puts the scene into the report.
     async fn report(&mut self, number: usize, title: &str) {
         let timelines = self.calls.timelines(SETTLE).await;
-        let text = self.told.join(" ");
+        let mut text = self.told.join(" ");
+        if let Some(reason) = self.no_naive_side {
+            text.push_str(&format!(" No naive side: {reason}"));
+        }
         let title = format!("{number}. {title}");
         self.stage.report.add(title, text, timelines);
     }
@@ -96,6 +101,16 @@ impl<'a> Act<'a> {
         let line = line.to_string();
         println!("   {line}");
         self.told.push(line);
+    }
+
+    /// Says in the report why the scene shows no naive calls.
+    pub(crate) const fn has_no_naive_side(&mut self, reason: &'static str) {
+        self.no_naive_side = Some(reason);
+    }
+
+    /// Waits until the work of the naive calls so far has ended.
+    pub(crate) async fn end_naive(&mut self) {
+        self.calls.end_left_behind(NAIVE_SETTLES).await;
     }
 
     /// Claims that something is so, and says whether it is.

@@ -75,7 +75,7 @@ impl SceneCalls {
     /// Waits until the work of naive calls has ended, and ends what goes on after `most`.
     pub(crate) async fn end_left_behind(&mut self, most: Duration) {
         let end = Instant::now() + most;
-        while Instant::now() < end && !self.tracker.orphans(None).is_empty() {
+        while Instant::now() < end && !self.tracker.orphans(None, 1).is_empty() {
             sleep(Duration::from_millis(5)).await;
         }
         for naive in std::mem::take(&mut self.left_behind) {
@@ -87,7 +87,7 @@ impl SceneCalls {
     /// the calls came.
     pub(crate) async fn timelines(&self, most: Duration) -> Vec<CallTimeline> {
         let end = Instant::now() + most;
-        let at_work = || !self.tracker.is_empty() || !self.tracker.orphans(None).is_empty();
+        let at_work = || !self.tracker.is_empty() || !self.tracker.orphans(None, 1).is_empty();
         while Instant::now() < end && at_work() {
             sleep(Duration::from_millis(2)).await;
         }

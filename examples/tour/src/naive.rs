@@ -22,6 +22,7 @@ use tower_dspy::{CallId, Carrier, Error, Lost, PredictRequest, Prediction, Track
 pub(crate) struct Naive {
     pub(crate) id: CallId,
     pub(crate) given_up: bool,
+    pub(crate) is_answered: bool,
     pub(crate) took: Duration,
     pub(crate) ended: Instant,
     /// Ends what goes on, for a tour that has to go on too.
@@ -63,15 +64,16 @@ where
     });
     let id = request.context_mut().id();
     let began = Instant::now();
-    let given_up = tokio::select! {
+    let outcome = tokio::select! {
         // Dropped with its `JoinHandle`, which ends nothing.
-        _ = tracked.layer(detached).oneshot(request) => false,
-        () = until => true,
+        outcome = tracked.layer(detached).oneshot(request) => Some(outcome),
+        () = until => None,
     };
     let ended = Instant::now();
     Naive {
         id,
-        given_up,
+        given_up: outcome.is_none(),
+        is_answered: matches!(outcome, Some(Ok(_))),
         took: ended - began,
         ended,
         left_behind,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep_until};
 use tower_dspy::{
     Deadline, Error, Scope, Stage, predict_all,
@@ -10,6 +11,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    calls::NAIVE,
     progress::Step,
     stage::{LONG, SETTLE, SHORT, Trouble, question, time},
 };
@@ -22,11 +24,32 @@ const ANSWERED: usize = 6;
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = 4 * stage.short();
-    let mut script = vec![Reply::answer("yes").delay(Duration::from_millis(20)); ANSWERED];
-    script.push(Reply::hang());
-    let program = stage.answerer("batch", script).await?;
+    let script = |last| {
+        let mut script = vec![Reply::answer("yes").delay(Duration::from_millis(20)); ANSWERED];
+        script.push(last);
+        script
+    };
     // A real LM answers the short ones and is too slow for the others.
     let questions = (0..QUESTIONS).map(|n| question(if n < ANSWERED { SHORT } else { LONG }));
+
+    // One `timeout` around all: those that it passes in go on.
+    let too_late = Reply::answer("too late").delay(2 * limit);
+    let program = stage.answerer("batch-naive", script(too_late)).await?;
+    let end = Instant::now() + limit;
+    let begun = questions.clone().take_while(|_| Instant::now() < end);
+    let ask = |question| {
+        let calls = &act.calls;
+        calls.ask_naively(NAIVE, program.clone(), question, sleep_until(end))
+    };
+    let naive: Vec<_> = stream::iter(begun.map(ask))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let given_up = naive.iter().filter(|naive| naive.given_up).count();
+    act.check(given_up > 0, "naive callers gave up at the limit");
+    naive.into_iter().for_each(|naive| act.calls.leave(naive));
+
+    let program = stage.answerer("batch", script(Reply::hang())).await?;
 
     let deadline = Deadline::within(limit);
     let program = act.calls.tracked("one of the batch", program);

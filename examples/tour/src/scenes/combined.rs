@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_dspy::{
     Backoff, Deadline, DeadlineLayer, DspyServiceBuilderExt, ErrorKind, FallbackLayer, Prediction,
-    RetryLayer, testing::scripted_lm::Reply,
+    RetryLayer,
+    testing::scripted_lm::{Reply, Script},
 };
 
 use crate::{
     act::Act,
+    calls::NAIVE,
     stage::{LONG, Trouble, ask, count, question, time},
 };
 
@@ -22,17 +25,22 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = stage.short();
     let batch = 6 * limit;
-    let script = [
-        // Answered at the second attempt.
-        Reply::status(503),
-        Reply::answer("one"),
-        // No capacity in either attempt: from the cache.
-        Reply::status(503),
-        Reply::status(503),
-        Reply::answer("three"),
-        // Too slow from here on.
-        Reply::hang(),
-    ];
+    let script = |last| {
+        [
+            // Answered at the second attempt.
+            Reply::status(503),
+            Reply::answer("one"),
+            // No capacity in either attempt: from the cache.
+            Reply::status(503),
+            Reply::status(503),
+            Reply::answer("three"),
+            // Too slow from here on.
+            last,
+        ]
+    };
+    ask_all_naively(act, script(Reply::answer("too late").delay(4 * limit))).await?;
+
+    let script = script(Reply::hang());
     let cached = [("answer".to_owned(), json!(FROM_CACHE))];
     let cached = Prediction::new(cached.into_iter().collect());
     let service = ServiceBuilder::new()
@@ -96,5 +104,34 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             format_args!("there were at most {}", count(most, "attempt")),
         );
     }
+    Ok(())
+}
+
+/// The same questions with a `timeout` around each attempt, two attempts, and a limit around all: each
+/// attempt that is given up goes on.
+async fn ask_all_naively(act: &mut Act<'_>, script: impl Into<Script>) -> Result<(), Trouble> {
+    let limit = act.stage.short();
+    let program = act.stage.answerer("combined-naive", script).await?;
+    let end = Instant::now() + 6 * limit;
+    let mut given_up = 0;
+    for _ in 0..QUESTIONS {
+        for _ in 0..2 {
+            let until = sleep_until(end.min(Instant::now() + limit));
+            let asked = act
+                .calls
+                .ask_naively(NAIVE, program.clone(), question(LONG), until);
+            let naive = asked.await;
+            let is_answered = naive.is_answered;
+            given_up += usize::from(naive.given_up);
+            act.calls.leave(naive);
+            if is_answered || Instant::now() >= end {
+                break;
+            }
+        }
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    act.check(given_up > 0, "naive callers gave up");
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Several operations under one deadline: each gets what the others left.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::{Instant, sleep_until};
 use tower::ServiceBuilder;
 use tower_dspy::{
     Deadline, DeadlineLayer, Error, ErrorKind, PredictRequest, Stage, testing::scripted_lm::Reply,
@@ -8,6 +11,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    calls::NAIVE,
     stage::{LONG, Trouble, ask, count, time},
 };
 
@@ -23,6 +27,8 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let limit = 3 * stage.short();
     // Two steps fit, the third does not.
     let reply = Reply::echo().delay(stage.short() * 7 / 6);
+    ask_all_naively(act, limit, reply.clone()).await?;
+
     let lm = stage.lm("deadline", reply);
     let mut steps = Vec::new();
     for (signature, takes, gives) in STEPS {
@@ -91,4 +97,27 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         );
     }
     Ok(())
+}
+
+/// The same steps with one `timeout` around them: the step that it passes in goes on.
+async fn ask_all_naively(act: &mut Act<'_>, limit: Duration, reply: Reply) -> Result<(), Trouble> {
+    let lm = act.stage.lm("deadline-naive", reply);
+    let mut programs = Vec::new();
+    for (signature, takes, _) in STEPS {
+        let program = act.stage.host.load(signature).lm(lm.clone()).await?;
+        programs.push((program, PredictRequest::new(json!({ takes: LONG }))));
+    }
+    let end = Instant::now() + limit;
+    for (program, request) in programs {
+        let asked = act
+            .calls
+            .ask_naively(NAIVE, program, request, sleep_until(end));
+        let naive = asked.await;
+        let given_up = naive.given_up;
+        act.calls.leave(naive);
+        if given_up {
+            return Ok(());
+        }
+    }
+    Err("the LM was too quick for the naive caller".into())
 }

@@ -1,6 +1,7 @@
 //! An answer all the same: a value at hand, then a cheaper model.
 
 use serde_json::json;
+use tokio::time::sleep;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, Prediction,
@@ -9,12 +10,23 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    calls::NAIVE,
     stage::{LONG, SHORT, Trouble, ask, question, time},
 };
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let limit = stage.short();
+    // A value after a `timeout`: the large model goes on.
+    let slow = Reply::answer("too late").delay(4 * limit);
+    let program = stage.answerer("large-naive", slow).await?;
+    let naive = act
+        .calls
+        .ask_naively(NAIVE, program, question(LONG), sleep(limit))
+        .await;
+    act.check(naive.given_up, "the naive caller gave up at the limit");
+    act.calls.leave(naive);
+
     let large = stage.answerer("large", Reply::hang()).await?;
     let small = stage
         .answerer("small", Reply::answer("Rayleigh scattering"))

@@ -12,10 +12,18 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
+    calls::NAIVE,
     stage::{LONG, SETTLE, Trouble, ask, count, left_after, time},
 };
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
+    let hasty = Cleanup {
+        notebook: "hasty",
+        takes: Duration::from_millis(1000),
+        grace: Duration::from_millis(200),
+    };
+    hasty.cancel_naively(act).await?;
+
     let lm = act.stage.lm("grace", Reply::hang());
     let host = &act.stage.host;
     let program = host.load("tour.notebook:Research").lm(lm).await?;
@@ -40,11 +48,6 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
         format_args!("the notebook was closed (it is {closed})"),
     );
 
-    let hasty = Cleanup {
-        notebook: "hasty",
-        takes: Duration::from_millis(1000),
-        grace: Duration::from_millis(200),
-    };
     let waited = hasty.cancel(act, &program).await?;
     let at_outcome = Instant::now();
     let orphans = act.stage.host.stats().orphans;
@@ -85,6 +88,31 @@ struct Cleanup {
 }
 
 impl Cleanup {
+    /// Aborts a caller in mid-work. Nothing tells Python, which cleans up once it has its answer.
+    async fn cancel_naively(&self, act: &mut Act<'_>) -> Result<(), Trouble> {
+        let slow = Reply::answer("too late").delay(4 * act.stage.short());
+        let lm = act.stage.lm("grace-naive", slow);
+        let program = act.stage.host.load("tour.notebook:Research").lm(lm).await?;
+        let stage = act.stage;
+        let at_work = async { drop(stage.at_work("grace-naive").await) };
+        let request = self.request("naive");
+        let naive = act.calls.ask_naively(NAIVE, program, request, at_work);
+        let naive = naive.await;
+        act.check(naive.given_up, "the naive caller is gone");
+        act.calls.leave(naive);
+        // What follows looks at all that runs in Python.
+        act.end_naive().await;
+        Ok(())
+    }
+
+    fn request(&self, notebook: &str) -> PredictRequest {
+        PredictRequest::new(json!({
+            "question": LONG,
+            "notebook": notebook,
+            "closing": self.takes.as_secs_f64(),
+        }))
+    }
+
     /// Cancels a call in mid-work; how long the caller then waited for its outcome.
     async fn cancel(&self, act: &mut Act<'_>, program: &DspyService) -> Result<Duration, Trouble> {
         let service = ServiceBuilder::new()
@@ -92,11 +120,7 @@ impl Cleanup {
             .service(program.clone());
         let service = act.calls.tracked(self.notebook, service);
         let token = CancellationToken::new();
-        let request = PredictRequest::new(json!({
-            "question": LONG,
-            "notebook": self.notebook,
-            "closing": self.takes.as_secs_f64(),
-        }));
+        let request = self.request(self.notebook);
         let seen = act
             .stage
             .scripted()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tower::ServiceBuilder;
 use tower_dspy::{
     Deadline, DeadlineLayer, DspyServiceBuilderExt, ErrorKind,
@@ -11,7 +11,7 @@ use tower_dspy::{
 
 use crate::{
     act::Act,
-    calls::OURS,
+    calls::{NAIVE, OURS},
     stage::{LONG, SETTLE, SHORT, Trouble, ask, count, question, time},
 };
 
@@ -21,6 +21,8 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
     let (request, session) = (stage.short(), 4 * stage.short());
     let quick = || Reply::answer("yes").delay(Duration::from_millis(20));
+    ask_all_naively(act, quick()).await?;
+
     let script = [quick(), Reply::hang(), quick(), quick(), Reply::hang()];
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer::from_context())
@@ -81,5 +83,30 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             ),
         );
     }
+    Ok(())
+}
+
+/// The same requests with a `timeout` around each, and around all: each that it passes in goes on.
+async fn ask_all_naively(act: &mut Act<'_>, quick: Reply) -> Result<(), Trouble> {
+    let (request, session) = (act.stage.short(), 4 * act.stage.short());
+    let slow = Reply::answer("too late").delay(4 * request);
+    let script = [&quick, &slow, &quick, &quick, &slow].map(Reply::clone);
+    let program = act.stage.answerer("session-naive", script).await?;
+    let end = Instant::now() + session;
+    let mut given_up = 0;
+    for n in 0..REQUESTS {
+        let text = if n % 2 == 0 { SHORT } else { LONG };
+        let until = sleep_until(end.min(Instant::now() + request));
+        let asked = act
+            .calls
+            .ask_naively(NAIVE, program.clone(), question(text), until);
+        let naive = asked.await;
+        given_up += usize::from(naive.given_up);
+        act.calls.leave(naive);
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    act.check(given_up > 0, "naive callers gave up");
     Ok(())
 }

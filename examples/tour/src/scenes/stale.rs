@@ -18,6 +18,10 @@ const PAUSE: Duration = Duration::from_millis(120);
 
 pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     let stage = act.stage;
+    act.has_no_naive_side(
+        "without the layer there is no earlier answer, but the error alone. What a caller leaves \
+         behind who gives up is in scene 1.",
+    );
     let script = [
         Reply::answer("Rayleigh scattering"),
         Reply::status(503),

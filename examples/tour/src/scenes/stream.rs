@@ -2,21 +2,21 @@
 
 use std::{process::Stdio, time::Duration};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryFutureExt};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::Instant,
 };
-use tower::ServiceExt;
+use tower::{ServiceExt, service_fn};
 use tower_dspy::{
-    StreamEvent,
+    PredictionStream, StreamEvent,
     testing::scripted_lm::{Outcome, Reply, ScriptedLm},
 };
 
 use crate::{
     act::Act,
-    calls::OURS,
+    calls::{NAIVE, OURS},
     progress::Step,
     stage::{LONG, PROGRAMS, SETTLE, Trouble, count, left_after, question, time, venv_path},
 };
@@ -53,6 +53,23 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             "the naive stream goes on to its end when its reader has left",
         );
     }
+
+    // The same in this process: a detached task reads the stream to its end.
+    let program = stage.answerer("stream-detached", slow.clone()).await?;
+    let program = program.streaming();
+    let reads = service_fn(move |request| {
+        let stream = program.clone().oneshot(request);
+        stream.and_then(PredictionStream::prediction)
+    });
+    let at_work = async { drop(stage.at_work("stream-detached").await) };
+    let naive = act
+        .calls
+        .ask_naively(NAIVE, reads, question(LONG), at_work)
+        .await;
+    act.check(naive.given_up, "the naive reader is gone");
+    act.calls.leave(naive);
+    // What follows looks at all that runs in Python.
+    act.end_naive().await;
 
     let program = stage.answerer("stream", slow).await?.streaming();
     let program = act.calls.tracked(OURS, program);
