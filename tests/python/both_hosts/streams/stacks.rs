@@ -4,8 +4,8 @@ use std::{process::Command, time::Duration};
 
 use tower::{Layer, ServiceExt};
 use tower_dspy::{
-    CallStatus, Cause, Classify, Error, ErrorKind, PredictionStream, Shutdown, ShutdownLayer,
-    TrackLayer, Tracker,
+    CallStatus, Classify, Error, ErrorKind, PredictionStream, Shutdown, ShutdownLayer, TrackLayer,
+    Tracker,
     testing::scripted_lm::{Gate, Outcome, Reply, RequestRecord},
 };
 
