@@ -29,7 +29,7 @@ pub(super) fn open(request: &LmRequest, provider: &str, model: &str) -> Span {
     let call = extensions.get::<CallSpan>();
     let parent = call.map_or_else(Span::current, |CallSpan(span)| span.clone());
     let uri = request.uri();
-    let operation = operation(uri.path());
+    let operation = names::lm_operation(asks_for_embeddings(request));
     let span = tracing::info_span!(
         target: "tower_dspy",
         parent: &parent,
@@ -83,11 +83,11 @@ pub(super) fn record_first_chunk(span: &Span, waited: Duration) {
 /// Records how the attempt ended, and what is known of its answer.
 pub(super) fn record_end(
     span: &Span,
-    outcome: LmOutcome,
+    (outcome, is_bad_status): (LmOutcome, bool),
     counts: &UsageCounts,
     labels: Option<&AnswerLabels>,
 ) {
-    span.record(names::OUTCOME, field::debug(outcome));
+    span.record(names::OUTCOME, outcome_text(outcome, is_bad_status));
     match outcome {
         LmOutcome::Elapsed => telemetry::record_error(span, "timeout"),
         LmOutcome::Refused => telemetry::record_error(span, "refused"),
@@ -102,17 +102,28 @@ pub(super) fn record_end(
     if let Some(labels) = labels {
         span.record(names::RESPONSE_MODEL, labels.model.as_deref());
         span.record(names::RESPONSE_ID, labels.id.as_deref());
-        span.record(names::FINISH_REASONS, labels.finish_reason.as_deref());
+        if let Some(reason) = &labels.finish_reason {
+            telemetry::record_list(span, names::FINISH_REASONS, reason);
+        }
     }
 }
 
-fn operation(path: &str) -> &'static str {
-    let asks_for_embeddings = ["/embeddings", ":embedContent", "/api/embed"];
-    if asks_for_embeddings.iter().any(|end| path.ends_with(end)) {
-        names::EMBEDDINGS
-    } else {
-        names::CHAT
+/// How an attempt ended, in the words of all spans.
+const fn outcome_text(outcome: LmOutcome, is_bad_status: bool) -> &'static str {
+    match outcome {
+        LmOutcome::Answered if !is_bad_status => "completed",
+        LmOutcome::Elapsed => "timed out",
+        LmOutcome::Cancelled => "cancelled",
+        LmOutcome::Refused => "refused",
+        LmOutcome::Failed | LmOutcome::Answered => "failed",
     }
+}
+
+/// Whether a request asks for embeddings, by its path.
+pub(super) fn asks_for_embeddings(request: &LmRequest) -> bool {
+    let path = request.uri().path();
+    let ends = ["/embeddings", ":embedContent", "/api/embed"];
+    ends.iter().any(|end| path.ends_with(end))
 }
 
 fn port(uri: &http::Uri) -> Option<u16> {
@@ -188,7 +199,21 @@ mod tests {
 
     #[test]
     fn embeddings_are_an_operation_of_their_own() {
-        assert_eq!(operation("/v1/embeddings"), "embeddings");
-        assert_eq!(operation("/v1/chat/completions"), "chat");
+        for (path, operation) in [
+            ("/v1/embeddings", "embeddings"),
+            ("/v1/chat/completions", "chat"),
+        ] {
+            let request = http::Request::post(format!("http://lm.test{path}"));
+            let request = request.body(Bytes::new()).unwrap();
+            let told = names::lm_operation(asks_for_embeddings(&request));
+            assert_eq!(told, operation, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_answer_with_the_status_of_an_error_has_failed() {
+        assert_eq!(outcome_text(LmOutcome::Answered, false), "completed");
+        assert_eq!(outcome_text(LmOutcome::Answered, true), "failed");
+        assert_eq!(outcome_text(LmOutcome::Elapsed, true), "timed out");
     }
 }

@@ -1,6 +1,6 @@
 //! The log of LM calls: each attempt at one is recorded in an [`LmLog`], with its costs.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use tracing::Span;
@@ -66,6 +66,9 @@ impl Default for LmLog {
 #[derive(Debug)]
 pub(super) struct LmCallEntry {
     pub(super) span: Span,
+    has_ended: bool,
+    /// The status of the answer is that of an error.
+    is_bad_status: bool,
     /// Gone once it has ended.
     pub(super) log: Option<LmLogId>,
     usage: UsageReader,
@@ -110,6 +113,7 @@ impl LmCallEntry {
         let log = extensions.get().map(|LmLog(log)| LmLogId {
             id: log.begin(LmCall {
                 attempt,
+                is_embedding: chat_span::asks_for_embeddings(request),
                 exchange: extensions.get().map(|ExchangeNumber(number)| *number),
                 ..LmCall::new(names.0.clone(), names.1.clone(), LmOutcome::Cancelled)
             }),
@@ -117,6 +121,8 @@ impl LmCallEntry {
         });
         Self {
             span,
+            has_ended: false,
+            is_bad_status: false,
             log,
             usage: UsageReader::default(),
             recorded: 0,
@@ -141,6 +147,7 @@ impl LmCallEntry {
     /// Records that the head of the answer came.
     pub(super) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         chat_span::record_status(&self.span, status.as_u16());
+        self.is_bad_status = status.as_u16() >= 400;
         let Some(LmLogId { log, id }) = &self.log else {
             return;
         };
@@ -212,11 +219,20 @@ impl LmCallEntry {
 
     /// Ends the attempt with this outcome, the first time.
     pub(super) fn finish(&mut self, outcome: LmOutcome) {
+        if mem::replace(&mut self.has_ended, true) {
+            return;
+        }
         if !self.span.is_disabled() {
             let log = self.log.as_ref();
             let known = log.map_or(outcome, |LmLogId { log, .. }| log.outcome_of(outcome));
             let labels = self.labels.as_ref().map(|reader| &reader.labels);
-            chat_span::record_end(&self.span, known, &self.usage.counts, labels);
+            chat_span::record_end(
+                &self.span,
+                (known, self.is_bad_status),
+                &self.usage.counts,
+                labels,
+            );
+            telemetry::end(&self.span);
         }
         if let Some(LmLogId { log, id }) = self.log.take() {
             let tokens = self.usage.counts.total().unwrap_or_default();
@@ -269,8 +285,6 @@ fn is_binary_stream(headers: &HeaderMap) -> bool {
 
 impl Drop for LmCallEntry {
     fn drop(&mut self) {
-        if self.log.is_some() {
-            self.finish(LmOutcome::of_cause(drop_scope::cause()));
-        }
+        self.finish(LmOutcome::of_cause(drop_scope::cause()));
     }
 }

@@ -24,10 +24,19 @@
 //! ```ignore
 //! let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
 //! let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).build();
+//! let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("my-service"));
+//! let exported = Targets::new()
+//!     .with_target("tower_dspy", Level::INFO)
+//!     .with_target("my_service", Level::INFO);
 //! tracing_subscriber::registry()
-//!     .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("my-service")))
+//!     .with(layer.with_filter(exported))
 //!     .init();
 //! ```
+//!
+//! The filter is needed. An event in a span is exported with it, and the layer asks for all levels:
+//! without a filter the events of target `tower_dspy::python` at debug go out, tracebacks with the
+//! messages of exceptions among them, which may repeat a prompt or an answer. So do the spans of the
+//! exporter's own requests, which then never ends.
 //!
 //! - **In.** [`InboundLayer`](crate::InboundLayer) reads the headers `traceparent` and `tracestate` of
 //!   HTTP and of gRPC into [`CallContext::trace`](crate::CallContext::trace). The outermost span of this
@@ -90,6 +99,22 @@ pub(crate) fn outgoing(span: &Span, trace: Option<Arc<TraceContext>>) -> Option<
     }
     let _ = span;
     trace
+}
+
+/// Ends what `span` covers, now. An exporter takes the last time that a span was left as its end, while
+/// the work of ours goes on where its span is not entered, such as in Python.
+pub(crate) fn end(span: &Span) {
+    span.in_scope(|| ());
+}
+
+/// Records a list that has this one text; in the fields of a subscriber that exports nothing, the text.
+#[cfg(feature = "lm")]
+pub(crate) fn record_list(span: &Span, name: &'static str, only: &str) {
+    #[cfg(feature = "otel")]
+    if otel::set_list(span, name, only) {
+        return;
+    }
+    span.record(name, only);
 }
 
 /// Records that what `span` covers failed with an error of this type. The span needs the fields

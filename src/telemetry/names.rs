@@ -46,7 +46,8 @@ pub const REQUEST_STREAM: &str = "gen_ai.request.stream";
 pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
 /// The provider's id of the answer.
 pub const RESPONSE_ID: &str = "gen_ai.response.id";
-/// Why the answer ended.
+/// Why the answer ended, as a list of one text, as far as this crate exports the span by its feature
+/// `otel`. In a subscriber's fields it is the text: `tracing` has no lists.
 pub const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
 /// Seconds from the request to the first chunk of a streamed answer.
 pub const TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
@@ -75,23 +76,36 @@ pub const ATTEMPTS: &str = "tower_dspy.attempts";
 pub const TIME_LEFT: &str = "tower_dspy.time_left_ms";
 /// The name of the LM that the caller chose.
 pub const CHOSEN_LM: &str = "tower_dspy.lm";
-/// How the span ended.
+/// How the span ended: `completed`, `failed`, `timed out` or `cancelled`; of an LM call that was not sent,
+/// `refused`.
 pub const OUTCOME: &str = "tower_dspy.outcome";
 /// Why it was cancelled.
 pub const CAUSE: &str = "tower_dspy.cause";
 
-/// The name in the conventions of a provider that DSPy calls `provider`.
-#[cfg(feature = "lm")]
+/// The name in the conventions of a provider that DSPy calls `provider`: `gen_ai.provider.name` of their
+/// registry.
+#[cfg(any(feature = "lm", feature = "metrics"))]
 pub(crate) fn provider_name(provider: &str) -> &str {
     match provider {
         "azure" => "azure.ai.openai",
         "azure_ai" => "azure.ai.inference",
         "bedrock" => "aws.bedrock",
+        "cohere_chat" => "cohere",
         "gemini" => "gcp.gemini",
         "mistral" => "mistral_ai",
         "vertex_ai" => "gcp.vertex_ai",
         "watsonx" => "ibm.watsonx.ai",
         "xai" => "x_ai",
         other => other,
+    }
+}
+
+/// The [`OPERATION`] of an LM call.
+#[cfg(any(feature = "lm", feature = "metrics"))]
+pub(crate) const fn lm_operation(asks_for_embeddings: bool) -> &'static str {
+    if asks_for_embeddings {
+        EMBEDDINGS
+    } else {
+        CHAT
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use opentelemetry::{
-    Context,
+    Array, Context, Value,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
 use tracing::Span;
@@ -41,6 +41,17 @@ pub(super) fn follow(span: &Span, parent: &TraceContext) {
     );
     // Fails where no layer exports spans.
     let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+}
+
+/// Sets an attribute to a list of one text; false if no layer exports the span.
+#[cfg(feature = "lm")]
+pub(super) fn set_list(span: &Span, name: &'static str, only: &str) -> bool {
+    let is_exported = trace_of(span).is_some();
+    if is_exported {
+        let list = vec![only.to_owned().into()];
+        span.set_attribute(name, Value::Array(Array::String(list)));
+    }
+    is_exported
 }
 
 /// The context of a span; `None` if no layer exports it.

@@ -100,6 +100,9 @@ pub struct LmCall {
     pub cache_write_tokens: Option<u64>,
     /// Tokens of the answer that are reasoning, if the provider counted them.
     pub reasoning_tokens: Option<u64>,
+    /// It asks for embeddings, and not for a completion.
+    #[serde(skip)]
+    pub(crate) is_embedding: bool,
     /// The key of its attempt in the record.
     #[serde(skip)]
     pub(crate) attempt_key: u64,
@@ -155,6 +158,7 @@ impl LmCall {
             cached_tokens: None,
             cache_write_tokens: None,
             reasoning_tokens: None,
+            is_embedding: false,
             attempt_key: 0,
             exchange: None,
         }

@@ -27,7 +27,10 @@ use crate::{
         record::{AttemptRecord, CallRecord},
     },
     request::Route,
-    telemetry::metrics::{self, error_type},
+    telemetry::{
+        self,
+        metrics::{self, error_type},
+    },
 };
 
 /// The outcome of a call.
@@ -203,6 +206,7 @@ impl CallState {
             }
             // Outside of the lock: it wakes those that wait, and a recorder is foreign code.
             drop(progress);
+            telemetry::end(&span);
             if let Some(since_stop) = self.attempt.settled(strays) {
                 metrics::attempt_settled(self.totals.program(), since_stop);
             }

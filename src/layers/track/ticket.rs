@@ -104,6 +104,7 @@ impl Drop for TrackTicket {
         let left = self.entry.as_mut().and_then(|entry| leave(entry, end));
         let Some(left) = left else { return };
         self.record(&left);
+        telemetry::end(&self.span);
         let TrackedCall {
             is_outermost,
             record,

@@ -202,18 +202,18 @@ async fn each_exchange_is_traced_in_the_span_of_its_call_without_secrets() {
         &[
             "tower_dspy.attempt=0",
             "http.response.status_code=503",
-            "tower_dspy.outcome=Answered",
+            "tower_dspy.outcome=\"failed\"",
             "error.type=\"503\" otel.status_code=\"ERROR\"",
         ][..],
         &[
             "tower_dspy.attempt=1",
-            "tower_dspy.outcome=Failed",
+            "tower_dspy.outcome=\"failed\"",
             "error.type=\"failed\"",
         ],
         &[
             "tower_dspy.attempt=0",
             "http.response.status_code=200",
-            "tower_dspy.outcome=Answered",
+            "tower_dspy.outcome=\"completed\"",
             "server.address=\"lm\" server.port=80",
         ],
     ]) {

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use metrics::{Label, SharedString};
 
 use super::bounded_names::BoundedNames;
-use crate::telemetry::metric_names::{ALL, Metric, MetricKind};
+use crate::telemetry::{
+    metric_names::{ALL, Metric, MetricKind},
+    names::provider_name,
+};
 
 /// Programs by name or label; more are one.
 static PROGRAMS: BoundedNames = BoundedNames::new(256);
@@ -31,19 +34,9 @@ pub(super) fn lm_label(provider: &str, model: &str) -> Arc<str> {
     LMS.label(&format!("{provider}/{model}"))
 }
 
-/// The provider, by the conventions' name for it: `gen_ai.provider.name` of their registry.
+/// The provider, by the conventions' name for it.
 pub(super) fn provider_label(provider: &str) -> Arc<str> {
-    PROVIDERS.label(match provider {
-        "azure" => "azure.ai.openai",
-        "bedrock" => "aws.bedrock",
-        "cohere_chat" => "cohere",
-        "gemini" => "gcp.gemini",
-        "mistral" => "mistral_ai",
-        "vertex_ai" => "gcp.vertex_ai",
-        "watsonx" => "ibm.watsonx.ai",
-        "xai" => "x_ai",
-        other => other,
-    })
+    PROVIDERS.label(provider_name(provider))
 }
 
 pub(super) fn tool_label(name: &str) -> Arc<str> {

@@ -10,9 +10,12 @@ use super::emit::{
 };
 use crate::{
     call::{LmCall, LmOutcome},
-    telemetry::metric_names::{
-        GEN_AI_FIRST_CHUNK, GEN_AI_OPERATION_DURATION, GEN_AI_OUTPUT_CHUNK, GEN_AI_TOKEN_USAGE,
-        GEN_AI_TOOL_DURATION, GEN_AI_WORKFLOW_DURATION, LM_CALLS,
+    telemetry::{
+        metric_names::{
+            GEN_AI_FIRST_CHUNK, GEN_AI_OPERATION_DURATION, GEN_AI_OUTPUT_CHUNK, GEN_AI_TOKEN_USAGE,
+            GEN_AI_TOOL_DURATION, GEN_AI_WORKFLOW_DURATION, LM_CALLS,
+        },
+        names,
     },
 };
 
@@ -28,7 +31,7 @@ pub(crate) fn lm_call_ended(program: &str, call: &LmCall) {
     ours.extend(status.clone().map(|status| label("status", status)));
     count(&LM_CALLS, ours, 1);
 
-    let mut labels = lm_labels(&call.provider, &call.model);
+    let mut labels = lm_labels(call.is_embedding, &call.provider, &call.model);
     if call.is_stream
         && let Some(first) = call.first_content
     {
@@ -52,7 +55,7 @@ pub(crate) fn lm_call_ended(program: &str, call: &LmCall) {
 
 /// The tokens of an LM call are known now, after its end.
 pub(crate) fn lm_tokens(call: &LmCall) {
-    let mut labels = lm_labels(&call.provider, &call.model);
+    let mut labels = lm_labels(call.is_embedding, &call.provider, &call.model);
     if let Some(model) = &call.response_model {
         labels.push(label("gen_ai.response.model", model_label(model)));
     }
@@ -96,7 +99,8 @@ pub(crate) struct ChunkIntervals(Histogram);
 
 impl ChunkIntervals {
     pub(crate) fn new(provider: &str, model: &str) -> Self {
-        let labels = lm_labels(provider, model);
+        // Embeddings are no stream.
+        let labels = lm_labels(false, provider, model);
         Self(metrics::histogram!(GEN_AI_OUTPUT_CHUNK.name, labels))
     }
 
@@ -106,9 +110,9 @@ impl ChunkIntervals {
     }
 }
 
-fn lm_labels(provider: &str, model: &str) -> Vec<Label> {
+fn lm_labels(is_embedding: bool, provider: &str, model: &str) -> Vec<Label> {
     vec![
-        label("gen_ai.operation.name", "chat"),
+        label(names::OPERATION, names::lm_operation(is_embedding)),
         label("gen_ai.provider.name", provider_label(provider)),
         label("gen_ai.request.model", model_label(model)),
     ]
