@@ -223,8 +223,11 @@ impl LmCallEntry {
             return;
         }
         if !self.span.is_disabled() {
-            let log = self.log.as_ref();
-            let known = log.map_or(outcome, |LmLogId { log, .. }| log.outcome_of(outcome));
+            let stopped = || self.log.as_ref()?.log.stopped();
+            let known = match outcome {
+                LmOutcome::Cancelled => stopped().unwrap_or(outcome),
+                known => known,
+            };
             let labels = self.labels.as_ref().map(|reader| &reader.labels);
             chat_span::record_end(
                 &self.span,

@@ -10,7 +10,7 @@
 //! | `call` | `tower_dspy.call` | the call to its answer, or the end of its stream | [`TrackLayer`](crate::TrackLayer) |
 //! | `invoke_workflow` | `invoke_workflow {program}` | the permit to the end of all its work | `DspyService`, for each attempt |
 //! | `chat` | `chat {model}`, kind client; `embeddings {model}` | an attempt at an LM call to the end of the answer's body | `Lm` |
-//! | `execute_tool` | `execute_tool {tool}` | a call of a Rust tool | the host |
+//! | `execute_tool` | `execute_tool {tool}` | a call of a Rust tool, or of a `dspy.Tool` | the host |
 //!
 //! An error is the attribute `error.type` with the status *error*: `timeout` of a limit that passed, the
 //! HTTP status of an LM's answer, else the kind of the error. A cancel that was meant, of a caller, a
@@ -46,14 +46,23 @@
 //!   `opentelemetry-api` is installed in its venv, in a worker process too: spans that instrumentations
 //!   such as OpenInference's or MLflow's make are its children, also on the threads of `dspy.Parallel`,
 //!   of executors and of the program. Python exports its spans itself, by the SDK that the program sets
-//!   up. There a cancelled span keeps its status unset as well. A process ends without Python's exit
+//!   up. There a cancelled span keeps its status unset as well, and a limit of time is the error
+//!   `timeout`. A process ends without Python's exit
 //!   handlers: let a `BatchSpanProcessor` export often, by its `schedule_delay_millis`.
 //! - **To the LM.** `chat` is a child of Python's current span. The trace ends here, unless
 //!   `Lm::trace_propagation` sends it on to a gateway that is part of it.
 //! - **Out.** [`OutboundLayer`](crate::OutboundLayer) and the gRPC client send it on.
 //!
 //! Without the feature `otel` the trace that came in is passed on as it came, and the spans are no part
-//! of it. DSPy's agents have no span `invoke_agent` of this crate: Python's instrumentations make it.
+//! of it.
+//!
+//! # What no span shows
+//! - DSPy's agents have no `invoke_agent`. Their steps are the `chat` and `execute_tool` spans; Python's
+//!   instrumentations make spans of modules such as `dspy.ReAct`.
+//! - The `execute_tool` of a `dspy.Tool` is a child of `invoke_workflow`, and the LM calls of the tool are
+//!   beside it: it is no span of Python's. That of a Rust tool lies where Python called it. DSPy's own
+//!   `finish` and `submit`, by which its agents end, have none.
+//! - An LM call that bypasses the host has no `chat`; see `LmCall` and `lm_calls_bypassed`.
 
 #[cfg(feature = "metrics")]
 pub(crate) mod metric_names;

@@ -13,7 +13,7 @@ pub const INVOKE_WORKFLOW: &str = "invoke_workflow";
 pub const CHAT: &str = "chat";
 /// The value of [`OPERATION`] in a `chat` span whose LM call asks for embeddings.
 pub const EMBEDDINGS: &str = "embeddings";
-/// The span of a call of a Rust tool; the value of [`OPERATION`] too.
+/// The span of a call of a tool; the value of [`OPERATION`] too.
 pub const EXECUTE_TOOL: &str = "execute_tool";
 
 /// The name of the span as it is exported.

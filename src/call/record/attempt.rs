@@ -150,17 +150,13 @@ impl AttemptRecord {
         ended.is_some() || outcome != LmOutcome::Answered
     }
 
-    /// The outcome of an LM call that ends with `outcome`, if the attempt was not told to stop: a drop
-    /// does not know why it is one.
-    pub(crate) fn outcome_of(&self, outcome: LmOutcome) -> LmOutcome {
-        if outcome != LmOutcome::Cancelled {
-            return outcome;
-        }
-        let told = |attempt: &mut AttemptState| {
+    /// The outcome of what is dropped with the attempt; `None` if it was not told to stop. A drop does not
+    /// know why it is one.
+    pub(crate) fn stopped(&self) -> Option<LmOutcome> {
+        self.write(|attempt, _| {
             let cause = attempt.stages.cause.map(LmOutcome::of_cause);
             attempt.stopped.or(cause)
-        };
-        self.write(|attempt, _| told(attempt)).unwrap_or(outcome)
+        })
     }
 
     /// The answer to an LM call came after the end of this attempt.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     call::{
-        CallContext, Cause, ErrorKind, Spent,
+        CallContext, Cause, ErrorKind, LmOutcome, Spent,
         record::{AttemptRecord, CallRecord},
     },
     request::Route,
@@ -42,6 +42,9 @@ pub(crate) type CallPermit = Option<Box<dyn Send>>;
 
 /// The fields that a reader chose, by the names of their predictors; `None` for the usual ones.
 pub(crate) type ChosenFields = Option<Arc<[(String, String)]>>;
+
+/// How many calls of Python's tools have spans at once.
+const MOST_TOOL_SPANS: usize = 64;
 
 /// The stream of a call whose answer is read as it is written.
 #[derive(Clone, Debug, Default)]
@@ -94,6 +97,8 @@ struct CallProgress {
     settled: bool,
     /// Answered and not settled.
     orphan: Option<GaugeGuard>,
+    /// The spans of the calls of Python's tools that have not ended.
+    tools: BTreeMap<u64, Span>,
     /// None begins once the call is over.
     exchanges: JoinSet<()>,
 }
@@ -107,6 +112,7 @@ impl CallProgress {
             answered: false,
             settled: false,
             orphan: None,
+            tools: BTreeMap::new(),
             exchanges: JoinSet::new(),
         }
     }
@@ -152,6 +158,24 @@ impl CallState {
         self.progress().span.clone()
     }
 
+    /// Keeps the span of a call of one of Python's tools until its end, or that of all work.
+    pub(super) fn keep_tool_span(&self, number: u64, span: Span) {
+        let mut progress = self.progress();
+        if !progress.settled && progress.tools.len() < MOST_TOOL_SPANS {
+            progress.tools.insert(number, span);
+        }
+    }
+
+    /// Takes the span of a call of one of Python's tools.
+    pub(super) fn take_tool_span(&self, number: u64) -> Option<Span> {
+        self.progress().tools.remove(&number)
+    }
+
+    /// Whether a limit of time ended the call.
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.attempt.stopped() == Some(LmOutcome::Elapsed)
+    }
+
     /// Counts the start; false if the call was cancelled while it waited.
     pub(super) fn begin(&self) -> bool {
         let mut progress = self.progress();
@@ -192,10 +216,11 @@ impl CallState {
 
     /// All work of the call has ended, these strays that it left behind among it.
     pub(crate) fn settle(&self, strays: &[String]) {
-        // Dropped after the lock, as the subscriber may be told that it ends.
-        let mut span = Span::none();
+        // Dropped after the lock, as the subscriber may be told that they end.
+        let (mut span, mut tools) = (Span::none(), BTreeMap::new());
         let mut progress = self.progress();
         mem::swap(&mut progress.span, &mut span);
+        mem::swap(&mut progress.tools, &mut tools);
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;

@@ -10,13 +10,14 @@ use tokio::{
 use tracing::{Instrument, Span, field};
 
 use super::{
+    call_state::CallState,
     event::Event,
     exchange::{NewExchange, in_time},
     tool_definition::{Tool, ToolCall},
 };
 use crate::{
     call::{
-        CallId, Deadline, TraceContext,
+        CallId, Deadline, LmOutcome, TraceContext,
         record::{AttemptRecord, ToolId},
     },
     error::messages,
@@ -53,14 +54,14 @@ pub(crate) fn call(
     exchange.start(|_| {
         let call = async move {
             let name = tool.tool.name();
-            let mut entry = attempt.map(|attempt| ToolEntry::begin(attempt, id, name));
+            let mut entry = attempt.map(|attempt| ToolEntry::begin(attempt, id, name, &span));
             let event = run(tool, tool_call, &span).await;
             let failed = !matches!(event, Event::Value(_));
             if failed {
                 telemetry::record_error(&span, "_OTHER");
             }
             if let Some(entry) = &mut entry {
-                entry.failed = failed;
+                entry.failed = Some(failed);
             }
             event
         };
@@ -75,18 +76,7 @@ fn span_of(
     parent: &Span,
     python_trace: &BTreeMap<String, String>,
 ) -> Span {
-    let span = tracing::info_span!(
-        target: "tower_dspy",
-        parent: parent,
-        names::EXECUTE_TOOL,
-        { names::SPAN_NAME } = format_args!("execute_tool {name}"),
-        { names::OPERATION } = names::EXECUTE_TOOL,
-        { names::TOOL_NAME } = name,
-        { names::TOOL_TYPE } = "function",
-        { names::CALL_ID } = call.context.call_id.map(CallId::get),
-        { names::ERROR_TYPE } = field::Empty,
-        { names::STATUS_CODE } = field::Empty,
-    );
+    let span = open_span(name, call.context.call_id, parent);
     let trace = &mut call.context.trace;
     match TraceContext::from_map(python_trace) {
         Some(of_python) => {
@@ -98,35 +88,80 @@ fn span_of(
     span
 }
 
+fn open_span(name: &str, call_id: Option<CallId>, parent: &Span) -> Span {
+    tracing::info_span!(
+        target: "tower_dspy",
+        parent: parent,
+        names::EXECUTE_TOOL,
+        { names::SPAN_NAME } = format_args!("execute_tool {name}"),
+        { names::OPERATION } = names::EXECUTE_TOOL,
+        { names::TOOL_NAME } = name,
+        { names::TOOL_TYPE } = "function",
+        { names::CALL_ID } = call_id.map(CallId::get),
+        { names::ERROR_TYPE } = field::Empty,
+        { names::STATUS_CODE } = field::Empty,
+    )
+}
+
 /// A call of a tool in the record of its program's call, until this is dropped.
 struct ToolEntry {
     attempt: Arc<AttemptRecord>,
     id: ToolId,
-    failed: bool,
+    span: Span,
+    /// `None` if it was dropped before its end.
+    failed: Option<bool>,
 }
 
 impl ToolEntry {
-    fn begin(attempt: Arc<AttemptRecord>, id: ToolId, name: &str) -> Self {
+    fn begin(attempt: Arc<AttemptRecord>, id: ToolId, name: &str, span: &Span) -> Self {
         attempt.begin_tool(id, name);
         Self {
             attempt,
             id,
-            failed: true,
+            span: span.clone(),
+            failed: None,
         }
     }
 }
 
 impl Drop for ToolEntry {
     fn drop(&mut self) {
-        record_end(&self.attempt, self.id, self.failed);
+        if self.failed.is_none() && self.attempt.stopped() == Some(LmOutcome::Elapsed) {
+            telemetry::record_error(&self.span, "timeout");
+        }
+        record_end(&self.attempt, self.id, self.failed.unwrap_or(true));
     }
 }
 
 /// Records that the call of a tool has ended, of the host or of Python.
-pub(crate) fn record_end(attempt: &AttemptRecord, id: ToolId, failed: bool) {
+fn record_end(attempt: &AttemptRecord, id: ToolId, failed: bool) {
     if let Some(tool) = attempt.end_tool(id, failed) {
         metrics::tool_ended(&tool.name, tool.took, tool.failed);
     }
+}
+
+/// Records that the program calls a tool of its own, by a number of Python's side. Its span is a child of
+/// the call's: it is not Python's current one.
+pub(crate) fn begin_python(call: &CallState, number: u64, name: &str) {
+    call.attempt.begin_tool(ToolId::Python(number), name);
+    let span = open_span(name, call.context.call_id, &call.span());
+    call.keep_tool_span(number, span);
+}
+
+/// Records that the call of a program's own tool has ended.
+pub(crate) fn end_python(call: &CallState, number: u64, failed: bool) {
+    if let Some(span) = call.take_tool_span(number) {
+        if failed {
+            match call.attempt.stopped() {
+                None => telemetry::record_error(&span, "_OTHER"),
+                Some(LmOutcome::Elapsed) => telemetry::record_error(&span, "timeout"),
+                // A cancel is no error.
+                Some(_) => {}
+            }
+        }
+        telemetry::end(&span);
+    }
+    record_end(&call.attempt, ToolId::Python(number), failed);
 }
 
 /// Runs one call; its result is the event.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::{convert, port_state::PortState, text::Text};
 use crate::{
-    call::{CallId, record::ToolId},
+    call::CallId,
     host::core::{call_state::Outcome, fault::Fault, running_call::RunningCall, tool},
 };
 
@@ -89,13 +89,11 @@ impl PortCall {
 
     /// The program calls a tool of its own, by a number of Python's side.
     fn tool_began(&self, number: u64, name: Text) {
-        let attempt = &self.call.state.attempt;
-        attempt.begin_tool(ToolId::Python(number), &name.0);
+        tool::begin_python(&self.call.state, number, &name.0);
     }
 
     fn tool_ended(&self, number: u64, failed: bool) {
-        let attempt = &self.call.state.attempt;
-        tool::record_end(attempt, ToolId::Python(number), failed);
+        tool::end_python(&self.call.state, number, failed);
     }
 
     /// The program calls an LM that the host does not carry.
@@ -117,6 +115,11 @@ impl PortCall {
     fn is_over(&self) -> bool {
         // A loop that this very call blocks does not read that the host stops.
         self.call.state.is_over() || self.port.core.queue.refusal().is_some()
+    }
+
+    /// Whether a limit of time ended the call.
+    fn timed_out(&self) -> bool {
+        self.call.state.has_timed_out()
     }
 
     /// The call is to stop: Rust closes its LM connections before Python signals it.

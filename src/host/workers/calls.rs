@@ -12,12 +12,9 @@ use super::{
     wire::{CallReport, ToWorker},
     worker::Worker,
 };
-use crate::{
-    call::record::ToolId,
-    host::core::{
-        clock, fault::Fault, log, queued_call::QueuedCall, running_call::RunningCall,
-        stream_buffer::StreamBuffer, tool,
-    },
+use crate::host::core::{
+    clock, fault::Fault, log, queued_call::QueuedCall, running_call::RunningCall,
+    stream_buffer::StreamBuffer, tool,
 };
 
 /// Gives a call to a worker.
@@ -121,12 +118,10 @@ pub(super) fn on_report(
         }
         CallReport::Bypassed(lm) => running.state.record_bypass(&lm),
         CallReport::ToolBegan(number, name) => {
-            let attempt = &running.state.attempt;
-            attempt.begin_tool(ToolId::Python(number), &name);
+            tool::begin_python(&running.state, number, &name);
         }
         CallReport::ToolEnded(number, failed) => {
-            let attempt = &running.state.attempt;
-            tool::record_end(attempt, ToolId::Python(number), failed);
+            tool::end_python(&running.state, number, failed);
         }
     }
 }

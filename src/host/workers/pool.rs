@@ -97,7 +97,11 @@ impl Pool {
                 let supervisor = &mut self.supervisor;
                 if let Some(id) = supervisor.scheduler.worker_of(sequence) {
                     if let Some(worker) = supervisor.workers.get(&id) {
-                        let cancel = ToWorker::Cancel { call: sequence };
+                        let call = supervisor.scheduler.get(id, sequence);
+                        let cancel = ToWorker::Cancel {
+                            call: sequence,
+                            timed_out: call.is_some_and(|call| call.state.has_timed_out()),
+                        };
                         worker.link.send(&cancel, &[]);
                     }
                     supervisor.scheduler.cancelled(id, sequence, clock::now());

@@ -45,6 +45,8 @@ pub(super) enum ToWorker<'a> {
     },
     Cancel {
         call: u64,
+        /// A limit of time ends it.
+        timed_out: bool,
     },
     /// The bytes or the value of the event are the tail.
     Event {

@@ -16,6 +16,7 @@ class FakeCall:
         self.events: list[tuple[str, Any]] = []
         # The host cancelled the call, and Python does not know yet.
         self.cancelled_by_host = False
+        self.late = False
         self.trace_headers: dict[str, str] | None = None
 
     def done(self, value: Any) -> None:
@@ -44,6 +45,9 @@ class FakeCall:
 
     def is_over(self) -> bool:
         return self.cancelled_by_host or bool(self.named(*OUTCOMES))
+
+    def timed_out(self) -> bool:
+        return self.late
 
     def partial(self, fields: dict[str, Any]) -> bool:
         if not self.is_over():

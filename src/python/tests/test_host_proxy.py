@@ -95,7 +95,7 @@ def test_an_interrupted_thread_loses_no_frame_that_it_reads(ends: Ends) -> None:
     loop, runner = asyncio.new_event_loop(), FakeRunner()
     ends.proxy.serve(runner, loop)
     for call in (1, 2):
-        ends.host.send("cancel", {"call": call})
+        ends.host.send("cancel", {"call": call, "timed_out": False})
     ends.proxy._last_poll = 0.0
     run = ends.interrupted(ends.proxy.poll)
     loop.call_soon(loop.stop)
@@ -103,6 +103,19 @@ def test_an_interrupted_thread_loses_no_frame_that_it_reads(ends: Ends) -> None:
     loop.close()
     assert isinstance(run.error, Cancelled)
     assert runner.cancelled == [1, 2]
+
+
+def test_a_call_that_a_limit_of_time_ended_has_timed_out(ends: Ends) -> None:
+    loop, runner = asyncio.new_event_loop(), FakeRunner()
+    ends.proxy.serve(runner, loop)
+    calls = [CallProxy(ends.proxy, number, None) for number in (1, 2)]
+    ends.proxy.calls.update({call.sequence: call for call in calls})
+    for call, timed_out in ((1, False), (2, True)):
+        ends.host.send("cancel", {"call": call, "timed_out": timed_out})
+    ends.proxy._last_poll = 0.0
+    ends.proxy.poll()
+    loop.close()
+    assert [(call.is_over(), call.timed_out()) for call in calls] == [(True, False), (True, True)]
 
 
 def test_a_call_that_a_program_reads_does_not_start_with_the_settings_of_that(ends: Ends) -> None:

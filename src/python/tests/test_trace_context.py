@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.asyncio
 def installed(monkeypatch):
     for name in ("_context", "_propagator"):
         monkeypatch.setattr(trace_context, name, None)
-    trace_context.install()
+    assert trace_context.install() == []
     assert trace_context._context is not None
 
 
@@ -162,7 +163,12 @@ async def test_without_the_api_a_call_is_not_asked_for_its_trace(monkeypatch, ha
     assert trace_context.carried(function) is function
 
 
-async def test_a_cancel_leaves_the_status_of_spans_unset(patched, harness, tracer, spans):
+@pytest.mark.parametrize(
+    ("late", "expected"), [(False, (StatusCode.UNSET, None)), (True, (StatusCode.ERROR, "timeout"))]
+)
+async def test_of_a_cancelled_call_only_a_limit_of_time_is_an_error_of_its_spans(
+    patched, harness, tracer, spans, late, expected
+):
     begun = asyncio.Event()
 
     async def code(_):
@@ -180,11 +186,37 @@ async def test_a_cancel_leaves_the_status_of_spans_unset(patched, harness, trace
 
     call = started(harness, code, {"traceparent": PARENT})
     await begun.wait()
+    call.late = late
     harness.cancel_last()
     await call.ended()
     found = spans.get_finished_spans()
     assert [span.name for span in found] == ["callback", "manager"]
-    assert [span.status.status_code for span in found] == [StatusCode.UNSET] * 2
+    ends = [(span.status.status_code, span.attributes.get("error.type")) for span in found]
+    assert ends == [expected] * 2
+
+
+async def test_a_status_of_another_type_is_left_to_the_sdk(patched, tracer):
+    span = tracer.start_span("span")
+    span.set_status(None)
+    span.set_status("ERROR")
+    span.end()
+
+
+async def test_an_api_that_cannot_be_imported_is_a_warning(monkeypatch):
+    for name in ("_context", "_propagator"):
+        monkeypatch.setattr(trace_context, name, None)
+
+    class Broken:
+        def find_spec(self, name: str, *_):
+            if name.startswith("opentelemetry"):
+                raise RuntimeError("a broken plug-in")
+
+    for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    (warning,) = trace_context.install()
+    assert "a broken plug-in" in warning
+    assert trace_context.headers() == {}
 
 
 async def test_an_error_of_a_program_is_the_status_of_its_spans(patched, harness, tracer, spans):

@@ -205,6 +205,7 @@ class HostProxy:
                 self._take_event(body["exchange"], body["event"], payload)
             else:
                 if name == "cancel" and (call := self.calls.get(body["call"])) is not None:
+                    call.late = body["timed_out"]
                     call.end()
                 self._controls.append((name, body))
         return received

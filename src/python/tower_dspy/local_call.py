@@ -76,6 +76,9 @@ class _LocalHostCall:
         deadline = self.state.deadline
         return self._call._cancelled or (deadline is not None and time.monotonic() >= deadline)
 
+    def timed_out(self) -> bool:
+        return not self._call._cancelled and self.is_over()
+
     def tool_began(self, _: int, __: str) -> None:
         pass
 

@@ -24,6 +24,8 @@ class CallProxy:
     _trace: dict[str, str] | None = None
     # The host ended the call, or it has its outcome.
     over: bool = False
+    # A limit of time ended it.
+    late: bool = False
     # The exchanges that its threads wait for.
     waiting: "set[ExchangeProxy]" = field(default_factory=set)
 
@@ -59,6 +61,9 @@ class CallProxy:
         if not self.over:
             self._host.poll()
         return self.over
+
+    def timed_out(self) -> bool:
+        return self.late
 
     def partial(self, fields: dict[str, Any]) -> bool:
         payload = to_json(fields)

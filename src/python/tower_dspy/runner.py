@@ -16,6 +16,7 @@ and passes with each start its own side of the call:
     call.abandon()            the loop ends before the call did
     call.cancel()             the call is cancelled: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more
+    call.timed_out()          whether a limit of time ended it, once it is over
     call.partial(fields)      a partial answer; false if no caller waits for one any more
     call.stepped(exchange, counts)
                               an LM call has ended, with its last exchange, if it went through the

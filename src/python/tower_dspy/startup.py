@@ -42,8 +42,7 @@ def import_dspy(log: Any, is_debugged: Callable[[], bool]) -> list[str]:
     logging.captureWarnings(True)
     log_records.install(log, is_debugged)
     patches.install()
-    trace_context.install()
-    return warnings
+    return [*warnings, *trace_context.install()]
 
 
 # CPython's defaults up to 3.12, and from 3.13 on. The incremental collector of 3.14 has others.

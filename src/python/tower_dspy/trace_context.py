@@ -12,16 +12,20 @@ _context: Any = None
 _propagator: Any = None
 
 
-def install() -> None:
-    """Looks whether the API of OpenTelemetry is installed, once."""
+def install() -> list[str]:
+    """Looks whether the API of OpenTelemetry is installed, once; returns a warning if it is broken."""
     global _context, _propagator
     try:
         # Here, as it may not be installed.
         from opentelemetry import context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     except ImportError:
-        return
+        return []
+    except Exception as error:
+        # Such as one of a plug-in for its contexts.
+        return [f"calls run without a trace, as opentelemetry cannot be imported: {error!r}"]
     _context, _propagator = context, TraceContextTextMapPropagator()
+    return []
 
 
 def enter(call: Any) -> None:

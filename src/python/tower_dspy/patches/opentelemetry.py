@@ -2,7 +2,7 @@
 
 A cancel raises an exception in the program, for which the callbacks of instrumentations, and spans
 that are used as context managers, set the status ERROR. By the conventions a cancel that was meant
-leaves it unset.
+leaves it unset. A limit of time is an error of type `timeout`.
 """
 
 import asyncio
@@ -27,18 +27,22 @@ def _replace(sdk: ModuleType) -> None:
 def _unless_cancelled(set_status: Any) -> Any:
     @functools.wraps(set_status)
     def with_check(span: Any, status: Any, *args: Any, **options: Any) -> None:
-        # Of a `StatusCode` or a `Status`.
+        # Of a `StatusCode` or a `Status`; the SDK judges others.
         code = getattr(status, "status_code", status)
-        if code.name == "ERROR" and _is_cancel(sys.exc_info()[1]):
-            return
+        if getattr(code, "name", None) == "ERROR":
+            call = _cancelled_call(sys.exc_info()[1])
+            if call is not None:
+                if not call.timed_out():
+                    return
+                span.set_attribute("error.type", "timeout")
         set_status(span, status, *args, **options)
 
     return with_check
 
 
-def _is_cancel(error: BaseException | None) -> bool:
-    """Whether a cancel of the current call raised the exception that is being handled."""
+def _cancelled_call(error: BaseException | None) -> Any:
+    """The host's side of the current call, if its cancel raised this exception."""
     if not isinstance(error, asyncio.CancelledError | Cancelled):
-        return False
+        return None
     state = current_call()
-    return state is not None and state.is_over()
+    return None if state is None or not state.is_over() else state.call
