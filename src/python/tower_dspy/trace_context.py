@@ -13,7 +13,7 @@ _propagator: Any = None
 
 
 def install() -> list[str]:
-    """Looks whether the API of OpenTelemetry is installed, once; returns a warning if it is broken."""
+    """Looks whether OpenTelemetry's API is installed, once; returns a warning if it is broken."""
     global _context, _propagator
     try:
         # Here, as it may not be installed.
