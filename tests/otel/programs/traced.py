@@ -54,3 +54,23 @@ class UsesTool(dspy.Module):
         (search,) = tower_dspy.tools("search")
         with _tracer.start_as_current_span("step"):
             return dspy.Prediction(answer=await search.acall(query=question))
+
+
+class UsesStuckTool(dspy.Module):
+    """Uses a tool of the host that never answers, within a span."""
+
+    async def aforward(self, question: str) -> dspy.Prediction:
+        (stuck,) = tower_dspy.tools("stuck")
+        # That of the API, `start_as_current_span`, takes no note of a cancel.
+        with _tracer.start_span("step"):
+            return dspy.Prediction(answer=await stuck.acall(query=question))
+
+
+class Fails(dspy.Module):
+    """Uses a tool of its own, which raises its argument."""
+
+    async def aforward(self, question: str) -> dspy.Prediction:
+        async def look_up(query: str) -> str:
+            raise ValueError(query)
+
+        return dspy.Prediction(answer=await dspy.Tool(look_up).acall(query=question))
