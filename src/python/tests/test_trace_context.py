@@ -173,7 +173,7 @@ async def test_of_a_cancelled_call_only_a_limit_of_time_is_an_error_of_its_spans
 
     async def code(_):
         # As a context manager, a span sets its status itself.
-        with tracer.start_span("manager"):
+        with tracer.start_as_current_span("current"), tracer.start_span("manager"):
             callback = tracer.start_span("callback")
             try:
                 begun.set()
@@ -190,9 +190,9 @@ async def test_of_a_cancelled_call_only_a_limit_of_time_is_an_error_of_its_spans
     harness.cancel_last()
     await call.ended()
     found = spans.get_finished_spans()
-    assert [span.name for span in found] == ["callback", "manager"]
+    assert [span.name for span in found] == ["callback", "manager", "current"]
     ends = [(span.status.status_code, span.attributes.get("error.type")) for span in found]
-    assert ends == [expected] * 2
+    assert ends == [expected] * 3
 
 
 async def test_a_status_of_another_type_is_left_to_the_sdk(patched, tracer):

@@ -16,12 +16,25 @@ from tower_dspy.patches.replace import replace, when_imported
 
 
 def install() -> None:
-    """Replaces the method of spans as soon as the SDK is imported."""
+    """Replaces methods of spans as soon as the SDK is imported."""
     when_imported("opentelemetry.sdk.trace", _replace)
 
 
 def _replace(sdk: ModuleType) -> None:
     replace(sdk.Span, "set_status", _unless_cancelled)
+    replace(sdk.Span, "end", functools.partial(_with_timeout, sdk.StatusCode.ERROR))
+
+
+def _with_timeout(error: Any, end: Any) -> Any:
+    # `start_as_current_span` sets no status for an exception that is no `Exception`.
+    @functools.wraps(end)
+    def with_check(span: Any, *args: Any, **options: Any) -> None:
+        call = _cancelled_call(sys.exc_info()[1])
+        if call is not None and call.timed_out() and span.status.is_unset:
+            span.set_status(error)
+        end(span, *args, **options)
+
+    return with_check
 
 
 def _unless_cancelled(set_status: Any) -> Any:
