@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use memchr::memmem;
 use serde::Deserialize;
 use tracing::{Level, Span, field};
 
@@ -142,10 +143,12 @@ fn asks_for_stream(request: &LmRequest) -> bool {
         stream: bool,
     }
 
-    let path = request.uri().path();
+    let (path, body) = (request.uri().path(), request.body());
     path.ends_with(":streamGenerateContent")
         || path.ends_with("-stream")
-        || serde_json::from_slice(request.body()).is_ok_and(|Asked { stream }| stream)
+        // A look at the bytes spares most of those that ask for none the reading of a long prompt.
+        || memmem::find(body, br#""stream""#).is_some()
+            && serde_json::from_slice(body).is_ok_and(|Asked { stream }| stream)
 }
 
 #[cfg(test)]
