@@ -48,12 +48,12 @@ fn handlers() -> Router {
         let outputs = [("answer".to_owned(), json!(id.to_string()))];
         Ok::<_, Error>(Prediction::new(outputs.into_iter().collect()))
     });
-    let streaming = program.clone().map_response(Into::into);
+    let streaming = program.map_response(Into::into);
     let options = StreamOptions::new().with_head_after(None);
     let fields = || ChatFields::new("question", "answer");
-    let programs = ChatPrograms::new().program("qa", fields(), program.clone(), streaming.clone());
+    let programs = ChatPrograms::new().program("qa", fields(), program, streaming.clone());
     Router::new()
-        .route("/predict", predict(program.clone()))
+        .route("/predict", predict(program))
         .route(
             "/stream",
             options.predict_stream(program, streaming.clone()),

@@ -14,6 +14,8 @@
 
 #[path = "../../src/call/call_end.rs"]
 mod call_end;
+#[path = "../../src/call/call_status.rs"]
+mod call_status;
 #[path = "../../src/call/cancel.rs"]
 mod cancel;
 mod cancels;
@@ -26,9 +28,10 @@ mod token;
 
 /// The library's `call`, of which the token's files are compiled anew.
 mod call {
-    pub(crate) use tower_dspy::{CallId, CallStatus, Deadline, ErrorKind, timeline::OutcomeClass};
+    pub(crate) use tower_dspy::{CallId, Deadline, ErrorKind, timeline::OutcomeClass};
 
     pub(crate) use crate::call_end::CallEnd;
+    pub(crate) use crate::call_status::CallStatus;
     pub(crate) use crate::cancel::{Cancel, Cause};
     pub(crate) use crate::in_flight;
 

@@ -48,10 +48,10 @@ fn tracked(layer: TrackLayer) -> Calls {
         Work::Hang | Work::CleanUp => std::future::pending().await,
     };
     let stops = tower::service_fn(move |call: WithContext<Work>| work(call.request));
-    let goes_on = stops.clone();
+    let goes_on = stops;
     let stops = DeadlineLayer::new(LONG).layer(CancelLayer::new().layer(stops));
     let service = tower::service_fn(move |call: WithContext<Work>| {
-        let (stops, goes_on) = (stops.clone(), goes_on.clone());
+        let (stops, goes_on) = (stops.clone(), goes_on);
         async move {
             match call.request {
                 Work::CleanUp => goes_on.oneshot(call).await,
