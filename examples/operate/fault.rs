@@ -63,7 +63,7 @@ impl Fault {
                 };
                 (0..10_000).map(reply).collect::<Vec<_>>().into()
             }
-            Self::Slow => slow(1500).into(),
+            Self::Slow => slow(1700).into(),
             Self::Hang => Reply::hang().into(),
             Self::Unavailable => Reply::status(503).into(),
             Self::Garbage => Reply::content("The sky is blue.").into(),

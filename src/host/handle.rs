@@ -7,6 +7,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::call::Cause;
+#[cfg(feature = "metrics")]
+use crate::host::core::counters::EmittedTotals;
 use crate::host::core::{
     health::Health, host_core::HostCore, host_thread::HostThread, lm_table::LmStats,
     stats::HostStats,
@@ -148,6 +150,12 @@ impl Host {
             #[cfg(feature = "workers")]
             Backend::Workers(workers) => workers.loop_lag(),
         }
+    }
+
+    /// What these totals have grown by since metrics were last told.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn growth(&self, totals: EmittedTotals) -> EmittedTotals {
+        self.core.counters.growth(totals)
     }
 
     /// Stops the host: calls from now on fail at once, those in flight are cancelled and have

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     call::{Cause, LmOutcome, drop_scope},
     error::{BadStatus, LmFailure, sources},
+    telemetry::metrics,
 };
 
 /// An [`Lm`] ready for use: its key found, its layers put together. Cloning it is cheap.
@@ -164,7 +165,9 @@ impl Lm {
     /// # Errors
     /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given.
     pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
-        LmHandle::new(self, provider::credential(self)?)
+        let handle = LmHandle::new(self, provider::credential(self)?)?;
+        metrics::lm_loaded(handle.provider(), handle.model());
+        Ok(handle)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     layers::{RetryBudget, Tracker},
     telemetry::{
         metric_names::{IN_FLIGHT, RETRY_BUDGET, STOPPING, WAITING},
-        metrics::{label, set},
+        metrics::{label, set, watch_retries},
     },
 };
 
@@ -66,7 +66,8 @@ impl Gauges {
 
     /// Observes the permits of a program, labelled `program="<label>"`: best as by
     /// [`TrackLayer::with_label`](crate::TrackLayer::with_label). Its `version` names what is deployed,
-    /// such as a commit, or the hash of a state file.
+    /// such as a commit, or the hash of a state file. Its calls count from 0 by each known outcome, so
+    /// that a first burst of failures is an increase.
     #[cfg(feature = "_host")]
     #[must_use]
     pub fn observe_program(
@@ -110,17 +111,21 @@ impl Gauges {
             }
         }
         for (name, tracker) in &self.trackers {
-            let counts = tracker.counts();
-            let calls = tracker.calls();
-            let stopping = calls.iter().filter(|call| call.stopping.is_some()).count();
+            let phases = tracker.phases();
             let values = [
-                (&IN_FLIGHT, counts.live()),
-                (&WAITING, counts.pending),
-                (&STOPPING, stopping as u64),
+                (
+                    &IN_FLIGHT,
+                    phases.waiting + phases.running + phases.stopping,
+                ),
+                (&WAITING, phases.waiting),
+                (&STOPPING, phases.stopping),
             ];
             for (metric, value) in values {
                 set(metric, vec![label("tracker", name.clone())], value as f64);
             }
+        }
+        if !self.budgets.is_empty() {
+            watch_retries();
         }
         for (name, budget) in &self.budgets {
             let available = budget.available();

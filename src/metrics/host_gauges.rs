@@ -11,12 +11,12 @@ use crate::{
     service::DspyService,
     telemetry::{
         metric_names::{
-            HEALTH, HTTP_REQUESTS, INFO, LM_BYPASSED, LM_IN_FLIGHT, LOOP_LAG, Metric, ORPHANS,
-            PROGRAM_IN_FLIGHT, PROGRAM_IN_FLIGHT_LIMIT, PROGRAM_WAITING, PROGRAM_WAITING_LIMIT,
-            QUEUE_AGE, QUEUED, READER_STALLS, RUNNING, STRAYS, STREAMS, THREADS_ABANDONED,
-            THREADS_REPLACED,
+            HEALTH, HTTP_REQUESTS, INFO, LM_BYPASSED, LM_IN_FLIGHT, LOOP_LAG, Metric, ORPHAN_AGE,
+            ORPHANS, PROGRAM_IN_FLIGHT, PROGRAM_IN_FLIGHT_LIMIT, PROGRAM_WAITING,
+            PROGRAM_WAITING_LIMIT, QUEUE_AGE, QUEUED, READER_STALLS, RUNNING, STRAYS, STREAMS,
+            THREADS_ABANDONED, THREADS_REPLACED,
         },
-        metrics::{count_to, label, set, watch_worker_restarts},
+        metrics::{count, label, set, watch_calls, watch_worker_restarts},
     },
 };
 
@@ -28,6 +28,15 @@ const STATES: [&str; 6] = [
     "blocked",
     "exhausted",
     "lost",
+];
+
+/// The counters that a host keeps itself.
+const COUNTERS: [&Metric; 5] = [
+    &STRAYS,
+    &THREADS_REPLACED,
+    &READER_STALLS,
+    &HTTP_REQUESTS,
+    &LM_BYPASSED,
 ];
 
 /// A program that is observed.
@@ -53,19 +62,22 @@ pub(super) fn sample_host(name: &Arc<str>, host: &Host) {
     for (metric, value) in gauges {
         set(metric, labels(), value as f64);
     }
-    let counters: [(&Metric, u64); 5] = [
-        (&STRAYS, stats.strays),
-        (&THREADS_REPLACED, stats.replaced),
-        (&READER_STALLS, stats.reader_stalls),
-        (&HTTP_REQUESTS, stats.http_requests),
-        (&LM_BYPASSED, stats.lm.bypassed),
+    let totals = [
+        stats.strays,
+        stats.replaced,
+        stats.reader_stalls,
+        stats.http_requests,
+        stats.lm.bypassed,
     ];
-    for (metric, total) in counters {
-        count_to(metric, labels(), total);
+    // Not `absolute`, which is the greatest: a host that takes another's place begins at 0.
+    for (metric, growth) in COUNTERS.into_iter().zip(host.growth(totals)) {
+        count(metric, labels(), growth);
     }
     set(&QUEUE_AGE, labels(), stats.queue_age.as_secs_f64());
-    let lag = host.loop_lag().unwrap_or_default();
-    set(&LOOP_LAG, labels(), lag.as_secs_f64());
+    set(&ORPHAN_AGE, labels(), stats.orphan_age.as_secs_f64());
+    let lag = host.loop_lag();
+    let lag = lag.map_or(f64::NAN, |lag| lag.as_secs_f64());
+    set(&LOOP_LAG, labels(), lag);
     let now = state(&host.health());
     for state in STATES {
         let is_it = f64::from(u8::from(state == now));
@@ -95,6 +107,7 @@ pub(super) fn sample_program(program: &ObservedProgram) {
         version,
         service,
     } = program;
+    watch_calls(name);
     let permits = service.permits();
     let (max_in_flight, max_waiting) = permits.limits();
     let values = [

@@ -51,6 +51,9 @@ pub(crate) const DELAYS: [f64; 14] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1., 2., 5., 10.,
 ];
 
+/// The boundaries of the histograms of shares: tenths, and finer ones before the whole.
+pub(crate) const SHARES: [f64; 12] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1., 1.1];
+
 macro_rules! metrics {
     ($($constant:ident = $kind:ident $name:literal $unit:ident $description:literal;)*) => {
         $(
@@ -81,7 +84,7 @@ metrics! {
     GEN_AI_WORKFLOW_DURATION = Histogram "gen_ai.workflow.duration" Seconds
         "Duration of attempts at a program, until the outcome.";
     GEN_AI_TOOL_DURATION = Histogram "gen_ai.execute_tool.duration" Seconds
-        "Duration of calls of Rust tools.";
+        "Duration of calls of tools, of Rust and of DSPy.";
 
     CALLS = Counter "tower_dspy.calls" Count
         "Tracked calls that have ended, by outcome.";
@@ -89,6 +92,8 @@ metrics! {
         "Duration of tracked calls, until they were answered or dropped.";
     CALL_TIME_LEFT = Histogram "tower_dspy.call.time_left" Seconds
         "Time left of the deadline when a tracked call ended; 0 if it had passed.";
+    CALL_DEADLINE_USED = Histogram "tower_dspy.call.deadline_used" Count
+        "Share of its deadline that a tracked call had used when it ended; more than 1 past it.";
     CALL_OVERSHOOT = Histogram "tower_dspy.call.overshoot" Seconds
         "Time from the deadline to the end of a tracked call that it did not end before.";
     CALL_SETTLE = Histogram "tower_dspy.call.settle" Seconds
@@ -100,6 +105,8 @@ metrics! {
 
     RETRY_ATTEMPTS = Counter "tower_dspy.retry.attempts" Count
         "Attempts that a retry layer has made after the first.";
+    RETRY_REFUSED = Counter "tower_dspy.retry.refused" Count
+        "Retries that were not made, as their budget was used up.";
     RETRY_BUDGET = Gauge "tower_dspy.retry.budget" Count
         "Retries that a budget would allow now.";
     HEDGE_SENT = Counter "tower_dspy.hedge.sent" Count
@@ -117,6 +124,8 @@ metrics! {
         "Calls that Python has started and whose work has not ended.";
     ORPHANS = Gauge "tower_dspy.orphans" Count
         "Calls whose caller has its outcome, while their work goes on.";
+    ORPHAN_AGE = Gauge "tower_dspy.orphan.age" Seconds
+        "How long the oldest of the calls whose work goes on has had its outcome.";
     QUEUED = Gauge "tower_dspy.queued" Count
         "Calls that wait for Python to start them.";
     QUEUE_AGE = Gauge "tower_dspy.queue.age" Seconds

@@ -9,8 +9,8 @@ use metrics_util::{
 use tokio::time::sleep;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Backoff, Cause, DeadlineLayer, Elapsed, Error, HedgeLayer, RetryBudget, RetryLayer, TrackLayer,
-    Tracker, WithContext,
+    Backoff, Cause, DeadlineLayer, Elapsed, Error, HedgeLayer, RetryBudget, RetryLayer, Scope,
+    Stage, TrackLayer, Tracker, WithContext,
     layers::RetryBudgetOptions,
     metrics::{Gauges, buckets},
 };
@@ -84,7 +84,53 @@ async fn a_tracked_call_is_counted_by_its_end_with_the_time_it_left() {
         value("tower_dspy.call.time_left{program=qa}"),
         [3.0, 1.0, 0.0, 3.0]
     );
+    assert_eq!(
+        value("tower_dspy.call.deadline_used{program=qa}"),
+        [0.25, 0.75, 1.0, 0.25]
+    );
     assert!(value("tower_dspy.call.overshoot{program=qa}").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_recorder_has_the_calls_that_end_under_it_whatever_its_address() {
+    let service = ServiceBuilder::new()
+        .layer(TrackLayer::new(Tracker::new()).with_label("qa"))
+        .service_fn(answer);
+    // Dropped one after the other, they may lie at one address.
+    for _ in 0..8 {
+        let recorder = Box::new(DebuggingRecorder::new());
+        let installed = metrics::set_default_local_recorder(&recorder);
+        service.clone().oneshot(WithContext::new(1)).await.unwrap();
+        drop(installed);
+        let read = read(&recorder.snapshotter());
+        let calls = &read["tower_dspy.calls{program=qa,outcome=completed}"];
+        assert_eq!(calls, &[1.0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_that_a_budget_refuses_are_counted_and_those_left_at_rest_are_not() {
+    let recorder = DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let budget = RetryBudget::new(RetryBudgetOptions::permille(500).with_reserve(0));
+    Gauges::new().observe_budget("b", &budget).sample();
+    let refused = || read(&recorder.snapshotter())["tower_dspy.retry.refused{}"].clone();
+    assert_eq!(refused(), [0.0]);
+    let service = ServiceBuilder::new()
+        .layer(
+            RetryLayer::new(1)
+                .with_backoff(Backoff::fixed(Duration::ZERO))
+                .with_budget(budget),
+        )
+        .service_fn(|_: Request| async {
+            let elapsed = Elapsed::new(Scope::Attempt, Stage::Running, SECOND);
+            Err::<u64, _>(Error::from(elapsed))
+        });
+    // Two requests deposit one retry.
+    for _ in 0..3 {
+        assert!(service.clone().oneshot(WithContext::new(0)).await.is_err());
+    }
+    assert_eq!(refused(), [2.0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +183,9 @@ async fn gauges_are_what_trackers_and_budgets_are_when_they_are_sampled() {
     let read = read(&recorder.snapshotter());
     let expected = [
         ("tower_dspy.in_flight{tracker=t}", 1.0),
+        ("tower_dspy.retry.attempts{}", 0.0),
         ("tower_dspy.retry.budget{budget=b}", 10.0),
+        ("tower_dspy.retry.refused{}", 0.0),
         ("tower_dspy.stopping{tracker=t}", 1.0),
         ("tower_dspy.waiting{tracker=t}", 0.0),
     ];

@@ -18,6 +18,7 @@ use super::{
     call_totals::CallTotals,
     counters::{GaugeGuard, HostCounters},
     fault::Fault,
+    orphans::OrphanGuard,
     program_counts::ProgramCounts,
     stream_buffer::StreamBuffer,
 };
@@ -96,7 +97,7 @@ struct CallProgress {
     answered: bool,
     settled: bool,
     /// Answered and not settled.
-    orphan: Option<GaugeGuard>,
+    orphan: Option<(GaugeGuard, OrphanGuard)>,
     /// The spans of the calls of Python's tools that have not ended.
     tools: BTreeMap<u64, Span>,
     /// None begins once the call is over.
@@ -208,7 +209,7 @@ impl CallState {
     pub(crate) fn set_answered(&self) -> bool {
         let mut progress = self.progress();
         if !progress.answered && !progress.settled {
-            progress.orphan = Some(self.counters.gauge(|stats| &mut stats.orphans));
+            progress.orphan = Some(self.counters.orphan());
         }
         progress.exchanges.abort_all();
         !mem::replace(&mut progress.answered, true)

@@ -1,12 +1,20 @@
 //! The counters of a host.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::{
     lm_table::{LmStats, LmTable},
+    orphans::{OrphanGuard, Orphans},
     stats::HostStats,
 };
 use crate::call::{LmCall, LmOutcome, Usage};
+
+/// The totals of a host that are counters of metrics.
+#[cfg(feature = "metrics")]
+pub(crate) type EmittedTotals = [u64; 5];
 
 /// The counters of one host. The lock is held for an addition or a copy, never for Python code.
 #[derive(Debug)]
@@ -14,6 +22,10 @@ pub(crate) struct HostCounters {
     /// All but what the queue knows.
     stats: Mutex<HostStats>,
     lms: LmTable,
+    orphans: Arc<Orphans>,
+    /// What counters of metrics have been told of `stats`.
+    #[cfg(feature = "metrics")]
+    emitted: Mutex<EmittedTotals>,
     max_abandoned: usize,
 }
 
@@ -23,6 +35,9 @@ impl HostCounters {
         Arc::new(Self {
             stats: Mutex::default(),
             lms: LmTable::default(),
+            orphans: Arc::default(),
+            #[cfg(feature = "metrics")]
+            emitted: Mutex::default(),
             max_abandoned,
         })
     }
@@ -44,6 +59,30 @@ impl HostCounters {
             counters: self.clone(),
             field,
         }
+    }
+
+    /// Counts a call as an orphan, until the guard is dropped.
+    #[must_use]
+    pub(super) fn orphan(self: &Arc<Self>) -> (GaugeGuard, OrphanGuard) {
+        let count = self.gauge(|stats| &mut stats.orphans);
+        (count, self.orphans.enter())
+    }
+
+    /// How long the oldest orphan is one; zero without one.
+    pub(super) fn orphan_age(&self) -> Duration {
+        self.orphans.oldest()
+    }
+
+    /// What these totals have grown by since the last time, so that metrics count each unit once.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn growth(&self, totals: EmittedTotals) -> EmittedTotals {
+        let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut growth = EmittedTotals::default();
+        for (of, (total, emitted)) in growth.iter_mut().zip(totals.iter().zip(emitted.iter_mut())) {
+            *of = total.saturating_sub(*emitted);
+            *emitted = (*emitted).max(*total);
+        }
+        growth
     }
 
     /// Counts a thread that did not stop within its grace as abandoned, until the guard is dropped.
@@ -131,6 +170,17 @@ mod tests {
         assert_eq!(counters.lock().lm.late_tokens, u64::MAX - 1);
         counters.answered_too_late(7);
         assert_eq!(counters.lock().lm.late_tokens, u64::MAX);
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn each_unit_of_a_total_is_counted_once() {
+        let counters = HostCounters::new(0);
+        assert_eq!(counters.growth([3, 0, 0, 0, 7]), [3, 0, 0, 0, 7]);
+        assert_eq!(counters.growth([5, 1, 0, 0, 7]), [2, 1, 0, 0, 0]);
+        // An earlier reading that comes late.
+        assert_eq!(counters.growth([4, 1, 0, 0, 7]), [0; 5]);
+        assert_eq!(counters.growth([6, 1, 0, 0, 7]), [1, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -161,6 +161,7 @@ impl HostCore {
         HostStats {
             queued: queued as u64,
             queue_age,
+            orphan_age: self.counters.orphan_age(),
             ..*self.counters.lock()
         }
     }

@@ -19,6 +19,7 @@ pub(crate) mod lm_candidates;
 pub(crate) mod lm_table;
 pub(crate) mod log;
 pub(crate) mod loop_monitor;
+mod orphans;
 pub(crate) mod program_counts;
 pub(crate) mod queue;
 pub(crate) mod queued_call;

@@ -18,6 +18,8 @@ pub struct HostStats {
     pub settled: u64,
     /// Calls whose caller has its outcome, or gave up, while their work goes on.
     pub orphans: u64,
+    /// How long the oldest of the `orphans` has gone on since its answer; zero without one.
+    pub orphan_age: Duration,
     /// Calls that were signalled to stop.
     pub cancelled: u64,
     /// Tasks and threads that calls had left behind.

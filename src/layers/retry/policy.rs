@@ -77,6 +77,7 @@ impl<C> RetryPolicy<C> {
         self.reservation = rules.budget.reserve();
         if self.reservation.is_none() {
             no_retry("the retry budget is used up");
+            metrics::retry_refused();
             return None;
         }
         self.done += 1;

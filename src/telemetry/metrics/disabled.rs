@@ -14,6 +14,8 @@ pub(crate) const fn call_ended(_: &EndedCall<'_>) {}
 
 pub(crate) const fn lm_call_ended(_: &str, _: &LmCall) {}
 
+pub(crate) const fn lm_loaded(_: &str, _: &str) {}
+
 pub(crate) const fn lm_tokens(_: &LmCall) {}
 
 pub(crate) const fn attempt_ended(_: &str, _: Duration, _: Option<&'static str>) {}
@@ -25,6 +27,8 @@ pub(crate) const fn tool_ended(_: &str, _: Duration, _: bool) {}
 pub(crate) const fn tokens(_: &str, _: (&str, &str), _: TokenFate, _: u64) {}
 
 pub(crate) const fn retried() {}
+
+pub(crate) const fn retry_refused() {}
 
 pub(crate) const fn hedge_sent() {}
 

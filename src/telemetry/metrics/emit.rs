@@ -34,6 +34,14 @@ pub(super) fn lm_label(provider: &str, model: &str) -> Arc<str> {
     LMS.label(&format!("{provider}/{model}"))
 }
 
+/// Gives an LM that a program is loaded with labels of its own, whatever requests ask for.
+#[cfg(feature = "lm")]
+pub(crate) fn lm_loaded(provider: &str, model: &str) {
+    MODELS.load(model);
+    LMS.load(&format!("{provider}/{model}"));
+    PROVIDERS.load(provider_name(provider));
+}
+
 /// The provider, by the conventions' name for it.
 pub(super) fn provider_label(provider: &str) -> Arc<str> {
     PROVIDERS.label(provider_name(provider))
@@ -49,10 +57,6 @@ pub(crate) fn label(key: &'static str, value: impl Into<SharedString>) -> Label 
 
 pub(crate) fn count(metric: &Metric, labels: Vec<Label>, n: u64) {
     metrics::counter!(metric.name, labels).increment(n);
-}
-
-pub(crate) fn count_to(metric: &Metric, labels: Vec<Label>, total: u64) {
-    metrics::counter!(metric.name, labels).absolute(total);
 }
 
 pub(crate) fn set(metric: &Metric, labels: Vec<Label>, value: f64) {

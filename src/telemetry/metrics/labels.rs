@@ -15,6 +15,30 @@ pub(crate) struct CallLabels {
 }
 
 impl CallLabels {
+    /// Those of answers, before there is one: a series that begins at the first failure has no increase
+    /// then.
+    #[cfg(feature = "metrics")]
+    pub(super) fn known() -> impl Iterator<Item = Self> {
+        use ErrorKind::{
+            Deadline, Elapsed, InvalidInput, LmRejected, LmUnavailable, Lost, Other, Overloaded,
+            Program,
+        };
+        let timed_out = [Deadline, Elapsed].map(|kind| (CallStatus::TimedOut, Some(kind)));
+        let failed = [
+            Overloaded,
+            InvalidInput,
+            Program,
+            LmUnavailable,
+            LmRejected,
+            Lost,
+            Other,
+        ]
+        .map(|kind| (CallStatus::Failed, Some(kind)));
+        let known = [(CallStatus::Completed, None)].into_iter();
+        let known = known.chain(timed_out).chain(failed);
+        known.map(|(status, kind)| Self::new(status, kind))
+    }
+
     pub(crate) fn new(status: CallStatus, kind: Option<ErrorKind>) -> Self {
         let (outcome, cause) = match status {
             CallStatus::Completed => ("completed", ""),

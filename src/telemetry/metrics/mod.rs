@@ -35,7 +35,11 @@ pub(crate) use disabled::*;
 #[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
 pub(crate) use gen_ai::*;
 #[cfg(feature = "metrics")]
-pub(crate) use {call_handles::call_ended, emit::*, ours::*};
+pub(crate) use {
+    call_handles::{cache_recorder, call_ended, watch_calls},
+    emit::*,
+    ours::*,
+};
 
 pub(crate) use labels::error_type;
 pub(crate) use labels::{CallLabels, EndedCall, TokenFate};

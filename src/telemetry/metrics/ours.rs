@@ -7,7 +7,8 @@ use super::{
     emit::{count, label, lm_label, program_label, record_seconds},
 };
 use crate::telemetry::metric_names::{
-    CALL_SETTLE, HEDGE_SENT, HEDGE_WON, RETRY_ATTEMPTS, TOKENS_BY_FATE, WORKER_RESTARTS,
+    CALL_SETTLE, HEDGE_SENT, HEDGE_WON, RETRY_ATTEMPTS, RETRY_REFUSED, TOKENS_BY_FATE,
+    WORKER_RESTARTS,
 };
 
 /// It is known what became of tokens of an LM, spent for `program`.
@@ -34,6 +35,18 @@ pub(crate) fn attempt_settled(program: &str, after: Duration) {
 /// A retry layer makes another attempt.
 pub(crate) fn retried() {
     count(&RETRY_ATTEMPTS, vec![], 1);
+}
+
+/// A retry layer made no other attempt, as the budget was used up.
+pub(crate) fn retry_refused() {
+    count(&RETRY_REFUSED, vec![], 1);
+}
+
+/// Has the counters of retries count from 0, so that the first are seen as an increase.
+pub(crate) fn watch_retries() {
+    for metric in [&RETRY_ATTEMPTS, &RETRY_REFUSED] {
+        count(metric, vec![], 0);
+    }
 }
 
 /// A hedge layer has sent a second attempt.
