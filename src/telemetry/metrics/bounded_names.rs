@@ -51,6 +51,7 @@ impl BoundedNames {
     }
 
     /// Gives a label of its own to a name that a program is loaded with.
+    #[cfg(any(test, feature = "lm"))]
     pub(super) fn load(&self, name: &str) {
         let mut names = self.lock();
         if names.loaded.len() < self.most && !names.loaded.contains(name) {

@@ -17,7 +17,7 @@ pub(crate) struct CallLabels {
 impl CallLabels {
     /// Those of answers, before there is one: a series that begins at the first failure has no increase
     /// then.
-    #[cfg(feature = "metrics")]
+    #[cfg(all(feature = "metrics", feature = "_host"))]
     pub(super) fn known() -> impl Iterator<Item = Self> {
         use ErrorKind::{
             Deadline, Elapsed, InvalidInput, LmRejected, LmUnavailable, Lost, Other, Overloaded,

@@ -30,13 +30,15 @@ mod labels;
 )]
 mod ours;
 
+#[cfg(all(feature = "metrics", feature = "_host"))]
+pub(crate) use call_handles::watch_calls;
 #[cfg(not(feature = "metrics"))]
 pub(crate) use disabled::*;
 #[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
 pub(crate) use gen_ai::*;
 #[cfg(feature = "metrics")]
 pub(crate) use {
-    call_handles::{cache_recorder, call_ended, watch_calls},
+    call_handles::{cache_recorder, call_ended},
     emit::*,
     ours::*,
 };
