@@ -74,6 +74,10 @@ where
     let rounds = (0..ROUNDS).flat_map(|_| round());
     server.script(model, rounds.collect::<Vec<_>>());
     // Returns a call that the LM has been asked for so often.
+    #[allow(
+        clippy::async_yields_async,
+        reason = "the call is awaited, or dropped, later"
+    )]
     let call = async |asked: usize| {
         let asked = server.requests(model).len() + asked;
         let call = tokio::spawn(service.clone().oneshot(ask("metered")));
