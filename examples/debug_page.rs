@@ -3,7 +3,7 @@
 //! Run: `cargo run --release --example debug_page`, and open <http://127.0.0.1:8080/debug/calls>.
 //!
 //! It keeps itself busy: calls that are answered early or late, that fail, are retried, cancelled, and
-//! that clean up. With `--quiet` it has none of its own; then ask it:
+//! that clean up. With `--quiet` it has none of its own, and the LM of `slow` never answers; then ask it:
 //!
 //! ```sh
 //! curl localhost:8080/ask/slow --json '{"question": "Why is the sky blue?"}'
@@ -77,8 +77,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .service(service);
         BoxCloneSyncService::new(stack)
     };
+    let is_quiet = env::args().any(|arg| arg == "--quiet");
     let mut programs = Vec::new();
-    for (label, model, reply) in replies() {
+    for (label, model, reply) in replies(is_quiet) {
         scripted.script(model, reply);
         let lm = Lm::new(format!("openai/{model}"))
             .base_url(scripted.base_url())
@@ -106,7 +107,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .nest("/debug/calls", page.into_router())
         .route("/livez", axum::routing::get(liveness));
 
-    if !env::args().any(|arg| arg == "--quiet") {
+    if !is_quiet {
         keep_busy(programs, tracker);
     }
     let address = env::var("ADDRESS").unwrap_or_else(|_| "127.0.0.1:8080".into());
@@ -118,7 +119,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The programs, each with its model and what that answers.
-fn replies() -> [(&'static str, &'static str, Reply); 4] {
+fn replies(is_quiet: bool) -> [(&'static str, &'static str, Reply); 4] {
     let answer = || Reply::answer("Because air scatters blue light more than red.");
     let ms = Duration::from_millis;
     let steps = Reply::fields([
@@ -126,10 +127,14 @@ fn replies() -> [(&'static str, &'static str, Reply); 4] {
         ("notes", "Short waves are scattered more than long ones."),
         ("answer", "Because air scatters blue light more than red."),
     ]);
+    let slow = match is_quiet {
+        true => Reply::hang(),
+        false => answer().delay(ms(6000)),
+    };
     [
         ("quick", "gpt-small", answer().delay(ms(150))),
         ("research", "gpt-large", steps.delay(ms(800)).drip(ms(20))),
-        ("slow", "gpt-slow", answer().delay(ms(6000))),
+        ("slow", "gpt-slow", slow),
         ("busy", "gpt-busy", Reply::status(429)),
     ]
 }
