@@ -47,6 +47,10 @@ impl ToolTimeline {
 pub(super) struct ToolRecords {
     kept: Vec<ToolRecord>,
     /// Those that are not kept, until they end.
+    #[cfg_attr(
+        not(any(feature = "_host", test)),
+        expect(dead_code, reason = "only a host has tools")
+    )]
     timed: Vec<ToolRecord>,
     pub(super) not_kept: u64,
 }
