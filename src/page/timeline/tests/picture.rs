@@ -21,6 +21,7 @@ use crate::{
             rows::rows,
             scale::{Scale, shown_until},
             selection::MostRows,
+            stages::attempt_of,
             verticals::{VerticalKind, verticals},
         },
         timeline_svg,
@@ -259,4 +260,26 @@ fn check_tags(svg: &str) {
         }
     }
     assert!(open.is_empty(), "{open:?} is not closed");
+}
+
+#[test]
+fn an_lm_call_has_its_own_attempt_where_two_have_one_number() {
+    // A hedge within a retry: each counts its attempts by itself.
+    let hedge = attempt(1, AttemptKind::Hedge, 300.0).stopped(600.0, Cause::Elapsed, 601.0);
+    let mut of_retry = lm(710.0, 980.0, LmOutcome::Answered)
+        .content(900.0)
+        .for_attempt(1);
+    of_retry.attempt_index = Some(2);
+    let timeline = call(1100.0)
+        .with_answer(1000.0, CallStatus::Completed)
+        .with_settlement(1000.0)
+        .with_attempt(attempt(0, AttemptKind::First, 0.0).stopped(600.0, Cause::Elapsed, 601.0))
+        .with_attempt(hedge)
+        .with_attempt(attempt(1, AttemptKind::Retry, 700.0).answered(1000.0))
+        .with_lm_call(of_retry);
+    let found = attempt_of(&timeline, &timeline.lm_calls[0]);
+    assert_eq!(
+        found.map(|(at, attempt)| (at, attempt.kind)),
+        Some((2, AttemptKind::Retry))
+    );
 }

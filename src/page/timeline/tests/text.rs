@@ -1,13 +1,7 @@
 //! The timeline as plain text.
 
-use super::{
-    builders::{attempt, call, lm},
-    samples::{all, deadline_passed, hostile},
-};
-use crate::{
-    call::{CallStatus, Cause, LmOutcome, record::timeline::AttemptKind},
-    page::timeline_text,
-};
+use super::samples::{all, deadline_passed, hostile};
+use crate::page::timeline_text;
 
 #[test]
 fn the_picture_is_100_columns_wide_and_nothing_leaves_its_line() {
@@ -46,24 +40,4 @@ fn it_has_the_call_its_picture_and_its_story() {
     }
     let ruler = text.lines().find(|line| line.ends_with('|'));
     assert!(ruler.is_some_and(|ruler| ruler.contains("DAS")), "{text}");
-}
-
-#[test]
-fn an_lm_call_names_its_own_attempt_where_two_have_one_number() {
-    // A hedge within a retry: each counts its attempts by itself.
-    let hedge = attempt(1, AttemptKind::Hedge, 300.0).stopped(600.0, Cause::Elapsed, 601.0);
-    let mut of_retry = lm(710.0, 980.0, LmOutcome::Answered)
-        .content(900.0)
-        .for_attempt(1);
-    of_retry.attempt_index = Some(2);
-    let timeline = call(1100.0)
-        .with_answer(1000.0, CallStatus::Completed)
-        .with_settlement(1000.0)
-        .with_attempt(attempt(0, AttemptKind::First, 0.0).stopped(600.0, Cause::Elapsed, 601.0))
-        .with_attempt(hedge)
-        .with_attempt(attempt(1, AttemptKind::Retry, 700.0).answered(1000.0))
-        .with_lm_call(of_retry);
-    let text = timeline_text(&timeline);
-    assert!(text.contains("attempt 3: "), "{text}");
-    assert!(!text.contains("attempt 2: "), "{text}");
 }
