@@ -109,6 +109,12 @@ impl Host {
         }
     }
 
+    /// The version of DSPy that its programs run with.
+    #[must_use]
+    pub fn dspy_version(&self) -> &str {
+        &self.core.dspy_version
+    }
+
     /// The host's counters.
     #[must_use]
     pub fn stats(&self) -> HostStats {

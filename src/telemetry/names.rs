@@ -101,7 +101,7 @@ pub(crate) fn provider_name(provider: &str) -> &str {
 }
 
 /// The [`OPERATION`] of an LM call.
-#[cfg(any(feature = "lm", feature = "metrics"))]
+#[cfg(feature = "lm")]
 pub(crate) const fn lm_operation(asks_for_embeddings: bool) -> &'static str {
     if asks_for_embeddings {
         EMBEDDINGS

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "lm")]
+use opentelemetry::{Array, Value};
 use opentelemetry::{
-    Array, Context, Value,
+    Context,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
 use tracing::Span;

@@ -6,22 +6,19 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+#[cfg(any(feature = "_host", test))]
+use super::tools::first_chars;
 use super::{
     CallRecord, LmCall, LmOutcome,
     attempt_state::{AttemptState, OpenLmCall},
     call_record::Costs,
 };
 #[cfg(any(feature = "_host", test))]
-use super::{
-    blocks,
-    tools::{ToolId, first_chars},
-};
-#[cfg(any(feature = "_host", test))]
 use crate::call::{Cause, Deadline, Usage};
 
 /// Totals of LM calls, over many calls.
 pub(crate) trait Totals: Send + Sync {
-    /// An LM call begins.
+    /// An LM call begins. Called under the lock of the record, so it only counts: the end comes after it.
     fn lm_call_begun(&self, call: &LmCall);
 
     /// An LM call has ended, by itself or with the call that it was made for.
@@ -37,10 +34,10 @@ pub(crate) trait Totals: Send + Sync {
 
 /// The record of one attempt, or of other LM calls. Invariants: see [`CallRecord`]'s file.
 pub(crate) struct AttemptRecord {
-    record: Arc<CallRecord>,
+    pub(super) record: Arc<CallRecord>,
     /// Of the attempt in the record.
-    key: u64,
-    number: u32,
+    pub(super) key: u64,
+    pub(super) number: u32,
     totals: Option<Arc<dyn Totals>>,
 }
 
@@ -272,34 +269,6 @@ impl AttemptRecord {
         self.write_open(|_, costs| costs.spent.lm_calls_bypassed += 1);
     }
 
-    /// The program calls a tool.
-    pub(crate) fn begin_tool(&self, id: ToolId, name: &str) {
-        let mut state = self.record.lock();
-        let attempt = state.attempt_of(self.key);
-        // A thread that outlives its attempt: nothing would report its end.
-        if attempt.is_some_and(|(attempt, _)| attempt.is_at_work()) {
-            state.tools.begin((self.key, self.number), id, name);
-        }
-    }
-
-    /// The call of a tool has ended. Returns what is known of it, if it had not ended.
-    pub(crate) fn end_tool(&self, id: ToolId, failed: bool) -> Option<EndedTool> {
-        let mut state = self.record.lock();
-        let (name, took) = state.tools.end(self.key, id, failed)?;
-        let attempt = state.attempt_of(self.key);
-        let is_stopped = attempt.is_some_and(|(attempt, _)| attempt.stopped.is_some());
-        Some(EndedTool {
-            name,
-            took,
-            failed: failed && !is_stopped,
-        })
-    }
-
-    /// The program has blocked the loop for `late`, in this frame.
-    pub(crate) fn blocked(&self, late: Duration, frame: &str) {
-        blocks::add(&mut self.record.lock().blocks, late, frame);
-    }
-
     /// The attempt has this limit of its own; `None` if only the deadline of the call limits it.
     pub(crate) fn limit(&self, limit: Option<Deadline>) {
         self.write(|attempt, _| attempt.stages.limit = limit);
@@ -372,15 +341,6 @@ impl AttemptRecord {
         self.record.settle_if_idle(state);
         since_stop
     }
-}
-
-/// The call of a tool that has ended.
-#[cfg(any(feature = "_host", test))]
-pub(crate) struct EndedTool {
-    pub(crate) name: Arc<str>,
-    pub(crate) took: Duration,
-    /// By itself, and not with an attempt that was told to stop.
-    pub(crate) failed: bool,
 }
 
 /// How many names of strays an attempt keeps.

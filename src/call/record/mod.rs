@@ -2,6 +2,8 @@
 
 #[cfg(feature = "lm")]
 mod attempt;
+#[cfg(any(feature = "_host", all(feature = "lm", test)))]
+mod attempt_program;
 mod attempt_state;
 mod blocks;
 mod call_record;
@@ -9,6 +11,8 @@ mod lm_call;
 mod outcome_class;
 mod reading;
 pub(crate) mod seconds;
+#[cfg(test)]
+mod spent_tests;
 #[cfg(all(test, feature = "lm"))]
 mod tests;
 pub(crate) mod timeline;
