@@ -5,6 +5,7 @@ import contextlib
 import time
 
 import dspy
+
 import tower_dspy
 
 

@@ -30,7 +30,7 @@ class Secrets:
     def log(self) -> None:
         """Logs and warns, with an exception as well."""
         _log.warning("saw %s", self["log"])
-        warnings.warn(f"saw {self['warning']}")
+        warnings.warn(f"saw {self['warning']}", stacklevel=1)
         try:
             raise KeyError(self["logged-exception"])
         except KeyError:

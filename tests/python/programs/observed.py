@@ -65,7 +65,7 @@ async def logs(question: str) -> dict:
     """Logs in its task and on threads of its own, and warns."""
     _log.warning("SAID in its task with the key sk-1234567890abcdef")
     for _ in range(2):
-        warnings.warn("SAID as a warning")
+        warnings.warn("SAID as a warning", stacklevel=1)
     example = dspy.Example(question=question).with_inputs("question")
     parallel = dspy.Parallel(num_threads=2, disable_progress_bar=True)
     await asyncio.to_thread(parallel, [(LogsInParallel(), example)] * 2)
