@@ -62,11 +62,9 @@ impl CallStage {
             attempt.queued.is_some() && attempt.ended.is_none() && attempt.settled.is_none()
         };
         let since_signal =
-            |attempt: &AttemptTimeline| attempt.told_to_stop.map(|at| call.read.saturating_sub(at));
+            |attempt: &AttemptTimeline| attempt.signalled.map(|at| call.read.saturating_sub(at));
         let running: Vec<_> = call.attempts.iter().filter(at_work).collect();
-        let wanted = running
-            .iter()
-            .filter(|attempt| attempt.told_to_stop.is_none());
+        let wanted = running.iter().filter(|attempt| attempt.signalled.is_none());
         if let Some(since) = running.iter().find_map(|attempt| since_signal(attempt))
             && wanted.clone().next().is_none()
         {

@@ -281,8 +281,8 @@ impl AttemptRecord {
         self.write(|attempt, _| {
             attempt.stopped.get_or_insert(LmOutcome::of_cause(cause));
             let stages = &mut attempt.stages;
-            if stages.told_to_stop.is_none() {
-                stages.told_to_stop = Some(Instant::now());
+            if stages.signalled.is_none() {
+                stages.signalled = Some(Instant::now());
                 stages.cause = Some(cause);
                 stages.drops_at = drops_at;
             }
@@ -330,7 +330,7 @@ impl AttemptRecord {
         if let Some((attempt, _)) = state.attempt_of(self.key) {
             let stages = &mut attempt.stages;
             let settled = *stages.settled.get_or_insert_with(Instant::now);
-            let told = stages.told_to_stop;
+            let told = stages.signalled;
             since_stop = told.map(|told| settled.saturating_duration_since(told));
             let strays = strays.iter().take(MOST_STRAYS);
             stages

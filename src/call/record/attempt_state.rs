@@ -43,7 +43,7 @@ pub(super) struct AttemptStages {
     /// Python began to run it.
     pub(super) started: Option<Instant>,
     /// When its work was signalled to stop.
-    pub(super) told_to_stop: Option<Instant>,
+    pub(super) signalled: Option<Instant>,
     /// When a layer drops its work at the latest.
     pub(super) drops_at: Option<Instant>,
     /// When its outcome was returned.
@@ -95,7 +95,7 @@ impl AttemptStages {
             limit: None,
             queued: None,
             started: None,
-            told_to_stop: None,
+            signalled: None,
             drops_at: None,
             ended: None,
             is_answered: false,
@@ -108,7 +108,7 @@ impl AttemptStages {
     /// The stages with their times since `arrival`.
     pub(super) fn timeline(&self, arrival: Instant) -> AttemptTimeline {
         let since = |instant: Instant| instant.saturating_duration_since(arrival);
-        let grace = match (self.told_to_stop, self.drops_at) {
+        let grace = match (self.signalled, self.drops_at) {
             (Some(told), Some(drops_at)) => drops_at.saturating_duration_since(told),
             _ => Duration::ZERO,
         };
@@ -119,7 +119,7 @@ impl AttemptStages {
             limit: self.limit.map(|limit| since(limit.instant())),
             queued: self.queued.map(since),
             started: self.started.map(since),
-            told_to_stop: self.told_to_stop.map(since),
+            signalled: self.signalled.map(since),
             cause: self.cause,
             grace,
             ended: self.ended.map(since),

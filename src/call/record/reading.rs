@@ -80,7 +80,7 @@ fn stop_signal(
         return None;
     }
     Some(StopSignal {
-        at: last.told_to_stop?.saturating_duration_since(arrival),
+        at: last.signalled?.saturating_duration_since(arrival),
         cause,
     })
 }

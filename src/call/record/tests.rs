@@ -219,7 +219,7 @@ async fn the_timeline_has_each_stage_and_the_settlement_after_the_end() {
     assert_eq!((seen.number, seen.begun), (0, second));
     assert_eq!(seen.queued, Some(second));
     assert_eq!(seen.started, Some(second * 2));
-    assert_eq!(seen.told_to_stop, Some(second * 3));
+    assert_eq!(seen.signalled, Some(second * 3));
     assert_eq!(seen.ended, Some(second * 3));
     assert_eq!(seen.cause, Some(Cause::Deadline));
     assert_eq!(seen.grace, second * 5);

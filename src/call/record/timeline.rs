@@ -131,7 +131,7 @@ pub enum AttemptKind {
 }
 
 /// The stages of one attempt. It waits for a permit from `begun` to `queued`, in the queue of the host
-/// until `started`, and runs until `ended`; its clean-up lasts from `told_to_stop` to `settled`.
+/// until `started`, and runs until `ended`; its clean-up lasts from `signalled` to `settled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AttemptTimeline {
@@ -153,7 +153,7 @@ pub struct AttemptTimeline {
     pub started: Option<Duration>,
     /// When its work was signalled to stop.
     #[serde(serialize_with = "seconds_or_null")]
-    pub told_to_stop: Option<Duration>,
+    pub signalled: Option<Duration>,
     /// Why it was signalled to stop, or ended without an answer or an error of its own.
     pub cause: Option<Cause>,
     /// How long its work may clean up after the signal, as far as a layer gives it that time; see

@@ -167,7 +167,7 @@ impl CallRecord {
     pub(crate) fn is_stopping(&self) -> bool {
         let state = self.lock();
         let stopping =
-            |attempt: &AttemptState| attempt.stages.told_to_stop.is_some() && attempt.is_at_work();
+            |attempt: &AttemptState| attempt.stages.signalled.is_some() && attempt.is_at_work();
         state.attempts.iter().any(stopping)
     }
 

@@ -187,7 +187,7 @@ pub(super) fn stray_rows(call: &CallTimeline) -> Vec<Row> {
     let shown = strays.into_iter().take(MOST_STRAYS);
     let mut rows: Vec<Row> = shown
         .map(|(attempt, name)| {
-            let ended = attempt.told_to_stop.or(attempt.ended);
+            let ended = attempt.signalled.or(attempt.ended);
             let span = ended.map(|ended| Span::until(ended, attempt.settled, call.read));
             let name = bounded_name(name);
             Row::new("left behind")

@@ -45,7 +45,7 @@ pub(super) fn end(call: &CallTimeline) -> Duration {
     let attempts = call.attempts.iter();
     let attempts = attempts.flat_map(|attempt| {
         let begun = Some(attempt.begun);
-        [begun, attempt.told_to_stop, attempt.ended, attempt.settled]
+        [begun, attempt.signalled, attempt.ended, attempt.settled]
     });
     let lm_calls = call.lm_calls.iter().map(|lm| Some(lm_end(lm)));
     let tools = call.tools.iter().map(|tool| tool.ended);
@@ -81,7 +81,7 @@ pub(super) fn lm_after_stop(
         return None;
     }
     let attempt = attempt_of(call, lm).map(|(_, attempt)| attempt);
-    let told = attempt.and_then(|attempt| Some((attempt.cause, attempt.told_to_stop?)));
+    let told = attempt.and_then(|attempt| Some((attempt.cause, attempt.signalled?)));
     let stopped = call.stopped.map(|stop| (Some(stop.cause), stop.at));
     let (cause, at) = told.or(stopped)?;
     Some((cause, lm_end(lm).checked_sub(at)?))
@@ -125,11 +125,11 @@ impl AttemptSpans {
         };
         let work_end = attempt.settled.or(call.settled);
         let clean_up = attempt
-            .told_to_stop
+            .signalled
             .filter(|_| attempt.started.is_some())
             .map(|told| Span::until(told, work_end, now));
         let python = attempt.started.map(|started| {
-            let stopped = [attempt.told_to_stop, work_end];
+            let stopped = [attempt.signalled, work_end];
             Span::until(started, stopped.into_iter().flatten().min(), now)
         });
         Self {

@@ -90,7 +90,7 @@ fn deadline(call: &CallTimeline) -> Option<StoryLine> {
     let end = call.answered.map_or(call.read, |answer| answer.at);
     let signalled = |cause: Option<Cause>| cause == Some(Cause::Deadline);
     let mut attempts = call.attempts.iter();
-    let is_told = attempts.any(|one| signalled(one.cause) && one.told_to_stop.is_some());
+    let is_told = attempts.any(|one| signalled(one.cause) && one.signalled.is_some());
     (deadline <= end && !is_told).then(|| StoryLine::new(deadline, "deadline passed"))
 }
 

@@ -98,7 +98,7 @@ fn begin(call: &CallTimeline, at: usize, attempt: &AttemptTimeline) -> Vec<Story
 
 /// The signal to stop.
 fn signal(call: &CallTimeline, at: usize, attempt: &AttemptTimeline) -> Option<StoryLine> {
-    let told = attempt.told_to_stop?;
+    let told = attempt.signalled?;
     let several = call.attempts.len() > 1;
     let why = match attempt.cause {
         Some(Cause::Deadline) => "deadline passed",
@@ -124,7 +124,7 @@ fn signal(call: &CallTimeline, at: usize, attempt: &AttemptTimeline) -> Option<S
 fn end(call: &CallTimeline, at: usize, attempt: &AttemptTimeline) -> Option<StoryLine> {
     // The signal says why one ended that was stopped; the answer of the call how a single one did.
     let single = call.attempts.len() == 1 && call.answered.is_some();
-    if attempt.told_to_stop.is_some() || single {
+    if attempt.signalled.is_some() || single {
         return None;
     }
     let outcome = attempt_outcome(call, attempt)?;

@@ -88,7 +88,7 @@ pub(super) fn attempt(number: u32, kind: AttemptKind, begun: f64) -> AttemptTime
         limit: None,
         queued: Some(ms(begun)),
         started: Some(ms(begun + 0.2)),
-        told_to_stop: None,
+        signalled: None,
         cause: None,
         grace: Duration::ZERO,
         ended: None,
@@ -113,7 +113,7 @@ impl AttemptTimeline {
     }
 
     pub(super) fn stopped(mut self, at: f64, cause: Cause, settled: f64) -> Self {
-        self.told_to_stop = Some(ms(at));
+        self.signalled = Some(ms(at));
         self.cause = Some(cause);
         self.ended = Some(ms(at));
         self.settled = Some(ms(settled));

@@ -97,44 +97,63 @@ fn bars_and_labels_are_in_the_picture_and_do_not_overlap() {
     }
 }
 
+/// A call whose instants make no sense.
+fn scattered(unit: f64, times: &[u32], ends: [bool; 4]) -> CallTimeline {
+    let at = |index: usize| f64::from(times[index % times.len()]) * unit;
+    let mut timeline = call(at(0));
+    timeline.deadline = ends[0].then(|| ms(at(1)));
+    if ends[1] {
+        timeline = timeline.with_answer(at(2), CallStatus::TimedOut);
+        timeline.settled = ends[2].then(|| ms(at(2).max(at(3))));
+    }
+    for index in 0..times.len() / 6 {
+        let kinds = [
+            AttemptKind::First,
+            AttemptKind::Retry,
+            AttemptKind::Hedge,
+            AttemptKind::Fallback,
+        ];
+        let begun = at(index * 6);
+        let mut one = attempt(index as u32, kinds[index % 4], begun);
+        one.queued = (index % 5 != 0).then(|| ms(begun + at(index * 6 + 1)));
+        one.started = one.queued.map(|queued| queued + ms(at(index * 6 + 2)));
+        if ends[3] {
+            one.limit = Some(ms(at(index * 6 + 3)));
+            one = one.stopped(
+                begun + at(index + 4),
+                Cause::Elapsed,
+                begun + at(index * 6 + 5),
+            );
+            one.grace = ms(at(index));
+        }
+        timeline = timeline.with_attempt(one);
+        let started = at(index * 6 + 4);
+        let exchange = lm(started, started + at(index * 6 + 5), LmOutcome::Answered);
+        let exchange = exchange.content(at(index)).for_attempt(index as u32);
+        let exchange = if index % 3 == 0 {
+            exchange.open()
+        } else {
+            exchange
+        };
+        timeline = timeline.with_lm_call(exchange);
+    }
+    timeline
+}
+
+#[test]
+fn a_hedge_whose_waits_are_short_has_no_label_on_another_bar() {
+    let times = [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 419, 993, 8, 0, 63];
+    check(&scattered(0.002, &times, [false, false, false, true]));
+}
+
 proptest! {
-    /// Also of a record whose instants make no sense.
     #[test]
     fn any_instants_give_a_picture_in_bounds(
         unit in prop::sample::select(vec![0.002, 1.0, 700.0]),
         times in prop::collection::vec(0_u32..1000, 12..60),
         ends in any::<[bool; 4]>(),
     ) {
-        let at = |index: usize| f64::from(times[index % times.len()]) * unit;
-        let mut timeline = call(at(0));
-        timeline.deadline = ends[0].then(|| ms(at(1)));
-        if ends[1] {
-            timeline = timeline.with_answer(at(2), CallStatus::TimedOut);
-            timeline.settled = ends[2].then(|| ms(at(2).max(at(3))));
-        }
-        for index in 0..times.len() / 6 {
-            let kinds = [
-                AttemptKind::First,
-                AttemptKind::Retry,
-                AttemptKind::Hedge,
-                AttemptKind::Fallback,
-            ];
-            let begun = at(index * 6);
-            let mut one = attempt(index as u32, kinds[index % 4], begun);
-            one.queued = (index % 5 != 0).then(|| ms(begun + at(index * 6 + 1)));
-            one.started = one.queued.map(|queued| queued + ms(at(index * 6 + 2)));
-            if ends[3] {
-                one.limit = Some(ms(at(index * 6 + 3)));
-                one = one.stopped(begun + at(index + 4), Cause::Elapsed, begun + at(index * 6 + 5));
-                one.grace = ms(at(index));
-            }
-            timeline = timeline.with_attempt(one);
-            let started = at(index * 6 + 4);
-            let exchange = lm(started, started + at(index * 6 + 5), LmOutcome::Answered);
-            let exchange = exchange.content(at(index)).for_attempt(index as u32);
-            let exchange = if index % 3 == 0 { exchange.open() } else { exchange };
-            timeline = timeline.with_lm_call(exchange);
-        }
+        let timeline = scattered(unit, &times, ends);
         check(&timeline);
         check_tags(&timeline_svg(&timeline));
     }
