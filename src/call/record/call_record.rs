@@ -5,7 +5,8 @@
 //! 2. An attempt is closed once, when its outcome is out. LM calls that are under way then are
 //!    recorded as ended by it. What comes later changes no cost; only the settlement is still
 //!    recorded.
-//! 3. A call is settled once: when it is answered and no attempt of it is at work.
+//! 3. A call is settled when it is answered and no attempt of it is at work. A layer that tracks a
+//!    further attempt of an answered call, as one inside a retry does, opens it again.
 //! 4. The record is bounded: LM calls beyond the first 256, and attempts that are over beyond 32, are
 //!    counted and not kept.
 

@@ -33,7 +33,7 @@ use crate::call::{
 ///
 /// # Cost
 /// About 0.2 us a call, with 10,000 in flight too; a third of it is the call's cancellation node.
-/// There is one mutex, locked three times in a call's life. Threads that
+/// There is one mutex, locked four times in a call's life. Threads that
 /// do nothing else share some 3 million calls a second, however many they are. Whoever asks for
 /// [`calls`](Self::calls) copies all of them under that lock (10,000: a millisecond).
 #[derive(Clone, Default)]
