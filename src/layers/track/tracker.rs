@@ -110,7 +110,7 @@ impl Tracker {
         Self::default()
     }
 
-    /// Remembers the last `n` calls that ended, for whoever is on call. The default is none.
+    /// Remembers the last `n` calls that ended. The default is none.
     #[must_use]
     pub fn with_history(self, n: usize) -> Self {
         self.calls.inspect(|_, account| {
