@@ -63,7 +63,8 @@ pub(crate) fn contenders(pending: bool) -> Vec<Contender> {
     ]
 }
 
-/// Ours and the one that has metrics and spans as well, around a service that is ready at once.
+/// This crate's stack and that of tower-resilience, which has metrics and spans as well, around a
+/// service that is ready at once.
 pub(crate) fn observed() -> [Contender; 2] {
     let ours = ServiceBuilder::new()
         .layer(TrackLayer::new(Tracker::new()).with_label("bench"))

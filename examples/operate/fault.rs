@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     Garbage,
     /// There are more calls than the program takes.
     Overload,
-    /// The program goes on when it is told to stop.
+    /// The program ignores the signal to stop.
     IgnoreCancel,
     /// The program blocks its loop.
     Blocked,

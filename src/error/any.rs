@@ -195,9 +195,22 @@ pub(crate) fn set_call_id_in<E: 'static>(error: &mut E, id: CallId) {
     }
 }
 
-/// The place for an id in `$error`, if it is one of these. It is asked for its type first: a borrow
-/// that is returned lasts through all that follows.
+/// The place for an id in `$error`, if its type is an error of this crate. The type is checked first: a
+/// borrow that is returned would last through the checks after it.
 macro_rules! carried_by {
+    ($error:expr) => {
+        carried_by!(
+            $error,
+            Error,
+            Elapsed,
+            Cancelled,
+            Overloaded,
+            InvalidInput,
+            ProgramError,
+            LmError,
+            Lost
+        )
+    };
     ($error:expr, $($ours:ty),+) => {{
         $(if $error.is::<$ours>() {
             return $error.downcast_mut::<$ours>()?.carried_mut();
@@ -207,31 +220,11 @@ macro_rules! carried_by {
 }
 
 fn carried_in(error: &mut dyn Any) -> Option<&mut ErrorCosts> {
-    carried_by!(
-        error,
-        Error,
-        Elapsed,
-        Cancelled,
-        Overloaded,
-        InvalidInput,
-        ProgramError,
-        LmError,
-        Lost
-    )
+    carried_by!(error)
 }
 
 fn carried_in_box(error: &mut BoxError) -> Option<&mut ErrorCosts> {
-    carried_by!(
-        error,
-        Error,
-        Elapsed,
-        Cancelled,
-        Overloaded,
-        InvalidInput,
-        ProgramError,
-        LmError,
-        Lost
-    )
+    carried_by!(error)
 }
 
 #[cfg(test)]

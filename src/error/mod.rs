@@ -90,8 +90,8 @@ impl Error {
         self.costs().map(|spent| &**spent)
     }
 
-    /// The id of the call: of one that went through a [`TrackLayer`](crate::TrackLayer), a layer
-    /// that limits or cancels, or a program. It is in logs, spans and the tracker, and in the header
+    /// The id of the call, if a [`TrackLayer`](crate::TrackLayer), a layer that limits or cancels, or a
+    /// program had the call. It is in logs, spans and the tracker, and in the header
     /// [`CallId::HEADER`] of the response.
     #[must_use]
     pub fn call_id(&self) -> Option<CallId> {

@@ -81,7 +81,7 @@ fn check_report(report: &str) {
             at + 1
         );
     }
-    // One that never ends.
+    // The naive call of this scene never ends.
     assert!(sections[10].contains("Work for nobody goes on"));
     // It needs no network, and no script.
     for outside in ["<script", "src=", "@import", "url(http"] {
@@ -89,7 +89,7 @@ fn check_report(report: &str) {
     }
 }
 
-/// How long the naive calls of a scene, and the others, worked for nobody, in milliseconds.
+/// The work for nobody in a scene, in milliseconds: that of its naive calls, and that of the others.
 fn work_for_nobody(section: &str) -> (Vec<f64>, Vec<f64>) {
     let (mut naive, mut ours) = (Vec::new(), Vec::new());
     for figure in section.split("<figure").skip(1) {

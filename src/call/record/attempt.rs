@@ -167,7 +167,7 @@ impl AttemptRecord {
     /// Writes into the attempt, and into the costs of all.
     fn write<T: Default>(&self, write: impl FnOnce(&mut AttemptState, &mut Costs) -> T) -> T {
         let mut state = self.record.lock();
-        // One that is over may have been forgotten.
+        // The record forgets attempts that are over, beyond a bound.
         let attempt = state.attempt_of(self.key);
         attempt.map_or_else(T::default, |(attempt, costs)| write(attempt, costs))
     }

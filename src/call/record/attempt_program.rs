@@ -8,7 +8,7 @@ use super::{AttemptRecord, blocks, tools::ToolId};
 pub(crate) struct EndedTool {
     pub(crate) name: Arc<str>,
     pub(crate) took: Duration,
-    /// By itself, and not with an attempt that was told to stop.
+    /// The tool failed by itself: its attempt had not been signalled to stop.
     pub(crate) failed: bool,
 }
 

@@ -290,8 +290,8 @@ impl CallRecord {
         read(&self.lock().costs.spent)
     }
 
-    /// The attempt that `number` others came before, to write to: the one that a layer began, or a new
-    /// one. Returns its key.
+    /// Queues the attempt that `number` others came before: the attempt that a layer has begun, or else a
+    /// new one. Returns its key.
     #[cfg(feature = "lm")]
     pub(super) fn attempt(&self, number: u32) -> u64 {
         let mut state = self.lock();

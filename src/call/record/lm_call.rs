@@ -86,7 +86,7 @@ pub struct LmCall {
     /// several alternatives the last.
     pub finish_reason: Option<Arc<str>>,
     /// The provider's id of the request, by which its support finds it: of the header `x-request-id`,
-    /// `request-id`, or one that providers have in its place.
+    /// `request-id`, or a header of another name with the same meaning.
     pub request_id: Option<Arc<str>>,
     /// Tokens of the prompt, those read from and written to a cache too, if the provider counted them.
     pub prompt_tokens: Option<u64>,

@@ -124,7 +124,7 @@ pub enum AttemptKind {
     First,
     /// Another one failed before.
     Retry,
-    /// It runs beside another one that is slow.
+    /// It runs beside a slow attempt.
     Hedge,
     /// A fallback asks another service, or the same one with another request.
     Fallback,

@@ -79,7 +79,7 @@ impl TraceContext {
         })
     }
 
-    /// Reads the headers; `None` without a `traceparent`, with one that is not valid, or with several.
+    /// Reads the headers. `None` if there is no `traceparent`, an invalid one, or more than one.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(Self::TRACEPARENT).iter();

@@ -87,7 +87,7 @@ impl RunningCall {
 
     /// Logs what came after the end of the call, where nobody waits for it any more.
     fn log_late(&self, what: &str, fault: Option<&Fault>) {
-        // The end of work that was told to stop.
+        // The work ended because it was signalled to stop.
         if fault.is_some_and(|fault| fault.kind == FaultKind::Cancelled) {
             return;
         }
