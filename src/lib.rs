@@ -147,8 +147,9 @@ pub mod testing;
 pub use batch::{Batch, predict_all};
 pub use builder::DspyServiceBuilderExt;
 pub use call::{
-    CallContext, CallId, CallStatus, Cancel, Carrier, Cause, Deadline, InvalidCallId, LmCall,
-    LmOutcome, Spent, TraceContext, Usage, WithContext, drop_scope,
+    Budget, BudgetLimits, BudgetSpent, CallContext, CallId, CallStatus, Cancel, Carrier, Cause,
+    Deadline, InvalidCallId, LmCall, LmOutcome, Price, RemainingBudget, Spent, TraceContext, Usage,
+    Usd, WithContext, drop_scope,
 };
 pub use error::{
     Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,

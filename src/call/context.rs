@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::call::{
-    CallId, Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent, TraceContext,
-    record::CallRecord,
+    Budget, Budgets, CallId, Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent,
+    TraceContext, record::CallRecord,
 };
 
 /// What a log line says about a call.
@@ -52,6 +52,8 @@ pub struct CallContext {
     stream_deadline: Option<Option<Deadline>>,
     /// The limit of a stream from the call to its end.
     stream_total: Option<StreamLimit>,
+    /// The budgets that its LM calls are charged to.
+    pub(crate) budgets: Budgets,
     /// The progress of the call, for the enclosing layers that look.
     pub(crate) progress: Progress,
 }
@@ -70,6 +72,7 @@ impl CallContext {
             enforced: None,
             stream_deadline: None,
             stream_total: None,
+            budgets: Budgets::none(),
             progress: Progress::none(),
         }
     }
@@ -84,6 +87,11 @@ impl CallContext {
     /// that its answer or its error has the costs of both.
     pub fn follow(&mut self, spent: &Spent) {
         CallRecord::follow(&mut self.record, spent);
+    }
+
+    /// Charges the LM calls of this call to `budget` as well.
+    pub fn add_budget(&mut self, budget: &Budget) {
+        self.budgets.add(budget);
     }
 
     /// The call's record, opened if there is none yet.

@@ -2,6 +2,7 @@
 //! `termination` watches for it, `drop_scope` names the cause to the work that is dropped, `in_flight`
 //! is the registry of calls.
 
+mod budget;
 mod call_end;
 mod call_id;
 mod call_status;
@@ -13,6 +14,7 @@ mod error_kind;
 pub(crate) mod in_flight;
 mod limit;
 mod open_stream;
+mod price;
 mod progress;
 pub(crate) mod record;
 pub(crate) mod termination;
@@ -20,7 +22,10 @@ pub(crate) mod termination;
 mod tests;
 mod trace_context;
 mod usage;
+mod usd;
 
+pub(crate) use budget::{Amount, BudgetRefusal, BudgetReservations, Budgets};
+pub use budget::{Budget, BudgetLimits, BudgetSpent, RemainingBudget};
 pub(crate) use call_end::CallEnd;
 pub use call_id::{CallId, InvalidCallId};
 pub use call_status::CallStatus;
@@ -35,8 +40,10 @@ pub use error_kind::ErrorKind;
 pub use limit::Scope;
 pub(crate) use limit::{Enclosing, Limit};
 pub(crate) use open_stream::OpenStream;
+pub use price::Price;
 pub(crate) use progress::{Progress, WaitGuard};
 pub(crate) use record::OutcomeClass;
 pub use record::{LmCall, LmOutcome, Spent};
 pub use trace_context::TraceContext;
 pub use usage::Usage;
+pub use usd::Usd;

@@ -34,6 +34,7 @@ mod credential;
 mod departure;
 mod encoding;
 mod error_body;
+mod estimate;
 mod failure;
 mod handle;
 mod http;
