@@ -152,8 +152,8 @@ pub use call::{
     Usd, WithContext, drop_scope,
 };
 pub use error::{
-    Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-    ProgramError, Scope, Stage,
+    BudgetExceeded, Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost,
+    Overloaded, ProgramError, Scope, Stage,
 };
 #[cfg(all(feature = "workers", fuzzing))]
 #[doc(hidden)]

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     /// The LM refused the request, as for a wrong key, or a quota that is used up: the same
     /// request will be refused again.
     LmRejected,
+    /// A budget of tokens or of money was used up before an LM call of the call.
+    BudgetExceeded,
     /// What ran the call is gone.
     Lost,
     /// A failure that this crate knows nothing about.
@@ -32,7 +34,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Each of them, in the order of their declaration.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Elapsed,
         Self::Deadline,
         Self::Cancelled,
@@ -42,6 +44,7 @@ impl ErrorKind {
         Self::Program,
         Self::LmUnavailable,
         Self::LmRejected,
+        Self::BudgetExceeded,
         Self::Lost,
         Self::Other,
     ];

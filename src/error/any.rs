@@ -10,8 +10,8 @@ use std::{
 use tower::BoxError;
 
 use super::{
-    Cancelled, Classify, Costs, Elapsed, Error, ErrorCosts, ErrorKind, InvalidInput, LmError, Lost,
-    Overloaded, ProgramError, sources::sources,
+    BudgetExceeded, Cancelled, Classify, Costs, Elapsed, Error, ErrorCosts, ErrorKind,
+    InvalidInput, LmError, Lost, Overloaded, ProgramError, sources::sources,
 };
 use crate::call::{CallId, Cause, Spent, deadline::InvalidTimeout};
 
@@ -88,6 +88,7 @@ pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn Co
             known::<InvalidTimeout>,
             known::<ProgramError>,
             known::<LmError>,
+            known::<BudgetExceeded>,
             known::<Lost>,
             known::<tower::load_shed::error::Overloaded>,
             known::<tower::timeout::error::Elapsed>,
@@ -174,6 +175,7 @@ pub(crate) fn set_costs_in<E: 'static>(error: &mut E, spent: &Arc<Spent>) {
             || set_in::<Cancelled>(boxed, spent)
             || set_in::<ProgramError>(boxed, spent)
             || set_in::<LmError>(boxed, spent)
+            || set_in::<BudgetExceeded>(boxed, spent)
             || set_in::<Lost>(boxed, spent);
     }
 }
@@ -208,6 +210,7 @@ macro_rules! carried_by {
             InvalidInput,
             ProgramError,
             LmError,
+            BudgetExceeded,
             Lost
         )
     };
@@ -230,7 +233,10 @@ fn carried_in_box(error: &mut BoxError) -> Option<&mut ErrorCosts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Scope, Stage};
+    use crate::{
+        call::{Budget, BudgetLimits},
+        error::{Scope, Stage},
+    };
 
     #[derive(Debug, thiserror::Error)]
     #[error("wrapped")]
@@ -254,7 +260,8 @@ mod tests {
 
     #[test]
     fn each_failure_is_classified_when_boxed_without_a_wrapper() {
-        let bare: [(BoxError, ErrorKind); 5] = [
+        let budget = Budget::new(BudgetLimits::new());
+        let bare: [(BoxError, ErrorKind); 6] = [
             (Box::new(Overloaded::new("qa", 1, 0)), ErrorKind::Overloaded),
             (
                 Box::new(InvalidInput::new("qa", None, "there is none", "an object")),
@@ -267,6 +274,10 @@ mod tests {
             (
                 Box::new(LmError::new("LMAuthError", "no", Some(401), None)),
                 ErrorKind::LmRejected,
+            ),
+            (
+                Box::new(BudgetExceeded::new(&budget)),
+                ErrorKind::BudgetExceeded,
             ),
             (Box::new(Lost::new("it exited")), ErrorKind::Lost),
         ];
@@ -300,7 +311,7 @@ mod tests {
         })
     }
 
-    fn errors() -> [BoxError; 6] {
+    fn errors() -> [BoxError; 7] {
         let elapsed = Elapsed::new(Scope::Attempt, Stage::Running, Duration::from_secs(1));
         [
             Box::new(Error::from(elapsed.clone())),
@@ -308,6 +319,7 @@ mod tests {
             Box::new(Cancelled::new(Cause::Caller)),
             Box::new(ProgramError::new("ValueError", "no", "")),
             Box::new(LmError::new("LMError", "no", None, None)),
+            Box::new(BudgetExceeded::new(&Budget::new(BudgetLimits::new()))),
             Box::new(Lost::new("it exited")),
         ]
     }

@@ -1,7 +1,7 @@
 //! [`LmFailure`]: the error of an LM call that has no answer.
 
 use super::{Classify, ErrorKind};
-use crate::call::LmOutcome;
+use crate::call::{BudgetRefusal, LmOutcome};
 
 /// In which way an LM call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +24,7 @@ pub enum LmFailureKind {
     Deadline,
     /// The program's call was cancelled while the LM call ran.
     Cancelled,
-    /// It was not sent at all: too late, cancelled, shed, or about to take the key elsewhere.
+    /// It was not sent at all: too late, cancelled, shed, over a budget, or about to take the key elsewhere.
     Refused,
     /// The connection ended, or broke, before the answer was complete.
     Read,
@@ -83,6 +83,11 @@ impl LmFailure {
             sort: kind.sort(),
             message: message.into(),
         }
+    }
+
+    /// The failure of a call that found a budget used up, and so was not sent.
+    pub(crate) fn over_budget(refusal: &BudgetRefusal) -> Self {
+        Self::new(LmFailureKind::Refused, refusal.to_string()).sorted(ErrorKind::BudgetExceeded)
     }
 
     /// The failure as one of another [`ErrorKind`] than its kind mostly is, as a layer of yours

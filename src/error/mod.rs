@@ -8,6 +8,7 @@
 mod any;
 #[cfg(feature = "lm")]
 mod bad_status;
+mod budget_exceeded;
 mod costs;
 mod failures;
 mod kind;
@@ -24,6 +25,7 @@ pub(crate) use any::{carries_costs, costs_in, set_call_id_in, set_costs_in};
 pub(crate) use any::{costs_of, find};
 #[cfg(feature = "lm")]
 pub use bad_status::BadStatus;
+pub use budget_exceeded::BudgetExceeded;
 pub(crate) use costs::{Costs, ErrorCosts};
 pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
 pub use kind::Classify;
@@ -65,6 +67,9 @@ pub enum Error {
     /// The LM failed, and the program passed that on.
     #[error(transparent)]
     Lm(#[from] LmError),
+    /// A budget was used up before an LM call, and the program passed that on.
+    #[error(transparent)]
+    BudgetExceeded(#[from] BudgetExceeded),
     /// The interpreter that ran the call is gone.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -79,6 +84,7 @@ impl Error {
             Self::InvalidInput(error) => error,
             Self::Program(error) => error,
             Self::Lm(error) => error,
+            Self::BudgetExceeded(error) => error,
             Self::Lost(error) => error,
         }
     }
@@ -157,6 +163,7 @@ impl Costs for Error {
             Self::Cancelled(error) => error.set_costs(spent),
             Self::Program(error) => error.set_costs(spent),
             Self::Lm(error) => error.set_costs(spent),
+            Self::BudgetExceeded(error) => error.set_costs(spent),
             Self::Lost(error) => error.set_costs(spent),
             // Nothing ran.
             Self::Overloaded(_) | Self::InvalidInput(_) => {}
@@ -175,6 +182,7 @@ impl Costs for Error {
             Self::InvalidInput(error) => error.carried_mut(),
             Self::Program(error) => error.carried_mut(),
             Self::Lm(error) => error.carried_mut(),
+            Self::BudgetExceeded(error) => error.carried_mut(),
             Self::Lost(error) => error.carried_mut(),
         }
     }

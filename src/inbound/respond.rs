@@ -10,11 +10,13 @@
 //! | `Program` | 500 Internal Server Error | `UNKNOWN` |
 //! | `LmUnavailable` | 503 Service Unavailable | `UNAVAILABLE` |
 //! | `LmRejected` | 502 Bad Gateway | `INTERNAL` |
+//! | `BudgetExceeded` | 402 Payment Required; 429 Too Many Requests for a budget with a window | `RESOURCE_EXHAUSTED` |
 //! | `Lost` | 503 Service Unavailable | `UNAVAILABLE` |
 //! | `Other` | 500 Internal Server Error | `UNKNOWN` |
 //!
 //! The status says whether another try may help, for clients that know nothing else: 503 and
-//! `UNAVAILABLE` say so, with `Retry-After` where the failure named a time; 500 and 502 do not.
+//! `UNAVAILABLE` say so, with `Retry-After` where the failure named a time, as 429 always has it; 402,
+//! 500 and 502 do not.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -136,6 +138,13 @@ const fn row(kind: ErrorKind) -> Row {
             code: GrpcCode::Internal,
             detail: "the language model refused this server's request",
         },
+        // 402 as for a bill that nobody pays: the same request is refused again. With a window it is
+        // 429, with the time until some of the budget is free.
+        ErrorKind::BudgetExceeded => Row {
+            status: 402,
+            code: GrpcCode::ResourceExhausted,
+            detail: "the budget for language models is used up",
+        },
         // Another server, or this one when it has been started again.
         ErrorKind::Lost => Row {
             status: 503,
@@ -187,9 +196,16 @@ impl ErrorResponse {
     }
 
     pub(super) fn classified(error: &impl Classify) -> Self {
+        let response = Self::of_kind(error.kind());
+        let retry_after = error.retry_after();
+        let status = match response.kind {
+            ErrorKind::BudgetExceeded if retry_after.is_some() => StatusCode::TOO_MANY_REQUESTS,
+            _ => response.status,
+        };
         Self {
-            retry_after: error.retry_after(),
-            ..Self::of_kind(error.kind())
+            retry_after,
+            status,
+            ..response
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn groups(by_time: bool) -> Vec<ColumnGroup> {
         ),
         outcomes(
             "failed",
-            &[InvalidInput, Overloaded, LmFailed, Failed, Lost],
+            &[InvalidInput, Overloaded, LmFailed, OverBudget, Failed, Lost],
         ),
     ]
 }
@@ -93,6 +93,7 @@ impl Column {
                 InvalidInput => "invalid",
                 Overloaded => "overloaded",
                 LmFailed => "LM",
+                OverBudget => "budget",
                 Failed => "program",
                 Lost => "lost",
             },
@@ -127,6 +128,7 @@ impl Column {
                 InvalidInput => "refused for wrong inputs",
                 Overloaded => "refused because of too many calls",
                 LmFailed => "failed because of the LM",
+                OverBudget => "ended because a budget was used up",
                 Failed => "failed in the program",
                 Lost => "lost with what ran them",
             },
@@ -146,7 +148,7 @@ impl Column {
                 NoDeadline | ClientGone | Cancelled | Shutdown => "neutral",
                 Within90 | Within100 | FellBack | Stale => "close",
                 Late | AttemptLimit => "bad",
-                InvalidInput | Overloaded | LmFailed | Failed | Lost => "bad",
+                InvalidInput | Overloaded | LmFailed | OverBudget | Failed | Lost => "bad",
             },
         }
     }

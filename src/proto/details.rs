@@ -7,10 +7,10 @@ use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    call::{CallId, Cause, Spent},
+    call::{BudgetLimits, BudgetSpent, CallId, Cause, Spent, Usd},
     error::{
-        Cancelled, Elapsed, ErrorKind, InvalidInput, LmError, Lost, Overloaded, ProgramError,
-        Scope, Stage, costs_of, cut, sources,
+        BudgetExceeded, Cancelled, Elapsed, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
+        ProgramError, Scope, Stage, costs_of, cut, sources,
     },
 };
 
@@ -59,12 +59,40 @@ impl Facts {
             if let Some(status) = lm.status() {
                 self.add("lm_status", status.to_string());
             }
+        } else if let Some(exceeded) = error.downcast_ref::<BudgetExceeded>() {
+            self.budget(exceeded);
         } else if let Some(lost) = error.downcast_ref::<Lost>() {
             self.add("stage", word(lost.stage()));
         } else {
             return error.is::<Overloaded>() || error.is::<ProgramError>();
         }
         true
+    }
+
+    fn budget(&mut self, exceeded: &BudgetExceeded) {
+        let (limits, spent) = (exceeded.limits(), exceeded.budget_spent());
+        let counts = [
+            ("budget_tokens", limits.tokens),
+            ("budget_spent_tokens", Some(spent.tokens)),
+        ];
+        for (name, count) in counts {
+            if let Some(count) = count {
+                self.add(name, count.to_string());
+            }
+        }
+        if let Some(usd) = limits.usd {
+            self.add("budget_usd", usd.as_f64().to_string());
+            self.add("budget_spent_usd", spent.usd.as_f64().to_string());
+        }
+        if let Some(window) = limits.window {
+            self.add("budget_window_ms", window.as_millis().to_string());
+        }
+        if let Some(name) = exceeded.budget() {
+            self.add("budget", cut(name));
+        }
+        if exceeded.is_unpriced() {
+            self.add("budget_unpriced", "true");
+        }
     }
 
     fn spent(&mut self, spent: &Spent) {
@@ -170,6 +198,25 @@ impl StatusDetails {
 
     pub(crate) fn lm_error(&self, message: &str, retry_after: Option<Duration>) -> LmError {
         LmError::new("LMError", message, self.number("lm_status"), retry_after)
+    }
+
+    /// The budget that was used up on the server. What other calls had reserved is not known here.
+    pub(crate) fn budget_exceeded(&self, retry_after: Option<Duration>) -> BudgetExceeded {
+        let mut limits = BudgetLimits::new();
+        limits.name = self.fact("budget").map(Into::into);
+        limits.tokens = self.number("budget_tokens");
+        limits.usd = self.number("budget_usd").map(Usd::new);
+        limits.window = self.number("budget_window_ms").map(Duration::from_millis);
+        let spent = BudgetSpent {
+            tokens: self.number("budget_spent_tokens").unwrap_or_default(),
+            usd: Usd::new(self.number("budget_spent_usd").unwrap_or_default()),
+            ..BudgetSpent::default()
+        };
+        let error = BudgetExceeded::saying(limits, spent).with_retry_after(retry_after);
+        match self.fact("budget_unpriced") {
+            Some(_) => error.into_unpriced(),
+            None => error,
+        }
     }
 
     /// What the call had spent on its server, the LM calls only by their number.

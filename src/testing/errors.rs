@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    call::Cause,
+    call::{Budget, BudgetLimits, Cause},
     error::{
-        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-        ProgramError, Scope, Stage,
+        BudgetExceeded, Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost,
+        Overloaded, ProgramError, Scope, Stage,
     },
 };
 
@@ -39,6 +39,10 @@ pub fn error_of(kind: ErrorKind) -> Option<Error> {
             LmError::new("LMServerError", "out of order", Some(503), None).into()
         }
         ErrorKind::LmRejected => LmError::new("LMAuthError", "wrong key", Some(401), None).into(),
+        ErrorKind::BudgetExceeded => {
+            let limits = BudgetLimits::new().with_name("mock").with_tokens(0);
+            BudgetExceeded::new(&Budget::new(limits)).into()
+        }
         ErrorKind::Lost => Lost::new("the mock says so").into(),
         ErrorKind::Other => return None,
     })

@@ -19,7 +19,7 @@ use tower_dspy::{
 use super::support::{body, header, json};
 
 /// What each kind is outwards.
-const TABLE: [(ErrorKind, u16, GrpcCode); 11] = [
+const TABLE: [(ErrorKind, u16, GrpcCode); 12] = [
     (ErrorKind::Elapsed, 504, GrpcCode::DeadlineExceeded),
     (ErrorKind::Deadline, 504, GrpcCode::DeadlineExceeded),
     (ErrorKind::Cancelled, 499, GrpcCode::Cancelled),
@@ -29,6 +29,7 @@ const TABLE: [(ErrorKind, u16, GrpcCode); 11] = [
     (ErrorKind::Program, 500, GrpcCode::Unknown),
     (ErrorKind::LmUnavailable, 503, GrpcCode::Unavailable),
     (ErrorKind::LmRejected, 502, GrpcCode::Internal),
+    (ErrorKind::BudgetExceeded, 402, GrpcCode::ResourceExhausted),
     (ErrorKind::Lost, 503, GrpcCode::Unavailable),
     (ErrorKind::Other, 500, GrpcCode::Unknown),
 ];

@@ -13,6 +13,7 @@ use super::{
     attempt_state::{AttemptState, OpenLmCall},
     call_record::Costs,
 };
+use crate::call::BudgetRefusal;
 #[cfg(any(feature = "_host", test))]
 use crate::call::{Cause, Deadline, Usage};
 
@@ -154,6 +155,19 @@ impl AttemptRecord {
             let cause = attempt.stages.cause.map(LmOutcome::of_cause);
             attempt.stopped.or(cause)
         })
+    }
+
+    /// An LM call was refused that found a budget used up. The first refusal is kept.
+    pub(crate) fn over_budget(&self, refusal: BudgetRefusal) {
+        self.write(|attempt, _| {
+            attempt.over_budget.get_or_insert(refusal);
+        });
+    }
+
+    /// The first LM call that was refused for a budget.
+    #[cfg(any(feature = "_host", test))]
+    pub(crate) fn budget_refusal(&self) -> Option<BudgetRefusal> {
+        self.write(|attempt, _| attempt.over_budget.clone())
     }
 
     /// The answer to an LM call came after the end of this attempt.

@@ -8,7 +8,7 @@ use super::timeline::{AttemptKind, AttemptTimeline};
 #[cfg(feature = "lm")]
 use super::{LmCall, LmOutcome};
 #[cfg(feature = "lm")]
-use crate::call::Usage;
+use crate::call::{BudgetRefusal, Usage};
 use crate::call::{Cause, Deadline};
 
 /// One attempt, as far as only this attempt writes it.
@@ -27,6 +27,9 @@ pub(super) struct AttemptState {
     /// What this attempt spent of the costs.
     #[cfg(feature = "lm")]
     pub(super) usage: Usage,
+    /// Why the first LM call was refused that found a budget used up.
+    #[cfg(feature = "lm")]
+    pub(super) over_budget: Option<BudgetRefusal>,
     #[cfg(any(feature = "_host", all(feature = "lm", test)))]
     pub(super) partial: bool,
 }
@@ -69,6 +72,8 @@ impl AttemptState {
             open: Vec::new(),
             #[cfg(feature = "lm")]
             usage: Usage::default(),
+            #[cfg(feature = "lm")]
+            over_budget: None,
             #[cfg(any(feature = "_host", all(feature = "lm", test)))]
             partial: false,
         }

@@ -47,6 +47,8 @@ pub enum OutcomeClass {
     Overloaded,
     /// The LM failed.
     LmFailed,
+    /// A budget was used up.
+    OverBudget,
     /// The program raised an exception, or the failure is one of another sort.
     Failed,
     /// What ran it is gone.
@@ -55,7 +57,7 @@ pub enum OutcomeClass {
 
 impl OutcomeClass {
     /// Each of them, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Within25,
         Self::Within50,
         Self::Within75,
@@ -72,6 +74,7 @@ impl OutcomeClass {
         Self::InvalidInput,
         Self::Overloaded,
         Self::LmFailed,
+        Self::OverBudget,
         Self::Failed,
         Self::Lost,
     ];
@@ -104,6 +107,7 @@ impl OutcomeClass {
                 Some(ErrorKind::InvalidInput) => Self::InvalidInput,
                 Some(ErrorKind::Overloaded) => Self::Overloaded,
                 Some(ErrorKind::LmUnavailable | ErrorKind::LmRejected) => Self::LmFailed,
+                Some(ErrorKind::BudgetExceeded) => Self::OverBudget,
                 Some(ErrorKind::Lost) => Self::Lost,
                 _ => Self::Failed,
             },

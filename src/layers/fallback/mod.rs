@@ -62,8 +62,9 @@ use crate::{
 ///
 /// # When it answers
 /// On any failure but [`ErrorKind::Cancelled`] and [`ErrorKind::ShuttingDown`], for nobody waits
-/// any more, and [`ErrorKind::InvalidInput`], for wrong inputs stay wrong;
-/// [`on_kinds`](FallbackLayer::on_kinds) names others. Never when the call itself was cancelled.
+/// any more, [`ErrorKind::InvalidInput`], for wrong inputs stay wrong, and
+/// [`ErrorKind::BudgetExceeded`], for a second service would spend more;
+/// [`on_kinds`](FallbackLayer::on_kinds) names others, as for a value that costs nothing. Never when the call itself was cancelled.
 /// A second service is not called, and the first's error is returned, once the call's deadline has
 /// passed; a value or a closure still answers if the fallback is outside the deadline layer.
 ///
@@ -148,6 +149,7 @@ impl<A> FallbackLayer<A> {
                 ErrorKind::Cancelled,
                 ErrorKind::ShuttingDown,
                 ErrorKind::InvalidInput,
+                ErrorKind::BudgetExceeded,
             ]),
             reserve: Duration::ZERO,
             classify: ByClassify,

@@ -64,7 +64,8 @@ pub(crate) const fn is_never_retried(kind: ErrorKind) -> bool {
 /// could not be reached, had no capacity or failed on its side: DSPy's own retries and those of
 /// provider SDKs are off, so nothing else retries a 429 or a 503.
 /// [`on_kinds`](RetryLayer::on_kinds) names other kinds. [`ErrorKind::Deadline`],
-/// [`ErrorKind::Cancelled`] and [`ErrorKind::ShuttingDown`] are never retried, not even if named.
+/// [`ErrorKind::Cancelled`], [`ErrorKind::ShuttingDown`] and [`ErrorKind::BudgetExceeded`] are never
+/// retried, not even if named: each attempt of a call is charged to the same budgets.
 ///
 /// # What ends the attempts
 /// The number of retries; the call's [deadline](crate::Deadline), if the wait would leave no more

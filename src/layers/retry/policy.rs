@@ -17,11 +17,12 @@ use crate::{
     telemetry::metrics,
 };
 
-/// A retry cannot help these: there is no time, or nobody who wants the answer.
+/// A retry cannot help these: there is no time, or no budget, or nobody who wants the answer.
 pub(super) const NEVER: Kinds = Kinds::of(&[
     ErrorKind::Deadline,
     ErrorKind::Cancelled,
     ErrorKind::ShuttingDown,
+    ErrorKind::BudgetExceeded,
 ]);
 
 /// Decides whether a failed attempt is followed by another, and when: a

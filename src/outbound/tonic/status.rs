@@ -9,8 +9,8 @@ use tower::BoxError;
 use crate::{
     call::{Cause, Deadline},
     error::{
-        Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
-        ProgramError, Scope, Stage, bare, sources,
+        BudgetExceeded, Cancelled, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost,
+        Overloaded, ProgramError, Scope, Stage, bare, sources,
     },
     proto::{self, StatusDetails, StructError},
 };
@@ -112,6 +112,7 @@ impl Sent {
             }
             ErrorKind::LmUnavailable => details.lm_error(message, wait).into(),
             ErrorKind::LmRejected => details.lm_error(message, wait).into_rejected().into(),
+            ErrorKind::BudgetExceeded => details.budget_exceeded(wait).into(),
             ErrorKind::Program | ErrorKind::Other => self.failed(message),
         }
     }
@@ -190,6 +191,7 @@ fn ours(error: &(dyn StdError + 'static)) -> Option<Error> {
         .or_else(|| of::<InvalidInput>(error))
         .or_else(|| of::<ProgramError>(error))
         .or_else(|| of::<LmError>(error))
+        .or_else(|| of::<BudgetExceeded>(error))
         .or_else(|| of::<Lost>(error))
 }
 

@@ -117,6 +117,7 @@ const fn kind_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Program => "the program raised",
         ErrorKind::LmUnavailable => "LM unavailable",
         ErrorKind::LmRejected => "LM rejected the request",
+        ErrorKind::BudgetExceeded => "a budget was used up",
         ErrorKind::Lost => "its worker was lost",
         ErrorKind::Other => "another error",
     }

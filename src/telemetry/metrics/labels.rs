@@ -20,8 +20,8 @@ impl CallLabels {
     #[cfg(all(feature = "metrics", feature = "_host"))]
     pub(super) fn known() -> impl Iterator<Item = Self> {
         use ErrorKind::{
-            Deadline, Elapsed, InvalidInput, LmRejected, LmUnavailable, Lost, Other, Overloaded,
-            Program,
+            BudgetExceeded, Deadline, Elapsed, InvalidInput, LmRejected, LmUnavailable, Lost,
+            Other, Overloaded, Program,
         };
         let timed_out = [Deadline, Elapsed].map(|kind| (CallStatus::TimedOut, Some(kind)));
         let failed = [
@@ -30,6 +30,7 @@ impl CallLabels {
             Program,
             LmUnavailable,
             LmRejected,
+            BudgetExceeded,
             Lost,
             Other,
         ]
@@ -72,6 +73,7 @@ const fn kind_label(kind: ErrorKind) -> &'static str {
         ErrorKind::Program => "program",
         ErrorKind::LmUnavailable => "lm_unavailable",
         ErrorKind::LmRejected => "lm_rejected",
+        ErrorKind::BudgetExceeded => "budget_exceeded",
         ErrorKind::Lost => "lost",
         ErrorKind::Other => "other",
     }

@@ -109,8 +109,9 @@ mod tests {
                 ErrorKind::Program => 6,
                 ErrorKind::LmUnavailable => 7,
                 ErrorKind::LmRejected => 8,
-                ErrorKind::Lost => 9,
-                ErrorKind::Other => 10,
+                ErrorKind::BudgetExceeded => 9,
+                ErrorKind::Lost => 10,
+                ErrorKind::Other => 11,
             };
             assert_eq!(n, place, "{kind:?}");
         }

@@ -70,6 +70,8 @@ impl OpenAiError {
         let response = &self.response;
         let kind = if self.restarted {
             "stream_restarted"
+        } else if response.kind() == ErrorKind::BudgetExceeded {
+            "insufficient_quota"
         } else if response.status().is_client_error() {
             "invalid_request_error"
         } else {
