@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, de::Visitor, forward_to_deserialize_any};
 use serde_json::json;
 use tower::BoxError;
 use tower_dspy::{
-    Classify, Error, ErrorKind, InvalidInput, LmError, ProgramError,
+    Budget, BudgetExceeded, BudgetLimits, Classify, Error, ErrorKind, InvalidInput, LmError,
+    ProgramError,
     deadline::{GrpcTimeout, RequestTimeout},
     inbound::{
         Protocol,
@@ -170,6 +171,23 @@ fn retry_after_is_sent_in_whole_seconds_rounded_up() {
     }
     let silent = ErrorResponse::of_kind(ErrorKind::LmUnavailable).into_http();
     assert_eq!(header(silent.headers(), "retry-after"), None);
+}
+
+/// A budget for good is not free again; one with a window is.
+#[test]
+fn a_budget_with_a_window_is_too_many_requests_with_the_time_to_wait() {
+    let budget = Budget::new(BudgetLimits::new().with_tokens(0));
+    let wait = Duration::from_millis(1500);
+    let exceeded = BudgetExceeded::new(&budget);
+    let response = ErrorResponse::of(Error::from(exceeded.clone())).into_http();
+    assert_eq!(response.status(), StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(header(response.headers(), "retry-after"), None);
+    let error = Error::from(exceeded.with_retry_after(wait));
+    let response = ErrorResponse::of(error);
+    assert_eq!(response.grpc_code(), GrpcCode::ResourceExhausted);
+    let response = response.into_http();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(header(response.headers(), "retry-after"), Some("2"));
 }
 
 #[tokio::test]

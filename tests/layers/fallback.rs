@@ -180,6 +180,7 @@ async fn by_default_all_but_hopeless_calls_fall_back() {
         ErrorKind::Cancelled,
         ErrorKind::ShuttingDown,
         ErrorKind::InvalidInput,
+        ErrorKind::BudgetExceeded,
     ];
     let hopeful = [
         ErrorKind::Elapsed,
@@ -194,11 +195,15 @@ async fn by_default_all_but_hopeless_calls_fall_back() {
     let layer = FallbackLayer::value(7);
     assert_eq!(answered(layer.clone(), &hopeless).await, []);
     assert_eq!(answered(layer.clone(), &hopeful).await, hopeful);
-    let chosen = [ErrorKind::InvalidInput, ErrorKind::Lost];
+    let chosen = [
+        ErrorKind::InvalidInput,
+        ErrorKind::BudgetExceeded,
+        ErrorKind::Lost,
+    ];
     let layer = layer.on_kinds(chosen);
     assert_eq!(
         answered(layer.clone(), &hopeless).await,
-        [ErrorKind::InvalidInput]
+        [ErrorKind::InvalidInput, ErrorKind::BudgetExceeded]
     );
     assert_eq!(answered(layer, &hopeful).await, [ErrorKind::Lost]);
 }

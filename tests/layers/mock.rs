@@ -61,6 +61,7 @@ async fn the_mock_fails_with_every_error_kind() {
         ErrorKind::Program,
         ErrorKind::LmUnavailable,
         ErrorKind::LmRejected,
+        ErrorKind::BudgetExceeded,
         ErrorKind::Lost,
     ] {
         let mock = MockDspy::new([Reply::fail(kind).after(secs(1))]);

@@ -12,6 +12,7 @@ use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
     Backoff, CallContext, Cancel, Cancelled, Cause, Classify, Elapsed, Error, ErrorKind, LmError,
     ProgramError, Retry, RetryBudget, RetryLayer, RetryPolicy, Scope, Stage, WithContext,
+    testing::error_of,
 };
 
 use crate::{
@@ -107,6 +108,7 @@ fn one_of_each() -> Vec<fn() -> Error> {
         || Cancelled::new(Cause::Shutdown).into(),
         || busy(None),
         || LmError::new("LMAuthError", "who are you", Some(401), None).into(),
+        || error_of(ErrorKind::BudgetExceeded).expect("an error"),
         || ProgramError::new("ValueError", "no", "").into(),
     ]
 }
@@ -127,6 +129,7 @@ async fn only_retryable_errors_are_retried() {
             ErrorKind::Deadline,
             ErrorKind::Cancelled,
             ErrorKind::ShuttingDown,
+            ErrorKind::BudgetExceeded,
             ErrorKind::Program,
             ErrorKind::LmRejected,
         ])

@@ -154,6 +154,7 @@ async fn the_span_of_a_call_that_fails_has_the_type_of_its_error() {
         (ErrorKind::Deadline, Some("\"timeout\"")),
         (ErrorKind::Overloaded, Some("\"overloaded\"")),
         (ErrorKind::LmRejected, Some("\"lm_rejected\"")),
+        (ErrorKind::BudgetExceeded, Some("\"budget_exceeded\"")),
         (ErrorKind::Cancelled, None),
         (ErrorKind::ShuttingDown, None),
     ] {

@@ -7,9 +7,10 @@ use tonic::{Code, Request, service::Routes};
 use tonic_types::StatusExt;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    CallId, Cancelled, Carrier, Cause, Classify, Deadline, DeadlineLayer, Elapsed, Error,
-    ErrorKind, InboundLayer, InvalidInput, LmError, Lost, Overloaded, PredictRequest, ProgramError,
-    RetryLayer, Scope, Serve, Shutdown, Spent, Stage, TimeoutLayer, TrackLayer, Tracker,
+    Budget, BudgetExceeded, BudgetLimits, CallId, Cancelled, Carrier, Cause, Classify, Deadline,
+    DeadlineLayer, Elapsed, Error, ErrorKind, InboundLayer, InvalidInput, LmError, Lost,
+    Overloaded, PredictRequest, ProgramError, RetryLayer, Scope, Serve, Shutdown, Spent, Stage,
+    TimeoutLayer, TrackLayer, Tracker, Usd,
     inbound::tonic::Programs,
     outbound::tonic::never_began,
     proto::v1::{self, predict_client::PredictClient},
@@ -41,6 +42,7 @@ async fn each_error_kind_arrives_as_itself_or_as_its_remote_counterpart() {
         (ErrorKind::Program, ErrorKind::Program),
         (ErrorKind::LmUnavailable, ErrorKind::LmUnavailable),
         (ErrorKind::LmRejected, ErrorKind::LmRejected),
+        (ErrorKind::BudgetExceeded, ErrorKind::BudgetExceeded),
         (ErrorKind::Lost, ErrorKind::Lost),
     ] {
         let error = sent(error_of(kind).unwrap()).await;
@@ -86,6 +88,15 @@ async fn the_message_of_an_error_arrives_with_it() {
         panic!("another error");
     };
     assert_eq!((told.status(), told.retry_after()), (Some(429), wait));
+    let limits = BudgetLimits::new().with_name("acme").with_tokens(9);
+    let limits = limits.with_usd(Usd::new(0.5)).with_window(secs(60));
+    let exceeded = BudgetExceeded::new(&Budget::new(limits)).with_retry_after(wait);
+    for exceeded in [exceeded.clone(), exceeded.into_unpriced()] {
+        let Error::BudgetExceeded(told) = sent(exceeded.clone()).await else {
+            panic!("another error");
+        };
+        assert_eq!(told, exceeded);
+    }
     for stage in [Stage::BeforeStart, Stage::Running] {
         let lost = sent(Lost::new("it crashed").with_stage(stage)).await;
         assert_eq!(lost.may_have_started(), stage == Stage::Running);

@@ -169,6 +169,7 @@ async fn each_kind_of_error_after_the_first_event_is_the_kind_that_predict_gives
         ErrorKind::Overloaded,
         ErrorKind::Program,
         ErrorKind::LmRejected,
+        ErrorKind::BudgetExceeded,
         ErrorKind::Lost,
     ] {
         let failing = || Reply::text("answer", ["bl"]).then(Reply::fail(kind));

@@ -142,8 +142,8 @@ pub(crate) fn prediction_json(outputs: &Value) -> String {
 /// One error of each kind.
 pub(crate) fn errors() -> Vec<Error> {
     use ErrorKind::{
-        Cancelled, Deadline, Elapsed, InvalidInput, LmRejected, LmUnavailable, Lost, Overloaded,
-        Program, ShuttingDown,
+        BudgetExceeded, Cancelled, Deadline, Elapsed, InvalidInput, LmRejected, LmUnavailable,
+        Lost, Overloaded, Program, ShuttingDown,
     };
     let kinds = [
         Elapsed,
@@ -155,6 +155,7 @@ pub(crate) fn errors() -> Vec<Error> {
         Program,
         LmUnavailable,
         LmRejected,
+        BudgetExceeded,
         Lost,
     ];
     kinds.map(|kind| error_of(kind).unwrap()).into()

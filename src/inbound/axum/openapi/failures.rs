@@ -29,10 +29,18 @@ fn of_requests() -> [ErrorResponse; 4] {
     ]
 }
 
+/// A budget with a window has its own status: some of it will be free again.
+fn of_budget_with_window() -> ErrorResponse {
+    let response = ErrorResponse::of_kind(ErrorKind::BudgetExceeded);
+    let detail = response.detail().to_owned();
+    response.with(StatusCode::TOO_MANY_REQUESTS, detail)
+}
+
 pub(super) fn by_status() -> BTreeMap<String, Response> {
     let mut details = BTreeMap::<StatusCode, Vec<String>>::new();
     let by_kind = ErrorKind::ALL.map(ErrorResponse::of_kind);
-    for failure in by_kind.into_iter().chain(of_requests()) {
+    let by_kind = by_kind.into_iter().chain([of_budget_with_window()]);
+    for failure in by_kind.chain(of_requests()) {
         let known = details.entry(failure.status()).or_default();
         let detail = failure.detail().to_owned();
         if !known.contains(&detail) {
@@ -47,7 +55,11 @@ pub(super) fn by_status() -> BTreeMap<String, Response> {
                 Content::new(Some(Ref::from_schema_name(PROBLEM))),
             );
         let response = response.header(CallId::HEADER.as_str(), call_id());
-        let response = if status == StatusCode::SERVICE_UNAVAILABLE {
+        let waits = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        let response = if waits.contains(&status) {
             let seconds = Object::with_type(Type::Integer);
             response.header("Retry-After", Header::new(seconds))
         } else {
