@@ -54,7 +54,7 @@ impl Function {
         async move {
             let result = match (&mut call).await {
                 Some(outcome) => {
-                    outcome.map_err(|fault| fault.into_error("function", host.cancel_cause()))
+                    outcome.map_err(|fault| call.failed(fault, "function", host.cancel_cause()))
                 }
                 None => Err(call.lost()),
             };

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
+use serde_json::Value;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{Instrument, Span, field};
 
@@ -15,11 +16,7 @@ use super::{program::Program, schema::into_fields, termination::ServiceTerminati
 use crate::{
     call::{Cause, termination::Terminated},
     error::{Classify, Error},
-    host::core::{
-        call_handle::CallHandle,
-        call_state::{CallStream, Outcome},
-        host_core::NewCall,
-    },
+    host::core::{call_handle::CallHandle, call_state::CallStream, host_core::NewCall},
     lm::without_keys,
     request::{PredictRequest, Prediction},
     telemetry::{self, metrics::error_type, names},
@@ -129,7 +126,10 @@ impl RunningPrediction {
             Poll::Ready(Some(outcome)) => {
                 let signalled = self.termination.signalled();
                 let cause = signalled.unwrap_or_else(|| self.program.host.cancel_cause());
-                answer(outcome, &self.program.name, cause, self.started)
+                let failed = |fault| self.call.failed(fault, &self.program.name, cause);
+                outcome
+                    .map_err(failed)
+                    .map(|value| answer(value, self.started))
             }
             Poll::Ready(None) => Err(self.call.lost()),
             Poll::Pending => Err(ready!(
@@ -185,11 +185,10 @@ fn with_costs(call: &mut CallHandle, result: Answer) -> Answer {
     }
 }
 
-fn answer(outcome: Outcome, program: &str, cause: Cause, started: Instant) -> Answer {
-    let mut value = outcome.map_err(|fault| fault.into_error(program, cause))?;
-    let mut prediction = Prediction::new(into_fields(value.take()));
+fn answer(outputs: Value, started: Instant) -> Prediction {
+    let mut prediction = Prediction::new(into_fields(outputs));
     prediction.elapsed = started.elapsed();
-    Ok(prediction)
+    prediction
 }
 
 /// Records in the span of a call how it ended.
@@ -247,6 +246,12 @@ fn report(result: &Answer, started: Instant) {
             outcome = "LM failed",
             python_type = error.python_type(),
             status = error.status(),
+        ),
+        Err(Error::BudgetExceeded(error)) if error.is_unpriced() => tracing::warn!(
+            target: "tower_dspy",
+            elapsed_ms,
+            outcome = "an LM without a known price",
+            budget = error.budget(),
         ),
         Err(Error::Lost(error)) => {
             tracing::error!(target: "tower_dspy", elapsed_ms, outcome = "lost", reason = error.reason());

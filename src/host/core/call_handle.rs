@@ -12,11 +12,12 @@ use tokio::sync::oneshot;
 
 use super::{
     call_state::{CallFailure, CallState, CallStream, Outcome},
+    fault::Fault,
     queue::{Command, CommandQueue},
 };
 use crate::{
     call::{CallId, Cause, Spent, drop_scope},
-    error::{Classify, Error, Lost},
+    error::{BudgetExceeded, Classify, Error, Lost},
 };
 
 /// The signal to the work of a call to stop.
@@ -104,6 +105,16 @@ impl CallHandle {
     fn set_answered(&mut self) {
         if !mem::replace(&mut self.answered, true) {
             self.signal.state.set_answered();
+        }
+    }
+
+    /// The error of a call of `program` that ended with `fault`; `cause` tells why it was cancelled, if
+    /// it was. A refusal for a budget is the error of the program that let it through.
+    pub(crate) fn failed(&self, fault: Fault, program: &str, cause: Cause) -> Error {
+        let refusal = self.signal.state.attempt.budget_refusal();
+        match refusal.filter(|_| fault.is_over_budget()) {
+            Some(refusal) => BudgetExceeded::of(&refusal).into(),
+            None => fault.into_error(program, cause),
         }
     }
 

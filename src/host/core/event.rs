@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
-use crate::lm::{LmFailure, LmFailureKind};
+use crate::{
+    error::ErrorKind,
+    lm::{LmFailure, LmFailureKind},
+};
 
 /// An event of an exchange, for Python.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ impl From<LmFailure> for Event {
             | LmFailureKind::IdleTimeout
             | LmFailureKind::TotalTimeout
             | LmFailureKind::Deadline => "read_timeout",
+            LmFailureKind::Refused if failure.sort == ErrorKind::BudgetExceeded => "over_budget",
             LmFailureKind::Read => "read",
             LmFailureKind::Protocol => "protocol",
             _ => "other",

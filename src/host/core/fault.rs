@@ -38,6 +38,9 @@ pub(crate) enum FaultKind {
         /// Not worth another try, whatever the status.
         #[serde(default)]
         rejected: bool,
+        /// It was not sent, because a budget was used up.
+        #[serde(default)]
+        over_budget: bool,
     },
     /// An input does not fit its field's type.
     InvalidInput { field: String, expected: String },
@@ -81,6 +84,11 @@ impl Fault {
         }
     }
 
+    /// Whether it says that an LM call was refused for a budget.
+    pub(super) fn is_over_budget(&self) -> bool {
+        matches!(self.kind, FaultKind::Lm { over_budget, .. } if over_budget)
+    }
+
     /// The error of a call of `program` that ended so; `cause` tells why it was cancelled, if it
     /// was.
     pub(crate) fn into_error(self, program: &str, cause: Cause) -> Error {
@@ -90,6 +98,7 @@ impl Fault {
                 status,
                 retry_after,
                 rejected,
+                over_budget: _,
             } => {
                 let python_type = short(&self.python_type);
                 let retry_after =
@@ -154,12 +163,14 @@ mod tests {
             status: Some(429),
             retry_after: Some(2.5),
             rejected: true,
+            over_budget: false,
         };
         assert_eq!(kind(lm), read);
         let bare = FaultKind::Lm {
             status: None,
             retry_after: None,
             rejected: false,
+            over_budget: false,
         };
         assert_eq!(
             kind(json!({"kind": "lm", "field": null, "expected": ""})),

@@ -14,6 +14,7 @@ from dspy.utils.exceptions import (
 
 import raises
 from tower_dspy.faults import HostError, describe
+from tower_dspy.patches import lm15
 
 
 def caught(error: BaseException) -> dict:
@@ -141,6 +142,41 @@ def test_failures_that_a_retry_repeats_are_rejected(
 ) -> None:
     fault = describe(error)
     assert (fault["status"], fault["rejected"]) == (status, rejected)
+
+
+def of_client(name: str) -> Exception:
+    """An error that a client raises while it handles the host's, without naming it as the cause."""
+    kind = type(name, (Exception,), {"__module__": f"{name}.exceptions"})
+    try:
+        try:
+            raise lm15.failure("over_budget", "the budget is used up")
+        except Exception:
+            raise kind("no connection")  # noqa: B904
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        caused(LMTransportError("m"), lm15.failure("over_budget", "the budget is used up")),
+        caused(LMTransportError("m", status=500), of_client("litellm")),
+        of_client("openai"),
+        caused(RuntimeError("no answer"), of_client("litellm")),
+        ExceptionGroup("two", [REFUSED, of_client("litellm")]),
+    ],
+)
+def test_a_refusal_for_a_budget_is_found_in_the_errors_of_clients(error: BaseException) -> None:
+    fault = describe(error)
+    assert (fault["kind"], fault["over_budget"], fault["rejected"]) == ("lm", True, True)
+
+
+def test_an_lm_failure_in_the_handler_of_a_refusal_for_a_budget_is_its_own() -> None:
+    refused = caused(LMTransportError("m"), lm15.failure("over_budget", "the budget is used up"))
+    later = LMAuthError("no key", status=401)
+    later.__context__ = refused
+    assert describe(later)["over_budget"] is False
+    assert describe(of_client("program"))["kind"] == "raised"
 
 
 def test_the_innermost_frame_of_the_program_is_named():

@@ -17,6 +17,10 @@ _LONGEST_RETRY_AFTER = 86_400.0
 CANCELLED = {"kind": "cancelled", "type": "CancelledError", "message": "", "traceback": ""}
 
 
+class OverBudget(Exception):
+    """The host did not send a request of an LM call, because a budget of the call is used up."""
+
+
 class HostError(Exception):
     """A failure that the host raises itself, with the fields that Rust reads."""
 
@@ -89,7 +93,7 @@ def _lm_failures(error: BaseException, depth: int = 0) -> list[Any]:
     # Here, as this module also describes why DSPy could not be imported.
     from dspy.utils.exceptions import LMError
 
-    if isinstance(error, LMError):
+    if isinstance(error, LMError) or _is_over_budget(error):
         return [error]
     if depth > _DEEPEST:  # causes may form a circle
         return []
@@ -101,10 +105,12 @@ def _lm_failures(error: BaseException, depth: int = 0) -> list[Any]:
 
 def _summary(failures: list[Any]) -> dict[str, Any]:
     """One failure for all of them: a retry is worth as much as for the worst of them."""
-    return max(
-        map(_lm_failure, failures),
-        key=lambda failure: math.inf if failure["rejected"] else failure["retry_after"] or 0.0,
-    )
+
+    def wait(failure: dict[str, Any]) -> tuple[bool, float]:
+        after = math.inf if failure["rejected"] else failure["retry_after"] or 0.0
+        return failure["over_budget"], after
+
+    return max(map(_lm_failure, failures), key=wait)
 
 
 def _lm_failure(error: Any) -> dict[str, Any]:
@@ -112,11 +118,31 @@ def _lm_failure(error: Any) -> dict[str, Any]:
     if not isinstance(after, int | float) or not 0 <= after <= _LONGEST_RETRY_AFTER:
         after = None
     status = _status(error)
+    over_budget = _is_over_budget(error)
     return {
         "status": status,
         "retry_after": None if after is None else float(after),
-        "rejected": _is_rejected(error, status),
+        "rejected": over_budget or _is_rejected(error, status),
+        "over_budget": over_budget,
     }
+
+
+def _is_over_budget(error: BaseException | None) -> bool:
+    """Whether an error of DSPy, or of a client, says that a budget of the call is used up."""
+    # Here for the same reason.
+    from dspy.utils.exceptions import LMError
+
+    is_of_client = type(error).__module__.partition(".")[0] in _CLIENTS
+    if not (isinstance(error, LMError | OverBudget) or is_of_client):
+        return False
+    for _ in range(_DEEPEST):
+        if error is None or isinstance(error, OverBudget):
+            return error is not None
+        # Not all clients name the cause. An LM failure that was handled before is not this one's.
+        error = error.__cause__ or error.__context__
+        if isinstance(error, LMError):
+            return False
+    return False
 
 
 def _status(error: Any) -> int | None:
@@ -150,6 +176,8 @@ def _is_rejected(error: Any, status: int | None) -> bool:
 
 
 _DEEPEST = 50
+# The clients of providers, and what they are built on: their errors may be causes of each other.
+_CLIENTS = frozenset({"anthropic", "httpx", "litellm", "openai"})
 # Where the files of libraries lie, and how the names of this package and of CPython's own begin.
 _LIBRARIES = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),

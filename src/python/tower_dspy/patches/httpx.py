@@ -16,6 +16,7 @@ from typing import Any
 
 from tower_dspy.call_state import current_call
 from tower_dspy.exchange import Answer, AsyncExchange, Request, SyncExchange, http_request
+from tower_dspy.faults import OverBudget
 from tower_dspy.lm_call import CURRENT_LM_CALL, PLACEHOLDER
 from tower_dspy.patches.replace import replace, when_imported
 
@@ -51,6 +52,9 @@ def install() -> None:
 
 
 def _replace(httpx: ModuleType) -> None:
+    class RequestOverBudget(httpx.TransportError, OverBudget):
+        """The transport error of a request that the host refused."""
+
     errors = {
         "connect": httpx.ConnectError,
         "connect_timeout": httpx.ConnectTimeout,
@@ -58,6 +62,7 @@ def _replace(httpx: ModuleType) -> None:
         "read_timeout": httpx.ReadTimeout,
         "write": httpx.WriteError,
         "protocol": httpx.RemoteProtocolError,
+        "over_budget": RequestOverBudget,
     }
 
     def request_of(request: Any, body: bytes) -> Request:

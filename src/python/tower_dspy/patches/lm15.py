@@ -13,7 +13,13 @@ from dspy._vendor.lm15 import transports
 from dspy._vendor.lm15.providers import async_base, base
 
 from tower_dspy.exchange import AsyncExchange, Request, SyncExchange, http_request
+from tower_dspy.faults import OverBudget
 from tower_dspy.lm_call import CURRENT_LM_CALL
+
+
+class RequestOverBudget(transports.TransportError, OverBudget):
+    """The transport error of a request that the host refused."""
+
 
 _ERRORS = {
     "connect": transports.ConnectError,
@@ -22,6 +28,7 @@ _ERRORS = {
     "read_timeout": transports.ReadTimeout,
     "write": transports.WriteError,
     "protocol": transports.ProtocolError,
+    "over_budget": RequestOverBudget,
 }
 
 
