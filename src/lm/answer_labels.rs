@@ -106,6 +106,8 @@ pub(super) struct LabelReader {
     text: Vec<u8>,
     /// How many objects of a stream have begun.
     objects: usize,
+    /// How many bytes of a string are kept.
+    longest: usize,
 }
 
 impl LabelReader {
@@ -121,7 +123,14 @@ impl LabelReader {
             escaped: false,
             text: Vec::new(),
             objects: 0,
+            longest: LmCall::TEXT,
         }
+    }
+
+    /// Keeps so many bytes of a label.
+    pub(super) const fn with_longest(mut self, longest: usize) -> Self {
+        self.longest = longest;
+        self
     }
 
     /// Reads a piece; true if it has a label.
@@ -236,7 +245,7 @@ impl LabelReader {
 
     fn keep(&mut self, string: LabelText, text: &[u8]) {
         if string != LabelText::Skipped {
-            let room = LmCall::TEXT.saturating_sub(self.text.len());
+            let room = self.longest.saturating_sub(self.text.len());
             self.text.extend_from_slice(&text[..text.len().min(room)]);
         }
     }

@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use super::{
     LmLimits,
+    abort::AbortGuard,
     content_limits::ContentLimits,
     credential::Credential,
     departure::Departure,
@@ -73,6 +74,8 @@ async fn attempt(
     if shared.lm.trace_propagation {
         record.send_trace(&mut request);
     }
+    // Dropped after the call too: a connection is closed before its abort is sent.
+    let mut abort = AbortGuard::new(shared.lm.abort.as_ref(), &request, &http, shared.names());
     let departure = Departure::of(&request);
     let to = Origin::of(request.uri());
     let asked = request.headers().get(ACCEPT_ENCODING).cloned();
@@ -81,6 +84,7 @@ async fn attempt(
     let mut sent_at = Instant::now();
     let sent = async {
         let credential = shared.credential(&request)?;
+        abort.set_credential(&credential);
         credential.put(&mut request)?;
         // The layer that enforces a limit polls this first: once the limit has passed, nothing may
         // be sent.
@@ -91,12 +95,14 @@ async fn attempt(
         let answer = within(HeadLimit::of(&limits, read_timeout), call).await?;
         let answer = answer.map_err(|error| credential.failure(&error, to.as_ref()))?;
         record.head(answer.status(), answer.headers());
+        abort.head(answer.status(), answer.headers());
         Ok::<_, LmFailure>((encoding::decode(answer, asked.as_ref())?, credential))
     };
     let (answer, credential) = match sent.await {
         Ok(sent) => sent,
         Err(failure) => {
             record.finish(failure.kind().into());
+            abort.failed(&failure);
             if failure.kind() == LmFailureKind::Refused {
                 departure.left_to_layers().await;
             }
@@ -105,6 +111,7 @@ async fn attempt(
     };
     let limit = AttemptBodyLimit {
         record,
+        abort,
         credential: credential.clone(),
         to,
         waits: ContentLimits::of(answer.headers(), limits, read_timeout, sent_at),
@@ -159,6 +166,7 @@ async fn within<C: Future>(head: Option<HeadLimit>, call: C) -> Result<C::Output
 /// The limits of the waits for the body of an answer, and the record of the attempt.
 struct AttemptBodyLimit {
     record: LmCallEntry,
+    abort: AbortGuard,
     credential: Arc<Credential>,
     to: Option<Origin>,
     waits: ContentLimits,
@@ -178,9 +186,13 @@ impl BodyLimit for AttemptBodyLimit {
         let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
         let first_content = self.waits.read(data);
         self.record.read(data, first_content);
+        self.abort.read(data);
     }
 
     fn end(&mut self, outcome: LmOutcome) {
+        if outcome == LmOutcome::Answered {
+            self.abort.disarm();
+        }
         self.record.finish(outcome);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Headers that a key travels in; their values are marked as sensitive.
@@ -17,11 +17,16 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Has no `Debug` show the values of headers that a key travels in.
 pub(crate) fn mark_keys(headers: &mut HeaderMap) {
-    for (name, value) in headers {
-        if HEADERS.contains(&name.as_str()) {
+    for (name, value) in headers.iter_mut() {
+        if is_key_header(name) {
             value.set_sensitive(true);
         }
     }
+}
+
+/// Whether a key travels in this header.
+pub(super) fn is_key_header(name: &HeaderName) -> bool {
+    HEADERS.contains(&name.as_str())
 }
 
 /// A key that is never shown.

@@ -154,7 +154,8 @@ impl LmCallEntry {
         let format = BodyFormat::of(headers);
         self.labels = Some(LabelReader::new(format));
         log.answer_begins(*id, status.as_u16());
-        let request_id = request_id(headers);
+        // Printable ASCII, so a byte is a character.
+        let request_id = request_id(headers).map(|id| id[..id.len().min(LmCall::TEXT)].into());
         let is_stream = format != BodyFormat::Whole || is_binary_stream(headers);
         let chunks = &mut self.chunks;
         log.update(*id, |call| {
@@ -271,13 +272,11 @@ const REQUEST_IDS: [&str; 5] = [
 ];
 
 /// The provider's id of the request, as far as it is printable.
-fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
-    let id = REQUEST_IDS.iter().find_map(|name| {
+pub(super) fn request_id(headers: &HeaderMap) -> Option<&str> {
+    REQUEST_IDS.iter().find_map(|name| {
         let id = headers.get(*name)?.to_str().ok()?;
         (!id.is_empty()).then_some(id)
-    })?;
-    // Printable ASCII, so a byte is a character.
-    Some(id[..id.len().min(LmCall::TEXT)].into())
+    })
 }
 
 /// Whether the body is a stream of Amazon's events.

@@ -23,6 +23,7 @@
 //! [`BoxError`](tower::BoxError), and both known to [`ErrorKind::of`](crate::ErrorKind::of).
 #![doc = include_str!("stack.md")]
 
+pub mod abort;
 mod answer_labels;
 mod attempt;
 mod chat_span;

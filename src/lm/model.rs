@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use tower::{BoxError, Layer, Service};
 
 use super::{
+    abort::{AbortHook, UnfinishedLmCall},
     client::LmClient,
     config_error::LmConfigError,
     http::{LmHttp, LmRequest, erase},
@@ -40,6 +41,7 @@ pub struct Lm {
     pub(super) limits: LmLimits,
     pub(super) layers: Vec<LmLayer>,
     pub(super) trace_propagation: bool,
+    pub(super) abort: Option<Arc<AbortHook>>,
     http: Option<LmHttp>,
     /// Made when it is first needed; the clones share its connections.
     client: Arc<OnceLock<LmClient>>,
@@ -75,6 +77,7 @@ impl Lm {
             limits: LmLimits::new(),
             layers: Vec::new(),
             trace_propagation: false,
+            abort: None,
             http: None,
             client: Arc::default(),
         }
@@ -183,6 +186,37 @@ impl Lm {
         self
     }
 
+    /// Asks the provider to stop an LM call that is ended before the end of its answer: `hook` makes
+    /// the request, of the ids that the provider had told, or none. For servers that go on when the
+    /// connection is closed; see [`abort`](super::abort) for when and how it is sent, and for ready
+    /// hooks: [`abort::sglang`](super::abort::sglang) and
+    /// [`abort::openai_background`](super::abort::openai_background).
+    ///
+    /// The key of the LM call goes with a request to its own scheme, host and port, in the headers that
+    /// it had there, and in place of each [placeholder](super::PLACEHOLDER). A request is sent
+    /// once; [`LmTotals`](crate::LmTotals) counts those that the provider accepted (`aborts`) and
+    /// those that failed (`aborts_failed`).
+    ///
+    /// ```
+    /// use tower_dspy::{Lm, lm::LmRequest};
+    ///
+    /// let lm = Lm::new("openai/my-model")
+    ///     .base_url("http://127.0.0.1:9000/v1")
+    ///     .abort(|call| {
+    ///         let id = call.response_id.as_deref()?;
+    ///         let request = http::Request::delete(format!("http://127.0.0.1:9000/jobs/{id}"));
+    ///         request.body(Default::default()).ok()
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn abort(
+        mut self,
+        hook: impl Fn(&UnfinishedLmCall) -> Option<LmRequest> + Send + Sync + 'static,
+    ) -> Self {
+        self.abort = Some(Arc::new(hook));
+        self
+    }
+
     /// Wraps the calls in a layer; the first that is given is the outermost.
     ///
     /// The layer's service must be `Clone`: around one that is not, such as tower's `RateLimit`,
@@ -254,6 +288,7 @@ impl fmt::Debug for Lm {
             .field("limits", &self.limits)
             .field("layers", &self.layers.len())
             .field("trace_propagation", &self.trace_propagation)
+            .field("abort", &self.abort.as_ref().map(|_| "(given)"))
             .field("http", &self.http.as_ref().map(|_| "(given)"))
             .finish()
     }

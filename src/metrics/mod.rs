@@ -42,6 +42,7 @@
 //! | `tower_dspy.call.settle` | histogram, s | `program` | the work of an attempt has ended that was told to stop: how long ago |
 //! | `tower_dspy.tokens` | counter | `program`, `lm`, `fate` | an attempt ends: its tokens were `used`, or `wasted` as it came to no answer; an LM answers after that: `late` |
 //! | `tower_dspy.lm.calls` | counter | `program`, `lm`, `outcome`, `status` | an LM call ends |
+//! | `tower_dspy.lm.aborts` | counter | `lm`, `outcome`: `accepted`, `failed` | a request of [`Lm::abort`](crate::Lm::abort) ends |
 //! | `tower_dspy.retry.attempts` | counter | | a retry is sent |
 //! | `tower_dspy.retry.refused` | counter | | a retry is not sent, as its budget is used up |
 //! | `tower_dspy.hedge.sent`, `tower_dspy.hedge.won` | counters | | a second attempt is sent; it answers first |

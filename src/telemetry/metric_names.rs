@@ -102,6 +102,8 @@ metrics! {
         "Tokens of LM calls: used, wasted on an attempt without an answer, or late.";
     LM_CALLS = Counter "tower_dspy.lm.calls" Count
         "LM calls that have ended, by outcome and HTTP status.";
+    LM_ABORTS = Counter "tower_dspy.lm.aborts" Count
+        "Requests to abort an LM call whose connection was closed, by outcome.";
 
     RETRY_ATTEMPTS = Counter "tower_dspy.retry.attempts" Count
         "Attempts that a retry layer has made after the first.";

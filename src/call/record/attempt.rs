@@ -31,6 +31,10 @@ pub(crate) trait Totals: Send + Sync {
 
     /// The answer to an LM call came after the end of its attempt.
     fn answered_too_late(&self, late: LateAnswer<'_>);
+
+    /// The provider of `lm`, by its name and the model's, was asked to abort an LM call: it accepted
+    /// that, or the request failed.
+    fn abort_ended(&self, lm: (&str, &str), is_accepted: bool);
 }
 
 /// The record of one attempt, or of other LM calls. Invariants: see [`CallRecord`]'s file.
@@ -175,6 +179,13 @@ impl AttemptRecord {
         self.record.add_late_tokens(late.tokens);
         if let Some(totals) = &self.totals {
             totals.answered_too_late(late);
+        }
+    }
+
+    /// The provider was asked to abort an LM call.
+    pub(crate) fn abort_ended(&self, lm: (&str, &str), is_accepted: bool) {
+        if let Some(totals) = &self.totals {
+            totals.abort_ended(lm, is_accepted);
         }
     }
 

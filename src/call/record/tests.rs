@@ -54,6 +54,8 @@ impl Totals for Heard {
     fn answered_too_late(&self, late: LateAnswer<'_>) {
         self.late.fetch_add(late.tokens, Ordering::Relaxed);
     }
+
+    fn abort_ended(&self, _: (&str, &str), _: bool) {}
 }
 
 #[test]

@@ -146,6 +146,11 @@ impl Totals for CallTotals {
         self.counters.answered_too_late(tokens);
         metrics::tokens(&self.program, (provider, model), TokenFate::Late, tokens);
     }
+
+    fn abort_ended(&self, lm: (&str, &str), is_accepted: bool) {
+        self.counters.abort_ended(is_accepted);
+        metrics::lm_abort_ended(lm, is_accepted);
+    }
 }
 
 #[cfg(all(test, feature = "metrics"))]

@@ -153,6 +153,15 @@ impl HostCounters {
         self.lms.wasted(provider, model, tokens);
     }
 
+    /// A provider was asked to abort an LM call.
+    pub(super) fn abort_ended(&self, is_accepted: bool) {
+        let lm = &mut self.lock().lm;
+        *match is_accepted {
+            true => &mut lm.aborts,
+            false => &mut lm.aborts_failed,
+        } += 1;
+    }
+
     pub(super) fn answered_too_late(&self, tokens: u64) {
         let lm = &mut self.lock().lm;
         lm.late_tokens = lm.late_tokens.saturating_add(tokens);

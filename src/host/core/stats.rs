@@ -63,6 +63,12 @@ pub struct LmTotals {
     /// LM calls that programs made past the host, by LMs that are no `dspy.LM` and clients other than
     /// httpx; they are in none of the other numbers.
     pub bypassed: u64,
+    /// Requests of [`Lm::abort`](crate::Lm::abort) that the provider accepted: it answered with a
+    /// status below 400.
+    pub aborts: u64,
+    /// Requests of [`Lm::abort`](crate::Lm::abort) that failed: the provider refused them, could not
+    /// be reached or did not answer in time, or the hook panicked.
+    pub aborts_failed: u64,
     /// Tokens used, as far as the providers reported them before their call was over.
     pub usage: Usage,
     /// Tokens of answers that came when their call was over already. They are not in `usage`.

@@ -1,5 +1,6 @@
 //! The stack as a whole: limits under paused time, and the wire against a real server.
 
+mod abort;
 mod compose;
 mod content;
 mod departure;

@@ -155,6 +155,8 @@ impl Totals for LateTokens {
     fn answered_too_late(&self, late: LateAnswer<'_>) {
         self.0.lock().expect("no panic").push(late.tokens);
     }
+
+    fn abort_ended(&self, _: (&str, &str), _: bool) {}
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ pub(crate) const fn lm_call_ended(_: &str, _: &LmCall) {}
 
 pub(crate) const fn lm_loaded(_: &str, _: &str) {}
 
+pub(crate) const fn lm_abort_ended(_: (&str, &str), _: bool) {}
+
 pub(crate) const fn lm_tokens(_: &LmCall) {}
 
 pub(crate) const fn attempt_ended(_: &str, _: Duration, _: Option<&'static str>) {}

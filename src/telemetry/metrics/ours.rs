@@ -7,7 +7,7 @@ use super::{
     emit::{count, label, lm_label, program_label, record_seconds},
 };
 use crate::telemetry::metric_names::{
-    CALL_SETTLE, HEDGE_SENT, HEDGE_WON, RETRY_ATTEMPTS, RETRY_REFUSED, TOKENS_BY_FATE,
+    CALL_SETTLE, HEDGE_SENT, HEDGE_WON, LM_ABORTS, RETRY_ATTEMPTS, RETRY_REFUSED, TOKENS_BY_FATE,
     WORKER_RESTARTS,
 };
 
@@ -30,6 +30,19 @@ pub(crate) fn tokens(program: &str, (provider, model): (&str, &str), fate: Token
 pub(crate) fn attempt_settled(program: &str, after: Duration) {
     let labels = vec![label("program", program_label(program))];
     record_seconds(&CALL_SETTLE, labels, after);
+}
+
+/// A provider was asked to abort an LM call.
+pub(crate) fn lm_abort_ended((provider, model): (&str, &str), is_accepted: bool) {
+    let outcome = match is_accepted {
+        true => "accepted",
+        false => "failed",
+    };
+    let labels = vec![
+        label("lm", lm_label(provider, model)),
+        label("outcome", outcome),
+    ];
+    count(&LM_ABORTS, labels, 1);
 }
 
 /// A retry layer makes another attempt.
