@@ -1,5 +1,6 @@
 //! Answers that are read as they are written.
 
+mod aborts;
 mod ends;
 mod failures;
 mod hostile;
