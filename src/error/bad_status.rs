@@ -16,14 +16,14 @@ use super::{Classify, ErrorKind, LmError};
 /// To the layers around the HTTP client such an answer is an error, so that a retry or a fallback
 /// layer acts on a 429 or a 503 and finds its Retry-After. If it is still the outcome outside all
 /// layers, it becomes the provider's answer again, for DSPy to read; with a Retry-After where only
-/// its body asks for one.
+/// its body, or the reset of a rate limit in its headers, asks for one.
 #[derive(Clone, thiserror::Error)]
 #[error("the LM provider answered {status}")]
 pub struct BadStatus {
     pub(crate) status: StatusCode,
     pub(crate) answer: Response<Bytes>,
-    /// The wait that the body asks for.
-    pub(crate) body_retry_after: Option<Duration>,
+    /// The wait that the body asks for, or the reset of a rate limit in the headers of a 429.
+    pub(crate) inferred_retry_after: Option<Duration>,
     /// The body says that a quota is used up.
     pub(crate) used_up: bool,
 }
@@ -41,7 +41,7 @@ impl BadStatus {
         self.answer.headers()
     }
 
-    /// The wait that the headers ask for.
+    /// The wait that a Retry-After asks for.
     pub(crate) fn header_retry_after(&self) -> Option<Duration> {
         let text = |name| self.headers().get(name)?.to_str().ok();
         // The first is OpenAI's, and finer.
@@ -67,7 +67,7 @@ impl Classify for BadStatus {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.header_retry_after().or(self.body_retry_after)
+        self.header_retry_after().or(self.inferred_retry_after)
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
         BadStatus {
             status: StatusCode::TOO_MANY_REQUESTS,
             answer,
-            body_retry_after: None,
+            inferred_retry_after: None,
             used_up: false,
         }
     }

@@ -48,6 +48,7 @@ mod model_name;
 mod placeholder;
 mod provider;
 mod proxy;
+mod rate_headers;
 mod redact;
 mod resolved;
 mod status;

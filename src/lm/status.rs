@@ -11,7 +11,7 @@ use http::{
 use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 
-use super::{LmResponse, error_body::LmErrorBody, http::LmBody, redact::Redact};
+use super::{LmResponse, error_body::LmErrorBody, http::LmBody, rate_headers, redact::Redact};
 use crate::{
     call::{Cause, drop_scope},
     error::BadStatus,
@@ -59,10 +59,15 @@ impl BadStatus {
         head.headers.remove(TRANSFER_ENCODING);
         head.headers.insert(CONTENT_LENGTH, body.len().into());
         let said = LmErrorBody::of(&body);
+        let rate_limit = || match status {
+            StatusCode::TOO_MANY_REQUESTS => rate_headers::wait(&head.headers),
+            _ => None,
+        };
+        let inferred_retry_after = said.retry_after.or_else(rate_limit);
         Self {
             status,
             answer: Response::from_parts(head, body),
-            body_retry_after: said.retry_after,
+            inferred_retry_after,
             used_up: said.used_up,
         }
     }
@@ -71,9 +76,9 @@ impl BadStatus {
     pub(super) fn to_answer(&self) -> LmResponse {
         let answer = self.answer.clone();
         let mut answer = answer.map(|body| LmBody::new(Full::new(body)));
-        // DSPy does not look into bodies for it, and layers around the program go by what DSPy says.
+        // DSPy looks for it nowhere else, and layers around the program go by what DSPy says.
         if self.header_retry_after().is_none()
-            && let Some(wait) = self.body_retry_after
+            && let Some(wait) = self.inferred_retry_after
         {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             answer.headers_mut().insert(RETRY_AFTER, seconds.into());

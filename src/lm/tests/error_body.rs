@@ -60,6 +60,44 @@ async fn a_retry_delay_in_the_body_is_honoured() {
     assert_eq!(text(answer.into_body()).await.as_deref(), Ok(LATER));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_reset_of_a_used_up_rate_limit_is_honoured() {
+    let limited = |status, more: &'static [(&'static str, &'static str)]| {
+        let (lm, sent) = lm(move |n, _| async move {
+            let answer = Response::builder().status(if n == 0 { status } else { 200 });
+            let headers = [
+                ("x-ratelimit-remaining-requests", "12"),
+                ("x-ratelimit-reset-requests", "9m0s"),
+                ("x-ratelimit-remaining-tokens", "0"),
+                ("x-ratelimit-reset-tokens", "1m6.5s"),
+            ];
+            let headers = headers.iter().chain(more);
+            let answer = headers.fold(answer, |answer, (name, value)| answer.header(*name, *value));
+            Ok::<_, BoxError>(answer.body(Full::<Bytes>::from("{}"))?)
+        });
+        (connect(&lm.layer(retries(2))), sent)
+    };
+    for (status, more, wait) in [
+        (429, &[][..], Duration::from_millis(66_500)),
+        (429, &[("retry-after", "3")][..], 3 * SECOND),
+        // Not what it is unavailable for.
+        (503, &[][..], Duration::ZERO),
+    ] {
+        let (lm, sent) = limited(status, more);
+        let began = tokio::time::Instant::now();
+        let answer = lm.send(request(URL, "x", false)).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!((began.elapsed(), sent.load(Ordering::Relaxed)), (wait, 2));
+    }
+
+    let (lm, _) = limited(429, &[]);
+    let mut request = request(URL, "x", false);
+    request.context_mut().limit(Deadline::within(5 * SECOND));
+    let answer = lm.send(request).await.expect("an answer");
+    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.headers()["retry-after"], "67");
+}
+
 #[tokio::test]
 async fn an_error_in_the_body_of_a_200_is_retried_by_its_status() {
     const BUSY: &str = r#"
