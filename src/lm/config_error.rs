@@ -63,4 +63,16 @@ pub enum LmConfigError {
         /// What it says.
         reason: String,
     },
+    /// An LM that is made of several has no members.
+    #[error("`Lm::fallback` was given no LM: give it at least one")]
+    NoMembers,
+    /// The share of the time left for a member is none.
+    #[error("the `failover_share` {share} is no share: give one above 0 and below 1")]
+    FailoverShare {
+        /// The share.
+        share: f64,
+    },
+    /// Only programs call an LM that is made of several.
+    #[error("an LM that is made of several has no connection of its own: connect its members")]
+    Group,
 }

@@ -7,7 +7,9 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use futures_util::future::{Either, select};
+use http_body::Frame;
 use tower::{BoxError, ServiceExt};
 
 use super::{
@@ -32,8 +34,9 @@ use crate::{
 /// An [`Lm`] ready for use: its key found, its layers put together. Cloning it is cheap.
 ///
 /// A call goes, from the outside in, through
-/// 1. the limits of the whole call, `total` and the deadline: they count the time in layers too;
-///    what is too late or cancelled is refused here;
+/// 1. the limits of the whole call, `total` and the deadline, and for a member of an LM that is made
+///    of several its share until the first content: they count the time in layers too; what is too
+///    late or cancelled is refused here;
 /// 2. the layers that the user gave, the first of them outermost: their attempts, and the waiting
 ///    for their permits, are within the limits;
 /// 3. each attempt: its record, the limits for the first byte and for a pause, and inside these the
@@ -134,6 +137,7 @@ impl LmHandle {
             };
             let error = match sent {
                 Ok(mut answer) => {
+                    termination.head(answer.headers());
                     if let Some(end) = termination.end {
                         answer.extensions_mut().insert(end);
                     }
@@ -163,8 +167,12 @@ impl Lm {
     /// system's root certificates, which takes some milliseconds.
     ///
     /// # Errors
-    /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given.
+    /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given; and
+    /// of an LM that is [made of several](Self::fallback): programs call it, requests do not.
     pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
+        if self.group.is_some() {
+            return Err(LmConfigError::Group);
+        }
         let handle = LmHandle::new(self, provider::credential(self)?)?;
         metrics::lm_loaded(handle.provider(), handle.model());
         Ok(handle)
@@ -197,5 +205,9 @@ impl BodyLimit for LmCallLimit {
     fn failure(&self, error: &BoxError) -> LmFailure {
         let failure = self.shared.credential.failure(error, self.to.as_ref());
         self.termination.rename(failure)
+    }
+
+    fn read(&mut self, frame: &Frame<Bytes>) {
+        self.termination.read(frame);
     }
 }

@@ -81,6 +81,11 @@ pub(crate) struct ExchangeNumber(pub(crate) u64);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadTimeout(pub(crate) std::time::Duration);
 
+/// How long a member of an LM that is made of several may take until its first content, layers
+/// included, among the extensions of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemberLimit(pub(crate) std::time::Duration);
+
 /// Forgets the types of a service.
 pub(super) fn erase<S, B>(service: S) -> LmHttp
 where

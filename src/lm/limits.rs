@@ -6,13 +6,16 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
 use tokio::time::Instant;
 
-use super::LmRequest;
+use super::{LmRequest, content_limits::FirstContentLimit, http::MemberLimit};
 use crate::{
     call::{
         Cancel, Carrier, Cause, Deadline,
@@ -152,6 +155,8 @@ impl Default for LmLimits {
 pub(super) struct LmTermination {
     pub(super) end: Option<LmEnd>,
     termination: Pin<Box<Termination>>,
+    /// Until the first content has come.
+    first_content: Option<FirstContentLimit>,
 }
 
 /// The end of an LM call by its limit or its deadline. It is among the extensions of the answer, for
@@ -180,17 +185,39 @@ impl LmTermination {
         if let Some(end) = end {
             request.context_mut().limit(end.at);
         }
-        let termination = Box::pin(Termination::new(node, end.map(|end| end.at)));
-        Ok(Self { end, termination })
+        let member = request.extensions().get().map(|MemberLimit(limit)| *limit);
+        Ok(Self {
+            end,
+            termination: Box::pin(Termination::new(node, end.map(|end| end.at))),
+            first_content: member.map(FirstContentLimit::new),
+        })
+    }
+
+    /// The head of the answer came.
+    pub(super) fn head(&mut self, headers: &HeaderMap) {
+        if let Some(limit) = &mut self.first_content {
+            limit.head(headers);
+        }
+    }
+
+    /// A frame of the answer came.
+    pub(super) fn read(&mut self, frame: &Frame<Bytes>) {
+        let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
+        self.first_content.take_if(|limit| limit.read(data));
     }
 
     /// Ready once the call is to end, with the cause and the failure that it then is.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Cause, LmFailure)> {
-        let ended = ready!(self.termination.as_mut().poll(cx));
-        Poll::Ready(match (ended, self.end) {
-            (Terminated::DeadlinePassed, Some(end)) => end.ended(),
-            (ended, _) => (ended.cause(), LmFailure::cancelled(ended.cause(), true)),
-        })
+        if let Poll::Ready(ended) = self.termination.as_mut().poll(cx) {
+            return Poll::Ready(match (ended, self.end) {
+                (Terminated::DeadlinePassed, Some(end)) => end.ended(),
+                (ended, _) => (ended.cause(), LmFailure::cancelled(ended.cause(), true)),
+            });
+        }
+        let Some(limit) = &mut self.first_content else {
+            return Poll::Pending;
+        };
+        limit.poll(cx).map(|failure| (Cause::Elapsed, failure))
     }
 
     /// `failure`; or that of the call's own limit, if that has passed and a layer inside reported it

@@ -37,6 +37,7 @@ mod encoding;
 mod error_body;
 mod estimate;
 mod failure;
+mod group;
 mod handle;
 mod http;
 mod key;
@@ -71,7 +72,8 @@ pub use self::{
 #[cfg(feature = "_host")]
 pub(crate) use self::{
     departure::CallOver,
-    http::{AskedModel, CallSpan, ExchangeNumber, ReadTimeout, RequestTrace},
+    group::LmCombination,
+    http::{AskedModel, CallSpan, ExchangeNumber, MemberLimit, ReadTimeout, RequestTrace},
     key::mark_keys,
     limits::LmEnd,
     placeholder::Placeholder,

@@ -15,6 +15,7 @@ use super::{
     abort::{AbortHook, UnfinishedLmCall},
     client::LmClient,
     config_error::LmConfigError,
+    group::LmGroup,
     http::{LmHttp, LmRequest, erase},
     limits::LmLimits,
 };
@@ -32,6 +33,8 @@ use crate::request::Tenant;
 /// ```
 ///
 /// Clones, and all programs that are loaded with one LM, share its connections.
+///
+/// [`fallback`](Self::fallback) and [`hedge`](Self::hedge) make one LM of several.
 #[derive(Clone)]
 pub struct Lm {
     pub(super) model: String,
@@ -42,6 +45,8 @@ pub struct Lm {
     pub(super) layers: Vec<LmLayer>,
     pub(super) trace_propagation: bool,
     pub(super) abort: Option<Arc<AbortHook>>,
+    /// `Some` if it is made of several; what is set is theirs then.
+    pub(super) group: Option<LmGroup>,
     http: Option<LmHttp>,
     /// Made when it is first needed; the clones share its connections.
     client: Arc<OnceLock<LmClient>>,
@@ -78,6 +83,7 @@ impl Lm {
             layers: Vec::new(),
             trace_propagation: false,
             abort: None,
+            group: None,
             http: None,
             client: Arc::default(),
         }
@@ -89,23 +95,21 @@ impl Lm {
     /// Without it the address is that of the provider's variable, such as `OPENAI_BASE_URL` or
     /// `OPENAI_API_BASE`, if one is set, as it is to DSPy; else the provider's public one.
     #[must_use]
-    pub fn base_url(mut self, url: impl Into<String>) -> Self {
-        self.base_url = Some(url.into());
-        self
+    pub fn base_url(self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        self.set(|lm| lm.base_url = Some(url.clone()))
     }
 
     /// Takes the key from this environment variable, when a program is loaded.
     #[must_use]
-    pub fn key_env(mut self, variable: impl Into<String>) -> Self {
-        self.key = LmKey::Env(variable.into());
-        self
+    pub fn key_env(self, variable: impl Into<String>) -> Self {
+        self.with_key(LmKey::Env(variable.into()))
     }
 
     /// The key itself. An empty key is none: a local server mostly wants none.
     #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = LmKey::Given(key.into());
-        self
+    pub fn key(self, key: impl Into<String>) -> Self {
+        self.with_key(LmKey::Given(key.into()))
     }
 
     /// Asks `key` for the key of each request, by the tenant that its call
@@ -124,11 +128,14 @@ impl Lm {
     /// ```
     #[must_use]
     pub fn key_with(
-        mut self,
+        self,
         key: impl Fn(Option<&Tenant>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.key = LmKey::By(Arc::new(key));
-        self
+        self.with_key(LmKey::By(Arc::new(key)))
+    }
+
+    fn with_key(self, key: LmKey) -> Self {
+        self.set(|lm| lm.key = key.clone())
     }
 
     /// The sampling temperature.
@@ -160,18 +167,21 @@ impl Lm {
     ///     .option("reasoning_effort", "low");
     /// ```
     #[must_use]
-    pub fn option(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.options.insert(name.into(), value.into());
-        self
+    pub fn option(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        self.set(|lm| {
+            lm.options.insert(name.clone(), value.clone());
+        })
     }
 
     /// How long a call may take, and its parts.
     #[must_use]
-    pub fn limits(mut self, limits: LmLimits) -> Self {
-        self.limits = limits;
-        // The limit of connecting is the client's.
-        self.client = Arc::default();
-        self
+    pub fn limits(self, limits: LmLimits) -> Self {
+        self.set(|lm| {
+            lm.limits = limits;
+            // The limit of connecting is the client's.
+            lm.client = Arc::default();
+        })
     }
 
     /// Sends the trace of a call with each of its requests, in the headers `traceparent` and
@@ -181,9 +191,8 @@ impl Lm {
     /// The trace is that of the attempt's span, with the feature `otel`; else the one that the program's
     /// call came with. See [`telemetry`](crate::telemetry).
     #[must_use]
-    pub const fn trace_propagation(mut self) -> Self {
-        self.trace_propagation = true;
-        self
+    pub fn trace_propagation(self) -> Self {
+        self.set(|lm| lm.trace_propagation = true)
     }
 
     /// Asks the provider to stop an LM call that is ended before the end of its answer: `hook` makes
@@ -210,11 +219,11 @@ impl Lm {
     /// ```
     #[must_use]
     pub fn abort(
-        mut self,
+        self,
         hook: impl Fn(&UnfinishedLmCall) -> Option<LmRequest> + Send + Sync + 'static,
     ) -> Self {
-        self.abort = Some(Arc::new(hook));
-        self
+        let hook: Arc<AbortHook> = Arc::new(hook);
+        self.set(|lm| lm.abort = Some(hook.clone()))
     }
 
     /// Wraps the calls in a layer; the first that is given is the outermost.
@@ -224,7 +233,7 @@ impl Lm {
     /// what is to hold over all of them has to share its state, as `GlobalConcurrencyLimitLayer`
     /// does.
     #[must_use]
-    pub fn layer<L, B>(mut self, layer: L) -> Self
+    pub fn layer<L, B>(self, layer: L) -> Self
     where
         L: Layer<LmHttp> + Send + Sync + 'static,
         L::Service: Service<LmRequest, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -233,9 +242,8 @@ impl Lm {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let layer = move |inner| erase(layer.layer(inner));
-        self.layers.push(Arc::new(layer));
-        self
+        let layer: LmLayer = Arc::new(move |inner| erase(layer.layer(inner)));
+        self.set(|lm| lm.layers.push(layer.clone()))
     }
 
     /// Sends the calls through `service`, in place of an [`LmClient`](super::LmClient) with the
@@ -244,7 +252,7 @@ impl Lm {
     /// It sees the key. A service that follows redirects or retries on its own undoes what this
     /// crate promises about both.
     #[must_use]
-    pub fn http<S, B>(mut self, service: S) -> Self
+    pub fn http<S, B>(self, service: S) -> Self
     where
         S: Service<LmRequest, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
@@ -252,8 +260,8 @@ impl Lm {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.http = Some(erase(service));
-        self
+        let http = erase(service);
+        self.set(|lm| lm.http = Some(http.clone()))
     }
 
     /// What the calls are sent through.
@@ -274,6 +282,9 @@ impl Lm {
 
 impl fmt::Debug for Lm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(group) = &self.group {
+            return f.debug_tuple("Lm").field(group).finish();
+        }
         let key = match &self.key {
             LmKey::ProvidersOwn => "the provider's own variable",
             LmKey::Env(variable) => variable,

@@ -11,7 +11,10 @@ use super::{
     load::Load,
     load_error::{LoadError, LoadErrorKind},
 };
-use crate::{host::core::registry::Registrations, lm::Lm};
+use crate::{
+    host::core::registry::Registrations,
+    lm::{Lm, LmCombination},
+};
 
 impl Load {
     /// The spec, with the registrations of the LMs and tools that it names by number.
@@ -60,6 +63,18 @@ impl Load {
 
     /// The configuration that Python's side builds an LM from.
     fn lm_config(&self, lm: &Lm, registrations: &mut Registrations) -> Result<Value, LoadError> {
+        let group = lm.members();
+        if let Some(group) = group.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))? {
+            let members = group.members.iter();
+            let members = members.map(|member| self.lm_config(member, registrations));
+            let members = members.collect::<Result<Vec<_>, _>>()?;
+            return Ok(match group.combination {
+                LmCombination::Fallback { share } => json!({"members": members, "share": share}),
+                LmCombination::Hedge { after } => {
+                    json!({"members": members, "hedge_after": after.as_secs_f64()})
+                }
+            });
+        }
         let id = self.host.core().add_lm(lm, registrations);
         let id = id.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))?;
         let mut config = lm.config();

@@ -38,9 +38,10 @@ impl From<LmFailure> for Event {
             LmFailureKind::FirstByteTimeout
             | LmFailureKind::FirstContentTimeout
             | LmFailureKind::IdleTimeout
-            | LmFailureKind::TotalTimeout
-            | LmFailureKind::Deadline => "read_timeout",
+            | LmFailureKind::TotalTimeout => "read_timeout",
+            LmFailureKind::Deadline => "deadline",
             LmFailureKind::Refused if failure.sort == ErrorKind::BudgetExceeded => "over_budget",
+            LmFailureKind::Refused if failure.sort == ErrorKind::Overloaded => "overloaded",
             LmFailureKind::Read => "read",
             LmFailureKind::Protocol => "protocol",
             _ => "other",

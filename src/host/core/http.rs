@@ -26,7 +26,7 @@ use crate::{
     },
     lm::{
         AskedModel, CallOver, CallSpan, ExchangeNumber, LmClient, LmHandle, LmLog, LmRequest,
-        ReadTimeout, RequestTrace, mark_keys,
+        MemberLimit, ReadTimeout, RequestTrace, mark_keys,
     },
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct ProgramRequest {
     pub(crate) lms: Option<LmCandidates>,
     /// How long the program waits for the next byte.
     pub(crate) timeout: Option<Duration>,
+    /// How long a member of an LM that is made of several may take until its first content.
+    pub(crate) first_content: Option<Duration>,
     pub(crate) request: LmRequest,
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn send(
     let ProgramRequest {
         lms,
         timeout,
+        first_content,
         mut request,
     } = program;
     add_extensions(&mut request, exchange.call.as_ref());
@@ -74,6 +77,9 @@ pub(crate) fn send(
     };
     if let Some(limit) = timeout {
         request.extensions_mut().insert(ReadTimeout(limit));
+    }
+    if let Some(limit) = first_content {
+        request.extensions_mut().insert(MemberLimit(limit));
     }
     take_trace(&mut request);
     let lm = match lm_of(&request, &lms, exchange.call.is_some(), find)? {

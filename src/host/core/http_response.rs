@@ -380,7 +380,7 @@ mod tests {
         let answer = lm.send(request).await.expect("an answer");
         let end = read(answer, &receiver.sink, &receiver.flow, None).await;
         assert_eq!(deadline.remaining(), SECOND);
-        assert!(matches!(end, Event::Failed("read_timeout", _)), "{end:?}");
+        assert!(matches!(end, Event::Failed("deadline", _)), "{end:?}");
         assert!(dropped.await.is_err());
     }
 }

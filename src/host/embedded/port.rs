@@ -71,11 +71,15 @@ impl Port {
         call: Option<&Bound<'_, PortCall>>,
         request: &Bound<'_, PyAny>,
         deliver: Option<Py<PyAny>>,
+        first_content: Option<f64>,
     ) -> PyResult<Option<PortExchange>> {
         self.0.monitor.progress();
+        let limit =
+            |seconds: Option<f64>| seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
         let request = ProgramRequest {
             lms: route.map(|(lms, model)| LmCandidates(lms, model)),
-            timeout: timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            timeout: limit(timeout),
+            first_content: limit(first_content),
             request: exchange::read_request(request)?,
         };
         let find = |lm| self.0.core.lms.get(usize::try_from(lm).ok()?);

@@ -228,6 +228,8 @@ pub(super) struct HttpRequest {
     route: Option<LmCandidates>,
     /// In seconds, for the next byte.
     timeout: Option<f64>,
+    /// In seconds, of a member of an LM that is made of several.
+    first_content: Option<f64>,
     method: String,
     url: String,
     headers: Vec<(String, String)>,
@@ -235,10 +237,12 @@ pub(super) struct HttpRequest {
 
 impl HttpRequest {
     pub(super) fn with_body(self, body: Bytes) -> Result<ProgramRequest, String> {
-        let timeout = self.timeout;
+        let limit =
+            |seconds: Option<f64>| seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
         Ok(ProgramRequest {
             lms: self.route,
-            timeout: timeout.and_then(|limit| Duration::try_from_secs_f64(limit).ok()),
+            timeout: limit(self.timeout),
+            first_content: limit(self.first_content),
             request: http::request(&self.method, &self.url, self.headers, body)?,
         })
     }

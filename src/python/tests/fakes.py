@@ -112,6 +112,8 @@ class FakeExchangeHost:
         self.closed = False
         # Route, timeout and request of each.
         self.sent: list[tuple[Any, float | None, Any]] = []
+        # The seconds until the first content that each may take.
+        self.first_content: list[float | None] = []
         # Id and arguments of each tool call.
         self.tool_calls: list[tuple[int, dict[str, Any]]] = []
         self.aborted = 0
@@ -122,10 +124,13 @@ class FakeExchangeHost:
         headers = [("content-type", "application/json")]
         self.events = (("full", status, headers, json.dumps(body).encode()),)
 
-    def open(self, route: Any, timeout: Any, _call: Any, request: Any, deliver: Any) -> Any:
+    def open(
+        self, route: Any, timeout: Any, _call: Any, request: Any, deliver: Any, first_content: Any
+    ) -> Any:
         if self.closed:
             return None
         self.sent.append((route, timeout, request))
+        self.first_content.append(first_content)
         return self._exchange(deliver)
 
     def call_tool(

@@ -84,7 +84,9 @@ class StreamHost:
         self.loop = asyncio.get_running_loop()
         exchange.connect(self)
 
-    def open(self, _route: Any, _timeout: Any, _call: Any, request: Any, deliver: Any) -> Any:
+    def open(
+        self, _route: Any, _timeout: Any, _call: Any, request: Any, deliver: Any, _: Any
+    ) -> Any:
         body = json.loads(bytes(request.body))
         self.bodies.append(body)
         self.requests.append(request)

@@ -61,6 +61,10 @@ class AdapterCall:
         """Sends the model's reasoning; returns whether to wait before more is sent."""
         return self._stream.thinking(self._number or self._begin(), text)
 
+    def has_begun(self) -> bool:
+        """Whether the reader has content of the LM call that is streamed."""
+        return self._number is not None
+
     def is_full(self) -> bool:
         """Whether to wait before more is sent."""
         return self._stream.is_full()

@@ -7,14 +7,14 @@ The floors of the package, from the top down. A module imports from lower floors
     worker
     host_proxy, startup, watchdog
     __init__, patches, runner
-    patches.adapters, patches.streaming, program
+    patches.adapters, patches.failover, patches.streaming, program
     adapter_call, loop, tool_events, warmup
     call_stream, host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads
-    exchange, executor
+    exchange, executor, lm_members
     checkpoint, frames, patches.imports, patches.log_records, patches.opentelemetry, pool, proxies
     api, compat, interrupt, local_call, patches.history, patches.litellm, patches.tools, schema
     call_state, host_lms, json_types, jsonable
-    patches.memoize, patches.parallel, patches.to_thread, trace_context
+    lm_group, patches.memoize, patches.parallel, patches.to_thread, trace_context
     child_processes, faults, fork_guard, lm_call, payload, predictors, process_limits, start_limit
     bootstrap, patches.configure, patches.replace, patches.signals, patches.type_serializer
 

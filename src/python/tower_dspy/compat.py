@@ -27,7 +27,7 @@ _REQUIRED = {
     "dspy.adapters.types.base_type": "Type.serialize_model",
     "dspy.adapters.utils": "TypeAdapter",
     "dspy.clients._litellm": "get_litellm",
-    "dspy.clients.backend_selection": "LM15Engine select_backend",
+    "dspy.clients.backend_selection": "CLIENT_KEYS LM15Engine select_backend",
     "dspy.clients.base_lm": "GLOBAL_HISTORY pretty_print_history record_history",
     "dspy.clients.capabilities": "_capabilities model_info resolve",
     "dspy.clients.costs": "model_info",
@@ -37,7 +37,8 @@ _REQUIRED = {
     "dspy.clients.engines.lm15_engine": "AsyncLM15Engine.complete LM15Engine.complete "
     "_Routing._target _Routing.plan _Routing.resolve",
     "dspy.clients.engines.stream_guard": "achecked_stream checked_stream",
-    "dspy.clients.execution": "_partial _retryable finalize",
+    "dspy.clients.execution": "_partial _retryable aexecute execute finalize prepare",
+    "dspy.clients.call_context": "stream_emitted",
     "dspy.clients.lm": "_get_stream_completion_fn",
     "dspy.clients.typesafe": "TypeSafe record_history",
     "dspy.dsp.utils.settings": "config_owner_async_task config_owner_thread_id "

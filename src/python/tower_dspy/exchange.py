@@ -5,7 +5,7 @@ The host sends LM calls through the LM's tower stack, and other requests with th
 alone. Tool calls are exchanges as well, see host_tools.py, and so are waits for the reader of a
 call's stream, see call_stream.py. The host's side of one exchange is
 
-    host.open(route, timeout, call, request, deliver)
+    host.open(route, timeout, call, request, deliver, first_content)
                        -> exchange, or None if the call may not start any
     host.await_reader(call, deliver)
                        -> exchange, or None as above
@@ -15,7 +15,8 @@ call's stream, see call_stream.py. The host's side of one exchange is
     exchange.abort()   the answer is not read further: the connection closes
 
 where `route` is the host's numbers of the LMs that the request may belong to, the likeliest first,
-with the model's name; None for a request that is no LM call. An event is one of
+with the model's name; None for a request that is no LM call. `first_content` are the seconds that a
+member of a group has until the first content of its answer. An event is one of
 
     ("full", status, headers, body)   ("head", status, headers)   ("chunk", bytes)   ("end",)
     ("value", value)                  ("failed", kind, message)   ("cancelled",)
@@ -30,6 +31,7 @@ Invariants:
 import asyncio
 import contextlib
 import json
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ from typing import Any
 
 from tower_dspy.call_state import CallState, current_call
 from tower_dspy.checkpoint import CANCELLED, refuse_task, refuse_thread
-from tower_dspy.lm_call import CURRENT_LM_CALL
+from tower_dspy.lm_call import CURRENT_LM_CALL, LmCall
 from tower_dspy.trace_context import add_headers
 
 # The status and the headers of an HTTP answer.
@@ -50,6 +52,9 @@ _host: Any = None
 _REPORTED = 1 << 16
 # Bytes that are read in one turn of the loop: about 40 tokens of OpenAI's stream, some 2 ms.
 _TURN = 1 << 13
+
+# The last events of an answer.
+_WHOLE = ("full", "end")
 
 _CALL_ENDED = "the call that sent the request has ended, and with it the answer"
 
@@ -69,6 +74,19 @@ class Request:
     open: Callable[[CallState | None, Any], Any]
     # The exception for a failed exchange, by the kind and the message of the failure.
     failure: Callable[[str, str], Exception]
+    # The LM call that it is made for.
+    lm_call: LmCall | None = None
+
+    def failed(self, kind: str, message: str) -> Exception:
+        """The exception for this failure, which the LM call keeps."""
+        if self.lm_call is not None:
+            self.lm_call.failure = kind
+        return self.failure(kind, message)
+
+    def answered(self) -> None:
+        """The whole answer came: the LM call has content."""
+        if self.lm_call is not None:
+            self.lm_call.content_by = None
 
 
 def http_request(
@@ -81,24 +99,30 @@ def http_request(
 
     `is_lm_request` is false where only DSPy can know whether it is an LM call.
     """
+    lm_call = CURRENT_LM_CALL.get()
 
     def open_exchange(state: CallState | None, deliver: Any) -> Any:
         call = None if state is None else state.call
+        first_content = None
+        if lm_call is not None:
+            lm_call.failure = None
+            if lm_call.content_by is not None:
+                first_content = max(0.0, lm_call.content_by - time.monotonic())
         route = _route(state, request, is_lm_request)
         if route is not None:
             # The host takes them out again: they are the parent of its span of the LM call.
             add_headers(request.headers)
         try:
-            exchange = _host.open(route, timeout, call, request, deliver)
+            exchange = _host.open(route, timeout, call, request, deliver, first_content)
         except ValueError as error:
             # A request that the host cannot send, or of an LM that it does not know.
-            raise failure("other", str(error)) from error
-        lm_call = CURRENT_LM_CALL.get()
+            raise made.failed("other", str(error)) from error
         if route is not None and lm_call is not None and exchange is not None:
             lm_call.exchange = exchange.number
         return exchange
 
-    return Request(open_exchange, failure)
+    made = Request(open_exchange, failure, lm_call)
+    return made
 
 
 def reader_request() -> Request:
@@ -243,7 +267,9 @@ class AsyncExchange(_BodyReader):
         event = self._events.popleft()
         if event[0] == "failed":
             self._ended()
-            raise self._request.failure(event[1], event[2])
+            raise self._request.failed(event[1], event[2])
+        if event[0] in _WHOLE:
+            self._request.answered()
         return event
 
     def _ended(self) -> Any:
@@ -300,5 +326,7 @@ class SyncExchange(_BodyReader):
                 raise self._request.failure("read", _CALL_ENDED)
             refuse_thread(self._state)
         if event[0] == "failed":
-            raise self._request.failure(event[1], event[2])
+            raise self._request.failed(event[1], event[2])
+        if event[0] in _WHOLE:
+            self._request.answered()
         return event

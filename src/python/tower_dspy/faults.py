@@ -117,12 +117,12 @@ def _lm_failure(error: Any) -> dict[str, Any]:
     after = getattr(error, "retry_after", None)
     if not isinstance(after, int | float) or not 0 <= after <= _LONGEST_RETRY_AFTER:
         after = None
-    status = _status(error)
+    status = status_of(error)
     over_budget = _is_over_budget(error)
     return {
         "status": status,
         "retry_after": None if after is None else float(after),
-        "rejected": over_budget or _is_rejected(error, status),
+        "rejected": over_budget or is_rejected(error, status),
         "over_budget": over_budget,
     }
 
@@ -145,7 +145,8 @@ def _is_over_budget(error: BaseException | None) -> bool:
     return False
 
 
-def _status(error: Any) -> int | None:
+def status_of(error: Any) -> int | None:
+    """The status of an LM failure, if the provider answered."""
     status = getattr(error, "status", None)
     if isinstance(status, int) and 100 <= status <= 999:
         return status
@@ -154,7 +155,7 @@ def _status(error: Any) -> int | None:
     return int(code) if code in _STATUSES else None
 
 
-def _is_rejected(error: Any, status: int | None) -> bool:
+def is_rejected(error: Any, status: int | None) -> bool:
     """Whether a retry would fail as well."""
     # Here for the same reason.
     from dspy.utils import exceptions as lm

@@ -15,6 +15,7 @@ from dspy.clients.backend_selection import select_backend
 
 from tower_dspy.faults import HostError, host_error
 from tower_dspy.lm_call import HOST_ID, REPLACES, placeholder
+from tower_dspy.lm_group import combine, single_lms
 
 _ADDRESSES = ("api_base", "base_url")
 
@@ -24,6 +25,8 @@ _original_lms: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 def build_lm(config: dict[str, Any]) -> dspy.LM:
     """Makes the LM of a host's configuration."""
+    if "members" in config:
+        return combine([build_lm(member) for member in config["members"]], config)
     options = dict(config.get("options", {}))
     if config["keyed"]:
         options["api_key"] = placeholder(config["id"])
@@ -38,7 +41,7 @@ def build_lm(config: dict[str, Any]) -> dspy.LM:
 
 def host_ids(*lms: Any) -> tuple[int, ...]:
     """The host's numbers of these LMs, each once."""
-    numbers = (getattr(lm, HOST_ID, None) for lm in lms)
+    numbers = (getattr(single, HOST_ID, None) for lm in lms for single in single_lms(lm))
     return tuple(dict.fromkeys(number for number in numbers if number is not None))
 
 

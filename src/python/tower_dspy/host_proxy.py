@@ -106,10 +106,12 @@ class HostProxy:
         call: CallProxy | None,
         request: Any,
         deliver: Any,
+        first_content: float | None,
     ) -> ExchangeProxy | None:
         body = {
             "route": route,
             "timeout": timeout,
+            "first_content": first_content,
             "method": request.method,
             "url": request.url,
             "headers": list(request.headers),

@@ -35,3 +35,11 @@ class LmCall:
     cached: bool | None = None
     # The tokens as DSPy read them.
     usage: dict[str, Any] = field(default_factory=dict)
+    # When a member of a group has to have content, by the monotonic clock, see patches/failover.py.
+    content_by: float | None = None
+    # The kind of the failure that its last request ended with; None if it has an answer.
+    failure: str | None = None
+    # Whether content of it went out to the reader of the call.
+    is_shown: bool = False
+    # The member of a group that answered, and DSPy's call of it.
+    answered: tuple[Any, Any] | None = None

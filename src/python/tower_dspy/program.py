@@ -20,6 +20,7 @@ from tower_dspy.checkpoint import CHECKPOINT
 from tower_dspy.faults import HostError, host_error
 from tower_dspy.host_tools import build_tools
 from tower_dspy.jsonable import to_json_data
+from tower_dspy.lm_group import single_configs
 from tower_dspy.patches import configure
 from tower_dspy.predictors import Predictors
 from tower_dspy.tool_events import ToolEvents
@@ -108,7 +109,8 @@ def load(host: Any, spec: dict[str, Any]) -> Program:
     """Loads the program of a request; raises HostError if that fails."""
     target = spec["target"]
     # The program's default first.
-    configs = [config for config in (spec.get("lm"), *spec.get("lms", ())) if config]
+    given = (config for config in (spec.get("lm"), *spec.get("lms", ())) if config)
+    configs = [single for config in given for single in single_configs(config)]
     tools = build_tools(host, spec.get("tools", ()))
     with (
         dspy.context(tower_dspy_tools=tools),

@@ -46,7 +46,8 @@ class Probe:
         self._answer = answer
         self._requests = self._lm_calls = 0
 
-    def open(self, _route: Any, _timeout: Any, _call: Any, _request: Any, deliver: Any) -> "Probe":
+    def open(self, *request: Any) -> "Probe":
+        *_, deliver, _ = request
         self._requests += 1
         deliver(("full", 200, [("content-type", "application/json")], self._answer))
         return self

@@ -8,6 +8,7 @@
 | `tools` | `dspy.Tool` | tool calls are recorded | no | two reports a call |
 | `adapters` | `Adapter` | the text of an LM call has fields | no | four look-ups a call |
 | `streaming` | engines, litellm, `TextDelta` | LM calls are streamed | no | a look-up a call |
+| `failover` | `execute` of DSPy | an LM of several answers by another | no | a look-up a call |
 | `memoize` | routes, plans, prices, adapters | computed once | no | up to 256 values each |
 | `to_thread` | `asyncio.to_thread` | DSPy's own functions run inline | no | a look-up a call |
 | `history` | `record_history`, `history` | a call sees its own alone | no | 1000 entries a call |
@@ -35,6 +36,7 @@ def install() -> None:
     # Here, as they import DSPy, and as each of them imports this package.
     from tower_dspy.patches import (
         adapters,
+        failover,
         history,
         httpx,
         imports,
@@ -51,5 +53,5 @@ def install() -> None:
 
     for patch in (lm15, httpx, litellm, lm_hooks, adapters, streaming, memoize, to_thread):
         patch.install()
-    for patch in (tools, history, parallel, imports, opentelemetry):
+    for patch in (tools, failover, history, parallel, imports, opentelemetry):
         patch.install()

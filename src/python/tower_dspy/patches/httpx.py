@@ -60,6 +60,7 @@ def _replace(httpx: ModuleType) -> None:
         "connect_timeout": httpx.ConnectTimeout,
         "read": httpx.ReadError,
         "read_timeout": httpx.ReadTimeout,
+        "deadline": httpx.ReadTimeout,
         "write": httpx.WriteError,
         "protocol": httpx.RemoteProtocolError,
         "over_budget": RequestOverBudget,

@@ -26,6 +26,7 @@ _ERRORS = {
     "connect_timeout": transports.ConnectTimeout,
     "read": transports.ReadError,
     "read_timeout": transports.ReadTimeout,
+    "deadline": transports.ReadTimeout,
     "write": transports.WriteError,
     "protocol": transports.ProtocolError,
     "over_budget": RequestOverBudget,

@@ -102,6 +102,7 @@ def _with_usage(finalize: Any) -> Any:
         if lm_call is not None:
             lm_call.usage = result.usage or {}
             lm_call.cached = result.cache_hit
+            lm, call = lm_call.answered or (lm, call)
         return finalize(lm, call, result)
 
     return with_usage

@@ -96,6 +96,8 @@ def _streamed(adapter_call: AdapterCall, accumulator: Any = None) -> Iterator[No
     try:
         yield
     except BaseException as error:
+        if lm_call is not None:
+            lm_call.is_shown = adapter_call.has_begun()
         adapter_call.fail()
         if isinstance(error, StreamAssemblyError) and error.partial is None:
             # DSPy counts its tokens, and shows it on the error.
