@@ -23,11 +23,11 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
     [
         adapter_call api call_state call_stream checkpoint child_processes compat exchange executor
         faults fork_guard frames host_lms host_proxy host_tools interrupt json_types jsonable lm_call
-        local_call loop payload pool predictors process_limits program proxies runner schema
+        lm_group lm_members lm_race local_call loop payload pool predictors process_limits program proxies runner schema
         start_limit startup tool_events trace_context warmup watchdog worker zygote
     ]
     patches: [
-        adapters configure history httpx imports litellm lm15 lm_hooks log_records memoize opentelemetry
+        adapters configure failover history httpx imports litellm lm15 lm_hooks log_records memoize opentelemetry
         parallel replace signals streaming threads to_thread tools type_serializer
     ]
 };

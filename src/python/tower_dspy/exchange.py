@@ -56,6 +56,7 @@ _TURN = 1 << 13
 # The last events of an answer.
 _WHOLE = ("full", "end")
 
+_LOST = "another LM has answered before"
 _CALL_ENDED = "the call that sent the request has ended, and with it the answer"
 
 
@@ -82,6 +83,11 @@ class Request:
         if self.lm_call is not None:
             self.lm_call.failure = kind
         return self.failure(kind, message)
+
+    def begun(self, exchange: Any) -> None:
+        """The exchange of the request has begun."""
+        if self.lm_call is not None:
+            self.lm_call.begin(exchange)
 
     def answered(self) -> None:
         """The whole answer came: the LM call has content."""
@@ -162,6 +168,8 @@ class _BodyReader:
     # The host's side; None once it is not needed.
     _exchange: Any
     _unreported = 0
+    # Another LM call has answered in place of the one that the exchange is of.
+    _lost = False
 
     def _read(self, event: tuple[Any, ...]) -> bytes:
         """The bytes of an event."""
@@ -217,6 +225,7 @@ class AsyncExchange(_BodyReader):
             await refuse_task(state)
         if state is not None:
             state.exchanges.add(self)
+        self._request.begun(self)
         try:
             event = await self._next()
         except BaseException:
@@ -238,6 +247,12 @@ class AsyncExchange(_BodyReader):
         self._events.append(event)
         self._wake()
 
+    def lose(self) -> None:
+        """Ends the exchange: another LM call has answered."""
+        self._lost = True
+        self.abort()
+        self._wake()
+
     def interrupt(self) -> None:
         """Ends the wait for an event: none will come, as the call is over."""
         self._interrupted = True
@@ -256,7 +271,9 @@ class AsyncExchange(_BodyReader):
             self._changed.set_result(None)
 
     async def _next(self) -> tuple[Any, ...]:
-        while not self._events:
+        while not self._events or self._lost:
+            if self._lost:
+                raise self._request.failed("lost", _LOST)
             state = self._state
             if state is not None and state.is_over() and current_call() is not state:
                 raise self._request.failure("read", _CALL_ENDED)
@@ -290,6 +307,7 @@ class SyncExchange(_BodyReader):
         self._exchange = request.open(self._state, None)
         if self._exchange is None:
             refuse_thread(self._state)
+        request.begun(self)
 
     def answer(self) -> Answer:
         """Waits for an HTTP answer."""
@@ -318,8 +336,15 @@ class SyncExchange(_BodyReader):
         """Ends the exchange: its answer is not read further."""
         self._exchange.abort()
 
+    def lose(self) -> None:
+        """Ends the exchange, from any thread: another LM call has answered."""
+        self._lost = True
+        self.abort()
+
     def _next(self) -> tuple[Any, ...]:
         event = self._events.popleft() if self._events else self._exchange.wait()
+        if self._lost:
+            raise self._request.failed("lost", _LOST)
         if event[0] == "cancelled":
             if self._state is not None and current_call() is not self._state:
                 # Another call reads the answer.

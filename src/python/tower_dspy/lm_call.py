@@ -43,3 +43,24 @@ class LmCall:
     is_shown: bool = False
     # The member of a group that answered, and DSPy's call of it.
     answered: tuple[Any, Any] | None = None
+    # The LM call of the group that this one is a member's of.
+    outer: "LmCall | None" = None
+    # Its exchanges, also those of its members.
+    exchanges: list[Any] = field(default_factory=list)
+    # Another LM call has answered in its place: it sends nothing more.
+    is_lost: bool = False
+
+    def begin(self, exchange: Any) -> None:
+        """Adds an exchange, which ends at once if the LM call is lost."""
+        lm_call: LmCall | None = self
+        while lm_call is not None:
+            lm_call.exchanges.append(exchange)
+            if lm_call.is_lost:
+                exchange.lose()
+            lm_call = lm_call.outer
+
+    def lose(self) -> None:
+        """Ends the LM call, from any thread, as another one has answered."""
+        self.is_lost = True
+        for exchange in tuple(self.exchanges):
+            exchange.lose()

@@ -42,7 +42,9 @@ class MemberCall:
         self._is_prepared = member is self._first and group_of(member) is None
         # What DSPy executes.
         self._executed = member, call
-        self.lm_call = LmCall(member.model, getattr(member, HOST_ID, None), content_by=content_by)
+        self.lm_call = LmCall(
+            member.model, getattr(member, HOST_ID, None), content_by=content_by, outer=self._outer
+        )
 
     @property
     def model(self) -> str:

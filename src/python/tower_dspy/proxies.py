@@ -142,4 +142,7 @@ class ExchangeProxy:
 
     def _abort(self) -> None:
         if self._host.forget(self.number) is not None:
+            if self.deliver is None:
+                # For a thread that waits, if it is not this one.
+                self.events.put(("cancelled",))
             self._host.frames.send("abort", {"exchange": self.number})

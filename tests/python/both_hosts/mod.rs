@@ -7,6 +7,7 @@ mod blocked;
 mod bypassed;
 mod cancel;
 mod errors;
+mod failover;
 mod flow;
 mod http_requests;
 mod inputs;

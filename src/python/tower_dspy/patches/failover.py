@@ -18,6 +18,7 @@ from dspy.clients import lm as lm_module
 from tower_dspy.lm_call import CURRENT_LM_CALL
 from tower_dspy.lm_group import LmGroup, group_of
 from tower_dspy.lm_members import MemberCall, content_by, name_earlier
+from tower_dspy.lm_race import hedge, hedge_async
 from tower_dspy.patches.replace import replace
 
 
@@ -35,6 +36,8 @@ def _sync(execute: Any) -> Any:
         group = group_of(lm)
         if group is None:
             return execute(lm, call)
+        if group.hedge_after is not None:
+            return hedge(execute_members, lm, call, group)
         earlier = []
         for left, member in _turns(group):
             member_call = MemberCall(lm, call, member, content_by(group, left))
@@ -58,6 +61,8 @@ def _async(execute: Any) -> Any:
         group = group_of(lm)
         if group is None:
             return await execute(lm, call)
+        if group.hedge_after is not None:
+            return await hedge_async(execute_members, lm, call, group)
         earlier = []
         for left, member in _turns(group):
             member_call = MemberCall(lm, call, member, content_by(group, left))
