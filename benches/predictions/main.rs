@@ -10,12 +10,16 @@
 //! `observed` is ours with metrics in a recorder for Prometheus, each call tracked, and samples of their
 //! timelines kept.
 //!
-//! Run: `cargo bench --bench predictions`
+//! Last comes the program of `examples/rag`, ours against DSPy with litellm: three LM calls, an
+//! embedding, which both have from litellm, and a search.
+//!
+//! Run: `cargo bench --bench predictions`, or `cargo bench --bench predictions -- rag` for that alone
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod ours;
+mod rag;
 mod side;
 
 use std::{env, io};
@@ -46,6 +50,12 @@ async fn main() {
         Ok("server") => serve().await,
         Ok("ours") => ours::run(&host().await, false).await,
         Ok("observed") => ours::run(&host().await, true).await,
+        Ok("rag") => rag::run().await,
+        _ if env::args().any(|argument| argument == "rag") => {
+            let mut server = Side::ourselves("server", "");
+            let url = server.line();
+            rag::compare(&url, &mut server).await;
+        }
         _ => compare().await,
     }
 }
@@ -58,6 +68,7 @@ async fn serve() {
     // Each line is a round that is over.
     while io::stdin().read_line(&mut line).is_ok_and(|read| read > 0) {
         server.forget("bench");
+        server.forget("text-embedding-3-small");
         line.clear();
     }
 }
@@ -114,4 +125,6 @@ async fn compare() {
         figure(name, worst, "x");
     }
     figure("cpu_observed_vs_plain", dearest, "x");
+    drop((ours, observed, others));
+    rag::compare(&url, &mut server).await;
 }

@@ -17,8 +17,8 @@ import time
 async def cpu(): return time.process_time()
 ";
 
-/// A program, as it is or observed.
-type Program = BoxCloneSyncService<PredictRequest, Prediction, Error>;
+/// A program, as it is, observed, or another one.
+pub(crate) type Program = BoxCloneSyncService<PredictRequest, Prediction, Error>;
 
 pub(crate) async fn run(host: &Host, observed: bool) {
     let url = env::var("TOWER_DSPY_BENCH_URL").expect("the LM's URL");
@@ -34,6 +34,16 @@ pub(crate) async fn run(host: &Host, observed: bool) {
     } else {
         Program::new(program)
     };
+    measure(host, &program).await;
+    // What was recorded can be read.
+    if let Some(exporter) = exporter {
+        let metrics = exporter.render();
+        assert!(metrics.contains("gen_ai_workflow_duration_seconds_count"));
+    }
+}
+
+/// Makes the predictions that stdin asks for.
+pub(crate) async fn measure(host: &Host, program: &Program) {
     let clock = host.function("cpu", Some(CLOCK)).await.expect("a clock");
     let now = async || {
         let now = clock.call(json!({})).await.expect("a time");
@@ -45,13 +55,8 @@ pub(crate) async fn run(host: &Host, observed: bool) {
         let (many, at_once) = line.split_once(' ').expect("two numbers");
         let [many, at_once] = [many, at_once].map(|n| n.parse().expect("a number"));
         let began = now().await;
-        predictions(&program, many, at_once).await;
+        predictions(program, many, at_once).await;
         println!("{}", now().await - began);
-    }
-    // What was recorded can be read.
-    if let Some(exporter) = exporter {
-        let metrics = exporter.render();
-        assert!(metrics.contains("gen_ai_workflow_duration_seconds_count"));
     }
 }
 

@@ -5,9 +5,12 @@
 use std::{
     env,
     io::{BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
+
+/// No thread of numpy's waits for work by spinning.
+const ONE_THREAD: [(&str, &str); 1] = [("OPENBLAS_NUM_THREADS", "1")];
 
 pub(crate) struct Side {
     child: Child,
@@ -21,7 +24,8 @@ impl Side {
         let mut command = Command::new(env::current_exe().expect("a path"));
         command
             .env("TOWER_DSPY_BENCH_PART", part)
-            .env("TOWER_DSPY_BENCH_URL", url);
+            .env("TOWER_DSPY_BENCH_URL", url)
+            .envs(ONE_THREAD);
         let mut side = Self::start(command);
         if part != "server" {
             assert_eq!(side.line(), "ready");
@@ -31,9 +35,24 @@ impl Side {
 
     /// A side of a Python script, by its path in the repository.
     pub(crate) fn script(venv: &Path, script: &str, side: &str, url: &str) -> Self {
+        Self::script_with(venv, script, side, url, &[])
+    }
+
+    /// The same with these folders on Python's path.
+    pub(crate) fn script_with(
+        venv: &Path,
+        script: &str,
+        side: &str,
+        url: &str,
+        python_path: &[PathBuf],
+    ) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
         let mut command = Command::new(venv.join("bin/python"));
-        command.args([&script, Path::new(side), Path::new(url)]);
+        let python_path = env::join_paths(python_path).expect("paths without a colon");
+        command
+            .args([&script, Path::new(side), Path::new(url)])
+            .env("PYTHONPATH", python_path)
+            .envs(ONE_THREAD);
         let mut side = Self::start(command);
         assert_eq!(side.line(), "ready");
         side

@@ -1,6 +1,7 @@
-"""DSPy without this crate, as one side of the bench: `sides.py native|litellm|canned URL`.
+"""DSPy without this crate, as one side of the bench: `sides.py native|litellm|canned|rag URL`.
 
-Reads lines of "PREDICTIONS AT_ONCE" and answers each with the CPU seconds that it took.
+`rag` is the program of examples/rag with litellm. Reads lines of "PREDICTIONS AT_ONCE" and answers
+each with the CPU seconds that it took.
 """
 
 from __future__ import annotations
@@ -62,12 +63,25 @@ def lm_of(side: str, url: str) -> dspy.LM:
             async_engine=AsyncLM15Engine(RouterConfig(transport=Canned(), api_keys=keys)),
             **rules,
         )
-    engine = {"native": "auto", "litellm": "litellm"}[side]
+    engine = "auto" if side == "native" else "litellm"
     return dspy.LM("openai/bench", engine=engine, api_base=url, api_key="unused", **rules)
 
 
-async def predictions(many: int, at_once: int) -> None:
-    program = dspy.Predict("question -> answer")
+async def program_of(side: str, url: str) -> dspy.Module:
+    if side != "rag":
+        return dspy.Predict("question -> answer")
+    import rag  # the bench puts it on the path
+
+    await rag.ingest(rag_passages(), {"api_base": url, "api_key": "unused"})
+    return rag.RagByIndex()
+
+
+def rag_passages() -> list[str]:
+    """As in rag.rs."""
+    return [f"Passage {n} is about question {n % 16} and its answer." for n in range(256)]
+
+
+async def predictions(program: dspy.Module, many: int, at_once: int) -> None:
     numbers = iter(range(many))
 
     async def client() -> None:
@@ -77,17 +91,18 @@ async def predictions(many: int, at_once: int) -> None:
     await asyncio.gather(*[client() for _ in range(at_once)])
 
 
-async def serve() -> None:
+async def serve(side: str, url: str) -> None:
     loop = asyncio.get_running_loop()
+    program = await program_of(side, url)
+    print("ready", flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         many, at_once = map(int, line.split())
         began = time.process_time()
-        await predictions(many, at_once)
+        await predictions(program, many, at_once)
         print(time.process_time() - began, flush=True)
 
 
 if __name__ == "__main__":
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     dspy.configure(lm=lm_of(*sys.argv[1:3]))
-    print("ready", flush=True)
-    asyncio.run(serve())
+    asyncio.run(serve(*sys.argv[1:3]))

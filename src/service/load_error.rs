@@ -34,6 +34,9 @@ pub enum LoadErrorKind {
     State,
     /// A tool cannot be offered to the program.
     Tool,
+    /// A Python package that the program needs is not installed, such as numpy for a
+    /// `dspy.Embedder`.
+    Package,
     /// The program cannot take the place of the other: the host is embedded, or is another one.
     Replacement,
     /// The host, or the worker process that loaded the program, is gone.
@@ -53,6 +56,7 @@ impl LoadErrorKind {
                 "lm" | "own_lm" | "predictor_lm" => Self::Lm,
                 "not_found" => Self::NotFound,
                 "not_a_program" => Self::NotAProgram,
+                "package" => Self::Package,
                 "schema" => Self::Schema,
                 "signature" => Self::Target,
                 "replacement" => Self::Replacement,

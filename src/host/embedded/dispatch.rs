@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyo3::{intern, prelude::*};
 
-use super::{convert, port_call::PortCall, port_state::PortState};
+use super::{convert, port_call::PortCall, port_load::PortLoad, port_state::PortState};
 use crate::host::core::{
     fault::Fault, log, queue::Command, queued_call::QueuedCall, running_call::RunningCall,
 };
@@ -27,20 +27,16 @@ impl Dispatch {
             }
             Command::Load {
                 spec,
-                mut registrations,
+                registrations,
                 reply,
             } => {
-                let loaded = convert::to_python(py, &spec)
-                    .and_then(|spec| runner.call_method1(intern!(py, "load"), (spec,)))
-                    .and_then(|loaded| convert::from_python(&loaded))
-                    .map_err(|error| Fault::of(py, &error));
-                for lm in port.adopted().drain(..) {
-                    registrations.add(lm);
+                let load = PortLoad::new(port.clone(), registrations, reply);
+                let load = Bound::new(py, load)?;
+                let begun = convert::to_python(py, &spec)
+                    .and_then(|spec| runner.call_method1(intern!(py, "load"), (spec, &load)));
+                if let Err(error) = begun {
+                    load.get().finish(Err(Fault::of(py, &error)));
                 }
-                let queue = &port.core.queue;
-                let loaded = loaded.map(|loaded| queue.register_program(loaded, registrations));
-                // If the caller has gone, the program goes as well.
-                let _ = reply.send(loaded);
             }
             // For worker processes alone: `Host::replace` sends it to no other host.
             #[cfg(feature = "workers")]

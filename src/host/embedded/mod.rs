@@ -12,6 +12,7 @@ mod interpreter;
 mod launch;
 mod port;
 mod port_call;
+mod port_load;
 mod port_state;
 mod settings;
 mod text;

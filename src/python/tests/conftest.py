@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 import pytest
 import pytest_asyncio
-from fakes import FakeCall, FakeExchangeHost, FakeHost
+from fakes import FakeCall, FakeExchangeHost, FakeHost, FakeLoad
 
 import witness
 from tower_dspy import exchange, patches, startup
@@ -154,11 +154,18 @@ class RunnerHarness:
 
     def function(self, target: str) -> int:
         """Loads a function; returns the id to start it by."""
-        return self._in_copied_context(self.runner.load, {"target": target, "function": True})["id"]
+        return self.load({"target": target, "function": True})["id"]
 
     def program(self, target: str, **spec: Any) -> int:
         """Loads a program; returns the id to start it by."""
-        return self._in_copied_context(self.runner.load, {"target": target, **spec})["id"]
+        return self.load({"target": target, **spec})["id"]
+
+    def load(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Loads what needs no import; returns its description."""
+        load = FakeLoad()
+        self._in_copied_context(self.runner.load, spec, load)
+        assert load.description is not None, load.fault
+        return load.description
 
     def start(
         self,

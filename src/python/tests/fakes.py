@@ -173,6 +173,25 @@ class FakeLmHost:
         return 11, self._keyed
 
 
+class FakeLoad:
+    """The host's side of a load."""
+
+    def __init__(self) -> None:
+        self.description: dict[str, Any] | None = None
+        self.fault: dict[str, Any] | None = None
+        # How often the load went on.
+        self.turns = 0
+
+    def resumed(self) -> None:
+        self.turns += 1
+
+    def loaded(self, description: dict[str, Any]) -> None:
+        self.description = description
+
+    def failed(self, fault: dict[str, Any]) -> None:
+        self.fault = fault
+
+
 class FakeHost:
     def __init__(self) -> None:
         self.beats = 0

@@ -1,5 +1,4 @@
 import asyncio
-import contextvars
 import sys
 
 import pytest
@@ -36,7 +35,7 @@ async def test_an_unloaded_program_is_dropped_and_its_call_goes_on(harness):
 async def test_the_module_of_a_source_goes_with_its_program(harness):
     spec = {"source": "async def f(): return 1", "module": "of_a_source", "attribute": "f"}
     spec = {**spec, "target": "source:f", "function": True}
-    target = contextvars.copy_context().run(harness.runner.load, spec)["id"]
+    target = harness.load(spec)["id"]
     assert "of_a_source" in sys.modules
     harness.runner.unload(target)
     assert "of_a_source" not in sys.modules

@@ -32,7 +32,7 @@ _REQUIRED = {
     "dspy.clients.capabilities": "_capabilities model_info resolve",
     "dspy.clients.costs": "model_info",
     "dspy.clients.embedding": "_acompute_embeddings _cached_acompute_embeddings "
-    "_cached_compute_embeddings _compute_embeddings _get_litellm",
+    "_cached_compute_embeddings _compute_embeddings _get_litellm np",
     "dspy.clients.engines.lifecycle": "aclosing_stream closing_stream",
     "dspy.clients.engines.lm15_engine": "AsyncLM15Engine.complete LM15Engine.complete "
     "_Routing._target _Routing.plan _Routing.resolve",

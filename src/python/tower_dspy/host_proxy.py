@@ -18,7 +18,7 @@ from tower_dspy import faults
 from tower_dspy.frames import Frames
 from tower_dspy.interrupt import shielded
 from tower_dspy.payload import from_json, to_json
-from tower_dspy.proxies import CallProxy, ExchangeProxy
+from tower_dspy.proxies import CallProxy, ExchangeProxy, LoadProxy
 from tower_dspy.start_limit import StartLimit
 
 # Seconds without a heartbeat after which one is missed.
@@ -40,8 +40,8 @@ class HostProxy:
         self._exchange_numbers = itertools.count(1)
         # Negative: the host's own numbers are not.
         self._lm_numbers = itertools.count(-1, -1)
-        # The load that is under way.
-        self._loading = 0
+        # The load that goes on in this turn of the loop.
+        self.loading = 0
         self._adopted: dict[int, tuple[str | None, bool]] = {}
         self._controls: deque[tuple[str, Any]] = deque()
         self._starts: deque[tuple[CallProxy, Any, bytes]] = deque()
@@ -86,7 +86,7 @@ class HostProxy:
     def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> tuple[int, bool]:
         number = next(self._lm_numbers)
         own = {"lm": number, "model": model, "base_url": base_url, "key": key}
-        self.frames.send("adopt_lm", {"load": self._loading, **own})
+        self.frames.send("adopt_lm", {"load": self.loading, **own})
         # The load blocks the loop anyway.
         coming = select.poll()
         coming.register(self.frames, select.POLLIN)
@@ -230,7 +230,7 @@ class HostProxy:
             if name == "cancel":
                 self._runner.cancel(body["call"])
             elif name == "load":
-                self._load(body["load"], body["spec"])
+                self._runner.load(body["spec"], LoadProxy(self, body["load"]))
             elif name == "unload":
                 self._runner.unload(body["target"])
             elif name == "stop":
@@ -249,15 +249,6 @@ class HostProxy:
         if self._events or self._starts:
             self._start_limit.defer()
             self._loop.call_soon(self._process, context=self._context)
-
-    def _load(self, number: int, spec: dict[str, Any]) -> None:
-        self._loading = number
-        try:
-            loaded = self._runner.load(spec)
-        except BaseException as error:  # an import may raise any, SystemExit included
-            self.frames.send("not_loaded", {"load": number, "fault": faults.describe(error)})
-        else:
-            self.frames.send("loaded", {"load": number, "target": loaded["id"]}, to_json(loaded))
 
     def _start(self, call: CallProxy, body: dict[str, Any], inputs: bytes) -> None:
         if call.over:

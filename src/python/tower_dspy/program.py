@@ -6,13 +6,13 @@ import logging
 import operator
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import dspy
 
-from tower_dspy import host_lms
+from tower_dspy import host_lms, packages
 from tower_dspy import schema as schemas
 from tower_dspy.call_state import CURRENT_CALL
 from tower_dspy.call_stream import CallStream
@@ -107,6 +107,20 @@ class Program:
 
 def load(host: Any, spec: dict[str, Any]) -> Program:
     """Loads the program of a request; raises HostError if that fails."""
+    steps = loading_steps(host, spec)
+    while True:
+        try:
+            next(steps)()
+        except StopIteration as end:
+            return end.value
+
+
+def loading_steps(host: Any, spec: dict[str, Any]) -> Iterator[Callable[[], None]]:
+    """Loads the program of a request, and returns it, in steps.
+
+    Yields the import of packages, for a thread; the loop's thread does all else. The host's LMs and
+    those that are adopted are made in the last step.
+    """
     target = spec["target"]
     # The program's default first.
     given = (config for config in (spec.get("lm"), *spec.get("lms", ())) if config)
@@ -126,6 +140,9 @@ def load(host: Any, spec: dict[str, Any]) -> Program:
         if spec.get("state") is not None:
             _load_state(built, spec["state"], spec.get("trust_pickle", False), bool(configs))
     changed.update(more)
+    packages_import = packages.missing(target, (built, changed), configs)
+    if packages_import is not None:
+        yield packages_import
     named = {config["name"]: host_lms.build_lm(config) for config in spec.get("lms", ())}
     if spec.get("lm"):
         changed["lm"] = host_lms.build_lm(spec["lm"])

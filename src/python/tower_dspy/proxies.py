@@ -1,7 +1,7 @@
-"""A worker's proxies of the calls and exchanges that its host keeps. Each method sends a frame.
+"""A worker's proxies of the loads, calls and exchanges that its host keeps.
 
-The end of a call is noticed on any thread that asks for it: the loop may be blocked by the very
-call that is to stop.
+Each method sends a frame. The end of a call is noticed on any thread that asks for it: the loop may
+be blocked by the very call that is to stop.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +11,24 @@ from typing import Any
 from tower_dspy import faults
 from tower_dspy.interrupt import shielded
 from tower_dspy.payload import to_json
+
+
+@dataclass(eq=False)
+class LoadProxy:
+    """The host's side of one load, see runner.py."""
+
+    _host: Any
+    _number: int
+
+    def resumed(self) -> None:
+        self._host.loading = self._number
+
+    def loaded(self, described: dict[str, Any]) -> None:
+        body = {"load": self._number, "target": described["id"]}
+        self._host.frames.send("loaded", body, to_json(described))
+
+    def failed(self, fault: dict[str, Any]) -> None:
+        self._host.frames.send("not_loaded", {"load": self._number, "fault": fault})
 
 
 @dataclass(eq=False)

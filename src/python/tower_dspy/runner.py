@@ -8,7 +8,13 @@ the loop's thread. It offers
     host.gave_up(replaced)    a thread was abandoned, see pool.py
     host.came_back()          an abandoned thread has ended
 
-and passes with each start its own side of the call:
+passes with each load its own side of it:
+
+    load.resumed()            the load goes on in this turn of the loop
+    load.loaded(description)  the program is loaded
+    load.failed(fault)        it is not, see faults.describe
+
+and with each start its own side of the call:
 
     call.done(value)          the outcome is `value`
     call.failed(fault)        the outcome is a failure, see faults.describe
@@ -41,10 +47,12 @@ Invariants:
 import asyncio
 import contextlib
 import contextvars
+import functools
 import itertools
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,21 +95,50 @@ class Runner:
         self._stopped = False
         self._beat()
 
-    def load(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """Loads a program or a function; raises what its import raises."""
+    def load(self, spec: dict[str, Any], load: Any) -> None:
+        """Loads a program or a function: at once, or when the packages that it needs are there."""
+        self._resume(spec["target"], self._loading_steps(spec), load)
+
+    def _resume(
+        self, name: str, steps: Any, load: Any, failure: BaseException | None = None
+    ) -> None:
         # An earlier start in this turn has set them.
         CURRENT_CALL.set(None)
         trace_context.leave()
-        name = self._loading = spec["target"]
-        blocking, described = False, {}
+        self._loading = name
+        load.resumed()
         try:
-            if spec.get("function"):
-                entry = program.load_function(spec)
-            else:
-                loaded = program.load(self._host, spec)
-                entry, blocking, described = loaded.entry(name), loaded.blocking, loaded.describe()
+            packages_import = next(steps) if failure is None else steps.throw(failure)
+        except StopIteration as end:
+            load.loaded(end.value)
+        except BaseException as error:  # an import may raise any, SystemExit included
+            load.failed(faults.describe(error))
+        else:
+            # Calls of other programs go on meanwhile.
+            work = functools.partial(self._import, packages_import, name, steps, load)
+            threading.Thread(target=work, name=f"imports for {name}", daemon=True).start()
         finally:
             self._loading = None
+
+    def _import(self, packages_import: Callable[[], None], *load: Any) -> None:
+        """Imports the packages of a load, on a thread, and has the load go on."""
+        failure = None
+        try:
+            packages_import()
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by then
+            self._loop.call_soon_threadsafe(self._resume, *load, failure)
+
+    def _loading_steps(self, spec: dict[str, Any]) -> Iterator[Callable[[], None]]:
+        """The steps of a load, see program.loading_steps; returns the program's description."""
+        name = spec["target"]
+        blocking, described = False, {}
+        if spec.get("function"):
+            entry = program.load_function(spec)
+        else:
+            loaded = yield from program.loading_steps(self._host, spec)
+            entry, blocking, described = loaded.entry(name), loaded.blocking, loaded.describe()
         module = "" if spec.get("source") is None else spec["module"]
         target_id = next(self._numbers)
         self._targets[target_id] = _Target(name, entry, blocking, module)

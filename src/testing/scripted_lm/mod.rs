@@ -2,7 +2,8 @@
 //! messages and Gemini's `generateContent`, does what a test tells it to, and records what happened
 //! to each request.
 //!
-//! The path of a request says whose API it speaks, so one base URL serves all three.
+//! The path of a request says whose API it speaks, so one base URL serves all three. OpenAI's
+//! `embeddings` are served as well: texts that share words get vectors that are close to each other.
 //!
 //! A request's `model` chooses the behaviour, so that many tests share one server: each test
 //! scripts models of its own. A model without a script echoes at once.
@@ -45,6 +46,7 @@ mod anthropic;
 mod body;
 mod completion;
 mod dialects;
+mod embeddings;
 mod gate;
 mod gemini;
 mod interlude;

@@ -14,6 +14,7 @@ use super::Reply;
 use super::body::{BodyCut, BodyWriter, Pace, ReplyBody, written_by};
 use super::completion::Completion;
 use super::dialects;
+use super::embeddings;
 use super::interlude::Interlude;
 use super::ledger::RequestEntry;
 use super::request::{ChatRequest, Dialect};
@@ -57,6 +58,9 @@ pub(super) async fn play(
     };
     let mut status = StatusCode::OK;
     let (kind, mut content) = match &reply.says {
+        ReplyKind::Echo | ReplyKind::Fields(_) | ReplyKind::Content(_) if request.embeds => {
+            (JSON, BodyContent::Bytes(embeddings::answer(&request)))
+        }
         ReplyKind::Echo => answer(request.echo()),
         ReplyKind::Fields(fields) => answer(request.render(fields)),
         ReplyKind::Content(text) => answer(text.clone()),

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::prompt;
+use super::{embeddings, prompt};
 
 /// A provider's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) enum Dialect {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Endpoint<'a> {
     pub(super) dialect: Dialect,
+    /// Whether it makes vectors of texts, and no answer.
+    embeds: bool,
     /// The model and whether its answer is to be streamed, where the path says so and not the body.
     named: Option<(&'a str, bool)>,
 }
@@ -31,7 +33,7 @@ impl<'a> Endpoint<'a> {
     /// The endpoint at `path`, below the base URL's own path.
     pub(super) fn at(path: &'a str) -> Option<Self> {
         let (dialect, named) = match path {
-            "/chat/completions" => (Dialect::OpenAi, None),
+            "/chat/completions" | "/embeddings" => (Dialect::OpenAi, None),
             "/messages" => (Dialect::Anthropic, None),
             path => {
                 let (model, method) = path.strip_prefix("/models/")?.rsplit_once(':')?;
@@ -43,7 +45,11 @@ impl<'a> Endpoint<'a> {
                 (Dialect::Gemini, Some((model, streams)))
             }
         };
-        Some(Self { dialect, named })
+        Some(Self {
+            dialect,
+            embeds: path == "/embeddings",
+            named,
+        })
     }
 }
 
@@ -56,6 +62,8 @@ pub(super) enum BadRequest {
     NoModel,
     #[error("the request body has no list of `{0}`")]
     NoMessages(&'static str),
+    #[error("the request body has no `input`: a text or a list of texts")]
+    NoTexts,
 }
 
 /// A request for an answer.
@@ -65,6 +73,8 @@ pub(super) struct ChatRequest {
     pub(super) body: Arc<Value>,
     pub(super) model: String,
     pub(super) streams: bool,
+    /// Whether it is for embeddings, which have neither messages nor a stream.
+    pub(super) embeds: bool,
 }
 
 impl ChatRequest {
@@ -79,7 +89,9 @@ impl ChatRequest {
             }
         };
         let messages = dialect.messages();
-        if !body[messages].is_array() {
+        if endpoint.embeds && embeddings::texts(&body).is_none() {
+            return Err(BadRequest::NoTexts);
+        } else if !endpoint.embeds && !body[messages].is_array() {
             return Err(BadRequest::NoMessages(messages));
         }
         Ok(Self {
@@ -87,6 +99,7 @@ impl ChatRequest {
             body: Arc::new(body),
             model,
             streams,
+            embeds: endpoint.embeds,
         })
     }
 
@@ -190,6 +203,7 @@ mod tests {
             refused(openai, body),
             BadRequest::NoMessages("messages")
         ));
+        assert!(matches!(refused("/embeddings", body), BadRequest::NoTexts));
         assert!(matches!(
             refused("/models/m:generateContent", body),
             BadRequest::NoMessages("contents")

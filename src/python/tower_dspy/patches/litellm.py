@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from tower_dspy.call_state import run_outside_calls
+from tower_dspy.patches import embeddings
 from tower_dspy.patches.replace import replace, when_imported
 
 _log = logging.getLogger("tower_dspy.startup")
@@ -33,6 +34,10 @@ def _replace(litellm: ModuleType) -> None:
         _move_logging_outside_calls()
     except (ImportError, AttributeError) as error:
         _log.warning("this litellm's logging counts as work of the calls that it logs: %s", error)
+    try:
+        embeddings.install()
+    except (ImportError, AttributeError) as error:
+        _log.warning("this litellm's embeddings take three times the CPU time: %s", error)
 
 
 def _move_logging_outside_calls() -> None:

@@ -17,6 +17,7 @@ from dspy.clients import embedding, execution
 from tower_dspy.call_state import CallState, current_call
 from tower_dspy.checkpoint import check_task, check_thread
 from tower_dspy.lm_call import CURRENT_LM_CALL, HOST_ID, LmCall
+from tower_dspy.patches import embeddings
 from tower_dspy.patches.replace import replace
 
 
@@ -116,7 +117,7 @@ def _cached_if_enabled(compute: Any, cached: Any) -> Any:
     """Embeddings without DSPy's cache while it is off: it would copy the texts all the same."""
 
     @functools.wraps(cached)
-    def embeddings(*args: Any, **kwargs: Any) -> Any:
+    def cached_if_enabled(*args: Any, **kwargs: Any) -> Any:
         if not (dspy.cache.enable_memory_cache or dspy.cache.enable_disk_cache):
             return compute(*args, **kwargs)
         lm_call = CURRENT_LM_CALL.get()
@@ -124,7 +125,7 @@ def _cached_if_enabled(compute: Any, cached: Any) -> Any:
             lm_call.cached = True  # unless a request is made below, or by another batch
         return cached(*args, **kwargs)
 
-    return embeddings
+    return cached_if_enabled
 
 
 class _EmbeddingUsage:
@@ -137,10 +138,12 @@ class _EmbeddingUsage:
         return getattr(self._litellm, name)
 
     def embedding(self, *args: Any, **kwargs: Any) -> Any:
-        return _counted(self._litellm.embedding(*args, **kwargs))
+        with embeddings.vectors_only(self._litellm, kwargs):
+            return _counted(self._litellm.embedding(*args, **kwargs))
 
     async def aembedding(self, *args: Any, **kwargs: Any) -> Any:
-        return _counted(await self._litellm.aembedding(*args, **kwargs))
+        with embeddings.vectors_only(self._litellm, kwargs):
+            return _counted(await self._litellm.aembedding(*args, **kwargs))
 
 
 def _counted(answer: Any) -> Any:

@@ -1,0 +1,213 @@
+"""The packages that programs need, found without running them, and imported while calls go on."""
+
+import asyncio
+import functools
+import sys
+import threading
+import types
+
+import dspy
+import pytest
+from conftest import RunnerHarness, in_a_process
+from fakes import FakeLoad
+
+from tower_dspy import packages, program
+from tower_dspy.faults import HostError
+
+hosted = dspy.Embedder("openai/text-embedding-3-small")
+local = dspy.Embedder(lambda texts: [[0.0] for _ in texts])
+judge = dspy.LM("mistral/small", api_key="unused")
+helpers = types.ModuleType("helpers")
+helpers.embedder = hosted
+
+
+class Index:
+    def __init__(self, embedder: dspy.Embedder) -> None:
+        self.texts = ["a"] * 5
+        self._embedders = {"usual": [embedder]}
+
+
+def _search(text: str):
+    return hosted(text)
+
+
+class Names(dspy.Module):
+    async def aforward(self, text: str):
+        return hosted(text)
+
+
+class NamesByFunction(dspy.Module):
+    async def aforward(self, text: str):
+        return [_search(word) for word in text.split()]
+
+
+class NamesByModule(dspy.Module):
+    async def aforward(self, text: str):
+        return await helpers.embedder.acall(text)
+
+
+class Holds(dspy.Module):
+    def __init__(self, value) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        self.value = value
+
+    async def aforward(self, text: str):
+        return self.value
+
+
+class HoldsInside(Holds):
+    def __init__(self, value) -> None:
+        super().__init__(None)
+        self.inside = Holds(value)
+
+
+async def asks(text: str):
+    return await hosted.acall(text)
+
+
+async def pure(text: str):
+    return text
+
+
+@pytest.fixture
+def not_imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """None of the packages is imported; returns the list of those that then are."""
+    imported: list[str] = []
+    for name in ("litellm", "numpy"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.setattr(packages, f"_import_{name}", lambda _, name=name: imported.append(name))
+    return imported
+
+
+def _imports(root, *configs) -> None:
+    import_all = packages.missing("a:Program", (root,), configs)
+    if import_all is not None:
+        import_all()
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        Holds(hosted),
+        Holds(Index(hosted)),
+        HoldsInside((hosted,)),
+        Holds(functools.partial(print, hosted)),
+        Holds(lambda text: hosted(text)),
+        Names(),
+        NamesByFunction(),
+        NamesByModule(),
+        asks,
+        {"rm": hosted},
+    ],
+)
+def test_an_embedder_over_http_needs_numpy_and_litellm(root, not_imported):
+    _imports(root)
+    assert not_imported == ["numpy", "litellm"]
+
+
+def test_an_embedder_of_a_function_needs_numpy_alone(not_imported):
+    _imports(Holds(local))
+    assert not_imported == ["numpy"]
+
+
+@pytest.mark.parametrize(
+    ("root", "config"),
+    [
+        (Holds(judge), {"model": "openai/m"}),
+        ({"lm": judge}, {"model": "openai/m"}),
+        (Holds(1), {"model": "mistral/small"}),
+        (Holds(1), {"model": "openai/m", "options": {"headers": {"x": "y"}}}),
+    ],
+)
+def test_an_lm_that_dspys_own_client_does_not_speak_to_needs_litellm(root, config, not_imported):
+    _imports(root, config)
+    assert not_imported == ["litellm"]
+
+
+def test_other_programs_need_none(not_imported):
+    own = dspy.LM("anthropic/m", api_key="unused")
+    config = {"model": "openai/m", "base_url": "http://lm/v1", "options": {}}
+    for root in (Holds(own), dspy.ReAct("question -> answer", tools=[print]), pure):
+        assert packages.missing("a:Program", (root,), [config]) is None
+    # Refused when it is loaded.
+    assert packages.missing("a:Program", (), [{"model": 3}]) is None
+    assert not_imported == []
+
+
+def test_packages_that_are_imported_are_not_imported_again():
+    assert "litellm" in sys.modules or packages._import_litellm("a") is None
+    assert packages.missing("a:Program", (judge,), ()) is None
+
+
+class Property:
+    @property
+    def value(self):
+        raise AssertionError("it runs")
+
+    def __getattr__(self, name: str):
+        raise AssertionError("it runs")
+
+
+def test_runs_no_code(not_imported):
+    assert packages.missing("a:Program", (Holds(Property()),), ()) is None
+
+
+_WITHOUT_NUMPY = """
+import importlib.util
+import sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *package: None if name == "numpy" else find(name, *package)
+import dspy
+from tower_dspy import packages
+from tower_dspy.faults import HostError
+try:
+    packages.missing("a:Program", (dspy.Embedder("openai/e"),), ())()
+except HostError as error:
+    print(error.kind, error, "litellm" in sys.modules)
+"""
+
+
+def test_a_package_that_is_not_installed_is_named_before_another_is_imported():
+    said = in_a_process(_WITHOUT_NUMPY)
+    assert said.startswith("package `a:Program` has a dspy.Embedder, which needs numpy")
+    assert said.endswith("False\n")
+
+
+@pytest.mark.asyncio
+async def test_the_loop_goes_on_while_a_package_is_imported(harness: RunnerHarness, monkeypatch):
+    release, threads = threading.Event(), []
+
+    def slow_import() -> None:
+        threads.append(threading.current_thread())
+        assert release.wait(30)
+
+    monkeypatch.setattr(packages, "missing", lambda *_: slow_import)
+    load = FakeLoad()
+    spec = {"target": "question -> answer", "lm": {"id": 1, "model": "openai/m", "keyed": True}}
+    harness.runner.load(spec, load)
+    other = harness.start(harness.function("inputs:echo"), text="meanwhile")
+    await other.ended()
+    assert (load.description, load.turns, harness.runner.current_program()) == (None, 1, None)
+    release.set()
+    async with asyncio.timeout(30):
+        while load.description is None:
+            await asyncio.sleep(0.001)
+    assert load.turns == 2
+    assert threads != [threading.main_thread()]
+
+
+@pytest.mark.asyncio
+async def test_a_failed_import_fails_the_load(harness: RunnerHarness, monkeypatch):
+    def import_nothing() -> None:
+        raise HostError("package", "there is no numpy")
+
+    monkeypatch.setattr(packages, "missing", lambda *_: import_nothing)
+    load = FakeLoad()
+    harness.runner.load({"target": "question -> answer"}, load)
+    async with asyncio.timeout(30):
+        while load.fault is None:
+            await asyncio.sleep(0.001)
+    assert (load.fault["kind"], load.fault["message"]) == ("package", "there is no numpy")
+    with pytest.raises(HostError, match="no numpy"):
+        program.load(None, {"target": "question -> answer"})
