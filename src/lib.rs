@@ -148,8 +148,8 @@ pub use batch::{Batch, predict_all};
 pub use builder::DspyServiceBuilderExt;
 pub use call::{
     Budget, BudgetLimits, BudgetSpent, CallContext, CallId, CallStatus, Cancel, Carrier, Cause,
-    Deadline, InvalidCallId, LmCall, LmOutcome, Price, RemainingBudget, Spent, TraceContext, Usage,
-    Usd, WithContext, drop_scope,
+    Cost, Deadline, InvalidCallId, LmCall, LmOutcome, Price, RemainingBudget, Spent, TraceContext,
+    Usage, Usd, WithContext, drop_scope,
 };
 pub use error::{
     BudgetExceeded, Cancelled, Classify, Elapsed, Error, ErrorKind, InvalidInput, LmError, Lost,

@@ -1,6 +1,6 @@
 //! The price of an LM's tokens.
 
-use crate::call::{LmCall, Usd};
+use crate::call::Usd;
 
 /// What an LM's tokens cost.
 ///
@@ -28,6 +28,21 @@ struct Rates {
     cached: Option<Usd>,
     cache_write: Option<Usd>,
     reasoning: Option<Usd>,
+}
+
+/// Tokens of one LM call, by what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PricedTokens {
+    pub(crate) prompt: u64,
+    /// Of the prompt, read from a cache.
+    pub(crate) cached: u64,
+    /// Of the prompt, written to a cache.
+    pub(crate) cache_write: u64,
+    pub(crate) completion: u64,
+    /// Of the answer, reasoning.
+    pub(crate) reasoning: u64,
+    /// The length of the whole prompt, where `prompt` is not all of it: rates may depend on it.
+    pub(crate) whole_prompt: Option<u64>,
 }
 
 fn of_million(dollars: f64) -> Option<Usd> {
@@ -78,18 +93,15 @@ impl Price {
         self
     }
 
-    /// What the tokens of `call` cost; `None` if they, or the rate of some of them, are not known.
-    pub(crate) fn cost(&self, call: &LmCall) -> Option<Usd> {
-        let prompt = call.prompt_tokens?;
-        let total = call.total_tokens;
-        // The usage of embeddings has no tokens of an answer.
-        let completion = call.completion_tokens;
-        let completion = completion.or_else(|| total?.checked_sub(prompt))?;
-        let rates = self.rates_for(prompt);
-        let cached = call.cached_tokens.unwrap_or_default().min(prompt);
-        let written = call.cache_write_tokens.unwrap_or_default();
-        let written = written.min(prompt - cached);
-        let reasoning = call.reasoning_tokens.unwrap_or_default().min(completion);
+    /// What these tokens cost; `None` if the rate of some of them is not known.
+    pub(crate) fn cost(&self, tokens: PricedTokens) -> Option<Usd> {
+        let PricedTokens {
+            prompt, completion, ..
+        } = tokens;
+        let rates = self.rates_for(tokens.whole_prompt.unwrap_or(prompt));
+        let cached = tokens.cached.min(prompt);
+        let written = tokens.cache_write.min(prompt - cached);
+        let reasoning = tokens.reasoning.min(completion);
         let parts = [
             (prompt - cached - written, rates.input),
             (cached, rates.cached.or(rates.input)),
@@ -103,16 +115,6 @@ impl Price {
             .sum::<Option<Usd>>()
     }
 
-    /// What so many tokens would cost, none of them cached.
-    pub(crate) fn estimate(&self, prompt: u64, completion: u64) -> Option<Usd> {
-        let rates = self.rates_for(prompt);
-        let input = rates.input?.times(prompt);
-        match completion {
-            0 => Some(input),
-            _ => Some(input + rates.output?.times(completion)),
-        }
-    }
-
     fn rates_for(&self, prompt: u64) -> &Rates {
         let above = self.above.iter().rev();
         let tier = above.into_iter().find(|(above, _)| prompt > *above);
@@ -123,50 +125,41 @@ impl Price {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::LmOutcome;
 
-    fn call(prompt: u64, completion: u64) -> LmCall {
-        LmCall {
-            prompt_tokens: Some(prompt),
-            completion_tokens: Some(completion),
-            ..LmCall::new("openai", "m", LmOutcome::Answered)
+    fn tokens(prompt: u64, completion: u64) -> PricedTokens {
+        PricedTokens {
+            prompt,
+            completion,
+            ..PricedTokens::default()
         }
     }
 
     #[test]
     fn each_sort_of_token_has_its_rate() {
         let price = Price::per_million(1.0, 4.0);
-        let counted = LmCall {
-            cached_tokens: Some(100),
-            cache_write_tokens: Some(50),
-            reasoning_tokens: Some(10),
-            ..call(200, 20)
+        let counted = PricedTokens {
+            cached: 100,
+            cache_write: 50,
+            reasoning: 10,
+            ..tokens(200, 20)
         };
-        assert_eq!(price.cost(&counted), Some(Usd::new(280e-6)));
+        assert_eq!(price.cost(counted), Some(Usd::new(280e-6)));
         let price = price.with_cached(0.1).with_cache_write(2.0);
         let price = price.with_reasoning(8.0);
         let expected = Usd::new(1e-6 * (50.0 + 10.0 + 100.0 + 40.0 + 80.0));
-        assert_eq!(price.cost(&counted), Some(expected));
+        assert_eq!(price.cost(counted), Some(expected));
     }
 
     #[test]
     fn a_long_prompt_has_rates_of_its_own() {
         let long = Price::per_million(2.0, 6.0);
         let price = Price::per_million(1.0, 4.0).with_above(1000, long);
-        assert_eq!(price.cost(&call(1000, 10)), Some(Usd::new(1040e-6)));
-        assert_eq!(price.cost(&call(1001, 10)), Some(Usd::new(2062e-6)));
-    }
-
-    #[test]
-    fn tokens_that_nobody_counted_have_no_cost() {
-        let price = Price::per_million(1.0, 4.0);
-        let uncounted = LmCall::new("openai", "m", LmOutcome::Cancelled);
-        assert_eq!(price.cost(&uncounted), None);
-        let embedding = LmCall {
-            prompt_tokens: Some(10),
-            total_tokens: Some(10),
-            ..uncounted
+        assert_eq!(price.cost(tokens(1000, 10)), Some(Usd::new(1040e-6)));
+        assert_eq!(price.cost(tokens(1001, 10)), Some(Usd::new(2062e-6)));
+        let rest = PricedTokens {
+            whole_prompt: Some(1001),
+            ..tokens(0, 10)
         };
-        assert_eq!(price.cost(&embedding), Some(Usd::new(10e-6)));
+        assert_eq!(price.cost(rest), Some(Usd::new(60e-6)));
     }
 }

@@ -67,10 +67,7 @@ async fn attempt(
     mut request: LmRequest,
 ) -> Result<LmResponse, BoxError> {
     // Before the call, so that it is dropped after it.
-    let mut record = LmCallEntry::begin(&request, shared.names());
-    if let Some(id) = record.log.clone() {
-        request.extensions_mut().insert(id);
-    }
+    let mut record = LmCallEntry::begin(&request, shared.names(), shared.price(&request));
     if shared.lm.trace_propagation {
         record.send_trace(&mut request);
     }
@@ -86,9 +83,11 @@ async fn attempt(
         let credential = shared.credential(&request)?;
         abort.set_credential(&credential);
         credential.put(&mut request)?;
+        record.reserve(&request, &shared.completions)?;
         // The layer that enforces a limit polls this first: once the limit has passed, nothing may
         // be sent.
         departure.check()?;
+        record.mark(&mut request, shared.lm.reports_sending());
         let call = record.span.in_scope(|| http.call(request));
         let call = call.instrument(record.span.clone());
         sent_at = Instant::now();
@@ -101,6 +100,12 @@ async fn attempt(
     let (answer, credential) = match sent.await {
         Ok(sent) => sent,
         Err(failure) => {
+            if matches!(
+                failure.kind(),
+                LmFailureKind::Connect | LmFailureKind::ConnectTimeout
+            ) {
+                record.not_sent();
+            }
             record.finish(failure.kind().into());
             abort.failed(&failure);
             if failure.kind() == LmFailureKind::Refused {
@@ -112,6 +117,7 @@ async fn attempt(
     let limit = AttemptBodyLimit {
         record,
         abort,
+        shared: shared.clone(),
         credential: credential.clone(),
         to,
         waits: ContentLimits::of(answer.headers(), limits, read_timeout, sent_at),
@@ -167,6 +173,7 @@ async fn within<C: Future>(head: Option<HeadLimit>, call: C) -> Result<C::Output
 struct AttemptBodyLimit {
     record: LmCallEntry,
     abort: AbortGuard,
+    shared: Arc<ResolvedLm>,
     credential: Arc<Credential>,
     to: Option<Origin>,
     waits: ContentLimits,
@@ -192,6 +199,9 @@ impl BodyLimit for AttemptBodyLimit {
     fn end(&mut self, outcome: LmOutcome) {
         if outcome == LmOutcome::Answered {
             self.abort.disarm();
+            if let Some(tokens) = self.record.completion() {
+                self.shared.completions.record(tokens);
+            }
         }
         self.record.finish(outcome);
     }

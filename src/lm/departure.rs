@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{LmRequest, lm_log::LmLogId};
+use super::{LmRequest, sent_mark::SentMark};
 use crate::{
     call::{CallContext, Carrier, Cause, termination::Terminated},
     error::{ErrorKind, LmFailure},
@@ -31,7 +31,7 @@ pub(crate) struct CallOver(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
 pub(super) struct Departure {
     context: CallContext,
     call: Option<CallOver>,
-    log_id: Option<LmLogId>,
+    sent: Option<SentMark>,
 }
 
 impl Departure {
@@ -39,7 +39,7 @@ impl Departure {
         Self {
             context: request.context().cloned().unwrap_or_default(),
             call: request.extensions().get().cloned(),
-            log_id: request.extensions().get().cloned(),
+            sent: request.extensions().get().cloned(),
         }
     }
 
@@ -87,8 +87,8 @@ impl Body for DepartingBody {
             return Poll::Ready(None);
         };
         Poll::Ready(Some(self.departure.check().map(|()| {
-            if let Some(id) = &self.departure.log_id {
-                id.sent();
+            if let Some(mark) = &self.departure.sent {
+                mark.sent();
             }
             Frame::data(body)
         })))

@@ -20,6 +20,11 @@ pub(super) struct TokenEstimate {
 }
 
 impl TokenEstimate {
+    /// The tokens of the prompt of `request`, by its length.
+    pub(super) fn prompt_of(request: &LmRequest) -> u64 {
+        (request.body().len() as u64).div_ceil(BYTES_OF_TOKEN)
+    }
+
     pub(super) const fn total(self) -> u64 {
         self.prompt.saturating_add(self.completion)
     }
@@ -50,12 +55,12 @@ impl CompletionHistory {
     /// lately, or the most that it asks for if that is less.
     pub(super) fn estimate(&self, request: &LmRequest) -> TokenEstimate {
         let body = request.body();
-        let prompt = (body.len() as u64).div_ceil(BYTES_OF_TOKEN);
         let lately = self.0.load(Ordering::Relaxed);
         let completion = match request.uri().path().contains("mbed") {
             true => 0,
             false => maximum(body).map_or(lately, |most| most.min(lately)),
         };
+        let prompt = TokenEstimate::prompt_of(request);
         TokenEstimate { prompt, completion }
     }
 }

@@ -16,6 +16,7 @@ use super::{
     attempt::LmAttempt,
     config_error::LmConfigError,
     credential::Credential,
+    estimate::CompletionHistory,
     http::{LmBody, LmHttp, LmRequest, LmResponse, erase},
     key::Origin,
     limited_body::{BodyLimit, LimitedBody},
@@ -54,6 +55,7 @@ impl LmHandle {
         let shared = Arc::new(ResolvedLm {
             lm: lm.clone(),
             credential: Arc::new(credential),
+            completions: CompletionHistory::default(),
         });
         let innermost = erase(LmAttempt {
             http,
@@ -124,7 +126,8 @@ impl LmHandle {
         let to = Origin::of(request.uri());
         async move {
             let mut termination = termination.inspect_err(|_| {
-                LmCallEntry::begin(&request, shared.names()).finish(LmOutcome::Refused);
+                let price = shared.price(&request);
+                LmCallEntry::begin(&request, shared.names(), price).finish(LmOutcome::Refused);
             })?;
             // Boxed, so that it can be dropped before the error is returned.
             let call = Box::pin(stack.oneshot(request));

@@ -8,17 +8,21 @@ use tracing::Span;
 use super::{
     LmRequest,
     answer_labels::LabelReader,
+    charge::LmCharge,
     chat_span,
     content::BodyFormat,
+    estimate::CompletionHistory,
     http::{AskedModel, ExchangeNumber, RequestTrace},
     model_name::split,
+    sent_mark::{LmLogId, SentMark},
     usage::UsageReader,
 };
 use crate::{
     call::{
-        CallId, Carrier, LmCall, LmOutcome, Usage, drop_scope,
+        CallId, Carrier, LmCall, LmOutcome, Price, Usage, Usd, drop_scope,
         record::{AttemptRecord, CallRecord, LateAnswer},
     },
+    error::LmFailure,
     telemetry::{self, metrics::ChunkIntervals},
 };
 
@@ -70,12 +74,16 @@ pub(super) struct LmCallEntry {
     /// The status of the answer is that of an error.
     is_bad_status: bool,
     /// Gone once it has ended.
-    pub(super) log: Option<LmLogId>,
+    log: Option<LmLogId>,
+    charge: LmCharge,
     usage: UsageReader,
     /// All tokens that the record of the call has of it.
     recorded: u64,
     /// From the head of the answer on.
     labels: Option<LabelReader>,
+    is_embedding: bool,
+    /// The answer is a stream.
+    is_stream: bool,
     /// Content of the answer came.
     content: bool,
     /// Of a stream.
@@ -85,24 +93,20 @@ pub(super) struct LmCallEntry {
     names: (Arc<str>, Arc<str>),
 }
 
-/// The id of an attempt in its log, among the extensions of the request that the client gets.
-#[derive(Clone, Debug)]
-pub(super) struct LmLogId {
-    log: Arc<AttemptRecord>,
-    id: u64,
-}
-
-impl LmLogId {
-    /// Records that the request is sent.
-    pub(super) fn sent(&self) {
-        self.log.sent(self.id);
-    }
-}
+/// Bytes of a whole answer for a token of it.
+const BYTES_OF_ANSWER_TOKEN: u64 = 4;
 
 impl LmCallEntry {
-    /// Begins an attempt to call this model of this provider, unless `request` names another model.
-    pub(super) fn begin(request: &LmRequest, (provider, model): (&str, &str)) -> Self {
+    /// Begins an attempt to call this model of this provider at this price, unless `request` names
+    /// another model.
+    pub(super) fn begin(
+        request: &LmRequest,
+        (provider, model): (&str, &str),
+        price: Option<Arc<Price>>,
+    ) -> Self {
         let extensions = request.extensions();
+        let is_embedding = chat_span::asks_for_embeddings(request);
+        let charge = LmCharge::new(request, price);
         let asked = extensions.get().map(|AskedModel(name)| split(name));
         let (provider, model) = asked.unwrap_or((provider, model));
         let context = request.context();
@@ -113,8 +117,11 @@ impl LmCallEntry {
         let log = extensions.get().map(|LmLog(log)| LmLogId {
             id: log.begin(LmCall {
                 attempt,
-                is_embedding: chat_span::asks_for_embeddings(request),
+                is_embedding,
                 exchange: extensions.get().map(|ExchangeNumber(number)| *number),
+                price: charge.price().cloned(),
+                cost: Some(Usd::ZERO),
+                estimated_cost: Some(Usd::ZERO),
                 ..LmCall::new(names.0.clone(), names.1.clone(), LmOutcome::Cancelled)
             }),
             log: log.clone(),
@@ -124,9 +131,12 @@ impl LmCallEntry {
             has_ended: false,
             is_bad_status: false,
             log,
+            charge,
             usage: UsageReader::default(),
             recorded: 0,
             labels: None,
+            is_embedding,
+            is_stream: false,
             content: false,
             chunks: None,
             call_id,
@@ -144,23 +154,67 @@ impl LmCallEntry {
         }
     }
 
+    /// Reserves what the request may cost in the budgets of its call.
+    pub(super) fn reserve(
+        &mut self,
+        request: &LmRequest,
+        completions: &CompletionHistory,
+    ) -> Result<(), LmFailure> {
+        let budgets = request.context().map(|context| &context.budgets);
+        let Some(budgets) = budgets.filter(|budgets| !budgets.is_empty()) else {
+            return Ok(());
+        };
+        let estimate = completions.estimate(request);
+        let reserved = self.charge.reserve(budgets, estimate);
+        reserved.map_err(|refusal| {
+            let failure = LmFailure::over_budget(&refusal);
+            if let Some(LmLogId { log, .. }) = &self.log {
+                log.over_budget(*refusal);
+            }
+            failure
+        })
+    }
+
+    /// Marks the request, so that its connection reports when it is sent. Without a connection that
+    /// reports it, it counts as sent from now on.
+    pub(super) fn mark(&self, request: &mut LmRequest, is_reported: bool) {
+        let mark = SentMark {
+            log: self.log.clone(),
+            is_sent: self.charge.sent().clone(),
+            charged: self.charge.of_sent(),
+        };
+        if !is_reported {
+            mark.charge();
+        }
+        request.extensions_mut().insert(mark);
+    }
+
+    /// No connection took the request.
+    pub(super) fn not_sent(&self) {
+        self.charge.not_sent();
+    }
+
     /// Records that the head of the answer came.
     pub(super) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         chat_span::record_status(&self.span, status.as_u16());
         self.is_bad_status = status.as_u16() >= 400;
+        self.charge.head(status);
+        let format = BodyFormat::of(headers);
+        self.is_stream = format != BodyFormat::Whole || is_binary_stream(headers);
         let Some(LmLogId { log, id }) = &self.log else {
             return;
         };
-        let format = BodyFormat::of(headers);
         self.labels = Some(LabelReader::new(format));
         log.answer_begins(*id, status.as_u16());
         // Printable ASCII, so a byte is a character.
         let request_id = request_id(headers).map(|id| id[..id.len().min(LmCall::TEXT)].into());
-        let is_stream = format != BodyFormat::Whole || is_binary_stream(headers);
+        let is_stream = self.is_stream;
+        let charged = self.charge.charged(&self.usage.counts);
         let chunks = &mut self.chunks;
         log.update(*id, |call| {
             call.request_id = request_id;
             call.is_stream = is_stream;
+            charged.put(call);
             if is_stream {
                 *chunks = Some(ChunkIntervals::new(&call.provider, &call.model));
             }
@@ -169,16 +223,23 @@ impl LmCallEntry {
 
     /// Reads a piece of the answer's body, which may be the first with content.
     pub(super) fn read(&mut self, bytes: &[u8], first_content: bool) {
-        let Some(LmLogId { log, id }) = &self.log else {
-            return;
-        };
         self.content |= first_content;
         let before = self.usage.counts;
         self.usage.read(bytes);
         let counts = Some(self.usage.counts).filter(|counts| *counts != before);
+        let is_chunk = self.content && !bytes.is_empty();
+        if is_chunk {
+            self.charge.received(self.tokens_in(bytes));
+        }
+        if self.usage.counts.completion() != before.completion() {
+            self.charge.counted();
+        }
+        let charged = self.charge.charged(&self.usage.counts);
+        let Some(LmLogId { log, id }) = &self.log else {
+            return;
+        };
         let labels = self.labels.as_mut();
         let labels = labels.and_then(|reader| reader.read(bytes).then(|| reader.labels.clone()));
-        let is_chunk = self.content && !bytes.is_empty();
         if !is_chunk && counts.is_none() && labels.is_none() {
             return;
         }
@@ -186,6 +247,7 @@ impl LmCallEntry {
         let (mut interval, mut waited) = (None, None);
         let recorded = &mut self.recorded;
         log.update_at(*id, |call, now| {
+            charged.put(call);
             if is_chunk {
                 interval = call.last_content.map(|last| now.saturating_sub(last));
                 if call.first_content.is_none() && call.is_stream {
@@ -218,6 +280,23 @@ impl LmCallEntry {
         }
     }
 
+    /// The tokens of the answer, if the provider counted them, and it is no error.
+    pub(super) fn completion(&self) -> Option<u64> {
+        let counted = self.usage.counts.completion();
+        counted.filter(|_| !self.is_bad_status)
+    }
+
+    /// About how many tokens of the answer a piece holds: one in a piece of a stream; of a whole answer
+    /// by its length, until it tells.
+    fn tokens_in(&self, bytes: &[u8]) -> u64 {
+        match self.usage.counts.completion() {
+            _ if self.is_embedding => 0,
+            _ if self.is_stream => 1,
+            Some(_) => 0,
+            None => (bytes.len() as u64).div_ceil(BYTES_OF_ANSWER_TOKEN),
+        }
+    }
+
     /// Ends the attempt with this outcome, the first time.
     pub(super) fn finish(&mut self, outcome: LmOutcome) {
         if mem::replace(&mut self.has_ended, true) {
@@ -238,7 +317,10 @@ impl LmCallEntry {
             );
             telemetry::end(&self.span);
         }
+        let charged = self.charge.charged(&self.usage.counts);
+        self.charge.settle(charged);
         if let Some(LmLogId { log, id }) = self.log.take() {
+            log.update(id, |call| charged.put(call));
             let tokens = self.usage.counts.total().unwrap_or_default();
             // The others were counted when the attempt of its call was closed.
             let tokens = tokens.saturating_sub(self.recorded);

@@ -26,6 +26,7 @@
 pub mod abort;
 mod answer_labels;
 mod attempt;
+mod charge;
 mod chat_span;
 mod client;
 mod config_error;
@@ -52,6 +53,7 @@ mod proxy;
 mod rate_headers;
 mod redact;
 mod resolved;
+mod sent_mark;
 mod status;
 mod stream_event;
 #[cfg(all(test, feature = "test-util"))]

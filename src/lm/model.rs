@@ -19,7 +19,7 @@ use super::{
     http::{LmHttp, LmRequest, erase},
     limits::LmLimits,
 };
-use crate::request::Tenant;
+use crate::{call::Price, request::Tenant};
 
 /// An LM by name, with where it is, with whose key, and what its calls go through.
 ///
@@ -47,6 +47,7 @@ pub struct Lm {
     pub(super) abort: Option<Arc<AbortHook>>,
     /// `Some` if it is made of several; what is set is theirs then.
     pub(super) group: Option<LmGroup>,
+    pub(super) price: Option<Arc<Price>>,
     http: Option<LmHttp>,
     /// Made when it is first needed; the clones share its connections.
     client: Arc<OnceLock<LmClient>>,
@@ -84,6 +85,7 @@ impl Lm {
             trace_propagation: false,
             abort: None,
             group: None,
+            price: None,
             http: None,
             client: Arc::default(),
         }
@@ -184,6 +186,24 @@ impl Lm {
         })
     }
 
+    /// What its tokens cost. Without it the price is that of DSPy's table, for an LM that stands there.
+    ///
+    /// An LM of your own that costs nothing says so, as one without a price is refused by a
+    /// [budget](crate::Budget) of money, and makes the [cost](crate::Cost) of its calls unknown.
+    ///
+    /// ```
+    /// use tower_dspy::{Lm, Price};
+    ///
+    /// let lm = Lm::new("openai/gpt-4o-mini").price(Price::per_million(0.15, 0.60).with_cached(0.075));
+    /// let local = Lm::new("openai/my-model").base_url("http://127.0.0.1:8000/v1")
+    ///     .price(Price::per_million(0.0, 0.0));
+    /// ```
+    #[must_use]
+    pub fn price(self, price: Price) -> Self {
+        let price = Arc::new(price);
+        self.set(|lm| lm.price = Some(price.clone()))
+    }
+
     /// Sends the trace of a call with each of its requests, in the headers `traceparent` and
     /// `tracestate`: to a gateway, or a model server of your own, that is part of the trace. Without it
     /// an LM call of a program has neither, for the ids are no business of a provider's.
@@ -264,6 +284,11 @@ impl Lm {
         self.set(|lm| lm.http = Some(http.clone()))
     }
 
+    /// Whether the client reports when a connection takes a request.
+    pub(super) const fn reports_sending(&self) -> bool {
+        self.http.is_none()
+    }
+
     /// What the calls are sent through.
     pub(super) fn innermost(&self) -> Result<LmHttp, LmConfigError> {
         if let Some(http) = &self.http {
@@ -300,6 +325,7 @@ impl fmt::Debug for Lm {
             .field("layers", &self.layers.len())
             .field("trace_propagation", &self.trace_propagation)
             .field("abort", &self.abort.as_ref().map(|_| "(given)"))
+            .field("price", &self.price)
             .field("http", &self.http.as_ref().map(|_| "(given)"))
             .finish()
     }

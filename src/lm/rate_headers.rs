@@ -31,7 +31,8 @@ impl RateLeft {
     fn of(headers: &HeaderMap, kind: &str) -> Self {
         let text = |part: &str| {
             let openai = headers.get(format!("x-ratelimit-{part}-{kind}"));
-            let header = openai.or_else(|| headers.get(format!("anthropic-ratelimit-{kind}-{part}")));
+            let header =
+                openai.or_else(|| headers.get(format!("anthropic-ratelimit-{kind}-{part}")));
             header.and_then(|value| value.to_str().ok()).map(str::trim)
         };
         Self {
@@ -136,7 +137,10 @@ mod tests {
             (
                 vec![
                     ("anthropic-ratelimit-output-tokens-remaining", "0"),
-                    ("anthropic-ratelimit-output-tokens-reset", "1999-12-31T23:59:59Z"),
+                    (
+                        "anthropic-ratelimit-output-tokens-reset",
+                        "1999-12-31T23:59:59Z",
+                    ),
                 ],
                 seconds(0),
             ),

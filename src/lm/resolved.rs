@@ -4,23 +4,34 @@ use std::sync::Arc;
 
 use super::{
     LmRequest,
+    charge::ListPrice,
     credential::Credential,
+    estimate::CompletionHistory,
     key::SecretKey,
     model::{Lm, LmKey},
     model_name, placeholder,
 };
-use crate::{error::LmFailure, request::Tenant};
+use crate::{call::Price, error::LmFailure, request::Tenant};
 
 /// What all calls of one LM have in common.
 pub(super) struct ResolvedLm {
     pub(super) lm: Lm,
     pub(super) credential: Arc<Credential>,
+    /// What its answers took lately.
+    pub(super) completions: CompletionHistory,
 }
 
 impl ResolvedLm {
     /// The provider and the model, as the provider knows it.
     pub(super) fn names(&self) -> (&str, &str) {
         model_name::split(&self.lm.model)
+    }
+
+    /// The price of `request`: the LM's own, else that of DSPy's table.
+    pub(super) fn price(&self, request: &LmRequest) -> Option<Arc<Price>> {
+        let listed = || request.extensions().get::<ListPrice>();
+        let own = self.lm.price.clone();
+        own.or_else(|| listed().map(|ListPrice(price)| price.clone()))
     }
 
     /// What `request` is sent with; it may bring a key of its own.

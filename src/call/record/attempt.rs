@@ -13,7 +13,7 @@ use super::{
     attempt_state::{AttemptState, OpenLmCall},
     call_record::Costs,
 };
-use crate::call::BudgetRefusal;
+use crate::call::{BudgetRefusal, Cost};
 #[cfg(any(feature = "_host", test))]
 use crate::call::{Cause, Deadline, Usage};
 
@@ -221,6 +221,7 @@ fn close_lm_call(
     call.outcome = outcome;
     attempt.usage.add(call.usage());
     costs.spent.usage.add(call.usage());
+    costs.spent.cost.add(Cost::of(&call));
     if costs.spent.lm_calls.len() < costs.most {
         costs.spent.lm_calls.push(call.clone());
     } else {
@@ -277,9 +278,9 @@ impl AttemptRecord {
                     && call.exchange == Some(exchange)
                     && call.total_tokens.is_none()
             })?;
-            call.prompt_tokens = Some(usage.prompt_tokens);
-            call.completion_tokens = Some(usage.completion_tokens);
-            call.total_tokens = Some(usage.total_tokens);
+            spent.cost.subtract(Cost::of(call));
+            call.count(usage);
+            spent.cost.add(Cost::of(call));
             spent.usage.add(usage);
             attempt.usage.add(usage);
             Some((call.clone(), usage))

@@ -23,7 +23,7 @@ use super::{
     LmCall, attempt_state::AttemptState, blocks::BlockRecord, timeline::AttemptKind,
     tools::ToolRecords, tracked_state::TrackedRecord,
 };
-use crate::call::{CallId, Usage};
+use crate::call::{CallId, Cost, Usage};
 
 /// What a call that has no answer had spent until it ended: a snapshot, taken when the call ended.
 ///
@@ -61,6 +61,8 @@ use crate::call::{CallId, Usage};
 pub struct Spent {
     /// The tokens of all LM calls, as far as the provider told them in time.
     pub usage: Usage,
+    /// What these LM calls cost, by the prices of their LMs.
+    pub cost: Cost,
     /// The LM calls, in the order in which they ended: a bounded number of them.
     pub lm_calls: Vec<LmCall>,
     /// How many LM calls there were beyond those in `lm_calls`.
@@ -102,6 +104,7 @@ impl Spent {
     /// Adds what `other` says, and keeps at most `most` LM calls.
     pub(crate) fn add(&mut self, other: &Self, most: usize) {
         self.usage.add(other.usage);
+        self.cost.add(other.cost);
         let room = most.saturating_sub(self.lm_calls.len());
         let calls = other.lm_calls.iter().take(room);
         self.lm_calls.extend(calls.cloned());
@@ -121,6 +124,7 @@ impl PartialEq for Spent {
         let counts = |spent: &Self| {
             (
                 spent.usage,
+                spent.cost,
                 spent.lm_calls_not_kept,
                 spent.lm_calls_bypassed,
                 spent.steps,
@@ -148,6 +152,7 @@ impl fmt::Debug for Spent {
         }
         debug
             .field("usage", &self.usage)
+            .field("cost", &self.cost)
             .field("lm_calls", &self.lm_calls.len())
             .field("lm_calls_not_kept", &self.lm_calls_not_kept)
             .field("lm_calls_bypassed", &self.lm_calls_bypassed)

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::seconds::{seconds, seconds_or_null};
 #[cfg(feature = "lm")]
 use crate::call::Cause;
-use crate::call::Usage;
+#[cfg(any(feature = "_host", all(feature = "lm", test)))]
+use crate::call::PricedTokens;
+use crate::call::{Price, Usage, Usd};
 
 /// How an exchange with a provider ended.
 ///
@@ -100,6 +102,19 @@ pub struct LmCall {
     pub cache_write_tokens: Option<u64>,
     /// Tokens of the answer that are reasoning, if the provider counted them.
     pub reasoning_tokens: Option<u64>,
+    /// What the tokens that the provider counted cost, in USD; zero for what the provider does not
+    /// bill, such as a request that no connection took, and an answer with the status of an error.
+    /// `None` if the LM's [price](crate::Lm::price) is not known.
+    pub cost: Option<Usd>,
+    /// Tokens that the provider took and did not count, as where the answer was cut off: an estimate,
+    /// of the prompt by the length of the request, of the answer by what came of it. They are in no
+    /// other count.
+    pub estimated_tokens: u64,
+    /// What `estimated_tokens` cost, in USD; it is not in `cost`. `None` if the price is not known.
+    pub estimated_cost: Option<Usd>,
+    /// What its tokens cost.
+    #[serde(skip)]
+    pub(crate) price: Option<Arc<Price>>,
     /// It asks for embeddings, and not for a completion.
     #[serde(skip)]
     pub(crate) is_embedding: bool,
@@ -158,6 +173,10 @@ impl LmCall {
             cached_tokens: None,
             cache_write_tokens: None,
             reasoning_tokens: None,
+            cost: None,
+            estimated_tokens: 0,
+            estimated_cost: None,
+            price: None,
             is_embedding: false,
             attempt_key: 0,
             exchange: None,
@@ -176,6 +195,24 @@ impl LmCall {
             last_content: later(self.last_content),
             ..self.clone()
         }
+    }
+
+    /// Takes these tokens for those that the provider counted.
+    #[cfg(any(feature = "_host", all(feature = "lm", test)))]
+    pub(super) fn count(&mut self, usage: Usage) {
+        self.prompt_tokens = Some(usage.prompt_tokens);
+        self.completion_tokens = Some(usage.completion_tokens);
+        self.total_tokens = Some(usage.total_tokens);
+        let tokens = PricedTokens {
+            prompt: usage.prompt_tokens,
+            cached: usage.cached_tokens,
+            completion: usage.completion_tokens,
+            reasoning: usage.reasoning_tokens,
+            ..PricedTokens::default()
+        };
+        self.cost = self.price.as_ref().and_then(|price| price.cost(tokens));
+        self.estimated_tokens = 0;
+        self.estimated_cost = Some(Usd::ZERO);
     }
 
     /// The tokens, those that are not known as zero.

@@ -179,7 +179,10 @@ async fn no_abort_is_sent_for_what_has_ended_or_was_not_sent() {
                 0 => Err(LmFailure::new(LmFailureKind::Connect, "down").into()),
                 status => {
                     let pieces = Pieces::after([Duration::ZERO]);
-                    Ok(Response::builder().status(status).body(pieces).expect("a head"))
+                    Ok(Response::builder()
+                        .status(status)
+                        .body(pieces)
+                        .expect("a head"))
                 }
             };
             std::future::ready(answer)
@@ -239,13 +242,11 @@ async fn each_attempt_is_aborted_by_itself() {
         sleep(if n == 0 { 60 * SECOND } else { SECOND }).await;
         Ok::<_, BoxError>(Response::new(Pieces::after([])))
     });
-    let lm = lm
-        .layer(HedgeLayer::after(2 * SECOND))
-        .abort(move |call| {
-            let ids = (call.response_id.clone(), call.request_id.clone());
-            ends.lock().expect("no panic").push(ids);
-            None
-        });
+    let lm = lm.layer(HedgeLayer::after(2 * SECOND)).abort(move |call| {
+        let ids = (call.response_id.clone(), call.request_id.clone());
+        ends.lock().expect("no panic").push(ids);
+        None
+    });
     let answer = connect(&lm).send(ask()).await.expect("an answer");
     text(answer.into_body()).await.expect("a body");
     sleep(SECOND).await;
@@ -271,7 +272,9 @@ async fn an_abort_that_is_refused_or_late_or_panics_is_counted_as_failed() {
         if request.uri().path() == "/abort_request" {
             std::future::pending::<()>().await;
         }
-        let pieces = [Ok::<_, BoxError>(Frame::data(Bytes::from(event(ID, "null"))))];
+        let pieces = [Ok::<_, BoxError>(Frame::data(Bytes::from(event(
+            ID, "null",
+        ))))];
         let body = stream::iter(pieces).chain(stream::pending());
         let answer = Response::builder().header("content-type", "text/event-stream");
         answer.body(StreamBody::new(body))
@@ -369,7 +372,11 @@ fn only_background_responses_are_cancelled() {
     );
     for (url, body, id) in [
         ("http://lm/v1/responses", json!({"stream": true}), "resp_1"),
-        ("http://lm/v1/chat/completions", background.clone(), "resp_1"),
+        (
+            "http://lm/v1/chat/completions",
+            background.clone(),
+            "resp_1",
+        ),
         ("http://lm/v1/responses", background, "../models"),
     ] {
         assert!(call(url, body, id).is_none(), "{url} {id}");

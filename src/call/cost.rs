@@ -1,0 +1,56 @@
+//! The cost of LM calls.
+
+use serde::Serialize;
+
+use crate::call::{LmCall, Usd};
+
+/// What LM calls cost, by the prices of their LMs.
+///
+/// ```
+/// use tower_dspy::Cost;
+///
+/// fn report(cost: Cost) -> String {
+///     match cost.unknown_calls {
+///         0 => format!("{}", cost.usd),
+///         unknown => format!("at least {}: {unknown} LM calls have no price", cost.usd),
+///     }
+/// }
+/// # assert_eq!(report(Cost::default()), "$0");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Cost {
+    /// What the tokens cost that the providers counted. If `unknown_calls` is not 0, at least that.
+    pub usd: Usd,
+    /// What the tokens cost that no provider counted, as those of answers that were cut off: an
+    /// estimate, which is not in `usd`.
+    pub estimated_usd: Usd,
+    /// How many LM calls have a cost that is not known, as there is no price for their LM.
+    pub unknown_calls: u64,
+}
+
+impl Cost {
+    /// The cost of one LM call.
+    pub(crate) fn of(call: &LmCall) -> Self {
+        Self {
+            usd: call.cost.unwrap_or_default(),
+            estimated_usd: call.estimated_cost.unwrap_or_default(),
+            unknown_calls: u64::from(call.cost.is_none() || call.estimated_cost.is_none()),
+        }
+    }
+
+    /// Adds another cost.
+    pub fn add(&mut self, other: Self) {
+        self.usd = self.usd + other.usd;
+        self.estimated_usd = self.estimated_usd + other.estimated_usd;
+        self.unknown_calls = self.unknown_calls.saturating_add(other.unknown_calls);
+    }
+
+    /// Takes the cost of a part out again.
+    #[cfg(any(feature = "_host", test))]
+    pub(crate) fn subtract(&mut self, part: Self) {
+        self.usd = self.usd.saturating_sub(part.usd);
+        self.estimated_usd = self.estimated_usd.saturating_sub(part.estimated_usd);
+        self.unknown_calls = self.unknown_calls.saturating_sub(part.unknown_calls);
+    }
+}
