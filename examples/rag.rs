@@ -19,7 +19,8 @@ use serde_json::json;
 use tokio::{sync::Notify, time::sleep};
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    DspyService, DspyServiceBuilderExt, Error, Host, Lm, PredictRequest, Prediction, Tool, ToolCall,
+    DspyService, DspyServiceBuilderExt, Error, Host, Lm, PredictRequest, Prediction, Tool,
+    ToolCall,
     host::env::PythonEnv,
     testing::scripted_lm::{Outcome, Reply, RequestRecord, ScriptedLm},
 };
@@ -116,7 +117,9 @@ async fn cancel(
     let call = tokio::spawn(ask(rag.clone()));
     let arrived = |count| move |all: &[RequestRecord]| all.len() == count;
     server.wait_for(&model, arrived(lm_calls)).await?;
-    server.wait_for(EMBEDDER, arrived(embedded + embeddings)).await?;
+    server
+        .wait_for(EMBEDDER, arrived(embedded + embeddings))
+        .await?;
     if phase == "search" {
         searches.notified().await;
     }
@@ -154,7 +157,10 @@ async fn run() -> Result<(), BoxError> {
         .call(json!({"passages": PASSAGES, "connection": address}))
         .await?;
 
-    for (form, retriever) in [("an index in Python", None), ("a tool in Rust", Some(search()))] {
+    for (form, retriever) in [
+        ("an index in Python", None),
+        ("a tool in Rust", Some(search())),
+    ] {
         server.script("small", replies().to_vec());
         let answer = ask(load(&host, &server, "small", retriever).await?).await?;
         let passages = &answer.outputs["passages"];

@@ -43,6 +43,8 @@ pub use limit::Scope;
 pub(crate) use limit::{Enclosing, Limit};
 pub(crate) use open_stream::OpenStream;
 pub use price::Price;
+#[cfg(feature = "_host")]
+pub(crate) use price::PriceTier;
 pub(crate) use price::PricedTokens;
 pub(crate) use progress::{Progress, WaitGuard};
 pub(crate) use record::OutcomeClass;

@@ -45,6 +45,10 @@ pub(crate) struct PricedTokens {
     pub(crate) whole_prompt: Option<u64>,
 }
 
+/// For prompts with more tokens than this: rates in USD for one token, where they are known.
+#[cfg(feature = "_host")]
+pub(crate) type PriceTier = (u64, [Option<f64>; 5]);
+
 fn of_million(dollars: f64) -> Option<Usd> {
     Some(Usd::new(dollars / 1e6))
 }
@@ -91,6 +95,34 @@ impl Price {
         self.above.push((prompt_tokens, price.rates));
         self.above.sort_by_key(|(above, _)| *above);
         self
+    }
+
+    /// The price with these tiers: rates in USD for one token, of input, output, cached, cache write
+    /// and reasoning, each for prompts with more tokens than its number. `None` without a tier.
+    #[cfg(feature = "_host")]
+    pub(crate) fn of_tiers(tiers: &[PriceTier]) -> Option<Self> {
+        let mut tiers: Vec<_> = tiers
+            .iter()
+            .map(|(above, rates)| {
+                let [input, output, cached, cache_write, reasoning] =
+                    rates.map(|rate| rate.map(Usd::new));
+                let rates = Rates {
+                    input,
+                    output,
+                    cached,
+                    cache_write,
+                    reasoning,
+                };
+                (*above, rates)
+            })
+            .collect();
+        tiers.sort_by_key(|(above, _)| *above);
+        let (_, rates) = tiers.first().copied()?;
+        tiers.remove(0);
+        Some(Self {
+            rates,
+            above: tiers,
+        })
     }
 
     /// What these tokens cost; `None` if the rate of some of them is not known.

@@ -144,7 +144,10 @@ impl Lm {
     ///
     /// # Errors
     /// If it is made of none, or not combined as it can be.
-    #[cfg_attr(not(feature = "_host"), expect(dead_code, reason = "hosts load groups"))]
+    #[cfg_attr(
+        not(feature = "_host"),
+        expect(dead_code, reason = "hosts load groups")
+    )]
     pub(crate) fn members(&self) -> Result<Option<&LmGroup>, LmConfigError> {
         let Some(group) = &self.group else {
             return Ok(None);

@@ -62,6 +62,17 @@ mod usage;
 
 #[cfg(feature = "workers")]
 pub(crate) use self::provider::key_variables;
+#[cfg(feature = "_host")]
+pub(crate) use self::{
+    charge::ListPrice,
+    departure::CallOver,
+    group::LmCombination,
+    http::{AskedModel, CallSpan, ExchangeNumber, MemberLimit, ReadTimeout, RequestTrace},
+    key::mark_keys,
+    limits::LmEnd,
+    placeholder::Placeholder,
+    redact::without_keys,
+};
 pub use self::{
     client::LmClient,
     config_error::LmConfigError,
@@ -70,16 +81,6 @@ pub use self::{
     limits::LmLimits,
     lm_log::LmLog,
     placeholder::PLACEHOLDER,
-};
-#[cfg(feature = "_host")]
-pub(crate) use self::{
-    departure::CallOver,
-    group::LmCombination,
-    http::{AskedModel, CallSpan, ExchangeNumber, MemberLimit, ReadTimeout, RequestTrace},
-    key::mark_keys,
-    limits::LmEnd,
-    placeholder::Placeholder,
-    redact::without_keys,
 };
 pub use crate::error::{BadStatus, LmFailure, LmFailureKind};
 #[cfg(any(feature = "_host", test))]

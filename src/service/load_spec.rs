@@ -64,7 +64,9 @@ impl Load {
     /// The configuration that Python's side builds an LM from.
     fn lm_config(&self, lm: &Lm, registrations: &mut Registrations) -> Result<Value, LoadError> {
         let group = lm.members();
-        if let Some(group) = group.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))? {
+        if let Some(group) =
+            group.map_err(|error| self.fail(LoadErrorKind::Lm, error.to_string()))?
+        {
             let members = group.members.iter();
             let members = members.map(|member| self.lm_config(member, registrations));
             let members = members.collect::<Result<Vec<_>, _>>()?;

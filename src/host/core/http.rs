@@ -21,12 +21,12 @@ use super::{
 };
 use crate::{
     call::{
-        CallContext, Cancel, Deadline, TraceContext,
+        CallContext, Cancel, Deadline, Price, TraceContext,
         record::{AttemptRecord, CallRecord},
     },
     lm::{
-        AskedModel, CallOver, CallSpan, ExchangeNumber, LmClient, LmHandle, LmLog, LmRequest,
-        MemberLimit, ReadTimeout, RequestTrace, mark_keys,
+        AskedModel, CallOver, CallSpan, ExchangeNumber, ListPrice, LmClient, LmHandle, LmLog,
+        LmRequest, MemberLimit, ReadTimeout, RequestTrace, mark_keys,
     },
 };
 
@@ -72,7 +72,7 @@ pub(crate) fn send(
         mut request,
     } = program;
     add_extensions(&mut request, exchange.call.as_ref());
-    let Some(LmCandidates(lms, model)) = lms else {
+    let Some(LmCandidates(lms, model, price)) = lms else {
         return send_other(counters, exchange, request, timeout);
     };
     if let Some(limit) = timeout {
@@ -80,6 +80,9 @@ pub(crate) fn send(
     }
     if let Some(limit) = first_content {
         request.extensions_mut().insert(MemberLimit(limit));
+    }
+    if let Some(price) = price.and_then(|tiers| Price::of_tiers(&tiers)) {
+        request.extensions_mut().insert(ListPrice(Arc::new(price)));
     }
     take_trace(&mut request);
     let lm = match lm_of(&request, &lms, exchange.call.is_some(), find)? {

@@ -4,12 +4,19 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::lm::{Lm, LmConfigError, LmHandle, LmRequest, Placeholder};
+use crate::{
+    call::PriceTier,
+    lm::{Lm, LmConfigError, LmHandle, LmRequest, Placeholder},
+};
 
-/// The numbers of the LMs that a request may belong to, the likeliest first, and the model that is
-/// asked, by DSPy's name.
+/// The numbers of the LMs that a request may belong to, the likeliest first; the model that is asked,
+/// by DSPy's name; and its price in DSPy's table.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct LmCandidates(pub(crate) Vec<i64>, pub(crate) String);
+pub(crate) struct LmCandidates(
+    pub(crate) Vec<i64>,
+    pub(crate) String,
+    pub(crate) Option<Vec<PriceTier>>,
+);
 
 /// The LM of a request: the one whose placeholder it has; else the first of `lms` that `find`
 /// returns. `None` if there is none, and the request brings its own key.

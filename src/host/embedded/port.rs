@@ -11,12 +11,15 @@ use super::{
     port_state::PortState,
     text::Text,
 };
-use crate::host::core::{
-    http::{self, ProgramRequest},
-    lm_candidates::{self, LmCandidates},
-    log,
-    loop_monitor::BlockReport,
-    reader, tool,
+use crate::{
+    call::PriceTier,
+    host::core::{
+        http::{self, ProgramRequest},
+        lm_candidates::{self, LmCandidates},
+        log,
+        loop_monitor::BlockReport,
+        reader, tool,
+    },
 };
 
 /// Called on Python's threads.
@@ -66,7 +69,7 @@ impl Port {
     /// Sends an HTTP request; see exchange.py.
     fn open(
         &self,
-        route: Option<(Vec<i64>, String)>,
+        route: Option<(Vec<i64>, String, Option<Vec<PriceTier>>)>,
         timeout: Option<f64>,
         call: Option<&Bound<'_, PortCall>>,
         request: &Bound<'_, PyAny>,
@@ -74,10 +77,11 @@ impl Port {
         first_content: Option<f64>,
     ) -> PyResult<Option<PortExchange>> {
         self.0.monitor.progress();
-        let limit =
-            |seconds: Option<f64>| seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
+        let limit = |seconds: Option<f64>| {
+            seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok())
+        };
         let request = ProgramRequest {
-            lms: route.map(|(lms, model)| LmCandidates(lms, model)),
+            lms: route.map(|(lms, model, price)| LmCandidates(lms, model, price)),
             timeout: limit(timeout),
             first_content: limit(first_content),
             request: exchange::read_request(request)?,

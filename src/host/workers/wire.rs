@@ -237,8 +237,9 @@ pub(super) struct HttpRequest {
 
 impl HttpRequest {
     pub(super) fn with_body(self, body: Bytes) -> Result<ProgramRequest, String> {
-        let limit =
-            |seconds: Option<f64>| seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
+        let limit = |seconds: Option<f64>| {
+            seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok())
+        };
         Ok(ProgramRequest {
             lms: self.route,
             timeout: limit(self.timeout),

@@ -42,7 +42,7 @@ async def test_a_request_has_its_lm_and_its_model(http: FakeExchangeHost, call: 
     await ask(host_lms.build_lm(HOST_LM))
     ask_sync(own())
     routes = [route for route, _, _ in http.sent]
-    assert routes == [([7], "openai/host"), ([], "openai/own")]
+    assert routes == [([7], "openai/host", None), ([], "openai/own", None)]
 
 
 async def test_an_lm_that_bypasses_the_host_is_reported(http: FakeExchangeHost, call: FakeCall):
@@ -173,4 +173,4 @@ async def test_a_forward_that_a_program_calls_itself_is_an_lm_call_too(
     its_lm = host_lms.build_lm(HOST_LM)
     await its_lm.aforward("?")
     its_lm.forward("?")
-    assert [route for route, _, _ in http.sent] == [([7], "host")] * 2
+    assert [route for route, _, _ in http.sent] == [([7], "host", None)] * 2

@@ -40,10 +40,11 @@ _REQUIRED = {
     "dspy.clients.execution": "_partial _retryable aexecute execute finalize prepare",
     "dspy.clients.call_context": "stream_emitted",
     "dspy.clients.lm": "_get_stream_completion_fn",
+    "dspy.clients.model_metadata": "rate",
     "dspy.clients.typesafe": "TypeSafe record_history",
     "dspy.dsp.utils.settings": "config_owner_async_task config_owner_thread_id "
     "main_thread_config thread_local_overrides",
-    "dspy.lm15": "StreamAssemblyError",
+    "dspy.lm15": "StreamAssemblyError _binding_for",
     "dspy.streaming": "StatusMessageProvider",
     "dspy.utils.exceptions": "LMError",
     "dspy.utils.parallelizer": "ParallelExecutor.execute",

@@ -15,8 +15,9 @@ call's stream, see call_stream.py. The host's side of one exchange is
     exchange.abort()   the answer is not read further: the connection closes
 
 where `route` is the host's numbers of the LMs that the request may belong to, the likeliest first,
-with the model's name; None for a request that is no LM call. `first_content` are the seconds that a
-member of a group has until the first content of its answer. An event is one of
+with the model's name and its price, see prices.py; None for a request that is no LM call.
+`first_content` are the seconds that a member of a group has until the first content of its answer. An
+event is one of
 
     ("full", status, headers, body)   ("head", status, headers)   ("chunk", bytes)   ("end",)
     ("value", value)                  ("failed", kind, message)   ("cancelled",)
@@ -40,6 +41,7 @@ from typing import Any
 from tower_dspy.call_state import CallState, current_call
 from tower_dspy.checkpoint import CANCELLED, refuse_task, refuse_thread
 from tower_dspy.lm_call import CURRENT_LM_CALL, LmCall
+from tower_dspy.prices import Tier, tiers
 from tower_dspy.trace_context import add_headers
 
 # The status and the headers of an HTTP answer.
@@ -142,7 +144,7 @@ def reader_request() -> Request:
 
 def _route(
     state: CallState | None, request: Any, is_lm_request: bool
-) -> tuple[list[int], str] | None:
+) -> tuple[list[int], str, list[Tier] | None] | None:
     """The LMs that a request may belong to; None if it is no LM call."""
     lms = [] if state is None else list(state.lms)
     lm_call = CURRENT_LM_CALL.get()
@@ -150,8 +152,9 @@ def _route(
         if lm_call.lm_id is not None and lms[:1] != [lm_call.lm_id]:
             lms.insert(0, lm_call.lm_id)
         if request.method == "POST" or is_lm_request:
-            return lms, lm_call.model
-    return (lms, _model_in(request.body)) if is_lm_request else None
+            return lms, lm_call.model, tiers(lm_call.model, request.body)
+    # Only DSPy knows the provider of a model.
+    return (lms, _model_in(request.body), None) if is_lm_request else None
 
 
 def _model_in(body: bytes) -> str:

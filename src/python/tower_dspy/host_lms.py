@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import dspy
 from dspy.clients.backend_selection import select_backend
 
+from tower_dspy import prices
 from tower_dspy.faults import HostError, host_error
 from tower_dspy.lm_call import HOST_ID, REPLACES, placeholder
 from tower_dspy.lm_group import combine, single_lms
@@ -201,6 +202,11 @@ def _address(own: dspy.LM) -> str | None:
 
 def _prepare(lm: dspy.LM) -> None:
     """Imports what the first call of an LM needs; rejects an unknown provider."""
+    _import_client(lm)
+    prices.load(lm)
+
+
+def _import_client(lm: dspy.LM) -> None:
     if select_backend(lm).native:
         return
     # Here, as it needs litellm, which few programs do.

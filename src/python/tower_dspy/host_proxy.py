@@ -101,7 +101,7 @@ class HostProxy:
 
     def open(
         self,
-        route: tuple[list[int], str] | None,
+        route: tuple[list[int], str, list[Any] | None] | None,
         timeout: float | None,
         call: CallProxy | None,
         request: Any,

@@ -20,7 +20,9 @@ async fn another_provider_answers_where_the_first_has_a_server_error() {
     server.script("fo-claude", Reply::answer("of the second"));
     for target in PROGRAMS {
         let first = member("openai", "fo-503").await.key("key-of-the-first");
-        let second = member("anthropic", "fo-claude").await.key("key-of-the-second");
+        let second = member("anthropic", "fo-claude")
+            .await
+            .key("key-of-the-second");
         let load = host.load(target).lm(Lm::fallback([first, second]));
         let program = load.await.unwrap();
         let answer = answer(&program).await;
