@@ -7,10 +7,12 @@ use tower::{ServiceBuilder, layer::util::Stack};
 #[cfg(feature = "stale")]
 use crate::layers::fallback::StalePrediction;
 use crate::{
+    call::BudgetLimits,
     layers::{
-        AllotLayer, CancelLayer, DeadlineLayer, FallbackLayer, HedgeLayer, Latency, Percentile,
-        RecordLatencyLayer, RetryLayer, Shutdown, ShutdownLayer, StreamTimeoutLayer, TimeoutLayer,
-        TrackLayer, Tracker,
+        AllotLayer, BudgetLayer, CancelLayer, DeadlineLayer, FallbackLayer, HedgeLayer, Latency,
+        Percentile, RecordLatencyLayer, RetryLayer, Shutdown, ShutdownLayer, StreamTimeoutLayer,
+        TimeoutLayer, TrackLayer, Tracker,
+        budget::{EachCall, TenantBudgets},
         fallback::{FallbackFn, FallbackService, Value},
     },
     session::{Session, SessionLayer},
@@ -91,6 +93,19 @@ pub trait DspyServiceBuilderExt<L>: sealed::Sealed + Into<ServiceBuilder<L>> {
     /// Ends the call when it is cancelled: [`CancelLayer::new`].
     fn cancellable(self) -> ServiceBuilder<Stack<CancelLayer, L>> {
         self.into().layer(CancelLayer::new())
+    }
+
+    /// Gives the LM calls of each call a budget: [`BudgetLayer::each`].
+    fn call_budget(self, limits: BudgetLimits) -> ServiceBuilder<Stack<BudgetLayer<EachCall>, L>> {
+        self.into().layer(BudgetLayer::each(limits))
+    }
+
+    /// Gives the LM calls of each tenant a budget: [`BudgetLayer::per_tenant`].
+    fn tenant_budgets(
+        self,
+        limits: BudgetLimits,
+    ) -> ServiceBuilder<Stack<BudgetLayer<TenantBudgets>, L>> {
+        self.into().layer(BudgetLayer::per_tenant(limits))
     }
 
     /// Answers a call that failed with clones of `value`: [`FallbackLayer::value`].

@@ -174,6 +174,7 @@ pub use host::{
 pub use inbound::{layer::InboundLayer, serve::Serve};
 pub use layers::{
     allot::{Allot, AllotLayer},
+    budget::BudgetLayer,
     cancel::{CancelLayer, CancelService},
     deadline::{DeadlineLayer, DeadlineService},
     fallback::{Fallback, FallbackLayer},

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::call::{CallContext, Cancel, Carrier, Deadline, LmCall, Usage};
+use crate::call::{Budget, CallContext, Cancel, Carrier, Deadline, LmCall, Usage};
 
 /// The inputs of one prediction, with the context that it travels in.
 ///
@@ -93,6 +93,24 @@ impl PredictRequest {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Deadline) -> Self {
         self.context.limit(deadline);
+        self
+    }
+
+    /// Charges the LM calls of this call to `budget`: see [`BudgetLayer`](crate::BudgetLayer) for what
+    /// that means. Several may be given, also to several requests: each LM call is charged to all of
+    /// them.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use tower_dspy::{Budget, BudgetLimits, PredictRequest};
+    ///
+    /// let budget = Budget::new(BudgetLimits::new().with_tokens(20_000));
+    /// let request = PredictRequest::new(json!({"question": "..."})).with_budget(&budget);
+    /// # let _ = request;
+    /// ```
+    #[must_use]
+    pub fn with_budget(mut self, budget: &Budget) -> Self {
+        self.context.add_budget(budget);
         self
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::call::{
-    Budget, Budgets, CallId, Cancel, Deadline, Enclosing, Limit, Progress, Scope, Spent,
-    TraceContext, record::CallRecord,
+    Budget, Budgets, CallId, Cancel, Deadline, Enclosing, Limit, Progress, RemainingBudget, Scope,
+    Spent, TraceContext, record::CallRecord,
 };
 
 /// What a log line says about a call.
@@ -92,6 +92,12 @@ impl CallContext {
     /// Charges the LM calls of this call to `budget` as well.
     pub fn add_budget(&mut self, budget: &Budget) {
         self.budgets.add(budget);
+    }
+
+    /// What is left for LM calls, the least of all budgets of this call; `None` without a budget.
+    #[must_use]
+    pub fn remaining_budget(&self) -> Option<RemainingBudget> {
+        self.budgets.remaining()
     }
 
     /// The call's record, opened if there is none yet.

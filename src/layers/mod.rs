@@ -24,6 +24,7 @@ macro_rules! inner_service_accessors {
 pub(crate) use inner_service_accessors;
 
 pub(crate) mod allot;
+pub(crate) mod budget;
 pub(crate) mod cancel;
 pub(crate) mod classify;
 pub(crate) mod deadline;
@@ -40,6 +41,8 @@ pub(crate) mod track;
 
 pub use allot::AllotFuture;
 pub(crate) use allot::AllotLayer;
+pub(crate) use budget::BudgetLayer;
+pub use budget::{BudgetFn, BudgetService, BudgetSource, EachCall, TenantBudgets};
 pub use cancel::CancelFuture;
 pub(crate) use cancel::{CancelLayer, CancelService};
 pub use classify::{ByClassify, ByFn, Classifier};

@@ -179,7 +179,12 @@ impl Budget {
             state.refused += 1;
             let reserved = state.reserved;
             let wait = |spent: Amount| limits.is_reached_by(spent + reserved);
-            return Err(refusal(state.spent.time_while(now, wait), false));
+            let gone = state.spent.time_while(now, wait);
+            // What is reserved may be spent, and counts for a window from then on.
+            let window = limits
+                .window
+                .filter(|_| !limits.is_reached_by(Amount::default()));
+            return Err(refusal(gone.or(window), false));
         }
         let amount = Amount { tokens, usd };
         state.reserved = state.reserved + amount;
@@ -188,6 +193,13 @@ impl Budget {
             budget: self.clone(),
             amount,
         })
+    }
+
+    /// Whether it is as good as a new one: nothing is spent or reserved, and nobody else holds it.
+    pub(crate) fn is_unused(&self) -> bool {
+        let mut state = self.lock();
+        let taken = state.spent.at(Instant::now()) + state.reserved;
+        taken == Amount::default() && Arc::strong_count(&self.0) == 1
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -199,6 +211,15 @@ impl Budget {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Two are equal if they share one account.
+impl PartialEq for Budget {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other)
+    }
+}
+
+impl Eq for Budget {}
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
