@@ -48,8 +48,9 @@ impl Embedded {
         }
         let linked = LinkedPython::build_time()?.with_version(&embedded::linked_version());
         let env = PythonEnv::find(self.venv.as_deref(), &linked)?;
-        let core = HostCore::new(self.max_abandoned, env.dspy_version())
+        let mut core = HostCore::new(self.max_abandoned, env.dspy_version())
             .map_err(StartError::interpreter)?;
+        core.budget = self.budget.clone();
         let monitor = Arc::<LoopMonitor>::default();
         let python = env.python().to_path_buf();
         let thread = embedded::launch(self.clone(), python, core.clone(), monitor.clone()).await?;

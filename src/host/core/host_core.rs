@@ -20,7 +20,7 @@ use super::{
     tool_definition::Tool,
 };
 use crate::{
-    call::{CallContext, Deadline},
+    call::{Budget, CallContext, Deadline},
     lm::{Lm, LmConfigError, LmHandle},
     request::Route,
 };
@@ -48,6 +48,8 @@ pub(crate) struct HostCore {
     pub(crate) tools: Arc<Registry<HostedTool>>,
     /// The version of DSPy.
     pub(crate) dspy_version: Arc<str>,
+    /// The budget that all its LM calls are charged to.
+    pub(crate) budget: Option<Budget>,
 }
 
 impl HostCore {
@@ -59,13 +61,14 @@ impl HostCore {
             tools: Arc::default(),
             counters,
             dspy_version: dspy_version.into(),
+            budget: None,
         })
     }
 
     /// Queues a call.
     pub(crate) fn submit(&self, call: NewCall) -> CallHandle {
         let NewCall {
-            context,
+            mut context,
             target,
             inputs,
             permit,
@@ -73,6 +76,9 @@ impl HostCore {
             route,
             stream,
         } = call;
+        if let Some(budget) = &self.budget {
+            context.add_budget(budget);
+        }
         let remaining = context.deadline.map(Deadline::remaining);
         let state = CallState::new(context, route, stream, program, self.counters.clone());
         let (sender, outcome) = oneshot::channel();

@@ -16,12 +16,13 @@ use super::{
     counters::HostCounters,
     event::Event,
     exchange::{NewExchange, in_time},
+    host_core::HostCore,
     http_response::{fetch, late, read},
     lm_candidates::{LmCandidates, lm_of},
 };
 use crate::{
     call::{
-        CallContext, Cancel, Deadline, Price, TraceContext,
+        Budget, CallContext, Cancel, Deadline, Price, TraceContext,
         record::{AttemptRecord, CallRecord},
     },
     lm::{
@@ -60,7 +61,7 @@ fn no_lm() -> Result<&'static (Arc<LmHandle>, LmClient), String> {
 /// Sends a program's request, with the LMs that `find` returns by number; `None` if its call may
 /// not send one any more.
 pub(crate) fn send(
-    counters: &Arc<HostCounters>,
+    core: &HostCore,
     exchange: NewExchange,
     program: ProgramRequest,
     find: impl Fn(i64) -> Option<Arc<LmHandle>>,
@@ -71,7 +72,8 @@ pub(crate) fn send(
         first_content,
         mut request,
     } = program;
-    add_extensions(&mut request, exchange.call.as_ref());
+    let counters = &core.counters;
+    add_extensions(&mut request, exchange.call.as_ref(), core.budget.as_ref());
     let Some(LmCandidates(lms, model, price)) = lms else {
         return send_other(counters, exchange, request, timeout);
     };
@@ -146,10 +148,20 @@ fn send_other(
     })
 }
 
-/// Adds to the request's extensions what layers read of its call.
-fn add_extensions(request: &mut LmRequest, call: Option<&Arc<CallState>>) {
+/// Adds to the request's extensions what layers read of its call; of none, the budget of the host.
+fn add_extensions(
+    request: &mut LmRequest,
+    call: Option<&Arc<CallState>>,
+    of_host: Option<&Budget>,
+) {
     let extensions = request.extensions_mut();
-    let Some(call) = call else { return };
+    let Some(call) = call else {
+        if let Some(budget) = of_host {
+            let context = extensions.get_or_insert_default::<CallContext>();
+            context.add_budget(budget);
+        }
+        return;
+    };
     let mut context = call.context.clone();
     // A cancel drops the exchange as a whole, without an event. A request that is about to leave
     // asks the call itself.

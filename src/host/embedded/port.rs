@@ -87,8 +87,7 @@ impl Port {
             request: exchange::read_request(request)?,
         };
         let find = |lm| self.0.core.lms.get(usize::try_from(lm).ok()?);
-        let counters = &self.0.core.counters;
-        let send = |exchange| http::send(counters, exchange, request, find);
+        let send = |exchange| http::send(&self.0.core, exchange, request, find);
         PortExchange::open(&self.0, call, deliver, send)
     }
 

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::call::Budget;
+
 /// The default of [`Embedded::sync_threads`].
 const SYNC_THREADS: usize = 64;
 /// The default of [`Embedded::max_abandoned`].
@@ -22,6 +24,7 @@ pub struct Embedded {
     pub(in crate::host) max_abandoned: usize,
     pub(super) thread_grace: Duration,
     pub(super) watchdog: bool,
+    pub(in crate::host) budget: Option<Budget>,
 }
 
 impl Embedded {
@@ -33,6 +36,7 @@ impl Embedded {
             max_abandoned: MAX_ABANDONED,
             thread_grace: THREAD_GRACE,
             watchdog: true,
+            budget: None,
         }
     }
 
@@ -79,6 +83,23 @@ impl Embedded {
     /// threads ends. A host that stays so has to be started anew, with its process.
     pub fn max_abandoned(mut self, threads: usize) -> Self {
         self.max_abandoned = threads;
+        self
+    }
+
+    /// Charges the LM calls of all programs of the host to `budget`, those that belong to no call among
+    /// them: none by default. With a window it limits what the host spends in a day, for example.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_dspy::{Budget, BudgetLimits, Host, Usd};
+    ///
+    /// let day = Duration::from_secs(24 * 3600);
+    /// let limits = BudgetLimits::new().with_usd(Usd::new(50.0)).with_window(day);
+    /// let host = Host::embedded().budget(&Budget::new(limits.with_name("the host")));
+    /// # let _ = host;
+    /// ```
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        self.budget = Some(budget.clone());
         self
     }
 

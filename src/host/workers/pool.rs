@@ -213,7 +213,7 @@ impl Pool {
                             Ok(lm) => core.lms.get(lm),
                             Err(_) => worker.own_lm(lm),
                         };
-                        http::send(&core.counters, exchange, request.with_body(tail)?, find)
+                        http::send(core, exchange, request.with_body(tail)?, find)
                     });
             }
             FromWorker::CallTool {

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{life::OverdueLimits, process::SpawnSettings, recycle::RecycleLimits};
+use crate::call::Budget;
 
 /// Threads for the sync programs of a worker, if [`Workers::sync_threads`] sets no other number.
 const SYNC_THREADS: usize = 64;
@@ -41,6 +42,7 @@ pub struct Workers {
     pub(super) fork: bool,
     pub(super) overdue: OverdueLimits,
     pub(super) recycle: RecycleLimits,
+    pub(super) budget: Option<Budget>,
 }
 
 impl Workers {
@@ -62,6 +64,7 @@ impl Workers {
                 retire_after: Duration::from_secs(10),
             },
             recycle: RecycleLimits::default(),
+            budget: None,
         }
     }
 
@@ -147,6 +150,23 @@ impl Workers {
     /// than the limit by itself does not start.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.spawn.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Charges the LM calls of all programs of the host to `budget`, those that belong to no call among
+    /// them: none by default. With a window it limits what the host spends in a day, for example.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_dspy::{Budget, BudgetLimits, Host, Usd};
+    ///
+    /// let day = Duration::from_secs(24 * 3600);
+    /// let limits = BudgetLimits::new().with_usd(Usd::new(50.0)).with_window(day);
+    /// let host = Host::workers(4).budget(&Budget::new(limits.with_name("the host")));
+    /// # let _ = host;
+    /// ```
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        self.budget = Some(budget.clone());
         self
     }
 

@@ -24,8 +24,9 @@ impl Workers {
     ) -> Result<(HostCore, PoolHandle, HostThread), StartError> {
         let env = PythonEnv::find_standalone(self.venv.as_deref())?;
         self.spawn.python = env.python().to_path_buf();
-        let core =
+        let mut core =
             HostCore::new(usize::MAX, env.dspy_version()).map_err(StartError::interpreter)?;
+        core.budget = self.budget.take();
         let stats = Arc::<SharedStats>::default();
         let workers = PoolHandle {
             stats: stats.clone(),
