@@ -43,6 +43,7 @@ use crate::{
 /// tower_dspy.partial(answer=draft)  # on the error, if the call is stopped from now on
 /// tower_dspy.remaining()            # seconds until the deadline; None without one
 /// tower_dspy.deadline()             # on the clock of time.monotonic(); None without one
+/// tower_dspy.remaining_budget()     # tokens, usd and wrap_up of its budgets; None without one
 /// tower_dspy.cancelled()            # whether the call was cancelled
 /// ```
 /// These work in the program's tasks and in threads that keep DSPy's settings or the context, as
@@ -51,7 +52,8 @@ use crate::{
 ///
 /// # Limits
 /// A deadline in the request's context is kept, and a cancelled context ends the call, also
-/// without a layer. Layers add the rest, and grace for clean-up.
+/// without a layer. LM calls are charged to the context's budgets. Layers add the rest, and grace for
+/// clean-up.
 #[derive(Clone, Debug)]
 pub struct DspyService {
     pub(super) program: Arc<Program>,

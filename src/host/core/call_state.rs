@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     call::{
-        CallContext, Cause, ErrorKind, LmOutcome, Spent,
+        CallContext, Cause, ErrorKind, LmOutcome, Spent, Usd,
         record::{AttemptRecord, CallRecord},
     },
     request::Route,
@@ -43,6 +43,9 @@ pub(crate) type CallPermit = Option<Box<dyn Send>>;
 
 /// The fields that a reader chose, by the names of their predictors; `None` for the usual ones.
 pub(crate) type ChosenFields = Option<Arc<[(String, String)]>>;
+
+/// What is left of budgets, as Python reads it.
+pub(crate) type BudgetLeft = (Option<u64>, Option<f64>, bool);
 
 /// How many calls of Python's tools have spans at once.
 const MOST_TOOL_SPANS: usize = 64;
@@ -267,6 +270,13 @@ impl CallState {
     /// W3C's headers of the trace that the call is part of.
     pub(crate) fn trace_headers(&self) -> Option<BTreeMap<String, String>> {
         self.context.trace.as_ref().map(|trace| trace.to_map())
+    }
+
+    /// What is left of the call's budgets: tokens, US dollars, and whether the program is to come to an
+    /// end. `None` without a budget.
+    pub(crate) fn remaining_budget(&self) -> Option<BudgetLeft> {
+        let left = self.context.remaining_budget()?;
+        Some((left.tokens, left.usd.map(Usd::as_f64), left.wrap_up))
     }
 
     /// Records an LM call of the program that the host does not carry.

@@ -8,7 +8,12 @@ use serde::de::DeserializeOwned;
 use super::{convert, port_state::PortState, text::Text};
 use crate::{
     call::CallId,
-    host::core::{call_state::Outcome, fault::Fault, running_call::RunningCall, tool},
+    host::core::{
+        call_state::{BudgetLeft, Outcome},
+        fault::Fault,
+        running_call::RunningCall,
+        tool,
+    },
 };
 
 /// The port's side of one call that has been started.
@@ -104,6 +109,11 @@ impl PortCall {
     /// The name of the LM that the caller asked for.
     fn lm(&self) -> Option<&str> {
         self.call.state.route.lm.as_deref()
+    }
+
+    /// What is left of the call's budgets.
+    fn remaining_budget(&self) -> Option<BudgetLeft> {
+        self.call.state.remaining_budget()
     }
 
     /// The trace that the call is part of.

@@ -58,6 +58,7 @@ fn send_start(link: &ProcessLink, call: &QueuedCall, target: WorkerTarget) -> Re
             (chosen.is_some(), chosen.unwrap_or_default())
         }),
         trace: call.state.trace_headers(),
+        budget: call.state.remaining_budget(),
     };
     link.send(&message, &inputs);
     Ok(())

@@ -109,7 +109,9 @@ impl Exchanges {
         let (of, number, is_last) = (open.worker, open.number, event.is_last());
         if let Some(worker) = worker.filter(|_| !is_cancelled) {
             let (message, tail) = ToWorker::event(number, event);
-            worker.link.send(&message, &tail);
+            let call = open.call.as_ref().filter(|_| is_last);
+            let left = call.and_then(|call| call.remaining_budget());
+            worker.link.send(&message.with_budget(left), &tail);
         }
         if is_last {
             self.open.remove(&id);

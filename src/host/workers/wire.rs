@@ -11,6 +11,7 @@ use super::numbers::{LoadId, WorkerId, WorkerTarget};
 use crate::{
     call::CallId,
     host::core::{
+        call_state::BudgetLeft,
         event::Event,
         fault::Fault,
         http::{self, ProgramRequest},
@@ -42,6 +43,8 @@ pub(super) enum ToWorker<'a> {
         stream: Option<(bool, &'a [(String, String)])>,
         /// W3C's headers of its trace.
         trace: Option<BTreeMap<String, String>>,
+        /// What is left of its budgets.
+        budget: Option<BudgetLeft>,
     },
     Cancel {
         call: u64,
@@ -53,6 +56,9 @@ pub(super) enum ToWorker<'a> {
         exchange: u64,
         /// Its parts, as exchange.py names them, but for the tail.
         event: Value,
+        /// What is left of its call's budgets; only with the last event.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        budget: Option<BudgetLeft>,
     },
     /// Whether an LM that a program made itself was taken over.
     Adopted {
@@ -77,7 +83,23 @@ impl ToWorker<'_> {
             Event::Value(value) => (json!(["value"]), value.to_string().into()),
             Event::Failed(kind, message) => (json!(["failed", kind, message]), Bytes::new()),
         };
-        (Self::Event { exchange, event }, tail)
+        let budget = None;
+        (
+            Self::Event {
+                exchange,
+                event,
+                budget,
+            },
+            tail,
+        )
+    }
+
+    /// The same, with what is left of the budgets of its call.
+    pub(super) fn with_budget(mut self, left: Option<BudgetLeft>) -> Self {
+        if let Self::Event { budget, .. } = &mut self {
+            *budget = left;
+        }
+        self
     }
 }
 

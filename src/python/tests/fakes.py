@@ -37,6 +37,9 @@ class FakeCall:
     def lm(self) -> str | None:
         return None
 
+    def remaining_budget(self) -> tuple[int | None, float | None, bool] | None:
+        return None
+
     def trace(self) -> dict[str, str] | None:
         return self.trace_headers
 

@@ -246,6 +246,23 @@ def test_a_wait_for_the_reader_ends_with_its_event_or_its_call(ends: Ends) -> No
     assert ends.proxy.await_reader(call, None) is None
 
 
+def test_what_is_left_of_a_budget_comes_with_a_call_and_the_events_of_its_lm_calls(
+    ends: Ends,
+) -> None:
+    body = {"call": 1, "lm": None, "target": 1, "remaining": None, "stream": None, "trace": None}
+    ends.host.send("start", {**body, "budget": [100, None, False]}, b"{}")
+    ends.host.send("start", {**body, "call": 2, "budget": None}, b"{}")
+    ends.proxy._receive()
+    one, other = ends.proxy.calls.values()
+    assert (one.remaining_budget(), other.remaining_budget()) == ([100, None, False], None)
+    exchange = ends.proxy.call_tool(0, one, {}, {}, None)
+    assert exchange is not None
+    event = {"exchange": exchange.number, "event": ["value"], "budget": [40, None, True]}
+    ends.host.send("event", event, b"1")
+    ends.proxy._receive()
+    assert (one.remaining_budget(), other.remaining_budget()) == ([40, None, True], None)
+
+
 def test_a_start_says_whether_its_call_is_read(ends: Ends) -> None:
     for number, read in ((1, {"stream": [False, []]}), (2, {"stream": None})):
         body = {"call": number, "lm": None, "target": 1, "remaining": None, "trace": None, **read}

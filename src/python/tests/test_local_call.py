@@ -102,6 +102,16 @@ def test_after_the_block_the_call_is_over_for_tasks_that_still_run():
     assert call.partial is None
 
 
+def test_a_local_call_has_the_budget_that_it_is_given():
+    assert tower_dspy.remaining_budget() is None
+    with tower_dspy.local():
+        assert tower_dspy.remaining_budget() is None
+    left = tower_dspy.RemainingBudget(tokens=9, usd=None, wrap_up=True)
+    with tower_dspy.local(budget=left):
+        assert tower_dspy.remaining_budget() == left
+        assert tower_dspy.remaining_budget().wrap_up
+
+
 def test_tools_that_are_not_given_are_named():
     with tower_dspy.local(tools=[search]):
         assert [tool.name for tool in tower_dspy.tools()] == ["search"]

@@ -1,6 +1,6 @@
 """Functions by which a DSPy program asks about its call.
 
-A program may say what it does, store a partial answer, and do less when time is short::
+A program may say what it does, store a partial answer, and do less when time or money is short::
 
     import tower_dspy
 
@@ -9,6 +9,9 @@ A program may say what it does, store a partial answer, and do less when time is
     left = tower_dspy.remaining()
     if left is not None and left < 2.0:
         ...  # do less
+    budget = tower_dspy.remaining_budget()
+    if budget is not None and budget.wrap_up:
+        ...  # answer with what there is
 
 They work in the program's tasks, in the threads of `dspy.Parallel` and in all others that have
 DSPy's settings or the context. A host brings the package along. Elsewhere, as in a notebook or a
@@ -20,19 +23,31 @@ and a status and a partial answer are dropped; `local` makes a call for developm
     assert call.partial == {"answer": "a draft"}
 """
 
-from tower_dspy.api import ToolError, cancelled, deadline, partial, remaining, status, tools
+from tower_dspy.api import (
+    RemainingBudget,
+    ToolError,
+    cancelled,
+    deadline,
+    partial,
+    remaining,
+    remaining_budget,
+    status,
+    tools,
+)
 from tower_dspy.call_state import Cancelled
 from tower_dspy.local_call import LocalCall, local
 
 __all__ = [
     "Cancelled",
     "LocalCall",
+    "RemainingBudget",
     "ToolError",
     "cancelled",
     "deadline",
     "local",
     "partial",
     "remaining",
+    "remaining_budget",
     "status",
     "tools",
 ]

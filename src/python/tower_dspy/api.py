@@ -1,13 +1,24 @@
 """The functions by which a program asks about its call, uses tools, and reports to its caller."""
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from tower_dspy.call_state import current_call
 
 
 class ToolError(Exception):
     """A tool failed; the message is that of its error."""
+
+
+class RemainingBudget(NamedTuple):
+    """What is left for the LM calls of a call: the least of all its budgets."""
+
+    tokens: int | None
+    """Tokens of prompts and answers; None if no budget limits them."""
+    usd: float | None
+    """US dollars; None if no budget limits them."""
+    wrap_up: bool
+    """Whether a budget has spent its soft share: the program is to come to an end."""
 
 
 def deadline() -> float | None:
@@ -20,6 +31,18 @@ def remaining() -> float | None:
     """Seconds left until the call's deadline, never below 0; None without a limit."""
     limit = deadline()
     return None if limit is None else max(0.0, limit - time.monotonic())
+
+
+def remaining_budget() -> RemainingBudget | None:
+    """What is left for LM calls, less what those under way have reserved; None without a budget.
+
+    An LM call that finds a budget used up is not sent, and raises DSPy's `LMTransportError`. In a
+    worker process it is as of the start of the call, and of the end of its last LM call: what other
+    calls take from a budget that they share shows then.
+    """
+    state = current_call()
+    left = None if state is None else state.call.remaining_budget()
+    return None if left is None else RemainingBudget(*left)
 
 
 def cancelled() -> bool:

@@ -11,9 +11,9 @@ The floors of the package, from the top down. A module imports from lower floors
     lm_race
     adapter_call, loop, tool_events, warmup
     call_stream, host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads
-    exchange, executor, lm_members
+    exchange, executor, lm_members, local_call
     checkpoint, frames, patches.imports, patches.log_records, patches.opentelemetry, pool, proxies
-    api, compat, interrupt, local_call, patches.history, patches.litellm, patches.tools, schema
+    api, compat, interrupt, patches.history, patches.litellm, patches.tools, schema
     call_state, host_lms, json_types, jsonable, packages
     lm_group, patches.embeddings, patches.memoize, patches.parallel, patches.to_thread, prices
     trace_context

@@ -199,12 +199,13 @@ class HostProxy:
             received = True
             if name == "start":
                 call = CallProxy(self, body["call"], body["lm"], body["stream"], body["trace"])
+                call.budget = body.get("budget")
                 self.calls[call.sequence] = call
                 self._starts.append((call, body, payload))
             elif name == "adopted":
                 self._adopted[body["lm"]] = body["error"], body["keyed"]
             elif name == "event":
-                self._take_event(body["exchange"], body["event"], payload)
+                self._take_event(body["exchange"], body["event"], payload, body.get("budget"))
             else:
                 if name == "cancel" and (call := self.calls.get(body["call"])) is not None:
                     call.late = body["timed_out"]
@@ -212,10 +213,14 @@ class HostProxy:
                 self._controls.append((name, body))
         return received
 
-    def _take_event(self, number: int, parts: list[Any], payload: bytes) -> None:
+    def _take_event(
+        self, number: int, parts: list[Any], payload: bytes, budget: list[Any] | None = None
+    ) -> None:
         exchange = self._exchanges.get(number)
         if exchange is None:
             return
+        if budget is not None and exchange.call is not None:
+            exchange.call.budget = budget
         if parts[0] in _LAST:
             self.forget(number)
         event = _event(parts, payload)

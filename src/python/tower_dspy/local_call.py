@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from tower_dspy.api import RemainingBudget
 from tower_dspy.call_state import CURRENT_CALL, CallState
 from tower_dspy.payload import to_json
 
@@ -30,7 +31,9 @@ class LocalCall:
 
 @contextlib.contextmanager
 def local(
-    timeout: float | None = None, tools: Iterable[Callable[..., Any]] = ()
+    timeout: float | None = None,
+    tools: Iterable[Callable[..., Any]] = (),
+    budget: RemainingBudget | None = None,
 ) -> Iterator[LocalCall]:
     """Runs the code of the block as a call that a host would serve.
 
@@ -38,9 +41,10 @@ def local(
         timeout: Seconds that `remaining()` counts down from. The call is over when they have
             passed, but nothing stops the code.
         tools: What `tools()` offers: `dspy.Tool`s, or functions to make some of.
+        budget: What `remaining_budget()` returns. Nothing is charged to it.
     """
     call = LocalCall()
-    side = _LocalHostCall(call)
+    side = _LocalHostCall(call, budget)
     state = side.state = CallState(0, side, timeout, stream=_LocalStream(call))
     token = CURRENT_CALL.set(state)
     try:
@@ -69,8 +73,12 @@ class _LocalHostCall:
 
     state: CallState
 
-    def __init__(self, call: LocalCall) -> None:
+    def __init__(self, call: LocalCall, budget: RemainingBudget | None) -> None:
         self._call = call
+        self._budget = budget
+
+    def remaining_budget(self) -> RemainingBudget | None:
+        return self._budget
 
     def is_over(self) -> bool:
         deadline = self.state.deadline

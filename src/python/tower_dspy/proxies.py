@@ -40,6 +40,8 @@ class CallProxy:
     _lm: str | None
     _stream: list[Any] | None = None
     _trace: dict[str, str] | None = None
+    # What is left of its budgets, as of the last LM call that ended.
+    budget: list[Any] | None = None
     # The host ended the call, or it has its outcome.
     over: bool = False
     # A limit of time ended it.
@@ -108,6 +110,9 @@ class CallProxy:
 
     def trace(self) -> dict[str, str] | None:
         return self._trace
+
+    def remaining_budget(self) -> list[Any] | None:
+        return self.budget
 
     def stream(self) -> tuple[bool, Any] | None:
         return None if self._stream is None else tuple(self._stream)
