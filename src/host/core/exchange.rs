@@ -10,6 +10,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::{task::AbortHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     call_state::CallState, event::Event, flow::ExchangeFlow, queue::CommandQueue, runtime,
@@ -46,6 +47,8 @@ pub(crate) struct NewExchange {
     pub(crate) sink: EventSink,
     /// Of the chunks of a streamed answer.
     pub(crate) flow: Arc<ExchangeFlow>,
+    /// Ends it with an event, once its connection is closed.
+    pub(crate) stop: CancellationToken,
 }
 
 impl NewExchange {
@@ -57,17 +60,23 @@ impl NewExchange {
     where
         W: Future<Output = Event> + Send + 'static,
     {
-        let Self { call, sink, .. } = self;
+        let Self {
+            call, sink, stop, ..
+        } = self;
         let runtime = runtime::handle()?;
         // A panic is an event as well: the receiver would wait for ever.
         let work = AssertUnwindSafe(work(sink.clone())).catch_unwind();
         let exchange = async move {
-            let end = work.await;
-            sink.send(end.unwrap_or_else(|_| {
-                let message =
-                    "the LM call failed: a layer of the LM, or its key function, panicked";
-                Event::Failed("other", message.into())
-            }));
+            let end = stop.run_until_cancelled_owned(work).await;
+            sink.send(match end {
+                Some(Ok(end)) => end,
+                Some(Err(_)) => {
+                    let message =
+                        "the LM call failed: a layer of the LM, or its key function, panicked";
+                    Event::Failed("other", message.into())
+                }
+                None => Event::Failed("stopped", "another LM answered before".into()),
+            });
         };
         Ok(match &call {
             Some(call) => call.begin_exchange(exchange, runtime),

@@ -12,6 +12,7 @@ use pyo3::{
 };
 
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{convert, port_call::PortCall, port_state::PortState};
 use crate::host::core::{
@@ -46,6 +47,7 @@ pub(super) struct PortExchange {
     abort: AbortHandle,
     events: Option<Mutex<mpsc::Receiver<Event>>>,
     flow: Arc<ExchangeFlow>,
+    stop: CancellationToken,
 }
 
 impl PortExchange {
@@ -72,11 +74,13 @@ impl PortExchange {
             }
         };
         let flow = Arc::<ExchangeFlow>::default();
+        let stop = CancellationToken::new();
         let begun = begin(NewExchange {
             call,
             number: id,
             sink,
             flow: flow.clone(),
+            stop: stop.clone(),
         });
         if !matches!(begun, Ok(Some(_))) {
             listeners.remove(id);
@@ -88,6 +92,7 @@ impl PortExchange {
             abort,
             events,
             flow,
+            stop,
         }))
     }
 }
@@ -121,6 +126,11 @@ impl PortExchange {
     /// The program has read these bytes of the answer's chunks.
     fn read(&self, bytes: usize) {
         self.flow.read(bytes);
+    }
+
+    /// Closes the connection; an event follows.
+    fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// Closes the connection.

@@ -5,6 +5,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{numbers::WorkerId, supervisor::Supervisor, wire::ToWorker, worker::Worker};
 use crate::host::core::{
@@ -28,6 +29,7 @@ struct OpenExchange {
     abort: AbortHandle,
     call: Option<Arc<CallState>>,
     flow: Arc<ExchangeFlow>,
+    stop: CancellationToken,
 }
 
 impl Exchanges {
@@ -48,11 +50,13 @@ impl Exchanges {
         let queue = &supervisor.core.queue;
         let id = queue.next_id();
         let flow = Arc::<ExchangeFlow>::default();
+        let stop = CancellationToken::new();
         let exchange = NewExchange {
             call: call.clone(),
             number,
             sink: EventSink::Queue(queue.clone(), id),
             flow: flow.clone(),
+            stop: stop.clone(),
         };
         match begin(worker, exchange) {
             Ok(Some(abort)) => {
@@ -62,6 +66,7 @@ impl Exchanges {
                     abort,
                     call,
                     flow,
+                    stop,
                 };
                 self.open.insert(id, open);
                 self.ids.insert((of, number), id);
@@ -80,6 +85,14 @@ impl Exchanges {
         let id = self.ids.get(&(worker, number));
         if let Some(open) = id.and_then(|id| self.open.get(id)) {
             open.flow.read(bytes);
+        }
+    }
+
+    /// Ends an exchange whose last event its worker waits for.
+    pub(super) fn stop(&self, worker: WorkerId, number: u64) {
+        let id = self.ids.get(&(worker, number));
+        if let Some(open) = id.and_then(|id| self.open.get(id)) {
+            open.stop.cancel();
         }
     }
 

@@ -241,6 +241,7 @@ impl Pool {
                 self.exchanges.open(supervisor, (id, number), call, wait);
             }
             FromWorker::Read { exchange, bytes } => self.exchanges.read(id, exchange, bytes),
+            FromWorker::Stop { exchange } => self.exchanges.stop(id, exchange),
             FromWorker::Abort { exchange } => self.exchanges.abort(id, exchange),
             FromWorker::Call { call, report } => {
                 calls::on_report(scheduler, (id, call), report, &tail);

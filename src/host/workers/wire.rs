@@ -161,6 +161,10 @@ pub(super) enum FromWorker {
         exchange: u64,
         bytes: usize,
     },
+    /// Its last event is waited for.
+    Stop {
+        exchange: u64,
+    },
     Abort {
         exchange: u64,
     },

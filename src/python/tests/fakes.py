@@ -120,6 +120,7 @@ class FakeExchangeHost:
         # Id and arguments of each tool call.
         self.tool_calls: list[tuple[int, dict[str, Any]]] = []
         self.aborted = 0
+        self.stopped = 0
         # The bytes of chunks that were reported as read, by each report.
         self.reads: list[int] = []
 
@@ -159,6 +160,9 @@ class FakeExchange:
 
     def read(self, count: int) -> None:
         self._host.reads.append(count)
+
+    def stop(self) -> None:
+        self._host.stopped += 1
 
     def abort(self) -> None:
         self._host.aborted += 1

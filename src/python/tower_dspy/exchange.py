@@ -13,6 +13,7 @@ call's stream, see call_stream.py. The host's side of one exchange is
     exchange.wait()    -> the next event (threads only, without the GIL)
     exchange.read(n)   n bytes of chunks were read, since the last report
     exchange.abort()   the answer is not read further: the connection closes
+    exchange.stop()    the same, and a failure of the kind `stopped` follows once it is closed
 
 where `route` is the host's numbers of the LMs that the request may belong to, the likeliest first,
 with the model's name and its price, see prices.py; None for a request that is no LM call.
@@ -58,7 +59,6 @@ _TURN = 1 << 13
 # The last events of an answer.
 _WHOLE = ("full", "end")
 
-_LOST = "another LM has answered before"
 _CALL_ENDED = "the call that sent the request has ended, and with it the answer"
 
 
@@ -113,6 +113,8 @@ def http_request(
         call = None if state is None else state.call
         first_content = None
         if lm_call is not None:
+            if lm_call.is_stopped():
+                raise made.failed("stopped", "another LM answered before")
             lm_call.failure = None
             if lm_call.content_by is not None:
                 first_content = max(0.0, lm_call.content_by - time.monotonic())
@@ -171,8 +173,6 @@ class _BodyReader:
     # The host's side; None once it is not needed.
     _exchange: Any
     _unreported = 0
-    # Another LM call has answered in place of the one that the exchange is of.
-    _lost = False
 
     def _read(self, event: tuple[Any, ...]) -> bytes:
         """The bytes of an event."""
@@ -250,11 +250,10 @@ class AsyncExchange(_BodyReader):
         self._events.append(event)
         self._wake()
 
-    def lose(self) -> None:
-        """Ends the exchange: another LM call has answered."""
-        self._lost = True
-        self.abort()
-        self._wake()
+    def stop(self) -> None:
+        """Ends the exchange, by a failure as its last event: another LM call has answered."""
+        if self._exchange is not None:
+            self._exchange.stop()
 
     def interrupt(self) -> None:
         """Ends the wait for an event: none will come, as the call is over."""
@@ -274,9 +273,7 @@ class AsyncExchange(_BodyReader):
             self._changed.set_result(None)
 
     async def _next(self) -> tuple[Any, ...]:
-        while not self._events or self._lost:
-            if self._lost:
-                raise self._request.failed("lost", _LOST)
+        while not self._events:
             state = self._state
             if state is not None and state.is_over() and current_call() is not state:
                 raise self._request.failure("read", _CALL_ENDED)
@@ -339,15 +336,12 @@ class SyncExchange(_BodyReader):
         """Ends the exchange: its answer is not read further."""
         self._exchange.abort()
 
-    def lose(self) -> None:
-        """Ends the exchange, from any thread: another LM call has answered."""
-        self._lost = True
-        self.abort()
+    def stop(self) -> None:
+        """Ends the exchange, from any thread, by a failure as its last event."""
+        self._exchange.stop()
 
     def _next(self) -> tuple[Any, ...]:
         event = self._events.popleft() if self._events else self._exchange.wait()
-        if self._lost:
-            raise self._request.failed("lost", _LOST)
         if event[0] == "cancelled":
             if self._state is not None and current_call() is not self._state:
                 # Another call reads the answer.

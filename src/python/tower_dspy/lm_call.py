@@ -47,20 +47,23 @@ class LmCall:
     outer: "LmCall | None" = None
     # Its exchanges, also those of its members.
     exchanges: list[Any] = field(default_factory=list)
-    # Another LM call has answered in its place: it sends nothing more.
-    is_lost: bool = False
+    # Another one answered in its place.
+    _is_stopped: bool = False
+
+    def is_stopped(self) -> bool:
+        """Whether it sends nothing more, as another one answered in its place."""
+        return self._is_stopped or (self.outer is not None and self.outer.is_stopped())
 
     def begin(self, exchange: Any) -> None:
-        """Adds an exchange, which ends at once if the LM call is lost."""
-        lm_call: LmCall | None = self
-        while lm_call is not None:
-            lm_call.exchanges.append(exchange)
-            if lm_call.is_lost:
-                exchange.lose()
-            lm_call = lm_call.outer
+        """Adds an exchange."""
+        self.exchanges.append(exchange)
+        if self._is_stopped:
+            exchange.stop()
+        if self.outer is not None:
+            self.outer.begin(exchange)
 
-    def lose(self) -> None:
-        """Ends the LM call, from any thread, as another one has answered."""
-        self.is_lost = True
+    def stop(self) -> None:
+        """Ends the LM call, from any thread, as another one answered in its place."""
+        self._is_stopped = True
         for exchange in tuple(self.exchanges):
-            exchange.lose()
+            exchange.stop()

@@ -129,7 +129,7 @@ class _Race:
             if self.winner is None and not self._is_over:
                 self.winner = member_call
                 other = self.second if member_call is self.first else self.first
-                other.lm_call.lose()
+                other.lm_call.stop()
             return self.winner is member_call
 
     def answered(self) -> None:
@@ -147,7 +147,7 @@ class _Race:
         with self._lock:
             self._is_over = True
             if self.winner is not self.second:
-                self.second.lm_call.lose()
+                self.second.lm_call.stop()
         self.start.set()
         if self.winner is None and self._is_streamed:
             self._adapter_call.fail()

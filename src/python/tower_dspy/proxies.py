@@ -160,12 +160,12 @@ class ExchangeProxy:
         # At once from a thread that waits: it may be the loop's own.
         (self._host.frames.send if self.deliver is None else self._host.send_soon)("read", body)
 
+    def stop(self) -> None:
+        self._host.frames.send("stop", {"exchange": self.number})
+
     def abort(self) -> None:
         shielded(self._abort)
 
     def _abort(self) -> None:
         if self._host.forget(self.number) is not None:
-            if self.deliver is None:
-                # For a thread that waits, if it is not this one.
-                self.events.put(("cancelled",))
             self._host.frames.send("abort", {"exchange": self.number})

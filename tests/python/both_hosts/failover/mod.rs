@@ -2,10 +2,11 @@
 
 mod ends;
 mod fallback;
+mod hedge;
 mod streams;
 
 use tower::ServiceExt;
-use tower_dspy::{DspyService, Error, Lm, LmOutcome, Prediction};
+use tower_dspy::{DspyService, Error, Lm, LmCall, LmOutcome, Prediction};
 
 use crate::support::{ask, lm_server};
 
@@ -29,10 +30,13 @@ fn call(provider: &str, model: &str, outcome: LmOutcome) -> Call {
     (provider.into(), model.into(), outcome)
 }
 
-fn calls(lm_calls: &[tower_dspy::LmCall]) -> Vec<Call> {
-    let calls = lm_calls.iter();
+/// The LM calls in the order in which they began.
+fn calls(lm_calls: &[LmCall]) -> Vec<Call> {
+    let mut calls: Vec<_> = lm_calls.iter().collect();
+    calls.sort_by_key(|call| call.started);
     calls
-        .map(|lm_call| call(&lm_call.provider, &lm_call.model, lm_call.outcome))
+        .into_iter()
+        .map(|one| call(&one.provider, &one.model, one.outcome))
         .collect()
 }
 

@@ -1,0 +1,221 @@
+//! LM calls of which a second one runs beside a slow first.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tower_dspy::{
+    Classify, ErrorKind, Lm, LmOutcome,
+    testing::scripted_lm::{Gate, Outcome, Reply},
+};
+
+use super::{PROGRAMS, answer, call, calls, error, member, streams::read};
+use crate::support::{HOUR, ask, eventually, host, lm_server};
+
+/// Soon, and long enough for a request to leave before.
+const SOON: Duration = Duration::from_millis(300);
+
+/// A hedge of two models, the second of another dialect.
+async fn hedge(first: &str, second: &str, after: Duration) -> Lm {
+    let members = [
+        member("openai", first).await,
+        member("anthropic", second).await,
+    ];
+    Lm::hedge(members, after)
+}
+
+#[tokio::test]
+async fn the_second_answers_for_a_slow_first_whose_connection_is_closed_before() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("hedge-slow", Reply::hang());
+    server.script("hedge-quick", Reply::answer("of the second"));
+    for (n, target) in PROGRAMS.into_iter().enumerate() {
+        let lm = hedge("hedge-slow", "hedge-quick", SOON).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let answer = answer(&program).await;
+        assert_eq!(answer.get("answer").unwrap(), "of the second", "{target}");
+        let expected = [
+            call("openai", "hedge-slow", LmOutcome::Cancelled),
+            call("anthropic", "hedge-quick", LmOutcome::Answered),
+        ];
+        assert_eq!(calls(&answer.lm_calls), expected, "{target}");
+        // It was sent, so it may be billed.
+        assert!(answer.lm_calls[0].sent.is_some(), "{target}");
+        let tokens = answer.lm_calls[1].total_tokens;
+        assert_eq!(Some(answer.usage.total_tokens), tokens, "{target}");
+        let closed = server.wait_for("hedge-slow", |all| {
+            all.len() == n + 1 && all[n].outcome == Outcome::ClientGone
+        });
+        closed.await.unwrap();
+        eventually("its permit", || program.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_first_that_is_quick_enough_is_the_only_one_asked() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("hedge-first", Reply::answer("of the first"));
+    for target in PROGRAMS {
+        let lm = hedge("hedge-first", "hedge-unasked", HOUR).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let answer = answer(&program).await;
+        assert_eq!(answer.get("answer").unwrap(), "of the first", "{target}");
+        assert_eq!(answer.lm_calls.len(), 1, "{target}");
+        eventually("its permit", || program.in_flight() == 0).await;
+    }
+    assert!(server.requests("hedge-unasked").is_empty());
+}
+
+#[tokio::test]
+async fn a_first_that_answers_after_all_wins_against_the_second() {
+    let (host, server) = (host().await, lm_server().await);
+    for (n, target) in PROGRAMS.into_iter().enumerate() {
+        let (first, second) = (format!("hedge-wins-{n}"), format!("hedge-loses-{n}"));
+        let gate = Gate::new();
+        server.script(&first, Reply::answer("of the first").held_by(&gate));
+        server.script(&second, Reply::hang());
+        let lm = hedge(&first, &second, SOON).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let open = async {
+            let asked = server.wait_for(&second, |all| all.len() == 1);
+            asked.await.unwrap();
+            gate.open();
+        };
+        let (answer, ()) = tokio::join!(answer(&program), open);
+        assert_eq!(answer.get("answer").unwrap(), "of the first", "{target}");
+        let expected = [
+            call("openai", &first, LmOutcome::Answered),
+            call("anthropic", &second, LmOutcome::Cancelled),
+        ];
+        assert_eq!(calls(&answer.lm_calls), expected, "{target}");
+        let closed = server.wait_for(&second, |all| all[0].outcome == Outcome::ClientGone);
+        closed.await.unwrap();
+        eventually("its permit", || program.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn the_second_begins_at_once_where_the_first_fails_and_is_not_asked_for_a_wrong_request() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("hedge-503", Reply::status(503));
+    server.script("hedge-401", Reply::status(401));
+    server.script("hedge-at-once", Reply::answer("of the second"));
+    for target in PROGRAMS {
+        let lm = hedge("hedge-503", "hedge-at-once", HOUR).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let answer = answer(&program).await;
+        assert_eq!(answer.get("answer").unwrap(), "of the second", "{target}");
+
+        let lm = hedge("hedge-401", "hedge-not-for-401", HOUR).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let error = error(&program).await;
+        assert_eq!(error.kind(), ErrorKind::LmRejected, "{target}: {error}");
+    }
+    assert!(server.requests("hedge-not-for-401").is_empty());
+}
+
+#[tokio::test]
+async fn where_both_fail_the_error_is_the_seconds_and_names_the_first() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("hedge-both-1", Reply::status(503));
+    server.script("hedge-both-2", Reply::status(500));
+    for target in PROGRAMS {
+        let lm = hedge("hedge-both-1", "hedge-both-2", HOUR).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let error = error(&program).await;
+        let message = error.to_string();
+        assert!(
+            message.contains("before it failed `openai/hedge-both-1`"),
+            "{target}: {message}"
+        );
+        let spent = error.spent().expect("the cost of two LM calls");
+        let statuses: Vec<_> = spent.lm_calls.iter().map(|call| call.status).collect();
+        assert_eq!(statuses, [Some(503), Some(500)], "{target}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_streams_the_first_with_content_goes_on_and_the_other_is_closed() {
+    let (host, server) = (host().await, lm_server().await);
+    let text = "an answer of some words from the second";
+    let pings = Reply::answer("late").pings_after(0, 1_000_000, Duration::from_millis(5));
+    server.script("hedge-pings", pings);
+    let in_pieces = Reply::answer(text).drip(Duration::from_millis(10));
+    server.script("hedge-stream", in_pieces);
+    let slow = Reply::answer(text).drip(Duration::from_millis(60));
+    server.script("hedge-drips", slow);
+    for target in ["question -> answer", "shapes:SyncOnly"] {
+        let lm = hedge("hedge-pings", "hedge-stream", SOON).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let reading = read(&program, ask("?")).await;
+        assert_eq!(reading.text, text, "{target}");
+        assert_eq!(reading.restarts, 0, "{target}");
+        assert!(reading.deltas > 3, "{target}: {reading:?}");
+        let answer = reading.end.unwrap();
+        let expected = [
+            call("openai", "hedge-pings", LmOutcome::Cancelled),
+            call("anthropic", "hedge-stream", LmOutcome::Answered),
+        ];
+        assert_eq!(calls(&answer.lm_calls), expected, "{target}");
+
+        // One that has begun wins, however long it takes.
+        let lm = hedge("hedge-drips", "hedge-stream-unasked", SOON).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let reading = read(&program, ask("?")).await;
+        assert_eq!(reading.text, text, "{target}");
+        assert_eq!(reading.end.unwrap().lm_calls.len(), 1, "{target}");
+    }
+    let gone = server.wait_for("hedge-pings", |all| {
+        all.len() == 2 && all.iter().all(|one| one.outcome == Outcome::ClientGone)
+    });
+    gone.await.unwrap();
+    assert!(server.requests("hedge-stream-unasked").is_empty());
+}
+
+#[tokio::test]
+async fn a_cancel_closes_both_connections() {
+    let (host, server) = (host().await, lm_server().await);
+    for (n, target) in PROGRAMS.into_iter().enumerate() {
+        let models = [format!("hedge-cancel-{n}-1"), format!("hedge-cancel-{n}-2")];
+        for model in &models {
+            server.script(model, Reply::hang());
+        }
+        let lm = hedge(&models[0], &models[1], SOON).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let token = CancellationToken::new();
+        let run = program.clone().oneshot(ask("?").with_cancel(token.clone()));
+        let cancel = async {
+            let asked = server.wait_for(&models[1], |all| all.len() == 1);
+            asked.await.unwrap();
+            token.cancel();
+        };
+        let (end, ()) = tokio::join!(run, cancel);
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::Cancelled, "{target}");
+        for model in &models {
+            let closed = server.wait_for(model, |all| all[0].outcome == Outcome::ClientGone);
+            closed.await.unwrap();
+        }
+        eventually("its permit", || program.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_second_that_waits_does_not_hold_up_a_cancelled_call() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("hedge-waits", Reply::hang());
+    for (n, target) in PROGRAMS.into_iter().enumerate() {
+        let lm = hedge("hedge-waits", "hedge-never", HOUR).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let token = CancellationToken::new();
+        let run = program.clone().oneshot(ask("?").with_cancel(token.clone()));
+        let cancel = async {
+            let asked = server.wait_for("hedge-waits", |all| all.len() == n + 1);
+            asked.await.unwrap();
+            token.cancel();
+        };
+        let (end, ()) = tokio::join!(run, cancel);
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::Cancelled, "{target}");
+        eventually("its permit", || program.in_flight() == 0).await;
+    }
+    assert!(server.requests("hedge-never").is_empty());
+}
