@@ -9,6 +9,7 @@ mod encoding;
 mod error_body;
 mod keys;
 mod limits;
+mod member_limit;
 mod proxy;
 mod recorded;
 mod stack;

@@ -17,8 +17,8 @@ call's stream, see call_stream.py. The host's side of one exchange is
 
 where `route` is the host's numbers of the LMs that the request may belong to, the likeliest first,
 with the model's name and its price, see prices.py; None for a request that is no LM call.
-`first_content` are the seconds that a member of a group has until the first content of its answer. An
-event is one of
+`first_content` are the seconds that a member of a group has until the first content of its answer.
+An event is one of
 
     ("full", status, headers, body)   ("head", status, headers)   ("chunk", bytes)   ("end",)
     ("value", value)                  ("failed", kind, message)   ("cancelled",)

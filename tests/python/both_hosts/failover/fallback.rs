@@ -43,7 +43,11 @@ async fn another_provider_answers_where_the_first_has_a_server_error() {
     for request in server.requests("fo-claude") {
         // Its own options, and not those of the first.
         assert_eq!(request.body["max_tokens"], 77, "{}", request.body);
-        assert!(request.body.get("temperature").is_none(), "{}", request.body);
+        assert!(
+            request.body.get("temperature").is_none(),
+            "{}",
+            request.body
+        );
     }
 }
 
@@ -118,7 +122,10 @@ async fn a_limit_a_failed_connection_an_open_breaker_and_a_used_up_quota_are_men
             let limits = LmLimits::new().with_first_content(limit);
             silent.clone().limits(limits)
         }),
-        ("total", silent.clone().limits(LmLimits::new().with_total(limit))),
+        (
+            "total",
+            silent.clone().limits(LmLimits::new().with_total(limit)),
+        ),
         ("breaker", silent.clone().http(breaker)),
         ("quota", lm_that_says(429, quota)),
     ] {
@@ -238,7 +245,10 @@ async fn each_member_has_its_own_key_and_a_setting_on_the_result_is_on_all() {
 #[tokio::test]
 async fn the_calls_of_a_gather_fail_over_each_by_itself() {
     let (host, server) = (host().await, lm_server().await);
-    server.script("fo-gather", [Reply::status(503), Reply::answer("of the first")]);
+    server.script(
+        "fo-gather",
+        [Reply::status(503), Reply::answer("of the first")],
+    );
     let members = [
         member("openai", "fo-gather").await,
         second("fo-gather-2").await,
@@ -248,7 +258,12 @@ async fn the_calls_of_a_gather_fail_over_each_by_itself() {
     let mut answers: Vec<String> =
         serde_json::from_value(answer.get("answers").unwrap().clone()).unwrap();
     answers.sort();
-    let expected = json!(["of the first", "of the first", "of the first", "of the second"]);
+    let expected = json!([
+        "of the first",
+        "of the first",
+        "of the first",
+        "of the second"
+    ]);
     assert_eq!(json!(answers), expected);
     assert_eq!(answer.lm_calls.len(), 5);
 }
@@ -299,7 +314,10 @@ async fn members_may_be_made_of_several_themselves() {
         models.sort_unstable();
         let expected = ["fo-nested-1", "fo-nested-2", "fo-nested-3", "fo-nested-4"];
         assert_eq!(models, expected, "{target}");
-        assert_eq!(answer.usage.total_tokens, answer.lm_calls[3].total_tokens.unwrap());
+        assert_eq!(
+            answer.usage.total_tokens,
+            answer.lm_calls[3].total_tokens.unwrap()
+        );
     }
 }
 
@@ -308,7 +326,10 @@ async fn a_group_without_members_or_with_no_share_is_refused_when_a_program_is_l
     let host = host().await;
     for (lm, said) in [
         (Lm::fallback([]), "at least one"),
-        (Lm::fallback([Lm::new("openai/x").key("k")]).failover_share(1.5), "1.5"),
+        (
+            Lm::fallback([Lm::new("openai/x").key("k")]).failover_share(1.5),
+            "1.5",
+        ),
     ] {
         let error = host.load("question -> answer").lm(lm).await.unwrap_err();
         assert!(error.to_string().contains(said), "{error}");

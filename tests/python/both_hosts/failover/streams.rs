@@ -31,7 +31,12 @@ pub(super) async fn read(program: &DspyService, request: PredictRequest) -> Read
         Err(error) => {
             let (text, deltas, restarts) = (String::new(), 0, 0);
             let end = Err(error);
-            return Read { text, deltas, restarts, end };
+            return Read {
+                text,
+                deltas,
+                restarts,
+                end,
+            };
         }
     };
     let (mut text, mut deltas, mut restarts) = (String::new(), 0, 0);
@@ -48,7 +53,12 @@ pub(super) async fn read(program: &DspyService, request: PredictRequest) -> Read
             Err(error) => break Err(error),
         }
     };
-    Read { text, deltas, restarts, end }
+    Read {
+        text,
+        deltas,
+        restarts,
+        end,
+    }
 }
 
 #[tokio::test]
@@ -106,7 +116,8 @@ async fn no_other_member_is_asked_once_content_has_gone_out() {
     let (host, server) = (host().await, lm_server().await);
     server.script(
         "fo-stream-cut",
-        Reply::answer("some words of an answer that breaks off before its end").error_after(14, 529),
+        Reply::answer("some words of an answer that breaks off before its end")
+            .error_after(14, 529),
     );
     for target in PROGRAMS {
         let lm = Lm::fallback([
