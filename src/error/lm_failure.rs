@@ -1,5 +1,7 @@
 //! [`LmFailure`]: the error of an LM call that has no answer.
 
+use std::time::Duration;
+
 use super::{Classify, ErrorKind};
 use crate::call::{BudgetRefusal, LmOutcome};
 
@@ -73,6 +75,7 @@ pub struct LmFailure {
     pub(crate) kind: LmFailureKind,
     pub(crate) sort: ErrorKind,
     pub(crate) message: Box<str>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl LmFailure {
@@ -82,6 +85,7 @@ impl LmFailure {
             kind,
             sort: kind.sort(),
             message: message.into(),
+            retry_after: None,
         }
     }
 
@@ -95,6 +99,14 @@ impl LmFailure {
     #[must_use]
     pub fn sorted(mut self, sort: ErrorKind) -> Self {
         self.sort = sort;
+        self
+    }
+
+    /// The failure with the wait after which another attempt makes sense, as a layer of yours knows
+    /// it: retry layers wait for so long.
+    #[must_use]
+    pub const fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 
@@ -114,5 +126,9 @@ impl LmFailure {
 impl Classify for LmFailure {
     fn kind(&self) -> ErrorKind {
         self.sort
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 }

@@ -34,6 +34,7 @@ impl LmFailure {
             kind,
             sort,
             message,
+            retry_after: None,
         }
     }
 

@@ -58,6 +58,7 @@ mod status;
 mod stream_event;
 #[cfg(all(test, feature = "test-util"))]
 mod tests;
+mod token_rate;
 mod usage;
 
 #[cfg(feature = "workers")]
@@ -81,6 +82,7 @@ pub use self::{
     limits::LmLimits,
     lm_log::LmLog,
     placeholder::PLACEHOLDER,
+    token_rate::{TokenRate, TokenRateLayer},
 };
 pub use crate::error::{BadStatus, LmFailure, LmFailureKind};
 #[cfg(any(feature = "_host", test))]

@@ -15,6 +15,7 @@ mod recorded;
 mod stack;
 mod time_left;
 mod tls;
+mod token_rate;
 mod trace;
 mod wire;
 
