@@ -1,6 +1,7 @@
 //! DSPy programs as tower services that can be timed out, cancelled, retried and replaced.
 //! **Elapsed means stopped**: when a limit passes, the wait ends, and the Python work and its LM
-//! request end with it.
+//! request end with it: the connection to the provider is closed. Whether the provider stops too is
+//! measured, not assumed: see [`lm`](lm#what-goes-on-at-the-provider).
 //!
 //! # The way of a request
 //!

@@ -2,7 +2,8 @@
 //!
 //! Python opens no connection for it: each LM call of a program comes to Rust as an [`LmRequest`],
 //! and [`LmHandle::send`] answers it. So LM traffic is composed as all else is, of tower layers,
-//! and it ends when its call does: dropping it closes the connection.
+//! and it ends when its call does: dropping it closes the connection. What the provider makes of that is
+//! told [below](#what-goes-on-at-the-provider).
 //!
 //! ```
 //! use std::time::Duration;
