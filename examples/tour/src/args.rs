@@ -9,7 +9,9 @@ Usage: cargo run --release [-- [COMMAND] [OPTIONS]]
 
 Commands:
   (none)          play the tour: thirteen scenes and a comparison
-  doctor          check Python, the venv, DSPy and the LM, and say what to do about it
+  doctor          check Python, the venv, DSPy and the LM, and say what to do about it;
+                  with --lm also measure whether its server stops an answer whose
+                  connection is closed, which costs some thousand tokens
 
 Options:
   --lm URL        an LM that speaks OpenAI's chat completions, such as

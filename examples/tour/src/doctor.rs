@@ -1,5 +1,9 @@
 //! Looks at everything the tour needs, and says what to do about what is wrong.
 
+mod chat;
+mod stopping;
+mod work_gauge;
+
 use std::{fmt::Display, time::Duration};
 
 use serde_json::{Value, json};
@@ -10,6 +14,10 @@ use tower_dspy::{
     testing::scripted_lm::Reply,
 };
 
+use self::{
+    chat::ChatClient,
+    stopping::{Stopping, StoppingLimits},
+};
 use crate::{
     args::RealLm,
     stage::{Stage, ask, first_line, question, start_host, time, venv_path},
@@ -31,6 +39,10 @@ impl Checks {
     fn wrong(&mut self, what: &str, problem: impl Display) {
         self.wrong += 1;
         println!("wrong    {what:<12} {problem}");
+    }
+
+    fn warning(&self, what: &str, problem: impl Display) {
+        println!("warning  {what:<12} {problem}");
     }
 
     fn skipped(&self, what: &str, why: &str) {
@@ -143,10 +155,13 @@ async fn check_lm(checks: &mut Checks, host: Host, lm: Option<RealLm>) {
     let service = ServiceBuilder::new().deadline(LIMIT).service(answerer);
     let asked = ask(service, question("Say yes.")).await;
     match &asked.result {
-        Ok(_) => checks.ok(
-            "LM",
-            format_args!("{} answered in {}", stage.lm_name(), time(asked.took)),
-        ),
+        Ok(_) => {
+            checks.ok(
+                "LM",
+                format_args!("{} answered in {}", stage.lm_name(), time(asked.took)),
+            );
+            check_stopping(checks, &stage, real.as_ref()).await;
+        }
         Err(error) => {
             let url = real.map_or_else(|| "the scripted LM".to_owned(), |lm| lm.url);
             checks.wrong(
@@ -158,6 +173,32 @@ async fn check_lm(checks: &mut Checks, host: Host, lm: Option<RealLm>) {
                 ),
             );
         }
+    }
+}
+
+/// Measures whether the LM's server stops an answer whose connection is closed.
+async fn check_stopping(checks: &mut Checks, stage: &Stage, real: Option<&RealLm>) {
+    let what = "LM stops";
+    let Some(real) = real else {
+        return checks.skipped(
+            what,
+            "--lm URL --model NAME measures whether closing a connection stops the generation",
+        );
+    };
+    let lm = stage.lm("doctor", Reply::answer("yes"));
+    let Some(server) = checks.take(what, ChatClient::new(&lm, &real.url)) else {
+        return;
+    };
+    match StoppingLimits::default().measure(&server).await {
+        stopped @ Stopping::Stopped { .. } => checks.ok(what, stopped),
+        unknown @ Stopping::Unknown(_) => checks.skipped(what, &unknown.to_string()),
+        went_on @ Stopping::WentOn { .. } => checks.warning(
+            what,
+            format_args!(
+                "{went_on}. You pay for that: limit it by max_tokens, and if the server takes a \
+                 request to stop, send that by Lm::abort"
+            ),
+        ),
     }
 }
 
