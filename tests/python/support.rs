@@ -1,5 +1,8 @@
 //! The interpreter and the LM that the whole binary shares, and waits for events in them.
 
+#[path = "../../examples/rag/packages.rs"]
+mod packages;
+
 use std::{
     env::{self, VarError},
     ops::Deref,
@@ -35,13 +38,21 @@ pub(crate) fn programs() -> PathBuf {
 
 /// The venv of the workspace, made if there is none.
 pub(crate) async fn venv() -> PathBuf {
+    python_env().await.prefix().to_path_buf()
+}
+
+async fn python_env() -> PythonEnv {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let env = PythonEnv::create(root.join(".venv"))
+    PythonEnv::create(root.join(".venv"))
         .progress(|line| eprintln!("{line}"))
         .run()
         .await
-        .expect("a venv");
-    env.prefix().to_path_buf()
+        .expect("a venv")
+}
+
+/// The folder with numpy, which embedders need.
+async fn numpy() -> PathBuf {
+    packages::numpy(&python_env().await).await.expect("numpy")
 }
 
 /// The host of the tests that hold for both: `embedded`, the default, or `workers`.
@@ -54,15 +65,17 @@ const ALONE: &str = "TOWER_DSPY_TEST_ALONE";
 pub(crate) async fn start() -> Host {
     static HOST: OnceCell<Host> = OnceCell::const_new();
     let host = HOST.get_or_init(|| async {
-        let venv = venv().await;
+        let (venv, numpy) = (venv().await, numpy().await);
         if in_a_worker() {
             let workers = Host::workers(1).venv(venv).python_path(programs());
+            let workers = workers.python_path(numpy);
             // The one process holds what the tests set up in it. That it is killed where it should
             // be is for tests with workers of their own.
             let workers = workers.kill_after(HOUR).retire_after(HOUR);
             return workers.start().await.expect("a worker");
         }
         let embedded = Host::embedded().venv(venv).python_path(programs());
+        let embedded = embedded.python_path(numpy);
         embedded.start().await.expect("a host")
     });
     host.await.clone()

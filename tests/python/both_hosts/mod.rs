@@ -28,6 +28,7 @@ mod patterns;
 mod paused_time;
 mod predictor_lms;
 mod program_state;
+mod rag;
 mod random_drops;
 mod recorded;
 mod refused_loads;
