@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::call::{Budget, CallContext, Cancel, Carrier, Deadline, LmCall, Usage};
+use crate::call::{Budget, CallContext, Cancel, Carrier, Cost, Deadline, LmCall, Usage};
 
 /// The inputs of one prediction, with the context that it travels in.
 ///
@@ -218,6 +218,8 @@ pub struct Prediction {
     /// a retry, those of the earlier attempts as well: it is what the answer cost, but for a hedged
     /// attempt that lost.
     pub usage: Usage,
+    /// What these LM calls cost, by the prices of their LMs.
+    pub cost: Cost,
     /// The LM calls, in the order in which they ended: at most 256 of them.
     pub lm_calls: Vec<LmCall>,
     /// How many LM calls there were beyond those in `lm_calls`.
@@ -230,7 +232,7 @@ pub struct Prediction {
     /// How old the answer is, if it is an earlier one that stands in for a call that failed, as
     /// `layers::fallback::Stale` gives it; `None` if it is this call's own.
     ///
-    /// What a stale answer cost was counted when it was made: its usage is zero.
+    /// What a stale answer cost was counted when it was made: its usage and its cost are zero.
     pub stale_age: Option<Duration>,
 }
 
@@ -265,6 +267,7 @@ impl fmt::Debug for Prediction {
         f.debug_struct("Prediction")
             .field("outputs", &self.outputs.keys().collect::<Vec<_>>())
             .field("usage", &self.usage)
+            .field("cost", &self.cost)
             .field("lm_calls", &self.lm_calls.len())
             .field("lm_calls_bypassed", &self.lm_calls_bypassed)
             .field("elapsed", &self.elapsed)

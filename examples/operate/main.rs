@@ -28,8 +28,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tower::{BoxError, ServiceBuilder};
 use tower_dspy::{
-    CancelLayer, DeadlineLayer, HedgeLayer, Host, InboundLayer, Lm, RetryBudget, RetryLayer, Tool,
-    ToolCall, TrackLayer, Tracker,
+    CancelLayer, DeadlineLayer, HedgeLayer, Host, InboundLayer, Lm, Price, RetryBudget, RetryLayer,
+    Tool, ToolCall, TrackLayer, Tracker,
     inbound::axum::{PrometheusMetrics, liveness, predict},
     layers::RetryBudgetOptions,
     metrics::Gauges,
@@ -57,7 +57,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     let lm = Lm::new("openai/small")
         .base_url(scripted.base_url())
-        .key("none");
+        .key("none")
+        .price(Price::per_million(0.15, 0.60));
     let look_up = Tool::new("look_up", "Finds facts.", |_: ToolCall| async {
         Ok::<_, BoxError>("Air scatters blue light.")
     })

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::call::{LmCall, Usd};
+#[cfg(feature = "lm")]
+use crate::call::LmCall;
+use crate::call::Usd;
 
 /// What LM calls cost, by the prices of their LMs.
 ///
@@ -31,6 +33,7 @@ pub struct Cost {
 
 impl Cost {
     /// The cost of one LM call.
+    #[cfg(feature = "lm")]
     pub(crate) fn of(call: &LmCall) -> Self {
         Self {
             usd: call.cost.unwrap_or_default(),
@@ -46,11 +49,12 @@ impl Cost {
         self.unknown_calls = self.unknown_calls.saturating_add(other.unknown_calls);
     }
 
-    /// Takes the cost of a part out again.
-    #[cfg(any(feature = "_host", test))]
-    pub(crate) fn subtract(&mut self, part: Self) {
-        self.usd = self.usd.saturating_sub(part.usd);
-        self.estimated_usd = self.estimated_usd.saturating_sub(part.estimated_usd);
-        self.unknown_calls = self.unknown_calls.saturating_sub(part.unknown_calls);
+    /// Adds `after` in the place of `before`, which was added earlier.
+    #[cfg(any(feature = "_host", all(feature = "lm", test)))]
+    pub(crate) fn replace(&mut self, before: Self, after: Self) {
+        self.usd = self.usd.saturating_sub(before.usd);
+        self.estimated_usd = self.estimated_usd.saturating_sub(before.estimated_usd);
+        self.unknown_calls = self.unknown_calls.saturating_sub(before.unknown_calls);
+        self.add(after);
     }
 }

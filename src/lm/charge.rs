@@ -168,12 +168,25 @@ impl LmCharge {
 }
 
 impl Charged {
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         tokens: 0,
         usd: Some(Usd::ZERO),
         estimated_tokens: 0,
         estimated_usd: Some(Usd::ZERO),
     };
+
+    /// What the counted tokens cost, and the others, in USD; `None` where that is not known.
+    pub(super) fn in_usd(self) -> [Option<f64>; 2] {
+        [self.usd, self.estimated_usd].map(|usd| usd.map(Usd::as_f64))
+    }
+
+    /// What it cost more than `before`, as far as that is known.
+    pub(super) fn beyond(self, before: Self) -> Usd {
+        let sum = |charged: Self| {
+            charged.usd.unwrap_or_default() + charged.estimated_usd.unwrap_or_default()
+        };
+        sum(self).saturating_sub(sum(before))
+    }
 
     /// Writes it into the record of the attempt.
     pub(super) const fn put(self, call: &mut LmCall) {

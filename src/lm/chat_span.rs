@@ -54,6 +54,8 @@ pub(super) fn open(request: &LmRequest, provider: &str, model: &str) -> Span {
         { names::OUTPUT_TOKENS } = field::Empty,
         { names::CACHE_READ_TOKENS } = field::Empty,
         { names::REASONING_TOKENS } = field::Empty,
+        { names::COST } = field::Empty,
+        { names::ESTIMATED_COST } = field::Empty,
         { names::OUTCOME } = field::Empty,
         { names::ERROR_TYPE } = field::Empty,
         { names::STATUS_CODE } = field::Empty,
@@ -86,6 +88,7 @@ pub(super) fn record_end(
     span: &Span,
     (outcome, is_bad_status): (LmOutcome, bool),
     counts: &UsageCounts,
+    [cost, estimated_cost]: [Option<f64>; 2],
     labels: Option<&AnswerLabels>,
 ) {
     span.record(names::OUTCOME, outcome_text(outcome, is_bad_status));
@@ -100,6 +103,8 @@ pub(super) fn record_end(
     span.record(names::OUTPUT_TOKENS, counts.completion());
     span.record(names::CACHE_READ_TOKENS, counts.cached());
     span.record(names::REASONING_TOKENS, counts.reasoning());
+    span.record(names::COST, cost);
+    span.record(names::ESTIMATED_COST, estimated_cost);
     if let Some(labels) = labels {
         span.record(names::RESPONSE_MODEL, labels.model.as_deref());
         span.record(names::RESPONSE_ID, labels.id.as_deref());

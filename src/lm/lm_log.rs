@@ -8,7 +8,7 @@ use tracing::Span;
 use super::{
     LmRequest,
     answer_labels::LabelReader,
-    charge::LmCharge,
+    charge::{Charged, LmCharge},
     chat_span,
     content::BodyFormat,
     estimate::CompletionHistory,
@@ -79,6 +79,8 @@ pub(super) struct LmCallEntry {
     usage: UsageReader,
     /// All tokens that the record of the call has of it.
     recorded: u64,
+    /// What the record of the call has of its cost.
+    recorded_cost: Charged,
     /// From the head of the answer on.
     labels: Option<LabelReader>,
     is_embedding: bool,
@@ -134,6 +136,7 @@ impl LmCallEntry {
             charge,
             usage: UsageReader::default(),
             recorded: 0,
+            recorded_cost: Charged::NOTHING,
             labels: None,
             is_embedding,
             is_stream: false,
@@ -245,9 +248,10 @@ impl LmCallEntry {
         }
         // At once: the call that this is made for may end before the attempt does.
         let (mut interval, mut waited) = (None, None);
-        let recorded = &mut self.recorded;
+        let (recorded, recorded_cost) = (&mut self.recorded, &mut self.recorded_cost);
         log.update_at(*id, |call, now| {
             charged.put(call);
+            *recorded_cost = charged;
             if is_chunk {
                 interval = call.last_content.map(|last| now.saturating_sub(last));
                 if call.first_content.is_none() && call.is_stream {
@@ -302,6 +306,8 @@ impl LmCallEntry {
         if mem::replace(&mut self.has_ended, true) {
             return;
         }
+        let charged = self.charge.charged(&self.usage.counts);
+        self.charge.settle(charged);
         if !self.span.is_disabled() {
             let stopped = || self.log.as_ref()?.log.stopped();
             let known = match outcome {
@@ -313,12 +319,11 @@ impl LmCallEntry {
                 &self.span,
                 (known, self.is_bad_status),
                 &self.usage.counts,
+                charged.in_usd(),
                 labels,
             );
             telemetry::end(&self.span);
         }
-        let charged = self.charge.charged(&self.usage.counts);
-        self.charge.settle(charged);
         if let Some(LmLogId { log, id }) = self.log.take() {
             log.update(id, |call| charged.put(call));
             let tokens = self.usage.counts.total().unwrap_or_default();
@@ -330,6 +335,7 @@ impl LmCallEntry {
                     provider,
                     model,
                     tokens,
+                    usd: charged.beyond(self.recorded_cost),
                 });
                 tracing::debug!(
                     target: "tower_dspy",

@@ -42,6 +42,8 @@
 //! | `tower_dspy.call.settle` | histogram, s | `program` | the work of an attempt has ended that was told to stop: how long ago |
 //! | `tower_dspy.tokens` | counter | `program`, `lm`, `fate` | an attempt ends: its tokens were `used`, or `wasted` as it came to no answer; an LM answers after that: `late` |
 //! | `tower_dspy.lm.calls` | counter | `program`, `lm`, `outcome`, `status` | an LM call ends |
+//! | `tower_dspy.lm.cost_usd` | histogram, USD | `program`, `lm`, `kind`: `counted`, `estimated`, `late` | an LM call ends whose price is known: what the tokens cost that its provider counted; an estimate of those that it did not count; what came after the end of its attempt |
+//! | `tower_dspy.lm.cost_unknown` | counter | `program`, `lm` | an LM call ends whose price is not known |
 //! | `tower_dspy.lm.aborts` | counter | `lm`, `outcome`: `accepted`, `failed` | a request of [`Lm::abort`](crate::Lm::abort) ends |
 //! | `tower_dspy.retry.attempts` | counter | | a retry is sent |
 //! | `tower_dspy.retry.refused` | counter | | a retry is not sent, as its budget is used up |
@@ -76,8 +78,8 @@ mod tests;
 use crate::telemetry::{
     self,
     metric_names::{
-        ALL, CALL_DEADLINE_USED, CALL_OVERSHOOT, CALL_SETTLE, DELAYS, GEN_AI_TOKEN_USAGE,
-        MetricKind, SECONDS, SHARES, TOKENS,
+        ALL, CALL_DEADLINE_USED, CALL_OVERSHOOT, CALL_SETTLE, COSTS, DELAYS, GEN_AI_TOKEN_USAGE,
+        LM_COST, MetricKind, SECONDS, SHARES, TOKENS,
     },
 };
 
@@ -106,6 +108,8 @@ pub fn buckets() -> impl Iterator<Item = (&'static str, &'static [f64])> {
         let delays = [CALL_OVERSHOOT.name, CALL_SETTLE.name];
         let boundaries: &[f64] = if metric.name == GEN_AI_TOKEN_USAGE.name {
             &TOKENS
+        } else if metric.name == LM_COST.name {
+            &COSTS
         } else if metric.name == CALL_DEADLINE_USED.name {
             &SHARES
         } else if delays.contains(&metric.name) {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     call::{
-        CallId, Cause,
+        CallId, Cause, Cost,
         record::{
             seconds::{seconds, seconds_or_null},
             timeline::CallTimeline,
@@ -66,6 +66,7 @@ pub(super) struct LmReading {
     pub(super) failed: u64,
     pub(super) tokens: u64,
     pub(super) wasted_tokens: u64,
+    pub(super) cost: Cost,
 }
 
 /// The worker processes.

@@ -102,6 +102,7 @@ impl PageSources {
             failed: lm.failed + lm.refused,
             tokens: lm.tokens,
             wasted_tokens: lm.wasted_tokens,
+            cost: lm.cost,
         });
         Some(readings.collect())
     }

@@ -6,7 +6,7 @@ use super::{
     columns::groups,
     page_reading::PageReading,
     text_table::TextTable,
-    units::{memory, time},
+    units::{cost, memory, time},
 };
 
 /// The page of all calls.
@@ -82,6 +82,7 @@ fn lms(reading: &PageReading) -> Option<TextTable> {
         "failed",
         "tokens",
         "wasted",
+        "cost",
     ];
     let mut table = TextTable::new(1, heads.map(str::to_owned));
     for lm in reading.lms.as_ref()? {
@@ -99,6 +100,7 @@ fn lms(reading: &PageReading) -> Option<TextTable> {
             lm.failed.to_string(),
             lm.tokens.to_string(),
             lm.wasted_tokens.to_string(),
+            cost(lm.cost),
         ]);
     }
     Some(table)

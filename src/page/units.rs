@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::timeline::format::{shortened, thousands};
+use super::timeline::format::{shortened, thousands, usd};
+use crate::call::{Cost, Usd};
 
 /// How many characters of a name from outside are shown.
 const MOST_NAME: usize = 120;
@@ -28,6 +29,25 @@ pub(super) fn time(duration: Duration) -> String {
 /// Bytes in MiB.
 pub(super) fn memory(bytes: u64) -> String {
     format!("{} MiB", thousands(bytes >> 20))
+}
+
+/// What LM calls cost: `$0.012`, `$0.012 + about $0.001`, `at least $0.012`, `unknown`.
+pub(super) fn cost(cost: Cost) -> String {
+    let is_unknown = cost.unknown_calls > 0;
+    let mut text = match cost.usd {
+        Usd::ZERO if is_unknown => String::new(),
+        Usd::ZERO => "$0".to_owned(),
+        counted => usd(counted),
+    };
+    if cost.estimated_usd > Usd::ZERO {
+        let plus = if text.is_empty() { "" } else { " + " };
+        text += &format!("{plus}about {}", usd(cost.estimated_usd));
+    }
+    match (is_unknown, text.is_empty()) {
+        (true, true) => "unknown".to_owned(),
+        (true, false) => format!("at least {text}"),
+        (false, _) => text,
+    }
 }
 
 /// A name from outside in one line of bounded length.
@@ -62,6 +82,22 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(time(Duration::from_secs(12_000)), "3 h 20 min");
         assert_eq!(time(Duration::from_secs(90_000)), "1 d 1 h");
+    }
+
+    #[test]
+    fn an_unknown_cost_is_not_shown_as_zero() {
+        let of = |usd, estimated_usd, unknown_calls| {
+            cost(Cost {
+                usd: Usd::new(usd),
+                estimated_usd: Usd::new(estimated_usd),
+                unknown_calls,
+            })
+        };
+        assert_eq!(of(0.0, 0.0, 0), "$0");
+        assert_eq!(of(0.01234, 0.0, 0), "$0.0123");
+        assert_eq!(of(12.5, 0.000_25, 0), "$12.50 + about $0.00025");
+        assert_eq!(of(0.0, 0.0, 3), "unknown");
+        assert_eq!(of(0.5, 0.0, 3), "at least $0.5");
     }
 
     #[test]

@@ -6,7 +6,10 @@ use super::{
     json::{StructError, from_struct, to_struct},
     v1,
 };
-use crate::{call::Usage, request::Prediction};
+use crate::{
+    call::{Cost, Usage, Usd},
+    request::Prediction,
+};
 
 pub(crate) fn to_response(prediction: &Prediction) -> Result<v1::PredictResponse, StructError> {
     let usage = prediction.usage;
@@ -19,6 +22,11 @@ pub(crate) fn to_response(prediction: &Prediction) -> Result<v1::PredictResponse
             total_tokens: usage.total_tokens,
             cached_tokens: usage.cached_tokens,
             reasoning_tokens: usage.reasoning_tokens,
+        }),
+        cost: Some(v1::Cost {
+            usd: prediction.cost.usd.as_f64(),
+            estimated_usd: prediction.cost.estimated_usd.as_f64(),
+            unknown_calls: prediction.cost.unknown_calls,
         }),
         lm_calls: lm_calls.saturating_add(prediction.lm_calls_not_kept.into()),
         lm_calls_bypassed: prediction.lm_calls_bypassed.into(),
@@ -39,6 +47,13 @@ pub(crate) fn from_response(response: v1::PredictResponse) -> Result<Prediction,
             total_tokens: usage.total_tokens,
             cached_tokens: usage.cached_tokens,
             reasoning_tokens: usage.reasoning_tokens,
+        };
+    }
+    if let Some(cost) = response.cost {
+        prediction.cost = Cost {
+            usd: Usd::new(cost.usd),
+            estimated_usd: Usd::new(cost.estimated_usd),
+            unknown_calls: cost.unknown_calls,
         };
     }
     let count = |calls| u32::try_from(calls).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    call::{BudgetLimits, BudgetSpent, CallId, Cause, Spent, Usd},
+    call::{BudgetLimits, BudgetSpent, CallId, Cause, Cost, Spent, Usd},
     error::{
         BudgetExceeded, Cancelled, Elapsed, ErrorKind, InvalidInput, LmError, Lost, Overloaded,
         ProgramError, Scope, Stage, costs_of, cut, sources,
@@ -103,6 +103,7 @@ impl Facts {
             ("total_tokens", spent.usage.total_tokens),
             ("cached_tokens", spent.usage.cached_tokens),
             ("reasoning_tokens", spent.usage.reasoning_tokens),
+            ("cost_unknown_calls", spent.cost.unknown_calls),
             ("lm_calls", calls),
             ("lm_calls_bypassed", spent.lm_calls_bypassed),
             ("steps", spent.steps.into()),
@@ -110,6 +111,15 @@ impl Facts {
         for (name, count) in counts {
             if count > 0 {
                 self.add(name, count.to_string());
+            }
+        }
+        let costs = [
+            ("cost_usd", spent.cost.usd),
+            ("cost_estimated_usd", spent.cost.estimated_usd),
+        ];
+        for (name, usd) in costs {
+            if usd > Usd::ZERO {
+                self.add(name, usd.as_f64().to_string());
             }
         }
     }
@@ -228,6 +238,12 @@ impl StatusDetails {
         spent.usage.total_tokens = count("total_tokens");
         spent.usage.cached_tokens = count("cached_tokens");
         spent.usage.reasoning_tokens = count("reasoning_tokens");
+        let usd = |name| Usd::new(self.number(name).unwrap_or_default());
+        spent.cost = Cost {
+            usd: usd("cost_usd"),
+            estimated_usd: usd("cost_estimated_usd"),
+            unknown_calls: count("cost_unknown_calls"),
+        };
         spent.lm_calls_not_kept = count("lm_calls");
         spent.lm_calls_bypassed = count("lm_calls_bypassed");
         spent.steps = self.number("steps").unwrap_or_default();

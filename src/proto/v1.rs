@@ -40,6 +40,9 @@ pub struct PredictResponse {
     /// How old the answer is, if it is an earlier one that stands in for a call that failed.
     #[prost(message, optional, tag = "6")]
     pub stale_age: ::core::option::Option<::prost_types::Duration>,
+    /// What the LM calls cost, by the prices that the server knows.
+    #[prost(message, optional, tag = "7")]
+    pub cost: ::core::option::Option<Cost>,
 }
 /// A part of an answer. More parts may be added: clients skip those that they do not know.
 ///
@@ -575,4 +578,13 @@ pub mod predict_server {
     impl<T> tonic::server::NamedService for PredictServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Cost {
+    #[prost(double, tag = "1")]
+    pub usd: f64,
+    #[prost(double, tag = "2")]
+    pub estimated_usd: f64,
+    #[prost(uint64, tag = "3")]
+    pub unknown_calls: u64,
 }

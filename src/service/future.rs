@@ -174,6 +174,7 @@ fn with_costs(call: &mut CallHandle, result: Answer) -> Answer {
                 prediction.lm_calls_not_kept = count(spent.lm_calls_not_kept);
                 prediction.lm_calls_bypassed = count(spent.lm_calls_bypassed);
                 prediction.usage = spent.usage;
+                prediction.cost = spent.cost;
                 prediction.lm_calls = Arc::unwrap_or_clone(spent).lm_calls;
             }
             Ok(prediction)

@@ -132,6 +132,7 @@ where
 fn cost_of(prediction: Prediction) -> Option<Arc<Spent>> {
     let spent = Spent {
         usage: prediction.usage,
+        cost: prediction.cost,
         lm_calls: prediction.lm_calls,
         lm_calls_not_kept: prediction.lm_calls_not_kept.into(),
         lm_calls_bypassed: prediction.lm_calls_bypassed.into(),

@@ -46,6 +46,10 @@ pub(crate) const TOKENS: [f64; 14] = [
     16_777_216.,
     67_108_864.,
 ];
+/// The boundaries of the histogram of costs, in USD.
+pub(crate) const COSTS: [f64; 14] = [
+    1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1., 3., 10.,
+];
 /// The boundaries of the histograms of delays, in seconds: of what is to take milliseconds.
 pub(crate) const DELAYS: [f64; 14] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1., 2., 5., 10.,
@@ -102,6 +106,10 @@ metrics! {
         "Tokens of LM calls: used, wasted on an attempt without an answer, or late.";
     LM_CALLS = Counter "tower_dspy.lm.calls" Count
         "LM calls that have ended, by outcome and HTTP status.";
+    LM_COST = Histogram "tower_dspy.lm.cost_usd" Count
+        "USD that LM calls cost: of tokens that the provider counted, estimated ones, or late.";
+    LM_COST_UNKNOWN = Counter "tower_dspy.lm.cost_unknown" Count
+        "LM calls whose cost is not known, as there is no price for their LM.";
     LM_ABORTS = Counter "tower_dspy.lm.aborts" Count
         "Requests to abort an LM call whose connection was closed, by outcome.";
 

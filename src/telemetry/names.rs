@@ -74,6 +74,11 @@ pub const ATTEMPT: &str = "tower_dspy.attempt";
 pub const ATTEMPTS: &str = "tower_dspy.attempts";
 /// Milliseconds from the begin of the span to the deadline.
 pub const TIME_LEFT: &str = "tower_dspy.time_left_ms";
+/// What the tokens of an LM call cost that the provider counted, in USD; missing where the price is not
+/// known.
+pub const COST: &str = "tower_dspy.cost_usd";
+/// What the tokens of an LM call cost that the provider did not count, in USD: an estimate.
+pub const ESTIMATED_COST: &str = "tower_dspy.estimated_cost_usd";
 /// The name of the LM that the caller chose.
 pub const CHOSEN_LM: &str = "tower_dspy.lm";
 /// How the span ended: `completed`, `failed`, `timed out` or `cancelled`; of an LM call that was not sent,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
     Deadline, DeadlineLayer, Error, ErrorKind, InboundLayer, InvalidInput, LmCall, LmError,
-    LmOutcome, PredictRequest, Prediction, Shutdown,
+    LmOutcome, PredictRequest, Prediction, Shutdown, Usd,
     inbound::axum::{predict, readiness},
     testing::error_of,
 };
@@ -40,6 +40,8 @@ fn app() -> Router {
             prediction.usage.prompt_tokens = 9;
             prediction.usage.completion_tokens = 2;
             prediction.usage.total_tokens = 11;
+            prediction.cost.usd = Usd::new(0.25);
+            prediction.cost.unknown_calls = 1;
             prediction.lm_calls = vec![LmCall::new("openai", "small", LmOutcome::Answered)];
             prediction.lm_calls_not_kept = 2;
             prediction.lm_calls_bypassed = 1;
@@ -78,6 +80,7 @@ async fn outputs_come_back_and_the_deadline_goes_in() {
         json!({
             "outputs": {"answer": "why!"},
             "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
+            "cost": {"usd": 0.25, "estimated_usd": 0.0, "unknown_calls": 1},
             "lm_calls": 3,
             "lm_calls_bypassed": 1,
             "elapsed_ms": 1500,

@@ -13,7 +13,7 @@ use super::{
     attempt_state::{AttemptState, OpenLmCall},
     call_record::Costs,
 };
-use crate::call::{BudgetRefusal, Cost};
+use crate::call::{BudgetRefusal, Cost, Usd};
 #[cfg(any(feature = "_host", test))]
 use crate::call::{Cause, Deadline, Usage};
 
@@ -25,9 +25,10 @@ pub(crate) trait Totals: Send + Sync {
     /// An LM call has ended, by itself or with the call that it was made for.
     fn lm_call_ended(&self, call: &LmCall);
 
-    /// DSPy found tokens in the answer to an LM call that has ended and had none.
+    /// DSPy found tokens in the answer to an LM call that has ended and had none. `before` is the cost
+    /// that it had until then.
     #[cfg(any(feature = "_host", test))]
-    fn counted_by_dspy(&self, call: &LmCall, usage: Usage);
+    fn counted_by_dspy(&self, call: &LmCall, usage: Usage, before: Cost);
 
     /// The answer to an LM call came after the end of its attempt.
     fn answered_too_late(&self, late: LateAnswer<'_>);
@@ -56,6 +57,8 @@ pub(crate) struct LateAnswer<'a> {
     pub(crate) provider: &'a str,
     pub(crate) model: &'a str,
     pub(crate) tokens: u64,
+    /// What it cost beyond what the record has, as far as that is known.
+    pub(crate) usd: Usd,
 }
 
 /// What an attempt had spent when it was closed.
@@ -278,15 +281,15 @@ impl AttemptRecord {
                     && call.exchange == Some(exchange)
                     && call.total_tokens.is_none()
             })?;
-            spent.cost.subtract(Cost::of(call));
+            let before = Cost::of(call);
             call.count(usage);
-            spent.cost.add(Cost::of(call));
+            spent.cost.replace(before, Cost::of(call));
             spent.usage.add(usage);
             attempt.usage.add(usage);
-            Some((call.clone(), usage))
+            Some((call.clone(), usage, before))
         });
-        if let (Some((call, usage)), Some(totals)) = (counted, &self.totals) {
-            totals.counted_by_dspy(&call, usage);
+        if let (Some((call, usage, before)), Some(totals)) = (counted, &self.totals) {
+            totals.counted_by_dspy(&call, usage, before);
         }
     }
 

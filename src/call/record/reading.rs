@@ -48,6 +48,7 @@ impl CallRecord {
             lm_calls: lm_calls(&state, self.arrival, now),
             lm_calls_not_kept: costs.spent.lm_calls_not_kept,
             usage: costs.spent.usage,
+            cost: costs.spent.cost,
             #[cfg(feature = "lm")]
             wasted_tokens: costs.wasted_tokens,
             #[cfg(not(feature = "lm"))]

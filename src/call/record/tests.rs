@@ -15,7 +15,9 @@ use super::{
     AttemptRecord, CallRecord, LateAnswer, LmCall, LmOutcome, Spent, Totals,
     timeline::{AttemptKind, LmCallTimeline},
 };
-use crate::call::{CallId, CallStatus, Cause, Usage, drop_scope, drop_scope::ReportOnDrop};
+use crate::call::{
+    CallId, CallStatus, Cause, Cost, Price, Usage, Usd, drop_scope, drop_scope::ReportOnDrop,
+};
 
 fn call() -> LmCall {
     LmCall::new("openai", "m", LmOutcome::Failed)
@@ -47,7 +49,7 @@ impl Totals for Heard {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn counted_by_dspy(&self, _: &LmCall, usage: Usage) {
+    fn counted_by_dspy(&self, _: &LmCall, usage: Usage, _: Cost) {
         self.ended.fetch_add(usage.total_tokens, Ordering::Relaxed);
     }
 
@@ -76,6 +78,7 @@ fn an_attempt_is_closed_once_and_what_comes_later_changes_no_cost() {
         provider: "openai",
         model: "m",
         tokens: 7,
+        usd: Usd::ZERO,
     });
     attempt.end(attempt.begin(call()), LmOutcome::Failed);
     assert!(!attempt.partial(Map::new()));
@@ -351,4 +354,30 @@ fn a_record_keeps_a_bounded_number_of_attempts_that_are_over() {
     assert_eq!((timeline.attempts[0].number, record.attempts()), (0, 100));
     at_work.settled(&[]);
     assert!(record.timeline().attempts[0].settled.is_some());
+}
+
+#[test]
+fn tokens_that_dspy_counted_have_a_cost_in_place_of_the_estimate() {
+    let record = CallRecord::open();
+    let attempt = AttemptRecord::new(record.clone(), 0, None);
+    let id = attempt.begin(LmCall {
+        exchange: Some(3),
+        price: Some(Arc::new(Price::per_million(1.0, 4.0))),
+        cost: Some(Usd::ZERO),
+        estimated_cost: Some(Usd::new(1.0)),
+        estimated_tokens: 1000,
+        ..call()
+    });
+    attempt.end(id, LmOutcome::Answered);
+    assert_eq!(record.read(|spent| spent.cost.estimated_usd), Usd::new(1.0));
+    let mut usage = Usage::default();
+    (usage.prompt_tokens, usage.completion_tokens) = (100, 10);
+    attempt.stepped(Some(3), Some(usage));
+    let mut expected = Cost::default();
+    expected.usd = Usd::new(140e-6);
+    assert_eq!(record.read(|spent| spent.cost), expected);
+    record.read(|spent| {
+        let call = &spent.lm_calls[0];
+        assert_eq!((call.cost, call.estimated_tokens), (Some(expected.usd), 0));
+    });
 }

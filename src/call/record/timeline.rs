@@ -11,7 +11,7 @@ use super::{
     BlockTimeline, LmCall, ToolTimeline,
     seconds::{rfc3339, seconds, seconds_or_null},
 };
-use crate::call::{CallId, CallStatus, Cause, ErrorKind, Usage};
+use crate::call::{CallId, CallStatus, Cause, Cost, ErrorKind, Usage};
 
 /// What one call did, and when: a reading of its record, taken while the call runs or later.
 ///
@@ -65,6 +65,8 @@ pub struct CallTimeline {
     pub blocks: Vec<BlockTimeline>,
     /// The tokens of all LM calls that ended before their attempt did.
     pub usage: Usage,
+    /// What these LM calls cost, by the prices of their LMs.
+    pub cost: Cost,
     /// Of the tokens in `usage`, those of attempts that came to no answer.
     pub wasted_tokens: u64,
     /// Tokens of LM calls that were answered after the end of their attempt; they are not in `usage`.

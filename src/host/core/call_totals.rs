@@ -8,7 +8,7 @@ use std::{
 use super::counters::HostCounters;
 use crate::{
     call::{
-        LmCall, Usage,
+        Cost, LmCall, Usage,
         record::{LateAnswer, Totals},
     },
     telemetry::metrics::{self, TokenFate},
@@ -131,9 +131,9 @@ impl Totals for CallTotals {
         self.spend(call, call.usage().total_tokens);
     }
 
-    fn counted_by_dspy(&self, call: &LmCall, usage: Usage) {
-        self.counters.counted_by_dspy(call, usage);
-        metrics::lm_tokens(call);
+    fn counted_by_dspy(&self, call: &LmCall, usage: Usage, before: Cost) {
+        self.counters.counted_by_dspy(call, usage, before);
+        metrics::lm_tokens(&self.program, call);
         self.spend(call, usage.total_tokens);
     }
 
@@ -142,8 +142,10 @@ impl Totals for CallTotals {
             provider,
             model,
             tokens,
+            usd,
         } = late;
-        self.counters.answered_too_late(tokens);
+        self.counters.answered_too_late(tokens, usd);
+        metrics::late_cost(&self.program, (provider, model), usd);
         metrics::tokens(&self.program, (provider, model), TokenFate::Late, tokens);
     }
 
@@ -194,7 +196,7 @@ mod tests {
             let seen = tokens(|totals| {
                 totals.lm_call_ended(&call);
                 totals.close(is_answered);
-                totals.counted_by_dspy(&call, usage);
+                totals.counted_by_dspy(&call, usage, Cost::of(&call));
             });
             assert_eq!(seen, [(fate.to_owned(), 21)]);
         }

@@ -10,7 +10,7 @@ use super::{
     orphans::{OrphanGuard, Orphans},
     stats::HostStats,
 };
-use crate::call::{LmCall, LmOutcome, Usage};
+use crate::call::{Cost, LmCall, LmOutcome, Usage, Usd};
 
 /// The totals of a host that are counters of metrics.
 #[cfg(feature = "metrics")]
@@ -141,11 +141,14 @@ impl HostCounters {
             LmOutcome::Failed => &mut lm.failed,
         } += 1;
         lm.usage.add(call.usage());
+        lm.cost.add(Cost::of(call));
     }
 
-    pub(super) fn counted_by_dspy(&self, call: &LmCall, usage: Usage) {
-        self.lms.counted_by_dspy(call, usage.total_tokens);
-        self.lock().lm.usage.add(usage);
+    pub(super) fn counted_by_dspy(&self, call: &LmCall, usage: Usage, before: Cost) {
+        self.lms.counted_by_dspy(call, usage.total_tokens, before);
+        let lm = &mut self.lock().lm;
+        lm.usage.add(usage);
+        lm.cost.replace(before, Cost::of(call));
     }
 
     /// These tokens of an attempt are wasted: it came to no answer.
@@ -162,9 +165,10 @@ impl HostCounters {
         } += 1;
     }
 
-    pub(super) fn answered_too_late(&self, tokens: u64) {
+    pub(super) fn answered_too_late(&self, tokens: u64, usd: Usd) {
         let lm = &mut self.lock().lm;
         lm.late_tokens = lm.late_tokens.saturating_add(tokens);
+        lm.late_usd = lm.late_usd + usd;
     }
 }
 
@@ -175,9 +179,9 @@ mod tests {
     #[test]
     fn a_count_of_tokens_stops_at_its_greatest() {
         let counters = HostCounters::new(0);
-        counters.answered_too_late(u64::MAX - 1);
+        counters.answered_too_late(u64::MAX - 1, Usd::ZERO);
         assert_eq!(counters.lock().lm.late_tokens, u64::MAX - 1);
-        counters.answered_too_late(7);
+        counters.answered_too_late(7, Usd::ZERO);
         assert_eq!(counters.lock().lm.late_tokens, u64::MAX);
     }
 

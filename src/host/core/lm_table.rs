@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    call::{LmCall, LmOutcome},
+    call::{Cost, LmCall, LmOutcome},
     layers::latency::{Latency, Percentile},
 };
 
@@ -57,6 +57,8 @@ pub struct LmStats {
     pub tokens: u64,
     /// Of these tokens, those of attempts at a program that came to no answer.
     pub wasted_tokens: u64,
+    /// What the LM calls cost.
+    pub cost: Cost,
 }
 
 /// The rows of a host.
@@ -89,6 +91,7 @@ impl LmRow {
             failed: 0,
             tokens: 0,
             wasted_tokens: 0,
+            cost: Cost::default(),
         };
         Self {
             stats,
@@ -108,6 +111,7 @@ impl LmRow {
         } += 1;
         let tokens = call.usage().total_tokens;
         stats.tokens = stats.tokens.saturating_add(tokens);
+        stats.cost.add(Cost::of(call));
         match call.status {
             Some(429) => stats.too_many_requests += 1,
             Some(500..) => stats.server_errors += 1,
@@ -138,9 +142,10 @@ impl LmTable {
     }
 
     /// DSPy found these tokens in the answer to an LM call that has ended and had none.
-    pub(super) fn counted_by_dspy(&self, call: &LmCall, tokens: u64) {
+    pub(super) fn counted_by_dspy(&self, call: &LmCall, tokens: u64, before: Cost) {
         self.update(&call.provider, &call.model, |row| {
             row.stats.tokens = row.stats.tokens.saturating_add(tokens);
+            row.stats.cost.replace(before, Cost::of(call));
         });
     }
 
@@ -207,7 +212,7 @@ mod tests {
             table.ended(call);
         }
         table.wasted(&broken_off.provider, &broken_off.model, 7);
-        table.counted_by_dspy(&refused, 2);
+        table.counted_by_dspy(&refused, 2, Cost::of(&refused));
         let [a, b] = table.stats().try_into().expect("two rows");
         assert_eq!((&*a.model, &*b.model), ("a", "b"));
         assert_eq!((a.in_flight, b.in_flight), (1, 1));

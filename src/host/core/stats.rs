@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::call::Usage;
+use crate::call::{Cost, Usage, Usd};
 
 /// A reading of the host's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,11 @@ pub struct LmTotals {
     pub late_tokens: u64,
     /// Of the tokens in `usage`, those of calls that came to no answer.
     pub wasted_tokens: u64,
+    /// What the LM calls cost that ended before their call was over.
+    pub cost: Cost,
+    /// In USD, what answers cost that came when their call was over already, as far as it is known. It
+    /// is not in `cost`.
+    pub late_usd: Usd,
     /// Calls that came to no answer and had left a partial one.
     pub partials: u64,
 }

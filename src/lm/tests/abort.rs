@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     call::{
-        LmCall, Usage,
+        Cost, LmCall, Usage,
         record::{AttemptRecord, CallRecord, LateAnswer, Totals},
     },
     layers::HedgeLayer,
@@ -127,7 +127,7 @@ impl Totals for AbortTotals {
 
     fn lm_call_ended(&self, _: &LmCall) {}
 
-    fn counted_by_dspy(&self, _: &LmCall, _: Usage) {}
+    fn counted_by_dspy(&self, _: &LmCall, _: Usage, _: Cost) {}
 
     fn answered_too_late(&self, _: LateAnswer<'_>) {}
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     call::{
-        Cause, LmCall, Usage,
+        Cause, Cost, LmCall, Usage,
         record::{AttemptRecord, CallRecord, LateAnswer, Totals},
     },
     testing::scripted_lm::{Reply, ScriptedLm},
@@ -150,7 +150,7 @@ impl Totals for LateTokens {
 
     fn lm_call_ended(&self, _: &LmCall) {}
 
-    fn counted_by_dspy(&self, _: &LmCall, _: Usage) {}
+    fn counted_by_dspy(&self, _: &LmCall, _: Usage, _: Cost) {}
 
     fn answered_too_late(&self, late: LateAnswer<'_>) {
         self.0.lock().expect("no panic").push(late.tokens);

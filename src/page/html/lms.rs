@@ -5,7 +5,10 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::cells::{bad_number, number};
-use crate::page::{page_reading::PageReading, units::time};
+use crate::page::{
+    page_reading::PageReading,
+    units::{cost, time},
+};
 
 pub(super) fn lms(reading: &PageReading) -> Markup {
     let Some(lms) = &reading.lms else {
@@ -36,6 +39,7 @@ pub(super) fn lms(reading: &PageReading) -> Markup {
                                 th.n scope="col" { "Failed" }
                                 th.n scope="col" { "Tokens" }
                                 th.n scope="col" { "Wasted" }
+                                th.n scope="col" { "Cost" }
                             }
                         }
                         tbody {
@@ -53,6 +57,7 @@ pub(super) fn lms(reading: &PageReading) -> Markup {
                                     (bad_number(lm.failed))
                                     (number(lm.tokens))
                                     (bad_number(lm.wasted_tokens))
+                                    td.n { (cost(lm.cost)) }
                                 }
                             }
                         }

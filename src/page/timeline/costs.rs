@@ -1,12 +1,15 @@
 //! What a call cost, in sentences.
 
 use super::{
-    format::{count, thousands},
+    format::{count, thousands, usd},
     lm_rows::lm_calls_in_order,
     selection::{MostRows, shown},
     story_lm::numbered,
 };
-use crate::call::record::timeline::{CallTimeline, LmCallTimeline};
+use crate::call::{
+    LmCall, Usd,
+    record::timeline::{CallTimeline, LmCallTimeline},
+};
 
 /// A sentence for each LM call that has tokens, the first and the last of many, and one for their sum.
 pub(super) fn costs(call: &CallTimeline) -> Vec<String> {
@@ -40,9 +43,23 @@ fn lm_cost(at: usize, lm: &LmCallTimeline) -> Option<String> {
             .map(|tokens| format!("{} out", thousands(tokens))),
         of(call.reasoning_tokens, "of reasoning"),
         total.map(|tokens| count(tokens, "token")),
+        call.cost.filter(|cost| *cost > Usd::ZERO).map(usd),
+        estimate(call),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| format!("{}: {}", numbered(at, lm), parts.join(", ")))
+}
+
+/// What nobody counted.
+fn estimate(call: &LmCall) -> Option<String> {
+    if call.estimated_tokens == 0 {
+        return None;
+    }
+    let tokens = thousands(call.estimated_tokens);
+    let cost = call.estimated_cost.filter(|cost| *cost > Usd::ZERO);
+    let cost = cost.map(|cost| format!(", for {}", usd(cost)));
+    let cost = cost.unwrap_or_default();
+    Some(format!("about {tokens} tokens that nobody counted{cost}"))
 }
 
 fn sum(call: &CallTimeline) -> String {
@@ -60,6 +77,18 @@ fn sum(call: &CallTimeline) -> String {
         parts.push(format!(
             "and {late} that came after the end of their attempt"
         ));
+    }
+    let cost = call.cost;
+    if cost.usd > Usd::ZERO {
+        parts.push(usd(cost.usd));
+    }
+    if cost.estimated_usd > Usd::ZERO {
+        let estimated = usd(cost.estimated_usd);
+        parts.push(format!("about {estimated} for tokens that nobody counted"));
+    }
+    if cost.unknown_calls > 0 {
+        let unknown = count(cost.unknown_calls, "LM call");
+        parts.push(format!("the cost of {unknown} is unknown"));
     }
     format!("{}: {}", count(lm_calls, "LM call"), parts.join(", "))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::call::{LmCall, record::timeline::AttemptKind};
+use crate::call::{LmCall, Usd, record::timeline::AttemptKind};
 
 /// A length of time with its unit: `0.004 ms`, `12.3 ms`, `4 s`, `2.15 s`, `3 min 7 s`, `2 h 5 min`.
 pub(crate) fn length(length: Duration) -> String {
@@ -20,6 +20,17 @@ pub(crate) fn length(length: Duration) -> String {
         _ if whole < 3600 => two_units(whole / 60, "min", whole % 60, "s"),
         _ => two_units(whole / 3600, "h", whole % 3600 / 60, "min"),
     }
+}
+
+/// An amount of money, of three digits or two behind the point: `$12.50`, `$0.0123`, `$0.00025`.
+pub(crate) fn usd(usd: Usd) -> String {
+    let dollars = usd.as_f64();
+    if dollars >= 1.0 {
+        return format!("${dollars:.2}");
+    }
+    // Of a picodollar, the least amount, the first digit is the twelfth.
+    let places = (2.0 - dollars.log10().floor()).clamp(0.0, 12.0) as usize;
+    format!("${}", decimal(dollars, places))
 }
 
 /// How long work went on for nobody. What is under 0.1 ms is not told apart: it is the time that it

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::{EndedCall, TokenFate};
-use crate::call::LmCall;
+use crate::call::{LmCall, Usd};
 
 pub(crate) const fn call_ended(_: &EndedCall<'_>) {}
 
@@ -18,7 +18,9 @@ pub(crate) const fn lm_loaded(_: &str, _: &str) {}
 
 pub(crate) const fn lm_abort_ended(_: (&str, &str), _: bool) {}
 
-pub(crate) const fn lm_tokens(_: &LmCall) {}
+pub(crate) const fn lm_tokens(_: &str, _: &LmCall) {}
+
+pub(crate) const fn late_cost(_: &str, _: (&str, &str), _: Usd) {}
 
 pub(crate) const fn attempt_ended(_: &str, _: Duration, _: Option<&'static str>) {}
 

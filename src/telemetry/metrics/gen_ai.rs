@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrics::{Histogram, Label};
 
+use super::cost::{counted_cost, lm_cost};
 use super::emit::{
     count, label, lm_label, model_label, program_label, provider_label, record, record_seconds,
     tool_label,
@@ -42,6 +43,7 @@ pub(crate) fn lm_call_ended(program: &str, call: &LmCall) {
         labels.push(label("gen_ai.response.model", model_label(model)));
     }
     lm_tokens_of(call, &labels);
+    lm_cost(program, call);
     // A cancel that was meant is no error.
     let error = match call.outcome {
         LmOutcome::Answered => status.filter(|_| call.status >= Some(400)),
@@ -53,8 +55,9 @@ pub(crate) fn lm_call_ended(program: &str, call: &LmCall) {
     record_seconds(&GEN_AI_OPERATION_DURATION, labels, call.duration);
 }
 
-/// The tokens of an LM call are known now, after its end.
-pub(crate) fn lm_tokens(call: &LmCall) {
+/// The tokens of an LM call that was made for `program`, if for one, are known now, after its end.
+pub(crate) fn lm_tokens(program: &str, call: &LmCall) {
+    counted_cost(program, call);
     let mut labels = lm_labels(call.is_embedding, &call.provider, &call.model);
     if let Some(model) = &call.response_model {
         labels.push(label("gen_ai.response.model", model_label(model)));

@@ -8,6 +8,12 @@
 mod bounded_names;
 #[cfg(feature = "metrics")]
 mod call_handles;
+#[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
+#[cfg_attr(
+    not(feature = "_host"),
+    allow(dead_code, reason = "a host emits most metrics")
+)]
+mod cost;
 #[cfg(not(feature = "metrics"))]
 mod disabled;
 #[cfg(feature = "metrics")]
@@ -34,14 +40,14 @@ mod ours;
 pub(crate) use call_handles::watch_calls;
 #[cfg(not(feature = "metrics"))]
 pub(crate) use disabled::*;
-#[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
-pub(crate) use gen_ai::*;
 #[cfg(feature = "metrics")]
 pub(crate) use {
     call_handles::{cache_recorder, call_ended},
     emit::*,
     ours::*,
 };
+#[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
+pub(crate) use {cost::late_cost, gen_ai::*};
 
 pub(crate) use labels::error_type;
 pub(crate) use labels::{CallLabels, EndedCall, TokenFate};

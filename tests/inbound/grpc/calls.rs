@@ -7,7 +7,7 @@ use tonic::Code;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
     Deadline, Error, ErrorKind, InboundLayer, PredictRequest, Prediction, RetryLayer, Shutdown,
-    Tenant,
+    Tenant, Usd,
     inbound::tonic::Programs,
     outbound::tonic::ProgramClient,
     proto::v1::{self, predict_client::PredictClient},
@@ -23,6 +23,9 @@ async fn outputs_and_usage_come_back_and_the_deadline_goes_in() {
     prediction.usage.prompt_tokens = 9;
     prediction.usage.completion_tokens = 2;
     prediction.usage.total_tokens = 11;
+    prediction.cost.usd = Usd::new(0.0375e-6);
+    prediction.cost.estimated_usd = Usd::new(0.25);
+    prediction.cost.unknown_calls = 1;
     prediction.lm_calls_not_kept = 2;
     prediction.lm_calls_bypassed = 1;
     prediction.stale_age = Some(Duration::from_millis(1500));
@@ -34,6 +37,7 @@ async fn outputs_and_usage_come_back_and_the_deadline_goes_in() {
     let answer = client.oneshot(request).await.unwrap();
     assert_eq!(answer.outputs, prediction.outputs);
     assert_eq!(answer.usage, prediction.usage);
+    assert_eq!(answer.cost, prediction.cost);
     assert_eq!(answer.stale_age, prediction.stale_age);
     assert_eq!(answer.lm_calls_not_kept, 2);
     assert_eq!(answer.lm_calls_bypassed, 1);

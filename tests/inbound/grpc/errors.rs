@@ -112,6 +112,9 @@ async fn spent_tokens_arrive_and_the_programs_message_does_not() {
     let mut spent = Spent::default();
     spent.usage.total_tokens = 21;
     spent.usage.prompt_tokens = 20;
+    spent.cost.usd = Usd::new(0.0375e-6);
+    spent.cost.estimated_usd = Usd::new(0.25);
+    spent.cost.unknown_calls = 1;
     spent.lm_calls_not_kept = 3;
     spent.steps = 2;
     let spent = Arc::new(spent);

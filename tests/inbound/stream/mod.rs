@@ -135,7 +135,8 @@ pub(crate) fn done(outputs: Value) -> Item {
 pub(crate) fn prediction_json(outputs: &Value) -> String {
     format!(
         "{{\"outputs\":{outputs},\"usage\":{{\"prompt_tokens\":9,\"completion_tokens\":2,\
-         \"total_tokens\":11}},\"lm_calls\":0,\"lm_calls_bypassed\":0,\"elapsed_ms\":412}}"
+         \"total_tokens\":11}},\"cost\":{{\"usd\":0.0,\"estimated_usd\":0.0,\
+         \"unknown_calls\":0}},\"lm_calls\":0,\"lm_calls_bypassed\":0,\"elapsed_ms\":412}}"
     )
 }
 

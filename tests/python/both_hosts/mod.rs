@@ -6,6 +6,7 @@
 mod blocked;
 mod bypassed;
 mod cancel;
+mod costs;
 mod errors;
 mod failover;
 mod flow;

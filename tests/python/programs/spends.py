@@ -29,6 +29,15 @@ class Drafts(dspy.Module):
         return await self.qa.acall(**inputs)
 
 
+class ReportsCost(dspy.Module):
+    """Answers with the cost that DSPy estimates."""
+
+    async def aforward(self, question: str):
+        answer = await qa.acall(question=question)
+        cost = dspy.settings.lm.history[-1]["cost"]
+        return dspy.Prediction(answer=answer.answer, cost=cost)
+
+
 class Misnames(Drafts):
     async def aforward(self, **inputs):
         tower_dspy.partial(reply="?")

@@ -26,6 +26,7 @@ use crate::{
 };
 
 const USAGE: &str = "Usage";
+const COST: &str = "Cost";
 
 /// Programs behind routes, each as [`predict`] serves it, and `GET /openapi.json`, which tells what
 /// they take, what they give, and how they fail (feature `openapi`).
@@ -173,6 +174,7 @@ impl<T: Clone + Send + Sync + 'static> Programs<T> {
                 ComponentsBuilder::new()
                     .schema(failures::PROBLEM, failures::problem())
                     .schema(USAGE, usage())
+                    .schema(COST, cost())
                     .build(),
             ))
             .build()
@@ -235,6 +237,7 @@ fn prediction(schema: &Schema) -> ObjectBuilder {
     let body = ObjectBuilder::new()
         .property("outputs", outputs)
         .property("usage", Ref::from_schema_name(USAGE))
+        .property("cost", Ref::from_schema_name(COST))
         .property(
             "lm_calls",
             count().description(Some("How many LM calls there were.")),
@@ -251,6 +254,7 @@ fn prediction(schema: &Schema) -> ObjectBuilder {
     let required = [
         "outputs",
         "usage",
+        "cost",
         "lm_calls",
         "lm_calls_bypassed",
         "elapsed_ms",
@@ -275,6 +279,25 @@ fn usage() -> ObjectBuilder {
     ["cached_tokens", "reasoning_tokens"]
         .into_iter()
         .fold(usage, |usage, name| usage.property(name, count()))
+}
+
+fn cost() -> ObjectBuilder {
+    let usd = || {
+        ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .minimum(Some(0))
+    };
+    let cost = ObjectBuilder::new().description(Some("What the LM calls cost, in USD."));
+    let cost = cost.property("usd", usd()).property(
+        "estimated_usd",
+        usd().description(Some("Of tokens that no provider counted; not in `usd`.")),
+    );
+    let cost = cost.property(
+        "unknown_calls",
+        count().description(Some("How many LM calls have no known price.")),
+    );
+    let required = ["usd", "estimated_usd", "unknown_calls"];
+    required.into_iter().fold(cost, ObjectBuilder::required)
 }
 
 /// A value of one of these types; of any if none are known.

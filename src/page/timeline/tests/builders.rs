@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::call::{
-    CallStatus, Cause, LmCall, LmOutcome, Usage,
+    CallStatus, Cause, Cost, LmCall, LmOutcome, Usage,
     record::timeline::{
         AnswerSource, AttemptKind, AttemptTimeline, CallAnswer, CallTimeline, LmCallTimeline,
         StopSignal,
@@ -35,6 +35,7 @@ pub(super) fn call(read: f64) -> CallTimeline {
         tools_not_kept: 0,
         blocks: Vec::new(),
         usage: Usage::default(),
+        cost: Cost::default(),
         wasted_tokens: 0,
         late_tokens: 0,
     }

@@ -8,7 +8,7 @@ use super::{
     },
 };
 use crate::{
-    call::record::timeline::CallTimeline,
+    call::{Cost, Usd, record::timeline::CallTimeline},
     page::{timeline::story::gist, timeline_story},
 };
 
@@ -35,6 +35,29 @@ fn a_call_that_is_answered_in_time() {
         [
             "LM call 1 (openai/gpt-4o): 812 tokens in, 31 out",
             "1 LM call: 843 tokens",
+        ]
+    );
+}
+
+#[test]
+fn the_cost_of_a_call_is_in_its_story() {
+    let usd = |dollars| Some(Usd::new(dollars));
+    let mut call = deadline_passed();
+    call.lm_calls[0].call.cost = usd(0.00123);
+    let cut = &mut call.lm_calls[1].call;
+    (cut.cost, cut.estimated_cost) = (usd(0.0), usd(0.00004));
+    cut.estimated_tokens = 270;
+    for lm in &call.lm_calls {
+        call.cost.add(Cost::of(&lm.call));
+    }
+    call.lm_calls[0].call.estimated_cost = usd(0.0);
+    assert_eq!(
+        timeline_story(&call).costs,
+        [
+            "LM call 1 (openai/gpt-4o): 812 tokens in, 131 out, $0.00123",
+            "LM call 2 (openai/gpt-4o): about 270 tokens that nobody counted, for $0.00004",
+            "2 LM calls: 943 tokens, 943 wasted on attempts without an answer, $0.00123, \
+             about $0.00004 for tokens that nobody counted, the cost of 1 LM call is unknown",
         ]
     );
 }
