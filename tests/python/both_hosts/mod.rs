@@ -4,6 +4,7 @@
 //! each to its own.
 
 mod blocked;
+mod budgets;
 mod bypassed;
 mod cancel;
 mod costs;
