@@ -34,11 +34,16 @@ pub enum LmConfigError {
         /// The model.
         model: String,
     },
-    /// It is not known where the provider is.
-    #[error("it is not known where `{provider}` is; give its URL by `Lm::base_url`")]
+    /// Without Python it is not known where the provider is. A load asks DSPy and its libraries.
+    #[error(
+        "it is not known here where `{provider}` is: give its URL by `Lm::base_url`, or set \
+         ${variable}"
+    )]
     NoAddress {
         /// The provider.
         provider: String,
+        /// The variable that may hold its URL.
+        variable: String,
     },
     /// The base URL is no absolute http or https URL, or has more than such a URL may have.
     #[error("the base URL `{url}` {problem}")]
@@ -75,4 +80,14 @@ pub enum LmConfigError {
     /// Only programs call an LM that is made of several.
     #[error("an LM that is made of several has no connection of its own: connect its members")]
     Group,
+}
+
+impl LmConfigError {
+    /// Nothing says where `provider` is.
+    pub(super) fn no_address(provider: &str) -> Self {
+        Self::NoAddress {
+            provider: provider.into(),
+            variable: format!("{}_BASE_URL", provider.to_ascii_uppercase()),
+        }
+    }
 }

@@ -6,11 +6,14 @@
 //! the base URL, if there is one, else that of the provider. A request that would take it elsewhere
 //! is refused.
 
-use http::{HeaderMap, HeaderValue, Uri, header::HOST};
+use http::{
+    HeaderMap, HeaderValue, Uri,
+    header::{AUTHORIZATION, HOST},
+};
 use tower::BoxError;
 
 use super::{
-    LmRequest,
+    LmRequest, PLACEHOLDER,
     key::{Origin, SecretKey, mark_keys},
     placeholder::{self, filled},
     redact::Redact,
@@ -24,6 +27,8 @@ pub(super) struct Credential {
     pub(super) key: Option<SecretKey>,
     /// `None` where the provider's address is not known: then no request has a placeholder.
     pub(super) origin: Option<Origin>,
+    /// Whether the key is an access token, which is sent as a bearer token.
+    pub(super) is_token: bool,
 }
 
 impl Credential {
@@ -58,6 +63,9 @@ impl Credential {
             }
             return Ok(());
         };
+        if self.is_token {
+            make_bearer(headers);
+        }
         for value in headers.values_mut() {
             if holds(value) {
                 // It holds the placeholder, which is ASCII; the rest need not be.
@@ -104,6 +112,18 @@ impl Credential {
     }
 }
 
+/// Moves a placeholder from a provider's header for a key to the header for a bearer token.
+fn make_bearer(headers: &mut HeaderMap) {
+    let keyed = headers.iter().find(|(_, value)| holds(value));
+    let Some(name) = keyed.map(|(name, _)| name.clone()) else {
+        return;
+    };
+    headers.remove(name);
+    if let Ok(bearer) = HeaderValue::try_from(format!("Bearer {PLACEHOLDER}")) {
+        headers.insert(AUTHORIZATION, bearer);
+    }
+}
+
 fn holds(value: &HeaderValue) -> bool {
     placeholder::position(value.as_bytes()).is_some()
 }
@@ -120,7 +140,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{error::LmFailureKind, lm::PLACEHOLDER};
+    use crate::error::LmFailureKind;
 
     const KEY: &str = "a/secret+1";
 
@@ -128,6 +148,7 @@ mod tests {
         Credential {
             key: Some(SecretKey::new(KEY).expect("a key")),
             origin: Some(Origin::of(&Uri::from_static(url)).expect("an origin")),
+            is_token: false,
         }
     }
 
@@ -177,6 +198,19 @@ mod tests {
             let mut sent = request("https://api.openai.com/v1/x", "authorization", &value);
             openai.put(&mut sent).expect("it is for this host");
             assert_eq!(sent.headers()["authorization"], sent_as);
+        }
+    }
+
+    #[test]
+    fn a_token_is_sent_as_a_bearer_in_place_of_the_providers_header() {
+        let mut azure = credential("https://mine.openai.azure.com");
+        azure.is_token = true;
+        let bearer = format!("Bearer {PLACEHOLDER}-3");
+        for (name, value) in [("api-key", PLACEHOLDER), ("authorization", &bearer)] {
+            let mut sent = request("https://mine.openai.azure.com/openai/v1", name, value);
+            azure.put(&mut sent).expect("it is for this host");
+            assert_eq!(sent.headers()["authorization"], format!("Bearer {KEY}"));
+            assert!(!sent.headers().contains_key("api-key"));
         }
     }
 

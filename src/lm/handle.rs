@@ -15,15 +15,13 @@ use tower::{BoxError, ServiceExt};
 use super::{
     attempt::LmAttempt,
     config_error::LmConfigError,
-    credential::Credential,
-    estimate::CompletionHistory,
     http::{LmBody, LmHttp, LmRequest, LmResponse, erase},
     key::Origin,
     limited_body::{BodyLimit, LimitedBody},
     limits::LmTermination,
     lm_log::LmCallEntry,
-    model::Lm,
-    provider,
+    model::{Lm, LmKey},
+    provider::{self, LmProvider},
     resolved::ResolvedLm,
 };
 use crate::{
@@ -50,13 +48,9 @@ pub struct LmHandle {
 }
 
 impl LmHandle {
-    fn new(lm: &Lm, credential: Credential) -> Result<Self, LmConfigError> {
+    fn new(lm: &Lm) -> Result<Self, LmConfigError> {
         let http = lm.innermost()?;
-        let shared = Arc::new(ResolvedLm {
-            lm: lm.clone(),
-            credential: Arc::new(credential),
-            completions: CompletionHistory::default(),
-        });
+        let shared = Arc::new(ResolvedLm::new(lm.clone()));
         let innermost = erase(LmAttempt {
             http,
             shared: shared.clone(),
@@ -69,20 +63,23 @@ impl LmHandle {
     /// What carries the calls of LMs that are none of the host's: with the key that they have.
     #[cfg(feature = "_host")]
     pub(crate) fn of_no_lm() -> Result<Self, LmConfigError> {
-        Self::new(&Lm::new(""), Credential::default())
+        Self::new(&Lm::new(""))
     }
 
     /// The address that the LM's key is for, if one is known.
     #[cfg(feature = "_host")]
     pub(crate) fn is_at(&self, uri: &http::Uri) -> bool {
-        let origin = &self.shared.credential.origin;
+        let origin = &self.shared.own_credential().origin;
         origin.is_some() && *origin == Origin::of(uri)
     }
 
-    /// Whether there is a key to put into requests.
+    /// Finds the key and the address by what is known of the provider; returns whether there is a
+    /// key to put into requests.
     #[cfg(feature = "_host")]
-    pub(crate) fn has_key(&self) -> bool {
-        self.shared.credential.key.is_some()
+    pub(crate) fn resolve(&self, provider: &LmProvider) -> Result<bool, LmConfigError> {
+        let found = self.shared.resolve(provider)?;
+        let is_asked_for = matches!(self.shared.lm.key, LmKey::By(_) | LmKey::Token(_));
+        Ok(found.key.is_some() || is_asked_for)
     }
 
     /// Whether this is the LM that DSPy calls `name`.
@@ -158,25 +155,41 @@ impl LmHandle {
             {
                 return Ok(bad.to_answer());
             }
-            let failure = shared.credential.failure(&error, to.as_ref());
+            let failure = shared.own_credential().failure(&error, to.as_ref());
             Err(termination.rename(failure))
         }
     }
 }
 
 impl Lm {
-    /// Finds the key and puts the layers together: what loading a program does with its LM, and
-    /// what a Rust program does that sends requests of its own. The first time, it reads the
-    /// system's root certificates, which takes some milliseconds.
+    /// Finds the key and puts the layers together, for a Rust program that sends requests of its
+    /// own. The first time, it reads the system's root certificates, which takes some milliseconds.
+    ///
+    /// What is known of providers is known in Python, so this needs a [base URL](Self::base_url),
+    /// or the provider's variable such as `OPENAI_BASE_URL`; and a key that the LM is not given is
+    /// that of the variable `<PROVIDER>_API_KEY`.
     ///
     /// # Errors
-    /// If the key is missing, the URL is none, or an [option](Self::option) is not to be given; and
-    /// of an LM that is [made of several](Self::fallback): programs call it, requests do not.
+    /// If the key or the address is missing, the URL is none, or an [option](Self::option) is not
+    /// to be given; and of an LM that is [made of several](Self::fallback): programs call it,
+    /// requests do not.
     pub fn connect(&self) -> Result<LmHandle, LmConfigError> {
+        let handle = self.prepare()?;
+        let found = handle.shared.resolve(&LmProvider::by_name(self))?;
+        if found.origin.is_none() {
+            return Err(LmConfigError::no_address(handle.provider()));
+        }
+        Ok(handle)
+    }
+
+    /// Puts the layers together: what loading a program does with its LM. Its key and its address
+    /// are found by [`LmHandle::resolve`].
+    pub(crate) fn prepare(&self) -> Result<LmHandle, LmConfigError> {
         if self.group.is_some() {
             return Err(LmConfigError::Group);
         }
-        let handle = LmHandle::new(self, provider::credential(self)?)?;
+        provider::check(self)?;
+        let handle = LmHandle::new(self)?;
         metrics::lm_loaded(handle.provider(), handle.model());
         Ok(handle)
     }
@@ -187,7 +200,7 @@ impl fmt::Debug for LmHandle {
         f.debug_struct("LmHandle")
             .field("provider", &self.provider())
             .field("model", &self.model())
-            .field("origin", &self.shared.credential.origin)
+            .field("origin", &self.shared.own_credential().origin)
             .field("limits", &self.shared.lm.limits)
             .finish_non_exhaustive()
     }
@@ -206,7 +219,10 @@ impl BodyLimit for LmCallLimit {
     }
 
     fn failure(&self, error: &BoxError) -> LmFailure {
-        let failure = self.shared.credential.failure(error, self.to.as_ref());
+        let failure = self
+            .shared
+            .own_credential()
+            .failure(error, self.to.as_ref());
         self.termination.rename(failure)
     }
 

@@ -1,6 +1,6 @@
 //! [`SecretKey`], a key that is never shown, and [`Origin`], the address that a key is for.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -79,6 +79,14 @@ impl Origin {
 
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        let (_, at) = self.0.split_once("://").unwrap_or_default();
+        let (host, _) = at.rsplit_once(':').unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 }
 

@@ -43,6 +43,8 @@ mod group;
 mod handle;
 mod http;
 mod key;
+#[cfg(feature = "workers")]
+mod key_variables;
 mod limited_body;
 mod limits;
 mod lm_log;
@@ -63,7 +65,7 @@ mod token_rate;
 mod usage;
 
 #[cfg(feature = "workers")]
-pub(crate) use self::provider::key_variables;
+pub(crate) use self::key_variables::KEY_VARIABLES;
 #[cfg(feature = "_host")]
 pub(crate) use self::{
     charge::ListPrice,
@@ -73,6 +75,7 @@ pub(crate) use self::{
     key::mark_keys,
     limits::LmEnd,
     placeholder::Placeholder,
+    provider::LmProvider,
     redact::without_keys,
 };
 pub use self::{

@@ -61,6 +61,8 @@ pub(super) enum LmKey {
     Given(String),
     /// Asked for with each request.
     By(Arc<TenantKey>),
+    /// Asked for with each request, and sent as a bearer token.
+    Token(Arc<TenantKey>),
 }
 
 /// A function that returns the key of a tenant.
@@ -138,6 +140,30 @@ impl Lm {
 
     fn with_key(self, key: LmKey) -> Self {
         self.set(|lm| lm.key = key.clone())
+    }
+
+    /// Asks `token` for an access token with each request, as [`key_with`](Self::key_with) does for
+    /// a key. It is sent as `Authorization: Bearer`, in place of the provider's header for a key: so
+    /// Azure OpenAI takes a token of Microsoft Entra ID.
+    ///
+    /// It has to answer at once: get the token elsewhere, and renew it before it expires.
+    ///
+    /// ```
+    /// use std::sync::{Arc, RwLock};
+    /// use tower_dspy::Lm;
+    ///
+    /// let token = Arc::new(RwLock::new("a token of Entra".to_owned())); // another task renews it
+    /// let lm = Lm::new("azure/my-deployment")
+    ///     .base_url("https://my-resource.openai.azure.com")
+    ///     .option("api_version", "2024-10-21")
+    ///     .token_with(move |_| token.read().ok().map(|token| token.clone()));
+    /// ```
+    #[must_use]
+    pub fn token_with(
+        self,
+        token: impl Fn(Option<&Tenant>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.with_key(LmKey::Token(Arc::new(token)))
     }
 
     /// The sampling temperature.
@@ -314,7 +340,7 @@ impl fmt::Debug for Lm {
             LmKey::ProvidersOwn => "the provider's own variable",
             LmKey::Env(variable) => variable,
             LmKey::Given(_) => "(given)",
-            LmKey::By(_) => "(of each tenant)",
+            LmKey::By(_) | LmKey::Token(_) => "(of each tenant)",
         };
         f.debug_struct("Lm")
             .field("model", &self.model)

@@ -1,6 +1,10 @@
-//! The known providers: where they are, and which variable holds their key.
+//! [`LmProvider`], and the key and the address that an LM has by it.
+//!
+//! Where a provider is, and which variables hold its key, is known to the libraries that DSPy calls
+//! it by. Python's side asks them when a program is loaded, see `lm_address.py`.
 
 use http::Uri;
+use serde::Deserialize;
 
 use super::{
     config_error::LmConfigError,
@@ -10,157 +14,106 @@ use super::{
     model_name::split,
 };
 
-/// A provider of LMs, by the name that DSPy has for it.
-struct Provider {
-    name: &'static str,
-    /// `None` if it is elsewhere for each customer.
-    url: Option<&'static str>,
-    /// Tried in this order; none for a server of one's own, which wants no key.
-    variables: &'static [&'static str],
+/// The provider of an LM, as DSPy and its libraries know it.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct LmProvider {
+    /// Where a request of the LM goes; `None` while that is not known.
+    pub(crate) url: Option<String>,
+    /// The environment variables that may hold the key, the first of them first.
+    pub(crate) variables: Vec<String>,
+    /// Whether its library finds credentials of its own where there is no key, as those of a cloud.
+    pub(crate) has_credentials: bool,
 }
 
-const fn at(name: &'static str, url: &'static str, variables: &'static [&'static str]) -> Provider {
-    let url = Some(url);
-    Provider {
-        name,
-        url,
-        variables,
+impl LmProvider {
+    /// The provider of an LM without Python: it has the variable that nearly all have.
+    pub(super) fn by_name(lm: &Lm) -> Self {
+        let name = split(&lm.model).0.to_ascii_uppercase();
+        Self {
+            variables: vec![format!("{name}_API_KEY")],
+            ..Self::default()
+        }
     }
 }
 
-/// Those that DSPy's own client speaks to, and the commonest that litellm does.
-const PROVIDERS: [Provider; 16] = [
-    at("openai", "https://api.openai.com/v1", &["OPENAI_API_KEY"]),
-    at(
-        "anthropic",
-        "https://api.anthropic.com/v1",
-        &["ANTHROPIC_API_KEY"],
-    ),
-    at(
-        "gemini",
-        "https://generativelanguage.googleapis.com/v1beta",
-        &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
-    ),
-    at("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
-    at(
-        "openrouter",
-        "https://openrouter.ai/api/v1",
-        &["OPENROUTER_API_KEY"],
-    ),
-    at(
-        "deepseek",
-        "https://api.deepseek.com",
-        &["DEEPSEEK_API_KEY"],
-    ),
-    at("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
-    at(
-        "moonshot",
-        "https://api.moonshot.ai/v1",
-        &["MOONSHOTAI_API_KEY", "MOONSHOT_API_KEY"],
-    ),
-    at("ollama", "http://localhost:11434/v1", &[]),
-    at("ollama_chat", "http://localhost:11434/v1", &[]),
-    at("hosted_vllm", "http://localhost:8000/v1", &[]),
-    at("mistral", "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"]),
-    at(
-        "together_ai",
-        "https://api.together.ai/v1",
-        &[
-            "TOGETHERAI_API_KEY",
-            "TOGETHER_API_KEY",
-            "TOGETHER_AI_API_KEY",
-        ],
-    ),
-    at(
-        "fireworks_ai",
-        "https://api.fireworks.ai/inference/v1",
-        &["FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"],
-    ),
-    at(
-        "perplexity",
-        "https://api.perplexity.ai",
-        &["PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"],
-    ),
-    Provider {
-        name: "azure",
-        url: None,
-        variables: &["AZURE_OPENAI_API_KEY"],
-    },
-];
-
-/// The variables that hold keys of providers.
-#[cfg(feature = "workers")]
-pub(crate) fn key_variables() -> impl Iterator<Item = &'static str> {
-    PROVIDERS
-        .iter()
-        .flat_map(|provider| provider.variables.iter().copied())
-}
-
-/// Beginnings of the names of those whose requests DSPy's side signs, with credentials of their
-/// cloud that it finds itself, unless they are given a key.
-const SIGNED: [&str; 3] = ["bedrock", "vertex", "sagemaker"];
-
+#[cfg(feature = "_host")]
 impl Lm {
-    /// Whether Python has a placeholder for the key. Credentials of a cloud are looked for where
-    /// there is none.
-    pub(crate) fn is_keyed(&self) -> bool {
-        let provider = split(&self.model).0.to_ascii_lowercase();
-        let is_signed = SIGNED.iter().any(|signed| provider.starts_with(signed));
-        !(is_signed && matches!(self.key, LmKey::ProvidersOwn))
-    }
-
     /// What Python's side builds the LM from. The key is not among it: Python has a placeholder.
-    #[cfg(feature = "_host")]
     pub(crate) fn config(&self) -> serde_json::Value {
         serde_json::json!({
             "model": self.model,
             "base_url": self.base_url,
             "options": self.options,
-            "keyed": self.is_keyed(),
+            // Else it is that of one of the provider's variables.
+            "has_key": !matches!(self.key, LmKey::ProvidersOwn),
         })
     }
 }
 
-/// The key of an LM and where it may go.
-pub(super) fn credential(lm: &Lm) -> Result<Credential, LmConfigError> {
+/// Checks what needs no provider: the options, the base URL, and a key that the LM was given.
+pub(super) fn check(lm: &Lm) -> Result<(), LmConfigError> {
     check_options(lm)?;
-    let (name, _) = split(&lm.model);
-    let is_known = |known: &&Provider| known.name.eq_ignore_ascii_case(name);
-    let known = PROVIDERS.iter().find(is_known);
-    let set = base_url_of_environment(name);
-    let url = lm.base_url.as_deref().or(set.as_deref());
-    let Some(url) = url.or(known.and_then(|known| known.url)) else {
-        return match lm.is_keyed() {
-            false => Ok(Credential::default()),
-            true => Err(LmConfigError::NoAddress {
-                provider: name.into(),
-            }),
-        };
+    own_origin(lm)?;
+    match lm.key {
+        LmKey::ProvidersOwn => Ok(()),
+        _ => key(lm, &LmProvider::default(), None).map(drop),
+    }
+}
+
+/// The key of an LM and where it may go.
+///
+/// # Errors
+/// If there is no key and the provider wants one.
+pub(super) fn credential(lm: &Lm, provider: &LmProvider) -> Result<Credential, LmConfigError> {
+    let mut origin = own_origin(lm)?;
+    if origin.is_none()
+        && let Some(url) = &provider.url
+    {
+        origin = Some(origin_of(url)?);
+    }
+    let key = key(lm, provider, origin.as_ref())?;
+    Ok(Credential {
+        key,
+        origin,
+        is_token: false,
+    })
+}
+
+/// The origin of the URL that the LM was given, or that its provider's variable holds.
+fn own_origin(lm: &Lm) -> Result<Option<Origin>, LmConfigError> {
+    let set = base_url_of_environment(split(&lm.model).0);
+    let Some(url) = lm.base_url.as_deref().or(set.as_deref()) else {
+        return Ok(None);
     };
     let bad = |problem| LmConfigError::BadUrl {
         url: shown(url).to_owned(),
         problem,
     };
+    let origin = origin_of(url)?;
     let uri = url.parse::<Uri>().ok();
-    let origin = uri.as_ref().and_then(Origin::of);
-    let (Some(uri), Some(origin)) = (uri, origin) else {
-        return Err(bad("is no URL such as `https://host/v1`"));
-    };
-    if uri.authority().is_some_and(|at| at.as_str().contains('@')) {
+    let authority = uri.as_ref().and_then(Uri::authority);
+    if authority.is_some_and(|at| at.as_str().contains('@')) {
         return Err(bad(
             "holds credentials, which would show up wherever the URL does; take them out, and give \
              the key by `Lm::key` or `Lm::key_env`",
         ));
     }
-    if uri.query().is_some() {
+    if uri.as_ref().and_then(Uri::query).is_some() {
         return Err(bad(
             "has a query, behind which no path can follow; leave it out, and add it to each request \
              by a layer, `Lm::layer`",
         ));
     }
-    let key = key(lm, known.map_or(&[], |known| known.variables))?;
-    let origin = Some(origin);
-    Ok(Credential { key, origin })
+    Ok(Some(origin))
+}
+
+fn origin_of(url: &str) -> Result<Origin, LmConfigError> {
+    let uri = url.parse::<Uri>().ok();
+    let origin = uri.as_ref().and_then(Origin::of);
+    origin.ok_or_else(|| LmConfigError::BadUrl {
+        url: shown(url).to_owned(),
+        problem: "is no URL such as `https://host/v1`",
+    })
 }
 
 /// What DSPy, and with it litellm, takes for the provider's address where none is given.
@@ -197,21 +150,27 @@ fn instead_of(option: &str) -> Option<&'static str> {
     })
 }
 
-fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
+fn key(
+    lm: &Lm,
+    provider: &LmProvider,
+    origin: Option<&Origin>,
+) -> Result<Option<SecretKey>, LmConfigError> {
+    let usual = &provider.variables;
     let (key, variable) = match &lm.key {
         // DSPy's guide to local LMs has it so.
         LmKey::Given(key) if key.is_empty() => return Ok(None),
         LmKey::Given(key) => (Some(key.clone()), None),
-        LmKey::By(_) => return Ok(None),
-        LmKey::Env(variable) => (std::env::var(variable).ok(), Some(variable.as_str())),
+        LmKey::By(_) | LmKey::Token(_) => return Ok(None),
+        LmKey::Env(variable) => (std::env::var(variable).ok(), Some(variable)),
         LmKey::ProvidersOwn => {
             let mut set = usual.iter().filter_map(|name| std::env::var(name).ok());
             let key = set.find(|key| !key.trim().is_empty());
             // A server of one's own, which is what a base URL mostly is, may want no key.
-            if key.is_none() && (usual.is_empty() || lm.base_url.is_some()) {
+            let is_own = lm.base_url.is_some() || origin.is_some_and(Origin::is_local);
+            if key.is_none() && (usual.is_empty() || is_own || provider.has_credentials) {
                 return Ok(None);
             }
-            (key, usual.first().copied())
+            (key, usual.first())
         }
     };
     let (key, model) = (key.unwrap_or_default(), lm.model.clone());
@@ -219,7 +178,7 @@ fn key(lm: &Lm, usual: &[&str]) -> Result<Option<SecretKey>, LmConfigError> {
         (Some(key), _) => Ok(Some(key)),
         (None, Some(variable)) if key.trim().is_empty() => Err(LmConfigError::NoKey {
             model,
-            variable: variable.into(),
+            variable: variable.clone(),
         }),
         (None, _) => Err(LmConfigError::BadKey { model }),
     }
@@ -243,14 +202,55 @@ mod tests {
         assert_eq!(split("gpt-4o"), ("openai", "gpt-4o"));
     }
 
+    /// What Python's side says of a provider at this address.
+    fn provider(url: &str, variables: &[&str]) -> LmProvider {
+        LmProvider {
+            url: Some(url.to_owned()),
+            variables: variables.iter().map(|name| (*name).to_owned()).collect(),
+            has_credentials: false,
+        }
+    }
+
+    fn origin(found: &Credential) -> Option<&str> {
+        found.origin.as_ref().map(Origin::as_str)
+    }
+
     #[test]
-    fn a_provider_with_cloud_credentials_needs_no_key_and_no_address() {
-        for model in ["bedrock/x", "vertex_ai/gemini-pro", "bedrock_converse/x"] {
-            let found = credential(&Lm::new(model)).expect("it is complete");
-            assert!(found.key.is_none() && found.origin.is_none());
-            // A key goes nowhere but to an address that is known.
-            let error = credential(&Lm::new(model).key("k")).expect_err("no address");
-            assert!(matches!(error, LmConfigError::NoAddress { .. }), "{error}");
+    fn the_address_of_the_lm_goes_before_that_of_its_provider() {
+        let there = provider("https://api.there.example/v1/chat", &[]);
+        let lm = Lm::new("there/x").key("k");
+        let found = credential(&lm, &there).expect("it is complete");
+        assert_eq!(origin(&found), Some("https://api.there.example:443"));
+        let lm = lm.base_url("https://gateway.example/v1");
+        let found = credential(&lm, &there).expect("it is complete");
+        assert_eq!(origin(&found), Some("https://gateway.example:443"));
+    }
+
+    #[test]
+    fn a_provider_with_credentials_of_its_own_needs_no_key() {
+        let lm = Lm::new("cloud/x");
+        let mut cloud = provider("https://cloud.example", &["TOWER_DSPY_NO_SUCH_VARIABLE"]);
+        let error = credential(&lm, &cloud).expect_err("no key");
+        assert!(matches!(error, LmConfigError::NoKey { .. }), "{error}");
+        cloud.has_credentials = true;
+        assert!(
+            credential(&lm, &cloud)
+                .expect("it is complete")
+                .key
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_server_on_this_machine_needs_no_key() {
+        for url in [
+            "http://localhost:8000/v1",
+            "http://127.0.0.1:1",
+            "http://[::1]:9",
+        ] {
+            let local = provider(url, &["TOWER_DSPY_NO_SUCH_VARIABLE"]);
+            let found = credential(&Lm::new("local/x"), &local).expect("it is complete");
+            assert!(found.key.is_none());
         }
     }
 
@@ -267,25 +267,26 @@ mod tests {
             "provider",
         ] {
             let lm = Lm::new("openai/x").key("k").option(option, "value");
-            let error = credential(&lm).expect_err("it is ours").to_string();
+            let error = check(&lm).expect_err("it is ours").to_string();
             assert!(error.contains(option), "{error}");
         }
         let lm = Lm::new("openai/x")
             .key("k")
             .option("reasoning_effort", "low");
-        credential(&lm).expect("it is DSPy's");
+        check(&lm).expect("it is DSPy's");
     }
 
     #[test]
     fn an_empty_key_variable_counts_as_missing() {
         let lm = Lm::new("ollama_chat/x").key("");
-        assert!(credential(&lm).expect("it is complete").key.is_none());
+        let found = credential(&lm, &LmProvider::by_name(&lm));
+        assert!(found.expect("it is complete").key.is_none());
     }
 
     #[test]
     fn the_error_for_a_missing_key_names_the_variable() {
         let lm = Lm::new("openai/x").key_env("TOWER_DSPY_NO_SUCH_VARIABLE");
-        let error = credential(&lm).expect_err("it is not set");
+        let error = check(&lm).expect_err("it is not set");
         assert!(
             error.to_string().contains("$TOWER_DSPY_NO_SUCH_VARIABLE"),
             "{error}"
@@ -293,24 +294,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_provider_needs_an_address() {
+    fn without_python_an_lm_needs_an_address() {
         let lm = Lm::new("mine/x").key("secret");
-        assert!(matches!(
-            credential(&lm),
-            Err(LmConfigError::NoAddress { .. })
-        ));
-        let found = credential(&lm.base_url("http://127.0.0.1:9/v1")).expect("an address");
-        let origin = found.origin.as_ref().map(Origin::as_str);
-        assert_eq!(origin, Some("http://127.0.0.1:9"));
+        let error = lm.connect().expect_err("no address");
+        assert!(matches!(error, LmConfigError::NoAddress { .. }), "{error}");
+        assert!(error.to_string().contains("$MINE_BASE_URL"), "{error}");
+        let lm = lm.base_url("http://127.0.0.1:9/v1");
+        lm.connect().expect("an address");
+        let found = credential(&lm, &LmProvider::by_name(&lm)).expect("an address");
+        assert_eq!(origin(&found), Some("http://127.0.0.1:9"));
     }
 
     #[test]
     fn the_error_for_an_invalid_url_names_the_invalid_part() {
         let error = |url: &str| {
             let lm = Lm::new("openai/x").key("k").base_url(url);
-            credential(&lm)
-                .expect_err("it has more than it may")
-                .to_string()
+            check(&lm).expect_err("it has more than it may").to_string()
         };
         let credentials = error("https://me:secret@host/v1");
         assert!(credentials.contains("credentials"), "{credentials}");
@@ -327,7 +326,7 @@ mod tests {
             "host/v1?key=secret",
             "ftp://host",
         ] {
-            let error = credential(&Lm::new("openai/x").key("k").base_url(url)).expect_err("bad");
+            let error = check(&Lm::new("openai/x").key("k").base_url(url)).expect_err("bad");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }

@@ -1,27 +1,56 @@
-//! [`ResolvedLm`]: an LM with its key and address found.
+//! [`ResolvedLm`]: an LM with its key and address, once they are found.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{
     LmRequest,
     charge::ListPrice,
+    config_error::LmConfigError,
     credential::Credential,
     estimate::CompletionHistory,
     key::SecretKey,
     model::{Lm, LmKey},
     model_name, placeholder,
+    provider::{self, LmProvider},
 };
 use crate::{call::Price, error::LmFailure, request::Tenant};
 
 /// What all calls of one LM have in common.
 pub(super) struct ResolvedLm {
     pub(super) lm: Lm,
-    pub(super) credential: Arc<Credential>,
+    /// Set when a program is loaded with the LM. Before that no key is sent.
+    found: OnceLock<Arc<Credential>>,
     /// What its answers took lately.
     pub(super) completions: CompletionHistory,
 }
 
 impl ResolvedLm {
+    pub(super) fn new(lm: Lm) -> Self {
+        Self {
+            lm,
+            found: OnceLock::new(),
+            completions: CompletionHistory::default(),
+        }
+    }
+
+    /// Finds the key and the address by what is known of the provider. Once there is an address
+    /// they stay, for each worker resolves the LMs of its programs.
+    pub(super) fn resolve(&self, provider: &LmProvider) -> Result<Arc<Credential>, LmConfigError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.clone());
+        }
+        let found = Arc::new(provider::credential(&self.lm, provider)?);
+        match found.origin {
+            Some(_) => Ok(self.found.get_or_init(|| found).clone()),
+            None => Ok(found),
+        }
+    }
+
+    /// The LM's own credential, whatever a request brings.
+    pub(super) fn own_credential(&self) -> Arc<Credential> {
+        self.found.get().cloned().unwrap_or_default()
+    }
+
     /// The provider and the model, as the provider knows it.
     pub(super) fn names(&self) -> (&str, &str) {
         model_name::split(&self.lm.model)
@@ -37,8 +66,8 @@ impl ResolvedLm {
     /// What `request` is sent with; it may bring a key of its own.
     pub(super) fn credential(&self, request: &LmRequest) -> Result<Arc<Credential>, LmFailure> {
         let key_of = match &self.lm.key {
-            LmKey::By(key_of) if placeholder::is_in(request) => key_of,
-            _ => return Ok(self.credential.clone()),
+            LmKey::By(key_of) | LmKey::Token(key_of) if placeholder::is_in(request) => key_of,
+            _ => return Ok(self.own_credential()),
         };
         let tenant = request.extensions().get::<Tenant>();
         let refused = |what| {
@@ -53,7 +82,8 @@ impl ResolvedLm {
         })?;
         Ok(Arc::new(Credential {
             key: Some(key),
-            origin: self.credential.origin.clone(),
+            origin: self.own_credential().origin.clone(),
+            is_token: matches!(self.lm.key, LmKey::Token(_)),
         }))
     }
 }

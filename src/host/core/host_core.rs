@@ -132,7 +132,7 @@ impl HostCore {
         self.request(load).await
     }
 
-    /// Connects an LM and registers it; returns its number.
+    /// Registers an LM, which Python's side resolves; returns its number.
     pub(crate) fn add_lm(
         &self,
         lm: &Lm,
@@ -142,7 +142,7 @@ impl HostCore {
         // Layers such as a buffer spawn tasks as they are made. These are to live as long as the
         // host, not as the caller's runtime.
         let _entered = runtime.enter();
-        let (id, registration) = self.lms.register(lm.connect()?);
+        let (id, registration) = self.lms.register(lm.prepare()?);
         registrations.add(registration);
         Ok(id)
     }

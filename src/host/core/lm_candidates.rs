@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     call::PriceTier,
-    lm::{Lm, LmConfigError, LmHandle, LmRequest, Placeholder},
+    lm::{Lm, LmHandle, LmProvider, LmRequest, Placeholder},
 };
 
 /// The numbers of the LMs that a request may belong to, the likeliest first; the model that is asked,
@@ -50,13 +50,12 @@ pub(super) fn lm_of(
     }
 }
 
-/// The handle of an LM that a program brought along, and whether the host has its key from now on.
-/// Where only DSPy knows the provider's address or key, Python keeps it.
+/// The handle of an LM that a program brought along. Until it is resolved, Python keeps its key.
 pub(crate) fn adopt(
     model: String,
     base_url: Option<String>,
     key: Option<String>,
-) -> Result<(LmHandle, bool), String> {
+) -> Result<LmHandle, String> {
     let mut lm = Lm::new(model);
     if let Some(base_url) = base_url {
         lm = lm.base_url(base_url);
@@ -64,15 +63,12 @@ pub(crate) fn adopt(
     if let Some(key) = key {
         lm = lm.key(key);
     }
-    match lm.connect() {
-        Ok(handle) => {
-            let keyed = lm.is_keyed() && handle.has_key();
-            Ok((handle, keyed))
-        }
-        Err(LmConfigError::NoAddress { .. }) => {
-            let handle = LmHandle::of_no_lm().map_err(|error| error.to_string())?;
-            Ok((handle, false))
-        }
-        Err(error) => Err(error.to_string()),
-    }
+    lm.prepare().map_err(|error| error.to_string())
+}
+
+/// Finds the key and the address of an LM by what Python's side knows of its provider; returns
+/// whether the host has its key.
+pub(crate) fn resolve(lm: Option<&LmHandle>, provider: &LmProvider) -> Result<bool, String> {
+    let lm = lm.ok_or("the LM is gone: its program is not loaded any more")?;
+    lm.resolve(provider).map_err(|error| error.to_string())
 }

@@ -20,6 +20,7 @@ use crate::{
         loop_monitor::BlockReport,
         reader, tool,
     },
+    lm::LmProvider,
 };
 
 /// Called on Python's threads.
@@ -122,12 +123,28 @@ impl Port {
         model: String,
         base_url: Option<String>,
         key: Option<String>,
-    ) -> PyResult<(usize, bool)> {
-        let adopted = lm_candidates::adopt(model, base_url, key);
-        let (lm, keyed) = adopted.map_err(PyValueError::new_err)?;
+    ) -> PyResult<usize> {
+        let lm = lm_candidates::adopt(model, base_url, key).map_err(PyValueError::new_err)?;
         let (id, registration) = self.0.core.lms.register(lm);
         self.0.adopted().push(registration);
-        Ok((id, keyed))
+        Ok(id)
+    }
+
+    /// Finds the key and the address of an LM; see lm_address.py.
+    fn resolve_lm(
+        &self,
+        lm: usize,
+        url: Option<String>,
+        variables: Vec<String>,
+        has_credentials: bool,
+    ) -> PyResult<bool> {
+        let provider = LmProvider {
+            url,
+            variables,
+            has_credentials,
+        };
+        let lm = self.0.core.lms.get(lm);
+        lm_candidates::resolve(lm.as_deref(), &provider).map_err(PyValueError::new_err)
     }
 
     /// Whether the log has the debug level for what comes from Python.

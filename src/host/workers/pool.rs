@@ -204,6 +204,11 @@ impl Pool {
                 supervisor.on_loaded(id, load, Err(fault));
             }
             FromWorker::AdoptLm(own) => worker.adopt_lm(own),
+            FromWorker::ResolveLm { lm, provider } => {
+                let of_host = usize::try_from(lm).ok();
+                let of_host = of_host.and_then(|lm| supervisor.core.lms.get(lm));
+                worker.resolve_lm(lm, of_host, &provider);
+            }
             FromWorker::Open(request) => {
                 let (supervisor, core) = (&*supervisor, &supervisor.core);
                 let (key, call) = ((id, request.exchange), request.call);

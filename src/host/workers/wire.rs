@@ -18,6 +18,7 @@ use crate::{
         lm_candidates::LmCandidates,
         log,
     },
+    lm::LmProvider,
 };
 
 /// A message to a worker.
@@ -60,10 +61,10 @@ pub(super) enum ToWorker<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         budget: Option<BudgetLeft>,
     },
-    /// Whether an LM that a program made itself was taken over.
-    Adopted {
+    /// The answer to `AdoptLm` and to `ResolveLm`.
+    Lm {
         lm: i64,
-        /// Whether the host has its key from now on.
+        /// Whether the host has its key.
         keyed: bool,
         error: Option<String>,
     },
@@ -141,6 +142,11 @@ pub(super) enum FromWorker {
         fault: Fault,
     },
     AdoptLm(OwnLm),
+    /// What is known of the provider of an LM that is being loaded.
+    ResolveLm {
+        lm: i64,
+        provider: LmProvider,
+    },
     /// The body is the tail.
     Open(HttpRequest),
     /// The arguments are the tail.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     host::core::{counters::GaugeGuard, lm_candidates},
-    lm::LmHandle,
+    lm::{LmHandle, LmProvider},
 };
 
 /// A worker process.
@@ -62,16 +62,26 @@ impl Worker {
 
     /// Takes over an LM that a program made itself, and answers.
     pub(super) fn adopt_lm(&mut self, own: OwnLm) {
-        let lm = own.lm;
-        let (keyed, error) = match lm_candidates::adopt(own.model, own.base_url, own.key) {
-            Ok((handle, keyed)) => {
-                self.own_lms.insert(lm, (own.load, Arc::new(handle)));
-                (keyed, None)
-            }
+        let adopted = lm_candidates::adopt(own.model, own.base_url, own.key);
+        let adopted = adopted.map(|handle| {
+            self.own_lms.insert(own.lm, (own.load, Arc::new(handle)));
+            false
+        });
+        self.answer_of_lm(own.lm, adopted);
+    }
+
+    /// Finds the key and the address of an LM, and answers.
+    pub(super) fn resolve_lm(&self, lm: i64, of_host: Option<Arc<LmHandle>>, by: &LmProvider) {
+        let handle = of_host.or_else(|| self.own_lm(lm));
+        self.answer_of_lm(lm, lm_candidates::resolve(handle.as_deref(), by));
+    }
+
+    fn answer_of_lm(&self, lm: i64, answer: Result<bool, String>) {
+        let (keyed, error) = match answer {
+            Ok(keyed) => (keyed, None),
             Err(error) => (false, Some(error)),
         };
-        let adopted = ToWorker::Adopted { lm, keyed, error };
-        self.link.send(&adopted, &[]);
+        self.link.send(&ToWorker::Lm { lm, keyed, error }, &[]);
     }
 
     pub(super) fn own_lm(&self, lm: i64) -> Option<Arc<LmHandle>> {

@@ -173,11 +173,19 @@ class FakeLmHost:
 
     def __init__(self, keyed: bool = True) -> None:
         self.adopted: list[tuple[str | None, ...]] = []
+        # The number, the URL, the variables, and whether the provider has credentials.
+        self.resolved: list[tuple[int, str | None, list[str], bool]] = []
         self._keyed = keyed
 
-    def adopt_lm(self, *lm: str | None) -> tuple[int, bool]:
+    def adopt_lm(self, *lm: str | None) -> int:
         self.adopted.append(lm)
-        return 11, self._keyed
+        return 11
+
+    def resolve_lm(
+        self, lm_id: int, url: str | None, variables: list[str], has_credentials: bool
+    ) -> bool:
+        self.resolved.append((lm_id, url, variables, has_credentials))
+        return self._keyed
 
 
 class FakeLoad:
@@ -199,8 +207,9 @@ class FakeLoad:
         self.fault = fault
 
 
-class FakeHost:
+class FakeHost(FakeLmHost):
     def __init__(self) -> None:
+        super().__init__()
         self.beats = 0
         self.abandoned = 0
         self.replaced = 0

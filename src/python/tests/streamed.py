@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from conftest import HOST_LM, chat, in_call
-from fakes import FakeCall
+from fakes import FakeCall, FakeLmHost
 
 from tower_dspy import exchange, program
 
@@ -182,7 +182,7 @@ class StreamCall(FakeCall):
 
 
 def load(target: str, **spec: Any) -> program.Program:
-    return program.load(None, {"target": target, "lm": HOST_LM, **spec})
+    return program.load(FakeLmHost(), {"target": target, "lm": HOST_LM, **spec})
 
 
 async def predict(

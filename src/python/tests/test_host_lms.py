@@ -22,7 +22,7 @@ def connection(lm: dspy.LM) -> tuple[str | None, str | None]:
 
 
 def test_the_hosts_lm_neither_retries_nor_caches_and_has_a_placeholder():
-    built = host_lms.build_lm({**HOST_LM, "options": {"temperature": 0.5}})
+    built = host_lms.build_lm(FakeLmHost(), {**HOST_LM, "options": {"temperature": 0.5}})
     assert (built.num_retries, built.cache) == (0, False)
     assert built.kwargs["temperature"] == 0.5
     assert connection(built) == ("TOWER-DSPY-KEY-7", "http://host/v1")
@@ -30,7 +30,7 @@ def test_the_hosts_lm_neither_retries_nor_caches_and_has_a_placeholder():
 
 def test_dspy_keeps_its_own_engine_and_what_it_knows_of_the_model():
     built = host_lms.build_lm(
-        {**HOST_LM, "model": "openai/gpt-4o-mini", "options": {"timeout": 30}}
+        FakeLmHost(), {**HOST_LM, "model": "openai/gpt-4o-mini", "options": {"timeout": 30}}
     )
     assert built.engine == "auto"
     assert built.supports_function_calling and built.supports_response_schema
@@ -43,7 +43,7 @@ def test_dspy_keeps_its_own_engine_and_what_it_knows_of_the_model():
 )
 def test_an_unknown_model_is_refused(model, said):
     with pytest.raises(HostError, match=said) as caught:
-        host_lms.build_lm({**HOST_LM, "model": model})
+        host_lms.build_lm(FakeLmHost(), {**HOST_LM, "model": model})
     assert caught.value.kind == "lm"
 
 
@@ -132,7 +132,7 @@ def test_each_load_of_an_instance_has_lms_of_its_own():
     loaded = []
     for lm_id in (7, 8, 9):
         config = {**HOST_LM, "id": lm_id}
-        named = {"named": host_lms.build_lm({**config, "id": 10 * lm_id})}
+        named = {"named": host_lms.build_lm(FakeLmHost(), {**config, "id": 10 * lm_id})}
         copied = host_lms.with_original_lms(program, "target")
         host_lms.assign_lms(copied, [["second", "named"]] if lm_id != 9 else [], named, "target")
         host_lms.take_over_lms(FakeLmHost(), copied, [config])
@@ -151,7 +151,7 @@ def test_each_load_of_an_instance_has_lms_of_its_own():
 
 def test_copies_of_a_program_are_of_the_same_lm_and_states_leave_the_key_out():
     program = dspy.ChainOfThought("question -> answer")
-    program.set_lm(host_lms.build_lm(HOST_LM))
+    program.set_lm(host_lms.build_lm(FakeLmHost(), HOST_LM))
     for copied in (program.deepcopy().predict.lm, copy.deepcopy(program.predict.lm)):
         assert getattr(copied, HOST_ID) == 7
     assert "TOWER-DSPY-KEY" not in str(program.dump_state())
@@ -171,7 +171,7 @@ def test_a_programs_lm_gets_the_key_of_the_most_similar_lm():
 def test_a_predictor_gets_the_lm_that_is_named_for_it():
     program = dspy.ChainOfThought("question -> answer")
     program.predict.lm = own("anthropic/claude")
-    named = {"cheap": host_lms.build_lm(HOST_LM)}
+    named = {"cheap": host_lms.build_lm(FakeLmHost(), HOST_LM)}
     host_lms.assign_lms(program, [["predict", "cheap"]], named, "target")
     # It replaces an LM that could not be taken over, and stays as it is.
     host_lms.take_over_lms(FakeLmHost(), program, [HOST_LM])
@@ -214,7 +214,7 @@ async def test_options_reach_the_provider(http: FakeExchangeHost, call, options,
         message = {"type": "message", "role": "assistant", "content": [text]}
         answer = {"id": "r", "object": "response", "status": "completed", "model": "m"}
         http.answer({**answer, "output": [message]})
-    built = host_lms.build_lm({**HOST_LM, "options": options})
+    built = host_lms.build_lm(FakeLmHost(), {**HOST_LM, "options": options})
     await built.acall("a question")
     ((_, _, request),) = http.sent
     headers = {name.lower(): value for name, value in request.headers}

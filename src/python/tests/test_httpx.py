@@ -12,7 +12,7 @@ import dspy
 import httpx
 import pytest
 from conftest import HOST_LM, RunnerHarness, ask, ask_sync, chat, own_messages
-from fakes import FakeCall, FakeExchangeHost, eventually
+from fakes import FakeCall, FakeExchangeHost, FakeLmHost, eventually
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled
@@ -46,7 +46,7 @@ def real_server():
 
 async def test_a_request_by_litellm_is_an_lm_call(http: FakeExchangeHost, call: FakeCall):
     CURRENT_CALL.get().lms = (7,)
-    its_lm = host_lms.build_lm(HOST)
+    its_lm = host_lms.build_lm(FakeLmHost(), HOST)
     assert (await ask(its_lm)).answer == "yes"
     assert ask_sync(its_lm).answer == "yes"
     assert len(http.sent) == 2
@@ -63,7 +63,7 @@ async def test_litellm_does_not_retry_and_logs_outside_the_call(
     http: FakeExchangeHost, call: FakeCall
 ):
     http.answer({"error": {"message": "busy"}}, status=503)
-    its_lm = host_lms.build_lm(HOST)
+    its_lm = host_lms.build_lm(FakeLmHost(), HOST)
     for _ in range(2):
         with pytest.raises(dspy.utils.exceptions.LMError):
             await ask(its_lm)
@@ -112,7 +112,7 @@ async def test_other_requests_go_through_the_host_unless_the_load_says_otherwise
 async def test_outside_a_call_only_dspys_lm_calls_go_through_the_host(
     http: FakeExchangeHost, real_server: str
 ):
-    assert (await ask(host_lms.build_lm(HOST))).answer == "yes"
+    assert (await ask(host_lms.build_lm(FakeLmHost(), HOST))).answer == "yes"
     assert [route for route, _, _ in http.sent] == [([7], "mistral/m", None)]
     http.sent.clear()
     async with httpx.AsyncClient() as client:
@@ -240,7 +240,7 @@ async def test_connections_that_the_host_cannot_make_are_httpxs_and_reported(
 
 
 async def test_litellm_writes_nothing_to_stderr(http: FakeExchangeHost, call: FakeCall, capfd):
-    await ask(host_lms.build_lm(HOST))
+    await ask(host_lms.build_lm(FakeLmHost(), HOST))
     logging.getLogger("LiteLLM").warning("the prompt was: a secret")
     assert "secret" not in "".join(capfd.readouterr())
 

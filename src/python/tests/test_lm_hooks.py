@@ -9,7 +9,7 @@ import pytest
 from conftest import HOST_LM, ask, ask_sync, chat
 from dspy.clients import embedding as embedding_module
 from dspy.utils import DummyLM
-from fakes import FakeCall, FakeExchangeHost, turns
+from fakes import FakeCall, FakeExchangeHost, FakeLmHost, turns
 
 from tower_dspy import host_lms
 from tower_dspy.call_state import CURRENT_CALL, Cancelled
@@ -31,7 +31,7 @@ async def test_outside_a_call_nothing_is_reported(http: FakeExchangeHost):
 async def test_an_answer_is_reported_with_the_tokens_that_dspy_read(
     http: FakeExchangeHost, call: FakeCall
 ):
-    for its_lm in (host_lms.build_lm(HOST_LM), own()):
+    for its_lm in (host_lms.build_lm(FakeLmHost(), HOST_LM), own()):
         await ask(its_lm)
         ask_sync(its_lm)
     counts = (3, 5, 8)
@@ -39,7 +39,7 @@ async def test_an_answer_is_reported_with_the_tokens_that_dspy_read(
 
 
 async def test_a_request_has_its_lm_and_its_model(http: FakeExchangeHost, call: FakeCall):
-    await ask(host_lms.build_lm(HOST_LM))
+    await ask(host_lms.build_lm(FakeLmHost(), HOST_LM))
     ask_sync(own())
     routes = [route for route, _, _ in http.sent]
     assert routes == [([7], "openai/host", None), ([], "openai/own", None)]
@@ -71,8 +71,8 @@ class Passes(dspy.BaseLM):
 async def test_an_lm_that_calls_another_one_does_not_bypass_the_host(
     http: FakeExchangeHost, call: FakeCall
 ):
-    await ask(Passes(host_lms.build_lm(HOST_LM)))
-    ask_sync(Passes(host_lms.build_lm(HOST_LM)))
+    await ask(Passes(host_lms.build_lm(FakeLmHost(), HOST_LM)))
+    ask_sync(Passes(host_lms.build_lm(FakeLmHost(), HOST_LM)))
     assert call.named("bypassed") == []
     assert len(http.sent) == 2
 
@@ -170,7 +170,7 @@ async def test_a_forward_that_a_program_calls_itself_is_an_lm_call_too(
     http: FakeExchangeHost, call: FakeCall
 ):
     CURRENT_CALL.get().lms = (7,)
-    its_lm = host_lms.build_lm(HOST_LM)
+    its_lm = host_lms.build_lm(FakeLmHost(), HOST_LM)
     await its_lm.aforward("?")
     its_lm.forward("?")
     assert [route for route, _, _ in http.sent] == [([7], "host", None)] * 2

@@ -1,14 +1,14 @@
 import dspy
 import pytest
 from conftest import own_messages
+from fakes import FakeLmHost
 
 import outputs
 from tower_dspy import program
 from tower_dspy.faults import HostError
 
 LM = {"id": 0, "model": "openai/x", "base_url": "http://127.0.0.1:1/v1", "keyed": True}
-# No program here has an LM of its own that the host would have to take over.
-PORT = None
+PORT = FakeLmHost()
 
 pytestmark = pytest.mark.usefixtures("dspy_settings")
 

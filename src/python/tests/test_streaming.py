@@ -6,7 +6,7 @@ import contextlib
 import dspy
 import pytest
 from conftest import HOST_LM, in_call
-from fakes import FakeCall, eventually
+from fakes import FakeCall, FakeLmHost, eventually
 from streamed import SSE, StreamCall, StreamHost, as_chat, chunk, load, pieces, predict, sse
 
 import tower_dspy
@@ -178,7 +178,7 @@ async def test_a_failure_in_mid_stream_takes_the_text_back_and_is_the_error_of_d
 
 async def dspys_stream() -> list:
     """What DSPy's own stream of the program gives."""
-    with dspy.context(lm=host_lms.build_lm(HOST_LM)):
+    with dspy.context(lm=host_lms.build_lm(FakeLmHost(), HOST_LM)):
         stream = dspy.streamify(dspy.Predict("question -> answer"), is_async_program=True)
         return [value async for value in stream(question="?")]
 

@@ -6,6 +6,7 @@ import dspy
 import pytest
 from conftest import HOST_LM, chat
 from dspy.utils import DummyLM
+from fakes import FakeLmHost
 from streamed import JSON, StreamCall, StreamHost, as_chat, load, pieces, predict
 
 from tower_dspy import host_lms
@@ -121,7 +122,7 @@ async def test_the_answer_of_a_server_that_does_not_stream_is_one_piece(target, 
 
 @pytest.mark.parametrize("target", TARGETS)
 async def test_responses_of_openai_are_streamed_as_well(target):
-    lm = host_lms.build_lm({**HOST_LM, "options": {"model_type": "responses"}})
+    lm = host_lms.build_lm(FakeLmHost(), {**HOST_LM, "options": {"model_type": "responses"}})
     loaded = load(target)
     loaded.settings["lm"] = lm
     parts = [

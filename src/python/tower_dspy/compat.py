@@ -18,6 +18,7 @@ _REQUIRED = {
     "dspy._vendor.lm15.providers.async_base": "StdlibAsyncTransport",
     "dspy._vendor.lm15.providers.base": "HttpResponse StdlibTransport",
     "dspy._vendor.lm15.providers.openai_chat": "OpenAIChatLM.parse_response",
+    "dspy._vendor.lm15.registry": "lookup",
     "dspy._vendor.lm15.result": "StreamAccumulator.push StreamAccumulator.response",
     "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
     "dspy._vendor.lm15.transports": "AsyncTransportResponse.aiter_lines ConnectError "
@@ -27,7 +28,7 @@ _REQUIRED = {
     "dspy.adapters.types.base_type": "Type.serialize_model",
     "dspy.adapters.utils": "TypeAdapter",
     "dspy.clients._litellm": "get_litellm",
-    "dspy.clients.backend_selection": "CLIENT_KEYS LM15Engine select_backend",
+    "dspy.clients.backend_selection": "BackendSelection CLIENT_KEYS LM15Engine select_backend",
     "dspy.clients.base_lm": "GLOBAL_HISTORY pretty_print_history record_history",
     "dspy.clients.capabilities": "_capabilities model_info resolve",
     "dspy.clients.costs": "model_info",

@@ -41,6 +41,7 @@ from typing import Any
 
 from tower_dspy.call_state import CallState, current_call
 from tower_dspy.checkpoint import CANCELLED, refuse_task, refuse_thread
+from tower_dspy.dry_run import IN_DRY_RUN, NotSent
 from tower_dspy.lm_call import CURRENT_LM_CALL, LmCall
 from tower_dspy.prices import Tier, tiers
 from tower_dspy.trace_context import add_headers
@@ -110,6 +111,10 @@ def http_request(
     lm_call = CURRENT_LM_CALL.get()
 
     def open_exchange(state: CallState | None, deliver: Any) -> Any:
+        if IN_DRY_RUN.get():
+            if request.method == "POST":
+                raise NotSent(request.url)
+            raise failure("connect", "a dry run sends nothing")
         call = None if state is None else state.call
         first_content = None
         if lm_call is not None:

@@ -5,18 +5,20 @@ patches/lm15.py and patches/httpx.py.
 """
 
 import copy
-import difflib
 import json
+import logging
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import dspy
-from dspy.clients.backend_selection import select_backend
+from dspy.clients.backend_selection import BackendSelection
 
-from tower_dspy import prices
+from tower_dspy import lm_address, prices
 from tower_dspy.faults import HostError, host_error
 from tower_dspy.lm_call import HOST_ID, REPLACES, placeholder
 from tower_dspy.lm_group import combine, single_lms
+
+_log = logging.getLogger("tower_dspy.program")
 
 _ADDRESSES = ("api_base", "base_url")
 
@@ -24,20 +26,59 @@ _ADDRESSES = ("api_base", "base_url")
 _original_lms: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
-def build_lm(config: dict[str, Any]) -> dspy.LM:
-    """Makes the LM of a host's configuration."""
+def build_lm(host: Any, config: dict[str, Any]) -> dspy.LM:
+    """Makes the LM of a host's configuration, and has the host find its key and its address.
+
+    Adds to the configuration whether the LM is `keyed`: Python has a placeholder for its key.
+    """
     if "members" in config:
-        return combine([build_lm(member) for member in config["members"]], config)
+        return combine([build_lm(host, member) for member in config["members"]], config)
     options = dict(config.get("options", {}))
-    if config["keyed"]:
-        options["api_key"] = placeholder(config["id"])
+    options["api_key"] = placeholder(config["id"])
     if config.get("base_url"):
         options["api_base"] = config["base_url"]
     with host_error("lm", f"the LM `{config['model']}` is not usable"):
         lm = dspy.LM(config["model"], cache=False, num_retries=0, **options)
-        _prepare(lm)
+        config["keyed"] = _resolve(host, lm, config)
     setattr(lm, HOST_ID, config["id"])
     return lm
+
+
+def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> bool:
+    """Has the host find the key and the address of an LM; returns whether the LM is keyed."""
+    selection = _prepare(lm)
+    provider = lm_address.Provider()
+    if not config.get("has_key"):
+        provider = lm_address.provider_of(lm, selection)
+    variables, has_credentials = provider.variables, provider.has_credentials
+    keyed = not has_credentials or host.resolve_lm(config["id"], None, variables, True)
+    if not keyed:
+        del lm.kwargs["api_key"]
+    url = None
+    if not (selection.native and keyed and config.get("base_url")):
+        try:
+            url = lm_address.requested(lm)
+        except Exception as error:
+            _check_usable(host, config, variables, keyed, error)
+    host.resolve_lm(config["id"], url, variables, has_credentials)
+    if url is None and not config.get("base_url"):
+        raise ValueError("it has no address; give it one by `Lm::base_url`")
+    return keyed
+
+
+def _check_usable(
+    host: Any, config: dict[str, Any], variables: list[str], keyed: bool, error: Exception
+) -> None:
+    """Raises unless the failure of a dry run may be one of that request alone."""
+    if not keyed:
+        # Its library found no credentials either, or not all of the address.
+        try:
+            host.resolve_lm(config["id"], None, variables, False)
+        except ValueError as no_key:
+            raise ValueError(f"{no_key}. Without a key: {error}") from error
+    if config.get("base_url") is None:
+        raise error
+    _log.debug("the dry run of `%s` failed: %r", config["model"], error)
 
 
 def host_ids(*lms: Any) -> tuple[int, ...]:
@@ -192,37 +233,42 @@ def _register(host: Any, own: dspy.LM, owner: str) -> tuple[int, str | None, str
     key = own.kwargs.get("api_key")
     with host_error("own_lm", f"{owner} has an LM of its own"):
         # A function that makes keys is called by DSPy: for the host the LM has none.
-        lm_id, keyed = host.adopt_lm(own.model, base_url, "" if callable(key) else key)
+        lm_id = host.adopt_lm(own.model, base_url, "" if callable(key) else key)
+        keyed = not callable(key) and _resolve_own(host, own, lm_id, base_url)
     return lm_id, base_url, placeholder(lm_id) if keyed else key
+
+
+def _resolve_own(host: Any, own: dspy.LM, lm_id: int, base_url: str | None) -> bool:
+    """Has the host find the key and the address of a program's own LM.
+
+    Returns whether the host has the key; an LM whose address is not found keeps its own.
+    """
+    selection = lm_address.prepare(own)
+    provider = lm_address.provider_of(own, selection)
+    variables, has_credentials = provider.variables, provider.has_credentials
+    url = base_url
+    if url is None:
+        tried = own.copy(num_retries=0, cache=False)
+        if not has_credentials:
+            tried.kwargs["api_key"] = placeholder(lm_id)
+        try:
+            url = lm_address.requested(tried)
+        except Exception as error:
+            _log.debug("the address of `%s` was not found: %r", own.model, error)
+    if url is None:
+        return False
+    return host.resolve_lm(lm_id, url, variables, has_credentials)
 
 
 def _address(own: dspy.LM) -> str | None:
     return next((own.kwargs[name] for name in _ADDRESSES if own.kwargs.get(name)), None)
 
 
-def _prepare(lm: dspy.LM) -> None:
-    """Imports what the first call of an LM needs; rejects an unknown provider."""
-    _import_client(lm)
+def _prepare(lm: dspy.LM) -> BackendSelection:
+    """Imports what the first call of an LM needs, and its price; rejects an unknown provider."""
+    selection = lm_address.prepare(lm)
     prices.load(lm)
-
-
-def _import_client(lm: dspy.LM) -> None:
-    if select_backend(lm).native:
-        return
-    # Here, as it needs litellm, which few programs do.
-    from dspy.clients._litellm import get_litellm
-
-    litellm = get_litellm(feature="dspy.LM")
-    provider, separator, _ = lm.model.partition("/")
-    known = {str(getattr(name, "value", name)) for name in litellm.provider_list}
-    if separator and provider not in known and "custom_llm_provider" not in lm.kwargs:
-        close = difflib.get_close_matches(provider.lower(), known, n=1)
-        raise HostError(
-            "lm",
-            f"the LM `{lm.model}` is not usable: DSPy and litellm know no provider `{provider}`"
-            + (f"; did you mean `{close[0]}`?" if close else "")
-            + ". A server with OpenAI's API is `openai/<model>` with a `base_url`",
-        )
+    return selection
 
 
 def _similar(model: str, configs: list[dict[str, Any]]) -> dict[str, Any] | None:

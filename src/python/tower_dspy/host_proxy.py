@@ -8,15 +8,18 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
+import os
 import select
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from tower_dspy import faults
 from tower_dspy.frames import Frames
 from tower_dspy.interrupt import shielded
+from tower_dspy.lm_call import PLACEHOLDER
 from tower_dspy.payload import from_json, to_json
 from tower_dspy.proxies import CallProxy, ExchangeProxy, LoadProxy
 from tower_dspy.start_limit import StartLimit
@@ -26,15 +29,16 @@ _MISSED = 0.030
 # Seconds between two reads of the socket by `poll`: each is a system call.
 _POLL_INTERVAL = 0.001
 # Milliseconds for which the socket is waited for at a time.
-_ADOPTION_POLL = 10
+_LM_POLL = 10
 _LAST = ("full", "end", "value", "failed")
 
 
 class HostProxy:
     """The host of one worker."""
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, passed_keys: Sequence[str] = ()) -> None:
         self.frames = frames
+        self._passed_keys = passed_keys
         self.calls: dict[int, CallProxy] = {}
         self._exchanges: dict[int, ExchangeProxy] = {}
         self._exchange_numbers = itertools.count(1)
@@ -42,7 +46,8 @@ class HostProxy:
         self._lm_numbers = itertools.count(-1, -1)
         # The load that goes on in this turn of the loop.
         self.loading = 0
-        self._adopted: dict[int, tuple[str | None, bool]] = {}
+        # The host's answers about LMs that are being loaded.
+        self._lm_answers: dict[int, tuple[str | None, bool]] = {}
         self._controls: deque[tuple[str, Any]] = deque()
         self._starts: deque[tuple[CallProxy, Any, bytes]] = deque()
         self._events: deque[tuple[ExchangeProxy, tuple[Any, ...]]] = deque()
@@ -83,21 +88,35 @@ class HostProxy:
     def came_back(self) -> None:
         self.frames.send("came_back")
 
-    def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> tuple[int, bool]:
+    def adopt_lm(self, model: str, base_url: str | None, key: str | None) -> int:
         number = next(self._lm_numbers)
         own = {"lm": number, "model": model, "base_url": base_url, "key": key}
-        self.frames.send("adopt_lm", {"load": self.loading, **own})
-        # The load blocks the loop anyway.
+        self._ask_of_lm(number, "adopt_lm", {"load": self.loading, **own})
+        return number
+
+    def resolve_lm(
+        self, number: int, url: str | None, variables: list[str], has_credentials: bool
+    ) -> bool:
+        provider = {"url": url, "variables": variables, "has_credentials": has_credentials}
+        for name in variables:
+            # The key stays with the host, as those do that a worker starts without.
+            if os.environ.get(name) and name not in self._passed_keys:
+                os.environ[name] = PLACEHOLDER
+        return self._ask_of_lm(number, "resolve_lm", {"lm": number, "provider": provider})
+
+    def _ask_of_lm(self, number: int, name: str, body: dict[str, Any]) -> bool:
+        """Asks the host about an LM, and waits for the answer. The load blocks the loop anyway."""
+        self.frames.send(name, body)
         coming = select.poll()
         coming.register(self.frames, select.POLLIN)
-        while number not in self._adopted:
+        while number not in self._lm_answers:
             # With a limit: another thread may have read the answer.
-            coming.poll(_ADOPTION_POLL)
+            coming.poll(_LM_POLL)
             self._receive_and_schedule()
-        error, keyed = self._adopted.pop(number)
+        error, answer = self._lm_answers.pop(number)
         if error is not None:
             raise ValueError(error)
-        return number, keyed
+        return answer
 
     def open(
         self,
@@ -202,8 +221,8 @@ class HostProxy:
                 call.budget = body.get("budget")
                 self.calls[call.sequence] = call
                 self._starts.append((call, body, payload))
-            elif name == "adopted":
-                self._adopted[body["lm"]] = body["error"], body["keyed"]
+            elif name == "lm":
+                self._lm_answers[body["lm"]] = body["error"], body["keyed"]
             elif name == "event":
                 self._take_event(body["exchange"], body["event"], payload, body.get("budget"))
             else:

@@ -143,9 +143,9 @@ def loading_steps(host: Any, spec: dict[str, Any]) -> Iterator[Callable[[], None
     packages_import = packages.missing(target, (built, changed), configs)
     if packages_import is not None:
         yield packages_import
-    named = {config["name"]: host_lms.build_lm(config) for config in spec.get("lms", ())}
+    named = {config["name"]: host_lms.build_lm(host, config) for config in spec.get("lms", ())}
     if spec.get("lm"):
-        changed["lm"] = host_lms.build_lm(spec["lm"])
+        changed["lm"] = host_lms.build_lm(host, spec["lm"])
     elif named:
         changed["lm"] = next(iter(named.values()))
     elif changed.get("lm") is not None:

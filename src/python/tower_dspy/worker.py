@@ -55,7 +55,7 @@ def serve(frames: Frames, hello: dict[str, Any], warnings: list[str]) -> NoRetur
     """Runs a worker that has imported DSPy."""
     # A child that the program forks must not keep the socket open.
     os.register_at_fork(after_in_child=frames.close)
-    host = HostProxy(frames)
+    host = HostProxy(frames, hello["passed_keys"])
     # Here, as they import DSPy, which `prepare` does first.
     from tower_dspy import exchange
     from tower_dspy.runner import Runner

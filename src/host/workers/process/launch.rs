@@ -11,7 +11,7 @@ use crate::{
         core::log,
         sources::{BOOTSTRAP, MODULES},
     },
-    lm::{PLACEHOLDER, key_variables},
+    lm::{KEY_VARIABLES, PLACEHOLDER},
 };
 
 /// The first code that the process runs.
@@ -37,6 +37,7 @@ impl SpawnSettings {
             "bootstrap": BOOTSTRAP,
             "modules": modules,
             "python_path": self.python_path,
+            "passed_keys": self.passed_keys,
             "sync_threads": self.sync_threads,
             // In bytes, of each worker.
             "memory_limit": self.memory_limit,
@@ -71,7 +72,7 @@ fn command(settings: &SpawnSettings, [socket, stdout, stderr]: Descriptors) -> C
         .kill_on_drop(true);
     // The keys stay with the host, which puts them into LM requests.
     let passed = |name: &str| settings.passed_keys.iter().any(|passed| passed == name);
-    for variable in key_variables().filter(|name| !passed(name)) {
+    for variable in KEY_VARIABLES.iter().filter(|name| !passed(name)) {
         if std::env::var_os(variable).is_some_and(|key| !key.is_empty()) {
             // An LM that a program makes itself: the host puts the key of its address there.
             command.env(variable, PLACEHOLDER);

@@ -20,6 +20,7 @@
 | `log_records` | `Logger.callHandlers` | records have their call | no | a report a record |
 | `litellm` | logging, HTTP client | its logging is of no call | no | a context a log record |
 | `embeddings` | litellm's price and log, openai | vectors alone are read | no | two variables |
+| `litellm_secrets` | `secret_managers` | a provider's key variables | after each look | none |
 | `opentelemetry` | spans of its SDK | a cancel is no error | outside calls | a check an error |
 | `signals` | `signal`, `faulthandler` | the handlers stay | in forked children | none |
 

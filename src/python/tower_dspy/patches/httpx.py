@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from tower_dspy.call_state import current_call
+from tower_dspy.dry_run import IN_DRY_RUN
 from tower_dspy.exchange import Answer, AsyncExchange, Request, SyncExchange, http_request
 from tower_dspy.faults import OverBudget
 from tower_dspy.lm_call import CURRENT_LM_CALL, PLACEHOLDER
@@ -170,6 +171,8 @@ def _goes_through_host(transport: Any, request: Any) -> bool:
     state, lm_call = current_call(), CURRENT_LM_CALL.get()
     if request.url.scheme not in ("http", "https"):
         return False
+    if IN_DRY_RUN.get():
+        return True
     if state is None:
         # An LM call of no call, as during the import of a program's module.
         return lm_call is not None and getattr(transport, _OWN, None) is None

@@ -1,0 +1,141 @@
+import dspy
+import pytest
+from fakes import FakeLmHost
+
+from tower_dspy import host_lms, lm_address
+from tower_dspy.faults import HostError
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment as of a machine that knows no provider."""
+    for name in (
+        "OPENAI_API_KEY",
+        "XAI_API_KEY",
+        "MISTRAL_API_KEY",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AZURE_OPENAI_ENDPOINT",
+        "AZURE_OPENAI_RESOURCE",
+        "GOOGLE_CLOUD_PROJECT",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDTEST")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def config(model: str, **options: object) -> dict[str, object]:
+    return {"id": 7, "model": model, "base_url": None, "has_key": False, "options": options}
+
+
+def resolved(model: str, keyed: bool = True, **options: object) -> tuple[FakeLmHost, dspy.LM]:
+    host = FakeLmHost(keyed=keyed)
+    return host, host_lms.build_lm(host, config(model, **options))
+
+
+@pytest.mark.parametrize(
+    ("model", "url", "variables"),
+    [
+        ("openai/x", "https://api.openai.com/v1/chat/completions", ["OPENAI_API_KEY"]),
+        ("gpt-x", "https://api.openai.com/v1/chat/completions", ["OPENAI_API_KEY"]),
+        ("anthropic/x", "https://api.anthropic.com/v1/messages", ["ANTHROPIC_API_KEY"]),
+        (
+            "moonshot/x",
+            "https://api.moonshot.ai/v1/chat/completions",
+            ["MOONSHOTAI_API_KEY", "MOONSHOT_API_KEY"],
+        ),
+        ("ollama_chat/x", "http://localhost:11434/v1/chat/completions", []),
+        ("hosted_vllm/x", "http://localhost:8000/v1/chat/completions", []),
+    ],
+)
+def test_the_provider_of_dspys_own_client_is_as_its_registry_has_it(model, url, variables):
+    host, lm = resolved(model)
+    assert host.resolved == [(7, url, variables, False)]
+    assert lm.kwargs["api_key"] == "TOWER-DSPY-KEY-7"
+
+
+@pytest.mark.parametrize(
+    ("model", "url", "variables"),
+    [
+        ("mistral/x", "https://api.mistral.ai/v1/chat/completions", {"MISTRAL_API_KEY"}),
+        (
+            "together_ai/a/b",
+            "https://api.together.ai/v1/chat/completions",
+            {"TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"},
+        ),
+        (
+            "fireworks_ai/x",
+            "https://api.fireworks.ai/inference/v1/chat/completions",
+            {"FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"},
+        ),
+        (
+            "perplexity/x",
+            "https://api.perplexity.ai/chat/completions",
+            {"PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"},
+        ),
+        ("cohere_chat/x", "https://api.cohere.com/v2/chat", {"COHERE_API_KEY", "CO_API_KEY"}),
+        ("cerebras/x", "https://api.cerebras.ai/v1/chat/completions", {"CEREBRAS_API_KEY"}),
+    ],
+)
+def test_the_provider_of_litellm_is_as_litellm_looks_it_up(model, url, variables):
+    host, _ = resolved(model)
+    [(lm_id, to, named, has_credentials)] = host.resolved
+    assert (lm_id, to, has_credentials) == (7, url, False)
+    assert variables <= set(named), named
+    assert not any(name.endswith("_API_BASE") for name in named)
+
+
+def test_a_key_that_the_host_was_given_is_looked_for_nowhere():
+    host = FakeLmHost()
+    host_lms.build_lm(host, {**config("openai/x"), "has_key": True})
+    assert host.resolved == [(7, "https://api.openai.com/v1/chat/completions", [], False)]
+
+
+def test_a_client_of_litellm_does_not_go_to_openai_for_want_of_an_address():
+    with pytest.raises(HostError, match=r"`lm_studio/x` is not usable: it has no address"):
+        resolved("lm_studio/x")
+
+
+@pytest.mark.parametrize("model", ["bedrock/us.amazon.nova-lite-v1:0", "bedrock-chat:some.model"])
+@pytest.mark.usefixtures("aws")
+def test_a_cloud_without_a_key_signs_with_its_own_credentials(model):
+    host, lm = resolved(model, keyed=False)
+    [asked, found] = host.resolved
+    assert asked[1] is None and asked[3]
+    assert found[1].startswith("https://bedrock-runtime.us-east-1.amazonaws.com/")
+    assert not any(name.startswith("AWS_SECRET") for name in found[2])
+    assert "api_key" not in lm.kwargs
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_cloud_with_a_key_sends_the_placeholder():
+    host, lm = resolved("bedrock-chat:some.model")
+    assert "AWS_BEARER_TOKEN_BEDROCK" in host.resolved[0][2]
+    assert lm.kwargs["api_key"] == "TOWER-DSPY-KEY-7"
+
+
+def test_a_cloud_without_credentials_is_refused_with_what_it_lacks():
+    with pytest.raises(HostError, match="set GOOGLE_CLOUD_PROJECT") as caught:
+        resolved("vertex:gemini-x", keyed=False)
+    assert caught.value.kind == "lm"
+
+
+def test_azure_without_an_address_is_refused_with_what_it_lacks():
+    with pytest.raises(HostError, match="AZURE_OPENAI_ENDPOINT"):
+        resolved("azure/mine")
+
+
+def test_a_dry_run_sends_nothing(http):
+    assert lm_address.requested(dspy.LM("openai/x", api_key="k", cache=False)) is not None
+    assert lm_address.requested(dspy.LM("mistral/x", api_key="k", cache=False)) is not None
+    assert http.sent == []
+
+
+def test_a_failure_of_the_dry_run_is_no_failure_of_the_load_where_the_address_is_known():
+    own = {**config("mistral/x", response_format=object), "base_url": "http://host/v1"}
+    host_lms.build_lm(FakeLmHost(), own)

@@ -1,0 +1,148 @@
+"""The providers of LMs: where their requests go, and which variables hold their keys.
+
+Both are known to the libraries that send the requests, lm15 and litellm. The host asks when it
+loads an LM, by
+
+    host.resolve_lm(lm_id, url, variables, has_credentials) -> whether the host has its key
+
+which finds the key, in the host's own environment, and sets the address that the key may go to.
+"""
+
+import contextlib
+import difflib
+from dataclasses import dataclass, field
+from types import FunctionType, SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import dspy
+from dspy._vendor.lm15.registry import lookup
+from dspy.clients.backend_selection import BackendSelection, select_backend
+
+from tower_dspy.dry_run import requested_url
+from tower_dspy.faults import HostError
+from tower_dspy.patches import litellm_secrets
+
+# The beginnings of the names of litellm's providers that find credentials of their own, as those of
+# a cloud, where they get no key.
+_CLOUDS = ("azure", "bedrock", "sagemaker", "vertex")
+# lm15's names of those that take a key as well.
+_KEYED_CLOUDS = {"azure": "azure-chat", "bedrock": "bedrock-chat"}
+
+# How the names of litellm's variables end that hold a key.
+_KEYS = ("_KEY", "_TOKEN", "_JWT")
+# Variables of credentials that a library signs with; they are no key to send.
+_SIGNING = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+# Where litellm's client for OpenAI goes if a provider has no address of its own.
+_OPENAI = "api.openai.com"
+
+
+@dataclass
+class Provider:
+    """What is known of an LM's provider."""
+
+    # The variables that may hold the key, the likeliest first.
+    variables: list[str] = field(default_factory=list)
+    # Whether the provider's library finds credentials of its own where there is no key.
+    has_credentials: bool = False
+
+
+def prepare(lm: dspy.LM) -> BackendSelection:
+    """Imports what the first call of an LM needs; rejects an unknown provider."""
+    selection = select_backend(lm)
+    if selection.native:
+        return selection
+    prefix, separator, _ = lm.model.partition("/")
+    known = {str(getattr(name, "value", name)) for name in _litellm().provider_list}
+    is_declared = selection.resolution is not None and selection.resolution.declared
+    if separator and prefix not in known and not is_declared:
+        if "custom_llm_provider" in lm.kwargs:
+            return selection
+        close = difflib.get_close_matches(prefix.lower(), known, n=1)
+        raise HostError(
+            "lm",
+            f"the LM `{lm.model}` is not usable: DSPy and litellm know no provider `{prefix}`"
+            + (f"; did you mean `{close[0]}`?" if close else "")
+            + ". A server with OpenAI's API is `openai/<model>` with a `base_url`",
+        )
+    return selection
+
+
+def provider_of(lm: dspy.LM, selection: BackendSelection) -> Provider:
+    """The provider of an LM, by the tables of the library that DSPy calls it by."""
+    provider = Provider()
+    resolution = selection.resolution
+    is_declared = resolution is not None and resolution.declared
+    if resolution is not None:
+        definition = _definition(lm, resolution.provider)
+        provider.variables += definition.access.env_keys
+        if selection.native:
+            provider.has_credentials = definition.credential_policy != "key"
+    prefix = lm.model.partition("/")[0]
+    if not selection.native and not is_declared:
+        provider.has_credentials = prefix.startswith(_CLOUDS)
+        if prefix in _KEYED_CLOUDS:
+            provider.variables += lookup(_KEYED_CLOUDS[prefix]).access.env_keys
+        looked_up = _variables_of_litellm(lm, provider.has_credentials)
+        provider.variables += filter(_is_key, looked_up)
+    provider.variables = list(dict.fromkeys(provider.variables))
+    if not provider.variables and not (selection.native or provider.has_credentials):
+        provider.variables.append(f"{prefix.upper()}_API_KEY")
+    return provider
+
+
+def requested(lm: dspy.LM) -> str | None:
+    """The URL that the LM's requests go to; None if there is none. Raises what the LM raises."""
+
+    def call() -> None:
+        with dspy.context(callbacks=[], adapter=None):
+            lm("?")
+
+    url = requested_url(call)
+    # Not the address of the provider: the key of another one would go there.
+    is_lost = url is not None and urlsplit(url).hostname == _OPENAI and not _is_openai(lm)
+    return None if is_lost else url
+
+
+def _is_openai(lm: dspy.LM) -> bool:
+    prefix, separator, _ = lm.model.partition("/")
+    return not separator or "openai" in prefix or "custom_llm_provider" in lm.kwargs
+
+
+def _definition(lm: dspy.LM, name: str) -> Any:
+    declared = (binding.definition for binding in getattr(lm, "_providers", ()))
+    return next((one for one in declared if one.id == name), None) or lookup(name)
+
+
+def _litellm() -> Any:
+    # Here, as it imports litellm, which few programs need.
+    from dspy.clients._litellm import get_litellm
+
+    return get_litellm(feature="dspy.LM")
+
+
+def _variables_of_litellm(lm: dspy.LM, has_credentials: bool) -> list[str]:
+    """The variables that litellm names for an LM's model, and those that it looks up."""
+    keyless = lm.copy()
+    keyless.kwargs.pop("api_key", None)
+    # A request mostly fails, for want of the key.
+    with litellm_secrets.recorded() as looked_up, contextlib.suppress(Exception):
+        if has_credentials:
+            # A request would look for the credentials, some of which are on the network.
+            _litellm().get_llm_provider(lm.model)
+        else:
+            requested(keyless)
+    return _names_of_litellm(lm.model) + looked_up
+
+
+def _names_of_litellm(model: str) -> list[str]:
+    """The variables that litellm reports as missing in an empty environment."""
+    validate = _litellm().validate_environment
+    empty = {**validate.__globals__, "os": SimpleNamespace(environ={})}
+    report = FunctionType(validate.__code__, empty, validate.__name__, validate.__defaults__)
+    return report(model=model)["missing_keys"]
+
+
+def _is_key(name: str) -> bool:
+    return name.endswith(_KEYS) and name not in _SIGNING
