@@ -23,6 +23,7 @@
 //! 400; others are a [`BadStatus`], an error, and failures an [`LmFailure`]: both in a
 //! [`BoxError`](tower::BoxError), and both known to [`ErrorKind::of`](crate::ErrorKind::of).
 #![doc = include_str!("stack.md")]
+#![doc = include_str!("providers.md")]
 
 pub mod abort;
 mod answer_labels;

@@ -72,10 +72,12 @@ pub(super) type TenantKey = dyn Fn(Option<&Tenant>) -> Option<String> + Send + S
 type LmLayer = Arc<dyn Fn(LmHttp) -> LmHttp + Send + Sync>;
 
 impl Lm {
-    /// The LM `model`, as DSPy names it: `provider/model`.
+    /// The LM `model`, as DSPy names it: `provider/model`. See the
+    /// [table of providers](crate::lm#providers).
     ///
     /// Unless a key is given, it is that of the provider's usual variable, such as
-    /// `OPENAI_API_KEY`. A server with a [base URL](Self::base_url) gets it too, and may do without.
+    /// `OPENAI_API_KEY`. A server with a [base URL](Self::base_url) gets it too, and may do without,
+    /// as may one on this machine.
     pub fn new(model: impl Into<String>) -> Self {
         Self {
             model: model.into(),
@@ -97,7 +99,8 @@ impl Lm {
     /// this scheme, host and port, and nowhere else.
     ///
     /// Without it the address is that of the provider's variable, such as `OPENAI_BASE_URL` or
-    /// `OPENAI_API_BASE`, if one is set, as it is to DSPy; else the provider's public one.
+    /// `OPENAI_API_BASE`, if one is set, as it is to DSPy; else the one that DSPy's client has
+    /// for the provider.
     #[must_use]
     pub fn base_url(self, url: impl Into<String>) -> Self {
         let url = url.into();

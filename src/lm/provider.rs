@@ -200,6 +200,10 @@ mod tests {
         assert_eq!(split("openrouter/a/b"), ("openrouter", "a/b"));
         assert_eq!(split("claude-x"), ("anthropic", "claude-x"));
         assert_eq!(split("gpt-4o"), ("openai", "gpt-4o"));
+        assert_eq!(split("vertex:gemini-x"), ("vertex", "gemini-x"));
+        assert_eq!(split("bedrock-chat:a/b:0"), ("bedrock-chat", "a/b:0"));
+        assert_eq!(split("openai/ft:x:y"), ("openai", "ft:x:y"));
+        assert_eq!(split("ft:gpt:org"), ("openai", "ft:gpt:org"));
     }
 
     /// What Python's side says of a provider at this address.

@@ -5,7 +5,7 @@ use tower::ServiceExt;
 use tower_dspy::{Host, Lm, PredictRequest, testing::scripted_lm::Reply};
 
 use crate::{
-    support::{ask, call, lm, lm_server, own_process_with},
+    support::{ask, call, lm, lm_server, own_process_with, venv},
     workers::{stop, workers},
 };
 
@@ -86,6 +86,57 @@ async fn a_workers_environment_has_no_providers_key_unless_it_is_passed() {
     assert_eq!(found["in_memory"][0], 0, "{found}");
     assert_eq!(found["shown"][0], 0, "{found}");
     assert!(found["shown"][1].as_u64() > Some(0), "{found}");
+    stop(host).await;
+}
+
+/// The environment of the only worker.
+async fn environment(host: &Host) -> serde_json::Value {
+    let source = "import os\nasync def environ():\n    return dict(os.environ)";
+    let environ = host.function("environ", Some(source)).await.unwrap();
+    environ.call(json!({})).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_starts_without_the_keys_that_dspys_own_client_knows() {
+    let name = "worker_keys::a_worker_starts_without_the_keys_that_dspys_own_client_knows";
+    let code = "from dspy._vendor.lm15.registry import PROVIDERS\n\
+                print(*{name for one in PROVIDERS.values() for name in one.env_keys})";
+    let mut python = tokio::process::Command::new(venv().await.join("bin/python"));
+    let names = python.args(["-c", code]).output().await.expect("an answer");
+    let names = String::from_utf8(names.stdout).expect("names");
+    let names: Vec<_> = names.split_whitespace().collect();
+    assert!(names.len() > 10, "{names:?}");
+    let keys: Vec<_> = names.iter().map(|name| (*name, "a-real-key")).collect();
+    if own_process_with(name, &keys).await.is_some() {
+        return;
+    }
+    let host = workers(1).await.start().await.unwrap();
+    let environment = environment(&host).await;
+    for name in names {
+        assert_eq!(environment[name], tower_dspy::lm::PLACEHOLDER, "{name}");
+    }
+    stop(host).await;
+}
+
+/// Its provider is none of those whose variables are taken out as a worker starts.
+#[tokio::test]
+async fn a_load_takes_the_key_that_it_finds_out_of_the_workers_environment() {
+    let name = "worker_keys::a_load_takes_the_key_that_it_finds_out_of_the_workers_environment";
+    let env = [("NOVITA_API_KEY", "key-of-novita")];
+    if own_process_with(name, &env).await.is_some() {
+        return;
+    }
+    let host = workers(1).await.start().await.unwrap();
+    assert_eq!(environment(&host).await["NOVITA_API_KEY"], "key-of-novita");
+    let model = "w-novita";
+    lm_server().await.script(model, Reply::echo());
+    let lm = Lm::new(format!("novita/{model}")).base_url(lm_server().await.base_url());
+    let qa = host.load("question -> answer").lm(lm).await.unwrap();
+    qa.oneshot(ask("?")).await.unwrap();
+    let sent = lm_server().await.requests(model);
+    assert_eq!(sent[0].authorization(), Some("Bearer key-of-novita"));
+    let environment = environment(&host).await;
+    assert_eq!(environment["NOVITA_API_KEY"], tower_dspy::lm::PLACEHOLDER);
     stop(host).await;
 }
 

@@ -1,5 +1,6 @@
 import dspy
 import pytest
+from dspy._vendor.lm15.registry import lookup
 from fakes import FakeLmHost
 
 from tower_dspy import host_lms, lm_address
@@ -117,6 +118,20 @@ def test_a_cloud_with_a_key_sends_the_placeholder():
     host, lm = resolved("bedrock-chat:some.model")
     assert "AWS_BEARER_TOKEN_BEDROCK" in host.resolved[0][2]
     assert lm.kwargs["api_key"] == "TOWER-DSPY-KEY-7"
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_finds_a_clouds_credentials_is_shared_by_the_engines():
+    # It imports them, as no other LM does.
+    resolved("bedrock-chat:some.model", keyed=False)
+    from dspy._vendor.lm15.cloud import chains
+
+    policy = lookup("bedrock-chat").access
+    made = [
+        chains.credential_provider(policy, chains.ChainContext.online(settings=settings))
+        for settings in ({"region": "a"}, {"region": "a"}, {"region": "b"})
+    ]
+    assert made[0] is made[1] is not made[2]
 
 
 def test_a_cloud_without_credentials_is_refused_with_what_it_lacks():

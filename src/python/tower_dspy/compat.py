@@ -15,6 +15,7 @@ _REQUIRED = {
     "dspy": "Adapter.__call__ Adapter._call_postprocess Adapter._call_preprocess Adapter.acall "
     "BaseLM.__call__ BaseLM.acall ChatAdapter.parse Embedder.acall JSONAdapter.parse LM.engine "
     "Reasoning Tool.__call__ Tool.acall TwoStepAdapter XMLAdapter.parse",
+    "dspy._vendor.lm15.cloud.chains": "credential_provider",
     "dspy._vendor.lm15.providers.async_base": "StdlibAsyncTransport",
     "dspy._vendor.lm15.providers.base": "HttpResponse StdlibTransport",
     "dspy._vendor.lm15.providers.openai_chat": "OpenAIChatLM.parse_response",

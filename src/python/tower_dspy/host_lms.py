@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import dspy
+from dspy._vendor.lm15.registry import lookup
 from dspy.clients.backend_selection import BackendSelection
 
 from tower_dspy import lm_address, prices
@@ -280,4 +281,9 @@ def _similar(model: str, configs: list[dict[str, Any]]) -> dict[str, Any] | None
 
 
 def _provider(model: str) -> str:
-    return model.split("/", 1)[0] if "/" in model else "openai"
+    head, separator, _ = model.partition("/")
+    # The form of DSPy's own client.
+    name, colon, _ = head.partition(":")
+    if colon and lookup(name) is not None:
+        return name
+    return head if separator else "openai"

@@ -31,6 +31,7 @@ mod paused_time;
 mod predictor_lms;
 mod program_state;
 mod rag;
+mod providers;
 mod random_drops;
 mod recorded;
 mod refused_loads;

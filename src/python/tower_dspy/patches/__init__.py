@@ -9,7 +9,7 @@
 | `adapters` | `Adapter` | the text of an LM call has fields | no | four look-ups a call |
 | `streaming` | engines, litellm, `TextDelta` | LM calls are streamed | no | a look-up a call |
 | `failover` | `execute` of DSPy | an LM of several answers by another | no | a look-up a call |
-| `memoize` | routes, plans, prices, adapters | computed once | no | up to 256 values each |
+| `memoize` | routes, plans, prices, credentials | computed once | no | up to 256 values each |
 | `to_thread` | `asyncio.to_thread` | DSPy's own functions run inline | no | a look-up a call |
 | `history` | `record_history`, `history` | a call sees its own alone | no | 1000 entries a call |
 | `parallel` | `dspy.Parallel`, tqdm's lock | no bars, errors have causes | no | a list a run |

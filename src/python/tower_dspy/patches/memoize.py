@@ -1,18 +1,19 @@
 """Memoization of values that DSPy computes for each LM call from the LM and its options alone.
 
 The model's route, its capabilities and prices, and the plan of a request: together more than half
-of a prediction's time.
+of a prediction's time. And the credentials of a cloud, which each engine would find anew.
 """
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from dspy.adapters import utils
 from dspy.clients import backend_selection, capabilities, costs
 from dspy.clients.engines import lm15_engine
 
-from tower_dspy.patches.replace import replace
+from tower_dspy.patches.replace import replace, when_imported
 
 # Providers may answer with any model's name, and programs may vary their options.
 _MOST = 256
@@ -30,6 +31,12 @@ def install() -> None:
     replace(lm15_engine._Routing, "resolve", _per_engine(lambda model: model))
     # Requests of texts with the same options share one.
     replace(lm15_engine._Routing, "plan", _per_engine(_plan_key))
+    when_imported("dspy._vendor.lm15.cloud.chains", _share_credentials)
+
+
+def _share_credentials(chains: ModuleType) -> None:
+    """Makes the engines for async and for sync code share what finds a cloud's credentials."""
+    replace(chains, "credential_provider", _memoized(_credential_key))
 
 
 class _Memo:
@@ -71,6 +78,11 @@ def _memoized(key: Callable[..., Any]) -> Callable[[Any], Any]:
 def _engine_key(config: Any, *, model_type: Any) -> Any:
     """The key of an engine that only chooses a route, for which DSPy reads no environment."""
     return config.providers, model_type
+
+
+def _credential_key(policy: Any, context: Any, named: str | None = None) -> Any:
+    settings, environment = sorted(context.settings.items()), sorted(context.env.items())
+    return policy.provider, named, context.offline, tuple(settings), tuple(environment)
 
 
 def _capabilities_key(lm: Any, options: Any = None) -> Any:
