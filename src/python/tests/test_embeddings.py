@@ -89,3 +89,13 @@ async def test_openais_client_makes_the_same_of_each_list(vector):
     assert made is not vector
     expected = original(value=vector, type_=list[float])
     assert [(type(one), one) for one in made] == [(type(one), one) for one in expected]
+
+
+async def test_openais_client_looks_at_a_vector_once(monkeypatch):
+    looks: list[int] = []
+    is_alias = _models.is_type_alias_type
+    monkeypatch.setattr(
+        _models, "is_type_alias_type", lambda type_: looks.append(1) or is_alias(type_)
+    )
+    _models.construct_type(value=answer([0.5] * 1000), type_=CreateEmbeddingResponse)
+    assert 0 < len(looks) < 50

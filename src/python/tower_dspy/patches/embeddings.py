@@ -7,6 +7,7 @@ record, they stay.
 """
 
 import functools
+import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +27,9 @@ _READERS = (
     "max_budget",
 )
 _READERS_OF_ONE = {*_READERS, "logger_fn", "litellm_logging_obj", "litellm_request_debug"}
+
+# `typing`'s list is another one.
+_FLOATS = (list[float], typing.List[float])  # noqa: UP006
 
 _VECTORS_ONLY: ContextVar[bool] = ContextVar("tower_dspy_vectors_only", default=False)
 
@@ -71,7 +75,7 @@ def _floats_at_once(construct_type: Any) -> Any:
     @functools.wraps(construct_type)
     def construct(*, value: Any, type_: Any, metadata: Any = None) -> Any:
         # Each would be returned as it is.
-        if type(value) is list and type_ == list[float] and set(map(type, value)) == {float}:
+        if type(value) is list and type_ in _FLOATS and set(map(type, value)) == {float}:
             return value.copy()
         return construct_type(value=value, type_=type_, metadata=metadata)
 
