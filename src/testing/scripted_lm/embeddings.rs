@@ -6,8 +6,6 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::request::ChatRequest;
-
 /// The dimensions of a vector for which the request names none: those of OpenAI's small model.
 const DIMENSIONS: u64 = 1536;
 
@@ -20,10 +18,10 @@ pub(super) fn texts(body: &Value) -> Option<Vec<&str>> {
     }
 }
 
-/// The answer to a request.
-pub(super) fn answer(request: &ChatRequest) -> Bytes {
-    let dimensions = request.body["dimensions"].as_u64().unwrap_or(DIMENSIONS);
-    let texts = texts(&request.body).unwrap_or_default();
+/// The answer to a request with this body.
+pub(super) fn answer(model: &str, body: &Value) -> Bytes {
+    let dimensions = body["dimensions"].as_u64().unwrap_or(DIMENSIONS);
+    let texts = texts(body).unwrap_or_default();
     let tokens: usize = texts.iter().map(|text| words(text).count()).sum();
     let data = texts.iter().enumerate().map(|(index, text)| {
         let vector = vector(text, dimensions);
@@ -32,7 +30,7 @@ pub(super) fn answer(request: &ChatRequest) -> Bytes {
     let answer = json!({
         "object": "list",
         "data": data.collect::<Vec<_>>(),
-        "model": request.model,
+        "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     });
     Bytes::from(answer.to_string())

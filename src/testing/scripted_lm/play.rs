@@ -59,7 +59,8 @@ pub(super) async fn play(
     let mut status = StatusCode::OK;
     let (kind, mut content) = match &reply.says {
         ReplyKind::Echo | ReplyKind::Fields(_) | ReplyKind::Content(_) if request.embeds => {
-            (JSON, BodyContent::Bytes(embeddings::answer(&request)))
+            let body = embeddings::answer(&request.model, &request.body);
+            (JSON, BodyContent::Bytes(body))
         }
         ReplyKind::Echo => answer(request.echo()),
         ReplyKind::Fields(fields) => answer(request.render(fields)),
