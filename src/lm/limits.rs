@@ -15,7 +15,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::time::Instant;
 
-use super::{LmRequest, content_limits::FirstContentLimit, http::MemberLimit};
+use super::{LmRequest, first_content::FirstContentLimit, http::MemberLimit};
 use crate::{
     call::{
         Cancel, Carrier, Cause, Deadline,

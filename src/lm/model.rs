@@ -46,7 +46,7 @@ pub struct Lm {
     pub(super) trace_propagation: bool,
     pub(super) abort: Option<Arc<AbortHook>>,
     /// `Some` if it is made of several; what is set is theirs then.
-    pub(super) group: Option<LmGroup>,
+    pub(super) group: Option<LmGroup<Self>>,
     pub(super) price: Option<Arc<Price>>,
     http: Option<LmHttp>,
     /// Made when it is first needed; the clones share its connections.
