@@ -39,7 +39,8 @@ impl Lm {
     /// | exceeds one of its [`LmLimits`](super::LmLimits), or its [share](Self::failover_share) of the time left | yes |
     /// | is refused as [`Overloaded`](crate::ErrorKind::Overloaded): an open circuit breaker, load shed | yes |
     /// | answers 400, 401, 403, 404, or is refused for another reason, as for its key | no |
-    /// | has sent content to the reader of a [streamed](crate::DspyService::stream) call | no: that reader has read some of it |
+    /// | has sent content to the reader of a [streamed](crate::DspyService::streaming) call | no: that reader has read some of it |
+    /// | is refused for an exceeded [`Budget`](crate::Budget) | no: it is the call's |
     /// | is ended by the call's deadline, or cancelled | no |
     ///
     /// Where all fail, the LM error is that of the last, and its message names the failures of the
@@ -61,8 +62,9 @@ impl Lm {
     /// [`LmLimits`](super::LmLimits) alone, so set `first_content` there, or `total`.
     ///
     /// A member whose share has passed ends as one that exceeds
-    /// [`first_content`](super::LmLimits::first_content). Content is what the table of
-    /// [`LmLimits`](super::LmLimits) says: an answer that has begun is not cut short by it.
+    /// [`first_content`](super::LmLimits::first_content), also where it waits for a Retry-After.
+    /// Content is what [`LmLimits`](super::LmLimits) says: an answer that has begun is not cut short
+    /// by it.
     ///
     /// # Errors
     /// Loading a program fails with a share out of this range.

@@ -8,7 +8,7 @@ import dspy
 import pytest
 from conftest import ask, ask_sync, chat, in_call
 from dspy.lm15 import Message, Request
-from fakes import FakeCall, FakeExchangeHost
+from fakes import FakeCall, FakeExchangeHost, FakeLmHost
 
 from tower_dspy import exchange, host_lms
 from tower_dspy.lm_group import group_of, single_configs
@@ -25,7 +25,7 @@ def member(number: int, model: str, **options: Any) -> dict[str, Any]:
 
 
 def fallback(*members: dict[str, Any], share: float | None = None) -> dspy.LM:
-    return host_lms.build_lm({"members": list(members), "share": share})
+    return host_lms.build_lm(FakeLmHost(), {"members": list(members), "share": share})
 
 
 FIRST = member(1, "openai/first", temperature=0.5)

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tower::{BoxError, ServiceExt, service_fn};
 use tower_dspy::{
-    Backoff, Classify, Deadline, Error, ErrorKind, Lm, LmOutcome, RetryLayer, Tenant,
+    Backoff, Budget, BudgetLimits, Classify, Deadline, Error, ErrorKind, Lm, LmOutcome, RetryLayer,
+    Tenant,
     lm::{LmFailure, LmFailureKind, LmLimits, LmRequest},
     testing::scripted_lm::{Outcome, Reply},
 };
@@ -163,6 +164,26 @@ async fn a_request_that_is_wrong_is_not_sent_to_another_provider() {
     let error = error(&program).await;
     assert!(error.to_string().contains("no key"), "{error}");
     assert!(server.requests("fo-unasked").is_empty());
+}
+
+#[tokio::test]
+async fn an_exceeded_budget_is_that_of_all_members() {
+    let (host, server) = (host().await, lm_server().await);
+    for target in PROGRAMS {
+        let members = [
+            member("openai", "fo-budget").await,
+            second("fo-budget-2").await,
+        ];
+        let load = host.load(target).lm(Lm::fallback(members));
+        let program = load.await.unwrap();
+        let budget = Budget::new(BudgetLimits::new().with_tokens(0));
+        let error = program.oneshot(ask("?").with_budget(&budget)).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BudgetExceeded, "{target}: {error}");
+    }
+    for model in ["fo-budget", "fo-budget-2"] {
+        assert!(server.requests(model).is_empty(), "{model}");
+    }
 }
 
 #[tokio::test]

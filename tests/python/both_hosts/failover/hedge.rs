@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_dspy::{
-    Classify, ErrorKind, Lm, LmOutcome,
+    Budget, BudgetLimits, Classify, ErrorKind, Lm, LmOutcome,
     testing::scripted_lm::{Gate, Outcome, Reply},
 };
 
@@ -48,6 +48,24 @@ async fn the_second_answers_for_a_slow_first_whose_connection_is_closed_before()
         });
         closed.await.unwrap();
         eventually("its permit", || program.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn the_loser_is_charged_to_a_budget_by_its_estimate() {
+    let (host, server) = (host().await, lm_server().await);
+    server.script("hedge-charged", Reply::hang());
+    server.script("hedge-told", Reply::answer("of the second"));
+    for target in PROGRAMS {
+        let lm = hedge("hedge-charged", "hedge-told", SOON).await;
+        let program = host.load(target).lm(lm).await.unwrap();
+        let budget = Budget::new(BudgetLimits::new().with_tokens(1_000_000));
+        let answer = program.oneshot(ask("?").with_budget(&budget)).await;
+        let told = answer.unwrap().usage.total_tokens;
+        let spent = budget.spent();
+        assert!(spent.estimated_tokens > 0, "{target}: {spent:?}");
+        assert_eq!(spent.tokens, told + spent.estimated_tokens, "{target}");
+        assert_eq!(spent.reserved_tokens, 0, "{target}");
     }
 }
 
