@@ -195,6 +195,20 @@ pub struct Usage {
     #[prost(uint64, tag = "5")]
     pub reasoning_tokens: u64,
 }
+/// What LM calls cost.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Cost {
+    /// In USD, what the tokens cost that the providers counted.
+    #[prost(double, tag = "1")]
+    pub usd: f64,
+    /// In USD, what the tokens cost that no provider counted, as those of answers that were cut off: an
+    /// estimate, which is not in `usd`.
+    #[prost(double, tag = "2")]
+    pub estimated_usd: f64,
+    /// How many LM calls have a cost that is not known.
+    #[prost(uint64, tag = "3")]
+    pub unknown_calls: u64,
+}
 /// Generated client implementations.
 pub mod predict_client {
     #![allow(
@@ -578,13 +592,4 @@ pub mod predict_server {
     impl<T> tonic::server::NamedService for PredictServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
-}
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
-pub struct Cost {
-    #[prost(double, tag = "1")]
-    pub usd: f64,
-    #[prost(double, tag = "2")]
-    pub estimated_usd: f64,
-    #[prost(uint64, tag = "3")]
-    pub unknown_calls: u64,
 }

@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_dspy::{
     CallContext, Carrier, Error, ErrorKind, InboundLayer, LmError, PredictRequest, Prediction,
-    PredictionStream, Spent, StreamEvent,
+    PredictionStream, Spent, StreamEvent, Usd,
     inbound::axum::stream::{ChatFields, ChatPrograms, StreamOptions},
     testing::error_of,
 };
@@ -123,6 +123,7 @@ pub(crate) fn prediction(outputs: Value) -> Prediction {
     prediction.usage.prompt_tokens = 9;
     prediction.usage.completion_tokens = 2;
     prediction.usage.total_tokens = 11;
+    prediction.cost.usd = Usd::new(2.55e-6);
     prediction.elapsed = Duration::from_millis(412);
     prediction
 }
@@ -135,7 +136,7 @@ pub(crate) fn done(outputs: Value) -> Item {
 pub(crate) fn prediction_json(outputs: &Value) -> String {
     format!(
         "{{\"outputs\":{outputs},\"usage\":{{\"prompt_tokens\":9,\"completion_tokens\":2,\
-         \"total_tokens\":11}},\"cost\":{{\"usd\":0.0,\"estimated_usd\":0.0,\
+         \"total_tokens\":11}},\"cost\":{{\"usd\":2.55e-6,\"estimated_usd\":0.0,\
          \"unknown_calls\":0}},\"lm_calls\":0,\"lm_calls_bypassed\":0,\"elapsed_ms\":412}}"
     )
 }
