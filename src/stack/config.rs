@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigError, FallbackConfig, HedgeConfig, RetryConfig,
+    CallBudgetConfig, ConfigError, FallbackConfig, HedgeConfig, RetryConfig,
     check::{DAY, MINUTE, TICK, below, duration},
     form,
 };
@@ -35,6 +35,11 @@ use super::{
 ///     percentile = 0.95        # or: after = "2s"
 ///     min_attempt = "1s"
 ///     budget = { percent = 10.0, per_second = 1 }
+///
+///     [budget]                 # none unless it is given; of the LM calls of each call
+///     tokens = 50_000
+///     usd = 0.10
+///     soft_share = 0.8         # from here on the program is told to come to an end
 ///
 ///     [fallback]               # for the fallback that the program names
 ///     reserve = "2s"
@@ -86,8 +91,8 @@ use super::{
 /// # The defaults
 /// A deadline of 30 s, attempts of 10 s with exponential backoff and jitter: those of .NET's standard
 /// resilience handler, built on Polly. Two retries, so three attempts, the bound that Google's SRE
-/// book gives for one request (chapter 21), under the budget of Finagle. No hedging, no reserve and
-/// no grace.
+/// book gives for one request (chapter 21), under the budget of Finagle. No hedging, no reserve, no
+/// grace and no budget.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -114,6 +119,9 @@ pub struct StackConfig {
     /// Second attempts beside slow ones; `None`, which is the default, sends none.
     #[serde(with = "form::part")]
     pub hedge: Option<HedgeConfig>,
+    /// The budget of each call's LM calls; `None`, which is the default, sets no limit.
+    #[serde(with = "form::part")]
+    pub budget: Option<CallBudgetConfig>,
     /// What holds for the fallback, if there is [one](crate::StandardStack::with_fallback).
     pub fallback: FallbackConfig,
 }
@@ -127,6 +135,7 @@ impl Default for StackConfig {
             grace: Duration::ZERO,
             retry: Some(RetryConfig::default()),
             hedge: None,
+            budget: None,
             fallback: FallbackConfig::default(),
         }
     }
@@ -158,6 +167,9 @@ impl StackConfig {
                 below("hedge.after", after, "attempt_timeout", limit)?;
                 before_deadline("hedge.after", after)?;
             }
+        }
+        if let Some(budget) = &self.budget {
+            budget.check().map_err(ConfigError::within("budget"))?;
         }
         let fallback = &self.fallback;
         fallback.check().map_err(ConfigError::within("fallback"))?;

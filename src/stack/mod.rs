@@ -2,6 +2,7 @@
 //!
 //! [`StandardStack`] is the stack as one layer, [`StackConfig`](crate::StackConfig) is its configuration, for a file.
 
+mod budget;
 mod check;
 pub(crate) mod config;
 mod form;
@@ -13,6 +14,7 @@ pub(crate) mod standard;
 pub use self::parts::StaleConfig;
 pub(crate) use self::standard::StandardStack;
 pub use self::{
+    budget::CallBudgetConfig,
     check::ConfigError,
     parts::{FallbackConfig, HedgeConfig},
     retry::{BackoffConfig, BudgetConfig, RetryConfig},

@@ -3,22 +3,26 @@
 use tower::{Layer, ServiceBuilder, layer::util::Identity, util::Either};
 
 use super::{
+    budget::CallBudgetConfig,
     check::ConfigError,
     config::StackConfig,
     parts::{FallbackConfig, HedgeConfig},
     retry::RetryConfig,
 };
-use crate::layers::{
-    CancelLayer, CancelService, DeadlineLayer, DeadlineService, FallbackLayer, Hedge, HedgeLayer,
-    Retry, RetryLayer, Shutdown, ShutdownLayer, ShutdownService, Timeout, TimeoutLayer, Track,
-    TrackLayer, Tracker,
+use crate::{
+    call::BudgetLimits,
+    layers::{
+        BudgetLayer, BudgetService, CancelLayer, CancelService, DeadlineLayer, DeadlineService,
+        FallbackLayer, Hedge, HedgeLayer, Retry, RetryLayer, Shutdown, ShutdownLayer,
+        ShutdownService, Timeout, TimeoutLayer, Track, TrackLayer, Tracker, budget::EachCall,
+    },
 };
 
 /// Every control of a call in one layer, in the standard order.
 ///
-/// Outermost first: shutdown, track, deadline, cancel, fallback, retry, hedge, attempt timeout. A new
-/// one has the limits and retries of [`StackConfig::default`]; shutdown, a tracker, a fallback and
-/// hedging are there when they are given. What is left out costs a branch, and no allocation.
+/// Outermost first: shutdown, track, deadline, cancel, budget, fallback, retry, hedge, attempt timeout.
+/// A new one has the limits and retries of [`StackConfig::default`]; shutdown, a tracker, a budget, a
+/// fallback and hedging are there when they are given. What is left out costs a branch, and no allocation.
 ///
 /// ```
 /// use std::time::Duration;
@@ -67,6 +71,7 @@ pub struct StandardStack<F = Identity> {
     track: Option<TrackLayer>,
     deadline: DeadlineLayer,
     cancel: CancelLayer,
+    budget: BudgetLayer<Option<EachCall>>,
     fallback: F,
     /// What the configuration says of a fallback that is still to come.
     fallback_config: FallbackConfig,
@@ -81,7 +86,8 @@ pub type StandardService<S, F = Identity> = Perhaps<ShutdownService<Shown<S, F>>
 /// A layer's service, or what is inside it where the layer is left out.
 type Perhaps<A, B> = Either<A, B>;
 type Shown<S, F> = Perhaps<Track<Ended<S, F>>, Ended<S, F>>;
-type Ended<S, F> = DeadlineService<CancelService<<F as Layer<Attempts<S>>>::Service>>;
+type Ended<S, F> = DeadlineService<CancelService<Charged<S, F>>>;
+type Charged<S, F> = BudgetService<<F as Layer<Attempts<S>>>::Service, Option<EachCall>>;
 type Attempts<S> = Perhaps<Retry<Doubled<S>>, Doubled<S>>;
 type Doubled<S> = Perhaps<Hedge<Limited<S>>, Limited<S>>;
 type Limited<S> = Perhaps<Timeout<S>, S>;
@@ -103,6 +109,8 @@ where
             // Around retry, or a cancel in a backoff would be seen only after it; inside the
             // deadline, whose grace it leaves alone.
             .layer(&self.cancel)
+            // Around all that may make LM calls for the call: its attempts and its fallback.
+            .layer(&self.budget)
             // Around retry: when its attempts are used up. Inside the deadline, which it divides.
             .layer(&self.fallback)
             // Around the limit of an attempt, so that each has its own.
@@ -135,6 +143,7 @@ impl StandardStack {
                 .with_reserve(config.reserve)
                 .with_grace(config.grace),
             cancel: CancelLayer::new().with_grace(config.grace),
+            budget: budget(config.budget.as_ref().map(CallBudgetConfig::limits)),
             fallback: Identity::new(),
             fallback_config: config.fallback.clone(),
             retry: config.retry.as_ref().map(RetryConfig::build),
@@ -187,6 +196,14 @@ impl<F> StandardStack<F> {
         self
     }
 
+    /// Gives the LM calls of each call a budget with these limits; `None` sets none. For one that calls
+    /// share, put a [`BudgetLayer`] around the stack.
+    #[must_use]
+    pub fn with_budget(mut self, limits: impl Into<Option<BudgetLimits>>) -> Self {
+        self.budget = budget(limits.into());
+        self
+    }
+
     /// Answers calls that failed by `layer`. Where the configuration names kinds or a reserve, they
     /// hold in place of the layer's: whoever runs the service has the last word.
     #[must_use]
@@ -200,6 +217,7 @@ impl<F> StandardStack<F> {
             track: self.track,
             deadline: self.deadline,
             cancel: self.cancel,
+            budget: self.budget,
             fallback_config: self.fallback_config,
             retry: self.retry,
             hedge: self.hedge,
@@ -227,6 +245,10 @@ impl<F> StandardStack<F> {
         self.attempt = layer.into();
         self
     }
+}
+
+fn budget(limits: Option<BudgetLimits>) -> BudgetLayer<Option<EachCall>> {
+    BudgetLayer::new(limits.map(EachCall::new))
 }
 
 impl StackConfig {

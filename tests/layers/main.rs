@@ -5,6 +5,7 @@ mod attempts;
 mod backoff;
 mod batch;
 mod budget;
+mod budgets;
 mod builder;
 mod cancel;
 mod cancel_tree;

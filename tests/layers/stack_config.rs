@@ -94,6 +94,7 @@ fn unknown_fields_and_kinds_are_refused() {
         ("[retry.budget]\nratio = 0.1", "ratio"),
         ("[hedge]\ndelay = \"3s\"", "delay"),
         ("[fallback]\nvalue = 1", "value"),
+        ("[budget]\ncents = 1", "cents"),
     ] {
         let error = unread(toml);
         assert!(
@@ -175,6 +176,14 @@ fn a_value_out_of_range_is_named_with_the_allowed_range() {
             "`hedge.after` is 10s, but has to be less than `attempt_timeout`, 10s",
         ),
         (
+            "budget = true",
+            "`budget.tokens` is not given, but has to be given, or `usd`",
+        ),
+        (
+            "budget = { usd = 0.1, soft_share = 80 }",
+            "`budget.soft_share` is 80, but has to be 0 to 1",
+        ),
+        (
             "fallback = { reserve = \"30s\" }",
             "`fallback.reserve` is 30s, but has to be less than `deadline`, 30s",
         ),
@@ -208,6 +217,7 @@ fn a_deadline_shorter_than_the_default_attempt_is_accepted() {
 fn a_configuration_survives_a_round_trip() {
     let full = "deadline = false\nreserve = \"200ms\"\nattempt_timeout = \"6s\"\ngrace = \"1s\"\n\
                 retry = false\nhedge = { after = \"2s\", budget = { percent = 2.5 } }\n\
+                budget = { tokens = 9, usd = 0.25 }\n\
                 fallback = { on = [\"lost\"], reserve = \"1m 1s\" }";
     for config in [StackConfig::default(), parsed(full)] {
         let toml = toml::to_string(&config).expect("written");
