@@ -6,6 +6,7 @@ import pytest
 from conftest import HOST_LM
 from dspy.clients import costs, model_metadata
 from dspy.lm15 import Message, Response, Usage
+from fakes import FakeLmHost
 
 from tower_dspy import host_lms, prices
 
@@ -107,7 +108,7 @@ def test_a_prompt_that_is_cached_for_an_hour_has_the_rate_of_that():
 
 def test_an_lm_has_its_price_from_its_load_on(monkeypatch):
     monkeypatch.setattr(prices, "_entries", {})
-    host_lms.build_lm({**HOST_LM, "model": "openai/gpt-4o-mini"})
+    host_lms.build_lm(FakeLmHost(), {**HOST_LM, "model": "openai/gpt-4o-mini"})
     monkeypatch.setattr(prices, "_entry_of", lambda _: pytest.fail("looked up after the load"))
     assert prices.tiers("openai/gpt-4o-mini", b"{}")[0][1][0] == 1.5e-07
 
