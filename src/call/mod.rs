@@ -2,6 +2,10 @@
 //! `termination` watches for it, `drop_scope` names the cause to the work that is dropped, `in_flight`
 //! is the registry of calls.
 
+#[cfg_attr(
+    not(feature = "lm"),
+    expect(dead_code, reason = "LM calls reserve from budgets, and have prices")
+)]
 mod budget;
 mod call_end;
 mod call_id;
@@ -15,6 +19,10 @@ mod error_kind;
 pub(crate) mod in_flight;
 mod limit;
 mod open_stream;
+#[cfg_attr(
+    not(feature = "lm"),
+    expect(dead_code, reason = "LM calls reserve from budgets, and have prices")
+)]
 mod price;
 mod progress;
 pub(crate) mod record;
@@ -25,8 +33,10 @@ mod trace_context;
 mod usage;
 mod usd;
 
-pub(crate) use budget::{Amount, BudgetRefusal, BudgetReservations, Budgets};
+#[cfg(feature = "lm")]
+pub(crate) use budget::{Amount, BudgetReservations};
 pub use budget::{Budget, BudgetLimits, BudgetSpent, RemainingBudget};
+pub(crate) use budget::{BudgetRefusal, Budgets};
 pub(crate) use call_end::CallEnd;
 pub use call_id::{CallId, InvalidCallId};
 pub use call_status::CallStatus;
@@ -45,6 +55,7 @@ pub(crate) use open_stream::OpenStream;
 pub use price::Price;
 #[cfg(feature = "_host")]
 pub(crate) use price::PriceTier;
+#[cfg(feature = "lm")]
 pub(crate) use price::PricedTokens;
 pub(crate) use progress::{Progress, WaitGuard};
 pub(crate) use record::OutcomeClass;

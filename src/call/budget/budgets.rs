@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Amount, Budget, BudgetRefusal, BudgetReservation, RemainingBudget};
+use super::{
+    Amount, Budget, RemainingBudget,
+    reservation::{BudgetRefusal, BudgetReservations, reserve_in_all},
+};
 use crate::call::Usd;
 
 /// The budgets that a call's LM calls are charged to; the default has none.
@@ -46,9 +49,11 @@ impl Budgets {
         tokens: u64,
         usd: Option<Usd>,
     ) -> Result<BudgetReservations, Box<BudgetRefusal>> {
-        let reserve = |budget: &Budget| budget.reserve(tokens, usd).map_err(Box::new);
-        let granted = self.iter().map(reserve).collect::<Result<_, _>>()?;
-        Ok(BudgetReservations(granted))
+        let amount = Amount {
+            tokens,
+            usd: usd.unwrap_or_default(),
+        };
+        reserve_in_all(self.iter().collect(), amount, usd.is_some())
     }
 
     /// The least that is left of any; `None` without a budget.
@@ -62,19 +67,6 @@ impl Budgets {
             usd: least(one.usd, other.usd),
             wrap_up: one.wrap_up || other.wrap_up,
         })
-    }
-}
-
-/// What an LM call under way has reserved in the budgets of its call. Dropped, it is released.
-#[derive(Debug, Default)]
-pub(crate) struct BudgetReservations(Vec<BudgetReservation>);
-
-impl BudgetReservations {
-    /// Puts what was spent in the place of the reservations.
-    pub(crate) fn settle(self, counted: Amount, estimated: Amount) {
-        for reservation in self.0 {
-            reservation.settle(counted, estimated);
-        }
     }
 }
 

@@ -49,16 +49,17 @@ impl BudgetLimits {
         self
     }
 
-    /// Makes the limits hold over each span of this length: at least 1 s. What is spent counts for
-    /// the window, and for up to a sixtieth of it longer.
+    /// Makes the limits hold over each span of this length, clamped to between 1 s and 366 days. What
+    /// is spent counts for the window, and for up to a sixtieth of it longer.
     #[must_use]
     pub fn with_window(mut self, window: Duration) -> Self {
-        self.window = Some(window.max(Duration::from_secs(1)));
+        const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+        self.window = Some(window.clamp(Duration::from_secs(1), LONGEST));
         self
     }
 
-    /// Tells the program to come to an end once this share of a limit is spent: between 0 and 1, and
-    /// the nearer of the two if it is neither.
+    /// Tells the program to come to an end once this share of a limit is spent, clamped to between 0
+    /// and 1.
     #[must_use]
     pub const fn with_soft_share(mut self, share: f64) -> Self {
         self.soft_share = Some(share.clamp(0.0, 1.0));

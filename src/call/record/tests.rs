@@ -373,8 +373,10 @@ fn tokens_that_dspy_counted_have_a_cost_in_place_of_the_estimate() {
     let mut usage = Usage::default();
     (usage.prompt_tokens, usage.completion_tokens) = (100, 10);
     attempt.stepped(Some(3), Some(usage));
-    let mut expected = Cost::default();
-    expected.usd = Usd::new(140e-6);
+    let expected = Cost {
+        usd: Usd::new(140e-6),
+        ..Cost::default()
+    };
     assert_eq!(record.read(|spent| spent.cost), expected);
     record.read(|spent| {
         let call = &spent.lm_calls[0];
