@@ -29,8 +29,8 @@ pub(super) const MODULES: &[(&str, &str)] = modules! {
     ]
     patches: [
         adapters configure embeddings failover history httpx imports litellm litellm_secrets lm15
-        lm_hooks log_records memoize opentelemetry parallel replace signals streaming threads
-        to_thread tools type_serializer
+        lm_hooks log_records memoize openai_retries opentelemetry parallel replace signals streaming
+        threads to_thread tools type_serializer
     ]
 };
 

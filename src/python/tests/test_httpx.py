@@ -59,11 +59,13 @@ async def test_a_request_by_litellm_is_an_lm_call(http: FakeExchangeHost, call: 
     assert call.named("bypassed") == []
 
 
+# By litellm's own client, and by OpenAI's SDK.
+@pytest.mark.parametrize("model", ["mistral/m", "deepinfra/m"])
 async def test_litellm_does_not_retry_and_logs_outside_the_call(
-    http: FakeExchangeHost, call: FakeCall
+    http: FakeExchangeHost, call: FakeCall, model: str
 ):
     http.answer({"error": {"message": "busy"}}, status=503)
-    its_lm = host_lms.build_lm(FakeLmHost(), HOST)
+    its_lm = host_lms.build_lm(FakeLmHost(), {**HOST, "model": model})
     for _ in range(2):
         with pytest.raises(dspy.utils.exceptions.LMError):
             await ask(its_lm)

@@ -15,8 +15,8 @@ The floors of the package, from the top down. A module imports from lower floors
     checkpoint, frames, patches.imports, patches.log_records, patches.opentelemetry, pool, proxies
     api, compat, interrupt, patches.history, patches.litellm, patches.tools, schema
     call_state, host_lms, json_types, jsonable, packages
-    lm_address, lm_group, patches.embeddings, patches.memoize, patches.parallel, patches.to_thread
-    prices, trace_context
+    lm_address, lm_group, patches.embeddings, patches.memoize, patches.openai_retries
+    patches.parallel, patches.to_thread, prices, trace_context
     child_processes, faults, fork_guard, lm_call, payload, predictors, process_limits, start_limit
     bootstrap, dry_run, patches.configure, patches.litellm_secrets, patches.replace
     patches.signals, patches.type_serializer

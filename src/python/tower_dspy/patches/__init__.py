@@ -21,6 +21,7 @@
 | `litellm` | logging, HTTP client | its logging is of no call | no | a context a log record |
 | `embeddings` | litellm's price and log, openai | vectors alone are read | no | two variables |
 | `litellm_secrets` | `secret_managers` | a provider's key variables | after each look | none |
+| `openai_retries` | `FinalRequestOptions` | its SDK repeats no LM call | no | a look-up a request |
 | `opentelemetry` | spans of its SDK | a cancel is no error | outside calls | a check an error |
 | `signals` | `signal`, `faulthandler` | the handlers stay | in forked children | none |
 
@@ -46,6 +47,7 @@ def install() -> None:
         lm15,
         lm_hooks,
         memoize,
+        openai_retries,
         opentelemetry,
         parallel,
         streaming,
@@ -55,5 +57,5 @@ def install() -> None:
 
     for patch in (lm15, httpx, litellm, lm_hooks, adapters, streaming, memoize, to_thread):
         patch.install()
-    for patch in (tools, failover, history, parallel, imports, opentelemetry):
+    for patch in (tools, failover, history, parallel, imports, openai_retries, opentelemetry):
         patch.install()
