@@ -92,6 +92,15 @@ async def test_options_of_a_copy_and_of_the_call_go_along_and_connections_do_not
     assert [entry["model"] for entry in lm.history] == ["groq/second"] * 2
 
 
+async def test_the_first_member_is_asked_as_the_programs_copy_says(call: FakeCall):
+    host = MembersHost()
+    lm = fallback(FIRST, SECOND).copy(model_type="text", timeout=9)
+    await lm.acall("?")
+    lm("?")
+    assert [request.url for _, _, request in host.sent] == ["http://1/v1/completions"] * 2
+    assert [timeout for _, timeout, _ in host.sent] == [9, 9]
+
+
 async def test_a_copy_of_another_model_is_that_model_alone(call: FakeCall):
     host = MembersHost(lm1=BUSY)
     lm = fallback(FIRST, SECOND).copy(model="openai/other")

@@ -1,5 +1,6 @@
 """LMs that are made of several, see patches/failover.py."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,13 @@ def group_of(lm: Any) -> LmGroup | None:
     group = getattr(lm, _GROUP, None)
     # A program may have made a copy that is of another model.
     return group if group is not None and lm.model == group.members[0].model else None
+
+
+def ungrouped(lm: Any) -> Any:
+    """The LM of a group as its first member alone, with what a program changed on it."""
+    single = copy.copy(lm)
+    vars(single).pop(_GROUP, None)
+    return single
 
 
 def single_lms(lm: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from dspy.clients.backend_selection import CLIENT_KEYS
 from tower_dspy import faults
 from tower_dspy.call_state import current_call
 from tower_dspy.lm_call import CURRENT_LM_CALL, HOST_ID, LmCall
-from tower_dspy.lm_group import LmGroup, group_of
+from tower_dspy.lm_group import LmGroup, group_of, ungrouped
 
 # The failures of requests after which another member is asked. Others are refusals by the host and
 # ends of the call.
@@ -22,7 +22,6 @@ TRIGGERS = frozenset(
 )
 # The statuses of a quota that is used up: it is that provider's alone.
 _USED_UP = frozenset((402, 429))
-
 
 # The options that are of one provider.
 _CONNECTION = CLIENT_KEYS - {"timeout"}
@@ -41,7 +40,7 @@ class MemberCall:
         self._first = group_of(lm).members[0]
         self._is_prepared = member is self._first and group_of(member) is None
         # What DSPy executes.
-        self._executed = member, call
+        self._executed = (ungrouped(lm) if self._is_prepared else member), call
         self.lm_call = LmCall(
             member.model, getattr(member, HOST_ID, None), content_by=content_by, outer=self._outer
         )
