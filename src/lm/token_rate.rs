@@ -40,6 +40,7 @@ use crate::{
 /// deadline of its call, whatever the calls before it settle for, is refused at once: as an
 /// [`LmFailure`] of the kind [`Refused`](LmFailureKind::Refused), sorted as
 /// [`ErrorKind::Overloaded`], with the wait as its `Retry-After`.
+/// Where the program lets that through, the error of its call has the wait too.
 /// [`with_max_wait`](Self::with_max_wait) bounds the wait of calls with a later deadline, or without one.
 ///
 /// Where the provider tells what is left of its own limit (`x-ratelimit-remaining-tokens`,

@@ -177,6 +177,18 @@ impl AttemptRecord {
         self.write(|attempt, _| attempt.over_budget.clone())
     }
 
+    /// An LM call was refused by a layer that asked for this wait.
+    #[cfg(any(feature = "_host", test))]
+    pub(crate) fn refused_for(&self, wait: Duration) {
+        self.write(|attempt, _| attempt.refusal_wait = Some(wait));
+    }
+
+    /// The wait that a layer asked for when it refused the last LM call.
+    #[cfg(any(feature = "_host", test))]
+    pub(crate) fn refusal_wait(&self) -> Option<Duration> {
+        self.write(|attempt, _| attempt.refusal_wait)
+    }
+
     /// The answer to an LM call came after the end of this attempt.
     pub(crate) fn answered_too_late(&self, late: LateAnswer<'_>) {
         self.record.add_late_tokens(late.tokens);

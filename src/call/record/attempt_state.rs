@@ -30,6 +30,9 @@ pub(super) struct AttemptState {
     /// Why the first LM call was refused that found a budget used up.
     #[cfg(feature = "lm")]
     pub(super) over_budget: Option<BudgetRefusal>,
+    /// The wait that a layer asked for when it refused the last LM call, as a limit of rate does.
+    #[cfg(any(feature = "_host", all(feature = "lm", test)))]
+    pub(super) refusal_wait: Option<Duration>,
     #[cfg(any(feature = "_host", all(feature = "lm", test)))]
     pub(super) partial: bool,
 }
@@ -74,6 +77,8 @@ impl AttemptState {
             usage: Usage::default(),
             #[cfg(feature = "lm")]
             over_budget: None,
+            #[cfg(any(feature = "_host", all(feature = "lm", test)))]
+            refusal_wait: None,
             #[cfg(any(feature = "_host", all(feature = "lm", test)))]
             partial: false,
         }

@@ -114,7 +114,10 @@ impl CallHandle {
         let refusal = self.signal.state.attempt.budget_refusal();
         match refusal.filter(|_| fault.is_over_budget()) {
             Some(refusal) => BudgetExceeded::of(&refusal).into(),
-            None => fault.into_error(program, cause),
+            None => {
+                let wait = self.signal.state.attempt.refusal_wait();
+                fault.or_retry_after(wait).into_error(program, cause)
+            }
         }
     }
 

@@ -89,6 +89,20 @@ impl Fault {
         matches!(self.kind, FaultKind::Lm { over_budget, .. } if over_budget)
     }
 
+    /// Gives the failure of an LM that was not asked the wait that the refusal asked for.
+    #[must_use]
+    pub(super) fn or_retry_after(mut self, wait: Option<Duration>) -> Self {
+        if let FaultKind::Lm {
+            status: None,
+            retry_after,
+            ..
+        } = &mut self.kind
+        {
+            *retry_after = retry_after.or(wait.map(|wait| wait.as_secs_f64()));
+        }
+        self
+    }
+
     /// The error of a call of `program` that ended so; `cause` tells why it was cancelled, if it
     /// was.
     pub(crate) fn into_error(self, program: &str, cause: Cause) -> Error {

@@ -25,6 +25,7 @@ use crate::{
         Budget, CallContext, Cancel, Deadline, Price, TraceContext,
         record::{AttemptRecord, CallRecord},
     },
+    error::Classify,
     lm::{
         AskedModel, CallOver, CallSpan, ExchangeNumber, ListPrice, LmClient, LmHandle, LmLog,
         LmRequest, MemberLimit, ReadTimeout, RequestTrace, mark_keys,
@@ -121,7 +122,13 @@ fn send_lm_call(
         let end = match lm.send(request).await {
             // Pauses are limited by the LM's handle, see `ReadTimeout`.
             Ok(response) => read(response, &sink, &flow, None).await,
-            Err(failure) => failure.into(),
+            Err(failure) => {
+                // An exception of Python's clients has no place for it.
+                if let (Some(call), Some(wait)) = (&call, Classify::retry_after(&failure)) {
+                    call.attempt.refused_for(wait);
+                }
+                failure.into()
+            }
         };
         drop(under_way);
         unless_over(end, call.as_deref()).await

@@ -50,6 +50,7 @@ mod sys_exit;
 mod task_locals;
 mod tenants;
 mod threads;
+mod token_rate;
 mod tools;
 mod traffic;
 mod watchdog;
