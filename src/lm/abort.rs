@@ -10,10 +10,9 @@
 //! the call was cancelled or elapsed, lost a hedge, or its connection failed. An answer that has told
 //! the reason of its end is over.
 
-use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::{runtime::Handle, time::timeout};
@@ -255,13 +254,12 @@ impl Drop for AbortGuard {
 impl Abort {
     /// Sends the request of the hook, and counts it.
     async fn run(self) {
-        let Self { log, names, .. } = &self;
-        // The hook and the service are the user's.
-        let sent = AssertUnwindSafe(self.send()).catch_unwind().await;
-        let sent = match sent {
+        let (log, names) = (self.log.clone(), self.names.clone());
+        // A task of its own: the hook and the service are the user's, and may panic.
+        let sent = match tokio::spawn(self.send()).await {
             Ok(None) => return,
             Ok(Some(sent)) => sent,
-            Err(_) => Err("the hook panicked".into()),
+            Err(_) => Err("the hook, or the service of the LM, panicked".into()),
         };
         let (provider, model) = (&*names.0, &*names.1);
         if let Some(LmLog(log)) = log {
@@ -280,10 +278,10 @@ impl Abort {
     }
 
     /// `None` if the hook makes no request.
-    async fn send(&self) -> Option<Result<(), String>> {
+    async fn send(self) -> Option<Result<(), String>> {
         let Self {
             call, credential, ..
-        } = self;
+        } = &self;
         let mut request = (self.hook)(call)?;
         let to = Origin::of(request.uri());
         if to == Origin::of(call.request.uri()) {
