@@ -17,7 +17,7 @@ embedder = dspy.Embedder("openai/rag-embed", caching=False)
 def embedder_of(key: str) -> dspy.Embedder:
     """An embedder with a model of the test's own, and the key of the host's LM."""
     address = {"api_base": witness.lm_url, "api_key": "TOWER-DSPY-KEY"}
-    return dspy.Embedder(f"openai/{key}-embed", caching=False, dimensions=8, **address)
+    return dspy.Embedder(f"openai/{key}-embed", caching=False, **address)
 
 
 def nearest(vectors, vector) -> str:
