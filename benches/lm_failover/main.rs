@@ -5,11 +5,15 @@
 //! The ratio is that of the answers' 99th percentile to the 99th percentile of the healthy LM alone
 //! plus the time after which the second is asked. At 1 that time is all that a hanging LM costs.
 //!
+//! And a budget of ten calls' tokens, of which 64 are made at once: how many it lets through beyond what
+//! it has and one estimate.
+//!
 //! Run: `cargo bench --bench lm_failover`
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod budget;
 mod failover;
 
 use support::{count, figure, works_left};
@@ -20,6 +24,7 @@ async fn main() {
     let host = support::host().await;
     let server = ScriptedLm::start().await.expect("a server");
     let (alone, sides) = failover::measure(&host, &server).await;
+    let budgets = budget::measure(&host, &server).await;
     let left = works_left(&host).await;
 
     println!(
@@ -44,4 +49,18 @@ async fn main() {
     count("failover_lm_calls_left_open", open);
     count("lm_failover_works_left", left);
     figure("failover_p99_vs_alone", worst, "x");
+
+    println!(
+        "a budget of {} calls' tokens, and {} calls at once until it is used up",
+        budget::CALLS,
+        budget::AT_ONCE
+    );
+    for side in &budgets {
+        let name = side.name;
+        count(&format!("budget_answered_{name}"), side.answered);
+        count(&format!("budget_refused_{name}"), side.refused);
+        count(&format!("budget_failed_{name}"), side.failed);
+    }
+    let overrun = budgets.iter().map(|side| side.overrun).sum();
+    count("budget_overrun", overrun);
 }

@@ -124,12 +124,13 @@ async fn every_possible_status_is_in_the_document() {
     assert_eq!(
         statuses,
         [
-            "200", "400", "408", "413", "415", "422", "499", "500", "502", "503", "504"
+            "200", "400", "402", "408", "413", "415", "422", "429", "499", "500", "502", "503",
+            "504"
         ]
     );
     let kinds = &document["components"]["schemas"]["Problem"]["properties"]["kind"]["enum"];
     let kinds: Vec<ErrorKind> = serde_json::from_value(kinds.clone()).unwrap();
-    assert_eq!(kinds.len(), 11);
+    assert_eq!(kinds.len(), 12);
     for kind in kinds {
         let response = match error_of(kind) {
             Some(error) => ErrorResponse::of(error),

@@ -80,7 +80,8 @@ use crate::{
 /// A failure while the other attempt runs is dropped and logged, and the other attempt decides: of
 /// two failures the later one is returned. But a failure that the other attempt would only repeat,
 /// of the kinds [`ErrorKind::InvalidInput`], [`ErrorKind::LmRejected`], [`ErrorKind::Cancelled`] and
-/// [`ErrorKind::Deadline`], is returned at once.
+/// [`ErrorKind::Deadline`], is returned at once. An attempt that is refused for a budget may have met what
+/// the other one has reserved, so that one still decides.
 ///
 /// # What it learns from
 /// First attempts, from when the service took them: those that answered, and those that were
