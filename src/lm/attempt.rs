@@ -192,7 +192,7 @@ impl BodyLimit for AttemptBodyLimit {
     fn read(&mut self, frame: &Frame<Bytes>) {
         let data = frame.data_ref().map(Bytes::as_ref).unwrap_or_default();
         let first_content = self.waits.read(data);
-        self.record.read(data, first_content);
+        self.record.read(data, first_content, self.waits.tokens());
         self.abort.read(data);
     }
 

@@ -26,8 +26,12 @@ pub(super) struct LmCharge {
     prompt: u64,
     is_sent: Arc<AtomicBool>,
     is_error: bool,
-    /// Tokens of the answer that came since the provider last counted some, by their length.
-    uncounted: u64,
+    /// The answer is no stream: it has all of its tokens, and their count is of all.
+    pub(super) is_whole: bool,
+    /// Tokens of the answer that came, by their length.
+    received: u64,
+    /// What these were when the provider last counted the tokens of the answer.
+    counted: Option<u64>,
     reserved: BudgetReservations,
     reserved_usd: Option<Usd>,
 }
@@ -87,14 +91,22 @@ impl LmCharge {
         self.is_error = status.is_client_error() || status.is_server_error();
     }
 
-    /// So many tokens of the answer came, by their length.
+    /// So many tokens of the answer have come, by their length.
     pub(super) const fn received(&mut self, tokens: u64) {
-        self.uncounted = self.uncounted.saturating_add(tokens);
+        self.received = tokens;
     }
 
     /// The provider has counted the tokens of the answer so far.
     pub(super) const fn counted(&mut self) {
-        self.uncounted = 0;
+        self.counted = Some(self.received);
+    }
+
+    /// Tokens of the answer that the provider did not count.
+    fn uncounted(&self) -> u64 {
+        match self.counted {
+            Some(_) if self.is_whole => 0,
+            counted => self.received.saturating_sub(counted.unwrap_or_default()),
+        }
     }
 
     /// What the attempt has cost so far.
@@ -129,7 +141,7 @@ impl LmCharge {
                 Some(_) => 0,
                 None => self.prompt,
             },
-            completion: self.uncounted,
+            completion: self.uncounted(),
             whole_prompt: prompt,
             ..PricedTokens::default()
         };

@@ -3,10 +3,13 @@
 
 use http::{HeaderMap, header::CONTENT_TYPE};
 
-use super::stream_event::has_content;
+use super::stream_event::content;
 
 /// The longest line that is read. A longer one, an image perhaps, is content piece by piece.
 const MOST: usize = 16 * 1024;
+
+/// Bytes of an answer's text for a token of it.
+const BYTES_OF_TOKEN: u64 = 4;
 
 /// Names of server-sent events that only keep the connection open.
 const PINGS: [&[u8]; 4] = [b"ping", b"keepalive", b"keep-alive", b"heartbeat"];
@@ -54,6 +57,10 @@ pub(super) struct ContentReader {
     begun: bool,
     /// How many pings, comments and empty events came since the last content.
     empty: u32,
+    /// How many events of a stream had text.
+    texts: u64,
+    /// The bytes of these texts; of a whole answer all.
+    bytes: u64,
 }
 
 impl ContentReader {
@@ -71,12 +78,20 @@ impl ContentReader {
             ping: false,
             begun: false,
             empty: 0,
+            texts: 0,
+            bytes: 0,
         }
     }
 
     /// Whether there was content so far.
     pub(super) const fn begun(&self) -> bool {
         self.begun
+    }
+
+    /// About how many tokens of the answer came: as many as its text is long, and at least one in each
+    /// event of a stream that has text.
+    pub(super) fn tokens(&self) -> u64 {
+        self.texts.max(self.bytes.div_ceil(BYTES_OF_TOKEN))
     }
 
     /// How many pings, comments and empty events came since the last content.
@@ -87,7 +102,11 @@ impl ContentReader {
     /// Reads a piece; true if it has content, or completes an event that has.
     pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
         let found = match self.format {
-            BodyFormat::Whole => self.begun || !bytes.trim_ascii_start().is_empty(),
+            BodyFormat::Whole => {
+                let found = self.begun || !bytes.trim_ascii_start().is_empty();
+                self.bytes += if found { bytes.len() as u64 } else { 0 };
+                found
+            }
             BodyFormat::Events | BodyFormat::Lines => self.read_lines(bytes),
         };
         self.begun |= found;
@@ -111,7 +130,8 @@ impl ContentReader {
                 self.line.clear();
             }
             if let Some(content) = self.long {
-                found |= self.count(content && !text.is_empty());
+                // A piece of an image, perhaps: its length says nothing.
+                found |= self.count((content && !text.is_empty()).then_some(1));
             } else if end.is_none() {
                 self.line.extend_from_slice(text);
             } else if self.line.is_empty() {
@@ -133,7 +153,7 @@ impl ContentReader {
     /// Reads a whole line, without its end; true if it is content.
     fn read_line(&mut self, line: &[u8]) -> bool {
         if self.format == BodyFormat::Lines {
-            return self.count(has_content(line));
+            return self.count(content(line));
         }
         let colon = line.iter().position(|byte| *byte == b':');
         let (name, value) = line.split_at(colon.unwrap_or(line.len()));
@@ -145,20 +165,24 @@ impl ContentReader {
             b"event" => self.ping = PINGS.contains(&value),
             b"id" | b"retry" => {}
             // A comment.
-            b"" => return self.count(false),
-            b"data" => return self.count(!self.ping && has_content(value)),
+            b"" => return self.count(None),
+            b"data" => return self.count(content(value).filter(|_| !self.ping)),
             // No line of such a stream: an error of a server that says that it is one, perhaps.
-            _ => return self.count(true),
+            _ => return self.count(Some(0)),
         }
         false
     }
 
-    fn count(&mut self, content: bool) -> bool {
-        self.empty = match content {
-            true => 0,
-            false => self.empty.saturating_add(1),
+    /// Counts an event with so many bytes of text, if it has content.
+    fn count(&mut self, content: Option<u64>) -> bool {
+        let Some(bytes) = content else {
+            self.empty = self.empty.saturating_add(1);
+            return false;
         };
-        content
+        self.empty = 0;
+        self.texts += u64::from(bytes > 0);
+        self.bytes += bytes;
+        true
     }
 }
 
@@ -266,6 +290,23 @@ mod tests {
         assert_eq!((reader.empty(), reader.begun()), (1, true));
     }
 
+    #[test]
+    fn the_tokens_of_an_answer_are_estimated_by_its_events_and_its_length() {
+        let mut reader = events();
+        assert_eq!(reader.tokens(), 0);
+        for (text, tokens) in [("a", 1), ("b", 2), (&*"c".repeat(40), 11)] {
+            let event = format!("data: {{\"response\":\"{text}\",\"done\":false}}\n\n: ping\n");
+            reader.read(event.as_bytes());
+            assert_eq!(reader.tokens(), tokens);
+        }
+        reader.read(b"data: [DONE]\n\n");
+        assert_eq!(reader.tokens(), 11);
+        let mut whole = ContentReader::new(BodyFormat::Whole);
+        whole.read(b" \n");
+        whole.read(&[b'a'; 100]);
+        assert_eq!(whole.tokens(), 25);
+    }
+
     fn parts() -> impl Strategy<Value = Vec<&'static str>> {
         let parts = [
             TEXT,
@@ -312,7 +353,8 @@ mod tests {
                     any |= reader.read(&body[from..to]);
                     from = to;
                 }
-                prop_assert_eq!((any, reader.empty()), (found, whole.empty()));
+                let counts = |reader: &ContentReader| (reader.empty(), reader.tokens());
+                prop_assert_eq!((any, counts(&reader)), (found, counts(&whole)));
             }
         }
 

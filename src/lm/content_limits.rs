@@ -20,8 +20,7 @@ pub(super) struct ContentLimits {
     limits: LmLimits,
     /// The limit of a wait for the next piece of any kind that the program itself has.
     read_timeout: Option<Duration>,
-    /// Gone once no limit needs to know what is content.
-    reader: Option<ContentReader>,
+    reader: ContentReader,
     /// The wait for the next piece of any kind.
     piece: Option<WaitLimit>,
     /// The wait for the next content.
@@ -46,7 +45,7 @@ impl ContentLimits {
         Self {
             limits,
             read_timeout,
-            reader: Some(ContentReader::of(headers)),
+            reader: ContentReader::of(headers),
             piece: piece.map(WaitLimit::new),
             content: first_content,
         }
@@ -78,11 +77,8 @@ impl ContentLimits {
         if let Some(piece) = &mut self.piece {
             piece.restart();
         }
-        let Some(reader) = &mut self.reader else {
-            return false;
-        };
-        let first = !reader.begun();
-        if !reader.read(bytes) {
+        let first = !self.reader.begun();
+        if !self.reader.read(bytes) {
             if let Some(content) = &mut self.content {
                 content.pause();
             }
@@ -91,18 +87,21 @@ impl ContentLimits {
         if first {
             self.piece = self.read_timeout.map(WaitLimit::new);
             self.content = self.limits.idle.map(WaitLimit::new);
-            self.reader = self.reader.take().filter(|_| self.content.is_some());
         } else if let Some(content) = &mut self.content {
             content.restart();
         }
         first
     }
 
+    /// About how many tokens of the answer came.
+    pub(super) fn tokens(&self) -> u64 {
+        self.reader.tokens()
+    }
+
     /// The failure of an answer whose content did not come within this limit.
     fn no_content(&self, limit: Duration) -> LmFailure {
-        let reader = self.reader.as_ref();
-        let empty = reader.map_or(0, ContentReader::empty);
-        if reader.is_some_and(ContentReader::begun) {
+        let empty = self.reader.empty();
+        if self.reader.begun() {
             let mut message = format!("the provider's answer paused for longer than {limit:?}");
             if empty > 0 {
                 message += &format!(": only pings or empty events ({empty}) came");

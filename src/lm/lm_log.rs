@@ -84,19 +84,18 @@ pub(super) struct LmCallEntry {
     /// From the head of the answer on.
     labels: Option<LabelReader>,
     is_embedding: bool,
-    /// The answer is a stream.
-    is_stream: bool,
+    /// The answer is a stream of Amazon's events.
+    is_binary: bool,
     /// Content of the answer came.
     content: bool,
+    /// How many chunks came from then on.
+    content_chunks: u64,
     /// Of a stream.
     chunks: Option<ChunkIntervals>,
     call_id: Option<u64>,
     /// The provider and the model.
     names: (Arc<str>, Arc<str>),
 }
-
-/// Bytes of a whole answer for a token of it.
-const BYTES_OF_ANSWER_TOKEN: u64 = 4;
 
 impl LmCallEntry {
     /// Begins an attempt to call this model of this provider at this price, unless `request` names
@@ -139,7 +138,8 @@ impl LmCallEntry {
             recorded_cost: Charged::NOTHING,
             labels: None,
             is_embedding,
-            is_stream: false,
+            is_binary: false,
+            content_chunks: 0,
             content: false,
             chunks: None,
             call_id,
@@ -203,7 +203,8 @@ impl LmCallEntry {
         self.is_bad_status = status.as_u16() >= 400;
         self.charge.head(status);
         let format = BodyFormat::of(headers);
-        self.is_stream = format != BodyFormat::Whole || is_binary_stream(headers);
+        self.is_binary = is_binary_stream(headers);
+        self.charge.is_whole = format == BodyFormat::Whole && !self.is_binary;
         let Some(LmLogId { log, id }) = &self.log else {
             return;
         };
@@ -211,7 +212,7 @@ impl LmCallEntry {
         log.answer_begins(*id, status.as_u16());
         // Printable ASCII, so a byte is a character.
         let request_id = request_id(headers).map(|id| id[..id.len().min(LmCall::TEXT)].into());
-        let is_stream = self.is_stream;
+        let is_stream = !self.charge.is_whole;
         let charged = self.charge.charged(&self.usage.counts);
         let chunks = &mut self.chunks;
         log.update(*id, |call| {
@@ -224,17 +225,22 @@ impl LmCallEntry {
         });
     }
 
-    /// Reads a piece of the answer's body, which may be the first with content.
-    pub(super) fn read(&mut self, bytes: &[u8], first_content: bool) {
+    /// Reads a piece of the answer's body, which may be the first with content. By its length, the
+    /// answer has had about so many tokens with it.
+    pub(super) fn read(&mut self, bytes: &[u8], first_content: bool, tokens: u64) {
         self.content |= first_content;
         let before = self.usage.counts;
         self.usage.read(bytes);
         let counts = Some(self.usage.counts).filter(|counts| *counts != before);
         let is_chunk = self.content && !bytes.is_empty();
-        if is_chunk {
-            self.charge.received(self.tokens_in(bytes));
+        self.content_chunks += u64::from(is_chunk);
+        // Events of Amazon's streams are not read: a chunk of one is about a token.
+        match self.is_binary {
+            _ if self.is_embedding => {}
+            true => self.charge.received(self.content_chunks),
+            false => self.charge.received(tokens),
         }
-        if self.usage.counts.completion() != before.completion() {
+        if counts.is_some_and(|counts| counts.completion() != before.completion()) {
             self.charge.counted();
         }
         let charged = self.charge.charged(&self.usage.counts);
@@ -288,17 +294,6 @@ impl LmCallEntry {
     pub(super) fn completion(&self) -> Option<u64> {
         let counted = self.usage.counts.completion();
         counted.filter(|_| !self.is_bad_status)
-    }
-
-    /// About how many tokens of the answer a piece holds: one in a piece of a stream; of a whole answer
-    /// by its length, until it tells.
-    fn tokens_in(&self, bytes: &[u8]) -> u64 {
-        match self.usage.counts.completion() {
-            _ if self.is_embedding => 0,
-            _ if self.is_stream => 1,
-            Some(_) => 0,
-            None => (bytes.len() as u64).div_ceil(BYTES_OF_ANSWER_TOKEN),
-        }
     }
 
     /// Ends the attempt with this outcome, the first time.

@@ -22,6 +22,22 @@
 //! Requests with a placeholder for the key, and the context of the call. Answers of a status below
 //! 400; others are a [`BadStatus`], an error, and failures an [`LmFailure`]: both in a
 //! [`BoxError`](tower::BoxError), and both known to [`ErrorKind::of`](crate::ErrorKind::of).
+//!
+//! # What calls cost
+//! Each LM call has its cost in USD, and so have the call and its error that it was made for
+//! ([`Cost`](crate::Cost)), the metrics, the page and its span. The price is that of
+//! [`Lm::price`](crate::Lm::price), else of the table by which DSPy estimates costs: by the model and the
+//! service tier that the request asks for. Both count tokens alone: not what a provider charges for
+//! hosted tools, for images or for audio.
+//!
+//! - An LM that is in neither has a cost that is unknown, which is not zero:
+//!   [`Cost::unknown_calls`](crate::Cost::unknown_calls). A [`Budget`](crate::Budget) of money refuses
+//!   its calls.
+//! - What the provider counts is exact. Where it does not, as for an answer that was cut off, the tokens
+//!   are estimated, and kept apart: those of the prompt by the length of the request, those of the answer
+//!   by what came of it.
+//! - Nothing is charged for a request that no connection took, nor for an answer with the status of an
+//!   error. Each attempt of a retry and of a hedge is charged by itself.
 #![doc = include_str!("stack.md")]
 #![doc = include_str!("providers.md")]
 
@@ -39,6 +55,7 @@ mod departure;
 mod encoding;
 mod error_body;
 mod estimate;
+mod event_text;
 mod failover;
 mod failure;
 mod first_content;

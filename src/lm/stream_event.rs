@@ -12,27 +12,14 @@
 //! | Ollama | `done` | text in `message` or `response`; `done` itself | the others |
 //!
 //! "Text" is any string that is not empty, at any depth: also thinking, the name and the arguments
-//! of a tool, audio, a citation. Strings that only name or number something are none: [`LABELS`].
+//! of a tool, audio, a citation. Strings that only name or number something are none, see
+//! [`EventText`].
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, de::IgnoredAny};
 
-/// The keys of strings that are no content.
-const LABELS: [&str; 9] = [
-    "id",
-    "logprobs",
-    "object",
-    "obfuscation",
-    "phase",
-    "role",
-    "safetyRatings",
-    "status",
-    "type",
-];
+use super::event_text::EventText;
 
 /// The types of events that hold nothing of the answer.
 const EMPTY: [&str; 7] = [
@@ -48,13 +35,17 @@ const EMPTY: [&str; 7] = [
 /// The ends of types whose event adds to the answer what its fields hold.
 const ADDING: [&str; 4] = ["_start", "_delta", ".added", ".delta"];
 
-/// Whether the event of this data, JSON or not, holds content.
-pub(super) fn has_content(data: &[u8]) -> bool {
+/// The content of the event of this data, JSON or not: the bytes of its text, which an end of the
+/// answer has none of. `None` if it holds no content.
+pub(super) fn content(data: &[u8]) -> Option<u64> {
     let data = data.trim_ascii();
     if data.is_empty() || data == b"{}" || data == b"null" {
-        return false;
+        return None;
     }
-    serde_json::from_slice(data).map_or(true, |event: StreamedEvent<'_>| event.has_content())
+    match serde_json::from_slice::<StreamedEvent<'_>>(data) {
+        Ok(event) => event.has_content().then(|| event.text()),
+        Err(_) => Some(0),
+    }
 }
 
 /// The fields of all dialects that tell.
@@ -64,14 +55,14 @@ struct StreamedEvent<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
     choices: Option<Vec<Choice>>,
-    candidates: Option<Vec<Text>>,
+    candidates: Option<Vec<EventText>>,
     done: Option<bool>,
-    delta: Option<Text>,
-    content_block: Option<Text>,
-    item: Option<Text>,
-    part: Option<Text>,
-    message: Option<Text>,
-    response: Option<Text>,
+    delta: Option<EventText>,
+    content_block: Option<EventText>,
+    item: Option<EventText>,
+    part: Option<EventText>,
+    message: Option<EventText>,
+    response: Option<EventText>,
     usage: Option<IgnoredAny>,
     error: Option<IgnoredAny>,
     #[serde(rename = "promptFeedback")]
@@ -82,10 +73,10 @@ struct StreamedEvent<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Choice {
-    delta: Text,
-    message: Text,
-    text: Text,
-    finish_reason: Text,
+    delta: EventText,
+    message: EventText,
+    text: EventText,
+    finish_reason: EventText,
 }
 
 impl StreamedEvent<'_> {
@@ -93,13 +84,13 @@ impl StreamedEvent<'_> {
         if self.error.is_some() || self.feedback.is_some() {
             return true;
         }
-        let holds = |fields: &[Option<Text>]| fields.iter().flatten().any(|text| text.0);
+        let holds = |fields: &[Option<EventText>]| fields.iter().flatten().any(EventText::is_some);
         if let Some(choices) = &self.choices {
             let ends = choices.is_empty() && self.usage.is_some();
             return ends || choices.iter().any(Choice::has_content);
         }
         if let Some(candidates) = &self.candidates {
-            return candidates.iter().any(|candidate| candidate.0);
+            return candidates.iter().any(EventText::is_some);
         }
         if let Some(kind) = &self.kind {
             let fields = [self.delta, self.content_block, self.item, self.part];
@@ -112,106 +103,80 @@ impl StreamedEvent<'_> {
         }
         self.done != Some(false) || holds(&[self.message, self.response])
     }
+
+    /// The bytes of the text that it adds to the answer.
+    fn text(&self) -> u64 {
+        let sum = |fields: &[Option<EventText>]| fields.iter().flatten().map(|text| text.0).sum();
+        if let Some(choices) = &self.choices {
+            let texts = choices
+                .iter()
+                .flat_map(|choice| [choice.delta, choice.text]);
+            return texts.map(|text| text.0).sum();
+        }
+        if let Some(candidates) = &self.candidates {
+            return candidates.iter().map(|candidate| candidate.0).sum();
+        }
+        match &self.kind {
+            // Others repeat what was added.
+            Some(kind) if !ADDING.iter().any(|end| kind.ends_with(end)) => 0,
+            Some(_) => sum(&[self.delta, self.content_block, self.item, self.part]),
+            None => sum(&[self.message, self.response]),
+        }
+    }
 }
 
 impl Choice {
     fn has_content(&self) -> bool {
         [self.delta, self.message, self.text, self.finish_reason]
             .iter()
-            .any(|text| text.0)
-    }
-}
-
-/// Whether a value has a string that is content.
-#[derive(Clone, Copy, Default)]
-struct Text(bool);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        value.deserialize_any(TextVisitor).map(Self)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<bool, E> {
-        Ok(!text.is_empty())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<bool, A::Error> {
-        let mut found = false;
-        while let Some(Text(text)) = list.next_element()? {
-            found |= text;
-        }
-        Ok(found)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let mut found = false;
-        while let Some(Label(label)) = map.next_key()? {
-            if label {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                found |= map.next_value::<Text>()?.0;
-            }
-        }
-        Ok(found)
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
-        Ok(false)
-    }
-}
-
-/// Whether a key is one of [`LABELS`].
-struct Label(bool);
-
-impl<'de> Deserialize<'de> for Label {
-    fn deserialize<D: Deserializer<'de>>(key: D) -> Result<Self, D::Error> {
-        key.deserialize_identifier(LabelVisitor).map(Self)
-    }
-}
-
-struct LabelVisitor;
-
-impl Visitor<'_> for LabelVisitor {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(LABELS.contains(&key))
+            .any(EventText::is_some)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn has_content(data: &[u8]) -> bool {
+        content(data).is_some()
+    }
+
+    #[test]
+    fn the_text_that_an_event_adds_is_measured() {
+        for (event, bytes) in [
+            (
+                r#"{"choices":[{"delta":{"content":"abcde"}},{"text":"fg"}]}"#,
+                7,
+            ),
+            (r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, 0),
+            (r#"{"choices":[],"usage":{"prompt_tokens":9}}"#, 0),
+            (r#"{"type":"response.output_text.delta","delta":"abc"}"#, 3),
+            (
+                r#"{"type":"response.content_part.done","part":{"type":"output_text","text":"abc"}}"#,
+                0,
+            ),
+            (
+                r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"abc"}}"#,
+                3,
+            ),
+            (
+                r#"{"type":"message_delta","delta":{"stop_reason":null},"usage":{"output_tokens":15}}"#,
+                0,
+            ),
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"abcdefgh"}]}}]}"#,
+                8,
+            ),
+            (
+                r#"{"message":{"role":"assistant","content":"ab"},"done":false}"#,
+                2,
+            ),
+            ("[DONE]", 0),
+            (r#"{"invented":true}"#, 0),
+        ] {
+            assert_eq!(content(event.as_bytes()), Some(bytes), "{event}");
+        }
+    }
 
     #[test]
     fn events_of_each_dialect_that_hold_nothing_are_empty() {

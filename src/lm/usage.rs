@@ -13,6 +13,7 @@
 //! | OpenAI's chat completions | `prompt_tokens` | `completion_tokens` |
 //! | OpenAI's responses | `input_tokens` | `output_tokens` |
 //! | Anthropic's messages | `input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens` | `output_tokens` |
+//! | Bedrock's Converse | `inputTokens` + `cacheReadInputTokens` + `cacheWriteInputTokens` | `outputTokens` |
 //! | Gemini | `promptTokenCount` + `toolUsePromptTokenCount` | `candidatesTokenCount` + `thoughtsTokenCount` |
 //! | xAI's chat completions, by their total | `prompt_tokens` | `completion_tokens` + `reasoning_tokens` |
 
@@ -89,14 +90,20 @@ impl UsageCounts {
         let within = first(&["prompt_tokens", "promptTokenCount"]);
         set(
             &mut self.prompt,
-            within.or_else(|| first(&["input_tokens"])),
+            within.or_else(|| first(&["input_tokens", "inputTokens"])),
         );
-        let completion = ["completion_tokens", "output_tokens", "candidatesTokenCount"];
+        let completion = [
+            "completion_tokens",
+            "output_tokens",
+            "candidatesTokenCount",
+            "outputTokens",
+        ];
         set(&mut self.completion, first(&completion));
-        set(&mut self.total, first(&["total_tokens", "totalTokenCount"]));
+        let total = ["total_tokens", "totalTokenCount", "totalTokens"];
+        set(&mut self.total, first(&total));
 
-        let read = first(&["cache_read_input_tokens"]);
-        let written = first(&["cache_creation_input_tokens"]);
+        let read = first(&["cache_read_input_tokens", "cacheReadInputTokens"]);
+        let written = first(&["cache_creation_input_tokens", "cacheWriteInputTokens"]);
         // A gateway may have Anthropic's names beside OpenAI's count, which has them within.
         let (read_within, written_within) = match within {
             Some(_) => (read, written),
@@ -257,6 +264,14 @@ mod tests {
         );
         assert_eq!(counts(stream), (Some(2105), Some(15), Some(2120)));
         assert_eq!(details(stream), (Some(2000), Some(100), Some(9)));
+    }
+
+    #[test]
+    fn the_usage_of_bedrocks_converse_is_read() {
+        let whole = r#"{"usage":{"inputTokens":5,"outputTokens":7,"totalTokens":2112,
+            "cacheReadInputTokens":2000,"cacheWriteInputTokens":100}}"#;
+        assert_eq!(counts(whole), (Some(2105), Some(7), Some(2112)));
+        assert_eq!(details(whole), (Some(2000), Some(100), None));
     }
 
     #[test]

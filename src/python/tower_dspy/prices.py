@@ -57,11 +57,12 @@ def load(lm: Any) -> None:
 def tiers(model: str, body: bytes) -> list[Tier] | None:
     """The rates of a request to the LM of this name; None if there is no price."""
     end = ""
-    if (asked := _SERVICE_TIER.search(body)) is not None:
+    if b'"service' in body and (asked := _SERVICE_TIER.search(body)) is not None:
         end = _SERVICE_TIERS.get(asked[1])
         if end is None:
             return None
-    key = model, end, _LONG_CACHE.search(body) is not None
+    # Finding a word takes far less time than matching a long prompt.
+    key = model, end, b'"ttl"' in body and _LONG_CACHE.search(body) is not None
     if key not in _tiers:
         if model not in _entries:
             _keep(_entries, model, _entry_of(_named(model)))

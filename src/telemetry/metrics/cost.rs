@@ -47,3 +47,66 @@ fn labels(program: &str, (provider, model): (&str, &str)) -> Vec<Label> {
         label("lm", lm_label(provider, model)),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    use super::*;
+    use crate::call::LmOutcome;
+
+    /// The values that were emitted, by their kind.
+    fn emitted(calls: &[LmCall]) -> Vec<(Option<String>, f64)> {
+        let recorder = DebuggingRecorder::new();
+        let seen = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, || {
+            for call in calls {
+                lm_cost("costs", call);
+            }
+        });
+        let seen = seen.snapshot().into_vec().into_iter();
+        let mut values: Vec<_> = seen
+            .map(|(key, .., value)| {
+                let kind = key.key().labels().find(|label| label.key() == "kind");
+                let sum = match value {
+                    DebugValue::Histogram(values) => values.iter().map(|value| value.0).sum(),
+                    DebugValue::Counter(count) => count as f64,
+                    DebugValue::Gauge(value) => value.0,
+                };
+                (kind.map(|kind| kind.value().to_owned()), sum)
+            })
+            .collect();
+        values.sort_by(|one, other| one.0.cmp(&other.0));
+        values
+    }
+
+    #[test]
+    fn what_is_counted_estimated_and_unknown_is_apart() {
+        let call = LmCall::new("openai", "m", LmOutcome::Answered);
+        let counted = LmCall {
+            prompt_tokens: Some(9),
+            cost: Some(Usd::new(0.5)),
+            estimated_cost: Some(Usd::ZERO),
+            ..call.clone()
+        };
+        let cut_off = LmCall {
+            cost: Some(Usd::ZERO),
+            estimated_tokens: 8,
+            estimated_cost: Some(Usd::new(0.25)),
+            ..call.clone()
+        };
+        let not_sent = LmCall {
+            cost: Some(Usd::ZERO),
+            estimated_cost: Some(Usd::ZERO),
+            ..call.clone()
+        };
+        let seen = emitted(&[counted.clone(), cut_off, not_sent, counted, call]);
+        let kind = |kind: &str| Some(kind.to_owned());
+        let expected = [
+            (None, 1.0),
+            (kind("counted"), 1.0),
+            (kind("estimated"), 0.25),
+        ];
+        assert_eq!(seen, expected);
+    }
+}
