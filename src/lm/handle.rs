@@ -20,7 +20,7 @@ use super::{
     limited_body::{BodyLimit, LimitedBody},
     limits::LmTermination,
     lm_log::LmCallEntry,
-    model::{Lm, LmKey},
+    model::Lm,
     provider::{self, LmProvider},
     resolved::ResolvedLm,
 };
@@ -77,6 +77,8 @@ impl LmHandle {
     /// key to put into requests.
     #[cfg(feature = "_host")]
     pub(crate) fn resolve(&self, provider: &LmProvider) -> Result<bool, LmConfigError> {
+        use super::model::LmKey;
+
         let found = self.shared.resolve(provider)?;
         let is_asked_for = matches!(self.shared.lm.key, LmKey::By(_) | LmKey::Token(_));
         Ok(found.key.is_some() || is_asked_for)

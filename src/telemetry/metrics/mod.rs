@@ -38,16 +38,18 @@ mod ours;
 
 #[cfg(all(feature = "metrics", feature = "_host"))]
 pub(crate) use call_handles::watch_calls;
+#[cfg(all(feature = "metrics", feature = "_host"))]
+pub(crate) use cost::late_cost;
 #[cfg(not(feature = "metrics"))]
 pub(crate) use disabled::*;
+#[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
+pub(crate) use gen_ai::*;
 #[cfg(feature = "metrics")]
 pub(crate) use {
     call_handles::{cache_recorder, call_ended},
     emit::*,
     ours::*,
 };
-#[cfg(all(feature = "metrics", any(feature = "_host", feature = "lm")))]
-pub(crate) use {cost::late_cost, gen_ai::*};
 
 pub(crate) use labels::error_type;
 pub(crate) use labels::{CallLabels, EndedCall, TokenFate};
