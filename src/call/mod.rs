@@ -4,7 +4,7 @@
 
 #[cfg_attr(
     not(feature = "lm"),
-    expect(dead_code, reason = "LM calls reserve from budgets, and have prices")
+    allow(dead_code, reason = "LM calls reserve from budgets, and have prices")
 )]
 mod budget;
 mod call_end;
@@ -21,7 +21,7 @@ mod limit;
 mod open_stream;
 #[cfg_attr(
     not(feature = "lm"),
-    expect(dead_code, reason = "LM calls reserve from budgets, and have prices")
+    allow(dead_code, reason = "LM calls reserve from budgets, and have prices")
 )]
 mod price;
 mod progress;
@@ -33,7 +33,7 @@ mod trace_context;
 mod usage;
 mod usd;
 
-#[cfg(feature = "lm")]
+#[cfg(any(feature = "lm", test))]
 pub(crate) use budget::{Amount, BudgetReservations};
 pub use budget::{Budget, BudgetLimits, BudgetSpent, RemainingBudget};
 pub(crate) use budget::{BudgetRefusal, Budgets};

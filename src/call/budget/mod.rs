@@ -24,7 +24,7 @@ use std::{
 use tokio::time::Instant;
 
 pub use self::limits::BudgetLimits;
-#[cfg(feature = "lm")]
+#[cfg(any(feature = "lm", test))]
 pub(crate) use self::reservation::BudgetReservations;
 use self::spent::SpentOverTime;
 pub(crate) use self::{budgets::Budgets, reservation::BudgetRefusal, spent::Amount};

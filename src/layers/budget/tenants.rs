@@ -146,7 +146,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::call::Amount;
+    use crate::call::{Amount, Budgets};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -160,7 +160,9 @@ mod tests {
             tokens,
             ..Amount::default()
         };
-        let reservation = budget.reserve(tokens, None).expect("some is left");
+        let mut budgets = Budgets::none();
+        budgets.add(budget);
+        let reservation = budgets.reserve(tokens, None).expect("some is left");
         reservation.settle(counted, Amount::default());
     }
 
