@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_dspy::{
     Carrier, Classify, Deadline, ErrorKind, lm::TokenRateLayer, testing::scripted_lm::Reply,
@@ -22,7 +23,7 @@ async fn a_call_that_cannot_have_its_tokens_in_time_fails_at_once_with_the_wait(
     let mut request = ask("?");
     let limit = Duration::from_secs(30);
     request.context_mut().limit(Deadline::within(limit));
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let error = program.oneshot(request).await.unwrap_err();
     assert!(began.elapsed() < limit / 2);
     assert_eq!(error.kind(), ErrorKind::LmUnavailable, "{error}");
