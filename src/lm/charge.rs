@@ -147,11 +147,11 @@ impl LmCharge {
         };
         let sum = |tokens: PricedTokens| tokens.prompt.saturating_add(tokens.completion);
         let tokens = total.unwrap_or_else(|| sum(counted));
-        // A total alone has no price.
-        let is_split = tokens == 0 || sum(counted) > 0;
+        // A total alone has no price, nor has audio.
+        let is_priced = (tokens == 0 || sum(counted) > 0) && !counts.has_audio();
         Charged {
             tokens,
-            usd: self.cost(counted).filter(|_| is_split),
+            usd: self.cost(counted).filter(|_| is_priced),
             estimated_tokens: sum(uncounted),
             estimated_usd: self.cost(uncounted),
         }

@@ -9,6 +9,8 @@ use super::LmRequest;
 /// Bytes of a request for a token of its prompt. English text has about 4.5, other languages and JSON
 /// fewer.
 const BYTES_OF_TOKEN: u64 = 3;
+/// The tokens of an image, which its length does not tell: providers count its pixels.
+const MEDIA_TOKENS: u64 = 1500;
 /// The tokens of an answer, while none has come.
 const FIRST: u64 = 1024;
 
@@ -22,7 +24,17 @@ pub(super) struct TokenEstimate {
 impl TokenEstimate {
     /// The tokens of the prompt of `request`, by its length.
     pub(super) fn prompt_of(request: &LmRequest) -> u64 {
-        (request.body().len() as u64).div_ceil(BYTES_OF_TOKEN)
+        let body = request.body();
+        let (mut bytes, mut media, mut begin) = (body.len(), 0, 0);
+        for end in memchr::memchr_iter(b'"', body) {
+            let text = &body[begin..end];
+            if is_media(text) {
+                bytes -= text.len();
+                media += 1;
+            }
+            begin = end + 1;
+        }
+        (bytes as u64).div_ceil(BYTES_OF_TOKEN) + media * MEDIA_TOKENS
     }
 
     pub(super) const fn total(self) -> u64 {
@@ -63,6 +75,14 @@ impl CompletionHistory {
         let prompt = TokenEstimate::prompt_of(request);
         TokenEstimate { prompt, completion }
     }
+}
+
+/// Whether a string is an image, or another file, in base64.
+fn is_media(text: &[u8]) -> bool {
+    const LEAST: usize = 2048;
+    // A text has spaces, and a URL of data has its type at the beginning.
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte);
+    text.len() >= LEAST && text[text.len() - LEAST / 2..].iter().all(is_base64)
 }
 
 /// The most tokens that a request allows its answer, in any dialect.
@@ -112,6 +132,25 @@ mod tests {
             let limited = request("/v1", limited);
             assert_eq!(history.estimate(&limited).completion, 7);
         }
+    }
+
+    #[test]
+    fn an_image_is_not_estimated_by_its_length() {
+        let image = "iVBORw0KGgo/".repeat(10_000);
+        let text = "a word ".repeat(1000);
+        let of = |body: String| {
+            let request = http::Request::post("http://localhost/v1");
+            TokenEstimate::prompt_of(&request.body(body.into()).expect("a request"))
+        };
+        for data in [format!("data:image/png;base64,{image}"), image.clone()] {
+            let body = format!(r#"{{"text":"{text}","image":"{data}"}}"#);
+            let rest = body.len() - data.len();
+            assert_eq!(of(body), (rest as u64).div_ceil(3) + 1500);
+        }
+        assert_eq!(
+            of(format!(r#"{{"text":"{text}"}}"#)),
+            (7000 + 11_u64).div_ceil(3)
+        );
     }
 
     #[test]

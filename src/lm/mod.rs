@@ -28,7 +28,7 @@
 //! ([`Cost`](crate::Cost)), the metrics, the page and its span. The price is that of
 //! [`Lm::price`](crate::Lm::price), else of the table by which DSPy estimates costs: by the model and the
 //! service tier that the request asks for. Both count tokens alone: not what a provider charges for
-//! hosted tools, for images or for audio.
+//! hosted tools or for images that it makes. An answer with tokens of audio has no known cost.
 //!
 //! - An LM that is in neither has a cost that is unknown, which is not zero:
 //!   [`Cost::unknown_calls`](crate::Cost::unknown_calls). A [`Budget`](crate::Budget) of money refuses

@@ -42,6 +42,8 @@ pub(super) struct UsageCounts {
     cache_write: Option<u64>,
     /// Of reasoning, and within `completion` unless the total says otherwise.
     reasoning: Option<u64>,
+    /// Some are of audio, which has rates of its own.
+    audio: bool,
 }
 
 impl UsageCounts {
@@ -82,6 +84,11 @@ impl UsageCounts {
     /// Tokens of the answer that are reasoning.
     pub(super) fn reasoning(&self) -> Option<u64> {
         self.reasoning.or(self.beside_completion)
+    }
+
+    /// Whether some of the tokens are of audio.
+    pub(super) const fn has_audio(&self) -> bool {
+        self.audio
     }
 
     fn update(&mut self, usage: &Map<String, Value>) {
@@ -134,6 +141,13 @@ impl UsageCounts {
         let completion = ["completion_tokens_details", "output_tokens_details"];
         let reasoning = detail(completion, &["reasoning_tokens", "thinking_tokens"]);
         set(&mut self.reasoning, reasoning);
+        let audio = [prompt, completion].map(|groups| detail(groups, &["audio_tokens"]));
+        self.audio |= audio.into_iter().flatten().any(|count| count > 0);
+        let modalities = ["promptTokensDetails", "candidatesTokensDetails"];
+        let modalities = modalities
+            .iter()
+            .filter_map(|name| usage.get(*name)?.as_array());
+        self.audio |= modalities.flatten().any(|part| part["modality"] == "AUDIO");
     }
 }
 
@@ -305,6 +319,39 @@ mod tests {
         let xai = r#"{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":22,
             "completion_tokens_details":{"reasoning_tokens":7}}}"#;
         assert_eq!(counts(xai), (Some(10), Some(12), Some(22)));
+    }
+
+    #[test]
+    fn tokens_of_audio_are_noticed() {
+        let has_audio = |answer: &str| {
+            let mut reader = UsageReader::default();
+            reader.read(answer.as_bytes());
+            reader.counts.has_audio()
+        };
+        for (answer, expected) in [
+            (
+                r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":{"audio_tokens":0}}}"#,
+                false,
+            ),
+            (
+                r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":{"audio_tokens":3}}}"#,
+                true,
+            ),
+            (
+                r#"{"usage":{"completion_tokens_details":{"audio_tokens":3}}}"#,
+                true,
+            ),
+            (
+                r#"{"usageMetadata":{"promptTokensDetails":[{"modality":"TEXT","tokenCount":2}]}}"#,
+                false,
+            ),
+            (
+                r#"{"usageMetadata":{"promptTokensDetails":[{"modality":"AUDIO","tokenCount":2}]}}"#,
+                true,
+            ),
+        ] {
+            assert_eq!(has_audio(answer), expected, "{answer}");
+        }
     }
 
     #[test]
