@@ -12,7 +12,11 @@ use crate::call::{Budget, BudgetLimits, BudgetRefusal, BudgetSpent, CallId, Spen
 /// with that.
 ///
 /// What the call itself had spent, and its partial answer, are in [`spent`](Self::spent). Two are
-/// equal when their budgets have the same limits and had spent the same, whatever the call had.
+/// equal when their budgets have the same limits and had spent the same. What the calls had spent does not
+/// count.
+///
+/// From a server it comes without limits and without what is spent of them, for the budget may be one
+/// that all clients share.
 ///
 /// ```
 /// use tower_dspy::{Budget, BudgetExceeded, BudgetLimits, Classify, ErrorKind};
@@ -137,10 +141,13 @@ impl BudgetExceeded {
             )
         });
         let amounts: Vec<_> = tokens.into_iter().chain(usd).collect();
+        let amounts = match amounts.is_empty() {
+            true => String::new(),
+            false => format!(": {}", amounts.join(", ")),
+        };
         let window = limits.window.map(|window| format!(" within {window:?}"));
         let window = window.unwrap_or_default();
-        let amounts = amounts.join(", ");
-        format!("{of} is used up: {amounts}{window}; no further LM call was made")
+        format!("{of} is used up{amounts}{window}; no further LM call was made")
     }
 }
 

@@ -69,27 +69,8 @@ impl Facts {
         true
     }
 
+    /// Neither limits nor what is spent: a budget may be that of all clients.
     fn budget(&mut self, exceeded: &BudgetExceeded) {
-        let (limits, spent) = (exceeded.limits(), exceeded.budget_spent());
-        let counts = [
-            ("budget_tokens", limits.tokens),
-            ("budget_spent_tokens", Some(spent.tokens)),
-        ];
-        for (name, count) in counts {
-            if let Some(count) = count {
-                self.add(name, count.to_string());
-            }
-        }
-        if let Some(usd) = limits.usd {
-            self.add("budget_usd", usd.as_f64().to_string());
-            self.add("budget_spent_usd", spent.usd.as_f64().to_string());
-        }
-        if let Some(window) = limits.window {
-            self.add("budget_window_ms", window.as_millis().to_string());
-        }
-        if let Some(name) = exceeded.budget() {
-            self.add("budget", cut(name));
-        }
         if exceeded.is_unpriced() {
             self.add("budget_unpriced", "true");
         }
@@ -210,19 +191,10 @@ impl StatusDetails {
         LmError::new("LMError", message, self.number("lm_status"), retry_after)
     }
 
-    /// The budget that was used up on the server. What other calls had reserved is not known here.
+    /// Its limits, and what is spent of them, are the server's to know.
     pub(crate) fn budget_exceeded(&self, retry_after: Option<Duration>) -> BudgetExceeded {
-        let mut limits = BudgetLimits::new();
-        limits.name = self.fact("budget").map(Into::into);
-        limits.tokens = self.number("budget_tokens");
-        limits.usd = self.number("budget_usd").map(Usd::new);
-        limits.window = self.number("budget_window_ms").map(Duration::from_millis);
-        let spent = BudgetSpent {
-            tokens: self.number("budget_spent_tokens").unwrap_or_default(),
-            usd: Usd::new(self.number("budget_spent_usd").unwrap_or_default()),
-            ..BudgetSpent::default()
-        };
-        let error = BudgetExceeded::saying(limits, spent).with_retry_after(retry_after);
+        let error = BudgetExceeded::saying(BudgetLimits::new(), BudgetSpent::default());
+        let error = error.with_retry_after(retry_after);
         match self.fact("budget_unpriced") {
             Some(_) => error.into_unpriced(),
             None => error,

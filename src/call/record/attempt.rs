@@ -164,14 +164,13 @@ impl AttemptRecord {
         })
     }
 
-    /// An LM call was refused that found a budget used up. The first refusal is kept.
+    /// An LM call was refused that found a budget used up. The last refusal is kept: a program may go
+    /// on after the others.
     pub(crate) fn over_budget(&self, refusal: BudgetRefusal) {
-        self.write(|attempt, _| {
-            attempt.over_budget.get_or_insert(refusal);
-        });
+        self.write(|attempt, _| attempt.over_budget = Some(refusal));
     }
 
-    /// The first LM call that was refused for a budget.
+    /// The last refusal of an LM call for a budget.
     #[cfg(any(feature = "_host", test))]
     pub(crate) fn budget_refusal(&self) -> Option<BudgetRefusal> {
         self.write(|attempt, _| attempt.over_budget.clone())

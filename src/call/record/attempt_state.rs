@@ -27,7 +27,7 @@ pub(super) struct AttemptState {
     /// What this attempt spent of the costs.
     #[cfg(feature = "lm")]
     pub(super) usage: Usage,
-    /// Why the first LM call was refused that found a budget used up.
+    /// Why the last LM call was refused that found a budget used up.
     #[cfg(feature = "lm")]
     pub(super) over_budget: Option<BudgetRefusal>,
     /// The wait that a layer asked for when it refused the last LM call, as a limit of rate does.

@@ -56,6 +56,11 @@ use crate::call::{Budget, BudgetLimits, Carrier};
 ///
 /// Several add up: each LM call is charged to all budgets of its call, and each of them can refuse it.
 ///
+/// # What is not charged
+/// LM calls that a program makes past the host, by a client that it does not carry
+/// ([`Spent::lm_calls_bypassed`](crate::Spent::lm_calls_bypassed)), and programs on other nodes: a
+/// budget does not cross the wire.
+///
 /// # What it demands of the inner service
 /// Nothing. The request is a [`Carrier`]; for the budgets of tenants it is a
 /// [`PredictRequest`](crate::PredictRequest), or an [`http::Request`] with the

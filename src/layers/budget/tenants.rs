@@ -1,9 +1,10 @@
 //! A budget for each tenant.
 //!
 //! Invariants:
-//! 1. What a tenant has spent is forgotten with its window, and never before.
-//! 2. At most `max_tenants` have a budget of their own; tenants beyond share one. So no number of
-//!    tenants takes more memory, and none gets a fresh budget by coming back.
+//! 1. What a tenant has spent in its own budget is forgotten with its window, and never before.
+//! 2. At most `max_tenants` have a budget of their own, so that no number of tenants takes more memory.
+//!    Tenants beyond share one; what they spent there does not count for the budget of their own that
+//!    they get once there is room.
 
 use std::{
     collections::HashMap,
