@@ -184,7 +184,7 @@ class RunnerHarness:
     ) -> FakeCall:
         """Starts a call of an async function."""
         target = self.function("inputs:echo")
-        self.runner._targets[target].entry = code
+        self.runner._loads.targets[target].entry = code
         return self.start(target, call=call)
 
     async def begin(self, target: int, key: str) -> FakeCall:

@@ -1,18 +1,14 @@
 """The packages that programs need, found without running them, and imported while calls go on."""
 
-import asyncio
 import functools
 import sys
-import threading
 import types
 
 import dspy
 import pytest
-from conftest import RunnerHarness, in_a_process
-from fakes import FakeLoad
+from conftest import in_a_process
 
-from tower_dspy import packages, program
-from tower_dspy.faults import HostError
+from tower_dspy import packages
 
 hosted = dspy.Embedder("openai/text-embedding-3-small")
 local = dspy.Embedder(lambda texts: [[0.0] for _ in texts])
@@ -172,42 +168,3 @@ def test_a_package_that_is_not_installed_is_named_before_another_is_imported():
     said = in_a_process(_WITHOUT_NUMPY)
     assert said.startswith("package `a:Program` has a dspy.Embedder, which needs numpy")
     assert said.endswith("False\n")
-
-
-@pytest.mark.asyncio
-async def test_the_loop_goes_on_while_a_package_is_imported(harness: RunnerHarness, monkeypatch):
-    release, threads = threading.Event(), []
-
-    def slow_import() -> None:
-        threads.append(threading.current_thread())
-        assert release.wait(30)
-
-    monkeypatch.setattr(packages, "missing", lambda *_: slow_import)
-    load = FakeLoad()
-    spec = {"target": "question -> answer", "lm": {"id": 1, "model": "openai/m", "keyed": True}}
-    harness.runner.load(spec, load)
-    other = harness.start(harness.function("inputs:echo"), text="meanwhile")
-    await other.ended()
-    assert (load.description, load.turns, harness.runner.current_program()) == (None, 1, None)
-    release.set()
-    async with asyncio.timeout(30):
-        while load.description is None:
-            await asyncio.sleep(0.001)
-    assert load.turns == 2
-    assert threads != [threading.main_thread()]
-
-
-@pytest.mark.asyncio
-async def test_a_failed_import_fails_the_load(harness: RunnerHarness, monkeypatch):
-    def import_nothing() -> None:
-        raise HostError("package", "there is no numpy")
-
-    monkeypatch.setattr(packages, "missing", lambda *_: import_nothing)
-    load = FakeLoad()
-    harness.runner.load({"target": "question -> answer"}, load)
-    async with asyncio.timeout(30):
-        while load.fault is None:
-            await asyncio.sleep(0.001)
-    assert (load.fault["kind"], load.fault["message"]) == ("package", "there is no numpy")
-    with pytest.raises(HostError, match="no numpy"):
-        program.load(None, {"target": "question -> answer"})

@@ -102,7 +102,7 @@ async def test_a_call_without_a_trace_is_not_in_that_of_the_last_call(harness, t
         tracer.start_span("span").end()
 
     target = harness.function("inputs:echo")
-    harness.runner._targets[target].entry = code
+    harness.runner._loads.targets[target].entry = code
     turn_of_the_loop = contextvars.copy_context()
     calls = FakeCall(), FakeCall()
     calls[0].trace_headers = {"traceparent": PARENT}

@@ -7,7 +7,8 @@ The floors of the package, from the top down. A module imports from lower floors
     worker
     host_proxy, startup, watchdog
     __init__, patches, runner
-    patches.adapters, patches.failover, patches.streaming, program
+    loads, patches.adapters, patches.failover, patches.streaming
+    program
     lm_race
     adapter_call, loop, tool_events, warmup
     call_stream, host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads

@@ -6,9 +6,9 @@ import logging
 import operator
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import dspy
 
@@ -26,6 +26,11 @@ from tower_dspy.predictors import Predictors
 from tower_dspy.tool_events import ToolEvents
 
 _log = logging.getLogger("tower_dspy.program")
+
+# A load that returns a `T`. Each function that it yields is to be called, on any thread; the load
+# goes on with its value, or with its exception.
+T = TypeVar("T")
+Steps = Generator[Callable[[], Any], Any, T]
 
 
 @dataclass(eq=False)
@@ -108,18 +113,24 @@ class Program:
 def load(host: Any, spec: dict[str, Any]) -> Program:
     """Loads the program of a request; raises HostError if that fails."""
     steps = loading_steps(host, spec)
+    value = failure = None
     while True:
         try:
-            next(steps)()
+            step = steps.send(value) if failure is None else steps.throw(failure)
         except StopIteration as end:
             return end.value
+        value = failure = None
+        try:
+            value = step()
+        except Exception as error:
+            failure = error
 
 
-def loading_steps(host: Any, spec: dict[str, Any]) -> Iterator[Callable[[], None]]:
+def loading_steps(host: Any, spec: dict[str, Any]) -> Steps[Program]:
     """Loads the program of a request, and returns it, in steps.
 
-    Yields the import of packages, for a thread; the loop's thread does all else. The host's LMs and
-    those that are adopted are made in the last step.
+    Yields what takes long and needs no loop, as the import of packages, for a thread; the loop's
+    thread does all else. No other load goes on meanwhile.
     """
     target = spec["target"]
     # The program's default first.

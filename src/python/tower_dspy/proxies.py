@@ -15,7 +15,7 @@ from tower_dspy.payload import to_json
 
 @dataclass(eq=False)
 class LoadProxy:
-    """The host's side of one load, see runner.py."""
+    """The host's side of one load, see loads.py."""
 
     _host: Any
     _number: int

@@ -8,13 +8,8 @@ the loop's thread. It offers
     host.gave_up(replaced)    a thread was abandoned, see pool.py
     host.came_back()          an abandoned thread has ended
 
-passes with each load its own side of it:
-
-    load.resumed()            the load goes on in this turn of the loop
-    load.loaded(description)  the program is loaded
-    load.failed(fault)        it is not, see faults.describe
-
-and with each start its own side of the call:
+passes with each load its own side of it, see loads.py, and with each start its own side of
+the call:
 
     call.done(value)          the outcome is `value`
     call.failed(fault)        the outcome is a failure, see faults.describe
@@ -47,34 +42,18 @@ Invariants:
 import asyncio
 import contextlib
 import contextvars
-import functools
-import itertools
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from tower_dspy import faults, program, trace_context
+from tower_dspy import faults, trace_context
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled, current_call
 from tower_dspy.executor import CallThread
 from tower_dspy.fork_guard import exit_if_forked_child
+from tower_dspy.loads import Loads
 from tower_dspy.pool import Job, Pool
 
 HEARTBEAT = 0.020  # seconds
-
-
-@dataclass
-class _Target:
-    """A program or function that was loaded."""
-
-    name: str
-    entry: Callable[[dict[str, Any]], Any]
-    # Whether it is a sync program, which runs on a thread of the pool.
-    blocking: bool
-    # The name of its module, if it was loaded from source.
-    source_module: str
 
 
 class Runner:
@@ -85,9 +64,7 @@ class Runner:
         self._loop = loop
         self._pool = pool
         self._calls: dict[int, CallState] = {}
-        self._numbers = itertools.count(1)
-        self._targets: dict[int, _Target] = {}
-        self._loading: str | None = None
+        self._loads = Loads(host, loop)
         # The time of the last heartbeat.
         self.beaten = time.monotonic()
         self._stopping: asyncio.Task | None = None
@@ -96,59 +73,12 @@ class Runner:
         self._beat()
 
     def load(self, spec: dict[str, Any], load: Any) -> None:
-        """Loads a program or a function: at once, or when the packages that it needs are there."""
-        self._resume(spec["target"], self._loading_steps(spec), load)
-
-    def _resume(
-        self, name: str, steps: Any, load: Any, failure: BaseException | None = None
-    ) -> None:
-        # An earlier start in this turn has set them.
-        CURRENT_CALL.set(None)
-        trace_context.leave()
-        self._loading = name
-        load.resumed()
-        try:
-            packages_import = next(steps) if failure is None else steps.throw(failure)
-        except StopIteration as end:
-            load.loaded(end.value)
-        except BaseException as error:  # an import may raise any, SystemExit included
-            load.failed(faults.describe(error))
-        else:
-            # Calls of other programs go on meanwhile.
-            work = functools.partial(self._import, packages_import, name, steps, load)
-            threading.Thread(target=work, name=f"imports for {name}", daemon=True).start()
-        finally:
-            self._loading = None
-
-    def _import(self, packages_import: Callable[[], None], *load: Any) -> None:
-        """Imports the packages of a load, on a thread, and has the load go on."""
-        failure = None
-        try:
-            packages_import()
-        except BaseException as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop may be closed by then
-            self._loop.call_soon_threadsafe(self._resume, *load, failure)
-
-    def _loading_steps(self, spec: dict[str, Any]) -> Iterator[Callable[[], None]]:
-        """The steps of a load, see program.loading_steps; returns the program's description."""
-        name = spec["target"]
-        blocking, described = False, {}
-        if spec.get("function"):
-            entry = program.load_function(spec)
-        else:
-            loaded = yield from program.loading_steps(self._host, spec)
-            entry, blocking, described = loaded.entry(name), loaded.blocking, loaded.describe()
-        module = "" if spec.get("source") is None else spec["module"]
-        target_id = next(self._numbers)
-        self._targets[target_id] = _Target(name, entry, blocking, module)
-        return {"id": target_id, **described}
+        """Loads a program or a function, see loads.py."""
+        self._loads.add(spec, load)
 
     def unload(self, target_id: int) -> None:
         """Drops a program. A module that was imported stays."""
-        target = self._targets.pop(target_id, None)
-        if target is not None:
-            sys.modules.pop(target.source_module, None)
+        self._loads.drop(target_id)
 
     def start(
         self,
@@ -159,7 +89,7 @@ class Runner:
         remaining: float | None,
     ) -> None:
         """Starts a call."""
-        target = self._targets[target_id]
+        target = self._loads.targets[target_id]
         state = CallState(sequence, call, remaining, target.name, runner=self)
         self._calls[sequence] = state
         # The task copies this context, and so does each task that it makes. Setting its variables
@@ -305,7 +235,7 @@ class Runner:
     def current_program(self) -> str | None:
         """The name of the program that this code runs for, or that is being loaded."""
         state = current_call()
-        return self._loading if state is None else state.program
+        return self._loads.current if state is None else state.program
 
     def _beat(self) -> None:
         exit_if_forked_child()

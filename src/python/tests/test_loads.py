@@ -1,0 +1,131 @@
+"""Loads in steps: on the loop, and for what takes long on a thread, one load after another."""
+
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+import pytest_asyncio
+from conftest import RunnerHarness
+from fakes import FakeLoad, eventually
+
+from tower_dspy import packages, program
+from tower_dspy.faults import HostError
+
+
+def lm(number: int) -> dict:
+    return {"id": number, "model": f"openai/{number}", "base_url": "http://lm/v1", "has_key": True}
+
+
+QA = {"target": "question -> answer", "lm": lm(1)}
+
+
+class SlowImport:
+    """The import of a package, which the first load alone needs, or each."""
+
+    def __init__(self, needed_by: int = sys.maxsize) -> None:
+        self.threads: list[threading.Thread] = []
+        self._needed_by = needed_by
+        self._released = threading.Event()
+
+    def missing(self, *_) -> Callable[[], None] | None:
+        self._needed_by -= 1
+        return self._import if self._needed_by >= 0 else None
+
+    def release(self) -> None:
+        self._released.set()
+
+    def _import(self) -> None:
+        self.threads.append(threading.current_thread())
+        assert self._released.wait(30)
+
+
+@pytest_asyncio.fixture
+async def first_import(monkeypatch: pytest.MonkeyPatch):
+    slow = SlowImport(needed_by=1)
+    monkeypatch.setattr(packages, "missing", slow.missing)
+    yield slow
+    slow.release()
+
+
+async def loaded(load: FakeLoad) -> None:
+    await eventually(lambda: load.description or load.fault)
+    assert load.fault is None
+
+
+@pytest.mark.asyncio
+async def test_the_loop_goes_on_while_a_package_is_imported(harness: RunnerHarness, first_import):
+    echo = harness.function("inputs:echo")
+    load = FakeLoad()
+    harness.runner.load(QA, load)
+    await harness.start(echo, text="meanwhile").ended()
+    assert (load.description, load.turns, harness.runner.current_program()) == (None, 1, None)
+    first_import.release()
+    await loaded(load)
+    assert load.turns == 2
+    assert first_import.threads != [threading.main_thread()]
+
+
+@pytest.mark.asyncio
+async def test_a_failed_import_fails_the_load_and_the_next_one_goes_on(harness, monkeypatch):
+    def import_nothing() -> None:
+        raise HostError("package", "there is no numpy")
+
+    monkeypatch.setattr(packages, "missing", lambda *_: import_nothing)
+    failed, broken, function = FakeLoad(), FakeLoad(), FakeLoad()
+    harness.runner.load(QA, failed)
+    harness.runner.load({"target": "shapes:Missing"}, broken)
+    harness.runner.load({"target": "inputs:echo", "function": True}, function)
+    await loaded(function)
+    assert (failed.fault["kind"], failed.fault["message"]) == ("package", "there is no numpy")
+    assert broken.fault["kind"] == "not_found"
+    with pytest.raises(HostError, match="no numpy"):
+        program.load(None, QA)
+
+
+@pytest.mark.asyncio
+async def test_a_load_begins_when_the_one_before_has_ended(harness: RunnerHarness, monkeypatch):
+    slow = SlowImport()
+    monkeypatch.setattr(packages, "missing", slow.missing)
+    loads = [FakeLoad() for _ in range(3)]
+    for load in loads:
+        harness.runner.load(QA, load)
+    await eventually(lambda: slow.threads)
+    assert [load.turns for load in loads] == [1, 0, 0]
+    slow.release()
+    for load in loads:
+        await loaded(load)
+    # No two imports at once; each load goes on twice.
+    assert [load.turns for load in loads] == [2, 2, 2]
+    assert len(set(slow.threads)) == 3
+    # And in their order.
+    assert [load.description["id"] for load in loads] == [1, 2, 3]
+
+
+@pytest.mark.asyncio
+async def test_loads_of_one_instance_keep_their_own_lms(harness: RunnerHarness, first_import):
+    loads = {1: FakeLoad(), 2: FakeLoad()}
+    for number, load in loads.items():
+        lms = [{"name": "own", **lm(number)}]
+        spec = {"target": "shapes:instance", "lms": lms, "predictor_lms": [["qa.predict", "own"]]}
+        harness.runner.load(spec, load)
+    assert loads[2].description is None
+    first_import.release()
+    used = {}
+    for number, load in loads.items():
+        await loaded(load)
+        entry = harness.runner._loads.targets[load.description["id"]].entry
+        used[number] = entry.__self__.call.__self__
+    models = {number: own.qa.predict.lm.model for number, own in used.items()}
+    assert models == {1: "openai/1", 2: "openai/2"}
+
+
+def test_a_step_gives_the_load_its_value_or_its_exception(monkeypatch):
+    def steps(_host, _spec):
+        try:
+            yield lambda: 1 / 0
+        except ZeroDivisionError:
+            return (yield lambda: "a value")
+
+    monkeypatch.setattr(program, "loading_steps", steps)
+    assert program.load(None, QA) == "a value"

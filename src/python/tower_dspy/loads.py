@@ -1,0 +1,122 @@
+"""The loads of a runner: one after another, each in steps.
+
+A step that takes long is done on a thread, and calls of other programs go on meanwhile. Other loads
+wait: two of them may have the same module, predictors or package to import. The host passes with
+each load its own side of it:
+
+    load.resumed()            the load goes on in this turn of the loop
+    load.loaded(description)  the program is loaded
+    load.failed(fault)        it is not, see faults.describe
+"""
+
+import asyncio
+import contextlib
+import itertools
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tower_dspy import faults, program, trace_context
+from tower_dspy.call_state import CURRENT_CALL
+
+
+@dataclass
+class Target:
+    """A program or function that was loaded."""
+
+    name: str
+    entry: Callable[[dict[str, Any]], Any]
+    # Whether it is a sync program, which runs on a thread of the pool.
+    blocking: bool
+    # The name of its module, if it was loaded from source.
+    source_module: str
+
+
+class Loads:
+    """The loads of one loop, and what they have loaded."""
+
+    def __init__(self, host: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._host = host
+        self._loop = loop
+        self._numbers = itertools.count(1)
+        self.targets: dict[int, Target] = {}
+        # The program that is being loaded in this turn of the loop.
+        self.current: str | None = None
+        self._waiting: deque[_Load] = deque()
+        self._is_loading = False
+
+    def add(self, spec: dict[str, Any], load: Any) -> None:
+        """Loads a program or a function, now or after the loads that were added before."""
+        added = _Load(spec["target"], self._steps(spec), load)
+        if self._is_loading:
+            self._waiting.append(added)
+        else:
+            self._is_loading = True
+            self._resume(added)
+
+    def drop(self, target_id: int) -> None:
+        """Drops a program. A module that was imported stays."""
+        target = self.targets.pop(target_id, None)
+        if target is not None:
+            sys.modules.pop(target.source_module, None)
+
+    def _steps(self, spec: dict[str, Any]) -> program.Steps[dict[str, Any]]:
+        """The steps of a load, see program.loading_steps; returns the program's description."""
+        name = spec["target"]
+        blocking, described = False, {}
+        if spec.get("function"):
+            entry = program.load_function(spec)
+        else:
+            loaded = yield from program.loading_steps(self._host, spec)
+            entry, blocking, described = loaded.entry(name), loaded.blocking, loaded.describe()
+        module = "" if spec.get("source") is None else spec["module"]
+        target_id = next(self._numbers)
+        self.targets[target_id] = Target(name, entry, blocking, module)
+        return {"id": target_id, **described}
+
+    def _resume(
+        self, load: "_Load", value: Any = None, failure: BaseException | None = None
+    ) -> None:
+        # An earlier start in this turn has set them.
+        CURRENT_CALL.set(None)
+        trace_context.leave()
+        self.current = load.name
+        load.host.resumed()
+        try:
+            step = load.steps.send(value) if failure is None else load.steps.throw(failure)
+        except StopIteration as end:
+            load.host.loaded(end.value)
+        except BaseException as error:  # an import may raise any, SystemExit included
+            load.host.failed(faults.describe(error))
+        else:
+            name = f"load of {load.name}"
+            threading.Thread(target=self._do, args=(step, load), name=name, daemon=True).start()
+            return
+        finally:
+            self.current = None
+        if self._waiting:
+            # In a turn of its own, so that calls go on in between.
+            self._loop.call_soon(self._resume, self._waiting.popleft())
+        else:
+            self._is_loading = False
+
+    def _do(self, step: Callable[[], Any], load: "_Load") -> None:
+        """Does a step of a load, on a thread, and has the load go on."""
+        value = failure = None
+        try:
+            value = step()
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by then
+            self._loop.call_soon_threadsafe(self._resume, load, value, failure)
+
+
+@dataclass(eq=False)
+class _Load:
+    name: str
+    steps: program.Steps[dict[str, Any]]
+    # The host's side of it.
+    host: Any
