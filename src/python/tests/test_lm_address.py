@@ -63,32 +63,87 @@ def test_the_provider_of_dspys_own_client_is_as_its_registry_has_it(model, url, 
 @pytest.mark.parametrize(
     ("model", "url", "variables"),
     [
-        ("mistral/x", "https://api.mistral.ai/v1/chat/completions", {"MISTRAL_API_KEY"}),
+        (
+            "mistral/x",
+            "https://api.mistral.ai/v1/chat/completions",
+            ["MISTRAL_API_KEY", "MISTRAL_AZURE_API_KEY"],
+        ),
         (
             "together_ai/a/b",
             "https://api.together.ai/v1/chat/completions",
-            {"TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"},
+            [
+                "TOGETHERAI_API_KEY",
+                "TOGETHER_API_KEY",
+                "TOGETHER_AI_API_KEY",
+                "TOGETHER_AI_TOKEN",
+            ],
         ),
         (
             "fireworks_ai/x",
             "https://api.fireworks.ai/inference/v1/chat/completions",
-            {"FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"},
+            [
+                "FIREWORKS_AI_API_KEY",
+                "FIREWORKS_API_KEY",
+                "FIREWORKSAI_API_KEY",
+                "FIREWORKS_AI_TOKEN",
+            ],
         ),
         (
             "perplexity/x",
             "https://api.perplexity.ai/chat/completions",
-            {"PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"},
+            ["PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"],
         ),
-        ("cohere_chat/x", "https://api.cohere.com/v2/chat", {"COHERE_API_KEY", "CO_API_KEY"}),
-        ("cerebras/x", "https://api.cerebras.ai/v1/chat/completions", {"CEREBRAS_API_KEY"}),
+        ("cohere_chat/x", "https://api.cohere.com/v2/chat", ["COHERE_API_KEY", "CO_API_KEY"]),
+        ("cerebras/x", "https://api.cerebras.ai/v1/chat/completions", ["CEREBRAS_API_KEY"]),
+        (
+            "deepinfra/x",
+            "https://api.deepinfra.com/v1/openai/chat/completions",
+            ["DEEPINFRA_API_KEY"],
+        ),
+        (
+            "dashscope/x",
+            "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions",
+            ["DASHSCOPE_API_KEY"],
+        ),
+        ("sambanova/x", "https://api.sambanova.ai/v1/chat/completions", ["SAMBANOVA_API_KEY"]),
+        (
+            "nvidia_nim/x",
+            "https://integrate.api.nvidia.com/v1/chat/completions",
+            ["NVIDIA_NIM_API_KEY"],
+        ),
+        ("zai/x", "https://api.z.ai/api/paas/v4/chat/completions", ["ZAI_API_KEY"]),
     ],
 )
 def test_the_provider_of_litellm_is_as_litellm_looks_it_up(model, url, variables):
     host, _ = resolved(model)
     [(lm_id, to, named, has_credentials)] = host.resolved
     assert (lm_id, to, has_credentials) == (7, url, False)
-    assert variables <= set(named), named
-    assert not any(name.endswith("_API_BASE") for name in named)
+    assert named == variables
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "variables"),
+    [
+        ("openai/x", {"engine": "litellm"}, ["OPENAI_API_KEY"]),
+        ("gpt-4o", {"engine": "litellm"}, ["OPENAI_API_KEY"]),
+        ("gemini/x", {"engine": "litellm"}, ["GEMINI_API_KEY", "GOOGLE_API_KEY", "PALM_API_KEY"]),
+        ("moonshot/x", {"engine": "litellm"}, ["MOONSHOTAI_API_KEY", "MOONSHOT_API_KEY"]),
+    ],
+)
+def test_a_provider_that_both_clients_know_keeps_the_variables_of_both(model, options, variables):
+    host, _ = resolved(model, **options)
+    assert sorted(host.resolved[0][2]) == sorted(variables)
+
+
+def test_a_server_of_ones_own_is_not_sent_the_key_of_openai():
+    host = FakeLmHost()
+    for model in ("litellm_proxy/x", "xinference/x", "custom_openai/x"):
+        host_lms.build_lm(host, {**config(model), "base_url": "http://mine/v1"})
+    assert [variables for _, _, variables, _ in host.resolved] == [
+        ["LITELLM_PROXY_API_KEY"],
+        ["XINFERENCE_API_KEY"],
+        ["CUSTOM_OPENAI_API_KEY"],
+    ]
 
 
 def test_a_key_that_the_host_was_given_is_looked_for_nowhere():

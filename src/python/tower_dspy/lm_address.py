@@ -10,13 +10,14 @@ which finds the key, in the host's own environment, and sets the address that th
 
 import contextlib
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import FunctionType, SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import dspy
-from dspy._vendor.lm15.registry import lookup
+from dspy._vendor.lm15.registry import PROVIDERS, lookup
 from dspy.clients.backend_selection import BackendSelection, select_backend
 
 from tower_dspy.dry_run import requested_url
@@ -26,8 +27,14 @@ from tower_dspy.patches import litellm_secrets
 # The beginnings of the names of litellm's providers that find credentials of their own, as those of
 # a cloud, where they get no key.
 _CLOUDS = ("azure", "bedrock", "sagemaker", "vertex")
-# lm15's names of those that take a key as well.
-_KEYED_CLOUDS = {"azure": "azure-chat", "bedrock": "bedrock-chat"}
+# The names that lm15 has for providers of litellm, where they differ.
+_LM15_NAMES = {
+    "azure": "azure-chat",
+    "azure_text": "azure-chat",
+    "bedrock": "bedrock-chat",
+    "moonshot": "moonshotai",
+    "text-completion-openai": "openai",
+}
 
 # How the names of litellm's variables end that hold a key.
 _KEYS = ("_KEY", "_TOKEN", "_JWT")
@@ -82,10 +89,10 @@ def provider_of(lm: dspy.LM, selection: BackendSelection) -> Provider:
     prefix = lm.model.partition("/")[0]
     if not selection.native and not is_declared:
         provider.has_credentials = prefix.startswith(_CLOUDS)
-        if prefix in _KEYED_CLOUDS:
-            provider.variables += lookup(_KEYED_CLOUDS[prefix]).access.env_keys
-        looked_up = _variables_of_litellm(lm, provider.has_credentials)
-        provider.variables += filter(_is_key, looked_up)
+        named = lookup(_lm15_name(lm))
+        provider.variables += () if named is None else named.access.env_keys
+        looked_up = filter(_is_key, _variables_of_litellm(lm, provider.has_credentials))
+        provider.variables += _without_those_of_others(looked_up, provider.variables)
     provider.variables = list(dict.fromkeys(provider.variables))
     if not provider.variables and not (selection.native or provider.has_credentials):
         provider.variables.append(f"{prefix.upper()}_API_KEY")
@@ -115,6 +122,17 @@ def _definition(lm: dspy.LM, name: str) -> Any:
     return next((one for one in declared if one.id == name), None) or lookup(name)
 
 
+def _lm15_name(lm: dspy.LM) -> str:
+    """The name that lm15 may have for the provider of an LM of litellm."""
+    name, separator, _ = lm.model.partition("/")
+    if "custom_llm_provider" in lm.kwargs:
+        name = lm.kwargs["custom_llm_provider"]
+    elif not separator:
+        with contextlib.suppress(Exception):  # one that litellm does not know
+            name = _litellm().get_llm_provider(lm.model)[1]
+    return _LM15_NAMES.get(name, name)
+
+
 def _litellm() -> Any:
     # Here, as it imports litellm, which few programs need.
     from dspy.clients._litellm import get_litellm
@@ -142,6 +160,21 @@ def _names_of_litellm(model: str) -> list[str]:
     empty = {**validate.__globals__, "os": SimpleNamespace(environ={})}
     report = FunctionType(validate.__code__, empty, validate.__name__, validate.__defaults__)
     return report(model=model)["missing_keys"]
+
+
+def _without_those_of_others(names: Iterable[str], own: list[str]) -> list[str]:
+    """The variables without those that hold the key of another provider.
+
+    litellm looks up the key of OpenAI as a last resort for most providers with OpenAI's API.
+    """
+    known = {name for definition in PROVIDERS.values() for name in definition.access.env_keys}
+    others = known - set(own)
+    is_openai = "OPENAI_API_KEY" in own
+    return [
+        name
+        for name in names
+        if name not in others and (is_openai or not name.startswith("OPENAI_"))
+    ]
 
 
 def _is_key(name: str) -> bool:
