@@ -1,9 +1,11 @@
+import contextlib
+
 import dspy
 import pytest
 from dspy._vendor.lm15.registry import lookup
 from fakes import FakeLmHost
 
-from tower_dspy import host_lms, lm_address
+from tower_dspy import host_lms, lm_address, prices
 from tower_dspy.faults import HostError
 
 
@@ -204,6 +206,63 @@ def test_a_dry_run_sends_nothing(http):
     assert lm_address.requested(dspy.LM("openai/x", api_key="k", cache=False)) is not None
     assert lm_address.requested(dspy.LM("mistral/x", api_key="k", cache=False)) is not None
     assert http.sent == []
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "huggingface/meta-llama/Llama",
+        "github_copilot/gpt-4o",
+        "chatgpt/gpt-5",
+        "watsonx/ibm/granite",
+        "gigachat/GigaChat",
+        "ollama/x",
+        "mistral/x",
+    ],
+)
+def test_a_load_asks_the_network_for_nothing(model, monkeypatch):
+    asked = []
+
+    def ask(*address: object, **_: object) -> None:
+        asked.append(address)
+        raise OSError("there is no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", ask)
+    monkeypatch.setattr("socket.socket.connect", ask)
+    monkeypatch.setattr(prices, "_entries", {})
+    with contextlib.suppress(HostError):
+        resolved(model, engine="litellm", project_id="p")
+    assert asked == []
+
+
+@pytest.mark.parametrize("base_url", [None, "https://us-south.ml.cloud.ibm.com"])
+@pytest.mark.parametrize(
+    ("model", "host"),
+    [
+        ("watsonx/ibm/granite", "iam.cloud.ibm.com"),
+        ("gigachat/GigaChat", "ngw.devices.sberbank.ru"),
+        ("github_copilot/gpt-4o", "github.com"),
+        ("chatgpt/gpt-5", "auth.openai.com"),
+    ],
+)
+def test_a_provider_that_wants_a_token_of_another_server_first_is_refused(model, host, base_url):
+    fake = FakeLmHost()
+    own = {**config(model, project_id="p"), "base_url": base_url}
+    with pytest.raises(HostError, match=f"`{model}` is not usable: its client asks `{host}`"):
+        host_lms.build_lm(fake, own)
+    assert fake.resolved == []
+
+
+@pytest.mark.parametrize(
+    ("model", "url"),
+    [
+        ("replicate/meta/llama", "https://api.replicate.com/v1/models/meta/llama/predictions"),
+        ("ollama/x", "http://localhost:11434/api/"),
+    ],
+)
+def test_a_request_that_names_the_model_is_one_to_the_lm(model, url):
+    host, _ = resolved(model, engine="litellm")
+    assert host.resolved[0][1].startswith(url)
 
 
 def test_a_failure_of_the_dry_run_is_no_failure_of_the_load_where_the_address_is_known():

@@ -113,7 +113,7 @@ def http_request(
     def open_exchange(state: CallState | None, deliver: Any) -> Any:
         if IN_DRY_RUN.get():
             if request.method == "POST":
-                raise NotSent(request.url)
+                raise NotSent(request)
             raise failure("connect", "a dry run sends nothing")
         call = None if state is None else state.call
         first_content = None

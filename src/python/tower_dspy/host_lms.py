@@ -59,6 +59,8 @@ def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> bool:
     if not (selection.native and keyed and config.get("base_url")):
         try:
             url = lm_address.requested(lm)
+        except HostError:
+            raise
         except Exception as error:
             _check_usable(host, config, variables, keyed, error)
     host.resolve_lm(config["id"], url, variables, has_credentials)

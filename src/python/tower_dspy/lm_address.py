@@ -10,18 +10,20 @@ which finds the key, in the host's own environment, and sets the address that th
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import FunctionType, SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dspy
 from dspy._vendor.lm15.registry import PROVIDERS, lookup
 from dspy.clients.backend_selection import BackendSelection, select_backend
 
-from tower_dspy.dry_run import requested_url
+from tower_dspy import dry_run
 from tower_dspy.faults import HostError
+from tower_dspy.lm_call import LM_PATHS
 from tower_dspy.patches import litellm_secrets
 
 # The beginnings of the names of litellm's providers that find credentials of their own, as those of
@@ -100,16 +102,39 @@ def provider_of(lm: dspy.LM, selection: BackendSelection) -> Provider:
 
 
 def requested(lm: dspy.LM) -> str | None:
-    """The URL that the LM's requests go to; None if there is none. Raises what the LM raises."""
+    """The URL that the LM's requests go to; None if there is none. Raises what the LM raises.
+
+    Raises HostError if the first request is none to an LM, such as one for a token: the LM's key
+    would go there.
+    """
 
     def call() -> None:
         with dspy.context(callbacks=[], adapter=None):
             lm("?")
 
-    url = requested_url(call)
+    request = dry_run.requested(call)
+    if request is None:
+        return None
+    url = request.url
+    if not _is_lm_request(lm, request):
+        raise HostError(
+            "lm",
+            f"the LM `{lm.model}` is not usable: its client asks `{urlsplit(url).hostname}` for a "
+            "token before it asks the LM, and the host sends the LM's key to the LM alone. "
+            "Use a server with OpenAI's API before it, as `openai/<model>` with a `base_url`",
+        )
     # Not the address of the provider: the key of another one would go there.
-    is_lost = url is not None and urlsplit(url).hostname == _OPENAI and not _is_openai(lm)
+    is_lost = urlsplit(url).hostname == _OPENAI and not _is_openai(lm)
     return None if is_lost else url
+
+
+def _is_lm_request(lm: dspy.LM, request: Any) -> bool:
+    """Whether the request has the path of an LM call, or names the LM's model."""
+    if urlsplit(request.url).path.endswith(LM_PATHS):
+        return True
+    name = re.escape(lm.model.rpartition("/")[2])
+    said = f"{unquote(request.url)} {bytes(request.body or b'').decode(errors='replace')}"
+    return re.search(rf"(?<![\w.-]){name}(?![\w.-])", said) is not None
 
 
 def _is_openai(lm: dspy.LM) -> bool:
@@ -128,7 +153,8 @@ def _lm15_name(lm: dspy.LM) -> str:
     if "custom_llm_provider" in lm.kwargs:
         name = lm.kwargs["custom_llm_provider"]
     elif not separator:
-        with contextlib.suppress(Exception):  # one that litellm does not know
+        # One that litellm does not know, or signs in to.
+        with dry_run.unsent(), contextlib.suppress(Exception):
             name = _litellm().get_llm_provider(lm.model)[1]
     return _LM15_NAMES.get(name, name)
 
@@ -148,7 +174,8 @@ def _variables_of_litellm(lm: dspy.LM, has_credentials: bool) -> list[str]:
     with litellm_secrets.recorded() as looked_up, contextlib.suppress(Exception):
         if has_credentials:
             # A request would look for the credentials, some of which are on the network.
-            _litellm().get_llm_provider(lm.model)
+            with dry_run.unsent():
+                _litellm().get_llm_provider(lm.model)
         else:
             requested(keyless)
     return _names_of_litellm(lm.model) + looked_up
@@ -159,7 +186,10 @@ def _names_of_litellm(model: str) -> list[str]:
     validate = _litellm().validate_environment
     empty = {**validate.__globals__, "os": SimpleNamespace(environ={})}
     report = FunctionType(validate.__code__, empty, validate.__name__, validate.__defaults__)
-    return report(model=model)["missing_keys"]
+    # It signs in to some providers, such as GitHub Copilot.
+    with dry_run.unsent():
+        return report(model=model)["missing_keys"]
+    return []
 
 
 def _without_those_of_others(names: Iterable[str], own: list[str]) -> list[str]:

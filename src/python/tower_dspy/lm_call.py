@@ -14,6 +14,24 @@ CURRENT_LM_CALL: "ContextVar[LmCall | None]" = ContextVar("tower_dspy_lm_call", 
 # The key that Python sends, with the host's number of the LM; the host replaces it by the real key.
 PLACEHOLDER = "TOWER-DSPY-KEY"
 
+# The paths by which an LM call of a provider's SDK is recognised.
+LM_PATHS = (
+    "/completions",
+    "/responses",
+    "/messages",
+    "/embeddings",
+    ":generateContent",
+    ":streamGenerateContent",
+    ":embedContent",
+    "/converse",
+    "/converse-stream",
+    "/invoke",
+    "/invoke-with-response-stream",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+)
+
 
 def placeholder(lm_id: int) -> str:
     """The key that Python has for an LM of the host."""

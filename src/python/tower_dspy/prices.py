@@ -7,12 +7,15 @@ fetched. What is not known is None, never zero.
 
 import re
 import sys
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 from dspy import lm15
 from dspy.clients import capabilities, costs
 from dspy.clients.model_metadata import rate
+
+from tower_dspy.dry_run import unsent
 
 # The rates of prompts with more tokens than the number, in USD for a token: of prompts, of answers,
 # of prompts that are read from a cache, and that are written to one, and of reasoning.
@@ -98,11 +101,11 @@ def _entry_of(lm: Any) -> dict[str, Any]:
 
 def _litellm_entry(model: str) -> dict[str, Any]:
     litellm = sys.modules.get("litellm")
-    try:
+    # Else litellm asks some providers, such as Hugging Face, for what it does not know.
+    with unsent(), suppress(Exception):  # not imported, or a model that it does not know
         # Its own figures have zero for what is not known.
         return litellm.model_cost[litellm.get_model_info(model)["key"]]
-    except Exception:  # not imported, or a model that it does not know
-        return {}
+    return {}
 
 
 def _tiers_of(entry: dict[str, Any], end: str, is_long_cache: bool) -> list[Tier] | None:

@@ -18,28 +18,10 @@ from tower_dspy.call_state import current_call
 from tower_dspy.dry_run import IN_DRY_RUN
 from tower_dspy.exchange import Answer, AsyncExchange, Request, SyncExchange, http_request
 from tower_dspy.faults import OverBudget
-from tower_dspy.lm_call import CURRENT_LM_CALL, PLACEHOLDER
+from tower_dspy.lm_call import CURRENT_LM_CALL, LM_PATHS, PLACEHOLDER
 from tower_dspy.patches.replace import replace, when_imported
 
 _log = logging.getLogger("tower_dspy.startup")
-
-# The paths by which an LM call of a provider's SDK is recognised.
-_LM_PATHS = (
-    "/completions",
-    "/responses",
-    "/messages",
-    "/embeddings",
-    ":generateContent",
-    ":streamGenerateContent",
-    ":embedContent",
-    "/converse",
-    "/converse-stream",
-    "/invoke",
-    "/invoke-with-response-stream",
-    "/api/chat",
-    "/api/generate",
-    "/api/embed",
-)
 
 # The attribute of a transport that the host cannot replace: the reason.
 _OWN = "_tower_dspy_own"
@@ -203,7 +185,7 @@ def _warn_once(host: str, reason: str) -> None:
 
 def _is_lm_request(request: Any) -> bool:
     path = request.url.path
-    return (request.method == "POST" and path.endswith(_LM_PATHS)) or _has_placeholder(request)
+    return (request.method == "POST" and path.endswith(LM_PATHS)) or _has_placeholder(request)
 
 
 def _has_placeholder(request: Any) -> bool:
