@@ -73,8 +73,14 @@ class MemberCall:
         """The answer of this member is that of the group."""
         if self._outer is not None:
             self._outer.exchange = self.lm_call.exchange
+            self._outer.failure = None
             executed = None if self._is_prepared else self._executed
             self._outer.answered = self.lm_call.answered or executed
+
+    def failed(self) -> None:
+        """The failure of this member is that of the group."""
+        if self._outer is not None:
+            self._outer.failure = self.lm_call.failure
 
     def may_be_replaced(self, error: Any) -> bool:
         """Whether another member may answer, after this LM failure."""
@@ -93,8 +99,8 @@ class MemberCall:
         finally:
             CURRENT_LM_CALL.reset(token)
             if self._outer is not None:
-                self._outer.failure = self.lm_call.failure
-                self._outer.is_shown = self.lm_call.is_shown
+                # Of two at once, either may have shown it.
+                self._outer.is_shown |= self.lm_call.is_shown
 
     def _arguments(self) -> tuple[Any, ...]:
         """The LM of the member, and the prompt, the messages and the options of the program."""

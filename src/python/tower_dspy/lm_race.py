@@ -43,7 +43,7 @@ def hedge(execute: Any, lm: Any, call: Any, group: LmGroup) -> Any:
             if race.winner is not race.first:
                 result = second.result()
         except dspy.LMError as error:
-            race.name_first(error)
+            race.failed(error)
             raise
         finally:
             race.end()
@@ -70,7 +70,7 @@ async def hedge_async(execute: Any, lm: Any, call: Any, group: LmGroup) -> Any:
         if race.winner is not race.first:
             result = await second
     except dspy.LMError as error:
-        race.name_first(error)
+        race.failed(error)
         raise
     finally:
         race.end()
@@ -137,9 +137,13 @@ class _Race:
         if self.winner is not None:
             self.winner.answered()
 
-    def name_first(self, error: Any) -> None:
-        """Adds the failure of the first member to the message of the second's."""
-        if self._first_failure not in (None, error):
+    def failed(self, error: Any) -> None:
+        """The LM call fails with this; the message of the second's failure names the first's."""
+        if self._first_failure is error:
+            self.first.failed()
+            return
+        self.second.failed()
+        if self._first_failure is not None:
             name_earlier(error, [(self.first.model, self._first_failure)])
 
     def end(self) -> None:
@@ -161,9 +165,11 @@ class _Race:
 
     def _is_left_to_second(self, error: dspy.LMError) -> bool:
         with self._lock:
-            if self.winner is not None:
-                return self.winner is self.second
+            if self.winner is self.second:
+                return True
             self._first_failure = error
+            if self.winner is self.first:
+                return False
             if self._has_begun:
                 return True
             # Now, unless the failure is one that another member has as well.

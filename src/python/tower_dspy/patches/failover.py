@@ -45,6 +45,7 @@ def _sync(execute: Any) -> Any:
                 result = member_call.run(execute_members)
             except dspy.LMError as error:
                 if left == 1 or not member_call.may_be_replaced(error):
+                    member_call.failed()
                     name_earlier(error, earlier)
                     raise
                 earlier.append((member.model, error))
@@ -70,6 +71,7 @@ def _async(execute: Any) -> Any:
                 result = await member_call.run_async(execute_members)
             except dspy.LMError as error:
                 if left == 1 or not member_call.may_be_replaced(error):
+                    member_call.failed()
                     name_earlier(error, earlier)
                     raise
                 earlier.append((member.model, error))

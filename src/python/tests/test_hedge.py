@@ -1,0 +1,133 @@
+"""Hedges: nested in a fallback, under DSPy's own stream, in its modules, and with its cache."""
+
+import asyncio
+import json
+from queue import SimpleQueue
+from typing import Any
+
+import dspy
+import pytest
+from conftest import chat
+from fakes import eventually
+from streamed import JSON, SSE, StreamCall, as_chat, chunk, load, pieces, predict, usage_and_end
+
+from tower_dspy import exchange
+
+pytestmark = pytest.mark.asyncio
+
+# A request that gets no answer.
+HANGS: list[Any] = [("head", 200, SSE)]
+WHOLE = [("full", 200, JSON, json.dumps(chat(as_chat(answer="yes"))).encode())]
+BUSY = [("full", 503, JSON, b'{"error": {"message": "busy"}}')]
+
+
+def member(number: int, model: str = "openai/m", **options: Any) -> dict[str, Any]:
+    url = f"http://{number}/v1"
+    return {"id": number, "model": model, "base_url": url, "keyed": True, "options": options}
+
+
+def hedge(*members: dict[str, Any], after: float = 0.0) -> dict[str, Any]:
+    return {"members": list(members), "hedge_after": after}
+
+
+def streamed(text: str, end: list[tuple[Any, ...]] | None = None) -> list[Any]:
+    """The events of an answer that is written in pieces, with pauses, and of its end."""
+    written = [("chunk", chunk({"content": piece})) for piece in pieces(text)]
+    end = end or [*(("chunk", part) for part in usage_and_end()), ("end",)]
+    paused = [step for event in written for step in (0.002, event)]
+    return [("head", 200, SSE), *paused, *end]
+
+
+class RaceHost:
+    """A host whose LMs answer by their numbers, with events, pauses in seconds (`float`), and
+    waits until another LM is asked (`int`)."""
+
+    def __init__(self, **answers: list[Any]) -> None:
+        self.asked: list[int] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.stopped: list[int] = []
+        # The seconds until a connection that is to be closed is.
+        self.stop_takes = 0.0
+        # That of the host's thread.
+        self.loop = asyncio.get_running_loop()
+        self._answers = {int(name.removeprefix("lm")): steps for name, steps in answers.items()}
+        exchange.connect(self)
+
+    def open(
+        self, route: Any, _timeout: Any, _call: Any, request: Any, deliver: Any, _: Any
+    ) -> Any:
+        number = route[0][0]
+        self.asked.append(number)
+        self.bodies.append(json.loads(bytes(request.body)))
+        return RaceExchange(self, number, deliver, self._answers[number])
+
+    def await_reader(self, call: Any, deliver: Any) -> Any:
+        return RaceExchange(self, 0, deliver, [("value", None)])
+
+
+class RaceExchange:
+    """An exchange that plays its steps, until it is stopped."""
+
+    def __init__(self, host: RaceHost, number: int, deliver: Any, steps: list[Any]) -> None:
+        self.number = number
+        self._host = host
+        self._deliver = deliver
+        self._events: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        self._is_stopped = False
+        self._playing = asyncio.run_coroutine_threadsafe(self._play(steps), host.loop)
+
+    async def _play(self, steps: list[Any]) -> None:
+        for step in steps:
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+            elif isinstance(step, int):
+                await eventually(lambda step=step: step in self._host.asked)
+            elif not self._is_stopped:
+                self._tell(step)
+
+    def _tell(self, event: tuple[Any, ...]) -> None:
+        if self._deliver is None:
+            self._events.put(event)
+        else:
+            self._host.loop.call_soon_threadsafe(self._deliver, event)
+
+    def wait(self) -> tuple[Any, ...]:
+        return self._events.get(timeout=30)
+
+    def read(self, count: int) -> None:
+        """The host would read on."""
+
+    def stop(self) -> None:
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._host.stopped.append(self.number)
+            stopped = ("failed", "stopped", "another LM answered before")
+            later = self._host.loop.call_later, self._host.stop_takes, self._tell, stopped
+            self._host.loop.call_soon_threadsafe(*later)
+
+    def abort(self) -> None:
+        self._is_stopped = True
+
+
+@pytest.mark.parametrize("target", ["question -> answer", "test_streaming:SyncAsk"])
+async def test_no_further_member_is_asked_once_a_hedge_within_a_fallback_has_shown_content(target):
+    broken = [2, *streamed(as_chat(answer="no"), [("failed", "read", "broke off")])]
+    host = RaceHost(lm1=broken, lm2=HANGS, lm3=WHOLE)
+    host.stop_takes = 0.2  # it ends after the first
+    lm = {"members": [hedge(member(1), member(2)), member(3)]}
+    call = StreamCall()
+    with pytest.raises(dspy.LMError, match="broke off"):
+        await predict(load(target, lm=lm), call)
+    assert sorted(host.asked) == [1, 2]
+    assert call.of("text")
+
+
+@pytest.mark.parametrize("target", ["question -> answer", "test_streaming:SyncAsk"])
+async def test_a_hedge_within_a_fallback_fails_as_the_member_whose_error_it_raises(target):
+    # The second is refused by the call's budget, which no other LM mends.
+    refused = [("failed", "over_budget", "no tokens are left")]
+    host = RaceHost(lm1=[2, 0.05, *BUSY], lm2=refused, lm3=WHOLE)
+    lm = {"members": [hedge(member(1), member(2)), member(3)]}
+    with pytest.raises(dspy.LMError, match="no tokens are left"):
+        await predict(load(target, lm=lm))
+    assert sorted(host.asked) == [1, 2]
