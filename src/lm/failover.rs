@@ -99,6 +99,9 @@ impl Lm {
     /// [`fallback`](Self::fallback). Where both fail, the LM error is that of the later one, and its
     /// message names the other's. Settings on the result are set on both members.
     ///
+    /// Within `dspy.streamify` the members do not run beside each other, as that shows the chunks of
+    /// each LM call at once: there the hedge is a fallback with even shares.
+    ///
     /// To hedge with the same LM, and at a learnt percentile, put a
     /// [`HedgeLayer`](crate::HedgeLayer) on it.
     #[must_use]

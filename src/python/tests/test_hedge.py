@@ -8,10 +8,10 @@ from typing import Any
 import dspy
 import pytest
 from conftest import chat
-from fakes import eventually
+from fakes import FakeLmHost, eventually
 from streamed import JSON, SSE, StreamCall, as_chat, chunk, load, pieces, predict, usage_and_end
 
-from tower_dspy import exchange
+from tower_dspy import exchange, host_lms
 
 pytestmark = pytest.mark.asyncio
 
@@ -131,3 +131,39 @@ async def test_a_hedge_within_a_fallback_fails_as_the_member_whose_error_it_rais
     with pytest.raises(dspy.LMError, match="no tokens are left"):
         await predict(load(target, lm=lm))
     assert sorted(host.asked) == [1, 2]
+
+
+class SyncAsk(dspy.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    def forward(self, question: str):
+        return self.ask(question=question)
+
+
+async def dspys_stream(lm: dict[str, Any], program: dspy.Module) -> tuple[str, str]:
+    """The text of DSPy's own stream of a program, and its answer."""
+    listener = dspy.streaming.StreamListener("answer")
+    is_async = isinstance(program, dspy.Predict)
+    stream = dspy.streamify(program, stream_listeners=[listener], is_async_program=is_async)
+    with dspy.context(lm=host_lms.build_lm(FakeLmHost(), lm)):
+        *parts, prediction = [part async for part in stream(question="?")]
+    return "".join(part.chunk for part in parts), prediction.answer
+
+
+@pytest.mark.parametrize("make", [lambda: dspy.Predict("question -> answer"), SyncAsk])
+async def test_dspys_own_stream_has_the_text_of_one_member(make):
+    first, second = streamed(as_chat(answer="first " * 9)), streamed(as_chat(answer="second " * 9))
+    host = RaceHost(lm1=[0.2, *first], lm2=second)
+    text, answer = await dspys_stream(hedge(member(1), member(2)), make())
+    assert text.strip() == answer == ("first " * 9).strip()
+    assert host.asked == [1]
+
+
+@pytest.mark.parametrize("make", [lambda: dspy.Predict("question -> answer"), SyncAsk])
+async def test_in_dspys_own_stream_the_second_member_answers_where_the_first_fails(make):
+    host = RaceHost(lm1=BUSY, lm2=streamed(as_chat(answer="second " * 9)))
+    text, answer = await dspys_stream(hedge(member(1), member(2), after=60.0), make())
+    assert text.strip() == answer == ("second " * 9).strip()
+    assert host.asked == [1, 2]

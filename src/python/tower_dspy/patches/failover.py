@@ -36,7 +36,7 @@ def _sync(execute: Any) -> Any:
         group = group_of(lm)
         if group is None:
             return execute(lm, call)
-        if group.hedge_after is not None:
+        if _is_raced(group):
             return hedge(execute_members, lm, call, group)
         earlier = []
         for left, member in _turns(group):
@@ -62,7 +62,7 @@ def _async(execute: Any) -> Any:
         group = group_of(lm)
         if group is None:
             return await execute(lm, call)
-        if group.hedge_after is not None:
+        if _is_raced(group):
             return await hedge_async(execute_members, lm, call, group)
         earlier = []
         for left, member in _turns(group):
@@ -80,6 +80,14 @@ def _async(execute: Any) -> Any:
                 return result
 
     return execute_members
+
+
+def _is_raced(group: LmGroup) -> bool:
+    """Whether the second member runs beside the first.
+
+    Not in DSPy's own stream, which takes the chunks of all that run.
+    """
+    return group.hedge_after is not None and dspy.settings.send_stream is None
 
 
 def _turns(group: LmGroup) -> Iterator[tuple[int, Any]]:
