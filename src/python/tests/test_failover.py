@@ -92,6 +92,27 @@ async def test_options_of_a_copy_and_of_the_call_go_along_and_connections_do_not
     assert [entry["model"] for entry in lm.history] == ["groq/second"] * 2
 
 
+async def test_options_of_a_copy_go_along_where_the_first_member_has_the_same(call: FakeCall):
+    host = MembersHost(lm1=BUSY)
+    first, second = member(1, "openai/a", temperature=1.0), member(2, "groq/b", temperature=0.0)
+    # As BestOfN copies it.
+    copied = fallback(first, second, share=0.5).copy(rollout_id=1, temperature=1.0).copy(seed=3)
+    await copied.acall("?")
+    copy.deepcopy(copied)("?")
+    assert [body["temperature"] for body in host.bodies] == [1.0] * 4
+    assert [body["seed"] for body in host.bodies] == [3] * 4
+
+
+async def test_an_option_that_a_copy_removes_is_removed_of_each_member(call: FakeCall):
+    host = MembersHost(lm1=BUSY)
+    first, second = member(1, "openai/a"), member(2, "groq/b", temperature=0.0, seed=4)
+    inner = {"members": [first, second], "share": None}
+    lm = fallback(inner, member(3, "openai/c")).copy(temperature=None, callbacks=[])
+    await lm.acall("?")
+    assert host.asked == [1, 2]
+    assert "temperature" not in host.bodies[1] and host.bodies[1]["seed"] == 4
+
+
 async def test_the_first_member_is_asked_as_the_programs_copy_says(call: FakeCall):
     host = MembersHost()
     lm = fallback(FIRST, SECOND).copy(model_type="text", timeout=9)

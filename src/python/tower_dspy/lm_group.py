@@ -1,12 +1,14 @@
 """LMs that are made of several, see patches/failover.py."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 # The attribute of an LM that is made of several; copies of the LM have it too.
 _GROUP = "_tower_dspy_group"
+# The attribute of a copy of such an LM with the names of the options that the program gave to it.
+_GIVEN = "_tower_dspy_given"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,18 @@ def group_of(lm: Any) -> LmGroup | None:
     group = getattr(lm, _GROUP, None)
     # A program may have made a copy that is of another model.
     return group if group is not None and lm.model == group.members[0].model else None
+
+
+def note_given(copied: Any, original: Any, names: Iterable[str]) -> None:
+    """Adds the options among the names that the program gave to the copy of an LM."""
+    if hasattr(original, _GROUP):
+        options = {name for name in names if name in original.kwargs or not hasattr(original, name)}
+        setattr(copied, _GIVEN, given_options(original) | options)
+
+
+def given_options(lm: Any) -> frozenset[str]:
+    """The names of the options that the program gave to copies, of which this LM is the last."""
+    return getattr(lm, _GIVEN, frozenset())
 
 
 def ungrouped(lm: Any) -> Any:

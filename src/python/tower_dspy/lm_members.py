@@ -13,7 +13,7 @@ from dspy.clients.backend_selection import CLIENT_KEYS
 from tower_dspy import faults
 from tower_dspy.call_state import current_call
 from tower_dspy.lm_call import CURRENT_LM_CALL, HOST_ID, LmCall
-from tower_dspy.lm_group import LmGroup, group_of, ungrouped
+from tower_dspy.lm_group import LmGroup, given_options, group_of, ungrouped
 
 # The failures of requests after which another member is asked. Others are refusals by the host and
 # ends of the call.
@@ -117,10 +117,12 @@ class MemberCall:
 
 
 def _changes(copied: Any, original: Any) -> dict[str, Any]:
-    """The options that a copy of an LM changes; None for those that it removes."""
+    """The options that a copy of a group's LM gives or changes; None for those that it removes."""
     now, before = copied.kwargs, original.kwargs
-    names = (now.keys() | before.keys()) - _CONNECTION
-    return {name: now.get(name) for name in names if now.get(name) != before.get(name)}
+    names = {name for name in now.keys() | before.keys() if now.get(name) != before.get(name)}
+    # Also where the first member has the same value: another one may have none.
+    names = (names | given_options(copied)) - _CONNECTION
+    return {name: now.get(name) for name in names}
 
 
 def content_by(group: LmGroup, left: int) -> float | None:

@@ -8,7 +8,7 @@
 | `tools` | `dspy.Tool` | tool calls are recorded | no | two reports a call |
 | `adapters` | `Adapter` | the text of an LM call has fields | no | four look-ups a call |
 | `streaming` | engines, litellm, `TextDelta` | LM calls are streamed | no | a look-up a call |
-| `failover` | `execute` of DSPy | an LM of several answers by another | no | a look-up a call |
+| `failover` | `execute`, `LM.copy` | an LM of several answers by another | no | a look-up a call |
 | `memoize` | routes, plans, prices, credentials | computed once | no | up to 256 values each |
 | `to_thread` | `asyncio.to_thread` | DSPy's own functions run inline | no | a look-up a call |
 | `history` | `record_history`, `history` | a call sees its own alone | no | 1000 entries a call |

@@ -16,7 +16,7 @@ from dspy.clients import execution
 from dspy.clients import lm as lm_module
 
 from tower_dspy.lm_call import CURRENT_LM_CALL
-from tower_dspy.lm_group import LmGroup, group_of
+from tower_dspy.lm_group import LmGroup, group_of, note_given
 from tower_dspy.lm_members import MemberCall, content_by, name_earlier
 from tower_dspy.lm_race import hedge, hedge_async
 from tower_dspy.patches.replace import replace
@@ -26,6 +26,7 @@ def install() -> None:
     """Installs the patch."""
     replace(execution, "execute", _sync)
     replace(execution, "aexecute", _async)
+    replace(dspy.LM, "copy", _with_names)
     for module in (execution, lm_module):
         replace(module, "stream_emitted", _with_mark)
 
@@ -94,6 +95,18 @@ def _turns(group: LmGroup) -> Iterator[tuple[int, Any]]:
     """The members, each with the count of those that are left with it."""
     counts = range(len(group.members), 0, -1)
     return zip(counts, group.members, strict=True)
+
+
+def _with_names(copy: Any) -> Any:
+    """A copy of an LM that is made of several keeps which options it was given."""
+
+    @functools.wraps(copy)
+    def copy_with_names(lm: Any, **options: Any) -> Any:
+        copied = copy(lm, **options)
+        note_given(copied, lm, options)
+        return copied
+
+    return copy_with_names
 
 
 def _with_mark(emitted: Any) -> Any:
