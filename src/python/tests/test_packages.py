@@ -1,6 +1,7 @@
 """The packages that programs need, found without running them, and imported while calls go on."""
 
 import functools
+import importlib.machinery
 import sys
 import types
 
@@ -134,6 +135,38 @@ def test_other_programs_need_none(not_imported):
 def test_packages_that_are_imported_are_not_imported_again():
     assert "litellm" in sys.modules or packages._import_litellm("a") is None
     assert packages.missing("a:Program", (judge,), ()) is None
+
+
+def test_a_package_that_another_thread_is_importing_is_waited_for(not_imported, monkeypatch):
+    for name in ("litellm", "numpy"):
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        module.__spec__._initializing = True
+        monkeypatch.setitem(sys.modules, name, module)
+    _imports(Holds(hosted))
+    assert not_imported == ["numpy", "litellm"]
+
+
+_WHILE_IT_IS_IMPORTED = """
+import sys
+import threading
+from tower_dspy import packages, startup
+
+startup.before_import()
+config = {"model": "mistral/small", "options": {}}
+first = threading.Thread(target=packages.missing("a:Program", (), [config]))
+first.start()
+while "litellm" not in sys.modules:
+    pass
+second = packages.missing("b:Program", (), [config])
+second()
+first.join()
+print(packages.missing("c:Program", (), [config]))
+"""
+
+
+def test_the_import_of_another_thread_is_seen_in_pythons_own_state():
+    assert in_a_process(_WHILE_IT_IS_IMPORTED) == "None\n"
 
 
 class Property:

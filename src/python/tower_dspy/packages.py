@@ -39,9 +39,9 @@ def missing(target: str, roots: Iterable[Any], configs: Any) -> Callable[[], Non
     embedders = [one for one in found if isinstance(one, dspy.Embedder)]
     hosted = any(isinstance(embedder.model, str) for embedder in embedders)
     imports = []
-    if embedders and "numpy" not in sys.modules:
+    if embedders and not _is_imported("numpy"):
         imports.append(functools.partial(_import_numpy, target))
-    if (hosted or any(map(_is_litellms, found))) and "litellm" not in sys.modules:
+    if (hosted or any(map(_is_litellms, found))) and not _is_imported("litellm"):
         imports.append(functools.partial(_import_litellm, target))
 
     def import_all() -> None:
@@ -49,6 +49,12 @@ def missing(target: str, roots: Iterable[Any], configs: Any) -> Callable[[], Non
             import_package()
 
     return import_all if imports else None
+
+
+def _is_imported(name: str) -> bool:
+    """Whether a package is imported to its end; another thread may be importing it."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return name in sys.modules and not getattr(spec, "_initializing", False)
 
 
 def _import_numpy(target: str) -> None:

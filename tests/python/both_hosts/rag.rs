@@ -205,6 +205,69 @@ async fn litellm_and_numpy_are_imported_when_a_program_that_needs_them_is_loaded
 }
 
 #[tokio::test]
+async fn calls_go_on_while_a_second_load_needs_the_package_that_a_first_one_imports() {
+    let name = "both_hosts::rag::\
+        calls_go_on_while_a_second_load_needs_the_package_that_a_first_one_imports";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let (host, _server) = prepared().await;
+    let other = load(&host, "question -> answer", "rag-import").await;
+    let imported = host.function("rag:imported", None).await.unwrap();
+    let first = rag(&host, "Rag", "rag-first");
+    tokio::pin!(first);
+    // The module is there, and its import goes on.
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut first => panic!("it is loaded before litellm is seen"),
+            seen = imported.call(json!({})) => if seen.unwrap()["litellm"] == true { break },
+        }
+    }
+    let both = async { tokio::join!(first, rag(&host, "Rag", "rag-second")) };
+    tokio::pin!(both);
+    let mut answered = 0;
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut both => break,
+            answer = other.clone().oneshot(ask("?")) => {
+                answer.unwrap();
+                answered += 1;
+            }
+        }
+    }
+    assert!(
+        answered > 5,
+        "{answered} calls were answered during the loads"
+    );
+}
+
+#[tokio::test]
+async fn loads_of_one_instance_at_the_same_time_keep_their_own_lms() {
+    let name = "both_hosts::rag::loads_of_one_instance_at_the_same_time_keep_their_own_lms";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let (host, server) = prepared().await;
+    // The first one waits for the import of litellm.
+    let mistral = tower_dspy::Lm::new("mistral/rag-own-first").key("unused");
+    let mistral = mistral.base_url(server.base_url());
+    let openai = lm("rag-own-second").await;
+    let load = |lm| {
+        let load = host.load("shapes:instance").lms([("own", lm)]);
+        load.predictor_lm("qa.predict", "own").into_future()
+    };
+    let (first, second) = tokio::join!(load(mistral), load(openai));
+    for program in [first, second] {
+        program.unwrap().oneshot(ask("?")).await.unwrap();
+    }
+    for model in ["rag-own-first", "rag-own-second"] {
+        assert_eq!(server.requests(model).len(), 1, "{model}");
+    }
+}
+
+#[tokio::test]
 async fn litellm_is_imported_for_an_lm_that_dspy_has_no_client_for() {
     let name = "both_hosts::rag::litellm_is_imported_for_an_lm_that_dspy_has_no_client_for";
     if own_process(name).await.is_some() {
