@@ -24,19 +24,23 @@ def when_imported(name: str, change: Callable[[ModuleType], None]) -> None:
     """Calls `change` with a module once it is imported: now, if it is."""
     if name in sys.modules:
         change(sys.modules[name])
-    else:
-        sys.meta_path.insert(0, _AfterImport(name, change))
+        return
+    finders = [one for one in sys.meta_path if isinstance(one, _AfterImport) and one.name == name]
+    if not finders:
+        finders = [_AfterImport(name)]
+        sys.meta_path[:0] = finders
+    finders[0].changes.append(change)
 
 
 class _AfterImport(MetaPathFinder):
-    """Finds one module as the others do, and has its loader call a function at the end."""
+    """Finds one module as the others do, and has its loader call functions at the end."""
 
-    def __init__(self, name: str, change: Callable[[ModuleType], None]) -> None:
-        self._name = name
-        self._change = change
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.changes: list[Callable[[ModuleType], None]] = []
 
     def find_spec(self, name: str, *location: Any) -> ModuleSpec | None:
-        if name != self._name:
+        if name != self.name:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         found = (finder.find_spec(name, *location) for finder in others)
@@ -47,7 +51,8 @@ class _AfterImport(MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            self._change(module)
+            for change in self.changes:
+                change(module)
 
         spec.loader.exec_module = exec_module
         return spec
