@@ -1,9 +1,12 @@
 """The packages that programs need, found without running them, and imported while calls go on."""
 
 import functools
+import importlib
 import importlib.machinery
 import sys
 import types
+from collections import deque
+from pathlib import Path
 
 import dspy
 import pytest
@@ -77,6 +80,49 @@ def not_imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return imported
 
 
+@pytest.fixture
+def tower_rag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A package whose submodules have an embedder, and programs that name it."""
+    folder = tmp_path / "site-packages" / "tower_rag"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "search.py").write_text("import dspy\nembedder = dspy.Embedder('openai/e')\n")
+    (folder / "programs.py").write_text(_PROGRAMS)
+    monkeypatch.syspath_prepend(folder.parent)
+    try:
+        yield importlib.import_module("tower_rag.programs")
+    finally:
+        for name in [name for name in sys.modules if name.startswith("tower_rag")]:
+            del sys.modules[name]
+
+
+_PROGRAMS = """
+import tower_rag.search
+
+async def by_submodule(text: str):
+    return await tower_rag.search.embedder.acall(text)
+
+async def by_import_of_submodule(text: str):
+    import tower_rag.search
+    return await tower_rag.search.embedder.acall(text)
+
+async def by_import_from_package(text: str):
+    from tower_rag import search
+    return await search.embedder.acall(text)
+
+async def by_import_from_submodule(text: str):
+    from tower_rag.search import embedder
+    return await embedder.acall(text)
+
+async def by_relative_import(text: str):
+    from .search import embedder
+    return await embedder.acall(text)
+
+class Holds:
+    by_class = tower_rag.search.embedder
+"""
+
+
 def _imports(root, *configs) -> None:
     import_all = packages.missing("a:Program", (root,), configs)
     if import_all is not None:
@@ -101,6 +147,27 @@ def _imports(root, *configs) -> None:
 def test_an_embedder_over_http_needs_numpy_and_litellm(root, not_imported):
     _imports(root)
     assert not_imported == ["numpy", "litellm"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "by_submodule",
+        "by_import_of_submodule",
+        "by_import_from_package",
+        "by_import_from_submodule",
+        "by_relative_import",
+        "Holds",
+    ],
+)
+def test_an_embedder_of_a_submodule_is_found(name, tower_rag, not_imported):
+    target = f"tower_rag.programs:{name}"
+    import_all = packages.missing(target, (getattr(tower_rag, name),), ())
+    assert import_all is not None
+    import_all()
+    assert not_imported == ["numpy", "litellm"]
+    # Its code is that of an installed library for any other program.
+    assert packages.missing("a:Program", (getattr(tower_rag, name),), ()) is None
 
 
 def test_an_embedder_of_a_function_needs_numpy_alone(not_imported):
@@ -169,17 +236,80 @@ def test_the_import_of_another_thread_is_seen_in_pythons_own_state():
     assert in_a_process(_WHILE_IT_IS_IMPORTED) == "None\n"
 
 
+def _runs(*_):
+    raise AssertionError("it runs")
+
+
 class Property:
-    @property
-    def value(self):
-        raise AssertionError("it runs")
-
-    def __getattr__(self, name: str):
-        raise AssertionError("it runs")
+    value = property(_runs)
+    __getattr__ = _runs
 
 
-def test_runs_no_code(not_imported):
-    assert packages.missing("a:Program", (Holds(Property()),), ()) is None
+class Proxy:
+    """As those of Flask and Werkzeug, which fail outside of their context."""
+
+    __class__ = property(_runs)
+    __dict__ = property(_runs)
+    __getattribute__ = _runs
+
+
+class LazyMapping(dict):
+    __iter__ = __getitem__ = get = keys = values = items = _runs
+
+
+class LazyList(list):
+    __iter__ = __getitem__ = __len__ = _runs
+
+
+class LazyModule(types.ModuleType):
+    __getattribute__ = _runs
+
+
+class Meta(type):
+    __getattribute__ = __eq__ = _runs
+    __hash__ = type.__hash__
+
+
+class Slots:
+    __slots__ = ("empty", "value")
+
+    def __init__(self, value) -> None:
+        self.value = value
+
+
+def _named_module() -> types.FunctionType:
+    names = {"module": LazyModule("module")}
+    return types.FunctionType((lambda: module.embedder).__code__, names)  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Property,
+        Proxy,
+        lambda: LazyMapping(a=1),
+        lambda: LazyList([1]),
+        lambda: LazyModule("module"),
+        _named_module,
+        lambda: Meta("OfMeta", (), {}),
+        lambda: Meta("OfMeta", (), {})(),
+    ],
+)
+def test_runs_no_code(make, not_imported):
+    value = make()
+    assert packages.missing("a:Program", (Holds(value),), ()) is None
+    # What is beside it is found.
+    assert packages.missing("a:Program", (Holds([value, hosted]),), ()) is not None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [LazyMapping(a=hosted), LazyList([hosted]), Slots(hosted), deque([hosted])],
+    ids=["dict", "list", "slots", "deque"],
+)
+def test_an_embedder_in_an_unusual_container_is_found(value, not_imported):
+    _imports(Holds(value))
+    assert not_imported == ["numpy", "litellm"]
 
 
 _WITHOUT_NUMPY = """
