@@ -7,10 +7,17 @@
 //! runtime that carried it, past the layers of the LM, and within [`LIMIT`]; no call waits for it.
 //!
 //! It is made for each attempt at an LM call that was sent and whose answer was not read to its end:
-//! the call was cancelled or elapsed, lost a hedge, or its connection failed. An answer that has told
-//! the reason of its end is over.
+//! the call was cancelled or elapsed, lost a hedge, or its connection failed. A request that no
+//! connection had taken is not aborted. An answer that has told the reason of its end is over.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE};
@@ -156,6 +163,8 @@ pub(super) struct AbortGuard(Option<Abort>);
 
 struct Abort {
     hook: Arc<AbortHook>,
+    /// A connection took the request.
+    is_sent: Arc<AtomicBool>,
     call: UnfinishedLmCall,
     credential: Arc<Credential>,
     http: LmHttp,
@@ -174,6 +183,7 @@ impl AbortGuard {
         request: &LmRequest,
         http: &LmHttp,
         (provider, model): (&str, &str),
+        is_sent: &Arc<AtomicBool>,
     ) -> Self {
         let armed = hook.and_then(|hook| {
             let mut own = http::Request::new(request.body().clone());
@@ -185,6 +195,7 @@ impl AbortGuard {
             }
             Some(Abort {
                 hook: hook.clone(),
+                is_sent: is_sent.clone(),
                 call: UnfinishedLmCall::new(own),
                 credential: Arc::default(),
                 http: http.clone(),
@@ -244,6 +255,9 @@ impl Drop for AbortGuard {
         let Some(mut abort) = self.0.take() else {
             return;
         };
+        if !abort.is_sent.load(Ordering::Relaxed) {
+            return;
+        }
         let id = abort.labels.take().and_then(|labels| labels.labels.id);
         // One of this length may be cut.
         abort.call.response_id = id.filter(|id| id.len() < LONGEST_ID);

@@ -72,7 +72,8 @@ async fn attempt(
         record.send_trace(&mut request);
     }
     // Dropped after the call too: a connection is closed before its abort is sent.
-    let mut abort = AbortGuard::new(shared.lm.abort.as_ref(), &request, &http, shared.names());
+    let hook = shared.lm.abort.as_ref();
+    let mut abort = AbortGuard::new(hook, &request, &http, shared.names(), record.is_sent());
     let departure = Departure::of(&request);
     let to = Origin::of(request.uri());
     let asked = request.headers().get(ACCEPT_ENCODING).cloned();

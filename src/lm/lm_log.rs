@@ -1,6 +1,9 @@
 //! The log of LM calls: each attempt at one is recorded in an [`LmLog`], with its costs.
 
-use std::{mem, sync::Arc};
+use std::{
+    mem,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use tracing::Span;
@@ -190,6 +193,11 @@ impl LmCallEntry {
             mark.charge();
         }
         request.extensions_mut().insert(mark);
+    }
+
+    /// Whether a connection has taken the request.
+    pub(super) const fn is_sent(&self) -> &Arc<AtomicBool> {
+        self.charge.sent()
     }
 
     /// No connection took the request.

@@ -3,7 +3,11 @@
 use std::{convert::Infallible, sync::atomic::AtomicBool};
 
 use futures_util::poll;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    net::TcpListener,
+    task::yield_now,
+    time::{Instant, timeout},
+};
 use tower::{Service, ServiceExt, layer::layer_fn};
 
 use super::{super::departure::CallOver, *};
@@ -137,4 +141,28 @@ async fn the_instant_at_which_a_request_is_sent_is_reported() {
         call.started <= sent && sent <= call.started + call.duration,
         "{call:?}"
     );
+}
+
+#[tokio::test]
+async fn a_request_dropped_while_its_connection_is_made_is_not_aborted() {
+    // It never answers the hello of TLS.
+    let silent = TcpListener::bind("127.0.0.1:0").await;
+    let silent = silent.expect("a listener");
+    let base = format!("https://{}/v1", silent.local_addr().expect("an address"));
+    let aborts = Arc::new(AtomicU32::new(0));
+    let count = aborts.clone();
+    let lm = lm_at(&base).abort(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        None
+    });
+    let lm = connect(&lm);
+    let sending = lm.send(request(&base, "x", true));
+    tokio::select! {
+        answer = sending => panic!("{:?}", answer.map(|answer| answer.status())),
+        connection = silent.accept() => drop(connection.expect("a connection")),
+    }
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert_eq!(aborts.load(Ordering::Relaxed), 0);
 }
