@@ -4,7 +4,9 @@
 //! A closed connection does not stop each server: OpenAI's background responses go on by design, and
 //! model servers have missed disconnects. The hook of [`Lm::abort`](crate::Lm::abort) makes such a
 //! request. It is sent with the key of the LM call, once the connection of that call is closed, on the
-//! runtime that carried it, past the layers of the LM, and within [`LIMIT`]; no call waits for it.
+//! runtime that carried it, past the layers of the LM, and within [`LIMIT`]; no call waits for it. At
+//! most 64 are sent at once for an LM, and the others wait for them within that limit. What is under
+//! way when the process ends is lost, as the shutdown of a host does not wait for it either.
 //!
 //! It is made for each attempt at an LM call that was sent and whose answer was not read to its end:
 //! the call was cancelled or elapsed, lost a hedge, or its connection failed. A request that no
@@ -22,7 +24,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE};
 use serde_json::{Value, json};
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use tower::ServiceExt;
 
 use super::{
@@ -42,13 +44,33 @@ use crate::{
 /// The time that a provider has to answer a request of the hook.
 pub const LIMIT: Duration = Duration::from_secs(5);
 
+/// How many requests of a hook are sent at once.
+pub(super) const AT_ONCE: usize = 64;
 /// The longest id of an answer that is read, in bytes.
 const LONGEST_ID: usize = 512;
 /// The length of the ids that SGLang makes.
 const SGLANG_ID: usize = 32;
 
-/// The hook of an LM.
-pub(super) type AbortHook = dyn Fn(&UnfinishedLmCall) -> Option<LmRequest> + Send + Sync;
+/// A function that makes the request of an abort.
+type AbortRequest = dyn Fn(&UnfinishedLmCall) -> Option<LmRequest> + Send + Sync;
+
+/// The hook of an LM, which its clones share.
+pub(super) struct AbortHook {
+    request: Box<AbortRequest>,
+    permits: Semaphore,
+}
+
+impl AbortHook {
+    /// A hook that makes its requests by this function.
+    pub(super) fn new(
+        request: impl Fn(&UnfinishedLmCall) -> Option<LmRequest> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            request: Box::new(request),
+            permits: Semaphore::new(AT_ONCE),
+        }
+    }
+}
 
 /// An LM call that was ended before the end of its answer.
 #[derive(Clone)]
@@ -294,9 +316,12 @@ impl Abort {
     /// `None` if the hook makes no request.
     async fn send(self) -> Option<Result<(), String>> {
         let Self {
-            call, credential, ..
+            hook,
+            call,
+            credential,
+            ..
         } = &self;
-        let mut request = (self.hook)(call)?;
+        let mut request = (hook.request)(call)?;
         let to = Origin::of(request.uri());
         if to == Origin::of(call.request.uri()) {
             for (name, value) in call.request.headers() {
@@ -308,8 +333,12 @@ impl Abort {
         if let Err(refused) = credential.put(&mut request) {
             return Some(Err(refused.to_string()));
         }
-        let sent = timeout(LIMIT, self.http.clone().oneshot(request)).await;
-        Some(match sent {
+        let sent = async {
+            // It is never closed.
+            let _permit = hook.permits.acquire().await;
+            self.http.clone().oneshot(request).await
+        };
+        Some(match timeout(LIMIT, sent).await {
             Err(_) => Err(format!("no answer within {LIMIT:?}")),
             Ok(Err(error)) => Err(credential.failure(&error, to.as_ref()).to_string()),
             Ok(Ok(answer)) if answer.status().as_u16() >= 400 => {

@@ -271,7 +271,7 @@ impl Lm {
         self,
         hook: impl Fn(&UnfinishedLmCall) -> Option<LmRequest> + Send + Sync + 'static,
     ) -> Self {
-        let hook: Arc<AbortHook> = Arc::new(hook);
+        let hook = Arc::new(AbortHook::new(hook));
         self.set(|lm| lm.abort = Some(hook.clone()))
     }
 

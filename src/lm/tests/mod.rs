@@ -1,6 +1,7 @@
 //! The stack as a whole: limits under paused time, and the wire against a real server.
 
 mod abort;
+mod abort_limit;
 mod budgets;
 mod compose;
 mod content;
