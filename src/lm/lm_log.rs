@@ -188,6 +188,7 @@ impl LmCallEntry {
             log: self.log.clone(),
             is_sent: self.charge.sent().clone(),
             charged: self.charge.of_sent(),
+            on_sent: request.extensions().get().cloned(),
         };
         if !is_reported {
             mark.charge();

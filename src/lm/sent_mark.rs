@@ -1,11 +1,14 @@
 //! [`SentMark`]: how a connection reports that it takes the request of an attempt.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use super::charge::Charged;
+use super::{LmRequest, charge::Charged};
 use crate::call::record::AttemptRecord;
 
 /// An attempt in its log.
@@ -23,6 +26,7 @@ pub(super) struct SentMark {
     pub(super) is_sent: Arc<AtomicBool>,
     /// What is charged from then on.
     pub(super) charged: Charged,
+    pub(super) on_sent: Option<OnSent>,
 }
 
 impl SentMark {
@@ -40,5 +44,31 @@ impl SentMark {
         if let Some(LmLogId { log, id }) = &self.log {
             log.update(*id, |call| self.charged.put(call));
         }
+        if let Some(OnSent(report)) = &self.on_sent {
+            report();
+        }
+    }
+}
+
+/// A function of a layer that is called when a request is sent; among the request's extensions.
+#[derive(Clone)]
+pub(super) struct OnSent(Arc<dyn Fn() + Send + Sync>);
+
+impl OnSent {
+    /// Calls `report` too when `request` is sent, with each attempt at it.
+    pub(super) fn add(request: &mut LmRequest, report: impl Fn() + Send + Sync + 'static) {
+        let outer: Option<Self> = request.extensions_mut().remove();
+        request.extensions_mut().insert(Self(Arc::new(move || {
+            if let Some(Self(outer)) = &outer {
+                outer();
+            }
+            report();
+        })));
+    }
+}
+
+impl fmt::Debug for OnSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OnSent").finish()
     }
 }

@@ -20,6 +20,7 @@ use super::{
     estimate::TokenEstimate,
     http::{LmBody, LmRequest, LmResponse},
     rate_headers::RateLeft,
+    sent_mark::{OnSent, SentMark},
     usage::UsageReader,
 };
 use crate::{
@@ -33,8 +34,11 @@ use crate::{
 /// The tokens of an LM call are reserved before it is sent: of its prompt a third of the request's
 /// bytes, of its answer what those before it took, or the most that the request allows if that is less.
 /// Once the provider has told what it took, that is charged in place of the estimate. What it did not
-/// take, as a request that it refused, is free again; a call that was cut stays in the window as
-/// estimated. A call with a greater estimate than the whole limit is sent alone.
+/// take, as a request that it refused or that was not sent, is free again; a call that was cut stays in
+/// the window as estimated. A call with a greater estimate than the whole limit is sent alone.
+///
+/// The 60 seconds of a call begin when its request is sent, however long layers inside of this one kept
+/// it. The [`Lm`](crate::Lm) reports that, so the layer belongs to [`Lm::layer`](crate::Lm::layer).
 ///
 /// A call that does not fit waits for its turn, in the order of arrival. One that cannot fit before the
 /// deadline of its call, whatever the calls before it settle for, is refused at once: as an
@@ -162,7 +166,7 @@ where
 }
 
 impl TokenRateLayer {
-    async fn send<S, B>(self, inner: S, request: LmRequest) -> Result<LmResponse, BoxError>
+    async fn send<S, B>(self, inner: S, mut request: LmRequest) -> Result<LmResponse, BoxError>
     where
         S: Service<LmRequest, Response = http::Response<B>>,
         S::Error: Into<BoxError>,
@@ -177,12 +181,19 @@ impl TokenRateLayer {
         let last = max_wait.and_then(|limit| Instant::now().checked_add(limit));
         let until = deadline.into_iter().chain(last).min();
         let reserved = window.reserve(estimate, until).await;
-        let mut tokens = reserved.map_err(|wait| refused(estimate, window.limit, wait))?;
+        let tokens = reserved.map_err(|wait| refused(estimate, window.limit, wait))?;
         let mut inner = inner;
         let ready = inner.ready().await.map_err(Into::into)?;
-        tokens.sent();
+        // A client of an attempt has the mark already.
+        if request.extensions().get::<SentMark>().is_some() {
+            tokens.call.sent();
+        } else {
+            let call = tokens.call.clone();
+            OnSent::add(&mut request, move || call.sent());
+        }
         match ready.call(request).await.map_err(Into::into) {
             Ok(answer) => {
+                tokens.call.sent();
                 window.learn(RateLeft::of_tokens(answer.headers()));
                 Ok(answer.map(|inner| LmBody::new(MeteredBody::new(inner, tokens, window))))
             }

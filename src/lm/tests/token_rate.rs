@@ -5,9 +5,10 @@ use std::{convert::Infallible, sync::Mutex};
 use futures_util::future::join_all;
 use http_body_util::Full;
 use tokio::time::{Instant, timeout};
+use tower::{limit::ConcurrencyLimitLayer, load_shed::LoadShedLayer, util::MapRequestLayer};
 
 use super::*;
-use crate::call::Cancel;
+use crate::call::{Cancel, Cause};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -33,9 +34,19 @@ fn prompt_of(tokens: u64) -> LmRequest {
 
 /// An LM that takes as much as is asked for, less `saved`, and answers after `wait`.
 fn metered(layer: &TokenRateLayer, wait: Duration, saved: u64) -> (LmHandle, Arrivals) {
+    let (lm, arrivals) = unlimited(move |_| wait, saved);
+    (connect(&lm.layer(layer.clone())), arrivals)
+}
+
+/// The same without a limit; the nth answer, from 0 on, comes after `wait(n)`.
+fn unlimited(
+    wait: impl Fn(u32) -> Duration + Clone + Send + Sync + 'static,
+    saved: u64,
+) -> (Lm, Arrivals) {
     let arrivals = Arrivals::default();
     let seen = arrivals.clone();
-    let (lm, _) = lm(move |_, request: LmRequest| {
+    let (lm, _) = lm(move |n, request: LmRequest| {
+        let wait = wait(n);
         let asked: serde_json::Value = serde_json::from_slice(request.body()).expect("JSON");
         let most = asked["max_tokens"].as_u64().expect("a number");
         let tokens = request.body().len() as u64 / 3 + most - saved;
@@ -53,11 +64,24 @@ fn metered(layer: &TokenRateLayer, wait: Duration, saved: u64) -> (LmHandle, Arr
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body)))
         }
     });
-    (connect(&lm.layer(layer.clone())), arrivals)
+    (lm, arrivals)
 }
 
 fn taken(arrivals: &Arrivals) -> Vec<(Instant, u64)> {
     arrivals.lock().expect("no panic").clone()
+}
+
+/// The most tokens that arrived in 60 seconds.
+fn most_of_a_minute(arrivals: &Arrivals) -> u64 {
+    let arrivals = taken(arrivals);
+    let minute = |at: Instant| {
+        let within = arrivals
+            .iter()
+            .filter(move |(of, _)| *of <= at && *of + MINUTE > at);
+        within.map(|(_, tokens)| tokens).sum::<u64>()
+    };
+    let minutes = arrivals.iter().map(|(at, _)| minute(*at));
+    minutes.max().unwrap_or_default()
 }
 
 /// Sends, reads to the end, and tells how it ended after how long.
@@ -107,14 +131,24 @@ async fn calls_at_once_stay_within_the_limit_of_each_minute() {
     for (n, (_, took)) in done.iter().enumerate() {
         assert_eq!(*took, MINUTE * (n as u32 / 10) + SECOND, "{n}");
     }
-    let arrivals = taken(&arrivals);
-    assert_eq!(arrivals.len(), 64);
-    for (at, _) in &arrivals {
-        let minute = arrivals
-            .iter()
-            .filter(|(of, _)| of <= at && *of + MINUTE > *at);
-        assert!(minute.map(|(_, tokens)| tokens).sum::<u64>() <= 1000);
-    }
+    assert_eq!(taken(&arrivals).len(), 64);
+    assert_eq!(most_of_a_minute(&arrivals), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_minute_of_a_call_begins_when_a_layer_inside_lets_it_go() {
+    let layer = TokenRateLayer::new(1000);
+    // The first call keeps the others of its minute from the server until its last second.
+    let hold = |n| if n == 0 { 59 * SECOND } else { Duration::ZERO };
+    let (lm, arrivals) = unlimited(hold, 0);
+    let lm = lm.layer(layer.clone()).layer(ConcurrencyLimitLayer::new(1));
+    let lm = connect(&lm);
+    let calls = [100, 300, 300, 300, 300, 300, 300].map(|tokens| run(&lm, prompt_of(tokens)));
+    let done = join_all(calls).await;
+    assert!(done.iter().all(|(done, _)| *done == Ok(200)));
+    assert_eq!(most_of_a_minute(&arrivals), 1000);
+    let took: Vec<_> = done.iter().map(|(_, took)| took.as_secs()).collect();
+    assert_eq!(took, [59, 59, 59, 59, 119, 119, 119]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,26 +165,24 @@ async fn random_calls_stay_within_the_limit_of_each_minute() {
             .map(|_| {
                 let (after, tokens) = (random.u64(..200), random.u64(20..400));
                 // Some give up, waiting or under way.
-                let patience = Duration::from_secs(random.u64(..600));
+                let patience = random.bool().then(|| random.u64(..600));
                 let lm = &lm;
                 async move {
                     sleep(Duration::from_secs(after)).await;
-                    timeout(patience, run(lm, prompt_of(tokens))).await.is_ok()
+                    let call = run(lm, prompt_of(tokens));
+                    match patience.map(Duration::from_secs) {
+                        None => Some(call.await.0),
+                        Some(patience) => timeout(patience, call).await.ok().map(|done| done.0),
+                    }
+                    .ok_or(patience.is_some())
                 }
             })
             .collect();
-        let done = join_all(calls).await;
-        let arrivals = taken(&arrivals);
-        assert!(done.iter().filter(|done| **done).count() <= arrivals.len());
-        for (at, _) in &arrivals {
-            let minute = arrivals
-                .iter()
-                .filter(|(of, _)| of <= at && *of + MINUTE > *at);
-            assert!(
-                minute.map(|(_, tokens)| tokens).sum::<u64>() <= 1000,
-                "{seed}"
-            );
+        // Each that waits for as long as it takes has its answer.
+        for done in join_all(calls).await {
+            assert!(matches!(done, Ok(Ok(200)) | Err(true)), "{seed}: {done:?}");
         }
+        assert!(most_of_a_minute(&arrivals) <= 1000, "{seed}");
         sleep(2 * MINUTE).await;
         assert_eq!(layer.remaining(), 1000, "{seed}");
     }
@@ -245,7 +277,7 @@ async fn a_call_that_gives_up_makes_room_for_those_behind_it() {
     cancelled.context_mut().cancel = node.clone();
     let (done, ()) = tokio::join!(run(&lm, cancelled), async {
         sleep(SECOND).await;
-        node.cancel(crate::call::Cause::ClientGone);
+        node.cancel(Cause::ClientGone);
     });
     assert_eq!(done.1, SECOND);
     assert_eq!(layer.remaining(), 500);
@@ -283,6 +315,32 @@ async fn refused_requests_take_nothing_and_cut_ones_their_estimate() {
     assert_eq!(layer.remaining(), 700);
     sleep(MINUTE).await;
     assert_eq!(layer.remaining(), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_not_sent_take_nothing() {
+    // The call is over before its request is sent.
+    let layer = TokenRateLayer::new(1000);
+    let (lm, arrivals) = unlimited(|_| Duration::ZERO, 0);
+    let cancels = MapRequestLayer::new(|request: LmRequest| {
+        let context = request.context().expect("a context");
+        context.cancel.cancel(Cause::ClientGone);
+        request
+    });
+    let mut cancelled = asks_for(300);
+    cancelled.context_mut().cancel = Cancel::new();
+    let lm = connect(&lm.layer(layer.clone()).layer(cancels));
+    assert!(run(&lm, cancelled).await.0.is_err());
+    assert_eq!((taken(&arrivals).len(), layer.remaining()), (0, 1000));
+
+    // A layer inside refuses one.
+    let layer = TokenRateLayer::new(1000);
+    let (lm, arrivals) = unlimited(|_| SECOND, 0);
+    let lm = lm.layer(layer.clone()).layer(LoadShedLayer::new());
+    let lm = connect(&lm.layer(ConcurrencyLimitLayer::new(1)));
+    let (first, second) = tokio::join!(run(&lm, asks_for(300)), run(&lm, asks_for(300)));
+    assert_eq!((first.0, second.0.is_err()), (Ok(200), true));
+    assert_eq!((taken(&arrivals).len(), layer.remaining()), (1, 700));
 }
 
 #[tokio::test(start_paused = true)]

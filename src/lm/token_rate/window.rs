@@ -5,11 +5,12 @@
 //! 1. A call is admitted if the tokens of the window and its estimate are within the limit, under one
 //!    lock, in the order in which the calls came. One whose estimate is more than the limit is admitted
 //!    alone.
-//! 2. An entry leaves the window a minute after its call was admitted, whatever became of the call.
+//! 2. An entry leaves the window a minute after its request was sent, whatever became of the call. One
+//!    whose request is not sent yet stays, and leaves at once if its call ends before.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -40,21 +41,22 @@ pub(super) struct TokenWindow {
 
 #[derive(Debug, Default)]
 struct WindowState {
-    /// By when they leave.
-    entries: BTreeMap<EntryKey, Entry>,
+    /// The calls that were sent, by when they leave and their ids.
+    sent: BTreeMap<(Instant, u64), WindowEntry>,
+    /// The calls that were admitted and are not sent yet, by their ids.
+    unsent: BTreeMap<u64, WindowEntry>,
     /// The tokens of all entries.
     used: u64,
+    /// The sum of their `least`.
+    least: u64,
     /// The calls that wait, with their ids.
-    queue: VecDeque<(u64, Entry)>,
+    queue: VecDeque<(u64, WindowEntry)>,
     next_id: u64,
 }
 
-/// When an entry leaves, and its id.
-type EntryKey = (Instant, u64);
-
 /// The tokens of a call.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct WindowEntry {
     /// Those that are reserved for it, or that it took.
     tokens: u64,
     /// What it will have taken at least, once it is settled.
@@ -88,14 +90,15 @@ impl TokenWindow {
         estimate: TokenEstimate,
         until: Option<Instant>,
     ) -> Result<TokenReservation, Duration> {
-        let call = Entry {
+        let call = WindowEntry {
             tokens: estimate.total().min(self.limit),
             least: estimate.prompt.min(self.limit),
         };
         let waiting = {
             let mut state = self.lock();
             if state.queue.is_empty() && self.fits(&state, call) {
-                return Ok(self.admit(&mut state, call));
+                let id = state.id();
+                return Ok(self.admit(&mut state, id, call));
             }
             self.check(&state, None, call, until)?;
             let id = state.id();
@@ -109,12 +112,11 @@ impl TokenWindow {
                 let next = {
                     let mut state = self.lock();
                     if self.fits(&state, call) {
-                        return Ok(self.admit(&mut state, call));
+                        return Ok(self.admit(&mut state, waiting.id, call));
                     }
                     self.check(&state, Some(waiting.id), call, until)?;
-                    let all = state.entries.iter();
-                    let all = all.map(|((at, _), entry)| (*at, entry.tokens));
-                    earliest(self.limit, all, [call])
+                    let leaving = state.leaving(|entry| entry.tokens);
+                    earliest(self.limit, state.used, leaving, [call])
                 };
                 // A call may settle for less before that.
                 let _ = timeout_at(next, self.freed.notified()).await;
@@ -142,25 +144,32 @@ impl TokenWindow {
             .saturating_sub(remaining);
         if others > 0 {
             let lasts = left.reset.unwrap_or(MINUTE).min(MINUTE);
-            state.add(
-                lasts,
-                Entry {
-                    tokens: others,
-                    least: others,
-                },
-            );
+            let key = (Instant::now() + lasts, state.id());
+            let entry = WindowEntry::of(others);
+            state.count(entry);
+            state.sent.insert(key, entry);
         }
     }
 
-    const fn fits(&self, state: &WindowState, call: Entry) -> bool {
+    const fn fits(&self, state: &WindowState, call: WindowEntry) -> bool {
         state.used.saturating_add(call.tokens) <= self.limit
     }
 
-    fn admit(self: &Arc<Self>, state: &mut WindowState, call: Entry) -> TokenReservation {
+    fn admit(
+        self: &Arc<Self>,
+        state: &mut WindowState,
+        id: u64,
+        call: WindowEntry,
+    ) -> TokenReservation {
+        state.count(call);
+        state.unsent.insert(id, call);
         TokenReservation {
-            key: state.add(MINUTE, call),
-            window: self.clone(),
-            charge: Some(0),
+            call: Arc::new(AdmittedCall {
+                window: self.clone(),
+                id,
+                leaves: OnceLock::new(),
+            }),
+            charge: None,
         }
     }
 
@@ -169,7 +178,7 @@ impl TokenWindow {
         &self,
         state: &WindowState,
         id: Option<u64>,
-        call: Entry,
+        call: WindowEntry,
         until: Option<Instant>,
     ) -> Result<(), Duration> {
         let Some(until) = until else { return Ok(()) };
@@ -182,23 +191,22 @@ impl TokenWindow {
 
     /// The earliest instant at which a call can be admitted: that of the queue with this id, or one
     /// that comes now.
-    fn next(&self, state: &WindowState, id: Option<u64>, call: Entry) -> Instant {
-        let least = state.entries.iter();
-        let least = least.map(|((at, _), entry)| (*at, entry.least));
+    fn next(&self, state: &WindowState, id: Option<u64>, call: WindowEntry) -> Instant {
+        let leaving = state.leaving(|entry| entry.least);
         let before = state.queue.iter().take_while(|(of, _)| Some(*of) != id);
         let before = before.map(|(_, call)| *call);
-        earliest(self.limit, least, before.chain([call]))
+        earliest(self.limit, state.least, leaving, before.chain([call]))
     }
 
     /// The state without the entries that have left.
     fn lock(&self) -> MutexGuard<'_, WindowState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        while let Some(first) = state.entries.first_entry()
+        while let Some(first) = state.sent.first_entry()
             && first.key().0 <= now
         {
             let left = first.remove();
-            state.used = state.used.saturating_sub(left.tokens);
+            state.uncount(left);
         }
         state
     }
@@ -210,33 +218,56 @@ impl WindowState {
         self.next_id
     }
 
-    fn add(&mut self, lasts: Duration, entry: Entry) -> EntryKey {
-        let key = (Instant::now() + lasts, self.id());
+    const fn count(&mut self, entry: WindowEntry) {
         self.used = self.used.saturating_add(entry.tokens);
-        self.entries.insert(key, entry);
-        key
+        self.least = self.least.saturating_add(entry.least);
+    }
+
+    const fn uncount(&mut self, entry: WindowEntry) {
+        self.used = self.used.saturating_sub(entry.tokens);
+        self.least = self.least.saturating_sub(entry.least);
+    }
+
+    /// When entries leave, the first first, and how many tokens go with each. What is not sent yet is
+    /// sent now at the earliest.
+    fn leaving(&self, tokens: fn(&WindowEntry) -> u64) -> impl Iterator<Item = (Instant, u64)> {
+        let last = Instant::now() + MINUTE;
+        let sent = self.sent.iter();
+        let sent = sent.map(move |((at, _), entry)| (*at, tokens(entry)));
+        let unsent = self.unsent.values();
+        sent.chain(unsent.map(move |entry| (last, tokens(entry))))
+    }
+}
+
+impl WindowEntry {
+    /// That of a call which took so many.
+    const fn of(tokens: u64) -> Self {
+        Self {
+            tokens,
+            least: tokens,
+        }
     }
 }
 
 /// The instant at which the last of `calls`, one after the other, is within the limit, beside entries
-/// that leave at these instants, the first first. Each call settles for its least at once.
+/// of `used` tokens that leave at these instants, the first first. Each call settles for its least at
+/// once. Only the entries that have to leave are visited.
 fn earliest(
     limit: u64,
-    entries: impl Iterator<Item = (Instant, u64)>,
-    calls: impl IntoIterator<Item = Entry>,
+    mut used: u64,
+    mut entries: impl Iterator<Item = (Instant, u64)>,
+    calls: impl IntoIterator<Item = WindowEntry>,
 ) -> Instant {
     let mut at = Instant::now();
-    let mut entries: VecDeque<_> = entries.collect();
-    let tokens = entries.iter().map(|(_, tokens)| *tokens);
-    let mut used = tokens.fold(0, u64::saturating_add);
+    let mut admitted = VecDeque::new();
     for call in calls {
         while used.saturating_add(call.tokens) > limit
-            && let Some((leaves, left)) = entries.pop_front()
+            && let Some((leaves, left)) = entries.next().or_else(|| admitted.pop_front())
         {
             at = at.max(leaves);
             used = used.saturating_sub(left);
         }
-        entries.push_back((at + MINUTE, call.least));
+        admitted.push_back((at + MINUTE, call.least));
         used = used.saturating_add(call.least);
     }
     at
@@ -255,49 +286,75 @@ impl Drop for QueuedCall<'_> {
     }
 }
 
-/// The tokens that are reserved for a call, until this is dropped.
+/// A call that was admitted.
+#[derive(Debug)]
+pub(super) struct AdmittedCall {
+    window: Arc<TokenWindow>,
+    id: u64,
+    /// When its entry leaves, once its request was sent; set under the lock of the window.
+    leaves: OnceLock<Instant>,
+}
+
+impl AdmittedCall {
+    /// Its request is sent: the minute of its tokens begins. A second attempt changes nothing.
+    pub(super) fn sent(&self) {
+        let mut state = self.window.lock();
+        if let Some(entry) = state.unsent.remove(&self.id) {
+            let leaves = Instant::now() + MINUTE;
+            state.sent.insert((leaves, self.id), entry);
+            let _ = self.leaves.set(leaves);
+        }
+    }
+}
+
+/// The tokens that are reserved for a call. Once this is dropped, those of a request that was not sent
+/// are free.
 #[derive(Debug)]
 pub(super) struct TokenReservation {
-    window: Arc<TokenWindow>,
-    key: EntryKey,
+    pub(super) call: Arc<AdmittedCall>,
     /// The tokens that stay in the window; `None` for those that are reserved.
     charge: Option<u64>,
 }
 
 impl TokenReservation {
-    /// The request goes to the provider, which may take it for the whole estimate.
-    pub(super) const fn sent(&mut self) {
-        self.charge = None;
-    }
-
     /// The call took so many tokens.
     pub(super) fn settle(mut self, tokens: u64) {
         self.charge = Some(tokens);
     }
 
-    /// The call was ended before its end, and had taken so many tokens by then.
-    pub(super) fn cut(mut self, told: u64) {
-        let state = self.window.lock();
-        let reserved = state.entries.get(&self.key);
-        self.charge = reserved.map(|entry| entry.tokens.max(told));
+    /// The call was ended before its end, and the provider had counted so many tokens by then.
+    pub(super) fn cut(mut self, counted: u64) {
+        let AdmittedCall { window, id, leaves } = &*self.call;
+        let state = window.lock();
+        let reserved = leaves.get().and_then(|at| state.sent.get(&(*at, *id)));
+        let charge = reserved.map(|entry| entry.tokens.max(counted));
         drop(state);
+        self.charge = charge;
     }
 }
 
 impl Drop for TokenReservation {
     fn drop(&mut self) {
-        let mut state = self.window.lock();
-        let Some(entry) = state.entries.get_mut(&self.key) else {
-            return;
-        };
-        let before = entry.tokens;
-        let tokens = self.charge.unwrap_or(before);
-        *entry = Entry {
-            tokens,
-            least: tokens,
-        };
-        state.used = state.used.saturating_sub(before).saturating_add(tokens);
+        let AdmittedCall { window, id, leaves } = &*self.call;
+        let mut state = window.lock();
+        match leaves.get() {
+            None => {
+                if let Some(entry) = state.unsent.remove(id) {
+                    state.uncount(entry);
+                }
+            }
+            Some(at) => {
+                let Some(entry) = state.sent.get_mut(&(*at, *id)) else {
+                    return;
+                };
+                let before = *entry;
+                let after = WindowEntry::of(self.charge.unwrap_or(before.tokens));
+                *entry = after;
+                state.uncount(before);
+                state.count(after);
+            }
+        }
         drop(state);
-        self.window.freed.notify_one();
+        window.freed.notify_one();
     }
 }
