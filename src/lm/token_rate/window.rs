@@ -155,12 +155,14 @@ impl TokenWindow {
         state.used.saturating_add(call.tokens) <= self.limit
     }
 
+    /// Under one lock with its place in the queue: no call is counted twice.
     fn admit(
         self: &Arc<Self>,
         state: &mut WindowState,
         id: u64,
         call: WindowEntry,
     ) -> TokenReservation {
+        state.queue.retain(|(of, _)| *of != id);
         state.count(call);
         state.unsent.insert(id, call);
         TokenReservation {
@@ -356,5 +358,27 @@ impl Drop for TokenReservation {
         }
         drop(state);
         window.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_admitted_leaves_the_queue_under_the_same_lock() {
+        let window = Arc::new(TokenWindow::new(1000));
+        let call = WindowEntry::of(600);
+        let mut state = window.lock();
+        let id = state.id();
+        state.queue.push_back((id, call));
+        let admitted = window.admit(&mut state, id, call);
+        // One that comes now has but that entry before it.
+        let soon = Instant::now() + Duration::from_secs(1);
+        let checked = window.check(&state, None, WindowEntry::of(300), Some(soon));
+        drop(state);
+        assert_eq!(checked, Ok(()));
+        drop(admitted);
+        assert_eq!(window.remaining(), 1000);
     }
 }
