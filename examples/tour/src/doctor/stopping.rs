@@ -116,7 +116,7 @@ impl StoppingLimits {
         while reading().await? > 0 {
             let since = closed.elapsed();
             if since > self.longest {
-                return Ok(self.ended(since, false, gauge.to_string()));
+                return Ok(Self::went_on(since, gauge.to_string()));
             }
             // An idle engine may not set its gauge before it has something to do.
             match since < self.prompt / 2 {
@@ -124,11 +124,7 @@ impl StoppingLimits {
                 false => drop(timeout(self.prompt, server.short()).await),
             }
         }
-        let lasted = closed.elapsed();
-        if lasted < self.prompt && rest < 2 * self.prompt {
-            return Err("its answers are over too soon".into());
-        }
-        Ok(self.ended(lasted, true, gauge.to_string()))
+        self.ended(closed.elapsed(), rest, gauge.to_string())
     }
 
     async fn by_waiting(self, server: &ChatClient) -> Result<Stopping, Trouble> {
@@ -157,6 +153,7 @@ impl StoppingLimits {
                 }
             }
         }
+        let rest = answer.rest();
         drop(answer);
         let closed = Instant::now();
         let answered = timeout(self.longest, server.short()).await;
@@ -164,19 +161,30 @@ impl StoppingLimits {
         let how = "by the wait of the next call: it answers one at a time";
         match answered {
             Ok(answered) => answered?,
-            Err(_) => return Ok(self.ended(lasted, false, how.to_owned())),
+            Err(_) => return Ok(Self::went_on(lasted, how.to_owned())),
         }
-        Ok(self.ended(lasted, true, how.to_owned()))
+        self.ended(lasted, rest, how.to_owned())
     }
 
-    fn ended(self, lasted: Duration, is_over: bool, how: String) -> Stopping {
-        match is_over && lasted < self.prompt {
-            true => Stopping::Stopped { after: lasted, how },
-            false => Stopping::WentOn {
+    /// The work was over after `lasted`, of an answer that had so much left.
+    fn ended(self, lasted: Duration, rest: Duration, how: String) -> Result<Stopping, Trouble> {
+        match lasted < self.prompt {
+            true if rest < 2 * self.prompt => Err("its answers are over too soon".into()),
+            true => Ok(Stopping::Stopped { after: lasted, how }),
+            false => Ok(Stopping::WentOn {
                 lasted,
-                is_over,
+                is_over: true,
                 how,
-            },
+            }),
+        }
+    }
+
+    /// The work was not over after `lasted`.
+    const fn went_on(lasted: Duration, how: String) -> Stopping {
+        Stopping::WentOn {
+            lasted,
+            is_over: false,
+            how,
         }
     }
 }
@@ -185,6 +193,7 @@ impl StoppingLimits {
 struct BegunAnswer {
     body: LmBody,
     began: Instant,
+    /// The events that came: about one for a token.
     pieces: u32,
 }
 
@@ -203,11 +212,14 @@ impl BegunAnswer {
     }
 
     async fn read(&mut self) -> Result<(), Trouble> {
-        match self.body.frame().await {
-            Some(frame) => drop(frame?),
-            None => return Err("its answers are over too soon".into()),
-        }
-        self.pieces += 1;
+        let Some(frame) = self.body.frame().await else {
+            return Err("its answers are over too soon".into());
+        };
+        // A frame has all events that came with one read of the connection.
+        let data = frame?.into_data().unwrap_or_default();
+        let events = data.split(|byte| *byte == b'\n');
+        let events = events.filter(|line| line.starts_with(b"data:")).count();
+        self.pieces += u32::try_from(events).unwrap_or(u32::MAX);
         Ok(())
     }
 

@@ -18,14 +18,18 @@ use tower_dspy::Lm;
 
 use super::*;
 
-/// The time of a token.
-const TOKEN: Duration = Duration::from_millis(20);
-/// How many tokens an answer has at most: 8 s.
+/// The time of a step.
+const STEP_TIME: Duration = Duration::from_millis(20);
+/// How many steps an answer has at most: 8 s.
 const MOST: u64 = 400;
+/// The tokens of a step of a server whose answers take about 3.5 s.
+const FAST: usize = 13;
 
 /// A server on loopback that works on `slots` requests at once.
 struct FakeServer {
     slots: Semaphore,
+    /// The tokens that it makes in a [step](STEP_TIME).
+    speed: usize,
     stops: bool,
     gauge: FakeGauge,
     /// Requests that it works on, or that wait for a slot.
@@ -42,9 +46,10 @@ enum FakeGauge {
 
 impl FakeServer {
     /// Starts a server; returns the measurement against it.
-    async fn measure(slots: usize, stops: bool, gauge: FakeGauge) -> Stopping {
+    async fn measure(slots: usize, speed: usize, stops: bool, gauge: FakeGauge) -> Stopping {
         let server = Arc::new(Self {
             slots: Semaphore::new(slots),
+            speed,
             stops,
             gauge,
             at_work: AtomicU64::new(0),
@@ -93,26 +98,27 @@ impl FakeServer {
 
     async fn answer(&self, tcp: &mut TcpStream, body: &Value) -> io::Result<()> {
         let _slot = self.slots.acquire().await.expect("it is open");
-        let tokens = body["max_tokens"].as_u64().expect("a limit").min(MOST);
+        let tokens = body["max_tokens"].as_u64().expect("a limit");
+        let steps = tokens.div_ceil(self.speed as u64).min(MOST);
         if body["stream"] != true {
-            sleep(TOKEN).await;
+            sleep(STEP_TIME).await;
             return respond(tcp, "200 OK", r#"{"choices":[]}"#).await;
         }
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
         tcp.write_all(head.as_bytes()).await?;
         let mut is_open = true;
-        for _ in 0..tokens {
+        for _ in 0..steps {
             let mut byte = [0];
             tokio::select! {
                 _ = tcp.read(&mut byte), if is_open => is_open = false,
-                () = sleep(TOKEN) => {}
+                () = sleep(STEP_TIME) => {}
             }
             if !is_open && self.stops {
                 return Ok(());
             }
             if is_open {
                 let event = "data: {\"choices\":[{\"delta\":{\"content\":\"one \"}}]}\n\n";
-                tcp.write_all(event.as_bytes()).await?;
+                tcp.write_all(event.repeat(self.speed).as_bytes()).await?;
             }
         }
         Ok(())
@@ -159,7 +165,7 @@ async fn measured(
     stops: bool,
 ) -> Vec<(FakeGauge, Stopping)> {
     let measure = |(slots, gauge)| {
-        let found = tokio::spawn(FakeServer::measure(slots, stops, gauge));
+        let found = tokio::spawn(FakeServer::measure(slots, 1, stops, gauge));
         (gauge, found)
     };
     let under_way: Vec<_> = servers.into_iter().map(measure).collect();
@@ -190,6 +196,7 @@ async fn a_server_that_stops_is_seen_to() {
 async fn a_server_that_goes_on_is_seen_to() {
     let servers = [
         (4, FakeGauge::Load),
+        (4, FakeGauge::Slots),
         (4, FakeGauge::Vllm),
         (1, FakeGauge::None),
     ];
@@ -201,10 +208,21 @@ async fn a_server_that_goes_on_is_seen_to() {
 
 #[tokio::test]
 async fn a_server_of_many_slots_without_a_gauge_tells_nothing() {
-    let found = FakeServer::measure(4, true, FakeGauge::None).await;
+    let found = FakeServer::measure(4, 1, true, FakeGauge::None).await;
     assert!(matches!(&found, Stopping::Unknown(_)), "{found}");
     assert!(
         found.to_string().contains("several calls at once"),
         "{found}"
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_nearly_over_tells_nothing() {
+    for (slots, gauge) in [(1, FakeGauge::None), (4, FakeGauge::Load)] {
+        let found = FakeServer::measure(slots, FAST, false, gauge).await;
+        assert!(
+            !matches!(found, Stopping::Stopped { .. }),
+            "{gauge:?}: {found}"
+        );
+    }
 }
