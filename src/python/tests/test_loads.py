@@ -9,7 +9,7 @@ import pytest_asyncio
 from conftest import RunnerHarness
 from fakes import FakeLoad, eventually
 
-from tower_dspy import packages, program
+from tower_dspy import lm_address, packages, program
 from tower_dspy.faults import HostError
 
 
@@ -129,3 +129,41 @@ def test_a_step_gives_the_load_its_value_or_its_exception(monkeypatch):
 
     monkeypatch.setattr(program, "loading_steps", steps)
     assert program.load(None, QA) == "a value"
+
+
+CLOUD = {"id": 1, "model": "vertex:gemini-x", "base_url": None}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("given", [{"lm": CLOUD}, {"lms": [{"name": "a", "members": [CLOUD] * 2}]}])
+async def test_the_loop_goes_on_while_credentials_are_looked_for(harness, monkeypatch, given):
+    release, threads = threading.Event(), []
+
+    def requested(_) -> str:
+        threads.append(threading.current_thread())
+        assert release.wait(30)
+        return "https://cloud.test/v1"
+
+    monkeypatch.setattr(lm_address, "requested", requested)
+    harness.host._keyed = False
+    echo, load = harness.function("inputs:echo"), FakeLoad()
+    harness.runner.load({"target": "question -> answer", **given}, load)
+    await harness.start(echo, text="meanwhile").ended()
+    assert (load.description, load.fault) == (None, None)
+    release.set()
+    await loaded(load)
+    assert threads and threading.main_thread() not in threads
+
+
+@pytest.mark.asyncio
+async def test_credentials_that_are_not_found_fail_the_load(harness, monkeypatch):
+    def requested(_) -> str:
+        raise ValueError("there is no login")
+
+    monkeypatch.setattr(lm_address, "requested", requested)
+    harness.host._keyed = False
+    load = FakeLoad()
+    harness.runner.load({"target": "question -> answer", "lm": CLOUD}, load)
+    await eventually(lambda: load.description or load.fault)
+    assert load.fault["kind"] == "lm"
+    assert "there is no login" in load.fault["message"]

@@ -19,7 +19,7 @@ The floors of the package, from the top down. A module imports from lower floors
     lm_address, lm_group, patches.embeddings, patches.memoize, patches.openai_retries
     patches.parallel, patches.to_thread, prices, trace_context
     child_processes, faults, fork_guard, lm_call, payload, predictors, process_limits, start_limit
-    bootstrap, dry_run, patches.configure, patches.litellm_secrets, patches.replace
+    bootstrap, dry_run, load_steps, patches.configure, patches.litellm_secrets, patches.replace
     patches.signals, patches.type_serializer, reachable
 
 An import inside a function is of a library that may not be installed or not be imported yet, or of

@@ -18,6 +18,7 @@ from tower_dspy import lm_address, prices
 from tower_dspy.faults import HostError, host_error
 from tower_dspy.lm_call import HOST_ID, REPLACES, placeholder
 from tower_dspy.lm_group import combine, single_lms
+from tower_dspy.load_steps import Steps, run_steps
 
 _log = logging.getLogger("tower_dspy.program")
 
@@ -28,24 +29,34 @@ _original_lms: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def build_lm(host: Any, config: dict[str, Any]) -> dspy.LM:
+    """Makes the LM of a host's configuration at once, see `building_steps`."""
+    return run_steps(building_steps(host, config))
+
+
+def building_steps(host: Any, config: dict[str, Any]) -> Steps[dspy.LM]:
     """Makes the LM of a host's configuration, and has the host find its key and its address.
 
-    Adds to the configuration whether the LM is `keyed`: Python has a placeholder for its key.
+    Yields what waits for a cloud, for a thread: where there is no key, credentials are looked for
+    on the network and by commands. Adds to the configuration whether the LM is `keyed`: Python has
+    a placeholder for its key.
     """
     if "members" in config:
-        return combine([build_lm(host, member) for member in config["members"]], config)
+        members = []
+        for member in config["members"]:
+            members.append((yield from building_steps(host, member)))
+        return combine(members, config)
     options = dict(config.get("options", {}))
     options["api_key"] = placeholder(config["id"])
     if config.get("base_url"):
         options["api_base"] = config["base_url"]
     with host_error("lm", f"the LM `{config['model']}` is not usable"):
         lm = dspy.LM(config["model"], cache=False, num_retries=0, **options)
-        config["keyed"] = _resolve(host, lm, config)
+        config["keyed"] = yield from _resolve(host, lm, config)
     setattr(lm, HOST_ID, config["id"])
     return lm
 
 
-def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> bool:
+def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> Steps[bool]:
     """Has the host find the key and the address of an LM; returns whether the LM is keyed."""
     selection = _prepare(lm)
     provider = lm_address.Provider()
@@ -58,7 +69,10 @@ def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> bool:
     url = None
     if not (selection.native and keyed and config.get("base_url")):
         try:
-            url = lm_address.requested(lm)
+            if keyed:
+                url = lm_address.requested(lm)
+            else:
+                url = yield lambda: lm_address.requested(lm)
         except HostError:
             raise
         except Exception as error:

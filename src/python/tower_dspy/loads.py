@@ -21,6 +21,7 @@ from typing import Any
 
 from tower_dspy import faults, program, trace_context
 from tower_dspy.call_state import CURRENT_CALL
+from tower_dspy.load_steps import Steps
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Loads:
         if target is not None:
             sys.modules.pop(target.source_module, None)
 
-    def _steps(self, spec: dict[str, Any]) -> program.Steps[dict[str, Any]]:
+    def _steps(self, spec: dict[str, Any]) -> Steps[dict[str, Any]]:
         """The steps of a load, see program.loading_steps; returns the program's description."""
         name = spec["target"]
         blocking, described = False, {}
@@ -117,6 +118,6 @@ class Loads:
 @dataclass(eq=False)
 class _Load:
     name: str
-    steps: program.Steps[dict[str, Any]]
+    steps: Steps[dict[str, Any]]
     # The host's side of it.
     host: Any

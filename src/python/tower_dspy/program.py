@@ -6,9 +6,9 @@ import logging
 import operator
 import sys
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import dspy
 
@@ -21,16 +21,12 @@ from tower_dspy.faults import HostError, host_error
 from tower_dspy.host_tools import build_tools
 from tower_dspy.jsonable import to_json_data
 from tower_dspy.lm_group import single_configs
+from tower_dspy.load_steps import Steps, run_steps
 from tower_dspy.patches import configure
 from tower_dspy.predictors import Predictors
 from tower_dspy.tool_events import ToolEvents
 
 _log = logging.getLogger("tower_dspy.program")
-
-# A load that returns a `T`. Each function that it yields is to be called, on any thread; the load
-# goes on with its value, or with its exception.
-T = TypeVar("T")
-Steps = Generator[Callable[[], Any], Any, T]
 
 
 @dataclass(eq=False)
@@ -112,25 +108,14 @@ class Program:
 
 def load(host: Any, spec: dict[str, Any]) -> Program:
     """Loads the program of a request; raises HostError if that fails."""
-    steps = loading_steps(host, spec)
-    value = failure = None
-    while True:
-        try:
-            step = steps.send(value) if failure is None else steps.throw(failure)
-        except StopIteration as end:
-            return end.value
-        value = failure = None
-        try:
-            value = step()
-        except Exception as error:
-            failure = error
+    return run_steps(loading_steps(host, spec))
 
 
 def loading_steps(host: Any, spec: dict[str, Any]) -> Steps[Program]:
     """Loads the program of a request, and returns it, in steps.
 
-    Yields what takes long and needs no loop, as the import of packages, for a thread; the loop's
-    thread does all else. No other load goes on meanwhile.
+    Yields what takes long and needs no loop, as the import of packages and the search for a cloud's
+    credentials, for a thread; the loop's thread does all else. No other load goes on meanwhile.
     """
     target = spec["target"]
     # The program's default first.
@@ -154,9 +139,11 @@ def loading_steps(host: Any, spec: dict[str, Any]) -> Steps[Program]:
     packages_import = packages.missing(target, (built, changed), configs)
     if packages_import is not None:
         yield packages_import
-    named = {config["name"]: host_lms.build_lm(host, config) for config in spec.get("lms", ())}
+    named = {}
+    for config in spec.get("lms", ()):
+        named[config["name"]] = yield from host_lms.building_steps(host, config)
     if spec.get("lm"):
-        changed["lm"] = host_lms.build_lm(host, spec["lm"])
+        changed["lm"] = yield from host_lms.building_steps(host, spec["lm"])
     elif named:
         changed["lm"] = next(iter(named.values()))
     elif changed.get("lm") is not None:
