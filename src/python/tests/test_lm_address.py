@@ -3,6 +3,7 @@ import contextlib
 import dspy
 import pytest
 from dspy._vendor.lm15.registry import lookup
+from dspy.utils.callback import BaseCallback
 from fakes import FakeLmHost
 
 from tower_dspy import host_lms, lm_address, prices
@@ -17,6 +18,8 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         "XAI_API_KEY",
         "MISTRAL_API_KEY",
         "AWS_BEARER_TOKEN_BEDROCK",
+        "AZURE_API_KEY",
+        "AZURE_OPENAI_API_KEY",
         "AZURE_OPENAI_ENDPOINT",
         "AZURE_OPENAI_RESOURCE",
         "GOOGLE_CLOUD_PROJECT",
@@ -263,6 +266,65 @@ def test_a_provider_that_wants_a_token_of_another_server_first_is_refused(model,
 def test_a_request_that_names_the_model_is_one_to_the_lm(model, url):
     host, _ = resolved(model, engine="litellm")
     assert host.resolved[0][1].startswith(url)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "variable"),
+    [
+        ("azure/x", {"api_version": "2024-10-21"}, "AZURE_OPENAI_API_KEY"),
+        ("azure_ai/x", {}, "AZURE_AI_API_KEY"),
+        ("databricks/x", {}, "DATABRICKS_API_KEY"),
+        ("litellm_proxy/x", {}, "LITELLM_PROXY_API_KEY"),
+    ],
+)
+def test_an_lm_with_an_address_and_without_the_key_that_it_needs_is_refused(
+    model, options, variable
+):
+    own = {**config(model, **options), "base_url": "https://mine.test"}
+    with pytest.raises(HostError, match=rf"there is no key: set \${variable}"):
+        host_lms.build_lm(FakeLmHost(keyed=False), own)
+    host_lms.build_lm(FakeLmHost(keyed=True), dict(own))
+    # As with an empty one.
+    if not model.startswith("azure"):
+        host_lms.build_lm(FakeLmHost(keyed=False), {**own, "has_key": True})
+
+
+@pytest.mark.parametrize("model", ["lm_studio/x", "hosted_vllm/x", "openai/x", "ollama_chat/x"])
+def test_a_server_that_needs_no_key_is_loaded_without_one(model):
+    own = {**config(model), "base_url": "http://mine/v1"}
+    host_lms.build_lm(FakeLmHost(keyed=False), own)
+
+
+def test_a_load_reads_no_key(monkeypatch):
+    monkeypatch.setenv("CLARIFAI_API_KEY", "a-real-key")
+    requests = []
+
+    def requested(call):
+        with contextlib.suppress(Exception):
+            return requests.append(made(call)) or requests[-1]
+
+    made = lm_address.dry_run.requested
+    monkeypatch.setattr(lm_address.dry_run, "requested", requested)
+    host, _ = resolved("clarifai/a.b.c")
+    assert host.resolved[0][2] == ["CLARIFAI_API_KEY"]
+    assert requests
+    assert "a-real-key" not in str([vars(request) for request in requests])
+
+
+def test_a_dry_run_calls_no_callback_of_a_programs_own_lm():
+    called = []
+
+    class Records(BaseCallback):
+        def on_lm_start(self, *_: object, **__: object) -> None:
+            called.append("start")
+
+        def on_lm_end(self, *_: object, **__: object) -> None:
+            called.append("end")
+
+    for model in ("openai/x", "mistral/x"):
+        own = dspy.LM(model, api_key="k", callbacks=[Records()])
+        taken = host_lms.take_over(FakeLmHost(), own, [], "it")
+        assert (called, len(taken.callbacks)) == ([], 1)
 
 
 def test_a_failure_of_the_dry_run_is_no_failure_of_the_load_where_the_address_is_known():

@@ -76,15 +76,29 @@ def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> Steps[bool]:
         except HostError:
             raise
         except Exception as error:
-            _check_usable(host, config, variables, keyed, error)
-    host.resolve_lm(config["id"], url, variables, has_credentials)
+            _check_usable(host, lm, config, variables, keyed, error)
+    has_key = host.resolve_lm(config["id"], url, variables, has_credentials)
+    if provider.needs_key and url is not None and not has_key:
+        raise ValueError(_no_key(variables))
     if url is None and not config.get("base_url"):
         raise ValueError("it has no address; give it one by `Lm::base_url`")
     return keyed
 
 
+def _no_key(variables: list[str]) -> str:
+    return (
+        f"there is no key: set ${variables[0]}, or give it by `Lm::key`, which takes an empty one "
+        "for a server without keys"
+    )
+
+
 def _check_usable(
-    host: Any, config: dict[str, Any], variables: list[str], keyed: bool, error: Exception
+    host: Any,
+    lm: dspy.LM,
+    config: dict[str, Any],
+    variables: list[str],
+    keyed: bool,
+    error: Exception,
 ) -> None:
     """Raises unless the failure of a dry run may be one of that request alone."""
     if not keyed:
@@ -93,9 +107,18 @@ def _check_usable(
             host.resolve_lm(config["id"], None, variables, False)
         except ValueError as no_key:
             raise ValueError(f"{no_key}. Without a key: {error}") from error
+        if variables and _is_usable_with_key(lm, config):
+            raise ValueError(f"{_no_key(variables)}. Without a key: {error}") from error
     if config.get("base_url") is None:
         raise error
     _log.debug("the dry run of `%s` failed: %r", config["model"], error)
+
+
+def _is_usable_with_key(lm: dspy.LM, config: dict[str, Any]) -> bool:
+    try:
+        return lm_address.requested(lm.copy(api_key=placeholder(config["id"]))) is not None
+    except Exception:
+        return False
 
 
 def host_ids(*lms: Any) -> tuple[int, ...]:
@@ -266,6 +289,8 @@ def _resolve_own(host: Any, own: dspy.LM, lm_id: int, base_url: str | None) -> b
     url = base_url
     if url is None:
         tried = own.copy(num_retries=0, cache=False)
+        # The program's own, which would take it for a call.
+        tried.callbacks = []
         if not has_credentials:
             tried.kwargs["api_key"] = placeholder(lm_id)
         try:

@@ -38,10 +38,9 @@ _LM15_NAMES = {
     "text-completion-openai": "openai",
 }
 
-# How the names of litellm's variables end that hold a key.
-_KEYS = ("_KEY", "_TOKEN", "_JWT")
-# Variables of credentials that a library signs with; they are no key to send.
-_SIGNING = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+# Providers of litellm that take no request without a credential, and are sent one without it.
+_KEYED = ("azure_ai", "databricks")
+_KEY_HEADERS = {"authorization", "api-key"}
 
 # Where litellm's client for OpenAI goes if a provider has no address of its own.
 _OPENAI = "api.openai.com"
@@ -55,6 +54,8 @@ class Provider:
     variables: list[str] = field(default_factory=list)
     # Whether the provider's library finds credentials of its own where there is no key.
     has_credentials: bool = False
+    # Whether litellm makes no request without a key.
+    needs_key: bool = False
 
 
 def prepare(lm: dspy.LM) -> BackendSelection:
@@ -93,8 +94,9 @@ def provider_of(lm: dspy.LM, selection: BackendSelection) -> Provider:
         provider.has_credentials = prefix.startswith(_CLOUDS)
         named = lookup(_lm15_name(lm))
         provider.variables += () if named is None else named.access.env_keys
-        looked_up = filter(_is_key, _variables_of_litellm(lm, provider.has_credentials))
-        provider.variables += _without_those_of_others(looked_up, provider.variables)
+        looked_up, provider.needs_key = _variables_of_litellm(lm, provider.has_credentials)
+        names = filter(litellm_secrets.is_key, looked_up)
+        provider.variables += _without_those_of_others(names, provider.variables)
     provider.variables = list(dict.fromkeys(provider.variables))
     if not provider.variables and not (selection.native or provider.has_credentials):
         provider.variables.append(f"{prefix.upper()}_API_KEY")
@@ -123,6 +125,9 @@ def requested(lm: dspy.LM) -> str | None:
             "token before it asks the LM, and the host sends the LM's key to the LM alone. "
             "Use a server with OpenAI's API before it, as `openai/<model>` with a `base_url`",
         )
+    headers = {name.lower() for name, _ in request.headers}
+    if lm.model.partition("/")[0] in _KEYED and not headers & _KEY_HEADERS:
+        raise ValueError("its client found no credentials")
     # Not the address of the provider: the key of another one would go there.
     is_lost = urlsplit(url).hostname == _OPENAI and not _is_openai(lm)
     return None if is_lost else url
@@ -166,19 +171,26 @@ def _litellm() -> Any:
     return get_litellm(feature="dspy.LM")
 
 
-def _variables_of_litellm(lm: dspy.LM, has_credentials: bool) -> list[str]:
-    """The variables that litellm names for an LM's model, and those that it looks up."""
+def _variables_of_litellm(lm: dspy.LM, has_credentials: bool) -> tuple[list[str], bool]:
+    """The variables that litellm names for an LM's model, and those that it looks up.
+
+    Also returns whether it fails without a key.
+    """
+    needs_key = False
     keyless = lm.copy()
     keyless.kwargs.pop("api_key", None)
-    # A request mostly fails, for want of the key.
-    with litellm_secrets.recorded() as looked_up, contextlib.suppress(Exception):
-        if has_credentials:
-            # A request would look for the credentials, some of which are on the network.
-            with dry_run.unsent():
-                _litellm().get_llm_provider(lm.model)
-        else:
-            requested(keyless)
-    return _names_of_litellm(lm.model) + looked_up
+    keyless.callbacks = []
+    with litellm_secrets.recorded() as looked_up:
+        try:
+            if has_credentials:
+                # A request would look for the credentials, some of which are on the network.
+                with dry_run.unsent():
+                    _litellm().get_llm_provider(lm.model)
+            else:
+                requested(keyless)
+        except Exception:
+            needs_key = not has_credentials
+    return _names_of_litellm(lm.model) + looked_up, needs_key
 
 
 def _names_of_litellm(model: str) -> list[str]:
@@ -205,7 +217,3 @@ def _without_those_of_others(names: Iterable[str], own: list[str]) -> list[str]:
         for name in names
         if name not in others and (is_openai or not name.startswith("OPENAI_"))
     ]
-
-
-def _is_key(name: str) -> bool:
-    return name.endswith(_KEYS) and name not in _SIGNING

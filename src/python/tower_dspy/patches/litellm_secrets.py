@@ -1,7 +1,8 @@
 """A record of the environment variables in which litellm looks for a secret.
 
 litellm has no table of them: each of its providers looks its own variables up, through one
-function. While they are recorded, that function reads the environment through a proxy.
+function. While they are recorded, that function reads the environment through a proxy, in which no
+key is set: a key stays with the host.
 """
 
 import os
@@ -10,7 +11,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+# How the names of variables end that hold a key.
+_KEYS = ("_KEY", "_TOKEN", "_JWT")
+# Variables of credentials that a library signs with; they are no key to send.
+_SIGNING = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
 _NAMES: "ContextVar[list[str] | None]" = ContextVar("tower_dspy_secrets", default=None)
+
+
+def is_key(name: str) -> bool:
+    """Whether a variable of this name holds a key to send."""
+    return name.endswith(_KEYS) and name not in _SIGNING
 
 
 @contextmanager
@@ -36,6 +47,8 @@ class _Environ:
         names = _NAMES.get()
         if names is not None:
             names.append(name)
+            if is_key(name):
+                return default
         return os.environ.get(name, default)
 
     def __getattr__(self, name: str) -> Any:
