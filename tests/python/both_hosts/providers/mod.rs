@@ -3,14 +3,13 @@
 //!
 //! The keys and the credentials of clouds are those of the environment, so each test is a process.
 
+mod docs;
 mod google;
 mod others;
 mod server;
 #[path = "../../../same/harness/server/sigv4.rs"]
 mod sigv4;
 mod table;
-
-use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, future::join_all};
 use tokio::time::timeout;
@@ -23,7 +22,7 @@ use tower_dspy::{
 use self::{
     google::ServiceAccount,
     others::Hung,
-    server::{AWS, Servers},
+    server::{AWS, Sent, Servers},
     table::{Dialect, PROVIDERS, Provider, key_in},
 };
 use crate::support::{LIMIT, TestHost, ask, eventually, host, lm_server, own_process_with};
@@ -75,19 +74,35 @@ struct Providers {
     hung: Hung,
 }
 
+/// The program of a provider.
+struct Loaded {
+    provider: Provider,
+    /// The model that its LM is asked for.
+    model: String,
+    program: DspyService,
+    sent: Sent,
+}
+
 impl Providers {
-    /// The program of each provider, with the model that its LM is asked for.
-    async fn load(&self, end: &str, reply: fn() -> Reply) -> Vec<(Provider, String, DspyService)> {
+    /// The program of each provider.
+    async fn load(&self, end: &str, reply: fn() -> Reply) -> Vec<Loaded> {
         let mut loaded = Vec::new();
         for (n, provider) in PROVIDERS.into_iter().enumerate() {
             let model = format!("pv-{n}-{end}");
             let lm = Lm::new(provider.model.replace("{}", &model));
             let model = provider.asked(&model);
             lm_server().await.script(&model, reply());
-            let lm = (provider.set)(lm).http(server::at(provider, self.servers.clone()));
+            let sent = Sent::default();
+            let http = server::at(provider, self.servers.clone(), sent.clone());
+            let lm = (provider.set)(lm).http(http);
             let program = load(&self.host, lm).await;
             let program = program.unwrap_or_else(|error| panic!("{}: {error}", provider.row));
-            loaded.push((provider, model, program));
+            loaded.push(Loaded {
+                provider,
+                model,
+                program,
+                sent,
+            });
         }
         loaded
     }
@@ -119,9 +134,13 @@ async fn each_provider_is_called_at_its_address_with_its_credential() {
         return;
     };
     let loaded = providers.load("call", Reply::echo).await;
-    let calls = loaded
-        .into_iter()
-        .map(|(provider, model, program)| async move {
+    let calls = loaded.into_iter().map(
+        |Loaded {
+             provider,
+             model,
+             program,
+             sent,
+         }| async move {
             let answer = program.oneshot(ask("?")).await;
             let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", provider.row));
             assert!(answer.get("answer").is_some(), "{answer:?}");
@@ -130,7 +149,18 @@ async fn each_provider_is_called_at_its_address_with_its_credential() {
             assert!(calls[0].ends_with(&model), "{}: {calls:?}", provider.row);
             assert!(answer.usage.total_tokens > 0, "{}", provider.row);
             assert_eq!(answer.lm_calls_bypassed, 0);
-        });
+            let [request] = &sent.requests()[..] else {
+                panic!("{}: {sent:?}", provider.row);
+            };
+            let row = docs::row_of(&provider);
+            assert!(row.client.contains(request.client), "{row:?}: {request:?}");
+            assert!(
+                row.dialect.contains(request.dialect),
+                "{row:?}: {request:?}"
+            );
+            assert!(!request.is_streamed, "{}: {request:?}", provider.row);
+        },
+    );
     join_all(calls).await;
 }
 
@@ -140,7 +170,13 @@ async fn each_provider_streams() {
         return;
     };
     let loaded = providers.load("stream", Reply::echo).await;
-    let streams = loaded.into_iter().map(|(provider, _, program)| async move {
+    let streams = loaded.into_iter().map(|loaded| async move {
+        let Loaded {
+            provider,
+            program,
+            sent,
+            ..
+        } = loaded;
         let stream = program.streaming().oneshot(ask("?")).await;
         let mut stream = stream.unwrap_or_else(|error| panic!("{}: {error}", provider.row));
         let (mut text, mut answer) = (String::new(), None);
@@ -160,6 +196,8 @@ async fn each_provider_streams() {
             "{}: {text}",
             provider.row
         );
+        let streamed: Vec<_> = sent.requests().iter().map(|one| one.is_streamed).collect();
+        assert_eq!(streamed, [true], "{}", provider.row);
     });
     join_all(streams).await;
 }
@@ -171,9 +209,13 @@ async fn the_error_of_each_provider_has_its_status() {
         return;
     };
     let loaded = providers.load("error", || Reply::status(503)).await;
-    let calls = loaded
-        .into_iter()
-        .map(|(provider, model, program)| async move {
+    let calls = loaded.into_iter().map(
+        |Loaded {
+             provider,
+             model,
+             program,
+             sent,
+         }| async move {
             let error = program.oneshot(ask("?")).await.expect_err(provider.row);
             let Error::Lm(lm) = &error else {
                 panic!("{}: {error:?}", provider.row);
@@ -185,16 +227,14 @@ async fn the_error_of_each_provider_has_its_status() {
                 "{}: {shown}",
                 provider.row
             );
+            // Retries are the host's layers' alone.
+            assert_eq!(sent.requests().len(), 1, "{}", provider.row);
             if provider.dialect == Dialect::Scripted {
-                // Retries are the host's layers' alone.
-                assert_eq!(
-                    lm_server().await.requests(&model).len(),
-                    1,
-                    "{}",
-                    provider.row
-                );
+                let asked = lm_server().await.requests(&model);
+                assert_eq!(asked.len(), 1, "{}", provider.row);
             }
-        });
+        },
+    );
     join_all(calls).await;
 }
 
@@ -205,7 +245,13 @@ async fn a_cancel_closes_the_connection_to_each_provider() {
         return;
     };
     let loaded = providers.load("cancel", Reply::hang).await;
-    for (provider, model, program) in loaded {
+    for one in loaded {
+        let Loaded {
+            provider,
+            model,
+            program,
+            ..
+        } = one;
         let call = tokio::spawn(program.clone().oneshot(ask("?")));
         if provider.dialect == Dialect::Scripted {
             let asked = lm_server().await.wait_for(&model, |all| all.len() == 1);
@@ -253,17 +299,4 @@ async fn the_error_of_a_load_says_what_its_lm_lacks() {
     let error = load(&host, Lm::new("lm_studio/x").key("k")).await;
     let error = error.expect_err("no address").to_string();
     assert!(error.contains("it has no address"), "{error}");
-}
-
-/// The rows of the table in the docs are those that are tried here.
-#[test]
-fn the_table_in_the_docs_has_the_providers_of_these_tests() {
-    let table = include_str!("../../../../src/lm/providers.md");
-    let rows = table.lines().filter_map(|line| {
-        let cell = line.strip_prefix("| `")?;
-        Some(cell.split('`').next().unwrap_or_default())
-    });
-    let rows: BTreeSet<_> = rows.collect();
-    let tried: BTreeSet<_> = PROVIDERS.iter().map(|provider| provider.row).collect();
-    assert_eq!(rows, tried);
 }

@@ -1,8 +1,14 @@
 //! The servers behind the providers' addresses: each request is checked for its address and its
 //! credential, and goes on to a server that speaks its dialect.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
-use http::{HeaderValue, Uri, header::HOST};
+use http::{
+    HeaderValue, Uri,
+    header::{HOST, USER_AGENT},
+};
+use serde_json::Value;
 use tower::{BoxError, Service, ServiceExt, service_fn};
 use tower_dspy::lm::{LmClient, LmRequest, LmResponse};
 
@@ -23,10 +29,53 @@ pub(super) struct Servers {
     pub(super) others: String,
 }
 
+/// The requests of one LM.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sent(Arc<Mutex<Vec<SentRequest>>>);
+
+/// What a request shows of the client that made it. The names are those of the docs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SentRequest {
+    pub(super) client: &'static str,
+    pub(super) dialect: &'static str,
+    pub(super) is_streamed: bool,
+}
+
+impl Sent {
+    pub(super) fn requests(&self) -> Vec<SentRequest> {
+        let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.clone()
+    }
+
+    fn note(&self, request: &LmRequest) {
+        let path = request.uri().path();
+        let agent = request.headers().get(USER_AGENT);
+        let is_lm15 = agent.is_some_and(|agent| agent.as_bytes().starts_with(b"lm15"));
+        let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+        let dialect = match path.rsplit(['/', ':']).next().unwrap_or_default() {
+            "completions" => "OpenAI chat",
+            "messages" => "Anthropic",
+            "generateContent" | "streamGenerateContent" => "Gemini",
+            "converse" | "converse-stream" => "Bedrock Converse",
+            "chat" => "Cohere chat, v2",
+            _ => "unknown",
+        };
+        let mut requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.push(SentRequest {
+            client: if is_lm15 { "lm15" } else { "litellm" },
+            dialect,
+            is_streamed: body["stream"] == true
+                || path.ends_with("streamGenerateContent")
+                || path.ends_with("converse-stream"),
+        });
+    }
+}
+
 /// What the LM of a provider is sent through.
 pub(super) fn at(
     provider: Provider,
     servers: Servers,
+    sent: Sent,
 ) -> impl Service<LmRequest, Response = LmResponse, Error = BoxError, Future: Send>
 + Clone
 + Send
@@ -35,6 +84,7 @@ pub(super) fn at(
     let client = LmClient::new(None).expect("a client");
     service_fn(move |request: LmRequest| {
         let (client, servers) = (client.clone(), servers.clone());
+        sent.note(&request);
         async move {
             check(&provider, &request)?;
             client
@@ -71,7 +121,7 @@ fn check(provider: &Provider, request: &LmRequest) -> Result<(), BoxError> {
             };
         }
     };
-    if sent != Some(&*wanted) || request.headers().len() > 40 {
+    if sent != Some(&*wanted) {
         return Err(format!("{}: {sent:?} is not the key {wanted}", provider.row).into());
     }
     Ok(())
