@@ -34,6 +34,8 @@ impl CallTag {
 pub struct CallContext {
     /// The tightest limit so far. A layer may only make it earlier.
     pub deadline: Option<Deadline>,
+    /// When the answer of an LM call has to have content, if that is limited by itself.
+    pub(crate) content_by: Option<Deadline>,
     /// The node that stops this call.
     pub cancel: Cancel,
     /// The call's id, given by the first that asks with [`id`](Self::id).
@@ -64,6 +66,7 @@ impl CallContext {
     pub const fn new() -> Self {
         Self {
             deadline: None,
+            content_by: None,
             cancel: Cancel::none(),
             call_id: None,
             attempt: 0,
@@ -116,6 +119,12 @@ impl CallContext {
             self.limit_stream(deadline);
         }
         merged
+    }
+
+    /// When a wait has to be over for an attempt after it to be of use.
+    #[inline]
+    pub(crate) fn wait_limit(&self) -> Option<Deadline> {
+        self.deadline.into_iter().chain(self.content_by).min()
     }
 
     /// Puts a limit in force that the caller enforces from here on, until the response. A stream that

@@ -62,7 +62,9 @@ impl Lm {
     /// [`LmLimits`](super::LmLimits) alone, so set `first_content` there, or `total`.
     ///
     /// A member whose share has passed ends as one that exceeds
-    /// [`first_content`](super::LmLimits::first_content), also where it waits for a Retry-After.
+    /// [`first_content`](super::LmLimits::first_content). Its layers wait for no longer: where a
+    /// Retry-After is beyond the share, or its turn in a
+    /// [`TokenRateLayer`](super::TokenRateLayer), the next takes over at once.
     /// Content is what [`LmLimits`](super::LmLimits) says: an answer that has begun is not cut short
     /// by it.
     ///

@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::HeaderMap;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
 use super::content::ContentReader;
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct FirstContentLimit {
     limit: Duration,
     /// When it passes.
-    end: Instant,
+    end: Deadline,
     /// Made at the first wait.
     sleep: Option<Pin<Box<Sleep>>>,
     /// Of the answer, once its head has come.
@@ -34,15 +34,20 @@ impl FirstContentLimit {
     pub(super) fn new(limit: Duration) -> Self {
         Self {
             limit,
-            end: Deadline::within(limit).instant(),
+            end: Deadline::within(limit),
             sleep: None,
             reader: None,
         }
     }
 
+    /// When it passes.
+    pub(super) const fn end(&self) -> Deadline {
+        self.end
+    }
+
     /// Ready once it has passed, with the failure that it is.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LmFailure> {
-        let end = self.end;
+        let end = self.end.instant();
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(end)));
         ready!(sleep.as_mut().poll(cx));
         let reader = self.reader.as_ref();

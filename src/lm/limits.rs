@@ -186,10 +186,15 @@ impl LmTermination {
             request.context_mut().limit(end.at);
         }
         let member = request.extensions().get().map(|MemberLimit(limit)| *limit);
+        let first_content = member.map(FirstContentLimit::new);
+        if let Some(limit) = &first_content {
+            // Layers wait no longer than that, as for a Retry-After.
+            request.context_mut().content_by = Some(limit.end());
+        }
         Ok(Self {
             end,
             termination: Box::pin(Termination::new(node, end.map(|end| end.at))),
-            first_content: member.map(FirstContentLimit::new),
+            first_content,
         })
     }
 

@@ -175,7 +175,7 @@ impl TokenRateLayer {
     {
         let Self { window, max_wait } = self;
         let estimate = window.history.estimate(&request);
-        let deadline = request.context().and_then(|context| context.deadline);
+        let deadline = request.context().and_then(|context| context.wait_limit());
         let deadline = deadline.map(|deadline| deadline.instant());
         // No limit of time has an instant that the clock cannot hold.
         let last = max_wait.and_then(|limit| Instant::now().checked_add(limit));

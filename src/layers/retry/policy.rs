@@ -65,7 +65,7 @@ impl<C> RetryPolicy<C> {
             return None;
         }
         let call_id = context.id().get();
-        let left = context.deadline.map(|deadline| deadline.remaining());
+        let left = context.wait_limit().map(|limit| limit.remaining());
         let no_retry = |why: &str| {
             tracing::debug!(target: "tower_dspy", call_id, ?kind, ?left, "no retry: {why}");
         };

@@ -7,7 +7,7 @@ use http_body_util::StreamBody;
 use tokio::time::Instant;
 
 use super::*;
-use crate::lm::http::MemberLimit;
+use crate::lm::{TokenRateLayer, http::MemberLimit};
 
 const PING: &str = ": ping\n\n";
 const TEXT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
@@ -68,6 +68,46 @@ async fn the_limit_holds_over_the_attempts_of_a_retry_layer() {
     assert_eq!((took, sent.load(Ordering::Relaxed)), (5 * SECOND, 3));
     let expected = [LmOutcome::Answered, LmOutcome::Answered, LmOutcome::Elapsed];
     assert_eq!(outcomes(&log), expected);
+}
+
+/// An LM that is busy at first, and asks to be asked again after so many seconds.
+fn busy(retry_after: u64) -> (Lm, Arc<AtomicU32>) {
+    lm(move |n, _| async move {
+        sleep(SECOND).await;
+        let answer = Response::builder().header("retry-after", retry_after);
+        let answer = answer.status(if n == 0 { 429 } else { 200 });
+        answer.body(http_body_util::Full::from("x"))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_beyond_the_limit_is_not_waited_for() {
+    for (retry_after, attempts, expected) in [(5, 1, (429, SECOND)), (3, 2, (200, 5 * SECOND))] {
+        let (lm, sent) = busy(retry_after);
+        let (mut request, _) = with_log(request(URL, "x", true));
+        request.extensions_mut().insert(MemberLimit(6 * SECOND));
+        request.context_mut().limit(Deadline::within(60 * SECOND));
+        let began = Instant::now();
+        let answer = connect(&lm.layer(retries(9))).send(request).await;
+        let ended = (
+            answer.expect("an answer").status().as_u16(),
+            began.elapsed(),
+        );
+        assert_eq!(ended, expected);
+        assert_eq!(sent.load(Ordering::Relaxed), attempts);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_in_a_limit_of_tokens_beyond_the_limit_is_not_waited_for() {
+    let (lm, sent) = streamed(SECOND, &[TEXT]);
+    let lm = lm.layer(TokenRateLayer::new(1));
+    let (first, ..) = run(&lm, 5 * SECOND).await;
+    assert!(first.is_ok(), "{first:?}");
+    let (done, took, _) = run(&lm, 5 * SECOND).await;
+    let failure = done.expect_err("its turn comes too late");
+    assert_eq!(failure.kind(), LmFailureKind::Refused, "{failure}");
+    assert_eq!((took, sent.load(Ordering::Relaxed)), (Duration::ZERO, 1));
 }
 
 #[tokio::test(start_paused = true)]
