@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import threading
 from queue import SimpleQueue
 from typing import Any
 
 import dspy
 import pytest
-from conftest import chat
+from conftest import ask, chat
+from dspy.clients import execution
 from fakes import FakeLmHost, eventually
 from streamed import JSON, SSE, StreamCall, as_chat, chunk, load, pieces, predict, usage_and_end
 
@@ -46,6 +48,7 @@ class RaceHost:
         self.asked: list[int] = []
         self.bodies: list[dict[str, Any]] = []
         self.stopped: list[int] = []
+        self.aborted: list[int] = []
         # The seconds until a connection that is to be closed is.
         self.stop_takes = 0.0
         # That of the host's thread.
@@ -107,6 +110,8 @@ class RaceExchange:
 
     def abort(self) -> None:
         self._is_stopped = True
+        self._host.aborted.append(self.number)
+        self._playing.cancel()
 
 
 @pytest.mark.parametrize("target", ["question -> answer", "test_streaming:SyncAsk"])
@@ -167,3 +172,36 @@ async def test_in_dspys_own_stream_the_second_member_answers_where_the_first_fai
     text, answer = await dspys_stream(hedge(member(1), member(2), after=60.0), make())
     assert text.strip() == answer == ("second " * 9).strip()
     assert host.asked == [1, 2]
+
+
+async def test_an_answer_waits_for_no_thread_of_the_other_member(monkeypatch):
+    # As one that renews a token before there is a request.
+    renewed, ended = threading.Event(), threading.Event()
+    prepare = execution._cached
+
+    def prepare_slowly(lm: Any, *call: Any) -> Any:
+        if lm.model == "openai/slow":
+            renewed.wait(20)
+            ended.set()
+        return prepare(lm, *call)
+
+    monkeypatch.setattr(execution, "_cached", prepare_slowly)
+    host = RaceHost(lm1=WHOLE, lm2=WHOLE)
+    lm = host_lms.build_lm(FakeLmHost(), hedge(member(1, "openai/slow"), member(2)))
+    try:
+        assert (await ask(lm.copy(cache=True))).answer == "yes"
+        assert host.asked == [2] and not ended.is_set()
+    finally:
+        renewed.set()
+
+
+async def test_a_cancel_ends_both_members():
+    host = RaceHost(lm1=HANGS, lm2=HANGS)
+    lm = host_lms.build_lm(FakeLmHost(), hedge(member(1), member(2)))
+    asking = asyncio.create_task(ask(lm))
+    await eventually(lambda: host.asked == [1, 2])
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert sorted(host.aborted) == [1, 2]
+    assert asyncio.all_tasks() == {asyncio.current_task()}

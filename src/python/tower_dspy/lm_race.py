@@ -1,11 +1,13 @@
 """The race of a hedge: two members of a group, of which the first answer wins.
 
-The first member runs in the task or the thread that makes the LM call, the second later in another
-one of the call. An answer that is streamed wins with its first content.
+In async code each member runs in a task of its own. In sync code the first runs on the thread that
+makes the LM call, the second later on another one. An answer that is streamed wins with its first
+content.
 
 Invariants:
-1. Nothing of an answer goes on before the requests of the other member are aborted.
-2. Both members have ended when the LM call has.
+1. Nothing of an answer goes on before the requests of the other member are told to end.
+2. Both members have ended when the LM call has. A thread cannot be cancelled: sync code waits for
+   that of the other member, which ends with its request.
 """
 
 import asyncio
@@ -63,10 +65,15 @@ async def hedge_async(execute: Any, lm: Any, call: Any, group: LmGroup) -> Any:
                 return await race.second.run_async(execute)
         return None
 
-    second = asyncio.create_task(run_second())
-    try:
+    async def run_first() -> Any:
         with race.first_attempt():
-            result = await race.first.run_async(execute)
+            return await race.first.run_async(execute)
+
+    first, second = both = asyncio.create_task(run_first()), asyncio.create_task(run_second())
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if race.winner is not race.second:
+            result = await first
         if race.winner is not race.first:
             result = await second
     except dspy.LMError as error:
@@ -74,10 +81,12 @@ async def hedge_async(execute: Any, lm: Any, call: Any, group: LmGroup) -> Any:
         raise
     finally:
         race.end()
-        second.cancel()
-        await asyncio.wait((second,))
-        if not second.cancelled():
-            second.exception()  # or asyncio reports that nobody asked for it
+        for task in both:
+            task.cancel()
+        await asyncio.wait(both)
+        for task in both:
+            if not task.cancelled():
+                task.exception()  # or asyncio reports that nobody asked for it
     race.answered()
     return result
 
