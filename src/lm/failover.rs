@@ -29,7 +29,10 @@ impl Lm {
     /// Each member has its own address, key, options, layers and limits. What is set on the result, as
     /// above, is set on each member, in place of what that had. DSPy makes the request anew for the
     /// member that takes over: with that LM's options, and with those that the program gave to the call.
-    /// The adapter asks the first member what it can (JSON schemas, tools).
+    /// The adapter asks the first member what it can (JSON schemas, tools), and what it makes of that is
+    /// in the request of the next as well, as a `response_format` with a JSON schema: another provider
+    /// may refuse it as a wrong request. So choose members that can do the same, or an adapter that
+    /// asks for text alone, as DSPy's `ChatAdapter` does for outputs of text.
     ///
     /// | the member before | the next takes over |
     /// |---|---|
@@ -63,10 +66,9 @@ impl Lm {
     ///
     /// A member whose share has passed ends as one that exceeds
     /// [`first_content`](super::LmLimits::first_content). Its layers wait for no longer: where a
-    /// Retry-After is beyond the share, or its turn in a
-    /// [`TokenRateLayer`](super::TokenRateLayer), the next takes over at once.
-    /// Content is what [`LmLimits`](super::LmLimits) says: an answer that has begun is not cut short
-    /// by it.
+    /// Retry-After is beyond the share, or its turn in a [`TokenRateLayer`](super::TokenRateLayer), the
+    /// next takes over at once. Content is what [`LmLimits`](super::LmLimits) says: an answer that has
+    /// begun is not cut short by it.
     ///
     /// # Errors
     /// Loading a program fails with a share out of this range.
@@ -93,13 +95,15 @@ impl Lm {
     /// );
     /// ```
     ///
-    /// The answer that is complete first wins; of a streamed one, the first with content. The
-    /// other's connection is closed before the winner's answer goes on. That LM call is in the record
-    /// of the call as cancelled, with the tokens that its provider had counted until then.
+    /// The answer that is complete first wins; of a streamed one, the first with content. The other LM
+    /// call is cancelled before the winner's answer goes on, which closes its connection. It is in the
+    /// record of the call as cancelled. Its tokens are mostly an estimate: most providers tell their
+    /// count only at the end of an answer. In sync code the winner's answer waits until the other's
+    /// thread has ended, which is cancelled at its request; before that it may renew a token.
     ///
-    /// The second also begins at once where the first fails as it may for a
-    /// [`fallback`](Self::fallback). Where both fail, the LM error is that of the later one, and its
-    /// message names the other's. Settings on the result are set on both members.
+    /// The second also begins at once where the first fails in a way that lets the next member of a
+    /// [`fallback`](Self::fallback) take over. Where both fail, the LM error is that of the later one,
+    /// and its message names the other's. Settings on the result are set on both members.
     ///
     /// Within `dspy.streamify` the members do not run beside each other, as that shows the chunks of
     /// each LM call at once: there the hedge is a fallback with even shares.

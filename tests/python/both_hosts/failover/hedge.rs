@@ -25,7 +25,7 @@ async fn hedge(first: &str, second: &str, after: Duration) -> Lm {
 }
 
 #[tokio::test]
-async fn the_second_answers_for_a_slow_first_whose_connection_is_closed_before() {
+async fn the_second_answers_for_a_slow_first_whose_connection_is_closed() {
     let (host, server) = (host().await, lm_server().await);
     server.script("hedge-slow", Reply::hang());
     server.script("hedge-quick", Reply::answer("of the second"));
