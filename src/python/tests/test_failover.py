@@ -223,7 +223,8 @@ async def test_the_first_candidate_of_several_ends_the_share():
 
 async def test_a_group_is_kept_by_copies_and_its_lms_are_known():
     lm = fallback(FIRST, SECOND)
-    assert group_of(copy.deepcopy(group_of(lm)) and lm) is group_of(lm)
+    for copied in (copy.deepcopy(lm), copy.copy(lm), lm.copy(seed=1)):
+        assert copied is not lm and group_of(copied) is group_of(lm)
     assert host_lms.host_ids(lm, lm.copy(temperature=1)) == (1, 2)
     inner = {"members": [FIRST, SECOND]}
     assert list(single_configs({"members": [inner, SECOND]})) == [FIRST, SECOND, SECOND]

@@ -1,6 +1,7 @@
 """Hedges: nested in a fallback, under DSPy's own stream, in its modules, and with its cache."""
 
 import asyncio
+import copy
 import json
 import threading
 from queue import SimpleQueue
@@ -8,7 +9,7 @@ from typing import Any
 
 import dspy
 import pytest
-from conftest import ask, chat
+from conftest import ask, ask_sync, chat
 from dspy.clients import execution
 from fakes import FakeLmHost, eventually
 from streamed import JSON, SSE, StreamCall, as_chat, chunk, load, pieces, predict, usage_and_end
@@ -172,6 +173,75 @@ async def test_in_dspys_own_stream_the_second_member_answers_where_the_first_fai
     text, answer = await dspys_stream(hedge(member(1), member(2), after=60.0), make())
     assert text.strip() == answer == ("second " * 9).strip()
     assert host.asked == [1, 2]
+
+
+async def test_dspys_own_stream_has_the_text_of_one_member_of_nested_groups():
+    host = RaceHost(lm1=BUSY, lm2=HANGS, lm3=streamed(as_chat(answer="third")))
+    inner = {"members": [member(1), hedge(member(3), member(2))]}
+    lm = {"members": [inner, member(2)]}
+    assert await dspys_stream(lm, dspy.Predict("question -> answer")) == ("third", "third")
+    assert host.asked == [1, 3]
+
+
+# The first fails, or is slow; and the second as a group of its own.
+GROUPS = [
+    ({"members": [member(1), member(2)]}, BUSY),
+    (hedge(member(1), member(2)), HANGS),
+    ({"members": [hedge(member(1), member(1)), hedge(member(2), member(1))]}, BUSY),
+]
+
+
+@pytest.mark.parametrize(("group", "first"), GROUPS)
+@pytest.mark.parametrize("module", [dspy.BestOfN, dspy.Refine])
+async def test_members_are_asked_with_the_temperature_of_dspys_modules(group, first, module):
+    host = RaceHost(lm1=first, lm2=WHOLE)
+    rewards = iter((0.0, 1.0) if module is dspy.BestOfN else (1.0,))
+    asking = module(SyncAsk(), N=2, reward_fn=lambda *_: next(rewards), threshold=1.0)
+    asking.set_lm(host_lms.build_lm(FakeLmHost(), group))
+    answer = await asyncio.to_thread(asking, question="?")
+    assert answer.answer == "yes" and 2 in host.asked
+    assert {body["temperature"] for body in host.bodies} == {1.0}
+    assert next(rewards, None) is None
+
+
+@pytest.mark.parametrize(("group", "first"), GROUPS)
+async def test_all_completions_are_of_the_member_that_answers(group, first):
+    host = RaceHost(lm1=first, lm2=WHOLE)
+    lm = host_lms.build_lm(FakeLmHost(), group)
+    assert len(await lm.acall("?", n=3)) == 3
+    assert host.asked.count(2) == 3
+    assert len(await asyncio.to_thread(lm, "?", n=3)) == 3
+    assert host.asked.count(2) == 6
+
+
+@pytest.mark.parametrize(("group", "first"), GROUPS)
+async def test_the_cache_has_the_answer_of_each_member(group, first, dspy_cache):
+    host = RaceHost(lm1=first, lm2=WHOLE)
+    lm = host_lms.build_lm(FakeLmHost(), group).copy(cache=True)
+    assert [(await ask(lm)).answer for _ in range(3)] == ["yes"] * 3
+    assert host.asked.count(2) == 1
+    assert [(await asyncio.to_thread(ask_sync, lm)).answer for _ in range(3)] == ["yes"] * 3
+    assert host.asked.count(2) == 2  # DSPy keeps those of async code apart
+
+
+@pytest.fixture
+def dspy_cache():
+    """Turns DSPy's cache on."""
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    yield
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+
+
+@pytest.mark.parametrize(("group", "first"), GROUPS)
+@pytest.mark.parametrize("copied", [copy.deepcopy, dspy.Module.deepcopy])
+async def test_the_copy_of_a_program_asks_all_members(group, first, copied):
+    host = RaceHost(lm1=first, lm2=WHOLE)
+    program = dspy.Predict("question -> answer")
+    program.lm = host_lms.build_lm(FakeLmHost(), group)
+    its_copy = copied(program)
+    assert (await its_copy.acall(question="?")).answer == "yes"
+    assert its_copy.lm is not program.lm
+    assert host.asked[0] == 1 and 2 in host.asked
 
 
 async def test_an_answer_waits_for_no_thread_of_the_other_member(monkeypatch):
