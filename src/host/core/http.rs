@@ -59,6 +59,11 @@ fn no_lm() -> Result<&'static (Arc<LmHandle>, LmClient), String> {
     Ok(NO_LM.get_or_init(|| (Arc::new(lm), client)))
 }
 
+/// A limit that Python gave in seconds; `None` for one that no duration holds.
+pub(crate) fn time_limit(seconds: Option<f64>) -> Option<Duration> {
+    seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok())
+}
+
 /// Sends a program's request, with the LMs that `find` returns by number; `None` if its call may
 /// not send one any more.
 pub(crate) fn send(

@@ -1,6 +1,6 @@
 //! The port of the interpreter in this process: the methods that Python's runner calls.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use pyo3::{exceptions::PyValueError, prelude::*};
 
@@ -78,13 +78,10 @@ impl Port {
         first_content: Option<f64>,
     ) -> PyResult<Option<PortExchange>> {
         self.0.monitor.progress();
-        let limit = |seconds: Option<f64>| {
-            seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok())
-        };
         let request = ProgramRequest {
             lms: route.map(|(lms, model, price)| LmCandidates(lms, model, price)),
-            timeout: limit(timeout),
-            first_content: limit(first_content),
+            timeout: http::time_limit(timeout),
+            first_content: http::time_limit(first_content),
             request: exchange::read_request(request)?,
         };
         let find = |lm| self.0.core.lms.get(usize::try_from(lm).ok()?);

@@ -1,7 +1,7 @@
 //! The messages between the pool and its processes, workers and zygotes. Python's side of the
 //! frames is `frames.py`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -269,13 +269,10 @@ pub(super) struct HttpRequest {
 
 impl HttpRequest {
     pub(super) fn with_body(self, body: Bytes) -> Result<ProgramRequest, String> {
-        let limit = |seconds: Option<f64>| {
-            seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok())
-        };
         Ok(ProgramRequest {
             lms: self.route,
-            timeout: limit(self.timeout),
-            first_content: limit(self.first_content),
+            timeout: http::time_limit(self.timeout),
+            first_content: http::time_limit(self.first_content),
             request: http::request(&self.method, &self.url, self.headers, body)?,
         })
     }
