@@ -60,7 +60,7 @@ pub(super) async fn measure(host: &Host, server: &ScriptedLm) -> (Durations, Vec
     let healthy = Reply::answer("so").delay(LM_CALL);
     server.script("healthy", healthy.clone());
     let mut sides = Vec::new();
-    for percent in [1, 50] {
+    for percent in [1, 2, 50] {
         for combined in ["even", "share", "hedge"] {
             let model = format!("hangs-{percent}-{combined}");
             // Spread evenly.

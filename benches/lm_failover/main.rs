@@ -1,9 +1,11 @@
-//! An LM made of two, of which the first hangs in 1 % and in 50 % of its calls, beside the second
-//! one alone, which is healthy: how long an answer takes, where the second takes over after an even
-//! share of the time, after a given one, and where it runs beside the first.
+//! An LM made of two, of which the first hangs in 1 %, in 2 % and in 50 % of its calls, beside the
+//! second one alone, which is healthy: how long an answer takes, where the second takes over after an
+//! even share of the time, after a given one, and where it runs beside the first.
 //!
 //! The ratio is that of the answers' 99th percentile to the 99th percentile of the healthy LM alone
-//! plus the time after which the second is asked. At 1 that time is all that a hanging LM costs.
+//! plus the time after which the second is asked. At 1 that time is all that a hanging LM costs. Of
+//! 1000 calls the 99th percentile is the tenth slowest or the one before it: where 2 % and 50 % hang it
+//! is that of a call whose first LM hangs, and where 1 % do mostly that of one whose first is healthy.
 //!
 //! And a budget of ten calls' tokens, of which 64 are made at once: how many it lets through beyond what
 //! it has and one estimate.
