@@ -12,11 +12,11 @@ use crate::call::{Budget, BudgetLimits, BudgetRefusal, BudgetSpent, CallId, Spen
 /// with that.
 ///
 /// What the call itself had spent, and its partial answer, are in [`spent`](Self::spent). Two are
-/// equal when their budgets have the same limits and had spent the same. What the calls had spent does not
-/// count.
+/// equal when their budgets have the same limits and had spent the same. What the calls had spent does
+/// not count.
 ///
-/// From a server it comes without limits and without what is spent of them, for the budget may be one
-/// that all clients share.
+/// From a server it comes without the limits of the budget and without what is spent of them, as the
+/// budget may be one that all clients share.
 ///
 /// ```
 /// use tower_dspy::{Budget, BudgetExceeded, BudgetLimits, Classify, ErrorKind};

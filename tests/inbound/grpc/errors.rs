@@ -7,8 +7,8 @@ use tonic::{Code, Request, service::Routes};
 use tonic_types::StatusExt;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Budget, BudgetExceeded, BudgetLimits, CallId, Cancelled, Carrier, Cause, Classify, Deadline,
-    DeadlineLayer, Elapsed, Error, ErrorKind, InboundLayer, InvalidInput, LmError, Lost,
+    Budget, BudgetExceeded, BudgetLimits, BudgetSpent, CallId, Cancelled, Carrier, Cause, Classify,
+    Deadline, DeadlineLayer, Elapsed, Error, ErrorKind, InboundLayer, InvalidInput, LmError, Lost,
     Overloaded, PredictRequest, ProgramError, RetryLayer, Scope, Serve, Shutdown, Spent, Stage,
     TimeoutLayer, TrackLayer, Tracker, Usd,
     inbound::tonic::Programs,
@@ -88,15 +88,6 @@ async fn the_message_of_an_error_arrives_with_it() {
         panic!("another error");
     };
     assert_eq!((told.status(), told.retry_after()), (Some(429), wait));
-    let limits = BudgetLimits::new().with_name("acme").with_tokens(9);
-    let limits = limits.with_usd(Usd::new(0.5)).with_window(secs(60));
-    let exceeded = BudgetExceeded::new(&Budget::new(limits)).with_retry_after(wait);
-    for exceeded in [exceeded.clone(), exceeded.into_unpriced()] {
-        let Error::BudgetExceeded(told) = sent(exceeded.clone()).await else {
-            panic!("another error");
-        };
-        assert_eq!(told, exceeded);
-    }
     for stage in [Stage::BeforeStart, Stage::Running] {
         let lost = sent(Lost::new("it crashed").with_stage(stage)).await;
         assert_eq!(lost.may_have_started(), stage == Stage::Running);
@@ -128,6 +119,40 @@ async fn spent_tokens_arrive_and_the_programs_message_does_not() {
         let told = sent(error).await;
         assert_eq!(told.spent(), Some(&*spent), "{told}");
         assert!(!format!("{told} {told:?}").contains("the prompt"), "{told}");
+    }
+}
+
+/// The budget may be one that all clients of the server share.
+#[tokio::test]
+async fn of_a_used_up_budget_its_limits_and_its_spending_stay_on_the_server() {
+    let limits = BudgetLimits::new().with_name("acme").with_tokens(98_765);
+    let limits = limits.with_usd(Usd::new(0.4321)).with_window(secs(86_399));
+    let wait = Some(Duration::from_millis(2_500));
+    let mut spent = Spent::default();
+    spent.usage.total_tokens = 21;
+    let spent = Arc::new(spent);
+    let exceeded = BudgetExceeded::new(&Budget::new(limits)).with_spent(spent.clone());
+    let waits = exceeded.clone().with_retry_after(wait);
+    for exceeded in [waits, exceeded.into_unpriced()] {
+        let Error::BudgetExceeded(told) = sent(exceeded.clone()).await else {
+            panic!("another error");
+        };
+        assert_eq!(told.retry_after(), exceeded.retry_after());
+        assert_eq!(told.is_unpriced(), exceeded.is_unpriced());
+        assert_eq!(told.spent(), Some(&*spent));
+        assert_eq!(told.limits(), &BudgetLimits::new());
+        assert_eq!(told.budget_spent(), &BudgetSpent::default());
+
+        let mock = MockDspy::new([Reply::error(exceeded)]);
+        let node = Node::of(&mock).await;
+        let mut raw = PredictClient::new(node.channel());
+        let answer = raw.predict(v1::PredictRequest::default()).await;
+        let status = answer.unwrap_err();
+        let details = status.get_error_details();
+        let told = format!("{status:?} {details:?}");
+        for secret in ["acme", "98765", "0.4321", "86399"] {
+            assert!(!told.contains(secret), "{told}");
+        }
     }
 }
 
