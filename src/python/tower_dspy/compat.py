@@ -19,7 +19,7 @@ _REQUIRED = {
     "dspy._vendor.lm15.providers.async_base": "StdlibAsyncTransport",
     "dspy._vendor.lm15.providers.base": "HttpResponse StdlibTransport",
     "dspy._vendor.lm15.providers.openai_chat": "OpenAIChatLM.parse_response",
-    "dspy._vendor.lm15.registry": "lookup",
+    "dspy._vendor.lm15.registry": "PROVIDERS lookup",
     "dspy._vendor.lm15.result": "StreamAccumulator.push StreamAccumulator.response",
     "dspy._vendor.lm15.router": "AsyncLMRouter._shared_transport LMRouter._shared_transport",
     "dspy._vendor.lm15.transports": "AsyncTransportResponse.aiter_lines ConnectError "
