@@ -4,18 +4,20 @@ import asyncio
 import contextvars
 import logging
 import math
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import execute_interrupted
+from conftest import execute_interrupted, own_messages
 
 from tower_dspy.call_state import Cancelled
 from tower_dspy.frames import Frames, Log
 from tower_dspy.host_proxy import HostProxy
 from tower_dspy.interrupt import InterruptibleRun
+from tower_dspy.lm_call import PLACEHOLDER
 from tower_dspy.proxies import CallProxy
 
 
@@ -159,6 +161,23 @@ def test_a_report_goes_in_its_turn_of_the_loop_though_a_log_record_waits(ends: E
 
     loop.run_until_complete(report())
     loop.close()
+
+
+def test_a_variable_whose_key_stays_with_the_host_is_logged_by_name(
+    ends: Ends, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(ends.proxy, "_ask_of_lm", lambda *_: True)
+    monkeypatch.setenv("NOVITA_API_KEY", "a-real-key")
+    monkeypatch.delenv("OTHER_API_KEY", raising=False)
+    with caplog.at_level(logging.INFO, logger="tower_dspy.program"):
+        for _ in range(2):
+            names = ["NOVITA_API_KEY", "OTHER_API_KEY"]
+            assert ends.proxy.resolve_lm(7, "https://api.novita.ai/v1", names, False)
+    assert os.environ["NOVITA_API_KEY"] == PLACEHOLDER
+    assert "OTHER_API_KEY" not in os.environ
+    [said] = own_messages(caplog)
+    assert "NOVITA_API_KEY" in said
+    assert "a-real-key" not in said
 
 
 def test_an_interrupted_thread_loses_no_frame_of_others_that_it_sends(ends: Ends) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
+import logging
 import os
 import select
 import threading
@@ -23,6 +24,8 @@ from tower_dspy.lm_call import PLACEHOLDER
 from tower_dspy.payload import from_json, to_json
 from tower_dspy.proxies import CallProxy, ExchangeProxy, LoadProxy
 from tower_dspy.start_limit import StartLimit
+
+_log = logging.getLogger("tower_dspy.program")
 
 # Seconds without a heartbeat after which one is missed.
 _MISSED = 0.030
@@ -100,8 +103,11 @@ class HostProxy:
         provider = {"url": url, "variables": variables, "has_credentials": has_credentials}
         for name in variables:
             # The key stays with the host, as those do that a worker starts without.
-            if os.environ.get(name) and name not in self._passed_keys:
+            value = os.environ.get(name)
+            if value and value != PLACEHOLDER and name not in self._passed_keys:
                 os.environ[name] = PLACEHOLDER
+                # A program may use the variable for something else.
+                _log.info("the key in %s stays with the host: this worker has none there", name)
         return self._ask_of_lm(number, "resolve_lm", {"lm": number, "provider": provider})
 
     def _ask_of_lm(self, number: int, name: str, body: dict[str, Any]) -> bool:
