@@ -12,6 +12,10 @@ pub(crate) struct BudgetRefusal {
     pub(crate) budget: Budget,
     /// The time until some of it is free again, if it has a window: [`SOON`] where LM calls under way
     /// have reserved the rest. `None` also where no price is known.
+    #[cfg_attr(
+        all(feature = "lm", not(any(feature = "_host", test))),
+        expect(dead_code, reason = "a host says it in its errors")
+    )]
     pub(crate) retry_after: Option<Duration>,
     /// A limit of money, and the LM has no price.
     pub(crate) unpriced: bool,
