@@ -164,8 +164,7 @@ impl AttemptRecord {
         })
     }
 
-    /// An LM call was refused that found a budget used up. The last refusal is kept: a program may go
-    /// on after the others.
+    /// A budget refused an LM call. The last refusal is kept: a program may go on after the others.
     pub(crate) fn over_budget(&self, refusal: BudgetRefusal) {
         self.write(|attempt, _| attempt.over_budget = Some(refusal));
     }

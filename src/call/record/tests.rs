@@ -16,7 +16,8 @@ use super::{
     timeline::{AttemptKind, LmCallTimeline},
 };
 use crate::call::{
-    CallId, CallStatus, Cause, Cost, Price, Usage, Usd, drop_scope, drop_scope::ReportOnDrop,
+    Budget, BudgetLimits, BudgetRefusal, CallId, CallStatus, Cause, Cost, Price, Usage, Usd,
+    drop_scope, drop_scope::ReportOnDrop,
 };
 
 fn call() -> LmCall {
@@ -382,4 +383,18 @@ fn tokens_that_dspy_counted_have_a_cost_in_place_of_the_estimate() {
         let call = &spent.lm_calls[0];
         assert_eq!((call.cost, call.estimated_tokens), (Some(expected.usd), 0));
     });
+}
+
+#[test]
+fn the_last_refusal_for_a_budget_is_kept() {
+    let attempt = AttemptRecord::new(CallRecord::open(), 0, None);
+    for name in ["first", "last"] {
+        attempt.over_budget(BudgetRefusal {
+            budget: Budget::new(BudgetLimits::new().with_name(name)),
+            retry_after: None,
+            unpriced: false,
+        });
+    }
+    let kept = attempt.budget_refusal().expect("a refusal");
+    assert_eq!(kept.budget.limits().name.as_deref(), Some("last"));
 }
