@@ -49,6 +49,8 @@ pub(crate) struct NewExchange {
     pub(crate) flow: Arc<ExchangeFlow>,
     /// Ends it with an event, once its connection is closed.
     pub(crate) stop: CancellationToken,
+    /// Only dropped: once the work has ended or was aborted, and before the last event.
+    pub(crate) on_end: Option<Box<dyn Send>>,
 }
 
 impl NewExchange {
@@ -61,13 +63,20 @@ impl NewExchange {
         W: Future<Output = Event> + Send + 'static,
     {
         let Self {
-            call, sink, stop, ..
+            call,
+            sink,
+            stop,
+            on_end,
+            ..
         } = self;
         let runtime = runtime::handle()?;
         // A panic is an event as well: the receiver would wait for ever.
         let work = AssertUnwindSafe(work(sink.clone())).catch_unwind();
         let exchange = async move {
+            // An abort drops what is awaited before this.
+            let on_end = on_end;
             let end = stop.run_until_cancelled_owned(work).await;
+            drop(on_end);
             sink.send(match end {
                 Some(Ok(end)) => end,
                 Some(Err(_)) => {

@@ -81,6 +81,7 @@ impl PortExchange {
             sink,
             flow: flow.clone(),
             stop: stop.clone(),
+            on_end: None,
         });
         if !matches!(begun, Ok(Some(_))) {
             listeners.remove(id);

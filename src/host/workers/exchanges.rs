@@ -7,7 +7,9 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{numbers::WorkerId, supervisor::Supervisor, wire::ToWorker, worker::Worker};
+use super::{
+    numbers::WorkerId, process::ProcessLink, supervisor::Supervisor, wire::ToWorker, worker::Worker,
+};
 use crate::host::core::{
     call_state::CallState,
     event::Event,
@@ -32,6 +34,22 @@ struct OpenExchange {
     stop: CancellationToken,
 }
 
+/// Sends a worker what is left of a call's budgets, when it is dropped.
+struct BudgetReport {
+    link: ProcessLink,
+    number: u64,
+    call: Arc<CallState>,
+}
+
+impl Drop for BudgetReport {
+    fn drop(&mut self) {
+        if let Some(budget) = self.call.remaining_budget() {
+            let call = self.number;
+            self.link.send(&ToWorker::Budget { call, budget }, &[]);
+        }
+    }
+}
+
 impl Exchanges {
     /// Begins an exchange for a worker, unless its call is over. If that fails, the worker gets the
     /// failure as an event.
@@ -46,17 +64,22 @@ impl Exchanges {
         let (Some(worker), None | Some(Some(_))) = (supervisor.workers.get(&of), running) else {
             return;
         };
-        let call = running.flatten().map(|running| running.state.clone());
+        let state = running.flatten().map(|running| running.state.clone());
+        let report = call.zip(state.clone()).map(|(number, call)| {
+            let link = worker.link.clone();
+            Box::new(BudgetReport { link, number, call }) as Box<dyn Send>
+        });
         let queue = &supervisor.core.queue;
         let id = queue.next_id();
         let flow = Arc::<ExchangeFlow>::default();
         let stop = CancellationToken::new();
         let exchange = NewExchange {
-            call: call.clone(),
+            call: state.clone(),
             number,
             sink: EventSink::Queue(queue.clone(), id),
             flow: flow.clone(),
             stop: stop.clone(),
+            on_end: report,
         };
         match begin(worker, exchange) {
             Ok(Some(abort)) => {
@@ -64,7 +87,7 @@ impl Exchanges {
                     worker: of,
                     number,
                     abort,
-                    call,
+                    call: state,
                     flow,
                     stop,
                 };
@@ -122,9 +145,7 @@ impl Exchanges {
         let (of, number, is_last) = (open.worker, open.number, event.is_last());
         if let Some(worker) = worker.filter(|_| !is_cancelled) {
             let (message, tail) = ToWorker::event(number, event);
-            let call = open.call.as_ref().filter(|_| is_last);
-            let left = call.and_then(|call| call.remaining_budget());
-            worker.link.send(&message.with_budget(left), &tail);
+            worker.link.send(&message, &tail);
         }
         if is_last {
             self.open.remove(&id);

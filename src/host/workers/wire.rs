@@ -57,9 +57,11 @@ pub(super) enum ToWorker<'a> {
         exchange: u64,
         /// Its parts, as exchange.py names them, but for the tail.
         event: Value,
-        /// What is left of its call's budgets; only with the last event.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        budget: Option<BudgetLeft>,
+    },
+    /// What is left of a call's budgets, after the end of each of its exchanges.
+    Budget {
+        call: u64,
+        budget: BudgetLeft,
     },
     /// The answer to `AdoptLm` and to `ResolveLm`.
     Lm {
@@ -84,23 +86,7 @@ impl ToWorker<'_> {
             Event::Value(value) => (json!(["value"]), value.to_string().into()),
             Event::Failed(kind, message) => (json!(["failed", kind, message]), Bytes::new()),
         };
-        let budget = None;
-        (
-            Self::Event {
-                exchange,
-                event,
-                budget,
-            },
-            tail,
-        )
-    }
-
-    /// The same, with what is left of the budgets of its call.
-    pub(super) fn with_budget(mut self, left: Option<BudgetLeft>) -> Self {
-        if let Self::Event { budget, .. } = &mut self {
-            *budget = left;
-        }
-        self
+        (Self::Event { exchange, event }, tail)
     }
 }
 

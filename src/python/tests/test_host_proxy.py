@@ -265,7 +265,7 @@ def test_a_wait_for_the_reader_ends_with_its_event_or_its_call(ends: Ends) -> No
     assert ends.proxy.await_reader(call, None) is None
 
 
-def test_what_is_left_of_a_budget_comes_with_a_call_and_the_events_of_its_lm_calls(
+def test_what_is_left_of_a_budget_comes_with_a_call_and_after_each_change_by_it(
     ends: Ends,
 ) -> None:
     body = {"call": 1, "lm": None, "target": 1, "remaining": None, "stream": None, "trace": None}
@@ -276,8 +276,11 @@ def test_what_is_left_of_a_budget_comes_with_a_call_and_the_events_of_its_lm_cal
     assert (one.remaining_budget(), other.remaining_budget()) == ([100, None, False], None)
     exchange = ends.proxy.call_tool(0, one, {}, {}, None)
     assert exchange is not None
-    event = {"exchange": exchange.number, "event": ["value"], "budget": [40, None, True]}
-    ends.host.send("event", event, b"1")
+    # Nothing waits for an event of it any more.
+    exchange.abort()
+    ends.host.send("budget", {"call": 1, "budget": [40, None, True]})
+    # Of a call that has ended.
+    ends.host.send("budget", {"call": 3, "budget": [0, None, True]})
     ends.proxy._receive()
     assert (one.remaining_budget(), other.remaining_budget()) == ([40, None, True], None)
 

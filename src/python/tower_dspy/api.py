@@ -38,7 +38,8 @@ def remaining_budget() -> RemainingBudget | None:
 
     An LM call that finds a budget used up is not sent, and raises DSPy's `LMTransportError`. In a
     worker process it is as of the start of the call, and of the end of its last LM call: what other
-    calls take from a budget that they share shows then.
+    calls take from a budget that they share shows then. What an LM call took that the program cut
+    off shows a moment after.
     """
     state = current_call()
     left = None if state is None else state.call.remaining_budget()

@@ -230,7 +230,10 @@ class HostProxy:
             elif name == "lm":
                 self._lm_answers[body["lm"]] = body["error"], body["keyed"]
             elif name == "event":
-                self._take_event(body["exchange"], body["event"], payload, body.get("budget"))
+                self._take_event(body["exchange"], body["event"], payload)
+            elif name == "budget":
+                if (call := self.calls.get(body["call"])) is not None:
+                    call.budget = body["budget"]
             else:
                 if name == "cancel" and (call := self.calls.get(body["call"])) is not None:
                     call.late = body["timed_out"]
@@ -238,14 +241,10 @@ class HostProxy:
                 self._controls.append((name, body))
         return received
 
-    def _take_event(
-        self, number: int, parts: list[Any], payload: bytes, budget: list[Any] | None = None
-    ) -> None:
+    def _take_event(self, number: int, parts: list[Any], payload: bytes) -> None:
         exchange = self._exchanges.get(number)
         if exchange is None:
             return
-        if budget is not None and exchange.call is not None:
-            exchange.call.budget = budget
         if parts[0] in _LAST:
             self.forget(number)
         event = _event(parts, payload)

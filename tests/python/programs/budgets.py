@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import dspy
 from dspy.utils.exceptions import LMError
@@ -87,6 +88,18 @@ async def reads():
         "on_a_thread": await asyncio.to_thread(tower_dspy.remaining_budget),
         "named": None if after is None else after._asdict(),
     }
+
+
+async def cuts_off(question: str):
+    """What is left once an LM call that is cut off has shown."""
+    while True:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(qa.acall(question=question), 1.0)
+        for _ in range(500):
+            left = tower_dspy.remaining_budget()
+            if left.wrap_up:
+                return {"left": left}
+            await asyncio.sleep(0.01)
 
 
 async def asks_of_no_call(question: str):

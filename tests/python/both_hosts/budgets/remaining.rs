@@ -1,11 +1,18 @@
 //! What a program reads of its budgets.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tower::{ServiceBuilder, ServiceExt};
-use tower_dspy::{Budget, BudgetLayer, BudgetLimits, PredictRequest, Price, Usd};
+use tower_dspy::{
+    Budget, BudgetLayer, BudgetLimits, PredictRequest, Price, Usd, testing::scripted_lm::Reply,
+};
 
 use super::{short, tokens};
-use crate::support::{ask, host, lm, load};
+use crate::support::{ask, host, lm, lm_server, load};
+
+const SHOWN: Duration = Duration::from_secs(30);
 
 async fn reads(model: &str, request: PredictRequest) -> (Value, u64) {
     let host = host().await;
@@ -65,4 +72,20 @@ async fn a_program_comes_to_an_end_when_the_soft_share_is_spent() {
     let answer = answer.unwrap();
     assert_eq!(answer.outputs["steps"], 3);
     assert_eq!(answer.outputs["left"], json!([7 * one, null, true]));
+}
+
+#[tokio::test]
+async fn a_program_reads_what_an_lm_call_took_that_it_cut_off() {
+    let (host, model) = (host().await, "left-cut");
+    let program = short(&host, "budgets:cuts_off", model).await;
+    lm_server().await.script(model, Reply::hang());
+    // Any spending is more than the share.
+    let limits = BudgetLimits::new().with_tokens(1000);
+    let budget = Budget::new(limits.with_soft_share(0.001));
+    let call = program.oneshot(ask("?").with_budget(&budget));
+    let answer = timeout(SHOWN, call).await.expect("the spending is shown");
+    let spent = budget.spent();
+    assert!(spent.tokens > 0 && spent.estimated_tokens == spent.tokens);
+    let left = 1000 - spent.tokens;
+    assert_eq!(answer.unwrap().outputs["left"], json!([left, null, true]));
 }
