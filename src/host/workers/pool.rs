@@ -205,6 +205,10 @@ impl Pool {
             }
             FromWorker::AdoptLm(own) => worker.adopt_lm(own),
             FromWorker::ResolveLm { lm, provider } => {
+                if !supervisor.programs.is_loading(id) {
+                    // No code of a program may have keys looked up for it later.
+                    return worker.refuse_lm(lm);
+                }
                 let of_host = usize::try_from(lm).ok();
                 let of_host = of_host.and_then(|lm| supervisor.core.lms.get(lm));
                 worker.resolve_lm(lm, of_host, &provider);

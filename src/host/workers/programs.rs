@@ -73,6 +73,12 @@ impl<L, R> Programs<L, R> {
         worker.is_some_and(|worker| Some(worker.generation) == self.replacing())
     }
 
+    /// Whether a worker loads a program.
+    pub(super) fn is_loading(&self, worker: WorkerId) -> bool {
+        let worker = self.workers.get(&worker);
+        worker.is_some_and(|worker| worker.loading().next().is_some())
+    }
+
     /// Whether a worker has loaded all programs, or failed to.
     pub(super) fn has_all(&self, worker: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&worker) else {

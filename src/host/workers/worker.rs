@@ -76,6 +76,12 @@ impl Worker {
         self.answer_of_lm(lm, lm_candidates::resolve(handle.as_deref(), by));
     }
 
+    /// Answers that an LM is not resolved, as no load goes on.
+    pub(super) fn refuse_lm(&self, lm: i64) {
+        let error = "an LM's key and address are found only while a program is loaded";
+        self.answer_of_lm(lm, Err(error.into()));
+    }
+
     fn answer_of_lm(&self, lm: i64, answer: Result<bool, String>) {
         let (keyed, error) = match answer {
             Ok(keyed) => (keyed, None),

@@ -70,6 +70,20 @@ fn a_load_is_answered_when_each_worker_has_answered() {
 }
 
 #[test]
+fn a_worker_loads_until_it_has_answered_all_loads() {
+    let mut programs = loaded();
+    assert!(!programs.is_loading(WorkerId(1)));
+    programs.load(json!("second"), "second", &[WorkerId(1)]);
+    programs.load(json!("third"), "third", &[WorkerId(1)]);
+    assert!(programs.is_loading(WorkerId(1)) && !programs.is_loading(WorkerId(2)));
+    programs.answered(WorkerId(1), LoadId(2), answer(2), NOW);
+    assert!(programs.is_loading(WorkerId(1)));
+    programs.answered(WorkerId(1), LoadId(3), Err(gone()), NOW);
+    assert!(!programs.is_loading(WorkerId(1)));
+    assert!(!programs.is_loading(WorkerId(9)));
+}
+
+#[test]
 fn a_worker_that_dies_while_it_loads_fails_the_load() {
     let mut programs = loaded();
     programs.load(json!("deadly"), "second", &[WorkerId(1), WorkerId(2)]);
