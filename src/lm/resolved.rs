@@ -46,7 +46,7 @@ impl ResolvedLm {
         }
     }
 
-    /// The LM's own credential, whatever a request brings.
+    /// The LM's own credential, also for a request with a key of its own.
     pub(super) fn own_credential(&self) -> Arc<Credential> {
         self.found.get().cloned().unwrap_or_default()
     }
@@ -63,7 +63,7 @@ impl ResolvedLm {
         own.or_else(|| listed().map(|ListPrice(price)| price.clone()))
     }
 
-    /// What `request` is sent with; it may bring a key of its own.
+    /// The credential that `request` is sent with, which may have a key of its own.
     pub(super) fn credential(&self, request: &LmRequest) -> Result<Arc<Credential>, LmFailure> {
         let key_of = match &self.lm.key {
             LmKey::By(key_of) | LmKey::Token(key_of) if placeholder::is_in(request) => key_of,
