@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from typing import Any
 
 import dspy
@@ -101,6 +102,18 @@ async def test_options_of_a_copy_go_along_where_the_first_member_has_the_same(ca
     copy.deepcopy(copied)("?")
     assert [body["temperature"] for body in host.bodies] == [1.0] * 4
     assert [body["seed"] for body in host.bodies] == [3] * 4
+
+
+async def test_dspy_warns_once_of_a_member_whose_rollouts_are_all_the_same(call: FakeCall):
+    MembersHost(lm1=BUSY)
+    second = member(2, "groq/b", temperature=0.0)
+    lm = fallback(member(1, "openai/a", temperature=1.0), second).copy(rollout_id=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            await lm.acall("?")
+            lm("?")
+    assert [str(one.message).partition(" ")[0] for one in caught] == ["rollout_id"]
 
 
 async def test_an_option_that_a_copy_removes_is_removed_of_each_member(call: FakeCall):

@@ -13,8 +13,9 @@ _FROM, _TO = (3, 4, 0), (3, 5)
 # modules in patches/ use them; the two routers make the transports.
 _REQUIRED = {
     "dspy": "Adapter.__call__ Adapter._call_postprocess Adapter._call_preprocess Adapter.acall "
-    "BaseLM.__call__ BaseLM.acall ChatAdapter.parse Embedder.acall JSONAdapter.parse LM.engine "
-    "Reasoning Tool.__call__ Tool.acall TwoStepAdapter XMLAdapter.parse",
+    "BaseLM.__call__ BaseLM.acall ChatAdapter.parse Embedder.acall JSONAdapter.parse "
+    "LM._warn_zero_temp_rollout LM.engine Reasoning Tool.__call__ Tool.acall TwoStepAdapter "
+    "XMLAdapter.parse",
     "dspy._vendor.lm15.cloud.chains": "credential_provider",
     "dspy._vendor.lm15.providers.async_base": "StdlibAsyncTransport",
     "dspy._vendor.lm15.providers.base": "HttpResponse StdlibTransport",

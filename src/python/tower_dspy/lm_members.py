@@ -108,6 +108,8 @@ class MemberCall:
         lm = self._member.copy(cache=self._lm.cache, **_changes(self._lm, self._first))
         # An LM call is in the history of the LM that the program has.
         lm.update_history = self._lm.update_history
+        # Or DSPy warns at each LM call.
+        lm._warn_zero_temp_rollout = self._member._warn_zero_temp_rollout
         prompt = call.prompt
         if call.request is not None:
             prompt = dataclasses.replace(call.request, model=lm.model)
