@@ -113,6 +113,15 @@ def test_an_lm_has_its_price_from_its_load_on(monkeypatch):
     assert prices.tiers("openai/gpt-4o-mini", b"{}")[0][1][0] == 1.5e-07
 
 
+def test_a_load_replaces_the_price_that_was_known_before(monkeypatch):
+    model, entry = "openai/loaded-twice", {"input_cost_per_token": 1e-06}
+    monkeypatch.setattr(prices, "_entry_of", lambda _: dict(entry))
+    assert prices.tiers(model, b"{}")[0][1][0] == 1e-06
+    entry["input_cost_per_token"] = 2e-06
+    prices.load(SimpleNamespace(model=model))
+    assert prices.tiers(model, b"{}")[0][1][0] == 2e-06
+
+
 def test_prices_are_kept_for_a_bounded_number_of_models(monkeypatch):
     monkeypatch.setattr(prices, "_entry_of", lambda _: {})
     for number in range(1000):

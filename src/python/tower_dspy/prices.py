@@ -55,6 +55,10 @@ _tiers: dict[tuple[str, str, bool], list[Tier] | None] = {}
 def load(lm: Any) -> None:
     """Looks up the price of an LM before its first call."""
     _keep(_entries, lm.model, _entry_of(lm))
+    # Those of an LM of the same name that was loaded before.
+    for key in list(_tiers):
+        if key[0] == lm.model:
+            _tiers.pop(key, None)
 
 
 def tiers(model: str, body: bytes) -> list[Tier] | None:
@@ -66,11 +70,16 @@ def tiers(model: str, body: bytes) -> list[Tier] | None:
             return None
     # Finding a word takes far less time than matching a long prompt.
     key = model, end, b'"ttl"' in body and _LONG_CACHE.search(body) is not None
-    if key not in _tiers:
-        if model not in _entries:
-            _keep(_entries, model, _entry_of(_named(model)))
-        _keep(_tiers, key, _tiers_of(_entries[model], *key[1:]))
-    return _tiers[key]
+    # Other threads may forget what is kept.
+    with suppress(KeyError):
+        return _tiers[key]
+    entry = _entries.get(model)
+    if entry is None:
+        entry = _entry_of(_named(model))
+        _keep(_entries, model, entry)
+    found = _tiers_of(entry, *key[1:])
+    _keep(_tiers, key, found)
+    return found
 
 
 def _keep(known: dict[Any, Any], key: Any, value: Any) -> None:
