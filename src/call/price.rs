@@ -5,7 +5,8 @@ use crate::call::Usd;
 /// What an LM's tokens cost.
 ///
 /// Tokens that have no rate of their own are paid as those that they are part of: cached ones and
-/// ones written to a cache as tokens of the prompt, reasoning as tokens of the answer.
+/// ones written to a cache as tokens of the prompt, reasoning as tokens of the answer. A rate that is
+/// negative or no finite number is not known, and so is the cost of what has no other.
 ///
 /// ```
 /// use tower_dspy::Price;
@@ -50,7 +51,12 @@ pub(crate) struct PricedTokens {
 pub(crate) type PriceTier = (u64, [Option<f64>; 5]);
 
 fn of_million(dollars: f64) -> Option<Usd> {
-    Some(Usd::new(dollars / 1e6))
+    rate(dollars / 1e6)
+}
+
+/// A rate in USD for one token; `None` if that is negative or no finite number.
+fn rate(dollars: f64) -> Option<Usd> {
+    (dollars.is_finite() && dollars >= 0.0).then(|| Usd::new(dollars))
 }
 
 impl Price {
@@ -89,10 +95,15 @@ impl Price {
         self
     }
 
-    /// Another price for calls with more than so many tokens of the prompt.
+    /// Another price for calls with more than so many tokens of the prompt. Where it has others for
+    /// longer prompts, these hold too.
     #[must_use]
     pub fn with_above(mut self, prompt_tokens: u64, price: Self) -> Self {
-        self.above.push((prompt_tokens, price.rates));
+        let rates = *price.rates_for(prompt_tokens.saturating_add(1));
+        let longer = price.above.into_iter();
+        let longer = longer.filter(|(above, _)| *above > prompt_tokens);
+        self.above.push((prompt_tokens, rates));
+        self.above.extend(longer);
         self.above.sort_by_key(|(above, _)| *above);
         self
     }
@@ -105,7 +116,7 @@ impl Price {
             .iter()
             .map(|(above, rates)| {
                 let [input, output, cached, cache_write, reasoning] =
-                    rates.map(|rate| rate.map(Usd::new));
+                    rates.map(|dollars| dollars.and_then(rate));
                 let rates = Rates {
                     input,
                     output,
@@ -193,5 +204,36 @@ mod tests {
             ..tokens(0, 10)
         };
         assert_eq!(price.cost(rest), Some(Usd::new(60e-6)));
+    }
+
+    #[test]
+    fn the_tiers_of_a_price_for_long_prompts_hold_too() {
+        let longest = Price::per_million(3.0, 9.0);
+        let long = Price::per_million(2.0, 6.0).with_above(2000, longest);
+        let price = Price::per_million(1.0, 4.0).with_above(1000, long.clone());
+        assert_eq!(price.cost(tokens(1500, 0)), Some(Usd::new(3000e-6)));
+        assert_eq!(price.cost(tokens(2001, 0)), Some(Usd::new(6003e-6)));
+        let price = Price::per_million(1.0, 4.0).with_above(3000, long);
+        assert_eq!(price.cost(tokens(2001, 0)), Some(Usd::new(2001e-6)));
+        assert_eq!(price.cost(tokens(3001, 0)), Some(Usd::new(9003e-6)));
+    }
+
+    #[test]
+    fn a_rate_that_is_no_amount_is_not_known() {
+        for odd in [-1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(
+                Price::per_million(odd, 1.0).cost(tokens(1, 1)),
+                None,
+                "{odd}"
+            );
+            let price = Price::per_million(1.0, 1.0).with_cached(odd);
+            let cached = PricedTokens {
+                cached: 10,
+                ..tokens(10, 0)
+            };
+            assert_eq!(price.cost(cached), Some(Usd::new(10e-6)), "{odd}");
+        }
+        let free = Price::per_million(0.0, 0.0);
+        assert_eq!(free.cost(tokens(9, 9)), Some(Usd::ZERO));
     }
 }
