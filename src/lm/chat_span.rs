@@ -9,6 +9,7 @@ use tracing::{Level, Span, field};
 use super::{
     LmRequest,
     answer_labels::AnswerLabels,
+    embedding::asks_for_embeddings,
     http::{CallSpan, RequestTrace},
     usage::UsageCounts,
 };
@@ -123,13 +124,6 @@ const fn outcome_text(outcome: LmOutcome, is_bad_status: bool) -> &'static str {
         LmOutcome::Refused => "refused",
         LmOutcome::Failed | LmOutcome::Answered => "failed",
     }
-}
-
-/// Whether a request asks for embeddings, by its path.
-pub(super) fn asks_for_embeddings(request: &LmRequest) -> bool {
-    let path = request.uri().path();
-    let ends = ["/embeddings", ":embedContent", "/api/embed"];
-    ends.iter().any(|end| path.ends_with(end))
 }
 
 fn port(uri: &http::Uri) -> Option<u16> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use super::LmRequest;
+use super::{LmRequest, embedding::asks_for_embeddings};
 
 /// Bytes of a request for a token of its prompt. English text has about 4.5, other languages and JSON
 /// fewer.
@@ -68,7 +68,7 @@ impl CompletionHistory {
     pub(super) fn estimate(&self, request: &LmRequest) -> TokenEstimate {
         let body = request.body();
         let lately = self.0.load(Ordering::Relaxed);
-        let completion = match request.uri().path().contains("mbed") {
+        let completion = match asks_for_embeddings(request) {
             true => 0,
             false => maximum(body).map_or(lately, |most| most.min(lately)),
         };

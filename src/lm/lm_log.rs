@@ -14,6 +14,7 @@ use super::{
     charge::{Charged, LmCharge},
     chat_span,
     content::BodyFormat,
+    embedding::asks_for_embeddings,
     estimate::CompletionHistory,
     http::{AskedModel, ExchangeNumber, RequestTrace},
     model_name::split,
@@ -109,7 +110,7 @@ impl LmCallEntry {
         price: Option<Arc<Price>>,
     ) -> Self {
         let extensions = request.extensions();
-        let is_embedding = chat_span::asks_for_embeddings(request);
+        let is_embedding = asks_for_embeddings(request);
         let charge = LmCharge::new(request, price);
         let asked = extensions.get().map(|AskedModel(name)| split(name));
         let (provider, model) = asked.unwrap_or((provider, model));

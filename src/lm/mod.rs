@@ -52,6 +52,7 @@ mod content;
 mod content_limits;
 mod credential;
 mod departure;
+mod embedding;
 mod encoding;
 mod error_body;
 mod estimate;
@@ -90,6 +91,7 @@ pub(crate) use self::key_variables::KEY_VARIABLES;
 pub(crate) use self::{
     charge::ListPrice,
     departure::CallOver,
+    embedding::EmbeddingRequest,
     group::LmCombination,
     http::{AskedModel, CallSpan, ExchangeNumber, MemberLimit, ReadTimeout, RequestTrace},
     key::mark_keys,

@@ -27,8 +27,8 @@ use crate::{
     },
     error::Classify,
     lm::{
-        AskedModel, CallOver, CallSpan, ExchangeNumber, ListPrice, LmClient, LmHandle, LmLog,
-        LmRequest, MemberLimit, ReadTimeout, RequestTrace, mark_keys,
+        AskedModel, CallOver, CallSpan, EmbeddingRequest, ExchangeNumber, ListPrice, LmClient,
+        LmHandle, LmLog, LmRequest, MemberLimit, ReadTimeout, RequestTrace, mark_keys,
     },
 };
 
@@ -80,7 +80,7 @@ pub(crate) fn send(
     } = program;
     let counters = &core.counters;
     add_extensions(&mut request, exchange.call.as_ref(), core.budget.as_ref());
-    let Some(LmCandidates(lms, model, price)) = lms else {
+    let Some(LmCandidates(lms, model, price, is_embedding)) = lms else {
         return send_other(counters, exchange, request, timeout);
     };
     if let Some(limit) = timeout {
@@ -91,6 +91,9 @@ pub(crate) fn send(
     }
     if let Some(price) = price.and_then(|tiers| Price::of_tiers(&tiers)) {
         request.extensions_mut().insert(ListPrice(Arc::new(price)));
+    }
+    if is_embedding {
+        request.extensions_mut().insert(EmbeddingRequest);
     }
     take_trace(&mut request);
     let lm = match lm_of(&request, &lms, exchange.call.is_some(), find)? {

@@ -10,12 +10,13 @@ use crate::{
 };
 
 /// The numbers of the LMs that a request may belong to, the likeliest first; the model that is asked,
-/// by DSPy's name; and its price in DSPy's table.
+/// by DSPy's name; its price in DSPy's table; and whether an embedder asks.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LmCandidates(
     pub(crate) Vec<i64>,
     pub(crate) String,
     pub(crate) Option<Vec<PriceTier>>,
+    pub(crate) bool,
 );
 
 /// The LM of a request: the one whose placeholder it has; else the first of `lms` that `find`

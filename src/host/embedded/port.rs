@@ -70,7 +70,7 @@ impl Port {
     /// Sends an HTTP request; see exchange.py.
     fn open(
         &self,
-        route: Option<(Vec<i64>, String, Option<Vec<PriceTier>>)>,
+        route: Option<(Vec<i64>, String, Option<Vec<PriceTier>>, bool)>,
         timeout: Option<f64>,
         call: Option<&Bound<'_, PortCall>>,
         request: &Bound<'_, PyAny>,
@@ -79,7 +79,9 @@ impl Port {
     ) -> PyResult<Option<PortExchange>> {
         self.0.monitor.progress();
         let request = ProgramRequest {
-            lms: route.map(|(lms, model, price)| LmCandidates(lms, model, price)),
+            lms: route.map(|(lms, model, price, is_embedding)| {
+                LmCandidates(lms, model, price, is_embedding)
+            }),
             timeout: http::time_limit(timeout),
             first_content: http::time_limit(first_content),
             request: exchange::read_request(request)?,

@@ -38,6 +38,12 @@ fn priced(lm: Lm) -> Lm {
     lm.price(Price::per_million(1.0, 4.0))
 }
 
+/// An answer of JSON.
+fn says(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let answer = Response::builder().header("content-type", "application/json");
+    answer.body(Full::new(body.into())).expect("an answer")
+}
+
 /// An answer with 60 tokens of a prompt and 40 of an answer.
 fn counted() -> Response<Full<Bytes>> {
     let usage = r#"{"usage":{"prompt_tokens":60,"completion_tokens":40,"total_tokens":100}}"#;
@@ -302,4 +308,44 @@ async fn the_cost_of_an_lm_without_a_price_is_unknown_and_not_zero() {
     assert_eq!(costs, [None, Some(Usd::ZERO)]);
     let cost = log.0.record().read(|spent| spent.cost);
     assert_eq!((cost.usd, cost.unknown_calls), (Usd::ZERO, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn vectors_are_no_tokens_of_an_answer() {
+    let vectors = format!(r#"{{"embeddings":[[{}0.25]]}}"#, "0.25,".repeat(1000));
+    let (lm, _) = lm(move |_, _| {
+        let answer = says(vectors.clone());
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let lm = connect(&priced(lm));
+    for path in [
+        "/v1/embeddings",
+        "/openai/deployments/x/embeddings",
+        "/v1beta/models/gemini-embedding-001:embedContent",
+        "/v1beta/models/gemini-embedding-001:batchEmbedContents",
+        "/v1/projects/p/locations/l/publishers/google/models/text-embedding-005:predict",
+        "/api/embed",
+        "/v1/embed",
+        "/v2/embed",
+        "/model/amazon.titan-embed-text-v2:0/invoke",
+        "/model/cohere.embed-english-v3/invoke",
+    ] {
+        let budget = tokens(1_000_000);
+        let (mut request, log) = with_log(ask(URL, &budget));
+        *request.uri_mut() = format!("http://lm{path}").parse().expect("a URL");
+        run(&lm, request).await.expect("vectors");
+        assert_eq!(charged(&log, &budget).estimated_tokens, prompt(), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_named_like_an_embedding_has_answers_in_tokens() {
+    let (lm, _) = lm(|_, _| async { Ok::<_, Infallible>(says("a".repeat(400))) });
+    let lm = connect(&priced(lm));
+    let budget = tokens(1_000_000);
+    let (mut request, log) = with_log(ask(URL, &budget));
+    let path = "http://lm/openai/deployments/embedded-chat/chat/completions";
+    *request.uri_mut() = path.parse().expect("a URL");
+    run(&lm, request).await.expect("an answer");
+    assert_eq!(charged(&log, &budget).estimated_tokens, prompt() + 100);
 }

@@ -51,7 +51,7 @@ async def test_a_request_by_litellm_is_an_lm_call(http: FakeExchangeHost, call: 
     assert ask_sync(its_lm).answer == "yes"
     assert len(http.sent) == 2
     for route, _, request in http.sent:
-        assert route == ([7], "mistral/m", None)
+        assert route == ([7], "mistral/m", None, False)
         assert ("authorization", "Bearer TOWER-DSPY-KEY-7") in [
             (name.lower(), value) for name, value in request.headers
         ]
@@ -88,7 +88,7 @@ async def test_an_sdks_call_is_an_lm_call_with_the_model_in_its_body(
     assert answer.choices[0].message.content == "yes"
     client = openai.OpenAI(api_key="own", base_url="http://own/v1", max_retries=0)
     client.chat.completions.create(model="own-model", messages=messages)
-    assert [route for route, _, _ in http.sent] == [([7, 8], "own-model", None)] * 2
+    assert [route for route, _, _ in http.sent] == [([7, 8], "own-model", None, False)] * 2
 
 
 async def test_other_requests_go_through_the_host_unless_the_load_says_otherwise(
@@ -115,7 +115,7 @@ async def test_outside_a_call_only_dspys_lm_calls_go_through_the_host(
     http: FakeExchangeHost, real_server: str
 ):
     assert (await ask(host_lms.build_lm(FakeLmHost(), HOST))).answer == "yes"
-    assert [route for route, _, _ in http.sent] == [([7], "mistral/m", None)]
+    assert [route for route, _, _ in http.sent] == [([7], "mistral/m", None, False)]
     http.sent.clear()
     async with httpx.AsyncClient() as client:
         assert (await client.get(real_server)).text == "real"
@@ -282,10 +282,10 @@ async def test_any_request_with_a_placeholder_is_an_lm_request(
         http.answer({})
         client.get(f"http://host/v1beta/models?key={key}")
     assert [(route, request.url) for route, _, request in http.sent] == [
-        (([7], "", None), "http://host/v1/models"),
-        (([7], "m", None), "http://host/v1/messages"),
-        (([7], "", None), "http://elsewhere/"),
-        (([7], "", None), f"http://host/v1beta/models?key={key}"),
+        (([7], "", None, False), "http://host/v1/models"),
+        (([7], "m", None, False), "http://host/v1/messages"),
+        (([7], "", None, False), "http://elsewhere/"),
+        (([7], "", None, False), f"http://host/v1beta/models?key={key}"),
     ]
 
 

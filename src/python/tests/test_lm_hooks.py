@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 import dspy
+import httpx
 import litellm
 import pytest
 from conftest import HOST_LM, ask, ask_sync, chat
@@ -42,7 +43,7 @@ async def test_a_request_has_its_lm_and_its_model(http: FakeExchangeHost, call: 
     await ask(host_lms.build_lm(FakeLmHost(), HOST_LM))
     ask_sync(own())
     routes = [route for route, _, _ in http.sent]
-    assert routes == [([7], "openai/host", None), ([], "openai/own", None)]
+    assert routes == [([7], "openai/host", None, False), ([], "openai/own", None, False)]
 
 
 async def test_an_lm_that_bypasses_the_host_is_reported(http: FakeExchangeHost, call: FakeCall):
@@ -173,4 +174,16 @@ async def test_a_forward_that_a_program_calls_itself_is_an_lm_call_too(
     its_lm = host_lms.build_lm(FakeLmHost(), HOST_LM)
     await its_lm.aforward("?")
     its_lm.forward("?")
-    assert [route for route, _, _ in http.sent] == [([7], "host", None)] * 2
+    assert [route for route, _, _ in http.sent] == [([7], "host", None, False)] * 2
+
+
+async def test_the_requests_of_an_embedder_are_told_from_lm_calls(
+    http: FakeExchangeHost, call: FakeCall, embeds: list[list[str]]
+):
+    def embed(texts: list[str]) -> list[list[float]]:
+        httpx.post("http://host/vectors", json={"texts": texts})
+        return [[1.0] for _ in texts]
+
+    http.answer({})
+    dspy.Embedder(embed)(["a"])
+    assert [route for route, _, _ in http.sent] == [([], "", None, True)]

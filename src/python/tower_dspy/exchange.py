@@ -151,17 +151,21 @@ def reader_request() -> Request:
 
 def _route(
     state: CallState | None, request: Any, is_lm_request: bool
-) -> tuple[list[int], str, list[Tier] | None] | None:
-    """The LMs that a request may belong to; None if it is no LM call."""
+) -> tuple[list[int], str, list[Tier] | None, bool] | None:
+    """The LMs that a request may belong to, its model and price, and whether an embedder asks.
+
+    None if it is no LM call.
+    """
     lms = [] if state is None else list(state.lms)
     lm_call = CURRENT_LM_CALL.get()
     if lm_call is not None:
         if lm_call.lm_id is not None and lms[:1] != [lm_call.lm_id]:
             lms.insert(0, lm_call.lm_id)
         if request.method == "POST" or is_lm_request:
-            return lms, lm_call.model, tiers(lm_call.model, request.body)
+            price = tiers(lm_call.model, request.body)
+            return lms, lm_call.model, price, lm_call.is_embedding
     # Only DSPy knows the provider of a model.
-    return (lms, _model_in(request.body), None) if is_lm_request else None
+    return (lms, _model_in(request.body), None, False) if is_lm_request else None
 
 
 def _model_in(body: bytes) -> str:

@@ -45,6 +45,8 @@ class LmCall:
     model: str
     # The host's number; None for an LM that the program made while it ran.
     lm_id: int | None
+    # Whether an embedder makes it.
+    is_embedding: bool = False
     # The number of the last HTTP request that went through the host.
     exchange: int | None = None
     # Whether its request asks for a stream.

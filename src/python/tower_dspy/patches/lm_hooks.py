@@ -64,7 +64,11 @@ def _async(ask: Any) -> Any:
 def _lm_call(state: CallState | None, lm: Any) -> Iterator[None]:
     """The time of an LM call, for its HTTP requests; reports its answer unless it fails."""
     model = getattr(lm, "model", "")
-    lm_call = LmCall(model if isinstance(model, str) else "", getattr(lm, HOST_ID, None))
+    lm_call = LmCall(
+        model if isinstance(model, str) else "",
+        getattr(lm, HOST_ID, None),
+        is_embedding=isinstance(lm, dspy.Embedder),
+    )
     token = CURRENT_LM_CALL.set(lm_call)
     try:
         yield
