@@ -37,6 +37,12 @@ pub enum LmFailureKind {
 }
 
 impl LmFailureKind {
+    /// Whether the provider has not had the request.
+    #[cfg(feature = "lm")]
+    pub(crate) const fn is_unsent(self) -> bool {
+        matches!(self, Self::Connect | Self::ConnectTimeout | Self::Refused)
+    }
+
     pub(crate) const fn sort(self) -> ErrorKind {
         match self {
             Self::Connect | Self::Read | Self::Protocol => ErrorKind::LmUnavailable,

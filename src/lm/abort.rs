@@ -36,10 +36,7 @@ use super::{
     key::{Origin, is_key_header},
     lm_log::request_id,
 };
-use crate::{
-    error::{LmFailure, LmFailureKind},
-    request::Tenant,
-};
+use crate::{error::LmFailure, request::Tenant};
 
 /// The time that a provider has to answer a request of the hook.
 pub const LIMIT: Duration = Duration::from_secs(5);
@@ -260,8 +257,7 @@ impl AbortGuard {
 
     /// The attempt has failed. A provider that had no request of it has nothing to abort.
     pub(super) fn failed(&mut self, failure: &LmFailure) {
-        use LmFailureKind::{Connect, ConnectTimeout, Refused};
-        if matches!(failure.kind(), Connect | ConnectTimeout | Refused) {
+        if failure.kind().is_unsent() {
             self.disarm();
         }
     }

@@ -101,10 +101,7 @@ async fn attempt(
     let (answer, credential) = match sent.await {
         Ok(sent) => sent,
         Err(failure) => {
-            if matches!(
-                failure.kind(),
-                LmFailureKind::Connect | LmFailureKind::ConnectTimeout
-            ) {
+            if failure.kind().is_unsent() {
                 record.not_sent();
             }
             record.finish(failure.kind().into());

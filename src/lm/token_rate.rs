@@ -201,7 +201,9 @@ impl TokenRateLayer {
                 if let Some(bad) = find::<BadStatus>(&error) {
                     tokens.settle(0);
                     window.learn(RateLeft::of_tokens(bad.headers()));
-                } else if find::<LmFailure>(&error).is_some_and(was_not_sent) {
+                } else if find::<LmFailure>(&error)
+                    .is_some_and(|failure| failure.kind().is_unsent())
+                {
                     tokens.settle(0);
                 }
                 Err(error)
@@ -212,11 +214,6 @@ impl TokenRateLayer {
 
 fn find<E: std::error::Error + 'static>(error: &BoxError) -> Option<&E> {
     sources(&**error).find_map(|error| error.downcast_ref())
-}
-
-fn was_not_sent(failure: &LmFailure) -> bool {
-    use LmFailureKind::{Connect, ConnectTimeout, Refused};
-    matches!(failure.kind(), Connect | ConnectTimeout | Refused)
 }
 
 fn refused(estimate: TokenEstimate, limit: u64, wait: Duration) -> BoxError {

@@ -349,3 +349,14 @@ async fn a_model_that_is_named_like_an_embedding_has_answers_in_tokens() {
     run(&lm, request).await.expect("an answer");
     assert_eq!(charged(&log, &budget).estimated_tokens, prompt() + 100);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_shed_below_the_attempt_costs_nothing() {
+    let (lm, _) = lm(|_, _| async {
+        Err::<Response<Full<Bytes>>, BoxError>(tower::load_shed::error::Overloaded::new().into())
+    });
+    let budget = tokens(1000);
+    let (request, log) = with_log(ask(URL, &budget));
+    run(&connect(&priced(lm)), request).await.expect_err("shed");
+    assert_eq!(charged(&log, &budget).estimated_tokens, 0);
+}
