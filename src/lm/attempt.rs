@@ -195,12 +195,13 @@ impl BodyLimit for AttemptBodyLimit {
     }
 
     fn end(&mut self, outcome: LmOutcome) {
-        if outcome == LmOutcome::Answered {
+        let is_whole = outcome == LmOutcome::Answered;
+        if is_whole {
             self.abort.disarm();
-            if let Some(tokens) = self.record.completion() {
-                self.shared.completions.record(tokens);
-            }
         }
-        self.record.finish(outcome);
+        let is_first = self.record.finish(outcome);
+        if let Some(tokens) = self.record.completion().filter(|_| is_whole && is_first) {
+            self.shared.answered(tokens);
+        }
     }
 }

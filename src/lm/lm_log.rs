@@ -306,10 +306,10 @@ impl LmCallEntry {
         counted.filter(|_| !self.is_bad_status)
     }
 
-    /// Ends the attempt with this outcome, the first time.
-    pub(super) fn finish(&mut self, outcome: LmOutcome) {
+    /// Ends the attempt with this outcome, the first time: then it returns true.
+    pub(super) fn finish(&mut self, outcome: LmOutcome) -> bool {
         if mem::replace(&mut self.has_ended, true) {
-            return;
+            return false;
         }
         let charged = self.charge.charged(&self.usage.counts);
         self.charge.settle(charged);
@@ -351,6 +351,7 @@ impl LmCallEntry {
                 );
             }
         }
+        true
     }
 }
 

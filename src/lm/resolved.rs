@@ -20,7 +20,7 @@ pub(super) struct ResolvedLm {
     pub(super) lm: Lm,
     /// Set when a program is loaded with the LM. Before that no key is sent.
     found: OnceLock<Arc<Credential>>,
-    /// What its answers took lately.
+    /// What its answers took lately; nothing is known of LMs that are none of the host's.
     pub(super) completions: CompletionHistory,
 }
 
@@ -63,6 +63,14 @@ impl ResolvedLm {
         own.or_else(|| listed().map(|ListPrice(price)| price.clone()))
     }
 
+    /// An answer took so many tokens. LMs that are none of the host's have one handle, and their answers
+    /// say nothing of each other's.
+    pub(super) fn answered(&self, tokens: u64) {
+        if !self.lm.model.is_empty() {
+            self.completions.record(tokens);
+        }
+    }
+
     /// The credential that `request` is sent with, which may have a key of its own.
     pub(super) fn credential(&self, request: &LmRequest) -> Result<Arc<Credential>, LmFailure> {
         let key_of = match &self.lm.key {
@@ -85,5 +93,20 @@ impl ResolvedLm {
             origin: self.own_credential().origin.clone(),
             is_token: matches!(self.lm.key, LmKey::Token(_)),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_lms_that_are_none_of_the_hosts_are_in_no_history() {
+        let request: LmRequest = http::Request::new("{}".into());
+        for (model, expected) in [("", 1024), ("openai/x", 4000)] {
+            let lm = ResolvedLm::new(Lm::new(model));
+            lm.answered(4000);
+            assert_eq!(lm.completions.estimate(&request).completion, expected);
+        }
     }
 }

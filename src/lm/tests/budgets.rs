@@ -351,6 +351,34 @@ async fn a_model_that_is_named_like_an_embedding_has_answers_in_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_is_in_the_history_of_estimates_once() {
+    let (lm, _) = lm(|number, _| async move {
+        let completion = match number {
+            0 => 4000,
+            1 => 10,
+            _ => pending().await,
+        };
+        let usage = json!({"prompt_tokens": 60, "completion_tokens": completion});
+        Ok::<_, Infallible>(says(json!({"usage": usage}).to_string()))
+    });
+    let lm = connect(&lm.limits(LmLimits::new().with_first_byte(SECOND)));
+    let budget = tokens(1_000_000);
+    let ask = || {
+        let mut asked = request(URL, "x", false);
+        asked.context_mut().add_budget(&budget);
+        asked
+    };
+    for _ in 0..2 {
+        run(&lm, ask()).await.expect("an answer");
+    }
+    let prompt = (ask().body().len() as u64).div_ceil(3);
+    let under_way = tokio::spawn(lm.send(ask()));
+    tokio::task::yield_now().await;
+    assert_eq!(budget.spent().reserved_tokens, prompt + 3500);
+    under_way.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_was_shed_below_the_attempt_costs_nothing() {
     let (lm, _) = lm(|_, _| async {
         Err::<Response<Full<Bytes>>, BoxError>(tower::load_shed::error::Overloaded::new().into())
