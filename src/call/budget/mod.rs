@@ -35,6 +35,9 @@ use crate::call::Usd;
 /// Each LM call reserves an estimate of what it may cost before it is sent, and settles with what the
 /// provider counted once it has ended. An LM call that finds the budget used up is not sent.
 ///
+/// Counts that only DSPy finds in an answer, as of a dialect that the host does not read, are in the
+/// usage and the cost of the call: the budget keeps what it was charged by the answer's length.
+///
 /// ```
 /// use tower_dspy::{Budget, BudgetLimits, Usd};
 ///
