@@ -179,6 +179,12 @@ impl LmCharge {
     }
 }
 
+impl Default for Charged {
+    fn default() -> Self {
+        Self::NOTHING
+    }
+}
+
 impl Charged {
     pub(super) const NOTHING: Self = Self {
         tokens: 0,

@@ -11,7 +11,7 @@ use tracing::Span;
 use super::{
     LmRequest,
     answer_labels::LabelReader,
-    charge::{Charged, LmCharge},
+    charge::LmCharge,
     chat_span,
     content::BodyFormat,
     embedding::asks_for_embeddings,
@@ -83,8 +83,6 @@ pub(super) struct LmCallEntry {
     usage: UsageReader,
     /// All tokens that the record of the call has of it.
     recorded: u64,
-    /// What the record of the call has of its cost.
-    recorded_cost: Charged,
     /// From the head of the answer on.
     labels: Option<LabelReader>,
     is_embedding: bool,
@@ -130,6 +128,7 @@ impl LmCallEntry {
                 ..LmCall::new(names.0.clone(), names.1.clone(), LmOutcome::Cancelled)
             }),
             log: log.clone(),
+            recorded: Arc::default(),
         });
         Self {
             span,
@@ -139,7 +138,6 @@ impl LmCallEntry {
             charge,
             usage: UsageReader::default(),
             recorded: 0,
-            recorded_cost: Charged::NOTHING,
             labels: None,
             is_embedding,
             is_binary: false,
@@ -215,20 +213,20 @@ impl LmCallEntry {
         let format = BodyFormat::of(headers);
         self.is_binary = is_binary_stream(headers);
         self.charge.is_whole = format == BodyFormat::Whole && !self.is_binary;
-        let Some(LmLogId { log, id }) = &self.log else {
+        let Some(entry) = &self.log else {
             return;
         };
         self.labels = Some(LabelReader::new(format));
-        log.answer_begins(*id, status.as_u16());
+        entry.log.answer_begins(entry.id, status.as_u16());
         // Printable ASCII, so a byte is a character.
         let request_id = request_id(headers).map(|id| id[..id.len().min(LmCall::TEXT)].into());
         let is_stream = !self.charge.is_whole;
         let charged = self.charge.charged(&self.usage.counts);
         let chunks = &mut self.chunks;
-        log.update(*id, |call| {
+        entry.log.update(entry.id, |call| {
             call.request_id = request_id;
             call.is_stream = is_stream;
-            charged.put(call);
+            entry.put(charged, call);
             if is_stream {
                 *chunks = Some(ChunkIntervals::new(&call.provider, &call.model));
             }
@@ -254,7 +252,7 @@ impl LmCallEntry {
             self.charge.counted();
         }
         let charged = self.charge.charged(&self.usage.counts);
-        let Some(LmLogId { log, id }) = &self.log else {
+        let Some(entry) = &self.log else {
             return;
         };
         let labels = self.labels.as_mut();
@@ -264,10 +262,9 @@ impl LmCallEntry {
         }
         // At once: the call that this is made for may end before the attempt does.
         let (mut interval, mut waited) = (None, None);
-        let (recorded, recorded_cost) = (&mut self.recorded, &mut self.recorded_cost);
-        log.update_at(*id, |call, now| {
-            charged.put(call);
-            *recorded_cost = charged;
+        let recorded = &mut self.recorded;
+        entry.log.update_at(entry.id, |call, now| {
+            entry.put(charged, call);
             if is_chunk {
                 interval = call.last_content.map(|last| now.saturating_sub(last));
                 if call.first_content.is_none() && call.is_stream {
@@ -329,18 +326,19 @@ impl LmCallEntry {
             );
             telemetry::end(&self.span);
         }
-        if let Some(LmLogId { log, id }) = self.log.take() {
-            log.update(id, |call| charged.put(call));
+        if let Some(entry) = self.log.take() {
+            let LmLogId { log, id, .. } = &entry;
+            log.update(*id, |call| entry.put(charged, call));
             let tokens = self.usage.counts.total().unwrap_or_default();
             // The others were counted when the attempt of its call was closed.
             let tokens = tokens.saturating_sub(self.recorded);
-            if !log.end(id, outcome) {
+            if !log.end(*id, outcome) {
                 let (provider, model) = &self.names;
                 log.answered_too_late(LateAnswer {
                     provider,
                     model,
                     tokens,
-                    usd: charged.beyond(self.recorded_cost),
+                    usd: charged.beyond(entry.recorded()),
                 });
                 tracing::debug!(
                     target: "tower_dspy",

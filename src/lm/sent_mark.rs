@@ -3,19 +3,38 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use super::{LmRequest, charge::Charged};
-use crate::call::record::AttemptRecord;
+use crate::call::{LmCall, record::AttemptRecord};
 
 /// An attempt in its log.
 #[derive(Clone, Debug)]
 pub(super) struct LmLogId {
     pub(super) log: Arc<AttemptRecord>,
     pub(super) id: u64,
+    /// What the record has of its charge, which may be closed before the attempt ends.
+    pub(super) recorded: Arc<Mutex<Charged>>,
+}
+
+impl LmLogId {
+    /// Writes a charge into the record.
+    pub(super) fn put(&self, charged: Charged, call: &mut LmCall) {
+        charged.put(call);
+        *self.lock() = charged;
+    }
+
+    /// What the record has of its charge.
+    pub(super) fn recorded(&self) -> Charged {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Charged> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a connection marks as it takes the request of an attempt; among the extensions of the request
@@ -33,7 +52,7 @@ impl SentMark {
     /// A connection takes the request.
     pub(super) fn sent(&self) {
         self.charge();
-        if let Some(LmLogId { log, id }) = &self.log {
+        if let Some(LmLogId { log, id, .. }) = &self.log {
             log.sent(*id);
         }
     }
@@ -41,8 +60,9 @@ impl SentMark {
     /// The request may be sent from now on, by a client that does not report when.
     pub(super) fn charge(&self) {
         self.is_sent.store(true, Ordering::Relaxed);
-        if let Some(LmLogId { log, id }) = &self.log {
-            log.update(*id, |call| self.charged.put(call));
+        if let Some(entry) = &self.log {
+            let put = |call: &mut LmCall| entry.put(self.charged, call);
+            entry.log.update(entry.id, put);
         }
         if let Some(OnSent(report)) = &self.on_sent {
             report();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     call::{
-        Cause, Cost, LmCall, Usage,
+        Cause, Cost, LmCall, Price, Usage, Usd,
         record::{AttemptRecord, CallRecord, LateAnswer, Totals},
     },
     testing::scripted_lm::{Reply, ScriptedLm},
@@ -141,9 +141,9 @@ async fn a_hostile_id_is_bounded_or_dropped() {
     assert_eq!(found, expected);
 }
 
-/// The tokens of late answers.
+/// The tokens and the cost of late answers.
 #[derive(Default)]
-struct LateTokens(Mutex<Vec<u64>>);
+struct LateTokens(Mutex<Vec<(u64, Usd)>>);
 
 impl Totals for LateTokens {
     fn lm_call_begun(&self, _: &LmCall) {}
@@ -153,7 +153,10 @@ impl Totals for LateTokens {
     fn counted_by_dspy(&self, _: &LmCall, _: Usage, _: Cost) {}
 
     fn answered_too_late(&self, late: LateAnswer<'_>) {
-        self.0.lock().expect("no panic").push(late.tokens);
+        self.0
+            .lock()
+            .expect("no panic")
+            .push((late.tokens, late.usd));
     }
 
     fn abort_ended(&self, _: (&str, &str), _: bool) {}
@@ -171,6 +174,7 @@ async fn tokens_that_were_counted_when_the_attempt_closed_are_not_counted_as_lat
         let answer = Response::builder().header("content-type", "text/event-stream");
         Ok::<_, BoxError>(answer.body(body)?)
     });
+    let lm = lm.price(Price::per_million(1.0, 4.0));
     for (frames_before, wasted, late) in [(0, 0, 40), (1, 26, 14), (2, 40, 0)] {
         let totals = Arc::new(LateTokens::default());
         let attempt = AttemptRecord::new(CallRecord::open(), 0, Some(totals.clone()));
@@ -189,6 +193,13 @@ async fn tokens_that_were_counted_when_the_attempt_closed_are_not_counted_as_lat
             .expect("it is open");
         text(body).await.expect("the rest");
         let found = (closed.tokens, totals.0.lock().expect("no panic").clone());
-        assert_eq!(found, (wasted, vec![late]));
+        let (tokens, usd) = found.1[0];
+        assert_eq!((found.0, found.1.len(), tokens), (wasted, 1, late));
+        // The whole cost is in the record or late, and not in both.
+        let recorded = attempt.record().read(|spent| spent.cost);
+        let whole = Usd::new(85e-6);
+        let known = recorded.usd + recorded.estimated_usd;
+        assert_eq!(usd, whole.saturating_sub(known), "{recorded:?}");
+        assert!(known > Usd::ZERO);
     }
 }
