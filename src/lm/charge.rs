@@ -101,11 +101,13 @@ impl LmCharge {
         self.counted = Some(self.received);
     }
 
-    /// Tokens of the answer that the provider did not count.
-    fn uncounted(&self) -> u64 {
-        match self.counted {
+    /// Tokens of the answer that the provider did not count, where it counted so many in all.
+    fn uncounted(&self, total: Option<u64>) -> u64 {
+        match self.counted.or(total) {
             Some(_) if self.is_whole => 0,
-            counted => self.received.saturating_sub(counted.unwrap_or_default()),
+            _ => self
+                .received
+                .saturating_sub(self.counted.unwrap_or_default()),
         }
     }
 
@@ -125,9 +127,8 @@ impl LmCharge {
     fn charged_for(&self, counts: &UsageCounts) -> Charged {
         let total = counts.total();
         let prompt = counts.prompt();
-        let rest = |prompt| total?.checked_sub(prompt);
         // The usage of embeddings has no tokens of an answer.
-        let completion = counts.completion().or_else(|| rest(prompt?));
+        let completion = counts.completion().or_else(|| prompt.and(counts.rest()));
         let counted = PricedTokens {
             prompt: prompt.unwrap_or_default(),
             cached: counts.cached().unwrap_or_default(),
@@ -141,7 +142,7 @@ impl LmCharge {
                 Some(_) => 0,
                 None => self.prompt,
             },
-            completion: self.uncounted(),
+            completion: self.uncounted(total),
             whole_prompt: prompt,
             ..PricedTokens::default()
         };

@@ -19,7 +19,7 @@ use super::{
     http::{AskedModel, ExchangeNumber, RequestTrace},
     model_name::split,
     sent_mark::{LmLogId, SentMark},
-    usage::UsageReader,
+    usage::{UsageCounts, UsageReader},
 };
 use crate::{
     call::{
@@ -248,7 +248,11 @@ impl LmCallEntry {
             true => self.charge.received(self.content_chunks),
             false => self.charge.received(tokens),
         }
-        if counts.is_some_and(|counts| counts.completion() != before.completion()) {
+        let told = |counts: &UsageCounts| {
+            let rest = || counts.rest().filter(|tokens| *tokens > 0);
+            counts.completion().or_else(rest)
+        };
+        if counts.is_some_and(|counts| told(&counts) != told(&before)) {
             self.charge.counted();
         }
         let charged = self.charge.charged(&self.usage.counts);

@@ -351,6 +351,41 @@ async fn a_model_that_is_named_like_an_embedding_has_answers_in_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_with_a_total_alone_is_charged_once() {
+    for (usage, expected) in [
+        (json!({"total_tokens": 100}), None),
+        (
+            json!({"prompt_tokens": 60, "total_tokens": 100}),
+            Some(Usd::new(220.0 * MICRO)),
+        ),
+    ] {
+        for is_stream in [false, true] {
+            let body =
+                json!({"choices": [{"delta": {"content": "a".repeat(400)}}], "usage": usage});
+            let (lm, _) = lm(move |_, _| {
+                let answer = match is_stream {
+                    false => says(body.to_string()),
+                    true => Response::builder()
+                        .header("content-type", "text/event-stream")
+                        .body(Full::new(Bytes::from(format!("data: {body}\n\n"))))
+                        .expect("an answer"),
+                };
+                async { Ok::<_, Infallible>(answer) }
+            });
+            let budget = tokens(1000);
+            let (request, log) = with_log(ask(URL, &budget));
+            run(&connect(&priced(lm)), request)
+                .await
+                .expect("an answer");
+            let [call] = log.calls().try_into().expect("one call");
+            assert_eq!((call.total_tokens, call.estimated_tokens), (Some(100), 0));
+            assert_eq!(call.cost, expected);
+            assert_eq!(spent(&budget), (100, 0));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_is_in_the_history_of_estimates_once() {
     let (lm, _) = lm(|number, _| async move {
         let completion = match number {
