@@ -24,7 +24,8 @@ use super::{
     content_limits::ContentLimits,
     credential::Credential,
     departure::Departure,
-    encoding, error_body,
+    encoding,
+    error_body::{self, ErrorReader},
     http::{LmBody, LmHttp, LmRequest, LmResponse, ReadTimeout},
     key::Origin,
     limited_body::{BodyLimit, LimitedBody},
@@ -118,6 +119,7 @@ async fn attempt(
         shared: shared.clone(),
         credential: credential.clone(),
         to,
+        error: ErrorReader::of(answer.headers()),
         waits: ContentLimits::of(answer.headers(), limits, read_timeout, sent_at),
     };
     let answer = answer.map(|inner| LmBody::new(LimitedBody::new(inner, limit)));
@@ -174,6 +176,7 @@ struct AttemptBodyLimit {
     shared: Arc<ResolvedLm>,
     credential: Arc<Credential>,
     to: Option<Origin>,
+    error: ErrorReader,
     waits: ContentLimits,
 }
 
@@ -192,12 +195,16 @@ impl BodyLimit for AttemptBodyLimit {
         let first_content = self.waits.read(data);
         self.record.read(data, first_content, self.waits.tokens());
         self.abort.read(data);
+        self.error.read(data);
     }
 
     fn end(&mut self, outcome: LmOutcome) {
         let is_whole = outcome == LmOutcome::Answered;
         if is_whole {
             self.abort.disarm();
+            if let Some(status) = self.error.status() {
+                self.record.error_in_body(status);
+            }
         }
         let is_first = self.record.finish(outcome);
         if let Some(tokens) = self.record.completion().filter(|_| is_whole && is_first) {

@@ -91,6 +91,11 @@ impl LmCharge {
         self.is_error = status.is_client_error() || status.is_server_error();
     }
 
+    /// The answer is an error, as its body says.
+    pub(super) const fn set_error(&mut self) {
+        self.is_error = true;
+    }
+
     /// So many tokens of the answer have come, by their length.
     pub(super) const fn received(&mut self, tokens: u64) {
         self.received = tokens;

@@ -75,35 +75,72 @@ pub(super) async fn look(answer: LmResponse, redact: Redact<'_>) -> Result<LmRes
         return Ok(answer);
     }
     let (head, mut rest) = answer.into_parts();
-    let (mut frames, mut text) = (Vec::new(), BytesMut::new());
-    let mut blank = 0;
-    while text[blank..].trim_ascii_start().is_empty() {
-        blank = text.len();
-        if !read_on(&mut rest, &mut frames, &mut text).await {
-            break;
-        }
-    }
-    if begins_as_error(&text) {
-        while read_on(&mut rest, &mut frames, &mut text).await {}
-        let error = LmErrorBody::of(&text);
-        if let Some(status) = error.status {
-            return Err(BadStatus::in_body(status, head, &text, redact));
-        }
+    let (mut frames, mut error) = (Vec::new(), ErrorReader::of(&head.headers));
+    while error.reads_on() && read_on(&mut rest, &mut frames, &mut error).await {}
+    if let Some(status) = error.status() {
+        return Err(BadStatus::in_body(status, head, &error.text, redact));
     }
     let frames = stream::iter(frames).chain(BodyStream::new(rest));
     let body = LmBody::new(StreamBody::new(frames));
     Ok(LmResponse::from_parts(head, body))
 }
 
-/// Reads a frame of the body; false at the end, where it breaks, and where it is too long.
+/// Reads the body of an answer as long as it may be an error, whatever the status says.
+#[derive(Debug, Default)]
+pub(super) struct ErrorReader {
+    text: BytesMut,
+    /// How much of it is white space.
+    blank: usize,
+    /// `None` as long as all is white space.
+    begins_as_error: Option<bool>,
+}
+
+impl ErrorReader {
+    /// A reader of the body below this head.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self {
+            begins_as_error: (!is_json(headers)).then_some(false),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the rest of the body matters.
+    fn reads_on(&self) -> bool {
+        self.begins_as_error.unwrap_or(true) && self.text.len() <= MOST
+    }
+
+    /// Reads a piece.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        if !self.reads_on() {
+            return;
+        }
+        self.text.extend_from_slice(bytes);
+        if self.begins_as_error.is_none() {
+            let rest = self.text[self.blank..].trim_ascii_start();
+            self.blank = self.text.len() - rest.len();
+            let begins_as_error = begins_as_error(rest);
+            self.begins_as_error = (!rest.is_empty()).then_some(begins_as_error);
+            if self.begins_as_error == Some(false) {
+                self.text = BytesMut::new();
+            }
+        }
+    }
+
+    /// The status that the whole body says this is.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self.begins_as_error {
+            Some(true) => LmErrorBody::of(&self.text).status,
+            _ => None,
+        }
+    }
+}
+
+/// Reads a frame of the body; false at the end, and where it breaks.
 async fn read_on(
     body: &mut LmBody,
     frames: &mut Vec<Result<Frame<Bytes>, BoxError>>,
-    text: &mut BytesMut,
+    error: &mut ErrorReader,
 ) -> bool {
-    if text.len() > MOST {
-        return false;
-    }
     let Some(frame) = body.frame().await else {
         return false;
     };
@@ -113,7 +150,7 @@ async fn read_on(
         if data.is_empty() {
             return ok;
         }
-        text.extend_from_slice(data);
+        error.read(data);
     }
     frames.push(frame);
     ok

@@ -75,7 +75,7 @@ impl Default for LmLog {
 pub(super) struct LmCallEntry {
     pub(super) span: Span,
     has_ended: bool,
-    /// The status of the answer is that of an error.
+    /// The status of the answer is that of an error, or its body says so.
     is_bad_status: bool,
     /// Gone once it has ended.
     log: Option<LmLogId>,
@@ -231,6 +231,14 @@ impl LmCallEntry {
                 *chunks = Some(ChunkIntervals::new(&call.provider, &call.model));
             }
         });
+    }
+
+    /// Records that the answer, of whatever status, is an error of this status by its body.
+    pub(super) fn error_in_body(&mut self, status: StatusCode) {
+        if !mem::replace(&mut self.is_bad_status, true) {
+            telemetry::record_error(&self.span, status.as_str());
+            self.charge.set_error();
+        }
     }
 
     /// Reads a piece of the answer's body, which may be the first with content. By its length, the

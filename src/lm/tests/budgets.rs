@@ -351,6 +351,25 @@ async fn a_model_that_is_named_like_an_embedding_has_answers_in_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_in_the_body_of_a_200_costs_nothing() {
+    let (lm, _) = lm(|_, _| async {
+        let error = json!({"error": {"code": 400, "message": "m".repeat(400)}});
+        Ok::<_, Infallible>(says(error.to_string()))
+    });
+    let lm = connect(&priced(lm));
+    let budget = tokens(1000);
+    let (request, log) = with_log(ask(URL, &budget));
+    run(&lm, request).await.expect("an answer");
+    let call = charged(&log, &budget);
+    assert_eq!((call.status, call.estimated_tokens), (Some(200), 0));
+    assert_eq!(
+        (call.cost, call.estimated_cost),
+        (Some(Usd::ZERO), Some(Usd::ZERO))
+    );
+    assert_eq!(budget.spent().tokens, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_with_a_total_alone_is_charged_once() {
     for (usage, expected) in [
         (json!({"total_tokens": 100}), None),
