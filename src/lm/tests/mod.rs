@@ -3,6 +3,7 @@
 mod abort;
 mod abort_limit;
 mod budgets;
+mod charges;
 mod compose;
 mod content;
 mod departure;
