@@ -19,6 +19,17 @@ pub(crate) struct LmCandidates(
     pub(crate) bool,
 );
 
+/// The same as a tuple, which is what Python's side passes.
+#[cfg(feature = "python")]
+pub(crate) type LmRoute = (Vec<i64>, String, Option<Vec<PriceTier>>, bool);
+
+#[cfg(feature = "python")]
+impl From<LmRoute> for LmCandidates {
+    fn from((lms, model, price, is_embedding): LmRoute) -> Self {
+        Self(lms, model, price, is_embedding)
+    }
+}
+
 /// The LM of a request: the one whose placeholder it has; else the first of `lms` that `find`
 /// returns. `None` if there is none, and the request brings its own key.
 ///

@@ -12,10 +12,9 @@ use super::{
     text::Text,
 };
 use crate::{
-    call::PriceTier,
     host::core::{
         http::{self, ProgramRequest},
-        lm_candidates::{self, LmCandidates},
+        lm_candidates::{self, LmCandidates, LmRoute},
         log,
         loop_monitor::BlockReport,
         reader, tool,
@@ -70,7 +69,7 @@ impl Port {
     /// Sends an HTTP request; see exchange.py.
     fn open(
         &self,
-        route: Option<(Vec<i64>, String, Option<Vec<PriceTier>>, bool)>,
+        route: Option<LmRoute>,
         timeout: Option<f64>,
         call: Option<&Bound<'_, PortCall>>,
         request: &Bound<'_, PyAny>,
@@ -79,9 +78,7 @@ impl Port {
     ) -> PyResult<Option<PortExchange>> {
         self.0.monitor.progress();
         let request = ProgramRequest {
-            lms: route.map(|(lms, model, price, is_embedding)| {
-                LmCandidates(lms, model, price, is_embedding)
-            }),
+            lms: route.map(LmCandidates::from),
             timeout: http::time_limit(timeout),
             first_content: http::time_limit(first_content),
             request: exchange::read_request(request)?,
