@@ -20,7 +20,7 @@ macro_rules! inner_service_accessors {
         }
     };
 }
-#[cfg(feature = "_host")]
+#[cfg(feature = "lm")]
 pub(crate) use inner_service_accessors;
 
 pub(crate) mod allot;

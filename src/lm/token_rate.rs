@@ -26,6 +26,7 @@ use super::{
 use crate::{
     call::Carrier,
     error::{BadStatus, ErrorKind, LmFailure, LmFailureKind, sources},
+    layers::inner_service_accessors,
 };
 
 /// Limits the tokens that LM calls take in a minute, exactly: however many are made at once, those of
@@ -127,20 +128,7 @@ impl<S> TokenRate<S> {
         TokenRateLayer::new(tokens_per_minute)
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, B> Service<LmRequest> for TokenRate<S>
