@@ -121,7 +121,7 @@ impl CallContext {
         merged
     }
 
-    /// When a wait has to be over for an attempt after it to be of use.
+    /// When a wait before another attempt has to be over, so that there is time for the attempt.
     #[inline]
     pub(crate) fn wait_limit(&self) -> Option<Deadline> {
         self.deadline.into_iter().chain(self.content_by).min()

@@ -74,7 +74,7 @@ impl AbortHook {
 #[non_exhaustive]
 pub struct UnfinishedLmCall {
     /// The request, with a [placeholder](super::PLACEHOLDER) in the place of the key. Of its
-    /// extensions it has the [`Tenant`](crate::Tenant).
+    /// extensions it has the [`Tenant`].
     pub request: LmRequest,
     /// The id of the answer: `id`, or `responseId` of Gemini, of its first piece. `None` if no such
     /// piece had come, as before the end of an answer that is not streamed.

@@ -106,7 +106,7 @@ impl LmCharge {
         self.counted = Some(self.received);
     }
 
-    /// Tokens of the answer that the provider did not count, where it counted so many in all.
+    /// Tokens of the answer that the provider did not count. `total` is its count of all tokens.
     fn uncounted(&self, total: Option<u64>) -> u64 {
         match self.counted.or(total) {
             Some(_) if self.is_whole => 0,

@@ -2,17 +2,28 @@
 
 use super::LmRequest;
 
-/// A request is for embeddings, among its extensions: it is made by an embedder of DSPy's.
+/// An embedder of DSPy's makes the request; among the request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EmbeddingRequest;
 
-/// Whether a request asks for embeddings: by its extension, or by its path, whose last part is an
-/// operation of that name, or `invoke` of a model of that name.
+/// How the paths of LM calls end. An embedder that is a function may make them as well.
+const OF_LM_CALLS: [&str; 6] = [
+    "/completions",
+    "/responses",
+    "/messages",
+    ":generateContent",
+    ":streamGenerateContent",
+    "/converse",
+];
+
+/// Whether a request asks for embeddings: an embedder makes it, to another path than that of an LM call;
+/// or the last part of its path is an operation of that name, or `invoke` of a model of that name.
 pub(super) fn asks_for_embeddings(request: &LmRequest) -> bool {
+    let path = request.uri().path();
     if request.extensions().get::<EmbeddingRequest>().is_some() {
-        return true;
+        return !OF_LM_CALLS.iter().any(|end| path.ends_with(end));
     }
-    let mut parts = request.uri().path().rsplit('/');
+    let mut parts = path.rsplit('/');
     let operation = match parts.next() {
         // Amazon's name of the operation is the same for all models.
         Some("invoke") => parts.next(),
@@ -28,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn embeddings_are_told_by_the_path_or_by_who_asks() {
+    fn embeddings_are_told_by_the_path_and_by_the_embedder() {
         let request = |path: &str| {
             let request = http::Request::post(format!("http://lm.test{path}"));
             request.body(Bytes::new()).expect("a request")
@@ -50,7 +61,8 @@ mod tests {
             let mut request = request(path);
             assert_eq!(asks_for_embeddings(&request), expected, "{path}");
             request.extensions_mut().insert(EmbeddingRequest);
-            assert!(asks_for_embeddings(&request));
+            let is_lm_call = path.ends_with("/chat/completions");
+            assert_eq!(asks_for_embeddings(&request), !is_lm_call, "{path}");
         }
     }
 }

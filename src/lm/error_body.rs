@@ -85,7 +85,7 @@ pub(super) async fn look(answer: LmResponse, redact: Redact<'_>) -> Result<LmRes
     Ok(LmResponse::from_parts(head, body))
 }
 
-/// Reads the body of an answer as long as it may be an error, whatever the status says.
+/// Reads the body of an answer as long as it may be an error, although its status is that of a success.
 #[derive(Debug, Default)]
 pub(super) struct ErrorReader {
     text: BytesMut,

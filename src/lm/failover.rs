@@ -102,8 +102,8 @@ impl Lm {
     /// thread has ended, which is cancelled at its request; before that it may renew a token.
     ///
     /// The second also begins at once where the first fails in a way that lets the next member of a
-    /// [`fallback`](Self::fallback) take over. Where both fail, the LM error is that of the later one,
-    /// and its message names the other's. Settings on the result are set on both members.
+    /// [`fallback`](Self::fallback) take over. Where both fail, the LM error is that of the second,
+    /// and its message names the first's. Settings on the result are set on both members.
     ///
     /// Within `dspy.streamify` the members do not run beside each other, as that shows the chunks of
     /// each LM call at once: there the hedge is a fallback with even shares.

@@ -172,7 +172,7 @@ impl TokenRateLayer {
         let tokens = reserved.map_err(|wait| refused(estimate, window.limit, wait))?;
         let mut inner = inner;
         let ready = inner.ready().await.map_err(Into::into)?;
-        // A client of an attempt has the mark already.
+        // This layer is below an attempt, on the client, which has taken the request by now.
         if request.extensions().get::<SentMark>().is_some() {
             tokens.call.sent();
         } else {

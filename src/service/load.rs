@@ -41,6 +41,9 @@ impl Host {
     /// A program may be loaded as often as you like, for one request even: with the last clone of
     /// its service and the last of its calls that is in flight, the host forgets it, its LMs and its
     /// tools. The Python module that it comes from stays imported.
+    ///
+    /// The loads of one process come one after another: two of them may share a module. So one that
+    /// waits, as for the credentials of a cloud, holds the later ones up; calls go on.
     pub fn load(&self, target: impl Into<String>) -> Load {
         Load::new(self.clone(), target.into(), None)
     }

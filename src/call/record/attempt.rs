@@ -99,6 +99,7 @@ impl AttemptRecord {
             call.attempt_key = self.key;
             let id = attempt.next_id;
             attempt.next_id += 1;
+            attempt.lm_call_begins();
             if attempt.stages.ended.is_none() {
                 if let Some(totals) = &self.totals {
                     totals.lm_call_begun(&call);

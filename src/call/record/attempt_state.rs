@@ -84,6 +84,15 @@ impl AttemptState {
         }
     }
 
+    /// An LM call begins, which no layer has refused so far.
+    #[cfg(feature = "lm")]
+    pub(super) const fn lm_call_begins(&mut self) {
+        #[cfg(any(feature = "_host", test))]
+        {
+            self.refusal_wait = None;
+        }
+    }
+
     /// Whether work of it goes on.
     pub(super) fn is_at_work(&self) -> bool {
         self.stages.queued.is_some() && self.stages.settled.is_none()

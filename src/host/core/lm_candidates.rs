@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The numbers of the LMs that a request may belong to, the likeliest first; the model that is asked,
-/// by DSPy's name; its price in DSPy's table; and whether an embedder asks.
+/// by DSPy's name; its price in DSPy's table; and whether an embedder makes the request.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LmCandidates(
     pub(crate) Vec<i64>,

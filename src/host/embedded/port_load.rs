@@ -46,6 +46,12 @@ impl PortLoad {
 
 #[pymethods]
 impl PortLoad {
+    /// Whether its caller still waits.
+    fn is_wanted(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().is_some_and(|(_, reply)| !reply.is_closed())
+    }
+
     /// The load goes on. LMs are adopted in its last part alone, which is not interrupted.
     #[expect(clippy::unused_self, reason = "a worker's side names its load")]
     fn resumed(&self) {}

@@ -196,6 +196,10 @@ class FakeLoad:
         self.fault: dict[str, Any] | None = None
         # How often the load went on.
         self.turns = 0
+        self.wanted = True
+
+    def is_wanted(self) -> bool:
+        return self.wanted
 
     def resumed(self) -> None:
         self.turns += 1

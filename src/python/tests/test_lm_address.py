@@ -276,7 +276,6 @@ def test_a_request_that_names_the_model_is_one_to_the_lm(model, url):
         ("azure/x", {"api_version": "2024-10-21"}, "AZURE_OPENAI_API_KEY"),
         ("azure_ai/x", {}, "AZURE_AI_API_KEY"),
         ("databricks/x", {}, "DATABRICKS_API_KEY"),
-        ("litellm_proxy/x", {}, "LITELLM_PROXY_API_KEY"),
     ],
 )
 def test_an_lm_with_an_address_and_without_the_key_that_it_needs_is_refused(
@@ -291,9 +290,29 @@ def test_an_lm_with_an_address_and_without_the_key_that_it_needs_is_refused(
         host_lms.build_lm(FakeLmHost(keyed=False), {**own, "has_key": True})
 
 
-@pytest.mark.parametrize("model", ["lm_studio/x", "hosted_vllm/x", "openai/x", "ollama_chat/x"])
-def test_a_server_that_needs_no_key_is_loaded_without_one(model):
-    own = {**config(model), "base_url": "http://mine/v1"}
+@pytest.mark.parametrize("ambient", [None, "sk-of-another"])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("lm_studio/x", {}),
+        ("hosted_vllm/x", {}),
+        ("openai/x", {}),
+        ("ollama_chat/x", {}),
+        ("litellm_proxy/x", {}),
+        ("xinference/x", {}),
+        ("custom_openai/x", {}),
+        ("text-completion-openai/x", {}),
+        # These are for litellm, whose client wants some key.
+        ("openai/x", {"extra_headers": {"x-team": "a"}}),
+        ("openai/x", {"engine": "litellm"}),
+        ("openai/x", {"model_type": "text"}),
+        ("x", {"custom_llm_provider": "openai"}),
+    ],
+)
+def test_a_server_that_needs_no_key_is_loaded_without_one(model, options, ambient, monkeypatch):
+    if ambient is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", ambient)
+    own = {**config(model, **options), "base_url": "http://127.0.0.1:8000/v1"}
     host_lms.build_lm(FakeLmHost(keyed=False), own)
 
 

@@ -1,7 +1,9 @@
 """Loads in steps: on the loop, and for what takes long on a thread, one load after another."""
 
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -167,3 +169,45 @@ async def test_credentials_that_are_not_found_fail_the_load(harness, monkeypatch
     await eventually(lambda: load.description or load.fault)
     assert load.fault["kind"] == "lm"
     assert "there is no login" in load.fault["message"]
+
+
+@pytest.mark.asyncio
+async def test_a_load_that_can_start_no_thread_fails_and_the_next_goes_on(harness, monkeypatch):
+    class NoThread:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    slow = SlowImport(needed_by=1)
+    monkeypatch.setattr(packages, "missing", slow.missing)
+    monkeypatch.setattr("tower_dspy.loads.threading.Thread", NoThread)
+    failing, next_one = FakeLoad(), FakeLoad()
+    harness.runner.load(QA, failing)
+    harness.runner.load(QA, next_one)
+    await loaded(next_one)
+    assert "can't start new thread" in str(failing.fault)
+
+
+@pytest.mark.asyncio
+async def test_a_load_that_nobody_waits_for_is_skipped(harness, first_import):
+    loads = [FakeLoad() for _ in range(3)]
+    for load in loads:
+        harness.runner.load(QA, load)
+    loads[1].wanted = False
+    first_import.release()
+    await loaded(loads[2])
+    assert [load.description is not None for load in loads] == [True, False, True]
+
+
+@pytest.mark.asyncio
+async def test_a_runner_that_stops_drops_its_loads(harness, first_import):
+    loads = [FakeLoad() for _ in range(2)]
+    dropped = [weakref.ref(load) for load in loads]
+    while loads:
+        harness.runner.load(QA, loads.pop())
+    harness.runner._loads.stop()
+    gc.collect()
+    assert [load() for load in dropped] == [None, None]
+    first_import.release()

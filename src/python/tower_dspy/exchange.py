@@ -16,7 +16,8 @@ call's stream, see call_stream.py. The host's side of one exchange is
     exchange.stop()    the same, and a failure of the kind `stopped` follows once it is closed
 
 where `route` is the host's numbers of the LMs that the request may belong to, the likeliest first,
-with the model's name and its price, see prices.py; None for a request that is no LM call.
+with the model's name, its price, see prices.py, and whether an embedder makes the request; None for
+a request that is no LM call.
 `first_content` are the seconds that a member of a group has until the first content of its answer.
 An event is one of
 
@@ -80,6 +81,8 @@ class Request:
     failure: Callable[[str, str], Exception]
     # The LM call that it is made for.
     lm_call: LmCall | None = None
+    # Whether it is a request to the LM, and not one beside it, as for an image.
+    is_lm_request: bool = True
 
     def failed(self, kind: str, message: str) -> Exception:
         """The exception for this failure, which the LM call keeps."""
@@ -93,8 +96,8 @@ class Request:
             self.lm_call.begin(exchange)
 
     def answered(self) -> None:
-        """The whole answer came: the LM call has content."""
-        if self.lm_call is not None:
+        """The whole answer came: the LM call has content, unless it was a request beside it."""
+        if self.lm_call is not None and self.is_lm_request:
             self.lm_call.content_by = None
 
 
@@ -136,7 +139,7 @@ def http_request(
             lm_call.exchange = exchange.number
         return exchange
 
-    made = Request(open_exchange, failure, lm_call)
+    made = Request(open_exchange, failure, lm_call, is_lm_request or request.method == "POST")
     return made
 
 
@@ -152,7 +155,7 @@ def reader_request() -> Request:
 def _route(
     state: CallState | None, request: Any, is_lm_request: bool
 ) -> tuple[list[int], str, list[Tier] | None, bool] | None:
-    """The LMs that a request may belong to, its model and price, and whether an embedder asks.
+    """The LMs that a request may belong to, its model and price, and whether an embedder makes it.
 
     None if it is no LM call.
     """

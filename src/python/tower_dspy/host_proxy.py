@@ -126,7 +126,7 @@ class HostProxy:
 
     def open(
         self,
-        route: tuple[list[int], str, list[Any] | None] | None,
+        route: tuple[list[int], str, list[Any] | None, bool] | None,
         timeout: float | None,
         call: CallProxy | None,
         request: Any,

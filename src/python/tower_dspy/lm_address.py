@@ -38,7 +38,7 @@ _LM15_NAMES = {
     "text-completion-openai": "openai",
 }
 
-# Providers of litellm that take no request without a credential, and are sent one without it.
+# Providers of litellm that refuse each request without a credential, wherever their servers are.
 _KEYED = ("azure_ai", "databricks")
 _KEY_HEADERS = {"authorization", "api-key"}
 
@@ -54,7 +54,7 @@ class Provider:
     variables: list[str] = field(default_factory=list)
     # Whether the provider's library finds credentials of its own where there is no key.
     has_credentials: bool = False
-    # Whether litellm makes no request without a key.
+    # Whether the provider refuses each request without a key, also at an address of one's own.
     needs_key: bool = False
 
 
@@ -94,7 +94,8 @@ def provider_of(lm: dspy.LM, selection: BackendSelection) -> Provider:
         provider.has_credentials = prefix.startswith(_CLOUDS)
         named = lookup(_lm15_name(lm))
         provider.variables += () if named is None else named.access.env_keys
-        looked_up, provider.needs_key = _variables_of_litellm(lm, provider.has_credentials)
+        provider.needs_key = prefix in _KEYED
+        looked_up = _variables_of_litellm(lm, provider.has_credentials)
         names = filter(litellm_secrets.is_key, looked_up)
         provider.variables += _without_those_of_others(names, provider.variables)
     provider.variables = list(dict.fromkeys(provider.variables))
@@ -171,26 +172,20 @@ def _litellm() -> Any:
     return get_litellm(feature="dspy.LM")
 
 
-def _variables_of_litellm(lm: dspy.LM, has_credentials: bool) -> tuple[list[str], bool]:
-    """The variables that litellm names for an LM's model, and those that it looks up.
-
-    Also returns whether it fails without a key.
-    """
-    needs_key = False
+def _variables_of_litellm(lm: dspy.LM, has_credentials: bool) -> list[str]:
+    """The variables that litellm names for an LM's model, and those that it looks up."""
     keyless = lm.copy()
     keyless.kwargs.pop("api_key", None)
     keyless.callbacks = []
-    with litellm_secrets.recorded() as looked_up:
-        try:
-            if has_credentials:
-                # A request would look for the credentials, some of which are on the network.
-                with dry_run.unsent():
-                    _litellm().get_llm_provider(lm.model)
-            else:
-                requested(keyless)
-        except Exception:
-            needs_key = not has_credentials
-    return _names_of_litellm(lm.model) + looked_up, needs_key
+    # Without a key it fails where its client wants one, as that of OpenAI does for any server.
+    with litellm_secrets.recorded() as looked_up, contextlib.suppress(Exception):
+        if has_credentials:
+            # A request would look for the credentials, some of which are on the network.
+            with dry_run.unsent():
+                _litellm().get_llm_provider(lm.model)
+        else:
+            requested(keyless)
+    return _names_of_litellm(lm.model) + looked_up
 
 
 def _names_of_litellm(model: str) -> list[str]:

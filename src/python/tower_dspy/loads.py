@@ -4,6 +4,7 @@ A step that takes long is done on a thread, and calls of other programs go on me
 wait: two of them may have the same module, predictors or package to import. The host passes with
 each load its own side of it:
 
+    load.is_wanted()          whether its caller still waits
     load.resumed()            the load goes on in this turn of the loop
     load.loaded(description)  the program is loaded
     load.failed(fault)        it is not, see faults.describe
@@ -47,16 +48,23 @@ class Loads:
         # The program that is being loaded in this turn of the loop.
         self.current: str | None = None
         self._waiting: deque[_Load] = deque()
-        self._is_loading = False
+        self._under_way: _Load | None = None
 
     def add(self, spec: dict[str, Any], load: Any) -> None:
         """Loads a program or a function, now or after the loads that were added before."""
         added = _Load(spec["target"], self._steps(spec), load)
-        if self._is_loading:
+        if self._under_way is not None:
             self._waiting.append(added)
         else:
-            self._is_loading = True
+            self._under_way = added
             self._resume(added)
+
+    def stop(self) -> None:
+        """Gives all loads up. Their callers are told as the host's side of each is dropped."""
+        for load in (self._under_way, *self._waiting):
+            if load is not None:
+                load.host = None
+        self._waiting.clear()
 
     def drop(self, target_id: int) -> None:
         """Drops a program. A module that was imported stays."""
@@ -81,28 +89,38 @@ class Loads:
     def _resume(
         self, load: "_Load", value: Any = None, failure: BaseException | None = None
     ) -> None:
+        if load.host is None:
+            return
         # An earlier start in this turn has set them.
         CURRENT_CALL.set(None)
         trace_context.leave()
         self.current = load.name
-        load.host.resumed()
+        is_over = True
         try:
+            load.host.resumed()
             step = load.steps.send(value) if failure is None else load.steps.throw(failure)
+            name = f"load of {load.name}"
+            # Fails where the process may start no more threads.
+            threading.Thread(target=self._do, args=(step, load), name=name, daemon=True).start()
+            is_over = False
         except StopIteration as end:
             load.host.loaded(end.value)
         except BaseException as error:  # an import may raise any, SystemExit included
             load.host.failed(faults.describe(error))
-        else:
-            name = f"load of {load.name}"
-            threading.Thread(target=self._do, args=(step, load), name=name, daemon=True).start()
-            return
         finally:
             self.current = None
-        if self._waiting:
-            # In a turn of its own, so that calls go on in between.
-            self._loop.call_soon(self._resume, self._waiting.popleft())
-        else:
-            self._is_loading = False
+            if is_over:
+                self._begin_next()
+
+    def _begin_next(self) -> None:
+        """Begins the next load whose caller still waits."""
+        self._under_way = None
+        while self._waiting and self._under_way is None:
+            load = self._waiting.popleft()
+            if load.host.is_wanted():
+                self._under_way = load
+                # In a turn of its own, so that calls go on in between.
+                self._loop.call_soon(self._resume, load)
 
     def _do(self, step: Callable[[], Any], load: "_Load") -> None:
         """Does a step of a load, on a thread, and has the load go on."""
@@ -119,5 +137,5 @@ class Loads:
 class _Load:
     name: str
     steps: Steps[dict[str, Any]]
-    # The host's side of it.
+    # The host's side of it; None once it is given up.
     host: Any

@@ -20,6 +20,10 @@ class LoadProxy:
     _host: Any
     _number: int
 
+    def is_wanted(self) -> bool:
+        # The host's side tells no worker that the caller of a load has gone.
+        return True
+
     def resumed(self) -> None:
         self._host.loading = self._number
 

@@ -244,6 +244,7 @@ class Runner:
         self._loop.call_later(HEARTBEAT, self._beat)
 
     async def _stop(self, grace: float) -> None:
+        self._loads.stop()
         for sequence in list(self._calls):
             self.cancel(sequence)
         if self._calls:
