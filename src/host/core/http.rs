@@ -59,7 +59,7 @@ fn no_lm() -> Result<&'static (Arc<LmHandle>, LmClient), String> {
     Ok(NO_LM.get_or_init(|| (Arc::new(lm), client)))
 }
 
-/// A limit that Python gave in seconds; `None` for one that no duration holds.
+/// A limit that Python gave in seconds; `None` if no duration holds it.
 pub(crate) fn time_limit(seconds: Option<f64>) -> Option<Duration> {
     seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok())
 }

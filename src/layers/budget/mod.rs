@@ -19,7 +19,7 @@ use crate::call::{Budget, BudgetLimits, Carrier};
 /// reserves an estimate of its tokens, and of what they cost, in all budgets of its call before it is
 /// sent; while one of them is used up, no further LM call is. A program that lets that failure through
 /// ends with [`BudgetExceeded`](crate::BudgetExceeded), which has what was spent and the partial answer;
-/// one that catches it can still answer.
+/// a program that catches it can still answer.
 ///
 /// ```
 /// use serde_json::json;
