@@ -16,7 +16,7 @@ use crate::call::{Budget, BudgetLimits, BudgetRefusal, BudgetSpent, CallId, Spen
 /// not count.
 ///
 /// From a server it comes without the limits of the budget and without what is spent of them, as the
-/// budget may be one that all clients share.
+/// budget may be shared by all clients.
 ///
 /// ```
 /// use tower_dspy::{Budget, BudgetExceeded, BudgetLimits, Classify, ErrorKind};

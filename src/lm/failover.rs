@@ -64,7 +64,7 @@ impl Lm {
     /// deadline of the program's call; without one a member has its own
     /// [`LmLimits`](super::LmLimits) alone, so set `first_content` there, or `total`.
     ///
-    /// A member whose share has passed ends as one that exceeds
+    /// When its share has passed, a member ends as if it had exceeded its
     /// [`first_content`](super::LmLimits::first_content). Its layers wait for no longer: where a
     /// Retry-After is beyond the share, or its turn in a [`TokenRateLayer`](super::TokenRateLayer), the
     /// next takes over at once. Content is what [`LmLimits`](super::LmLimits) says: an answer that has

@@ -99,8 +99,8 @@ impl Lm {
     /// this scheme, host and port, and nowhere else.
     ///
     /// Without it the address is that of the provider's variable, such as `OPENAI_BASE_URL` or
-    /// `OPENAI_API_BASE`, if one is set, as it is to DSPy; else the one that DSPy's client has
-    /// for the provider.
+    /// `OPENAI_API_BASE`, if one is set, as it is to DSPy; else the address that DSPy's client
+    /// has for the provider.
     #[must_use]
     pub fn base_url(self, url: impl Into<String>) -> Self {
         let url = url.into();

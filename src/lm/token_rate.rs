@@ -41,8 +41,8 @@ use crate::{
 /// The 60 seconds of a call begin when its request is sent, however long layers inside of this one kept
 /// it. The [`Lm`](crate::Lm) reports that, so the layer belongs to [`Lm::layer`](crate::Lm::layer).
 ///
-/// A call that does not fit waits for its turn, in the order of arrival. One that cannot fit before the
-/// deadline of its call, whatever the calls before it settle for, is refused at once: as an
+/// A call that does not fit waits for its turn, in the order of arrival. A call that cannot fit before
+/// its deadline, whatever the calls before it settle for, is refused at once: as an
 /// [`LmFailure`] of the kind [`Refused`](LmFailureKind::Refused), sorted as
 /// [`ErrorKind::Overloaded`], with the wait as its `Retry-After`.
 /// Where the program lets that through, the error of its call has the wait too.

@@ -89,7 +89,7 @@ fn check_report(report: &str) {
     }
 }
 
-/// The work for nobody in a scene, in milliseconds: that of its naive calls, and that of the others.
+/// The milliseconds of work for nobody in a scene: of its naive calls, and of the others.
 fn work_for_nobody(section: &str) -> (Vec<f64>, Vec<f64>) {
     let (mut naive, mut ours) = (Vec::new(), Vec::new());
     for figure in section.split("<figure").skip(1) {

@@ -17,7 +17,7 @@ pub struct BudgetLimits {
     pub usd: Option<Usd>,
     /// The time over which the limits hold; without it they hold for good.
     pub window: Option<Duration>,
-    /// The share of a limit, between 0 and 1, from which on the program is told to come to an end.
+    /// The share of a limit, between 0 and 1, at which the program is told to come to an end.
     pub soft_share: Option<f64>,
 }
 

@@ -156,8 +156,7 @@ impl AttemptRecord {
         ended.is_some() || outcome != LmOutcome::Answered
     }
 
-    /// The outcome of what is dropped with the attempt; `None` if it was not told to stop. A drop does not
-    /// know why it is one.
+    /// The outcome of an LM call that is dropped with the attempt; `None` if nothing stopped the attempt.
     pub(crate) fn stopped(&self) -> Option<LmOutcome> {
         self.write(|attempt, _| {
             let cause = attempt.stages.cause.map(LmOutcome::of_cause);

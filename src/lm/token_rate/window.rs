@@ -373,7 +373,7 @@ mod tests {
         let id = state.id();
         state.queue.push_back((id, call));
         let admitted = window.admit(&mut state, id, call);
-        // One that comes now has but that entry before it.
+        // A call that comes now has only that entry before it.
         let soon = Instant::now() + Duration::from_secs(1);
         let checked = window.check(&state, None, WindowEntry::of(300), Some(soon));
         drop(state);

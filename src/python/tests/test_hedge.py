@@ -255,7 +255,7 @@ async def test_the_copy_of_a_program_asks_all_members(group, first, copied):
 
 
 async def test_an_answer_waits_for_no_thread_of_the_other_member(monkeypatch):
-    # As one that renews a token before there is a request.
+    # The thread renews a token, for example, before there is a request.
     renewed, ended = threading.Event(), threading.Event()
     prepare = execution._cached
 

@@ -54,7 +54,7 @@ class Provider:
     variables: list[str] = field(default_factory=list)
     # Whether the provider's library finds credentials of its own where there is no key.
     has_credentials: bool = False
-    # Whether the provider refuses each request without a key, also at an address of one's own.
+    # Whether the provider refuses each request without a key, at a `base_url` too.
     needs_key: bool = False
 
 
@@ -159,7 +159,7 @@ def _lm15_name(lm: dspy.LM) -> str:
     if "custom_llm_provider" in lm.kwargs:
         name = lm.kwargs["custom_llm_provider"]
     elif not separator:
-        # One that litellm does not know, or signs in to.
+        # Fails for a model that litellm does not know, or a provider that it signs in to.
         with dry_run.unsent(), contextlib.suppress(Exception):
             name = _litellm().get_llm_provider(lm.model)[1]
     return _LM15_NAMES.get(name, name)

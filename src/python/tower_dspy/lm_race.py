@@ -181,7 +181,7 @@ class _Race:
                 return False
             if self._has_begun:
                 return True
-            # Now, unless the failure is one that another member has as well.
+            # The second begins now, unless it would fail in the same way.
             self._is_over = not self.first.may_be_replaced(error)
         self.start.set()
         return not self._is_over

@@ -21,7 +21,7 @@ from tower_dspy.dry_run import unsent
 # of prompts that are read from a cache, and that are written to one, and of reasoning.
 Tier = tuple[int, tuple[float | None, ...]]
 
-# The keys of these rates, each with the one that holds where the table has none.
+# The keys of these rates, each with the key of the rate that applies where the table lacks it.
 _RATES = (
     ("input_cost_per_token", None),
     ("output_cost_per_token", None),
