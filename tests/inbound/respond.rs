@@ -95,7 +95,7 @@ fn each_error_kind_has_the_status_of_the_table() {
 /// The table in the documentation is this one.
 #[test]
 fn the_documented_table_is_the_one_in_force() {
-    let source = include_str!("../../src/inbound/respond.rs");
+    let source = include_str!("../../src/inbound/respond/mod.rs");
     for (kind, status, code) in TABLE {
         let name = format!("`{kind:?}`");
         let row = source
