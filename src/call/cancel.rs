@@ -17,53 +17,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::call::Deadline;
+use crate::call::{Cause, Deadline, work_count::WorkCount};
 use crate::sync::{
     CancellationToken, Mutex, MutexGuard, PoisonError, WaitForCancellationFutureOwned,
 };
-
-/// Why a call was stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Cause {
-    /// The caller asked, through its token or its [`Cancel`].
-    Caller,
-    /// The client that was to get the answer went away.
-    ClientGone,
-    /// The limit of one attempt passed.
-    Elapsed,
-    /// The deadline of the whole call passed.
-    Deadline,
-    /// The service is shutting down.
-    Shutdown,
-    /// The future of the response was dropped.
-    Dropped,
-    /// Another attempt at the same call answered first.
-    Superseded,
-}
-
-impl Cause {
-    /// The cause in a few lower-case words, as spans and logs name it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::ClientGone => "client gone",
-            Self::Elapsed => "elapsed",
-            Self::Deadline => "deadline",
-            Self::Shutdown => "shutdown",
-            Self::Dropped => "dropped",
-            Self::Superseded => "superseded",
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A grace that the work below a node has: the layer that gives it ends the work, and those inside
 /// leave that to it.
@@ -111,6 +68,7 @@ struct Node {
     /// Locked before those of the nodes above.
     cause: Mutex<Option<Cause>>,
     token: CancellationToken,
+    work: WorkCount,
 }
 
 impl Node {
@@ -202,6 +160,7 @@ impl Cancel {
             shared: Self::none(),
             cause: Mutex::new(None),
             token,
+            work: WorkCount::default(),
         })))
     }
 
@@ -242,6 +201,64 @@ impl Cancel {
         Some(*cause.get_or_insert_with(|| inherited().unwrap_or(Cause::Caller)))
     }
 
+    /// Waits until all work below the node has ended: that of each call of a host whose context has
+    /// this node or one below it, with its clean-up code, its threads and what it left behind. Ready
+    /// at once for [`Cancel::none`], and for a node without such work: a service that has no host
+    /// has ended with its future.
+    ///
+    /// It neither cancels the work nor waits for answers, and new calls may begin after it, unless
+    /// the node was cancelled before: below a cancelled node no work begins. Work that cannot be
+    /// stopped may never end: put a limit on this.
+    ///
+    /// A node that a [`CancelLayer`](crate::CancelLayer) has as its token has the work of the layer's
+    /// calls below it. Two nodes made from one [`CancellationToken`] are two, each with its own work.
+    ///
+    /// ```
+    /// use tower_dspy::{Cancel, Cause, PredictRequest};
+    /// use tower_dspy::testing::mock::{MockDspy, Reply};
+    /// use std::time::Duration;
+    /// use tower::ServiceExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// // Its clean-up code takes two seconds.
+    /// let program = MockDspy::new([Reply::hang().lingers(Duration::from_secs(2))]);
+    /// let node = Cancel::new();
+    /// let request = PredictRequest::new(serde_json::json!({})).with_cancel(node.clone());
+    /// let call = tokio::spawn(program.clone().oneshot(request));
+    /// program.wait_for(|calls| !calls.is_empty()).await;
+    ///
+    /// node.cancel(Cause::ClientGone);
+    /// node.settled().await;
+    /// assert_eq!(program.in_flight(), 0);
+    /// # assert!(call.await.unwrap().is_err());
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping the future does nothing.
+    pub async fn settled(&self) {
+        if let Some(node) = &self.0 {
+            node.work.wait_ended().await;
+        }
+    }
+
+    /// Counts a work below this node, and below those whose cancellation reaches it, until the guard
+    /// is dropped. Work that checks only then whether the node is cancelled is seen by
+    /// [`settled`](Self::settled), or sees the cancellation that came before that.
+    pub(crate) fn begin_work(&self) -> WorkGuard {
+        self.for_each_above(|node| node.work.begin());
+        WorkGuard(self.clone())
+    }
+
+    /// Visits the node, those above it, and those that layers pass the cancellation of on to them.
+    fn for_each_above(&self, visit: fn(&Node)) {
+        for node in self.path() {
+            visit(node);
+            node.shared.for_each_above(visit);
+        }
+    }
+
     /// The node and those above it, from below.
     fn path(&self) -> impl Iterator<Item = &Node> {
         successors(self.0.as_deref(), |node| node.parent.0.as_deref())
@@ -276,6 +293,17 @@ impl Cancel {
     #[must_use]
     pub const fn is_some(&self) -> bool {
         self.0.is_some()
+    }
+}
+
+/// A work, counted until this is dropped.
+#[derive(Debug, Default)]
+#[must_use = "the work has ended when its guard is dropped"]
+pub(crate) struct WorkGuard(Cancel);
+
+impl Drop for WorkGuard {
+    fn drop(&mut self) {
+        self.0.for_each_above(|node| node.work.end());
     }
 }
 

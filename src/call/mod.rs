@@ -11,6 +11,7 @@ mod call_end;
 mod call_id;
 mod call_status;
 mod cancel;
+mod cause;
 mod context;
 mod cost;
 pub(crate) mod deadline;
@@ -32,6 +33,7 @@ mod tests;
 mod trace_context;
 mod usage;
 mod usd;
+mod work_count;
 
 #[cfg(any(feature = "lm", test))]
 pub(crate) use budget::{Amount, BudgetReservations};
@@ -40,8 +42,11 @@ pub(crate) use budget::{BudgetRefusal, Budgets};
 pub(crate) use call_end::CallEnd;
 pub use call_id::{CallId, InvalidCallId};
 pub use call_status::CallStatus;
+pub use cancel::Cancel;
 pub(crate) use cancel::CancelGrace;
-pub use cancel::{Cancel, Cause};
+#[cfg(any(feature = "_host", feature = "test-util"))]
+pub(crate) use cancel::WorkGuard;
+pub use cause::Cause;
 pub(crate) use context::CallTag;
 #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
 pub(crate) use context::StreamLimit;

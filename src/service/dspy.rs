@@ -5,14 +5,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
 #[cfg(feature = "metrics")]
 use super::admission::Permits;
 use super::{
     PredictFuture, Schema, Typed,
-    future::{refused, submit},
+    future::{AdmittedCall, refused, submit},
     program::Program,
 };
 use crate::{
@@ -115,17 +114,16 @@ impl DspyService {
         &self.program.host.core().dspy_version
     }
 
-    /// The permit of a call that may run.
-    pub(super) fn admit(
-        &mut self,
-        request: &PredictRequest,
-    ) -> Result<OwnedSemaphorePermit, Error> {
+    /// What a call that may run holds.
+    pub(super) fn admit(&mut self, request: &PredictRequest) -> Result<AdmittedCall, Error> {
         let program = &self.program;
         let Some(permit) = self.admission.take(&program.permits) else {
             return Err(program.permits.overloaded(&program.name).into());
         };
+        // Counted before it is checked for a cancellation: see `Cancel::begin_work`.
+        let work = request.context.cancel.begin_work();
         self.check(request)?;
-        Ok(permit)
+        Ok(AdmittedCall { permit, work })
     }
 
     fn check(&self, request: &PredictRequest) -> Result<(), Error> {
@@ -165,7 +163,7 @@ impl Service<PredictRequest> for DspyService {
     fn call(&mut self, mut request: PredictRequest) -> PredictFuture {
         let id = request.context.id();
         match self.admit(&request) {
-            Ok(permit) => submit(self.program.clone(), request, permit),
+            Ok(admitted) => submit(self.program.clone(), request, admitted),
             Err(error) => refused(error.with_call_id(id)),
         }
     }

@@ -14,7 +14,7 @@ use tracing::{Instrument, Span, field};
 
 use super::{program::Program, schema::into_fields, termination::ServiceTermination};
 use crate::{
-    call::{Cause, termination::Terminated},
+    call::{Cause, WorkGuard, termination::Terminated},
     error::{Classify, Error},
     host::core::{call_handle::CallHandle, call_state::CallStream, host_core::NewCall},
     lm::without_keys,
@@ -36,12 +36,18 @@ pub(super) fn refused<T: Send + 'static>(error: Error) -> BoxFuture<'static, Res
     future::ready(Err(error)).fuse().boxed()
 }
 
+/// What a call that may run holds until its work has ended.
+pub(super) struct AdmittedCall {
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) work: WorkGuard,
+}
+
 pub(super) fn submit(
     program: Arc<Program>,
     request: PredictRequest,
-    permit: OwnedSemaphorePermit,
+    admitted: AdmittedCall,
 ) -> PredictFuture {
-    let (mut running, span) = RunningPrediction::start(program, request, permit, None);
+    let (mut running, span) = RunningPrediction::start(program, request, admitted, None);
     let answer = poll_fn(move |cx| running.poll(cx)).instrument(span);
     // Fused, it drops the call and closes the span as soon as it is answered.
     answer.fuse().boxed()
@@ -61,7 +67,7 @@ impl RunningPrediction {
     pub(super) fn start(
         program: Arc<Program>,
         request: PredictRequest,
-        permit: OwnedSemaphorePermit,
+        AdmittedCall { permit, work }: AdmittedCall,
         stream: Option<CallStream>,
     ) -> (Self, Span) {
         let route = request.route.clone();
@@ -98,6 +104,7 @@ impl RunningPrediction {
             target: program.loaded.id,
             inputs,
             permit: Some(Box::new((permit, program.registrations()))),
+            work,
             program: Some(program.counts.clone()),
             route,
             stream,

@@ -8,10 +8,14 @@ use std::{
 };
 
 use futures_util::{FutureExt, Stream, future::BoxFuture};
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::JoinSet};
+use tokio::{runtime::Handle, task::JoinSet};
 use tracing::{Instrument, Span};
 
-use super::{future::RunningPrediction, program::Program, termination::ServiceTermination};
+use super::{
+    future::{AdmittedCall, RunningPrediction},
+    program::Program,
+    termination::ServiceTermination,
+};
 use crate::{
     call::{
         Cancel, StreamLimit,
@@ -30,7 +34,7 @@ use crate::{
 pub(super) fn submit(
     program: Arc<Program>,
     request: PredictRequest,
-    permit: OwnedSemaphorePermit,
+    admitted: AdmittedCall,
     stream: CallStream,
 ) -> BoxFuture<'static, Result<PredictionStream, Error>> {
     let limit = request.context.stream_limit();
@@ -44,7 +48,7 @@ pub(super) fn submit(
         .core()
         .counters
         .gauge(|stats| &mut stats.streams);
-    let (mut running, span) = RunningPrediction::start(program, request, permit, Some(stream));
+    let (mut running, span) = RunningPrediction::start(program, request, admitted, Some(stream));
     let instrumented = span.clone();
     let response = async move {
         let answer = poll_fn(|cx| match buffer.poll_any(cx) {

@@ -143,8 +143,8 @@ impl Service<PredictRequest> for StreamingService {
             ..CallStream::default()
         };
         match self.program.admit(&request) {
-            Ok(permit) => {
-                prediction_events::submit(self.program.program.clone(), request, permit, stream)
+            Ok(admitted) => {
+                prediction_events::submit(self.program.program.clone(), request, admitted, stream)
             }
             Err(error) => super::future::refused(error.with_call_id(id)),
         }

@@ -32,6 +32,7 @@ mod retry;
 mod retry_ends;
 mod script;
 mod session;
+mod settled;
 mod shape;
 mod shutdown;
 mod shutdown_races;

@@ -1,7 +1,13 @@
 //! Cancellation: the cause is set before the token fires, the first cause wins, and all readers
-//! agree.
+//! agree. And the end of the work below a node: no end is missed, and no work begins after it.
 
-use loom::thread;
+use loom::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use crate::call::{Cancel, Cause};
 
@@ -63,5 +69,55 @@ fn a_cause_that_was_read_never_changes() {
         assert!(matches!(last, Some(Cause::Shutdown | Cause::Elapsed)));
         assert!(first.is_none() || first == last, "{first:?}, then {last:?}");
         assert_eq!(call.cause(), Some(Cause::Shutdown));
+    });
+}
+
+/// If it missed the end of the last work it would wait for ever, which loom reports.
+#[test]
+fn waiting_for_the_end_of_work_misses_none() {
+    loom::model(|| {
+        let call = Cancel::new();
+        let works = [call.child().begin_work(), call.begin_work()];
+        let ending = thread::spawn(move || drop(works));
+        loom::future::block_on(call.settled());
+        ending.join().unwrap();
+    });
+}
+
+#[test]
+fn no_work_begins_once_a_cancelled_node_has_settled() {
+    loom::model(|| {
+        let call = Cancel::new();
+        let attempt = call.child();
+        let began = Arc::new(AtomicBool::new(false));
+        let begins = began.clone();
+        let service = thread::spawn(move || {
+            let _work = attempt.begin_work();
+            if !attempt.is_cancelled() {
+                begins.store(true, Ordering::SeqCst);
+            }
+        });
+        call.cancel(Cause::Caller);
+        loom::future::block_on(call.settled());
+        let began_by_then = began.load(Ordering::SeqCst);
+        service.join().unwrap();
+        assert_eq!(began_by_then, began.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn a_node_that_layers_pass_on_waits_for_the_work_of_their_calls() {
+    loom::model(|| {
+        let layer = Cancel::new();
+        let work = Cancel::new().child_sharing(&layer).begin_work();
+        let ended = Arc::new(AtomicBool::new(false));
+        let ends = ended.clone();
+        let ending = thread::spawn(move || {
+            ends.store(true, Ordering::SeqCst);
+            drop(work);
+        });
+        loom::future::block_on(layer.settled());
+        assert!(ended.load(Ordering::SeqCst));
+        ending.join().unwrap();
     });
 }

@@ -19,12 +19,16 @@ mod call_status;
 #[path = "../../src/call/cancel.rs"]
 mod cancel;
 mod cancels;
+#[path = "../../src/call/cause.rs"]
+mod cause;
 #[path = "../../src/call/in_flight.rs"]
 mod in_flight;
 mod in_flights;
 mod layers;
 mod notify;
 mod token;
+#[path = "../../src/call/work_count.rs"]
+mod work_count;
 
 /// The library's `call`, of which the token's files are compiled anew.
 mod call {
@@ -32,8 +36,10 @@ mod call {
 
     pub(crate) use crate::call_end::CallEnd;
     pub(crate) use crate::call_status::CallStatus;
-    pub(crate) use crate::cancel::{Cancel, Cause};
+    pub(crate) use crate::cancel::Cancel;
+    pub(crate) use crate::cause::Cause;
     pub(crate) use crate::in_flight;
+    pub(crate) use crate::work_count;
 
     pub(crate) mod drop_scope {
         pub(crate) fn cause() -> crate::call::Cause {
@@ -71,7 +77,10 @@ mod call {
 mod sync {
     pub(crate) use std::sync::PoisonError;
 
-    pub(crate) use loom::sync::{Mutex, MutexGuard};
+    pub(crate) use loom::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     pub(crate) use super::notify::Notify;
     pub(crate) use super::token::{CancellationToken, WaitForCancellationFutureOwned};

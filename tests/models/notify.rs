@@ -1,7 +1,7 @@
-//! tokio's `Notify`, with a point before each step at which another thread may come first.
+//! tokio's `Notify`, with a point before each step at which another thread may come first. As with
+//! tokio's, what came before a notification is seen after it.
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::futures::Notified;
 
 #[derive(Debug)]
 pub(crate) struct Notify {
@@ -19,9 +19,13 @@ impl Default for Notify {
 }
 
 impl Notify {
-    pub(crate) fn notified(&self) -> Notified<'_> {
+    pub(crate) fn notified(&self) -> impl Future<Output = ()> {
         self.step();
-        self.inner.notified()
+        let inner = self.inner.notified();
+        async {
+            inner.await;
+            self.step();
+        }
     }
 
     pub(crate) fn notify_waiters(&self) {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     call::{
-        CallContext, Cause, ErrorKind, LmOutcome, Spent, Usd,
+        CallContext, Cause, ErrorKind, LmOutcome, Spent, Usd, WorkGuard,
         record::{AttemptRecord, CallRecord},
     },
     request::Route,
@@ -99,6 +99,8 @@ struct CallProgress {
     /// The caller has the outcome, or has given up.
     answered: bool,
     settled: bool,
+    /// Until it is settled.
+    work: Option<WorkGuard>,
     /// Answered and not settled.
     orphan: Option<(GaugeGuard, OrphanGuard)>,
     /// The spans of the calls of Python's tools that have not ended.
@@ -108,13 +110,14 @@ struct CallProgress {
 }
 
 impl CallProgress {
-    fn new() -> Self {
+    fn new(work: WorkGuard) -> Self {
         Self {
             span: Span::current(),
             cancelled: false,
             started: false,
             answered: false,
             settled: false,
+            work: Some(work),
             orphan: None,
             tools: BTreeMap::new(),
             exchanges: JoinSet::new(),
@@ -129,6 +132,7 @@ impl CallProgress {
 impl CallState {
     pub(super) fn new(
         mut context: CallContext,
+        work: WorkGuard,
         route: Route,
         stream: Option<CallStream>,
         program: Option<Arc<ProgramCounts>>,
@@ -149,7 +153,7 @@ impl CallState {
             counters,
             totals,
             program,
-            progress: Mutex::new(CallProgress::new()),
+            progress: Mutex::new(CallProgress::new(work)),
         })
     }
 
@@ -228,6 +232,7 @@ impl CallState {
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;
+            let work = progress.work.take();
             {
                 let mut counted = self.counters.lock();
                 counted.settled += 1;
@@ -239,6 +244,8 @@ impl CallState {
             if let Some(since_stop) = self.attempt.settled(strays) {
                 metrics::attempt_settled(self.totals.program(), since_stop);
             }
+            // Last: once the work below its node has ended, the call is settled everywhere.
+            drop(work);
         }
     }
 
@@ -333,7 +340,14 @@ mod tests {
     fn call() -> (Arc<HostCounters>, Arc<CallState>) {
         let counters = HostCounters::new(0);
         let (context, route) = (CallContext::new(), Route::default());
-        let call = CallState::new(context, route, None, None, counters.clone());
+        let call = CallState::new(
+            context,
+            WorkGuard::default(),
+            route,
+            None,
+            None,
+            counters.clone(),
+        );
         (counters, call)
     }
 

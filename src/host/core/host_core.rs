@@ -20,7 +20,7 @@ use super::{
     tool_definition::Tool,
 };
 use crate::{
-    call::{Budget, CallContext, Deadline},
+    call::{Budget, CallContext, Deadline, WorkGuard},
     lm::{Lm, LmConfigError, LmHandle},
     request::Route,
 };
@@ -34,6 +34,8 @@ pub(crate) struct NewCall {
     pub(crate) inputs: Arc<Value>,
     /// Held until all work of the call has ended.
     pub(crate) permit: CallPermit,
+    /// Of the node in its context.
+    pub(crate) work: WorkGuard,
     pub(crate) program: Option<Arc<ProgramCounts>>,
     pub(crate) route: Route,
     pub(crate) stream: Option<CallStream>,
@@ -72,6 +74,7 @@ impl HostCore {
             target,
             inputs,
             permit,
+            work,
             program,
             route,
             stream,
@@ -80,7 +83,8 @@ impl HostCore {
             context.add_budget(budget);
         }
         let remaining = context.deadline.map(Deadline::remaining);
-        let state = CallState::new(context, route, stream, program, self.counters.clone());
+        let counters = self.counters.clone();
+        let state = CallState::new(context, work, route, stream, program, counters);
         let (sender, outcome) = oneshot::channel();
         let sequence = self.queue.next_id();
         self.counters.lock().submitted += 1;

@@ -217,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::CallContext,
+        call::{CallContext, WorkGuard},
         host::core::{
             call_state::{CallState, Outcome},
             counters::HostCounters,
@@ -241,7 +241,14 @@ mod tests {
             inputs: Arc::default(),
             remaining: None,
             queued_at: clock::now(),
-            state: CallState::new(context, route, None, None, counters.clone()),
+            state: CallState::new(
+                context,
+                WorkGuard::default(),
+                route,
+                None,
+                None,
+                counters.clone(),
+            ),
             outcome,
             permit: None,
         };

@@ -66,7 +66,10 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
-    use crate::{call::CallContext, request::Route};
+    use crate::{
+        call::{CallContext, WorkGuard},
+        request::Route,
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -74,7 +77,14 @@ mod tests {
     async fn a_stall_is_counted_once_it_begins_and_its_time_however_it_ends() {
         let counters = HostCounters::new(0);
         let (context, route) = (CallContext::new(), Route::default());
-        let call = CallState::new(context, route, None, None, counters.clone());
+        let call = CallState::new(
+            context,
+            WorkGuard::default(),
+            route,
+            None,
+            None,
+            counters.clone(),
+        );
         let counted = || {
             let stats = counters.lock();
             (stats.reader_stalls, stats.reader_stalled)

@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::CallContext,
+        call::{CallContext, WorkGuard},
         host::core::{clock, counters::HostCounters},
         request::Route,
     };
@@ -153,7 +153,14 @@ mod tests {
     #[test]
     fn an_abandoned_call_admits_no_exchange_once_its_permit_is_free() {
         let (context, route) = (CallContext::new(), Route::default());
-        let state = CallState::new(context, route, None, None, HostCounters::new(0));
+        let state = CallState::new(
+            context,
+            WorkGuard::default(),
+            route,
+            None,
+            None,
+            HostCounters::new(0),
+        );
         let (outcome, mut lost) = oneshot::channel();
         let (freed, was_over) = std::sync::mpsc::channel();
         let call = RunningCall::new(QueuedCall {

@@ -297,6 +297,8 @@ impl MockDspy {
     fn admit(&mut self, request: &mut PredictRequest) -> Result<(Reply, MockInFlight), Error> {
         let inputs = request.inputs().clone();
         let mut record = CallRecord::new(inputs, request.context_mut());
+        // Counted before it is checked for a cancellation, as with the real one.
+        let work = request.context.cancel.begin_work();
         let admitted = match self.admission.take(&self.permits) {
             Some(permit) => self.check(request).map(|()| permit),
             None => Err(self.permits.overloaded("mock").into()),
@@ -304,7 +306,7 @@ impl MockDspy {
         match admitted {
             Ok(permit) => {
                 let reply = self.next(&record);
-                let running = MockInFlight::begin(self.ledger.clone(), record, permit);
+                let running = MockInFlight::begin(self.ledger.clone(), record, (permit, work));
                 Ok((reply, running))
             }
             Err(error) => {

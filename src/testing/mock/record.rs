@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    call::{CallContext, CallId, Cause},
+    call::{CallContext, CallId, Cause, WorkGuard},
     error::ErrorKind,
 };
 
@@ -69,15 +69,15 @@ pub(super) type MockLedger = watch::Sender<Vec<CallRecord>>;
 pub(super) struct MockInFlight {
     ledger: MockLedger,
     index: usize,
-    _permit: OwnedSemaphorePermit,
+    /// Dropped in this order, after the record was updated.
+    _held: MockHeld,
 }
 
+/// What the work of a call holds: its permit, and the work below the node of its context.
+type MockHeld = (OwnedSemaphorePermit, WorkGuard);
+
 impl MockInFlight {
-    pub(super) fn begin(
-        ledger: MockLedger,
-        mut record: CallRecord,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn begin(ledger: MockLedger, mut record: CallRecord, held: MockHeld) -> Self {
         record.in_flight = true;
         let mut index = 0;
         ledger.send_modify(|calls| {
@@ -87,7 +87,7 @@ impl MockInFlight {
         Self {
             ledger,
             index,
-            _permit: permit,
+            _held: held,
         }
     }
 
