@@ -246,6 +246,10 @@ impl Cancel {
     /// Counts a work below this node, and below those whose cancellation reaches it, until the guard
     /// is dropped. Work that checks only then whether the node is cancelled is seen by
     /// [`settled`](Self::settled), or sees the cancellation that came before that.
+    #[cfg_attr(
+        not(any(feature = "_host", feature = "test-util")),
+        allow(dead_code, reason = "hosts and mocks have work")
+    )]
     pub(crate) fn begin_work(&self) -> WorkGuard {
         self.for_each_above(|node| node.work.begin());
         WorkGuard(self.clone())
@@ -298,6 +302,10 @@ impl Cancel {
 
 /// A work, counted until this is dropped.
 #[derive(Debug, Default)]
+#[cfg_attr(
+    not(any(feature = "_host", feature = "test-util")),
+    allow(dead_code, reason = "hosts and mocks have work")
+)]
 #[must_use = "the work has ended when its guard is dropped"]
 pub(crate) struct WorkGuard(Cancel);
 

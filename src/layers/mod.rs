@@ -24,6 +24,7 @@ macro_rules! inner_service_accessors {
 pub(crate) use inner_service_accessors;
 
 pub(crate) mod allot;
+mod between_attempts;
 pub(crate) mod budget;
 pub(crate) mod cancel;
 pub(crate) mod classify;

@@ -28,6 +28,7 @@ use super::{
 ///     retries = 2
 ///     on = ["elapsed", "lm_unavailable"]
 ///     min_attempt = "1s"
+///     after_settled = true     # an attempt waits for the end of the work of the one before
 ///     backoff = { kind = "exponential", base = "100ms", cap = "5s", jitter = true }
 ///     budget = { percent = 20.0, per_second = 10, ttl = "10s" }
 ///
@@ -44,6 +45,7 @@ use super::{
 ///     [fallback]               # for the fallback that the program names
 ///     reserve = "2s"
 ///     on = ["elapsed", "deadline", "lm_unavailable", "overloaded"]
+///     after_settled = true     # it waits for the end of the work of the service
 /// "#)?;
 /// let stack = config.layer()?;
 /// # let _ = stack;

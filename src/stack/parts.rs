@@ -90,6 +90,9 @@ pub struct FallbackConfig {
         skip_serializing_if = "Option::is_none"
     )]
     pub reserve: Option<Duration>,
+    /// Whether it is asked only when the work of the failed call has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_settled: Option<bool>,
 }
 
 impl FallbackConfig {
@@ -117,10 +120,13 @@ impl FallbackConfig {
         if let Some(on) = &self.on {
             layer = layer.on_kinds(on.iter().copied());
         }
-        match self.reserve {
-            Some(reserve) => layer.with_reserve(reserve),
-            None => layer,
+        if let Some(reserve) = self.reserve {
+            layer = layer.with_reserve(reserve);
         }
+        if let Some(waits) = self.after_settled {
+            layer = layer.set_after_settled(waits);
+        }
+        layer
     }
 }
 

@@ -46,6 +46,8 @@ pub struct RetryConfig {
     /// anything.
     #[serde(with = "form::min_attempt")]
     pub min_attempt: Duration,
+    /// Whether each begins only when the work of the attempt before has ended; by default not.
+    pub after_settled: bool,
     /// What they may cost altogether: by default 20 % of the requests of the last 10 s, and 10 a
     /// second.
     pub budget: BudgetConfig,
@@ -58,6 +60,7 @@ impl Default for RetryConfig {
             on: vec![ErrorKind::Elapsed, ErrorKind::LmUnavailable],
             backoff: BackoffConfig::default(),
             min_attempt: Duration::ZERO,
+            after_settled: false,
             budget: BudgetConfig::default(),
         }
     }
@@ -89,11 +92,15 @@ impl RetryConfig {
     }
 
     pub(super) fn build(&self) -> RetryLayer {
-        RetryLayer::new(self.retries)
+        let layer = RetryLayer::new(self.retries)
             .on_kinds(self.on.iter().copied())
             .with_backoff(self.backoff.build())
             .with_min_attempt(self.min_attempt)
-            .with_budget(self.budget.build(RetryConfig::BUDGET))
+            .with_budget(self.budget.build(RetryConfig::BUDGET));
+        match self.after_settled {
+            true => layer.after_settled(),
+            false => layer,
+        }
     }
 
     const BUDGET: (f64, u32) = (20.0, 10);

@@ -1,13 +1,16 @@
-//! The wait for the end of the work below a node.
+//! The wait for the end of the work below a node, and the attempts and fallbacks that wait for it.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use futures_util::FutureExt;
-use serde_json::json;
-use tokio::time::Instant;
-use tower::{Layer, ServiceExt};
+use serde_json::{Map, json};
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Cancel, CancelLayer, Cause, PredictRequest,
+    Backoff, Cancel, CancelLayer, Carrier, Cause, Classify, Deadline, DeadlineLayer, Error,
+    ErrorKind, FallbackLayer, PredictRequest, Prediction, RetryBudget, RetryLayer, Scope,
+    StackConfig, TimeoutLayer,
+    layers::RetryBudgetOptions,
     testing::mock::{MockDspy, Reply},
 };
 
@@ -96,4 +99,198 @@ async fn a_refused_call_is_no_work() {
     node.cancel(Cause::Caller);
     assert!(program.oneshot(request(&node)).await.is_err());
     assert!(node.settled().now_or_never().is_some());
+}
+
+/// The times at which the calls came, since `start`.
+fn times(program: &MockDspy, start: Instant) -> Vec<Duration> {
+    let calls = program.calls();
+    calls.iter().map(|call| call.at - start).collect()
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Its first call hangs, and cleans up for so long; later ones are answered.
+fn once_slow(clean_up: Duration) -> MockDspy {
+    MockDspy::from_fn(move |call| match call.attempt {
+        0 => Reply::hang().lingers(clean_up),
+        _ => Reply::answer("Paris"),
+    })
+}
+
+fn retry(backoff: u64) -> RetryLayer {
+    RetryLayer::new(2).with_backoff(Backoff::fixed(secs(backoff)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_settled_begins_when_the_work_has_ended_and_the_backoff_is_over() {
+    for (retry, clean_up, second) in [
+        (retry(0), 3, 4),
+        (retry(0).after_settled(), 3, 7),
+        (retry(5).after_settled(), 3, 9),
+        (retry(5).after_settled(), 0, 9),
+    ] {
+        let program = once_slow(secs(clean_up));
+        let stack = ServiceBuilder::new()
+            .layer(retry)
+            .layer(TimeoutLayer::new(secs(4)))
+            .service(program.clone());
+        let start = Instant::now();
+        let answer = stack.oneshot(PredictRequest::new(json!({}))).await;
+        assert!(answer.is_ok());
+        assert_eq!(times(&program, start), [secs(0), secs(second)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_after_settled_never_run_beside_each_other() {
+    let program = MockDspy::from_fn(|_| Reply::hang().lingers(3 * SECOND)).max_in_flight(9);
+    let stack = ServiceBuilder::new()
+        .layer(retry(0).after_settled())
+        .layer(TimeoutLayer::new(secs(4)).with_grace(secs(1)))
+        .service(program.clone());
+    let start = Instant::now();
+    let call = tokio::spawn(stack.oneshot(PredictRequest::new(json!({}))));
+    program
+        .wait_for(|calls| {
+            let at_work = calls.iter().filter(|call| call.in_flight).count();
+            assert!(at_work <= 1, "{calls:?}");
+            calls.len() == 3 && at_work == 0
+        })
+        .await;
+    assert_eq!(times(&program, start), [secs(0), secs(7), secs(14)]);
+    let error = call.await.expect("no panic").expect_err("all are slow");
+    assert_eq!(error.kind(), ErrorKind::Elapsed);
+}
+
+/// Its own node is waited for, not that of another call.
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_settled_waits_for_its_own_call_alone() {
+    let (program, node) = (once_slow(secs(1)), Cancel::new());
+    running(&lingering(), &node).await;
+    let stack = ServiceBuilder::new()
+        .layer(retry(0).after_settled())
+        .layer(TimeoutLayer::new(secs(4)))
+        .service(program.clone());
+    let start = Instant::now();
+    assert!(stack.oneshot(request(&node)).await.is_ok());
+    assert_eq!(times(&program, start), [secs(0), secs(5)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_settled_is_not_made_once_the_deadline_leaves_too_little_time() {
+    for (min_attempt, end) in [(0, 10), (2, 8)] {
+        let budget = RetryBudget::new(RetryBudgetOptions::permille(0).with_reserve(1));
+        let before = budget.available();
+        let program = once_slow(Duration::MAX);
+        let stack = ServiceBuilder::new()
+            .layer(
+                retry(0)
+                    .after_settled()
+                    .with_min_attempt(secs(min_attempt))
+                    .with_budget(budget.clone()),
+            )
+            .layer(TimeoutLayer::new(secs(4)))
+            .service(program.clone());
+        let request = PredictRequest::new(json!({})).with_deadline(Deadline::within(secs(10)));
+        let start = Instant::now();
+        let error = stack.oneshot(request).await.expect_err("no attempt more");
+        assert_eq!(error.kind(), ErrorKind::Elapsed);
+        assert_eq!(start.elapsed(), secs(end));
+        assert_eq!((program.calls().len(), budget.available()), (1, before));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_layer_that_ends_a_call_answers_for_it_during_the_wait() {
+    let program = once_slow(Duration::MAX);
+    let node = Cancel::new();
+    let stack = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(secs(10)))
+        .layer(CancelLayer::new())
+        .layer(FallbackLayer::service(program.clone()).after_settled())
+        .layer(retry(0).after_settled())
+        .layer(TimeoutLayer::new(secs(4)))
+        .service(program.clone());
+    let start = Instant::now();
+    let error = stack.clone().oneshot(PredictRequest::new(json!({})));
+    assert_eq!(error.await.expect_err("late").kind(), ErrorKind::Deadline);
+    assert_eq!(start.elapsed(), secs(10));
+    let (answer, ()) = tokio::join!(stack.oneshot(request(&node)), async {
+        sleep(secs(5)).await;
+        node.cancel(Cause::Caller);
+    });
+    assert_eq!(answer.expect_err("cancelled").kind(), ErrorKind::Cancelled);
+    assert_eq!((program.calls().len(), start.elapsed()), (2, secs(15)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_a_host_is_not_waited_for() {
+    let slow = service_fn(|request: PredictRequest| async move {
+        match request.context().map(|context| context.attempt) {
+            Some(0) => pending().await,
+            _ => Ok::<_, Error>(Prediction::new(Map::new())),
+        }
+    });
+    let stack = ServiceBuilder::new()
+        .layer(retry(0).after_settled())
+        .layer(TimeoutLayer::new(secs(4)))
+        .service(slow);
+    let start = Instant::now();
+    let answer = stack.oneshot(PredictRequest::new(json!({}))).await;
+    assert!(answer.is_ok());
+    assert_eq!(start.elapsed(), secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_after_settled_is_asked_when_the_work_has_ended() {
+    for (after_settled, asked) in [(false, 4), (true, 7)] {
+        let (slow, quick) = (once_slow(secs(3)), MockDspy::new([Reply::answer("42")]));
+        let fallback = FallbackLayer::service(quick.clone());
+        let fallback = match after_settled {
+            true => fallback.after_settled(),
+            false => fallback,
+        };
+        let stack = ServiceBuilder::new()
+            .layer(fallback)
+            .layer(TimeoutLayer::new(secs(4)))
+            .service(slow);
+        let start = Instant::now();
+        let answer = stack.oneshot(PredictRequest::new(json!({}))).await;
+        assert!(answer.is_ok());
+        assert_eq!(times(&quick, start), [secs(asked)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_that_waits_in_vain_returns_the_error_of_the_service_at_the_deadline() {
+    let (slow, quick) = (once_slow(Duration::MAX), MockDspy::new([] as [Reply; 0]));
+    let layer = FallbackLayer::service(quick).with_reserve(secs(5));
+    let stack = layer.after_settled().layer(slow.clone());
+    let call = PredictRequest::new(json!({})).with_deadline(Deadline::within(secs(10)));
+    let start = Instant::now();
+    let error = stack.clone().oneshot(call).await.expect_err("it is late");
+    assert!(matches!(error, Error::Elapsed(elapsed) if elapsed.scope() == Scope::Reserve));
+    assert_eq!(start.elapsed(), secs(10));
+
+    // A cancelled call waits no longer, and has no fallback.
+    let node = Cancel::new();
+    let call = request(&node).with_deadline(Deadline::within(secs(10)));
+    let (error, ()) = tokio::join!(stack.oneshot(call), async {
+        sleep(secs(6)).await;
+        node.cancel(Cause::Caller);
+    });
+    assert_eq!(error.expect_err("cancelled").kind(), ErrorKind::Elapsed);
+    assert_eq!(start.elapsed(), secs(16));
+}
+
+#[test]
+fn a_configuration_says_whether_attempts_and_fallbacks_wait_for_the_work() {
+    let config = r#"{"retry": {"after_settled": true}, "fallback": {"after_settled": true}}"#;
+    let config: StackConfig = serde_json::from_str(config).expect("a configuration");
+    let stack = config.layer().expect("a stack");
+    let stack = stack.with_fallback(FallbackLayer::value(Prediction::new(Map::new())));
+    let shown = format!("{stack:?}");
+    assert_eq!(shown.matches("after_settled: true").count(), 2, "{shown}");
 }

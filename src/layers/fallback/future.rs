@@ -6,19 +6,24 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt, TryFutureExt,
+    future::{BoxFuture, OptionFuture},
+};
 use pin_project_lite::pin_project;
+use tokio::select;
 use tower::Service;
 
 use super::FallbackStrategy;
 use crate::{
     call::{
-        CallId, Cancel,
+        CallId, Cancel, Deadline,
         drop_scope::ReportOnDrop,
         record::{CallRecord, timeline::AnswerSource},
     },
     error::{Elapsed, costs_in},
     layers::{
+        between_attempts::{pending_once, settled_by},
         classify::{Classifier, Kinds},
         guard::{Guard, LimitAlarm, ReadyCall, Work},
     },
@@ -36,9 +41,15 @@ pin_project! {
         #[pin]
         pub(super) first: ReadyCall<S, R>,
         pub(super) guard: Guard<LimitAlarm>,
-        // Until the first has ended.
+        // Until the first has ended, and its work where that is waited for.
         pub(super) strategy: Option<(A, A::Kept)>,
-        // Once the first has failed.
+        // The error of the first, until the fallback is asked.
+        pub(super) failed: Option<S::Error>,
+        // The node that the work of the first is below, where the fallback waits for its end.
+        pub(super) work: Option<Cancel>,
+        pub(super) deadline: Option<Deadline>,
+        pub(super) settling: Option<BoxFuture<'static, ()>>,
+        // Once it is asked.
         pub(super) fallback: Option<BoxFuture<'static, Result<S::Response, S::Error>>>,
         pub(super) kinds: Kinds,
         pub(super) classify: C,
@@ -62,27 +73,44 @@ where
         if let Some(fallback) = this.fallback {
             return fallback.as_mut().poll(cx);
         }
-        let result = ready!(this.guard.poll(this.first.as_mut(), cx));
-        let Some((strategy, mut kept)) = this.strategy.take() else {
-            return Poll::Ready(result);
-        };
-        let error = match result {
-            Err(error) => error,
-            Ok(answer) => {
-                strategy.record(kept, &answer);
-                if let Some(record) = &this.record.0 {
-                    // An earlier attempt may have been answered by a fallback.
-                    record.answered_by(AnswerSource::Service);
+        if this.failed.is_none() && this.strategy.is_some() {
+            let error = match ready!(this.guard.poll(this.first.as_mut(), cx)) {
+                Err(error) => error,
+                Ok(answer) => {
+                    if let Some((strategy, kept)) = this.strategy.take() {
+                        strategy.record(kept, &answer);
+                    }
+                    if let Some(record) = &this.record.0 {
+                        // An earlier attempt may have been answered by a fallback.
+                        record.answered_by(AnswerSource::Service);
+                    }
+                    return Poll::Ready(Ok(answer));
                 }
-                return Poll::Ready(Ok(answer));
+            };
+            if !this.kinds.contains(this.classify.kind(&error)) || this.cancel.is_cancelled() {
+                *this.strategy = None;
+                return Poll::Ready(Err(error));
             }
-        };
-        let kind = this.classify.kind(&error);
-        if !this.kinds.contains(kind) || this.cancel.is_cancelled() {
-            return Poll::Ready(Err(error));
+            this.first.as_mut().discard();
+            if let Some(spent) = costs_in(&error) {
+                CallRecord::follow(&mut this.record.0, spent);
+            }
+            *this.failed = Some(error);
+            if let Some(work) = this.work.take() {
+                let settling = work_ended(work, *this.deadline, this.cancel.clone());
+                *this.settling = Some(Box::pin(settling));
+            }
         }
-        if let Some(spent) = costs_in(&error) {
-            CallRecord::follow(&mut this.record.0, spent);
+        if let Some(settling) = this.settling {
+            ready!(settling.as_mut().poll(cx));
+            *this.settling = None;
+        }
+        let (Some(error), Some((strategy, mut kept))) = (this.failed.take(), this.strategy.take())
+        else {
+            return Poll::Pending;
+        };
+        if this.cancel.is_cancelled() {
+            return Poll::Ready(Err(error));
         }
         if let Some(spent) = this.record.0.as_ref().and_then(CallRecord::spent) {
             strategy.follow(&mut kept, &spent);
@@ -90,7 +118,7 @@ where
         tracing::debug!(
             target: "tower_dspy",
             call_id = this.call.get(),
-            ?kind,
+            kind = ?this.classify.kind(&error),
             "the call failed; its fallback is asked",
         );
         let (source, record) = (strategy.source(), this.record.0.clone());
@@ -104,8 +132,20 @@ where
             }
         });
         let fallback = this.fallback.insert(Box::pin(answer.fuse()));
-        this.first.discard();
         fallback.as_mut().poll(cx)
+    }
+}
+
+/// Waits until the work below `node` has ended, the call is cancelled or its deadline has passed.
+async fn work_ended(node: Cancel, deadline: Option<Deadline>, call: Cancel) {
+    let cancelled = OptionFuture::from(call.cancelled_owned());
+    let ended = select! {
+        biased;
+        Some(()) = cancelled => false,
+        ended = settled_by(&node, deadline) => ended,
+    };
+    if !ended {
+        pending_once().await;
     }
 }
 

@@ -107,6 +107,11 @@ use crate::{
 /// this layer enforces: the first is dropped, as by a timeout, and the fallback gets the original
 /// deadline. At most half of what is left is kept back.
 ///
+/// # The work of the first service
+/// The call has failed, but its work may go on: clean-up code in Python, a thread that cannot be
+/// stopped at once. By default the fallback is asked all the same. With
+/// [`after_settled`](FallbackLayer::after_settled) it is asked when that work has ended.
+///
 /// # What it demands of the inner service
 /// `Clone`, and an error that can be made from [`Elapsed`] and implements
 /// [`Classify`](crate::Classify), unless the layer is given [a function](FallbackLayer::classify).
@@ -136,6 +141,7 @@ pub struct FallbackLayer<A, C = ByClassify> {
     strategy: A,
     kinds: Kinds,
     reserve: Duration,
+    after_settled: bool,
     classify: C,
 }
 
@@ -152,6 +158,7 @@ impl<A> FallbackLayer<A> {
                 ErrorKind::BudgetExceeded,
             ]),
             reserve: Duration::ZERO,
+            after_settled: false,
             classify: ByClassify,
         }
     }
@@ -221,6 +228,7 @@ impl<A, C> FallbackLayer<A, C> {
             strategy: FallbackChain::new(self.strategy, next),
             kinds: self.kinds,
             reserve: self.reserve,
+            after_settled: self.after_settled,
             classify: self.classify,
         }
     }
@@ -241,6 +249,50 @@ impl<A, C> FallbackLayer<A, C> {
         self
     }
 
+    /// Asks the fallback when the work of the failed call has ended, with its clean-up code: a
+    /// fallback of the same program, or for the same resource, does not run beside it.
+    ///
+    /// The wait ends with the call's deadline, from when on a second service is not called and the
+    /// first's error is returned; without a deadline it lasts as long as the work. If the call is
+    /// cancelled meanwhile, the first's error is returned at once. Only the work of a host is waited
+    /// for, in this process or its workers, as by [`Cancel::settled`](crate::Cancel::settled): other services have ended with
+    /// their futures, and a client of another node does not see the work there. This costs a
+    /// [`Cancel`](crate::Cancel) node a call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use serde_json::json;
+    /// use tokio::time::Instant;
+    /// use tower::{ServiceBuilder, ServiceExt};
+    /// use tower_dspy::{Error, FallbackLayer, PredictRequest, TimeoutLayer};
+    /// use tower_dspy::testing::mock::{MockDspy, Reply};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Error> {
+    /// // Its clean-up code takes two seconds.
+    /// let thorough = MockDspy::new([Reply::hang().lingers(Duration::from_secs(2))]);
+    /// let quick = MockDspy::new([Reply::answer(json!({"answer": "42"}))]);
+    /// let stack = ServiceBuilder::new()
+    ///     .layer(FallbackLayer::service(quick).after_settled())
+    ///     .layer(TimeoutLayer::new(Duration::from_secs(4)))
+    ///     .service(thorough);
+    ///
+    /// let start = Instant::now();
+    /// stack.oneshot(PredictRequest::new(json!({"question": "..."}))).await?;
+    /// assert_eq!(start.elapsed(), Duration::from_secs(6));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn after_settled(self) -> Self {
+        self.set_after_settled(true)
+    }
+
+    pub(crate) fn set_after_settled(mut self, waits: bool) -> Self {
+        self.after_settled = waits;
+        self
+    }
+
     /// Reads the kind of an error with `kind`, for errors that do not implement
     /// [`Classify`](crate::Classify).
     #[must_use]
@@ -252,6 +304,7 @@ impl<A, C> FallbackLayer<A, C> {
             strategy: self.strategy,
             kinds: self.kinds,
             reserve: self.reserve,
+            after_settled: self.after_settled,
             classify: ByFn(kind),
         }
     }
@@ -311,6 +364,7 @@ where
             strategy,
             kinds,
             reserve,
+            after_settled,
             classify,
         } = &self.config;
         let context = request.context_mut();
@@ -322,6 +376,11 @@ where
         let context = request.context_mut();
         let call = context.id();
         let (cancel, record) = (context.cancel.clone(), context.record.clone());
+        let deadline = context.deadline;
+        let work = after_settled.then(|| {
+            context.cancel = cancel.child();
+            context.cancel.clone()
+        });
         let guard = match reserved(context, *reserve) {
             Some(limit) => Guard::enforce(limit, None, context.enclosing(), context),
             None => Guard::unlimited(),
@@ -330,6 +389,10 @@ where
             first: ReadyCall::start(&mut self.inner, request),
             guard,
             strategy: Some((strategy.clone(), kept)),
+            failed: None,
+            work,
+            deadline,
+            settling: None,
             fallback: None,
             kinds: *kinds,
             classify: classify.clone(),

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     future::poll_fn,
-    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -18,9 +17,12 @@ use tower::Service;
 
 use super::policy::{RetryPolicy, pause};
 use crate::{
-    call::{Carrier, Deadline, drop_scope::ReportOnDrop},
+    call::{Cancel, Carrier, Deadline, drop_scope::ReportOnDrop},
     error::costs_in,
-    layers::classify::Classifier,
+    layers::{
+        between_attempts::{pending_once, settled_by},
+        classify::Classifier,
+    },
 };
 
 pin_project! {
@@ -69,6 +71,8 @@ where
 pub(super) struct LaterAttempts<S, C, R> {
     pub(super) service: S,
     pub(super) policy: RetryPolicy<C>,
+    /// The node that the work of the last attempt is below; none where nothing waits for its end.
+    pub(super) work: Cancel,
     // `None` if there may be no further attempt.
     pub(super) request: Option<R>,
     pub(super) record: ReportOnDrop,
@@ -93,27 +97,27 @@ where
             }
             self.record.0.clone_from(&context.record);
             let deadline = context.deadline;
+            let begins_by = self.policy.begins_by(context);
             let cancelled = OptionFuture::from(context.cancel.cancelled_owned());
             let ready = async {
                 pause(wait).await;
-                poll_fn(|cx| self.service.poll_ready(cx)).await
+                if !settled_by(&self.work, begins_by).await {
+                    return Ok(false);
+                }
+                poll_fn(|cx| self.service.poll_ready(cx)).await?;
+                Ok(!deadline.is_some_and(Deadline::is_past))
             };
             let in_time = select! {
                 biased;
                 Some(()) = cancelled => false,
-                ready = ready => {
-                    ready?;
-                    !deadline.is_some_and(Deadline::is_past)
-                }
+                ready = ready => ready?,
             };
             if !in_time {
-                // The layer that ends the call is around this one and polls its work first: an
-                // answer now would win the tie and hide what happened. If there is none, the answer
-                // comes with the next poll.
                 pending_once().await;
                 break;
             }
             self.request = self.policy.begin_attempt(&request);
+            self.work = self.policy.work_node(&mut request);
             match self.service.call(request).await {
                 Err(failure) => error = failure,
                 answer => return answer,
@@ -121,18 +125,6 @@ where
         }
         Err(error)
     }
-}
-
-async fn pending_once() {
-    let mut was_pending = false;
-    poll_fn(|cx| {
-        if mem::replace(&mut was_pending, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 impl<S: Service<R>, C, R> fmt::Debug for RetryFuture<S, C, R> {

@@ -73,6 +73,11 @@ pub(crate) const fn is_never_retried(kind: ErrorKind) -> bool {
 /// is used up. The caller then gets the last attempt's error as it was, at once. A provider's
 /// Retry-After makes the wait longer, never shorter, and ends the attempts if it does not fit.
 ///
+/// # The work of the attempt before
+/// A failed attempt is answered, but its work may go on: clean-up code in Python, a thread that cannot
+/// be stopped at once. By default the next attempt does not wait for it. With
+/// [`after_settled`](RetryLayer::after_settled) it does.
+///
 /// # What it demands of the inner service
 /// `Clone`, and an error that implements [`Classify`](crate::Classify), unless the layer is given
 /// [a function](RetryLayer::classify). It is waited for until it is ready before each attempt. The
@@ -120,6 +125,7 @@ impl RetryLayer {
                 kinds: Kinds::of(&[ErrorKind::Elapsed, ErrorKind::LmUnavailable]),
                 backoff: Backoff::default(),
                 min_attempt: Duration::ZERO,
+                after_settled: false,
                 budget: RetryBudget::default(),
             },
             classify: ByClassify,
@@ -150,6 +156,49 @@ impl<C> RetryLayer<C> {
     #[must_use]
     pub fn with_min_attempt(mut self, needed: Duration) -> Self {
         self.rules.min_attempt = needed;
+        self
+    }
+
+    /// Begins an attempt when the work of the one before has ended, with its clean-up code: an attempt
+    /// that still runs is not joined by a second one.
+    ///
+    /// The wait goes on beside the backoff. If it does not end while the deadline leaves time for an
+    /// attempt, as by [`with_min_attempt`](Self::with_min_attempt), the caller gets the last attempt's
+    /// error then; without a deadline it lasts as long as the work. A call that is cancelled waits no
+    /// longer. Only the work of a host is waited for, in this process or its workers, as by
+    /// [`Cancel::settled`](crate::Cancel::settled): other services have ended with their futures, and
+    /// a client of another node does not see the work there. This costs a
+    /// [`Cancel`](crate::Cancel) node an attempt.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use serde_json::json;
+    /// use tokio::time::Instant;
+    /// use tower::{ServiceBuilder, ServiceExt};
+    /// use tower_dspy::{Backoff, Error, PredictRequest, RetryLayer, TimeoutLayer};
+    /// use tower_dspy::testing::mock::{MockDspy, Reply};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Error> {
+    /// // The clean-up code of the first attempt takes two seconds.
+    /// let program = MockDspy::new([
+    ///     Reply::hang().lingers(Duration::from_secs(2)),
+    ///     Reply::answer(json!({"answer": "Paris"})),
+    /// ]);
+    /// let stack = ServiceBuilder::new()
+    ///     .layer(RetryLayer::new(1).with_backoff(Backoff::fixed(Duration::ZERO)).after_settled())
+    ///     .layer(TimeoutLayer::new(Duration::from_secs(4)))
+    ///     .service(program);
+    ///
+    /// let start = Instant::now();
+    /// stack.oneshot(PredictRequest::new(json!({"question": "..."}))).await?;
+    /// assert_eq!(start.elapsed(), Duration::from_secs(6));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn after_settled(mut self) -> Self {
+        self.rules.after_settled = true;
         self
     }
 
@@ -184,7 +233,8 @@ impl<C> RetryLayer<C> {
     }
 
     /// The decisions of this layer, for a `tower::retry::RetryLayer`. That one does not see a
-    /// cancellation between two attempts, and gives them one call id only if the request had one.
+    /// cancellation between two attempts, does not wait for the end of work, and gives the attempts one
+    /// call id only if the request had one.
     #[must_use]
     pub fn into_policy(self) -> RetryPolicy<C> {
         RetryPolicy {
@@ -244,8 +294,10 @@ where
         }
         let record = ReportOnDrop(context.record.clone());
         let mut policy = self.policy.clone();
+        let further = policy.begin_attempt(&request);
         let later = LaterAttempts {
-            request: policy.begin_attempt(&request),
+            work: policy.work_node(&mut request),
+            request: further,
             policy,
             // The service that was ready takes the first attempt; its clone waits for itself.
             service: self.inner.clone(),

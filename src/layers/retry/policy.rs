@@ -11,7 +11,7 @@ use super::{
     budget::{Reservation, RetryBudget},
 };
 use crate::{
-    call::{CallContext, Carrier},
+    call::{CallContext, Cancel, Carrier, Deadline},
     error::ErrorKind,
     layers::classify::{ByClassify, Classifier, Kinds},
     telemetry::metrics,
@@ -48,6 +48,8 @@ pub(super) struct Rules {
     pub(super) kinds: Kinds,
     pub(super) backoff: Backoff,
     pub(super) min_attempt: Duration,
+    /// Whether an attempt waits for the end of the work before it.
+    pub(super) after_settled: bool,
     pub(super) budget: RetryBudget,
 }
 
@@ -110,6 +112,23 @@ impl<C> RetryPolicy<C> {
             None => self.rules.budget.deposit(),
         }
         (self.done < self.rules.retries).then(|| request.clone())
+    }
+
+    /// The node that the work of an attempt with `request` will be below, where the next attempt waits
+    /// for its end; none where it does not.
+    pub(super) fn work_node(&self, request: &mut impl Carrier) -> Cancel {
+        if !self.rules.after_settled {
+            return Cancel::none();
+        }
+        let context = request.context_mut();
+        context.cancel = context.cancel.child();
+        context.cancel.clone()
+    }
+
+    /// When an attempt has to begin that would be in time for the call.
+    pub(super) fn begins_by(&self, context: &CallContext) -> Option<Deadline> {
+        let limit = context.wait_limit()?;
+        Some(limit.earlier_by(self.rules.min_attempt))
     }
 }
 
