@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each benchmark uses a part of it")]
 
 mod figures;
+mod process;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +11,10 @@ use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep};
 use tower_dspy::{Host, host::env::PythonEnv};
 
-pub(crate) use self::figures::{figure, median};
+pub(crate) use self::{
+    figures::{figure, median},
+    process::{ProcessReading, child_processes, read_process},
+};
 
 /// The venv of the workspace, made if there is none.
 pub(crate) async fn venv() -> PathBuf {

@@ -1,0 +1,88 @@
+"""Programs of every kind: async, sync, agents with a tool, tasks, threads, waits."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import threading
+import time
+
+import dspy
+
+import tower_dspy
+
+
+class Sync(dspy.Module):
+    """A sync program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    def forward(self, question: str):
+        return self.ask(question=question)
+
+
+class Agent(dspy.Module):
+    """An agent with a tool of Rust's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        tools = tower_dspy.tools("search")
+        self.react = dspy.ReAct("question -> answer", tools=tools, max_iters=3)
+
+    async def aforward(self, question: str):
+        return await self.react.acall(question=question)
+
+
+class Fan(dspy.Module):
+    """Three LM calls at once: of the program, of a task, and of a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        task = asyncio.create_task(self.ask.acall(question=question))
+        thread = asyncio.to_thread(self.ask, question=question)
+        answer = await self.ask.acall(question=question)
+        await asyncio.gather(task, thread)
+        return answer
+
+
+class Parallel(dspy.Module):
+    """A sync program whose LM calls are made by threads of DSPy's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    def forward(self, question: str):
+        ask = dspy.Parallel(num_threads=2, disable_progress_bar=True, max_errors=9)
+        answers = ask([(self.ask, {"question": question})] * 2)
+        return next((answer for answer in answers if answer is not None), dspy.Prediction(answer=""))
+
+
+class Waits(dspy.Module):
+    """A sync program that waits: asleep, for an event, for a child process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    def forward(self, question: str):
+        way = hash(question) % 3
+        if way == 0:
+            time.sleep(0.1)
+        elif way == 1:
+            threading.Event().wait(0.1)
+        else:
+            subprocess.run(["sleep", "0.1"], check=True)
+        return self.ask(question=question)
+
+
+async def tasks() -> int:
+    """How many tasks the loop has beside this one, garbage collected first."""
+    gc.collect()
+    return len(asyncio.all_tasks()) - 1
