@@ -1,0 +1,134 @@
+//! What happened in each second of a run.
+
+use std::{fmt::Write as _, sync::Mutex};
+
+use tokio::time::Instant;
+
+use crate::{
+    lm::{SLOTS, SLOTS_LEFT},
+    world::{BROWN_OUT, CALLS_PER_SECOND, END, WELL_AGAIN},
+};
+
+/// So many seconds of goodput are looked at together.
+const WINDOW: usize = 5;
+/// The share of the calls made that is as good as well.
+const WELL: f64 = 0.95;
+
+#[derive(Clone, Copy, Default)]
+struct Second {
+    /// Calls that callers made.
+    wanted: u32,
+    /// Answers that reached their caller in time.
+    good: u32,
+    lm_calls: u32,
+}
+
+pub(crate) struct Ledger {
+    start: Instant,
+    seconds: Mutex<Vec<Second>>,
+}
+
+impl Ledger {
+    /// A ledger that begins now.
+    pub(crate) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            seconds: Mutex::new(vec![Second::default(); END + 120]),
+        }
+    }
+
+    pub(crate) fn wanted(&self) {
+        self.now(|second| second.wanted += 1);
+    }
+
+    pub(crate) fn answered(&self) {
+        self.now(|second| second.good += 1);
+    }
+
+    pub(crate) fn lm_called(&self) {
+        self.now(|second| second.lm_calls += 1);
+    }
+
+    fn now(&self, note: impl FnOnce(&mut Second)) {
+        let second = self.start.elapsed().as_secs() as usize;
+        let mut seconds = self.seconds.lock().expect("no panic");
+        if let Some(second) = seconds.get_mut(second) {
+            note(second);
+        }
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let seconds = self.seconds.lock().expect("no panic");
+        let sum = |range: std::ops::Range<usize>, of: fn(&Second) -> u32| {
+            seconds[range].iter().map(of).map(f64::from).sum::<f64>()
+        };
+        let minute = BROWN_OUT..WELL_AGAIN;
+        let wanted = sum(minute.clone(), |second| second.wanted);
+        let before = BROWN_OUT - 20..BROWN_OUT;
+        let is_well = |at: &usize| {
+            let window = *at..*at + WINDOW;
+            let good = sum(window.clone(), |second| second.good);
+            good >= WELL * sum(window, |second| second.wanted)
+        };
+        // From the end back to the last window that was not well.
+        let ill = (WELL_AGAIN..=END - WINDOW).rev().find(|at| !is_well(at));
+        let capacity = CALLS_PER_SECOND.min(capacity() * SLOTS_LEFT as f64 / SLOTS as f64);
+        let of_capacity = |range: std::ops::Range<usize>| {
+            let length = range.len() as f64;
+            100.0 * sum(range, |second| second.good) / (capacity * length)
+        };
+        let mut curve = String::new();
+        for at in (BROWN_OUT..END).step_by(15) {
+            let good = sum(at..at + 15, |second| second.good);
+            let share = 100.0 * good / sum(at..at + 15, |second| second.wanted);
+            let _ = write!(curve, "{share:>4.0}");
+        }
+        Summary {
+            before: 100.0 * sum(before.clone(), |second| second.good)
+                / sum(before.clone(), |second| second.wanted),
+            usual: sum(before.clone(), |second| second.lm_calls)
+                / sum(before, |second| second.wanted),
+            amplification: sum(minute.clone(), |second| second.lm_calls) / wanted,
+            goodput: of_capacity(minute),
+            recovery: ill.map_or(0, |at| at + 1 - WELL_AGAIN) as f64,
+            never_well: ill == Some(END - WINDOW),
+            curve,
+        }
+    }
+}
+
+/// The calls that the LM can serve in a second while it is well, at a mean of 1.5 s.
+fn capacity() -> f64 {
+    SLOTS as f64 / 1.5
+}
+
+/// What a run comes to.
+pub(crate) struct Summary {
+    /// Goodput in percent of the calls made, and LM calls for each of them, in the 20 s before.
+    before: f64,
+    usual: f64,
+    /// LM calls in the minute over the calls made in it.
+    pub(crate) amplification: f64,
+    /// Goodput in the minute, in percent of what the LM can still serve.
+    pub(crate) goodput: f64,
+    /// Seconds until it is well again.
+    pub(crate) recovery: f64,
+    never_well: bool,
+    /// Goodput in percent of the calls made, for each 15 s from the brown-out on.
+    curve: String,
+}
+
+impl Summary {
+    pub(crate) const HEAD: &str = "                       before   |  in the minute          | \
+         recovery | goodput, % of the calls made, for each 15 s:\n\
+         variant                %  LM/call | LM/call  % of capacity | s        | \
+         four in the minute, then after it";
+
+    pub(crate) fn row(&self, name: &str) -> String {
+        let never = if self.never_well { ">" } else { " " };
+        format!(
+            "{name:<22} {:>3.0} {:>6.2}  | {:>6.2} {:>12.0}    | {never}{:>4.0}    | {}",
+            self.before, self.usual, self.amplification, self.goodput, self.recovery, self.curve,
+        )
+    }
+}

@@ -1,0 +1,104 @@
+//! A brown-out, simulated: 50 000 callers and 200 nodes, three hops from a caller to the LM, and an LM
+//! that has a tenth of its capacity for a minute.
+//!
+//! The layers, their budgets, the headers that carry the deadlines and tokio's scheduler are the real
+//! ones; only the clock is tokio's paused one, the network is a wait, and the LM is a queue. One run is
+//! one thread and one seed, so it prints the same each time.
+//!
+//! *Goodput* is answers that reach their caller within 30 s. The *amplification* is the LM calls of the
+//! minute over the calls that callers made in it. The *recovery* is the time from the end of the minute
+//! until the goodput of each following 5 s is 95 % of the calls made in them.
+//!
+//! Run: `cargo bench --bench brownout`, or with `-- --seed 7 --only standard`
+
+#[path = "../support/figures.rs"]
+#[allow(dead_code, reason = "a benchmark uses a part of it")]
+mod figures;
+
+mod hops;
+mod ledger;
+mod lm;
+mod variants;
+mod world;
+
+use lexopt::prelude::*;
+
+use self::{
+    figures::figure,
+    ledger::Summary,
+    lm::MANNERS,
+    variants::VARIANTS,
+};
+
+struct Options {
+    seed: u64,
+    only: Option<String>,
+}
+
+fn options() -> Result<Options, lexopt::Error> {
+    let mut options = Options {
+        seed: 1,
+        only: None,
+    };
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("seed") => options.seed = arguments.value()?.parse()?,
+            Long("only") => options.only = Some(arguments.value()?.string()?),
+            // What cargo passes to each benchmark.
+            Long("bench") => {}
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> Result<(), lexopt::Error> {
+    let options = options()?;
+    println!("seed {}", options.seed);
+    println!("{}", world::DESCRIPTION);
+    let mut figures = Vec::new();
+    for manner in MANNERS {
+        println!();
+        println!("{}", manner.description());
+        println!("{}", Summary::HEAD);
+        for variant in VARIANTS {
+            if options
+                .only
+                .as_deref()
+                .is_some_and(|only| only != variant.name)
+            {
+                continue;
+            }
+            let summary = world::run(options.seed, manner, variant);
+            println!("{}", summary.row(variant.name));
+            figures.push((variant.name, summary));
+        }
+    }
+    println!();
+    for variant in VARIANTS {
+        println!("{:<22} {}", variant.name, variant.what);
+    }
+    println!();
+    for (name, suffix) in [(variants::OURS, ""), (variants::NAIVE, "_naive")] {
+        let of_both = || figures.iter().filter(|(of, _)| *of == name).map(|(_, s)| s);
+        let worst = |value: fn(&Summary) -> f64| of_both().map(value).fold(f64::NAN, f64::max);
+        let least = |value: fn(&Summary) -> f64| of_both().map(value).fold(f64::NAN, f64::min);
+        figure(
+            &format!("brownout_amplification{suffix}"),
+            worst(|s| s.amplification),
+            "x",
+        );
+        figure(
+            &format!("brownout_recovery{suffix}"),
+            worst(|s| s.recovery),
+            "s",
+        );
+        figure(
+            &format!("brownout_goodput{suffix}"),
+            least(|s| s.goodput),
+            "%",
+        );
+    }
+    Ok(())
+}
