@@ -15,21 +15,29 @@ Invariants:
    all later calls of the process.
 4. Nothing is raised in a thread that is changing what all calls share, such as the frames on the
    socket of a worker: what it had read or was to send would be lost.
-5. One signal is sent to a run. Other ways of ending it, such as the refusal of an LM call, consume
+5. What is raised is a signal, see thread_signal.py. While it is pending, the wait of the thread is
+   ended, see wait_end.py.
+6. One signal is sent to a run. Other ways of ending it, such as the refusal of an LM call, consume
    that signal, so its clean-up is not cut short.
 """
 
 import ctypes
-import gc
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import compress, starmap
-from operator import and_, attrgetter, is_, not_
+from itertools import chain, compress, starmap
+from operator import and_, attrgetter, call, is_, not_, setitem
 from typing import Any
 
 from tower_dspy.call_state import Cancelled
+from tower_dspy.thread_signal import (
+    PENDING,
+    Interrupted,
+    ThreadSignal,
+    collector_paused,
+    end_signal_here,
+)
+from tower_dspy.wait_end import end_wait
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
@@ -54,31 +62,31 @@ _running_of = attrgetter("_running")
 
 
 def raise_if(
-    thread: int,
-    error: type[BaseException],
+    signal: ThreadSignal,
     read: Callable[[Any], Any],
     of: Any,
     expected: Any,
     note: tuple[Any, str, Any],
 ) -> bool:
-    """Raises `error` in `thread` if `read(of)` is `expected`; `read` has to be written in C.
+    """Raises a signal in its thread if `read(of)` is `expected`; `read` has to be written in C.
 
     `note` is an object, an attribute of it and the value that the attribute gets if it was raised.
+    The wait of the thread is ended.
     """
-    # Before 3.12 the collector may run Python code, and so release the GIL, between the two.
-    pauses_gc = sys.version_info < (3, 12) and gc.isenabled()
-    if pauses_gc:
-        gc.disable()
-    try:
+    thread = signal.thread
+    notes = ((setattr, *note), (setitem, PENDING, thread, signal))
+    with collector_paused():
         runs = map(is_, map(read, (of,)), (expected,))
         unshielded = map(not_, map(_shielded.__contains__, (thread,)))
         reachable = map(and_, runs, unshielded)
-        raised = starmap(_raise_in, compress(((thread, error),), reachable))
+        raised = starmap(_raise_in, compress(((thread, signal.error),), reachable))
         # In the same chain: the thread must not run before it is noted.
-        return bool(list(starmap(setattr, compress((note,), raised))))
-    finally:
-        if pauses_gc:
-            gc.enable()
+        noted = starmap(call, chain.from_iterable(compress((notes,), raised)))
+        if not list(noted):
+            return False
+    signal.locate()
+    end_wait(signal)
+    return True
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +99,7 @@ class InterruptibleRun:
     # It is to stop, perhaps before it begins.
     cancelled: bool = False
     _thread: int = 0
+    _native_id: int = 0
     _running: bool = False
     # An interrupt could not be raised, as the thread was shielded.
     _pending: bool = False
@@ -101,6 +110,7 @@ class InterruptibleRun:
         """Runs the function here and stores its value or its error. Raises nothing."""
         before = _here.run
         self._thread = threading.get_ident()
+        self._native_id = threading.get_native_id()
         _here.run = self
         try:
             self._running = self._signal = True
@@ -114,6 +124,10 @@ class InterruptibleRun:
             try:
                 self._running = self._signal = False
                 _clear_in(self._thread, None)
+                undelivered = end_signal_here()
+                if undelivered and not isinstance(self.error, Cancelled | None):
+                    # Its wait was ended, and failed with an error of its own.
+                    self.error = Cancelled().with_traceback(self.error.__traceback__)
                 break
             except BaseException as late:
                 self.error = self.error or late
@@ -124,15 +138,18 @@ class InterruptibleRun:
         """Raises `Cancelled` in the function, once; returns whether it was raised."""
         self.cancelled = True
         note = (self, "_signal", False)
-        return raise_if(self._thread, Cancelled, _signal_of, self, True, note)
+        return raise_if(self._new_signal(), _signal_of, self, True, note)
 
     def interrupt_again(self) -> bool:
         """Raises `Cancelled` in the function, whatever was raised before."""
         note = (self, "_pending", False)
-        sent = raise_if(self._thread, Cancelled, _running_of, self, True, note)
+        sent = raise_if(self._new_signal(), _running_of, self, True, note)
         if not sent:
             self._pending = True
         return sent
+
+    def _new_signal(self) -> ThreadSignal:
+        return ThreadSignal(self._thread, self._native_id, Interrupted)
 
     def raise_pending(self) -> None:
         """Raises here, on the run's thread, an interrupt that could not be raised from another."""
@@ -155,6 +172,14 @@ def shielded(function: Callable[..., Any], *args: Any) -> Any:
     if _here.run is not None:
         _here.run.raise_pending()
     return value
+
+
+def deliver_signal_here() -> None:
+    """A step at which a pending signal is raised in this thread at the latest.
+
+    Python delivers it where a function begins.
+    """
+    end_signal_here()
 
 
 def consume_signal_here() -> None:

@@ -50,6 +50,7 @@ from tower_dspy import faults, trace_context
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled, current_call
 from tower_dspy.executor import CallThread
 from tower_dspy.fork_guard import exit_if_forked_child
+from tower_dspy.interrupt import deliver_signal_here
 from tower_dspy.loads import Loads
 from tower_dspy.pool import Job, Pool
 
@@ -149,7 +150,11 @@ class Runner:
         state.begun = True
         value = fault = None
         try:
-            value = await target(inputs)
+            try:
+                value = await target(inputs)
+            finally:
+                # A wait that was ended may raise before its signal does.
+                deliver_signal_here()
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt, which would end the loop.
             fault = _fault(state, error)

@@ -8,6 +8,8 @@ current task from one check to the next, `CancelledError` is raised in it here; 
 That is the one signal of the call: the loop does not send it again. It is repeated here after a
 grace, as is a signal that the loop has sent.
 
+At each tick the waits of threads whose signals are still pending are ended; see wait_end.py.
+
     host.pulse()                           this thread gets the GIL
     host.blocked(frames, program, call)    the frames of the blocked loop, innermost first
 """
@@ -24,8 +26,11 @@ from typing import Any
 from tower_dspy.call_state import CallState
 from tower_dspy.executor import CallThread
 from tower_dspy.interrupt import raise_if
+from tower_dspy.patches import sleep
 from tower_dspy.pool import GRACE
 from tower_dspy.runner import Runner
+from tower_dspy.thread_signal import TaskInterrupted, ThreadSignal
+from tower_dspy.wait_end import end_waits
 
 LATE = 0.060  # seconds without a heartbeat: three are missed
 _TICK = 0.020
@@ -50,6 +55,7 @@ class Watchdog:
     loop: asyncio.AbstractEventLoop
     grace: float = GRACE
     _thread: int = field(default_factory=threading.get_ident)
+    _native_id: int = field(default_factory=threading.get_native_id)
     _stopped: bool = False
     # The task that blocks the loop, and since when, or when it was last interrupted.
     _seen: asyncio.Task | None = None
@@ -68,6 +74,7 @@ class Watchdog:
             if self._stopped:
                 return
             self.host.pulse()
+            end_waits()
             if time.monotonic() - self.runner.beaten < LATE:
                 self._seen = None
             else:
@@ -97,12 +104,16 @@ class Watchdog:
             if isinstance(child, CallThread):
                 child.interrupt()
         note = (state, "interrupted_task", task)
-        if raise_if(self._thread, asyncio.CancelledError, _current_task, self.loop, task, note):
+        signal = ThreadSignal(self._thread, self._native_id, TaskInterrupted)
+        if raise_if(signal, _current_task, self.loop, task, note):
             self._since = now
 
 
 def _frames(frame: FrameType | None) -> list[str]:
     found = []
+    # Those of a patched function stand for the code that called it.
+    while frame is not None and frame.f_code.co_filename == sleep.__file__:
+        frame = frame.f_back
     while frame is not None and len(found) < _FRAMES:
         code = frame.f_code
         found.append(f"{code.co_filename}:{frame.f_lineno} {code.co_name}")

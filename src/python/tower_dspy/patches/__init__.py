@@ -16,6 +16,7 @@
 | `type_serializer` | `dspy.Type` | answers keep fields | outside answers | a variable read |
 | `configure` | owner of `dspy.configure` | programs are isolated | while loading | none |
 | `threads` | `Thread`, pools, anyio | threads belong to calls | outside calls | a future a thread |
+| `sleep` | `time.sleep` | a signal ends it | outside calls | a look-up a sleep |
 | `imports` | importlib | no import is cut short | no | two set operations an import |
 | `log_records` | `Logger.callHandlers` | records have their call | no | a report a record |
 | `litellm` | logging, HTTP client | its logging is of no call | no | a context a log record |
@@ -50,6 +51,7 @@ def install() -> None:
         openai_retries,
         opentelemetry,
         parallel,
+        sleep,
         streaming,
         to_thread,
         tools,
@@ -59,3 +61,4 @@ def install() -> None:
         patch.install()
     for patch in (tools, failover, history, parallel, imports, openai_retries, opentelemetry):
         patch.install()
+    sleep.install()

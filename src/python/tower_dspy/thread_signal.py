@@ -1,0 +1,117 @@
+"""Signals: exceptions that are raised in a thread from another one, and their delivery.
+
+Python delivers such an exception when the thread next runs bytecode, and not while it waits in C
+code. Until then the signal is pending, and only then may the wait be ended from outside, see
+wait_end.py: after it the thread runs clean-up code, whose waits are its own.
+
+Invariants:
+1. A signal is registered in the same chain of C functions that raises it, see interrupt.raise_if.
+2. It is pending no more once the thread has begun to handle it: before a handler runs, Python makes
+   the instance of the exception, which removes the signal here.
+3. Nor is it pending once the thread has moved on in another way, such as where C code dropped the
+   exception: it is then not in the frame and at the instruction where it was when it was signalled.
+   The frame is kept for the comparison, or another one could take its identity.
+"""
+
+import asyncio
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import compress, starmap
+from operator import is_
+from types import FrameType
+from typing import Any
+
+from tower_dspy.call_state import Cancelled
+
+# By thread. Written by C functions alone, so that no thread runs between a check and the writing.
+PENDING: "dict[int, ThreadSignal]" = {}
+
+
+@dataclass(slots=True, eq=False)
+class ThreadSignal:
+    """One exception that is raised in a thread."""
+
+    thread: int
+    native_id: int
+    error: type[BaseException]
+    # Where the thread was.
+    frame: FrameType | None = None
+    _instruction: int = -1
+    # What was done to end its wait and has to be undone, on the thread.
+    undo: Callable[[], None] | None = None
+
+    def locate(self) -> None:
+        """Notes where the thread is."""
+        frame = sys._current_frames().get(self.thread)
+        if frame is not None:
+            self._instruction = frame.f_lasti
+            self.frame = frame
+
+    def is_pending(self) -> bool:
+        """Whether the thread has run no bytecode since it was signalled."""
+        frame = self.frame
+        return (
+            PENDING.get(self.thread) is self
+            and frame is not None
+            and sys._current_frames().get(self.thread) is frame
+            and frame.f_lasti == self._instruction
+        )
+
+    def call_if_pending(self, function: Callable[..., Any], *args: Any) -> bool:
+        """Calls a function in C that keeps the GIL if the signal is undelivered.
+
+        No bytecode runs between the check and the call.
+        """
+        with collector_paused():
+            undelivered = map(is_, map(PENDING.get, (self.thread,)), (self,))
+            return bool(list(starmap(function, compress((args,), undelivered))))
+
+
+class Interrupted(Cancelled):
+    """The signal of a function on a thread."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        end_signal_here()
+
+
+class TaskInterrupted(asyncio.CancelledError):
+    """The signal of a task that blocks its loop."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        end_signal_here()
+
+
+def end_signal_here() -> bool:
+    """Marks the signal of this thread as delivered; returns whether one was pending."""
+    signal = PENDING.pop(threading.get_ident(), None)
+    if signal is not None and signal.undo is not None:
+        with suppress(Exception):
+            signal.undo()
+    return signal is not None
+
+
+def pending_signals() -> Iterable[ThreadSignal]:
+    """The signals of all threads that are not delivered yet."""
+    return tuple(PENDING.values())
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keeps the garbage collector from running Python code between two C functions.
+
+    Before 3.12 it may, and so release the GIL.
+    """
+    pauses = sys.version_info < (3, 12) and gc.isenabled()
+    if pauses:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if pauses:
+            gc.enable()

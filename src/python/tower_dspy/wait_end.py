@@ -1,0 +1,200 @@
+"""The end of the wait of a thread that was signalled.
+
+A signal is delivered when its thread runs bytecode again, so a wait in C code has to return. It is
+ended only while the signal is pending, see thread_signal.py, by what ends the wait alone:
+
+- `threading.Condition.wait`, on which `Event`, `Semaphore`, `Barrier`, `queue.Queue` and `Future`
+  are built, and the `time.sleep` of patches/sleep.py wait for a private lock: it is released. For
+  the condition that is one of the spurious wake-ups that it allows for.
+- A selector or a loop waits for an epoll object: a descriptor that is readable is registered there,
+  and removed when the thread goes on.
+- A socket is shut down. Which one it is has to be certain, as a descriptor that was closed is soon
+  another's: see `_shut_down`.
+
+All other waits stay as they are: that for a lock, which cannot be had without giving the lock away,
+and reads of pipes and files.
+"""
+
+import contextlib
+import ctypes
+import gc
+import io
+import os
+import platform
+import select
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
+from typing import Any
+
+from tower_dspy.blocked_thread import BlockedCall, blocked_call
+from tower_dspy.patches import sleep
+from tower_dspy.thread_signal import ThreadSignal, pending_signals
+
+# These keep the GIL, and do not wait.
+_shutdown = ctypes.PyDLL(None).shutdown
+_epoll_ctl = ctypes.PyDLL(None).epoll_ctl
+_SOCKET = socket.socket.__base__  # the C class
+_CONDITION = threading.Condition.wait.__code__
+_SLEEP = sleep.wait.__code__
+# Where an object is looked for: so many frames, so far from their variables, so many objects, and
+# not in containers of more.
+_FRAMES, _DEPTH, _MOST_OBJECTS = 4, 3, 400
+# Not followed: they lead to everything, or nowhere.
+_OPAQUE = (ModuleType, type, FunctionType, BuiltinFunctionType, FrameType, str, bytes, int, float)
+
+
+_EPOLL_CTL_ADD = 1
+
+
+class _EpollEvent(ctypes.Structure):
+    """The kernel's `epoll_event`, which is packed on x86-64 alone."""
+
+    _pack_ = 1 if platform.machine() == "x86_64" else 8
+    _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
+
+
+def end_waits() -> None:
+    """Ends the waits of all threads whose signals are pending."""
+    for signal in pending_signals():
+        end_wait(signal)
+
+
+def end_wait(signal: ThreadSignal) -> None:
+    """Ends what a signalled thread waits for, if it waits, and if that can be done safely."""
+    # The thread, the objects found and this code all run meanwhile.
+    with contextlib.suppress(Exception):
+        if signal.is_pending():
+            _end_wait(signal)
+
+
+def _end_wait(signal: ThreadSignal) -> None:
+    frame = signal.frame
+    if frame is None or _release_waiter(signal, frame):
+        return
+    call = blocked_call(signal.native_id)
+    if call is None:
+        return
+    # The descriptor of its wait was read when it was blocked in it, and so was the frame.
+    for descriptor in call.descriptors:
+        if call.is_epoll:
+            _wake_epoll(signal, frame, descriptor)
+        elif _shut_down(signal, frame, call, descriptor):
+            return
+
+
+def _release_waiter(signal: ThreadSignal, frame: FrameType) -> bool:
+    if frame.f_code not in (_CONDITION, _SLEEP):
+        return False
+    variables = frame.f_locals
+    waiter = variables.get("waiter")
+    if waiter is None:
+        return True
+    condition = variables.get("self")
+    if condition is not None:
+        try:
+            # Or the next `notify` would be for this thread, and lost.
+            condition._waiters.remove(waiter)
+        except ValueError:
+            return True  # notified, or about to wait
+    signal.call_if_pending(waiter.release)
+    return True
+
+
+def _wake_epoll(signal: ThreadSignal, frame: FrameType, descriptor: int) -> None:
+    epolls = (one for one in _reachable(frame) if issubclass(type(one), select.epoll))
+    epoll = next((one for one in epolls if not one.closed and one.fileno() == descriptor), None)
+    if epoll is None or signal.undo is not None:
+        return
+    # Once: a loop that goes on before it is removed is not kept busy.
+    events = select.EPOLLIN | select.EPOLLONESHOT
+    readable = io.FileIO(os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+    # A closed descriptor is removed from an epoll object by that.
+    signal.undo = readable.close
+    event = _EpollEvent(events, readable.fileno())
+    duplicate = os.dup(descriptor)
+    try:
+        if not epoll.closed and epoll.fileno() == descriptor:
+            order = (_EPOLL_CTL_ADD, readable.fileno(), ctypes.byref(event))
+            signal.call_if_pending(_epoll_ctl, duplicate, *order)
+    finally:
+        os.close(duplicate)
+
+
+def _shut_down(signal: ThreadSignal, frame: FrameType, call: BlockedCall, descriptor: int) -> bool:
+    """Shuts down the socket that a thread waits for; returns whether it did.
+
+    What is shut down is a duplicate, which stays the same socket whatever becomes of the
+    descriptor. It is of the right one:
+
+    1. The thread is in the same wait before and after the duplicate was made, as it has not run.
+    2. If the socket is a Python object, that still has the descriptor after it: an object that was
+       closed never gets its number back.
+    3. If it is not, it belongs to C code, and to no Python object. That C code closes the
+       descriptor under its own waiting thread is an error by the rules of every such library, and
+       not seen here.
+    """
+    owner = _owner(frame, descriptor)
+    if owner is None and _is_owned(descriptor):
+        return False
+    if owner is not None and owner.fileno() != descriptor:
+        return False  # closed while the thread waited for it
+    duplicate = os.dup(descriptor)
+    try:
+        if not stat.S_ISSOCK(os.fstat(duplicate).st_mode):
+            return False
+        if owner is not None and owner.fileno() != descriptor:
+            return False
+        if blocked_call(signal.native_id) != call or not signal.is_pending():
+            return False
+        return signal.call_if_pending(_shutdown, duplicate, socket.SHUT_RDWR)
+    finally:
+        os.close(duplicate)
+
+
+def _owner(frame: FrameType, descriptor: int) -> Any:
+    """The socket object near the frame that has a descriptor, or a closed one, which may have had.
+
+    The nearest decides.
+    """
+    for found in _reachable(frame):
+        if issubclass(type(found), _SOCKET) and found.fileno() in (descriptor, -1):
+            return found
+    return None
+
+
+def _is_owned(descriptor: int) -> bool:
+    """Whether any socket object of the process has the descriptor."""
+    return any(
+        issubclass(type(found), _SOCKET) and found.fileno() == descriptor
+        for found in gc.get_objects()
+    )
+
+
+def _reachable(frame: FrameType) -> Iterator[Any]:
+    """The objects that the innermost frames refer to, the nearest first."""
+    seen: set[int] = set()
+    level: list[Any] = []
+    at: FrameType | None = frame
+    for _ in range(_FRAMES):
+        if at is None:
+            break
+        level += at.f_locals.values()
+        at = at.f_back
+    for _ in range(_DEPTH):
+        below = []
+        for one in level:
+            # Not by isinstance, which asks objects that stand for others.
+            kind = type(one)
+            if id(one) in seen or issubclass(kind, _OPAQUE):
+                continue
+            seen.add(id(one))
+            yield one
+            if len(seen) > _MOST_OBJECTS:
+                return
+            large = issubclass(kind, list | tuple | dict | set) and len(one) > _MOST_OBJECTS
+            if not (large or issubclass(kind, _SOCKET)):
+                below += gc.get_referents(one)
+        level = below
