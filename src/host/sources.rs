@@ -21,17 +21,17 @@ macro_rules! modules {
 /// Module name and source.
 pub(super) const MODULES: &[(&str, &str)] = modules! {
     [
-        adapter_call api blocked_thread call_state call_stream checkpoint child_processes compat
-        dry_run exchange executor faults fork_guard frames host_lms host_proxy host_tools interrupt
-        json_types jsonable lm_address lm_call lm_group lm_members lm_race load_steps loads
-        local_call loop packages payload pool predictors prices process_limits program proxies
-        reachable runner schema start_limit startup thread_signal tool_events trace_context wait_end
-        warmup watchdog worker zygote
+        adapter_call api blocked_thread call_process call_state call_stream call_work checkpoint
+        child_processes compat dry_run exchange executor faults fork_guard frames host_lms
+        host_proxy host_tools interrupt json_types jsonable lm_address lm_call lm_group lm_members
+        lm_race load_steps loads local_call loop packages payload pool predictors prices
+        process_limits process_tree program proxies reachable runner schema start_limit startup
+        thread_signal tool_events trace_context wait_end warmup watchdog worker zygote
     ]
     patches: [
         adapters configure embeddings failover history httpx imports litellm litellm_secrets lm15
-        lm_hooks log_records memoize openai_retries opentelemetry parallel replace signals sleep
-        streaming threads to_thread tools type_serializer
+        lm_hooks log_records memoize openai_retries opentelemetry parallel processes replace
+        signals sleep streaming threads to_thread tools type_serializer
     ]
 };
 

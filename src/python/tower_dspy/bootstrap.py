@@ -11,8 +11,9 @@ The floors of the package, from the top down. A module imports from lower floors
     program
     lm_race
     adapter_call, loop, tool_events, warmup
-    call_stream, host_tools, patches.httpx, patches.lm15, patches.lm_hooks, patches.threads
-    exchange, executor, lm_members, local_call
+    call_stream, host_tools, patches.httpx, patches.lm15, patches.lm_hooks
+    patches.processes, patches.threads
+    call_process, exchange, executor, lm_members, local_call
     checkpoint, frames, patches.imports, patches.log_records, patches.opentelemetry, pool, proxies
     api, compat, interrupt, patches.history, patches.litellm, patches.tools, schema
     wait_end
@@ -20,8 +21,8 @@ The floors of the package, from the top down. A module imports from lower floors
     call_state, host_lms, json_types, jsonable, packages
     lm_address, lm_group, patches.embeddings, patches.memoize, patches.openai_retries
     patches.parallel, patches.to_thread, prices, trace_context
-    blocked_thread
-    child_processes, faults, fork_guard, lm_call, payload, predictors, process_limits, start_limit
+    blocked_thread, call_work, child_processes, faults, fork_guard, lm_call, payload, predictors
+    process_limits, process_tree, start_limit
     bootstrap, dry_run, load_steps, patches.configure, patches.litellm_secrets, patches.replace
     patches.signals, patches.type_serializer, reachable
 

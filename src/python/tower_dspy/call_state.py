@@ -39,6 +39,8 @@ class CallState:
     cancelled: bool = False
     # The call has its outcome: none of its tasks may go on.
     closed: bool = False
+    # The host ended the call, and not its own code.
+    ended_by_host: bool = False
     # How often the code of each thread, and of the tasks, was refused, see checkpoint.py.
     refusals: dict[int, int] = dataclasses.field(default_factory=dict)
     # The program's output fields by name, where they are known, see schema.Output.
@@ -55,7 +57,7 @@ class CallState:
     stream: Any = None
     # The exchanges that tasks wait for.
     exchanges: set[Any] = dataclasses.field(default_factory=set)
-    # The tasks and threads that the call's code started.
+    # The tasks, threads and processes that the call's code started.
     children: set[asyncio.Future] = dataclasses.field(default_factory=set)
 
     def __post_init__(self, remaining: float | None) -> None:
@@ -67,7 +69,7 @@ class CallState:
         return self.cancelled or self.closed or self.call.is_over()
 
     def add_child(self, child: asyncio.Future) -> None:
-        """Adds a task or a thread that the call's code started to the call."""
+        """Adds a task, a thread or a process that the call's code started to the call."""
         self.children.add(child)
         child.add_done_callback(self.children.discard)
         if self.closed:

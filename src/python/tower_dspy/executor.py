@@ -11,13 +11,14 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import Any
 
 from tower_dspy.call_state import CURRENT_CALL
+from tower_dspy.call_work import CallWork
 from tower_dspy.interrupt import InterruptibleRun
 from tower_dspy.pool import Job, Pool
 from tower_dspy.trace_context import carried
 
 
-class CallThread(asyncio.Future):
-    """A thread of a call, as a child of the call like its tasks. Done when the thread's work is."""
+class CallThread(CallWork):
+    """A thread of a call."""
 
     def __init__(
         self,
@@ -26,13 +27,10 @@ class CallThread(asyncio.Future):
         run: InterruptibleRun,
         stop: Callable[[], Any] | None = None,
     ) -> None:
-        super().__init__(loop=loop)
-        self.name = name
+        super().__init__(name, loop)
         self._run = run
         self._stop = stop or run.interrupt
         self._begun = False
-        # Set on the thread: the future itself is done one turn of the loop later.
-        self.over = False
 
     def execute(self) -> Any:
         """Runs the work here; returns what its function returns and raises what that raises."""
@@ -58,16 +56,6 @@ class CallThread(asyncio.Future):
     def interrupt(self) -> None:
         """Interrupts the thread's work, from any thread."""
         self._run.interrupt()
-
-    def end(self) -> None:
-        """Marks the work as over, on its thread."""
-        self.over = True
-        with contextlib.suppress(RuntimeError):  # the loop may be closed by then
-            self.get_loop().call_soon_threadsafe(self._end)
-
-    def _end(self) -> None:
-        if not self.done():
-            self.set_result(None)
 
 
 def thread_name(function: Any) -> str:

@@ -15,7 +15,7 @@ from tower_dspy import child_processes, fork_guard
 from tower_dspy.call_state import CURRENT_CALL
 from tower_dspy.executor import CallExecutor
 from tower_dspy.fork_guard import exit_if_forked_child
-from tower_dspy.patches import threads
+from tower_dspy.patches import processes, threads
 from tower_dspy.pool import Pool
 
 _log = logging.getLogger("tower_dspy")
@@ -45,6 +45,7 @@ def make(host: Any, patience: tuple[float, int]) -> asyncio.AbstractEventLoop:
     loop.set_default_executor(CallExecutor(pool))
     loop.set_task_factory(_child_task)
     threads.install(loop)
+    processes.install(loop, patience[0])
     fork_guard.install()
     loop.set_exception_handler(_unhandled)
     return loop

@@ -13,7 +13,8 @@ the call:
 
     call.done(value)          the outcome is `value`
     call.failed(fault)        the outcome is a failure, see faults.describe
-    call.settled(strays)      all tasks and threads have ended; names of those that were left behind
+    call.settled(strays)      all tasks, threads and processes have ended; names of those that were
+                              left behind
     call.abandon()            the loop ends before the call did
     call.cancel()             the call is cancelled: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more
@@ -36,7 +37,7 @@ Invariants:
 2. A call is signalled once, by `task.cancel()` or on its thread: a second signal would cut its
    clean-up short. Code that is refused a step sends it, if the host's cancel has not come yet.
 3. A call is settled when its task or its job, every task made by its code and every thread that
-   these wait for have ended.
+   these wait for have ended, and so have, if the host ended it, its processes.
 """
 
 import asyncio
@@ -47,8 +48,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tower_dspy import faults, trace_context
+from tower_dspy.call_process import CallProcess
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled, current_call
-from tower_dspy.executor import CallThread
+from tower_dspy.call_work import CallWork
 from tower_dspy.fork_guard import exit_if_forked_child
 from tower_dspy.interrupt import deliver_signal_here
 from tower_dspy.loads import Loads
@@ -125,12 +127,12 @@ class Runner:
             self._pool.cancel(state.job)
         else:
             return
-        # Its children may wait for LMs whose connections are closed, or be threads; the call may
-        # wait for them.
+        # Its children may wait for LMs whose connections are closed, or be threads or processes;
+        # the call may wait for them.
         for exchange in tuple(state.exchanges):
             exchange.interrupt()
         for child in tuple(state.children):
-            if isinstance(child, CallThread):
+            if isinstance(child, CallWork):
                 child.cancel()
 
     def stop(self, grace: float) -> None:
@@ -179,11 +181,12 @@ class Runner:
         self._pool.submit(state.job)
 
     def _conclude(self, state: CallState, value: Any, fault: dict[str, Any] | None) -> None:
-        """Reports the outcome of a call, and ends the tasks and threads that it left behind."""
+        """Reports the outcome of a call, and ends the work that it left behind."""
         # There is nothing left to cancel. The task's context refers to the state, so keeping the
         # task would leave a reference cycle.
         state.task = state.job = None
         call = state.call
+        state.ended_by_host = state.is_over()
         state.closed = True
         # The code of another call may wait for them.
         for exchange in tuple(state.exchanges):
@@ -223,6 +226,8 @@ class Runner:
 
     def _settle(self, state: CallState, strays: list[str] | None) -> None:
         del self._calls[state.sequence]
+        # Processes that are left alone.
+        state.children.clear()
         # Answers that the call left unread: the host would keep their listeners.
         for exchange in tuple(state.exchanges):
             exchange.abort()
@@ -256,6 +261,9 @@ class Runner:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_settled.wait(), grace)
         for state in self._calls.values():
+            for child in tuple(state.children):
+                if isinstance(child, CallProcess):
+                    child.kill()
             state.call.abandon()
         self._stopped = True
         self._loop.stop()
@@ -282,12 +290,12 @@ def _running(children: Iterable[asyncio.Future]) -> list[asyncio.Future]:
     return [
         child
         for child in tuple(children)
-        if not (child.over if isinstance(child, CallThread) else child.done())
+        if not (child.is_over() if isinstance(child, CallWork) else child.done())
     ]
 
 
 def _child_name(child: asyncio.Future) -> str:
-    if isinstance(child, CallThread):
+    if isinstance(child, CallWork):
         return child.name
     coroutine = child.get_coro()
     return getattr(coroutine, "__qualname__", None) or child.get_name()

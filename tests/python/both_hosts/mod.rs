@@ -29,6 +29,7 @@ mod partial;
 mod patterns;
 mod paused_time;
 mod predictor_lms;
+mod processes;
 mod program_state;
 mod providers;
 mod rag;

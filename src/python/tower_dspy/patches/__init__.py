@@ -17,6 +17,7 @@
 | `configure` | owner of `dspy.configure` | programs are isolated | while loading | none |
 | `threads` | `Thread`, pools, anyio | threads belong to calls | outside calls | a future a thread |
 | `sleep` | `time.sleep` | a signal ends it | outside calls | a look-up a sleep |
+| `processes` | `Popen`, `Process` | processes belong to calls | outside calls | a pidfd each |
 | `imports` | importlib | no import is cut short | no | two set operations an import |
 | `log_records` | `Logger.callHandlers` | records have their call | no | a report a record |
 | `litellm` | logging, HTTP client | its logging is of no call | no | a context a log record |
@@ -29,9 +30,9 @@
 `memoize` and `to_thread` save more than half of a prediction's CPU time.
 
 A patch that is not undone stays: a process has one host, for its life. `signals` is
-installed by an embedded host alone, before all others; `threads` with the loop, see loop.py;
-`type_serializer` and `configure` by their use. compat.py checks that DSPy has the names that the
-patches need before any is installed.
+installed by an embedded host alone, before all others; `threads` and `processes` with the loop, see
+loop.py; `type_serializer` and `configure` by their use. compat.py checks that DSPy has the names
+that the patches need before any is installed.
 """
 
 

@@ -1,0 +1,109 @@
+"""Child processes that a program starts, as children of its call.
+
+They are those of `subprocess.Popen`, on which those of asyncio, anyio, MCP over stdio and DSPy's
+Deno sandbox are built, and of `multiprocessing.Process`. They end with a call that the host ends; a
+call that ends by itself leaves them alone. The functions that start them are wrapped. Not part of a
+call are processes that start outside a call, and
+
+- the workers of `multiprocessing.Pool`, `ProcessPoolExecutor` and joblib: they outlive the work
+  that they were made for;
+- what is started without these modules, such as by `os.fork` or `os.system`.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import subprocess
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from tower_dspy.call_process import CallProcess, forget_ended
+from tower_dspy.call_state import CallState, current_call
+from tower_dspy.interrupt import shielded
+from tower_dspy.process_tree import Process
+
+_log = logging.getLogger("tower_dspy.startup")
+
+# The ends of the names of the modules whose functions the workers of pools run.
+_POOLS = ("multiprocessing.pool", "concurrent.futures.process", "loky.process_executor")
+
+
+def install(loop: asyncio.AbstractEventLoop, grace: float) -> None:
+    """Wraps the functions that start processes, for the calls of `loop`.
+
+    A process is killed `grace` seconds after it was told to stop.
+    """
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        _log.warning("this system has no pidfd_open (%s): child processes are not ended", error)
+        return
+    add = functools.partial(_add, loop, grace)
+    subprocess.Popen.__init__ = _wrap_popen(subprocess.Popen.__init__, add)
+    BaseProcess.start = _wrap_start(BaseProcess.start, add)
+
+
+def _add(
+    loop: asyncio.AbstractEventLoop,
+    grace: float,
+    state: CallState,
+    pid: int,
+    has_ended: Callable[[], bool],
+    name: str | None = None,
+) -> None:
+    """Adds a process that was just started to its call."""
+    with contextlib.suppress(OSError):  # it has ended, or there is no descriptor left
+        process = Process(pid)
+        # Checked after the pidfd was opened: the id was not reused before that.
+        if not has_ended():
+            forget_ended(state)
+            name = f"process {name}" if name else f"process of {_command(pid)}"
+            state.add_child(CallProcess(name, loop, state, process, grace))
+
+
+def _wrap_popen(init: Callable[..., None], add: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def as_child(self: subprocess.Popen, *args: Any, **options: Any) -> None:
+        state = current_call()
+        if state is None:
+            return init(self, *args, **options)
+
+        def begin() -> None:
+            init(self, *args, **options)
+            add(state, self.pid, lambda: _is_to_be_reaped(self.pid))
+
+        # An interrupt in between would leave a process that is not part of the call.
+        return shielded(begin)
+
+    return as_child
+
+
+def _wrap_start(start: Callable[..., None], add: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(start)
+    def as_child(self: BaseProcess) -> None:
+        state = current_call()
+        module = getattr(getattr(self, "_target", None), "__module__", None) or ""
+        if state is None or module.endswith(_POOLS):
+            return start(self)
+
+        def begin() -> None:
+            start(self)
+            add(state, self.pid, lambda: not self.is_alive(), f"`{self.name}`")
+
+        return shielded(begin)
+
+    return as_child
+
+
+def _is_to_be_reaped(pid: int) -> bool:
+    """Whether a child of this process has ended; raises `OSError` if it was reaped as well."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _command(pid: int) -> str:
+    """The name of the program that a process runs. Its arguments may be secret."""
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as name:
+        return name.read().rstrip("\n")
