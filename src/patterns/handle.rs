@@ -131,6 +131,18 @@ impl PredictionHandle {
         }
     }
 
+    /// Waits until it is over and all its work has ended: in addition to [`ended`](Self::ended), that
+    /// of a host which goes on after the answer, as by [`Cancel::settled`]. Returns how it ended. Work
+    /// that cannot be stopped may never end: put a limit on this.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn settled(&self) -> PredictionStatus {
+        let status = self.ended().await;
+        self.node.settled().await;
+        status
+    }
+
     /// From pending to running, unless it was cancelled before.
     pub(super) fn begin(&self) {
         self.progress.send_if_modified(|progress| {

@@ -182,7 +182,11 @@ impl CancellablePrediction {
     /// The bounds of an operation that starts now, which are put into its `context`.
     fn bounds(&self, context: &mut CallContext) -> Bounds {
         let (id, node) = (self.handle.id(), self.handle.node());
-        let outer = mem::replace(&mut context.cancel, node.clone());
+        let outer = mem::take(&mut context.cancel);
+        context.cancel = match outer.is_some() {
+            true => node.child_sharing(&outer),
+            false => node.clone(),
+        };
         let deadline = context.deadline.into_iter().chain(self.deadline).min();
         let mut bounds = Bounds::new(node.clone())
             .call(id)

@@ -11,7 +11,8 @@ use tower_dspy::{
     ErrorKind, FallbackLayer, PredictRequest, Prediction, RetryBudget, RetryLayer, Scope,
     StackConfig, TimeoutLayer,
     layers::RetryBudgetOptions,
-    testing::mock::{MockDspy, Reply},
+    patterns::{CancellablePrediction, PredictionStatus},
+    testing::mock::{CallRecord, MockDspy, Reply},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -283,6 +284,24 @@ async fn a_fallback_that_waits_in_vain_returns_the_error_of_the_service_at_the_d
     });
     assert_eq!(error.expect_err("cancelled").kind(), ErrorKind::Elapsed);
     assert_eq!(start.elapsed(), secs(16));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellable_prediction_has_settled_when_its_work_has_ended() {
+    let (program, own) = (lingering(), Cancel::new());
+    for grace in [secs(0), secs(3)] {
+        let prediction = CancellablePrediction::new().with_grace(grace);
+        let handle = prediction.handle();
+        tokio::spawn(prediction.call(program.clone(), request(&own)));
+        let at_work = |calls: &[CallRecord]| calls.last().is_some_and(|call| call.in_flight);
+        program.wait_for(at_work).await;
+        assert!(own.settled().now_or_never().is_none());
+        let start = Instant::now();
+        handle.cancel();
+        assert_eq!(handle.settled().await, PredictionStatus::Cancelled);
+        assert_eq!((program.in_flight(), start.elapsed()), (0, SECOND));
+        assert!(own.settled().now_or_never().is_some());
+    }
 }
 
 #[test]

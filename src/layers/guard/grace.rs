@@ -45,8 +45,8 @@ impl Grace {
         Some(Box::new(Self::new(length, context)))
     }
 
-    /// The grace of work that `node` itself signals, by a limit or a cancellation. `None` for a
-    /// grace of zero.
+    /// The grace of work that `node` itself signals, by a limit or a cancellation; the context has it, or
+    /// a node below it. `None` for a grace of zero.
     pub(crate) fn of_node(
         length: Duration,
         node: &Cancel,
@@ -55,7 +55,8 @@ impl Grace {
         if length.is_zero() {
             return None;
         }
-        context.cancel = node.child_with_grace(CancelGrace::on_cancel(length, None));
+        let cancel_grace = CancelGrace::on_cancel(length, None);
+        context.cancel = context.cancel.child_with_grace(cancel_grace);
         let mut grace = Box::new(Self::new(length, context));
         grace.node = node.clone();
         Some(grace)

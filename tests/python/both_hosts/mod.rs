@@ -40,6 +40,7 @@ mod reloads;
 mod secrets;
 mod service;
 mod settings;
+mod settled;
 mod signals;
 mod spent;
 mod stack;
