@@ -56,6 +56,15 @@ pub(crate) enum FaultKind {
 }
 
 impl Fault {
+    /// The outcome of a call that was cancelled while it ran.
+    #[cfg(feature = "python")]
+    pub(crate) fn cancelled() -> Self {
+        Self {
+            kind: FaultKind::Cancelled,
+            ..Self::new("CancelledError", "")
+        }
+    }
+
     /// The outcome of a call that was cancelled while it was queued.
     pub(crate) fn cancelled_before_start() -> Self {
         Self {

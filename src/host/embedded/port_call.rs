@@ -49,6 +49,10 @@ impl PortCall {
         self.resolve(Err(read(described).unwrap_or_else(|fault| fault)));
     }
 
+    fn stopped(&self) {
+        self.resolve(Err(Fault::cancelled()));
+    }
+
     fn settled(&self, strays: Option<Vec<Text>>) {
         let strays =
             strays.map(|names| names.into_iter().map(|Text(name)| name).collect::<Vec<_>>());

@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from tower_dspy.faults import CANCELLED
+
 OUTCOMES = ("done", "failed")
 ENDS = ("settled", "abandon")
 
@@ -24,6 +26,9 @@ class FakeCall:
 
     def failed(self, fault: dict[str, Any]) -> None:
         self._tell("failed", fault)
+
+    def stopped(self) -> None:
+        self.failed(CANCELLED)
 
     def settled(self, strays: list[str] | None) -> None:
         self._tell("settled", strays)

@@ -282,7 +282,7 @@ class HostProxy:
     def _start(self, call: CallProxy, body: dict[str, Any], inputs: bytes) -> None:
         if call.over:
             call.settled(None)
-            call.failed(faults.CANCELLED)
+            call.stopped()
             return
         try:
             arguments = (body["target"], from_json(inputs), body["remaining"])

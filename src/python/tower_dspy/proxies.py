@@ -64,6 +64,9 @@ class CallProxy:
         self.end()
         self._report_soon({"failed": fault})
 
+    def stopped(self) -> None:
+        self.failed(faults.CANCELLED)
+
     def settled(self, strays: list[str] | None) -> None:
         self.end()
         self._host.calls.pop(self.sequence, None)

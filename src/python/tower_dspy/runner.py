@@ -13,6 +13,7 @@ the call:
 
     call.done(value)          the outcome is `value`
     call.failed(fault)        the outcome is a failure, see faults.describe
+    call.stopped()            the outcome is that it was cancelled
     call.settled(strays)      all tasks, threads and processes have ended; names of those that were
                               left behind
     call.abandon()            the loop ends before the call did
@@ -197,6 +198,8 @@ class Runner:
             self._settle(state, None)
         if fault is None:
             call.done(value)
+        elif fault is faults.CANCELLED:
+            call.stopped()
         else:
             call.failed(fault)
         if strays:
