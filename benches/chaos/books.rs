@@ -4,14 +4,13 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tower_dspy::{HostStats, layers::CallCounts, server::ServeReport};
+use tower_dspy::{HostStats, WorkerStats, layers::CallCounts, server::ServeReport};
 
 use crate::{
     disruptions::Disruptions,
-    lm_process::LmProcess,
     outcomes::OutcomeCounts,
     site::Site,
-    support::{child_processes, count, figure, median, read_process},
+    support::{LmProcess, child_processes, count, figure, median, read_process},
 };
 
 /// The most that memory may grow after the first quarter, in percent.
@@ -109,7 +108,7 @@ pub(crate) struct SiteBooks {
     host: HostStats,
     /// Attempts that ended as `Lost`: as the layers saw it, and as the pool counts it.
     lost: (u64, u64),
-    workers: Option<(u64, u64)>,
+    workers: Option<WorkerStats>,
 }
 
 impl SiteBooks {
@@ -125,7 +124,7 @@ impl SiteBooks {
             server,
             host,
             lost: (lost, workers.as_ref().map_or(0, |stats| stats.calls_lost)),
-            workers: workers.map(|stats| (stats.lost, stats.recycled)),
+            workers,
         }
     }
 
@@ -196,11 +195,15 @@ impl SiteBooks {
             host.lm.refused,
             host.lm.failed,
         );
-        if let Some((lost, recycled)) = self.workers {
+        if let Some(workers) = &self.workers {
             println!(
-                "  workers: {lost} lost, {recycled} recycled, {} calls lost with them",
-                self.lost.1
+                "  workers: {} lost, of which {} were killed for a call that did not stop; {} \
+                 recycled; {} calls lost",
+                workers.lost, workers.killed, workers.recycled, workers.calls_lost,
             );
+            for worker in &workers.ended {
+                println!("           {worker:?}");
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ mod clients;
 mod disruptions;
 mod faults;
 mod inject;
-mod lm_process;
+mod lm_server;
 mod options;
 mod outcomes;
 mod run;
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
         }
     };
     if let Some(seed) = options.lm_server {
-        lm_process::run(seed).await.expect("an LM server");
+        lm_server::run(seed).await.expect("an LM server");
         return ExitCode::SUCCESS;
     }
     println!("{:?} of chaos, --seed {}", options.length, options.seed);

@@ -14,11 +14,10 @@ use crate::{
     books::{Books, Left, SiteBooks},
     clients::Callers,
     disruptions::{self, Disruptions},
-    lm_process::LmProcess,
     options::Options,
     outcomes::Outcomes,
     site::Site,
-    support::read_process,
+    support::{LmProcess, read_process},
 };
 
 /// Callers of each host.
@@ -28,13 +27,18 @@ const CALM: Duration = Duration::from_secs(15);
 const SETTLES: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(options: &Options) -> Books {
-    let mut lm = LmProcess::start(options.seed).await.expect("an LM server");
+    let mut lm = LmProcess::start(&["--lm-server", &options.seed.to_string()])
+        .await
+        .expect("an LM server");
     let sites = [
         Site::embedded(&lm.base_url, options.inject).await,
         Site::workers(&lm.base_url, options.inject).await,
     ];
     let outcomes = [Arc::<Outcomes>::default(), Arc::<Outcomes>::default()];
 
+    for site in &sites {
+        site.warm_up().await;
+    }
     // Threads, caches and pools come to their size.
     calls(&sites, &outcomes, options.seed, CALM, true).await;
     let baseline = settled(&sites, &mut lm, None).await;

@@ -14,7 +14,7 @@ use axum::Router;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::service::Routes;
-use tower::{BoxError, ServiceBuilder, util::BoxCloneSyncService};
+use tower::{BoxError, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_dspy::{
     CancelLayer, DspyService, DspyServiceBuilderExt, Error, ErrorKind, Host, InboundLayer, Lm,
     PredictRequest, Prediction, PredictionStream, RetryLayer, Shutdown, Tool, ToolCall, TrackLayer,
@@ -24,7 +24,7 @@ use tower_dspy::{
     service::{Function, Load},
 };
 
-use crate::{inject::InjectLayer, lm_process::MODELS, options::Inject, support::venv};
+use crate::{inject::InjectLayer, lm_server::MODELS, options::Inject, support::venv};
 
 /// The programs by name, with their targets.
 pub(crate) const PROGRAMS: [(&str, &str); 6] = [
@@ -135,6 +135,20 @@ impl Site {
             base_url: base_url.to_owned(),
             stop,
             served: tokio::spawn(serve(listener, app, until).into_future()),
+        }
+    }
+
+    /// Uses all threads that the host may have, so that no later call makes one.
+    pub(crate) async fn warm_up(&self) {
+        let mut calls = tokio::task::JoinSet::new();
+        for program in &self.bare {
+            for n in 0..MAX_IN_FLIGHT {
+                let inputs = json!({"question": format!("warm-up {n}")});
+                calls.spawn(program.clone().oneshot(PredictRequest::new(inputs)));
+            }
+        }
+        while let Some(answer) = calls.join_next().await {
+            answer.expect("a call").expect("an answer");
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each benchmark uses a part of it")]
 
 mod figures;
+mod lm_process;
 mod process;
 
 use std::{path::PathBuf, time::Duration};
@@ -13,6 +14,7 @@ use tower_dspy::{Host, host::env::PythonEnv};
 
 pub(crate) use self::{
     figures::{figure, median},
+    lm_process::LmProcess,
     process::{ProcessReading, child_processes, read_process},
 };
 

@@ -1,14 +1,10 @@
-//! The scripted LM in a process of its own, so that its memory and descriptors are in no reading.
-//!
-//! It obeys a line on its standard input with a line of JSON: `calm`, `faults`, `read`. It ends
-//! with its standard input.
+//! The LM's own process: its orders are `calm`, `faults` and `read`.
 
-use std::{collections::BTreeMap, env, io, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    io::{AsyncBufReadExt, BufReader, Lines, Stdin},
     time::interval,
 };
 use tower_dspy::testing::scripted_lm::ScriptedLm;
@@ -18,55 +14,7 @@ use crate::faults::{Fault, REPLIES, Weather};
 /// The models: for agents, and for all other programs.
 pub(crate) const MODELS: [&str; 2] = ["plain", "agent"];
 
-/// The LM, seen from the process that measures.
-pub(crate) struct LmProcess {
-    pub(crate) base_url: String,
-    pub(crate) pid: Option<u32>,
-    _child: Child,
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-}
-
-impl LmProcess {
-    pub(crate) async fn start(seed: u64) -> io::Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
-            .args(["--lm-server", &seed.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let (orders, answers) = pipes.ok_or_else(|| io::Error::other("no pipes"))?;
-        let mut lm = Self {
-            base_url: String::new(),
-            pid: child.id(),
-            _child: child,
-            orders,
-            answers: BufReader::new(answers).lines(),
-        };
-        let started = lm.order("read").await?;
-        lm.base_url = started["base_url"].as_str().unwrap_or_default().to_owned();
-        Ok(lm)
-    }
-
-    /// Gives an order; returns the LM's readings after it.
-    pub(crate) async fn order(&mut self, order: &str) -> io::Result<Value> {
-        self.orders
-            .write_all(format!("{order}\n").as_bytes())
-            .await?;
-        let answer = self.answers.next_line().await?;
-        let answer = answer.ok_or_else(|| io::Error::other("the LM's process has ended"))?;
-        Ok(serde_json::from_str(&answer)?)
-    }
-
-    /// The connections that the LM has open.
-    pub(crate) async fn connections(&mut self) -> io::Result<u64> {
-        let read = self.order("read").await?;
-        Ok(read["connections"].as_u64().unwrap_or(u64::MAX))
-    }
-}
-
-/// The LM's own process.
+/// Obeys until the standard input ends.
 pub(crate) async fn run(seed: u64) -> io::Result<()> {
     let mut server = LmServer {
         lm: ScriptedLm::start().await?,
