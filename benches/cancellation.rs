@@ -1,14 +1,17 @@
 //! From dropping the future of a prediction until the LM's server has seen its client go: a real
-//! DSPy program and a real HTTP server that never answers, with 1 call in flight and with 64.
+//! DSPy program and a real HTTP server that never answers, with 1 call in flight and with 64. And
+//! until the thread of a sync program that waits has ended, see sync_waits.rs.
 //!
 //! Run: `cargo bench --bench cancellation`
 
 mod support;
+#[path = "cancellation/sync_waits.rs"]
+mod sync_waits;
 
-use std::{future::poll_fn, pin::Pin, task::Poll};
+use std::{future::poll_fn, path::Path, pin::Pin, task::Poll};
 
 use serde_json::{Value, json};
-use support::{Durations, count, figure, host, until, works_left};
+use support::{Durations, count, figure, until, venv, works_left};
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 use tower_dspy::{
@@ -32,6 +35,7 @@ async fn main() {
     let many = bench.rounds("c64", 64, ROUNDS_64).await;
     let left = works_left(&bench.host).await;
     let lm = bench.lm.summary("");
+    sync_waits::measure(&bench.host).await;
 
     println!(
         "time from dropping a prediction to its disconnect at the LM; {} calls one at a time, {} \
@@ -48,6 +52,15 @@ async fn main() {
     count("orphaned_lm_requests", lm.running as u64);
     count("cancel_lm_requests", lm.requests as u64);
     count("cancel_works_left", left);
+}
+
+async fn host() -> Host {
+    Host::embedded()
+        .venv(venv().await)
+        .python_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/cancellation"))
+        .start()
+        .await
+        .expect("a host")
 }
 
 struct Bench {

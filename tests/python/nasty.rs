@@ -60,9 +60,20 @@ pub(crate) type Row = (&'static str, Must, Must, InWorker);
 
 pub(crate) const PROGRAMS: &[Row] = &[
     ("answers", Answer, Answer, Keep),
-    // Nothing breaks C code off. Its exception waits for it: no line after it runs.
+    // A wait is ended, and no line after it runs.
     ("sleeps", End(&[]), End(&[]), Keep),
-    ("waits_in_c", Stay(&[]), Stay(&[]), Kill),
+    ("sleeps_a_minute", End(&[]), End(&[]), Keep),
+    ("waits_for_a_socket", End(&[]), End(&[]), Keep),
+    ("waits_for_an_event", End(&[]), End(&[]), Keep),
+    (
+        "waits_in_finally",
+        End(&["cleaned"]),
+        End(&["cleaned"]),
+        Keep,
+    ),
+    // But for these. Their exception waits for them.
+    ("waits_for_a_lock", Stay(&[]), Stay(&[]), Kill),
+    ("reads_a_pipe", Stay(&[]), Stay(&[]), Kill),
     ("holds_the_gil", Stay(&[]), Stay(&[]), Kill),
     ("matches_forever", End(&[]), End(&[]), Keep),
     // Python code is broken off; its clean-up runs to the end, also where it takes its time.
@@ -129,7 +140,7 @@ pub(crate) const APART: &[Row] = &[
     // What is printed goes where the process prints; a worker's goes to the log.
     ("prints_megabytes", Answer, Answer, Keep),
     ("allocates", Fail("MemoryError"), Fail("MemoryError"), Keep),
-    ("sleeps_a_minute", Outlast, Outlast, Kill),
+    ("sleeps_a_minute_in_c", Outlast, Outlast, Kill),
     // Nothing in a process keeps these out.
     (
         "ends_the_process",

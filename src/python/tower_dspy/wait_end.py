@@ -26,6 +26,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
+from itertools import compress
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -77,12 +78,11 @@ def _end_wait(signal: ThreadSignal) -> None:
     call = blocked_call(signal.native_id)
     if call is None:
         return
-    # The descriptor of its wait was read when it was blocked in it, and so was the frame.
     for descriptor in call.descriptors:
         if call.is_epoll:
             _wake_epoll(signal, frame, descriptor)
-        elif _shut_down(signal, frame, call, descriptor):
-            return
+        else:
+            _shut_down(signal, frame, call, descriptor)
 
 
 def _release_waiter(signal: ThreadSignal, frame: FrameType) -> bool:
@@ -123,35 +123,36 @@ def _wake_epoll(signal: ThreadSignal, frame: FrameType, descriptor: int) -> None
         os.close(duplicate)
 
 
-def _shut_down(signal: ThreadSignal, frame: FrameType, call: BlockedCall, descriptor: int) -> bool:
-    """Shuts down the socket that a thread waits for; returns whether it did.
+def _shut_down(signal: ThreadSignal, frame: FrameType, call: BlockedCall, descriptor: int) -> None:
+    """Shuts down the socket that a thread waits for.
 
     What is shut down is a duplicate, which stays the same socket whatever becomes of the
     descriptor. It is of the right one:
 
-    1. The thread is in the same wait before and after the duplicate was made, as it has not run.
-    2. If the socket is a Python object, that still has the descriptor after it: an object that was
-       closed never gets its number back.
-    3. If it is not, it belongs to C code, and to no Python object. That C code closes the
-       descriptor under its own waiting thread is an error by the rules of every such library, and
-       not seen here.
+    1. The thread is in the same wait before and after the duplicate is made, as it has not run.
+    2. A socket object that the thread's code refers to has the descriptor after that: an object
+       that was closed never gets its number back, so it had it all the time.
+    3. Or no object of Python's has it, and it is the socket of C code. What is not seen is C code
+       that closes the descriptor of its own waiting thread, which the rules of such libraries
+       forbid, if the number then is the socket of other C code.
     """
-    owner = _owner(frame, descriptor)
-    if owner is None and _is_owned(descriptor):
-        return False
-    if owner is not None and owner.fileno() != descriptor:
-        return False  # closed while the thread waited for it
     duplicate = os.dup(descriptor)
     try:
-        if not stat.S_ISSOCK(os.fstat(duplicate).st_mode):
-            return False
-        if owner is not None and owner.fileno() != descriptor:
-            return False
-        if blocked_call(signal.native_id) != call or not signal.is_pending():
-            return False
-        return signal.call_if_pending(_shutdown, duplicate, socket.SHUT_RDWR)
+        if (
+            stat.S_ISSOCK(os.fstat(duplicate).st_mode)
+            and _belongs_to(frame, descriptor)
+            and blocked_call(signal.native_id) == call
+            and signal.is_pending()
+        ):
+            signal.call_if_pending(_shutdown, duplicate, socket.SHUT_RDWR)
     finally:
         os.close(duplicate)
+
+
+def _belongs_to(frame: FrameType, descriptor: int) -> bool:
+    """Whether a socket is one of the code of a frame, or of C code."""
+    owner = _owner(frame, descriptor)
+    return not _is_owned(descriptor) if owner is None else owner.fileno() == descriptor
 
 
 def _owner(frame: FrameType, descriptor: int) -> Any:
@@ -167,10 +168,11 @@ def _owner(frame: FrameType, descriptor: int) -> Any:
 
 def _is_owned(descriptor: int) -> bool:
     """Whether any socket object of the process has the descriptor."""
-    return any(
-        issubclass(type(found), _SOCKET) and found.fileno() == descriptor
-        for found in gc.get_objects()
-    )
+    # In C, as there are tens of thousands of objects.
+    objects = gc.get_objects()
+    sockets = {kind for kind in set(map(type, objects)) if issubclass(kind, _SOCKET)}
+    found = compress(objects, map(sockets.__contains__, map(type, objects)))
+    return any(one.fileno() == descriptor for one in found)
 
 
 def _reachable(frame: FrameType) -> Iterator[Any]:

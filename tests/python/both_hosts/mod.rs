@@ -55,4 +55,5 @@ mod threads;
 mod token_rate;
 mod tools;
 mod traffic;
+mod waits;
 mod watchdog;

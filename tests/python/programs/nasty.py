@@ -37,8 +37,12 @@ class Peer:
             self.socket.send(f"{event}\n".encode())
 
     def wait(self) -> None:
-        """Blocks in C code, without the GIL."""
+        """Blocks, without the GIL, until the test closes the connection."""
         self.socket.recv(1)
+
+    def when_released(self, function: Callable[[], Any]) -> None:
+        """Calls a function when the test closes the connection, on a thread of no call."""
+        threading.Thread(target=lambda: (self.wait(), function()), daemon=True).start()
 
     def released(self) -> bool:
         return bool(select.select([self.socket], [], [], 0)[0])
@@ -61,10 +65,55 @@ def sleeps_a_minute(port: int) -> None:
     time.sleep(60)
 
 
-def waits_in_c(port: int) -> None:
+def sleeps_a_minute_in_c(port: int) -> None:
+    import ctypes
+
+    Peer(port)
+    ctypes.CDLL(None).sleep(60)
+
+
+def waits_for_a_socket(port: int) -> None:
     peer = Peer(port)
     peer.wait()
     peer.say("woke")
+
+
+def waits_for_an_event(port: int) -> None:
+    peer = Peer(port)
+    threading.Event().wait()
+    peer.say("woke")
+
+
+def waits_for_a_lock(port: int) -> None:
+    peer = Peer(port)
+    lock = threading.Lock()
+    lock.acquire()
+    peer.when_released(lock.release)
+    lock.acquire()
+    peer.say("woke")
+
+
+def reads_a_pipe(port: int) -> None:
+    """A pipe that no child of the call writes to."""
+    peer = Peer(port)
+    reader, writer = os.pipe()
+    peer.when_released(lambda: os.close(writer))
+    os.read(reader, 1)
+    peer.say("woke")
+
+
+def waits_in_finally(port: int) -> None:
+    """A clean-up whose own waits are not ended, of each kind that is."""
+    peer = Peer(port)
+    try:
+        threading.Event().wait()
+    finally:
+        threading.Event().wait(0.1)
+        time.sleep(0.1)
+        ours, theirs = socket.socketpair()
+        threading.Timer(0.1, theirs.send, (b"1",)).start()
+        if ours.recv(1) == b"1":
+            peer.say("cleaned")
 
 
 def spins(port: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 import threading
 
 _seen: dict[str, list[str]] = {}
 _gates: dict[str, asyncio.Event] = {}
-_thread_gates: dict[str, threading.Event] = {}
+_thread_gates: dict[str, ThreadGate] = {}
 
 # Where the LM of programs that bring their own is; set by the tests before they load those.
 lm_url = ""
@@ -36,9 +37,32 @@ async def clean_up(key: str) -> None:
     note(key, "cleaned")
 
 
-def thread_gate(key: str) -> threading.Event:
+class ThreadGate:
+    """A gate for threads. A wait for a lock is one that the host does not end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wait(self, seconds: float = -1) -> bool:
+        """Waits until the gate is open; returns whether it is."""
+        opened = self._lock.acquire(timeout=seconds)
+        if opened:
+            self._lock.release()
+        return opened
+
+    def is_set(self) -> bool:
+        return not self._lock.locked()
+
+    def set(self) -> None:
+        """Opens the gate."""
+        with contextlib.suppress(RuntimeError):  # it is open
+            self._lock.release()
+
+
+def thread_gate(key: str) -> ThreadGate:
     """The gate of that name for threads."""
-    return _thread_gates.setdefault(key, threading.Event())
+    return _thread_gates.setdefault(key, ThreadGate())
 
 
 def open_thread_gate(key: str) -> None:
