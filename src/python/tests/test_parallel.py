@@ -1,4 +1,4 @@
-"""`dspy.Parallel` names what it fails of, and shows no bars."""
+"""`dspy.Parallel` names what it fails of, shows no bars and runs each item once."""
 
 import inspect
 import threading
@@ -76,6 +76,29 @@ def test_without_the_patch_dspy_shows_progress_bars(capfd, monkeypatch, run):
     monkeypatch.setattr(ParallelExecutor, "execute", unpatched)
     run()
     assert "2/2" in shown(capfd)
+
+
+class RunsLong(dspy.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = 0
+        self.again = threading.Event()
+
+    def forward(self) -> None:
+        self.runs += 1
+        if self.runs > 1:
+            self.again.set()
+        # DSPy looks for items that take long once a second.
+        self.again.wait(1.5)
+
+
+@pytest.mark.parametrize(("patched", "runs"), [(True, 1), (False, 2)])
+def test_an_item_that_takes_long_is_not_run_a_second_time(monkeypatch, patched, runs):
+    if not patched:
+        monkeypatch.setattr(ParallelExecutor, "execute", inspect.unwrap(ParallelExecutor.execute))
+    long = RunsLong()
+    dspy.Parallel(num_threads=2, timeout=0.1)([(long, {})])
+    assert long.runs == runs
 
 
 def test_progress_bars_of_a_program_stay(capfd):

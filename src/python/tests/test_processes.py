@@ -1,7 +1,9 @@
 """Child processes of calls."""
 
 import asyncio
+import contextlib
 import subprocess
+import threading
 from multiprocessing.process import BaseProcess
 
 import pytest
@@ -10,9 +12,16 @@ from fakes import eventually
 
 import processes as programs
 import witness
-from tower_dspy.patches import processes, threads
+from tower_dspy.patches import processes
+from tower_dspy.watchdog import Watchdog
 
 pytestmark = pytest.mark.asyncio
+
+GRACE = 0.2
+
+# Each way to start a process, and how many processes that makes.
+ON_A_THREAD = {"Popen": 1, "Ignores": 1, "Parent": 2, "Session": 2, "Sandboxed": 1}
+ON_A_THREAD |= {"Forked": 1, "Spawned": 1, "ForkServer": 1}
 
 
 @pytest_asyncio.fixture
@@ -20,26 +29,152 @@ async def counted(monkeypatch, harness):
     """A harness where processes are counted; what is wrapped for that is put back."""
     for owner, name in ((subprocess.Popen, "__init__"), (BaseProcess, "start")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    processes.install(asyncio.get_running_loop(), 0.2)
+    processes.install(asyncio.get_running_loop(), GRACE)
     return harness
 
 
-async def pid_of(key: str, call=None) -> int:
-    """The id of the process that a program has noted."""
+async def pids_of(key: str, count: int = 1) -> list[int]:
+    """The ids of the processes that a program has noted."""
     async with asyncio.timeout(30):
-        while not (seen := await witness.seen(key)):
+        while len(seen := await witness.seen(key)) < count:
             await asyncio.sleep(0.001)
-    print(call.events) if call else None
-    return int(seen[0])
+    return [int(pid) for pid in seen[:count]]
 
 
-@pytest.mark.parametrize("program", ["Popen", "Ignores"])
-async def test_a_process_is_told_and_killed_when_its_call_is_cancelled(counted, program):
-    key = f"child-{program}"
-    call = counted.start(counted.program(f"processes:{program}"), key=key)
-    pid = await pid_of(key, call)
+async def ended(pid: int) -> None:
+    async with asyncio.timeout(30):
+        while await programs.runs(pid):
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("way", ON_A_THREAD)
+async def test_a_process_ends_with_its_cancelled_call_and_with_it_the_wait_for_it(counted, way):
+    key = f"process-{way}"
+    call = counted.start(counted.program(f"processes:{way}"), key=key)
+    pids = await pids_of(key, ON_A_THREAD[way])
+    counted.cancel_last()
+    await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    assert [pid for pid in pids if await programs.runs(pid)] == []
+    assert (await witness.seen(key))[len(pids) :] == ["cleaned"]
+
+
+@pytest.mark.parametrize("way", ["of_asyncio", "of_anyio"])
+async def test_a_process_of_async_code_ends_with_its_cancelled_call(counted, way):
+    key = f"process-{way}"
+    call = counted.start(counted.function(f"processes:{way}"), key=key)
+    (pid,) = await pids_of(key)
     counted.cancel_last()
     await call.ended()
     assert call.outcome["kind"] == "cancelled"
     assert not await programs.runs(pid)
-    assert (await witness.seen(key))[1:] == ["cleaned"]
+
+
+async def test_a_process_that_goes_on_after_its_call_is_named_and_waited_for(counted):
+    key = "process-named"
+    call = counted.start_code(lambda _: programs.of_asyncio(key))
+    (pid,) = await pids_of(key)
+    counted.cancel_last()
+    await call.ended()
+    assert [name for name, _ in call.events] == ["failed", "settled"]
+    (names,) = call.named("settled")
+    assert [name for name in names if name.startswith("process of python")], names
+    assert not await programs.runs(pid)
+
+
+async def test_a_process_ends_that_the_loop_itself_waits_for(counted):
+    with watching(counted):
+        key = "process-blocks"
+        call = counted.start(counted.function("processes:holds_up"), key=key)
+        # As the host would: the loop cannot be told.
+        threading.Timer(0.2, lambda: setattr(call, "cancelled_by_host", True)).start()
+        await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    pid, *rest = await witness.seen(key)
+    assert rest == ["cleaned"]
+    assert not await programs.runs(int(pid))
+
+
+@contextlib.contextmanager
+def watching(harness):
+    """Watches the loop as a host does."""
+    watchdog = Watchdog(harness.host, harness.runner, asyncio.get_running_loop(), grace=GRACE)
+    yield
+    watchdog.stop()
+
+
+async def test_a_call_that_ends_by_itself_leaves_its_process_alone(counted):
+    key = "process-left"
+    await witness.open_gate(key)
+    call = counted.start(counted.function("processes:leaves"), key=key)
+    await call.ended()
+    assert [name for name, _ in call.events] == ["settled", "done"]
+    (pid,) = await pids_of(key)
+    await asyncio.sleep(2 * GRACE)
+    assert await programs.runs(pid)
+    await programs.kill(pid)
+
+
+async def test_a_call_that_a_limit_ends_before_its_loop_hears_of_it_ends_its_process(counted):
+    key = "process-limited"
+    call = counted.start(counted.function("processes:leaves"), key=key)
+    (pid,) = await pids_of(key)
+    call.cancelled_by_host = True
+    await witness.open_gate(key)
+    await call.ended()
+    assert not await programs.runs(pid)
+
+
+async def test_a_sandbox_that_is_kept_serves_the_next_call(counted):
+    keeps = counted.function("processes:keeps_a_sandbox")
+    for _ in range(2):
+        call = counted.start(keeps, key="process-kept")
+        await call.ended()
+        assert call.outcome == {"answer": "2\n"}
+    first, second = await pids_of("process-kept", 2)
+    assert first == second
+    programs._kept.pop().shutdown()
+
+
+async def test_clean_up_may_run_a_process(counted):
+    counted.pool.grace = 30.0
+    key = "process-cleans"
+    call = counted.start(counted.program("processes:CleansUp"), key=key)
+    (pid,) = await pids_of(key)
+    counted.cancel_last()
+    await call.ended()
+    assert await witness.seen(key) == [str(pid), "cleaned", "status 0"]
+
+
+async def test_the_workers_of_a_pool_are_left_alone(counted):
+    key = "process-pool"
+    call = counted.start(counted.function("processes:uses_a_pool"), key=key)
+    (pid,) = await pids_of(key)
+    counted.cancel_last()
+    await call.ended()
+    await asyncio.sleep(2 * GRACE)
+    assert await programs.runs(pid)
+    await programs.kill(pid)
+
+
+async def test_processes_that_have_ended_leave_no_descriptor_open(counted):
+    call = counted.start(counted.program("processes:Many"), key="process-many")
+    await call.ended()
+    assert call.outcome == {"more": 0}
+
+
+async def test_the_processes_of_a_stopped_host_are_killed_at_the_end_of_its_grace(counted):
+    processes.install(asyncio.get_running_loop(), 3600)
+    key = "process-stopped"
+    call = counted.start(counted.program("processes:Ignores"), key=key)
+    (pid,) = await pids_of(key)
+    await counted.stop(0.05)
+    assert call.named("abandon") == [None]
+    await ended(pid)
+
+
+async def test_a_process_that_starts_outside_a_call_is_left_alone(counted):
+    with subprocess.Popen(programs.python(programs.WAITS), stdout=subprocess.PIPE) as child:
+        await eventually(child.stdout.readline)
+        assert child.poll() is None
+        child.kill()

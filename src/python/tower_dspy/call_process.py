@@ -63,7 +63,7 @@ class CallProcess(CallWork):
 
     def kill(self) -> None:
         """Kills the process, and what was told to stop with it, at once."""
-        self._tree.kill()
+        self._tree.kill_known()
 
     def _is_left_alone(self) -> bool:
         return self._call.closed and not self._call.ended_by_host

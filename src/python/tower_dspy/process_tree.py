@@ -12,7 +12,7 @@ import select
 import signal
 import time
 
-# How often the tree is looked up for one signal: processes may fork meanwhile, and go on to do so.
+# How often the tree is looked up for one signal, as processes may be forked meanwhile.
 _ROUNDS = 5
 _LONGEST_POLL = 86_400.0  # seconds; in milliseconds it is a C int
 
@@ -58,17 +58,21 @@ class ProcessTree:
 
     def send(self, number: int) -> None:
         """Sends each process of the tree a signal, those among them that are being forked."""
-        told: set[Process] = set()
+        # Stopped first: a process that is forked by one that ends is not found any more.
+        stopped: list[Process] = []
         for _ in range(_ROUNDS):
-            untold = [process for process in self._find() if process not in told]
-            for process in untold:
-                process.send(number)
-            told.update(untold)
-            if not untold:
-                return
+            running = [process for process in self._find() if process not in stopped]
+            if not running:
+                break
+            for process in running:
+                process.send(signal.SIGSTOP)
+            stopped += running
+        for sent in (number, signal.SIGCONT):
+            for process in stopped:
+                process.send(sent)
 
-    def kill(self) -> None:
-        """Kills the processes that are known, from any thread."""
+    def kill_known(self) -> None:
+        """Kills the processes that were found so far, from any thread."""
         for process in list(self._processes.values()):
             process.send(signal.SIGKILL)
 

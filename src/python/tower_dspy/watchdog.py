@@ -24,7 +24,7 @@ from types import BuiltinFunctionType, FrameType
 from typing import Any
 
 from tower_dspy.call_state import CallState
-from tower_dspy.executor import CallThread
+from tower_dspy.call_work import CallWork
 from tower_dspy.interrupt import raise_if
 from tower_dspy.patches import sleep
 from tower_dspy.pool import GRACE
@@ -101,7 +101,7 @@ class Watchdog:
             return  # it was signalled, and may be cleaning up
         # The loop may be blocked by waiting for one of these.
         for child in tuple(state.children):
-            if isinstance(child, CallThread):
+            if isinstance(child, CallWork):
                 child.interrupt()
         note = (state, "interrupted_task", task)
         signal = ThreadSignal(self._thread, self._native_id, TaskInterrupted)

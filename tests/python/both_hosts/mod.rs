@@ -46,6 +46,7 @@ mod spent;
 mod stack;
 mod stray_tasks;
 mod streams;
+mod sync_matrix;
 mod sync_programs;
 mod sys_exit;
 #[cfg(feature = "pyo3-async-runtimes")]

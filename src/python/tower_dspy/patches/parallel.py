@@ -1,6 +1,8 @@
-"""`dspy.Parallel`, `Module.batch` and `dspy.Evaluate` without progress bars and with causes.
+"""`dspy.Parallel`, `Module.batch` and `dspy.Evaluate` as calls need them.
 
-Progress bars are of no use in the output of a server; those that a program makes itself stay. When
+They show no progress bars, which are of no use in the output of a server; those that a program
+makes itself stay. They do not run an item that takes long a second time: the first run goes on
+beside it, with its LM calls, and a host has limits and hedging for items that take long. When
 items fail, DSPy raises a plain exception that only says that there were errors, so a program that
 got nothing but 429s would look broken. Here the exceptions of the items are its cause.
 """
@@ -34,6 +36,7 @@ def _quiet_with_causes(execute: Any) -> Any:
     @functools.wraps(execute)
     def with_causes(executor: ParallelExecutor, function: Any, data: Any) -> Any:
         executor.disable_progress_bar = True
+        executor.timeout = 0
         failures: list[Exception] = []
 
         def noting(item: Any) -> Any:
