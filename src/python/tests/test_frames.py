@@ -2,12 +2,14 @@
 
 import logging
 import math
+import os
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from tower_dspy import frames
 from tower_dspy.frames import Frames, Log
 from tower_dspy.jsonable import to_json_data
 from tower_dspy.payload import to_json, to_utf8
@@ -88,6 +90,31 @@ def test_a_frame_that_comes_in_pieces_is_one(ends: tuple[Frames, socket.socket])
         assert list(frames.receive()) == []
     theirs.send(whole[-1:])
     assert list(frames.receive()) == [("start", {"call": 1}, b"x" * 10)]
+
+
+def test_the_last_frames_before_an_end_of_the_socket_are_received(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Exit(BaseException):
+        pass
+
+    def leave(_: int) -> None:
+        raise Exit
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(frames, "AT_ONCE", 64)
+    for surplus in (-1, 0, 1):
+        ours, theirs = socket.socketpair()
+        reads, other = Frames(ours), Frames(theirs)
+        other.send("reap", None, b"x" * (64 + surplus - len(frames._frame("reap", None, b""))))
+        other.close()
+        received: list[str] = []
+        with pytest.raises(Exit):
+            while True:
+                for name, _, _ in reads.receive():
+                    received.append(name)
+        assert received == ["reap"]
+        reads.close()
 
 
 def test_a_long_frame_waits_for_its_reader(ends: tuple[Frames, socket.socket]) -> None:

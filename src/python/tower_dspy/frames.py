@@ -29,7 +29,7 @@ _MOST_HELD = 64
 class Frames:
     """Both ways of a socket. Any thread may send; any may read, one at a time, and shielded.
 
-    A worker whose host is gone exits at once.
+    A worker whose host is gone exits as soon as it has received the last frames.
     """
 
     def __init__(self, taken: socket.socket) -> None:
@@ -40,6 +40,8 @@ class Frames:
         # Frames that go with the next one.
         self._held: deque[bytes] = deque()
         self._closed = False
+        # The host has closed the socket, or is gone.
+        self._ended = False
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -83,6 +85,8 @@ class Frames:
             while self._fill():
                 pass
             yield from self._whole()
+            if self._ended:
+                os._exit(1)
         finally:
             self._reading.release()
 
@@ -94,8 +98,7 @@ class Frames:
             return False
         except ConnectionError:
             data = b""
-        if not data:
-            os._exit(1)
+        self._ended = not data
         self._received += data
         return len(data) == AT_ONCE
 
