@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     error::Error,
@@ -33,7 +33,8 @@ pub struct Function {
 }
 
 impl Function {
-    /// Calls the function with the fields of `arguments`, a JSON object, as keywords.
+    /// Calls the function with the fields of `arguments`, a JSON object, as keywords; null stands for
+    /// none.
     ///
     /// # Errors
     /// If the function raises, returns what JSON cannot hold, or the host is gone.
@@ -44,9 +45,13 @@ impl Function {
     where
         A: Into<Value>,
     {
+        let arguments = match arguments.into() {
+            Value::Null => json!({}),
+            arguments => arguments,
+        };
         let mut call = self.host.core().submit(NewCall {
             target: self.target,
-            inputs: Arc::new(arguments.into()),
+            inputs: Arc::new(arguments),
             permit: Some(Box::new(self.registrations.clone())),
             ..NewCall::default()
         });

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
@@ -27,6 +28,17 @@ struct Answer {
 struct Verdict {
     #[expect(dead_code, reason = "it is missing in the answer")]
     verdict: bool,
+}
+
+#[tokio::test]
+async fn a_function_without_parameters_is_called_with_null_or_no_fields() {
+    let host = host().await;
+    let tasks = host.function("witness:tasks", None).await.unwrap();
+    for none in [json!(null), json!({})] {
+        assert!(tasks.call(none).await.unwrap().is_u64());
+    }
+    let error = tasks.call(json!({"more": 1})).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Program);
 }
 
 #[tokio::test]
