@@ -13,8 +13,8 @@ use super::{
     worker::Worker,
 };
 use crate::host::core::{
-    clock, fault::Fault, log, queued_call::QueuedCall, running_call::RunningCall,
-    stream_buffer::StreamBuffer, tool,
+    call_state::Outcome, clock, fault::Fault, log, queued_call::QueuedCall,
+    running_call::RunningCall, stream_buffer::StreamBuffer, tool,
 };
 
 /// Gives a call to a worker.
@@ -88,16 +88,12 @@ pub(super) fn on_report(
         return;
     };
     match report {
-        CallReport::Done => {
-            running.resolve(frames::value(tail));
-            scheduler.resolved(worker, call, clock::now());
+        CallReport::Done(settled) => {
+            end(scheduler, (worker, call), frames::value(tail), settled);
         }
-        CallReport::Failed(fault) => {
-            running.resolve(Err(fault));
-            scheduler.resolved(worker, call, clock::now());
-        }
+        CallReport::Failed(fault, settled) => end(scheduler, (worker, call), Err(fault), settled),
         CallReport::Settled(strays) => {
-            running.settle(strays.as_deref());
+            running.settle(Some(&strays));
             scheduler.settled(worker, call);
         }
         CallReport::Abandoned => running.abandon(),
@@ -125,6 +121,25 @@ pub(super) fn on_report(
             tool::end_python(&running.state, number, failed);
         }
     }
+}
+
+/// Resolves a call, which has `settled` if it left no work behind.
+fn end(
+    scheduler: &mut Scheduler<RunningCall>,
+    (worker, call): (WorkerId, u64),
+    outcome: Outcome,
+    settled: bool,
+) {
+    if let Some(running) = scheduler.get(worker, call) {
+        match settled {
+            true => running.finish(outcome),
+            false => running.resolve(outcome),
+        }
+    }
+    if settled {
+        scheduler.settled(worker, call);
+    }
+    scheduler.resolved(worker, call, clock::now());
 }
 
 fn on_stream_report(buffer: &StreamBuffer, report: CallReport, tail: &[u8]) {

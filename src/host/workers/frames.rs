@@ -79,12 +79,12 @@ mod tests {
         let (message, tail) = decode(frame(r#"{"beat":null}"#, b"")).unwrap();
         assert!(matches!(message, FromWorker::Beat));
         assert!(tail.is_empty());
-        let done = r#"{"call":{"call":7,"report":"done"}}"#;
+        let done = r#"{"call":{"call":7,"report":{"done":true}}}"#;
         let (message, tail) = decode(frame(done, b"[1]")).unwrap();
         let FromWorker::Call { call, report } = message else {
             panic!("another message");
         };
-        assert!(call == 7 && matches!(report, CallReport::Done));
+        assert!(call == 7 && matches!(report, CallReport::Done(true)));
         assert_eq!(value(&tail), Ok(json!([1])));
     }
 

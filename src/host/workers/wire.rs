@@ -170,12 +170,12 @@ pub(super) enum FromWorker {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CallReport {
-    /// The outcome is the tail.
-    Done,
-    /// The outcome is a failure.
-    Failed(Fault),
-    /// All work of the call has ended; the names of the tasks that it left behind.
-    Settled(Option<Vec<String>>),
+    /// The outcome is the tail. Whether all work of the call has ended.
+    Done(bool),
+    /// The outcome is a failure. Whether all work of the call has ended.
+    Failed(Fault, bool),
+    /// All work of the call has ended, after its outcome; the names of the tasks that it left behind.
+    Settled(Vec<String>),
     Abandoned,
     Cancelled,
     /// The fields are the tail.

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from conftest import execute_interrupted, own_messages
 
+from tower_dspy import proxies
 from tower_dspy.call_state import Cancelled
 from tower_dspy.frames import Frames, Log
 from tower_dspy.host_proxy import HostProxy
@@ -196,8 +197,33 @@ def test_the_exchange_of_an_interrupted_thread_is_aborted_when_its_call_settles(
     assert isinstance(run.error, Cancelled)
     assert ends.sent() == ["call_tool"]
     call.settled(None)
+    call.done(None)
     assert ends.sent() == ["abort", "call"]
     assert not call.waiting and ends.proxy.forget(1) is None
+
+
+def test_the_settlement_of_a_call_goes_with_its_outcome(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crash(BaseException):
+        pass
+
+    def crash(_: object) -> bytes:
+        # What another thread sends takes the queued frames along.
+        ends.frames.send("pulse")
+        raise Crash
+
+    answered, crashed = (CallProxy(ends.proxy, number, None) for number in (1, 2))
+    answered.settled(None)
+    answered.done([1])
+    answered.settled(["too late"])
+    reports = [(body["report"], tail) for _, body, tail in ends.host.receive()]
+    assert reports == [({"done": True}, b"[1]"), ({"settled": ["too late"]}, b"")]
+    monkeypatch.setattr(proxies, "to_json", crash)
+    crashed.settled(None)
+    with pytest.raises(Crash):
+        crashed.done("?")
+    assert ends.sent() == ["pulse"]
 
 
 def test_an_answer_that_another_thread_has_read_ends_the_wait_for_it(ends: Ends) -> None:

@@ -50,19 +50,21 @@ class CallProxy:
     over: bool = False
     # A limit of time ended it.
     late: bool = False
+    # All its work has ended. Reported with the outcome, so that no crash comes between the two.
+    _has_settled: bool = False
     # The exchanges that its threads wait for.
     waiting: "set[ExchangeProxy]" = field(default_factory=set)
 
     def done(self, value: Any) -> None:
         self.end()
         try:
-            self._report_soon("done", to_json(value))
+            self._report_soon({"done": self._has_settled}, to_json(value))
         except Exception as error:
             self.failed(faults.describe(error))
 
     def failed(self, fault: dict[str, Any]) -> None:
         self.end()
-        self._report_soon({"failed": fault})
+        self._report_soon({"failed": (fault, self._has_settled)})
 
     def stopped(self) -> None:
         self.failed(faults.CANCELLED)
@@ -73,7 +75,10 @@ class CallProxy:
         # Those of threads that were interrupted before they could end them.
         for exchange in tuple(self.waiting):
             exchange.abort()
-        self._report_soon({"settled": strays})
+        if strays is None:
+            self._has_settled = True
+        else:
+            self._report_soon({"settled": strays})
 
     def abandon(self) -> None:
         self.end()

@@ -15,7 +15,7 @@ the call:
     call.failed(fault)        the outcome is a failure, see faults.describe
     call.stopped()            the outcome is that it was cancelled
     call.settled(strays)      all tasks, threads and processes have ended; names of those that were
-                              left behind
+                              left behind; None if there were none, and the outcome follows at once
     call.abandon()            the loop ends before the call did
     call.cancel()             the call is cancelled: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more

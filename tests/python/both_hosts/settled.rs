@@ -5,15 +5,19 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
-    Backoff, Cancel, CancelLayer, Cause, Classify, ErrorKind, FallbackLayer, RetryLayer,
+    Backoff, Cancel, CancelLayer, Cause, Classify, ErrorKind, FallbackLayer, Host, RetryLayer,
     TimeoutLayer,
     testing::scripted_lm::{Reply, RequestRecord},
 };
 
-use crate::support::{ask_as, eventually_seen, host, lm_server, load, open, seen};
+use crate::support::{ask, ask_as, eventually_seen, host, lm_server, load, open, question, seen};
 
-/// How long to look for what must not happen.
-const MOMENT: Duration = Duration::from_millis(300);
+/// Makes a call from start to end: what was queued before has begun by then.
+async fn one_more_call(host: &Host) {
+    lm_server().await.script("one more", Reply::echo());
+    let other = question(host, "one more").await;
+    other.oneshot(ask("?")).await.expect("an answer");
+}
 
 fn one(requests: &[RequestRecord]) -> bool {
     requests.len() == 1
@@ -59,7 +63,7 @@ async fn a_retry_after_settled_does_not_join_an_attempt_that_cleans_up() {
 
     let call = tokio::spawn(stack.oneshot(ask_as("rejoined")));
     eventually_seen(&host, "rejoined", &["cleaning"]).await;
-    tokio::time::sleep(MOMENT).await;
+    one_more_call(&host).await;
     assert_eq!(lm.requests("rejoined").len(), 1);
 
     open(&host, "rejoined").await;
@@ -82,7 +86,7 @@ async fn a_fallback_after_settled_is_not_asked_while_the_program_cleans_up() {
 
     let call = tokio::spawn(stack.oneshot(ask_as("thorough")));
     eventually_seen(&host, "thorough", &["cleaning"]).await;
-    tokio::time::sleep(MOMENT).await;
+    one_more_call(&host).await;
     assert_eq!(lm.requests("quick").len(), 0);
 
     open(&host, "thorough").await;
