@@ -232,7 +232,6 @@ impl CallState {
         if !mem::replace(&mut progress.settled, true) {
             // Before the call counts as settled: with none running there is no orphan.
             progress.orphan = None;
-            let work = progress.work.take();
             {
                 let mut counted = self.counters.lock();
                 counted.settled += 1;
@@ -241,12 +240,22 @@ impl CallState {
             // Outside of the lock: it wakes those that wait, and a recorder is foreign code.
             drop(progress);
             telemetry::end(&span);
-            if let Some(since_stop) = self.attempt.settled(strays) {
-                metrics::attempt_settled(self.totals.program(), since_stop);
-            }
-            // Last: once the work below its node has ended, the call is settled everywhere.
-            drop(work);
+            self.end_work(strays);
         }
+    }
+
+    /// Reports the end of the call's work to those who wait for it. Without a settlement it stays
+    /// counted as running: its loop has stopped, and no code of it will run.
+    pub(crate) fn end_work(&self, strays: &[String]) {
+        let work = self.progress().work.take();
+        if work.is_none() {
+            return;
+        }
+        if let Some(since_stop) = self.attempt.settled(strays) {
+            metrics::attempt_settled(self.totals.program(), since_stop);
+        }
+        // Last: once the work below its node has ended, the call is settled everywhere.
+        drop(work);
     }
 
     /// Closes the attempt, with an answer, with an error of its own or because of a cause. Returns

@@ -141,8 +141,12 @@ impl PortCall {
         self.call.state.cancel(None);
     }
 
-    fn abandon(&self) {
+    fn abandon(&self, threads: bool) {
         self.call.abandon();
+        if !threads {
+            // No code of it runs any more.
+            self.call.state.end_work(&[]);
+        }
     }
 }
 

@@ -178,7 +178,7 @@ async def test_a_stop_cancels_the_calls_and_waits_for_their_end(harness):
 async def test_a_stop_abandons_calls_that_do_not_end_within_its_grace(harness):
     call = await harness.begin(harness.function("cleanup_plain:slow"), "runner-stuck")
     await harness.stop(0.01)
-    assert call.events == [("abandon", None)]
+    assert call.events == [("abandon", False)]
     await witness.open_gate("runner-stuck")
 
 

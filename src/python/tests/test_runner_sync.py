@@ -52,6 +52,14 @@ async def test_a_program_that_catches_everything_is_settled_when_its_thread_ends
     assert call.outcome == {"answer": "nevertheless"}
 
 
+async def test_a_call_that_a_stop_leaves_on_a_thread_is_settled_when_that_ends(harness):
+    call = await harness.begin(harness.program("sync:Stubborn"), "runner-left")
+    await harness.stop(0.01)
+    assert call.events == [("abandon", True)]
+    witness.open_thread_gate("runner-left")
+    await eventually(lambda: ["sync:Stubborn"] in call.named("settled"))
+
+
 async def test_a_stop_interrupts_threads_as_well(harness):
     call = await harness.begin(harness.program("sync:Busy"), "runner-stop-busy")
     await harness.stop(3600)

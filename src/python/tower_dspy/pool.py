@@ -48,6 +48,10 @@ class Job(InterruptibleRun):
     timer: asyncio.TimerHandle | None = None
     over: bool = False
 
+    def is_at_work(self) -> bool:
+        """Whether its function was given to a thread and has not ended. For any thread."""
+        return self.thread is not None and self.function is not None
+
     def end(self) -> None:
         """Ends the job, on the loop."""
         self.over = True

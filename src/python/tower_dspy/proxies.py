@@ -80,7 +80,8 @@ class CallProxy:
         else:
             self._report_soon({"settled": strays})
 
-    def abandon(self) -> None:
+    def abandon(self, _working: bool) -> None:
+        # All of it ends with this process.
         self.end()
         self._report("abandoned")
 

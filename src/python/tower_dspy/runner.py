@@ -16,7 +16,8 @@ the call:
     call.stopped()            the outcome is that it was cancelled
     call.settled(strays)      all tasks, threads and processes have ended; names of those that were
                               left behind; None if there were none, and the outcome follows at once
-    call.abandon()            the loop ends before the call did
+    call.abandon(working)     the loop ends before the call did; whether threads or processes of it
+                              go on, and `settled` follows when they have ended, on another thread
     call.cancel()             the call is cancelled: its LM connections close, if they have not yet
     call.is_over()            whether it may call no LM any more
     call.timed_out()          whether a limit of time ended it, once it is over
@@ -44,6 +45,7 @@ Invariants:
 import asyncio
 import contextlib
 import contextvars
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -58,6 +60,8 @@ from tower_dspy.loads import Loads
 from tower_dspy.pool import Job, Pool
 
 HEARTBEAT = 0.020  # seconds
+# Between two looks at the threads and processes that a stopped loop has left.
+_LOOK = 0.050  # seconds
 
 
 class Runner:
@@ -263,13 +267,39 @@ class Runner:
         if self._calls:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_settled.wait(), grace)
+        working = []
         for state in self._calls.values():
             for child in tuple(state.children):
                 if isinstance(child, CallProcess):
                     child.kill()
-            state.call.abandon()
+            works = _works(state)
+            state.call.abandon(bool(works))
+            if works:
+                working.append((state, works))
+        if working:
+            # Their end is noticed by no loop.
+            name = "tower-dspy-abandoned"
+            threading.Thread(target=_settle, args=(working,), name=name, daemon=True).start()
         self._stopped = True
         self._loop.stop()
+
+
+def _works(state: CallState) -> list[str]:
+    """The names of the call's threads and processes. May be called on any thread."""
+    children = [child for child in _running(state.children) if isinstance(child, CallWork)]
+    own = [state.program] if state.job is not None and state.job.is_at_work() else []
+    return [*own, *map(_child_name, children)]
+
+
+def _settle(left: list[tuple[CallState, list[str]]]) -> None:
+    """Settles calls whose loop has ended, as their threads and processes end."""
+    while left:
+        time.sleep(_LOOK)
+        at_work = [(state, names) for state, names in left if _works(state)]
+        for state, names in left:
+            if (state, names) not in at_work:
+                state.call.settled(names)
+        left = at_work
 
 
 def _fault(state: CallState, error: BaseException) -> dict[str, Any]:

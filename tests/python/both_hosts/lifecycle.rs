@@ -2,15 +2,16 @@
 
 use std::{fs, time::Duration};
 
+use futures_util::FutureExt;
 use serde_json::json;
 use tempfile::tempdir;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tower::{Service, ServiceExt};
-use tower_dspy::{Error, ErrorKind, Health, Host, PredictRequest, StartError};
+use tower_dspy::{Cancel, Error, ErrorKind, Health, Host, PredictRequest, StartError};
 
 use crate::support::{
-    HOUR, ask, ask_as, call, in_a_worker, lm_server, load, own_process, programs, question, seen,
-    start, venv,
+    HOUR, LIMIT, ask, ask_as, call, eventually, in_a_worker, lm_server, load, own_process,
+    programs, question, seen, start, venv,
 };
 use tower_dspy::{
     Classify,
@@ -118,6 +119,46 @@ async fn a_stop_gives_up_on_calls_that_do_not_end_and_reports_them() {
     assert_eq!(stats.running, left);
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+}
+
+/// Nobody waits for ever for the end of work of which no code runs any more.
+#[tokio::test]
+async fn the_work_that_a_stop_leaves_has_ended_when_its_threads_have() {
+    let name = "both_hosts::lifecycle::the_work_that_a_stop_leaves_has_ended_when_its_threads_have";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let (host, lm) = (start().await, lm_server().await);
+    lm.script("left", Reply::hang());
+    let folder = tempdir().unwrap();
+    let ends = folder.path().join("ends");
+    let slow = load(&host, "cleanup:slow", "left").await;
+    let stubborn = load(&host, "sync:OutlivesItsHost", "unused").await;
+    let [task, thread] = [Cancel::new(), Cancel::new()];
+    let on_thread = PredictRequest::new(json!({"path": ends})).with_cancel(thread.clone());
+    let calls = [
+        tokio::spawn(slow.oneshot(ask_as("left").with_cancel(task.clone()))),
+        tokio::spawn(stubborn.oneshot(on_thread)),
+    ];
+    lm.wait_for("left", |all| all.len() == 1).await.unwrap();
+    eventually("its thread", || folder.path().join("ends.begun").exists()).await;
+
+    host.stop(Duration::from_millis(50)).await;
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+    }
+    let ended = timeout(LIMIT, task.settled()).await;
+    ended.expect("no loop runs its code any more");
+    if !in_a_worker() {
+        assert!(thread.settled().now_or_never().is_none());
+        assert_eq!(host.stats().running, 2);
+        fs::write(&ends, "").unwrap();
+    }
+    timeout(LIMIT, thread.settled())
+        .await
+        .expect("it has ended");
+    assert_eq!(host.stats().running, u64::from(!in_a_worker()));
 }
 
 #[tokio::test]

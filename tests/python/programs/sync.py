@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 
 import dspy
 
@@ -107,6 +108,19 @@ class Stubborn(dspy.Module):
                     pass
             except BaseException:
                 note(key, "swallowed")
+        return {"answer": "nevertheless"}
+
+
+class OutlivesItsHost(dspy.Module):
+    """Swallows everything until there is a file of this name; makes another when it begins."""
+
+    def forward(self, path: str):
+        Path(f"{path}.begun").touch()
+        while not Path(path).exists():
+            try:
+                threading.Event().wait(0.01)
+            except BaseException:
+                continue
         return {"answer": "nevertheless"}
 
 
