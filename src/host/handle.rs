@@ -22,7 +22,12 @@ use crate::host::{
 };
 
 /// The time, after the grace of a stop, for the loop to close and its thread to end.
+#[cfg(feature = "python")]
 const HOST_STOP_MARGIN: Duration = Duration::from_secs(1);
+/// The same for the processes of a pool. Those of a zygote that hangs take the longest: its workers
+/// are killed 0.5 s after the grace, and 1 s later it is killed for not reporting their exits.
+#[cfg(feature = "workers")]
+const POOL_STOP_MARGIN: Duration = Duration::from_secs(5);
 
 /// What runs DSPy programs: an interpreter with an asyncio loop on a thread of its own.
 ///
@@ -167,17 +172,27 @@ impl Host {
     /// Stops the host: calls from now on fail at once, those in flight are cancelled and have
     /// `grace` to clean up. Returns when Python's thread has ended.
     ///
-    /// What does not stop by then is left to the end of the process and stays counted in
-    /// [`HostStats::running`]. Code that blocks the loop cannot be stopped from here, so the wait
-    /// ends a second after the grace at the latest.
+    /// What does not stop by then stays counted in [`HostStats::running`]: threads until they end,
+    /// which settles their calls, and the rest, of which no code runs any more, until the end of the
+    /// process. Code that blocks the loop cannot be stopped from here, so the wait ends a second after
+    /// the grace at the latest. Worker processes are killed if they do not stop: the wait is for the
+    /// end of all of them, 5 seconds after the grace at the latest.
     ///
     /// An interpreter is started once in a process, so a stopped host cannot be started again.
     pub async fn stop(&self, grace: Duration) -> HostStats {
         self.core.queue.stop(grace);
-        let limit = grace.saturating_add(HOST_STOP_MARGIN);
-        let ended = timeout(limit, self.thread.join()).await;
+        let (margin, late) = match &self.backend {
+            #[cfg(feature = "python")]
+            Backend::Embedded(_) => (
+                HOST_STOP_MARGIN,
+                "Python code blocks the loop, which did not stop",
+            ),
+            #[cfg(feature = "workers")]
+            Backend::Workers(_) => (POOL_STOP_MARGIN, "worker processes did not end"),
+        };
+        let ended = timeout(grace.saturating_add(margin), self.thread.join()).await;
         if ended.is_err() {
-            tracing::warn!(target: "tower_dspy", "Python code blocks the loop, which did not stop");
+            tracing::warn!(target: "tower_dspy", "{late}");
         }
         self.stats()
     }

@@ -158,6 +158,15 @@ fn signal(signal: &str, pid: u32) {
     assert!(kill.unwrap().success());
 }
 
+#[tokio::test]
+async fn a_stop_returns_after_a_zygote_that_hangs_has_ended() {
+    let host = start(1).await;
+    let stuck = zygote(&host).unwrap();
+    signal("-STOP", stuck);
+    host.stop(Duration::ZERO).await;
+    assert!(!is_there(stuck), "the zygote is left");
+}
+
 /// A zygote that hangs tells of no end: it is given up, with all that it has forked.
 #[tokio::test]
 async fn a_zygote_that_hangs_is_replaced() {
