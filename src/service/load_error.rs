@@ -39,6 +39,8 @@ pub enum LoadErrorKind {
     Package,
     /// The program cannot take the place of the other: the host is embedded, or is another one.
     Replacement,
+    /// Loading took longer than the `load_limit` of the host's settings.
+    Elapsed,
     /// The host, or the worker process that loaded the program, is gone.
     Lost,
     /// A failure of none of these kinds.
@@ -53,6 +55,7 @@ impl LoadErrorKind {
             FaultKind::Lost => Self::Lost,
             FaultKind::Raised => Self::Raised,
             FaultKind::Named { kind } => match &**kind {
+                "elapsed" => Self::Elapsed,
                 "lm" | "own_lm" | "predictor_lm" => Self::Lm,
                 "not_found" => Self::NotFound,
                 "not_a_program" => Self::NotAProgram,

@@ -28,6 +28,7 @@ mod worker_keys;
 mod workers;
 mod workers_exit;
 mod workers_fork;
+mod workers_limits;
 mod workers_recycle;
 mod workers_replace;
 mod wrong_venv;

@@ -17,6 +17,7 @@ pub(crate) mod http;
 pub(crate) mod http_response;
 pub(crate) mod lm_candidates;
 pub(crate) mod lm_table;
+pub(crate) mod load_limit;
 pub(crate) mod log;
 pub(crate) mod loop_monitor;
 mod orphans;

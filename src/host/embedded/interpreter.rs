@@ -92,7 +92,9 @@ impl<'py> PythonLoop<'py> {
             grace,
             max_abandoned,
         ))?;
-        let runner = get("tower_dspy.runner", "Runner")?.call1((&port, &event_loop, pool))?;
+        let load_limit = settings.load_limit.as_secs_f64();
+        let runner = get("tower_dspy.runner", "Runner")?;
+        let runner = runner.call1((&port, &event_loop, pool, load_limit))?;
         signals.call_method1("name_programs", (runner.getattr("current_program")?,))?;
         let start_limit = get("tower_dspy.start_limit", "StartLimit")?.call0()?;
         let watchdog = || {

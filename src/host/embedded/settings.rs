@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::call::Budget;
+use crate::{
+    call::Budget,
+    host::core::load_limit::{LOAD_LIMIT, LONGEST_LOAD_LIMIT},
+};
 
 /// The default of [`Embedded::sync_threads`].
 const SYNC_THREADS: usize = 64;
@@ -23,6 +26,7 @@ pub struct Embedded {
     pub(super) sync_threads: usize,
     pub(in crate::host) max_abandoned: usize,
     pub(super) thread_grace: Duration,
+    pub(super) load_limit: Duration,
     pub(super) watchdog: bool,
     pub(in crate::host) budget: Option<Budget>,
 }
@@ -35,6 +39,7 @@ impl Embedded {
             sync_threads: SYNC_THREADS,
             max_abandoned: MAX_ABANDONED,
             thread_grace: THREAD_GRACE,
+            load_limit: LOAD_LIMIT,
             watchdog: true,
             budget: None,
         }
@@ -83,6 +88,18 @@ impl Embedded {
     /// threads ends. A host that stays so has to be started anew, with its process.
     pub fn max_abandoned(mut self, threads: usize) -> Self {
         self.max_abandoned = threads;
+        self
+    }
+
+    /// How long the loading of one program may take: 30 minutes by default, a year at most. The
+    /// download of a model belongs to it.
+    ///
+    /// Then the load fails, with
+    /// [`LoadErrorKind::Elapsed`](crate::LoadErrorKind::Elapsed), and the loads after it begin.
+    /// A part of it that runs on a thread, as the import of a package does, may go on. A part that
+    /// blocks the loop, as the import of the program's own module may, is not ended by this.
+    pub fn load_limit(mut self, limit: Duration) -> Self {
+        self.load_limit = limit.min(LONGEST_LOAD_LIMIT);
         self
     }
 

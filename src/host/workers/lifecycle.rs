@@ -24,7 +24,7 @@
 //! | `tick`: it retires and has no call left | dismissed | `Dismissed` | recycled |
 //! | `discard`: its replacement failed, or took over | dismissed | `Dismissed` | recycled if it served |
 //! | `tick`: its calls are overdue | verdict | `Lost` | killed and lost |
-//! | `broken`: a frame is malformed | verdict | `Lost` | lost |
+//! | `broken`: a frame is malformed, or a limit of time has passed | verdict | `Lost` | lost |
 //! | `broken`: its socket is closed, mostly by its exit | none | `Lost` | lost |
 //! | none of these: its exit comes first | none | `Lost` | lost |
 //!
@@ -108,6 +108,16 @@ impl Lifecycle {
 
     pub(super) fn is_retiring(&self, worker: WorkerId) -> bool {
         self.state(worker) == Some(WorkerState::Retiring)
+    }
+
+    /// Whether it has not imported DSPy yet.
+    pub(super) fn is_importing(&self, worker: WorkerId) -> bool {
+        let life = self.workers.get(&worker);
+        life.is_some_and(|life| life.state == WorkerState::Starting && !life.is_up)
+    }
+
+    pub(super) fn is_ending(&self, worker: WorkerId) -> bool {
+        self.state(worker) == Some(WorkerState::Ending)
     }
 
     pub(super) fn has_ready(&self) -> bool {

@@ -33,6 +33,7 @@ mod settings;
 mod start;
 mod stats;
 mod supervisor;
+mod time_limits;
 mod wire;
 mod worker;
 mod worker_programs;

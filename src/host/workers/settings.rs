@@ -3,10 +3,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{life::OverdueLimits, process::SpawnSettings, recycle::RecycleLimits};
-use crate::call::Budget;
+use crate::{
+    call::Budget,
+    host::core::load_limit::{LOAD_LIMIT, LONGEST_LOAD_LIMIT},
+};
 
 /// Threads for the sync programs of a worker, if [`Workers::sync_threads`] sets no other number.
 const SYNC_THREADS: usize = 64;
+/// The default of [`Workers::start_limit`].
+const START_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// The settings of a host with worker processes, from [`Host::workers`](crate::Host::workers).
 ///
@@ -38,11 +43,22 @@ pub struct Workers {
     pub(super) workers: usize,
     pub(super) venv: Option<PathBuf>,
     pub(super) spawn: SpawnSettings,
+    /// Until a process has imported DSPy.
+    pub(super) start_limit: Duration,
     /// Whether workers are forked from a zygote.
     pub(super) fork: bool,
     pub(super) overdue: OverdueLimits,
     pub(super) recycle: RecycleLimits,
     pub(super) budget: Option<Budget>,
+}
+
+/// The time that processes have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLimits {
+    /// Until a process has imported DSPy.
+    pub(super) start: Duration,
+    /// Of the loading of one program.
+    pub(super) load: Duration,
 }
 
 impl Workers {
@@ -57,7 +73,9 @@ impl Workers {
                 sync_threads: SYNC_THREADS,
                 passed_keys: Vec::new(),
                 memory_limit: None,
+                load_limit: LOAD_LIMIT,
             },
+            start_limit: START_LIMIT,
             fork: true,
             overdue: OverdueLimits {
                 kill_after: Duration::from_secs(1),
@@ -99,6 +117,23 @@ impl Workers {
     /// needs the key itself.
     pub fn pass_key(mut self, variable: impl Into<String>) -> Self {
         self.spawn.passed_keys.push(variable.into());
+        self
+    }
+
+    /// How long a process may take to start and to import DSPy: 5 minutes by default, which a slow disk
+    /// does not reach. Then it is killed. If that was at the start of the host, the start fails with an
+    /// error that names this setting; later the worker is lost, and started anew.
+    pub fn start_limit(mut self, limit: Duration) -> Self {
+        self.start_limit = limit;
+        self
+    }
+
+    /// How long the loading of one program may take in a worker: 30 minutes by default, a year at most.
+    /// The download of a model belongs to it. Then the load fails, with
+    /// [`LoadErrorKind::Elapsed`](crate::LoadErrorKind::Elapsed), and the loads after it begin.
+    /// A worker whose loop the load has blocked for as long is killed.
+    pub fn load_limit(mut self, limit: Duration) -> Self {
+        self.spawn.load_limit = limit.min(LONGEST_LOAD_LIMIT);
         self
     }
 

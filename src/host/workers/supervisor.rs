@@ -20,7 +20,7 @@ use super::{
     recycle::resident_memory,
     requests::PoolPrograms,
     scheduler::Scheduler,
-    settings::Workers,
+    settings::{TimeLimits, Workers},
     stats::{EndedWorker, SharedStats},
     wire::{FromZygote, ToWorker},
     worker::{Worker, WorkerTable},
@@ -42,7 +42,8 @@ pub(super) struct Supervisor {
     pub(super) programs: PoolPrograms,
     pub(super) workers: WorkerTable,
     last_worker: u64,
-    spawner: Box<dyn Spawner>,
+    pub(super) time_limits: TimeLimits,
+    pub(super) spawner: Box<dyn Spawner>,
     spawn_settings: SpawnSettings,
     events: EventSender,
     /// Sent to once all workers are ready, or one cannot be started.
@@ -65,6 +66,10 @@ impl Supervisor {
             programs: PoolPrograms::default(),
             workers: WorkerTable::new(),
             last_worker: 0,
+            time_limits: TimeLimits {
+                start: settings.start_limit,
+                load: settings.spawn.load_limit,
+            },
             spawner: if settings.fork {
                 Box::new(ForkSpawner::default())
             } else {
@@ -109,7 +114,7 @@ impl Supervisor {
         self.kill(worker);
     }
 
-    fn kill(&self, worker: WorkerId) {
+    pub(super) fn kill(&self, worker: WorkerId) {
         if let Some(worker) = self.workers.get(&worker) {
             worker.link.kill();
         }
@@ -223,6 +228,7 @@ impl Supervisor {
         let Some(zygote) = self.spawner.take_zygote() else {
             return;
         };
+        let how = zygote.verdict.as_deref().unwrap_or(how);
         if !zygote.is_warm {
             let last_lines = zygote.link.last_lines();
             let reason = format!("no worker could be started: {how}{last_lines}");
@@ -329,6 +335,7 @@ impl Supervisor {
         let actions = self.lifecycle.tick(now, is_replacing, workload, memory);
         self.apply_lifecycle_actions(actions);
         if !self.lifecycle.is_stopping() {
+            self.kill_late_processes();
             let actions = self.programs.retry(now);
             self.apply_program_actions(actions);
         }

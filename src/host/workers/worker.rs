@@ -23,7 +23,7 @@ use crate::{
 
 /// A worker process.
 pub(super) struct Worker {
-    since: Instant,
+    pub(super) since: Instant,
     pub(super) link: ProcessLink,
     pub(super) heartbeat: Heartbeat,
     /// The LMs that its programs made themselves, by its numbers, which are negative.

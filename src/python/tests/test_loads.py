@@ -69,6 +69,25 @@ async def test_the_loop_goes_on_while_a_package_is_imported(harness: RunnerHarne
 
 
 @pytest.mark.asyncio
+async def test_a_load_whose_step_never_ends_fails_at_its_limit_and_the_next_one_goes_on(
+    harness: RunnerHarness, first_import
+):
+    harness.runner._loads._limit = 0.05
+    stuck, function, again = FakeLoad(), FakeLoad(), FakeLoad()
+    harness.runner.load(QA, stuck)
+    harness.runner.load({"target": "inputs:echo", "function": True}, function)
+    await loaded(function)
+    assert (stuck.fault["kind"], stuck.description) == ("elapsed", None)
+    assert "`load_limit`" in stuck.fault["message"]
+    # What the step returns is dropped, and the program can be loaded again.
+    first_import.release()
+    first_import.threads[0].join(30)
+    harness.runner.load(QA, again)
+    await loaded(again)
+    assert (stuck.turns, stuck.description) == (1, None)
+
+
+@pytest.mark.asyncio
 async def test_a_failed_import_fails_the_load_and_the_next_one_goes_on(harness, monkeypatch):
     def import_nothing() -> None:
         raise HostError("package", "there is no numpy")

@@ -1,8 +1,9 @@
 """The loads of a runner: one after another, each in steps.
 
 A step that takes long is done on a thread, and calls of other programs go on meanwhile. Other loads
-wait: two of them may have the same module, predictors or package to import. The host passes with
-each load its own side of it:
+wait: two of them may have the same module, predictors or package to import. A load that takes
+longer than a limit fails, so that they do not wait for good; its step may go on, on its thread. The
+host passes with each load its own side of it:
 
     load.is_wanted()          whether its caller still waits
     load.resumed()            the load goes on in this turn of the loop
@@ -13,6 +14,7 @@ each load its own side of it:
 import asyncio
 import contextlib
 import itertools
+import math
 import sys
 import threading
 from collections import deque
@@ -40,9 +42,11 @@ class Target:
 class Loads:
     """The loads of one loop, and what they have loaded."""
 
-    def __init__(self, host: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, host: Any, loop: asyncio.AbstractEventLoop, limit: float = math.inf) -> None:
         self._host = host
         self._loop = loop
+        # In seconds, of one load.
+        self._limit = limit
         self._numbers = itertools.count(1)
         self.targets: dict[int, Target] = {}
         # The program that is being loaded in this turn of the loop.
@@ -63,7 +67,7 @@ class Loads:
         """Gives all loads up. Their callers are told as the host's side of each is dropped."""
         for load in (self._under_way, *self._waiting):
             if load is not None:
-                load.host = None
+                load.end()
         self._waiting.clear()
 
     def drop(self, target_id: int) -> None:
@@ -103,6 +107,8 @@ class Loads:
             # Fails where the process may start no more threads.
             threading.Thread(target=self._do, args=(step, load), name=name, daemon=True).start()
             is_over = False
+            if load.timer is None and self._limit < math.inf:
+                load.timer = self._loop.call_later(self._limit, self._end_late, load)
         except StopIteration as end:
             load.host.loaded(end.value)
         except BaseException as error:  # an import may raise any, SystemExit included
@@ -110,7 +116,19 @@ class Loads:
         finally:
             self.current = None
             if is_over:
+                load.end()
                 self._begin_next()
+
+    def _end_late(self, load: "_Load") -> None:
+        """Fails a load whose step takes too long. What the step returns is dropped."""
+        if load.host is None:
+            return
+        message = f"it took longer than {self._limit:g} s, the `load_limit` of the host's settings"
+        load.host.failed(faults.describe(faults.HostError("elapsed", message)))
+        load.end()
+        with contextlib.suppress(BaseException):  # it runs the clean-up code of the load
+            load.steps.close()
+        self._begin_next()
 
     def _begin_next(self) -> None:
         """Begins the next load whose caller still waits."""
@@ -137,5 +155,11 @@ class Loads:
 class _Load:
     name: str
     steps: Steps[dict[str, Any]]
-    # The host's side of it; None once it is given up.
+    # The host's side of it; None once it is over or given up.
     host: Any
+    timer: asyncio.TimerHandle | None = None
+
+    def end(self) -> None:
+        self.host = None
+        if self.timer is not None:
+            self.timer.cancel()

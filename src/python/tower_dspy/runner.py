@@ -45,6 +45,7 @@ Invariants:
 import asyncio
 import contextlib
 import contextvars
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -67,12 +68,14 @@ _LOOK = 0.050  # seconds
 class Runner:
     """The calls of one loop."""
 
-    def __init__(self, host: Any, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+    def __init__(
+        self, host: Any, loop: asyncio.AbstractEventLoop, pool: Pool, load_limit: float = math.inf
+    ) -> None:
         self._host = host
         self._loop = loop
         self._pool = pool
         self._calls: dict[int, CallState] = {}
-        self._loads = Loads(host, loop)
+        self._loads = Loads(host, loop, load_limit)
         # The time of the last heartbeat.
         self.beaten = time.monotonic()
         self._stopping: asyncio.Task | None = None

@@ -67,7 +67,7 @@ def serve(frames: Frames, hello: dict[str, Any], warnings: list[str]) -> NoRetur
         threads = hello["sync_threads"]
         loop = loops.make(host, (pool.GRACE, threads))
         sync_pool = pool.Pool(host, loop, "tower-dspy-sync", threads, pool.GRACE, threads)
-        runner = Runner(host, loop, sync_pool)
+        runner = Runner(host, loop, sync_pool, hello["load_limit"])
     frames.send("ready", {"weaker": warnings})
     host.serve(runner, loop)
     # Code that holds the GIL blocks the watchdog too; the host notices by the heartbeat.

@@ -1,6 +1,6 @@
 //! The launch of a Python process, a worker or a zygote.
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -26,6 +26,8 @@ pub(in crate::host::workers) struct SpawnSettings {
     /// Variables with providers' keys that workers inherit.
     pub(in crate::host::workers) passed_keys: Vec<String>,
     pub(in crate::host::workers) memory_limit: Option<u64>,
+    /// Of the loading of one program.
+    pub(in crate::host::workers) load_limit: Duration,
 }
 
 impl SpawnSettings {
@@ -41,6 +43,8 @@ impl SpawnSettings {
             "sync_threads": self.sync_threads,
             // In bytes, of each worker.
             "memory_limit": self.memory_limit,
+            // In seconds.
+            "load_limit": self.load_limit.as_secs_f64(),
             "parent": std::process::id(),
             // As it is now: processes that run are not told of a change.
             "debug_log": log::is_debugged(),

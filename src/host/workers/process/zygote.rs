@@ -8,7 +8,10 @@ use std::{
     collections::HashMap, io, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration,
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{
     connection::Connection,
@@ -25,6 +28,9 @@ pub(in crate::host::workers) struct Zygote {
     /// It has imported DSPy.
     pub(in crate::host::workers) is_warm: bool,
     pub(super) is_ending: bool,
+    pub(in crate::host::workers) since: Instant,
+    /// Why it was killed, if the pool did that.
+    pub(in crate::host::workers) verdict: Option<String>,
     /// The senders of the process ids of workers, and of their exits.
     starting: HashMap<WorkerId, oneshot::Sender<io::Result<u32>>>,
     running: HashMap<WorkerId, oneshot::Sender<ExitStatus>>,
@@ -36,6 +42,8 @@ impl Zygote {
             link,
             is_warm: false,
             is_ending: false,
+            since: Instant::now(),
+            verdict: None,
             starting: HashMap::new(),
             running: HashMap::new(),
         }
