@@ -73,8 +73,14 @@ fn main() {
     for (name, pending) in [("ready", false), ("pending", true)] {
         report(name, contenders(pending), rounds);
     }
+    report_observed(&recorder(), rounds);
+}
+
+/// Installs the recorder of the process, as an application does.
+fn recorder() -> PrometheusHandle {
     let recorder = PrometheusBuilder::new().install_recorder();
-    report_observed(&recorder.expect("the first recorder"), rounds);
+    tower_dspy::metrics::describe();
+    recorder.expect("the first recorder")
 }
 
 /// Measures the stacks that are observed. What histograms have recorded is drained between two
@@ -154,8 +160,7 @@ fn only(calls: &str) {
     };
     let stacks = match group {
         "observed" => {
-            let recorder = PrometheusBuilder::new().install_recorder();
-            recorder.expect("the first recorder");
+            recorder();
             observed().into()
         }
         group => contenders(group != "ready"),
