@@ -268,6 +268,12 @@ fn growth(rss: &[f64]) -> f64 {
     };
     let (plateau, last) = (median(plateau.to_vec()), median(last.to_vec()));
     println!(
+        "memory of this process by tenths of the time, in MB: {:.1?}",
+        rss.chunks(tenth)
+            .map(|part| median(part.to_vec()) / 1024.0)
+            .collect::<Vec<_>>()
+    );
+    println!(
         "memory of this process: {:.1} MB after a quarter, {:.1} MB at the end",
         plateau / 1024.0,
         last / 1024.0

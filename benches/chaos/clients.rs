@@ -21,7 +21,7 @@ use tower_dspy::{
 
 use crate::{
     outcomes::{Outcome, Outcomes},
-    site::{Program, Site},
+    site::{Program, Site, described},
 };
 
 /// Longer than any call of these may take.
@@ -181,7 +181,7 @@ impl Callers {
         let (client, request) = self.client(plan);
         match client.streaming().oneshot(request).await {
             Ok(stream) => read(plan, stream).await,
-            Err(error) => Outcome::of_kind(error.kind()),
+            Err(error) => error_outcome(&error),
         }
     }
 
@@ -196,7 +196,7 @@ impl Callers {
             }
             match program.streaming.oneshot(request).await {
                 Ok(stream) => read(plan, stream).await,
-                Err(error) => Outcome::of_kind(error.kind()),
+                Err(error) => error_outcome(&error),
             }
         };
         let cancel = async {
@@ -240,8 +240,15 @@ async fn read(plan: &Plan, mut stream: PredictionStream) -> Outcome {
 fn outcome(plan: &Plan, answer: Result<Prediction, Error>) -> Outcome {
     match answer {
         Ok(prediction) => checked(plan, &prediction.outputs["answer"]),
-        Err(error) => Outcome::of_kind(error.kind()),
+        Err(error) => error_outcome(&error),
     }
+}
+
+fn error_outcome(error: &Error) -> Outcome {
+    if matches!(error, Error::Program(_)) {
+        println!("{}", described(error));
+    }
+    Outcome::of_kind(error.kind())
 }
 
 /// Whether it is the answer to this question.

@@ -148,7 +148,9 @@ impl Site {
             }
         }
         while let Some(answer) = calls.join_next().await {
-            answer.expect("a call").expect("an answer");
+            if let Err(error) = answer.expect("a call") {
+                panic!("{}", described(&error));
+            }
         }
     }
 
@@ -175,6 +177,14 @@ impl Site {
         let report = self.served.await.expect("a server that does not panic");
         let stats = self.host.stop(Duration::from_secs(5)).await;
         (report.expect("a handler for signals"), stats)
+    }
+}
+
+/// The error, with the traceback of one that a program raised.
+pub(crate) fn described(error: &Error) -> String {
+    match error {
+        Error::Program(raised) => format!("{error}\n{}", raised.traceback()),
+        error => format!("{error:?}"),
     }
 }
 
