@@ -61,7 +61,9 @@ class Parallel(dspy.Module):
     def forward(self, question: str):
         ask = dspy.Parallel(num_threads=2, disable_progress_bar=True, max_errors=9)
         answers = ask([(self.ask, {"question": question})] * 2)
-        return next((answer for answer in answers if answer is not None), dspy.Prediction(answer=""))
+        return next(
+            (answer for answer in answers if answer is not None), dspy.Prediction(answer="")
+        )
 
 
 class Waits(dspy.Module):

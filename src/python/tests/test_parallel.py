@@ -1,6 +1,7 @@
 """`dspy.Parallel` names what it fails of, shows no bars and runs each item once."""
 
 import inspect
+import io
 import threading
 from typing import Any
 
@@ -128,3 +129,20 @@ def test_a_thread_that_is_interrupted_while_it_shows_progress_releases_the_lock(
             lock.release()
     finally:
         tqdm.tqdm.set_lock(before)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_lets_a_bar_of_another_thread_be(run):
+    # Another thread has made it, and is about to take it out again, as one that is not shown.
+    bar = tqdm.tqdm.__new__(tqdm.tqdm)
+    run()
+    bar.__init__(total=1, disable=True)
+
+
+def test_a_bar_that_ends_is_forgotten():
+    bars = tqdm.tqdm._instances
+    before = len(bars)
+    bar = tqdm.tqdm(total=1, file=io.StringIO())
+    assert len(bars) == before + 1
+    bar.close()
+    assert len(bars) == before

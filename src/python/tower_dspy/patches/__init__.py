@@ -12,7 +12,7 @@
 | `memoize` | routes, plans, prices, credentials | computed once | no | up to 256 values each |
 | `to_thread` | `asyncio.to_thread` | DSPy's own functions run inline | no | a look-up a call |
 | `history` | `record_history`, `history` | a call sees its own alone | no | 1000 entries a call |
-| `parallel` | `dspy.Parallel`, tqdm's lock | no bars or second runs, causes | no | a list a run |
+| `parallel` | `dspy.Parallel`, tqdm's bars | no bars or second runs, causes | no | a list a run |
 | `type_serializer` | `dspy.Type` | answers keep fields | outside answers | a variable read |
 | `configure` | owner of `dspy.configure` | programs are isolated | while loading | none |
 | `threads` | `Thread`, pools, anyio | threads belong to calls | outside calls | a future a thread |

@@ -4,12 +4,14 @@ They show no progress bars, which are of no use in the output of a server; those
 makes itself stay. They do not run an item that takes long a second time: the first run goes on
 beside it, with its LM calls, and a host has limits and hedging for items that take long. When
 items fail, DSPy raises a plain exception that only says that there were errors, so a program that
-got nothing but 429s would look broken. Here the exceptions of the items are its cause.
+got nothing but 429s would look broken. Here the exceptions of the items are its cause. Runs at once
+do not disturb each other's bars.
 """
 
 import functools
 import threading
 from typing import Any
+from weakref import WeakSet
 
 import tqdm
 from dspy.utils.parallelizer import ParallelExecutor
@@ -21,6 +23,7 @@ def install() -> None:
     """Installs the patch."""
     replace(ParallelExecutor, "execute", _quiet_with_causes)
     lock_progress_bars()
+    keep_progress_bars()
 
 
 def lock_progress_bars() -> None:
@@ -30,6 +33,23 @@ def lock_progress_bars() -> None:
     code keeps it, and every later `dspy.Parallel` of the process waits for ever.
     """
     tqdm.tqdm.set_lock(threading.RLock())
+
+
+def keep_progress_bars() -> None:
+    """Has each bar of tqdm stay among the bars of the process until it ends.
+
+    `dspy.Parallel` and `dspy.Evaluate` begin by clearing that set. A bar of another thread that is
+    gone from it raises `KeyError` where it takes itself out.
+    """
+    if not isinstance(tqdm.tqdm._instances, _Bars):
+        tqdm.tqdm._instances = _Bars(tqdm.tqdm._instances)
+
+
+class _Bars(WeakSet[Any]):
+    """A set of bars, each of which takes itself out."""
+
+    def clear(self) -> None:
+        """Leaves the bars of other calls where they are."""
 
 
 def _quiet_with_causes(execute: Any) -> Any:
