@@ -176,6 +176,24 @@ fn begins_as_error(text: &[u8]) -> bool {
     after.is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))
 }
 
+/// Reads bytes as the body of an error, and takes keys out of them. For the fuzz target `error_bodies`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn read_error_bytes(bytes: &[u8]) {
+    let is_error = |status: StatusCode| status.is_client_error() || status.is_server_error();
+    assert!(LmErrorBody::of(bytes).status.is_none_or(is_error));
+    let mut reader = ErrorReader::default();
+    for piece in bytes.chunks(7) {
+        reader.read(piece);
+    }
+    assert!(reader.status().is_none_or(is_error));
+    let redact = Redact::new(None);
+    let once = redact.body(bytes, MOST);
+    assert!(once.len() <= MOST);
+    // What was taken out is out.
+    assert_eq!(redact.body(&once, MOST), once);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

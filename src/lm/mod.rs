@@ -100,6 +100,9 @@ pub(crate) use self::{
     provider::LmProvider,
     redact::without_keys,
 };
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use self::error_body::read_error_bytes;
 pub use self::{
     client::LmClient,
     config_error::LmConfigError,

@@ -223,6 +223,20 @@ impl StatusDetails {
     }
 }
 
+/// Reads bytes as the details of a status. For the fuzz target `grpc_details`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn read_status_bytes(bytes: &[u8]) {
+    let status = Status::with_details(Code::Unknown, "", bytes.to_vec().into());
+    let wait = retry_after(&status);
+    if let Some(details) = StatusDetails::of(&status) {
+        let _ = (details.call_id(), details.scope(), details.stage());
+        let _ = (details.limit(), details.cause(), details.spent());
+        let _ = details.budget_exceeded(wait).to_string();
+        assert!(details.lm_error("", wait).to_string().len() < 1_000);
+    }
+}
+
 /// Puts the id of a call into the metadata of its response.
 pub(crate) fn write_call_id(id: CallId, metadata: &mut MetadataMap) {
     metadata.insert("x-call-id", id.get().into());

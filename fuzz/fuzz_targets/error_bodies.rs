@@ -1,0 +1,9 @@
+//! Any bytes as the body of a provider's error: read, never a panic, and keys are out of it at once.
+//!
+//! Run with: cargo +nightly fuzz run error_bodies -- -max_total_time=60
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tower_dspy::lm::read_error_bytes;
+
+fuzz_target!(|bytes: &[u8]| read_error_bytes(bytes));
