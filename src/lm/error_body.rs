@@ -20,6 +20,8 @@ use crate::error::BadStatus;
 const MOST: usize = 64 * 1024;
 /// How far into the body `"error"` is looked for.
 const NEAR: usize = 1024;
+/// From so many bytes on, what does not begin as an error is none: a body may arrive in any pieces.
+const ENOUGH: usize = 64;
 
 /// Codes and types of a quota that is used up. They come with a 429 too, and waiting does not help.
 const USED_UP: [&str; 4] = [
@@ -91,7 +93,7 @@ pub(super) struct ErrorReader {
     text: BytesMut,
     /// How much of it is white space.
     blank: usize,
-    /// `None` as long as all is white space.
+    /// `None` as long as too little is there to tell.
     begins_as_error: Option<bool>,
 }
 
@@ -119,7 +121,8 @@ impl ErrorReader {
             let rest = self.text[self.blank..].trim_ascii_start();
             self.blank = self.text.len() - rest.len();
             let begins_as_error = begins_as_error(rest);
-            self.begins_as_error = (!rest.is_empty()).then_some(begins_as_error);
+            let tells = begins_as_error || rest.len() >= ENOUGH;
+            self.begins_as_error = tells.then_some(begins_as_error);
             if self.begins_as_error == Some(false) {
                 self.text = BytesMut::new();
             }
@@ -253,6 +256,31 @@ mod tests {
             let status = status.map(|status| StatusCode::from_u16(status).expect("a status"));
             assert_eq!(read(&body).status, status, "{code}");
         }
+    }
+
+    #[test]
+    fn an_error_is_recognised_however_its_body_is_cut() {
+        let body = br#" {"error":{"code":429,"message":"slow down"}}"#;
+        for length in 1..body.len() {
+            let mut reader = ErrorReader::default();
+            for piece in body.chunks(length) {
+                assert!(reader.reads_on());
+                reader.read(piece);
+            }
+            assert_eq!(
+                reader.status(),
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_no_further_than_it_takes_to_tell() {
+        let mut reader = ErrorReader::default();
+        reader.read(br#"{"id":"chatcmpl-1","object":"chat.completion","choices":[{"index":"#);
+        assert!(!reader.reads_on());
+        assert_eq!(reader.status(), None);
     }
 
     #[test]
