@@ -90,7 +90,8 @@ impl Hop {
 
 impl Controls {
     fn around(self, inner: Node) -> Node {
-        let latency = Latency::default();
+        // What was slow is forgotten within it, and calls are tried again.
+        let latency = Latency::new(Duration::from_secs(10));
         let mut deadline = DeadlineLayer::new(PATIENCE);
         if self.rejects_infeasible {
             deadline = deadline

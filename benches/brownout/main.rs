@@ -23,12 +23,7 @@ mod world;
 
 use lexopt::prelude::*;
 
-use self::{
-    figures::figure,
-    ledger::Summary,
-    lm::MANNERS,
-    variants::VARIANTS,
-};
+use self::{figures::figure, ledger::Summary, lm::MANNERS, variants::VARIANTS};
 
 struct Options {
     seed: u64,

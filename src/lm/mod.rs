@@ -85,6 +85,9 @@ mod tests;
 mod token_rate;
 mod usage;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use self::error_body::read_error_bytes;
 #[cfg(feature = "workers")]
 pub(crate) use self::key_variables::KEY_VARIABLES;
 #[cfg(feature = "_host")]
@@ -100,9 +103,6 @@ pub(crate) use self::{
     provider::LmProvider,
     redact::without_keys,
 };
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub use self::error_body::read_error_bytes;
 pub use self::{
     client::LmClient,
     config_error::LmConfigError,

@@ -16,11 +16,11 @@ pub mod v1;
 use std::fmt;
 
 pub(crate) use convert::{from_response, to_response};
-pub(crate) use details::{Facts, StatusDetails, retry_after, status, write_call_id};
-pub(crate) use event::{from_event, to_event};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use details::read_status_bytes;
+pub(crate) use details::{Facts, StatusDetails, retry_after, status, write_call_id};
+pub(crate) use event::{from_event, to_event};
 pub use json::{MAX_DEPTH, StructError, from_struct, to_struct};
 
 /// The descriptors of [`v1`] and of what it imports, for reflection.

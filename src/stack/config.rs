@@ -30,7 +30,7 @@ use super::{
 ///     min_attempt = "1s"
 ///     after_settled = true     # an attempt waits for the end of the work of the one before
 ///     backoff = { kind = "exponential", base = "100ms", cap = "5s", jitter = true }
-///     budget = { percent = 20.0, per_second = 10, ttl = "10s" }
+///     budget = { percent = 20.0, per_second = 1, ttl = "10s" }
 ///
 ///     [hedge]                  # none unless it is given; hedge = true: with the defaults
 ///     percentile = 0.95        # or: after = "2s"

@@ -13,7 +13,7 @@ use super::{
 use crate::layers::fallback::{Stale, StalePrediction};
 use crate::{
     error::ErrorKind,
-    layers::{FallbackLayer, HedgeLayer, Percentile},
+    layers::{FallbackLayer, HedgeLayer, Percentile, RetryBudget},
 };
 
 /// The configuration of a [`HedgeLayer`].
@@ -69,7 +69,7 @@ impl HedgeConfig {
         };
         layer
             .with_min_attempt(self.min_attempt)
-            .with_budget(self.budget.build(HedgeConfig::BUDGET))
+            .with_budget(RetryBudget::new(self.budget.options(HedgeConfig::BUDGET)))
     }
 
     const BUDGET: (f64, u32) = (10.0, 1);

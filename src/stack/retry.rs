@@ -48,8 +48,8 @@ pub struct RetryConfig {
     pub min_attempt: Duration,
     /// Whether each begins only when the work of the attempt before has ended; by default not.
     pub after_settled: bool,
-    /// What they may cost altogether: by default 20 % of the requests of the last 10 s, and 10 a
-    /// second.
+    /// What they may cost altogether: by default 20 % of the requests that were answered in the last
+    /// 10 s, and 1 a second.
     pub budget: BudgetConfig,
 }
 
@@ -96,14 +96,16 @@ impl RetryConfig {
             .on_kinds(self.on.iter().copied())
             .with_backoff(self.backoff.build())
             .with_min_attempt(self.min_attempt)
-            .with_budget(self.budget.build(RetryConfig::BUDGET));
+            .with_budget(RetryBudget::new(
+                self.budget.options(RetryConfig::BUDGET).of_answers(),
+            ));
         match self.after_settled {
             true => layer.after_settled(),
             false => layer,
         }
     }
 
-    const BUDGET: (f64, u32) = (20.0, 10);
+    const BUDGET: (f64, u32) = (20.0, 1);
 }
 
 /// The configuration of a [`Backoff`], whose formulas say what its numbers mean.
@@ -162,7 +164,8 @@ impl BackoffConfig {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct BudgetConfig {
-    /// The share of the requests, 0 to 100, in steps of 0.1.
+    /// The share of the requests, 0 to 100, in steps of 0.1; for retries, of those that were
+    /// [answered](RetryBudgetOptions::of_answers).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
     /// So many a second besides, 0 to 1000, whatever the traffic.
@@ -181,13 +184,13 @@ impl BudgetConfig {
         duration("ttl", ttl, Duration::from_secs(1)..=MINUTE)
     }
 
-    pub(super) fn build(&self, (percent, per_second): (f64, u32)) -> RetryBudget {
+    pub(super) fn options(&self, (percent, per_second): (f64, u32)) -> RetryBudgetOptions {
         let permille = self.percent.unwrap_or(percent) * 10.0;
         let options = RetryBudgetOptions::permille(permille.round() as u32)
             .with_reserve(self.per_second.unwrap_or(per_second));
-        RetryBudget::new(match self.ttl {
+        match self.ttl {
             Some(ttl) => options.with_ttl(ttl),
             None => options,
-        })
+        }
     }
 }

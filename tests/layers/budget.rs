@@ -15,7 +15,8 @@ use tower::{
     service_fn,
 };
 use tower_dspy::{
-    Backoff, Error, Retry, RetryBudget, RetryLayer, WithContext, layers::RetryBudgetOptions,
+    Backoff, Error, HedgeLayer, Retry, RetryBudget, RetryLayer, WithContext,
+    layers::RetryBudgetOptions,
 };
 use tower_test::mock;
 
@@ -74,9 +75,50 @@ async fn every_ratio_is_exact_to_the_last_retry() {
 
 #[tokio::test(start_paused = true)]
 async fn the_reserve_comes_on_top() {
-    let budget = RetryBudget::default();
+    let budget = RetryBudget::permille(200);
     assert_eq!(attempts(3, &budget, 10_000).await, 10_000 + 2_000 + 100);
     assert_eq!(budget.available(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_only_answered_requests_deposit() {
+    let budget = RetryBudget::default();
+    // None is answered: the reserve is all there is.
+    assert_eq!(attempts(3, &budget, 10_000).await, 10_000 + 10);
+    assert_eq!(budget.available(), 0);
+
+    // Every other attempt is answered.
+    let budget = RetryBudget::new(
+        RetryBudgetOptions::permille(1000)
+            .of_answers()
+            .with_reserve(0),
+    );
+    let n = AtomicUsize::new(0);
+    let half = Arc::new(move || n.fetch_add(1, Ordering::Relaxed).is_multiple_of(2));
+    let service = retry(1, &budget).layer(service_fn(move |_: WithContext<()>| {
+        ready(if half() { Ok(()) } else { Err(too_slow()) })
+    }));
+    let call = || service.clone().oneshot(WithContext::new(()));
+    call().await.expect("the first is answered");
+    assert_eq!(budget.available(), 1);
+    call().await.expect("the second is answered by a retry");
+    assert_eq!(budget.available(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answered_hedge_deposits_where_answers_do() {
+    let budget = RetryBudget::new(
+        RetryBudgetOptions::permille(1000)
+            .of_answers()
+            .with_reserve(0),
+    );
+    let layer = HedgeLayer::after(SECOND).with_budget(budget.clone());
+    let service = layer.layer(service_fn(|_: WithContext<()>| ready(Ok::<_, Error>(()))));
+    service
+        .oneshot(WithContext::new(()))
+        .await
+        .expect("an answer");
+    assert_eq!(budget.available(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +208,8 @@ async fn a_storm_of_three_nested_callers_is_bounded_by_each_ones_budget() {
                 (|| RetryBudget::new(RetryBudgetOptions::permille(200).with_reserve(0)))
                     as fn() -> _,
             ),
-            (100, RetryBudget::default),
+            (100, || RetryBudget::permille(200)),
+            (10, RetryBudget::default),
         ] {
             let (sent, answered) = storm(budget, one_fails_in).await;
             let mut came = CALLS;

@@ -209,6 +209,7 @@ where
                 if !is_first && let Some(stream) = this.second_progress.stream() {
                     this.terms.call.progress.open_stream(&stream);
                 }
+                this.terms.budget.deposit_answer();
                 if is_first {
                     this.stopwatch.answered();
                 } else {

@@ -56,7 +56,12 @@ where
         };
         let error = match ready!(first.poll(cx)) {
             Err(error) => error,
-            answer => return Poll::Ready(answer),
+            answer => {
+                if let Some(later) = this.later {
+                    later.policy.note_answer();
+                }
+                return Poll::Ready(answer);
+            }
         };
         let Some(later) = this.later.take() else {
             return Poll::Ready(Err(error));
@@ -120,7 +125,10 @@ where
             self.work = self.policy.work_node(&mut request);
             match self.service.call(request).await {
                 Err(failure) => error = failure,
-                answer => return answer,
+                answer => {
+                    self.policy.note_answer();
+                    return answer;
+                }
             }
         }
         Err(error)

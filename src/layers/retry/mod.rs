@@ -116,7 +116,7 @@ impl RetryLayer {
     ///
     /// With the default [`Backoff`] (exponential, 100 ms to 10 s, full jitter) and a default
     /// [`RetryBudget`] of this layer's own, shared by its clones and by all services that it makes:
-    /// 20 % of the requests, and 100 retries in 10 s besides.
+    /// 20 % of the requests that are answered, and 10 retries in 10 s besides.
     #[must_use]
     pub fn new(retries: u32) -> Self {
         Self {

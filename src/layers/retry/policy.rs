@@ -130,6 +130,11 @@ impl<C> RetryPolicy<C> {
         let limit = context.wait_limit()?;
         Some(limit.earlier_by(self.rules.min_attempt))
     }
+
+    /// An attempt was answered, and so the request is.
+    pub(super) fn note_answer(&self) {
+        self.rules.budget.deposit_answer();
+    }
 }
 
 impl<R, T, E, C> Policy<R, T, E> for RetryPolicy<C>
@@ -140,8 +145,16 @@ where
     type Future = BoxFuture<'static, ()>;
 
     fn retry(&mut self, request: &mut R, result: &mut Result<T, E>) -> Option<Self::Future> {
-        let wait = self.decide(request.context_mut(), result.as_ref().err()?)?;
-        Some(Box::pin(pause(wait)))
+        match result {
+            Ok(_) => {
+                self.note_answer();
+                None
+            }
+            Err(error) => {
+                let wait = self.decide(request.context_mut(), error)?;
+                Some(Box::pin(pause(wait)))
+            }
+        }
     }
 
     fn clone_request(&mut self, request: &R) -> Option<R> {
