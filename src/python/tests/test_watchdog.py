@@ -1,6 +1,7 @@
 """The watchdog on the test's loop, which the programs of these tests hold up."""
 
 import asyncio
+import socket
 import threading
 import time
 
@@ -9,6 +10,7 @@ import pytest_asyncio
 from conftest import until_seen
 from fakes import eventually
 
+import waits
 import witness
 from tower_dspy.watchdog import Watchdog
 
@@ -92,3 +94,17 @@ async def test_a_live_call_and_an_idle_loop_are_not_interrupted(watched):
     watched.cancel_last()
     await witness.open_gate("dog-idle")
     await idle.ended()
+
+
+@pytest.mark.parametrize(
+    "wait", [wait.__name__ for wait in waits.WAITS if wait.__name__ != "runs_a_loop"]
+)
+async def test_a_wait_that_blocks_the_loop_is_ended_when_the_call_is_over(watched, wait):
+    key = f"dog-{wait}"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        target = watched.function(f"waits:Loop.{wait}")
+        call = watched.start(target, key=key, port=server.getsockname()[1])
+        give_up_later(call, 0.1)
+        await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    assert await witness.seen(key) == ["cleaned"]
