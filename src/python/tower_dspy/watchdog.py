@@ -35,6 +35,8 @@ from tower_dspy.wait_end import end_waits
 LATE = 0.060  # seconds without a heartbeat: three are missed
 _TICK = 0.020
 _FRAMES = 12
+# Its frames stand for the code that sleeps.
+_SLEEP = sleep.wait.__code__.co_filename
 # The frames of a loop that runs no callback.
 _IDLE = ("selectors.py:", "tower_dspy/loop.py:", "asyncio/base_events.py:", "asyncio/runners.py:")
 
@@ -111,8 +113,7 @@ class Watchdog:
 
 def _frames(frame: FrameType | None) -> list[str]:
     found = []
-    # Those of a patched function stand for the code that called it.
-    while frame is not None and frame.f_code.co_filename == sleep.__file__:
+    while frame is not None and frame.f_code.co_filename == _SLEEP:
         frame = frame.f_back
     while frame is not None and len(found) < _FRAMES:
         code = frame.f_code
