@@ -514,7 +514,7 @@ def test_the_sockets_of_other_threads_are_never_shut_down(connect):
     for other in others:
         other.start()
     try:
-        for n in range(100):
+        for n in range(40):
             waiting = connect()
             raw = connect().detach() if n % 2 else -1
             waits = (lambda raw=raw: c_recv(raw)) if n % 2 else lambda w=waiting: w.recv(1)

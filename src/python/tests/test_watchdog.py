@@ -104,7 +104,15 @@ async def test_a_wait_that_blocks_the_loop_is_ended_when_the_call_is_over(watche
     with socket.create_server(("127.0.0.1", 0)) as server:
         target = watched.function(f"waits:Loop.{wait}")
         call = watched.start(target, key=key, port=server.getsockname()[1])
-        give_up_later(call, 0.1)
+
+        def give_up() -> None:
+            peer, _ = server.accept()
+            time.sleep(0.1)
+            call.cancelled_by_host = True
+            peers.append(peer)
+
+        peers = []
+        threading.Thread(target=give_up, daemon=True).start()
         await call.ended()
     assert call.outcome["kind"] == "cancelled"
     assert await witness.seen(key) == ["cleaned"]

@@ -9,7 +9,8 @@ ended only while the signal is pending, see thread_signal.py, by what ends the w
 - A selector or a loop waits for an epoll object: a descriptor that is readable is registered there,
   and removed when the thread goes on.
 - A socket is shut down. Which one it is has to be certain, as a descriptor that was closed is soon
-  another's: see `_shut_down`.
+  another's: see `_shut_down`. Those of C code are looked for by the watchdog alone, for all threads
+  at once, as that takes a look at all objects.
 
 All other waits stay as they are: that for a lock, which cannot be had without giving the lock away,
 and reads of pipes and files.
@@ -26,6 +27,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import compress
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
 from typing import Any
@@ -59,19 +61,29 @@ class _EpollEvent(ctypes.Structure):
 
 def end_waits() -> None:
     """Ends the waits of all threads whose signals are pending."""
+    of_c: list[_SocketOfC] = []
     for signal in pending_signals():
-        end_wait(signal)
+        end_wait(signal, of_c)
+    if of_c:
+        owned = _owned_descriptors()
+        for one in of_c:
+            with contextlib.suppress(Exception), _closing(one.duplicate):
+                if one.descriptor not in owned:
+                    _shut_down(one.signal, one.call, one.duplicate)
 
 
-def end_wait(signal: ThreadSignal) -> None:
-    """Ends what a signalled thread waits for, if it waits, and if that can be done safely."""
+def end_wait(signal: ThreadSignal, of_c: "list[_SocketOfC] | None" = None) -> None:
+    """Ends what a signalled thread waits for, if it waits, and if that can be done safely.
+
+    Not ended are waits for sockets of C code, which are added to the list.
+    """
     # The thread, the objects found and this code all run meanwhile.
     with contextlib.suppress(Exception):
         if signal.is_pending():
-            _end_wait(signal)
+            _end_wait(signal, of_c)
 
 
-def _end_wait(signal: ThreadSignal) -> None:
+def _end_wait(signal: ThreadSignal, of_c: "list[_SocketOfC] | None") -> None:
     frame = signal.frame
     if frame is None or _release_waiter(signal, frame):
         return
@@ -81,8 +93,14 @@ def _end_wait(signal: ThreadSignal) -> None:
     for descriptor in call.descriptors:
         if call.is_epoll:
             _wake_epoll(signal, frame, descriptor)
-        else:
-            _shut_down(signal, frame, call, descriptor)
+            continue
+        owner = _owner(frame, descriptor)
+        if owner is not None:
+            with _closing(os.dup(descriptor)) as duplicate:
+                if owner.fileno() == descriptor:
+                    _shut_down(signal, call, duplicate)
+        elif of_c is not None:
+            of_c.append(_SocketOfC(signal, call, descriptor, os.dup(descriptor)))
 
 
 def _release_waiter(signal: ThreadSignal, frame: FrameType) -> bool:
@@ -114,45 +132,50 @@ def _wake_epoll(signal: ThreadSignal, frame: FrameType, descriptor: int) -> None
     # A closed descriptor is removed from an epoll object by that.
     signal.undo = readable.close
     event = _EpollEvent(events, readable.fileno())
-    duplicate = os.dup(descriptor)
-    try:
+    with _closing(os.dup(descriptor)) as duplicate:
         if not epoll.closed and epoll.fileno() == descriptor:
             order = (_EPOLL_CTL_ADD, readable.fileno(), ctypes.byref(event))
             signal.call_if_pending(_epoll_ctl, duplicate, *order)
-    finally:
-        os.close(duplicate)
 
 
-def _shut_down(signal: ThreadSignal, frame: FrameType, call: BlockedCall, descriptor: int) -> None:
-    """Shuts down the socket that a thread waits for.
+@dataclass(slots=True, eq=False)
+class _SocketOfC:
+    """A socket that a thread waits for and that no object near its code is."""
 
-    What is shut down is a duplicate, which stays the same socket whatever becomes of the
-    descriptor. It is of the right one:
+    signal: ThreadSignal
+    call: BlockedCall
+    descriptor: int
+    duplicate: int
+
+
+def _shut_down(signal: ThreadSignal, call: BlockedCall, duplicate: int) -> None:
+    """Shuts down the socket that a thread waits for, by a duplicate of its descriptor.
+
+    It is the right one:
 
     1. The thread is in the same wait before and after the duplicate is made, as it has not run.
-    2. A socket object that the thread's code refers to has the descriptor after that: an object
-       that was closed never gets its number back, so it had it all the time.
-    3. Or no object of Python's has it, and it is the socket of C code. What is not seen is C code
-       that closes the descriptor of its own waiting thread, which the rules of such libraries
-       forbid, if the number then is the socket of other C code.
+    2. A socket object that the thread's code refers to has the descriptor after that. An object
+       that was closed never gets its number back, so it had it before.
+    3. Or no object of Python's has it, and it is the socket of C code.
+
+    What is not seen is that the descriptor was closed under the waiting thread, and its number is
+    now that of an object which another thread put in the place of the closed one, or of the socket
+    of other C code: the rules of such libraries forbid it.
     """
-    duplicate = os.dup(descriptor)
+    if (
+        stat.S_ISSOCK(os.fstat(duplicate).st_mode)
+        and blocked_call(signal.native_id) == call
+        and signal.is_pending()
+    ):
+        signal.call_if_pending(_shutdown, duplicate, socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
     try:
-        if (
-            stat.S_ISSOCK(os.fstat(duplicate).st_mode)
-            and _belongs_to(frame, descriptor)
-            and blocked_call(signal.native_id) == call
-            and signal.is_pending()
-        ):
-            signal.call_if_pending(_shutdown, duplicate, socket.SHUT_RDWR)
+        yield descriptor
     finally:
-        os.close(duplicate)
-
-
-def _belongs_to(frame: FrameType, descriptor: int) -> bool:
-    """Whether a socket is one of the code of a frame, or of C code."""
-    owner = _owner(frame, descriptor)
-    return not _is_owned(descriptor) if owner is None else owner.fileno() == descriptor
+        os.close(descriptor)
 
 
 def _owner(frame: FrameType, descriptor: int) -> Any:
@@ -166,13 +189,13 @@ def _owner(frame: FrameType, descriptor: int) -> Any:
     return None
 
 
-def _is_owned(descriptor: int) -> bool:
-    """Whether any socket object of the process has the descriptor."""
+def _owned_descriptors() -> set[int]:
+    """The descriptors of all socket objects of the process."""
     # In C, as there are tens of thousands of objects.
     objects = gc.get_objects()
     sockets = {kind for kind in set(map(type, objects)) if issubclass(kind, _SOCKET)}
     found = compress(objects, map(sockets.__contains__, map(type, objects)))
-    return any(one.fileno() == descriptor for one in found)
+    return {one.fileno() for one in found}
 
 
 def _reachable(frame: FrameType) -> Iterator[Any]:

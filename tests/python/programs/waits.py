@@ -85,6 +85,13 @@ def selects(port: int) -> None:
         selector.select()
 
 
+def accepts(port: int) -> None:
+    """The end of this wait is an error."""
+    connect(port)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.accept()
+
+
 def in_c(port: int) -> None:
     """As a library in C waits for its own socket."""
     descriptor = connect(port).detach()
@@ -100,7 +107,7 @@ def runs_a_loop(port: int) -> None:
 
 
 WAITS = (sleeps, event, queued, future, receives, receives_with_a_limit, asks_http, shakes_hands)
-WAITS += (polls, selects, in_c, runs_a_loop)
+WAITS += (polls, selects, accepts, in_c, runs_a_loop)
 
 
 def _noting(wait: Callable[[int], None]) -> Callable[[str, int], None]:
