@@ -4,7 +4,7 @@ use serde_json::json;
 use tower::ServiceExt;
 use tower_dspy::PredictRequest;
 
-use crate::support::{eventually, eventually_seen, host_alone, load, seen};
+use crate::support::{eventually, host_alone, load, seen};
 
 /// A thread of the host's pool, `asyncio.to_thread`, `dspy.asyncify`, `dspy.Parallel`, a pool of the
 /// program's and a thread of its own; each is run by both hosts.

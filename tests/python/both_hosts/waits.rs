@@ -23,6 +23,7 @@ const WAITS: &[&str] = &[
     "shakes_hands",
     "polls",
     "selects",
+    "accepts",
     "in_c",
     ON_A_THREAD,
 ];
