@@ -22,7 +22,7 @@ pub struct HostStats {
     pub orphan_age: Duration,
     /// Calls that were signalled to stop.
     pub cancelled: u64,
-    /// Tasks and threads that calls had left behind.
+    /// Tasks, threads and child processes that calls had left behind.
     pub strays: u64,
     /// LM calls under way: what a host that is healthy and slow waits for.
     pub in_lm_calls: u64,

@@ -74,7 +74,8 @@ impl Embedded {
     /// its place, and its call stays in flight, with its permit, until it ends by itself. Python has
     /// no way to end a thread. This bounds no caller's wait: a layer's limit and its grace do.
     ///
-    /// A call that blocks the loop has the same time to clean up before it is signalled again.
+    /// A call that blocks the loop has the same time to clean up before it is signalled again, and a
+    /// child process of a call that was ended has it between SIGTERM and SIGKILL.
     pub fn thread_grace(mut self, grace: Duration) -> Self {
         self.thread_grace = grace.min(LONGEST_GRACE);
         self

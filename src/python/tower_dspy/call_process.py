@@ -69,12 +69,15 @@ class CallProcess(CallWork):
         return self._call.closed and not self._call.ended_by_host
 
     def _end_tree(self) -> None:
-        self._tree.send(signal.SIGTERM)
-        if not self._tree.wait(self._grace):
-            self._tree.send(signal.SIGKILL)
-            while not self._tree.wait(_PAUSE):
+        try:
+            self._tree.send(signal.SIGTERM)
+            if not self._tree.wait(self._grace):
                 self._tree.send(signal.SIGKILL)
-        self.end()
+                while not self._tree.wait(_PAUSE):
+                    self._tree.send(signal.SIGKILL)
+        finally:
+            # Whatever fails: the call would never be settled.
+            self.end()
 
 
 def forget_ended(state: CallState) -> None:

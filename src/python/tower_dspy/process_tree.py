@@ -117,7 +117,10 @@ def _wait_for_any(processes: list[Process], seconds: float) -> bool:
 
 def _all_pids() -> list[int]:
     """The ids of all processes, in the order in which they were started, but for a wrap-around."""
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+    try:
+        return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+    except OSError:  # no descriptor is left
+        return []
 
 
 def _parent_and_group(pid: int) -> tuple[int, ...]:
