@@ -65,6 +65,12 @@ async def test_joined_threads_are_no_strays(counted, way):
     assert call.outcome == {"answer": 7}
 
 
+async def test_functions_of_pools_are_code_of_their_call(counted):
+    call = counted.start(counted.function("threads:asks_in_pools"), remaining=60.0, key="pools")
+    await call.ended()
+    assert call.outcome["known"] == [True, True]
+
+
 async def test_daemon_threads_and_those_of_pools_are_not_waited_for(counted):
     call = counted.start(counted.function("threads:starts_a_daemon"), key="daemon")
     await call.ended()

@@ -83,6 +83,15 @@ def current_call() -> CallState | None:
     return overrides.get("tower_dspy_call") or CURRENT_CALL.get()
 
 
+def run_in_call(state: CallState, function: Callable[[], Any]) -> Any:
+    """Calls a function as code of a call, on a thread that belongs to none."""
+    token = CURRENT_CALL.set(state)
+    try:
+        return function()
+    finally:
+        CURRENT_CALL.reset(token)
+
+
 def run_outside_calls(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls a function whose work, with the tasks and threads that it starts, is of no call."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import Any
 
-from tower_dspy.call_state import CURRENT_CALL
+from tower_dspy.call_state import CURRENT_CALL, run_in_call
 from tower_dspy.call_work import CallWork
 from tower_dspy.interrupt import InterruptibleRun
 from tower_dspy.pool import Job, Pool
@@ -83,7 +83,9 @@ class CallExecutor(ThreadPoolExecutor):
 
         def run() -> Any:
             # As a thread pool does: work that was cancelled before it began does not begin.
-            return fn(*args, **kwargs) if work.set_running_or_notify_cancel() else None
+            if not work.set_running_or_notify_cancel():
+                return None
+            return run_in_call(state, functools.partial(fn, *args, **kwargs))
 
         def on_result(job: Job) -> None:
             # Before the result is set: code that awaits it finds the thread ended.

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dspy
 from anyio import to_thread
 
+import tower_dspy
 from witness import note, thread_gate
 
 
@@ -84,6 +85,15 @@ async def uses_thread(key: str):
     thread.start()
     thread.join()
     return {"answer": answers[0]}
+
+
+async def asks_in_pools(key: str):
+    """Whether the functions of pools know that they are part of a call."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as pool:
+        own = await loop.run_in_executor(pool, tower_dspy.remaining)
+        default = await loop.run_in_executor(None, tower_dspy.remaining)
+    return {"known": [own is not None, default is not None]}
 
 
 async def starts_a_daemon(key: str):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tower_dspy.call_state import CURRENT_CALL, Cancelled, current_call
+from tower_dspy.call_state import CURRENT_CALL, Cancelled, current_call, run_in_call
 from tower_dspy.executor import CallExecutor, CallThread, thread_name
 from tower_dspy.interrupt import InterruptibleRun, shielded
 from tower_dspy.trace_context import carried
@@ -57,7 +57,8 @@ def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
         work = CallThread(thread_name(fn), loop, run)
 
         def begin() -> Future:
-            future = submit(self, work.execute)
+            # Outside the run, which an interrupt may end anywhere.
+            future = submit(self, run_in_call, state, work.execute)
             # Also where it is cancelled, or its pool is shut down, before it began.
             future.add_done_callback(lambda _: work.cancel_unless_begun())
             state.add_child(work)
