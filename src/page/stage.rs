@@ -32,6 +32,8 @@ pub(super) enum CallStage {
     },
     /// Its work was signalled to stop and goes on.
     CleaningUp { since: Duration },
+    /// Its last attempt has failed, whose work goes on; the next one has not begun.
+    BetweenAttempts { since: Duration },
     /// It is answered and its work goes on.
     Orphaned { since: Duration },
     /// It is over, with all its work.
@@ -75,6 +77,11 @@ impl CallStage {
         }
         if let Some(stage) = Self::in_tool(call) {
             return stage;
+        }
+        let last = call.attempts.last().filter(|_| running.is_empty());
+        if let Some(ended) = last.and_then(unsettled_since) {
+            let since = call.read.saturating_sub(ended);
+            return Self::BetweenAttempts { since };
         }
         let mut wanted = wanted.rev();
         match wanted.next() {
@@ -141,6 +148,12 @@ impl CallStage {
                 format!("tool {name} {}{beside}", time(*for_so_long))
             }
             Self::CleaningUp { since } => format!("cleaning up for {}", time(*since)),
+            Self::BetweenAttempts { since } => {
+                format!(
+                    "between attempts, the last at work for {} since",
+                    time(*since)
+                )
+            }
             Self::Orphaned { since } => format!("answered, at work for {} since", time(*since)),
             Self::Settled => "settled".to_owned(),
         }
@@ -153,11 +166,17 @@ impl CallStage {
             Self::InPython | Self::InService => "python",
             Self::InLmCall { .. } => "lm",
             Self::InTool { .. } => "tool",
-            Self::CleaningUp { .. } => "stops",
+            Self::CleaningUp { .. } | Self::BetweenAttempts { .. } => "stops",
             Self::Orphaned { .. } => "orphan",
             Self::Settled => "settled",
         }
     }
+}
+
+/// When the attempt ended without an answer, if its work goes on.
+fn unsettled_since(attempt: &AttemptTimeline) -> Option<Duration> {
+    let goes_on = !attempt.is_answered && attempt.settled.is_none();
+    attempt.ended.filter(|_| goes_on)
 }
 
 fn beside(others: usize) -> String {
@@ -248,6 +267,22 @@ mod tests {
         attempt.close(Err(Some(Cause::Deadline)));
         attempt.settled(&[]);
         assert_eq!(words(&record), "settled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_between_attempts_while_the_work_of_the_last_goes_on() {
+        let record = CallRecord::open();
+        record.begin_attempt(0);
+        let failed = AttemptRecord::new(record.clone(), 0, None);
+        failed.started();
+        failed.close(Err(Some(Cause::Elapsed)));
+        advance(20 * MS).await;
+        let waits = "between attempts, the last at work for 20 ms since";
+        assert_eq!(words(&record), waits);
+        record.begin_attempt(1);
+        assert_eq!(words(&record), "waiting for a permit");
+        AttemptRecord::new(record.clone(), 1, None).started();
+        assert_eq!(words(&record), "in Python");
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{
     sync::{Mutex, mpsc},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,8 @@ type Cleanup = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 ///    that completes within the grace has completed. A prediction, or a layer of this crate whose
 ///    request has the [node](Self::child) in its context, does not give up at once, but waits for the
 ///    clean-up; nor does a limit of such a layer cut it short that passes meanwhile, so a grace should
-///    be short.
+///    be short. The work of a host below such a node is waited for within the grace, also where its
+///    operation has ended.
 /// 3. What is left is cut: dropped, and answered with [`TimeoutError::Cancelled`].
 /// 4. The clean-up handlers run, one after the other, in the order in which they were added, each
 ///    once and within [its limit](Self::with_cleanup_limit).
@@ -217,6 +218,8 @@ impl GracefulCancellationHandler {
         drain.calls.close();
         let asked = drain.calls.list();
         drain.end_by(grace).await;
+        // What does not end in time is not cut: its host counts it.
+        let _ = timeout_at(grace.instant(), drain.stop.settled()).await;
         let was_cut = |pending: &&PendingOperation| pending.cut.load(Ordering::Acquire);
         let cut = asked.iter().filter(was_cut).count();
         let left = self.pending_operations();

@@ -11,7 +11,7 @@ use tower_dspy::{
     ErrorKind, FallbackLayer, PredictRequest, Prediction, RetryBudget, RetryLayer, Scope,
     StackConfig, TimeoutLayer,
     layers::RetryBudgetOptions,
-    patterns::{CancellablePrediction, PredictionStatus},
+    patterns::{CancellablePrediction, GracefulCancellationHandler, PredictionStatus},
     testing::mock::{CallRecord, MockDspy, Reply},
 };
 
@@ -301,6 +301,27 @@ async fn a_cancellable_prediction_has_settled_when_its_work_has_ended() {
         assert_eq!(handle.settled().await, PredictionStatus::Cancelled);
         assert_eq!((program.in_flight(), start.elapsed()), (0, SECOND));
         assert!(own.settled().now_or_never().is_some());
+    }
+}
+
+/// Its operation ends with the cancellation, and leaves work behind.
+#[tokio::test(start_paused = true)]
+async fn a_graceful_cancellation_waits_for_the_work_of_hosts_within_its_grace() {
+    for (clean_up, took) in [(1, 1), (9, 5)] {
+        let program = MockDspy::new([Reply::hang().lingers(secs(clean_up))]);
+        let handler = GracefulCancellationHandler::new();
+        let node = handler.child();
+        let (called, token) = (program.clone(), handler.child_token());
+        tokio::spawn(handler.execute(async move {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                _ = called.oneshot(request(&node)) => {}
+            }
+        }));
+        program.wait_for(|calls| !calls.is_empty()).await;
+        let report = handler.cancel_gracefully(secs(5)).await;
+        assert_eq!((report.ended, report.took), (1, secs(took)));
     }
 }
 

@@ -133,7 +133,9 @@ pub enum AttemptKind {
 }
 
 /// The stages of one attempt. It waits for a permit from `begun` to `queued`, in the queue of the host
-/// until `started`, and runs until `ended`; its clean-up lasts from `signalled` to `settled`.
+/// until `started`, and runs until `ended`; its clean-up lasts from `signalled` to `settled`. An attempt
+/// that waits for the end of another's work, by
+/// [`RetryLayer::after_settled`](crate::RetryLayer::after_settled), is `begun` after that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AttemptTimeline {
