@@ -178,7 +178,7 @@ fn post(uri: Uri, body: &Value) -> Option<LmRequest> {
 
 /// The abort of an attempt, sent when this is dropped unless it was [disarmed](Self::disarm).
 #[derive(Default)]
-pub(super) struct AbortGuard(Option<Abort>);
+pub(super) struct AbortGuard(Option<Box<Abort>>);
 
 struct Abort {
     hook: Arc<AbortHook>,
@@ -212,7 +212,7 @@ impl AbortGuard {
             if let Some(tenant) = request.extensions().get::<Tenant>() {
                 own.extensions_mut().insert(tenant.clone());
             }
-            Some(Abort {
+            Some(Box::new(Abort {
                 hook: hook.clone(),
                 is_sent: is_sent.clone(),
                 call: UnfinishedLmCall::new(own),
@@ -222,7 +222,7 @@ impl AbortGuard {
                 log: request.extensions().get().cloned(),
                 names: (provider.into(), model.into()),
                 labels: None,
-            })
+            }))
         });
         Self(armed)
     }
@@ -279,7 +279,7 @@ impl Drop for AbortGuard {
         let id = abort.labels.take().and_then(|labels| labels.labels.id);
         // One of this length may be cut.
         abort.call.response_id = id.filter(|id| id.len() < LONGEST_ID);
-        abort.runtime.clone().spawn(abort.run());
+        abort.runtime.clone().spawn((*abort).run());
     }
 }
 

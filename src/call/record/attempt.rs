@@ -104,6 +104,10 @@ impl AttemptRecord {
                 if let Some(totals) = &self.totals {
                     totals.lm_call_begun(&call);
                 }
+                if attempt.open.is_empty() {
+                    // Most attempts have one at a time.
+                    attempt.open.reserve_exact(1);
+                }
                 attempt.open.push(OpenLmCall { id, began, call });
             }
             id

@@ -334,6 +334,10 @@ impl RecordState {
             kind => kind,
         };
         let index = self.attempts.len();
+        if index == 0 {
+            // Most calls have one.
+            self.attempts.reserve_exact(1);
+        }
         self.begun_in_all += 1;
         self.attempts
             .push(AttemptState::new(self.begun_in_all, number, kind));

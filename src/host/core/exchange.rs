@@ -70,8 +70,9 @@ impl NewExchange {
             ..
         } = self;
         let runtime = runtime::handle()?;
-        // A panic is an event as well: the receiver would wait for ever.
-        let work = AssertUnwindSafe(work(sink.clone())).catch_unwind();
+        // A panic is an event as well: the receiver would wait for ever. In a box: each future around it
+        // has room for it twice, before its first poll and after.
+        let work = Box::pin(AssertUnwindSafe(work(sink.clone())).catch_unwind());
         let exchange = async move {
             // An abort drops what is awaited before this.
             let on_end = on_end;
