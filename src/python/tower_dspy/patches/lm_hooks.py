@@ -7,8 +7,6 @@ ones. Only DSPy's cache, which a program may turn on, answers without a request.
 """
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import dspy
@@ -42,7 +40,7 @@ def _sync(ask: Any) -> Any:
         state = current_call()
         if state is not None:
             check_thread(state)
-        with _lm_call(state, lm):
+        with _LmCallScope(state, lm):
             return ask(lm, *args, **kwargs)
 
     return __call__
@@ -54,28 +52,37 @@ def _async(ask: Any) -> Any:
         state = current_call()
         if state is not None:
             await check_task(state)
-        with _lm_call(state, lm):
+        with _LmCallScope(state, lm):
             return await ask(lm, *args, **kwargs)
 
     return acall
 
 
-@contextmanager
-def _lm_call(state: CallState | None, lm: Any) -> Iterator[None]:
-    """The time of an LM call, for its HTTP requests; reports its answer unless it fails."""
-    model = getattr(lm, "model", "")
-    lm_call = LmCall(
-        model if isinstance(model, str) else "",
-        getattr(lm, HOST_ID, None),
-        is_embedding=isinstance(lm, dspy.Embedder),
-    )
-    token = CURRENT_LM_CALL.set(lm_call)
-    try:
-        yield
-    finally:
-        CURRENT_LM_CALL.reset(token)
-    if state is not None:
-        _report_answer(state, lm, lm_call, CURRENT_LM_CALL.get())
+class _LmCallScope:
+    """The time of an LM call, for its HTTP requests; reports its answer unless it fails.
+
+    A class: a generator would be kept, with its frame, for as long as the call waits for its LM.
+    """
+
+    __slots__ = ("_lm", "_lm_call", "_state", "_token")
+
+    def __init__(self, state: CallState | None, lm: Any) -> None:
+        model = getattr(lm, "model", "")
+        self._lm_call = LmCall(
+            model if isinstance(model, str) else "",
+            getattr(lm, HOST_ID, None),
+            is_embedding=isinstance(lm, dspy.Embedder),
+        )
+        self._state = state
+        self._lm = lm
+
+    def __enter__(self) -> None:
+        self._token = CURRENT_LM_CALL.set(self._lm_call)
+
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        CURRENT_LM_CALL.reset(self._token)
+        if error is None and self._state is not None:
+            _report_answer(self._state, self._lm, self._lm_call, CURRENT_LM_CALL.get())
 
 
 def _report_answer(state: CallState, lm: Any, lm_call: LmCall, outer: LmCall | None) -> None:
