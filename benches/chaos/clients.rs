@@ -21,7 +21,7 @@ use tower_dspy::{
 
 use crate::{
     outcomes::{Outcome, Outcomes},
-    site::{Program, Site, described},
+    site::{Program, Site},
 };
 
 /// Longer than any call of these may take.
@@ -181,7 +181,7 @@ impl Callers {
         let (client, request) = self.client(plan);
         match client.streaming().oneshot(request).await {
             Ok(stream) => read(plan, stream).await,
-            Err(error) => error_outcome(&error),
+            Err(error) => Outcome::of_kind(error.kind()),
         }
     }
 
@@ -196,7 +196,7 @@ impl Callers {
             }
             match program.streaming.oneshot(request).await {
                 Ok(stream) => read(plan, stream).await,
-                Err(error) => error_outcome(&error),
+                Err(error) => Outcome::of_kind(error.kind()),
             }
         };
         let cancel = async {
@@ -240,15 +240,8 @@ async fn read(plan: &Plan, mut stream: PredictionStream) -> Outcome {
 fn outcome(plan: &Plan, answer: Result<Prediction, Error>) -> Outcome {
     match answer {
         Ok(prediction) => checked(plan, &prediction.outputs["answer"]),
-        Err(error) => error_outcome(&error),
+        Err(error) => Outcome::of_kind(error.kind()),
     }
-}
-
-fn error_outcome(error: &Error) -> Outcome {
-    if matches!(error, Error::Program(_)) {
-        println!("{}", described(error));
-    }
-    Outcome::of_kind(error.kind())
 }
 
 /// Whether it is the answer to this question.

@@ -96,8 +96,12 @@ impl Site {
                 .layer(RetryLayer::new(1).on_kinds([ErrorKind::Lost, ErrorKind::LmUnavailable]))
                 .attempt_timeout(Duration::from_secs(3))
                 .map_err(move |error: Error| {
-                    if matches!(error, Error::Lost(_)) {
-                        lost.fetch_add(1, Ordering::Relaxed);
+                    match &error {
+                        Error::Lost(_) => {
+                            lost.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Error::Program(_) => println!("{name}: {}", described(&error)),
+                        _ => {}
                     }
                     error
                 });
@@ -181,7 +185,7 @@ impl Site {
 }
 
 /// The error, with the traceback of one that a program raised.
-pub(crate) fn described(error: &Error) -> String {
+fn described(error: &Error) -> String {
     match error {
         Error::Program(raised) => format!("{error}\n{}", raised.traceback()),
         error => format!("{error:?}"),
