@@ -15,6 +15,8 @@ use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body::Body;
 use tower::{Layer, Service};
 
+#[cfg(feature = "axum")]
+use super::body_deadline::BodyDeadline;
 use super::{
     body::OrErrorBody, client_gone::ClientGuard, protocol::Protocol, respond::ErrorResponse,
 };
@@ -64,7 +66,8 @@ use crate::{
 ///
 /// # What it leaves to others
 /// It tells of limits and keeps none: a [`DeadlineLayer`](crate::DeadlineLayer) further in does,
-/// and so does a program that is given the context.
+/// and so does a program that is given the context. Under [`serve`](crate::server::serve) the body of
+/// the request ends with an error at the deadline, if it has not come by then.
 ///
 /// # When the client is gone
 /// Servers drop the future of a response whose client went away, and its body if that has begun. The
@@ -221,6 +224,12 @@ where
         }
         let call = context.cancel.child();
         context.cancel = call.clone();
+        #[cfg(feature = "axum")]
+        if let Some(deadline) = context.deadline
+            && let Some(body) = request.extensions().get::<BodyDeadline>()
+        {
+            body.set(deadline);
+        }
         let answer = ClientGuard::future(self.inner.call(request), call.clone());
         // What answered is done; only a body may still be under way.
         let with_body = |body| OrErrorBody::inner(ClientGuard::body(body, call));

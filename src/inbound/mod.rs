@@ -8,6 +8,8 @@
 #[cfg(feature = "axum")]
 pub mod axum;
 mod body;
+#[cfg(feature = "axum")]
+pub(crate) mod body_deadline;
 mod client_gone;
 mod grpc;
 pub(crate) mod layer;

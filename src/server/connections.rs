@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -23,23 +23,45 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{ServiceExt, service_fn, util::MapResult};
 
-use super::socket::{Socket, SocketBody, SocketState};
+use super::{
+    reset_count::ResetCount,
+    send_progress::SentBody,
+    socket::{Socket, SocketState},
+    socket_body::SocketBody,
+};
 use crate::{
     call::{Cancel, Carrier, Cause, drop_scope},
     error::Cancelled,
-    inbound::{Protocol, respond::ErrorResponse},
+    inbound::{Protocol, body_deadline::BodyDeadline, respond::ErrorResponse},
     layers::{Shutdown, ShutdownService},
 };
 
 type Outcome = fn(Result<Response, Infallible>) -> Result<Response, RequestEnd>;
 type App = ShutdownService<MapResult<Router, Outcome>>;
 
+/// How a connection ended.
+enum ConnectionEnd<E> {
+    Served(Result<(), E>),
+    Stalled,
+    Flooded,
+    Cut,
+}
+
+/// How many connections ended in other ways than by their client's or the server's will.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionEnds {
+    pub(super) failed: AtomicUsize,
+    pub(super) stalled: AtomicUsize,
+}
+
 /// The connections of a server, which end with it.
 pub(super) struct Connections {
     app: App,
     shutdown: Shutdown,
     head_timeout: Duration,
+    send_timeout: Duration,
     builder: Builder<TokioExecutor>,
+    pub(super) ends: Arc<ConnectionEnds>,
     /// One for each connection.
     pub(super) tasks: TaskTracker,
     /// Above the node of each request.
@@ -52,7 +74,12 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(app: Router, shutdown: Shutdown, head_timeout: Duration) -> Self {
+    pub(super) fn new(
+        app: Router,
+        shutdown: Shutdown,
+        head_timeout: Duration,
+        send_timeout: Duration,
+    ) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -68,7 +95,9 @@ impl Connections {
             app: ShutdownService::new(MapResult::new(app, outcome as Outcome), shutdown.clone()),
             shutdown,
             head_timeout,
+            send_timeout,
             builder,
+            ends: Arc::default(),
             tasks: TaskTracker::new(),
             root: Cancel::new(),
             closing: CancellationToken::new(),
@@ -88,24 +117,33 @@ impl Connections {
         let seen = http2.clone();
         let state = Arc::<SocketState>::default();
         let (socket, of_body) = (Socket::new(io, state.clone()), state.clone());
+        let progress = state.progress.clone();
+        let resets = Arc::<ResetCount>::default();
+        let counted = resets.clone();
         let service = service_fn(move |request: Request<_>| {
             let version = request.version();
             seen.store(version == Version::HTTP_2, Relaxed);
-            let mut request = request.map(|body| Body::new(SocketBody::new(body, of_body.clone())));
+            let deadline = BodyDeadline::default();
+            let body = |body| SocketBody::new(body, deadline.clone(), of_body.clone());
+            let mut request = request.map(|inner| Body::new(body(inner)));
+            request.extensions_mut().insert(deadline);
             request.extensions_mut().insert(ConnectInfo(peer.clone()));
             // A node of each request's own: many would wait in one.
             request.context_mut().cancel = root.child();
             let protocol = Protocol::of(request.headers());
             let (call, shutdown) = (app.clone().oneshot(request), shutdown.clone());
+            let (progress, open) = (progress.clone(), counted.request());
             async move {
                 let mut response = call.await.unwrap_or_else(|end| response_of(end, protocol));
+                open.answered();
                 if !shutdown.is_ready() {
                     close_after(version, &mut response);
                 }
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| SentBody::new(body, progress)))
             }
         });
-        let (builder, head_timeout) = (self.builder.clone(), self.head_timeout);
+        let (builder, ends) = (self.builder.clone(), self.ends.clone());
+        let (head_timeout, send_timeout) = (self.head_timeout, self.send_timeout);
         let (closing, idle) = (self.closing.clone(), self.idle.clone());
         let cut = self.cut.clone();
         self.tasks.spawn(async move {
@@ -116,6 +154,7 @@ impl Connections {
                 let is_to_close = async {
                     tokio::select! {
                         () = silent(head_timeout, &state) => {}
+                        () = resets.exceeded() => {}
                         () = closing.cancelled() => if !http2.load(Relaxed) {
                             idle.cancelled().await;
                         }
@@ -128,16 +167,29 @@ impl Connections {
                 connection.as_mut().await
             };
             let ended = tokio::select! {
-                ended = served => Some(ended),
-                () = cut.cancelled() => None,
+                ended = served => ConnectionEnd::Served(ended),
+                () = state.progress.stalled(send_timeout) => ConnectionEnd::Stalled,
+                () = resets.flooded() => ConnectionEnd::Flooded,
+                () = cut.cancelled() => ConnectionEnd::Cut,
             };
+            if resets.is_exceeded() {
+                tracing::debug!(target: "tower_dspy", "a client resets most of its requests");
+            }
             match ended {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
+                ConnectionEnd::Served(Ok(())) if !resets.is_exceeded() => {}
+                ConnectionEnd::Served(Ok(())) | ConnectionEnd::Flooded => {
+                    ends.failed.fetch_add(1, Relaxed);
+                }
+                ConnectionEnd::Served(Err(error)) => {
+                    ends.failed.fetch_add(1, Relaxed);
                     tracing::debug!(target: "tower_dspy", %error, "a connection failed");
                 }
+                ConnectionEnd::Stalled => {
+                    ends.stalled.fetch_add(1, Relaxed);
+                    tracing::debug!(target: "tower_dspy", "a client takes nothing of its answers");
+                }
                 // What is still under way here has not lost its client.
-                None => drop_scope::with(Cause::Shutdown, || drop(connection)),
+                ConnectionEnd::Cut => drop_scope::with(Cause::Shutdown, || drop(connection)),
             }
         });
     }

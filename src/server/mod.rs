@@ -8,9 +8,12 @@ mod connections;
 #[cfg(feature = "_host")]
 mod host;
 mod report;
+mod reset_count;
+mod send_progress;
 mod serve;
 mod shutdown;
 mod socket;
+mod socket_body;
 
 pub use self::{
     report::ServeReport,

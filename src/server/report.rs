@@ -15,6 +15,12 @@ pub struct ServeReport {
     /// How many connections were closed before they were done: their clients had not sent all of
     /// their requests, or not received all of their answers.
     pub connections_cut: usize,
+    /// How many connections ended by an error of their clients before that: what came was no HTTP,
+    /// broke off in the middle of a request, or was a flood that HTTP/2 has limits for.
+    pub connections_failed: usize,
+    /// How many connections were closed because their clients took nothing of what was sent for the
+    /// [limit](super::Server::send_timeout).
+    pub connections_stalled: usize,
 }
 
 impl ServeReport {
@@ -30,8 +36,8 @@ impl fmt::Display for ServeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}; {} connections cut",
-            self.requests, self.connections_cut
+            "{}; {} connections failed, {} stalled; {} connections cut",
+            self.requests, self.connections_failed, self.connections_stalled, self.connections_cut
         )
     }
 }

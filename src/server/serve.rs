@@ -1,6 +1,6 @@
 //! [`serve`]: a server whose end is bounded.
 
-use std::{io, time::Duration};
+use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use ::axum::{Router, serve::Listener};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(1);
 /// More than nginx and the load balancers of clouds, mostly 60 s, keep an idle connection to a server
 /// behind them: the server must not be the first to close it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// As nginx waits between two writes.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Serves `app` on `listener` until the signal of `until`, and then ends within its bounds.
 ///
@@ -76,7 +79,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// axum's graceful shutdown waits for each connection without a bound: one client that sends its
 /// body slowly, or reads its answer slowly, keeps the process alive. It closes idle connections at
 /// once, with the request that may be on its way there. And it gives a client all the time in the
-/// world to send the head of its request; see [`Server::head_timeout`].
+/// world to send the head of its request and to take its answer; see [`Server::head_timeout`] and
+/// [`Server::send_timeout`]. A client that resets most of its requests over HTTP/2 is sent a GOAWAY.
 ///
 /// # What a load balancer has to do
 /// A listener cannot be closed without breaking off who is just connecting. So take the server out
@@ -99,6 +103,7 @@ pub const fn serve<L>(listener: L, app: Router, until: GracefulShutdown) -> Serv
         app,
         until,
         head_timeout: HEAD_TIMEOUT,
+        send_timeout: SEND_TIMEOUT,
     }
 }
 
@@ -110,6 +115,7 @@ pub struct Server<L> {
     app: Router,
     until: GracefulShutdown,
     head_timeout: Duration,
+    send_timeout: Duration,
 }
 
 impl<L> Server<L> {
@@ -124,6 +130,16 @@ impl<L> Server<L> {
     /// for the body than the request's deadline allows.
     pub const fn head_timeout(mut self, limit: Duration) -> Self {
         self.head_timeout = limit;
+        self
+    }
+
+    /// Closes a connection whose client takes nothing of what is sent to it for `limit`, be it that it
+    /// does not read, or that its windows of HTTP/2 stay shut; it is noticed by twice the limit. The
+    /// calls on the connection are cancelled with [`Cause::ClientGone`]. The default is 60 s.
+    ///
+    /// A stream whose program has nothing to send is not concerned, however long that is.
+    pub const fn send_timeout(mut self, limit: Duration) -> Self {
+        self.send_timeout = limit;
         self
     }
 }
@@ -159,7 +175,12 @@ where
             Some(signal) => signal,
             None => termination()?,
         };
-        let open = Connections::new(self.app, shutdown.clone(), self.head_timeout);
+        let open = Connections::new(
+            self.app,
+            shutdown.clone(),
+            self.head_timeout,
+            self.send_timeout,
+        );
         take(&mut self.listener, &open, signal).await;
 
         shutdown.announce();
@@ -207,6 +228,8 @@ where
         Ok(ServeReport {
             requests,
             connections_cut,
+            connections_failed: open.ends.failed.load(Relaxed),
+            connections_stalled: open.ends.stalled.load(Relaxed),
         })
     }
 }

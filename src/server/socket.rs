@@ -11,11 +11,12 @@ use std::{
     time::Duration,
 };
 
-use http_body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
+
+use super::send_progress::{SendProgress, UnsentPart};
 
 /// The length of HTTP/2's preface, by which hyper knows the protocol of a client.
 const PREFACE: usize = 24;
@@ -29,7 +30,9 @@ pub(super) struct SocketState {
     /// Bytes that came, as far as they tell the protocol.
     received: AtomicUsize,
     /// The body of a request was not read to its end.
-    unread: AtomicBool,
+    pub(super) unread: AtomicBool,
+    /// What is sent, of bodies and by the socket.
+    pub(super) progress: Arc<SendProgress>,
 }
 
 impl SocketState {
@@ -39,60 +42,14 @@ impl SocketState {
     }
 }
 
-/// The body of a request, which reports to the socket if it is not read to its end.
-#[derive(Debug)]
-pub(super) struct SocketBody<B: Body> {
-    inner: B,
-    ended: bool,
-    socket: Arc<SocketState>,
-}
-
-impl<B: Body> SocketBody<B> {
-    pub(super) const fn new(inner: B, socket: Arc<SocketState>) -> Self {
-        Self {
-            inner,
-            ended: false,
-            socket,
-        }
-    }
-}
-
-impl<B: Body> Drop for SocketBody<B> {
-    fn drop(&mut self) {
-        if !self.ended && !self.inner.is_end_stream() {
-            self.socket.unread.store(true, Relaxed);
-        }
-    }
-}
-
-impl<B: Body + Unpin> Body for SocketBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        self.ended = frame.is_none();
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Socket<Io> {
     io: Io,
     state: Arc<SocketState>,
     /// Until when the client may go on sending; this side is closed then.
     linger: Option<Pin<Box<Sleep>>>,
+    /// While the system takes no more to be sent.
+    blocked: Option<UnsentPart>,
 }
 
 impl<Io> Socket<Io> {
@@ -101,7 +58,18 @@ impl<Io> Socket<Io> {
             io,
             state,
             linger: None,
+            blocked: None,
         }
+    }
+
+    /// Notes whether a write has to wait.
+    fn written<T>(&mut self, write: Poll<T>) -> Poll<T> {
+        if write.is_ready() {
+            self.blocked = None;
+        } else if self.blocked.is_none() {
+            self.blocked = Some(self.state.progress.part());
+        }
+        write
     }
 }
 
@@ -127,7 +95,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<Io> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let write = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.written(write)
     }
 
     fn poll_write_vectored(
@@ -135,7 +104,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<Io> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let write = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.written(write)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,9 @@
 //! Clients that are slow, malformed, greedy or gone, byte by byte over TCP.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use axum::Router;
 use http::StatusCode;
@@ -170,6 +173,49 @@ async fn a_body_over_the_limit_is_refused_and_its_client_reads_the_refusal() {
         let url = format!("http://{}/qa", server.address);
         let response = reqwest::Client::new().post(url).json(&large).send().await;
         assert_eq!(response.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_not_decompressed() {
+    let server = Server::start(asks(), LONG, LONG).await;
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    bomb.write_all(&[b' '; 10 << 20]).unwrap();
+    bomb.write_all(b"{\"question\": \"?\"}").unwrap();
+    let bomb = bomb.finish().unwrap();
+    assert!(bomb.len() < 20_000);
+    for encoding in ["gzip", "br", "identity, gzip"] {
+        let request = reqwest::Client::new()
+            .post(format!("http://{}/qa", server.address))
+            .header("content-type", "application/json")
+            .header("content-encoding", encoding)
+            .body(bomb.clone());
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{encoding}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_answered_431() {
+    let server = Server::start(asks(), LONG, LONG).await;
+    for more in [
+        "x-more: y\r\n".repeat(200),
+        format!("x-more: {}\r\n", "y".repeat(1 << 20)),
+    ] {
+        let head = format!("GET /qa HTTP/1.1\r\nhost: h\r\n{more}\r\n");
+        let mut client = TcpStream::connect(server.address).await.unwrap();
+        // It is refused before all is written.
+        let _ = client.write_all(head.as_bytes()).await;
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 431");
+    }
+    // Over HTTP/2 the connection goes on.
+    let client = reqwest::Client::builder().http2_prior_knowledge().build();
+    let (client, url) = (client.unwrap(), format!("http://{}/qa", server.address));
+    for (more, status) in [(20_000, 431), (10, 405)] {
+        let request = client.get(&url).header("x-more", "y".repeat(more));
+        assert_eq!(request.send().await.unwrap().status(), status);
     }
 }
 

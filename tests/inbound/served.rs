@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use axum::{Router, routing::get};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::oneshot,
     task::JoinHandle,
 };
@@ -52,16 +52,39 @@ impl Server {
         Self::until(until, app, head_timeout).await
     }
 
+    /// One that closes connections soon whose clients take nothing of what is sent.
+    pub(crate) async fn unread(app: Router, send_timeout: Duration) -> Self {
+        let until = GracefulShutdown::new(Shutdown::new(), LONG);
+        let socket = TcpSocket::new_v4().unwrap();
+        // What the system keeps of unread answers; its connections have it of the listener.
+        socket.set_send_buffer_size(4096).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(16).unwrap();
+        Self::with_limits(listener, until, app, LONG, send_timeout)
+    }
+
     pub(crate) async fn until(
         until: GracefulShutdown,
         app: Router,
         head_timeout: Duration,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::with_limits(listener, until, app, head_timeout, LONG)
+    }
+
+    fn with_limits(
+        listener: TcpListener,
+        until: GracefulShutdown,
+        app: Router,
+        head_timeout: Duration,
+        send_timeout: Duration,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let until = until.with_signal(async move { drop(stopped.await) });
-        let serving = serve(listener, app, until).head_timeout(head_timeout);
+        let serving = serve(listener, app, until)
+            .head_timeout(head_timeout)
+            .send_timeout(send_timeout);
         let served = tokio::spawn(async move { serving.await.unwrap() });
         Self {
             address,

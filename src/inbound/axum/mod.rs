@@ -137,8 +137,11 @@ async fn inputs(context: &CallContext, request: Request) -> Result<Value, ErrorR
             Terminated::DeadlinePassed => ErrorResponse::slow_body(),
         }),
     };
-    let refused =
-        |refused: JsonRejection| ErrorResponse::refused(refused.status(), refused.body_text());
+    let refused = |refused: JsonRejection| match context.deadline {
+        // The server has ended the body for it.
+        Some(deadline) if deadline.is_past() => ErrorResponse::slow_body(),
+        _ => ErrorResponse::refused(refused.status(), refused.body_text()),
+    };
     let Json(inputs) = read.map_err(refused)?;
     Ok(inputs)
 }

@@ -4,6 +4,7 @@ mod calls;
 mod ends;
 mod errors;
 mod health;
+mod hostile;
 mod python;
 mod streams;
 
