@@ -212,6 +212,10 @@ pub mod architecture {}
 #[doc = include_str!("docs/operate.md")]
 pub mod operate {}
 
+#[cfg(doc)]
+#[doc = include_str!("docs/proxies.md")]
+pub mod proxies {}
+
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]
 #[doc = include_str!("../README.md")]
