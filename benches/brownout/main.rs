@@ -76,22 +76,28 @@ fn main() -> Result<(), lexopt::Error> {
     }
     println!();
     for (name, suffix) in [(variants::OURS, ""), (variants::NAIVE, "_naive")] {
-        let of_both = || figures.iter().filter(|(of, _)| *of == name).map(|(_, s)| s);
-        let worst = |value: fn(&Summary) -> f64| of_both().map(value).fold(f64::NAN, f64::max);
-        let least = |value: fn(&Summary) -> f64| of_both().map(value).fold(f64::NAN, f64::min);
+        let of_both: Vec<_> = figures.iter().filter(|(of, _)| *of == name).collect();
+        if of_both.is_empty() {
+            continue;
+        }
+        // The worse of the two LMs.
+        let of_both = |value: fn(&Summary) -> f64| of_both.iter().map(move |(_, one)| value(one));
+        let most = |value| of_both(value).fold(f64::NAN, f64::max);
+        let least = |value| of_both(value).fold(f64::NAN, f64::min);
+        let amplification = most(|summary| summary.amplification);
         figure(
             &format!("brownout_amplification{suffix}"),
-            worst(|s| s.amplification),
+            amplification,
             "x",
         );
         figure(
             &format!("brownout_recovery{suffix}"),
-            worst(|s| s.recovery),
+            most(|summary| summary.recovery),
             "s",
         );
         figure(
             &format!("brownout_goodput{suffix}"),
-            least(|s| s.goodput),
+            least(|summary| summary.goodput),
             "%",
         );
     }

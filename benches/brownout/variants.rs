@@ -108,7 +108,7 @@ pub(crate) const VARIANTS: &[Variant] = &[
     ),
     standard(
         "rejects_infeasible",
-        "with calls refused that have less time left than the median takes",
+        "with calls refused that have less time left than the median of the last 10 s",
         Controls {
             rejects_infeasible: true,
             ..BACK
