@@ -111,6 +111,13 @@ def test_a_wait_of_threading_and_a_sleep_are_ended(name):
     ends(waits_of_threading()[name])
 
 
+def test_a_sleep_on_a_thread_without_the_context_of_its_call_is_ended():
+    with running(lambda: time.sleep(LONG)) as run:
+        assert until(lambda: is_blocked(run))
+        assert run.interrupt()
+    assert isinstance(run.error, Cancelled)
+
+
 def with_limit(connection: socket.socket) -> socket.socket:
     connection.settimeout(LONG)
     return connection

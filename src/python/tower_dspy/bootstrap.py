@@ -17,7 +17,8 @@ The floors of the package, from the top down. A module imports from lower floors
     checkpoint, frames, patches.imports, patches.log_records, patches.opentelemetry, pool, proxies
     api, compat, interrupt, patches.history, patches.litellm, patches.tools, schema
     wait_end
-    patches.sleep, thread_signal
+    patches.sleep
+    thread_signal
     call_state, host_lms, json_types, jsonable, packages
     lm_address, lm_group, patches.embeddings, patches.memoize, patches.openai_retries
     patches.parallel, patches.to_thread, prices, trace_context

@@ -31,6 +31,7 @@ from typing import Any
 
 from tower_dspy.call_state import Cancelled
 from tower_dspy.thread_signal import (
+    HERE,
     PENDING,
     Interrupted,
     ThreadSignal,
@@ -48,13 +49,6 @@ _clear_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
 )
 
 
-class _Here(threading.local):
-    """The run on this thread."""
-
-    run: "InterruptibleRun | None" = None
-
-
-_here = _Here()
 # The threads in which nothing may be raised now.
 _shielded: set[int] = set()
 _signal_of = attrgetter("_signal")
@@ -108,10 +102,10 @@ class InterruptibleRun:
 
     def execute(self) -> None:
         """Runs the function here and stores its value or its error. Raises nothing."""
-        before = _here.run
+        before = HERE.run
         self._thread = threading.get_ident()
         self._native_id = threading.get_native_id()
-        _here.run = self
+        HERE.run = self
         try:
             self._running = self._signal = True
             if self.cancelled:
@@ -132,7 +126,7 @@ class InterruptibleRun:
             except BaseException as late:
                 self.error = self.error or late
         self.function = None
-        _here.run = before
+        HERE.run = before
 
     def interrupt(self) -> bool:
         """Raises `Cancelled` in the function, once; returns whether it was raised."""
@@ -169,8 +163,8 @@ def shielded(function: Callable[..., Any], *args: Any) -> Any:
         value = function(*args)
     finally:
         _shielded.discard(here)
-    if _here.run is not None:
-        _here.run.raise_pending()
+    if HERE.run is not None:
+        HERE.run.raise_pending()
     return value
 
 
@@ -184,5 +178,5 @@ def deliver_signal_here() -> None:
 
 def consume_signal_here() -> None:
     """Consumes the signal of the run on this thread, which is being ended in another way."""
-    if _here.run is not None:
-        _here.run._signal = False
+    if HERE.run is not None:
+        HERE.run._signal = False

@@ -27,6 +27,14 @@ from typing import Any
 
 from tower_dspy.call_state import Cancelled
 
+
+class _Here(threading.local):
+    """The function on this thread that may be signalled, see interrupt.InterruptibleRun."""
+
+    run: Any = None
+
+
+HERE = _Here()
 # By thread. Written by C functions alone, so that no thread runs between a check and the writing.
 PENDING: "dict[int, ThreadSignal]" = {}
 

@@ -74,7 +74,7 @@ async fn waits_end_with_their_call_on_the_loop_and_on_threads_of_the_host() {
 async fn waits_end_with_their_call_on_threads_that_programs_start() {
     let host = host_alone().await;
     for way in ["Asyncify", "ToThread", "Pool", "Thread"] {
-        for wait in ["shakes_hands", "selects", "in_c", ON_A_THREAD] {
+        for wait in ["sleeps", "shakes_hands", "selects", "in_c", ON_A_THREAD] {
             cancel_after(&host, way, wait, Duration::from_millis(100)).await;
         }
     }

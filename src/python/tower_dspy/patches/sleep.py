@@ -1,8 +1,8 @@
 """A `time.sleep` that a signal ends.
 
-In the code of a call it waits for a private lock, which wait_end.py releases while a signal to the
-thread is pending. Outside a call it is the original. A module that imported the function before
-this patch was installed keeps the original too.
+In the code of a call, and on the threads that it starts, it waits for a private lock, which
+wait_end.py releases while a signal to the thread is pending. Elsewhere it is the original. A module
+that imported the function before this patch was installed keeps the original too.
 """
 
 import functools
@@ -13,6 +13,7 @@ from typing import Any
 
 from tower_dspy.call_state import current_call
 from tower_dspy.patches.replace import replace
+from tower_dspy.thread_signal import HERE
 
 
 def install() -> None:
@@ -25,7 +26,8 @@ def _ending(sleep: Callable[[Any], None]) -> Callable[[Any], None]:
     def sleep_in_call(seconds: Any, /) -> None:
         # All else, such as what is refused, is left to the original.
         plain = isinstance(seconds, int | float) and 0 < seconds < threading.TIMEOUT_MAX
-        if plain and current_call() is not None:
+        # A pool's thread may be of a call without the context of that.
+        if plain and (HERE.run is not None or current_call() is not None):
             wait(seconds)
         else:
             sleep(seconds)
