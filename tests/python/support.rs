@@ -204,6 +204,21 @@ pub(crate) async fn open(host: &Host, key: &str) {
     call(host, "witness:open_gate", json!({"key": key})).await;
 }
 
+/// Waits until the programs noted so many events under `key`; returns all of them.
+pub(crate) async fn eventually_noted(host: &Host, key: &str, count: usize) -> Vec<String> {
+    let noted = timeout(LIMIT, async {
+        loop {
+            let seen = seen(host, key).await;
+            if seen.len() >= count {
+                return seen;
+            }
+        }
+    });
+    noted
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for {count} events of {key}"))
+}
+
 /// Waits until the programs noted these events under `key`, and no others.
 pub(crate) async fn eventually_seen(host: &Host, key: &str, events: &[&str]) {
     let seen = eventually_seen_first(host, key, events).await;

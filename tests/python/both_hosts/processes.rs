@@ -6,7 +6,7 @@ use serde_json::json;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{Error, Health, Host, PredictRequest, TimeoutLayer};
 
-use crate::support::{call, eventually, host_alone, load, open, seen};
+use crate::support::{call, eventually, eventually_noted, host_alone, load, open, seen};
 
 /// Each way to start a process, and how many processes that makes.
 const WAYS: &[(&str, usize)] = &[
@@ -28,12 +28,11 @@ const WAYS: &[(&str, usize)] = &[
 
 /// The ids of the processes that the program has noted under `key`.
 async fn pids(host: &Host, key: &str, count: usize) -> Vec<u32> {
-    loop {
-        let seen = seen(host, key).await;
-        if seen.len() >= count {
-            return seen[..count].iter().map(|id| id.parse().unwrap()).collect();
-        }
-    }
+    let noted = eventually_noted(host, key, count).await;
+    noted[..count]
+        .iter()
+        .map(|id| id.parse().unwrap())
+        .collect()
 }
 
 async fn runs(host: &Host, pid: u32) -> bool {

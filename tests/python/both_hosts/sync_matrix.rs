@@ -4,7 +4,7 @@ use serde_json::json;
 use tower::ServiceExt;
 use tower_dspy::PredictRequest;
 
-use crate::support::{eventually, host_alone, load, seen};
+use crate::support::{eventually, eventually_noted, host_alone, load, seen};
 
 /// A thread of the host's pool, `asyncio.to_thread`, `dspy.asyncify`, `dspy.Parallel`, a pool of the
 /// program's and a thread of its own; each is run by both hosts.
@@ -24,7 +24,7 @@ async fn what_sync_code_waits_for_ends_with_its_call_in_each_way_to_run_it() {
             // `dspy.Parallel` waits twice, and a child's id is noted as well.
             let begun = 1 + usize::from(*way == "Parallel");
             let noted = begun * (1 + usize::from(*wait == "child"));
-            while seen(&host, &key).await.len() < noted {}
+            eventually_noted(&host, &key, noted).await;
 
             waiting.abort();
             eventually(&key, || program.in_flight() == 0).await;
