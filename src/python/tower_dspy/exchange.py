@@ -204,7 +204,8 @@ class AsyncExchange(_BodyReader):
     def __init__(self, request: Request) -> None:
         self._request = request
         self._exchange = None
-        self._events: deque[tuple[Any, ...]] = deque()
+        # A queue from the first event on: it takes half a KiB, and the LM may take long.
+        self._events: deque[tuple[Any, ...]] | tuple[()] = ()
         # Resolves once there is an event, or none will come.
         self._changed: asyncio.Future[None] | None = None
         self._state: CallState | None = None
@@ -259,6 +260,8 @@ class AsyncExchange(_BodyReader):
 
     def deliver(self, event: tuple[Any, ...]) -> None:
         """Adds an event, on the host's thread."""
+        if isinstance(self._events, tuple):
+            self._events = deque()
         self._events.append(event)
         self._wake()
 
