@@ -22,7 +22,7 @@ macro_rules! modules {
 pub(super) const MODULES: &[(&str, &str)] = modules! {
     [
         adapter_call api blocked_thread call_process call_state call_stream call_work checkpoint
-        child_processes compat dry_run exchange executor faults fork_guard frames host_lms
+        child_processes compat dry_run error_frames exchange executor faults fork_guard frames host_lms
         host_proxy host_tools interrupt json_types jsonable lm_address lm_call lm_group lm_members
         lm_race load_steps loads local_call loop packages payload pool predictors prices
         process_limits process_tree program proxies reachable runner schema start_limit startup

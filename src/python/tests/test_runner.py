@@ -1,12 +1,15 @@
 import asyncio
+import gc
 import sys
 
 import pytest
 from conftest import until_seen
-from fakes import eventually
+from fakes import eventually, turns
 
+import raises
 import witness
 from tower_dspy import loop as loops
+from tower_dspy.call_state import CallState
 from tower_dspy.runner import HEARTBEAT
 
 pytestmark = pytest.mark.asyncio
@@ -47,6 +50,20 @@ async def test_a_failure_is_settled_before_it_is_reported(harness):
     assert [name for name, _ in call.events] == ["settled", "failed"]
     assert call.outcome["type"] == "raises.NoAnswer"
     assert call.named("settled") == [None]
+
+
+@pytest.mark.parametrize("target", ["raises:own", "raises:Module", "raises:SyncModule"])
+async def test_a_failed_call_leaves_nothing_to_the_garbage_collector(harness, target):
+    program = harness.program(target)
+    gc.collect()
+    gc.disable()
+    try:
+        await harness.start(program, key="x").ended()
+        await turns(3)
+        kept = [o for o in gc.get_objects() if isinstance(o, CallState | raises.NoAnswer)]
+        assert kept == []
+    finally:
+        gc.enable()
 
 
 async def test_wrong_arguments_are_a_failure_of_the_call(harness):

@@ -22,8 +22,8 @@ The floors of the package, from the top down. A module imports from lower floors
     call_state, host_lms, json_types, jsonable, packages
     lm_address, lm_group, patches.embeddings, patches.memoize, patches.openai_retries
     patches.parallel, patches.to_thread, prices, trace_context
-    blocked_thread, call_work, child_processes, faults, fork_guard, lm_call, payload, predictors
-    process_limits, process_tree, start_limit
+    blocked_thread, call_work, child_processes, error_frames, faults, fork_guard, lm_call, payload
+    predictors, process_limits, process_tree, start_limit
     bootstrap, dry_run, load_steps, patches.configure, patches.litellm_secrets, patches.replace
     patches.signals, patches.type_serializer, reachable
 

@@ -95,6 +95,8 @@ class CallExecutor(ThreadPoolExecutor):
                     work.set_exception(job.error)
                 else:
                     work.set_result(job.value)
+            # The frames of its traceback refer to the job.
+            job.error = None
 
         job = Job(carried(run), on_result=on_result)
         thread = CallThread(

@@ -55,6 +55,7 @@ from tower_dspy import faults, trace_context
 from tower_dspy.call_process import CallProcess
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled, current_call
 from tower_dspy.call_work import CallWork
+from tower_dspy.error_frames import clear_frames
 from tower_dspy.fork_guard import exit_if_forked_child
 from tower_dspy.interrupt import deliver_signal_here
 from tower_dspy.loads import Loads
@@ -168,6 +169,7 @@ class Runner:
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt, which would end the loop.
             fault = _fault(state, error)
+            clear_frames(error)
         exit_if_forked_child()
         self._conclude(state, value, fault)
 
@@ -181,6 +183,9 @@ class Runner:
             nonlocal fault
             if job.error is not None:
                 fault = _fault(state, job.error)
+                clear_frames(job.error)
+                # The frames of its traceback refer to the job.
+                job.error = None
 
         def on_end(job: Job) -> None:
             self._conclude(state, job.value, fault)

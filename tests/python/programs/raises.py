@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import dspy
+from dspy.utils.callback import BaseCallback
+
 
 class NoAnswer(Exception):
     """An exception of the program's own module."""
@@ -71,3 +74,32 @@ async def recurses(key: str):
         return deeper(n + 1)
 
     return deeper(0)
+
+
+class Module(dspy.Module):
+    """A module that fails on the loop, through DSPy's callbacks."""
+
+    def __init__(self) -> None:
+        super().__init__(callbacks=[BaseCallback()])
+
+    async def aforward(self, key: str):
+        await asyncio.sleep(0)
+        raise NoAnswer(f"nothing about {key}")
+
+
+class SyncModule(dspy.Module):
+    """The same on a thread, with a cause."""
+
+    def forward(self, key: str):
+        try:
+            self.inner(key)
+        except NoAnswer as error:
+            raise RuntimeError("the lookup failed") from error
+
+    def inner(self, key: str):
+        return Inner()(key=key)
+
+
+class Inner(dspy.Module):
+    def forward(self, key: str):
+        raise NoAnswer(f"nothing about {key}")
