@@ -9,7 +9,12 @@ use std::{
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::{runtime, sync::watch, task::JoinSet};
-use tower_dspy::testing::mock::{MockDspy, Reply};
+use tower::service_fn;
+use tower_dspy::{
+    Error, InvalidInput, PredictRequest, Prediction,
+    inbound::axum::predict,
+    testing::mock::{MockDspy, Reply},
+};
 
 use super::{
     http2_frames::{
@@ -108,11 +113,11 @@ const ATTACKS: [(&str, Attack); 11] = [
         Box::pin(async move {
             let body = format!("{{\"question\":[{}0]}}", "0,".repeat(999_000));
             let request = reqwest::Client::new()
-                .post(format!("http://{server}/qa"))
+                .post(format!("http://{server}/refuse"))
                 .header("content-type", "application/json")
                 .body(body);
             let answered = request.send().await.expect("an answer");
-            assert_eq!(answered.status(), 200);
+            assert_eq!(answered.status(), 422);
         })
     }),
 ];
@@ -147,7 +152,14 @@ async fn others_are_served(attack_for: Duration) -> Vec<(&'static str, Duration)
     let mock = MockDspy::from_fn(|_| {
         Reply::answer(json!({"answer": "blue"})).after(Duration::from_millis(1))
     });
-    let mut server = Server::start(program(&mock), LONG, LONG).await;
+    // The mock would keep what it was asked.
+    let refuse = service_fn(|_: PredictRequest| async {
+        let problem = "the input `question` is a list";
+        let refused = InvalidInput::new("qa", Some("question"), problem, "question: str");
+        Err::<Prediction, _>(Error::from(refused))
+    });
+    let app = program(&mock).route("/refuse", predict(refuse));
+    let mut server = Server::start(app, LONG, LONG).await;
     let address = server.address;
     let mut times = Vec::new();
     let hostile = runtime::Builder::new_multi_thread()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpSocket,
+        TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     time::timeout,
@@ -82,10 +82,7 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) async fn connect(server: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        // Of a client that does not read, little is taken.
-        socket.set_recv_buffer_size(4096).expect("a size");
-        let stream = socket.connect(server).await.expect("a connection");
+        let stream = TcpStream::connect(server).await.expect("a connection");
         let (reader, mut writer) = stream.into_split();
         let settings: Vec<u8> = settings
             .iter()

@@ -21,7 +21,7 @@ use super::{
         ConnectionEnd, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, INITIAL_WINDOW_SIZE, PING,
         ask, frame, post, stream,
     },
-    served::{SHORT, Server, program, until},
+    served::{LONG, SHORT, Server, program, until},
     support::{SOON, secs},
 };
 
@@ -170,7 +170,7 @@ async fn a_stream_that_has_nothing_to_send_is_not_closed() {
 #[tokio::test]
 async fn an_answer_arrives_as_it_was_in_parts() {
     let (app, _kept) = large();
-    let server = Server::unread(app, secs(20)).await;
+    let server = Server::start(app, LONG, LONG).await;
     let url = format!("http://{}/large", server.address);
     for client in [
         reqwest::Client::builder().build(),
