@@ -279,7 +279,7 @@ impl Drop for AbortGuard {
         let id = abort.labels.take().and_then(|labels| labels.labels.id);
         // One of this length may be cut.
         abort.call.response_id = id.filter(|id| id.len() < LONGEST_ID);
-        abort.runtime.clone().spawn((*abort).run());
+        abort.runtime.clone().spawn(abort.run());
     }
 }
 
