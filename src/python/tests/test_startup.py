@@ -11,7 +11,7 @@ from tower_dspy.patches.log_records import HostHandler
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("", (10_000, 20, 20)),
+        ("", (10_000, 5, 5)),
         ("gc.set_threshold(1000)", (1000, 10, 10)),
         ("gc.set_threshold(*gc.get_threshold()[:2], 5)", None),
     ],

@@ -53,9 +53,11 @@ def calm_gc() -> None:
     """Excludes the imported modules from garbage collection, and makes it less frequent.
 
     Each collection would visit all of DSPy's modules, which are never garbage; with the default
-    thresholds that took a fifth of the loop's time. Thresholds that were changed are kept.
+    thresholds that took a fifth of the loop's time. The older generations are small without those
+    modules, and collected soon: a call that was under way during a collection, and failed later,
+    may have left cycles there. Thresholds that were changed are kept.
     """
     gc.collect()
     gc.freeze()
     if gc.get_threshold() in _DEFAULT_THRESHOLDS:
-        gc.set_threshold(10_000, 20, 20)
+        gc.set_threshold(10_000, 5, 5)
