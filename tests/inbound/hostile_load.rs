@@ -1,14 +1,10 @@
 //! What other clients notice of a flood: the time of their calls, and the server's memory.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use tokio::{runtime, sync::watch, task::JoinSet};
+use tokio::{runtime, sync::watch, task::JoinSet, time::Instant};
 use tower::service_fn;
 use tower_dspy::{
     Error, InvalidInput, PredictRequest, Prediction,
