@@ -176,6 +176,15 @@ def deliver_signal_here() -> None:
     end_signal_here()
 
 
+def raise_pending_here() -> None:
+    """Raises the interrupt that a shield keeps from this thread, before it starts other work.
+
+    The work would not be told: it was not part of the call yet when that was cancelled.
+    """
+    if HERE.run is not None:
+        HERE.run.raise_pending()
+
+
 def consume_signal_here() -> None:
     """Consumes the signal of the run on this thread, which is being ended in another way."""
     if HERE.run is not None:

@@ -140,9 +140,13 @@ class Runner:
         # the call may wait for them.
         for exchange in tuple(state.exchanges):
             exchange.interrupt()
-        for child in tuple(state.children):
-            if isinstance(child, CallWork):
-                child.cancel()
+        told: set[asyncio.Future] = set()
+        # Threads that are not told yet may start others meanwhile.
+        while untold := set(tuple(state.children)) - told:
+            for child in untold:
+                if isinstance(child, CallWork):
+                    child.cancel()
+            told |= untold
 
     def stop(self, grace: float) -> None:
         """Cancels all calls, waits up to `grace` seconds for them, then stops the loop."""

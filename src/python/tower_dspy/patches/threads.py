@@ -21,7 +21,7 @@ from typing import Any
 
 from tower_dspy.call_state import CURRENT_CALL, Cancelled, current_call, run_in_call
 from tower_dspy.executor import CallExecutor, CallThread, thread_name
-from tower_dspy.interrupt import InterruptibleRun, shielded
+from tower_dspy.interrupt import InterruptibleRun, raise_pending_here, shielded
 from tower_dspy.trace_context import carried
 
 _log = logging.getLogger("tower_dspy.startup")
@@ -57,11 +57,16 @@ def _wrap_pools(loop: asyncio.AbstractEventLoop) -> None:
         work = CallThread(thread_name(fn), loop, run)
 
         def begin() -> Future:
-            # Outside the run, which an interrupt may end anywhere.
-            future = submit(self, run_in_call, state, work.execute)
+            state.add_child(work)
+            try:
+                raise_pending_here()
+                # Outside the run, which an interrupt may end anywhere.
+                future = submit(self, run_in_call, state, work.execute)
+            except BaseException:
+                work.cancel_unless_begun()
+                raise
             # Also where it is cancelled, or its pool is shut down, before it began.
             future.add_done_callback(lambda _: work.cancel_unless_begun())
-            state.add_child(work)
             return future
 
         # An interrupt in between would leave a thread that is not part of the call.
@@ -91,6 +96,7 @@ def _wrap_threads(loop: asyncio.AbstractEventLoop) -> None:
             self.run = run
             state.add_child(work)
             try:
+                raise_pending_here()
                 start(self)
             except BaseException:
                 work.cancel_unless_begun()
