@@ -13,7 +13,7 @@ from fakes import FakeCall, eventually
 
 import witness
 from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled
-from tower_dspy.interrupt import InterruptibleRun
+from tower_dspy.interrupt import InterruptibleRun, shielded
 from tower_dspy.patches import threads
 
 pytestmark = pytest.mark.asyncio
@@ -69,6 +69,29 @@ async def test_functions_of_pools_are_code_of_their_call(counted):
     call = counted.start(counted.function("threads:asks_in_pools"), remaining=60.0, key="pools")
     await call.ended()
     assert call.outcome["known"] == [True, True]
+
+
+@pytest.mark.parametrize("way", ["pool", "thread"])
+async def test_a_thread_that_was_cancelled_as_it_starts_another_does_not_start_it(counted, way):
+    ran: list[bool] = []
+    pool = ThreadPoolExecutor(1)
+
+    def starts(interrupt) -> None:
+        CURRENT_CALL.set(CallState(1, None, None, runner=counted.runner))
+
+        def begin() -> None:
+            interrupt()
+            if way == "pool":
+                pool.submit(ran.append, True)
+            else:
+                threading.Thread(target=lambda: ran.append(True), daemon=False).start()
+
+        shielded(begin)
+
+    run = execute_interrupted(starts)
+    assert isinstance(run.error, Cancelled)
+    pool.shutdown()
+    assert ran == []
 
 
 async def test_daemon_threads_and_those_of_pools_are_not_waited_for(counted):
