@@ -66,7 +66,7 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let call = self.layer.calls.fetch_add(1, Ordering::Relaxed);
-        if call % ONE_OF == 0 {
+        if call.is_multiple_of(ONE_OF) {
             match self.layer.inject {
                 None => {}
                 Some(Inject::Leak) => leak(),

@@ -140,7 +140,7 @@ impl Soak {
         let (mut calls, mut given_up) = (JoinSet::new(), 0);
         for n in 0..predictions * GIVEN_UP / (GIVEN_UP - 1) {
             let permit = permits.clone().acquire_owned().await.expect("an open one");
-            let stuck = n % GIVEN_UP == 0;
+            let stuck = n.is_multiple_of(GIVEN_UP);
             let program = if stuck { &self.stuck } else { &self.quick }.clone();
             given_up += u64::from(stuck);
             calls.spawn(async move {
