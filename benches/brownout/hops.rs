@@ -38,6 +38,8 @@ const NETWORK: Duration = Duration::from_millis(1);
 pub(crate) enum Hop {
     /// Tower's retry, of three attempts at once one after the other, around its timeout.
     Naive,
+    /// Tower's timeout alone.
+    Timeout,
     /// The standard stack.
     Standard(Controls),
 }
@@ -69,6 +71,11 @@ impl Hop {
                 ServiceBuilder::new()
                     .layer(TowerRetryLayer::new(Attempts(2)))
                     .layer(TowerTimeoutLayer::new(ATTEMPT))
+                    .service(inner),
+            ),
+            Self::Timeout => BoxCloneSyncService::new(
+                ServiceBuilder::new()
+                    .layer(TowerTimeoutLayer::new(PATIENCE))
                     .service(inner),
             ),
             Self::Standard(controls) => controls.around(inner),

@@ -11,6 +11,8 @@ use crate::{
 
 /// So many seconds of goodput are looked at together.
 const WINDOW: usize = 5;
+/// The seconds until the calls that the LM had begun at the start of the brown-out have ended.
+const DRAIN: usize = 10;
 /// The share of the calls made that is as good as well.
 const WELL: f64 = 0.95;
 
@@ -18,6 +20,8 @@ const WELL: f64 = 0.95;
 struct Second {
     /// Calls that callers made.
     wanted: u32,
+    /// Those of them that were answered in time.
+    answered: u32,
     /// Answers that reached their caller in time.
     good: u32,
     lm_calls: u32,
@@ -33,24 +37,32 @@ impl Ledger {
     pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
-            seconds: Mutex::new(vec![Second::default(); END + 120]),
+            seconds: Mutex::new(vec![Second::default(); END + 60]),
         }
     }
 
-    pub(crate) fn wanted(&self) {
-        self.now(|second| second.wanted += 1);
+    /// Counts a call; returns the second in which it was made.
+    pub(crate) fn wanted(&self) -> usize {
+        self.now(|second| second.wanted += 1)
     }
 
-    pub(crate) fn answered(&self) {
+    /// Counts the answer of a call that was made in second `made`.
+    pub(crate) fn answered(&self, made: usize) {
         self.now(|second| second.good += 1);
+        self.in_second(made, |second| second.answered += 1);
     }
 
     pub(crate) fn lm_called(&self) {
         self.now(|second| second.lm_calls += 1);
     }
 
-    fn now(&self, note: impl FnOnce(&mut Second)) {
+    fn now(&self, note: impl FnOnce(&mut Second)) -> usize {
         let second = self.start.elapsed().as_secs() as usize;
+        self.in_second(second, note);
+        second
+    }
+
+    fn in_second(&self, second: usize, note: impl FnOnce(&mut Second)) {
         let mut seconds = self.seconds.lock().expect("no panic");
         if let Some(second) = seconds.get_mut(second) {
             note(second);
@@ -67,8 +79,8 @@ impl Ledger {
         let before = BROWN_OUT - 20..BROWN_OUT;
         let is_well = |at: &usize| {
             let window = *at..*at + WINDOW;
-            let good = sum(window.clone(), |second| second.good);
-            good >= WELL * sum(window, |second| second.wanted)
+            let answered = sum(window.clone(), |second| second.answered);
+            answered >= WELL * sum(window, |second| second.wanted)
         };
         // From the end back to the last window that was not well.
         let ill = (WELL_AGAIN..=END - WINDOW).rev().find(|at| !is_well(at));
@@ -79,17 +91,18 @@ impl Ledger {
         };
         let mut curve = String::new();
         for at in (BROWN_OUT..END).step_by(15) {
-            let good = sum(at..at + 15, |second| second.good);
-            let share = 100.0 * good / sum(at..at + 15, |second| second.wanted);
+            let answered = sum(at..at + 15, |second| second.answered);
+            let share = 100.0 * answered / sum(at..at + 15, |second| second.wanted);
             let _ = write!(curve, "{share:>4.0}");
         }
         Summary {
-            before: 100.0 * sum(before.clone(), |second| second.good)
+            before: 100.0 * sum(before.clone(), |second| second.answered)
                 / sum(before.clone(), |second| second.wanted),
             usual: sum(before.clone(), |second| second.lm_calls)
                 / sum(before, |second| second.wanted),
             amplification: sum(minute.clone(), |second| second.lm_calls) / wanted,
-            goodput: of_capacity(minute),
+            // The calls that the LM had begun before have ended by then.
+            goodput: of_capacity(BROWN_OUT + DRAIN..WELL_AGAIN),
             recovery: ill.map_or(0, |at| at + 1 - WELL_AGAIN) as f64,
             never_well: ill == Some(END - WINDOW),
             curve,
@@ -109,12 +122,12 @@ pub(crate) struct Summary {
     usual: f64,
     /// LM calls in the minute over the calls made in it.
     pub(crate) amplification: f64,
-    /// Goodput in the minute, in percent of what the LM can still serve.
+    /// Goodput in the minute but for its first 10 s, in percent of what the LM can still serve.
     pub(crate) goodput: f64,
     /// Seconds until it is well again.
     pub(crate) recovery: f64,
-    never_well: bool,
-    /// Goodput in percent of the calls made, for each 15 s from the brown-out on.
+    pub(crate) never_well: bool,
+    /// Those of the calls made that were answered in time, in percent, for each 15 s.
     curve: String,
 }
 

@@ -11,9 +11,14 @@ pub(crate) struct Variant {
     pub(crate) wire: Wire,
 }
 
-/// Those of the figures.
-pub(crate) const OURS: &str = "standard";
-pub(crate) const NAIVE: &str = "naive";
+/// The variants of the figures, with the ends of their names. The first two retry in the hop that
+/// calls the LM alone, the others in each hop.
+pub(crate) const FIGURES: [(&str, &str); 4] = [
+    ("standard", ""),
+    ("naive_last_hop", "_naive_last_hop"),
+    ("standard_each_hop", "_each_hop"),
+    ("naive", "_naive"),
+];
 
 /// A standard stack without retries.
 const PLAIN: Controls = Controls {
@@ -69,6 +74,14 @@ pub(crate) const VARIANTS: &[Variant] = &[
         "the same; work that is dropped goes on, as Python's does behind a timeout",
         Wire::Detached,
     ),
+    Variant {
+        name: "naive_last_hop",
+        what: "the same in the hop that calls the LM, and tower's timeout of 30 s alone in the others",
+        client: Hop::Timeout,
+        front: Hop::Timeout,
+        back: Hop::Naive,
+        wire: Wire::Plain,
+    },
     Variant {
         name: "standard_each_hop",
         what: "the standard stack with its defaults in each hop",

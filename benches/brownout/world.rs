@@ -69,7 +69,8 @@ async fn simulate(seed: u64, manner: Manner, variant: &Variant) -> Summary {
     lm.brown_out();
     sleep_until(start + Duration::from_secs(WELL_AGAIN as u64)).await;
     lm.get_well();
-    sleep_until(start + Duration::from_secs(END as u64)).await;
+    // And the answers of the last calls.
+    sleep_until(start + Duration::from_secs(END as u64) + PATIENCE).await;
     ledger.summary()
 }
 
@@ -83,12 +84,12 @@ async fn caller(client: Node, mut random: fastrand::Rng, start: Instant, ledger:
             return;
         }
         sleep_until(at).await;
-        ledger.wanted();
+        let made = ledger.wanted();
         let (client, ledger) = (client.clone(), ledger.clone());
         tokio::spawn(async move {
             let answer = timeout(PATIENCE, client.oneshot(Request::new(()))).await;
             if matches!(answer, Ok(Ok(()))) {
-                ledger.answered();
+                ledger.answered(made);
             }
         });
     }
