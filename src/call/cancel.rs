@@ -76,6 +76,18 @@ impl Node {
         // Nothing panics while it holds the lock.
         self.cause.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn cancel(&self, cause: Cause) -> bool {
+        if self.token.is_cancelled() {
+            return false;
+        }
+        let mut first = self.cause();
+        let decided = first.is_none();
+        first.get_or_insert(cause);
+        drop(first);
+        self.token.cancel();
+        decided
+    }
 }
 
 /// A handle to one node of a tree of cancellations, each with its [`Cause`].
@@ -166,16 +178,7 @@ impl Cancel {
 
     /// Cancels this node and all below it. Returns whether this call decided the cause.
     pub fn cancel(&self, cause: Cause) -> bool {
-        let Some(node) = &self.0 else { return false };
-        if node.token.is_cancelled() {
-            return false;
-        }
-        let mut first = node.cause();
-        let decided = first.is_none();
-        first.get_or_insert(cause);
-        drop(first);
-        node.token.cancel();
-        decided
+        self.0.as_ref().is_some_and(|node| node.cancel(cause))
     }
 
     /// Whether this node has been cancelled, by itself or from above.
@@ -245,14 +248,26 @@ impl Cancel {
 
     /// Counts a work below this node, and below those whose cancellation reaches it, until the guard
     /// is dropped. Work that checks only then whether the node is cancelled is seen by
-    /// [`settled`](Self::settled), or sees the cancellation that came before that.
+    /// [`settled`](Self::settled), or sees the cancellation that came before that, also one that a
+    /// layer has still to pass on.
     #[cfg_attr(
         not(any(feature = "_host", feature = "test-util")),
         allow(dead_code, reason = "hosts and mocks have work")
     )]
     pub(crate) fn begin_work(&self) -> WorkGuard {
         self.for_each_above(|node| node.work.begin());
+        self.cancel_with_shared();
         WorkGuard(self.clone())
+    }
+
+    /// Passes cancellations on that layers have still to pass on, from here outward.
+    fn cancel_with_shared(&self) {
+        for node in self.path() {
+            node.shared.cancel_with_shared();
+            if let Some(cause) = node.shared.cause() {
+                node.cancel(cause);
+            }
+        }
     }
 
     /// Visits the node, those above it, and those that layers pass the cancellation of on to them.

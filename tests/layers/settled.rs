@@ -4,7 +4,7 @@ use std::{future::pending, time::Duration};
 
 use futures_util::FutureExt;
 use serde_json::{Map, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
     Backoff, Cancel, CancelLayer, Carrier, Cause, Classify, Deadline, DeadlineLayer, Error,
@@ -100,6 +100,29 @@ async fn a_refused_call_is_no_work() {
     node.cancel(Cause::Caller);
     assert!(program.oneshot(request(&node)).await.is_err());
     assert!(node.settled().now_or_never().is_some());
+}
+
+/// The poll after the cancellation finds the backoff over, and reaches the retry before the layer.
+#[tokio::test(start_paused = true)]
+async fn no_attempt_begins_once_the_cancelled_token_of_a_layer_has_settled() {
+    for node in [Cancel::none(), Cancel::new()] {
+        let program = MockDspy::new([Reply::fail(ErrorKind::Elapsed), Reply::answer("Paris")]);
+        let layer = Cancel::new();
+        let stack = ServiceBuilder::new()
+            .layer(CancelLayer::new().with_token(&layer))
+            .layer(retry(1))
+            .service(program.clone());
+        let mut call = Box::pin(stack.oneshot(request(&node)));
+        assert!(call.as_mut().now_or_never().is_none());
+        advance(SECOND).await;
+        layer.cancel(Cause::Caller);
+        assert!(layer.settled().now_or_never().is_some());
+        let answer = call.await;
+        // A call that is refused takes no reply.
+        assert_eq!(program.replies_left(), 1, "an attempt began");
+        assert_eq!(answer.expect_err("cancelled").kind(), ErrorKind::Cancelled);
+        assert!(!node.is_cancelled());
+    }
 }
 
 /// The times at which the calls came, since `start`.

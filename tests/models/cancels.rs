@@ -84,11 +84,11 @@ fn waiting_for_the_end_of_work_misses_none() {
     });
 }
 
-#[test]
-fn no_work_begins_once_a_cancelled_node_has_settled() {
-    loom::model(|| {
+/// Work begins at the node that `below` makes of another, which is cancelled at the same time.
+fn no_work_begins_after_the_end(below: fn(&Cancel) -> Cancel) {
+    loom::model(move || {
         let call = Cancel::new();
-        let attempt = call.child();
+        let attempt = below(&call);
         let began = Arc::new(AtomicBool::new(false));
         let begins = began.clone();
         let service = thread::spawn(move || {
@@ -103,6 +103,16 @@ fn no_work_begins_once_a_cancelled_node_has_settled() {
         service.join().unwrap();
         assert_eq!(began_by_then, began.load(Ordering::SeqCst));
     });
+}
+
+#[test]
+fn no_work_begins_once_a_cancelled_node_has_settled() {
+    no_work_begins_after_the_end(Cancel::child);
+}
+
+#[test]
+fn no_work_begins_once_a_cancelled_node_that_layers_pass_on_has_settled() {
+    no_work_begins_after_the_end(|layer| Cancel::new().child_sharing(layer));
 }
 
 #[test]
