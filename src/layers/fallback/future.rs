@@ -47,7 +47,8 @@ pin_project! {
         pub(super) failed: Option<S::Error>,
         // The node that the work of the first is below, where the fallback waits for its end.
         pub(super) work: Option<Cancel>,
-        pub(super) deadline: Option<Deadline>,
+        // When that wait ends at the latest.
+        pub(super) waits_until: Option<Deadline>,
         pub(super) settling: Option<BoxFuture<'static, ()>>,
         // Once it is asked.
         pub(super) fallback: Option<BoxFuture<'static, Result<S::Response, S::Error>>>,
@@ -97,7 +98,7 @@ where
             }
             *this.failed = Some(error);
             if let Some(work) = this.work.take() {
-                let settling = work_ended(work, *this.deadline, this.cancel.clone());
+                let settling = work_ended(work, *this.waits_until, this.cancel.clone());
                 *this.settling = Some(Box::pin(settling));
             }
         }
@@ -136,13 +137,13 @@ where
     }
 }
 
-/// Waits until the work below `node` has ended, the call is cancelled or its deadline has passed.
-async fn work_ended(node: Cancel, deadline: Option<Deadline>, call: Cancel) {
+/// Waits until the work below `node` has ended, the call is cancelled or it is too late.
+async fn work_ended(node: Cancel, until: Option<Deadline>, call: Cancel) {
     let cancelled = OptionFuture::from(call.cancelled_owned());
     let ended = select! {
         biased;
         Some(()) = cancelled => false,
-        ended = settled_by(&node, deadline) => ended,
+        ended = settled_by(&node, until) => ended,
     };
     if !ended {
         pending_once().await;

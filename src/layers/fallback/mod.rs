@@ -376,7 +376,7 @@ where
         let context = request.context_mut();
         let call = context.id();
         let (cancel, record) = (context.cancel.clone(), context.record.clone());
-        let deadline = context.deadline;
+        let waits_until = context.wait_limit();
         let work = after_settled.then(|| {
             context.cancel = cancel.child();
             context.cancel.clone()
@@ -391,7 +391,7 @@ where
             strategy: Some((strategy.clone(), kept)),
             failed: None,
             work,
-            deadline,
+            waits_until,
             settling: None,
             fallback: None,
             kinds: *kinds,
