@@ -7,20 +7,12 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::{
-    runtime::Handle,
-    task::{AbortHandle, JoinSet},
-    time::Instant,
-};
+use tokio::{runtime::Handle, task::AbortHandle, time::Instant};
 use tracing::Span;
 
 use super::{
-    call_totals::CallTotals,
-    counters::{GaugeGuard, HostCounters},
-    fault::Fault,
-    orphans::OrphanGuard,
-    program_counts::ProgramCounts,
-    stream_buffer::StreamBuffer,
+    call_progress::CallProgress, call_totals::CallTotals, counters::HostCounters, fault::Fault,
+    program_counts::ProgramCounts, stream_buffer::StreamBuffer,
 };
 use crate::{
     call::{
@@ -88,45 +80,6 @@ pub(crate) struct CallState {
     totals: Arc<CallTotals>,
     program: Option<Arc<ProgramCounts>>,
     progress: Mutex<CallProgress>,
-}
-
-struct CallProgress {
-    /// Of the service's call, for the spans of its LM calls and tools. Left when it is settled: Python
-    /// may keep the call for longer.
-    span: Span,
-    cancelled: bool,
-    started: bool,
-    /// The caller has the outcome, or has given up.
-    answered: bool,
-    settled: bool,
-    /// Until it is settled.
-    work: Option<WorkGuard>,
-    /// Answered and not settled.
-    orphan: Option<(GaugeGuard, OrphanGuard)>,
-    /// The spans of the calls of Python's tools that have not ended.
-    tools: BTreeMap<u64, Span>,
-    /// None begins once the call is over.
-    exchanges: JoinSet<()>,
-}
-
-impl CallProgress {
-    fn new(work: WorkGuard) -> Self {
-        Self {
-            span: Span::current(),
-            cancelled: false,
-            started: false,
-            answered: false,
-            settled: false,
-            work: Some(work),
-            orphan: None,
-            tools: BTreeMap::new(),
-            exchanges: JoinSet::new(),
-        }
-    }
-
-    const fn is_over(&self) -> bool {
-        self.cancelled || self.answered
-    }
 }
 
 impl CallState {

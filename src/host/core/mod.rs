@@ -1,6 +1,7 @@
 //! The parts that both kinds of host share. They know neither Python nor processes.
 
 pub(crate) mod call_handle;
+mod call_progress;
 pub(crate) mod call_state;
 mod call_totals;
 pub(crate) mod clock;
