@@ -92,8 +92,9 @@ impl Embedded {
         self
     }
 
-    /// How long the loading of one program may take: 30 minutes by default, a year at most. The
-    /// download of a model belongs to it.
+    /// How long the loading of one program may take, from when it begins: 30 minutes by default, a
+    /// year at most. The download of a model belongs to it; the wait for the loads before it does
+    /// not. There is no least limit: with zero each load fails that has a part on a thread.
     ///
     /// Then the load fails, with
     /// [`LoadErrorKind::Elapsed`](crate::LoadErrorKind::Elapsed), and the loads after it begin.

@@ -122,16 +122,19 @@ impl Workers {
 
     /// How long a process may take to start and to import DSPy: 5 minutes by default, which a slow disk
     /// does not reach. Then it is killed. If that was at the start of the host, the start fails with an
-    /// error that names this setting; later the worker is lost, and started anew.
+    /// error that names this setting; later the worker is lost, and started anew. There is no least
+    /// limit: with zero no host starts.
     pub fn start_limit(mut self, limit: Duration) -> Self {
         self.start_limit = limit;
         self
     }
 
-    /// How long the loading of one program may take in a worker: 30 minutes by default, a year at most.
-    /// The download of a model belongs to it. Then the load fails, with
+    /// How long the loading of one program may take in a worker, from when it begins there: 30 minutes
+    /// by default, a year at most. The download of a model belongs to it; the wait for the loads before
+    /// it does not. Then the load fails, with
     /// [`LoadErrorKind::Elapsed`](crate::LoadErrorKind::Elapsed), and the loads after it begin.
-    /// A worker whose loop the load has blocked for as long is killed.
+    /// A worker whose loop the load has blocked for as long is killed. There is no least limit: with
+    /// zero each load fails that has a part on a thread.
     pub fn load_limit(mut self, limit: Duration) -> Self {
         self.spawn.load_limit = limit.min(LONGEST_LOAD_LIMIT);
         self

@@ -88,6 +88,22 @@ async def test_a_load_whose_step_never_ends_fails_at_its_limit_and_the_next_one_
 
 
 @pytest.mark.asyncio
+async def test_the_limit_of_a_load_counts_from_its_beginning(harness: RunnerHarness, monkeypatch):
+    loads = harness.runner._loads
+    loads._limit = 60
+    counted = []
+
+    def missing(*_) -> None:
+        counted.append(loads._under_way.timer is not None)
+
+    monkeypatch.setattr(packages, "missing", missing)
+    load = FakeLoad()
+    harness.runner.load(QA, load)
+    await loaded(load)
+    assert counted == [True]
+
+
+@pytest.mark.asyncio
 async def test_a_failed_import_fails_the_load_and_the_next_one_goes_on(harness, monkeypatch):
     def import_nothing() -> None:
         raise HostError("package", "there is no numpy")

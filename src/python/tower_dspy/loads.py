@@ -102,13 +102,13 @@ class Loads:
         is_over = True
         try:
             load.host.resumed()
+            if load.timer is None and self._limit < math.inf:
+                load.timer = self._loop.call_later(self._limit, self._end_late, load)
             step = load.steps.send(value) if failure is None else load.steps.throw(failure)
             name = f"load of {load.name}"
             # Fails where the process may start no more threads.
             threading.Thread(target=self._do, args=(step, load), name=name, daemon=True).start()
             is_over = False
-            if load.timer is None and self._limit < math.inf:
-                load.timer = self._loop.call_later(self._limit, self._end_late, load)
         except StopIteration as end:
             load.host.loaded(end.value)
         except BaseException as error:  # an import may raise any, SystemExit included
