@@ -7,7 +7,7 @@ use std::fmt;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cause {
-    /// The caller asked, through its token or its [`Cancel`].
+    /// The caller asked, through its token or its [`Cancel`](crate::Cancel).
     Caller,
     /// The client that was to get the answer went away.
     ClientGone,

@@ -157,7 +157,10 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackFuture")
-            .field("failed", &self.fallback.is_some())
+            .field(
+                "failed",
+                &(self.failed.is_some() || self.fallback.is_some()),
+            )
             .field("call", &self.call)
             .finish_non_exhaustive()
     }

@@ -103,10 +103,10 @@ use crate::error::ErrorKind;
 /// [`after_settled`](FallbackLayer::after_settled) it is asked when that work has ended.
 ///
 /// # What it demands of the inner service
-/// `Clone`, and an error that can be made from [`Elapsed`] and implements
+/// `Clone`, and an error that can be made from [`Elapsed`](crate::Elapsed) and implements
 /// [`Classify`](crate::Classify), unless the layer is given [a function](FallbackLayer::classify).
-/// The request is a [`Carrier`], and `Clone` unless the fallback is a value. The answer of a fallback
-/// is a boxed future, so what it takes is `Send` and `'static`.
+/// The request is a [`Carrier`](crate::Carrier), and `Clone` unless the fallback is a value. The answer
+/// of a fallback is a boxed future, so what it takes is `Send` and `'static`.
 ///
 /// The service is always ready: a call whose service is not ready yet takes it along, waits for it
 /// under the reserve's limit, and leaves a clone in its place, because a service that is stuck must
@@ -245,9 +245,9 @@ impl<A, C> FallbackLayer<A, C> {
     /// The wait ends with the call's deadline, from when on a second service is not called and the
     /// first's error is returned; without a deadline it lasts as long as the work. If the call is
     /// cancelled meanwhile, the first's error is returned at once. Only the work of a host is waited
-    /// for, in this process or its workers, as by [`Cancel::settled`](crate::Cancel::settled): other services have ended with
-    /// their futures, and a client of another node does not see the work there. This costs a
-    /// [`Cancel`](crate::Cancel) node a call.
+    /// for, in this process or its workers, as by [`Cancel::settled`](crate::Cancel::settled): other
+    /// services have ended with their futures, and a client of another node does not see the work
+    /// there. This costs a [`Cancel`](crate::Cancel) node a call.
     ///
     /// ```
     /// use std::time::Duration;
