@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import socket
 import subprocess
 import sys
 import threading
@@ -84,6 +85,21 @@ def http() -> FakeExchangeHost:
     host.answer(chat("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"))
     exchange.connect(host)
     return host
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    """A server that accepts and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
+        yield server
+
+
+@pytest.fixture
+def connect(server: socket.socket) -> Callable[[], socket.socket]:
+    def connect() -> socket.socket:
+        return socket.create_connection(server.getsockname())
+
+    return connect
 
 
 @contextmanager

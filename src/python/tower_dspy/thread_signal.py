@@ -51,6 +51,8 @@ class ThreadSignal:
     _instruction: int = -1
     # What was done to end its wait and has to be undone, on the thread.
     undo: Callable[[], None] | None = None
+    # The system call that was looked at: nothing more can be done about that wait.
+    seen: Any = None
 
     def locate(self) -> None:
         """Notes where the thread is."""

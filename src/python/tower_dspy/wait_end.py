@@ -8,12 +8,12 @@ ended only while the signal is pending, see thread_signal.py, by what ends the w
   the condition that is one of the spurious wake-ups that it allows for.
 - A selector or a loop waits for an epoll object: a descriptor that is readable is registered there,
   and removed when the thread goes on.
-- A socket is shut down. Which one it is has to be certain, as a descriptor that was closed is soon
-  another's: see `_shut_down`. Those of C code are looked for by the watchdog alone, for all threads
-  at once, as that takes a look at all objects.
+- A connected socket is shut down, if an object to which the waiting code refers has its
+  descriptor: a socket, or the client of a library in C, see `_shut_down`.
 
 All other waits stay as they are: that for a lock, which cannot be had without giving the lock away,
-and reads of pipes and files.
+that of a server for its next connection, and those for descriptors that no such object has, such as
+pipes, files and the sockets inside libraries in C.
 """
 
 import contextlib
@@ -24,12 +24,15 @@ import os
 import platform
 import select
 import socket
-import stat
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import compress
-from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
+from collections.abc import Callable, Iterator
+from types import (
+    BuiltinFunctionType,
+    FrameType,
+    FunctionType,
+    MethodDescriptorType,
+    ModuleType,
+)
 from typing import Any
 
 from tower_dspy.blocked_thread import BlockedCall, blocked_call
@@ -38,8 +41,11 @@ from tower_dspy.thread_signal import ThreadSignal, pending_signals
 
 # These keep the GIL, and do not wait.
 _shutdown = ctypes.PyDLL(None).shutdown
+_getsockopt = ctypes.PyDLL(None).getsockopt
 _epoll_ctl = ctypes.PyDLL(None).epoll_ctl
-_SOCKET = socket.socket.__base__  # the C class
+# Classes of C.
+_SOCKET = socket.socket.__base__
+_FILE = io.IOBase.__base__
 _CONDITION = threading.Condition.wait.__code__
 _SLEEP = sleep.wait.__code__
 # Where an object is looked for: so many frames, so far from their variables, so many objects, and
@@ -47,8 +53,8 @@ _SLEEP = sleep.wait.__code__
 _FRAMES, _DEPTH, _MOST_OBJECTS = 4, 3, 400
 # Not followed: they lead to everything, or nowhere.
 _OPAQUE = (ModuleType, type, FunctionType, BuiltinFunctionType, FrameType, str, bytes, int, float)
-
-
+_NO_SOCKETS = (_FILE, select.epoll)
+_STANDARD = (0, 1, 2)  # input, output and error of the process
 _EPOLL_CTL_ADD = 1
 
 
@@ -61,46 +67,31 @@ class _EpollEvent(ctypes.Structure):
 
 def end_waits() -> None:
     """Ends the waits of all threads whose signals are pending."""
-    of_c: list[_SocketOfC] = []
     for signal in pending_signals():
-        end_wait(signal, of_c)
-    if of_c:
-        owned = _owned_descriptors()
-        for one in of_c:
-            with contextlib.suppress(Exception), _closing(one.duplicate):
-                if one.descriptor not in owned:
-                    _shut_down(one.signal, one.call, one.duplicate)
+        end_wait(signal)
 
 
-def end_wait(signal: ThreadSignal, of_c: "list[_SocketOfC] | None" = None) -> None:
-    """Ends what a signalled thread waits for, if it waits, and if that can be done safely.
-
-    Not ended are waits for sockets of C code, which are added to the list.
-    """
+def end_wait(signal: ThreadSignal) -> None:
+    """Ends what a signalled thread waits for, if it waits, and if that can be done safely."""
     # The thread, the objects found and this code all run meanwhile.
     with contextlib.suppress(Exception):
         if signal.is_pending():
-            _end_wait(signal, of_c)
+            _end_wait(signal)
 
 
-def _end_wait(signal: ThreadSignal, of_c: "list[_SocketOfC] | None") -> None:
+def _end_wait(signal: ThreadSignal) -> None:
     frame = signal.frame
     if frame is None or _release_waiter(signal, frame):
         return
     call = blocked_call(signal.native_id)
-    if call is None:
+    if call is None or call == signal.seen:
         return
     for descriptor in call.descriptors:
         if call.is_epoll:
             _wake_epoll(signal, frame, descriptor)
-            continue
-        owner = _owner(frame, descriptor)
-        if owner is not None:
-            with _closing(os.dup(descriptor)) as duplicate:
-                if owner.fileno() == descriptor:
-                    _shut_down(signal, call, duplicate)
-        elif of_c is not None:
-            of_c.append(_SocketOfC(signal, call, descriptor, os.dup(descriptor)))
+        elif descriptor not in _STANDARD:
+            _end_wait_of_socket(signal, call, frame, descriptor)
+    signal.seen = call
 
 
 def _release_waiter(signal: ThreadSignal, frame: FrameType) -> bool:
@@ -138,36 +129,58 @@ def _wake_epoll(signal: ThreadSignal, frame: FrameType, descriptor: int) -> None
             signal.call_if_pending(_epoll_ctl, duplicate, *order)
 
 
-@dataclass(slots=True, eq=False)
-class _SocketOfC:
-    """A socket that a thread waits for and that no object near its code is."""
+def _end_wait_of_socket(
+    signal: ThreadSignal, call: BlockedCall, frame: FrameType, descriptor: int
+) -> None:
+    for one in _reachable(frame):
+        fileno = _fileno_of(type(one))
+        # A closed client of C code may raise instead of -1.
+        with contextlib.suppress(Exception):
+            if fileno is not None and fileno(one) == descriptor:
+                with _closing(os.dup(descriptor)) as duplicate:
+                    if fileno(one) == descriptor:
+                        _shut_down(signal, call, duplicate)
+                return
 
-    signal: ThreadSignal
-    call: BlockedCall
-    descriptor: int
-    duplicate: int
+
+def _fileno_of(kind: type) -> Callable[[Any], int] | None:
+    """The method that returns the descriptor of a kind of objects; None if they are no sockets.
+
+    It is C code: that of a program must not run here.
+    """
+    if issubclass(kind, _SOCKET):
+        return _SOCKET.fileno
+    if issubclass(kind, _NO_SOCKETS):
+        return None
+    found = next((vars(base)["fileno"] for base in kind.__mro__ if "fileno" in vars(base)), None)
+    return found if type(found) is MethodDescriptorType else None
 
 
 def _shut_down(signal: ThreadSignal, call: BlockedCall, duplicate: int) -> None:
     """Shuts down the socket that a thread waits for, by a duplicate of its descriptor.
 
-    It is the right one:
+    The thread is in the same wait before and after the duplicate is made, as it has not run, and an
+    object to which its code refers has the descriptor after that. So no socket is shut down that
+    the code of the call does not hold. A server's socket is left alone: other code may use it.
 
-    1. The thread is in the same wait before and after the duplicate is made, as it has not run.
-    2. A socket object that the thread's code refers to has the descriptor after that. An object
-       that was closed never gets its number back, so it had it before.
-    3. Or no object of Python's has it, and it is the socket of C code.
-
-    What is not seen is that the descriptor was closed under the waiting thread, and its number is
-    now that of an object which another thread put in the place of the closed one, or of the socket
-    of other C code: the rules of such libraries forbid it.
+    What is not seen is that another thread has closed the socket under the waiting one, and that
+    its number is now that of another socket to which the waiting code refers, as where a client
+    has replaced its connection: then the new one is shut down.
     """
     if (
-        stat.S_ISSOCK(os.fstat(duplicate).st_mode)
+        _is_socket_but_of_server(duplicate)
         and blocked_call(signal.native_id) == call
         and signal.is_pending()
     ):
         signal.call_if_pending(_shutdown, duplicate, socket.SHUT_RDWR)
+
+
+def _is_socket_but_of_server(descriptor: int) -> bool:
+    accepts = ctypes.c_int()
+    size = ctypes.c_uint(ctypes.sizeof(accepts))
+    option = (socket.SOL_SOCKET, socket.SO_ACCEPTCONN, ctypes.byref(accepts), ctypes.byref(size))
+    # A socket object would make the socket non-blocking where there is a default timeout.
+    return _getsockopt(descriptor, *option) == 0 and not accepts.value
 
 
 @contextlib.contextmanager
@@ -176,26 +189,6 @@ def _closing(descriptor: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _owner(frame: FrameType, descriptor: int) -> Any:
-    """The socket object near the frame that has a descriptor, or a closed one, which may have had.
-
-    The nearest decides.
-    """
-    for found in _reachable(frame):
-        if issubclass(type(found), _SOCKET) and found.fileno() in (descriptor, -1):
-            return found
-    return None
-
-
-def _owned_descriptors() -> set[int]:
-    """The descriptors of all socket objects of the process."""
-    # In C, as there are tens of thousands of objects.
-    objects = gc.get_objects()
-    sockets = {kind for kind in set(map(type, objects)) if issubclass(kind, _SOCKET)}
-    found = compress(objects, map(sockets.__contains__, map(type, objects)))
-    return {one.fileno() for one in found}
 
 
 def _reachable(frame: FrameType) -> Iterator[Any]:

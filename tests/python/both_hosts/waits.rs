@@ -23,7 +23,7 @@ const WAITS: &[&str] = &[
     "shakes_hands",
     "polls",
     "selects",
-    "accepts",
+    "sends",
     "in_c",
     ON_A_THREAD,
 ];

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import ctypes
+import datetime
 import http.client
 import queue
 import select
@@ -85,17 +86,24 @@ def selects(port: int) -> None:
         selector.select()
 
 
-def accepts(port: int) -> None:
+def sends(port: int) -> None:
     """The end of this wait is an error."""
-    connect(port)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.accept()
+    connect(port).sendall(bytes(100 << 20))
+
+
+class ClientOfC(datetime.date):
+    """The client of a library in C: code in C returns its descriptor, and no socket object has it.
+
+    Its date is that number.
+    """
+
+    fileno = datetime.date.toordinal
 
 
 def in_c(port: int) -> None:
     """As a library in C waits for its own socket."""
-    descriptor = connect(port).detach()
-    ctypes.CDLL(None).recv(descriptor, ctypes.create_string_buffer(1), 1, 0)
+    client = ClientOfC.fromordinal(connect(port).detach())
+    ctypes.CDLL(None).recv(client.fileno(), ctypes.create_string_buffer(1), 1, 0)
 
 
 def runs_a_loop(port: int) -> None:
@@ -107,7 +115,7 @@ def runs_a_loop(port: int) -> None:
 
 
 WAITS = (sleeps, event, queued, future, receives, receives_with_a_limit, asks_http, shakes_hands)
-WAITS += (polls, selects, accepts, in_c, runs_a_loop)
+WAITS += (polls, selects, sends, in_c, runs_a_loop)
 
 
 def _noting(wait: Callable[[int], None]) -> Callable[[str, int], None]:
