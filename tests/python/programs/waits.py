@@ -88,7 +88,11 @@ def selects(port: int) -> None:
 
 def sends(port: int) -> None:
     """The end of this wait is an error."""
-    connect(port).sendall(bytes(100 << 20))
+    _send(connect(port))
+
+
+def _send(connection: socket.socket) -> None:
+    connection.sendall(bytes(100 << 20))
 
 
 class ClientOfC(datetime.date):
