@@ -126,7 +126,8 @@ impl Embedded {
     ///
     /// It names the frame that blocks the loop, in [`Health`](crate::Health) and in a warning with
     /// the program and the call, and it ends a call that blocks the loop in Python code and is
-    /// over already.
+    /// over already. It also ends waits that a cancelled call's thread had not begun when it was
+    /// told to stop, and all waits of the loop's thread: without it these stay.
     pub fn watchdog(mut self, yes: bool) -> Self {
         self.watchdog = yes;
         self

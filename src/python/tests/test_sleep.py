@@ -14,6 +14,18 @@ def test_a_sleep_in_a_call_takes_its_time():
         assert time.monotonic() - begun >= seconds
 
 
+def test_a_sleep_of_another_type_of_integer_is_one_of_the_calls(monkeypatch):
+    class Index:
+        def __index__(self) -> int:
+            return 7
+
+    taken = []
+    monkeypatch.setattr(sleep, "wait", taken.append)
+    with in_call():
+        time.sleep(Index())
+    assert taken == [7]
+
+
 @pytest.mark.parametrize("seconds", [-1, float("nan"), 1e300, "1", None, 1 << 80])
 def test_a_sleep_in_a_call_refuses_what_the_original_refuses(seconds):
     with pytest.raises(Exception) as original:

@@ -242,3 +242,13 @@ def test_without_proc_what_needs_it_is_left_alone_and_said_once(connect, monkeyp
     assert len(said) == 1
     # These need none.
     ends(lambda: time.sleep(LONG))
+
+
+def test_a_thread_whose_context_switches_are_not_shown_is_left_alone(monkeypatch):
+    """They show that it is still the same wait."""
+    read = blocked_thread._read
+    monkeypatch.setattr(
+        blocked_thread, "_read", lambda path: "" if path.endswith("status") else read(path)
+    )
+    ours, theirs = socket.socketpair()
+    stays(lambda: ours.recv(1), lambda: theirs.send(b"1"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 _log = logging.getLogger("tower_dspy.startup")
 
-_DIRECT, _POLL, _SELECT, EPOLL = "direct", "poll", "select", "epoll"
+_DIRECT, _POLL, _SELECT, _EPOLL = "direct", "poll", "select", "epoll"
 # Numbers of the calls that may wait for a descriptor: first those whose first argument it is.
 _NUMBERS = {
     "x86_64": {
@@ -23,13 +23,13 @@ _NUMBERS = {
         _DIRECT: (0, 1, 19, 20, 40, 42, 43, 44, 45, 46, 47, 288, 299, 307),
         _POLL: (7, 271),
         _SELECT: (23, 270),
-        EPOLL: (232, 281, 441),
+        _EPOLL: (232, 281, 441),
     },
     "aarch64": {
         _DIRECT: (63, 64, 65, 66, 71, 203, 202, 206, 207, 211, 212, 242, 243, 269),
         _POLL: (73,),
         _SELECT: (72,),
-        EPOLL: (22, 441),
+        _EPOLL: (22, 441),
     },
 }
 _KINDS = {
@@ -38,6 +38,8 @@ _KINDS = {
     for number in numbers
 }
 _MOST_POLLED = 1024
+# Bytes of a file: the groups of a user, which come before the counts, may be thousands.
+_MOST_READ = 1 << 18
 _POLLED = struct.Struct("iHH")
 _warned = False
 
@@ -75,12 +77,15 @@ def blocked_call(native_id: int) -> BlockedCall | None:
     except (OSError, ValueError, IndexError):
         _warn_if_unreadable()
         return None
-    return BlockedCall(call, switches, descriptors, kind == EPOLL)
+    return BlockedCall(call, switches, descriptors, kind == _EPOLL)
 
 
 def _switches(task: str) -> tuple[str, ...]:
     lines = _read(f"{task}/status").splitlines()
-    return tuple(line for line in lines if "ctxt_switches" in line)
+    found = tuple(line for line in lines if "ctxt_switches" in line)
+    if len(found) != 2:
+        raise ValueError("no counts of context switches")
+    return found
 
 
 def _polled(array: int, count: int) -> tuple[int, ...]:
@@ -113,7 +118,7 @@ def _read(path: str) -> str:
     # Without the layers of `open`, which take three times as long.
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(file, 4096).decode("ascii", "replace")
+        return os.read(file, _MOST_READ).decode("ascii", "replace")
     finally:
         os.close(file)
 

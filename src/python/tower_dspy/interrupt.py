@@ -35,8 +35,8 @@ from tower_dspy.thread_signal import (
     PENDING,
     Interrupted,
     ThreadSignal,
-    collector_paused,
     end_signal_here,
+    uninterrupted,
 )
 from tower_dspy.wait_end import end_wait
 
@@ -68,17 +68,15 @@ def raise_if(
     The wait of the thread is ended.
     """
     thread = signal.thread
-    notes = ((setattr, *note), (setitem, PENDING, thread, signal))
-    with collector_paused():
-        runs = map(is_, map(read, (of,)), (expected,))
-        unshielded = map(not_, map(_shielded.__contains__, (thread,)))
-        reachable = map(and_, runs, unshielded)
-        raised = starmap(_raise_in, compress(((thread, signal.error),), reachable))
-        # In the same chain: the thread must not run before it is noted.
-        noted = starmap(call, chain.from_iterable(compress((notes,), raised)))
-        if not list(noted):
-            return False
-    signal.locate()
+    notes = ((setattr, *note), (setitem, PENDING, thread, signal), *signal.notes_of_place())
+    runs = map(is_, map(read, (of,)), (expected,))
+    unshielded = map(not_, map(_shielded.__contains__, (thread,)))
+    reachable = map(and_, runs, unshielded)
+    raised = starmap(_raise_in, compress(((thread, signal.error),), reachable))
+    # In the same chain: the thread must not run before it is noted.
+    noted = starmap(call, chain.from_iterable(compress((notes,), raised)))
+    if not uninterrupted(noted):
+        return False
     end_wait(signal)
     return True
 
@@ -122,6 +120,9 @@ class InterruptibleRun:
                 if undelivered and not isinstance(self.error, Cancelled | None):
                     # Its wait was ended, and failed with an error of its own.
                     self.error = Cancelled().with_traceback(self.error.__traceback__)
+                if undelivered and before is not None and not self.cancelled:
+                    # It was the signal of the run around this one.
+                    before._pending = True
                 break
             except BaseException as late:
                 self.error = self.error or late

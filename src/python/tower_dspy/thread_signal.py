@@ -5,7 +5,8 @@ code. Until then the signal is pending, and only then may the wait be ended from
 wait_end.py: after it the thread runs clean-up code, whose waits are its own.
 
 Invariants:
-1. A signal is registered in the same chain of C functions that raises it, see interrupt.raise_if.
+1. A signal is registered, and the place of its thread noted, in the same chain of C functions that
+   raises it, see interrupt.raise_if.
 2. It is pending no more once the thread has begun to handle it: before a handler runs, Python makes
    the instance of the exception, which removes the signal here.
 3. Nor is it pending once the thread has moved on in another way, such as where C code dropped the
@@ -17,11 +18,12 @@ import asyncio
 import gc
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import compress, starmap
-from operator import is_
+from itertools import chain, compress, starmap
+from operator import attrgetter, call, is_, methodcaller
 from types import FrameType
 from typing import Any
 
@@ -53,13 +55,17 @@ class ThreadSignal:
     undo: Callable[[], None] | None = None
     # The system call that was looked at: nothing more can be done about that wait.
     seen: Any = None
+    # How often the thread was looked at.
+    looks: int = 0
 
-    def locate(self) -> None:
-        """Notes where the thread is."""
-        frame = sys._current_frames().get(self.thread)
-        if frame is not None:
-            self._instruction = frame.f_lasti
-            self.frame = frame
+    def notes_of_place(self) -> tuple[tuple[Any, ...], ...]:
+        """Calls of C functions that note where the thread is."""
+        frame = map(methodcaller("get", self.thread), map(call, (sys._current_frames,)))
+        known = filter(None, map(attrgetter("frame"), (self,)))
+        return (
+            (list, map(setattr, (self,), ("frame",), frame)),
+            (list, map(setattr, (self,), ("_instruction",), map(attrgetter("f_lasti"), known))),
+        )
 
     def is_pending(self) -> bool:
         """Whether the thread has run no bytecode since it was signalled."""
@@ -71,14 +77,14 @@ class ThreadSignal:
             and frame.f_lasti == self._instruction
         )
 
-    def call_if_pending(self, function: Callable[..., Any], *args: Any) -> bool:
-        """Calls a function in C that keeps the GIL if the signal is undelivered.
+    def call_if_pending(self, *calls: tuple[Any, ...]) -> bool:
+        """Calls functions in C that keep the GIL if the signal is undelivered.
 
-        No bytecode runs between the check and the call.
+        Each call is a function and its arguments. No bytecode runs between the check and the calls.
         """
-        with collector_paused():
-            undelivered = map(is_, map(PENDING.get, (self.thread,)), (self,))
-            return bool(list(starmap(function, compress((args,), undelivered))))
+        undelivered = map(is_, map(PENDING.get, (self.thread,)), (self,))
+        called = starmap(call, chain.from_iterable(compress((calls,), undelivered)))
+        return bool(uninterrupted(called))
 
 
 class Interrupted(Cancelled):
@@ -111,17 +117,23 @@ def pending_signals() -> Iterable[ThreadSignal]:
     return tuple(PENDING.values())
 
 
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keeps the garbage collector from running Python code between two C functions.
+def uninterrupted(steps: Iterator[Any]) -> list[Any]:
+    """Returns the values of an iterator made of C functions, while no other thread runs.
 
-    Before 3.12 it may, and so release the GIL.
+    Before Python 3.12 the garbage collector may run Python code between two of them, and so release
+    the GIL. It is turned off and on by C functions of the same chain, so that no other user of it,
+    and no signal to this thread, comes in between.
     """
-    pauses = sys.version_info < (3, 12) and gc.isenabled()
-    if pauses:
-        gc.disable()
+    if sys.version_info >= (3, 12):
+        return list(steps)
+    was_enabled: list[bool] = []
+    values: list[Any] = []
+    before = chain(map(was_enabled.append, map(call, (gc.isenabled,))), map(call, (gc.disable,)))
+    after = map(call, compress((gc.enable,), was_enabled))
     try:
-        yield
-    finally:
-        if pauses:
+        deque(chain(before, map(values.append, steps), after), maxlen=0)
+    except BaseException:
+        if any(was_enabled):
             gc.enable()
+        raise
+    return values

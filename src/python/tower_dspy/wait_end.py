@@ -56,6 +56,7 @@ _OPAQUE = (ModuleType, type, FunctionType, BuiltinFunctionType, FrameType, str, 
 _NO_SOCKETS = (_FILE, select.epoll)
 _STANDARD = (0, 1, 2)  # input, output and error of the process
 _EPOLL_CTL_ADD = 1
+_OFTEN, _SELDOM = 100, 50  # looks, and each how many
 
 
 class _EpollEvent(ctypes.Structure):
@@ -66,9 +67,14 @@ class _EpollEvent(ctypes.Structure):
 
 
 def end_waits() -> None:
-    """Ends the waits of all threads whose signals are pending."""
+    """Ends the waits of all threads whose signals are pending. For calls every 20 ms.
+
+    Waits that stay are looked at once a second after the first two.
+    """
     for signal in pending_signals():
-        end_wait(signal)
+        signal.looks += 1
+        if signal.looks <= _OFTEN or signal.looks % _SELDOM == 0:
+            end_wait(signal)
 
 
 def end_wait(signal: ThreadSignal) -> None:
@@ -95,6 +101,7 @@ def _end_wait(signal: ThreadSignal) -> None:
 
 
 def _release_waiter(signal: ThreadSignal, frame: FrameType) -> bool:
+    """Releases the private lock that a thread waits for; false if it waits for something else."""
     if frame.f_code not in (_CONDITION, _SLEEP):
         return False
     variables = frame.f_locals
@@ -102,13 +109,12 @@ def _release_waiter(signal: ThreadSignal, frame: FrameType) -> bool:
     if waiter is None:
         return True
     condition = variables.get("self")
-    if condition is not None:
-        try:
-            # Or the next `notify` would be for this thread, and lost.
-            condition._waiters.remove(waiter)
-        except ValueError:
-            return True  # notified, or about to wait
-    signal.call_if_pending(waiter.release)
+    if condition is None:
+        signal.call_if_pending((waiter.release,))
+    elif waiter in condition._waiters:  # else it is notified, or about to wait
+        # Both or none: the next `notify` must not be for this thread, and lost, and a waiter that
+        # is not among the others is released by nobody.
+        signal.call_if_pending((condition._waiters.remove, waiter), (waiter.release,))
     return True
 
 
@@ -126,7 +132,7 @@ def _wake_epoll(signal: ThreadSignal, frame: FrameType, descriptor: int) -> None
     with _closing(os.dup(descriptor)) as duplicate:
         if not epoll.closed and epoll.fileno() == descriptor:
             order = (_EPOLL_CTL_ADD, readable.fileno(), ctypes.byref(event))
-            signal.call_if_pending(_epoll_ctl, duplicate, *order)
+            signal.call_if_pending((_epoll_ctl, duplicate, *order))
 
 
 def _end_wait_of_socket(
@@ -172,7 +178,7 @@ def _shut_down(signal: ThreadSignal, call: BlockedCall, duplicate: int) -> None:
         and blocked_call(signal.native_id) == call
         and signal.is_pending()
     ):
-        signal.call_if_pending(_shutdown, duplicate, socket.SHUT_RDWR)
+        signal.call_if_pending((_shutdown, duplicate, socket.SHUT_RDWR))
 
 
 def _is_socket_but_of_server(descriptor: int) -> bool:

@@ -6,6 +6,7 @@ that imported the function before this patch was installed keeps the original to
 """
 
 import functools
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,9 @@ def install() -> None:
 def _ending(sleep: Callable[[Any], None]) -> Callable[[Any], None]:
     @functools.wraps(sleep)
     def sleep_in_call(seconds: Any, /) -> None:
+        # Such as the integers of numpy.
+        if not isinstance(seconds, int | float) and hasattr(type(seconds), "__index__"):
+            seconds = operator.index(seconds)
         # All else, such as what is refused, is left to the original.
         plain = isinstance(seconds, int | float) and 0 < seconds < threading.TIMEOUT_MAX
         # A pool's thread may be of a call without the context of that.
