@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import sys
+import threading
 
 import pytest
 from conftest import until_seen
@@ -8,6 +9,7 @@ from fakes import eventually, turns
 
 import raises
 import witness
+from tower_dspy import interrupt, runner, thread_signal
 from tower_dspy import loop as loops
 from tower_dspy.call_state import CallState
 from tower_dspy.runner import HEARTBEAT
@@ -211,3 +213,23 @@ async def test_the_loop_survives_an_exit_that_a_task_raises():
     loop = Loop()
     loops.run(loop, lambda: loop.turns == 3)
     assert loop.turns == 3
+
+
+async def test_no_signal_comes_between_the_end_of_a_call_and_its_outcome(harness, monkeypatch):
+    """As the watchdog would send it."""
+    raised = []
+
+    def signalled() -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            ids = threading.get_ident(), threading.get_native_id()
+            signal = thread_signal.ThreadSignal(*ids, thread_signal.TaskInterrupted)
+            note = (harness, "signalled", True)
+            raised.append(interrupt.raise_if(signal, len, (task,), 1, note))
+
+    monkeypatch.setattr(runner, "exit_if_forked_child", signalled)
+    call = harness.start(harness.function("inputs:echo"), value=1)
+    await call.ended()
+    assert call.outcome == {"value": 1}
+    assert raised == [False]
+    assert not interrupt._shielded

@@ -169,12 +169,18 @@ def shielded(function: Callable[..., Any], *args: Any) -> Any:
     return value
 
 
-def deliver_signal_here() -> None:
-    """A step at which a pending signal is raised in this thread at the latest.
+def shield_here() -> None:
+    """Raises a pending signal in this thread, and lets no other be raised until `unshield_here`.
 
-    Python delivers it where a function begins.
+    Python raises a pending exception at the start of a Python function, and this is one.
     """
     end_signal_here()
+    _shielded.add(threading.get_ident())
+
+
+def unshield_here() -> None:
+    """Lets signals be raised in this thread again."""
+    _shielded.discard(threading.get_ident())
 
 
 def raise_pending_here() -> None:

@@ -57,7 +57,7 @@ from tower_dspy.call_state import CURRENT_CALL, CallState, Cancelled, current_ca
 from tower_dspy.call_work import CallWork
 from tower_dspy.error_frames import clear_frames
 from tower_dspy.fork_guard import exit_if_forked_child
-from tower_dspy.interrupt import deliver_signal_here
+from tower_dspy.interrupt import shield_here, unshield_here
 from tower_dspy.loads import Loads
 from tower_dspy.pool import Job, Pool
 
@@ -168,14 +168,18 @@ class Runner:
             try:
                 value = await target(inputs)
             finally:
-                # A wait that was ended may raise before its signal does.
-                deliver_signal_here()
+                # A wait that was ended may raise before its signal does. No later one may keep the
+                # outcome from being reported.
+                shield_here()
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt, which would end the loop.
             fault = _fault(state, error)
             clear_frames(error)
-        exit_if_forked_child()
-        self._conclude(state, value, fault)
+        try:
+            exit_if_forked_child()
+            self._conclude(state, value, fault)
+        finally:
+            unshield_here()
 
     def _start_on_thread(
         self, state: CallState, target: Callable[..., Any], inputs: dict[str, Any]
