@@ -39,7 +39,7 @@ _KINDS = {
 }
 _MOST_POLLED = 1024
 # Bytes of a file: the groups of a user, which come before the counts, may be thousands.
-_MOST_READ = 1 << 18
+_MOST_READ = 1 << 16
 _POLLED = struct.Struct("iHH")
 _warned = False
 
