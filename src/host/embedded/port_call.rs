@@ -141,9 +141,9 @@ impl PortCall {
         self.call.state.cancel(None);
     }
 
-    fn abandon(&self, threads: bool) {
+    fn abandon(&self, working: bool) {
         self.call.abandon();
-        if !threads {
+        if !working {
             // No code of it runs any more.
             self.call.state.end_work(&[]);
         }

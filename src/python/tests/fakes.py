@@ -33,8 +33,8 @@ class FakeCall:
     def settled(self, strays: list[str] | None) -> None:
         self._tell("settled", strays)
 
-    def abandon(self, threads: bool) -> None:
-        self._tell("abandon", threads)
+    def abandon(self, working: bool) -> None:
+        self._tell("abandon", working)
 
     def cancel(self) -> None:
         """Rust would close the call's LM connections."""

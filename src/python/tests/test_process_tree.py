@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from tower_dspy.process_tree import Process, ProcessTree
 _LAST_PID = "/proc/sys/kernel/ns_last_pid"
 
 
-def sleeper() -> subprocess.Popen:
-    return subprocess.Popen(["sleep", "3600"])
+def sleeper(**options: Any) -> subprocess.Popen:
+    return subprocess.Popen(["sleep", "3600"], **options)
 
 
 def ended(child: subprocess.Popen) -> int:
@@ -24,7 +25,7 @@ def ended(child: subprocess.Popen) -> int:
     return child.wait()
 
 
-def takes_its_place(child: subprocess.Popen) -> subprocess.Popen:
+def takes_its_place(child: subprocess.Popen, **options: Any) -> subprocess.Popen:
     """A process with the id of one that has ended and been reaped."""
     ended(child)
     for _ in range(20):  # another process of the machine may come first
@@ -33,7 +34,7 @@ def takes_its_place(child: subprocess.Popen) -> subprocess.Popen:
                 last.write(str(child.pid - 1))
         except OSError as error:
             pytest.skip(f"the next process id cannot be set: {error}")
-        other = sleeper()
+        other = sleeper(**options)
         if other.pid == child.pid:
             return other
         ended(other)
@@ -52,7 +53,7 @@ def test_a_process_that_got_the_id_of_one_that_has_ended_is_not_signalled():
     ended(other)
 
 
-def test_children_of_a_process_that_got_the_id_of_one_that_has_ended_are_not_signalled():
+def test_children_of_a_process_that_got_the_id_of_one_that_has_ended_are_not_signalled(monkeypatch):
     child = sleeper()
     tree = ProcessTree(Process(child.pid))
     other = takes_its_place(child)
@@ -62,11 +63,9 @@ def test_children_of_a_process_that_got_the_id_of_one_that_has_ended_are_not_sig
     def as_child_of_the_other(pid: int) -> tuple[int, ...]:
         return (other.pid, other.pid) if pid == stranger.pid else found(pid)
 
-    process_tree._parent_and_group = as_child_of_the_other
-    try:
-        tree.send(signal.SIGKILL)
-    finally:
-        process_tree._parent_and_group = found
+    monkeypatch.setattr(process_tree, "_HAS_CHILDREN", False)
+    monkeypatch.setattr(process_tree, "_parent_and_group", as_child_of_the_other)
+    tree.send(signal.SIGKILL)
     assert stranger.poll() is None
     ended(stranger)
     ended(other)
@@ -85,6 +84,7 @@ def test_a_descendant_whose_id_is_taken_between_two_looks_is_not_signalled(monke
         looks.append(pid)
         return (root.pid, 1) if len(looks) % 2 else found(pid)
 
+    monkeypatch.setattr(process_tree, "_HAS_CHILDREN", False)
     monkeypatch.setattr(process_tree, "_parent_and_group", a_descendant_at_first)
     tree.send(signal.SIGTERM)
     assert len(looks) >= 2
@@ -93,8 +93,11 @@ def test_a_descendant_whose_id_is_taken_between_two_looks_is_not_signalled(monke
     ended(stranger)
 
 
+@pytest.mark.parametrize("has_children", [process_tree._HAS_CHILDREN, False])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_processes_that_are_forked_meanwhile_end_with_their_tree(number):
+def test_processes_that_are_forked_meanwhile_end_with_their_tree(monkeypatch, number, has_children):
+    # Whether the system lists the children of a process.
+    monkeypatch.setattr(process_tree, "_HAS_CHILDREN", has_children)
     mark = f"3600.{os.getpid()}{number}"
     forks = f"import subprocess\nwhile True: subprocess.Popen(['sleep', '{mark}'])"
     bystander = sleeper()
@@ -111,6 +114,33 @@ def test_processes_that_are_forked_meanwhile_end_with_their_tree(number):
         assert commands(mark) == []
     assert bystander.poll() is None
     ended(bystander)
+
+
+@pytest.mark.parametrize("flag", [process_tree._PROCESS_GROUP, 1 << 30])
+def test_the_group_that_a_process_led_ends_after_it(monkeypatch, flag):
+    # The second flag is one that the system does not know.
+    monkeypatch.setattr(process_tree, "_PROCESS_GROUP", flag)
+    mark = f"3600.{os.getpid()}1"
+    child = subprocess.Popen(f"sleep {mark} & sleep {mark} &", shell=True, start_new_session=True)
+    tree = ProcessTree(Process(child.pid))
+    child.wait()
+    assert tree.runs()
+    assert not tree.wait(0.01)
+    assert len(commands(mark)) == 2
+    tree.send(signal.SIGTERM)
+    assert tree.wait(30)
+    assert commands(mark) == []
+    assert not tree.runs()
+
+
+def test_a_group_of_a_process_that_got_the_id_of_one_that_has_ended_is_not_signalled():
+    child = sleeper(start_new_session=True)
+    tree = ProcessTree(Process(child.pid))
+    other = takes_its_place(child, start_new_session=True)
+    assert not tree.runs()
+    tree.send(signal.SIGKILL)
+    assert other.poll() is None
+    ended(other)
 
 
 def commands(part: str) -> list[bytes]:

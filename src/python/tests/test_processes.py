@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import subprocess
 import threading
 from multiprocessing.process import BaseProcess
 
 import pytest
 import pytest_asyncio
+from conftest import own_messages
 from fakes import eventually
 
 import processes as programs
 import witness
+from tower_dspy import call_process, process_tree
+from tower_dspy.call_process import CallProcess
 from tower_dspy.patches import processes
 from tower_dspy.watchdog import Watchdog
 
@@ -21,6 +26,7 @@ GRACE = 0.2
 
 # Each way to start a process, and how many processes that makes.
 ON_A_THREAD = {"Popen": 1, "Ignores": 1, "Parent": 2, "Session": 2, "Sandboxed": 1}
+ON_A_THREAD |= {"Background": 1}
 ON_A_THREAD |= {"Forked": 1, "Spawned": 1, "ForkServer": 1}
 
 
@@ -155,6 +161,64 @@ async def test_the_workers_of_a_pool_are_left_alone(counted):
     await asyncio.sleep(2 * GRACE)
     assert await programs.runs(pid)
     await programs.kill(pid)
+
+
+async def test_the_server_of_a_manager_is_left_alone(counted):
+    key = "process-manager"
+    call = counted.start(counted.function("processes:uses_a_manager"), key=key)
+    (pid,) = await pids_of(key)
+    counted.cancel_last()
+    await call.ended()
+    await asyncio.sleep(2 * GRACE)
+    assert await programs.runs(pid)
+    programs._kept_manager.pop().shutdown()
+
+
+def own_children() -> set[int]:
+    """The ids of this process's children, those among them that were not reaped."""
+    pids = process_tree._all_pids()
+    return {pid for pid in pids if process_tree._parent_and_group(pid)[:1] == (os.getpid(),)}
+
+
+async def test_a_process_is_reaped_whose_start_was_interrupted(counted):
+    key, before = "process-slow", own_children()
+    call = counted.start(counted.program("processes:SlowToStart"), key=key)
+    (descriptor,) = await pids_of(key)
+    await eventually(lambda: own_children() - before)
+    counted.cancel_last()
+    os.write(descriptor, b"x")
+    await call.ended()
+    assert call.outcome["kind"] == "cancelled"
+    await eventually(lambda: not own_children() - before)
+
+
+async def test_a_process_that_cannot_be_killed_is_named_once(counted, monkeypatch, caplog):
+    monkeypatch.setattr(call_process, "_PAUSE", 0.01)
+    sent = []
+    # As the kernel answers for a process of another user.
+    monkeypatch.setattr(process_tree.Process, "send", lambda _, number: sent.append(number))
+    key = "process-of-another-user"
+    call = counted.start(counted.program("processes:Popen"), key=key)
+    (pid,) = await pids_of(key)
+    counted.cancel_last()
+    await eventually(lambda: sent.count(signal.SIGKILL) == 4)
+    assert call.events == []
+    (message,) = own_messages(caplog)
+    assert "process of python" in message
+    monkeypatch.undo()
+    await programs.kill(pid)
+    await call.ended()
+
+
+async def test_no_thread_is_started_for_a_process_that_has_ended(counted, monkeypatch):
+    monkeypatch.setattr(CallProcess, "_end_tree", None)
+    key = "process-has-ended"
+    call = counted.start(counted.function("processes:leaves"), key=key)
+    (pid,) = await pids_of(key)
+    await programs.kill(pid)
+    await ended(pid)
+    counted.cancel_last()
+    await call.ended()
 
 
 async def test_processes_that_have_ended_leave_no_descriptor_open(counted):

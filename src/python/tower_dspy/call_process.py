@@ -6,17 +6,23 @@ processes alone: they may be there for the next call.
 """
 
 import asyncio
+import contextlib
+import logging
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from tower_dspy.call_state import CallState
 from tower_dspy.call_work import CallWork
 from tower_dspy.process_tree import Process, ProcessTree
 
-# Seconds between two SIGKILLs. What does not end by the first one is of another user, or waits for
-# a disk.
+_log = logging.getLogger("tower_dspy.program")
+
+# Seconds between the first two SIGKILLs, which double up to the longest. What does not end by the
+# first one is of another user, or waits for a disk.
 _PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
 
 
 class CallProcess(CallWork):
@@ -29,13 +35,15 @@ class CallProcess(CallWork):
         state: CallState,
         process: Process,
         grace: float,
+        reap: Callable[[], Any],
     ) -> None:
         super().__init__(name, loop)
         self._call = state
-        self._process = process
+        # What reaps the process at its end, as long as its code has no object of it.
+        self.reap: Callable[[], Any] | None = reap
         self._tree = ProcessTree(process)
         self._grace = grace
-        # Taken by the one that ends it.
+        # Held once the process is being ended.
         self._ending = threading.Lock()
 
     def cancel(self, msg: Any = None) -> bool:
@@ -46,6 +54,9 @@ class CallProcess(CallWork):
     def interrupt(self) -> None:
         """Ends the process, once, from any thread."""
         if self._is_left_alone() or not self._ending.acquire(blocking=False):
+            return
+        if not self._tree.runs():
+            self.end()
             return
         # On a thread: the loop may be held up by code that waits for the process.
         thread = threading.Thread(target=self._end_tree, name="tower-dspy-process", daemon=True)
@@ -59,7 +70,14 @@ class CallProcess(CallWork):
         """Whether the process is no longer part of its call."""
         if self._ending.locked():
             return self.over
-        return self._is_left_alone() or not self._process.runs()
+        return self._is_left_alone() or not self._tree.runs()
+
+    def end(self) -> None:
+        """Marks the process as over, from any thread."""
+        if self.reap is not None:
+            with contextlib.suppress(Exception):
+                self.reap()
+        super().end()
 
     def kill(self) -> None:
         """Kills the process, and what was told to stop with it, at once."""
@@ -72,12 +90,19 @@ class CallProcess(CallWork):
         try:
             self._tree.send(signal.SIGTERM)
             if not self._tree.wait(self._grace):
-                self._tree.send(signal.SIGKILL)
-                while not self._tree.wait(_PAUSE):
-                    self._tree.send(signal.SIGKILL)
+                self._kill()
         finally:
             # Whatever fails: the call would never be settled.
             self.end()
+
+    def _kill(self) -> None:
+        pause = _PAUSE
+        self._tree.send(signal.SIGKILL)
+        while not self._tree.wait(pause):
+            if pause == _PAUSE:
+                _log.warning("%s does not end by SIGKILL; its call waits for it", self.name)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            self._tree.send(signal.SIGKILL)
 
 
 def forget_ended(state: CallState) -> None:

@@ -6,6 +6,8 @@ and whose process runs after it: that process has had the id all the time.
 """
 
 import contextlib
+import errno
+import itertools
 import math
 import os
 import select
@@ -15,6 +17,9 @@ import time
 # How often the tree is looked up for one signal, as processes may be forked meanwhile.
 _ROUNDS = 5
 _LONGEST_POLL = 86_400.0  # seconds; in milliseconds it is a C int
+_PROCESS_GROUP = 1 << 2  # PIDFD_SIGNAL_PROCESS_GROUP
+# Linux may be built without it. Else all processes are looked at.
+_HAS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 class Process:
@@ -44,32 +49,58 @@ class Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             signal.pidfd_send_signal(self._pidfd, number)
 
+    def has_id_of_group(self) -> bool:
+        """Whether its id is still that of the process group that it led, also after its end.
+
+        Linux before 6.9 does not say so of a process that was reaped: there it is taken for true
+        as long as no process has the id.
+        """
+        for flags in (_PROCESS_GROUP, 0):
+            try:
+                signal.pidfd_send_signal(self._pidfd, 0, None, flags)
+            except PermissionError:
+                return True
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    return flags == 0 and not os.path.exists(f"/proc/{self.pid}")
+            else:
+                return True
+        return False
+
 
 class ProcessTree:
     """A process, its descendants, and the members of the process groups that these lead."""
 
     def __init__(self, root: Process) -> None:
+        """The tree of a process that was not reaped yet."""
+        self._root = root
         self._processes = {root.pid: root}
+        # Its group is known by it after its end as well.
+        self._leads_group = _leads_group(root.pid)
 
     def runs(self) -> bool:
         """Whether a process of the tree has not ended."""
-        self._processes = {pid: one for pid, one in self._processes.items() if one.runs()}
+        self._drop_ended()
+        if not self._processes and self._leads_group and self._root.has_id_of_group():
+            self._find()
         return bool(self._processes)
 
     def send(self, number: int) -> None:
         """Sends each process of the tree a signal, those among them that are being forked."""
         # Stopped first: a process that is forked by one that ends is not found any more.
         stopped: list[Process] = []
-        for _ in range(_ROUNDS):
-            running = [process for process in self._find() if process not in stopped]
-            if not running:
-                break
-            for process in running:
-                process.send(signal.SIGSTOP)
-            stopped += running
-        for sent in (number, signal.SIGCONT):
+        try:
+            for _ in range(_ROUNDS):
+                running = [process for process in self._find() if process not in stopped]
+                if not running:
+                    break
+                for process in running:
+                    process.send(signal.SIGSTOP)
+                stopped += running
+        finally:
             for process in stopped:
-                process.send(sent)
+                process.send(number)
+                process.send(signal.SIGCONT)
 
     def kill_known(self) -> None:
         """Kills the processes that were found so far, from any thread."""
@@ -88,22 +119,41 @@ class ProcessTree:
 
     def _find(self) -> list[Process]:
         """The processes of the tree that run, with the ones that it has got since."""
-        for pid in _all_pids():
-            if pid not in self._processes or not self._processes[pid].runs():
+        self._drop_ended()
+        # The children of the ones that are found as well.
+        looked_at: set[int] = set()
+        while _HAS_CHILDREN and (new := set(self._processes) - looked_at):
+            looked_at |= new
+            for child in itertools.chain.from_iterable(map(_children, new)):
+                self._add_if_related(child)
+        # Of the members of a group there is no list.
+        if not _HAS_CHILDREN or self._leads_group or any(map(_leads_group, self._processes)):
+            for pid in _all_pids():
                 self._add_if_related(pid)
-        self.runs()
+        self._drop_ended()
         return list(self._processes.values())
 
+    def _drop_ended(self) -> None:
+        for pid, process in list(self._processes.items()):
+            if not process.runs():
+                self._processes.pop(pid, None)
+
     def _add_if_related(self, pid: int) -> None:
-        relatives = _parent_and_group(pid)  # a first look, which costs no descriptor
-        if not any(relative in self._processes for relative in relatives):
+        # A first look, which costs no descriptor.
+        if pid in self._processes or not self._is_related(pid):
             return
         with contextlib.suppress(OSError):
             process = Process(pid)
-            for relative in _parent_and_group(pid):
-                known = self._processes.get(relative)
-                if known is not None and known.runs() and process.runs():
-                    self._processes[pid] = process
+            if self._is_related(pid) and process.runs():
+                self._processes[pid] = process
+
+    def _is_related(self, pid: int) -> bool:
+        relatives = _parent_and_group(pid)
+        known = [self._processes[one] for one in relatives if one in self._processes]
+        if any(process.runs() for process in known):
+            return True
+        in_group = self._leads_group and relatives[1:] == (self._root.pid,)
+        return in_group and self._root.has_id_of_group()
 
 
 def _wait_for_any(processes: list[Process], seconds: float) -> bool:
@@ -123,12 +173,26 @@ def _all_pids() -> list[int]:
         return []
 
 
+def _children(pid: int) -> list[int]:
+    """The ids of the children of a process; those that are being forked may be missing."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # it has ended
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as children:
+                found += map(int, children.readall().split())
+    return found
+
+
+def _leads_group(pid: int) -> bool:
+    return _parent_and_group(pid)[1:] == (pid,)
+
+
 def _parent_and_group(pid: int) -> tuple[int, ...]:
     """The parent's process id and the process group of a process; nothing if it is not there."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:
             # After the name, which may hold any byte: state, parent, group.
-            fields = stat.read().rpartition(b")")[2].split()
+            fields = stat.readall().rpartition(b")")[2].split()
             return int(fields[1]), int(fields[2])
     except OSError:
         return ()

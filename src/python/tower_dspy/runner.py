@@ -295,7 +295,7 @@ class Runner:
         if working:
             # Their end is noticed by no loop.
             name = "tower-dspy-abandoned"
-            threading.Thread(target=_settle, args=(working,), name=name, daemon=True).start()
+            threading.Thread(target=_settle_abandoned, args=(working,), name=name, daemon=True).start()
         self._stopped = True
         self._loop.stop()
 
@@ -307,7 +307,7 @@ def _works(state: CallState) -> list[str]:
     return [*own, *map(_child_name, children)]
 
 
-def _settle(left: list[tuple[CallState, list[str]]]) -> None:
+def _settle_abandoned(left: list[tuple[CallState, list[str]]]) -> None:
     """Settles calls whose loop has ended, as their threads and processes end."""
     while left:
         time.sleep(_LOOK)

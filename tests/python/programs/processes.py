@@ -20,6 +20,7 @@ from witness import gate, note
 
 # As a program's module keeps what serves all its calls.
 _kept: list[dspy.PythonInterpreter] = []
+_kept_manager: list[Any] = []
 _kept_pool: list[concurrent.futures.ProcessPoolExecutor] = []
 
 # Says its process id, and goes on for an hour.
@@ -43,6 +44,12 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 time.sleep(3600)
+"""
+# Leaves a process in its group, with its output, and ends.
+_BACKGROUND = f"""
+import os
+if os.fork() == 0:
+    {WAITS}
 """
 _SANDBOX = [sys.executable, str(Path(__file__).with_name("sandbox.py"))]
 
@@ -78,6 +85,22 @@ def parent(key: str) -> None:
 
 def session(key: str) -> None:
     _wait_for(key, _SCATTERED, 2, start_new_session=True)
+
+
+def background(key: str) -> None:
+    _wait_for(key, _BACKGROUND, start_new_session=True)
+
+
+def slow_to_start(key: str) -> None:
+    """Starts a process that begins once the test writes to the descriptor."""
+    reads, writes = os.pipe()
+    note(key, str(writes))
+    try:
+        # The code gets no object of the process, as `subprocess` waits until it has begun.
+        subprocess.Popen(["sleep", "3600"], preexec_fn=lambda: os.read(reads, 1))
+    finally:
+        os.close(reads)
+        os.close(writes)
 
 
 def _wait_for_multiprocessing(key: str, method: str) -> None:
@@ -162,7 +185,7 @@ def _on_a_thread(function: Any) -> type[dspy.Module]:
 
 Popen, Ignores, Parent, Session = map(_on_a_thread, (popen, ignores, parent, session))
 Forked, Spawned, ForkServer = map(_on_a_thread, (forked, spawned, fork_server))
-Sandboxed = _on_a_thread(sandboxed)
+Sandboxed, Background, SlowToStart = map(_on_a_thread, (sandboxed, background, slow_to_start))
 
 
 async def leaves(key: str):
@@ -201,6 +224,14 @@ async def uses_a_pool(key: str):
     loop = asyncio.get_running_loop()
     note(key, str(await loop.run_in_executor(pool, os.getpid)))
     await loop.run_in_executor(pool, time.sleep, 3600)
+    return {}
+
+
+async def uses_a_manager(key: str):
+    """Starts a server of objects for all its calls."""
+    _kept_manager.append(manager := multiprocessing.Manager())
+    note(key, str(manager._process.pid))
+    await gate(key)
     return {}
 
 

@@ -39,7 +39,9 @@ def keep_progress_bars() -> None:
     """Has each bar of tqdm stay among the bars of the process until it ends.
 
     `dspy.Parallel` and `dspy.Evaluate` begin by clearing that set. A bar of another thread that is
-    gone from it raises `KeyError` where it takes itself out.
+    gone from it raises `KeyError` where it takes itself out. This is so for code outside calls as
+    well, which would clear the bars of calls: a bar leaves the set when it is closed, or with its
+    last reference.
     """
     if not isinstance(tqdm.tqdm._instances, _Bars):
         tqdm.tqdm._instances = _Bars(tqdm.tqdm._instances)

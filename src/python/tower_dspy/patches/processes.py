@@ -5,8 +5,8 @@ Deno sandbox are built, and of `multiprocessing.Process`. They end with a call t
 call that ends by itself leaves them alone. The functions that start them are wrapped. Not part of a
 call are processes that start outside a call, and
 
-- the workers of `multiprocessing.Pool`, `ProcessPoolExecutor` and joblib: they outlive the work
-  that they were made for;
+- the workers of `multiprocessing.Pool`, `ProcessPoolExecutor` and joblib, and the servers of
+  `multiprocessing.Manager`: they outlive the work that they were made for;
 - what is started without these modules, such as by `os.fork` or `os.system`.
 """
 
@@ -27,8 +27,9 @@ from tower_dspy.process_tree import Process
 
 _log = logging.getLogger("tower_dspy.startup")
 
-# The ends of the names of the modules whose functions the workers of pools run.
+# The ends of the names of the modules whose functions the workers of pools and managers run.
 _POOLS = ("multiprocessing.pool", "concurrent.futures.process", "loky.process_executor")
+_POOLS += ("multiprocessing.managers",)
 
 
 def install(loop: asyncio.AbstractEventLoop, grace: float) -> None:
@@ -51,37 +52,41 @@ def _add(
     grace: float,
     state: CallState,
     pid: int,
-    has_ended: Callable[[], bool],
+    poll: Callable[[], Any],
+    is_unreaped: Callable[[], bool],
     name: str | None = None,
-) -> None:
-    """Adds a process that was just started to its call."""
+) -> CallProcess | None:
+    """Adds a process that was just started to its call. `poll` reaps it if it has ended."""
     with contextlib.suppress(OSError):  # it has ended, or there is no descriptor left
         process = Process(pid)
         # Checked after the pidfd was opened: the id was not reused before that.
-        if not has_ended():
+        if is_unreaped():
             forget_ended(state)
             name = f"process {name}" if name else f"process of {_command(pid)}"
-            state.add_child(CallProcess(name, loop, state, process, grace))
+            child = CallProcess(name, loop, state, process, grace, poll)
+            if not child.is_over():
+                state.add_child(child)
+                return child
+    return None
 
 
-def _wrap_popen(init: Callable[..., None], add: Callable[..., None]) -> Callable[..., None]:
+def _wrap_popen(init: Callable[..., None], add: Callable[..., Any]) -> Callable[..., None]:
     @functools.wraps(init)
     def as_child(self: subprocess.Popen, *args: Any, **options: Any) -> None:
         state = current_call()
         if state is None:
             return init(self, *args, **options)
 
-        def begin() -> None:
+        def begin() -> CallProcess | None:
             init(self, *args, **options)
-            add(state, self.pid, lambda: _is_to_be_reaped(self.pid))
+            return add(state, self.pid, self.poll, lambda: _is_unreaped(self.pid))
 
-        # An interrupt in between would leave a process that is not part of the call.
-        return shielded(begin)
+        _start(begin)
 
     return as_child
 
 
-def _wrap_start(start: Callable[..., None], add: Callable[..., None]) -> Callable[..., None]:
+def _wrap_start(start: Callable[..., None], add: Callable[..., Any]) -> Callable[..., None]:
     @functools.wraps(start)
     def as_child(self: BaseProcess) -> None:
         state = current_call()
@@ -89,18 +94,28 @@ def _wrap_start(start: Callable[..., None], add: Callable[..., None]) -> Callabl
         if state is None or module.endswith(_POOLS):
             return start(self)
 
-        def begin() -> None:
+        def begin() -> CallProcess | None:
             start(self)
-            add(state, self.pid, lambda: not self.is_alive(), f"`{self.name}`")
+            return add(state, self.pid, self.is_alive, self.is_alive, f"`{self.name}`")
 
-        return shielded(begin)
+        _start(begin)
 
     return as_child
 
 
-def _is_to_be_reaped(pid: int) -> bool:
-    """Whether a child of this process has ended; raises `OSError` if it was reaped as well."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+def _start(begin: Callable[[], CallProcess | None]) -> None:
+    """Starts a process of a call."""
+    # An interrupt in between would leave a process that is not part of the call.
+    child = shielded(begin)
+    if child is not None:
+        # The code reaps it. Where `shielded` raises, the code does not get it.
+        child.reap = None
+
+
+def _is_unreaped(pid: int) -> bool:
+    """Whether a child of this process was not reaped; raises `OSError` if it was."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return True
 
 
 def _command(pid: int) -> str:
