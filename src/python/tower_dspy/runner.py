@@ -295,7 +295,9 @@ class Runner:
         if working:
             # Their end is noticed by no loop.
             name = "tower-dspy-abandoned"
-            threading.Thread(target=_settle_abandoned, args=(working,), name=name, daemon=True).start()
+            threading.Thread(
+                target=_settle_abandoned, args=(working,), name=name, daemon=True
+            ).start()
         self._stopped = True
         self._loop.stop()
 

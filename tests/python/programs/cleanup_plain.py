@@ -38,8 +38,7 @@ async def in_a_thread(key: str):
     """Blocks a thread until the test opens its gate."""
 
     def wait() -> None:
-        note(key, "running")
-        thread_gate(key).wait(30)
+        thread_gate(key).note_and_wait(key, "running")
         note(key, "thread ended")
 
     await asyncio.to_thread(wait)

@@ -63,9 +63,9 @@ def _wait_for(key: str, code: str, processes: int = 1, **options: Any) -> None:
     """Starts a process, notes its id and those of its own processes, and waits for them."""
     child = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, **options)
     assert child.stdout is not None
-    for _ in range(processes):
-        note(key, child.stdout.readline().strip())
     try:
+        for _ in range(processes):
+            note(key, child.stdout.readline().strip())
         child.communicate()
     finally:
         note(key, "cleaned")
@@ -106,8 +106,8 @@ def slow_to_start(key: str) -> None:
 def _wait_for_multiprocessing(key: str, method: str) -> None:
     child = multiprocessing.get_context(method).Process(target=time.sleep, args=(3600,))
     child.start()
-    note(key, str(child.pid))
     try:
+        note(key, str(child.pid))
         child.join()
     finally:
         note(key, "cleaned")

@@ -88,8 +88,8 @@ class Busy(dspy.Module):
     """Never ends by itself, and cleans up."""
 
     def forward(self, key: str):
-        note(key, "running")
         try:
+            note(key, "running")
             while True:
                 pass
         finally:
@@ -100,14 +100,14 @@ class Stubborn(dspy.Module):
     """Swallows everything until the test opens its gate."""
 
     def forward(self, key: str):
-        gate = thread_gate(key)
-        note(key, "running")
+        gate, event = thread_gate(key), "running"
         while not gate.is_set():
             try:
+                note(key, event)
                 while not gate.wait(0.001):
                     pass
             except BaseException:
-                note(key, "swallowed")
+                event = "swallowed"
         return {"answer": "nevertheless"}
 
 

@@ -7,6 +7,9 @@ import contextlib
 import socket
 import sys
 import threading
+from functools import partial
+from itertools import compress, starmap
+from operator import call
 
 _seen: dict[str, list[str]] = {}
 _gates: dict[str, asyncio.Event] = {}
@@ -46,10 +49,15 @@ class ThreadGate:
 
     def wait(self, seconds: float = -1) -> bool:
         """Waits until the gate is open; returns whether it is."""
-        opened = self._lock.acquire(timeout=seconds)
-        if opened:
-            self._lock.release()
-        return opened
+        # One chain of C functions: an interrupt in between would shut the gate for ever.
+        acquired = map(self._lock.acquire, (True,), (seconds,))
+        return bool(list(starmap(self._lock.release, compress(((),), acquired))))
+
+    def note_and_wait(self, key: str, event: str) -> None:
+        """Notes an event and waits, with no step in between that an interrupt could end."""
+        steps = (partial(_seen.setdefault(key, []).append, event), self._lock.acquire)
+        list(map(call, steps))
+        self._lock.release()
 
     def is_set(self) -> bool:
         return not self._lock.locked()
