@@ -143,6 +143,17 @@ def test_a_group_of_a_process_that_got_the_id_of_one_that_has_ended_is_not_signa
     ended(other)
 
 
+def test_no_process_stays_stopped_where_others_cannot_be_looked_up(monkeypatch):
+    child = sleeper()
+    tree = ProcessTree(root := Process(child.pid))
+    looks = iter([[root]])
+    # The second one raises.
+    monkeypatch.setattr(tree, "_find", lambda: next(looks))
+    with pytest.raises(StopIteration):
+        tree.send(signal.SIGTERM)
+    assert child.wait(30) == -signal.SIGTERM
+
+
 def commands(part: str) -> list[bytes]:
     """The commands of the processes that run, with this in them."""
     found = []

@@ -87,7 +87,8 @@ class ProcessTree:
 
     def send(self, number: int) -> None:
         """Sends each process of the tree a signal, those among them that are being forked."""
-        # Stopped first: a process that is forked by one that ends is not found any more.
+        # Stopped first: a process that is forked by one that ends is not found any more. They stay
+        # stopped if this process is killed meanwhile, for as long as it takes to look them up.
         stopped: list[Process] = []
         try:
             for _ in range(_ROUNDS):
