@@ -1,4 +1,5 @@
-//! Any bytes as the body of a provider's error: read, never a panic, and keys are out of it at once.
+//! A fuzz target: arbitrary bytes are the body of a provider's error. Reading it does not panic, and
+//! redacting it twice gives the same text as redacting it once.
 //!
 //! Run with: cargo +nightly fuzz run error_bodies -- -max_total_time=60
 #![no_main]

@@ -1,5 +1,5 @@
-//! Any text as an LM's answer in any format, cut into pieces anywhere: the parser of fields never
-//! panics, and what it reads does not depend on where the text is cut.
+//! A fuzz target: an arbitrary text is an LM's answer in any format, cut into arbitrary pieces. The
+//! parser of fields does not panic, and its result does not depend on the cuts.
 //!
 //! Run with: cargo +nightly fuzz run fields -- -max_total_time=60
 #![no_main]
@@ -22,7 +22,7 @@ fuzz_target!(|input: (u8, &str, Vec<u8>)| {
         2 => Format::Xml,
         _ => Format::Raw,
     };
-    let whole = sums(format, &[text]);
+    let whole = texts(format, &[text]);
     let mut pieces = Vec::new();
     let mut rest = text;
     for cut in cuts {
@@ -36,18 +36,18 @@ fuzz_target!(|input: (u8, &str, Vec<u8>)| {
         rest = after;
     }
     pieces.push(rest);
-    assert_eq!(sums(format, &pieces), whole);
+    assert_eq!(texts(format, &pieces), whole);
     let mut buffer = [0; 4];
     let chars: Vec<_> = text
         .chars()
         .map(|char| char.encode_utf8(&mut buffer).to_owned())
         .collect();
     let chars: Vec<_> = chars.iter().map(String::as_str).collect();
-    assert_eq!(sums(format, &chars), whole);
+    assert_eq!(texts(format, &chars), whole);
 });
 
-/// The text of each field, added up.
-fn sums(format: Format, pieces: &[&str]) -> BTreeMap<String, String> {
+/// The concatenated text of each field.
+fn texts(format: Format, pieces: &[&str]) -> BTreeMap<String, String> {
     let fields = [
         ("a", true, true),
         ("answer", true, true),
@@ -57,14 +57,14 @@ fn sums(format: Format, pieces: &[&str]) -> BTreeMap<String, String> {
     let fields = fields
         .map(|(name, is_text, is_wanted)| OutputField::from((name.to_owned(), is_text, is_wanted)));
     let mut parser = FieldParser::new(format, fields.to_vec());
-    let mut sums = BTreeMap::<String, String>::new();
+    let mut texts = BTreeMap::<String, String>::new();
     let mut emit = |name: &std::sync::Arc<str>, delta: &str| {
         assert!(!delta.is_empty());
-        sums.entry(name.to_string()).or_default().push_str(delta);
+        texts.entry(name.to_string()).or_default().push_str(delta);
     };
     pieces
         .iter()
         .for_each(|piece| parser.push(piece, &mut emit));
     parser.finish(&mut emit);
-    sums
+    texts
 }

@@ -1,5 +1,5 @@
-//! Any bytes as the details of a gRPC status, and as a `google.protobuf.Struct`: read or refused, never
-//! a panic; and a struct that is read is written back as the same JSON.
+//! A fuzz target: arbitrary bytes are the details of a gRPC status, and a `google.protobuf.Struct`.
+//! Reading them does not panic, and a struct that is read and written again is the same JSON.
 //!
 //! Run with: cargo +nightly fuzz run grpc_details -- -max_total_time=60
 #![no_main]

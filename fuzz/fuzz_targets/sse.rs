@@ -1,6 +1,6 @@
-//! Any bytes as a streamed answer, cut into pieces anywhere: the reader of content never panics, and
-//! what it reads does not depend on where the answer is cut. Answers are server-sent events, or lines
-//! of JSON.
+//! A fuzz target: arbitrary bytes are a streamed answer, cut into arbitrary pieces. The reader of
+//! content does not panic, and its result does not depend on the cuts. The answer is server-sent events
+//! or lines of JSON.
 //!
 //! Run with: cargo +nightly fuzz run sse -- -max_total_time=60
 #![no_main]
@@ -37,12 +37,15 @@ fuzz_target!(|input: (bool, &[u8], Vec<u8>)| {
     assert_eq!(read(kind, &pieces), whole);
 });
 
-/// Whether there was content, about how many tokens, and how many empty events came after it.
+/// Whether there was content, the estimated number of its tokens, and the number of empty events after
+/// it.
 fn read(kind: &'static str, pieces: &[&[u8]]) -> (bool, u64, u32) {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     let mut reader = ContentReader::of(&headers);
-    let found = pieces.iter().fold(false, |found, piece| reader.read(piece) | found);
+    let found = pieces
+        .iter()
+        .fold(false, |found, piece| reader.read(piece) | found);
     assert_eq!(found, reader.begun());
     (found, reader.tokens(), reader.empty())
 }

@@ -1,5 +1,5 @@
-//! Any bytes as the value of a timeout's header: read or refused, never a panic; and what is read,
-//! written and read again is never less.
+//! A fuzz target: arbitrary bytes are the value of a timeout's header. Reading it does not panic, and a
+//! timeout that is read, written and read again is not shorter.
 //!
 //! Run with: cargo +nightly fuzz run timeouts -- -max_total_time=60
 #![no_main]
@@ -17,17 +17,17 @@ fuzz_target!(|value: &[u8]| {
         Err(refused) => check(&refused.to_string()),
     }
     match RequestTimeout::from_bytes(value) {
-        // What we write ends at 999,999,999,999 ms; what we read, a thousand times later.
+        // The largest timeout that is written is 999,999,999,999 ms; larger ones are read.
         Ok(read) => {
             let again: RequestTimeout = read.to_string().parse().expect("what we write, we read");
-            let most: RequestTimeout = "999999999999ms".parse().expect("the largest of all");
-            assert!(again >= read.min(most));
+            let max: RequestTimeout = "999999999999ms".parse().expect("the largest of all");
+            assert!(again >= read.min(max));
         }
         Err(refused) => check(&refused.to_string()),
     }
 });
 
-/// A refusal goes into a header and into logs: short, and nothing raw.
+/// A refusal is put into headers and logs: it is short, and has only printable ASCII characters.
 fn check(message: &str) {
     assert!(message.len() < 400);
     assert!(message.bytes().all(|byte| (b' '..=b'~').contains(&byte)));

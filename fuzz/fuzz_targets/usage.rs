@@ -1,5 +1,6 @@
-//! Any bytes as an LM's answer, cut into pieces anywhere: the reader of token counts never panics, and
-//! what it reads does not depend on where the answer is cut. Answers are whole or streams of events.
+//! A fuzz target: arbitrary bytes are an LM's answer, cut into arbitrary pieces. The reader of token
+//! counts does not panic, and its result does not depend on the cuts. The answer is one JSON document or
+//! a stream of events.
 //!
 //! Run with: cargo +nightly fuzz run usage -- -max_total_time=60
 #![no_main]
@@ -31,7 +32,7 @@ fn read(pieces: &[&[u8]]) -> UsageCounts {
     for piece in pieces {
         reader.read(piece);
     }
-    // The sum of two counts is no overflow.
+    // The sum of the counts does not overflow.
     let _ = reader.counts.total();
     reader.counts
 }

@@ -16,11 +16,12 @@ use tower::BoxError;
 use super::{LmBody, LmResponse, redact::Redact};
 use crate::error::BadStatus;
 
-/// No error is longer, and no padding before one.
+/// The most bytes that are read of a body, padding included.
 const MOST: usize = 64 * 1024;
-/// How far into the body `"error"` is looked for.
+/// The length of the beginning of a body, in bytes, that is searched for `"error"`.
 const NEAR: usize = 1024;
-/// From so many bytes on, what does not begin as an error is none: a body may arrive in any pieces.
+/// Once this many bytes have come without the beginning of an error, the body is an answer, so that a
+/// stream of JSON is passed on. Fewer bytes decide nothing: a body comes in pieces of any length.
 const ENOUGH: usize = 64;
 
 /// Codes and types of a quota that is used up. They come with a 429 too, and waiting does not help.
