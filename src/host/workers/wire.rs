@@ -316,7 +316,7 @@ pub fn decode_worker_bytes(bytes: &[u8]) -> usize {
     while let Ok(Some(frame)) = codec.decode(&mut bytes) {
         match frames::decode(frame.freeze()) {
             Ok((FromWorker::Open(request), tail)) => drop(request.with_body(tail)),
-            Ok((_, tail)) => drop(frames::value(&tail)),
+            Ok((_, tail)) => drop(frames::value::<Value>(&tail)),
             Err(_) => break,
         }
         messages += 1;
