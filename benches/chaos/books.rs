@@ -3,101 +3,23 @@
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
-use tokio::runtime::Handle;
 use tower_dspy::{HostStats, WorkerStats, layers::CallCounts, server::ServeReport};
 
 use crate::{
     disruptions::Disruptions,
+    faults::FAULTS,
+    left::Left,
     outcomes::OutcomeCounts,
-    site::Site,
-    support::{LmProcess, child_processes, count, figure, median, read_process},
+    site::{PROGRAMS, Site},
+    support::{count, figure, median},
 };
 
 /// The most that memory may grow after the first quarter, in percent.
 const MOST_GROWTH: f64 = 5.0;
-
-/// What there is at a moment without calls.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Left {
-    /// Calls in hosts, permits, calls in trackers, LM calls, streams.
-    pub(crate) work: u64,
-    /// Descriptors of this process, without those to the LM, which are kept for the next calls.
-    descriptors: u64,
-    threads: u64,
-    tokio_tasks: u64,
-    asyncio_tasks: u64,
-    /// Child processes, without the LM's.
-    children: u64,
-    lm_connections: u64,
-}
-
-impl Left {
-    pub(crate) async fn of(sites: &[Site], lm: &mut LmProcess) -> Self {
-        let mut left = Self::of_process(lm).await;
-        for site in sites {
-            let (stats, calls) = (site.host.stats(), site.tracker.counts());
-            let permits = site.bare.iter().map(|program| program.in_flight() as u64);
-            left.work += permits.sum::<u64>() + calls.live() + stats.in_lm_calls + stats.streams;
-            left.work += stats.queued + stats.running + stats.orphans + stats.abandoned;
-            left.asyncio_tasks += site.asyncio_tasks().await.unwrap_or(u64::MAX / 4);
-        }
-        left
-    }
-
-    pub(crate) async fn of_process(lm: &mut LmProcess) -> Self {
-        let lm_connections = lm.connections().await.expect("the LM");
-        let process = read_process("self").expect("this process");
-        let children = child_processes();
-        Self {
-            work: 0,
-            descriptors: process.descriptors.saturating_sub(lm_connections),
-            threads: process.threads,
-            tokio_tasks: Handle::current().metrics().num_alive_tasks() as u64,
-            asyncio_tasks: 0,
-            children: children
-                .into_iter()
-                .filter(|pid| Some(*pid) != lm.pid)
-                .count() as u64,
-            lm_connections,
-        }
-    }
-
-    /// What hosts leave that have stopped: processes of workers, and connections to the LM.
-    pub(crate) const fn of_stopped_hosts(&self) -> u64 {
-        self.children + self.lm_connections
-    }
-
-    pub(crate) fn is_within(&self, baseline: &Self) -> bool {
-        self.rows(baseline).iter().all(|(_, over)| *over == 0)
-    }
-
-    /// How much more of each there is than at the baseline.
-    fn rows(&self, baseline: &Self) -> [(&'static str, u64); 6] {
-        [
-            ("chaos_work_left", self.work),
-            (
-                "chaos_descriptors_left",
-                self.descriptors.saturating_sub(baseline.descriptors),
-            ),
-            (
-                "chaos_threads_left",
-                self.threads.saturating_sub(baseline.threads),
-            ),
-            (
-                "chaos_tokio_tasks_left",
-                self.tokio_tasks.saturating_sub(baseline.tokio_tasks),
-            ),
-            (
-                "chaos_asyncio_tasks_left",
-                self.asyncio_tasks.saturating_sub(baseline.asyncio_tasks),
-            ),
-            (
-                "chaos_processes_left",
-                self.children.saturating_sub(baseline.children),
-            ),
-        ]
-    }
-}
+/// The least share of calls that is answered while there are faults, in percent: a run of refusals
+/// alone proves nothing. The share of a program is lower for an agent, which makes many LM calls.
+const LEAST_OF_HOST: u64 = 10;
+const LEAST_OF_PROGRAM: u64 = 2;
 
 /// The books of one host, closed.
 pub(crate) struct SiteBooks {
@@ -109,6 +31,14 @@ pub(crate) struct SiteBooks {
     /// Attempts that ended as `Lost`: as the layers saw it, and as the pool counts it.
     lost: (u64, u64),
     workers: Option<WorkerStats>,
+    attempts: u64,
+    bare_calls: u64,
+    exceptions: u64,
+}
+
+/// How far `a` is below `b`, or above it by more than `slack`.
+const fn excess(a: u64, b: u64, slack: u64) -> u64 {
+    b.saturating_sub(a) + a.saturating_sub(b + slack)
 }
 
 impl SiteBooks {
@@ -116,6 +46,9 @@ impl SiteBooks {
         let (name, tracker) = (site.name, site.tracker.clone());
         let workers = site.host.worker_stats();
         let lost = site.lost.load(Ordering::Relaxed);
+        let [attempts, bare_calls, exceptions] =
+            [&*site.attempts, &site.bare_calls, &*site.exceptions]
+                .map(|count| count.load(Ordering::Relaxed));
         let (server, host) = site.end().await;
         Self {
             name,
@@ -125,13 +58,75 @@ impl SiteBooks {
             host,
             lost: (lost, workers.as_ref().map_or(0, |stats| stats.calls_lost)),
             workers,
+            attempts,
+            bare_calls,
+            exceptions,
         }
     }
 
     /// Calls that one of the books has and another one has not.
-    fn lost_silently(&self) -> u64 {
+    ///
+    /// A caller that left, or whose own deadline passed first, does not know what became of its
+    /// call: by so many calls the books of two sides may differ.
+    fn lost_silently(&self, loaded: u64) -> u64 {
         let (callers, tracker, requests) = (&self.callers, &self.tracker, &self.server.requests);
+        let unknown = callers.cancelled + callers.failed_as(&["deadline"]);
+        let failed = callers.lost
+            + callers.failed_as(&["lm_unavailable", "lm_rejected", "overloaded", "program"]);
+        let elapsed = callers.failed_as(&["elapsed"]);
         let rows = [
+            (
+                "programs: an exception that no fault explains",
+                self.exceptions,
+            ),
+            (
+                "calls that callers made and no layer saw, more than may be",
+                excess(callers.made, tracker.accepted, unknown),
+            ),
+            (
+                "calls by HTTP and gRPC that no server saw, more than may be",
+                excess(callers.remote, requests.accepted, unknown),
+            ),
+            (
+                "answers that no caller has",
+                excess(tracker.completed, callers.answered, unknown),
+            ),
+            (
+                "failures that no caller has",
+                excess(tracker.failed, failed, unknown),
+            ),
+            (
+                "timed-out calls that no caller has",
+                excess(tracker.timed_out, elapsed, unknown),
+            ),
+            (
+                "cancelled calls that no caller has",
+                tracker.cancelled.saturating_sub(unknown),
+            ),
+            (
+                "calls of the host that are no attempt of the layers",
+                self.host
+                    .submitted
+                    .saturating_sub(self.attempts + self.bare_calls + loaded),
+            ),
+            (
+                "attempts beyond one retry",
+                self.attempts.saturating_sub(2 * tracker.accepted),
+            ),
+            (
+                "answers of no attempt",
+                tracker.completed.saturating_sub(self.host.submitted),
+            ),
+            (
+                "callers' lost calls that no layer saw",
+                callers.lost.saturating_sub(self.lost.0),
+            ),
+            (
+                "pool: lost calls that neither the layers saw nor were told to stop",
+                self.lost
+                    .1
+                    .saturating_sub(self.lost.0 + self.host.cancelled),
+            ),
             ("callers: no outcome", callers.silent + callers.missing()),
             ("callers: a wrong answer", callers.wrong),
             ("callers: an answer cut off", callers.cut),
@@ -140,10 +135,6 @@ impl SiteBooks {
                 tracker.accepted.abs_diff(
                     tracker.completed + tracker.failed + tracker.timed_out + tracker.cancelled,
                 ),
-            ),
-            (
-                "callers' answers are completed calls of the tracker",
-                callers.answered.saturating_sub(tracker.completed),
             ),
             (
                 "server: accepted = completed + failed + cancelled, none abandoned",
@@ -167,6 +158,30 @@ impl SiteBooks {
         rows.iter().map(|(_, wrong)| wrong).sum()
     }
 
+    /// What the run was to do to this host and did not.
+    fn not_done(&self) -> u64 {
+        let mut missing = 0;
+        let ended = |(made, answered): &(u64, u64)| (*made, *answered);
+        let all = self.callers.programs.values().map(ended);
+        let all = all.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+        let each = self
+            .callers
+            .programs
+            .iter()
+            .map(|(name, counts)| (*name, *counts));
+        for (name, (made, answered), least) in each
+            .map(|(name, counts)| (name, counts, LEAST_OF_PROGRAM))
+            .chain([("all programs", all, LEAST_OF_HOST)])
+        {
+            println!("  {name}: {answered} of {made} calls answered while there were faults");
+            if answered * 100 < made * least || answered == 0 {
+                println!("  {name}: fewer answers than {least} %");
+                missing += 1;
+            }
+        }
+        missing + PROGRAMS.len().saturating_sub(self.callers.programs.len()) as u64
+    }
+
     fn print(&self) {
         let callers = &self.callers;
         println!(
@@ -178,7 +193,10 @@ impl SiteBooks {
             callers.lost,
             callers.failed,
         );
-        println!("  tracker: {:?}", self.tracker);
+        println!(
+            "  tracker: {:?}; {} attempts, of which {} lost",
+            self.tracker, self.attempts, self.lost.0
+        );
         println!("  server:  {}", self.server);
         let host = &self.host;
         println!(
@@ -219,26 +237,55 @@ pub(crate) struct Books {
 }
 
 impl Books {
+    /// What the run was to do and did not: it has to use each fault, and to disturb the hosts.
+    fn not_done(&self) -> u64 {
+        let done = &self.disruptions;
+        let faults = self.lm["faults"]
+            .as_object()
+            .map_or(0, |faults| faults.len());
+        let rows = [
+            ("no worker was killed", u64::from(done.kills == 0)),
+            ("no program was replaced", u64::from(done.replaced == 0)),
+            ("programs were not replaced", done.not_replaced),
+            ("no program was loaded", u64::from(done.loaded == 0)),
+            ("programs were not loaded", done.not_loaded),
+            (
+                "faults of the LM were not used",
+                FAULTS.len().saturating_sub(faults) as u64,
+            ),
+        ];
+        for (what, n) in rows.iter().filter(|(_, n)| *n > 0) {
+            println!("{what}: {n}");
+        }
+        let sites = self.sites.iter().map(SiteBooks::not_done);
+        rows.iter().map(|(_, n)| n).sum::<u64>() + sites.sum::<u64>()
+    }
+
     /// Prints all; returns how many figures are not as they have to be.
     pub(crate) fn close(&self) -> u64 {
         let lost: u64 = self
             .sites
             .iter()
             .map(|site| {
-                let lost = site.lost_silently();
+                let loaded = self.disruptions.loaded;
+                let lost = site.lost_silently(loaded);
                 site.print();
                 lost
             })
             .sum();
         println!("LM: {}", self.lm);
         println!(
-            "{} kills of workers, {} programs replaced, {} not replaced, {} loaded beside",
+            "{} kills of workers, {} programs replaced, {} not replaced, {} loaded beside, {} not",
             self.disruptions.kills,
             self.disruptions.replaced,
             self.disruptions.not_replaced,
             self.disruptions.loaded,
+            self.disruptions.not_loaded,
         );
         let mut wrong = u64::from(lost > 0);
+        let not_done = self.not_done();
+        wrong += u64::from(not_done > 0);
+        count("chaos_not_done", not_done);
         let made = self.sites.iter().map(|site| site.callers.made).sum();
         count("chaos_calls", made);
         count("chaos_lost_silently", lost);

@@ -21,6 +21,7 @@ use tower_dspy::{
 
 use crate::{
     outcomes::{Outcome, Outcomes},
+    processes::wait_seconds,
     site::{Program, Site},
 };
 
@@ -45,8 +46,39 @@ struct Plan {
     question: String,
     limit: Option<Duration>,
     leaves: Option<Duration>,
+    /// The program waits for an hour, which only a limit or its caller ends.
+    waits: bool,
+    calm: bool,
     /// A pause between two events that are read.
     slow: Option<Duration>,
+}
+
+/// The failures that the faults of the run explain. A program's own are judged by their exceptions,
+/// where the layers see them.
+const FAILURES: [&str; 6] = [
+    "deadline",
+    "elapsed",
+    "lm_unavailable",
+    "lm_rejected",
+    "overloaded",
+    "program",
+];
+
+impl Plan {
+    /// The outcome, or that it is one that this call cannot come to.
+    fn judge(&self, outcome: Outcome) -> Outcome {
+        let fits = match &outcome {
+            Outcome::Answered => !self.waits,
+            Outcome::Cancelled => self.leaves.is_some(),
+            Outcome::Failed(kind) => !self.calm && FAILURES.contains(&&**kind),
+            Outcome::Lost => !self.calm,
+            _ => true,
+        };
+        match fits {
+            true => outcome,
+            false => Outcome::Wrong(format!("{outcome:?} of {:?}", self.question)),
+        }
+    }
 }
 
 impl Callers {
@@ -70,7 +102,7 @@ impl Callers {
             let plan = self.plan(&mut random);
             let way = random.usize(..5);
             let what = format!("{} {} way {way}", self.site, plan.program.name);
-            self.outcomes.begin();
+            self.outcomes.begin(way < 4);
             let call = async {
                 match way {
                     0 => self.http(&plan).await,
@@ -86,7 +118,8 @@ impl Callers {
                 Err(_) if plan.leaves.is_some() => Outcome::Cancelled,
                 Err(_) => Outcome::Silent,
             };
-            self.outcomes.end(&what, outcome);
+            let program = (!self.calm).then_some(plan.program.name);
+            self.outcomes.end(&what, program, plan.judge(outcome));
         }
     }
 
@@ -96,9 +129,18 @@ impl Callers {
             Duration::from_secs_f64(0.002 * 2000_f64.powf(random.f64()))
         };
         let unsteady = !self.calm;
+        let program = self.programs[random.usize(..self.programs.len())].clone();
+        let can_wait = unsteady && matches!(program.name, "waits" | "fan");
+        let waits = can_wait && random.u8(0..10) < 3;
+        let id = random.u64(..);
         Plan {
-            program: self.programs[random.usize(..self.programs.len())].clone(),
-            question: format!("what is {:x}", random.u64(..)),
+            program,
+            question: match waits {
+                true => format!("wait {} {id:x}", wait_seconds()),
+                false => format!("what is {id:x}"),
+            },
+            waits,
+            calm: self.calm,
             limit: (unsteady && random.u8(0..10) < 6).then(|| time(random)),
             leaves: (unsteady && random.u8(0..10) < 2).then(|| time(random)),
             slow: (random.u8(0..10) < 1).then(|| Duration::from_millis(20)),
@@ -249,7 +291,7 @@ fn checked(plan: &Plan, answer: &Value) -> Outcome {
     let right = match plan.program.name {
         "agent" => answer == "blue",
         // Empty where both of its LM calls failed.
-        "parallel" if answer == "" => true,
+        "parallel" if answer == "" => !plan.calm,
         _ => *answer == format!("You said: {}", plan.question),
     };
     match right {

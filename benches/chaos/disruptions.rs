@@ -17,20 +17,25 @@ use crate::site::{PROGRAMS, Site};
 pub(crate) struct Disruptions {
     pub(crate) kills: u64,
     pub(crate) replaced: u64,
+    /// Replacements that failed though no worker was killed in the middle of them.
     pub(crate) not_replaced: u64,
     pub(crate) loaded: u64,
+    pub(crate) not_loaded: u64,
 }
 
-/// Kills a worker now and then.
+/// Kills a worker now and then, but never the oldest, which is to show what a worker keeps.
 pub(crate) async fn kill(site: &Site, mut random: fastrand::Rng, stop: &AtomicBool) -> u64 {
     let mut kills = 0;
     while wait(&mut random, 2..8, stop).await {
         let processes = site.host.worker_stats().map(|stats| stats.processes);
         let processes = processes.unwrap_or_default();
-        if processes.is_empty() {
+        let Some((_oldest, others)) = processes.split_first() else {
+            continue;
+        };
+        if others.is_empty() {
             continue;
         }
-        let victim = processes[random.usize(..processes.len())].pid;
+        let victim = others[random.usize(..others.len())].pid;
         // It may be gone by now.
         let kill = Command::new("kill")
             .args(["-9", &victim.to_string()])
@@ -54,7 +59,7 @@ pub(crate) async fn replace(
             Ok(()) => replaced += 1,
             Err(error) => {
                 println!("{}: not replaced: {error}", PROGRAMS[program].0);
-                not += 1;
+                not += u64::from(!error.to_string().contains("SIGKILL"));
             }
         }
     }
@@ -62,8 +67,8 @@ pub(crate) async fn replace(
 }
 
 /// Loads a program beside the others, asks it, and lets it go.
-pub(crate) async fn load(site: &Site, mut random: fastrand::Rng, stop: &AtomicBool) -> u64 {
-    let mut loaded = 0;
+pub(crate) async fn load(site: &Site, mut random: fastrand::Rng, stop: &AtomicBool) -> (u64, u64) {
+    let (mut loaded, mut not) = (0, 0);
     while wait(&mut random, 3..9, stop).await {
         let program = random.usize(..PROGRAMS.len());
         match site.load(program).await {
@@ -74,10 +79,13 @@ pub(crate) async fn load(site: &Site, mut random: fastrand::Rng, stop: &AtomicBo
                 let _ = tokio::time::timeout(Duration::from_secs(1), call).await;
                 loaded += 1;
             }
-            Err(error) => println!("{}: not loaded: {error}", PROGRAMS[program].0),
+            Err(error) => {
+                println!("{}: not loaded: {error}", PROGRAMS[program].0);
+                not += 1;
+            }
         }
     }
-    loaded
+    (loaded, not)
 }
 
 /// Waits for some tenths of a minute's seconds; whether to go on.

@@ -30,7 +30,7 @@ pub(crate) enum Fault {
     ErrorInMid,
 }
 
-const FAULTS: [Fault; 10] = [
+pub(crate) const FAULTS: [Fault; 10] = [
     Fault::Hangs,
     Fault::Resets,
     Fault::Drips,

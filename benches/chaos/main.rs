@@ -16,15 +16,27 @@ mod clients;
 mod disruptions;
 mod faults;
 mod inject;
+mod left;
 mod lm_server;
 mod options;
 mod outcomes;
+mod processes;
 mod run;
 mod site;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
+
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use options::Options;
+
+/// How much longer than its faults a run may take: to start, to settle and to stop.
+const MARGIN: Duration = Duration::from_secs(300);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -39,8 +51,20 @@ async fn main() -> ExitCode {
         lm_server::run(seed).await.expect("an LM server");
         return ExitCode::SUCCESS;
     }
+    // The kills of workers, with the programs that were the reason.
+    let log = Targets::new()
+        .with_target("tower_dspy", LevelFilter::WARN)
+        .with_target("tower_dspy::python", LevelFilter::OFF);
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_filter(log))
+        .init();
     println!("{:?} of chaos, --seed {}", options.length, options.seed);
-    let books = run::run(&options).await;
+    let limit = options.length + MARGIN;
+    let Ok(books) = tokio::time::timeout(limit, run::run(&options)).await else {
+        println!("the run has not ended after {limit:?}");
+        // Whatever hangs must not hold up the end of this process.
+        std::process::exit(1);
+    };
     match books.close() {
         0 => ExitCode::SUCCESS,
         wrong => {

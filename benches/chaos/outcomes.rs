@@ -45,7 +45,11 @@ pub(crate) struct Outcomes(Mutex<OutcomeCounts>);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OutcomeCounts {
     pub(crate) made: u64,
+    /// Those of them by HTTP or gRPC.
+    pub(crate) remote: u64,
     pub(crate) answered: u64,
+    /// Of each program outside the calm stretch: calls that ended, and those that were answered.
+    pub(crate) programs: BTreeMap<&'static str, (u64, u64)>,
     pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) cancelled: u64,
     pub(crate) lost: u64,
@@ -55,11 +59,23 @@ pub(crate) struct OutcomeCounts {
 }
 
 impl Outcomes {
-    pub(crate) fn begin(&self) {
-        self.change(|counts| counts.made += 1);
+    pub(crate) fn begin(&self, is_remote: bool) {
+        self.change(|counts| {
+            counts.made += 1;
+            counts.remote += u64::from(is_remote);
+        });
     }
 
-    pub(crate) fn end(&self, what: &str, outcome: Outcome) {
+    /// The outcome of a call; `program` is `None` in the calm stretch.
+    pub(crate) fn end(&self, what: &str, program: Option<&'static str>, outcome: Outcome) {
+        if let Some(program) = program {
+            let answered = u64::from(outcome == Outcome::Answered);
+            self.change(|counts| {
+                let (made, answers) = counts.programs.entry(program).or_default();
+                *made += 1;
+                *answers += answered;
+            });
+        }
         match &outcome {
             Outcome::Wrong(text) => println!("{what}: a wrong answer: {text}"),
             Outcome::Cut(text) => println!("{what}: cut off: {text}"),
@@ -87,6 +103,11 @@ impl Outcomes {
 }
 
 impl OutcomeCounts {
+    /// The failures of these kinds.
+    pub(crate) fn failed_as(&self, kinds: &[&str]) -> u64 {
+        kinds.iter().filter_map(|kind| self.failed.get(*kind)).sum()
+    }
+
     pub(crate) fn failures(&self) -> u64 {
         self.failed.values().sum()
     }

@@ -4,13 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import subprocess
 import threading
 import time
+import zlib
 
 import dspy
 
 import tower_dspy
+
+
+def wait_seconds(question: str) -> str | None:
+    """The seconds of a question that begins with `wait SECONDS`."""
+    words = question.split()
+    return words[1] if words[0] == "wait" else None
+
+
+def wait(question: str, seconds: str) -> None:
+    """Wait: asleep, for an event, for a child process, or for a socket."""
+    way = zlib.crc32(question.encode()) % 4
+    if way == 0:
+        time.sleep(float(seconds))
+    elif way == 1:
+        threading.Event().wait(float(seconds))
+    elif way == 2:
+        subprocess.run(["sleep", seconds], check=True)
+    else:
+        here, there = socket.socketpair()
+        with here, there:
+            here.settimeout(float(seconds))
+            try:
+                here.recv(1)
+            except TimeoutError:
+                pass
 
 
 class Sync(dspy.Module):
@@ -37,13 +64,15 @@ class Agent(dspy.Module):
 
 
 class Fan(dspy.Module):
-    """Three LM calls at once: of the program, of a task, and of a thread."""
+    """Three LM calls at once: of the program, of a task, and of a thread. Or a wait of a thread."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ask = dspy.Predict("question -> answer")
 
     async def aforward(self, question: str):
+        if seconds := wait_seconds(question):
+            await dspy.asyncify(wait)(question, seconds)
         task = asyncio.create_task(self.ask.acall(question=question))
         thread = asyncio.to_thread(self.ask, question=question)
         answer = await self.ask.acall(question=question)
@@ -67,20 +96,14 @@ class Parallel(dspy.Module):
 
 
 class Waits(dspy.Module):
-    """A sync program that waits: asleep, for an event, for a child process."""
+    """A sync program that waits before its LM call."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ask = dspy.Predict("question -> answer")
 
     def forward(self, question: str):
-        way = hash(question) % 3
-        if way == 0:
-            time.sleep(0.1)
-        elif way == 1:
-            threading.Event().wait(0.1)
-        else:
-            subprocess.run(["sleep", "0.1"], check=True)
+        wait(question, wait_seconds(question) or "0.1")
         return self.ask(question=question)
 
 

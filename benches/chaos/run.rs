@@ -11,9 +11,10 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    books::{Books, Left, SiteBooks},
+    books::{Books, SiteBooks},
     clients::Callers,
     disruptions::{self, Disruptions},
+    left::Left,
     options::Options,
     outcomes::Outcomes,
     site::Site,
@@ -96,7 +97,7 @@ async fn calls(
             return Disruptions::default();
         }
         let [kill, replace, load] = forks;
-        let (kills, (replaced, not_replaced), loaded) = tokio::join!(
+        let (kills, (replaced, not_replaced), (loaded, not_loaded)) = tokio::join!(
             disruptions::kill(workers, kill, &stop),
             disruptions::replace(workers, replace, &stop),
             disruptions::load(embedded, load, &stop),
@@ -106,6 +107,7 @@ async fn calls(
             replaced,
             not_replaced,
             loaded,
+            not_loaded,
         }
     };
     let measure = async {

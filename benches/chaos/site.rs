@@ -36,6 +36,9 @@ pub(crate) const PROGRAMS: [(&str, &str); 6] = [
     ("waits", "programs:Waits"),
 ];
 
+/// What programs may raise: at replies that are no answer.
+const EXCEPTIONS: [&str; 1] = ["dspy.utils.exceptions.AdapterParseError"];
+
 const SYNC_THREADS: usize = 4;
 const MAX_IN_FLIGHT: usize = 12;
 
@@ -60,6 +63,12 @@ pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     /// Attempts that the layers saw end as `Lost`.
     pub(crate) lost: Arc<AtomicU64>,
+    /// Attempts of the layers, retries included.
+    pub(crate) attempts: Arc<AtomicU64>,
+    /// Calls past the layers: to warm up, and to count tasks.
+    pub(crate) bare_calls: AtomicU64,
+    /// Exceptions of programs that no fault explains.
+    pub(crate) exceptions: Arc<AtomicU64>,
     tasks: Function,
     base_url: String,
     stop: oneshot::Sender<()>,
@@ -82,12 +91,15 @@ impl Site {
     async fn start(name: &'static str, host: Host, base_url: &str, inject: Option<Inject>) -> Self {
         let tracker = Tracker::new();
         let lost = Arc::<AtomicU64>::default();
+        let attempts = Arc::<AtomicU64>::default();
+        let exceptions = Arc::<AtomicU64>::default();
         let (mut bare, mut programs) = (vec![], vec![]);
         let (mut grpc, mut http) = (Programs::new(), Router::new());
         for (name, target) in PROGRAMS {
             let program = load(&host, name, target, base_url).await;
             let program = program.unwrap_or_else(|error| panic!("{error}\n{}", error.traceback()));
-            let lost = lost.clone();
+            let (lost, exceptions) = (lost.clone(), exceptions.clone());
+            let attempts = attempts.clone();
             let stack = ServiceBuilder::new()
                 .layer(InjectLayer::new(inject))
                 .layer(TrackLayer::new(tracker.clone()).with_label(name))
@@ -100,10 +112,18 @@ impl Site {
                         Error::Lost(_) => {
                             lost.fetch_add(1, Ordering::Relaxed);
                         }
-                        Error::Program(_) => println!("{name}: {}", described(&error)),
+                        Error::Program(raised) => {
+                            let known = EXCEPTIONS.contains(&raised.python_type());
+                            exceptions.fetch_add(u64::from(!known), Ordering::Relaxed);
+                            println!("{name}: {}", described(&error));
+                        }
                         _ => {}
                     }
                     error
+                })
+                .map_request(move |request: PredictRequest| {
+                    attempts.fetch_add(1, Ordering::Relaxed);
+                    request
                 });
             let streaming = stack.clone().service(program.streaming());
             let layered = Program {
@@ -135,6 +155,9 @@ impl Site {
             programs,
             address,
             lost,
+            attempts,
+            bare_calls: AtomicU64::default(),
+            exceptions,
             tasks: tasks.expect("a function"),
             base_url: base_url.to_owned(),
             stop,
@@ -148,6 +171,7 @@ impl Site {
         for program in &self.bare {
             for n in 0..MAX_IN_FLIGHT {
                 let inputs = json!({"question": format!("warm-up {n}")});
+                self.bare_calls.fetch_add(1, Ordering::Relaxed);
                 calls.spawn(program.clone().oneshot(PredictRequest::new(inputs)));
             }
         }
@@ -169,6 +193,7 @@ impl Site {
         let mut most = 0;
         // Workers take turns.
         for _ in 0..8 {
+            self.bare_calls.fetch_add(1, Ordering::Relaxed);
             let tasks = self.tasks.call(json!({})).await?;
             most = most.max(tasks.as_u64().unwrap_or(u64::MAX));
         }

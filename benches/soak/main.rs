@@ -1,6 +1,7 @@
 //! Many predictions, of which one in ten is given up, and then as many streams: how memory,
 //! descriptors, threads and the objects of asyncio grow with them, which is to be not at all within
-//! the noise of the readings.
+//! the noise of the readings. It fails, by its exit code, when work is left, or when a reading grows by
+//! more than the bound that `samples.rs` states for it.
 //!
 //! Run: `cargo bench --bench soak`; a short one by `--predictions 20000`; in a worker process by
 //! `--workers`; only the predictions or the streams by `--only predictions` or `--only streams`.
@@ -11,7 +12,7 @@ mod support;
 mod samples;
 mod slope;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use lexopt::{Arg, Parser, ValueExt};
@@ -46,7 +47,7 @@ struct Options {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), lexopt::Error> {
+async fn main() -> Result<ExitCode, lexopt::Error> {
     let mut options = Options {
         predictions: 200_000,
         workers: false,
@@ -60,22 +61,28 @@ async fn main() -> Result<(), lexopt::Error> {
             Arg::Long("only") => options.only = Some(arguments.value()?.string()?),
             Arg::Long("lm-server") => {
                 lm_server().await.expect("an LM server");
-                return Ok(());
+                return Ok(ExitCode::SUCCESS);
             }
             // Cargo's own.
             Arg::Long("bench") => {}
             _ => return Err(argument.unexpected()),
         }
     }
+    let mut grown = 0;
     let mut soak = Soak::start(&options).await;
     for (name, streams) in [("predictions", false), ("streams", true)] {
         if options.only.as_deref().is_none_or(|only| only == name) {
-            soak.run(&format!("soak_{name}"), options.predictions, streams)
+            grown += soak
+                .run(&format!("soak_{name}"), options.predictions, streams)
                 .await;
         }
     }
-    support::count("soak_works_left", works_left(&soak.host).await);
-    Ok(())
+    let left = works_left(&soak.host).await;
+    support::count("soak_works_left", left);
+    Ok(match grown + left {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
 struct Soak {
@@ -117,8 +124,9 @@ impl Soak {
         }
     }
 
-    /// So many predictions, and one in ten more that is given up, with samples in between.
-    async fn run(&mut self, name: &str, predictions: usize, streams: bool) {
+    /// So many predictions, and one in ten more that is given up, with samples in between;
+    /// returns how many readings grew by more than their bound.
+    async fn run(&mut self, name: &str, predictions: usize, streams: bool) -> u64 {
         let sampler = Sampler::new(&self.host).await;
         let (mut samples, mut given_up) = (vec![], 0);
         for n in 1..=SAMPLES {
@@ -131,8 +139,9 @@ impl Soak {
                 _ => sample.without_types(),
             });
         }
-        samples::print(name, &samples);
+        let grown = samples::print(name, &samples);
         support::count(&format!("{name}_given_up"), given_up);
+        grown
     }
 
     async fn step(&self, predictions: usize, streams: bool) -> u64 {
