@@ -20,7 +20,7 @@ use tower_dspy::{
 };
 
 use crate::{
-    outcomes::{Outcome, Outcomes},
+    outcomes::{CALM, Outcome, Outcomes},
     processes::wait_seconds,
     site::{Program, Site},
 };
@@ -70,7 +70,9 @@ impl Plan {
         let fits = match &outcome {
             Outcome::Answered => !self.waits,
             Outcome::Cancelled => self.leaves.is_some(),
-            Outcome::Failed(kind) => !self.calm && FAILURES.contains(&&**kind),
+            // The layers' own limits hold in the calm stretch as well; how many passed is judged later.
+            Outcome::Failed(kind) if self.calm => matches!(&**kind, "deadline" | "elapsed"),
+            Outcome::Failed(kind) => FAILURES.contains(&&**kind),
             Outcome::Lost => !self.calm,
             _ => true,
         };
@@ -118,7 +120,7 @@ impl Callers {
                 Err(_) if plan.leaves.is_some() => Outcome::Cancelled,
                 Err(_) => Outcome::Silent,
             };
-            let program = (!self.calm).then_some(plan.program.name);
+            let program = if self.calm { CALM } else { plan.program.name };
             self.outcomes.end(&what, program, plan.judge(outcome));
         }
     }

@@ -18,6 +18,7 @@ mod faults;
 mod inject;
 mod left;
 mod lm_server;
+mod log;
 mod options;
 mod outcomes;
 mod processes;
@@ -25,13 +26,6 @@ mod run;
 mod site;
 
 use std::{process::ExitCode, time::Duration};
-
-use tracing_subscriber::{
-    Layer,
-    filter::{LevelFilter, Targets},
-    layer::SubscriberExt,
-    util::SubscriberInitExt,
-};
 
 use options::Options;
 
@@ -51,13 +45,7 @@ async fn main() -> ExitCode {
         lm_server::run(seed).await.expect("an LM server");
         return ExitCode::SUCCESS;
     }
-    // The kills of workers, with the programs that were the reason.
-    let log = Targets::new()
-        .with_target("tower_dspy", LevelFilter::WARN)
-        .with_target("tower_dspy::python", LevelFilter::OFF);
-    tracing_subscriber::registry()
-        .with(tracing_subscriber::fmt::layer().with_filter(log))
-        .init();
+    log::start().expect("a log");
     println!("{:?} of chaos, --seed {}", options.length, options.seed);
     let limit = options.length + MARGIN;
     let Ok(books) = tokio::time::timeout(limit, run::run(&options)).await else {

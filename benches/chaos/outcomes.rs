@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use tower_dspy::ErrorKind;
 
+/// The name under which the calls of the calm stretch are counted, of whatever program.
+pub(crate) const CALM: &str = "calm";
+
 /// What a call came to for its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -48,7 +51,7 @@ pub(crate) struct OutcomeCounts {
     /// Those of them by HTTP or gRPC.
     pub(crate) remote: u64,
     pub(crate) answered: u64,
-    /// Of each program outside the calm stretch: calls that ended, and those that were answered.
+    /// Of each program, and of all in the calm stretch: calls that ended, and those answered.
     pub(crate) programs: BTreeMap<&'static str, (u64, u64)>,
     pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) cancelled: u64,
@@ -66,22 +69,19 @@ impl Outcomes {
         });
     }
 
-    /// The outcome of a call; `program` is `None` in the calm stretch.
-    pub(crate) fn end(&self, what: &str, program: Option<&'static str>, outcome: Outcome) {
-        if let Some(program) = program {
-            let answered = u64::from(outcome == Outcome::Answered);
-            self.change(|counts| {
-                let (made, answers) = counts.programs.entry(program).or_default();
-                *made += 1;
-                *answers += answered;
-            });
-        }
+    /// The outcome of a call of `program`.
+    pub(crate) fn end(&self, what: &str, program: &'static str, outcome: Outcome) {
         match &outcome {
             Outcome::Wrong(text) => println!("{what}: a wrong answer: {text}"),
             Outcome::Cut(text) => println!("{what}: cut off: {text}"),
             Outcome::Silent => println!("{what}: no outcome"),
             _ => {}
         }
+        self.change(|counts| {
+            let (made, answered) = counts.programs.entry(program).or_default();
+            *made += 1;
+            *answered += u64::from(outcome == Outcome::Answered);
+        });
         self.change(|counts| match outcome {
             Outcome::Answered => counts.answered += 1,
             Outcome::Wrong(_) => counts.wrong += 1,

@@ -39,6 +39,10 @@ pub(crate) const PROGRAMS: [(&str, &str); 6] = [
 /// What programs may raise: at replies that are no answer.
 const EXCEPTIONS: [&str; 1] = ["dspy.utils.exceptions.AdapterParseError"];
 
+/// No program keeps a loop from going on for so long. By the default of one second a machine that is
+/// busy has workers killed whose loops are only late.
+const KILL_AFTER: Duration = Duration::from_secs(15);
+
 const SYNC_THREADS: usize = 4;
 const MAX_IN_FLIGHT: usize = 12;
 
@@ -84,7 +88,8 @@ impl Site {
 
     pub(crate) async fn workers(base_url: &str, inject: Option<Inject>) -> Self {
         let host = Host::workers(2).venv(venv().await).python_path(folder());
-        let host = host.sync_threads(SYNC_THREADS).start().await;
+        let host = host.kill_after(KILL_AFTER).sync_threads(SYNC_THREADS);
+        let host = host.start().await;
         Self::start("workers", host.expect("workers"), base_url, inject).await
     }
 
