@@ -12,7 +12,7 @@ use std::{
 use ::axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
@@ -28,6 +28,7 @@ use super::{
     send_progress::SentBody,
     socket::{Socket, SocketState},
     socket_body::SocketBody,
+    stream_executor::StreamExecutor,
 };
 use crate::{
     call::{Cancel, Carrier, Cause, drop_scope},
@@ -51,7 +52,9 @@ enum ConnectionEnd<E> {
 #[derive(Debug, Default)]
 pub(super) struct ConnectionEnds {
     pub(super) failed: AtomicUsize,
+    pub(super) flooded: AtomicUsize,
     pub(super) stalled: AtomicUsize,
+    pub(super) streams_stalled: Arc<AtomicUsize>,
 }
 
 /// The connections of a server, which end with it.
@@ -60,7 +63,6 @@ pub(super) struct Connections {
     shutdown: Shutdown,
     head_timeout: Duration,
     send_timeout: Duration,
-    builder: Builder<TokioExecutor>,
     pub(super) ends: Arc<ConnectionEnds>,
     /// One for each connection.
     pub(super) tasks: TaskTracker,
@@ -80,23 +82,11 @@ impl Connections {
         head_timeout: Duration,
         send_timeout: Duration,
     ) -> Self {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(head_timeout)
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(head_timeout)
-            .keep_alive_timeout(head_timeout)
-            // For WebSockets over HTTP/2, as axum's own server.
-            .enable_connect_protocol();
         Self {
             app: ShutdownService::new(MapResult::new(app, outcome as Outcome), shutdown.clone()),
             shutdown,
             head_timeout,
             send_timeout,
-            builder,
             ends: Arc::default(),
             tasks: TaskTracker::new(),
             root: Cancel::new(),
@@ -117,7 +107,7 @@ impl Connections {
         let seen = http2.clone();
         let state = Arc::<SocketState>::default();
         let (socket, of_body) = (Socket::new(io, state.clone()), state.clone());
-        let progress = state.progress.clone();
+        let bodies = state.bodies.clone();
         let resets = Arc::<ResetCount>::default();
         let counted = resets.clone();
         let service = service_fn(move |request: Request<_>| {
@@ -132,18 +122,22 @@ impl Connections {
             request.context_mut().cancel = root.child();
             let protocol = Protocol::of(request.headers());
             let (call, shutdown) = (app.clone().oneshot(request), shutdown.clone());
-            let (progress, open) = (progress.clone(), counted.request());
+            let (bodies, open) = (bodies.clone(), counted.request());
             async move {
                 let mut response = call.await.unwrap_or_else(|end| response_of(end, protocol));
                 open.answered();
                 if !shutdown.is_ready() {
                     close_after(version, &mut response);
                 }
+                let progress = StreamExecutor::progress(&bodies);
                 Ok::<_, Infallible>(response.map(|body| SentBody::new(body, progress)))
             }
         });
-        let (builder, ends) = (self.builder.clone(), self.ends.clone());
+        let ends = self.ends.clone();
         let (head_timeout, send_timeout) = (self.head_timeout, self.send_timeout);
+        let reset = ends.streams_stalled.clone();
+        let streams = StreamExecutor::new(state.bodies.clone(), send_timeout, reset);
+        let builder = builder(streams.clone(), head_timeout);
         let (closing, idle) = (self.closing.clone(), self.idle.clone());
         let cut = self.cut.clone();
         self.tasks.spawn(async move {
@@ -168,17 +162,19 @@ impl Connections {
             };
             let ended = tokio::select! {
                 ended = served => ConnectionEnd::Served(ended),
-                () = state.progress.stalled(send_timeout) => ConnectionEnd::Stalled,
+                () = state.writes.stalled(send_timeout) => ConnectionEnd::Stalled,
+                () = state.bodies.stalled(send_timeout) => ConnectionEnd::Stalled,
+                () = streams.stalled() => ConnectionEnd::Stalled,
                 () = resets.flooded() => ConnectionEnd::Flooded,
                 () = cut.cancelled() => ConnectionEnd::Cut,
             };
             if resets.is_exceeded() {
-                tracing::debug!(target: "tower_dspy", "a client resets most of its requests");
+                tracing::debug!(target: "tower_dspy", "a client resets too many requests");
             }
             match ended {
                 ConnectionEnd::Served(Ok(())) if !resets.is_exceeded() => {}
                 ConnectionEnd::Served(Ok(())) | ConnectionEnd::Flooded => {
-                    ends.failed.fetch_add(1, Relaxed);
+                    ends.flooded.fetch_add(1, Relaxed);
                 }
                 ConnectionEnd::Served(Err(error)) => {
                     ends.failed.fetch_add(1, Relaxed);
@@ -200,6 +196,22 @@ impl Drop for Connections {
         self.root.cancel(Cause::Shutdown);
         self.cut.cancel();
     }
+}
+
+/// How a connection whose streams run on `streams` is served.
+fn builder(streams: StreamExecutor, head_timeout: Duration) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(streams);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(head_timeout)
+        .keep_alive_timeout(head_timeout)
+        // For WebSockets over HTTP/2, as axum's own server.
+        .enable_connect_protocol();
+    builder
 }
 
 /// Ready if the client of a new connection has not sent by `limit` what tells its protocol. From then

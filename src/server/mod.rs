@@ -14,6 +14,7 @@ mod serve;
 mod shutdown;
 mod socket;
 mod socket_body;
+mod stream_executor;
 
 pub use self::{
     report::ServeReport,

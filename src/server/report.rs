@@ -16,11 +16,16 @@ pub struct ServeReport {
     /// their requests, or not received all of their answers.
     pub connections_cut: usize,
     /// How many connections ended by an error of their clients before that: what came was no HTTP,
-    /// broke off in the middle of a request, or was a flood that HTTP/2 has limits for.
+    /// broke off in the middle of a request, or was a flood that h2 has limits for.
     pub connections_failed: usize,
+    /// How many connections over HTTP/2 were sent a GOAWAY, or closed, because their clients reset
+    /// more than 500 requests within 10 s, each within a second of its begin.
+    pub connections_flooded: usize,
     /// How many connections were closed because their clients took nothing of what was sent for the
     /// [limit](super::Server::send_timeout).
     pub connections_stalled: usize,
+    /// How many streams of HTTP/2 were reset for that, while others of their connections were open.
+    pub streams_stalled: usize,
 }
 
 impl ServeReport {
@@ -36,8 +41,13 @@ impl fmt::Display for ServeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}; {} connections failed, {} stalled; {} connections cut",
-            self.requests, self.connections_failed, self.connections_stalled, self.connections_cut
+            "{}; {} connections failed, {} flooded, {} stalled, and {} streams; {} connections cut",
+            self.requests,
+            self.connections_failed,
+            self.connections_flooded,
+            self.connections_stalled,
+            self.streams_stalled,
+            self.connections_cut
         )
     }
 }

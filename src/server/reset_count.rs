@@ -1,29 +1,28 @@
 //! The count of the requests that a client resets, by which a flood of them is known.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How many requests of a connection may be reset early, whatever became of the others; and how many
-/// more when it was asked to end.
+/// How many requests of a connection may be reset early within [`WINDOW`], and how many more after its
+/// GOAWAY.
 const RESETS: usize = 500;
 
-/// A request that is reset later than this is not counted: it was meant.
+/// Longer than a burst of an honest client lasts.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The time after which the reset of a request is not counted: its client has waited for the answer.
 const EARLY: Duration = Duration::from_secs(1);
 
-/// The requests of a connection, and how many of them were reset early. h2 itself limits only the resets
-/// of requests that it has not handed out.
+/// How many requests of a connection were reset early. h2 itself limits only the resets of requests
+/// that it has not handed out.
 #[derive(Debug, Default)]
 pub(super) struct ResetCount {
-    requests: AtomicUsize,
-    resets: AtomicUsize,
+    window: Mutex<ResetWindow>,
     exceeded: CancellationToken,
     flooded: CancellationToken,
 }
@@ -31,7 +30,6 @@ pub(super) struct ResetCount {
 impl ResetCount {
     /// Counts a request, which is reset if it is dropped before it is [answered](OpenRequest::answered).
     pub(super) fn request(self: &Arc<Self>) -> OpenRequest {
-        self.requests.fetch_add(1, Relaxed);
         OpenRequest {
             count: self.clone(),
             began: Instant::now(),
@@ -39,7 +37,7 @@ impl ResetCount {
         }
     }
 
-    /// Ready once more than [`RESETS`] requests, and more than half of all, were reset early.
+    /// Ready once more than [`RESETS`] requests were reset early within [`WINDOW`].
     pub(super) async fn exceeded(&self) {
         self.exceeded.cancelled().await;
     }
@@ -48,20 +46,37 @@ impl ResetCount {
         self.exceeded.is_cancelled()
     }
 
-    /// Ready once as many again were, by a client that does not heed the GOAWAY of the first time.
+    /// Ready once as many again were reset early, after the GOAWAY.
     pub(super) async fn flooded(&self) {
         self.flooded.cancelled().await;
     }
 
     fn reset(&self) {
-        let resets = self.resets.fetch_add(1, Relaxed) + 1;
-        if resets > RESETS && resets > self.requests.load(Relaxed) / 2 {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = window.began.is_none_or(|began| began.elapsed() >= WINDOW);
+        if is_over && !self.is_exceeded() {
+            *window = ResetWindow {
+                began: Some(Instant::now()),
+                resets: 0,
+            };
+        }
+        window.resets += 1;
+        let resets = window.resets;
+        drop(window);
+        if resets > RESETS {
             self.exceeded.cancel();
-            if resets > 2 * RESETS {
-                self.flooded.cancel();
-            }
+        }
+        if resets > 2 * RESETS {
+            self.flooded.cancel();
         }
     }
+}
+
+/// The early resets since a time, within [`WINDOW`] of it.
+#[derive(Debug, Default)]
+struct ResetWindow {
+    began: Option<Instant>,
+    resets: usize,
 }
 
 /// A request that is not answered yet.
@@ -91,24 +106,34 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn early_resets_are_counted_against_all_requests() {
+    async fn a_burst_of_early_resets_exceeds_the_limit_whatever_was_answered_before() {
         let count = Arc::<ResetCount>::default();
-        for _ in 0..=RESETS {
+        for _ in 0..100 * RESETS {
             count.request().answered();
         }
         for _ in 0..=RESETS {
             assert!(!count.is_exceeded());
             drop(count.request());
+            count.request().answered();
         }
-        // As many were answered.
-        assert!(!count.is_exceeded());
-        drop(count.request());
         assert!(count.is_exceeded());
         assert!(!count.flooded.is_cancelled());
+        // A longer time does not reopen it.
+        tokio::time::advance(WINDOW).await;
         for _ in 0..RESETS {
             drop(count.request());
         }
         assert!(count.flooded.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn early_resets_over_a_longer_time_do_not_exceed_the_limit() {
+        let count = Arc::<ResetCount>::default();
+        for _ in 0..10 * RESETS {
+            drop(count.request());
+            tokio::time::advance(WINDOW / 490).await;
+        }
+        assert!(!count.is_exceeded());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The progress of what a connection sends, by which a client is known that takes nothing.
+//! The progress of what a connection or a stream sends, by which a client is known that takes nothing.
 
 use std::{
     pin::Pin,
@@ -23,24 +23,49 @@ const PART: usize = 64 << 10;
 pub(super) struct SendProgress {
     unsent: AtomicUsize,
     sent: AtomicUsize,
+    /// The streams that are open, of a connection over HTTP/2.
+    streams: AtomicUsize,
+    /// Of a stream.
+    connection: Option<Arc<Self>>,
 }
 
 impl SendProgress {
+    pub(super) fn of_stream(connection: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self {
+            connection: Some(connection.clone()),
+            ..Self::default()
+        })
+    }
+
     /// Adds a part, which is sent when it is dropped.
     pub(super) fn part(self: &Arc<Self>) -> UnsentPart {
-        self.unsent.fetch_add(1, Relaxed);
+        for progress in self.with_connection() {
+            progress.unsent.fetch_add(1, Relaxed);
+        }
         UnsentPart(self.clone())
     }
 
+    fn with_connection(&self) -> impl Iterator<Item = &Self> {
+        [Some(self), self.connection.as_deref()]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Adds a stream, which is open until it is dropped.
+    pub(super) fn stream(self: &Arc<Self>) -> OpenStream {
+        self.streams.fetch_add(1, Relaxed);
+        OpenStream(self.clone())
+    }
+
     /// Ready when something waited to be sent for `limit` and nothing was sent; it is seen by twice
-    /// that time.
+    /// that time. A connection whose streams are open is not stalled: each has a limit of its own.
     pub(super) async fn stalled(&self, limit: Duration) {
         loop {
             let unsent = self.unsent.load(Relaxed);
             let sent = self.sent.load(Relaxed);
             sleep(limit).await;
             // What waited then waits still: else it had been counted.
-            if unsent > 0 && self.sent.load(Relaxed) == sent {
+            if unsent > 0 && self.sent.load(Relaxed) == sent && self.streams.load(Relaxed) == 0 {
                 return;
             }
         }
@@ -53,8 +78,27 @@ pub(super) struct UnsentPart(Arc<SendProgress>);
 
 impl Drop for UnsentPart {
     fn drop(&mut self) {
-        self.0.sent.fetch_add(1, Relaxed);
-        self.0.unsent.fetch_sub(1, Relaxed);
+        for progress in self.0.with_connection() {
+            progress.sent.fetch_add(1, Relaxed);
+            progress.unsent.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// An open stream of a connection.
+#[derive(Debug)]
+pub(super) struct OpenStream(Arc<SendProgress>);
+
+impl OpenStream {
+    /// Whether no other stream of the connection is open.
+    pub(super) fn is_only(&self) -> bool {
+        self.0.streams.load(Relaxed) == 1
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Relaxed);
     }
 }
 
@@ -75,9 +119,9 @@ impl AsRef<[u8]> for PartBytes {
 #[derive(Debug)]
 pub(super) struct SentBody {
     inner: AxumBody,
-    /// Of the last frame of `inner`, what is no part yet.
+    /// What is left of the last frame of `inner`.
     rest: Bytes,
-    /// Until it is asked again.
+    /// Set until hyper asks for the next part.
     unasked: Option<UnsentPart>,
     progress: Arc<SendProgress>,
 }
@@ -94,7 +138,11 @@ impl SentBody {
     }
 
     fn part(&mut self) -> Frame<Bytes> {
-        let bytes = self.rest.split_to(self.rest.len().min(PART));
+        let mut bytes = self.rest.split_to(self.rest.len().min(PART));
+        if self.rest.is_empty() {
+            // The last part of a long frame would keep all of it.
+            bytes = Bytes::copy_from_slice(&bytes);
+        }
         if !self.is_end_stream() {
             self.unasked = Some(self.progress.part());
         }

@@ -30,6 +30,10 @@ const LOOK: Duration = Duration::from_millis(1);
 /// behind them: the server must not be the first to close it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// The range of both limits: none would close each connection at once, and hyper adds it to the time.
+const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// As nginx waits between two writes.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -80,7 +84,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// body slowly, or reads its answer slowly, keeps the process alive. It closes idle connections at
 /// once, with the request that may be on its way there. And it gives a client all the time in the
 /// world to send the head of its request and to take its answer; see [`Server::head_timeout`] and
-/// [`Server::send_timeout`]. A client that resets most of its requests over HTTP/2 is sent a GOAWAY.
+/// [`Server::send_timeout`]. A client of HTTP/2 that resets
+/// more than 500 requests within 10 s, each within a second of its begin, is sent a GOAWAY. The
+/// [guide](crate::proxies) lists what else is bounded.
 ///
 /// # What a load balancer has to do
 /// A listener cannot be closed without breaking off who is just connecting. So take the server out
@@ -121,7 +127,8 @@ pub struct Server<L> {
 impl<L> Server<L> {
     /// Closes a connection over HTTP/1 on which no head of a request has come for `limit`, be it
     /// new, idle, or slow on purpose; and one over HTTP/2 whose client has not even answered a ping
-    /// for so long. The default is 75 s.
+    /// for so long. The default is 75 s; the range is 10 ms to 365 days, and what is outside it counts
+    /// as its nearest end.
     ///
     /// Let it be more than a load balancer in front keeps its idle connections, or some of its
     /// requests will find theirs closed.
@@ -133,11 +140,16 @@ impl<L> Server<L> {
         self
     }
 
-    /// Closes a connection whose client takes nothing of what is sent to it for `limit`, be it that it
-    /// does not read, or that its windows of HTTP/2 stay shut; it is noticed by twice the limit. The
-    /// calls on the connection are cancelled with [`Cause::ClientGone`]. The default is 60 s.
+    /// Closes a connection whose client does not read what is sent to it for `limit`, and resets a
+    /// stream of HTTP/2 whose client leaves its window shut for so long; both are noticed by twice the
+    /// limit. The calls that end so are cancelled with [`Cause::ClientGone`]; the other streams of a
+    /// connection go on. If no other is open, the connection is closed. The default is 60 s; the range
+    /// is 10 ms to 365 days, and what is outside it counts as its nearest end.
     ///
-    /// A stream whose program has nothing to send is not concerned, however long that is.
+    /// A stream whose program has nothing to send is not concerned, however long that is. A client
+    /// has read something when the operating system takes more of the answer: Linux does once a third
+    /// of the socket's send buffer is free. With a buffer of 4 MB, as large as Linux lets it grow by
+    /// default, a client that reads less than about 22 KB/s is closed with the default limit.
     pub const fn send_timeout(mut self, limit: Duration) -> Self {
         self.send_timeout = limit;
         self
@@ -178,8 +190,8 @@ where
         let open = Connections::new(
             self.app,
             shutdown.clone(),
-            self.head_timeout,
-            self.send_timeout,
+            self.head_timeout.clamp(SHORTEST, LONGEST),
+            self.send_timeout.clamp(SHORTEST, LONGEST),
         );
         take(&mut self.listener, &open, signal).await;
 
@@ -229,7 +241,9 @@ where
             requests,
             connections_cut,
             connections_failed: open.ends.failed.load(Relaxed),
+            connections_flooded: open.ends.flooded.load(Relaxed),
             connections_stalled: open.ends.stalled.load(Relaxed),
+            streams_stalled: open.ends.streams_stalled.load(Relaxed),
         })
     }
 }

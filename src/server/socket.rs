@@ -31,8 +31,10 @@ pub(super) struct SocketState {
     received: AtomicUsize,
     /// The body of a request was not read to its end.
     pub(super) unread: AtomicBool,
-    /// What is sent, of bodies and by the socket.
-    pub(super) progress: Arc<SendProgress>,
+    /// What is sent of bodies.
+    pub(super) bodies: Arc<SendProgress>,
+    /// What the socket sends.
+    pub(super) writes: Arc<SendProgress>,
 }
 
 impl SocketState {
@@ -67,7 +69,7 @@ impl<Io> Socket<Io> {
         if write.is_ready() {
             self.blocked = None;
         } else if self.blocked.is_none() {
-            self.blocked = Some(self.state.progress.part());
+            self.blocked = Some(self.state.writes.part());
         }
         write
     }
@@ -113,7 +115,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        // TLS keeps what it was given until it is flushed.
+        let flush = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(flush)
     }
 
     /// Closes this side. If the client is still sending, what it sends is thrown away for a while:

@@ -139,11 +139,17 @@ async fn inputs(context: &CallContext, request: Request) -> Result<Value, ErrorR
     };
     let refused = |refused: JsonRejection| match context.deadline {
         // The server has ended the body for it.
-        Some(deadline) if deadline.is_past() => ErrorResponse::slow_body(),
+        Some(deadline) if deadline.is_past() && is_cut(&refused) => ErrorResponse::slow_body(),
         _ => ErrorResponse::refused(refused.status(), refused.body_text()),
     };
     let Json(inputs) = read.map_err(refused)?;
     Ok(inputs)
+}
+
+/// Whether the body broke off, and was not too large or no JSON.
+fn is_cut(refused: &JsonRejection) -> bool {
+    matches!(refused, JsonRejection::BytesRejection(_))
+        && refused.status() != StatusCode::PAYLOAD_TOO_LARGE
 }
 
 /// Answers GET requests by 200 while `is_ready`, and by 503 while it is not: for `/readyz`.
