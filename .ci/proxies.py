@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -267,6 +268,9 @@ async def check(name: str, servers: Servers, folder: Path, port: int) -> None:
 
 async def main() -> None:
     binary, *names = sys.argv[1:]
+    # A time limit of CI sends SIGTERM: the servers and the proxy are to end too.
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
     *ports, port = free_ports(3)
     servers = Servers([Server(binary, port) for port in ports])
     try:
@@ -278,7 +282,7 @@ async def main() -> None:
                 await check(name, servers, Path(folder), port)
     finally:
         for server in servers.servers:
-            server.kill()
+            await server.kill()
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Server:
     def __init__(self, binary: str, port: int) -> None:
         self.binary = binary
         self.address = f"127.0.0.1:{port}"
+        self.process: asyncio.subprocess.Process | None = None
         self.client = httpx.AsyncClient(base_url=f"http://{self.address}", timeout=LIMIT)
 
     async def start(self) -> None:
@@ -69,9 +70,11 @@ class Server:
         assert await self.process.wait() == 0, said
         return said.decode().strip().splitlines()[-1]
 
-    def kill(self) -> None:
-        if self.process.returncode is None:
+    async def kill(self) -> None:
+        if self.process is not None and self.process.returncode is None:
             self.process.kill()
+            # `communicate` reads what a full pipe would hold back.
+            await self.process.communicate()
 
 
 class Servers:

@@ -1,7 +1,7 @@
 //! How do I put nginx or HAProxy in front of my servers?
 //!
-//! Run: two of these, and the proxy of your choice before them; README.md here says what its
-//! configuration is to have, and why.
+//! Run: two of these, and the proxy of your choice before them, as README.md here shows; the guide
+//! `tower_dspy::proxies` explains its configuration.
 //!
 //! ```sh
 //! ADDRESS=127.0.0.1:8081 cargo run --release --example proxies
@@ -66,8 +66,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("ADDRESS").unwrap_or("127.0.0.1:8081".to_owned());
     let listener = TcpListener::bind(address).await?;
     eprintln!("http://{}", listener.local_addr()?);
-    // For the delay this is not ready and still serves: the proxy sees the one by its probes, or takes
-    // leave by `connection: close`, before the listener is gone.
+    // During the delay the server is not ready and still serves: HAProxy's probes notice that, and nginx
+    // follows `connection: close`, before the listener is closed.
     let until = host
         .shutdown(Duration::from_secs(20))
         .with_delay(Duration::from_secs(3));
