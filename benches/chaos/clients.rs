@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt;
@@ -78,7 +78,10 @@ impl Plan {
         };
         match fits {
             true => outcome,
-            false => Outcome::Wrong(format!("{outcome:?} of {:?}", self.question)),
+            false => Outcome::Wrong(format!(
+                "{outcome:?} of {:?}, with a limit of {:?}",
+                self.question, self.limit,
+            )),
         }
     }
 }
@@ -115,12 +118,14 @@ impl Callers {
                 }
             };
             let leaves = plan.leaves.unwrap_or(LONG);
+            let start = Instant::now();
             let outcome = match timeout(leaves, call).await {
                 Ok(outcome) => outcome,
                 Err(_) if plan.leaves.is_some() => Outcome::Cancelled,
                 Err(_) => Outcome::Silent,
             };
             let program = if self.calm { CALM } else { plan.program.name };
+            let what = format!("{what} after {:?}", start.elapsed());
             self.outcomes.end(&what, program, plan.judge(outcome));
         }
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import subprocess
@@ -34,10 +35,8 @@ def wait(question: str, seconds: str) -> None:
         here, there = socket.socketpair()
         with here, there:
             here.settimeout(float(seconds))
-            try:
+            with contextlib.suppress(TimeoutError):
                 here.recv(1)
-            except TimeoutError:
-                pass
 
 
 class Sync(dspy.Module):

@@ -119,8 +119,13 @@ impl Site {
                         }
                         Error::Program(raised) => {
                             let known = EXCEPTIONS.contains(&raised.python_type());
-                            exceptions.fetch_add(u64::from(!known), Ordering::Relaxed);
-                            println!("{name}: {}", described(&error));
+                            if !known {
+                                exceptions.fetch_add(1, Ordering::Relaxed);
+                                println!("{name}: {}", described(&error));
+                            }
+                        }
+                        Error::Cancelled(cancelled) => {
+                            tracing::warn!(target: "tower_dspy", name, ?cancelled, "cancelled");
                         }
                         _ => {}
                     }

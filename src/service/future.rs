@@ -16,7 +16,12 @@ use super::{program::Program, schema::into_fields, termination::ServiceTerminati
 use crate::{
     call::{Cause, WorkGuard, termination::Terminated},
     error::{Classify, Error},
-    host::core::{call_handle::CallHandle, call_state::CallStream, host_core::NewCall},
+    host::core::{
+        call_handle::CallHandle,
+        call_state::CallStream,
+        fault::{Fault, FaultKind},
+        host_core::NewCall,
+    },
     lm::without_keys,
     request::{PredictRequest, Prediction},
     telemetry::{self, metrics::error_type, names},
@@ -133,7 +138,11 @@ impl RunningPrediction {
             Poll::Ready(Some(outcome)) => {
                 let signalled = self.termination.signalled();
                 let cause = signalled.unwrap_or_else(|| self.program.host.cancel_cause());
-                let failed = |fault| self.call.failed(fault, &self.program.name, cause);
+                // Work that stopped at its signal ended for the reason of the signal.
+                let failed = |fault: Fault| match self.termination.stopped() {
+                    Some(stopped) if fault.kind == FaultKind::Cancelled => stopped,
+                    _ => self.call.failed(fault, &self.program.name, cause),
+                };
                 outcome
                     .map_err(failed)
                     .map(|value| answer(value, self.started))

@@ -78,6 +78,11 @@ impl ServiceTermination {
         self.termination.ended().map(Terminated::cause)
     }
 
+    /// The error of a call whose work was signalled; `None` if it was not.
+    pub(crate) fn stopped(&self) -> Option<Error> {
+        self.termination.ended().map(|ended| self.error(ended))
+    }
+
     /// The cause of a call that ends now. In order of precedence: the cause of a cancellation, even
     /// after the last poll; the cause from the enclosing layer, by [`drop_scope`]; the cause that the
     /// work was signalled with, which is [`Cause::Deadline`] for the limit of an attempt as well.
@@ -141,7 +146,21 @@ async fn left_to_layers(drops_at: Option<Instant>, ended: Terminated) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
+    use crate::{call::ErrorKind, error::Classify};
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_stops_at_its_deadline_is_out_of_time_and_not_cancelled() {
+        let mut context = CallContext::new();
+        context.deadline = Some(Deadline::within(Duration::from_secs(1)));
+        let mut termination = ServiceTermination::new(&context, Instant::now());
+        assert!(termination.stopped().is_none());
+        poll_fn(|cx| termination.poll(cx, |_| ())).await;
+        let stopped = termination.stopped().expect("it was signalled");
+        assert_eq!(stopped.kind(), ErrorKind::Deadline);
+    }
 
     #[test]
     fn a_cancellation_after_the_last_poll_is_the_cause_of_the_drop() {
