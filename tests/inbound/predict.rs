@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_dspy::{
-    Deadline, DeadlineLayer, Error, ErrorKind, InboundLayer, InvalidInput, LmCall, LmError,
-    LmOutcome, PredictRequest, Prediction, Shutdown, Usd,
+    CallContext, Deadline, DeadlineLayer, Error, ErrorKind, InboundLayer, InvalidInput, LmCall,
+    LmError, LmOutcome, PredictRequest, Prediction, Shutdown, Usd,
     inbound::axum::{predict, readiness},
     testing::error_of,
 };
@@ -145,4 +145,26 @@ async fn a_server_that_shuts_down_is_not_ready() {
     shutdown.run(secs(1), secs(1)).await;
     let response = app.oneshot(probe()).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_not_called_slow_after_the_deadline() {
+    let service = service_fn(|_: PredictRequest| async {
+        Ok::<_, Error>(Prediction::new(serde_json::Map::new()))
+    });
+    let app: Router = Router::new().route("/qa", predict(service));
+    let large = "x".repeat(3 << 20);
+    for (body, status) in [
+        ("{", StatusCode::BAD_REQUEST),
+        (&large, StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        let mut context = CallContext::new();
+        context.deadline = Some(Deadline::within(Duration::ZERO));
+        let request = Request::post("/qa")
+            .header("content-type", "application/json")
+            .extension(context)
+            .body(Body::from(body.to_owned()));
+        let response = app.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), status);
+    }
 }

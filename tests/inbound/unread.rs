@@ -19,9 +19,9 @@ use tower_dspy::{
 use super::{
     http2_frames::{
         ConnectionEnd, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, INITIAL_WINDOW_SIZE, PING,
-        ask, frame, post, stream,
+        RST_STREAM, ask, frame, post, stream,
     },
-    served::{LONG, SHORT, Server, program, until},
+    served::{LONG, SHORT, Server, in_flight, program, until},
     support::{SOON, secs},
 };
 
@@ -103,15 +103,51 @@ async fn a_client_of_http2_whose_windows_stay_shut_is_closed() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
+    // The second has parts of the answer in h2's buffer.
+    for window in [0, 1000] {
+        let mock = MockDspy::from_fn(|_| Reply::hang());
+        let (app, kept) = large();
+        let mut server = Server::unread(app.merge(program(&mock)), SHORT).await;
+        let mut client = Frames::connect(server.address, &[(INITIAL_WINDOW_SIZE, window)]).await;
+        client.send(&ask(stream(0))).await;
+        in_flight(&mock, 1).await;
+        client.send(&get_large(stream(1))).await;
+        let reset = async {
+            loop {
+                let (kind, of, _) = client.next().await.expect("the connection is open");
+                if kind == RST_STREAM {
+                    break of;
+                }
+            }
+        };
+        let reset = timeout(SOON, reset).await.expect("a reset");
+        assert_eq!(reset, stream(1));
+        freed(&kept).await;
+        // The call that waits is not concerned, however long.
+        sleep(4 * SHORT).await;
+        in_flight(&mock, 1).await;
+        drop(client);
+        server.stop();
+        let report = server.report().await;
+        assert_eq!(report.connections_stalled, 0, "{window}: {report}");
+        assert_eq!(report.streams_stalled, 1, "{window}: {report}");
+    }
+}
+
+#[tokio::test]
 async fn a_flood_whose_answers_are_not_read_is_closed() {
     let mock = MockDspy::from_fn(|_| Reply::answer(json!({"answer": "blue"})));
     for kind in [PING, 4] {
-        let server = Server::unread(program(&mock), SHORT).await;
+        let mut server = Server::unread(program(&mock), SHORT).await;
         let mut client = Frames::connect(server.address, &[]).await;
         let payload: &[u8] = if kind == PING { &[0; 8] } else { &[] };
         let flood = frame(kind, 0, 0, payload).repeat(1000);
         let written = async { while client.writer.write_all(&flood).await.is_ok() {} };
-        timeout(SOON, written).await.expect("it is suffered");
+        timeout(SOON, written).await.expect("it is not closed");
+        server.stop();
+        let report = server.report().await;
+        assert_eq!(report.connections_stalled, 1, "{kind}: {report}");
     }
 }
 
