@@ -103,6 +103,12 @@ class TaskInterrupted(asyncio.CancelledError):
         end_signal_here()
 
 
+# Programs, tracebacks and logs see the exceptions that they stand for.
+for _signal, _base in ((Interrupted, Cancelled), (TaskInterrupted, asyncio.CancelledError)):
+    _signal.__name__, _signal.__qualname__ = _base.__name__, _base.__qualname__
+    _signal.__module__ = _base.__module__
+
+
 def end_signal_here() -> bool:
     """Marks the signal of this thread as delivered; returns whether one was pending."""
     signal = PENDING.pop(threading.get_ident(), None)
