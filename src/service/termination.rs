@@ -78,9 +78,13 @@ impl ServiceTermination {
         self.termination.ended().map(Terminated::cause)
     }
 
-    /// The error of a call whose work was signalled; `None` if it was not.
+    /// The error of a call whose work was told to stop, perhaps by another task of the same call since
+    /// the last poll; `None` if there is no reason for that.
     pub(crate) fn stopped(&self) -> Option<Error> {
-        self.termination.ended().map(|ended| self.error(ended))
+        let termination = &self.termination;
+        let by_now = || Terminated::by_now(&termination.cancel, termination.deadline);
+        let ended = termination.ended().or_else(by_now);
+        ended.map(|ended| self.error(ended))
     }
 
     /// The cause of a call that ends now. In order of precedence: the cause of a cancellation, even
@@ -157,9 +161,12 @@ mod tests {
         context.deadline = Some(Deadline::within(Duration::from_secs(1)));
         let mut termination = ServiceTermination::new(&context, Instant::now());
         assert!(termination.stopped().is_none());
+        let unpolled = ServiceTermination::new(&context, Instant::now());
         poll_fn(|cx| termination.poll(cx, |_| ())).await;
-        let stopped = termination.stopped().expect("it was signalled");
-        assert_eq!(stopped.kind(), ErrorKind::Deadline);
+        for termination in [termination, unpolled] {
+            let stopped = termination.stopped().expect("its deadline has passed");
+            assert_eq!(stopped.kind(), ErrorKind::Deadline);
+        }
     }
 
     #[test]

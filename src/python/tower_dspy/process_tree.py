@@ -16,6 +16,8 @@ import time
 
 # How often the tree is looked up for one signal, as processes may be forked meanwhile.
 _ROUNDS = 5
+# Seconds until a process has stopped, at most, and between two looks.
+_STOP_LIMIT, _LOOK = 0.1, 0.0005
 _LONGEST_POLL = 86_400.0  # seconds; in milliseconds it is a C int
 _PROCESS_GROUP = 1 << 2  # PIDFD_SIGNAL_PROCESS_GROUP
 # Linux may be built without it. Else all processes are looked at.
@@ -98,6 +100,10 @@ class ProcessTree:
                 for process in running:
                     process.send(signal.SIGSTOP)
                 stopped += running
+                # Until it has stopped, a process may still fork.
+                end = time.monotonic() + _STOP_LIMIT
+                while any(map(_goes_on, running)) and time.monotonic() < end:
+                    time.sleep(_LOOK)
         finally:
             for process in stopped:
                 process.send(number)
@@ -184,16 +190,25 @@ def _children(pid: int) -> list[int]:
     return found
 
 
+def _goes_on(process: Process) -> bool:
+    """Whether a process runs, or waits for an event: it has not stopped yet, nor ended."""
+    return _stat(process.pid)[:1] in ([b"R"], [b"S"])
+
+
 def _leads_group(pid: int) -> bool:
     return _parent_and_group(pid)[1:] == (pid,)
 
 
 def _parent_and_group(pid: int) -> tuple[int, ...]:
     """The parent's process id and the process group of a process; nothing if it is not there."""
+    return tuple(map(int, _stat(pid)[1:3]))
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The state of a process, its parent, its group and so on; nothing if it is not there."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:
-            # After the name, which may hold any byte: state, parent, group.
-            fields = stat.readall().rpartition(b")")[2].split()
-            return int(fields[1]), int(fields[2])
+            # After the name, which may hold any byte.
+            return stat.readall().rpartition(b")")[2].split()
     except OSError:
-        return ()
+        return []
