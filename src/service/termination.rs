@@ -80,6 +80,7 @@ impl ServiceTermination {
 
     /// The error of a call whose work was told to stop, perhaps by another task of the same call since
     /// the last poll; `None` if there is no reason for that.
+    #[cfg(any(feature = "_host", test))]
     pub(crate) fn stopped(&self) -> Option<Error> {
         let termination = &self.termination;
         let by_now = || Terminated::by_now(&termination.cancel, termination.deadline);
