@@ -22,7 +22,7 @@ async fn a_page_shows_the_calls_under_way_and_the_outcomes_of_others() {
     let html = site.read("").await;
     assert!(html.contains("Nothing is wrong."), "{html}");
     assert!(html.contains("1 running, 0 waiting, 0 orphans."), "{html}");
-    assert!(html.contains("Budget all: 100 retries left."), "{html}");
+    assert!(html.contains("Budget all: 10 retries left."), "{html}");
     assert!(attributes(&html, "href").contains(&format!("./calls/{}", running.id)));
     assert!(!html.contains("<form"), "nothing may be cancelled");
 
