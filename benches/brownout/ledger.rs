@@ -6,15 +6,15 @@ use tokio::time::Instant;
 
 use crate::{
     lm::{SLOTS, SLOTS_LEFT},
-    world::{BROWN_OUT, CALLS_PER_SECOND, END, WELL_AGAIN},
+    world::{BROWN_OUT, BROWN_OUT_END, CALLS_PER_SECOND, END},
 };
 
 /// So many seconds of goodput are looked at together.
 const WINDOW: usize = 5;
 /// The seconds until the calls that the LM had begun at the start of the brown-out have ended.
 const DRAIN: usize = 10;
-/// The share of the calls made that is as good as well.
-const WELL: f64 = 0.95;
+/// The share of the calls made answered in time, from which on it has recovered.
+const RECOVERED_SHARE: f64 = 0.95;
 
 #[derive(Clone, Copy, Default)]
 struct Second {
@@ -74,16 +74,18 @@ impl Ledger {
         let sum = |range: std::ops::Range<usize>, of: fn(&Second) -> u32| {
             seconds[range].iter().map(of).map(f64::from).sum::<f64>()
         };
-        let minute = BROWN_OUT..WELL_AGAIN;
+        let minute = BROWN_OUT..BROWN_OUT_END;
         let wanted = sum(minute.clone(), |second| second.wanted);
         let before = BROWN_OUT - 20..BROWN_OUT;
-        let is_well = |at: &usize| {
+        let has_recovered = |at: &usize| {
             let window = *at..*at + WINDOW;
             let answered = sum(window.clone(), |second| second.answered);
-            answered >= WELL * sum(window, |second| second.wanted)
+            answered >= RECOVERED_SHARE * sum(window, |second| second.wanted)
         };
-        // From the end back to the last window that was not well.
-        let ill = (WELL_AGAIN..=END - WINDOW).rev().find(|at| !is_well(at));
+        // From the end back to the last window before the recovery.
+        let last_before = (BROWN_OUT_END..=END - WINDOW)
+            .rev()
+            .find(|at| !has_recovered(at));
         let capacity = CALLS_PER_SECOND.min(capacity() * SLOTS_LEFT as f64 / SLOTS as f64);
         let of_capacity = |range: std::ops::Range<usize>| {
             let length = range.len() as f64;
@@ -102,15 +104,15 @@ impl Ledger {
                 / sum(before, |second| second.wanted),
             amplification: sum(minute.clone(), |second| second.lm_calls) / wanted,
             // The calls that the LM had begun before have ended by then.
-            goodput: of_capacity(BROWN_OUT + DRAIN..WELL_AGAIN),
-            recovery: ill.map_or(0, |at| at + 1 - WELL_AGAIN) as f64,
-            never_well: ill == Some(END - WINDOW),
+            goodput: of_capacity(BROWN_OUT + DRAIN..BROWN_OUT_END),
+            recovery: last_before.map_or(0, |at| at + 1 - BROWN_OUT_END) as f64,
+            never_recovers: last_before == Some(END - WINDOW),
             curve,
         }
     }
 }
 
-/// The calls that the LM can serve in a second while it is well, at a mean of 1.5 s.
+/// The calls that the LM can serve in a second in full capacity, at a mean of 1.5 s.
 fn capacity() -> f64 {
     SLOTS as f64 / 1.5
 }
@@ -124,9 +126,9 @@ pub(crate) struct Summary {
     pub(crate) amplification: f64,
     /// Goodput in the minute but for its first 10 s, in percent of what the LM can still serve.
     pub(crate) goodput: f64,
-    /// Seconds until it is well again.
+    /// Seconds until it has recovered.
     pub(crate) recovery: f64,
-    pub(crate) never_well: bool,
+    pub(crate) never_recovers: bool,
     /// Those of the calls made that were answered in time, in percent, for each 15 s.
     curve: String,
 }
@@ -138,7 +140,7 @@ impl Summary {
          four in the minute, then after it";
 
     pub(crate) fn row(&self, name: &str) -> String {
-        let never = if self.never_well { ">" } else { " " };
+        let never = if self.never_recovers { ">" } else { " " };
         format!(
             "{name:<22} {:>3.0} {:>6.2}  | {:>6.2} {:>12.0}    | {never}{:>4.0}    | {}",
             self.before, self.usual, self.amplification, self.goodput, self.recovery, self.curve,

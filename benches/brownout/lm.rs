@@ -17,7 +17,7 @@ use tower_dspy::LmError;
 
 use crate::ledger::Ledger;
 
-/// The calls that it serves at once while it is well.
+/// The calls that it serves at once in full capacity.
 pub(crate) const SLOTS: usize = 2_000;
 /// And in the brown-out.
 pub(crate) const SLOTS_LEFT: usize = SLOTS / 10;
@@ -101,7 +101,7 @@ impl Lm {
     }
 
     /// Has all its slots again.
-    pub(crate) fn get_well(&self) {
+    pub(crate) fn end_brown_out(&self) {
         let still_there = self.excess.swap(0, Ordering::Relaxed);
         self.slots.add_permits(SLOTS - SLOTS_LEFT - still_there);
     }

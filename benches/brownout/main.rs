@@ -105,8 +105,8 @@ fn main() -> Result<ExitCode, lexopt::Error> {
         );
         figure(&format!("brownout_recovery{suffix}"), recovery, "s");
         figure(&format!("brownout_goodput{suffix}"), goodput, "%");
-        if of_both(|summary| f64::from(summary.never_well)).any(|never| never > 0.0) {
-            println!("({name}: not well again before the simulation ended)");
+        if of_both(|summary| f64::from(summary.never_recovers)).any(|never| never > 0.0) {
+            println!("({name}: not recovered when the simulation ended)");
         }
         if suffix.is_empty() {
             is_within = amplification <= MOST_AMPLIFICATION && recovery <= MOST_RECOVERY;

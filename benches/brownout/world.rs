@@ -29,8 +29,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// In seconds since the start: the LM loses nine tenths of its capacity, has them again, and callers
 /// make no more calls.
 pub(crate) const BROWN_OUT: usize = 30;
-pub(crate) const WELL_AGAIN: usize = BROWN_OUT + 60;
-pub(crate) const END: usize = WELL_AGAIN + 90;
+pub(crate) const BROWN_OUT_END: usize = BROWN_OUT + 60;
+pub(crate) const END: usize = BROWN_OUT_END + 90;
 
 pub(crate) const DESCRIPTION: &str = "50 000 callers, each a call every 50 s (1 000 a second), through \
      100 nodes and 100 more to an LM for 1 333 calls a second, and for 133 from second 30 to second 90";
@@ -67,8 +67,8 @@ async fn simulate(seed: u64, manner: Manner, variant: &Variant) -> Summary {
     }
     sleep_until(start + Duration::from_secs(BROWN_OUT as u64)).await;
     lm.brown_out();
-    sleep_until(start + Duration::from_secs(WELL_AGAIN as u64)).await;
-    lm.get_well();
+    sleep_until(start + Duration::from_secs(BROWN_OUT_END as u64)).await;
+    lm.end_brown_out();
     // And the answers of the last calls.
     sleep_until(start + Duration::from_secs(END as u64) + PATIENCE).await;
     ledger.summary()
