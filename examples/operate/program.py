@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 
 import dspy
@@ -16,7 +17,10 @@ class Program(dspy.Module):
 
     async def aforward(self, question):
         if question == "blocked":
-            time.sleep(20)  # in async code: nothing else of this process goes on
+            # In async code: nothing else of this process goes on. The host does not end this wait.
+            held = threading.Lock()
+            held.acquire()
+            held.acquire(timeout=20)
         if question == "ignore-cancel":
             await ignore_cancel()
         facts = await self.look_up.acall(topic=question)

@@ -143,7 +143,7 @@ class Runner:
         told: set[asyncio.Future] = set()
         # Threads that are not told yet may start others meanwhile.
         while untold := set(tuple(state.children)) - told:
-            for child in untold:
+            for child in sorted(untold, key=_is_process):
                 if isinstance(child, CallWork):
                     child.cancel()
             told |= untold
@@ -223,7 +223,7 @@ class Runner:
         else:
             call.failed(fault)
         if strays:
-            for stray in strays:
+            for stray in sorted(strays, key=_is_process):
                 if stray is not state.interrupted_task:
                     stray.cancel()
             self._settle_after(state, strays, [])
@@ -334,6 +334,11 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(map(_is_cancellation, error.exceptions))
     return isinstance(error, asyncio.CancelledError | Cancelled)
+
+
+def _is_process(child: asyncio.Future) -> bool:
+    """Processes are told last: a thread that waits for one is signalled before that ends."""
+    return isinstance(child, CallProcess)
 
 
 def _running(children: Iterable[asyncio.Future]) -> list[asyncio.Future]:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FrameType
 from typing import Any
 
+from tower_dspy.call_process import CallProcess
 from tower_dspy.call_state import CallState
 from tower_dspy.call_work import CallWork
 from tower_dspy.interrupt import raise_if
@@ -102,13 +103,18 @@ class Watchdog:
         if (state.cancelled or task is state.interrupted_task) and now - self._since < self.grace:
             return  # it was signalled, and may be cleaning up
         # The loop may be blocked by waiting for one of these.
-        for child in tuple(state.children):
-            if isinstance(child, CallWork):
-                child.interrupt()
+        works = [child for child in tuple(state.children) if isinstance(child, CallWork)]
+        for work in works:
+            if not isinstance(work, CallProcess):
+                work.interrupt()
         note = (state, "interrupted_task", task)
         signal = ThreadSignal(self._thread, self._native_id, TaskInterrupted)
         if raise_if(signal, _current_task, self.loop, task, note):
             self._since = now
+        # Last: code that waits for a process is signalled before that ends.
+        for work in works:
+            if isinstance(work, CallProcess):
+                work.interrupt()
 
 
 def _frames(frame: FrameType | None) -> list[str]:
