@@ -65,7 +65,7 @@ const FAILURES: [&str; 6] = [
 ];
 
 impl Plan {
-    /// The outcome, or that it is one that this call cannot come to.
+    /// The outcome; `Wrong` if this call cannot have it.
     fn judge(&self, outcome: Outcome) -> Outcome {
         let fits = match &outcome {
             Outcome::Answered => !self.waits,

@@ -11,7 +11,7 @@ pub(crate) const CALM: &str = "calm";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Answered,
-    /// An answer to another question, or one that is none.
+    /// A wrong answer, or an outcome that the call cannot have.
     Wrong(String),
     Failed(String),
     /// The caller cancelled it, or left before there was an outcome.

@@ -198,7 +198,7 @@ impl Site {
         load(&self.host, name, target, &self.base_url)
     }
 
-    /// The most tasks that a loop of the host has, beside the one that counts.
+    /// The largest number of tasks of a loop of the host, without the counting task.
     pub(crate) async fn asyncio_tasks(&self) -> Result<u64, Error> {
         let mut most = 0;
         // Workers take turns.
@@ -219,7 +219,7 @@ impl Site {
     }
 }
 
-/// The error, with the traceback of one that a program raised.
+/// The error, with its traceback if a program raised it.
 fn described(error: &Error) -> String {
     match error {
         Error::Program(raised) => format!("{error}\n{}", raised.traceback()),

@@ -78,8 +78,8 @@ impl ServiceTermination {
         self.termination.ended().map(Terminated::cause)
     }
 
-    /// The error of a call whose work was told to stop, perhaps by another task of the same call since
-    /// the last poll; `None` if there is no reason for that.
+    /// The error of a call whose work was signalled. Another task may have signalled it since the last
+    /// poll, so the deadline and the node are read. `None` if neither ends the call.
     #[cfg(any(feature = "_host", test))]
     pub(crate) fn stopped(&self) -> Option<Error> {
         let termination = &self.termination;

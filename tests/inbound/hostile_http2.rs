@@ -86,8 +86,8 @@ async fn a_client_that_resets_every_other_call_of_a_thousand_is_served() {
 
 #[tokio::test]
 async fn resets_that_the_server_is_made_to_send_are_ended() {
-    // A window that grows by nothing is an error of the connection, one that grows beyond its largest
-    // size one of the stream, which the server resets.
+    // An update by nothing is an error of the connection. An update beyond the largest size is an
+    // error of the stream, which the server resets.
     for (grows, code) in [
         (0_u32, PROTOCOL_ERROR),
         (i32::MAX as u32, ENHANCE_YOUR_CALM),

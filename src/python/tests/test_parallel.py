@@ -133,7 +133,7 @@ def test_a_thread_that_is_interrupted_while_it_shows_progress_releases_the_lock(
 
 @pytest.mark.parametrize("run", RUNS)
 def test_a_run_lets_a_bar_of_another_thread_be(run):
-    # Another thread has made it, and is about to take it out again, as one that is not shown.
+    # A hidden bar of another thread, which removes it from the set soon.
     bar = tqdm.tqdm.__new__(tqdm.tqdm)
     run()
     bar.__init__(total=1, disable=True)

@@ -118,7 +118,7 @@ def test_processes_that_are_forked_meanwhile_end_with_their_tree(monkeypatch, nu
 
 @pytest.mark.parametrize("flag", [process_tree._PROCESS_GROUP, 1 << 30])
 def test_the_group_that_a_process_led_ends_after_it(monkeypatch, flag):
-    # The second flag is one that the system does not know.
+    # No system knows the second flag.
     monkeypatch.setattr(process_tree, "_PROCESS_GROUP", flag)
     mark = f"3601.{os.getpid()}"
     child = subprocess.Popen(f"sleep {mark} & sleep {mark} &", shell=True, start_new_session=True)

@@ -89,8 +89,8 @@ class ProcessTree:
 
     def send(self, number: int) -> None:
         """Sends each process of the tree a signal, those among them that are being forked."""
-        # Stopped first: a process that is forked by one that ends is not found any more. They stay
-        # stopped if this process is killed meanwhile, for as long as it takes to look them up.
+        # Stopped first: the children of a process that has ended are not found. If this process is
+        # killed during the look-up, the stopped processes stay stopped.
         stopped: list[Process] = []
         try:
             for _ in range(_ROUNDS):
