@@ -18,8 +18,10 @@
 //!   -> lm            each LM call, back in Rust: a tower HTTP stack        mod lm
 //! ```
 //!
-//! Each step with its files and functions: the page [`mod@architecture`]. What to look at when
-//! something is slow or fails, alerts, and sizing: the page [`mod@operate`].
+//! The [`guide`] has a page for each question: from a [first program](guide::first_program) by
+//! [limits](guide::limits), [streaming](guide::streaming) and [tenants](guide::tenants) to
+//! [operation](guide::operate). Each step above with its files and functions is on the page
+//! [`guide::architecture`].
 //!
 //! What travels with the request is its [`CallContext`]: [`Deadline`], [`Cancel`] with its
 //! [`Cause`], id and attempt. A layer may only tighten it.
@@ -118,6 +120,25 @@ mod batch;
 mod builder;
 mod call;
 mod error;
+// Its code is tested where all of its pages compile; `doc` is set for tests of the documentation too.
+#[cfg(all(
+    doc,
+    any(
+        not(doctest),
+        all(
+            feature = "axum",
+            feature = "debug-page",
+            feature = "metrics",
+            feature = "openapi",
+            feature = "python",
+            feature = "stale",
+            feature = "test-util",
+            feature = "tonic",
+            feature = "workers",
+        )
+    )
+))]
+pub mod guide;
 #[cfg(feature = "_host")]
 pub mod host;
 pub mod inbound;
@@ -203,18 +224,6 @@ pub use stack::{
     standard::{StandardService, StandardStack},
 };
 pub use stream::{PredictionStream, StreamEvent};
-
-#[cfg(doc)]
-#[doc = include_str!("docs/architecture.md")]
-pub mod architecture {}
-
-#[cfg(doc)]
-#[doc = include_str!("docs/operate.md")]
-pub mod operate {}
-
-#[cfg(doc)]
-#[doc = include_str!("docs/proxies.md")]
-pub mod proxies {}
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "python"))]

@@ -86,7 +86,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// world to send the head of its request and to take its answer; see [`Server::head_timeout`] and
 /// [`Server::send_timeout`]. A client of HTTP/2 that resets
 /// more than 500 requests within 10 s, each within a second of its begin, is sent a GOAWAY. The
-/// [guide](crate::proxies) lists what else is bounded.
+/// [guide](crate::guide::proxies) lists what else is bounded.
 ///
 /// # What a load balancer has to do
 /// A listener cannot be closed without breaking off who is just connecting. So take the server out
