@@ -91,6 +91,9 @@
 //! Each item has one public path: the root for what most users write, its module for the rest, such
 //! as the futures of the layers. What the root re-exports is in no public module.
 
+// Badges of features in the documentation, which only a nightly rustdoc makes.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(all(any(feature = "python", feature = "workers"), not(target_os = "linux")))]
 compile_error!(
     "the features `python` and `workers` of tower-dspy need Linux; without them, by \
