@@ -10,6 +10,8 @@
 //! | How does an answer stream to a browser? | [`streaming`] |
 //! | How does a program call Rust, and search documents? | [`tools`] |
 //! | How do several customers share a program, each with a key and a budget? | [`tenants`] |
+//! | What did a call cost, and how is the next one limited? | [`costs`] |
+//! | Does a program ask the LM the same as in a notebook? | [`same_program`] |
 //! | How are limits tested without waiting for them? | [`testing`] |
 //! | How does existing code move here, from PyO3 or from FastAPI? | [`migrate`] |
 //! | How is a service deployed, in Docker, Kubernetes, behind a proxy? | [`deploy`] |
@@ -17,6 +19,7 @@
 //! | What does the configuration of nginx and HAProxy need? | [`proxies`] |
 //! | Which layer does the job of which pattern for futures? | [`patterns`] |
 //! | How does it compare with what else could be used? | [`comparison`] |
+//! | What is proved, and by which command? | [`reliability`] |
 //! | How is the crate built? | [`architecture`] |
 
 #[doc = include_str!("docs/first_program.md")]
@@ -43,6 +46,12 @@ pub mod tools {}
 #[doc = include_str!("docs/tenants.md")]
 pub mod tenants {}
 
+#[doc = include_str!("docs/costs.md")]
+pub mod costs {}
+
+#[doc = include_str!("docs/same_program.md")]
+pub mod same_program {}
+
 #[doc = include_str!("docs/testing.md")]
 pub mod testing {}
 
@@ -63,6 +72,9 @@ pub mod patterns {}
 
 #[doc = include_str!("docs/comparison.md")]
 pub mod comparison {}
+
+#[doc = include_str!("docs/reliability.md")]
+pub mod reliability {}
 
 #[doc = include_str!("docs/architecture.md")]
 pub mod architecture {}
