@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use crate::host::{
     core::{host_core::HostCore, loop_monitor::LoopMonitor, runtime},
     embedded::{self, Embedded},
-    env::{LinkedPython, PythonEnv},
+    env::LinkedPython,
     handle::{Backend, Host},
     start_error::StartError,
 };
@@ -47,7 +47,7 @@ impl Embedded {
             };
         }
         let linked = LinkedPython::build_time()?.with_version(&embedded::linked_version());
-        let env = PythonEnv::find(self.venv.as_deref(), &linked)?;
+        let env = self.venv.linked(&linked).await?;
         let mut core = HostCore::new(self.max_abandoned, env.dspy_version())
             .map_err(StartError::interpreter)?;
         core.budget = self.budget.clone();

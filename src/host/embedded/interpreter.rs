@@ -65,11 +65,11 @@ impl<'py> PythonLoop<'py> {
         startup.call_method0("before_import")?;
         let signals = py.import("tower_dspy.patches.signals")?;
         signals.call_method0("install")?;
-        let path = py.import("sys")?.getattr("path")?;
-        for folder in settings.python_path.iter().rev() {
-            // As a string: importlib looks into no `pathlib.Path`.
-            path.call_method1("insert", (0, folder.as_os_str()))?;
-        }
+        // As strings: importlib looks into no `pathlib.Path`.
+        let python_path: Vec<_> = settings.python_path.iter().map(|p| p.as_os_str()).collect();
+        let working_dir = std::env::current_dir().ok();
+        let working_dir = working_dir.as_deref().map(Path::as_os_str);
+        startup.call_method1("extend_path", (python_path, working_dir))?;
         let port = Bound::new(py, Port(state.clone()))?;
         let weaker = startup.call_method1(
             "import_dspy",

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     call::Budget,
-    host::core::load_limit::{LOAD_LIMIT, LONGEST_LOAD_LIMIT},
+    host::{
+        core::load_limit::{LOAD_LIMIT, LONGEST_LOAD_LIMIT},
+        env::VenvChoice,
+    },
 };
 
 /// The default of [`Embedded::sync_threads`].
@@ -21,7 +24,7 @@ const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing is started before `start`"]
 pub struct Embedded {
-    pub(in crate::host) venv: Option<PathBuf>,
+    pub(in crate::host) venv: VenvChoice,
     pub(super) python_path: Vec<PathBuf>,
     pub(super) sync_threads: usize,
     pub(in crate::host) max_abandoned: usize,
@@ -34,7 +37,7 @@ pub struct Embedded {
 impl Embedded {
     pub(in crate::host) fn new() -> Self {
         Self {
-            venv: None,
+            venv: VenvChoice::Find,
             python_path: Vec::new(),
             sync_threads: SYNC_THREADS,
             max_abandoned: MAX_ABANDONED,
@@ -50,11 +53,30 @@ impl Embedded {
     /// Without it, the first of these is taken: `$VIRTUAL_ENV`, a `.venv` in the working directory
     /// or above it, the venv of `$PYO3_PYTHON`, the venv this crate was built with.
     pub fn venv(mut self, path: impl Into<PathBuf>) -> Self {
-        self.venv = Some(path.into());
+        self.venv = VenvChoice::Use(path.into());
         self
     }
 
-    /// Looks for programs in this folder too, before all others; may be given more than once.
+    /// Uses the venv at `path`, and makes it if there is none, with the packages that this crate was
+    /// tested with: about half a minute, once. Each line of the progress is an event at level info,
+    /// of target `tower_dspy`. It is made with the Python of the build.
+    ///
+    /// A venv that this crate did not make is never changed: if it does not fit, the start fails.
+    /// Several processes may do this at once: one makes the venv, the others wait for it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future of the start does not stop this: the venv is made to its end, and the next
+    /// start finds it.
+    pub fn create_venv(mut self, path: impl Into<PathBuf>) -> Self {
+        self.venv = VenvChoice::Create(path.into());
+        self
+    }
+
+    /// Looks for programs in this folder, before all others; may be given more than once.
+    ///
+    /// Without it, programs are looked for in the working directory as well, after all others: the
+    /// working directory that this process has when the host starts. So `programs/qa.py` beside
+    /// `Cargo.toml` is `programs.qa:Program`, and no file there takes the place of a package.
     pub fn python_path(mut self, folder: impl Into<PathBuf>) -> Self {
         self.python_path.push(folder.into());
         self

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    base::Base,
     command, dspy,
     error::EnvError,
     linked::{LinkedPython, numbers},
@@ -13,16 +14,22 @@ use super::{
     venv::{CONFIG, IN_PROGRESS, INSTALLED, Venv},
 };
 
-pub(super) fn check(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, EnvError> {
+pub(super) fn check(venv: &Venv, base: &Base) -> Result<PythonEnv, EnvError> {
     let path = venv.path();
     if path.join(IN_PROGRESS).exists() {
         return Err(EnvError::Unfinished {
             venv: venv.clone(),
-            command: command::remake(path, linked),
+            command: command::remake(path, &base.maker_to_name()),
         });
     }
-    linked.require_supported()?;
-    let config = Config::read(venv, linked)?;
+    if let Base::Linked(linked) = base {
+        linked.require_supported()?;
+    }
+    let config = Config::read(venv, base)?;
+    let linked = &match base {
+        Base::Linked(linked) => linked.clone(),
+        Base::Any(_) => config.python(venv, base)?,
+    };
     // Patch releases of one Python fit each other.
     let feature = |version| numbers(version).map(|[major, minor, _]| (major, minor));
     if feature(&config.version) != feature(linked.version()) {
@@ -30,7 +37,7 @@ pub(super) fn check(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, Env
             venv: venv.clone(),
             found: config.version,
             linked: linked.version().to_owned(),
-            command: command::remake(path, linked),
+            command: command::remake(path, &base.maker_to_name()),
         });
     }
     if !is_home_of(&config.home, linked) {
@@ -38,7 +45,7 @@ pub(super) fn check(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, Env
             venv: venv.clone(),
             home: config.home,
             linked: linked.base_prefix().to_owned(),
-            command: command::remake(path, linked),
+            command: command::remake(path, &base.maker_to_name()),
         });
     }
 
@@ -47,7 +54,7 @@ pub(super) fn check(venv: &Venv, linked: &LinkedPython) -> Result<PythonEnv, Env
         return Err(EnvError::NoInterpreter {
             venv: venv.clone(),
             python,
-            command: command::remake(path, linked),
+            command: command::remake(path, &base.maker_to_name()),
         });
     }
 
@@ -75,20 +82,6 @@ pub(super) fn is_ours(path: &Path) -> bool {
     path.join(IN_PROGRESS).exists() || path.join(INSTALLED).exists()
 }
 
-/// The Python that a venv was made by; where that is not known, the one of the build, or else
-/// whichever `python3` is.
-pub(super) fn own_python(venv: &Venv) -> LinkedPython {
-    let other = LinkedPython::build_time()
-        .unwrap_or_else(|_| LinkedPython::new("3.11.0", "/usr").with_interpreter("python3"));
-    match Config::read(venv, &other) {
-        Ok(Config { home, version, .. }) => match home.parent() {
-            Some(prefix) => LinkedPython::new(&version, prefix),
-            None => other,
-        },
-        Err(_) => other,
-    }
-}
-
 /// What `pyvenv.cfg` says.
 struct Config {
     home: PathBuf,
@@ -97,18 +90,18 @@ struct Config {
 }
 
 impl Config {
-    fn read(venv: &Venv, linked: &LinkedPython) -> Result<Self, EnvError> {
+    fn read(venv: &Venv, base: &Base) -> Result<Self, EnvError> {
         let path = venv.path();
         let not_a_venv = |reason: &str| EnvError::NotAVenv {
             venv: venv.clone(),
             reason: reason.to_owned(),
-            command: command::replace(path, linked),
+            command: command::replace(path, &base.maker_to_name()),
         };
         // Through links: a link to nothing is as good as nothing.
         if !path.exists() {
             return Err(EnvError::Missing {
                 venv: venv.clone(),
-                command: command::make(path, linked),
+                command: command::make(path, &base.maker_to_name()),
             });
         }
         if !path.is_dir() {
@@ -125,7 +118,7 @@ impl Config {
                     action: "read",
                     path: file,
                     source,
-                    command: command::remake(path, linked),
+                    command: command::remake(path, &base.maker_to_name()),
                 });
             }
         };
@@ -148,6 +141,20 @@ impl Config {
             version,
             system_packages: value(&["include-system-site-packages"])
                 .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        })
+    }
+
+    /// The Python that made the venv, if worker processes can run it.
+    fn python(&self, venv: &Venv, base: &Base) -> Result<LinkedPython, EnvError> {
+        let prefix = self.home.parent().unwrap_or(&self.home);
+        let python = LinkedPython::new(&self.version, prefix);
+        if python.require_supported().is_ok() {
+            return Ok(python);
+        }
+        Err(EnvError::VenvTooOld {
+            venv: venv.clone(),
+            found: self.version.clone(),
+            command: command::remake(venv.path(), &base.maker(venv)?),
         })
     }
 }

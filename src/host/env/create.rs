@@ -21,6 +21,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    base::Base,
     check, command,
     error::EnvError,
     linked::LinkedPython,
@@ -47,7 +48,7 @@ type Progress = Box<dyn FnMut(&str) + Send>;
 #[must_use = "nothing is made before `run` or `run_blocking`"]
 pub struct Create {
     venv: Venv,
-    linked: Option<LinkedPython>,
+    base: Option<Base>,
     requirements: Cow<'static, str>,
     progress: Progress,
 }
@@ -56,7 +57,7 @@ impl Create {
     pub(super) fn new(path: &Path) -> Self {
         Self {
             venv: Venv::new(path, Origin::Explicit),
-            linked: None,
+            base: None,
             requirements: REQUIREMENTS_LOCK.into(),
             progress: Box::new(|_| ()),
         }
@@ -70,7 +71,16 @@ impl Create {
 
     /// Makes the venv with this Python, not with the one of the build.
     pub fn linked(mut self, linked: LinkedPython) -> Self {
-        self.linked = Some(linked);
+        self.base = Some(Base::Linked(linked));
+        self
+    }
+
+    /// Makes the venv with the newest Python in `PATH` that is 3.11 or newer, by the first of the
+    /// names `python3.13`, `python3.12`, `python3.11` and `python3` that runs: for worker
+    /// processes, which need not be of the Python of the build. A venv that is there may be of any
+    /// Python from 3.11 on.
+    pub fn standalone(mut self) -> Self {
+        self.base = Some(Base::any());
         self
     }
 
@@ -121,26 +131,26 @@ impl Create {
     /// something that this library did not make is in the way and does not fit: see
     /// [`PythonEnv::check`].
     pub fn run_blocking(mut self) -> Result<PythonEnv, EnvError> {
-        let linked = match self.linked.take() {
-            Some(linked) => linked,
-            None => LinkedPython::build_time()?,
+        let base = match self.base.take() {
+            Some(base) => base,
+            None => Base::of_build()?,
         };
-        linked.require_supported()?;
-        if let Some(env) = self.ready(&linked)? {
+        if let Some(env) = self.ready(&base)? {
             return Ok(env);
         }
+        let linked = base.maker(&self.venv)?;
         let lock = self.lock(&linked)?;
         // Another process may have made it while this one waited.
-        if let Some(env) = self.ready(&linked)? {
+        if let Some(env) = self.ready(&base)? {
             return Ok(env);
         }
-        self.make(&linked, &lock)
+        self.make(&base, &linked, &lock)
     }
 
     /// The venv, if nothing is left to do. An error is about one that is not ours to change.
-    fn ready(&self, linked: &LinkedPython) -> Result<Option<PythonEnv>, EnvError> {
+    fn ready(&self, base: &Base) -> Result<Option<PythonEnv>, EnvError> {
         let path = self.venv.path();
-        let checked = check::check(&self.venv, linked);
+        let checked = check::check(&self.venv, base);
         if check::is_ours(path) {
             let installed = fs::read_to_string(path.join(INSTALLED)).ok();
             let current = installed.is_some_and(|lock| lock == self.requirements);
@@ -189,10 +199,15 @@ impl Create {
         })
     }
 
-    fn make(mut self, linked: &LinkedPython, lock: &File) -> Result<PythonEnv, EnvError> {
+    fn make(
+        mut self,
+        base: &Base,
+        linked: &LinkedPython,
+        lock: &File,
+    ) -> Result<PythonEnv, EnvError> {
         let path = self.venv.path();
         // Packages that a user has added to a venv of ours outlive a change of the lock.
-        let update = check::check(&self.venv, linked).is_ok();
+        let update = check::check(&self.venv, base).is_ok();
         let part = path.join(IN_PROGRESS);
         let io_error = |action, path: &Path| {
             let (path, command) = (path.to_owned(), command::remake(self.venv.path(), linked));
@@ -243,7 +258,7 @@ impl Create {
 
         let installed = path.join(INSTALLED);
         fs::rename(&part, &installed).map_err(io_error("write", &installed))?;
-        let env = check::check(&self.venv, linked)?;
+        let env = check::check(&self.venv, base)?;
         (self.progress)(&format!(
             "{} is ready, with dspy {}",
             path.display(),
@@ -257,7 +272,7 @@ impl fmt::Debug for Create {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Create")
             .field("venv", &self.venv)
-            .field("linked", &self.linked)
+            .field("base", &self.base)
             .finish_non_exhaustive()
     }
 }

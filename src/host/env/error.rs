@@ -30,6 +30,32 @@ pub enum EnvError {
         version: String,
     },
 
+    /// The venv is of a Python that is older than 3.11.
+    #[error(
+        "the venv at {venv} is of Python {found}; worker processes run any Python from 3.11 on. \
+         Make it again with a newer one: {command}"
+    )]
+    VenvTooOld {
+        /// The venv.
+        venv: Venv,
+        /// The version of the Python that made it.
+        found: String,
+        /// What to run.
+        command: String,
+    },
+
+    /// No Python that is new enough is in `PATH`.
+    #[error(
+        "no Python 3.11 or newer is in $PATH to make the venv at {venv} with: {found}. Install one, \
+         for example by `apt-get install python3 python3-venv` or `uv python install 3.13 --default`"
+    )]
+    NoPython {
+        /// The venv that was to be made.
+        venv: Venv,
+        /// What is in `PATH` instead.
+        found: String,
+    },
+
     /// No venv was named, and none was come across.
     #[error(
         "no Python venv was found: $VIRTUAL_ENV is not set, and there is no `.venv` in `{}` or in \

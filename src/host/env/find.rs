@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
+    base::Base,
     check, command,
     error::EnvError,
-    linked::LinkedPython,
     python_env::PythonEnv,
     venv::{CONFIG, Origin, Venv},
 };
@@ -46,13 +46,13 @@ impl Surroundings {
     }
 }
 
-/// The venv to use, by the Python that is to run each.
+/// The venv to use, of this Python.
 pub(super) fn find(
     explicit: Option<&Path>,
     around: &Surroundings,
-    linked: impl Fn(&Venv) -> LinkedPython,
+    base: &Base,
 ) -> Result<PythonEnv, EnvError> {
-    let check = |venv: &Venv| check::check(venv, &linked(venv));
+    let check = |venv: &Venv| check::check(venv, base);
     // A venv that was named is the one to use: another in its place would be a surprise.
     if let Some(path) = explicit {
         return check(&Venv::new(path, Origin::Explicit));
@@ -74,7 +74,7 @@ pub(super) fn find(
         let searched = around.working_dir.clone().unwrap_or_else(|| ".".into());
         let venv = Venv::new(&searched.join(".venv"), Origin::WorkingDir);
         EnvError::NotFound {
-            command: command::make(venv.path(), &linked(&venv)),
+            command: command::make(venv.path(), &base.maker_to_name()),
             searched,
         }
     }))

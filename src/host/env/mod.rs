@@ -24,13 +24,16 @@
 //!
 //! Nothing here links to Python, so that a process without a libpython can use it too.
 
+mod base;
 mod check;
+mod choice;
 mod command;
 mod create;
 mod dspy;
 mod error;
 mod find;
 mod linked;
+mod path_python;
 mod python_env;
 mod requirements;
 mod step;
@@ -40,6 +43,8 @@ mod venv;
 
 use std::path::Path;
 
+use base::Base;
+pub(crate) use choice::VenvChoice;
 pub use create::Create;
 pub use error::EnvError;
 pub use linked::LinkedPython;
@@ -59,9 +64,8 @@ impl PythonEnv {
     /// error says why. What was only come across is skipped if it does not fit; if then nothing
     /// fits, the error is about the first of these, or [`EnvError::NotFound`].
     pub fn find(explicit: Option<&Path>, linked: &LinkedPython) -> Result<Self, EnvError> {
-        find::find(explicit, &find::Surroundings::of_process(), |_| {
-            linked.clone()
-        })
+        let base = Base::Linked(linked.clone());
+        find::find(explicit, &find::Surroundings::of_process(), &base)
     }
 
     /// Finds this process's venv, as [`find`](Self::find) does, for a Python of its own process:
@@ -70,11 +74,8 @@ impl PythonEnv {
     /// # Errors
     /// As for [`find`](Self::find).
     pub fn find_standalone(explicit: Option<&Path>) -> Result<Self, EnvError> {
-        find::find(
-            explicit,
-            &find::Surroundings::of_process(),
-            check::own_python,
-        )
+        let base = Base::any();
+        find::find(explicit, &find::Surroundings::of_process(), &base)
     }
 
     /// Checks the venv at `path`, without starting an interpreter.
@@ -83,10 +84,14 @@ impl PythonEnv {
     /// When it is not there, is not a venv, belongs to another Python, or has no `dspy` that is
     /// supported.
     pub fn check(path: impl AsRef<Path>, linked: &LinkedPython) -> Result<Self, EnvError> {
-        check::check(&Venv::new(path.as_ref(), Origin::Explicit), linked)
+        let base = Base::Linked(linked.clone());
+        check::check(&Venv::new(path.as_ref(), Origin::Explicit), &base)
     }
 
     /// Makes the venv at `path`, if there is none, and installs the locked packages into it.
+    ///
+    /// It is made by the Python of the build; in a build without feature `python`, by the newest
+    /// Python in `PATH`: see [`Create::standalone`].
     ///
     /// Nothing happens before [`Create::run`] or [`Create::run_blocking`]. A venv that is there
     /// and fits is returned as it is, so this is also the call for "make sure there is one".

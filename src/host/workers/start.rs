@@ -13,7 +13,6 @@ use super::{
 };
 use crate::host::{
     core::{host_core::HostCore, host_thread::HostThread},
-    env::PythonEnv,
     start_error::StartError,
 };
 
@@ -22,7 +21,9 @@ impl Workers {
     pub(crate) async fn start_pool(
         mut self,
     ) -> Result<(HostCore, PoolHandle, HostThread), StartError> {
-        let env = PythonEnv::find_standalone(self.venv.as_deref())?;
+        let env = self.venv.standalone().await?;
+        // Read once: workers that are started later get the same folders.
+        self.spawn.working_dir = std::env::current_dir().ok();
         self.spawn.python = env.python().to_path_buf();
         let mut core =
             HostCore::new(usize::MAX, env.dspy_version()).map_err(StartError::interpreter)?;

@@ -1,9 +1,11 @@
 import logging
+import sys
 from collections.abc import Callable
 
 import pytest
 from conftest import execute_interrupted, in_a_process
 
+from tower_dspy import startup
 from tower_dspy.call_state import Cancelled
 from tower_dspy.patches.log_records import HostHandler
 
@@ -60,3 +62,16 @@ def test_a_thread_that_is_interrupted_while_it_logs_keeps_no_lock() -> None:
     assert isinstance(run.error, Cancelled)
     assert records == ["said"]
     assert lock.acquire(blocking=False)
+
+
+@pytest.mark.parametrize(
+    ("python_path", "expected"),
+    [(["/a", "/b"], ["/a", "/b", *sys.path]), ([], [*sys.path, "/service"])],
+)
+def test_the_working_directory_is_searched_last_and_only_without_a_python_path(
+    python_path, expected, monkeypatch
+):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    startup.extend_path(python_path, "/service")
+    startup.extend_path([], sys.path[-1])
+    assert sys.path == expected

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,14 @@ def before_import() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Without it the import of litellm fetches prices from the network, and hangs without one.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+
+def extend_path(python_path: list[str], working_dir: str | None) -> None:
+    """Puts the folders of programs first; without any, the working directory last."""
+    sys.path[:0] = python_path
+    # Last, so that no file there is imported in place of a package.
+    if not python_path and working_dir is not None and working_dir not in sys.path:
+        sys.path.append(working_dir)
 
 
 def import_dspy(log: Any, is_debugged: Callable[[], bool]) -> list[str]:

@@ -6,7 +6,6 @@ It is a program of its own, or was forked from a zygote (see zygote.py) that has
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -38,7 +37,7 @@ def exiting_if_unusable(frames: Frames) -> Iterator[None]:
 def prepare(hello: dict[str, Any], log: Log) -> list[str]:
     """Imports all that a worker needs and makes a prediction; returns warnings of this DSPy."""
     startup.before_import()
-    sys.path[:0] = hello["python_path"]
+    startup.extend_path(hello["python_path"], hello["working_dir"])
     warnings = startup.import_dspy(log, lambda: bool(hello["debug_log"]))
     # Here, as they import DSPy, for which `before_import` has to come first.
     import anyio.to_thread  # noqa: F401

@@ -3,6 +3,7 @@ use std::{fs, path::Path};
 use super::{Machine, assert_error, install_dspy, kind};
 use crate::host::env::{
     EnvError, LinkedPython, Origin, PythonEnv,
+    base::Base,
     find::{self, Surroundings},
 };
 
@@ -23,7 +24,7 @@ fn find(
     around: &Surroundings,
     linked: &LinkedPython,
 ) -> Result<PythonEnv, EnvError> {
-    find::find(explicit, around, |_| linked.clone())
+    find::find(explicit, around, &Base::Linked(linked.clone()))
 }
 
 #[track_caller]

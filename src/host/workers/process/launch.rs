@@ -22,6 +22,8 @@ const LAUNCH: &str = include_str!("../../../python/tower_dspy/worker_main.py");
 pub(in crate::host::workers) struct SpawnSettings {
     pub(in crate::host::workers) python: PathBuf,
     pub(in crate::host::workers) python_path: Vec<PathBuf>,
+    /// Searched after all else, if there is no `python_path`. Known at the start.
+    pub(in crate::host::workers) working_dir: Option<PathBuf>,
     pub(in crate::host::workers) sync_threads: usize,
     /// Variables with providers' keys that workers inherit.
     pub(in crate::host::workers) passed_keys: Vec<String>,
@@ -39,6 +41,7 @@ impl SpawnSettings {
             "bootstrap": BOOTSTRAP,
             "modules": modules,
             "python_path": self.python_path,
+            "working_dir": self.working_dir,
             "passed_keys": self.passed_keys,
             "sync_threads": self.sync_threads,
             // In bytes, of each worker.
