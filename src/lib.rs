@@ -122,6 +122,8 @@ pub mod timeline {
 mod batch;
 mod builder;
 mod call;
+#[cfg(feature = "_host")]
+pub mod doctor;
 mod error;
 // Its code is tested where all of its pages compile; `doc` is set for tests of the documentation too.
 #[cfg(all(

@@ -12,6 +12,8 @@ use futures_util::future::{Either, select};
 use http_body::Frame;
 use tower::{BoxError, ServiceExt};
 
+#[cfg(feature = "_host")]
+use super::credential::Credential;
 use super::{
     attempt::LmAttempt,
     config_error::LmConfigError,
@@ -66,10 +68,16 @@ impl LmHandle {
         Self::new(&Lm::new(""))
     }
 
+    /// The key and the address, as far as they are found.
+    #[cfg(feature = "_host")]
+    pub(super) fn own_credential(&self) -> Arc<Credential> {
+        self.shared.own_credential()
+    }
+
     /// The address that the LM's key is for, if one is known.
     #[cfg(feature = "_host")]
     pub(crate) fn is_at(&self, uri: &http::Uri) -> bool {
-        let origin = &self.shared.own_credential().origin;
+        let origin = &self.own_credential().origin;
         origin.is_some() && *origin == Origin::of(uri)
     }
 

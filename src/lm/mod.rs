@@ -63,6 +63,8 @@ mod first_content;
 mod group;
 mod handle;
 mod http;
+#[cfg(feature = "_host")]
+pub(crate) mod inspection;
 mod key;
 #[cfg(feature = "workers")]
 mod key_variables;

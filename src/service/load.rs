@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     DspyService, Function, LoadError, LoadErrorKind, MAX_IN_FLIGHT, MAX_WAITING,
@@ -52,14 +53,8 @@ impl Host {
     /// as in a module.
     pub fn load_source(&self, source: impl Into<String>, attribute: impl Into<String>) -> Load {
         let attribute = attribute.into();
-        Load::new(
-            self.clone(),
-            format!("source:{attribute}"),
-            Some(LoadSource {
-                code: source.into(),
-                attribute,
-            }),
-        )
+        let target = format!("source:{attribute}");
+        Load::from_source(self.clone(), target, source, attribute)
     }
 
     /// Loads a plain `async def` function: no DSPy, no schema, JSON in and JSON out.
@@ -79,7 +74,8 @@ impl Host {
         });
         let mut load = Load::new(self.clone(), target.to_owned(), source);
         load.function = true;
-        let (loaded, registrations) = load.run().await?;
+        let (spec, registrations) = load.to_spec()?;
+        let (loaded, registrations) = load.run(spec, registrations).await?;
         Ok(Function {
             host: self.clone(),
             target: loaded.id,
@@ -130,6 +126,20 @@ impl Load {
             max_waiting: MAX_WAITING,
             function: false,
         }
+    }
+
+    /// The same from Python source, which `target` is a name for.
+    pub(super) fn from_source(
+        host: Host,
+        target: impl Into<String>,
+        code: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Self {
+        let source = LoadSource {
+            code: code.into(),
+            attribute: attribute.into(),
+        };
+        Self::new(host, target.into(), Some(source))
     }
 
     /// The LM that the program calls, unless a request [names another](Self::lms).
@@ -252,13 +262,49 @@ impl Load {
         self
     }
 
-    async fn run(&self) -> Result<(LoadedProgram, Registrations), LoadError> {
-        let (spec, registrations) = self.to_spec()?;
+    /// What is to be loaded.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// How many of its calls may be in flight at once.
+    pub(crate) const fn most_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    /// The LMs that it is loaded with.
+    pub(crate) fn all_lms(&self) -> impl Iterator<Item = &Lm> {
+        self.lm.iter().chain(self.lms.iter().map(|(_, lm)| lm))
+    }
+
+    async fn run(
+        &self,
+        spec: Value,
+        registrations: Registrations,
+    ) -> Result<(LoadedProgram, Registrations), LoadError> {
         let loaded = self.host.core().load(spec, registrations).await;
         let (loaded, registrations) = self.answered(loaded)?;
         let loaded = LoadedProgram::deserialize(loaded)
             .map_err(|error| self.fail(LoadErrorKind::Other, error.to_string()))?;
         Ok((loaded, registrations))
+    }
+
+    /// Loads the program of `spec` and makes a service of it.
+    pub(super) async fn into_service(
+        self,
+        spec: Value,
+        registrations: Registrations,
+    ) -> Result<DspyService, LoadError> {
+        let (loaded, registrations) = self.run(spec, registrations).await?;
+        let served = self.served(registrations);
+        Ok(DspyService::new(Program {
+            host: self.host,
+            counts: Arc::new(ProgramCounts::new(&self.target)),
+            name: self.target.into(),
+            loaded,
+            served: RwLock::new(served),
+            permits: Permits::new(self.max_in_flight, self.max_waiting),
+        }))
     }
 
     /// The answer of Python's side, or the error of a loading.
@@ -292,16 +338,8 @@ impl IntoFuture for Load {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let (loaded, registrations) = self.run().await?;
-            let served = self.served(registrations);
-            Ok(DspyService::new(Program {
-                host: self.host,
-                counts: Arc::new(ProgramCounts::new(&self.target)),
-                name: self.target.into(),
-                loaded,
-                served: RwLock::new(served),
-                permits: Permits::new(self.max_in_flight, self.max_waiting),
-            }))
+            let (spec, registrations) = self.to_spec()?;
+            self.into_service(spec, registrations).await
         })
     }
 }

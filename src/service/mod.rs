@@ -14,6 +14,8 @@ mod future;
 #[cfg(any(feature = "_host", feature = "test-util"))]
 pub(crate) mod lm_names;
 #[cfg(feature = "_host")]
+pub(crate) mod lm_probe;
+#[cfg(feature = "_host")]
 mod load;
 #[cfg(feature = "_host")]
 pub(crate) mod load_error;
