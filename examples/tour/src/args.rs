@@ -12,6 +12,8 @@ Commands:
   doctor          check Python, the venv, DSPy and the LM, and say what to do about it;
                   with --lm also measure whether its server stops an answer whose
                   connection is closed, which costs some thousand tokens
+  picture FOLDER  play one call that is given up, the usual way and ours, and draw
+                  it into FOLDER: timeline-light.svg and timeline-dark.svg
 
 Options:
   --lm URL        an LM that speaks OpenAI's chat completions, such as
@@ -34,10 +36,12 @@ pub(crate) struct Args {
     pub(crate) report: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Tour,
     Doctor,
+    /// Draws into this folder.
+    Picture(PathBuf),
     Help,
 }
 
@@ -70,10 +74,16 @@ impl Args {
                 Arg::Value(value) if value == "doctor" && command == Command::Tour => {
                     command = Command::Doctor;
                 }
+                Arg::Value(value) if value == "picture" && command == Command::Tour => {
+                    command = Command::Picture(parser.value()?.into());
+                }
                 _ => return Err(arg.unexpected()),
             }
         }
         let lm = match (url, model) {
+            (Some(_), _) if matches!(command, Command::Picture(_)) => {
+                return Err("the picture is of the scripted LM: leave --lm out".into());
+            }
             (Some(url), Some(model)) => Some(RealLm {
                 url,
                 model,

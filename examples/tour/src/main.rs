@@ -12,6 +12,7 @@ mod args;
 mod calls;
 mod doctor;
 mod naive;
+mod picture;
 mod progress;
 mod report;
 mod scenes;
@@ -83,6 +84,11 @@ async fn run(args: Args, started: impl FnOnce(&Host)) -> Result<ExitCode, Troubl
             true
         }
         Command::Doctor => doctor::run(args.lm, started).await,
+        Command::Picture(folder) => {
+            let stage = set_up(None, started).await?;
+            picture::make(&stage, &folder).await?;
+            true
+        }
         Command::Tour => {
             let report = args.report.unwrap_or_else(default_path);
             tour(args.lm, &report, started).await?
@@ -101,13 +107,7 @@ async fn tour(
     started: impl FnOnce(&Host),
 ) -> Result<bool, Trouble> {
     prepare(report)?;
-    let env = make_venv().await?;
-    let step = Step::begin("starting Python and importing DSPy");
-    let host = start_host(&env).await?;
-    started(&host);
-    let stage = &Stage::new(host, lm).await?;
-    step.done();
-    println!("DSPy {} and {}\n", env.dspy_version(), stage.lm_name());
+    let stage = &set_up(lm, started).await?;
 
     let verdicts = [
         Act::play(stage, 1, "A simple timeout", timeout::play).await,
@@ -151,6 +151,18 @@ async fn tour(
         None => println!("(what the LM saw was not checked, so there is no figure for it)"),
     }
     Ok(wrong == 0 && compared)
+}
+
+/// Starts Python and the LM.
+async fn set_up(lm: Option<RealLm>, started: impl FnOnce(&Host)) -> Result<Stage, Trouble> {
+    let env = make_venv().await?;
+    let step = Step::begin("starting Python and importing DSPy");
+    let host = start_host(&env).await?;
+    started(&host);
+    let stage = Stage::new(host, lm).await?;
+    step.done();
+    println!("DSPy {} and {}\n", env.dspy_version(), stage.lm_name());
+    Ok(stage)
 }
 
 /// Makes the venv if there is none that fits: about half a minute, in which `pip` tells what it does.
