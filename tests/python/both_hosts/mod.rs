@@ -23,6 +23,7 @@ mod loading;
 mod logs;
 mod lone_surrogates;
 mod metrics;
+mod migrated;
 mod outputs;
 mod own_call;
 mod partial;
