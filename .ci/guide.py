@@ -16,9 +16,19 @@ import yaml
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS = ROOT / "src" / "docs"
-# What a server of the page `deploy` takes from SIGTERM to its end, in seconds: the drain, the grace
-# for calls and for the host, and the margin for workers that have to be killed.
-DRAIN, GRACE, MARGIN = 20, 2, 5
+
+
+def seconds(file: str, pattern: str) -> int:
+    """The time that `pattern` finds in a source or a page."""
+    (found,) = set(re.findall(pattern, (ROOT / file).read_text()))
+    return int(found)
+
+
+# What a server takes from SIGTERM to its end: the drain, the grace for calls, the same for the host,
+# and the margin for workers that have to be killed.
+DRAIN = seconds("src/docs/deploy.md", r"host\.shutdown\(Duration::from_secs\((\d+)\)\)")
+GRACE = seconds("src/server/shutdown.rs", r"const GRACE: Duration = Duration::from_secs\((\d+)\)")
+MARGIN = seconds("src/host/handle.rs", r"POOL_STOP_MARGIN: Duration = Duration::from_secs\((\d+)\)")
 
 
 def fences(page: str, language: str) -> list[str]:

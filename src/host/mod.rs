@@ -16,8 +16,9 @@
 //! | `gil_holder` | what names the holder of the GIL, of this process or a worker; feature `py-spy` |
 //! | [`mod@env`] | the venv: found, checked, made |
 //!
-//! What ends with a call, and what counts as in flight until it ends by itself, is a table in the
-//! README.
+//! What ends with a call, and what counts as in flight until it ends by itself: [`guide::what_stops`].
+//!
+//! [`guide::what_stops`]: crate::guide::what_stops
 
 pub(crate) mod core;
 #[cfg(feature = "python")]

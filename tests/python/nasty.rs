@@ -1,6 +1,6 @@
 //! Programs that nobody would write on purpose (programs/nasty.py), and what must hold of each, in
 //! each way to run one: its caller has its answer in time, and then it ends, or is counted for as
-//! long as it cannot be ended. This is the README's table of what stops when, program by program.
+//! long as it cannot be ended. This is the table of `guide::what_stops`, program by program.
 //! What is written of worker processes is held to in nasty_workers.rs.
 
 use std::{env, os::unix::process::ExitStatusExt, time::Duration};

@@ -1,11 +1,15 @@
 //! A program that was written for FastAPI (programs/migrated): its file is loaded as it is, and answers
 //! the same requests. The page `guide::migrate` shows both files.
 
-use std::{env, fs, net::TcpStream};
+use std::{env, fs, process::Stdio};
 
 use axum::{Json, Router, extract::State, routing::post};
 use serde_json::{Map, Value, json};
-use tokio::{net::TcpListener, process::Command};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpListener,
+    process::Command,
+};
 use tower::ServiceExt;
 use tower_dspy::{
     CallContext, DspyService, Error, Host, InboundLayer, PredictRequest,
@@ -13,7 +17,7 @@ use tower_dspy::{
     testing::scripted_lm::{Reply, RequestRecord},
 };
 
-use crate::support::{eventually, host, lm_server, load, programs};
+use crate::support::{host, lm_server, load, programs};
 
 /// The handler of the page: the body of FastAPI's route in, and its answer out.
 async fn triage(
@@ -111,23 +115,25 @@ async fn fastapi_and_axum_send_the_same_requests_and_give_the_same_answer() {
     let python = env::var("FASTAPI_PYTHON").expect("FASTAPI_PYTHON");
     // The model that main.py asks for.
     let model = "triage";
-    // Free again when the listener is dropped, at the end of the line.
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr();
-    let address = address.unwrap();
     // What an earlier run answered is not to answer this one.
     let cache = tempfile::tempdir().unwrap();
-    let mut uvicorn = Command::new(python);
-    uvicorn
-        .args(["-m", "uvicorn", "migrated.main:app", "--port"])
-        .arg(address.port().to_string())
+    let mut uvicorn = Command::new(python)
+        .args(["-m", "uvicorn", "migrated.main:app", "--port", "0"])
         .current_dir(programs())
         .env("LM_URL", lm_server().await.base_url())
         .env("LM_KEY", "test-key")
         .env("DSPY_CACHEDIR", cache.path())
-        .kill_on_drop(true);
-    let _uvicorn = uvicorn.spawn().expect("uvicorn");
-    eventually("uvicorn", || TcpStream::connect(address).is_ok()).await;
-    let fastapi = format!("http://{address}");
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("uvicorn");
+    let mut log = BufReader::new(uvicorn.stderr.take().unwrap()).lines();
+    let fastapi = loop {
+        let line = log.next_line().await.unwrap().expect("uvicorn's address");
+        if let Some((_, url)) = line.split_once("running on ") {
+            break url.split(' ').next().unwrap().to_owned();
+        }
+    };
 
     let mut asked = Vec::new();
     for url in [fastapi, serve(&*host().await, model).await] {
