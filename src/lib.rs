@@ -91,8 +91,9 @@
 //! Each item has one public path: the root for what most users write, its module for the rest, such
 //! as the futures of the layers. What the root re-exports is in no public module.
 
-// Badges of features in the documentation, which only a nightly rustdoc makes.
-#![cfg_attr(docsrs, feature(doc_cfg))]
+// Badges of features in the documentation, which only a nightly rustdoc makes. Where a condition has the
+// internal feature `_host`, `doc(cfg)` names those that turn it on.
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(feature = "_host"))))]
 
 #[cfg(all(any(feature = "python", feature = "workers"), not(target_os = "linux")))]
 compile_error!(
@@ -145,6 +146,7 @@ mod error;
 ))]
 pub mod guide;
 #[cfg(feature = "_host")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
 pub mod host;
 pub mod inbound;
 pub mod layers;
@@ -162,6 +164,7 @@ mod request;
 #[cfg(feature = "axum")]
 pub mod server;
 #[cfg(any(feature = "_host", feature = "test-util", feature = "tonic"))]
+#[cfg_attr(docsrs, doc(auto_cfg = false))] // Each of its items says what it needs.
 pub mod service;
 mod session;
 pub mod stack;
@@ -188,6 +191,7 @@ pub use host::workers::decode_worker_bytes;
 #[cfg(feature = "workers")]
 pub use host::workers::{EndedWorker, WorkerProcess, WorkerState, WorkerStats, Workers};
 #[cfg(feature = "_host")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
 pub use host::{
     core::{
         health::Health,
@@ -218,6 +222,7 @@ pub use layers::{
 pub use lm::model::Lm;
 pub use request::{PredictRequest, Prediction, Tenant};
 #[cfg(feature = "_host")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
 pub use service::{
     dspy::DspyService,
     load_error::{LoadError, LoadErrorKind},

@@ -52,6 +52,7 @@ impl Gauges {
     /// Observes a host, labelled `host="embedded"` or `host="workers"`; a second host with workers is
     /// `workers-2`, and so on.
     #[cfg(feature = "_host")]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
     #[must_use]
     pub fn observe_host(mut self, host: &Host) -> Self {
         let kind = host.kind();
@@ -69,6 +70,7 @@ impl Gauges {
     /// such as a commit, or the hash of a state file. Its calls count from 0 by each known outcome, so
     /// that a first burst of failures is an increase.
     #[cfg(feature = "_host")]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
     #[must_use]
     pub fn observe_program(
         mut self,

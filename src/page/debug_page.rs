@@ -57,6 +57,7 @@ impl DebugPage {
 
     /// Shows the health of `host`, its LM calls and its worker processes.
     #[cfg(feature = "_host")]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
     pub fn host(mut self, host: &Host) -> Self {
         self.shutdown
             .get_or_insert_with(|| host.shutdown_handle().clone());

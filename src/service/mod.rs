@@ -43,6 +43,7 @@ pub(crate) use {
     load_error::{LoadError, LoadErrorKind},
 };
 #[cfg(feature = "_host")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
 pub use {
     function::Function,
     future::PredictFuture,

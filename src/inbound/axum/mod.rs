@@ -31,6 +31,10 @@ pub(crate) use self::cancel_call::cancelled;
 #[cfg(feature = "metrics")]
 pub use self::metrics::{InstallError, PrometheusMetrics};
 #[cfg(all(feature = "openapi", feature = "_host"))]
+#[cfg_attr(
+    docsrs,
+    doc(cfg(all(feature = "openapi", any(feature = "python", feature = "workers"))))
+)]
 pub use self::openapi::Programs;
 use super::respond::ErrorResponse;
 use crate::{
