@@ -35,7 +35,8 @@ impl fmt::Display for CheckOutcome {
     }
 }
 
-/// One finding: what was looked at, how it is, and what mends it.
+/// One finding: what was looked at, how it is, and what mends it. An application
+/// [adds](super::Diagnosis::push) its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     name: &'static str,
@@ -44,19 +45,27 @@ pub struct Check {
 }
 
 impl Check {
-    pub(super) fn ok(name: &'static str, found: impl fmt::Display) -> Self {
+    /// It is as it should be.
+    #[must_use]
+    pub fn ok(name: &'static str, found: impl fmt::Display) -> Self {
         Self::new(name, CheckOutcome::Ok, found)
     }
 
-    pub(super) fn warning(name: &'static str, problem: impl fmt::Display) -> Self {
+    /// It works, but may fail later: `problem` says why, and what mends it.
+    #[must_use]
+    pub fn warning(name: &'static str, problem: impl fmt::Display) -> Self {
         Self::new(name, CheckOutcome::Warning, problem)
     }
 
-    pub(super) fn wrong(name: &'static str, problem: impl fmt::Display) -> Self {
+    /// It does not work: `problem` says why, and what mends it.
+    #[must_use]
+    pub fn wrong(name: &'static str, problem: impl fmt::Display) -> Self {
         Self::new(name, CheckOutcome::Wrong, problem)
     }
 
-    pub(super) fn skipped(name: &'static str, reason: impl fmt::Display) -> Self {
+    /// It could not be checked, for this reason.
+    #[must_use]
+    pub fn skipped(name: &'static str, reason: impl fmt::Display) -> Self {
         Self::new(name, CheckOutcome::Skipped, reason)
     }
 

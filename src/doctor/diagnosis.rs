@@ -17,7 +17,16 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    pub(super) fn push(&mut self, check: Check) {
+    /// Adds a check of the application's own, such as whether its database answers.
+    ///
+    /// ```
+    /// use tower_dspy::doctor::{Check, Diagnosis};
+    ///
+    /// let mut diagnosis = Diagnosis::default();
+    /// diagnosis.push(Check::wrong("database", "no answer: start it by `docker compose up db`"));
+    /// assert!(!diagnosis.is_well());
+    /// ```
+    pub fn push(&mut self, check: Check) {
         self.checks.push(check);
     }
 

@@ -1,0 +1,150 @@
+//! Mistakes with the venv. They show in its files, before any Python starts.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use tempfile::tempdir;
+use tower_dspy::{
+    Host, StartError,
+    doctor::{Diagnosis, Doctor},
+    host::env::{LinkedPython, PythonEnv},
+};
+
+use crate::{
+    page::{found, says},
+    support::own_process,
+};
+
+/// A venv of the linked Python, without packages.
+fn venv(path: &Path) -> PathBuf {
+    let linked = LinkedPython::build_time().unwrap();
+    let home = linked.base_prefix().join("bin");
+    made_by(path, linked.version(), &home);
+    symlink(linked.interpreter(), path.join("bin/python")).unwrap();
+    let packages = format!("lib/python{}/site-packages", linked.short_version());
+    let packages = path.join(packages);
+    fs::create_dir_all(&packages).unwrap();
+    packages
+}
+
+/// The configuration of a venv that this Python made.
+fn made_by(path: &Path, version: &str, home: &Path) {
+    fs::create_dir_all(path.join("bin")).unwrap();
+    let config = format!("home = {}\nversion = {version}\n", home.display());
+    fs::write(path.join("pyvenv.cfg"), config).unwrap();
+}
+
+/// Starts an embedded host with the venv, which fails before there is an interpreter.
+async fn embedded(key: &str, path: &Path) {
+    let settings = Host::embedded().venv(path);
+    let error = settings.clone().start().await.unwrap_err();
+    assert!(matches!(error, StartError::Env(_)), "{error}");
+    says(key, &error);
+    found(key, &Doctor::new().embedded(settings).run().await);
+}
+
+/// Starts workers with the venv.
+async fn workers(key: &str, path: &Path) {
+    let settings = Host::workers(1).venv(path);
+    says(key, settings.clone().start().await.unwrap_err());
+    found(key, &Doctor::new().workers(settings).run().await);
+}
+
+#[tokio::test]
+async fn a_venv_that_is_not_there() {
+    let folder = tempdir().unwrap();
+    embedded("missing-venv", &folder.path().join("venv")).await;
+    workers("missing-venv", &folder.path().join("venv")).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_no_venv() {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("main.py"), "").unwrap();
+    embedded("not-a-venv", folder.path()).await;
+    workers("not-a-venv", folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_venv_that_is_not_finished() {
+    let folder = tempdir().unwrap();
+    venv(folder.path());
+    fs::write(folder.path().join("tower-dspy.lock.part"), "").unwrap();
+    workers("unfinished-venv", folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_venv_of_another_python() {
+    let folder = tempdir().unwrap();
+    let other = folder.path().join("3.8");
+    made_by(&other, "3.8.1", Path::new("/usr/bin"));
+    embedded("venv-of-another-version", &other).await;
+
+    let linked = LinkedPython::build_time().unwrap();
+    let other = folder.path().join("another");
+    made_by(&other, linked.version(), &folder.path().join("bin"));
+    embedded("venv-of-another-installation", &other).await;
+}
+
+#[tokio::test]
+async fn a_venv_that_has_lost_its_interpreter() {
+    let folder = tempdir().unwrap();
+    venv(folder.path());
+    fs::remove_file(folder.path().join("bin/python")).unwrap();
+    embedded("lost-interpreter", folder.path()).await;
+    workers("lost-interpreter", folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_venv_without_a_dspy_that_fits() {
+    let folder = tempdir().unwrap();
+    let packages = venv(folder.path());
+    embedded("no-dspy", folder.path()).await;
+    workers("no-dspy", folder.path()).await;
+
+    fs::create_dir_all(packages.join("dspy")).unwrap();
+    let metadata = packages.join("dspy/__metadata__.py");
+    fs::write(metadata, "__version__ = \"2.6.0\"\n").unwrap();
+    workers("unsupported-dspy", folder.path()).await;
+}
+
+async fn diagnosis() -> Diagnosis {
+    Doctor::new().workers(Host::workers(1)).run().await
+}
+
+#[tokio::test]
+async fn no_venv_in_reach() {
+    let name = "venvs::no_venv_in_reach";
+    let folder = tempdir().unwrap();
+    if own_process(name, &[("PYO3_PYTHON", "")], folder.path()).await {
+        return;
+    }
+    says("no-venv", Host::workers(1).start().await.unwrap_err());
+    found("no-venv", &diagnosis().await);
+}
+
+#[tokio::test]
+async fn a_venv_of_the_environment_that_is_gone() {
+    let name = "venvs::a_venv_of_the_environment_that_is_gone";
+    let folder = tempdir().unwrap();
+    if own_process(name, &[("VIRTUAL_ENV", "/no/such/venv")], folder.path()).await {
+        return;
+    }
+    says(
+        "wrong-virtual-env",
+        Host::workers(1).start().await.unwrap_err(),
+    );
+    found("wrong-virtual-env", &diagnosis().await);
+}
+
+#[test]
+fn an_interpreter_that_makes_no_venv() {
+    let folder = tempdir().unwrap();
+    let linked = LinkedPython::build_time().unwrap();
+    let create = PythonEnv::create(folder.path().join("venv"));
+    let create = create.linked(linked.with_interpreter("/bin/false"));
+    says("venv-not-made", create.run_blocking().unwrap_err());
+}
