@@ -23,19 +23,13 @@ const QUESTION: &str = "Reply with the word yes.";
 
 /// The LMs that programs name, each member of a group by itself, each once.
 pub(super) fn distinct<'a>(lms: impl IntoIterator<Item = &'a Lm>) -> Vec<Lm> {
-    let mut found: Vec<(String, Lm)> = Vec::new();
+    let mut found: Vec<Lm> = Vec::new();
     for lm in lms.into_iter().flat_map(Lm::each) {
-        let shown = shown(lm);
-        if found.iter().all(|(known, _)| *known != shown) {
-            found.push((shown, lm.clone()));
+        if found.iter().all(|known| !known.is_same(lm)) {
+            found.push(lm.clone());
         }
     }
-    found.into_iter().map(|(_, lm)| lm).collect()
-}
-
-/// What tells LMs apart: their settings, without keys.
-pub(super) fn shown(lm: &Lm) -> String {
-    format!("{lm:?}")
+    found
 }
 
 /// Checks an LM's settings without a host.

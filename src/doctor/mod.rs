@@ -15,7 +15,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> ExitCode {
-//!     let host = Host::workers(2).venv(".venv").python_path(".");
+//!     let host = Host::workers(2).create_venv(".venv");
 //!     let lm = Lm::new("openai/gpt-4o-mini").key_env("OPENAI_API_KEY");
 //!     if std::env::args().nth(1).as_deref() == Some("doctor") {
 //!         let doctor = Doctor::new().workers(host).program("programs.qa:Program", lm);
@@ -47,7 +47,7 @@
 //! |---|---|---|
 //! | `environment` | variables that change Python, or which libpython is loaded | warning |
 //! | `runtime` | no tokio runtime, or one of a single thread | wrong |
-//! | `Python` | a build without a Python or with one that is too old; another libpython than that of the build | wrong |
+//! | `Python` | no Python to make the venv with; a build without a Python, or with one that is too old; another libpython than that of the build | wrong |
 //! | `venv` | none, one of another Python, one that is not finished | wrong |
 //! | `DSPy` | none, an unsupported version, another one than that of the venv | wrong |
 //! | `host` | the start fails | wrong |

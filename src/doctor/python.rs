@@ -6,6 +6,7 @@ use serde_json::json;
 use super::check::Check;
 use crate::host::{
     Host,
+    core::health::Health,
     env::{DSPY_REQUIREMENT, EnvError, LinkedPython, PythonEnv},
     start_error::StartError,
 };
@@ -39,7 +40,9 @@ impl About {
 /// The checks that a failed start has come to: those before it in the order were all right.
 pub(super) fn of_failed_start(error: &StartError) -> Vec<Check> {
     let name = match error {
-        StartError::Env(EnvError::NoBuildPython | EnvError::PythonTooOld { .. }) => "Python",
+        StartError::Env(
+            EnvError::NoBuildPython | EnvError::NoPython { .. } | EnvError::PythonTooOld { .. },
+        ) => "Python",
         StartError::Env(EnvError::DspyMissing { .. } | EnvError::DspyUnsupported { .. }) => "DSPy",
         StartError::Env(_) => "venv",
         _ => "host",
@@ -54,9 +57,30 @@ pub(super) fn of_failed_start(error: &StartError) -> Vec<Check> {
 /// The checks of a host that has started. `linked` is the Python of the build, where the host runs in
 /// this process.
 pub(super) fn of_running(host: &Host, about: &About, linked: Option<&LinkedPython>) -> Vec<Check> {
-    let files = PythonEnv::find_standalone(Some(about.prefix.as_ref()));
-    let mut checks = Vec::new();
-    checks.push(match linked {
+    let venv = match PythonEnv::find_standalone(Some(about.prefix.as_ref())) {
+        Ok(env) => {
+            let of_patch = of_another_patch(env.python_version(), &about.python);
+            Check::ok("venv", format_args!("{}{of_patch}", about.prefix))
+        }
+        Err(error) => Check::wrong("venv", error),
+    };
+    let host_check = match host.health() {
+        Health::Ready => Check::ok("host", "it has started, and answers"),
+        health => Check::warning(
+            "host",
+            format_args!("it answers, and its health is {health:?}"),
+        ),
+    };
+    vec![
+        running_python(about, linked),
+        venv,
+        running_dspy(about, host.dspy_version()),
+        host_check,
+    ]
+}
+
+fn running_python(about: &About, linked: Option<&LinkedPython>) -> Check {
+    match linked {
         Some(linked) if feature(linked.version()) != feature(&about.python) => Check::wrong(
             "Python",
             format_args!(
@@ -73,33 +97,22 @@ pub(super) fn of_running(host: &Host, about: &About, linked: Option<&LinkedPytho
             format_args!("{}, in {}", about.python, linked.base_prefix().display()),
         ),
         None => Check::ok("Python", format_args!("{}, of the venv", about.python)),
-    });
-    checks.push(match &files {
-        Ok(env) => {
-            let of_patch = of_another_patch(env.python_version(), &about.python);
-            Check::ok("venv", format_args!("{}{of_patch}", about.prefix))
-        }
-        Err(error) => Check::wrong("venv", error),
-    });
-    let expected = host.dspy_version();
-    checks.push(if about.dspy == expected {
-        Check::ok("DSPy", format_args!("{expected}, of {DSPY_REQUIREMENT}"))
-    } else {
-        Check::wrong(
-            "DSPy",
-            format_args!(
-                "`{}` was imported, which is {}, and the venv has {expected}: a folder before the \
-                 venv in Python's path has another DSPy. Take it out of PYTHONPATH and \
-                 `python_path`",
-                about.dspy_file, about.dspy,
-            ),
-        )
-    });
-    checks.push(Check::ok(
-        "host",
-        format_args!("it runs: {:?}", host.health()),
-    ));
-    checks
+    }
+}
+
+/// `expected` is the version in the venv's files.
+fn running_dspy(about: &About, expected: &str) -> Check {
+    if about.dspy == expected {
+        return Check::ok("DSPy", format_args!("{expected}, of {DSPY_REQUIREMENT}"));
+    }
+    Check::wrong(
+        "DSPy",
+        format_args!(
+            "`{}` was imported, which is {}, and the venv has {expected}: a folder before the venv \
+             in Python's path has another DSPy. Take it out of PYTHONPATH and `python_path`",
+            about.dspy_file, about.dspy,
+        ),
+    )
 }
 
 /// The checks of what may become a problem of programs in a host that runs.
@@ -221,6 +234,22 @@ mod tests {
             [("venv", Wrong), ("host", Skipped)]
         );
         assert_eq!(outcomes(StartError::Another), [("host", Wrong)]);
+    }
+
+    #[test]
+    fn another_libpython_and_another_dspy_than_those_of_the_files_are_wrong() {
+        let linked = |version| LinkedPython::new(version, "/opt/python");
+        let check = |version| running_python(&about(), Some(&linked(version)));
+        assert_eq!(check("3.11.2").outcome(), Well);
+        let other = check("3.12.1");
+        assert_eq!(other.outcome(), Wrong);
+        assert!(other.text().contains("LD_LIBRARY_PATH"), "{other}");
+        assert_eq!(running_python(&about(), None).outcome(), Well);
+
+        assert_eq!(running_dspy(&about(), "3.4.1").outcome(), Well);
+        let other = running_dspy(&about(), "3.4.0");
+        assert_eq!(other.outcome(), Wrong);
+        assert!(other.text().contains("/venv/lib"), "{other}");
     }
 
     #[test]

@@ -141,14 +141,16 @@ async fn with_host(
         diagnosis.extend(checks);
         match probe {
             Some(probe) => usable.push((lm, probe)),
-            None => unusable.push(lms::shown(&lm)),
+            None => unusable.push(lm),
         }
     }
     let mut in_flight = 0_usize;
     for load in loads {
         in_flight = in_flight.saturating_add(load.most_in_flight());
         let own = lms::distinct(load.all_lms());
-        let is_usable = own.iter().all(|lm| !unusable.contains(&lms::shown(lm)));
+        let is_usable = !own
+            .iter()
+            .any(|lm| unusable.iter().any(|other| other.is_same(lm)));
         diagnosis.push(match is_usable {
             true => program(load).await,
             false => Check::skipped(

@@ -1,6 +1,8 @@
 //! What a doctor reads of an LM: where it is, where its key comes from, and what is doubtful about
 //! that. The key itself is never shown.
 
+use std::sync::Arc;
+
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
@@ -51,12 +53,21 @@ impl Lm {
 
     /// What is wrong with its settings, as far as that shows without Python.
     pub(crate) fn problem(&self) -> Option<LmConfigError> {
-        let checked = match self.members() {
-            Ok(None) => provider::check(self).and_then(|()| proxy::any().map(drop)),
-            Ok(Some(_)) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let checked = provider::check(self).and_then(|()| proxy::any().map(drop));
         checked.err()
+    }
+
+    /// Whether both have the same settings and the same key.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same_key = match (&self.key, &other.key) {
+            (LmKey::Given(one), LmKey::Given(other)) => one == other,
+            (LmKey::By(one), LmKey::By(other)) | (LmKey::Token(one), LmKey::Token(other)) => {
+                Arc::ptr_eq(one, other)
+            }
+            // Their variables are shown.
+            _ => true,
+        };
+        same_key && format!("{self:?}") == format!("{other:?}")
     }
 
     /// Where its key comes from.
@@ -147,6 +158,18 @@ fn default_port(uri: &Uri) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lms_of_the_same_settings_and_keys_are_the_same() {
+        let lm = Lm::new("openai/x").key("a");
+        assert!(lm.is_same(&Lm::new("openai/x").key("a")));
+        assert!(!lm.is_same(&Lm::new("openai/x").key("b")));
+        assert!(!lm.is_same(&Lm::new("openai/y").key("a")));
+        assert!(!lm.is_same(&Lm::new("openai/x").key_env("A")));
+        let own = lm.clone().key_with(|_| None);
+        assert!(own.is_same(&own.clone()));
+        assert!(!own.is_same(&lm.key_with(|_| None)));
+    }
 
     fn of(key: &str, provider: Option<&str>) -> Option<String> {
         doubt(

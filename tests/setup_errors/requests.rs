@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use tower::{Service, ServiceExt};
 use tower_dspy::{
-    Deadline, Host, PredictRequest, deadline::RequestTimeout, testing::scripted_lm::Reply,
+    Deadline, Host, PredictRequest,
+    deadline::RequestTimeout,
+    doctor::{CheckOutcome, Doctor},
+    testing::scripted_lm::Reply,
 };
 
 use crate::{
@@ -68,6 +71,9 @@ async fn a_host_that_is_stopped() {
         .unwrap();
     host.stop(Duration::ZERO).await;
     says("stopped-host", qa.oneshot(question()).await.unwrap_err());
+    let diagnosis = Doctor::new().host(host).run().await;
+    let mut checks = diagnosis.checks().iter();
+    assert!(checks.any(|check| (check.name(), check.outcome()) == ("host", CheckOutcome::Wrong)));
 }
 
 #[test]

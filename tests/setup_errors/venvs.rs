@@ -90,6 +90,26 @@ async fn a_venv_of_another_python() {
 }
 
 #[tokio::test]
+async fn a_venv_of_a_python_that_workers_cannot_run() {
+    let folder = tempdir().unwrap();
+    made_by(folder.path(), "3.10.13", Path::new("/usr/bin"));
+    workers("venv-of-an-old-python", folder.path()).await;
+}
+
+#[tokio::test]
+async fn no_python_to_make_a_venv_with() {
+    let name = "venvs::no_python_to_make_a_venv_with";
+    let folder = tempdir().unwrap();
+    let path = folder.path().to_string_lossy();
+    if own_process(name, &[("PATH", &path)], folder.path()).await {
+        return;
+    }
+    let settings = Host::workers(1).create_venv("venv");
+    says("no-python", settings.clone().start().await.unwrap_err());
+    found("no-python", &Doctor::new().workers(settings).run().await);
+}
+
+#[tokio::test]
 async fn a_venv_that_has_lost_its_interpreter() {
     let folder = tempdir().unwrap();
     venv(folder.path());
