@@ -25,8 +25,8 @@ ALLOWED = [
     r"src/docs/[a-z_]+-(dark|light)\.svg",
     r"src/page/([a-z]+/)*[a-z]+\.(css|js)",
     r"src/proto/predict\.(binpb|proto)",
-    # The Python side of a host, and the lock that venvs are made by.
-    r"src/python/tower_dspy/(patches/)?[a-z0-9_]+\.py",
+    # Python's sources, which travel inside the binary, and the lock that venvs are made by.
+    r"src/([a-z_]+/)*[a-z0-9_]+\.py",
     r"src/python/requirements\.lock",
     # The examples, with the configurations to copy.
     r"examples/([a-z_]+/)*([a-z_]+|README)\.(css|html|js|json|md|py|rs|yml)",

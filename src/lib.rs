@@ -124,6 +124,7 @@ mod batch;
 mod builder;
 mod call;
 #[cfg(feature = "_host")]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "python", feature = "workers"))))]
 pub mod doctor;
 mod error;
 // Its code is tested where all of its pages compile; `doc` is set for tests of the documentation too.
