@@ -1,7 +1,7 @@
 """Checks that no dependency of the library needs a newer Rust than the library says it needs.
 
-Dev-dependencies are left out: peers in benchmarks need a newer Rust, and a user does not build them.
-A package without `rust-version` says nothing, so it is only counted.
+Dev-dependencies are left out: peers in benchmarks need a newer Rust, and a user does not build
+them. A package without `rust-version` says nothing, so it is only counted.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Checks what is in the package, and what is not.
 
-Standard input is the output of `cargo package --list`. Each file has to match a pattern of ALLOWED, so
-a new kind of file is a decision; each pattern has to match a file, so the patterns stay true. Each file
-below `src` that git tracks is packaged, unless it is for development only.
+Standard input is the output of `cargo package --list`. Each file has to match a pattern of ALLOWED,
+so a new kind of file is a decision; each pattern has to match a file, so the patterns stay true.
+Each file below `src` that git tracks is packaged, unless it is for development only.
 """
 
 import re
@@ -57,7 +57,8 @@ def problems(packaged: list[str], tracked: list[str]) -> list[str]:
         elif DEVELOPMENT.fullmatch(path) or path.startswith(OWN_PACKAGES):
             found.append(f"{path}: packaged, but for development only")
     for pattern in ALLOWED:
-        if pattern not in MAY_BE_EMPTY and not any(re.fullmatch(pattern, path) for path in packaged):
+        matches = any(re.fullmatch(pattern, path) for path in packaged)
+        if not matches and pattern not in MAY_BE_EMPTY:
             found.append(f"{pattern}: matches no packaged file")
     missing = set(tracked) - set(packaged)
     found += [
