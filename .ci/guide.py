@@ -24,8 +24,8 @@ def seconds(file: str, pattern: str) -> int:
     return int(found)
 
 
-# What a server takes from SIGTERM to its end: the drain, the grace for calls, the same for the host,
-# and the margin for workers that have to be killed.
+# What a server takes from SIGTERM to its end: the drain, the grace for calls, the same for the
+# host, and the margin for workers that have to be killed.
 DRAIN = seconds("src/docs/deploy.md", r"host\.shutdown\(Duration::from_secs\((\d+)\)\)")
 GRACE = seconds("src/server/shutdown.rs", r"const GRACE: Duration = Duration::from_secs\((\d+)\)")
 MARGIN = seconds("src/host/handle.rs", r"POOL_STOP_MARGIN: Duration = Duration::from_secs\((\d+)\)")
