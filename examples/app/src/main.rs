@@ -1,4 +1,4 @@
-//! Serves until SIGTERM or Ctrl-C.
+//! `qa-service` serves; `qa-service doctor` checks the set-up, and sends nothing to the LM.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,11 @@ async fn main() -> Result<ExitCode, BoxError> {
     let config = Config::load()?;
     match std::env::args().nth(1).as_deref() {
         None => server::serve(config).await.map(|()| ExitCode::SUCCESS),
+        Some("doctor") => {
+            let diagnosis = server::doctor(&config).run().await;
+            print!("{diagnosis}");
+            Ok(diagnosis.into())
+        }
         Some(command) => Err(format!("there is no command `{command}`").into()),
     }
 }

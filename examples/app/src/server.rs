@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tower::BoxError;
 use tower_dspy::{
     Host, Tracker,
+    doctor::Doctor,
     inbound::axum::{PrometheusMetrics, liveness},
     metrics::Gauges,
     page::DebugPage,
@@ -22,13 +23,13 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// Where the program runs.
 #[cfg(not(feature = "embedded"))]
 pub fn host(config: &Config) -> tower_dspy::Workers {
-    Host::workers(config.workers).python_path(".")
+    Host::workers(config.workers).create_venv(".venv")
 }
 
 /// Where the program runs.
 #[cfg(feature = "embedded")]
 pub fn host(_: &Config) -> tower_dspy::host::Embedded {
-    Host::embedded().python_path(".")
+    Host::embedded().create_venv(".venv")
 }
 
 /// Serves until SIGTERM or Ctrl-C.
@@ -56,4 +57,13 @@ pub async fn serve(config: Config) -> Result<(), BoxError> {
     let report = tower_dspy::server::serve(listener, app, host.shutdown(DRAIN)).await?;
     tracing::info!("{report}");
     Ok(())
+}
+
+/// Checks the set-up and loads the program, without a request to the LM.
+pub fn doctor(config: &Config) -> Doctor {
+    let doctor = Doctor::new().program(PROGRAM, config.lm.lm());
+    #[cfg(feature = "embedded")]
+    return doctor.embedded(host(config));
+    #[cfg(not(feature = "embedded"))]
+    doctor.workers(host(config))
 }
