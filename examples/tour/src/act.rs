@@ -20,7 +20,11 @@ pub(crate) struct Act<'a> {
     pub(crate) calls: SceneCalls,
     told: Vec<String>,
     no_naive_side: Option<&'static str>,
+    spoilt: Option<&'static str>,
+    /// Claims about the program's answers that do not hold.
     wrong: Vec<String>,
+    /// Claims that hold whatever the model answers, and do not.
+    wrong_anyhow: Vec<String>,
 }
 
 /// How a scene went.
@@ -30,6 +34,8 @@ pub(crate) enum Verdict {
     Ok,
     /// All that could be looked at is so; what the LM saw is not known.
     OkWithoutLm,
+    /// The scene could not show what it claims, for what the real model answered.
+    NotShown,
     /// Something is not so.
     Wrong,
 }
@@ -48,25 +54,33 @@ impl<'a> Act<'a> {
             calls: SceneCalls::new(),
             told: Vec::new(),
             no_naive_side: None,
+            spoilt: None,
             wrong: Vec::new(),
+            wrong_anyhow: Vec::new(),
         };
         match scene(&mut act).await {
             Ok(()) => {
                 act.end_naive().await;
                 let idle = stage.python_idle(4 * SETTLE).await;
-                act.check(idle, "nothing is left running in Python");
+                act.check_anyhow(idle, "nothing is left running in Python");
             }
-            Err(trouble) => act
-                .wrong
-                .push(format!("the scene could not be played: {trouble}")),
+            Err(trouble) => {
+                act.calls.unparsed().note_trouble(&trouble);
+                act.wrong
+                    .push(format!("the scene could not be played: {trouble}"));
+            }
         }
         act.report(number, title).await;
         let verdict = act.verdict();
         match verdict {
             Verdict::Ok => println!("   ok\n"),
             Verdict::OkWithoutLm => println!("   ok (LM side not checked)\n"),
+            Verdict::NotShown => {
+                let reason = act.not_shown().unwrap_or_default();
+                println!("   NOT SHOWN: {reason}\n");
+            }
             Verdict::Wrong => {
-                for wrong in &act.wrong {
+                for wrong in act.wrong.iter().chain(&act.wrong_anyhow) {
                     println!("   WRONG: {wrong}");
                 }
                 println!();
@@ -76,13 +90,36 @@ impl<'a> Act<'a> {
     }
 
     fn verdict(&self) -> Verdict {
-        if !self.wrong.is_empty() {
+        if !self.wrong_anyhow.is_empty() {
             Verdict::Wrong
+        } else if !self.wrong.is_empty() {
+            self.not_shown()
+                .map_or(Verdict::Wrong, |_| Verdict::NotShown)
         } else if self.stage.scripted().is_none() {
             Verdict::OkWithoutLm
         } else {
             Verdict::Ok
         }
+    }
+
+    /// What a real model did that leaves nothing to show. The scripted LM does as it is told, or
+    /// something is wrong.
+    fn not_shown(&self) -> Option<String> {
+        if self.stage.scripted().is_some() {
+            return None;
+        }
+        match self.calls.unparsed().count() {
+            0 => self.spoilt.map(str::to_owned),
+            calls => Some(format!(
+                "the model's answer did not parse ({})",
+                count(calls, "call")
+            )),
+        }
+    }
+
+    /// Says what a real model did that spoils the scene.
+    pub(crate) const fn spoil(&mut self, reason: &'static str) {
+        self.spoilt = Some(reason);
     }
 
     /// Puts the scene into the report.
@@ -121,6 +158,13 @@ impl<'a> Act<'a> {
         holds
     }
 
+    /// Claims that something is so, whatever the model answers.
+    fn check_anyhow(&mut self, holds: bool, claim: impl Display) {
+        if !holds {
+            self.wrong_anyhow.push(format!("it is not so that {claim}"));
+        }
+    }
+
     /// Claims that the LM does no more work for `model`, whose callers all had their outcomes by
     /// `ended`. Returns what it saw, in the order it came; `None` with a real LM.
     pub(crate) async fn lm_let_go(
@@ -139,7 +183,7 @@ impl<'a> Act<'a> {
         let orphans = records.iter().filter(|record| record.running_at(settled));
         let orphans = orphans.count();
         self.stage.count_orphans(orphans);
-        self.check(
+        self.check_anyhow(
             orphans == 0,
             format_args!(
                 "the LM stopped with the caller ({} went on)",

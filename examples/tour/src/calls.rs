@@ -3,12 +3,16 @@
 use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use tower::{Layer, Service};
+use tower::{Layer, Service, util::MapErr};
 use tower_dspy::{
-    Error, PredictRequest, Prediction, Track, TrackLayer, Tracker, timeline::CallTimeline,
+    CallId, Error, LmOutcome, PredictRequest, Prediction, Track, TrackLayer, Tracker,
+    timeline::{CallTimeline, LmCallTimeline},
 };
 
-use crate::naive::{Naive, ask_naively};
+use crate::{
+    naive::{Naive, ask_naively},
+    unparsed::Unparsed,
+};
 
 /// The label of calls without this crate's layers.
 pub(crate) const NAIVE: &str = "naive: a detached task, whose caller gives up";
@@ -22,6 +26,7 @@ const MOST: usize = 64;
 pub(crate) struct SceneCalls {
     tracker: Tracker,
     left_behind: Vec<Naive>,
+    unparsed: Unparsed,
     /// Of naive calls that had to be ended: their timelines before that, which are open-ended.
     unended: Vec<CallTimeline>,
 }
@@ -31,15 +36,38 @@ impl SceneCalls {
         Self {
             tracker: Tracker::new().with_history(MOST).with_samples(MOST),
             left_behind: Vec::new(),
+            unparsed: Unparsed::default(),
             unended: Vec::new(),
         }
     }
 
+    /// The calls whose answers did not parse.
+    pub(crate) fn unparsed(&self) -> &Unparsed {
+        &self.unparsed
+    }
+
+    /// Whether the LM had answered a call before that was ended.
+    pub(crate) fn has_lm_answer(&self, id: CallId) -> bool {
+        let answered = |lm_call: &LmCallTimeline| {
+            !lm_call.is_open && lm_call.call.outcome == LmOutcome::Answered
+        };
+        let timeline = self.tracker.timeline(id);
+        timeline.is_some_and(|timeline| timeline.lm_calls.iter().any(answered))
+    }
+
     /// The service, with its calls in the report under this label.
-    pub(crate) fn tracked<S>(&self, label: &str, service: S) -> Track<S> {
-        TrackLayer::new(self.tracker.clone())
-            .with_label(label)
-            .layer(service)
+    pub(crate) fn tracked<S, T>(
+        &self,
+        label: &str,
+        service: S,
+    ) -> MapErr<Track<S>, impl FnOnce(Error) -> Error + Clone + Send + use<S, T>>
+    where
+        S: Service<PredictRequest, Response = T, Error = Error>,
+        Track<S>: Service<PredictRequest, Response = T, Error = Error>,
+    {
+        let unparsed = self.unparsed.clone();
+        let tracked = TrackLayer::new(self.tracker.clone()).with_label(label);
+        MapErr::new(tracked.layer(service), move |error| unparsed.note(error))
     }
 
     /// Asks without this crate's layers, and gives up when `until` is ready.
@@ -56,6 +84,8 @@ impl SceneCalls {
         S::Future: Send,
     {
         let layer = TrackLayer::new(self.tracker.clone()).with_label(label);
+        let unparsed = self.unparsed.clone();
+        let service = MapErr::new(service, move |error| unparsed.note(error));
         ask_naively(layer, service, request, until)
     }
 

@@ -18,6 +18,7 @@ mod report;
 mod scenes;
 mod stage;
 mod table;
+mod unparsed;
 
 use std::{
     io::{IsTerminal, stderr},
@@ -135,10 +136,17 @@ async fn tour(
     println!("The timelines of all calls: {}\n", report.display());
 
     let of = |verdict| verdicts.iter().filter(|of| **of == verdict).count();
-    let (ok, wrong) = (
+    let (ok, not_shown, wrong) = (
         of(Verdict::Ok) + of(Verdict::OkWithoutLm),
+        of(Verdict::NotShown),
         of(Verdict::Wrong),
     );
+    if not_shown > 0 {
+        println!(
+            "{not_shown} of the scenes could not be shown, for what the model answered: a larger model \
+             may do better\n"
+        );
+    }
     if wrong > 0 {
         println!("{wrong} of the scenes went wrong\n");
     }
@@ -148,7 +156,10 @@ async fn tour(
     println!("figure tour_scenes_ok {ok} count");
     match stage.scripted() {
         Some(_) => println!("figure tour_orphaned_lm_requests {} count", stage.orphans()),
-        None => println!("(what the LM saw was not checked, so there is no figure for it)"),
+        None => {
+            println!("figure tour_scenes_not_shown {not_shown} count");
+            println!("(what the LM saw was not checked, so there is no figure for it)");
+        }
     }
     Ok(wrong == 0 && compared)
 }

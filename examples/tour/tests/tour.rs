@@ -5,7 +5,10 @@ use std::{
     process::{Command, Output},
 };
 
-use tower_dspy::host::env::PythonEnv;
+use tower_dspy::{
+    host::env::PythonEnv,
+    testing::scripted_lm::{Reply, ScriptedLm},
+};
 
 fn run(args: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_tower-dspy-tour"))
@@ -128,6 +131,60 @@ fn milliseconds(length: &str) -> f64 {
     parts.sum()
 }
 
+/// A model whose answers do not parse stands for a small real one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_model_whose_answers_do_not_parse_is_not_called_wrong() {
+    let lm = ScriptedLm::start().await.expect("a server");
+    lm.script("small", Reply::content("I cannot say."));
+    let report = concat!(env!("CARGO_TARGET_TMPDIR"), "/tour/unparsed.html");
+    let (url, model) = (lm.base_url().to_owned(), "small");
+    let args = ["--lm", &url, "--model", model, "--report", report];
+    let (output, shown) = run(&args);
+    assert!(output.status.success(), "{shown}");
+    assert!(!shown.contains("WRONG"), "{shown}");
+    assert!(
+        shown.contains("NOT SHOWN: the model's answer did not parse ("),
+        "{shown}"
+    );
+    let not_shown = shown.matches("NOT SHOWN: ").count();
+    let ok = shown.matches("ok (LM side not checked)").count();
+    assert_eq!(not_shown + ok, 13, "{shown}");
+    for figure in [
+        format!("figure tour_scenes_ok {ok} count"),
+        format!("figure tour_scenes_not_shown {not_shown} count"),
+    ] {
+        assert!(shown.contains(&figure), "{shown}");
+    }
+}
+
+#[test]
+fn the_picture_is_written_for_light_and_dark_pages_from_measured_times() {
+    let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/tour/picture");
+    let _ = fs::remove_dir_all(folder);
+    let (output, shown) = run(&["picture", folder]);
+    assert!(output.status.success(), "{shown}");
+    for theme in ["light", "dark"] {
+        let svg = fs::read_to_string(format!("{folder}/timeline-{theme}.svg")).expect("a picture");
+        let svg = roxmltree::Document::parse(&svg).expect("well-formed XML");
+        let texts = svg.descendants().filter(|node| node.has_tag_name("text"));
+        let texts: Vec<_> = texts.filter_map(|text| text.text()).collect();
+        let paid = texts
+            .iter()
+            .filter(|text| text.ends_with(" paid for nobody"));
+        let [naive, ours] = paid.collect::<Vec<_>>()[..] else {
+            panic!("{texts:?}");
+        };
+        let tokens = |text: &str| text.split(' ').next().and_then(|n| n.parse::<u32>().ok());
+        assert!(tokens(naive) > tokens(ours), "{texts:?}");
+        assert!(
+            texts
+                .iter()
+                .any(|text| text.starts_with("connection closed ")),
+            "{texts:?}"
+        );
+    }
+}
+
 #[test]
 fn a_report_that_cannot_be_written_is_an_error_at_once() {
     let (output, shown) = run(&["--report", "/dev/null/report.html"]);
@@ -160,6 +217,15 @@ fn what_it_does_not_know_is_an_error_with_the_usage() {
         &["--nonsense"],
         &["--lm", "http://127.0.0.1:9"],
         &["--model", "m"],
+        &["picture"],
+        &[
+            "picture",
+            "folder",
+            "--lm",
+            "http://127.0.0.1:9",
+            "--model",
+            "m",
+        ],
     ] {
         let (output, shown) = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {shown}");

@@ -25,9 +25,12 @@ const BASE: f64 = 19.0;
 const GAP: f64 = 8.0;
 const LANES: f64 = 4.0;
 /// Between the two panels.
-const BETWEEN: f64 = 16.0;
+const BETWEEN: f64 = 20.0;
 const PANEL: f64 = (1.0 + LANES) * ROW;
 const HEIGHT: f64 = 2.0 * PANEL + BETWEEN + 2.0 * ROW;
+
+/// What takes less is told as "within 1 ms".
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// The distances of the axis' marks, in milliseconds.
 const STEPS: [u64; 12] = [
@@ -48,10 +51,6 @@ pub(crate) fn draw(naive: &GivenUp, ours: &GivenUp, theme: &Theme) -> String {
     );
     let marks = scale.marks();
     let second = PANEL + BETWEEN;
-    for top in [0.0, second] {
-        let lines: Vec<_> = marks.iter().map(|mark| scale.x(*mark)).collect();
-        svg.uprights(&lines, top + ROW, LANES * ROW, 1.0, theme.line);
-    }
     let mut panel = |top, title, call| {
         Panel {
             scale,
@@ -64,7 +63,10 @@ pub(crate) fn draw(naive: &GivenUp, ours: &GivenUp, theme: &Theme) -> String {
     panel(0.0, "tokio::time::timeout: the work goes on", naive);
     panel(second, "tower-dspy: the work stops", ours);
 
-    let axis = second + PANEL + BASE;
+    let axis = second + PANEL + BASE + 2.0;
+    let lines: Vec<_> = marks.iter().map(|mark| scale.x(*mark)).collect();
+    svg.uprights(&lines, second + PANEL, 5.0, 1.0, theme.muted);
+    svg.bar(LEFT, RIGHT, second + PANEL, 1.0, theme.line);
     svg.text(MARGIN, axis, Style::plain(theme.muted), "time");
     for mark in marks {
         let anchor = if mark.is_zero() {
@@ -145,7 +147,7 @@ impl Panel<'_> {
             theme.unwanted
         };
         let style = Style::plain(colour).bold().at(Anchor::End);
-        let paid = format!("{} for nobody", count(for_nobody, "token"));
+        let paid = format!("{} paid for nobody", count(for_nobody, "token"));
         svg.text(RIGHT, self.top + BASE, style, &paid);
 
         let waits = Span {
@@ -159,27 +161,11 @@ impl Panel<'_> {
             waits,
             &format!("gives up after {}", time(call.gave_up)),
         );
-        let later = |span: Span| time(span.after(call.gave_up));
-        self.lane(
-            svg,
-            1,
-            "Python",
-            call.python,
-            &format!("ends {} later", later(call.python)),
-        );
-        let ends = if call.is_closed {
-            "connection closed"
-        } else {
-            "answers nobody"
-        };
-        self.lane(
-            svg,
-            2,
-            "LM request",
-            call.lm,
-            &format!("{ends} {} later", later(call.lm)),
-        );
+        self.lane(svg, 1, "Python", call.python, &python_ends(call));
+        self.lane(svg, 2, "LM request", call.lm, &lm_ends(call));
         self.tokens(svg, 3);
+        let left = self.scale.x(call.gave_up);
+        svg.uprights(&[left], self.row(0), LANES * ROW, 1.5, theme.text);
     }
 
     fn row(&self, lane: u8) -> f64 {
@@ -233,6 +219,25 @@ impl Panel<'_> {
             let at: Vec<_> = tokens.into_iter().map(|at| self.scale.x(at)).collect();
             svg.uprights(&at, y, height, 3.0, colour);
         }
+    }
+}
+
+/// What becomes of Python's work when the caller has left.
+fn python_ends(call: &GivenUp) -> String {
+    let after = call.python.after(call.gave_up);
+    match after < AT_ONCE {
+        true => "ends within 1 ms".into(),
+        false => format!("goes on for {}", time(after)),
+    }
+}
+
+/// What becomes of the LM's request when the caller has left.
+fn lm_ends(call: &GivenUp) -> String {
+    let after = call.lm.after(call.gave_up);
+    match (call.is_closed, after < AT_ONCE) {
+        (true, true) => "connection closed within 1 ms".into(),
+        (true, false) => format!("connection closed {} later", time(after)),
+        (false, _) => format!("answers nobody {} later", time(after)),
     }
 }
 

@@ -11,7 +11,7 @@ use tower_dspy::{
 use crate::{
     act::Act,
     progress::Step,
-    stage::{PROGRAMS, SHORT, Trouble, ask, count, question, time, venv_path},
+    stage::{Asked, PROGRAMS, SHORT, Trouble, ask, count, question, time, venv_path},
 };
 
 const WORKERS: usize = 2;
@@ -66,7 +66,9 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
             }
             right
         };
-        let (nasty, right) = tokio::join!(nasty, beside);
+        let lost = 1 + u64::from(crash);
+        let (strike, right) = tokio::join!(Strike::of(nasty, replaced(&host, lost)), beside);
+        let nasty = strike.asked;
         act.check(
             nasty.failure() == Some(expected),
             format_args!(
@@ -81,14 +83,15 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
                 count(OTHERS, "answer")
             ),
         );
-        let lost = 1 + u64::from(crash);
-        let full = replaced(&host, lost).await;
-        act.check(full, "another worker takes the place of the lost one");
+        act.check(
+            strike.is_full,
+            "another worker takes the place of the lost one",
+        );
         act.say(format_args!(
             "A call that {program}: its caller has an error after {}, and {} later another worker \
              is in place.",
             time(nasty.took),
-            time(nasty.ended.elapsed())
+            time(strike.replaced_after)
         ));
         act.say(format_args!(
             "Meanwhile {} of others were right.",
@@ -99,6 +102,27 @@ pub(crate) async fn play(act: &mut Act<'_>) -> Result<(), Trouble> {
     act.check(killed == Some(1), "only the one that hung had to be killed");
     host.stop(limit).await;
     Ok(())
+}
+
+/// The end of a worker by its call, and of the wait for another one, whatever others do meanwhile.
+struct Strike {
+    asked: Asked,
+    /// Whether all workers are there again.
+    is_full: bool,
+    /// From the caller's outcome to that.
+    replaced_after: Duration,
+}
+
+impl Strike {
+    async fn of(nasty: impl Future<Output = Asked>, replaced: impl Future<Output = bool>) -> Self {
+        let asked = nasty.await;
+        let is_full = replaced.await;
+        Self {
+            is_full,
+            replaced_after: asked.ended.elapsed(),
+            asked,
+        }
+    }
 }
 
 /// Waits until as many workers were lost, and all are there again.
@@ -114,4 +138,31 @@ async fn replaced(host: &Host, lost: u64) -> bool {
         sleep(Duration::from_millis(2)).await;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use tower_dspy::Lost;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_to_another_worker_does_not_count_the_slow_answers_of_others() {
+        let nasty = async {
+            sleep(Duration::from_secs(1)).await;
+            Asked {
+                result: Err(Lost::new("it crashed").into()),
+                took: Duration::from_secs(1),
+                ended: Instant::now(),
+            }
+        };
+        let replaced = async {
+            sleep(Duration::from_secs(2)).await;
+            true
+        };
+        let others = sleep(Duration::from_secs(80));
+        let (strike, ()) = tokio::join!(Strike::of(nasty, replaced), others);
+        assert!(strike.is_full);
+        assert_eq!(strike.replaced_after, Duration::from_secs(2));
+    }
 }
