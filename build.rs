@@ -8,7 +8,13 @@ fn main() {
 
 #[cfg(feature = "python")]
 mod python {
-    use std::process::Command;
+    use std::{
+        fmt::Display,
+        fs, io,
+        os::unix::fs::symlink,
+        path::{Path, PathBuf},
+        process::Command,
+    };
 
     /// Asks the interpreter what pyo3's configuration leaves out. A venv may be thrown away after
     /// the build, so it is the interpreter under it that is remembered.
@@ -20,11 +26,27 @@ mod python {
     pub(crate) fn link() {
         pyo3_build_config::add_libpython_rpath_link_args();
         let python = pyo3_build_config::get();
-        // A dependent binary's build script reads this as DEP_TOWER_DSPY_PYTHON_LIBDIR.
-        println!(
-            "cargo::metadata=libdir={}",
-            python.lib_dir().unwrap_or_default()
-        );
+        match python.lib_dir() {
+            Some(libdir) => {
+                // The build script of a direct dependent reads this as
+                // DEP_TOWER_DSPY_PYTHON_LIBDIR, for the run path of its programs.
+                println!("cargo::metadata=libdir={libdir}");
+                println!("cargo::rustc-env=TOWER_DSPY_BUILD_PYTHON_LIBDIR={libdir}");
+                if let Err(error) = link_for_cargo_run(Path::new(libdir), &python.version()) {
+                    println!(
+                        "cargo::warning=`cargo run` may not find the libpython in `{libdir}`: \
+                         {error}"
+                    );
+                }
+            }
+            // DEP_TOWER_DSPY_PYTHON_LIBDIR is not set either: an empty run path would say nothing.
+            None if std::env::var_os("DOCS_RS").is_none() => println!(
+                "cargo::warning=the folder of libpython is not known, so programs find it in the \
+                 loader's own folders or by LD_LIBRARY_PATH alone; name an interpreter to know \
+                 it: PYO3_PYTHON=/path/to/python3.11 cargo build"
+            ),
+            None => {}
+        }
 
         // No interpreter is known when pyo3 was configured by hand; the library says so when it
         // is asked to find or make a venv.
@@ -55,6 +77,35 @@ mod python {
         for (name, value) in names.into_iter().zip(answer.lines()) {
             println!("cargo::rustc-env=TOWER_DSPY_BUILD_PYTHON_{name}={value}");
         }
+    }
+
+    /// Links to libpython in the folder of this build.
+    ///
+    /// Of the search paths of all build scripts, those within the target folder are put into
+    /// LD_LIBRARY_PATH by `cargo run` and `cargo test`. So these need no run path, which only a
+    /// direct dependent's build script can set.
+    fn link_for_cargo_run(libdir: &Path, version: &impl Display) -> io::Result<()> {
+        let folder = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+        let folder = folder.join("libpython");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        // The name that the loader looks for, and no `.so` that the linker would find.
+        let name = format!("libpython{version}");
+        for entry in fs::read_dir(libdir)? {
+            let entry = entry?;
+            let file = entry.file_name();
+            let is_libpython = file
+                .to_str()
+                .and_then(|file| file.strip_prefix(&name))
+                .is_some_and(|rest| rest.contains(".so."));
+            if is_libpython {
+                symlink(entry.path(), folder.join(file))?;
+            }
+        }
+        println!("cargo::rustc-link-search=native={}", folder.display());
+        Ok(())
     }
 
     fn ask(executable: &str) -> Option<String> {
