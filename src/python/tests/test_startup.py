@@ -75,3 +75,34 @@ def test_the_working_directory_is_searched_last_and_only_without_a_python_path(
     startup.extend_path(python_path, "/service")
     startup.extend_path([], sys.path[-1])
     assert sys.path == expected
+
+
+@pytest.mark.parametrize("file", ["dspy.py", "dspy/__init__.py", "typing.py"])
+def test_a_file_that_is_imported_in_place_of_a_package_is_named(file, tmp_path):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    (tmp_path / "my_program.py").write_text("")
+    (tmp_path / "calendar").mkdir()  # no package, so the module of that name is found
+    code = f"""
+from tower_dspy import startup
+sys.path.insert(0, {str(tmp_path)!r})
+for name in ("dspy", "typing"):
+    sys.modules.pop(name, None)
+try:
+    startup.import_dspy(lambda *_: None, lambda: False)
+except RuntimeError as error:
+    print(error)
+"""
+    named = path.parent if path.name == "__init__.py" else path
+    text = in_a_process(code)
+    assert text.startswith(f"`{named}` may be imported in place of the module of that name")
+    assert "rename it" in text
+
+
+def test_a_pythonpath_is_named_where_an_import_fails(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/of/another/python")
+    monkeypatch.setitem(sys.modules, "dspy", None)
+    with pytest.raises(ImportError) as raised:
+        startup.import_dspy(lambda *_: None, lambda: False)
+    assert "$PYTHONPATH is `/of/another/python`" in raised.value.__notes__[0]

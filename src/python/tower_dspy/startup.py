@@ -1,6 +1,8 @@
 """Preparation of the interpreter before the first program is loaded."""
 
+import contextlib
 import gc
+import itertools
 import logging
 import os
 import signal
@@ -31,9 +33,8 @@ def import_dspy(log: Any, is_debugged: Callable[[], bool]) -> list[str]:
 
     Python's log records go to `log`: all of them while `is_debugged` returns true.
     """
+    dspy = _dspy()
     # Here, as `before_import` comes first.
-    import dspy
-
     from tower_dspy import compat, patches, trace_context
     from tower_dspy.patches import litellm, log_records
 
@@ -52,6 +53,49 @@ def import_dspy(log: Any, is_debugged: Callable[[], bool]) -> list[str]:
     log_records.install(log, is_debugged)
     patches.install()
     return [*warnings, *trace_context.install()]
+
+
+def _dspy() -> Any:
+    """Imports DSPy; raises an error that names the file that is imported in place of a package."""
+    try:
+        import dspy
+
+        # Else it is another module, or a folder, of that name.
+        dspy.__version__, dspy.__path__  # noqa: B018
+    except (ImportError, AttributeError) as error:
+        files = _shadowing()
+        if files:
+            raise RuntimeError(
+                f"{', '.join(f'`{file}`' for file in files)} may be imported in place of the "
+                "module of that name, as its folder is searched before the venv: rename it, or "
+                "name a folder by `python_path` that has programs alone"
+            ) from error
+        if os.environ.get("PYTHONPATH"):
+            error.add_note(
+                f"$PYTHONPATH is `{os.environ['PYTHONPATH']}`: its folders are searched before the "
+                "venv. If they have packages of another Python, unset it."
+            )
+        raise
+    return dspy
+
+
+def _shadowing() -> list[str]:
+    """Files that are searched before the standard library, named as its modules or as DSPy."""
+    library = os.path.dirname(os.__file__)
+    names = sys.stdlib_module_names | {"dspy"}
+    found = []
+    for folder in itertools.takewhile(lambda folder: folder != library, sys.path):
+        with contextlib.suppress(OSError):
+            found += [
+                os.path.join(folder, name)
+                for name in sorted(os.listdir(folder))
+                if name.removesuffix(".py") in names
+                and (
+                    name.endswith(".py")
+                    or os.path.isfile(os.path.join(folder, name, "__init__.py"))
+                )
+            ]
+    return found
 
 
 # CPython's defaults up to 3.12, and from 3.13 on. The incremental collector of 3.14 has others.
