@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use crate::host::{
     core::{host_core::HostCore, loop_monitor::LoopMonitor, runtime},
     embedded::{self, Embedded},
-    env::LinkedPython,
+    env::{LinkedPython, libpython, python_home},
     handle::{Backend, Host},
     start_error::StartError,
 };
@@ -47,6 +47,8 @@ impl Embedded {
             };
         }
         let linked = LinkedPython::build_time()?.with_version(&embedded::linked_version());
+        libpython::check(&linked)?;
+        python_home::check(&linked)?;
         let env = self.venv.linked(&linked).await?;
         let mut core = HostCore::new(self.max_abandoned, env.dspy_version())
             .map_err(StartError::interpreter)?;

@@ -1,9 +1,13 @@
 //! The error of a host's start.
 
+use std::fmt;
+
 use crate::host::{core::fault::Fault, env::EnvError};
 
 /// A host did not start.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints the message as `Display` does, so that it is readable where it comes out of `main`.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// No venv fits.
@@ -55,5 +59,30 @@ impl StartError {
             message: fault.message,
             traceback: fault.traceback.into(),
         }
+    }
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_readable_as_it_comes_out_of_main() {
+        let error = StartError::Python {
+            python_type: "ImportError".into(),
+            message: "no module `numpy`".into(),
+            traceback: "Traceback (most recent call last):\n  File \"x.py\", line 1".into(),
+        };
+        let lines = "DSPy did not start: ImportError: no module `numpy`\n\
+                     Traceback (most recent call last):\n  File \"x.py\", line 1";
+        assert_eq!(format!("{error:?}"), lines);
+        let boxed: Box<dyn std::error::Error> = Box::new(error);
+        assert_eq!(format!("{boxed:?}"), lines);
     }
 }

@@ -22,6 +22,7 @@ mod nasty;
 mod nasty_workers;
 mod queued_calls;
 mod serving;
+mod set_up;
 mod signal_handlers;
 mod stack_depth;
 mod worker_keys;

@@ -11,7 +11,9 @@ use tower::ServiceExt;
 fn command(error: &StartError) -> String {
     let text = error.to_string();
     assert!(
-        text.contains("-m venv") || text.contains("-m pip"),
+        ["-m venv", "-m pip", "uv "]
+            .iter()
+            .any(|tool| text.contains(tool)),
         "{text}"
     );
     text

@@ -21,6 +21,25 @@ const THREAD_GRACE: Duration = Duration::from_secs(5);
 const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The settings of a host in this process, from [`Host::embedded`](crate::Host::embedded).
+///
+/// # Where the program finds libpython
+/// The program is linked to the libpython of the Python that it was built with: `$PYO3_PYTHON`, else
+/// the `python3` of the build. `cargo run` and `cargo test` find that library by themselves. The
+/// program started in any other way finds it if it is in a folder that the loader knows, as that of
+/// Debian's packages and of the container images `python` is. For any other folder the program needs
+/// a run path, by a `build.rs` in the package of the program, which has to depend on `tower-dspy`
+/// itself: a run path that the build script of a library sets does not reach its dependents.
+///
+/// ```no_run
+/// fn main() {
+///     let libdir = std::env::var("DEP_TOWER_DSPY_PYTHON_LIBDIR")
+///         .expect("a direct dependency on tower-dspy, with feature `python`");
+///     println!("cargo::rustc-link-arg=-Wl,-rpath,{libdir}");
+/// }
+/// ```
+///
+/// If the loader takes another libpython than that of the build, the start fails with
+/// [`EnvError::OtherLibpython`](crate::host::env::EnvError::OtherLibpython).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing is started before `start`"]
 pub struct Embedded {

@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::{
-    base::Base,
+    base::{Base, BasePython},
     command, dspy,
     error::EnvError,
     linked::{LinkedPython, numbers},
+    not_a_venv,
     python_env::PythonEnv,
     venv::{CONFIG, IN_PROGRESS, INSTALLED, Venv},
 };
@@ -19,16 +20,16 @@ pub(super) fn check(venv: &Venv, base: &Base) -> Result<PythonEnv, EnvError> {
     if path.join(IN_PROGRESS).exists() {
         return Err(EnvError::Unfinished {
             venv: venv.clone(),
-            command: command::remake(path, &base.maker_to_name()),
+            command: command::remake(path, &base.maker()),
         });
     }
-    if let Base::Linked(linked) = base {
+    if let BasePython::Linked(linked) = &base.python {
         linked.require_supported()?;
     }
     let config = Config::read(venv, base)?;
-    let linked = &match base {
-        Base::Linked(linked) => linked.clone(),
-        Base::Any(_) => config.python(venv, base)?,
+    let linked = &match &base.python {
+        BasePython::Linked(linked) => linked.clone(),
+        BasePython::Any(_) => config.python(venv, base)?,
     };
     // Patch releases of one Python fit each other.
     let feature = |version| numbers(version).map(|[major, minor, _]| (major, minor));
@@ -37,15 +38,16 @@ pub(super) fn check(venv: &Venv, base: &Base) -> Result<PythonEnv, EnvError> {
             venv: venv.clone(),
             found: config.version,
             linked: linked.version().to_owned(),
-            command: command::remake(path, &base.maker_to_name()),
+            command: command::remake(path, &base.maker()),
         });
     }
-    if !is_home_of(&config.home, linked) {
+    let is_linked = matches!(base.python, BasePython::Linked(_));
+    if is_linked && !is_home_of(&config.home, linked) {
         return Err(EnvError::OtherInstallation {
             venv: venv.clone(),
             home: config.home,
             linked: linked.base_prefix().to_owned(),
-            command: command::remake(path, &base.maker_to_name()),
+            command: command::remake(path, &base.maker()),
         });
     }
 
@@ -54,20 +56,23 @@ pub(super) fn check(venv: &Venv, base: &Base) -> Result<PythonEnv, EnvError> {
         return Err(EnvError::NoInterpreter {
             venv: venv.clone(),
             python,
-            command: command::remake(path, &base.maker_to_name()),
+            command: command::remake(path, &base.maker()),
         });
     }
 
     let lib = format!("lib/python{}", linked.short_version());
     let site_packages = path.join(&lib).join("site-packages");
+    let prefix = linked.base_prefix();
+    let base_folders = [
+        prefix.join("local").join(&lib).join("dist-packages"),
+        prefix.join("lib/python3/dist-packages"),
+        prefix.join(&lib).join("site-packages"),
+    ];
     let mut folders = vec![site_packages.clone()];
     if config.system_packages {
-        let base = linked.base_prefix();
-        folders.push(base.join("local").join(&lib).join("dist-packages"));
-        folders.push(base.join("lib/python3/dist-packages"));
-        folders.push(base.join(&lib).join("site-packages"));
+        folders.extend_from_slice(&base_folders);
     }
-    let dspy_version = dspy::check(&folders, venv)?;
+    let dspy_version = dspy::check(&folders, &base_folders, venv, base.uv.is_some())?;
     Ok(PythonEnv {
         prefix: path.to_owned(),
         python,
@@ -92,33 +97,33 @@ struct Config {
 impl Config {
     fn read(venv: &Venv, base: &Base) -> Result<Self, EnvError> {
         let path = venv.path();
-        let not_a_venv = |reason: &str| EnvError::NotAVenv {
+        let not_a_venv = |(reason, remedy): (&str, String)| EnvError::NotAVenv {
             venv: venv.clone(),
             reason: reason.to_owned(),
-            command: command::replace(path, &base.maker_to_name()),
+            remedy,
         };
         // Through links: a link to nothing is as good as nothing.
         if !path.exists() {
             return Err(EnvError::Missing {
                 venv: venv.clone(),
-                command: command::make(path, &base.maker_to_name()),
+                command: command::make(path, &base.maker()),
             });
         }
         if !path.is_dir() {
-            return Err(not_a_venv("it is not a folder"));
+            return Err(not_a_venv(not_a_venv::explain(path, &base.maker())));
         }
         let file = path.join(CONFIG);
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(not_a_venv("it has no pyvenv.cfg"));
+                return Err(not_a_venv(not_a_venv::explain(path, &base.maker())));
             }
             Err(source) => {
                 return Err(EnvError::Io {
                     action: "read",
                     path: file,
                     source,
-                    command: command::remake(path, &base.maker_to_name()),
+                    command: command::remake(path, &base.maker()),
                 });
             }
         };
@@ -132,9 +137,10 @@ impl Config {
         };
         let (Some(home), Some(version)) = (value(&["home"]), value(&["version", "version_info"]))
         else {
-            return Err(not_a_venv(
+            return Err(not_a_venv((
                 "its pyvenv.cfg does not say which Python made it",
-            ));
+                not_a_venv::put_in_its_place(path, &base.maker()),
+            )));
         };
         Ok(Self {
             home: home.into(),
@@ -151,10 +157,12 @@ impl Config {
         if python.require_supported().is_ok() {
             return Ok(python);
         }
+        // One to make it again with.
+        base.python(venv)?;
         Err(EnvError::VenvTooOld {
             venv: venv.clone(),
             found: self.version.clone(),
-            command: command::remake(venv.path(), &base.maker(venv)?),
+            command: command::remake(venv.path(), &base.maker()),
         })
     }
 }

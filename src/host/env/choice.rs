@@ -1,6 +1,11 @@
 //! The venv that a host is to use, by its settings.
 
 use std::path::PathBuf;
+#[cfg(feature = "workers")]
+use std::thread;
+
+#[cfg(feature = "workers")]
+use tokio::sync::oneshot;
 
 #[cfg(feature = "python")]
 use super::LinkedPython;
@@ -40,11 +45,30 @@ impl VenvChoice {
             Self::Use(path) => Some(path.clone()),
             Self::Create(path) => return create(PythonEnv::create(path).standalone()).await,
         };
-        PythonEnv::find_standalone(path.as_deref())
+        on_thread(move || PythonEnv::find_standalone(path.as_deref())).await
     }
 }
 
 async fn create(create: Create) -> Result<PythonEnv, EnvError> {
     let log = |line: &str| tracing::info!(target: "tower_dspy", "{line}");
     create.progress(log).run().await
+}
+
+/// On a thread of its own: a message that names a Python runs those in `PATH`.
+#[cfg(feature = "workers")]
+async fn on_thread(
+    find: impl FnOnce() -> Result<PythonEnv, EnvError> + Clone + Send + 'static,
+) -> Result<PythonEnv, EnvError> {
+    let (done, outcome) = oneshot::channel();
+    let on_thread = find.clone();
+    let spawned = thread::Builder::new()
+        .name("tower-dspy-venv".to_owned())
+        .spawn(move || {
+            // Fails if the caller has gone.
+            let _ = done.send(on_thread());
+        });
+    match spawned {
+        Ok(_) => outcome.await.unwrap_or_else(|_| find()),
+        Err(_) => find(),
+    }
 }

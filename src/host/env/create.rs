@@ -13,7 +13,6 @@ use std::{
     ffi::OsString,
     fmt,
     fs::{self, File, TryLockError},
-    io,
     path::Path,
     thread,
 };
@@ -24,23 +23,13 @@ use super::{
     base::Base,
     check, command,
     error::EnvError,
+    install::Installation,
     linked::LinkedPython,
+    not_a_venv,
     python_env::PythonEnv,
     requirements::REQUIREMENTS_LOCK,
-    step::{self, Step},
     venv::{IN_PROGRESS, INSTALLED, Origin, Venv},
 };
-
-const PIP_INSTALL: [&str; 8] = [
-    "-m",
-    "pip",
-    "install",
-    "--no-input",
-    "--disable-pip-version-check",
-    "--progress-bar=off",
-    "--require-hashes",
-    "-r",
-];
 
 type Progress = Box<dyn FnMut(&str) + Send>;
 
@@ -48,7 +37,7 @@ type Progress = Box<dyn FnMut(&str) + Send>;
 #[must_use = "nothing is made before `run` or `run_blocking`"]
 pub struct Create {
     venv: Venv,
-    base: Option<Base>,
+    pub(super) base: Option<Base>,
     requirements: Cow<'static, str>,
     progress: Progress,
 }
@@ -71,7 +60,7 @@ impl Create {
 
     /// Makes the venv with this Python, not with the one of the build.
     pub fn linked(mut self, linked: LinkedPython) -> Self {
-        self.base = Some(Base::Linked(linked));
+        self.base = Some(Base::linked(linked));
         self
     }
 
@@ -118,16 +107,18 @@ impl Create {
         Err(EnvError::CreateFailed {
             step: "the thread that makes it",
             reason,
+            remedy: String::new(),
             output: String::new(),
             command: command::by_hand(&path),
             path,
         })
     }
 
-    /// Makes the venv on this thread: about half a minute.
+    /// Makes the venv on this thread: a few seconds if `uv` is in `PATH`, else about half a minute by
+    /// `venv` and `pip`, which are tried as well if uv fails.
     ///
     /// # Errors
-    /// When `python -m venv` or `pip` fails, when a file cannot be read or written, and when
+    /// When `python -m venv` or `pip` fails, when there is no Python to make it with, when a file cannot be read or written, and when
     /// something that this library did not make is in the way and does not fit: see
     /// [`PythonEnv::check`].
     pub fn run_blocking(mut self) -> Result<PythonEnv, EnvError> {
@@ -138,13 +129,13 @@ impl Create {
         if let Some(env) = self.ready(&base)? {
             return Ok(env);
         }
-        let linked = base.maker(&self.venv)?;
-        let lock = self.lock(&linked)?;
+        let python = base.python(&self.venv)?;
+        let lock = self.lock(&base)?;
         // Another process may have made it while this one waited.
         if let Some(env) = self.ready(&base)? {
             return Ok(env);
         }
-        self.make(&base, &linked, &lock)
+        self.make(&base, &python, &lock)
     }
 
     /// The venv, if nothing is left to do. An error is about one that is not ours to change.
@@ -159,12 +150,12 @@ impl Create {
         match checked {
             Ok(env) => Ok(Some(env)),
             Err(EnvError::Missing { .. }) => Ok(None),
-            Err(EnvError::NotAVenv { .. }) if is_empty_folder(path) => Ok(None),
+            Err(EnvError::NotAVenv { .. }) if not_a_venv::is_empty(path) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn lock(&mut self, linked: &LinkedPython) -> Result<File, EnvError> {
+    fn lock(&mut self, base: &Base) -> Result<File, EnvError> {
         let path = self.venv.path();
         let mut name = path
             .file_name()
@@ -195,22 +186,23 @@ impl Create {
         locked.map_err(|source| EnvError::Lock {
             lock,
             source,
-            command: command::make(self.venv.path(), linked),
+            command: command::make(self.venv.path(), &base.maker()),
         })
     }
 
     fn make(
         mut self,
         base: &Base,
-        linked: &LinkedPython,
+        python: &LinkedPython,
         lock: &File,
     ) -> Result<PythonEnv, EnvError> {
         let path = self.venv.path();
         // Packages that a user has added to a venv of ours outlive a change of the lock.
-        let update = check::check(&self.venv, base).is_ok();
+        let is_update = check::check(&self.venv, base).is_ok();
         let part = path.join(IN_PROGRESS);
+        let venv = path;
         let io_error = |action, path: &Path| {
-            let (path, command) = (path.to_owned(), command::remake(self.venv.path(), linked));
+            let (path, command) = (path.to_owned(), command::remake(venv, &base.maker()));
             move |source| EnvError::Io {
                 action,
                 path,
@@ -221,40 +213,14 @@ impl Create {
 
         fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
         fs::write(&part, self.requirements.as_bytes()).map_err(io_error("write", &part))?;
-        if !update {
-            clear(path).map_err(io_error("empty", path))?;
-            (self.progress)(&format!(
-                "making a venv at {} with {}",
-                path.display(),
-                linked.interpreter().display()
-            ));
-            step::run(
-                &Step {
-                    name: "`python -m venv`",
-                    program: linked.interpreter(),
-                    args: &["-m", "venv"],
-                    path,
-                    by_hand: &command::make_and_install_lock(path, linked),
-                    venv: path,
-                },
-                lock,
-                &mut self.progress,
-            )?;
-        }
-
-        (self.progress)("installing the locked packages");
-        step::run(
-            &Step {
-                name: "`pip install`",
-                program: &path.join("bin").join("python"),
-                args: &PIP_INSTALL,
-                path: &part,
-                by_hand: &command::install_lock(path),
-                venv: path,
-            },
+        let installation = Installation {
+            venv: path,
+            requirements: &part,
+            python,
+            is_update,
             lock,
-            &mut self.progress,
-        )?;
+        };
+        installation.run(base, &mut self.progress)?;
 
         let installed = path.join(INSTALLED);
         fs::rename(&part, &installed).map_err(io_error("write", &installed))?;
@@ -275,24 +241,4 @@ impl fmt::Debug for Create {
             .field("base", &self.base)
             .finish_non_exhaustive()
     }
-}
-
-fn is_empty_folder(path: &Path) -> bool {
-    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-/// Removes what an earlier creation left, but for the file that says one is under way.
-fn clear(path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_name() == IN_PROGRESS {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }

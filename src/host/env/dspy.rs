@@ -12,13 +12,22 @@ use super::{command, error::EnvError, linked::numbers, venv::Venv};
 const SUPPORTED: Range<[u32; 3]> = [3, 4, 0]..[3, 5, 0];
 
 /// The version of the `dspy` that an import finds in these folders, if it is supported.
-pub(super) fn check(folders: &[PathBuf], venv: &Venv) -> Result<String, EnvError> {
+///
+/// `base` are the folders of the Python that made the venv.
+pub(super) fn check(
+    folders: &[PathBuf],
+    base: &[PathBuf],
+    venv: &Venv,
+    has_uv: bool,
+) -> Result<String, EnvError> {
     let found = folders.iter().find_map(|folder| version_in(folder));
     let has_pip = folders.iter().any(|folder| folder.join("pip").is_dir());
-    let command = command::install_dspy(venv.path(), has_pip);
+    let command = command::install_dspy(venv.path(), has_pip, has_uv);
     let Some(found) = found else {
+        let outside = base.iter().find(|folder| version_in(folder).is_some());
         return Err(EnvError::DspyMissing {
             venv: venv.clone(),
+            outside: outside.cloned(),
             command,
         });
     };

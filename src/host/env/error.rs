@@ -1,13 +1,17 @@
 //! The errors of a Python environment, each with the command that mends it.
 
-use std::{io, path::PathBuf};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
-use super::{requirements::DSPY_REQUIREMENT, venv::Venv};
+use super::{hint, requirements::DSPY_REQUIREMENT, venv::Venv};
 
 /// Why there is no Python environment to run in.
 ///
-/// Every message says what is wrong, with what, and the command that mends it.
-#[derive(Debug, thiserror::Error)]
+/// Every message says what is wrong, with what, and the command that mends it. `Debug` prints the
+/// message as well, so that it is readable where it comes out of `main`.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvError {
     /// The library was built without knowing an interpreter.
@@ -56,10 +60,39 @@ pub enum EnvError {
         found: String,
     },
 
+    /// The loader took another libpython than the one of the build.
+    #[error(
+        "this program was built with `{}`, but the loader took another libpython, `{}`. {remedy}",
+        meant.display(),
+        loaded.display()
+    )]
+    OtherLibpython {
+        /// The library that was loaded.
+        loaded: PathBuf,
+        /// The library of the build.
+        meant: PathBuf,
+        /// What to do.
+        remedy: String,
+    },
+
+    /// `PYTHONHOME` names another installation.
+    #[error(
+        "$PYTHONHOME is `{}`, so the interpreter would look for its standard library there and not \
+         in `{}`, to which this program is linked. Unset it: unset PYTHONHOME",
+        home.display(),
+        linked.display()
+    )]
+    PythonHome {
+        /// Its value.
+        home: PathBuf,
+        /// The linked installation.
+        linked: PathBuf,
+    },
+
     /// No venv was named, and none was come across.
     #[error(
         "no Python venv was found: $VIRTUAL_ENV is not set, and there is no `.venv` in `{}` or in \
-         a folder above it. Make one: {command}",
+         a folder above it. Make one: {command}\nOr let the host make it: `.create_venv(\".venv\")`",
         searched.display()
     )]
     NotFound {
@@ -70,7 +103,11 @@ pub enum EnvError {
     },
 
     /// There is nothing at the path.
-    #[error("there is no venv at {venv}. Make one: {command}")]
+    #[error(
+        "there is no venv at {venv}{}. Make one: {command}\n\
+         Or let the host make it, by `.create_venv(..)` in place of `.venv(..)`",
+        venv.relative()
+    )]
     Missing {
         /// The venv that was looked for.
         venv: Venv,
@@ -79,14 +116,14 @@ pub enum EnvError {
     },
 
     /// There is something at the path, but not a venv.
-    #[error("{venv} is not a venv: {reason}. Put one in its place: {command}")]
+    #[error("{venv} is not a venv: {reason}. {remedy}")]
     NotAVenv {
         /// The path that was looked at.
         venv: Venv,
         /// What shows that it is not one.
         reason: String,
-        /// What to run.
-        command: String,
+        /// What to do.
+        remedy: String,
     },
 
     /// The venv's creation was interrupted, or is still under way.
@@ -137,7 +174,11 @@ pub enum EnvError {
     },
 
     /// The venv's interpreter is gone, or leads to one that is gone.
-    #[error("the venv at {venv} has lost its interpreter `{}`. Make it again: {command}", python.display())]
+    #[error(
+        "the venv at {venv} has lost its interpreter `{}`{}. Make it again: {command}",
+        python.display(),
+        link_note(python)
+    )]
     NoInterpreter {
         /// The venv.
         venv: Venv,
@@ -148,10 +189,12 @@ pub enum EnvError {
     },
 
     /// `dspy` is not installed in the venv.
-    #[error("dspy is not installed in the venv at {venv}. Install it: {command}")]
+    #[error("dspy is not installed in the venv at {venv}{}. Install it: {command}", outside_note(outside.as_ref()))]
     DspyMissing {
         /// The venv.
         venv: Venv,
+        /// Where it is instead: in the Python that made the venv, which the venv does not look at.
+        outside: Option<PathBuf>,
         /// What to run.
         command: String,
     },
@@ -172,8 +215,8 @@ pub enum EnvError {
 
     /// A command that makes the venv failed.
     #[error(
-        "could not make the venv at `{}`: {step} {reason}. To see all that it says, run it by \
-         hand: {command}\nIts last lines:\n{output}",
+        "could not make the venv at `{}`: {step} {reason}. {remedy}To see all that it says, run it \
+         by hand: {command}\nIts last lines:\n{output}",
         path.display()
     )]
     CreateFailed {
@@ -183,6 +226,8 @@ pub enum EnvError {
         step: &'static str,
         /// How it ended.
         reason: String,
+        /// What mends it, if that is known: a sentence, with a space at its end.
+        remedy: String,
         /// The last lines that it printed.
         output: String,
         /// What to run.
@@ -191,9 +236,10 @@ pub enum EnvError {
 
     /// The lock file that keeps two creations apart could not be used.
     #[error(
-        "could not lock `{}`, which keeps others from making the same venv ({source}). Make the \
-         venv by hand: {command}",
-        lock.display()
+        "could not lock `{}`, which keeps others from making the same venv ({source}). {}. Then \
+         the venv can also be made by hand: {command}",
+        lock.display(),
+        hint::of_io(source)
     )]
     Lock {
         /// The lock file.
@@ -205,7 +251,11 @@ pub enum EnvError {
     },
 
     /// A file or folder could not be read or written.
-    #[error("could not {action} `{}` ({source}). Once that is mended, run: {command}", path.display())]
+    #[error(
+        "could not {action} `{}` ({source}). {}. Then run: {command}",
+        path.display(),
+        hint::of_io(source)
+    )]
     Io {
         /// What was tried.
         action: &'static str,
@@ -216,4 +266,31 @@ pub enum EnvError {
         /// What to run.
         command: String,
     },
+}
+
+impl fmt::Debug for EnvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn outside_note(outside: Option<&PathBuf>) -> String {
+    outside.map_or_else(String::new, |folder| {
+        format!(
+            ": it is in `{}`, with the Python that made the venv, which the venv does not look at",
+            folder.display()
+        )
+    })
+}
+
+fn link_note(python: &Path) -> String {
+    fs::read_link(python).map_or_else(
+        |_| String::new(),
+        |target| {
+            format!(
+                ", a link to `{}`, which is not on this machine",
+                target.display()
+            )
+        },
+    )
 }

@@ -74,7 +74,7 @@ pub(super) fn find(
         let searched = around.working_dir.clone().unwrap_or_else(|| ".".into());
         let venv = Venv::new(&searched.join(".venv"), Origin::WorkingDir);
         EnvError::NotFound {
-            command: command::make(venv.path(), &base.maker_to_name()),
+            command: command::make(venv.path(), &base.maker()),
             searched,
         }
     }))

@@ -32,9 +32,17 @@ mod create;
 mod dspy;
 mod error;
 mod find;
+mod hint;
+mod install;
+#[cfg(feature = "python")]
+pub(in crate::host) mod libpython;
+pub(in crate::host) mod library_path;
 mod linked;
+mod not_a_venv;
 mod path_python;
 mod python_env;
+#[cfg(feature = "python")]
+pub(in crate::host) mod python_home;
 mod requirements;
 mod step;
 #[cfg(test)]
@@ -64,7 +72,7 @@ impl PythonEnv {
     /// error says why. What was only come across is skipped if it does not fit; if then nothing
     /// fits, the error is about the first of these, or [`EnvError::NotFound`].
     pub fn find(explicit: Option<&Path>, linked: &LinkedPython) -> Result<Self, EnvError> {
-        let base = Base::Linked(linked.clone());
+        let base = Base::linked(linked.clone());
         find::find(explicit, &find::Surroundings::of_process(), &base)
     }
 
@@ -84,7 +92,7 @@ impl PythonEnv {
     /// When it is not there, is not a venv, belongs to another Python, or has no `dspy` that is
     /// supported.
     pub fn check(path: impl AsRef<Path>, linked: &LinkedPython) -> Result<Self, EnvError> {
-        let base = Base::Linked(linked.clone());
+        let base = Base::linked(linked.clone());
         check::check(&Venv::new(path.as_ref(), Origin::Explicit), &base)
     }
 

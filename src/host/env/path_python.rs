@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::linked::LinkedPython;
+use super::{library_path, linked::LinkedPython};
 
 /// The newest first. `python3` is last: it may be any version.
 const NAMES: [&str; 4] = ["python3.13", "python3.12", "python3.11", "python3"];
@@ -61,13 +61,14 @@ pub(super) fn newest(path: &OsStr) -> Result<LinkedPython, NotFound> {
 }
 
 fn ask(python: &Path) -> Option<LinkedPython> {
-    let output = Command::new(python)
+    let mut command = Command::new(python);
+    command
         // Neither PYTHONHOME nor the working directory may change the answer.
         .args(["-I", "-c", ASK])
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+        .stderr(Stdio::null());
+    library_path::leave_out_build_folder(&mut command);
+    let output = command.output().ok()?;
     let answer = String::from_utf8(output.stdout).ok()?;
     let mut lines = answer.lines();
     let (version, prefix, interpreter) = (lines.next()?, lines.next()?, lines.next()?);

@@ -2,13 +2,14 @@
 
 use std::{
     collections::VecDeque,
+    ffi::OsStr,
     fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
     process::{Command, ExitStatus},
 };
 
-use super::error::EnvError;
+use super::{error::EnvError, hint, library_path};
 
 /// How many of the last lines go into an error: a resolver's complaint fits.
 const LINES_KEPT: usize = 20;
@@ -17,12 +18,12 @@ const LINES_KEPT: usize = 20;
 pub(super) struct Step<'a> {
     pub(super) name: &'static str,
     pub(super) program: &'a Path,
-    pub(super) args: &'a [&'a str],
-    /// The last argument.
-    pub(super) path: &'a Path,
+    pub(super) args: &'a [&'a OsStr],
     /// What a user runs to do this and the steps after it.
     pub(super) by_hand: &'a str,
     pub(super) venv: &'a Path,
+    /// The version of the Python, such as `3.11`.
+    pub(super) python: &'a str,
 }
 
 /// Runs the command. It holds `lock` for as long as it lives, whatever becomes of this process.
@@ -46,11 +47,14 @@ pub(super) fn run(
             step.program.display()
         ),
     };
+    let output = Vec::from(last).join("\n");
+    let remedy = hint::of_output(&output, step.python);
     Err(EnvError::CreateFailed {
         path: step.venv.to_owned(),
         step: step.name,
         reason,
-        output: Vec::from(last).join("\n"),
+        remedy: remedy.map_or_else(String::new, |remedy| format!("{remedy}. ")),
+        output,
         command: step.by_hand.to_owned(),
     })
 }
@@ -62,11 +66,8 @@ fn listen(step: &Step<'_>, lock: &File, on_line: &mut dyn FnMut(&str)) -> io::Re
     let mut child = {
         let mut command = Command::new(step.program);
         command
-            // Neither PYTHONHOME nor a package in the working directory may get in the way,
-            .arg("-I")
             .args(step.args)
-            .arg(step.path)
-            // nor a setting that would send the packages elsewhere.
+            // No setting may send the packages elsewhere.
             .env_remove("PIP_TARGET")
             .env_remove("PIP_PREFIX")
             .env_remove("PIP_ROOT")
@@ -74,6 +75,7 @@ fn listen(step: &Step<'_>, lock: &File, on_line: &mut dyn FnMut(&str)) -> io::Re
             .stdin(lock.try_clone()?)
             .stdout(writer.try_clone()?)
             .stderr(writer);
+        library_path::leave_out_build_folder(&mut command);
         // The command is dropped here, and with it this side's ends of the pipe: else the
         // reading below would never come to an end.
         command.spawn()?

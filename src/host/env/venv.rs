@@ -1,7 +1,7 @@
 //! A folder that is, or should be, a venv.
 
 use std::{
-    fmt,
+    env, fmt,
     path::{Path, PathBuf, absolute},
 };
 
@@ -33,20 +33,42 @@ pub enum Origin {
 pub struct Venv {
     path: PathBuf,
     origin: Origin,
+    /// The working directory, if the path was named relative to it.
+    working_dir: Option<PathBuf>,
 }
 
 impl Venv {
     pub(super) fn new(path: &Path, origin: Origin) -> Self {
+        let working_dir = path
+            .is_relative()
+            .then(|| env::current_dir().ok())
+            .flatten();
         // Python wants whole paths, and a reader may not know the working directory.
         let path = absolute(path).unwrap_or_else(|_| path.to_owned());
         // Without a slash at the end: the lock file's name is made from this one.
         let path = path.components().collect();
-        Self { path, origin }
+        Self {
+            path,
+            origin,
+            working_dir,
+        }
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// For the message of a venv that is not there: where its path starts.
+    pub(super) fn relative(&self) -> String {
+        self.working_dir
+            .as_ref()
+            .map_or_else(String::new, |folder| {
+                format!(
+                    " (its path is relative to the working directory `{}`)",
+                    folder.display()
+                )
+            })
     }
 
     /// What led to it.

@@ -7,7 +7,7 @@ use crate::host::env::{EnvError, LinkedPython, PythonEnv};
 fn a_venv_that_fits_says_what_it_is() {
     let machine = Machine::new();
     let venv = machine.venv(".venv");
-    let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+    let env = machine.check(&venv).unwrap();
     assert_eq!(env.prefix(), venv);
     assert_eq!(env.python(), venv.join("bin/python"));
     assert_eq!(
@@ -27,7 +27,7 @@ fn versions_are_read_as_the_makers_of_venvs_write_them() {
         "VERSION=3.11.7",
     ] {
         machine.write_config(&venv, &machine.base("bin"), version);
-        PythonEnv::check(&venv, &machine.linked).unwrap();
+        machine.check(&venv).unwrap();
     }
 }
 
@@ -40,35 +40,7 @@ fn nothing_there() {
         machine.linked.interpreter().display(),
         venv = venv.display(),
     );
-    assert_error(
-        PythonEnv::check(&venv, &machine.linked),
-        kind!(Missing),
-        &[&command],
-    );
-}
-
-#[test]
-fn something_else_there() {
-    let machine = Machine::new();
-    let file = machine.path("file");
-    fs::write(&file, "").unwrap();
-    let folder = machine.path("folder");
-    fs::create_dir(&folder).unwrap();
-    let silent = machine.path("silent");
-    fs::create_dir(&silent).unwrap();
-    fs::write(silent.join("pyvenv.cfg"), "home = /usr/bin\n").unwrap();
-    for (path, reason) in [
-        (file, "it is not a folder"),
-        (folder, "it has no pyvenv.cfg"),
-        (silent, "does not say which Python"),
-    ] {
-        let command = format!("mv {path} {path}.old && ", path = path.display());
-        assert_error(
-            PythonEnv::check(&path, &machine.linked),
-            kind!(NotAVenv),
-            &[reason, &command, "-m venv"],
-        );
-    }
+    assert_error(machine.check(&venv), kind!(Missing), &[&command]);
 }
 
 #[test]
@@ -77,7 +49,7 @@ fn a_config_that_cannot_be_read() {
     let venv = machine.path(".venv");
     fs::create_dir_all(venv.join("pyvenv.cfg")).unwrap();
     assert_error(
-        PythonEnv::check(&venv, &machine.linked),
+        machine.check(&venv),
         kind!(Io),
         &["could not read", "pyvenv.cfg", "-m venv --clear"],
     );
@@ -95,7 +67,7 @@ fn another_version() {
             venv.display()
         );
         assert_error(
-            PythonEnv::check(&venv, &machine.linked),
+            machine.check(&venv),
             kind!(OtherVersion),
             &[version, "3.11.7", &command],
         );
@@ -108,7 +80,7 @@ fn a_patch_release_of_the_same_installation() {
     let venv = machine.venv(".venv");
     for version in ["3.11.6", "3.11.15", "3.11.0rc1"] {
         machine.write_config(&venv, &machine.base("bin"), &format!("version = {version}"));
-        let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+        let env = machine.check(&venv).unwrap();
         assert_eq!(env.python_version(), version);
     }
 }
@@ -123,7 +95,7 @@ fn another_installation_of_the_same_version() {
     for home in [&other, &machine.path("gone/bin")] {
         machine.write_config(&venv, home, "version = 3.11.7");
         assert_error(
-            PythonEnv::check(&venv, &machine.linked),
+            machine.check(&venv),
             kind!(OtherInstallation),
             &[home.to_str().unwrap(), "-m venv --clear"],
         );
@@ -143,7 +115,7 @@ fn other_names_of_the_same_installation() {
     symlink(machine.linked.interpreter(), links.join("python3")).unwrap();
     for home in [linked_folder, links] {
         machine.write_config(&venv, &home, "version = 3.11.7");
-        PythonEnv::check(&venv, &machine.linked).unwrap();
+        machine.check(&venv).unwrap();
     }
 }
 
@@ -154,7 +126,7 @@ fn an_interpreter_that_is_gone() {
     fs::remove_file(venv.join("bin/python")).unwrap();
     symlink(machine.path("gone"), venv.join("bin/python")).unwrap();
     assert_error(
-        PythonEnv::check(&venv, &machine.linked),
+        machine.check(&venv),
         kind!(NoInterpreter),
         &["bin/python", "-m venv --clear"],
     );
@@ -171,16 +143,58 @@ fn no_dspy() {
     let python = format!("{}/bin/python", venv.display());
     let install = format!("{python} -m pip install 'dspy>=3.4.0,<3.5'");
     assert_error(
-        PythonEnv::check(&venv, &machine.linked),
+        machine.check(&venv),
         kind!(DspyMissing),
         &[&format!("{python} -m ensurepip && {install}")],
     );
     fs::create_dir(info.with_file_name("pip")).unwrap();
     assert_error(
-        PythonEnv::check(&venv, &machine.linked),
+        machine.check(&venv),
         kind!(DspyMissing),
         &[&format!("Install it: {install}")],
     );
+}
+
+#[test]
+fn dspy_in_the_python_that_made_the_venv_alone() {
+    let machine = Machine::new();
+    let venv = machine.venv(".venv");
+    fs::remove_dir_all(venv.join("lib")).unwrap();
+    install_dspy(machine.linked.base_prefix(), "3.4.2");
+    let folder = machine.base("lib/python3.11/site-packages");
+    assert_error(
+        machine.check(&venv),
+        kind!(DspyMissing),
+        &[
+            &format!("it is in `{}`", folder.display()),
+            "-m pip install",
+        ],
+    );
+}
+
+#[test]
+fn a_relative_path_names_the_working_directory() {
+    let machine = Machine::new();
+    let working_dir = std::env::current_dir().unwrap();
+    assert_error(
+        machine.check("no-such-venv".as_ref()),
+        kind!(Missing),
+        &[
+            working_dir.join("no-such-venv").to_str().unwrap(),
+            &format!(
+                "relative to the working directory `{}`",
+                working_dir.display()
+            ),
+            ".create_venv(..)",
+        ],
+    );
+}
+
+#[test]
+fn an_error_is_readable_as_it_comes_out_of_main() {
+    let machine = Machine::new();
+    let error = machine.check(&machine.path("gone")).unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
 }
 
 #[test]
@@ -191,13 +205,13 @@ fn the_version_is_the_one_that_an_import_reports() {
         unpack_dspy(&venv, package);
         let info = install_dspy(&venv, left_over);
         fs::write(info.join("RECORD"), "dspy/__init__.py,,0\n").unwrap();
-        let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+        let env = machine.check(&venv).unwrap();
         assert_eq!(env.dspy_version(), package);
     }
     let venv = machine.venv(".venv");
     unpack_dspy(&venv, "3.3.0");
     assert_error(
-        PythonEnv::check(&venv, &machine.linked),
+        machine.check(&venv),
         kind!(DspyUnsupported),
         &["3.3.0", "pip install 'dspy>=3.4.0,<3.5'"],
     );
@@ -213,11 +227,11 @@ fn where_the_package_does_not_say_its_version_its_own_metadata_does() {
     fs::write(info.join("RECORD"), "dspy/__init__.py,,0\n").unwrap();
     let bare = install_dspy(&venv, "3.4.4");
     fs::remove_file(bare.join("RECORD")).unwrap();
-    let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+    let env = machine.check(&venv).unwrap();
     assert_eq!(env.dspy_version(), "3.4.3");
     // With the package gone, its record is a leftover.
     fs::remove_dir_all(info.with_file_name("dspy")).unwrap();
-    let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+    let env = machine.check(&venv).unwrap();
     assert_eq!(env.dspy_version(), "3.4.1");
 }
 
@@ -227,10 +241,10 @@ fn dspy_of_the_base_installation_counts_where_the_venv_lets_it_in() {
     let venv = machine.venv(".venv");
     fs::remove_dir_all(venv.join("lib")).unwrap();
     install_dspy(machine.linked.base_prefix(), "3.4.2");
-    PythonEnv::check(&venv, &machine.linked).unwrap_err();
+    machine.check(&venv).unwrap_err();
     let config = fs::read_to_string(venv.join("pyvenv.cfg")).unwrap();
     fs::write(venv.join("pyvenv.cfg"), config.replace("false", "true")).unwrap();
-    let env = PythonEnv::check(&venv, &machine.linked).unwrap();
+    let env = machine.check(&venv).unwrap();
     assert_eq!(env.dspy_version(), "3.4.2");
 }
 
@@ -249,7 +263,7 @@ fn an_unsupported_dspy() {
         let venv = machine.venv(version);
         fs::remove_dir_all(venv.join("lib")).unwrap();
         install_dspy(&venv, version);
-        let checked = PythonEnv::check(&venv, &machine.linked);
+        let checked = machine.check(&venv);
         if fits {
             assert_eq!(checked.unwrap().dspy_version(), version);
         } else {

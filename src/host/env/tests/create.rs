@@ -6,16 +6,16 @@ use std::{
     thread,
 };
 
-use super::{Machine, assert_error, kind};
-use crate::host::env::{Create, PythonEnv};
+use super::{Machine, assert_error, kind, needs, write_executable};
+use crate::host::env::{Create, EnvError, PythonEnv};
 
 const LOCK: &str = "dspy==3.4.1 \\\n    --hash=sha256:00\n";
 const NEWER_LOCK: &str = "dspy==3.4.2 \\\n    --hash=sha256:11\n";
 
 fn create(machine: &Machine, venv: &Path) -> Create {
-    PythonEnv::create(venv)
-        .linked(machine.linked.clone())
-        .requirements(LOCK)
+    let mut create = PythonEnv::create(venv).requirements(LOCK);
+    create.base = Some(needs(&machine.linked));
+    create
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_venv_is_made_once() {
 
     assert_eq!(create(&machine, &venv).run_blocking().unwrap(), env);
     assert_eq!(
-        PythonEnv::check(&venv, &machine.linked).unwrap(),
+        machine.check(&venv).unwrap(),
         env,
         "what was made passes the check"
     );
@@ -51,7 +51,7 @@ async fn the_async_way_makes_the_same() {
     let machine = Machine::new();
     let venv = machine.path(".venv");
     let env = create(&machine, &venv).run().await.unwrap();
-    assert_eq!(env, PythonEnv::check(&venv, &machine.linked).unwrap());
+    assert_eq!(env, machine.check(&venv).unwrap());
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ fn an_interrupted_creation_is_noticed_and_redone() {
         ],
     );
     assert_error(
-        PythonEnv::check(&venv, &machine.linked),
+        machine.check(&venv),
         kind!(Unfinished),
         &["-m venv --clear"],
     );
@@ -124,7 +124,7 @@ fn the_command_of_the_error_finishes_what_was_begun() {
         .output()
         .unwrap();
     assert!(shell.status.success(), "{shell:?}");
-    PythonEnv::check(&venv, &machine.linked).unwrap();
+    machine.check(&venv).unwrap();
 }
 
 #[test]
@@ -143,6 +143,7 @@ fn a_python_without_venv() {
         &[
             "`python -m venv` ended with exit status: 1",
             "ensurepip is not available",
+            "apt-get install python3.11-venv",
             &command,
         ],
     );
@@ -154,7 +155,7 @@ fn an_interpreter_that_does_not_run() {
     let gone = machine.path("gone");
     let linked = machine.linked.clone().with_interpreter(&gone);
     assert_error(
-        create(&machine, &machine.path(".venv"))
+        PythonEnv::create(machine.path(".venv"))
             .linked(linked)
             .run_blocking(),
         kind!(CreateFailed),
@@ -208,7 +209,7 @@ fn what_others_made_is_used_if_it_fits_and_never_changed() {
     assert_error(
         create(&machine, &folder).run_blocking(),
         kind!(NotAVenv),
-        &["mv "],
+        &[&format!("`.venv({:?})`", folder.join(".venv"))],
     );
     assert!(folder.join("thesis.txt").exists());
     assert!(machine.calls().is_empty());
@@ -263,4 +264,108 @@ fn a_lock_file_that_cannot_be_had() {
         kind!(Lock),
         &[".venv.lock", &command],
     );
+}
+
+/// `uv venv .. INTERPRETER VENV` and `uv pip install .. -r LOCK`.
+const UV: &str = r#"#!/bin/sh
+base=@BASE@
+echo "uv $1" >>"$base/calls"
+if [ -e "$base/fail-uv" ]; then echo "no route to host"; exit 2; fi
+for last in "$@"; do :; done
+case "$1" in
+venv) "$5" -I -m venv "$last" && rmdir "$last/lib/python3.11/site-packages/pip" ;;
+pip) exec "$base/bin/python3.11" -I -m pip install -r "$last" ;;
+esac
+"#;
+
+fn create_by_uv(machine: &Machine, venv: &Path) -> Create {
+    let uv = machine.path("uv");
+    let base = machine.linked.base_prefix().to_str().unwrap();
+    write_executable(&uv, &UV.replace("@BASE@", base));
+    let mut create = create(machine, venv);
+    create.base.as_mut().unwrap().uv = Some(uv);
+    create
+}
+
+#[test]
+fn uv_does_it_where_it_is_installed() {
+    let machine = Machine::new();
+    let venv = machine.path(".venv");
+    create_by_uv(&machine, &venv).run_blocking().unwrap();
+    assert_eq!(machine.calls(), ["uv venv", "venv", "uv pip", "pip"]);
+    let newer = create_by_uv(&machine, &venv).requirements(NEWER_LOCK);
+    assert_eq!(newer.run_blocking().unwrap().dspy_version(), "3.4.2");
+    assert_eq!(machine.calls()[4..], ["uv pip", "pip"]);
+}
+
+#[test]
+fn pip_does_it_where_uv_fails() {
+    let machine = Machine::new();
+    let venv = machine.path(".venv");
+    fs::write(machine.base("fail-uv"), "").unwrap();
+    let (says, heard) = mpsc::channel();
+    create_by_uv(&machine, &venv)
+        .progress(move |line| says.send(line.to_owned()).unwrap())
+        .run_blocking()
+        .unwrap();
+    assert_eq!(machine.calls(), ["uv venv", "venv", "pip"]);
+    let lines: Vec<_> = heard.iter().collect();
+    assert!(
+        lines.iter().any(|line| line.contains("as uv failed")),
+        "{lines:?}"
+    );
+    // An update of a venv without pip, as uv makes it.
+    fs::remove_dir(venv.join("lib/python3.11/site-packages/pip")).unwrap();
+    let newer = create_by_uv(&machine, &venv).requirements(NEWER_LOCK);
+    newer.run_blocking().unwrap();
+    assert_eq!(machine.calls()[3..], ["uv pip", "ensurepip", "pip"]);
+}
+
+#[test]
+fn a_full_disk() {
+    let machine = Machine::new();
+    fs::write(machine.base("full-disk"), "").unwrap();
+    assert_error(
+        create(&machine, &machine.path(".venv")).run_blocking(),
+        kind!(CreateFailed),
+        &[
+            "The disk is full",
+            "$TMPDIR",
+            "[Errno 28] No space left on device",
+        ],
+    );
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_to() {
+    for errno in [libc_errno::EACCES, libc_errno::EROFS] {
+        let refused = || std::io::Error::from_raw_os_error(errno);
+        let lock = EnvError::Lock {
+            lock: "/srv/.venv.lock".into(),
+            source: refused(),
+            command: "python3 -m venv /srv/.venv".into(),
+        };
+        let io = EnvError::Io {
+            action: "make the folder",
+            path: "/srv/.venv".into(),
+            source: refused(),
+            command: "python3 -m venv /srv/.venv".into(),
+        };
+        for error in [lock, io] {
+            let message = error.to_string();
+            for part in [
+                "/srv/.venv",
+                "a folder that this user may write to",
+                "-m venv",
+            ] {
+                assert!(message.contains(part), "no `{part}` in: {message}");
+            }
+        }
+    }
+}
+
+/// Numbers of the system's errors, on Linux.
+mod libc_errno {
+    pub(super) const EACCES: i32 = 13;
+    pub(super) const EROFS: i32 = 30;
 }

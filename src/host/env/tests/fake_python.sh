@@ -11,11 +11,17 @@ venv)
     # A test that wants this to take a while makes a pipe, and writes to it when it is enough.
     if [ -p "$base/gate" ]; then read -r _ <"$base/gate"; fi
     if [ -e "$base/fail-venv" ]; then echo "ensurepip is not available"; exit 1; fi
-    mkdir -p "$3/bin" "$3/lib/python3.11/site-packages"
+    mkdir -p "$3/bin" "$3/lib/python3.11/site-packages/pip"
     ln -s "$base/bin/python3.11" "$3/bin/python"
     printf 'home = %s/bin\nversion = 3.11.7\n' "$base" >"$3/pyvenv.cfg"
     ;;
+ensurepip)
+    ;;
 pip)
+    if [ -e "$base/full-disk" ]; then
+        echo "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+        exit 1
+    fi
     for lock in "$@"; do :; done
     if [ -e "$base/fail-pip" ]; then
         for n in 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 20 21; do

@@ -1,9 +1,8 @@
 use std::{fs, path::Path};
 
-use super::{Machine, assert_error, install_dspy, kind};
+use super::{Machine, assert_error, install_dspy, kind, needs};
 use crate::host::env::{
     EnvError, LinkedPython, Origin, PythonEnv,
-    base::Base,
     find::{self, Surroundings},
 };
 
@@ -24,7 +23,7 @@ fn find(
     around: &Surroundings,
     linked: &LinkedPython,
 ) -> Result<PythonEnv, EnvError> {
-    find::find(explicit, around, &Base::Linked(linked.clone()))
+    find::find(explicit, around, &needs(linked))
 }
 
 #[track_caller]
@@ -112,6 +111,6 @@ fn nothing_to_find() {
     assert_error(
         find(None, &around, &machine.linked),
         kind!(NotFound),
-        &[&command],
+        &[&command, ".create_venv(\".venv\")"],
     );
 }

@@ -1,8 +1,13 @@
 //! No real Python: venvs are files, and the interpreter is a shell script.
 
 mod check;
+mod command;
 mod create;
 mod find;
+#[cfg(feature = "python")]
+mod loaded;
+mod not_a_venv;
+mod standalone;
 
 use std::{
     fs,
@@ -13,7 +18,11 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::host::env::{EnvError, LinkedPython};
+use crate::host::env::{
+    EnvError, LinkedPython, Origin, PythonEnv, Venv,
+    base::{Base, BasePython},
+    check as env_check,
+};
 
 /// A machine with one Python 3.11.7 and a place for venvs.
 struct Machine {
@@ -50,6 +59,11 @@ impl Machine {
         venv
     }
 
+    /// Checks a venv for the process that is linked to this machine's Python.
+    fn check(&self, venv: &Path) -> Result<PythonEnv, EnvError> {
+        env_check::check(&Venv::new(venv, Origin::Explicit), &needs(&self.linked))
+    }
+
     fn write_config(&self, venv: &Path, home: &Path, version: &str) {
         fs::create_dir_all(venv).unwrap();
         let text = format!(
@@ -63,6 +77,14 @@ impl Machine {
     fn calls(&self) -> Vec<String> {
         let log = fs::read_to_string(self.base("calls")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
+    }
+}
+
+/// The linked Python, on a machine without uv.
+fn needs(linked: &LinkedPython) -> Base {
+    Base {
+        python: BasePython::Linked(linked.clone()),
+        uv: None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::connection::{Connection, Descriptors};
 use crate::{
     host::{
         core::log,
+        env::library_path,
         sources::{BOOTSTRAP, MODULES},
     },
     lm::{KEY_VARIABLES, PLACEHOLDER},
@@ -70,6 +71,8 @@ fn command(settings: &SpawnSettings, [socket, stdout, stderr]: Descriptors) -> C
     command
         // -P: the working directory is not put before the venv on the path.
         .args(["-P", "-c", LAUNCH])
+        // The standard library of another installation. A venv's Python knows its own.
+        .env_remove("PYTHONHOME")
         // All other descriptors are closed: on exec, or by worker_main.py.
         .stdin(socket)
         .stdout(stdout)
@@ -77,6 +80,7 @@ fn command(settings: &SpawnSettings, [socket, stdout, stderr]: Descriptors) -> C
         // A group of its own: Ctrl-C in a terminal signals the host alone, which decides.
         .process_group(0)
         .kill_on_drop(true);
+    library_path::leave_out_build_folder(command.as_std_mut());
     // The keys stay with the host, which puts them into LM requests.
     let passed = |name: &str| settings.passed_keys.iter().any(|passed| passed == name);
     for variable in KEY_VARIABLES.iter().filter(|name| !passed(name)) {
