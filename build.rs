@@ -93,18 +93,24 @@ mod python {
         fs::create_dir_all(&folder)?;
         // The name that the loader looks for, and no `.so` that the linker would find.
         let name = format!("libpython{version}");
+        let mut has_linker_name = false;
         for entry in fs::read_dir(libdir)? {
             let entry = entry?;
             let file = entry.file_name();
-            let is_libpython = file
-                .to_str()
-                .and_then(|file| file.strip_prefix(&name))
-                .is_some_and(|rest| rest.contains(".so."));
-            if is_libpython {
+            let rest = file.to_str().and_then(|file| file.strip_prefix(&name));
+            has_linker_name |= rest.is_some_and(|rest| rest.ends_with(".so"));
+            if rest.is_some_and(|rest| rest.contains(".so.")) {
                 symlink(entry.path(), folder.join(file))?;
             }
         }
         println!("cargo::rustc-link-search=native={}", folder.display());
+        if !has_linker_name {
+            println!(
+                "cargo::warning=`{}` has no {name}.so, so programs will not link; install it, on \
+                 Debian and Ubuntu by `apt-get install libpython{version}-dev`",
+                libdir.display()
+            );
+        }
         Ok(())
     }
 

@@ -40,6 +40,7 @@ const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// If the loader takes another libpython than that of the build, the start fails with
 /// [`EnvError::OtherLibpython`](crate::host::env::EnvError::OtherLibpython).
+#[expect(clippy::needless_doctest_main, reason = "a whole build script")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing is started before `start`"]
 pub struct Embedded {

@@ -106,6 +106,7 @@ impl Config {
         if !path.exists() {
             return Err(EnvError::Missing {
                 venv: venv.clone(),
+                relative_to: venv.relative_to(),
                 command: command::make(path, &base.maker()),
             });
         }

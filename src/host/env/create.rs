@@ -107,7 +107,6 @@ impl Create {
         Err(EnvError::CreateFailed {
             step: "the thread that makes it",
             reason,
-            remedy: String::new(),
             output: String::new(),
             command: command::by_hand(&path),
             path,

@@ -106,11 +106,13 @@ pub enum EnvError {
     #[error(
         "there is no venv at {venv}{}. Make one: {command}\n\
          Or let the host make it, by `.create_venv(..)` in place of `.venv(..)`",
-        venv.relative()
+        relative_note(relative_to.as_ref())
     )]
     Missing {
         /// The venv that was looked for.
         venv: Venv,
+        /// The working directory, if the path was named relative to it.
+        relative_to: Option<PathBuf>,
         /// What to run.
         command: String,
     },
@@ -215,7 +217,7 @@ pub enum EnvError {
 
     /// A command that makes the venv failed.
     #[error(
-        "could not make the venv at `{}`: {step} {reason}. {remedy}To see all that it says, run it \
+        "could not make the venv at `{}`: {step} {reason}. To see all that it says, run it \
          by hand: {command}\nIts last lines:\n{output}",
         path.display()
     )]
@@ -224,10 +226,8 @@ pub enum EnvError {
         path: PathBuf,
         /// Which command it was: `python -m venv` or `pip install`.
         step: &'static str,
-        /// How it ended.
+        /// How it ended, and what mends that if it is known.
         reason: String,
-        /// What mends it, if that is known: a sentence, with a space at its end.
-        remedy: String,
         /// The last lines that it printed.
         output: String,
         /// What to run.
@@ -272,6 +272,15 @@ impl fmt::Debug for EnvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+fn relative_note(working_dir: Option<&PathBuf>) -> String {
+    working_dir.map_or_else(String::new, |folder| {
+        format!(
+            " (its path is relative to the working directory `{}`)",
+            folder.display()
+        )
+    })
 }
 
 fn outside_note(outside: Option<&PathBuf>) -> String {

@@ -48,12 +48,14 @@ pub(super) fn run(
         ),
     };
     let output = Vec::from(last).join("\n");
-    let remedy = hint::of_output(&output, step.python);
+    let reason = match hint::of_output(&output, step.python) {
+        Some(remedy) => format!("{reason}. {remedy}"),
+        None => reason,
+    };
     Err(EnvError::CreateFailed {
         path: step.venv.to_owned(),
         step: step.name,
         reason,
-        remedy: remedy.map_or_else(String::new, |remedy| format!("{remedy}. ")),
         output,
         command: step.by_hand.to_owned(),
     })

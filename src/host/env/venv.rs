@@ -33,16 +33,13 @@ pub enum Origin {
 pub struct Venv {
     path: PathBuf,
     origin: Origin,
-    /// The working directory, if the path was named relative to it.
-    working_dir: Option<PathBuf>,
+    /// Whether it was named relative to the working directory.
+    is_relative: bool,
 }
 
 impl Venv {
     pub(super) fn new(path: &Path, origin: Origin) -> Self {
-        let working_dir = path
-            .is_relative()
-            .then(|| env::current_dir().ok())
-            .flatten();
+        let is_relative = path.is_relative();
         // Python wants whole paths, and a reader may not know the working directory.
         let path = absolute(path).unwrap_or_else(|_| path.to_owned());
         // Without a slash at the end: the lock file's name is made from this one.
@@ -50,7 +47,7 @@ impl Venv {
         Self {
             path,
             origin,
-            working_dir,
+            is_relative,
         }
     }
 
@@ -59,16 +56,9 @@ impl Venv {
         &self.path
     }
 
-    /// For the message of a venv that is not there: where its path starts.
-    pub(super) fn relative(&self) -> String {
-        self.working_dir
-            .as_ref()
-            .map_or_else(String::new, |folder| {
-                format!(
-                    " (its path is relative to the working directory `{}`)",
-                    folder.display()
-                )
-            })
+    /// The working directory, if the path was named relative to it.
+    pub(super) fn relative_to(&self) -> Option<PathBuf> {
+        self.is_relative.then(|| env::current_dir().ok()).flatten()
     }
 
     /// What led to it.

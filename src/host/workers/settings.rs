@@ -22,7 +22,7 @@ const START_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// use tower_dspy::{Host, Lm};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let host = Host::workers(4).venv(".venv").start().await?;
+/// let host = Host::workers(4).create_venv(".venv").start().await?;
 /// let lm = Lm::new("openai/gpt-4o-mini").key_env("OPENAI_API_KEY");
 /// let qa = host.load("my_pkg.qa:Program").lm(lm).max_in_flight(64).await?;
 /// # Ok(())
