@@ -107,6 +107,10 @@ impl InboundLayer {
 
     /// Reads the header `name` in place of `x-request-timeout`.
     ///
+    /// A number without a unit is in seconds, or in milliseconds if the name of the header ends in
+    /// `-ms`, as that of Envoy's `x-envoy-expected-rq-timeout-ms`. With a unit, `1500ms` or `1.5s`, it is
+    /// what it says, whatever the name. What is finer than a millisecond counts.
+    ///
     /// ```
     /// use http::HeaderName;
     /// use tower_dspy::InboundLayer;
@@ -153,7 +157,12 @@ impl InboundLayer {
             limit(sent.duration());
         }
         for value in headers.get_all(header) {
-            let sent = RequestTimeout::try_from(value).map_err(ErrorResponse::of)?;
+            let sent = if header.as_str().ends_with("-ms") {
+                RequestTimeout::from_millis(value.as_bytes())
+            } else {
+                RequestTimeout::try_from(value)
+            };
+            let sent = sent.map_err(ErrorResponse::of)?;
             limit(sent.duration());
         }
         Ok(left)

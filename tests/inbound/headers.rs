@@ -10,6 +10,9 @@ use super::support::{End, Ends, body, header, json, secs};
 
 type Headers = &'static [(&'static str, &'static str)];
 
+/// Envoy's header of the time left, in milliseconds.
+const ENVOY: &str = "x-envoy-expected-rq-timeout-ms";
+
 /// Tells the time left that the handler sees.
 fn left(layer: InboundLayer) -> Router {
     let told = get(|Extension(context): Extension<CallContext>| async move {
@@ -31,7 +34,7 @@ fn with(headers: &[(&str, &str)]) -> Request<Body> {
 async fn the_shortest_of_the_headers_is_the_limit() {
     let plain = InboundLayer::new;
     let capped = || plain().max(secs(30));
-    let facts: [(InboundLayer, Headers, &str); 10] = [
+    let facts: [(InboundLayer, Headers, &str); 13] = [
         (plain(), &[], "None"),
         (capped(), &[], "Some(30s)"),
         (capped(), &[("x-request-timeout", "1500ms")], "Some(1.5s)"),
@@ -54,6 +57,9 @@ async fn the_shortest_of_the_headers_is_the_limit() {
             &[("x-my-limit", "5"), ("x-request-timeout", "1")],
             "Some(5s)",
         ),
+        (plain().header(ENVOY), &[(ENVOY, "1000")], "Some(1s)"),
+        (plain().header(ENVOY), &[(ENVOY, "1500ms")], "Some(1.5s)"),
+        (plain().header(ENVOY), &[(ENVOY, "2s")], "Some(2s)"),
     ];
     for (layer, headers, told) in facts {
         let response = left(layer).oneshot(with(headers)).await.unwrap();

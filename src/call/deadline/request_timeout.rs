@@ -15,6 +15,8 @@ const MAX_MILLIS: u128 = 999_999_999_999;
 /// Of the digits after the point: nanoseconds.
 const MAX_FRACTION: usize = 9;
 
+const EXPECTED_MILLIS: &str = "milliseconds, such as `1500` or `1500ms`, or seconds, such as `1.5s` \
+     (at most 12 digits before the point and 9 after it)";
 const EXPECTED: &str = "seconds, such as `2` or `2.5`, or milliseconds, such as `1500ms` \
      (at most 12 digits before the point and 9 after it)";
 
@@ -56,14 +58,34 @@ impl RequestTimeout {
     /// # Errors
     /// [`InvalidTimeout`] for anything but the form above.
     pub fn from_bytes(value: &[u8]) -> Result<Self, InvalidTimeout> {
-        let refused = |problem| InvalidTimeout::new(value, problem, EXPECTED);
+        Self::read(value, 1_000_000_000, EXPECTED)
+    }
+
+    /// Reads the value of a header whose name says that it is in milliseconds: a number without a unit
+    /// is one of those.
+    ///
+    /// # Errors
+    /// [`InvalidTimeout`] for anything else than a number, or a number with one of the units of
+    /// [`from_bytes`](Self::from_bytes).
+    pub(crate) fn from_millis(value: &[u8]) -> Result<Self, InvalidTimeout> {
+        Self::read(value, 1_000_000, EXPECTED_MILLIS)
+    }
+
+    /// Reads a number with a unit, or without one in units of so many nanoseconds.
+    fn read(
+        value: &[u8],
+        nanos_without_unit: u128,
+        expected: &'static str,
+    ) -> Result<Self, InvalidTimeout> {
+        let refused = |problem| InvalidTimeout::new(value, problem, expected);
         let unit = value
             .iter()
             .position(u8::is_ascii_alphabetic)
             .unwrap_or(value.len());
         let (number, unit) = value.split_at(unit);
         let nanos_per_unit = match unit {
-            b"" | b"s" => 1_000_000_000,
+            b"" => nanos_without_unit,
+            b"s" => 1_000_000_000,
             b"ms" => 1_000_000,
             _ => return Err(refused(TimeoutProblem::Unit)),
         };
