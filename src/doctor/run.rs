@@ -75,7 +75,7 @@ impl Doctor {
     /// The LMs that are known before there is a host.
     fn named_lms(&self) -> Vec<Lm> {
         let named = self.programs.iter().filter_map(|program| match program {
-            ProgramUnderTest::Named { lm, .. } => lm.as_ref(),
+            ProgramUnderTest::Named { lm, .. } => lm.as_deref(),
             ProgramUnderTest::Load(_) => None,
         });
         lms::distinct(named)
@@ -89,7 +89,7 @@ impl ProgramUnderTest {
             Self::Named {
                 target,
                 lm: Some(lm),
-            } => host.load(target).lm(lm),
+            } => host.load(target).lm(*lm),
             Self::Load(load) => load(host),
         }
     }

@@ -30,7 +30,7 @@ pub(super) enum HostUnderTest {
 
 /// A program to be checked.
 pub(super) enum ProgramUnderTest {
-    Named { target: String, lm: Option<Lm> },
+    Named { target: String, lm: Option<Box<Lm>> },
     Load(Box<dyn FnOnce(&Host) -> Load + Send>),
 }
 
@@ -75,7 +75,7 @@ impl Doctor {
     pub fn program(mut self, target: impl Into<String>, lm: impl Into<Option<Lm>>) -> Self {
         self.programs.push(ProgramUnderTest::Named {
             target: target.into(),
-            lm: lm.into(),
+            lm: lm.into().map(Box::new),
         });
         self
     }

@@ -37,6 +37,8 @@ pub(crate) async fn host() -> Host {
         let workers = Host::workers(1)
             .venv(venv().await)
             .python_path(folder.path());
+        // What a test gives up may take a while to stop on a busy machine.
+        let workers = workers.kill_after(LIMIT).retire_after(LIMIT);
         (workers.start().await.expect("a worker"), folder)
     });
     started.await.0.clone()
