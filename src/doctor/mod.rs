@@ -8,9 +8,10 @@
 //! A command of an application, in a few lines:
 //!
 //! ```no_run
+//! # #[cfg(feature = "workers")]
+//! # mod app {
 //! use std::process::ExitCode;
 //!
-//! # #[cfg(feature = "workers")] {
 //! use tower_dspy::{Host, Lm, doctor::Doctor};
 //!
 //! #[tokio::main]
@@ -26,8 +27,8 @@
 //!     // Else start the host, load the program and serve.
 //! #   ExitCode::SUCCESS
 //! }
-//! # main();
 //! # }
+//! # fn main() {}
 //! ```
 //!
 //! ```text

@@ -65,10 +65,11 @@ pub(super) fn of_running(host: &Host, about: &About, linked: Option<&LinkedPytho
         Err(error) => Check::wrong("venv", error),
     };
     let host_check = match host.health() {
-        Health::Ready => Check::ok("host", "it has started, and answers"),
+        // A machine that is busy with the start is late for a moment.
+        Health::Ready | Health::Saturated => Check::ok("host", "it has started, and answers"),
         health => Check::warning(
             "host",
-            format_args!("it answers, and its health is {health:?}"),
+            format_args!("its health is {health:?}: programs hold it up. Start it anew"),
         ),
     };
     vec![
