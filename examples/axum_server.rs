@@ -6,7 +6,9 @@
 //! curl localhost:8080/qa --json '{"question": "Why is the sky blue?"}' -H 'x-request-timeout: 5'
 //! ```
 //!
-//! It talks to a scripted LM on loopback. For a real one, give `Lm` its model and key instead.
+//! The answer is JSON; what the program takes and gives is at `/openapi.json`. SIGTERM ends the server.
+//! It talks to a scripted LM on loopback. For a real one, give `Lm` its model and key instead. A service
+//! to copy, with a configuration and tests, is `examples/app`.
 
 use std::{error::Error, time::Duration};
 
@@ -15,7 +17,6 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, Host, InboundLayer, Lm,
-    host::env::PythonEnv,
     inbound::axum::{Programs, liveness},
     server::serve,
     testing::scripted_lm::{Reply, ScriptedLm},
@@ -23,17 +24,12 @@ use tower_dspy::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().init(); // the first run tells how it makes the venv
     let server = ScriptedLm::start().await?;
     server.script("small", Reply::answer("Rayleigh scattering"));
 
-    let venv = PythonEnv::create(".venv")
-        .progress(|line| eprintln!("{line}"))
-        .run()
-        .await?;
-    let host = Host::embedded().venv(venv.prefix()).start().await?;
-    let lm = Lm::new("openai/small")
-        .base_url(server.base_url())
-        .key("none");
+    let host = Host::embedded().create_venv(".venv").start().await?;
+    let lm = Lm::new("openai/small").base_url(server.base_url());
     let qa = host
         .load("question -> answer")
         .lm(lm)
@@ -47,8 +43,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .attempt_timeout(Duration::from_secs(4))
         .service(qa);
 
-    // Each program is a POST route, and a client that hangs up cancels its call. What programs take,
-    // give and fail with is told at /openapi.json.
+    // Each program is a POST route, and a client that hangs up cancels its call. What programs
+    // take, give and fail with is described by /openapi.json.
     let app: Router = Programs::new("questions", env!("CARGO_PKG_VERSION"))
         .program("/qa", &schema, qa)
         .into_router()

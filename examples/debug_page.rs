@@ -22,7 +22,6 @@ use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_dspy::{
     Carrier, Cause, Deadline, DeadlineLayer, DspyService, Error as CallError, Host, InboundLayer,
     Lm, PredictRequest, Prediction, RetryBudget, RetryLayer, TimeoutLayer, TrackLayer, Tracker,
-    host::env::PythonEnv,
     inbound::axum::{liveness, predict},
     page::DebugPage,
     server::serve,
@@ -59,11 +58,8 @@ type Program = BoxCloneSyncService<PredictRequest, Prediction, CallError>;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let venv = PythonEnv::create(".venv")
-        .progress(|line| eprintln!("{line}"))
-        .run()
-        .await?;
-    let host = Host::workers(2).venv(venv.prefix()).start().await?;
+    tracing_subscriber::fmt().init(); // the first run tells how it makes the venv
+    let host = Host::workers(2).create_venv(".venv").start().await?;
     let scripted = ScriptedLm::start().await?;
     let tracker = Tracker::new();
     let budget = RetryBudget::default();
@@ -81,9 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut programs = Vec::new();
     for (label, model, reply) in replies(is_quiet) {
         scripted.script(model, reply);
-        let lm = Lm::new(format!("openai/{model}"))
-            .base_url(scripted.base_url())
-            .key("none");
+        let lm = Lm::new(format!("openai/{model}")).base_url(scripted.base_url());
         let load = match label {
             "research" => host.load_source(RESEARCH, "research"),
             _ => host.load("question -> answer"),

@@ -18,7 +18,6 @@ use tonic::service::Routes;
 use tower::{BoxError, ServiceBuilder};
 use tower_dspy::{
     DspyServiceBuilderExt, Host, InboundLayer, Lm,
-    host::env::PythonEnv,
     inbound::{
         axum::liveness,
         tonic::{Programs, reflection},
@@ -35,14 +34,8 @@ async fn run(
     let server = ScriptedLm::start().await?;
     server.script("small", Reply::answer("Rayleigh scattering"));
 
-    let venv = PythonEnv::create(".venv")
-        .progress(|line| eprintln!("{line}"))
-        .run()
-        .await?;
-    let host = Host::embedded().venv(venv.prefix()).start().await?;
-    let lm = Lm::new("openai/small")
-        .base_url(server.base_url())
-        .key("none");
+    let host = Host::embedded().create_venv(".venv").start().await?;
+    let lm = Lm::new("openai/small").base_url(server.base_url());
     let qa = host
         .load("question -> answer")
         .lm(lm)
@@ -75,6 +68,7 @@ async fn run(
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    tracing_subscriber::fmt().init(); // the first run tells how it makes the venv
     run(SocketAddr::from(([127, 0, 0, 1], 50051)), |_, signals| {
         signals
     })

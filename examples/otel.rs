@@ -9,7 +9,8 @@
 //!     -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
 //! ```
 //!
-//! Spans are exported by OTLP over gRPC, to `OTEL_EXPORTER_OTLP_ENDPOINT` or to
+//! The trace 4bf92f35.. at <http://localhost:16686> has the request, two attempts and their LM calls: the
+//! first one is refused. Spans are exported by OTLP over gRPC, to `OTEL_EXPORTER_OTLP_ENDPOINT` or to
 //! `http://localhost:4317`. With OpenTelemetry in the program's venv, as by
 //! `pip install openinference-instrumentation-dspy opentelemetry-exporter-otlp-proto-http`, the spans
 //! that the program exports are part of the same trace.
@@ -26,13 +27,17 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, Host, InboundLayer, Lm, Tracker,
-    host::env::PythonEnv,
     inbound::axum::predict,
     server::serve,
     testing::scripted_lm::{Reply, ScriptedLm},
 };
 use tracing::Level;
-use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Exports the spans of `tower_dspy`. Others, such as your own, are let through by their targets.
 fn export_spans() -> Result<SdkTracerProvider, Box<dyn Error>> {
@@ -47,7 +52,8 @@ fn export_spans() -> Result<SdkTracerProvider, Box<dyn Error>> {
         .with_threads(false)
         // Not the exporter's own ones: they would never end.
         .with_filter(Targets::new().with_target("tower_dspy", Level::INFO));
-    tracing_subscriber::registry().with(layer).init();
+    let log = tracing_subscriber::fmt::layer().with_filter(LevelFilter::INFO);
+    tracing_subscriber::registry().with(layer).with(log).init();
     Ok(provider)
 }
 
@@ -57,14 +63,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = ScriptedLm::start().await?;
     server.script("small", [Reply::status(503), Reply::answer("Rayleigh")]);
 
-    let venv = PythonEnv::create(".venv")
-        .progress(|line| eprintln!("{line}"))
-        .run()
-        .await?;
-    let host = Host::embedded().venv(venv.prefix()).start().await?;
-    let lm = Lm::new("openai/small")
-        .base_url(server.base_url())
-        .key("none");
+    let host = Host::embedded().create_venv(".venv").start().await?;
+    let lm = Lm::new("openai/small").base_url(server.base_url());
     let qa = host.load("question -> answer").lm(lm).await?;
 
     // In the trace: `tower_dspy.call`, in it an `invoke_workflow` of each attempt, and in these `chat`.
@@ -78,7 +78,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/qa", predict(qa))
         .layer(InboundLayer::new().max(Duration::from_secs(30)));
 
-    let listener = TcpListener::bind("127.0.0.1:8080").await?;
+    let address = std::env::var("ADDRESS").unwrap_or("127.0.0.1:8080".to_owned());
+    let listener = TcpListener::bind(address).await?;
     eprintln!("http://{}", listener.local_addr()?);
     let report = serve(listener, app, host.shutdown(Duration::from_secs(20))).await?;
     eprintln!("{report}");

@@ -50,9 +50,7 @@ async fn load(
     model: &str,
     retriever: Option<Tool>,
 ) -> Result<DspyService, BoxError> {
-    let lm = Lm::new(format!("openai/{model}"))
-        .base_url(server.base_url())
-        .key("none");
+    let lm = Lm::new(format!("openai/{model}")).base_url(server.base_url());
     let load = match retriever {
         // litellm and numpy are imported now, and not by the first call: the embedder needs them.
         None => host.load("rag:RagByIndex"),

@@ -2,7 +2,8 @@
 //!
 //! Run: `cargo run --release --example stack`
 //!
-//! It talks to a scripted LM on loopback. For a real one, give `Lm` its model and key instead.
+//! The first attempt hangs and is stopped after a second; the second one answers. What the LM saw is
+//! printed: one request was closed by its client. It talks to a scripted LM on loopback. For a real one, give `Lm` its model and key instead.
 
 use std::{error::Error, time::Duration};
 
@@ -10,25 +11,19 @@ use serde_json::json;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_dspy::{
     DeadlineLayer, Host, Lm, PredictRequest, RetryLayer, TimeoutLayer,
-    host::env::PythonEnv,
     testing::scripted_lm::{Reply, ScriptedLm},
 };
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().init(); // the first run tells how it makes the venv
     let server = ScriptedLm::start().await?;
     // The first answer would take a minute, the second comes at once.
     let slow = Reply::answer("too late").delay(Duration::from_secs(60));
     server.script("small", [slow, Reply::answer("Rayleigh scattering")]);
 
-    let venv = PythonEnv::create(".venv")
-        .progress(|line| eprintln!("{line}"))
-        .run()
-        .await?;
-    let host = Host::embedded().venv(venv.prefix()).start().await?;
-    let lm = Lm::new("openai/small")
-        .base_url(server.base_url())
-        .key("none");
+    let host = Host::embedded().create_venv(".venv").start().await?;
+    let lm = Lm::new("openai/small").base_url(server.base_url());
     let qa = host
         .load("question -> answer")
         .lm(lm)

@@ -31,7 +31,6 @@ use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, Host, InboundLayer, Lm, StreamTimeoutLayer,
-    host::env::PythonEnv,
     inbound::axum::stream::{
         ChatFields, ChatPrograms, chat_completions, predict_stream, ui_messages,
     },
@@ -53,12 +52,9 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().init(); // the first run tells how it makes the venv
     let lm = lm().await?;
-    let venv = PythonEnv::create(".venv")
-        .progress(|line| eprintln!("{line}"))
-        .run()
-        .await?;
-    let host = Host::embedded().venv(venv.prefix()).start().await?;
+    let host = Host::embedded().create_venv(".venv").start().await?;
     let qa = host
         .load_source(PROGRAM, "qa")
         .lm(lm)
@@ -171,9 +167,7 @@ async fn scripted_lm() -> Result<Lm, Box<dyn Error>> {
     ]);
     let server = ScriptedLm::start().await?;
     server.script("scripted", reply.drip(Duration::from_millis(30)));
-    let lm = Lm::new("openai/scripted")
-        .base_url(server.base_url())
-        .key("none");
+    let lm = Lm::new("openai/scripted").base_url(server.base_url());
     tokio::spawn(async move {
         for n in 0.. {
             let seen = server.wait_for_within(Duration::MAX, "scripted", |calls| {

@@ -8,9 +8,8 @@
 //! curl localhost:8080/workers
 //! ```
 //!
-//! With `--no-default-features` it links no libpython: the workers run the venv's own Python. That
-//! venv is `$VIRTUAL_ENV`, or `.venv` here or above; the tour makes one, and so does the command that
-//! the error gives. `ADDRESS` is another address to listen at.
+//! With `--no-default-features` it links no libpython: the workers run the Python of `.venv`, any
+//! from 3.11 on. `ADDRESS` is another address to listen at.
 //!
 //! It talks to a scripted LM on loopback. With `LM_MODEL`, such as `openai/gpt-4o-mini`, it asks that
 //! one, with the key in `LM_KEY`.
@@ -37,19 +36,19 @@ async def stuck():
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().init(); // the first run tells how it makes the venv
     let scripted = ScriptedLm::start().await?;
     scripted.script("small", Reply::answer("Rayleigh scattering"));
     let lm = match env::var("LM_MODEL") {
         Ok(model) => Lm::new(model).key_env("LM_KEY"),
-        Err(_) => Lm::new("openai/small")
-            .base_url(scripted.base_url())
-            .key("none"),
+        Err(_) => Lm::new("openai/small").base_url(scripted.base_url()),
     };
 
     // As many programs compute at once as there are workers.
     let host = Host::workers(2)
         .kill_after(Duration::from_millis(500)) // what was told to stop, and holds its worker up
         .retire_after(Duration::from_secs(10)) // what was told to stop, and lets others go on
+        .create_venv(".venv")
         .start()
         .await?;
 

@@ -21,7 +21,6 @@ use tonic::service::Routes;
 use tower::ServiceBuilder;
 use tower_dspy::{
     DspyServiceBuilderExt, Host, InboundLayer, Lm,
-    host::env::PythonEnv,
     inbound::{
         axum::{liveness, stream::predict_stream},
         tonic::Programs,
@@ -31,15 +30,10 @@ use tower_dspy::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().init(); // the first run tells how it makes the venv
     let scripted = scripted::start().await?;
-    let venv = PythonEnv::create(".venv")
-        .progress(|line| eprintln!("{line}"))
-        .run()
-        .await?;
-    let host = Host::embedded().venv(venv.prefix()).start().await?;
-    let lm = Lm::new("openai/small")
-        .base_url(scripted.base_url())
-        .key("none");
+    let host = Host::embedded().create_venv(".venv").start().await?;
+    let lm = Lm::new("openai/small").base_url(scripted.base_url());
     let qa = host
         .load("question -> answer")
         .lm(lm)
