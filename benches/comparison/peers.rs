@@ -1,23 +1,21 @@
 //! The Python packages of the peers, as their lock has them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use tokio::process::Command;
-use tower_dspy::host::env::PythonEnv;
+use tower_dspy::host::env::LinkedPython;
 
 use crate::Trouble;
 
 /// Made as `requirements.in` says.
-const LOCK: &str = include_str!("requirements.lock");
-
-/// How the lines begin of which pip has one or two for each package.
-const PIP_SAYS: [&str; 5] = [
-    "Collecting ",
-    " ",
-    "Ignoring ",
-    "Looking in ",
-    "Using cached ",
-];
+const LOCK: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/benches/comparison/requirements.lock"
+);
 
 /// Prints the versions of what is compared.
 const VERSIONS: &str = "
@@ -30,21 +28,44 @@ for name in ['dspy', 'fastapi', 'starlette', 'uvicorn', 'litellm']:
 /// The venv of the peers, made if there is none with these packages.
 pub(crate) async fn install() -> Result<PathBuf, Trouble> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/comparison-venv");
-    let create = PythonEnv::create(&path)
-        .requirements(LOCK)
-        .progress(|line| {
-            if !PIP_SAYS.iter().any(|begin| line.starts_with(begin)) {
-                eprintln!("{line}");
-            }
-        });
-    let env = create.run().await.map_err(|error| {
-        format!(
-            "nothing was measured, as the packages of the comparison could not be installed into \
-             {}: {error}",
-            path.display()
-        )
+    let lock = fs::read_to_string(LOCK)?;
+    // Written when all is installed.
+    let installed = path.join("installed.lock");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == lock) {
+        return Ok(path);
+    }
+    make(&path).await.map_err(|trouble| {
+        format!("nothing was measured, as the peers could not be installed: {trouble}")
     })?;
-    Ok(env.prefix().to_path_buf())
+    fs::write(installed, lock)?;
+    Ok(path)
+}
+
+async fn make(path: &Path) -> Result<(), Trouble> {
+    // That of the embedded interpreter, which the venv has to fit.
+    let python = LinkedPython::build_time()?;
+    eprintln!("installing the peers into {} ...", path.display());
+    let mut venv = Command::new(python.interpreter());
+    run(venv.args(["-I", "-m", "venv", "--clear"]).arg(path)).await?;
+    // The lock has all that they depend on. Resolved again, pip refuses the hashes of extras.
+    let mut pip = Command::new(path.join("bin/python"));
+    let pip = pip.args([
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--require-hashes",
+    ]);
+    run(pip.args(["--quiet", "--disable-pip-version-check", "-r", LOCK])).await
+}
+
+async fn run(command: &mut Command) -> Result<(), Trouble> {
+    let status = command.stdin(Stdio::null()).status().await?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!("{:?} ended with {status}", command.as_std()).into())
 }
 
 /// The versions, one a line.

@@ -2,6 +2,9 @@
 
 import os
 
+# No prices are fetched from elsewhere.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
 import dspy
 
 

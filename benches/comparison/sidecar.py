@@ -12,8 +12,6 @@ import socket
 import sys
 import threading
 
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-
 import dspy
 import programs
 import uvicorn
