@@ -237,7 +237,7 @@ pub use stack::{
 pub use stream::{PredictionStream, StreamEvent};
 
 /// The README's code compiles.
-#[cfg(all(doctest, feature = "python"))]
+#[cfg(all(doctest, feature = "workers"))]
 #[doc = include_str!("../README.md")]
 #[derive(Debug)]
 pub struct Readme;
