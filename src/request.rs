@@ -37,7 +37,10 @@ pub(crate) struct Route {
 /// Whom a call is made for: a customer of yours with a key, or a budget, of its own.
 ///
 /// It is in the extensions of each [LM request](crate::lm::LmRequest) of the call, for
-/// [`Lm::key_with`](crate::Lm::key_with) and for layers, such as a limit for each tenant.
+/// [`Lm::key_with`](crate::Lm::key_with) and for layers of an [`Lm`](crate::Lm). What a tenant may spend
+/// is limited by [`TenantBudgets`](crate::layers::TenantBudgets), how many calls it may have at once by
+/// [`Load::max_in_flight_per_tenant`](crate::service::Load::max_in_flight_per_tenant). A layer of yours
+/// around a program reads it by [`PredictRequest::tenant`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tenant(Arc<str>);
 
@@ -81,7 +84,8 @@ impl PredictRequest {
         }
     }
 
-    /// A request whose inputs are the fields of a serializable struct.
+    /// A request whose inputs are the fields of a serializable struct. A service with structs for both
+    /// inputs and outputs is [`DspyService::typed`](crate::DspyService::typed).
     ///
     /// # Errors
     /// Whatever the value's `Serialize` implementation reports.
@@ -89,7 +93,9 @@ impl PredictRequest {
         serde_json::to_value(fields).map(Self::new)
     }
 
-    /// Makes the call end at `deadline`, unless it already ends earlier.
+    /// Makes this call end at `deadline`, unless it already ends earlier. No layer is needed: the
+    /// program keeps the deadline of its request, and a [`DeadlineLayer`](crate::DeadlineLayer) around it
+    /// only makes it earlier.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Deadline) -> Self {
         self.context.limit(deadline);
@@ -114,7 +120,9 @@ impl PredictRequest {
         self
     }
 
-    /// Lets `cancel`, or a plain `CancellationToken`, stop the call.
+    /// Lets `cancel`, or a plain `CancellationToken`, stop the call. To stop it by its id, also over
+    /// HTTP, see [`Tracker::cancel`](crate::Tracker::cancel) and
+    /// `tower_dspy::inbound::axum::cancel_call`.
     #[must_use]
     pub fn with_cancel(mut self, cancel: impl Into<Cancel>) -> Self {
         self.context.cancel = cancel.into();

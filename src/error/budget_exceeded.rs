@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     Classify, Costs, ErrorKind,
     costs::{ErrorCosts, call_id_in_field, costs_in_field},
+    debug_as_display,
 };
 use crate::call::{Budget, BudgetLimits, BudgetRefusal, BudgetSpent, CallId, Spent};
 
@@ -27,11 +28,11 @@ use crate::call::{Budget, BudgetLimits, BudgetRefusal, BudgetSpent, CallId, Spen
 /// assert_eq!(error.limits().tokens, Some(1000));
 /// assert_eq!(error.kind(), ErrorKind::BudgetExceeded);
 /// ```
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[error("{}", Self::text(&.0.limits, &.0.budget_spent, .0.unpriced))]
 pub struct BudgetExceeded(Box<BudgetExceededFields>);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 struct BudgetExceededFields {
     limits: BudgetLimits,
     budget_spent: BudgetSpent,
@@ -176,6 +177,8 @@ impl Classify for BudgetExceeded {
 }
 
 costs_in_field!(BudgetExceeded, 0.spent);
+
+debug_as_display!(BudgetExceeded);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! The costs that an error carries, and the id of its call.
 
-use std::{error::Error as StdError, fmt, mem, sync::Arc};
+use std::{error::Error as StdError, mem, sync::Arc};
 
 use super::Classify;
 use crate::call::{CallId, Spent};
@@ -65,12 +65,6 @@ impl ErrorCosts {
         let spent = Arc::make_mut(self.0.get_or_insert_default());
         spent.call_id = spent.call_id.or(call);
         spent.remote_call_id = spent.remote_call_id.or(remote);
-    }
-}
-
-impl fmt::Debug for ErrorCosts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -5,16 +5,17 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     Classify, Costs, ErrorKind,
     costs::{ErrorCosts, call_id_in_field, costs_in_field},
+    debug_as_display,
 };
 use crate::call::{CallId, Spent};
 
 /// The service has as many calls as it may have, and as many waiting; or its host has given up so
 /// many threads that sync programs are refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` {}", .0.program, .0.why)]
 pub struct Overloaded(Box<OverloadedFields>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct OverloadedFields {
     program: Box<str>,
     why: Box<str>,
@@ -31,6 +32,16 @@ impl Overloaded {
         let why = format!(
             "already has {max_in_flight} calls in flight and {max_waiting} waiting; \
              try again later, or raise `max_in_flight` or `max_waiting`"
+        );
+        Self::saying(program, why)
+    }
+
+    /// One tenant has as many calls of `program` in flight as it may have.
+    #[cfg(any(feature = "_host", feature = "test-util"))]
+    pub(crate) fn tenant(program: &str, max_in_flight: usize) -> Self {
+        let why = format!(
+            "already has {max_in_flight} calls of this tenant in flight; try again later, or raise \
+             `max_in_flight_per_tenant`"
         );
         Self::saying(program, why)
     }
@@ -86,6 +97,8 @@ impl Costs for Overloaded {
 
 call_id_in_field!(Overloaded, 0.call);
 
+debug_as_display!(Overloaded, InvalidInput);
+
 impl Classify for Overloaded {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Overloaded
@@ -101,11 +114,11 @@ impl Classify for Overloaded {
 }
 
 /// The inputs do not fit the program's schema. Nothing ran and no LM was called.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}; `{}` expects {}", .0.problem, .0.program, .0.expected)]
 pub struct InvalidInput(Box<InvalidInputFields>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct InvalidInputFields {
     program: Box<str>,
     field: Option<Box<str>>,
@@ -248,13 +261,17 @@ impl Classify for ProgramError {
 
 costs_in_field!(ProgramError, 0.spent);
 
-/// Leaves the message and the traceback to those who ask for them.
+/// A sentence without the message and the traceback, which may repeat a prompt.
 impl fmt::Debug for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProgramError")
-            .field("python_type", &self.0.python_type)
-            .field("raised_at", &self.0.raised_at)
-            .finish_non_exhaustive()
+        write!(f, "the program raised {}", self.0.python_type)?;
+        if let Some(frame) = self.raised_at() {
+            write!(f, " at {frame}")?;
+        }
+        f.write_str(
+            "; its message is in `Display`, its traceback in `ProgramError::traceback` and in the log \
+             at debug",
+        )
     }
 }
 
@@ -263,7 +280,13 @@ impl fmt::Debug for ProgramError {
 ///
 /// Two are equal when the failures are, whatever was [spent](Self::spent).
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the LM call failed with {}{}: {}", .0.python_type, status_text(.0.status), .0.message)]
+#[error(
+    "the LM call failed with {}{}: {}{}",
+    .0.python_type,
+    status_text(.0.status),
+    .0.message.trim_end(),
+    advice_text(.0.advice)
+)]
 pub struct LmError(Box<LmErrorFields>);
 
 #[derive(Clone, PartialEq, Eq)]
@@ -273,6 +296,8 @@ struct LmErrorFields {
     status: Option<u16>,
     retry_after: Option<Duration>,
     rejected: bool,
+    /// What the host's user can do about it.
+    advice: Option<&'static str>,
     spent: ErrorCosts,
 }
 
@@ -291,6 +316,7 @@ impl LmError {
             status,
             retry_after,
             rejected: false,
+            advice: None,
             spent: ErrorCosts::NONE,
         }))
     }
@@ -300,6 +326,13 @@ impl LmError {
     #[must_use]
     pub fn into_rejected(mut self) -> Self {
         self.0.rejected = true;
+        self
+    }
+
+    /// The same, with what to do about it in terms of this crate.
+    #[cfg(feature = "_host")]
+    pub(crate) fn with_advice(mut self, advice: Option<&'static str>) -> Self {
+        self.0.advice = advice;
         self
     }
 
@@ -353,15 +386,26 @@ impl Classify for LmError {
 
 costs_in_field!(LmError, 0.spent);
 
-/// Leaves the message, which may repeat the provider's body, to those who ask for it.
+/// A sentence without the provider's message, which may repeat the prompt.
 impl fmt::Debug for LmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LmError")
-            .field("python_type", &self.0.python_type)
-            .field("status", &self.0.status)
-            .field("retry_after", &self.0.retry_after)
-            .finish_non_exhaustive()
+        let LmErrorFields {
+            python_type,
+            status,
+            advice,
+            ..
+        } = &*self.0;
+        let status = status_text(*status);
+        write!(f, "the LM call failed with {python_type}{status}")?;
+        if let Some(advice) = advice {
+            write!(f, ": {advice}")?;
+        }
+        f.write_str("; what the provider said is in `Display`")
     }
+}
+
+fn advice_text(advice: Option<&'static str>) -> String {
+    advice.map_or_else(String::new, |advice| format!(". {advice}"))
 }
 
 fn status_text(status: Option<u16>) -> String {

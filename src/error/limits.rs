@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     Classify, Costs, ErrorKind,
     costs::{ErrorCosts, call_id_in_field, costs_in_field},
+    debug_as_display,
 };
 pub use crate::call::Scope;
 use crate::call::{CallId, Cause, Limit, Spent};
@@ -22,7 +23,12 @@ pub enum Stage {
     Running,
 }
 
-/// A limit passed, and what it limited was stopped.
+/// A limit passed, and what it limited was told to stop.
+///
+/// Its LM calls have ended by then, and their connections are closed. Python code that waits has its
+/// exception; code that cannot be ended where it is, as in a library in C, goes on until it returns. The
+/// call is counted until then: see [`DspyService::in_flight`](crate::DspyService::in_flight), and
+/// [`Cancel::settled`](crate::Cancel::settled) to wait for it.
 ///
 /// Two are equal when the same limit passed in the same stage, whatever was [spent](Self::spent).
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,17 +84,6 @@ impl Elapsed {
     }
 }
 
-impl fmt::Debug for Elapsed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Elapsed")
-            .field("scope", &self.scope)
-            .field("stage", &self.stage)
-            .field("limit", &self.limit())
-            .field("spent", &self.spent)
-            .finish()
-    }
-}
-
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.scope {
@@ -106,7 +101,7 @@ impl fmt::Display for Elapsed {
             }
             Stage::BeforeStart => "is less than such calls take; the call was not started",
             Stage::Waiting => "passed while the call waited for the service",
-            Stage::Running => "passed; the call was stopped",
+            Stage::Running => "passed; the call was told to stop",
         };
         write!(f, "{what} ({}) {outcome}", readable(self.limit()))
     }
@@ -144,11 +139,12 @@ impl Classify for Elapsed {
 
 costs_in_field!(Elapsed, spent);
 
-/// The call was stopped for a reason other than the clock.
+/// The call was told to stop for a reason other than the clock. What may still run is the same as
+/// after a limit: see [`Elapsed`].
 ///
 /// Two are equal when their causes are, whatever was [spent](Self::spent), and in whatever
 /// [stage](Self::stage).
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 pub struct Cancelled {
     cause: Cause,
     stage: Stage,
@@ -227,6 +223,8 @@ impl Classify for Cancelled {
 }
 
 costs_in_field!(Cancelled, spent);
+
+debug_as_display!(Elapsed, Cancelled);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Classify, ErrorKind};
+use super::{Classify, ErrorKind, debug_as_display};
 use crate::call::{BudgetRefusal, LmOutcome};
 
 /// In which way an LM call failed.
@@ -75,7 +75,7 @@ impl From<LmFailureKind> for LmOutcome {
 ///
 /// Its message says what happened, without the key: what the errors that it was made of say is
 /// redacted and cut short, so it has no source.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct LmFailure {
     pub(crate) kind: LmFailureKind,
@@ -128,6 +128,8 @@ impl LmFailure {
         &self.message
     }
 }
+
+debug_as_display!(LmFailure);
 
 impl Classify for LmFailure {
     fn kind(&self) -> ErrorKind {

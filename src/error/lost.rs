@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Classify, Costs, ErrorKind, Stage,
     costs::{ErrorCosts, call_id_in_field, costs_in_field},
+    debug_as_display,
 };
 use crate::call::{CallId, Spent};
 
@@ -12,11 +13,11 @@ use crate::call::{CallId, Spent};
 /// reached.
 ///
 /// Two are equal when their reasons and stages are, whatever was [spent](Self::spent).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} ({}); the call cannot be answered", .0.what, .0.reason)]
 pub struct Lost(Box<LostFields>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct LostFields {
     what: &'static str,
     reason: Box<str>,
@@ -83,3 +84,5 @@ impl Classify for Lost {
 }
 
 costs_in_field!(Lost, 0.spent);
+
+debug_as_display!(Lost);

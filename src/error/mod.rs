@@ -10,6 +10,7 @@ mod any;
 mod bad_status;
 mod budget_exceeded;
 mod costs;
+mod debug;
 mod failures;
 mod kind;
 mod limits;
@@ -27,6 +28,7 @@ pub(crate) use any::{costs_of, find};
 pub use bad_status::BadStatus;
 pub use budget_exceeded::BudgetExceeded;
 pub(crate) use costs::{Costs, ErrorCosts};
+pub(crate) use debug::debug_as_display;
 pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
 pub use kind::Classify;
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
@@ -40,13 +42,17 @@ pub(crate) use sources::bare;
 pub(crate) use sources::messages;
 pub(crate) use sources::sources;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::call::{CallId, Cause, Spent};
 
 /// What a [`DspyService`](crate::DspyService) and the layers around it answer with when there is no
 /// prediction.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` is a sentence, as `Display` is, so that an error which `main` returns can be read. It leaves
+/// out the messages of Python's exceptions and of providers, which may repeat a prompt: `Display` has
+/// them.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A limit passed.
@@ -73,6 +79,12 @@ pub enum Error {
     /// The interpreter that ran the call is gone.
     #[error(transparent)]
     Lost(#[from] Lost),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.inner(), f)
+    }
 }
 
 impl Error {
@@ -193,6 +205,30 @@ mod tests {
     use std::mem::size_of;
 
     use super::*;
+
+    #[test]
+    fn debug_is_a_sentence_without_what_may_repeat_a_prompt() {
+        let program = ProgramError::new("KeyError", "SECRET", "SECRET");
+        let lm = LmError::new("LMAuthError", "SECRET", Some(401), None);
+        for error in [Error::from(program), Error::from(lm)] {
+            let (printed, said) = (format!("{error:?}"), error.to_string());
+            assert!(
+                said.contains("SECRET") && !printed.contains("SECRET"),
+                "{printed}"
+            );
+            assert_eq!(printed.lines().count(), 1, "{printed}");
+        }
+        let limit = Duration::from_secs(4);
+        for error in [
+            Error::from(Elapsed::new(Scope::Deadline, Stage::Running, limit)),
+            Cancelled::new(Cause::Shutdown).into(),
+            Overloaded::new("qa", 1, 0).into(),
+            InvalidInput::new("qa", None, "no", "yes").into(),
+            Lost::new("it was stopped").into(),
+        ] {
+            assert_eq!(format!("{error:?}"), error.to_string());
+        }
+    }
 
     /// Every layer's answer is at least as large as its error, and is moved at each of them.
     #[test]

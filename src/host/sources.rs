@@ -21,11 +21,12 @@ macro_rules! modules {
 /// Module name and source.
 pub(super) const MODULES: &[(&str, &str)] = modules! {
     [
-        adapter_call api blocked_thread call_process call_state call_stream call_work checkpoint
+        adapter_call advice api blocked_thread call_process call_state call_stream call_work checkpoint
         child_processes compat dry_run error_frames exchange executor faults fork_guard frames host_lms
         host_proxy host_tools interrupt json_types jsonable lm_address lm_call lm_group lm_members
         lm_race load_steps loads local_call loop packages payload pool predictors prices
-        process_limits process_tree program proxies reachable runner schema start_limit startup
+        process_limits process_tree program provider_names proxies reachable runner schema search_path
+        start_limit startup targets
         thread_signal tool_events trace_context wait_end warmup watchdog worker zygote
     ]
     patches: [

@@ -1,7 +1,9 @@
 //! [`LmConfigError`]: the reasons why an LM cannot be used.
 
+use crate::error::debug_as_display;
+
 /// Why an [`Lm`](super::Lm) cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LmConfigError {
     /// An option of `dspy.LM` that is given in another way.
@@ -16,23 +18,38 @@ pub enum LmConfigError {
     },
     /// The variable that is to hold the key is not set, or is empty.
     #[error(
-        "the key of `{model}` is to come from ${variable}, which is not set; set it, or give the \
-         key by `Lm::key`"
+        "the key of `{model}` is to come from ${variable}, which is {}; set it, name another variable \
+         by `Lm::key_env`, or give the key by `Lm::key`, which takes an empty one for a server without \
+         keys",
+        if *.is_empty { "empty" } else { "not set" }
     )]
     NoKey {
         /// The model.
         model: String,
         /// The variable, or the first of the provider's usual ones.
         variable: String,
+        /// Whether the variable is set, and empty.
+        is_empty: bool,
+    },
+    /// What [`Lm::key_env`](super::Lm::key_env) was given is no name of a variable. It is not shown where
+    /// it may be the key itself.
+    #[error("`Lm::key_env` of `{model}` takes the name of a variable, and was given {given}")]
+    Variable {
+        /// The model.
+        model: String,
+        /// What was given, and what to do instead.
+        given: String,
     },
     /// The key, which is not shown, cannot be sent.
-    #[error(
-        "the key of `{model}` is empty or has spaces or characters other than ASCII within; it \
-         cannot be sent, so check how it was set"
-    )]
+    #[error("the key of `{model}` cannot be sent: {problem}; check how it was set{}",
+        .variable.as_ref().map_or_else(String::new, |name| format!(", in ${name}")))]
     BadKey {
         /// The model.
         model: String,
+        /// The variable that it comes from, if it comes from one.
+        variable: Option<String>,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// Without Python it is not known where the provider is. A load asks DSPy and its libraries.
     #[error(
@@ -81,6 +98,8 @@ pub enum LmConfigError {
     #[error("an LM that is made of several has no connection of its own: connect its members")]
     Group,
 }
+
+debug_as_display!(LmConfigError);
 
 impl LmConfigError {
     /// Nothing says where `provider` is.

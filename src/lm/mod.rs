@@ -66,6 +66,7 @@ mod http;
 #[cfg(feature = "_host")]
 pub(crate) mod inspection;
 mod key;
+mod key_variable;
 #[cfg(feature = "workers")]
 mod key_variables;
 mod limited_body;

@@ -17,6 +17,7 @@ use super::{
     config_error::LmConfigError,
     group::LmGroup,
     http::{LmHttp, LmRequest, erase},
+    key_variable::is_variable,
     limits::LmLimits,
 };
 use crate::{call::Price, request::Tenant};
@@ -96,7 +97,9 @@ impl Lm {
     }
 
     /// Where the provider's API is, such as `http://127.0.0.1:8000/v1`. The key is then sent to
-    /// this scheme, host and port, and nowhere else.
+    /// this scheme, host and port, and nowhere else. A server with OpenAI's API is mostly at `/v1`, and
+    /// what follows on that, such as `/chat/completions`, is added to each request. To a host on another
+    /// network by `http`, or to this machine without a port, a load warns.
     ///
     /// Without it the address is that of the provider's variable, such as `OPENAI_BASE_URL` or
     /// `OPENAI_API_BASE`, if one is set, as it is to DSPy; else the address that DSPy's client
@@ -107,7 +110,8 @@ impl Lm {
         self.set(|lm| lm.base_url = Some(url.clone()))
     }
 
-    /// Takes the key from this environment variable, when a program is loaded.
+    /// Takes the key from the environment variable of this name, such as `OPENAI_API_KEY`, when a
+    /// program is loaded. The load fails if it is not set, is empty, or holds no key.
     #[must_use]
     pub fn key_env(self, variable: impl Into<String>) -> Self {
         self.with_key(LmKey::Env(variable.into()))
@@ -341,7 +345,9 @@ impl fmt::Debug for Lm {
         }
         let key = match &self.key {
             LmKey::ProvidersOwn => "the provider's own variable",
-            LmKey::Env(variable) => variable,
+            // It may be the key itself, given in place of a name.
+            LmKey::Env(variable) if is_variable(variable) => variable,
+            LmKey::Env(_) => "(no name of a variable)",
             LmKey::Given(_) => "(given)",
             LmKey::By(_) | LmKey::Token(_) => "(of each tenant)",
         };

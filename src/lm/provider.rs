@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::{
     config_error::LmConfigError,
     credential::Credential,
-    key::{Origin, SecretKey},
+    key::{Origin, SecretKey, problem_of},
+    key_variable::is_variable,
     model::{Lm, LmKey},
     model_name::split,
 };
@@ -60,6 +61,30 @@ pub(super) fn check(lm: &Lm) -> Result<(), LmConfigError> {
     }
 }
 
+/// Warns of an address that is allowed and mostly a mistake.
+fn warn_of_address(lm: &Lm, key: Option<&SecretKey>, origin: Option<&Origin>) {
+    let (Some(origin), Some(_)) = (origin, &lm.base_url) else {
+        return;
+    };
+    if key.is_some() && origin.is_plain() && !origin.is_nearby() {
+        tracing::warn!(
+            target: "tower_dspy",
+            model = lm.model,
+            address = origin.as_str(),
+            "the LM's key and prompts are sent unencrypted: give `Lm::base_url` with `https`",
+        );
+    }
+    let has_port = |url: &String| url.parse::<Uri>().is_ok_and(|uri| uri.port().is_some());
+    if origin.is_local() && !lm.base_url.as_ref().is_some_and(has_port) {
+        tracing::warn!(
+            target: "tower_dspy",
+            model = lm.model,
+            address = origin.as_str(),
+            "the LM's address on this machine has no port: most servers need one in `Lm::base_url`",
+        );
+    }
+}
+
 /// The key of an LM and where it may go.
 ///
 /// # Errors
@@ -72,12 +97,32 @@ pub(super) fn credential(lm: &Lm, provider: &LmProvider) -> Result<Credential, L
         origin = Some(origin_of(url)?);
     }
     let key = key(lm, provider, origin.as_ref())?;
+    warn_of_address(lm, key.as_ref(), origin.as_ref());
     Ok(Credential {
         key,
         origin,
         is_token: false,
     })
 }
+
+/// What the paths of requests end in, which a base URL is to leave to them, for providers whose servers
+/// have them at the end of any base URL.
+const ENDS: [(&str, &[&str]); 6] = [
+    ("anthropic", &["/messages"]),
+    (
+        "openai",
+        &[
+            "/chat/completions",
+            "/completions",
+            "/responses",
+            "/embeddings",
+        ],
+    ),
+    ("hosted_vllm", &["/chat/completions", "/completions"]),
+    ("litellm_proxy", &["/chat/completions", "/completions"]),
+    ("lm_studio", &["/chat/completions", "/completions"]),
+    ("openai_like", &["/chat/completions", "/completions"]),
+];
 
 /// The origin of the URL that the LM was given, or that its provider's variable holds.
 fn own_origin(lm: &Lm) -> Result<Option<Origin>, LmConfigError> {
@@ -89,6 +134,11 @@ fn own_origin(lm: &Lm) -> Result<Option<Origin>, LmConfigError> {
         url: shown(url).to_owned(),
         problem,
     };
+    if url.trim().is_empty() {
+        return Err(bad(
+            "is empty: leave `Lm::base_url` out for the provider's own address",
+        ));
+    }
     let origin = origin_of(url)?;
     let uri = url.parse::<Uri>().ok();
     let authority = uri.as_ref().and_then(Uri::authority);
@@ -104,6 +154,15 @@ fn own_origin(lm: &Lm) -> Result<Option<Origin>, LmConfigError> {
              by a layer, `Lm::layer`",
         ));
     }
+    let provider = split(&lm.model).0;
+    let ends = ENDS.iter().find(|(name, _)| *name == provider);
+    let path = uri.as_ref().map_or("", Uri::path).trim_end_matches('/');
+    if ends.is_some_and(|(_, ends)| ends.iter().any(|end| path.ends_with(end))) {
+        return Err(bad(
+            "is the address of one kind of request: leave out what follows on the API's root, which \
+             mostly ends in `/v1`",
+        ));
+    }
     Ok(Some(origin))
 }
 
@@ -112,7 +171,12 @@ fn origin_of(url: &str) -> Result<Origin, LmConfigError> {
     let origin = uri.as_ref().and_then(Origin::of);
     origin.ok_or_else(|| LmConfigError::BadUrl {
         url: shown(url).to_owned(),
-        problem: "is no URL such as `https://host/v1`",
+        problem: match url.contains("://") {
+            true => "is no URL such as `https://host/v1`",
+            false => {
+                "names no scheme: write `https://` before it, or `http://` for a server of your own"
+            }
+        },
     })
 }
 
@@ -161,7 +225,10 @@ fn key(
         LmKey::Given(key) if key.is_empty() => return Ok(None),
         LmKey::Given(key) => (Some(key.clone()), None),
         LmKey::By(_) | LmKey::Token(_) => return Ok(None),
-        LmKey::Env(variable) => (std::env::var(variable).ok(), Some(variable)),
+        LmKey::Env(variable) => {
+            check_variable(&lm.model, variable)?;
+            (std::env::var(variable).ok(), Some(variable))
+        }
         LmKey::ProvidersOwn => {
             let mut set = usual.iter().filter_map(|name| std::env::var(name).ok());
             let key = set.find(|key| !key.trim().is_empty());
@@ -173,15 +240,43 @@ fn key(
             (key, usual.first())
         }
     };
+    let is_empty = key.is_some();
     let (key, model) = (key.unwrap_or_default(), lm.model.clone());
     match (SecretKey::new(&key), variable) {
         (Some(key), _) => Ok(Some(key)),
         (None, Some(variable)) if key.trim().is_empty() => Err(LmConfigError::NoKey {
             model,
             variable: variable.clone(),
+            is_empty,
         }),
-        (None, _) => Err(LmConfigError::BadKey { model }),
+        (None, variable) => Err(LmConfigError::BadKey {
+            model,
+            variable: variable.cloned(),
+            problem: problem_of(&key),
+        }),
     }
+}
+
+/// Refuses what is no name of a variable, as a key that was given in place of one.
+fn check_variable(model: &str, name: &str) -> Result<(), LmConfigError> {
+    let refuse = |given: String| {
+        Err(LmConfigError::Variable {
+            model: model.to_owned(),
+            given,
+        })
+    };
+    if let Some(bare) = name.strip_prefix('$')
+        && is_variable(bare)
+    {
+        return refuse(format!("`{name}`: leave out the `$`, `{bare}`"));
+    }
+    if is_variable(name) {
+        return Ok(());
+    }
+    refuse(
+        "something else, which is not shown, as it may be the key: give a key itself by `Lm::key`"
+            .to_owned(),
+    )
 }
 
 /// A URL without what comes before an `@`, and without its query: both may hold a key.
@@ -321,6 +416,79 @@ mod tests {
         let query = error("https://host/v1?api-version=secret");
         assert!(query.contains("`https://host/v1` has a query"), "{query}");
         assert!(!query.contains("secret"), "{query}");
+    }
+
+    #[test]
+    fn an_address_that_is_mostly_a_mistake_is_refused_with_the_remedy() {
+        for (model, url, said) in [
+            ("openai/x", "", "leave `Lm::base_url` out"),
+            (
+                "openai/x",
+                "localhost:8000/v1",
+                "write `https://` before it",
+            ),
+            (
+                "openai/x",
+                "http://localhost:8000/v1/chat/completions",
+                "leave out what follows on the API's root",
+            ),
+            (
+                "hosted_vllm/x",
+                "http://localhost:8000/v1/completions/",
+                "leave out what follows",
+            ),
+            (
+                "anthropic/x",
+                "https://host/v1/messages",
+                "leave out what follows",
+            ),
+        ] {
+            let error = check(&Lm::new(model).key("k").base_url(url)).expect_err("a mistake");
+            assert!(matches!(error, LmConfigError::BadUrl { .. }), "{error}");
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        for url in [
+            "http://localhost:8000",
+            "https://host/v1/",
+            "https://host/openai/v1",
+        ] {
+            check(&Lm::new("openai/x").key("k").base_url(url)).expect("it may be right");
+        }
+    }
+
+    #[test]
+    fn a_key_in_place_of_the_name_of_its_variable_is_refused_and_not_shown() {
+        for key in [
+            "sk-proj-0123456789abcdef",
+            "sk_live_0123456789abcdef",
+            "a key",
+        ] {
+            let lm = Lm::new("openai/x").key_env(key);
+            let error = check(&lm).expect_err("no name");
+            assert!(matches!(error, LmConfigError::Variable { .. }), "{error}");
+            assert!(error.to_string().contains("by `Lm::key`"), "{error}");
+            assert!(
+                !format!("{error} {error:?} {lm:?}").contains(key),
+                "{error}"
+            );
+        }
+        let error = check(&Lm::new("openai/x").key_env("$MY_KEY")).expect_err("no name");
+        assert!(error.to_string().contains("leave out the `$`"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_sent_is_refused_with_the_reason_and_not_shown() {
+        for (key, problem) in [
+            ("\"secret\"", "quotes around it"),
+            ("sec\nret", "a line break within"),
+            ("sec ret", "a space within"),
+        ] {
+            let error = check(&Lm::new("openai/x").key(key)).expect_err("no key");
+            assert!(error.to_string().contains(problem), "{error}");
+            assert!(!format!("{error:?}").contains("sec"), "{error}");
+        }
+        // The line break that a file ends with is no part of a key.
+        check(&Lm::new("openai/x").key("secret\n")).expect("a key");
     }
 
     #[test]

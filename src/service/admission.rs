@@ -9,7 +9,8 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::error::Overloaded;
+use super::tenant_permits::{TenantPermit, TenantPermits};
+use crate::{error::Overloaded, request::Tenant};
 
 /// The permits of one program, shared by the clones of its service.
 #[derive(Debug)]
@@ -19,6 +20,16 @@ pub(crate) struct Permits {
     free: Arc<Semaphore>,
     /// A permit of this one is held while waiting for one of `free`.
     queue: Arc<Semaphore>,
+    /// The most calls of one tenant, if there is such a limit.
+    max_per_tenant: Option<usize>,
+    of_tenants: TenantPermits,
+}
+
+/// What a call holds until all its work has ended.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _of_program: OwnedSemaphorePermit,
+    _of_tenant: Option<TenantPermit>,
 }
 
 impl Permits {
@@ -29,7 +40,36 @@ impl Permits {
             max_waiting,
             free: Arc::new(Semaphore::new(max_in_flight)),
             queue: Arc::new(Semaphore::new(max_waiting.min(Semaphore::MAX_PERMITS))),
+            max_per_tenant: None,
+            of_tenants: TenantPermits::default(),
         }
+    }
+
+    /// The same, with at most so many calls of one tenant at once.
+    pub(crate) fn with_max_per_tenant(mut self, calls: Option<usize>) -> Self {
+        self.max_per_tenant = calls;
+        self
+    }
+
+    /// Adds the permit of its tenant to that of the program, or refuses the call.
+    pub(crate) fn of_tenant(
+        &self,
+        of_program: OwnedSemaphorePermit,
+        tenant: Option<&Tenant>,
+        program: &str,
+    ) -> Result<Permit, Overloaded> {
+        let of_tenant = match self.max_per_tenant {
+            None => None,
+            Some(most) => Some(
+                self.of_tenants
+                    .try_acquire(tenant, most)
+                    .ok_or_else(|| Overloaded::tenant(program, most))?,
+            ),
+        };
+        Ok(Permit {
+            _of_program: of_program,
+            _of_tenant: of_tenant,
+        })
     }
 
     #[cfg(feature = "_host")]

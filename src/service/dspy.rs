@@ -32,6 +32,8 @@ use crate::{
 /// back when that has really ended: after a timeout, not before the Python work stopped. With
 /// `max_waiting` calls waiting already it is ready at once, and the call answers
 /// [`Overloaded`](crate::Overloaded): an error from `poll_ready` would say that the service is dead.
+/// A call whose tenant has [`max_in_flight_per_tenant`](crate::service::Load::max_in_flight_per_tenant)
+/// calls in flight is answered so as well, as a request is not known before it is `call`ed.
 ///
 /// # What it reports
 /// A [`Prediction`] has its LM calls and tokens, and so does the error of a call that ran, by
@@ -123,6 +125,9 @@ impl DspyService {
         // Counted before it is checked for a cancellation: see `Cancel::begin_work`.
         let work = request.context.cancel.begin_work();
         self.check(request)?;
+        let permit = program
+            .permits
+            .of_tenant(permit, request.tenant(), &program.name)?;
         Ok(AdmittedCall { permit, work })
     }
 

@@ -9,10 +9,12 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::Value;
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 use tracing::{Instrument, Span, field};
 
-use super::{program::Program, schema::into_fields, termination::ServiceTermination};
+use super::{
+    admission::Permit, program::Program, schema::into_fields, termination::ServiceTermination,
+};
 use crate::{
     call::{Cause, WorkGuard, termination::Terminated},
     error::{Classify, Error},
@@ -43,7 +45,7 @@ pub(super) fn refused<T: Send + 'static>(error: Error) -> BoxFuture<'static, Res
 
 /// What a call that may run holds until its work has ended.
 pub(super) struct AdmittedCall {
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Permit,
     pub(super) work: WorkGuard,
 }
 

@@ -1,5 +1,6 @@
 //! The names of the LMs among which a request may choose.
 
+use super::meant::did_you_mean;
 use crate::error::InvalidInput;
 
 /// Refuses the name of an LM that is not among those that `program` was loaded with by `.lms(..)`.
@@ -11,7 +12,8 @@ pub(crate) fn check(
     let Some(asked) = asked.filter(|asked| !known.iter().any(|known| known == asked)) else {
         return Ok(());
     };
-    let problem = format!("there is no LM `{asked}`");
+    let meant = did_you_mean(asked, known.iter().map(String::as_str));
+    let problem = format!("there is no LM `{asked}`{meant}");
     let expected = if known.is_empty() {
         "requests that choose none: it was loaded without `.lms(..)`".to_owned()
     } else {

@@ -104,7 +104,8 @@ pub struct Load {
     pub(super) state: Option<PathBuf>,
     pub(super) trust_pickle: bool,
     pub(super) keeps_httpx: bool,
-    max_in_flight: usize,
+    pub(super) max_in_flight: usize,
+    pub(super) max_in_flight_per_tenant: Option<usize>,
     max_waiting: usize,
     pub(super) function: bool,
 }
@@ -123,6 +124,7 @@ impl Load {
             trust_pickle: false,
             keeps_httpx: false,
             max_in_flight: MAX_IN_FLIGHT,
+            max_in_flight_per_tenant: None,
             max_waiting: MAX_WAITING,
             function: false,
         }
@@ -245,13 +247,40 @@ impl Load {
         self
     }
 
-    /// How many calls of the program may be in flight at once: 64 unless said otherwise, at
-    /// least 1.
+    /// How many calls of the program may be in flight at once: 64 unless said otherwise. The load
+    /// fails with [`LoadErrorKind::Option`] for 0, which would let nothing run.
     ///
     /// A call is in flight until all its work in Python has ended, which may be after its caller
     /// has its answer, or has given up.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.max_in_flight = calls;
+        self
+    }
+
+    /// How many calls of one [`Tenant`](crate::Tenant) may be in flight at once, so that no tenant has
+    /// all of [`max_in_flight`](Self::max_in_flight): no limit unless said otherwise; 0 is refused. Calls
+    /// without a tenant count as calls of one.
+    ///
+    /// One more call of the tenant is answered [`Overloaded`](crate::Overloaded) at once, without a wait;
+    /// a [`RetryLayer`](crate::RetryLayer) whose `on_kinds` have that kind tries it again. As an
+    /// attempt is in flight until its work has ended, a retry, a fallback or a hedge may need a place
+    /// beside that of the attempt before it.
+    ///
+    /// ```no_run
+    /// use serde_json::json;
+    /// use tower::ServiceExt;
+    /// use tower_dspy::{Host, Lm, PredictRequest, Tenant};
+    ///
+    /// # async fn example(host: Host, lm: Lm) -> Result<(), Box<dyn std::error::Error>> {
+    /// let load = host.load("question -> answer").lm(lm);
+    /// let qa = load.max_in_flight(64).max_in_flight_per_tenant(16).await?;
+    /// let request = PredictRequest::new(json!({"question": "..."}));
+    /// qa.oneshot(request.with_tenant(Tenant::new("acme"))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_in_flight_per_tenant(mut self, calls: usize) -> Self {
+        self.max_in_flight_per_tenant = Some(calls);
         self
     }
 
@@ -303,7 +332,8 @@ impl Load {
             name: self.target.into(),
             loaded,
             served: RwLock::new(served),
-            permits: Permits::new(self.max_in_flight, self.max_waiting),
+            permits: Permits::new(self.max_in_flight, self.max_waiting)
+                .with_max_per_tenant(self.max_in_flight_per_tenant),
         }))
     }
 

@@ -1,9 +1,14 @@
 //! [`LoadError`]: why a program was not loaded.
 
+use std::fmt;
+
 use crate::host::core::fault::{Fault, FaultKind};
 
 /// A program that could not be loaded.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` is the sentence of `Display` and, where the program's own code raised, Python's traceback
+/// below it: an error that `main` returns can be read.
+#[derive(thiserror::Error)]
 #[error("`{target}` was not loaded: {problem}")]
 pub struct LoadError {
     kind: LoadErrorKind,
@@ -34,17 +39,31 @@ pub enum LoadErrorKind {
     State,
     /// A tool cannot be offered to the program.
     Tool,
-    /// A Python package that the program needs is not installed, such as numpy for a
-    /// `dspy.Embedder`.
+    /// A Python module that the program imports, or a package that it needs, is not installed.
     Package,
     /// The program cannot take the place of the other: the host is embedded, or is another one.
     Replacement,
+    /// An option of the load is out of its range, as `max_in_flight(0)`.
+    Option,
     /// Loading took longer than the `load_limit` of the host's settings.
     Elapsed,
     /// The host, or the worker process that loaded the program, is gone.
     Lost,
     /// A failure of none of these kinds.
     Other,
+}
+
+/// The class of the failures that Python's side raises itself.
+const HOST_ERROR: &str = "tower_dspy.faults.HostError";
+
+impl fmt::Debug for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        match self.traceback.trim_end() {
+            "" => Ok(()),
+            traceback => write!(f, "\n\n{traceback}"),
+        }
+    }
 }
 
 impl LoadErrorKind {
@@ -87,7 +106,13 @@ impl LoadError {
             #[cfg(feature = "workers")]
             FaultKind::Lost => fault.message,
             FaultKind::Named { .. } => fault.message,
-            _ => format!("{}: {}", fault.python_type, fault.message),
+            // A failure that the host raises itself has told all.
+            FaultKind::Lm { .. } if &*fault.python_type == HOST_ERROR => fault.message,
+            _ if fault.raised_at.is_empty() => format!("{}: {}", fault.python_type, fault.message),
+            _ => format!(
+                "{}: {} (at {})",
+                fault.python_type, fault.message, fault.raised_at
+            ),
         };
         Self {
             kind,

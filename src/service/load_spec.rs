@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     load::Load,
     load_error::{LoadError, LoadErrorKind},
+    target,
 };
 use crate::{
     host::core::registry::Registrations,
@@ -19,11 +20,16 @@ use crate::{
 impl Load {
     /// The spec, with the registrations of the LMs and tools that it names by number.
     pub(super) fn to_spec(&self) -> Result<(Value, Registrations), LoadError> {
-        if self.source.is_none() && !self.target.contains("->") && !self.target.contains(':') {
+        if self.source.is_none()
+            && let Some(problem) = target::problem(&self.target)
+        {
+            return Err(self.fail(LoadErrorKind::Target, problem));
+        }
+        if self.max_in_flight == 0 || self.max_in_flight_per_tenant == Some(0) {
             return Err(self.fail(
-                LoadErrorKind::Target,
-                "it is neither `package.module:attribute` nor a signature such as \
-                 `question -> answer`",
+                LoadErrorKind::Option,
+                "with a `max_in_flight` of 0 no call could run: give it at least 1, or leave it out \
+                 for the default",
             ));
         }
         let mut registrations = Registrations::default();

@@ -21,6 +21,8 @@ mod load;
 pub(crate) mod load_error;
 #[cfg(feature = "_host")]
 mod load_spec;
+#[cfg(any(feature = "_host", feature = "test-util"))]
+mod meant;
 #[cfg(feature = "_host")]
 mod prediction_events;
 #[cfg(feature = "_host")]
@@ -31,6 +33,10 @@ mod replace;
 mod schema;
 #[cfg(feature = "_host")]
 pub(crate) mod streaming;
+#[cfg(feature = "_host")]
+mod target;
+#[cfg(any(feature = "_host", feature = "test-util"))]
+mod tenant_permits;
 pub(crate) mod termination;
 #[cfg(feature = "_host")]
 mod typed;

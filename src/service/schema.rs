@@ -6,6 +6,7 @@ use std::iter;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::meant::did_you_mean;
 use crate::error::InvalidInput;
 
 /// Names that DSPy takes from a program's inputs for its own settings: an LM's address among them.
@@ -91,7 +92,9 @@ impl Schema {
             return refuse(Some(name), problem, self.describe());
         }
         if let Some(name) = inputs.keys().find(|name| self.field(name).is_none()) {
-            let problem = format!("there is no input `{name}`");
+            let known = self.inputs.iter().map(|field| field.name.as_str());
+            let meant = did_you_mean(name, known);
+            let problem = format!("there is no input `{name}`{meant}");
             return refuse(Some(name), problem, self.describe());
         }
         if let Some((name, _)) = inputs.iter().find(|(_, value)| is_deeper(value, DEEPEST)) {
@@ -235,13 +238,19 @@ mod tests {
                 Some("extra"),
                 "no input",
             ),
+            (
+                json!({"questoin": "q"}),
+                Some("questoin"),
+                "no input `questoin`; did you mean `question`?",
+            ),
         ];
         for (inputs, field, problem) in cases {
             let error = schema().check("p", &inputs).expect_err("a misfit");
             assert_eq!(error.field(), field, "{inputs}");
             assert!(error.to_string().contains(problem), "{error}");
             assert!(
-                error.expected().contains(field.unwrap_or("question")) || problem == "no input"
+                error.expected().contains(field.unwrap_or("question"))
+                    || problem.starts_with("no input")
             );
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use humantime::Duration as Readable;
 
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, debug_as_display};
 
 /// The shortest limit: that of tokio's timer.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -15,13 +15,15 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// A value of a configuration is not allowed.
 ///
 /// It names the field, by its path, the value, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` is {value}, but has to be {allowed}")]
 pub struct ConfigError {
     field: String,
     value: String,
     allowed: String,
 }
+
+debug_as_display!(ConfigError);
 
 impl ConfigError {
     /// The path of the field, as `retry.backoff.cap`.

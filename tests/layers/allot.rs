@@ -273,7 +273,7 @@ fn an_elapsed_share_is_retryable() {
     assert_eq!(error.kind(), ErrorKind::Elapsed);
     assert_eq!(
         error.to_string(),
-        "this step's share of the time left (3s) passed; the call was stopped"
+        "this step's share of the time left (3s) passed; the call was told to stop"
     );
 }
 

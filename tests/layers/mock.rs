@@ -6,7 +6,7 @@ use tokio_test::{assert_pending, assert_ready_err, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_dspy::{
     Cancel, CancelLayer, Cause, Classify, Deadline, DeadlineLayer, Error, ErrorKind,
-    PredictRequest, Scope, Stage, TimeoutLayer, drop_scope,
+    PredictRequest, Scope, Stage, Tenant, TimeoutLayer, drop_scope,
     testing::{
         error_of,
         mock::{CallEnd, MockDspy, Reply},
@@ -268,4 +268,32 @@ async fn a_request_may_name_only_the_lms_of_the_mock() {
     assert_eq!(mock.replies_left(), 2);
     named.clone().oneshot(request("cheap")).await.unwrap();
     named.oneshot(PredictRequest::new(json!({}))).await.unwrap();
+}
+
+/// As with the real one: the place of a tenant is taken until the work has ended.
+#[tokio::test(start_paused = true)]
+async fn a_tenant_has_no_more_calls_in_flight_than_it_may() {
+    let replies = [
+        Reply::hang().lingers(secs(60)),
+        answer("b"),
+        answer("none"),
+        answer("a"),
+    ];
+    let mock = MockDspy::new(replies).max_in_flight_per_tenant(1);
+    let of = |name: &'static str| request().with_tenant(Tenant::new(name));
+    let mut first = task::spawn(mock.clone().oneshot(of("a")));
+    assert_pending!(first.poll());
+    let error = mock.clone().oneshot(of("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let said = error.to_string();
+    assert!(said.contains("1 calls of this tenant"), "{said}");
+    assert!(said.contains("`max_in_flight_per_tenant`"), "{said}");
+    // Others have places of their own, as have calls without a tenant.
+    mock.clone().oneshot(of("b")).await.unwrap();
+    mock.clone().oneshot(request()).await.unwrap();
+    drop(first);
+    let error = mock.clone().oneshot(of("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    mock.wait_for(|calls| !calls[0].in_flight).await;
+    mock.oneshot(of("a")).await.unwrap();
 }

@@ -354,15 +354,15 @@ fn the_errors_say_which_limit_passed() {
     for (scope, shown) in [
         (
             Scope::FirstContent,
-            "the limit until the first event of the stream (4s) passed; the call was stopped",
+            "the limit until the first event of the stream (4s) passed; the call was told to stop",
         ),
         (
             Scope::Idle,
-            "the limit between two events of the stream (4s) passed; the call was stopped",
+            "the limit between two events of the stream (4s) passed; the call was told to stop",
         ),
         (
             Scope::Total,
-            "the limit of the whole stream (4s) passed; the call was stopped",
+            "the limit of the whole stream (4s) passed; the call was told to stop",
         ),
     ] {
         let elapsed = tower_dspy::Elapsed::new(scope, Stage::Running, secs(4));

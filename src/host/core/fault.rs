@@ -127,6 +127,7 @@ impl Fault {
                 let retry_after =
                     retry_after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
                 let error = LmError::new(python_type, self.message, status, retry_after);
+                let error = error.with_advice(advice(status));
                 if rejected {
                     error.into_rejected().into()
                 } else {
@@ -146,6 +147,30 @@ impl Fault {
             }
         }
     }
+}
+
+/// What to do about an answer of the provider with this status, in terms of this crate.
+fn advice(status: Option<u16>) -> Option<&'static str> {
+    Some(match status? {
+        401 => {
+            "The provider refuses the key: check the variable that the LM takes its key from, or give \
+             another by `Lm::key_env` or `Lm::key`; `Lm::base_url` says whose key it has to be"
+        }
+        402 => "The account of the key has no credit left: add some at the provider's",
+        403 => {
+            "The key may not do this: check at the provider's that it may use the model, or give \
+             another by `Lm::key_env` or `Lm::key`"
+        }
+        404 => {
+            "Nothing answers by this model at this address: check the name that `Lm::new` was given, \
+             and `Lm::base_url`, which for a server with OpenAI's API mostly ends in `/v1`"
+        }
+        429 => {
+            "The provider wants fewer requests: try again later, as by a `RetryLayer`, or put a limit \
+             around the LM by `Lm::layer`"
+        }
+        _ => return None,
+    })
 }
 
 /// `LMTransportError` of `dspy.utils.exceptions.LMTransportError`: the module is DSPy's own affair.

@@ -196,3 +196,50 @@ def test_an_error_without_a_frame_of_the_program_has_its_innermost_one():
     except ZeroDivisionError as error:
         error.__traceback__ = error.__traceback__.tb_next
         assert describe(error)["raised_at"] == "<tower-dspy>/x.py:1 <module>"
+
+
+def test_a_syntax_error_has_the_line_that_cannot_be_read():
+    try:
+        compile("x = 1\ndef broken(:\n", "/app/program.py", "exec")
+    except SyntaxError as error:
+        assert describe(error)["raised_at"] == "/app/program.py:2"
+
+
+def test_a_traceback_begins_with_the_first_frame_that_is_none_of_the_hosts():
+    program: dict = {}
+    exec(compile("def fail():\n    1 / 0\n", "/app/program.py", "exec"), program)
+    exec(compile("def call(f):\n    f()\n", "<tower-dspy>/x.py", "exec"), program)
+    try:
+        program["call"](program["fail"])
+    except ZeroDivisionError as error:
+        error.__traceback__ = error.__traceback__.tb_next
+        lines = describe(error)["traceback"].splitlines()
+    assert lines[:2] == [
+        "Traceback (most recent call last):",
+        '  File "/app/program.py", line 2, in fail',
+    ]
+
+
+def test_a_failure_of_the_hosts_own_has_the_traceback_of_a_programs_cause_alone():
+    assert caught(HostError("lm", "no"))["traceback"] == ""
+    program: dict = {}
+    exec(compile("def fail():\n    1 / 0\n", "/app/program.py", "exec"), program)
+    try:
+        try:
+            program["fail"]()
+        except ZeroDivisionError as error:
+            raise HostError("state", "it does not load") from error
+    except HostError as error:
+        traceback = describe(error)["traceback"]
+    assert "/app/program.py" in traceback and "HostError" not in traceback
+
+
+def test_an_lm_failure_is_without_the_advice_that_is_for_users_of_the_client():
+    advice = (
+        "wrong key\n\n  credential came from: an explicit api_key (value never shown)"
+        "\n\n  To fix:\n    - Pass the key explicitly (api_key, or RouterConfig api_keys)\n"
+    )
+    assert describe(LMAuthError(advice, status=401))["message"].strip() == "wrong key"
+    useful = "too long\n\n  To fix:\n    - Clear history\n    - lm15 never retries for you\n"
+    message = describe(LMServerError(useful, status=500))["message"]
+    assert message.strip() == "too long\n\n  To fix:\n    - Clear history"

@@ -39,7 +39,13 @@ def test_dspy_keeps_its_own_engine_and_what_it_knows_of_the_model():
 
 @pytest.mark.parametrize(
     ("model", "said"),
-    [("", "model must be"), ("opnai/x", "did you mean `openai`"), ("OpenAI/x", "`openai`")],
+    [
+        ("", "model must be"),
+        ("opnai/x", "write `openai/x`"),
+        ("OpenAI/x", "write `openai/x`"),
+        ("my-model", "names no provider"),
+        ("vllm/x", "`hosted_vllm/x`"),
+    ],
 )
 def test_an_unknown_model_is_refused(model, said):
     with pytest.raises(HostError, match=said) as caught:

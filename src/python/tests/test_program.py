@@ -42,6 +42,11 @@ def test_a_program_may_be_given_in_many_shapes(target):
         ("shapes:number", "not_a_program"),
         ("shapes:NotAModule", "not_a_program"),
         ("shapes:NoWay", "not_a_program"),
+        ("shapes:sync_function", "not_a_program"),
+        ("mistakes:TakesArguments", "not_a_program"),
+        ("mistakes:returns_a_text", "not_a_program"),
+        ("mistakes.inner:X", "not_found"),
+        ("needs_a_package:X", "package"),
         ("shapes:TwoWays", "schema"),
         ("question -> answer: no_such_type", "signature"),
     ],
@@ -70,9 +75,11 @@ def test_a_program_is_sync_where_its_forward_is_newer_than_its_aforward(target, 
     assert described["blocking"] is blocking
 
 
-def test_an_exception_of_an_import_is_passed_on():
-    with pytest.raises(ModuleNotFoundError, match="no_such_library_at_all"):
+def test_a_missing_package_is_named_with_the_command_that_installs_it():
+    with pytest.raises(HostError, match="pip install no_such_library_at_all") as caught:
         load("broken_import:X")
+    assert caught.value.kind == "package"
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
 def test_a_program_may_be_given_as_source():

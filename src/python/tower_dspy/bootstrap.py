@@ -21,11 +21,12 @@ The floors of the package, from the top down. A module imports from lower floors
     thread_signal
     call_state, host_lms, json_types, jsonable, packages
     lm_address, lm_group, patches.embeddings, patches.memoize, patches.openai_retries
-    patches.parallel, patches.to_thread, prices, trace_context
+    patches.parallel, patches.to_thread, prices, targets, trace_context
+    provider_names
     blocked_thread, call_work, child_processes, error_frames, faults, fork_guard, lm_call, payload
-    predictors, process_limits, process_tree, start_limit
-    bootstrap, dry_run, load_steps, patches.configure, patches.litellm_secrets, patches.replace
-    patches.signals, patches.type_serializer, reachable
+    predictors, process_limits, process_tree, search_path, start_limit
+    advice, bootstrap, dry_run, load_steps, patches.configure, patches.litellm_secrets
+    patches.replace, patches.signals, patches.type_serializer, reachable
 
 An import inside a function is of a library that may not be installed or not be imported yet, or of
 a module that imports one.

@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import importlib
 import math
+import os
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from tower_dspy import advice
 
 # A provider's date in the far future is no advice to a caller with a deadline.
 _LONGEST_RETRY_AFTER = 86_400.0
@@ -41,7 +45,7 @@ def host_error(kind: str, message: str) -> Iterator[None]:
     except HostError:
         raise
     except Exception as error:
-        raise HostError(kind, f"{message}: {error}") from error
+        raise HostError(kind, f"{message}: {advice.without_foreign(str(error))}") from error
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -60,7 +64,9 @@ def describe(error: BaseException) -> dict[str, Any]:
         name = f"{kind.__module__}.{name}"
     raised_at = _text("frames", lambda: _raised_at(error))
     message = _text("message", lambda: str(error))
-    lines = _text("traceback", lambda: "".join(traceback.format_exception(error)))
+    if fault["kind"] == "lm":
+        message = advice.without_foreign(message)
+    lines = _text("traceback", lambda: _traceback(error))
     texts = {"message": message, "traceback": lines, "raised_at": raised_at}
     return {**fault, "type": name, **texts}
 
@@ -71,9 +77,41 @@ def _raised_at(error: BaseException) -> str:
     frames = traceback.walk_tb(error.__traceback__)
     found = [(frame.f_code, line) for frame, line in frames]
     own = [(code, line) for code, line in found if not code.co_filename.startswith(_LIBRARIES)]
+    # A file that is imported is read, and not run: it has no frame.
+    file = error.filename if isinstance(error, SyntaxError) else None
+    if file and (not own or os.path.isabs(file)):
+        return f"{file}:{error.lineno}"
     for code, line in (own or found)[-1:]:
         return f"{code.co_filename}:{line} {code.co_name}"
     return ""
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback as Python prints it, without the frames of the host and of the import system
+    that come before the first other one.
+
+    A failure that the host raises itself has told all, unless code of the program's caused it: then
+    it has the traceback of the cause.
+    """
+    shown = error
+    if isinstance(error, HostError):
+        if error.__cause__ is None or not _has_own_frames(error.__cause__):
+            return ""
+        shown = error.__cause__
+    first = shown.__traceback__
+    while first is not None and _is_of_host(first.tb_frame.f_code.co_filename):
+        first = first.tb_next
+    return "".join(traceback.format_exception(type(shown), shown, first or shown.__traceback__))
+
+
+def _has_own_frames(error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    names = (frame.f_code.co_filename for frame, _ in frames)
+    return isinstance(error, SyntaxError) or any(not name.startswith(_LIBRARIES) for name in names)
+
+
+def _is_of_host(filename: str) -> bool:
+    return filename.startswith(("<tower-dspy>", "<frozen ")) or filename == importlib.__file__
 
 
 def _text(name: str, read: Callable[[], str]) -> str:

@@ -9,7 +9,6 @@ which finds the key, in the host's own environment, and sets the address that th
 """
 
 import contextlib
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import dspy
 from dspy._vendor.lm15.registry import PROVIDERS, lookup
 from dspy.clients.backend_selection import BackendSelection, select_backend
 
-from tower_dspy import dry_run
+from tower_dspy import dry_run, provider_names
 from tower_dspy.faults import HostError
 from tower_dspy.lm_call import LM_PATHS
 from tower_dspy.patches import litellm_secrets
@@ -63,20 +62,28 @@ def prepare(lm: dspy.LM) -> BackendSelection:
     selection = select_backend(lm)
     if selection.native:
         return selection
+    is_declared = selection.resolution is not None and selection.resolution.declared
+    if is_declared or "custom_llm_provider" in lm.kwargs:
+        return selection
     prefix, separator, _ = lm.model.partition("/")
     known = {str(getattr(name, "value", name)) for name in _litellm().provider_list}
-    is_declared = selection.resolution is not None and selection.resolution.declared
-    if separator and prefix not in known and not is_declared:
-        if "custom_llm_provider" in lm.kwargs:
-            return selection
-        close = difflib.get_close_matches(prefix.lower(), known, n=1)
-        raise HostError(
-            "lm",
-            f"the LM `{lm.model}` is not usable: DSPy and litellm know no provider `{prefix}`"
-            + (f"; did you mean `{close[0]}`?" if close else "")
-            + ". A server with OpenAI's API is `openai/<model>` with a `base_url`",
-        )
+    has_address = bool(lm.kwargs.get("api_base") or lm.kwargs.get("base_url"))
+    provider_names.refuse_in_process(lm.model)
+    if separator and prefix not in known:
+        provider_names.refuse_unknown(lm.model, known | PROVIDERS.keys(), has_address)
+    if not separator and not _is_known_alone(lm.model):
+        provider_names.refuse_missing(lm.model, has_address)
     return selection
+
+
+def _is_known_alone(model: str) -> bool:
+    """Whether litellm knows the provider of a model that names none."""
+    with dry_run.unsent():
+        try:
+            _litellm().get_llm_provider(model)
+        except Exception:
+            return False
+    return True
 
 
 def provider_of(lm: dspy.LM, selection: BackendSelection) -> Provider:

@@ -1,10 +1,6 @@
 """Programs: modules and functions that are found by name, built once and called many times."""
 
-import importlib
-import inspect
 import logging
-import operator
-import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +8,7 @@ from typing import Any
 
 import dspy
 
-from tower_dspy import host_lms, packages
+from tower_dspy import host_lms, packages, targets
 from tower_dspy import schema as schemas
 from tower_dspy.call_state import CURRENT_CALL
 from tower_dspy.call_stream import CallStream
@@ -126,11 +122,11 @@ def loading_steps(host: Any, spec: dict[str, Any]) -> Steps[Program]:
         dspy.context(tower_dspy_tools=tools),
         configure.imported(target.partition(":")[0]) as changed,
     ):
-        found = _find(spec)
+        found = targets.find(spec)
     changed["tower_dspy_tools"] = tools
     # A factory may read the configuration of its module, and change it.
     with dspy.context(**changed), configure.captured() as more:
-        built = _build(found, target, list(tools.values()))
+        built = targets.build(found, target, list(tools.values()))
         if isinstance(built, dspy.Module):
             built = host_lms.with_original_lms(built, target)
         if spec.get("state") is not None:
@@ -175,9 +171,8 @@ def load_function(spec: dict[str, Any]) -> Any:
     """Loads an async function that takes its inputs as keyword arguments."""
     target = spec["target"]
     with configure.imported(target.partition(":")[0]) as changed:
-        found = _find(spec)
-    if not inspect.iscoroutinefunction(found):
-        raise HostError("not_a_program", f"`{target}` is not an async function")
+        found = targets.find(spec)
+    targets.check_async(found, target)
 
     def call(inputs: dict[str, Any]) -> Any:
         return found(**inputs)
@@ -214,62 +209,6 @@ def _check_makes_lm(program: dspy.Module, target: str) -> None:
         "dspy.context",
         target,
     )
-
-
-def _find(spec: dict[str, Any]) -> Any:
-    target = spec["target"]
-    if spec.get("source") is not None:
-        module = types.ModuleType(spec["module"])
-        module.__file__ = f"<{target}>"
-        sys.modules[module.__name__] = module
-        exec(compile(spec["source"], module.__file__, "exec"), module.__dict__)
-        return _attribute(module, spec["attribute"], target)
-    if "->" in target:
-        with host_error("signature", f"`{target}` is not a signature"):
-            return dspy.Signature(target)
-    name, _, attribute = target.partition(":")
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # Only for the module itself or one of its packages, not for an import inside it.
-        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise
-        raise HostError(
-            "not_found",
-            f"there is no module `{error.name}`; Python looks in {sys.path[:4]}: add its folder "
-            "with `python_path`, or install it into the venv",
-        ) from error
-    return _attribute(module, attribute, target)
-
-
-def _attribute(module: types.ModuleType, path: str, target: str) -> Any:
-    try:
-        return operator.attrgetter(path)(module)
-    except AttributeError as error:
-        names = [name for name in vars(module) if not name.startswith("_")]
-        raise HostError(
-            "not_found", f"`{target}`: `{module.__name__}` has no `{path}`; it has {names[:20]}"
-        ) from error
-
-
-def _build(found: Any, target: str, tools: list[dspy.Tool]) -> Any:
-    if isinstance(found, dspy.Module) or inspect.iscoroutinefunction(found):
-        return found
-    if isinstance(found, type):
-        if issubclass(found, dspy.Signature):
-            return dspy.ReAct(found, tools=tools) if tools else dspy.Predict(found)
-        if not issubclass(found, dspy.Module):
-            raise HostError("not_a_program", f"`{target}` is a class, but no dspy.Module")
-    elif not callable(found):
-        raise HostError(
-            "not_a_program", f"`{target}` is a {type(found).__name__}, not a module or a factory"
-        )
-    built = found()
-    if not isinstance(built, dspy.Module):
-        raise HostError(
-            "not_a_program", f"`{target}` returned a {type(built).__name__}, not a dspy.Module"
-        )
-    return built
 
 
 def _load_state(program: Any, path: str, trust_pickle: bool, has_lm: bool) -> None:

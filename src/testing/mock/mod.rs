@@ -141,6 +141,7 @@ pub struct MockDspy {
     ledger: MockLedger,
     permits: Arc<Permits>,
     limits: (usize, usize),
+    max_per_tenant: Option<usize>,
     fields: Option<Arc<[Box<str>]>>,
     lms: Arc<[String]>,
     admission: Admission,
@@ -178,6 +179,7 @@ impl MockDspy {
             ledger: MockLedger::default(),
             permits: Arc::new(Permits::new(MAX_IN_FLIGHT, MAX_WAITING)),
             limits: (MAX_IN_FLIGHT, MAX_WAITING),
+            max_per_tenant: None,
             fields: None,
             lms: Arc::default(),
             admission: Admission::Idle,
@@ -200,8 +202,17 @@ impl MockDspy {
         self.limited()
     }
 
+    /// As `Load::max_in_flight_per_tenant`: so many calls of one tenant at once; the default is no
+    /// limit. Set it before there are clones.
+    #[must_use]
+    pub fn max_in_flight_per_tenant(mut self, calls: usize) -> Self {
+        self.max_per_tenant = Some(calls);
+        self.limited()
+    }
+
     fn limited(mut self) -> Self {
-        self.permits = Arc::new(Permits::new(self.limits.0, self.limits.1));
+        let permits = Permits::new(self.limits.0, self.limits.1);
+        self.permits = Arc::new(permits.with_max_per_tenant(self.max_per_tenant));
         self
     }
 
@@ -300,7 +311,9 @@ impl MockDspy {
         // Counted before it is checked for a cancellation, as with the real one.
         let work = request.context.cancel.begin_work();
         let admitted = match self.admission.take(&self.permits) {
-            Some(permit) => self.check(request).map(|()| permit),
+            Some(permit) => self
+                .check(request)
+                .and_then(|()| Ok(self.permits.of_tenant(permit, request.tenant(), "mock")?)),
             None => Err(self.permits.overloaded("mock").into()),
         };
         match admitted {

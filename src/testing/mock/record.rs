@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     call::{CallContext, CallId, Cause, WorkGuard},
     error::ErrorKind,
+    service::admission::Permit,
 };
 
 /// How a call ended for its caller.
@@ -74,7 +72,7 @@ pub(super) struct MockInFlight {
 }
 
 /// What the work of a call holds: its permit, and the work below the node of its context.
-type MockHeld = (OwnedSemaphorePermit, WorkGuard);
+type MockHeld = (Permit, WorkGuard);
 
 impl MockInFlight {
     pub(super) fn begin(ledger: MockLedger, mut record: CallRecord, held: MockHeld) -> Self {

@@ -13,6 +13,55 @@ use crate::{
     support::{ask, eventually, lm, lm_server, load, own_process, question, start},
 };
 
+/// The level of a line of the log and what follows; `None` for a line of a traceback.
+fn level(line: &str) -> Option<&str> {
+    line.split_whitespace()
+        .find(|word| ["ERROR", "WARN", "INFO", "DEBUG"].contains(word))
+}
+
+#[tokio::test]
+async fn a_program_that_raises_logs_where_at_warn_and_its_traceback_at_debug() {
+    let name =
+        "both_hosts::logs::a_program_that_raises_logs_where_at_warn_and_its_traceback_at_debug";
+    if own_process(name).await.is_some() {
+        return;
+    }
+    let captured = Captured::from("tower_dspy=debug");
+    let host = start().await;
+    let program = load(&host, "raises:own", "unused").await;
+    let request = tower_dspy::PredictRequest::new(serde_json::json!({"key": "SECRET"}));
+    program.oneshot(request).await.unwrap_err();
+    host.stop(Duration::from_secs(10)).await;
+
+    let logged = captured.text();
+    let warned: Vec<_> = logged
+        .lines()
+        .filter(|line| line.contains("outcome=\"failed\""))
+        .collect();
+    let [warned] = *warned else {
+        panic!("one event of the end in:\n{logged}")
+    };
+    assert_eq!(level(warned), Some("WARN"), "{warned}");
+    assert!(
+        warned.contains("python_type=\"raises.NoAnswer\""),
+        "{warned}"
+    );
+    // The file, the line and the function.
+    let (_, frame) = warned.split_once("programs/raises.py:").unwrap();
+    let (line, function) = frame.split_once(' ').unwrap();
+    assert!(line.parse::<u32>().is_ok_and(|line| line > 1), "{warned}");
+    assert!(function.starts_with("own"), "{warned}");
+    // The message may repeat a prompt: it is below info alone.
+    assert!(
+        logged.contains("NoAnswer: nothing about SECRET"),
+        "{logged}"
+    );
+    for line in logged.lines() {
+        let is_shown = matches!(level(line), Some("ERROR" | "WARN" | "INFO"));
+        assert!(!(is_shown && line.contains("SECRET")), "{line}");
+    }
+}
+
 // Put together here, so that nothing but a leak can hold them.
 fn secrets() -> [String; 4] {
     ["prompt", "key", "answer", "body"].map(|what| format!("SECRET-{what}-{}", 6 * 7))

@@ -36,6 +36,7 @@ mod providers;
 mod rag;
 mod random_drops;
 mod recorded;
+mod refused_lms;
 mod refused_loads;
 mod reloads;
 mod secrets;

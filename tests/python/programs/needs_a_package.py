@@ -1,0 +1,3 @@
+"""A program whose package is not installed."""
+
+import sklearn  # noqa: F401
