@@ -72,7 +72,7 @@ impl LitellmProxy {
             client: Client::builder().no_proxy().build()?,
             address: format!("http://127.0.0.1:{port}"),
             key,
-            folder: folder,
+            folder,
         };
         proxy.is_up().await?;
         Ok(proxy)

@@ -275,9 +275,9 @@ async fn a_request_may_name_only_the_lms_of_the_mock() {
 async fn a_tenant_has_no_more_calls_in_flight_than_it_may() {
     let replies = [
         Reply::hang().lingers(secs(60)),
-        answer("b"),
-        answer("none"),
-        answer("a"),
+        answer("b").into(),
+        answer("none").into(),
+        answer("a").into(),
     ];
     let mock = MockDspy::new(replies).max_in_flight_per_tenant(1);
     let of = |name: &'static str| request().with_tenant(Tenant::new(name));
