@@ -1,11 +1,7 @@
-//! Passes the linked libpython's folder on as a run path of this binary.
+//! Gives the binary the folder of libpython as a run path, so that it starts without cargo too.
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=DEP_TOWER_DSPY_PYTHON_LIBDIR");
-    if let Ok(libdir) = std::env::var("DEP_TOWER_DSPY_PYTHON_LIBDIR")
-        && !libdir.is_empty()
-    {
-        println!("cargo::rustc-link-arg=-Wl,-rpath,{libdir}");
-    }
+    let libdir = std::env::var("DEP_TOWER_DSPY_PYTHON_LIBDIR")
+        .expect("a direct dependency on tower-dspy, with feature `python`");
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{libdir}");
 }
