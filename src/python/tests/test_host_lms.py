@@ -1,6 +1,7 @@
 import copy
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import dspy
 import pytest
@@ -35,6 +36,31 @@ def test_dspy_keeps_its_own_engine_and_what_it_knows_of_the_model():
     assert built.engine == "auto"
     assert built.supports_function_calling and built.supports_response_schema
     assert "response_format" in built.supported_params
+
+
+def test_what_litellm_does_for_an_lm_is_done_on_a_thread(monkeypatch):
+    """The variable has DSPy call OpenAI by litellm, whose first use imports most of it."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://gateway/v1")
+    on_loop, loop = [], threading.get_ident()
+    for name in ("prepare", "provider_of", "requested"):
+        done = getattr(host_lms.lm_address, name)
+
+        def watched(*args, name=name, done=done):
+            if threading.get_ident() == loop:
+                on_loop.append(name)
+            return done(*args)
+
+        monkeypatch.setattr(host_lms.lm_address, name, watched)
+    config = {"id": 7, "model": "openai/gpt-4o-mini"}
+    steps, done = host_lms.building_steps(FakeLmHost(), config), None
+    with ThreadPoolExecutor(1) as thread:
+        while config.get("keyed") is None:
+            try:
+                done = thread.submit(steps.send(done)).result()
+            except StopIteration as end:
+                built = end.value
+    assert built.model == "openai/gpt-4o-mini" and config["keyed"]
+    assert on_loop == []
 
 
 @pytest.mark.parametrize(

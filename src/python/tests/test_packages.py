@@ -77,6 +77,7 @@ def not_imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("litellm", "numpy"):
         monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.setattr(packages, f"_import_{name}", lambda _, name=name: imported.append(name))
+    monkeypatch.setattr(packages, "_try", lambda _: None)
     return imported
 
 
@@ -121,6 +122,21 @@ async def by_relative_import(text: str):
 class Holds:
     by_class = tower_rag.search.embedder
 """
+
+
+@pytest.mark.parametrize(("model", "is_tried"), [("mistral/small", True), ("bedrock/small", False)])
+def test_an_lm_of_litellm_is_tried_with_the_import(monkeypatch, model, is_tried):
+    imported, tried = [], []
+    monkeypatch.delitem(sys.modules, "litellm", raising=False)
+    monkeypatch.setattr(packages, "_import_litellm", imported.append)
+    monkeypatch.setattr(packages.lm_address, "requested", tried.append)
+    own = dspy.LM(model, api_key="its-own", callbacks=[object()])
+    _imports(Holds(own))
+    assert imported == ["a:Program"]
+    assert [(lm.model, lm.kwargs["api_key"], lm.callbacks) for lm in tried] == (
+        [(model, "unused", [])] if is_tried else []
+    )
+    assert own.callbacks
 
 
 def _imports(root, *configs) -> None:

@@ -7,12 +7,13 @@ patches/lm15.py and patches/httpx.py.
 import copy
 import json
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import dspy
 from dspy._vendor.lm15.registry import lookup
-from dspy.clients.backend_selection import BackendSelection
+from dspy.clients.backend_selection import BackendSelection, select_backend
 
 from tower_dspy import lm_address, prices
 from tower_dspy.faults import HostError, host_error
@@ -21,6 +22,8 @@ from tower_dspy.lm_group import combine, single_lms
 from tower_dspy.load_steps import Steps, run_steps
 
 _log = logging.getLogger("tower_dspy.program")
+
+T = TypeVar("T")
 
 _ADDRESSES = ("api_base", "base_url")
 
@@ -36,9 +39,9 @@ def build_lm(host: Any, config: dict[str, Any]) -> dspy.LM:
 def building_steps(host: Any, config: dict[str, Any]) -> Steps[dspy.LM]:
     """Makes the LM of a host's configuration, and has the host find its key and its address.
 
-    Yields what waits for a cloud, for a thread: where there is no key, credentials are looked for
-    on the network and by commands. Adds to the configuration whether the LM is `keyed`: Python has
-    a placeholder for its key.
+    Yields for a thread what waits for a cloud: where there is no key, credentials are looked for on
+    the network and by commands. Also what litellm does, which imports modules as it is used. Adds
+    to the configuration whether the LM is `keyed`: Python has a placeholder for its key.
     """
     if "members" in config:
         members = []
@@ -58,21 +61,19 @@ def building_steps(host: Any, config: dict[str, Any]) -> Steps[dspy.LM]:
 
 def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> Steps[bool]:
     """Has the host find the key and the address of an LM; returns whether the LM is keyed."""
-    selection = _prepare(lm)
+    is_native = select_backend(lm).native
+    selection = yield from _step(not is_native, lambda: _prepare(lm))
     provider = lm_address.Provider()
     if not config.get("has_key"):
-        provider = lm_address.provider_of(lm, selection)
+        provider = yield from _step(not is_native, lambda: lm_address.provider_of(lm, selection))
     variables, has_credentials = provider.variables, provider.has_credentials
     keyed = not has_credentials or host.resolve_lm(config["id"], None, variables, True)
     if not keyed:
         del lm.kwargs["api_key"]
     url = None
-    if not (selection.native and keyed and config.get("base_url")):
+    if not (is_native and keyed and config.get("base_url")):
         try:
-            if keyed:
-                url = lm_address.requested(lm)
-            else:
-                url = yield lambda: lm_address.requested(lm)
+            url = yield from _step(not (is_native and keyed), lambda: lm_address.requested(lm))
         except HostError:
             raise
         except Exception as error:
@@ -83,6 +84,11 @@ def _resolve(host: Any, lm: dspy.LM, config: dict[str, Any]) -> Steps[bool]:
     if url is None and not config.get("base_url"):
         raise ValueError("it has no address; give it one by `Lm::base_url`")
     return keyed
+
+
+def _step(is_long: bool, work: Callable[[], T]) -> Steps[T]:
+    """Returns what the work returns; yields it for a thread if it may take long."""
+    return (yield work) if is_long else work()
 
 
 def _no_key(variables: list[str]) -> str:

@@ -76,6 +76,11 @@ def prepare(lm: dspy.LM) -> BackendSelection:
     return selection
 
 
+def is_of_cloud(lm: dspy.LM) -> bool:
+    """Whether litellm finds credentials of its own for an LM, some of them on the network."""
+    return lm.model.partition("/")[0].startswith(_CLOUDS)
+
+
 def _is_known_alone(model: str) -> bool:
     """Whether litellm knows the provider of a model that names none."""
     with dry_run.unsent():
@@ -98,7 +103,7 @@ def provider_of(lm: dspy.LM, selection: BackendSelection) -> Provider:
             provider.has_credentials = definition.credential_policy != "key"
     prefix = lm.model.partition("/")[0]
     if not selection.native and not is_declared:
-        provider.has_credentials = prefix.startswith(_CLOUDS)
+        provider.has_credentials = is_of_cloud(lm)
         named = lookup(_lm15_name(lm))
         provider.variables += () if named is None else named.access.env_keys
         provider.needs_key = prefix in _KEYED

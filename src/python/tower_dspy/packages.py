@@ -1,11 +1,13 @@
 """The packages that a program needs and that DSPy imports on first use: litellm and numpy.
 
-litellm takes some seconds to import. The first call of a program would pay for that, and all other
-calls would wait for the loop meanwhile. Which programs need it is found without running them: by
-the LMs and the embedders that they hold, or that their code names. An LM or an embedder that a
-program makes while it runs is not found, nor that of a module that it imports only then.
+litellm takes some seconds to import, and to make its first request, which imports most of it. The
+first call of a program would pay for that, and all other calls would wait for the loop meanwhile.
+Which programs need it is found without running them: by the LMs and the embedders that they hold,
+or that their code names. An LM or an embedder that a program makes while it runs is not found, nor
+that of a module that it imports only then.
 """
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +18,7 @@ from dspy.clients import embedding
 from dspy.clients._litellm import get_litellm
 from dspy.clients.backend_selection import select_backend
 
+from tower_dspy import lm_address
 from tower_dspy.faults import HostError
 from tower_dspy.reachable import reachable
 
@@ -32,8 +35,10 @@ def missing(target: str, roots: Iterable[Any], configs: Any) -> Callable[[], Non
     imports = []
     if embedders and not _is_imported("numpy"):
         imports.append(functools.partial(_import_numpy, target))
-    if any(map(_needs_litellm, found)) and not _is_imported("litellm"):
+    by_litellm = [one for one in found if _needs_litellm(one)]
+    if by_litellm and not _is_imported("litellm"):
         imports.append(functools.partial(_import_litellm, target))
+        imports.extend(functools.partial(_try, one) for one in by_litellm)
 
     def import_all() -> None:
         for import_package in imports:
@@ -64,6 +69,17 @@ def _import_litellm(target: str) -> None:
         get_litellm(feature=f"`{target}`")
     except ImportError as error:
         raise HostError("package", str(error)) from error
+
+
+def _try(found: Any) -> None:
+    """Makes a request of an LM, which is not sent; unless it would look for its credentials."""
+    if not isinstance(found, dspy.LM) or lm_address.is_of_cloud(found):
+        return
+    with contextlib.suppress(Exception):  # the load or the call reports it
+        tried = found.copy(num_retries=0, cache=False, api_key="unused")
+        # Those of the program would take it for a call.
+        tried.callbacks = []
+        lm_address.requested(tried)
 
 
 def _configured(config: dict[str, Any]) -> dspy.LM | None:
