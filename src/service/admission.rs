@@ -28,8 +28,10 @@ pub(crate) struct Permits {
 /// What a call holds until all its work has ended.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _of_program: OwnedSemaphorePermit,
+    // Dropped first: a call of the same tenant that waits for the program's permit is woken by that,
+    // and takes the tenant's next.
     _of_tenant: Option<TenantPermit>,
+    _of_program: OwnedSemaphorePermit,
 }
 
 impl Permits {
@@ -67,8 +69,8 @@ impl Permits {
             ),
         };
         Ok(Permit {
-            _of_program: of_program,
             _of_tenant: of_tenant,
+            _of_program: of_program,
         })
     }
 

@@ -261,9 +261,10 @@ impl Load {
     /// all of [`max_in_flight`](Self::max_in_flight): no limit unless said otherwise; 0 is refused. Calls
     /// without a tenant count as calls of one.
     ///
-    /// One more call of the tenant is answered [`Overloaded`](crate::Overloaded) at once, without a wait;
-    /// a [`RetryLayer`](crate::RetryLayer) whose `on_kinds` have that kind tries it again. As an
-    /// attempt is in flight until its work has ended, a retry, a fallback or a hedge may need a place
+    /// One more call of the tenant is answered [`Overloaded`](crate::Overloaded) when its turn comes, as
+    /// it waits for one of `max_in_flight` first and counts among
+    /// [`max_waiting`](Self::max_waiting); a [`RetryLayer`](crate::RetryLayer) whose `on_kinds` have
+    /// that kind tries it again. As an attempt is in flight until its work has ended, a retry, a fallback or a hedge may need a place
     /// beside that of the attempt before it.
     ///
     /// ```no_run

@@ -28,8 +28,8 @@ impl Load {
         if self.max_in_flight == 0 || self.max_in_flight_per_tenant == Some(0) {
             return Err(self.fail(
                 LoadErrorKind::Option,
-                "with a `max_in_flight` of 0 no call could run: give it at least 1, or leave it out \
-                 for the default",
+                "with a `max_in_flight` or a `max_in_flight_per_tenant` of 0 no call could run: give \
+                 it at least 1, or leave it out for the default",
             ));
         }
         let mut registrations = Registrations::default();

@@ -1,15 +1,12 @@
 //! The venv that a host is to use, by its settings.
 
 use std::path::PathBuf;
-#[cfg(feature = "workers")]
-use std::thread;
 
-#[cfg(feature = "workers")]
-use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 #[cfg(feature = "python")]
 use super::LinkedPython;
-use super::{Create, EnvError, PythonEnv};
+use super::{Create, EnvError, PythonEnv, command};
 
 /// The venv that a host is to use, by its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,45 +27,41 @@ impl VenvChoice {
         &self,
         linked: &LinkedPython,
     ) -> Result<PythonEnv, EnvError> {
-        match self {
-            Self::Find => PythonEnv::find(None, linked),
-            Self::Use(path) => PythonEnv::find(Some(path), linked),
-            Self::Create(path) => create(PythonEnv::create(path).linked(linked.clone())).await,
+        let linked = linked.clone();
+        match self.clone() {
+            Self::Find => blocking(move || PythonEnv::find(None, &linked)).await,
+            Self::Use(path) => blocking(move || PythonEnv::find(Some(&path), &linked)).await,
+            Self::Create(path) => create(PythonEnv::create(path).linked(linked)).await,
         }
     }
 
     /// The venv for Python in processes of its own.
     #[cfg(feature = "workers")]
     pub(in crate::host) async fn standalone(&self) -> Result<PythonEnv, EnvError> {
-        let path = match self {
-            Self::Find => None,
-            Self::Use(path) => Some(path.clone()),
-            Self::Create(path) => return create(PythonEnv::create(path).standalone()).await,
-        };
-        on_thread(move || PythonEnv::find_standalone(path.as_deref())).await
+        match self.clone() {
+            Self::Find => blocking(|| PythonEnv::find_standalone(None)).await,
+            Self::Use(path) => blocking(move || PythonEnv::find_standalone(Some(&path))).await,
+            Self::Create(path) => create(PythonEnv::create(path).standalone()).await,
+        }
     }
 }
 
 async fn create(create: Create) -> Result<PythonEnv, EnvError> {
-    let log = |line: &str| tracing::info!(target: "tower_dspy", "{line}");
-    create.progress(log).run().await
+    let log = |line: &str| tracing::debug!(target: "tower_dspy", "{line}");
+    create.keep_fitting().progress(log).run().await
 }
 
-/// On a thread of its own: a message that names a Python runs those in `PATH`.
-#[cfg(feature = "workers")]
-async fn on_thread(
-    find: impl FnOnce() -> Result<PythonEnv, EnvError> + Clone + Send + 'static,
+/// On a thread that may block: files are read, and a message that names a Python runs those in `PATH`.
+async fn blocking(
+    find: impl FnOnce() -> Result<PythonEnv, EnvError> + Send + 'static,
 ) -> Result<PythonEnv, EnvError> {
-    let (done, outcome) = oneshot::channel();
-    let on_thread = find.clone();
-    let spawned = thread::Builder::new()
-        .name("tower-dspy-venv".to_owned())
-        .spawn(move || {
-            // Fails if the caller has gone.
-            let _ = done.send(on_thread());
-        });
-    match spawned {
-        Ok(_) => outcome.await.unwrap_or_else(|_| find()),
-        Err(_) => find(),
-    }
+    let found = spawn_blocking(find).await;
+    found.unwrap_or_else(|error| {
+        Err(EnvError::Io {
+            action: "look for a venv from",
+            path: PathBuf::from("."),
+            source: error.into(),
+            command: command::by_hand(".venv".as_ref()),
+        })
+    })
 }

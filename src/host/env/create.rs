@@ -39,6 +39,8 @@ pub struct Create {
     venv: Venv,
     pub(super) base: Option<Base>,
     requirements: Cow<'static, str>,
+    /// Whether a venv that fits is left as it is, though its packages are not `requirements`.
+    keeps_fitting: bool,
     progress: Progress,
 }
 
@@ -48,6 +50,7 @@ impl Create {
             venv: Venv::new(path, Origin::Explicit),
             base: None,
             requirements: REQUIREMENTS_LOCK.into(),
+            keeps_fitting: false,
             progress: Box::new(|_| ()),
         }
     }
@@ -77,6 +80,12 @@ impl Create {
     /// more than DSPy. It is the text of a requirements file with hashes, `dspy` among them.
     pub fn requirements(mut self, lock: impl Into<Cow<'static, str>>) -> Self {
         self.requirements = lock.into();
+        self
+    }
+
+    /// Leaves a venv that fits as it is: another process may be running on it.
+    pub(super) fn keep_fitting(mut self) -> Self {
+        self.keeps_fitting = true;
         self
     }
 
@@ -117,9 +126,9 @@ impl Create {
     /// `venv` and `pip`, which are tried as well if uv fails.
     ///
     /// # Errors
-    /// When `python -m venv` or `pip` fails, when there is no Python to make it with, when a file cannot be read or written, and when
-    /// something that this library did not make is in the way and does not fit: see
-    /// [`PythonEnv::check`].
+    /// When `python -m venv` or `pip` fails, when there is no Python to make it with, when a file cannot
+    /// be read or written, and when something that this library did not make is in the way and does not
+    /// fit: see [`PythonEnv::check`].
     pub fn run_blocking(mut self) -> Result<PythonEnv, EnvError> {
         let base = match self.base.take() {
             Some(base) => base,
@@ -144,7 +153,7 @@ impl Create {
         if check::is_ours(path) {
             let installed = fs::read_to_string(path.join(INSTALLED)).ok();
             let current = installed.is_some_and(|lock| lock == self.requirements);
-            return Ok(checked.ok().filter(|_| current));
+            return Ok(checked.ok().filter(|_| current || self.keeps_fitting));
         }
         match checked {
             Ok(env) => Ok(Some(env)),
@@ -196,6 +205,11 @@ impl Create {
         lock: &File,
     ) -> Result<PythonEnv, EnvError> {
         let path = self.venv.path();
+        tracing::info!(
+            target: "tower_dspy",
+            "making the venv `{}` with DSPy, once: seconds with uv, else a minute or more",
+            path.display()
+        );
         // Packages that a user has added to a venv of ours outlive a change of the lock.
         let is_update = check::check(&self.venv, base).is_ok();
         let part = path.join(IN_PROGRESS);
@@ -221,9 +235,15 @@ impl Create {
         };
         installation.run(base, &mut self.progress)?;
 
+        // As uv and newer versions of Python do: a venv belongs into no repository.
+        let ignored = path.join(".gitignore");
+        if !ignored.exists() {
+            fs::write(&ignored, "*\n").map_err(io_error("write", &ignored))?;
+        }
         let installed = path.join(INSTALLED);
         fs::rename(&part, &installed).map_err(io_error("write", &installed))?;
         let env = check::check(&self.venv, base)?;
+        tracing::info!(target: "tower_dspy", "the venv `{}` is ready", path.display());
         (self.progress)(&format!(
             "{} is ready, with dspy {}",
             path.display(),

@@ -69,10 +69,14 @@ fn listen(step: &Step<'_>, lock: &File, on_line: &mut dyn FnMut(&str)) -> io::Re
         let mut command = Command::new(step.program);
         command
             .args(step.args)
-            // No setting may send the packages elsewhere.
-            .env_remove("PIP_TARGET")
+            // No variable may send the packages elsewhere, or have others installed.
+            .env_remove("PIP_CONSTRAINT")
+            .env_remove("PIP_DRY_RUN")
             .env_remove("PIP_PREFIX")
+            .env_remove("PIP_PYTHON")
+            .env_remove("PIP_REQUIREMENT")
             .env_remove("PIP_ROOT")
+            .env_remove("PIP_TARGET")
             .env_remove("PIP_USER")
             .stdin(lock.try_clone()?)
             .stdout(writer.try_clone()?)

@@ -100,11 +100,14 @@ impl Workers {
     }
 
     /// Uses the venv at `path`, and makes it if there is none, with the packages that this crate was
-    /// tested with: about half a minute, once. Each line of the progress is an event at level info,
-    /// of target `tower_dspy`. It is made with the newest of `python3.13`, `python3.12`,
+    /// tested with: once, some seconds with uv and a minute or more with pip, some 350 MB. Events of
+    /// target `tower_dspy` say so at level info, and tell each step at debug. It is made with the newest of `python3.13`, `python3.12`,
     /// `python3.11` and `python3` in `PATH` that is 3.11 or newer.
     ///
-    /// A venv that this crate did not make is never changed: if it does not fit, the start fails.
+    /// A venv that fits is used as it is, so also one that other processes run on, and one that was made by
+    /// a version of this crate with other packages:
+    /// [`PythonEnv::create`](crate::host::env::PythonEnv::create) updates such a one. One that does not
+    /// fit is made again if this crate made it; else it is never changed, and the start fails.
     /// Several processes may do this at once: one makes the venv, the others wait for it.
     ///
     /// # Cancel safety
@@ -119,7 +122,8 @@ impl Workers {
     ///
     /// Without it, programs are looked for in the working directory as well, after all others: the
     /// working directory that this process has when the host starts. So `programs/qa.py` beside
-    /// `Cargo.toml` is `programs.qa:Program`, and no file there takes the place of a package.
+    /// `Cargo.toml` is `programs.qa:Program`. No file there takes the place of an installed package, but a
+    /// folder or a file with the name of a package that is not installed can be imported as that.
     pub fn python_path(mut self, folder: impl Into<PathBuf>) -> Self {
         self.spawn.python_path.push(folder.into());
         self

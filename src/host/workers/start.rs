@@ -23,7 +23,10 @@ impl Workers {
     ) -> Result<(HostCore, PoolHandle, HostThread), StartError> {
         let env = self.venv.standalone().await?;
         // Read once: workers that are started later get the same folders.
-        self.spawn.working_dir = std::env::current_dir().ok();
+        if self.spawn.python_path.is_empty() {
+            self.spawn.working_dir = std::env::current_dir().ok();
+        }
+        self.spawn.require_utf8()?;
         self.spawn.python = env.python().to_path_buf();
         let mut core =
             HostCore::new(usize::MAX, env.dspy_version()).map_err(StartError::interpreter)?;

@@ -180,6 +180,24 @@ fn a_changed_lock_is_installed_over_what_is_there() {
 }
 
 #[test]
+fn a_host_keeps_a_venv_that_fits_and_makes_one_that_does_not() {
+    let machine = Machine::new();
+    let venv = machine.path(".venv");
+    let of_host = |lock| create(&machine, &venv).requirements(lock).keep_fitting();
+    of_host(LOCK).run_blocking().unwrap();
+    let calls = machine.calls();
+
+    let kept = of_host(NEWER_LOCK).run_blocking().unwrap();
+    assert_eq!(kept.dspy_version(), "3.4.1");
+    assert_eq!(machine.calls(), calls, "no command ran");
+    assert_eq!(fs::read_to_string(venv.join(".gitignore")).unwrap(), "*\n");
+
+    fs::remove_file(venv.join("bin/python")).unwrap();
+    let made = of_host(NEWER_LOCK).run_blocking().unwrap();
+    assert_eq!(made.dspy_version(), "3.4.2");
+}
+
+#[test]
 fn a_venv_of_ours_that_no_longer_fits_is_made_again() {
     let machine = Machine::new();
     let venv = machine.path(".venv");

@@ -11,6 +11,7 @@ use crate::{
         core::log,
         env::library_path,
         sources::{BOOTSTRAP, MODULES},
+        start_error::StartError,
     },
     lm::{KEY_VARIABLES, PLACEHOLDER},
 };
@@ -34,6 +35,19 @@ pub(in crate::host::workers) struct SpawnSettings {
 }
 
 impl SpawnSettings {
+    /// Refuses folders that the message to a process cannot name.
+    pub(in crate::host::workers) fn require_utf8(&self) -> Result<(), StartError> {
+        let mut folders = self.python_path.iter().chain(&self.working_dir);
+        match folders.find(|folder| folder.to_str().is_none()) {
+            None => Ok(()),
+            Some(folder) => Err(StartError::interpreter(format_args!(
+                "the name of the folder `{}`, in which programs are looked for, is not UTF-8; name \
+                 another one by `python_path`",
+                folder.display()
+            ))),
+        }
+    }
+
     /// The first message to a process: what it needs to become a worker, or a zygote.
     pub(super) fn hello(&self, zygote: bool) -> Value {
         let modules: BTreeMap<_, _> = MODULES.iter().copied().collect();
@@ -92,4 +106,29 @@ fn command(settings: &SpawnSettings, [socket, stdout, stderr]: Descriptors) -> C
         }
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    use crate::host::workers::Workers;
+
+    #[test]
+    fn a_folder_that_no_message_can_name_is_refused() {
+        let folder = OsStr::from_bytes(b"/programs\xff");
+        let workers = Workers::new(1).python_path("/programs").python_path(folder);
+        let error = workers.spawn.require_utf8().unwrap_err().to_string();
+        assert!(
+            error.contains("is not UTF-8") && error.contains("`python_path`"),
+            "{error}"
+        );
+        assert!(
+            Workers::new(1)
+                .python_path("/programs")
+                .spawn
+                .require_utf8()
+                .is_ok()
+        );
+    }
 }
