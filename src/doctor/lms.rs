@@ -138,41 +138,37 @@ pub(super) async fn ask(lm: &Lm, probe: LmProbe, limit: Duration) -> Check {
         ),
         Err(error) => {
             let at = address.as_deref().unwrap_or("its address");
-            let remedy = remedy(&error, at);
             Check::wrong(
                 "LM answer",
-                format_args!("`{name}`: {}. {remedy}", first_line(&error)),
+                format_args!("`{name}`: {}", with_remedy(&error, at)),
             )
         }
     }
 }
 
-/// What may help.
-fn remedy(error: &Error, at: &str) -> String {
-    let status = match error {
-        Error::Lm(lm) => lm.status(),
-        _ => None,
-    };
-    match (error.kind(), status) {
-        (_, Some(401 | 403)) => {
-            "The provider does not accept the key: check `Lm::key_env` or `Lm::key`".into()
+/// The error, with what may help. For some statuses an `LmError` says that by itself.
+fn with_remedy(error: &Error, at: &str) -> String {
+    if let Error::Lm(lm) = error
+        && let Some(advice) = lm.advice()
+    {
+        return format!("{}. {advice}", first_line(error, advice));
+    }
+    let remedy = match (error.kind(), error) {
+        (ErrorKind::LmUnavailable, Error::Lm(lm)) if lm.status().is_some() => {
+            "Try again later".into()
         }
-        (_, Some(404)) => {
-            format!(
-                "Check the model's name, and that the base URL at {at} ends where the API begins (/v1)"
-            )
-        }
-        (ErrorKind::LmUnavailable, None) => format!("Is a server listening at {at}?"),
-        (ErrorKind::LmUnavailable, _) => "Try again later".into(),
+        (ErrorKind::LmUnavailable, _) => format!("Is a server listening at {at}?"),
         (ErrorKind::Deadline, _) => format!("{at} did not answer; try again, or another LM"),
         _ => "Check the model's name and `Lm::base_url`".into(),
-    }
+    };
+    format!("{}. {remedy}", first_line(error, &remedy))
 }
 
-/// The problem alone: DSPy goes on with advice for callers of its own.
-fn first_line(error: &Error) -> String {
+/// The problem alone, without the advice: DSPy goes on with advice for callers of its own.
+fn first_line(error: &Error, advice: &str) -> String {
     let error = error.to_string();
     let line = error.lines().next().unwrap_or_default();
+    let line = line.strip_suffix(advice).unwrap_or(line);
     line.trim().trim_end_matches('.').to_owned()
 }
 

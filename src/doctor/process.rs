@@ -9,6 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::check::Check;
+use crate::error::counted;
 
 /// Variables that change Python, and what each does.
 const PYTHONS: [(&str, &str); 5] = [
@@ -108,18 +109,19 @@ fn open_files_of(limit: Option<u64>, calls: usize) -> Check {
     let needed = calls
         .saturating_mul(FILES_OF_A_CALL)
         .saturating_add(OTHER_FILES);
+    let calls = counted(calls, "call");
     match limit {
         Some(limit) if limit < needed => Check::warning(
             "open files",
             format_args!(
-                "{limit} may be open, and {calls} calls in flight may need {needed}: a call then \
+                "{limit} may be open, and {calls} in flight may need {needed}: a call then \
                  fails with `Too many open files`. Raise it (`ulimit -n {needed}`, LimitNOFILE= of \
                  systemd, `--ulimit nofile={needed}` of Docker), or lower `max_in_flight`"
             ),
         ),
         Some(limit) => Check::ok(
             "open files",
-            format_args!("{limit} may be open; {calls} calls in flight may need {needed}"),
+            format_args!("{limit} may be open; {calls} in flight may need {needed}"),
         ),
         None => Check::ok("open files", "there is no limit"),
     }

@@ -41,7 +41,11 @@ impl About {
 pub(super) fn of_failed_start(error: &StartError) -> Vec<Check> {
     let name = match error {
         StartError::Env(
-            EnvError::NoBuildPython | EnvError::NoPython { .. } | EnvError::PythonTooOld { .. },
+            EnvError::NoBuildPython
+            | EnvError::NoPython { .. }
+            | EnvError::OtherLibpython { .. }
+            | EnvError::PythonHome { .. }
+            | EnvError::PythonTooOld { .. },
         ) => "Python",
         StartError::Env(EnvError::DspyMissing { .. } | EnvError::DspyUnsupported { .. }) => "DSPy",
         StartError::Env(_) => "venv",
@@ -235,6 +239,21 @@ mod tests {
             [("venv", Wrong), ("host", Skipped)]
         );
         assert_eq!(outcomes(StartError::Another), [("host", Wrong)]);
+        let other = EnvError::OtherLibpython {
+            loaded: "/usr/lib/libpython3.11.so".into(),
+            meant: "/opt/python/lib/libpython3.11.so".into(),
+            remedy: "Unset LD_LIBRARY_PATH".into(),
+        };
+        let elsewhere = EnvError::PythonHome {
+            home: "/usr".into(),
+            linked: "/opt/python".into(),
+        };
+        for error in [other, elsewhere] {
+            assert_eq!(
+                outcomes(error.into()),
+                [("Python", Wrong), ("host", Skipped)]
+            );
+        }
     }
 
     #[test]

@@ -11,13 +11,17 @@ mod bad_status;
 mod budget_exceeded;
 mod costs;
 mod debug;
-mod failures;
+mod invalid_input;
 mod kind;
 mod limits;
+mod lm_error;
 #[cfg(feature = "lm")]
 mod lm_failure;
 mod lost;
 mod message;
+mod overloaded;
+mod plural;
+mod program_error;
 mod sources;
 
 pub use crate::call::ErrorKind;
@@ -29,13 +33,17 @@ pub use bad_status::BadStatus;
 pub use budget_exceeded::BudgetExceeded;
 pub(crate) use costs::{Costs, ErrorCosts};
 pub(crate) use debug::debug_as_display;
-pub use failures::{InvalidInput, LmError, Overloaded, ProgramError};
+pub use invalid_input::InvalidInput;
 pub use kind::Classify;
 pub use limits::{Cancelled, Elapsed, Scope, Stage};
+pub use lm_error::LmError;
 #[cfg(feature = "lm")]
 pub use lm_failure::{LmFailure, LmFailureKind};
 pub use lost::Lost;
 pub(crate) use message::cut;
+pub use overloaded::Overloaded;
+pub(crate) use plural::counted;
+pub use program_error::ProgramError;
 #[cfg(feature = "tonic")]
 pub(crate) use sources::bare;
 #[cfg(feature = "lm")]

@@ -17,13 +17,14 @@ use super::credential::Credential;
 use super::{
     attempt::LmAttempt,
     config_error::LmConfigError,
+    credential_lookup,
     http::{LmBody, LmHttp, LmRequest, LmResponse, erase},
     key::Origin,
     limited_body::{BodyLimit, LimitedBody},
     limits::LmTermination,
     lm_log::LmCallEntry,
     model::Lm,
-    provider::{self, LmProvider},
+    provider::LmProvider,
     resolved::ResolvedLm,
 };
 use crate::{
@@ -198,7 +199,7 @@ impl Lm {
         if self.group.is_some() {
             return Err(LmConfigError::Group);
         }
-        provider::check(self)?;
+        credential_lookup::check(self)?;
         let handle = LmHandle::new(self)?;
         metrics::lm_loaded(handle.provider(), handle.model());
         Ok(handle)

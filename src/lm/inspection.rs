@@ -8,10 +8,11 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use super::{
     config_error::LmConfigError,
+    credential_lookup,
     handle::LmHandle,
     key::{Origin, SecretKey},
     model::{Lm, LmKey},
-    provider, proxy,
+    proxy,
 };
 
 /// How the keys of providers begin, and the names of the providers.
@@ -53,7 +54,7 @@ impl Lm {
 
     /// What is wrong with its settings, as far as that shows without Python.
     pub(crate) fn problem(&self) -> Option<LmConfigError> {
-        let checked = provider::check(self).and_then(|()| proxy::any().map(drop));
+        let checked = credential_lookup::check(self).and_then(|()| proxy::any().map(drop));
         checked.err()
     }
 

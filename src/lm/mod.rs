@@ -44,6 +44,7 @@
 pub mod abort;
 mod answer_labels;
 mod attempt;
+mod base_url;
 mod charge;
 mod chat_span;
 mod client;
@@ -51,6 +52,7 @@ mod config_error;
 mod content;
 mod content_limits;
 mod credential;
+mod credential_lookup;
 mod departure;
 mod embedding;
 mod encoding;
@@ -66,9 +68,9 @@ mod http;
 #[cfg(feature = "_host")]
 pub(crate) mod inspection;
 mod key;
-mod key_variable;
+mod key_source;
 #[cfg(feature = "workers")]
-mod key_variables;
+mod known_key_variables;
 mod limited_body;
 mod limits;
 mod lm_log;
@@ -79,6 +81,7 @@ mod provider;
 mod proxy;
 mod rate_headers;
 mod redact;
+mod reserved_options;
 mod resolved;
 mod sent_mark;
 mod status;
@@ -87,12 +90,13 @@ mod stream_event;
 mod tests;
 mod token_rate;
 mod usage;
+mod variable_name;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use self::error_body::read_error_bytes;
 #[cfg(feature = "workers")]
-pub(crate) use self::key_variables::KEY_VARIABLES;
+pub(crate) use self::known_key_variables::KEY_VARIABLES;
 #[cfg(feature = "_host")]
 pub(crate) use self::{
     charge::ListPrice,

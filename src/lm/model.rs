@@ -17,8 +17,8 @@ use super::{
     config_error::LmConfigError,
     group::LmGroup,
     http::{LmHttp, LmRequest, erase},
-    key_variable::is_variable,
     limits::LmLimits,
+    variable_name::is_variable_name,
 };
 use crate::{call::Price, request::Tenant};
 
@@ -346,7 +346,7 @@ impl fmt::Debug for Lm {
         let key = match &self.key {
             LmKey::ProvidersOwn => "the provider's own variable",
             // It may be the key itself, given in place of a name.
-            LmKey::Env(variable) if is_variable(variable) => variable,
+            LmKey::Env(variable) if is_variable_name(variable) => variable,
             LmKey::Env(_) => "(no name of a variable)",
             LmKey::Given(_) => "(given)",
             LmKey::By(_) | LmKey::Token(_) => "(of each tenant)",

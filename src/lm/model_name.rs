@@ -20,3 +20,20 @@ pub(super) fn split(model: &str) -> (&str, &str) {
     let known = MODELS.iter().find(|(start, _)| model.starts_with(start));
     (known.map_or("openai", |(_, provider)| provider), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn a_model_names_its_provider() {
+        assert_eq!(split("openai/gpt-4o-mini"), ("openai", "gpt-4o-mini"));
+        assert_eq!(split("openrouter/a/b"), ("openrouter", "a/b"));
+        assert_eq!(split("claude-x"), ("anthropic", "claude-x"));
+        assert_eq!(split("gpt-4o"), ("openai", "gpt-4o"));
+        assert_eq!(split("vertex:gemini-x"), ("vertex", "gemini-x"));
+        assert_eq!(split("bedrock-chat:a/b:0"), ("bedrock-chat", "a/b:0"));
+        assert_eq!(split("openai/ft:x:y"), ("openai", "ft:x:y"));
+        assert_eq!(split("ft:gpt:org"), ("openai", "ft:gpt:org"));
+    }
+}

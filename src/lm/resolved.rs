@@ -7,11 +7,12 @@ use super::{
     charge::ListPrice,
     config_error::LmConfigError,
     credential::Credential,
+    credential_lookup,
     estimate::CompletionHistory,
     key::SecretKey,
     model::{Lm, LmKey},
     model_name, placeholder,
-    provider::{self, LmProvider},
+    provider::LmProvider,
 };
 use crate::{call::Price, error::LmFailure, request::Tenant};
 
@@ -39,7 +40,7 @@ impl ResolvedLm {
         if let Some(found) = self.found.get() {
             return Ok(found.clone());
         }
-        let found = Arc::new(provider::credential(&self.lm, provider)?);
+        let found = Arc::new(credential_lookup::credential(&self.lm, provider)?);
         match found.origin {
             Some(_) => Ok(self.found.get_or_init(|| found).clone()),
             None => Ok(found),

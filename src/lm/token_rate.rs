@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     call::Carrier,
-    error::{BadStatus, ErrorKind, LmFailure, LmFailureKind, sources},
+    error::{BadStatus, ErrorKind, LmFailure, LmFailureKind, counted, sources},
     layers::inner_service_accessors,
 };
 
@@ -207,8 +207,9 @@ fn find<E: std::error::Error + 'static>(error: &BoxError) -> Option<&E> {
 fn refused(estimate: TokenEstimate, limit: u64, wait: Duration) -> BoxError {
     let tokens = estimate.total();
     let message = format!(
-        "the LM call was not sent: its estimate of {tokens} tokens fits into the limit of {limit} a \
-         minute in {wait:.1?} only"
+        "the LM call was not sent: its estimate of {} fits into the limit of {limit} a \
+         minute in {wait:.1?} only",
+        counted(tokens, "token"),
     );
     let failure = LmFailure::new(LmFailureKind::Refused, message);
     let failure = failure.sorted(ErrorKind::Overloaded);

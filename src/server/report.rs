@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::layers::shutdown::ShutdownReport;
+use crate::{error::counted, layers::shutdown::ShutdownReport};
 
 /// The result of a server's end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,13 +41,13 @@ impl fmt::Display for ServeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}; {} connections failed, {} flooded, {} stalled, and {} streams; {} connections cut",
+            "{}; {} failed, {} flooded, {} stalled, and {}; {} cut",
             self.requests,
-            self.connections_failed,
+            counted(self.connections_failed, "connection"),
             self.connections_flooded,
             self.connections_stalled,
-            self.streams_stalled,
-            self.connections_cut
+            counted(self.streams_stalled, "stream"),
+            counted(self.connections_cut, "connection"),
         )
     }
 }

@@ -122,7 +122,7 @@ async fn a_streamed_answer_is_cancelled_and_then_its_connection_is_cut() {
     assert_eq!(report.requests.completed, 1);
     assert_eq!(report.connections_cut, 1);
     assert!(!report.is_clean());
-    assert!(report.to_string().ends_with("; 1 connections cut"));
+    assert!(report.to_string().ends_with("; 1 connection cut"));
     assert_eq!(call.cause(), Some(Cause::Shutdown));
     rest(client).await;
 }

@@ -286,7 +286,7 @@ async fn a_tenant_has_no_more_calls_in_flight_than_it_may() {
     let error = mock.clone().oneshot(of("a")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     let said = error.to_string();
-    assert!(said.contains("1 calls of this tenant"), "{said}");
+    assert!(said.contains("1 call of this tenant"), "{said}");
     assert!(said.contains("`max_in_flight_per_tenant`"), "{said}");
     // Others have places of their own, as have calls without a tenant.
     mock.clone().oneshot(of("b")).await.unwrap();

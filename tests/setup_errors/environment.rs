@@ -1,6 +1,6 @@
 //! Mistakes with Python's environment and the start of a host.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use tempfile::tempdir;
 use tower_dspy::{Host, doctor::Doctor};
@@ -45,6 +45,48 @@ async fn a_variable_that_changes_the_libraries_of_this_process() {
         "ld-library-path",
         &Doctor::new().embedded(settings).run().await,
     );
+}
+
+#[tokio::test]
+async fn a_pythonhome_with_an_embedded_host() {
+    let name = "environment::a_pythonhome_with_an_embedded_host";
+    let folder = tempdir().unwrap();
+    if own_process(name, &[("PYTHONHOME", "/no/such/python")], folder.path()).await {
+        return;
+    }
+    let settings = Host::embedded();
+    says(
+        "pythonhome-embedded",
+        settings.clone().start().await.unwrap_err(),
+    );
+    let doctor = Doctor::new().embedded(settings);
+    found("pythonhome-embedded", &doctor.run().await);
+}
+
+/// The loader takes it, as its folder comes before the run path of these tests.
+#[tokio::test]
+async fn another_libpython_than_that_of_the_build() {
+    let name = "environment::another_libpython_than_that_of_the_build";
+    let folder = tempdir().unwrap();
+    // A libpython of this test's own, unless this is the process that has taken one.
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let lines = maps.lines().filter_map(|line| line.split_once('/'));
+    let mut libraries = lines.map(|(_, path)| Path::new("/").join(path));
+    let libpython = libraries.find(|path| path.to_string_lossy().contains("/libpython3."));
+    let libpython = libpython.expect("a shared libpython");
+    let copy = folder.path().join(libpython.file_name().unwrap());
+    fs::copy(&libpython, copy).unwrap();
+    let path = folder.path().to_string_lossy();
+    if own_process(name, &[("LD_LIBRARY_PATH", &path)], folder.path()).await {
+        return;
+    }
+    let settings = Host::embedded();
+    says(
+        "another-libpython",
+        settings.clone().start().await.unwrap_err(),
+    );
+    let doctor = Doctor::new().embedded(settings);
+    found("another-libpython", &doctor.run().await);
 }
 
 #[tokio::test]

@@ -24,10 +24,21 @@ async fn lms_that_cannot_be_used() {
     for (key, lm) in [
         ("no-key", Lm::new(MODEL).key_env("NO_SUCH_KEY")),
         ("bad-key", Lm::new(MODEL).key("sk-with a-space")),
+        (
+            "key-for-a-variable",
+            Lm::new(MODEL).key_env("sk-proj-0123456789abcdef"),
+        ),
+        ("quoted-key", Lm::new(MODEL).key("'sk-proj'")),
         ("unknown-provider", Lm::new("opnai/gpt-4o-mini").key("k")),
         (
             "bad-base-url",
             Lm::new(MODEL).key("k").base_url("my-host:8000/v1"),
+        ),
+        (
+            "base-url-of-a-request",
+            Lm::new(MODEL)
+                .key("k")
+                .base_url("http://127.0.0.1:9/v1/chat/completions"),
         ),
         (
             "key-in-base-url",

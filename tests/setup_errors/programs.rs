@@ -15,6 +15,9 @@ async fn programs_that_cannot_be_loaded() {
         ("no-module", "no_such_module:Program"),
         ("no-attribute", "qa:Programm"),
         ("no-colon", "qa"),
+        ("path-of-a-file", "programs/qa.py"),
+        ("module-in-a-folder", "inner:Program"),
+        ("module-beside", "folder.outer:Program"),
         ("not-a-program", "qa:Plain"),
         ("needs-arguments", "qa:needs"),
         ("missing-import", "imports:Program"),
@@ -54,4 +57,15 @@ async fn a_state_that_is_not_there() {
         "missing-state",
         &Doctor::new().host(host).load(load).run().await,
     );
+}
+
+#[tokio::test]
+async fn a_program_that_may_have_no_call_in_flight() {
+    let host = host().await;
+    let lm = lm("unused").await;
+    let load =
+        move |host: &tower_dspy::Host| host.load("qa:Program").lm(lm.clone()).max_in_flight(0);
+    says("max-in-flight-0", load(&host).await.unwrap_err());
+    let doctor = Doctor::new().host(host).load(load);
+    found("max-in-flight-0", &doctor.run().await);
 }

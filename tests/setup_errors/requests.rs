@@ -32,6 +32,11 @@ async fn requests_that_do_not_fit_their_program() {
         "missing-input",
         qa.clone().oneshot(empty).await.unwrap_err(),
     );
+    let misspelt = PredictRequest::new(json!({"questio": "?"}));
+    says(
+        "misspelt-input",
+        qa.clone().oneshot(misspelt).await.unwrap_err(),
+    );
     let smart = question().with_lm("smart");
     says("unknown-lm", qa.oneshot(smart).await.unwrap_err());
 }

@@ -47,6 +47,7 @@ pub(crate) async fn host() -> Host {
 /// A folder with the programs of these tests.
 fn programs() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("folder")).expect("a folder");
     for (name, code) in [
         (
             "qa.py",
@@ -72,6 +73,9 @@ fn programs() -> TempDir {
         ("imports.py", "import no_such_package\n"),
         ("syntax.py", "def broken(:\n"),
         ("script.py", "import sys\nsys.exit('usage: script.py')\n"),
+        ("folder/inner.py", "def program():\n    pass\n"),
+        ("folder/outer.py", "import beside\n"),
+        ("folder/beside.py", ""),
     ] {
         fs::write(folder.path().join(name), code).expect("a file");
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,7 @@ use tempfile::tempdir;
 use tower_dspy::{
     Host, StartError,
     doctor::{Diagnosis, Doctor},
-    host::env::{LinkedPython, PythonEnv},
+    host::env::{EnvError, LinkedPython, PythonEnv},
 };
 
 use crate::{
@@ -66,6 +66,28 @@ async fn a_folder_that_is_no_venv() {
     fs::write(folder.path().join("main.py"), "").unwrap();
     embedded("not-a-venv", folder.path()).await;
     workers("not-a-venv", folder.path()).await;
+}
+
+#[tokio::test]
+async fn what_is_taken_for_a_venv() {
+    let folder = tempdir().unwrap();
+    let (src, there) = (folder.path().join("src"), folder.path().join(".venv"));
+    fs::create_dir(&src).unwrap();
+    fs::write(src.join("main.rs"), "").unwrap();
+    venv(&there);
+    for (key, path) in [
+        ("folder-of-a-project", src),
+        ("interpreter-of-a-venv", there.join("bin/python")),
+    ] {
+        embedded(key, &path).await;
+        workers(key, &path).await;
+    }
+
+    let folder = tempdir().unwrap();
+    let conda = folder.path().join("conda");
+    fs::create_dir_all(conda.join("conda-meta")).unwrap();
+    embedded("conda", &conda).await;
+    workers("conda", &conda).await;
 }
 
 #[tokio::test]
@@ -160,11 +182,28 @@ async fn a_venv_of_the_environment_that_is_gone() {
     found("wrong-virtual-env", &diagnosis().await);
 }
 
-#[test]
-fn an_interpreter_that_makes_no_venv() {
+fn not_made_by(interpreter: &Path) -> EnvError {
     let folder = tempdir().unwrap();
     let linked = LinkedPython::build_time().unwrap();
     let create = PythonEnv::create(folder.path().join("venv"));
-    let create = create.linked(linked.with_interpreter("/bin/false"));
-    says("venv-not-made", create.run_blocking().unwrap_err());
+    let create = create.linked(linked.with_interpreter(interpreter));
+    create.run_blocking().unwrap_err()
+}
+
+#[test]
+fn an_interpreter_that_makes_no_venv() {
+    says("venv-not-made", not_made_by(Path::new("/bin/false")));
+}
+
+/// As that of Debian and Ubuntu, whose modules for venvs are in a package of their own.
+#[test]
+fn an_interpreter_without_ensurepip() {
+    let folder = tempdir().unwrap();
+    let python = folder.path().join("python3");
+    let script = "#!/bin/sh\n\
+                  case \"$*\" in *venv*) echo 'ensurepip is not available'; exit 1;; esac\n\
+                  echo 3.11.2\n";
+    fs::write(&python, script).unwrap();
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    says("no-ensurepip", not_made_by(&python));
 }

@@ -96,7 +96,7 @@ impl ReportedScene {
             text.push_str(" It has no calls in this process that could be shown.");
         }
         if left_out > 0 {
-            text.push_str(&format!(" ({left_out} more calls are not shown.)"));
+            text.push_str(&format!(" (Not shown: {left_out} more like these.)"));
         }
         let scene = TimelineScene::new(&self.title).text(text);
         shown.into_iter().fold(scene, |scene, timeline| {

@@ -2,6 +2,8 @@
 
 use std::{fs, time::Duration};
 
+use crate::error::counted;
+
 /// The limits of a worker's service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RecycleLimits {
@@ -23,7 +25,7 @@ impl RecycleLimits {
             return Some(format!("its age of {age:?} is over the limit"));
         }
         if self.max_calls.is_some_and(|max| given >= max) {
-            return Some(format!("it was given {given} calls"));
+            return Some(format!("it was given {}", counted(given, "call")));
         }
         let max = self.max_memory?;
         // A worker that has done nothing is as small as the next one would be.

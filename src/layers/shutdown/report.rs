@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::hook::{HookOutcome, HookReport};
+use crate::error::counted;
 
 /// How far a shutdown has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -70,8 +71,8 @@ impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} calls: {} completed, {} failed, {} cancelled, {} abandoned; {} refused",
-            self.accepted,
+            "{}: {} completed, {} failed, {} cancelled, {} abandoned; {} refused",
+            counted(self.accepted, "call"),
             self.completed,
             self.failed,
             self.cancelled,

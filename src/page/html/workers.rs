@@ -6,7 +6,7 @@ use super::cells::number;
 use crate::page::{
     page_reading::PageReading,
     readings::WorkersReading,
-    timeline::format::thousands,
+    timeline::format::{count, thousands},
     units::{memory, time},
 };
 
@@ -72,9 +72,9 @@ fn ends(workers: &WorkersReading) -> String {
         calls_lost,
         ..
     } = workers;
-    let [killed, lost, recycled, calls_lost] =
-        [*killed, *lost, *recycled, *calls_lost].map(thousands);
+    let calls_lost = count(*calls_lost, "call");
+    let [killed, lost, recycled] = [*killed, *lost, *recycled].map(thousands);
     format!(
-        "{lost} lost, {killed} of them killed for their calls; {recycled} recycled; {calls_lost} calls lost"
+        "{lost} lost, {killed} of them killed for their calls; {recycled} recycled; {calls_lost} lost"
     )
 }

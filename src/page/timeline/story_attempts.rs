@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     attempt_rows::backoff,
-    format::{bounded_name, kind, length},
+    format::{bounded_name, count, kind, length},
     lm_rows::{lm_calls_in_order, lm_stage},
     selection::{MostRows, shown},
     stages::{AttemptSpans, attempt_outcome},
@@ -23,21 +23,21 @@ const SHORT: Duration = Duration::from_millis(1);
 /// The sentences on attempts, with those on what is in them where they belong if both are at one
 /// instant.
 pub(super) fn attempt_lines(call: &CallTimeline, inner: Vec<StoryLine>) -> Vec<StoryLine> {
-    let count = call.attempts.len();
-    let (first, last) = shown(count, MostRows::PICTURE.attempts);
+    let all = call.attempts.len();
+    let (first, last) = shown(all, MostRows::PICTURE.attempts);
     let attempts = || {
         let attempts = call.attempts.iter().enumerate();
-        attempts.filter(move |(at, _)| *at < first || *at >= count - last)
+        attempts.filter(move |(at, _)| *at < first || *at >= all - last)
     };
     let mut lines = Vec::new();
     for (at, attempt) in attempts() {
         lines.extend(begin(call, at, attempt));
     }
-    if let Some(hidden) = call.attempts.get(first).filter(|_| first + last < count) {
-        let more = count - first - last;
+    if let Some(hidden) = call.attempts.get(first).filter(|_| first + last < all) {
+        let more = all - first - last;
         lines.push(StoryLine::new(
             hidden.begun,
-            format!("{more} more attempts, not told"),
+            format!("{}, not told", count(more as u64, "more attempt")),
         ));
     }
     for (at, attempt) in attempts() {
