@@ -75,6 +75,16 @@ async def test_litellm_does_not_retry_and_logs_outside_the_call(
     assert not CURRENT_CALL.get().children
 
 
+@pytest.mark.parametrize("model", ["mistral/m", "deepinfra/m"])
+async def test_what_litellm_logs_of_an_answer_is_of_no_call(
+    http: FakeExchangeHost, call: FakeCall, model: str, harness: RunnerHarness
+):
+    """The harness has the loop count the tasks of a call, and this test's is one."""
+    its_lm = host_lms.build_lm(FakeLmHost(), {**HOST, "model": model})
+    assert (await ask(its_lm)).answer == "yes"
+    assert set(CURRENT_CALL.get().children) <= {asyncio.current_task()}
+
+
 async def test_an_sdks_call_is_an_lm_call_with_the_model_in_its_body(
     http: FakeExchangeHost, call: FakeCall
 ):

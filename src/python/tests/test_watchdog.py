@@ -8,11 +8,13 @@ import time
 import pytest
 import pytest_asyncio
 from conftest import until_seen
-from fakes import eventually
+from dspy.clients import costs
+from fakes import FakeLoad, eventually
 
 import waits
 import witness
-from tower_dspy.watchdog import Watchdog
+from tower_dspy import packages
+from tower_dspy.watchdog import LATE_WHILE_LOADING, Watchdog
 
 pytestmark = pytest.mark.asyncio
 
@@ -44,6 +46,24 @@ async def test_code_that_blocks_the_loop_is_reported_with_its_program_and_call(w
     frames, program, seen = watched.host.reports[-1]
     assert frames[0].endswith(" blocks") and "blockers.py:" in frames[0]
     assert (program, seen) == ("blockers:blocks", call)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.5])
+async def test_an_import_on_a_thread_that_holds_the_loop_up_for_a_moment_is_not_reported(
+    watched, monkeypatch, seconds
+):
+    costs.model_info("openai", "m")  # reads a table, as the warm-up of a host does
+    released = threading.Event()
+    monkeypatch.setattr(packages, "missing", lambda *_: lambda: released.wait(30))
+    load = FakeLoad()
+    lm = {"id": 1, "model": "openai/m", "base_url": "http://lm/v1", "has_key": True}
+    watched.runner.load({"target": "question -> answer", "lm": lm}, load)
+    # As a step in C code on the thread that does not let the loop go on.
+    asyncio.get_running_loop().call_soon(time.sleep, seconds)
+    await asyncio.sleep(0.1)
+    released.set()
+    await eventually(lambda: load.description or load.fault)
+    assert bool(watched.host.reports) == (seconds > LATE_WHILE_LOADING)
 
 
 async def test_a_call_that_spins_is_interrupted_once_when_it_is_over(watched):

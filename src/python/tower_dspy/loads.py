@@ -52,6 +52,8 @@ class Loads:
         # The program that is being loaded in this turn of the loop.
         self.current: str | None = None
         self._waiting: deque[_Load] = deque()
+        # The loads of which a thread does a step; also of those that were given up meanwhile.
+        self._on_threads: set[_Load] = set()
         self._under_way: _Load | None = None
 
     def add(self, spec: dict[str, Any], load: Any) -> None:
@@ -69,6 +71,10 @@ class Loads:
             if load is not None:
                 load.end()
         self._waiting.clear()
+
+    def has_threads(self) -> bool:
+        """Whether a thread does a step of a load: an import holds the GIL for long."""
+        return bool(self._on_threads)
 
     def drop(self, target_id: int) -> None:
         """Drops a program. A module that was imported stays."""
@@ -106,6 +112,7 @@ class Loads:
                 load.timer = self._loop.call_later(self._limit, self._end_late, load)
             step = load.steps.send(value) if failure is None else load.steps.throw(failure)
             name = f"load of {load.name}"
+            self._on_threads.add(load)
             # Fails where the process may start no more threads.
             threading.Thread(target=self._do, args=(step, load), name=name, daemon=True).start()
             is_over = False
@@ -116,6 +123,7 @@ class Loads:
         finally:
             self.current = None
             if is_over:
+                self._on_threads.discard(load)
                 load.end()
                 self._begin_next()
 
@@ -147,6 +155,7 @@ class Loads:
             value = step()
         except BaseException as error:
             failure = error
+        self._on_threads.discard(load)
         with contextlib.suppress(RuntimeError):  # the loop may be closed by then
             self._loop.call_soon_threadsafe(self._resume, load, value, failure)
 

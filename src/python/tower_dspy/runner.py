@@ -88,6 +88,10 @@ class Runner:
         """Loads a program or a function, see loads.py."""
         self._loads.add(spec, load)
 
+    def is_loading_on_thread(self) -> bool:
+        """Whether a load does a step on a thread, see loads.py."""
+        return self._loads.has_threads()
+
     def unload(self, target_id: int) -> None:
         """Drops a program. A module that was imported stays."""
         self._loads.drop(target_id)

@@ -34,6 +34,8 @@ from tower_dspy.thread_signal import TaskInterrupted, ThreadSignal
 from tower_dspy.wait_end import end_waits
 
 LATE = 0.060  # seconds without a heartbeat: three are missed
+# The same while a thread imports a package, which holds the GIL for a tenth of a second at times.
+LATE_WHILE_LOADING = 1.0
 _TICK = 0.020
 _FRAMES = 12
 # Its frames stand for the code that sleeps.
@@ -91,6 +93,10 @@ class Watchdog:
         frames = _frames(sys._current_frames().get(self._thread))
         if task is None and frames and any(place in frames[0] for place in _IDLE):
             return  # the loop is idle: this machine is late
+        if task is None and self.runner.is_loading_on_thread():
+            late = time.monotonic() - self.runner.beaten
+            if late < LATE_WHILE_LOADING:
+                return
         program, call = (None, None) if state is None else (state.program, state.call)
         self.host.blocked(frames, program, call)
         if task is not self._seen:

@@ -1,7 +1,7 @@
 """litellm with its logging outside calls, and with httpx as its HTTP client.
 
-After each LM call litellm logs, on an executor or by a task that lives as long as the loop. As part
-of the first call it would hold that call up, and end with it.
+After each LM call litellm logs, on an executor, by a task that lives as long as the loop, and by
+tasks that outlive the call. As part of a call they would hold it up, or be left behind by it.
 """
 
 import functools
@@ -42,13 +42,17 @@ def _replace(litellm: ModuleType) -> None:
 
 def _move_logging_outside_calls() -> None:
     # Here, as litellm is imported by now.
-    from litellm import _logging
+    from litellm import _logging, utils
+    from litellm.litellm_core_utils import logging_utils
     from litellm.litellm_core_utils.logging_worker import LoggingWorker
     from litellm.litellm_core_utils.thread_pool_executor import executor
 
     replace(LoggingWorker, "ensure_initialized_and_enqueue", _outside_calls)
     replace(LoggingWorker, "start", _outside_calls)
     replace(type(executor), "submit", _outside_calls)
+    # The tasks of both are all of logging.
+    for module in (utils, logging_utils):
+        replace(module, "asyncio", _TasksOutsideCalls)
     for name in LOGGERS:
         logging.getLogger(name).removeHandler(_logging.handler)
 
@@ -59,3 +63,14 @@ def _outside_calls(method: Any) -> Any:
         return run_outside_calls(method, *args, **kwargs)
 
     return outside_calls
+
+
+class _TasksOutsideCalls:
+    """The module `asyncio`, for modules of litellm, whose tasks are of no call."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self.create_task = _outside_calls(module.create_task)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
