@@ -18,24 +18,27 @@ use crate::{
     request::{PredictRequest, Prediction},
 };
 
-/// A service of structs around one of [`PredictRequest`], from
-/// [`DspyService::typed`](super::DspyService::typed).
+/// A service of structs around one of [`PredictRequest`]; `DspyService::typed` makes that of a program.
 ///
 /// It takes a [`WithContext<In>`], so that layers work around it as well as inside it. Its future is
 /// boxed: the inner service's has to be `Send + 'static`.
 ///
 /// ```no_run
 /// use serde::{Deserialize, Serialize};
-/// use tower::ServiceExt;
-/// use tower_dspy::{DspyService, WithContext};
+/// use tower::{Service, ServiceExt};
+/// use tower_dspy::{Error, PredictRequest, Prediction, WithContext, service::Typed};
 ///
 /// #[derive(Serialize)]
 /// struct Question { question: String }
 /// #[derive(Deserialize)]
 /// struct Answer { answer: String }
 ///
-/// # async fn example(qa: DspyService) -> Result<(), tower_dspy::Error> {
-/// let qa = qa.typed::<Question, Answer>();
+/// # async fn example<S>(qa: S) -> Result<(), Error>
+/// # where
+/// #     S: Service<PredictRequest, Response = Prediction, Error = Error>,
+/// #     S::Future: Send + 'static,
+/// # {
+/// let qa = Typed::<_, Question, Answer>::new(qa);
 /// let question = Question { question: "Why?".into() };
 /// let Answer { answer } = qa.oneshot(WithContext::new(question)).await?;
 /// # Ok(())

@@ -26,5 +26,7 @@ mod served;
 mod sigterm;
 mod stream;
 mod support;
+mod tenants;
 mod trace;
+mod typed;
 mod unread;

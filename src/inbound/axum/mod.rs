@@ -1,29 +1,63 @@
 //! A program behind a route of axum, and what handlers of your own need (feature `axum`).
 //!
 //! [`CallContext`] is an extractor, and [`Error`] and [`ErrorResponse`] are responses, of
-//! `application/problem+json` by the [table](super::respond). [`predict`] is the whole
-//! handler, [`stream`] has those that answer as the program writes, [`cancel_call`] cancels a call by
+//! `application/problem+json` by the [table](super::respond). [`predict`] and [`predict_typed`] are whole
+//! handlers, [`stream`] has those that answer as the program writes, [`cancel_call`] cancels a call by
 //! its id; [`server`](crate::server) ends in bounded time.
+//!
+//! # The tenant
+//! The routes of programs, those of [`stream`] too, make their calls for the [`Tenant`](crate::Tenant) in
+//! the request's extensions, and without one for nobody. A layer of yours that knows who asks puts it
+//! there; nothing that the client writes is taken for it.
+//!
+//! ```
+//! use axum::{Router, extract::Request, http::{StatusCode, header}, middleware};
+//! use tower::{Service, ServiceBuilder};
+//! use tower_dspy::{
+//!     Error, InboundLayer, PredictRequest, Prediction, Tenant, inbound::axum::predict,
+//! };
+//!
+//! /// Your authentication.
+//! async fn authenticate(mut request: Request) -> Result<Request, StatusCode> {
+//!     let tenant = match request.headers().get(header::AUTHORIZATION).map(|key| key.as_bytes()) {
+//!         Some(b"Bearer key-of-acme") => Tenant::new("acme"),
+//!         _ => return Err(StatusCode::UNAUTHORIZED),
+//!     };
+//!     request.extensions_mut().insert(tenant);
+//!     Ok(request)
+//! }
+//!
+//! # fn app<S>(qa: S) -> Router
+//! # where
+//! #     S: Service<PredictRequest, Response = Prediction, Error = Error> + Clone + Send + Sync + 'static,
+//! #     S::Future: Send,
+//! # {
+//! let layers = ServiceBuilder::new()
+//!     .layer(InboundLayer::new())
+//!     .layer(middleware::map_request(authenticate));
+//! let app: Router = Router::new().route("/qa", predict(qa)).layer(layers);
+//! # app
+//! # }
+//! ```
 
+mod asker;
 mod cancel_call;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(all(feature = "openapi", feature = "_host"))]
 mod openapi;
 mod prediction;
+mod routes;
 pub mod stream;
 
-use std::{convert::Infallible, future::poll_fn, pin::pin};
+use std::convert::Infallible;
 
 use ::axum::{
-    Json,
-    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
+    extract::FromRequestParts,
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, get},
 };
 use http::{StatusCode, request::Parts};
-use serde_json::Value;
-use tower::{BoxError, Service, ServiceExt};
 
 pub use self::cancel_call::cancel_call;
 #[cfg(feature = "debug-page")]
@@ -36,14 +70,11 @@ pub use self::metrics::{InstallError, PrometheusMetrics};
     doc(cfg(all(feature = "openapi", any(feature = "python", feature = "workers"))))
 )]
 pub use self::openapi::Programs;
+pub use self::routes::{predict, predict_typed};
 use super::respond::ErrorResponse;
 use crate::{
-    call::{
-        CallContext, CallId,
-        termination::{Terminated, Termination},
-    },
-    error::{Cancelled, Classify, Error},
-    request::{PredictRequest, Prediction},
+    call::{CallContext, CallId},
+    error::Error,
 };
 
 /// What [`InboundLayer`](crate::InboundLayer) and the layers after it made of the request; without
@@ -77,83 +108,6 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         IntoResponse::into_response(ErrorResponse::of(self))
     }
-}
-
-/// Answers POST requests by `service`: a JSON object of the inputs in, the [`Prediction`] out:
-/// `{"outputs": {"answer": ".."}, "usage": {"total_tokens": 57, ..}, "lm_calls": 1, ..}`.
-///
-/// The call is given the request's [`CallContext`], and ends with it; a body that has not come by
-/// its deadline is answered by 408, and the service is not called. What the service fails with is
-/// answered by the [table](super::respond), with the id of the call, and a body that is no JSON, or larger than axum's
-/// `DefaultBodyLimit` (2 MB, unless you set another), with axum's status for that, in the same form.
-///
-/// ```
-/// use std::time::Duration;
-/// use axum::Router;
-/// use serde_json::json;
-/// use tower::ServiceBuilder;
-/// use tower_dspy::{
-///     DeadlineLayer, Error, InboundLayer, PredictRequest, Prediction, inbound::axum::predict,
-/// };
-///
-/// let qa = ServiceBuilder::new()
-///     .layer(DeadlineLayer::new(Duration::from_secs(10)))
-///     .service_fn(|_: PredictRequest| async {
-///         let outputs = [("answer".to_owned(), json!("Rayleigh scattering"))];
-///         Ok::<_, Error>(Prediction::new(outputs.into_iter().collect()))
-///     });
-/// let app: Router = Router::new()
-///     .route("/qa", predict(qa))
-///     .layer(InboundLayer::new().max(Duration::from_secs(30)));
-/// ```
-pub fn predict<S, T>(service: S) -> MethodRouter<T>
-where
-    S: Service<PredictRequest, Response = Prediction> + Clone + Send + Sync + 'static,
-    S::Error: Classify + Into<BoxError>,
-    S::Future: Send,
-    T: Clone + Send + Sync + 'static,
-{
-    // The body is read before the work begins: only then is a client that hangs up noticed.
-    post(
-        move |mut context: CallContext, request: Request| async move {
-            let id = context.id();
-            let answer = async {
-                let inputs = inputs(&context, request).await?;
-                let request = PredictRequest::new(inputs).with_context(context);
-                service.oneshot(request).await.map_err(ErrorResponse::of)
-            };
-            match answer.await {
-                Ok(prediction) => Ok((id, prediction)),
-                Err(failed) => Err(failed.with_call_id(id)),
-            }
-        },
-    )
-}
-
-/// The body of `request`, if it comes before the call has to end.
-async fn inputs(context: &CallContext, request: Request) -> Result<Value, ErrorResponse> {
-    let mut end = pin!(Termination::new(context.cancel.clone(), context.deadline));
-    let read = tokio::select! {
-        biased;
-        read = Json::from_request(request, &()) => read,
-        end = poll_fn(|cx| end.as_mut().poll(cx)) => return Err(match end {
-            Terminated::Cancelled(cause) => ErrorResponse::of(Error::from(Cancelled::new(cause))),
-            Terminated::DeadlinePassed => ErrorResponse::slow_body(),
-        }),
-    };
-    let refused = |refused: JsonRejection| match context.deadline {
-        // The server has ended the body for it.
-        Some(deadline) if deadline.is_past() && is_cut(&refused) => ErrorResponse::slow_body(),
-        _ => ErrorResponse::refused(refused.status(), refused.body_text()),
-    };
-    let Json(inputs) = read.map_err(refused)?;
-    Ok(inputs)
-}
-
-/// Whether the body broke off, and was not too large or no JSON.
-fn is_cut(refused: &JsonRejection) -> bool {
-    matches!(refused, JsonRejection::BytesRejection(_))
-        && refused.status() != StatusCode::PAYLOAD_TOO_LARGE
 }
 
 /// Answers GET requests by 200 while `is_ready`, and by 503 while it is not: for `/readyz`.

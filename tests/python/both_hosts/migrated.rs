@@ -3,40 +3,27 @@
 
 use std::{env, fs, process::Stdio};
 
-use axum::{Json, Router, extract::State, routing::post};
-use serde_json::{Map, Value, json};
+use axum::Router;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,
     process::Command,
 };
-use tower::ServiceExt;
 use tower_dspy::{
-    CallContext, DspyService, Error, Host, InboundLayer, PredictRequest,
-    inbound::axum::stream::predict_stream,
+    Host, InboundLayer,
+    inbound::axum::{predict_typed, stream::predict_stream},
     testing::scripted_lm::{Reply, RequestRecord},
 };
 
 use crate::support::{host, lm_server, load, programs};
-
-/// The handler of the page: the body of FastAPI's route in, and its answer out.
-async fn triage(
-    State(program): State<DspyService>,
-    context: CallContext,
-    Json(inputs): Json<Value>,
-) -> Result<Json<Map<String, Value>>, Error> {
-    let request = PredictRequest::new(inputs).with_context(context);
-    let answer = program.oneshot(request).await?;
-    Ok(Json(answer.outputs))
-}
 
 /// Serves the program with the LM `model`; returns the server's URL.
 async fn serve(host: &Host, model: &str) -> String {
     let program = load(host, "migrated.triage:Triage", model).await;
     let stream = predict_stream(program.clone(), program.streaming());
     let app = Router::new()
-        .route("/triage", post(triage))
-        .with_state(program)
+        .route("/triage", predict_typed::<Value, Value, _, _>(program))
         .route("/triage/stream", stream)
         .layer(InboundLayer::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

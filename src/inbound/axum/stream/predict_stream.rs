@@ -18,10 +18,9 @@ use super::{
     sse_queue::SseQueue,
 };
 use crate::{
-    call::CallContext,
     error::Classify,
     inbound::{
-        axum::{inputs, prediction::PredictionBody},
+        axum::{asker::Asker, prediction::PredictionBody},
         respond::{ErrorResponse, Problem},
     },
     request::{PredictRequest, Prediction},
@@ -89,26 +88,24 @@ impl StreamOptions {
         S::Future: Send,
         T: Clone + Send + Sync + 'static,
     {
-        post(
-            move |mut context: CallContext, request: Request| async move {
-                let id = context.id();
-                let answer = async {
-                    let streams = prefers_event_stream(request.headers());
-                    // The body is read first: only then is a client that hangs up noticed.
-                    let inputs = inputs(&context, request).await?;
-                    let request = PredictRequest::new(inputs).with_context(context);
-                    if streams {
-                        return Ok(respond(streaming, request, PredictEvents, self).await);
-                    }
-                    let whole = whole.oneshot(request).await;
-                    let whole = whole.map_err(ErrorResponse::of)?;
-                    Ok((id, whole).into_response())
-                };
-                answer
-                    .await
-                    .map_err(|failed: ErrorResponse| failed.with_call_id(id))
-            },
-        )
+        post(move |mut asker: Asker, request: Request| async move {
+            let id = asker.id();
+            let answer = async {
+                let streams = prefers_event_stream(request.headers());
+                // The body is read first: only then is a client that hangs up noticed.
+                let inputs: Value = asker.body(request).await?;
+                let request = asker.asks(inputs);
+                if streams {
+                    return Ok(respond(streaming, request, PredictEvents, self).await);
+                }
+                let whole = whole.oneshot(request).await;
+                let whole = whole.map_err(ErrorResponse::of)?;
+                Ok((id, whole).into_response())
+            };
+            answer
+                .await
+                .map_err(|failed: ErrorResponse| failed.with_call_id(id))
+        })
     }
 }
 

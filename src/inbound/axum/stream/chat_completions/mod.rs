@@ -16,6 +16,7 @@ use ::axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use serde_json::Value;
 use tower::ServiceExt;
 
 pub use self::programs::ChatPrograms;
@@ -24,7 +25,7 @@ use self::{
     writer::ChatCompletionWriter,
 };
 use super::{event_stream::respond, options::StreamOptions};
-use crate::{call::CallContext, inbound::axum::inputs, request::PredictRequest};
+use crate::inbound::axum::asker::Asker;
 
 /// The routes of OpenAI's chat API, for which programs are models: `POST /v1/chat/completions`,
 /// streamed and whole, `GET /v1/models` and `GET /v1/models/{model}`.
@@ -107,9 +108,9 @@ impl StreamOptions {
                 None => OpenAiError::no_model(&name).into_response(),
             })
         };
-        let complete = move |mut context: CallContext, request: Request| async move {
-            let id = context.id();
-            match complete(&programs, context, request, self).await {
+        let complete = move |mut asker: Asker, request: Request| async move {
+            let id = asker.id();
+            match complete(&programs, asker, request, self).await {
                 Ok(completed) => (id, completed).into_response(),
                 Err(failed) => failed.of_call(id).into_response(),
             }
@@ -123,12 +124,12 @@ impl StreamOptions {
 
 async fn complete(
     programs: &ChatPrograms,
-    context: CallContext,
+    asker: Asker,
     request: Request,
     options: StreamOptions,
 ) -> Result<Response, OpenAiError> {
     // The body is read first: only then is a client that hangs up noticed.
-    let body = inputs(&context, request).await.map_err(OpenAiError::of)?;
+    let body: Value = asker.body(request).await.map_err(OpenAiError::of)?;
     let asked = ChatCompletionRequest::read(&body)?;
     let Some((name, program)) = programs.get(&asked.model) else {
         return Err(OpenAiError::no_model(&asked.model));
@@ -141,7 +142,7 @@ async fn complete(
     } = program;
     let inputs = fields.to_inputs(asked.messages, &body);
     let inputs = inputs.map_err(|wrong| OpenAiError::invalid("messages", wrong))?;
-    let request = PredictRequest::new(inputs).with_context(context);
+    let request = asker.asks(inputs);
     if asked.stream {
         let writer = ChatCompletionWriter::new(name, fields.clone(), asked.include_usage);
         return Ok(respond(streaming.clone(), request, writer, options).await);

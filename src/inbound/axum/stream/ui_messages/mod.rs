@@ -16,9 +16,8 @@ use tower::{BoxError, Service};
 use self::writer::UiMessageWriter;
 use super::{chat::ChatFields, event_stream::respond, options::StreamOptions};
 use crate::{
-    call::CallContext,
     error::Classify,
-    inbound::{axum::inputs, respond::ErrorResponse},
+    inbound::{axum::asker::Asker, respond::ErrorResponse},
     request::PredictRequest,
     stream::PredictionStream,
 };
@@ -105,29 +104,26 @@ impl StreamOptions {
         S::Future: Send,
         T: Clone + Send + Sync + 'static,
     {
-        post(
-            move |mut context: CallContext, request: Request| async move {
-                let id = context.id();
-                match read(&context, request, &fields).await {
-                    Ok(inputs) => {
-                        let request = inputs.with_context(context);
-                        respond(streaming, request, UiMessageWriter::new(fields), self).await
-                    }
-                    Err(refused) => IntoResponse::into_response(refused.with_call_id(id)),
+        post(move |mut asker: Asker, request: Request| async move {
+            let id = asker.id();
+            match read(asker, request, &fields).await {
+                Ok(request) => {
+                    respond(streaming, request, UiMessageWriter::new(fields), self).await
                 }
-            },
-        )
+                Err(refused) => IntoResponse::into_response(refused.with_call_id(id)),
+            }
+        })
     }
 }
 
 async fn read(
-    context: &CallContext,
+    asker: Asker,
     request: Request,
     fields: &ChatFields,
 ) -> Result<PredictRequest, ErrorResponse> {
-    let body = inputs(context, request).await?;
+    let body = asker.body(request).await?;
     let messages = message::read(&body, fields);
     let inputs = messages.and_then(|messages| Ok(fields.to_inputs(messages, &body)?));
     let refuse = |wrong: String| ErrorResponse::refused(StatusCode::UNPROCESSABLE_ENTITY, wrong);
-    inputs.map(PredictRequest::new).map_err(refuse)
+    inputs.map(|inputs| asker.asks(inputs)).map_err(refuse)
 }
