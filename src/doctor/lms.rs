@@ -149,14 +149,12 @@ pub(super) async fn ask(lm: &Lm, probe: LmProbe, limit: Duration) -> Check {
 /// The error, with what may help. For some statuses an `LmError` says that by itself.
 fn with_remedy(error: &Error, at: &str) -> String {
     if let Error::Lm(lm) = error
+        && lm.status().is_some()
         && let Some(advice) = lm.advice()
     {
         return format!("{}. {advice}", first_line(error, advice));
     }
     let remedy = match (error.kind(), error) {
-        (ErrorKind::LmUnavailable, Error::Lm(lm)) if lm.status().is_some() => {
-            "Try again later".into()
-        }
         (ErrorKind::LmUnavailable, _) => format!("Is a server listening at {at}?"),
         (ErrorKind::Deadline, _) => format!("{at} did not answer; try again, or another LM"),
         _ => "Check the model's name and `Lm::base_url`".into(),

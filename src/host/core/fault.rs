@@ -127,7 +127,7 @@ impl Fault {
                 let retry_after =
                     retry_after.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
                 let error = LmError::new(python_type, self.message, status, retry_after);
-                let error = error.with_advice(advice(status));
+                let error = error.with_advice(advice(python_type, status));
                 if rejected {
                     error.into_rejected().into()
                 } else {
@@ -150,8 +150,14 @@ impl Fault {
 }
 
 /// What to do about an answer of the provider with this status, in terms of this crate.
-fn advice(status: Option<u16>) -> Option<&'static str> {
-    Some(match status? {
+fn advice(python_type: &str, status: Option<u16>) -> Option<&'static str> {
+    let Some(status) = status else {
+        return (python_type == "LMTransportError").then_some(
+            "No answer came: check that a server listens at the LM's address, which `Lm::base_url` \
+             sets, and that this machine can reach it",
+        );
+    };
+    Some(match status {
         401 => {
             "The provider refuses the key: check the variable that the LM takes its key from, or give \
              another by `Lm::key_env` or `Lm::key`; `Lm::base_url` says whose key it has to be"
@@ -169,6 +175,7 @@ fn advice(status: Option<u16>) -> Option<&'static str> {
             "The provider wants fewer requests: try again later, as by a `RetryLayer`, or put a limit \
              around the LM by `Lm::layer`"
         }
+        500..=599 => "The provider fails: try again later, as by a `RetryLayer`",
         _ => return None,
     })
 }

@@ -90,6 +90,7 @@ async fn the_advice_for_a_status_names_this_crates_api() {
         (403, "`Lm::key_env`"),
         (404, "`Lm::base_url`"),
         (429, "`RetryLayer`"),
+        (500, "`RetryLayer`"),
     ] {
         let load = host().await.load("question -> answer");
         let lm = lm_that_says(status, r#"{"error":{"message":"SECRET of the prompt"}}"#);
@@ -106,5 +107,20 @@ async fn the_advice_for_a_status_names_this_crates_api() {
         for foreign in ["api_key", "lm15", "RouterConfig", "credential came from"] {
             assert!(!said.contains(foreign), "{said}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_address_at_which_nothing_listens_is_named_by_the_error_out_of_main() {
+    let service = host()
+        .await
+        .load("question -> answer")
+        .lm(there("openai/x"));
+    let error = service.await.unwrap().oneshot(ask("?")).await.unwrap_err();
+    let (said, printed) = (error.to_string(), format!("{error:?}"));
+    assert!(said.contains("127.0.0.1:1"), "{said}");
+    for text in [&said, &printed] {
+        assert!(text.contains("check that a server listens"), "{text}");
+        assert!(text.contains("`Lm::base_url`"), "{text}");
     }
 }
