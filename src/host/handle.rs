@@ -181,20 +181,27 @@ impl Host {
     /// An interpreter is started once in a process, so a stopped host cannot be started again.
     pub async fn stop(&self, grace: Duration) -> HostStats {
         self.core.queue.stop(grace);
-        let (margin, late) = match &self.backend {
-            #[cfg(feature = "python")]
-            Backend::Embedded(_) => (
-                HOST_STOP_MARGIN,
-                "Python code blocks the loop, which did not stop",
-            ),
-            #[cfg(feature = "workers")]
-            Backend::Workers(_) => (POOL_STOP_MARGIN, "worker processes did not end"),
-        };
-        let ended = timeout(grace.saturating_add(margin), self.thread.join()).await;
-        if ended.is_err() {
+        let limit = grace.saturating_add(self.stop_margin());
+        if timeout(limit, self.thread.join()).await.is_err() {
+            let late = match &self.backend {
+                #[cfg(feature = "python")]
+                Backend::Embedded(_) => "Python code blocks the loop, which did not stop",
+                #[cfg(feature = "workers")]
+                Backend::Workers(_) => "worker processes did not end",
+            };
             tracing::warn!(target: "tower_dspy", "{late}");
         }
         self.stats()
+    }
+
+    /// How long [`stop`](Self::stop) waits beyond its grace.
+    pub(crate) const fn stop_margin(&self) -> Duration {
+        match &self.backend {
+            #[cfg(feature = "python")]
+            Backend::Embedded(_) => HOST_STOP_MARGIN,
+            #[cfg(feature = "workers")]
+            Backend::Workers(_) => POOL_STOP_MARGIN,
+        }
     }
 
     #[cfg(feature = "axum")]

@@ -76,14 +76,15 @@ impl Host {
     ///
     /// Requests in flight have `drain` to end by themselves. Then they are cancelled and have the
     /// [grace](GracefulShutdown::with_grace) to clean up, before the host is [stopped](Self::stop). From
-    /// signal to end it takes at most the [delay](GracefulShutdown::with_delay), the drain, two such
-    /// graces and a second or so, with the time of the hooks if there are any.
+    /// signal to end it takes at most [`GracefulShutdown::max_duration`], with the time of the hooks if
+    /// there are any.
     #[must_use]
     pub fn shutdown(&self, drain: Duration) -> GracefulShutdown {
         let host = self.clone();
         let mut until = GracefulShutdown::new(self.shutdown_handle().clone(), drain);
         let stop = move |grace| async move { _ = host.stop(grace).await }.boxed();
         until.last = Some(Box::new(stop));
+        until.last_margin = self.stop_margin();
         until
     }
 }

@@ -9,19 +9,12 @@ use tokio::time::{sleep, timeout};
 use super::{
     connections::Connections,
     report::ServeReport,
-    shutdown::{GracefulShutdown, termination},
+    shutdown::{GracefulShutdown, LAST_POLL, LINGER, termination},
 };
 use crate::{
     call::{Cause, Deadline},
     layers::ShutdownPhase,
 };
-
-/// How long connections that are cut have to be dropped by the tasks that hold them.
-const LAST_POLL: Duration = Duration::from_millis(100);
-
-/// How long an open connection is still read from when no new one is taken: a request that is on
-/// its way would find it closed, and its client could not tell whether it was begun.
-const LINGER: Duration = Duration::from_millis(250);
 
 /// How long the runtime may take to report a connection that waits.
 const LOOK: Duration = Duration::from_millis(1);
@@ -55,6 +48,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 ///    [grace](GracefulShutdown::with_grace) to clean up.
 /// 4. Then what is left is dropped, and every connection is closed, whatever its client does.
 /// 5. The hooks of the [`Shutdown`](crate::Shutdown) run, and the host is stopped.
+///
+/// [`GracefulShutdown::max_duration`] adds up how long that may take.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -182,6 +177,7 @@ where
             grace,
             signal,
             last,
+            last_margin: _,
         } = self.until;
         let signal = match signal {
             Some(signal) => signal,

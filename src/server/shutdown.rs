@@ -9,6 +9,13 @@ use crate::layers::Shutdown;
 /// What a call needs at most to clean up, if the user says nothing else.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long connections that are cut have to be dropped by the tasks that hold them.
+pub(super) const LAST_POLL: Duration = Duration::from_millis(100);
+
+/// How long an open connection is still read from when no new one is taken: a request that is on
+/// its way would find it closed, and its client could not tell whether it was begun.
+pub(super) const LINGER: Duration = Duration::from_millis(250);
+
 pub(super) type Signal = BoxFuture<'static, ()>;
 pub(super) type Last = Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send>;
 
@@ -24,6 +31,8 @@ pub struct GracefulShutdown {
     pub(super) signal: Option<Signal>,
     /// What runs, with the grace, when all else is done.
     pub(super) last: Option<Last>,
+    /// How long that may take beyond the grace.
+    pub(super) last_margin: Duration,
 }
 
 impl GracefulShutdown {
@@ -41,6 +50,7 @@ impl GracefulShutdown {
             grace: GRACE,
             signal: None,
             last: None,
+            last_margin: Duration::ZERO,
         }
     }
 
@@ -56,7 +66,7 @@ impl GracefulShutdown {
     /// some seconds are needed there whatever the probes. Either here, or by a `preStop` hook that
     /// sleeps, in which case none is needed here:
     /// ```yaml
-    /// terminationGracePeriodSeconds: 35  # more than delay + drain + 2 graces + 1 s
+    /// terminationGracePeriodSeconds: 35  # `max_duration`, the seconds of `preStop`, and some more
     /// containers:
     ///   - name: qa
     ///     readinessProbe: {httpGet: {path: /readyz, port: 8080}, periodSeconds: 2, failureThreshold: 2}
@@ -75,6 +85,41 @@ impl GracefulShutdown {
     pub const fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
+    }
+
+    /// The longest time from the signal to the end of [`serve`](super::serve): for
+    /// `terminationGracePeriodSeconds` and systemd's `TimeoutStopSec`.
+    ///
+    /// | part | at most |
+    /// |---|---|
+    /// | "not ready", and still serving | the [delay](Self::with_delay) |
+    /// | connections that wait to be taken | 250 ms |
+    /// | requests end by themselves | the drain |
+    /// | requests that are cancelled clean up | the [grace](Self::with_grace) |
+    /// | what is left is dropped | 100 ms |
+    /// | the host stops | the grace again, and 1 s, or 5 s for worker processes |
+    ///
+    /// The [hooks](crate::Shutdown::hook) of the `Shutdown` come on top, each with its own limit, as does
+    /// the time of a `preStop` hook. It is a bound on what the server waits for: a machine without
+    /// free CPUs may need more, so round it up.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_dspy::{Shutdown, server::GracefulShutdown};
+    ///
+    /// let until = GracefulShutdown::new(Shutdown::new(), Duration::from_secs(20))
+    ///     .with_delay(Duration::from_secs(5));
+    /// assert_eq!(until.max_duration(), Duration::from_millis(27_350)); // there is no host
+    /// ```
+    #[must_use]
+    pub fn max_duration(&self) -> Duration {
+        let last = match self.last {
+            Some(_) => self.grace.saturating_add(self.last_margin),
+            None => Duration::ZERO,
+        };
+        [LINGER, self.drain, self.grace, LAST_POLL, last]
+            .into_iter()
+            .fold(self.delay, Duration::saturating_add)
     }
 
     /// Ends when `signal` does, and leaves the process's signals alone.

@@ -4,7 +4,7 @@ use super::{DspyService, Load, LoadError, LoadErrorKind};
 
 impl DspyService {
     /// Serves what `load` loads in place of this program, from its code and state as they are on
-    /// disk now. That holds for all clones of this service, in whatever layers they are.
+    /// disk now (feature `workers`). That holds for all clones of this service, in whatever layers they are.
     ///
     /// New worker processes load it, and all other programs of the host with it. When all of them
     /// have, they take over in one step: calls from then on, and those that still wait for their
@@ -35,9 +35,9 @@ impl DspyService {
     ///
     /// # Errors
     /// As loading has them, of this program or another one; if the program has other inputs or
-    /// outputs than before; if `load` is of another host, or the host is
-    /// [embedded](crate::Host::embedded): an interpreter imports a module once. The program
-    /// serves on as it was.
+    /// outputs than before. At once, and with nothing loaded, if `load` is of another host, or the host
+    /// is [embedded](crate::Host::embedded): an interpreter imports a module once. The program serves
+    /// on as it was.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the program as it was, if the new workers have not taken over.

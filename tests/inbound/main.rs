@@ -14,6 +14,7 @@ mod http2_frames;
 mod in_axum;
 mod in_tonic;
 mod many;
+mod max_duration;
 mod metrics;
 mod openapi;
 mod outbound;
